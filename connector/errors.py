@@ -1,0 +1,239 @@
+"""Every error a user can meet is one line: what failed, on which object, what to do next.
+
+    ConnectorError
+    ├── BadInput              2   the request itself is wrong
+    ├── NotFound              3   no object answers to that name
+    ├── Ambiguous             3   several objects answer to that name
+    ├── TrustFailed           4   a certificate is neither pinned nor signed by the given authority
+    ├── AuthenticationFailed  4   user, password, cookie or token refused
+    ├── NotPermitted          4   a privilege is missing
+    ├── Ineligible            5   this machine or disk cannot be migrated as it is
+    ├── VCenterFault          6   vCenter refused or failed a call
+    │   ├── SessionExpired
+    │   ├── ChangesUnknown        CBT cannot be trusted for this disk
+    │   └── Unreachable
+    ├── ReaderFailed          7   VDDK: missing, out of range, or a read failed
+    ├── TransferFailed        8   the way to the intermediate instance broke
+    │   ├── WireViolation         a peer sent bytes that the format does not allow
+    │   └── PeerRefused           the peer declined, and said why
+    ├── TargetFailed          9   the target side cannot store what was sent
+    │   ├── TargetFull
+    │   └── PortInUse
+    ├── ProofFailed          10   bytes differ
+    ├── Conflict             11   the state of a job or source does not allow the operation
+    ├── ControlFailed        12   the control plane is unreachable or failed
+    └── Interrupted         130   stopped on request
+
+The number is the exit code of the command line. `retryable` tells whether the same call may succeed later without
+anybody changing anything.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ConnectorError(Exception):
+    """What failed, on which object, what to do next. `str()` is one line and never holds a secret."""
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+    retryable: bool = False
+
+    def __init__(self, what: str, *, on: str = "", remedy: str = "", retryable: bool | None = None) -> None:
+        super().__init__(what)
+        self.what = " ".join(what.split())
+        self.on = on
+        self.remedy = " ".join(remedy.split())
+        if retryable is not None:
+            self.retryable = retryable
+
+    @property
+    def id(self) -> str:
+        """The stable name under which the error catalogue lists this error."""
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        subject = f"{self.on}: " if self.on else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{subject}{self.what}{remedy}"
+
+    def to_json(self) -> dict[str, object]:
+        """The shape in which errors cross HTTP between our own processes."""
+        return {
+            "error": self.id,
+            "what": self.what,
+            "on": self.on,
+            "remedy": self.remedy,
+            "retryable": self.retryable,
+        }
+
+
+class BadInput(ConnectorError):
+    """The request is malformed or contradicts itself."""
+
+    exit_code = 2
+    http_status = 400
+
+
+class NotFound(ConnectorError):
+    """No object answers to that name."""
+
+    exit_code = 3
+    http_status = 404
+
+
+class Ambiguous(ConnectorError):
+    """Several objects answer to that name."""
+
+    exit_code = 3
+    http_status = 409
+
+
+class TrustFailed(ConnectorError):
+    """The peer's certificate is neither pinned nor signed by the given authority."""
+
+    exit_code = 4
+    http_status = 495
+
+
+class AuthenticationFailed(ConnectorError):
+    """User, password, cookie or token refused. Never retried blindly: accounts lock."""
+
+    exit_code = 4
+    http_status = 401
+
+
+class NotPermitted(ConnectorError):
+    """A privilege is missing; the message names it."""
+
+    exit_code = 4
+    http_status = 403
+
+
+class Ineligible(ConnectorError):
+    """This machine or disk cannot be migrated as it is."""
+
+    exit_code = 5
+    http_status = 422
+
+
+class VCenterFault(ConnectorError):
+    """vCenter refused or failed a call."""
+
+    exit_code = 6
+    http_status = 502
+
+
+class SessionExpired(VCenterFault):
+    """The session is gone; logging in again helps."""
+
+    retryable = True
+
+
+class ChangesUnknown(VCenterFault):
+    """CBT cannot be trusted for this disk: never means "no changes"."""
+
+
+class Unreachable(VCenterFault):
+    """No answer from vCenter."""
+
+    retryable = True
+
+
+class ReaderFailed(ConnectorError):
+    """VDDK is missing, out of its version range, or a read failed."""
+
+    exit_code = 7
+    http_status = 502
+
+
+class TransferFailed(ConnectorError):
+    """The way to the intermediate instance broke; resuming continues inside the disk."""
+
+    exit_code = 8
+    http_status = 502
+    retryable = True
+
+
+class WireViolation(TransferFailed):
+    """A peer sent bytes that the format does not allow."""
+
+    http_status = 400
+    retryable = False
+
+
+class PeerRefused(TransferFailed):
+    """The peer declined and said why."""
+
+    http_status = 409
+    retryable = False
+
+
+class TargetFailed(ConnectorError):
+    """The target side cannot store what was sent."""
+
+    exit_code = 9
+    http_status = 507
+
+
+class TargetFull(TargetFailed):
+    """No space left at the target."""
+
+
+class PortInUse(TargetFailed):
+    """Another program listens where the instance must."""
+
+
+class ProofFailed(ConnectorError):
+    """Source and target differ."""
+
+    exit_code = 10
+    http_status = 409
+
+
+class Conflict(ConnectorError):
+    """The state of a job or source does not allow the operation."""
+
+    exit_code = 11
+    http_status = 409
+
+
+class ControlFailed(ConnectorError):
+    """The control plane is unreachable or failed."""
+
+    exit_code = 12
+    http_status = 503
+    retryable = True
+
+
+class Interrupted(ConnectorError):
+    """Stopped on request; nothing is lost, running again resumes."""
+
+    exit_code = 130
+    http_status = 503
+    retryable = True
+
+
+def catalogue() -> dict[str, type[ConnectorError]]:
+    """Every error class by its id."""
+    found: dict[str, type[ConnectorError]] = {}
+    pending: list[type[ConnectorError]] = [ConnectorError]
+    while pending:
+        kind = pending.pop()
+        found[kind.__name__] = kind
+        pending.extend(kind.__subclasses__())
+    return found
+
+
+def from_json(body: object, fallback: type[ConnectorError] = ControlFailed) -> ConnectorError:
+    """Rebuild the error that a peer reported; anything unknown becomes `fallback`."""
+    if not isinstance(body, dict):
+        return fallback("the peer answered without a reason")
+    kind = catalogue().get(str(body.get("error")), fallback)
+    return kind(
+        str(body.get("what") or "unknown failure"),
+        on=str(body.get("on") or ""),
+        remedy=str(body.get("remedy") or ""),
+        retryable=bool(body.get("retryable")),
+    )

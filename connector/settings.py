@@ -1,0 +1,32 @@
+"""Configuration comes from flags, environment (`CONNECTOR_...`) or files; secrets are never in argv and never printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class TransferSettings(BaseSettings):
+    """How a pass moves bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="CONNECTOR_TRANSFER_", extra="forbid", frozen=True)
+
+    depth: int = 8  # reads in flight per disk
+    block: int = 1 << 20  # bytes per read
+    in_flight: int = 64 << 20  # bytes per disk between reading and acknowledgement
+    connections: int = 1
+    compression: str = "adaptive"  # "none", "adaptive" or a zstd level
+
+
+class VCenterSettings(BaseSettings):
+    """How to reach vCenter. Exactly one of `thumbprint` and `authority` must say whom to trust."""
+
+    model_config = SettingsConfigDict(env_prefix="CONNECTOR_VCENTER_", extra="forbid", frozen=True)
+
+    url: str
+    user: str = "administrator@vsphere.local"
+    password: SecretStr = SecretStr("")
+    thumbprint: str = ""
+    authority: Path | None = None
