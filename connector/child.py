@@ -1,0 +1,174 @@
+"""A service of ours as a child process: configuration on its stdin, one ready line on its stdout, end of stdin means stop.
+
+The pipe is the leash: when the parent dies, by whatever signal, the kernel closes it and the child stops by itself.
+Secrets travel in the configuration, so that they are in no argument vector and no environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from connector.errors import ConnectorError, ControlFailed, from_json
+
+READY_TIMEOUT = 30.0
+STOP_TIMEOUT = 20.0
+
+
+class Child:
+    """One running service. A context manager: leaving it stops the service, by force after a deadline.
+
+    `ready` is the JSON object of the ready line. A service that fails before it is ready prints its error
+    (`ConnectorError.to_json()`) in place of that line; it is raised here as the same error.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], name: str, ready: Mapping[str, object]) -> None:
+        self._process = process
+        self.name = name
+        self.ready = ready
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """None while it runs; negative is the signal that ended it."""
+        return self._process.poll()
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> int:
+        """Close the leash and wait; kill after `timeout` seconds. Harmless when already stopped."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start(
+    module: str,
+    arguments: Sequence[str] = (),
+    *,
+    name: str,
+    configuration: Mapping[str, object] | None = None,
+    log: Path | None = None,
+    timeout: float = READY_TIMEOUT,
+) -> Child:
+    """Run `python -m module`, hand over `configuration` as one JSON line, and wait for the ready line.
+
+    The child's stderr goes to `log` (appended) or is inherited. It gets a process group of its own, so that an
+    interrupt on the terminal reaches only the parent, which then decides in which order to stop.
+    """
+    stderr = log.open("ab") if log is not None else None
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            process_group=0,
+        )
+    finally:
+        if stderr is not None:
+            stderr.close()
+    try:
+        if configuration is not None:
+            _hand_over(process, configuration)
+        return Child(process, name, _ready_line(process, name, log, timeout))
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+
+
+def _hand_over(process: subprocess.Popen[bytes], configuration: Mapping[str, object]) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(configuration).encode() + b"\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return  # it died before reading; the ready line, or its absence, says why
+
+
+def _ready_line(
+    process: subprocess.Popen[bytes], name: str, log: Path | None, timeout: float
+) -> Mapping[str, object]:
+    line = _first_line(process, timeout)
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict) and "error" in answer:
+        raise from_json(answer, ControlFailed)
+    if not isinstance(answer, dict):
+        raise ControlFailed(_why_not_ready(process, timeout), on=name, remedy=f"see {log}" if log else "")
+    return answer
+
+
+def _first_line(process: subprocess.Popen[bytes], timeout: float) -> bytes:
+    assert process.stdout is not None
+    deadline = time.monotonic() + timeout
+    line = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while not line.endswith(b"\n"):
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                break
+            piece = os.read(process.stdout.fileno(), 65536)
+            if not piece:
+                break
+            line += piece
+    return bytes(line)
+
+
+def _why_not_ready(process: subprocess.Popen[bytes], timeout: float) -> str:
+    try:
+        code = process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        return f"did not become ready within {timeout:.0f} s"
+    return f"ended with exit code {code} before it was ready"
+
+
+def report_ready(facts: Mapping[str, object]) -> None:
+    """Child side: the service can be used now."""
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+def report_failure(failed: ConnectorError) -> None:
+    """Child side: the service cannot start, and why."""
+    report_ready(failed.to_json())
+
+
+def read_configuration() -> dict[str, object]:
+    """Child side: the one JSON line that the parent wrote. Raises ControlFailed when there is none."""
+    try:
+        configuration = json.loads(sys.stdin.readline())
+    except ValueError:
+        configuration = None
+    if not isinstance(configuration, dict):
+        raise ControlFailed("expected one line of JSON configuration on standard input")
+    return configuration
+
+
+def wait_for_release() -> None:
+    """Child side: return when the parent lets go of the leash (end of standard input)."""
+    while sys.stdin.buffer.read(4096):
+        pass
