@@ -1,0 +1,46 @@
+"""The stun: guest writes pass a gate; whoever closes it waits for the writes under way and holds back new
+ones.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class StunGate:
+    """One machine's gate. Closing it twice from one thread is allowed."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._writers = 0
+        self._owner: int | None = None
+        self._depth = 0
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Inside, the machine is not stunned."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._owner is None)
+            self._writers += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._writers -= 1
+                self._condition.notify_all()
+
+    @contextmanager
+    def stun(self) -> Iterator[None]:
+        """Inside, no guest write is under way and none begins."""
+        me = threading.get_ident()
+        with self._condition:
+            self._condition.wait_for(lambda: self._owner in (None, me))
+            self._owner, self._depth = me, self._depth + 1
+            self._condition.wait_for(lambda: self._writers == 0)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._depth -= 1
+                self._owner = me if self._depth else None
+                self._condition.notify_all()

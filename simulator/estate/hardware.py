@@ -1,0 +1,189 @@
+"""Reconfiguration: CBT with its stun rule, disks that come, grow and go."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from simulator.estate.errors import InvalidArgument, InvalidState, NoDiskSpace
+from simulator.estate.inventory import VirtualDisk, VirtualMachine
+
+if TYPE_CHECKING:
+    from simulator.estate.estate import Estate
+
+_DELTA = re.compile(r"-\d{6}$")
+_BUS_NAMES = {"sata": "sata", "nvme": "nvme", "ide": "ide"}
+_PLAIN = frozenset(
+    {"name", "annotation", "cpus", "memory", "template", "guest", "guest_id", "extra", "controllers", "nics"}
+    | {"connection_state", "question", "host", "secure_boot", "change_tracking_supported", "version"}
+)
+
+
+class Hardware:
+    """Configuration of all machines. Any thread; one operation on a machine at a time (TaskInProgress)."""
+
+    def __init__(self, estate: "Estate") -> None:
+        self._estate = estate
+
+    def set_change_tracking(self, moref: str, wanted: bool) -> None:
+        """Configure CBT; it acts from the next stun on (power on, snapshot created, removed or reverted).
+
+        Raises InvalidState while snapshots exist, if the policy says so; else such tracking is silently
+        wrong.
+        """
+        with self._estate.operation(moref) as vm:
+            if wanted == vm.change_tracking:
+                return
+            if wanted and not vm.change_tracking_supported:
+                raise InvalidState(f"{vm.name}: change tracking is not supported")
+            if wanted and vm.snapshots and self._estate.policy.tracking_with_snapshots == "refuse":
+                raise InvalidState(f"{vm.name}: change tracking cannot be enabled while snapshots exist")
+            self._estate.change_vm(moref, change_tracking=wanted, tracking_pending=True)
+
+    def settle_tracking(self, moref: str) -> None:
+        """A stun happens: make every disk's tracking what the configuration says. Called inside the stun."""
+        vm = self._estate.inventory.vm(moref)
+        extra = dict(vm.extra)
+        for disk in filter(lambda disk: disk.storage and disk.snapshots_allowed, vm.disks):
+            tracking = self._estate.storage.disk(disk.storage).tracking
+            if vm.change_tracking and not tracking.active:
+                tracking.enable(uuid4(), tainted=bool(vm.snapshots))
+            elif tracking.active and not vm.change_tracking:
+                tracking.disable()
+            extra[f"{slot(vm, disk)}.ctkEnabled"] = str(vm.change_tracking).upper()
+        if extra != vm.extra or vm.tracking_pending:
+            extra["ctkEnabled"] = str(vm.change_tracking).upper()
+            self._estate.change_vm(moref, tracking_pending=False, extra=extra)
+        self.refresh(moref)
+
+    def refresh(self, moref: str) -> None:
+        """Make paths and change ids in the inventory those of the disks as they are; export the views."""
+        vm = self._estate.inventory.vm(moref)
+        snapshots = tuple(
+            replace(shot, disks=tuple(self._described(disk, shot.moref) for disk in shot.disks))
+            for shot in vm.snapshots
+        )
+        disks = tuple(self._described(disk, None) for disk in vm.disks)
+        self._estate.change_vm(moref, disks=disks, snapshots=snapshots)
+
+    def edit(self, moref: str, **values: Any) -> None:
+        """Change plain fields: name, annotation, cpus, memory, template, guest, extra, controllers, nics,
+        ...
+        """
+        wrong = sorted(set(values) - _PLAIN)
+        if wrong:
+            raise InvalidArgument("spec", f"cannot edit {', '.join(wrong)}")
+        with self._estate.operation(moref):
+            self._estate.change_vm(moref, **values)
+
+    def add_disk(self, moref: str, controller: int, unit: int, capacity: int, **values: Any) -> VirtualDisk:
+        """Hot-add a disk: blank, or with `base=` a raw file that is moved in; other fields as in VirtualDisk.
+
+        Raises InvalidArgument, NoDiskSpace. With CBT on it is tracked from the next stun on.
+        """
+        with self._estate.operation(moref) as vm:
+            base: Path | None = values.pop("base", None)
+            if not any(entry.key == controller for entry in vm.controllers):
+                raise InvalidArgument("controllerKey")
+            if any((disk.controller, disk.unit) == (controller, unit) for disk in vm.disks):
+                raise InvalidArgument("unitNumber")
+            if capacity <= 0 or capacity % 512:
+                raise InvalidArgument("capacityInBytes")
+            disk = self._new_disk(vm, controller, unit, capacity, base, values)
+            pending = vm.change_tracking or vm.tracking_pending
+            self._estate.change_vm(moref, disks=(*vm.disks, disk), tracking_pending=pending)
+            return disk
+
+    def remove_disk(self, moref: str, key: int, *, destroy: bool = False) -> None:
+        """Hot-remove a disk; its bytes stay while a snapshot needs them, and also unless `destroy`."""
+        with self._estate.operation(moref) as vm:
+            gone = vm.disk(key)
+            with self._estate.gate(moref).stun():
+                self._estate.change_vm(moref, disks=tuple(disk for disk in vm.disks if disk.key != key))
+            needed = any(disk.storage == gone.storage for shot in vm.snapshots for disk in shot.disks)
+            if destroy and gone.storage and not needed:
+                self._estate.storage.delete(gone.storage)
+
+    def extend_disk(self, moref: str, key: int, capacity: int) -> None:
+        """Grow a disk, running or not. Raises InvalidState with snapshots, InvalidArgument when not
+        larger.
+        """
+        with self._estate.operation(moref) as vm:
+            if capacity < vm.disk(key).capacity or capacity % 512:
+                raise InvalidArgument("capacityInBytes")
+            with self._estate.gate(moref).stun():
+                self._estate.storage.disk(vm.disk(key).storage).extend(capacity)
+                self.refresh(moref)
+
+    def _described(self, disk: VirtualDisk, point: str | None) -> VirtualDisk:
+        if not disk.storage:
+            return disk
+        content = self._estate.storage.disk(disk.storage)
+        if point is not None and point not in content.chain.points:
+            return disk
+        directory, _, _ = disk.path.rpartition("/")
+        current = content.tracking.current_id() if point is None else disk.change_id
+        change_id = None if current is None else str(current)
+        path = f"{directory}/{content.chain.name(point)}"
+        return replace(disk, path=path, change_id=change_id, capacity=content.chain.capacity)
+
+    def _new_disk(
+        self,
+        vm: VirtualMachine,
+        controller: int,
+        unit: int,
+        capacity: int,
+        base: Path | None,
+        values: dict[str, Any],
+    ) -> VirtualDisk:
+        estate = self._estate
+        datastore = values.pop("datastore", vm.datastore)
+        thin = values.get("thin", True)
+        need = capacity if not thin else base.stat().st_blocks * 512 if base is not None else 0
+        if estate.free_space(datastore) < need:
+            raise NoDiskSpace(f"{vm.name}: a disk of {capacity} bytes does not fit", datastore=datastore)
+        key = values.pop("key", None) or _free_key(vm, unit)
+        storage = f"disk-{estate.next_number('disk')}"
+        stem = _free_stem(vm)
+        estate.storage.create(storage, stem, capacity, base)
+        number = len(vm.disks) + 1
+        fresh: dict[str, Any] = {"label": f"Hard disk {number}", "uuid": _vmdk_uuid()}
+        path = f"[{estate.inventory.datastores[datastore].name}] {vm.directory}/{stem}.vmdk"
+        return VirtualDisk(
+            key=key,
+            controller=controller,
+            unit=unit,
+            capacity=capacity,
+            path=path,
+            datastore=datastore,
+            storage=storage,
+            **(fresh | values),
+        )
+
+
+def slot(vm: VirtualMachine, disk: VirtualDisk) -> str:
+    """The name a vmx file gives to a disk's place: "scsi0:1"."""
+    controller = next(entry for entry in vm.controllers if entry.key == disk.controller)
+    return f"{_BUS_NAMES.get(controller.kind, 'scsi')}{controller.bus}:{disk.unit}"
+
+
+def _free_key(vm: VirtualMachine, unit: int) -> int:
+    taken = {disk.key for disk in vm.disks}
+    return next(key for key in range(2000 + unit, 4000) if key not in taken)
+
+
+def _stems(vm: VirtualMachine) -> set[str]:
+    """Base names of the machine's disks, removed ones that a snapshot holds included."""
+    disks = (*vm.disks, *(disk for shot in vm.snapshots for disk in shot.disks))
+    return {_DELTA.sub("", disk.path.rpartition("/")[2].removesuffix(".vmdk")) for disk in disks}
+
+
+def _free_stem(vm: VirtualMachine) -> str:
+    taken = _stems(vm)
+    stems = [vm.directory, *(f"{vm.directory}_{n}" for n in range(1, len(taken) + 1))]
+    return next(stem for stem in stems if stem not in taken)
+
+
+def _vmdk_uuid() -> str:
+    return f"6000C29{str(uuid4())[7:]}"

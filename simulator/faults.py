@@ -1,0 +1,129 @@
+"""Misbehaviour as data: which call, on which object, after how many, how often, and what happens instead.
+
+Rules are JSON: [{"call": "CreateSnapshot_Task", "object": "vm-1*", "skip": 1, "times": 2, "action": "fault",
+"fault": "TaskInProgress", "message": "..."}]. `call` and `object` are shell patterns. The SOAP server
+consults by method name (action "cut" and "answer" are its to carry out), the estate by the names in POINTS.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from random import Random
+from typing import Any
+
+from simulator.estate.errors import EstateFault
+
+ACTIONS = frozenset({"fault", "delay", "cut", "answer"})
+
+POINTS = {
+    "estate.freeze": "before the disks of a machine are frozen for a snapshot",
+    "estate.consolidate": "before the disks of a removed snapshot are folded together",
+    "estate.revert": "before the disks go back to a snapshot",
+    "estate.query": "before changed areas are computed; an answer may carry `changeId` to use instead",
+    "estate.shutdown": 'when the guest is asked to shut down; an answer {"ignore": true} makes it never end',
+    "estate.write": "before a guest's write",
+}
+
+
+class InjectedFault(EstateFault):
+    """A fault that a rule asked for; `name` is the one the rule gave."""
+
+    def __init__(self, name: str, message: str, details: dict[str, Any]) -> None:
+        super().__init__(message, **details)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule. `times` None: for ever. `chance` is drawn from the engine's seed. `seconds` waits before any
+    action.
+
+    action "fault": `fault` (a vim type name), `message`, `details` (its properties). "delay": `seconds` only.
+    "cut": drop the connection after `bytes` of the answer. "answer": `answer` is handed to whoever consulted.
+    """
+
+    call: str
+    action: str
+    object: str = "*"
+    skip: int = 0
+    times: int | None = 1
+    chance: float = 1.0
+    seconds: float = 0.0
+    fault: str = "SystemError"
+    message: str = "injected"
+    details: dict[str, Any] = field(default_factory=dict)
+    bytes: int = 0
+    answer: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.action not in ACTIONS:
+            raise ValueError(
+                f"fault rule for {self.call}: action {self.action!r} is none of {sorted(ACTIONS)}"
+            )
+        if self.skip < 0 or (self.times is not None and self.times < 1) or not 0 <= self.chance <= 1:
+            raise ValueError(f"fault rule for {self.call}: skip, times or chance out of range")
+
+
+def parse(text: str) -> list[Rule]:
+    """Rules from JSON text. ValueError names the rule and the key that is wrong."""
+    known = {entry.name for entry in fields(Rule)}
+    rules = []
+    for number, item in enumerate(json.loads(text)):
+        unknown = sorted(set(item) - known)
+        if unknown or "call" not in item or "action" not in item:
+            raise ValueError(f"fault rule {number}: unknown keys {unknown}, or no call or action")
+        rules.append(Rule(**item))
+    return rules
+
+
+class Faults:
+    """The rules in force and how often each has matched. Any thread."""
+
+    def __init__(self, rules: Iterable[Rule] = (), seed: int = 0) -> None:
+        self._lock = threading.Lock()
+        self._random = Random(seed)  # noqa: S311 - chance, not secrecy
+        self._rules: list[tuple[Rule, list[int]]] = []
+        self.replace(rules)
+
+    def replace(self, rules: Iterable[Rule]) -> None:
+        """Forget all rules and counts; put these in force."""
+        with self._lock:
+            self._rules = [(rule, [0]) for rule in rules]
+
+    def add(self, *rules: Rule) -> None:
+        with self._lock:
+            self._rules += [(rule, [0]) for rule in rules]
+
+    def consult(self, call: str, target: str = "") -> Rule | None:
+        """The rule that fires for this call now, counted; None most of the time. Does not wait or raise."""
+        with self._lock:
+            for rule, seen in self._rules:
+                if (
+                    fnmatchcase(call, rule.call)
+                    and fnmatchcase(target, rule.object)
+                    and self._fires(rule, seen)
+                ):
+                    return rule
+        return None
+
+    def meet(self, call: str, target: str = "") -> dict[str, Any]:
+        """Consult and carry out: wait, raise InjectedFault, or return the answer ({} when nothing is
+        asked).
+        """
+        rule = self.consult(call, target)
+        if rule is None:
+            return {}
+        if rule.seconds:
+            time.sleep(rule.seconds)
+        if rule.action == "fault":
+            raise InjectedFault(rule.fault, rule.message, rule.details)
+        return rule.answer
+
+    def _fires(self, rule: Rule, seen: list[int]) -> bool:
+        if rule.chance < 1 and self._random.random() >= rule.chance:
+            return False
+        seen[0] += 1
+        return seen[0] > rule.skip and (rule.times is None or seen[0] <= rule.skip + rule.times)

@@ -1,0 +1,1 @@
+"""What runs inside the imaginary machines: writers that change the disks while somebody copies them."""

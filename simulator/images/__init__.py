@@ -1,0 +1,1 @@
+"""Contents for disks: partition tables, real file systems, random data, imported images."""
