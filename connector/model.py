@@ -55,6 +55,8 @@ class MachineDisk:
     controller: str = ""  # e.g. "scsi0"
     bus: int = 0
     unit: int = 0
+    bus_sharing: str = "noSharing"  # of its SCSI controller
+    compatibility: str = ""  # of a raw device mapping: "physicalMode" or "virtualMode"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,213 @@
+"""Every failure of a vCenter call becomes one of our errors here, by a table; nothing foreign gets out."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from typing import Any, NamedTuple
+from xml.parsers.expat import ExpatError
+
+from connector.errors import (
+    Ambiguous,
+    AuthenticationFailed,
+    BadInput,
+    ChangesUnknown,
+    Conflict,
+    ConnectorError,
+    Ineligible,
+    NotFound,
+    NotPermitted,
+    SessionExpired,
+    TrustFailed,
+    Unreachable,
+    VCenterFault,
+)
+from connector.vcenter.vmomi import kind_of, vmodl
+
+
+class Rule(NamedTuple):
+    """How one fault class, and every class below it without a rule of its own, is told to a user."""
+
+    error: type[ConnectorError]
+    what: str
+    remedy: str = ""
+    retryable: bool = False
+    details: tuple[str, ...] = ()  # attributes of the fault worth showing
+
+
+_BUSY = "wait for the running task; a backup may hold the machine"
+_SPACE = "free space on the datastore, or move the machine"
+_RIGHTS = "grant the privilege to this user on the machine and its datastores, see the vCenter role"
+_REFRESH = "refresh the inventory"
+_CBT_RESET = "a pass that compares hashes follows; reset CBT if it happens again"
+_ADDRESS = "check the address, the port and the way there"
+_QUIESCE = "take the snapshot without quiescing"
+
+RULES: dict[str, Rule] = {
+    # session and rights
+    "InvalidLogin": Rule(
+        AuthenticationFailed,
+        "user or password refused",
+        "check both; nothing is retried, because accounts lock",
+    ),
+    "InvalidLocale": Rule(BadInput, "locale refused"),
+    "NotAuthenticated": Rule(SessionExpired, "the session has ended", retryable=True),
+    "NoPermission": Rule(NotPermitted, "a privilege is missing", _RIGHTS, details=("privilegeId",)),
+    "SecurityError": Rule(NotPermitted, "refused for security reasons", _RIGHTS),
+    "PasswordExpired": Rule(AuthenticationFailed, "the password has expired", "set a new one in vCenter"),
+    "RestrictedVersion": Rule(Ineligible, "the licence of this host forbids the call", "license the host"),
+    "RestrictedByAdministrator": Rule(NotPermitted, "the administrator has restricted this operation"),
+    # what is asked about
+    "ManagedObjectNotFound": Rule(NotFound, "the object is gone", _REFRESH, details=("obj",)),
+    "NotFound": Rule(NotFound, "the snapshot or disk is gone", _REFRESH),
+    "InvalidArgument": Rule(VCenterFault, "an argument was refused", details=("invalidProperty",)),
+    "InvalidRequest": Rule(VCenterFault, "the request was not understood"),
+    "InvalidType": Rule(
+        VCenterFault, "this vCenter does not know the type of an argument", details=("argument",)
+    ),
+    "MethodNotFound": Rule(VCenterFault, "this vCenter does not offer the call", details=("method",)),
+    "InvalidProperty": Rule(VCenterFault, "this vCenter does not know a property", details=("name",)),
+    "InvalidCollectorVersion": Rule(SessionExpired, "the change notification was lost", retryable=True),
+    "NotSupported": Rule(Ineligible, "not supported for this machine in its present state"),
+    "NotImplemented": Rule(VCenterFault, "this vCenter does not implement the call"),
+    "NotEnoughLicenses": Rule(Ineligible, "no licence is left for this operation"),
+    "InvalidName": Rule(BadInput, "a name was refused", details=("name",)),
+    "DuplicateName": Rule(Ambiguous, "an object of that name exists", details=("name",)),
+    # state
+    "TaskInProgress": Rule(Conflict, "another task is running on it", _BUSY, retryable=True),
+    "ConcurrentAccess": Rule(
+        Conflict, "somebody else changed it at the same time", "try again", retryable=True
+    ),
+    "InvalidState": Rule(Conflict, "its state does not allow the operation"),
+    "InvalidPowerState": Rule(
+        Conflict, "its power state does not allow the operation", details=("existingState", "requestedState")
+    ),
+    "ToolsUnavailable": Rule(
+        Conflict,
+        "VMware Tools do not run in the guest, so it cannot be asked to shut down",
+        "shut it down from inside, or allow a hard power-off",
+    ),
+    "Timedout": Rule(VCenterFault, "vCenter gave up waiting", "try again", retryable=True),
+    "RequestCanceled": Rule(Conflict, "somebody cancelled the task", "try again", retryable=True),
+    "HostNotConnected": Rule(VCenterFault, "its host is not connected", "reconnect the host", retryable=True),
+    "HostNotReachable": Rule(VCenterFault, "its host does not answer", "reconnect the host", retryable=True),
+    "HostCommunication": Rule(
+        VCenterFault, "vCenter cannot talk to the host", "check the host", retryable=True
+    ),
+    "HostConnectFault": Rule(
+        VCenterFault, "vCenter cannot connect to the host", "check the host", retryable=True
+    ),
+    "InsufficientResourcesFault": Rule(VCenterFault, "the host has not enough resources", "free some"),
+    # snapshots, files, configuration
+    "SnapshotFault": Rule(
+        VCenterFault, "the snapshot failed", "see the machine's log (vmware.log)", retryable=True
+    ),
+    "ApplicationQuiesceFault": Rule(
+        VCenterFault, "the guest could not be quiesced", _QUIESCE, retryable=True
+    ),
+    "FilesystemQuiesceFault": Rule(VCenterFault, "the guest could not be quiesced", _QUIESCE, retryable=True),
+    "TooManySnapshotLevels": Rule(Ineligible, "too many snapshot levels", "delete old snapshots first"),
+    "SnapshotDisabled": Rule(
+        Ineligible, "snapshots are disabled for this machine", "enable them in its options"
+    ),
+    "SnapshotLocked": Rule(Conflict, "snapshots of this machine are locked", _BUSY, retryable=True),
+    "SnapshotIncompatibleDeviceInVm": Rule(
+        Ineligible,
+        "a device of this machine does not allow snapshots",
+        "remove the device or migrate it powered off",
+    ),
+    "MemorySnapshotOnIndependentDisk": Rule(
+        VCenterFault, "an independent disk does not allow a memory snapshot"
+    ),
+    "MultipleSnapshotsNotSupported": Rule(
+        Ineligible, "this machine allows one snapshot only", "delete the other"
+    ),
+    "SnapshotNoChange": Rule(VCenterFault, "nothing changed since the last snapshot"),
+    "VmConfigFault": Rule(Ineligible, "its configuration does not allow the operation"),
+    "GenericVmConfigFault": Rule(
+        VCenterFault, "its configuration does not allow the operation", details=("reason",)
+    ),
+    "FileFault": Rule(VCenterFault, "a file could not be used", details=("file",)),
+    "FileNotFound": Rule(NotFound, "a file is missing on the datastore", details=("file",)),
+    "FileLocked": Rule(Conflict, "a file is locked", _BUSY, retryable=True, details=("file",)),
+    "NoDiskSpace": Rule(VCenterFault, "the datastore is full", _SPACE, details=("datastore", "file")),
+    "InvalidDatastore": Rule(VCenterFault, "the datastore cannot be used", details=("name",)),
+    "InaccessibleDatastore": Rule(
+        VCenterFault, "the datastore is not accessible", details=("name",), retryable=True
+    ),
+    # vCenter itself
+    "HostConfigFault": Rule(VCenterFault, "the host's configuration failed"),
+    "SystemError": Rule(
+        VCenterFault, "vCenter reports an internal error", details=("reason",), retryable=True
+    ),
+    "UnexpectedFault": Rule(VCenterFault, "vCenter reports an unexpected fault", retryable=True),
+    "OutOfBounds": Rule(VCenterFault, "a limit of vCenter was passed", details=("argumentName",)),
+}
+
+FALLBACK = Rule(VCenterFault, "vCenter answered with a fault")
+
+
+def rule(fault: type[object]) -> Rule:
+    """The rule of the nearest class in the fault's ancestry."""
+    names = (kind.__name__.rpartition(".")[2] for kind in fault.__mro__)
+    return next((RULES[name] for name in names if name in RULES), FALLBACK)
+
+
+def translate(fault: Any, on: str = "") -> ConnectorError:
+    """The error that tells a user about a vim or vmodl fault, with vCenter's own words in brackets."""
+    found = rule(type(fault))
+    details = [str(getattr(fault, name, "") or "") for name in found.details]
+    said = [kind_of(fault), *details, _words(fault)]
+    heard = ": ".join(dict.fromkeys(part.strip("'") for part in said if part))
+    return found.error(f"{found.what} ({heard})", on=on, remedy=found.remedy, retryable=found.retryable)
+
+
+def _words(fault: Any) -> str:
+    """vCenter's localized message, and its first explanation when it gives any."""
+    spoken = [str(getattr(fault, "msg", "") or "")]
+    spoken += [str(entry.message or "") for entry in (getattr(fault, "faultMessage", None) or [])[:1]]
+    return " ".join(part for part in spoken if part)
+
+
+def unsure(fault: Any, on: str) -> ChangesUnknown:
+    """What a failed changed-area query means: nothing may be assumed about that disk."""
+    told = translate(fault, on)
+    return ChangesUnknown(told.what, on=on, remedy=_CBT_RESET)
+
+
+@contextmanager
+def translated(on: str) -> Iterator[None]:
+    """Turn whatever pyVmomi, TLS, HTTP or the socket raises inside into our errors about `on`.
+
+    Our own errors pass, and gain the subject when they have none.
+    """
+    try:
+        yield
+    except ConnectorError as ours:
+        ours.on = ours.on or on
+        raise
+    except (vmodl.MethodFault, vmodl.RuntimeFault) as fault:
+        raise translate(fault, on) from fault
+    except ssl.SSLCertVerificationError as problem:
+        raise TrustFailed(f"certificate not trusted ({problem.verify_message})", on=on) from problem
+    except ssl.SSLError as problem:
+        raise Unreachable(f"TLS failed ({problem.reason or problem})", on=on, remedy=_ADDRESS) from problem
+    except OSError as problem:
+        raise Unreachable(_network(problem), on=on, remedy=_ADDRESS) from problem
+    except HTTPException as problem:
+        raise not_a_vcenter(f"it answers with HTTP {problem}", on) from problem
+    except ExpatError as problem:
+        raise not_a_vcenter("its answer is not the vSphere API's", on) from problem
+
+
+def _network(problem: OSError) -> str:
+    if isinstance(problem, TimeoutError):
+        return "no answer in time"
+    return f"cannot be reached ({problem.strerror or problem or type(problem).__name__})"
+
+
+def not_a_vcenter(what: str, on: str) -> VCenterFault:
+    """Something answers there, but not in the language of the vSphere API."""
+    return VCenterFault(f"this does not look like a vCenter: {what}", on=on, remedy="check host and port")

@@ -1,0 +1,93 @@
+"""One SOAP call, one round trip: verified connections, only calls of the table, session care around it."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any, Protocol
+
+from connector.errors import NotPermitted
+from connector.vcenter import trust
+from connector.vcenter.calls import CALLS, Care
+from connector.vcenter.endpoint import Endpoint
+from connector.vcenter.vmomi import SoapStubAdapter, plain
+
+_IDLE = 25  # seconds a pooled connection may rest; front-end proxies hang up without a word later
+
+
+class SessionCare(Protocol):
+    """Whoever owns the session decides what a failed call is worth."""
+
+    def attended(self, care: Care, send: Callable[[], Any]) -> Any: ...
+
+
+class Stub(SoapStubAdapter):
+    """pyVmomi's transport on verified connections. Thread-safe: each call takes a connection of its own."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        confidence: trust.Trust,
+        version: str,
+        care: SessionCare,
+        seen: Callable[[bytes], None],
+    ) -> None:
+        plain.__init__(
+            self,
+            host=endpoint.host,
+            port=endpoint.port,
+            path=endpoint.path,
+            version=version,
+            poolSize=8,
+            connectionPoolTimeout=_IDLE,
+        )
+        self._endpoint = endpoint
+        self._confidence = confidence
+        self._care = care
+        self._seen = seen
+
+    def GetConnection(self) -> Any:
+        """A pooled connection that is still alive, or a new one whose peer has been verified."""
+        while (rested := self._rested()) is not None:
+            if not _hung_up(rested):
+                return rested
+            rested.close()
+        fresh = trust.PinnedConnection(
+            self._endpoint.host, self._endpoint.port, trust=self._confidence, seen=self._seen
+        )
+        fresh.connect()
+        return fresh
+
+    def _rested(self) -> Any:
+        with self.lock:
+            plain._CloseIdleConnections(self)
+            return self.pool.pop(0)[0] if self.pool else None
+
+    def InvokeMethod(self, mo: Any, info: Any, args: Any, outerStub: Any = None) -> Any:
+        """Send one call of the table; raises pyVmomi's faults, `OSError` and `HTTPException` as they come."""
+        care = CALLS.get(info.wsdlName)
+        if care is None:
+            raise NotPermitted(f"the connector never calls {info.wsdlName}", on=str(self._endpoint))
+
+        def send() -> Any:
+            return plain.InvokeMethod(self, mo, info, args, outerStub)
+
+        return self._care.attended(care, send)
+
+
+def _hung_up(connection: Any) -> bool:
+    """Whether the peer closed a resting connection: it is readable although nothing was asked."""
+    sock = connection.sock
+    if sock is None:
+        return True
+    resting = select.poll()
+    try:
+        resting.register(sock, select.POLLIN)
+        return bool(resting.poll(0))
+    except (OSError, ValueError):
+        return True
+
+
+BROKEN = (ConnectionError, HTTPException)
+"""What a connection that died under a call raises."""

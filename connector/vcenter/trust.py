@@ -1,0 +1,134 @@
+"""Trust is decided on the very connection that carries the login, before it carries a byte of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPSConnection
+from pathlib import Path
+
+from connector.errors import BadInput, TrustFailed, Unreachable
+from connector.vcenter.endpoint import Endpoint
+
+_LENGTHS = {40: "sha1", 64: "sha256"}  # hex digits -> digest
+_COMPARE = "compare it with the certificate shown by vCenter itself, then set the thumbprint"
+
+
+def thumbprint(certificate: bytes, digest: str = "sha1") -> str:
+    """Digest of a DER certificate the way VMware writes it: upper-case pairs with colons."""
+    return hashlib.new(digest, certificate, usedforsecurity=False).digest().hex(":").upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Either a pinned thumbprint (SHA-1 or SHA-256) or a file of authorities; never both, never neither."""
+
+    pin: str = ""
+    authority: Path | None = None
+
+    @classmethod
+    def of(cls, pin: str, authority: Path | None) -> Trust:
+        """Check what the user gave. Colons, blanks and letter case of the thumbprint do not matter."""
+        bare = "".join(pin.split()).replace(":", "").replace("-", "").lower()
+        if bool(bare) == bool(authority):
+            raise BadInput(
+                "exactly one of thumbprint and authority must say whom to trust",
+                on="vCenter settings",
+                remedy="give the SHA-256 thumbprint of vCenter's certificate or a file with its authority",
+            )
+        if bare and (len(bare) not in _LENGTHS or set(bare) - set("0123456789abcdef")):
+            raise BadInput(
+                "the thumbprint is neither SHA-1 (40 hex digits) nor SHA-256 (64)", on="vCenter settings"
+            )
+        return cls(bare, authority)
+
+    def context(self) -> ssl.SSLContext:
+        """A fresh TLS client context. With a pin the chain is not checked, because the pin is."""
+        if self.authority is not None:
+            try:
+                return ssl.create_default_context(cafile=str(self.authority))
+            except (OSError, ssl.SSLError) as problem:
+                raise BadInput(
+                    f"no certificate authority can be read from the file ({problem})", on=str(self.authority)
+                ) from problem
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def accept(self, certificate: bytes | None, on: str) -> None:
+        """Raise `TrustFailed` unless the peer's DER certificate is the pinned one."""
+        if not certificate:
+            raise TrustFailed("the server showed no certificate", on=on)
+        if not self.pin:
+            return
+        digest = _LENGTHS[len(self.pin)]
+        actual = thumbprint(certificate, digest)
+        if actual.replace(":", "").lower() != self.pin:
+            raise TrustFailed(
+                f"the certificate's {digest.upper()} thumbprint is {actual}, not the pinned one",
+                on=on,
+                remedy=_COMPARE,
+            )
+
+
+class PinnedConnection(HTTPSConnection):
+    """HTTPS whose `connect` ends with a trusted peer or with `TrustFailed`, whoever calls it.
+
+    `seen` is told the peer's DER certificate once it is trusted.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        trust: Trust,
+        seen: Callable[[bytes], None] = lambda _: None,
+        patience: float = 300.0,
+        reach: float = 15.0,
+    ) -> None:
+        super().__init__(host, port, timeout=reach, context=trust.context())
+        self._trust = trust
+        self._seen = seen
+        self._patience = patience
+
+    def connect(self) -> None:
+        on = str(Endpoint(self.host, self.port))
+        try:
+            super().connect()
+            certificate = self.sock.getpeercert(binary_form=True)
+            self._trust.accept(certificate, on)
+        except ssl.SSLCertVerificationError as problem:
+            self.close()
+            raise TrustFailed(
+                f"its certificate is not trusted ({problem.verify_message})",
+                on=on,
+                remedy="give the authority that signed it, or pin its thumbprint",
+            ) from problem
+        except (OSError, TrustFailed):
+            self.close()
+            raise
+        self.sock.settimeout(self._patience)
+        self._seen(certificate or b"")
+
+
+def presented(endpoint: Endpoint, *, reach: float = 15.0) -> bytes:
+    """The DER certificate that the server shows right now, for a person to compare.
+
+    Nothing is sent over the connection and nothing is trusted because of it.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((endpoint.host, endpoint.port), timeout=reach) as plain,
+            context.wrap_socket(plain, server_hostname=endpoint.host) as secured,
+        ):
+            return secured.getpeercert(binary_form=True) or b""
+    except OSError as problem:
+        raise Unreachable(f"no TLS answer ({problem})", on=str(endpoint)) from problem
