@@ -1,0 +1,7 @@
+"""A stand-in for VMware's VixDiskLib in C: the same ABI and hazards, served from an estate export."""
+
+from simulator.vixdisklib.compiler import CompilerError, Sanitizer, build
+from simulator.vixdisklib.installation import install
+from simulator.vixdisklib.switches import Switch, switches
+
+__all__ = ["CompilerError", "Sanitizer", "Switch", "build", "install", "switches"]

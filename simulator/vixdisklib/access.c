@@ -1,0 +1,190 @@
+/* PrepareForAccess leaves a mark in the estate, ROOT/<vm>/.access/<identity>, which outlives the process as the
+ * real lock against relocation does. EndAccess removes it, from whichever process. */
+#include "sim.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static _Atomic size_t outstanding; /* prepared by this process and not ended */
+
+size_t access_outstanding(void)
+{
+    return outstanding;
+}
+
+static char *mark_path(const char *vm, const char *identity)
+{
+    char *folder = format("%s/%s/.access", conf.root, vm);
+    mkdir(folder, 0700);
+    size_t length = strlen(identity);
+    char *hex = calloc(2 * length + 1, 1);
+    if (!hex)
+        abort();
+    for (size_t i = 0; i < length; i++)
+        sprintf(hex + 2 * i, "%02x", (unsigned char)identity[i]);
+    char *path = format("%s/%.200s", folder, hex);
+    free(hex);
+    free(folder);
+    return path;
+}
+
+/* The mark holds one line per Prepare: the process id. */
+static bool mark_add(const char *path)
+{
+    int file = open(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+    if (file < 0) {
+        say(WARN, "VixDiskLib: %s: %s\n", path, strerror(errno));
+        return false;
+    }
+    bool good = dprintf(file, "%ld\n", (long)getpid()) > 0;
+    close(file);
+    return good;
+}
+
+static long mark_owner(const char *path, size_t *depth)
+{
+    long owner = 0, one;
+    *depth = 0;
+    FILE *file = fopen(path, "re");
+    while (file && fscanf(file, "%ld", &one) == 1) {
+        owner = one;
+        ++*depth;
+    }
+    if (file)
+        fclose(file);
+    return owner;
+}
+
+/* Drops one line. False when there was none. */
+static bool mark_remove(const char *path)
+{
+    size_t depth;
+    long owner = mark_owner(path, &depth);
+    if (!depth)
+        return false;
+    if (owner == (long)getpid() && outstanding)
+        outstanding--;
+    if (unlink(path))
+        return false;
+    while (--depth)
+        mark_add(path);
+    return true;
+}
+
+static VixError target(const ConnectParams *params, const char *identity, const char *function, char **vm)
+{
+    struct identity who;
+    *vm = NULL;
+    if (!params || !identity || !*identity)
+        return VIX_E_INVALID_ARG;
+    VixError code = identity_read(params, function, &who);
+    if (!code && !params->serverName)
+        code = VIX_E_INVALID_ARG;
+    if (!code)
+        code = estate_login(&who);
+    identity_free(&who);
+    if (code)
+        return code;
+    *vm = spec_moref(params->vmxSpec);
+    return !*vm ? VIX_E_INVALID_ARG : estate_has_view(*vm, NULL) ? VIX_OK : VIX_E_OBJECT_NOT_FOUND;
+}
+
+VixError VixDiskLib_PrepareForAccess(const ConnectParams *params, const char *identity)
+{
+    char *vm;
+    enum damage damage;
+    enter(__func__);
+    VixError code = target(params, identity, __func__, &vm);
+    if (!code)
+        code = faults_apply("prepare", NULL, &damage);
+    if (!code)
+        code = conf.prepare_code;
+    if (!code) {
+        char *path = mark_path(vm, identity);
+        if (mark_add(path))
+            outstanding++;
+        else
+            code = VIX_E_FAIL;
+        free(path);
+    }
+    free(vm);
+    return outward(code);
+}
+
+VixError VixDiskLib_EndAccess(const ConnectParams *params, const char *identity)
+{
+    char *vm;
+    enum damage damage;
+    enter(__func__);
+    VixError code = target(params, identity, __func__, &vm);
+    if (!code)
+        code = faults_apply("end", NULL, &damage);
+    if (!code) {
+        char *path = mark_path(vm, identity);
+        if (!mark_remove(path))
+            die(__func__, "no matching VixDiskLib_PrepareForAccess for %s and identity %s", vm, identity);
+        free(path);
+    }
+    free(vm);
+    return outward(code);
+}
+
+/* Marks of processes that no longer live are cleaned up, those of living ones remain. */
+static void clean_folder(const char *vm, uint32_t *cleaned, uint32_t *remaining)
+{
+    char *folder = format("%s/%s/.access", conf.root, vm);
+    DIR *marks = opendir(folder);
+    for (struct dirent *entry; marks && (entry = readdir(marks));) {
+        size_t depth;
+        char *path = format("%s/%s", folder, entry->d_name);
+        long owner = entry->d_name[0] == '.' ? 0 : mark_owner(path, &depth);
+        if (owner && kill((pid_t)owner, 0) && errno == ESRCH)
+            *cleaned += !unlink(path);
+        else
+            *remaining += owner != 0;
+        free(path);
+    }
+    if (marks)
+        closedir(marks);
+    free(folder);
+}
+
+static VixError cleanup(const ConnectParams *params, uint32_t *cleaned, uint32_t *remaining)
+{
+    struct identity who;
+    enum damage damage;
+    if (!params || params->vmxSpec || !params->serverName)
+        return VIX_E_INVALID_ARG;
+    VixError code = identity_read(params, "VixDiskLib_Cleanup", &who);
+    if (!code)
+        code = estate_login(&who);
+    identity_free(&who);
+    if (!code)
+        code = faults_apply("cleanup", NULL, &damage);
+    DIR *root = code ? NULL : opendir(conf.root);
+    for (struct dirent *entry; root && (entry = readdir(root));)
+        if (plain_name(entry->d_name))
+            clean_folder(entry->d_name, cleaned, remaining);
+    if (root)
+        closedir(root);
+    return code;
+}
+
+VixError VixDiskLib_Cleanup(const ConnectParams *params, uint32_t *numCleanedUp, uint32_t *numRemaining)
+{
+    uint32_t cleaned = 0, remaining = 0;
+    enter(__func__);
+    VixError code = cleanup(params, &cleaned, &remaining);
+    if (numCleanedUp)
+        *numCleanedUp = cleaned;
+    if (numRemaining)
+        *numRemaining = remaining;
+    return outward(code);
+}

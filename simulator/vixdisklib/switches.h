@@ -1,0 +1,38 @@
+/* The one table of switches: KIND(key, default, "meaning"). Keys of vixdisklib.conf; VIXSIM_<KEY> in the
+ * environment wins. Included several times; the Python module reads the same lines for checks and documentation. */
+
+TEXT(root, "", "absolute path of the estate export; empty: only local raw files can be opened")
+TEXT(version, "8.0.3", "version shown in the log; 6.5 accepts zeroed connect params, below 7 the info has 56 bytes, below 8.0.2 network errors are 13")
+NUMBER(build, 23950268, "build number shown in the log")
+
+TEXT(completion, "threaded", "asynchronous reads complete: threaded (later, foreign thread), sync (before return, same thread), mixed (every other one)")
+NUMBER(threads, 4, "completing threads per handle")
+NUMBER(read_us, 0, "delay of each read, microseconds")
+NUMBER(jitter_us, 0, "random delay added to each read, microseconds at most")
+NUMBER(rtt_us, 0, "network round trip: each read pays one for every AIO session (buffer size x count) it needs, microseconds")
+NUMBER(bandwidth, 0, "bytes per second per handle; 0: no cap")
+NUMBER(seed, 1, "seed of the random delays")
+NUMBER(init_ms, 0, "delay of InitEx, milliseconds")
+NUMBER(connect_ms, 0, "delay of ConnectEx, milliseconds")
+NUMBER(open_ms, 0, "delay of Open, milliseconds")
+NUMBER(query_ms, 0, "delay of QueryAllocatedBlocks, milliseconds")
+NUMBER(exit_ms, 0, "delay of Exit, milliseconds (about 1000 in the original)")
+
+NUMBER(nfc_memory, 0, "bytes of reads in flight in the process; beyond: code 2 and the NFC error 5 log line; 0: no cap")
+NUMBER(nfc_request, 0, "largest single read in bytes; beyond: the same failure; 0: no cap")
+TEXT(query, "normal", "QueryAllocatedBlocks: normal, unsupported (code 6), empty (no block at all), full (one run)")
+TEXT(transports, "file:san:hotadd:nbdssl:nbd", "what ListTransportModes says; only nbdssl, nbd and file work")
+NUMBER(require_snapshot, 0, "1: ConnectEx without snapshotRef on a machine that has snapshots fails with 13")
+NUMBER(require_thumbprint, 1, "0: connect params without a thumbprint are accepted")
+NUMBER(prepare_code, 0, "error code that PrepareForAccess returns, as on ESXi or without the privileges; 0: works")
+TEXT(faults, "", "rules separated by ';': KIND [on=CALL] [at=N] [times=K] [code=E] [path=TEXT] [ms=N] [latch=FILE], see below")
+NUMBER(high_bits, 0, "1: every error carries extra data above its low 16 bits")
+
+NUMBER(noise, 1, "1: CEIP and PhoneHome log lines, one from a background thread")
+NUMBER(log_secrets, 0, "1: a careless log line that contains the password or cookie")
+NUMBER(exit_zero, 0, "1: an atexit handler replaces the exit status of the process with 0")
+NUMBER(null_loggers, 0, "1: a threaded program may pass NULL loggers")
+NUMBER(check_leaks, 1, "0: Exit does not abort on leaked objects")
+NUMBER(callback_calls, 0, "1: the library may be called from its callbacks")
+NUMBER(query_thread, 0, "1: QueryAllocatedBlocks only on the thread that opened the disk, else abort")
+NUMBER(main_thread, 0, "1: InitEx only on the main thread, else abort")
