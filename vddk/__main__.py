@@ -1,0 +1,41 @@
+"""``python -m vddk DIRECTORY``: what a VDDK installation offers, or one line about why it cannot be used."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from vddk.errors import VddkError
+from vddk.loading import Probe
+from vddk.worker import probe
+
+
+def report(found: Probe) -> Iterator[str]:
+    """The lines to print."""
+    yield f"library     {found.path}"
+    yield f"version     {found.version or 'unknown'}"
+    yield f"transports  {' '.join(found.transports) or 'none'}"
+    yield f"functions   {len(found.found)} found"
+    for symbol in found.missing:
+        yield f"missing     {symbol} (optional)"
+    for line in found.warnings:
+        yield f"warning     {line}"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 usable, 1 not usable, 2 wrong call."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        sys.stderr.write("usage: python -m vddk DIRECTORY\n")
+        return 2
+    logging.getLogger("vddk").addHandler(logging.NullHandler())
+    try:
+        lines = list(report(probe(Path(arguments[0]))))
+    except VddkError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
