@@ -1,0 +1,88 @@
+"""What an appliance must be told: where vCenter and the control plane are, whom to trust, where VDDK is.
+
+A YAML file for a service (`config/appliance.yaml` is the commented reference), one JSON line on stdin when embedded.
+Passwords stay in files of their own; only the embedded parent passes one directly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from connector.errors import BadInput
+from connector.settings import TransferSettings, VCenterSettings
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VCenterSection(_Section):
+    """Exactly one of `thumbprint` and `authority` says whom to trust."""
+
+    url: str
+    user: str = "administrator@vsphere.local"
+    password_file: Path | None = None
+    password: SecretStr | None = None
+    thumbprint: str = ""
+    authority: Path | None = None
+
+    def settings(self) -> VCenterSettings:
+        """Read the password; raises BadInput when there is none."""
+        secret = self.password
+        if secret is None and self.password_file is not None:
+            secret = SecretStr(_first_line(self.password_file))
+        if secret is None:
+            raise BadInput("no password", on="vcenter", remedy="name a password_file")
+        return VCenterSettings(
+            url=self.url, user=self.user, password=secret, thumbprint=self.thumbprint, authority=self.authority
+        )
+
+
+class ControlSection(_Section):
+    """The control plane. The activation code is needed once; the credential it bought is kept in `state`."""
+
+    url: str
+    thumbprint: str
+    activation_code_file: Path | None = None
+
+
+class Configuration(_Section):
+    """Everything. `passes` machines are copied side by side; `transports` are VDDK's, tried left to right."""
+
+    name: str = "appliance"
+    vcenter: VCenterSection
+    control: ControlSection
+    vddk: Path
+    state: Path
+    passes: int = Field(2, ge=1, le=64)
+    transports: str = "nbdssl"
+    rescan: float = Field(300.0, gt=0, description="seconds between two sweeps of the inventory")
+    transfer: TransferSettings = TransferSettings()
+
+
+def from_yaml(path: Path) -> Configuration:
+    """Load the file of a service. Raises BadInput that names the file and the field."""
+    try:
+        return parse(yaml.safe_load(path.read_text()), str(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as broken:
+        raise BadInput(f"cannot be read: {broken}", on=str(path)) from None
+
+
+def parse(document: Any, name: str) -> Configuration:
+    """Validate a document. Raises BadInput with every field that is wrong, and no value."""
+    try:
+        return Configuration.model_validate(document)
+    except ValidationError as broken:
+        faults = (f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}" for fault in broken.errors())
+        raise BadInput("; ".join(faults), on=name, remedy="compare with config/appliance.yaml") from None
+
+
+def _first_line(file: Path) -> str:
+    try:
+        return file.read_text().splitlines()[0]
+    except (OSError, UnicodeDecodeError, IndexError) as broken:
+        raise BadInput(f"cannot read the password: {broken!r}", on=str(file)) from None

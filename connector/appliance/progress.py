@@ -1,0 +1,74 @@
+"""What a pass has done so far, written by many disk threads, read by the one that reports.
+
+Thread rule: every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict, dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class DiskProgress:
+    """Bytes of one disk. `wanted` is the pass's plan, `done` what is durable of it, `wire` what crossed the network."""
+
+    key: int
+    label: str
+    capacity: int
+    state: str = "waiting"
+    wanted: int = 0
+    done: int = 0
+    read: int = 0
+    zero: int = 0
+    wire: int = 0
+    rate: float = 0.0  # plan bytes made durable per second, over the last few seconds
+    bottleneck: str = ""
+
+
+@dataclass(slots=True)
+class _Meter:
+    """Rate over a sliding window, so that a pause shows within seconds and a burst does not fool anybody."""
+
+    window: float = 5.0
+    samples: list[tuple[float, int]] = field(default_factory=list)
+
+    def add(self, now: float, done: int) -> float:
+        self.samples.append((now, done))
+        while len(self.samples) > 2 and now - self.samples[0][0] > self.window:
+            self.samples.pop(0)
+        (start, first), (end, last) = self.samples[0], self.samples[-1]
+        return (last - first) / (end - start) if end > start else 0.0
+
+
+class PassProgress:
+    """The board that a pass writes on and the reporter reads from."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._disks: dict[int, DiskProgress] = {}
+        self._meters: dict[int, _Meter] = {}
+        self._phase = "starting"
+
+    def enter(self, phase: str) -> None:
+        """Name what the pass does now, in words that a person reads."""
+        with self._lock:
+            self._phase = phase
+
+    def add(self, disk: DiskProgress) -> None:
+        with self._lock:
+            self._disks[disk.key] = disk
+            self._meters[disk.key] = _Meter()
+
+    def update(self, key: int, **changes: object) -> None:
+        """Replace fields of one disk; `rate` follows from `done`."""
+        with self._lock:
+            disk = replace(self._disks[key], **changes)  # type: ignore[arg-type]  # field names are ours
+            if "done" in changes:
+                disk = replace(disk, rate=self._meters[key].add(time.monotonic(), disk.done))
+            self._disks[key] = disk
+
+    def to_json(self) -> dict[str, object]:
+        with self._lock:
+            return {"phase": self._phase, "disks": [asdict(disk) for disk in self._disks.values()]}

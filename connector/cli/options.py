@@ -1,0 +1,47 @@
+"""Options that several commands share, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line instead of text.")
+
+_VCENTER = (
+    click.option("--vcenter", "url", required=True, envvar="CONNECTOR_VCENTER_URL", metavar="URL", help="https://HOST[:PORT]"),
+    click.option(
+        "--user", default="administrator@vsphere.local", envvar="CONNECTOR_VCENTER_USER", show_default=True, help="vCenter user."
+    ),
+    click.option(
+        "--password-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="CONNECTOR_VCENTER_PASSWORD_FILE",
+        help="File with the password; else $CONNECTOR_VCENTER_PASSWORD, else a prompt.",
+    ),
+    click.option(
+        "--thumbprint",
+        default="",
+        envvar="CONNECTOR_VCENTER_THUMBPRINT",
+        metavar="AA:BB:..",
+        help="SHA-1 or SHA-256 of vCenter's certificate; trust this one and no other.",
+    ),
+    click.option(
+        "--ca",
+        "authority",
+        type=click.Path(dir_okay=False, exists=True, path_type=Path),
+        envvar="CONNECTOR_VCENTER_CA",
+        help="PEM file with the authority that signed vCenter's certificate.",
+    ),
+)
+
+
+def vcenter_options(command: F) -> F:
+    """Where vCenter is, who we are, whom we trust."""
+    for option in reversed(_VCENTER):
+        command = option(command)
+    return command

@@ -1,0 +1,41 @@
+"""The reference file loads as it is; what is wrong is named by file and field, and no value is repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from connector.appliance.configuration import from_yaml, parse
+from connector.errors import BadInput
+
+REFERENCE = Path(__file__).parents[2] / "config" / "appliance.yaml"
+
+
+def test_the_reference_file_loads() -> None:
+    loaded = from_yaml(REFERENCE)
+    assert loaded.passes == 2
+    assert loaded.transfer.depth == 8
+
+
+def test_an_unknown_key_is_named() -> None:
+    document = yaml.safe_load(REFERENCE.read_text()) | {"thumprint": "x"}
+    with pytest.raises(BadInput, match="thumprint"):
+        parse(document, "appliance.yaml")
+
+
+def test_a_wrong_value_is_named_but_not_repeated() -> None:
+    document = yaml.safe_load(REFERENCE.read_text())
+    document["vcenter"]["password"] = ["s3cret"]
+    with pytest.raises(BadInput, match=r"vcenter\.password") as refused:
+        parse(document, "appliance.yaml")
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_missing_password_file_is_one_line(tmp_path: Path) -> None:
+    document = yaml.safe_load(REFERENCE.read_text())
+    document["vcenter"]["password_file"] = str(tmp_path / "missing")
+    with pytest.raises(BadInput) as refused:
+        parse(document, "appliance.yaml").vcenter.settings()
+    assert "\n" not in str(refused.value)
