@@ -82,7 +82,6 @@ class Estate:
             stack.callback(self.storage.close)
             for moref in self._inventory.vms:
                 self.snapshots.recover(moref)
-                self._export(moref)
             self._stack = stack.pop_all()
 
     @property

@@ -35,6 +35,8 @@ class Export:
         with self._lock:
             vm = look()
             home = self.root / vm.moref
+            if not vm.disks and not vm.snapshots and not home.exists():
+                return
             views = {snapshot.moref: snapshot.disks for snapshot in vm.snapshots} | {CURRENT: vm.disks}
             for view, disks in views.items():
                 (home / view).mkdir(parents=True, exist_ok=True)

@@ -132,6 +132,8 @@ class Snapshots:
     def recover(self, moref: str) -> None:
         """After a restart: finish an interrupted revert, drop layers of snapshots that never came to be."""
         vm = self._estate.inventory.vm(moref)
+        if not _storages(vm):
+            return
         known = {shot.moref for shot in vm.snapshots}
         for storage in _storages(vm):
             chain = self._estate.storage.disk(storage).chain

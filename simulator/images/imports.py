@@ -1,0 +1,82 @@
+"""Other people's disks: raw, qcow2 or VMDK files become sparse raw images of whole sectors.
+
+The format is told by the first bytes, never by the name; only raw needs no qemu-img.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from simulator.images.disks import MadeDisk
+from simulator.images.ext4 import program
+from simulator.images.tables import SECTOR, free_region
+
+_MAGICS = ((b"QFI\xfb", "qcow2"), (b"KDMV", "vmdk"), (b"# Disk Descriptor", "vmdk"), (b"vhdxfile", "vhdx"))
+_BLOCK = 1 << 20
+_GRAIN = 4096
+
+
+def import_image(source: Path, target: Path) -> MadeDisk:
+    """Make `target` from `source`; the capacity is rounded up to whole sectors, runs of zeros become holes.
+
+    Raises ProgramMissing (qemu-utils), RuntimeError when the conversion fails, OSError.
+    """
+    kind = sniff(source)
+    if kind == "raw":
+        _copy_sparse(source, target)
+    else:
+        _convert(source, kind, target)
+    capacity = -(-target.stat().st_size // SECTOR) * SECTOR
+    if capacity == 0:
+        raise ValueError(f"{source}: is empty")
+    os.truncate(target, capacity)
+    return MadeDisk(target, capacity, free_region(target, capacity))
+
+
+def sniff(source: Path) -> str:
+    """The format as qemu-img names it; "raw" when nothing else fits."""
+    with open(source, "rb") as file:
+        head = file.read(64)
+    return next((name for magic, name in _MAGICS if head.startswith(magic)), "raw")
+
+
+def _convert(source: Path, kind: str, target: Path) -> None:
+    command = [program("qemu-img", "qemu-utils"), "convert", "-f", kind, "-O", "raw", "-S", "4k"]
+    done = subprocess.run(
+        [*command, "--", str(source), str(target)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{source}: qemu-img cannot convert it: {done.stderr.strip()}")
+
+
+def _copy_sparse(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    with open(source, "rb") as reader, open(target, "wb") as writer:
+        size = reader.seek(0, os.SEEK_END)
+        for start, stop in _data(reader.fileno(), size):
+            for at in range(start, stop, _BLOCK):
+                block = os.pread(reader.fileno(), min(_BLOCK, stop - at), at)
+                _put_nonzero(writer.fileno(), block, at)
+        writer.truncate(size)
+
+
+def _put_nonzero(fd: int, block: bytes, at: int) -> None:
+    if block.count(0) < _GRAIN:
+        os.pwrite(fd, block, at)
+        return
+    for index in range(0, len(block), _GRAIN):
+        grain = block[index : index + _GRAIN]
+        if grain.count(0) != len(grain):
+            os.pwrite(fd, grain, at + index)
+
+
+def _data(fd: int, size: int) -> list[tuple[int, int]]:
+    found, at = [], 0
+    while at < size:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError:
+            break  # nothing but a hole up to the end
+        at = os.lseek(fd, start, os.SEEK_HOLE)
+        found.append((start, at))
+    return found
