@@ -1,0 +1,40 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.vddk.estate import Estate, build
+from vddk.spec import Installation
+
+
+@pytest.fixture(scope="session")
+def estate(tmp_path_factory: pytest.TempPathFactory) -> Estate:
+    return build(tmp_path_factory.mktemp("estate") / "root")
+
+
+@pytest.fixture(scope="session")
+def installation(estate: Estate, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    return estate.installation(tmp_path_factory.mktemp("vddk"))
+
+
+@pytest.fixture
+def no_leaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Nothing may remain of what a test did: no open file, no mapping, no temporary directory."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    before = _open_files()
+    yield
+    assert _open_files() == before
+    assert list(scratch.iterdir()) == []
+    assert "memfd:vddk" not in Path("/proc/self/maps").read_text()
+
+
+def _open_files() -> list[str]:
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            found.append(str(entry.readlink()))
+        except FileNotFoundError:  # the descriptor of this very listing
+            continue
+    return sorted(name for name in found if not name.startswith("/proc"))
