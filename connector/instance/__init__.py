@@ -1,0 +1,1 @@
+"""The service on the intermediate instance: writes disks, keeps the journal, proves, makes images."""

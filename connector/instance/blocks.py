@@ -1,0 +1,95 @@
+"""The block port: admits authenticated appliances, bounded in number, and hands each connection to a receiver."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import threading
+
+from connector.errors import ConnectorError, PeerRefused
+from connector.instance.disk import Session
+from connector.instance.store import Store
+from connector.transfer.certificates import Role
+from connector.transfer.receiver import Hello, Receiver
+from connector.transfer.tls import Channel
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS = 128  # at most, authenticated or not; each may hold about 12 MiB
+HANDSHAKES = 16  # of them not yet authenticated: who says nothing is gone after ten seconds
+
+
+class BlockServer:
+    """Listens with threads of its own; `close` ends every connection and returns when all have left."""
+
+    def __init__(self, listener: socket.socket, tls: ssl.SSLContext, store: Store) -> None:
+        self._listener, self._tls, self._store = listener, tls, store
+        self._lock = threading.Condition()
+        self._channels: set[Channel] = set()
+        self._strangers = 0
+        self._closing = False
+        self._thread = threading.Thread(target=self._accept, name="blocks", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closing = True
+            for channel in self._channels:
+                channel.abort()
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._thread.join()
+        self._listener.close()
+        with self._lock:
+            self._lock.wait_for(lambda: not self._channels, 30)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                full = len(self._channels) >= CONNECTIONS or self._strangers >= HANDSHAKES
+                if full or self._closing:
+                    sock.close()
+                    continue
+                channel = Channel(sock, self._tls, server=True)
+                self._channels.add(channel)
+                self._strangers += 1
+            threading.Thread(
+                target=self._serve, args=(channel,), name=f"blocks {channel.peer}", daemon=True
+            ).start()
+
+    def _serve(self, channel: Channel) -> None:
+        try:
+            self._admit(channel)
+            Receiver(channel, lambda hello: self._open(hello, channel)).run()
+            channel.goodbye()
+        except ConnectorError as error:
+            log.warning("block connection ended: %s", error)
+        except Exception:  # noqa: BLE001 - request handler: one connection must not end the others
+            log.exception("block connection failed")
+        finally:
+            channel.close()
+            with self._lock:
+                self._channels.discard(channel)
+                self._lock.notify_all()
+
+    def _admit(self, channel: Channel) -> None:
+        try:
+            channel.handshake([Role.APPLIANCE])
+        finally:
+            with self._lock:
+                self._strangers -= 1
+
+    def _open(self, hello: Hello, channel: Channel) -> Session:
+        try:
+            return self._store.get(hello.disk).open_session(hello.pass_id, hello.capacity, channel.abort)
+        except ConnectorError as error:
+            raise PeerRefused(error.what, on=error.on, remedy=error.remedy) from error

@@ -1,0 +1,50 @@
+"""The digest table: 32 bytes for each cell, at its position; 32 zero bytes mean "this cell reads as zeros"."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from connector.errors import TargetFailed
+from connector.transfer import digest
+from connector.transfer.extents import CELL
+from connector.transfer.target import RawFileTarget
+
+ZERO = bytes(digest.SIZE)
+
+
+class DigestTable:
+    """A sparse file beside the target. Several threads may write disjoint ranges at once."""
+
+    def __init__(self, path: Path, capacity: int) -> None:
+        self.path = path
+        self._file = RawFileTarget(path, digest.count(capacity) * digest.SIZE)
+
+    def write(self, offset: int, digests: bytes) -> None:
+        """`offset` is the disk offset of the first cell."""
+        self._file.write(offset // CELL * digest.SIZE, memoryview(digests))
+
+    def zero(self, offset: int, length: int) -> None:
+        """Mark the cells of a disk range as zero."""
+        self._file.zero(offset // CELL * digest.SIZE, digest.count(length) * digest.SIZE)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The entries of the cells of a disk range."""
+        room = bytearray(digest.count(length) * digest.SIZE)
+        self._file.read_into(offset // CELL * digest.SIZE, memoryview(room))
+        return bytes(room)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def grow(path: Path, size: int) -> None:
+    """Enlarge a sparse file to `size` bytes; what is there stays."""
+    try:
+        if path.stat().st_size < size:
+            os.truncate(path, size)
+    except OSError as error:
+        raise TargetFailed(f"cannot be enlarged ({error.strerror})", on=str(path)) from error

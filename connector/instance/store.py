@@ -1,0 +1,96 @@
+"""All disks of one instance: a directory each, opened once, found by key."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import threading
+from pathlib import Path
+
+from connector.errors import BadInput, NotFound, TargetFull
+from connector.instance.disk import Disk
+from connector.transfer.target import free_space
+
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+LARGEST = 1 << 50  # bytes; beyond what any disk of vSphere can have
+
+
+class Store:
+    """Thread-safe. Opening the directory reads every journal; two processes on one directory are refused by the caller's port."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock = threading.Lock()
+        self._disks: dict[str, Disk] = {}
+        root = directory / "disks"
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / "images").mkdir(mode=0o700, exist_ok=True)
+        for found in sorted(root.iterdir()):
+            if (found / "disk.json").exists():
+                about = json.loads((found / "disk.json").read_text())
+                self._disks[found.name] = Disk(found, found.name, about["capacity"], about["label"])
+
+    def get(self, key: str) -> Disk:
+        with self._lock:
+            disk = self._disks.get(key)
+        if disk is None:
+            raise NotFound(f"no disk {key!r} on this instance", remedy="create it first")
+        return disk
+
+    def all(self) -> list[Disk]:
+        with self._lock:
+            return [self._disks[key] for key in sorted(self._disks)]
+
+    def put(self, key: str, capacity: int, label: str, estimate: int = 0) -> Disk:
+        """Create, find or enlarge a disk (invariant 8). `estimate` bytes must be free for a new one: TargetFull."""
+        if not KEY.fullmatch(key):
+            raise BadInput(
+                f"disk key {key[:140]!r} is not allowed", remedy="use letters, digits, dot, dash, underscore"
+            )
+        if not 0 < capacity <= LARGEST:
+            raise BadInput(f"a capacity of {capacity} bytes is not possible", on=f"disk {key}")
+        with self._lock:
+            disk = self._disks.get(key)
+            if disk is None:
+                self._require_space(key, estimate)
+                disk = self._create(key, capacity, label)
+                self._disks[key] = disk
+        disk.grow(capacity)
+        return disk
+
+    def close(self) -> None:
+        for disk in self.all():
+            disk.close()
+
+    def _require_space(self, key: str, estimate: int) -> None:
+        free = free_space(self.directory)
+        if estimate > free:
+            raise TargetFull(
+                f"needs about {estimate} bytes, {free} are free",
+                on=f"disk {key}",
+                remedy="enlarge the instance's storage",
+            )
+
+    def _create(self, key: str, capacity: int, label: str) -> Disk:
+        home = self.directory / "disks" / key
+        disk = Disk(home, key, capacity, label)
+        replace(home / "disk.json", json.dumps({"capacity": capacity, "label": label}).encode())
+        return disk
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a small file so that a crash leaves the old or the new one."""
+    temporary = path.with_name(f".{path.name}.new")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with contextlib.closing(os.fdopen(file, "wb")) as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

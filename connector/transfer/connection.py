@@ -1,0 +1,148 @@
+"""One connection to an instance, seen from the appliance: sends frames within its credit and takes acknowledgements."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from connector import errors
+from connector.errors import PeerRefused, TransferFailed, WireViolation
+from connector.transfer import wire
+from connector.transfer.conveyor import Conveyor
+from connector.transfer.receiver import Hello
+from connector.transfer.tls import Channel
+from connector.transfer.wire import Codec, Frame, Kind
+
+KEEPALIVE = 10.0  # seconds of silence after which a FLUSH shows that we live
+
+
+@dataclass(slots=True)
+class Item:
+    """What becomes one frame. `release` gives the plain bytes back to the source, once."""
+
+    kind: Kind
+    offset: int
+    length: int
+    codec: Codec = Codec.NONE
+    digests: bytes = b""
+    payload: memoryview | bytes = b""
+    lease: Callable[[], None] | None = None
+
+    def release(self) -> None:
+        lease, self.lease, self.payload = self.lease, None, b""
+        if lease is not None:
+            lease()
+
+
+class Connection:
+    """`send` and `take_acknowledgements` run on one thread each; both return when the instance confirmed the end."""
+
+    def __init__(self, channel: Channel, hello: Hello, credit: int, lane: Conveyor[Item]) -> None:
+        self.channel, self._hello, self._credit, self._lane = channel, hello, credit, lane
+        self._decoder = wire.Decoder(wire.FROM_INSTANCE)
+        self._changed = threading.Condition()
+        self._unacked: deque[tuple[int, int]] = deque()  # (sequence, plain bytes) in flight
+        self._flying = self._sequence = self._acked = 0
+        self._ended = self._aborted = False
+        self.durable = 0  # plain bytes of data that the instance has made durable
+        self.waited = 0.0  # seconds without credit
+        self.starved = 0.0  # seconds in which the instance waited for bytes, as it says
+
+    def open(self) -> None:
+        """Introduce ourselves. Raises what the instance refused with."""
+        self.channel.send(_parts(self._hello.frame()))
+        while (frame := self._receive()) is None:
+            pass
+        if frame.kind != Kind.READY:
+            raise _reason(frame)
+
+    def send(self) -> None:
+        """The sending thread: from the lane to the network, END last."""
+        while True:
+            item = self._lane.take(KEEPALIVE)
+            if item is not None:
+                try:
+                    self._send_item(item)
+                finally:
+                    item.release()
+            elif self._lane.ended:
+                break
+            else:
+                self._put(Frame(Kind.FLUSH), 0)
+        with self._changed:
+            self._ended = True
+        self._put(Frame(Kind.END), 0)
+
+    def take_acknowledgements(self) -> None:
+        """The other thread: until END is acknowledged."""
+        while True:
+            frame = self._receive()
+            if frame is None:
+                continue
+            if frame.kind != Kind.ACK:
+                raise _reason(frame)
+            with self._changed:
+                self._settle(frame)
+                if self._ended and self._acked == self._sequence and not self._unacked:
+                    return
+
+    def abort(self) -> None:
+        """Wake both threads; they leave with an error."""
+        with self._changed:
+            self._aborted = True
+            self._changed.notify_all()
+        self.channel.abort()
+
+    def _send_item(self, item: Item) -> None:
+        with self._changed:
+            if self._flying and self._flying + item.length > self._credit and item.kind == Kind.DATA:
+                began = time.monotonic()
+                self._changed.wait_for(
+                    lambda: self._aborted or not self._flying or self._flying + item.length <= self._credit
+                )
+                self.waited += time.monotonic() - began
+        frame = Frame(item.kind, 0, item.offset, item.length, item.codec, item.digests, item.payload)
+        self._put(frame, item.length if item.kind == Kind.DATA else 0)
+
+    def _put(self, frame: Frame, plain: int) -> None:
+        with self._changed:
+            if self._aborted:
+                raise TransferFailed("the connection was given up", on=self.channel.peer)
+            self._sequence += 1
+            frame.sequence = self._sequence
+            self._unacked.append((frame.sequence, plain))
+            self._flying += plain
+        self.channel.send(_parts(frame))
+
+    def _settle(self, ack: Frame) -> None:
+        if ack.sequence > self._sequence:
+            raise WireViolation("the instance acknowledged what was never sent", on=self.channel.peer)
+        while self._unacked and self._unacked[0][0] <= ack.sequence:
+            plain = self._unacked.popleft()[1]
+            self._flying -= plain
+            self.durable += plain
+        self._acked, self.starved = ack.sequence, ack.offset / 1e6
+        self._changed.notify_all()
+
+    def _receive(self) -> Frame | None:
+        """One frame, or None when only a part of it came."""
+        count = self.channel.receive_into(self._decoder.buffer())
+        if not count:
+            raise TransferFailed(
+                "the instance closed the connection", on=self.channel.peer, remedy="it is tried again"
+            )
+        return self._decoder.advance(count)
+
+
+def _reason(frame: Frame) -> errors.ConnectorError:
+    """The error that a REFUSE or ERROR frame carries."""
+    if frame.kind not in (Kind.REFUSE, Kind.ERROR):
+        return WireViolation(f"{frame.kind.name} frame came where it does not belong")
+    return errors.from_json(frame.text, fallback=PeerRefused)
+
+
+def _parts(frame: Frame) -> list[bytes | memoryview]:
+    return [wire.encode(frame), frame.payload]

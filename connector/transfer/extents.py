@@ -1,0 +1,121 @@
+"""Extent arithmetic: every list that leaves this module is sorted, disjoint, and has no two neighbours that touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from connector.model import Extent
+
+BLOCK = 1 << 20
+CELL = 1 << 16
+
+
+def normalise(extents: Iterable[Extent]) -> list[Extent]:
+    """Sort, merge what overlaps or touches, drop what is empty."""
+    merged: list[Extent] = []
+    for start, length in sorted(extents):
+        if length <= 0:
+            continue
+        if merged and start <= merged[-1].end:
+            last = merged[-1]
+            merged[-1] = Extent(last.start, max(last.end, start + length) - last.start)
+        else:
+            merged.append(Extent(start, length))
+    return merged
+
+
+def union(*lists: Iterable[Extent]) -> list[Extent]:
+    """What is in any of the lists."""
+    return normalise(extent for extents in lists for extent in extents)
+
+
+def intersect(left: Iterable[Extent], right: Iterable[Extent]) -> list[Extent]:
+    """What is in both lists."""
+    a, b = normalise(left), normalise(right)
+    found: list[Extent] = []
+    i = j = 0
+    while i < len(a) and j < len(b):
+        start, end = max(a[i].start, b[j].start), min(a[i].end, b[j].end)
+        if start < end:
+            found.append(Extent(start, end - start))
+        if a[i].end <= b[j].end:
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+def subtract(left: Iterable[Extent], right: Iterable[Extent]) -> list[Extent]:
+    """What is in `left` and not in `right`."""
+    holes = normalise(right)
+    found: list[Extent] = []
+    j = 0
+    for extent in normalise(left):
+        start = extent.start
+        while j < len(holes) and holes[j].end <= start:
+            j += 1
+        k = j
+        while k < len(holes) and holes[k].start < extent.end:
+            if start < holes[k].start:
+                found.append(Extent(start, holes[k].start - start))
+            start = max(start, holes[k].end)
+            k += 1
+        if start < extent.end:
+            found.append(Extent(start, extent.end - start))
+    return found
+
+
+def clip(extents: Iterable[Extent], capacity: int) -> list[Extent]:
+    """What lies inside `[0, capacity)`."""
+    return intersect(extents, whole(capacity))
+
+
+def whole(capacity: int) -> list[Extent]:
+    """The disk as one extent; an empty disk has none."""
+    return [Extent(0, capacity)] if capacity else []
+
+
+def align(extents: Iterable[Extent], capacity: int, unit: int = CELL) -> list[Extent]:
+    """Round outward to multiples of `unit`, clipped to `capacity` (so only the last unit may be short)."""
+    return clip(
+        (
+            Extent(start := e.start - e.start % unit, -(-e.end // unit) * unit - start)
+            for e in extents
+            if e.length > 0
+        ),
+        capacity,
+    )
+
+
+def blocks(extents: Iterable[Extent], size: int = BLOCK) -> Iterator[Extent]:
+    """Cut into pieces of at most `size` bytes that never cross a multiple of `size`; order is kept."""
+    for start, length in extents:
+        end = start + length
+        while start < end:
+            stop = min(end, start - start % size + size)
+            yield Extent(start, stop - start)
+            start = stop
+
+
+def covered(extents: Iterable[Extent]) -> int:
+    """How many bytes a normalised list names."""
+    return sum(extent.length for extent in extents)
+
+
+def to_json(extents: Iterable[Extent]) -> list[list[int]]:
+    """`[[start, length], ...]`, the shape in which extents cross HTTP."""
+    return [[start, length] for start, length in extents]
+
+
+def from_json(body: object) -> list[Extent]:
+    """The reverse of `to_json`, normalised. Raises ValueError on anything else."""
+    if not isinstance(body, list):
+        raise ValueError("extents must be a list of [start, length]")
+    found = []
+    for pair in body:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(type(n) is int for n in pair)):
+            raise ValueError("an extent must be [start, length] in bytes")
+        if pair[0] < 0 or pair[1] <= 0:
+            raise ValueError(f"an extent must not be negative or empty: {pair}")
+        found.append(Extent(pair[0], pair[1]))
+    return normalise(found)

@@ -1,0 +1,295 @@
+"""The receiving end of one connection: verify, write, make durable, journal, and only then acknowledge (invariant 1).
+
+One thread receives and decrypts, one verifies and writes; between them at most `QUEUE` bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from connector.errors import ConnectorError, TargetFailed, TransferFailed, WireViolation
+from connector.model import Extent
+from connector.transfer import digest, wire
+from connector.transfer.codec import Unpacker
+from connector.transfer.conveyor import Closed, Conveyor
+from connector.transfer.extents import BLOCK, CELL
+from connector.transfer.tls import Channel
+from connector.transfer.wire import Frame, Kind
+
+QUEUE = 8 << 20  # bytes between the two threads of a connection
+WINDOW = (1 << 20, 64 << 20)  # bytes between two acknowledgements, at least and at most
+WINDOW_SECONDS = 1.0
+WINDOW_RANGES = 4096
+FAREWELL = 5.0  # seconds in which a refused peer can still read why
+
+
+class Sink(Protocol):
+    """What a connection writes to; used by one thread. `commit` returns once the ranges are durable and journaled."""
+
+    @property
+    def capacity(self) -> int: ...
+
+    def write(self, offset: int, data: memoryview, digests: bytes) -> None: ...
+
+    def zero(self, offset: int, length: int) -> None: ...
+
+    def commit(self, found: list[tuple[Extent, bool]]) -> None:
+        """`(extent, is_zero)` in the order in which they were written."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What the appliance asks for when it connects."""
+
+    disk: str
+    pass_id: str
+    capacity: int
+    window: int
+
+    @classmethod
+    def parse(cls, frame: Frame) -> Hello:
+        body = frame.text
+        disk, pass_id = body.get("disk"), body.get("pass")
+        capacity, window = body.get("capacity"), body.get("window")
+        if not (
+            isinstance(disk, str)
+            and isinstance(pass_id, str)
+            and type(capacity) is int
+            and type(window) is int
+        ):
+            raise WireViolation("HELLO lacks disk, pass, capacity or window")
+        return cls(disk, pass_id, capacity, min(max(window, WINDOW[0]), WINDOW[1]))
+
+    def frame(self) -> Frame:
+        body: dict[str, object] = {"disk": self.disk, "pass": self.pass_id}
+        return wire.text(Kind.HELLO, body | {"capacity": self.capacity, "window": self.window})
+
+
+class _Lender:
+    """Buffers for frames, a fixed number: when all are lent, receiving waits."""
+
+    def __init__(self, count: int) -> None:
+        self._free = [bytearray(BLOCK + digest.count(BLOCK) * digest.SIZE) for _ in range(count)]
+        self._changed = threading.Condition()
+
+    def lend(self, size: int) -> memoryview:
+        with self._changed:
+            self._changed.wait_for(lambda: self._free)
+            return memoryview(self._free.pop())[:size]
+
+    def back(self, frame: Frame) -> None:
+        if frame.owner is not None:
+            whole = frame.owner.obj
+            frame.owner, frame.payload = None, b""
+            assert isinstance(whole, bytearray)
+            with self._changed:
+                self._free.append(whole)
+                self._changed.notify()
+
+
+class Receiver:
+    """Serves one authenticated connection until END, failure or `channel.abort()`."""
+
+    def __init__(self, channel: Channel, open_sink: Callable[[Hello], Sink]) -> None:
+        self._channel, self._open_sink = channel, open_sink
+        self._lender = _Lender(QUEUE // BLOCK + 3)
+        self._decoder = wire.Decoder(wire.FROM_APPLIANCE, self._lender.lend)
+        self._lane: Conveyor[Frame] = Conveyor(QUEUE, self._lender.back)
+        self._waited = 0.0  # seconds in which the network gave nothing
+        self._failure: ConnectorError | None = None
+        self._told = False
+
+    def run(self) -> None:
+        """Returns after a complete stream; raises what went wrong, after telling the peer."""
+        try:
+            hello = Hello.parse(self._expect(Kind.HELLO))
+            sink = self._open_sink(hello)
+        except ConnectorError as error:
+            self._say(Kind.REFUSE, error)
+            self._farewell()
+            raise
+        try:
+            self._channel.send(
+                [*_parts(wire.text(Kind.READY, {"window": hello.window, "cell": CELL, "block": BLOCK}))]
+            )
+            self._stream(_Writer(sink, hello.window, self._acknowledge))
+        finally:
+            sink.close()
+
+    def _stream(self, writer: _Writer) -> None:
+        thread = threading.Thread(target=self._write, args=(writer,), name="writer")
+        thread.start()
+        try:
+            self._receive()
+            self._lane.finish()
+        except Closed:
+            pass
+        except ConnectorError as error:
+            self._failure = self._failure or error
+            if isinstance(error, WireViolation):
+                self._lane.abort()
+        finally:
+            self._lane.finish()
+            thread.join()
+        if self._failure is not None:
+            if not self._told:
+                self._say(Kind.ERROR, self._failure)
+            self._farewell()
+            raise self._failure
+
+    def _receive(self) -> None:
+        """Frames from the network to the lane, until END."""
+        while True:
+            frame = self._next()
+            self._lane.put(frame, len(frame.payload))
+            if frame.kind == Kind.END:
+                return
+
+    def _next(self) -> Frame:
+        while True:
+            began = time.monotonic()
+            count = self._channel.receive_into(self._decoder.buffer())
+            self._waited += time.monotonic() - began
+            if not count:
+                raise TransferFailed("the appliance left before the end of the pass", on=self._channel.peer)
+            frame = self._decoder.advance(count)
+            if frame is not None:
+                return frame
+
+    def _expect(self, kind: Kind) -> Frame:
+        frame = self._next()
+        if frame.kind != kind:
+            raise WireViolation(f"{frame.kind.name} frame came before {kind.name}", on=self._channel.peer)
+        return frame
+
+    def _write(self, writer: _Writer) -> None:
+        """The second thread: frames from the lane to the sink."""
+        try:
+            while True:
+                frame = self._lane.take(writer.patience)
+                if frame is not None:
+                    try:
+                        writer.apply(frame)
+                    finally:
+                        self._lender.back(frame)
+                elif self._lane.ended:
+                    break
+                writer.commit_when_due()
+            writer.commit()
+        except Closed:
+            pass
+        except ConnectorError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - worker loop: the peer must hear of a defect, too
+            self._fail(TargetFailed(f"the instance failed ({type(error).__name__}: {error})"))
+        finally:
+            self._lane.abort()
+
+    def _fail(self, error: ConnectorError) -> None:
+        """Tell at once: the other thread may be waiting for an appliance that waits for an acknowledgement."""
+        if self._failure is None:
+            self._failure, self._told = error, True
+            self._say(Kind.ERROR, error)
+
+    def _acknowledge(self, sequence: int, durable: int) -> None:
+        ack = Frame(Kind.ACK, sequence=sequence, offset=int(self._waited * 1e6), length=durable)
+        self._channel.send(_parts(ack))
+
+    def _say(self, kind: Kind, error: ConnectorError) -> None:
+        try:
+            self._channel.send(_parts(wire.text(kind, error.to_json())))
+        except ConnectorError:
+            pass
+
+    def _farewell(self) -> None:
+        """Read on for a moment: closing with unread bytes would destroy the last message on its way."""
+        self._channel.goodbye()
+        room, deadline = memoryview(bytearray(BLOCK)), time.monotonic() + FAREWELL
+        try:
+            while time.monotonic() < deadline and self._channel.receive_into(room):
+                pass
+        except ConnectorError:
+            pass
+
+
+class _Writer:
+    """Applies frames and commits windows."""
+
+    def __init__(self, sink: Sink, window: int, acknowledge: Callable[[int, int], None]) -> None:
+        self._sink, self._window, self._acknowledge = sink, window, acknowledge
+        self._unpacker = Unpacker()
+        self._found: list[tuple[Extent, bool]] = []
+        self._bytes = self._durable = self._sequence = 0
+        self._since: float | None = None  # when the oldest frame that is not yet acknowledged came
+        self._asked = False
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds until the window must be committed."""
+        return None if self._since is None else max(0.0, self._since + WINDOW_SECONDS - time.monotonic())
+
+    def apply(self, frame: Frame) -> None:
+        if frame.offset + frame.length > self._sink.capacity:
+            raise WireViolation(f"{frame.length} bytes at {frame.offset} lie outside of the disk")
+        if frame.kind == Kind.DATA:
+            self._data(frame)
+        elif frame.kind == Kind.ZERO:
+            self._whole_cells(frame)
+            self._sink.zero(frame.offset, frame.length)
+            self._note(Extent(frame.offset, frame.length), True)
+        elif frame.kind == Kind.HELLO:
+            raise WireViolation("HELLO came twice")
+        else:
+            self._asked = True
+        self._sequence = frame.sequence
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def commit_when_due(self) -> None:
+        full = self._bytes >= self._window or len(self._found) >= WINDOW_RANGES
+        if full or self._asked or self.patience == 0.0:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make durable what was applied, then acknowledge it."""
+        if self._since is None:
+            return
+        if self._found:
+            self._sink.commit(self._found)
+        self._durable += self._bytes
+        self._acknowledge(self._sequence, self._durable)
+        self._found, self._bytes, self._since, self._asked = [], 0, None, False
+
+    def _data(self, frame: Frame) -> None:
+        self._whole_cells(frame)
+        plain = self._unpacker.unpack(frame.codec, frame.payload, frame.length)
+        if digest.cells(plain) != frame.digests:
+            raise WireViolation(
+                f"the bytes at {frame.offset} are not the ones that were read (digest differs)",
+                remedy="they were not written; run the pass again",
+            )
+        self._sink.write(frame.offset, plain, frame.digests)
+        self._bytes += frame.length
+        self._note(Extent(frame.offset, frame.length), False)
+
+    def _whole_cells(self, frame: Frame) -> None:
+        end = frame.offset + frame.length
+        if end % CELL and end != self._sink.capacity:
+            raise WireViolation(f"{frame.length} bytes at {frame.offset} are not whole cells")
+
+    def _note(self, extent: Extent, zero: bool) -> None:
+        if self._found and self._found[-1][1] == zero and self._found[-1][0].end == extent.start:
+            last = self._found[-1][0]
+            self._found[-1] = (Extent(last.start, last.length + extent.length), zero)
+        else:
+            self._found.append((extent, zero))
+
+
+def _parts(frame: Frame) -> list[bytes | memoryview]:
+    return [wire.encode(frame), frame.payload]

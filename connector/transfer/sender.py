@@ -1,0 +1,309 @@
+"""The sending end of a pass: read, digest, leave zeros out, compress when it pays, send, and count what is acknowledged.
+
+Threads: a few coders draw blocks from the source and fill one bounded lane; each connection has a thread that sends from
+that lane and one that takes acknowledgements. The caller's thread supervises: it reports progress, adapts the
+compression, and ends everything on `stop` or at the first error. `sequential` is the readable specification of this.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from connector.errors import ConnectorError, Interrupted, TransferFailed
+from connector.model import Extent
+from connector.settings import TransferSettings
+from connector.transfer import digest, wire
+from connector.transfer.codec import Choice, Packer
+from connector.transfer.connection import Connection, Item
+from connector.transfer.conveyor import Closed, Conveyor
+from connector.transfer.extents import BLOCK
+from connector.transfer.receiver import Hello
+from connector.transfer.source import Block, Source
+from connector.transfer.tls import Channel
+from connector.transfer.wire import Kind
+
+LANE = 4 << 20  # bytes that are coded and wait for a connection; more would only hold the source's buffers
+TICK = 0.25  # seconds between two reports
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Bytes so far. `sent` is plain bytes of data frames, `wire` what they cost including TLS, `acked` is durable."""
+
+    read: int = 0
+    zero: int = 0
+    sent: int = 0
+    wire: int = 0
+    acked: int = 0
+    bottleneck: str = "reading"  # or "network", "cpu", "writing"
+    level: int = 0  # of zstd; 0 is none
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What one `send` delivered; everything in it is durable and in the journal."""
+
+    read: int
+    zero: int
+    sent: int
+    wire: int
+    seconds: float
+
+
+class _Lease:
+    """A block that several frames share; the last one gives it back."""
+
+    def __init__(self, block: Block, count: int) -> None:
+        self._block, self._count, self._lock = block, count, threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            self._count -= 1
+            last = self._count == 0
+        if last:
+            self._block.release()
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counters of the coders; guarded by the pipeline's lock."""
+
+    read: int = 0
+    zero: int = 0
+    sent: int = 0
+    reading: float = 0.0  # seconds spent waiting for the source
+
+
+@dataclass(slots=True)
+class _Interval:
+    """What the supervisor saw last, so that it can look at differences."""
+
+    at: float = 0.0
+    reading: float = 0.0
+    blocked: float = 0.0
+    wire: int = 0
+    starved: float = 0.0
+    bottleneck: str = "reading"
+    shares: dict[str, float] = field(default_factory=dict)
+
+
+def send(
+    source: Source,
+    connect: Callable[[], Channel],
+    hello: Hello,
+    read: Sequence[Extent],
+    zero: Sequence[Extent] = (),
+    *,
+    settings: TransferSettings | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+    stop: threading.Event | None = None,
+) -> Sent:
+    """Deliver `read` (from the source) and `zero` (named as zeros) to one disk of an instance.
+
+    Returns when everything is durable and journaled. `progress` is called on the caller's thread. Raises the first
+    error: ReaderFailed, TransferFailed (retryable: what was acknowledged is not lost), PeerRefused, TargetFailed, or
+    Interrupted after `stop`. No thread is left behind in any case.
+    """
+    began = time.monotonic()
+    pipeline = _Pipeline(source, hello, settings or TransferSettings(), stop or threading.Event())
+    seen = pipeline.run(connect, read, zero, progress)
+    return Sent(seen.read, seen.zero, seen.sent, seen.wire, time.monotonic() - began)
+
+
+class _Pipeline:
+    def __init__(
+        self, source: Source, hello: Hello, settings: TransferSettings, stop: threading.Event
+    ) -> None:
+        self._source, self._hello, self._settings, self._stop = source, hello, settings, stop
+        self._lane: Conveyor[Item] = Conveyor(LANE, Item.release)
+        self._choice = Choice(settings.compression)
+        self._halt = threading.Event()
+        self._lock = threading.Condition()
+        self._drawing = threading.Lock()  # one coder at a time advances the source
+        self._tally = _Tally()
+        self._failure: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+        self._connections: list[Connection] = []
+        self._running = self._coding = 0
+        self._last = _Interval(time.monotonic())
+
+    def run(
+        self,
+        connect: Callable[[], Channel],
+        read: Sequence[Extent],
+        zero: Sequence[Extent],
+        progress: Callable[[Progress], None],
+    ) -> Progress:
+        blocks = self._source.read(read, self._halt)
+        try:
+            for _ in range(max(1, self._settings.connections)):
+                connection = Connection(connect(), self._hello, self._settings.in_flight, self._lane)
+                self._connections.append(connection)
+                connection.open()
+            self._start(blocks, zero)
+            self._supervise(progress)
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            self._end(blocks)
+        if self._failure is not None:
+            raise self._failure
+        seen = self._look()
+        progress(seen)
+        return seen
+
+    def _start(self, blocks: Iterator[Block], zero: Sequence[Extent]) -> None:
+        coders = min(4, max(1, (os.cpu_count() or 2) // 2))
+        self._coding = coders
+        self._spawn("code-0", lambda: self._code(blocks, zero))
+        for number in range(1, coders):
+            self._spawn(f"code-{number}", lambda: self._code(blocks, ()))
+        for number, connection in enumerate(self._connections):
+            self._spawn(f"send-{number}", connection.send)
+            self._spawn(f"acks-{number}", connection.take_acknowledgements)
+
+    def _spawn(self, name: str, work: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                work()
+            except Closed:
+                pass
+            except BaseException as error:  # noqa: BLE001 - worker loop: the first error reaches the caller
+                self._fail(error)
+            finally:
+                with self._lock:
+                    self._running -= 1
+                    self._lock.notify_all()
+
+        thread = threading.Thread(target=guarded, name=f"{name} {self._hello.disk}", daemon=True)
+        with self._lock:
+            self._running += 1
+        self._threads.append(thread)
+        thread.start()
+
+    def _code(self, blocks: Iterator[Block], zero: Iterable[Extent]) -> None:
+        """The work of a coder thread: from the source to the lane."""
+        packer = Packer(self._choice)
+        for extent in zero:
+            self._lane.put(Item(Kind.ZERO, extent.start, extent.length), 0)
+        while (block := self._draw(blocks)) is not None:
+            self._code_block(block, packer)
+        with self._lock:
+            self._coding -= 1
+            if self._coding == 0:
+                self._lane.finish()
+
+    def _draw(self, blocks: Iterator[Block]) -> Block | None:
+        with self._drawing:
+            began = time.monotonic()
+            block = next(blocks, None)
+            self._tally.reading += time.monotonic() - began
+            if block is not None:
+                self._tally.read += len(block.data)
+        return block
+
+    def _code_block(self, block: Block, packer: Packer) -> None:
+        try:
+            digests = digest.cells(block.data)
+            items = self._items(block, digests, packer)
+        except BaseException:
+            block.release()
+            raise
+        zero = sum(item.length for item in items if item.kind == Kind.ZERO)
+        with self._lock:
+            self._tally.zero += zero
+            self._tally.sent += len(block.data) - zero
+        closed = False
+        for item in items:  # after Closed the rest must still give the block back
+            try:
+                self._lane.put(item, len(item.payload))
+            except Closed:
+                closed = True
+        if closed:
+            raise Closed
+
+    @staticmethod
+    def _items(block: Block, digests: bytes, packer: Packer) -> list[Item]:
+        items = []
+        for start, end, zero in digest.runs(len(block.data), digests):
+            if zero:
+                items.append(Item(Kind.ZERO, block.offset + start, end - start))
+                continue
+            first, last = digest.count(start) * digest.SIZE, digest.count(end) * digest.SIZE
+            codec, payload = packer.pack(block.data[start:end])
+            items.append(
+                Item(Kind.DATA, block.offset + start, end - start, codec, digests[first:last], payload)
+            )
+        lease = _Lease(block, len(items))
+        for item in items:
+            item.lease = lease
+        return items
+
+    def _supervise(self, progress: Callable[[Progress], None]) -> None:
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._running == 0 or self._failure is not None, TICK)
+                if self._running == 0 or self._failure is not None:
+                    return
+            if self._stop.is_set():
+                raise Interrupted(
+                    "stopped on request", on=f"disk {self._hello.disk}", remedy="run it again: it resumes"
+                )
+            self._weigh()
+            progress(self._look())
+
+    def _weigh(self) -> None:
+        """Name the bottleneck of the last interval and adapt the compression to it."""
+        last, now = self._last, time.monotonic()
+        span = max(now - last.at, 1e-6)
+        wire_bytes = sum(c.channel.sent for c in self._connections)
+        blocked = sum(c.channel.blocked + c.waited for c in self._connections)
+        starved = sum(c.starved for c in self._connections)
+        reading = (self._tally.reading - last.reading) / span
+        waiting = (blocked - last.blocked) / span / len(self._connections)
+        hungry = (starved - last.starved) / span / len(self._connections)
+        link = None
+        bottleneck = "cpu"
+        if waiting > 0.4:
+            bottleneck = "network" if hungry > 0.3 else "writing"
+            link = (wire_bytes - last.wire) / span / waiting if bottleneck == "network" else None
+        elif reading > 0.5:
+            bottleneck = "reading"
+        self._choice.decide(link)
+        self._last = _Interval(now, self._tally.reading, blocked, wire_bytes, starved, bottleneck)
+
+    def _look(self) -> Progress:
+        tally = self._tally
+        return Progress(
+            tally.read,
+            tally.zero,
+            tally.sent,
+            sum(c.channel.sent for c in self._connections),
+            sum(c.durable for c in self._connections),
+            self._last.bottleneck,
+            self._choice.level,
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        """The first error wins; everybody is told to leave."""
+        with self._lock:
+            if self._failure is None:
+                self._failure = error
+            self._lock.notify_all()
+        self._halt.set()
+        self._lane.abort()
+        for connection in self._connections:
+            connection.abort()
+
+    def _end(self, blocks: Iterator[Block]) -> None:
+        for thread in self._threads:
+            thread.join()
+        close = getattr(blocks, "close", None)
+        if close is not None:
+            close()
+        for connection in self._connections:
+            connection.channel.close()

@@ -1,0 +1,190 @@
+"""Where bytes go: positional, sparse, and durable only after `flush` returns."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from connector.errors import TargetFailed, TargetFull
+from connector.model import Extent
+from connector.transfer.extents import BLOCK
+from connector.transfer.source import data_ranges
+
+KEEP_SIZE, PUNCH_HOLE = 0x01, 0x02  # linux/falloc.h
+_libc = ctypes.CDLL(None, use_errno=True)
+_fallocate = _libc.fallocate64
+_fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+_ZEROS = bytes(BLOCK)
+
+
+class Target(Protocol):
+    """A disk to write. All methods may be called from several threads at once; ranges in flight must not overlap.
+
+    Raises TargetFull when there is no room and TargetFailed for everything else.
+    """
+
+    @property
+    def capacity(self) -> int:
+        """Bytes."""
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Replaying it is harmless (invariant 8)."""
+
+    def zero(self, offset: int, length: int) -> None:
+        """The range reads as zeros afterwards, and costs no space where the storage can do that."""
+
+    def read_into(self, offset: int, room: memoryview) -> None:
+        """Fill `room` completely."""
+
+    def flush(self) -> None:
+        """Everything that was written before is on stable storage when this returns (invariant 1)."""
+
+    def reads_as_zero(self, extent: Extent) -> bool:
+        """True only when it is known without reading that the whole range is zeros."""
+
+    def close(self) -> None:
+        """Harmless when repeated."""
+
+
+class RawFileTarget:
+    """A sparse raw file of exactly `capacity` bytes. Growing keeps what is there; shrinking is refused."""
+
+    def __init__(self, path: Path, capacity: int) -> None:
+        self._path, self.capacity = path, capacity
+        with _explained(path):
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            size = os.fstat(self._file).st_size
+            if size < capacity:
+                os.ftruncate(self._file, capacity)
+        if size > capacity:
+            self.close()
+            raise TargetFailed(
+                f"holds {size} bytes, more than {capacity}", on=str(path), remedy="disks never shrink"
+            )
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self._inside(offset, len(data))
+        with _explained(self._path):
+            write_all(self._file, data, offset)
+
+    def zero(self, offset: int, length: int) -> None:
+        self._inside(offset, length)
+        with _explained(self._path):
+            zero_range(self._file, offset, length)
+
+    def read_into(self, offset: int, room: memoryview) -> None:
+        self._inside(offset, len(room))
+        with _explained(self._path):
+            while room:
+                count = os.preadv(self._file, [room], offset)
+                if not count:
+                    raise TargetFailed(f"ends at {offset}, before its capacity", on=str(self._path))
+                room, offset = room[count:], offset + count
+
+    def flush(self) -> None:
+        with _explained(self._path):
+            os.fdatasync(self._file)
+
+    def reads_as_zero(self, extent: Extent) -> bool:
+        return next(iter(data_ranges(self._file, extent)), None) is None
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _inside(self, offset: int, length: int) -> None:
+        if offset < 0 or offset + length > self.capacity:
+            raise TargetFailed(
+                f"{length} bytes at {offset} lie outside of {self.capacity}", on=str(self._path)
+            )
+
+
+class MemoryTarget:
+    """A disk in memory that forgets on `crash()` whatever was not flushed; the witness in tests of durability."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._bytes, self._durable = bytearray(capacity), bytearray(capacity)
+        self._lock = threading.Lock()
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self._inside(offset, len(data))
+        with self._lock:
+            self._bytes[offset : offset + len(data)] = data
+
+    def zero(self, offset: int, length: int) -> None:
+        self.write(offset, memoryview(bytes(length)))
+
+    def read_into(self, offset: int, room: memoryview) -> None:
+        self._inside(offset, len(room))
+        room[:] = self._bytes[offset : offset + len(room)]
+
+    def flush(self) -> None:
+        with self._lock:
+            self._durable[:] = self._bytes
+
+    def reads_as_zero(self, extent: Extent) -> bool:
+        return not any(self._bytes[extent.start : extent.end])
+
+    def close(self) -> None:
+        pass
+
+    def crash(self) -> None:
+        with self._lock:
+            self._bytes[:] = self._durable
+
+    def _inside(self, offset: int, length: int) -> None:
+        if offset < 0 or offset + length > self.capacity:
+            raise TargetFailed(f"{length} bytes at {offset} lie outside of {self.capacity}")
+
+
+def write_all(file: int, data: memoryview | bytes, offset: int) -> None:
+    """`pwrite` until everything is written; raises OSError."""
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(file, view, offset)
+        view, offset = view[count:], offset + count
+
+
+def zero_range(file: int, offset: int, length: int) -> None:
+    """Punch a hole; where the file system cannot, write zeros. Raises OSError."""
+    if length == 0:
+        return
+    if _fallocate(file, KEEP_SIZE | PUNCH_HOLE, offset, length) == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
+        raise OSError(code, os.strerror(code))
+    for start, size in list(data_ranges(file, Extent(offset, length))):
+        for at in range(start, start + size, BLOCK):
+            write_all(file, memoryview(_ZEROS)[: min(BLOCK, start + size - at)], at)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the operating system says into our words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise TargetFull(
+                f"no space left ({free_space(path.parent)} bytes free)",
+                on=str(path),
+                remedy="enlarge the instance's storage and run the pass again: it resumes",
+            ) from error
+        raise TargetFailed(
+            f"storage failed ({error.strerror})", on=str(path), remedy="check the disk"
+        ) from error
+
+
+def free_space(directory: Path) -> int:
+    """Bytes that an unprivileged writer may still use."""
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize
