@@ -1,5 +1,5 @@
-"""Compiles the stand-in once per source state: the cache is keyed by a hash of sources and flags, and a finished
-library appears in it by rename, so any number of processes may ask at once."""
+"""Compiles the stand-in once per source state: the cache is keyed by a hash of sources and flags, and a
+finished library appears in it by rename, so any number of processes may ask at once."""
 
 import hashlib
 import os

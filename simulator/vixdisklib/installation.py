@@ -34,7 +34,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _place(library: Path, folder: Path, version: str) -> None:
-    """The real file carries the whole version, as clients learn it from there; the shorter names are links."""
+    """The real file carries the whole version, where clients learn it; the shorter names are links."""
     for old in folder.glob("libvixDiskLib.so*"):
         old.unlink()
     real = folder / f"libvixDiskLib.so.{version}"

@@ -1,7 +1,6 @@
 """The switches of the stand-in, read from the C table that the library itself is compiled from."""
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +46,3 @@ def markdown() -> str:
 
 def _shown(initial: str) -> str:
     return f"`{initial}`" if initial else ""
-
-
-if __name__ == "__main__":
-    sys.stdout.write(markdown())
