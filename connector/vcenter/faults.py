@@ -13,7 +13,6 @@ from connector.errors import (
     Ambiguous,
     AuthenticationFailed,
     BadInput,
-    ChangesUnknown,
     Conflict,
     ConnectorError,
     Ineligible,
@@ -41,7 +40,6 @@ _BUSY = "wait for the running task; a backup may hold the machine"
 _SPACE = "free space on the datastore, or move the machine"
 _RIGHTS = "grant the privilege to this user on the machine and its datastores, see the vCenter role"
 _REFRESH = "refresh the inventory"
-_CBT_RESET = "a pass that compares hashes follows; reset CBT if it happens again"
 _ADDRESS = "check the address, the port and the way there"
 _QUIESCE = "take the snapshot without quiescing"
 
@@ -169,12 +167,6 @@ def _words(fault: Any) -> str:
     spoken = [str(getattr(fault, "msg", "") or "")]
     spoken += [str(entry.message or "") for entry in (getattr(fault, "faultMessage", None) or [])[:1]]
     return " ".join(part for part in spoken if part)
-
-
-def unsure(fault: Any, on: str) -> ChangesUnknown:
-    """What a failed changed-area query means: nothing may be assumed about that disk."""
-    told = translate(fault, on)
-    return ChangesUnknown(told.what, on=on, remedy=_CBT_RESET)
 
 
 @contextmanager

@@ -59,10 +59,7 @@ def machines(session: Session) -> tuple[Machine, ...]:
 
 
 def find(session: Session, wanted: str) -> Machine:
-    """The one machine with that moref, instance UUID, inventory path or name.
-
-    Raises `NotFound`, or `Ambiguous` with the candidates. Only names, paths and UUIDs of all machines are read.
-    """
+    """The one machine with that moref, instance UUID, inventory path or name."""
     rows = sweep(session, {vim.VirtualMachine: IDENTITY, **_PLACES})
     places = _places(session, rows)
     candidates = [row for row in rows if row.kind == "VirtualMachine"]

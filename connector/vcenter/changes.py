@@ -1,0 +1,111 @@
+"""Changed areas count by the length they cover, never by emptiness: the windows add up to the disk.
+
+The paging core is pure: `covered` takes any function that answers for a window.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from connector.errors import BadInput, ChangesUnknown, Conflict, ConnectorError, Ineligible, VCenterFault
+from connector.model import Extent, MachineDisk
+
+EVERYTHING = "*"  # the change id that asks for areas in use instead of changed areas
+_RESYNC = "a pass that compares hashes finds what differs"
+_DELTA_SUFFIX = re.compile(r"-\d{6}(?=\.vmdk$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One answer: the areas that changed within `[start, start + length)`."""
+
+    start: int
+    length: int
+    areas: tuple[Extent, ...]
+
+
+def covered(capacity: int, ask: Callable[[int], Window], on: str = "") -> tuple[Extent, ...]:
+    """Ask window after window until the whole disk is covered; sorted, merged extents.
+
+    `ask` is called with the first uncovered offset, never with `capacity`. Raises `ChangesUnknown` for an answer
+    that contradicts itself or the question: wrong start, no length, past the end, an area outside its window.
+    """
+    position = 0
+    areas: list[Extent] = []
+    while position < capacity:
+        window = ask(position)
+        _judge(window, position, capacity, on)
+        areas.extend(window.areas)
+        position += window.length
+    return merged(areas)
+
+
+def _judge(window: Window, position: int, capacity: int, on: str) -> None:
+    end = window.start + window.length
+    if window.start != position:
+        raise unknown(f"asked from {position}, the answer starts at {window.start}", on)
+    if window.length <= 0:
+        raise unknown(f"the answer at {position} covers nothing", on)
+    if end > capacity:
+        raise unknown(f"the answer ends at {end}, past the disk's end at {capacity}", on)
+    for area in window.areas:
+        if area.length <= 0 or area.start < window.start or area.end > end:
+            raise unknown(
+                f"area [{area.start}, {area.end}) is not within its window [{window.start}, {end})", on
+            )
+
+
+def merged(areas: Iterable[Extent]) -> tuple[Extent, ...]:
+    """The same bytes as ascending extents that neither touch nor overlap."""
+    found: list[Extent] = []
+    for area in sorted(areas):
+        if found and area.start <= found[-1].end:
+            last = found.pop()
+            found.append(Extent(last.start, max(last.end, area.end) - last.start))
+        else:
+            found.append(area)
+    return tuple(found)
+
+
+def comparable(base: MachineDisk, now: MachineDisk) -> str | None:
+    """Why `now`'s changes since `base` cannot be asked for; None when they can.
+
+    Both are disks of snapshots: `base` of the one whose pass is complete, `now` of the one being read.
+    """
+    checks: tuple[tuple[bool, str], ...] = (
+        (not base.change_id, "the base has no change id"),
+        (not now.change_id, "CBT is not active for the disk: its snapshot has no change id"),
+        (base.capacity != now.capacity, f"the disk was resized from {base.capacity} to {now.capacity} bytes"),
+        (base.key != now.key, f"the device key changed from {base.key} to {now.key}"),
+        (bool(base.uuid and base.uuid != now.uuid), "another disk is in its place (uuid changed)"),
+        (
+            root_file(base.path) != root_file(now.path),
+            f"the disk moved from {root_file(base.path)} to {root_file(now.path)}",
+        ),
+        (history(base.change_id) != history(now.change_id), "tracking was restarted (uuid part changed)"),
+    )
+    return next((why for wrong, why in checks if wrong), None)
+
+
+def history(change_id: str | None) -> str:
+    """The part of a change id that stays the same as long as tracking is not restarted."""
+    return (change_id or "").rpartition("/")[0]
+
+
+def root_file(path: str) -> str:
+    """A disk's file without the suffix that a snapshot gives to its delta file."""
+    return _DELTA_SUFFIX.sub("", path)
+
+
+def unknown(why: str, on: str) -> ChangesUnknown:
+    """The error that sends a disk into a hash-compare pass."""
+    return ChangesUnknown(f"changes are not known: {why}", on=on, remedy=_RESYNC)
+
+
+def doubted(error: ConnectorError) -> ConnectorError:
+    """What a failed query means for its disk. What passes by itself stays what it is."""
+    if error.retryable or not isinstance(error, VCenterFault | Conflict | Ineligible | BadInput):
+        return error
+    return error if isinstance(error, ChangesUnknown) else unknown(error.what, error.on)

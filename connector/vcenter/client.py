@@ -1,0 +1,124 @@
+"""The door to this room: values of `connector.model` in and out; no pyVmomi object gets outside."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from threading import Event
+from types import TracebackType
+from typing import Self
+
+from connector.model import Extent, Finding, Machine, MachineDisk, PowerState, VddkAccess
+from connector.settings import VCenterSettings
+from connector.vcenter import eligibility, inventory, power, snapshots, tracking
+from connector.vcenter.eligibility import Bounds
+from connector.vcenter.naming import Ticket
+from connector.vcenter.session import KEEP_ALIVE, About, Session
+from connector.vcenter.snapshots import Ledger, Leftover, Quiesce, Snapshot
+from connector.vcenter.tracking import Tracking
+
+__all__ = ["About", "Bounds", "Ledger", "Leftover", "Quiesce", "Snapshot", "Ticket", "Tracking", "VCenter"]
+
+
+class VCenter:
+    """One vCenter, logged in while inside the `with`. Safe to share between threads.
+
+    Every method raises errors of `connector.errors` only. Machines are named by moref; sizes are bytes.
+    """
+
+    def __init__(
+        self, settings: VCenterSettings, *, owner: str, ledger: Ledger, keep_alive: float = KEEP_ALIVE
+    ) -> None:
+        """`owner` marks our snapshots; `ledger` remembers them across a crash."""
+        self.owner = owner
+        self._ledger = ledger
+        self._session = Session(settings, keep_alive=keep_alive)
+
+    def __enter__(self) -> Self:
+        self._session.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.__exit__(kind, error, trace)
+
+    @property
+    def about(self) -> About:
+        return self._session.about
+
+    def machines(self) -> tuple[Machine, ...]:
+        """Every machine that the user may see, in one sweep."""
+        return inventory.machines(self._session)
+
+    def find(self, wanted: str) -> Machine:
+        """The one machine with that moref, instance UUID, inventory path or name."""
+        return inventory.find(self._session, wanted)
+
+    def check(self, machine: Machine, bounds: Bounds = Bounds()) -> tuple[Finding, ...]:  # noqa: B008 - frozen
+        """Pre-flight findings about a machine, the gravest first."""
+        return eligibility.check(machine, bounds)
+
+    def clear_leftovers(
+        self, *, keep: Collection[str] = (), machine: str | None = None
+    ) -> tuple[Leftover, ...]:
+        """Remove snapshots of this owner that no pass in `keep` (tokens) holds; on one machine or on all."""
+        return snapshots.clear_leftovers(self._session, self.owner, self._ledger, keep=keep, machine=machine)
+
+    def ensure_tracking(self, machine: str, pass_id: str, *, stop: Event | None = None) -> Tracking:
+        """Turn CBT on where it is off."""
+        return tracking.ensure(self._session, machine, self._ticket(pass_id), self._ledger, stop=stop)
+
+    def restore_tracking(self, before: Tracking) -> None:
+        """Turn CBT off again where it was off before `ensure_tracking`."""
+        tracking.restore(self._session, before)
+
+    def snapshot(
+        self, machine: str, pass_id: str, *, quiesce: Quiesce = Quiesce.OFF, stop: Event | None = None
+    ) -> AbstractContextManager[Snapshot]:
+        """The machine's snapshot for one pass, taken or adopted on entry, gone and consolidated on exit."""
+        return snapshots.held(
+            self._session, machine, self._ticket(pass_id), self._ledger, quiesce=quiesce, stop=stop
+        )
+
+    def changed(
+        self, machine: str, snapshot: Snapshot | None, disk: MachineDisk, base: MachineDisk | None
+    ) -> tuple[Extent, ...]:
+        """What changed on a snapshot's disk since `base`; without a base, the areas in use.
+
+        Raises `ChangesUnknown` when that cannot be known. `snapshot` None asks a powered-off machine.
+        """
+        view = snapshot.moref if snapshot else None
+        if base is None:
+            return tracking.in_use(self._session, machine, view, disk)
+        return tracking.changed(self._session, machine, view, disk, base)
+
+    def shut_down(
+        self, machine: str, *, within: float, force: bool = False, stop: Event | None = None
+    ) -> PowerState:
+        """Shut the guest down and confirm that the machine is off."""
+        return power.shut_down(self._session, machine, within=within, force=force, stop=stop)
+
+    def power_on(self, machine: str, *, stop: Event | None = None) -> PowerState:
+        """Power the machine on and confirm it."""
+        return power.power_on(self._session, machine, stop=stop)
+
+    def vddk_access(self, machine: str, snapshot: Snapshot | None, disk: MachineDisk) -> VddkAccess:
+        """What a worker needs to open the disk now.
+
+        The cookie lives as long as the session: ask again before each open.
+        """
+        return VddkAccess(
+            server=self._session.endpoint.host,
+            port=self._session.endpoint.port,
+            thumbprint=self._session.thumbprint,
+            user=self._session.user,
+            secret=self._session.cookie,
+            secret_is_cookie=True,
+            vm=machine,
+            snapshot=snapshot.moref if snapshot else None,
+            path=disk.path,
+        )
+
+    def _ticket(self, pass_id: str) -> Ticket:
+        return Ticket(self.owner, pass_id)

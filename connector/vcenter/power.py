@@ -1,0 +1,106 @@
+"""A machine is off when vCenter says so, not when it was asked to be."""
+
+from __future__ import annotations
+
+from threading import Event
+from typing import Any
+
+from connector.errors import Conflict, ConnectorError
+from connector.model import PowerState
+from connector.vcenter import tasks
+from connector.vcenter.faults import translated
+from connector.vcenter.properties import Row, read
+from connector.vcenter.session import Session
+from connector.vcenter.tasks import Patience
+from connector.vcenter.vmomi import vim
+
+_POWER = ("runtime.powerState",)
+_TASK = 600.0  # seconds for a power task
+
+
+def state(session: Session, machine: str) -> PowerState:
+    """The power state right now."""
+    return _state(read(session, session.managed(vim.VirtualMachine, machine), _POWER, on=machine))
+
+
+def shut_down(
+    session: Session, machine: str, *, within: float, force: bool = False, stop: Event | None = None
+) -> PowerState:
+    """Ask the guest to shut down and wait `within` seconds; then, only with `force`, pull the plug.
+
+    Returns `OFF` once it is confirmed. Raises `Conflict` when the machine is suspended, or when the guest cannot
+    be asked or does not obey and `force` is not given.
+    """
+    vm = session.managed(vim.VirtualMachine, machine)
+    now = state(session, machine)
+    if now is PowerState.SUSPENDED:
+        raise Conflict("the machine is suspended", on=machine, remedy="resume it, then shut it down")
+    if now is PowerState.ON and not _gracefully(session, vm, Patience(within, stop or Event()), force):
+        _power_off(session, vm, stop)
+    return _confirmed(session, machine, PowerState.OFF)
+
+
+def power_on(session: Session, machine: str, *, stop: Event | None = None) -> PowerState:
+    """Power the machine on; returns `ON` once it is confirmed."""
+    vm = session.managed(vim.VirtualMachine, machine)
+    if state(session, machine) is not PowerState.ON:
+        _task(session, vm, vm.PowerOnVM_Task, "the power-on", stop)
+    return _confirmed(session, machine, PowerState.ON)
+
+
+def _gracefully(session: Session, vm: Any, patience: Patience, force: bool) -> bool:
+    """Whether the guest obeyed. Without `force`, whatever hinders it is raised."""
+    on = vm._moId
+    try:
+        with translated(on):
+            vm.ShutdownGuest()
+        tasks.watch(
+            session,
+            vm,
+            _POWER,
+            lambda row: _state(row) is PowerState.OFF,
+            on=on,
+            patience=patience,
+            what="the guest's shutdown",
+        )
+    except ConnectorError as failed:
+        if patience.stop.is_set() or (state(session, on) is not PowerState.OFF and not force):
+            raise _told(failed, on, patience) from failed
+        return state(session, on) is PowerState.OFF
+    return True
+
+
+def _told(failed: ConnectorError, on: str, patience: Patience) -> ConnectorError:
+    if patience.left > 0 or patience.stop.is_set():
+        return failed
+    return Conflict(
+        f"the guest did not shut down within {patience.limit:g} s",
+        on=on,
+        remedy="look at its console, or allow a hard power-off",
+    )
+
+
+def _power_off(session: Session, vm: Any, stop: Event | None) -> None:
+    _task(session, vm, vm.PowerOffVM_Task, "the power-off", stop)
+
+
+def _task(session: Session, vm: Any, start: Any, what: str, stop: Event | None) -> None:
+    """Run a power task; a machine that is already where it should be is no failure."""
+    on = vm._moId
+    try:
+        with translated(on):
+            tasks.run(session, start, on=on, patience=Patience(_TASK, stop or Event()), what=what)
+    except Conflict as refused:
+        if not isinstance(refused.__cause__, vim.fault.InvalidPowerState):
+            raise
+
+
+def _confirmed(session: Session, machine: str, wanted: PowerState) -> PowerState:
+    now = state(session, machine)
+    if now is not wanted:
+        raise Conflict(f"the machine is {now}, not {wanted}", on=machine, remedy="somebody else may be at it")
+    return now
+
+
+def _state(row: Row) -> PowerState:
+    return PowerState(str(row.get("runtime.powerState", PowerState.OFF)))

@@ -1,0 +1,188 @@
+"""Waiting is change notification with a deadline: a notice wakes us; what we believe is what we then read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Any
+
+from connector.errors import ConnectorError, Interrupted, SessionExpired, Unreachable, VCenterFault
+from connector.vcenter.faults import translate, translated
+from connector.vcenter.properties import Row, read
+from connector.vcenter.session import Session
+from connector.vcenter.vmomi import moref, vim, vmodl
+
+Progress = Callable[[int], None]
+
+NOTICE = 2  # seconds that one question for changes may hang; bounds the answer to a stop
+BACK_OFF = 2.0  # seconds between attempts when the running task is not named
+OUTAGE = 120.0  # seconds without vCenter that a wait survives; a failover takes about that
+_DONE = ("success", "error")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, and who may call it off. The clock starts at construction."""
+
+    limit: float
+    stop: threading.Event = field(default_factory=threading.Event)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float:
+        return self.started + self.limit - time.monotonic()
+
+    def check(self, on: str, what: str) -> None:
+        """Raise `Interrupted` after a stop, `VCenterFault` after the deadline."""
+        if self.stop.is_set():
+            raise Interrupted(f"stopped while waiting for {what}", on=on)
+        if self.left <= 0:
+            raise VCenterFault(f"no end of {what} within {self.limit:g} s", on=on, retryable=True)
+
+    def pause(self, seconds: float) -> None:
+        self.stop.wait(max(0.0, min(seconds, self.left)))
+
+
+def run(
+    session: Session,
+    start: Callable[[], Any],
+    *,
+    on: str,
+    patience: Patience,
+    what: str,
+    progress: Progress | None = None,
+) -> Any:
+    """Start a task and wait for its result; behind another task, wait for that one and start again."""
+    while True:
+        try:
+            return finish(session, start(), on=on, patience=patience, what=what, progress=progress)
+        except vim.fault.TaskInProgress as busy:
+            patience.check(on, f"the task that runs before {what}")
+            _let_pass(session, busy.task, on, patience)
+        except vmodl.MethodFault as fault:
+            raise translate(fault, on) from fault
+
+
+def finish(
+    session: Session,
+    task: Any,
+    *,
+    on: str,
+    patience: Patience,
+    what: str,
+    progress: Progress | None = None,
+) -> Any:
+    """Wait for a task; returns its result, raises the vim fault it ended with."""
+
+    def over(row: Row) -> bool:
+        info = row.get("info")
+        if progress is not None and info.progress is not None:
+            progress(int(info.progress))
+        return str(info.state) in _DONE
+
+    info = watch(session, task, ("info",), over, on=on, patience=patience, what=what).get("info")
+    if str(info.state) == "error":
+        raise info.error
+    return info.result
+
+
+def _let_pass(session: Session, running: Any, on: str, patience: Patience) -> None:
+    if running is None:
+        patience.pause(BACK_OFF)
+        return
+    with suppress(vmodl.MethodFault):  # how the other task ends is not our business
+        finish(session, running, on=on, patience=patience, what="the running task")
+    patience.pause(0.05)
+
+
+def watch(
+    session: Session,
+    managed: Any,
+    paths: Sequence[str],
+    until: Callable[[Row], bool],
+    *,
+    on: str,
+    patience: Patience,
+    what: str,
+) -> Row:
+    """Read the properties after every change until they satisfy `until`; survives renewals and short outages.
+
+    Each wait has a property collector of its own, so that waits in several threads do not share notices.
+    """
+    lost: float | None = None
+    while True:
+        try:
+            with translated(on), _notices(session, managed, paths) as notice:
+                while True:
+                    notice(max(1, min(NOTICE, int(patience.left))))
+                    row = read(session, managed, paths, on)
+                    lost = None
+                    if until(row):
+                        return row
+                    patience.check(on, what)
+        except SessionExpired:
+            patience.check(on, what)
+        except Unreachable:
+            lost = lost or time.monotonic()
+            patience.check(on, what)
+            if time.monotonic() - lost > OUTAGE:
+                raise
+            patience.pause(1.0)
+
+
+@contextmanager
+def _notices(session: Session, managed: Any, paths: Sequence[str]) -> Iterator[Callable[[int], None]]:
+    """A function that returns when something changed, at once on its first call, or after some seconds."""
+    query = vmodl.query.PropertyCollector
+    collector = session.content.propertyCollector.CreatePropertyCollector()
+    version = ""
+
+    def notice(seconds: int) -> None:
+        nonlocal version
+        try:
+            news = collector.WaitForUpdatesEx(version, query.WaitOptions(maxWaitSeconds=seconds))
+        except vmodl.fault.ManagedObjectNotFound as gone:
+            if moref(gone.obj) != moref(collector):
+                raise
+            raise SessionExpired("the change notification was lost", on=str(session.endpoint)) from gone
+        version = news.version if news is not None else version
+
+    try:
+        wanted = query.PropertySpec(type=type(managed), pathSet=list(paths), all=False)
+        collector.CreateFilter(
+            query.FilterSpec(objectSet=[query.ObjectSpec(obj=managed)], propSet=[wanted]), False
+        )
+        yield notice
+    finally:
+        with suppress(
+            ConnectorError, vmodl.MethodFault, OSError, HTTPException
+        ):  # dies with the session anyway
+            collector.DestroyPropertyCollector()
+
+
+def running(session: Session, machine: Any, on: str, words: Sequence[str]) -> tuple[Any, ...]:
+    """Tasks on a machine that have not ended and whose name contains one of the lower-case words."""
+    found = []
+    for task in read(session, machine, ("recentTask",), on).get("recentTask") or ():
+        info = _info(session, task, on)
+        named = f"{info.name} {info.descriptionId}".lower() if info is not None else ""
+        if info is not None and str(info.state) not in _DONE and any(word in named for word in words):
+            found.append(task)
+    return tuple(found)
+
+
+def _info(session: Session, task: Any, on: str) -> Any:
+    with suppress(ConnectorError):  # tasks are forgotten after a while
+        return read(session, task, ("info",), on).get("info")
+    return None
+
+
+def settle(session: Session, machine: Any, on: str, words: Sequence[str], patience: Patience) -> None:
+    """Wait until no such task runs on the machine, whoever started it."""
+    while busy := running(session, machine, on, words):
+        patience.check(on, "another task on the machine")
+        _let_pass(session, busy[0], on, patience)

@@ -1,0 +1,190 @@
+"""Tracking is on when vSphere says so for machine and disk; without a change id, a disk is read in full.
+
+Turning it on needs a machine without snapshots: otherwise vSphere answers wrongly, and without an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+from connector.errors import ChangesUnknown, Conflict, ConnectorError, Ineligible, VCenterFault
+from connector.model import Extent, MachineDisk
+from connector.vcenter import snapshots, tasks
+from connector.vcenter.changes import EVERYTHING, Window, comparable, covered, doubted, unknown
+from connector.vcenter.devices import disks
+from connector.vcenter.eligibility import hardware_level, trackable
+from connector.vcenter.faults import translated
+from connector.vcenter.inventory import snapshot_nodes
+from connector.vcenter.naming import Ticket
+from connector.vcenter.properties import Row, read
+from connector.vcenter.session import Session
+from connector.vcenter.snapshots import Ledger
+from connector.vcenter.tasks import Patience
+from connector.vcenter.vmomi import vim
+
+_RECONFIGURE = 600.0  # seconds
+_READS = (
+    "name",
+    "config.version",
+    "config.changeTrackingEnabled",
+    "config.extraConfig",
+    "config.hardware.device",
+    "capability.changeTrackingSupported",
+    "runtime.powerState",
+    "snapshot",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """How a machine's tracking was, and how it is now. Keep it: `restore` needs `was_enabled`."""
+
+    machine: str
+    was_enabled: bool
+    turned_on: bool
+    full_each_time: tuple[int, ...] = ()  # device keys of disks that vSphere does not claim to track
+
+
+def ensure(
+    session: Session, machine: str, ticket: Ticket, ledger: Ledger, *, stop: Event | None = None
+) -> Tracking:
+    """Turn CBT on for the machine and each of its trackable disks, unless it is on.
+
+    A running machine is stunned once, by a snapshot of our own (recorded like any other). Raises `Ineligible`
+    when the machine cannot be tracked as it is.
+    """
+    vm = session.managed(vim.VirtualMachine, machine)
+    before = read(session, vm, _READS, on=machine)
+    was_enabled = bool(before.get("config.changeTrackingEnabled"))
+    missing = _unmarked(before)
+    hindrance = _hindrance(before)
+    if was_enabled and (not missing or hindrance):
+        return Tracking(machine, True, False, _never(before, missing))
+    if hindrance:
+        raise hindrance
+    _reconfigure(session, vm, True, missing if was_enabled else (), stop)
+    if str(before.get("runtime.powerState")) == "poweredOn":
+        with snapshots.held(session, machine, _stun(ticket), ledger, stop=stop):
+            pass
+    after = read(session, vm, _READS, on=machine)
+    if not after.get("config.changeTrackingEnabled"):
+        raise VCenterFault("CBT was turned on, but vCenter still says that it is off", on=_name(after))
+    return Tracking(machine, was_enabled, True, _never(after, _unmarked(after)))
+
+
+def restore(session: Session, tracking: Tracking) -> None:
+    """Turn CBT off again where it was off; vSphere drops the tracking files at the machine's next stun."""
+    if not tracking.was_enabled:
+        _reconfigure(session, session.managed(vim.VirtualMachine, tracking.machine), False, (), None)
+
+
+def _hindrance(row: Row) -> ConnectorError | None:
+    """Why CBT cannot be turned on now."""
+    level = row.get("config.version") or ""
+    if not row.get("capability.changeTrackingSupported"):
+        return Ineligible("its host does not support CBT for it", on=_name(row), remedy=_COLD)
+    if hardware_level(level) < 7:
+        return Ineligible(f"hardware version {level or 'unknown'} has no CBT", on=_name(row), remedy=_COLD)
+    nodes = snapshot_nodes(row.get("snapshot"))
+    if any(Ticket.of(node.description) for node in nodes):
+        return Conflict(
+            "a snapshot of ours is on it, CBT cannot be turned on", on=_name(row), remedy="clear leftovers"
+        )
+    if nodes:
+        return Ineligible(
+            f"CBT cannot be turned on while it has {len(nodes)} snapshot(s)",
+            on=_name(row),
+            remedy="delete its snapshots, or migrate it powered off",
+        )
+    return None
+
+
+_COLD = "migrate it powered off"
+
+
+def _name(row: Row) -> str:
+    return str(row.get("name") or row.moref)
+
+
+def _unmarked(row: Row) -> tuple[MachineDisk, ...]:
+    """The trackable disks whose own key is not set."""
+    on = {
+        option.key.lower()
+        for option in row.get("config.extraConfig") or ()
+        if option.key.lower().endswith(".ctkenabled") and str(option.value).lower() in ("true", "1", "yes")
+    }
+    listed = disks(row.get("config.hardware.device") or ())
+    return tuple(disk for disk in listed if trackable(disk) and _key(disk).lower() not in on)
+
+
+def _key(disk: MachineDisk) -> str:
+    return f"{disk.controller}:{disk.unit}.ctkEnabled"
+
+
+def _never(row: Row, unmarked: Iterable[MachineDisk]) -> tuple[int, ...]:
+    listed = disks(row.get("config.hardware.device") or ())
+    never = {disk.key for disk in listed if not trackable(disk)} | {disk.key for disk in unmarked}
+    return tuple(sorted(never))
+
+
+def _stun(ticket: Ticket) -> Ticket:
+    return Ticket(ticket.owner, f"{ticket.pass_id[:60]}-cbt")
+
+
+def _reconfigure(
+    session: Session, vm: Any, enabled: bool, mark: Iterable[MachineDisk], stop: Event | None
+) -> None:
+    keys = [vim.option.OptionValue(key=_key(disk), value="TRUE") for disk in mark if disk.controller]
+    spec = vim.vm.ConfigSpec(changeTrackingEnabled=enabled, extraConfig=keys)
+    on = str(vm._moId)
+    with translated(on):
+        tasks.run(
+            session,
+            lambda: vm.ReconfigVM_Task(spec),
+            on=on,
+            patience=Patience(_RECONFIGURE, stop or Event()),
+            what="the change of CBT",
+        )
+
+
+def changed(
+    session: Session, machine: str, snapshot: str | None, disk: MachineDisk, base: MachineDisk
+) -> tuple[Extent, ...]:
+    """What changed on `disk` (of `snapshot`, or of the machine when off) since the snapshot disk `base`.
+
+    Raises `ChangesUnknown` with the reason when the answer could be incomplete; never answers "nothing" then.
+    """
+    why = comparable(base, disk)
+    if why is not None or base.change_id is None:
+        raise unknown(why or "the base has no change id", disk.label)
+    return _areas(session, machine, snapshot, disk, base.change_id)
+
+
+def in_use(session: Session, machine: str, snapshot: str | None, disk: MachineDisk) -> tuple[Extent, ...]:
+    """The areas in use, as far as vSphere knows them; the whole disk where it does not."""
+    try:
+        return _areas(session, machine, snapshot, disk, EVERYTHING)
+    except ChangesUnknown:
+        return (Extent(0, disk.capacity),)
+
+
+def _areas(
+    session: Session, machine: str, snapshot: str | None, disk: MachineDisk, since: str
+) -> tuple[Extent, ...]:
+    vm = session.managed(vim.VirtualMachine, machine)
+    view = session.managed(vim.vm.Snapshot, snapshot) if snapshot else None
+    on = f"{machine} {disk.label}"
+
+    def ask(start: int) -> Window:
+        try:
+            with translated(on):
+                answer = vm.QueryChangedDiskAreas(view, disk.key, start, since)
+        except ConnectorError as failed:
+            raise doubted(failed) from failed
+        areas = tuple(Extent(int(area.start), int(area.length)) for area in answer.changedArea or ())
+        return Window(int(answer.startOffset), int(answer.length), areas)
+
+    return covered(disk.capacity, ask, on)
