@@ -6,13 +6,14 @@ Order: AllocateConnectParams, PrepareForAccess, ConnectEx; back: Disconnect, End
 
 import ctypes
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from vddk import abi
 from vddk.errors import LibraryMisbehaved, VixError
 from vddk.loading import Library
-from vddk.spec import ConnectionSpec, UserPassword
+from vddk.spec import ConnectionSpec, DiskSpec, UserPassword
 
 LOGGER: Final = logging.getLogger("vddk")
 
@@ -37,6 +38,15 @@ class Parameters:
         block.credentials = abi.Credentials()
         self._library.invoke("FreeConnectParams", self.pointer)
         self._strings.clear()
+
+    @contextmanager
+    def without_machine(self) -> Iterator[None]:
+        """Cleanup wants the server only."""
+        kept, self._block.vmx_spec = self._block.vmx_spec, None
+        try:
+            yield
+        finally:
+            self._block.vmx_spec = kept
 
     def _fill(self, spec: ConnectionSpec) -> None:
         block = self._block
@@ -66,15 +76,16 @@ class Parameters:
 class Connection:
     """An open connection. The caller holds `Library.lifecycle` around making and closing it."""
 
-    def __init__(self, library: Library, spec: ConnectionSpec) -> None:
+    def __init__(self, library: Library, disk: DiskSpec) -> None:
         self._library = library
-        self._spec = spec
+        self._spec = spec = disk.connection
+        identity = disk.identity.encode()
         self.handle = abi.Handle()
         with ExitStack() as stack:
             parameters = Parameters(library, spec)
             stack.callback(parameters.free)
-            if self._tried("PrepareForAccess", parameters.pointer, spec.identity.encode()):
-                stack.callback(self._tried, "EndAccess", parameters.pointer, spec.identity.encode())
+            if self._tried("PrepareForAccess", parameters.pointer, identity):
+                stack.callback(self._tried, "EndAccess", parameters.pointer, identity)
             library.call(
                 "ConnectEx", parameters.pointer, 1, _text(spec.snapshot_moref), spec.transports.encode(),
                 ctypes.byref(self.handle), target=self.target,
@@ -103,20 +114,28 @@ def _text(value: str | None) -> bytes | None:
     return value.encode() if value else None
 
 
-def release(library: Library, spec: ConnectionSpec) -> int:
-    """Undoes what a killed reader left on a machine: its lock against migration, and disks attached for
-    HotAdd.
+def release(library: Library, spec: DiskSpec) -> int:
+    """Undoes what a killed reader of this disk left: the machine's lock against migration, HotAdd disks.
 
-    Returns how many leftovers remain. Nothing of this machine may be open under the same identity meanwhile.
+    Returns how many leftovers remain. The disk must not be open anywhere meanwhile.
     """
-    target = f"{spec.vm_moref} on {spec.server}"
     with library.lifecycle, ExitStack() as stack:
-        parameters = Parameters(library, spec)
+        parameters = Parameters(library, spec.connection)
         stack.callback(parameters.free)
+        target = f"{spec.connection.vm_moref} on {spec.connection.server}"
+        remaining = _cleaned(library, parameters, target)
+        try:
+            library.call("PrepareForAccess", parameters.pointer, spec.identity.encode(), target=target)
+        except VixError as error:
+            LOGGER.warning("%s", error)
         library.call("EndAccess", parameters.pointer, spec.identity.encode(), target=target)
-        if not library.has("Cleanup"):
-            return 0
-        parameters.pointer.contents.vmx_spec = None
-        remaining = ctypes.c_uint32()
+        return remaining
+
+
+def _cleaned(library: Library, parameters: Parameters, target: str) -> int:
+    if not library.has("Cleanup"):
+        return 0
+    remaining = ctypes.c_uint32()
+    with parameters.without_machine():
         library.call("Cleanup", parameters.pointer, None, ctypes.byref(remaining), target=target)
-        return remaining.value
+    return remaining.value

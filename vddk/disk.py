@@ -100,7 +100,7 @@ class LibraryDisk:
         self._tells_allocation = True
         self._closed = False
         with owner.lifecycle, ExitStack() as stack:
-            connection = Connection(owner, spec.connection)
+            connection = Connection(owner, spec)
             stack.callback(connection.close)
             flags = abi.OPEN_READ_ONLY | abi.COMPRESSION[spec.compression]
             owner.call(

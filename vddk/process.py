@@ -107,7 +107,7 @@ class Worker:
         level = min(logging.getLogger("vddk").getEffectiveLevel(), logging.INFO)
         arguments = [str(Path(__file__).parent.parent), str(fd), str(level)]
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-X", "faulthandler", "-c", _PROGRAM, *arguments],
+            [sys.executable, "-I", "-S", "-c", _PROGRAM, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=writing,
             stderr=writing,

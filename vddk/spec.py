@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self
+from zlib import crc32
 
 from vddk.abi import COMPRESSION, MIN_CHUNK, SECTOR, TRANSPORTS
 from vddk.errors import BadSetting, VddkError
@@ -116,6 +117,14 @@ class DiskSpec:
     path: str
     compression: Compression = "none"
     chunk: int = MIN_CHUNK * SECTOR
+
+    @property
+    def identity(self) -> str:
+        """Under which the machine is locked against migration.
+
+        One per disk, because the first EndAccess under a shared one would unlock the machine for all.
+        """
+        return f"{self.connection.identity}-{crc32(self.path.encode()):08x}"
 
     def __post_init__(self) -> None:
         if self.compression not in COMPRESSION:

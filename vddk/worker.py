@@ -27,7 +27,6 @@ from vddk.spec import (
     DEPTH,
     REQUEST,
     Completion,
-    ConnectionSpec,
     Disk,
     DiskInfo,
     DiskSpec,
@@ -115,8 +114,12 @@ class Remote:
 
     def forget(self) -> None:
         """Lets go of the shared memory; what the owner of a buffer still holds goes with that."""
+        slots = [*self._spare, *(spare.slot for spare in self._borrowed.values())]
         self._spare.clear()
         self._borrowed.clear()
+        for slot in slots:
+            with suppress(BufferError):
+                slot.release()
         for region in self._regions:
             with suppress(BufferError):
                 region.memory.close()
@@ -190,7 +193,7 @@ class Remote:
     def _borrow(self, length: int) -> memoryview:
         for index, slot in enumerate(self._spare):
             if len(slot) >= length:
-                return self._spare.pop(index)[:]
+                return self._spare.pop(index)
         return self.buffers(1, max(length, REQUEST))[0]
 
 
@@ -333,16 +336,16 @@ def probe(directory: Path, deadline: float | None = 60.0) -> Probe:
     return Probe(**fields)
 
 
-def release_in_worker(installation: Installation, spec: ConnectionSpec, deadline: float | None = 60.0) -> int:
-    """Undoes what a killed worker left on a machine, see `vddk.connection.release`.
+def release_in_worker(installation: Installation, spec: DiskSpec, deadline: float | None = 60.0) -> int:
+    """Undoes what a killed worker of this disk left behind, see `vddk.connection.release`.
 
     Returns how many leftovers remain.
     """
-    worker = Worker(installation.directory, spec.vm_moref, spec.secrets)
+    worker = Worker(installation.directory, spec.path, spec.connection.secrets)
     request = {
         "do": "release",
         "tmp": str(worker.tmp),
         "installation": wire.installation_fields(installation),
-        "connection": wire.connection_fields(spec),
+        "disk": wire.disk_fields(spec),
     }
     return int(_asked(worker, request, deadline))

@@ -118,7 +118,7 @@ class Server:
         return asdict(loading.probe(Path(request["directory"])))
 
     def _release(self, request: dict[str, Any]) -> int:
-        return release(self._started(request), wire.connection_from(request["connection"]))
+        return release(self._started(request), wire.disk_from(request["disk"]))
 
     def _map(self, request: dict[str, Any], fds: tuple[int, ...]) -> None:
         self._regions[request["region"]] = mmap.mmap(fds[0], request["size"])

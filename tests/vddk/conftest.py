@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.vddk.estate import Estate, build
+from tests.vddk.oddity import Oddity
 from vddk.spec import Installation
 
 
@@ -15,6 +16,16 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Estate:
 @pytest.fixture(scope="session")
 def installation(estate: Estate, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     return estate.installation(tmp_path_factory.mktemp("vddk"))
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("oddity")
+
+
+@pytest.fixture
+def oddity(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Oddity:
+    return Oddity(compiled, monkeypatch)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ class Estate:
         )
         return DiskSpec(replace(plain, **connection), path)
 
-    def installation(self, directory: Path, **switches: object) -> Installation:
+    def installation(self, directory: Path, **switches: Any) -> Installation:
         return Installation(install(directory, self.root, **switches))
 
 
