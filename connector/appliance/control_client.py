@@ -1,0 +1,170 @@
+"""How an appliance speaks to the control plane: HTTPS outbound only, the certificate pinned by thumbprint.
+
+Every call may be repeated after a failure. Errors of the control plane arrive as the same typed errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from connector.errors import BadInput, ConnectorError, ControlFailed, TrustFailed, from_json
+from connector.model import Finding, Machine
+
+CONNECT_TIMEOUT: Final = 10.0
+ANSWER_TIMEOUT: Final = 60.0
+
+
+class _Pinned(HTTPAdapter):
+    """Accepts the one certificate with this SHA-256 thumbprint and no other."""
+
+    def __init__(self, thumbprint: str) -> None:
+        self._thumbprint = thumbprint
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **named: Any) -> None:
+        super().init_poolmanager(*args, **named, assert_fingerprint=self._thumbprint)
+
+
+class ControlConnection:
+    """JSON over pinned HTTPS. One per thread: `requests` sessions are not made for sharing."""
+
+    def __init__(self, url: str, thumbprint: str, token: str = "") -> None:
+        digest = thumbprint.replace(":", "").lower()
+        if not url.startswith("https://"):
+            raise BadInput(
+                "the control plane speaks HTTPS only", on=url, remedy="use the URL that it printed"
+            )
+        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+            raise BadInput("this is no SHA-256 thumbprint", on=url, remedy="use the one that it printed")
+        self.url = url.rstrip("/")
+        self._session = requests.Session()
+        self._session.trust_env = False  # a .netrc would replace our token
+        self._session.verify = False  # the thumbprint decides, checked in every handshake
+        self._session.mount("https://", _Pinned(digest))
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, wait: float = 0.0
+    ) -> Any:
+        """The answer's JSON. Raises what the control plane reported, or `ControlFailed` when it is unreachable.
+
+        `wait`: seconds that the server may deliberately hold the answer back.
+        """
+        try:
+            answer = self._session.request(
+                method,
+                self.url + path,
+                json=body,
+                timeout=(CONNECT_TIMEOUT, ANSWER_TIMEOUT + wait),
+                allow_redirects=False,
+            )
+        except requests.exceptions.SSLError as error:
+            raise TrustFailed(
+                "the control plane shows another certificate than the pinned one",
+                on=self.url,
+                remedy="compare the thumbprint with the one that it prints at start",
+            ) from error
+        except requests.exceptions.RequestException as error:
+            raise ControlFailed(
+                f"no answer ({type(error).__name__})",
+                on=self.url,
+                remedy="check that it runs, and the network",
+            ) from error
+        return self._read(answer)
+
+    def _read(self, answer: requests.Response) -> Any:
+        try:
+            body = answer.json()
+        except ValueError:
+            body = None
+        if answer.ok and body is not None:
+            return body
+        if isinstance(body, dict) and "error" in body:
+            raise from_json(body)
+        raise ControlFailed(f"it answered {answer.status_code} without a reason", on=self.url)
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What an appliance keeps after it enrolled."""
+
+    appliance_id: str
+    secret: str = field(repr=False)
+
+
+def enrol(
+    url: str, thumbprint: str, activation_code: str, *, name: str, vcenter: str, version: str
+) -> Membership:
+    """Become a member. Raises `AuthenticationFailed` when the code is wrong."""
+    connection = ControlConnection(url, thumbprint)
+    try:
+        answer = connection.call(
+            "POST",
+            "/agents/v1/enrol",
+            {"activation_code": activation_code, "name": name, "vcenter": vcenter, "version": version},
+        )
+    finally:
+        connection.close()
+    return Membership(str(answer["appliance_id"]), str(answer["secret"]))
+
+
+class ControlClient:
+    """An enrolled appliance's calls. One per thread."""
+
+    def __init__(self, url: str, thumbprint: str, membership: Membership) -> None:
+        token = f"{membership.appliance_id}.{membership.secret}"
+        self._connection = ControlConnection(url, thumbprint, token)
+
+    def heartbeat(self, passes: Iterable[str]) -> list[str]:
+        """Tell which passes this appliance holds; answers those it must stop. Every ten seconds is fine."""
+        answer = self._connection.call("POST", "/agents/v1/heartbeat", {"passes": list(passes)})
+        return [str(pass_id) for pass_id in answer["stop"]]
+
+    def put_sources(
+        self, machines: Iterable[Machine], findings: Mapping[str, Sequence[Finding]]
+    ) -> dict[str, str]:
+        """The whole inventory; `findings` by moref. Answers moref -> source id. What is missing counts as gone."""
+        body = [
+            asdict(machine) | {"findings": [asdict(finding) for finding in findings.get(machine.moref, ())]}
+            for machine in machines
+        ]
+        answer = self._connection.call("PUT", "/agents/v1/sources", {"machines": body})
+        return {str(moref): str(source) for moref, source in answer.items()}
+
+    def take(self, wait: float) -> dict[str, Any] | None:
+        """The next order, or None after `wait` seconds (at most 60) without one."""
+        answer = self._connection.call("POST", "/agents/v1/passes/take", {"wait": wait}, wait=wait)
+        order: dict[str, Any] | None = answer["pass"]
+        return order
+
+    def record(
+        self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False
+    ) -> None:
+        """Something in vCenter: call before it is created, when its moref is known, when it is removed."""
+        self._post(pass_id, "objects", {"token": token, "kind": kind, "moref": moref, "removed": removed})
+
+    def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None:
+        """The figures: key, label, capacity, wanted, done, read, zero, wire, rate, bottleneck, state."""
+        self._post(pass_id, "progress", {"phase": phase, "disks": [dict(disk) for disk in disks]})
+
+    def finish(
+        self, pass_id: str, outcome: str, error: ConnectorError | None, result: Mapping[str, Any]
+    ) -> None:
+        """The last word: `done`, `failed` or `stopped`. Repeat until it is answered."""
+        body = {"outcome": outcome, "error": error.to_json() if error else None, "result": dict(result)}
+        self._post(pass_id, "finish", body)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _post(self, pass_id: str, what: str, body: Mapping[str, Any]) -> None:
+        self._connection.call("POST", f"/agents/v1/passes/{pass_id}/{what}", body)

@@ -1,0 +1,66 @@
+"""How the command line speaks to the control plane: the job API over pinned HTTPS, as its operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from connector.appliance.control_client import ControlConnection
+
+Json = dict[str, Any]
+
+
+class JobClient:
+    """Sources and jobs; names work wherever ids do. Errors are those of the control plane. One per thread."""
+
+    def __init__(self, url: str, thumbprint: str, token: str) -> None:
+        self._connection = ControlConnection(url, thumbprint, token)
+
+    def sources(self, state: str | None = None) -> list[Json]:
+        """All sources by name, or those in one state."""
+        query = f"?state={quote(state, safe='')}" if state else ""
+        return list(self._connection.call("GET", f"/v1/sources{query}")["sources"])
+
+    def source(self, source: str) -> Json:
+        return self._object("GET", f"/v1/sources/{quote(source, safe='')}")
+
+    def appliances(self) -> list[Json]:
+        """All appliances, with `online`."""
+        return list(self._connection.call("GET", "/v1/appliances")["appliances"])
+
+    def jobs(self, status: str | None = None) -> list[Json]:
+        """All jobs, newest first, or those with one status."""
+        query = f"?status={quote(status, safe='')}" if status else ""
+        return list(self._connection.call("GET", f"/v1/jobs{query}")["jobs"])
+
+    def create(self, source: str, name: str, **wishes: Any) -> Json:
+        """A job in Ready. `wishes`: run_once, last_sync, image_name, image_format, shutdown_deadline, ..."""
+        return self._object("POST", "/v1/jobs", {"source": source, "name": name, **wishes})
+
+    def job(self, job: str) -> Json:
+        """Everything about one job: disks, runs, passes, images, objects, events."""
+        return self._object("GET", f"/v1/jobs/{quote(job, safe='')}")
+
+    def start(self, job: str) -> Json:
+        return self._act(job, "start")
+
+    def stop(self, job: str) -> Json:
+        return self._act(job, "stop")
+
+    def cutover(self, job: str, **wishes: Any) -> Json:
+        """`wishes`: sync_data, shutdown_deadline, allow_power_off."""
+        return self._act(job, "cutover", wishes)
+
+    def delete(self, job: str) -> Json:
+        return self._object("DELETE", f"/v1/jobs/{quote(job, safe='')}")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _act(self, job: str, what: str, body: Mapping[str, Any] | None = None) -> Json:
+        return self._object("POST", f"/v1/jobs/{quote(job, safe='')}/{what}", body or {})
+
+    def _object(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Json:
+        answer: Json = self._connection.call(method, path, body)
+        return answer

@@ -1,0 +1,1 @@
+"""Target clouds: what makes intermediate instances and keeps images, behind one protocol."""

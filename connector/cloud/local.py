@@ -1,0 +1,235 @@
+"""The embedded target cloud: an instance is a directory and a child process, an image is files.
+
+A child lives as long as this process: its leash is a pipe, so nothing outlives a killed control plane. What a
+killed one leaves behind is the directory, and `create_instance` starts the same instance on it again.
+
+    ROOT/instances/TOKEN/instance.json   token, job, address
+    ROOT/instances/TOKEN/process.log     what the child wrote on stderr
+    ROOT/instances/TOKEN/data/           disks and journal; owned by the child
+    ROOT/images/NAME/                    finished images
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from connector import child
+from connector.child import Child
+from connector.cloud import addresses
+from connector.cloud.provider import (
+    INSTANCE_NAME,
+    Health,
+    Instance,
+    InstanceRequest,
+    StoredImage,
+)
+from connector.errors import BadInput, ConnectorError, TargetFailed, TargetFull
+from connector.model import InstanceAddress
+
+#: A child of a killed control plane needs this long at most to notice that its leash is gone.
+ORPHAN_PATIENCE: Final = 25.0
+
+
+class LocalProvider:
+    """Instances under `root`. One process at a time owns a root. `module` is the program of an instance."""
+
+    def __init__(self, root: Path, module: str = "connector.instance") -> None:
+        self._root = root.resolve()
+        self._module = module
+        self._children: dict[str, Child] = {}
+        self._locks: dict[str, threading.RLock] = {}
+        self._guard = threading.Lock()  # guards the two dictionaries and the choice of addresses
+        with _translated(self._root):
+            (self._root / "instances").mkdir(parents=True, exist_ok=True)
+            (self._root / "images").mkdir(exist_ok=True)
+
+    def create_instance(self, request: InstanceRequest) -> Instance:
+        directory = self._directory(request.token)
+        with self._exclusively(request.token), _translated(directory):
+            if self._running(request.token) is None:
+                (directory / "data").mkdir(parents=True, exist_ok=True)
+                self._start(request, directory, self._address(request, directory))
+        found = self.find(request.token)
+        assert found is not None
+        return found
+
+    def _address(self, request: InstanceRequest, directory: Path) -> str:
+        """The address this instance had; for a new one the first free one, written down before it is used."""
+        record = directory / "instance.json"
+        if known := _read(record):
+            addresses.wait_free(str(known["host"]), ORPHAN_PATIENCE)
+            return str(known["host"])
+        with self._guard:
+            taken = {str(r["host"]) for r in map(_read, self._root.glob("instances/*/instance.json")) if r}
+            host = addresses.choose(request.token, taken)
+            _write(
+                record, {"token": request.token, "job": request.job_id, "host": host, "name": INSTANCE_NAME}
+            )
+        return host
+
+    def _start(self, request: InstanceRequest, directory: Path, host: str) -> None:
+        credential = request.credential
+        started = child.start(
+            self._module,
+            [
+                *("--directory", str(directory / "data")),
+                *("--host", host),
+                *("--control-port", str(addresses.CONTROL_PORT)),
+                *("--block-port", str(addresses.BLOCK_PORT)),
+                "--exit-with-stdin",
+            ],
+            name=f"instance {request.token}",
+            configuration={
+                "authority": credential.authority,
+                "certificate": credential.certificate,
+                "key": credential.key,
+            },
+            log=directory / "process.log",
+        )
+        with self._guard:
+            self._children[request.token] = started
+
+    def find(self, token: str) -> Instance | None:
+        directory = self._directory(token)
+        record = _read(directory / "instance.json")
+        if record is None:
+            return None
+        health = Health.STOPPED if self._running(token) is None else Health.RUNNING
+        address = InstanceAddress(str(record["host"]), addresses.CONTROL_PORT, addresses.BLOCK_PORT)
+        return Instance(str(directory), INSTANCE_NAME, address, health)
+
+    def describe(self) -> Sequence[Instance]:
+        tokens = sorted(path.parent.name for path in self._root.glob("instances/*/instance.json"))
+        return [instance for token in tokens if (instance := self.find(token)) is not None]
+
+    def release(self, token: str, *, keep_disks: bool) -> None:
+        directory = self._directory(token)
+        with self._exclusively(token), _translated(directory):
+            with self._guard:
+                running = self._children.pop(token, None)
+            if running is not None:
+                running.stop()
+            if keep_disks or not directory.exists():
+                return
+            if running is None and (record := _read(directory / "instance.json")):
+                addresses.wait_free(str(record["host"]), ORPHAN_PATIENCE)
+            shutil.rmtree(directory)
+
+    def keep_image(self, token: str, name: str, files: Sequence[str]) -> StoredImage:
+        data = self._directory(token) / "data"
+        target = self._root / "images" / _plain(name)
+        with self._exclusively(token), _translated(target):
+            target.mkdir(exist_ok=True)
+            for file in files:
+                source = (data / file).resolve()
+                if not source.is_relative_to(data):
+                    raise TargetFailed("the instance named a file outside of its directory", on=token)
+                if source.exists():
+                    _move(source, target / source.name)
+            missing = [Path(file).name for file in files if not (target / Path(file).name).exists()]
+            if missing:
+                raise TargetFailed(f"the image lacks {', '.join(missing)}", on=name)
+        return _image(target)
+
+    def list_images(self) -> Sequence[StoredImage]:
+        return [_image(path) for path in sorted((self._root / "images").iterdir()) if path.is_dir()]
+
+    def delete_image(self, name: str) -> None:
+        target = self._root / "images" / _plain(name)
+        with _translated(target):
+            if target.exists():
+                shutil.rmtree(target)
+
+    def close(self) -> None:
+        with self._guard:
+            children, self._children = self._children, {}
+        for running in children.values():
+            running.stop()
+
+    def _running(self, token: str) -> Child | None:
+        with self._guard:
+            found = self._children.get(token)
+            if found is not None and found.exit_code() is not None:
+                found.stop()  # it has ended: this only reaps it and closes its pipes
+                del self._children[token]
+                return None
+            return found
+
+    def _directory(self, token: str) -> Path:
+        return self._root / "instances" / _plain(token)
+
+    @contextmanager
+    def _exclusively(self, token: str) -> Iterator[None]:
+        with self._guard:
+            lock = self._locks.setdefault(token, threading.RLock())
+        with lock:
+            yield
+
+
+def _plain(name: str) -> str:
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise BadInput("not usable as a file name", on=repr(name))
+    return name
+
+
+def _read(record: Path) -> dict[str, object] | None:
+    try:
+        content = json.loads(record.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise TargetFailed("this file is damaged", on=str(record), remedy="delete the job") from error
+    return content if isinstance(content, dict) else None
+
+
+def _write(record: Path, content: dict[str, object]) -> None:
+    """All or nothing, also when the power fails."""
+    draft = record.with_suffix(".new")
+    with draft.open("w") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(record)
+
+
+def _move(source: Path, target: Path) -> None:
+    source.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _image(path: Path) -> StoredImage:
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    return StoredImage(
+        name=path.name,
+        location=str(path),
+        files=tuple(str(file) for file in files),
+        size=sum(file.stat().st_blocks * 512 for file in files),
+        created=path.stat().st_ctime,
+    )
+
+
+@contextmanager
+def _translated(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except ConnectorError:
+        raise
+    except OSError as error:
+        kind = TargetFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else TargetFailed
+        raise kind(
+            f"cannot use this directory: {error.strerror}",
+            on=str(place),
+            remedy="check space and permissions",
+        ) from error

@@ -1,0 +1,103 @@
+"""Every call of a provider is idempotent by its token: after a crash the caller simply calls again.
+
+The caller records the token before `create_instance`, so that nothing in the cloud is ever unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+from connector.model import Credential, InstanceAddress
+
+#: The name that an operator of the target cloud sees, and must not delete.
+INSTANCE_NAME: Final = "No_Delete_SMC_Transition_Instance"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDisk:
+    """One disk that the instance must offer; `capacity` in bytes."""
+
+    key: int
+    label: str
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRequest:
+    """What to create. `token` names the instance for ever; `credential` is its side of mutual TLS."""
+
+    token: str
+    job_id: str
+    disks: tuple[TargetDisk, ...]
+    credential: Credential
+
+
+class Health(StrEnum):
+    """What a provider knows of an instance."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One intermediate instance. `handle` is the provider's own name for it."""
+
+    handle: str
+    name: str
+    address: InstanceAddress
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """One image as the provider lists it; `size` in bytes on the provider's side."""
+
+    name: str
+    location: str
+    files: tuple[str, ...]
+    size: int
+    created: float
+
+
+class Provider(Protocol):
+    """Thread-safe. Its own failures are `TargetFailed` (also `TargetFull`, `PortInUse`) and nothing else."""
+
+    def create_instance(self, request: InstanceRequest) -> Instance:
+        """A running instance for this token, the same one each time, with the disks it had before.
+
+        Returns when it can be used. An instance that stopped is started again on the same disks, at the same
+        address whenever possible.
+        """
+        ...
+
+    def find(self, token: str) -> Instance | None:
+        """The instance of this token, running or not; None when there is none."""
+        ...
+
+    def describe(self) -> Sequence[Instance]:
+        """All instances that exist."""
+        ...
+
+    def release(self, token: str, *, keep_disks: bool) -> None:
+        """Stop the instance; without `keep_disks` only its images remain. Harmless when gone."""
+        ...
+
+    def keep_image(self, token: str, name: str, files: Sequence[str]) -> StoredImage:
+        """Take over the files that the instance made for image `name`; they outlive it. Idempotent."""
+        ...
+
+    def list_images(self) -> Sequence[StoredImage]:
+        """The images that this provider keeps."""
+        ...
+
+    def delete_image(self, name: str) -> None:
+        """Remove one image. Harmless when gone."""
+        ...
+
+    def close(self) -> None:
+        """Stop every running instance of this process, keeping its disks."""
+        ...

@@ -1,0 +1,70 @@
+"""`python -m connector.control`: the control plane as a service. One line of JSON says that it is ready."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from connector import child
+from connector.cloud.local import LocalProvider
+from connector.control import handover
+from connector.control.plane import Options, run
+from connector.errors import ConnectorError
+
+
+@click.command(context_settings={"auto_envvar_prefix": "CONNECTOR_CONTROL", "show_default": True})
+@click.option("--state", required=True, type=click.Path(file_okay=False, path_type=Path), help="Own files.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="0: any free port.")
+@click.option("--database", default="", help="postgresql://USER@ADDRESS/NAME. Default: own file.")
+@click.option("--provider", "cloud", type=click.Choice(["local"]), default="local", help="The target cloud.")
+@click.option(
+    "--images", required=True, type=click.Path(file_okay=False, path_type=Path), help="Image store."
+)
+@click.option(
+    "--grace", default=60.0, type=click.FloatRange(1.0), help="Seconds; then a silent appliance is lost."
+)
+@click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
+def command(
+    state: Path,
+    host: str,
+    port: int,
+    database: str,
+    cloud: str,
+    images: Path,
+    grace: float,
+    exit_with_stdin: bool,
+) -> None:
+    """Run the control plane: what is wanted, what is known, and who does it next."""
+    assert cloud == "local"
+    options = Options(state, host, port, database, exit_with_stdin, grace)
+    run(options, LocalProvider(images), handover.make_image)
+
+
+def main() -> int:
+    """The process's exit code."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        command(standalone_mode=False)
+    except click.ClickException as refused:
+        refused.show()
+        return refused.exit_code
+    except click.Abort:
+        return 130
+    except ConnectorError as failed:
+        child.report_failure(failed)
+        click.echo(f"connector control: {failed}", err=True)
+        return failed.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # a step that is under way resumes at the next start; nobody waits for it

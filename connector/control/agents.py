@@ -1,0 +1,116 @@
+"""The agents' API: appliances enrol once, then call in; nothing calls them. Every call may be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from starlette.concurrency import run_in_threadpool
+
+from connector.control import views
+from connector.control.messages import Enrol, Finish, Heartbeat, Progress, SourceList, Take, ThingReport
+from connector.control.service import Service
+from connector.control.store.rows import Appliance, Json, Outcome
+from connector.control.web import Call, Endpoint, Guard
+from connector.errors import AuthenticationFailed
+
+_BIG: Final = 64 << 20
+_POLL: Final = 0.25  # seconds between looks during a long poll
+
+
+class AgentApi:
+    """The endpoints under `/agents/v1`."""
+
+    def __init__(self, service: Service, activation_code: str) -> None:
+        self._service = service
+        self._store = service.store
+        self._code = activation_code
+
+    def open_endpoints(self) -> Sequence[Endpoint]:
+        """For those who have only an activation code."""
+        return (Endpoint("POST", "/agents/v1/enrol", self._enrol, Enrol),)
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """For enrolled appliances."""
+        passes = "/agents/v1/passes"
+        return (
+            Endpoint("POST", "/agents/v1/heartbeat", self._heartbeat, Heartbeat),
+            Endpoint("PUT", "/agents/v1/sources", self._sources, SourceList, max_body=_BIG),
+            Endpoint("POST", f"{passes}/take", self._take, Take, waits=True),
+            Endpoint("POST", f"{passes}/{{id}}/objects", self._object, ThingReport),
+            Endpoint("POST", f"{passes}/{{id}}/progress", self._progress, Progress),
+            Endpoint("POST", f"{passes}/{{id}}/finish", self._finish, Finish),
+        )
+
+    def guard(self, token: str) -> Appliance:
+        """`Authorization: Bearer APPLIANCE_ID.SECRET`."""
+        appliance_id, _, secret = token.partition(".")
+        return self._store.appliances.authenticate(appliance_id, secret)
+
+    def _enrol(self, call: Call) -> Any:
+        wish: Enrol = call.message
+        if not hmac.compare_digest(wish.activation_code.encode(), self._code.encode()):
+            raise AuthenticationFailed(
+                "wrong activation code", on=wish.name, remedy="use the code in the state directory's file"
+            )
+        appliance, secret = self._store.appliances.enrol(wish.name, wish.vcenter, wish.version)
+        return {"appliance_id": appliance.id, "secret": secret}
+
+    def _heartbeat(self, call: Call) -> Any:
+        return {"stop": self._service.watch.heard(call.who, set(call.message.passes))}
+
+    def _sources(self, call: Call) -> Any:
+        return self._store.sources.put(call.who.vcenter, call.message.machines)
+
+    async def _take(self, call: Call) -> Any:
+        deadline = time.monotonic() + call.message.wait
+        while True:
+            if (order := await run_in_threadpool(self._order, call.who)) is not None:
+                return {"pass": order}
+            if (left := deadline - time.monotonic()) <= 0:
+                return {"pass": None}
+            await asyncio.sleep(min(_POLL, left))
+
+    def _order(self, appliance: Appliance) -> Json | None:
+        taken = self._service.order(appliance)
+        if taken is None:
+            return None
+        job, found = taken
+        machine = self._store.sources.get(job.source_id)
+        things = self._store.things.of(job.id, "vcenter")
+        return views.order(job, machine, found, self._service.credential(job.id), things)
+
+    def _object(self, call: Call) -> Any:
+        report: ThingReport = call.message
+        owned = self._store.passes.owned(call.path["id"], call.who)
+        thing = self._store.things.record(
+            owned.job_id,
+            report.token,
+            place="vcenter",
+            kind=report.kind,
+            reference=report.moref,
+            removed=report.removed,
+            pass_id=owned.id,
+        )
+        return views.thing(thing)
+
+    def _progress(self, call: Call) -> Any:
+        report: Progress = call.message
+        disks = [disk.model_dump() for disk in report.disks]
+        self._store.passes.progress(call.path["id"], call.who, report.phase, disks)
+        return {}
+
+    def _finish(self, call: Call) -> Any:
+        report: Finish = call.message
+        error = report.error.model_dump() if report.error else None
+        outcome = Outcome(report.outcome)
+        self._service.finish(call.path["id"], call.who, outcome, error, report.result)
+        return {}
+
+
+def nobody() -> Guard:
+    """Open to everyone; the endpoint itself asks for a code."""
+    return lambda _token: None

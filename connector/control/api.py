@@ -1,0 +1,105 @@
+"""The job API for people: what the command line calls, behind the operator's token."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from typing import Any
+
+from connector.control import views
+from connector.control.jobs import Status
+from connector.control.messages import Cutover, NewJob
+from connector.control.service import Service
+from connector.control.store import Wish
+from connector.control.web import Call, Endpoint, Guard
+from connector.errors import AuthenticationFailed, BadInput
+
+
+class JobApi:
+    """The endpoints under `/v1`."""
+
+    def __init__(self, service: Service, grace: float) -> None:
+        self._service = service
+        self._store = service.store
+        self._grace = grace
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """The whole API, one line each."""
+        return (
+            Endpoint("GET", "/v1/sources", self._sources, query=frozenset({"state"})),
+            Endpoint("GET", "/v1/sources/{source}", self._source),
+            Endpoint("GET", "/v1/appliances", self._appliances),
+            Endpoint("GET", "/v1/jobs", self._jobs, query=frozenset({"status"})),
+            Endpoint("POST", "/v1/jobs", self._create, NewJob),
+            Endpoint("GET", "/v1/jobs/{job}", self._job),
+            Endpoint(
+                "DELETE", "/v1/jobs/{job}", lambda call: self._brief(self._service.delete(call.path["job"]))
+            ),
+            Endpoint(
+                "POST",
+                "/v1/jobs/{job}/start",
+                lambda call: self._brief(self._service.start(call.path["job"])),
+            ),
+            Endpoint(
+                "POST", "/v1/jobs/{job}/stop", lambda call: self._brief(self._service.stop(call.path["job"]))
+            ),
+            Endpoint("POST", "/v1/jobs/{job}/cutover", self._cutover, Cutover),
+        )
+
+    def _brief(self, job: Any) -> Any:
+        return views.job(self._store, job)
+
+    def _sources(self, call: Call) -> Any:
+        return {"sources": [views.source(row) for row in self._store.sources.all(call.query.get("state"))]}
+
+    def _source(self, call: Call) -> Any:
+        return views.source(self._store.sources.get(call.path["source"]))
+
+    def _appliances(self, _call: Call) -> Any:
+        now = self._store.now()
+        rows = self._store.appliances.all()
+        return {"appliances": [views.appliance(row, now, self._grace) for row in rows]}
+
+    def _jobs(self, call: Call) -> Any:
+        wanted = call.query.get("status")
+        if wanted is not None and wanted not in list(Status):
+            raise BadInput(f"unknown status {wanted[:40]!r}", remedy=f"one of {', '.join(Status)}")
+        rows = self._store.jobs.all([Status(wanted)] if wanted else [])
+        return {"jobs": [views.job(self._store, row) for row in rows]}
+
+    def _job(self, call: Call) -> Any:
+        return views.full_job(self._store, self._store.jobs.get(call.path["job"]))
+
+    def _create(self, call: Call) -> Any:
+        new: NewJob = call.message
+        wish = Wish(
+            source_id=self._store.sources.get(new.source).id,
+            name=new.name,
+            run_once=new.run_once,
+            last_sync=not new.run_once if new.last_sync is None else new.last_sync,
+            image_name=new.image_name or new.name,
+            image_format=new.image_format,
+            shutdown_deadline=new.shutdown_deadline,
+            allow_power_off=new.allow_power_off,
+            client_token=new.client_token,
+        )
+        return self._brief(self._service.create(wish))
+
+    def _cutover(self, call: Call) -> Any:
+        wish: Cutover = call.message
+        changes = wish.model_dump(include={"shutdown_deadline", "allow_power_off"}, exclude_none=True)
+        return self._brief(self._service.cutover(call.path["job"], last_sync=wish.sync_data, changes=changes))
+
+
+def operator(token: str) -> Guard:
+    """Whoever holds the operator's token is the operator."""
+
+    def guard(given: str) -> None:
+        if not hmac.compare_digest(given.encode(), token.encode()):
+            raise AuthenticationFailed(
+                "wrong or missing token",
+                on="control plane",
+                remedy="use the token in the state directory's file",
+            )
+
+    return guard

@@ -1,0 +1,105 @@
+"""Who the control plane is, kept in its state directory: certificate, key, operator's token, activation code.
+
+The certificate is self-signed and pinned by its SHA-256 thumbprint, which is printed at every start.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import hashlib
+import ipaddress
+import os
+import secrets
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from connector.control.vault import secret_file
+from connector.errors import BadInput, Conflict
+
+_LIFETIME: Final = datetime.timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Files that others need, and what this process proves itself with."""
+
+    certificate_file: Path
+    thumbprint: str
+    token_file: Path
+    activation_code_file: Path
+    token: str = field(repr=False)
+    activation_code: str = field(repr=False)
+
+
+def load(state: Path, host: str) -> Identity:
+    """The identity in `state`, created when missing. `host` only names the certificate."""
+    pem = state / "control.pem"
+    content = secret_file(pem, _self_signed(host))
+    der = ssl.PEM_cert_to_DER_cert(content[content.index("-----BEGIN CERTIFICATE") :])
+    digest = hashlib.sha256(der).hexdigest().upper()
+    token_file, code_file = state / "operator-token", state / "activation-code"
+    return Identity(
+        certificate_file=pem,
+        thumbprint=":".join(digest[n : n + 2] for n in range(0, len(digest), 2)),
+        token_file=token_file,
+        activation_code_file=code_file,
+        token=secret_file(token_file, secrets.token_urlsafe(32)),
+        activation_code=secret_file(code_file, secrets.token_urlsafe(24)),
+    )
+
+
+def open_state(state: Path) -> int:
+    """Create the directory for this user alone and lock it; the lock ends with the process."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise BadInput(f"cannot use this state directory: {error.strerror}", on=str(state)) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise Conflict(
+            "another control plane runs on this state directory",
+            on=str(state),
+            remedy="stop it, or use another directory",
+        ) from error
+    return handle
+
+
+def _self_signed(host: str) -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "connector control plane")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = [_general(n) for n in dict.fromkeys(["localhost", "127.0.0.1", host])]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + _LIFETIME)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return (secret + certificate.public_bytes(serialization.Encoding.PEM)).decode().strip()
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

@@ -1,0 +1,144 @@
+"""What may come in over HTTP: every field with its type and bounds; a field that is not here is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+from connector.errors import BadInput, catalogue
+from connector.model import Finding, Machine
+
+Line = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f]+$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9:_.\-]{1,127}$")]
+Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+MAX_MACHINES: Final = 20_000
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Empty(Message):
+    """No body, or `{}`."""
+
+
+class NewJob(Message):
+    source: Line  # id or name
+    name: Name
+    run_once: bool = True
+    last_sync: bool | None = None  # default: no for run once, yes for incremental
+    image_name: Name | None = None
+    image_format: Literal["qcow2", "raw"] = "qcow2"
+    shutdown_deadline: Seconds = 600.0
+    allow_power_off: bool = False
+    client_token: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,64}$")] | None = None
+
+
+class Cutover(Message):
+    sync_data: bool | None = None  # default: as the job was created
+    shutdown_deadline: Seconds | None = None
+    allow_power_off: bool | None = None
+
+
+class Enrol(Message):
+    activation_code: Line
+    name: Line
+    vcenter: Line
+    version: Annotated[str, Field(max_length=80)]
+
+
+class Heartbeat(Message):
+    passes: Annotated[list[Line], Field(max_length=10_000)] = []
+
+
+class SourceList(Message):
+    machines: Annotated[list[dict[str, Any]], Field(max_length=MAX_MACHINES)]
+
+    @field_validator("machines")
+    @classmethod
+    def _machines(cls, machines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Each one is a `Machine` as a dictionary, plus `findings`."""
+        return [_machine(machine) for machine in machines]
+
+
+class Take(Message):
+    wait: Annotated[float, Field(ge=0, le=60)] = 0.0
+
+
+class ThingReport(Message):
+    token: Annotated[str, Field(min_length=1, max_length=200)]
+    kind: Annotated[str, Field(min_length=1, max_length=40)]
+    moref: Annotated[str, Field(max_length=400)] | None = None
+    removed: bool = False
+
+
+class DiskProgress(Message):
+    key: int
+    label: Annotated[str, Field(max_length=200)]
+    capacity: Bytes
+    wanted: Bytes = 0
+    done: Bytes = 0
+    read: Bytes = 0
+    zero: Bytes = 0
+    wire: Bytes = 0
+    rate: Annotated[float, Field(ge=0)] = 0.0
+    bottleneck: Annotated[str, Field(max_length=80)] = ""
+    state: Annotated[str, Field(max_length=80)] = ""
+
+
+class Progress(Message):
+    disks: Annotated[list[DiskProgress], Field(max_length=1000)] = []
+    phase: Annotated[str, Field(max_length=80)]
+
+
+class Failure(Message):
+    """`ConnectorError.to_json()`; an error that we do not know keeps its words."""
+
+    error: Annotated[str, Field(max_length=80)]
+    what: Annotated[str, Field(max_length=2000)]
+    on: Annotated[str, Field(max_length=400)] = ""
+    remedy: Annotated[str, Field(max_length=2000)] = ""
+    retryable: bool = False
+
+    @field_validator("error")
+    @classmethod
+    def _known(cls, error: str) -> str:
+        return error if error in catalogue() else "ControlFailed"
+
+
+class Finish(Message):
+    outcome: Literal["done", "failed", "stopped"]
+    error: Failure | None = None
+    result: dict[str, Any] = {}
+
+
+_MACHINE: Final = TypeAdapter(Machine)
+_FINDINGS: Final = TypeAdapter(list[Finding])
+_FIELDS: Final = {field.name for field in dataclasses.fields(Machine)}
+
+
+def _machine(body: dict[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(body) - _FIELDS - {"findings"})
+    if unknown:
+        raise ValueError(f"unknown field {unknown[0]}")
+    findings = _FINDINGS.validate_python(body.get("findings", []))
+    machine = _MACHINE.validate_python({k: v for k, v in body.items() if k != "findings"})
+    as_json: dict[str, Any] = _MACHINE.dump_python(machine, mode="json")
+    return as_json | {"findings": [dataclasses.asdict(finding) for finding in findings]}
+
+
+def parse(kind: type[BaseModel], body: object) -> BaseModel:
+    """The message, or `BadInput` that names each wrong field and repeats none of the values."""
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(str(part) for part in detail['loc']) or 'body'}: {detail['msg']}"
+            for detail in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        more = f" (and {len(wrong) - 5} more)" if len(wrong) > 5 else ""
+        raise BadInput("; ".join(wrong[:5]) + more, on="request") from None

@@ -1,0 +1,125 @@
+"""One control plane put together: lock, store, provider, engine, watch, HTTPS."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from connector import child
+from connector.cloud.provider import Provider
+from connector.control import identity, web
+from connector.control.agents import AgentApi, nobody
+from connector.control.api import JobApi, operator
+from connector.control.identity import Identity
+from connector.control.service import Service
+from connector.control.steps import ImageMaker, Steps
+from connector.control.store import Store
+from connector.control.vault import Vault
+from connector.control.watch import Watch
+from connector.control.workflow import Engine
+from connector.errors import PortInUse
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run. `grace`: seconds of silence after which an appliance has lost its passes."""
+
+    state: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    database: str = ""  # default: a SQLite file in the state directory
+    exit_with_stdin: bool = False
+    grace: float = 60.0
+    interval: float = 2.0
+
+
+def run(options: Options, provider: Provider, make_image: ImageMaker) -> None:
+    """Serve until SIGTERM, SIGINT or, when asked for, the end of standard input."""
+    with ExitStack() as stack:
+        identity.open_state(options.state)  # held until the process ends
+        stack.callback(provider.close)
+        listener = stack.enter_context(_listen(options.host, options.port))
+        mine = identity.load(options.state, options.host)
+        store = Store(options.database or f"sqlite:///{options.state.resolve() / 'control.sqlite'}")
+        stack.callback(store.close)
+        steps = Steps(store, provider, Vault(options.state / "vault-key"), make_image)
+        engine = Engine(store, steps, _engine_url(options, store))
+        watch = Watch(store, steps, engine.announce, grace=options.grace, interval=options.interval)
+        engine.launch()
+        stack.callback(engine.close)
+        watch.start()
+        stack.callback(watch.close)
+        app = _application(Service(store, steps, engine, watch), mine, options)
+        _serve(app, listener, mine, options)
+
+
+def _application(service: Service, mine: Identity, options: Options) -> Starlette:
+    people = JobApi(service, options.grace)
+    agents = AgentApi(service, mine.activation_code)
+    return web.application(
+        [
+            (operator(mine.token), people.endpoints()),
+            (nobody(), agents.open_endpoints()),
+            (agents.guard, agents.endpoints()),
+        ]
+    )
+
+
+def _engine_url(options: Options, store: Store) -> str:
+    """A file of its own beside ours; on PostgreSQL a schema of its own in the same database."""
+    if store.url.startswith("sqlite"):
+        return f"sqlite:///{options.state.resolve() / 'engine.sqlite'}"
+    return store.url
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortInUse(
+            f"cannot listen: {error.strerror}", on=f"{host}:{port}", remedy="choose another --host or --port"
+        ) from error
+    listener.listen(256)
+    return listener
+
+
+def _serve(app: Starlette, listener: socket.socket, mine: Identity, options: Options) -> None:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            ssl_certfile=str(mine.certificate_file),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            timeout_keep_alive=75,
+        )
+    )
+    if options.exit_with_stdin:
+        threading.Thread(target=_leash, args=[server], name="leash", daemon=True).start()
+    host, port = listener.getsockname()[:2]
+    child.report_ready(
+        {
+            "url": f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+            "thumbprint": mine.thumbprint,
+            "token_file": str(mine.token_file.resolve()),
+            "activation_code_file": str(mine.activation_code_file.resolve()),
+            "state": str(options.state.resolve()),
+        }
+    )
+    server.run(sockets=[listener])
+
+
+def _leash(server: uvicorn.Server) -> None:
+    child.wait_for_release()
+    server.should_exit = True

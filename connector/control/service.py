@@ -1,0 +1,86 @@
+"""What people can ask for. Every door (our job API, the public SMC API) comes through here."""
+
+from __future__ import annotations
+
+from connector.control.jobs import WAITING, Event
+from connector.control.steps import Steps
+from connector.control.store import Store, Wish
+from connector.control.store.passes import stoppable
+from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass
+from connector.control.watch import Watch
+from connector.control.workflow import Engine
+from connector.errors import Conflict, ControlFailed, Ineligible
+from connector.model import Credential, Severity
+from connector.transfer.certificates import Role
+
+
+class Service:
+    """Operations on jobs. Thread-safe; each is durable when it returns."""
+
+    def __init__(self, store: Store, steps: Steps, engine: Engine, watch: Watch) -> None:
+        self.store = store
+        self.watch = watch
+        self._steps = steps
+        self._engine = engine
+
+    def create(self, wish: Wish) -> Job:
+        """A job in Ready. Raises `Ineligible` when a finding blocks the source."""
+        source = self.store.sources.get(wish.source_id)
+        blocking = [f for f in source.findings if f["severity"] == Severity.BLOCK]
+        if blocking:
+            first = blocking[0]
+            raise Ineligible(first["message"], on=source.name, remedy=first["remedy"])
+        return self.store.jobs.create(wish)
+
+    def start(self, job_id: str) -> Job:
+        """Begin or resume: from Ready, Stopped, InError, Waiting."""
+        run = self.store.jobs.begin(self.store.jobs.get(job_id).id, Event.START)
+        self._engine.start(run.id)
+        return self.store.jobs.get(run.job_id)
+
+    def stop(self, job_id: str) -> Job:
+        """Pause: from Waiting at once; while Syncing the appliance stops first. The position is kept."""
+        job = self.store.jobs.get(job_id)
+        if not stoppable(job.state):
+            return self.store.jobs.apply(job.id, Event.STOP)
+        if (ended := self.store.passes.stop(job.id)) is not None:
+            self._engine.announce(ended)
+        return self.store.jobs.get(job.id)
+
+    def cutover(self, job_id: str, *, last_sync: bool | None, changes: Json) -> Job:
+        """From Waiting: shut the source down, last pass, last image; or without a last pass just finish.
+
+        `changes` may set `shutdown_deadline` (seconds) and `allow_power_off`.
+        """
+        job = self.store.jobs.get(job_id)
+        if job.run_once and job.state == WAITING:
+            raise Conflict("this job runs once", on=job.id, remedy="cutover is for incremental jobs")
+        wanted = job.last_sync if last_sync is None else last_sync
+        run = self.store.jobs.begin(job.id, Event.CUTOVER if wanted else Event.CLOSE, changes)
+        self._engine.start(run.id)
+        return self.store.jobs.get(job.id)
+
+    def delete(self, job_id: str) -> Job:
+        """From any state but Running: releases everything intermediate; images stay."""
+        job = self.store.jobs.apply(self.store.jobs.get(job_id).id, Event.DELETE)
+        self._engine.delete(job.id)
+        return job
+
+    def finish(
+        self, pass_id: str, appliance: Appliance, outcome: Outcome, error: Json | None, result: Json
+    ) -> Pass:
+        """An appliance's last word on a pass."""
+        if outcome is Outcome.FAILED and error is None:
+            error = ControlFailed("the appliance gave no reason", on=pass_id, retryable=False).to_json()
+        ended = self.store.passes.finish(pass_id, appliance, outcome, error, result)
+        self._engine.announce(ended)
+        return ended
+
+    def order(self, appliance: Appliance) -> tuple[Job, Pass] | None:
+        """The next pass for this appliance, now its own."""
+        found = self.store.passes.take(appliance)
+        return None if found is None else (self.store.jobs.get(found.job_id), found)
+
+    def credential(self, job_id: str) -> Credential:
+        """The appliance's side of mutual TLS for one job."""
+        return self._steps.credential(job_id, Role.APPLIANCE)

@@ -1,0 +1,59 @@
+"""A source takes one unfinished job at a time; its state follows `TRANSITIONS` and nothing else. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from connector.errors import Conflict
+
+
+class SourceState(StrEnum):
+    """The states of the public SMC API."""
+
+    AVAILABLE = "Available"
+    UNAVAILABLE = "Unavailable"
+    IN_USE = "InUse"
+    DELETING = "Deleting"
+
+
+class SourceEvent(StrEnum):
+    """What can happen to a source."""
+
+    SEEN = "seen"
+    LOST = "lost"
+    TAKEN = "taken"
+    FREED = "freed"
+    DELETE = "delete"
+
+
+TRANSITIONS: Final = {
+    (SourceState.AVAILABLE, SourceEvent.SEEN): SourceState.AVAILABLE,
+    (SourceState.AVAILABLE, SourceEvent.LOST): SourceState.UNAVAILABLE,
+    (SourceState.AVAILABLE, SourceEvent.TAKEN): SourceState.IN_USE,
+    (SourceState.AVAILABLE, SourceEvent.FREED): SourceState.AVAILABLE,
+    (SourceState.AVAILABLE, SourceEvent.DELETE): SourceState.DELETING,
+    (SourceState.UNAVAILABLE, SourceEvent.SEEN): SourceState.AVAILABLE,
+    (SourceState.UNAVAILABLE, SourceEvent.LOST): SourceState.UNAVAILABLE,
+    (SourceState.UNAVAILABLE, SourceEvent.FREED): SourceState.UNAVAILABLE,
+    (SourceState.UNAVAILABLE, SourceEvent.DELETE): SourceState.DELETING,
+    (SourceState.IN_USE, SourceEvent.SEEN): SourceState.IN_USE,
+    (SourceState.IN_USE, SourceEvent.LOST): SourceState.IN_USE,  # the job finds out, and says so better
+    (SourceState.IN_USE, SourceEvent.FREED): SourceState.AVAILABLE,
+    (SourceState.DELETING, SourceEvent.SEEN): SourceState.DELETING,
+    (SourceState.DELETING, SourceEvent.LOST): SourceState.DELETING,
+}
+
+_REMEDIES: Final = {
+    SourceState.UNAVAILABLE: "start an appliance for its vCenter, or rescan",
+    SourceState.IN_USE: "finish or delete its unfinished job first",
+    SourceState.DELETING: "it is being removed",
+}
+
+
+def follow(state: SourceState, event: SourceEvent, subject: str = "source") -> SourceState:
+    """The state after `event`; `Conflict` when the table has no such line."""
+    target = TRANSITIONS.get((state, event))
+    if target is None:
+        raise Conflict(f"{event} is not possible while {state}", on=subject, remedy=_REMEDIES.get(state, ""))
+    return target

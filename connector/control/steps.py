@@ -1,0 +1,184 @@
+"""What the steps of a run do. Each may be killed at any point and done again: it looks first at what exists.
+
+Instances are started and released under one lock per job, after another look at the job: the watch and the
+workflow both touch them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Final
+
+from connector.cloud.provider import Health, Instance, InstanceRequest, Provider, TargetDisk
+from connector.control.jobs import PREPARING, PROCESSING, SYNCING, Event, State, Status
+from connector.control.store import Store
+from connector.control.store.rows import Job, Json, Outcome, Run
+from connector.control.vault import Vault
+from connector.errors import ControlFailed
+from connector.model import Credential, InstanceAddress
+from connector.transfer.certificates import Role
+
+#: Image from an instance: address, our credential, name, format. Answers at least `files`, relative paths.
+ImageMaker = Callable[[InstanceAddress, Credential, str, str], Json]
+
+_NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
+
+
+class Steps:
+    """Everything that a run of a job does outside of appliances. Thread-safe."""
+
+    def __init__(self, store: Store, provider: Provider, vault: Vault, make_image: ImageMaker) -> None:
+        self._store = store
+        self._provider = provider
+        self._vault = vault
+        self._make_image = make_image
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()  # guards the dictionary of locks
+
+    def plan(self, run_id: str) -> int:
+        """How many passes the run has."""
+        return len(self._store.runs.get(run_id).plan)
+
+    def prepare(self, run_id: str) -> None:
+        """The intermediate instance stands and trusts this job's certificates."""
+        run, job = self._look(run_id)
+        changes: Json = {}
+        if run.plan:
+            changes["instance"] = asdict(self._need_instance(job.id).address)
+        self._store.jobs.advance(run_id, Event.PREPARED, changes)
+
+    def offer(self, run_id: str, slot: int) -> None:
+        """An appliance can take the pass."""
+        self._store.passes.offer(run_id, slot)
+
+    def verdict(self, run_id: str, slot: int) -> Json | None:
+        """How the pass ended; None while it has not."""
+        ended = self._store.passes.verdict(run_id, slot)
+        return None if ended is None else {"outcome": ended.outcome, "error": ended.error}
+
+    def image(self, run_id: str) -> None:
+        """The disks of this run have become an image."""
+        run, job = self._look(run_id)
+        self._store.jobs.advance(run_id, Event.SYNCED)
+        if run.plan:
+            instance = self._need_instance(job.id)
+            image = self._store.things.reserve_image(job.id, run_id, _image_names(job, run), job.image_format)
+            token = f"image-{run_id}"
+            self._store.things.record(job.id, token, place="cloud", kind="image")
+            credential = self.credential(job.id, Role.CONTROL)
+            made = self._make_image(instance.address, credential, image.name, image.format)
+            kept = self._provider.keep_image(instance_token(job.id), image.name, made["files"])
+            details = made | {"files": list(kept.files), "location": kept.location, "size": kept.size}
+            self._store.things.record(job.id, token, place="cloud", kind="image", reference=kept.location)
+            self._store.things.complete_image(run_id, details)
+        self._store.jobs.advance(run_id, Event.PROCESSED)
+
+    def clean(self, run_id: str) -> None:
+        """Release what only this run needed; the disks of an incremental job stay for its next run."""
+        _, job = self._look(run_id)
+        self.release(job.id, keep_disks=not _is_last(job), unless_running=False)
+
+    def settle(self, run_id: str) -> None:
+        """The run has done everything."""
+        _, job = self._look(run_id)
+        self._store.jobs.settle(run_id, Event.FINISHED if _is_last(job) else Event.PAUSED, Outcome.DONE)
+
+    def give_up(self, run_id: str, error: Json | None) -> None:
+        """The run failed, or was stopped when there is no error."""
+        event, outcome = (Event.FAILED, Outcome.FAILED) if error else (Event.STOPPED, Outcome.STOPPED)
+        self._store.jobs.settle(run_id, event, outcome, error)
+
+    def park(self, run_id: str) -> None:
+        """After `give_up`: stop the instance, keep its disks, unless the job was started again meanwhile."""
+        self.release(self._store.runs.get(run_id).job_id, keep_disks=True, unless_running=True)
+
+    def forget(self, job_id: str) -> None:
+        """The end of a deleted job: nothing intermediate remains."""
+        if self._store.jobs.get(job_id).status is not Status.DELETING:
+            return
+        self.release(job_id, keep_disks=False, unless_running=True)
+        left = [t for t in self._store.things.of(job_id, "vcenter") if not t.removed and t.reference]
+        for thing in left:
+            text = f"{thing.kind} {thing.reference} may still exist in vCenter"
+            self._store.jobs.note(job_id, "left", text)
+        self._store.jobs.apply(job_id, Event.DELETED)
+
+    def release(self, job_id: str, *, keep_disks: bool, unless_running: bool) -> None:
+        """Stop the job's instance, and without `keep_disks` remove it."""
+        token = instance_token(job_id)
+        with self._lock(job_id):
+            if unless_running and self._store.jobs.get(job_id).status is Status.RUNNING:
+                return
+            self._provider.release(token, keep_disks=keep_disks)
+            if not keep_disks and any(t.token == token for t in self._store.things.of(job_id, "cloud")):
+                self._store.things.record(job_id, token, place="cloud", kind="instance", removed=True)
+
+    def keep_alive(self, run: Run) -> None:
+        """Start the instance again when it has died under a running pass."""
+        if not run.plan or self._store.jobs.get(run.job_id).state != SYNCING:
+            return
+        found = self._provider.find(instance_token(run.job_id))
+        if found is None or found.health is Health.RUNNING:
+            return
+        self._store.jobs.note(run.job_id, "instance", "the intermediate instance is started again")
+        self._ensure(run.job_id, (SYNCING,))
+
+    def credential(self, job_id: str, role: Role) -> Credential:
+        """A fresh short-lived identity within this job."""
+        sealed = self._store.jobs.get(job_id).authority
+        if sealed is None:
+            raise ControlFailed("this job has no certificate authority yet", on=job_id)
+        return self._vault.authority(sealed).issue(role)
+
+    def _need_instance(self, job_id: str) -> Instance:
+        found = self._ensure(job_id, _NEEDS_INSTANCE)
+        if found is None:
+            raise ControlFailed("the job left its state while its instance was being started", on=job_id)
+        return found
+
+    def _ensure(self, job_id: str, states: tuple[State, ...]) -> Instance | None:
+        """The running instance of a job that is in one of `states`; recorded before it is created."""
+        token = instance_token(job_id)
+        with self._lock(job_id):
+            job = self._store.jobs.get(job_id)
+            if job.state not in states:
+                return None
+            if job.authority is None:
+                self._store.jobs.set_authority(job_id, self._vault.new_authority(job_id))
+            self._store.things.record(job_id, token, place="cloud", kind="instance")
+            disks = self._store.sources.get(job.source_id).disks
+            request = InstanceRequest(
+                token=token,
+                job_id=job_id,
+                disks=tuple(TargetDisk(disk.key, disk.label, disk.capacity) for disk in disks),
+                credential=self.credential(job_id, Role.INSTANCE),
+            )
+            instance = self._provider.create_instance(request)
+            self._store.things.record(
+                job_id, token, place="cloud", kind="instance", reference=instance.handle
+            )
+            return instance
+
+    def _look(self, run_id: str) -> tuple[Run, Job]:
+        run = self._store.runs.get(run_id)
+        return run, self._store.jobs.get(run.job_id)
+
+    def _lock(self, job_id: str) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(job_id, threading.Lock())
+
+
+def instance_token(job_id: str) -> str:
+    """The name by which a provider knows this job's instance for ever."""
+    return f"instance-{job_id}"
+
+
+def _is_last(job: Job) -> bool:
+    return job.run_once or job.cutover
+
+
+def _image_names(job: Job, run: Run) -> list[str]:
+    name = job.image_name if _is_last(job) else f"{job.image_name}_CYCLE_{run.number}"
+    return [name, f"{name}_{job.id}", f"{name}_{job.id}_{run.number}"]

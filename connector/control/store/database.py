@@ -1,0 +1,114 @@
+"""The one door to the database: `read()` and `write()` are transactions.
+
+On SQLite a write holds the lock from its start, so what it read stays true until it commits.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from connector.control.store import tables
+from connector.errors import BadInput, ControlFailed
+
+_PRAGMAS: Final = ("busy_timeout=15000", "foreign_keys=ON", "journal_mode=WAL", "synchronous=FULL")
+_MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
+
+
+class Database:
+    """Transactions on one SQLite file or one PostgreSQL database. Thread-safe."""
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+        self.url = normal_url(url)
+        self.clock = clock
+        self._engine = _engine(self.url)
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that may change rows; committed on leaving, rolled back on any exception."""
+        with _translated(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only looks; never waits for a writer on SQLite."""
+        with _translated(), self._engine.connect() as connection:
+            connection.execution_options(only_looks=True)
+            with connection.begin():
+                yield connection
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest version; harmless when it is there."""
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        with _translated(), self._engine.connect() as connection, connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def now(self) -> float:
+        return self.clock()
+
+    def log(self, connection: sa.Connection, job_id: str, kind: str, text: str) -> None:
+        """Append one line to a job's log, inside the caller's transaction."""
+        connection.execute(tables.events.insert().values(job_id=job_id, at=self.now(), kind=kind, text=text))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def normal_url(url: str) -> str:
+    """The URL with the driver that we ship; `BadInput` for any other database."""
+    if url.startswith(("sqlite:///", "postgresql+psycopg://")):
+        return url
+    if url.startswith(("postgresql://", "postgres://")):
+        return "postgresql+psycopg://" + url.split("://", 1)[1]
+    raise BadInput(
+        f"unknown kind of database {url.split(':', 1)[0]!r}",
+        on="database",
+        remedy="use sqlite:///FILE or postgresql://USER@ADDRESS/NAME",
+    )
+
+
+def new_id(prefix: str) -> str:
+    """An identifier that nobody can guess or repeat."""
+    return f"{prefix}-{secrets.token_hex(10)}"
+
+
+def _engine(url: str) -> sa.Engine:
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url, pool_pre_ping=True)
+    engine = sa.create_engine(url, connect_args={"timeout": 15})
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(raw: Any, _record: object) -> None:
+        raw.isolation_level = None
+        for pragma in _PRAGMAS:
+            raw.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        looks = connection.get_execution_options().get("only_looks")
+        connection.exec_driver_sql("BEGIN" if looks else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Database outages become one line; mistakes of ours (integrity, programming) pass through unchanged."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise ControlFailed(
+            f"the database does not answer: {type(error.orig).__name__}",
+            on="database",
+            remedy="check that it runs and that its disk has space",
+        ) from error

@@ -1,0 +1,245 @@
+"""Passes: offered by the workflow, taken by one appliance at a time, finished once.
+
+A lost pass gets a new attempt with a new id, so its former appliance can report nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from connector.control.jobs import SYNCING, Event, State, follow
+from connector.control.store import tables
+from connector.control.store.database import Database
+from connector.control.store.rows import Appliance, Json, Outcome, Pass, PassState
+from connector.errors import Conflict, NotFound
+
+_PASSES: Final = tables.passes
+_RUNS: Final = tables.runs
+
+#: After so many lost appliances a pass is given up.
+ATTEMPTS: Final = 10
+
+
+class Passes:
+    """Every reading of every source."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def offer(self, run_id: str, slot: int) -> Pass:
+        """The open pass of this slot; a new one when there is none. Idempotent."""
+        with self._database.write() as connection:
+            run = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id).with_for_update()).one()
+            last = _last(connection, run_id, slot)
+            if last is None:
+                last = self._insert(connection, run, slot, 1)
+                self._database.log(connection, run.job_id, "offered", f"pass {last.id} waits")
+            return last
+
+    def _insert(self, connection: sa.Connection, run: Any, slot: int, attempt: int) -> Pass:
+        source = (
+            sa.select(tables.sources.c.vcenter)
+            .join(tables.jobs, tables.jobs.c.source_id == tables.sources.c.id)
+            .where(tables.jobs.c.id == run.job_id)
+        )
+        now = self._database.now()
+        stopped: Json = {"state": PassState.FINISHED, "outcome": Outcome.STOPPED, "ended": now, "result": {}}
+        values: Json = {
+            "id": f"p-{run.id[2:]}-{slot}-{attempt}",
+            "run_id": run.id,
+            "job_id": run.job_id,
+            "slot": slot,
+            "attempt": attempt,
+            "final": run.plan[slot],
+            "vcenter": connection.execute(source).scalar_one(),
+            "state": PassState.OFFERED,
+            "offered": now,
+            "phase": "waiting",
+            "disks": [],
+        }
+        connection.execute(_PASSES.insert().values(**values | (stopped if run.stop else {})))
+        return _one(connection, values["id"])
+
+    def take(self, appliance: Appliance) -> Pass | None:
+        """The oldest pass that this appliance can run, now its own; None when there is none."""
+        wanted = (
+            sa.select(_PASSES.c.id)
+            .where(_PASSES.c.state == PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter)
+            .order_by(_PASSES.c.offered, _PASSES.c.id)
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            if connection.execute(wanted).scalar_one_or_none() is None:
+                return None
+        with self._database.write() as connection:
+            pass_id = connection.execute(wanted.with_for_update(skip_locked=True)).scalar_one_or_none()
+            if pass_id is None:
+                return None
+            now = self._database.now()
+            values: Json = {
+                "state": PassState.TAKEN,
+                "appliance_id": appliance.id,
+                "taken": now,
+                "phase": "taken",
+            }
+            connection.execute(_PASSES.update().where(_PASSES.c.id == pass_id).values(**values))
+            found = _one(connection, pass_id)
+            self._database.log(connection, found.job_id, "taken", f"pass {pass_id} taken by {appliance.name}")
+            return found
+
+    def progress(self, pass_id: str, appliance: Appliance, phase: str, disks: Sequence[Json]) -> None:
+        """The latest figures; a report after the end is dropped."""
+        with self._database.write() as connection:
+            found = _owned(connection, pass_id, appliance)
+            if found.state is PassState.TAKEN:
+                connection.execute(
+                    _PASSES.update().where(_PASSES.c.id == pass_id).values(phase=phase, disks=list(disks))
+                )
+
+    def finish(
+        self, pass_id: str, appliance: Appliance, outcome: Outcome, error: Json | None, result: Json
+    ) -> Pass:
+        """The end of a pass. The same report again is harmless; another one is a `Conflict`."""
+        with self._database.write() as connection:
+            found = _owned(connection, pass_id, appliance)
+            if found.state is PassState.FINISHED:
+                if found.outcome is not outcome:
+                    raise Conflict(f"this pass has ended as {found.outcome}", on=pass_id)
+                return found
+            return self._end(connection, pass_id, outcome, error, result)
+
+    def stop(self, job_id: str) -> Pass | None:
+        """Ask the running run to stop. A pass that nobody has taken ends here, and is answered."""
+        with self._database.write() as connection:
+            job = connection.execute(
+                sa.select(tables.jobs).where(tables.jobs.c.id == job_id).with_for_update()
+            ).one()
+            follow(State(job.status, job.business), Event.STOP, job_id)
+            run = connection.execute(
+                sa.select(_RUNS).where(_RUNS.c.job_id == job_id, _RUNS.c.ended.is_(None)).with_for_update()
+            ).one()
+            connection.execute(_RUNS.update().where(_RUNS.c.id == run.id).values(stop=True))
+            if not run.stop:
+                self._database.log(connection, job_id, "stop", "stop requested")
+            waiting = connection.execute(
+                sa.select(_PASSES.c.id)
+                .where(_PASSES.c.run_id == run.id, _PASSES.c.state == PassState.OFFERED)
+                .with_for_update()
+            ).scalar_one_or_none()
+            return None if waiting is None else self._end(connection, waiting, Outcome.STOPPED, None, {})
+
+    def to_stop(self, appliance: Appliance, held: Iterable[str]) -> list[str]:
+        """Of the passes that an appliance holds: those that shall stop or are not its own."""
+        query = (
+            sa.select(_PASSES.c.id)
+            .join(_RUNS, _RUNS.c.id == _PASSES.c.run_id)
+            .where(
+                _PASSES.c.appliance_id == appliance.id,
+                _PASSES.c.state == PassState.TAKEN,
+                _RUNS.c.stop.is_(False),
+            )
+        )
+        with self._database.read() as connection:
+            fine = set(connection.execute(query).scalars())
+        return sorted(set(held) - fine)
+
+    def verdict(self, run_id: str, slot: int) -> Pass | None:
+        """The finished pass of this slot."""
+        with self._database.read() as connection:
+            last = _last(connection, run_id, slot)
+        return last if last is not None and last.state is PassState.FINISHED else None
+
+    def lose(self, is_lost: Callable[[Pass], bool], why: str) -> list[Pass]:
+        """Give up every taken pass for which `is_lost`, and offer it again; answers those that ended."""
+        ended: list[Pass] = []
+        with self._database.write() as connection:
+            query = sa.select(_PASSES).where(_PASSES.c.state == PassState.TAKEN).with_for_update()
+            for row in connection.execute(query).all():
+                if not is_lost(found := _pass(row)):
+                    continue
+                if (end := self._replace(connection, found, why)) is not None:
+                    ended.append(end)
+        return ended
+
+    def _replace(self, connection: sa.Connection, found: Pass, why: str) -> Pass | None:
+        run = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == found.run_id).with_for_update()).one()
+        self._database.log(connection, found.job_id, "lost", f"pass {found.id}: {why}")
+        if run.stop or found.attempt >= ATTEMPTS:
+            outcome = Outcome.STOPPED if run.stop else Outcome.FAILED
+            error = {
+                "error": "ControlFailed",
+                "what": f"{found.attempt} appliances in a row were lost during this pass",
+                "on": found.job_id,
+                "remedy": "read the appliances' logs, then start the job again",
+                "retryable": False,
+            }
+            return self._end(connection, found.id, outcome, None if run.stop else error, {})
+        connection.execute(
+            _PASSES.update()
+            .where(_PASSES.c.id == found.id)
+            .values(state=PassState.LOST, ended=self._database.now())
+        )
+        self._insert(connection, run, found.slot, found.attempt + 1)
+        return None
+
+    def _end(
+        self, connection: sa.Connection, pass_id: str, outcome: Outcome, error: Json | None, result: Json
+    ) -> Pass:
+        values: Json = {"outcome": outcome, "error": error, "result": result, "ended": self._database.now()}
+        connection.execute(
+            _PASSES.update().where(_PASSES.c.id == pass_id).values(state=PassState.FINISHED, **values)
+        )
+        found = _one(connection, pass_id)
+        self._database.log(connection, found.job_id, "ended", f"pass {pass_id} {outcome}")
+        return found
+
+    def of(self, job_id: str) -> list[Pass]:
+        """A job's passes, oldest first."""
+        query = sa.select(_PASSES).where(_PASSES.c.job_id == job_id).order_by(_PASSES.c.offered, _PASSES.c.id)
+        with self._database.read() as connection:
+            return [_pass(row) for row in connection.execute(query)]
+
+    def owned(self, pass_id: str, appliance: Appliance) -> Pass:
+        """A pass that this appliance holds or has finished; `Conflict` when it is another's by now."""
+        with self._database.read() as connection:
+            return _owned(connection, pass_id, appliance)
+
+
+def stoppable(state: State) -> bool:
+    """Whether STOP is a request to a running pass rather than a change of state."""
+    return state == SYNCING
+
+
+def _last(connection: sa.Connection, run_id: str, slot: int) -> Pass | None:
+    query = (
+        sa.select(_PASSES)
+        .where(_PASSES.c.run_id == run_id, _PASSES.c.slot == slot)
+        .order_by(_PASSES.c.attempt.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _pass(row)
+
+
+def _one(connection: sa.Connection, pass_id: str) -> Pass:
+    row = connection.execute(sa.select(_PASSES).where(_PASSES.c.id == pass_id)).one_or_none()
+    if row is None:
+        raise NotFound("no such pass", on=pass_id)
+    return _pass(row)
+
+
+def _owned(connection: sa.Connection, pass_id: str, appliance: Appliance) -> Pass:
+    found = _one(connection, pass_id)
+    if found.appliance_id != appliance.id or found.state not in (PassState.TAKEN, PassState.FINISHED):
+        raise Conflict("this pass is not yours any more", on=pass_id, remedy="stop it and clean up")
+    return found
+
+
+def _pass(row: Any) -> Pass:
+    values = dict(row._mapping)
+    values["state"] = PassState(values["state"])
+    values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
+    return Pass(**values)

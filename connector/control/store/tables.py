@@ -1,0 +1,183 @@
+"""The tables of the control plane; the migrations in `control/migrations` build exactly these."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from connector.control.jobs import UNFINISHED
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_ID: Final = String(80)
+
+appliances: Final = Table(
+    "appliances",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("vcenter", String(400), nullable=False, index=True),
+    Column("version", String(80), nullable=False),
+    Column("secret_hash", String(64), nullable=False),
+    Column("heartbeat", Float, nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+sources: Final = Table(
+    "sources",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("vcenter", String(400), nullable=False),
+    Column("moref", String(80), nullable=False),
+    Column("instance_uuid", String(80), nullable=False),
+    Column("name", String(400), nullable=False, index=True),
+    Column("state", String(20), nullable=False, index=True),
+    Column("reason", Text, nullable=False),  # why it is unavailable
+    Column("facts", JSON, nullable=False),  # the machine as the appliance saw it, without its disks
+    Column("findings", JSON, nullable=False),
+    Column("seen", Float, nullable=False),
+    Column("created", Float, nullable=False),
+    UniqueConstraint("vcenter", "moref"),
+)
+
+source_disks: Final = Table(
+    "source_disks",
+    metadata,
+    Column("source_id", _ID, ForeignKey("sources.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Integer, primary_key=True),
+    Column("label", String(200), nullable=False),
+    Column("capacity", BigInteger, nullable=False),
+    Column("facts", JSON, nullable=False),
+)
+
+jobs: Final = Table(
+    "jobs",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("source_id", _ID, ForeignKey("sources.id"), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("status", String(20), nullable=False, index=True),
+    Column("business", String(20), nullable=False),
+    Column("run_once", Boolean, nullable=False),
+    Column("last_sync", Boolean, nullable=False),
+    Column("image_name", String(128), nullable=False),
+    Column("image_format", String(20), nullable=False),
+    Column("shutdown_deadline", Float, nullable=False),
+    Column("allow_power_off", Boolean, nullable=False),
+    Column("cutover", Boolean, nullable=False),  # asked for; stays through failures until finished
+    Column("error", JSON(none_as_null=True), nullable=True),
+    Column("instance", JSON(none_as_null=True), nullable=True),  # address of the intermediate instance
+    Column("authority", Text, nullable=True),  # sealed: certificate authority of this job
+    Column("client_token", String(64), nullable=True, unique=True),
+    Column("created", Float, nullable=False),
+    Column("changed", Float, nullable=False),
+)
+
+_unfinished = text(f"status IN ({', '.join(repr(str(s)) for s in UNFINISHED)})")
+Index(
+    "ux_jobs_unfinished_source",
+    jobs.c.source_id,
+    unique=True,
+    sqlite_where=_unfinished,
+    postgresql_where=_unfinished,
+)
+_alive = text("status NOT IN ('Deleting', 'Deleted')")
+Index("ux_jobs_name", jobs.c.name, unique=True, sqlite_where=_alive, postgresql_where=_alive)
+
+runs: Final = Table(
+    "runs",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("kind", String(20), nullable=False),  # "Manual" or "Schedule"
+    Column("plan", JSON, nullable=False),  # one entry per pass: is it final?
+    Column("started", Float, nullable=False),
+    Column("stop", Boolean, nullable=False),  # asked for; the workflow finds it
+    Column("ended", Float, nullable=True, index=True),
+    Column("outcome", String(20), nullable=True),
+    Column("error", JSON(none_as_null=True), nullable=True),
+    UniqueConstraint("job_id", "number"),
+)
+
+passes: Final = Table(
+    "passes",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("run_id", _ID, ForeignKey("runs.id"), nullable=False),
+    Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("slot", Integer, nullable=False),  # position in the run's plan
+    Column("attempt", Integer, nullable=False),
+    Column("final", Boolean, nullable=False),
+    Column("vcenter", String(400), nullable=False),
+    Column("state", String(20), nullable=False, index=True),
+    Column("appliance_id", _ID, ForeignKey("appliances.id"), nullable=True),
+    Column("offered", Float, nullable=False),
+    Column("taken", Float, nullable=True),
+    Column("ended", Float, nullable=True),
+    Column("phase", String(80), nullable=False),
+    Column("disks", JSON, nullable=False),
+    Column("outcome", String(20), nullable=True),
+    Column("error", JSON(none_as_null=True), nullable=True),
+    Column("result", JSON(none_as_null=True), nullable=True),
+    UniqueConstraint("run_id", "slot", "attempt"),
+)
+
+objects: Final = Table(
+    "objects",
+    metadata,
+    Column("token", String(200), primary_key=True),
+    Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("pass_id", _ID, ForeignKey("passes.id"), nullable=True),
+    Column("place", String(20), nullable=False),  # "vcenter" or "cloud"
+    Column("kind", String(40), nullable=False),
+    Column("reference", String(400), nullable=True),  # moref, instance handle, image id
+    Column("removed", Boolean, nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+images: Final = Table(
+    "images",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("run_id", _ID, ForeignKey("runs.id"), nullable=False, unique=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("format", String(20), nullable=False),
+    Column("ready", Boolean, nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+events: Final = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("text", Text, nullable=False),
+)

@@ -1,0 +1,105 @@
+"""Things created in vCenter or the cloud: recorded with a token before the call that creates them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from connector.control.store import tables
+from connector.control.store.database import Database, new_id
+from connector.control.store.rows import Image, Json, Thing
+from connector.errors import Conflict
+
+_OBJECTS: Final = tables.objects
+_IMAGES: Final = tables.images
+
+
+class Things:
+    """What exists because of a job, and must one day be removed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(
+        self,
+        job_id: str,
+        token: str,
+        *,
+        place: str,
+        kind: str,
+        reference: str | None = None,
+        removed: bool = False,
+        pass_id: str | None = None,
+    ) -> Thing:
+        """Record or complete one thing. Knowledge only grows: nothing is forgotten, no removal undone."""
+        with self._database.write() as connection:
+            row = connection.execute(
+                sa.select(_OBJECTS).where(_OBJECTS.c.token == token).with_for_update()
+            ).one_or_none()
+            if row is None:
+                values: Json = {"place": place, "kind": kind, "reference": reference, "removed": removed}
+                connection.execute(
+                    _OBJECTS.insert().values(
+                        token=token, job_id=job_id, pass_id=pass_id, created=self._database.now(), **values
+                    )
+                )
+            elif (row.job_id, row.place, row.kind) != (job_id, place, kind):
+                raise Conflict("this token names another object", on=token, remedy="use a new token")
+            else:
+                connection.execute(
+                    _OBJECTS.update()
+                    .where(_OBJECTS.c.token == token)
+                    .values(reference=reference or row.reference, removed=removed or row.removed)
+                )
+            return _thing(connection.execute(sa.select(_OBJECTS).where(_OBJECTS.c.token == token)).one())
+
+    def of(self, job_id: str, place: str | None = None) -> list[Thing]:
+        """A job's things, oldest first."""
+        query = sa.select(_OBJECTS).where(_OBJECTS.c.job_id == job_id)
+        if place is not None:
+            query = query.where(_OBJECTS.c.place == place)
+        with self._database.read() as connection:
+            return [_thing(row) for row in connection.execute(query.order_by(_OBJECTS.c.created))]
+
+    def reserve_image(self, job_id: str, run_id: str, names: Sequence[str], form: str) -> Image:
+        """The image of this run, not ready yet, under the first of `names` that is free. Idempotent."""
+        query = sa.select(_IMAGES).where(_IMAGES.c.run_id == run_id)
+        for name in names:
+            try:
+                with self._database.write() as connection:
+                    if (row := connection.execute(query).one_or_none()) is None:
+                        values: Json = {"id": new_id("m"), "job_id": job_id, "run_id": run_id, "ready": False}
+                        values |= {
+                            "name": name,
+                            "format": form,
+                            "details": {},
+                            "created": self._database.now(),
+                        }
+                        connection.execute(_IMAGES.insert().values(**values))
+                        row = connection.execute(query).one()
+                    return Image(**row._mapping)
+            except sa.exc.IntegrityError:
+                continue
+        raise Conflict("images with this name exist", on=names[0], remedy="choose another image name")
+
+    def complete_image(self, run_id: str, details: Json) -> None:
+        """The image of this run exists."""
+        with self._database.write() as connection:
+            row = connection.execute(sa.select(_IMAGES).where(_IMAGES.c.run_id == run_id)).one()
+            connection.execute(
+                _IMAGES.update().where(_IMAGES.c.run_id == run_id).values(ready=True, details=details)
+            )
+            if not row.ready:
+                self._database.log(connection, row.job_id, "image", f"image {row.name} exists")
+
+    def images(self, job_id: str) -> list[Image]:
+        """A job's images, oldest first."""
+        query = sa.select(_IMAGES).where(_IMAGES.c.job_id == job_id).order_by(_IMAGES.c.created)
+        with self._database.read() as connection:
+            return [Image(**row._mapping) for row in connection.execute(query)]
+
+
+def _thing(row: Any) -> Thing:
+    return Thing(**row._mapping)

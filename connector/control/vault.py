@@ -1,0 +1,56 @@
+"""Secrets that survive a restart are sealed; the key is a file of its own, never in the database."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from connector.errors import ControlFailed
+from connector.transfer.certificates import Authority
+
+
+class Vault:
+    """Seals the authority of each job. Every replica on one database needs the same key file."""
+
+    def __init__(self, key_file: Path) -> None:
+        self._file = key_file
+        self._fernet = Fernet(secret_file(key_file, Fernet.generate_key().decode()).encode())
+
+    def new_authority(self, job_id: str) -> str:
+        """A fresh authority for one job, sealed."""
+        authority = Authority.create(job_id)
+        return self._fernet.encrypt(
+            json.dumps([authority.certificate_pem, authority.key_pem]).encode()
+        ).decode()
+
+    def authority(self, sealed: str) -> Authority:
+        """The authority that `new_authority` sealed."""
+        try:
+            certificate, key = json.loads(self._fernet.decrypt(sealed.encode()))
+        except InvalidToken as error:
+            raise ControlFailed(
+                "this key does not open the stored authority",
+                on=str(self._file),
+                remedy="restore the key file that belongs to this database",
+                retryable=False,
+            ) from error
+        return Authority.load(certificate, key)
+
+
+def secret_file(path: Path, fresh: str) -> str:
+    """The content of a file that only its owner may read; `fresh` when missing."""
+    if not path.exists():
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(fresh + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,81 @@
+"""What goes out over HTTP, made from frozen rows. Nothing secret passes here: each view lists its fields."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Final
+
+from connector.control import jobs
+from connector.control.store import Store
+from connector.control.store.rows import Appliance, Job, Json, Pass, Source, Thing
+from connector.model import Credential
+
+_HIDDEN: Final = {"authority", "status", "business", "client_token"}
+
+
+def source(row: Source) -> Json:
+    """A source with its disks."""
+    return asdict(row) | {"disks": [asdict(disk) for disk in row.disks]}
+
+
+def appliance(row: Appliance, now: float, grace: float) -> Json:
+    """An appliance; `online` when it was heard of within `grace` seconds."""
+    return asdict(row) | {"online": row.heartbeat >= now - grace}
+
+
+def job(store: Store, row: Job) -> Json:
+    """One line of a list: the job, what is allowed now, how far its newest pass is."""
+    passes = store.passes.of(row.id)
+    body: Json = {key: value for key, value in asdict(row).items() if key not in _HIDDEN}
+    return body | {
+        "status": row.status,
+        "business_status": row.business,
+        "allowed": [str(event) for event in jobs.allowed(row.state)],
+        "source_name": store.sources.get(row.source_id).name,
+        "progress": _percent(row, passes),
+        "phase": passes[-1].phase if passes else "",
+        "disks": passes[-1].disks if passes else [],
+    }
+
+
+def full_job(store: Store, row: Job) -> Json:
+    """Everything about one job."""
+    return job(store, row) | {
+        "runs": [asdict(run) for run in store.runs.of(row.id)],
+        "passes": [asdict(found) for found in store.passes.of(row.id)],
+        "images": [asdict(image) for image in store.things.images(row.id)],
+        "objects": [asdict(thing) for thing in store.things.of(row.id)],
+        "events": [asdict(entry) for entry in store.jobs.history(row.id)],
+    }
+
+
+def order(row: Job, machine: Source, found: Pass, credential: Credential, things: list[Thing]) -> Json:
+    """What an appliance needs in order to carry out a pass; holds the appliance's key."""
+    assert row.instance is not None
+    return {
+        "pass_id": found.id,
+        "job_id": row.id,
+        "source_id": machine.id,
+        "moref": machine.moref,
+        "instance_uuid": machine.instance_uuid,
+        "name": machine.name,
+        "final": found.final,
+        "instance": asdict(row.instance),
+        "credential": asdict(credential),
+        "objects": [thing(t) for t in things],
+        "shutdown_deadline": row.shutdown_deadline,
+        "allow_power_off": row.allow_power_off,
+    }
+
+
+def thing(row: Thing) -> Json:
+    """Something in vCenter, as appliances speak of it."""
+    return {"token": row.token, "kind": row.kind, "moref": row.reference, "removed": row.removed}
+
+
+def _percent(row: Job, passes: list[Pass]) -> float:
+    if row.status is jobs.Status.FINISHED:
+        return 100.0
+    disks: list[dict[str, Any]] = passes[-1].disks if passes else []
+    wanted = sum(int(disk["wanted"]) for disk in disks)
+    return round(100.0 * sum(int(disk["done"]) for disk in disks) / wanted, 1) if wanted else 0.0

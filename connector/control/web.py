@@ -1,0 +1,120 @@
+"""The outer door of every request: size, identity, shape, and one line of JSON for every failure."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from connector.control.messages import Empty, parse
+from connector.errors import BadInput, ConnectorError, ControlFailed
+
+_LOG: Final = logging.getLogger(__name__)
+
+MAX_BODY: Final = 1 << 20
+_UNEXPECTED: Final = ControlFailed(
+    "unexpected failure inside the control plane", remedy="read its log", retryable=False
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One accepted request: who (None for people), the path's parameters, the query, the message."""
+
+    who: Any
+    path: dict[str, str]
+    query: dict[str, str]
+    message: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One line of an API: `work` answers JSON, from a thread of its own unless it `waits`."""
+
+    method: str
+    path: str
+    work: Callable[[Call], Any]
+    message: type[BaseModel] = Empty
+    query: frozenset[str] = frozenset()
+    max_body: int = MAX_BODY
+    waits: bool = False  # `work` is a coroutine function
+
+
+#: Answers who is calling. Raises `AuthenticationFailed`.
+Guard = Callable[[str], Any]
+
+
+def application(doors: Sequence[tuple[Guard, Sequence[Endpoint]]]) -> Starlette:
+    """All endpoints, each behind its guard."""
+    routes = [
+        Route(endpoint.path, _door(guard, endpoint), methods=[endpoint.method])
+        for guard, endpoints in doors
+        for endpoint in endpoints
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _refused})
+
+
+def bearer(header: str) -> str:
+    """The token of an `Authorization` header; empty when there is none."""
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _door(guard: Guard, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            who = await run_in_threadpool(guard, bearer(request.headers.get("authorization", "")))
+            call = Call(
+                who, dict(request.path_params), _query(request, endpoint), await _body(request, endpoint)
+            )
+            done = (
+                await endpoint.work(call) if endpoint.waits else await run_in_threadpool(endpoint.work, call)
+            )
+            return JSONResponse(done)
+        except ConnectorError as failed:
+            return JSONResponse(failed.to_json(), status_code=failed.http_status)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception:  # noqa: BLE001 - outer door: nobody outside sees a stack trace
+            _LOG.exception("%s %s failed unexpectedly", endpoint.method, endpoint.path)
+            return JSONResponse(_UNEXPECTED.to_json(), status_code=500)
+
+    return answer
+
+
+def _query(request: Request, endpoint: Endpoint) -> dict[str, str]:
+    unknown = sorted(set(request.query_params) - endpoint.query)
+    if unknown:
+        raise BadInput(f"unknown parameter {unknown[0][:80]!r}", on="request")
+    return dict(request.query_params)
+
+
+async def _body(request: Request, endpoint: Endpoint) -> BaseModel:
+    content = bytearray()
+    async for piece in request.stream():
+        content += piece
+        if len(content) > endpoint.max_body:
+            raise BadInput(f"the body is larger than {endpoint.max_body} bytes", on="request")
+    if not content:
+        return parse(endpoint.message, {})
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        raise BadInput("the body is not JSON", on="request") from None
+    return await run_in_threadpool(parse, endpoint.message, body)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    failed = BadInput(error.detail, on="request", remedy="see docs/control.md for the paths and methods")
+    return JSONResponse(failed.to_json(), status_code=error.status_code, headers=error.headers)

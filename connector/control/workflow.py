@@ -1,0 +1,198 @@
+"""A run of a job as a durable workflow: killed anywhere, it resumes at the first step that has not finished.
+
+The engine is DBOS behind this one module. Steps answer values, never exceptions: an error is a JSON object, so
+a replay takes the same branch. Nothing secret is an argument or an answer: the engine stores both.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, ParamSpec, TypeVar
+
+import stamina
+from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import error as engine_errors
+
+from connector.control.jobs import Status
+from connector.control.steps import Steps
+from connector.control.store import Store
+from connector.control.store.rows import Json, Outcome, Pass
+from connector.errors import ConnectorError, ControlFailed
+
+_LOG: Final = logging.getLogger(__name__)
+
+#: Pinned for ever: a new one would strand every run that is under way. Changes are guarded with `DBOS.patch`.
+APPLICATION_VERSION: Final = "engine-1"
+EXECUTOR: Final = "control"
+
+#: A message wakes the workflow; this only bounds how long a lost message could delay it.
+RECHECK: Final = 1800.0
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _patient(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A step that only our own database can fail: it is tried until the database is back."""
+    return DBOS.step(
+        name=name, retries_allowed=True, interval_seconds=2.0, backoff_rate=1.0, max_attempts=10**6
+    )
+
+
+def _topic(slot: int) -> str:
+    return f"slot-{slot}"
+
+
+def _attempt(what: str, run_id: str, work: Callable[[], None]) -> Json | None:
+    """Do a step's work; None when done, else the error. What may pass is tried again for a minute."""
+    try:
+        for attempt in stamina.retry_context(on=_passing, attempts=8, timeout=60.0, wait_max=10.0):
+            with attempt:
+                work()
+    except ConnectorError as failed:
+        _LOG.warning("%s of %s failed: %s", what, run_id, failed)
+        return failed.to_json()
+    except Exception:  # noqa: BLE001 - outer door of a step: the run must end in a state that a person sees
+        _LOG.exception("%s of %s failed unexpectedly", what, run_id)
+        return ControlFailed(
+            f"unexpected failure during {what}",
+            on=run_id,
+            remedy="read the control plane's log",
+            retryable=False,
+        ).to_json()
+    return None
+
+
+def _passing(error: Exception) -> bool:
+    return isinstance(error, ConnectorError) and error.retryable
+
+
+@DBOS.dbos_class("Runs")
+class Runs(DBOSConfiguredInstance):
+    """The workflows and their steps. One instance, named "runs", which the engine finds again on recovery."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__("runs")
+        self._steps = steps
+
+    @DBOS.workflow(name="run")
+    def run(self, run_id: str) -> str:
+        """Prepare, every pass, image, clean, settle."""
+        error = self.prepare(run_id)
+        stopped = False
+        for slot in range(self.plan(run_id) if error is None else 0):
+            verdict = self._pass(run_id, slot)
+            error, stopped = verdict["error"], verdict["outcome"] == Outcome.STOPPED
+            if error or stopped:
+                break
+        if not stopped:
+            error = error or self.image(run_id) or self.clean(run_id)
+        if error or stopped:
+            self.give_up(run_id, error)
+            self.park(run_id)
+            return "stopped" if stopped else "failed"
+        self.settle(run_id)
+        return "done"
+
+    def _pass(self, run_id: str, slot: int) -> Json:
+        if error := self.offer(run_id, slot):
+            return {"outcome": Outcome.FAILED, "error": error}
+        while (verdict := self.verdict(run_id, slot)) is None:
+            DBOS.recv(_topic(slot), timeout_seconds=RECHECK)
+        return verdict
+
+    @DBOS.workflow(name="delete")
+    def delete(self, job_id: str) -> str:
+        """Release everything of a job that is Deleting."""
+        self.forget(job_id)
+        return "deleted"
+
+    @DBOS.step(name="prepare")
+    def prepare(self, run_id: str) -> Json | None:
+        return _attempt("prepare", run_id, lambda: self._steps.prepare(run_id))
+
+    @_patient("plan")
+    def plan(self, run_id: str) -> int:
+        return self._steps.plan(run_id)
+
+    @DBOS.step(name="offer")
+    def offer(self, run_id: str, slot: int) -> Json | None:
+        return _attempt("offer", run_id, lambda: self._steps.offer(run_id, slot))
+
+    @_patient("verdict")
+    def verdict(self, run_id: str, slot: int) -> Json | None:
+        return self._steps.verdict(run_id, slot)
+
+    @DBOS.step(name="image")
+    def image(self, run_id: str) -> Json | None:
+        return _attempt("image", run_id, lambda: self._steps.image(run_id))
+
+    @DBOS.step(name="clean")
+    def clean(self, run_id: str) -> Json | None:
+        return _attempt("clean", run_id, lambda: self._steps.clean(run_id))
+
+    @_patient("settle")
+    def settle(self, run_id: str) -> None:
+        self._steps.settle(run_id)
+
+    @_patient("give_up")
+    def give_up(self, run_id: str, error: Json | None) -> None:
+        self._steps.give_up(run_id, error)
+
+    @DBOS.step(name="park")
+    def park(self, run_id: str) -> Json | None:
+        return _attempt("park", run_id, lambda: self._steps.park(run_id))
+
+    @_patient("forget")
+    def forget(self, job_id: str) -> None:
+        self._steps.forget(job_id)
+
+
+class Engine:
+    """The one active runner. The caller holds the lock that makes it the only one."""
+
+    def __init__(self, store: Store, steps: Steps, url: str) -> None:
+        self._store = store
+        config: DBOSConfig = {
+            "name": "connector",
+            "system_database_url": url,
+            "executor_id": EXECUTOR,
+            "application_version": APPLICATION_VERSION,
+            "serializer": DBOSPortableJSONSerializer(),
+            "log_level": "WARNING",
+            "notification_listener_polling_interval_sec": 0.2,
+        }
+        DBOS(config=config)
+        self._runs = Runs(steps)
+
+    def launch(self) -> None:
+        """Resume what was under way, and start what was wanted but had not begun."""
+        DBOS.launch()
+        for run in self._store.runs.open():
+            self.start(run.id)
+            for slot in range(len(run.plan)):
+                if (ended := self._store.passes.verdict(run.id, slot)) is not None:
+                    self.announce(ended)
+        for job in self._store.jobs.all([Status.DELETING]):
+            self.delete(job.id)
+
+    def start(self, run_id: str) -> None:
+        """Begin a run; harmless when it has begun."""
+        with SetWorkflowID(run_id):
+            DBOS.start_workflow(self._runs.run, run_id)
+
+    def delete(self, job_id: str) -> None:
+        """Begin the removal of a job that is Deleting; harmless when it has begun."""
+        with SetWorkflowID(f"delete-{job_id}"):
+            DBOS.start_workflow(self._runs.delete, job_id)
+
+    def announce(self, ended: Pass) -> None:
+        """Wake the run whose pass has ended; harmless when repeated or when the run is over."""
+        try:
+            DBOS.send(ended.run_id, ended.id, topic=_topic(ended.slot), idempotency_key=f"ended-{ended.id}")
+        except engine_errors.DBOSNonExistentWorkflowError:
+            _LOG.info("run %s has not begun; it will look by itself", ended.run_id)
+
+    def close(self) -> None:
+        """Stop the engine without waiting: what is under way resumes at the next launch."""
+        DBOS.destroy(workflow_completion_timeout_sec=0)

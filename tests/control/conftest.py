@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector import child
+from connector.appliance.control_client import ControlClient, enrol
+from connector.cli.job_client import JobClient
+from connector.errors import ConnectorError
+from connector.model import Firmware, Machine, MachineDisk, PowerState
+
+VCENTER = "https://vc.example:443"
+
+
+def machine(moref: str = "vm-1", name: str = "web-01", disks: int = 2) -> Machine:
+    """A machine as an appliance would report it."""
+    return Machine(
+        moref=moref,
+        name=name,
+        instance_uuid=f"uuid-{moref}",
+        bios_uuid=f"bios-{moref}",
+        power=PowerState.ON,
+        firmware=Firmware.EFI,
+        guest_id="debian12_64Guest",
+        guest_name="Debian 12",
+        cpus=2,
+        memory=2 << 30,
+        hardware="vmx-19",
+        host="host-1",
+        path=f"/DC0/vm/{name}",
+        disks=tuple(
+            MachineDisk(
+                2000 + n,
+                f"Hard disk {n + 1}",
+                10 << 30,
+                f"[ds] {name}/{n}.vmdk",
+                "ds",
+                "FlatVer2",
+                "persistent",
+            )
+            for n in range(disks)
+        ),
+    )
+
+
+def eventually(look: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+    """The first true answer of `look`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.03)
+    raise AssertionError(f"did not happen: {what}")
+
+
+class Plane:
+    """A control plane as a child process that can be killed and started again on the same state."""
+
+    def __init__(self, root: Path, database: str = "", grace: float = 60.0) -> None:
+        self.root = root
+        self.gates = Path(os.environ["FAKE_GATES"])
+        self.database = database
+        self.grace = grace
+        self.log = root / "plane.log"
+        self.start()
+
+    def start(self) -> None:
+        arguments = [str(self.root), str(self.grace), self.database]
+        self.child = child.start("tests.control.fake_plane", arguments, name="plane", log=self.log)
+        self.ready = {key: str(value) for key, value in self.child.ready.items()}
+        self.url, self.thumbprint = self.ready["url"], self.ready["thumbprint"]
+        self.token = Path(self.ready["token_file"]).read_text().strip()
+        self.jobs = JobClient(self.url, self.thumbprint, self.token)
+
+    def kill(self) -> None:
+        os.kill(self.child.pid, signal.SIGKILL)
+        self.child.stop()
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    def enrol(self, name: str = "appliance-1", vcenter: str = VCENTER) -> Any:
+        code = Path(self.ready["activation_code_file"]).read_text().strip()
+        return enrol(self.url, self.thumbprint, code, name=name, vcenter=vcenter, version="1")
+
+    def client(self, membership: Any) -> ControlClient:
+        return ControlClient(self.url, self.thumbprint, membership)
+
+    def hold(self, gate: str) -> None:
+        (self.gates / f"hold-{gate}").touch()
+
+    def at(self, gate: str) -> None:
+        eventually((self.gates / f"at-{gate}").exists, f"the step reaches {gate}")
+
+    def let_go(self, gate: str) -> None:
+        (self.gates / f"hold-{gate}").unlink()
+        (self.gates / f"at-{gate}").unlink(missing_ok=True)
+
+    def status(self, job: str) -> str:
+        found = self.jobs.job(job)
+        return "/".join(filter(None, (found["status"], found["business_status"])))
+
+    def reach(self, job: str, status: str, seconds: float = 30.0) -> Any:
+        eventually(lambda: self.status(job) == status, f"{job} is {status}; log: {self.log}", seconds)
+        return self.jobs.job(job)
+
+
+class Robot:
+    """An appliance that takes whatever comes and reports `outcome`; survives restarts of the control plane."""
+
+    def __init__(self, plane: Plane, membership: Any = None) -> None:
+        self.plane = plane
+        self.membership = membership or plane.enrol()
+        self.orders: list[dict[str, Any]] = []
+        self.held: set[str] = set()
+        self.pause = threading.Event()  # while set, a taken pass is not finished
+        self.end = threading.Event()
+        self.thread = threading.Thread(target=self._loop)
+
+    def register(self, *machines: Machine) -> dict[str, str]:
+        return self.plane.client(self.membership).put_sources(machines or [machine()], {})
+
+    def __enter__(self) -> Robot:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end.set()
+        self.thread.join()
+
+    def _loop(self) -> None:
+        while not self.end.is_set():
+            try:
+                if order := self.plane.client(self.membership).take(0.2):
+                    self.orders.append(order)
+                    self._carry_out(order)
+            except ConnectorError:
+                self.end.wait(0.05)
+
+    def _carry_out(self, order: dict[str, Any]) -> None:
+        pass_id, stopped = order["pass_id"], False
+        self.held.add(pass_id)
+        while self.pause.is_set() and not stopped and not self.end.is_set():
+            with suppress(ConnectorError):
+                stopped = pass_id in self.plane.client(self.membership).heartbeat([pass_id])
+            time.sleep(0.03)
+        while not self.end.is_set():
+            try:
+                client = self.plane.client(self.membership)
+                client.progress(
+                    pass_id, "reading", [{"key": 2000, "label": "d", "capacity": 8, "wanted": 8, "done": 8}]
+                )
+                client.finish(pass_id, "stopped" if stopped else "done", None, {"downtime": 1.5})
+                return
+            except ConnectorError as failed:
+                if not failed.retryable:
+                    return
+                time.sleep(0.05)
+
+
+@pytest.fixture
+def gates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "gates"
+    folder.mkdir()
+    monkeypatch.setenv("FAKE_GATES", str(folder))
+    return folder
+
+
+@pytest.fixture
+def make_plane(tmp_path: Path, gates: Path) -> Iterator[Callable[..., Plane]]:
+    planes: list[Plane] = []
+
+    def make(**options: Any) -> Plane:
+        planes.append(Plane(tmp_path, **options))
+        return planes[-1]
+
+    yield make
+    for gate in gates.glob("hold-*"):
+        gate.unlink()
+    for plane in planes:
+        plane.child.stop()
+
+
+@pytest.fixture
+def plane(make_plane: Callable[..., Plane]) -> Plane:
+    return make_plane()

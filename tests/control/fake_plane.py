@@ -1,0 +1,37 @@
+"""The control plane with the real everything but the program of the instance: that is `fake_instance`."""
+
+import json
+import logging
+import os
+import sys
+import urllib.request
+from pathlib import Path
+
+from connector import child
+from connector.cloud.local import LocalProvider
+from connector.control.plane import Options, run
+from connector.errors import ConnectorError, TransferFailed
+
+
+def make_image(address, credential, name, form):
+    body = json.dumps({"name": name, "format": form}).encode()
+    try:
+        with urllib.request.urlopen(f"http://{address.host}:{address.control_port}/images", body) as answer:
+            return json.load(answer)
+    except OSError as error:
+        raise TransferFailed(str(error), on=address.host) from error
+
+
+if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    state, grace, database = sys.argv[1:4]
+    root = Path(state)
+    options = Options(
+        root / "state", database=database, exit_with_stdin=True, grace=float(grace), interval=0.2
+    )
+    try:
+        run(options, LocalProvider(root / "store", "tests.control.fake_instance"), make_image)
+    except ConnectorError as failed:
+        child.report_failure(failed)
+        os._exit(1)
+    os._exit(0)
