@@ -1,5 +1,5 @@
-/* PrepareForAccess leaves a mark in the estate, ROOT/<vm>/.access/<identity>, which outlives the process as the
- * real lock against relocation does. EndAccess removes it, from whichever process. */
+/* PrepareForAccess leaves a mark in the estate, ROOT/prepared/<vm>@<identity in hex>, which outlives the process
+ * as the real lock against relocation does. EndAccess removes it, from whichever process. */
 #include "sim.h"
 
 #include <dirent.h>
@@ -12,16 +12,54 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static _Atomic size_t outstanding; /* prepared by this process and not ended */
+/* What this process prepared and did not end, by mark path. */
+static struct own {
+    struct own *next;
+    char *path;
+} *owned; /* under lock */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 size_t access_outstanding(void)
 {
-    return outstanding;
+    size_t count = 0;
+    pthread_mutex_lock(&lock);
+    for (struct own *one = owned; one; one = one->next)
+        count++;
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
+static void own_add(const char *path)
+{
+    struct own *one = malloc(sizeof *one);
+    if (!one)
+        abort();
+    one->path = copy_text(path);
+    pthread_mutex_lock(&lock);
+    one->next = owned;
+    owned = one;
+    pthread_mutex_unlock(&lock);
+}
+
+static bool own_remove(const char *path)
+{
+    pthread_mutex_lock(&lock);
+    struct own **at = &owned;
+    while (*at && strcmp((*at)->path, path))
+        at = &(*at)->next;
+    struct own *found = *at;
+    if (found)
+        *at = found->next;
+    pthread_mutex_unlock(&lock);
+    if (found)
+        free(found->path);
+    free(found);
+    return found;
 }
 
 static char *mark_path(const char *vm, const char *identity)
 {
-    char *folder = format("%s/%s/.access", conf.root, vm);
+    char *folder = format("%s/prepared", conf.root);
     mkdir(folder, 0700);
     size_t length = strlen(identity);
     char *hex = calloc(2 * length + 1, 1);
@@ -29,23 +67,20 @@ static char *mark_path(const char *vm, const char *identity)
         abort();
     for (size_t i = 0; i < length; i++)
         sprintf(hex + 2 * i, "%02x", (unsigned char)identity[i]);
-    char *path = format("%s/%.200s", folder, hex);
+    char *path = format("%s/%.50s@%.200s", folder, vm, hex);
     free(hex);
     free(folder);
     return path;
 }
 
 /* The mark holds one line per Prepare: the process id. */
-static bool mark_add(const char *path)
+static void mark_add(const char *path, long owner)
 {
     int file = open(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
-    if (file < 0) {
+    if (file < 0 || dprintf(file, "%ld\n", owner) < 0)
         say(WARN, "VixDiskLib: %s: %s\n", path, strerror(errno));
-        return false;
-    }
-    bool good = dprintf(file, "%ld\n", (long)getpid()) > 0;
-    close(file);
-    return good;
+    if (file >= 0)
+        close(file);
 }
 
 static long mark_owner(const char *path, size_t *depth)
@@ -67,14 +102,10 @@ static bool mark_remove(const char *path)
 {
     size_t depth;
     long owner = mark_owner(path, &depth);
-    if (!depth)
-        return false;
-    if (owner == (long)getpid() && outstanding)
-        outstanding--;
-    if (unlink(path))
+    if (!depth || unlink(path))
         return false;
     while (--depth)
-        mark_add(path);
+        mark_add(path, owner);
     return true;
 }
 
@@ -108,10 +139,8 @@ VixError VixDiskLib_PrepareForAccess(const ConnectParams *params, const char *id
         code = conf.prepare_code;
     if (!code) {
         char *path = mark_path(vm, identity);
-        if (mark_add(path))
-            outstanding++;
-        else
-            code = VIX_E_FAIL;
+        mark_add(path, (long)getpid());
+        own_add(path);
         free(path);
     }
     free(vm);
@@ -128,7 +157,8 @@ VixError VixDiskLib_EndAccess(const ConnectParams *params, const char *identity)
         code = faults_apply("end", NULL, &damage);
     if (!code) {
         char *path = mark_path(vm, identity);
-        if (!mark_remove(path))
+        bool mine = own_remove(path), marked = mark_remove(path);
+        if (!mine && !marked)
             die(__func__, "no matching VixDiskLib_PrepareForAccess for %s and identity %s", vm, identity);
         free(path);
     }
@@ -137,9 +167,9 @@ VixError VixDiskLib_EndAccess(const ConnectParams *params, const char *identity)
 }
 
 /* Marks of processes that no longer live are cleaned up, those of living ones remain. */
-static void clean_folder(const char *vm, uint32_t *cleaned, uint32_t *remaining)
+static void clean_marks(uint32_t *cleaned, uint32_t *remaining)
 {
-    char *folder = format("%s/%s/.access", conf.root, vm);
+    char *folder = format("%s/prepared", conf.root);
     DIR *marks = opendir(folder);
     for (struct dirent *entry; marks && (entry = readdir(marks));) {
         size_t depth;
@@ -168,12 +198,8 @@ static VixError cleanup(const ConnectParams *params, uint32_t *cleaned, uint32_t
     identity_free(&who);
     if (!code)
         code = faults_apply("cleanup", NULL, &damage);
-    DIR *root = code ? NULL : opendir(conf.root);
-    for (struct dirent *entry; root && (entry = readdir(root));)
-        if (plain_name(entry->d_name))
-            clean_folder(entry->d_name, cleaned, remaining);
-    if (root)
-        closedir(root);
+    if (!code)
+        clean_marks(cleaned, remaining);
     return code;
 }
 

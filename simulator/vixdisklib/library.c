@@ -12,7 +12,7 @@
 
 static _Atomic enum { FRESH, READY, OVER } phase;
 static _Atomic bool forked;
-static pid_t init_thread;
+static pid_t init_thread, init_process;
 static char *modes;
 
 static struct {
@@ -49,9 +49,12 @@ static void background_start(void)
         die("VixDiskLib_InitEx", "cannot start a thread: %s", strerror(error));
 }
 
+/* The process id tells where a fork went past the handler; the thread answers for itself. */
 void background_check(const char *function)
 {
     struct timespec limit;
+    if (getpid() != init_process)
+        die(function, "used after fork: the threads of VixDiskLib_InitEx are gone in the child");
     clock_gettime(CLOCK_REALTIME, &limit);
     limit.tv_sec += 30;
     pthread_mutex_lock(&background.lock);
@@ -153,6 +156,7 @@ VixError VixDiskLib_InitEx(uint32_t major, uint32_t minor, LogFn *log, LogFn *wa
     find_plugins(lib_dir);
     config_load(config_file);
     init_thread = gettid();
+    init_process = getpid();
     pthread_atfork(NULL, NULL, in_child);
     if (conf.exit_zero)
         atexit(replace_status);

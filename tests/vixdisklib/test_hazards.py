@@ -1,5 +1,6 @@
 """Every broken rule ends the process with a line that names the call and the rule."""
 
+import shutil
 import signal
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.vixdisklib.client import Client
 from tests.vixdisklib.conftest import Start
-from tests.vixdisklib.estate import PATH
+from tests.vixdisklib.estate import PATH, Estate
 
 Scenario = Callable[[Client], object]
 
@@ -196,3 +197,12 @@ def test_cleanup_removes_the_marks_of_dead_processes_only(start: Start) -> None:
     living.do("params", 1, "allocate", "vc", "-", "-", 1, "svc", "secret")
     assert living.do("cleanup", 1) == "0 1 1"
     assert living.do("end", 0, "living") == "0"
+
+
+def test_an_exporter_that_clears_the_marks_does_not_turn_end_access_into_a_crash(
+    start: Start, estate: Estate
+) -> None:
+    client = start().opened()
+    client.do("prepare", 0, "job")
+    shutil.rmtree(estate.root / "prepared")
+    assert client.do("end", 0, "job") == "0"
