@@ -1,0 +1,302 @@
+"""`python -m simulator`: a vCenter with disks and a VDDK on this machine, until it is told to stop.
+
+One JSON line on standard output says that it is ready and where everything is; what is for people goes to standard
+error. SIGTERM, SIGINT, or (with --exit-with-stdin) the end of standard input stop it cleanly.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import secrets
+import signal
+import sys
+import tempfile
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from simulator.estate.build import Layout, Sizes, build_estate
+from simulator.estate.errors import EstateFault
+from simulator.estate.estate import Estate
+from simulator.faults import Faults, parse
+from simulator.guest.workload import Workload
+from simulator.images.ext4 import ProgramMissing
+from simulator.vcenter import DEFAULT_USER, Options, Server, serve
+from simulator.vixdisklib import CompilerError, install
+
+_ALIGNED = 1 << 20
+
+
+class _Size(click.ParamType):
+    """Bytes, with an optional suffix K, M, G or T (powers of 1024)."""
+
+    name = "size"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = value.strip().upper().removesuffix("B").removesuffix("I")
+        factor = {"K": 10, "M": 20, "G": 30, "T": 40}.get(text[-1:], 0)
+        try:
+            return int(float(text[:-1]) * (1 << factor)) if factor else int(text)
+        except ValueError:
+            self.fail(f"{value!r} is not a size such as 512M", param, ctx)
+
+
+SIZE = _Size()
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--vms", default=2, show_default=True, help="Machines with disks and contents.")
+@click.option(
+    "--fillers", default=0, show_default=True, help="Machines without disks, for large inventories."
+)
+@click.option("--hosts", default=2, show_default=True, help="ESXi hosts.")
+@click.option("--datastores", default=2, show_default=True, help="Datastores.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=0, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--directory", type=click.Path(path_type=Path), help="Keep the estate here. [default: temporary]"
+)
+@click.option(
+    "--disk",
+    "disks",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Put this image (raw, qcow2, vmdk) into a machine of its own. Repeatable.",
+)
+@click.option("--system-size", type=SIZE, default="2G", show_default=True, help="Size of a system disk.")
+@click.option(
+    "--system-content", type=SIZE, default="200M", show_default=True, help="Files in a system disk."
+)
+@click.option("--data-size", type=SIZE, default="1G", show_default=True, help="Size of the data disk.")
+@click.option("--data-content", type=SIZE, default="96M", show_default=True, help="Bytes on the data disk.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same disk contents.")
+@click.option("--user", default=DEFAULT_USER, show_default=True, help="The administrator's name.")
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    help="Read the password from this file. [default: $SIMULATOR_PASSWORD, else one is made]",
+)
+@click.option("--session-timeout", default=1800.0, show_default=True, help="Idle seconds that end a session.")
+@click.option("--task-seconds", default=0.0, show_default=True, help="The least that a task takes.")
+@click.option(
+    "--faults",
+    "faults_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Fault rules (JSON), see docs/simulator.md.",
+)
+@click.option(
+    "--cbt-page", default=2000, show_default=True, help="Extents in one answer about changed areas."
+)
+@click.option("--cbt-gaps", is_flag=True, help="Answer quiet stretches with empty windows.")
+@click.option(
+    "--deny", multiple=True, help="Take a privilege away: PRIVILEGE or PRIVILEGE@MOREF. Repeatable."
+)
+@click.option(
+    "--guest-rate", type=SIZE, default="1M", show_default=True, help="Bytes/s that a running guest writes."
+)
+@click.option("--no-guest", is_flag=True, help="Nothing writes in the machines.")
+@click.option("--power-off", is_flag=True, help="Leave new machines powered off.")
+@click.option(
+    "--vddk-dir", type=click.Path(path_type=Path), help="Where to put the VDDK. [default: DIRECTORY/vddk]"
+)
+@click.option("--no-vddk", is_flag=True, help="Do not build the stand-in VDDK.")
+@click.option("--exit-with-stdin", is_flag=True, help="Stop when standard input ends.")
+@click.option("-v", "--verbose", is_flag=True, help="Log to standard error.")
+def main(**given: object) -> None:
+    """An imaginary vCenter with real disks, for trying and testing without VMware."""
+    logging.basicConfig(
+        level=logging.DEBUG if given["verbose"] else logging.WARNING,
+        format="%(asctime)s %(name)s %(levelname)s %(message)s",
+    )
+    try:
+        with ExitStack() as stack:
+            _run(stack, given)
+    except (ProgramMissing, CompilerError, EstateFault, RuntimeError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _run(stack: ExitStack, given: dict[str, object]) -> None:
+    stop = _stop_event(bool(given["exit_with_stdin"]))
+    _raise_file_limit()
+    directory = _directory(stack, given["directory"])
+    password, password_file = _password(directory, given["password_file"])
+    faults = _faults(given["faults_file"])
+    estate = build_estate(directory, _layout(given), _int(given["seed"]), faults=faults)
+    stack.callback(estate.close)
+    options = Options(
+        session_timeout=_float(given["session_timeout"]),
+        cbt_page=_int(given["cbt_page"]),
+        cbt_gaps=bool(given["cbt_gaps"]),
+        task_seconds=_float(given["task_seconds"]),
+    )
+    server = stack.enter_context(
+        serve(
+            estate,
+            accounts={str(given["user"]): password},
+            host=str(given["host"]),
+            port=_int(given["port"]),
+            options=options,
+        )
+    )
+    for denied in _strings(given["deny"]):
+        privilege, _, entity = denied.partition("@")
+        server.center.authority.deny(privilege, entity or "*")
+    vddk = _vddk(estate, given)
+    if not given["no_guest"]:
+        _start_guests(stack, estate, _int(given["guest_rate"]), _int(given["seed"]))
+    _announce(server, password_file, vddk, directory)
+    stop.wait()
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def _float(value: object) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    assert isinstance(value, tuple)
+    return value
+
+
+def _stop_event(with_stdin: bool) -> threading.Event:
+    """Set by SIGTERM, SIGINT, or the end of standard input."""
+    stop = threading.Event()
+
+    def told(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, told)
+    signal.signal(signal.SIGINT, told)
+    if with_stdin:
+        threading.Thread(target=_until_stdin_ends, args=(stop,), name="stdin", daemon=True).start()
+    return stop
+
+
+def _until_stdin_ends(stop: threading.Event) -> None:
+    while os.read(0, 4096):
+        pass
+    stop.set()
+
+
+def _raise_file_limit() -> None:
+    """Each disk keeps a few files open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _directory(stack: ExitStack, given: object) -> Path:
+    if given is None:
+        temporary = tempfile.TemporaryDirectory(prefix="simulator-", ignore_cleanup_errors=True)
+        return Path(stack.enter_context(temporary))
+    assert isinstance(given, Path)
+    given.mkdir(parents=True, exist_ok=True)
+    return given.absolute()
+
+
+def _password(directory: Path, given: object) -> tuple[str, Path]:
+    """The password and a file that holds it; a kept estate keeps its password."""
+    if isinstance(given, Path):
+        return given.read_text().rstrip("\r\n"), given.absolute()
+    kept = directory / "password"
+    password = os.environ.get("SIMULATOR_PASSWORD") or (
+        kept.read_text() if kept.exists() else secrets.token_urlsafe(18)
+    )
+    fd = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(fd, "w") as file:
+        file.write(password)
+    return password, kept
+
+
+def _faults(given: object) -> Faults:
+    return Faults(parse(given.read_text())) if isinstance(given, Path) else Faults()
+
+
+def _layout(given: dict[str, object]) -> Layout:
+    images: dict[str, tuple[Path, ...]] = {}
+    for path in _strings(given["disks"]):
+        name = Path(path).name.partition(".")[0] or "image"
+        while name in images:
+            name += "-2"
+        images[name] = (Path(path),)
+    return Layout(
+        vms=_int(given["vms"]),
+        hosts=_int(given["hosts"]),
+        datastores=_int(given["datastores"]),
+        fillers=_int(given["fillers"]),
+        sizes=Sizes(
+            system=_int(given["system_size"]) // _ALIGNED * _ALIGNED,
+            system_content=_int(given["system_content"]),
+            data=_int(given["data_size"]) // _ALIGNED * _ALIGNED,
+            data_content=_int(given["data_content"]),
+        ),
+        images=images,
+        power_on=not given["power_off"],
+    )
+
+
+def _vddk(estate: Estate, given: dict[str, object]) -> Path | None:
+    if given["no_vddk"]:
+        return None
+    chosen = given["vddk_dir"]
+    directory = chosen if isinstance(chosen, Path) else estate.directory / "vddk"
+    return install(directory.absolute(), estate.export.root)
+
+
+def _start_guests(stack: ExitStack, estate: Estate, rate: int, seed: int) -> None:
+    for number, (moref, vm) in enumerate(estate.inventory.vms.items()):
+        if any(disk.storage and disk.scratch is not None for disk in vm.disks):
+            workload = Workload(estate, moref, seed=seed + number, rate=rate)
+            workload.start()
+            stack.callback(workload.stop)
+
+
+def _announce(server: Server, password_file: Path, vddk: Path | None, directory: Path) -> None:
+    ready = {
+        "url": server.url,
+        "thumbprint": server.thumbprint,
+        "thumbprint_sha256": server.thumbprint_sha256,
+        "certificate": str(server.certificate),
+        "user": server.user,
+        "password_file": str(password_file),
+        "vddk": None if vddk is None else str(vddk),
+        "directory": str(directory),
+        "pid": os.getpid(),
+    }
+    sys.stdout.write(json.dumps(ready) + "\n")
+    sys.stdout.flush()
+    names = ", ".join(vm.name for vm in list(server.center.estate.inventory.vms.values())[:6])
+    click.echo(
+        f"""simulated vCenter ready
+  url         {server.url}
+  user        {server.user}
+  password    in {password_file}
+  thumbprint  SHA-1   {server.thumbprint}
+              SHA-256 {server.thumbprint_sha256}
+  machines    {names}
+  VDDK        {vddk or "not built"}
+
+  export GOVC_URL={server.url} GOVC_USERNAME='{server.user}'
+  export GOVC_PASSWORD="$(cat {password_file})" GOVC_TLS_CA_CERTS={server.certificate}
+  govc find / -type m
+
+Stop with Ctrl-C or SIGTERM.""",
+        err=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The objects that exist once: the service instance and the managers in its content, and the settings they start with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from simulator.estate.inventory import Inventory
+from simulator.vcenter import authority, catalogue, filters, search, service, views
+from simulator.vcenter.api import vim
+from simulator.vcenter.kinds import Kind, Target
+
+if TYPE_CHECKING:
+    from simulator.vcenter.center import Center
+
+_KINDS: tuple[Kind, ...] = (
+    service.SESSIONS,
+    service.OPTIONS,
+    authority.KIND,
+    views.MANAGER,
+    search.KIND,
+    catalogue.TASKS,
+    catalogue.EVENTS,
+    catalogue.EXTENSIONS,
+    catalogue.FIELDS,
+    catalogue.DISKS,
+    catalogue.LICENSES,
+    filters.COLLECTOR,
+    Kind(vim.FileManager),
+    Kind(vim.PerformanceManager),
+)
+
+
+def singletons(center: Center) -> dict[str, Target]:
+    """Every such object by its moref."""
+    by_type = {kind.type: kind for kind in _KINDS}
+    found = {"ServiceInstance": Target(service.INSTANCE, "ServiceInstance", center)}
+    for reference in service.MANAGERS.values():
+        found[reference._moId] = Target(by_type[type(reference)], reference._moId, center)
+    return found
+
+
+def settings(session_timeout: float, inventory: Inventory) -> dict[str, Any]:
+    """What OptionManager shows at first."""
+    return {
+        service.IDLE_SETTING: f"{session_timeout:g}s",
+        "VirtualCenter.FQDN": "vcenter.simulated.test",
+        "VirtualCenter.InstanceName": "vcenter.simulated.test",
+        "VirtualCenter.VimApiUrl": "https://vcenter.simulated.test/sdk",
+        "instance.id": 1,
+        "vpxd.motd": "",
+        "config.vpxd.hostCount": len(inventory.hosts),
+    }
