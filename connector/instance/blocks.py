@@ -1,7 +1,10 @@
-"""The block port: admits authenticated appliances, bounded in number, and hands each connection to a receiver."""
+"""The block port: admits authenticated appliances, bounded in number, and hands each connection to a
+receiver.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
@@ -39,10 +42,8 @@ class BlockServer:
             self._closing = True
             for channel in self._channels:
                 channel.abort()
-        try:
+        with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._thread.join()
         self._listener.close()
         with self._lock:
@@ -73,7 +74,7 @@ class BlockServer:
             channel.goodbye()
         except ConnectorError as error:
             log.warning("block connection ended: %s", error)
-        except Exception:  # noqa: BLE001 - request handler: one connection must not end the others
+        except Exception:
             log.exception("block connection failed")
         finally:
             channel.close()

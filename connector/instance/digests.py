@@ -1,4 +1,6 @@
-"""The digest table: 32 bytes for each cell, at its position; 32 zero bytes mean "this cell reads as zeros"."""
+"""The digest table: 32 bytes for each cell, at its position; 32 zero bytes mean "this cell reads as
+zeros".
+"""
 
 from __future__ import annotations
 

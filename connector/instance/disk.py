@@ -1,4 +1,6 @@
-"""One target disk: raw file, digest table and journal, written by sessions of the running pass and by nobody else."""
+"""One target disk: raw file, digest table and journal, written by sessions of the running pass and by nobody
+else.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ FENCE = 30.0  # seconds that sessions of an older pass get in order to leave
 
 
 class Disk:
-    """Thread-safe. `lock` guards the state, the journal and the set of sessions; data is written outside of it."""
+    """Thread-safe. `lock` guards the state, the journal and the set of sessions; data is written outside of
+    it.
+    """
 
     def __init__(self, directory: Path, key: str, capacity: int, label: str = "") -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -30,6 +34,7 @@ class Disk:
         self._journal.records = []
         self._sessions: set[Session] = set()
         self._changed = threading.Condition()
+        self._held = 0  # proofs and images that read the settled disk
         self._open(self._state.capacity)
         if capacity > self._state.capacity:
             self.grow(capacity)
@@ -43,7 +48,9 @@ class Disk:
         return self.directory / "disk.raw"
 
     def grow(self, capacity: int) -> None:
-        """Enlarge; the base is gone then, because change tracking does not survive a resize. Shrinking is a Conflict."""
+        """Enlarge; the base is gone then, because change tracking does not survive a resize. Shrinking is a
+        Conflict.
+        """
         with self._changed:
             if capacity == self._state.capacity:
                 return
@@ -53,6 +60,7 @@ class Disk:
                     on=self.key,
                     remedy="remove the disk first",
                 )
+            self._require_free()
             self._fence("")
             self._journal.append(record := Grown(capacity))
             self._state.apply(record)
@@ -77,18 +85,23 @@ class Disk:
             }
 
     def begin(self, begin: PassBegin) -> None:
-        """Start an attempt, or find it running already. Sessions of other passes are ended first. Raises Conflict."""
+        """Start an attempt, or find it running already. Sessions of other passes are ended first. Raises
+        Conflict.
+        """
         with self._changed:
             if not self._state.check_begin(begin):
                 return
+            self._require_free()
             self._fence(begin.pass_id)
             self._journal.append(begin)
             self._state.apply(begin)
 
     def finish(self, pass_id: str, cover: list[Extent], todo: list[Extent]) -> list[Extent]:
-        """Make the pass the base (invariant 2); returns what is missing, and changes nothing unless that is empty.
+        """Make the pass the base (invariant 2); returns what is missing, and changes nothing unless that is
+        empty.
 
-        `cover` must be named by the attempts together, `todo` by this attempt itself. Repeating it is harmless.
+        `cover` must be named by the attempts together, `todo` by this attempt itself. Repeating it is
+        harmless.
         """
         with self._changed:
             if (
@@ -119,14 +132,21 @@ class Disk:
                 self._journal.append(record := Discard())
                 self._state.apply(record)
 
-    def require_settled(self) -> PassBegin:
-        """The finished pass that the target shows. Raises Conflict in the middle of one (invariant 10)."""
+    def hold(self) -> PassBegin:
+        """The finished pass that the target shows; no pass begins until `release`. Raises Conflict
+        (invariant 10).
+        """
         with self._changed:
             if not self._state.settled or self._state.base is None:
                 raise Conflict(
-                    "its last pass is not finished", on=f"disk {self.key}", remedy="finish the pass first"
+                    "its last pass is not finished", on=f"disk {self.key}", remedy="finish it first"
                 )
+            self._held += 1
             return self._state.base
+
+    def release(self) -> None:
+        with self._changed:
+            self._held -= 1
 
     def open_session(self, pass_id: str, capacity: int, cancel: Callable[[], None]) -> Session:
         """Admit a writer of the running pass. `cancel` must make it leave soon. Raises Conflict."""
@@ -161,8 +181,16 @@ class Disk:
             self._close_files()
             self._journal.close()
 
+    def _require_free(self) -> None:
+        if self._held:
+            raise Conflict(
+                "is being proved or imaged", on=f"disk {self.key}", remedy="wait for it", retryable=True
+            )
+
     def _fence(self, pass_id: str) -> None:
-        """Nobody but `pass_id` writes once this returns: late blocks of an older pass must not land on newer ones."""
+        """Nobody but `pass_id` writes once this returns: late blocks of an older pass must not land on newer
+        ones.
+        """
         foreign = [session for session in self._sessions if session.pass_id != pass_id]
         for session in foreign:
             session.cancel()

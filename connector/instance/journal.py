@@ -1,7 +1,8 @@
-"""The append-only record of what is durable on one disk: a reader stops at the first invalid byte and cuts there.
+"""The append-only record of what is durable on one disk: a reader stops at the first invalid byte and cuts
+there.
 
-The format is documented byte by byte in docs/journal-format.md. Appending flushes: when `append` returns, the record
-is on stable storage.
+The format is documented byte by byte in docs/journal-format.md. Appending flushes: when `append` returns,
+the record is on stable storage.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class Journal:
     """One file, one disk. Not for several threads at once: its owner holds a lock."""
 
     def __init__(self, path: Path, key: str, capacity: int) -> None:
-        """Open or create; `records` then holds what was read. Raises Conflict for another disk's or a newer journal."""
+        """Open or create; `records` then holds what was read. Raises Conflict for another disk's or a newer
+        journal.
+        """
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.failed = False
@@ -96,7 +99,9 @@ class Journal:
             raise
 
     def append(self, record: Record) -> None:
-        """Durable when it returns. After a failure the journal accepts nothing more: reopening cuts the torn tail."""
+        """Durable when it returns. After a failure the journal accepts nothing more: reopening cuts the torn
+        tail.
+        """
         if self.failed:
             raise TargetFailed("an earlier write failed", on=str(self._path), remedy="restart the instance")
         self.failed = True
@@ -142,7 +147,9 @@ def header(key: str, capacity: int) -> bytes:
 
 
 def read_header(data: bytes, on: str) -> tuple[str, int, int] | None:
-    """Key, capacity, and where records begin; None when the header is torn. Raises Conflict for what is no journal."""
+    """Key, capacity, and where records begin; None when the header is torn. Raises Conflict for what is no
+    journal.
+    """
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
         raise Conflict("is not a journal", on=on, remedy="remove what does not belong into the directory")
     if len(data) < HEADER.size:

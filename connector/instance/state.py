@@ -1,4 +1,6 @@
-"""What a journal means: folding its records gives a disk's base, its interrupted attempts, and whether it is settled."""
+"""What a journal means: folding its records gives a disk's base, its interrupted attempts, and whether it is
+settled.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Attempt:
 
 @dataclass(slots=True)
 class State:
-    """`touched`: some pass wrote here once. `settled`: the target shows exactly the end of its last pass (invariant 10)."""
+    """`touched`: some pass wrote here once. `settled`: the target shows exactly the end of its last pass
+    (invariant 10).
+    """
 
     capacity: int
     base: PassBegin | None = None
@@ -42,7 +46,9 @@ class State:
         return state
 
     def apply(self, record: Record) -> None:
-        """Take one record into account; records are never refused here (that happens before they are written)."""
+        """Take one record into account; records are never refused here (that happens before they are
+        written).
+        """
         match record:
             case PassBegin():
                 self._begin(record)
@@ -74,10 +80,10 @@ class State:
                 raise Conflict(f"pass {begin.pass_id} was begun differently", remedy="use a new pass id")
         if self.base is not None and self.base.pass_id == begin.pass_id:
             raise Conflict(f"pass {begin.pass_id} is finished", remedy="use a new pass id")
-        if begin.kind == "delta" and (self.base is None or self.base.change_id != begin.base_change_id):
+        base = self.base.change_id if self.base else ""
+        if begin.kind == "delta" and (not base or base != begin.base_change_id):
             raise Conflict(
-                f"the base is {self.base.change_id if self.base else 'missing'}, not {begin.base_change_id or 'empty'}",
-                remedy="run a full pass",
+                f"the base is {base or 'missing'}, not {begin.base_change_id or 'empty'}", remedy="run a full pass"
             )
         if any(a.begin.kind == begin.kind and a.begin.identity != begin.identity for a in self.attempts):
             raise Conflict(

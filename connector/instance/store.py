@@ -18,7 +18,9 @@ LARGEST = 1 << 50  # bytes; beyond what any disk of vSphere can have
 
 
 class Store:
-    """Thread-safe. Opening the directory reads every journal; two processes on one directory are refused by the caller's port."""
+    """Thread-safe. Opening the directory reads every journal; two processes on one directory are refused by
+    the caller's port.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -44,7 +46,9 @@ class Store:
             return [self._disks[key] for key in sorted(self._disks)]
 
     def put(self, key: str, capacity: int, label: str, estimate: int = 0) -> Disk:
-        """Create, find or enlarge a disk (invariant 8). `estimate` bytes must be free for a new one: TargetFull."""
+        """Create, find or enlarge a disk (invariant 8). `estimate` bytes must be free for a new one:
+        TargetFull.
+        """
         if not KEY.fullmatch(key):
             raise BadInput(
                 f"disk key {key[:140]!r} is not allowed", remedy="use letters, digits, dot, dash, underscore"

@@ -1,4 +1,6 @@
-"""One authority per job issues short-lived certificates; a certificate says by SAN URI which role it may play."""
+"""One authority per job issues short-lived certificates; a certificate says by SAN URI which role it may
+play.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ class Authority:
         lifetime: datetime.timedelta = datetime.timedelta(days=7),
         addresses: Sequence[str] = (),
     ) -> Credential:
-        """A credential for one side. `addresses` (IP or DNS) are only for foreign tools that insist on names."""
+        """A credential for one side. `addresses` (IP or DNS) are only for foreign tools that insist on
+        names.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(role.value), self._certificate.subject, key.public_key(), lifetime)
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(ROLE_PREFIX + role.value)]

@@ -1,7 +1,8 @@
-"""Compression only when it pays: the level follows from measured rates of the link, of zstd, and of everything else.
+"""Compression only when it pays: the level follows from measured rates of the link, of zstd, and of
+everything else.
 
-The sender measures how fast the way takes bytes while it is the bottleneck, and how fast and how well each level
-compresses this disk; the level with the best predicted rate wins, and "none" wins every tie.
+The sender measures how fast the way takes bytes while it is the bottleneck, and how fast and how well each
+level compresses this disk; the level with the best predicted rate wins, and "none" wins every tie.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class Choice:
                 self._scale += (plain / max(seconds, 1e-9) / SPEED[level] - self._scale) / 8
 
     def decide(self, link: float | None) -> int:
-        """Choose anew after an interval. `link` is the rate in bytes a second at which the network took what was sent,
-        None when the network was not what everybody waited for: then the level slowly goes back to none."""
+        """Choose anew after an interval. `link` is the rate in bytes a second at which the network took what
+        was sent, None when the network was not what everybody waited for: then the level slowly goes back to
+        none."""
         if self._fixed is not None:
             return self.level
         if link is not None:

@@ -1,4 +1,6 @@
-"""One connection to an instance, seen from the appliance: sends frames within its credit and takes acknowledgements."""
+"""One connection to an instance, seen from the appliance: sends frames within its credit and takes
+acknowledgements.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Item:
 
 
 class Connection:
-    """`send` and `take_acknowledgements` run on one thread each; both return when the instance confirmed the end."""
+    """`send` and `take_acknowledgements` run on one thread each; both return when the instance confirmed the
+    end.
+    """
 
     def __init__(self, channel: Channel, hello: Hello, credit: int, lane: Conveyor[Item]) -> None:
         self.channel, self._hello, self._credit, self._lane = channel, hello, credit, lane
@@ -57,7 +61,7 @@ class Connection:
         while (frame := self._receive()) is None:
             pass
         if frame.kind != Kind.READY:
-            raise _reason(frame)
+            raise reason(frame)
 
     def send(self) -> None:
         """The sending thread: from the lane to the network, END last."""
@@ -83,7 +87,7 @@ class Connection:
             if frame is None:
                 continue
             if frame.kind != Kind.ACK:
-                raise _reason(frame)
+                raise reason(frame)
             with self._changed:
                 self._settle(frame)
                 if self._ended and self._acked == self._sequence and not self._unacked:
@@ -137,7 +141,7 @@ class Connection:
         return self._decoder.advance(count)
 
 
-def _reason(frame: Frame) -> errors.ConnectorError:
+def reason(frame: Frame) -> errors.ConnectorError:
     """The error that a REFUSE or ERROR frame carries."""
     if frame.kind not in (Kind.REFUSE, Kind.ERROR):
         return WireViolation(f"{frame.kind.name} frame came where it does not belong")

@@ -1,4 +1,6 @@
-"""A queue between two threads that is bounded by bytes, ends cleanly, and lets nobody hang when a side fails."""
+"""A queue between two threads that is bounded by bytes, ends cleanly, and lets nobody hang when a side
+fails.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ class Closed(Exception):
 class Conveyor(Generic[T]):
     """First in, first out, at most `limit` bytes (one item may always enter).
 
-    Items that are still inside when the conveyor is aborted, or that come later, go to `drop`, so that whatever they
-    borrowed returns to its owner. `starved` and `blocked` are the seconds that takers and putters have waited.
+    Items that are still inside when the conveyor is aborted, or that come later, go to `drop`, so that
+    whatever they borrowed returns to its owner. `starved` and `blocked` are the seconds that takers and
+    putters have waited.
     """
 
     def __init__(self, limit: int, drop: Callable[[T], None]) -> None:
@@ -65,7 +68,9 @@ class Conveyor(Generic[T]):
             self._drop(item)
 
     def take(self, timeout: float | None = None) -> T | None:
-        """The next item; None when `timeout` seconds passed or the end is reached (see `ended`). Raises Closed after `abort`."""
+        """The next item; None when `timeout` seconds passed or the end is reached (see `ended`). Raises
+        Closed after `abort`.
+        """
         with self._changed:
             if not self._ready():
                 began = time.monotonic()

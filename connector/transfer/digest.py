@@ -1,4 +1,6 @@
-"""Cells are digested with BLAKE3: 32 bytes for each 64 KiB of plain bytes; the digest of a zero cell is the zero test."""
+"""Cells are digested with BLAKE3: 32 bytes for each 64 KiB of plain bytes; the digest of a zero cell is the
+zero test.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Extent arithmetic: every list that leaves this module is sorted, disjoint, and has no two neighbours that touch."""
+"""Extent arithmetic: every list that leaves this module is sorted, disjoint, and has no two neighbours that
+touch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a pass still has to deliver: never less than what the target lacks, and never what it already holds."""
+"""What a pass still has to deliver: never less than what the target lacks, and never what it already
+holds.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from connector.transfer import extents as ranges
 class Attempt:
     """An interrupted attempt at the same pass, as the plan needs it.
 
-    `durable` is what its journal names; `changed` is what changed on the source between the change id under which the
-    attempt read and now (empty when the attempt read the same snapshot).
+    `durable` is what its journal names; `changed` is what changed on the source between the change id under
+    which the attempt read and now (empty when the attempt read the same snapshot).
     """
 
     durable: Sequence[Extent]
@@ -23,7 +25,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`read` is to be read and sent, `zero` reads as zeros without looking, `cover` is what the journal must name at the end.
+    """`read` is to be read and sent, `zero` reads as zeros without looking, `cover` is what the journal must
+    name at the end.
 
     All three are made of whole cells; `read` and `zero` are disjoint.
     """
@@ -48,9 +51,10 @@ def plan(
 ) -> Plan:
     """Plan a pass (invariant 9). `attempts` are ordered oldest first.
 
-    `wanted` is what is allocated (full pass) or changed (delta) under the snapshot that is read now. `allocated`, when
-    given, tells which of it must be read at all: the rest reads as zeros. `dirty` says that the target may hold bytes
-    of an earlier pass where this full pass has nothing: such cells are named as zeros.
+    `wanted` is what is allocated (full pass) or changed (delta) under the snapshot that is read now.
+    `allocated`, when given, tells which of it must be read at all: the rest reads as zeros. `dirty` says
+    that the target may hold bytes of an earlier pass where this full pass has nothing: such cells are named
+    as zeros.
     """
     want = ranges.align(wanted, capacity)
     durable, stale = _weigh(capacity, attempts)
@@ -64,7 +68,9 @@ def plan(
 
 
 def _weigh(capacity: int, attempts: Sequence[Attempt]) -> tuple[list[Extent], list[Extent]]:
-    """All that is durable, and the part of it that changed since; a later delivery outweighs an earlier one."""
+    """All that is durable, and the part of it that changed since; a later delivery outweighs an earlier
+    one.
+    """
     durable: list[Extent] = []
     stale: list[Extent] = []
     for attempt in reversed(attempts):

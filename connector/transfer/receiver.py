@@ -1,10 +1,12 @@
-"""The receiving end of one connection: verify, write, make durable, journal, and only then acknowledge (invariant 1).
+"""The receiving end of one connection: verify, write, make durable, journal, and only then acknowledge
+(invariant 1).
 
 One thread receives and decrypts, one verifies and writes; between them at most `QUEUE` bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -28,7 +30,9 @@ FAREWELL = 5.0  # seconds in which a refused peer can still read why
 
 
 class Sink(Protocol):
-    """What a connection writes to; used by one thread. `commit` returns once the ranges are durable and journaled."""
+    """What a connection writes to; used by one thread. `commit` returns once the ranges are durable and
+    journaled.
+    """
 
     @property
     def capacity(self) -> int: ...
@@ -192,7 +196,9 @@ class Receiver:
             self._lane.abort()
 
     def _fail(self, error: ConnectorError) -> None:
-        """Tell at once: the other thread may be waiting for an appliance that waits for an acknowledgement."""
+        """Tell at once: the other thread may be waiting for an appliance that waits for an
+        acknowledgement.
+        """
         if self._failure is None:
             self._failure, self._told = error, True
             self._say(Kind.ERROR, error)
@@ -202,10 +208,8 @@ class Receiver:
         self._channel.send(_parts(ack))
 
     def _say(self, kind: Kind, error: ConnectorError) -> None:
-        try:
+        with contextlib.suppress(ConnectorError):
             self._channel.send(_parts(wire.text(kind, error.to_json())))
-        except ConnectorError:
-            pass
 
     def _farewell(self) -> None:
         """Read on for a moment: closing with unread bytes would destroy the last message on its way."""

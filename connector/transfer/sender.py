@@ -1,8 +1,10 @@
-"""The sending end of a pass: read, digest, leave zeros out, compress when it pays, send, and count what is acknowledged.
+"""The sending end of a pass: read, digest, leave zeros out, compress when it pays, send, and count what is
+acknowledged.
 
-Threads: a few coders draw blocks from the source and fill one bounded lane; each connection has a thread that sends from
-that lane and one that takes acknowledgements. The caller's thread supervises: it reports progress, adapts the
-compression, and ends everything on `stop` or at the first error. `sequential` is the readable specification of this.
+Threads: a few coders draw blocks from the source and fill one bounded lane; each connection has a thread
+that sends from that lane and one that takes acknowledgements. The caller's thread supervises: it reports
+progress, adapts the compression, and ends everything on `stop` or at the first error. `sequential` is the
+readable specification of this.
 """
 
 from __future__ import annotations
@@ -13,14 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from connector.errors import ConnectorError, Interrupted, TransferFailed
+from connector.errors import Interrupted
 from connector.model import Extent
 from connector.settings import TransferSettings
-from connector.transfer import digest, wire
+from connector.transfer import digest
 from connector.transfer.codec import Choice, Packer
 from connector.transfer.connection import Connection, Item
 from connector.transfer.conveyor import Closed, Conveyor
-from connector.transfer.extents import BLOCK
 from connector.transfer.receiver import Hello
 from connector.transfer.source import Block, Source
 from connector.transfer.tls import Channel
@@ -32,7 +33,9 @@ TICK = 0.25  # seconds between two reports
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Bytes so far. `sent` is plain bytes of data frames, `wire` what they cost including TLS, `acked` is durable."""
+    """Bytes so far. `sent` is plain bytes of data frames, `wire` what they cost including TLS, `acked` is
+    durable.
+    """
 
     read: int = 0
     zero: int = 0
@@ -104,9 +107,9 @@ def send(
 ) -> Sent:
     """Deliver `read` (from the source) and `zero` (named as zeros) to one disk of an instance.
 
-    Returns when everything is durable and journaled. `progress` is called on the caller's thread. Raises the first
-    error: ReaderFailed, TransferFailed (retryable: what was acknowledged is not lost), PeerRefused, TargetFailed, or
-    Interrupted after `stop`. No thread is left behind in any case.
+    Returns when everything is durable and journaled. `progress` is called on the caller's thread. Raises the
+    first error: ReaderFailed, TransferFailed (retryable: what was acknowledged is not lost), PeerRefused,
+    TargetFailed, or Interrupted after `stop`. No thread is left behind in any case.
     """
     began = time.monotonic()
     pipeline = _Pipeline(source, hello, settings or TransferSettings(), stop or threading.Event())
@@ -146,7 +149,7 @@ class _Pipeline:
                 connection.open()
             self._start(blocks, zero)
             self._supervise(progress)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - outer door of a pass: everything must be unwound
             self._fail(error)
         finally:
             self._end(blocks)

@@ -1,4 +1,6 @@
-"""Where bytes come from: a source lends blocks in the order in which they are ready, from a fixed set of buffers."""
+"""Where bytes come from: a source lends blocks in the order in which they are ready, from a fixed set of
+buffers.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,22 @@ from connector.transfer.extents import BLOCK
 PATIENCE = 0.25  # seconds between two looks at `halt`
 
 
+class Home(Protocol):
+    """Whoever lends buffers."""
+
+    def give(self, buffer: memoryview) -> None:
+        """Take a buffer back; from any thread."""
+
+
 class Block:
-    """Plain bytes of one disk at `offset`, borrowed: `data` is valid until `release()`, which any thread may call once."""
+    """Plain bytes of one disk at `offset`, borrowed: `data` is valid until `release()`, which any thread may
+    call once.
+    """
 
     __slots__ = ("_home", "_whole", "data", "offset")
 
     def __init__(
-        self, offset: int, data: memoryview, home: Pool | None = None, whole: memoryview | None = None
+        self, offset: int, data: memoryview, home: Home | None = None, whole: memoryview | None = None
     ) -> None:
         self.offset, self.data, self._home, self._whole = offset, data, home, whole
 
@@ -50,10 +61,11 @@ class Source(Protocol):
         """What of `extent` may hold anything but zeros. Never too little; may be too much."""
 
     def read(self, extents: Iterable[Extent], halt: threading.Event | None = None) -> Iterator[Block]:
-        """The bytes of `extents` in blocks that never cross a 1 MiB boundary, in any order, each exactly once.
+        """The bytes of `extents` in blocks that never cross a 1 MiB boundary, in any order, each exactly
+        once.
 
-        Memory is bounded: when all buffers are lent, reading waits for a `release`. Setting `halt` ends it soon with
-        Interrupted; closing the iterator ends the reads that are under way.
+        Memory is bounded: when all buffers are lent, reading waits for a `release`. Setting `halt` ends it
+        soon with Interrupted; closing the iterator ends the reads that are under way.
         """
 
     def close(self) -> None:

@@ -24,7 +24,8 @@ _ZEROS = bytes(BLOCK)
 
 
 class Target(Protocol):
-    """A disk to write. All methods may be called from several threads at once; ranges in flight must not overlap.
+    """A disk to write. All methods may be called from several threads at once; ranges in flight must not
+    overlap.
 
     Raises TargetFull when there is no room and TargetFailed for everything else.
     """
@@ -107,7 +108,9 @@ class RawFileTarget:
 
 
 class MemoryTarget:
-    """A disk in memory that forgets on `crash()` whatever was not flushed; the witness in tests of durability."""
+    """A disk in memory that forgets on `crash()` whatever was not flushed; the witness in tests of
+    durability.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity

@@ -1,10 +1,13 @@
-"""TLS 1.3 with both sides authenticated, moved in large socket calls instead of one system call per 16 KiB record.
+"""TLS 1.3 with both sides authenticated, moved in large socket calls instead of one system call per 16 KiB
+record.
 
-The peer is known by the job's authority and the role in its certificate, not by its host name: addresses change.
+The peer is known by the job's authority and the role in its certificate, not by its host name: addresses
+change.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
@@ -25,7 +28,8 @@ HANDSHAKE = 10.0  # seconds
 
 
 def context(credential: Credential, *, server: bool, protocol: str | None = PROTOCOL) -> ssl.SSLContext:
-    """A context that trusts the job's authority alone. The key passes through an anonymous file in memory, never a path.
+    """A context that trusts the job's authority alone. The key passes through an anonymous file in memory,
+    never a path.
 
     Raises BadInput when the credential is not usable.
     """
@@ -115,7 +119,9 @@ class Channel:
         return require_role(self._tls.getpeercert(), roles, self.peer)
 
     def send(self, parts: Iterable[bytes | memoryview]) -> None:
-        """Send everything; one thread at a time. Blocks while the peer does not take it (TransferFailed on timeout)."""
+        """Send everything; one thread at a time. Blocks while the peer does not take it (TransferFailed on
+        timeout).
+        """
         for part in parts:
             view = memoryview(part)
             for at in range(0, len(view), BATCH):
@@ -147,10 +153,8 @@ class Channel:
 
     def abort(self) -> None:
         """Break the connection now; whoever sends or receives gets TransferFailed."""
-        try:
+        with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
     def close(self) -> None:
         self._sock.close()
@@ -168,7 +172,7 @@ class Channel:
         read = self._tls.read
         try:
             while filled < len(room):
-                count = read(len(room) - filled, room[filled:])  # type: ignore[arg-type]
+                count = read(len(room) - filled, room[filled:])
                 if not count:
                     break
                 filled += count  # type: ignore[operator]
@@ -193,10 +197,8 @@ class Channel:
             self.blocked += time.monotonic() - began
 
     def _flush_alert(self) -> None:
-        try:
+        with contextlib.suppress(TransferFailed):
             self._flush()
-        except TransferFailed:
-            pass
 
     def _pull(self) -> bool:
         """Move bytes from the socket into the TLS state; False at the end of the stream."""

@@ -1,7 +1,8 @@
-"""Frames of the block port, sans I/O: strict, bounded, and the same under any chunking. See docs/wire-format.md.
+"""Frames of the block port, sans I/O: strict, bounded, and the same under any chunking. See
+docs/wire-format.md.
 
-The decoder says where the next bytes belong (`buffer`), so that a socket can decrypt straight into a frame's payload;
-nothing is copied and no more than one frame is held.
+The decoder says where the next bytes belong (`buffer`), so that a socket can decrypt straight into a frame's
+payload; nothing is copied and no more than one frame is held.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ COUNTED = frozenset({Kind.DATA, Kind.ZERO, Kind.FLUSH, Kind.END})
 class Frame:
     """One message. `payload` may be a view of a shared buffer: it is valid until `release()`.
 
-    For ACK, `sequence` is the durable watermark, `offset` the microseconds that the instance has spent waiting for
-    bytes, `length` the plain bytes that are durable on this connection.
+    For ACK, `sequence` is the durable watermark, `offset` the microseconds that the instance has spent
+    waiting for bytes, `length` the plain bytes that are durable on this connection.
     """
 
     kind: Kind
@@ -155,7 +156,8 @@ def _check_data(frame: Frame, digests: int, payload: int) -> None:
 class Decoder:
     """Bytes in, frames out. After a WireViolation the decoder is dead: the connection must be closed.
 
-    `allocate(n)` lends a writable buffer of exactly `n` bytes for a DATA frame; it is handed on as `Frame.owner`.
+    `allocate(n)` lends a writable buffer of exactly `n` bytes for a DATA frame; it is handed on as
+    `Frame.owner`.
     """
 
     def __init__(

@@ -1,0 +1,141 @@
+"""The intermediate instance as a program: one JSON line when ready, one line and an exit code when it cannot
+be.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import resource
+import signal
+import socket
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from connector.errors import BadInput, ConnectorError, PortInUse, TargetFailed
+from connector.instance.blocks import BlockServer
+from connector.instance.server import ControlServer
+from connector.instance.service import Service
+from connector.instance.store import Store
+from connector.model import Credential
+from connector.transfer import tls
+
+
+@click.command()
+@click.option(
+    "--directory", type=click.Path(path_type=Path), required=True, help="where disks and images live"
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--control-port", default=8080, show_default=True)
+@click.option("--block-port", default=8703, show_default=True)
+@click.option("--credential-stdin", is_flag=True, help="read {authority, certificate, key} as one JSON line")
+@click.option("--credential-file", type=click.Path(path_type=Path), help="read the same from a file")
+@click.option("--exit-with-stdin", is_flag=True, help="stop when standard input ends")
+def main(
+    directory: Path,
+    host: str,
+    control_port: int,
+    block_port: int,
+    credential_stdin: bool,
+    credential_file: Path | None,
+    exit_with_stdin: bool,
+) -> None:
+    """Serve disks on BLOCK_PORT and their control on CONTROL_PORT until told to stop."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        credential = _credential(credential_stdin, credential_file)
+        serve(directory, host, control_port, block_port, credential, exit_with_stdin)
+    except ConnectorError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+
+
+def serve(
+    directory: Path,
+    host: str,
+    control_port: int,
+    block_port: int,
+    credential: Credential,
+    exit_with_stdin: bool,
+) -> None:
+    """Returns after a graceful stop. Port 0 picks a free one; the ready line tells which."""
+    with ExitStack() as stack:
+        control = stack.enter_context(_listen(host, control_port))
+        blocks = stack.enter_context(_listen(host, block_port))
+        _raise_limits()
+        store = _open(directory)
+        stack.callback(store.close)
+        block_server = BlockServer(blocks, tls.context(credential, server=True), store)
+        block_server.start()
+        stack.callback(block_server.close)
+        service = Service(store)
+        stack.callback(service.close)
+        server = ControlServer(
+            service.application(), tls.context(credential, server=True, protocol=None), control
+        )
+        _stop_on_request(server, exit_with_stdin)
+        ready = {
+            "ready": True,
+            "control_port": control.getsockname()[1],
+            "block_port": blocks.getsockname()[1],
+        }
+        print(json.dumps(ready), flush=True)
+        server.serve_until_stopped()
+
+
+def _credential(from_stdin: bool, file: Path | None) -> Credential:
+    if from_stdin == (file is not None):
+        raise BadInput("give exactly one of --credential-stdin and --credential-file")
+    try:
+        body = json.loads(sys.stdin.readline() if file is None else file.read_text())
+        return Credential(body["authority"], body["certificate"], body["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput("the credential is not a JSON object with authority, certificate and key") from None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=128)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse("another program listens there", on=f"{host}:{port}", remedy="stop it") from None
+        raise TargetFailed(f"cannot listen ({error.strerror})", on=f"{host}:{port}") from None
+
+
+def _open(directory: Path) -> Store:
+    try:
+        return Store(directory)
+    except OSError as error:
+        raise TargetFailed(f"cannot be used ({error.strerror})", on=str(directory)) from error
+
+
+def _raise_limits() -> None:
+    """Every disk takes three files."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file size limit is an error of the write, not our death
+
+
+def _stop_on_request(server: ControlServer, exit_with_stdin: bool) -> None:
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if exit_with_stdin:
+
+        def watch() -> None:
+            while sys.stdin.buffer.read(4096):
+                pass
+            stop()
+
+        threading.Thread(target=watch, name="stdin", daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Images: copies of settled disks, written under a temporary name and renamed; they never touch the base
+(invariant 10).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from connector.errors import BadInput, Conflict, ConnectorError, NotFound, TargetFailed
+from connector.instance.disk import Disk
+from connector.instance.store import Store
+from connector.model import Extent
+from connector.transfer import extents as ranges
+from connector.transfer.extents import BLOCK
+from connector.transfer.source import data_ranges
+from connector.transfer.target import RawFileTarget
+
+log = logging.getLogger(__name__)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
+
+
+@dataclass(slots=True)
+class Image:
+    """One hand-over. `state` is "making", "ready" or "failed"; `format` is what was really written."""
+
+    name: str
+    run: str
+    format: str
+    state: str = "making"
+    note: str = ""
+    error: dict[str, object] | None = None
+    files: list[dict[str, object]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "run": self.run,
+            "format": self.format,
+            "state": self.state,
+            "note": self.note,
+            "error": self.error,
+            "files": self.files,
+        }
+
+
+class Images:
+    """Makes one image at a time for each name, in the background."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._images: dict[str, Image] = {}
+        self._threads: list[threading.Thread] = []
+
+    def start(self, name: str, wanted: str, run: str, same_pass: bool = True) -> Image:
+        """Begin, or find what was begun before with the same `run` (invariant 8). Raises Conflict in the
+        middle of a pass.
+        """
+        if not NAME.fullmatch(name):
+            raise BadInput(f"image name {name[:120]!r} is not allowed")
+        if wanted not in ("raw", "qcow2"):
+            raise BadInput(f"image format {wanted!r} is not known", remedy="use raw or qcow2")
+        with self._lock:
+            found = self._images.get(name)
+            if found is not None and found.run == run and found.state != "failed":
+                return found
+            if found is not None and found.state == "making":
+                raise Conflict("is being made for another run", on=f"image {name}", remedy="wait for it")
+            disks = self._hold(same_pass)
+            image = self._images[name] = Image(name, run, wanted)
+            if wanted == "qcow2" and shutil.which("qemu-img") is None:
+                image.format, image.note = (
+                    "raw",
+                    "qemu-img is not installed on the instance: raw instead of qcow2",
+                )
+            thread = threading.Thread(target=self._make, args=(image, disks), name=f"image {name}")
+            self._threads.append(thread)
+            thread.start()
+            return image
+
+    def get(self, name: str) -> Image:
+        with self._lock:
+            if name not in self._images:
+                raise NotFound(f"no image {name!r}", remedy="order it first")
+            return self._images[name]
+
+    def close(self) -> None:
+        """Waits for what is being made."""
+        for thread in self._threads:
+            thread.join()
+
+    def _hold(self, same_pass: bool) -> list[Disk]:
+        """All disks, settled, and kept so until `release`."""
+        disks = self._store.all()
+        if not disks:
+            raise Conflict("the instance has no disks", remedy="run a pass first")
+        with ExitStack() as stack:
+            passes = set()
+            for disk in disks:
+                passes.add(disk.hold().pass_id)
+                stack.callback(disk.release)
+            if same_pass and len(passes) > 1:
+                raise Conflict("the disks show different passes", remedy="finish one pass for all of them")
+            stack.pop_all()
+        return disks
+
+    def _make(self, image: Image, disks: list[Disk]) -> None:
+        home = self._store.directory / "images"
+        temporary = home / f".{image.name}.new"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(mode=0o700)
+            for disk in disks:
+                path = _copy(disk, temporary, image.format)
+                image.files.append({"disk": disk.key, "file": path.name, "capacity": disk.capacity})
+            _sync(temporary)
+            final = home / image.name
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+            _sync(home)
+            for entry in image.files:
+                entry["path"] = str(final / str(entry["file"]))
+            image.state = "ready"
+        except (ConnectorError, OSError) as error:
+            log.warning("image %s failed: %s", image.name, error)
+            known = (
+                error
+                if isinstance(error, ConnectorError)
+                else TargetFailed(str(error), on=f"image {image.name}")
+            )
+            image.error, image.state = known.to_json(), "failed"
+            shutil.rmtree(temporary, ignore_errors=True)
+        finally:
+            for disk in disks:
+                disk.release()
+
+
+def _copy(disk: Disk, directory: Path, kind: str) -> Path:
+    path = directory / f"{disk.key}.{kind}"
+    if kind == "qcow2":
+        order = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(disk.path), str(path)]
+        done = subprocess.run(order, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            raise TargetFailed(f"qemu-img failed ({done.stderr.strip()[:300]})", on=str(path))
+    else:
+        _copy_raw(disk.path, path, disk.capacity)
+    _sync(path)
+    return path
+
+
+def _copy_raw(source: Path, path: Path, capacity: int) -> None:
+    target = RawFileTarget(path, capacity)
+    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    room = memoryview(bytearray(BLOCK))
+    try:
+        for start, length in ranges.blocks(data_ranges(reading, Extent(0, capacity))):
+            count = os.preadv(reading, [room[:length]], start)
+            target.write(start, room[:count])
+    finally:
+        target.close()
+        os.close(reading)
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

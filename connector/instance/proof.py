@@ -1,0 +1,144 @@
+"""Proof: read a whole target again and compare every cell with the digest that came from the source.
+
+A cell whose entry is 32 zero bytes (zero, or never allocated) must read as zeros. The root digest is BLAKE3
+over the capacity (8 bytes, big-endian) and the digests of all cells in order, zero cells with the digest of
+their zeros.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from connector.instance.digests import ZERO, DigestTable
+from connector.model import Extent
+from connector.transfer import digest
+from connector.transfer import extents as ranges
+from connector.transfer.extents import BLOCK, CELL
+from connector.transfer.target import Target
+
+MISMATCHES = 100  # listed at most
+WORKERS = 2
+STRIDE = 64 << 20  # bytes of one work item
+
+
+@dataclass(slots=True)
+class Proof:
+    """Bytes by their reason: `data` compared with a digest, `zero` read as zeros, `holes` known to be zeros
+    without reading.
+    """
+
+    capacity: int
+    data: int = 0
+    zero: int = 0
+    holes: int = 0
+    root: str = ""
+    mismatches: list[Extent] = field(default_factory=list)
+    mismatched: int = 0  # bytes
+
+    @property
+    def proved(self) -> int:
+        return self.data + self.zero + self.holes
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "capacity": self.capacity,
+            "data": self.data,
+            "zero": self.zero,
+            "holes": self.holes,
+            "root": self.root,
+            "mismatched": self.mismatched,
+            "mismatches": ranges.to_json(self.mismatches),
+        }
+
+
+@dataclass(slots=True)
+class _Part:
+    """What one work item found."""
+
+    data: int = 0
+    zero: int = 0
+    holes: int = 0
+    wrong: list[Extent] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+
+
+def prove(target: Target, table: DigestTable, stop: threading.Event | None = None) -> Proof:
+    """Read everything. Mismatches are in the result, not raised. Raises TargetFailed; ends early when `stop`
+    is set.
+    """
+    capacity = target.capacity
+    proof = Proof(capacity)
+    root = blake3(capacity.to_bytes(8, "big"))
+    local = threading.local()
+
+    def work(extent: Extent) -> _Part:
+        if not hasattr(local, "room"):
+            local.room = memoryview(bytearray(BLOCK))
+        return _Part() if stop is not None and stop.is_set() else _check(target, table, extent, local.room)
+
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="proof") as pool:
+        for part in _in_order(pool, work, capacity):
+            for digests in part.digests:
+                root.update(digests)
+            proof.data, proof.zero, proof.holes = (
+                proof.data + part.data,
+                proof.zero + part.zero,
+                proof.holes + part.holes,
+            )
+            proof.mismatched += ranges.covered(part.wrong)
+            proof.mismatches = ranges.normalise([*proof.mismatches, *part.wrong])[:MISMATCHES]
+    proof.root = root.hexdigest()
+    return proof
+
+
+def _in_order(pool: ThreadPoolExecutor, work: object, capacity: int) -> Iterator[_Part]:
+    """Results in disk order, with only a few work items under way so that memory stays small."""
+    assert callable(work)
+    waiting = []
+    for extent in ranges.blocks(ranges.whole(capacity), STRIDE):
+        waiting.append(pool.submit(work, extent))
+        if len(waiting) > WORKERS * 2:
+            yield waiting.pop(0).result()
+    for future in waiting:
+        yield future.result()
+
+
+def _check(target: Target, table: DigestTable, extent: Extent, room: memoryview) -> _Part:
+    part = _Part()
+    entries = table.read(extent.start, extent.length)
+    if not any(entries) and target.reads_as_zero(extent):
+        part.holes = extent.length
+        part.digests.append(_zero_digests(extent.length))
+        return part
+    for piece in ranges.blocks([extent]):
+        first = (piece.start - extent.start) // CELL * digest.SIZE
+        view = room[: piece.length]
+        target.read_into(piece.start, view)
+        found = digest.cells(view)
+        _compare(part, piece, found, entries[first : first + len(found)])
+        part.digests.append(found)
+    return part
+
+
+def _compare(part: _Part, piece: Extent, found: bytes, wanted: bytes) -> None:
+    for index in range(digest.count(piece.length)):
+        at, start = index * digest.SIZE, index * CELL
+        length = min(CELL, piece.length - start)
+        entry = wanted[at : at + digest.SIZE]
+        zero = entry == ZERO
+        if found[at : at + digest.SIZE] != (digest.zeros(length) if zero else entry):
+            part.wrong.append(Extent(piece.start + start, length))
+        elif zero:
+            part.zero += length
+        else:
+            part.data += length
+
+
+def _zero_digests(length: int) -> bytes:
+    whole, rest = divmod(length, CELL)
+    return digest.zeros(CELL) * whole + (digest.zeros(rest) if rest else b"")

@@ -1,0 +1,72 @@
+"""Running proofs: at most one for each disk, joined by whoever asks again, kept until the next pass
+begins.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from connector.errors import ConnectorError, ProofFailed
+from connector.instance.disk import Disk
+from connector.instance.proof import Proof, prove
+
+
+@dataclass(slots=True)
+class _Run:
+    done: threading.Event = field(default_factory=threading.Event)
+    proof: Proof | None = None
+    error: ConnectorError | None = None
+
+
+class Proofs:
+    """Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: dict[tuple[str, str], _Run] = {}
+        self._stop = threading.Event()
+
+    def ask(self, disk: Disk, patience: float, fresh: bool) -> Proof | None:
+        """The proof of what the disk shows; None when it still runs after `patience` seconds. `fresh` reads
+        again even when there is a result. Raises Conflict in the middle of a pass, ProofFailed when a cell
+        differs."""
+        base = disk.hold()
+        key = (disk.key, base.pass_id)
+        with self._lock:
+            run = self._runs.get(key)
+            if run is not None and (not run.done.is_set() or not fresh):
+                disk.release()
+            else:
+                run = self._runs[key] = _Run()
+                threading.Thread(
+                    target=self._prove, args=(disk, run), name=f"proof {disk.key}", daemon=True
+                ).start()
+        if not run.done.wait(patience):
+            return None
+        if run.error is not None:
+            with self._lock:
+                self._runs.pop(key, None)
+            raise run.error
+        return run.proof
+
+    def close(self) -> None:
+        self._stop.set()
+        for run in list(self._runs.values()):
+            run.done.wait(30)
+
+    def _prove(self, disk: Disk, run: _Run) -> None:
+        try:
+            proof = run.proof = prove(disk.target, disk.table, self._stop)
+            if proof.mismatched:
+                first = proof.mismatches[0]
+                run.error = ProofFailed(
+                    f"{proof.mismatched} bytes differ from what was sent, the first at {first.start}",
+                    on=f"disk {disk.key}",
+                    remedy="check the storage and run a full pass",
+                )
+        except ConnectorError as error:
+            run.error = error
+        finally:
+            disk.release()
+            run.done.set()

@@ -1,0 +1,66 @@
+"""HTTPS for the control port: uvicorn with mutual TLS; a peer without the right role is cut off before it
+may speak.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from typing import cast
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from connector.errors import TrustFailed
+from connector.transfer.certificates import Role
+from connector.transfer.tls import require_role
+
+log = logging.getLogger(__name__)
+ALLOWED = (Role.APPLIANCE, Role.CONTROL)
+CONCURRENCY = 64
+KEEPALIVE = 15  # seconds
+
+
+class RoleProtocol(H11Protocol):
+    """HTTP/1.1 for peers whose certificate carries an allowed role."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        try:
+            name = transport.get_extra_info("peername")
+            require_role(transport.get_extra_info("peercert"), ALLOWED, str(name))
+        except TrustFailed as error:
+            log.warning("control connection refused: %s", error)
+            transport.abort()
+            return
+        super().connection_made(transport)
+
+
+class ControlServer(uvicorn.Server):
+    """`run` blocks until `should_exit`; signals stay with the main program."""
+
+    def __init__(self, application: Starlette, tls: ssl.SSLContext, listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            http=RoleProtocol,
+            ws="none",
+            lifespan="off",
+            server_header=False,
+            timeout_keep_alive=KEEPALIVE,
+            limit_concurrency=CONCURRENCY,
+            timeout_graceful_shutdown=5,
+        )
+        config.load()
+        config.ssl = tls
+        super().__init__(config)
+        self._listener = listener
+
+    def serve_until_stopped(self) -> None:
+        asyncio.run(self._serve_quietly())
+
+    async def _serve_quietly(self) -> None:
+        await cast("asyncio.Future[None]", self._serve([self._listener]))

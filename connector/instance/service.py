@@ -1,0 +1,168 @@
+"""The control port: a small JSON interface over the store; every handler runs on a thread and raises our
+errors.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from connector import __version__
+from connector.errors import BadInput, ConnectorError, TargetFailed
+from connector.instance.images import Images
+from connector.instance.journal import PassBegin
+from connector.instance.proofs import Proofs
+from connector.instance.store import Store
+from connector.transfer import extents as ranges
+from connector.transfer.target import free_space
+
+log = logging.getLogger(__name__)
+BODY_LIMIT = 64 << 20  # bytes; a plan of a badly fragmented disk is a few MiB
+PATIENCE = 20.0  # seconds that a proof may keep a request waiting
+T = TypeVar("T")
+
+
+class Service:
+    """The handlers; each returns a status and a JSON body."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.proofs, self.images = store, Proofs(), Images(store)
+
+    def application(self) -> Starlette:
+        table: list[tuple[str, str, Callable[[dict[str, str], dict[str, Any]], tuple[int, object]]]] = [
+            ("GET", "/health", self.health),
+            ("GET", "/disks", self.disks),
+            ("GET", "/disks/{key}", self.disk),
+            ("PUT", "/disks/{key}", self.put_disk),
+            ("POST", "/disks/{key}/passes", self.begin),
+            ("POST", "/disks/{key}/passes/{id}/finish", self.finish),
+            ("DELETE", "/disks/{key}/attempts", self.discard),
+            ("POST", "/disks/{key}/proof", self.proof),
+            ("POST", "/images", self.make_image),
+            ("GET", "/images/{name}", self.image),
+        ]
+        return Starlette(routes=[Route(path, _answer(work), methods=[verb]) for verb, path, work in table])
+
+    def close(self) -> None:
+        self.proofs.close()
+        self.images.close()
+
+    def health(self, _path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        disks = self.store.all()
+        return 200, {"version": __version__, "disks": len(disks), "free": free_space(self.store.directory)}
+
+    def disks(self, _path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        return 200, {"disks": [disk.describe() for disk in self.store.all()]}
+
+    def disk(self, path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        return 200, self.store.get(path["key"]).describe()
+
+    def put_disk(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        capacity, estimate = _take(body, "capacity", int), _take(body, "estimate", int, 0)
+        disk = self.store.put(path["key"], capacity, _take(body, "label", str, ""), estimate)
+        return 200, disk.describe()
+
+    def begin(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        identity = _take(body, "identity", dict, {})
+        begin = PassBegin(
+            _take(body, "pass_id", str),
+            _take(body, "kind", str),
+            _take(body, "snapshot", str, ""),
+            _take(body, "change_id", str, ""),
+            _take(body, "base_change_id", str, ""),
+            json.dumps(identity, sort_keys=True) if identity else "",
+        )
+        disk = self.store.get(path["key"])
+        disk.begin(begin)
+        return 200, disk.describe()
+
+    def finish(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        try:
+            cover = ranges.from_json(body.get("extents"))
+            todo = ranges.from_json(body.get("todo", []))
+        except ValueError as error:
+            raise BadInput(str(error)) from None
+        disk = self.store.get(path["key"])
+        missing = disk.finish(path["id"], cover, todo)
+        if missing:
+            return 409, {
+                "error": "Conflict",
+                "what": f"{ranges.covered(missing)} bytes of the plan are not in the journal",
+                "on": f"disk {disk.key}",
+                "remedy": "send them and finish again",
+                "retryable": True,
+                "missing": ranges.to_json(missing),
+            }
+        return 200, disk.describe()
+
+    def discard(self, path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        disk = self.store.get(path["key"])
+        disk.discard()
+        return 200, disk.describe()
+
+    def proof(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        found = self.proofs.ask(self.store.get(path["key"]), PATIENCE, _take(body, "fresh", bool, False))
+        return (202, {"state": "running"}) if found is None else (200, {"state": "done", **found.to_json()})
+
+    def make_image(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        image = self.images.start(
+            _take(body, "name", str),
+            _take(body, "format", str, "raw"),
+            _take(body, "run", str, ""),
+            _take(body, "require_same_pass", bool, True),
+        )
+        return 202, image.to_json()
+
+    def image(self, path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        return 200, self.images.get(path["name"]).to_json()
+
+
+def _take(body: dict[str, Any], name: str, kind: type[T], default: T | None = None) -> T:
+    """A field of a JSON body, of exactly the type that is expected."""
+    found = body.get(name, default)
+    if type(found) is not kind:
+        raise BadInput(f"field {name!r} must be {kind.__name__}")
+    return found
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    data = b""
+    async for part in request.stream():
+        data += part
+        if len(data) > BODY_LIMIT:
+            raise BadInput("the request is too large")
+    try:
+        body = json.loads(data) if data else {}
+    except (ValueError, RecursionError):
+        raise BadInput("the request is not JSON") from None
+    if not isinstance(body, dict):
+        raise BadInput("the request must be a JSON object")
+    return body
+
+
+def _answer(
+    work: Callable[[dict[str, str], dict[str, Any]], tuple[int, object]],
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            body = await _body(request)
+            status, answer = await run_in_threadpool(work, dict(request.path_params), body)
+        except ConnectorError as error:
+            return JSONResponse(error.to_json(), error.http_status)
+        except Exception as error:
+            log.exception("request failed")
+            failed = TargetFailed(
+                f"the instance failed ({type(error).__name__})", remedy="see the instance's log"
+            )
+            return JSONResponse(failed.to_json(), 500)
+        return JSONResponse(answer, status)
+
+    return endpoint

@@ -1,0 +1,245 @@
+"""One disk of one pass, from "what do you have" to "it is your base now": resumes inside the disk, as often
+as it pays.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from connector.errors import Interrupted, TransferFailed
+from connector.model import Extent
+from connector.settings import TransferSettings
+from connector.transfer import extents as ranges
+from connector.transfer import sender
+from connector.transfer.endpoint import InstanceEndpoint
+from connector.transfer.plan import Attempt, Plan, plan
+from connector.transfer.receiver import Hello
+from connector.transfer.sender import Progress
+from connector.transfer.source import Source
+
+FRUITLESS = 6  # reconnects in a row that moved nothing, after which the pass gives up
+PAUSE = (0.5, 30.0)  # seconds before the first reconnect, and at most
+
+
+@dataclass(frozen=True, slots=True)
+class DiskPass:
+    """What is to be done with one disk. `identity` names the source disk: attempts at another one are not
+    continued.
+    """
+
+    key: str
+    pass_id: str
+    capacity: int
+    kind: str  # "full" or "delta"
+    snapshot: str
+    change_id: str
+    base_change_id: str = ""
+    label: str = ""
+    identity: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskResult:
+    """Bytes of one disk's pass. `wanted` is what the plan covers, `root` the digest of the whole proved
+    disk.
+    """
+
+    capacity: int
+    wanted: int
+    read: int
+    zero: int
+    sent: int
+    wire: int
+    seconds: float
+    root: str = ""
+    proved: int = 0
+
+
+def copy_disk(
+    source: Source,
+    endpoint: InstanceEndpoint,
+    order: DiskPass,
+    wanted: Callable[[], Sequence[Extent]] | None = None,
+    changed_since: Callable[[str], Sequence[Extent]] | None = None,
+    *,
+    settings: TransferSettings | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+    stop: threading.Event | None = None,
+    prove: bool = False,
+) -> DiskResult:
+    """Bring one disk of the instance to what `source` shows, and make that its base.
+
+    `wanted()` gives what is allocated (full) or changed since the base (delta) under the snapshot that
+    `source` reads; without it, the source itself is asked (full passes only). `changed_since(change_id)` is
+    asked for interrupted attempts under other snapshots (invariant 9); without it they count as changed
+    everywhere. Raises the first error; what was acknowledged is kept, and calling again resumes.
+    """
+    return _DiskCopy(source, endpoint, order, settings or TransferSettings(), progress, stop).run(
+        wanted, changed_since, prove
+    )
+
+
+class _DiskCopy:
+    def __init__(
+        self,
+        source: Source,
+        endpoint: InstanceEndpoint,
+        order: DiskPass,
+        settings: TransferSettings,
+        progress: Callable[[Progress], None],
+        stop: threading.Event | None,
+    ) -> None:
+        self._source, self._endpoint, self._order = source, endpoint, order
+        self._settings, self._progress, self._stop = settings, progress, stop or threading.Event()
+        self._sum = Progress()  # of the attempts that broke
+        self._seen = Progress()  # of the one that runs
+
+    def run(
+        self,
+        wanted: Callable[[], Sequence[Extent]] | None,
+        changed_since: Callable[[str], Sequence[Extent]] | None,
+        prove: bool,
+    ) -> DiskResult:
+        began, order = time.monotonic(), self._order
+        earlier = self._endpoint.put_disk(order.key, order.capacity, order.label)
+        want = list(wanted()) if wanted is not None else self._source.allocated(Extent(0, order.capacity))
+        changes = _Changes(order, changed_since)
+        self._endpoint.begin_pass(order.key, _begin_body(order))
+        made = self._deliver(want, changes, bool(earlier["dirty"]))
+        self._endpoint.finish_pass(order.key, order.pass_id, made.cover, changes.fresh(made))
+        proof = self._endpoint.prove(order.key) if prove else {}
+        total = self._total()
+        return DiskResult(
+            order.capacity,
+            ranges.covered(made.cover),
+            total.read,
+            total.zero,
+            total.sent,
+            total.wire,
+            time.monotonic() - began,
+            str(proof.get("root", "")),
+            sum(int(str(proof.get(reason, 0))) for reason in ("data", "zero", "holes")),
+        )
+
+    def _deliver(self, want: list[Extent], changes: _Changes, dirty: bool) -> Plan:
+        """Send until nothing is left to send; a broken connection asks the journal again and goes on."""
+        fruitless = 0
+        while True:
+            state = self._endpoint.disk(self._order.key)
+            made = changes.plan(state, want, self._source, dirty)
+            if not made.todo:
+                return made
+            before = self._total().acked
+            try:
+                self._send(made)
+            except TransferFailed as error:
+                moved = self._total().acked > before
+                fruitless = 1 if moved else fruitless + 1
+                if not error.retryable or fruitless >= FRUITLESS:
+                    raise
+                self._bank()
+                self._wait(fruitless)
+            else:
+                self._bank()
+                return made
+
+    def _send(self, made: Plan) -> None:
+        order = self._order
+        hello = Hello(order.key, order.pass_id, order.capacity, self._settings.in_flight // 2)
+        sender.send(
+            self._source,
+            self._endpoint.connect_blocks,
+            hello,
+            made.read,
+            made.zero,
+            settings=self._settings,
+            progress=self._report,
+            stop=self._stop,
+        )
+
+    def _report(self, seen: Progress) -> None:
+        self._seen = seen
+        self._progress(self._total())
+
+    def _bank(self) -> None:
+        self._sum, self._seen = self._total(), Progress()
+
+    def _total(self) -> Progress:
+        a, b = self._sum, self._seen
+        return Progress(
+            a.read + b.read,
+            a.zero + b.zero,
+            a.sent + b.sent,
+            a.wire + b.wire,
+            a.acked + b.acked,
+            b.bottleneck,
+            b.level,
+        )
+
+    def _wait(self, fruitless: int) -> None:
+        pause = min(PAUSE[1], PAUSE[0] * 2.0 ** (fruitless - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+        if self._stop.wait(pause):
+            raise Interrupted(
+                "stopped on request", on=f"disk {self._order.key}", remedy="run it again: it resumes"
+            )
+
+
+class _Changes:
+    """What changed on the source since each interrupted attempt; asked once for each change id."""
+
+    def __init__(self, order: DiskPass, changed_since: Callable[[str], Sequence[Extent]] | None) -> None:
+        self._order, self._changed_since = order, changed_since
+        self._known: dict[str, list[Extent]] = {}
+
+    def plan(self, state: Mapping[str, Any], want: list[Extent], source: Source, dirty: bool) -> Plan:
+        attempts = [self._attempt(found) for found in state["attempts"]]
+        full = self._order.kind == "full"
+        allocated = None if full else self._allocated(want, source)
+        return plan(self._order.capacity, want, attempts, allocated=allocated, dirty=dirty and full)
+
+    def fresh(self, made: Plan) -> list[Extent]:
+        """What only this attempt can have delivered: changed parts of older attempts."""
+        stale = [extent for changed in self._known.values() for extent in changed]
+        return ranges.intersect(made.todo, stale)
+
+    def _attempt(self, found: Mapping[str, Any]) -> Attempt:
+        durable = ranges.from_json(found["durable"])
+        if found["pass_id"] == self._order.pass_id or (
+            found["snapshot"] == self._order.snapshot and self._order.snapshot
+        ):
+            return Attempt(durable)
+        return Attempt(durable, self._changed(str(found["change_id"])))
+
+    def _changed(self, change_id: str) -> list[Extent]:
+        if change_id not in self._known:
+            known = self._changed_since is not None and change_id
+            self._known[change_id] = (
+                list(self._changed_since(change_id))
+                if known and self._changed_since
+                else ranges.whole(self._order.capacity)
+            )
+        return self._known[change_id]
+
+    @staticmethod
+    def _allocated(want: list[Extent], source: Source) -> list[Extent]:
+        """What of a delta must be read at all; one question for each wide extent, none for narrow ones."""
+        found = []
+        for extent in ranges.normalise(want):
+            found += source.allocated(extent) if extent.length >= 16 << 20 else [extent]
+        return found
+
+
+def _begin_body(order: DiskPass) -> dict[str, object]:
+    return {
+        "pass_id": order.pass_id,
+        "kind": order.kind,
+        "snapshot": order.snapshot,
+        "change_id": order.change_id,
+        "base_change_id": order.base_change_id,
+        "identity": dict(order.identity),
+    }

@@ -1,0 +1,151 @@
+"""An instance as its callers see it: the control port over mutual TLS, and connections to the block port.
+
+The instance is known by the job's authority and the role in its certificate, never by its host name.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from connector.errors import Conflict, ConnectorError, ControlFailed, ProofFailed, TransferFailed, from_json
+from connector.model import Credential, Extent, InstanceAddress
+from connector.transfer import extents as ranges
+from connector.transfer import tls
+from connector.transfer.certificates import Role
+from connector.transfer.tls import Channel
+
+TIMEOUT = 60.0  # seconds for one answer
+ANSWER_LIMIT = 256 << 20  # bytes
+
+
+class MissingRanges(Conflict):
+    """The plan is not complete in the journal; `missing` says what lacks."""
+
+    retryable = True
+    missing: list[Extent]
+
+
+class InstanceEndpoint:
+    """Thread-safe; every call makes its own connection. Raises ConnectorErrors only: what the instance
+    reported, TransferFailed (retryable) when it cannot be reached, TrustFailed when one side does not accept
+    the other."""
+
+    def __init__(self, address: InstanceAddress, credential: Credential) -> None:
+        self.address, self._credential = address, credential
+        self._tls = tls.context(credential, server=False, protocol=None)
+
+    def health(self) -> dict[str, object]:
+        return self.call("GET", "/health")
+
+    def disk(self, key: str) -> dict[str, object]:
+        return self.call("GET", f"/disks/{quote(key, safe='')}")
+
+    def put_disk(self, key: str, capacity: int, label: str = "", estimate: int = 0) -> dict[str, object]:
+        body = {"capacity": capacity, "label": label, "estimate": estimate}
+        return self.call("PUT", f"/disks/{quote(key, safe='')}", body)
+
+    def begin_pass(self, key: str, body: Mapping[str, object]) -> dict[str, object]:
+        """`body`: pass_id, kind, snapshot, change_id, base_change_id, identity. Repeating it is harmless."""
+        return self.call("POST", f"/disks/{quote(key, safe='')}/passes", body)
+
+    def finish_pass(
+        self, key: str, pass_id: str, cover: Sequence[Extent], todo: Sequence[Extent] = ()
+    ) -> dict[str, object]:
+        """Raises MissingRanges when something of the plan is not in the journal."""
+        body = {"extents": ranges.to_json(cover), "todo": ranges.to_json(todo)}
+        return self.call(
+            "POST", f"/disks/{quote(key, safe='')}/passes/{quote(pass_id, safe='')}/finish", body
+        )
+
+    def discard_attempts(self, key: str) -> dict[str, object]:
+        return self.call("DELETE", f"/disks/{quote(key, safe='')}/attempts")
+
+    def prove(self, key: str, *, fresh: bool = False) -> dict[str, object]:
+        """Waits for the proof. Raises ProofFailed, Conflict in the middle of a pass."""
+        while True:
+            found = self.call("POST", f"/disks/{quote(key, safe='')}/proof", {"fresh": fresh})
+            if found.get("state") == "done":
+                return found
+            fresh = False
+
+    def make_image(
+        self, name: str, kind: str, run: str, *, same_pass: bool = True, wait: bool = True
+    ) -> dict[str, object]:
+        """Order an image and, unless told otherwise, wait for it. Raises what making it failed with."""
+        body = {"name": name, "format": kind, "run": run, "require_same_pass": same_pass}
+        found = self.call("POST", "/images", body)
+        while wait and found["state"] == "making":
+            time.sleep(0.2)
+            found = self.image(name)
+        if found["state"] == "failed":
+            raise from_json(found["error"])
+        return found
+
+    def image(self, name: str) -> dict[str, object]:
+        return self.call("GET", f"/images/{quote(name, safe='')}")
+
+    def connect_blocks(self) -> Channel:
+        """A new authenticated connection to the block port."""
+        return tls.connect(self.address.host, self.address.block_port, self._credential)
+
+    def call(self, verb: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
+        """One request of the control port."""
+        connection = _Connection(self.address.host, self.address.control_port, self._tls)
+        try:
+            data = b"" if body is None else json.dumps(body).encode()
+            connection.request(verb, path, data, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            content = answer.read(ANSWER_LIMIT)
+        except ssl.SSLError as error:
+            raise tls.refused(error, self._name) from None
+        except OSError as error:
+            raise tls.broken(error, self._name) from None
+        except http.client.HTTPException as error:
+            raise TransferFailed(f"the instance hung up ({type(error).__name__})", on=self._name) from None
+        finally:
+            connection.close()
+        return self._read(answer.status, content)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.address.host}:{self.address.control_port}"
+
+    def _read(self, status: int, content: bytes) -> dict[str, object]:
+        try:
+            found = json.loads(content)
+        except ValueError:
+            raise ControlFailed(f"the instance answered {status} without JSON", on=self._name) from None
+        if status >= 400:
+            raise _error(found)
+        if not isinstance(found, dict):
+            raise ControlFailed("the instance answered something else than an object", on=self._name)
+        return found
+
+
+class _Connection(http.client.HTTPSConnection):
+    """Checks the role of the instance before the first byte of a request."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=TIMEOUT, context=context)
+
+    def connect(self) -> None:
+        super().connect()
+        assert isinstance(self.sock, ssl.SSLSocket)
+        tls.require_role(self.sock.getpeercert(), [Role.INSTANCE], f"{self.host}:{self.port}")
+
+
+def _error(found: object) -> ConnectorError:
+    error = from_json(found)
+    if isinstance(found, dict) and "missing" in found:
+        short = MissingRanges(error.what, on=error.on, remedy=error.remedy)
+        short.missing = ranges.from_json(found["missing"])
+        return short
+    return error
+
+
+__all__ = ["InstanceEndpoint", "MissingRanges", "ProofFailed"]

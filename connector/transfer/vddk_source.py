@@ -1,0 +1,175 @@
+"""A VDDK disk as a source: several reads in flight in a worker process; every VDDK failure becomes one of
+our errors here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import vddk.errors
+from connector import errors
+from connector.errors import ConnectorError, Interrupted, ReaderFailed
+from connector.model import Extent, VddkAccess
+from connector.transfer import extents as ranges
+from connector.transfer.extents import BLOCK
+from connector.transfer.source import PATIENCE, Block
+from vddk.spec import ConnectionSpec, Disk, DiskSpec, Installation, SessionCookie, UserPassword
+from vddk.worker import open_in_worker
+
+SPARE = 8  # buffers beyond the reads in flight: what coding and sending hold meanwhile
+SILENCE = 180.0  # seconds that one call into the library may take before its process is given up
+
+MEANING: dict[type[vddk.errors.VddkError], type[ConnectorError]] = {
+    vddk.errors.BadSetting: errors.BadInput,
+    vddk.errors.AuthenticationFailed: errors.AuthenticationFailed,
+    vddk.errors.SessionExpired: errors.SessionExpired,
+    vddk.errors.AccessDenied: errors.NotPermitted,
+    vddk.errors.UntrustedServer: errors.TrustFailed,
+    vddk.errors.LicenseMissing: errors.Ineligible,
+    vddk.errors.EncryptedDisk: errors.Ineligible,
+    vddk.errors.Unsupported: errors.Ineligible,
+}
+
+
+class VddkSource:
+    """See `source.Source`. Owns the disk and closes it."""
+
+    def __init__(self, disk: Disk, path: str, depth: int) -> None:
+        self._disk, self._path, self._depth = disk, path, depth
+        self.capacity = disk.info.capacity
+        with _explained(path):
+            self._free = list(disk.buffers(depth + SPARE, BLOCK))
+        self._changed = threading.Condition()
+
+    def allocated(self, extent: Extent) -> list[Extent]:
+        inside = ranges.clip([extent], self.capacity)
+        with _explained(self._path):
+            return ranges.clip(
+                (Extent(*found) for start, length in inside for found in self._disk.allocated(start, length)),
+                self.capacity,
+            )
+
+    def read(self, extents: Iterable[Extent], halt: threading.Event | None = None) -> Iterator[Block]:
+        pending = ranges.blocks(ranges.normalise(extents))
+        flying: dict[int, tuple[int, int, memoryview]] = {}
+        upcoming = next(pending, None)
+        try:
+            while upcoming is not None or flying:
+                if halt is not None and halt.is_set():
+                    raise Interrupted("reading was stopped", on=self._path)
+                while upcoming is not None and len(flying) < self._depth:
+                    buffer = self._take(0 if flying else PATIENCE)
+                    if buffer is None:
+                        break
+                    self._submit(upcoming, buffer, flying)
+                    upcoming = next(pending, None)
+                yield from self._arrived(flying)
+        finally:
+            self._drain(flying)
+
+    def close(self) -> None:
+        with _explained(self._path):
+            self._disk.close()
+
+    def give(self, buffer: memoryview) -> None:
+        """A block was released; from any thread."""
+        with self._changed:
+            self._free.append(buffer)
+            self._changed.notify()
+
+    def _take(self, timeout: float) -> memoryview | None:
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._free, timeout):
+                return None
+            return self._free.pop()
+
+    def _submit(
+        self, extent: Extent, buffer: memoryview, flying: dict[int, tuple[int, int, memoryview]]
+    ) -> None:
+        flying[extent.start] = (extent.start, extent.length, buffer)
+        with _explained(self._path):
+            self._disk.submit(extent.start, buffer[: extent.length], extent.start)
+
+    def _arrived(self, flying: dict[int, tuple[int, int, memoryview]]) -> Iterator[Block]:
+        if not flying:
+            return
+        with _explained(self._path):
+            found = self._disk.completions(PATIENCE)
+        blocks = []
+        failed: vddk.errors.VddkError | None = None
+        for token, error in found:
+            offset, length, buffer = flying.pop(token)
+            failed = failed or error
+            blocks.append(Block(offset, buffer[:length], self, buffer))
+        if failed is not None:
+            for block in blocks:
+                block.release()
+            raise explain(failed, self._path) from failed
+        try:
+            while blocks:
+                yield blocks.pop(0)
+        finally:
+            for block in blocks:
+                block.release()
+
+    def _drain(self, flying: dict[int, tuple[int, int, memoryview]]) -> None:
+        """Reads that are under way still write into their buffers: wait for them, or the worker is gone."""
+        try:
+            while flying:
+                done = self._disk.completions(SILENCE)
+                if not done:
+                    break
+                for token, _ in done:
+                    self.give(flying.pop(token)[2])
+        except vddk.errors.VddkError:
+            flying.clear()
+
+
+def open_vddk_source(
+    access: VddkAccess,
+    installation: Path,
+    depth: int = 8,
+    *,
+    transports: str = "nbdssl",
+    silence: float | None = SILENCE,
+) -> VddkSource:
+    """Open one disk of one snapshot in a worker process. Raises ReaderFailed and what `MEANING` lists."""
+    with _explained(access.path):
+        if access.secret_is_cookie:
+            secret: SessionCookie | UserPassword = SessionCookie(access.secret, access.user)
+        else:
+            secret = UserPassword(access.user, access.secret)
+        connection = ConnectionSpec(
+            access.server,
+            access.thumbprint,
+            secret,
+            access.vm,
+            access.snapshot,
+            access.port,
+            transports=transports,
+        )
+        disk = open_in_worker(Installation(installation), DiskSpec(connection, access.path), depth, silence)
+        try:
+            return VddkSource(disk, access.path, depth)
+        except BaseException:
+            disk.close()
+            raise
+
+
+def explain(error: vddk.errors.VddkError, path: str) -> ConnectorError:
+    """Our error for one of VDDK's, by `MEANING`; ReaderFailed for everything else. Keeps whether a retry can
+    help.
+    """
+    kind = next((MEANING[c] for c in type(error).__mro__ if c in MEANING), ReaderFailed)
+    return kind(str(error), on=path, retryable=error.retryable)
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
+    except vddk.errors.VddkError as error:
+        raise explain(error, path) from error

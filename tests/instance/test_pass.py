@@ -1,0 +1,237 @@
+"""A whole pass against a real instance process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from connector.errors import Conflict, Interrupted, ProofFailed, TargetFull, TransferFailed
+from connector.model import Extent
+from connector.settings import TransferSettings
+from connector.transfer.disk_pass import DiskPass, copy_disk
+from connector.transfer.extents import to_json, whole
+from connector.transfer.policies import Delayed, Wrapper
+from connector.transfer.source import FileSource
+from tests.transfer.conftest import CELL, MIB, Instance, make_disk
+
+SMALL = TransferSettings(in_flight=2 * MIB)
+
+
+def order(path: Path, **changes: object) -> DiskPass:
+    made = DiskPass("2000", "pass-1", path.stat().st_size, "full", "snapshot-1", "id/1", label="Hard disk 1")
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def same(source: Path, target: Path) -> bool:
+    return source.read_bytes() == target.read_bytes()
+
+
+def test_full_pass_then_delta_then_image(instance: Instance, disk: Path) -> None:
+    result = copy_disk(FileSource(disk), instance.endpoint, order(disk), prove=True)
+    assert same(disk, instance.disk("2000"))
+    assert result.proved == result.capacity and result.root
+    assert result.sent + result.zero == result.read
+    with disk.open("r+b") as out:
+        out.seek(7 * CELL + 100)
+        out.write(b"changed" * 1000)
+        out.seek(20 * MIB)
+        out.write(bytes(3 * CELL))
+    changed = [Extent(7 * CELL + 100, 7000), Extent(20 * MIB, 3 * CELL)]
+    delta = order(disk, pass_id="pass-2", kind="delta", change_id="id/2", base_change_id="id/1", snapshot="s-2")
+    second = copy_disk(FileSource(disk), instance.endpoint, delta, lambda: changed, prove=True)
+    assert same(disk, instance.disk("2000"))
+    assert second.read == 4 * CELL and second.proved == second.capacity and second.root != result.root
+    image = instance.endpoint.make_image("web-01", "raw", "run-1")
+    assert image["state"] == "ready" and same(disk, Path(str(image["files"][0]["path"])))  # type: ignore[index]
+
+
+def test_several_connections_and_compression_deliver_the_same(instance: Instance, disk: Path) -> None:
+    settings = TransferSettings(connections=3, compression="3", in_flight=4 * MIB)
+    result = copy_disk(FileSource(disk), instance.endpoint, order(disk), settings=settings, prove=True)
+    assert same(disk, instance.disk("2000")) and result.wire < result.sent
+
+
+def test_delta_needs_its_base(instance: Instance, disk: Path) -> None:
+    delta = order(disk, kind="delta", base_change_id="id/0")
+    with pytest.raises(Conflict, match="run a full pass"):
+        copy_disk(FileSource(disk), instance.endpoint, delta, lambda: [Extent(0, CELL)])
+
+
+class StopAfter(Wrapper):
+    """Sets an event once so many bytes were read."""
+
+    def __init__(self, source: FileSource, limit: int, act: Callable[[], None]) -> None:
+        super().__init__(source)
+        self._left, self._act = limit, act
+
+    def read(self, extents, halt=None):  # type: ignore[no-untyped-def]
+        for block in self._source.read(extents, halt):
+            self._left -= len(block.data)
+            if self._left <= 0:
+                self._act()
+                self._act = lambda: None
+            yield block
+
+
+def test_invariant_1_killed_instance_resumes_and_sends_no_more_than_a_window_twice(
+    start: Callable[..., Instance], tmp_path: Path
+) -> None:
+    disk = make_disk(tmp_path / "big.raw", 96 * MIB, seed=7)
+    first = start()
+    source = Delayed(StopAfter(FileSource(disk), 40 * MIB, first.kill), 0.002)
+    settings = TransferSettings(in_flight=8 * MIB, compression="none")
+    seen = []
+    with pytest.raises(TransferFailed):
+        endpoint = first.endpoint
+        copy_disk(source, endpoint, order(disk), settings=settings, progress=seen.append, stop=_soon_stopped(first))
+    second = start()
+    state = second.endpoint.disk("2000")
+    durable = sum(length for _, length in state["attempts"][0]["durable"])  # type: ignore[index]
+    assert durable > 0
+    result = copy_disk(FileSource(disk), second.endpoint, order(disk), settings=settings, prove=True)
+    total = sum(e.length for e in FileSource(disk).allocated(Extent(0, disk.stat().st_size)))
+    assert same(disk, second.disk("2000"))
+    assert result.read <= total - durable + 64 * CELL
+    assert result.read < total
+
+
+def _soon_stopped(instance: Instance) -> threading.Event:
+    """Keeps the pass from retrying against a dead instance: an event that is set once the instance is gone."""
+
+    class Gone(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if instance.process.poll() is not None:
+                raise TransferFailed("the instance is gone")
+            return super().wait(timeout)
+
+    return Gone()
+
+
+def test_stop_leaves_no_thread_and_resumes(instance: Instance, disk: Path) -> None:
+    stop = threading.Event()
+    before = set(threading.enumerate())
+    slow = StopAfter(FileSource(disk), 4 * MIB, stop.set)
+    with pytest.raises(Interrupted):
+        copy_disk(Delayed(slow, 0.05), instance.endpoint, order(disk), settings=SMALL, stop=stop)
+    assert set(threading.enumerate()) == before
+    copy_disk(FileSource(disk), instance.endpoint, order(disk), prove=True)
+    assert same(disk, instance.disk("2000"))
+
+
+def test_invariant_9_new_snapshot_sends_what_is_missing_and_what_changed(instance: Instance, disk: Path) -> None:
+    stop = threading.Event()
+    with pytest.raises(Interrupted):
+        slow = Delayed(StopAfter(FileSource(disk), 12 * MIB, stop.set), 0.05)
+        copy_disk(slow, instance.endpoint, order(disk), settings=SMALL, stop=stop)
+    done = instance.endpoint.disk("2000")["attempts"][0]["durable"]  # type: ignore[index]
+    assert done
+    at = done[0][0]
+    with disk.open("r+b") as out:
+        out.seek(at + 10)
+        out.write(b"after the first snapshot")
+    again = order(disk, pass_id="pass-2", snapshot="snapshot-2", change_id="id/2")
+    asked = []
+
+    def changed_since(change_id: str) -> list[Extent]:
+        asked.append(change_id)
+        return [Extent(at + 10, 24)]
+
+    result = copy_disk(FileSource(disk), instance.endpoint, again, changed_since=changed_since, prove=True)
+    assert asked == ["id/1"] and same(disk, instance.disk("2000"))
+    total = sum(e.length for e in FileSource(disk).allocated(Extent(0, disk.stat().st_size)))
+    assert result.read < total
+
+
+def test_unallocated_cells_of_a_later_full_pass_are_zeroed(instance: Instance, tmp_path: Path) -> None:
+    first, second = make_disk(tmp_path / "a", 8 * MIB, 1), make_disk(tmp_path / "b", 8 * MIB, 2)
+    copy_disk(FileSource(first), instance.endpoint, order(first))
+    copy_disk(FileSource(second), instance.endpoint, order(second, pass_id="pass-2", snapshot="s-2"), prove=True)
+    assert same(second, instance.disk("2000"))
+
+
+def test_invariant_2_finish_names_what_is_missing(instance: Instance, disk: Path) -> None:
+    endpoint = instance.endpoint
+    endpoint.put_disk("2000", disk.stat().st_size)
+    endpoint.begin_pass("2000", {"pass_id": "p", "kind": "full", "snapshot": "s", "change_id": "c"})
+    with pytest.raises(Conflict) as caught:
+        endpoint.finish_pass("2000", "p", [Extent(0, CELL), Extent(MIB, MIB)])
+    assert to_json(caught.value.missing) == [[0, CELL], [MIB, MIB]]  # type: ignore[attr-defined]
+    assert endpoint.disk("2000")["base"] is None
+
+
+def test_invariant_10_no_image_in_the_middle_of_a_pass(instance: Instance, disk: Path) -> None:
+    endpoint = instance.endpoint
+    copy_disk(FileSource(disk), endpoint, order(disk))
+    body = {"pass_id": "p2", "kind": "delta", "snapshot": "s", "change_id": "c", "base_change_id": "id/1"}
+    endpoint.begin_pass("2000", body)
+    with pytest.raises(Conflict, match="not finished"):
+        endpoint.make_image("early", "raw", "run")
+    endpoint.discard_attempts("2000")  # the delta may be half applied: still no image
+    with pytest.raises(Conflict, match="not finished"):
+        endpoint.make_image("early", "raw", "run")
+    with pytest.raises(Conflict, match="not finished"):
+        endpoint.prove("2000")
+
+
+def test_invariant_10_disks_of_different_passes_make_no_image(instance: Instance, disk: Path) -> None:
+    copy_disk(FileSource(disk), instance.endpoint, order(disk))
+    copy_disk(FileSource(disk), instance.endpoint, order(disk, key="2001", pass_id="other"))
+    with pytest.raises(Conflict, match="different passes"):
+        instance.endpoint.make_image("mixed", "raw", "run")
+    assert instance.endpoint.make_image("mixed", "raw", "run", same_pass=False)["state"] == "ready"
+
+
+def test_invariant_8_every_control_call_may_be_repeated(instance: Instance, disk: Path) -> None:
+    endpoint = instance.endpoint
+    copy_disk(FileSource(disk), endpoint, order(disk))
+    state = endpoint.disk("2000")
+    copy_disk(FileSource(disk), endpoint, order(disk, pass_id="pass-2", snapshot="s2"))
+    assert endpoint.finish_pass("2000", "pass-2", whole(disk.stat().st_size))["settled"] is True
+    assert endpoint.put_disk("2000", disk.stat().st_size)["base"] != state["base"]
+
+
+def test_proof_finds_a_flipped_byte_and_a_filled_hole(instance: Instance, disk: Path) -> None:
+    copy_disk(FileSource(disk), instance.endpoint, order(disk), prove=True)
+    target = instance.disk("2000")
+    data, hole = _first(target, os.SEEK_DATA), _first(target, os.SEEK_HOLE)
+    with target.open("r+b") as out:
+        for at in (data + 5, hole + 5):
+            out.seek(at)
+            byte = out.read(1)
+            out.seek(at)
+            out.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(ProofFailed, match=f"{2 * CELL} bytes differ"):
+        instance.endpoint.prove("2000", fresh=True)
+
+
+def _first(path: Path, what: int) -> int:
+    with path.open("rb") as file:
+        return os.lseek(file.fileno(), 0, what)
+
+
+def test_full_target_is_told_and_keeps_what_was_acknowledged(start: Callable[..., Instance], disk: Path) -> None:
+    import resource
+
+    limit = 6 * MIB
+    small = start(preexec=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit * 8, limit * 8)))
+    big = make_disk(disk.with_name("wide.raw"), 64 * MIB, 3)
+    with pytest.raises(TargetFull, match="no space left"):
+        copy_disk(FileSource(big), small.endpoint, order(big), settings=SMALL)
+
+
+def test_disk_that_cannot_fit_is_refused_early(instance: Instance) -> None:
+    with pytest.raises(TargetFull, match="are free"):
+        instance.endpoint.put_disk("2000", 1 << 45, estimate=1 << 45)
+
+
+def test_disk_never_shrinks_but_grows(instance: Instance, disk: Path) -> None:
+    copy_disk(FileSource(disk), instance.endpoint, order(disk))
+    with pytest.raises(Conflict, match="cannot shrink"):
+        instance.endpoint.put_disk("2000", MIB)
+    grown = instance.endpoint.put_disk("2000", 32 * MIB)
+    assert grown["capacity"] == 32 * MIB and grown["base"] is None
