@@ -29,7 +29,7 @@ class Window:
 def covered(capacity: int, ask: Callable[[int], Window], on: str = "") -> tuple[Extent, ...]:
     """Ask window after window until the whole disk is covered; sorted, merged extents.
 
-    `ask` is called with the first uncovered offset, never with `capacity`. Raises `ChangesUnknown` for an answer
+    `ask` gets the first uncovered offset, never `capacity` itself. Raises `ChangesUnknown` for an answer
     that contradicts itself or the question: wrong start, no length, past the end, an area outside its window.
     """
     position = 0

@@ -183,9 +183,9 @@ def translated(on: str) -> Iterator[None]:
     except (vmodl.MethodFault, vmodl.RuntimeFault) as fault:
         raise translate(fault, on) from fault
     except ssl.SSLCertVerificationError as problem:
-        raise TrustFailed(f"certificate not trusted ({problem.verify_message})", on=on) from problem
+        raise TrustFailed(f"certificate not trusted ({getattr(problem, 'verify_message', problem)})", on=on) from problem
     except ssl.SSLError as problem:
-        raise Unreachable(f"TLS failed ({problem.reason or problem})", on=on, remedy=_ADDRESS) from problem
+        raise Unreachable(f"TLS failed ({getattr(problem, 'reason', None) or problem})", on=on, remedy=_ADDRESS) from problem
     except OSError as problem:
         raise Unreachable(_network(problem), on=on, remedy=_ADDRESS) from problem
     except HTTPException as problem:

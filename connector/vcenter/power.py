@@ -28,8 +28,8 @@ def shut_down(
 ) -> PowerState:
     """Ask the guest to shut down and wait `within` seconds; then, only with `force`, pull the plug.
 
-    Returns `OFF` once it is confirmed. Raises `Conflict` when the machine is suspended, or when the guest cannot
-    be asked or does not obey and `force` is not given.
+    Returns `OFF` once it is confirmed. Raises `Conflict` when the machine is suspended, or when the guest
+    cannot be asked or does not obey and `force` is not given.
     """
     vm = session.managed(vim.VirtualMachine, machine)
     now = state(session, machine)

@@ -1,0 +1,169 @@
+"""Sessions: wrong passwords, keep-alive, renewal, threads, and nothing left behind."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pydantic import SecretStr
+
+from connector.errors import AuthenticationFailed, NotFound, SessionExpired
+from connector.vcenter import inventory, properties
+from connector.vcenter.calls import Care
+from connector.vcenter.session import Session
+from connector.vcenter.vmomi import vim
+from tests.vcenter.witness import PASSWORD, USER, Witness
+
+
+def _kill(victim: Session, witness: Witness) -> None:
+    """End the victim's session from another one, as an administrator would."""
+    with Session(witness.settings()) as admin:
+        manager = admin.content.sessionManager
+        key = (
+            properties.read(victim, victim.content.sessionManager, ("currentSession",), "s")
+            .get("currentSession")
+            .key
+        )
+        admin._stub._care = Free()
+        manager.TerminateSession([key])
+        admin._stub._care = admin
+
+
+class Free:
+    def attended(self, care: Care, send: object) -> object:
+        return send()  # type: ignore[operator]
+
+
+@pytest.fixture(autouse=True)
+def _may_terminate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The product's table has no such call; the tests' administrator needs it."""
+    from connector.vcenter import stub
+
+    monkeypatch.setitem(stub.CALLS, "TerminateSession", Care.ACT)
+
+
+def test_about_and_cookie(session: Session) -> None:
+    assert session.about.api_version == "8.0.3.0"
+    assert session.about.instance_uuid
+    assert session.cookie
+
+
+def test_a_wrong_password(witness: Witness) -> None:
+    with (
+        pytest.raises(AuthenticationFailed, match=USER),
+        Session(witness.settings(password=SecretStr("wrong"))),
+    ):
+        pass
+
+
+def test_an_old_api_is_spoken_too(tmp_path: object, witness: Witness) -> None:
+    with Session(witness.settings()) as session:
+        assert session._stub.version == "vim.version.v8_0_3_0"
+
+
+def test_a_terminated_session_is_renewed_within_the_call(session: Session, witness: Witness) -> None:
+    before = session.cookie
+    _kill(session, witness)
+    assert inventory.machines(session)
+    assert session.generation == 2
+    assert session.cookie != before
+
+
+def test_a_page_of_a_lost_session_starts_the_sweep_over(session: Session, witness: Witness) -> None:
+    whole = properties.sweep(session, {vim.VirtualMachine: ("name",)})
+    asked = session.attended
+    calls: list[Care] = []
+
+    def interrupting(care: Care, send: object) -> object:
+        calls.append(care)
+        if care is Care.BOUND and calls.count(Care.BOUND) == 1:
+            _kill(session, witness)
+        return asked(care, send)  # type: ignore[arg-type]
+
+    session._stub._care = type("Interrupting", (), {"attended": staticmethod(interrupting)})()
+    assert properties.sweep(session, {vim.VirtualMachine: ("name",)}, page=2) == whole
+    assert session.generation == 2
+
+
+def test_paging_does_not_change_the_answer(session: Session) -> None:
+    paths = {vim.VirtualMachine: inventory.IDENTITY}
+    whole = properties.sweep(session, paths)
+    assert len(whole) > 3
+    for page in (1, 2, len(whole), 100):
+        pieces = properties.sweep(session, paths, page=page)
+        assert [row.moref for row in pieces] == [row.moref for row in whole]
+
+
+def test_many_threads_renew_once(session: Session, witness: Witness) -> None:
+    _kill(session, witness)
+    start = threading.Barrier(8)
+
+    def ask(_: int) -> int:
+        start.wait()
+        return len(properties.sweep(session, {vim.VirtualMachine: ("name",)}))
+
+    with ThreadPoolExecutor(8) as pool:
+        counts = set(pool.map(ask, range(8)))
+    assert len(counts) == 1
+    assert session.generation == 2
+
+
+def test_a_refused_renewal_is_not_tried_again(witness: Witness) -> None:
+    with Session(witness.settings()) as session:
+        _kill(session, witness)
+        session._password = SecretStr("changed meanwhile")
+        with pytest.raises(AuthenticationFailed):
+            inventory.machines(session)
+        session._password = SecretStr(PASSWORD)  # even the right one: accounts lock
+        with pytest.raises(AuthenticationFailed):
+            inventory.machines(session)
+
+
+def test_keep_alive_speaks_when_idle_and_leaves_no_thread(witness: Witness) -> None:
+    spoken = threading.Event()
+    with Session(witness.settings(), keep_alive=0.1) as session:
+        asked = session.attended
+
+        def listening(care: Care, send: object) -> object:
+            spoken.set()
+            return asked(care, send)  # type: ignore[arg-type]
+
+        session._stub._care = type("Listening", (), {"attended": staticmethod(listening)})()
+        assert spoken.wait(5)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("keep-alive")]
+
+
+def test_logout_ends_the_session_at_the_server(witness: Witness) -> None:
+    with Session(witness.settings()) as observer:
+        with Session(witness.settings()) as session:
+            key = (
+                properties.read(session, session.content.sessionManager, ("currentSession",), "s")
+                .get("currentSession")
+                .key
+            )
+            assert key in _sessions(observer)
+        assert key not in _sessions(observer)
+
+
+def _sessions(observer: Session) -> set[str]:
+    row = properties.read(observer, observer.content.sessionManager, ("sessionList",), "sessions")
+    return {entry.key for entry in row.get("sessionList")}
+
+
+def test_leaving_does_not_hide_what_went_wrong_inside(witness: Witness) -> None:
+    with pytest.raises(ZeroDivisionError), Session(witness.settings()):
+        raise ZeroDivisionError
+
+
+def test_after_the_end_nothing_logs_in_again(witness: Witness) -> None:
+    with Session(witness.settings()) as session:
+        pass
+    with pytest.raises(SessionExpired):
+        inventory.machines(session)
+    assert session.generation == 1
+
+
+def test_a_gone_object_is_not_found(session: Session) -> None:
+    with pytest.raises(NotFound, match="vm-does-not-exist"):
+        inventory.refresh(session, "vm-does-not-exist")
