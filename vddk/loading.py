@@ -144,13 +144,18 @@ class Library:
         """Calls and seconds per function, of those called at all."""
         return {name: (int(count), seconds) for name, (count, seconds) in self._spent.items() if count}
 
+    @staticmethod
+    def on_main_thread() -> None:
+        """Raises `WrongThread` elsewhere: only there may the library be started."""
+        if threading.current_thread() is not threading.main_thread():
+            raise WrongThread("VixDiskLib_InitEx", "the main thread")
+
     def start(self, tmp: Path | None = None) -> None:
         """InitEx, with a configuration file made from the installation. Main thread only, once per process.
 
         ``tmp`` is a private directory, made when not given, and removed at the end in any case.
         """
-        if threading.current_thread() is not threading.main_thread():
-            raise WrongThread("VixDiskLib_InitEx", "the main thread")
+        self.on_main_thread()
         self._tmp = tmp or Path(tempfile.mkdtemp(prefix="vddk-"))
         configuration = self._tmp / "vddk.conf"
         configuration.write_text(self.installation.configuration(self._tmp))
@@ -179,6 +184,7 @@ class Library:
             for disk in tuple(self.open_disks):
                 disk.shut()
             self.invoke("Exit")
+            LOGGER.debug("calls and seconds: %s", self.statistics())
             self._remove_tmp()
 
     def _remove_tmp(self) -> None:
@@ -226,8 +232,9 @@ class _Process:
 
     def _started(self, installation: Installation, tmp: Path | None) -> Library:
         library = Library(installation)
+        library.on_main_thread()
+        self._installation = installation  # spent, even if the start fails
         library.start(tmp)
-        self._installation = installation
         atexit.register(self.stop)
         return library
 

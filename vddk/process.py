@@ -112,6 +112,7 @@ class Worker:
             stdout=writing,
             stderr=writing,
             pass_fds=(fd,),
+            process_group=0,  # Ctrl-C is for its owner, which then closes the disk in order
             cwd="/",
             env={**os.environ, "LD_LIBRARY_PATH": libraries, "PYTHONUTF8": "1"},
         )

@@ -27,7 +27,6 @@ from vddk.spec import (
     DEPTH,
     REQUEST,
     Completion,
-    Disk,
     DiskInfo,
     DiskSpec,
     Extent,
@@ -207,6 +206,7 @@ class WorkerDisk:
             raise BadSetting("depth", f"{depth} is not from 1 to {DEEPEST}")
         self._spec = spec
         self._closed = False
+        self._deadline = deadline
         self._turn = threading.Lock()
         self._worker = Worker(installation.directory, spec.path, spec.connection.secrets)
         with ExitStack() as stack:
@@ -277,7 +277,7 @@ class WorkerDisk:
                 return
             self._closed = True
             try:
-                self._remote.ask({"do": "close"}, CLOSING_DEADLINE)
+                self._remote.ask({"do": "close"}, self._deadline or CLOSING_DEADLINE)
             except WorkerError as error:
                 LOGGER.warning("closing: %s", error)
             finally:
@@ -309,7 +309,7 @@ class WorkerDisk:
 
 def open_in_worker(
     installation: Installation, spec: DiskSpec, depth: int = DEPTH, deadline: float | None = None
-) -> Disk:
+) -> WorkerDisk:
     """Opens a disk in a process of its own. ``deadline`` bounds, in seconds, the silence of any one library
     call.
 
