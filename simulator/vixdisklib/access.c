@@ -1,5 +1,6 @@
 /* PrepareForAccess leaves a mark in the estate, ROOT/prepared/<vm>@<identity in hex>, which outlives the process
- * as the real lock against relocation does. EndAccess removes it, from whichever process. */
+ * as the real lock against relocation does. EndAccess removes it, from whichever process. A link to it lies in
+ * ROOT/<vm>/.access for whoever looks at one machine; the exporter may clear that folder, the mark still counts. */
 #include "sim.h"
 
 #include <dirent.h>
@@ -67,10 +68,26 @@ static char *mark_path(const char *vm, const char *identity)
         abort();
     for (size_t i = 0; i < length; i++)
         sprintf(hex + 2 * i, "%02x", (unsigned char)identity[i]);
-    char *path = format("%s/%.50s@%.200s", folder, vm, hex);
+    char *path = format("%s/%s@%.200s", folder, vm, hex);
     free(hex);
     free(folder);
     return path;
+}
+
+/* Brings the link beside the machine's views in line with the mark. */
+static void show_link(const char *mark)
+{
+    char *vm = copy_text(strrchr(mark, '/') + 1), *identity = strchr(vm, '@');
+    if (identity) {
+        *identity++ = '\0';
+        char *folder = format("%s/%s/.access", conf.root, vm), *shown = format("%s/%s", folder, identity);
+        unlink(shown);
+        if (!access(mark, F_OK) && ((mkdir(folder, 0700) && errno != EEXIST) || link(mark, shown)))
+            say(WARN, "VixDiskLib: %s: %s\n", shown, strerror(errno));
+        free(shown);
+        free(folder);
+    }
+    free(vm);
 }
 
 /* The mark holds one line per Prepare: the process id. */
@@ -106,6 +123,7 @@ static bool mark_remove(const char *path)
         return false;
     while (--depth)
         mark_add(path, owner);
+    show_link(path);
     return true;
 }
 
@@ -140,6 +158,7 @@ VixError VixDiskLib_PrepareForAccess(const ConnectParams *params, const char *id
     if (!code) {
         char *path = mark_path(vm, identity);
         mark_add(path, (long)getpid());
+        show_link(path);
         own_add(path);
         free(path);
     }
@@ -175,10 +194,12 @@ static void clean_marks(uint32_t *cleaned, uint32_t *remaining)
         size_t depth;
         char *path = format("%s/%s", folder, entry->d_name);
         long owner = entry->d_name[0] == '.' ? 0 : mark_owner(path, &depth);
-        if (owner && kill((pid_t)owner, 0) && errno == ESRCH)
+        if (owner && kill((pid_t)owner, 0) && errno == ESRCH) {
             *cleaned += !unlink(path);
-        else
+            show_link(path);
+        } else {
             *remaining += owner != 0;
+        }
         free(path);
     }
     if (marks)

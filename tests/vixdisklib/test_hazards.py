@@ -199,10 +199,18 @@ def test_cleanup_removes_the_marks_of_dead_processes_only(start: Start) -> None:
     assert living.do("end", 0, "living") == "0"
 
 
-def test_an_exporter_that_clears_the_marks_does_not_turn_end_access_into_a_crash(
-    start: Start, estate: Estate
+@pytest.mark.parametrize("cleared", ["vm-16/.access", "prepared"])
+def test_marks_that_somebody_clears_do_not_turn_end_access_into_a_crash(
+    start: Start, estate: Estate, cleared: str
 ) -> None:
     client = start().opened()
     client.do("prepare", 0, "job")
-    shutil.rmtree(estate.root / "prepared")
+    shutil.rmtree(estate.root / cleared)
     assert client.do("end", 0, "job") == "0"
+    assert client.do("prepare", 0, "job") == "0"
+    assert client.do("prepare", 0, "job") == "0"
+    assert client.do("end", 0, "job") == "0"
+    shown = estate.root / "vm-16" / ".access" / b"job".hex()
+    assert shown.samefile(estate.root / "prepared" / f"vm-16@{b'job'.hex()}")
+    assert client.do("end", 0, "job") == "0"
+    assert not shown.exists()
