@@ -204,6 +204,7 @@ class Snapshots:
             change_tracking=shot.change_tracking,
         )
         estate.hardware.settle_tracking(moref)
+        estate.change_vm(moref, consolidation_needed=self._needs_folding(estate.inventory.vm(moref)))
 
     def _needs_folding(self, vm: VirtualMachine) -> bool:
         return any(self._estate.storage.disk(name).chain.needs_consolidation for name in _storages(vm))
