@@ -1,6 +1,7 @@
 """Makes a directory that any VDDK client takes for an unpacked VDDK."""
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,6 +21,8 @@ def install(directory: Path, root: Path, *, sanitize: Sanitizer | None = None, *
     if unknown := sorted(chosen.keys() - known.keys()):
         raise ValueError(f"the VixDiskLib stand-in has no switch {', '.join(unknown)}")
     version = str(chosen.get("version", known["version"].initial))
+    if not re.fullmatch(r"\d+(\.\d+){1,3}", version):
+        raise ValueError(f"switch version: {version!r} is not like 8.0.3")
     lines = [known[key].write(value) for key, value in {"root": root.absolute(), **chosen}.items()]
     library = build(sanitize=sanitize, abi=65 if _numbers(version) < (6, 7) else 67)
     folder = directory / "lib64"

@@ -146,7 +146,10 @@ VixError VixDiskLib_InitEx(uint32_t major, uint32_t minor, LogFn *log, LogFn *wa
     }
     check_caller(thread_count() > 1);
     sleep_ms(conf.init_ms);
-    say(LOG, "VMware VixDiskLib (%.5s) Release build-%llu\n", conf.version, (unsigned long long)conf.build);
+    unsigned version[3];
+    version_numbers(version);
+    say(LOG, "VMware VixDiskLib (%u.%u.%u) Release build-%llu\n", version[0], version[1], version[2],
+        (unsigned long long)conf.build);
     say(LOG, "VixDiskLib: interface %u.%u requested\n", major, minor);
     VixError code = major > 9 ? VIX_E_NOT_SUPPORTED : faults_apply("init", NULL, NULL);
     if (code)

@@ -22,6 +22,7 @@ struct switches {
 extern struct switches conf;
 /* Reads libDir/vixdisklib.conf (or the one beside this library), then the environment. */
 bool switches_load(const char *lib_dir);
+void version_numbers(unsigned numbers[3]);
 bool version_below(unsigned major, unsigned minor, unsigned patch);
 
 /* ---- text.c ---- */

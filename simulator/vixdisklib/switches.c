@@ -162,11 +162,17 @@ bool switches_load(const char *lib_dir)
     return read_environment() && good && sensible() && faults_parse(conf.faults);
 }
 
+void version_numbers(unsigned numbers[3])
+{
+    memset(numbers, 0, 3 * sizeof *numbers);
+    if (sscanf(conf.version, "%u.%u.%u", &numbers[0], &numbers[1], &numbers[2]) < 1)
+        numbers[0] = 8;
+}
+
 bool version_below(unsigned major, unsigned minor, unsigned patch)
 {
-    unsigned have[3] = {0, 0, 0};
-    if (sscanf(conf.version, "%u.%u.%u", &have[0], &have[1], &have[2]) < 1)
-        return false;
+    unsigned have[3];
+    version_numbers(have);
     if (have[0] != major)
         return have[0] < major;
     return have[1] != minor ? have[1] < minor : have[2] < patch;

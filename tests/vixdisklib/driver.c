@@ -169,6 +169,26 @@ static void *keep_opening(void *data)
             FN(E, Close, void *)(handle);
     return NULL;
 }
+static void *one_query(void *data)
+{
+    struct worker *w = data;
+    struct list *list;
+    FN(E, QueryAllocatedBlocks, void *, uint64_t, uint64_t, uint64_t, struct list **)(w->handle, 0, 128, 128, &list);
+    return NULL;
+}
+static void *one_init(void *data)
+{
+    struct worker *w = data;
+    FN(E, InitEx, uint32_t, uint32_t, Log *, Log *, Log *, const char *, const char *)(6, 5, log_line, log_line,
+                                                                                     panic_line, w->path, NULL);
+    return NULL;
+}
+static void on_thread(void *(*main)(void *), struct worker *worker)
+{
+    pthread_t one;
+    pthread_create(&one, NULL, main, worker);
+    pthread_join(one, NULL);
+}
 static void *one_open(void *data)
 {
     struct worker *w = data;
@@ -293,6 +313,17 @@ static void metadata(void *handle, char *key)
                  : FN(E, GetMetadataKeys, void *, char *, size_t, size_t *)(handle, text, need, &need);
     printf("%llu %llu %zu %s\n", (unsigned long long)probe, (unsigned long long)code, need, text);
 }
+/* Forks past the handlers of the C library, then opens: only the process id tells. */
+static void clone_and_open(void *connection, const char *path)
+{
+    void *handle;
+    int status;
+    pid_t child = _Fork();
+    if (!child)
+        _exit((int)open_disk(connection, path, 4, &handle));
+    waitpid(child, &status, 0);
+    printf("%s %d\n", WIFSIGNALED(status) ? "signal" : "exit", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
 /* Runs `open` in a forked child and says how the child ended. */
 static void fork_and_open(void *connection, const char *path)
 {
@@ -325,6 +356,8 @@ static int answer(char **a)
         return results(), 0;
     if (IS("fork"))
         return fork_and_open(c, a[2]), 0;
+    if (IS("clone"))
+        return clone_and_open(c, a[2]), 0;
     if (IS("stress"))
         return printf("%ld\n", stress(atoi(a[2]), c, a[3], a[4], NUM(5))), 0;
     if (IS("speed"))
@@ -402,8 +435,11 @@ static int answer(char **a)
         race(keep_opening, &(struct worker){.connection = c, .path = a[2]},
              &(struct worker){.connection = c, .path = a[2]});
     else if (IS("thread-open"))
-        race(one_open, &(struct worker){.connection = c, .path = a[2]},
-             &(struct worker){.connection = c, .path = a[2]});
+        on_thread(one_open, &(struct worker){.connection = c, .path = a[2]});
+    else if (IS("thread-query"))
+        on_thread(one_query, &(struct worker){.handle = h});
+    else if (IS("thread-init"))
+        on_thread(one_init, &(struct worker){.path = a[1]});
     else
         return printf("what?\n"), 0;
     printf("%llu\n", (unsigned long long)code);

@@ -194,3 +194,25 @@ def test_a_new_view_is_seen_at_the_next_open_only(start: Start, estate: Estate, 
     assert client.do("info", 1).startswith("0 16 3 1 ")
     client.do("read", 1, 0, 1, tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == b"z" * 512
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("", "4"),
+        (PATH, "1"),
+        (f"{PATH}\t512\tide\tu\tpersistent", "1"),
+        (f"{PATH}\t512\tide\tu\tpersistent\t/nowhere", "4"),
+        (f"{PATH}\t512\tide\tu\tpersistent" + "\t/dev/null" * 64, "0"),
+        (f"{PATH}\t512\tide\tu\tpersistent" + "\t/dev/null" * 65, "1"),
+        (f"{PATH}\t12x\tnvme\t\tpersistent\t/dev/null", "0"),
+        ("\t\t\t" + "x" * 100000, "4"),
+    ],
+)
+def test_an_index_that_is_not_as_agreed(start: Start, estate: Estate, line: str, code: str) -> None:
+    estate.view([estate.layer("base", 4096, mapped=False)])
+    (estate.root / "vm-16" / "snapshot-7" / "disks").write_text(line)
+    client = start()
+    client.init()
+    client.connect()
+    assert client.open() == code

@@ -153,9 +153,10 @@ def test_each_kind_of_leak_is_named(start: Start, keep: list[object], name: str)
     assert f"VixDiskLib_Exit: leaked 1 {name}" in client.log()
 
 
-def test_a_forked_child_may_not_use_the_library_and_its_parent_still_may(start: Start) -> None:
+@pytest.mark.parametrize("how", ["fork", "clone"])
+def test_a_forked_child_may_not_use_the_library_and_its_parent_still_may(start: Start, how: str) -> None:
     client = start().opened()
-    assert client.do("fork", 0, PATH) == f"signal {int(signal.SIGABRT)}"
+    assert client.do(how, 0, PATH) == f"signal {int(signal.SIGABRT)}"
     assert "VixDiskLib_Open: used after fork" in client.log()
     assert client.do("read", 0, 0, 1, "-") == "0"
 
@@ -214,3 +215,19 @@ def test_marks_that_somebody_clears_do_not_turn_end_access_into_a_crash(
     assert shown.samefile(estate.root / "prepared" / f"vm-16@{b'job'.hex()}")
     assert client.do("end", 0, "job") == "0"
     assert not shown.exists()
+
+
+def test_threads_may_be_held_to_the_stricter_rules(start: Start) -> None:
+    client = start(query_thread=1).opened()
+    client.do("thread-query", 0)
+    assert client.finish() == -signal.SIGABRT
+    assert "QueryAllocatedBlocks: not on the thread that opened [ds one]" in client.log()
+    client = start(main_thread=1)
+    client.do("thread-init", client.install)
+    assert client.finish() == -signal.SIGABRT
+    assert "InitEx: not called on the main thread" in client.log()
+    client = start()
+    assert client.do("thread-init", client.install) == "0"
+    client.connect()
+    client.open()
+    assert client.do("thread-query", 0) == "0"

@@ -26,7 +26,7 @@ def test_every_line_of_the_c_table_is_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"latency": 3}, {"read_us": "soon"}, {"read_us": -1}, {"faults": "a\nb=1"}]
+    "wrong", [{"latency": 3}, {"read_us": "soon"}, {"read_us": -1}, {"faults": "a\nb=1"}, {"version": "new"}]
 )
 def test_install_refuses_what_the_library_would(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="switch"):
@@ -274,6 +274,10 @@ def test_prepare_may_be_refused(start: Start) -> None:
         ({"read_us": 50000}, [["read", 0, 0, 1, "-"]], 0.05),
         ({"bandwidth": 512 * 1000}, [["read", 0, 0, 100, "-"]], 0.1),
         ({"rtt_us": 50000}, [["read", 0, 0, 1, "-"]], 0.05),
+        ({"init_ms": 60}, [], 0.06),
+        ({"connect_ms": 60}, [], 0.06),
+        ({"open_ms": 60}, [], 0.06),
+        ({"faults": "delay ms=60"}, [["read", 0, 0, 1, "-"]], 0.06),
         ({"query_ms": 60}, [["query", 0, 0, 128, 128]], 0.06),
         ({"exit_ms": 60, "check_leaks": 0}, [["exit"]], 0.06),
         ({"read_us": 50000, "threads": 1}, [["aread", 0, 0, 1, "-"]] * 3 + [["wait", 0]], 0.15),
@@ -282,8 +286,9 @@ def test_prepare_may_be_refused(start: Start) -> None:
 def test_delays_are_at_least_as_long_as_asked(
     start: Start, chosen: dict[str, object], commands: list[list[object]], least: float
 ) -> None:
-    client = start(**chosen).opened()
+    client = start(**chosen)
     began = time.monotonic()
+    client.opened()
     for command in commands:
         client.do(*command)
     assert time.monotonic() - began >= least
