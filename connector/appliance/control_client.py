@@ -52,7 +52,7 @@ class ControlConnection:
     def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, wait: float = 0.0
     ) -> Any:
-        """The answer's JSON. Raises what the control plane reported, or `ControlFailed` when it is unreachable.
+        """The answer's JSON. Raises what the control plane reported, or `ControlFailed` when silent.
 
         `wait`: seconds that the server may deliberately hold the answer back.
         """
@@ -125,14 +125,14 @@ class ControlClient:
         self._connection = ControlConnection(url, thumbprint, token)
 
     def heartbeat(self, passes: Iterable[str]) -> list[str]:
-        """Tell which passes this appliance holds; answers those it must stop. Every ten seconds is fine."""
+        """Tell which passes this appliance holds; answers those it must stop. Every ten seconds."""
         answer = self._connection.call("POST", "/agents/v1/heartbeat", {"passes": list(passes)})
         return [str(pass_id) for pass_id in answer["stop"]]
 
     def put_sources(
         self, machines: Iterable[Machine], findings: Mapping[str, Sequence[Finding]]
     ) -> dict[str, str]:
-        """The whole inventory; `findings` by moref. Answers moref -> source id. What is missing counts as gone."""
+        """The whole inventory; `findings` by moref. Answers moref -> source id. What is missing is gone."""
         body = [
             asdict(machine) | {"findings": [asdict(finding) for finding in findings.get(machine.moref, ())]}
             for machine in machines

@@ -50,7 +50,6 @@ def wait_free(host: str, seconds: float) -> None:
                 f"port {' and '.join(map(str, ports))} is taken by another program",
                 on=host,
                 remedy="stop that program (ss -ltnp shows it), then start the job again",
-                retryable=True,
             )
         time.sleep(0.05)
 

@@ -84,6 +84,7 @@ class LocalProvider:
                 *("--host", host),
                 *("--control-port", str(addresses.CONTROL_PORT)),
                 *("--block-port", str(addresses.BLOCK_PORT)),
+                "--credential-stdin",
                 "--exit-with-stdin",
             ],
             name=f"instance {request.token}",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -23,7 +26,9 @@ from connector.control.store import Store
 from connector.control.vault import Vault
 from connector.control.watch import Watch
 from connector.control.workflow import Engine
-from connector.errors import PortInUse
+from connector.errors import Conflict, PortInUse
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +53,13 @@ def run(options: Options, provider: Provider, make_image: ImageMaker) -> None:
         mine = identity.load(options.state, options.host)
         store = Store(options.database or f"sqlite:///{options.state.resolve() / 'control.sqlite'}")
         stack.callback(store.close)
+        if not store.become_runner():
+            raise Conflict("another control plane runs on this database", remedy="stop it first")
         steps = Steps(store, provider, Vault(options.state / "vault-key"), make_image)
         engine = Engine(store, steps, _engine_url(options, store))
-        watch = Watch(store, steps, engine.announce, grace=options.grace, interval=options.interval)
+        watch = Watch(
+            store, steps, engine.announce, fenced=_fenced, grace=options.grace, interval=options.interval
+        )
         engine.launch()
         stack.callback(engine.close)
         watch.start()
@@ -101,7 +110,7 @@ def _serve(app: Starlette, listener: socket.socket, mine: Identity, options: Opt
             access_log=False,
             server_header=False,
             lifespan="off",
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=1,
             timeout_keep_alive=75,
         )
     )
@@ -118,6 +127,12 @@ def _serve(app: Starlette, listener: socket.socket, mine: Identity, options: Opt
         }
     )
     server.run(sockets=[listener])
+
+
+def _fenced() -> None:
+    """Crash-only: another process has taken over, so not one more step may run here."""
+    _LOG.critical("another control plane runs on this database now: this one ends")
+    os._exit(Conflict.exit_code)
 
 
 def _leash(server: uvicorn.Server) -> None:

@@ -10,7 +10,7 @@ from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass
 from connector.control.watch import Watch
 from connector.control.workflow import Engine
 from connector.errors import Conflict, ControlFailed, Ineligible
-from connector.model import Credential, Severity
+from connector.model import Credential, PowerState, Severity
 from connector.transfer.certificates import Role
 
 
@@ -26,8 +26,10 @@ class Service:
     def create(self, wish: Wish) -> Job:
         """A job in Ready. Raises `Ineligible` when a finding blocks the source."""
         source = self.store.sources.get(wish.source_id)
-        blocking = [f for f in source.findings if f["severity"] == Severity.BLOCK]
-        if blocking:
+        grave = {Severity.BLOCK}
+        if source.facts.get("power") == PowerState.ON:
+            grave.add(Severity.WARM_BLOCK)
+        if blocking := [f for f in source.findings if f["severity"] in grave]:
             first = blocking[0]
             raise Ineligible(first["message"], on=source.name, remedy=first["remedy"])
         return self.store.jobs.create(wish)

@@ -20,8 +20,8 @@ from connector.errors import ControlFailed
 from connector.model import Credential, InstanceAddress
 from connector.transfer.certificates import Role
 
-#: Image from an instance: address, our credential, name, format. Answers at least `files`, relative paths.
-ImageMaker = Callable[[InstanceAddress, Credential, str, str], Json]
+#: Image from an instance: address, our credential, name, format, run. Answers at least `files`: paths.
+ImageMaker = Callable[[InstanceAddress, Credential, str, str, str], Json]
 
 _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
 
@@ -68,7 +68,7 @@ class Steps:
             token = f"image-{run_id}"
             self._store.things.record(job.id, token, place="cloud", kind="image")
             credential = self.credential(job.id, Role.CONTROL)
-            made = self._make_image(instance.address, credential, image.name, image.format)
+            made = self._make_image(instance.address, credential, image.name, image.format, run_id)
             kept = self._provider.keep_image(instance_token(job.id), image.name, made["files"])
             details = made | {"files": list(kept.files), "location": kept.location, "size": kept.size}
             self._store.things.record(job.id, token, place="cloud", kind="image", reference=kept.location)
@@ -122,8 +122,8 @@ class Steps:
         found = self._provider.find(instance_token(run.job_id))
         if found is None or found.health is Health.RUNNING:
             return
-        self._store.jobs.note(run.job_id, "instance", "the intermediate instance is started again")
-        self._ensure(run.job_id, (SYNCING,))
+        if self._ensure(run.job_id, (SYNCING,)) is not None:
+            self._store.jobs.note(run.job_id, "instance", "the intermediate instance was started again")
 
     def credential(self, job_id: str, role: Role) -> Credential:
         """A fresh short-lived identity within this job."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 from pathlib import Path
+from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken
 
 from connector.errors import ControlFailed
 from connector.transfer.certificates import Authority
+
+#: Longer than any job may live; what it issues is short-lived.
+LIFETIME: Final = datetime.timedelta(days=400)
 
 
 class Vault:
@@ -22,7 +27,7 @@ class Vault:
 
     def new_authority(self, job_id: str) -> str:
         """A fresh authority for one job, sealed."""
-        authority = Authority.create(job_id)
+        authority = Authority.create(job_id, LIFETIME)
         return self._fernet.encrypt(
             json.dumps([authority.certificate_pem, authority.key_pem]).encode()
         ).decode()

@@ -27,12 +27,14 @@ class Watch:
         steps: Steps,
         announce: Callable[[Pass], None],
         *,
+        fenced: Callable[[], None],
         grace: float = 60.0,
         interval: float = 2.0,
     ) -> None:
         self._store = store
         self._steps = steps
         self._announce = announce
+        self._fenced = fenced
         self._grace = grace
         self._interval = interval
         self._started = store.now()
@@ -47,7 +49,10 @@ class Watch:
         self._end.set()
 
     def look(self) -> None:
-        """One look at everything."""
+        """One look at everything. Calls `fenced` when another process runs the workflows by now."""
+        if not self._store.become_runner():
+            self._fenced()
+            return
         young = self._store.now() - self._started < self._grace
         alive = self._store.appliances.all() if young else self._store.appliances.alive(self._grace)
         ids = {appliance.id for appliance in alive}

@@ -1,7 +1,7 @@
 """A run of a job as a durable workflow: killed anywhere, it resumes at the first step that has not finished.
 
-The engine is DBOS behind this one module. Steps answer values, never exceptions: an error is a JSON object, so
-a replay takes the same branch. Nothing secret is an argument or an answer: the engine stores both.
+The engine is DBOS behind this one module. Steps answer values, never exceptions: an error is a JSON object,
+so a replay takes the same branch. Nothing secret is an argument or an answer: the engine stores both.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def _topic(slot: int) -> str:
 
 
 def _attempt(what: str, run_id: str, work: Callable[[], None]) -> Json | None:
-    """Do a step's work; None when done, else the error. What may pass is tried again for a minute."""
+    """Do a step's work; None when done, else the error. What may pass is tried again."""
     try:
-        for attempt in stamina.retry_context(on=_passing, attempts=8, timeout=60.0, wait_max=10.0):
+        for attempt in stamina.retry_context(on=_passing, attempts=8, timeout=None, wait_max=10.0):
             with attempt:
                 work()
     except ConnectorError as failed:

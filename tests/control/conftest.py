@@ -18,6 +18,7 @@ from connector.errors import ConnectorError
 from connector.model import Firmware, Machine, MachineDisk, PowerState
 
 VCENTER = "https://vc.example:443"
+DISK = {"key": 2000, "label": "Hard disk 1", "capacity": 8, "wanted": 8, "done": 8}
 
 
 def machine(moref: str = "vm-1", name: str = "web-01", disks: int = 2) -> Machine:
@@ -81,7 +82,8 @@ class Plane:
         self.jobs = JobClient(self.url, self.thumbprint, self.token)
 
     def kill(self) -> None:
-        os.kill(self.child.pid, signal.SIGKILL)
+        if self.child.exit_code() is None:
+            os.kill(self.child.pid, signal.SIGKILL)
         self.child.stop()
 
     def restart(self) -> None:
@@ -187,7 +189,7 @@ def make_plane(tmp_path: Path, gates: Path) -> Iterator[Callable[..., Plane]]:
     for gate in gates.glob("hold-*"):
         gate.unlink()
     for plane in planes:
-        plane.child.stop()
+        plane.kill()
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for flag in ("--directory", "--host", "--control-port", "--block-port"):
         parser.add_argument(flag, required=True)
-    parser.add_argument("--exit-with-stdin", action="store_true")
+    for flag in ("--credential-stdin", "--exit-with-stdin"):
+        parser.add_argument(flag, action="store_true", required=True)
     options = parser.parse_args()
     directory = Path(options.directory)
     credential = json.loads(sys.stdin.readline())

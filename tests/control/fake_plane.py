@@ -13,7 +13,7 @@ from connector.control.plane import Options, run
 from connector.errors import ConnectorError, TransferFailed
 
 
-def make_image(address, credential, name, form):
+def make_image(address, credential, name, form, run):
     body = json.dumps({"name": name, "format": form}).encode()
     try:
         with urllib.request.urlopen(f"http://{address.host}:{address.control_port}/images", body) as answer:

@@ -37,5 +37,9 @@ class Store:
         """Seconds since the epoch by the store's clock."""
         return self._database.now()
 
+    def become_runner(self) -> bool:
+        """Whether this process alone runs workflows on this database; call again to check."""
+        return self._database.become_runner()
+
     def close(self) -> None:
         self._database.close()

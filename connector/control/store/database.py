@@ -20,6 +20,7 @@ from connector.control.store import tables
 from connector.errors import BadInput, ControlFailed
 
 _PRAGMAS: Final = ("busy_timeout=15000", "foreign_keys=ON", "journal_mode=WAL", "synchronous=FULL")
+_RUNNER: Final = 0x636F6E6E  # any number, the same in every version
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 
 
@@ -30,6 +31,7 @@ class Database:
         self.url = normal_url(url)
         self.clock = clock
         self._engine = _engine(self.url)
+        self._session: sa.Connection | None = None  # holds the runner lock
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -60,7 +62,31 @@ class Database:
         """Append one line to a job's log, inside the caller's transaction."""
         connection.execute(tables.events.insert().values(job_id=job_id, at=self.now(), kind=kind, text=text))
 
+    def become_runner(self) -> bool:
+        """Whether this process alone may run workflows on this database. Call again to check.
+
+        On PostgreSQL a lock of the session; on SQLite the lock of the state directory has settled it.
+        """
+        if self.url.startswith("sqlite"):
+            return True
+        try:
+            if self._session is not None:
+                self._session.execute(sa.select(1))
+                return True
+        except sa.exc.OperationalError:
+            self._session = None  # the session is gone, and the lock with it
+        with _translated():
+            session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            if not session.execute(sa.select(sa.func.pg_try_advisory_lock(_RUNNER))).scalar_one():
+                session.close()
+                return False
+            self._session = session
+            return True
+
     def close(self) -> None:
+        if self._session is not None:
+            self._session.invalidate()
+            self._session.close()
         self._engine.dispose()
 
 

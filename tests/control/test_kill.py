@@ -1,0 +1,194 @@
+"""kill -9 of the control plane in the middle of every step: nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from connector import child
+from connector.errors import Conflict
+from tests.control.conftest import Plane, Robot, eventually
+
+
+def _finished_once(plane: Plane, job: str) -> None:
+    done = plane.reach(job, "Finished")
+    assert [image["name"] for image in done["images"]] == [job]
+    assert all(image["ready"] for image in done["images"])
+    assert len(done["passes"]) == 1
+    assert len(done["runs"]) == 1
+    assert not list((plane.root / "store" / "instances").iterdir())
+    assert [f.name for f in (plane.root / "store" / "images" / job).iterdir()] == [f"{job}.qcow2"]
+
+
+@pytest.mark.parametrize("gate", ["prepare", "image"])
+def test_killed_while_the_instance_works(plane: Plane, gate: str) -> None:
+    with Robot(plane) as robot:
+        robot.register()
+        plane.hold(gate)
+        plane.jobs.create("web-01", "j1")
+        plane.jobs.start("j1")
+        plane.at(gate)
+        plane.kill()
+        plane.let_go(gate)
+        plane.start()
+        _finished_once(plane, "j1")
+
+
+def test_killed_while_the_instance_is_released(plane: Plane) -> None:
+    with Robot(plane) as robot:
+        robot.register()
+        plane.hold("clean")
+        plane.jobs.create("web-01", "j1")
+        plane.jobs.start("j1")
+        plane.at("clean")
+        plane.kill()
+        plane.let_go("clean")
+        plane.start()
+        _finished_once(plane, "j1")
+
+
+def test_killed_while_an_appliance_syncs_and_the_instance_is_back_for_it(plane: Plane) -> None:
+    with Robot(plane) as robot:
+        robot.register()
+        robot.pause.set()
+        plane.jobs.create("web-01", "j1")
+        plane.jobs.start("j1")
+        eventually(lambda: robot.orders, "the pass is taken")
+        (starts,) = (plane.root / "store").glob("instances/*/data/starts")
+        plane.restart()
+        eventually(lambda: len(starts.read_text().split()) == 2, "the instance is started again")
+        assert plane.jobs.job("j1")["instance"]["host"] == robot.orders[0]["instance"]["host"]
+        robot.pause.clear()
+        _finished_once(plane, "j1")
+
+
+def test_killed_before_anybody_took_the_pass(plane: Plane) -> None:
+    robot = Robot(plane)
+    robot.register()
+    plane.jobs.create("web-01", "j1")
+    plane.jobs.start("j1")
+    plane.reach("j1", "Running/Syncing")
+    plane.restart()
+    with robot:
+        _finished_once(plane, "j1")
+
+
+def test_a_lost_engine_file_costs_nothing(plane: Plane) -> None:
+    with Robot(plane) as robot:
+        robot.register()
+        robot.pause.set()
+        plane.jobs.create("web-01", "j1")
+        plane.jobs.start("j1")
+        eventually(lambda: robot.orders, "the pass is taken")
+        plane.kill()
+        for file in (plane.root / "state").glob("engine.sqlite*"):
+            file.unlink()
+        plane.start()
+        robot.pause.clear()
+        _finished_once(plane, "j1")
+
+
+def test_killed_again_and_again_at_no_chosen_moment(plane: Plane) -> None:
+    with Robot(plane) as robot:
+        robot.register()
+        plane.jobs.create("web-01", "j1")
+        plane.jobs.start("j1")
+        for _ in range(4):
+            plane.restart()
+        _finished_once(plane, "j1")
+
+
+def test_a_killed_instance_is_started_again_under_a_running_pass(plane: Plane) -> None:
+    with Robot(plane) as robot:
+        robot.register()
+        robot.pause.set()
+        plane.jobs.create("web-01", "j1")
+        plane.jobs.start("j1")
+        eventually(lambda: robot.orders, "the pass is taken")
+        (starts,) = (plane.root / "store").glob("instances/*/data/starts")
+        os.kill(int(starts.read_text()), signal.SIGKILL)
+        eventually(lambda: len(starts.read_text().split()) == 2, "the instance is started again")
+        robot.pause.clear()
+        _finished_once(plane, "j1")
+
+
+def test_no_instance_outlives_a_killed_control_plane(plane: Plane) -> None:
+    Robot(plane).register()
+    plane.jobs.create("web-01", "j1")
+    plane.jobs.start("j1")
+    plane.reach("j1", "Running/Syncing")
+    (starts,) = (plane.root / "store").glob("instances/*/data/starts")
+    pid = int(starts.read_text())
+    plane.kill()
+    eventually(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid), "the instance ends")
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_silent_appliance_loses_its_pass_to_another(make_plane: Callable[..., Plane]) -> None:
+    plane = make_plane(grace=1.5)
+    silent = plane.enrol("silent")
+    Robot(plane, silent).register()
+    plane.jobs.create("web-01", "j1")
+    plane.jobs.start("j1")
+    client = plane.client(silent)
+    lost = client.take(10.0)
+    assert lost is not None
+    eventually(lambda: plane.jobs.job("j1")["passes"][-1]["attempt"] == 2, "the pass is offered again")
+    with pytest.raises(Conflict, match="not yours"):
+        client.finish(lost["pass_id"], "done", None, {})
+    assert client.heartbeat([lost["pass_id"]]) == [lost["pass_id"]]
+    with Robot(plane, plane.enrol("other")):
+        done = plane.reach("j1", "Finished")
+    assert [found["state"] for found in done["passes"]] == ["Lost", "Finished"]
+
+
+def test_a_restarted_appliance_gets_its_pass_again(make_plane: Callable[..., Plane]) -> None:
+    plane = make_plane(grace=2.0)
+    membership = plane.enrol()
+    Robot(plane, membership).register()
+    plane.jobs.create("web-01", "j1")
+    plane.jobs.start("j1")
+    client = plane.client(membership)
+    first = client.take(10.0)
+    assert first is not None
+    client.record(first["pass_id"], "snap-1", "snapshot", None)
+    client.record(first["pass_id"], "snap-1", "snapshot", "snapshot-7")
+    eventually(lambda: not client.heartbeat([]) and client.take(0.0), "the pass is offered again")
+    found = plane.jobs.job("j1")["passes"]
+    assert [p["state"] for p in found] == ["Lost", "Taken"]
+
+
+def test_earlier_objects_come_with_the_next_order(plane: Plane) -> None:
+    membership = plane.enrol()
+    Robot(plane, membership).register()
+    plane.jobs.create("web-01", "j1")
+    plane.jobs.start("j1")
+    client = plane.client(membership)
+    first = client.take(10.0)
+    assert first is not None
+    client.record(first["pass_id"], "snap-1", "snapshot", None)
+    client.record(first["pass_id"], "snap-1", "snapshot", "snapshot-7")
+    client.record(first["pass_id"], "snap-1", "snapshot", None)
+    client.finish(first["pass_id"], "failed", Conflict("broken"), {})
+    plane.reach("j1", "InError")
+    plane.jobs.start("j1")
+    second = client.take(10.0)
+    assert second is not None
+    assert second["objects"] == [
+        {"token": "snap-1", "kind": "snapshot", "moref": "snapshot-7", "removed": False}
+    ]
+
+
+def test_one_state_directory_has_one_control_plane(plane: Plane) -> None:
+    with pytest.raises(Conflict, match="another control plane runs"):
+        child.start("tests.control.fake_plane", [str(plane.root), "60", ""], name="second")
