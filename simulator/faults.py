@@ -25,6 +25,7 @@ POINTS = {
     "estate.query": "before changed areas are computed; an answer may carry `changeId` to use instead",
     "estate.shutdown": 'when the guest is asked to shut down; an answer {"ignore": true} makes it never end',
     "estate.write": "before a guest's write",
+    "estate.track": 'as a guest writes; an answer {"lose": true} makes change tracking miss it',
 }
 
 

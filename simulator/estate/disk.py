@@ -68,10 +68,12 @@ class Disk:
         """Bytes now, or at a snapshot."""
         return self.chain.read(offset, length, point)
 
-    def write(self, offset: int, data: bytes) -> None:
-        """Whole sectors; ValueError outside the disk."""
+    def write(self, offset: int, data: bytes, *, tracked: bool = True) -> None:
+        """Whole sectors; ValueError outside the disk. Not `tracked`: change tracking misses it, as defects
+        make it.
+        """
         with self._lock:
-            self._announce(0, offset, len(data))
+            self._announce(0, offset, len(data), tracked)
             self.chain.write(offset, data)
 
     def discard(self, offset: int, length: int) -> None:
@@ -139,11 +141,12 @@ class Disk:
             self.tracking.close()
             self._log.close()
 
-    def _announce(self, kind: int, offset: int, length: int) -> None:
+    def _announce(self, kind: int, offset: int, length: int, tracked: bool = True) -> None:
         if offset < 0 or offset + length > self.chain.capacity or length <= 0:
             raise ValueError(f"{self.chain.name()}: {length} bytes at {offset} of {self.chain.capacity}")
         self._append(kind, offset, length)
-        self.tracking.mark(offset, offset + length)
+        if tracked:
+            self.tracking.mark(offset, offset + length)
 
     def _append(self, kind: int, offset: int, length: int) -> None:
         self._log.write(_RECORD.pack(kind, offset, length))

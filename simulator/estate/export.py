@@ -41,8 +41,9 @@ class Export:
             for view, disks in views.items():
                 (home / view).mkdir(parents=True, exist_ok=True)
                 replace_file(home / view / "disks", _index(vm, view, disks, storage))
-            for stale in {path.name for path in home.iterdir()} - set(views):
-                shutil.rmtree(home / stale)
+            for path in home.iterdir():
+                if path.name not in views and path.is_dir():
+                    shutil.rmtree(path)
 
     def remove_machine(self, moref: str) -> None:
         with self._lock:

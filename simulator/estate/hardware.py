@@ -116,6 +116,30 @@ class Hardware:
                 self._estate.storage.disk(vm.disk(key).storage).extend(capacity)
                 self.refresh(moref)
 
+    def relocate(self, moref: str, datastore: str) -> None:
+        """Move all disks to another datastore, running or not: new paths, and tracking starts anew.
+
+        Raises InvalidState with snapshots, NotFound, NoDiskSpace.
+        """
+        estate = self._estate
+        with estate.operation(moref) as vm:
+            if vm.snapshots:
+                raise InvalidState(f"{vm.name}: has snapshots; remove them before moving its disks")
+            contents = {disk.key: estate.storage.disk(disk.storage) for disk in vm.disks if disk.storage}
+            need = sum(
+                contents[disk.key].chain.used(thin=disk.thin) for disk in vm.disks if disk.key in contents
+            )
+            if estate.free_space(datastore) < need:
+                raise NoDiskSpace(f"{vm.name}: does not fit on the new datastore", datastore=datastore)
+            name = estate.inventory.datastores[datastore].name
+            with estate.stun(moref, estate.timing.switch_stun):
+                for content in contents.values():
+                    if content.tracking.active:
+                        content.tracking.enable(uuid4())
+                disks = tuple(_moved(disk, datastore, name) for disk in vm.disks)
+                estate.change_vm(moref, disks=disks, datastore=datastore)
+                self.refresh(moref)
+
     def _described(self, disk: VirtualDisk, point: str | None) -> VirtualDisk:
         if not disk.storage:
             return disk
@@ -166,6 +190,10 @@ def slot(vm: VirtualMachine, disk: VirtualDisk) -> str:
     """The name a vmx file gives to a disk's place: "scsi0:1"."""
     controller = next(entry for entry in vm.controllers if entry.key == disk.controller)
     return f"{_BUS_NAMES.get(controller.kind, 'scsi')}{controller.bus}:{disk.unit}"
+
+
+def _moved(disk: VirtualDisk, datastore: str, name: str) -> VirtualDisk:
+    return replace(disk, datastore=datastore, path=f"[{name}]{disk.path.partition(']')[2]}")
 
 
 def _free_key(vm: VirtualMachine, unit: int) -> int:

@@ -76,7 +76,8 @@ class Power:
         """
         self._access(moref, key, len(data))
         with self._estate.gate(moref).writing():
-            self._live(moref, key).write(offset, data)
+            lost = self._estate.faults.meet("estate.track", moref).get("lose", False)
+            self._live(moref, key).write(offset, data, tracked=not lost)
 
     def discard(self, moref: str, key: int, offset: int, length: int) -> None:
         """A guest trims whole sectors; as `write`."""

@@ -123,7 +123,9 @@ class Workload:
         seed: int = 0,
         mix: Mix | None = None,
         aggressive: bool = False,
+        record: bool = True,
     ) -> None:
+        """Without `record`, steps are counted but not kept: for runs of days."""
         self._estate, self._vm, self._rate = estate, vm, rate
         self._random = Random(f"{vm} {seed}")  # noqa: S311 - contents, not secrets
         self._places = regions(estate.inventory.vm(vm).disks, aggressive=aggressive)
@@ -132,6 +134,7 @@ class Workload:
         self._thread = threading.Thread(target=self._run, name=f"guest of {vm}", daemon=True)
         self._lock = threading.Condition()
         self._steps: list[Step] = []
+        self._record, self._count = record, 0
         self._bytes = 0
         self.failure: EstateFault | None = None
 
@@ -157,7 +160,7 @@ class Workload:
     def wait(self, steps: int, timeout: float = 30) -> bool:
         """Until that many steps are done in all."""
         with self._lock:
-            return self._lock.wait_for(lambda: len(self._steps) >= steps, timeout)
+            return self._lock.wait_for(lambda: self._count >= steps, timeout)
 
     def _run(self) -> None:
         if not self._places:
@@ -202,9 +205,11 @@ class Workload:
             self._estate.power.discard(self._vm, key, offset, length)
         else:
             self._estate.power.write(self._vm, key, offset, data)
-        digest = None if kind is Kind.TRIM else hashlib.sha256(data).digest()
+        digest = hashlib.sha256(data).digest() if self._record and kind is not Kind.TRIM else None
         with self._lock:
-            self._steps.append(Step(len(self._steps), key, kind, offset, length, digest))
+            if self._record:
+                self._steps.append(Step(self._count, key, kind, offset, length, digest))
+            self._count += 1
             self._bytes += length
             self._lock.notify_all()
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from uuid import uuid4
 
 import pytest
 
@@ -261,3 +262,58 @@ def test_layers_are_absolute(make: Make, room: Path):
     estate = make(MIB)
     (disk,) = view(estate.directory / "export", VM, "current")
     assert all(path.is_absolute() and path.is_file() for path in disk.layers)
+
+
+def test_what_others_leave_in_a_machine_s_folder_stays(make: Make):
+    """The VDDK stand-in keeps its marks there."""
+    estate = make(MIB)
+    mark = estate.directory / "export" / VM / ".access"
+    mark.write_text("1\n")
+    estate.snapshots.remove(VM, estate.snapshots.create(VM, "s"))
+    assert mark.read_text() == "1\n"
+    assert {path.name for path in mark.parent.iterdir()} == {"current", ".access"}
+
+
+def test_an_interrupted_revert_is_finished_at_the_next_start(make: Make):
+    estate = make(MIB, MIB)
+    estate.power.write(VM, KEY, 0, b"o" * 512)
+    point = estate.snapshots.create(VM, "s")
+    for key in (KEY, KEY + 1):
+        estate.power.write(VM, key, 0, b"n" * 512)
+    estate.change_vm(VM, reverting=point)
+    estate.storage.disk("disk-1").revert(point, uuid4())
+    estate.close()
+    again = Estate(estate.directory)
+    assert again.inventory.vm(VM).reverting is None
+    assert again.storage.disk("disk-1").read(0, 3) == b"ooo"
+    assert again.storage.disk("disk-2").read(0, 3) == bytes(3)
+    again.close()
+
+
+def test_a_guest_may_refuse_to_shut_down(make: Make):
+    estate = make(MIB, faults=Faults([Rule("estate.shutdown", "answer", answer={"ignore": True})]))
+    estate.power.shutdown_guest(VM)
+    version = estate.version
+    assert estate.wait_for_change(version, 0.1) == version
+    estate.power.shutdown_guest(VM)
+    assert estate.wait_for_change(version, 10) > version
+
+
+def test_moving_a_machine_s_disks_renames_them_and_restarts_tracking(make: Make):
+    estate = make(MIB)
+    other = replace(estate.inventory.datastores[DS], moref="datastore-2", name="ds2")
+    estate.change(lambda old: replace(old, datastores=old.datastores | {other.moref: other}))
+    estate.power.write(VM, KEY, 0, b"m" * 512)
+    estate.hardware.set_change_tracking(VM, True)
+    point = estate.snapshots.create(VM, "s")
+    old = estate.inventory.vm(VM).snapshot(point).disks[0].change_id
+    with pytest.raises(InvalidState):
+        estate.hardware.relocate(VM, "datastore-2")
+    estate.snapshots.remove_all(VM)
+    estate.hardware.relocate(VM, "datastore-2")
+    disk = estate.inventory.vm(VM).disks[0]
+    assert (disk.path, disk.datastore) == ("[ds2] web-01/web-01.vmdk", "datastore-2")
+    assert view(estate.directory / "export", VM, "current")[0].path == disk.path
+    assert estate.power.read(VM, KEY, 0, 1) == b"m"
+    assert old is not None and disk.change_id is not None
+    assert disk.change_id.split("/")[0] != old.split("/")[0]

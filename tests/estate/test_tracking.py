@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from simulator.estate.errors import FileFault, InvalidArgument, InvalidPowerState, InvalidState, NotFound
 from simulator.estate.estate import Estate, Policy
 from simulator.estate.tracking import ChangeId, MalformedChangeId
+from simulator.faults import Faults, Rule
 from tests.estate.conftest import VM
 
 Make = Callable[..., Estate]
@@ -204,3 +205,15 @@ def test_independent_disks_stay_out_of_snapshots(make: Make):
     assert path == estate.inventory.vm(VM).disks[1].path
     with pytest.raises(InvalidArgument, match="deviceKey"):
         estate.snapshots.query_changed(VM, snapshot, 2005, 0, "*")
+
+
+def test_a_rule_can_make_tracking_lose_writes(make: Make):
+    """As real defects did; only a comparison of contents can find it."""
+    rule = Rule("estate.track", "answer", VM, skip=1, times=1, answer={"lose": True})
+    estate = make(8 * MIB, faults=Faults([rule]))
+    base = change_id(estate, tracked(estate))
+    for at in (0, MIB, 2 * MIB):
+        estate.power.write(VM, KEY, at, b"w" * 512)
+    snapshot = estate.snapshots.create(VM, "next")
+    assert estate.snapshots.query_changed(VM, snapshot, KEY, 0, base) == [(0, UNIT), (2 * MIB, UNIT)]
+    assert estate.storage.disk("disk-1").read(MIB, 1, snapshot) == b"w"
