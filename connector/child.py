@@ -6,6 +6,7 @@ Secrets travel in the configuration, so that they are in no argument vector and 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import selectors
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from connector.errors import ConnectorError, ControlFailed, from_json
+from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, from_json
 
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
@@ -172,3 +173,21 @@ def wait_for_release() -> None:
     """Child side: return when the parent lets go of the leash (end of standard input)."""
     while sys.stdin.buffer.read(4096):
         pass
+
+
+def own_directory(path: Path, who: str) -> int:
+    """Make `path` for this user alone and hold it for this process; the lock ends with the process.
+
+    Raises BadInput when it cannot be used, Conflict when another process holds it. `who` names that other process.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as failed:
+        raise BadInput(f"cannot use this directory: {failed.strerror}", on=str(path)) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise Conflict(f"{who} works in this directory", on=str(path), remedy="wait for it, or use another one") from None
+    return handle

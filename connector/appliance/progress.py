@@ -69,6 +69,7 @@ class PassProgress:
                 disk = replace(disk, rate=self._meters[key].add(time.monotonic(), disk.done))
             self._disks[key] = disk
 
-    def to_json(self) -> dict[str, object]:
+    def read(self) -> tuple[str, list[dict[str, object]]]:
+        """The phase, and the fields of every disk."""
         with self._lock:
-            return {"phase": self._phase, "disks": [asdict(disk) for disk in self._disks.values()]}
+            return self._phase, [asdict(disk) for disk in self._disks.values()]

@@ -98,6 +98,7 @@ class _DiskCopy:
         self._settings, self._progress, self._stop = settings, progress, stop or threading.Event()
         self._sum = Progress()  # of the attempts that broke
         self._seen = Progress()  # of the one that runs
+        self._wanted = self._held = 0  # bytes of the plan, and of it what was durable when the running attempt began
 
     def run(
         self,
@@ -132,6 +133,9 @@ class _DiskCopy:
         while True:
             state = self._endpoint.disk(self._order.key)
             made = changes.plan(state, want, self._source, dirty)
+            self._wanted = ranges.covered(made.cover)
+            self._held = self._wanted - ranges.covered(made.todo)
+            self._progress(self._total())
             if not made.todo:
                 return made
             before = self._total().acked
@@ -179,6 +183,8 @@ class _DiskCopy:
             a.acked + b.acked,
             b.bottleneck,
             b.level,
+            self._wanted,
+            min(self._wanted, self._held + b.acked),
         )
 
     def _wait(self, fruitless: int) -> None:

@@ -44,6 +44,8 @@ class Progress:
     acked: int = 0
     bottleneck: str = "reading"  # or "network", "cpu", "writing"
     level: int = 0  # of zstd; 0 is none
+    wanted: int = 0
+    durable: int = 0
 
 
 @dataclass(frozen=True, slots=True)

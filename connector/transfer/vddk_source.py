@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import vddk.errors
+import vddk.worker
 from connector import errors
 from connector.errors import ConnectorError, Interrupted, ReaderFailed
 from connector.model import Extent, VddkAccess
@@ -157,6 +158,17 @@ def open_vddk_source(
         except BaseException:
             disk.close()
             raise
+
+
+def check_installation(installation: Path, vsphere: str) -> str:
+    """The version of the VDDK in `installation`, loaded in a process of its own and fit for that vSphere version.
+
+    Raises ReaderFailed or BadInput that names the missing library or symbol, or the versions that do not fit.
+    """
+    with _explained(str(installation)):
+        found = vddk.worker.probe(installation)
+        vddk.errors.check_versions(found.version, vsphere)
+    return found.version
 
 
 def explain(error: vddk.errors.VddkError, path: str) -> ConnectorError:

@@ -1,0 +1,146 @@
+"""`python -m connector.appliance`: an appliance as a service. One line of JSON says that it is ready."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import click
+
+from connector import __version__, child
+from connector.appliance.agent import Agent
+from connector.appliance.configuration import Configuration, from_yaml, parse
+from connector.appliance.control_client import ControlClient, Membership, enrol
+from connector.appliance.inventory import Rescan
+from connector.appliance.ledger import ControlLedger
+from connector.appliance.machine_pass import Workbench
+from connector.errors import BadInput, ConnectorError
+from connector.transfer.vddk_source import check_installation
+from connector.vcenter.client import VCenter
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="YAML file; config/appliance.yaml is the commented reference. Default: one line of JSON on standard input.",
+)
+@click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
+def command(file: Path | None, exit_with_stdin: bool) -> None:
+    """Register the machines of a vCenter and carry out passes until told to stop."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if file is None:
+        configuration = parse(child.read_configuration(), "standard input")
+    else:
+        configuration = from_yaml(file)
+    if exit_with_stdin:
+        threading.Thread(target=_leash, args=(stop,), name="leash", daemon=True).start()
+    run(configuration, stop)
+
+
+def run(configuration: Configuration, stop: threading.Event) -> None:
+    """Until `stop` is set. Everything that was begun is put down before this returns."""
+    with ExitStack() as unwind:
+        unwind.callback(os.close, child.own_directory(configuration.state, "another appliance"))
+        recorder = _Late()
+        ledger = ControlLedger(recorder)
+        owner = "c" + configuration.control.thumbprint.replace(":", "").lower()[:16]
+        vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
+        check_installation(configuration.vddk, vcenter.about.version)
+        membership = _membership(configuration, vcenter.about.instance_uuid)
+
+        def connect() -> ControlClient:
+            return ControlClient(configuration.control.url, configuration.control.thumbprint, membership)
+
+        recorder.client = unwind.enter_context(closing(connect()))
+        bench = Workbench(vcenter, ledger, configuration.vddk, configuration.transports, configuration.transfer)
+        rescan = Rescan(vcenter, connect, configuration.rescan, stop)
+        seen = rescan.once()
+        unwind.enter_context(rescan)
+        child.report_ready({"appliance": membership.appliance_id, "machines": seen, "pid": os.getpid()})
+        Agent(connect, bench.carry, configuration.passes, stop).run()
+
+
+class _Late:
+    """The ledger is needed to log in at vCenter, the membership needs vCenter's identity: this closes the circle."""
+
+    client: ControlClient
+
+    def record(self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False) -> None:
+        self.client.record(pass_id, token, kind, moref, removed=removed)
+
+
+def _membership(configuration: Configuration, vcenter: str) -> Membership:
+    """What an earlier start kept, else what the activation code buys; kept before it is used."""
+    control = configuration.control
+    kept = configuration.state / "membership.json"
+    try:
+        known = json.loads(kept.read_text())
+        if known["control"] == control.thumbprint and known["vcenter"] == vcenter:
+            return Membership(known["appliance_id"], known["secret"])
+    except FileNotFoundError:
+        pass
+    except (ValueError, KeyError, TypeError):
+        raise BadInput("is damaged", on=str(kept), remedy="remove it and give a new activation code") from None
+    if control.activation_code_file is None:
+        raise BadInput(
+            "this appliance is not enrolled", on=control.url, remedy="name an activation_code_file for the first start"
+        )
+    code = control.activation_code_file.read_text().strip()
+    member = enrol(
+        control.url, control.thumbprint, code, name=configuration.name, vcenter=vcenter, version=__version__
+    )
+    _keep(
+        kept,
+        {
+            "control": control.thumbprint,
+            "vcenter": vcenter,
+            "appliance_id": member.appliance_id,
+            "secret": member.secret,
+        },
+    )
+    return member
+
+
+def _keep(file: Path, document: dict[str, str]) -> None:
+    draft = file.with_suffix(".new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        json.dump(document, out)
+        out.flush()
+        os.fsync(out.fileno())
+    draft.replace(file)
+
+
+def _leash(stop: threading.Event) -> None:
+    child.wait_for_release()
+    stop.set()
+
+
+def main() -> int:
+    """The process's exit code."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        command(standalone_mode=False)
+    except click.ClickException as refused:
+        refused.show()
+        return refused.exit_code
+    except ConnectorError as failed:
+        child.report_failure(failed)
+        click.echo(f"connector appliance: {failed}", err=True)
+        return failed.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

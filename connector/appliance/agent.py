@@ -1,0 +1,212 @@
+"""The loop of an appliance: hear, take, carry out, report. It calls out only; nothing ever calls it.
+
+A pass that the control plane no longer wants is stopped within a heartbeat, and its snapshot removed. When the
+appliance itself is asked to stop it does the same for everything it carries, reports, and only then ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from connector.appliance.order import Order, order_from_json
+from connector.appliance.progress import PassProgress
+from connector.errors import AuthenticationFailed, Conflict, ConnectorError, Interrupted, NotFound
+
+log = logging.getLogger(__name__)
+
+TAKE_WAIT = 10.0  # seconds one call waits at the control plane for an order
+REPORT_EVERY = 0.5  # seconds between two progress reports of one pass
+HEARTBEAT = 2.0  # seconds; also how long a stop may take to be heard
+BACK_OFF = 2.0  # seconds after a call that failed
+
+
+class Control(Protocol):
+    """The control plane, as one thread of an appliance speaks to it. Raises ConnectorError; every call may be repeated."""
+
+    def heartbeat(self, passes: Sequence[str]) -> list[str]:
+        """Say which passes are under way; answers those to stop."""
+
+    def take(self, wait: float) -> dict[str, Any] | None:
+        """The next order, or None after `wait` seconds."""
+
+    def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def finish(
+        self, pass_id: str, outcome: str, error: ConnectorError | None, result: Mapping[str, Any]
+    ) -> None: ...
+
+    def close(self) -> None: ...
+
+
+Connect = Callable[[], Control]
+"""A connection of the calling thread's own; the caller closes it."""
+
+
+Carry = Callable[[Order, PassProgress, threading.Event], Mapping[str, Any]]
+"""Carry out one order; answers the measured result; raises ConnectorError, Interrupted once the event is set."""
+
+
+@dataclass(slots=True)
+class _Running:
+    order: Order
+    board: PassProgress = field(default_factory=PassProgress)
+    stop: threading.Event = field(default_factory=threading.Event)
+    future: Future[None] | None = None
+
+
+class Agent:
+    """Takes at most `limit` orders at a time. `run` returns after `stop` is set and everything carried is put down."""
+
+    def __init__(
+        self, connect: Connect, carry: Carry, limit: int, stop: threading.Event, heartbeat: float = HEARTBEAT
+    ) -> None:
+        self._connect, self._carry, self._limit, self._stop, self._heartbeat = connect, carry, limit, stop, heartbeat
+        self._lock = threading.Lock()  # guards _running
+        self._running: dict[str, _Running] = {}
+        self._room = threading.Semaphore(limit)
+
+    def run(self) -> None:
+        """Until stopped. Raises AuthenticationFailed when the control plane no longer knows this appliance."""
+        with ThreadPoolExecutor(self._limit, thread_name_prefix="pass") as pool, closing(self._connect()) as control:
+            beat = threading.Thread(target=self._beat, name="heartbeat")
+            beat.start()
+            try:
+                while not self._stop.is_set():
+                    self._take_one(control, pool)
+            finally:
+                self._stop.set()
+                self._put_down()
+                beat.join()
+
+    def _take_one(self, control: Control, pool: ThreadPoolExecutor) -> None:
+        if not self._room.acquire(timeout=0.5):
+            return
+        order = None
+        try:
+            taken = control.take(TAKE_WAIT)
+            order = None if taken is None else order_from_json(taken)
+        except AuthenticationFailed:
+            raise
+        except ConnectorError as failed:
+            log.warning("no order: %s", failed)
+            self._stop.wait(BACK_OFF)
+        finally:
+            if order is None:
+                self._room.release()
+        if order is not None:
+            self._begin(order, pool)
+
+    def _begin(self, order: Order, pool: ThreadPoolExecutor) -> None:
+        running = _Running(order)
+        with self._lock:
+            self._running[order.pass_id] = running
+        running.future = pool.submit(self._work, running)
+
+    def _work(self, running: _Running) -> None:
+        """The worker loop's outer door: whatever happens is reported as the pass's outcome."""
+        order = running.order
+        outcome = "failed"
+        error: ConnectorError | None = None
+        result: dict[str, Any] = {}
+        with _Reporter(self._connect, running):
+            try:
+                result = dict(self._carry(order, running.board, running.stop))
+                outcome = "done"
+            except Interrupted as stopped:
+                outcome = "stopped"
+                log.info("%s: %s", order.name, stopped)
+            except ConnectorError as failed:
+                error = failed
+                log.error("%s", failed)
+            except Exception as unforeseen:
+                log.exception("%s: unforeseen", order.name)
+                error = ConnectorError(
+                    f"unforeseen {type(unforeseen).__name__}: {unforeseen}",
+                    on=order.name,
+                    remedy="see the appliance's log",
+                )
+        try:
+            self._report(order.pass_id, outcome, error, result)
+        finally:
+            with self._lock:
+                del self._running[order.pass_id]
+            self._room.release()
+
+    def _report(
+        self, pass_id: str, outcome: str, error: ConnectorError | None, result: Mapping[str, Any]
+    ) -> None:
+        """Tell the end of a pass until it is heard; when stopping, three times must do (the next start resumes)."""
+        attempts = 0
+        while True:
+            try:
+                with closing(self._connect()) as control:
+                    control.finish(pass_id, outcome, error, result)
+                return
+            except ConnectorError as failed:
+                attempts += 1
+                log.warning("the end of pass %s was not heard: %s", pass_id, failed)
+                if not failed.retryable or (self._stop.is_set() and attempts >= 3):
+                    return
+                self._stop.wait(BACK_OFF)
+
+    def _beat(self) -> None:
+        with closing(self._connect()) as control:
+            while not self._stop.wait(self._heartbeat):
+                self._beat_once(control)
+
+    def _beat_once(self, control: Control) -> None:
+        with self._lock:
+            carried = list(self._running)
+        try:
+            unwanted = control.heartbeat(carried)
+        except ConnectorError as failed:
+            log.warning("heartbeat: %s", failed)
+            return
+        with self._lock:
+            for pass_id in unwanted:
+                if pass_id in self._running:
+                    self._running[pass_id].stop.set()
+
+    def _put_down(self) -> None:
+        with self._lock:
+            carried = list(self._running.values())
+        for running in carried:
+            running.stop.set()
+        wait([running.future for running in carried if running.future is not None])
+
+
+class _Reporter:
+    """Sends a pass's progress while it is carried out, and once more at its end."""
+
+    def __init__(self, connect: Connect, running: _Running) -> None:
+        self._connect, self._running = connect, running
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name=f"report {running.order.name}")
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        with closing(self._connect()) as control:
+            while not self._done.wait(REPORT_EVERY):
+                self._send(control)
+            self._send(control)
+
+    def _send(self, control: Control) -> None:
+        phase, disks = self._running.board.read()
+        try:
+            control.progress(self._running.order.pass_id, phase, disks)
+        except (NotFound, Conflict):  # the pass was given to somebody else
+            self._running.stop.set()
+        except ConnectorError as failed:
+            log.warning("progress of %s: %s", self._running.order.name, failed)

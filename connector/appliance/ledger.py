@@ -1,0 +1,46 @@
+"""Snapshots are written down at the control plane before they are taken, so that a crash leaves a name to look for.
+
+Without the control plane nothing is created in vCenter: an intent that cannot be recorded ends the pass.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from connector.errors import Conflict, NotFound
+
+
+class Recorder(Protocol):
+    def record(self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False) -> None: ...
+
+
+class ControlLedger:
+    """The `vcenter.Ledger` of an appliance. Thread-safe; calls go through one connection, one at a time."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._lock = threading.Lock()
+        self._passes: dict[str, str] = {}  # machine -> the pass that works on it
+
+    def attach(self, machine: str, pass_id: str) -> None:
+        """From now on, what happens on `machine` belongs to `pass_id`."""
+        with self._lock:
+            self._passes[machine] = pass_id
+
+    def planned(self, machine: str, token: str) -> None:
+        self._record(machine, token, None)
+
+    def created(self, machine: str, token: str, snapshot: str) -> None:
+        self._record(machine, token, snapshot)
+
+    def removed(self, machine: str, token: str) -> None:
+        """A removal is a fact whether or not the pass is still ours; a record that is refused changes nothing about it."""
+        try:
+            self._record(machine, token, None, removed=True)
+        except (NotFound, Conflict):
+            return
+
+    def _record(self, machine: str, token: str, moref: str | None, *, removed: bool = False) -> None:
+        with self._lock:
+            self._recorder.record(self._passes[machine], token, "snapshot", moref, removed=removed)

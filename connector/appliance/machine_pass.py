@@ -1,0 +1,171 @@
+"""One machine's pass: shut down if it is the cutover, snapshot, copy every disk, prove, give the snapshot back.
+
+A crash leaves a snapshot and a half-delivered pass. The next attempt adopts that snapshot when it still can be read for
+the same purpose, else removes it first; in both cases it resumes inside the disks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from connector.appliance.disk_copy import DiskCopy
+from connector.appliance.ledger import ControlLedger
+from connector.appliance.order import Order
+from connector.appliance.progress import DiskProgress, PassProgress
+from connector.errors import ConnectorError, Ineligible, Interrupted, NotFound
+from connector.model import Machine, PowerState, Severity
+from connector.settings import TransferSettings
+from connector.transfer.endpoint import InstanceEndpoint
+from connector.vcenter.client import Snapshot, Ticket, VCenter
+
+STUN = "cbt-"  # marks the ticket of the snapshot that only serves to switch CBT on
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """What every pass of an appliance uses. Thread-safe."""
+
+    vcenter: VCenter
+    ledger: ControlLedger
+    vddk: Path
+    transports: str
+    transfer: TransferSettings
+
+    def carry(self, order: Order, board: PassProgress, stop: threading.Event) -> Mapping[str, Any]:
+        """Carry out one order; see `agent.Carry`."""
+        return MachinePass(self, order, board, stop).run()
+
+
+class MachinePass:
+    """Carries out one order once."""
+
+    def __init__(self, bench: Workbench, order: Order, board: PassProgress, stop: threading.Event) -> None:
+        self._bench, self._order, self._board, self._stop = bench, order, board, stop
+        self._vcenter = bench.vcenter
+        self._endpoint = InstanceEndpoint(order.instance, order.credential)
+
+    def run(self) -> dict[str, Any]:
+        """Returns the measured figures. Raises the first error, after the snapshot is gone."""
+        order = self._order
+        self._bench.ledger.attach(order.moref, order.pass_id)
+        machine = self._identified()
+        self._refuse(machine)
+        down_since = self._shut_down(machine) if order.final else None
+        reading = self._reading()
+        self._board.enter("clearing left-overs")
+        self._vcenter.clear_leftovers(keep={self._ticket(reading).token}, machine=order.moref)
+        if machine.power is PowerState.ON and not order.final:
+            self._board.enter("switching CBT on")
+            self._vcenter.ensure_tracking(order.moref, STUN + order.pass_id, stop=self._stop)
+        self._board.enter("snapshot")
+        with self._vcenter.snapshot(order.moref, reading, stop=self._stop) as snapshot:
+            self._board.enter("copying")
+            disks = self._copy_all(snapshot, reading)
+            self._board.enter("removing the snapshot")
+        self._board.enter("delivered")
+        return {"disks": disks, "down_since": down_since, "reading": reading, "adopted": snapshot.adopted}
+
+    def _identified(self) -> Machine:
+        machine = self._vcenter.find(self._order.moref)
+        if self._order.instance_uuid and machine.instance_uuid != self._order.instance_uuid:
+            raise NotFound(
+                f"{self._order.moref} is now another machine ({machine.name})",
+                on=self._order.name,
+                remedy="refresh the sources and create a new job",
+            )
+        return machine
+
+    def _refuse(self, machine: Machine) -> None:
+        warm = machine.power is PowerState.ON and not self._order.final
+        grave = {Severity.BLOCK, Severity.WARM_BLOCK} if warm else {Severity.BLOCK}
+        for finding in self._vcenter.check(machine):
+            if finding.severity in grave:
+                raise Ineligible(f"{finding.message} ({finding.check})", on=finding.subject, remedy=finding.remedy)
+
+    def _shut_down(self, machine: Machine) -> float | None:
+        if machine.power is PowerState.OFF:
+            return None
+        order = self._order
+        self._board.enter("shutting the machine down")
+        since = time.time()
+        self._vcenter.shut_down(
+            order.moref, within=order.shutdown_deadline, force=order.allow_power_off, stop=self._stop
+        )
+        return since
+
+    def _reading(self) -> str:
+        """The id of the reading to continue: that of the newest snapshot which is still recorded as standing, else a new one.
+
+        A cutover never continues an older snapshot: it may have been taken while the machine still ran.
+        """
+        if not self._order.final:
+            for known in reversed(self._order.objects):
+                ticket = Ticket.of(known.token)
+                ours = ticket is not None and ticket.owner == self._vcenter.owner
+                if ticket and ours and known.kind == "snapshot" and not known.removed and not ticket.pass_id.startswith(STUN):
+                    return ticket.pass_id
+        return self._order.pass_id
+
+    def _ticket(self, reading: str) -> Ticket:
+        return Ticket(self._vcenter.owner, reading)
+
+    def _copy_all(self, snapshot: Snapshot, reading: str) -> list[dict[str, Any]]:
+        """All disks side by side; the first real error stops the others and is the one that is raised."""
+        if not snapshot.disks:
+            raise Ineligible("the machine has no disks", on=self._order.name)
+        for disk in snapshot.disks:
+            self._board.add(DiskProgress(disk.key, disk.label, disk.capacity))
+        failures: list[ConnectorError] = []
+        results: dict[int, dict[str, Any]] = {}
+        halt = _Either(self._stop)
+        with ThreadPoolExecutor(len(snapshot.disks), thread_name_prefix="disk") as pool:
+            running = {
+                pool.submit(
+                    DiskCopy(self._bench, self._endpoint, self._order, snapshot, disk, reading, self._board, halt).run
+                ): disk
+                for disk in snapshot.disks
+            }
+            for done in as_completed(running):
+                try:
+                    results[running[done].key] = done.result()
+                except ConnectorError as failed:
+                    halt.set()
+                    failures.append(failed)
+                except BaseException:
+                    halt.set()
+                    raise
+        _raise_first(failures)
+        return [results[disk.key] for disk in snapshot.disks]
+
+
+class _Either(threading.Event):
+    """Set by itself or by the pass's own stop: one disk's failure stops its siblings without looking like a wish."""
+
+    def __init__(self, outer: threading.Event) -> None:
+        super().__init__()
+        self._outer = outer
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._outer.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Looks at the outer event four times a second."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            left = 0.25 if deadline is None else min(0.25, deadline - time.monotonic())
+            if left <= 0:
+                break
+            super().wait(left)
+        return self.is_set()
+
+
+def _raise_first(failures: Sequence[ConnectorError]) -> None:
+    real = [failed for failed in failures if not isinstance(failed, Interrupted)]
+    for failed in (*real, *failures):
+        raise failed

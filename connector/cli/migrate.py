@@ -1,0 +1,113 @@
+"""`connector migrate`: the whole house for one command, on this machine, against a vCenter and a VDDK."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from connector.cli import estate
+from connector.cli.display import choose
+from connector.cli.migration import Wish
+from connector.cli.migration import migrate as bring
+from connector.cli.options import JSON, vcenter_options
+from connector.cli.report import disk_reports, show
+from connector.cli.stack import Place, Stack
+from connector.errors import Ineligible
+from connector.model import Machine, PowerState, Severity
+from connector.transfer.vddk_source import check_installation
+from connector.vcenter.client import VCenter
+
+FORMATS = ("auto", "raw", "qcow2")
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="VM...")
+@vcenter_options
+@click.option(
+    "--vddk",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="CONNECTOR_VDDK",
+    help="The unpacked VDDK: the directory above lib64.",
+)
+@click.option("--to", "target", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where images go.")
+@click.option("--incremental", is_flag=True, help="Keep the job open: the same command again sends what changed since.")
+@click.option("--cutover", is_flag=True, help="Shut the machine down, send the last delta, make the final image.")
+@click.option("--format", "image_format", type=click.Choice(FORMATS), default="auto", show_default=True, help="Image format.")
+@click.option("--shutdown-deadline", default=300.0, show_default=True, help="Seconds a guest gets to shut down.")
+@click.option("--power-off", is_flag=True, help="Pull the plug of a guest that does not shut down in time.")
+@click.option("--transports", default="nbdssl", show_default=True, help="VDDK transports, tried left to right.")
+@JSON
+def migrate(
+    names: tuple[str, ...],
+    url: str,
+    user: str,
+    password_file: Path | None,
+    thumbprint: str,
+    authority: Path | None,
+    vddk: Path,
+    target: Path,
+    incremental: bool,
+    cutover: bool,
+    image_format: str,
+    shutdown_deadline: float,
+    power_off: bool,
+    transports: str,
+    as_json: bool,
+) -> None:
+    """Migrate machines while they run. VM is a name, an inventory path, a moref or an instance UUID.
+
+    Images appear in DIR/images. An interrupted run resumes inside the disk when the same command is given again.
+
+    \b
+    connector migrate web-01 db-01 --vcenter https://vc.example.com --thumbprint AA:BB:.. \\
+        --vddk /opt/vmware-vix-disklib-distrib --to /srv/images --incremental
+    connector migrate web-01 db-01 ... --cutover
+    """
+    access = estate.settings(url, user, password_file, thumbprint, authority)
+    with estate.look(access) as vcenter:
+        machines = [vcenter.find(name) for name in estate.named(names)]
+        refuse_blocked(vcenter, machines)
+        version = vcenter.about.version
+    check_installation(vddk, version)
+    wish = Wish(incremental, cutover, chosen_format(image_format), shutdown_deadline, power_off)
+    with choose(as_json) as display, Stack(Place(access, vddk, target, transports)) as stack:
+        finished = bring(stack, machines, wish, display)
+    tell(finished, as_json)
+
+
+def refuse_blocked(vcenter: VCenter, machines: Sequence[Machine]) -> None:
+    """Known obstacles are told before anything is begun. Raises Ineligible for the first one."""
+    for machine in machines:
+        grave = {Severity.BLOCK} | ({Severity.WARM_BLOCK} if machine.power is PowerState.ON else set())
+        for finding in vcenter.check(machine):
+            if finding.severity in grave:
+                raise Ineligible(f"{finding.message} ({finding.check})", on=finding.subject, remedy=finding.remedy)
+
+
+def chosen_format(wanted: str) -> str:
+    """`auto` is qcow2 where qemu-img is at hand, else raw."""
+    if wanted != "auto":
+        return wanted
+    return "qcow2" if shutil.which("qemu-img") else "raw"
+
+
+def tell(jobs: Sequence[dict[str, Any]], as_json: bool) -> None:
+    """The table per disk, and where the images are."""
+    if as_json:
+        for job in jobs:
+            disks = [row.to_json() for row in disk_reports(job)]
+            result = {"event": "result", "machine": job["source_name"], "status": job["status"], "disks": disks}
+            click.echo(json.dumps(result | {"images": job["images"]}))
+        return
+    console = Console()
+    show([row for job in jobs for row in disk_reports(job)], console)
+    for job in jobs:
+        for image in job["images"]:
+            console.print(f"{job['source_name']}: image {image['details'].get('location', image['name'])}", highlight=False)

@@ -1,0 +1,149 @@
+"""What one `connector migrate` does with each machine: find its job or make one, start it, watch it to the end.
+
+A machine has at most one unfinished job. Running again continues it: resumes what was interrupted, else the next delta.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from connector.cli.display import Display
+from connector.cli.job_client import JobClient
+from connector.cli.stack import Stack
+from connector.errors import ConnectorError, Interrupted, from_json
+from connector.model import Machine
+
+POLL = 0.3  # seconds between two looks at the jobs
+
+UNFINISHED = ("Ready", "Running", "Stopped", "InError", "Waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted for each machine. `cutover` implies that the job stays open for deltas until it."""
+
+    incremental: bool = False
+    cutover: bool = False
+    image_format: str = "raw"
+    shutdown_deadline: float = 300.0
+    allow_power_off: bool = False
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One machine under way. `cut` tells that the cutover itself has been asked for."""
+
+    name: str
+    job: str
+    cut: bool = False
+    phase: str = ""
+    ended: dict[str, Any] | None = None
+    errors: list[ConnectorError] = field(default_factory=list)
+
+
+def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Display) -> list[dict[str, Any]]:
+    """Bring every machine as far as `wish` says; answers the finished jobs as the control plane shows them.
+
+    A machine that fails does not stop the others; the first failure is raised after all have ended. On an interrupt every
+    job is asked to stop first, so that no snapshot stays.
+    """
+    watched = [_begin(stack.jobs, machine, wish) for machine in machines]
+    try:
+        while any(one.ended is None for one in watched):
+            stack.check()
+            for one in watched:
+                if one.ended is None:
+                    _look(stack.jobs, one, wish, display)
+            time.sleep(POLL)
+    except KeyboardInterrupt:
+        display.say("stopping; snapshots are being removed")
+        _stop_all(stack, watched)
+        raise Interrupted("stopped", remedy="run the same command again to resume") from None
+    for one in watched:
+        if one.errors:
+            raise one.errors[0]
+    return [one.ended for one in watched if one.ended is not None]
+
+
+def _begin(jobs: JobClient, machine: Machine, wish: Wish) -> _Watched:
+    source = next(s for s in jobs.sources() if s["moref"] == machine.moref)
+    mine = [job for job in jobs.jobs() if job["source_id"] == source["id"] and job["status"] in UNFINISHED]
+    job = mine[0] if mine else _create(jobs, machine, source["id"], wish)
+    one = _Watched(machine.name, job["id"])
+    if job["status"] == "Waiting" and wish.cutover:
+        _cut(jobs, one, wish)
+    elif job["status"] != "Running":
+        jobs.start(job["id"])
+        one.cut = bool(job["cutover"])
+    return one
+
+
+def _create(jobs: JobClient, machine: Machine, source: str, wish: Wish) -> dict[str, Any]:
+    name = plain_name(machine.name)
+    return jobs.create(
+        source,
+        name,
+        run_once=not (wish.incremental or wish.cutover),
+        image_name=name,
+        image_format=wish.image_format,
+        shutdown_deadline=wish.shutdown_deadline,
+        allow_power_off=wish.allow_power_off,
+    )
+
+
+def _look(jobs: JobClient, one: _Watched, wish: Wish, display: Display) -> None:
+    job = jobs.job(one.job)
+    phase = job["phase"] if job["business_status"] == "Syncing" and job["phase"] else job["business_status"] or job["status"]
+    if phase != one.phase:
+        one.phase = phase
+        display.phase(one.name, phase)
+    for disk in job["disks"]:
+        display.disk(one.name, disk)
+    if job["status"] == "Running":
+        return
+    if job["status"] == "Waiting" and wish.cutover and not one.cut:
+        _cut(jobs, one, wish)
+        return
+    one.ended = job
+    if job["status"] not in ("Finished", "Waiting"):
+        one.errors.append(_why(one, job))
+
+
+def _cut(jobs: JobClient, one: _Watched, wish: Wish) -> None:
+    jobs.cutover(
+        one.job, sync_data=True, shutdown_deadline=wish.shutdown_deadline, allow_power_off=wish.allow_power_off
+    )
+    one.cut = True
+
+
+def _why(one: _Watched, job: dict[str, Any]) -> ConnectorError:
+    if job["error"]:
+        return from_json(job["error"])
+    return Interrupted(f"the job is {job['status']}", on=one.name, remedy="run the same command again to resume")
+
+
+def _stop_all(stack: Stack, watched: Sequence[_Watched]) -> None:
+    """Ask every running job to stop and wait until none is; stopping the appliance afterwards catches the rest."""
+    for one in watched:
+        if one.ended is None:
+            try:
+                stack.jobs.stop(one.job)
+            except ConnectorError:
+                continue  # not in a state that can be stopped; leaving the house stops it too
+    deadline = time.monotonic() + 60.0
+    while time.monotonic() < deadline:
+        if all(stack.jobs.job(one.job)["business_status"] != "Syncing" for one in watched):
+            return
+        time.sleep(POLL)
+
+
+def plain_name(name: str) -> str:
+    """A machine's name as jobs and images may be called: a letter first, then letters, digits, ":", "_", "." or "-"."""
+    plain = re.sub(r"[^A-Za-z0-9:_.\-]+", "-", name).strip("-.")
+    if not plain or not plain[0].isalpha():
+        plain = f"vm-{plain}"
+    return plain[:100].ljust(2, "-")

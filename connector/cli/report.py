@@ -1,0 +1,122 @@
+"""The table at the end: per disk and pass, what was there, what was read, what crossed the wire, and how it was proved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+COLUMNS = (
+    ("machine", "left"),
+    ("disk", "left"),
+    ("pass", "left"),
+    ("capacity", "right"),
+    ("planned", "right"),
+    ("read", "right"),
+    ("wire", "right"),
+    ("ratio", "right"),
+    ("rate", "right"),
+    ("downtime", "right"),
+    ("digest", "left"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskReport:
+    """One disk in one pass. Bytes and seconds; `planned` is what was allocated or had changed."""
+
+    machine: str
+    disk: str
+    key: int
+    kind: str
+    capacity: int
+    planned: int
+    read: int
+    zero: int
+    wire: int
+    seconds: float
+    digest: str
+    note: str = ""
+    downtime: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Plain bytes read for one byte on the wire."""
+        return self.read / self.wire if self.wire and self.read else None
+
+    @property
+    def rate(self) -> float | None:
+        return self.read / self.seconds if self.seconds > 0 and self.read else None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"ratio": self.ratio, "rate": self.rate}
+
+
+def disk_reports(job: Mapping[str, Any]) -> list[DiskReport]:
+    """Every finished pass of one job as the control plane shows it, oldest first."""
+    name, rows = job["source_name"], []
+    for done in job["passes"]:
+        result = done.get("result") or {}
+        for disk in result.get("disks", ()):
+            rows.append(_row(name, disk, downtime(job, done)))
+    return rows
+
+
+def downtime(job: Mapping[str, Any], done: Mapping[str, Any]) -> float | None:
+    """Seconds from asking a machine to shut down until its image existed; None when it was not shut down for this pass."""
+    since = (done.get("result") or {}).get("down_since")
+    if since is None:
+        return None
+    made = [image["created"] for image in job["images"] if image["run_id"] == done["run_id"]]
+    return float(max(made, default=done["ended"] or since)) - float(since)
+
+
+def _row(machine: str, disk: Mapping[str, Any], down: float | None) -> DiskReport:
+    return DiskReport(
+        machine=machine,
+        disk=str(disk["label"]),
+        key=int(disk["key"]),
+        kind=str(disk["kind"]),
+        capacity=int(disk["capacity"]),
+        planned=int(disk["planned"]),
+        read=int(disk["read"]),
+        zero=int(disk["zero"]),
+        wire=int(disk["wire"]),
+        seconds=float(disk["seconds"]),
+        digest=str(disk["digest"]),
+        note=str(disk.get("note", "")),
+        downtime=down,
+    )
+
+
+def show(reports: Sequence[DiskReport], console: Console) -> None:
+    """Print the table, and below it every note (why a disk was read in full, what could not be tracked)."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, side in COLUMNS:
+        table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
+    for row in reports:
+        table.add_row(*_cells(row))
+    console.print(table)
+    for line in _notes(reports):
+        console.print(line, highlight=False)
+
+
+def _cells(row: DiskReport) -> Iterable[str]:
+    yield row.machine
+    yield row.disk
+    yield row.kind
+    yield from (decimal(value) for value in (row.capacity, row.planned, row.read, row.wire))
+    yield "-" if row.ratio is None else f"{row.ratio:.1f}"
+    yield "-" if row.rate is None else f"{decimal(int(row.rate))}/s"
+    yield "-" if row.downtime is None else f"{row.downtime:.1f} s"
+    yield row.digest[:16]
+
+
+def _notes(reports: Sequence[DiskReport]) -> Iterable[str]:
+    for row in reports:
+        if row.note:
+            yield f"{row.machine} {row.disk}: {row.note}"

@@ -1,0 +1,122 @@
+"""The embedded house: a control plane and an appliance as children of this command, gone when it is gone.
+
+Everything it keeps lies in `DIR/.connector`; running again in the same directory goes on where it was.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from connector import child
+from connector.child import Child
+from connector.cli.job_client import JobClient
+from connector.errors import BadInput, ControlFailed
+from connector.settings import VCenterSettings
+
+GRACE = 10.0  # seconds after which a silent appliance has lost its passes; both live on this machine
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an embedded house stands and what it works with."""
+
+    vcenter: VCenterSettings
+    vddk: Path
+    target: Path  # images appear below it
+    transports: str = "nbdssl"
+    passes: int = 2
+
+    @property
+    def state(self) -> Path:
+        return self.target / ".connector"
+
+
+class Stack:
+    """Control plane and appliance, started on entry and stopped, appliance first, on exit."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._unwind = ExitStack()
+        self._children: list[Child] = []
+        self.jobs: JobClient
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._unwind.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._unwind.close()
+
+    def check(self) -> None:
+        """Raises ControlFailed when one of the children has died."""
+        for process in self._children:
+            if (code := process.exit_code()) is not None:
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+                raise ControlFailed(
+                    f"it {how}", on=process.name, remedy=f"run the same command again to resume; its log is in {self._logs}"
+                )
+
+    @property
+    def _logs(self) -> Path:
+        return self._place.state
+
+    def _start(self) -> None:
+        place = self._place
+        try:
+            place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as failed:
+            raise BadInput(f"cannot use the target directory: {failed.strerror}", on=str(place.target)) from None
+        control = self._child(
+            "connector.control",
+            ["--state", str(place.state / "control"), "--images", str(place.target), "--grace", str(GRACE), "--exit-with-stdin"],
+            name="control plane",
+        )
+        ready = {key: str(value) for key, value in control.ready.items()}
+        token = Path(ready["token_file"]).read_text().strip()
+        self.jobs = JobClient(ready["url"], ready["thumbprint"], token)
+        self._unwind.callback(self.jobs.close)
+        self._child(
+            "connector.appliance", ["--exit-with-stdin"], name="appliance", configuration=self._appliance(ready)
+        )
+
+    def _child(
+        self, module: str, arguments: list[str], *, name: str, configuration: dict[str, object] | None = None
+    ) -> Child:
+        log = self._logs / f"{name.replace(' ', '-')}.log"
+        started = child.start(module, arguments, name=name, configuration=configuration, log=log, timeout=90.0)
+        self._unwind.enter_context(started)
+        self._children.append(started)
+        return started
+
+    def _appliance(self, control: dict[str, str]) -> dict[str, object]:
+        place, vcenter = self._place, self._place.vcenter
+        return {
+            "name": "embedded",
+            "vcenter": {
+                "url": vcenter.url,
+                "user": vcenter.user,
+                "password": vcenter.password.get_secret_value(),
+                "thumbprint": vcenter.thumbprint,
+                "authority": None if vcenter.authority is None else str(vcenter.authority.resolve()),
+            },
+            "control": {
+                "url": control["url"],
+                "thumbprint": control["thumbprint"],
+                "activation_code_file": control["activation_code_file"],
+            },
+            "vddk": str(place.vddk.resolve()),
+            "state": str(place.state.resolve() / "appliance"),
+            "passes": place.passes,
+            "transports": place.transports,
+        }
+
