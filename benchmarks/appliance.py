@@ -50,16 +50,19 @@ def _cpu() -> float:
 
 
 def _memory() -> int:
-    return 1024 * sum(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF,
-    resource.RUSAGE_CHILDREN))
+    return 1024 * sum(
+        resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
 
 
 def main() -> None:
     order = json.load(sys.stdin)
     if order["reader"] == "vddk":
         export(Path(order["disk"]), Path(order["home"]))
-    endpoint = InstanceEndpoint(InstanceAddress("127.0.0.1", *order["ports"]),
-    Credential(**order["credential"])) settings = TransferSettings(compression=order["compression"])
+    endpoint = InstanceEndpoint(
+        InstanceAddress("127.0.0.1", *order["ports"]), Credential(**order["credential"])
+    )
+    settings = TransferSettings(compression=order["compression"])
     before, began = _cpu(), time.monotonic()
     source = open_source(order)
     job = DiskPass("2000", "pass-1", source.capacity, "full", "snapshot-1", "id/1")

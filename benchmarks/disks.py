@@ -21,8 +21,9 @@ def generate(path: Path, capacity: int = 4 * GIB, files: int = 3 * GIB // 2, noi
         _gather(Path(tree), files)
         with path.open("wb") as out:
             out.truncate(capacity)
-        order = ["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-d", tree, str(path), f"{capacity // 2 //
-        1024}k"] subprocess.run(order, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        order = ["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-d", tree, str(path)]
+        order.append(f"{capacity // 2 // 1024}k")
+        subprocess.run(order, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with path.open("r+b") as out:
         out.truncate(capacity)
         out.seek(capacity // 2)

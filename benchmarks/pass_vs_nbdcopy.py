@@ -43,15 +43,18 @@ class Figure:
     wire: int
 
 
-def ours(disk: Path, home: Path, credentials: dict[str, dict[str, str]], reader: str, compression: str) ->
-Figure:
+def ours(
+    disk: Path, home: Path, credentials: dict[str, dict[str, str]], reader: str, compression: str
+) -> Figure:
     with _instance(home, credentials["instance"]) as (process, ports):
         before = process.cpu_times()
         order = {"disk": str(disk), "home": str(home), "reader": reader, "compression": compression}
         order |= {"ports": ports, "credential": credentials["appliance"]}  # type: ignore[dict-item]
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.appliance"], input=json.dumps(order), text=True,
-            capture_output=True
+            [sys.executable, "-m", "benchmarks.appliance"],
+            input=json.dumps(order),
+            text=True,
+            capture_output=True,
         )
         if done.returncode:
             raise SystemExit(done.stderr)
@@ -73,8 +76,9 @@ def theirs(disk: Path, home: Path, certificates: Path) -> Figure:
     writer = _nbdkit(["-i", HERE, "-p", str(port), *tls, "file", str(target)], None, port)
     uri = f"nbds://{HERE}:{port}/?tls-certificates={certificates}"
     began = time.monotonic()
-    copier = subprocess.Popen(["nbdcopy", "--destination-is-zero", f"nbd+unix:///?socket={home}/nbd.sock",
-    uri]) usage = [_waited(copier)]
+    source = f"nbd+unix:///?socket={home}/nbd.sock"
+    copier = subprocess.Popen(["nbdcopy", "--destination-is-zero", source, uri])
+    usage = [_waited(copier)]
     wall = time.monotonic() - began
     for server in (reader, writer):
         server.send_signal(signal.SIGTERM)
@@ -162,21 +166,25 @@ def _certificates(home: Path) -> tuple[Path, dict[str, dict[str, str]]]:
 def _table(figures: dict[str, list[Figure]]) -> str:
     lines = [f"{'':10}{'wall s':>9}{'CPU s':>9}{'peak MiB':>10}{'wire MiB':>10}"]
     for name, found in figures.items():
-        middle = [statistics.median(getattr(f, field) for f in found) for field in ("wall", "cpu", "memory",
-        "wire")] lines.append(f"{name:10}{middle[0]:9.2f}{middle[1]:9.2f}{middle[2] / 2**20:10.0f}{middle[3]
-        / 2**20:10.0f}")
+        wall, cpu, memory, wire = (
+            statistics.median(getattr(figure, field) for figure in found)
+            for field in ("wall", "cpu", "memory", "wire")
+        )
+        lines.append(f"{name:10}{wall:9.2f}{cpu:9.2f}{memory / 2**20:10.0f}{wire / 2**20:10.0f}")
     ratios = [a.wall / b.wall for a, b in zip(figures["ours"], figures["nbdcopy"], strict=True)]
-    cpu = [a.cpu / b.cpu for a, b in zip(figures["ours"], figures["nbdcopy"], strict=True)]
-    lines.append(f"wall ratio of pairs: median {statistics.median(ratios):.2f} ({', '.join(f'{r:.2f}' for r
-    in ratios)})") lines.append(f"CPU ratio of pairs: median {statistics.median(cpu):.2f}")
+    loads = [a.cpu / b.cpu for a, b in zip(figures["ours"], figures["nbdcopy"], strict=True)]
+    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    lines.append(f"wall ratio of pairs: median {statistics.median(ratios):.2f} ({each})")
+    lines.append(f"CPU ratio of pairs: median {statistics.median(loads):.2f}")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--directory", type=Path, default=Path("/dev/shm") if Path("/dev/shm").is_dir() else
-    None) parser.add_argument("--source", choices=["vddk", "file"], default="vddk")
+    memory = Path("/dev/shm")
+    parser.add_argument("--directory", type=Path, default=memory if memory.is_dir() else None)
+    parser.add_argument("--source", choices=["vddk", "file"], default="vddk")
     parser.add_argument("--compression", default="adaptive")
     parser.add_argument("--disk", type=Path, help="an existing raw disk instead of a generated one")
     parser.add_argument("--json", type=Path)
@@ -192,8 +200,9 @@ def main() -> None:
             print(figures["ours"][-1], figures["nbdcopy"][-1], file=sys.stderr)
     print(_table(figures))
     if options.json:
-        options.json.write_text(json.dumps({k: [asdict(f) for f in v] for k, v in figures.items()}, indent=1)
-        + "\n")
+        options.json.write_text(
+            json.dumps({k: [asdict(f) for f in v] for k, v in figures.items()}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":
