@@ -54,6 +54,9 @@ RULES: dict[str, Rule] = {
     "NotAuthenticated": Rule(SessionExpired, "the session has ended", retryable=True),
     "NoPermission": Rule(NotPermitted, "a privilege is missing", _RIGHTS, details=("privilegeId",)),
     "SecurityError": Rule(NotPermitted, "refused for security reasons", _RIGHTS),
+    "AuthenticationRequired": Rule(AuthenticationFailed, "vCenter demands another kind of login"),
+    "InvalidToken": Rule(AuthenticationFailed, "the login token was refused"),
+    "SessionNotFound": Rule(SessionExpired, "the session has ended", retryable=True),
     "PasswordExpired": Rule(AuthenticationFailed, "the password has expired", "set a new one in vCenter"),
     "RestrictedVersion": Rule(Ineligible, "the licence of this host forbids the call", "license the host"),
     "RestrictedByAdministrator": Rule(NotPermitted, "the administrator has restricted this operation"),
@@ -136,6 +139,24 @@ RULES: dict[str, Rule] = {
         VCenterFault, "the datastore is not accessible", details=("name",), retryable=True
     ),
     # vCenter itself
+    "MethodDisabled": Rule(Conflict, "the call is switched off for this machine", _BUSY, True, ("source",)),
+    "MethodAlreadyDisabledFault": Rule(Conflict, "the call is switched off for this machine", _BUSY, True),
+    "VAppOperationInProgress": Rule(Conflict, "its vApp is busy", _BUSY, retryable=True),
+    "DisallowedChangeByService": Rule(Conflict, "another service manages it", details=("serviceName",)),
+    "ConflictingDatastoreFound": Rule(
+        VCenterFault, "two datastores share a name or an address", details=("name",)
+    ),
+    "DatabaseError": Rule(VCenterFault, "vCenter's database failed", "check vCenter", retryable=True),
+    "OperationDisallowedOnHost": Rule(VCenterFault, "its host does not allow the operation"),
+    "DisallowedOperationOnFailoverHost": Rule(VCenterFault, "its host is reserved for failover"),
+    "FailToLockFaultToleranceVMs": Rule(Conflict, "Fault Tolerance does not allow the operation", _BUSY),
+    "LicenseAssignmentFailed": Rule(Ineligible, "the licence could not be used", "check vCenter's licences"),
+    "ThirdPartyLicenseAssignmentFailed": Rule(
+        Ineligible, "the licence could not be used", "check the licences"
+    ),
+    "CannotDisableDrsOnClustersWithVApps": Rule(VCenterFault, "the cluster's vApps forbid it"),
+    "InvalidProfileReferenceHost": Rule(VCenterFault, "the host profile has no reference host"),
+    "InvalidScheduledTask": Rule(VCenterFault, "a scheduled task is invalid"),
     "HostConfigFault": Rule(VCenterFault, "the host's configuration failed"),
     "SystemError": Rule(
         VCenterFault, "vCenter reports an internal error", details=("reason",), retryable=True
@@ -183,9 +204,13 @@ def translated(on: str) -> Iterator[None]:
     except (vmodl.MethodFault, vmodl.RuntimeFault) as fault:
         raise translate(fault, on) from fault
     except ssl.SSLCertVerificationError as problem:
-        raise TrustFailed(f"certificate not trusted ({getattr(problem, 'verify_message', problem)})", on=on) from problem
+        raise TrustFailed(
+            f"certificate not trusted ({getattr(problem, 'verify_message', problem)})", on=on
+        ) from problem
     except ssl.SSLError as problem:
-        raise Unreachable(f"TLS failed ({getattr(problem, 'reason', None) or problem})", on=on, remedy=_ADDRESS) from problem
+        raise Unreachable(
+            f"TLS failed ({getattr(problem, 'reason', None) or problem})", on=on, remedy=_ADDRESS
+        ) from problem
     except OSError as problem:
         raise Unreachable(_network(problem), on=on, remedy=_ADDRESS) from problem
     except HTTPException as problem:

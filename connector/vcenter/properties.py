@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.errors import ConnectorError, NotFound
-from connector.vcenter.faults import translate, translated
+from connector.vcenter.faults import translated
 from connector.vcenter.session import Session
-from connector.vcenter.vmomi import kind_of, moref, vim, vmodl
+from connector.vcenter.vmomi import kind_of, moref, vmodl
 
 PAGE = 500  # objects per answer; bounds memory on both sides
 
@@ -34,7 +34,7 @@ def read(session: Session, managed: Any, paths: Sequence[str], on: str) -> Row:
         propSet=[_property_spec(type(managed), paths)],
     )
     with translated(on):
-        rows = list(_pages(session, session.content.propertyCollector, wanted, 1))
+        rows = list(_pages(session.content.propertyCollector, wanted, 1))
     if not rows:
         raise NotFound("the object is gone", on=on, remedy="refresh the inventory")
     return rows[0]
@@ -45,7 +45,7 @@ def sweep(session: Session, wanted: Mapping[Any, Sequence[str]], page: int = PAG
 
     def once() -> tuple[Row, ...]:
         with _everything(session, list(wanted)) as view:
-            return tuple(_pages(session, session.content.propertyCollector, _filter(view, wanted), page))
+            return tuple(_pages(session.content.propertyCollector, _filter(view, wanted), page))
 
     with translated(str(session.endpoint)):
         return session.steadily(once)
@@ -75,20 +75,17 @@ def _property_spec(kind: Any, paths: Sequence[str]) -> Any:
     return vmodl.query.PropertyCollector.PropertySpec(type=kind, pathSet=list(paths), all=False)
 
 
-def _pages(session: Session, collector: Any, wanted: Any, page: int) -> Iterator[Row]:
+def _pages(collector: Any, wanted: Any, page: int) -> Iterator[Row]:
     options = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=page)
     answer = collector.RetrievePropertiesEx([wanted], options)
     while answer is not None:
         for found in answer.objects:
-            yield _row(found, session)
+            yield _row(found)
         if not answer.token:
             return
         answer = collector.ContinueRetrievePropertiesEx(answer.token)
 
 
-def _row(found: Any, session: Session) -> Row:
-    for missing in found.missingSet or ():
-        if isinstance(missing.fault, vim.fault.NotAuthenticated):
-            raise translate(missing.fault, str(session.endpoint))
+def _row(found: Any) -> Row:
     values = {entry.name: entry.val for entry in found.propSet or ()}
     return Row(kind_of(found.obj), moref(found.obj), values)

@@ -67,6 +67,11 @@ class Snapshot:
     quiesced: bool = False
     adopted: bool = False
 
+    @property
+    def untracked(self) -> tuple[int, ...]:
+        """Device keys of the disks without a change id: read in full by this pass, and by the next."""
+        return tuple(disk.key for disk in self.disks if not disk.change_id)
+
 
 @contextmanager
 def held(

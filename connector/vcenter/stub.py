@@ -11,7 +11,7 @@ from connector.errors import NotPermitted
 from connector.vcenter import trust
 from connector.vcenter.calls import CALLS, Care
 from connector.vcenter.endpoint import Endpoint
-from connector.vcenter.vmomi import SoapStubAdapter, plain
+from connector.vcenter.vmomi import SoapStubAdapter, plain, vim
 
 _IDLE = 25  # seconds a pooled connection may rest; front-end proxies hang up without a word later
 
@@ -71,9 +71,18 @@ class Stub(SoapStubAdapter):
             raise NotPermitted(f"the connector never calls {info.wsdlName}", on=str(self._endpoint))
 
         def send() -> Any:
-            return plain.InvokeMethod(self, mo, info, args, outerStub)
+            return _authenticated(plain.InvokeMethod(self, mo, info, args, outerStub))
 
         return self._care.attended(care, send)
+
+
+def _authenticated(answer: Any) -> Any:
+    """The answer; without a session a property collector may answer and hide the fault in it."""
+    for found in getattr(answer, "objects", None) or ():
+        for missing in found.missingSet or ():
+            if isinstance(missing.fault, vim.fault.NotAuthenticated):
+                raise missing.fault
+    return answer
 
 
 def _hung_up(connection: Any) -> bool:

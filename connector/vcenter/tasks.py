@@ -18,7 +18,7 @@ from connector.vcenter.vmomi import moref, vim, vmodl
 
 Progress = Callable[[int], None]
 
-NOTICE = 2  # seconds that one question for changes may hang; bounds the answer to a stop
+NOTICE = 1  # seconds that one question for changes may hang; bounds the answer to a stop
 BACK_OFF = 2.0  # seconds between attempts when the running task is not named
 OUTAGE = 120.0  # seconds without vCenter that a wait survives; a failover takes about that
 _DONE = ("success", "error")

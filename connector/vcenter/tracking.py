@@ -59,20 +59,22 @@ def ensure(
     vm = session.managed(vim.VirtualMachine, machine)
     before = read(session, vm, _READS, on=machine)
     was_enabled = bool(before.get("config.changeTrackingEnabled"))
-    missing = _unmarked(before)
+    # a machine that is off is tracked from its next snapshot on, and marked no earlier
+    running = str(before.get("runtime.powerState")) == "poweredOn"
+    missing = _unmarked(before) if running else ()
     hindrance = _hindrance(before)
     if was_enabled and (not missing or hindrance):
         return Tracking(machine, True, False, _never(before, missing))
     if hindrance:
         raise hindrance
     _reconfigure(session, vm, True, missing if was_enabled else (), stop)
-    if str(before.get("runtime.powerState")) == "poweredOn":
+    if running:
         with snapshots.held(session, machine, _stun(ticket), ledger, stop=stop):
             pass
     after = read(session, vm, _READS, on=machine)
     if not after.get("config.changeTrackingEnabled"):
         raise VCenterFault("CBT was turned on, but vCenter still says that it is off", on=_name(after))
-    return Tracking(machine, was_enabled, True, _never(after, _unmarked(after)))
+    return Tracking(machine, was_enabled, True, _never(after, _unmarked(after) if running else ()))
 
 
 def restore(session: Session, tracking: Tracking) -> None:

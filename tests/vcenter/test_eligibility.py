@@ -128,7 +128,7 @@ def test_a_sound_machine_has_no_findings() -> None:
 
 def test_the_gravest_comes_first() -> None:
     found = check(replace(SOUND, template=True, cbt_enabled=False, tools_running=False, hardware="vmx-04"))
-    assert [one.severity for one in found] == [B, W, N, I]
+    assert [one.severity for one in found] == [B, W, N, INFO]
 
 
 def test_a_warm_block_does_not_stop_a_machine_that_is_off() -> None:
