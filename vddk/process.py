@@ -8,6 +8,7 @@ death is noticed here in the same way, at once, in whatever call is waiting.
 import contextlib
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -29,6 +30,9 @@ LAST_WORDS: Final = 8
 """Log lines that an error about a dead worker repeats."""
 ENDING_PATIENCE: Final = 10.0
 """Seconds that a worker, its disk closed, may take to stop the library (about 1 with VMware's)."""
+
+LONGEST_LINE: Final = 1 << 16
+_RECORD: Final = re.compile(f"{RECORD}([0-9]{{1,2}}){FIELD}(vddk[a-z.]*){FIELD}(.*)")
 
 _PROGRAM: Final = (
     "import sys; sys.path.append(sys.argv[1]); "
@@ -118,15 +122,19 @@ class Worker:
         )
 
     def _listen(self, reading: int) -> None:
+        """Thread: reads until the child is gone, whatever comes; a full pipe would stop the child."""
         with open(reading, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                self._take(line.rstrip("\n"))
+            while line := lines.readline(LONGEST_LINE):
+                try:
+                    self._take(line.rstrip("\n"))
+                except Exception:  # noqa: BLE001  the outer door of this thread: a handler may fail, reading goes on
+                    self._lines.append("(a line that could not be logged)")
 
     def _take(self, line: str) -> None:
         level, name, text = logging.WARNING, LOGGER.name, line
-        if line.startswith(RECORD) and line.count(FIELD) >= 2:
-            number, name, text = line[1:].split(FIELD, 2)
-            level = int(number)
+        record = _RECORD.fullmatch(line)
+        if record:
+            level, name, text = int(record[1]), record[2], record[3]
         text = self._redact(text)
         if text.strip():
             self._lines.append(text)

@@ -8,9 +8,12 @@ X  extents  pairs of start and length, u64 each; a J packet ends the list
 
 import array
 import json
+import math
 import os
+import select
 import socket
 import struct
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +24,9 @@ from vddk.spec import ConnectionSpec, DiskSpec, Extent, Installation, SessionCoo
 LONGEST: Final = 1 << 17
 _EXTENTS_PER_PACKET: Final = 4096
 _READ: Final = struct.Struct("<5Q")
-_FDS: Final = 4
+_ROOM: Final = socket.CMSG_SPACE(4 * array.array("i").itemsize)
+_SEND_ROOM: Final = 1 << 20
+"""Enough for the deepest queue of reads, so that queueing one never waits for the other side."""
 
 
 class Read(NamedTuple):
@@ -55,7 +60,10 @@ class Channel:
     """One end. Sending and receiving may happen on two threads, each on one only."""
 
     def __init__(self, connected: socket.socket) -> None:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_ROOM)
         self._socket = connected
+        self._readable = select.poll()
+        self._readable.register(connected, select.POLLIN)
         self._memory = bytearray(LONGEST)
 
     def send_json(self, fields: dict[str, Any], fds: Sequence[int] = ()) -> None:
@@ -77,15 +85,25 @@ class Channel:
             self._socket.send(b"X" + struct.pack(f"<{len(part)}Q", *part))
 
     def receive(self, timeout: float | None = None) -> Packet:
-        """The next packet. Raises `EOFError` when the other side is gone, `TimeoutError` when none came in
-        time.
+        """The next packet. Raises `EOFError` when the other side is gone, `TimeoutError` when none came.
+
+        The socket itself stays blocking, because sending must never fail for want of room.
         """
-        self._socket.settimeout(timeout if timeout is None or timeout > 0 else 0.0)
-        room = socket.CMSG_SPACE(_FDS * array.array("i").itemsize)
+        until = None if timeout is None else time.monotonic() + timeout
+        while (packet := self._taken(wait=until is None)) is None:
+            assert until is not None
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._readable.poll(math.ceil(left * 1000))
+        return packet
+
+    def _taken(self, wait: bool) -> Packet | None:
+        flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
-            size, ancillary, _, _ = self._socket.recvmsg_into([self._memory], room, socket.MSG_CMSG_CLOEXEC)
-        except BlockingIOError as error:
-            raise TimeoutError from error
+            size, ancillary, _, _ = self._socket.recvmsg_into([self._memory], _ROOM, flags)
+        except BlockingIOError:
+            return None
         except ConnectionError as error:
             raise EOFError from error
         if not size:
@@ -105,11 +123,12 @@ def close_all(fds: Iterable[int]) -> None:
 
 
 def installation_fields(installation: Installation) -> dict[str, Any]:
+    """Paths made absolute, because the child works in another directory."""
     tmp = installation.tmp_directory
     return {
         **asdict(installation),
-        "directory": str(installation.directory),
-        "tmp_directory": str(tmp) if tmp else None,
+        "directory": str(installation.directory.absolute()),
+        "tmp_directory": str(tmp.absolute()) if tmp else None,
         "extra": dict(installation.extra),
     }
 

@@ -134,9 +134,7 @@ class Remote:
             raise self._worker.died() from error
 
     def _receive(self, call: str, timeout: float | None, deadline: float | None = None) -> wire.Packet:
-        """The next packet; `TimeoutError` after ``timeout``, `WorkerTimedOut` after silence as long as the
-        deadline.
-        """
+        """The next packet, or `TimeoutError`; silence as long as the deadline is `WorkerTimedOut`."""
         limit = deadline or self._deadline
         left = None if limit is None else max(self._heard + limit - time.monotonic(), 0.0)
         waits = [wait for wait in (timeout, left) if wait is not None]
@@ -176,7 +174,10 @@ class Remote:
             os.ftruncate(fd, size)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
             memory = mmap.mmap(fd, size)
-            self._send({"do": "map", "region": number, "size": size}, (fd,))
+            with ExitStack() as unless_sent:
+                unless_sent.callback(memory.close)
+                self._send({"do": "map", "region": number, "size": size}, (fd,))
+                unless_sent.pop_all()
         region = _Region(number, ctypes.addressof(ctypes.c_char.from_buffer(memory)), memory)
         self._regions.append(region)
         return region

@@ -68,8 +68,14 @@ Error VixDiskLib_Open(void *c, const char *path, uint32_t flags, void **out)
     if (odd("flags"))
         return 20000 + flags;
     if (odd("chatter"))
-        for (int i = 0; i < 20000; i++)
+        for (int i = 0; i < 6000; i++)
             say(log_line, "line %d of very many lines that nobody waits for, %s\n", i, path);
+    if (odd("rubbish")) {
+        static char rubbish[300000];
+        memset(rubbish, 0xfe, sizeof rubbish);
+        write(1, rubbish, sizeof rubbish);
+        write(2, "\n\x1eten\x1fvddk\x1fno number\n\x1e" "20\n\n\x1e" "20\x1froot\x1fother logger\n", 48);
+    }
     if (odd("print"))
         write(1, "munmap_chunk(): invalid pointer\n", 32), abort();
     *out = &handle;

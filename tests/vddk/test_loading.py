@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests.vddk.estate import Estate
 from tests.vddk.oddity import Oddity
 from vddk.__main__ import main
-from vddk.errors import BadSetting, LibraryNotFound
+from vddk.errors import BadSetting, LibraryNotFound, SymbolMissing
 from vddk.loading import candidates, find, version_of
 from vddk.logs import Redactor, level_of
 from vddk.spec import ConnectionSpec, DiskSpec, Installation, SessionCookie, UserPassword
-from vddk.worker import WorkerDisk
+from vddk.worker import WorkerDisk, probe
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -63,6 +63,22 @@ def test_dependencies_are_found_beside_the_library(tmp_path: Path, oddity: Oddit
 def test_the_directory_may_be_lib64_itself(installation: Installation, estate: Estate) -> None:
     with WorkerDisk(Installation(installation.directory / "lib64"), estate.spec(), 2) as disk:
         assert disk.info.capacity
+
+
+def test_the_directory_may_be_relative(
+    installation: Installation, estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(installation.directory.parent)
+    relative = Installation(Path(installation.directory.name))
+    with WorkerDisk(relative, estate.spec(), 2) as disk:
+        assert disk.info.capacity
+    assert probe(relative.directory).version == "8.0.3"
+
+
+def test_a_library_before_the_oldest_is_refused(estate: Estate, tmp_path: Path) -> None:
+    with pytest.raises(SymbolMissing) as caught:
+        probe(estate.installation(tmp_path, version="6.5.2").directory)
+    assert caught.value.since == caught.value.oldest == "6.7"
 
 
 def test_the_program_prints_what_is_there(

@@ -168,7 +168,23 @@ def test_a_flood_of_log_lines_blocks_nobody(oddity: Oddity, caplog: pytest.LogCa
     with oddity.open("chatter"):
         pass
     flood = [record for record in caplog.records if record.getMessage().startswith("line ")]
-    assert len(flood) == 20000
+    assert len(flood) == 6000
+
+
+def test_rubbish_on_its_output_harms_nobody(oddity: Oddity, caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError("a handler that fails")
+
+    failing = Failing()
+    logging.getLogger("vddk.worker").addHandler(failing)
+    try:
+        with oddity.open("rubbish") as disk:
+            memory = bytearray(MIB)
+            disk.read_into(0, memory)
+        assert memory == b"x" * MIB
+    finally:
+        logging.getLogger("vddk.worker").removeHandler(failing)
 
 
 def test_last_words_of_a_crash_are_in_the_error(oddity: Oddity) -> None:

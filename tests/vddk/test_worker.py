@@ -95,6 +95,19 @@ def test_a_worker_can_be_killed_between_calls(
     disk.close()
 
 
+def test_memory_that_could_not_be_shared_is_given_back(
+    installation: Installation, estate: Estate, no_leaks: None
+) -> None:
+    disk = opened(installation, estate)
+    disk.cancel()
+    os.waitid(os.P_PID, disk.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(WorkerDied) as caught:
+        disk.buffers(1, MIB)
+    assert caught.tb is not None
+    assert "memfd:vddk" not in Path("/proc/self/maps").read_text()
+    disk.close()
+
+
 @pytest.mark.parametrize(
     ("faults", "kind", "status"),
     [
@@ -144,6 +157,25 @@ def test_hanging_reads_are_bounded(estate: Estate, stubborn: Installation, no_le
     assert not psutil.pid_exists(disk.pid)
 
 
+def test_queueing_never_waits_for_a_stopped_worker(
+    installation: Installation, estate: Estate, no_leaks: None
+) -> None:
+    disk = opened(installation, estate, depth=256, deadline=0.5)
+    memory = disk.buffers(1, 512)[0]
+    assert disk.completions(timeout=0) == []
+    os.kill(disk.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    for token in range(256):
+        disk.submit(token * 512, memory, token)
+    assert disk.completions(timeout=0) == []
+    assert time.monotonic() - began < 0.4
+    with pytest.raises(WorkerTimedOut):
+        disk.completions()
+    disk.close()
+    del memory
+    gc.collect()
+
+
 def test_a_deadline_does_not_strike_an_idle_disk(installation: Installation, estate: Estate) -> None:
     with opened(installation, estate, deadline=0.3) as disk:
         memory = disk.buffers(1, MIB)[0]
@@ -188,6 +220,21 @@ def test_a_failing_piece_fails_the_waiting_read(estate: Estate, tmp_path: Path) 
             disk.read_into(0, memory)
         disk.read_into(0, memory)
         assert memory == estate.truth[: 8 * MIB]
+
+
+def test_a_host_without_memory_is_known_by_its_log(estate: Estate, tmp_path: Path) -> None:
+    full = estate.installation(tmp_path / "vddk", nfc_memory=2 * MIB, read_us=20_000)
+    with opened(full, estate, depth=8) as disk, pytest.raises(OutOfResources) as caught:
+        disk.read_into(0, bytearray(8 * MIB))
+    assert "NFC error 5" in str(caught.value) and caught.value.retryable
+
+
+def test_its_own_exit_handler_does_not_hide_how_a_worker_ended(estate: Estate, tmp_path: Path) -> None:
+    installation = estate.installation(tmp_path / "vddk", exit_zero=1, faults="panic on=read", exit_ms=50)
+    disk = opened(installation, estate)
+    with pytest.raises(LibraryPanicked):
+        disk.read_into(0, bytearray(512))
+    disk.close()
 
 
 def test_a_storage_that_cannot_tell(estate: Estate, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
