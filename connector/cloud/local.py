@@ -31,11 +31,12 @@ from connector.cloud.provider import (
     InstanceRequest,
     StoredImage,
 )
-from connector.errors import BadInput, ConnectorError, TargetFailed, TargetFull
+from connector.errors import BadInput, ConnectorError, ControlFailed, TargetFailed, TargetFull
 from connector.model import InstanceAddress
 
 #: A child of a killed control plane needs this long at most to notice that its leash is gone.
 ORPHAN_PATIENCE: Final = 25.0
+_ATTEMPTS: Final = 3
 
 
 class LocalProvider:
@@ -56,24 +57,44 @@ class LocalProvider:
         with self._exclusively(request.token), _translated(directory):
             if self._running(request.token) is None:
                 (directory / "data").mkdir(parents=True, exist_ok=True)
-                self._start(request, directory, self._address(request, directory))
+                if (directory / "instance.json").exists():
+                    self._start_again(request, directory)
+                else:
+                    self._start_first(request, directory)
         found = self.find(request.token)
         assert found is not None
         return found
 
-    def _address(self, request: InstanceRequest, directory: Path) -> str:
-        """The address this instance had; for a new one the first free one, written down before it is used."""
-        record = directory / "instance.json"
-        if known := _read(record):
-            addresses.wait_free(str(known["host"]), ORPHAN_PATIENCE)
-            return str(known["host"])
-        with self._guard:
-            taken = {str(r["host"]) for r in map(_read, self._root.glob("instances/*/instance.json")) if r}
-            host = addresses.choose(request.token, taken)
-            _write(
-                record, {"token": request.token, "job": request.job_id, "host": host, "name": INSTANCE_NAME}
-            )
-        return host
+    def _start_again(self, request: InstanceRequest, directory: Path) -> None:
+        """Where it was before: appliances under way know that address."""
+        record = _read(directory / "instance.json")
+        assert record is not None
+        host = str(record["host"])
+        addresses.wait_free(host, ORPHAN_PATIENCE)
+        self._start(request, directory, host)
+
+    def _start_first(self, request: InstanceRequest, directory: Path) -> None:
+        """At the first free address; if another program is faster there, at the next."""
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            with self._guard:
+                taken = {
+                    str(r["host"]) for r in map(_read, self._root.glob("instances/*/instance.json")) if r
+                }
+                host = addresses.choose(request.token, taken)
+                facts: dict[str, object] = {
+                    "token": request.token,
+                    "job": request.job_id,
+                    "host": host,
+                    "name": INSTANCE_NAME,
+                }
+                _write(directory / "instance.json", facts)
+            try:
+                return self._start(request, directory, host)
+            except ControlFailed:
+                if not attempts_left or not addresses.busy_ports(host):
+                    raise
+            (directory / "instance.json").unlink()
+        return None
 
     def _start(self, request: InstanceRequest, directory: Path, host: str) -> None:
         credential = request.credential

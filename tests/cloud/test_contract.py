@@ -1,0 +1,100 @@
+"""What every provider must do, with real instances: idempotent by token, disks and images that persist."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from connector.cloud.provider import INSTANCE_NAME, Health, Provider
+from connector.errors import TargetFailed
+from connector.transfer.certificates import Role
+from connector.transfer.endpoint import InstanceEndpoint
+from tests.cloud.conftest import AUTHORITY, request_for
+
+T1, T2 = (f"t-{uuid.uuid4().hex}" for _ in range(2))  # other tests use the same loopback addresses
+Factory = Callable[[], Provider]
+
+
+def _endpoint(provider: Provider, token: str) -> InstanceEndpoint:
+    found = provider.find(token)
+    assert found is not None
+    return InstanceEndpoint(found.address, AUTHORITY.issue(Role.CONTROL))
+
+
+def test_an_unknown_token_has_no_instance_and_releasing_it_is_harmless(provider_factory: Factory) -> None:
+    provider = provider_factory()
+    assert provider.find("nobody") is None
+    provider.release("nobody", keep_disks=False)
+    provider.release("nobody", keep_disks=True)
+    assert list(provider.describe()) == []
+
+
+def test_create_twice_is_one_instance_that_answers(provider_factory: Factory) -> None:
+    provider = provider_factory()
+    first, second = provider.create_instance(request_for(T1)), provider.create_instance(request_for(T1))
+    assert first == second
+    assert (first.name, first.health) == (INSTANCE_NAME, Health.RUNNING)
+    assert (first.address.control_port, first.address.block_port) == (8080, 8703)
+    _endpoint(provider, T1).health()
+    assert list(provider.describe()) == [first]
+
+
+def test_two_instances_have_two_addresses(provider_factory: Factory) -> None:
+    provider = provider_factory()
+    hosts = {provider.create_instance(request_for(token)).address.host for token in (T1, T2)}
+    assert len(hosts) == 2
+
+
+def test_disks_outlive_a_released_instance_until_they_are_not_kept(provider_factory: Factory) -> None:
+    provider = provider_factory()
+    first = provider.create_instance(request_for(T1))
+    _endpoint(provider, T1).put_disk("2000", 1 << 20, "Hard disk 1")
+    provider.release(T1, keep_disks=True)
+    stopped = provider.find(T1)
+    assert stopped is not None
+    assert stopped.health is Health.STOPPED
+    again = provider.create_instance(request_for(T1))
+    assert again == first
+    assert _endpoint(provider, T1).disk("2000")["capacity"] == 1 << 20
+    provider.release(T1, keep_disks=False)
+    provider.release(T1, keep_disks=False)
+    assert provider.find(T1) is None
+
+
+def test_the_next_process_finds_the_instance_at_the_same_address(provider_factory: Factory) -> None:
+    before = provider_factory()
+    first = before.create_instance(request_for(T1))
+    _endpoint(before, T1).put_disk("2000", 1 << 20, "Hard disk 1")
+    before.close()
+    after = provider_factory()
+    assert after.create_instance(request_for(T1)) == first
+    assert _endpoint(after, T1).disk("2000")["capacity"] == 1 << 20
+
+
+def test_images_outlive_their_instance(provider_factory: Factory) -> None:
+    provider = provider_factory()
+    provider.create_instance(request_for(T1))
+    endpoint = _endpoint(provider, T1)
+    endpoint.put_disk("2000", 1 << 20, "Hard disk 1")
+    begin = {"pass_id": "p1", "kind": "full", "snapshot": "s", "change_id": "52/1", "base_change_id": ""}
+    endpoint.begin_pass("2000", begin | {"identity": {"uuid": "disk-1"}})
+    endpoint.finish_pass("2000", "p1", [])
+    made = endpoint.make_image("web", "raw", "r1")
+    files = [str(entry["path"]) for entry in made["files"]]  # type: ignore[attr-defined]
+    kept = provider.keep_image(T1, "web", files)
+    assert provider.keep_image(T1, "web", files) == kept
+    provider.release(T1, keep_disks=False)
+    assert [image.name for image in provider.list_images()] == ["web"]
+    assert len(kept.files) == 1
+    provider.delete_image("web")
+    provider.delete_image("web")
+    assert list(provider.list_images()) == []
+
+
+def test_an_image_without_its_files_is_refused(provider_factory: Factory) -> None:
+    provider = provider_factory()
+    provider.create_instance(request_for(T1))
+    with pytest.raises(TargetFailed, match="lacks"):
+        provider.keep_image(T1, "web", ["images/web/2000.raw"])

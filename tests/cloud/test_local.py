@@ -1,0 +1,128 @@
+"""What only the local provider can meet: taken ports, dead children, damaged and hostile files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from connector.cloud import addresses
+from connector.cloud.local import LocalProvider
+from connector.cloud.provider import Health
+from connector.errors import BadInput, PortInUse, TargetFailed
+from tests.cloud.conftest import request_for
+
+T1, T2 = (f"t-{uuid.uuid4().hex}" for _ in range(2))  # other tests use the same loopback addresses
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> Iterator[LocalProvider]:
+    made = LocalProvider(tmp_path)
+    yield made
+    made.close()
+
+
+def test_addresses_follow_from_the_token_and_stay_in_the_loopback_range() -> None:
+    first = list(addresses.candidates(T1))
+    assert first == list(addresses.candidates(T1))
+    assert all(host.startswith("127.") and 64 <= int(host.split(".")[1]) < 128 for host in first)
+    assert first != list(addresses.candidates(T2))
+
+
+def test_a_taken_address_is_passed_over() -> None:
+    first, second = list(addresses.candidates(T1))[:2]
+    assert addresses.choose(T1, {first}) == second
+    with socket.create_server((first, addresses.BLOCK_PORT)):
+        assert addresses.busy_ports(first) == [addresses.BLOCK_PORT]
+        assert addresses.choose(T1, set()) == second
+
+
+def test_when_every_address_is_taken_the_error_names_the_port_and_the_remedy() -> None:
+    with ExitStack() as stack:
+        for host in set(addresses.candidates(T1)):
+            stack.enter_context(socket.create_server((host, addresses.CONTROL_PORT)))
+        with pytest.raises(PortInUse, match=r"port 8080 .*; stop the program that listens on every address"):
+            addresses.choose(T1, set())
+
+
+def test_a_known_address_that_is_taken_is_an_error_not_another_address() -> None:
+    host = next(addresses.candidates(T1))
+    with socket.create_server((host, addresses.CONTROL_PORT)), pytest.raises(PortInUse, match="8080"):
+        addresses.wait_free(host, 0.2)
+
+
+def test_a_killed_instance_is_seen_and_started_again(provider: LocalProvider) -> None:
+    first = provider.create_instance(request_for(T1))
+    os.kill(_pid_listening(first.address.host), signal.SIGKILL)
+    while (found := provider.find(T1)) is not None and found.health is Health.RUNNING:
+        pass
+    assert provider.create_instance(request_for(T1)) == first
+
+
+def _pid_listening(host: str) -> int:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"connector.instance" in words and host.encode() in words:
+                return int(entry.name)
+    raise AssertionError("no instance has this address")
+
+
+def test_no_secret_is_in_the_arguments_or_the_record(provider: LocalProvider, tmp_path: Path) -> None:
+    request = request_for(T1)
+    instance = provider.create_instance(request)
+    words = Path(f"/proc/{_pid_listening(instance.address.host)}/cmdline").read_bytes()
+    environment = Path(f"/proc/{_pid_listening(instance.address.host)}/environ").read_bytes()
+    secret = request.credential.key.splitlines()[1].encode()
+    assert secret not in words + environment
+    files = [file.read_bytes() for file in (tmp_path / "instances").rglob("*") if file.is_file()]
+    assert files
+    assert not any(secret in content for content in files)
+
+
+def test_an_instance_that_cannot_start_leaves_no_child(tmp_path: Path) -> None:
+    provider = LocalProvider(tmp_path, "connector.no_such_program")
+    with pytest.raises(Exception, match="before it was ready"):
+        provider.create_instance(request_for(T1))
+    found = provider.find(T1)
+    assert found is not None
+    assert found.health is Health.STOPPED
+
+
+def test_a_damaged_record_is_named(provider: LocalProvider, tmp_path: Path) -> None:
+    (tmp_path / "instances" / T1).mkdir()
+    (tmp_path / "instances" / T1 / "instance.json").write_text("{")
+    with pytest.raises(TargetFailed, match=r"instance\.json: this file is damaged"):
+        provider.find(T1)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a\0b"])
+def test_names_never_leave_their_directory(provider: LocalProvider, name: str) -> None:
+    with pytest.raises(BadInput):
+        provider.find(name)
+    with pytest.raises(BadInput):
+        provider.delete_image(name)
+
+
+def test_an_instance_cannot_hand_over_foreign_files(provider: LocalProvider, tmp_path: Path) -> None:
+    outside = tmp_path / "secret"
+    outside.write_text("x")
+    for path in ("../../../secret", str(outside)):
+        with pytest.raises(TargetFailed, match="outside"):
+            provider.keep_image(T1, "web", [path])
+    assert outside.exists()
+
+
+def test_a_root_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TargetFailed, match="cannot use this directory"):
+        LocalProvider(tmp_path / "file")
