@@ -410,6 +410,9 @@ static int answer(char **a)
         static uint8_t buffer[ROOM];
         memset(buffer, 0x77, ROOM);
         code = read_disk(h, NUM(2), NUM(3), buffer);
+        for (uint64_t i = NUM(3) * 512; i < NUM(3) * 512 + 8192 && i < ROOM; i++)
+            if (buffer[i] != 0x77)
+                return printf("wrote past the buffer\n"), 0;
         dump(a[4], buffer, NUM(3) * 512);
     } else if (IS("aread"))
         code = submit(h, NUM(2), NUM(3), a[4]);
