@@ -10,6 +10,7 @@ from pathlib import Path
 
 from simulator.estate.areas import merge
 
+_EMPTY = bytes(4096)
 _SOLID = re.compile(rb"\xff+|[^\x00\xff]+")
 
 
@@ -33,7 +34,13 @@ def runs_in(data: bytes, first: int, last: int, origin: int = 0) -> Iterator[tup
 
 
 def _raw_runs(data: bytes, origin: int) -> Iterator[tuple[int, int]]:
-    for match in _SOLID.finditer(data):
+    for page in range(0, len(data), len(_EMPTY)):
+        if data[page : page + len(_EMPTY)] != _EMPTY:  # most of a large map is empty, and this is memcmp
+            yield from _runs_of_page(data, page, min(page + len(_EMPTY), len(data)), origin)
+
+
+def _runs_of_page(data: bytes, first: int, last: int, origin: int) -> Iterator[tuple[int, int]]:
+    for match in _SOLID.finditer(data, first, last):
         if data[match.start()] == 0xFF:
             yield origin + 8 * match.start(), origin + 8 * match.end()
             continue
