@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -142,15 +143,29 @@ def test_many_handles_and_threads(
         assert "Sanitizer" not in client.log()
 
 
-def test_reads_are_as_fast_as_memory(start: Start, estate: Estate, memory: Path) -> None:
-    capacity = 512 * 2**20
+def _plain(path: Path, capacity: int, step: int) -> float:
+    """Bytes per second of reading the same file with nothing in between."""
+    buffer = bytearray(step)
+    began = time.monotonic()
+    with path.open("rb", buffering=0) as file:
+        for _ in range(capacity // step):
+            file.readinto(buffer)
+    return capacity / (time.monotonic() - began)
+
+
+def test_reads_cost_little_more_than_the_file_itself(start: Start, estate: Estate, memory: Path) -> None:
+    """Taken in turn and compared with each other, so that a busy machine slows both."""
+    capacity = 256 * 2**20
     base = Layer(memory / "base", capacity, mapped=False)
     estate.view([base])
     with base.path.open("r+b") as file:
-        file.writelines(os.urandom(2**20) * 8 for _ in range(64))
+        file.writelines(os.urandom(2**20) * 8 for _ in range(32))
     client = start().opened()
-    rates = [float(client.do("speed", 0, capacity // 512, 2048)) for _ in range(5)]
-    assert max(rates) > 2.5e9, rates
+    ratios = []
+    while len(ratios) < 8 and max(ratios, default=0.0) < 0.7:
+        rate = float(client.do("speed", 0, capacity // 512, 2048))
+        ratios.append(rate / _plain(base.path, capacity, 2**20))
+    assert max(ratios) >= 0.7, ratios
 
 
 def test_opening_needs_no_more_files_than_layers(start: Start, layers: list[Layer]) -> None:
