@@ -92,8 +92,19 @@ def theirs(disk: Path, home: Path, certificates: Path) -> Figure:
 def _instance(home: Path, credential: dict[str, str]) -> Iterator[tuple[psutil.Process, list[int]]]:
     directory = home / "instance"
     process = subprocess.Popen(
-        [sys.executable, "-m", "connector.instance", "--directory", str(directory), "--control-port", "0"]
-        + ["--block-port", "0", "--credential-stdin", "--exit-with-stdin"],
+        [
+            sys.executable,
+            "-m",
+            "connector.instance",
+            "--directory",
+            str(directory),
+            "--control-port",
+            "0",
+            "--block-port",
+            "0",
+            "--credential-stdin",
+            "--exit-with-stdin",
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -42,7 +42,9 @@ def test_full_pass_then_delta_then_image(instance: Instance, disk: Path) -> None
         out.seek(20 * MIB)
         out.write(bytes(3 * CELL))
     changed = [Extent(7 * CELL + 100, 7000), Extent(20 * MIB, 3 * CELL)]
-    delta = order(disk, pass_id="pass-2", kind="delta", change_id="id/2", base_change_id="id/1", snapshot="s-2")
+    delta = order(
+        disk, pass_id="pass-2", kind="delta", change_id="id/2", base_change_id="id/1", snapshot="s-2"
+    )
     second = copy_disk(FileSource(disk), instance.endpoint, delta, lambda: changed, prove=True)
     assert same(disk, instance.disk("2000"))
     assert second.read == 4 * CELL and second.proved == second.capacity and second.root != result.root
@@ -88,7 +90,9 @@ def test_invariant_1_killed_instance_resumes_and_sends_no_more_than_a_window_twi
     seen = []
     with pytest.raises(TransferFailed):
         endpoint = first.endpoint
-        copy_disk(source, endpoint, order(disk), settings=settings, progress=seen.append, stop=_soon_stopped(first))
+        copy_disk(
+            source, endpoint, order(disk), settings=settings, progress=seen.append, stop=_soon_stopped(first)
+        )
     second = start()
     state = second.endpoint.disk("2000")
     durable = sum(length for _, length in state["attempts"][0]["durable"])  # type: ignore[index]
@@ -123,7 +127,9 @@ def test_stop_leaves_no_thread_and_resumes(instance: Instance, disk: Path) -> No
     assert same(disk, instance.disk("2000"))
 
 
-def test_invariant_9_new_snapshot_sends_what_is_missing_and_what_changed(instance: Instance, disk: Path) -> None:
+def test_invariant_9_new_snapshot_sends_what_is_missing_and_what_changed(
+    instance: Instance, disk: Path
+) -> None:
     stop = threading.Event()
     with pytest.raises(Interrupted):
         slow = Delayed(StopAfter(FileSource(disk), 12 * MIB, stop.set), 0.05)
@@ -150,7 +156,9 @@ def test_invariant_9_new_snapshot_sends_what_is_missing_and_what_changed(instanc
 def test_unallocated_cells_of_a_later_full_pass_are_zeroed(instance: Instance, tmp_path: Path) -> None:
     first, second = make_disk(tmp_path / "a", 8 * MIB, 1), make_disk(tmp_path / "b", 8 * MIB, 2)
     copy_disk(FileSource(first), instance.endpoint, order(first))
-    copy_disk(FileSource(second), instance.endpoint, order(second, pass_id="pass-2", snapshot="s-2"), prove=True)
+    copy_disk(
+        FileSource(second), instance.endpoint, order(second, pass_id="pass-2", snapshot="s-2"), prove=True
+    )
     assert same(second, instance.disk("2000"))
 
 
@@ -214,7 +222,9 @@ def _first(path: Path, what: int) -> int:
         return os.lseek(file.fileno(), 0, what)
 
 
-def test_full_target_is_told_and_keeps_what_was_acknowledged(start: Callable[..., Instance], disk: Path) -> None:
+def test_full_target_is_told_and_keeps_what_was_acknowledged(
+    start: Callable[..., Instance], disk: Path
+) -> None:
     import resource
 
     limit = 6 * MIB

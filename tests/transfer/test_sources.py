@@ -1,0 +1,182 @@
+"""One contract for all sources, then what is particular to policies."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from connector.errors import Interrupted, ReaderFailed
+from connector.model import Extent, VddkAccess
+from connector.transfer import extents as ranges
+from connector.transfer.policies import Delayed, Failing, RateLimited, Retrying
+from connector.transfer.source import FileSource, Source
+from connector.transfer.vddk_source import open_vddk_source
+from tests.transfer.conftest import CELL, MIB, make_disk
+
+THUMBPRINT = ":".join(["AB"] * 20)
+VMDK = "[datastore1] web/web.vmdk"
+
+
+def vddk_access(**changes: object) -> VddkAccess:
+    fields: dict[str, object] = {"server": "vcenter", "port": 443, "thumbprint": THUMBPRINT, "user": "svc"}
+    fields |= {"secret": "hunter2", "secret_is_cookie": False, "vm": "vm-1", "snapshot": "s-1", "path": VMDK}
+    return VddkAccess(**fields | changes)  # type: ignore[arg-type]
+
+
+def vddk_installation(home: Path, disk: Path, **switches: object) -> Path:
+    library = pytest.importorskip("simulator.vixdisklib")
+    view = home / "estate" / "vm-1" / "s-1"
+    view.mkdir(parents=True, exist_ok=True)
+    (home / "estate" / "sessions").mkdir(exist_ok=True)
+    (home / "estate" / "access").write_text(f"thumbprint={THUMBPRINT}\nuser=svc\npassword=hunter2\n")
+    line = [VMDK, str(disk.stat().st_size), "lsilogic", "uuid", "persistent", str(disk)]
+    (view / "disks").write_text("\t".join(line) + "\n")
+    return library.install(home / "vddk", home / "estate", **switches)
+
+
+MAKERS: dict[str, Callable[[Path, Path], Source]] = {
+    "file": lambda disk, _: FileSource(disk),
+    "vddk": lambda disk, home: open_vddk_source(vddk_access(), vddk_installation(home, disk), depth=4),
+    "retrying": lambda disk, _: Retrying(FileSource(disk)),
+    "rate-limited": lambda disk, _: RateLimited(FileSource(disk), lambda: 1e12),
+    "delayed": lambda disk, _: Delayed(FileSource(disk), 0.0),
+    "failing": lambda disk, _: Failing(FileSource(disk), lambda _: None),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def source(request: pytest.FixtureRequest, disk: Path, tmp_path: Path) -> Iterator[Source]:
+    made = MAKERS[request.param](disk, tmp_path)
+    yield made
+    made.close()
+    made.close()
+
+
+def collect(source: Source, extents: list[Extent]) -> dict[int, bytes]:
+    found = {}
+    for block in source.read(extents):
+        assert block.offset not in found
+        found[block.offset] = bytes(block.data)
+        block.release()
+    return found
+
+
+def test_contract_blocks_are_the_bytes_of_the_extents(source: Source, disk: Path) -> None:
+    content = disk.read_bytes()
+    assert source.capacity == len(content)
+    extents = [Extent(0, 3 * CELL), Extent(MIB - CELL, 5 * MIB), Extent(source.capacity - 512, 512)]
+    found = collect(source, extents)
+    assert all(offset // MIB == (offset + len(data) - 1) // MIB for offset, data in found.items())
+    assert all(content[offset : offset + len(data)] == data for offset, data in found.items())
+    assert ranges.normalise(Extent(o, len(d)) for o, d in found.items()) == ranges.normalise(extents)
+
+
+def test_contract_what_is_not_allocated_reads_as_zeros(source: Source, disk: Path) -> None:
+    everything = ranges.whole(source.capacity)
+    holes = ranges.subtract(everything, source.allocated(Extent(0, source.capacity)))
+    assert holes
+    content = disk.read_bytes()
+    assert not any(any(content[e.start : e.end]) for e in holes)
+
+
+def test_contract_a_window_of_allocation_is_clipped(source: Source) -> None:
+    window = Extent(3 * MIB, 2 * MIB)
+    assert ranges.intersect(source.allocated(window), [window]) == source.allocated(window)
+
+
+def test_contract_buffers_are_bounded_and_waiting_for_one_can_be_halted(source: Source) -> None:
+    halt, held = threading.Event(), []
+    timer = threading.Timer(0.4, halt.set)
+    timer.start()
+    with pytest.raises(Interrupted):
+        for block in source.read(ranges.whole(source.capacity), halt):
+            held.append(block)
+    assert 0 < len(held) <= 16
+    for block in held:
+        block.release()
+    timer.join()
+    assert len(collect(source, [Extent(0, 4 * MIB)])) == 4
+
+
+def test_contract_closing_the_iterator_gives_everything_back(source: Source) -> None:
+    for _ in range(20):
+        reading = source.read(ranges.whole(source.capacity))
+        next(reading).release()
+        reading.close()  # type: ignore[attr-defined]
+    assert len(collect(source, [Extent(0, 20 * MIB)])) == 20
+
+
+def test_truncated_file_is_an_error_not_zeros(tmp_path: Path) -> None:
+    disk = make_disk(tmp_path / "d", 4 * MIB)
+    source = FileSource(disk)
+    with disk.open("r+b") as out:
+        out.truncate(2 * MIB)
+    with pytest.raises(ReaderFailed, match="before its capacity"):
+        collect(source, [Extent(MIB, 2 * MIB)])
+
+
+def test_retry_reads_only_what_is_left(disk: Path) -> None:
+    failed: list[int] = []
+
+    def once_each(offset: int) -> ReaderFailed | None:
+        if offset in failed:
+            return None
+        failed.append(offset)
+        return ReaderFailed("NFC error 5", retryable=True)
+
+    source = Retrying(Failing(FileSource(disk), once_each), tries=3, pause=0.001)
+    found = collect(source, ranges.whole(source.capacity))
+    assert b"".join(found[key] for key in sorted(found)) == disk.read_bytes()
+
+
+def test_retry_gives_up_and_never_repeats_what_cannot_help(disk: Path) -> None:
+    seen: list[int] = []
+
+    def always(offset: int) -> ReaderFailed:
+        seen.append(offset)
+        return ReaderFailed("gone", retryable=retryable)
+
+    for retryable, times in ((True, 3), (False, 1)):
+        seen.clear()
+        with pytest.raises(ReaderFailed, match="gone"):
+            collect(Retrying(Failing(FileSource(disk), always), tries=3, pause=0.001), [Extent(0, MIB)])
+        assert len(seen) == times
+
+
+def test_rate_limit_holds(disk: Path) -> None:
+    import time
+
+    began = time.monotonic()
+    collect(RateLimited(FileSource(disk), lambda: 20 * MIB), [Extent(0, 8 * MIB)])
+    assert 0.25 < time.monotonic() - began < 2
+
+
+def test_vddk_failures_become_ours(disk: Path, tmp_path: Path) -> None:
+    from connector.errors import AuthenticationFailed, ConnectorError
+
+    installation = vddk_installation(tmp_path, disk)
+    with pytest.raises(AuthenticationFailed) as caught:
+        open_vddk_source(vddk_access(secret="wrong-secret"), installation)
+    assert "wrong-secret" not in str(caught.value)
+    with pytest.raises(ConnectorError, match=r"other\.vmdk"):
+        open_vddk_source(vddk_access(path="[datastore1] web/other.vmdk"), installation)
+    with pytest.raises(ReaderFailed, match="libvixDiskLib"):
+        open_vddk_source(vddk_access(), tmp_path / "nothing")
+
+
+def test_vddk_worker_that_dies_is_a_retryable_reader_failure(disk: Path, tmp_path: Path) -> None:
+    import os
+    import signal
+
+    source = open_vddk_source(vddk_access(), vddk_installation(tmp_path, disk), depth=2)
+    reading = source.read(ranges.whole(source.capacity))
+    next(reading).release()
+    os.kill(source._disk.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    with pytest.raises(ReaderFailed) as caught:
+        for block in reading:
+            block.release()
+    assert caught.value.retryable
+    source.close()
