@@ -161,7 +161,7 @@ def test_reads_cost_little_more_than_the_file_itself(start: Start, estate: Estat
     with base.path.open("r+b") as file:
         file.writelines(os.urandom(2**20) * 8 for _ in range(32))
     client = start().opened()
-    ratios = []
+    ratios: list[float] = []
     while len(ratios) < 8 and max(ratios, default=0.0) < 0.7:
         rate = float(client.do("speed", 0, capacity // 512, 2048))
         ratios.append(rate / _plain(base.path, capacity, 2**20))
