@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from simulator.estate.areas import rounded, subtract, union
 from simulator.estate.bitmap import Bitmap
 
-SPAN = st.tuples(st.integers(0, 80_000), st.integers(0, 80_000)).map(lambda pair: tuple(sorted(pair)))
+SPAN = st.tuples(st.integers(0, 20_000), st.integers(0, 20_000)).map(lambda pair: tuple(sorted(pair)))
 SPANS = st.lists(
     st.tuples(st.integers(0, 300), st.integers(0, 40)).map(lambda p: (p[0], p[0] + p[1])), max_size=8
 )
@@ -20,11 +20,11 @@ def members(spans: list[tuple[int, int]]) -> set[int]:
     return {n for lo, hi in spans for n in range(lo, hi)}
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(SPAN, max_size=6), SPAN)
 def test_a_bitmap_is_a_set(room: Path, spans, window):
     (room / "bits").unlink(missing_ok=True)
-    bits = Bitmap(room / "bits", 80_000)
+    bits = Bitmap(room / "bits", 20_000)
     for span in spans:
         bits.set(*span)
     wanted = members(spans)
@@ -33,7 +33,7 @@ def test_a_bitmap_is_a_set(room: Path, spans, window):
     assert all(a[1] < b[0] for a, b in pairwise(runs)), "coalesced"
     assert members(list(bits.runs(*window))) == wanted & set(range(*window))
     bits.close()
-    again = Bitmap(room / "bits", 90_000)
+    again = Bitmap(room / "bits", 30_000)
     assert members(list(again.runs())) == wanted
     again.close()
 

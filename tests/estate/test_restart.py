@@ -53,7 +53,7 @@ while True:
 def test_kill_and_reopen(room: Path, seed: int):
     digests: dict[str, str] = {}
     removing: set[str] = set()
-    for life in range(3):
+    for life in range(2):
         command = [sys.executable, "-c", CHILD, str(room / "e"), str(seed * 10 + life)]
         root = Path(__file__).parents[2]
         child = subprocess.Popen(
@@ -66,7 +66,7 @@ def test_kill_and_reopen(room: Path, seed: int):
                 digests[event["made"]] = event["digest"]
             else:
                 removing.add(event["removing"])
-            if number == 12 + 5 * life + seed:
+            if number == 8 + 5 * life + seed:
                 child.send_signal(signal.SIGKILL)
                 break
         rest = child.stdout.read().splitlines()
