@@ -38,10 +38,7 @@ def command(file: Path | None, exit_with_stdin: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    if file is None:
-        configuration = parse(child.read_configuration(), "standard input")
-    else:
-        configuration = from_yaml(file)
+    configuration = from_yaml(file) if file else parse(child.read_configuration(), "standard input")
     if exit_with_stdin:
         threading.Thread(target=_leash, args=(stop,), name="leash", daemon=True).start()
     run(configuration, stop)
@@ -62,7 +59,9 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
             return ControlClient(configuration.control.url, configuration.control.thumbprint, membership)
 
         recorder.client = unwind.enter_context(closing(connect()))
-        bench = Workbench(vcenter, ledger, configuration.vddk, configuration.transports, configuration.transfer)
+        bench = Workbench(
+            vcenter, ledger, configuration.vddk, configuration.transports, configuration.transfer
+        )
         rescan = Rescan(vcenter, connect, configuration.rescan, stop)
         seen = rescan.once()
         unwind.enter_context(rescan)
@@ -75,7 +74,9 @@ class _Late:
 
     client: ControlClient
 
-    def record(self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False) -> None:
+    def record(
+        self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False
+    ) -> None:
         self.client.record(pass_id, token, kind, moref, removed=removed)
 
 
@@ -90,10 +91,14 @@ def _membership(configuration: Configuration, vcenter: str) -> Membership:
     except FileNotFoundError:
         pass
     except (ValueError, KeyError, TypeError):
-        raise BadInput("is damaged", on=str(kept), remedy="remove it and give a new activation code") from None
+        raise BadInput(
+            "is damaged", on=str(kept), remedy="remove it and give a new activation code"
+        ) from None
     if control.activation_code_file is None:
         raise BadInput(
-            "this appliance is not enrolled", on=control.url, remedy="name an activation_code_file for the first start"
+            "this appliance is not enrolled",
+            on=control.url,
+            remedy="name an activation_code_file for the first start",
         )
     code = control.activation_code_file.read_text().strip()
     member = enrol(

@@ -66,14 +66,23 @@ class Agent:
     def __init__(
         self, connect: Connect, carry: Carry, limit: int, stop: threading.Event, heartbeat: float = HEARTBEAT
     ) -> None:
-        self._connect, self._carry, self._limit, self._stop, self._heartbeat = connect, carry, limit, stop, heartbeat
+        self._connect, self._carry, self._limit, self._stop, self._heartbeat = (
+            connect,
+            carry,
+            limit,
+            stop,
+            heartbeat,
+        )
         self._lock = threading.Lock()  # guards _running
         self._running: dict[str, _Running] = {}
         self._room = threading.Semaphore(limit)
 
     def run(self) -> None:
         """Until stopped. Raises AuthenticationFailed when the control plane no longer knows this appliance."""
-        with ThreadPoolExecutor(self._limit, thread_name_prefix="pass") as pool, closing(self._connect()) as control:
+        with (
+            ThreadPoolExecutor(self._limit, thread_name_prefix="pass") as pool,
+            closing(self._connect()) as control,
+        ):
             beat = threading.Thread(target=self._beat, name="heartbeat")
             beat.start()
             try:

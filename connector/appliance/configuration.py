@@ -38,7 +38,11 @@ class VCenterSection(_Section):
         if secret is None:
             raise BadInput("no password", on="vcenter", remedy="name a password_file")
         return VCenterSettings(
-            url=self.url, user=self.user, password=secret, thumbprint=self.thumbprint, authority=self.authority
+            url=self.url,
+            user=self.user,
+            password=secret,
+            thumbprint=self.thumbprint,
+            authority=self.authority,
         )
 
 
@@ -77,7 +81,9 @@ def parse(document: Any, name: str) -> Configuration:
     try:
         return Configuration.model_validate(document)
     except ValidationError as broken:
-        faults = (f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}" for fault in broken.errors())
+        faults = (
+            f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}" for fault in broken.errors()
+        )
         raise BadInput("; ".join(faults), on=name, remedy="compare with config/appliance.yaml") from None
 
 

@@ -65,7 +65,8 @@ class DiskCopy:
         decision = self._decide(state, base)
         self._board.update(self._disk.key, state=decision.kind)
         result = self._copy(decision)
-        self._board.update(self._disk.key, state="proved", rate=0.0, bottleneck="")
+        done = result.wanted
+        self._board.update(self._disk.key, state="proved", wanted=done, done=done, bottleneck="")
         return self._figures(decision, result)
 
     def _target(self) -> dict[str, Any] | None:

@@ -26,7 +26,9 @@ class Registry(Protocol):
 class Rescan:
     """A context manager around a thread that sweeps the inventory every `every` seconds."""
 
-    def __init__(self, vcenter: VCenter, connect: Callable[[], Registry], every: float, stop: threading.Event) -> None:
+    def __init__(
+        self, vcenter: VCenter, connect: Callable[[], Registry], every: float, stop: threading.Event
+    ) -> None:
         self._vcenter, self._connect, self._every, self._stop = vcenter, connect, every, stop
         self._thread = threading.Thread(target=self._loop, name="rescan")
 

@@ -12,7 +12,9 @@ from connector.errors import Conflict, NotFound
 
 
 class Recorder(Protocol):
-    def record(self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False) -> None: ...
+    def record(
+        self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False
+    ) -> None: ...
 
 
 class ControlLedger:

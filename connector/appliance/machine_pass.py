@@ -86,7 +86,9 @@ class MachinePass:
         grave = {Severity.BLOCK, Severity.WARM_BLOCK} if warm else {Severity.BLOCK}
         for finding in self._vcenter.check(machine):
             if finding.severity in grave:
-                raise Ineligible(f"{finding.message} ({finding.check})", on=finding.subject, remedy=finding.remedy)
+                raise Ineligible(
+                    f"{finding.message} ({finding.check})", on=finding.subject, remedy=finding.remedy
+                )
 
     def _shut_down(self, machine: Machine) -> float | None:
         if machine.power is PowerState.OFF:
@@ -108,7 +110,13 @@ class MachinePass:
             for known in reversed(self._order.objects):
                 ticket = Ticket.of(known.token)
                 ours = ticket is not None and ticket.owner == self._vcenter.owner
-                if ticket and ours and known.kind == "snapshot" and not known.removed and not ticket.pass_id.startswith(STUN):
+                if (
+                    ticket
+                    and ours
+                    and known.kind == "snapshot"
+                    and not known.removed
+                    and not ticket.pass_id.startswith(STUN)
+                ):
                     return ticket.pass_id
         return self._order.pass_id
 
@@ -127,7 +135,9 @@ class MachinePass:
         with ThreadPoolExecutor(len(snapshot.disks), thread_name_prefix="disk") as pool:
             running = {
                 pool.submit(
-                    DiskCopy(self._bench, self._endpoint, self._order, snapshot, disk, reading, self._board, halt).run
+                    DiskCopy(
+                        self._bench, self._endpoint, self._order, snapshot, disk, reading, self._board, halt
+                    ).run
                 ): disk
                 for disk in snapshot.disks
             }

@@ -17,20 +17,24 @@ class NoLedger:
     """Refuses to remember, and so forbids to create."""
 
     def planned(self, machine: str, token: str) -> None:
-        raise BadInput("this command only looks", on=machine)
+        raise BadInput(f"this command only looks, it cannot make {token}", on=machine)
 
     def created(self, machine: str, token: str, snapshot: str) -> None:
-        raise BadInput("this command only looks", on=machine)
+        raise BadInput(f"this command only looks, it cannot make {token} {snapshot}", on=machine)
 
     def removed(self, machine: str, token: str) -> None:
-        raise BadInput("this command only looks", on=machine)
+        raise BadInput(f"this command only looks, it cannot remove {token}", on=machine)
 
 
-def settings(url: str, user: str, password_file: Path | None, thumbprint: str, authority: Path | None) -> VCenterSettings:
+def settings(
+    url: str, user: str, password_file: Path | None, thumbprint: str, authority: Path | None
+) -> VCenterSettings:
     """Everything that is needed to log in. Raises BadInput when nothing says whom to trust."""
     if bool(thumbprint) == bool(authority):
         raise BadInput(
-            "say whom to trust with exactly one of --thumbprint and --ca", on=url, remedy="vCenter's administrator knows both"
+            "say whom to trust with exactly one of --thumbprint and --ca",
+            on=url,
+            remedy="vCenter's administrator knows both",
         )
     return VCenterSettings(
         url=url,

@@ -57,8 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
             click.echo(json.dumps(failed.to_json()))
         click.echo(f"connector: {failed}", err=True)
         return failed.exit_code
-    except Exception as unforeseen:
-        click.echo(f"connector: unforeseen {type(unforeseen).__name__}: {unforeseen}; this is a defect, please report it", err=True)
+    except Exception as unforeseen:  # noqa: BLE001 - the outer door
+        click.echo(
+            f"connector: unforeseen {type(unforeseen).__name__}: {unforeseen}; this is a defect, please report it",
+            err=True,
+        )
         return 1
     return 0
 

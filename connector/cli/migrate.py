@@ -36,13 +36,30 @@ FORMATS = ("auto", "raw", "qcow2")
     envvar="CONNECTOR_VDDK",
     help="The unpacked VDDK: the directory above lib64.",
 )
-@click.option("--to", "target", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where images go.")
-@click.option("--incremental", is_flag=True, help="Keep the job open: the same command again sends what changed since.")
-@click.option("--cutover", is_flag=True, help="Shut the machine down, send the last delta, make the final image.")
-@click.option("--format", "image_format", type=click.Choice(FORMATS), default="auto", show_default=True, help="Image format.")
-@click.option("--shutdown-deadline", default=300.0, show_default=True, help="Seconds a guest gets to shut down.")
+@click.option(
+    "--to", "target", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where images go."
+)
+@click.option(
+    "--incremental", is_flag=True, help="Keep the job open: the same command again sends what changed since."
+)
+@click.option(
+    "--cutover", is_flag=True, help="Shut the machine down, send the last delta, make the final image."
+)
+@click.option(
+    "--format",
+    "image_format",
+    type=click.Choice(FORMATS),
+    default="auto",
+    show_default=True,
+    help="Image format.",
+)
+@click.option(
+    "--shutdown-deadline", default=300.0, show_default=True, help="Seconds a guest gets to shut down."
+)
 @click.option("--power-off", is_flag=True, help="Pull the plug of a guest that does not shut down in time.")
-@click.option("--transports", default="nbdssl", show_default=True, help="VDDK transports, tried left to right.")
+@click.option(
+    "--transports", default="nbdssl", show_default=True, help="VDDK transports, tried left to right."
+)
 @JSON
 def migrate(
     names: tuple[str, ...],
@@ -88,7 +105,9 @@ def refuse_blocked(vcenter: VCenter, machines: Sequence[Machine]) -> None:
         grave = {Severity.BLOCK} | ({Severity.WARM_BLOCK} if machine.power is PowerState.ON else set())
         for finding in vcenter.check(machine):
             if finding.severity in grave:
-                raise Ineligible(f"{finding.message} ({finding.check})", on=finding.subject, remedy=finding.remedy)
+                raise Ineligible(
+                    f"{finding.message} ({finding.check})", on=finding.subject, remedy=finding.remedy
+                )
 
 
 def chosen_format(wanted: str) -> str:
@@ -98,16 +117,30 @@ def chosen_format(wanted: str) -> str:
     return "qcow2" if shutil.which("qemu-img") else "raw"
 
 
+def wide_console() -> Console:
+    """Stdout; where it is no terminal, nobody is helped by folding a table at 80 columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
 def tell(jobs: Sequence[dict[str, Any]], as_json: bool) -> None:
     """The table per disk, and where the images are."""
     if as_json:
         for job in jobs:
             disks = [row.to_json() for row in disk_reports(job)]
-            result = {"event": "result", "machine": job["source_name"], "status": job["status"], "disks": disks}
+            result = {
+                "event": "result",
+                "machine": job["source_name"],
+                "status": job["status"],
+                "disks": disks,
+            }
             click.echo(json.dumps(result | {"images": job["images"]}))
         return
-    console = Console()
+    console = wide_console()
     show([row for job in jobs for row in disk_reports(job)], console)
     for job in jobs:
         for image in job["images"]:
-            console.print(f"{job['source_name']}: image {image['details'].get('location', image['name'])}", highlight=False)
+            console.print(
+                f"{job['source_name']}: image {image['details'].get('location', image['name'])}",
+                highlight=False,
+            )

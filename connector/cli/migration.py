@@ -97,12 +97,17 @@ def _create(jobs: JobClient, machine: Machine, source: str, wish: Wish) -> dict[
 
 def _look(jobs: JobClient, one: _Watched, wish: Wish, display: Display) -> None:
     job = jobs.job(one.job)
-    phase = job["phase"] if job["business_status"] == "Syncing" and job["phase"] else job["business_status"] or job["status"]
+    phase = (
+        job["phase"]
+        if job["business_status"] == "Syncing" and job["phase"]
+        else job["business_status"] or job["status"]
+    )
     if phase != one.phase:
         one.phase = phase
         display.phase(one.name, phase)
-    for disk in job["disks"]:
-        display.disk(one.name, disk)
+    if job["business_status"] == "Syncing":
+        for disk in job["disks"]:
+            display.disk(one.name, disk)
     if job["status"] == "Running":
         return
     if job["status"] == "Waiting" and wish.cutover and not one.cut:
@@ -115,7 +120,10 @@ def _look(jobs: JobClient, one: _Watched, wish: Wish, display: Display) -> None:
 
 def _cut(jobs: JobClient, one: _Watched, wish: Wish) -> None:
     jobs.cutover(
-        one.job, sync_data=True, shutdown_deadline=wish.shutdown_deadline, allow_power_off=wish.allow_power_off
+        one.job,
+        sync_data=True,
+        shutdown_deadline=wish.shutdown_deadline,
+        allow_power_off=wish.allow_power_off,
     )
     one.cut = True
 
@@ -123,7 +131,9 @@ def _cut(jobs: JobClient, one: _Watched, wish: Wish) -> None:
 def _why(one: _Watched, job: dict[str, Any]) -> ConnectorError:
     if job["error"]:
         return from_json(job["error"])
-    return Interrupted(f"the job is {job['status']}", on=one.name, remedy="run the same command again to resume")
+    return Interrupted(
+        f"the job is {job['status']}", on=one.name, remedy="run the same command again to resume"
+    )
 
 
 def _stop_all(stack: Stack, watched: Sequence[_Watched]) -> None:

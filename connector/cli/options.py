@@ -13,9 +13,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line instead of text.")
 
 _VCENTER = (
-    click.option("--vcenter", "url", required=True, envvar="CONNECTOR_VCENTER_URL", metavar="URL", help="https://HOST[:PORT]"),
     click.option(
-        "--user", default="administrator@vsphere.local", envvar="CONNECTOR_VCENTER_USER", show_default=True, help="vCenter user."
+        "--vcenter",
+        "url",
+        required=True,
+        envvar="CONNECTOR_VCENTER_URL",
+        metavar="URL",
+        help="https://HOST[:PORT]",
+    ),
+    click.option(
+        "--user",
+        default="administrator@vsphere.local",
+        envvar="CONNECTOR_VCENTER_USER",
+        show_default=True,
+        help="vCenter user.",
     ),
     click.option(
         "--password-file",

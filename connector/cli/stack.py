@@ -63,7 +63,9 @@ class Stack:
             if (code := process.exit_code()) is not None:
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
                 raise ControlFailed(
-                    f"it {how}", on=process.name, remedy=f"run the same command again to resume; its log is in {self._logs}"
+                    f"it {how}",
+                    on=process.name,
+                    remedy=f"run the same command again to resume; its log is in {self._logs}",
                 )
 
     @property
@@ -75,10 +77,20 @@ class Stack:
         try:
             place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as failed:
-            raise BadInput(f"cannot use the target directory: {failed.strerror}", on=str(place.target)) from None
+            raise BadInput(
+                f"cannot use the target directory: {failed.strerror}", on=str(place.target)
+            ) from None
         control = self._child(
             "connector.control",
-            ["--state", str(place.state / "control"), "--images", str(place.target), "--grace", str(GRACE), "--exit-with-stdin"],
+            [
+                "--state",
+                str(place.state / "control"),
+                "--images",
+                str(place.target),
+                "--grace",
+                str(GRACE),
+                "--exit-with-stdin",
+            ],
             name="control plane",
         )
         ready = {key: str(value) for key, value in control.ready.items()}
@@ -86,14 +98,19 @@ class Stack:
         self.jobs = JobClient(ready["url"], ready["thumbprint"], token)
         self._unwind.callback(self.jobs.close)
         self._child(
-            "connector.appliance", ["--exit-with-stdin"], name="appliance", configuration=self._appliance(ready)
+            "connector.appliance",
+            ["--exit-with-stdin"],
+            name="appliance",
+            configuration=self._appliance(ready),
         )
 
     def _child(
         self, module: str, arguments: list[str], *, name: str, configuration: dict[str, object] | None = None
     ) -> Child:
         log = self._logs / f"{name.replace(' ', '-')}.log"
-        started = child.start(module, arguments, name=name, configuration=configuration, log=log, timeout=90.0)
+        started = child.start(
+            module, arguments, name=name, configuration=configuration, log=log, timeout=90.0
+        )
         self._unwind.enter_context(started)
         self._children.append(started)
         return started
@@ -119,4 +136,3 @@ class Stack:
             "passes": place.passes,
             "transports": place.transports,
         }
-

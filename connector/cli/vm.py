@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from connector.cli import estate
+from connector.cli.migrate import wide_console
 from connector.cli.options import JSON, vcenter_options
 from connector.model import Finding, Machine, Severity
 
@@ -45,7 +45,7 @@ def list_machines(
         for machine in machines:
             click.echo(json.dumps(asdict(machine)))
         return
-    Console().print(_machine_table(machines))
+    wide_console().print(_machine_table(machines))
 
 
 @vm.command("check")
@@ -82,7 +82,9 @@ def check_machines(
 
 
 def _machine_table(machines: tuple[Machine, ...]) -> Table:
-    table = Table("name", "moref", "power", "firmware", "guest", "disks", "capacity", "CBT", "snapshots", box=None)
+    table = Table(
+        "name", "moref", "power", "firmware", "guest", "disks", "capacity", "CBT", "snapshots", box=None
+    )
     for machine in machines:
         table.add_row(
             machine.name,
@@ -99,11 +101,13 @@ def _machine_table(machines: tuple[Machine, ...]) -> Table:
 
 
 def _show_findings(findings: list[tuple[str, Finding]], machines: int) -> None:
-    console = Console()
+    console = wide_console()
     if not findings:
         console.print(f"{machines} machine(s) checked, nothing stands in the way")
         return
     table = Table("machine", "check", "severity", "object", "finding", "remedy", box=None)
     for name, finding in findings:
-        table.add_row(name, finding.check, MARK[finding.severity], finding.subject, finding.message, finding.remedy)
+        table.add_row(
+            name, finding.check, MARK[finding.severity], finding.subject, finding.message, finding.remedy
+        )
     console.print(table)
