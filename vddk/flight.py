@@ -5,6 +5,7 @@ Used by the owner thread only. An `Engine` starts a read and later reports it; i
 """
 
 import time
+from contextlib import ExitStack
 from typing import NamedTuple, Protocol
 
 from vddk.abi import SECTOR
@@ -60,13 +61,7 @@ class Flight:
         memory = self._valid(offset, buffer)
         if self.count >= self._depth:
             raise TooManyInFlight(self._depth)
-        key = self._next_key()
-        self._tokens[key] = token
-        try:
-            self._engine.start(key, offset, memory)
-        except BaseException:
-            del self._tokens[key]
-            raise
+        self._launch(offset, memory, token)
 
     def completions(self, timeout: float | None) -> list[Completion]:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -89,7 +84,7 @@ class Flight:
                     self._take(None)
                 if self._failed:
                     break
-                self._start_piece(offset + start, memory[start : start + REQUEST])
+                self._launch(offset + start, memory[start : start + REQUEST])
         finally:
             while self._pieces:
                 self._take(None)
@@ -103,18 +98,18 @@ class Flight:
             self._take(left)
         return self.count
 
-    def _start_piece(self, offset: int, memory: memoryview) -> None:
-        key = self._next_key()
-        self._pieces.add(key)
-        try:
+    def _launch(self, offset: int, memory: memoryview, token: int | None = None) -> None:
+        """Registered first, because it may end before `start` returns; without a token it is a piece."""
+        self._keys = key = self._keys + 1
+        with ExitStack() as unless_started:
+            if token is None:
+                self._pieces.add(key)
+                unless_started.callback(self._pieces.discard, key)
+            else:
+                self._tokens[key] = token
+                unless_started.callback(self._tokens.pop, key)
             self._engine.start(key, offset, memory)
-        except BaseException:
-            self._pieces.discard(key)
-            raise
-
-    def _next_key(self) -> int:
-        self._keys += 1
-        return self._keys
+            unless_started.pop_all()
 
     def _take(self, timeout: float | None) -> None:
         for key, error in self._engine.ended(timeout):

@@ -160,14 +160,13 @@ class Library:
         configuration = self._tmp / "vddk.conf"
         configuration.write_text(self.installation.configuration(self._tmp))
         root = self.path.parent.parent if self.path.parent.name == "lib64" else self.path.parent
-        try:
+        with contextlib.ExitStack() as unless_started:
+            unless_started.callback(self._remove_tmp)
             self.call(
                 "InitEx", abi.API_MAJOR, abi.API_MINOR, *self.callbacks.pointers,
                 bytes(root.resolve()), bytes(configuration), target=str(self.path),
             )  # fmt: skip
-        except BaseException:
-            self._remove_tmp()
-            raise
+            unless_started.pop_all()
         if self.major < 7:
             LOGGER.warning(
                 "VDDK %s is slow and unreliable with many disks; 7.0 or newer is advised", self.version
