@@ -13,18 +13,16 @@ from connector import child
 from connector.cloud.local import LocalProvider
 from connector.control import handover
 from connector.control.plane import Options, run
-from connector.errors import ConnectorError
+from connector.errors import BadInput, ConnectorError
 
 
 @click.command(context_settings={"auto_envvar_prefix": "CONNECTOR_CONTROL", "show_default": True})
-@click.option("--state", required=True, type=click.Path(file_okay=False, path_type=Path), help="Own files.")
+@click.option("--state", required=True, type=click.Path(path_type=Path), help="Own files.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="0: any free port.")
 @click.option("--database", default="", help="postgresql://USER@ADDRESS/NAME. Default: own file.")
 @click.option("--provider", "cloud", type=click.Choice(["local"]), default="local", help="The target cloud.")
-@click.option(
-    "--images", required=True, type=click.Path(file_okay=False, path_type=Path), help="Image store."
-)
+@click.option("--images", required=True, type=click.Path(path_type=Path), help="Image store.")
 @click.option(
     "--grace", default=60.0, type=click.FloatRange(1.0), help="Seconds; then a silent appliance is lost."
 )
@@ -53,6 +51,7 @@ def main() -> int:
     try:
         command(standalone_mode=False)
     except click.ClickException as refused:
+        child.report_failure(BadInput(refused.format_message()))
         refused.show()
         return refused.exit_code
     except click.Abort:

@@ -117,7 +117,7 @@ class Plane:
 
 
 class Robot:
-    """An appliance that takes whatever comes and reports `outcome`; survives restarts of the control plane."""
+    """An appliance that takes whatever comes and reports it as done, across restarts."""
 
     def __init__(self, plane: Plane, membership: Any = None) -> None:
         self.plane = plane
@@ -158,9 +158,7 @@ class Robot:
         while not self.end.is_set():
             try:
                 client = self.plane.client(self.membership)
-                client.progress(
-                    pass_id, "reading", [{"key": 2000, "label": "d", "capacity": 8, "wanted": 8, "done": 8}]
-                )
+                client.progress(pass_id, "reading", [DISK])
                 client.finish(pass_id, "stopped" if stopped else "done", None, {"downtime": 1.5})
                 return
             except ConnectorError as failed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -253,11 +252,6 @@ def test_only_tls_is_spoken(plane: Plane) -> None:
     with socket.create_connection((host, int(port)), timeout=5) as plain:
         plain.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"HTTP" not in plain.recv(100)
-    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
-    old.maximum_version = ssl.TLSVersion.TLSv1_2
-    with socket.create_connection((host, int(port)), timeout=5) as plain, pytest.raises(ssl.SSLError):
-        old.wrap_socket(plain)
 
 
 def test_the_identity_survives_a_restart(plane: Plane) -> None:

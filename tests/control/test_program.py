@@ -1,0 +1,166 @@
+"""The program itself, with real instances: told to migrate, killed, stopped, misused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector import child
+from connector.appliance.control_client import ControlClient, enrol
+from connector.cli.job_client import JobClient
+from connector.errors import BadInput, ConnectorError, PortInUse, TransferFailed
+from connector.model import Credential, InstanceAddress
+from connector.transfer.endpoint import InstanceEndpoint
+from tests.control.conftest import VCENTER, eventually, machine
+
+
+@contextmanager
+def running(root: Path, *more: str) -> Iterator[child.Child]:
+    arguments = ["--state", str(root / "state"), "--images", str(root / "cloud"), "--exit-with-stdin", *more]
+    with child.start("connector.control", arguments, name="control", log=root / "log") as started:
+        yield started
+
+
+def people(started: child.Child) -> JobClient:
+    token = Path(str(started.ready["token_file"])).read_text().strip()
+    return JobClient(str(started.ready["url"]), str(started.ready["thumbprint"]), token)
+
+
+def join(started: child.Child) -> Any:
+    code = Path(str(started.ready["activation_code_file"])).read_text().strip()
+    url, thumbprint = str(started.ready["url"]), str(started.ready["thumbprint"])
+    return enrol(url, thumbprint, code, name="a", vcenter=VCENTER, version="1")
+
+
+def appliance(started: child.Child, member: Any) -> ControlClient:
+    return ControlClient(str(started.ready["url"]), str(started.ready["thumbprint"]), member)
+
+
+def endpoint(order: dict[str, Any]) -> InstanceEndpoint:
+    return InstanceEndpoint(InstanceAddress(**order["instance"]), Credential(**order["credential"]))
+
+
+def copy_nothing(order: dict[str, Any], capacity: int = 1 << 20) -> None:
+    """A pass whose plan is empty: enough for the instance to call its disk settled."""
+    instance, pass_id = endpoint(order), order["pass_id"]
+    instance.put_disk("2000", capacity, "Hard disk 1")
+    facts = {"snapshot": "s", "change_id": "52/1", "base_change_id": "", "identity": {"uuid": "d"}}
+    instance.begin_pass("2000", {"pass_id": pass_id, "kind": "full", **facts})
+    instance.finish_pass("2000", pass_id, [])
+
+
+def finished(jobs: JobClient, name: str) -> Callable[[], bool]:
+    return lambda: jobs.job(name)["status"] == "Finished"
+
+
+def test_a_job_ends_with_a_readable_image(tmp_path: Path) -> None:
+    with running(tmp_path) as started:
+        jobs, client = people(started), appliance(started, join(started))
+        client.put_sources([machine(disks=1)], {})
+        jobs.create("web-01", "real", image_format="raw")
+        jobs.start("real")
+        order = client.take(30.0)
+        assert order is not None
+        copy_nothing(order)
+        client.finish(order["pass_id"], "done", None, {})
+        eventually(finished(jobs, "real"), "the job is finished")
+        (image,) = jobs.job("real")["images"]
+    (file,) = image["details"]["files"]
+    assert Path(file).stat().st_size == 1 << 20
+    assert Path(file).is_relative_to(tmp_path / "cloud" / "images" / "real")
+
+
+def test_killed_in_the_middle_of_a_pass_the_instance_comes_back_with_its_disks(tmp_path: Path) -> None:
+    with running(tmp_path) as first:
+        member = join(first)
+        client = appliance(first, member)
+        client.put_sources([machine(disks=1)], {})
+        people(first).create("web-01", "real", image_format="raw")
+        people(first).start("real")
+        order = client.take(30.0)
+        assert order is not None
+        endpoint(order).put_disk("2000", 1 << 20, "Hard disk 1")
+        os.kill(first.pid, signal.SIGKILL)
+    with running(tmp_path) as second:
+        jobs, client = people(second), appliance(second, member)
+
+        def back() -> bool:
+            try:
+                return endpoint(order).disk("2000")["capacity"] == 1 << 20
+            except TransferFailed:
+                return False
+
+        eventually(back, "the same instance answers the same credential")
+        copy_nothing(order)
+        client.finish(order["pass_id"], "done", None, {})
+        eventually(finished(jobs, "real"), "the job is finished")
+
+
+def test_a_failing_image_is_an_error_with_its_reason(tmp_path: Path) -> None:
+    with running(tmp_path) as started:
+        jobs, client = people(started), appliance(started, join(started))
+        client.put_sources([machine(disks=1)], {})
+        jobs.create("web-01", "empty")
+        jobs.start("empty")
+        order = client.take(30.0)
+        assert order is not None
+        client.finish(order["pass_id"], "done", None, {})
+        eventually(lambda: jobs.job("empty")["status"] == "InError", "the job fails")
+        assert "the instance has no disks" in jobs.job("empty")["error"]["what"]
+        assert jobs.job("empty")["images"] == [] or not jobs.job("empty")["images"][0]["ready"]
+
+
+def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(PortInUse, match=port), running(tmp_path, "--port", port):
+            pass
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_an_unknown_database_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="mysql"), running(tmp_path, "--database", "mysql://x/y"):
+        pass
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_state_directory_that_cannot_be_used_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(ConnectorError, match="state directory"), running(tmp_path):
+        pass
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("how", ["signal", "leash"])
+def test_it_stops_at_once_and_cleanly(tmp_path: Path, how: str) -> None:
+    with running(tmp_path) as started:
+        if how == "signal":
+            os.kill(started.pid, signal.SIGTERM)
+            eventually(lambda: started.exit_code() is not None, "it ends")
+        assert started.stop(10.0) in (0, -signal.SIGTERM)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_the_help_names_every_option() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "connector.control", "--help"], capture_output=True, text=True, check=True
+    )
+    for option in (
+        "--state",
+        "--host",
+        "--port",
+        "--database",
+        "--provider",
+        "--images",
+        "--exit-with-stdin",
+    ):
+        assert option in shown.stdout

@@ -1,0 +1,220 @@
+"""The store on both databases: the schema is the tables, rows are frozen, races have one winner."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from connector.control.jobs import Event, Status
+from connector.control.store import Store, Wish, tables
+from connector.control.store.rows import Outcome, PassState
+from connector.errors import Conflict, ControlFailed
+from tests.control import postgres
+from tests.control.conftest import VCENTER, Plane, Robot, machine
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    programs = postgres.binaries()
+    if programs is None:
+        pytest.skip("needs the package postgresql")
+    with postgres.cluster(programs) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'control.sqlite'}"
+    server: str = request.getfixturevalue("postgres_url")
+    name = f"db_{abs(hash(tmp_path))}"
+    engine = sa.create_engine(
+        server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.rsplit("/", 1)[0] + f"/{name}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    made = Store(url)
+    yield made
+    made.close()
+
+
+def _source(store: Store, moref: str = "vm-1") -> str:
+    body = asdict(machine(moref, f"m-{moref}")) | {"findings": []}
+    return store.sources.put(VCENTER, [body])[moref]
+
+
+def _together(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """The results, or ConnectorErrors, of `work` in threads that start at the same instant."""
+    results: list[Any] = [None] * count
+    start = threading.Barrier(count)
+
+    def one(n: int) -> None:
+        start.wait()
+        try:
+            results[n] = work(n)
+        except (Conflict, ControlFailed) as refused:
+            results[n] = refused
+
+    threads = [threading.Thread(target=one, args=[n]) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_the_migrations_build_exactly_the_tables(store: Store) -> None:
+    engine = sa.create_engine(store.url)
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), tables.metadata)
+    engine.dispose()
+    ours = [d for d in differences if "dbos" not in str(d)]
+    assert ours == []
+
+
+def test_migrating_again_changes_nothing(store: Store, url: str) -> None:
+    source = _source(store)
+    Store(url).close()
+    assert store.sources.get(source).moref == "vm-1"
+
+
+def test_rows_are_frozen(store: Store) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        store.sources.get(_source(store)).name = "other"  # type: ignore[misc]
+
+
+def test_of_many_who_want_one_source_one_wins(store: Store) -> None:
+    source = _source(store)
+    results = _together(6, lambda n: store.jobs.create(Wish(source, f"job{n}")))
+    assert sum(isinstance(r, Conflict) for r in results) == 5
+    assert len(store.jobs.all()) == 1
+
+
+def test_of_many_starts_one_makes_a_run(store: Store) -> None:
+    job = store.jobs.create(Wish(_source(store), "j"))
+    results = _together(6, lambda _n: store.jobs.begin(job.id, Event.START))
+    assert sum(isinstance(r, Conflict) for r in results) == 5
+    assert [run.number for run in store.runs.of(job.id)] == [1]
+
+
+def _syncing(store: Store) -> str:
+    job = store.jobs.create(Wish(_source(store), "j"))
+    run = store.jobs.begin(job.id, Event.START)
+    store.jobs.advance(run.id, Event.PREPARED)
+    return run.id
+
+
+def test_of_many_appliances_one_takes_the_pass(store: Store) -> None:
+    run = _syncing(store)
+    store.passes.offer(run, 0)
+    members = [store.appliances.enrol(f"a{n}", VCENTER, "1")[0] for n in range(6)]
+    results = _together(6, lambda n: store.passes.take(members[n]))
+    assert sum(r is not None for r in results) == 1
+
+
+def test_a_stop_and_an_offer_at_the_same_time_never_strand_the_pass(store: Store) -> None:
+    run = _syncing(store)
+    job = store.runs.get(run).job_id
+    _together(2, lambda n: store.passes.stop(job) if n else store.passes.offer(run, 0))
+    verdict = store.passes.verdict(run, 0)
+    assert verdict is not None
+    assert verdict.outcome is Outcome.STOPPED
+
+
+def test_reports_of_the_workflow_may_be_repeated(store: Store) -> None:
+    run = _syncing(store)
+    for event in (Event.PREPARED, Event.SYNCED, Event.PREPARED, Event.SYNCED, Event.PROCESSED, Event.SYNCED):
+        store.jobs.advance(run, event)
+    for _ in range(2):
+        store.jobs.settle(run, Event.FINISHED, Outcome.DONE)
+    job = store.jobs.get("j")
+    assert job.status is Status.FINISHED
+    store.jobs.advance(run, Event.PREPARED)
+    assert store.jobs.get("j").status is Status.FINISHED
+
+
+def test_a_late_report_of_an_old_run_does_not_touch_the_new_one(store: Store) -> None:
+    old = _syncing(store)
+    store.jobs.settle(old, Event.FAILED, Outcome.FAILED, Conflict("x").to_json())
+    store.jobs.begin(store.runs.get(old).job_id, Event.START)
+    store.jobs.settle(old, Event.STOPPED, Outcome.STOPPED)
+    store.jobs.advance(old, Event.PREPARED)
+    assert str(store.jobs.get("j").state) == "Running/Preparing"
+
+
+def test_a_pass_is_given_up_after_many_lost_appliances(store: Store) -> None:
+    run = _syncing(store)
+    store.passes.offer(run, 0)
+    member, _ = store.appliances.enrol("a", VCENTER, "1")
+    ended = []
+    for _ in range(10):
+        assert store.passes.take(member) is not None
+        ended += store.passes.lose(lambda _p: True, "gone")
+    assert [p.state for p in ended] == [PassState.FINISHED]
+    assert ended[0].error is not None
+    assert "10 appliances" in ended[0].error["what"]
+
+
+def test_one_token_names_one_object(store: Store) -> None:
+    job = store.runs.get(_syncing(store)).job_id
+    store.things.record(job, "t", place="vcenter", kind="snapshot", reference="snapshot-1")
+    store.things.record(job, "t", place="vcenter", kind="snapshot", removed=True)
+    store.things.record(job, "t", place="vcenter", kind="snapshot")
+    (thing,) = store.things.of(job)
+    assert (thing.reference, thing.removed) == ("snapshot-1", True)
+    with pytest.raises(Conflict):
+        store.things.record(job, "t", place="cloud", kind="instance")
+
+
+def test_images_that_want_one_name_get_different_ones(store: Store) -> None:
+    run = _syncing(store)
+    job = store.runs.get(run).job_id
+    store.jobs.settle(run, Event.FAILED, Outcome.FAILED, Conflict("x").to_json())
+    second = store.jobs.begin(job, Event.START).id
+    runs = [run, second]
+    images = _together(2, lambda n: store.things.reserve_image(job, runs[n], ["a", f"a_{n}"], "raw"))
+    assert len({image.name for image in images}) == 2
+    assert store.things.reserve_image(job, run, ["other"], "raw").name in ("a", "a_0")
+
+
+def test_a_database_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ControlFailed, match="the database does not answer"):
+        Store(f"sqlite:///{tmp_path / 'no' / 'such' / 'directory' / 'x.sqlite'}")
+
+
+def test_a_run_on_postgresql_survives_a_kill(
+    make_plane: Callable[..., Plane], postgres_url: str, tmp_path: Path
+) -> None:
+    plane = make_plane(database=postgres_url)
+    with Robot(plane) as robot:
+        robot.register()
+        plane.hold("image")
+        plane.jobs.create("web-01", "j1")
+        plane.jobs.start("j1")
+        plane.at("image")
+        plane.kill()
+        plane.let_go("image")
+        plane.start()
+        plane.reach("j1", "Finished")
+    assert not list((tmp_path / "state").glob("*.sqlite"))
+    with pytest.raises(Conflict, match="another control plane runs on this database"):
+        (tmp_path / "second").mkdir()
+        second = Plane.__new__(Plane)
+        second.root, second.grace, second.database = tmp_path / "second", 60.0, postgres_url
+        second.log = tmp_path / "second.log"
+        second.start()
