@@ -1,6 +1,7 @@
 """`python -m simulator`: a vCenter with disks and a VDDK on this machine, until it is told to stop.
 
-One JSON line on standard output says that it is ready and where everything is; what is for people goes to standard
+One JSON line on standard output says that it is ready and where everything is; what is for people goes to
+standard
 error. SIGTERM, SIGINT, or (with --exit-with-stdin) the end of standard input stop it cleanly.
 """
 
@@ -33,23 +34,11 @@ from simulator.vixdisklib import CompilerError, install
 _ALIGNED = 1 << 20
 
 
-class _Size(click.ParamType):
-    """Bytes, with an optional suffix K, M, G or T (powers of 1024)."""
-
-    name = "size"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        text = value.strip().upper().removesuffix("B").removesuffix("I")
-        factor = {"K": 10, "M": 20, "G": 30, "T": 40}.get(text[-1:], 0)
-        try:
-            return int(float(text[:-1]) * (1 << factor)) if factor else int(text)
-        except ValueError:
-            self.fail(f"{value!r} is not a size such as 512M", param, ctx)
-
-
-SIZE = _Size()
+def _size(text: str) -> int:
+    """Bytes from a number with an optional suffix K, M, G or T (powers of 1024)."""
+    plain = text.strip().upper().removesuffix("B").removesuffix("I")
+    shift = {"K": 10, "M": 20, "G": 30, "T": 40}.get(plain[-1:], 0)
+    return int(float(plain[:-1]) * (1 << shift)) if shift else int(plain)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,12 +60,12 @@ SIZE = _Size()
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Put this image (raw, qcow2, vmdk) into a machine of its own. Repeatable.",
 )
-@click.option("--system-size", type=SIZE, default="2G", show_default=True, help="Size of a system disk.")
+@click.option("--system-size", type=_size, default="2G", show_default=True, help="Size of a system disk.")
 @click.option(
-    "--system-content", type=SIZE, default="200M", show_default=True, help="Files in a system disk."
+    "--system-content", type=_size, default="200M", show_default=True, help="Files in a system disk."
 )
-@click.option("--data-size", type=SIZE, default="1G", show_default=True, help="Size of the data disk.")
-@click.option("--data-content", type=SIZE, default="96M", show_default=True, help="Bytes on the data disk.")
+@click.option("--data-size", type=_size, default="1G", show_default=True, help="Size of the data disk.")
+@click.option("--data-content", type=_size, default="96M", show_default=True, help="Bytes on the data disk.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same disk contents.")
 @click.option("--user", default=DEFAULT_USER, show_default=True, help="The administrator's name.")
 @click.option(
@@ -100,7 +89,7 @@ SIZE = _Size()
     "--deny", multiple=True, help="Take a privilege away: PRIVILEGE or PRIVILEGE@MOREF. Repeatable."
 )
 @click.option(
-    "--guest-rate", type=SIZE, default="1M", show_default=True, help="Bytes/s that a running guest writes."
+    "--guest-rate", type=_size, default="1M", show_default=True, help="Bytes/s that a running guest writes."
 )
 @click.option("--no-guest", is_flag=True, help="Nothing writes in the machines.")
 @click.option("--power-off", is_flag=True, help="Leave new machines powered off.")

@@ -1,4 +1,6 @@
-"""An imaginary vCenter Server 8.0: HTTPS and SOAP over the estate, close enough for clients that were not written for it."""
+"""An imaginary vCenter Server 8.0: HTTPS and SOAP over the estate, close enough for clients that were not
+written for it.
+"""
 
 from simulator.vcenter.center import Center, Options
 from simulator.vcenter.server import DEFAULT_USER, Server, serve

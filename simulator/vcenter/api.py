@@ -29,7 +29,9 @@ Enum: Any = support.Enum
 
 
 def remembered(function: Callable[[Any], T]) -> Callable[[Any], T]:
-    """`functools.cache` for one argument of any type: types are hashable, which mypy does not always believe."""
+    """`functools.cache` for one argument of any type: types are hashable, which mypy does not always
+    believe.
+    """
     return cache(function)
 
 
@@ -58,7 +60,9 @@ def name_of(kind: Any) -> str:
 
 @remembered
 def method_named(name: str) -> Any | None:
-    """The description of a method by WSDL name (`PowerOnVM_Task`): parameters, result, privilege; else None."""
+    """The description of a method by WSDL name (`PowerOnVM_Task`): parameters, result, privilege; else
+    None.
+    """
     try:
         return support.GetWsdlMethod(NAMESPACE, name).info
     except KeyError:
@@ -87,7 +91,8 @@ def _blank(kind: Any) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
 def make(kind: Any, **values: Any) -> Any:
     """A data object, ten times faster than its constructor (which takes a lock for each field).
 
-    Only the names are checked; a wrong value shows when it is encoded. Raises AttributeError for an unknown name.
+    Only the names are checked; a wrong value shows when it is encoded. Raises AttributeError for an unknown
+    name.
     """
     plain, lists = _blank(kind)
     made = kind.__new__(kind)

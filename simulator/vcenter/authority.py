@@ -1,4 +1,5 @@
-"""Who may do what: roles, permissions on entities that propagate downwards, and privileges taken away for a test.
+"""Who may do what: roles, permissions on entities that propagate downwards, and privileges taken away for a
+test.
 
 The nearest permission above an entity decides, as in vCenter; without any, nothing is allowed.
 """
@@ -153,7 +154,9 @@ class Authority:
         return None
 
     def refusal(self, session: Session | None, target: Target, privilege: str) -> Any | None:
-        """The NoPermission fault, or None when it may be. Objects outside the inventory need only a session."""
+        """The NoPermission fault, or None when it may be. Objects outside the inventory need only a
+        session.
+        """
         if session is None:
             return None
         entity = self._center.entity_of(target)

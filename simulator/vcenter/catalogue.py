@@ -1,14 +1,20 @@
-"""The small managers: tasks and their history, events, extensions, custom fields, datastore moves that clients ask for."""
+"""The small managers: tasks and their history, events, extensions, custom fields, datastore moves that
+clients ask for.
+"""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simulator.vcenter.api import make, name_of, vim, vmodl
-from simulator.vcenter.kinds import Call, Kind, Target, View
+from simulator.vcenter.kinds import Call, Kind, Method, Target, View
 from simulator.vcenter.tasks import Task, describe
+
+if TYPE_CHECKING:
+    from simulator.vcenter.center import Center
 
 _EXTENSION_KEYS = ("com.vmware.vim.sms", "com.vmware.vim.eam", "com.vmware.vsan.health", "vim")
 
@@ -32,49 +38,68 @@ def _task_description(_view: View) -> Any:
     return make(vim.TaskDescription, methodInfo=methods, state=states)
 
 
-def _fits(task: Task, spec: Any) -> bool:
-    """The parts of a TaskFilterSpec that the simulator knows: state, entity, user, start of the time range."""
+def _fits(task: Task, spec: Any, center: Center) -> bool:
+    """The parts of a TaskFilterSpec that the simulator knows: state, entity, user, start of the range."""
     if spec.state and task.state not in [str(state) for state in spec.state]:
         return False
-    if spec.entity is not None and spec.entity.entity._moId != task.entity.moref:
-        return str(spec.entity.recursion) != "self"
+    if not _concerns(task, spec, center):
+        return False
     if spec.time is not None and spec.time.beginTime is not None and task.queued < spec.time.beginTime:
         return False
     return spec.userName is None or task.user in spec.userName.userList
 
 
-class TaskHistory:
-    """One history collector: a filter, a page size and a place to read on from."""
+class History:
+    """One history collector: its filter, its rows (newest first), a page size and a place to read on from."""
 
-    def __init__(self, owner: str, spec: Any) -> None:
+    def __init__(self, owner: str, spec: Any, rows: Callable[[Center, Any], list[Any]]) -> None:
         self.owner = owner
         self.spec = spec
         self.size = 10
         self.position = 0
+        self._rows = rows
 
-    def infos(self, view: View | Call) -> list[Any]:
-        """Newest first."""
-        found = [task for task in view.center.tasks.all() if _fits(task, self.spec)]
-        return [describe(task, view.center) for task in reversed(found)]
-
-
-def _create_history(call: Call) -> Any:
-    owner = call.session.key if call.session is not None else ""
-    moref = f"session[{owner}]{secrets.token_hex(8)}"
-    target = Target(HISTORY, moref, TaskHistory(owner, call["filter"]))
-    call.center.extra[moref] = target
-    return target.reference
+    def rows(self, center: Center) -> list[Any]:
+        return self._rows(center, self.spec)
 
 
-def _read_history(call: Call) -> Any:
-    history: TaskHistory = call.target.subject
-    rows = history.infos(call)[history.position : history.position + call["maxCount"]]
+def _task_rows(center: Center, spec: Any) -> list[Any]:
+    return [describe(task, center) for task in reversed(center.tasks.all()) if _fits(task, spec, center)]
+
+
+def _create(kind: Any, rows: Callable[[Center, Any], list[Any]]) -> Method:
+    def method(call: Call) -> Any:
+        owner = call.session.key if call.session is not None else ""
+        moref = f"session[{owner}]{secrets.token_hex(8)}"
+        target = Target(_HISTORIES[kind], moref, History(owner, call["filter"], rows))
+        call.center.extra[moref] = target
+        return target.reference
+
+    return method
+
+
+def _read_next(call: Call) -> Any:
+    """Towards the newest, from the oldest after a rewind."""
+    history: History = call.target.subject
+    rows = history.rows(call.center)[::-1][history.position : history.position + call["maxCount"]]
     history.position += len(rows)
     return rows
 
 
-def _set_position(call: Call) -> None:
+def _read_previous(call: Call) -> Any:
+    history: History = call.target.subject
+    start = max(0, history.position - call["maxCount"])
+    rows = history.rows(call.center)[::-1][start : history.position]
+    history.position = start
+    return rows
+
+
+def _rewind(call: Call) -> None:
     call.target.subject.position = 0
+
+
+def _reset(call: Call) -> None:
+    call.target.subject.position = len(call.target.subject.rows(call.center))
 
 
 def _set_size(call: Call) -> None:
@@ -85,22 +110,29 @@ def _destroy(call: Call) -> None:
     call.center.extra.pop(call.target.moref, None)
 
 
-HISTORY = Kind(
-    vim.TaskHistoryCollector,
-    {
-        "latestPage": lambda view: view.target.subject.infos(view)[: view.target.subject.size],
-        "filter": lambda view: view.target.subject.spec,
-    },
-    {
-        "ReadNextTasks": _read_history,
-        "ReadPreviousTasks": lambda _call: [],
-        "ResetCollector": _set_position,
-        "RewindCollector": _set_position,
-        "SetCollectorPageSize": _set_size,
-        "DestroyCollector": _destroy,
-    },
-    frozenset({"latestPage"}),
-)
+def _history(kind: Any, noun: str) -> Kind:
+    return Kind(
+        kind,
+        {
+            "latestPage": lambda view: view.target.subject.rows(view.center)[: view.target.subject.size],
+            "filter": lambda view: view.target.subject.spec,
+        },
+        {
+            f"ReadNext{noun}": _read_next,
+            f"ReadPrevious{noun}": _read_previous,
+            "ResetCollector": _reset,
+            "RewindCollector": _rewind,
+            "SetCollectorPageSize": _set_size,
+            "DestroyCollector": _destroy,
+        },
+        frozenset({"latestPage"}),
+    )
+
+
+_HISTORIES: dict[Any, Kind] = {
+    vim.TaskHistoryCollector: _history(vim.TaskHistoryCollector, "Tasks"),
+    vim.event.EventHistoryCollector: _history(vim.event.EventHistoryCollector, "Events"),
+}
 
 TASKS = Kind(
     vim.TaskManager,
@@ -109,26 +141,31 @@ TASKS = Kind(
         "description": _task_description,
         "maxCollector": lambda _view: 32,
     },
-    {"CreateCollectorForTasks": _create_history},
+    {"CreateCollectorForTasks": _create(vim.TaskHistoryCollector, _task_rows)},
     frozenset({"recentTask"}),
 )
 
 
-def _events(call: Call) -> list[Any]:
-    """One event per finished task, oldest first."""
-    spec = call["filter"]
-    found = []
-    for task in call.center.tasks.all():
-        if spec.entity is not None and spec.entity.entity._moId != task.entity.moref:
-            continue
-        if not issubclass(task.entity.kind.type, vim.VirtualMachine):
-            continue
-        found.append(_event(task, call))
-    return found
+def _event_rows(center: Center, spec: Any) -> list[Any]:
+    """One event per task on a machine, newest first."""
+    return [
+        _event(task, center)
+        for task in reversed(center.tasks.all())
+        if issubclass(task.entity.kind.type, vim.VirtualMachine) and _concerns(task, spec, center)
+    ]
 
 
-def _event(task: Task, call: Call) -> Any:
-    name = call.center.name_of(task.entity)
+def _concerns(task: Task, spec: Any, center: Center) -> bool:
+    if spec.entity is None:
+        return True
+    wanted, entity = spec.entity.entity._moId, task.entity.moref
+    if str(spec.entity.recursion) == "self":
+        return bool(wanted == entity)
+    return any(ancestor.moref == wanted for ancestor in center.index.ancestors(entity))
+
+
+def _event(task: Task, center: Center) -> Any:
+    name = center.name_of(task.entity)
     return make(
         vim.event.TaskEvent,
         key=task.number,
@@ -137,7 +174,7 @@ def _event(task: Task, call: Call) -> Any:
         userName=task.user,
         fullFormattedMessage=f"Task: {task.method.removesuffix('_Task')} on {name}: {task.state}",
         vm=make(vim.event.VmEventArgument, name=name, vm=task.entity.reference),
-        info=describe(task, call.center),
+        info=describe(task, center),
     )
 
 
@@ -148,7 +185,12 @@ EVENTS = Kind(
         "latestEvent": lambda _view: None,
         "description": lambda _view: make(vim.event.EventDescription),
     },
-    {"QueryEvents": _events, "LogUserEvent": lambda _call: None, "PostEvent": lambda _call: None},
+    {
+        "QueryEvents": lambda call: _event_rows(call.center, call["filter"])[::-1],
+        "CreateCollectorForEvents": _create(vim.event.EventHistoryCollector, _event_rows),
+        "LogUserEvent": lambda _call: None,
+        "PostEvent": lambda _call: None,
+    },
 )
 
 
@@ -245,16 +287,16 @@ def custom_values(view: View) -> list[Any]:
 def _extend_disk(call: Call) -> Any:
     """VirtualDiskManager.ExtendVirtualDisk_Task by file name."""
     center, name, capacity = call.center, call["name"], call["newCapacityKb"] << 10
-    for vm in center.estate.inventory.vms.values():
-        for disk in vm.disks:
-            if disk.path == name:
-                moref, key = vm.moref, disk.key
-                return center.tasks.start(
-                    call,
-                    lambda _running: center.estate.hardware.extend_disk(moref, key, capacity),
-                    center.locate(vim.VirtualMachine(moref)),
-                )
-    raise vim.fault.FileNotFound(file=name, msg=f"File {name} was not found")
+    machines = center.estate.inventory.vms.values()
+    found = next(((vm.moref, disk.key) for vm in machines for disk in vm.disks if disk.path == name), None)
+    if found is None:
+        raise vim.fault.FileNotFound(file=name, msg=f"File {name} was not found")
+    moref, key = found
+    return center.tasks.start(
+        call,
+        lambda _running: center.estate.hardware.extend_disk(moref, key, capacity),
+        center.locate(vim.VirtualMachine(moref)),
+    )
 
 
 DISKS = Kind(vim.VirtualDiskManager, methods={"ExtendVirtualDisk_Task": _extend_disk})

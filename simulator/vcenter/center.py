@@ -1,4 +1,5 @@
-"""The vCenter over one estate: finds managed objects by reference and reads their properties; everything else hangs on it.
+"""The vCenter over one estate: finds managed objects by reference and reads their properties; everything
+else hangs on it.
 
 A property is computed from the frozen inventory value it belongs to and kept until that value is replaced.
 """
@@ -43,8 +44,10 @@ _REAP_SECONDS = 0.5
 class Options:
     """How this vCenter behaves.
 
-    `cbt_page`: extents in one answer of QueryChangedDiskAreas; `cbt_gaps`: quiet stretches get empty answers of their
-    own. `session_timeout`: idle seconds until a session ends, 0 for never. `task_seconds`: the least a task takes.
+    `cbt_page`: extents in one answer of QueryChangedDiskAreas; `cbt_gaps`: quiet stretches get empty
+    answers of their
+    own. `session_timeout`: idle seconds until a session ends, 0 for never. `task_seconds`: the least a task
+    takes.
     """
 
     session_timeout: float = 1800.0
@@ -109,8 +112,8 @@ class Center:
         if found is None:
             raise vmodl.fault.ManagedObjectNotFound(
                 obj=reference,
-                msg=f"The object '{type(reference).__name__}:{reference._moId}' has already been deleted or has not"
-                " been completely created",
+                msg=f"The object '{type(reference).__name__}:{reference._moId}' has already been deleted"
+                " or has not been completely created",
             )
         return found
 
@@ -164,7 +167,9 @@ class Center:
         return known[1][name]
 
     def entity_of(self, target: Target) -> str | None:
-        """The inventory entity whose permissions rule this object: a snapshot's is its machine; None for services."""
+        """The inventory entity whose permissions rule this object: a snapshot's is its machine; None for
+        services.
+        """
         if isinstance(target.subject, SnapshotOf):
             return target.subject.vm.moref
         return target.moref if target.moref in self.index.entities else None

@@ -1,6 +1,7 @@
 """When did which object change: a generation counter that waiting property collectors sleep on.
 
-A reader notes `generation` first, reads, and later asks only for objects whose mark is newer: nothing is missed.
+A reader notes `generation` first, reads, and later asks only for objects whose mark is newer: nothing is
+missed.
 """
 
 from __future__ import annotations

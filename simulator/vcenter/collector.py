@@ -139,7 +139,7 @@ def _is_public(specs: Any) -> bool:
 
 
 def retrieve(call: Call) -> Any:
-    """RetrieveProperties and RetrieveContents: everything at once."""
+    """RetrieveProperties: everything at once."""
     return support.Array(_contents(call))
 
 

@@ -1,6 +1,7 @@
 """Requests to values: bounded, without document types or entities, driven by the type tables.
 
-A request that breaks a rule of XML, SOAP or the API raises Malformed with one line that can be shown to the client.
+A request that breaks a rule of XML, SOAP or the API raises Malformed with one line that can be shown to the
+client.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A machine's virtual hardware as the API's device list: fixed controllers, SCSI/SATA/NVMe/IDE, disks with chains, NICs."""
+"""A machine's virtual hardware as the API's device list: fixed controllers, SCSI/SATA/NVMe/IDE, disks with
+chains, NICs.
+"""
 
 from __future__ import annotations
 

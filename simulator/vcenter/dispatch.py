@@ -1,4 +1,6 @@
-"""One SOAP request to one SOAP answer: decode, find session and object, consult the fault rules, check, call, encode."""
+"""One SOAP request to one SOAP answer: decode, find session and object, consult the fault rules, check,
+call, encode.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,7 @@ _START = (
 _END = "\n</soapenv:Body>\n</soapenv:Envelope>"
 # Before login a client may ask only these.
 _PUBLIC = frozenset({"RetrieveServiceContent", "Login", "CloneSession", "Logout"})
-_CHECKED_BY_METHOD = frozenset(
-    {"RetrieveProperties", "RetrievePropertiesEx", "RetrieveContents", "ContinueRetrievePropertiesEx"}
-)
+_CHECKED_BY_METHOD = frozenset({"RetrieveProperties", "RetrievePropertiesEx", "ContinueRetrievePropertiesEx"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Dispatcher:
                 center.sessions.end_call(session)
         headers = {"Set-Cookie": set_cookie(call.cookies[COOKIE])} if COOKIE in call.cookies else {}
         text = f'{_START}<{request.method}Response xmlns="urn:vim25">{body}</{request.method}Response>{_END}'
-        return Answer(200, text.encode(), headers=headers, cut_after=cut)
+        return Answer(200, text.encode(errors="replace"), headers=headers, cut_after=cut)
 
     def _target(self, request: decode.Request, session: Session | None) -> Target:
         try:
@@ -166,7 +166,9 @@ def _cut(rule: Rule | None) -> int | None:
 
 
 def _scripted(rule: Rule) -> Answer:
-    """An answer that a rule wrote: `status`, `body`, `contentType`; by default an HTML page with status 503."""
+    """An answer that a rule wrote: `status`, `body`, `contentType`; by default an HTML page with status
+    503.
+    """
     known = rule.answer
     body = str(known.get("body", "<html><body><h1>503 Service Unavailable</h1></body></html>"))
     kind = str(known.get("contentType", "text/html"))
@@ -174,12 +176,12 @@ def _scripted(rule: Rule) -> Answer:
 
 
 def _fault(encoder: Encoder, fault: Any, cut: int | None) -> Answer:
-    code = "ServerFaultCode"
     text = (
-        f"{_START}<soapenv:Fault><faultcode>{code}</faultcode><faultstring>{escape(fault.msg or '')}</faultstring>"
+        f"{_START}<soapenv:Fault><faultcode>ServerFaultCode</faultcode>"
+        f"<faultstring>{escape(fault.msg or '')}</faultstring>"
         f"<detail>{encoder.fault_detail(fault)}</detail></soapenv:Fault>{_END}"
     )
-    return Answer(500, text.encode(), cut_after=cut)
+    return Answer(500, text.encode(errors="replace"), cut_after=cut)
 
 
 def versions_document() -> bytes:

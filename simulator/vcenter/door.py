@@ -1,4 +1,6 @@
-"""HTTPS door: HTTP/1.1 with keep-alive, one thread per connection, bounded requests, and cuts when a rule says so."""
+"""HTTPS door: HTTP/1.1 with keep-alive, one thread per connection, bounded requests, and cuts when a rule
+says so.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,7 @@ class Door(ThreadingHTTPServer):
                 self._open.discard(secured)
             secured.close()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """A client that vanishes is no news; a bug of ours is."""
         _log.exception("connection of %s failed", client_address)
 
@@ -169,5 +171,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 _WSDL = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<definitions targetNamespace="urn:vim25Service"'
-    b' xmlns="http://schemas.xmlsoap.org/wsdl/"><import location="vim.wsdl" namespace="urn:vim25"/></definitions>'
+    b' xmlns="http://schemas.xmlsoap.org/wsdl/"><import location="vim.wsdl" namespace="urn:vim25"/>'
+    b"</definitions>"
 )

@@ -1,6 +1,6 @@
 """Values to XML, driven by the type tables; a field newer than the client's API version is never sent.
 
-The plan of a type (its fields, their wire types) is computed once per version, so an answer costs no lock and no lookup.
+The plan of a type (its fields, their wire types) is computed once per version: an answer takes no lock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from simulator.vcenter.api import (
 
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord("\r"): "&#13;"}
 # XML 1.0 cannot carry these at all; a real server drops them too.
-_ESCAPES |= {code: "" for code in range(32) if code not in (9, 10, 13)}
+_ESCAPES |= {code: "" for code in (*range(32), 0xFFFE, 0xFFFF) if code not in (9, 10, 13)}
 _ATTRIBUTE_ESCAPES = _ESCAPES | {ord('"'): "&quot;"}
 _FAULT_FIELDS = ("dynamicType", "dynamicProperty", "msg")
 
@@ -76,7 +76,9 @@ class Encoder:
         return "".join(out)
 
     def fault_detail(self, fault: Any) -> str:
-        """The element inside a SOAP fault's detail: `<InvalidPowerStateFault xsi:type="InvalidPowerState">`."""
+        """The element inside a SOAP fault's detail: `<InvalidPowerStateFault
+        xsi:type="InvalidPowerState">`.
+        """
         shown = self._visible(type(fault))
         name = name_of(shown)
         out: list[str] = []

@@ -1,6 +1,8 @@
-"""The estate's inventory seen as a tree of managed objects: who is whose parent, child, host, and by which moref.
+"""The estate's inventory seen as a tree of managed objects: who is whose parent, child, host, and by which
+moref.
 
-An index is computed once per inventory value and thrown away with it, so a sweep over all machines stays linear.
+An index is computed once per inventory value and thrown away with it, so a sweep over all machines stays
+linear.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ class Index:
             at = self.entities[at].parent
 
     def below(self, moref: str) -> Iterator[Entity]:
-        """Everything under an entity, parents before children; vApps' and pools' machines are in their folders."""
+        """Everything under an entity, parents before children; vApps' and pools' machines are in their
+        folders.
+        """
         for child in self.children.get(moref, ()):
             yield self.entities[child]
             yield from self.below(child)

@@ -1,4 +1,6 @@
-"""Every failure becomes a typed API fault: the estate's faults by name and details, anything else a SystemError."""
+"""Every failure becomes a typed API fault: the estate's faults by name and details, anything else a
+SystemError.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Property filters and waiting for updates: what a client was told last, per object and path, against what is true now.
+"""Property filters and waiting for updates: what a client was told last, per object and path, against what
+is true now.
 
-A collector belongs to one session. Its version counts answers; asking again with the version before the last gets the
+A collector belongs to one session. Its version counts answers; asking again with the version before the
+last gets the
 last answer again, because that answer may have been lost on the way.
 """
 
@@ -256,7 +258,7 @@ def _accept(collector: Collector, version: str) -> Light | None:
         return None
     if collector.last is not None and version == str(collector.version - 1):
         return collector.last
-    raise vim.fault.InvalidCollectorVersion(msg="The specified version is not the collector's.")
+    raise vmodl.query.InvalidCollectorVersion(msg="The specified version is not the collector's.")
 
 
 def _answer(collector: Collector, call: Call, most: int) -> Light | None:
@@ -300,7 +302,6 @@ def _kind() -> Kind:
         _PC,
         methods={
             "RetrieveProperties": collector.retrieve,
-            "RetrieveContents": collector.retrieve,
             "RetrievePropertiesEx": collector.retrieve_ex,
             "ContinueRetrievePropertiesEx": collector.continue_retrieve,
             "CancelRetrievePropertiesEx": collector.cancel_retrieve,

@@ -147,16 +147,12 @@ def _hardware(view: View) -> Any:
     )
 
 
-def _config_manager(view: View) -> Any:
-    return make(vim.host.ConfigManager)
-
-
 PROPERTIES: dict[str, Property] = {
     "runtime": _runtime,
     "summary": _summary,
     "config": _config,
     "hardware": _hardware,
-    "configManager": _config_manager,
+    "configManager": lambda _view: make(vim.host.ConfigManager),
     "vm": lambda view: [
         vim.VirtualMachine(moref) for moref in view.center.index.vms_on_host.get(view.target.moref, ())
     ],

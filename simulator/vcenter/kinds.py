@@ -1,4 +1,5 @@
-"""A managed object is table data: its API type, its properties, its methods. One file per kind fills the tables.
+"""A managed object is table data: its API type, its properties, its methods. One file per kind fills the
+tables.
 
 A property that the API has and the table has not is unset; a method that the API has and the table has not
 answers NotSupported; what the API has not is an InvalidProperty or MethodNotFound fault.
@@ -49,7 +50,8 @@ Method = Callable[[Call], Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`volatile` properties are read anew each time; the others are kept until their object changes. `announced`:
+    """`volatile` properties are read anew each time; the others are kept until their object changes.
+    `announced`:
     every change of such an object is marked in `Changes`, so an unmarked one need not be read again.
     """
 
@@ -66,7 +68,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One managed object: its kind, its moref and what stands behind it (an estate object, a view, a task)."""
+    """One managed object: its kind, its moref and what stands behind it (an entity, a view, a task)."""
 
     kind: Kind
     moref: str

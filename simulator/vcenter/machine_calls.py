@@ -1,4 +1,6 @@
-"""VirtualMachine and VirtualMachineSnapshot: what can be done. Each call is checked at once and carried out by a task."""
+"""VirtualMachine and VirtualMachineSnapshot: what can be done. Each call is checked at once and carried out
+by a task.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ def _demand(call: Call, *states: PowerState) -> None:
         raise vim.fault.InvalidPowerState(
             requestedState=states[0].value,
             existingState=vm.power_state.value,
-            msg=f"The attempted operation cannot be performed in the current state ({_WORDS[vm.power_state]}).",
+            msg="The attempted operation cannot be performed in the current state"
+            f" ({_WORDS[vm.power_state]}).",
         )
 
 
@@ -119,7 +122,9 @@ def _rename_snapshot(call: Call) -> None:
 
 
 def query_changed_disk_areas(call: Call) -> Any:
-    """One window of the changed areas: at most `cbt_page` extents, and empty windows in between when asked for."""
+    """One window of the changed areas: at most `cbt_page` extents, and empty windows in between when asked
+    for.
+    """
     center, vm = call.center, _vm(call)
     reference, key, start = call["snapshot"], call["deviceKey"], call["startOffset"]
     snapshot = None if reference is None else reference._moId
@@ -152,7 +157,9 @@ def invalid_argument(name: str) -> Any:
 def _window(
     areas: list[Any], start: int, capacity: int, page: int, gaps: bool
 ) -> tuple[list[tuple[int, int]], int]:
-    """The extents of this answer and where it ends. With `gaps` a long quiet stretch gets an empty answer of its own."""
+    """The extents of this answer and where it ends. With `gaps` a long quiet stretch gets an empty answer
+    of its own.
+    """
     pairs = [(area[0], area[1]) for area in areas]
     if gaps and pairs and pairs[0][0] > start:
         return [], pairs[0][0]

@@ -1,4 +1,6 @@
-"""The objects that exist once: the service instance and the managers in its content, and the settings they start with."""
+"""The objects that exist once: the service instance and the managers in its content, and the settings they
+start with.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Property paths: `config.hardware.device[2000].backing.fileName`, resolved with the declared type of what they name."""
+"""Property paths: `config.hardware.device[2000].backing.fileName`, resolved with the declared type of what
+they name.
+"""
 
 from __future__ import annotations
 

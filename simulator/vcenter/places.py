@@ -1,4 +1,6 @@
-"""Everything that holds machines: folders, datacenters, clusters, resource pools, hosts, datastores, networks."""
+"""Everything that holds machines: folders, datacenters, clusters, resource pools, hosts, datastores,
+networks.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """ReconfigVM_Task: a table of the spec's fields, each with the privilege it needs and what it does.
 
-A field that the simulator does not know is refused with NotSupported: silently ignoring it would teach a client wrong.
+A field that the simulator does not know is refused with NotSupported: silently ignoring it would teach a
+client wrong.
 """
 
 from __future__ import annotations

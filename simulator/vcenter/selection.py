@@ -1,4 +1,6 @@
-"""Which objects a filter spec selects: traversal specs followed from the starting objects, each object reported once."""
+"""Which objects a filter spec selects: traversal specs followed from the starting objects, each object
+reported once.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def named(specs: Iterable[Any]) -> dict[str, Any]:
 
 
 def selected(center: Center, session: Session | None, filter_spec: Any) -> Iterator[Target]:
-    """The objects in the order in which they are found. Raises ManagedObjectNotFound, InvalidProperty, InvalidArgument."""
+    """The objects in the order in which they are found. Raises ManagedObjectNotFound, InvalidProperty,
+    InvalidArgument.
+    """
     names = named(spec for start in filter_spec.objectSet for spec in start.selectSet)
     reported: set[str] = set()
     followed: set[tuple[str, int]] = set()

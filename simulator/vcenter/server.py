@@ -49,7 +49,8 @@ def serve(
 ) -> Iterator[Server]:
     """Serve until the block ends. `accounts`: passwords by user name, the first one is `Server.user`.
 
-    The certificate is kept in the estate's directory. On the way out: no new connections, waiting calls are cancelled,
+    The certificate is kept in the estate's directory. On the way out: no new connections, waiting calls are
+    cancelled,
     running tasks get five seconds, sessions end.
     """
     kept = certificate.load_or_create(estate.directory / "certificate", host)

@@ -1,4 +1,6 @@
-"""ServiceInstance, SessionManager and OptionManager: how a client comes in, who is here, and the server's settings."""
+"""ServiceInstance, SessionManager and OptionManager: how a client comes in, who is here, and the server's
+settings.
+"""
 
 from __future__ import annotations
 
@@ -98,6 +100,11 @@ def _is_active(call: Call) -> bool:
     return known is not None and known.user.lower() == call["userName"].lower()
 
 
+def _acquire_ticket(call: Call) -> str:
+    assert call.session is not None
+    return call.center.sessions.ticket(call.session)
+
+
 def _terminate(call: Call) -> None:
     for key in call["sessionId"]:
         if call.session is not None and key == call.session.key:
@@ -129,7 +136,7 @@ SESSIONS = Kind(
         "Logout": _logout,
         "SessionIsActive": _is_active,
         "TerminateSession": _terminate,
-        "AcquireCloneTicket": lambda call: call.center.sessions.ticket(call.session),
+        "AcquireCloneTicket": _acquire_ticket,
         "CloneSession": lambda call: _give(
             call, call.center.sessions.clone(call["cloneTicket"], call.address, call.agent)
         ),

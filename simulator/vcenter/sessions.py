@@ -1,6 +1,6 @@
 """Sessions as vCenter keeps them: a secret cookie, a public key, an idle time-out, and tickets to clone them.
 
-The cookie is also known to the stand-in VDDK (through the estate), so an expired session refuses both API and disks.
+The cookie is also known to the stand-in VDDK (through the estate): an expired session refuses API and disks.
 """
 
 from __future__ import annotations

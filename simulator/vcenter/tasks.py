@@ -1,4 +1,6 @@
-"""Tasks: queued, running, then success or error; each runs on a thread of its own and is watched by property filters."""
+"""Tasks: queued, running, then success or error; each runs on a thread of its own and is watched by
+property filters.
+"""
 
 from __future__ import annotations
 
@@ -99,8 +101,9 @@ class Tasks:
         try:
             if self.seconds:
                 time.sleep(self.seconds)
+            self._center.estate.faults.meet(f"task:{task.method}", task.entity.moref)
             result = work(Running(task, self._center))
-        except Exception as error:  # noqa: BLE001 - the outer door of the task's thread: every failure is the task's
+        except Exception as error:  # noqa: BLE001 - the outer door of the task's thread
             self._finish(task, "error", error=as_fault(error))
         else:
             self._finish(task, "success", result=result)

@@ -1,4 +1,6 @@
-"""Views: container, list and inventory views of one session; a container view is computed anew each time it is read."""
+"""Views: container, list and inventory views of one session; a container view is computed anew each time it
+is read.
+"""
 
 from __future__ import annotations
 
