@@ -60,12 +60,16 @@ class Session:
         self.content: Any = None
 
     def __enter__(self) -> Self:
-        with translated(str(self.endpoint)):
-            self._stub = Stub(self.endpoint, self._trust, self._negotiate(), self, self._see)
-            self.content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
-            if self.content is None or self.content.sessionManager is None:
-                raise not_a_vcenter("it offers no session manager", str(self.endpoint))
-            self._login()
+        try:
+            with translated(str(self.endpoint)):
+                self._stub = Stub(self.endpoint, self._trust, self._negotiate(), self, self._see)
+                self.content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
+                if self.content is None or self.content.sessionManager is None:
+                    raise not_a_vcenter("it offers no session manager", str(self.endpoint))
+                self._login()
+        except BaseException:
+            self._hang_up()
+            raise
         self._keeper = threading.Thread(target=self._keep, name=f"keep-alive {self.endpoint}", daemon=True)
         self._keeper.start()
         return self
@@ -82,8 +86,7 @@ class Session:
         except ConnectorError:
             pass  # the session ends by itself; the caller's own outcome matters more
         finally:
-            if self._stub is not None:
-                self._stub.DropConnections()
+            self._hang_up()
 
     @property
     def about(self) -> About:
@@ -165,6 +168,10 @@ class Session:
                     vim.ServiceInstance("ServiceInstance", self._stub).CurrentTime()
             except ConnectorError:
                 self._used = time.monotonic()  # whoever needs the session next will see and tell
+
+    def _hang_up(self) -> None:
+        if self._stub is not None:
+            self._stub.DropConnections()
 
     def _see(self, certificate: bytes) -> None:
         self._certificate = certificate

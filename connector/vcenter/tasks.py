@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 
-from connector.errors import ConnectorError, Interrupted, SessionExpired, Unreachable, VCenterFault
+from connector.errors import ConnectorError, Interrupted, NotFound, SessionExpired, Unreachable, VCenterFault
 from connector.vcenter.faults import translate, translated
 from connector.vcenter.properties import Row, read
 from connector.vcenter.session import Session
@@ -94,7 +94,7 @@ def _let_pass(session: Session, running: Any, on: str, patience: Patience) -> No
     if running is None:
         patience.pause(BACK_OFF)
         return
-    with suppress(vmodl.MethodFault):  # how the other task ends is not our business
+    with suppress(vmodl.MethodFault, NotFound):  # how the other task ends is not our business
         finish(session, running, on=on, patience=patience, what="the running task")
     patience.pause(0.05)
 

@@ -6,24 +6,23 @@ import ast
 from pathlib import Path
 
 import pytest
-from pyVmomi import VmomiSupport
 
 import connector.vcenter
 from connector.errors import NotPermitted
 from connector.vcenter.calls import CALLS
 from connector.vcenter.session import Session
-from connector.vcenter.vmomi import vim
+from connector.vcenter.vmomi import support, vim
 
 ROOM = Path(connector.vcenter.__file__).parent
 
 
 def test_no_allowed_call_belongs_to_a_guest_manager() -> None:
-    guest = [name for name in VmomiSupport.ListManagedTypes() if name.startswith("vim.vm.guest.")]
+    guest = [name for name in support.ListManagedTypes() if name.startswith("vim.vm.guest.")]
     assert guest
     methods = {
         getattr(method, "info", method).wsdlName
         for name in guest
-        for method in VmomiSupport.GetVmodlType(name)._methodInfo.values()
+        for method in support.GetVmodlType(name)._methodInfo.values()
     }
     assert "StartProgramInGuest" in methods
     assert not methods & set(CALLS)

@@ -87,7 +87,7 @@ def test_the_filter_takes_every_secret() -> None:
 @pytest.mark.parametrize("tape", TAPES)
 def test_no_secret_is_on_a_tape(tape: str) -> None:
     """Looks at the values, not at the file: YAML folds long lines, right through a password."""
-    text = "\n".join(_strings(yaml.safe_load((FOLDER / f"{tape}.yaml").read_text())))
+    text = "\n".join(_strings(yaml.load((FOLDER / f"{tape}.yaml").read_text(), yaml.CSafeLoader)))
     escaped = PASSWORD.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert "Login" in text
     for secret in (PASSWORD, escaped, base64.b64encode(PASSWORD.encode()).decode(), "127.0.0.1"):

@@ -8,7 +8,6 @@ from http.client import BadStatusLine, RemoteDisconnected
 from xml.parsers.expat import ExpatError
 
 import pytest
-from pyVmomi import VmomiSupport
 
 from connector.errors import (
     Conflict,
@@ -21,15 +20,15 @@ from connector.errors import (
 )
 from connector.vcenter.calls import CALLS
 from connector.vcenter.faults import FALLBACK, RULES, rule, translate, translated
-from connector.vcenter.vmomi import vim, vmodl
+from connector.vcenter.vmomi import support, vim, vmodl
 
 
 def _methods() -> dict[str, object]:
     """Every method of every managed type, by its name on the wire."""
     found: dict[str, object] = {}
-    for name in VmomiSupport.ListManagedTypes():
+    for name in support.ListManagedTypes():
         if name.startswith(("vim.", "vmodl.")):
-            kind = VmomiSupport.GetVmodlType(name)
+            kind = support.GetVmodlType(name)
             for method in kind._methodInfo.values():
                 found.setdefault(_info(kind, method).wsdlName, _info(kind, method))
     return found
@@ -40,8 +39,8 @@ def _info(kind: object, method: object) -> object:
 
 
 def _fault_types() -> list[type]:
-    names = [name for name in VmomiSupport.ListDataTypes() if name.startswith(("vim.", "vmodl."))]
-    types = [VmomiSupport.GetVmodlType(name) for name in names]
+    names = [name for name in support.ListDataTypes() if name.startswith(("vim.", "vmodl."))]
+    types = [support.GetVmodlType(name) for name in names]
     return [
         kind for kind in types if issubclass(kind, vmodl.MethodFault) or issubclass(kind, vmodl.RuntimeFault)
     ]
@@ -50,7 +49,7 @@ def _fault_types() -> list[type]:
 def _declared() -> list[type]:
     methods = _methods()
     names = {fault for call in CALLS for fault in methods[call].faults}  # type: ignore[attr-defined]
-    declared = (*(VmomiSupport.GetVmodlType(name) for name in names), vmodl.RuntimeFault)
+    declared = (*(support.GetVmodlType(name) for name in names), vmodl.RuntimeFault)
     return [kind for kind in _fault_types() if issubclass(kind, declared) and kind is not vmodl.RuntimeFault]
 
 

@@ -8,11 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pydantic import SecretStr
 
-from connector.errors import AuthenticationFailed, NotFound, SessionExpired
+from connector.errors import AuthenticationFailed, NotFound, NotPermitted, SessionExpired
 from connector.vcenter import inventory, properties
-from connector.vcenter.calls import Care
+from connector.vcenter.calls import CALLS, Care
+from connector.vcenter.client import VCenter
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import vim
+from simulator.faults import Rule
+from simulator.vcenter.center import Options
+from tests.vcenter.imaginary import world
+from tests.vcenter.ledger import Memory
 from tests.vcenter.witness import PASSWORD, USER, Witness
 
 
@@ -38,9 +43,7 @@ class Free:
 @pytest.fixture(autouse=True)
 def _may_terminate(monkeypatch: pytest.MonkeyPatch) -> None:
     """The product's table has no such call; the tests' administrator needs it."""
-    from connector.vcenter import stub
-
-    monkeypatch.setitem(stub.CALLS, "TerminateSession", Care.ACT)
+    monkeypatch.setitem(CALLS, "TerminateSession", Care.ACT)
 
 
 def test_about_and_cookie(session: Session) -> None:
@@ -167,3 +170,59 @@ def test_after_the_end_nothing_logs_in_again(witness: Witness) -> None:
 def test_a_gone_object_is_not_found(session: Session) -> None:
     with pytest.raises(NotFound, match="vm-does-not-exist"):
         inventory.refresh(session, "vm-does-not-exist")
+
+
+def test_connections_are_reused(witness: Witness) -> None:
+    seen: list[bytes] = []
+    with Session(witness.settings()) as session:
+        session._stub._seen = seen.append
+        session._stub.DropConnections()
+        for _ in range(5):
+            inventory.machines(session)
+    assert len(seen) == 1
+
+
+def test_a_server_that_hung_up_on_resting_connections_is_not_noticed(ledger: Memory) -> None:
+    """Even a call that is never repeated gets a connection that lives."""
+    with world() as place, VCenter(place.settings(), owner="a", ledger=ledger) as vcenter:
+        for _ in range(3):
+            vcenter.shut_down(place.vm, within=5)
+            place.server.door.hang_up()
+            vcenter.power_on(place.vm)
+            place.server.door.hang_up()
+
+
+def test_an_idle_session_that_expired_is_renewed(ledger: Memory) -> None:
+    with (
+        world(options=Options(session_timeout=0.3)) as place,
+        VCenter(place.settings(), owner="a", ledger=ledger) as vcenter,
+    ):
+        before = vcenter.machines()
+        threading.Event().wait(1.2)
+        assert vcenter.machines() == before
+
+
+def test_keep_alive_keeps_a_session_from_expiring(ledger: Memory) -> None:
+    with (
+        world(options=Options(session_timeout=0.8)) as place,
+        Session(place.settings(), keep_alive=0.2) as session,
+    ):
+        threading.Event().wait(2.0)
+        inventory.machines(session)
+        assert session.generation == 1
+
+
+def test_a_missing_privilege_is_named(ledger: Memory) -> None:
+    rule = Rule(
+        call="CreateSnapshot_Task",
+        action="fault",
+        fault="NoPermission",
+        details={"privilegeId": "VirtualMachine.State.CreateSnapshot"},
+    )
+    with world() as place, VCenter(place.settings(), owner="a", ledger=ledger) as vcenter:
+        place.estate.faults.add(rule)
+        with (
+            pytest.raises(NotPermitted, match=r"VirtualMachine\.State\.CreateSnapshot"),
+            vcenter.snapshot(place.vm, "p1"),
+        ):
+            pass

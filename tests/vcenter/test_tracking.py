@@ -201,6 +201,18 @@ def test_a_resized_disk_is_noticed(place: World, vcenter: VCenter) -> None:
             vcenter.changed(place.vm, taken, taken.disks[0], base.disks[0])
 
 
+def test_a_machine_that_is_off_is_asked_without_a_snapshot(place: World, vcenter: VCenter) -> None:
+    vcenter.ensure_tracking(place.vm, "p0")
+    with vcenter.snapshot(place.vm, "p1") as base:
+        pass
+    place.estate.power.write(place.vm, 2001, 3 * MIB, b"x" * SECTOR)
+    vcenter.shut_down(place.vm, within=5)
+    disk = vcenter.find(place.vm).disks[1]
+    (area,) = vcenter.changed(place.vm, None, disk, base.disks[1])
+    assert area.start <= 3 * MIB < area.end
+    vcenter.power_on(place.vm)
+
+
 def test_a_gone_snapshot_is_not_found(place: World, vcenter: VCenter) -> None:
     vcenter.ensure_tracking(place.vm, "p0")
     with vcenter.snapshot(place.vm, "p1") as base:
