@@ -211,37 +211,37 @@ def _bind(path: Path) -> dict[str, Callable[..., Any]]:
 
 
 class _Process:
-    """The one library that this process may start. State of the process itself, hence the only global of the
-    room.
+    """The one library that this process may start. State of the process itself, hence the only global here.
+
+    Never let go of once the start was tried: threads of the library may log until the process ends.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._library: Library | None = None
-        self._installation: Installation | None = None
+        self._running = False
 
     def library(self, installation: Installation, tmp: Path | None) -> Library:
         with self._lock:
-            if self._installation is None:
-                self._library = self._started(installation, tmp)
-            elif self._library is None or self._installation != installation:
-                raise AlreadyInitialised(str(self._installation.directory))
+            if self._library is None:
+                self._start(Library(installation), tmp)
+            elif not self._running or self._library.installation != installation:
+                raise AlreadyInitialised(str(self._library.installation.directory))
             assert self._library is not None
             return self._library
 
-    def _started(self, installation: Installation, tmp: Path | None) -> Library:
-        library = Library(installation)
+    def _start(self, library: Library, tmp: Path | None) -> None:
         library.on_main_thread()
-        self._installation = installation  # spent, even if the start fails
+        self._library = library  # spent, even if the start fails
         library.start(tmp)
+        self._running = True
         atexit.register(self.stop)
-        return library
 
     def stop(self) -> None:
         with self._lock:
-            if self._library is not None:
+            if self._library is not None and self._running:
+                self._running = False
                 self._library.stop()
-                self._library = None
 
 
 _PROCESS: Final = _Process()

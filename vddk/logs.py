@@ -8,6 +8,7 @@ import ctypes
 import logging
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -70,6 +71,8 @@ class Callbacks:
     def __init__(self, redact: Redactor, logger: logging.Logger = LOGGER) -> None:
         self.redact = redact
         self._logger = logger
+        self._counting = threading.Lock()
+        """Guards the next two: lines come from any number of threads."""
         self._recent: deque[str] = deque(maxlen=64)
         self._written = 0
         self._vsnprintf = ctypes.CDLL(None).vsnprintf
@@ -94,8 +97,9 @@ class Callbacks:
 
     def since(self, mark: int) -> tuple[str, ...]:
         """The lines after ``mark``, redacted, as far as they are still remembered."""
-        new = min(self._written - mark, len(self._recent))
-        return tuple(islice(tuple(self._recent), len(self._recent) - new, None)) if new > 0 else ()
+        with self._counting:
+            new = min(self._written - mark, len(self._recent))
+            return tuple(islice(self._recent, len(self._recent) - new, None)) if new > 0 else ()
 
     def _format(self, template: bytes | None, arguments: int | None) -> str:
         if not template:
@@ -116,8 +120,9 @@ class Callbacks:
 
     def _take(self, line: str, level: int) -> None:
         if line:
-            self._recent.append(line)
-            self._written += 1
+            with self._counting:
+                self._recent.append(line)
+                self._written += 1
             self._logger.log(level_of(line, level), "%s", line)
 
     def _panicked(self, template: bytes | None, arguments: int | None) -> None:

@@ -1,8 +1,7 @@
-"""A child process for the library: own environment, a socket for requests, a pipe for what it logs and
-prints.
+"""A child process for the library: own environment, a socket for requests, a pipe for what it says.
 
-Secrets go through the socket only. The child notices the death of this process by the end of the socket; its
-death is noticed here in the same way, at once, in whatever call is waiting.
+Secrets go through the socket only. Each side notices the death of the other by the end of the socket, at once, in
+whatever call is waiting. (A parent-death signal would strike when the *thread* that opened the disk ends.)
 """
 
 import contextlib

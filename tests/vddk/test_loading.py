@@ -155,6 +155,19 @@ except AlreadyInitialised: print("fine")
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_failed_start_is_not_repeated(oddity: Oddity, tmp_path: Path) -> None:
+    oddity.environment.setenv("ODDITY", "init")
+    run = python(
+        OPEN + """
+for expected in (VixError, AlreadyInitialised):
+    try: library(used)
+    except expected as error: print(type(error).__name__)
+""", oddity.installation().directory, "-", tmp_path,
+    )  # fmt: skip
+    assert run.stdout.split() == ["UnexplainedFailure", "AlreadyInitialised"], run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_forgotten_disk_is_closed_at_the_end(
     installation: Installation, estate: Estate, tmp_path: Path
 ) -> None:
