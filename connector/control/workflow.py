@@ -28,6 +28,10 @@ EXECUTOR: Final = "control"
 
 #: A message wakes the workflow; this only bounds how long a lost message could delay it.
 RECHECK: Final = 1800.0
+
+#: A pass may take weeks, and each restart of the control plane counts: the engine shall never give up by itself.
+_RESTARTS: Final = 10**9
+_ENDED: Final = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -75,7 +79,7 @@ class Runs(DBOSConfiguredInstance):
         super().__init__("runs")
         self._steps = steps
 
-    @DBOS.workflow(name="run")
+    @DBOS.workflow(name="run", max_recovery_attempts=_RESTARTS)
     def run(self, run_id: str) -> str:
         """Prepare, every pass, image, clean, settle."""
         error = self.prepare(run_id)
@@ -101,7 +105,7 @@ class Runs(DBOSConfiguredInstance):
             DBOS.recv(_topic(slot), timeout_seconds=RECHECK)
         return verdict
 
-    @DBOS.workflow(name="delete")
+    @DBOS.workflow(name="delete", max_recovery_attempts=_RESTARTS)
     def delete(self, job_id: str) -> str:
         """Release everything of a job that is Deleting."""
         self.forget(job_id)
@@ -166,8 +170,15 @@ class Engine:
         self._runs = Runs(steps)
 
     def launch(self) -> None:
-        """Resume what was under way, and start what was wanted but had not begun."""
+        """Resume what was under way, and start what was wanted but had not begun.
+
+        What the engine remembers of ended workflows is dropped first. If one of them broke before its run had ended,
+        the run begins again, and each step finds what exists.
+        """
         DBOS.launch()
+        over = DBOS.list_workflows(status=_ENDED, load_input=False, load_output=False)
+        if over:
+            DBOS.delete_workflows([workflow.workflow_id for workflow in over])
         for run in self._store.runs.open():
             self.start(run.id)
             for slot in range(len(run.plan)):

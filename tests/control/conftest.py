@@ -190,6 +190,18 @@ def make_plane(tmp_path: Path, gates: Path) -> Iterator[Callable[..., Plane]]:
         plane.kill()
 
 
+@pytest.fixture(scope="module")
+def shared_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """One for a whole module: each test has a vCenter and names of its own."""
+    root = tmp_path_factory.mktemp("plane")
+    (root / "gates").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAKE_GATES", str(root / "gates"))
+        made = Plane(root)
+        yield made
+        made.kill()
+
+
 @pytest.fixture
 def plane(make_plane: Callable[..., Plane]) -> Plane:
     return make_plane()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,8 @@ from tests.control.conftest import DISK, Plane, Robot, machine
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    """One for the whole module: each test has a vCenter and names of its own."""
-    root = tmp_path_factory.mktemp("plane")
-    (root / "gates").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FAKE_GATES", str(root / "gates"))
-        made = Plane(root)
-        yield made
-        made.kill()
+def plane(shared_plane: Plane) -> Plane:
+    return shared_plane
 
 
 def _ask(plane: Plane, method: str, path: str, token: str | None = None, **more: Any) -> requests.Response:

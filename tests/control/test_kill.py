@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,21 @@ def test_a_lost_engine_file_costs_nothing(plane: Plane) -> None:
         plane.kill()
         for file in (plane.root / "state").glob("engine.sqlite*"):
             file.unlink()
+        plane.start()
+        robot.pause.clear()
+        _finished_once(plane, "j1")
+
+
+def test_a_workflow_that_broke_begins_again(plane: Plane) -> None:
+    with Robot(plane) as robot:
+        robot.register()
+        robot.pause.set()
+        plane.jobs.create("web-01", "j1")
+        plane.jobs.start("j1")
+        eventually(lambda: robot.orders, "the pass is taken")
+        plane.kill()
+        with sqlite3.connect(plane.root / "state" / "engine.sqlite") as engine:
+            engine.execute("UPDATE workflow_status SET status = 'ERROR' WHERE status = 'PENDING'")
         plane.start()
         robot.pause.clear()
         _finished_once(plane, "j1")
