@@ -108,6 +108,7 @@ class VCenter:
 
         The cookie lives as long as the session: ask again before each open.
         """
+        self._session.touch()
         return VddkAccess(
             server=self._session.endpoint.host,
             port=self._session.endpoint.port,

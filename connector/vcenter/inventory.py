@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -40,6 +42,8 @@ MACHINE = (
 )
 IDENTITY = ("name", "parent", "parentVApp", "config.uuid", "config.instanceUuid")
 
+_MOREF = re.compile(r"vm-\d+")
+
 _PLACES: dict[Any, Sequence[str]] = {
     vim.Folder: ("name", "parent"),
     vim.Datacenter: ("name", "parent"),
@@ -60,6 +64,9 @@ def machines(session: Session) -> tuple[Machine, ...]:
 
 def find(session: Session, wanted: str) -> Machine:
     """The one machine with that moref, instance UUID, inventory path or name."""
+    if _MOREF.fullmatch(wanted):
+        with suppress(NotFound):  # it may still be a name
+            return refresh(session, wanted)
     rows = sweep(session, {vim.VirtualMachine: IDENTITY, **_PLACES})
     places = _places(session, rows)
     candidates = [row for row in rows if row.kind == "VirtualMachine"]
@@ -79,7 +86,7 @@ def find(session: Session, wanted: str) -> Machine:
 def refresh(session: Session, one: str) -> Machine:
     """Read one machine again by its moref; raises `NotFound` when it is gone."""
     places = _places(session, sweep(session, {**_PLACES, **_NETWORKS}))
-    row = read(session, session.managed(vim.VirtualMachine, one), MACHINE, on=one)
+    row = read(session, session.managed(vim.VirtualMachine, one), MACHINE, on=one, partly=True)
     return machine(row, places)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from connector.errors import ConnectorError, NotFound
-from connector.vcenter.faults import translated
+from connector.vcenter.faults import translate, translated
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import kind_of, moref, vmodl
 
@@ -17,18 +17,23 @@ PAGE = 500  # objects per answer; bounds memory on both sides
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The properties of one managed object that were set and readable."""
+    """The properties of one managed object that are set, and the faults of those that may not be read."""
 
     kind: str  # e.g. "VirtualMachine"
     moref: str
     values: Mapping[str, Any]
+    refused: Mapping[str, Any] = field(default_factory=dict)
 
     def get(self, path: str, default: Any = None) -> Any:
         return self.values.get(path, default)
 
 
-def read(session: Session, managed: Any, paths: Sequence[str], on: str) -> Row:
-    """The named properties of one object; raises `NotFound` when it is gone."""
+def read(session: Session, managed: Any, paths: Sequence[str], on: str, *, partly: bool = False) -> Row:
+    """The named properties of one object; raises `NotFound` when it is gone.
+
+    A property that may not be read is an error too, unless `partly`: taking it for unset would make a snapshot
+    look removed that is merely out of sight.
+    """
     wanted = vmodl.query.PropertyCollector.FilterSpec(
         objectSet=[vmodl.query.PropertyCollector.ObjectSpec(obj=managed)],
         propSet=[_property_spec(type(managed), paths)],
@@ -37,6 +42,8 @@ def read(session: Session, managed: Any, paths: Sequence[str], on: str) -> Row:
         rows = list(_pages(session.content.propertyCollector, wanted, 1))
     if not rows:
         raise NotFound("the object is gone", on=on, remedy="refresh the inventory")
+    if rows[0].refused and not partly:
+        raise translate(next(iter(rows[0].refused.values())), on)
     return rows[0]
 
 
@@ -88,4 +95,5 @@ def _pages(collector: Any, wanted: Any, page: int) -> Iterator[Row]:
 
 def _row(found: Any) -> Row:
     values = {entry.name: entry.val for entry in found.propSet or ()}
-    return Row(kind_of(found.obj), moref(found.obj), values)
+    refused = {entry.path: entry.fault for entry in found.missingSet or ()}
+    return Row(kind_of(found.obj), moref(found.obj), values, refused)

@@ -97,8 +97,14 @@ class Session:
 
     @property
     def cookie(self) -> str:
-        """The value of the live session cookie. A secret; it changes whenever the session is renewed."""
-        return str(self._stub.GetSessionId() or "") if self._stub else ""
+        """The value of the session cookie. A secret; it changes whenever the session is renewed."""
+        with self._renewing:
+            return str(self._stub.GetSessionId() or "") if self._stub else ""
+
+    def touch(self) -> None:
+        """Make sure that the session lives, by a call that does nothing; renews it when it does not."""
+        with translated(str(self.endpoint)):
+            vim.ServiceInstance("ServiceInstance", self._stub).CurrentTime()
 
     @property
     def thumbprint(self) -> str:
@@ -164,8 +170,7 @@ class Session:
             if time.monotonic() - self._used < self._keep_alive:
                 continue
             try:
-                with translated(str(self.endpoint)):
-                    vim.ServiceInstance("ServiceInstance", self._stub).CurrentTime()
+                self.touch()
             except ConnectorError:
                 self._used = time.monotonic()  # whoever needs the session next will see and tell
 

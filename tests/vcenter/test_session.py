@@ -14,7 +14,6 @@ from connector.vcenter.calls import CALLS, Care
 from connector.vcenter.client import VCenter
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import vim
-from simulator.faults import Rule
 from simulator.vcenter.center import Options
 from tests.vcenter.imaginary import world
 from tests.vcenter.ledger import Memory
@@ -213,16 +212,32 @@ def test_keep_alive_keeps_a_session_from_expiring(ledger: Memory) -> None:
 
 
 def test_a_missing_privilege_is_named(ledger: Memory) -> None:
-    rule = Rule(
-        call="CreateSnapshot_Task",
-        action="fault",
-        fault="NoPermission",
-        details={"privilegeId": "VirtualMachine.State.CreateSnapshot"},
-    )
+    privilege = "VirtualMachine.State.CreateSnapshot"
     with world() as place, VCenter(place.settings(), owner="a", ledger=ledger) as vcenter:
-        place.estate.faults.add(rule)
-        with (
-            pytest.raises(NotPermitted, match=r"VirtualMachine\.State\.CreateSnapshot"),
-            vcenter.snapshot(place.vm, "p1"),
-        ):
+        place.server.center.authority.deny(privilege)
+        with pytest.raises(NotPermitted, match=privilege), vcenter.snapshot(place.vm, "p1"):
             pass
+
+
+def test_out_of_sight_is_not_gone(ledger: Memory) -> None:
+    """Losing the right to read a machine must not make its snapshot look removed."""
+    with world() as place, VCenter(place.settings(), owner="a", ledger=ledger) as vcenter:
+        with pytest.raises(NotPermitted), vcenter.snapshot(place.vm, "p1"):
+            place.server.center.authority.deny("System.Read", place.vm)
+        assert place.snapshots() == ["connector-p1"]
+        assert "removed" not in ledger.steps
+        place.server.center.authority.allow("System.Read", place.vm)
+        assert len(vcenter.clear_leftovers()) == 1
+        assert place.snapshots() == []
+
+
+def test_a_worker_never_gets_a_dead_cookie(ledger: Memory) -> None:
+    with (
+        world(options=Options(session_timeout=0.3)) as place,
+        VCenter(place.settings(), owner="a", ledger=ledger) as vcenter,
+    ):
+        disk = vcenter.find(place.vm).disks[0]
+        first = vcenter.vddk_access(place.vm, None, disk).secret
+        threading.Event().wait(1.2)
+        second = vcenter.vddk_access(place.vm, None, disk).secret
+        assert first and second and first != second
