@@ -6,7 +6,7 @@ from connector.control.jobs import WAITING, Event
 from connector.control.steps import Steps
 from connector.control.store import Store, Wish
 from connector.control.store.passes import stoppable
-from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass
+from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass, PassState
 from connector.control.watch import Watch
 from connector.control.workflow import Engine
 from connector.errors import Conflict, ControlFailed, Ineligible
@@ -75,7 +75,8 @@ class Service:
         if outcome is Outcome.FAILED and error is None:
             error = ControlFailed("the appliance gave no reason", on=pass_id, retryable=False).to_json()
         ended = self.store.passes.finish(pass_id, appliance, outcome, error, result)
-        self._engine.announce(ended)
+        if ended.state is PassState.FINISHED:
+            self._engine.announce(ended)
         return ended
 
     def order(self, appliance: Appliance) -> tuple[Job, Pass] | None:

@@ -6,6 +6,7 @@ workflow both touch them.
 
 from __future__ import annotations
 
+import datetime
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,6 +23,9 @@ from connector.transfer.certificates import Role
 
 #: Image from an instance: address, our credential, name, format, run. Answers at least `files`: paths.
 ImageMaker = Callable[[InstanceAddress, Credential, str, str, str], Json]
+
+#: A pass of a large machine over a slow line takes weeks, and its connections are made anew all the time.
+CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
 
 _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
 
@@ -130,7 +134,7 @@ class Steps:
         sealed = self._store.jobs.get(job_id).authority
         if sealed is None:
             raise ControlFailed("this job has no certificate authority yet", on=job_id)
-        return self._vault.authority(sealed).issue(role)
+        return self._vault.authority(sealed).issue(role, lifetime=CREDENTIAL_LIFETIME)
 
     def _need_instance(self, job_id: str) -> Instance:
         found = self._ensure(job_id, _NEEDS_INSTANCE)

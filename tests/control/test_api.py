@@ -203,9 +203,27 @@ def test_a_pass_belongs_to_its_appliance(plane: Plane) -> None:
     ):
         with pytest.raises(Conflict, match="not yours"):
             call()
+    plane.jobs.stop("mine")
+    assert plane.client(mine).heartbeat([order["pass_id"]]) == [order["pass_id"]]
     plane.client(mine).finish(order["pass_id"], "stopped", None, {})
     with pytest.raises(Conflict, match="ended as stopped"):
         plane.client(mine).finish(order["pass_id"], "done", None, {})
+
+
+def test_a_pass_that_is_handed_back_is_offered_again(plane: Plane) -> None:
+    member = plane.enrol("back", "https://back")
+    Robot(plane, member).register(machine("vm-1", "back"))
+    plane.jobs.create("back", "back")
+    plane.jobs.start("back")
+    client = plane.client(member)
+    first = client.take(10.0)
+    assert first is not None
+    for _ in range(2):
+        client.finish(first["pass_id"], "stopped", None, {})
+    second = client.take(10.0)
+    assert second is not None
+    assert second["pass_id"] != first["pass_id"]
+    assert plane.status("back") == "Running/Syncing"
 
 
 def test_an_appliance_takes_only_passes_of_its_own_vcenter(plane: Plane) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from connector import child
+from connector.control.jobs import Event
+from connector.control.store import Store
+from connector.control.store.rows import Outcome
 from connector.errors import Conflict
 from tests.control.conftest import Plane, Robot, eventually
 
@@ -208,3 +211,72 @@ def test_earlier_objects_come_with_the_next_order(plane: Plane) -> None:
 def test_one_state_directory_has_one_control_plane(plane: Plane) -> None:
     with pytest.raises(Conflict, match="another control plane runs"):
         child.start("tests.control.fake_plane", [str(plane.root), "60", ""], name="second")
+
+
+def test_a_report_that_came_just_before_the_kill_is_not_forgotten(plane: Plane) -> None:
+    membership = plane.enrol()
+    Robot(plane, membership).register()
+    plane.jobs.create("web-01", "j1")
+    plane.jobs.start("j1")
+    order = plane.client(membership).take(10.0)
+    assert order is not None
+    plane.kill()
+    store = Store(f"sqlite:///{plane.root / 'state' / 'control.sqlite'}")
+    (appliance,) = store.appliances.all()
+    store.passes.finish(order["pass_id"], appliance, Outcome.DONE, None, {})  # and nobody woke the workflow
+    store.close()
+    plane.start()
+    _finished_once(plane, "j1")
+
+
+def test_a_start_that_was_killed_before_its_workflow_began_runs(plane: Plane) -> None:
+    with Robot(plane) as robot:
+        robot.register()
+        job = plane.jobs.create("web-01", "j1")
+        plane.kill()
+        store = Store(f"sqlite:///{plane.root / 'state' / 'control.sqlite'}")
+        store.jobs.begin(job["id"], Event.START)
+        store.close()
+        plane.start()
+        _finished_once(plane, "j1")
+
+
+def test_a_deletion_that_was_killed_ends(plane: Plane) -> None:
+    Robot(plane).register()
+    plane.jobs.create("web-01", "j1")
+    plane.jobs.start("j1")
+    plane.reach("j1", "Running/Syncing")
+    plane.jobs.stop("j1")
+    job = plane.reach("j1", "Stopped")
+    plane.kill()
+    store = Store(f"sqlite:///{plane.root / 'state' / 'control.sqlite'}")
+    store.jobs.apply(job["id"], Event.DELETE)
+    store.close()
+    plane.start()
+    plane.reach(job["id"], "Deleted")
+    assert not list((plane.root / "store" / "instances").iterdir())
+
+
+def test_the_instance_is_recorded_before_it_is_created(plane: Plane) -> None:
+    """Invariant 7."""
+    Robot(plane).register()
+    plane.hold("prepare")
+    plane.jobs.create("web-01", "j1")
+    plane.jobs.start("j1")
+    plane.at("prepare")
+    (thing,) = plane.jobs.job("j1")["objects"]
+    assert (thing["kind"], thing["reference"], thing["removed"]) == ("instance", None, False)
+    plane.let_go("prepare")
+    plane.reach("j1", "Running/Syncing")
+    assert plane.jobs.job("j1")["objects"][0]["reference"]
+
+
+def test_sources_go_and_come_with_their_last_appliance(make_plane: Callable[..., Plane]) -> None:
+    plane = make_plane(grace=1.5)
+    membership = plane.enrol()
+    Robot(plane, membership).register()
+    eventually(lambda: plane.jobs.source("web-01")["state"] == "Unavailable", "the source is offline")
+    with pytest.raises(Conflict, match="no appliance of its vCenter is online"):
+        plane.jobs.create("web-01", "j1")
+    plane.client(membership).heartbeat([])
+    eventually(lambda: plane.jobs.source("web-01")["state"] == "Available", "the source is back")

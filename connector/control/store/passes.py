@@ -102,13 +102,23 @@ class Passes:
     def finish(
         self, pass_id: str, appliance: Appliance, outcome: Outcome, error: Json | None, result: Json
     ) -> Pass:
-        """The end of a pass. The same report again is harmless; another one is a `Conflict`."""
+        """The end of a pass. The same report again is harmless; another one is a `Conflict`.
+
+        Stopped without having been asked for means handed back: the pass is offered again.
+        """
         with self._database.write() as connection:
+            found = _one(connection, pass_id)
+            if outcome is Outcome.STOPPED and _handed_back(found, appliance):
+                return found
             found = _owned(connection, pass_id, appliance)
             if found.state is PassState.FINISHED:
                 if found.outcome is not outcome:
                     raise Conflict(f"this pass has ended as {found.outcome}", on=pass_id)
                 return found
+            asked = connection.execute(sa.select(_RUNS.c.stop).where(_RUNS.c.id == found.run_id)).scalar_one()
+            if outcome is Outcome.STOPPED and not asked:
+                self._replace(connection, found, "handed back by its appliance")
+                return _one(connection, pass_id)
             return self._end(connection, pass_id, outcome, error, result)
 
     def stop(self, job_id: str) -> Pass | None:
@@ -236,6 +246,10 @@ def _owned(connection: sa.Connection, pass_id: str, appliance: Appliance) -> Pas
     if found.appliance_id != appliance.id or found.state not in (PassState.TAKEN, PassState.FINISHED):
         raise Conflict("this pass is not yours any more", on=pass_id, remedy="stop it and clean up")
     return found
+
+
+def _handed_back(found: Pass, appliance: Appliance) -> bool:
+    return found.state is PassState.LOST and found.appliance_id == appliance.id
 
 
 def _pass(row: Any) -> Pass:
