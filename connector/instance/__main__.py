@@ -100,7 +100,9 @@ def _credential(from_stdin: bool, file: Path | None) -> Credential:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), backlog=128)
+        listener = socket.create_server((host, port), backlog=128)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; asyncio would not set it
+        return listener
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse("another program listens there", on=f"{host}:{port}", remedy="stop it") from None

@@ -83,7 +83,8 @@ class State:
         base = self.base.change_id if self.base else ""
         if begin.kind == "delta" and (not base or base != begin.base_change_id):
             raise Conflict(
-                f"the base is {base or 'missing'}, not {begin.base_change_id or 'empty'}", remedy="run a full pass"
+                f"the base is {base or 'missing'}, not {begin.base_change_id or 'empty'}",
+                remedy="run a full pass",
             )
         if any(a.begin.kind == begin.kind and a.begin.identity != begin.identity for a in self.attempts):
             raise Conflict(

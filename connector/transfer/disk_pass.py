@@ -45,7 +45,7 @@ class DiskPass:
 
 @dataclass(frozen=True, slots=True)
 class DiskResult:
-    """Bytes of one disk's pass. `wanted` is what the plan covers, `root` the digest of the whole proved
+    """Bytes of one disk's pass. `wanted` is what was allocated or had changed, `root` the digest of the whole proved
     disk.
     """
 
@@ -98,7 +98,9 @@ class _DiskCopy:
         self._settings, self._progress, self._stop = settings, progress, stop or threading.Event()
         self._sum = Progress()  # of the attempts that broke
         self._seen = Progress()  # of the one that runs
-        self._wanted = self._held = 0  # bytes of the plan, and of it what was durable when the running attempt began
+        self._wanted = self._held = (
+            0  # bytes of the plan, and of it what was durable when the running attempt began
+        )
 
     def run(
         self,
@@ -117,7 +119,7 @@ class _DiskCopy:
         total = self._total()
         return DiskResult(
             order.capacity,
-            ranges.covered(made.cover),
+            self._wanted,
             total.read,
             total.zero,
             total.sent,
@@ -133,8 +135,8 @@ class _DiskCopy:
         while True:
             state = self._endpoint.disk(self._order.key)
             made = changes.plan(state, want, self._source, dirty)
-            self._wanted = ranges.covered(made.cover)
-            self._held = self._wanted - ranges.covered(made.todo)
+            self._wanted = ranges.covered(ranges.subtract(made.cover, made.zero))
+            self._held = self._wanted - ranges.covered(made.read)
             self._progress(self._total())
             if not made.todo:
                 return made
@@ -153,8 +155,8 @@ class _DiskCopy:
                 return made
 
     def _send(self, made: Plan) -> None:
-        order = self._order
-        hello = Hello(order.key, order.pass_id, order.capacity, self._settings.in_flight // 2)
+        order, connections = self._order, max(1, self._settings.connections)
+        hello = Hello(order.key, order.pass_id, order.capacity, self._settings.in_flight // 2 // connections)
         sender.send(
             self._source,
             self._endpoint.connect_blocks,
@@ -184,7 +186,7 @@ class _DiskCopy:
             b.bottleneck,
             b.level,
             self._wanted,
-            min(self._wanted, self._held + b.acked),
+            min(self._wanted, self._held + b.acked + b.zero),
         )
 
     def _wait(self, fruitless: int) -> None:

@@ -22,7 +22,7 @@ from connector.transfer.extents import BLOCK, CELL
 from connector.transfer.tls import Channel
 from connector.transfer.wire import Frame, Kind
 
-QUEUE = 8 << 20  # bytes between the two threads of a connection
+QUEUE = 16 << 20  # bytes between the two threads of a connection
 WINDOW = (1 << 20, 64 << 20)  # bytes between two acknowledgements, at least and at most
 WINDOW_SECONDS = 1.0
 WINDOW_RANGES = 4096
@@ -105,7 +105,6 @@ class Receiver:
         self._lender = _Lender(QUEUE // BLOCK + 3)
         self._decoder = wire.Decoder(wire.FROM_APPLIANCE, self._lender.lend)
         self._lane: Conveyor[Frame] = Conveyor(QUEUE, self._lender.back)
-        self._waited = 0.0  # seconds in which the network gave nothing
         self._failure: ConnectorError | None = None
         self._told = False
 
@@ -157,9 +156,7 @@ class Receiver:
 
     def _next(self) -> Frame:
         while True:
-            began = time.monotonic()
             count = self._channel.receive_into(self._decoder.buffer())
-            self._waited += time.monotonic() - began
             if not count:
                 raise TransferFailed("the appliance left before the end of the pass", on=self._channel.peer)
             frame = self._decoder.advance(count)
@@ -204,7 +201,7 @@ class Receiver:
             self._say(Kind.ERROR, error)
 
     def _acknowledge(self, sequence: int, durable: int) -> None:
-        ack = Frame(Kind.ACK, sequence=sequence, offset=int(self._waited * 1e6), length=durable)
+        ack = Frame(Kind.ACK, sequence=sequence, offset=int(self._channel.starved * 1e6), length=durable)
         self._channel.send(_parts(ack))
 
     def _say(self, kind: Kind, error: ConnectorError) -> None:

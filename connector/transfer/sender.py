@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from connector.errors import Interrupted
 from connector.model import Extent
@@ -27,7 +27,8 @@ from connector.transfer.source import Block, Source
 from connector.transfer.tls import Channel
 from connector.transfer.wire import Kind
 
-LANE = 4 << 20  # bytes that are coded and wait for a connection; more would only hold the source's buffers
+LANE = 12 << 20  # bytes that are coded and wait for a connection: some 10 ms of a fast link, a turn of the scheduler
+BUSY = 0.6  # share of the time from which a side counts as waited for
 TICK = 0.25  # seconds between two reports
 
 
@@ -93,7 +94,6 @@ class _Interval:
     wire: int = 0
     starved: float = 0.0
     bottleneck: str = "reading"
-    shares: dict[str, float] = field(default_factory=dict)
 
 
 def send(
@@ -145,8 +145,11 @@ class _Pipeline:
     ) -> Progress:
         blocks = self._source.read(read, self._halt)
         try:
-            for _ in range(max(1, self._settings.connections)):
-                connection = Connection(connect(), self._hello, self._settings.in_flight, self._lane)
+            number = max(1, self._settings.connections)
+            for _ in range(number):
+                connection = Connection(
+                    connect(), self._hello, self._settings.in_flight // number, self._lane
+                )
                 self._connections.append(connection)
                 connection.open()
             self._start(blocks, zero)
@@ -273,9 +276,10 @@ class _Pipeline:
         hungry = (starved - last.starved) / span / len(self._connections)
         link = None
         bottleneck = "cpu"
-        if waiting > 0.4:
-            bottleneck = "network" if hungry > 0.3 else "writing"
-            link = (wire_bytes - last.wire) / span / waiting if bottleneck == "network" else None
+        if waiting > BUSY:
+            bottleneck = "network" if hungry > BUSY else "writing"
+            if bottleneck == last.bottleneck == "network":  # twice in a row: no hiccup of the scheduler
+                link = (wire_bytes - last.wire) / span / waiting
         elif reading > 0.5:
             bottleneck = "reading"
         self._choice.decide(link)

@@ -108,7 +108,7 @@ class Pool:
 class FileSource:
     """A raw file or block device; holes are found with SEEK_DATA."""
 
-    def __init__(self, path: Path, depth: int = 8) -> None:
+    def __init__(self, path: Path, depth: int = 24) -> None:
         self._path = path
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -98,6 +98,7 @@ class Channel:
         self.received = 0  # bytes on the wire
         self.sent = 0
         self.blocked = 0.0  # seconds in socket calls that send
+        self.starved = 0.0  # seconds in socket calls that receive
 
     def handshake(self, roles: Iterable[Role], timeout: float = HANDSHAKE) -> Role:
         """Complete the handshake within `timeout` seconds in all and check the peer's role."""
@@ -202,10 +203,12 @@ class Channel:
 
     def _pull(self) -> bool:
         """Move bytes from the socket into the TLS state; False at the end of the stream."""
+        began = time.monotonic()
         try:
             count = self._sock.recv_into(self._raw)
         except OSError as error:
             raise broken(error, self.peer) from None
+        self.starved += time.monotonic() - began
         self.received += count
         with self._state:
             self._incoming.write(self._raw[:count])

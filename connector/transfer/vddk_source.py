@@ -20,7 +20,7 @@ from connector.transfer.source import PATIENCE, Block
 from vddk.spec import ConnectionSpec, Disk, DiskSpec, Installation, SessionCookie, UserPassword
 from vddk.worker import open_in_worker
 
-SPARE = 8  # buffers beyond the reads in flight: what coding and sending hold meanwhile
+SPARE = 16  # buffers beyond the reads in flight: what coding and sending hold meanwhile
 SILENCE = 180.0  # seconds that one call into the library may take before its process is given up
 
 MEANING: dict[type[vddk.errors.VddkError], type[ConnectorError]] = {
