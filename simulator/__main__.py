@@ -25,10 +25,11 @@ import click
 from simulator.estate.build import Layout, Sizes, build_estate
 from simulator.estate.errors import EstateFault
 from simulator.estate.estate import Estate
-from simulator.faults import Faults, parse
+from simulator.faults import Faults, Rule, parse
 from simulator.guest.workload import Workload
 from simulator.images.ext4 import ProgramMissing
 from simulator.vcenter import DEFAULT_USER, Options, Server, serve
+from simulator.vcenter.failures import fault_named
 from simulator.vixdisklib import CompilerError, install
 
 _ALIGNED = 1 << 20
@@ -81,6 +82,7 @@ def _size(text: str) -> int:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Fault rules (JSON), see docs/simulator.md.",
 )
+@click.option("--page", default=0, help="Most objects in one answer of the property collector; 0: no limit.")
 @click.option(
     "--cbt-page", default=2000, show_default=True, help="Extents in one answer about changed areas."
 )
@@ -122,6 +124,7 @@ def _run(stack: ExitStack, given: dict[str, object]) -> None:
     stack.callback(estate.close)
     options = Options(
         session_timeout=_float(given["session_timeout"]),
+        page=_int(given["page"]),
         cbt_page=_int(given["cbt_page"]),
         cbt_gaps=bool(given["cbt_gaps"]),
         task_seconds=_float(given["task_seconds"]),
@@ -211,7 +214,23 @@ def _password(directory: Path, given: object) -> tuple[str, Path]:
 
 
 def _faults(given: object) -> Faults:
-    return Faults(parse(given.read_text())) if isinstance(given, Path) else Faults()
+    """The rules of a file. Raises ValueError, also for a fault that the API does not have."""
+    if not isinstance(given, Path):
+        return Faults()
+    rules = parse(given.read_text())
+    for rule in rules:
+        if rule.action == "fault":
+            _check_fault(rule)
+    return Faults(rules)
+
+
+def _check_fault(rule: Rule) -> None:
+    try:
+        fault_named(rule.fault, rule.message, **rule.details)
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"fault rule for {rule.call}: the API has no fault {rule.fault} with these details"
+        ) from None
 
 
 def _layout(given: dict[str, object]) -> Layout:

@@ -25,7 +25,7 @@ from simulator.estate.inventory import (
     ResourcePool,
     VirtualMachine,
 )
-from simulator.vcenter import entity_kinds, filters, managers
+from simulator.vcenter import entity_kinds, filters, host_calls, managers
 from simulator.vcenter.api import vim, vmodl
 from simulator.vcenter.authority import Authority
 from simulator.vcenter.changes import Changes
@@ -44,16 +44,17 @@ _REAP_SECONDS = 0.5
 class Options:
     """How this vCenter behaves.
 
-    `cbt_page`: extents in one answer of QueryChangedDiskAreas; `cbt_gaps`: quiet stretches get empty
-    answers of their
-    own. `session_timeout`: idle seconds until a session ends, 0 for never. `task_seconds`: the least a task
-    takes.
+    `session_timeout`: idle seconds until a session ends, 0 for never. `page`: objects in one answer of the
+    property collector whatever the client asks for, 0 for no limit. `cbt_page`: extents in one answer of
+    QueryChangedDiskAreas; `cbt_gaps`: quiet stretches get empty answers of their own. `task_seconds`: the
+    least that a task takes.
     """
 
     session_timeout: float = 1800.0
     cbt_page: int = 2000
     cbt_gaps: bool = False
     task_seconds: float = 0.0
+    page: int = 0
 
 
 class Center:
@@ -85,6 +86,7 @@ class Center:
         self.extra: dict[str, Target] = {}
         self._singletons = managers.singletons(self)
         self.sessions.ended.append(self._session_ended)
+        host_calls.export_states(self)
         self._stop = threading.Event()
         for work in (self._watch, self._reap):
             threading.Thread(target=work, name=f"vcenter {work.__name__}", daemon=True).start()
@@ -263,6 +265,8 @@ class Center:
             current = self.estate.inventory
             if current is not known:
                 self.changes.touch(*changed_morefs(known, current))
+                if known.hosts is not current.hosts:
+                    host_calls.export_states(self)
                 known = current
 
     def _reap(self) -> None:

@@ -147,6 +147,9 @@ def retrieve_ex(call: Call) -> Any:
     """RetrievePropertiesEx: one page of `options.maxObjects` objects."""
     options = call["options"]
     size = options.maxObjects if options is not None and options.maxObjects is not None else 0
+    limit = call.center.options.page
+    if limit:
+        size = min(size, limit) if size > 0 else limit
     return call.center.pages.first(_owner(call), _contents(call), size)
 
 

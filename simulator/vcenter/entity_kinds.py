@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.vcenter import hosts, machine, machine_calls, places
+from simulator.vcenter import host_calls, hosts, machine, machine_calls, places
 from simulator.vcenter.api import fields_of, vim
 from simulator.vcenter.authority import describe
 from simulator.vcenter.catalogue import custom_values
@@ -83,7 +83,7 @@ FOLDER = _kind(vim.Folder, places.FOLDER)
 DATACENTER = _kind(vim.Datacenter, places.DATACENTER)
 CLUSTER = _kind(vim.ClusterComputeResource, places.CLUSTER)
 POOL = _kind(vim.ResourcePool, places.POOL)
-HOST = _kind(vim.HostSystem, hosts.PROPERTIES)
+HOST = _kind(vim.HostSystem, hosts.PROPERTIES, host_calls.METHODS)
 DATASTORE = _kind(
     vim.Datastore, places.DATASTORE, {"RefreshDatastore": _nothing, "RefreshDatastoreStorageInfo": _nothing}
 )

@@ -11,7 +11,7 @@ from pyVim.connect import Disconnect
 from pyVmomi import vim, vmodl
 
 from simulator.estate.estate import Estate
-from simulator.vcenter import Server, serve
+from simulator.vcenter import Options, Server, serve
 from simulator.vcenter.api import fields_of
 from simulator.vcenter.encode import Encoder, Typed
 from tests.simulator.conftest import ACCOUNTS, PC, all_machines, connect, machine, opened_estate, sweep_spec
@@ -192,3 +192,13 @@ def test_five_hundred_machines_in_one_sweep(tmp_path: Path) -> None:
         Disconnect(instance)
     assert len({entry.obj._moId for entry in found}) == len(found) == 500
     assert seconds < 6.0
+
+
+def test_the_server_may_page_although_nobody_asked(estate: Estate) -> None:
+    with serve(estate, accounts=ACCOUNTS, options=Options(page=2)) as server:
+        instance = connect(server)
+        spec = sweep_spec(all_machines(instance), vim.VirtualMachine, ["name"])
+        first = instance.content.propertyCollector.RetrievePropertiesEx([spec], PC.RetrieveOptions())
+        assert (len(first.objects), bool(first.token)) == (2, True)
+        assert len(read(instance, spec)) == len(read(instance, spec, 100)) == 3
+        Disconnect(instance)

@@ -1,0 +1,103 @@
+"""HostSystem: maintenance and connection. What a host's state means for reading disks goes into the export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from simulator.estate.inventory import Host, Inventory, PowerState
+from simulator.vcenter.api import vim
+from simulator.vcenter.kinds import Call, Method
+from simulator.vcenter.tasks import Running
+
+if TYPE_CHECKING:
+    from simulator.vcenter.center import Center
+
+
+def export_states(center: Center) -> None:
+    """Tell the stand-in VDDK which machines' hosts cannot be read from."""
+    inventory = center.estate.inventory
+    states = {moref: _state(inventory.hosts[vm.host]) for moref, vm in inventory.vms.items()}
+    center.estate.export.hosts({moref: state for moref, state in states.items() if state != "ok"})
+
+
+def _state(host: Host) -> str:
+    if host.in_maintenance:
+        return "maintenance"
+    return "ok" if host.connection_state == "connected" else "refused"
+
+
+def _change(center: Center, moref: str, **values: Any) -> None:
+    def step(inventory: Inventory) -> Inventory:
+        changed = replace(inventory.hosts[moref], **values)
+        return replace(inventory, hosts=inventory.hosts | {moref: changed})
+
+    center.estate.change(step)
+    export_states(center)
+
+
+def _enter_maintenance(call: Call) -> Any:
+    """Powered-on machines move to another connected host; without one the task fails, as without vMotion."""
+    host: Host = call.target.subject
+    if host.in_maintenance:
+        raise vim.fault.InvalidState(msg="The host is already in maintenance mode.")
+
+    def work(running: Running) -> None:
+        running.progress(30)
+        _evacuate(call.center, host.moref)
+        _change(call.center, host.moref, in_maintenance=True)
+
+    return call.center.tasks.start(call, work)
+
+
+def _evacuate(center: Center, moref: str) -> None:
+    inventory = center.estate.inventory
+    others = [
+        host.moref
+        for host in inventory.hosts.values()
+        if host.moref != moref and host.connection_state == "connected" and not host.in_maintenance
+    ]
+    for vm in inventory.vms.values():
+        if vm.host == moref and vm.power_state == PowerState.ON:
+            if not others:
+                raise vim.fault.InvalidState(msg=f"No host can take over {vm.name}.")
+            center.estate.hardware.edit(vm.moref, host=others[0])
+
+
+def _exit_maintenance(call: Call) -> Any:
+    host: Host = call.target.subject
+    if not host.in_maintenance:
+        raise vim.fault.InvalidState(msg="The host is not in maintenance mode.")
+    return call.center.tasks.start(
+        call, lambda _running: _change(call.center, host.moref, in_maintenance=False)
+    )
+
+
+def _disconnect(call: Call) -> Any:
+    return _connection(call, "disconnected")
+
+
+def _reconnect(call: Call) -> Any:
+    return _connection(call, "connected")
+
+
+def _connection(call: Call, state: str) -> Any:
+    """The host's machines share its connection state."""
+    center, host = call.center, call.target.subject
+    if host.connection_state == state:
+        raise vim.fault.InvalidState(msg=f"The host is {state} already.")
+
+    def work(_running: Running) -> None:
+        _change(center, host.moref, connection_state=state)
+        for moref in center.index.vms_on_host.get(host.moref, ()):
+            center.estate.hardware.edit(moref, connection_state=state)
+
+    return center.tasks.start(call, work)
+
+
+METHODS: dict[str, Method] = {
+    "EnterMaintenanceMode_Task": _enter_maintenance,
+    "ExitMaintenanceMode_Task": _exit_maintenance,
+    "DisconnectHost_Task": _disconnect,
+    "ReconnectHost_Task": _reconnect,
+}
