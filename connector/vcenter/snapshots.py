@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _WORDS = ("snapshot", "consolidate")  # in the names of tasks that must not overlap with ours
 _TREE = ("snapshot", "runtime.consolidationNeeded")
+_ATTEMPTS = 4  # at what may pass by itself, such as a locked file
 _DISMISS = "remove it in vCenter, or let the clean-up of the next start do it"
 
 
@@ -155,7 +156,7 @@ def _remove(session: Session, vm: Any, ticket: Ticket, known: str | None, patien
     """Remove exactly that snapshot, wait until it and the need for consolidation are gone."""
     on = moref(vm)
     target = known or _ours(session, vm, ticket, patience)
-    for attempt in range(3):
+    for attempt in range(_ATTEMPTS):
         tasks.settle(session, vm, on, _WORDS, patience)
         row = _tree(session, vm)
         if target is None or all(node.moref != target for node in snapshot_nodes(row.get("snapshot"))):
@@ -165,7 +166,7 @@ def _remove(session: Session, vm: Any, ticket: Ticket, known: str | None, patien
         except NotFound:
             continue  # somebody else was faster; the tree tells
         except ConnectorError as failed:
-            if attempt == 2 or not failed.retryable:
+            if attempt == _ATTEMPTS - 1 or not failed.retryable:
                 failed.remedy = failed.remedy or _DISMISS
                 raise
             patience.pause(tasks.BACK_OFF)
@@ -205,8 +206,7 @@ def _merge(session: Session, vm: Any, target: str | None, patience: Patience) ->
     row = tasks.watch(session, vm, _TREE, gone, on=on, patience=patience, what="the snapshot's removal")
     if not row.get("runtime.consolidationNeeded"):
         return
-    with translated(on):
-        tasks.run(session, vm.ConsolidateVMDisks_Task, on=on, patience=patience, what="the consolidation")
+    _consolidate(session, vm, patience)
     tasks.watch(
         session,
         vm,
@@ -216,6 +216,23 @@ def _merge(session: Session, vm: Any, target: str | None, patience: Patience) ->
         patience=patience,
         what="the consolidation",
     )
+
+
+def _consolidate(session: Session, vm: Any, patience: Patience) -> None:
+    """Fold open deltas; a backup that locks a file usually lets go after a moment."""
+    on = moref(vm)
+    for attempt in range(_ATTEMPTS):
+        try:
+            with translated(on):
+                tasks.run(
+                    session, vm.ConsolidateVMDisks_Task, on=on, patience=patience, what="the consolidation"
+                )
+            return
+        except ConnectorError as failed:
+            if attempt == _ATTEMPTS - 1 or not failed.retryable:
+                failed.remedy = failed.remedy or "consolidate the disks in vCenter"
+                raise
+            patience.pause(tasks.BACK_OFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +279,9 @@ def _leftovers(session: Session, owner: str, machine: str | None) -> tuple[Lefto
         rows: tuple[Row, ...] = (_tree(session, session.managed(vim.VirtualMachine, machine)),)
     else:
         rows = sweep(session, {vim.VirtualMachine: ("snapshot",)})
+    for row in rows:
+        if row.refused:
+            log.warning("%s: its snapshots may not be read, leftovers would go unseen", row.moref)
     trees = ((row.moref, snapshot_nodes(row.get("snapshot"))) for row in rows)
     return tuple(Leftover(vm, node) for vm, nodes in trees for node in owned(nodes, owner))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -17,7 +18,7 @@ from connector.vcenter.vmomi import vim
 from simulator.vcenter.center import Options
 from tests.vcenter.imaginary import world
 from tests.vcenter.ledger import Memory
-from tests.vcenter.witness import PASSWORD, USER, Witness
+from tests.vcenter.witness import PASSWORD, USER, Witness, vcsim
 
 
 def _kill(victim: Session, witness: Witness) -> None:
@@ -59,9 +60,18 @@ def test_a_wrong_password(witness: Witness) -> None:
         pass
 
 
-def test_an_old_api_is_spoken_too(tmp_path: object, witness: Witness) -> None:
-    with Session(witness.settings()) as session:
-        assert session._stub.version == "vim.version.v8_0_3_0"
+def test_the_newest_common_version_is_spoken(session: Session) -> None:
+    assert session._stub.version == "vim.version.v8_0_3_0"
+
+
+def test_an_old_vcenter_is_understood(tmp_path: Path, ledger: Memory) -> None:
+    """Without a flag vcsim offers the API of vSphere 6.5."""
+    with vcsim(tmp_path) as old, VCenter(old.settings(), owner="a", ledger=ledger) as vcenter:
+        assert vcenter.about.api_version == "6.5"
+        machine = vcenter.machines()[0]
+        vcenter.ensure_tracking(machine.moref, "p1")
+        with vcenter.snapshot(machine.moref, "p1") as taken:
+            assert [disk.capacity for disk in taken.disks] == [disk.capacity for disk in machine.disks]
 
 
 def test_a_terminated_session_is_renewed_within_the_call(session: Session, witness: Witness) -> None:
@@ -241,3 +251,20 @@ def test_a_worker_never_gets_a_dead_cookie(ledger: Memory) -> None:
         threading.Event().wait(1.2)
         second = vcenter.vddk_access(place.vm, None, disk).secret
         assert first and second and first != second
+
+
+def test_many_machines_at_once_on_one_session(ledger: Memory) -> None:
+    with world(machines=6) as place, VCenter(place.settings(), owner="a", ledger=ledger) as vcenter:
+
+        def work(vm: str) -> int:
+            vcenter.ensure_tracking(vm, "p0")
+            with vcenter.snapshot(vm, "p1") as base:
+                pass
+            place.estate.power.write(vm, 2000, 1 << 20, b"x" * 512)
+            with vcenter.snapshot(vm, "p2") as taken:
+                return len(vcenter.changed(vm, taken, taken.disks[0], base.disks[0]))
+
+        machines = list(place.estate.inventory.vms)
+        with ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(work, machines)) == [1] * 6
+        assert all(place.snapshots(vm) == [] for vm in machines)

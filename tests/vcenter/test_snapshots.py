@@ -219,16 +219,33 @@ def test_the_session_may_end_while_the_snapshot_is_held(ledger: Memory) -> None:
         assert place.snapshots() == []
 
 
+def _locked(times: int) -> Rule:
+    return Rule(call="estate.consolidate", action="fault", fault="FileLocked", message="held", times=times)
+
+
+@pytest.mark.parametrize("times", [1, 3])
 def test_consolidation_is_done_when_the_removal_left_it_open(
-    place: World, open_session: Session, ledger: Memory
+    place: World, open_session: Session, ledger: Memory, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file was locked during the removal: the snapshot is gone from the tree, its delta is not."""
+    monkeypatch.setattr(tasks, "BACK_OFF", 0.05)
     with held(open_session, place.vm, TICKET, ledger):
-        place.estate.faults.add(
-            Rule(call="estate.consolidate", action="fault", fault="FileLocked", message="held")
-        )
+        place.estate.faults.add(_locked(times))
     assert not place.estate.inventory.vm(place.vm).consolidation_needed
     assert place.snapshots() == []
+
+
+def test_a_consolidation_that_stays_open_is_told_and_done_next_time(
+    place: World, open_session: Session, ledger: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "BACK_OFF", 0.01)
+    with pytest.raises(ConnectorError, match="locked"), held(open_session, place.vm, TICKET, ledger):
+        place.estate.faults.add(_locked(99))
+    assert place.estate.inventory.vm(place.vm).consolidation_needed
+    place.estate.faults.replace([])
+    with held(open_session, place.vm, Ticket("site-a", "pass-2"), ledger):
+        pass
+    assert not place.estate.inventory.vm(place.vm).consolidation_needed
 
 
 def test_quiescing_is_off_unless_asked_for_and_falls_back_only_if_allowed(
