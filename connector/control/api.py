@@ -77,7 +77,7 @@ class JobApi:
             name=new.name,
             run_once=new.run_once,
             last_sync=not new.run_once if new.last_sync is None else new.last_sync,
-            image_name=new.image_name or new.name.replace(":", "-")[:64],
+            image_name=new.image_name or new.name,
             image_format=new.image_format,
             shutdown_deadline=new.shutdown_deadline,
             allow_power_off=new.allow_power_off,

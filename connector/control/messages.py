@@ -12,7 +12,6 @@ from connector.model import Finding, Machine
 
 Line = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f]+$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9:_.\-]{1,127}$")]
-ImageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
 Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
@@ -32,7 +31,7 @@ class NewJob(Message):
     name: Name
     run_once: bool = True
     last_sync: bool | None = None  # default: no for run once, yes for incremental
-    image_name: ImageName | None = None
+    image_name: Name | None = None
     image_format: Literal["qcow2", "raw"] = "qcow2"
     shutdown_deadline: Seconds = 600.0
     allow_power_off: bool = False

@@ -27,6 +27,7 @@ ImageMaker = Callable[[InstanceAddress, Credential, str, str, str], Json]
 #: A pass of a large machine over a slow line takes weeks, and its connections are made anew all the time.
 CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
 
+_LONGEST_IMAGE: Final = 100
 _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
 
 
@@ -184,5 +185,8 @@ def _is_last(job: Job) -> bool:
 
 
 def _image_names(job: Job, run: Run) -> list[str]:
-    name = job.image_name if _is_last(job) else f"{job.image_name}_CYCLE_{run.number}"
-    return [name, f"{name}_{job.id}", f"{name}_{job.id}_{run.number}"]
+    """Candidates, best first. An image is also a file: no colon, and room for what is appended."""
+    cycle = "" if _is_last(job) else f"_CYCLE_{run.number}"
+    endings = (cycle, f"{cycle}_{job.id}", f"{cycle}_{job.id}_{run.number}")
+    plain = job.image_name.replace(":", "-")
+    return [plain[: _LONGEST_IMAGE - len(ending)] + ending for ending in endings]

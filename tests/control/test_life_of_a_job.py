@@ -184,6 +184,15 @@ def test_a_failed_pass_shows_its_error_and_the_remedy(plane: Plane, member: Memb
     assert done["error"] is None
 
 
+def test_a_long_name_with_colons_becomes_a_file_name(plane: Plane, member: Membership, vm: str) -> None:
+    with Robot(plane, member) as robot:
+        robot.register(machine("vm-1", vm))
+        plane.jobs.create(vm, vm, image_name=f"a:{'b' * 126}", run_once=False)
+        plane.jobs.start(vm)
+        (image,) = plane.reach(vm, "Waiting")["images"]
+    assert image["name"] == f"a-{'b' * 90}_CYCLE_1"
+
+
 def test_image_names_that_are_taken_get_the_jobs_id(plane: Plane, member: Membership, vm: str) -> None:
     with Robot(plane, member) as robot:
         robot.register(machine("vm-1", vm))

@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 
 from connector.control.jobs import Event, Status
 from connector.control.store import Store, Wish, tables
+from connector.control.store.passes import ATTEMPTS
 from connector.control.store.rows import Outcome, PassState
 from connector.errors import Conflict, ControlFailed
 from tests.control import postgres
@@ -162,12 +163,12 @@ def test_a_pass_is_given_up_after_many_lost_appliances(store: Store) -> None:
     store.passes.offer(run, 0)
     member, _ = store.appliances.enrol("a", VCENTER, "1")
     ended = []
-    for _ in range(10):
+    for _ in range(ATTEMPTS):
         assert store.passes.take(member) is not None
         ended += store.passes.lose(lambda _p: True, "gone")
     assert [p.state for p in ended] == [PassState.FINISHED]
     assert ended[0].error is not None
-    assert "10 appliances" in ended[0].error["what"]
+    assert f"{ATTEMPTS} appliances" in ended[0].error["what"]
 
 
 def test_one_token_names_one_object(store: Store) -> None:

@@ -20,7 +20,7 @@ _PASSES: Final = tables.passes
 _RUNS: Final = tables.runs
 
 #: After so many lost appliances a pass is given up.
-ATTEMPTS: Final = 10
+ATTEMPTS: Final = 20
 
 
 class Passes:
@@ -115,9 +115,11 @@ class Passes:
                 if found.outcome is not outcome:
                     raise Conflict(f"this pass has ended as {found.outcome}", on=pass_id)
                 return found
-            asked = connection.execute(sa.select(_RUNS.c.stop).where(_RUNS.c.id == found.run_id)).scalar_one()
+            query = sa.select(_RUNS.c.stop).where(_RUNS.c.id == found.run_id).with_for_update()
+            asked = connection.execute(query).scalar_one()
             if outcome is Outcome.STOPPED and not asked:
-                self._replace(connection, found, "handed back by its appliance")
+                self._log(connection, found, "handed back by its appliance")
+                self._renew(connection, found)
                 return _one(connection, pass_id)
             return self._end(connection, pass_id, outcome, error, result)
 
@@ -176,7 +178,7 @@ class Passes:
 
     def _replace(self, connection: sa.Connection, found: Pass, why: str) -> Pass | None:
         run = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == found.run_id).with_for_update()).one()
-        self._database.log(connection, found.job_id, "lost", f"pass {found.id}: {why}")
+        self._log(connection, found, why)
         if run.stop or found.attempt >= ATTEMPTS:
             outcome = Outcome.STOPPED if run.stop else Outcome.FAILED
             error = {
@@ -187,13 +189,18 @@ class Passes:
                 "retryable": False,
             }
             return self._end(connection, found.id, outcome, None if run.stop else error, {})
-        connection.execute(
-            _PASSES.update()
-            .where(_PASSES.c.id == found.id)
-            .values(state=PassState.LOST, ended=self._database.now())
-        )
-        self._insert(connection, run, found.slot, found.attempt + 1)
+        self._renew(connection, found)
         return None
+
+    def _renew(self, connection: sa.Connection, found: Pass) -> None:
+        """Offer the same pass again, under a new id."""
+        run = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == found.run_id).with_for_update()).one()
+        lost: Json = {"state": PassState.LOST, "ended": self._database.now()}
+        connection.execute(_PASSES.update().where(_PASSES.c.id == found.id).values(**lost))
+        self._insert(connection, run, found.slot, found.attempt + 1)
+
+    def _log(self, connection: sa.Connection, found: Pass, why: str) -> None:
+        self._database.log(connection, found.job_id, "lost", f"pass {found.id}: {why}")
 
     def _end(
         self, connection: sa.Connection, pass_id: str, outcome: Outcome, error: Json | None, result: Json
