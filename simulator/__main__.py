@@ -24,7 +24,7 @@ import click
 
 from simulator.estate.build import Layout, Sizes, build_estate
 from simulator.estate.errors import EstateFault
-from simulator.estate.estate import Estate
+from simulator.estate.estate import Estate, Policy, Timing
 from simulator.faults import Faults, Rule, parse
 from simulator.guest.workload import Workload
 from simulator.images.ext4 import ProgramMissing
@@ -120,7 +120,16 @@ def _run(stack: ExitStack, given: dict[str, object]) -> None:
     directory = _directory(stack, given["directory"])
     password, password_file = _password(directory, given["password_file"])
     faults = _faults(given["faults_file"])
-    estate = build_estate(directory, _layout(given), _int(given["seed"]), faults=faults)
+    estate = build_estate(
+        directory,
+        _layout(given),
+        _int(given["seed"]),
+        timing=Timing(guest_shutdown=_float(given["shutdown_seconds"])),
+        policy=Policy(
+            tracking_with_snapshots="refuse" if given["tracking_with_snapshots"] == "refuse" else "silent"
+        ),
+        faults=faults,
+    )
     stack.callback(estate.close)
     options = Options(
         session_timeout=_float(given["session_timeout"]),

@@ -249,11 +249,17 @@ def _scalar(node: Node, kind: Any) -> Any:
     text = node.text
     try:
         if issubclass(kind, Enum):
-            return kind(text.strip())
+            return _enumerated(text.strip(), kind)
         reader = _READERS.get(kind)
         return reader(text) if reader is not None else kind(text)
     except (ValueError, TypeError, binascii.Error):
         raise Malformed(f"{node.name}: {text[:40]!r} is not a {getattr(kind, '__name__', kind)}") from None
+
+
+def _enumerated(text: str, kind: Any) -> Any:
+    if text not in kind.values:
+        raise ValueError(text)
+    return kind(text)
 
 
 def _boolean(text: str) -> bool:

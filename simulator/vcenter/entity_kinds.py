@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.vcenter import host_calls, hosts, machine, machine_calls, places
+from simulator.vcenter import folder_calls, host_calls, hosts, machine, machine_calls, places
 from simulator.vcenter.api import fields_of, vim
 from simulator.vcenter.authority import describe
 from simulator.vcenter.catalogue import custom_values
@@ -79,7 +79,7 @@ def _nothing(_call: Call) -> None:
     return None
 
 
-FOLDER = _kind(vim.Folder, places.FOLDER)
+FOLDER = _kind(vim.Folder, places.FOLDER, folder_calls.METHODS)
 DATACENTER = _kind(vim.Datacenter, places.DATACENTER)
 CLUSTER = _kind(vim.ClusterComputeResource, places.CLUSTER)
 POOL = _kind(vim.ResourcePool, places.POOL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
 from collections.abc import Iterator
@@ -13,8 +14,17 @@ from pyVim.connect import Disconnect
 from pyVmomi import vim, vmodl
 
 from simulator.estate.estate import Estate
-from simulator.vcenter import Server
-from tests.simulator.conftest import PC, all_machines, connect, eventually, finished, machine, sweep_spec
+from simulator.vcenter import Server, serve
+from tests.simulator.conftest import (
+    ACCOUNTS,
+    PC,
+    all_machines,
+    connect,
+    eventually,
+    finished,
+    machine,
+    sweep_spec,
+)
 
 
 def wait(collector: Any, version: str, seconds: int = 5, most: int | None = None) -> Any:
@@ -180,3 +190,40 @@ def test_list_views_can_be_changed_while_watched(client: Any) -> None:
     view.DestroyView()
     with pytest.raises(vmodl.fault.ManagedObjectNotFound):
         _ = view.view
+
+
+def test_walking_in_circles_ends(client: Any) -> None:
+    """Parents and children in one selection, each naming the other."""
+    both = [PC.SelectionSpec(name="up"), PC.SelectionSpec(name="down")]
+    up = PC.TraversalSpec(name="up", type=vim.ManagedEntity, path="parent", skip=False, selectSet=both)
+    down = PC.TraversalSpec(name="down", type=vim.Folder, path="childEntity", skip=False, selectSet=both)
+    spec = PC.FilterSpec(
+        objectSet=[PC.ObjectSpec(obj=machine(client), selectSet=[up, down])],
+        propSet=[PC.PropertySpec(type=vim.ManagedEntity, pathSet=["name"])],
+    )
+    found = client.content.propertyCollector.RetrieveContents([spec])
+    assert sorted(entry.propSet[0].val for entry in found) == [
+        *("DC0", "Datacenters", "idle-00001", "idle-00002", "idle-00003", "vm")
+    ]
+
+
+def test_the_server_stops_although_somebody_waits(estate: Estate) -> None:
+    outcome: list[BaseException] = []
+
+    def waiting(collector: Any, version: str) -> None:
+        try:
+            wait(collector, version, 60)
+        except (OSError, http.client.HTTPException, vmodl.MethodFault) as fault:
+            outcome.append(fault)
+
+    with serve(estate, accounts=ACCOUNTS) as server:
+        instance = connect(server)
+        collector = instance.content.propertyCollector
+        collector.CreateFilter(sweep_spec(all_machines(instance), vim.VirtualMachine, ["name"]), False)
+        thread = threading.Thread(target=waiting, args=(collector, wait(collector, "").version))
+        thread.start()
+        assert eventually(lambda: any(session.running for session in server.center.sessions.all()))
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    thread.join(10)
+    assert len(outcome) == 1

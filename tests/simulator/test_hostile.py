@@ -88,6 +88,7 @@ def call(method: str, kind: str, moref: str, inner: str = "") -> str:
 
 _SESSIONS = ("SessionManager", "SessionManager")
 _EVENTS = ("EventManager", "EventManager")
+_ENTITY = '<entity type="Folder">group-d1</entity><recursion>sideways</recursion>'
 WRONG = [
     (call("NoSuchMethod", *_SESSIONS), "MethodNotFound"),
     (call("CurrentTime", "ServiceInstance", "Nobody"), "ManagedObjectNotFound"),
@@ -98,6 +99,8 @@ WRONG = [
     (call("QueryEvents", *_EVENTS, "<filter><maxCount>many</maxCount></filter>"), "InvalidRequest"),
     (call("QueryEvents", *_EVENTS, '<filter xsi:type="ServiceContent"/>'), "InvalidRequest"),
     (call("QueryEvents", *_EVENTS, '<filter xsi:type="object"/>'), "InvalidRequest"),
+    (call("PowerOffVM_Task", "VirtualMachine", "group-v3"), "ManagedObjectNotFound"),
+    (call("QueryEvents", *_EVENTS, f"<filter><entity>{_ENTITY}</entity></filter>"), "InvalidRequest"),
 ]
 
 

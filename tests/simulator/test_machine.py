@@ -323,3 +323,16 @@ def test_custom_fields_and_extensions(client: Any) -> None:
     assert extensions.FindExtension("com.example.mover").version == "1"
     extensions.UnregisterExtension("com.example.mover")
     assert extensions.FindExtension("com.example.mover") is None
+
+
+def test_folders_are_made_and_filled(client: Any) -> None:
+    vm = machine(client)
+    top = vm.parent
+    wave = top.CreateFolder("wave 1").CreateFolder("night")
+    finished(wave.MoveIntoFolder_Task([vm]))
+    assert client.content.searchIndex.FindByInventoryPath("DC0/vm/wave 1/night/idle-00001") == vm
+    assert vm.parent == wave
+    with pytest.raises(vim.fault.DuplicateName):
+        top.CreateFolder("wave 1")
+    with pytest.raises(vmodl.fault.NotSupported):
+        wave.MoveIntoFolder_Task([wave.parent])
