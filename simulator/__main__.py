@@ -88,6 +88,16 @@ def _size(text: str) -> int:
 )
 @click.option("--cbt-gaps", is_flag=True, help="Answer quiet stretches with empty windows.")
 @click.option(
+    "--tracking-with-snapshots",
+    type=click.Choice(["silent", "refuse"]),
+    default="silent",
+    show_default=True,
+    help="Enabling CBT while snapshots exist: accepted and wrong, or refused.",
+)
+@click.option(
+    "--shutdown-seconds", default=0.3, show_default=True, help="How long a guest takes to shut down."
+)
+@click.option(
     "--deny", multiple=True, help="Take a privilege away: PRIVILEGE or PRIVILEGE@MOREF. Repeatable."
 )
 @click.option(
