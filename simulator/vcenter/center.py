@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,13 +20,12 @@ from simulator.estate.inventory import (
     Datastore,
     Folder,
     Host,
-    Inventory,
     Network,
     ResourcePool,
     VirtualMachine,
 )
 from simulator.vcenter import entity_kinds, filters, host_calls, managers
-from simulator.vcenter.api import vim, vmodl
+from simulator.vcenter.api import vmodl
 from simulator.vcenter.authority import Authority
 from simulator.vcenter.changes import Changes
 from simulator.vcenter.collector import Pages
@@ -72,7 +71,7 @@ class Center:
         self.changes = Changes()
         self._indexed = Index.of(estate.inventory)
         self._cache: dict[str, tuple[Any, dict[str, Any]]] = {}
-        self._naming = threading.Lock()
+        self.naming = threading.Lock()
         self.pages = Pages()
         self.sessions: Sessions = Sessions(accounts, options.session_timeout, estate.export.open_session)
         self.authority: Authority = Authority(self, accounts)
@@ -200,55 +199,6 @@ class Center:
     def free_space(self, datastore: str) -> int:
         return self.estate.free_space(datastore)
 
-    def rename(self, target: Target, name: str) -> None:
-        """Rename any entity. Raises DuplicateName when a sibling has the name."""
-        table = _TABLES[type(target.subject)]
-        with self._naming:
-            for sibling in self.index.children.get(target.subject.parent or "", ()):
-                if sibling != target.moref and self.index.entities[sibling].name == name:
-                    raise vim.fault.DuplicateName(
-                        name=name, object=self.reference(sibling), msg=f"The name '{name}' already exists."
-                    )
-            if isinstance(target.subject, VirtualMachine):
-                self.estate.hardware.edit(target.moref, name=name)
-                return
-
-            def step(inventory: Inventory) -> Inventory:
-                entries = getattr(inventory, table)
-                changed = entries | {target.moref: replace(entries[target.moref], name=name)}
-                return replace(inventory, **{table: changed})
-
-            self.estate.change(step)
-
-    def rename_snapshot(self, moref: str, snapshot: str, name: str | None, description: str | None) -> None:
-        with self.estate.operation(moref) as vm:
-            changed = tuple(
-                replace(
-                    known,
-                    name=name if name is not None else known.name,
-                    description=description if description is not None else known.description,
-                )
-                if known.moref == snapshot
-                else known
-                for known in vm.snapshots
-            )
-            self.estate.change_vm(moref, snapshots=changed)
-
-    def destroy_machine(self, moref: str) -> None:
-        """Delete a machine and its disks."""
-        with self.estate.operation(moref) as vm:
-            held = {disk.storage for disk in vm.disks} | {
-                disk.storage for snapshot in vm.snapshots for disk in snapshot.disks
-            }
-
-            def step(inventory: Inventory) -> Inventory:
-                kept = {name: known for name, known in inventory.vms.items() if name != moref}
-                return replace(inventory, vms=kept)
-
-            self.estate.change(step)
-            for storage in held - {""}:
-                self.estate.storage.delete(storage)
-
     def _session_ended(self, session: Session) -> None:
         self.estate.export.close_session(session.cookie)
         self.collectors.end_session(session.key)
@@ -282,16 +232,6 @@ _KINDS: Mapping[type, Kind] = {
     Host: entity_kinds.HOST,
     Datastore: entity_kinds.DATASTORE,
     VirtualMachine: entity_kinds.MACHINE,
-}
-_TABLES: Mapping[type, str] = {
-    Folder: "folders",
-    Datacenter: "datacenters",
-    Cluster: "clusters",
-    ResourcePool: "pools",
-    Host: "hosts",
-    Datastore: "datastores",
-    Network: "networks",
-    VirtualMachine: "vms",
 }
 
 

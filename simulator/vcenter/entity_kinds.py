@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.vcenter import folder_calls, host_calls, hosts, machine, machine_calls, places
+from simulator.vcenter import edits, folder_calls, host_calls, hosts, machine, machine_calls, places
 from simulator.vcenter.api import fields_of, vim
 from simulator.vcenter.authority import describe
 from simulator.vcenter.catalogue import custom_values
@@ -54,7 +54,7 @@ def _rename(call: Call) -> Any:
     target, name = call.target, call["newName"]
     if not name.strip() or len(name) > 80:
         raise vim.fault.InvalidName(name=name, msg=f"The name '{name}' is not valid.")
-    return call.center.tasks.start(call, lambda _running: call.center.rename(target, name))
+    return call.center.tasks.start(call, lambda _running: edits.rename(call.center, target, name))
 
 
 _ENTITY_METHODS: dict[str, Method] = {"Rename_Task": _rename}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from simulator.estate.inventory import PowerState, VirtualMachine
+from simulator.vcenter import edits
 from simulator.vcenter.api import make, vim, vmodl
 from simulator.vcenter.entities import SnapshotOf
 from simulator.vcenter.kinds import Call, Method
@@ -118,7 +119,9 @@ def _consolidate(call: Call, moref: str) -> None:
 
 def _rename_snapshot(call: Call) -> None:
     subject: SnapshotOf = call.target.subject
-    call.center.rename_snapshot(subject.vm.moref, subject.snapshot.moref, call["name"], call["description"])
+    edits.rename_snapshot(
+        call.center, subject.vm.moref, subject.snapshot.moref, call["name"], call["description"]
+    )
 
 
 def query_changed_disk_areas(call: Call) -> Any:
@@ -175,7 +178,7 @@ def _reset_guest_information(_call: Call) -> None:
 
 
 def _destroy(call: Call, moref: str) -> None:
-    call.center.destroy_machine(moref)
+    edits.destroy_machine(call.center, moref)
 
 
 def _destroy_checked(call: Call) -> Any:

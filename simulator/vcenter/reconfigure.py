@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.estate.inventory import PowerState, VirtualDisk, VirtualMachine
+from simulator.vcenter import edits
 from simulator.vcenter.api import fields_of, vim, vmodl
 from simulator.vcenter.kinds import Call
 from simulator.vcenter.machine_calls import invalid_argument, start_on_machine
@@ -32,7 +33,7 @@ def _edit(name: str) -> Apply:
 def _rename(call: Call, moref: str, value: str) -> None:
     if not value.strip() or len(value) > 80:
         raise vim.fault.InvalidName(name=value, msg=f"The name '{value}' is not valid.")
-    call.center.rename(call.center.locate(vim.VirtualMachine(moref)), value)
+    edits.rename(call.center, call.center.locate(vim.VirtualMachine(moref)), value)
 
 
 def _cpus(call: Call, moref: str, value: int) -> None:
