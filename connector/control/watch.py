@@ -87,5 +87,7 @@ class Watch:
         while not self._end.wait(self._interval):
             try:
                 self.look()
+            except ConnectorError as failed:
+                _LOG.warning("the watch cannot look: %s", failed)
             except Exception:  # noqa: BLE001 - outer door of a thread
                 _LOG.exception("the watch stumbled; it goes on")
