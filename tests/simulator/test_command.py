@@ -37,8 +37,8 @@ def running(*arguments: str, **options: Any) -> Iterator[tuple[subprocess.Popen[
         assert line, child.stderr.read() if child.stderr else ""
         yield child, json.loads(line)
     finally:
-        child.kill()
-        child.wait()
+        child.terminate()
+        child.wait(20)
         for pipe in (child.stdin, child.stdout, child.stderr):
             if pipe is not None:
                 pipe.close()
