@@ -20,7 +20,7 @@ from connector.transfer.tls import Channel
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 128  # at most, authenticated or not; each may hold about 12 MiB
-HANDSHAKES = 16  # of them not yet authenticated: who says nothing is gone after ten seconds
+HANDSHAKES = 16  # of them not yet authenticated; one more ends the oldest
 
 
 class BlockServer:
@@ -30,7 +30,7 @@ class BlockServer:
         self._listener, self._tls, self._store = listener, tls, store
         self._lock = threading.Condition()
         self._channels: set[Channel] = set()
-        self._strangers = 0
+        self._strangers: list[Channel] = []  # not yet authenticated, oldest first
         self._closing = False
         self._thread = threading.Thread(target=self._accept, name="blocks", daemon=True)
 
@@ -56,13 +56,16 @@ class BlockServer:
             except OSError:
                 return
             with self._lock:
-                full = len(self._channels) >= CONNECTIONS or self._strangers >= HANDSHAKES
-                if full or self._closing:
+                if len(self._channels) >= CONNECTIONS or self._closing:
                     sock.close()
                     continue
+                if len(self._strangers) >= HANDSHAKES:
+                    self._strangers.pop(
+                        0
+                    ).abort()  # an honest handshake takes milliseconds: the oldest is none
                 channel = Channel(sock, self._tls, server=True)
                 self._channels.add(channel)
-                self._strangers += 1
+                self._strangers.append(channel)
             threading.Thread(
                 target=self._serve, args=(channel,), name=f"blocks {channel.peer}", daemon=True
             ).start()
@@ -87,7 +90,8 @@ class BlockServer:
             channel.handshake([Role.APPLIANCE])
         finally:
             with self._lock:
-                self._strangers -= 1
+                if channel in self._strangers:
+                    self._strangers.remove(channel)
 
     def _open(self, hello: Hello, channel: Channel) -> Session:
         try:

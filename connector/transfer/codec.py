@@ -35,9 +35,12 @@ class Choice:
 
     def __init__(self, mode: str = "adaptive") -> None:
         """`mode`: "adaptive", "none", or a zstd level. Raises BadInput."""
-        if mode not in ("adaptive", "none") and mode.lstrip("-").isdigit() is False:
-            raise BadInput(f"compression {mode!r} is not known", remedy="use none, adaptive or a zstd level")
-        self._fixed = None if mode == "adaptive" else 0 if mode == "none" else int(mode)
+        try:
+            self._fixed = {"adaptive": None, "none": 0}[mode] if mode in ("adaptive", "none") else int(mode)
+        except ValueError:
+            raise BadInput(
+                f"compression {mode!r} is not known", remedy="use none, adaptive or a zstd level"
+            ) from None
         self.level = self._fixed or 0
         self._lock = threading.Lock()
         self._speed = dict(SPEED)

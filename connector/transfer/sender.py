@@ -27,7 +27,9 @@ from connector.transfer.source import Block, Source
 from connector.transfer.tls import Channel
 from connector.transfer.wire import Kind
 
-LANE = 12 << 20  # bytes that are coded and wait for a connection: some 10 ms of a fast link, a turn of the scheduler
+LANE = (
+    12 << 20
+)  # bytes that are coded and wait for a connection: some 10 ms of a fast link, a turn of the scheduler
 BUSY = 0.6  # share of the time from which a side counts as waited for
 TICK = 0.25  # seconds between two reports
 

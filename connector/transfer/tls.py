@@ -102,19 +102,12 @@ class Channel:
 
     def handshake(self, roles: Iterable[Role], timeout: float = HANDSHAKE) -> Role:
         """Complete the handshake within `timeout` seconds in all and check the peer's role."""
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                self._tls.do_handshake()
-                self._flush()
-                break
-            except ssl.SSLWantReadError:
-                self._flush()
-                if time.monotonic() > deadline or not self._pull():
-                    raise TransferFailed("the TLS handshake did not finish", on=self.peer) from None
-            except ssl.SSLError as error:
-                self._flush_alert()
-                raise refused(error, self.peer) from None
+        deadline, usual = time.monotonic() + timeout, self._sock.gettimeout()
+        while not self._shake():
+            self._sock.settimeout(max(0.001, deadline - time.monotonic()))
+            if time.monotonic() > deadline or not self._pull():
+                raise TransferFailed("the TLS handshake did not finish", on=self.peer)
+        self._sock.settimeout(usual)
         if self._tls.selected_alpn_protocol() != PROTOCOL:
             raise TransferFailed("the peer does not speak the block protocol", on=self.peer, retryable=False)
         return require_role(self._tls.getpeercert(), roles, self.peer)
@@ -159,6 +152,19 @@ class Channel:
 
     def close(self) -> None:
         self._sock.close()
+
+    def _shake(self) -> bool:
+        """One step of the handshake; True when it is complete."""
+        try:
+            self._tls.do_handshake()
+            self._flush()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return False
+        except ssl.SSLError as error:
+            self._flush_alert()
+            raise refused(error, self.peer) from None
+        return True
 
     def _write(self, view: memoryview) -> None:
         try:

@@ -54,8 +54,19 @@ class Instance:
     def __init__(self, directory: Path, job: Job, *, preexec: Callable[[], None] | None = None) -> None:
         self.directory, self._job = directory, job
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "connector.instance", "--directory", str(directory), "--control-port", "0"]
-            + ["--block-port", "0", "--credential-stdin", "--exit-with-stdin"],
+            [
+                sys.executable,
+                "-m",
+                "connector.instance",
+                "--directory",
+                str(directory),
+                "--control-port",
+                "0",
+                "--block-port",
+                "0",
+                "--credential-stdin",
+                "--exit-with-stdin",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

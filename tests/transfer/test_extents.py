@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +20,7 @@ def bits(extents: list[Extent]) -> set[int]:
 
 
 def tidy(extents: list[Extent]) -> bool:
-    pairs = zip(extents, extents[1:], strict=False)
-    return all(e.length > 0 for e in extents) and all(a.end < b.start for a, b in pairs)
+    return all(e.length > 0 for e in extents) and all(a.end < b.start for a, b in pairwise(extents))
 
 
 @given(lists, lists)

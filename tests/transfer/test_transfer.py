@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -228,7 +229,8 @@ def test_hostile_frames_get_a_refusal_and_write_nothing(name: str, job: Job) -> 
         channel = _introduced(peer, MIB)
         for frame in HOSTILE[name]:
             _put(channel, frame)
-        answer = _answer(channel)
+        while (answer := _answer(channel)).kind == Kind.ACK:
+            pass
         channel.close()
     assert answer.kind == Kind.ERROR and answer.text["error"] == "WireViolation"
     assert sink.committed == [] and [type(e) for e in peer.failures] == [WireViolation]
@@ -268,7 +270,7 @@ def test_first_error_wins_and_the_source_s_error_is_it(job: Job, disk: Path) -> 
 def test_cut_connection_is_a_retryable_failure_and_gives_all_buffers_back(
     connections: int, job: Job, disk: Path
 ) -> None:
-    source = FileSource(disk)
+    source = FileSource(disk, 8)
 
     def cut(offset: int) -> None:
         if offset >= 6 * MIB:
@@ -351,6 +353,30 @@ def test_strangers_get_nothing(who: str, job: Job, other_job: Job) -> None:
     assert peer.sink.closed == 0  # type: ignore[union-attr]
 
 
+def test_a_handshake_that_dribbles_ends_at_its_deadline(job: Job) -> None:
+    stop, listener = threading.Event(), socket.create_server(("127.0.0.1", 0))
+    far = socket.create_connection(listener.getsockname())
+    near, _ = listener.accept()
+
+    def dribble() -> None:
+        with suppress(OSError):
+            far.sendall(b"\x16\x03\x01\x02\x00")
+            while not stop.wait(0.05):
+                far.sendall(b"\x01")
+
+    thread = threading.Thread(target=dribble)
+    thread.start()
+    channel = tls.Channel(near, tls.context(job.instance, server=True), server=True)
+    began = time.monotonic()
+    with pytest.raises(TransferFailed):
+        channel.handshake([Role.APPLIANCE], timeout=0.4)
+    assert time.monotonic() - began < 5
+    stop.set()
+    thread.join()
+    for closing in (near, far, listener):
+        closing.close()
+
+
 def test_an_instance_that_is_none_is_not_believed(job: Job) -> None:
     """A server with a certificate of the same job, but of an appliance."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -376,11 +402,13 @@ def test_expired_certificates_are_refused(job: Job) -> None:
     from dataclasses import replace
 
     past = job.authority.issue(Role.APPLIANCE, lifetime=datetime.timedelta(minutes=-5))
-    with listening(replace(job, appliance=past), MemorySink(MIB)) as peer:
-        with pytest.raises((TrustFailed, TransferFailed)):
-            channel = peer.connect()
-            _put(channel, hello(MIB).frame())
-            _answer(channel)
+    with (
+        listening(replace(job, appliance=past), MemorySink(MIB)) as peer,
+        pytest.raises((TrustFailed, TransferFailed)),
+    ):
+        channel = peer.connect()
+        _put(channel, hello(MIB).frame())
+        _answer(channel)
     assert isinstance(peer.failures[0], TrustFailed) and "expired" in str(peer.failures[0])
 
 

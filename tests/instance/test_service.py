@@ -1,0 +1,178 @@
+"""The instance's doors: who may come in, what a wrong request gets, how it starts and stops."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from connector.errors import (
+    BadInput,
+    Conflict,
+    ConnectorError,
+    NotFound,
+    PeerRefused,
+    TransferFailed,
+    TrustFailed,
+)
+from connector.model import InstanceAddress
+from connector.transfer import tls
+from connector.transfer.endpoint import InstanceEndpoint
+from tests.transfer.conftest import MIB, Instance, Job
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body", "kind"),
+    [
+        ("GET", "/disks/none", None, NotFound),
+        ("PUT", "/disks/..%2Fescape", {"capacity": MIB}, ConnectorError),
+        ("PUT", "/disks/" + "x" * 200, {"capacity": MIB}, BadInput),
+        ("PUT", "/disks/a", {}, BadInput),
+        ("PUT", "/disks/a", {"capacity": "1"}, BadInput),
+        ("PUT", "/disks/a", {"capacity": True}, BadInput),
+        ("PUT", "/disks/a", {"capacity": -1}, BadInput),
+        ("PUT", "/disks/a", {"capacity": 1 << 60}, BadInput),
+        ("POST", "/images", {"name": "../../etc/passwd"}, BadInput),
+        ("POST", "/images", {"name": "x", "format": "vhdx"}, BadInput),
+        ("GET", "/images/none", None, NotFound),
+        ("POST", "/images", {"name": "x"}, Conflict),
+        ("GET", "/nowhere", None, ConnectorError),
+    ],
+)
+def test_wrong_requests_get_one_line(
+    instance: Instance, verb: str, path: str, body: dict[str, object] | None, kind: type[ConnectorError]
+) -> None:
+    with pytest.raises(kind) as caught:
+        instance.endpoint.call(verb, path, body)
+    assert "\n" not in str(caught.value)
+    assert instance.endpoint.health()["disks"] == 0
+
+
+def test_a_plan_that_is_no_plan_is_refused(instance: Instance) -> None:
+    instance.endpoint.put_disk("a", MIB)
+    instance.endpoint.begin_pass("a", {"pass_id": "p", "kind": "full"})
+    for extents in ("all", [[0]], [[0, -1]], None):
+        with pytest.raises(BadInput):
+            instance.endpoint.call("POST", "/disks/a/passes/p/finish", {"extents": extents})
+    with pytest.raises(Conflict, match="beyond the disk"):
+        instance.endpoint.call("POST", "/disks/a/passes/p/finish", {"extents": [[0, 2 * MIB]]})
+
+
+def test_control_port_wants_a_certificate_of_the_job_and_a_role(
+    instance: Instance, job: Job, other_job: Job
+) -> None:
+    assert InstanceEndpoint(instance.address, job.control).health()["version"]
+    for credential in (job.instance, other_job.appliance):
+        with pytest.raises((TrustFailed, TransferFailed)):
+            InstanceEndpoint(instance.address, credential).health()
+
+
+def test_without_a_certificate_nothing_is_said(instance: Instance) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", instance.address.control_port, context=context, timeout=5
+    )
+    with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
+        connection.request("GET", "/health")
+        connection.getresponse()
+
+
+def test_an_instance_of_another_job_is_not_believed(instance: Instance, other_job: Job) -> None:
+    with pytest.raises(TrustFailed):
+        tls.connect("127.0.0.1", instance.address.block_port, other_job.appliance)
+
+
+def test_silent_strangers_do_not_keep_others_out(instance: Instance, job: Job) -> None:
+    """More of them than may wait at once."""
+    strangers = [socket.create_connection(("127.0.0.1", instance.address.block_port)) for _ in range(40)]
+    for _ in range(3):
+        tls.connect("127.0.0.1", instance.address.block_port, job.appliance).close()
+    for stranger in strangers:
+        stranger.close()
+
+
+def test_blocks_for_a_pass_that_does_not_run_are_refused(instance: Instance) -> None:
+    from connector.transfer import connection
+    from connector.transfer.conveyor import Conveyor
+    from connector.transfer.receiver import Hello
+
+    instance.endpoint.put_disk("a", MIB)
+    instance.endpoint.begin_pass("a", {"pass_id": "p", "kind": "full"})
+    for hello, reason in [
+        (Hello("a", "q", MIB, MIB), "not the running pass"),
+        (Hello("b", "p", MIB, MIB), "no disk"),
+        (Hello("a", "p", 2 * MIB, MIB), "has 1048576 bytes"),
+    ]:
+        channel = instance.endpoint.connect_blocks()
+        lane: Conveyor[connection.Item] = Conveyor(1, connection.Item.release)
+        with pytest.raises(PeerRefused, match=reason):
+            connection.Connection(channel, hello, MIB, lane).open()
+        channel.close()
+
+
+def test_a_new_pass_ends_the_connections_of_the_old_one(instance: Instance) -> None:
+    from connector.transfer import wire
+    from connector.transfer.receiver import Hello
+
+    endpoint = instance.endpoint
+    endpoint.put_disk("a", MIB)
+    endpoint.begin_pass("a", {"pass_id": "p", "kind": "full", "snapshot": "s1", "change_id": "1"})
+    channel = endpoint.connect_blocks()
+    frame = Hello("a", "p", MIB, MIB).frame()
+    channel.send([wire.encode(frame), frame.payload])
+    room = memoryview(bytearray(4096))
+    assert channel.receive_into(room)  # READY
+    endpoint.begin_pass("a", {"pass_id": "q", "kind": "full", "snapshot": "s2", "change_id": "2"})
+    with pytest.raises(TransferFailed):
+        while channel.receive_into(room):
+            pass
+        raise TransferFailed("ended")
+    channel.close()
+
+
+def test_stdin_s_end_stops_it_gracefully(start: Callable[..., Instance]) -> None:
+    assert start().stop() == 0
+
+
+def test_port_in_use_is_one_line_and_code_9(instance: Instance, job: Job, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "connector.instance",
+            "--directory",
+            str(tmp_path / "other"),
+            "--control-port",
+            str(instance.address.control_port),
+            "--block-port",
+            "0",
+            "--credential-stdin",
+        ],
+        input=json.dumps(asdict(job.instance)) + "\n",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 9
+    assert done.stderr.strip().splitlines()[-1].endswith("another program listens there; stop it")
+
+
+def test_secrets_do_not_show_in_the_process_list(instance: Instance) -> None:
+    assert "PRIVATE" not in Path(f"/proc/{instance.process.pid}/cmdline").read_text()
+    assert "PRIVATE" not in Path(f"/proc/{instance.process.pid}/environ").read_text()
+
+
+def test_nobody_there_is_a_retryable_failure(job: Job) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(TransferFailed) as caught:
+        InstanceEndpoint(InstanceAddress("127.0.0.1", port, port), job.appliance).health()
+    assert caught.value.retryable
