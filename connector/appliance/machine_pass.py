@@ -57,7 +57,7 @@ class MachinePass:
         machine = self._identified()
         self._refuse(machine)
         down_since = self._shut_down(machine) if order.final else None
-        reading = self._reading()
+        reading = self._reading(machine)
         self._board.enter("clearing left-overs")
         self._vcenter.clear_leftovers(keep={self._ticket(reading).token}, machine=order.moref)
         if machine.power is PowerState.ON and not order.final:
@@ -101,23 +101,19 @@ class MachinePass:
         )
         return since
 
-    def _reading(self) -> str:
-        """The id of the reading to continue: that of the newest snapshot which is still recorded as standing, else a new one.
+    def _reading(self, machine: Machine) -> str:
+        """The id of the reading to continue: that of our newest snapshot which still stands, else a new one.
 
-        A cutover never continues an older snapshot: it may have been taken while the machine still ran.
+        The record alone is no proof: somebody may have removed the snapshot, or its removal was never heard of. A
+        cutover never continues an older snapshot: it may have been taken while the machine still ran.
         """
-        if not self._order.final:
-            for known in reversed(self._order.objects):
-                ticket = Ticket.of(known.token)
-                ours = ticket is not None and ticket.owner == self._vcenter.owner
-                if (
-                    ticket
-                    and ours
-                    and known.kind == "snapshot"
-                    and not known.removed
-                    and not ticket.pass_id.startswith(STUN)
-                ):
-                    return ticket.pass_id
+        if self._order.final:
+            return self._order.pass_id
+        standing = {node.description.strip() for node in machine.snapshots}
+        for known in reversed(self._order.objects):
+            ticket = Ticket.of(known.token) if known.token in standing else None
+            if ticket and ticket.owner == self._vcenter.owner and not ticket.pass_id.startswith(STUN):
+                return ticket.pass_id
         return self._order.pass_id
 
     def _ticket(self, reading: str) -> Ticket:

@@ -57,7 +57,7 @@ def order_from_json(body: dict[str, Any]) -> Order:
             shutdown_deadline=float(body.get("shutdown_deadline", 300.0)),
             allow_power_off=bool(body.get("allow_power_off", False)),
         )
-    except (KeyError, TypeError, ValueError) as broken:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(f"the order cannot be read: {broken!r}", on="control plane") from None
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 import click
 
@@ -11,7 +16,7 @@ from connector import __version__
 from connector.cli.demo import demo
 from connector.cli.migrate import migrate
 from connector.cli.vm import vm
-from connector.errors import ConnectorError, catalogue
+from connector.errors import BadInput, ConnectorError, Interrupted, catalogue
 
 EPILOG = "Exit codes: " + ", ".join(
     f"{code} {name}"
@@ -43,27 +48,56 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; the value is the process's exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        connector.main(args=words, standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
+        with _interruptible():
+            answer = connector.main(args=words or ["--help"], prog_name="connector", standalone_mode=False)
     except click.ClickException as refused:
-        refused.show()
-        return refused.exit_code
+        return _tell(_as_ours(refused), words)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("connector: stopped; running the same command again resumes", err=True)
-        return 130
+        return _tell(Interrupted("stopped", remedy="running the same command again resumes"), words)
     except ConnectorError as failed:
+        return _tell(failed, words)
+    except Exception as unforeseen:  # noqa: BLE001 - the outer door
+        what = f"unforeseen {type(unforeseen).__name__}: {unforeseen}"
+        return _tell(ConnectorError(what, remedy="this is a defect, please report it"), words)
+    return answer if isinstance(answer, int) else 0  # click answers the code of an Exit
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and a closed terminal end a command in the order in which Ctrl-C does; asking twice changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = [
+        number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in asked:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in asked}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tell(failed: ConnectorError, words: list[str]) -> int:
+    with suppress(OSError):  # nobody listens any more
         if "--json" in words:
             click.echo(json.dumps(failed.to_json()))
         click.echo(f"connector: {failed}", err=True)
-        return failed.exit_code
-    except Exception as unforeseen:  # noqa: BLE001 - the outer door
-        click.echo(
-            f"connector: unforeseen {type(unforeseen).__name__}: {unforeseen}; this is a defect, please report it",
-            err=True,
-        )
-        return 1
-    return 0
+    return failed.exit_code
+
+
+def _as_ours(refused: click.ClickException) -> BadInput:
+    """What the option parser refused, in one line like everything else."""
+    context = refused.ctx if isinstance(refused, click.UsageError) else None
+    command = context.command_path if context else "connector"
+    return BadInput(refused.format_message().rstrip("."), remedy=f"see {command} --help")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from connector.cli.display import Display
@@ -51,7 +53,7 @@ def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Disp
     A machine that fails does not stop the others; the first failure is raised after all have ended. On an interrupt every
     job is asked to stop first, so that no snapshot stays.
     """
-    watched = [_begin(stack.jobs, machine, wish) for machine in machines]
+    watched = [_begin(stack, machine, wish) for machine in machines]
     try:
         while any(one.ended is None for one in watched):
             stack.check()
@@ -60,7 +62,8 @@ def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Disp
                     _look(stack.jobs, one, wish, display)
             time.sleep(POLL)
     except KeyboardInterrupt:
-        display.say("stopping; snapshots are being removed")
+        with suppress(OSError):  # the terminal may be what has gone
+            display.say("stopping; snapshots are being removed")
         _stop_all(stack, watched)
         raise Interrupted("stopped", remedy="run the same command again to resume") from None
     for one in watched:
@@ -69,26 +72,40 @@ def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Disp
     return [one.ended for one in watched if one.ended is not None]
 
 
-def _begin(jobs: JobClient, machine: Machine, wish: Wish) -> _Watched:
+def _begin(stack: Stack, machine: Machine, wish: Wish) -> _Watched:
+    jobs = stack.jobs
     source = next(s for s in jobs.sources() if s["moref"] == machine.moref)
-    mine = [job for job in jobs.jobs() if job["source_id"] == source["id"] and job["status"] in UNFINISHED]
-    job = mine[0] if mine else _create(jobs, machine, source["id"], wish)
+    mine = [job for job in jobs.jobs() if job["source_id"] == source["id"]]
+    job = next((job for job in mine if job["status"] in UNFINISHED), None)
+    if job is None and mine and _resumed(stack, mine[0]):
+        job = mine[0]
+    job = job or _create(jobs, machine, source["id"], wish)
     one = _Watched(machine.name, job["id"])
     if job["status"] == "Waiting" and wish.cutover:
         _cut(jobs, one, wish)
-    elif job["status"] != "Running":
+    elif job["status"] != "Running" and not _resumed(stack, job):
         jobs.start(job["id"])
         one.cut = bool(job["cutover"])
     return one
 
 
+def _resumed(stack: Stack, job: dict[str, Any]) -> bool:
+    """Whether this very start took up the job's interrupted run and has brought it to its good end already."""
+    runs = stack.jobs.job(job["id"])["runs"]
+    if not runs or runs[-1]["outcome"] != "done":
+        return False
+    return bool(runs[-1]["started"] < stack.began <= runs[-1]["ended"])
+
+
 def _create(jobs: JobClient, machine: Machine, source: str, wish: Wish) -> dict[str, Any]:
-    name = plain_name(machine.name)
+    image = plain_name(machine.name)
+    taken = {job["name"] for job in jobs.jobs()}
+    names = (f"{image}-{number}" if number > 1 else image for number in count(1))
     return jobs.create(
         source,
-        name,
+        next(name for name in names if name not in taken),
         run_once=not (wish.incremental or wish.cutover),
-        image_name=name,
+        image_name=image,
         image_format=wish.image_format,
         shutdown_deadline=wish.shutdown_deadline,
         allow_power_off=wish.allow_power_off,

@@ -5,6 +5,7 @@ Everything it keeps lies in `DIR/.connector`; running again in the same director
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,17 @@ class Place:
 
 
 class Stack:
-    """Control plane and appliance, started on entry and stopped, appliance first, on exit."""
+    """Control plane and appliance, started on entry and stopped, appliance first, on exit.
+
+    `began`: seconds since the epoch; runs that were under way before have been resumed by this start.
+    """
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self._unwind = ExitStack()
         self._children: list[Child] = []
         self.jobs: JobClient
+        self.began = time.time()
 
     def __enter__(self) -> Self:
         try:

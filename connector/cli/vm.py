@@ -23,7 +23,7 @@ MARK = {
 }
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def vm() -> None:
     """Machines in vCenter: list them, check them. Nothing is changed."""
 

@@ -1,0 +1,184 @@
+"""The loop against a control plane in this process: what is taken is reported exactly once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pytest
+
+from connector.appliance.agent import Agent
+from connector.appliance.order import Order
+from connector.appliance.progress import PassProgress
+from connector.errors import AuthenticationFailed, Conflict, ConnectorError, ControlFailed, Interrupted
+from connector.model import Credential, InstanceAddress
+
+PATIENCE = 10.0
+
+
+def order(number: int) -> dict[str, Any]:
+    return {
+        "pass_id": f"p-{number}",
+        "job_id": "j",
+        "moref": f"vm-{number}",
+        "instance_uuid": "",
+        "name": f"web-{number}",
+        "final": False,
+        "instance": asdict(InstanceAddress("127.0.0.1", 1, 2)),
+        "credential": asdict(Credential("a", "b", "c")),
+        "objects": [],
+    }
+
+
+@dataclass
+class Plane:
+    """Hands out `orders`, remembers what it hears; `deaf` ends of passes are answered with that error first."""
+
+    orders: list[dict[str, Any]] = field(default_factory=list)
+    deaf: list[ConnectorError] = field(default_factory=list)
+    unwanted: list[str] = field(default_factory=list)
+    refusal: ConnectorError | None = None
+    ends: list[tuple[str, str, ConnectorError | None]] = field(default_factory=list)
+    held: list[set[str]] = field(default_factory=list)
+    heard: threading.Condition = field(default_factory=threading.Condition)
+
+    def heartbeat(self, passes: Sequence[str]) -> list[str]:
+        with self.heard:
+            self.held.append(set(passes))
+            self.heard.notify_all()
+            return list(self.unwanted)
+
+    def take(self, wait: float) -> dict[str, Any] | None:
+        with self.heard:
+            if self.refusal:
+                raise self.refusal
+            if self.orders:
+                return self.orders.pop(0)
+            self.heard.wait(0.02)
+        return None
+
+    def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None:
+        return None
+
+    def finish(
+        self, pass_id: str, outcome: str, error: ConnectorError | None, result: Mapping[str, Any]
+    ) -> None:
+        with self.heard:
+            if self.deaf:
+                raise self.deaf.pop(0)
+            self.ends.append((pass_id, outcome, error))
+            self.heard.notify_all()
+
+    def close(self) -> None:
+        return None
+
+    def until(self, look: Callable[[], bool]) -> None:
+        with self.heard:
+            assert self.heard.wait_for(look, PATIENCE)
+
+
+Carry = Callable[[Order, PassProgress, threading.Event], Mapping[str, Any]]
+
+
+@contextmanager
+def agent(plane: Plane, carry: Carry, limit: int = 2) -> Iterator[threading.Event]:
+    """An agent that runs; leaving the block stops it and waits."""
+    stop = threading.Event()
+    running = threading.Thread(target=Agent(lambda: plane, carry, limit, stop, heartbeat=0.02).run)
+    running.start()
+    try:
+        yield stop
+    finally:
+        stop.set()
+        running.join(PATIENCE)
+        assert not running.is_alive()
+
+
+def test_what_is_carried_out_is_reported_once() -> None:
+    plane = Plane([order(1), order(2), order(3)])
+    with agent(plane, lambda *_: {"disks": []}):
+        plane.until(lambda: len(plane.ends) == 3)
+    assert sorted(plane.ends) == [(f"p-{n}", "done", None) for n in (1, 2, 3)]
+
+
+def test_no_more_than_the_limit_at_once() -> None:
+    plane, gate, most = Plane([order(n) for n in range(6)]), threading.Semaphore(2), []
+
+    def carry(*_: Any) -> dict[str, Any]:
+        most.append(gate.acquire(blocking=False))
+        threading.Event().wait(0.05)
+        gate.release()
+        return {}
+
+    with agent(plane, carry, limit=2):
+        plane.until(lambda: len(plane.ends) == 6)
+    assert all(most)
+
+
+@pytest.mark.parametrize("failed", [Conflict("no"), ControlFailed("lost"), ValueError("bug")], ids=repr)
+def test_every_failure_is_an_outcome(failed: Exception) -> None:
+    def carry(*_: Any) -> dict[str, Any]:
+        raise failed
+
+    plane = Plane([order(1), order(2)])
+    with agent(plane, carry):
+        plane.until(lambda: len(plane.ends) == 2)
+    for _, outcome, error in plane.ends:
+        assert outcome == "failed"
+        assert isinstance(error, ConnectorError)
+        assert "\n" not in str(error)
+
+
+def wait_for_stop(_order: Order, _board: PassProgress, stop: threading.Event) -> dict[str, Any]:
+    assert stop.wait(PATIENCE)
+    raise Interrupted("stopped")
+
+
+def test_a_pass_that_is_not_wanted_any_more_is_stopped_alone() -> None:
+    plane = Plane([order(1), order(2)])
+    with agent(plane, wait_for_stop):
+        plane.until(lambda: bool(plane.held) and plane.held[-1] == {"p-1", "p-2"})
+        plane.unwanted = ["p-1", "p-99"]
+        plane.until(lambda: bool(plane.ends))
+        assert plane.ends == [("p-1", "stopped", None)]
+    assert sorted(plane.ends) == [("p-1", "stopped", None), ("p-2", "stopped", None)]
+
+
+def test_an_agent_that_is_stopped_puts_down_what_it_carries_and_says_so() -> None:
+    plane = Plane([order(1)])
+    with agent(plane, wait_for_stop) as stop:
+        plane.until(lambda: bool(plane.held) and plane.held[-1] == {"p-1"})
+        stop.set()
+    assert plane.ends == [("p-1", "stopped", None)]
+
+
+def test_the_end_of_a_pass_is_told_until_it_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.appliance.agent.BACK_OFF", 0.01)
+    plane = Plane([order(1)], deaf=[ControlFailed("away")] * 5)
+    with agent(plane, lambda *_: {}):
+        plane.until(lambda: bool(plane.ends))
+    assert plane.ends == [("p-1", "done", None)]
+
+
+def test_an_end_that_is_refused_is_not_repeated_and_the_next_order_is_taken() -> None:
+    plane = Plane([order(1), order(2)], deaf=[Conflict("not yours")])
+    with agent(plane, lambda *_: {}, limit=1):
+        plane.until(lambda: bool(plane.ends))
+    assert plane.ends == [("p-2", "done", None)]
+
+
+def test_an_appliance_that_is_no_longer_known_ends() -> None:
+    plane = Plane(refusal=AuthenticationFailed("unknown appliance"))
+    with pytest.raises(AuthenticationFailed):
+        Agent(lambda: plane, lambda *_: {}, 1, threading.Event(), heartbeat=0.02).run()
+
+
+def test_an_order_that_cannot_be_read_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.appliance.agent.BACK_OFF", 0.01)
+    plane = Plane([{"pass_id": "p-0"}, order(1)])
+    with agent(plane, lambda *_: {}, limit=1):
+        plane.until(lambda: bool(plane.ends))
+    assert plane.ends == [("p-1", "done", None)]

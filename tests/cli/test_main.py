@@ -1,0 +1,89 @@
+"""The outermost door: one line on stderr, the documented exit code, whatever comes in."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from connector.cli.main import main
+from connector.cli.migration import plain_name
+from connector.cli.secret import VARIABLE, vcenter_password
+from connector.errors import BadInput
+
+WRONG = (
+    ["frob"],
+    ["vm"],
+    ["vm", "check"],
+    ["migrate"],
+    ["migrate", "web-01"],
+    ["migrate", "web-01", "--frob"],
+    ["demo", "--disk", "/nowhere/at/all.qcow2"],
+    ["demo", "--vms", "0"],
+    ["demo", "--format", "vhd"],
+)
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_words_that_make_no_command(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("CONNECTOR_")]:
+        monkeypatch.delenv(name)
+    assert main([*words, "--json"] if words[-1] != "vm" else words) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("connector: ")
+    assert len(said.err.splitlines()) == 1
+    assert said.out == "" or json.loads(said.out)["error"] == "BadInput"
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--help"], ["-h"], ["vm", "--help"], ["migrate", "-h"], ["--version"]]
+)
+def test_help_is_no_failure(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert said.out
+    assert said.err == ""
+
+
+def test_one_newline_is_not_part_of_a_password(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    for text, password in (("a b\n", "a b"), ("a\n\n", "a\n"), ("a\r\n", "a"), (" a ", " a ")):
+        file.write_bytes(text.encode())
+        file.chmod(0o600)
+        assert vcenter_password(file, "me") == password
+
+
+def test_the_environment_is_the_second_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(VARIABLE, "from the environment")
+    assert vcenter_password(None, "me") == "from the environment"
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setattr("sys.stdin", (tmp_path / "empty").open("w+"))
+    with pytest.raises(BadInput, match="no password"):
+        vcenter_password(None, "me")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o444])
+def test_a_password_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "password"
+    file.write_text("hunter2")
+    file.chmod(mode)
+    with pytest.raises(BadInput, match="others can read") as refused:
+        vcenter_password(file, "me")
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [("web-01", "web-01"), ("01 web", "vm-01-web"), ("Büro/1", "B-ro-1"), ("..", "vm-"), ("x", "x-")],
+)
+def test_names_of_machines_become_names_of_images(name: str, plain: str) -> None:
+    assert plain_name(name) == plain
+
+
+def test_no_name_is_too_long_or_empty() -> None:
+    for name in ("", "-", "x" * 300, "/" * 5, "\n"):
+        assert 2 <= len(plain_name(name)) <= 100
