@@ -53,7 +53,8 @@ class Connection:
         self._ended = self._aborted = False
         self.durable = 0  # plain bytes of data that the instance has made durable
         self.waited = 0.0  # seconds without credit
-        self.starved = 0.0  # seconds in which the instance waited for bytes, as it says
+        self.hunger = 0.0  # share of its time that the instance waited for bytes, between its last two words
+        self._heard, self._starved = time.monotonic(), 0.0
 
     def open(self) -> None:
         """Introduce ourselves. Raises what the instance refused with."""
@@ -128,7 +129,10 @@ class Connection:
             plain = self._unacked.popleft()[1]
             self._flying -= plain
             self.durable += plain
-        self._acked, self.starved = ack.sequence, ack.offset / 1e6
+        self._acked = ack.sequence
+        now, starved = time.monotonic(), ack.offset / 1e6
+        self.hunger = (starved - self._starved) / max(now - self._heard, 1e-3)
+        self._heard, self._starved = now, starved
         self._changed.notify_all()
 
     def _receive(self) -> Frame | None:

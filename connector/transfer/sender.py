@@ -94,7 +94,6 @@ class _Interval:
     reading: float = 0.0
     blocked: float = 0.0
     wire: int = 0
-    starved: float = 0.0
     bottleneck: str = "reading"
 
 
@@ -272,10 +271,9 @@ class _Pipeline:
         span = max(now - last.at, 1e-6)
         wire_bytes = sum(c.channel.sent for c in self._connections)
         blocked = sum(c.channel.blocked + c.waited for c in self._connections)
-        starved = sum(c.starved for c in self._connections)
         reading = (self._tally.reading - last.reading) / span
         waiting = (blocked - last.blocked) / span / len(self._connections)
-        hungry = (starved - last.starved) / span / len(self._connections)
+        hungry = sum(c.hunger for c in self._connections) / len(self._connections)
         link = None
         bottleneck = "cpu"
         if waiting > BUSY:
@@ -285,7 +283,7 @@ class _Pipeline:
         elif reading > 0.5:
             bottleneck = "reading"
         self._choice.decide(link)
-        self._last = _Interval(now, self._tally.reading, blocked, wire_bytes, starved, bottleneck)
+        self._last = _Interval(now, self._tally.reading, blocked, wire_bytes, bottleneck)
 
     def _look(self) -> Progress:
         tally = self._tally
