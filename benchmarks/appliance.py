@@ -62,7 +62,7 @@ def main() -> None:
     endpoint = InstanceEndpoint(
         InstanceAddress("127.0.0.1", *order["ports"]), Credential(**order["credential"])
     )
-    settings = TransferSettings(compression=order["compression"])
+    settings = TransferSettings(compression=order["compression"], connections=order["connections"])
     before, began = _cpu(), time.monotonic()
     source = open_source(order)
     job = DiskPass("2000", "pass-1", source.capacity, "full", "snapshot-1", "id/1")

@@ -28,6 +28,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import disks
+from connector.settings import TransferSettings
 from connector.transfer.certificates import Authority, Role
 
 HERE = "127.0.0.1"
@@ -44,11 +45,17 @@ class Figure:
 
 
 def ours(
-    disk: Path, home: Path, credentials: dict[str, dict[str, str]], reader: str, compression: str
+    disk: Path,
+    home: Path,
+    credentials: dict[str, dict[str, str]],
+    reader: str,
+    compression: str,
+    connections: int,
 ) -> Figure:
     with _instance(home, credentials["instance"]) as (process, ports):
         before = process.cpu_times()
         order = {"disk": str(disk), "home": str(home), "reader": reader, "compression": compression}
+        order["connections"] = connections  # type: ignore[assignment]
         order |= {"ports": ports, "credential": credentials["appliance"]}  # type: ignore[dict-item]
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.appliance"],
@@ -197,6 +204,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=memory if memory.is_dir() else None)
     parser.add_argument("--source", choices=["vddk", "file"], default="vddk")
     parser.add_argument("--compression", default="adaptive")
+    parser.add_argument("--connections", type=int, default=TransferSettings().connections)
     parser.add_argument("--disk", type=Path, help="an existing raw disk instead of a generated one")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -206,7 +214,9 @@ def main() -> None:
         certificates, credentials = _certificates(home / "certificates")
         disk = options.disk or disks.generate(home / "source.raw")
         for _ in range(options.pairs):
-            figures["ours"].append(ours(disk, home, credentials, options.source, options.compression))
+            figures["ours"].append(
+                ours(disk, home, credentials, options.source, options.compression, options.connections)
+            )
             figures["nbdcopy"].append(theirs(disk, home, certificates))
             print(figures["ours"][-1], figures["nbdcopy"][-1], file=sys.stderr)
     print(_table(figures))
