@@ -93,6 +93,8 @@ class Disk:
                 return
             self._require_free()
             self._fence(begin.pass_id)
+            if not self._state.check_begin(begin):  # another request began it while this one waited
+                return
             self._journal.append(begin)
             self._state.apply(begin)
 
