@@ -92,7 +92,7 @@ def vcsim(directory: Path, *flags: str) -> Iterator[Witness]:
     home = Path.home() / "go" / "bin" / "vcsim"
     program = shutil.which("vcsim") or (str(home) if home.exists() else None)
     if program is None:
-        pytest.skip("vcsim (go install github.com/vmware/govmomi/vcsim@v0.52.0)")
+        pytest.skip("vcsim (go install github.com/vmware/govmomi/vcsim@v0.46.3)")
     shown = identity(directory)
     command = [program, "-l", "127.0.0.1:0", "-username", USER, "-password", PASSWORD]
     command += ["-tlscert", str(shown.certificate), "-tlskey", str(shown.key), *flags]
