@@ -38,8 +38,12 @@ class Workbench:
     transfer: TransferSettings
 
     def carry(self, order: Order, board: PassProgress, stop: threading.Event) -> Mapping[str, Any]:
-        """Carry out one order; see `agent.Carry`."""
-        return MachinePass(self, order, board, stop).run()
+        """Carry out one order; see `agent.Carry`. Errors name the machine as people do, not by its moref."""
+        try:
+            return MachinePass(self, order, board, stop).run()
+        except ConnectorError as failed:
+            failed.on = order.name if failed.on == order.moref else failed.on
+            raise
 
 
 class MachinePass:

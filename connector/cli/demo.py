@@ -27,7 +27,7 @@ from connector.cli.migrate import chosen_format, tell
 from connector.cli.migration import Wish, migrate
 from connector.cli.options import JSON
 from connector.cli.stack import Place, Stack
-from connector.errors import ProofFailed
+from connector.errors import BadInput, ControlFailed, ProofFailed
 from connector.model import Machine
 from connector.settings import VCenterSettings
 from connector.vcenter.client import VCenter
@@ -125,14 +125,7 @@ def _migrate_all(
 
 @contextmanager
 def _vcenter(home: Path, arguments: Sequence[str]) -> Iterator[tuple[VCenterSettings, Path]]:
-    log = home / "simulator.log"
-    with child.start(
-        "simulator",
-        ["--directory", str(home / "vcenter"), "--exit-with-stdin", *arguments],
-        name="simulator",
-        log=log,
-        timeout=300.0,
-    ) as simulator:
+    with _simulator(home, arguments) as simulator:
         facts = {key: str(value) for key, value in simulator.ready.items()}
         password = Path(facts["password_file"]).read_text().rstrip("\n")
         yield (
@@ -144,6 +137,16 @@ def _vcenter(home: Path, arguments: Sequence[str]) -> Iterator[tuple[VCenterSett
             ),
             Path(facts["vddk"]),
         )
+
+
+def _simulator(home: Path, arguments: Sequence[str]) -> child.Child:
+    log = home / "simulator.log"
+    words = ["--directory", str(home / "vcenter"), "--exit-with-stdin", *arguments]
+    try:
+        return child.start("simulator", words, name="simulator", log=log, timeout=300.0)
+    except ControlFailed as failed:  # it says why in its log, which may be as temporary as `home`
+        said = [line for line in log.read_text().splitlines() if line.startswith("Error: ")]
+        raise BadInput(said[-1].removeprefix("Error: ") if said else failed.what, on="simulator") from None
 
 
 def _portrait(machine: Machine) -> str:

@@ -5,6 +5,7 @@ Everything it keeps lies in `DIR/.connector`; running again in the same director
 
 from __future__ import annotations
 
+import shutil
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from typing import Self
 from connector import child
 from connector.child import Child
 from connector.cli.job_client import JobClient
-from connector.errors import BadInput, ControlFailed
+from connector.errors import BadInput, ControlFailed, TargetFull
 from connector.settings import VCenterSettings
 
 GRACE = 10.0  # seconds after which a silent appliance has lost its passes; both live on this machine
+LEAST_ROOM = 1 << 20  # bytes; with less, databases and journals fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class Stack:
         self._unwind.close()
 
     def check(self) -> None:
-        """Raises ControlFailed when one of the children has died."""
+        """Raises ControlFailed when one of the children has died, TargetFull when they cannot write any more."""
+        self._check_room()
         for process in self._children:
             if (code := process.exit_code()) is not None:
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -72,6 +75,17 @@ class Stack:
                     on=process.name,
                     remedy=f"run the same command again to resume; its log is in {self._logs}",
                 )
+
+    def _check_room(self) -> None:
+        """With a full disk the control plane cannot even write down that a pass failed for want of space."""
+        target = self._place.target
+        free = shutil.disk_usage(target).free
+        if free < LEAST_ROOM:
+            raise TargetFull(
+                f"no space left ({free} bytes free)",
+                on=str(target),
+                remedy="make room, then run the same command again to resume",
+            )
 
     @property
     def _logs(self) -> Path:
@@ -85,6 +99,7 @@ class Stack:
             raise BadInput(
                 f"cannot use the target directory: {failed.strerror}", on=str(place.target)
             ) from None
+        self._check_room()
         control = self._child(
             "connector.control",
             [

@@ -7,6 +7,7 @@ killed one leaves behind is the directory, and `create_instance` starts the same
     ROOT/instances/TOKEN/process.log     what the child wrote on stderr
     ROOT/instances/TOKEN/data/           disks and journal; owned by the child
     ROOT/images/NAME/                    finished images
+    ROOT/images/.NAME.json               the token of the instance that made it
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from connector.cloud.provider import (
     InstanceRequest,
     StoredImage,
 )
-from connector.errors import BadInput, ConnectorError, ControlFailed, TargetFailed, TargetFull
+from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, TargetFailed, TargetFull
 from connector.model import InstanceAddress
 
 #: A child of a killed control plane needs this long at most to notice that its leash is gone.
@@ -49,7 +50,7 @@ class LocalProvider:
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()  # guards the two dictionaries and the choice of addresses
         with _translated(self._root):
-            (self._root / "instances").mkdir(parents=True, exist_ok=True)
+            (self._root / "instances").mkdir(parents=True, exist_ok=True, mode=0o700)
             (self._root / "images").mkdir(exist_ok=True)
 
     def create_instance(self, request: InstanceRequest) -> Instance:
@@ -149,6 +150,7 @@ class LocalProvider:
         data = self._directory(token) / "data"
         target = self._root / "images" / _plain(name)
         with self._exclusively(token), _translated(target):
+            _claim(target, token)
             target.mkdir(exist_ok=True)
             for file in files:
                 source = (data / file).resolve()
@@ -169,6 +171,7 @@ class LocalProvider:
         with _translated(target):
             if target.exists():
                 shutil.rmtree(target)
+            _owner(target).unlink(missing_ok=True)
 
     def close(self) -> None:
         with self._guard:
@@ -229,6 +232,20 @@ def _move(source: Path, target: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _claim(target: Path, token: str) -> None:
+    """Only what this instance made may be replaced by it. Raises Conflict for anybody else's image."""
+    record = _owner(target)
+    if target.exists() and (_read(record) or {}).get("token") != token:
+        raise Conflict(
+            "an image of that name is already there", on=str(target), remedy="move it away, then run again"
+        )
+    _write(record, {"token": token})
+
+
+def _owner(target: Path) -> Path:
+    return target.with_name(f".{target.name}.json")
 
 
 def _image(path: Path) -> StoredImage:

@@ -1,0 +1,93 @@
+"""No password, cookie or key where others can look: argument vectors, output, logs, files, errors."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+from tests.integration.command import marked
+from tests.integration.conftest import Start
+from tests.integration.house import MIB, House, Shape
+
+
+def test_invariant_12_secrets_stay_where_they_belong(make_house: Callable[..., House], start: Start) -> None:
+    house = make_house(Shape("web-01", ((6 * MIB, 4 * MIB),)))
+    house.reader(bandwidth=2 * MIB, log_secrets=1)
+    cookies: set[str] = set()
+    house.witness.when("CreateSnapshot_Task", lambda: cookies.update(house.cookies()))
+    command = start(house.migration("web-01"))
+    command.copied(0.2)
+    cookies.update(house.cookies())
+    words = [" ".join(one.cmdline()) for one in marked(command.mark)]
+    settings = [value for one in marked(command.mark) for value in one.environ().values()]
+    keys = set(private_lines(house.out))
+    done = command.wait()
+    assert done.code == 0
+    assert len(words) >= 5
+    assert cookies
+    assert keys
+    control = house.out / ".connector" / "control"
+    token = (control / "operator-token").read_text().strip()
+    code = (control / "activation-code").read_text().strip()
+    secrets = {house.password, token, code, *cookies, *keys}
+    said = [*words, *settings, done.stdout, done.stderr]
+    for place in visible(house.out):
+        said.append(place.read_bytes().decode(errors="replace"))
+    for log in house.out.rglob("*.log"):
+        said.append(log.read_text(errors="replace"))
+    for text in said:
+        for secret in secrets:
+            assert secret not in text
+
+
+def test_invariant_12_nothing_of_our_state_can_be_read_by_others(
+    make_house: Callable[..., House], start: Start
+) -> None:
+    house = make_house(Shape("web-01", ((6 * MIB, 4 * MIB),)))
+    house.reader(bandwidth=2 * MIB)
+    house.out.mkdir()
+    before = os.umask(0)
+    try:
+        command = start(house.migration("web-01"))
+    finally:
+        os.umask(before)
+    command.copied(0.2)
+    during = {str(path.relative_to(house.out)) for path in visible(house.out)}
+    assert command.wait().code == 0
+    after = {str(path.relative_to(house.out)) for path in visible(house.out)}
+    assert not {path for path in during | after if path.startswith((".connector", "instances"))}
+
+
+def visible(folder: Path) -> Iterator[Path]:
+    """Files below `folder` that a stranger can reach and read."""
+    for entry in folder.iterdir():
+        mode = entry.lstat().st_mode
+        if stat.S_ISDIR(mode) and mode & stat.S_IXOTH:
+            yield from visible(entry)
+        elif stat.S_ISREG(mode) and mode & stat.S_IROTH:
+            yield entry
+
+
+def private_lines(folder: Path) -> Iterator[str]:
+    """The first lines of every private key in the files of our state."""
+    for file in folder.rglob("*.pem"):
+        lines = file.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if "PRIVATE KEY" in line and line.startswith("-----BEGIN"):
+                yield lines[number + 1]
+
+
+def test_the_marks_of_a_command_cover_its_children(make_house: Callable[..., House], start: Start) -> None:
+    """What the tests above look at is really everything: each child of the command carries the mark."""
+    house = make_house(Shape("web-01", ((6 * MIB, 4 * MIB),)))
+    house.reader(bandwidth=2 * MIB)
+    command = start(house.migration("web-01"))
+    command.copied(0.2)
+    children = {one.pid for one in psutil.Process(command.process.pid).children(recursive=True)}
+    assert children <= {one.pid for one in marked(command.mark)}
+    assert len(children) >= 4
+    assert command.wait().code == 0
