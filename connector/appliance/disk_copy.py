@@ -12,13 +12,17 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import stamina
+
 from connector.appliance.order import Order
 from connector.appliance.progress import PassProgress
-from connector.errors import ChangesUnknown, NotFound
+from connector.errors import ChangesUnknown, ConnectorError, Interrupted, NotFound
 from connector.model import Extent, MachineDisk
 from connector.transfer.disk_pass import DiskPass, DiskResult, copy_disk
 from connector.transfer.endpoint import InstanceEndpoint
+from connector.transfer.policies import Retrying
 from connector.transfer.sender import Progress
+from connector.transfer.source import Source
 from connector.transfer.vddk_source import open_vddk_source
 from connector.vcenter.client import Snapshot
 
@@ -118,9 +122,7 @@ class DiskCopy:
 
     def _copy(self, decision: Decision) -> DiskResult:
         bench, disk = self._bench, self._disk
-        access = bench.vcenter.vddk_access(self._order.moref, self._snapshot, disk)
-        source = open_vddk_source(access, bench.vddk, bench.transfer.depth, transports=bench.transports)
-        with closing(source):
+        with closing(Retrying(self._open(), reopen=self._open)) as source:
             changes = decision.changes
             return copy_disk(
                 source,
@@ -143,6 +145,15 @@ class DiskCopy:
                 stop=self._stop,
                 prove=True,
             )
+
+    def _open(self) -> Source:
+        """A worker of its own, with the cookie of a session that is alive now; what may pass is tried again."""
+        bench = self._bench
+        for attempt in stamina.retry_context(on=_passing, attempts=4, timeout=None, wait_max=5.0):
+            with attempt:
+                access = bench.vcenter.vddk_access(self._order.moref, self._snapshot, self._disk)
+                return open_vddk_source(access, bench.vddk, bench.transfer.depth, transports=bench.transports)
+        raise AssertionError("unreachable: the last attempt raises")
 
     def _report(self, seen: Progress) -> None:
         self._board.update(
@@ -172,3 +183,7 @@ class DiskCopy:
             "digest": result.root,
             "change_id": self._disk.change_id or "",
         }
+
+
+def _passing(error: Exception) -> bool:
+    return isinstance(error, ConnectorError) and error.retryable and not isinstance(error, Interrupted)

@@ -42,8 +42,9 @@ class JobClient:
         """Everything about one job: disks, runs, passes, images, objects, events."""
         return self._object("GET", f"/v1/jobs/{quote(job, safe='')}")
 
-    def start(self, job: str) -> Json:
-        return self._act(job, "start")
+    def start(self, job: str, **wishes: Any) -> Json:
+        """`wishes`: shutdown_deadline, allow_power_off; what is given replaces what the job was created with."""
+        return self._act(job, "start", wishes)
 
     def stop(self, job: str) -> Json:
         return self._act(job, "stop")

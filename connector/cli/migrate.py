@@ -89,7 +89,8 @@ def migrate(
     """
     access = estate.settings(url, user, password_file, thumbprint, authority)
     with estate.look(access) as vcenter:
-        machines = [vcenter.find(name) for name in estate.named(names)]
+        found = [vcenter.find(name) for name in estate.named(names)]
+        machines = list({machine.moref: machine for machine in found}.values())
         refuse_blocked(vcenter, machines)
         version = vcenter.about.version
     check_installation(vddk, version)

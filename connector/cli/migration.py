@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 from connector.cli.display import Display
@@ -21,6 +21,7 @@ from connector.model import Machine
 
 POLL = 0.3  # seconds between two looks at the jobs
 
+LONGEST_NAME = 60  # of 101 that an image may have: its cycle and its job are appended
 UNFINISHED = ("Ready", "Running", "Stopped", "InError", "Waiting")
 
 
@@ -79,12 +80,12 @@ def _begin(stack: Stack, machine: Machine, wish: Wish) -> _Watched:
     job = next((job for job in mine if job["status"] in UNFINISHED), None)
     if job is None and mine and _resumed(stack, mine[0]):
         job = mine[0]
-    job = job or _create(jobs, machine, source["id"], wish)
+    job = job or _create(stack, machine, source["id"], wish)
     one = _Watched(machine.name, job["id"])
     if job["status"] == "Waiting" and wish.cutover:
         _cut(jobs, one, wish)
     elif job["status"] != "Running" and not _resumed(stack, job):
-        jobs.start(job["id"])
+        jobs.start(job["id"], shutdown_deadline=wish.shutdown_deadline, allow_power_off=wish.allow_power_off)
         one.cut = bool(job["cutover"])
     return one
 
@@ -97,15 +98,14 @@ def _resumed(stack: Stack, job: dict[str, Any]) -> bool:
     return bool(runs[-1]["started"] < stack.began <= runs[-1]["ended"])
 
 
-def _create(jobs: JobClient, machine: Machine, source: str, wish: Wish) -> dict[str, Any]:
-    image = plain_name(machine.name)
-    taken = {job["name"] for job in jobs.jobs()}
-    names = (f"{image}-{number}" if number > 1 else image for number in count(1))
+def _create(stack: Stack, machine: Machine, source: str, wish: Wish) -> dict[str, Any]:
+    jobs = stack.jobs
+    name = free_name(plain_name(machine.name), {job["name"] for job in jobs.jobs()}, stack.images())
     return jobs.create(
         source,
-        next(name for name in names if name not in taken),
+        name,
         run_once=not (wish.incremental or wish.cutover),
-        image_name=image,
+        image_name=name,
         image_format=wish.image_format,
         shutdown_deadline=wish.shutdown_deadline,
         allow_power_off=wish.allow_power_off,
@@ -168,9 +168,22 @@ def _stop_all(stack: Stack, watched: Sequence[_Watched]) -> None:
         time.sleep(POLL)
 
 
+def free_name(name: str, jobs: Collection[str], images: Collection[str]) -> str:
+    """`name`, else `name-2` and so on: of no job, and of no image, those of single runs included."""
+
+    def free(candidate: str) -> bool:
+        run = f"{candidate}_CYCLE_"
+        return candidate not in jobs and all(i != candidate and not i.startswith(run) for i in images)
+
+    return next(filter(free, chain([name], (f"{name}-{number}" for number in count(2)))))
+
+
 def plain_name(name: str) -> str:
-    """A machine's name as jobs and images may be called: a letter first, then letters, digits, ":", "_", "." or "-"."""
-    plain = re.sub(r"[^A-Za-z0-9:_.\-]+", "-", name).strip("-.")
+    """A machine's name as jobs and images may be called, with room for what they append.
+
+    A letter first, then letters, digits, "_", "." or "-".
+    """
+    plain = re.sub(r"[^A-Za-z0-9_.\-]+", "-", name).strip("-.")
     if not plain or not plain[0].isalpha():
         plain = f"vm-{plain}"
-    return plain[:100].ljust(2, "-")
+    return plain[:LONGEST_NAME].ljust(2, "-")

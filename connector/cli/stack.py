@@ -76,6 +76,11 @@ class Stack:
                     remedy=f"run the same command again to resume; its log is in {self._logs}",
                 )
 
+    def images(self) -> set[str]:
+        """Names of the images that stand in the target, whoever made them."""
+        folder = self._place.target / "images"
+        return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+
     def _check_room(self) -> None:
         """With a full disk the control plane cannot even write down that a pass failed for want of space."""
         target = self._place.target

@@ -8,9 +8,10 @@ from typing import Any
 
 from connector.control import views
 from connector.control.jobs import Status
-from connector.control.messages import Cutover, NewJob
+from connector.control.messages import Cutover, NewJob, Start
 from connector.control.service import Service
 from connector.control.store import Wish
+from connector.control.store.rows import Json
 from connector.control.web import Call, Endpoint, Guard
 from connector.errors import AuthenticationFailed, BadInput
 
@@ -35,11 +36,7 @@ class JobApi:
             Endpoint(
                 "DELETE", "/v1/jobs/{job}", lambda call: self._brief(self._service.delete(call.path["job"]))
             ),
-            Endpoint(
-                "POST",
-                "/v1/jobs/{job}/start",
-                lambda call: self._brief(self._service.start(call.path["job"])),
-            ),
+            Endpoint("POST", "/v1/jobs/{job}/start", self._start, Start),
             Endpoint(
                 "POST", "/v1/jobs/{job}/stop", lambda call: self._brief(self._service.stop(call.path["job"]))
             ),
@@ -85,10 +82,17 @@ class JobApi:
         )
         return self._brief(self._service.create(wish))
 
+    def _start(self, call: Call) -> Any:
+        return self._brief(self._service.start(call.path["job"], _changes(call.message)))
+
     def _cutover(self, call: Call) -> Any:
         wish: Cutover = call.message
-        changes = wish.model_dump(include={"shutdown_deadline", "allow_power_off"}, exclude_none=True)
-        return self._brief(self._service.cutover(call.path["job"], last_sync=wish.sync_data, changes=changes))
+        job = self._service.cutover(call.path["job"], last_sync=wish.sync_data, changes=_changes(wish))
+        return self._brief(job)
+
+
+def _changes(wish: Start | Cutover) -> Json:
+    return wish.model_dump(include={"shutdown_deadline", "allow_power_off"}, exclude_none=True)
 
 
 def operator(token: str) -> Guard:

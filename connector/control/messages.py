@@ -38,6 +38,13 @@ class NewJob(Message):
     client_token: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,64}$")] | None = None
 
 
+class Start(Message):
+    """What is given replaces what the job was created with."""
+
+    shutdown_deadline: Seconds | None = None
+    allow_power_off: bool | None = None
+
+
 class Cutover(Message):
     sync_data: bool | None = None  # default: as the job was created
     shutdown_deadline: Seconds | None = None

@@ -34,9 +34,9 @@ class Service:
             raise Ineligible(first["message"], on=source.name, remedy=first["remedy"])
         return self.store.jobs.create(wish)
 
-    def start(self, job_id: str) -> Job:
-        """Begin or resume: from Ready, Stopped, InError, Waiting."""
-        run = self.store.jobs.begin(self.store.jobs.get(job_id).id, Event.START)
+    def start(self, job_id: str, changes: Json | None = None) -> Job:
+        """Begin or resume: from Ready, Stopped, InError, Waiting. `changes` as for `cutover`."""
+        run = self.store.jobs.begin(self.store.jobs.get(job_id).id, Event.START, changes)
         self._engine.start(run.id)
         return self.store.jobs.get(run.job_id)
 

@@ -7,11 +7,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connector.cli.main import main
-from connector.cli.migration import plain_name
+from connector.cli.migration import free_name, plain_name
 from connector.cli.secret import VARIABLE, vcenter_password
 from connector.errors import BadInput
+from connector.instance.images import NAME
 
 WRONG = (
     ["frob"],
@@ -86,4 +89,17 @@ def test_names_of_machines_become_names_of_images(name: str, plain: str) -> None
 
 def test_no_name_is_too_long_or_empty() -> None:
     for name in ("", "-", "x" * 300, "/" * 5, "\n"):
-        assert 2 <= len(plain_name(name)) <= 100
+        assert 2 <= len(plain_name(name)) <= 60
+
+
+@given(st.text(max_size=200), st.integers(1, 99), st.integers(1, 9999))
+def test_every_name_of_a_machine_makes_a_name_that_an_instance_accepts(name: str, job: int, run: int) -> None:
+    whole = f"{free_name(plain_name(name), {plain_name(name)}, set())}_CYCLE_{run}_j-{'0' * 20}_{run}"
+    assert NAME.fullmatch(whole)
+
+
+def test_a_free_name_is_of_no_job_and_of_no_image() -> None:
+    assert free_name("web", set(), set()) == "web"
+    assert free_name("web", {"web"}, {"web-2"}) == "web-3"
+    assert free_name("web", set(), {"web_CYCLE_4"}) == "web-2"
+    assert free_name("web", {"web-01"}, {"web-01", "web-01_CYCLE_1", "webx_CYCLE_1"}) == "web"

@@ -319,7 +319,12 @@ def test_the_instances_port_is_taken(small: House, run: Run, start: Start) -> No
     host = json.loads(record.read_text())["host"]
     small.reader()
     with socket.create_server((host, 8703)):
-        refused(small, run(small.migration("web-01")), "PortInUse", "8703", host)
+        done = run(small.migration("web-01"))
+    assert done.code in (8, 9), (
+        done.stderr
+    )  # the appliance or the control plane, whoever loses patience first
+    assert host in done.complaint
+    assert not small.snapshots()
     assert run(small.migration("web-01")).code == 0
     equal(small, "web-01", "web-01")
 

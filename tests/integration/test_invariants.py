@@ -113,7 +113,10 @@ def _lie(house: House) -> None:
 DOUBTS = {"reset": _reset, "reverted": _revert, "file fault": _fault, "foreign id": _lie}
 
 
-@pytest.mark.parametrize("doubt", DOUBTS)
+@pytest.mark.parametrize(
+    "doubt",
+    ["reset", "file fault", *(pytest.param(d, marks=pytest.mark.slow) for d in ("reverted", "foreign id"))],
+)
 def test_invariant_6_changes_that_cannot_be_trusted_mean_the_whole_disk(
     tracked: House, run: Run, doubt: str
 ) -> None:
@@ -208,7 +211,11 @@ def test_invariant_7_a_snapshot_whose_answer_never_came_is_found_and_removed(
     assert not web.snapshots()
 
 
-@pytest.mark.parametrize("call", ["RemoveSnapshot_Task", "Login", "RetrievePropertiesEx", "WaitForUpdatesEx"])
+@pytest.mark.parametrize(
+    "call",
+    ["RemoveSnapshot_Task", "WaitForUpdatesEx"]
+    + [pytest.param(call, marks=pytest.mark.slow) for call in ("Login", "RetrievePropertiesEx")],
+)
 def test_invariant_3_connections_that_break_leave_nothing(web: House, run: Run, call: str) -> None:
     web.witness.add(Rule(call, "cut", skip=1, bytes=10))
     first = run(web.migration("web-01"))

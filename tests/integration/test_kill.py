@@ -88,8 +88,22 @@ def test_invariant_9_killed_in_the_middle_of_a_disk(big: House, begin: Start, pa
     assert not big.snapshots()
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("part", ("appliance", "cli"))
+@pytest.mark.parametrize(
+    ("part", "moment"),
+    [
+        ("appliance", "CBT"),
+        ("cli", "snapshot"),
+        ("appliance", "freezing"),
+        ("cli", "removal"),
+        ("appliance", "consolidation"),
+        *(
+            pytest.param("cli", moment, marks=pytest.mark.slow)
+            for moment in ("CBT", "freezing", "consolidation")
+        ),
+        *(pytest.param("appliance", moment, marks=pytest.mark.slow) for moment in ("snapshot", "removal")),
+        *(pytest.param(part, "stun snapshot", marks=pytest.mark.slow) for part in ("appliance", "cli")),
+    ],
+)
 def test_invariant_3_killed_at_a_call_to_vcenter(big: House, begin: Start, part: str, moment: str) -> None:
     big.reader()
     call, skip = MOMENTS[moment]
