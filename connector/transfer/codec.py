@@ -28,6 +28,7 @@ WORTH = 16  # a block must shrink by 1/16, or it goes plain
 PROBE_EVERY = 64  # blocks between two looks at how well the data compresses while the level is none
 CALM = 4  # intervals without a waiting network after which one level less is tried
 BETTER = 1.15  # how much faster a level must promise to be before it is taken
+SHARE = 0.5  # of a core that compression may count on: reading, digesting and TLS need the rest, here and at the peer
 
 
 class Choice:
@@ -68,26 +69,27 @@ class Choice:
             if saving > 0.1:  # what zstd gives up on says nothing about its speed
                 self._scale += (plain / max(seconds, 1e-9) / SPEED[level] - self._scale) / 8
 
-    def decide(self, link: float | None) -> int:
+    def decide(self, link: float | None, strain: float = 1.0) -> int:
         """Choose anew after an interval. `link` is the rate in bytes a second at which the network took what
         was sent, None when the network was not what everybody waited for: then the level slowly goes back to
-        none."""
+        none. `strain` is how many seconds a second of computing took: above 1, somebody else wants the
+        processors, and a peer that seems slow may only be waiting for its turn."""
         if self._fixed is not None:
             return self.level
         if link is not None:
             self._calm = 0
-            self.level = self._best(link)
+            self.level = self._best(link, max(1.0, strain))
         elif self.level:
             self._calm += 1
             if self._calm >= CALM:
                 self._calm, self.level = 0, LEVELS[LEVELS.index(self.level) - 1]
         return self.level
 
-    def _best(self, link: float) -> int:
+    def _best(self, link: float, strain: float) -> int:
         best, rate = 0, link
         for level in LEVELS[1:]:
             left = max(0.02, 1 - self._saving * GAIN[level])
-            promise = min(SPEED[level] * self._scale, link / left)
+            promise = min(SPEED[level] * self._scale * SHARE / strain, link / left)
             if promise > rate * (BETTER if best == 0 else 1.02):
                 best, rate = level, promise
         return best

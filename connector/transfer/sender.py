@@ -84,6 +84,8 @@ class _Tally:
     zero: int = 0
     sent: int = 0
     reading: float = 0.0  # seconds spent waiting for the source
+    working: float = 0.0  # seconds of digesting and compressing, by the clock
+    computing: float = 0.0  # and by the processor
 
 
 @dataclass(slots=True)
@@ -92,6 +94,8 @@ class _Interval:
 
     at: float = 0.0
     reading: float = 0.0
+    working: float = 0.0
+    computing: float = 0.0
     blocked: float = 0.0
     wire: int = 0
     bottleneck: str = "reading"
@@ -216,6 +220,7 @@ class _Pipeline:
         return block
 
     def _code_block(self, block: Block, packer: Packer) -> None:
+        clock, processor = time.perf_counter(), time.thread_time()
         try:
             digests = digest.cells(block.data)
             items = self._items(block, digests, packer)
@@ -224,6 +229,8 @@ class _Pipeline:
             raise
         zero = sum(item.length for item in items if item.kind == Kind.ZERO)
         with self._lock:
+            self._tally.working += time.perf_counter() - clock
+            self._tally.computing += time.thread_time() - processor
             self._tally.zero += zero
             self._tally.sent += len(block.data) - zero
         closed = False
@@ -282,8 +289,15 @@ class _Pipeline:
                 link = (wire_bytes - last.wire) / span / waiting
         elif reading > 0.5:
             bottleneck = "reading"
-        self._choice.decide(link)
-        self._last = _Interval(now, self._tally.reading, blocked, wire_bytes, bottleneck)
+        with self._lock:
+            working, computing = self._tally.working, self._tally.computing
+        strain = (
+            (working - last.working) / max(computing - last.computing, 1e-6)
+            if working > last.working
+            else 1.0
+        )
+        self._choice.decide(link, strain)
+        self._last = _Interval(now, self._tally.reading, working, computing, blocked, wire_bytes, bottleneck)
 
     def _look(self) -> Progress:
         tally = self._tally
