@@ -20,7 +20,7 @@ from connector.errors import AuthenticationFailed, Conflict, ConnectorError, Int
 
 log = logging.getLogger(__name__)
 
-TAKE_WAIT = 10.0  # seconds one call waits at the control plane for an order
+TAKE_WAIT = 1.0  # seconds one call waits at the control plane for an order; also how long a stop waits for it
 REPORT_EVERY = 0.5  # seconds between two progress reports of one pass
 HEARTBEAT = 2.0  # seconds; also how long a stop may take to be heard
 BACK_OFF = 2.0  # seconds after a call that failed

@@ -16,7 +16,7 @@ from typing import Any
 from connector.cli.display import Display
 from connector.cli.job_client import JobClient
 from connector.cli.stack import Stack
-from connector.errors import ConnectorError, Interrupted, from_json
+from connector.errors import Conflict, ConnectorError, Interrupted, from_json
 from connector.model import Machine
 
 POLL = 0.3  # seconds between two looks at the jobs
@@ -81,6 +81,12 @@ def _begin(stack: Stack, machine: Machine, wish: Wish) -> _Watched:
     if job is None and mine and _resumed(stack, mine[0]):
         job = mine[0]
     job = job or _create(stack, machine, source["id"], wish)
+    if job["run_once"] and (wish.incremental or wish.cutover):
+        raise Conflict(
+            "an unfinished migration was begun without --incremental and --cutover",
+            on=machine.name,
+            remedy="finish it with the command that began it, or use another --to",
+        )
     one = _Watched(machine.name, job["id"])
     if job["status"] == "Waiting" and wish.cutover:
         _cut(jobs, one, wish)
@@ -147,7 +153,9 @@ def _cut(jobs: JobClient, one: _Watched, wish: Wish) -> None:
 
 def _why(one: _Watched, job: dict[str, Any]) -> ConnectorError:
     if job["error"]:
-        return from_json(job["error"])
+        failed = from_json(job["error"])
+        failed.on = failed.on or one.name
+        return failed
     return Interrupted(
         f"the job is {job['status']}", on=one.name, remedy="run the same command again to resume"
     )

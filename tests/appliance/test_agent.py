@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -182,3 +183,18 @@ def test_an_order_that_cannot_be_read_takes_no_place(monkeypatch: pytest.MonkeyP
     with agent(plane, lambda *_: {}, limit=1):
         plane.until(lambda: bool(plane.ends))
     assert plane.ends == [("p-1", "done", None)]
+
+
+class _Patient(Plane):
+    """Holds a call for as long as it may, as a control plane without orders does."""
+
+    def take(self, wait: float) -> dict[str, Any] | None:
+        threading.Event().wait(wait)
+        return None
+
+
+def test_a_stop_does_not_wait_long_for_an_order_that_does_not_come() -> None:
+    began = time.monotonic()
+    with agent(_Patient(), lambda *_: {}):
+        pass
+    assert time.monotonic() - began < 5.0

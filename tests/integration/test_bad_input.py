@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -327,6 +328,38 @@ def test_the_instances_port_is_taken(small: House, run: Run, start: Start) -> No
     assert not small.snapshots()
     assert run(small.migration("web-01")).code == 0
     equal(small, "web-01", "web-01")
+
+
+ALONE = """
+import fcntl, json, socket, struct, sys
+from pathlib import Path
+from tests.integration.command import Command
+from tests.integration.house import MIB, Shape, house
+
+with socket.socket() as any_socket:  # SIOCSIFFLAGS: the loopback device of this network is up
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh22x", b"lo", 0x41))
+root = Path(sys.argv[1])
+with socket.create_server(("0.0.0.0", int(sys.argv[2]))), house(root, (Shape("web-01", ((MIB, 4096),)),)) as made:
+    done = Command(made.migration("web-01"), root, {}).wait()
+    print(json.dumps([done.code, done.complaint, made.snapshots()]))
+"""
+
+
+@pytest.mark.parametrize("port", [8703, pytest.param(8080, marks=pytest.mark.slow)])
+def test_a_program_that_listens_on_every_address(tmp_path: Path, port: int) -> None:
+    """In a network of its own, so that no other instance on this machine is disturbed."""
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", ALONE, tmp_path, str(port)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare failed" in done.stderr or "Operation not permitted" in done.stderr:
+        pytest.skip("needs root: unshare --net")
+    code, complaint, left = json.loads(done.stdout)
+    assert code == catalogue()["PortInUse"].exit_code, complaint
+    assert str(port) in complaint
+    assert not left
 
 
 def test_a_guest_that_does_not_shut_down_is_not_forced(small: House, run: Run) -> None:

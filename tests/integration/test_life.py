@@ -212,6 +212,26 @@ def _without(machines: dict[str, object], moref: str) -> dict[str, object]:
     return {key: value for key, value in machines.items() if key != moref}
 
 
+def test_a_single_run_does_not_turn_into_a_cutover_on_its_way(
+    make_house: Callable[..., House], run: Run, start: Start
+) -> None:
+    house = make_house(Shape("web-01", SMALL))
+    house.reader(bandwidth=MIB)
+    command = start(house.migration("web-01"))
+    command.copied(0.1)
+    command.interrupt()
+    assert command.wait().code == 130
+    house.reader()
+    other = run(house.migration("web-01", "--cutover"))
+    assert other.code == 11, other.stderr
+    assert "web-01" in other.complaint
+    assert house.machine().power_state == "poweredOn"
+    assert run(house.migration("web-01")).code == 0
+    equal(house, "web-01", "web-01")
+    assert run(house.migration("web-01", "--cutover")).code == 0
+    assert house.machine().power_state == "poweredOff"
+
+
 def test_a_cutover_that_is_asked_for_twice_changes_nothing(
     make_house: Callable[..., House], run: Run
 ) -> None:
