@@ -84,7 +84,7 @@ class Fat32:
         extended = struct.pack(
             "<IHHIHH12xBBBI", self._fat_sectors, 0, 0, 2, 1, 6, 0x80, 0, 0x29, self._serial
         )
-        head = b"\xeb\x58\x90MSWIN4.1" + geometry + extended + b"ESP        FAT32   "
+        head = b"\xeb\x58\x90MSWIN4.1" + geometry + extended + b"NO NAME    FAT32   "
         return head.ljust(510, b"\0") + b"\x55\xaa"
 
     def _info(self) -> bytes:

@@ -14,6 +14,8 @@ from simulator.images.tables import SECTOR, free_region
 _MAGICS = ((b"QFI\xfb", "qcow2"), (b"KDMV", "vmdk"), (b"# Disk Descriptor", "vmdk"), (b"vhdxfile", "vhdx"))
 _BLOCK = 1 << 20
 _GRAIN = 4096
+_ROOMY = 8 << 20  # bytes of a gap between partitions that are enough for a guest
+_HOLE = 64 << 20  # bytes of a hole from which its middle half can be taken
 
 
 def import_image(source: Path, target: Path) -> MadeDisk:
@@ -30,7 +32,26 @@ def import_image(source: Path, target: Path) -> MadeDisk:
     if capacity == 0:
         raise ValueError(f"{source}: is empty")
     os.truncate(target, capacity)
-    return MadeDisk(target, capacity, free_region(target, capacity))
+    return MadeDisk(target, capacity, _scratch(target, capacity))
+
+
+def _scratch(image: Path, capacity: int) -> tuple[int, int] | None:
+    """Where a guest may write: a free region of the partition table, or the middle of the widest hole.
+
+    A wide run of blocks that were never written belongs to no file; what a file system keeps at the edges of its
+    groups (bitmaps, inode tables) stays out of the middle half of a hole of this width.
+    """
+    region = free_region(image, capacity)
+    if region is not None and region[1] >= _ROOMY:
+        return region
+    with open(image, "rb") as file:
+        data = _data(file.fileno(), capacity)
+    edges = zip([0, *(stop for _, stop in data)], [*(start for start, _ in data), capacity], strict=True)
+    start, stop = max(edges, key=lambda hole: hole[1] - hole[0])
+    if stop - start < _HOLE:
+        return region
+    quarter = (stop - start) // 4 // _BLOCK * _BLOCK
+    return -(-start // _BLOCK) * _BLOCK + quarter, 2 * quarter
 
 
 def sniff(source: Path) -> str:
