@@ -98,7 +98,7 @@ def demo(
             jobs = _migrate_all(home, arguments, chosen_format(image_format), display)
             display.say("reading both sides again, byte for byte")
             equals = list(_compare_all(home, jobs))
-        tell(jobs, as_json)
+        tell(jobs, as_json, images=directory is not None)
         _conclude(equals, as_json)
 
 

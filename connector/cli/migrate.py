@@ -124,8 +124,8 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(width=200)
 
 
-def tell(jobs: Sequence[dict[str, Any]], as_json: bool) -> None:
-    """The table per disk, and where the images are."""
+def tell(jobs: Sequence[dict[str, Any]], as_json: bool, *, images: bool = True) -> None:
+    """The table per disk, and where the images are (`images` False: they are about to vanish)."""
     if as_json:
         for job in jobs:
             disks = [row.to_json() for row in disk_reports(job)]
@@ -139,7 +139,7 @@ def tell(jobs: Sequence[dict[str, Any]], as_json: bool) -> None:
         return
     console = wide_console()
     show([row for job in jobs for row in disk_reports(job)], console)
-    for job in jobs:
+    for job in jobs if images else ():
         for image in job["images"]:
             console.print(
                 f"{job['source_name']}: image {image['details'].get('location', image['name'])}",
