@@ -189,5 +189,7 @@ def own_directory(path: Path, who: str) -> int:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(handle)
-        raise Conflict(f"{who} works in this directory", on=str(path), remedy="wait for it, or use another one") from None
+        raise Conflict(
+            f"{who} works in this directory", on=str(path), remedy="wait for it, or use another one"
+        ) from None
     return handle
