@@ -99,6 +99,7 @@ def test_nobody_says_whom_to_trust(small: House, run: Run) -> None:
     refused(small, run(without(small.migration("web-01"), "--thumbprint")), "BadInput", "--thumbprint")
 
 
+@pytest.mark.slow
 def test_an_authority_is_as_good_as_a_thumbprint(small: House, run: Run) -> None:
     words = without(small.migration("web-01"), "--thumbprint")
     assert run([*words, "--ca", str(small.server.certificate)]).code == 0
@@ -255,7 +256,7 @@ def test_no_password_file(small: House, run: Run) -> None:
 
 
 def test_two_commands_in_one_directory(small: House, run: Run, start: Start) -> None:
-    small.reader(bandwidth=MIB // 16)
+    small.reader(bandwidth=MIB // 5)
     first = start(small.migration("web-01"))
     first.until(lambda event: event.get("phase") == "copying")
     second = run(small.migration("web-01"))
@@ -362,6 +363,7 @@ def test_a_program_that_listens_on_every_address(tmp_path: Path, port: int) -> N
     assert not left
 
 
+@pytest.mark.slow
 def test_a_guest_that_does_not_shut_down_is_not_forced(small: House, run: Run) -> None:
     small.estate.timing = replace(small.estate.timing, guest_shutdown=None)
     done = run([*small.migration("web-01"), "--cutover", "--shutdown-deadline", "1"])

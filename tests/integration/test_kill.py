@@ -154,7 +154,7 @@ def test_killed_while_the_image_is_made(big: House, begin: Start, part: str) -> 
     equal(big, "web-01", "web-01")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_asked_to_stop_it_puts_the_snapshot_down_and_can_go_on(
     big: House, begin: Start, number: signal.Signals
 ) -> None:
@@ -216,7 +216,7 @@ def test_a_cutover_killed_after_the_shutdown_ends_with_the_last_state(
 ) -> None:
     big.reader()
     assert run(big.migration("web-01", "--incremental")).code == 0
-    big.write()
+    big.write(count=20, size=64 * 1024)
     big.reader(bandwidth=MIB)
     last = begin(big.migration("web-01", "--cutover"))
     last.copied(0.2)

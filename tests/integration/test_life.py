@@ -33,6 +33,7 @@ def test_names_that_become_the_same_and_four_machines_two_at_a_time(
         assert house.image(Path(image["details"]["location"]).name) == house.digests(name)
 
 
+@pytest.mark.slow
 def test_one_machine_by_two_names_is_one_machine(make_house: Callable[..., House], run: Run) -> None:
     house = make_house(Shape("web-01", TINY))
     vm = house.machine()
@@ -59,6 +60,7 @@ def test_one_that_fails_does_not_stop_the_other(make_house: Callable[..., House]
     equal(house, "bad", "bad")
 
 
+@pytest.mark.slow
 def test_a_target_with_blanks_and_umlauts_named_relatively(
     make_house: Callable[..., House], run: Run, tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_everything_from_the_environment(make_house: Callable[..., House], run: 
     equal(house, "web-01", "web-01")
 
 
+@pytest.mark.slow
 def test_a_state_that_was_deleted_costs_a_new_job_and_no_image(
     make_house: Callable[..., House], run: Run
 ) -> None:
@@ -193,6 +196,7 @@ def test_a_read_that_always_fails_is_told_with_its_disk(make_house: Callable[...
     assert not house.images()
 
 
+@pytest.mark.slow
 def test_a_machine_that_went_away_between_two_runs(make_house: Callable[..., House], run: Run) -> None:
     house = make_house(Shape("web-01", TINY), Shape("web-02", TINY))
     assert run(house.migration("web-01", "--incremental")).code == 0
@@ -212,6 +216,7 @@ def _without(machines: dict[str, object], moref: str) -> dict[str, object]:
     return {key: value for key, value in machines.items() if key != moref}
 
 
+@pytest.mark.slow
 def test_a_single_run_does_not_turn_into_a_cutover_on_its_way(
     make_house: Callable[..., House], run: Run, start: Start
 ) -> None:
@@ -232,6 +237,7 @@ def test_a_single_run_does_not_turn_into_a_cutover_on_its_way(
     assert house.machine().power_state == "poweredOff"
 
 
+@pytest.mark.slow
 def test_a_cutover_that_is_asked_for_twice_changes_nothing(
     make_house: Callable[..., House], run: Run
 ) -> None:
@@ -246,6 +252,7 @@ def test_a_cutover_that_is_asked_for_twice_changes_nothing(
             equal(house, "web-01", image)
 
 
+@pytest.mark.slow
 def test_the_appliances_log_tells_the_story_without_secrets_or_traces(
     make_house: Callable[..., House], start: Start
 ) -> None:
@@ -256,6 +263,7 @@ def test_the_appliances_log_tells_the_story_without_secrets_or_traces(
         assert "Traceback" not in log.read_text(), log
 
 
+@pytest.mark.slow
 def test_what_the_result_claims_is_what_the_image_is(make_house: Callable[..., House], run: Run) -> None:
     house = make_house(Shape("web-01", SMALL))
     done = run(house.migration("web-01"))

@@ -80,6 +80,7 @@ def test_two_machines_of_different_firmware_side_by_side_and_run_again(
     assert not house.snapshots()
 
 
+@pytest.mark.slow
 def test_an_empty_disk_and_a_machine_that_is_off(make_house: Callable[..., House], run: Run) -> None:
     house = make_house(Shape("cold", ((3 * MIB, 0), (MIB, MIB // 2)), on=False))
     assert run(house.migration("cold", "--cutover")).code == 0
@@ -138,6 +139,7 @@ def test_what_is_there_and_what_stands_in_the_way(make_house: Callable[..., Hous
     assert not house.witness.count("ReconfigVM_Task")
 
 
+@pytest.mark.slow
 def test_an_image_of_a_machine_is_never_overwritten(make_house: Callable[..., House], run: Run) -> None:
     house = make_house(Shape("web-01", SMALL))
     foreign = house.out / "images" / "web-01"
