@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from connector.appliance.machine_pass import Workbench
 
 
+INSTANCE_PATIENCE = 30.0  # seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """How to bring the disk up to date. `changes` None means: everything that is allocated. `note` says why not a delta."""
@@ -74,10 +77,21 @@ class DiskCopy:
         return self._figures(decision, result)
 
     def _target(self) -> dict[str, Any] | None:
+        """What the instance has; one that is being started again gets time to come up."""
         try:
-            return self._endpoint.disk(self._key)
+            for attempt in stamina.retry_context(
+                on=_passing, attempts=None, timeout=INSTANCE_PATIENCE, wait_max=2.0
+            ):
+                with attempt:
+                    self._check_stop()
+                    return self._endpoint.disk(self._key)
         except NotFound:
-            return None
+            pass
+        return None
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted("stopped on request", on=self._on, remedy="run it again: it resumes")
 
     def _again(self) -> dict[str, Any]:
         """This reading delivered the disk before the crash: only the proof is repeated."""

@@ -221,7 +221,7 @@ def test_a_single_run_does_not_turn_into_a_cutover_on_its_way(
     make_house: Callable[..., House], run: Run, start: Start
 ) -> None:
     house = make_house(Shape("web-01", SMALL))
-    house.reader(bandwidth=MIB)
+    house.reader(bandwidth=MIB // 3)
     command = start(house.migration("web-01"))
     command.copied(0.1)
     command.interrupt()
