@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTS ?=
 
-.PHONY: help demo test check lint types layers lock clean
+.PHONY: help demo test test-slow check lint types layers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,8 +19,11 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## migrate two simulated, writing machines and prove every byte
 	$(BIN)/connector demo
 
-test: $(READY) ## the whole test suite
+test: $(READY) ## the test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+test-slow: $(READY) ## the variants that the default set leaves out
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(TESTS)
 
 check: lint types layers test ## what CI runs
 
