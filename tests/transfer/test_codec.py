@@ -23,7 +23,8 @@ def seasoned(saving: float = 0.7, speed: float = 1.0) -> Choice:
 
 
 @pytest.mark.parametrize(
-    ("link", "level"), [(1.25e6, 3), (12.5e6, 3), (25e6, 3), (50e6, 1), (125e6, -1), (300e6, -5), (3e9, 0), (1e9, 0)]
+    ("link", "level"),
+    [(1.25e6, 3), (12.5e6, 3), (25e6, 3), (50e6, 1), (125e6, -1), (300e6, -5), (3e9, 0), (1e9, 0)],
 )
 def test_the_slower_the_link_the_higher_the_level(link: float, level: int) -> None:
     assert seasoned().decide(link) == level
