@@ -6,10 +6,8 @@ The certificate is self-signed and pinned by its SHA-256 thumbprint, which is pr
 from __future__ import annotations
 
 import datetime
-import fcntl
 import hashlib
 import ipaddress
-import os
 import secrets
 import ssl
 from dataclasses import dataclass, field
@@ -22,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from connector.control.vault import secret_file
-from connector.errors import BadInput, Conflict
 
 _LIFETIME: Final = datetime.timedelta(days=3650)
 
@@ -54,25 +51,6 @@ def load(state: Path, host: str) -> Identity:
         token=secret_file(token_file, secrets.token_urlsafe(32)),
         activation_code=secret_file(code_file, secrets.token_urlsafe(24)),
     )
-
-
-def open_state(state: Path) -> int:
-    """Create the directory for this user alone and lock it; the lock ends with the process."""
-    try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise BadInput(f"cannot use this state directory: {error.strerror}", on=str(state)) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise Conflict(
-            "another control plane runs on this state directory",
-            on=str(state),
-            remedy="stop it, or use another directory",
-        ) from error
-    return handle
 
 
 def _self_signed(host: str) -> str:

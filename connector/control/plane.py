@@ -47,7 +47,7 @@ class Options:
 def run(options: Options, provider: Provider, make_image: ImageMaker) -> None:
     """Serve until SIGTERM, SIGINT or, when asked for, the end of standard input."""
     with ExitStack() as stack:
-        identity.open_state(options.state)  # held until the process ends
+        child.own_directory(options.state, "another control plane")  # held until the process ends
         stack.callback(provider.close)
         listener = stack.enter_context(_listen(options.host, options.port))
         mine = identity.load(options.state, options.host)

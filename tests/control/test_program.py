@@ -135,7 +135,7 @@ def test_an_unknown_database_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_a_state_directory_that_cannot_be_used_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
-    with pytest.raises(ConnectorError, match="state directory"), running(tmp_path):
+    with pytest.raises(ConnectorError, match="cannot use this directory"), running(tmp_path):
         pass
     assert "Traceback" not in (tmp_path / "log").read_text()
 
