@@ -209,7 +209,7 @@ def test_earlier_objects_come_with_the_next_order(plane: Plane) -> None:
 
 
 def test_one_state_directory_has_one_control_plane(plane: Plane) -> None:
-    with pytest.raises(Conflict, match="another control plane runs"):
+    with pytest.raises(Conflict, match="another control plane works"):
         child.start("tests.control.fake_plane", [str(plane.root), "60", ""], name="second")
 
 
