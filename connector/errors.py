@@ -32,6 +32,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+EXIT_CODES: dict[int, str] = {
+    0: "done",
+    1: "a defect",
+    2: "bad input",
+    3: "no such machine, or several of that name",
+    4: "certificate, password or privilege",
+    5: "a machine or disk cannot be migrated as it is",
+    6: "vCenter failed a call",
+    7: "VDDK is missing, unfit, or failed to read",
+    8: "the way to the instance broke",
+    9: "the target cannot store it: full, or its port is taken",
+    10: "bytes differ",
+    11: "the state does not allow it",
+    12: "the control plane or the appliance died",
+    130: "stopped on request; run again to resume",
+}
+
 
 class ConnectorError(Exception):
     """What failed, on which object, what to do next. `str()` is one line and never holds a secret."""

@@ -16,14 +16,9 @@ from connector import __version__
 from connector.cli.demo import demo
 from connector.cli.migrate import migrate
 from connector.cli.vm import vm
-from connector.errors import BadInput, ConnectorError, Interrupted, catalogue
+from connector.errors import EXIT_CODES, BadInput, ConnectorError, Interrupted
 
-EPILOG = "Exit codes: " + ", ".join(
-    f"{code} {name}"
-    for code, name in sorted(
-        {kind.exit_code: kind.__name__ for kind in reversed(catalogue().values())}.items() | {(0, "done")}
-    )
-)
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
