@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector.control.jobs import WAITING, Event
+from connector.control.jobs import WAITING, Event, Status
 from connector.control.steps import Steps
 from connector.control.store import Store, Wish
 from connector.control.store.passes import stoppable
@@ -67,6 +67,18 @@ class Service:
         job = self.store.jobs.apply(self.store.jobs.get(job_id).id, Event.DELETE)
         self._engine.delete(job.id)
         return job
+
+    def modify(self, job_id: str, changes: Json) -> Job:
+        """Change columns of a job, as far as its status allows; see `jobs.MODIFIABLE`."""
+        return self.store.jobs.modify(self.store.jobs.get(job_id).id, changes)
+
+    def delete_source(self, source_id: str, *, force: bool = False) -> None:
+        """The source is Deleting; with `force` so are its jobs. It is gone when they are released."""
+        self.store.removal.source(source_id, force=force)
+        for job in self.store.jobs.all([Status.DELETING]):
+            if job.source_id == source_id:
+                self._engine.delete(job.id)
+        self.store.removal.finish()
 
     def finish(
         self, pass_id: str, appliance: Appliance, outcome: Outcome, error: Json | None, result: Json

@@ -91,6 +91,9 @@ class Things:
             connection.execute(
                 _IMAGES.update().where(_IMAGES.c.run_id == run_id).values(ready=True, details=details)
             )
+            connection.execute(
+                tables.jobs.update().where(tables.jobs.c.id == row.job_id).values(image_id=row.id)
+            )
             if not row.ready:
                 self._database.log(connection, row.job_id, "image", f"image {row.name} exists")
 
@@ -99,6 +102,16 @@ class Things:
         query = sa.select(_IMAGES).where(_IMAGES.c.job_id == job_id).order_by(_IMAGES.c.created)
         with self._database.read() as connection:
             return [Image(**row._mapping) for row in connection.execute(query)]
+
+    def remove_image(self, image_id: str) -> None:
+        """The image is gone: it made room for a newer one."""
+        with self._database.write() as connection:
+            row = connection.execute(sa.select(_IMAGES).where(_IMAGES.c.id == image_id)).one()
+            connection.execute(_IMAGES.update().where(_IMAGES.c.id == image_id).values(removed=True))
+            token = f"image-{row.run_id}"
+            connection.execute(_OBJECTS.update().where(_OBJECTS.c.token == token).values(removed=True))
+            if not row.removed:
+                self._database.log(connection, row.job_id, "image", f"image {row.name} removed")
 
 
 def _thing(row: Any) -> Thing:
