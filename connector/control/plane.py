@@ -20,7 +20,9 @@ from connector.control import identity, web
 from connector.control.agents import AgentApi, nobody
 from connector.control.api import JobApi, operator
 from connector.control.identity import Identity
+from connector.control.keys import Keys
 from connector.control.service import Service
+from connector.control.smc import api as smc
 from connector.control.steps import ImageMaker, Steps
 from connector.control.store import Store
 from connector.control.vault import Vault
@@ -55,7 +57,8 @@ def run(options: Options, provider: Provider, make_image: ImageMaker) -> None:
         stack.callback(store.close)
         if not store.become_runner():
             raise Conflict("another control plane runs on this database", remedy="stop it first")
-        steps = Steps(store, provider, Vault(options.state / "vault-key"), make_image)
+        vault = Vault(options.state / "vault-key")
+        steps = Steps(store, provider, vault, make_image)
         engine = Engine(store, steps, _engine_url(options, store))
         watch = Watch(
             store, steps, engine.announce, fenced=_fenced, grace=options.grace, interval=options.interval
@@ -64,11 +67,11 @@ def run(options: Options, provider: Provider, make_image: ImageMaker) -> None:
         stack.callback(engine.close)
         watch.start()
         stack.callback(watch.close)
-        app = _application(Service(store, steps, engine, watch), mine, options)
+        app = _application(Service(store, steps, engine, watch), Keys(store.keys, vault), mine, options)
         _serve(app, listener, mine, options)
 
 
-def _application(service: Service, mine: Identity, options: Options) -> Starlette:
+def _application(service: Service, keys: Keys, mine: Identity, options: Options) -> Starlette:
     people = JobApi(service, options.grace)
     agents = AgentApi(service, mine.activation_code)
     return web.application(
@@ -76,7 +79,8 @@ def _application(service: Service, mine: Identity, options: Options) -> Starlett
             (operator(mine.token), people.endpoints()),
             (nobody(), agents.open_endpoints()),
             (agents.guard, agents.endpoints()),
-        ]
+        ],
+        [smc.door(service, keys).route()],
     )
 
 

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from connector.control.messages import Empty, parse
 from connector.errors import BadInput, ConnectorError, ControlFailed
@@ -54,14 +54,16 @@ class Endpoint:
 Guard = Callable[[str], Any]
 
 
-def application(doors: Sequence[tuple[Guard, Sequence[Endpoint]]]) -> Starlette:
-    """All endpoints, each behind its guard."""
-    routes = [
+def application(
+    doors: Sequence[tuple[Guard, Sequence[Endpoint]]], others: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """All endpoints, each behind its guard; `others` guard themselves."""
+    routes: list[BaseRoute] = [
         Route(endpoint.path, _door(guard, endpoint), methods=[endpoint.method])
         for guard, endpoints in doors
         for endpoint in endpoints
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _refused})
+    return Starlette(routes=[*routes, *others], exception_handlers={HTTPException: _refused})
 
 
 def bearer(header: str) -> str:

@@ -18,7 +18,7 @@ from connector.control.smc.parameters import (
     Whole,
     parse,
 )
-from connector.control.smc.refusals import Refused, code_of
+from connector.control.smc.catalogue import Denied, code_of
 
 TABLE = (
     Parameter("JobId", ListOf(kinds.ID, 3)),
@@ -37,7 +37,7 @@ TABLE = (
 
 
 def refusal(given: dict[str, str], table: tuple[Parameter, ...] = TABLE) -> str:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Denied) as refused:
         parse(table, given)
     return refused.value.code
 
@@ -165,12 +165,14 @@ def test_required() -> None:
             ),
             st.text(max_size=12),
         ),
-        st.one_of(st.text(max_size=30), st.sampled_from(["true", "1", '{"checksum":1e400}', "NaN", "９"])),
+        st.one_of(
+            st.text(max_size=30), st.sampled_from(["true", "1", '{"checksum":1e400}', "NaN", "\uff19"])
+        ),
         max_size=5,
     )
 )
 def test_nothing_but_values_or_a_known_code_comes_out(given: dict[str, str]) -> None:
     try:
         parse(TABLE, given)
-    except Refused as refused:
+    except Denied as refused:
         assert code_of(refused.code).status == refused.status

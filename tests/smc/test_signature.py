@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.control.smc import signature
-from connector.control.smc.refusals import Refused
+from connector.control.smc.catalogue import Denied
 from connector.control.smc.signature import Request, claim, pairs, sign
 
 QUERY = (
@@ -72,7 +72,7 @@ def test_the_captured_v1_request_verifies_and_its_action_is_the_signed_one() -> 
 @pytest.mark.parametrize("request_", [v3(), v1()])
 def test_a_wrong_secret_is_told_the_string_to_sign(request_: Request) -> None:
     found = claim(request_)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Denied) as refused:
         found.verify("testsecre")
     assert refused.value.code == "SignatureDoesNotMatch"
     assert refused.value.message.endswith(f"server string to sign is:{found.string_to_sign}")
@@ -89,13 +89,13 @@ def test_a_wrong_secret_is_told_the_string_to_sign(request_: Request) -> None:
     ],
 )
 def test_a_changed_header_breaks_v3(changes: dict[str, str]) -> None:
-    with pytest.raises(Refused, match="not matched"):
+    with pytest.raises(Denied, match="not matched"):
         claim(v3(**changes)).verify("testsecret")
 
 
 @pytest.mark.parametrize("method, query", [("GET", V1_QUERY), ("POST", V1_QUERY + b"&Force=true")])
 def test_a_changed_request_breaks_v1(method: str, query: bytes) -> None:
-    with pytest.raises(Refused, match="not matched"):
+    with pytest.raises(Denied, match="not matched"):
         claim(v1(query, method)).verify("testsecret")
 
 
@@ -103,18 +103,18 @@ def test_a_changed_request_breaks_v1(method: str, query: bytes) -> None:
 def test_what_decides_the_meaning_must_be_signed(name: str) -> None:
     names = ";".join(n for n in SIGNED.split(";") if n != name)
     header = HEADERS["authorization"].replace(SIGNED, names)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Denied) as refused:
         claim(v3(authorization=header))
     assert refused.value.code == "IncompleteSignature"
 
 
 def test_another_body_than_the_signed_one_is_refused() -> None:
-    with pytest.raises(Refused, match="digest"):
+    with pytest.raises(Denied, match="digest"):
         claim(Request("POST", "/", pairs(QUERY), {"Force": "true"}, HEADERS, b"Force=true"))
 
 
 def test_an_unsigned_request_is_refused() -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Denied) as refused:
         claim(Request("GET", "/", {}, {}, {}))
     assert refused.value.code == "IncompleteSignature"
 
@@ -127,7 +127,7 @@ def test_a_form_joins_the_signed_set_of_v1() -> None:
 
 @pytest.mark.parametrize("encoded", [b"a=1&a=2", b"a=%ff", b"%ff=1"])
 def test_ambiguous_or_undecodable_parameters_are_refused(encoded: bytes) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Denied) as refused:
         pairs(encoded)
     assert refused.value.code == "MalformedRequest"
 

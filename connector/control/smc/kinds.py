@@ -134,3 +134,6 @@ RESOURCE_TYPE: Final = OneOf(
     ),
     "InvalidResourceType.NotFound",
 )
+CROSS_ZONE_DISK: Final = Struct(
+    tuple(Parameter(name, Text(0, 80)) for name in ("DiskId", "Category", "PerformanceLevel"))
+)

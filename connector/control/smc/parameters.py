@@ -1,4 +1,4 @@
-"""Flat text in, typed values out: one strict parser over tables of parameters. Pure; raises `Refused` and nothing else.
+"""Flat text in, typed values out: one strict parser over tables of parameters. Pure; raises `Denied` and nothing else.
 
 Lists arrive as `Name.1`, `Name.2`, structures as `Name.Field`. An empty value counts as absent, unless its kind allows
 empty text. What no table names is refused.
@@ -14,20 +14,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connector.control.smc.refusals import Refused, invalid, missing
+from connector.control.smc.catalogue import Denied, invalid, missing
 
 #: Typed values by parameter name; a parameter that was not given is not there.
 Values = dict[str, Any]
 
 #: Accepted on every operation and ignored: legacy account fields, and the region that old SDKs always add.
 TOLERATED: Final = frozenset(
-    ["OwnerId", "OwnerAccount", "ResourceOwnerId", "ResourceOwnerAccount", "RegionId", "SourceRegionId"]
+    {"OwnerAccount", "OwnerId", "RegionId", "ResourceOwnerAccount", "ResourceOwnerId"}
 )
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}\Z")
 _INDEX: Final = re.compile(r"[1-9][0-9]{0,3}\Z")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-_URL: Final = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ class OneOf:
             spelled = {key.lower(): word for key, word in spelled.items()}
         found = spelled.get(text.lower() if self.any_case else text)
         if found is None and self.code:
-            raise Refused(self.code, f"The specified {name} is not found: {self.says}.")
+            raise Denied(self.code, f"The specified {name} is not found: {self.says}.")
         if found is None:
             raise invalid(name, self.says)
         return found
@@ -187,11 +186,11 @@ class Parameter:
 
 
 def parse(table: Sequence[Parameter], given: Mapping[str, str]) -> Values:
-    """The values of one request; raises `Refused` for the first thing that is wrong."""
+    """The values of one request; raises `Denied` for the first thing that is wrong."""
     left = dict(given)
     values = _fields(table, "", left)
     if unknown := sorted(left.keys() - TOLERATED):
-        raise Refused("UnknownParameter", f"The operation has no parameter {_shown(unknown[0])}.")
+        raise Denied("UnknownParameter", f"The operation has no parameter {_shown(unknown[0])}.")
     return values
 
 
@@ -232,14 +231,14 @@ def _list(kind: ListOf, name: str, left: dict[str, str]) -> list[Any] | None:
     if len(numbers) > kind.limit:
         last = name.rpartition(".")[2]
         plural = {"Tag": "Tags", "ResourceId": "ResourceIds"}.get(last, last)
-        raise Refused(f"NumberExceed.{plural}", f"{name} may have at most {kind.limit} items.")
+        raise Denied(f"NumberExceed.{plural}", f"{name} may have at most {kind.limit} items.")
     items = [_take(kind.item, f"{name}.{number}", left) for number in sorted(numbers, key=int)]
     if None in items:
         raise invalid(name, "an item of the list is empty")
     if kind.unique:
         keys = [item.get(kind.by) if kind.by else item for item in items]
         if len(set(keys)) < len(keys):
-            raise Refused(kind.unique, f"{name} holds an item twice.")
+            raise Denied(kind.unique, f"{name} holds an item twice.")
     return items
 
 

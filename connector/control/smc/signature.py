@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from connector.control.smc.refusals import Refused
+from connector.control.smc.catalogue import Denied
 
 V3: Final = "ACS3-HMAC-SHA256"
 V1: Final = "HMAC-SHA1"
@@ -30,19 +30,19 @@ _AUTHORIZATION: Final = re.compile(
 
 #: Parameters of the V1 dialect itself; they belong to no operation.
 COMMON: Final = frozenset(
-    [
+    {
         "AccessKeyId",
         "Action",
         "Format",
+        "SecurityToken",
         "Signature",
         "SignatureMethod",
         "SignatureNonce",
         "SignatureType",
         "SignatureVersion",
-        "SecurityToken",
         "Timestamp",
         "Version",
-    ]
+    }
 )
 
 
@@ -72,10 +72,10 @@ class Claim:
     signature: str
 
     def verify(self, secret: str) -> None:
-        """Raises `Refused` unless `secret` signed this."""
+        """Raises `Denied` unless `secret` signed this."""
         expected = sign(self.dialect, secret, self.string_to_sign)
         if not hmac.compare_digest(expected.encode(), self.signature.encode()):
-            raise Refused(
+            raise Denied(
                 "SignatureDoesNotMatch",
                 "Specified signature is not matched with our calculation."
                 f" server string to sign is:{self.string_to_sign}",
@@ -88,7 +88,7 @@ def encode(text: str) -> str:
 
 
 def pairs(encoded: bytes) -> dict[str, str]:
-    """A query or a form, decoded; raises `Refused` for anything but UTF-8 and for a name that comes twice."""
+    """A query or a form, decoded; raises `Denied` for anything but UTF-8 and for a name that comes twice."""
     found: dict[str, str] = {}
     for piece in encoded.split(b"&"):
         if not piece:
@@ -96,18 +96,18 @@ def pairs(encoded: bytes) -> dict[str, str]:
         name, _, value = piece.partition(b"=")
         key = _decoded(name)
         if key in found:
-            raise Refused("MalformedRequest", "A parameter is given twice.")
+            raise Denied("MalformedRequest", "A parameter is given twice.")
         found[key] = _decoded(value)
     return found
 
 
 def claim(request: Request) -> Claim:
-    """What the request says about itself; raises `Refused` when it is not signed completely."""
+    """What the request says about itself; raises `Denied` when it is not signed completely."""
     if request.headers.get("authorization", "").startswith(V3):
         return _claim_v3(request)
     if "Signature" in request.query or "Signature" in request.form:
         return _claim_v1(request)
-    raise Refused("IncompleteSignature", "The request is not signed: Authorization or Signature is missing.")
+    raise Denied("IncompleteSignature", "The request is not signed: Authorization or Signature is missing.")
 
 
 def sign(dialect: str, secret: str, string_to_sign: str) -> str:
@@ -142,16 +142,16 @@ def string_to_sign_v1(method: str, parameters: Mapping[str, str]) -> str:
 def _claim_v3(request: Request) -> Claim:
     found = _AUTHORIZATION.fullmatch(request.headers["authorization"].strip())
     if found is None:
-        raise Refused("IncompleteSignature", "The Authorization header has another form.")
+        raise Denied("IncompleteSignature", "The Authorization header has another form.")
     key_id, names, signature = found.groups()
     signed = sorted(set(names.lower().split(";")))
     needed = set(_NEEDED) | {name for name in _BINDING if name in request.headers}
     if absent := sorted(needed - set(signed)):
-        raise Refused("IncompleteSignature", f"The header {absent[0]} must be signed.")
+        raise Denied("IncompleteSignature", f"The header {absent[0]} must be signed.")
     if absent := [name for name in signed if name not in request.headers]:
-        raise Refused("IncompleteSignature", "A header that is said to be signed is not there.")
+        raise Denied("IncompleteSignature", "A header that is said to be signed is not there.")
     if request.headers["x-acs-content-sha256"].strip().lower() != hashlib.sha256(request.body).hexdigest():
-        raise Refused("SignatureDoesNotMatch", "The body has another digest than x-acs-content-sha256.")
+        raise Denied("SignatureDoesNotMatch", "The body has another digest than x-acs-content-sha256.")
     canonical = canonical_request(request, signed).encode("latin-1", "replace")
     return Claim(
         dialect=V3,
@@ -169,9 +169,9 @@ def _claim_v1(request: Request) -> Claim:
     given = {**request.query, **request.form}
     for name in ("AccessKeyId", "Timestamp", "SignatureNonce"):
         if not given.get(name):
-            raise Refused("IncompleteSignature", f"{name} is missing.")
+            raise Denied("IncompleteSignature", f"{name} is missing.")
     if given.get("SignatureMethod", V1) != V1 or given.get("SignatureVersion", "1.0") != "1.0":
-        raise Refused("IncompleteSignature", "SignatureMethod must be HMAC-SHA1 and SignatureVersion 1.0.")
+        raise Denied("IncompleteSignature", "SignatureMethod must be HMAC-SHA1 and SignatureVersion 1.0.")
     return Claim(
         dialect=V1,
         key_id=given["AccessKeyId"],
@@ -198,4 +198,4 @@ def _decoded(piece: bytes) -> str:
     try:
         return unquote_to_bytes(piece.replace(b"+", b" ")).decode()
     except UnicodeDecodeError:
-        raise Refused("MalformedRequest", "A parameter is not UTF-8.") from None
+        raise Denied("MalformedRequest", "A parameter is not UTF-8.") from None

@@ -79,8 +79,9 @@ CODES: Final = (
     Code("Workgroup.NotFound", 404, "no such workgroup", "list the workgroups", documented=False),
     Code("WorkgroupName.Duplicate", 400, "another workgroup has this name", "choose another", documented=False),
     Code("Workgroup.NotEmpty", 400, "sources are in the workgroup", "disassociate them", documented=False),
-    Code("Workgroup.SourceServerRelated", 400, "the source is in a workgroup", "disassociate it", documented=False),
-    Code("UnsupportedOperation.CrossZone", 400, "migrates ECS instances, not VMs", "JobType 3", documented=False),
+    Code("SourceServer.InOtherWorkgroup", 400, "the source is in a workgroup", "disassociate it", documented=False),
+    Code("AccessKey.NotFound", 404, "no such access key", "list them", documented=False),
+    Code("UnsupportedOperation.*", 400, "not offered here", "see the message", documented=False),
     Code("UnsupportedOperation", 400, "not offered", "see the message", documented=False),
     Code("Throttling", 503, "too many requests at once", "wait and repeat"),
     Code("ServiceUnavailable", 503, "the control plane cannot answer now", "wait and repeat"),
@@ -96,7 +97,7 @@ def code_of(name: str) -> Code:
     return _EXACT.get(name) or _FAMILIES[name.partition(".")[0]]
 
 
-class Refused(Exception):
+class Denied(Exception):
     """The answer is an error: `code` as on the wire, and one line that says why."""
 
     def __init__(self, code: str, message: str, remedy: str = "") -> None:
@@ -108,17 +109,17 @@ class Refused(Exception):
         self.remedy = remedy or found.remedy
 
 
-def missing(name: str) -> Refused:
+def missing(name: str) -> Denied:
     """A required parameter is not there."""
-    return Refused(f"MissingParameter.{name}", f"{name} is mandatory for this action.")
+    return Denied(f"MissingParameter.{name}", f"{name} is mandatory for this action.")
 
 
-def invalid(name: str, rule: str) -> Refused:
+def invalid(name: str, rule: str) -> Denied:
     """A value breaks its rule; the value itself is not repeated."""
-    return Refused(f"InvalidParameter.{name}", f"The specified parameter {name} is not valid: {rule}.")
+    return Denied(f"InvalidParameter.{name}", f"The specified parameter {name} is not valid: {rule}.")
 
 
-#: What the rest of the control plane raises, for operations that do not know better.
+#: What the rest of the control plane raises, for errors that carry no code of their own.
 _OURS: Final = (
     (NotFound, "InvalidResourceId.NotFound"),
     (NotPermitted, "Forbidden.Unauthorized"),
@@ -129,10 +130,10 @@ _OURS: Final = (
 )
 
 
-def translated(failed: ConnectorError, codes: dict[type[ConnectorError], str] | None = None) -> Refused:
-    """One of our errors under its public code; `codes` are the operation's own."""
-    for kind, code in (*(codes or {}).items(), *_OURS):
-        if isinstance(failed, kind):
-            subject = f"{failed.on}: " if failed.on else ""
-            return Refused(code, f"{subject}{failed.what}", failed.remedy)
-    return Refused("ServiceUnavailable", failed.what, failed.remedy)
+def translated(failed: ConnectorError) -> Denied:
+    """One of our errors under its public code."""
+    subject = f"{failed.on}: " if failed.on else ""
+    code = getattr(failed, "code", None)
+    if code is None:
+        code = next((code for kind, code in _OURS if isinstance(failed, kind)), "ServiceUnavailable")
+    return Denied(str(code), f"{subject}{failed.what}", failed.remedy)
