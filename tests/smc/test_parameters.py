@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.control.smc import kinds
+from connector.control.smc.catalogue import Denied, code_of
 from connector.control.smc.parameters import (
     Flag,
     ListOf,
@@ -18,7 +19,6 @@ from connector.control.smc.parameters import (
     Whole,
     parse,
 )
-from connector.control.smc.catalogue import Denied, code_of
 
 TABLE = (
     Parameter("JobId", ListOf(kinds.ID, 3)),
