@@ -15,7 +15,6 @@ from connector.control.messages import Enrol, Finish, Heartbeat, Progress, Sourc
 from connector.control.service import Service
 from connector.control.store.rows import Appliance, Json, Outcome
 from connector.control.web import Call, Endpoint, Guard
-from connector.errors import AuthenticationFailed
 
 _BIG: Final = 64 << 20
 _POLL: Final = 0.25  # seconds between looks during a long poll
@@ -52,18 +51,16 @@ class AgentApi:
 
     def _enrol(self, call: Call) -> Any:
         wish: Enrol = call.message
-        if not hmac.compare_digest(wish.activation_code.encode(), self._code.encode()):
-            raise AuthenticationFailed(
-                "wrong activation code", on=wish.name, remedy="use the code in the state directory's file"
-            )
-        appliance, secret = self._store.appliances.enrol(wish.name, wish.vcenter, wish.version)
+        built_in = hmac.compare_digest(wish.activation_code.encode(), self._code.encode())
+        token = None if built_in else self._store.tokens.redeem(wish.activation_code).id
+        appliance, secret = self._store.appliances.enrol(wish.name, wish.vcenter, wish.version, token)
         return {"appliance_id": appliance.id, "secret": secret}
 
     def _heartbeat(self, call: Call) -> Any:
-        return {"stop": self._service.watch.heard(call.who, set(call.message.passes))}
+        return {"stop": self._service.heard(call.who, set(call.message.passes))}
 
     def _sources(self, call: Call) -> Any:
-        return self._store.sources.put(call.who.vcenter, call.message.machines)
+        return self._store.sources.put(call.who.vcenter, call.message.machines, call.who)
 
     async def _take(self, call: Call) -> Any:
         deadline = time.monotonic() + call.message.wait

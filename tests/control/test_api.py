@@ -161,7 +161,7 @@ def test_two_machines_of_one_name_need_an_id(plane: Plane) -> None:
     )
     with pytest.raises(Ambiguous, match=ids["vm-1"]):
         plane.jobs.create("twin", "twin-job")
-    assert plane.jobs.create(ids["vm-2"], "twin-job")["source_name"] == "twin"
+    assert plane.jobs.create(ids["vm-2"], "twin-job")["source_name"] == f"twin_{ids['vm-2']}"
 
 
 @pytest.mark.parametrize(

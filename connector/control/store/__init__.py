@@ -34,7 +34,7 @@ class Store:
         self.sources = Sources(self._database, limits)
         self.jobs = Jobs(self._database, limits)
         self.runs = Runs(self._database)
-        self.passes = Passes(self._database)
+        self.passes = Passes(self._database, limits)
         self.appliances = Appliances(self._database)
         self.things = Things(self._database)
         self.removal = Removal(self._database)
@@ -52,6 +52,11 @@ class Store:
     def now(self) -> float:
         """Seconds since the epoch by the store's clock."""
         return self._database.now()
+
+    @staticmethod
+    def ticks() -> float:
+        """Seconds that really pass, for pacing; unlike `now` it is never moved."""
+        return time.monotonic()
 
     def become_runner(self) -> bool:
         """Whether this process alone runs workflows on this database; call again to check."""

@@ -21,6 +21,14 @@ from connector.control.store import tables
 from connector.errors import BadInput, ControlFailed
 
 _PRAGMAS: Final = ("busy_timeout=15000", "foreign_keys=ON", "journal_mode=WAL", "synchronous=FULL")
+# A machine that vanished says no farewell: both ends of a connection find out within about ten seconds.
+_NOTICE_DEATH: Final = {
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
+}
 _RUNNER: Final = 0x636F6E6E  # any numbers, the same in every version
 _MIGRATING: Final = 0x636F6E6F
 HANDING_OUT: Final = 0x636F6E70
@@ -130,7 +138,7 @@ def new_id(prefix: str) -> str:
 
 def _engine(url: str) -> sa.Engine:
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True)
+        return sa.create_engine(url, pool_pre_ping=True, connect_args=dict(_NOTICE_DEATH))
     engine = sa.create_engine(url, connect_args={"timeout": 15})
 
     @sa.event.listens_for(engine, "connect")

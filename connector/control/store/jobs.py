@@ -56,6 +56,15 @@ class Wish:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Ids of jobs: past their validity; expired for long enough to be deleted; to be started by the schedule."""
+
+    expiring: Sequence[str]
+    remnants: Sequence[str]
+    starting: Sequence[str]
+
+
 class Jobs:
     """The wish to migrate one source, and its state."""
 
@@ -228,6 +237,26 @@ class Jobs:
                 after["next_run"] = validity.next_run(now, job.frequency)
             move(self._database, connection, job, event, **after)
 
+    def due(self) -> Due:
+        """What time asks for now."""
+        c, now = _JOBS.c, self._database.now()
+        remnant = now - validity.REMNANT
+        with self._database.read() as connection:
+
+            def ids(*which: sa.ColumnElement[bool]) -> list[str]:
+                return list(connection.execute(sa.select(c.id).where(*which).order_by(c.created)).scalars())
+
+            return Due(
+                expiring=ids(c.status.in_(machine.EXPIRING), c.valid_until <= now),
+                remnants=ids(c.status == Status.EXPIRED, c.expired <= remnant),
+                starting=ids(
+                    sa.or_(
+                        sa.and_(c.status == Status.READY, c.scheduled_start <= now),
+                        sa.and_(c.status == Status.WAITING, c.next_run <= now),
+                    )
+                ),
+            )
+
     def set_authority(self, job_id: str, sealed: str) -> None:
         """Keep the job's authority; the first one stays."""
         with self._database.write() as connection:
@@ -262,7 +291,8 @@ def move(database: Database, connection: sa.Connection, job: Job, event: Event, 
     now = database.now()
     values: Json = {"next_run": None} if job.state == machine.WAITING else {}
     if "error" in changes:
-        values["error_code"] = (changes["error"] or {}).get("error", "")
+        error = changes["error"] or {}
+        values["error_code"] = error.get("code") or error.get("error", "")
     if event is Event.EXPIRED:
         values["expired"] = now
     done = connection.execute(

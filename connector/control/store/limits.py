@@ -41,8 +41,24 @@ class _Count(NamedTuple):
         return self.used > 0 and self.used + self.more > self.limit
 
 
-def obstacle(wanted: Pass, running: Sequence[Pass], limits: Limits) -> str:
-    """Why `wanted` must wait while `running` are read; empty when it need not. Pure."""
+def reasons(offered: Sequence[Pass], running: Sequence[Pass], limits: Limits) -> dict[str, str]:
+    """Why each offered pass must wait while `running` are read; empty for one that need not. Pure.
+
+    The oldest comes first, and what it waits for is kept free for it: a machine with many disks waits its turn,
+    not for ever.
+    """
+    kept = list(running)
+    found: dict[str, str] = {}
+    for wanted in offered:
+        found[wanted.id] = _obstacle(wanted, running, limits)
+        if not found[wanted.id] and _obstacle(wanted, kept, limits):
+            found[wanted.id] = "waits its turn behind an older pass"
+        if found[wanted.id]:
+            kept.append(wanted)
+    return found
+
+
+def _obstacle(wanted: Pass, running: Sequence[Pass], limits: Limits) -> str:
     there = [other for other in running if other.vcenter == wanted.vcenter]
     beside = [other for other in there if wanted.host and other.host == wanted.host]
     counts = [

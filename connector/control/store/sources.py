@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -189,6 +189,12 @@ def move(connection: sa.Connection, source_id: str, event: SourceEvent, **change
     if event is SourceEvent.FREED and row.error_code:  # it went offline while it was in use
         state = follow(state, SourceEvent.LOST, subject)
     connection.execute(_SOURCES.update().where(_SOURCES.c.id == source_id).values(state=state, **changes))
+
+
+def some(connection: sa.Connection, ids: Iterable[str]) -> list[Source]:
+    """These sources, deleted ones too."""
+    rows = connection.execute(sa.select(_SOURCES).where(_SOURCES.c.id.in_(list(ids)))).all()
+    return _with_disks(connection, rows)
 
 
 def must_be_online(connection: sa.Connection, source_id: str) -> None:
