@@ -35,6 +35,7 @@ class Cloud:
         self.certificate = self.state / "control.pem"
         self.host = plane.url.removeprefix("https://")
         self.keys = {role: self.new_key(role) for role in Role}
+        self.session = requests.Session()
 
     def new_key(self, role: Role) -> tuple[str, str]:
         store = Store(f"sqlite:///{self.state / 'control.sqlite'}")
@@ -83,7 +84,7 @@ class Cloud:
         text = signature.string_to_sign_v1(method, given)
         given.setdefault("Signature", signature.sign(signature.V1, secret, text))
         query = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in given.items())
-        return requests.request(
+        return self.session.request(
             method, f"{self.plane.url}/?{query}", verify=str(self.certificate), timeout=30
         )
 

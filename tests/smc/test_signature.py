@@ -119,6 +119,11 @@ def test_an_unsigned_request_is_refused() -> None:
     assert refused.value.code == "IncompleteSignature"
 
 
+def test_parameters_are_sorted_by_name_alone() -> None:
+    text = signature.string_to_sign_v1("GET", {"Id.10": "b", "Id.1": "a", "Id.1.Key": "c"})
+    assert text == "GET&%2F&Id.1%3Da%26Id.1.Key%3Dc%26Id.10%3Db"
+
+
 def test_a_form_joins_the_signed_set_of_v1() -> None:
     whole = pairs(V1_QUERY)
     form = {"Frequency": whole.pop("Frequency")}

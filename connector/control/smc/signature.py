@@ -191,7 +191,8 @@ def _of(request: Request, header: str, parameter: str) -> str:
 
 
 def _canonical(parameters: Mapping[str, str]) -> str:
-    return "&".join(sorted(f"{encode(name)}={encode(value)}" for name, value in parameters.items()))
+    # Sorted by name alone: as whole pairs, Id.10= would come before Id.1=
+    return "&".join(f"{encode(name)}={encode(parameters[name])}" for name in sorted(parameters))
 
 
 def _decoded(piece: bytes) -> str:
