@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import sys
@@ -71,8 +72,9 @@ def create(state: Path, database: str, name: str, role: str, as_json: bool) -> N
     """Make a key. Its secret is shown this once."""
     if not 0 < len(name) <= 128 or not name.isprintable():
         raise BadInput("a name has 1 to 128 printable characters", on="--name")
-    with _keys(state, database) as keys:
-        made, secret = keys.create(name, Role(role))
+    with _store(state, database) as store:
+        made, secret = _keys(store, state).create(name, Role(role))
+        _audit(store, "CreateAccessKey", made.id, {"name": name, "role": role})
     if as_json:
         click.echo(json.dumps(_shown(made) | {"access_key_secret": secret}))
         return
@@ -86,8 +88,8 @@ def create(state: Path, database: str, name: str, role: str, as_json: bool) -> N
 @JSON
 def list_(state: Path, database: str, as_json: bool) -> None:
     """All keys, oldest first, without their secrets."""
-    with _keys(state, database) as keys:
-        found = keys.all()
+    with _store(state, database) as store:
+        found = store.keys.all()
     for row in found:
         if as_json:
             click.echo(json.dumps(_shown(row)))
@@ -104,23 +106,32 @@ def list_(state: Path, database: str, as_json: bool) -> None:
 @click.argument("key_id")
 def disable(state: Path, database: str, key_id: str) -> None:
     """Refuse everything signed with this key from now on."""
-    with _keys(state, database) as keys:
-        keys.disable(key_id)
+    with _store(state, database) as store:
+        store.keys.disable(key_id)
+        _audit(store, "DisableAccessKey", key_id, {})
     click.echo(f"{key_id} is disabled")
 
 
 @contextmanager
-def _keys(state: Path, database: str) -> Iterator[Keys]:
-    """The keys of one control plane, which may be running."""
+def _store(state: Path, database: str) -> Iterator[Store]:
+    """What one control plane knows; it may be running."""
     if not state.is_dir():
         raise BadInput(
             "no such state directory", on=str(state), remedy="run the control plane once, or check the path"
         )
     store = Store(database or f"sqlite:///{state.resolve() / 'control.sqlite'}")
     try:
-        yield Keys(store.keys, Vault(state / "vault-key"))
+        yield store
     finally:
         store.close()
+
+
+def _keys(store: Store, state: Path) -> Keys:
+    return Keys(store.keys, Vault(state / "vault-key"))
+
+
+def _audit(store: Store, action: str, key_id: str, details: dict[str, object]) -> None:
+    store.audit.add(f"local user {getpass.getuser()}", "this machine", action, key_id, details)
 
 
 def _shown(row: AccessKey) -> dict[str, object]:

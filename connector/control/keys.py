@@ -40,11 +40,3 @@ class Keys:
     def claim(self, key_id: str, nonce: str) -> bool:
         """Whether this nonce is used for the first time, by whichever replica."""
         return self._stored.claim(key_id, nonce)
-
-    def all(self) -> list[AccessKey]:
-        """Oldest first."""
-        return self._stored.all()
-
-    def disable(self, key_id: str) -> None:
-        """Nothing signed with it is accepted any more."""
-        self._stored.disable(key_id)

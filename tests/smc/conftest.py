@@ -32,7 +32,7 @@ class Cloud:
     def __init__(self, plane: Plane) -> None:
         self.plane = plane
         self.state = plane.root / "state"
-        self.certificate = self.state / "control.pem"
+        self.certificate = self.state / "control.crt"
         self.host = plane.url.removeprefix("https://")
         self.keys = {role: self.new_key(role) for role in Role}
         self.session = requests.Session()

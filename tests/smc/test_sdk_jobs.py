@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import time
 from typing import Any
 
@@ -205,6 +206,13 @@ def test_x5_the_same_client_token_answers_the_same_job(cloud: Cloud, client: Cli
     assert code(client, "create_replication_job", other) == "IdempotentParameterMismatch"
 
 
+def test_x5_many_creates_with_one_token_at_once_make_one_job(cloud: Cloud) -> None:
+    source, token = cloud.source(), fresh("token")
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        jobs = set(pool.map(lambda _: create(cloud.client(), source, client_token=token), range(6)))
+    assert len(jobs) == 1
+
+
 @pytest.mark.parametrize(
     "fields, refusal",
     [
@@ -405,6 +413,14 @@ def test_filters_of_jobs_are_exact_and_anded(cloud: Cloud, client: Client) -> No
         assert found(**(everything | {field: value})) == []
     assert found(business_status="Syncing", name=name) == []
     assert found(instance_id=["i-1"]) == []
+
+
+def test_r25_a_windows_licence_of_ones_own_is_warned_of(cloud: Cloud, client: Client) -> None:
+    name = fresh("vm")
+    windows = dataclasses.replace(machine("vm-1", name), guest_id="windows2019srv_64Guest")
+    job = create(client, cloud.sources(windows)[1][name], license_type="BYOL")
+    log = [entry["text"] for entry in cloud.plane.jobs.job(job)["events"]]
+    assert any("dedicated host" in line for line in log)
 
 
 def test_cross_zone_migration_is_refused_with_its_reason(client: Client) -> None:

@@ -14,9 +14,9 @@ from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Operation, Work
 from connector.control.smc.parameters import Parameter, Values
 from connector.control.smc.sources import paging, tag_filters
-from connector.control.store import JobFilter, Wish
+from connector.control.store import JobFilter, SourceFilter, Wish
 from connector.control.store.rows import Job, Role, Source, TagKind
-from connector.errors import NotFound
+from connector.errors import Conflict, NotFound
 
 #: Parameters that change a column of the job, and the column.
 _COLUMNS: Final = {
@@ -28,6 +28,9 @@ _COLUMNS: Final = {
     "ScheduledStartTime": "scheduled_start",
     "ValidTime": "valid_until",
 }
+
+#: R25.
+_NO_MOBILITY: Final = "Windows client access licences have no mobility: your own Windows licence needs a dedicated host or bare metal"
 
 
 class JobOperations:
@@ -72,10 +75,25 @@ class JobOperations:
     def _create(self, _caller: Caller, values: Values) -> Answer:
         source = self._source(values["SourceId"])
         definition.check_new(values, source)
-        made = self._service.create(_wish(values, source))
+        made = self._make(_wish(values, source))
         if made.source_id != source.id or ("Name" in values and made.name != values["Name"]):
             raise Denied("IdempotentParameterMismatch", "This ClientToken created another job.")
         return {"JobId": made.id}
+
+    def _make(self, wish: Wish) -> Job:
+        try:
+            made = self._service.create(wish)
+        except Conflict:
+            if wish.client_token is None:
+                raise
+            return self._service.create(wish)  # the same request may have won the race: it answers for both
+        if wish.definition.get("LicenseType") == "BYOL" and self._is_windows(made):
+            self._store.jobs.note(made.id, "licence", _NO_MOBILITY)
+        return made
+
+    def _is_windows(self, job: Job) -> bool:
+        facts = self._store.sources.get(job.source_id).facts
+        return str(facts.get("guest_id", "")).lower().startswith("win")
 
     def _describe(self, _caller: Caller, values: Values) -> Answer:
         number, size = paging(values)
@@ -150,14 +168,20 @@ class JobOperations:
         ids = [row.id for row in rows]
         tags = self._store.tags.of(TagKind.JOB, ids)
         runs = self._store.runs.of_many(ids)
+        images = self._store.things.images_of(ids)
+        newest = self._store.passes.newest(ids)
+        wanted = SourceFilter(ids=list({row.source_id for row in rows}) or ["none"])
+        groups = {
+            s.id: s.workgroup_id or "" for s in self._store.sources.page(wanted, 1, len(rows) or 1).rows
+        }
         return [
             shapes.job(
                 row,
                 tags[row.id],
                 runs[row.id],
-                self._store.things.images(row.id),
-                views.percent(row, self._store.passes.of(row.id)),
-                self._store.sources.get(row.source_id).workgroup_id or "",
+                images[row.id],
+                views.percent(row, [newest[row.id]] if row.id in newest else []),
+                groups.get(row.source_id, ""),
             )
             for row in rows
         ]

@@ -18,7 +18,7 @@ _TYPES: Final = OneOf(("0", "1", "2", "3"))
 
 DESCRIBE: Final = (
     Parameter("SourceId", ListOf(kinds.ID, 50)),
-    Parameter("Name", kinds.WORD, meaning="R3: exact"),
+    Parameter("Name", kinds.WORD, meaning="exact"),
     Parameter("State", OneOf(_STATES)),
     Parameter("JobId", kinds.WORD, meaning="the source's last job"),
     Parameter("RelatedJobType", ListOf(_TYPES, 4), meaning="types of jobs that the source has had"),
