@@ -19,32 +19,15 @@ from connector.control.store import Store, Wish, tables
 from connector.control.store.passes import ATTEMPTS
 from connector.control.store.rows import Outcome, PassState
 from connector.errors import Conflict, ControlFailed
-from tests.control import postgres
 from tests.control.conftest import VCENTER, Plane, Robot, machine
 
 
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    programs = postgres.binaries()
-    if programs is None:
-        pytest.skip("needs the package postgresql")
-    with postgres.cluster(programs) as url:
-        yield url
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, quick_folder: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'control.sqlite'}"
-    server: str = request.getfixturevalue("postgres_url")
-    name = f"db_{abs(hash(tmp_path))}"
-    engine = sa.create_engine(
-        server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return server.rsplit("/", 1)[0] + f"/{name}"
+        return f"sqlite:///{quick_folder / 'control.sqlite'}"
+    found: str = request.getfixturevalue("empty_postgres_url")
+    return found
 
 
 @pytest.fixture
@@ -199,9 +182,9 @@ def test_a_database_that_is_gone_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_run_on_postgresql_survives_a_kill(
-    make_plane: Callable[..., Plane], postgres_url: str, tmp_path: Path
+    make_plane: Callable[..., Plane], empty_postgres_url: str, tmp_path: Path
 ) -> None:
-    plane = make_plane(database=postgres_url)
+    plane = make_plane(database=empty_postgres_url)
     with Robot(plane) as robot:
         robot.register()
         plane.hold("image")

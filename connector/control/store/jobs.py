@@ -202,7 +202,7 @@ class Jobs:
         if _count(connection, _JOBS.c.status == Status.RUNNING) >= self._limits.running:
             raise Refused(
                 Code.RUNNING_QUOTA,
-                f"{self._limits.running} jobs are running",
+                f"as many jobs run as may run: {self._limits.running}",
                 on=job.id,
                 remedy="start it when another has ended",
             )

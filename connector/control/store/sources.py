@@ -61,7 +61,7 @@ class Sources:
                 connection,
                 by,
                 len(new) - left_out,
-                f"{left_out} machines are not registered: {why}" if left_out else "",
+                f"machines not registered: {left_out} ({why})" if left_out else "",
             )
             for moref, row in known.items():
                 if moref not in ids:
@@ -165,7 +165,8 @@ class Sources:
         """
         living = _SOURCES.c.state.in_((SourceState.AVAILABLE, SourceState.IN_USE))
         lost = sa.and_(living, _SOURCES.c.error_code == "", _SOURCES.c.vcenter.not_in(online))
-        back = sa.and_(_SOURCES.c.error_code == OFFLINE_CODE, _SOURCES.c.vcenter.in_(online))
+        dark = sa.and_(_SOURCES.c.error_code == OFFLINE_CODE, _SOURCES.c.state != SourceState.DELETED)
+        back = sa.and_(dark, _SOURCES.c.vcenter.in_(online))
         with self._database.read() as connection:
             if (
                 connection.execute(sa.select(_SOURCES.c.id).where(sa.or_(lost, back)).limit(1)).first()
