@@ -29,16 +29,17 @@ REGION = "cn-hangzhou"
 class Cloud:
     """The control plane under test, keys of every role, and clients of both generations."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, database: str = "") -> None:
         self.plane = plane
         self.state = plane.root / "state"
+        self.database = database or f"sqlite:///{self.state / 'control.sqlite'}"
         self.certificate = self.state / "control.crt"
         self.host = plane.url.removeprefix("https://")
         self.keys = {role: self.new_key(role) for role in Role}
         self.session = requests.Session()
 
     def new_key(self, role: Role) -> tuple[str, str]:
-        store = Store(f"sqlite:///{self.state / 'control.sqlite'}")
+        store = Store(self.database)
         key, secret = Keys(store.keys, Vault(self.state / "vault-key")).create(f"test {role}", role)
         store.close()
         return key.id, secret

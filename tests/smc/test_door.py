@@ -123,7 +123,7 @@ def test_an_unsigned_request_is_refused(cloud: Cloud) -> None:
 def test_a_disabled_key_is_refused(cloud: Cloud) -> None:
     cloud.keys[Role.READER] = key = cloud.new_key(Role.READER)
     assert cloud.raw("DescribeSourceServers", {}, Role.READER).status_code == 200
-    store = Store(f"sqlite:///{cloud.state / 'control.sqlite'}")
+    store = Store(cloud.database)
     store.keys.disable(key[0])
     store.close()
     error(cloud.raw("DescribeSourceServers", {}, Role.READER), 403, "InvalidAccessKeyId.Inactive")
@@ -200,7 +200,7 @@ def test_every_change_is_in_the_audit_log_and_no_secret_is(cloud: Cloud) -> None
     cloud.raw("ModifySourceServerAttribute", {"SourceId": source, "Description": text})
     cloud.raw("ModifySourceServerAttribute", {"SourceId": source, "Description": "http://no"})
     made = cloud.raw("CreateAccessToken", {"Name": "audited"}).json()
-    store = Store(f"sqlite:///{cloud.state / 'control.sqlite'}")
+    store = Store(cloud.database)
     entries = store.audit.page(subject=source).rows
     (code,) = store.audit.page(subject=made["AccessTokenId"]).rows
     store.close()
@@ -250,7 +250,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_fuzz_no_parameter_makes_it_stumble(cloud: Cloud, data: st.DataObject) -> None:
     action = data.draw(st.sampled_from(sorted(TABLES)))
@@ -279,7 +279,7 @@ def test_fuzz_no_bytes_make_it_stumble(cloud: Cloud) -> None:
     context = ssl.create_default_context(cafile=str(cloud.certificate))
     connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=20)
     understood = 0
-    for _ in range(150):
+    for _ in range(100):
         junk = "".join(dice.choice("%&=+;?abcXYZ09.\xff\xe9-_~/") for _ in range(dice.randrange(60)))
         headers = {
             "x-acs-action": dice.choice(["DescribeSourceServers", junk.encode("latin-1"), ""]),
@@ -296,7 +296,7 @@ def test_fuzz_no_bytes_make_it_stumble(cloud: Cloud) -> None:
                 ]
             ),
         }
-        query = junk.encode("latin-1").replace(b" ", b"%20").decode("latin-1")
+        query = junk.replace("\xff", "%ff").replace("\xe9", "%C3%A9")
         connection.putrequest(dice.choice(["GET", "POST"]), "/")
         connection._buffer[0] = connection._buffer[0].replace(b" / ", f" /?{query} ".encode("latin-1"))  # type: ignore[attr-defined]
         for name, value in headers.items():
@@ -312,7 +312,7 @@ def test_fuzz_no_bytes_make_it_stumble(cloud: Cloud) -> None:
         else:
             assert answer.status == 400  # refused by the server before it is a request
             connection.close()
-    assert understood > 50
+    assert understood > 30
 
 
 def test_https_with_the_control_planes_certificate_is_verified(cloud: Cloud, tmp_path: Any) -> None:

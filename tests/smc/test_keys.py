@@ -49,14 +49,14 @@ def test_a_key_made_on_the_command_line_works_until_it_is_disabled(cloud: Cloud,
     assert key(cloud, "disable", body["access_key_id"]).returncode == 0
     answer = cloud.raw("DescribeSourceServers", {}, Role.READER).json()
     assert answer["Code"] == "InvalidAccessKeyId.Inactive"
-    store = Store(f"sqlite:///{cloud.state / 'control.sqlite'}")
+    store = Store(cloud.database)
     entries = store.audit.page(subject=body["access_key_id"]).rows
     store.close()
     assert [entry.action for entry in entries] == ["DisableAccessKey", "CreateAccessKey"]
 
 
 def test_secrets_are_sealed_in_the_database(cloud: Cloud) -> None:
-    store = Store(f"sqlite:///{cloud.state / 'control.sqlite'}")
+    store = Store(cloud.database)
     for key_id, secret in cloud.keys.values():
         found = store.keys.find(key_id)
         assert found is not None

@@ -30,7 +30,10 @@ _COLUMNS: Final = {
 }
 
 #: R25.
-_NO_MOBILITY: Final = "Windows client access licences have no mobility: your own Windows licence needs a dedicated host or bare metal"
+_NO_MOBILITY: Final = (
+    "Windows client access licences have no mobility: "
+    "your own Windows licence needs a dedicated host or bare metal"
+)
 
 
 class JobOperations:
