@@ -10,15 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from connector.cli.options import JSON
-from connector.control.keys import Keys
-from connector.control.store import Store
-from connector.control.store.rows import AccessKey, Role
-from connector.control.vault import Vault
 from connector.errors import BadInput
+
+if TYPE_CHECKING:  # the store brings a database library along, which no other command needs
+    from connector.control.store import Store
+    from connector.control.store.rows import AccessKey
+
+ROLES = ("read-only", "operator", "admin")
 
 _STATE = click.option(
     "--state",
@@ -62,8 +65,8 @@ def key() -> None:
 @click.option("--name", required=True, help="Whose key it is.")
 @click.option(
     "--role",
-    type=click.Choice([str(role) for role in Role]),
-    default=str(Role.OPERATOR),
+    type=click.Choice(ROLES),
+    default="operator",
     show_default=True,
     help="read-only: look; operator: run migrations; admin: activation codes too.",
 )
@@ -72,8 +75,12 @@ def create(state: Path, database: str, name: str, role: str, as_json: bool) -> N
     """Make a key. Its secret is shown this once."""
     if not 0 < len(name) <= 128 or not name.isprintable():
         raise BadInput("a name has 1 to 128 printable characters", on="--name")
+    from connector.control.keys import Keys
+    from connector.control.store.rows import Role
+    from connector.control.vault import Vault
+
     with _store(state, database) as store:
-        made, secret = _keys(store, state).create(name, Role(role))
+        made, secret = Keys(store.keys, Vault(state / "vault-key")).create(name, Role(role))
         _audit(store, "CreateAccessKey", made.id, {"name": name, "role": role})
     if as_json:
         click.echo(json.dumps(_shown(made) | {"access_key_secret": secret}))
@@ -119,15 +126,13 @@ def _store(state: Path, database: str) -> Iterator[Store]:
         raise BadInput(
             "no such state directory", on=str(state), remedy="run the control plane once, or check the path"
         )
+    from connector.control.store import Store
+
     store = Store(database or f"sqlite:///{state.resolve() / 'control.sqlite'}")
     try:
         yield store
     finally:
         store.close()
-
-
-def _keys(store: Store, state: Path) -> Keys:
-    return Keys(store.keys, Vault(state / "vault-key"))
 
 
 def _audit(store: Store, action: str, key_id: str, details: dict[str, object]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from connector.cli.control import ROLES
 from connector.control.store import Store
 from connector.control.store.rows import Role
 from tests.smc.conftest import Cloud
@@ -63,6 +64,17 @@ def test_secrets_are_sealed_in_the_database(cloud: Cloud) -> None:
         assert secret not in found.sealed
         assert secret not in repr(found)
     store.close()
+
+
+def test_the_roles_on_the_command_line_are_the_roles() -> None:
+    assert set(ROLES) == set(Role)
+
+
+def test_the_control_plane_runs_from_the_command_line() -> None:
+    command = [sys.executable, "-m", "connector.cli.main", "control", "run", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "Run the control plane" in done.stdout
 
 
 def test_what_is_wrong_is_one_line(cloud: Cloud) -> None:
