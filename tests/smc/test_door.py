@@ -195,6 +195,18 @@ def test_a_form_is_as_good_as_a_query_and_other_bodies_are_refused(cloud: Cloud)
     error(requests.post(f"{url}?a=1&a=2", verify=certificate), 400, "MalformedRequest")
 
 
+def test_the_newer_dialect_takes_a_form_and_its_body_is_signed(cloud: Cloud) -> None:
+    source = cloud.source()
+    form = f"SourceId.1={source}&Name=".encode()
+    answer = cloud.signed_v3("DescribeSourceServers", form)
+    assert [row["SourceId"] for row in answer.json()["SourceServers"]["SourceServer"]] == [source]
+    other = {"x-acs-content-sha256": "0" * 64}
+    error(cloud.signed_v3("DescribeSourceServers", form, **other), 400, "SignatureDoesNotMatch")
+    error(cloud.signed_v3("DescribeSourceServers", form, host="other"), 400, "SignatureDoesNotMatch")
+    token = {"x-acs-security-token": "not signed"}
+    error(cloud.signed_v3("DescribeSourceServers", form, **token), 400, "IncompleteSignature")
+
+
 def test_every_change_is_in_the_audit_log_and_no_secret_is(cloud: Cloud) -> None:
     source, text = cloud.source(), fresh("text")
     cloud.raw("ModifySourceServerAttribute", {"SourceId": source, "Description": text})

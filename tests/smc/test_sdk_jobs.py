@@ -345,6 +345,23 @@ def test_modify_before_the_first_run_changes_everything_it_may(cloud: Cloud, cli
     assert {name: getattr(found, name) for name in changes} == changes
 
 
+def test_a_change_is_checked_together_with_what_stays(cloud: Cloud, client: Client) -> None:
+    part = models.CreateReplicationJobRequestSystemDiskPart(device="0_0", size_bytes=35 << 30)
+    job = create(client, cloud.source(), v_switch_id="vsw-1", system_disk_size=40, system_disk_part=[part])
+
+    def change(**fields: Any) -> models.ModifyReplicationJobAttributeRequest:
+        return models.ModifyReplicationJobAttributeRequest(job_id=job, **fields)
+
+    client.modify_replication_job_attribute(change(net_mode=2))
+    answer = code(client, "modify_replication_job_attribute", change(system_disk_size=30))
+    assert answer == "InvalidParameter.SystemDiskPart"
+    for fields in ({"target_type": "ContainerImage"}, {"container_tag": "t"}, {"instance_id": "i-1"}):
+        assert code(client, "modify_replication_job_attribute", change(**fields)).startswith(
+            "InvalidParameter."
+        )
+    assert (job_of(client, job).net_mode, job_of(client, job).system_disk_size) == (2, 40)
+
+
 def test_modify_after_the_first_run_changes_little(cloud: Cloud, client: Client) -> None:
     name = fresh("vm")
     robot, ids = cloud.sources(machine("vm-1", name))

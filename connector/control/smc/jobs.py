@@ -118,12 +118,12 @@ class JobOperations:
 
     def _modify(self, _caller: Caller, values: Values) -> Answer:
         job = self._job(values["JobId"])
-        source = self._store.sources.get(job.source_id)
-        definition.check(values, source, run_once=job.run_once)
         changes: dict[str, Any] = {
             _COLUMNS[name]: value for name, value in values.items() if name in _COLUMNS
         }
         if asked := definition.kept(values):
+            source = self._store.sources.get(job.source_id)
+            definition.check(job.definition | values, source, run_once=job.run_once)
             changes["definition"] = asked
         if changes:
             self._store.jobs.modify(job.id, changes)
