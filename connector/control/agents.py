@@ -11,7 +11,16 @@ from typing import Any, Final
 from starlette.concurrency import run_in_threadpool
 
 from connector.control import views
-from connector.control.messages import Enrol, Finish, Heartbeat, Progress, SourceList, Take, ThingReport
+from connector.control.messages import (
+    Enrol,
+    Finish,
+    Heartbeat,
+    Progress,
+    Removed,
+    SourceList,
+    Take,
+    ThingReport,
+)
 from connector.control.service import Service
 from connector.control.store.rows import Appliance, Json, Outcome
 from connector.control.web import Call, Endpoint, Guard
@@ -37,6 +46,8 @@ class AgentApi:
         passes = "/agents/v1/passes"
         return (
             Endpoint("POST", "/agents/v1/heartbeat", self._heartbeat, Heartbeat),
+            Endpoint("POST", "/agents/v1/leftovers", self._leftovers),
+            Endpoint("POST", "/agents/v1/leftovers/removed", self._removed, Removed),
             Endpoint("PUT", "/agents/v1/sources", self._sources, SourceList, max_body=_BIG),
             Endpoint("POST", f"{passes}/take", self._take, Take, waits=True),
             Endpoint("POST", f"{passes}/{{id}}/objects", self._object, ThingReport),
@@ -58,6 +69,14 @@ class AgentApi:
 
     def _heartbeat(self, call: Call) -> Any:
         return {"stop": self._service.heard(call.who, set(call.message.passes))}
+
+    def _leftovers(self, call: Call) -> Any:
+        """Orders to clean up, for one appliance of each vCenter."""
+        return {"leftovers": [views.leftover(*found) for found in self._service.leftovers(call.who)]}
+
+    def _removed(self, call: Call) -> Any:
+        self._store.things.cleaned(call.message.token, call.who.vcenter)
+        return {}
 
     def _sources(self, call: Call) -> Any:
         return self._store.sources.put(call.who.vcenter, call.message.machines, call.who)

@@ -8,7 +8,7 @@ from connector.control.jobs import WAITING, Event
 from connector.control.steps import Steps
 from connector.control.store import Store, Wish
 from connector.control.store.passes import stoppable
-from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass
+from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass, Source, Thing
 from connector.errors import Conflict, ControlFailed, Ineligible
 from connector.model import Credential, PowerState, Severity
 from connector.transfer.certificates import Role
@@ -111,6 +111,14 @@ class Service:
         """The next pass for this appliance, now its own."""
         found = self.store.passes.take(appliance)
         return None if found is None else (self.store.jobs.get(found.job_id), found)
+
+    def leftovers(self, appliance: Appliance) -> list[tuple[Source, Thing]]:
+        """What this appliance shall remove from its vCenter; one living appliance of a vCenter is asked at a time."""
+        found = self.store.things.leftovers(appliance.vcenter)
+        if not found:
+            return []
+        alive = [a.id for a in self.store.appliances.alive(self._grace) if a.vcenter == appliance.vcenter]
+        return found if min([*alive, appliance.id]) == appliance.id else []
 
     def credential(self, job_id: str) -> Credential:
         """The appliance's side of mutual TLS for one job."""

@@ -73,6 +73,12 @@ def thing(row: Thing) -> Json:
     return {"token": row.token, "kind": row.kind, "moref": row.reference, "removed": row.removed}
 
 
+def leftover(machine: Source, row: Thing) -> Json:
+    """An order to remove something of a job that will never read again."""
+    where = {"machine": machine.moref, "instance_uuid": machine.instance_uuid, "name": machine.name}
+    return thing(row) | where | {"job_id": row.job_id, "pass_id": row.pass_id or ""}
+
+
 def percent(row: Job, passes: list[Pass]) -> float:
     """How much of what the newest pass wants is done, 0 to 100."""
     if row.status is jobs.Status.FINISHED:

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
+from connector import control
 from connector.control.jobs import Event, Status
 from connector.control.store import Store, Wish, tables
+from connector.control.store.database import Database
 from connector.control.store.passes import ATTEMPTS
 from connector.control.store.rows import Outcome, PassState
 from connector.errors import Conflict, ControlFailed
@@ -75,6 +79,40 @@ def test_migrating_again_changes_nothing(store: Store, url: str) -> None:
     source = _source(store)
     Store(url).close()
     assert store.sources.get(source).moref == "vm-1"
+
+
+def test_what_the_first_schema_held_is_still_there(url: str) -> None:
+    """Names become unique, and a rebuilt table takes nothing with it that refers to it."""
+    database = Database(url)
+    with database.write() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(control.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        facts = "'x', 'u', 'twin', 'Available', '', '{}', '[]', 1, 1"
+        columns = "vcenter, instance_uuid, name, state, reason, facts, findings, seen, created, id, moref"
+        for n in (1, 2):
+            row = f"INSERT INTO sources ({columns}) VALUES ({facts}, 's-{n}', 'vm-{n}')"
+            connection.exec_driver_sql(row)
+            disk = f"INSERT INTO source_disks VALUES ('s-{n}', 2000, 'Hard disk 1', 8, '{{}}')"
+            connection.exec_driver_sql(disk)
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (id, source_id, name, status, business, run_once, last_sync, image_name, image_format,"
+            " shutdown_deadline, allow_power_off, cutover, created, changed) VALUES ('j-1', 's-1', 'j', 'Ready', '',"
+            " true, false, 'j', 'raw', 1, false, false, 1000, 1000)"
+        )
+    database.close()
+    store = Store(url)
+    sources = store.sources.all()
+    assert [(s.name, s.machine, len(s.disks)) for s in sources] == [
+        ("twin", "twin", 1),
+        ("twin_s-2", "twin", 1),
+    ]
+    assert sources[0].last_job == "j-1"
+    assert store.jobs.get("j").valid_until == 1000 + 30 * 86400
+    with pytest.raises(sa.exc.IntegrityError), store._database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM sources WHERE id = 's-1'")
+    store.close()
 
 
 def test_rows_are_frozen(store: Store) -> None:

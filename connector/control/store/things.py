@@ -65,14 +65,18 @@ class Things:
             return [_thing(row) for row in connection.execute(query.order_by(_OBJECTS.c.created))]
 
     def leftovers(self, vcenter: str) -> list[tuple[Source, Thing]]:
-        """What may still stand in this vCenter because of jobs that will never read again, with its machine."""
+        """What may still stand in this vCenter because of jobs that will never read again, with its machine.
+
+        Not while another job reads the same machine: its passes clear what they find.
+        """
         over = tables.jobs.c.status.in_((Status.FINISHED, Status.EXPIRED, Status.DELETING, Status.DELETED))
+        busy = sa.select(tables.jobs.c.source_id).where(tables.jobs.c.status == Status.RUNNING)
         query = (
             sa.select(_OBJECTS, tables.jobs.c.source_id)
             .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
             .join(tables.sources, tables.sources.c.id == tables.jobs.c.source_id)
             .where(_OBJECTS.c.place == "vcenter", _OBJECTS.c.removed.is_(False), over)
-            .where(tables.sources.c.vcenter == vcenter)
+            .where(tables.sources.c.vcenter == vcenter, tables.jobs.c.source_id.not_in(busy))
             .order_by(_OBJECTS.c.created)
         )
         with self._database.read() as connection:
@@ -85,9 +89,9 @@ class Things:
 
     def cleaned(self, token: str, vcenter: str) -> None:
         """An appliance of this vCenter has seen to it that this thing is gone; harmless when repeated."""
-        mine = [thing for _, thing in self.leftovers(vcenter) if thing.token == token]
-        for thing in mine:
-            self.record(thing.job_id, token, place=thing.place, kind=thing.kind, removed=True)
+        for _, thing in self.leftovers(vcenter):
+            if thing.token == token:
+                self.record(thing.job_id, token, place=thing.place, kind=thing.kind, removed=True)
 
     def abandoned(self) -> list[str]:
         """Jobs that have expired and still have an intermediate instance."""
