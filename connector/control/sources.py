@@ -64,3 +64,12 @@ def follow(state: SourceState, event: SourceEvent, subject: str = "source") -> S
             code, f"{event} is not possible while {state}", on=subject, remedy=_REMEDIES.get(state, "")
         )
     return target
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram; what changes nothing is left out."""
+    lines = ["stateDiagram-v2", f"    [*] --> {SourceState.AVAILABLE}: seen"]
+    lines += [
+        f"    {state} --> {after}: {event}" for (state, event), after in TRANSITIONS.items() if state != after
+    ]
+    return "\n".join([*lines, f"    {SourceState.DELETED} --> [*]"])
