@@ -234,3 +234,11 @@ def test_a_run_on_postgresql_survives_a_kill(
         plane.start()
         plane.reach("j1", "Finished")
     assert not list((tmp_path / "state").glob("*.sqlite"))
+
+
+def test_a_source_is_removed_once_by_whoever_looks_first(store: Store) -> None:
+    for n in range(8):
+        source = _source(store, f"vm-{n}")
+        store.removal.source(source, force=False)
+        found = _together(4, lambda _: store.removal.finish())
+        assert [one for each in found for one in each] == [source]

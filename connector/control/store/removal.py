@@ -53,8 +53,14 @@ class Removal:
         query = sa.select(_SOURCES.c.id).where(_SOURCES.c.state == SourceState.DELETING, ~left)
         with self._database.read() as connection:
             ready = list(connection.execute(query).scalars())
-        for source_id in ready:
-            with self._database.write() as connection:
-                sources.move(connection, source_id, SourceEvent.DELETED)
-                tags.forget(connection, TagKind.SOURCE, source_id)
-        return ready
+        return [source_id for source_id in ready if self._finish(source_id)]
+
+    def _finish(self, source_id: str) -> bool:
+        """Whether this call removed it: a request, the watch and other replicas all look."""
+        here = sa.select(_SOURCES.c.state).where(_SOURCES.c.id == source_id).with_for_update()
+        with self._database.write() as connection:
+            if connection.execute(here).scalar_one() != SourceState.DELETING:
+                return False
+            sources.move(connection, source_id, SourceEvent.DELETED)
+            tags.forget(connection, TagKind.SOURCE, source_id)
+        return True
