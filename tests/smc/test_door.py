@@ -8,6 +8,7 @@ import random
 import ssl
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +21,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from Tea.exceptions import TeaException
 
+from connector.control.keys import Keys
 from connector.control.smc import job_tables, sources, tags, tokens, workgroups
 from connector.control.smc.catalogue import code_of
 from connector.control.smc.gate import Recent
 from connector.control.store import Store
 from connector.control.store.rows import Role
+from connector.control.vault import Vault
 from tests.smc.conftest import Cloud, fresh
 
 TABLES = {
@@ -144,6 +147,15 @@ def test_a_wrong_secret_arrives_as_each_sdks_own_error(cloud: Cloud) -> None:
     with pytest.raises(ServerException) as old:
         cloud.old(secret="wrong").do_action_with_exception(request)
     assert (old.value.get_error_code(), old.value.get_http_status()) == ("InvalidAccessKeySecret", 400)
+
+
+def test_what_fails_inside_stays_inside(cloud: Cloud, tmp_path: Path) -> None:
+    """A key that another vault sealed cannot be opened; nobody outside learns which file is missing."""
+    store = Store(cloud.database)
+    key, _ = Keys(store.keys, Vault(tmp_path / "other-vault-key")).create("foreign", Role.ADMIN)
+    store.close()
+    body = error(cloud.raw("DescribeSourceServers", {"AccessKeyId": key.id}), 503, "ServiceUnavailable")
+    assert "vault" not in json.dumps(body)
 
 
 def test_the_string_to_sign_is_told_by_v1_too(cloud: Cloud) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from alibabacloud_smc20190601 import models
 from alibabacloud_smc20190601.client import Client
+from Tea.exceptions import TeaException
 
 from connector.control.smc import shapes
 from connector.control.store.rows import Role
+from connector.model import Finding, Severity
 from tests.control.conftest import Plane, eventually, machine
 from tests.smc.conftest import REGION, Cloud, fresh
 from tests.smc.test_sdk_jobs import code, create, iso, job_of, reach, start
@@ -83,6 +85,18 @@ def test_r67_only_an_available_source_takes_a_job(cloud: Cloud, client: Client) 
     robot.register(machine("vm-2", f"{name}-b"))
     request = models.CreateReplicationJobRequest(region_id=REGION, source_id=ids[name])
     assert code(client, "create_replication_job", request) == "SourceServerState.Invalid"
+
+
+def test_a_finding_that_blocks_the_source_is_the_reason(cloud: Cloud, client: Client) -> None:
+    name = fresh("vm")
+    robot, ids = cloud.sources(machine("vm-1", name))
+    finding = Finding("D1", Severity.BLOCK, name, "its disk is shared", "detach the shared disk")
+    cloud.plane.client(robot.membership).put_sources([machine("vm-1", name)], {"vm-1": [finding]})
+    request = models.CreateReplicationJobRequest(region_id=REGION, source_id=ids[name])
+    with pytest.raises(TeaException, match="its disk is shared") as refused:
+        client.create_replication_job(request)
+    assert refused.value.code == "SourceServer.Ineligible"
+    assert refused.value.data["Recommend"] == "detach the shared disk"
 
 
 def test_r73_an_added_disk_shows_after_a_rescan(cloud: Cloud, client: Client) -> None:

@@ -126,14 +126,16 @@ _OURS: Final = (
     (AuthenticationFailed, "Forbidden.Unauthorized"),
     (BadInput, "InvalidParameter.Request"),
     (Ineligible, "SourceServer.Ineligible"),
-    (Conflict, "UnsupportedOperation"),
+    (Conflict, "ReplicationJob.InvalidStatus"),
 )
 
 
 def translated(failed: ConnectorError) -> Denied:
-    """One of our errors under its public code."""
-    subject = f"{failed.on}: " if failed.on else ""
+    """One of our errors under its public code. What fails inside of us stays there: it may name files and hosts."""
     code = getattr(failed, "code", None)
     if code is None:
-        code = next((code for kind, code in _OURS if isinstance(failed, kind)), "ServiceUnavailable")
+        code = next((code for kind, code in _OURS if isinstance(failed, kind)), None)
+    if code is None:
+        return Denied("ServiceUnavailable", "The control plane cannot answer now.")
+    subject = f"{failed.on}: " if failed.on else ""
     return Denied(str(code), f"{subject}{failed.what}", failed.remedy)

@@ -56,6 +56,8 @@ class Door:
             return Response(status_code=400)
         except ConnectorError as failed:
             denied = translated(failed)
+            if denied.status >= 500:  # the caller is not told what: the log is
+                _LOG.warning("request %s failed: %s", request_id, failed)
         except Denied as refused:
             denied = refused
         except Exception:  # noqa: BLE001 - outer door: nobody outside sees a stack trace
