@@ -60,7 +60,10 @@ class SourceFilter:
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Deleted jobs are never found; `status` "Deleting" finds those that are being removed."""
+    """Deleted jobs are never found; `status` "Deleting" finds those that are being removed.
+
+    A job that was made without a region is in every one.
+    """
 
     ids: Sequence[str] = ()
     source_ids: Sequence[str] = ()
@@ -82,9 +85,10 @@ class JobFilter:
             (c.status, self.status),
             (c.business, self.business),
             (c.job_type, self.job_type),
-            (c.region, self.region),
             (c.resource_group, self.resource_group),
         )
+        if self.region is not None:
+            found.append(c.region.in_((self.region, "")))
         return found + tagged(TagKind.JOB, c.id, self.tags)
 
 
