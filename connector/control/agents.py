@@ -65,6 +65,10 @@ class AgentApi:
         built_in = hmac.compare_digest(wish.activation_code.encode(), self._code.encode())
         token = None if built_in else self._store.tokens.redeem(wish.activation_code).id
         appliance, secret = self._store.appliances.enrol(wish.name, wish.vcenter, wish.version, token)
+        by = token or "activation code"
+        self._store.audit.add(
+            by, call.origin, "enrol", appliance.id, {"name": wish.name, "vcenter": wish.vcenter}
+        )
         return {"appliance_id": appliance.id, "secret": secret}
 
     def _heartbeat(self, call: Call) -> Any:

@@ -29,12 +29,13 @@ _UNEXPECTED: Final = ControlFailed(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One accepted request: who (None for people), the path's parameters, the query, the message."""
+    """One accepted request: who (None for people), the path's parameters, the query, the message, its address."""
 
     who: Any
     path: dict[str, str]
     query: dict[str, str]
     message: Any
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,9 @@ def _door(guard: Guard, endpoint: Endpoint) -> Callable[[Request], Awaitable[Res
     async def answer(request: Request) -> Response:
         try:
             who = await run_in_threadpool(guard, bearer(request.headers.get("authorization", "")))
-            call = Call(
-                who, dict(request.path_params), _query(request, endpoint), await _body(request, endpoint)
-            )
+            query, body = _query(request, endpoint), await _body(request, endpoint)
+            origin = request.client.host if request.client else ""
+            call = Call(who, dict(request.path_params), query, body, origin)
             done = (
                 await endpoint.work(call) if endpoint.waits else await run_in_threadpool(endpoint.work, call)
             )

@@ -233,6 +233,15 @@ def test_a_run_on_postgresql_survives_a_kill(
         plane.let_go("image")
         plane.start()
         plane.reach("j1", "Finished")
+    store = Store(empty_postgres_url)
+    log = [(e.who, e.action, e.origin) for e in store.audit.page().rows]
+    store.close()
+    by = "operator"
+    assert log == [
+        (by, "start", "127.0.0.1"),
+        (by, "create", "127.0.0.1"),
+        ("activation code", "enrol", "127.0.0.1"),
+    ]
     assert not list((tmp_path / "state").glob("*.sqlite"))
 
 

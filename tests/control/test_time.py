@@ -16,7 +16,7 @@ from connector.control.store import Limits, Wish
 from connector.control.store.limits import reasons
 from connector.control.store.rows import Outcome, Pass, TokenStatus
 from connector.control.store.sources import OFFLINE_CODE
-from connector.errors import AuthenticationFailed
+from connector.errors import AuthenticationFailed, BadInput
 from tests.control.conftest import VCENTER
 from tests.control.house import DAY, GRACE, HOUR, House
 
@@ -546,7 +546,7 @@ def test_a_pass_waits_for_its_limit_and_its_job_says_why(make_house: Callable[[L
     first, second = house.job("a"), house.job("b")
     for job in (first, second):
         house.service.start(job)
-    house.turn()
+        house.later(1)  # the older one is taken first
     assert house.get(first).waiting == f"waits for an appliance of {VCENTER} with room for it"
     assert house.take() is not None
     assert house.take(house.enrol("a2")) is None
@@ -589,3 +589,10 @@ def test_a_machine_larger_than_the_limit_runs_alone_and_is_not_overtaken() -> No
         "3": "waits its turn behind an older pass",
         "4": "",
     }
+
+
+def test_limits_are_chosen_by_name() -> None:
+    assert Limits.of(["host_disks=4", "jobs=2000"]) == Limits(host_disks=4, jobs=2000)
+    for wrong in ("disks=4", "jobs", "jobs=", "jobs=0", "jobs=-1", "jobs=many", "jobs=99999999999"):
+        with pytest.raises(BadInput, match="NAME: sources, jobs"):
+            Limits.of([wrong])

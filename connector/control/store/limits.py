@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from connector.control.store.rows import Pass
+from connector.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,22 @@ class Limits:
     datastore_machines: int = 15
     vcenter_disks: int = 48
     passes: int = 50
+
+    @classmethod
+    def of(cls, words: Iterable[str]) -> Limits:
+        """From words such as `host_disks=4`; `BadInput` for a limit that does not exist and for less than 1."""
+        names = [limit.name for limit in fields(cls)]
+        chosen: dict[str, int] = {}
+        for word in words:
+            name, _, number = word.partition("=")
+            if name not in names or not number.isdecimal() or not 1 <= int(number) < 1 << 31:
+                raise BadInput(
+                    f"{word[:80]!r} is no limit",
+                    on="--limit",
+                    remedy=f"NAME=NUMBER; NAME: {', '.join(names)}",
+                )
+            chosen[name] = int(number)
+        return cls(**chosen)
 
 
 class _Count(NamedTuple):
