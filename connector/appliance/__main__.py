@@ -19,6 +19,7 @@ from connector.appliance.configuration import Configuration, from_yaml, parse
 from connector.appliance.control_client import ControlClient, Membership, enrol
 from connector.appliance.inventory import Rescan
 from connector.appliance.ledger import ControlLedger
+from connector.appliance.leftovers import Cleaner
 from connector.appliance.machine_pass import Workbench
 from connector.errors import BadInput, ConnectorError
 from connector.transfer.vddk_source import check_installation
@@ -65,6 +66,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         rescan = Rescan(vcenter, connect, configuration.rescan, stop)
         seen = rescan.once()
         unwind.enter_context(rescan)
+        unwind.enter_context(Cleaner(vcenter, ledger, connect, stop))
         child.report_ready({"appliance": membership.appliance_id, "machines": seen, "pid": os.getpid()})
         Agent(connect, bench.carry, configuration.passes, stop).run()
 

@@ -163,6 +163,15 @@ class ControlClient:
         body = {"outcome": outcome, "error": error.to_json() if error else None, "result": dict(result)}
         self._post(pass_id, "finish", body)
 
+    def leftovers(self) -> list[dict[str, Any]]:
+        """What jobs that will never read again left in vCenter: token, machine, instance_uuid, pass_id."""
+        answer = self._connection.call("POST", "/agents/v1/leftovers", {})
+        return [dict(entry) for entry in answer["leftovers"]]
+
+    def removed(self, token: str) -> None:
+        """A leftover is gone."""
+        self._connection.call("POST", "/agents/v1/leftovers/removed", {"token": token})
+
     def close(self) -> None:
         self._connection.close()
 

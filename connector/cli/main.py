@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from connector import __version__
+from connector.cli.control import control
 from connector.cli.demo import demo
 from connector.cli.migrate import migrate
 from connector.cli.vm import vm
@@ -34,6 +35,7 @@ def connector() -> None:
     """
 
 
+connector.add_command(control)
 connector.add_command(demo)
 connector.add_command(migrate)
 connector.add_command(vm)

@@ -13,6 +13,7 @@ from connector import child
 from connector.cloud.local import LocalProvider
 from connector.control import handover
 from connector.control.plane import Options, run
+from connector.control.store import Limits
 from connector.errors import BadInput, ConnectorError
 
 
@@ -26,6 +27,9 @@ from connector.errors import BadInput, ConnectorError
 @click.option(
     "--grace", default=60.0, type=click.FloatRange(1.0), help="Seconds; then a silent appliance is lost."
 )
+@click.option(
+    "--limit", "limits", multiple=True, metavar="NAME=NUMBER", help="Such as host_disks=4; repeat it."
+)
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
 def command(
     state: Path,
@@ -35,11 +39,12 @@ def command(
     cloud: str,
     images: Path,
     grace: float,
+    limits: tuple[str, ...],
     exit_with_stdin: bool,
 ) -> None:
     """Run the control plane: what is wanted, what is known, and who does it next."""
     assert cloud == "local"
-    options = Options(state, host, port, database, exit_with_stdin, grace)
+    options = Options(state, host, port, database, exit_with_stdin, grace, limits=Limits.of(limits))
     run(options, LocalProvider(images), handover.make_image)
 
 

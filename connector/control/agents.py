@@ -11,11 +11,19 @@ from typing import Any, Final
 from starlette.concurrency import run_in_threadpool
 
 from connector.control import views
-from connector.control.messages import Enrol, Finish, Heartbeat, Progress, SourceList, Take, ThingReport
+from connector.control.messages import (
+    Enrol,
+    Finish,
+    Heartbeat,
+    Progress,
+    Removed,
+    SourceList,
+    Take,
+    ThingReport,
+)
 from connector.control.service import Service
 from connector.control.store.rows import Appliance, Json, Outcome
 from connector.control.web import Call, Endpoint, Guard
-from connector.errors import AuthenticationFailed
 
 _BIG: Final = 64 << 20
 _POLL: Final = 0.25  # seconds between looks during a long poll
@@ -38,6 +46,8 @@ class AgentApi:
         passes = "/agents/v1/passes"
         return (
             Endpoint("POST", "/agents/v1/heartbeat", self._heartbeat, Heartbeat),
+            Endpoint("POST", "/agents/v1/leftovers", self._leftovers),
+            Endpoint("POST", "/agents/v1/leftovers/removed", self._removed, Removed),
             Endpoint("PUT", "/agents/v1/sources", self._sources, SourceList, max_body=_BIG),
             Endpoint("POST", f"{passes}/take", self._take, Take, waits=True),
             Endpoint("POST", f"{passes}/{{id}}/objects", self._object, ThingReport),
@@ -52,18 +62,28 @@ class AgentApi:
 
     def _enrol(self, call: Call) -> Any:
         wish: Enrol = call.message
-        if not hmac.compare_digest(wish.activation_code.encode(), self._code.encode()):
-            raise AuthenticationFailed(
-                "wrong activation code", on=wish.name, remedy="use the code in the state directory's file"
-            )
-        appliance, secret = self._store.appliances.enrol(wish.name, wish.vcenter, wish.version)
+        built_in = hmac.compare_digest(wish.activation_code.encode(), self._code.encode())
+        token = None if built_in else self._store.tokens.redeem(wish.activation_code).id
+        appliance, secret = self._store.appliances.enrol(wish.name, wish.vcenter, wish.version, token)
+        by = token or "activation code"
+        self._store.audit.add(
+            by, call.origin, "enrol", appliance.id, {"name": wish.name, "vcenter": wish.vcenter}
+        )
         return {"appliance_id": appliance.id, "secret": secret}
 
     def _heartbeat(self, call: Call) -> Any:
-        return {"stop": self._service.watch.heard(call.who, set(call.message.passes))}
+        return {"stop": self._service.heard(call.who, set(call.message.passes))}
+
+    def _leftovers(self, call: Call) -> Any:
+        """Orders to clean up, for one appliance of each vCenter."""
+        return {"leftovers": [views.leftover(*found) for found in self._service.leftovers(call.who)]}
+
+    def _removed(self, call: Call) -> Any:
+        self._store.things.cleaned(call.message.token, call.who.vcenter)
+        return {}
 
     def _sources(self, call: Call) -> Any:
-        return self._store.sources.put(call.who.vcenter, call.message.machines)
+        return self._store.sources.put(call.who.vcenter, call.message.machines, call.who)
 
     async def _take(self, call: Call) -> Any:
         deadline = time.monotonic() + call.message.wait

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from connector.control import views
@@ -11,7 +11,7 @@ from connector.control.jobs import Status
 from connector.control.messages import Cutover, NewJob, Start
 from connector.control.service import Service
 from connector.control.store import Wish
-from connector.control.store.rows import Json
+from connector.control.store.rows import Job, Json
 from connector.control.web import Call, Endpoint, Guard
 from connector.errors import AuthenticationFailed, BadInput
 
@@ -33,17 +33,18 @@ class JobApi:
             Endpoint("GET", "/v1/jobs", self._jobs, query=frozenset({"status"})),
             Endpoint("POST", "/v1/jobs", self._create, NewJob),
             Endpoint("GET", "/v1/jobs/{job}", self._job),
-            Endpoint(
-                "DELETE", "/v1/jobs/{job}", lambda call: self._brief(self._service.delete(call.path["job"]))
-            ),
+            Endpoint("DELETE", "/v1/jobs/{job}", self._change("delete", self._service.delete)),
             Endpoint("POST", "/v1/jobs/{job}/start", self._start, Start),
-            Endpoint(
-                "POST", "/v1/jobs/{job}/stop", lambda call: self._brief(self._service.stop(call.path["job"]))
-            ),
+            Endpoint("POST", "/v1/jobs/{job}/stop", self._change("stop", self._service.stop)),
             Endpoint("POST", "/v1/jobs/{job}/cutover", self._cutover, Cutover),
         )
 
-    def _brief(self, job: Any) -> Any:
+    def _change(self, action: str, change: Callable[[str], Job]) -> Callable[[Call], Any]:
+        return lambda call: self._done(call, action, change(call.path["job"]))
+
+    def _done(self, call: Call, action: str, job: Job) -> Any:
+        """The job as it is now; who changed it from where is in the audit log."""
+        self._store.audit.add("operator", call.origin, action, job.id, call.message.model_dump(mode="json"))
         return views.job(self._store, job)
 
     def _sources(self, call: Call) -> Any:
@@ -80,15 +81,15 @@ class JobApi:
             allow_power_off=new.allow_power_off,
             client_token=new.client_token,
         )
-        return self._brief(self._service.create(wish))
+        return self._done(call, "create", self._service.create(wish))
 
     def _start(self, call: Call) -> Any:
-        return self._brief(self._service.start(call.path["job"], _changes(call.message)))
+        return self._done(call, "start", self._service.start(call.path["job"], _changes(call.message)))
 
     def _cutover(self, call: Call) -> Any:
         wish: Cutover = call.message
         job = self._service.cutover(call.path["job"], last_sync=wish.sync_data, changes=_changes(wish))
-        return self._brief(job)
+        return self._done(call, "cutover", job)
 
 
 def _changes(wish: Start | Cutover) -> Json:

@@ -40,7 +40,11 @@ def load(state: Path, host: str) -> Identity:
     """The identity in `state`, created when missing. `host` only names the certificate."""
     pem = state / "control.pem"
     content = secret_file(pem, _self_signed(host))
-    der = ssl.PEM_cert_to_DER_cert(content[content.index("-----BEGIN CERTIFICATE") :])
+    public = content[content.index("-----BEGIN CERTIFICATE") :]
+    certificate = state / "control.crt"  # without the key: for clients that want a file to trust
+    if not certificate.exists() or certificate.read_text().strip() != public:
+        certificate.write_text(public + "\n")
+    der = ssl.PEM_cert_to_DER_cert(public)
     digest = hashlib.sha256(der).hexdigest().upper()
     token_file, code_file = state / "operator-token", state / "activation-code"
     return Identity(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from connector.errors import Conflict
+from connector.control.refusals import Code, Refused
 
 
 class Status(StrEnum):
@@ -149,6 +149,20 @@ UNFINISHED: Final = (
 #: What a person may ask for.
 OPERATIONS: Final = (Event.START, Event.STOP, Event.CUTOVER, Event.DELETE)
 
+_ALIVE: Final = tuple(status for status in Status if status not in (Status.DELETING, Status.DELETED))
+
+#: When a person may change what. Whatever is not named here: before the first run.
+MODIFIABLE: Final = {
+    "name": _ALIVE,
+    "description": _ALIVE,
+    "frequency": (Status.READY, Status.WAITING),
+    "max_images": (Status.READY, Status.WAITING),
+    "valid_until": (Status.READY, Status.RUNNING, Status.STOPPED, Status.IN_ERROR, Status.WAITING),
+}
+
+#: These become Expired when their valid time has passed; a running job first ends its run.
+EXPIRING: Final = (Status.READY, Status.STOPPED, Status.IN_ERROR, Status.WAITING)
+
 _REMEDIES: Final = {
     Event.START: "start works from Ready, Stopped, InError and Waiting",
     Event.STOP: "stop works while Running/Syncing and from Waiting",
@@ -159,16 +173,22 @@ _REMEDIES: Final = {
 
 
 def follow(state: State, event: Event, subject: str = "job") -> State:
-    """The state after `event`; `Conflict` when the table has no such line."""
+    """The state after `event`; `Refused` when the table has no such line."""
     target = _TARGETS.get((event, state))
     if target is None:
-        raise Conflict(f"{event} is not possible while {state}", on=subject, remedy=_REMEDIES.get(event, ""))
+        what = f"{event} is not possible while {state}"
+        raise Refused(Code.JOB_STATUS, what, on=subject, remedy=_REMEDIES.get(event, ""))
     return target
 
 
 def allowed(state: State) -> tuple[Event, ...]:
     """The operations that a person may ask for now."""
     return tuple(event for event in OPERATIONS if (event, state) in _TARGETS)
+
+
+def modifiable(status: Status, what: str) -> bool:
+    """Whether a person may change this column of a job now."""
+    return status in MODIFIABLE.get(what, (Status.READY,))
 
 
 def events(state: State) -> tuple[Event, ...]:

@@ -83,6 +83,10 @@ class ThingReport(Message):
     removed: bool = False
 
 
+class Removed(Message):
+    token: Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class DiskProgress(Message):
     key: int
     label: Annotated[str, Field(max_length=200)]

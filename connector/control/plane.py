@@ -1,4 +1,4 @@
-"""One control plane put together: lock, store, provider, engine, watch, HTTPS."""
+"""One control plane put together: store, provider, runner, HTTPS."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 import threading
+import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +20,15 @@ from connector.cloud.provider import Provider
 from connector.control import identity, web
 from connector.control.agents import AgentApi, nobody
 from connector.control.api import JobApi, operator
+from connector.control.clock import Clock
 from connector.control.identity import Identity
+from connector.control.keys import Keys
+from connector.control.planner import Planner
+from connector.control.runner import Runner
 from connector.control.service import Service
+from connector.control.smc import api as smc
 from connector.control.steps import ImageMaker, Steps
-from connector.control.store import Store
+from connector.control.store import Limits, Store
 from connector.control.vault import Vault
 from connector.control.watch import Watch
 from connector.control.workflow import Engine
@@ -33,7 +39,11 @@ _LOG: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run. `grace`: seconds of silence after which an appliance has lost its passes."""
+    """How to run. `grace`: seconds of silence after which an appliance has lost its passes.
+
+    Replicas on one PostgreSQL share `control.pem`, `operator-token`, `activation-code` and `vault-key`: copy them
+    into each state directory before the first start.
+    """
 
     state: Path
     host: str = "127.0.0.1"
@@ -42,33 +52,39 @@ class Options:
     exit_with_stdin: bool = False
     grace: float = 60.0
     interval: float = 2.0
+    limits: Limits = field(default_factory=Limits)
 
 
-def run(options: Options, provider: Provider, make_image: ImageMaker) -> None:
-    """Serve until SIGTERM, SIGINT or, when asked for, the end of standard input."""
+def run(options: Options, provider: Provider, make_image: ImageMaker, clock: Clock = time.time) -> None:
+    """Serve until SIGTERM, SIGINT or, when asked for, the end of standard input.
+
+    Every process on one database serves; the active runner among them moves the jobs.
+    """
     with ExitStack() as stack:
         child.own_directory(options.state, "another control plane")  # held until the process ends
         stack.callback(provider.close)
         listener = stack.enter_context(_listen(options.host, options.port))
         mine = identity.load(options.state, options.host)
-        store = Store(options.database or f"sqlite:///{options.state.resolve() / 'control.sqlite'}")
+        url = options.database or f"sqlite:///{options.state.resolve() / 'control.sqlite'}"
+        store = Store(url, clock, options.limits)
         stack.callback(store.close)
-        if not store.become_runner():
-            raise Conflict("another control plane runs on this database", remedy="stop it first")
-        steps = Steps(store, provider, Vault(options.state / "vault-key"), make_image)
-        engine = Engine(store, steps, _engine_url(options, store))
-        watch = Watch(
-            store, steps, engine.announce, fenced=_fenced, grace=options.grace, interval=options.interval
+        vault = Vault(options.state / "vault-key")
+        steps = Steps(store, provider, vault, make_image)
+        watch = Watch(store, steps, grace=options.grace)
+        runner = Runner(
+            store,
+            lambda: Engine(store, steps, _engine_url(options, store)),
+            [watch.look, Planner(store, steps).look],
+            fenced=_fenced,
+            interval=options.interval,
         )
-        engine.launch()
-        stack.callback(engine.close)
-        watch.start()
-        stack.callback(watch.close)
-        app = _application(Service(store, steps, engine, watch), mine, options)
-        _serve(app, listener, mine, options)
+        stack.callback(runner.close)
+        runner.start()
+        service = Service(store, steps, runner.poke, grace=options.grace)
+        _serve(_application(service, Keys(store.keys, vault), mine, options), listener, mine, options)
 
 
-def _application(service: Service, mine: Identity, options: Options) -> Starlette:
+def _application(service: Service, keys: Keys, mine: Identity, options: Options) -> Starlette:
     people = JobApi(service, options.grace)
     agents = AgentApi(service, mine.activation_code)
     return web.application(
@@ -76,7 +92,8 @@ def _application(service: Service, mine: Identity, options: Options) -> Starlett
             (operator(mine.token), people.endpoints()),
             (nobody(), agents.open_endpoints()),
             (agents.guard, agents.endpoints()),
-        ]
+        ],
+        [smc.door(service, keys).route()],
     )
 
 
@@ -88,7 +105,9 @@ def _engine_url(options: Options, store: Store) -> str:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio turns off Nagle's algorithm: else each answer waits 40 ms for an acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

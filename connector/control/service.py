@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from connector.control.jobs import WAITING, Event
 from connector.control.steps import Steps
 from connector.control.store import Store, Wish
 from connector.control.store.passes import stoppable
-from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass, PassState
-from connector.control.watch import Watch
-from connector.control.workflow import Engine
+from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass, Source, Thing
 from connector.errors import Conflict, ControlFailed, Ineligible
 from connector.model import Credential, PowerState, Severity
 from connector.transfer.certificates import Role
@@ -17,11 +17,14 @@ from connector.transfer.certificates import Role
 class Service:
     """Operations on jobs. Thread-safe; each is durable when it returns."""
 
-    def __init__(self, store: Store, steps: Steps, engine: Engine, watch: Watch) -> None:
+    def __init__(
+        self, store: Store, steps: Steps, poke: Callable[[], None] = lambda: None, *, grace: float = 60.0
+    ) -> None:
+        """`poke` tells the active runner to look at once when it is in this process; otherwise it looks soon."""
         self.store = store
-        self.watch = watch
         self._steps = steps
-        self._engine = engine
+        self._poke = poke
+        self._grace = grace
 
     def create(self, wish: Wish) -> Job:
         """A job in Ready. Raises `Ineligible` when a finding blocks the source."""
@@ -37,7 +40,7 @@ class Service:
     def start(self, job_id: str, changes: Json | None = None) -> Job:
         """Begin or resume: from Ready, Stopped, InError, Waiting. `changes` as for `cutover`."""
         run = self.store.jobs.begin(self.store.jobs.get(job_id).id, Event.START, changes)
-        self._engine.start(run.id)
+        self._poke()
         return self.store.jobs.get(run.job_id)
 
     def stop(self, job_id: str) -> Job:
@@ -45,8 +48,8 @@ class Service:
         job = self.store.jobs.get(job_id)
         if not stoppable(job.state):
             return self.store.jobs.apply(job.id, Event.STOP)
-        if (ended := self.store.passes.stop(job.id)) is not None:
-            self._engine.announce(ended)
+        self.store.passes.stop(job.id)
+        self._poke()
         return self.store.jobs.get(job.id)
 
     def cutover(self, job_id: str, *, last_sync: bool | None, changes: Json) -> Job:
@@ -58,15 +61,41 @@ class Service:
         if job.run_once and job.state == WAITING:
             raise Conflict("this job runs once", on=job.id, remedy="cutover is for incremental jobs")
         wanted = job.last_sync if last_sync is None else last_sync
-        run = self.store.jobs.begin(job.id, Event.CUTOVER if wanted else Event.CLOSE, changes)
-        self._engine.start(run.id)
+        self.store.jobs.begin(job.id, Event.CUTOVER if wanted else Event.CLOSE, changes)
+        self._poke()
         return self.store.jobs.get(job.id)
 
     def delete(self, job_id: str) -> Job:
         """From any state but Running: releases everything intermediate; images stay."""
         job = self.store.jobs.apply(self.store.jobs.get(job_id).id, Event.DELETE)
-        self._engine.delete(job.id)
+        self._poke()
         return job
+
+    def modify(self, job_id: str, changes: Json) -> Job:
+        """Change columns of a job, as far as its status allows; see `jobs.MODIFIABLE`."""
+        return self.store.jobs.modify(self.store.jobs.get(job_id).id, changes)
+
+    def delete_source(self, source_id: str, *, force: bool = False) -> None:
+        """The source is Deleting; with `force` so are its jobs. It is gone when they are released."""
+        self.store.removal.source(source_id, force=force)
+        self.store.removal.finish()
+        self._poke()
+
+    def heard(self, appliance: Appliance, held: set[str]) -> list[str]:
+        """A heartbeat: the passes that the appliance must stop.
+
+        A pass that it took and does not hold was lost between us, or in its restart: it is offered again.
+        """
+        self.store.appliances.beat(appliance.id)
+        before = self.store.now() - self._grace / 2
+
+        def dropped(found: Pass) -> bool:
+            mine = found.appliance_id == appliance.id
+            return mine and found.id not in held and (found.taken or 0.0) < before
+
+        if self.store.passes.lose(dropped, f"{appliance.name} does not hold it any more"):
+            self._poke()
+        return self.store.passes.to_stop(appliance, held)
 
     def finish(
         self, pass_id: str, appliance: Appliance, outcome: Outcome, error: Json | None, result: Json
@@ -75,14 +104,21 @@ class Service:
         if outcome is Outcome.FAILED and error is None:
             error = ControlFailed("the appliance gave no reason", on=pass_id, retryable=False).to_json()
         ended = self.store.passes.finish(pass_id, appliance, outcome, error, result)
-        if ended.state is PassState.FINISHED:
-            self._engine.announce(ended)
+        self._poke()
         return ended
 
     def order(self, appliance: Appliance) -> tuple[Job, Pass] | None:
         """The next pass for this appliance, now its own."""
         found = self.store.passes.take(appliance)
         return None if found is None else (self.store.jobs.get(found.job_id), found)
+
+    def leftovers(self, appliance: Appliance) -> list[tuple[Source, Thing]]:
+        """What this appliance shall remove from its vCenter; one living appliance of a vCenter is asked at a time."""
+        found = self.store.things.leftovers(appliance.vcenter)
+        if not found:
+            return []
+        alive = [a.id for a in self.store.appliances.alive(self._grace) if a.vcenter == appliance.vcenter]
+        return found if min([*alive, appliance.id]) == appliance.id else []
 
     def credential(self, job_id: str) -> Credential:
         """The appliance's side of mutual TLS for one job."""

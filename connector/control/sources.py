@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from connector.errors import Conflict
+from connector.control.refusals import Code, Refused
 
 
 class SourceState(StrEnum):
@@ -15,6 +15,7 @@ class SourceState(StrEnum):
     UNAVAILABLE = "Unavailable"
     IN_USE = "InUse"
     DELETING = "Deleting"
+    DELETED = "Deleted"  # of ours: such a source is shown nowhere, its machine may be registered anew
 
 
 class SourceEvent(StrEnum):
@@ -25,6 +26,7 @@ class SourceEvent(StrEnum):
     TAKEN = "taken"
     FREED = "freed"
     DELETE = "delete"
+    DELETED = "deleted"
 
 
 TRANSITIONS: Final = {
@@ -42,18 +44,32 @@ TRANSITIONS: Final = {
     (SourceState.IN_USE, SourceEvent.FREED): SourceState.AVAILABLE,
     (SourceState.DELETING, SourceEvent.SEEN): SourceState.DELETING,
     (SourceState.DELETING, SourceEvent.LOST): SourceState.DELETING,
+    (SourceState.DELETING, SourceEvent.DELETED): SourceState.DELETED,
 }
 
 _REMEDIES: Final = {
     SourceState.UNAVAILABLE: "start an appliance for its vCenter, or rescan",
     SourceState.IN_USE: "finish or delete its unfinished job first",
     SourceState.DELETING: "it is being removed",
+    SourceState.DELETED: "rescan its vCenter to register the machine anew",
 }
 
 
 def follow(state: SourceState, event: SourceEvent, subject: str = "source") -> SourceState:
-    """The state after `event`; `Conflict` when the table has no such line."""
+    """The state after `event`; `Refused` when the table has no such line."""
     target = TRANSITIONS.get((state, event))
     if target is None:
-        raise Conflict(f"{event} is not possible while {state}", on=subject, remedy=_REMEDIES.get(state, ""))
+        code = Code.SOURCE_UNFINISHED if state is SourceState.IN_USE else Code.SOURCE_STATE
+        raise Refused(
+            code, f"{event} is not possible while {state}", on=subject, remedy=_REMEDIES.get(state, "")
+        )
     return target
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram; what changes nothing is left out."""
+    lines = ["stateDiagram-v2", f"    [*] --> {SourceState.AVAILABLE}: seen"]
+    lines += [
+        f"    {state} --> {after}: {event}" for (state, event), after in TRANSITIONS.items() if state != after
+    ]
+    return "\n".join([*lines, f"    {SourceState.DELETED} --> [*]"])

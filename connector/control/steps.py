@@ -17,7 +17,7 @@ from connector.control.jobs import PREPARING, PROCESSING, SYNCING, Event, State,
 from connector.control.store import Store
 from connector.control.store.rows import Job, Json, Outcome, Run
 from connector.control.vault import Vault
-from connector.errors import ControlFailed
+from connector.errors import ControlFailed, TargetFailed
 from connector.model import Credential, InstanceAddress
 from connector.transfer.certificates import Role
 
@@ -29,6 +29,25 @@ CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
 
 _LONGEST_IMAGE: Final = 100
 _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
+
+
+class Released(TargetFailed):
+    """Somebody removed the intermediate instance, and with it everything that was transferred."""
+
+    def __init__(self, *, on: str) -> None:
+        super().__init__(
+            "the intermediate instance was released by somebody else",
+            on=on,
+            remedy="delete this job and create a new one",
+            retryable=False,
+        )
+
+    @property
+    def id(self) -> str:
+        return TargetFailed.__name__
+
+    def to_json(self) -> dict[str, object]:
+        return super().to_json() | {"code": "TransitionInstance.Released"}
 
 
 class Steps:
@@ -78,7 +97,23 @@ class Steps:
             details = made | {"files": list(kept.files), "location": kept.location, "size": kept.size}
             self._store.things.record(job.id, token, place="cloud", kind="image", reference=kept.location)
             self._store.things.complete_image(run_id, details)
+            self._prune(job)
         self._store.jobs.advance(run_id, Event.PROCESSED)
+
+    def _prune(self, job: Job) -> None:
+        """Beyond the number to keep, the oldest images go; one that the provider says is in use stays."""
+        kept = [i for i in self._store.things.images(job.id) if i.ready and not i.removed]
+        excess = len(kept) - job.max_images if job.max_images is not None else 0
+        for image in kept[:-1]:
+            if excess <= 0:
+                return
+            try:
+                self._provider.delete_image(image.name)
+            except TargetFailed as refused:
+                self._store.jobs.note(job.id, "image", f"image {image.name} stays: {refused.what}")
+                continue
+            self._store.things.remove_image(image.id)
+            excess -= 1
 
     def clean(self, run_id: str) -> None:
         """Release what only this run needed; the disks of an incremental job stay for its next run."""
@@ -119,12 +154,15 @@ class Steps:
             self._provider.release(token, keep_disks=keep_disks)
             if not keep_disks and any(t.token == token for t in self._store.things.of(job_id, "cloud")):
                 self._store.things.record(job_id, token, place="cloud", kind="instance", removed=True)
+                self._store.jobs.mark(job_id, transition_instance=None)
 
     def keep_alive(self, run: Run) -> None:
         """Start the instance again when it has died under a running pass."""
         if not run.plan or self._store.jobs.get(run.job_id).state != SYNCING:
             return
         found = self._provider.find(instance_token(run.job_id))
+        if found is None and self._was_created(run.job_id):
+            self._store.passes.fail(run.id, Released(on=run.job_id).to_json())
         if found is None or found.health is Health.RUNNING:
             return
         if self._ensure(run.job_id, (SYNCING,)) is not None:
@@ -160,11 +198,21 @@ class Steps:
                 disks=tuple(TargetDisk(disk.key, disk.label, disk.capacity) for disk in disks),
                 credential=self.credential(job_id, Role.INSTANCE),
             )
+            if self._was_created(job_id) and self._provider.find(token) is None:
+                raise Released(on=job_id)
             instance = self._provider.create_instance(request)
             self._store.things.record(
                 job_id, token, place="cloud", kind="instance", reference=instance.handle
             )
+            self._store.jobs.mark(job_id, transition_instance=instance.handle)
             return instance
+
+    def _was_created(self, job_id: str) -> bool:
+        token = instance_token(job_id)
+        return any(
+            thing.token == token and thing.reference and not thing.removed
+            for thing in self._store.things.of(job_id, "cloud")
+        )
 
     def _look(self, run_id: str) -> tuple[Run, Job]:
         run = self._store.runs.get(run_id)

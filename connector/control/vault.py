@@ -19,7 +19,7 @@ LIFETIME: Final = datetime.timedelta(days=400)
 
 
 class Vault:
-    """Seals the authority of each job. Every replica on one database needs the same key file."""
+    """Seals authorities of jobs and secrets of access keys. Every replica on one database needs the same file."""
 
     def __init__(self, key_file: Path) -> None:
         self._file = key_file
@@ -28,22 +28,28 @@ class Vault:
     def new_authority(self, job_id: str) -> str:
         """A fresh authority for one job, sealed."""
         authority = Authority.create(job_id, LIFETIME)
-        return self._fernet.encrypt(
-            json.dumps([authority.certificate_pem, authority.key_pem]).encode()
-        ).decode()
+        return self.seal(json.dumps([authority.certificate_pem, authority.key_pem]))
 
     def authority(self, sealed: str) -> Authority:
         """The authority that `new_authority` sealed."""
+        certificate, key = json.loads(self.unseal(sealed))
+        return Authority.load(certificate, key)
+
+    def seal(self, secret: str) -> str:
+        """The secret as it may be stored."""
+        return self._fernet.encrypt(secret.encode()).decode()
+
+    def unseal(self, sealed: str) -> str:
+        """What `seal` sealed."""
         try:
-            certificate, key = json.loads(self._fernet.decrypt(sealed.encode()))
+            return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken as error:
             raise ControlFailed(
-                "this key does not open the stored authority",
+                "this key does not open what is stored",
                 on=str(self._file),
                 remedy="restore the key file that belongs to this database",
                 retryable=False,
             ) from error
-        return Authority.load(certificate, key)
 
 
 def secret_file(path: Path, fresh: str) -> str:

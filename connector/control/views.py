@@ -32,7 +32,7 @@ def job(store: Store, row: Job) -> Json:
         "business_status": row.business,
         "allowed": [str(event) for event in jobs.allowed(row.state)],
         "source_name": store.sources.get(row.source_id).name,
-        "progress": _percent(row, passes),
+        "progress": percent(row, passes),
         "phase": passes[-1].phase if passes else "",
         "disks": passes[-1].disks if passes else [],
     }
@@ -73,7 +73,14 @@ def thing(row: Thing) -> Json:
     return {"token": row.token, "kind": row.kind, "moref": row.reference, "removed": row.removed}
 
 
-def _percent(row: Job, passes: list[Pass]) -> float:
+def leftover(machine: Source, row: Thing) -> Json:
+    """An order to remove something of a job that will never read again."""
+    where = {"machine": machine.moref, "instance_uuid": machine.instance_uuid, "name": machine.name}
+    return thing(row) | where | {"job_id": row.job_id, "pass_id": row.pass_id or ""}
+
+
+def percent(row: Job, passes: list[Pass]) -> float:
+    """How much of what the newest pass wants is done, 0 to 100."""
     if row.status is jobs.Status.FINISHED:
         return 100.0
     disks: list[dict[str, Any]] = passes[-1].disks if passes else []

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from connector.control.messages import Empty, parse
 from connector.errors import BadInput, ConnectorError, ControlFailed
@@ -29,12 +29,13 @@ _UNEXPECTED: Final = ControlFailed(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One accepted request: who (None for people), the path's parameters, the query, the message."""
+    """One accepted request: who (None for people), the path's parameters, the query, the message, its address."""
 
     who: Any
     path: dict[str, str]
     query: dict[str, str]
     message: Any
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,16 @@ class Endpoint:
 Guard = Callable[[str], Any]
 
 
-def application(doors: Sequence[tuple[Guard, Sequence[Endpoint]]]) -> Starlette:
-    """All endpoints, each behind its guard."""
-    routes = [
+def application(
+    doors: Sequence[tuple[Guard, Sequence[Endpoint]]], others: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """All endpoints, each behind its guard; `others` guard themselves."""
+    routes: list[BaseRoute] = [
         Route(endpoint.path, _door(guard, endpoint), methods=[endpoint.method])
         for guard, endpoints in doors
         for endpoint in endpoints
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _refused})
+    return Starlette(routes=[*routes, *others], exception_handlers={HTTPException: _refused})
 
 
 def bearer(header: str) -> str:
@@ -74,9 +77,9 @@ def _door(guard: Guard, endpoint: Endpoint) -> Callable[[Request], Awaitable[Res
     async def answer(request: Request) -> Response:
         try:
             who = await run_in_threadpool(guard, bearer(request.headers.get("authorization", "")))
-            call = Call(
-                who, dict(request.path_params), _query(request, endpoint), await _body(request, endpoint)
-            )
+            query, body = _query(request, endpoint), await _body(request, endpoint)
+            origin = request.client.host if request.client else ""
+            call = Call(who, dict(request.path_params), query, body, origin)
             done = (
                 await endpoint.work(call) if endpoint.waits else await run_in_threadpool(endpoint.work, call)
             )

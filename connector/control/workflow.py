@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 import stamina
@@ -153,10 +154,12 @@ class Runs(DBOSConfiguredInstance):
 
 
 class Engine:
-    """The one active runner. The caller holds the lock that makes it the only one."""
+    """DBOS on this database. The caller holds the lock that makes it the only one. Used by one thread."""
 
     def __init__(self, store: Store, steps: Steps, url: str) -> None:
         self._store = store
+        self._begun: set[str] = set()  # workflows that this process knows to exist
+        self._told: set[str] = set()  # passes whose end was announced
         config: DBOSConfig = {
             "name": "connector",
             "system_database_url": url,
@@ -179,25 +182,29 @@ class Engine:
         over = DBOS.list_workflows(status=_ENDED, load_input=False, load_output=False)
         if over:
             DBOS.delete_workflows([workflow.workflow_id for workflow in over])
-        for run in self._store.runs.open():
-            self.start(run.id)
-            for slot in range(len(run.plan)):
-                if (ended := self._store.passes.verdict(run.id, slot)) is not None:
-                    self.announce(ended)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Begin what the store says was wanted, by whichever process, and tell runs which passes have ended."""
+        wanted: dict[str, Callable[[], object]] = {
+            run.id: partial(DBOS.start_workflow, self._runs.run, run.id) for run in self._store.runs.open()
+        }
         for job in self._store.jobs.all([Status.DELETING]):
-            self.delete(job.id)
+            wanted[f"delete-{job.id}"] = partial(DBOS.start_workflow, self._runs.delete, job.id)
+        self._begun &= set(wanted)
+        for name, begin in wanted.items():
+            if name not in self._begun:
+                with SetWorkflowID(name):  # one id runs once: beginning again is harmless
+                    begin()
+                self._begun.add(name)
+        ended = self._store.passes.ended()
+        self._told &= {found.id for found in ended}
+        for found in ended:
+            if found.id not in self._told:
+                self._announce(found)
+                self._told.add(found.id)
 
-    def start(self, run_id: str) -> None:
-        """Begin a run; harmless when it has begun."""
-        with SetWorkflowID(run_id):
-            DBOS.start_workflow(self._runs.run, run_id)
-
-    def delete(self, job_id: str) -> None:
-        """Begin the removal of a job that is Deleting; harmless when it has begun."""
-        with SetWorkflowID(f"delete-{job_id}"):
-            DBOS.start_workflow(self._runs.delete, job_id)
-
-    def announce(self, ended: Pass) -> None:
+    def _announce(self, ended: Pass) -> None:
         """Wake the run whose pass has ended; harmless when repeated or when the run is over."""
         try:
             DBOS.send(ended.run_id, ended.id, topic=_topic(ended.slot), idempotency_key=f"ended-{ended.id}")

@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from connector import child
 from connector.appliance.control_client import ControlClient, enrol
 from connector.cli.job_client import JobClient
 from connector.errors import ConnectorError
 from connector.model import Firmware, Machine, MachineDisk, PowerState
+from tests.control import postgres
 
 VCENTER = "https://vc.example:443"
 DISK = {"key": 2000, "label": "Hard disk 1", "capacity": 8, "wanted": 8, "done": 8}
@@ -188,6 +192,38 @@ def make_plane(tmp_path: Path, gates: Path) -> Iterator[Callable[..., Plane]]:
         gate.unlink()
     for plane in planes:
         plane.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    programs = postgres.binaries()
+    if programs is None:
+        pytest.skip("needs the package postgresql")
+    with postgres.cluster(programs) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: str) -> str:
+    """A database of its own for one test."""
+    name = f"db_{uuid.uuid4().hex}"
+    driver = postgres_server.replace("postgresql:", "postgresql+psycopg:")
+    engine = sa.create_engine(driver, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return postgres_server.rsplit("/", 1)[0] + f"/{name}"
+
+
+@pytest.fixture
+def quick_folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where the machine has such a place: a database there costs no waiting for a disk."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="control-", dir=memory) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")

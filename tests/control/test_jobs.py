@@ -92,3 +92,4 @@ def test_the_document_shows_the_table_as_it_is() -> None:
     text = DOCUMENT.read_text()
     assert jobs.diagram() in text
     assert jobs.table() in text
+    assert sources.diagram() in text

@@ -161,6 +161,7 @@ def test_the_help_names_every_option() -> None:
         "--database",
         "--provider",
         "--images",
+        "--limit",
         "--exit-with-stdin",
     ):
         assert option in shown.stdout

@@ -11,40 +11,27 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
+from connector import control
 from connector.control.jobs import Event, Status
 from connector.control.store import Store, Wish, tables
+from connector.control.store.database import Database
 from connector.control.store.passes import ATTEMPTS
 from connector.control.store.rows import Outcome, PassState
 from connector.errors import Conflict, ControlFailed
-from tests.control import postgres
 from tests.control.conftest import VCENTER, Plane, Robot, machine
 
 
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    programs = postgres.binaries()
-    if programs is None:
-        pytest.skip("needs the package postgresql")
-    with postgres.cluster(programs) as url:
-        yield url
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, quick_folder: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'control.sqlite'}"
-    server: str = request.getfixturevalue("postgres_url")
-    name = f"db_{abs(hash(tmp_path))}"
-    engine = sa.create_engine(
-        server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return server.rsplit("/", 1)[0] + f"/{name}"
+        return f"sqlite:///{quick_folder / 'control.sqlite'}"
+    found: str = request.getfixturevalue("empty_postgres_url")
+    return found
 
 
 @pytest.fixture
@@ -92,6 +79,40 @@ def test_migrating_again_changes_nothing(store: Store, url: str) -> None:
     source = _source(store)
     Store(url).close()
     assert store.sources.get(source).moref == "vm-1"
+
+
+def test_what_the_first_schema_held_is_still_there(url: str) -> None:
+    """Names become unique, and a rebuilt table takes nothing with it that refers to it."""
+    database = Database(url)
+    with database.write() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(control.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        facts = "'x', 'u', 'twin', 'Available', '', '{}', '[]', 1, 1"
+        columns = "vcenter, instance_uuid, name, state, reason, facts, findings, seen, created, id, moref"
+        for n in (1, 2):
+            row = f"INSERT INTO sources ({columns}) VALUES ({facts}, 's-{n}', 'vm-{n}')"
+            connection.exec_driver_sql(row)
+            disk = f"INSERT INTO source_disks VALUES ('s-{n}', 2000, 'Hard disk 1', 8, '{{}}')"
+            connection.exec_driver_sql(disk)
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (id, source_id, name, status, business, run_once, last_sync, image_name, image_format,"
+            " shutdown_deadline, allow_power_off, cutover, created, changed) VALUES ('j-1', 's-1', 'j', 'Ready', '',"
+            " true, false, 'j', 'raw', 1, false, false, 1000, 1000)"
+        )
+    database.close()
+    store = Store(url)
+    sources = store.sources.all()
+    assert [(s.name, s.machine, len(s.disks)) for s in sources] == [
+        ("twin", "twin", 1),
+        ("twin_s-2", "twin", 1),
+    ]
+    assert sources[0].last_job == "j-1"
+    assert store.jobs.get("j").valid_until == 1000 + 30 * 86400
+    with pytest.raises(sa.exc.IntegrityError), store._database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM sources WHERE id = 's-1'")
+    store.close()
 
 
 def test_rows_are_frozen(store: Store) -> None:
@@ -199,9 +220,9 @@ def test_a_database_that_is_gone_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_run_on_postgresql_survives_a_kill(
-    make_plane: Callable[..., Plane], postgres_url: str, tmp_path: Path
+    make_plane: Callable[..., Plane], empty_postgres_url: str, tmp_path: Path
 ) -> None:
-    plane = make_plane(database=postgres_url)
+    plane = make_plane(database=empty_postgres_url)
     with Robot(plane) as robot:
         robot.register()
         plane.hold("image")
@@ -212,10 +233,21 @@ def test_a_run_on_postgresql_survives_a_kill(
         plane.let_go("image")
         plane.start()
         plane.reach("j1", "Finished")
+    store = Store(empty_postgres_url)
+    log = [(e.who, e.action, e.origin) for e in store.audit.page().rows]
+    store.close()
+    by = "operator"
+    assert log == [
+        (by, "start", "127.0.0.1"),
+        (by, "create", "127.0.0.1"),
+        ("activation code", "enrol", "127.0.0.1"),
+    ]
     assert not list((tmp_path / "state").glob("*.sqlite"))
-    with pytest.raises(Conflict, match="another control plane runs on this database"):
-        (tmp_path / "second").mkdir()
-        second = Plane.__new__(Plane)
-        second.root, second.grace, second.database = tmp_path / "second", 60.0, postgres_url
-        second.log = tmp_path / "second.log"
-        second.start()
+
+
+def test_a_source_is_removed_once_by_whoever_looks_first(store: Store) -> None:
+    for n in range(8):
+        source = _source(store, f"vm-{n}")
+        store.removal.source(source, force=False)
+        found = _together(4, lambda _: store.removal.finish())
+        assert [one for each in found for one in each] == [source]

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
+from connector.control.clock import Clock
 from connector.control.store.appliances import Appliances
+from connector.control.store.audit import Audit
 from connector.control.store.database import Database
-from connector.control.store.jobs import Jobs, Runs, Wish
+from connector.control.store.groups import Workgroups
+from connector.control.store.jobs import Jobs, Wish
+from connector.control.store.keys import Keys
+from connector.control.store.limits import Limits
 from connector.control.store.passes import Passes
+from connector.control.store.removal import Removal
+from connector.control.store.runs import Runs
+from connector.control.store.search import JobFilter, Page, SourceFilter
 from connector.control.store.sources import Sources
+from connector.control.store.tags import Tags
 from connector.control.store.things import Things
+from connector.control.store.tokens import Tokens
 
-__all__ = ["Store", "Wish"]
+__all__ = ["JobFilter", "Limits", "Page", "SourceFilter", "Store", "Wish"]
 
 
 class Store:
     """Opened on a URL (`sqlite:///FILE`, `postgresql://...`), migrated to the newest schema. Thread-safe."""
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, clock: Clock = time.time, limits: Limits | None = None) -> None:
+        self.limits = limits = limits or Limits()
         self._database = Database(url, clock)
         self._database.migrate()
-        self.sources = Sources(self._database)
-        self.jobs = Jobs(self._database)
+        self.sources = Sources(self._database, limits)
+        self.jobs = Jobs(self._database, limits)
         self.runs = Runs(self._database)
-        self.passes = Passes(self._database)
+        self.passes = Passes(self._database, limits)
         self.appliances = Appliances(self._database)
         self.things = Things(self._database)
+        self.removal = Removal(self._database)
+        self.tags = Tags(self._database)
+        self.workgroups = Workgroups(self._database, limits)
+        self.tokens = Tokens(self._database)
+        self.keys = Keys(self._database)
+        self.audit = Audit(self._database)
 
     @property
     def url(self) -> str:
@@ -36,6 +52,11 @@ class Store:
     def now(self) -> float:
         """Seconds since the epoch by the store's clock."""
         return self._database.now()
+
+    @staticmethod
+    def ticks() -> float:
+        """Seconds that really pass, for pacing; unlike `now` it is never moved."""
+        return time.monotonic()
 
     def become_runner(self) -> bool:
         """Whether this process alone runs workflows on this database; call again to check."""

@@ -23,11 +23,13 @@ class Appliances:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def enrol(self, name: str, vcenter: str, version: str) -> tuple[Appliance, str]:
-        """A new appliance and its secret, which nobody can ever read again."""
+    def enrol(
+        self, name: str, vcenter: str, version: str, token_id: str | None = None
+    ) -> tuple[Appliance, str]:
+        """A new appliance and its secret, which nobody can ever read again. `token_id`: how it came in."""
         secret = secrets.token_urlsafe(32)
         now = self._database.now()
-        appliance = Appliance(new_id("a"), name, vcenter, version, now, now)
+        appliance = Appliance(new_id("a"), name, vcenter, version, now, now, token_id)
         with self._database.write() as connection:
             connection.execute(
                 _APPLIANCES.insert().values(
@@ -38,6 +40,7 @@ class Appliances:
                     secret_hash=_digest(secret),
                     heartbeat=now,
                     created=now,
+                    token_id=token_id,
                 )
             )
         return appliance, secret

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -16,18 +16,32 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from connector.control.clock import Clock
 from connector.control.store import tables
 from connector.errors import BadInput, ControlFailed
 
 _PRAGMAS: Final = ("busy_timeout=15000", "foreign_keys=ON", "journal_mode=WAL", "synchronous=FULL")
-_RUNNER: Final = 0x636F6E6E  # any number, the same in every version
+# A machine that vanished says no farewell: both ends of a connection find out within about ten seconds.
+_NOTICE_DEATH: Final = {
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
+}
+_RUNNER: Final = 0x636F6E6E  # any numbers, the same in every version
+_MIGRATING: Final = 0x636F6E6F
+HANDING_OUT: Final = 0x636F6E70
+REGISTERING: Final = 0x636F6E71
+GROUPING: Final = 0x636F6E72
+BEGINNING: Final = 0x636F6E73
 _MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 
 
 class Database:
     """Transactions on one SQLite file or one PostgreSQL database. Thread-safe."""
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, clock: Clock = time.time) -> None:
         self.url = normal_url(url)
         self.clock = clock
         self._engine = _engine(self.url)
@@ -48,15 +62,29 @@ class Database:
                 yield connection
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version; harmless when it is there."""
+        """Bring the schema to the newest version; harmless when it is there. One process at a time does it."""
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
-        with _translated(), self._engine.connect() as connection, connection.begin():
+        with (
+            _translated(),
+            self._engine.connect() as connection,
+            _tables_may_be_rebuilt(connection),
+            connection.begin(),
+        ):
+            self.exclusive(connection, _MIGRATING)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
     def now(self) -> float:
         return self.clock()
+
+    def exclusive(self, connection: sa.Connection, door: int) -> None:
+        """Until the caller's transaction ends, nobody else on this database passes `door`.
+
+        On SQLite a write transaction is alone anyway.
+        """
+        if not self.url.startswith("sqlite"):
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(door)))
 
     def log(self, connection: sa.Connection, job_id: str, kind: str, text: str) -> None:
         """Append one line to a job's log, inside the caller's transaction."""
@@ -110,7 +138,7 @@ def new_id(prefix: str) -> str:
 
 def _engine(url: str) -> sa.Engine:
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True)
+        return sa.create_engine(url, pool_pre_ping=True, connect_args=dict(_NOTICE_DEATH))
     engine = sa.create_engine(url, connect_args={"timeout": 15})
 
     @sa.event.listens_for(engine, "connect")
@@ -125,6 +153,20 @@ def _engine(url: str) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if looks else "BEGIN IMMEDIATE")
 
     return engine
+
+
+@contextmanager
+def _tables_may_be_rebuilt(connection: sa.Connection) -> Iterator[None]:
+    """A rebuilt table is dropped and renamed: SQLite must not follow its foreign keys while that happens."""
+    raw: Any = connection.connection.driver_connection
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA foreign_keys=ON")
 
 
 @contextmanager

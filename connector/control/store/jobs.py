@@ -1,20 +1,24 @@
-"""Jobs and their runs: a change of state is one transaction with everything that belongs to it."""
+"""Jobs: a change of state is one transaction with everything that belongs to it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from connector.control import jobs as machine
+from connector.control import validity
 from connector.control.jobs import Business, Event, State, Status
+from connector.control.refusals import Code, Refused, Unknown
 from connector.control.sources import SourceEvent
-from connector.control.store import sources, tables
-from connector.control.store.database import Database, new_id
-from connector.control.store.rows import Job, Json, LogEntry, Outcome, Run
-from connector.errors import Ambiguous, Conflict, NotFound
+from connector.control.store import runs, sources, tables, tags
+from connector.control.store.database import BEGINNING, Database, new_id
+from connector.control.store.limits import Limits
+from connector.control.store.rows import Job, Json, LogEntry, Outcome, Run, TagKind
+from connector.control.store.search import JobFilter, Page, page
+from connector.errors import Ambiguous, Conflict
 from connector.model import InstanceAddress
 
 _JOBS: Final = tables.jobs
@@ -25,7 +29,10 @@ _AFTER: Final = (machine.PREPARING, machine.SYNCING, machine.PROCESSING, machine
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a new job shall do. `last_sync`: the last pass happens with the source shut down."""
+    """What a new job shall do. `last_sync`: the last pass happens with the source shut down.
+
+    `definition` is the request in the public API's names; `frequency` is hours; times are seconds.
+    """
 
     source_id: str
     name: str
@@ -36,21 +43,55 @@ class Wish:
     shutdown_deadline: float = 600.0
     allow_power_off: bool = False
     client_token: str | None = None
+    description: str = ""
+    job_type: int = 3
+    region: str = ""
+    resource_group: str = ""
+    target_instance: str = ""
+    definition: Json = field(default_factory=dict)
+    frequency: int | None = None
+    max_images: int | None = None
+    scheduled_start: float | None = None
+    valid_until: float | None = None  # default: 30 days from now
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Ids of jobs: past their validity; expired for long enough to be deleted; to be started by the schedule."""
+
+    expiring: Sequence[str]
+    remnants: Sequence[str]
+    starting: Sequence[str]
 
 
 class Jobs:
     """The wish to migrate one source, and its state."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: Limits) -> None:
         self._database = database
+        self._limits = limits
 
     def create(self, wish: Wish) -> Job:
         """A job in Ready; the same `client_token` answers the same job again."""
         if wish.client_token and (existing := self._by_token(wish.client_token)):
             return existing
-        now = self._database.now()
         job_id = new_id("j")
-        values: Json = asdict(wish) | {
+        try:
+            with self._database.write() as connection:
+                self._database.exclusive(connection, BEGINNING)
+                self._insert(connection, job_id, wish)
+        except sa.exc.IntegrityError as error:
+            if wish.client_token and (existing := self._by_token(wish.client_token)):
+                return existing
+            raise _same_name(wish.name) from error
+        return self.get(job_id)
+
+    def _insert(self, connection: sa.Connection, job_id: str, wish: Wish) -> None:
+        now = self._database.now()
+        validity.rhythm(wish.frequency, wish.max_images)
+        values: Json = {k: v for k, v in asdict(wish).items() if k != "tags"}
+        values |= {
             "id": job_id,
             "image_name": wish.image_name or wish.name,
             "status": Status.READY,
@@ -58,19 +99,52 @@ class Jobs:
             "cutover": False,
             "created": now,
             "changed": now,
+            "valid_until": validity.valid_until(now, wish.valid_until),
+            "scheduled_start": validity.scheduled_start(now, wish.scheduled_start),
         }
+        alive = _JOBS.c.status.not_in((Status.DELETING, Status.DELETED))
+        if _count(connection, alive) >= self._limits.jobs:
+            raise Refused(
+                Code.JOB_QUOTA,
+                f"at most {self._limits.jobs} jobs",
+                on=wish.name,
+                remedy="delete finished jobs",
+            )
+        sources.move(connection, wish.source_id, SourceEvent.TAKEN, last_job=job_id)
+        connection.execute(_JOBS.insert().values(**values))
+        tags.put(connection, TagKind.JOB, job_id, wish.tags)
+        self._database.log(connection, job_id, "created", f"job {wish.name} created")
+
+    def modify(self, job_id: str, changes: Json) -> Job:
+        """Change columns of a job, all or none; `definition` is merged. `Refused` when its status does not allow it."""
         try:
             with self._database.write() as connection:
-                sources.move(connection, wish.source_id, SourceEvent.TAKEN)
-                connection.execute(_JOBS.insert().values(**values))
-                self._database.log(connection, job_id, "created", f"job {wish.name} created")
+                job = locked(connection, job_id)
+                if wrong := [what for what in changes if not machine.modifiable(job.status, what)]:
+                    raise Refused(
+                        Code.JOB_STATUS,
+                        f"{wrong[0]} cannot be changed while {job.status}",
+                        on=job.id,
+                        remedy="most of a job can be changed only before its first run",
+                    )
+                values = self._checked(job, changes)
+                connection.execute(_JOBS.update().where(_JOBS.c.id == job_id).values(**values))
+                self._database.log(connection, job_id, "modified", ", ".join(sorted(changes)))
         except sa.exc.IntegrityError as error:
-            raise Conflict(
-                "another job has this name, or the source has an unfinished job",
-                on=wish.name,
-                remedy="choose another name, or delete the other job",
-            ) from error
+            raise _same_name(str(changes.get("name"))) from error
         return self.get(job_id)
+
+    def _checked(self, job: Job, changes: Json) -> Json:
+        values: Json = {"changed": self._database.now()} | changes
+        validity.rhythm(changes.get("frequency"), changes.get("max_images"))
+        if "valid_until" in changes:
+            values["valid_until"] = validity.valid_until(job.created, changes["valid_until"])
+        if "scheduled_start" in changes:
+            wanted = changes["scheduled_start"]
+            values["scheduled_start"] = validity.scheduled_start(self._database.now(), wanted)
+        if "definition" in changes:
+            values["definition"] = job.definition | changes["definition"]
+        return values
 
     def _by_token(self, token: str) -> Job | None:
         with self._database.read() as connection:
@@ -84,7 +158,7 @@ class Jobs:
             rows = connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job_id)).all()
             rows = rows or connection.execute(sa.select(_JOBS).where(_JOBS.c.name == job_id, alive)).all()
         if not rows:
-            raise NotFound("no such job", on=job_id, remedy="list the jobs")
+            raise _unknown(job_id)
         if len(rows) > 1:
             ids = ", ".join(row.id for row in rows)
             raise Ambiguous(f"{len(rows)} jobs have this name", on=job_id, remedy=f"use an id: {ids}")
@@ -97,55 +171,91 @@ class Jobs:
         with self._database.read() as connection:
             return [_job(row) for row in connection.execute(query)]
 
-    def begin(self, job_id: str, event: Event, changes: Json | None = None) -> Run:
+    def page(self, wanted: JobFilter, number: int = 1, size: int = 10) -> Page[Job]:
+        """Jobs that match exactly, newest first."""
+        with self._database.read() as connection:
+            total, rows = page(connection, _JOBS, wanted.conditions(), number, size)
+            return Page(total, [_job(row) for row in rows])
+
+    def begin(self, job_id: str, event: Event, changes: Json | None = None, kind: str = "Manual") -> Run:
         """START, CUTOVER or CLOSE: the new state and the new run in one transaction."""
         with self._database.write() as connection:
-            job = _locked(connection, job_id)
+            self._database.exclusive(connection, BEGINNING)
+            job = locked(connection, job_id)
+            now = self._database.now()
+            machine.follow(job.state, event, job.id)
+            self._must_be_possible(connection, job, event)
             if event in (Event.CUTOVER, Event.CLOSE):
                 changes = (changes or {}) | {"cutover": True, "last_sync": event is Event.CUTOVER}
-            job = self._move(connection, job, event, error=None, **(changes or {}))
-            number = connection.execute(
-                sa.select(sa.func.count() + 1).select_from(_RUNS).where(_RUNS.c.job_id == job.id)
-            ).scalar_one()
-            run_id = f"r-{job.id[2:]}-{number}"
-            connection.execute(
-                _RUNS.insert().values(
-                    id=run_id,
-                    job_id=job.id,
-                    number=number,
-                    kind="Manual",
-                    plan=_plan(job),
-                    started=self._database.now(),
-                    stop=False,
-                )
+            changes = {"started": now, "ended": None, "waiting": "", "error": None} | (changes or {})
+            job = move(self._database, connection, job, event, **changes)
+            return runs.add(connection, job.id, kind, _plan(job), now)
+
+    def _must_be_possible(self, connection: sa.Connection, job: Job, event: Event) -> None:
+        if event is Event.CLOSE:  # reads nothing, ends at once
+            return
+        if self._database.now() >= job.valid_until:
+            raise Refused(
+                Code.JOB_STATUS, "the valid time of this job has passed", on=job.id, remedy="create a new job"
             )
-            return _run(connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id)).one())
+        sources.must_be_online(connection, job.source_id)
+        if _count(connection, _JOBS.c.status == Status.RUNNING) >= self._limits.running:
+            raise Refused(
+                Code.RUNNING_QUOTA,
+                f"as many jobs run as may run: {self._limits.running}",
+                on=job.id,
+                remedy="start it when another has ended",
+            )
 
     def apply(self, job_id: str, event: Event) -> Job:
         """A change of state that needs nothing beside it: STOP while waiting, DELETE, DELETED, EXPIRED."""
         with self._database.write() as connection:
-            return self._move(connection, _locked(connection, job_id), event)
+            return move(self._database, connection, locked(connection, job_id), event)
 
     def advance(self, run_id: str, event: Event, changes: Json | None = None) -> None:
         """A report of the workflow; harmless when it was made before. `changes` are columns of the job."""
         with self._database.write() as connection:
-            run = _locked_run(connection, run_id)
-            job = _locked(connection, run.job_id)
+            run = runs.locked(connection, run_id)
+            job = locked(connection, run.job_id)
             if run.ended is not None or _reached(job.state, event):
                 return
-            self._move(connection, job, event, **(changes or {}))
+            move(self._database, connection, job, event, **(changes or {}))
 
     def settle(self, run_id: str, event: Event, outcome: Outcome, error: Json | None = None) -> None:
         """End a run and move its job, once: a second call finds the run ended and does nothing."""
         with self._database.write() as connection:
-            run = _locked_run(connection, run_id)
+            run = runs.locked(connection, run_id)
             if run.ended is not None:
                 return
             now = self._database.now()
             connection.execute(
                 _RUNS.update().where(_RUNS.c.id == run_id).values(ended=now, outcome=outcome, error=error)
             )
-            self._move(connection, _locked(connection, run.job_id), event, error=error)
+            job = locked(connection, run.job_id)
+            after: Json = {"error": error, "ended": now, "waiting": ""}
+            if event is Event.PAUSED:
+                after["next_run"] = validity.next_run(now, job.frequency)
+            move(self._database, connection, job, event, **after)
+
+    def due(self) -> Due:
+        """What time asks for now."""
+        c, now = _JOBS.c, self._database.now()
+        remnant = now - validity.REMNANT
+        with self._database.read() as connection:
+
+            def ids(*which: sa.ColumnElement[bool]) -> list[str]:
+                return list(connection.execute(sa.select(c.id).where(*which).order_by(c.created)).scalars())
+
+            return Due(
+                expiring=ids(c.status.in_(machine.EXPIRING), c.valid_until <= now),
+                remnants=ids(c.status == Status.EXPIRED, c.expired <= remnant),
+                starting=ids(
+                    sa.or_(
+                        sa.and_(c.status == Status.READY, c.scheduled_start <= now),
+                        sa.and_(c.status == Status.WAITING, c.next_run <= now),
+                    )
+                ),
+            )
 
     def set_authority(self, job_id: str, sealed: str) -> None:
         """Keep the job's authority; the first one stays."""
@@ -155,6 +265,12 @@ class Jobs:
                 .where(_JOBS.c.id == job_id, _JOBS.c.authority.is_(None))
                 .values(authority=sealed)
             )
+
+    def mark(self, job_id: str, **values: Any) -> None:
+        """Set columns that no state depends on: `waiting`, `transition_instance`. Writes only a difference."""
+        with self._database.write() as connection:
+            differs = sa.or_(*(_JOBS.c[name].is_distinct_from(value) for name, value in values.items()))
+            connection.execute(_JOBS.update().where(_JOBS.c.id == job_id, differs).values(**values))
 
     def note(self, job_id: str, kind: str, text: str) -> None:
         """One line for the job's log."""
@@ -168,47 +284,46 @@ class Jobs:
         with self._database.read() as connection:
             return [LogEntry(**row._mapping) for row in connection.execute(query)][::-1]
 
-    def _move(self, connection: sa.Connection, job: Job, event: Event, **changes: Any) -> Job:
-        target = machine.follow(job.state, event, job.id)
-        done = connection.execute(
-            _JOBS.update()
-            .where(_JOBS.c.id == job.id, _JOBS.c.status == job.status, _JOBS.c.business == job.business)
-            .values(status=target.status, business=target.business, changed=self._database.now(), **changes)
-        )
-        if done.rowcount != 1:
-            raise Conflict("another request changed this job first", on=job.id, remedy="look again")
-        if event is Event.FINISHED or (event is Event.DELETE and job.status is not Status.FINISHED):
-            sources.move(connection, job.source_id, SourceEvent.FREED)
-        reason = changes.get("error")
-        text = f"{job.state} -> {target}" + (f": {reason['what']}" if reason else "")
-        self._database.log(connection, job.id, str(event), text)
-        return _job(connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job.id)).one())
+
+def move(database: Database, connection: sa.Connection, job: Job, event: Event, **changes: Any) -> Job:
+    """Follow the table for one job, inside the caller's transaction, with what belongs to the new state."""
+    target = machine.follow(job.state, event, job.id)
+    now = database.now()
+    values: Json = {"next_run": None} if job.state == machine.WAITING else {}
+    if "error" in changes:
+        error = changes["error"] or {}
+        values["error_code"] = error.get("code") or error.get("error", "")
+    if event is Event.EXPIRED:
+        values["expired"] = now
+    done = connection.execute(
+        _JOBS.update()
+        .where(_JOBS.c.id == job.id, _JOBS.c.status == job.status, _JOBS.c.business == job.business)
+        .values(status=target.status, business=target.business, changed=now, **values | changes)
+    )
+    if done.rowcount != 1:
+        raise Conflict("another request changed this job first", on=job.id, remedy="look again")
+    if event is Event.FINISHED or (event is Event.DELETE and job.status is not Status.FINISHED):
+        sources.move(connection, job.source_id, SourceEvent.FREED)
+    if event is Event.DELETED:
+        tags.forget(connection, TagKind.JOB, job.id)
+    reason = changes.get("error")
+    text = f"{job.state} -> {target}" + (f": {reason['what']}" if reason else "")
+    database.log(connection, job.id, str(event), text)
+    return _job(connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job.id)).one())
 
 
-class Runs:
-    """The executions of jobs."""
+def locked(connection: sa.Connection, job_id: str) -> Job:
+    """One job, locked until the caller's transaction ends."""
+    row = connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job_id).with_for_update()).one_or_none()
+    if row is None:
+        raise _unknown(job_id)
+    return _job(row)
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
-    def get(self, run_id: str) -> Run:
-        with self._database.read() as connection:
-            row = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id)).one_or_none()
-        if row is None:
-            raise NotFound("no such run", on=run_id)
-        return _run(row)
-
-    def of(self, job_id: str) -> list[Run]:
-        """A job's runs, oldest first."""
-        query = sa.select(_RUNS).where(_RUNS.c.job_id == job_id).order_by(_RUNS.c.number)
-        with self._database.read() as connection:
-            return [_run(row) for row in connection.execute(query)]
-
-    def open(self) -> list[Run]:
-        """Every run that has not ended."""
-        query = sa.select(_RUNS).where(_RUNS.c.ended.is_(None)).order_by(_RUNS.c.started)
-        with self._database.read() as connection:
-            return [_run(row) for row in connection.execute(query)]
+def jobs_of(connection: sa.Connection, source_id: str) -> list[Job]:
+    """The jobs of a source that are not deleted, locked."""
+    query = sa.select(_JOBS).where(_JOBS.c.source_id == source_id, _JOBS.c.status != Status.DELETED)
+    return [_job(row) for row in connection.execute(query.with_for_update()).all()]
 
 
 def _plan(job: Job) -> list[bool]:
@@ -224,18 +339,16 @@ def _reached(state: State, event: Event) -> bool:
     return state in _AFTER and any(t in _AFTER and _AFTER.index(state) >= _AFTER.index(t) for t in targets)
 
 
-def _locked(connection: sa.Connection, job_id: str) -> Job:
-    row = connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job_id).with_for_update()).one_or_none()
-    if row is None:
-        raise NotFound("no such job", on=job_id, remedy="list the jobs")
-    return _job(row)
+def _count(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
+    return connection.execute(sa.select(sa.func.count()).select_from(_JOBS).where(which)).scalar_one()
 
 
-def _locked_run(connection: sa.Connection, run_id: str) -> Run:
-    row = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id).with_for_update()).one_or_none()
-    if row is None:
-        raise NotFound("no such run", on=run_id)
-    return _run(row)
+def _unknown(job_id: str) -> Unknown:
+    return Unknown(Code.JOB_UNKNOWN, "no such job", on=job_id, remedy="list the jobs")
+
+
+def _same_name(name: str) -> Refused:
+    return Refused(Code.JOB_NAME, "another job has this name", on=name, remedy="choose another name")
 
 
 def _job(row: Any) -> Job:
@@ -244,10 +357,3 @@ def _job(row: Any) -> Job:
     values["business"] = Business(values["business"])
     values["instance"] = InstanceAddress(**values["instance"]) if values["instance"] else None
     return Job(**values)
-
-
-def _run(row: Any) -> Run:
-    values = dict(row._mapping)
-    values["plan"] = tuple(bool(final) for final in values["plan"])
-    values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
-    return Run(**values)

@@ -12,12 +12,14 @@ import sqlalchemy as sa
 
 from connector.control.jobs import SYNCING, Event, State, follow
 from connector.control.store import tables
-from connector.control.store.database import Database
+from connector.control.store.database import HANDING_OUT, Database
+from connector.control.store.limits import Limits, reasons
 from connector.control.store.rows import Appliance, Json, Outcome, Pass, PassState
 from connector.errors import Conflict, NotFound
 
 _PASSES: Final = tables.passes
 _RUNS: Final = tables.runs
+_JOBS: Final = tables.jobs
 
 #: After so many lost appliances a pass is given up.
 ATTEMPTS: Final = 20
@@ -26,8 +28,9 @@ ATTEMPTS: Final = 20
 class Passes:
     """Every reading of every source."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: Limits) -> None:
         self._database = database
+        self._limits = limits
 
     def offer(self, run_id: str, slot: int) -> Pass:
         """The open pass of this slot; a new one when there is none. Idempotent."""
@@ -40,11 +43,6 @@ class Passes:
             return last
 
     def _insert(self, connection: sa.Connection, run: Any, slot: int, attempt: int) -> Pass:
-        source = (
-            sa.select(tables.sources.c.vcenter)
-            .join(tables.jobs, tables.jobs.c.source_id == tables.sources.c.id)
-            .where(tables.jobs.c.id == run.job_id)
-        )
         now = self._database.now()
         stopped: Json = {"state": PassState.FINISHED, "outcome": Outcome.STOPPED, "ended": now, "result": {}}
         values: Json = {
@@ -54,29 +52,24 @@ class Passes:
             "slot": slot,
             "attempt": attempt,
             "final": run.plan[slot],
-            "vcenter": connection.execute(source).scalar_one(),
             "state": PassState.OFFERED,
             "offered": now,
             "phase": "waiting",
             "disks": [],
         }
+        values |= _place(connection, run.job_id)
         connection.execute(_PASSES.insert().values(**values | (stopped if run.stop else {})))
         return _one(connection, values["id"])
 
     def take(self, appliance: Appliance) -> Pass | None:
-        """The oldest pass that this appliance can run, now its own; None when there is none."""
-        wanted = (
-            sa.select(_PASSES.c.id)
-            .where(_PASSES.c.state == PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter)
-            .order_by(_PASSES.c.offered, _PASSES.c.id)
-            .limit(1)
-        )
+        """The oldest pass that this appliance can run within the limits, now its own; None when there is none."""
         with self._database.read() as connection:
-            if connection.execute(wanted).scalar_one_or_none() is None:
+            if self._next(connection, appliance) is None:
                 return None
         with self._database.write() as connection:
-            pass_id = connection.execute(wanted.with_for_update(skip_locked=True)).scalar_one_or_none()
-            if pass_id is None:
+            self._database.exclusive(connection, HANDING_OUT)
+            found = self._next(connection, appliance)
+            if found is None:
                 return None
             now = self._database.now()
             values: Json = {
@@ -85,10 +78,62 @@ class Passes:
                 "taken": now,
                 "phase": "taken",
             }
-            connection.execute(_PASSES.update().where(_PASSES.c.id == pass_id).values(**values))
-            found = _one(connection, pass_id)
-            self._database.log(connection, found.job_id, "taken", f"pass {pass_id} taken by {appliance.name}")
-            return found
+            still = sa.and_(_PASSES.c.id == found.id, _PASSES.c.state == PassState.OFFERED)
+            if connection.execute(_PASSES.update().where(still).values(**values)).rowcount != 1:
+                return None
+            connection.execute(_JOBS.update().where(_JOBS.c.id == found.job_id).values(waiting=""))
+            text = f"pass {found.id} taken by {appliance.name}"
+            self._database.log(connection, found.job_id, "taken", text)
+            return _one(connection, found.id)
+
+    def _next(self, connection: sa.Connection, appliance: Appliance) -> Pass | None:
+        offered = _in_state(connection, PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter)
+        if not offered:
+            return None
+        why = reasons(offered, _in_state(connection, PassState.TAKEN), self._limits)
+        return next((found for found in offered if not why[found.id]), None)
+
+    def explain(self, online: Iterable[str]) -> None:
+        """Write down, for people, what every job whose pass nobody has taken waits for."""
+        with self._database.read() as connection:
+            offered = _in_state(connection, PassState.OFFERED)
+            running = _in_state(connection, PassState.TAKEN) if offered else []
+        by_vcenter: dict[str, list[Pass]] = {}
+        for found in offered:
+            by_vcenter.setdefault(found.vcenter, []).append(found)
+        for vcenter, waiting in by_vcenter.items():
+            idle = f"waits for an appliance of {vcenter} with room for it"
+            absent = f"waits: no appliance of {vcenter} is online"
+            why = reasons(waiting, running, self._limits)
+            for found in waiting:
+                text = (why[found.id] or idle) if vcenter in online else absent
+                self._explain(found, text)
+
+    def _explain(self, found: Pass, text: str) -> None:
+        with self._database.read() as connection:
+            query = sa.select(_JOBS.c.waiting).where(_JOBS.c.id == found.job_id)
+            if connection.execute(query).scalar_one() == text:
+                return
+        offered = sa.exists().where(_PASSES.c.id == found.id, _PASSES.c.state == PassState.OFFERED)
+        with self._database.write() as connection:
+            connection.execute(_JOBS.update().where(_JOBS.c.id == found.job_id, offered).values(waiting=text))
+
+    def ended(self) -> list[Pass]:
+        """The finished passes of runs that have not ended: their workflows must hear of them."""
+        query = (
+            sa.select(_PASSES)
+            .join(_RUNS, _RUNS.c.id == _PASSES.c.run_id)
+            .where(_RUNS.c.ended.is_(None), _PASSES.c.state == PassState.FINISHED)
+        )
+        with self._database.read() as connection:
+            return [_pass(row) for row in connection.execute(query)]
+
+    def fail(self, run_id: str, error: Json) -> None:
+        """Whatever is open in this run has failed, whoever holds it."""
+        live = sa.and_(_PASSES.c.run_id == run_id, _PASSES.c.state.in_((PassState.OFFERED, PassState.TAKEN)))
+        with self._database.write() as connection:
+            for row in connection.execute(sa.select(_PASSES).where(live).with_for_update()).all():
+                self._end(connection, row.id, Outcome.FAILED, error, {})
 
     def progress(self, pass_id: str, appliance: Appliance, phase: str, disks: Sequence[Json]) -> None:
         """The latest figures; a report after the end is dropped."""
@@ -219,10 +264,39 @@ class Passes:
         with self._database.read() as connection:
             return [_pass(row) for row in connection.execute(query)]
 
+    def newest(self, job_ids: Sequence[str]) -> dict[str, Pass]:
+        """The newest pass of each of these jobs that has one."""
+        query = sa.select(_PASSES).where(_PASSES.c.job_id.in_(job_ids))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(_PASSES.c.offered, _PASSES.c.id))
+            return {row.job_id: _pass(row) for row in rows}
+
     def owned(self, pass_id: str, appliance: Appliance) -> Pass:
         """A pass that this appliance holds or has finished; `Conflict` when it is another's by now."""
         with self._database.read() as connection:
             return _owned(connection, pass_id, appliance)
+
+
+def _in_state(connection: sa.Connection, state: PassState, *more: sa.ColumnElement[bool]) -> list[Pass]:
+    query = sa.select(_PASSES).where(_PASSES.c.state == state, *more)
+    rows = connection.execute(query.order_by(_PASSES.c.offered, _PASSES.c.id))
+    return [_pass(row) for row in rows]
+
+
+def _place(connection: sa.Connection, job_id: str) -> Json:
+    """Where the reading happens: vCenter, host, datastores, and how many disks."""
+    sources, disks = tables.sources, tables.source_disks
+    query = sa.select(sources.c.id, sources.c.vcenter, sources.c.facts).join(
+        _JOBS, _JOBS.c.source_id == sources.c.id
+    )
+    source = connection.execute(query.where(_JOBS.c.id == job_id)).one()
+    facts = connection.execute(sa.select(disks.c.facts).where(disks.c.source_id == source.id)).scalars().all()
+    return {
+        "vcenter": source.vcenter,
+        "host": str(source.facts.get("host", "")),
+        "datastores": sorted({str(disk["datastore"]) for disk in facts if disk.get("datastore")}),
+        "disk_count": max(1, len(facts)),
+    }
 
 
 def stoppable(state: State) -> bool:

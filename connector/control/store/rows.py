@@ -38,6 +38,8 @@ class Appliance:
     version: str
     heartbeat: float
     created: float
+    token_id: str | None = None
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class SourceDisk:
 
 @dataclass(frozen=True, slots=True)
 class Source:
+    """`name` is unique and people may edit it; `machine` is the machine's name in vCenter."""
+
     id: str
     vcenter: str
     moref: str
@@ -63,12 +67,24 @@ class Source:
     findings: list[Json]
     seen: float
     created: float
+    machine: str
+    named: bool
+    description: str
+    error_code: str
+    last_job: str | None
+    workgroup_id: str | None
+    resource_group: str
+    token_id: str | None
     disks: tuple[SourceDisk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job. `authority` is sealed by the vault and useless without its key."""
+    """One job. `authority` is sealed by the vault and useless without its key.
+
+    `definition` is what was asked for, in the public API's names. `frequency` is hours; all times are seconds.
+    `next_run` is set while an incremental job waits; `waiting` says to people what the job waits for.
+    """
 
     id: str
     source_id: str
@@ -88,6 +104,24 @@ class Job:
     client_token: str | None
     created: float
     changed: float
+    description: str
+    job_type: int
+    region: str
+    resource_group: str
+    target_instance: str
+    definition: Json
+    frequency: int | None
+    max_images: int | None
+    scheduled_start: float | None
+    valid_until: float
+    expired: float | None
+    next_run: float | None
+    started: float | None
+    ended: float | None
+    error_code: str
+    waiting: str
+    image_id: str | None
+    transition_instance: str | None
 
     @property
     def state(self) -> State:
@@ -96,7 +130,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a job. `plan` has one entry per pass: is the source shut down for it?"""
+    """One execution of a job. `plan` has one entry per pass: is the source shut down for it?
+
+    `kind` is "Manual" or "Schedule".
+    """
 
     id: str
     job_id: str
@@ -131,6 +168,9 @@ class Pass:
     outcome: Outcome | None
     error: Json | None
     result: Json | None
+    host: str
+    datastores: list[str]
+    disk_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +197,7 @@ class Image:
     ready: bool
     details: Json
     created: float
+    removed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +207,93 @@ class LogEntry:
     at: float
     kind: str
     text: str
+
+
+class TagKind(StrEnum):
+    """What can carry tags."""
+
+    SOURCE = "sourceserver"
+    JOB = "replicationjob"
+    GROUP = "workgroup"
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    kind: TagKind
+    resource_id: str
+    key: str
+    value: str
+
+
+class GroupStatus(StrEnum):
+    """Follows from the jobs of the group's sources."""
+
+    NOT_STARTED = "NotStarted"
+    IN_PROGRESS = "InProgress"
+    CUTOVER = "Cutover"
+    COMPLETED = "Completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Workgroup:
+    """A wave of sources. `failed`: sources whose last job is InError; `unrelated`: those without a job."""
+
+    id: str
+    name: str
+    description: str
+    created: float
+    status: GroupStatus
+    sources: tuple[str, ...]
+    failed: tuple[str, ...]
+    unrelated: tuple[str, ...]
+
+
+class TokenStatus(StrEnum):
+    ACTIVE = "activated"
+    DISABLED = "unactivated"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An activation code, of which only a digest is kept. `registered` of `count` sources came in by it."""
+
+    id: str
+    name: str
+    description: str
+    count: int
+    registered: int
+    days: int
+    created: float
+    status: TokenStatus
+
+
+class Role(StrEnum):
+    """What the holder of an access key may do: look; run jobs; also manage keys and tokens."""
+
+    READER = "read-only"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """`sealed` is the secret as the vault sealed it: signatures cannot be checked with a digest."""
+
+    id: str
+    sealed: str = field(repr=False)
+    role: Role
+    name: str
+    created: float
+    disabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    id: int
+    at: float
+    who: str
+    origin: str
+    action: str
+    subject: str
+    details: Json

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from connector.control.refusals import Code, Refused, Unknown
 from connector.control.sources import SourceEvent, SourceState, follow
-from connector.control.store import tables
-from connector.control.store.database import Database, new_id
-from connector.control.store.rows import Json, Source, SourceDisk
-from connector.errors import Ambiguous, NotFound
+from connector.control.store import tables, tokens
+from connector.control.store.database import REGISTERING, Database, new_id
+from connector.control.store.limits import Limits
+from connector.control.store.rows import Appliance, Json, Source, SourceDisk
+from connector.control.store.search import Page, SourceFilter, page
+from connector.errors import Ambiguous
 
 _SOURCES: Final = tables.sources
 _DISKS: Final = tables.source_disks
+_FEW: Final = 200  # for more sources at once, reading all disks is faster
 
+OFFLINE_CODE: Final = "SourceServer.Offline"
+GONE_CODE: Final = "SourceServer.Missing"
 OFFLINE: Final = "no appliance of its vCenter is online"
 GONE: Final = "no longer in vCenter's inventory"
 
@@ -23,61 +29,115 @@ GONE: Final = "no longer in vCenter's inventory"
 class Sources:
     """Registered machines and their disks."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: Limits) -> None:
         self._database = database
+        self._limits = limits
 
-    def put(self, vcenter: str, machines: Sequence[Json]) -> dict[str, str]:
+    def put(self, vcenter: str, machines: Sequence[Json], by: Appliance | None = None) -> dict[str, str]:
         """Replace what is known of one vCenter; answers moref -> source id. Idempotent.
 
-        Each machine is `dataclasses.asdict(Machine)` plus `findings`. A missing one becomes Unavailable.
+        Each machine is `dataclasses.asdict(Machine)` plus `findings`. A missing one becomes Unavailable. A new one
+        beyond the quota, or beyond what the access token of `by` may bring in, is not registered: see its notice.
         """
         with self._database.write() as connection:
+            self._database.exclusive(connection, REGISTERING)
             known = {
                 row.moref: row
                 for row in connection.execute(
-                    sa.select(_SOURCES).where(_SOURCES.c.vcenter == vcenter).with_for_update()
+                    sa.select(_SOURCES)
+                    .where(_SOURCES.c.vcenter == vcenter, _SOURCES.c.state != SourceState.DELETED)
+                    .with_for_update()
                 )
             }
+            new = [m for m in machines if m["moref"] not in known]
+            left_out, why = self._left_out(connection, len(new), by)
+            ignored = {str(m["moref"]) for m in new[len(new) - left_out :]}
             ids = {
-                str(m["moref"]): self._put_one(connection, vcenter, m, known.get(m["moref"]))
+                str(m["moref"]): self._put_one(connection, vcenter, m, known.get(m["moref"]), by)
                 for m in machines
+                if m["moref"] not in ignored
             }
+            _note(
+                connection,
+                by,
+                len(new) - left_out,
+                f"machines not registered: {left_out} ({why})" if left_out else "",
+            )
             for moref, row in known.items():
                 if moref not in ids:
                     _lose(connection, row, GONE)
         return ids
 
-    def _put_one(self, connection: sa.Connection, vcenter: str, machine: Json, row: Any) -> str:
+    def _left_out(self, connection: sa.Connection, new: int, by: Appliance | None) -> tuple[int, str]:
+        """How many of so many new machines cannot come in, and why."""
+        alive = (
+            sa.select(sa.func.count()).select_from(_SOURCES).where(_SOURCES.c.state != SourceState.DELETED)
+        )
+        bounds = [(self._limits.sources, f"at most {self._limits.sources} sources")] if new else []
+        bounds = [(limit - connection.execute(alive).scalar_one(), why) for limit, why in bounds]
+        room = tokens.room(connection, by.token_id) if by is not None and new else None
+        if by is not None and room is not None:
+            bounds.append((room, f"access token {by.token_id} brings in no more"))
+        free, why = min(bounds, default=(new, ""))
+        return max(0, new - max(0, free)), why
+
+    def _put_one(
+        self, connection: sa.Connection, vcenter: str, machine: Json, row: Any, by: Appliance | None
+    ) -> str:
         now = self._database.now()
+        source_id = new_id("s") if row is None else str(row.id)
         values: Json = {
             "instance_uuid": machine["instance_uuid"],
-            "name": machine["name"],
+            "machine": machine["name"],
             "reason": "",
+            "error_code": "",
             "facts": {k: v for k, v in machine.items() if k not in ("disks", "findings")},
             "findings": machine["findings"],
             "seen": now,
         }
+        if row is None or (row.machine != machine["name"] and not row.named):
+            values["name"] = _free_name(connection, str(machine["name"]), source_id)
         if row is None:
-            source_id = new_id("s")
             values |= {"id": source_id, "vcenter": vcenter, "moref": machine["moref"], "created": now}
-            connection.execute(_SOURCES.insert().values(state=SourceState.AVAILABLE, **values))
+            values |= {"state": SourceState.AVAILABLE, "token_id": by.token_id if by else None}
+            connection.execute(_SOURCES.insert().values(**values))
         else:
-            source_id = str(row.id)
-            state = follow(SourceState(row.state), SourceEvent.SEEN, source_id)
-            values["state"] = state
+            values["state"] = follow(SourceState(row.state), SourceEvent.SEEN, source_id)
             connection.execute(_SOURCES.update().where(_SOURCES.c.id == source_id).values(**values))
         _put_disks(connection, source_id, machine["disks"])
         return source_id
+
+    def modify(self, source_id: str, *, name: str | None = None, description: str | None = None) -> Source:
+        """Name and description, in any state. A name that a person chose stays when the machine is renamed."""
+        changes: Json = {} if description is None else {"description": description}
+        with self._database.write() as connection:
+            self._database.exclusive(connection, REGISTERING)
+            _locked(connection, source_id)
+            if name is not None:
+                if _name_taken(connection, name, source_id):
+                    raise Refused(
+                        Code.SOURCE_NAME,
+                        "another source has this name",
+                        on=name,
+                        remedy="choose another name",
+                    )
+                changes |= {"name": name, "named": True}
+            if changes:
+                connection.execute(_SOURCES.update().where(_SOURCES.c.id == source_id).values(**changes))
+        return self.get(source_id)
 
     def get(self, source_id: str) -> Source:
         """By id, or by name when one machine alone has it."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(_SOURCES).where(_SOURCES.c.id == source_id)).all()
             if not rows:
-                rows = connection.execute(sa.select(_SOURCES).where(_SOURCES.c.name == source_id)).all()
+                named = sa.or_(_SOURCES.c.name == source_id, _SOURCES.c.machine == source_id)
+                rows = connection.execute(
+                    sa.select(_SOURCES).where(named, _SOURCES.c.state != SourceState.DELETED)
+                ).all()
             found = _with_disks(connection, rows)
         if not found:
-            raise NotFound("no such source", on=source_id, remedy="list the sources, or rescan")
+            raise _unknown(source_id)
         if len(found) > 1:
             ids = ", ".join(source.id for source in found)
             raise Ambiguous(f"{len(found)} sources have this name", on=source_id, remedy=f"use an id: {ids}")
@@ -86,44 +146,113 @@ class Sources:
     def all(self, state: str | None = None) -> list[Source]:
         """All sources by name, with their disks."""
         query = sa.select(_SOURCES).order_by(_SOURCES.c.name, _SOURCES.c.id)
+        query = query.where(_SOURCES.c.state != SourceState.DELETED)
         if state is not None:
             query = query.where(_SOURCES.c.state == state)
         with self._database.read() as connection:
             return _with_disks(connection, connection.execute(query).all())
 
+    def page(self, wanted: SourceFilter, number: int = 1, size: int = 10) -> Page[Source]:
+        """Sources that match exactly, newest first, with their disks."""
+        with self._database.read() as connection:
+            total, rows = page(connection, _SOURCES, wanted.conditions(), number, size)
+            return Page(total, _with_disks(connection, rows))
+
     def set_online(self, online: set[str]) -> None:
-        """Sources of vCenters without a living appliance become Unavailable, and come back with it."""
+        """Sources of vCenters without a living appliance go offline, and come back with it.
+
+        One with a job stays InUse and only carries the error code.
+        """
+        living = _SOURCES.c.state.in_((SourceState.AVAILABLE, SourceState.IN_USE))
+        lost = sa.and_(living, _SOURCES.c.error_code == "", _SOURCES.c.vcenter.not_in(online))
+        dark = sa.and_(_SOURCES.c.error_code == OFFLINE_CODE, _SOURCES.c.state != SourceState.DELETED)
+        back = sa.and_(dark, _SOURCES.c.vcenter.in_(online))
+        with self._database.read() as connection:
+            if (
+                connection.execute(sa.select(_SOURCES.c.id).where(sa.or_(lost, back)).limit(1)).first()
+                is None
+            ):
+                return
         with self._database.write() as connection:
-            available = _SOURCES.c.state == SourceState.AVAILABLE
-            dark = sa.and_(_SOURCES.c.state == SourceState.UNAVAILABLE, _SOURCES.c.reason == OFFLINE)
-            for row in connection.execute(
-                sa.select(_SOURCES).where(available, _SOURCES.c.vcenter.not_in(online)).with_for_update()
-            ).all():
+            for row in connection.execute(sa.select(_SOURCES).where(lost).with_for_update()).all():
                 _lose(connection, row, OFFLINE)
-            for row in connection.execute(
-                sa.select(_SOURCES).where(dark, _SOURCES.c.vcenter.in_(online)).with_for_update()
-            ).all():
+            for row in connection.execute(sa.select(_SOURCES).where(back).with_for_update()).all():
                 state = follow(SourceState(row.state), SourceEvent.SEEN, row.id)
-                connection.execute(
-                    _SOURCES.update().where(_SOURCES.c.id == row.id).values(state=state, reason="")
-                )
+                values = {"state": state, "reason": "", "error_code": ""}
+                connection.execute(_SOURCES.update().where(_SOURCES.c.id == row.id).values(**values))
 
 
-def move(connection: sa.Connection, source_id: str, event: SourceEvent) -> None:
+def move(connection: sa.Connection, source_id: str, event: SourceEvent, **changes: Any) -> None:
     """Follow the table for one source, inside the caller's transaction."""
-    row = connection.execute(
-        sa.select(_SOURCES.c.state, _SOURCES.c.reason).where(_SOURCES.c.id == source_id).with_for_update()
-    ).one_or_none()
-    if row is None:
-        raise NotFound("no such source", on=source_id)
+    row = _locked(connection, source_id)
     subject = f"{source_id} ({row.reason})" if row.reason else source_id
     state = follow(SourceState(row.state), event, subject)
-    connection.execute(_SOURCES.update().where(_SOURCES.c.id == source_id).values(state=state))
+    if event is SourceEvent.FREED and row.error_code:  # it went offline while it was in use
+        state = follow(state, SourceEvent.LOST, subject)
+    connection.execute(_SOURCES.update().where(_SOURCES.c.id == source_id).values(state=state, **changes))
+
+
+def some(connection: sa.Connection, ids: Iterable[str]) -> list[Source]:
+    """These sources, deleted ones too."""
+    rows = connection.execute(sa.select(_SOURCES).where(_SOURCES.c.id.in_(list(ids)))).all()
+    return _with_disks(connection, rows)
+
+
+def must_be_online(connection: sa.Connection, source_id: str) -> None:
+    """`Refused` when nobody can read this source now."""
+    row = _locked(connection, source_id)
+    if row.error_code:
+        raise Refused(
+            Code.SOURCE_STATE,
+            f"the source is not available: {row.reason}",
+            on=source_id,
+            remedy="start an appliance for its vCenter, or rescan",
+        )
+
+
+def _locked(connection: sa.Connection, source_id: str) -> Any:
+    row = connection.execute(
+        sa.select(_SOURCES)
+        .where(_SOURCES.c.id == source_id, _SOURCES.c.state != SourceState.DELETED)
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise _unknown(source_id)
+    return row
+
+
+def _unknown(source_id: str) -> Unknown:
+    return Unknown(Code.SOURCE_UNKNOWN, "no such source", on=source_id, remedy="list the sources, or rescan")
 
 
 def _lose(connection: sa.Connection, row: Any, reason: str) -> None:
-    state = follow(SourceState(row.state), SourceEvent.LOST, row.id)
-    connection.execute(_SOURCES.update().where(_SOURCES.c.id == row.id).values(state=state, reason=reason))
+    values = {
+        "state": follow(SourceState(row.state), SourceEvent.LOST, row.id),
+        "reason": reason,
+        "error_code": OFFLINE_CODE if reason is OFFLINE else GONE_CODE,
+    }
+    connection.execute(_SOURCES.update().where(_SOURCES.c.id == row.id).values(**values))
+
+
+def _name_taken(connection: sa.Connection, name: str, source_id: str) -> bool:
+    query = sa.select(_SOURCES.c.id).where(
+        _SOURCES.c.name == name, _SOURCES.c.id != source_id, _SOURCES.c.state != SourceState.DELETED
+    )
+    return connection.execute(query).first() is not None
+
+
+def _free_name(connection: sa.Connection, name: str, source_id: str) -> str:
+    return f"{name}_{source_id}" if _name_taken(connection, name, source_id) else name
+
+
+def _note(connection: sa.Connection, by: Appliance | None, more: int, notice: str) -> None:
+    if by is None:
+        return
+    if by.token_id is not None and more:
+        tokens.count(connection, by.token_id, more)
+    appliances = tables.appliances
+    changed = sa.and_(appliances.c.id == by.id, appliances.c.notice != notice)
+    connection.execute(appliances.update().where(changed).values(notice=notice))
 
 
 def _put_disks(connection: sa.Connection, source_id: str, disks: Sequence[Mapping[str, Any]]) -> None:
@@ -147,8 +276,8 @@ def _put_disks(connection: sa.Connection, source_id: str, disks: Sequence[Mappin
 def _with_disks(connection: sa.Connection, rows: Sequence[Any]) -> list[Source]:
     disks: dict[str, list[SourceDisk]] = {row.id: [] for row in rows}
     query = sa.select(_DISKS).order_by(_DISKS.c.source_id, _DISKS.c.key)
-    if len(rows) == 1:
-        query = query.where(_DISKS.c.source_id == rows[0].id)
+    if len(rows) <= _FEW:
+        query = query.where(_DISKS.c.source_id.in_(list(disks)))
     for row in connection.execute(query):
         if row.source_id in disks:
             disks[row.source_id].append(SourceDisk(row.key, row.label, row.capacity, row.facts))

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -44,6 +45,8 @@ appliances: Final = Table(
     Column("secret_hash", String(64), nullable=False),
     Column("heartbeat", Float, nullable=False),
     Column("created", Float, nullable=False),
+    Column("token_id", _ID, nullable=True),  # the access token it enrolled with; null: the built-in code
+    Column("notice", Text, nullable=False, server_default=""),  # what of its inventory was not registered
 )
 
 sources: Final = Table(
@@ -53,15 +56,32 @@ sources: Final = Table(
     Column("vcenter", String(400), nullable=False),
     Column("moref", String(80), nullable=False),
     Column("instance_uuid", String(80), nullable=False),
-    Column("name", String(400), nullable=False, index=True),
+    Column("name", String(400), nullable=False, index=True),  # unique among those alive; people may edit it
     Column("state", String(20), nullable=False, index=True),
     Column("reason", Text, nullable=False),  # why it is unavailable
     Column("facts", JSON, nullable=False),  # the machine as the appliance saw it, without its disks
     Column("findings", JSON, nullable=False),
     Column("seen", Float, nullable=False),
-    Column("created", Float, nullable=False),
-    UniqueConstraint("vcenter", "moref"),
+    Column("created", Float, nullable=False, index=True),
+    Column("machine", String(400), nullable=False, server_default="", index=True),  # its name in vCenter
+    Column("named", Boolean, nullable=False, server_default=false()),  # a person chose the name
+    Column("description", Text, nullable=False, server_default=""),
+    Column("error_code", String(80), nullable=False, server_default=""),
+    Column("last_job", _ID, nullable=True, index=True),
+    Column("workgroup_id", _ID, nullable=True, index=True),
+    Column("resource_group", String(80), nullable=False, server_default=""),
+    Column("token_id", _ID, nullable=True, index=True),  # the access token that brought it in
 )
+_here: Final = text("state <> 'Deleted'")
+Index(
+    "ux_sources_machine",
+    sources.c.vcenter,
+    sources.c.moref,
+    unique=True,
+    sqlite_where=_here,
+    postgresql_where=_here,
+)
+Index("ux_sources_name", sources.c.name, unique=True, sqlite_where=_here, postgresql_where=_here)
 
 source_disks: Final = Table(
     "source_disks",
@@ -92,8 +112,26 @@ jobs: Final = Table(
     Column("instance", JSON(none_as_null=True), nullable=True),  # address of the intermediate instance
     Column("authority", Text, nullable=True),  # sealed: certificate authority of this job
     Column("client_token", String(64), nullable=True, unique=True),
-    Column("created", Float, nullable=False),
+    Column("created", Float, nullable=False, index=True),
     Column("changed", Float, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("job_type", Integer, nullable=False, server_default="3"),
+    Column("region", String(80), nullable=False, server_default=""),
+    Column("resource_group", String(80), nullable=False, server_default=""),
+    Column("target_instance", String(80), nullable=False, server_default=""),
+    Column("definition", JSON, nullable=False, server_default="{}"),  # as asked for, in the API's names
+    Column("frequency", Integer, nullable=True),  # hours between two runs
+    Column("max_images", Integer, nullable=True),
+    Column("scheduled_start", Float, nullable=True),
+    Column("valid_until", Float, nullable=False, server_default="1e18"),
+    Column("expired", Float, nullable=True),  # when it became Expired
+    Column("next_run", Float, nullable=True),  # of an incremental job that waits
+    Column("started", Float, nullable=True),  # of the newest run
+    Column("ended", Float, nullable=True),
+    Column("error_code", String(80), nullable=False, server_default=""),
+    Column("waiting", Text, nullable=False, server_default=""),  # what it waits for, for people
+    Column("image_id", _ID, nullable=True),  # the newest image
+    Column("transition_instance", String(200), nullable=True),
 )
 
 _unfinished = text(f"status IN ({', '.join(repr(str(s)) for s in UNFINISHED)})")
@@ -143,6 +181,9 @@ passes: Final = Table(
     Column("outcome", String(20), nullable=True),
     Column("error", JSON(none_as_null=True), nullable=True),
     Column("result", JSON(none_as_null=True), nullable=True),
+    Column("host", String(80), nullable=False, server_default=""),  # of vCenter; the limits count on these
+    Column("datastores", JSON, nullable=False, server_default="[]"),
+    Column("disk_count", Integer, nullable=False, server_default="1"),
     UniqueConstraint("run_id", "slot", "attempt"),
 )
 
@@ -170,6 +211,7 @@ images: Final = Table(
     Column("ready", Boolean, nullable=False),
     Column("details", JSON, nullable=False),
     Column("created", Float, nullable=False),
+    Column("removed", Boolean, nullable=False, server_default=false()),  # made room for a newer one
 )
 
 events: Final = Table(
@@ -180,4 +222,69 @@ events: Final = Table(
     Column("at", Float, nullable=False),
     Column("kind", String(40), nullable=False),
     Column("text", Text, nullable=False),
+)
+
+tags: Final = Table(
+    "tags",
+    metadata,
+    Column("kind", String(20), primary_key=True),  # TagKind
+    Column("resource_id", _ID, primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("value", String(128), nullable=False),
+    Index("ix_tags_key_value", "key", "value"),
+)
+
+workgroups: Final = Table(
+    "workgroups",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("description", Text, nullable=False),
+    Column("client_token", String(64), nullable=True, unique=True),
+    Column("created", Float, nullable=False),
+)
+
+access_tokens: Final = Table(
+    "access_tokens",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("code_hash", String(64), nullable=False, unique=True),
+    Column("count", Integer, nullable=False),  # so many sources it may bring in
+    Column("registered", Integer, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+access_keys: Final = Table(
+    "access_keys",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("sealed", Text, nullable=False),  # the secret, sealed by the vault: signatures need it
+    Column("role", String(20), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+)
+
+nonces: Final = Table(
+    "nonces",
+    metadata,
+    Column("key_id", _ID, primary_key=True),
+    Column("nonce", String(128), primary_key=True),
+    Column("at", Float, nullable=False, index=True),
+)
+
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("who", String(200), nullable=False),
+    Column("origin", String(80), nullable=False),  # address it came from
+    Column("action", String(80), nullable=False),
+    Column("subject", String(400), nullable=False, index=True),
+    Column("details", JSON, nullable=False),
 )

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.store import tables
+from connector.control.jobs import Status
+from connector.control.store import sources, tables
 from connector.control.store.database import Database, new_id
-from connector.control.store.rows import Image, Json, Thing
+from connector.control.store.rows import Image, Json, Source, Thing
 from connector.errors import Conflict
 
 _OBJECTS: Final = tables.objects
@@ -63,6 +64,46 @@ class Things:
         with self._database.read() as connection:
             return [_thing(row) for row in connection.execute(query.order_by(_OBJECTS.c.created))]
 
+    def leftovers(self, vcenter: str) -> list[tuple[Source, Thing]]:
+        """What may still stand in this vCenter because of jobs that will never read again, with its machine.
+
+        Not while another job reads the same machine: its passes clear what they find.
+        """
+        over = tables.jobs.c.status.in_((Status.FINISHED, Status.EXPIRED, Status.DELETING, Status.DELETED))
+        busy = sa.select(tables.jobs.c.source_id).where(tables.jobs.c.status == Status.RUNNING)
+        query = (
+            sa.select(_OBJECTS, tables.jobs.c.source_id)
+            .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
+            .join(tables.sources, tables.sources.c.id == tables.jobs.c.source_id)
+            .where(_OBJECTS.c.place == "vcenter", _OBJECTS.c.removed.is_(False), over)
+            .where(tables.sources.c.vcenter == vcenter, tables.jobs.c.source_id.not_in(busy))
+            .order_by(_OBJECTS.c.created)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            found = {s.id: s for s in sources.some(connection, {row.source_id for row in rows})}
+        return [
+            (found[row.source_id], Thing(**{k: v for k, v in row._mapping.items() if k != "source_id"}))
+            for row in rows
+        ]
+
+    def cleaned(self, token: str, vcenter: str) -> None:
+        """An appliance of this vCenter has seen to it that this thing is gone; harmless when repeated."""
+        for _, thing in self.leftovers(vcenter):
+            if thing.token == token:
+                self.record(thing.job_id, token, place=thing.place, kind=thing.kind, removed=True)
+
+    def abandoned(self) -> list[str]:
+        """Jobs that have expired and still have an intermediate instance."""
+        query = (
+            sa.select(_OBJECTS.c.job_id)
+            .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
+            .where(tables.jobs.c.status == Status.EXPIRED, _OBJECTS.c.kind == "instance")
+            .where(_OBJECTS.c.place == "cloud", _OBJECTS.c.removed.is_(False))
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
     def reserve_image(self, job_id: str, run_id: str, names: Sequence[str], form: str) -> Image:
         """The image of this run, not ready yet, under the first of `names` that is free. Idempotent."""
         query = sa.select(_IMAGES).where(_IMAGES.c.run_id == run_id)
@@ -91,14 +132,36 @@ class Things:
             connection.execute(
                 _IMAGES.update().where(_IMAGES.c.run_id == run_id).values(ready=True, details=details)
             )
+            connection.execute(
+                tables.jobs.update().where(tables.jobs.c.id == row.job_id).values(image_id=row.id)
+            )
             if not row.ready:
                 self._database.log(connection, row.job_id, "image", f"image {row.name} exists")
+
+    def images_of(self, job_ids: Sequence[str]) -> dict[str, list[Image]]:
+        """The images of each of these jobs, oldest first."""
+        found: dict[str, list[Image]] = {job_id: [] for job_id in job_ids}
+        query = sa.select(_IMAGES).where(_IMAGES.c.job_id.in_(job_ids)).order_by(_IMAGES.c.created)
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                found[row.job_id].append(Image(**row._mapping))
+        return found
 
     def images(self, job_id: str) -> list[Image]:
         """A job's images, oldest first."""
         query = sa.select(_IMAGES).where(_IMAGES.c.job_id == job_id).order_by(_IMAGES.c.created)
         with self._database.read() as connection:
             return [Image(**row._mapping) for row in connection.execute(query)]
+
+    def remove_image(self, image_id: str) -> None:
+        """The image is gone: it made room for a newer one."""
+        with self._database.write() as connection:
+            row = connection.execute(sa.select(_IMAGES).where(_IMAGES.c.id == image_id)).one()
+            connection.execute(_IMAGES.update().where(_IMAGES.c.id == image_id).values(removed=True))
+            token = f"image-{row.run_id}"
+            connection.execute(_OBJECTS.update().where(_OBJECTS.c.token == token).values(removed=True))
+            if not row.removed:
+                self._database.log(connection, row.job_id, "image", f"image {row.name} removed")
 
 
 def _thing(row: Any) -> Thing:

@@ -1,0 +1,149 @@
+"""`connector control`: the control plane as a service, and the access keys of those who call it."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from connector.cli.options import JSON
+from connector.errors import BadInput
+
+if TYPE_CHECKING:  # the store brings a database library along, which no other command needs
+    from connector.control.store import Store
+    from connector.control.store.rows import AccessKey
+
+ROLES = ("read-only", "operator", "admin")
+
+_STATE = click.option(
+    "--state",
+    required=True,
+    envvar="CONNECTOR_CONTROL_STATE",
+    type=click.Path(path_type=Path),
+    help="The control plane's own files.",
+)
+_DATABASE = click.option(
+    "--database",
+    default="",
+    envvar="CONNECTOR_CONTROL_DATABASE",
+    help="postgresql://USER@ADDRESS/NAME. Default: the file in the state directory.",
+)
+
+
+@click.group()
+def control() -> None:
+    """The control plane: run it, and decide who may call it."""
+
+
+@control.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(arguments: tuple[str, ...]) -> None:
+    """Run the control plane in the foreground; see `connector control run --help`."""
+    sys.stdout.flush()
+    # It takes this process over: its signals and its end are its own.
+    os.execv(sys.executable, [sys.executable, "-m", "connector.control", *arguments])  # noqa: S606
+
+
+@control.group()
+def key() -> None:
+    """Access keys: who may call the public API, and as what."""
+
+
+@key.command()
+@_STATE
+@_DATABASE
+@click.option("--name", required=True, help="Whose key it is.")
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    default="operator",
+    show_default=True,
+    help="read-only: look; operator: run migrations; admin: activation codes too.",
+)
+@JSON
+def create(state: Path, database: str, name: str, role: str, as_json: bool) -> None:
+    """Make a key. Its secret is shown this once."""
+    if not 0 < len(name) <= 128 or not name.isprintable():
+        raise BadInput("a name has 1 to 128 printable characters", on="--name")
+    from connector.control.keys import Keys
+    from connector.control.store.rows import Role
+    from connector.control.vault import Vault
+
+    with _store(state, database) as store:
+        made, secret = Keys(store.keys, Vault(state / "vault-key")).create(name, Role(role))
+        _audit(store, "CreateAccessKey", made.id, {"name": name, "role": role})
+    if as_json:
+        click.echo(json.dumps(_shown(made) | {"access_key_secret": secret}))
+        return
+    click.echo(f"AccessKey ID      {made.id}\nAccessKey secret  {secret}\nRole              {made.role}")
+    click.echo("The secret is not shown again.", err=True)
+
+
+@key.command("list")
+@_STATE
+@_DATABASE
+@JSON
+def list_(state: Path, database: str, as_json: bool) -> None:
+    """All keys, oldest first, without their secrets."""
+    with _store(state, database) as store:
+        found = store.keys.all()
+    for row in found:
+        if as_json:
+            click.echo(json.dumps(_shown(row)))
+            continue
+        made = time.strftime("%Y-%m-%d %H:%MZ", time.gmtime(row.created))
+        click.echo(
+            f"{row.id}  {row.role:<9}  {made}  {'disabled' if row.disabled else 'active  '}  {row.name}"
+        )
+
+
+@key.command()
+@_STATE
+@_DATABASE
+@click.argument("key_id")
+def disable(state: Path, database: str, key_id: str) -> None:
+    """Refuse everything signed with this key from now on."""
+    with _store(state, database) as store:
+        store.keys.disable(key_id)
+        _audit(store, "DisableAccessKey", key_id, {})
+    click.echo(f"{key_id} is disabled")
+
+
+@contextmanager
+def _store(state: Path, database: str) -> Iterator[Store]:
+    """What one control plane knows; it may be running."""
+    if not state.is_dir():
+        raise BadInput(
+            "no such state directory", on=str(state), remedy="run the control plane once, or check the path"
+        )
+    from connector.control.store import Store
+
+    store = Store(database or f"sqlite:///{state.resolve() / 'control.sqlite'}")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _audit(store: Store, action: str, key_id: str, details: dict[str, object]) -> None:
+    store.audit.add(f"local user {getpass.getuser()}", "this machine", action, key_id, details)
+
+
+def _shown(row: AccessKey) -> dict[str, object]:
+    return {
+        "access_key_id": row.id,
+        "name": row.name,
+        "role": str(row.role),
+        "created": row.created,
+        "disabled": row.disabled,
+    }

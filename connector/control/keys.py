@@ -1,0 +1,42 @@
+"""Access keys: an id to name, a secret to sign with, a role. The secret is sealed by the vault and shown once."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from typing import Final
+
+from connector.control.store import keys
+from connector.control.store.rows import AccessKey, Role
+from connector.control.vault import Vault
+
+_LETTERS: Final = string.ascii_letters + string.digits
+_RANKS: Final = (Role.READER, Role.OPERATOR, Role.ADMIN)
+
+
+def includes(role: Role, needed: Role) -> bool:
+    """Whether `role` may do what needs `needed`."""
+    return _RANKS.index(role) >= _RANKS.index(needed)
+
+
+class Keys:
+    """Makes and finds keys. Thread-safe. Every replica on one database needs the same vault key."""
+
+    def __init__(self, stored: keys.Keys, vault: Vault) -> None:
+        self._stored = stored
+        self._vault = vault
+
+    def create(self, name: str, role: Role) -> tuple[AccessKey, str]:
+        """A new key and its secret, which nobody can ever read again."""
+        key_id = "AK" + "".join(secrets.choice(_LETTERS) for _ in range(22))
+        secret = "".join(secrets.choice(_LETTERS) for _ in range(40))
+        return self._stored.add(key_id, self._vault.seal(secret), role, name), secret
+
+    def find(self, key_id: str) -> tuple[AccessKey, str] | None:
+        """The key, disabled or not, and its secret; None when there is none."""
+        key = self._stored.find(key_id)
+        return None if key is None else (key, self._vault.unseal(key.sealed))
+
+    def claim(self, key_id: str, nonce: str) -> bool:
+        """Whether this nonce is used for the first time, by whichever replica."""
+        return self._stored.claim(key_id, nonce)

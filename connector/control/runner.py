@@ -1,0 +1,105 @@
+"""The active runner: of all processes on one database, one moves jobs; the others wait to take its place.
+
+Nobody calls it. It looks at the store, so that every process may serve requests: what it must do is written there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from connector.control.store import Store
+from connector.errors import ConnectorError
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """What runs the workflows; exists only while this process is the active runner."""
+
+    def launch(self) -> None: ...
+
+    def sweep(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Runner:
+    """A thread that becomes active as soon as it can, then sweeps every `pace` seconds and looks every `interval`.
+
+    `fenced` is called when another process has become active instead: not one more step may run here.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Callable[[], Engine],
+        looks: Sequence[Callable[[], None]],
+        *,
+        fenced: Callable[[], None],
+        pace: float = 0.5,
+        interval: float = 2.0,
+    ) -> None:
+        self._store = store
+        self._make = engine
+        self._looks = looks
+        self._fenced = fenced
+        self._pace = pace
+        self._interval = interval
+        self._engine: Engine | None = None
+        self._looked = float("-inf")
+        self._wake = threading.Event()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="runner", daemon=True)
+
+    @property
+    def active(self) -> bool:
+        """Whether this process moves the jobs."""
+        return self._engine is not None
+
+    def start(self) -> None:
+        """Become active now when nobody else is, so that a broken engine shows at once; then go on in a thread."""
+        self.step()
+        self._thread.start()
+
+    def poke(self) -> None:
+        """Something was asked for: if this process is the active one, it looks now."""
+        self._wake.set()
+
+    def step(self) -> None:
+        """One turn of the loop."""
+        if not self._store.become_runner():
+            if self._engine is not None:
+                self._fenced()
+            return
+        if self._engine is None:
+            engine = self._make()
+            engine.launch()
+            self._engine = engine
+        self._engine.sweep()
+        if self._store.ticks() - self._looked >= self._interval:
+            self._looked = self._store.ticks()
+            for look in self._looks:
+                look()
+
+    def close(self) -> None:
+        """Stop; returns at once, even when a look is under way."""
+        self._end.set()
+        self._wake.set()
+        if self._engine is not None:
+            self._engine.close()
+
+    def _loop(self) -> None:
+        while not self._end.is_set():
+            self._wake.wait(self._pace)
+            self._wake.clear()
+            if self._end.is_set():
+                return
+            try:
+                self.step()
+            except ConnectorError as failed:
+                _LOG.warning("the runner cannot look: %s", failed)
+            except Exception:  # noqa: BLE001 - outer door of a thread
+                _LOG.exception("the runner stumbled; it goes on")

@@ -1,0 +1,37 @@
+"""The public API put together: 24 operations behind one gate and one door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from connector.control.keys import Keys
+from connector.control.service import Service
+from connector.control.smc.door import Door
+from connector.control.smc.gate import Gate
+from connector.control.smc.jobs import JobOperations
+from connector.control.smc.operations import Operation
+from connector.control.smc.sources import SourceOperations
+from connector.control.smc.tags import TagOperations
+from connector.control.smc.tokens import TokenOperations
+from connector.control.smc.workgroups import WorkgroupOperations
+
+
+def operations(service: Service) -> tuple[Operation, ...]:
+    """All operations, in the order of the documentation."""
+    return (
+        *SourceOperations(service).table(),
+        *JobOperations(service).table(),
+        *TokenOperations(service.store).table(),
+        *WorkgroupOperations(service.store).table(),
+        *TagOperations(service.store).table(),
+    )
+
+
+def door(service: Service, keys: Keys) -> Door:
+    """The public API over this service."""
+
+    def audit(who: str, origin: str, action: str, subject: str, values: Mapping[str, Any]) -> None:
+        service.store.audit.add(who, origin, action, subject[:400], dict(values))
+
+    return Door(operations(service), Gate(keys), audit)

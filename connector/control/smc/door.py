@@ -1,0 +1,139 @@
+"""The public API's one address: GET and POST on `/`, JSON out, a code for every failure, a line in the audit log for
+every change.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from connector.control.smc.catalogue import Denied, translated
+from connector.control.smc.gate import Gate
+from connector.control.smc.operations import Answer, Caller, Operation
+from connector.control.smc.parameters import Values, parse
+from connector.control.smc.signature import COMMON, Request, claim, pairs
+from connector.errors import ConnectorError
+
+_LOG: Final = logging.getLogger(__name__)
+
+MAX_BODY: Final = 1 << 20
+_FORM: Final = "application/x-www-form-urlencoded"
+
+#: Records who did what, from where: key, address, operation, subject, parameters.
+Audit = Callable[[str, str, str, str, Mapping[str, Any]], None]
+
+
+class Door:
+    """Dispatches signed requests to operations."""
+
+    def __init__(self, operations: Iterable[Operation], gate: Gate, audit: Audit) -> None:
+        self._operations = {operation.name: operation for operation in operations}
+        self._gate = gate
+        self._audit = audit
+
+    def route(self) -> Route:
+        """Where the API is mounted: signatures cover the path, so it can be nowhere else."""
+        return Route("/", self._answer, methods=["GET", "POST"])
+
+    async def _answer(self, http: HttpRequest) -> Response:
+        request_id = str(uuid.uuid4()).upper()
+        host = http.headers.get("host", "")
+        try:
+            body = await _body(http)
+            origin = http.client.host if http.client else ""
+            done = await run_in_threadpool(self._handle, http, body, origin)
+            return _response(200, {"RequestId": request_id} | done)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except ConnectorError as failed:
+            denied = translated(failed)
+            if denied.status >= 500:  # the caller is not told what: the log is
+                _LOG.warning("request %s failed: %s", request_id, failed)
+        except Denied as refused:
+            denied = refused
+        except Exception:  # noqa: BLE001 - outer door: nobody outside sees a stack trace
+            _LOG.exception("request %s failed unexpectedly", request_id)
+            denied = Denied("InternalError", "The request processing has failed due to some unknown error.")
+        return _response(denied.status, _error(denied, request_id, host))
+
+    def _handle(self, http: HttpRequest, body: bytes, origin: str) -> Answer:
+        request = _request(http, body)
+        claimed = claim(request)
+        key = self._gate.admit(claimed)
+        operation = self._operations.get(claimed.action)
+        if operation is None:
+            raise Denied(
+                "InvalidAction.NotFound", "Specified api is not found, please check your url and method."
+            )
+        self._gate.permit(key, operation)
+        values = parse(operation.parameters, _own(request))
+        if operation.changes:
+            self._gate.once(claimed, key)
+        answer = operation.work(Caller(key, origin), values)
+        if operation.changes:
+            self._audit(key.id, origin, operation.name, _subject(operation, values, answer), values)
+        return answer
+
+
+def _subject(operation: Operation, values: Values, answer: Answer) -> str:
+    found = values.get(operation.subject, answer.get(operation.subject, ""))
+    return " ".join(found) if isinstance(found, list) else str(found)
+
+
+def _own(request: Request) -> dict[str, str]:
+    """The operation's own parameters."""
+    given = {**request.query, **request.form}
+    if given.get("Format", "JSON").upper() not in ("JSON", ""):
+        raise Denied(
+            "InvalidParameter.Format", "The specified parameter Format is not valid: JSON is answered."
+        )
+    return {name: value for name, value in given.items() if name not in COMMON}
+
+
+def _request(http: HttpRequest, body: bytes) -> Request:
+    headers: dict[str, str] = {}
+    for name, value in http.headers.items():
+        headers[name] = value if name not in headers else f"{headers[name]},{value}"
+    query = pairs(http.scope["query_string"])
+    form: dict[str, str] = {}
+    if body:
+        kind = headers.get("content-type", _FORM).partition(";")[0].strip().lower()
+        if kind != _FORM:
+            raise Denied("MalformedRequest", f"The body must be {_FORM}, or empty.")
+        form = pairs(body)
+    if form.keys() & query.keys():
+        raise Denied("MalformedRequest", "A parameter is in the query and in the body.")
+    return Request(http.method, "/", query, form, headers, body)
+
+
+async def _body(http: HttpRequest) -> bytes:
+    content = bytearray()
+    async for piece in http.stream():
+        content += piece
+        if len(content) > MAX_BODY:
+            raise Denied("MalformedRequest", f"The body is larger than {MAX_BODY} bytes.")
+    return bytes(content)
+
+
+def _error(denied: Denied, request_id: str, host: str) -> Answer:
+    return {
+        "RequestId": request_id,
+        "HostId": host,
+        "Code": denied.code,
+        "Message": denied.message,
+        "Recommend": denied.remedy,
+    }
+
+
+def _response(status: int, body: Answer) -> Response:
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return Response(content, status, media_type="application/json;charset=utf-8")

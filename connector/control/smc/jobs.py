@@ -1,0 +1,232 @@
+"""The operations on migration jobs."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Any, Final
+
+from connector.control import views
+from connector.control.jobs import Status
+from connector.control.service import Service
+from connector.control.smc import definition, job_tables, shapes
+from connector.control.smc.catalogue import Denied
+from connector.control.smc.operations import Answer, Caller, Operation, Work
+from connector.control.smc.parameters import Parameter, Values
+from connector.control.smc.sources import paging, tag_filters
+from connector.control.store import JobFilter, SourceFilter, Wish
+from connector.control.store.rows import Job, Role, Source, TagKind
+from connector.errors import Conflict, NotFound
+
+#: Parameters that change a column of the job, and the column.
+_COLUMNS: Final = {
+    "Name": "name",
+    "Description": "description",
+    "ImageName": "image_name",
+    "Frequency": "frequency",
+    "MaxNumberOfImageToKeep": "max_images",
+    "ScheduledStartTime": "scheduled_start",
+    "ValidTime": "valid_until",
+}
+
+#: R25.
+_NO_MOBILITY: Final = (
+    "Windows client access licences have no mobility: "
+    "your own Windows licence needs a dedicated host or bare metal"
+)
+
+
+class JobOperations:
+    """Migration jobs, as people and programs see them."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store = service.store
+
+    def table(self) -> tuple[Operation, ...]:
+        """One line each."""
+        one = (job_tables.JOB_ID,)
+        return (
+            Operation(
+                "DescribeReplicationJobs", job_tables.DESCRIBE, Role.READER, self._describe, "list jobs"
+            ),
+            _changing("CreateReplicationJob", job_tables.CREATE, self._create, "make a job for a source"),
+            _changing(
+                "ModifyReplicationJobAttribute",
+                job_tables.MODIFY,
+                self._modify,
+                "change a job: its name and description always, most else before its first run",
+            ),
+            _changing("StartReplicationJob", one, self._start, "from Ready, Stopped, InError or Waiting"),
+            _changing("StopReplicationJob", one, self._stop, "pause: while Syncing, or from Waiting"),
+            _changing(
+                "CutOverReplicationJob",
+                job_tables.CUT_OVER,
+                self._cut_over,
+                "end an incremental job, from Waiting",
+            ),
+            _changing("DeleteReplicationJob", one, self._delete, "from any status but Running"),
+            Operation(
+                "CreateCrossZoneMigrationJob",
+                job_tables.CROSS_ZONE,
+                Role.OPERATOR,
+                _cross_zone,
+                "refused: it moves ECS instances, not virtual machines",
+            ),
+        )
+
+    def _create(self, _caller: Caller, values: Values) -> Answer:
+        source = self._source(values["SourceId"])
+        definition.check_new(values, source)
+        made = self._make(_wish(values, source))
+        if made.source_id != source.id or ("Name" in values and made.name != values["Name"]):
+            raise Denied("IdempotentParameterMismatch", "This ClientToken created another job.")
+        return {"JobId": made.id}
+
+    def _make(self, wish: Wish) -> Job:
+        try:
+            made = self._service.create(wish)
+        except Conflict:
+            if wish.client_token is None:
+                raise
+            return self._service.create(wish)  # the same request may have won the race: it answers for both
+        if wish.definition.get("LicenseType") == "BYOL" and self._is_windows(made):
+            self._store.jobs.note(made.id, "licence", _NO_MOBILITY)
+        return made
+
+    def _is_windows(self, job: Job) -> bool:
+        facts = self._store.sources.get(job.source_id).facts
+        return str(facts.get("guest_id", "")).lower().startswith("win")
+
+    def _describe(self, _caller: Caller, values: Values) -> Answer:
+        number, size = paging(values)
+        wanted = JobFilter(
+            ids=values.get("JobId", ()),
+            source_ids=values.get("SourceId", ()),
+            target_instances=values.get("InstanceId", ()),
+            name=values.get("Name"),
+            status=values.get("Status"),
+            business=values.get("BusinessStatus"),
+            job_type=values.get("JobType"),
+            region=values.get("RegionId"),
+            resource_group=values.get("ResourceGroupId"),
+            tags=tag_filters(values),
+        )
+        found = self._store.jobs.page(wanted, number, size)
+        shown = self._shown(list(found.rows))
+        return shapes.page("ReplicationJobs", "ReplicationJob", shown, found.total, number, size)
+
+    def _modify(self, _caller: Caller, values: Values) -> Answer:
+        job = self._job(values["JobId"])
+        changes: dict[str, Any] = {
+            _COLUMNS[name]: value for name, value in values.items() if name in _COLUMNS
+        }
+        if asked := definition.kept(values):
+            source = self._store.sources.get(job.source_id)
+            definition.check(job.definition | values, source, run_once=job.run_once)
+            changes["definition"] = asked
+        if changes:
+            self._store.jobs.modify(job.id, changes)
+        return {}
+
+    def _start(self, _caller: Caller, values: Values) -> Answer:
+        self._service.start(self._job(values["JobId"]).id)
+        return {}
+
+    def _stop(self, _caller: Caller, values: Values) -> Answer:
+        self._service.stop(self._job(values["JobId"]).id)
+        return {}
+
+    def _cut_over(self, _caller: Caller, values: Values) -> Answer:
+        job = self._job(values["JobId"])
+        self._service.cutover(job.id, last_sync=values.get("SyncData", False), changes={})
+        return {}
+
+    def _delete(self, _caller: Caller, values: Values) -> Answer:
+        job = self._job(values["JobId"])
+        if job.status is not Status.DELETING:
+            self._service.delete(job.id)
+        return {}
+
+    def _job(self, job_id: str) -> Job:
+        """By its id alone; names are not ids here."""
+        try:
+            job = self._store.jobs.get(job_id)
+        except NotFound:
+            job = None
+        if job is None or job.id != job_id or job.status is Status.DELETED:
+            raise Denied("ReplicationJob.NotFound", f"The specified replication job {job_id} is not found.")
+        return job
+
+    def _source(self, source_id: str) -> Source:
+        try:
+            source = self._store.sources.get(source_id)
+        except NotFound:
+            source = None
+        if source is None or source.id != source_id:
+            raise Denied("SourceServer.NotFound", f"The specified source server {source_id} is not found.")
+        return source
+
+    def _shown(self, rows: list[Job]) -> list[Answer]:
+        ids = [row.id for row in rows]
+        tags = self._store.tags.of(TagKind.JOB, ids)
+        runs = self._store.runs.of_many(ids)
+        images = self._store.things.images_of(ids)
+        newest = self._store.passes.newest(ids)
+        wanted = SourceFilter(ids=list({row.source_id for row in rows}) or ["none"])
+        groups = {
+            s.id: s.workgroup_id or "" for s in self._store.sources.page(wanted, 1, len(rows) or 1).rows
+        }
+        return [
+            shapes.job(
+                row,
+                tags[row.id],
+                runs[row.id],
+                images[row.id],
+                views.percent(row, [newest[row.id]] if row.id in newest else []),
+                groups.get(row.source_id, ""),
+            )
+            for row in rows
+        ]
+
+
+def _wish(values: Values, source: Source) -> Wish:
+    run_once = values.get("RunOnce", True)
+    name: str = values.get("Name") or _name_for(source)
+    return Wish(
+        source_id=source.id,
+        name=name,
+        run_once=run_once,
+        last_sync=False,
+        image_name=values.get("ImageName") or name,
+        client_token=values.get("ClientToken"),
+        description=values.get("Description", ""),
+        job_type=values.get("JobType", definition.AGENTLESS),
+        region=values["RegionId"],
+        resource_group=values.get("ResourceGroupId", ""),
+        target_instance=values.get("InstanceId", ""),
+        definition=definition.kept(values),
+        frequency=None if run_once else values["Frequency"],
+        max_images=None if run_once else values["MaxNumberOfImageToKeep"],
+        scheduled_start=values.get("ScheduledStartTime"),
+        valid_until=values.get("ValidTime"),
+        tags={tag["Key"]: tag.get("Value", "") for tag in values.get("Tag", [])},
+    )
+
+
+def _name_for(source: Source) -> str:
+    plain = re.sub(r"[^A-Za-z0-9:_-]", "-", source.name)[:100]
+    plain = plain if plain[:1].isalpha() else f"vm-{plain}"
+    return f"{plain}_{secrets.token_hex(4)}"
+
+
+def _changing(name: str, parameters: tuple[Parameter, ...], work: Work, meaning: str) -> Operation:
+    return Operation(name, parameters, Role.OPERATOR, work, meaning, "JobId")
+
+
+def _cross_zone(_caller: Caller, _values: Values) -> Answer:
+    raise Denied(
+        "UnsupportedOperation.CrossZone",
+        "Cross-zone migration moves ECS instances between zones; here virtual machines leave vCenter.",
+        "use CreateReplicationJob with JobType 3",
+    )

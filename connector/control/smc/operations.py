@@ -1,0 +1,45 @@
+"""What an operation of the public API is: its parameters, who may call it, what does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from connector.control.smc.parameters import Parameter, Values
+from connector.control.store.rows import AccessKey, Role
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and from which address."""
+
+    key: AccessKey
+    origin: str
+
+
+#: Answers the fields of the response besides RequestId, or raises `Denied`.
+Work = Callable[[Caller, Values], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation.
+
+    `subject` names the parameter by which the audit log remembers what a changing operation changed; for one that
+    creates, it is a field of the answer.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    role: Role
+    work: Work
+    meaning: str
+    subject: str = ""
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes anything; then it is audited."""
+        return bool(self.subject)

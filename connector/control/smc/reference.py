@@ -1,0 +1,124 @@
+"""docs/smc-api.md, made from the tables that the API itself runs on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from connector.control.smc.catalogue import CODES
+from connector.control.smc.operations import Operation
+from connector.control.smc.parameters import TOLERATED, Kind, ListOf, Parameter, Struct
+
+_INTRODUCTION: Final = """# The public API
+
+The control plane answers the API of Server Migration Center, version 2019-06-01, at `/` on its HTTPS address, so that the
+official SDKs and the `aliyun` command line drive it unchanged. This page is generated from the tables in
+`connector/control/smc`; a test fails when it is out of date.
+
+## Calling it
+
+An access key comes first. Its secret is shown once:
+
+```
+connector control key create --state DIR --name "night shift" --role operator
+```
+
+```python
+from alibabacloud_smc20190601 import client, models
+from alibabacloud_tea_openapi.models import Config
+
+smc = client.Client(Config(access_key_id="AK...", access_key_secret="...",
+                           endpoint="control.example:8443", ca="control-certificate.pem"))
+print(smc.describe_source_servers(models.DescribeSourceServersRequest()).body.total_count)
+```
+
+The certificate file is `control.crt` in the control plane's state directory; copy it to the client. Environment variables
+such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file as `AcsClient(..., verify=FILE)` and needs
+`request.set_protocol_type("https")`.
+
+- GET and POST; parameters in the query, or in a form. Lists are numbered from 1: `JobId.1`, `DataDisk.1.Part.1.Device`.
+- Signatures: `ACS3-HMAC-SHA256` in the header, or RPC V1 with `HMAC-SHA1` in the query. Clocks may differ by 15 minutes; a
+  nonce is taken once. The path is signed too: a proxy may not add one, nor change the Host header.
+- An empty parameter counts as absent, except where empty text is a value. Times are ISO 8601 in UTC.
+- A success is HTTP 200 with `RequestId`; a failure is HTTP 4xx or 5xx with `RequestId`, `HostId`, `Code`, `Message` and
+  `Recommend`, which says what to do next.
+- A parameter that an operation does not know is refused. These are accepted everywhere and ignored where an operation has
+  no use for them: TOLERATED.
+- Ids are compared exactly; a name is never taken for an id. Filters match exactly, and all of them must match.
+- Every change is in the audit log: which key, from which address, what, when.
+
+## Where this differs from the service
+
+- Agentless migration of virtual machines is what there is: `JobType` 3, the default. 0, 1 and 2 are refused, and so are
+  `ContainerImage` and `CreateCrossZoneMigrationJob`; the messages say why.
+- `TargetInstance` is refused: the local provider makes images. An incremental job makes images in any case.
+- Start is allowed from Waiting and begins a manual incremental run; Stop is allowed from Waiting and ends the schedule.
+- `ValidTime` defaults to 30 days after creation. `SystemDiskSize` is 20 to 2048 GiB, and a target is never smaller than its
+  source. `bandwidth_limit` is in Mbit/s.
+- A source's disk is listed as one part that covers it: blocks are read without a look at partitions. `Block=false`, `LVM=true`
+  and exclude lists are refused.
+- `ImageName` that is taken gets the job's id appended; it is never an error.
+"""
+
+
+def document(operations: Sequence[Operation]) -> str:
+    """The whole page."""
+    sections = [
+        _INTRODUCTION.replace("TOLERATED", ", ".join(f"`{name}`" for name in sorted(TOLERATED))),
+        "## Operations\n",
+        _table(
+            ("operation", "role", "what it does"),
+            ((f"[{o.name}](#{o.name.lower()})", str(o.role), o.meaning) for o in operations),
+        ),
+        *(_operation(operation) for operation in operations),
+        "## Errors\n",
+        "A code that ends in `*` goes on with the parameter's name. Codes marked ours have none in the service's"
+        " documentation.\n",
+        _table(
+            ("HTTP", "code", "meaning", "what to do", ""),
+            (
+                (str(c.status), f"`{c.name}`", c.meaning, c.remedy, "" if c.documented else "ours")
+                for c in sorted(CODES, key=lambda code: code.name)
+            ),
+        ),
+    ]
+    return "\n".join(sections)
+
+
+def _operation(operation: Operation) -> str:
+    rows = [
+        (f"`{name}`", "yes" if required else "", says, meaning)
+        for name, required, says, meaning in _rows(operation.parameters)
+    ]
+    head = f"### {operation.name}\n\n{operation.meaning[:1].upper()}{operation.meaning[1:]}.\n"
+    return f"{head}\n{_table(('parameter', 'required', 'value', ''), rows)}"
+
+
+def _rows(table: Iterable[Parameter], prefix: str = "") -> Iterator[tuple[str, bool, str, str]]:
+    for parameter in table:
+        name, kind, says = f"{prefix}{parameter.name}", parameter.kind, ""
+        if isinstance(kind, ListOf):
+            name, says, kind = f"{name}.N", f"up to {kind.limit}", kind.item
+        if isinstance(kind, Struct):
+            if says or parameter.meaning:
+                yield name, parameter.required, says, parameter.meaning
+            yield from _rows(kind.fields, f"{name}.")
+        else:
+            yield (
+                name,
+                parameter.required,
+                ", each ".join(filter(None, (says, _says(kind)))),
+                parameter.meaning,
+            )
+
+
+def _says(kind: Kind) -> str:
+    return "" if isinstance(kind, ListOf | Struct) else kind.says
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return (
+        "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        + "\n"
+    )

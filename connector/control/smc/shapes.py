@@ -1,0 +1,269 @@
+"""Rows as the public API shows them: its names, its types, its lists wrapped twice. Pure."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from connector.control.jobs import Status
+from connector.control.smc.operations import Answer
+from connector.control.sources import SourceState
+from connector.control.store.rows import AccessToken, Image, Job, Run, Source, SourceDisk, Tag, Workgroup
+
+_GIB: Final = 1 << 30
+#: Seconds between two heartbeats of an appliance.
+HEARTBEAT: Final = 30
+DRIVER: Final = "SMT"
+_RESOURCE: Final = {
+    "sourceserver": "ALIYUN::SMC::SOURCESERVER",
+    "replicationjob": "ALIYUN::SMC::REPLICATIONJOB",
+}
+#: What a job repeats of its definition, with the value for what was not asked for (None: left out).
+_ECHOED: Final = {
+    "TargetType": "Image",
+    "NetMode": 0,
+    "LicenseType": "",
+    "InstanceType": "",
+    "InstanceId": "",
+    "InstanceRamRole": "",
+    "LaunchTemplateId": "",
+    "LaunchTemplateVersion": "",
+    "VpcId": "",
+    "VSwitchId": "",
+    "ContainerNamespace": "",
+    "ContainerRepository": "",
+    "ContainerTag": "",
+    "ReplicationParameters": "",
+    "SystemDiskSize": None,
+}
+
+
+def moment(seconds: float | None) -> str:
+    """ISO 8601 in UTC; empty for a time that is not set, or so far away that it means never."""
+    if seconds is None or seconds >= 1e11:
+        return ""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def wrapped(plural: str, singular: str, items: Sequence[Any]) -> Answer:
+    """A list as the SDKs parse it."""
+    return {plural: {singular: list(items)}}
+
+
+def page(plural: str, singular: str, items: Sequence[Any], total: int, number: int, size: int) -> Answer:
+    """One page of a list."""
+    counted = {"TotalCount": total, "PageNumber": number, "PageSize": size}
+    return counted | wrapped(plural, singular, items)
+
+
+def tags(found: Sequence[Tag]) -> Answer:
+    return wrapped("Tags", "Tag", [{"Key": tag.key, "Value": tag.value} for tag in found])
+
+
+def source(row: Source, found_tags: Sequence[Tag], version: str) -> Answer:
+    """One source. `version`: of the appliance that sees it."""
+    shown = row.state is SourceState.UNAVAILABLE
+    about = {"error_code": row.error_code, "error_msg": row.reason}
+    disks = row.disks
+    return {
+        "SourceId": row.id,
+        "Name": row.name,
+        "Description": row.description,
+        "State": str(row.state),
+        "StatusInfo": json.dumps(about) if shown else "",
+        "ErrorCode": row.error_code if shown else "",
+        "JobId": row.last_job or "",
+        "CreationTime": moment(row.created),
+        "Platform": str(row.facts.get("guest_name", "")),
+        "Architecture": architecture(str(row.facts.get("guest_id", ""))),
+        "KernelLevel": 1,
+        "AgentVersion": version,
+        "HeartbeatRate": HEARTBEAT,
+        "ReplicationDriver": DRIVER,
+        "SystemInfo": _system_info(row),
+        "SystemDiskSize": gib(disks[0].capacity) if disks else 0,
+        "ResourceGroupId": row.resource_group,
+        "WorkgroupId": row.workgroup_id or "",
+        **wrapped("SystemDiskParts", "SystemDiskPart", _parts(0, disks[0]) if disks else []),
+        **wrapped("DataDisks", "DataDisk", [_data_disk(n, d) for n, d in enumerate(disks[1:], 1)]),
+        "Disks": {
+            "System": _whole_disk(disks[0], "System") if disks else {},
+            "Data": {"Data": [_whole_disk(disk, "Normal") for disk in disks[1:]]},
+        },
+        **tags(found_tags),
+    }
+
+
+def job(
+    row: Job,
+    found_tags: Sequence[Tag],
+    runs: Sequence[Run],
+    images: Sequence[Image],
+    progress: float,
+    group: str,
+) -> Answer:
+    """One job with its history. `group`: the workgroup of its source."""
+    asked = row.definition
+    echoed = {name: asked.get(name, default) for name, default in _ECHOED.items()}
+    counted = {"Frequency": row.frequency, "MaxNumberOfImageToKeep": row.max_images}
+    by_run = {image.run_id: image.id for image in images if image.ready}
+    return {
+        "JobId": row.id,
+        "SourceId": row.source_id,
+        "Name": row.name,
+        "Description": row.description,
+        "RegionId": row.region,
+        "ResourceGroupId": row.resource_group,
+        "WorkgroupId": group,
+        "JobType": row.job_type,
+        "RunOnce": row.run_once,
+        "ImageName": row.image_name,
+        **{name: value for name, value in (echoed | counted).items() if value is not None},
+        "Status": str(row.status),
+        "BusinessStatus": str(row.business),
+        "StatusInfo": _status_info(row),
+        "ErrorCode": row.error_code if row.status is Status.IN_ERROR else "",
+        "Progress": float(progress),
+        "ImageId": row.image_id or "",
+        "TransitionInstanceId": row.transition_instance or "",
+        "CreationTime": moment(row.created),
+        "ScheduledStartTime": moment(row.scheduled_start),
+        "StartTime": moment(row.started),
+        "EndTime": moment(row.ended),
+        "ValidTime": moment(row.valid_until),
+        **wrapped(
+            "SystemDiskParts", "SystemDiskPart", [_asked_part(p) for p in asked.get("SystemDiskPart", [])]
+        ),
+        **wrapped("DataDisks", "DataDisk", [_asked_disk(d) for d in asked.get("DataDisk", [])]),
+        "Disks": _asked_disks(asked.get("Disks", {})),
+        **wrapped("ReplicationJobRuns", "ReplicationJobRun", [_run(run, by_run) for run in runs]),
+        **tags(found_tags),
+    }
+
+
+def access_token(row: AccessToken) -> Answer:
+    """One activation code, without the code."""
+    return {
+        "AccessTokenId": row.id,
+        "Name": row.name,
+        "Description": row.description,
+        "Count": str(row.count),
+        "RegisteredCount": str(row.registered),
+        "Status": str(row.status),
+        "TimeToLiveInDays": str(row.days),
+        "CreationTime": moment(row.created),
+    }
+
+
+def workgroup(row: Workgroup, found_tags: Sequence[Tag]) -> Answer:
+    """One workgroup with what is wrong in it."""
+    warnings = [("InError", row.failed), ("UnRelated", row.unrelated)]
+    return {
+        "WorkgroupId": row.id,
+        "Name": row.name,
+        "Description": row.description,
+        "Status": str(row.status),
+        **tags(found_tags),
+        **wrapped(
+            "Warnings",
+            "Warning",
+            [{"WarningType": kind, **wrapped("SourceIds", "SourceId", ids)} for kind, ids in warnings if ids],
+        ),
+    }
+
+
+def tag_resource(tag: Tag) -> Answer:
+    """One tag on one resource."""
+    return {
+        "ResourceId": tag.resource_id,
+        "ResourceType": _RESOURCE[tag.kind],
+        "TagKey": tag.key,
+        "TagValue": tag.value,
+    }
+
+
+def gib(size: int) -> int:
+    """R50. Whole GiB, rounded up."""
+    return -(-size // _GIB)
+
+
+def architecture(guest_id: str) -> str:
+    """What vCenter's guest identifier says of the processor."""
+    name = guest_id.lower()
+    if "arm" in name:
+        return "arm64"
+    return "x86_64" if "64" in name or not name else "i386"
+
+
+def _system_info(row: Source) -> str:
+    addresses = [str(address)[:45] for address in row.facts.get("addresses", [])][:8]
+    return json.dumps(
+        {
+            "agent_mode": "agentless",
+            "agent_type": "vmware",
+            "client_type": "appliance",
+            "hostname": row.machine[:128],
+            "ipv4": [a for a in addresses if ":" not in a],
+            "ipv6": [a for a in addresses if ":" in a],
+            "cores": row.facts.get("cpus", 0),
+            "cpu_usage": 0,
+            "memory": row.facts.get("memory", 0),
+            "memory_usage": 0,
+            "cpu_info": "",
+        }
+    )
+
+
+def _parts(index: int, disk: SourceDisk) -> list[Answer]:
+    """Blocks are read without a look at partitions: the whole disk is one part."""
+    return [
+        {
+            "Device": f"{index}_0",
+            "Path": disk.label,
+            "SizeBytes": disk.capacity,
+            "CanBlock": True,
+            "Need": True,
+        }
+    ]
+
+
+def _data_disk(index: int, disk: SourceDisk) -> Answer:
+    about = {"Index": index, "Path": disk.label, "Size": gib(disk.capacity)}
+    return about | wrapped("Parts", "Part", _parts(index, disk))
+
+
+def _whole_disk(disk: SourceDisk, kind: str) -> Answer:
+    part = {"Path": disk.label, "SizeBytes": disk.capacity, "CanBlock": True, "Type": kind}
+    return {"Offset": 0, "Size": gib(disk.capacity), **wrapped("Parts", "Part", [part])}
+
+
+def _asked_part(part: Answer) -> Answer:
+    return part | {"Block": part.get("Block", True)}
+
+
+def _asked_disk(disk: Answer) -> Answer:
+    scalars = {name: value for name, value in disk.items() if name != "Part"}
+    return scalars | wrapped("Parts", "Part", [_asked_part(part) for part in disk.get("Part", [])])
+
+
+def _asked_disks(disks: Answer) -> Answer:
+    data = [_asked_disk(disk) for disk in disks.get("Data", [])]
+    return {"System": _asked_disk(disks.get("System", {})), "Data": {"Data": data}}
+
+
+def _run(run: Run, images: dict[str, str]) -> Answer:
+    return {
+        "StartTime": moment(run.started),
+        "EndTime": moment(run.ended),
+        "ImageId": images.get(run.id, ""),
+        "Type": run.kind,
+    }
+
+
+def _status_info(row: Job) -> str:
+    if row.error is None:
+        return row.waiting
+    words = "; ".join(str(part) for part in (row.error.get("what"), row.error.get("remedy")) if part)
+    return json.dumps({"error_code": row.error_code, "error_msg": words})

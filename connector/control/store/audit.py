@@ -1,0 +1,52 @@
+"""The audit log: every change that somebody asked for. Appended to, never changed; holds no secrets."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+from connector.control.store import tables
+from connector.control.store.database import Database
+from connector.control.store.rows import AuditEntry, Json
+from connector.control.store.search import Page
+
+_AUDIT: Final = tables.audit
+
+
+class Audit:
+    """Who did what, to which object, when, from where."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, who: str, origin: str, action: str, subject: str, details: Json | None = None) -> None:
+        """One change. `who`: an access key's id, an appliance's id, "operator" or "system"."""
+        with self._database.write() as connection:
+            connection.execute(
+                _AUDIT.insert().values(
+                    at=self._database.now(),
+                    who=who,
+                    origin=origin,
+                    action=action,
+                    subject=subject,
+                    details=details or {},
+                )
+            )
+
+    def page(
+        self, number: int = 1, size: int = 50, *, subject: str | None = None, who: str | None = None
+    ) -> Page[AuditEntry]:
+        """Newest first."""
+        wanted = [
+            column == value
+            for column, value in ((_AUDIT.c.subject, subject), (_AUDIT.c.who, who))
+            if value is not None
+        ]
+        with self._database.read() as connection:
+            total = connection.execute(
+                sa.select(sa.func.count()).select_from(_AUDIT).where(*wanted)
+            ).scalar_one()
+            query = sa.select(_AUDIT).where(*wanted).order_by(_AUDIT.c.id.desc())
+            rows = connection.execute(query.limit(size).offset((number - 1) * size))
+            return Page(total, [AuditEntry(**row._mapping) for row in rows])

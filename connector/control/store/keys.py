@@ -1,0 +1,73 @@
+"""Access keys: who may call the public API, and the nonces they have used."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from connector.control.refusals import Code, Unknown
+from connector.control.store import tables
+from connector.control.store.database import Database
+from connector.control.store.rows import AccessKey, Role
+
+_KEYS: Final = tables.access_keys
+_NONCES: Final = tables.nonces
+
+#: A signature older than 15 minutes is refused by its time; its nonce is remembered for longer.
+NONCE_LIFETIME: Final = 3600.0
+
+
+class Keys:
+    """Keys of people and programs. Secrets are sealed before they come here."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, key_id: str, sealed: str, role: Role, name: str) -> AccessKey:
+        """Keep a new key; the caller has made its id and sealed its secret."""
+        key = AccessKey(key_id, sealed, role, name, self._database.now(), disabled=False)
+        with self._database.write() as connection:
+            connection.execute(
+                _KEYS.insert().values(
+                    id=key_id, sealed=sealed, role=role, name=name, created=key.created, disabled=False
+                )
+            )
+        return key
+
+    def find(self, key_id: str) -> AccessKey | None:
+        """The key, disabled or not; None when there is none."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(_KEYS).where(_KEYS.c.id == key_id)).one_or_none()
+        return None if row is None else _key(row)
+
+    def all(self) -> list[AccessKey]:
+        """Oldest first."""
+        with self._database.read() as connection:
+            return [_key(row) for row in connection.execute(sa.select(_KEYS).order_by(_KEYS.c.created))]
+
+    def disable(self, key_id: str) -> None:
+        """Nothing signed with it is accepted any more."""
+        with self._database.write() as connection:
+            done = connection.execute(_KEYS.update().where(_KEYS.c.id == key_id).values(disabled=True))
+        if done.rowcount != 1:
+            raise Unknown(Code.KEY_UNKNOWN, "no such access key", on=key_id)
+
+    def claim(self, key_id: str, nonce: str) -> bool:
+        """Whether this nonce is used for the first time, by whichever replica."""
+        values = {"key_id": key_id, "nonce": nonce, "at": self._database.now()}
+        try:
+            with self._database.write() as connection:
+                connection.execute(_NONCES.insert().values(**values))
+        except sa.exc.IntegrityError:
+            return False
+        return True
+
+    def forget_nonces(self) -> None:
+        """Drop those whose signature is too old to be accepted anyway."""
+        with self._database.write() as connection:
+            connection.execute(_NONCES.delete().where(_NONCES.c.at < self._database.now() - NONCE_LIFETIME))
+
+
+def _key(row: Any) -> AccessKey:
+    return AccessKey(**{**row._mapping, "role": Role(row.role)})

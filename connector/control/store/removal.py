@@ -1,0 +1,66 @@
+"""Removal of sources: asked for in one transaction, done when the last of their jobs is released."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+from connector.control.jobs import Event, Status
+from connector.control.refusals import Code, Refused
+from connector.control.sources import SourceEvent, SourceState
+from connector.control.store import jobs, sources, tables, tags
+from connector.control.store.database import REGISTERING, Database
+from connector.control.store.rows import TagKind
+
+_SOURCES: Final = tables.sources
+_JOBS: Final = tables.jobs
+
+
+class Removal:
+    """How a source goes, with its jobs when that is wished."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def source(self, source_id: str, *, force: bool) -> None:
+        """The source is Deleting, and with `force` so are its jobs. `Refused` while one runs, or without `force` exists."""
+        with self._database.write() as connection:
+            self._database.exclusive(connection, REGISTERING)
+            related = jobs.jobs_of(connection, source_id)
+            if running := [job for job in related if job.status is Status.RUNNING]:
+                raise Refused(
+                    Code.SOURCE_RUNNING,
+                    "the source has a running job",
+                    on=running[0].id,
+                    remedy="stop and delete the job first",
+                )
+            alive = [job for job in related if job.status is not Status.DELETING]
+            if alive and not force:
+                raise Refused(
+                    Code.SOURCE_RELATED,
+                    "the source has a job",
+                    on=alive[0].id,
+                    remedy="delete the job first, or delete the source with force",
+                )
+            for job in alive:
+                jobs.move(self._database, connection, job, Event.DELETE)
+            sources.move(connection, source_id, SourceEvent.DELETE, workgroup_id=None)
+
+    def finish(self) -> list[str]:
+        """Sources that are Deleting and have no job left are gone; answers them."""
+        left = sa.exists().where(_JOBS.c.source_id == _SOURCES.c.id, _JOBS.c.status != Status.DELETED)
+        query = sa.select(_SOURCES.c.id).where(_SOURCES.c.state == SourceState.DELETING, ~left)
+        with self._database.read() as connection:
+            ready = list(connection.execute(query).scalars())
+        return [source_id for source_id in ready if self._finish(source_id)]
+
+    def _finish(self, source_id: str) -> bool:
+        """Whether this call removed it: a request, the watch and other replicas all look."""
+        here = sa.select(_SOURCES.c.state).where(_SOURCES.c.id == source_id).with_for_update()
+        with self._database.write() as connection:
+            if connection.execute(here).scalar_one() != SourceState.DELETING:
+                return False
+            sources.move(connection, source_id, SourceEvent.DELETED)
+            tags.forget(connection, TagKind.SOURCE, source_id)
+        return True

@@ -1,0 +1,75 @@
+"""Runs: the executions of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from connector.control.store import tables
+from connector.control.store.database import Database
+from connector.control.store.rows import Outcome, Run
+from connector.errors import NotFound
+
+_RUNS: Final = tables.runs
+
+
+class Runs:
+    """The executions of jobs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, run_id: str) -> Run:
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id)).one_or_none()
+        if row is None:
+            raise NotFound("no such run", on=run_id)
+        return _run(row)
+
+    def of(self, job_id: str) -> list[Run]:
+        """A job's runs, oldest first."""
+        query = sa.select(_RUNS).where(_RUNS.c.job_id == job_id).order_by(_RUNS.c.number)
+        with self._database.read() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
+    def open(self) -> list[Run]:
+        """Every run that has not ended."""
+        query = sa.select(_RUNS).where(_RUNS.c.ended.is_(None)).order_by(_RUNS.c.started)
+        with self._database.read() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
+    def of_many(self, job_ids: Sequence[str]) -> dict[str, list[Run]]:
+        """The runs of each of these jobs, oldest first."""
+        found: dict[str, list[Run]] = {job_id: [] for job_id in job_ids}
+        query = sa.select(_RUNS).where(_RUNS.c.job_id.in_(job_ids)).order_by(_RUNS.c.job_id, _RUNS.c.number)
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                found[row.job_id].append(_run(row))
+        return found
+
+
+def locked(connection: sa.Connection, run_id: str) -> Run:
+    """One run, locked until the caller's transaction ends."""
+    row = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFound("no such run", on=run_id)
+    return _run(row)
+
+
+def add(connection: sa.Connection, job_id: str, kind: str, plan: Sequence[bool], now: float) -> Run:
+    """The next run of a job, inside the caller's transaction."""
+    count = sa.select(sa.func.count() + 1).select_from(_RUNS).where(_RUNS.c.job_id == job_id)
+    number = connection.execute(count).scalar_one()
+    run_id = f"r-{job_id[2:]}-{number}"
+    values: dict[str, Any] = {"kind": kind, "plan": list(plan), "started": now, "stop": False}
+    connection.execute(_RUNS.insert().values(id=run_id, job_id=job_id, number=number, **values))
+    return _run(connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id)).one())
+
+
+def _run(row: Any) -> Run:
+    values = dict(row._mapping)
+    values["plan"] = tuple(bool(final) for final in values["plan"])
+    values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
+    return Run(**values)

@@ -1,0 +1,112 @@
+"""Tags of sources, jobs and workgroups: at most twenty on each, keys case-sensitive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from connector.control.refusals import Code, Refused, Unknown
+from connector.control.store import tables
+from connector.control.store.database import Database
+from connector.control.store.rows import Tag, TagKind
+from connector.control.store.search import TagFilter, tagged
+
+_TAGS: Final = tables.tags
+
+#: Tags of one resource.
+MOST: Final = 20
+
+_OWNERS: Final = {
+    TagKind.SOURCE: tables.sources.c.state,
+    TagKind.JOB: tables.jobs.c.status,
+    TagKind.GROUP: None,
+}
+_TABLES: Final = {
+    TagKind.SOURCE: tables.sources,
+    TagKind.JOB: tables.jobs,
+    TagKind.GROUP: tables.workgroups,
+}
+
+
+class Tags:
+    """Keys and values that people attach."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, kind: TagKind, ids: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Set these tags on all of these; `Unknown` or `Refused` changes nothing."""
+        with self._database.write() as connection:
+            _must_exist(connection, kind, ids)
+            for resource in ids:
+                put(connection, kind, resource, tags)
+
+    def remove(self, kind: TagKind, ids: Sequence[str], keys: Sequence[str], *, everything: bool) -> None:
+        """Take these keys, or all, off all of these; harmless where they are not."""
+        with self._database.write() as connection:
+            _must_exist(connection, kind, ids)
+            order = _TAGS.delete().where(_TAGS.c.kind == kind, _TAGS.c.resource_id.in_(ids))
+            connection.execute(order if everything else order.where(_TAGS.c.key.in_(keys)))
+
+    def of(self, kind: TagKind, ids: Sequence[str]) -> dict[str, list[Tag]]:
+        """The tags of each of these, by key."""
+        query = sa.select(_TAGS).where(_TAGS.c.kind == kind, _TAGS.c.resource_id.in_(ids))
+        found: dict[str, list[Tag]] = {resource: [] for resource in ids}
+        with self._database.read() as connection:
+            for row in connection.execute(query.order_by(_TAGS.c.key)):
+                found[row.resource_id].append(_tag(row))
+        return found
+
+    def search(
+        self,
+        kind: TagKind,
+        ids: Sequence[str],
+        wanted: Sequence[TagFilter],
+        *,
+        after: tuple[str, str] | None = None,
+        limit: int = 50,
+    ) -> list[Tag]:
+        """Tags of resources that carry all of `wanted`, ordered by (resource, key) and beyond `after`."""
+        query = sa.select(_TAGS).where(_TAGS.c.kind == kind, *tagged(kind, _TAGS.c.resource_id, wanted))
+        if ids:
+            query = query.where(_TAGS.c.resource_id.in_(ids))
+        if after is not None:
+            query = query.where(
+                sa.tuple_(_TAGS.c.resource_id, _TAGS.c.key) > sa.tuple_(*map(sa.literal, after))
+            )
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(_TAGS.c.resource_id, _TAGS.c.key).limit(limit))
+            return [_tag(row) for row in rows]
+
+
+def put(connection: sa.Connection, kind: TagKind, resource: str, tags: Mapping[str, str]) -> None:
+    """Set tags inside the caller's transaction; `Refused` when there would be too many."""
+    here = sa.and_(_TAGS.c.kind == kind, _TAGS.c.resource_id == resource)
+    known = set(connection.execute(sa.select(_TAGS.c.key).where(here)).scalars())
+    if len(known | set(tags)) > MOST:
+        raise Refused(Code.TAG_QUOTA, f"at most {MOST} tags on one resource", on=resource)
+    if tags:
+        connection.execute(_TAGS.delete().where(here, _TAGS.c.key.in_(tags)))
+        rows = [{"kind": kind, "resource_id": resource, "key": k, "value": v} for k, v in tags.items()]
+        connection.execute(_TAGS.insert(), rows)
+
+
+def forget(connection: sa.Connection, kind: TagKind, resource: str) -> None:
+    """The resource is gone."""
+    connection.execute(_TAGS.delete().where(_TAGS.c.kind == kind, _TAGS.c.resource_id == resource))
+
+
+def _must_exist(connection: sa.Connection, kind: TagKind, ids: Sequence[str]) -> None:
+    table, state = _TABLES[kind], _OWNERS[kind]
+    query = sa.select(table.c.id).where(table.c.id.in_(ids))
+    if state is not None:
+        query = query.where(state != "Deleted")
+    known = set(connection.execute(query).scalars())
+    if missing := [resource for resource in ids if resource not in known]:
+        raise Unknown(Code.RESOURCE_UNKNOWN, f"no such {kind}", on=missing[0])
+
+
+def _tag(row: Any) -> Tag:
+    return Tag(TagKind(row.kind), row.resource_id, row.key, row.value)

@@ -1,0 +1,127 @@
+"""Access tokens: activation codes for appliances. The code is shown once; only its digest is kept.
+
+A code brings in `count` sources at most. Disabled or expired it enrols nobody; what it brought in stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from connector.control.refusals import Code, Unknown
+from connector.control.store import tables
+from connector.control.store.database import Database, new_id
+from connector.control.store.rows import AccessToken, Json, TokenStatus
+from connector.control.validity import DAY
+from connector.errors import AuthenticationFailed
+
+_TOKENS: Final = tables.access_tokens
+
+
+class Tokens:
+    """Activation codes that people made."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, name: str, description: str, *, count: int, days: int) -> tuple[AccessToken, str]:
+        """A new token and its code, which nobody can ever read again."""
+        code = secrets.token_urlsafe(24)
+        values: Json = {"name": name, "description": description, "count": count, "days": days}
+        values |= {"id": new_id("at"), "created": self._database.now(), "registered": 0, "disabled": False}
+        with self._database.write() as connection:
+            connection.execute(_TOKENS.insert().values(code_hash=_digest(code), **values))
+        return self.get(values["id"]), code
+
+    def get(self, token_id: str) -> AccessToken:
+        return self._token(self._row(token_id))
+
+    def all(
+        self, *, ids: Sequence[str] = (), name: str | None = None, status: str | None = None
+    ) -> list[AccessToken]:
+        """Tokens that match exactly, newest first."""
+        query = sa.select(_TOKENS).order_by(_TOKENS.c.created.desc(), _TOKENS.c.id)
+        if ids:
+            query = query.where(_TOKENS.c.id.in_(ids))
+        if name is not None:
+            query = query.where(_TOKENS.c.name == name)
+        with self._database.read() as connection:
+            found = [self._token(row) for row in connection.execute(query)]
+        return [token for token in found if status in (None, token.status)]
+
+    def disable(self, token_id: str) -> None:
+        """Enrols nobody any more; sources that it brought in stay."""
+        self._row(token_id)
+        with self._database.write() as connection:
+            connection.execute(_TOKENS.update().where(_TOKENS.c.id == token_id).values(disabled=True))
+
+    def delete(self, token_id: str) -> None:
+        self._row(token_id)
+        with self._database.write() as connection:
+            connection.execute(_TOKENS.delete().where(_TOKENS.c.id == token_id))
+
+    def redeem(self, code: str) -> AccessToken:
+        """The token of this code, if an appliance may enrol with it; raises `AuthenticationFailed`."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                sa.select(_TOKENS).where(_TOKENS.c.code_hash == _digest(code))
+            ).one_or_none()
+        if row is None:
+            raise AuthenticationFailed(
+                "wrong activation code", remedy="create an access token and use its code"
+            )
+        token = self._token(row)
+        if token.status is not TokenStatus.ACTIVE:
+            raise AuthenticationFailed(
+                f"this activation code is {token.status}", on=token.id, remedy="create a new access token"
+            )
+        if token.registered >= token.count:
+            raise AuthenticationFailed(
+                f"this activation code has brought in {token.count} sources and can bring in no more",
+                on=token.id,
+                remedy="create a new access token",
+            )
+        return token
+
+    def _row(self, token_id: str) -> Any:
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(_TOKENS).where(_TOKENS.c.id == token_id)).one_or_none()
+        if row is None:
+            raise Unknown(Code.TOKEN_UNKNOWN, "no such access token", on=token_id)
+        return row
+
+    def _token(self, row: Any) -> AccessToken:
+        values = {k: v for k, v in row._mapping.items() if k not in ("code_hash", "disabled")}
+        return AccessToken(**values, status=_status(row, self._database.now()))
+
+
+def room(connection: sa.Connection, token_id: str | None) -> int | None:
+    """How many more sources this token may bring in; None without a bound. Locks its row."""
+    if token_id is None:
+        return None
+    row = connection.execute(
+        sa.select(_TOKENS).where(_TOKENS.c.id == token_id).with_for_update()
+    ).one_or_none()
+    return 0 if row is None or row.disabled else max(0, row.count - row.registered)
+
+
+def count(connection: sa.Connection, token_id: str, more: int) -> None:
+    """So many more sources came in."""
+    connection.execute(
+        _TOKENS.update().where(_TOKENS.c.id == token_id).values(registered=_TOKENS.c.registered + more)
+    )
+
+
+def _status(row: Any, now: float) -> TokenStatus:
+    if row.disabled:
+        return TokenStatus.DISABLED
+    return TokenStatus.EXPIRED if now >= row.created + row.days * DAY else TokenStatus.ACTIVE
+
+
+def _digest(code: str) -> str:
+    # 192 random bits: a slow hash would protect nothing that a fast one does not.
+    return hashlib.sha256(code.encode()).hexdigest()

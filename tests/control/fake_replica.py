@@ -1,0 +1,81 @@
+"""One of several control planes on one PostgreSQL: everything is real but the cloud, which is a directory they share."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from connector import child
+from connector.cloud.provider import INSTANCE_NAME, Health, Instance, InstanceRequest, StoredImage
+from connector.control.plane import Options, run
+from connector.control.store import Limits
+from connector.errors import ConnectorError
+from connector.model import InstanceAddress
+
+HOST_DISKS = 4
+PASSES = 12
+
+
+class Directory:
+    """A provider: an instance is a file whose content is its health, an image is a file. `made` logs every image."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        for name in ("instances", "images"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+
+    def create_instance(self, request: InstanceRequest) -> Instance:
+        (self._root / "instances" / request.token).write_text(Health.RUNNING)
+        found = self.find(request.token)
+        assert found is not None
+        return found
+
+    def find(self, token: str) -> Instance | None:
+        try:
+            health = Health((self._root / "instances" / token).read_text() or Health.RUNNING)
+        except FileNotFoundError:
+            return None
+        return Instance(token, INSTANCE_NAME, InstanceAddress("127.0.0.9"), health)
+
+    def describe(self) -> Sequence[Instance]:
+        return []
+
+    def release(self, token: str, *, keep_disks: bool) -> None:
+        file = self._root / "instances" / token
+        if not keep_disks:
+            file.unlink(missing_ok=True)
+        elif file.exists():
+            file.write_text(Health.STOPPED)
+
+    def keep_image(self, token: str, name: str, files: Sequence[str]) -> StoredImage:
+        (self._root / "images" / name).touch()
+        return StoredImage(name, f"directory:{name}", tuple(files), 1, 0.0)
+
+    def list_images(self) -> Sequence[StoredImage]:
+        return []
+
+    def delete_image(self, name: str) -> None:
+        (self._root / "images" / name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    state, cloud, database = sys.argv[1:4]
+    options = Options(
+        Path(state),
+        database=database,
+        exit_with_stdin=True,
+        grace=4.0,
+        interval=0.5,
+        limits=Limits(host_disks=HOST_DISKS, passes=PASSES),
+    )
+    try:
+        run(options, Directory(Path(cloud)), lambda *order: {"files": [order[2]], "disks": []})
+    except ConnectorError as failed:
+        child.report_failure(failed)
+        os._exit(1)
+    os._exit(0)

@@ -1,0 +1,221 @@
+"""A control plane without processes: the real store, steps, planner and watch; a clock, a cloud and an appliance of ours.
+
+The engine is the workflow's own code, run from its beginning at every turn: whatever a crash makes of a step that was
+done before, happens here all the time. `crash_after` stops it between any two steps.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from connector.cloud.provider import INSTANCE_NAME, Health, Instance, InstanceRequest, StoredImage
+from connector.control.jobs import Status
+from connector.control.planner import Planner
+from connector.control.service import Service
+from connector.control.steps import Steps
+from connector.control.store import Limits, Store, Wish
+from connector.control.store.rows import Appliance, Job, Outcome, Pass
+from connector.control.vault import Vault
+from connector.control.watch import Watch
+from connector.control.workflow import Runs
+from connector.errors import ConnectorError, TargetFailed
+from connector.model import InstanceAddress
+from tests.control.conftest import VCENTER, machine
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+GRACE = 60.0
+
+
+class MovableClock:
+    def __init__(self) -> None:
+        self.now = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Cloud:
+    """A provider in memory; counts what it does."""
+
+    def __init__(self) -> None:
+        self.instances: dict[str, Health] = {}
+        self.images: list[str] = []
+        self.in_use: set[str] = set()
+
+    def create_instance(self, request: InstanceRequest) -> Instance:
+        self.instances[request.token] = Health.RUNNING
+        found = self.find(request.token)
+        assert found is not None
+        return found
+
+    def find(self, token: str) -> Instance | None:
+        if token not in self.instances:
+            return None
+        return Instance(f"i-{token}", INSTANCE_NAME, InstanceAddress("127.0.0.9"), self.instances[token])
+
+    def describe(self) -> Sequence[Instance]:
+        return [found for token in self.instances if (found := self.find(token))]
+
+    def release(self, token: str, *, keep_disks: bool) -> None:
+        if not keep_disks:
+            self.instances.pop(token, None)
+        elif token in self.instances:
+            self.instances[token] = Health.STOPPED
+
+    def keep_image(self, token: str, name: str, files: Sequence[str]) -> StoredImage:
+        if name not in self.images:
+            self.images.append(name)
+        return StoredImage(name, f"cloud:{name}", tuple(files), 1, 0.0)
+
+    def list_images(self) -> Sequence[StoredImage]:
+        return [StoredImage(name, f"cloud:{name}", (), 1, 0.0) for name in self.images]
+
+    def delete_image(self, name: str) -> None:
+        if name in self.in_use:
+            raise TargetFailed("the image is in use", on=name)
+        if name in self.images:
+            self.images.remove(name)
+
+    def close(self) -> None:
+        pass
+
+
+class Pending(Exception):
+    """The run waits for an appliance."""
+
+
+class Crash(Exception):
+    """The process died between two steps."""
+
+
+class Script:
+    """Stands where the engine's object stands in the workflow's code: its steps are called, nothing is remembered."""
+
+    def __init__(self, store: Store, steps: Steps, crash_after: int | None) -> None:
+        self._store, self._steps, self._left = store, steps, crash_after
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def step(*arguments: Any) -> Any:
+            if self._left is not None:
+                self._left -= 1
+                if self._left < 0:
+                    raise Crash
+            work = getattr(self._steps, name)
+            if name in ("plan", "verdict", "settle", "give_up", "forget"):
+                return work(*arguments)
+            try:
+                work(*arguments)
+            except ConnectorError as failed:
+                return failed.to_json()
+            return None
+
+        return step
+
+    def _pass(self, run_id: str, slot: int) -> Any:
+        if error := self.offer(run_id, slot):
+            return {"outcome": Outcome.FAILED, "error": error}
+        if (verdict := self.verdict(run_id, slot)) is None:
+            raise Pending
+        return verdict
+
+
+class House:
+    def __init__(self, url: str, folder: Path, limits: Limits | None = None) -> None:
+        self.url, self.folder, self.limits = url, folder, limits or Limits()
+        self.clock, self.cloud = MovableClock(), Cloud()
+        self.begin()
+        self.appliance = self.enrol("a1")
+        self.sources: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """A process starts on this database."""
+        self.store = Store(self.url, self.clock, self.limits)
+        steps = Steps(self.store, self.cloud, Vault(self.folder / "key"), self._make_image)
+        self.steps = steps
+        self.service = Service(self.store, steps, grace=GRACE)
+        self.watch = Watch(self.store, steps, grace=GRACE)
+        self.planner = Planner(self.store, steps)
+
+    def crash(self) -> None:
+        """The process dies and another one starts."""
+        self.store.close()
+        self.begin()
+
+    def enrol(self, name: str, vcenter: str = VCENTER, token: str | None = None) -> Appliance:
+        return self.store.appliances.enrol(name, vcenter, "1", token)[0]
+
+    def register(self, *names: str, by: Appliance | None = None) -> list[str]:
+        """The whole inventory of the appliance's vCenter, now."""
+        by = by or self.appliance
+        bodies = [asdict(machine(f"vm-{name}", name)) | {"findings": []} for name in names]
+        self.sources |= self.store.sources.put(by.vcenter, bodies, by)
+        return [self.sources[f"vm-{name}"] for name in names]
+
+    def job(self, name: str = "j", **wish: Any) -> str:
+        if name not in self.sources:
+            (self.sources[name],) = self.register(*[*self._known(), name])[-1:]
+        return self.service.create(Wish(self.sources[name], f"job-{name}", **wish)).id
+
+    def _known(self) -> list[str]:
+        return [s.machine for s in self.store.sources.all() if s.vcenter == self.appliance.vcenter]
+
+    def incremental(self, name: str = "j", **wish: Any) -> str:
+        return self.job(name, **{"run_once": False, "frequency": 12, "max_images": 3} | wish)
+
+    def turn(self, crash_after: int | None = None) -> None:
+        """What the active runner does in one turn; appliances that exist are heard of."""
+        for appliance in self.store.appliances.all():
+            self.store.appliances.beat(appliance.id)
+        self.sweep(crash_after)
+        self.planner.look()
+        self.watch.look()
+        self.sweep(crash_after)
+
+    def sweep(self, crash_after: int | None = None) -> None:
+        for run in self.store.runs.open():
+            with suppress(Pending):
+                inspect.unwrap(Runs.run)(Script(self.store, self.steps, crash_after), run.id)  # type: ignore[arg-type]
+        for job in self.store.jobs.all([Status.DELETING]):
+            inspect.unwrap(Runs.delete)(Script(self.store, self.steps, crash_after), job.id)  # type: ignore[arg-type]
+
+    def take(self, by: Appliance | None = None) -> Pass | None:
+        return self.store.passes.take(by or self.appliance)
+
+    def carry(self, outcome: Outcome = Outcome.DONE, by: Appliance | None = None) -> Pass | None:
+        """An appliance takes a pass, if there is one, and reports."""
+        found = self.take(by)
+        if found is not None:
+            error = TargetFailed("broken").to_json() if outcome is Outcome.FAILED else None
+            self.service.finish(found.id, by or self.appliance, outcome, error, {})
+        return found
+
+    def run(self, job_id: str) -> Job:
+        """From a run that has begun to its end."""
+        for _ in range(4):
+            self.turn()
+            self.carry()
+        self.turn()
+        return self.get(job_id)
+
+    def get(self, job_id: str) -> Job:
+        return self.store.jobs.get(job_id)
+
+    def status(self, job_id: str) -> str:
+        return str(self.get(job_id).state)
+
+    def later(self, seconds: float) -> None:
+        """Time passes, and the runner looks."""
+        self.clock.advance(seconds)
+        self.turn()
+
+    def _make_image(self, *order: Any) -> dict[str, Any]:
+        return {"files": [f"{order[2]}.{order[3]}"], "disks": []}

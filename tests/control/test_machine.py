@@ -1,0 +1,205 @@
+"""People, appliances, time and crashes in any order: jobs go only where the table leads, and nothing is left over."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from connector.cloud.provider import Health
+from connector.control import jobs as machine
+from connector.control.jobs import Status
+from connector.control.store import Limits, Wish
+from connector.control.store.rows import Outcome, Pass, PassState
+from connector.control.store.sources import OFFLINE_CODE
+from connector.errors import Conflict, NotFound
+from tests.control.house import DAY, GRACE, HOUR, Crash, House
+
+LIMITS = Limits(running=2, host_disks=2)
+MACHINES = ("a", "b", "c")
+
+
+class Life(RuleBasedStateMachine):
+    """Three machines with two disks each on one host, so that one is read at a time; two appliances."""
+
+    url = ""  # of an empty database; set by the test
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+        path = Path(self.folder.name)
+        self.house = House(self.url or f"sqlite:///{path / 'x.sqlite'}", path, LIMITS)
+        if self.url:
+            _empty(self.house)
+        self.house.cloud.instances.clear()
+        self.members = [self.house.enrol("first"), self.house.enrol("second")]
+        self.house.register(*MACHINES)
+        self.held: dict[str, tuple[int, Pass]] = {}
+        self.number = 0
+        self.seen: dict[str, str] = {}
+
+    def teardown(self) -> None:
+        self.house.store.close()
+        self.folder.cleanup()
+
+    @rule(name=st.sampled_from(MACHINES), incremental=st.booleans(), last=st.booleans())
+    def create(self, name: str, incremental: bool, last: bool) -> None:
+        self.number += 1
+        wish = Wish(self.house.sources[f"vm-{name}"], f"job{self.number}", not incremental, last_sync=last)
+        more = {"frequency": 24, "max_images": 2} if incremental else {}
+        with suppress(Conflict, NotFound):
+            self.house.service.create(Wish(**{**_fields(wish), **more}))
+
+    @rule(n=st.integers(0, 5), what=st.sampled_from(["start", "stop", "delete", "close", "cutover"]))
+    def ask(self, n: int, what: str) -> None:
+        """A person asks for something; it happens exactly when the table allows it."""
+        if not (alive := self.house.store.jobs.all()):
+            return
+        job = alive[n % len(alive)]
+        event = machine.Event(what)
+        possible = event in machine.events(job.state)
+        service = self.house.service
+        try:
+            if event in (machine.Event.CLOSE, machine.Event.CUTOVER):
+                service.cutover(job.id, last_sync=event is machine.Event.CUTOVER, changes={})
+            else:
+                getattr(service, what)(job.id)
+        except Conflict:
+            more = ("valid time", "as many jobs run", "not available", "runs once")
+            assert not possible or event in (machine.Event.START, machine.Event.CUTOVER), more
+            return
+        assert possible, f"{what} while {job.state}"
+
+    @rule(name=st.sampled_from(MACHINES), force=st.booleans())
+    def delete_source(self, name: str, force: bool) -> None:
+        with suppress(Conflict, NotFound):
+            self.house.service.delete_source(self.house.sources[f"vm-{name}"], force=force)
+
+    @rule()
+    def scan(self) -> None:
+        self.house.register(*MACHINES)
+
+    @rule(who=st.integers(0, 1))
+    def take(self, who: int) -> None:
+        found = self.house.take(self.members[who])
+        if found is not None:
+            self.held[found.id] = (who, found)
+
+    @precondition(lambda self: self.held)
+    @rule(n=st.integers(0, 5), outcome=st.sampled_from(Outcome))
+    def report(self, n: int, outcome: Outcome) -> None:
+        """An appliance reports, perhaps about a pass that is another's by now."""
+        pass_id = sorted(self.held)[n % len(self.held)]
+        who, _ = self.held.pop(pass_id)
+        with suppress(Conflict):
+            self.house.service.finish(pass_id, self.members[who], outcome, None, {})
+
+    @rule(who=st.integers(0, 1))
+    def restart_appliance(self, who: int) -> None:
+        """It holds nothing any more, and says so."""
+        self.held = {k: v for k, v in self.held.items() if v[0] != who}
+        self.house.clock.advance(GRACE)
+        for other, member in enumerate(self.members):
+            self.house.service.heard(member, {k for k, v in self.held.items() if v[0] == other})
+
+    @rule(crash_after=st.none() | st.integers(0, 12))
+    def turn(self, crash_after: int | None) -> None:
+        """The active runner works, and may die between any two steps; another one is active then."""
+        try:
+            self.house.turn(crash_after)
+        except Crash:
+            self.house.crash()
+
+    @rule(seconds=st.sampled_from([HOUR, 25 * HOUR, 8 * DAY]))
+    def wait(self, seconds: float) -> None:
+        self.house.clock.advance(seconds)
+
+    @rule()
+    def nobody_is_heard(self) -> None:
+        self.house.watch.look()
+        self.house.clock.advance(GRACE + 1)
+        self.house.watch.look()
+
+    @invariant()
+    def limits_hold(self) -> None:
+        running = self.house.store.jobs.all([Status.RUNNING])
+        assert len(running) <= LIMITS.running
+        taken = [p for job in self.house.store.jobs.all() for p in self.house.store.passes.of(job.id)]
+        assert sum(p.disk_count for p in taken if p.state is PassState.TAKEN) <= LIMITS.host_disks
+
+    @invariant()
+    def a_source_is_used_exactly_while_it_has_an_unfinished_job(self) -> None:
+        unfinished = [job.source_id for job in self.house.store.jobs.all(list(machine.UNFINISHED))]
+        assert len(unfinished) == len(set(unfinished))
+        for source in self.house.store.sources.all():
+            assert (source.state == "InUse") == (source.id in unfinished)
+            assert source.state != "Available" or source.error_code != OFFLINE_CODE
+
+    @invariant()
+    def one_run_is_open_exactly_while_its_job_runs(self) -> None:
+        open_runs = [run.job_id for run in self.house.store.runs.open()]
+        assert sorted(open_runs) == sorted(job.id for job in self.house.store.jobs.all([Status.RUNNING]))
+
+    @invariant()
+    def over_is_over(self) -> None:
+        for job in self.house.store.jobs.all([Status.DELETED]):
+            assert f"instance-{job.id}" not in self.house.cloud.instances
+
+    @invariant()
+    def a_finished_run_has_one_image_and_nothing_else(self) -> None:
+        for job in self.house.store.jobs.all([Status.FINISHED]):
+            assert f"instance-{job.id}" not in self.house.cloud.instances
+            images = [i for i in self.house.store.things.images(job.id) if i.ready and not i.removed]
+            assert {image.name for image in images} <= set(self.house.cloud.images)
+            assert len({image.run_id for image in images}) == len(images)
+        for job in self.house.store.jobs.all([Status.WAITING]):
+            assert self.house.cloud.instances.get(f"instance-{job.id}") is Health.STOPPED
+
+
+def _fields(wish: Wish) -> dict[str, object]:
+    return {name: getattr(wish, name) for name in wish.__slots__}
+
+
+def _empty(house: House) -> None:
+    """The same database serves every example: the jobs of the one before are of the past."""
+    from connector.control.store import tables
+
+    with house.store._database.write() as connection:
+        for table in reversed(tables.metadata.sorted_tables):
+            connection.execute(table.delete())
+    house.appliance = house.enrol("a1")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield "" if request.param == "sqlite" else request.getfixturevalue("empty_postgres_url")
+
+
+def test_no_order_of_wishes_crashes_and_time_leaves_the_table(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Life, "url", database)
+    run_state_machine_as_test(
+        Life,
+        settings=settings(
+            max_examples=8 if database else 12,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=False,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
+            report_multiple_bugs=False,
+        ),
+    )

@@ -1,0 +1,85 @@
+"""Access keys from the command line, while the control plane runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from connector.cli.control import ROLES
+from connector.control.store import Store
+from connector.control.store.rows import Role
+from tests.smc.conftest import Cloud
+
+
+def key(cloud: Cloud, *words: str) -> Any:
+    command = [
+        sys.executable,
+        "-m",
+        "connector.cli.main",
+        "control",
+        "key",
+        words[0],
+        "--state",
+        str(cloud.state),
+    ]
+    return subprocess.run([*command, *words[1:]], capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def others(cloud: Cloud) -> Any:
+    """Puts the keys of the shared control plane back."""
+    kept = dict(cloud.keys)
+    yield
+    cloud.keys = kept
+
+
+def test_a_key_made_on_the_command_line_works_until_it_is_disabled(cloud: Cloud, others: None) -> None:
+    made = key(cloud, "create", "--name", "night shift", "--role", "read-only", "--json")
+    body = json.loads(made.stdout)
+    cloud.keys[Role.READER] = (body["access_key_id"], body["access_key_secret"])
+    assert cloud.raw("DescribeSourceServers", {}, Role.READER).status_code == 200
+    assert cloud.raw("DeleteSourceServer", {"SourceId": "s-1"}, Role.READER).status_code == 403
+    listed = key(cloud, "list", "--json").stdout
+    rows = [json.loads(line) for line in listed.splitlines()]
+    assert next(r for r in rows if r["access_key_id"] == body["access_key_id"])["name"] == "night shift"
+    assert body["access_key_secret"] not in listed
+    assert key(cloud, "disable", body["access_key_id"]).returncode == 0
+    answer = cloud.raw("DescribeSourceServers", {}, Role.READER).json()
+    assert answer["Code"] == "InvalidAccessKeyId.Inactive"
+    store = Store(cloud.database)
+    entries = store.audit.page(subject=body["access_key_id"]).rows
+    store.close()
+    assert [entry.action for entry in entries] == ["DisableAccessKey", "CreateAccessKey"]
+
+
+def test_secrets_are_sealed_in_the_database(cloud: Cloud) -> None:
+    store = Store(cloud.database)
+    for key_id, secret in cloud.keys.values():
+        found = store.keys.find(key_id)
+        assert found is not None
+        assert secret not in found.sealed
+        assert secret not in repr(found)
+    store.close()
+
+
+def test_the_roles_on_the_command_line_are_the_roles() -> None:
+    assert set(ROLES) == set(Role)
+
+
+def test_the_control_plane_runs_from_the_command_line() -> None:
+    command = [sys.executable, "-m", "connector.cli.main", "control", "run", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "Run the control plane" in done.stdout
+
+
+def test_what_is_wrong_is_one_line(cloud: Cloud) -> None:
+    for words in (("disable", "AKnobody"), ("create", "--name", ""), ("list", "--database", "mysql://x")):
+        done = key(cloud, *words)
+        assert done.returncode in (2, 3)
+        assert done.stderr.startswith("connector: ")
+        assert done.stderr.count("\n") == 1

@@ -1,0 +1,50 @@
+"""The same on PostgreSQL: what differs there is text with NUL, integers, locks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alibabacloud_smc20190601.client import Client
+
+from connector.control.store.rows import Role
+from tests.control import postgres
+from tests.control.conftest import Plane
+from tests.smc.conftest import Cloud
+from tests.smc.test_door import test_a_replayed_request_is_refused as test_replay
+from tests.smc.test_door import test_fuzz_no_parameter_makes_it_stumble as test_fuzz
+from tests.smc.test_old_sdk import test_every_operation_through_the_old_sdk as test_every_operation
+from tests.smc.test_sdk_jobs import test_two_creates_race_for_one_source_and_one_wins as test_race
+from tests.smc.test_sdk_jobs import test_x5_many_creates_with_one_token_at_once_make_one_job as test_token
+from tests.smc.test_sdk_rest import test_lists_of_tags_go_on_with_the_next_token as test_tags
+from tests.smc.test_sdk_rest import test_pages_of_sources as test_pages
+
+__all__ = [
+    "test_every_operation",
+    "test_fuzz",
+    "test_pages",
+    "test_race",
+    "test_replay",
+    "test_tags",
+    "test_token",
+]
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    programs = postgres.binaries()
+    if programs is None:
+        pytest.skip("needs the package postgresql")
+    root: Path = tmp_path_factory.mktemp("cloud-pg")
+    (root / "gates").mkdir()
+    with pytest.MonkeyPatch.context() as patch, postgres.cluster(programs) as url:
+        patch.setenv("FAKE_GATES", str(root / "gates"))
+        plane = Plane(root, database=url)
+        yield Cloud(plane, url)
+        plane.kill()
+
+
+@pytest.fixture
+def client(cloud: Cloud) -> Client:
+    return cloud.client(Role.ADMIN)
