@@ -82,7 +82,7 @@ class Runner:
         if self._store.ticks() - self._looked >= self._interval:
             self._looked = self._store.ticks()
             for look in self._looks:
-                look()
+                _guarded(look)
 
     def close(self) -> None:
         """Stop; returns at once, even when a look is under way."""
@@ -97,9 +97,14 @@ class Runner:
             self._wake.clear()
             if self._end.is_set():
                 return
-            try:
-                self.step()
-            except ConnectorError as failed:
-                _LOG.warning("the runner cannot look: %s", failed)
-            except Exception:  # noqa: BLE001 - outer door of a thread
-                _LOG.exception("the runner stumbled; it goes on")
+            _guarded(self.step)
+
+
+def _guarded(look: Callable[[], None]) -> None:
+    """The outer door of the thread and of each look: one that stumbles keeps no other from looking."""
+    try:
+        look()
+    except ConnectorError as failed:
+        _LOG.warning("the runner cannot look: %s", failed)
+    except Exception:  # noqa: BLE001 - outer door of a thread
+        _LOG.exception("the runner stumbled; it goes on")

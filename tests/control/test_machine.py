@@ -194,7 +194,7 @@ def test_no_order_of_wishes_crashes_and_time_leaves_the_table(
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=8 if database else 12,
+            max_examples=6 if database else 10,
             stateful_step_count=40,
             deadline=None,
             derandomize=False,

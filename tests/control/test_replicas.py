@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from connector import child
 from connector.appliance.control_client import ControlClient, Membership, enrol
 from connector.cli.job_client import JobClient
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, TrustFailed
 from tests.control.conftest import DISK, VCENTER, eventually, machine
 from tests.control.fake_replica import HOST_DISKS, PASSES
 
@@ -86,8 +86,8 @@ class Replicas:
             try:
                 return call(str(started.ready["url"]))
             except ConnectorError as failed:
-                if not failed.retryable:
-                    raise
+                if not (failed.retryable or isinstance(failed, TrustFailed)):
+                    raise  # (somebody else may have the port of one that was killed)
                 time.sleep(0.1)
         raise AssertionError("nobody answers")
 
@@ -171,7 +171,7 @@ class Limits:
         self.thread.join()
 
     def _look(self) -> None:
-        while not self.end.wait(0.02):
+        while not self.end.wait(0.05):
             rows = self.replicas.ask(
                 "SELECT host, sum(disk_count) AS disks, count(*) AS machines FROM passes"
                 " WHERE state = 'Taken' GROUP BY host"
@@ -192,7 +192,7 @@ def replicas(quick_folder: Path, empty_postgres_url: str) -> Iterator[Replicas]:
 @pytest.mark.parametrize(
     ("jobs", "hosts", "kills", "every", "pause"),
     [
-        pytest.param(6, 1, 2, 0.5, 0.6, id="short"),
+        pytest.param(5, 1, 2, 0.5, 0.6, id="short"),
         pytest.param(50, 4, 5, 3.0, 0.8, id="long", marks=pytest.mark.slow),
     ],
 )
