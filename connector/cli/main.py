@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -45,6 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; the value is the process's exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
+        return _run(words)
+    finally:
+        _let_go()
+
+
+def _run(words: list[str]) -> int:
+    try:
         with _interruptible():
             answer = connector.main(args=words or ["--help"], prog_name="connector", standalone_mode=False)
     except click.ClickException as refused:
@@ -80,6 +88,16 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _let_go() -> None:
+    """What a reader that went away did not take must not become the exit code: at its end Python flushes, and fails with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _tell(failed: ConnectorError, words: list[str]) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,13 @@ def test_a_free_name_is_of_no_job_and_of_no_image() -> None:
     assert free_name("web", {"web"}, {"web-2"}) == "web-3"
     assert free_name("web", set(), {"web_CYCLE_4"}) == "web-2"
     assert free_name("web", {"web-01"}, {"web-01", "web-01_CYCLE_1", "webx_CYCLE_1"}) == "web"
+
+
+def test_a_reader_that_went_away_does_not_change_the_exit_code() -> None:
+    """Python itself would end with 120 when it cannot flush at its end."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "connector.cli.main", "--help"]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert done.returncode in (0, 1)

@@ -61,7 +61,16 @@ def test_one_byte_that_differs_is_exit_code_10(image: Path, run: Run, tmp_path: 
     assert compared["first_difference"] == 1234567
 
 
-@pytest.mark.parametrize("content", [b"", b"QFI\xfb and then nothing that qemu knows"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        pytest.param(
+            b"QFI\xfb and then nothing that qemu knows",
+            marks=pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-utils"),
+        ),
+    ],
+)
 def test_a_file_that_is_no_disk(run: Run, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "odd.qcow2"
     file.write_bytes(content)

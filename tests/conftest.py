@@ -1,0 +1,9 @@
+"""What every test needs to be able to rely on, wherever the suite was started."""
+
+from __future__ import annotations
+
+import signal
+
+# A shell starts background jobs with the interrupt ignored, and children inherit that through exec: tests that
+# interrupt a program would wait in vain.
+signal.signal(signal.SIGINT, signal.default_int_handler)
