@@ -233,12 +233,13 @@ class Interrupted(ConnectorError):
 
 
 def catalogue() -> dict[str, type[ConnectorError]]:
-    """Every error class by its id."""
+    """Every error class of this module by its id; what a room derives for itself crosses no process border."""
     found: dict[str, type[ConnectorError]] = {}
     pending: list[type[ConnectorError]] = [ConnectorError]
     while pending:
         kind = pending.pop()
-        found[kind.__name__] = kind
+        if kind.__module__ == __name__:
+            found[kind.__name__] = kind
         pending.extend(kind.__subclasses__())
     return found
 

@@ -113,8 +113,8 @@ def test_power(govc: Govc, server: Server) -> None:
 
 
 def test_disk_change(govc: Govc, server: Server) -> None:
-    govc("vm.disk.change", "-vm", "idle-00002", "-disk.name", "disk-1000-1", "-size", "64MB")
-    assert server.center.estate.inventory.vm("vm-102").disks[1].capacity == 64 << 20
+    govc("vm.disk.change", "-vm", "idle-00003", "-disk.name", "disk-1000-1", "-size", "64MB")
+    assert server.center.estate.inventory.vm("vm-103").disks[1].capacity == 64 << 20
 
 
 def test_places(govc: Govc) -> None:
