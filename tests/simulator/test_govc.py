@@ -108,13 +108,13 @@ def test_power(govc: Govc, server: Server) -> None:
     assert server.center.estate.inventory.vm("vm-102").power_state == "poweredOff"
     assert "current state" in govc("vm.power", "-off", "idle-00002", fails=True)
     govc("vm.power", "-on", "idle-00002")
-    govc("vm.power", "-s", "idle-00002")
+    govc("vm.power", "-s", "idle-00001")
     govc("vm.power", "-on", "-wait=true", "idle-00003")
 
 
 def test_disk_change(govc: Govc, server: Server) -> None:
-    govc("vm.disk.change", "-vm", "idle-00003", "-disk.name", "disk-1000-1", "-size", "64MB")
-    assert server.center.estate.inventory.vm("vm-103").disks[1].capacity == 64 << 20
+    govc("vm.disk.change", "-vm", "idle-00002", "-disk.name", "disk-1000-1", "-size", "64MB")
+    assert server.center.estate.inventory.vm("vm-102").disks[1].capacity == 64 << 20
 
 
 def test_places(govc: Govc) -> None:
