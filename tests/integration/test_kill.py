@@ -177,8 +177,8 @@ def test_invariant_9_the_snapshot_was_removed_by_hand_and_the_guest_wrote_meanwh
 ) -> None:
     first = begin(big.migration("web-01", "--incremental"))
     first.copied(0.3)
+    first.kill("appliance")  # first: it would give the snapshot back when its leash goes
     first.kill("cli")
-    first.kill("appliance")
     seen = durable(first)
     first.wait()
     first.gone()
