@@ -54,7 +54,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         owner = "c" + configuration.control.thumbprint.replace(":", "").lower()[:16]
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
         check_installation(configuration.vddk, vcenter.about.version)
-        membership = _membership(configuration, vcenter.about.instance_uuid)
+        membership = membership_of(configuration, vcenter.about.instance_uuid)
 
         def connect() -> ControlClient:
             return ControlClient(configuration.control.url, configuration.control.thumbprint, membership)
@@ -82,7 +82,7 @@ class _Late:
         self.client.record(pass_id, token, kind, moref, removed=removed)
 
 
-def _membership(configuration: Configuration, vcenter: str) -> Membership:
+def membership_of(configuration: Configuration, vcenter: str) -> Membership:
     """What an earlier start kept, else what the activation code buys; kept before it is used."""
     control = configuration.control
     kept = configuration.state / "membership.json"
@@ -102,7 +102,14 @@ def _membership(configuration: Configuration, vcenter: str) -> Membership:
             on=control.url,
             remedy="name an activation_code_file for the first start",
         )
-    code = control.activation_code_file.read_text().strip()
+    try:
+        code = control.activation_code_file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as broken:
+        raise BadInput(
+            f"cannot read the activation code: {broken!r}",
+            on=str(control.activation_code_file),
+            remedy="the control plane's state directory has it",
+        ) from None
     member = enrol(
         control.url, control.thumbprint, code, name=configuration.name, vcenter=vcenter, version=__version__
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from connector.appliance.__main__ import membership_of
 from connector.appliance.configuration import from_yaml, parse
 from connector.errors import BadInput
 
@@ -38,4 +39,13 @@ def test_a_missing_password_file_is_one_line(tmp_path: Path) -> None:
     document["vcenter"]["password_file"] = str(tmp_path / "missing")
     with pytest.raises(BadInput) as refused:
         parse(document, "appliance.yaml").vcenter.settings()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_activation_code_is_one_line_that_names_the_file(tmp_path: Path) -> None:
+    document = yaml.safe_load(REFERENCE.read_text())
+    document["state"] = str(tmp_path)
+    document["control"]["activation_code_file"] = str(tmp_path / "missing.code")
+    with pytest.raises(BadInput, match=r"missing\.code") as refused:
+        membership_of(parse(document, "appliance.yaml"), "uuid")
     assert "\n" not in str(refused.value)
