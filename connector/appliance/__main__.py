@@ -21,9 +21,13 @@ from connector.appliance.inventory import Rescan
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.leftovers import Cleaner
 from connector.appliance.machine_pass import Workbench
-from connector.errors import BadInput, ConnectorError
+from connector.errors import BadInput, ConnectorError, ControlFailed
+from connector.patience import Patience
 from connector.transfer.vddk_source import check_installation
 from connector.vcenter.client import VCenter
+
+#: Seconds that a control plane may need to come up again while a snapshot waits for being written down.
+CONTROL_PATIENCE = 300.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,7 +54,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
     with ExitStack() as unwind:
         unwind.callback(os.close, child.own_directory(configuration.state, "another appliance"))
         recorder = _Late()
-        ledger = ControlLedger(recorder)
+        ledger = ControlLedger(recorder, Patience(CONTROL_PATIENCE, (ControlFailed,), stop))
         owner = "c" + configuration.control.thumbprint.replace(":", "").lower()[:16]
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
         check_installation(configuration.vddk, vcenter.about.version)

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from connector.appliance.machine_pass import Workbench
 
 
-INSTANCE_PATIENCE = 30.0  # seconds
-
-
 @dataclass(frozen=True, slots=True)
 class Decision:
     """How to bring the disk up to date. `changes` None means: everything that is allocated. `note` says why not a delta."""
@@ -77,17 +74,12 @@ class DiskCopy:
         return self._figures(decision, result)
 
     def _target(self) -> dict[str, Any] | None:
-        """What the instance has; one that is being started again gets time to come up."""
+        """What the instance has."""
+        self._check_stop()
         try:
-            for attempt in stamina.retry_context(
-                on=_passing, attempts=None, timeout=INSTANCE_PATIENCE, wait_max=2.0
-            ):
-                with attempt:
-                    self._check_stop()
-                    return self._endpoint.disk(self._key)
+            return self._endpoint.disk(self._key)
         except NotFound:
-            pass
-        return None
+            return None
 
     def _check_stop(self) -> None:
         if self._stop.is_set():

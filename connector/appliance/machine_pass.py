@@ -18,12 +18,14 @@ from connector.appliance.disk_copy import DiskCopy
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.order import Order
 from connector.appliance.progress import DiskProgress, PassProgress
-from connector.errors import ConnectorError, Ineligible, Interrupted, NotFound
+from connector.errors import ConnectorError, Ineligible, Interrupted, NotFound, TransferFailed
 from connector.model import Machine, PowerState, Severity
+from connector.patience import Patience
 from connector.settings import TransferSettings
 from connector.transfer.endpoint import InstanceEndpoint
 from connector.vcenter.client import Snapshot, Ticket, VCenter
 
+INSTANCE_PATIENCE = 90.0  # seconds that an instance may need to come up again
 STUN = "cbt-"  # marks the ticket of the snapshot that only serves to switch CBT on
 
 
@@ -52,7 +54,8 @@ class MachinePass:
     def __init__(self, bench: Workbench, order: Order, board: PassProgress, stop: threading.Event) -> None:
         self._bench, self._order, self._board, self._stop = bench, order, board, stop
         self._vcenter = bench.vcenter
-        self._endpoint = InstanceEndpoint(order.instance, order.credential)
+        patience = Patience(INSTANCE_PATIENCE, (TransferFailed,), stop)
+        self._endpoint = InstanceEndpoint(order.instance, order.credential, patience)
 
     def run(self) -> dict[str, Any]:
         """Returns the measured figures. Raises the first error, after the snapshot is gone."""
