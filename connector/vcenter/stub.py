@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+from xml.parsers.expat import ErrorString, ExpatError, errors
 
 from connector.errors import NotPermitted
 from connector.vcenter import trust
@@ -14,6 +16,8 @@ from connector.vcenter.endpoint import Endpoint
 from connector.vcenter.vmomi import SoapStubAdapter, plain, vim
 
 _IDLE = 25  # seconds a pooled connection may rest; front-end proxies hang up without a word later
+
+_ENDED: Final = (errors.XML_ERROR_NO_ELEMENTS, errors.XML_ERROR_UNCLOSED_TOKEN, errors.XML_ERROR_PARTIAL_CHAR)
 
 
 class SessionCare(Protocol):
@@ -71,7 +75,8 @@ class Stub(SoapStubAdapter):
             raise NotPermitted(f"the connector never calls {info.wsdlName}", on=str(self._endpoint))
 
         def send() -> Any:
-            return _authenticated(plain.InvokeMethod(self, mo, info, args, outerStub))
+            with _whole():
+                return _authenticated(plain.InvokeMethod(self, mo, info, args, outerStub))
 
         return self._care.attended(care, send)
 
@@ -83,6 +88,17 @@ def _authenticated(answer: Any) -> Any:
             if isinstance(missing.fault, vim.fault.NotAuthenticated):
                 raise missing.fault
     return answer
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """An answer that ends in the middle is a broken connection; what cannot be parsed for another reason is no answer."""
+    try:
+        yield
+    except ExpatError as error:
+        if ErrorString(error.code) in _ENDED:
+            raise ConnectionResetError(f"the answer ended early ({error})") from None
+        raise
 
 
 def _hung_up(connection: Any) -> bool:
