@@ -14,9 +14,15 @@ from types import FrameType
 import click
 
 from connector import __version__
+from connector.cli.appliance import appliance
+from connector.cli.completion import completion
 from connector.cli.control import control
 from connector.cli.demo import demo
+from connector.cli.group import group
+from connector.cli.job import job
 from connector.cli.migrate import migrate
+from connector.cli.source import source
+from connector.cli.token import token
 from connector.cli.vm import vm
 from connector.errors import EXIT_CODES, BadInput, ConnectorError, Interrupted
 
@@ -33,13 +39,12 @@ def connector() -> None:
     connector vm list  --vcenter URL ...    what is there
     connector vm check --vcenter URL ...    what stands in the way
     connector migrate web-01 --vcenter URL --thumbprint AA:BB:.. --vddk DIR --to DIR
+    connector job create web-01 --start --watch     the same through a control plane
     """
 
 
-connector.add_command(control)
-connector.add_command(demo)
-connector.add_command(migrate)
-connector.add_command(vm)
+for command in (appliance, completion, control, demo, group, job, migrate, source, token, vm):
+    connector.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> int:
