@@ -149,7 +149,7 @@ def _settings(file: Path | None) -> Settings:
         raise BadInput("others can read the secret in it", on=str(file), remedy=f"chmod 600 {file}")
     return found.model_copy(
         update={
-            name: file.parent / path
+            name: file.parent / path.expanduser()
             for name in ("access_key_secret_file", "ca")
             if (path := getattr(found, name)) is not None
         }

@@ -12,7 +12,7 @@ from connector.cli import acting, job_view, log_view, tables, watching
 from connector.cli.access import with_client
 from connector.cli.job_parameters import definition, definition_options
 from connector.cli.options import JSON
-from connector.cli.records import JOB, SOURCE, find, identity, rows, some, tag_words
+from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, some, tag_words
 from connector.cli.smc_client import Json, SmcClient
 from connector.cli.tagging import tag_commands
 from connector.errors import BadInput
@@ -28,8 +28,8 @@ _TAG = click.option("--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", hel
 def job() -> None:
     """Migration jobs: create, start, watch, cut over.
 
-    JOB is an id, or a name that one job alone has. Several are worked through in turn; the first failure decides the
-    exit code.
+    JOB is an id, a name that one job alone has, or the name of a source: then its last job is meant. Several are
+    worked through in turn; the first failure decides the exit code.
     """
 
 
@@ -72,7 +72,7 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
     \b
     connector job show web-01
     """
-    found = job_view.complete(client, find(client, JOB, word))
+    found = job_view.complete(client, find_job(client, word))
     if as_json:
         tables.document(found)
     else:
@@ -159,7 +159,7 @@ def modify(client: SmcClient, word: str, name: str | None, as_json: bool, **wish
     changes = {key: value for key, value in definition(**wishes).items() if value not in (None, [])}
     if name is None and not changes:
         raise BadInput("nothing to change", on=word, remedy="see connector job modify --help")
-    key = identity(client, JOB, word)
+    key = str(find_job(client, word)[JOB.key])
     client.call("ModifyReplicationJobAttribute", JobId=key, Name=name, **changes)
     tables.told(word, "modified", {"JobId": key}, as_json)
 
@@ -263,7 +263,7 @@ def logs(client: SmcClient, word: str, lines: int, follow: bool, as_json: bool) 
     \b
     connector job logs web-01 --follow
     """
-    key = identity(client, JOB, word)
+    key = str(find_job(client, word)[JOB.key])
     if follow:
         log_view.follow(client, key, lines, as_json)
     else:
@@ -276,7 +276,7 @@ for command in tag_commands(JOB, "replicationjob"):
 
 def _found(client: SmcClient, words: Sequence[str]) -> list[Json]:
     """All of them before anything is done to the first; each once."""
-    found = [find(client, JOB, word) for word in words]
+    found = [find_job(client, word) for word in words]
     return list({row["JobId"]: row for row in found}.values())
 
 

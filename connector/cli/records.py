@@ -84,6 +84,20 @@ def find(client: SmcClient, noun: Noun, word: str) -> Json:
     raise NotFound(f"no such {noun.word}", on=word, remedy=f"see connector {noun.word} list")
 
 
+def find_job(client: SmcClient, word: str) -> Json:
+    """A job by its id, its name, or the name of the source whose last job it is."""
+    try:
+        return find(client, JOB, word)
+    except NotFound:
+        try:
+            last = find(client, SOURCE, word).get(JOB.key)
+        except NotFound:
+            last = None
+        if not last:
+            raise
+        return find(client, JOB, str(last))
+
+
 def _living(found: list[Json]) -> list[Json]:
     """What is being removed gives its name free, unless nothing else has it."""
     return [row for row in found if "Deleting" not in (row.get("Status"), row.get("State"))] or found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -50,13 +52,26 @@ def access_key_secret(key_id: str, file: Path | None, settled: str, settled_file
     )
 
 
-def write_secret(file: Path, secret: str) -> None:
-    """A new file that only its owner may read. Raises BadInput when it exists."""
+@contextmanager
+def new_secret_file(file: Path | None) -> Iterator[Callable[[str], None]]:
+    """A new file that only its owner may read, made before the secret is, so that a secret is never made in vain.
+
+    Gives what writes the secret into it; without a file, nothing is written. A failure leaves no file. Raises BadInput
+    when the file exists or cannot be made.
+    """
+    if file is None:
+        yield lambda _secret: None
+        return
     try:
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as created:
-            created.write(secret + "\n")
+        created = open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")  # noqa: SIM115
     except OSError as failed:
-        raise BadInput(f"cannot write the secret: {failed.strerror}", on=str(file)) from None
+        raise BadInput(f"cannot make the file: {failed.strerror}", on=str(file)) from None
+    try:
+        with created:
+            yield lambda secret: print(secret, file=created, flush=True)
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def _from_file(file: Path, what: str) -> str:

@@ -25,7 +25,8 @@ from connector.control.smc import signature
 from connector.errors import BadInput, ConnectorError, ControlFailed, TrustFailed
 
 VERSION: Final = "2019-06-01"
-ATTEMPTS: Final = 4  # within about two seconds: a replica that takes over needs no more
+ATTEMPTS: Final = 4  # within about two seconds: a replica that restarts is back by then, or it takes longer
+_PACE: Final = {"wait_initial": 0.2, "wait_max": 1.0, "wait_jitter": 0.2}  # seconds
 _SAFE: Final = ("Describe", "List")
 
 Json = dict[str, Any]
@@ -82,7 +83,7 @@ class SmcClient:
         given = dict(_flat(parameters))
         if not action.startswith(_SAFE) and "ClientToken" not in given:
             return self._once(action, given)
-        for attempt in stamina.retry_context(on=_passing, attempts=ATTEMPTS, wait_initial=0.2, wait_max=1.0):
+        for attempt in stamina.retry_context(on=_passing, attempts=ATTEMPTS, **_PACE):
             with attempt:
                 return self._once(action, given)
         raise AssertionError("unreachable")

@@ -7,7 +7,7 @@ import click
 from connector.cli import tables
 from connector.cli.access import with_client
 from connector.cli.options import JSON
-from connector.cli.records import Noun, identity, tag_words
+from connector.cli.records import JOB, Noun, find_job, identity, tag_words
 from connector.cli.smc_client import SmcClient
 from connector.errors import BadInput
 
@@ -15,6 +15,9 @@ from connector.errors import BadInput
 def tag_commands(noun: Noun, resource: str) -> tuple[click.Command, click.Command]:
     """Both commands for one noun; `resource` is its type in the API."""
     metavar = noun.word.upper()
+
+    def named(client: SmcClient, word: str) -> str:
+        return str(find_job(client, word)[noun.key]) if noun is JOB else identity(client, noun, word)
 
     @click.command(
         help=f"""Attach tags to a {noun.word}; one that is there gets the new value.
@@ -28,7 +31,7 @@ def tag_commands(noun: Noun, resource: str) -> tuple[click.Command, click.Comman
     @with_client
     @JSON
     def tag(client: SmcClient, word: str, given: tuple[str, ...], as_json: bool) -> None:
-        key = identity(client, noun, word)
+        key = named(client, word)
         client.call("TagResources", ResourceType=resource, ResourceId=[key], Tag=tag_words(given))
         tables.told(word, "tagged", {noun.key: key}, as_json)
 
@@ -48,7 +51,7 @@ def tag_commands(noun: Noun, resource: str) -> tuple[click.Command, click.Comman
     def untag(client: SmcClient, word: str, keys: tuple[str, ...], everything: bool, as_json: bool) -> None:
         if bool(keys) == everything:
             raise BadInput("either keys or --all say which tags", on=word)
-        key = identity(client, noun, word)
+        key = named(client, word)
         client.call(
             "UntagResources", ResourceType=resource, ResourceId=[key], TagKey=keys, All=everything or None
         )

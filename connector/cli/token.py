@@ -12,9 +12,8 @@ from connector.cli import tables
 from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.records import TOKEN, find, identity, rows
-from connector.cli.secret import write_secret
+from connector.cli.secret import new_secret_file
 from connector.cli.smc_client import SmcClient
-from connector.errors import BadInput
 
 STATUSES: Final = ("activated", "unactivated", "expired")
 
@@ -96,15 +95,14 @@ def create(
     \b
     connector token create site-a --count 200 --days 7 --code-file site-a.code
     """
-    if code_file is not None and code_file.exists():
-        raise BadInput("the file exists", on=str(code_file), remedy="choose another name")
-    answer = client.call(
-        "CreateAccessToken", Name=name, Description=description, Count=count, TimeToLiveInDays=days
-    )
-    key, code = str(answer["AccessTokenId"]), str(answer["AccessTokenCode"])
+    with new_secret_file(code_file) as keep:
+        answer = client.call(
+            "CreateAccessToken", Name=name, Description=description, Count=count, TimeToLiveInDays=days
+        )
+        key, code = str(answer["AccessTokenId"]), str(answer["AccessTokenCode"])
+        keep(code)
     made = {"AccessTokenId": key, "Name": name}
     if code_file is not None:
-        write_secret(code_file, code)
         tables.told(name, f"token {key} created, its code is in {code_file}", made, as_json)
     elif as_json:
         click.echo(json.dumps(made | {"AccessTokenCode": code}))

@@ -37,10 +37,11 @@ class Patience:
     """Silence is borne for `PATIENCE` seconds, then raised."""
 
     say: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
     since: float | None = None
 
     def bear(self, failed: ControlFailed) -> None:
-        now = time.monotonic()
+        now = self.clock()
         if self.since is None:
             self.since = now
             self.say(f"{failed}; still trying")

@@ -176,7 +176,10 @@ def test_an_activation_code_in_a_file_lets_an_appliance_in(
     assert row["AccessTokenId"] in said.out
     assert name in connector("appliance", "show", member.appliance_id).out
     assert "0 of 7" in connector("token", "show", name).out
-    assert connector("token", "create", name, "--code-file", str(file), code=2).out == ""
+    assert "File exists" in connector("token", "create", name, "--code-file", str(file), code=2).err
+    vain = tmp_path / "vain"
+    connector("token", "create", "1", "--code-file", str(vain), code=2)
+    assert not vain.exists()
     connector("token", "disable", name)
     assert connector("token", "list", "--name", name, "--json").json["Status"] == "unactivated"
     connector("token", "delete", name)
@@ -203,6 +206,21 @@ def test_a_name_is_free_while_its_former_owner_is_being_removed(cloud: Cloud, co
     assert connector("job", "show", name, "--json").json["JobId"] == second
 
 
+def test_the_name_of_a_source_stands_for_its_last_job(cloud: Cloud, connector: Connector) -> None:
+    name = fresh("vm")
+    cloud.sources(machine("vm-1", name))
+    assert "no such job" in connector("job", "show", name, code=3).err
+    key = connector("job", "create", name, "--json").json["JobId"]
+    document = connector("job", "show", name, "--json").json
+    assert document["JobId"] == key
+    assert document["Name"].startswith(f"{name}_")
+    connector("job", "tag", name, "a=b")
+    connector("job", "modify", name, "--name", f"{name}-job")
+    assert connector("job", "show", f"{name}-job", "--json").json["Tags"]["Tag"] == [
+        {"Key": "a", "Value": "b"}
+    ]
+
+
 def test_who_may_only_look_is_told_so(
     cloud: Cloud, connector: Connector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,7 +237,9 @@ def test_who_may_only_look_is_told_so(
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     if not isinstance(command, click.Group):
         return [path]
-    return [found for name, child in command.commands.items() for found in commands(child, (*path, name))]
+    context = click.Context(command)
+    children = {name: command.get_command(context, name) for name in command.list_commands(context)}
+    return [found for name, child in children.items() if child for found in commands(child, (*path, name))]
 
 
 @pytest.mark.parametrize(
