@@ -34,7 +34,8 @@ print(smc.describe_source_servers(models.DescribeSourceServersRequest()).body.to
 
 The certificate file is `control.crt` in the control plane's state directory; copy it to the client. Environment variables
 such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file as `AcsClient(..., verify=FILE)` and needs
-`request.set_protocol_type("https")`.
+`request.set_protocol_type("https")`. Programs in Go, and so the `aliyun` command line, take it from `SSL_CERT_FILE`.
+`connector source`, `job`, `group` and `token` speak this API too: see [cli.md](cli.md).
 
 - GET and POST; parameters in the query, or in a form. Lists are numbered from 1: `JobId.1`, `DataDisk.1.Part.1.Device`.
 - Signatures: `ACS3-HMAC-SHA256` in the header, or RPC V1 with `HMAC-SHA1` in the query. Clocks may differ by 15 minutes; a
