@@ -114,7 +114,6 @@ def _access(
     if not key_id:
         raise BadInput(
             "no access key given",
-            on=url,
             remedy="set CONNECTOR_ACCESS_KEY_ID; `connector control key create` makes a key",
         )
     if not (thumbprint or authority):

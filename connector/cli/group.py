@@ -291,7 +291,6 @@ def _put(
 ) -> None:
     key = identity(client, GROUP, word)
     ids = [identity(client, SOURCE, source) for source in sources]
-    for start_at in range(0, len(ids), 50):
-        client.call(action, WorkgroupId=key, SourceId=ids[start_at : start_at + 50])
+    client.call(action, WorkgroupId=key, SourceId=ids)
     for source, source_id in zip(sources, ids, strict=True):
         tables.told(source, done, {"WorkgroupId": key, "SourceId": source_id}, as_json)

@@ -12,7 +12,7 @@ from connector.cli import acting, job_view, log_view, tables, watching
 from connector.cli.access import with_client
 from connector.cli.job_parameters import definition, definition_options
 from connector.cli.options import JSON
-from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, some, tag_words
+from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, tag_words
 from connector.cli.smc_client import Json, SmcClient
 from connector.cli.tagging import tag_commands
 from connector.errors import BadInput
@@ -111,36 +111,23 @@ def create(
     """
     if name and len(sources) > 1:
         raise BadInput("several jobs cannot have one name", on=name, remedy="create them one by one")
-    wanted = definition(**wishes)
-    if wanted.get("Frequency") is not None:
-        wanted.setdefault("RunOnce", False)
-    keys = []
-    for word in sources:
-        source = find(client, SOURCE, word)
-        answer = client.call(
-            "CreateReplicationJob",
-            **{
-                "RegionId": region,
-                "SourceId": source["SourceId"],
-                "JobType": 3,
-                "Name": name,
-                "LicenseType": licence,
-                "Tag": tag_words(tagged),
-                "ClientToken": uuid.uuid4().hex,
-            }
-            | wanted,
-        )
-        keys.append(answer["JobId"])
-        tables.told(
-            str(source["Name"]),
-            f"job {answer['JobId']} created",
-            {"JobId": answer["JobId"], "SourceId": source["SourceId"]},
-            as_json,
-        )
-    if then_start:
-        _act(client, acting.START, some(client, JOB, keys), then_watch, as_json)
-    elif then_watch:
-        watching.watch(client, some(client, JOB, keys), as_json)
+    wanted = {
+        "RegionId": region,
+        "JobType": 3,
+        "Name": name,
+        "LicenseType": licence,
+        "Tag": tag_words(tagged),
+        "RunOnce": wishes["every"] is None,
+    } | definition(**wishes)
+    failures, jobs = acting.Failures(), []
+    for source in [find(client, SOURCE, word) for word in sources]:
+        with failures.of(str(source["Name"])):
+            jobs.append(_create(client, source, wanted, as_json))
+            if then_start:
+                acting.act(client, acting.START, jobs[-1:], as_json)
+    failures.done()
+    if then_watch:
+        watching.watch(client, jobs, as_json)
 
 
 @job.command()
@@ -272,6 +259,14 @@ def logs(client: SmcClient, word: str, lines: int, follow: bool, as_json: bool) 
 
 for command in tag_commands(JOB, "replicationjob"):
     job.add_command(command)
+
+
+def _create(client: SmcClient, source: Json, wanted: Json, as_json: bool) -> Json:
+    token = uuid.uuid4().hex
+    answer = client.call("CreateReplicationJob", SourceId=source["SourceId"], ClientToken=token, **wanted)
+    key, name = answer["JobId"], str(source["Name"])
+    tables.told(name, f"job {key} created", {"JobId": key, "SourceId": source["SourceId"]}, as_json)
+    return {"JobId": key, "Name": wanted["Name"] or name}
 
 
 def _found(client: SmcClient, words: Sequence[str]) -> list[Json]:

@@ -45,12 +45,13 @@ class Access:
     @classmethod
     def of(cls, url: str, key_id: str, secret: str, thumbprint: str, authority: Path | None) -> Self:
         """Checks what people wrote. Raises BadInput."""
+        host = _host(url)
         if thumbprint and authority:
-            raise BadInput("a thumbprint and an authority are given", on=url, remedy="give one of them")
+            raise BadInput("a thumbprint and an authority are given", on=host, remedy="give one of them")
         digest = "".join(thumbprint.split()).replace(":", "").lower()
         if digest and (len(digest) != 64 or set(digest) - set("0123456789abcdef")):
             raise BadInput(
-                "this is no SHA-256 thumbprint", on=url, remedy="use the one that the control plane printed"
+                "this is no SHA-256 thumbprint", on=host, remedy="use the one that the control plane printed"
             )
         if authority is not None:
             _check_authority(authority)
@@ -58,7 +59,7 @@ class Access:
             raise BadInput("this is no access key id", on="--access-key-id")
         if not secret or not _encodable(secret):
             raise BadInput("the secret is empty, or not UTF-8", on=key_id)
-        return cls(_host(url), key_id, secret, digest, authority)
+        return cls(host, key_id, secret, digest, authority)
 
 
 class SmcClient:
@@ -194,18 +195,17 @@ def _cause(error: BaseException) -> str:
 
 
 def _host(url: str) -> str:
-    written = url if "://" in url else f"https://{url}"
+    """The URL is not repeated: people have written passwords into URLs."""
+    form = "https://HOST[:PORT]"
     try:
-        found = urlsplit(written)
+        found = urlsplit(url if "://" in url else f"https://{url}")
         port = found.port
     except ValueError:
-        raise BadInput("this is no URL", on=url, remedy="https://HOST[:PORT]") from None
+        raise BadInput("this is no URL", on="--endpoint", remedy=form) from None
     if found.scheme != "https" or not found.hostname or "@" in found.netloc:
-        raise BadInput("the control plane speaks HTTPS only", on=url, remedy="https://HOST[:PORT]")
+        raise BadInput("the control plane speaks HTTPS only", on="--endpoint", remedy=form)
     if found.path not in ("", "/") or found.query or found.fragment:
-        raise BadInput(
-            "signatures cover the path, so the API is at the root", on=url, remedy="https://HOST[:PORT]"
-        )
+        raise BadInput("signatures cover the path, so the API is at the root", on="--endpoint", remedy=form)
     name = f"[{found.hostname}]" if ":" in found.hostname else found.hostname
     return name if port in (None, 443) else f"{name}:{port}"
 

@@ -9,7 +9,7 @@ import click
 from connector.cli import tables
 from connector.cli.access import with_client
 from connector.cli.options import JSON
-from connector.cli.records import GROUP, SOURCE, find, identity, items, rows, tag_words
+from connector.cli.records import GROUP, JOB, SOURCE, find, find_job, identity, items, rows, tag_words
 from connector.cli.refusal import NotOffered
 from connector.cli.smc_client import Json, SmcClient
 from connector.cli.tagging import tag_commands
@@ -83,7 +83,7 @@ def source() -> None:
 @source.command("list")
 @click.option("--name", help="This name, exactly.")
 @click.option("--state", type=click.Choice(STATES), help="In this state.")
-@click.option("--job", help="Whose last job is this one (an id).")
+@click.option("--job", help="Whose last job is this one (id or name).")
 @click.option("--group", help="In this workgroup (id or name).")
 @click.option("--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", help="With this tag; repeat it.")
 @with_client
@@ -108,7 +108,7 @@ def list_(
         SOURCE,
         Name=name,
         State=state,
-        JobId=job,
+        JobId=find_job(client, job)[JOB.key] if job else None,
         WorkgroupId=identity(client, GROUP, group) if group else None,
         Tag=tag_words(tagged),
     )

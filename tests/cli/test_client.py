@@ -184,15 +184,16 @@ def test_urls_as_people_write_them(url: str, host: str) -> None:
     [
         "http://host",
         "https://",
-        "https://user@host",
+        "https://user:hunter2@host",
         "https://host/api",
         "https://host:x",
         "https://host?q=1",
     ],
 )
 def test_urls_that_cannot_be_signed_for(url: str) -> None:
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput) as refused_:
         Access.of(url, "AK", "s", "", None)
+    assert "hunter2" not in str(refused_.value)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,10 @@ def test_several_jobs_are_each_tried_and_the_first_failure_counts(cloud: Cloud, 
         assert done.err.count("ReplicationJob.InvalidStatus") == 1
         connector("job", "watch", *names)
         assert connector("job", "start", names[0], "nobody", code=3).out == ""
+        cloud.plane.jobs.create(names[1], names[1] + "-again")
+        done = connector("job", "create", *names, "--start", "--watch", "--json", code=11)
+        assert [line["JobId"] for line in done.lines[:-1]].count(done.lines[0]["JobId"]) == 2
+        assert (len(done.lines), done.lines[-1]["on"]) == (5, names[1])
 
 
 def test_a_job_with_everything_that_a_person_may_say(cloud: Cloud, connector: Connector) -> None:
