@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import requests
 import stamina
 
+from connector import __version__
 from connector.appliance.control_client import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Pinned
 from connector.cli.refusal import refused
 from connector.control.smc import signature
@@ -70,6 +71,7 @@ class SmcClient:
         self._clock = clock
         self.on = f"https://{access.host}"
         self._session = requests.Session()
+        self._session.headers["user-agent"] = f"connector/{__version__}"
         self._session.trust_env = False  # a .netrc would replace our signature
         self._session.verify = str(access.authority) if access.authority else True
         if access.thumbprint:

@@ -151,6 +151,8 @@ def test_a_log_is_read_in_pieces_and_every_entry_comes_once(cloud: Cloud) -> Non
         assert len(piece) <= 4
         pieces += piece
     assert pieces == entries
+    beyond = ask(cloud, "DescribeReplicationJobLog", JobId=reader.job, AfterEntryId=(1 << 31) - 1)
+    assert beyond["LogEntries"]["LogEntry"] == []
     newest = ask(cloud, "DescribeReplicationJobLog", JobId=reader.job, MaxResults=2)
     assert newest["LogEntries"]["LogEntry"] == entries[-2:]
 

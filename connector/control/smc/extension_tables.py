@@ -18,7 +18,9 @@ DEFAULT_RESULTS: Final = 100
 PROGRESS: Final = (Parameter("JobId", ListOf(kinds.ID, 50), required=True),)
 LOG: Final = (
     JOB_ID,
-    Parameter("AfterEntryId", Whole(0), meaning="only what came later; default: the newest entries"),
+    Parameter(
+        "AfterEntryId", Whole(0, (1 << 31) - 1), meaning="only what came later; default: the newest entries"
+    ),
     Parameter("MaxResults", Whole(1, MAX_RESULTS), meaning=f"default {DEFAULT_RESULTS}"),
 )
 PASSES: Final = (JOB_ID, *kinds.PAGE)
