@@ -27,26 +27,24 @@ def test_the_script_is_one_that_the_shell_can_read(shell: str, run: Connector, t
     assert subprocess.run([shell, "-n", file], capture_output=True, text=True).stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("line", "offers"),
-    [
-        ("connector jo", {"job"}),
-        ("connector job st", {"start", "stop"}),
-        ("connector job cutover --sy", {"--sync"}),
-        ("connector source list --state In", {"InUse"}),
-        ("connector token create --co", {"--count", "--code-file"}),
-    ],
-)
-def test_bash_completes_commands_flags_and_values(line: str, offers: set[str], tmp_path: Path) -> None:
-    words = line.split()
-    script = f"""
-        eval "$({CONNECTOR} completion bash)"
-        COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}
-        _connector_completion connector "{words[-1]}" "{words[-2]}"
-        printf '%s\\n' "${{COMPREPLY[@]}}"
-    """
+OFFERS = {
+    "connector jo": {"job"},
+    "connector job st": {"start", "stop"},
+    "connector job cutover --sy": {"--sync"},
+    "connector source list --state In": {"InUse"},
+    "connector token create --co": {"--count", "--code-file"},
+}
+
+
+def test_bash_completes_commands_flags_and_values() -> None:
+    asked = "\n".join(
+        f"""COMPREPLY=(); COMP_WORDS=({line}); COMP_CWORD={len(line.split()) - 1}
+        _connector_completion connector; echo "${{COMPREPLY[@]}}" """
+        for line in OFFERS
+    )
+    script = f'eval "$({CONNECTOR} completion bash)"\n{asked}'
     path = f"{CONNECTOR.parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env=dict(os.environ) | {"PATH": path}
     )
-    assert set(done.stdout.split()) == offers, done.stderr
+    assert [set(line.split()) for line in done.stdout.splitlines()] == list(OFFERS.values()), done.stderr
