@@ -19,7 +19,7 @@ CONNECT_TIMEOUT: Final = 10.0
 ANSWER_TIMEOUT: Final = 60.0
 
 
-class _Pinned(HTTPAdapter):
+class Pinned(HTTPAdapter):
     """Accepts the one certificate with this SHA-256 thumbprint and no other."""
 
     def __init__(self, thumbprint: str) -> None:
@@ -45,7 +45,7 @@ class ControlConnection:
         self._session = requests.Session()
         self._session.trust_env = False  # a .netrc would replace our token
         self._session.verify = False  # the thumbprint decides, checked in every handshake
-        self._session.mount("https://", _Pinned(digest))
+        self._session.mount("https://", Pinned(digest))
         if token:
             self._session.headers["Authorization"] = f"Bearer {token}"
 

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from connector.cli import estate
-from connector.cli.migrate import wide_console
+from connector.cli.display import wide_console
 from connector.cli.options import JSON, vcenter_options
 from connector.model import Finding, Machine, Severity
 

@@ -20,20 +20,19 @@ class Service:
     def __init__(
         self, store: Store, steps: Steps, poke: Callable[[], None] = lambda: None, *, grace: float = 60.0
     ) -> None:
-        """`poke` tells the active runner to look at once when it is in this process; otherwise it looks soon."""
+        """`poke` tells the active runner to look at once when it is in this process; otherwise it looks soon.
+
+        `grace`: seconds of silence after which an appliance counts as lost.
+        """
         self.store = store
         self._steps = steps
         self._poke = poke
-        self._grace = grace
+        self.grace = grace
 
     def create(self, wish: Wish) -> Job:
         """A job in Ready. Raises `Ineligible` when a finding blocks the source."""
         source = self.store.sources.get(wish.source_id)
-        grave = {Severity.BLOCK}
-        if source.facts.get("power") == PowerState.ON:
-            grave.add(Severity.WARM_BLOCK)
-        if blocking := [f for f in source.findings if f["severity"] in grave]:
-            first = blocking[0]
+        for first in blocking(source):
             raise Ineligible(first["message"], on=source.name, remedy=first["remedy"])
         return self.store.jobs.create(wish)
 
@@ -87,7 +86,7 @@ class Service:
         A pass that it took and does not hold was lost between us, or in its restart: it is offered again.
         """
         self.store.appliances.beat(appliance.id)
-        before = self.store.now() - self._grace / 2
+        before = self.store.now() - self.grace / 2
 
         def dropped(found: Pass) -> bool:
             mine = found.appliance_id == appliance.id
@@ -117,9 +116,17 @@ class Service:
         found = self.store.things.leftovers(appliance.vcenter)
         if not found:
             return []
-        alive = [a.id for a in self.store.appliances.alive(self._grace) if a.vcenter == appliance.vcenter]
+        alive = [a.id for a in self.store.appliances.alive(self.grace) if a.vcenter == appliance.vcenter]
         return found if min([*alive, appliance.id]) == appliance.id else []
 
     def credential(self, job_id: str) -> Credential:
         """The appliance's side of mutual TLS for one job."""
         return self._steps.credential(job_id, Role.APPLIANCE)
+
+
+def blocking(source: Source) -> list[Json]:
+    """The findings that no job of this source gets past: some matter only while the machine runs."""
+    grave = {Severity.BLOCK}
+    if source.facts.get("power") == PowerState.ON:
+        grave.add(Severity.WARM_BLOCK)
+    return [finding for finding in source.findings if finding["severity"] in grave]

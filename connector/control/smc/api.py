@@ -1,4 +1,4 @@
-"""The public API put together: 24 operations behind one gate and one door."""
+"""The public API put together: its 24 operations, and extensions of ours, behind one gate and one door."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from connector.control.keys import Keys
 from connector.control.service import Service
 from connector.control.smc.door import Door
+from connector.control.smc.extensions import ExtensionOperations
 from connector.control.smc.gate import Gate
 from connector.control.smc.jobs import JobOperations
 from connector.control.smc.operations import Operation
@@ -25,6 +26,7 @@ def operations(service: Service) -> tuple[Operation, ...]:
         *TokenOperations(service.store).table(),
         *WorkgroupOperations(service.store).table(),
         *TagOperations(service.store).table(),
+        *ExtensionOperations(service).table(),
     )
 
 

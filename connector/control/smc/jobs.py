@@ -14,9 +14,9 @@ from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Operation, Work
 from connector.control.smc.parameters import Parameter, Values
 from connector.control.smc.sources import paging, tag_filters
-from connector.control.store import JobFilter, SourceFilter, Wish
+from connector.control.store import JobFilter, SourceFilter, Store, Wish
 from connector.control.store.rows import Job, Role, Source, TagKind
-from connector.errors import Conflict, NotFound
+from connector.errors import Ambiguous, Conflict, NotFound
 
 #: Parameters that change a column of the job, and the column.
 _COLUMNS: Final = {
@@ -149,19 +149,12 @@ class JobOperations:
         return {}
 
     def _job(self, job_id: str) -> Job:
-        """By its id alone; names are not ids here."""
-        try:
-            job = self._store.jobs.get(job_id)
-        except NotFound:
-            job = None
-        if job is None or job.id != job_id or job.status is Status.DELETED:
-            raise Denied("ReplicationJob.NotFound", f"The specified replication job {job_id} is not found.")
-        return job
+        return job_by_id(self._store, job_id)
 
     def _source(self, source_id: str) -> Source:
         try:
             source = self._store.sources.get(source_id)
-        except NotFound:
+        except (NotFound, Ambiguous):  # as a name; names are not ids here
             source = None
         if source is None or source.id != source_id:
             raise Denied("SourceServer.NotFound", f"The specified source server {source_id} is not found.")
@@ -188,6 +181,17 @@ class JobOperations:
             )
             for row in rows
         ]
+
+
+def job_by_id(store: Store, job_id: str) -> Job:
+    """By its id alone; names are not ids here. Raises `Denied`."""
+    try:
+        job = store.jobs.get(job_id)
+    except (NotFound, Ambiguous):
+        job = None
+    if job is None or job.id != job_id or job.status is Status.DELETED:
+        raise Denied("ReplicationJob.NotFound", f"The specified replication job {job_id} is not found.")
+    return job
 
 
 def _wish(values: Values, source: Source) -> Wish:

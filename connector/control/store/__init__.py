@@ -12,6 +12,7 @@ from connector.control.store.groups import Workgroups
 from connector.control.store.jobs import Jobs, Wish
 from connector.control.store.keys import Keys
 from connector.control.store.limits import Limits
+from connector.control.store.log import Log
 from connector.control.store.passes import Passes
 from connector.control.store.removal import Removal
 from connector.control.store.runs import Runs
@@ -33,6 +34,7 @@ class Store:
         self._database.migrate()
         self.sources = Sources(self._database, limits)
         self.jobs = Jobs(self._database, limits)
+        self.log = Log(self._database)
         self.runs = Runs(self._database)
         self.passes = Passes(self._database, limits)
         self.appliances = Appliances(self._database)
