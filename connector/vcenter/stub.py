@@ -5,14 +5,17 @@ from __future__ import annotations
 import select
 from collections.abc import Callable
 from http.client import HTTPException
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from connector.errors import NotPermitted
 from connector.vcenter import trust
 from connector.vcenter.calls import CALLS, Care
 from connector.vcenter.endpoint import Endpoint
-from connector.vcenter.vmomi import SoapStubAdapter, plain, vim
+from connector.vcenter.vmomi import SoapResponseDeserializer, SoapStubAdapter, plain, vim, vmodl
 
+Result = TypeVar("Result")
+
+_LONGEST_FAULT = 4 << 20  # bytes
 _IDLE = 25  # seconds a pooled connection may rest; front-end proxies hang up without a word later
 
 
@@ -74,6 +77,42 @@ class Stub(SoapStubAdapter):
             return _authenticated(plain.InvokeMethod(self, mo, info, args, outerStub))
 
         return self._care.attended(care, send)
+
+    def stream(self, mo: Any, name: str, args: list[Any], take: Callable[[Any, bool], Result]) -> Result:
+        """Send one call of the table and let `take` read the answer's body: a stream, and whether it is compressed.
+
+        `take` runs again, from the beginning, when the care repeats the call. Raises like `InvokeMethod`.
+        """
+
+        def send() -> Result:
+            return self._exchange(mo, type(mo)._methodInfo[name], args, take)
+
+        answer: Result = self._care.attended(CALLS[name], send)
+        return answer
+
+    def _exchange(self, mo: Any, info: Any, args: list[Any], take: Callable[[Any, bool], Result]) -> Result:
+        connection = self.GetConnection()
+        try:
+            body = self.SerializeRequest(mo, info, args)
+            headers = {"Cookie": self.cookie, "SOAPAction": self.versionId, "Accept-Encoding": "gzip, deflate"}
+            headers["Content-Type"] = "text/xml; charset=UTF-8"
+            connection.request("POST", self.path, body, headers)
+            answer = connection.getresponse()
+            if answer.status == 500:  # a SOAP fault; bounded, because it is read whole
+                raise SoapResponseDeserializer(self).Deserialize(answer.read(_LONGEST_FAULT), info.result)
+            if answer.status != 200:
+                raise HTTPException(f"{answer.status} {answer.reason}")
+            packed = answer.getheader("Content-Encoding", "identity").lower() in ("gzip", "deflate")
+            found = take(answer, packed)
+            answer.read()
+        except vmodl.MethodFault:
+            self.ReturnConnection(connection)
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        self.ReturnConnection(connection)
+        return found
 
 
 def _authenticated(answer: Any) -> Any:
