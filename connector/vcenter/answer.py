@@ -70,6 +70,8 @@ def _unpacked(stream: Stream) -> Iterator[bytes]:
                 yield unpack.decompress(chunk, CHUNK)
                 chunk = unpack.unconsumed_tail
         yield unpack.flush()
+        if not unpack.eof:
+            raise _strange("compressed data is cut off")
     except zlib.error as damaged:
         raise _strange(f"compressed data is damaged ({damaged})") from damaged
 
@@ -229,7 +231,7 @@ def _value(kind: str, parts: dict[str, Any] | None, text: str) -> Any:
 
 def _row(found: Any) -> Row:
     pointer = found.obj
-    values = {one.name: one.val for one in _each(found.propSet)}
+    values = {one.name: one.val for one in _each(found.propSet) if one.val is not None}
     missing = found.missingSet
     refused = {one.path: one.fault.fault for one in _each(missing)} if missing is not None else {}
     return Row(pointer.kind, pointer.value, values, refused)
