@@ -263,6 +263,8 @@ class Finding:
     subject: str
     message: str
     remedy: str = ""
+    reads: str = ""  # the property that told it
+    fixable: bool = False  # the tool can do what the remedy says
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,9 @@ class _Reader:
     def feed(self, chunk: bytes) -> None:
         before = self._elements, self._letters, self._objects
         self._parse(chunk, False)
-        self._quiet = 0 if before != (self._elements, self._letters, self._objects) else self._quiet + len(chunk)
+        self._quiet = (
+            0 if before != (self._elements, self._letters, self._objects) else self._quiet + len(chunk)
+        )
         if self._quiet > LONGEST_TAG:
             raise _strange(f"a tag is longer than {LONGEST_TAG} bytes")
 

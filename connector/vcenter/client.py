@@ -8,7 +8,7 @@ from threading import Event
 from types import TracebackType
 from typing import Self
 
-from connector.model import Extent, Finding, Machine, MachineDisk, PowerState, VddkAccess
+from connector.model import Extent, Finding, Inventory, Machine, MachineDisk, PowerState, VddkAccess
 from connector.settings import VCenterSettings
 from connector.vcenter import eligibility, inventory, power, snapshots, tracking
 from connector.vcenter.eligibility import Bounds
@@ -50,6 +50,10 @@ class VCenter:
     def machines(self) -> tuple[Machine, ...]:
         """Every machine that the user may see, in one sweep."""
         return inventory.machines(self._session)
+
+    def inventory(self) -> Inventory:
+        """Every machine with what is around it: hosts, datastores, networks, clusters, folders."""
+        return inventory.whole(self._session)
 
     def find(self, wanted: str) -> Machine:
         """The one machine with that moref, instance UUID, inventory path or name."""

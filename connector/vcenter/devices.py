@@ -57,7 +57,9 @@ def disks(devices: Iterable[Any]) -> tuple[MachineDisk, ...]:
         for device in listed
         if kind_of(device) == "VirtualDisk"
     ]
-    found.sort(key=lambda pair: (_rank(pair[1]), _bus(pair[1]), number(pair[0].unitNumber), number(pair[0].key)))
+    found.sort(
+        key=lambda pair: (_rank(pair[1]), _bus(pair[1]), number(pair[0].unitNumber), number(pair[0].key))
+    )
     return tuple(_disk(device, controller) for device, controller in found)
 
 

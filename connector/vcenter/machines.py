@@ -88,7 +88,7 @@ _EXTRA = "numa.nodeaffinity", "disk.enableuuid"
 class Context:
     """What a machine's references lead to."""
 
-    places: Places = Places()
+    places: Places = field(default_factory=Places)
     attributes: Mapping[int, str] = field(default_factory=dict)  # of custom attributes: key -> name
 
 
@@ -182,7 +182,9 @@ def _yes(value: str | None) -> bool:
 def _tracking(extra: Mapping[str, str]) -> tuple[tuple[str, bool], ...]:
     """ "scsi0:0.ctkEnabled" and its like, in any letter case."""
     suffix = ".ctkenabled"
-    return tuple((key.removesuffix(suffix), _yes(extra[key])) for key in sorted(extra) if key.endswith(suffix))
+    return tuple(
+        (key.removesuffix(suffix), _yes(extra[key])) for key in sorted(extra) if key.endswith(suffix)
+    )
 
 
 def _boot(device: Any) -> str:
@@ -239,7 +241,9 @@ def _routed(stack: Any) -> bool:
     routes = stack.ipRouteConfig
     if routes is None:
         return False
-    return any(number(route.prefixLength) == 0 and route.gateway is not None for route in each(routes.ipRoute))
+    return any(
+        number(route.prefixLength) == 0 and route.gateway is not None for route in each(routes.ipRoute)
+    )
 
 
 def snapshot_nodes(info: Any) -> tuple[SnapshotNode, ...]:

@@ -109,4 +109,3 @@ class Places:
 
     def _of(self, kinds: set[str]) -> list[Row]:
         return sorted((row for row in self._rows.values() if row.kind in kinds), key=lambda row: row.moref)
-

@@ -12,6 +12,8 @@ from connector.vcenter.faults import translate, translated
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import kind_of, moref, support, vim, vmodl
 
+__all__ = ["PAGE", "Row", "glance", "known", "read", "stream", "sweep"]
+
 Item = TypeVar("Item")
 
 PAGE = 500  # objects per answer; bounds memory on both sides

@@ -93,8 +93,12 @@ class Stub(SoapStubAdapter):
     def _exchange(self, mo: Any, info: Any, args: list[Any], take: Callable[[Any, bool], Result]) -> Result:
         connection = self.GetConnection()
         try:
-            body = self.SerializeRequest(mo, info, args)
-            headers = {"Cookie": self.cookie, "SOAPAction": self.versionId, "Accept-Encoding": "gzip, deflate"}
+            body = plain.SerializeRequest(self, mo, info, args)
+            headers = {
+                "Cookie": self.cookie,
+                "SOAPAction": self.versionId,
+                "Accept-Encoding": "gzip, deflate",
+            }
             headers["Content-Type"] = "text/xml; charset=UTF-8"
             connection.request("POST", self.path, body, headers)
             answer = connection.getresponse()
@@ -106,12 +110,12 @@ class Stub(SoapStubAdapter):
             found = take(answer, packed)
             answer.read()
         except vmodl.MethodFault:
-            self.ReturnConnection(connection)
+            plain.ReturnConnection(self, connection)
             raise
         except BaseException:
             connection.close()
             raise
-        self.ReturnConnection(connection)
+        plain.ReturnConnection(self, connection)
         return found
 
 

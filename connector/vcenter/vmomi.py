@@ -18,4 +18,13 @@ support: Any = _support
 SoapResponseDeserializer: Any = _Deserializer
 plain: Any = SoapStubAdapter  # for calls of the base class, whose signatures are unknown
 
-__all__ = ["SoapResponseDeserializer", "SoapStubAdapter", "kind_of", "moref", "plain", "support", "vim", "vmodl"]
+__all__ = [
+    "SoapResponseDeserializer",
+    "SoapStubAdapter",
+    "kind_of",
+    "moref",
+    "plain",
+    "support",
+    "vim",
+    "vmodl",
+]

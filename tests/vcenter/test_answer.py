@@ -78,7 +78,11 @@ def typed(value: Any) -> Any:
         return value._moId
     if isinstance(value, support.DataObject):
         parts = {info.name: getattr(value, info.name) for info in value._GetPropertyList()}
-        return {name: typed(part) for name, part in parts.items() if part is not None and not (isinstance(part, list) and not part)}
+        return {
+            name: typed(part)
+            for name, part in parts.items()
+            if part is not None and not (isinstance(part, list) and not part)
+        }
     if isinstance(value, list):
         return [typed(one) for one in value]
     if isinstance(value, bool):
@@ -229,7 +233,10 @@ HOSTILE = {
         "<LoginResponse> instead",
     ),
     "5 MB name": (objects(NAME % ("x" * 5_000_000)), r"^vm-7: propSet/val is too long to be believed; look"),
-    "5 MB attribute": (objects(f"<obj type={quoteattr('x' * 5_000_000)}>vm-1</obj>"), "endless attribute|tag"),
+    "5 MB attribute": (
+        objects(f"<obj type={quoteattr('x' * 5_000_000)}>vm-1</obj>"),
+        "endless attribute|tag",
+    ),
     "endless attribute": (objects(f'<obj type="{"x" * 9_000_000}'), "a tag is longer"),
     "5 MB element name": (objects(f"<{'x' * 5_000_000}/>"), "endless names|a tag is longer"),
     "deep nesting": (objects(NAME % ("<a>" * 5000 + "</a>" * 5000)), "nested too deeply"),

@@ -10,8 +10,8 @@ import pytest
 from connector.errors import Ambiguous, NotFound
 from connector.model import PowerState
 from connector.vcenter import inventory
-from connector.vcenter.devices import datastore, disks
 from connector.vcenter.answer import Row
+from connector.vcenter.devices import datastore, disks
 from connector.vcenter.machines import Context
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import vim
