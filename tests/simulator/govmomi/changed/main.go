@@ -33,7 +33,7 @@ func must(err error) {
 }
 
 func connect(ctx context.Context) *vim25.Client {
-	address, err := url.Parse(os.Getenv("GOVC_URL") + "/sdk")
+	address, err := soap.ParseURL(os.Getenv("GOVC_URL"))
 	must(err)
 	transport := soap.NewClient(address, false)
 	authority, err := os.ReadFile(os.Getenv("GOVC_TLS_CA_CERTS"))

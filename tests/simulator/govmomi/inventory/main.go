@@ -11,11 +11,12 @@ import (
 	"github.com/vmware/govmomi"
 	"github.com/vmware/govmomi/view"
 	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/soap"
 )
 
 func main() {
 	ctx := context.Background()
-	address, err := url.Parse(os.Getenv("GOVC_URL") + "/sdk")
+	address, err := soap.ParseURL(os.Getenv("GOVC_URL"))
 	if err != nil {
 		log.Fatal(err)
 	}
