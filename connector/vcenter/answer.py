@@ -45,16 +45,18 @@ class Stream(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def read_page(stream: Stream, take: Callable[[Row], None], *, packed: bool = False) -> str:
-    """Hand every object of an answer to `take`; the token of the next page, or "" at the last one.
+def read_page(
+    stream: Stream, take: Callable[[Row], None], more: Callable[[str], None], *, packed: bool = False
+) -> None:
+    """Hand every object of an answer to `take`, and the token of the next page, if there is one, to `more`.
 
-    `packed` says that the bytes are compressed (gzip or deflate). Raises `VCenterFault` for anything that is no
-    such answer, and what the stream raises.
+    The token comes before the objects. `packed` says that the bytes are compressed (gzip or deflate). Raises
+    `VCenterFault` for anything that is no such answer, and what the stream raises.
     """
-    reader = _Reader(take)
+    reader = _Reader(take, more)
     for chunk in _unpacked(stream) if packed else _chunks(stream):
         reader.feed(chunk)
-    return reader.close()
+    reader.close()
 
 
 def _chunks(stream: Stream) -> Iterator[bytes]:
@@ -85,13 +87,13 @@ def _strange(what: str) -> VCenterFault:
 class _Reader:
     """The state of one document. `stack` holds [name, class, parts] of each open element."""
 
-    def __init__(self, take: Callable[[Row], None]) -> None:
-        self._take = take
+    def __init__(self, take: Callable[[Row], None], more: Callable[[str], None]) -> None:
+        self._take, self._more = take, more
         self._stack: list[list[Any]] = []
         self._text = ""
         self._names: dict[str, str] = {}
+        self._classes: dict[tuple[tuple[str, str], ...], str] = {}
         self._elements = self._letters = self._objects = self._quiet = 0
-        self._token = ""
         self._parser = parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.StartElementHandler = self._start
@@ -108,9 +110,8 @@ class _Reader:
         if self._quiet > LONGEST_TAG:
             raise _strange(f"a tag is longer than {LONGEST_TAG} bytes")
 
-    def close(self) -> str:
+    def close(self) -> None:
         self._parse(b"", True)
-        return self._token
 
     def _parse(self, chunk: bytes, last: bool) -> None:
         try:
@@ -123,15 +124,24 @@ class _Reader:
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         stack = self._stack
+        depth = len(stack)
         self._text = ""
         self._elements += 1
         name = self._names.get(tag) or self._learn(tag)
-        if len(stack) < _INSIDE:
-            self._outside(name, len(stack))
-        kind = _class(attributes) if attributes else ""
-        stack.append([name, kind, None])
-        if len(stack) > DEEPEST or self._elements > MOST_ELEMENTS:
-            self._too_much("is nested too deeply" if len(stack) > DEEPEST else "has too many values")
+        if depth < _INSIDE:
+            self._outside(name, depth)
+        stack.append([name, self._class(attributes) if attributes else "", None])
+        if depth >= DEEPEST or self._elements > MOST_ELEMENTS:
+            self._too_much("is nested too deeply" if depth >= DEEPEST else "has too many values")
+
+    def _class(self, attributes: dict[str, str]) -> str:
+        said = tuple(attributes.items())
+        known = self._classes.get(said)
+        if known is None:
+            if len(self._classes) > MOST_NAMES:
+                self._classes.clear()
+            known = self._classes[said] = _class(attributes)
+        return known
 
     def _data(self, text: str) -> None:
         self._letters += len(text)
@@ -142,13 +152,13 @@ class _Reader:
     def _end(self, _tag: str) -> None:
         stack = self._stack
         name, kind, parts = stack.pop()
-        value = _value(kind, parts, self._text)
+        value = self._text if parts is None and not kind else _value(kind, parts, self._text)
         self._text = ""
         depth = len(stack)
         if depth == _INSIDE and name == "objects":
             self._emit(value)
         elif depth == _INSIDE and name == "token":
-            self._token = value
+            self._more(value)
         elif depth > _INSIDE:
             above = stack[-1]
             if above[2] is None:

@@ -37,7 +37,10 @@ MACHINE = (
     "config.hardware.memoryMB",
     "config.hardware.device",
     "config.managedBy",
-    "config.flags",
+    "config.flags.snapshotDisabled",
+    "config.flags.snapshotLocked",
+    "config.flags.vbsEnabled",
+    "config.flags.diskUuidEnabled",
     "config.extraConfig",
     "config.repConfig",
     "config.keyId",
@@ -132,7 +135,7 @@ def _traits(row: Row, context: Context, host: str) -> Traits:
     get = row.get
     devices = each(get("config.hardware.device"))
     extra = {text(one.key).lower(): text(one.value) for one in each(get("config.extraConfig"))}
-    flags, boot, managed = get("config.flags"), get("config.bootOptions"), get("config.managedBy")
+    boot, managed = get("config.bootOptions"), get("config.managedBy")
     sgx, latency, question = get("config.sgxInfo"), get("config.latencySensitivity"), get("runtime.question")
     affinity = get("config.cpuAffinity")
     return Traits(
@@ -145,14 +148,15 @@ def _traits(row: Row, context: Context, host: str) -> Traits:
         question=" ".join(text(question.text).split()) if question is not None else "",
         disabled_methods=tuple(text(one) for one in each(get("disabledMethod"))),
         snapshots_supported=true(get("capability.snapshotOperationsSupported"), True),
-        snapshots_disabled=flags is not None and (true(flags.snapshotDisabled) or true(flags.snapshotLocked)),
+        snapshots_disabled=true(get("config.flags.snapshotDisabled"))
+        or true(get("config.flags.snapshotLocked")),
         quiescing_supported=true(get("capability.quiescedSnapshotsSupported"), True),
         snapshot_in_background=true(get("runtime.snapshotInBackground")),
         tools_installer_mounted=true(get("runtime.toolsInstallerMounted")),
         fault_tolerance=text(get("runtime.faultToleranceState")) or "notConfigured",
         replicated=get("config.repConfig") is not None,
         encrypted=get("config.keyId") is not None,
-        vbs=flags is not None and true(getattr(flags, "vbsEnabled", None)),
+        vbs=true(get("config.flags.vbsEnabled")),
         sgx=sgx is not None and number(sgx.epcSize) > 0,
         sev=true(get("config.sevEnabled")),
         secure_boot=boot is not None and true(getattr(boot, "efiSecureBootEnabled", None)),
@@ -164,7 +168,7 @@ def _traits(row: Row, context: Context, host: str) -> Traits:
         nested=true(get("config.nestedHVEnabled")),
         reserved_cpu=max(0, number(get("config.cpuAllocation.reservation"))),
         reserved_memory=max(0, number(get("config.memoryAllocation.reservation"))) << 20,
-        disk_uuids=(flags is not None and true(flags.diskUuidEnabled)) or _yes(extra.get(_EXTRA[1])),
+        disk_uuids=true(get("config.flags.diskUuidEnabled")) or _yes(extra.get(_EXTRA[1])),
         tracking_keys=_tracking(extra),
         alarms=len(each(get("triggeredAlarmState"))),
         health=text(get("overallStatus")) or "green",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -79,23 +80,32 @@ def glance(session: Session, managed: Any, paths: Sequence[str], on: str) -> Row
     return rows[0]
 
 
-def _quick_pages(session: Session, wanted: Any, take: Callable[[Row], Item], page: int) -> list[Item]:
+def _quick_pages(session: Session, wanted: Any, take: Callable[[Row], Item], page: int | None) -> list[Item]:
+    """Page after page; the next one is asked for as soon as its token is seen, so that vCenter works while we read."""
     collector = session.content.propertyCollector
     options = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=page)
-    found: list[Item] = []
+    following: list[Future[list[Item]]] = []
 
-    def ask(call: str, arguments: list[Any]) -> str:
-        before = len(found)
+    def ask(number: int, call: str, arguments: list[Any]) -> list[Item]:
+        found: list[Item] = []
 
-        def read_answer(body: Any, packed: bool) -> str:
-            del found[before:]  # of an attempt that broke off
-            return read_page(body, lambda row: found.append(take(_with_a_session(row))), packed=packed)
+        def more(token: str) -> None:
+            del following[number:]  # of an attempt that broke off
+            following.append(pool.submit(ask, number + 1, "ContinueRetrievePropertiesEx", [token]))
 
-        return str(collector._stub.stream(collector, call, arguments, read_answer))
+        def read_answer(body: Any, packed: bool) -> None:
+            found.clear()
+            read_page(body, lambda row: found.append(take(_with_a_session(row))), more, packed=packed)
 
-    token = ask("RetrievePropertiesEx", [[wanted], options])
-    while token:
-        token = ask("ContinueRetrievePropertiesEx", [token])
+        collector._stub.stream(collector, call, arguments, read_answer)
+        return found
+
+    with ThreadPoolExecutor(2, thread_name_prefix="pages") as pool:
+        found = ask(0, "RetrievePropertiesEx", [[wanted], options])
+        number = 0
+        while number < len(following):
+            found += following[number].result()
+            number += 1
     return found
 
 

@@ -37,8 +37,9 @@ RESULT = vmodl.query.PropertyCollector._methodInfo["RetrievePropertiesEx"].resul
 
 def rows(document: bytes, *, packed: bool = False, piece: int = 1 << 16) -> tuple[list[Row], str]:
     found: list[Row] = []
-    token = read_page(_Pieces(document, piece), found.append, packed=packed)
-    return found, token
+    tokens: list[str] = []
+    read_page(_Pieces(document, piece), found.append, tokens.append, packed=packed)
+    return found, "".join(tokens)
 
 
 class _Pieces(io.BytesIO):
