@@ -17,6 +17,7 @@ from connector import __version__
 from connector.cli.control import control
 from connector.cli.demo import demo
 from connector.cli.migrate import migrate
+from connector.cli.record import record
 from connector.cli.vm import vm
 from connector.errors import EXIT_CODES, BadInput, ConnectorError, Interrupted
 
@@ -32,6 +33,7 @@ def connector() -> None:
     connector demo                          two simulated machines, migrated while they write
     connector vm list  --vcenter URL ...    what is there
     connector vm check --vcenter URL ...    what stands in the way
+    connector record DIR --vcenter URL ...  what vCenter says, scrubbed, for a bug report
     connector migrate web-01 --vcenter URL --thumbprint AA:BB:.. --vddk DIR --to DIR
     """
 
@@ -39,6 +41,7 @@ def connector() -> None:
 connector.add_command(control)
 connector.add_command(demo)
 connector.add_command(migrate)
+connector.add_command(record)
 connector.add_command(vm)
 
 

@@ -35,6 +35,7 @@ class Stub(SoapStubAdapter):
         version: str,
         care: SessionCare,
         seen: Callable[[bytes], None],
+        connection: Callable[..., trust.PinnedConnection] | None = None,
     ) -> None:
         plain.__init__(
             self,
@@ -49,6 +50,7 @@ class Stub(SoapStubAdapter):
         self._confidence = confidence
         self._care = care
         self._seen = seen
+        self._connection = connection
 
     def GetConnection(self) -> Any:
         """A pooled connection that is still alive, or a new one whose peer has been verified."""
@@ -56,9 +58,8 @@ class Stub(SoapStubAdapter):
             if not _hung_up(rested):
                 return rested
             rested.close()
-        fresh = trust.PinnedConnection(
-            self._endpoint.host, self._endpoint.port, trust=self._confidence, seen=self._seen
-        )
+        make = self._connection or trust.PinnedConnection
+        fresh = make(self._endpoint.host, self._endpoint.port, trust=self._confidence, seen=self._seen)
         fresh.connect()
         return fresh
 
