@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -62,8 +63,11 @@ def test_faults(source: str, ledger: Memory) -> None:
         with pytest.raises(NotFound, match="vm-4711"):
             vcenter.find("vm-4711")
         one = vcenter.find(MACHINE[source])
-        with pytest.raises(ConnectorError):  # the simulator: no such snapshot; vcsim: no such call
-            vcenter.changed(one.moref, Snapshot(one.moref, "snapshot-4711", "", ()), one.disks[0], None)
+        gone = Snapshot(one.moref, "snapshot-4711", "", ())
+        now, base = (replace(one.disks[0], change_id=f"52 de/{sequence}") for sequence in (2, 1))
+        with pytest.raises(ConnectorError) as fault:  # the simulator: no such snapshot; vcsim: no such call
+            vcenter.changed(one.moref, gone, now, base)
+        assert ("ManagedObjectNotFound" if source == "simulator" else "MethodNotFound") in str(fault.value)
 
 
 def test_inventory(ledger: Memory) -> None:
