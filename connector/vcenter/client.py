@@ -17,7 +17,17 @@ from connector.vcenter.session import KEEP_ALIVE, About, Session
 from connector.vcenter.snapshots import Ledger, Leftover, Quiesce, Snapshot
 from connector.vcenter.tracking import Tracking
 
-__all__ = ["About", "Bounds", "Ledger", "Leftover", "Quiesce", "Snapshot", "Ticket", "Tracking", "VCenter"]
+__all__ = [
+    "About",
+    "Bounds",
+    "Ledger",
+    "Leftover",
+    "Quiesce",
+    "Snapshot",
+    "Ticket",
+    "Tracking",
+    "VCenter",
+]
 
 
 class VCenter:

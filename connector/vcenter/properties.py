@@ -13,7 +13,7 @@ from connector.vcenter.faults import translate, translated
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import kind_of, moref, support, vim, vmodl
 
-__all__ = ["PAGE", "Row", "glance", "known", "read", "stream", "sweep"]
+__all__ = ["PAGE", "Row", "everything", "filter_of", "glance", "known", "read", "stream", "sweep"]
 
 Item = TypeVar("Item")
 
@@ -43,7 +43,7 @@ def sweep(session: Session, wanted: Mapping[Any, Sequence[str]], page: int = PAG
     """The named properties of every object of the given kinds in the whole inventory, page by page."""
 
     def once() -> tuple[Row, ...]:
-        with _everything(session, list(wanted)) as view:
+        with everything(session, list(wanted)) as view:
             return tuple(_pages(session.content.propertyCollector, _filter(view, wanted), page))
 
     with translated(str(session.endpoint)):
@@ -59,8 +59,8 @@ def stream(
     """
 
     def once() -> list[Item]:
-        with _everything(session, list(wanted)) as view:
-            return _quick_pages(session, _filter(view, _spoken(session, wanted)), take, page)
+        with everything(session, list(wanted)) as view:
+            return _quick_pages(session, filter_of(session, view, wanted), take, page)
 
     with translated(str(session.endpoint)):
         return session.steadily(once)
@@ -138,7 +138,8 @@ def known(kind: Any, path: str, version: str) -> bool:
 
 
 @contextmanager
-def _everything(session: Session, kinds: list[Any]) -> Iterator[Any]:
+def everything(session: Session, kinds: list[Any]) -> Iterator[Any]:
+    """A view of every object of these kinds, while inside the `with`."""
     content = session.content
     view = content.viewManager.CreateContainerView(content.rootFolder, kinds, True)
     try:
@@ -146,6 +147,11 @@ def _everything(session: Session, kinds: list[Any]) -> Iterator[Any]:
     finally:
         with suppress(ConnectorError, vmodl.MethodFault, OSError):  # it dies with the session anyway
             view.DestroyView()
+
+
+def filter_of(session: Session, view: Any, wanted: Mapping[Any, Sequence[str]]) -> Any:
+    """A filter over a view for those of the properties that this vCenter's API version knows."""
+    return _filter(view, _spoken(session, wanted))
 
 
 def _filter(view: Any, wanted: Mapping[Any, Sequence[str]]) -> Any:
