@@ -29,6 +29,7 @@ COMMANDS = (
     "group",
     "job",
     "migrate",
+    "record",
     "source",
     "token",
     "vm",
@@ -58,6 +59,7 @@ def connector() -> None:
     connector demo                          two simulated machines, migrated while they write
     connector vm list  --vcenter URL ...    what is there
     connector vm check --vcenter URL ...    what stands in the way
+    connector record DIR --vcenter URL ...  what vCenter says, scrubbed, for a bug report
     connector migrate web-01 --vcenter URL --thumbprint AA:BB:.. --vddk DIR --to DIR
     connector job create web-01 --start --watch     the same through a control plane
     """
