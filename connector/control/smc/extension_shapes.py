@@ -123,7 +123,13 @@ def findings(row: Source) -> Answer:
         "VCenter": row.vcenter,
         "MachineId": row.moref,
         "MachineName": row.machine,
+        "InventoryPath": _words(row.facts.get("path")),
+        "ClusterName": _words(_trait(row, "cluster")),
+        **wrapped("Networks", "Network", _listed(row.facts.get("networks"))),
+        **wrapped("MachineTags", "MachineTag", _listed(_trait(row, "tags"))),
+        **wrapped("DiskKeys", "DiskKey", [str(disk.key) for disk in row.disks]),
         "PowerState": str(row.facts.get("power", "")),
+        "GuestName": _words(row.facts.get("guest_name")),
         "Firmware": str(row.facts.get("firmware", "")),
         "CbtEnabled": bool(row.facts.get("cbt_enabled", False)),
         "LastSeenTime": moment(row.seen),
@@ -144,6 +150,16 @@ def appliance(row: Appliance, *, online: bool) -> Answer:
         "AccessTokenId": row.token_id or "",
         "Notice": row.notice,
     }
+
+
+def _trait(row: Source, name: str) -> object:
+    """What newer appliances tell beside the machine itself."""
+    traits = row.facts.get("traits")
+    return traits.get(name) if isinstance(traits, dict) else row.facts.get(name)
+
+
+def _listed(found: object) -> list[str]:
+    return [_words(item) for item in found] if isinstance(found, list | tuple) else []
 
 
 def _allowed(row: Job) -> list[str]:
