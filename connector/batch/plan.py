@@ -14,6 +14,7 @@ from connector.batch.parse import Wave
 from connector.batch.plane import GROUP, WAVE, Job, Source
 from connector.batch.problems import Mark, Problem
 from connector.batch.resolve import Placement, resolve
+from connector.batch.status import counting
 from connector.batch.wish import LEAST_DISK, Wish, creation, wish
 
 _GIB: Final = 1 << 30
@@ -127,7 +128,7 @@ def plan(wave: Wave, sources: Sequence[Source], jobs: Sequence[Job], now: float)
     """`jobs`: those that carry the wave's tag, newest first."""
     resolved = resolve(wave, sources)
     problems, warnings = list(resolved.problems), []
-    standing = _by_source(jobs)
+    standing = counting(jobs)
     names = {job.name for job in jobs if job.status != "Finished"}
     steps = []
     for placement in resolved.placements:
@@ -150,18 +151,6 @@ def plan(wave: Wave, sources: Sequence[Source], jobs: Sequence[Job], now: float)
         warnings.append(Problem(what, mark, "use `start: manual` to begin by hand", "schedule.start"))
     figures = estimate(wave, [step.wish.placement for step in steps if step.wish and _ahead(step)], now)
     return Plan(wave, tuple(steps), tuple(problems), tuple(warnings), figures)
-
-
-def _by_source(jobs: Sequence[Job]) -> dict[str, Job]:
-    """The job that counts for each source: the unfinished one, else the newest."""
-    found: dict[str, Job] = {}
-    for job in reversed(jobs):
-        if job.status != "Deleting":
-            found[job.source] = job
-    for job in jobs:
-        if job.status not in ("Finished", "Deleting"):
-            found[job.source] = job
-    return found
 
 
 def _ahead(step: Step) -> bool:

@@ -205,7 +205,11 @@ FINDINGS_ANSWER: Final = (
         _text("PowerState"),
         _text("GuestName"),
         _text("Firmware"),
-        _list("DiskKeys", "DiskKey", meaning="vCenter's keys, in the order of the disks of DescribeSourceServers"),
+        _list(
+            "DiskKeys",
+            "DiskKey",
+            meaning="vCenter's keys, in the order of the disks of DescribeSourceServers",
+        ),
         _flag("CbtEnabled"),
         _time("LastSeenTime", "when an appliance saw it last"),
         _flag("Eligible", "no finding stands in the way of a job"),
