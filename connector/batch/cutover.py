@@ -60,22 +60,22 @@ class CutOver:
         levels = self._levels()
         finished: list[str] = []
         for number, level in enumerate(levels):
-            waiting = [name for later in levels[number:] for name in later]
-            level_jobs = {name: self._jobs(name) for name in level}
-            open_groups = [name for name, jobs in level_jobs.items() if not _done(jobs)]
-            if trouble := self._trouble(open_groups, level_jobs, regardless):
+            jobs = self._grouped()
+            due = [name for name in level if not _done(jobs.get(name, ()))]
+            later = tuple(map(_label, (name for below in levels[number:] for name in below)))
+            if trouble := self._trouble(due, jobs, regardless):
                 if not finished:
                     raise trouble
                 self._told(str(trouble))
-                return Outcome(tuple(finished), (), tuple(name or "(no group)" for name in waiting))
-            for name in open_groups:
-                self._begin(name, level_jobs[name])
-            if failed := self._follow(open_groups, poll):
+                return Outcome(tuple(finished), (), later)
+            for name in due:
+                self._begin(name, jobs[name])
+            if failed := self._follow(due, poll):
                 self._around.notify(Happening.FAILED, "", [name for name, _ in failed], failed[0][1])
-                return Outcome(tuple(finished), tuple(failed), tuple(waiting))
-            for name in open_groups:
-                self._end(name)
-            finished += [name for name in level if level_jobs[name]]
+                return Outcome(tuple(finished), tuple(failed), later)
+            for name in due:
+                self._end(name, jobs[name])
+            finished += [_label(name) for name in level if jobs.get(name)]
         self._around.notify(Happening.WAVE_FINISHED)
         return Outcome(tuple(finished))
 
@@ -86,10 +86,13 @@ class CutOver:
             raise NotFound("the wave has no jobs", on=self._wave.name, remedy="apply it first")
         return [["", *levels[0]], *levels[1:]] if levels else [[""]]
 
-    def _jobs(self, group: str) -> list[Job]:
-        known = {each.name for each in self._wave.manifest.groups}
-        jobs = counting(self._plane.jobs(self._wave.name)).values()
-        return [job for job in jobs if (job.group if job.group in known else "") == group]
+    def _grouped(self) -> dict[str, list[Job]]:
+        """The wave's jobs as they are now, by group; "" for those without one."""
+        known = {group.name for group in self._wave.manifest.groups}
+        found: dict[str, list[Job]] = {}
+        for job in counting(self._plane.jobs(self._wave.name)).values():
+            found.setdefault(job.group if job.group in known else "", []).append(job)
+        return found
 
     def _trouble(
         self, groups: Sequence[str], jobs: dict[str, list[Job]], regardless: bool
@@ -141,7 +144,8 @@ class CutOver:
         """Until every machine of the groups is finished or has failed; answers those that failed."""
         said: set[str] = set()
         while groups:
-            jobs = [job for name in groups for job in self._jobs(name)]
+            grouped = self._grouped()
+            jobs = [job for name in groups for job in grouped.get(name, ())]
             for job in jobs:
                 if job.status == "Finished" and job.id not in said:
                     said.add(job.id)
@@ -152,8 +156,8 @@ class CutOver:
             self._pause(poll)
         return []
 
-    def _end(self, group: str) -> None:
-        machines = [self._machine(job) for job in self._jobs(group)]
+    def _end(self, group: str, jobs: Sequence[Job]) -> None:
+        machines = [self._machine(job) for job in jobs]
         self._around.run(Phase.AFTER_CUTOVER, group, machines)
         self._around.notify(Happening.GROUP_FINISHED, group, machines)
         self._told(f"{_label(group)}: finished")

@@ -115,7 +115,7 @@ class SmcPlane:
         return list(found.values())
 
 
-def _rows(page: Json, plural: str, singular: str) -> list[Json]:
+def _rows(page: Json, plural: str, singular: str) -> list[Any]:
     return list((page.get(plural) or {}).get(singular) or [])
 
 
@@ -159,12 +159,12 @@ def _blocking(told: Json) -> Iterator[str]:
 
 def _disks(row: Json, told: Json) -> Iterator[SourceDisk]:
     keys = [int(key) for key in _rows(told, "DiskKeys", "DiskKey") if str(key).isdecimal()]
-    shown = row.get("Disks") or {}
-    parts = [shown["System"]] if shown.get("System") else []
+    shown: Json = row.get("Disks") or {}
+    parts: list[Json] = [shown["System"]] if shown.get("System") else []
     parts += _rows(shown, "Data", "Data")
     for index, disk in enumerate(parts):
         first: Json = next(iter(_rows(disk, "Parts", "Part")), {})
-        size = int(first.get("SizeBytes", 0)) or int(disk.get("Size") or 0) << 30
+        size = int(first.get("SizeBytes", 0)) or int(disk.get("Size", 0)) << 30
         yield SourceDisk(index, str(first.get("Path") or ""), size, keys[index] if index < len(keys) else 0)
 
 

@@ -23,6 +23,7 @@ EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, mea
 #: Each in the module of its name; vCenter's library alone would double the time that `connector job list` takes.
 COMMANDS = (
     "appliance",
+    "batch",
     "completion",
     "control",
     "demo",
@@ -62,6 +63,7 @@ def connector() -> None:
     connector record DIR --vcenter URL ...  what vCenter says, scrubbed, for a bug report
     connector migrate web-01 --vcenter URL --thumbprint AA:BB:.. --vddk DIR --to DIR
     connector job create web-01 --start --watch     the same through a control plane
+    connector batch apply wave.yaml                 many machines by one manifest
     """
 
 

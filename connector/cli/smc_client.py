@@ -91,6 +91,10 @@ class SmcClient:
                 return self._once(action, given)
         raise AssertionError("unreachable")
 
+    def another(self) -> SmcClient:
+        """A client of the same access, for another thread."""
+        return SmcClient(self._access, self._clock)
+
     def close(self) -> None:
         self._session.close()
 
