@@ -50,8 +50,10 @@ class Apply:
         plan: Plan,
         told: Callable[[str, str], None] = lambda _machine, _what: None,
         clock: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._plane, self._plan, self._told, self._clock = plane, plan, told, clock
+        self._plane, self._plan, self._told = plane, plan, told
+        self._clock, self._pause = clock, pause
         self._created: dict[str, Step] = {}
         self._changed: list[Step] = []
 
@@ -151,8 +153,8 @@ class Apply:
             self._told(machine, f"could not be undone: {_said(why)}")
         deadline = self._clock() + RELEASE
         while created and self._clock() < deadline:  # their names are free again when they are gone
-            created = [job.id for job in self._plane.jobs_by_id(created) if job.status == "Deleting"]
-            time.sleep(0.2 if created else 0)
+            if created := [job.id for job in self._plane.jobs_by_id(created) if job.status == "Deleting"]:
+                self._pause(0.2)
         return len(self._created) + len(changed) - len(trouble)
 
     def _put_back(self, step: Step) -> None:

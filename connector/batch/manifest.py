@@ -214,7 +214,7 @@ class Group(Part):
 class Schedule(Part):
     """When the first run of each machine begins."""
 
-    start: Literal["manual", "now"] | Moment = Field(
+    start: Annotated[str, Field(min_length=3, max_length=25)] = Field(
         default="manual",
         description="`manual`: by `job start`. `now`: at once. A moment: then, at most 30 days ahead; past: at once.",
     )

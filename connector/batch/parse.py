@@ -253,17 +253,17 @@ def _at(wave: Wave, path: Path, what: str, remedy: str) -> Problem:
 
 
 def _near(name: str, names: Sequence[str]) -> str:
-    close = get_close_matches(name, names, 1)
+    close = get_close_matches(name, names, 1, 0.5)
     if close:
         return f"did you mean {close[0]}?"
     return f"groups are {', '.join(names[:8])}" if names else "define it under groups"
 
 
 def _translated(invalid: ValidationError, found: Document) -> list[Problem]:
-    problems: dict[tuple[Mark, str], Problem] = {}
+    problems: dict[tuple[Mark, str, str], Problem] = {}
     for error in invalid.errors(include_url=False, include_input=False):
         problem = _problem(error, found)
-        problems.setdefault((problem.mark, problem.path), problem)
+        problems.setdefault((problem.mark, problem.path, problem.what), problem)
     return list(problems.values())
 
 

@@ -17,7 +17,7 @@ from typing import Final, Protocol, Self
 from connector.errors import BadInput
 
 POWER: Final = {"on": "poweredOn", "off": "poweredOff", "suspended": "suspended"}
-_TERM: Final = re.compile(r'(!?)(?:([A-Za-z]+):)?("[^"]*"|[^\s"]+)(?:\s+|\Z)')
+_TERM: Final = re.compile(r'(!?)(?:([A-Za-z]+):)?("[^"]*"|[^\s"!][^\s"]*)(?:\s+|\Z)')
 
 
 class Facts(Protocol):
