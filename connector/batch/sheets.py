@@ -101,7 +101,7 @@ def manifest(sheet: Sheet, wave: str, region: str, disks: Sheet | None = None) -
             sheet.file, 1, f"more than {MAX_MACHINES} machines", "split the sheet into several waves"
         )
     if disks is not None:
-        notes += _disk_notes(disks, {str(entry.get("name")) for entry in entries})
+        notes += _disk_notes(disks, _meant(sheet, entries))
     body: dict[str, Any] = {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -153,6 +153,13 @@ def _entry(row: Mapping[str, str], name: str, moref: str, *, by_moref: bool) -> 
     if bandwidth := _cell(row, _BANDWIDTH):
         entry["bandwidth"] = bandwidth
     return entry
+
+
+def _meant(sheet: Sheet, entries: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Names of the machines that became entries, also of those that are named by moref."""
+    morefs = {entry["moref"] for entry in entries if "moref" in entry}
+    named = {entry["name"] for entry in entries if "name" in entry}
+    return named | {_cell(row, _NAME) for _, row in sheet.rows if _cell(row, _MOREF) in morefs}
 
 
 def _disk_notes(disks: Sheet, names: set[str]) -> Iterator[str]:

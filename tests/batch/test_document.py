@@ -75,7 +75,9 @@ def test_a_bomb_of_aliases_is_refused_at_once() -> None:
 def test_size_and_number_of_values_are_bounded() -> None:
     assert "larger than" in str(refused(b"#" * (document.MAX_BYTES + 1)))
     assert "values" in str(refused(b"[" + b"1," * document.MAX_NODES + b"1]"))
-    name = read(b"a: " + b"x" * (document.MAX_BYTES - 10), "f").value["a"]  # a long name is no reason to crash
+    name = read(b"a: " + b"x" * (document.MAX_BYTES - 10), "f").value[
+        "a"
+    ]  # a long name is no reason to crash
     assert len(name) > 4_000_000
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from typing import Any
 
 import pytest
@@ -58,7 +59,11 @@ BAD: dict[tuple[str, str], tuple[str, str, str]] = {
     ("  name: w1\n", ""): ("3:10", "a mapping is expected", "KEY: VALUE"),
     ("Europe/Berlin", "Mars/Base"): ("5:11", "no such time zone", "docs/manifest.md"),
     ("timeZone: Europe/Berlin\n", ""): ("21:19", "no time zone", "2026"),
-    ("  - name: db-01\n", "  - name: db-01\n    moref: vm-1\n"): ("14:5", "name and moref are given", "exactly one"),
+    ("  - name: db-01\n", "  - name: db-01\n    moref: vm-1\n"): (
+        "14:5",
+        "name and moref are given",
+        "exactly one",
+    ),
     ("  - name: db-01\n", "  - vcenter: https://v\n"): ("14:5", "no machine is chosen", "exactly one"),
     ('  - selector: "name:web-* power:on"', "  - name: db-01"): ("17:11", "in line 14 already", "keep one"),
     ("end: 2030-12-06", "end: 2030-12-04"): ("22:42", "ends before it starts", "swap"),
@@ -99,7 +104,11 @@ def test_each_mistake_is_one_line_with_its_place_and_remedy(change: tuple[str, s
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
-    text = GOOD.replace("keep: 3", "keep: 30").replace("group: web", "grup: web").replace("  name: w1", "  nam: w1")
+    text = (
+        GOOD.replace("keep: 3", "keep: 30")
+        .replace("group: web", "grup: web")
+        .replace("  name: w1", "  nam: w1")
+    )
     lines = said(text).splitlines()
     assert [line.split(":")[1] for line in lines] == sorted((line.split(":")[1] for line in lines), key=int)
     assert len(lines) >= 4
@@ -107,12 +116,16 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
 
 def test_a_window_that_is_over_is_refused_with_its_line() -> None:
     found = parse(GOOD.encode(), "wave.yaml")
-    with pytest.raises(ManifestRefused, match=r"wave.yaml:22:42: cutover.window: the cutover window is over; move"):
+    with pytest.raises(
+        ManifestRefused, match=r"wave.yaml:22:42: cutover.window: the cutover window is over; move"
+    ):
         check_time(found, 1_990_000_000.0)
 
 
 def test_a_machine_chooses_over_the_defaults_field_by_field() -> None:
-    text = GOOD.replace("  - name: db-01\n", "  - name: db-01\n    incremental: null\n    target: {instanceType: ecs.g6}\n")
+    text = GOOD.replace(
+        "  - name: db-01\n", "  - name: db-01\n    incremental: null\n    target: {instanceType: ecs.g6}\n"
+    )
     found = parse(text.encode(), "f")
     assert found.choices(0).incremental is None
     assert (found.choices(0).target.instanceType, found.choices(0).target.region) == ("ecs.g6", "cn-hangzhou")
@@ -127,7 +140,7 @@ def test_groups_have_a_cycle_or_an_order(after: dict[str, list[str]]) -> None:
     found = cycle(after)
     if found:
         assert found[0] == found[-1]
-        assert all(later in after[earlier] for earlier, later in zip(found, found[1:], strict=False))
+        assert all(later in after[earlier] for earlier, later in itertools.pairwise(found))
         with pytest.raises(ValueError, match="cycle"):
             order(after)
         return

@@ -26,7 +26,9 @@ def test_matches(text: str) -> None:
     assert Selector.parse(text).matches(WEB)
 
 
-@pytest.mark.parametrize("text", ["web-02", "!web-01", "power:off", "tag:tier=db", "tag:none", "network:web", "web"])
+@pytest.mark.parametrize(
+    "text", ["web-02", "!web-01", "power:off", "tag:tier=db", "tag:none", "network:web", "web"]
+)
 def test_does_not_match(text: str) -> None:
     assert not Selector.parse(text).matches(WEB)
 

@@ -88,18 +88,27 @@ def test_an_edit_changes_only_what_differs(estate: Estate) -> None:
     estate.has("web-01", "web-02", "db-01")
     text = INCREMENTAL + "groups: [{name: g}]\nmachines:\n  - name: web-01\n  - name: web-02\n"
     applied(estate, text)
-    edited = text.replace("- name: web-02", "- name: web-02\n    incremental: {every: 12h, keep: 3}\n    group: g")
+    edited = text.replace(
+        "- name: web-02", "- name: web-02\n    incremental: {every: 12h, keep: 3}\n    group: g"
+    )
     found = estate.plan(wave(edited + "  - name: db-01\n"))
     assert [(step.machine, step.change) for step in found.steps] == [
         ("web-01", Change.LEFT),
         ("web-02", Change.CHANGE),
         ("db-01", Change.CREATE),
     ]
-    assert [str(d) for d in found.steps[1].differences][1:] == ["Frequency: 6 -> 12", "tag wave-group: (default) -> g"]
+    assert [str(d) for d in found.steps[1].differences][1:] == [
+        "Frequency: 6 -> 12",
+        "tag wave-group: (default) -> g",
+    ]
     estate.desk.changing()
     done = carried(estate, found)
     assert (len(done.created), len(done.changed)) == (1, 1)
-    assert sorted(estate.desk.changing()) == ["CreateReplicationJob", "ModifyReplicationJobAttribute", "TagResources"]
+    assert sorted(estate.desk.changing()) == [
+        "CreateReplicationJob",
+        "ModifyReplicationJobAttribute",
+        "TagResources",
+    ]
     modified = [given for action, given in estate.desk.asked if action == "ModifyReplicationJobAttribute"]
     assert not modified  # nothing since
     assert estate.plan(wave(edited + "  - name: db-01\n")).empty
@@ -107,7 +116,8 @@ def test_an_edit_changes_only_what_differs(estate: Estate) -> None:
 
 def test_going_back_to_the_default_is_a_change_too(estate: Estate) -> None:
     estate.has("web-01")
-    more = "    target: {instanceType: ecs.g6}\n    bandwidth: 100Mbit/s\n    disks: {sizes: [{disk: 'Hard disk *', size: 99GiB}]}\n"
+    more = "    target: {instanceType: ecs.g6}\n    bandwidth: 100Mbit/s\n"
+    more += "    disks: {sizes: [{disk: 'Hard disk *', size: 99GiB}]}\n"
     text = HEAD + "machines:\n  - name: web-01\n"
     applied(estate, text + more)
     found = estate.plan(wave(text))
@@ -137,8 +147,12 @@ def test_what_cannot_be_changed_any_more_is_said_before_anything_is_changed(esta
     edited = text.replace("- name: web-01", "- name: web-01\n    incremental: {every: 6h, keep: 2}")
     found = estate.plan(wave(edited.replace("cn-hangzhou", "cn-beijing")))
     said = lines(found)
-    assert said[0].startswith("wave.yaml:6:20: target.region: web-01: RegionId: cn-hangzhou -> cn-beijing cannot be changed")
-    assert any(line.startswith("wave.yaml:9:18: incremental: web-01: RunOnce: true -> false") for line in said)
+    assert said[0].startswith(
+        "wave.yaml:6:20: target.region: web-01: RegionId: cn-hangzhou -> cn-beijing cannot be changed"
+    )
+    assert any(
+        line.startswith("wave.yaml:9:18: incremental: web-01: RunOnce: true -> false") for line in said
+    )
     estate.desk.changing()
     with pytest.raises(ManifestRefused):
         carried(estate, found)
@@ -151,7 +165,8 @@ BAD = {
     "  - name: twin\n": ("wave.yaml:8:11: machines[0]: 2 machines are called 'twin'", "by moref"),
     "  - selector: name:no-*\n": ("wave.yaml:8:15: machines[0]: the selector 'name:no-*' matches no", "vm list"),
     "  - selector: cluster:c1\n": ("wave.yaml:8:15: machines[0]: the selector 'cluster:c1'", "tells no cluster"),
-    "  - selector: name:web-*\n  - selector: name:*-01\n": ("wave.yaml:9:5: machines[1]: web-01 is chosen here and in line 8", "!name"),
+    "  - selector: name:web-*\n  - selector: name:*-01\n": (
+        "wave.yaml:9:5: machines[1]: web-01 is chosen here and in line 8", "!name"),
     "  - name: web-01\n  - moref: vm-1\n": ("wave.yaml:9:5: machines[1]: web-01 is chosen here and in line 8", "leave it out"),
     "  - name: web-01\n    disks: {sizes: [{disk: Floppy, size: 20GiB}]}\n": (
         "wave.yaml:9:21: web-01 has no disk 'Floppy'", "Hard disk 1, Hard disk 2"),
@@ -176,7 +191,10 @@ def test_what_no_machine_answers_to_is_a_problem_with_its_line(estate: Estate, e
 
 def test_one_of_two_machines_of_one_name_is_named_by_moref(estate: Estate) -> None:
     estate.has("twin", "twin")
-    assert len(applied(estate, HEAD + f"machines:\n  - {{moref: vm-2, vcenter: '{estate.vcenter}'}}\n").created) == 1
+    assert (
+        len(applied(estate, HEAD + f"machines:\n  - {{moref: vm-2, vcenter: '{estate.vcenter}'}}\n").created)
+        == 1
+    )
     assert len(applied(estate, HEAD + "machines:\n  - moref: vm-2\n  - moref: vm-1\n").created) == 1
     names = {job.name for job in estate.plane.jobs("w1")}
     assert names == {"w1-twin", "w1-twin-vm-1"}
@@ -228,7 +246,7 @@ def test_a_failure_in_the_middle_puts_changes_back(estate: Estate) -> None:
 
     estate.desk.refuse = refuse
     done = applied(estate, text.replace("6h", "12h"))
-    assert [problem.what for problem in done.failures][0].endswith("no answer")
+    assert done.failures[0].what.endswith("no answer")
     assert {job.asked["Frequency"] for job in estate.plane.jobs("w1")} == {6}
     estate.desk.refuse = lambda _action, _given: None
     assert len(applied(estate, text.replace("6h", "12h")).changed) == 6
@@ -290,12 +308,16 @@ def test_a_machine_with_another_unfinished_job_is_a_problem(estate: Estate) -> N
     estate.has("web-01")
     estate.plane.create({"RegionId": "r", "SourceId": estate.plane.sources()[0].id, "Name": "by-hand"})
     (line,) = lines(estate.plan(wave(HEAD + "machines:\n  - name: web-01\n")))
-    assert line.startswith("wave.yaml:8:5: machines[0]: web-01 has an unfinished job that is not of this wave (j-")
+    assert line.startswith(
+        "wave.yaml:8:5: machines[0]: web-01 has an unfinished job that is not of this wave (j-"
+    )
 
 
 def test_the_estimate_says_what_it_rests_on(estate: Estate) -> None:
     estate.has("web-01", "web-02")
-    more = "assumptions: {used: 0.5, perMachine: 800Mbit/s, link: 800Mbit/s, instanceHour: 0.1, currency: EUR}\n"
+    more = (
+        "assumptions: {used: 0.5, perMachine: 800Mbit/s, link: 800Mbit/s, instanceHour: 0.1, currency: EUR}\n"
+    )
     found = estate.plan(wave(INCREMENTAL + more + "machines:\n  - selector: name:web-*\n")).estimate
     assert (found.machines, found.disks, found.capacity, found.first_run) == (2, 4, 40 << 30, 20 << 30)
     assert found.seconds == pytest.approx((20 << 30) / 1e8 + 120)
@@ -326,7 +348,11 @@ NUMBER = iter(range(1, 1_000_000))
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(first=st.lists(CHOICES, min_size=1, max_size=4), second=st.lists(CHOICES, min_size=1, max_size=4), data=st.data())
+@given(
+    first=st.lists(CHOICES, min_size=1, max_size=4),
+    second=st.lists(CHOICES, min_size=1, max_size=4),
+    data=st.data(),
+)
 def test_after_apply_the_plan_is_empty(
     estate: Estate, first: list[dict[str, Any]], second: list[dict[str, Any]], data: st.DataObject
 ) -> None:
