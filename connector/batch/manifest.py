@@ -179,8 +179,9 @@ class Entry(Choices):
     )
     selector: Query | None = Field(
         default=None,
-        description="Terms that must all hold: `name:web-*`, `folder:/DC0/vm/prod*`, `cluster:c1`, `tag:tier=web`, "
-        "`power:on`; `!` before a term negates it. A machine that another entry names is left to that entry.",
+        description="Names side by side, then conditions that narrow them: `web-* db-01`, `name:`, `moref:`, "
+        "`folder:/DC0/vm/prod` (in or below), `cluster:c1`, `tag:tier=web`, `network:vlan-*`, `guest:debian*`, "
+        "`power:on`; `!` before a condition turns it round. A machine that another entry names is left to that entry.",
     )
 
 

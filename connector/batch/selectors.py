@@ -1,8 +1,11 @@
-"""Which machines a phrase means: terms over facts, all of which must hold. Pure.
+"""Which machines a phrase means: names stand side by side, conditions narrow them down. Pure.
 
-    name:web-*  folder:/DC0/vm/prod*  cluster:c1  tag:tier=web  power:on  guest:debian*  network:vlan-10  !name:*-old
+    web-* db-01                          every machine with one of these names (or morefs)
+    folder:/DC0/vm/prod power:on         what is in or below the folder and runs
+    web-* !tag:keep network:"VM Network"
 
-A word without a colon is a name. Globs know `*`, `?` and `[...]`, and letter case does not matter.
+The language of `connector vm list`, over what the control plane knows of its sources. `*`, `?` and `[abc]` match as in
+file names, letter case does not matter.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ class Facts(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def moref(self) -> str: ...
+    @property
     def folder(self) -> str: ...
     @property
     def cluster(self) -> str: ...
@@ -41,7 +46,7 @@ class Facts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition."""
+    """One condition, perhaps turned round."""
 
     what: str
     glob: str
@@ -59,35 +64,45 @@ class Term:
             return any(_like(self.glob, network) for network in facts.networks)
         if self.what == "power":
             return facts.power == POWER[self.glob.lower()]
+        if self.what == "folder":
+            return _below(facts.folder, self.glob)
         return _like(self.glob, str(getattr(facts, self.what)))
 
 
-_KINDS: Final = ("name", "folder", "cluster", "tag", "power", "guest", "network")
+KEYS: Final = ("name", "moref", "folder", "cluster", "tag", "power", "guest", "network")
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Terms that must all hold."""
+    """One of the names, if there are any, and every condition."""
 
     text: str
+    names: tuple[str, ...]
     terms: tuple[Term, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises ValueError (`BadInput` is for doors) for a phrase that means nothing."""
-        terms, position = [], len(text) - len(text.lstrip())
+        names, terms, position = [], [], len(text) - len(text.lstrip())
         while position < len(text):
             found = _TERM.match(text, position)
             if found is None:
                 raise ValueError(f"the selector cannot be read from {text[position : position + 20]!r} on")
-            terms.append(_term(found[1] == "!", found[2], found[3].strip('"')))
+            negated, key, glob = found[1] == "!", found[2], found[3].strip('"')
+            if key is not None:
+                terms.append(_term(negated, key, glob))
+            elif negated:
+                raise ValueError(f"only a condition can be turned round: write !name:{glob[:40]}")
+            else:
+                names.append(glob)
             position = found.end()
-        if not terms:
+        if not names and not terms:
             raise ValueError("the selector is empty; `name:*` means every machine")
-        return cls(text, tuple(terms))
+        return cls(text, tuple(names), tuple(terms))
 
     def matches(self, facts: Facts) -> bool:
-        return all(term.holds(facts) for term in self.terms)
+        named = not self.names or any(_like(n, facts.name) or n == facts.moref for n in self.names)
+        return named and all(term.holds(facts) for term in self.terms)
 
 
 def selector(text: str) -> Selector:
@@ -95,16 +110,25 @@ def selector(text: str) -> Selector:
     try:
         return Selector.parse(text)
     except ValueError as wrong:
-        raise BadInput(str(wrong), on=text[:80], remedy="e.g. name:web-* power:on") from None
+        raise BadInput(str(wrong), on=text[:80], remedy="e.g. web-* power:on") from None
 
 
-def _term(negated: bool, what: str | None, glob: str) -> Term:
-    what = (what or "name").lower()
-    if what not in _KINDS:
-        raise ValueError(f"a selector knows no {what[:20]!r}; it knows {', '.join(_KINDS)}")
+def _term(negated: bool, key: str, glob: str) -> Term:
+    what = key.lower()
+    if what not in KEYS:
+        raise ValueError(f"a selector of a manifest knows no {what[:20]!r}; it knows {', '.join(KEYS)}")
     if what == "power" and glob.lower() not in POWER:
         raise ValueError(f"power is one of {', '.join(POWER)}")
     return Term(what, glob, negated)
+
+
+def _below(folder: str, glob: str) -> bool:
+    """In the folder or anywhere below it; a folder without "/" is meant by its own name."""
+    parts = folder.split("/")
+    if not glob.startswith("/"):
+        return any(_like(glob, part) for part in parts[1:])
+    pattern = glob.rstrip("/")
+    return any(_like(pattern, "/".join(parts[: n + 1])) for n in range(len(parts)))
 
 
 def _like(glob: str, text: str) -> bool:

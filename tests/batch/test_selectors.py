@@ -19,7 +19,7 @@ WEB = Source(
     [
         "web-01", "WEB-*", "name:web-??", "folder:/DC0/vm/prod*", "cluster:c1 power:on", "tag:tier", "tag:tier=w*",
         "tag:gold", "network:vlan-*", 'network:"VM Network"', "guest:debian*", "!name:db-*", "name:* !power:off",
-        "!tag:tier=db",
+        "!tag:tier=db", "db-01 web-*", "vm-1", "moref:vm-1", "folder:/DC0/vm/prod", "folder:shop", "folder:/DC0/vm/*/shop/",
     ],
 )  # fmt: skip
 def test_matches(text: str) -> None:
@@ -27,13 +27,25 @@ def test_matches(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["web-02", "!web-01", "power:off", "tag:tier=db", "tag:none", "network:web", "web"]
+    "text",
+    [
+        "web-02",
+        "!web-01",
+        "power:off",
+        "tag:tier=db",
+        "tag:none",
+        "network:web",
+        "web",
+        "db-* power:on",
+        "folder:/DC0/vm/pro",
+        "folder:vm2", "!name:web-01",
+    ],
 )
 def test_does_not_match(text: str) -> None:
     assert not Selector.parse(text).matches(WEB)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "colour:red", "power:up", 'name:"open', "!"])
+@pytest.mark.parametrize("text", ["", "  ", "colour:red", "power:up", 'name:"open', "!", "!web-01"])
 def test_what_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(BadInput):
         selector(text)
@@ -45,5 +57,5 @@ def test_any_text_is_a_selector_or_refused(text: str) -> None:
         found = Selector.parse(text)
     except ValueError:
         return
-    assert found.terms
+    assert found.terms or found.names
     found.matches(WEB)
