@@ -128,21 +128,22 @@ class MachinePass:
 
     def _copy_all(self, snapshot: Snapshot, reading: str) -> list[dict[str, Any]]:
         """All disks side by side; the first real error stops the others and is the one that is raised."""
-        if not snapshot.disks:
+        wanted = [disk for disk in snapshot.disks if disk.key not in self._order.left_out]
+        if not wanted:
             raise Ineligible("the machine has no disks", on=self._order.name)
-        for disk in snapshot.disks:
+        for disk in wanted:
             self._board.add(DiskProgress(disk.key, disk.label, disk.capacity))
         failures: list[ConnectorError] = []
         results: dict[int, dict[str, Any]] = {}
         halt = _Either(self._stop)
-        with ThreadPoolExecutor(len(snapshot.disks), thread_name_prefix="disk") as pool:
+        with ThreadPoolExecutor(len(wanted), thread_name_prefix="disk") as pool:
             running = {
                 pool.submit(
                     DiskCopy(
                         self._bench, self._endpoint, self._order, snapshot, disk, reading, self._board, halt
                     ).run
                 ): disk
-                for disk in snapshot.disks
+                for disk in wanted
             }
             for done in as_completed(running):
                 try:
@@ -154,7 +155,7 @@ class MachinePass:
                     halt.set()
                     raise
         _raise_first(failures)
-        return [results[disk.key] for disk in snapshot.disks]
+        return [results[disk.key] for disk in wanted]
 
 
 class _Either(threading.Event):

@@ -34,6 +34,7 @@ class Order:
     objects: tuple[SourceObject, ...]
     shutdown_deadline: float
     allow_power_off: bool
+    left_out: frozenset[int] = frozenset()  # keys of disks that stay behind
 
 
 def order_from_json(body: dict[str, Any]) -> Order:
@@ -56,6 +57,7 @@ def order_from_json(body: dict[str, Any]) -> Order:
             objects=tuple(_object(entry) for entry in body.get("objects", ())),
             shutdown_deadline=float(body.get("shutdown_deadline", 300.0)),
             allow_power_off=bool(body.get("allow_power_off", False)),
+            left_out=frozenset(int(key) for key in body.get("left_out", ())),
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(f"the order cannot be read: {broken!r}", on="control plane") from None

@@ -94,7 +94,10 @@ class Apply:
     def _create_one(self, step: Step, attempt: int) -> None:
         assert step.wish is not None
         asked = creation(step.wish, self._plan.wave.name, self._clock(), attempt)
-        self._created[self._plane.create(asked)] = step
+        job = self._plane.create(asked)
+        self._created[job] = step
+        if step.wish.placement.left_out:
+            self._plane.leave_out(job, step.wish.placement.left_out)
         self._told(step.machine, "created")
 
     def _change(self) -> list[Problem]:
@@ -110,6 +113,8 @@ class Apply:
         given = dict(call.parameters)
         if call.action == "ModifyReplicationJobAttribute":
             self._plane.modify(str(given.pop("JobId")), given)
+        elif call.action == "SetReplicationJobDisks":
+            self._plane.leave_out(str(given["JobId"]), given["DiskKey"])
         elif call.action == "TagResources":
             tags = {tag["Key"]: tag["Value"] for tag in given["Tag"]}
             self._plane.tag(str(given["ResourceId"][0]), tags)

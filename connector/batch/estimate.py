@@ -54,7 +54,7 @@ def estimate(wave: Wave, placements: Sequence[Placement], now: float) -> Estimat
     first = deltas = delta_bytes = images = cutover_bytes = 0
     longest = 0.0
     for place in placements:
-        data = round(place.source.size * told.used)
+        data = round(place.size * told.used)
         rate = min(single, _limit(place) or single)
         longest = max(longest, data / rate + _FIXED)
         first += data
@@ -67,12 +67,12 @@ def estimate(wave: Wave, placements: Sequence[Placement], now: float) -> Estimat
     span = max(first / all_rates + rounds * _FIXED, longest)
     incremental = sum(place.choices.incremental is not None for place in placements)
     last = cutover_bytes / all_rates + math.ceil(incremental / told.parallel) * _FIXED if incremental else 0.0
-    capacity = sum(place.source.size for place in placements)
+    capacity = sum(place.size for place in placements)
     stands = max(span, until - now)
     cost = _cost(wave, len(placements), capacity, images * capacity / len(placements), stands)
     return Estimate(
         machines=len(placements),
-        disks=sum(len(place.source.disks) for place in placements),
+        disks=sum(len(place.disks) for place in placements),
         capacity=capacity,
         first_run=first,
         deltas=deltas,

@@ -123,8 +123,7 @@ class Disks(Part):
 
     include: Annotated[list[Line | int], Field(max_length=64)] | None = Field(
         default=None,
-        description="Labels (globs) or keys of the disks to migrate. A disk that is not listed would be left behind: "
-        "see `exclude`.",
+        description="Labels (globs) or keys of the disks to migrate; the others stay behind. Absent: all.",
     )
     exclude: Annotated[list[Line | int], Field(max_length=64)] | None = Field(
         default=None,

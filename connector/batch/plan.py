@@ -11,7 +11,7 @@ from typing import Any, Final
 from connector.batch import quantities
 from connector.batch.estimate import Estimate, estimate
 from connector.batch.parse import Wave
-from connector.batch.plane import GROUP, WAVE, Job, Source
+from connector.batch.plane import GROUP, LEFT_OUT, WAVE, Job, Source
 from connector.batch.problems import Mark, Problem
 from connector.batch.resolve import Placement, resolve
 from connector.batch.status import counting
@@ -54,6 +54,7 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "ReplicationParameters": ("replication",),
     "SystemDiskSize": ("disks", "sizes"),
     "DataDisk": ("disks", "sizes"),
+    LEFT_OUT: ("disks",),
     "ValidTime": ("validFor",),
 }
 
@@ -179,9 +180,11 @@ def _obstacles(placement: Placement) -> Iterator[Problem]:
 def _create(wave: Wave, wanted: Wish, now: float) -> Step:
     starts = wanted.start is not None and wanted.start <= now
     calls = [Call("CreateReplicationJob", creation(wanted, wave.name, now))]
+    place = wanted.placement
+    if place.left_out:
+        calls.append(_leaving("(the new job)", place.left_out))
     if starts:
         calls.append(Call("StartReplicationJob", {"JobId": "(the new job)"}))
-    place = wanted.placement
     return Step(Change.CREATE, place.source.name, place.group, wanted, calls=tuple(calls), starts=starts)
 
 
@@ -225,6 +228,10 @@ def _calls(
     job: Job, differences: Sequence[Difference], tags: Mapping[str, str], starts: bool
 ) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
     calls, undo = [], []
+    for left in (difference for difference in differences if difference.what == LEFT_OUT):
+        calls.append(_leaving(job.id, left.wanted))
+        undo.append(_leaving(job.id, left.now or ()))
+    differences = [difference for difference in differences if difference.what != LEFT_OUT]
     if differences:
         new = {d.what: d.wanted for d in differences}
         old = {d.what: d.now for d in differences if d.now is not None}
@@ -238,6 +245,10 @@ def _calls(
     if starts:
         calls.append(Call("StartReplicationJob", {"JobId": job.id}))
     return tuple(calls), tuple(undo)
+
+
+def _leaving(job: str, keys: Sequence[int]) -> Call:
+    return Call("SetReplicationJobDisks", {"JobId": job, "DiskKey": list(keys)})
 
 
 def _tagging(job: Job, tags: Mapping[str, str]) -> Call:
@@ -261,6 +272,9 @@ def _differences(wanted: Wish, job: Job) -> Iterator[Difference]:
                 yield Difference(name, _listed(before), _listed(after))
         elif name in ("Frequency", "MaxNumberOfImageToKeep") and job.asked.get("RunOnce"):
             continue  # RunOnce differs, and says it
+        elif name == LEFT_OUT:
+            if list(now or ()) != value:
+                yield Difference(name, now or [], value)
         elif (now if now is not None else "") != value:
             yield Difference(name, now, value)
 

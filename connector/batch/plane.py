@@ -15,6 +15,9 @@ Parameters = Mapping[str, Any]
 WAVE: Final = "wave"
 GROUP: Final = "wave-group"
 
+#: What a job leaves behind: a parameter of an operation of its own.
+LEFT_OUT: Final = "LeftOutDisks"
+
 
 @dataclass(frozen=True, slots=True)
 class SourceDisk:
@@ -106,7 +109,7 @@ class Passed:
 class Plane(Protocol):
     """All of it may be called from several threads at once. Errors are `ConnectorError`s of the control plane.
 
-    `create`, `modify`, `tag`, `start`, `cut_over` and `delete` are durable when they return; `create` with the same
+    `create`, `modify`, `leave_out`, `tag`, `start`, `cut_over` and `delete` are durable when they return; `create` with the same
     ClientToken answers the same job.
     """
 
@@ -116,6 +119,7 @@ class Plane(Protocol):
     def passes(self, job: str) -> Sequence[Passed]: ...
     def create(self, parameters: Parameters) -> str: ...
     def modify(self, job: str, parameters: Parameters) -> None: ...
+    def leave_out(self, job: str, disk_keys: Sequence[int]) -> None: ...
     def tag(self, job: str, tags: Mapping[str, str]) -> None: ...
     def start(self, job: str) -> None: ...
     def cut_over(self, job: str, *, final_sync: bool) -> None: ...

@@ -28,6 +28,16 @@ class Placement:
     choices: Choices
     mark: Mark
     sizes: tuple[tuple[int, int], ...] = ()  # disk index, bytes
+    left_out: tuple[int, ...] = ()  # disk keys
+
+    @property
+    def disks(self) -> tuple[SourceDisk, ...]:
+        """The disks that migrate."""
+        return tuple(disk for disk in self.source.disks if not disk.key or disk.key not in self.left_out)
+
+    @property
+    def size(self) -> int:
+        return sum(disk.size for disk in self.disks)
 
     @property
     def group(self) -> str:
@@ -115,12 +125,11 @@ def _placed(wave: Wave, number: int, source: Source, problems: list[Problem]) ->
     mark = wave.mark("machines", number)
     problems += _source_problems(source, mark)
     sizes: dict[int, int] = {}
-    own = "disks" in wave.manifest.machines[number].model_fields_set
-    root: tuple[str | int, ...] = ("machines", number) if own else ("defaults",)
+    root = _root(wave, number, "sizes")
     for place, choice in enumerate(choices.disks.sizes or ()):
         where = wave.mark(*root, "disks", "sizes", place)
         disks = list(_matching(source, choice.disk))
-        if not disks and own:
+        if not disks and root[0] == "machines":
             problems.append(_no_disk(source, choice.disk, where))
         for disk in disks:
             wanted = quantities.size(choice.size)
@@ -128,7 +137,42 @@ def _placed(wave: Wave, number: int, source: Source, problems: list[Problem]) ->
                 what = f"{source.name}: {disk.label} has {disk.size >> 30} GiB, more than {choice.size}"
                 problems.append(Problem(what, where, "a disk cannot become smaller", f"machines[{number}]"))
             sizes[disk.index] = wanted
-    return Placement(number, source, choices, mark, tuple(sorted(sizes.items())))
+    left_out = _left_out(wave, number, source, choices, problems)
+    return Placement(number, source, choices, mark, tuple(sorted(sizes.items())), left_out)
+
+
+def _left_out(
+    wave: Wave, number: int, source: Source, choices: Choices, problems: list[Problem]
+) -> tuple[int, ...]:
+    """Keys of the disks that stay behind: excluded, or not among those that are included."""
+    chosen = choices.disks
+    out: dict[int, SourceDisk] = {}
+    for key in ("include", "exclude"):
+        words: Sequence[str | int] | None = getattr(chosen, key)
+        if words is None:
+            continue
+        root = _root(wave, number, key)
+        found = [disk for word in words for disk in _matching(source, word)]
+        for place, word in enumerate(words):
+            if root[0] == "machines" and not any(_matching(source, word)):
+                problems.append(_no_disk(source, word, wave.mark(*root, "disks", key, place)))
+        out |= {d.index: d for d in source.disks if (d in found) is (key == "exclude")}
+    mark, path = wave.mark(*_root(wave, number, "exclude"), "disks"), f"machines[{number}].disks"
+    if 0 in out:
+        what = f"{source.name}: the system disk ({out[0].label}) cannot be left behind"
+        problems.append(Problem(what, mark, "include it", path))
+    if any(not disk.key for disk in out.values()):
+        what = (
+            f"{source.name}: this control plane does not tell the keys of disks, so none can be left behind"
+        )
+        problems.append(Problem(what, mark, "take include and exclude out", path))
+    return tuple(sorted(disk.key for disk in out.values()))
+
+
+def _root(wave: Wave, number: int, key: str) -> tuple[str | int, ...]:
+    """Where a choice about disks was written: at the machine, or under defaults."""
+    own = wave.manifest.machines[number]
+    return ("machines", number) if key in own.disks.model_fields_set else ("defaults",)
 
 
 def _source_problems(source: Source, mark: Mark) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, Protocol, Self
 
-from connector.batch.plane import WAVE, Job, Parameters, Passed, Run, Source, SourceDisk
+from connector.batch.plane import LEFT_OUT, WAVE, Job, Parameters, Passed, Run, Source, SourceDisk
 from connector.errors import BadInput
 
 PAGE: Final = 50
@@ -79,6 +79,9 @@ class SmcPlane:
 
     def modify(self, job: str, parameters: Parameters) -> None:
         self._call("ModifyReplicationJobAttribute", **{"JobId": job} | dict(parameters))
+
+    def leave_out(self, job: str, disk_keys: Sequence[int]) -> None:
+        self._call("SetReplicationJobDisks", JobId=job, DiskKey=list(disk_keys))
 
     def tag(self, job: str, tags: Mapping[str, str]) -> None:
         listed = [{"Key": key, "Value": value} for key, value in tags.items()]
@@ -170,7 +173,8 @@ def _disks(row: Json, told: Json) -> Iterator[SourceDisk]:
 
 def _job(row: Json) -> Job:
     data = [{"Index": d["Index"], "Size": d.get("Size")} for d in _rows(row, "DataDisks", "DataDisk")]
-    asked = {name: row.get(name) for name in _ASKED} | {"DataDisk": data}
+    left_out = [int(key) for key in _rows(row, "LeftOutDisks", "DiskKey")]
+    asked = {name: row.get(name) for name in _ASKED} | {"DataDisk": data, LEFT_OUT: left_out}
     wrong = _parsed(row.get("StatusInfo"))
     status = str(row["Status"])
     return Job(

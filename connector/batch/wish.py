@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from connector.batch import quantities
 from connector.batch.parse import Wave
-from connector.batch.plane import GROUP, WAVE
+from connector.batch.plane import GROUP, LEFT_OUT, WAVE
 from connector.batch.problems import Problem
 from connector.batch.resolve import Placement
 
@@ -63,6 +63,7 @@ def wish(wave: Wave, placement: Placement, names: Collection[str]) -> Wish:
         "ReplicationParameters": _replication(placement),
         **_network(wave, placement, problems),
         **_sizes(placement),
+        LEFT_OUT: list(placement.left_out),
     }
     if choices.incremental is not None:
         asked["Frequency"] = quantities.seconds(choices.incremental.every) // 3600
@@ -82,7 +83,11 @@ def creation(wanted: Wish, wave: str, now: float, attempt: int = 0) -> dict[str,
         "JobType": AGENTLESS,
         "ClientToken": wanted.token(wave, attempt),
         "Name": wanted.name,
-        **{name: value for name, value in wanted.asked.items() if value not in (None, "", [])},
+        **{
+            name: value
+            for name, value in wanted.asked.items()
+            if value not in (None, "", []) and name != LEFT_OUT
+        },
         "Tag": [{"Key": key, "Value": value} for key, value in sorted(wanted.tags.items())],
     }
     if wanted.valid_for is not None:

@@ -127,10 +127,10 @@ def print_report(report: Report, as_json: bool) -> None:
 
 def _words(step: Step) -> str:
     if step.change is Change.CREATE and step.wish is not None:
-        asked, source = step.wish.asked, step.wish.placement.source
+        asked, place = step.wish.asked, step.wish.placement
         rhythm = f"every {asked['Frequency']} h" if "Frequency" in asked else "once"
         begins = "at once" if step.starts else "as scheduled" if step.wish.start else "by hand"
-        disks = f"{len(source.disks)} disks, {decimal(source.size)}"
+        disks = f"{len(place.disks)} disks, {decimal(place.size)}"
         return plain(f"create {step.wish.name}: {disks}, {rhythm}, begins {begins}")
     told = "; ".join(map(str, step.differences))
     return plain(told or f"{step.change}: {step.note}")

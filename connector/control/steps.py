@@ -191,7 +191,7 @@ class Steps:
             if job.authority is None:
                 self._store.jobs.set_authority(job_id, self._vault.new_authority(job_id))
             self._store.things.record(job_id, token, place="cloud", kind="instance")
-            disks = self._store.sources.get(job.source_id).disks
+            disks = [d for d in self._store.sources.get(job.source_id).disks if d.key not in job.left_out]
             request = InstanceRequest(
                 token=token,
                 job_id=job_id,

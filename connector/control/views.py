@@ -65,6 +65,7 @@ def order(row: Job, machine: Source, found: Pass, credential: Credential, things
         "objects": [thing(t) for t in things],
         "shutdown_deadline": row.shutdown_deadline,
         "allow_power_off": row.allow_power_off,
+        "left_out": list(row.left_out),
     }
 
 

@@ -30,7 +30,6 @@ def test_matches(text: str) -> None:
     "text",
     [
         "web-02",
-        "!web-01",
         "power:off",
         "tag:tier=db",
         "tag:none",
@@ -38,7 +37,8 @@ def test_matches(text: str) -> None:
         "web",
         "db-* power:on",
         "folder:/DC0/vm/pro",
-        "folder:vm2", "!name:web-01",
+        "folder:vm2",
+        "!name:web-01",
     ],
 )
 def test_does_not_match(text: str) -> None:

@@ -128,6 +128,25 @@ def test_going_back_to_the_default_is_a_change_too(estate: Estate) -> None:
     assert estate.plan(wave(text)).empty
 
 
+def test_disks_stay_behind_where_they_are_told_to(estate: Estate) -> None:
+    estate.has("web-01", disks=3)
+    text = HEAD + "machines:\n  - name: web-01\n"
+    assert applied(estate, text + "    disks: {exclude: ['hard disk 2']}\n").failures == ()
+    assert job_of(estate, "web-01").asked["LeftOutDisks"] == [2001]
+    found = estate.plan(wave(text + "    disks: {include: [2000]}\n"))
+    assert [str(d) for d in found.steps[0].differences] == ["LeftOutDisks: [2001] -> [2001, 2002]"]
+    assert carried(estate, found).failures == ()
+    assert estate.plan(wave(text + "    disks: {include: [2000]}\n")).empty
+    estate.plane.start(job_of(estate, "web-01").id)
+    for _ in range(3):
+        estate.house.turn()
+    order = estate.house.service.order(estate.appliance)
+    assert order is not None
+    assert order[0].left_out == (2001, 2002)
+    (problem,) = estate.plan(wave(text)).problems
+    assert "cannot be changed while the job is Running" in problem.what
+
+
 def test_a_machine_taken_out_is_not_touched(estate: Estate) -> None:
     estate.has("web-01", "web-02")
     applied(estate, HEAD + "machines:\n  - selector: name:web-*\n")
@@ -172,6 +191,10 @@ BAD = {
         "wave.yaml:9:21: web-01 has no disk 'Floppy'", "Hard disk 1, Hard disk 2"),
     "  - name: web-01\n    disks: {sizes: [{disk: 2000, size: 5GiB}]}\n": (
         "wave.yaml:9:21: machines[0]: web-01: Hard disk 1 has 10 GiB", "cannot become smaller"),
+    "  - name: web-01\n    disks: {exclude: ['Hard disk 1']}\n": (
+        "wave.yaml:9:12: machines[0].disks: web-01: the system disk (Hard disk 1) cannot", "include it"),
+    "  - name: web-01\n    disks: {include: ['Hard disk 1', 'Hard disk 9']}\n": (
+        "wave.yaml:9:38: web-01 has no disk 'Hard disk 9'", "its disks are"),
     "  - name: web-01\n    target: {network: {mode: vpc}}\n": ("wave.yaml:8:5: machines[0]: web-01 has no vswitch", "networks"),
 }  # fmt: skip
 
@@ -339,7 +362,14 @@ CHOICES = st.fixed_dictionaries(
         "validFor": st.sampled_from(["7d", "90d"]),
         "replication": st.fixed_dictionaries({}, optional={"compression": st.integers(0, 10), "checksum": st.booleans()}),
         "target": st.fixed_dictionaries({}, optional={"instanceType": st.just("ecs.g6"), "imageName": st.just("{moref}-x")}),
-        "disks": st.just({"sizes": [{"disk": "Hard disk *", "size": "64GiB"}]}),
+        "disks": st.fixed_dictionaries(
+            {},
+            optional={
+                "sizes": st.just([{"disk": "Hard disk *", "size": "64GiB"}]),
+                "exclude": st.sampled_from([[2001], ["*2"]]),
+                "include": st.just([2000]),
+            },
+        ),
         "labels": st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz"), max_size=2),
         "group": st.sampled_from(["g1", "g2"]),
     },

@@ -29,6 +29,14 @@ RESOURCES: Final = (
     Parameter("Released", Flag(), meaning="false: only what stands, true: only what is gone"),
     *kinds.PAGE,
 )
+LEFT_OUT: Final = (
+    JOB_ID,
+    Parameter(
+        "DiskKey",
+        ListOf(Whole(0), 64, "Duplicate.DiskKey"),
+        meaning="as DescribeSourceServerFindings lists them; all that shall be left out; none: every disk is migrated",
+    ),
+)
 FINDINGS: Final = (
     Parameter("SourceId", ListOf(kinds.ID, 50)),
     Parameter("WorkgroupId", kinds.WORD),
@@ -186,6 +194,8 @@ RESOURCES_ANSWER: Final = (
         meaning="oldest first",
     ),
 )
+
+LEFT_OUT_ANSWER: Final = (_text("JobId"), _list("LeftOutDisks", "DiskKey"))
 
 FINDINGS_ANSWER: Final = (
     *_PAGE,

@@ -1,4 +1,4 @@
-"""The extensions: progress, log, passes, resources, findings, appliances. They look and change nothing."""
+"""The extensions: progress, log, passes, resources, findings, appliances; and which disks of a source stay behind."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 from connector.control.service import Service
 from connector.control.smc import extension_shapes as show
 from connector.control.smc import extension_tables as tables
+from connector.control.smc.catalogue import invalid
 from connector.control.smc.jobs import job_by_id
 from connector.control.smc.operations import Answer, Caller, Field, Operation, Work
 from connector.control.smc.parameters import Parameter, Values
 from connector.control.smc.shapes import page, wrapped
 from connector.control.smc.sources import paging
 from connector.control.store import JobFilter, SourceFilter
-from connector.control.store.rows import Appliance, Image, Role, Source
+from connector.control.store.rows import LEFT_OUT, Appliance, Image, Role, Source
 
 
 class ExtensionOperations:
@@ -50,6 +51,15 @@ class ExtensionOperations:
                 (tables.RESOURCES, tables.RESOURCES_ANSWER),
                 self._resources,
                 "what was made because of a job, in the cloud and in vCenter: what costs, and what is gone",
+            ),
+            Operation(
+                "SetReplicationJobDisks",
+                tables.LEFT_OUT,
+                Role.OPERATOR,
+                self._leave_out,
+                "say which disks stay behind, before the first run; DescribeReplicationJobs shows them as LeftOutDisks",
+                "JobId",
+                answers=tables.LEFT_OUT_ANSWER,
             ),
             _looking(
                 "DescribeSourceServerFindings",
@@ -111,6 +121,17 @@ class ExtensionOperations:
         ]
         shown = [show.resource(row, images) for row in _part(rows, values)]
         return page("Resources", "Resource", shown, len(rows), *paging(values))
+
+    def _leave_out(self, _caller: Caller, values: Values) -> Answer:
+        job = job_by_id(self._store, values["JobId"])
+        left_out = sorted(values.get("DiskKey", []))
+        keys = [disk.key for disk in self._store.sources.get(job.source_id).disks]
+        if unknown := [key for key in left_out if key not in keys]:
+            raise invalid("DiskKey", f"the source has no disk {unknown[0]}")
+        if keys and keys[0] in left_out:
+            raise invalid("DiskKey", "the system disk cannot be left out")
+        self._store.jobs.modify(job.id, {"definition": {LEFT_OUT: left_out}})
+        return {"JobId": job.id, **wrapped("LeftOutDisks", "DiskKey", [str(key) for key in left_out])}
 
     def _findings(self, _caller: Caller, values: Values) -> Answer:
         wanted = SourceFilter(ids=values.get("SourceId", ()), workgroup_id=values.get("WorkgroupId"))

@@ -64,7 +64,7 @@ such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file
 _EXTENSIONS: Final = """## Extensions
 
 These operations are ours: the service has none of these names. Same address, same version, same signatures, role
-`read-only`; they change nothing. No SDK has a class for them; each can call them by name:
+`read-only` for those that only look. No SDK has a class for them; each can call them by name:
 
 ```python
 from alibabacloud_tea_openapi.models import OpenApiRequest, Params

@@ -138,6 +138,7 @@ def job(
         ),
         **wrapped("DataDisks", "DataDisk", [_asked_disk(d) for d in asked.get("DataDisk", [])]),
         "Disks": _asked_disks(asked.get("Disks", {})),
+        **wrapped("LeftOutDisks", "DiskKey", [str(key) for key in row.left_out]),
         **wrapped("ReplicationJobRuns", "ReplicationJobRun", [_run(run, by_run) for run in runs]),
         **tags(found_tags),
     }

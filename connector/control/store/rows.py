@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from connector.control.jobs import Business, State, Status
 from connector.control.sources import SourceState
@@ -78,6 +78,10 @@ class Source:
     disks: tuple[SourceDisk, ...] = ()
 
 
+#: In a job's definition: keys of disks that stay behind. The public API has no word for it.
+LEFT_OUT: Final = "LeftOutDisks"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One job. `authority` is sealed by the vault and useless without its key.
@@ -126,6 +130,11 @@ class Job:
     @property
     def state(self) -> State:
         return State(self.status, self.business)
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Keys of the source's disks that stay behind."""
+        return tuple(self.definition.get(LEFT_OUT, ()))
 
 
 @dataclass(frozen=True, slots=True)
