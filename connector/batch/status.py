@@ -26,6 +26,7 @@ class Row:
     progress: float
     image: str
     note: str  # why it waits, or what failed
+    starts: str = ""  # when it begins by itself; ISO 8601
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class Status:
 
     @property
     def settled(self) -> bool:
-        """Nothing is under way. Jobs that only a person starts do not count as under way."""
-        return all(row.status in (*SETTLED, "Ready") for row in self.rows)
+        """Nothing is under way or about to begin by itself. What only a person starts does not count."""
+        return all(row.status in SETTLED or (row.status == "Ready" and not row.starts) for row in self.rows)
 
     @property
     def finished(self) -> bool:
@@ -68,11 +69,16 @@ def status(wave: str, jobs: Sequence[Job], sources: Sequence[Source]) -> Status:
             job.state,
             job.progress,
             job.image,
-            job.error or job.waiting,
+            job.error or job.waiting or (f"begins at {starts}" if (starts := _starts(job)) else ""),
+            _starts(job),
         )
         for job in counting(jobs).values()
     ]
     return Status(wave, tuple(sorted(rows, key=lambda row: (row.group, row.machine, row.job))))
+
+
+def _starts(job: Job) -> str:
+    return str(job.asked.get("ScheduledStartTime") or "") if job.status == "Ready" else ""
 
 
 def counting(jobs: Sequence[Job]) -> dict[str, Job]:
