@@ -222,7 +222,8 @@ def report_(client: SmcClient, file: Path, html: Path | None, table: Path | None
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write; else standard output."
 )
-def import_(sheet: Path, disks: Path | None, wave: str, region: str, out: Path | None) -> None:
+@JSON
+def import_(sheet: Path, disks: Path | None, wave: str, region: str, out: Path | None, as_json: bool) -> None:
     """Make a manifest from a spreadsheet, or from RVTools' vInfo sheet (ExportvInfo2csv).
 
     Columns, in any order: VM or name, VM ID or moref, group, region, instance type, vswitch, bandwidth.
@@ -230,12 +231,16 @@ def import_(sheet: Path, disks: Path | None, wave: str, region: str, out: Path |
     \b
     connector batch import RVTools_tabvInfo.csv --disks RVTools_tabvDisk.csv --wave w1 --region cn-hangzhou --out w1.yaml
     """
-    with _told(as_json=False):
+    with _told(as_json):
         read = sheets.read(_content(sheet, sheets.MAX_BYTES), str(sheet))
         below = sheets.read(_content(disks, sheets.MAX_BYTES), str(disks)) if disks else None
         made = sheets.manifest(read, wave, region, below)
         parse(made.text.encode(), str(out or "the manifest made of it"))
         _write(out, lambda: made.text)
+    if as_json:
+        record = {"machines": made.machines, "notes": list(made.notes), "manifest": made.text}
+        click.echo(json.dumps(record))
+        return
     for note in made.notes:
         click.echo(note, err=True)
     click.echo(f"{made.machines} machines in {out}" if out else made.text, nl=out is not None)

@@ -97,6 +97,16 @@ def windowed(estate: Estate, begin: float, end: float) -> str:
     return WAVE + f"cutover: {{window: {{{window}}}}}\n"
 
 
+def test_a_wave_that_begins_later_is_not_settled(estate: Estate) -> None:
+    estate.has("web-01")
+    for start, settled in (("manual", True), (quantities.written(estate.house.clock() + 3600), False)):
+        text = HEAD + f"schedule: {{start: {start}}}\nmachines:\n  - name: web-01\n"
+        Apply(estate.plane, estate.plan(wave(text)), clock=estate.house.clock).run()
+        shown = status("w1", estate.plane.jobs("w1"), estate.plane.sources())
+        assert shown.settled is settled
+    assert shown.rows[0].note == f"begins at {start}"
+
+
 def test_groups_are_cut_over_in_their_order(cut: Cut) -> None:
     assert cut.run(regardless=True).finished == ("group db", "group web")
     assert set(cut.states().values()) == {"Finished"}
