@@ -24,6 +24,11 @@ DEEPEST = 512
 LONGEST_TAG = 4 << 20  # bytes that may pass without an element or text
 
 _ANSWERS = {"RetrievePropertiesExResponse", "ContinueRetrievePropertiesExResponse"}
+_ENDED = (
+    expat.errors.XML_ERROR_NO_ELEMENTS,
+    expat.errors.XML_ERROR_UNCLOSED_TOKEN,
+    expat.errors.XML_ERROR_PARTIAL_CHAR,
+)
 _WAY = ("Envelope", "Body")
 _INSIDE = 4  # elements open around an object: envelope, body, response, returnval
 
@@ -51,7 +56,8 @@ def read_page(
     """Hand every object of an answer to `take`, and the token of the next page, if there is one, to `more`.
 
     The token comes before the objects. `packed` says that the bytes are compressed (gzip or deflate). Raises
-    `VCenterFault` for anything that is no such answer, and what the stream raises.
+    `VCenterFault` for anything that is no such answer, `ConnectionResetError` for one that ends in the middle, and
+    what the stream raises.
     """
     reader = _Reader(take, more)
     for chunk in _unpacked(stream) if packed else _chunks(stream):
@@ -73,7 +79,7 @@ def _unpacked(stream: Stream) -> Iterator[bytes]:
                 chunk = unpack.unconsumed_tail
         yield unpack.flush()
         if not unpack.eof:
-            raise _strange("compressed data is cut off")
+            raise ConnectionResetError("the answer ended early (compressed data is cut off)")
     except zlib.error as damaged:
         raise _strange(f"compressed data is damaged ({damaged})") from damaged
 
@@ -117,7 +123,9 @@ class _Reader:
         try:
             self._parser.Parse(chunk, last)
         except expat.ExpatError as broken:
-            raise _strange(f"not XML, or cut off ({broken})") from broken
+            if last and expat.ErrorString(broken.code) in _ENDED:
+                raise ConnectionResetError(f"the answer ended early ({broken})") from None
+            raise _strange(f"not XML ({broken})") from broken
 
     def _doctype(self, *_: object) -> NoReturn:
         raise _strange("it declares a document type, as web pages and entity bombs do")

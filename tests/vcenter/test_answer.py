@@ -11,7 +11,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.errors import VCenterFault
@@ -171,6 +171,7 @@ def disk_xml(prefix: str, disk: Mapping[str, Any]) -> str:
     )
 
 
+@settings(deadline=None)
 @given(
     name=WORDS,
     listed=st.lists(DISK, max_size=4),
@@ -199,20 +200,23 @@ def test_documents_of_any_shape_are_read_alike(
     assert disks(row.values["config.hardware.device"]) == disks(theirs["config.hardware.device"])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_noise_is_refused_and_nothing_else_happens(noise: bytes) -> None:
-    with pytest.raises(VCenterFault, match="no answer of a vCenter"):
+    with pytest.raises((VCenterFault, ConnectionResetError), match=r"no answer of a vCenter|ended early"):
         rows(noise)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.data())
-def test_an_answer_cut_off_anywhere_is_refused(data: st.DataObject) -> None:
+def test_an_answer_cut_off_anywhere_is_a_broken_connection(data: st.DataObject) -> None:
+    """Such a read is repeated once, as after any broken connection."""
     document = objects('<obj type="VirtualMachine">vm-1</obj>')
     cut = data.draw(st.integers(0, len(document) - 1))
-    with pytest.raises(VCenterFault, match="cut off"):
+    with pytest.raises(ConnectionResetError, match="ended early"):
         rows(document[:cut])
     packed = gzip.compress(document)
-    with pytest.raises(VCenterFault, match="cut off"):
+    with pytest.raises(ConnectionResetError, match="ended early"):
         rows(packed[: data.draw(st.integers(0, len(packed) - 1))], packed=True)
 
 
@@ -227,7 +231,6 @@ HOSTILE = {
     "entity bomb": (BOMB, "declares a document type"),
     "web page": ("<!DOCTYPE html><html><body>Sign in</body></html>", "declares a document type"),
     "web page without a type": ("<html><head/><body/></html>", "begins with <html>"),
-    "nothing": ("", "not XML, or cut off"),
     "JSON": ('{"error": "no"}', "not XML"),
     "another answer": (
         "<e:Envelope xmlns:e='x'><e:Body><LoginResponse/></e:Body></e:Envelope>",
