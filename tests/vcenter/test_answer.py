@@ -11,7 +11,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import VCenterFault
@@ -171,7 +171,6 @@ def disk_xml(prefix: str, disk: Mapping[str, Any]) -> str:
     )
 
 
-@settings(deadline=None)
 @given(
     name=WORDS,
     listed=st.lists(DISK, max_size=4),
@@ -200,14 +199,12 @@ def test_documents_of_any_shape_are_read_alike(
     assert disks(row.values["config.hardware.device"]) == disks(theirs["config.hardware.device"])
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_noise_is_refused_and_nothing_else_happens(noise: bytes) -> None:
     with pytest.raises((VCenterFault, ConnectionResetError), match=r"no answer of a vCenter|ended early"):
         rows(noise)
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.data())
 def test_an_answer_cut_off_anywhere_is_a_broken_connection(data: st.DataObject) -> None:
     """Such a read is repeated once, as after any broken connection."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -123,7 +123,6 @@ def test_pseudonyms_of_two_recordings_have_nothing_in_common(known: frozenset[st
 NAMES = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20)
 
 
-@settings(deadline=None)
 @given(name=NAMES, folder=NAMES)
 def test_equal_things_stay_equal(name: str, folder: str) -> None:
     """A name in a path is the same pseudonym as the name alone; without its letters."""

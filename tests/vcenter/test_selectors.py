@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import Ambiguous, BadInput, ConnectorError, NotFound
@@ -105,7 +105,6 @@ def test_what_is_refused_and_how(words: str) -> None:
 WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=12)
 
 
-@settings(deadline=None)
 @given(st.lists(WORDS, max_size=4))
 def test_any_words_select_or_are_refused_in_one_line(words: list[str]) -> None:
     try:
@@ -116,7 +115,6 @@ def test_any_words_select_or_are_refused_in_one_line(words: list[str]) -> None:
         assert set(chosen) <= set(ESTATE)
 
 
-@settings(deadline=None)
 @given(st.sampled_from([words for words in MEANT if words]), st.sampled_from(["power:on", "cluster:C1"]))
 def test_one_more_condition_never_means_more(words: str, more: str) -> None:
     before = set(Selector.parse(words.split()).choose(ESTATE))
