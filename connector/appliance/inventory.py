@@ -39,7 +39,7 @@ class Rescan:
         """Sweep and register; answers how many machines there are."""
         seen = self._vcenter.inventory()
         findings = survey(seen, now=time.time())
-        bare = [replace(machine, traits=Traits()) for machine in seen.machines]  # only the checks need them
+        bare = [replace(machine, traits=_told(machine.traits)) for machine in seen.machines]
         with closing(self._connect()) as registry:
             registry.put_sources(bare, findings)
         return len(bare)
@@ -57,3 +57,8 @@ class Rescan:
                 self.once()
             except ConnectorError as failed:
                 log.warning("the inventory was not renewed: %s", failed)
+
+
+def _told(traits: Traits) -> Traits:
+    """What selectors of a wave ask for; the rest only the checks need, and they ran here."""
+    return Traits(cluster=traits.cluster, tags=traits.tags)

@@ -37,6 +37,7 @@ class Applied:
     changed: tuple[str, ...] = ()
     started: tuple[str, ...] = ()
     undone: int = 0
+    left: tuple[Problem, ...] = ()  # of `failures`: what could not be undone
     failures: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
 
@@ -67,8 +68,8 @@ class Apply:
             self._undo()
             raise
         if failures:
-            undone = self._undo()
-            return Applied(undone=undone, failures=tuple(failures))
+            undone, left = self._undo()
+            return Applied(undone=undone, failures=(*failures, *left), left=tuple(left))
         started, trouble, warnings = self._start()
         return Applied(
             created=tuple(sorted(self._created)),
@@ -135,11 +136,10 @@ class Apply:
                 warnings.append(Problem(what, jobs[job].mark, "nothing: it is scheduled"))
             self._told(jobs[job].machine, "started")
 
-        failures = [
-            _problem(jobs[job], _said(failed), "it is created: apply again to start it")
-            for job, failed in _side_by_side(list(jobs), start)
-        ]
-        return sorted(jobs), failures, warnings
+        failed = dict(_side_by_side(list(jobs), start, whatever=True))
+        remedy = "it is created: apply again to start it"
+        failures = [_problem(jobs[job], _said(why), remedy) for job, why in failed.items()]
+        return sorted(jobs.keys() - failed.keys()), failures, warnings
 
     def _each(self, steps: Sequence[Step], work: Callable[[Step], None]) -> list[Problem]:
         failed = _side_by_side(steps, work)
@@ -147,32 +147,35 @@ class Apply:
             _problem(step, _said(why), why.remedy or "put it right, then apply again") for step, why in failed
         ]
 
-    def _undo(self) -> int:
-        """Delete what this run created, put back what it changed. What cannot be undone is told."""
+    def _undo(self) -> tuple[int, list[Problem]]:
+        """Delete what this run created, put back what it changed; answers how much, and what could not be undone."""
         created, changed = list(self._created), self._changed[:]
         trouble = [
-            (self._created[job].machine, why) for job, why in _side_by_side(created, self._plane.delete)
+            (self._created[job], why)
+            for job, why in _side_by_side(created, self._plane.delete, whatever=True)
         ]
-        trouble += [(step.machine, why) for step, why in _side_by_side(changed, self._put_back)]
-        for machine, why in trouble:
-            self._told(machine, f"could not be undone: {_said(why)}")
+        trouble += _side_by_side(changed, self._put_back, whatever=True)
         deadline = self._clock() + RELEASE
         while created and self._clock() < deadline:  # their names are free again when they are gone
             if created := [job.id for job in self._plane.jobs_by_id(created) if job.status == "Deleting"]:
                 self._pause(0.2)
-        return len(self._created) + len(changed) - len(trouble)
+        remedy = "apply again to go on from there, or delete the job: `connector job list --tag wave`"
+        left = [_problem(step, f"could not be undone: {_said(why)}", remedy) for step, why in trouble]
+        return len(self._created) + len(changed) - len(trouble), left
 
     def _put_back(self, step: Step) -> None:
         for call in step.undo:
             self._do(call)
 
 
-def _side_by_side(items: Sequence[T], work: Callable[[T], None]) -> list[tuple[T, ConnectorError]]:
-    """Every item, a few at a time; after the first failure no new one is begun. Answers what failed."""
+def _side_by_side(
+    items: Sequence[T], work: Callable[[T], None], *, whatever: bool = False
+) -> list[tuple[T, ConnectorError]]:
+    """Every item, a few at a time; after the first failure no new one is begun unless `whatever`. Answers what failed."""
     failed: list[tuple[T, ConnectorError]] = []
 
     def one(item: T) -> None:
-        if failed:
+        if failed and not whatever:
             return
         try:
             work(item)

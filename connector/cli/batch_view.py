@@ -72,9 +72,8 @@ def print_applied(plan: Plan, done: Applied, as_json: bool) -> None:
     if plan.empty:
         click.echo(f"{plan.wave.name}: no change")
     elif done.failures and not done.created and not done.changed:
-        click.echo(
-            f"{plan.wave.name}: not applied, {done.undone} steps undone: nothing is left of it", err=True
-        )
+        rest = f"{len(done.left)} could not be" if done.left else "nothing is left of it"
+        click.echo(f"{plan.wave.name}: not applied, {done.undone} steps undone: {rest}", err=True)
     else:
         figures = f"{len(done.created)} created, {len(done.changed)} changed, {len(done.started)} started"
         click.echo(f"{plan.wave.name}: {figures}")

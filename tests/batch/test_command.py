@@ -221,6 +221,6 @@ def test_validate_tells_every_problem_with_its_line(tmp_path: Path, run: Callabl
     assert (as_json[1]["line"], as_json[1]["column"], as_json[1]["remedy"]) == (6, 28, "did you mean keep?")
     file.write_text(manifest((1e9, 1e9 + 60)))
     over = run("batch", "validate", str(file), code=2).err
-    assert over.startswith(f"{file}:19:42: cutover.window: the cutover window is over; move the window")
+    assert over.startswith(f"{file}:19:46: cutover.window: the cutover window is over; move the window")
     assert "no such file" in run("batch", "validate", str(tmp_path / "none.yaml"), code=2).err.lower()
     assert main(["batch", "validate", str(file)]) == 2

@@ -275,6 +275,29 @@ def test_a_failure_in_the_middle_puts_changes_back(estate: Estate) -> None:
     assert len(applied(estate, text.replace("6h", "12h")).changed) == 6
 
 
+def test_what_cannot_be_undone_is_said_and_applying_again_goes_on(estate: Estate) -> None:
+    estate.has("web-01", "web-02", "db-01")
+    text = HEAD + "machines:\n  - selector: name:web-*\n  - name: db-01\n"
+    found = estate.plan(wave(text))
+    gone = estate.machines[-1]
+    estate.loses("db-01")
+    estate.desk.refuse = lambda action, _: (
+        ControlFailed("no answer") if action == "DeleteReplicationJob" else None
+    )
+    done = carried(estate, found)
+    standing = len(estate.plane.jobs("w1"))
+    assert standing > 0
+    assert (len(done.left), done.undone) == (standing, 0)
+    assert all(
+        "could not be undone" in problem.what and "apply again" in problem.remedy for problem in done.left
+    )
+    estate.desk.refuse = lambda _action, _given: None
+    estate.machines.append(gone)
+    estate.seen()
+    assert len(applied(estate, text).created) == 3 - standing
+    assert estate.plan(wave(text)).empty
+
+
 def test_a_killed_apply_goes_on_with_the_same_jobs(estate: Estate) -> None:
     estate.has(*(f"web-{n:02}" for n in range(5)))
     text = HEAD + "machines:\n  - selector: name:web-*\n"
@@ -325,6 +348,19 @@ def test_what_cannot_begin_at_once_is_scheduled(estate: Estate) -> None:
     assert "begins later" in done.warnings[0].what
     assert job_of(estate, "web-01").asked["ScheduledStartTime"]
     assert estate.plan(wave(text)).empty
+
+
+def test_what_could_not_be_started_is_started_by_applying_again(estate: Estate) -> None:
+    estate.has("web-01", "web-02")
+    text = HEAD + "schedule: {start: now}\nmachines:\n  - selector: name:web-*\n"
+    lost = [ControlFailed("no answer")]
+    estate.desk.refuse = lambda action, _: lost.pop() if action == "StartReplicationJob" and lost else None
+    done = applied(estate, text)
+    assert (len(done.created), len(done.started), len(done.failures)) == (2, 1, 1)
+    assert "apply again to start it" in done.failures[0].remedy
+    again = applied(estate, text)
+    assert (len(again.created), len(again.started)) == (0, 1)
+    assert {job.status for job in estate.plane.jobs("w1")} == {"Running"}
 
 
 def test_a_machine_with_another_unfinished_job_is_a_problem(estate: Estate) -> None:

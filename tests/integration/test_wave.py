@@ -105,7 +105,7 @@ defaults:
 groups: [{{name: db}}, {{name: web, after: [db]}}]
 machines:
   - {{name: db-01, group: db, disks: {{exclude: ["Hard disk 2"]}}}}
-  - {{selector: "name:web-* power:on", group: web}}
+  - {{selector: "name:web-* power:on cluster:?*", group: web}}
 schedule: {{start: now}}
 cutover: {{window: {{start: {quantities.written(begin)}, end: {quantities.written(end)}}}}}
 """
