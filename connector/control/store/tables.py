@@ -97,8 +97,8 @@ jobs: Final = Table(
     "jobs",
     metadata,
     Column("id", _ID, primary_key=True),
-    Column("source_id", _ID, ForeignKey("sources.id"), nullable=False),
-    Column("name", String(128), nullable=False),
+    Column("source_id", _ID, ForeignKey("sources.id"), nullable=False, index=True),
+    Column("name", String(128), nullable=False, index=True),
     Column("status", String(20), nullable=False, index=True),
     Column("business", String(20), nullable=False),
     Column("run_once", Boolean, nullable=False),
@@ -277,12 +277,22 @@ nonces: Final = Table(
     Column("at", Float, nullable=False, index=True),
 )
 
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),  # digest of the cookie
+    Column("key_id", _ID, nullable=False),
+    Column("origin", String(80), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+)
+
 audit: Final = Table(
     "audit",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("at", Float, nullable=False, index=True),
-    Column("who", String(200), nullable=False),
+    Column("who", String(200), nullable=False, index=True),
     Column("origin", String(80), nullable=False),  # address it came from
     Column("action", String(80), nullable=False),
     Column("subject", String(400), nullable=False, index=True),
