@@ -30,6 +30,7 @@ MAX_TEXT: Final = 4000
 THEMES: Final = ("light", "dark")
 THEME: Final = "console-theme"
 _FORM: Final = "application/x-www-form-urlencoded"
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _UNSOUND: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 #: What a page says after something was done; the address carries the word, never the sentence.
@@ -73,7 +74,7 @@ class Door:
 
     def last_route(self) -> BaseRoute:
         """For every other address under the console's."""
-        return Route(ROOT + "/{rest:path}", guarded(partial(self._see, _nowhere)), methods=None)
+        return Route(ROOT + "/{rest:path}", guarded(partial(self._see, _nowhere)), methods=_METHODS)
 
     def _see(self, show: Show, http: Request, _body: bytes) -> Response:
         guest = self._guest(http)

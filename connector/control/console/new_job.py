@@ -80,6 +80,7 @@ class NewJobPages:
         )
 
     def _create(self, visit: Visit) -> Moved:
+        permit(visit.key, self._desk.find(OPERATION))  # first of all, whatever else is wrong
         answer = self._desk.call(visit.caller, OPERATION, asked(visit.form))
         return Moved(link("jobs", answer["JobId"], said="created"))
 

@@ -30,9 +30,9 @@ class Overview:
     def job_counts(self) -> dict[Status, int]:
         """How many jobs are in each status; deleted ones are not counted."""
         status = tables.jobs.c.status
-        query = sa.select(status, sa.func.count()).where(status != Status.DELETED).group_by(status)
+        query = sa.select(status, sa.func.count().label("jobs")).where(status != Status.DELETED).group_by(status)
         with self._database.read() as connection:
-            return {Status(name): count for name, count in connection.execute(query).tuples()}
+            return {Status(row.status): row.jobs for row in connection.execute(query)}
 
     def jobs(self, ids: Collection[str]) -> dict[str, JobGlance]:
         """These jobs by id; deleted ones are left out."""
@@ -46,17 +46,20 @@ class Overview:
         """Names of sources by id, deleted ones too."""
         c = tables.sources.c
         with self._database.read() as connection:
-            return dict(connection.execute(sa.select(c.id, c.name).where(c.id.in_(ids))).tuples().all())
+            rows = connection.execute(sa.select(c.id, c.name).where(c.id.in_(ids)))
+            return {row.id: row.name for row in rows}
 
     def group_names(self) -> dict[str, str]:
         """Names of all workgroups by id, in their order."""
         c = tables.workgroups.c
         with self._database.read() as connection:
-            return dict(connection.execute(sa.select(c.id, c.name).order_by(c.name)).tuples().all())
+            rows = connection.execute(sa.select(c.id, c.name).order_by(c.name))
+            return {row.id: row.name for row in rows}
 
     def newest_entries(self, job_ids: Collection[str]) -> dict[str, int]:
         """The id of the newest line in each job's log: it grows with every line."""
         c = tables.events.c
-        query = sa.select(c.job_id, sa.func.max(c.id)).where(c.job_id.in_(job_ids)).group_by(c.job_id)
+        newest = sa.func.max(c.id).label("newest")
+        query = sa.select(c.job_id, newest).where(c.job_id.in_(job_ids)).group_by(c.job_id)
         with self._database.read() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return {row.job_id: row.newest for row in connection.execute(query)}

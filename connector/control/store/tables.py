@@ -57,7 +57,7 @@ sources: Final = Table(
     Column("moref", String(80), nullable=False),
     Column("instance_uuid", String(80), nullable=False),
     Column("name", String(400), nullable=False, index=True),  # unique among those alive; people may edit it
-    Column("state", String(20), nullable=False, index=True),
+    Column("state", String(20), nullable=False),
     Column("reason", Text, nullable=False),  # why it is unavailable
     Column("facts", JSON, nullable=False),  # the machine as the appliance saw it, without its disks
     Column("findings", JSON, nullable=False),
@@ -81,6 +81,7 @@ Index(
     sqlite_where=_here,
     postgresql_where=_here,
 )
+Index("ix_sources_state_created", sources.c.state, sources.c.created)  # lists of one state are sorted by age
 Index("ux_sources_name", sources.c.name, unique=True, sqlite_where=_here, postgresql_where=_here)
 
 source_disks: Final = Table(
@@ -99,7 +100,7 @@ jobs: Final = Table(
     Column("id", _ID, primary_key=True),
     Column("source_id", _ID, ForeignKey("sources.id"), nullable=False, index=True),
     Column("name", String(128), nullable=False, index=True),
-    Column("status", String(20), nullable=False, index=True),
+    Column("status", String(20), nullable=False),
     Column("business", String(20), nullable=False),
     Column("run_once", Boolean, nullable=False),
     Column("last_sync", Boolean, nullable=False),
@@ -134,6 +135,7 @@ jobs: Final = Table(
     Column("transition_instance", String(200), nullable=True),
 )
 
+Index("ix_jobs_status_created", jobs.c.status, jobs.c.created)
 _unfinished = text(f"status IN ({', '.join(repr(str(s)) for s in UNFINISHED)})")
 Index(
     "ux_jobs_unfinished_source",

@@ -24,3 +24,6 @@ def upgrade() -> None:
     op.create_index("ix_jobs_name", "jobs", ["name"])
     op.create_index("ix_jobs_source_id", "jobs", ["source_id"])
     op.create_index("ix_audit_who", "audit", ["who"])
+    for table, state in (("sources", "state"), ("jobs", "status")):
+        op.drop_index(f"ix_{table}_{state}", table)
+        op.create_index(f"ix_{table}_{state}_created", table, [state, "created"])
