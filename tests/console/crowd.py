@@ -23,7 +23,12 @@ _DISK = {
     "bottleneck": "network",
     "state": "full",
 }
-_ERROR = {"error": "ReaderFailed", "what": "the disk cannot be opened", "on": "x", "remedy": "look at its host"}
+_ERROR = {
+    "error": "ReaderFailed",
+    "what": "the disk cannot be opened",
+    "on": "x",
+    "remedy": "look at its host",
+}
 
 
 def fill(url: str, count: int, began: float = 1_790_000_000.0) -> None:
@@ -79,7 +84,13 @@ def _rows(count: int, began: float) -> dict[sa.Table, list[dict[str, Any]]]:
             }
         )
         rows[tables.source_disks] += [
-            {"source_id": ids["s"], "key": d["key"], "label": d["label"], "capacity": d["capacity"], "facts": d}
+            {
+                "source_id": ids["s"],
+                "key": d["key"],
+                "label": d["label"],
+                "capacity": d["capacity"],
+                "facts": d,
+            }
             for d in disks
         ]
         rows[tables.jobs].append(_job(ids, status, at, number))
@@ -109,7 +120,7 @@ def _rows(count: int, began: float) -> dict[sa.Table, list[dict[str, Any]]]:
         rows[tables.images].append(image | {"id": ids["m"], "job_id": ids["j"], "run_id": ids["r"]})
         rows[tables.events] += [
             {"job_id": ids["j"], "at": at + n, "kind": "offered", "text": f"line {n} of {ids['j']}"}
-            for n in range(8)
+            for n in range(3)
         ]
     return rows
 

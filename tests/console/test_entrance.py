@@ -52,7 +52,15 @@ def test_without_a_session_every_page_leads_to_the_entrance_and_back(console: Co
 
 @pytest.mark.parametrize(
     "address",
-    ["https://evil.example", "//evil.example", "/", "/console\\@evil", "/consoles", "/console/\n", "javascript:x"],
+    [
+        "https://evil.example",
+        "//evil.example",
+        "/",
+        "/console\\@evil",
+        "/consoles",
+        "/console/\n",
+        "javascript:x",
+    ],
 )
 def test_nobody_is_sent_elsewhere_after_logging_in(console: Console, address: str) -> None:
     assert not ours(address)
@@ -64,7 +72,9 @@ def test_a_wrong_secret_and_a_wrong_key_read_the_same(console: Console) -> None:
     key, secret = console.people[Role.ADMIN]
     answers = [
         console.visitor(None, f"192.0.2.{number}").log_in(*pair)
-        for number, pair in enumerate([(key.id, "x" + secret), ("AKnobody", secret), ("", ""), ("\x00", "é")], 2)
+        for number, pair in enumerate(
+            [(key.id, "x" + secret), ("AKnobody", secret), ("", ""), ("\x00", "é")], 2
+        )
     ]
     assert {answer.status for answer in answers[:3]} == {401}
     assert len({answer.banner for answer in answers[:3]}) == 1

@@ -208,7 +208,9 @@ def test_pages_keep_the_search(console: Console) -> None:
     assert "value=Available" in following
 
 
-@pytest.mark.parametrize("path", ["", "/", "/jobs/j-none", "/sources/s-none", "/groups/wg-none", "/jobs/a/b/c"])
+@pytest.mark.parametrize(
+    "path", ["", "/", "/jobs/j-none", "/sources/s-none", "/groups/wg-none", "/jobs/a/b/c"]
+)
 def test_what_is_not_there_is_said_on_a_page(console: Console, path: str) -> None:
     answer = console.visitor().get(f"/console{path}")
     if path in ("", "/"):
@@ -226,11 +228,15 @@ def test_empty_lists_say_what_comes_first(console: Console) -> None:
 def test_light_or_dark_is_chosen_once(console: Console) -> None:
     visitor = console.visitor()
     assert "data-theme" not in visitor.get("/console/jobs").page.one("html")
-    assert visitor.post("/console/theme", {"theme": "dark", "back": "/console/audit"}).moved == "/console/audit"
+    assert (
+        visitor.post("/console/theme", {"theme": "dark", "back": "/console/audit"}).moved == "/console/audit"
+    )
     assert visitor.get("/console/audit").page.one("html")["data-theme"] == "dark"
     assert visitor.get("/console/login").page.one("html")["data-theme"] == "dark"
     visitor.get("/console/audit")
-    assert visitor.post("/console/theme", {"theme": "", "back": "https://evil.example"}).moved == "/console/jobs"
+    assert (
+        visitor.post("/console/theme", {"theme": "", "back": "https://evil.example"}).moved == "/console/jobs"
+    )
     assert "data-theme" not in visitor.get("/console/jobs").page.one("html")
 
 
@@ -304,8 +310,35 @@ def test_every_change_is_in_the_audit_log_with_key_and_address(console: Console)
     assert "No change matches" in visitor.get("/console/audit?item=who&value=nobody").page.text
 
 
-WORDS = ["", "x", "<b>", "\x00", "\ud800", "é" * 200, "A" * 5000, "-1", "1e9", "%s", "../..", "true", "None", "😀", "\r\n"]
-NAMES = ["Name", "SourceId", "JobId", "RunOnce", "Frequency", "ValidTime", "DataDisk.1.Size", "source-x", "Force", "csrf"]
+WORDS = [
+    "",
+    "x",
+    "<b>",
+    "\x00",
+    "\ud800",
+    "é" * 200,
+    "A" * 5000,
+    "-1",
+    "1e9",
+    "%s",
+    "../..",
+    "true",
+    "None",
+    "😀",
+    "\r\n",
+]
+NAMES = [
+    "Name",
+    "SourceId",
+    "JobId",
+    "RunOnce",
+    "Frequency",
+    "ValidTime",
+    "DataDisk.1.Size",
+    "source-x",
+    "Force",
+    "csrf",
+]
 
 
 def _mess(chance: random.Random) -> dict[str, str]:
@@ -335,7 +368,9 @@ def test_hostile_forms_and_addresses_never_make_it_stumble(everything: Everythin
     for page in everything.pages:
         path = page.split("?")[0]
         query = "&".join(f"{_quoted(k)}={_quoted(v)}" for k, v in _mess(chance).items())
-        picked = f"item={chance.choice(['name', 'id', 'state', 'job', 'x'])}&value={_quoted(chance.choice(WORDS))}"
+        picked = (
+            f"item={chance.choice(['name', 'id', 'state', 'job', 'x'])}&value={_quoted(chance.choice(WORDS))}"
+        )
         answer = visitor.get(f"{path}?{picked}&page={_quoted(chance.choice(WORDS))}&{query}")
         assert answer.status < 500, (path, answer.text[:300])
         assert visitor.get(f"{path}{_quoted(chance.choice(WORDS))}").status < 500
@@ -357,13 +392,16 @@ def test_a_wrong_method_is_no_page(everything: Everything) -> None:
     assert visitor.request("DELETE", f"/console/jobs/{everything.job}", b"").status == 404
 
 
-@pytest.mark.parametrize("state", [state for state in jobs.STATES if state.status is not Status.DELETED], ids=str)
+@pytest.mark.parametrize(
+    "state", [state for state in jobs.STATES if state.status is not Status.DELETED], ids=str
+)
 def test_a_job_offers_exactly_what_the_table_allows(console: Console, state: State) -> None:
     job = console.house.incremental()
     _put(console, job, state)
     page = console.job_page(job).page
     offered = {
-        found["formaction"].rpartition("/")[2] for found in page.one("div", id="deeds").all("button", form="act")
+        found["formaction"].rpartition("/")[2]
+        for found in page.one("div", id="deeds").all("button", form="act")
     }
     allowed = {deed.word for deed in deeds.DEEDS if deed.event in jobs.events(state)}
     assert offered == allowed

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Scope
 
 from tests.console.reading import Element, read
 
@@ -86,26 +87,18 @@ class Visitor:
         body = form if isinstance(form, bytes) else urlencode(form or {}).encode()
         return asyncio.run(self._exchange(method, path, body, headers))
 
+    async def stream(
+        self, path: str, listen: Callable[[Message], Awaitable[None]], done: asyncio.Event
+    ) -> None:
+        """Hear a stream, message by message, until somebody is done."""
+
+        async def receive() -> Message:
+            await done.wait()
+            return {"type": "http.disconnect"}
+
+        await self._app(self._scope("GET", path, {}), receive, listen)
+
     async def _exchange(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        parts = urlsplit(path)
-        given = {"host": HOST} | {name.replace("_", "-"): value for name, value in headers.items()}
-        if self.cookies:
-            given["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        if method == "POST":
-            given.setdefault("content-type", "application/x-www-form-urlencoded")
-        scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "https",
-            "path": parts.path,
-            "raw_path": parts.path.encode(),
-            "root_path": "",
-            "query_string": parts.query.encode(),
-            "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
-            "client": (self._address, 40000),
-            "server": ("console.example", 8443),
-        }
         sent: list[Message] = []
         asked = iter([{"type": "http.request", "body": body, "more_body": False}])
         enough = asyncio.Event()  # a stream would go on for ever: one piece of it will do
@@ -121,8 +114,29 @@ class Visitor:
             if message.get("body"):
                 enough.set()
 
-        await self._app(scope, receive, send)
+        await self._app(self._scope(method, path, headers), receive, send)
         return self._answer(sent)
+
+    def _scope(self, method: str, path: str, headers: dict[str, str]) -> Scope:
+        parts = urlsplit(path)
+        given = {"host": HOST} | {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.cookies:
+            given["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        if method == "POST":
+            given.setdefault("content-type", "application/x-www-form-urlencoded")
+        return {
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "https",
+            "path": parts.path,
+            "raw_path": parts.path.encode(),
+            "root_path": "",
+            "query_string": parts.query.encode(),
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
+            "client": (self._address, 40000),
+            "server": ("console.example", 8443),
+        }
 
     def _answer(self, sent: list[Message]) -> Answer:
         headers = [(name.decode(), value.decode("latin-1")) for name, value in sent[0]["headers"]]

@@ -21,6 +21,7 @@ _GUEST_IDS: Final = (
     (re.compile(r"windows8Server", re.I), "2012"),
     (re.compile(r"windows9Server", re.I), "2016"),
     (re.compile(r"windows2019srvNext", re.I), "2022"),
+    (re.compile(r"windows2022srvNext", re.I), "2025"),
     (re.compile(r"windows(2019|2022)srv", re.I), ""),
     (re.compile(r"(winNet|windows7Server|winLonghorn)", re.I), "2008 or earlier"),
 )

@@ -30,7 +30,9 @@ class Overview:
     def job_counts(self) -> dict[Status, int]:
         """How many jobs are in each status; deleted ones are not counted."""
         status = tables.jobs.c.status
-        query = sa.select(status, sa.func.count().label("jobs")).where(status != Status.DELETED).group_by(status)
+        query = (
+            sa.select(status, sa.func.count().label("jobs")).where(status != Status.DELETED).group_by(status)
+        )
         with self._database.read() as connection:
             return {Status(row.status): row.jobs for row in connection.execute(query)}
 
