@@ -96,7 +96,7 @@ def _application(service: Service, keys: Keys, mine: Identity, options: Options)
             (nobody(), agents.open_endpoints()),
             (agents.guard, agents.endpoints()),
         ],
-        [smc.door(desk, keys).route(), *site.routes(service.store, desk, keys, options.grace)],
+        [*site.routes(service.store, desk, keys, options.grace), smc.door(desk, keys).route()],
     )
 
 

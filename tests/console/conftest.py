@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 
 from connector.control import web
 from connector.control.console import site
+from connector.control.console.looks import Looks
 from connector.control.keys import Keys
 from connector.control.smc import api as smc
 from connector.control.store import Limits, Store
@@ -21,6 +22,10 @@ from tests.control.house import GRACE, House
 __all__ = ["quick_folder"]
 
 
+#: Templates are read once for all tests.
+LOOKS = Looks()
+
+
 class Console:
     """A house with a console, and people in it."""
 
@@ -30,14 +35,16 @@ class Console:
         self.keys = Keys(self.store.keys, Vault(folder / "key"))
         self.people = {role: self.keys.create(f"a {role}", role) for role in Role}
 
-    def app(self) -> Starlette:
-        """A process that serves it."""
+        self.app = self.process()
+
+    def process(self) -> Starlette:
+        """One that serves it; there may be others."""
         desk = smc.desk(self.house.service)
-        return web.application([], site.routes(self.store, desk, self.keys, GRACE))
+        return web.application([], site.routes(self.store, desk, self.keys, GRACE, LOOKS))
 
     def visitor(self, role: Role | None = Role.ADMIN, address: str = "192.0.2.1") -> Visitor:
         """Somebody with a key of this role, logged in; None: nobody in particular, at the entrance."""
-        visitor = Visitor(self.app(), address)
+        visitor = Visitor(self.app, address)
         if role is not None:
             key, secret = self.people[role]
             assert visitor.log_in(key.id, secret).moved == "/console/jobs"

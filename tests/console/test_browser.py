@@ -31,7 +31,6 @@ FLAGS = [
 ]
 MISSING = "/console/jobs/j-nothing"
 DISK = {"key": 2000, "label": "Hard disk 1", "capacity": 10 << 30, "wanted": 10 << 30, "rate": 1.2e8}
-pytestmark = pytest.mark.xdist_group("browser")
 
 
 class Desk:
@@ -55,7 +54,7 @@ class Desk:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", self._request)
-        page.goto(self.plane.ready["console"])
+        page.goto(self.plane.url)  # which leads to the console
         expect(page).to_have_title("Log in · Connector")
         key, secret = self.cloud.keys[role]
         page.keyboard.type(key)
@@ -156,6 +155,7 @@ def test_r4_a_night_with_the_console(desk: Desk) -> None:
     expect(page.locator("#state")).to_contain_text("The image move-web-01 exists")
     expect(page.locator("#resources")).to_contain_text("Nothing billable in the cloud now")
     assert page.evaluate("window.untouched") is True
+    expect(page.get_by_text("The job starts.")).to_have_count(0)
     shot(page, "finished")
 
     create(page, "web-02", "move-web-02")

@@ -102,10 +102,14 @@ def many(folder: Path, empty_database: Path) -> Iterator[Crowd]:
         yield made
 
 
-pytestmark = pytest.mark.xdist_group("crowd")
+def test_pages_stay_fast_with_ten_thousand_sources_and_jobs(few: Crowd, many: Crowd) -> None:
+    """One test, because so many rows take seconds to write."""
+    _a_page_of_many_costs_what_a_page_of_few_costs(few, many)
+    _what_people_search_by_is_found_by_an_index(many)
+    _lists_are_sorted_by_an_index(many)
 
 
-def test_a_page_of_many_costs_what_a_page_of_few_costs(few: Crowd, many: Crowd) -> None:
+def _a_page_of_many_costs_what_a_page_of_few_costs(few: Crowd, many: Crowd) -> None:
     for page in PAGES:
         queries, _ = few.look(page)
         assert many.look(page)[0] == queries, page
@@ -114,7 +118,7 @@ def test_a_page_of_many_costs_what_a_page_of_few_costs(few: Crowd, many: Crowd) 
         assert spent < PATIENCE, f"{page}: {spent:.3f} s"
 
 
-def test_what_people_search_by_is_found_by_an_index(many: Crowd) -> None:
+def _what_people_search_by_is_found_by_an_index(many: Crowd) -> None:
     for page in ("job by name", "jobs of a source", "source by name", "source by id", "source by last job"):
         many.look(page)
         for plan in _plans(many, {"jobs", "sources"}):
@@ -138,7 +142,7 @@ def _plans(crowd: Crowd, tables: set[str]) -> list[str]:
     return found
 
 
-def test_lists_are_sorted_by_an_index(many: Crowd) -> None:
+def _lists_are_sorted_by_an_index(many: Crowd) -> None:
     for page in ("jobs", "sources", "jobs of a status", "sources of a state"):
         many.look(page)
         listing = [

@@ -68,6 +68,16 @@ def test_nobody_is_sent_elsewhere_after_logging_in(console: Console, address: st
     assert console.visitor(None).log_in(key.id, secret, address).moved == JOBS
 
 
+def test_a_link_on_another_site_leads_to_the_page_and_not_to_the_entrance(console: Console) -> None:
+    """The first request brings no cookie, because the cookie is strict; the page asks again by itself."""
+    visitor = console.visitor()
+    cookies, visitor.cookies = visitor.cookies, {}
+    answer = visitor.get(JOBS, sec_fetch_site="cross-site")
+    assert answer.page.one("meta", http_equiv="refresh")["content"] == "0"
+    visitor.cookies = cookies
+    assert visitor.get(JOBS, sec_fetch_site="same-origin").page.one("h1").text == "Migration jobs"
+
+
 def test_a_wrong_secret_and_a_wrong_key_read_the_same(console: Console) -> None:
     key, secret = console.people[Role.ADMIN]
     answers = [
@@ -139,7 +149,7 @@ def test_a_session_ends_when_nobody_uses_it_and_at_the_end_of_a_shift(console: C
 
 def test_replicas_know_each_others_sessions(console: Console) -> None:
     visitor = console.visitor()
-    other = Visitor(console.app())
+    other = Visitor(console.process())
     other.cookies = visitor.cookies
     assert other.get(JOBS).status == 200
 

@@ -33,6 +33,11 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _UNSOUND: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
+_ASK_AGAIN: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Connector</title><meta http-equiv="refresh" content="0"></head>
+<body><p><a href="">Go on to the console</a></p></body></html>
+"""
+
 #: What a page says after something was done; the address carries the word, never the sentence.
 SAID: Final = {
     "created": "The job is created. It starts when you say so, or when it is scheduled.",
@@ -178,7 +183,12 @@ def read_form(http: Request, body: bytes, cookie: str) -> dict[str, str]:
 
 
 def to_login(http: Request) -> Response:
-    """Log in first; what was asked for by address is shown afterwards."""
+    """Log in first; what was asked for by address is shown afterwards.
+
+    A link on another site brings no cookie along, even where there is a session: our own page asks once more then.
+    """
+    if http.method == "GET" and http.headers.get("sec-fetch-site") == "cross-site":
+        return dressed(Response(_ASK_AGAIN, media_type="text/html"))
     back = _here(http) if http.method == "GET" else None
     said = "ended" if http.cookies.get(entrance.COOKIE) else None
     response = RedirectResponse(link("login", back=back, said=said), 303)

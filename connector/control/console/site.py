@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from connector.control.console.attempts import Attempts
 from connector.control.console.door import Door, guarded
@@ -27,9 +28,12 @@ from connector.control.smc.desk import Desk
 from connector.control.store import Store
 
 
-def routes(store: Store, desk: Desk, keys: Keys, grace: float) -> list[BaseRoute]:
-    """Everything under `/console`. Changes go through `desk`; `grace` is how long an appliance may be silent."""
-    looks = Looks()
+def routes(store: Store, desk: Desk, keys: Keys, grace: float, looks: Looks | None = None) -> list[BaseRoute]:
+    """Everything under `/console`, and the way there from `/`: put them before the public API.
+
+    Changes go through `desk`; `grace` is how long an appliance may be silent; `looks` can be shared.
+    """
+    looks = looks or Looks()
     entrance = Entrance(store, keys, Attempts())
     lines = JobLines(store)
     watching = Watching(store, lines, Sheets(store), looks)
@@ -43,6 +47,7 @@ def routes(store: Store, desk: Desk, keys: Keys, grace: float) -> list[BaseRoute
     looking = (AppliancePages(store, grace), AuditPages(store))
     door = Door(looks, entrance)
     return [
+        _Doorstep("/", guarded(_front), methods=["GET"]),
         Route(ROOT, guarded(_front), methods=["GET"]),
         Route(f"{ROOT}/", guarded(_front), methods=["GET"]),
         *LoginPages(looks, entrance).routes(),
@@ -53,6 +58,16 @@ def routes(store: Store, desk: Desk, keys: Keys, grace: float) -> list[BaseRoute
         ),
         door.last_route(),
     ]
+
+
+class _Doorstep(Route):
+    """The address that people type. The public API lives there too, and nobody asks it for a page without a query."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        person = any(name == b"accept" and b"text/html" in value for name, value in scope.get("headers", ()))
+        if not person or scope.get("method") != "GET" or scope.get("query_string"):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 def _front(_http: Request, _body: bytes) -> Response:

@@ -14,6 +14,7 @@
     const open = [...place.querySelectorAll("details[open] > summary")].map((found) => found.textContent);
     const scrolled = [...place.querySelectorAll("[tabindex]")].map((found) => [found.scrollLeft, found.scrollTop]);
     place.innerHTML = part.html;
+    if (part.id === "state") document.querySelector("main > .banner.good")?.remove(); // what was said is overtaken
     place.dataset.version = part.version;
     for (const summary of place.querySelectorAll("details > summary")) {
       summary.parentElement.open = open.includes(summary.textContent);
