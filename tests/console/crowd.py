@@ -48,81 +48,64 @@ def _appliance(began: float) -> dict[str, Any]:
 
 
 def _rows(count: int, began: float) -> dict[sa.Table, list[dict[str, Any]]]:
-    rows: dict[sa.Table, list[dict[str, Any]]] = {
-        table: []
-        for table in (
-            tables.sources,
-            tables.source_disks,
-            tables.jobs,
-            tables.runs,
-            tables.passes,
-            tables.images,
-            tables.events,
-        )
-    }
+    rows: dict[sa.Table, list[dict[str, Any]]] = {}
     for number in range(count):
-        found = asdict(machine(f"vm-{number}", f"crowd-{number:05d}"))
         status, at = _STATUSES[number % len(_STATUSES)], began + number
-        free = status is Status.FINISHED
         ids = {kind: f"{kind}-{number:020x}" for kind in "sjrpm"}
+        found = asdict(machine(f"vm-{number}", f"crowd-{number:05d}"))
         disks = found.pop("disks")
-        rows[tables.sources].append(
-            {
-                "id": ids["s"],
-                "vcenter": VCENTER,
-                "moref": found["moref"],
-                "instance_uuid": found["instance_uuid"],
-                "name": found["name"],
-                "machine": found["name"],
-                "state": "Available" if free else "InUse",
-                "reason": "",
-                "facts": found,
-                "findings": [],
-                "seen": at,
-                "created": at,
-                "last_job": ids["j"],
-            }
-        )
-        rows[tables.source_disks] += [
-            {
-                "source_id": ids["s"],
-                "key": d["key"],
-                "label": d["label"],
-                "capacity": d["capacity"],
-                "facts": d,
-            }
-            for d in disks
-        ]
-        rows[tables.jobs].append(_job(ids, status, at, number))
-        run = {"kind": "Manual", "plan": [False], "started": at, "stop": False}
-        ended = None if status is Status.RUNNING else at + 60
-        rows[tables.runs].append(
-            run | {"id": ids["r"], "job_id": ids["j"], "number": 1, "ended": ended, "outcome": None}
-        )
-        rows[tables.passes].append(
-            {
-                "id": ids["p"],
-                "run_id": ids["r"],
-                "job_id": ids["j"],
-                "slot": 0,
-                "attempt": 1,
-                "final": False,
-                "vcenter": VCENTER,
-                "state": "Taken" if status is Status.RUNNING else "Finished",
-                "appliance_id": "a-crowd",
-                "offered": at,
-                "taken": at,
-                "phase": "copying",
-                "disks": [_DISK],
-            }
-        )
-        image = {"name": f"crowd-{number}", "format": "qcow2", "ready": True, "details": {}, "created": at}
-        rows[tables.images].append(image | {"id": ids["m"], "job_id": ids["j"], "run_id": ids["r"]})
-        rows[tables.events] += [
-            {"job_id": ids["j"], "at": at + n, "kind": "offered", "text": f"line {n} of {ids['j']}"}
-            for n in range(3)
-        ]
+        made = {
+            tables.sources: [_source(ids, found, status, at)],
+            tables.source_disks: [_disk(ids, disk) for disk in disks],
+            tables.jobs: [_job(ids, status, at, number)],
+            tables.runs: [_run(ids, status, at)],
+            tables.passes: [_pass(ids, status, at)],
+            tables.images: [_image(ids, number, at)],
+            tables.events: [
+                {"job_id": ids["j"], "at": at + n, "kind": "offered", "text": f"line {n} of {ids['j']}"}
+                for n in range(3)
+            ],
+        }
+        for table, some in made.items():
+            rows.setdefault(table, []).extend(some)
     return rows
+
+
+def _source(ids: dict[str, str], found: dict[str, Any], status: Status, at: float) -> dict[str, Any]:
+    about = {"moref": found["moref"], "instance_uuid": found["instance_uuid"], "facts": found, "findings": []}
+    names = {"id": ids["s"], "vcenter": VCENTER, "name": found["name"], "machine": found["name"]}
+    state = "Available" if status is Status.FINISHED else "InUse"
+    return about | names | {"state": state, "reason": "", "seen": at, "created": at, "last_job": ids["j"]}
+
+
+def _disk(ids: dict[str, str], disk: dict[str, Any]) -> dict[str, Any]:
+    about = {name: disk[name] for name in ("key", "label", "capacity")}
+    return about | {"source_id": ids["s"], "facts": disk}
+
+
+def _run(ids: dict[str, str], status: Status, at: float) -> dict[str, Any]:
+    ended = None if status is Status.RUNNING else at + 60
+    about = {"kind": "Manual", "plan": [False], "started": at, "stop": False, "number": 1, "outcome": None}
+    return about | {"id": ids["r"], "job_id": ids["j"], "ended": ended}
+
+
+def _pass(ids: dict[str, str], status: Status, at: float) -> dict[str, Any]:
+    about = {
+        "slot": 0,
+        "attempt": 1,
+        "final": False,
+        "vcenter": VCENTER,
+        "phase": "copying",
+        "disks": [_DISK],
+    }
+    state = "Taken" if status is Status.RUNNING else "Finished"
+    when = {"state": state, "appliance_id": "a-crowd", "offered": at, "taken": at}
+    return about | when | {"id": ids["p"], "run_id": ids["r"], "job_id": ids["j"]}
+
+
+def _image(ids: dict[str, str], number: int, at: float) -> dict[str, Any]:
+    about = {"name": f"crowd-{number}", "format": "qcow2", "ready": True, "details": {}, "created": at}
+    return about | {"id": ids["m"], "job_id": ids["j"], "run_id": ids["r"]}
 
 
 def _job(ids: dict[str, str], status: Status, at: float, number: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sqlite3
 from collections.abc import Callable
 
@@ -10,12 +9,11 @@ import pytest
 
 from connector.control import jobs
 from connector.control.console import deeds, lists
-from connector.control.console.door import MAX_BODY
 from connector.control.jobs import State, Status
 from connector.control.store import Limits, Wish
 from connector.control.store.rows import Role
 from tests.console.conftest import Console
-from tests.console.visitor import Answer, Visitor
+from tests.console.everything import Everything
 
 POLICY = {
     "default-src": "'none'",
@@ -27,49 +25,6 @@ POLICY = {
     "frame-ancestors": "'none'",
     "base-uri": "'none'",
 }
-
-
-class Everything:
-    """A console with one of each thing, and the addresses of all its pages."""
-
-    def __init__(self, console: Console) -> None:
-        house = console.house
-        self.console = console
-        self.source, self.free = house.register("web-01", "web-02")
-        self.job = house.service.create(_wish(self.source)).id
-        self.group = console.store.workgroups.create("wave-1", "").id
-        self.token = console.store.tokens.create("north", "", count=1, days=1)[0].id
-        self.pages = [
-            "/console/jobs",
-            f"/console/jobs/{self.job}",
-            "/console/sources",
-            f"/console/sources/{self.source}",
-            f"/console/new-job?source={self.free}",
-            "/console/groups",
-            f"/console/groups/{self.group}",
-            "/console/codes",
-            "/console/appliances",
-            "/console/audit",
-        ]
-        self.changes = [
-            *(f"/console/jobs/{self.job}/{deed.word}" for deed in deeds.DEEDS),
-            f"/console/jobs/{self.job}/modify",
-            f"/console/sources/{self.source}/modify",
-            f"/console/sources/{self.source}/delete",
-            "/console/new-job",
-            "/console/groups",
-            "/console/put-into-group",
-            f"/console/groups/{self.group}/modify",
-            f"/console/groups/{self.group}/take-out",
-            f"/console/groups/{self.group}/delete",
-            "/console/codes",
-            f"/console/codes/{self.token}/disable",
-            f"/console/codes/{self.token}/delete",
-        ]
-
-
-def _wish(source: str) -> Wish:
-    return Wish(source, "job-web-01")
 
 
 @pytest.fixture
@@ -163,7 +118,7 @@ def test_what_people_and_machines_are_called_is_text(console: Console) -> None:
     hostile = "<script>alert(1)</script>\"'&{{7*7}}"
     (source,) = console.house.register(hostile)
     console.store.sources.modify(source, description=hostile)
-    job = console.house.service.create(_wish(source)).id
+    job = console.house.service.create(Wish(source, "job-web-01")).id
     console.store.jobs.note(job, "note", hostile)
     console.store.jobs.mark(job, waiting=hostile)
     console.store.audit.add(hostile, "", hostile, hostile, {hostile: hostile})
@@ -308,88 +263,6 @@ def test_every_change_is_in_the_audit_log_with_key_and_address(console: Console)
     assert console.people[Role.OPERATOR][0].id in row
     assert "198.51.100.4" in row
     assert "No change matches" in visitor.get("/console/audit?item=who&value=nobody").page.text
-
-
-WORDS = [
-    "",
-    "x",
-    "<b>",
-    "\x00",
-    "\ud800",
-    "é" * 200,
-    "A" * 5000,
-    "-1",
-    "1e9",
-    "%s",
-    "../..",
-    "true",
-    "None",
-    "😀",
-    "\r\n",
-]
-NAMES = [
-    "Name",
-    "SourceId",
-    "JobId",
-    "RunOnce",
-    "Frequency",
-    "ValidTime",
-    "DataDisk.1.Size",
-    "source-x",
-    "Force",
-    "csrf",
-]
-
-
-def _mess(chance: random.Random) -> dict[str, str]:
-    return {
-        chance.choice([*NAMES, chance.choice(WORDS)]): chance.choice(WORDS)
-        for _ in range(chance.randrange(6))
-    }
-
-
-def _sent(visitor: Visitor, path: str, mess: dict[str, str]) -> Answer:
-    form = "&".join(
-        f"{_quoted(name)}={_quoted(value)}" for name, value in ({"csrf": visitor.csrf} | mess).items()
-    )
-    return visitor.request("POST", path, form.encode())
-
-
-def _quoted(text: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_hostile_forms_and_addresses_never_make_it_stumble(everything: Everything, seed: int) -> None:
-    chance, visitor = random.Random(seed), everything.console.visitor()
-    for path in everything.changes * 2:
-        answer = _sent(visitor, path, _mess(chance))
-        assert answer.status < 500, (path, answer.text[:300])
-    for page in everything.pages:
-        path = page.split("?")[0]
-        query = "&".join(f"{_quoted(k)}={_quoted(v)}" for k, v in _mess(chance).items())
-        picked = (
-            f"item={chance.choice(['name', 'id', 'state', 'job', 'x'])}&value={_quoted(chance.choice(WORDS))}"
-        )
-        answer = visitor.get(f"{path}?{picked}&page={_quoted(chance.choice(WORDS))}&{query}")
-        assert answer.status < 500, (path, answer.text[:300])
-        assert visitor.get(f"{path}{_quoted(chance.choice(WORDS))}").status < 500
-    for word in WORDS:
-        assert visitor.get(f"/console/live?lines={_quoted(word)},x&sheet={_quoted(word)}").status < 500
-
-
-@pytest.mark.parametrize("body", [b"\xff\xfe", b"a=1&a=2", b"=" * 1000, b"csrf=%ZZ", b"x=" + b"a" * MAX_BODY])
-def test_unreadable_bodies_are_refused(everything: Everything, body: bytes) -> None:
-    visitor = everything.console.visitor()
-    for path in everything.changes:
-        assert visitor.request("POST", path, body).status in (400, 403)
-
-
-def test_a_wrong_method_is_no_page(everything: Everything) -> None:
-    visitor = everything.console.visitor()
-    assert visitor.get("/console/logout").status == 404
-    assert visitor.post("/console/jobs").status == 404
-    assert visitor.request("DELETE", f"/console/jobs/{everything.job}", b"").status == 404
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ class DiskFigures:
     capacity: int
     wanted: int
     done: int
-    wire: int
     rate: float
     bottleneck: str
     state: str
@@ -90,7 +89,6 @@ def _disk(reported: Mapping[str, Any], *, running: bool) -> DiskFigures:
         capacity=int(reported.get("capacity", 0)),
         wanted=int(reported.get("wanted", 0)),
         done=int(reported.get("done", 0)),
-        wire=int(reported.get("wire", 0)),
         rate=float(reported.get("rate", 0.0)) if running and state != _PROVED else 0.0,
         bottleneck=str(reported.get("bottleneck", "")) if running else "",
         state=state,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.control.console.job_lines import JobLine
-from connector.control.jobs import Status
 from connector.control.smc import shapes
 from connector.control.store import Store
 from connector.control.store.rows import Image, LogEntry, Run, Source, Thing
@@ -57,11 +56,6 @@ class Sheet:
     def offline(self) -> str:
         """Why nobody can read the source now; empty when somebody can."""
         return self.source.reason if self.source.error_code else ""
-
-    @property
-    def changes_rhythm(self) -> bool:
-        """R91. Whether interval and number of images may be changed now."""
-        return not self.line.job.run_once and self.line.job.status in (Status.READY, Status.WAITING)
 
 
 class Sheets:

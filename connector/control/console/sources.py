@@ -105,6 +105,7 @@ class SourcePages:
                 "tags": self._store.tags.of(TagKind.SOURCE, [source.id])[source.id],
                 "advice": advice.on(source),
                 "blocks": lambda finding: blocks(source, finding["severity"]),
+                "form": visit.form,
             },
         )
 
