@@ -9,7 +9,7 @@ from typing import Any, Final
 from connector.control import views
 from connector.control.jobs import Status
 from connector.control.service import Service
-from connector.control.smc import definition, job_tables, shapes
+from connector.control.smc import advice, definition, job_tables, shapes
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Operation, Work
 from connector.control.smc.parameters import Parameter, Values
@@ -28,12 +28,6 @@ _COLUMNS: Final = {
     "ScheduledStartTime": "scheduled_start",
     "ValidTime": "valid_until",
 }
-
-#: R25.
-_NO_MOBILITY: Final = (
-    "Windows client access licences have no mobility: "
-    "your own Windows licence needs a dedicated host or bare metal"
-)
 
 
 class JobOperations:
@@ -90,13 +84,10 @@ class JobOperations:
             if wish.client_token is None:
                 raise
             return self._service.create(wish)  # the same request may have won the race: it answers for both
-        if wish.definition.get("LicenseType") == "BYOL" and self._is_windows(made):
-            self._store.jobs.note(made.id, "licence", _NO_MOBILITY)
+        licence = str(wish.definition.get("LicenseType", ""))
+        for sentence in advice.on(self._store.sources.get(made.source_id), licence):
+            self._store.jobs.note(made.id, "licence", sentence)
         return made
-
-    def _is_windows(self, job: Job) -> bool:
-        facts = self._store.sources.get(job.source_id).facts
-        return str(facts.get("guest_id", "")).lower().startswith("win")
 
     def _describe(self, _caller: Caller, values: Values) -> Answer:
         number, size = paging(values)

@@ -265,11 +265,19 @@ class Passes:
             return [_pass(row) for row in connection.execute(query)]
 
     def newest(self, job_ids: Sequence[str]) -> dict[str, Pass]:
-        """The newest pass of each of these jobs that has one."""
-        query = sa.select(_PASSES).where(_PASSES.c.job_id.in_(job_ids))
+        """The newest pass of each of these jobs whose newest run has one: an earlier run's says nothing about now."""
+        newest_first = (_PASSES.c.offered.desc(), _PASSES.c.id.desc())
+        rank = sa.func.row_number().over(partition_by=_PASSES.c.job_id, order_by=newest_first)
+        current = sa.and_(_JOBS.c.id == _PASSES.c.job_id, _PASSES.c.offered >= _JOBS.c.started)
+        ranked = (
+            sa.select(_PASSES.c.id, rank.label("rank"))
+            .join(_JOBS, current)
+            .where(_PASSES.c.job_id.in_(job_ids))
+            .subquery()
+        )
+        query = sa.select(_PASSES).join(ranked, ranked.c.id == _PASSES.c.id).where(ranked.c.rank == 1)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(_PASSES.c.offered, _PASSES.c.id))
-            return {row.job_id: _pass(row) for row in rows}
+            return {row.job_id: _pass(row) for row in connection.execute(query)}
 
     def owned(self, pass_id: str, appliance: Appliance) -> Pass:
         """A pass that this appliance holds or has finished; `Conflict` when it is another's by now."""

@@ -298,6 +298,17 @@ class AccessKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """A person in the console. `id` is the digest of the cookie; `origin` the address at login."""
+
+    id: str
+    key_id: str
+    origin: str
+    created: float
+    seen: float
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEntry:
     id: int
     at: float

@@ -57,7 +57,7 @@ sources: Final = Table(
     Column("moref", String(80), nullable=False),
     Column("instance_uuid", String(80), nullable=False),
     Column("name", String(400), nullable=False, index=True),  # unique among those alive; people may edit it
-    Column("state", String(20), nullable=False, index=True),
+    Column("state", String(20), nullable=False),
     Column("reason", Text, nullable=False),  # why it is unavailable
     Column("facts", JSON, nullable=False),  # the machine as the appliance saw it, without its disks
     Column("findings", JSON, nullable=False),
@@ -81,6 +81,7 @@ Index(
     sqlite_where=_here,
     postgresql_where=_here,
 )
+Index("ix_sources_state_created", sources.c.state, sources.c.created)  # lists of one state are sorted by age
 Index("ux_sources_name", sources.c.name, unique=True, sqlite_where=_here, postgresql_where=_here)
 
 source_disks: Final = Table(
@@ -97,9 +98,9 @@ jobs: Final = Table(
     "jobs",
     metadata,
     Column("id", _ID, primary_key=True),
-    Column("source_id", _ID, ForeignKey("sources.id"), nullable=False),
-    Column("name", String(128), nullable=False),
-    Column("status", String(20), nullable=False, index=True),
+    Column("source_id", _ID, ForeignKey("sources.id"), nullable=False, index=True),
+    Column("name", String(128), nullable=False, index=True),
+    Column("status", String(20), nullable=False),
     Column("business", String(20), nullable=False),
     Column("run_once", Boolean, nullable=False),
     Column("last_sync", Boolean, nullable=False),
@@ -134,6 +135,7 @@ jobs: Final = Table(
     Column("transition_instance", String(200), nullable=True),
 )
 
+Index("ix_jobs_status_created", jobs.c.status, jobs.c.created)
 _unfinished = text(f"status IN ({', '.join(repr(str(s)) for s in UNFINISHED)})")
 Index(
     "ux_jobs_unfinished_source",
@@ -277,12 +279,22 @@ nonces: Final = Table(
     Column("at", Float, nullable=False, index=True),
 )
 
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),  # digest of the cookie
+    Column("key_id", _ID, nullable=False),
+    Column("origin", String(80), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+)
+
 audit: Final = Table(
     "audit",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("at", Float, nullable=False, index=True),
-    Column("who", String(200), nullable=False),
+    Column("who", String(200), nullable=False, index=True),
     Column("origin", String(80), nullable=False),  # address it came from
     Column("action", String(80), nullable=False),
     Column("subject", String(400), nullable=False, index=True),
