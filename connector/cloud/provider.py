@@ -18,11 +18,34 @@ INSTANCE_NAME: Final = "No_Delete_SMC_Transition_Instance"
 
 @dataclass(frozen=True, slots=True)
 class TargetDisk:
-    """One disk that the instance must offer; `capacity` in bytes."""
+    """One disk that the instance must offer; `capacity` in bytes.
+
+    `size`: so many bytes were asked for at the target, never fewer than `capacity`; 0: the provider rounds up.
+    """
 
     key: int
     label: str
     capacity: int
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and as what the instance was asked for; what is empty the provider chooses.
+
+    An `instance_type` that cannot be had is a failure, never a reason for another one. `net_mode` is the public
+    API's: 0 reaches the instance over the internet, 2 at its private address in `vswitch`.
+    """
+
+    region: str = ""
+    instance_type: str = ""
+    architecture: str = "x86_64"  # of the machine: "x86_64", "i386" or "arm64"
+    net_mode: int = 0
+    vpc: str = ""
+    vswitch: str = ""
+    ram_role: str = ""
+    launch_template: str = ""
+    launch_template_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +56,7 @@ class InstanceRequest:
     job_id: str
     disks: tuple[TargetDisk, ...]
     credential: Credential
+    placement: Placement = Placement()
 
 
 class Health(StrEnum):
