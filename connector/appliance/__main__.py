@@ -65,7 +65,12 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
 
         recorder.client = unwind.enter_context(closing(connect()))
         bench = Workbench(
-            vcenter, ledger, configuration.vddk, configuration.transports, configuration.transfer
+            vcenter,
+            ledger,
+            configuration.vddk,
+            configuration.transports,
+            configuration.transfer,
+            configuration.line(),
         )
         rescan = Rescan(vcenter, connect, configuration.rescan, stop)
         seen = rescan.once()

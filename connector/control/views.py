@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Final
 
-from connector.control import jobs
+from connector.control import jobs, replication
 from connector.control.store import Store
 from connector.control.store.rows import Appliance, Job, Json, Pass, Source, Thing
 from connector.model import Credential
@@ -66,6 +66,7 @@ def order(row: Job, machine: Source, found: Pass, credential: Credential, things
         "shutdown_deadline": row.shutdown_deadline,
         "allow_power_off": row.allow_power_off,
         "left_out": list(row.left_out),
+        "replication": replication.shown(row.definition),
     }
 
 

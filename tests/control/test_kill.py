@@ -150,7 +150,7 @@ def test_a_silent_appliance_loses_its_pass_to_another(make_plane: Callable[..., 
     eventually(lambda: plane.jobs.job("j1")["passes"][-1]["attempt"] == 2, "the pass is offered again")
     with pytest.raises(Conflict, match="not yours"):
         client.finish(lost["pass_id"], "done", None, {})
-    assert client.heartbeat([lost["pass_id"]]) == [lost["pass_id"]]
+    assert client.heartbeat([lost["pass_id"]]).stop == (lost["pass_id"],)
     with Robot(plane, plane.enrol("other")):
         done = plane.reach("j1", "Finished")
     assert [found["state"] for found in done["passes"]] == ["Lost", "Finished"]
@@ -167,7 +167,7 @@ def test_a_restarted_appliance_gets_its_pass_again(make_plane: Callable[..., Pla
     assert first is not None
     client.record(first["pass_id"], "snap-1", "snapshot", None)
     client.record(first["pass_id"], "snap-1", "snapshot", "snapshot-7")
-    eventually(lambda: not client.heartbeat([]) and client.take(0.0), "the pass is offered again")
+    eventually(lambda: not client.heartbeat([]).stop and client.take(0.0), "the pass is offered again")
     found = plane.jobs.job("j1")["passes"]
     assert [p["state"] for p in found] == ["Lost", "Taken"]
 

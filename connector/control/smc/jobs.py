@@ -6,7 +6,8 @@ import re
 import secrets
 from typing import Any, Final
 
-from connector.control import views
+from connector.control import jobs as machine
+from connector.control import replication, views
 from connector.control.jobs import Status
 from connector.control.service import Service
 from connector.control.smc import definition, job_tables, shapes
@@ -124,6 +125,9 @@ class JobOperations:
         if asked := definition.kept(values):
             source = self._store.sources.get(job.source_id)
             definition.check(job.definition | values, source, run_once=job.run_once)
+        if replication.PARAMETER in asked:
+            changes[machine.REPLICATION] = {replication.PARAMETER: asked.pop(replication.PARAMETER)}
+        if asked:
             changes["definition"] = asked
         if changes:
             self._store.jobs.modify(job.id, changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -116,14 +117,17 @@ class Jobs:
         self._database.log(connection, job_id, "created", f"job {wish.name} created")
 
     def modify(self, job_id: str, changes: Json) -> Job:
-        """Change columns of a job, all or none; `definition` is merged. `Refused` when its status does not allow it."""
+        """Change columns of a job, all or none; `definition` and `replication`, a part of it, are merged.
+
+        `Refused` when its state does not allow it.
+        """
         try:
             with self._database.write() as connection:
                 job = locked(connection, job_id)
-                if wrong := [what for what in changes if not machine.modifiable(job.status, what)]:
+                if wrong := [what for what in changes if not machine.modifiable(job.state, what)]:
                     raise Refused(
                         Code.JOB_STATUS,
-                        f"{wrong[0]} cannot be changed while {job.status}",
+                        f"{wrong[0]} cannot be changed while {job.state}",
                         on=job.id,
                         remedy="most of a job can be changed only before its first run",
                     )
@@ -142,8 +146,9 @@ class Jobs:
         if "scheduled_start" in changes:
             wanted = changes["scheduled_start"]
             values["scheduled_start"] = validity.scheduled_start(self._database.now(), wanted)
-        if "definition" in changes:
-            values["definition"] = job.definition | changes["definition"]
+        parts = [values.pop(name) for name in ("definition", machine.REPLICATION) if name in values]
+        if parts:
+            values["definition"] = dict(ChainMap(*reversed(parts), job.definition))
         return values
 
     def _by_token(self, token: str) -> Job | None:
