@@ -67,13 +67,25 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Resource:
+    """Something that exists beside an instance because of it, and may be billed: `kind` is "disk", "snapshot" and so on."""
+
+    kind: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
-    """One intermediate instance. `handle` is the provider's own name for it."""
+    """One intermediate instance. `handle` is the provider's own name for it.
+
+    `resources` go when it is released without its disks.
+    """
 
     handle: str
     name: str
     address: InstanceAddress
     health: Health
+    resources: tuple[Resource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +101,10 @@ class StoredImage:
 
 class Provider(Protocol):
     """Thread-safe. Its own failures are `TargetFailed` (also `TargetFull`, `PortInUse`) and nothing else."""
+
+    def check(self, placement: Placement) -> None:
+        """Refuse what cannot be had, before a job is made of it: `BadInput`, whose `on` is the placement's field."""
+        ...
 
     def create_instance(self, request: InstanceRequest) -> Instance:
         """A running instance for this token, the same one each time, with the disks it had before.

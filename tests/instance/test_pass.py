@@ -31,7 +31,7 @@ def same(source: Path, target: Path) -> bool:
     return source.read_bytes() == target.read_bytes()
 
 
-def test_full_pass_then_delta_then_image(instance: Instance, disk: Path) -> None:
+def test_x22_full_pass_then_delta_then_image(instance: Instance, disk: Path) -> None:
     result = copy_disk(FileSource(disk), instance.endpoint, order(disk), prove=True)
     assert same(disk, instance.disk("2000"))
     assert result.proved == result.capacity and result.root

@@ -18,7 +18,7 @@ TINY = ((2 * MIB, MIB),)
 SMALL = ((6 * MIB, 3 * MIB),)
 
 
-def test_names_that_become_the_same_and_four_machines_two_at_a_time(
+def test_r107_names_that_become_the_same_and_four_machines_two_at_a_time(
     make_house: Callable[..., House], run: Run
 ) -> None:
     names = ("web 01", "web-01", "Büro:1/2", "x" * 80)
@@ -253,7 +253,7 @@ def test_a_cutover_that_is_asked_for_twice_changes_nothing(
 
 
 @pytest.mark.slow
-def test_the_appliances_log_tells_the_story_without_secrets_or_traces(
+def test_r69_the_appliances_log_tells_the_story_without_secrets_or_traces(
     make_house: Callable[..., House], start: Start
 ) -> None:
     house = make_house(Shape("web-01", TINY))

@@ -30,12 +30,6 @@ _COLUMNS: Final = {
     "ValidTime": "valid_until",
 }
 
-#: R25.
-_NO_MOBILITY: Final = (
-    "Windows client access licences have no mobility: "
-    "your own Windows licence needs a dedicated host or bare metal"
-)
-
 
 class JobOperations:
     """Migration jobs, as people and programs see them."""
@@ -86,18 +80,11 @@ class JobOperations:
 
     def _make(self, wish: Wish) -> Job:
         try:
-            made = self._service.create(wish)
+            return self._service.create(wish)
         except Conflict:
             if wish.client_token is None:
                 raise
             return self._service.create(wish)  # the same request may have won the race: it answers for both
-        if wish.definition.get("LicenseType") == "BYOL" and self._is_windows(made):
-            self._store.jobs.note(made.id, "licence", _NO_MOBILITY)
-        return made
-
-    def _is_windows(self, job: Job) -> bool:
-        facts = self._store.sources.get(job.source_id).facts
-        return str(facts.get("guest_id", "")).lower().startswith("win")
 
     def _describe(self, _caller: Caller, values: Values) -> Answer:
         number, size = paging(values)
@@ -130,7 +117,7 @@ class JobOperations:
         if asked:
             changes["definition"] = asked
         if changes:
-            self._store.jobs.modify(job.id, changes)
+            self._service.modify(job.id, changes)
         return {}
 
     def _start(self, _caller: Caller, values: Values) -> Answer:

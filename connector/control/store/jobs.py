@@ -32,7 +32,7 @@ _AFTER: Final = (machine.PREPARING, machine.SYNCING, machine.PROCESSING, machine
 class Wish:
     """What a new job shall do. `last_sync`: the last pass happens with the source shut down.
 
-    `definition` is the request in the public API's names; `frequency` is hours; times are seconds.
+    `definition` is the request in the public API's names; `frequency` is hours; times are seconds. `notes` begin its log.
     """
 
     source_id: str
@@ -55,6 +55,7 @@ class Wish:
     scheduled_start: float | None = None
     valid_until: float | None = None  # default: 30 days from now
     tags: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Jobs:
     def _insert(self, connection: sa.Connection, job_id: str, wish: Wish) -> None:
         now = self._database.now()
         validity.rhythm(wish.frequency, wish.max_images)
-        values: Json = {k: v for k, v in asdict(wish).items() if k != "tags"}
+        values: Json = {k: v for k, v in asdict(wish).items() if k not in ("tags", "notes")}
         values |= {
             "id": job_id,
             "image_name": wish.image_name or wish.name,
@@ -115,6 +116,8 @@ class Jobs:
         connection.execute(_JOBS.insert().values(**values))
         tags.put(connection, TagKind.JOB, job_id, wish.tags)
         self._database.log(connection, job_id, "created", f"job {wish.name} created")
+        for note in wish.notes:
+            self._database.log(connection, job_id, "warning", note)
 
     def modify(self, job_id: str, changes: Json) -> Job:
         """Change columns of a job, all or none; `definition` and `replication`, a part of it, are merged.
