@@ -253,7 +253,7 @@ def test_a_cutover_that_is_asked_for_twice_changes_nothing(
 
 
 @pytest.mark.slow
-def test_r69_the_appliances_log_tells_the_story_without_secrets_or_traces(
+def test_the_appliances_log_tells_the_story_without_secrets_or_traces(
     make_house: Callable[..., House], start: Start
 ) -> None:
     house = make_house(Shape("web-01", TINY))
