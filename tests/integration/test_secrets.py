@@ -20,7 +20,8 @@ def test_invariant_12_secrets_stay_where_they_belong(make_house: Callable[..., H
     cookies: set[str] = set()
     house.witness.when("CreateSnapshot_Task", lambda: cookies.update(house.cookies()))
     command = start(house.migration("web-01"))
-    command.present("worker")
+    command.present("instance")
+    command.present("worker")  # an earlier one only looked at the installation
     cookies.update(house.cookies())
     words = [" ".join(one.cmdline()) for one in marked(command.mark)]
     settings = [value for one in marked(command.mark) for value in one.environ().values()]
