@@ -182,7 +182,7 @@ class Jobs:
     def page(self, wanted: JobFilter, number: int = 1, size: int = 10) -> Page[Job]:
         """Jobs that match exactly, newest first."""
         with self._database.read() as connection:
-            total, rows = page(connection, _JOBS, wanted.conditions(), number, size)
+            total, rows = page(connection, _JOBS, wanted, number, size)
             return Page(total, [_job(row) for row in rows])
 
     def begin(self, job_id: str, event: Event, changes: Json | None = None, kind: str = "Manual") -> Run:
