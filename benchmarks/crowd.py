@@ -29,8 +29,9 @@ def fill(url: str, count: int, seed: int = 1) -> None:
         for table, rows in _rows(count, random.Random(seed)):
             for at in range(0, len(rows), 1000):
                 connection.execute(table.insert(), rows[at : at + 1000])
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("ANALYZE"))  # as PostgreSQL does by itself
+    if engine.dialect.name == "postgresql":  # as it does by itself
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text("ANALYZE"))
     engine.dispose()
 
 

@@ -137,7 +137,7 @@ jobs: Final = Table(
 
 Index("ix_jobs_page", jobs.c.created, jobs.c.id, jobs.c.status)
 Index("ix_jobs_name_status", jobs.c.name, jobs.c.status)
-Index("ix_jobs_region_status", jobs.c.region, jobs.c.status)
+Index("ix_jobs_region_page", jobs.c.region, jobs.c.created, jobs.c.id, jobs.c.status)
 Index("ix_jobs_source_type", jobs.c.source_id, jobs.c.job_type)
 _unfinished = text(f"status IN ({', '.join(repr(str(s)) for s in UNFINISHED)})")
 Index(
