@@ -275,9 +275,12 @@ class Passes:
 
     def newest(self, job_ids: Sequence[str]) -> dict[str, Pass]:
         """The newest pass of each of these jobs that has one."""
-        query = sa.select(_PASSES).where(_PASSES.c.job_id.in_(job_ids))
+        order = (_PASSES.c.offered.desc(), _PASSES.c.id.desc())
+        place = sa.func.row_number().over(partition_by=_PASSES.c.job_id, order_by=order).label("place")
+        ranked = sa.select(_PASSES.c.id, place).where(_PASSES.c.job_id.in_(job_ids)).subquery()
+        newest = sa.select(ranked.c.id).where(ranked.c.place == 1)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(_PASSES.c.offered, _PASSES.c.id))
+            rows = connection.execute(sa.select(_PASSES).where(_PASSES.c.id.in_(newest)))
             return {row.job_id: _pass(row) for row in rows}
 
     def owned(self, pass_id: str, appliance: Appliance) -> Pass:
