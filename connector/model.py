@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Extent(NamedTuple):
@@ -280,6 +280,29 @@ class VddkAccess:
     vm: str  # moref
     snapshot: str | None  # moref; None reads a powered-off machine
     path: str
+
+
+#: What each `compress_level` of the public API means here: "adaptive", or a level of zstd.
+COMPRESS_LEVELS: Final = ("none", "-5", "-3", "-1", "1", "2", "3", "adaptive", "4", "6", "9")
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """How a job's passes use line and processors, in the public API's words."""
+
+    bandwidth_limit: int = 0  # Mbit/s for all disks of a pass together, 0: no limit
+    compress_level: int | None = None  # 0 to 10; None: as the appliance is configured
+    checksum: bool = False  # the target is read again after each pass, whatever was proved before
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second; 0 is no limit."""
+        return self.bandwidth_limit * 1e6 / 8
+
+    @property
+    def compression(self) -> str | None:
+        """As `TransferSettings.compression`; None leaves it to the appliance."""
+        return None if self.compress_level is None else COMPRESS_LEVELS[self.compress_level]
 
 
 @dataclass(frozen=True, slots=True)

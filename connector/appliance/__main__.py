@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from connector import __version__, child
+from connector.appliance import excludes
 from connector.appliance.agent import Agent
 from connector.appliance.configuration import Configuration, from_yaml, parse
 from connector.appliance.control_client import ControlClient, Membership, enrol
@@ -53,6 +54,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
     """Until `stop` is set. Everything that was begun is put down before this returns."""
     with ExitStack() as unwind:
         unwind.callback(os.close, child.own_directory(configuration.state, "another appliance"))
+        excludes.refuse(configuration.state)
         recorder = _Late()
         ledger = ControlLedger(recorder, Patience(CONTROL_PATIENCE, (ControlFailed,), stop))
         owner = "c" + configuration.control.thumbprint.replace(":", "").lower()[:16]
@@ -65,7 +67,12 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
 
         recorder.client = unwind.enter_context(closing(connect()))
         bench = Workbench(
-            vcenter, ledger, configuration.vddk, configuration.transports, configuration.transfer
+            vcenter,
+            ledger,
+            configuration.vddk,
+            configuration.transports,
+            configuration.transfer,
+            configuration.line(),
         )
         rescan = Rescan(vcenter, connect, configuration.rescan, stop)
         seen = rescan.once()

@@ -12,6 +12,7 @@ from typing import Any, Final
 import requests
 from requests.adapters import HTTPAdapter
 
+from connector.appliance.order import Heard, heard_from_json
 from connector.errors import BadInput, ConnectorError, ControlFailed, TrustFailed, from_json
 from connector.model import Finding, Machine
 
@@ -124,10 +125,11 @@ class ControlClient:
         token = f"{membership.appliance_id}.{membership.secret}"
         self._connection = ControlConnection(url, thumbprint, token)
 
-    def heartbeat(self, passes: Iterable[str]) -> list[str]:
-        """Tell which passes this appliance holds; answers those it must stop. Every ten seconds."""
-        answer = self._connection.call("POST", "/agents/v1/heartbeat", {"passes": list(passes)})
-        return [str(pass_id) for pass_id in answer["stop"]]
+    def heartbeat(self, passes: Iterable[str]) -> Heard:
+        """Tell which passes this appliance holds; answers what is wished of them. Every ten seconds."""
+        return heard_from_json(
+            self._connection.call("POST", "/agents/v1/heartbeat", {"passes": list(passes)})
+        )
 
     def put_sources(
         self, machines: Iterable[Machine], findings: Mapping[str, Sequence[Finding]]

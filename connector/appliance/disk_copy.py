@@ -20,6 +20,7 @@ from connector.errors import ChangesUnknown, ConnectorError, Interrupted, NotFou
 from connector.model import Extent, MachineDisk
 from connector.transfer.disk_pass import DiskPass, DiskResult, copy_disk
 from connector.transfer.endpoint import InstanceEndpoint
+from connector.transfer.flow import Flow
 from connector.transfer.policies import Retrying
 from connector.transfer.sender import Progress
 from connector.transfer.source import Source
@@ -52,11 +53,12 @@ class DiskCopy:
         disk: MachineDisk,
         reading: str,
         board: PassProgress,
+        flow: Flow,
         stop: threading.Event,
     ) -> None:
         self._bench, self._endpoint, self._order, self._stop = bench, endpoint, order, stop
         self._snapshot, self._disk, self._reading, self._board = snapshot, disk, reading, board
-        self._key = str(disk.key)
+        self._key, self._flow = str(disk.key), flow
         self._on = f"{order.name} {disk.label}"
 
     def run(self) -> dict[str, Any]:
@@ -88,7 +90,7 @@ class DiskCopy:
     def _again(self) -> dict[str, Any]:
         """This reading delivered the disk before the crash: only the proof is repeated."""
         began = time.monotonic()
-        proof = self._endpoint.prove(self._key)
+        proof = self._endpoint.prove(self._key, fresh=self._flow.reread)
         self._board.update(self._disk.key, state="proved")
         took = time.monotonic() - began
         delivered = DiskResult(self._disk.capacity, 0, 0, 0, 0, 0, took, str(proof.get("root", "")))
@@ -147,6 +149,7 @@ class DiskCopy:
                 None if changes is None else lambda: changes,
                 self._changed_since,
                 settings=bench.transfer,
+                flow=self._flow,
                 progress=self._report,
                 stop=self._stop,
                 prove=True,

@@ -16,13 +16,14 @@ from typing import Any
 
 from connector.appliance.disk_copy import DiskCopy
 from connector.appliance.ledger import ControlLedger
-from connector.appliance.order import Order
+from connector.appliance.order import Order, Wishes
 from connector.appliance.progress import DiskProgress, PassProgress
 from connector.errors import ConnectorError, Ineligible, Interrupted, NotFound, TransferFailed
 from connector.model import Machine, PowerState, Severity
 from connector.patience import Patience
 from connector.settings import TransferSettings
 from connector.transfer.endpoint import InstanceEndpoint
+from connector.transfer.flow import Flow, Throttle
 from connector.vcenter.client import Snapshot, Ticket, VCenter
 
 INSTANCE_PATIENCE = 90.0  # seconds that an instance may need to come up again
@@ -38,11 +39,12 @@ class Workbench:
     vddk: Path
     transports: str
     transfer: TransferSettings
+    line: Throttle | None = None  # what all passes of this appliance share
 
-    def carry(self, order: Order, board: PassProgress, stop: threading.Event) -> Mapping[str, Any]:
+    def carry(self, order: Order, board: PassProgress, wishes: Wishes) -> Mapping[str, Any]:
         """Carry out one order; see `agent.Carry`. Errors name the machine as people do, not by its moref."""
         try:
-            return MachinePass(self, order, board, stop).run()
+            return MachinePass(self, order, board, wishes).run()
         except ConnectorError as failed:
             failed.on = order.name if failed.on == order.moref else failed.on
             raise
@@ -51,11 +53,17 @@ class Workbench:
 class MachinePass:
     """Carries out one order once."""
 
-    def __init__(self, bench: Workbench, order: Order, board: PassProgress, stop: threading.Event) -> None:
-        self._bench, self._order, self._board, self._stop = bench, order, board, stop
+    def __init__(self, bench: Workbench, order: Order, board: PassProgress, wishes: Wishes) -> None:
+        self._bench, self._order, self._board, self._stop = bench, order, board, wishes.stop
         self._vcenter = bench.vcenter
-        patience = Patience(INSTANCE_PATIENCE, (TransferFailed,), stop)
+        patience = Patience(INSTANCE_PATIENCE, (TransferFailed,), wishes.stop)
         self._endpoint = InstanceEndpoint(order.instance, order.credential, patience)
+        self._flow = Flow(
+            lambda: wishes.replication.compression or bench.transfer.compression,
+            lambda: wishes.replication.rate,
+            bench.line,
+            lambda: wishes.replication.checksum,
+        )
 
     def run(self) -> dict[str, Any]:
         """Returns the measured figures. Raises the first error, after the snapshot is gone."""
@@ -140,7 +148,15 @@ class MachinePass:
             running = {
                 pool.submit(
                     DiskCopy(
-                        self._bench, self._endpoint, self._order, snapshot, disk, reading, self._board, halt
+                        self._bench,
+                        self._endpoint,
+                        self._order,
+                        snapshot,
+                        disk,
+                        reading,
+                        self._board,
+                        self._flow,
+                        halt,
                     ).run
                 ): disk
                 for disk in wanted

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from connector.control import licences
 from connector.control.jobs import WAITING, Event
 from connector.control.steps import Steps
 from connector.control.store import Store, Wish
@@ -30,11 +32,14 @@ class Service:
         self.grace = grace
 
     def create(self, wish: Wish) -> Job:
-        """A job in Ready. Raises `Ineligible` when a finding blocks the source."""
+        """A job in Ready. Raises `Ineligible` when a finding blocks the source, `OutOfRange` for what cannot be had."""
         source = self.store.sources.get(wish.source_id)
         for first in blocking(source):
             raise Ineligible(first["message"], on=source.name, remedy=first["remedy"])
-        return self.store.jobs.create(wish)
+        self._steps.check(wish.definition, wish.region, source)
+        guest = str(source.facts.get("guest_id", ""))
+        notes = licences.warnings(guest, str(wish.definition.get("LicenseType", "")))
+        return self.store.jobs.create(replace(wish, notes=notes))
 
     def start(self, job_id: str, changes: Json | None = None) -> Job:
         """Begin or resume: from Ready, Stopped, InError, Waiting. `changes` as for `cutover`."""
@@ -72,7 +77,11 @@ class Service:
 
     def modify(self, job_id: str, changes: Json) -> Job:
         """Change columns of a job, as far as its status allows; see `jobs.MODIFIABLE`."""
-        return self.store.jobs.modify(self.store.jobs.get(job_id).id, changes)
+        job = self.store.jobs.get(job_id)
+        if "definition" in changes:
+            source = self.store.sources.get(job.source_id)
+            self._steps.check(job.definition | changes["definition"], job.region, source)
+        return self.store.jobs.modify(job.id, changes)
 
     def delete_source(self, source_id: str, *, force: bool = False) -> None:
         """The source is Deleting; with `force` so are its jobs. It is gone when they are released."""

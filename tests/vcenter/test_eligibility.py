@@ -371,7 +371,7 @@ def test_hardware_levels(version: str, level: int) -> None:
         (replace(DISK, backing="LocalPMem"), False),
     ],
 )
-def test_which_disks_can_be_tracked(disk: MachineDisk, able: bool) -> None:
+def test_x21_which_disks_can_be_tracked(disk: MachineDisk, able: bool) -> None:
     assert trackable(disk) is able
 
 

@@ -8,9 +8,10 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from connector.control import licences
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
 from connector.control.console.sources import SourceLine, blocks, source_of
-from connector.control.smc import advice, shapes
+from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid
 from connector.control.smc.desk import Desk, permit
 from connector.control.smc.kinds import REPLICATION
@@ -72,8 +73,10 @@ class NewJobPages:
                 "line": SourceLine(source, None),
                 "disks": _disks(source),
                 "blocking": [f for f in source.findings if blocks(source, f["severity"])],
-                "advice": advice.on(source),
-                "no_mobility": advice.NO_MOBILITY if advice.is_windows(source) else "",
+                "advice": licences.warnings(str(source.facts.get("guest_id", ""))),
+                "no_mobility": licences.NO_MOBILITY
+                if licences.windows(str(source.facts.get("guest_id", "")))
+                else "",
                 "expires": now + DEFAULT_VALIDITY,
                 "form": visit.form or {"RegionId": self._region(), "ClientToken": secrets.token_hex(16)},
             },

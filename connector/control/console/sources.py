@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from connector.control import licences
 from connector.control.console.lists import Item, Paging, Search, wanted_page
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
-from connector.control.smc import advice, kinds
+from connector.control.smc import kinds
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.desk import Desk
 from connector.control.sources import SourceState
@@ -103,7 +104,7 @@ class SourcePages:
                 "jobs": jobs,
                 "groups": self._store.overview.group_names(),
                 "tags": self._store.tags.of(TagKind.SOURCE, [source.id])[source.id],
-                "advice": advice.on(source),
+                "advice": licences.warnings(str(source.facts.get("guest_id", ""))),
                 "blocks": lambda finding: blocks(source, finding["severity"]),
                 "form": visit.form,
             },

@@ -6,10 +6,11 @@ import re
 import secrets
 from typing import Any, Final
 
-from connector.control import views
+from connector.control import jobs as machine
+from connector.control import replication, views
 from connector.control.jobs import Status
 from connector.control.service import Service
-from connector.control.smc import advice, definition, job_tables, shapes
+from connector.control.smc import definition, job_tables, shapes
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Operation, Work
 from connector.control.smc.parameters import Parameter, Values
@@ -79,15 +80,11 @@ class JobOperations:
 
     def _make(self, wish: Wish) -> Job:
         try:
-            made = self._service.create(wish)
+            return self._service.create(wish)
         except Conflict:
             if wish.client_token is None:
                 raise
             return self._service.create(wish)  # the same request may have won the race: it answers for both
-        licence = str(wish.definition.get("LicenseType", ""))
-        for sentence in advice.on(self._store.sources.get(made.source_id), licence):
-            self._store.jobs.note(made.id, "licence", sentence)
-        return made
 
     def _describe(self, _caller: Caller, values: Values) -> Answer:
         number, size = paging(values)
@@ -115,9 +112,12 @@ class JobOperations:
         if asked := definition.kept(values):
             source = self._store.sources.get(job.source_id)
             definition.check(job.definition | values, source, run_once=job.run_once)
+        if replication.PARAMETER in asked:
+            changes[machine.REPLICATION] = {replication.PARAMETER: asked.pop(replication.PARAMETER)}
+        if asked:
             changes["definition"] = asked
         if changes:
-            self._store.jobs.modify(job.id, changes)
+            self._service.modify(job.id, changes)
         return {}
 
     def _start(self, _caller: Caller, values: Values) -> Answer:

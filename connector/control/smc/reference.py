@@ -8,6 +8,7 @@ from typing import Final
 from connector.control.smc.catalogue import CODES
 from connector.control.smc.operations import Field, Operation
 from connector.control.smc.parameters import TOLERATED, Kind, ListOf, Parameter, Struct
+from connector.model import COMPRESS_LEVELS
 
 _INTRODUCTION: Final = """# The public API
 
@@ -55,7 +56,13 @@ such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file
 - `TargetInstance` is refused: the local provider makes images. An incremental job makes images in any case.
 - Start is allowed from Waiting and begins a manual incremental run; Stop is allowed from Waiting and ends the schedule.
 - `ValidTime` defaults to 30 days after creation. `SystemDiskSize` is 20 to 2048 GiB, and a target is never smaller than its
-  source. `bandwidth_limit` is in Mbit/s.
+  source.
+- `ReplicationParameters` may be changed while a job is Syncing; the pass that is under way follows within a heartbeat.
+  `bandwidth_limit` is in Mbit/s (1,000,000 bits a second) of what crosses the network, for all disks of a pass together,
+  0 for no limit; the calendar of the appliance may allow less. `compress_level`:
+  LEVELS;
+  without it the appliance's own setting. `checksum` 1: a pass that was interrupted after its proof reads the target again;
+  0: that proof counts. A pass that delivered anything is always proved by reading the target again.
 - A source's disk is listed as one part that covers it: blocks are read without a look at partitions. `Block=false`, `LVM=true`
   and exclude lists are refused.
 - `ImageName` that is taken gets the job's id appended; it is never an error.
@@ -85,12 +92,18 @@ aliyun smc DescribeReplicationJobLog --version 2019-06-01 --force --endpoint con
 """
 
 
+_WORDS: Final = {"none": "none", "adaptive": "as the line needs"}
+_LEVELS: Final = tuple(_WORDS.get(mode, f"zstd {mode}") for mode in COMPRESS_LEVELS)
+
+
 def document(operations: Sequence[Operation]) -> str:
     """The whole page."""
     ours = [operation for operation in operations if operation.extension]
     theirs = [operation for operation in operations if not operation.extension]
     sections = [
-        _INTRODUCTION.replace("TOLERATED", ", ".join(f"`{name}`" for name in sorted(TOLERATED))),
+        _INTRODUCTION.replace("TOLERATED", ", ".join(f"`{name}`" for name in sorted(TOLERATED))).replace(
+            "LEVELS", ", ".join(f"{n} {mode}" for n, mode in enumerate(_LEVELS))
+        ),
         "## Operations\n",
         _list(theirs),
         *(_operation(operation) for operation in theirs),

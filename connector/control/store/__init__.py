@@ -13,6 +13,7 @@ from connector.control.store.jobs import Jobs, Wish
 from connector.control.store.keys import Keys
 from connector.control.store.limits import Limits
 from connector.control.store.log import Log
+from connector.control.store.measured import Measured
 from connector.control.store.overview import Overview
 from connector.control.store.passes import Passes
 from connector.control.store.removal import Removal
@@ -40,6 +41,7 @@ class Store:
         self.runs = Runs(self._database)
         self.passes = Passes(self._database, limits)
         self.appliances = Appliances(self._database)
+        self.measured = Measured(self._database)
         self.things = Things(self._database)
         self.removal = Removal(self._database)
         self.tags = Tags(self._database)

@@ -120,10 +120,9 @@ class Passes:
 
     def ended(self) -> list[Pass]:
         """The finished passes of runs that have not ended: their workflows must hear of them."""
-        query = (
-            sa.select(_PASSES)
-            .join(_RUNS, _RUNS.c.id == _PASSES.c.run_id)
-            .where(_RUNS.c.ended.is_(None), _PASSES.c.state == PassState.FINISHED)
+        under_way = sa.select(_RUNS.c.id).where(_RUNS.c.ended.is_(None))  # few, beside all that ever finished
+        query = sa.select(_PASSES).where(
+            _PASSES.c.run_id.in_(under_way), _PASSES.c.state == PassState.FINISHED
         )
         with self._database.read() as connection:
             return [_pass(row) for row in connection.execute(query)]
@@ -202,6 +201,16 @@ class Passes:
         with self._database.read() as connection:
             fine = set(connection.execute(query).scalars())
         return sorted(set(held) - fine)
+
+    def definitions(self, appliance: Appliance, held: Iterable[str]) -> dict[str, Json]:
+        """What the jobs of these passes of an appliance are defined as by now."""
+        query = (
+            sa.select(_PASSES.c.id, _JOBS.c.definition)
+            .join(_JOBS, _JOBS.c.id == _PASSES.c.job_id)
+            .where(_PASSES.c.appliance_id == appliance.id, _PASSES.c.id.in_(list(held)))
+        )
+        with self._database.read() as connection:
+            return {row.id: row.definition for row in connection.execute(query)}
 
     def verdict(self, run_id: str, slot: int) -> Pass | None:
         """The finished pass of this slot."""

@@ -62,7 +62,7 @@ sources: Final = Table(
     Column("facts", JSON, nullable=False),  # the machine as the appliance saw it, without its disks
     Column("findings", JSON, nullable=False),
     Column("seen", Float, nullable=False),
-    Column("created", Float, nullable=False, index=True),
+    Column("created", Float, nullable=False),
     Column("machine", String(400), nullable=False, server_default="", index=True),  # its name in vCenter
     Column("named", Boolean, nullable=False, server_default=false()),  # a person chose the name
     Column("description", Text, nullable=False, server_default=""),
@@ -72,6 +72,7 @@ sources: Final = Table(
     Column("resource_group", String(80), nullable=False, server_default=""),
     Column("token_id", _ID, nullable=True, index=True),  # the access token that brought it in
 )
+Index("ix_sources_page", sources.c.created, sources.c.id, sources.c.state)  # pages are found in it alone
 _here: Final = text("state <> 'Deleted'")
 Index(
     "ux_sources_machine",
@@ -113,7 +114,7 @@ jobs: Final = Table(
     Column("instance", JSON(none_as_null=True), nullable=True),  # address of the intermediate instance
     Column("authority", Text, nullable=True),  # sealed: certificate authority of this job
     Column("client_token", String(64), nullable=True, unique=True),
-    Column("created", Float, nullable=False, index=True),
+    Column("created", Float, nullable=False),
     Column("changed", Float, nullable=False),
     Column("description", Text, nullable=False, server_default=""),
     Column("job_type", Integer, nullable=False, server_default="3"),
@@ -136,6 +137,10 @@ jobs: Final = Table(
 )
 
 Index("ix_jobs_status_created", jobs.c.status, jobs.c.created)
+Index("ix_jobs_page", jobs.c.created, jobs.c.id, jobs.c.status)
+Index("ix_jobs_name_status", jobs.c.name, jobs.c.status)
+Index("ix_jobs_region_page", jobs.c.region, jobs.c.created, jobs.c.id, jobs.c.status)
+Index("ix_jobs_source_type", jobs.c.source_id, jobs.c.job_type)
 _unfinished = text(f"status IN ({', '.join(repr(str(s)) for s in UNFINISHED)})")
 Index(
     "ux_jobs_unfinished_source",
@@ -233,7 +238,7 @@ tags: Final = Table(
     Column("resource_id", _ID, primary_key=True),
     Column("key", String(128), primary_key=True),
     Column("value", String(128), nullable=False),
-    Index("ix_tags_key_value", "key", "value"),
+    Index("ix_tags_owner", "kind", "key", "value", "resource_id"),  # searches are answered by it alone
 )
 
 workgroups: Final = Table(
