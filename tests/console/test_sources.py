@@ -237,7 +237,7 @@ def test_r29_a_windows_that_the_cloud_does_not_license_is_warned_of(console: Con
         assert said in visitor.get(f"/console/new-job?source={source}").banner
         made = visitor.post("/console/new-job", {"SourceId": source, "RegionId": "r"}).moved
         kinds = [entry.kind for entry in console.store.jobs.history(job_of(made))]
-        assert ("licence" in kinds) == bool(warned)
+        assert ("warning" in kinds) == bool(warned)
 
 
 def job_of(address: str) -> str:
