@@ -11,7 +11,6 @@ import click
 
 from connector import child
 from connector.cloud.local import LocalProvider
-from connector.control import handover
 from connector.control.plane import Options, run
 from connector.control.store import Limits
 from connector.errors import BadInput, ConnectorError
@@ -49,7 +48,7 @@ def command(
     """
     assert cloud == "local"
     options = Options(state, host, port, database, exit_with_stdin, grace, limits=Limits.of(limits))
-    run(options, LocalProvider(images), handover.make_image)
+    run(options, lambda _: LocalProvider(images))
 
 
 def main() -> int:

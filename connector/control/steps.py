@@ -9,23 +9,20 @@ from __future__ import annotations
 import datetime
 import hashlib
 import threading
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Final
 
-from connector.cloud.provider import Health, Instance, InstanceRequest, Provider, Resource
+from connector.cloud.provider import Health, ImageRequest, Instance, InstanceRequest, Provider, Resource
 from connector.control import placement
 from connector.control.jobs import PREPARING, PROCESSING, SYNCING, Event, State, Status
+from connector.control.ledger import instance_token
 from connector.control.refusals import OutOfRange
 from connector.control.store import Store
-from connector.control.store.rows import Job, Json, Outcome, Run, Source
+from connector.control.store.rows import Image, Job, Json, Outcome, Run, Source
 from connector.control.vault import Vault
 from connector.errors import BadInput, ControlFailed, TargetFailed
-from connector.model import Credential, InstanceAddress
+from connector.model import Credential
 from connector.transfer.certificates import Role
-
-#: Image from an instance: address, our credential, name, format, run. Answers at least `files`: paths.
-ImageMaker = Callable[[InstanceAddress, Credential, str, str, str], Json]
 
 #: A pass of a large machine over a slow line takes weeks, and its connections are made anew all the time.
 CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
@@ -59,11 +56,10 @@ class Released(TargetFailed):
 class Steps:
     """Everything that a run of a job does outside of appliances. Thread-safe."""
 
-    def __init__(self, store: Store, provider: Provider, vault: Vault, make_image: ImageMaker) -> None:
+    def __init__(self, store: Store, provider: Provider, vault: Vault) -> None:
         self._store = store
         self._provider = provider
         self._vault = vault
-        self._make_image = make_image
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
 
@@ -100,18 +96,36 @@ class Steps:
         run, job = self._look(run_id)
         self._store.jobs.advance(run_id, Event.SYNCED)
         if run.plan:
-            instance = self._need_instance(job.id)
+            self._need_instance(job.id)
             image = self._store.things.reserve_image(job.id, run_id, _image_names(job, run), job.image_format)
             token = f"image-{run_id}"
             self._store.things.record(job.id, token, place="cloud", kind="image")
-            credential = self.credential(job.id, Role.CONTROL)
-            made = self._make_image(instance.address, credential, image.name, image.format, run_id)
-            kept = self._provider.keep_image(instance_token(job.id), image.name, made["files"])
-            details = made | {"files": list(kept.files), "location": kept.location, "size": kept.size}
+            kept = self._provider.make_image(self._image_request(job, run_id, image))
+            details = dict(kept.details) | {
+                "files": list(kept.files),
+                "location": kept.location,
+                "size": kept.size,
+            }
             self._store.things.record(job.id, token, place="cloud", kind="image", reference=kept.location)
-            self._store.things.complete_image(run_id, details)
+            self._store.things.complete_image(run_id, details, name=kept.name, image_id=kept.id)
             self._prune(job)
         self._store.jobs.advance(run_id, Event.PROCESSED)
+
+    def _image_request(self, job: Job, run_id: str, image: Image) -> ImageRequest:
+        source = self._store.sources.get(job.source_id)
+        guest = str(source.facts.get("guest_id", ""))
+        return ImageRequest(
+            token=instance_token(job.id),
+            job_id=job.id,
+            run=run_id,
+            name=image.name,
+            format=image.format,
+            control=self.credential(job.id, Role.CONTROL),
+            disks=placement.disks(job.definition, source.disks),
+            firmware=str(source.facts.get("firmware", "bios")),
+            guest_id=guest,
+            architecture=placement.architecture(guest),
+        )
 
     def _prune(self, job: Job) -> None:
         """Beyond the number to keep, the oldest images go; one that the provider says is in use stays."""
@@ -123,6 +137,8 @@ class Steps:
             try:
                 self._provider.delete_image(image.name)
             except TargetFailed as refused:
+                if refused.retryable:  # not a word on this image: a newer one must not go in its place
+                    raise
                 self._store.jobs.note(job.id, "image", f"image {image.name} stays: {refused.what}")
                 continue
             self._store.things.remove_image(image.id)
@@ -216,6 +232,7 @@ class Steps:
                 job_id=job_id,
                 disks=tuple(disk for disk in disks if disk.key not in job.left_out),
                 credential=self.credential(job_id, Role.INSTANCE),
+                control=self.credential(job_id, Role.CONTROL),
                 placement=placement.placement(job.definition, job.region, source),
             )
             if self._was_created(job_id) and self._provider.find(token) is None:
@@ -249,11 +266,6 @@ class Steps:
     def _lock(self, job_id: str) -> threading.Lock:
         with self._guard:
             return self._locks.setdefault(job_id, threading.Lock())
-
-
-def instance_token(job_id: str) -> str:
-    """The name by which a provider knows this job's instance for ever."""
-    return f"instance-{job_id}"
 
 
 def _resource_token(token: str, found: Resource) -> str:

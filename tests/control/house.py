@@ -16,6 +16,7 @@ from typing import Any
 from connector.cloud.provider import (
     INSTANCE_NAME,
     Health,
+    ImageRequest,
     Instance,
     InstanceRequest,
     Placement,
@@ -88,10 +89,11 @@ class Cloud:
         elif token in self.instances:
             self.instances[token] = Health.STOPPED
 
-    def keep_image(self, token: str, name: str, files: Sequence[str]) -> StoredImage:
-        if name not in self.images:
-            self.images.append(name)
-        return StoredImage(name, f"cloud:{name}", tuple(files), 1, 0.0)
+    def make_image(self, request: ImageRequest) -> StoredImage:
+        if request.name not in self.images:
+            self.images.append(request.name)
+        files = (f"{request.name}.{request.format}",)
+        return StoredImage(request.name, f"cloud:{request.name}", files, 1, 0.0)
 
     def list_images(self) -> Sequence[StoredImage]:
         return [StoredImage(name, f"cloud:{name}", (), 1, 0.0) for name in self.images]
@@ -156,7 +158,7 @@ class House:
     def begin(self) -> None:
         """A process starts on this database."""
         self.store = Store(self.url, self.clock, self.limits)
-        steps = Steps(self.store, self.cloud, Vault(self.folder / "key"), self._make_image)
+        steps = Steps(self.store, self.cloud, Vault(self.folder / "key"))
         self.steps = steps
         self.service = Service(self.store, steps, grace=GRACE)
         self.watch = Watch(self.store, steps, grace=GRACE)
@@ -233,6 +235,3 @@ class House:
         """Time passes, and the runner looks."""
         self.clock.advance(seconds)
         self.turn()
-
-    def _make_image(self, *order: Any) -> dict[str, Any]:
-        return {"files": [f"{order[2]}.{order[3]}"], "disks": []}
