@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import Any, Final
 
@@ -135,6 +136,20 @@ def detach_disk(region: Region, given: Parameters) -> Answer:
         raise Refused("IncorrectDiskStatus.CreatingSnapshot")
     region.boot.unplug(instance, disk)
     disk.instance = disk.device = ""
+    return {}
+
+
+def resize_disk(region: Region, given: Parameters) -> Answer:
+    """Larger only; a running guest sees it at once with the type "online"."""
+    disk = region.disks.get(given.need("DiskId"))
+    size = given.whole("NewSize")
+    if size < disk.size:
+        raise Refused("InvalidDiskSize.NotSupported", "A disk never shrinks.")
+    region.stock.check_disk(disk.category, disk.zone, size, "InvalidDiskSize.NotSupported")
+    if in_progress(region, disk.id):
+        raise Refused("IncorrectDiskStatus.CreatingSnapshot")
+    disk.size = size
+    os.truncate(disk.path, size * GIB)
     return {}
 
 

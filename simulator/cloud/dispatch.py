@@ -60,6 +60,7 @@ _ECS: Final[dict[str, Operation]] = {
     "CreateDisk": Operation(disks.create_disk, regional=True, once=True),
     "AttachDisk": Operation(disks.attach_disk),
     "DetachDisk": Operation(disks.detach_disk),
+    "ResizeDisk": Operation(disks.resize_disk, once=True),
     "DeleteDisk": Operation(disks.delete_disk),
     "DescribeDisks": Operation(disks.describe_disks, regional=True),
     "CreateSnapshot": Operation(snapshots.create_snapshot, once=True),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from simulator.cloud import disks, groups, snapshots
 from simulator.cloud.codes import Refused, invalid
@@ -14,6 +16,7 @@ from simulator.cloud.region import Region
 from simulator.cloud.things import Eip, Instance
 
 Answer = dict[str, Any]
+_USER_DATA: Final = 32 << 10
 
 
 def status(region: Region, instance: Instance) -> str:
@@ -25,6 +28,17 @@ def status(region: Region, instance: Instance) -> str:
     if age < pending:
         return "Pending"
     return "Starting" if age < pending + timing.starting else "Running"
+
+
+def user_data(given: Parameters) -> bytes:
+    """Decoded. Raises Refused when it is no base64, or too long."""
+    try:
+        found = base64.b64decode(given.text("UserData"), validate=True)
+    except binascii.Error:
+        raise invalid("UserData", "base64") from None
+    if len(found) > _USER_DATA:
+        raise Refused("InvalidUserData.SizeExceeded")
+    return found
 
 
 def eip_of(region: Region, instance: Instance) -> Eip | None:
@@ -105,6 +119,10 @@ def delete_instance(region: Region, given: Parameters) -> Answer:
 
 def modify_instance_attribute(region: Region, given: Parameters) -> Answer:
     instance = region.instances.get(given.need("InstanceId"))
+    if given.text("UserData"):
+        if status(region, instance) != "Stopped":
+            raise Refused("IncorrectInstanceStatus")
+        instance.user_data = user_data(given)
     instance.name = given.text("InstanceName", instance.name)
     instance.description = given.text("Description", instance.description)
     instance.protected = given.flag("DeletionProtection", instance.protected)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +15,6 @@ from simulator.cloud.stock import SIZES, Type
 from simulator.cloud.things import Group, Image, Instance, VSwitch
 
 Answer = dict[str, Any]
-_USER_DATA: Final = 32 << 10
 _DEVICE: Final = re.compile(r"/dev/xvd[b-z]")
 
 
@@ -86,7 +83,7 @@ def _checked(region: Region, given: Parameters) -> _Order:
         groups,
         system,
         data,
-        _user_data(given),
+        instances.user_data(given),
         given.whole("InternetMaxBandwidthOut", 0, 0, 100),
     )
 
@@ -136,16 +133,6 @@ def _data(region: Region, given: Parameters, image: Image) -> list[_Disk]:
                 not item.flag("DeleteWithInstance", True),
             )
         )
-    return found
-
-
-def _user_data(given: Parameters) -> bytes:
-    try:
-        found = base64.b64decode(given.text("UserData"), validate=True)
-    except binascii.Error:
-        raise invalid("UserData", "base64") from None
-    if len(found) > _USER_DATA:
-        raise Refused("InvalidUserData.SizeExceeded")
     return found
 
 

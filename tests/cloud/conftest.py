@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import ImageRequest, InstanceRequest, Placement, Provider, TargetDisk
 from connector.transfer.certificates import Authority, Role
+from tests.cloud.alibaba import Cloud, cloud
 
 AUTHORITY = Authority.create("contract")
 DISKS = (TargetDisk(2000, "Hard disk 1", 1 << 20),)
@@ -28,14 +30,34 @@ def image_for(
     return ImageRequest(token, f"job-{token}", run, name, "raw", ours, disks, **more)
 
 
-@pytest.fixture(params=["local"])
-def provider_factory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Provider]]:
+@pytest.fixture
+def make_cloud(tmp_path: Path, certificates: Path) -> Iterator[Callable[..., Cloud]]:
+    """A simulated region; `boot=""` runs nothing in its instances."""
+    with ExitStack() as stack:
+
+        def make(**more: Any) -> Cloud:
+            home = tmp_path / f"cloud-{len(list(tmp_path.iterdir()))}"
+            return stack.enter_context(cloud(home, certificates, **more))
+
+        yield make
+
+
+@pytest.fixture
+def quiet(make_cloud: Callable[..., Cloud]) -> Cloud:
+    """A region whose instances run nothing."""
+    return make_cloud(boot="")
+
+
+@pytest.fixture(params=["local", "alibaba"])
+def provider_factory(
+    request: pytest.FixtureRequest, tmp_path: Path, make_cloud: Callable[..., Cloud]
+) -> Iterator[Callable[[], Provider]]:
     """Makes providers that see the same cloud, as one process after another would."""
     made: list[Provider] = []
+    region = make_cloud() if request.param == "alibaba" else None
 
     def make() -> Provider:
-        assert request.param == "local"
-        made.append(LocalProvider(tmp_path / "cloud"))
+        made.append(region.provider() if region is not None else LocalProvider(tmp_path / "cloud"))
         return made[-1]
 
     yield make

@@ -27,12 +27,6 @@ class Clock:
         return time.time() + self.ahead
 
 
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One certificate for all: SDKs keep the trust of the first connection to a port for the whole process."""
-    return tmp_path_factory.mktemp("certificates")
-
-
 @pytest.fixture
 def open_region(tmp_path: Path, certificates: Path) -> Iterator[Open]:
     with ExitStack() as stack:
