@@ -11,7 +11,7 @@ from connector.control.store.rows import Appliance, Job, Json, Pass, Source, Thi
 from connector.model import Credential
 
 #: What clouds do not charge for.
-FREE: Final = ("security-group", "vpc", "vswitch")
+FREE: Final = ("launch", "security-group", "vpc", "vswitch")
 _HIDDEN: Final = {"authority", "status", "business", "client_token"}
 
 

@@ -9,6 +9,7 @@ import secrets
 import string
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,10 @@ T = TypeVar("T", bound=Thing)
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds that things take. `lag`: until what was made can be seen and addressed."""
+    """Seconds that things take. `lag`: until what was made can be seen and addressed.
+
+    `lag_looks`: and until so many lists have been made without it.
+    """
 
     pending: float = 0.3
     starting: float = 0.3
@@ -37,6 +41,7 @@ class Timing:
     image: float = 0.5
     network: float = 0.2
     lag: float = 0.1
+    lag_looks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,15 @@ class Shelf(Generic[T]):
         self._prefix = prefix
         self._region = region
         self._things: dict[str, T] = {}
+        self._looks: Counter[str] = Counter()
 
     def new_id(self) -> str:
         return f"{self._prefix}-sim" + "".join(secrets.choice(_LETTERS) for _ in range(17))
 
-    def add(self, thing: T) -> T:
+    def add(self, thing: T, *, known: bool = False) -> T:
+        """`known`: it has been there for long."""
         self._things[thing.id] = thing
+        self._looks[thing.id] = self._region.timing.lag_looks if known else 0
         return thing
 
     def get(self, thing_id: str) -> T:
@@ -77,7 +85,9 @@ class Shelf(Generic[T]):
 
     def seen(self) -> list[T]:
         """What a list shows, newest first."""
-        return [thing for thing in reversed(self._things.values()) if self._visible(thing)]
+        shown = [thing for thing in reversed(self._things.values()) if self._visible(thing)]
+        self._looks.update(self._things.keys())
+        return shown
 
     def drop(self, thing_id: str) -> None:
         self._things.pop(thing_id, None)
@@ -89,7 +99,8 @@ class Shelf(Generic[T]):
         return len(self._things)
 
     def _visible(self, thing: Thing) -> bool:
-        return self._region.age(thing.created) >= self._region.timing.lag
+        timing = self._region.timing
+        return self._region.age(thing.created) >= timing.lag and self._looks[thing.id] >= timing.lag_looks
 
 
 @dataclass(slots=True)
@@ -167,7 +178,8 @@ class Region:
                 platform="Aliyun",
                 boot_mode="BIOS",
                 disks=(Mapping("/dev/xvda", True, size, ""),),
-            )
+            ),
+            known=True,
         )
 
     def close(self) -> None:

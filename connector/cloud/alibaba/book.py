@@ -1,7 +1,7 @@
 """The ledger as one instance's owner uses it: which attempt at which object is under way, and what came of it.
 
 A token is `OWNER/NAME/NUMBER`. The number rises when an earlier attempt is known to be gone, so that a client token is
-never used for a second object.
+never used for a second object. The reference is written when the object has been seen: what has none may still appear.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ class Book:
         self._ledger.gone(self.owner, page.kind, page.token)
 
     def own(self, reference: str) -> None:
-        """The instance itself exists."""
+        """The instance itself has been seen."""
         self._ledger.made(self.owner, "instance", self.owner, reference)
+        for page in self.standing("launch"):
+            self.made(page, reference)
 
     def instance(self) -> str | None:
         """The cloud's id of the instance, as far as it is known."""

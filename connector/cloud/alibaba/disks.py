@@ -39,7 +39,9 @@ class Disks:
     ) -> dict[str, Json]:
         """The disk for each source disk, by key: one that is missing is made and attached, one that is small is enlarged."""
         instance_id = str(instance["InstanceId"])
-        found = self._by_key(instance_id)
+        found = self._api.until(
+            lambda: self._launched(instance_id, book), "visible with its disks", on=instance_id
+        )
         if len(found.keys() | {str(disk.key) for disk in disks}) > DISK_LIMIT:
             raise TargetFailed(
                 f"an instance has {DISK_LIMIT} data disks at most",
@@ -53,6 +55,12 @@ class Disks:
         for disk in disks:
             self._enlarge(found[str(disk.key)], disk)
         return {str(disk.key): found[str(disk.key)] for disk in disks}
+
+    def _launched(self, instance: str, book: Book) -> dict[str, Json] | None:
+        """All its data disks by key; None while one that it was launched with cannot be seen."""
+        found = self._by_key(instance)
+        names = (page.name.removeprefix("launch-disk/") for page in book.standing("launch-disk"))
+        return found if all(key in found for key in names) else None
 
     def _by_key(self, instance: str) -> dict[str, Json]:
         rows = ((disk_key(str(row.get("DiskName") or "")), row) for row in self.of_instance(instance))

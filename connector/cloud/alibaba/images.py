@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from connector.cloud.alibaba import guest, tags
 from connector.cloud.alibaba.api import Api, Json, client_token
-from connector.cloud.alibaba.book import Book
+from connector.cloud.alibaba.book import Book, Page
 from connector.cloud.alibaba.codes import Refusal, Verdict
 from connector.cloud.alibaba.market import GIB
 from connector.cloud.provider import ImageRequest, StoredImage
@@ -68,9 +68,14 @@ class Images:
     ) -> list[tuple[str, int]]:
         """Id and size of the snapshot of each disk, in the order of the request, when all are accomplished."""
         begun = [self._snapshot(str(disk.key), disks[str(disk.key)], book, mine) for disk in request.disks]
-        return [(found, self._accomplished(found)) for found in begun]
+        done = []
+        for page, snapshot in begun:
+            size = self._accomplished(snapshot)
+            book.made(page, snapshot)
+            done.append((snapshot, size))
+        return done
 
-    def _snapshot(self, key: str, disk: Json, book: Book, mine: dict[str, str]) -> str:
+    def _snapshot(self, key: str, disk: Json, book: Book, mine: dict[str, str]) -> tuple[Page, str]:
         own = mine | {tags.DISK: key}
 
         def look() -> Json | None:
@@ -95,9 +100,7 @@ class Images:
                 if refused.verdict is not Verdict.EXISTS:
                     raise
                 row = self._api.until(look, "visible", on=page.token)
-        made = str(row["SnapshotId"])
-        book.made(page, made)
-        return made
+        return page, str(row["SnapshotId"])
 
     def _accomplished(self, snapshot: str) -> int:
         """GiB. A snapshot takes as long as it takes; its progress is in the console."""

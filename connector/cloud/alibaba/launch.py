@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -115,21 +115,22 @@ class Launcher:
 
     def _try(self, errand: Errand, attempt: Attempt) -> str | Refusal:
         """The id of the instance, or why the next attempt is due. Raises what stops the job."""
-        page = errand.book.open("launch", attempt.name)
         try:
-            return self._run(errand, attempt, page)
+            return self._run(errand, attempt)
         except Refusal as refused:
             if refused.verdict not in (Verdict.NEXT_TYPE, Verdict.NEXT_DISK):
                 raise
-            errand.book.gone(page)
+            errand.book.gone(errand.book.open("launch", attempt.name))
             errand.reasons.append(f"{attempt.offer.type} in {attempt.offer.zone}: {refused.code}")
             return refused
 
-    def _run(self, errand: Errand, attempt: Attempt, page: Page) -> str:
+    def _run(self, errand: Errand, attempt: Attempt) -> str:
         zone = attempt.offer.zone
         switch = self._networks.connected(errand.book, errand.switches.get(zone) or Switch(zone), errand.own)
         group = self._networks.group(errand.book, switch, errand.own)
         given = self._order(errand, attempt, switch, group)
+        page = errand.book.open("launch", attempt.name)
+        note_disks(errand.book, [disk.key for disk in errand.request.disks])
         reached = tags.VPC if errand.request.placement.net_mode == 2 else tags.INTERNET
         own = errand.own | {tags.NET: reached} | self._settings.tags
         given |= {"Tag": tags.written(own), "ClientToken": client_token(page.token)}
@@ -215,6 +216,16 @@ class Launcher:
                 "DescribeImages", "InvalidImageId.NotFound", 404, "it is not available", "-", on=image
             )
         return dict(row)
+
+
+def note_disks(book: Book, keys: Sequence[int]) -> None:
+    """Which disks come with the instance: they may be seen later than it, and must not be made a second time."""
+    names = {f"launch-disk/{key}" for key in keys}
+    for page in book.standing("launch-disk"):
+        if page.name not in names:
+            book.gone(page)
+    for name in sorted(names):
+        book.open("launch-disk", name)
 
 
 def disk_name(key: int) -> str:

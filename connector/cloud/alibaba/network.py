@@ -177,8 +177,8 @@ class Networks:
                     raise
                 row = self._api.until(look, "visible", on=page.token)
         made = str(row[key])
-        book.made(page, made)
         self._api.until(lambda: ready(made), "usable", on=made)
+        book.made(page, made)
         return made
 
     def _create_vpc(self, token: str, own: dict[str, str]) -> Json:

@@ -59,9 +59,7 @@ Reach = Callable[[InstanceAddress, Credential], Talk]
 class AlibabaProvider:
     """Instances of the account. Thread-safe."""
 
-    def __init__(
-        self, settings: AlibabaSettings, ledger: Ledger, *, reach: Reach = InstanceEndpoint
-    ) -> None:
+    def __init__(self, settings: AlibabaSettings, ledger: Ledger, *, reach: Reach = InstanceEndpoint) -> None:
         self._settings = settings
         self._api = Api(settings, Credentials(settings.access_key_file))
         self._ledger = ledger
@@ -199,14 +197,14 @@ class AlibabaProvider:
     def _let_appear(self, book: Book, own: dict[str, str]) -> None:
         """What was begun a moment ago may not be visible yet: then it would be left behind."""
         while time.time() - book.youngest() < self._settings.consistency:
-            missing = {page.kind for page in book.standing()} - self._kinds(own)
+            missing = {page.kind for page in book.standing() if page.reference is None} - self._kinds(own)
             if not missing:
                 return
             self._api.pause()
 
     def _kinds(self, own: dict[str, str]) -> set[str]:
         """Kinds of pages of which something can be seen, or nothing has to be."""
-        found = self._networks.kinds(own) | {"image"}
+        found = self._networks.kinds(own) | {"image", "launch-disk"}
         if self._all(own[tags.OWNER]):
             found |= {"launch"}
         if any(tags.DISK in tags.read(disk) for disk in self._disks.of_owner(own)):
