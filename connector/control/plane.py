@@ -21,6 +21,7 @@ from connector.cloud.provider import Ledger, Provider
 from connector.control import identity, web
 from connector.control.agents import AgentApi, nobody
 from connector.control.api import JobApi, operator
+from connector.control.background import Background
 from connector.control.clock import Clock
 from connector.control.console import site
 from connector.control.console.pages import ROOT
@@ -79,11 +80,12 @@ def run(options: Options, make_provider: ProviderMaker, clock: Clock = time.time
         stack.callback(provider.close)
         vault = Vault(options.state / "vault-key")
         steps = Steps(store, provider, vault)
-        watch = Watch(store, steps, grace=options.grace)
+        aside = Background()
+        watch = Watch(store, steps, aside, grace=options.grace)
         runner = Runner(
             store,
             lambda: Engine(store, steps, _engine_url(options, store)),
-            [watch.look, Planner(store, steps).look],
+            [watch.look, Planner(store, steps, aside).look],
             fenced=_fenced,
             interval=options.interval,
         )

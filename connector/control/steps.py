@@ -9,14 +9,16 @@ from __future__ import annotations
 import datetime
 import hashlib
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
 
-from connector.cloud.provider import Health, ImageRequest, Instance, InstanceRequest, Provider, Resource
+from connector.cloud.provider import ImageRequest, Instance, InstanceRequest, Provider, Resource
 from connector.control import placement
 from connector.control.jobs import PREPARING, PROCESSING, SYNCING, Event, State, Status
 from connector.control.ledger import instance_token
 from connector.control.refusals import OutOfRange
+from connector.control.released import Released
 from connector.control.store import Store
 from connector.control.store.rows import Image, Job, Json, Outcome, Run, Source
 from connector.control.vault import Vault
@@ -32,25 +34,6 @@ _LONGEST_IMAGE: Final = 100
 #: What of a job stays in the cloud when its instance is released.
 OUTLIVING: Final = ("image", "snapshot")
 _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
-
-
-class Released(TargetFailed):
-    """Somebody removed the intermediate instance, and with it everything that was transferred."""
-
-    def __init__(self, *, on: str) -> None:
-        super().__init__(
-            "the intermediate instance was released by somebody else",
-            on=on,
-            remedy="delete this job and create a new one",
-            retryable=False,
-        )
-
-    @property
-    def id(self) -> str:
-        return TargetFailed.__name__
-
-    def to_json(self) -> dict[str, object]:
-        return super().to_json() | {"code": "TransitionInstance.Released"}
 
 
 class Steps:
@@ -190,17 +173,13 @@ class Steps:
                     )
             self._store.jobs.mark(job_id, transition_instance=None)
 
-    def keep_alive(self, run: Run) -> None:
-        """Start the instance again when it has died under a running pass."""
-        if not run.plan or self._store.jobs.get(run.job_id).state != SYNCING:
-            return
-        found = self._provider.find(instance_token(run.job_id))
-        if found is None and self._was_created(run.job_id):
-            self._store.passes.fail(run.id, Released(on=run.job_id).to_json())
-        if found is None or found.health is Health.RUNNING:
-            return
-        if self._ensure(run.job_id, (SYNCING,)) is not None:
-            self._store.jobs.note(run.job_id, "instance", "the intermediate instance was started again")
+    def instances(self) -> Mapping[str, Instance]:
+        """Every instance that the provider lists, by token."""
+        return {found.token: found for found in self._provider.describe()}
+
+    def find(self, job_id: str) -> Instance | None:
+        """The job's instance, as the provider sees it now."""
+        return self._provider.find(instance_token(job_id))
 
     def credential(self, job_id: str, role: Role) -> Credential:
         """A fresh short-lived identity within this job."""
@@ -210,12 +189,12 @@ class Steps:
         return self._vault.authority(sealed).issue(role, lifetime=CREDENTIAL_LIFETIME)
 
     def _need_instance(self, job_id: str) -> Instance:
-        found = self._ensure(job_id, _NEEDS_INSTANCE)
+        found = self.ensure(job_id, _NEEDS_INSTANCE)
         if found is None:
             raise ControlFailed("the job left its state while its instance was being started", on=job_id)
         return found
 
-    def _ensure(self, job_id: str, states: tuple[State, ...]) -> Instance | None:
+    def ensure(self, job_id: str, states: tuple[State, ...]) -> Instance | None:
         """The running instance of a job that is in one of `states`; recorded before it is created."""
         token = instance_token(job_id)
         with self._lock(job_id):
@@ -235,7 +214,7 @@ class Steps:
                 control=self.credential(job_id, Role.CONTROL),
                 placement=placement.placement(job.definition, job.region, source),
             )
-            if self._was_created(job_id) and self._provider.find(token) is None:
+            if self.was_created(job_id) and self._provider.find(token) is None:
                 raise Released(on=job_id)
             instance = self._provider.create_instance(request)
             self._store.things.record(
@@ -252,7 +231,8 @@ class Steps:
             self._store.jobs.mark(job_id, transition_instance=instance.handle)
             return instance
 
-    def _was_created(self, job_id: str) -> bool:
+    def was_created(self, job_id: str) -> bool:
+        """Whether the job has had an instance that nobody here has released."""
         token = instance_token(job_id)
         return any(
             thing.token == token and thing.reference and not thing.removed

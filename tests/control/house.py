@@ -61,12 +61,16 @@ class Cloud:
         self.in_use: set[str] = set()
         self.types = {"small"}
         self.requests: dict[str, InstanceRequest] = {}
+        self.hosts: dict[str, str] = {}
+        self.refusal: TargetFailed | None = None  # of the next instance
 
     def check(self, placement: Placement) -> None:
         if placement.instance_type and placement.instance_type not in self.types:
             raise BadInput("no such instance type is to be had", on="instance_type")
 
     def create_instance(self, request: InstanceRequest) -> Instance:
+        if self.refusal is not None:
+            raise self.refusal
         self.instances[request.token] = Health.RUNNING
         self.requests[request.token] = request
         found = self.find(request.token)
@@ -78,7 +82,8 @@ class Cloud:
             return None
         disks = [Resource("disk", f"d-{disk.key}") for disk in self.requests[token].disks]
         health = self.instances[token]
-        return Instance(f"i-{token}", INSTANCE_NAME, InstanceAddress("127.0.0.9"), health, tuple(disks))
+        address = InstanceAddress(self.hosts.get(token, "127.0.0.9"))
+        return Instance(f"i-{token}", INSTANCE_NAME, address, health, tuple(disks), token)
 
     def describe(self) -> Sequence[Instance]:
         return [found for token in self.instances if (found := self.find(token))]
