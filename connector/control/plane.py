@@ -7,7 +7,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +16,12 @@ import uvicorn
 from starlette.applications import Starlette
 
 from connector import child
-from connector.cloud.provider import Ledger, Provider
 from connector.control import identity, web
 from connector.control.agents import AgentApi, nobody
 from connector.control.api import JobApi, operator
 from connector.control.background import Background
 from connector.control.clock import Clock
+from connector.control.clouds import ProviderMaker
 from connector.control.console import site
 from connector.control.console.pages import ROOT
 from connector.control.identity import Identity
@@ -58,10 +57,6 @@ class Options:
     grace: float = 60.0
     interval: float = 2.0
     limits: Limits = field(default_factory=Limits)
-
-
-#: The target cloud, which writes down in this ledger what it makes.
-ProviderMaker = Callable[[Ledger], Provider]
 
 
 def run(options: Options, make_provider: ProviderMaker, clock: Clock = time.time) -> None:

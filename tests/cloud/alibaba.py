@@ -139,6 +139,7 @@ def access_key_file(folder: Path, key: AccessKey = KEY) -> Path:
 def cloud(home: Path, certificates: Path, boot: str = INSTANCE, **more: Any) -> Iterator[Cloud]:
     """A region under `home`; `certificates` are shared by all regions of a test run."""
     home.mkdir(exist_ok=True)
+    keys = more.pop("keys", (KEY,))
     region = Region(
         home / "region",
         more.pop("stock", None) or Stock(),
@@ -147,5 +148,5 @@ def cloud(home: Path, certificates: Path, boot: str = INSTANCE, **more: Any) -> 
     )
     region.add_public_image("m-sim-x86", "x86_64")
     region.add_public_image("m-sim-arm", "arm64")
-    with serve(region, [KEY], certificates=certificates) as server:
+    with serve(region, keys, certificates=certificates) as server:
         yield Cloud(server, home)

@@ -5,16 +5,19 @@ Every call that changes something has its answer cut once, after its effect. Wha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from connector.cloud.provider import TargetDisk
 from connector.errors import TargetFailed
 from simulator.cloud import Stock
+from simulator.cloud.dispatch import OPERATIONS
 from simulator.faults import Rule
-from tests.cloud.alibaba import QUICK, Calls, Cloud
+from tests.cloud.alibaba import KEY, QUICK, Calls, Cloud
 from tests.cloud.conftest import image_for, request_for
 
 TOKEN = "instance-j-1"
@@ -169,3 +172,23 @@ def test_a_disk_that_is_added_later_is_made_once(make_cloud: Make) -> None:
         grow(cloud)
         assert cloud.census() == ONE | {"disks": 4}
         assert {disk.instance for disk in cloud.region.disks} == {next(iter(cloud.region.instances)).id}
+
+
+def test_the_documented_permissions_are_enough_and_none_is_too_much(make_cloud: Make) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alibaba.md").read_text()
+    granted = {action for _, action in re.findall(r'"(ecs|vpc):([A-Za-z]+)"', page)}
+    known = {name for operations in OPERATIONS.values() for name in operations}
+    limited = replace(KEY, denied=tuple(sorted(known - granted)))
+    faults = CutOnce()
+    cloud = make_cloud(boot="", faults=faults, timing=SLOW_TO_SHOW, keys=(limited,))
+    for phase, _ in LIFE[:-2]:
+        phase(cloud)
+    more = (replace(DISKS[0], capacity=30 << 30), DISKS[1], TargetDisk(2002, "Hard disk 3", 1 << 20))
+    cloud.provider(boots=False).create_instance(request_for(TOKEN, more))
+    for shelf in (cloud.region.disks, cloud.region.instances):
+        assert len(shelf)
+    next(disk for disk in cloud.region.disks if disk.name == "connector-2002").delete_with_instance = False
+    release(cloud)
+    forget(cloud)
+    assert set(cloud.census().values()) == {0}
+    assert set(faults.seen) - {"image.make"} == granted

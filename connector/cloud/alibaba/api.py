@@ -34,6 +34,7 @@ class Api:
     def __init__(self, settings: AlibabaSettings, credentials: Credentials) -> None:
         self.settings = settings
         self._credentials = credentials
+        credentials.current()  # without a key nothing is begun
         self._sdk: Sdk = load()
         self._lock = threading.Lock()
         self._clients: dict[str, tuple[AccessKey, Any]] = {}

@@ -63,12 +63,12 @@ class AlibabaSettings(_Section):
     @classmethod
     def _blocks(cls, blocks: tuple[str, ...]) -> tuple[str, ...]:
         """CIDR blocks of IPv4; everything is allowed only when it is spelled out as 0.0.0.0/0."""
-        return tuple(str(ipaddress.IPv4Network(block)) for block in dict.fromkeys(blocks))
+        return tuple(str(_block(block)) for block in dict.fromkeys(blocks))
 
     @field_validator("network")
     @classmethod
     def _network(cls, network: str) -> str:
-        found = ipaddress.IPv4Network(network)
+        found = _block(network)
         if not 8 <= found.prefixlen <= 20:
             raise ValueError("a network of 8 to 20 bits has room for a vSwitch in each zone")
         return str(found)
@@ -79,6 +79,13 @@ class AlibabaSettings(_Section):
         if len(tags) > 12 or any(key.startswith(RESERVED) for key in tags):
             raise ValueError(f"at most 12 tags, none of them beginning with {RESERVED}")
         return tags
+
+
+def _block(text: str) -> ipaddress.IPv4Network:
+    try:
+        return ipaddress.IPv4Network(text)
+    except ValueError:
+        raise ValueError("CIDR blocks of IPv4 are needed, such as 198.51.100.7/32") from None
 
 
 def parse(document: Any, name: str) -> AlibabaSettings:
