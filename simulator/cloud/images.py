@@ -13,7 +13,7 @@ from simulator.cloud.region import Region
 from simulator.cloud.things import Image, Mapping
 
 Answer = dict[str, Any]
-_NAME: Final = re.compile(r"[A-Za-z\u4e00-\u9fff][\w:.\-]{1,127}")
+_NAME: Final = re.compile(r"[A-Za-z\u4e00-\u9fff][\w:\-]{1,127}")
 _DEVICE: Final = re.compile(r"/dev/xvd[a-z]")
 SYSTEM: Final = "/dev/xvda"
 

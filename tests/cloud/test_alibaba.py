@@ -331,6 +331,17 @@ def test_x3_a_name_that_is_taken_gets_the_jobs_id(quiet: Cloud) -> None:
     assert {image.name for image in provider.list_images()} == {"web", "web_j-2"}
 
 
+def test_a_name_that_the_cloud_does_not_allow_is_bent(quiet: Cloud) -> None:
+    provider = quiet.provider(boots=False)
+    provider.create_instance(request_for(T1))
+    quiet.fill()
+    kept = provider.make_image(image_for(T1, "1.web-01.example.com"))
+    assert kept.name == "m-1-web-01-example-com"
+    provider.release(T1, keep_disks=False)
+    provider.delete_image(kept.name)
+    assert set(quiet.census().values()) == {0}
+
+
 def test_an_image_that_the_cloud_could_not_make_is_made_once_more(quiet: Cloud) -> None:
     from simulator.faults import Rule
 

@@ -7,6 +7,7 @@ as their image does; what no image uses goes when the instance is released.
 from __future__ import annotations
 
 import calendar
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -21,6 +22,7 @@ from connector.errors import TargetFailed
 
 _ANY: Final = "Creating,Waiting,Available,UnAvailable,CreateFailed"
 _LONGEST: Final = 128
+_ODD: Final = re.compile(r"[^A-Za-z0-9:_-]")
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -222,8 +224,11 @@ def _mapping(snapshots: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
 
 
 def _names(request: ImageRequest) -> list[str]:
+    """Best first. The cloud wants a letter, then letters, digits, colons, underscores and hyphens."""
+    plain = _ODD.sub("-", request.name)
+    plain = plain if plain[:1].isalpha() else f"m-{plain}"
     endings = ("", f"_{request.job_id}", f"_{request.job_id}_{request.run}")
-    return [request.name[: _LONGEST - len(ending)] + ending for ending in endings]
+    return [plain[: _LONGEST - len(ending)] + ending for ending in endings]
 
 
 def _snapshot_ids(image: Json) -> list[str]:
