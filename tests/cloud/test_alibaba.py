@@ -373,7 +373,7 @@ def test_r1_r59_when_the_instance_is_released_only_images_and_their_snapshots_co
         Tag=[{"Key": "connector-token", "Value": T1}],
     )
     assert {entry.kind for entry in quiet.ledger.standing() if entry.reference} == {
-        *("vpc", "vswitch", "security-group", "instance", "snapshot"),
+        *("vpc", "vswitch", "security-group", "launch", "instance", "snapshot"),
     }
     provider.release(T1, keep_disks=False)
     provider.release(T1, keep_disks=False)

@@ -35,7 +35,7 @@ def order(*names: str, architecture: str = "x86_64", wanted: str = "") -> list[s
     return [offer.type for offer in candidates(architecture, wanted, ask(*names))]
 
 
-def test_r61_x86_goes_from_small_to_large_by_the_documented_order() -> None:
+def test_r61_small_types_come_first_by_the_documented_order() -> None:
     assert [str(step) for step in X86] == [
         "1 vCPU and 2 GiB",
         "1 vCPU and 4 GiB",
