@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
 
-from connector.cloud.provider import ImageRequest, Instance, InstanceRequest, Provider, Resource
+from connector.cloud.provider import (
+    ImageRequest,
+    Instance,
+    InstanceRequest,
+    Provider,
+    Resource,
+    TargetDisk,
+)
 from connector.control import placement
 from connector.control.jobs import PREPARING, PROCESSING, SYNCING, Event, State, Status
 from connector.control.ledger import instance_token
@@ -104,7 +111,7 @@ class Steps:
             name=image.name,
             format=image.format,
             control=self.credential(job.id, Role.CONTROL),
-            disks=placement.disks(job.definition, source.disks),
+            disks=_wanted(job, source),
             firmware=str(source.facts.get("firmware", "bios")),
             guest_id=guest,
             architecture=placement.architecture(guest),
@@ -205,11 +212,10 @@ class Steps:
                 self._store.jobs.set_authority(job_id, self._vault.new_authority(job_id))
             self._store.things.record(job_id, token, place="cloud", kind="instance")
             source = self._store.sources.get(job.source_id)
-            disks = placement.disks(job.definition, source.disks)
             request = InstanceRequest(
                 token=token,
                 job_id=job_id,
-                disks=tuple(disk for disk in disks if disk.key not in job.left_out),
+                disks=_wanted(job, source),
                 credential=self.credential(job_id, Role.INSTANCE),
                 control=self.credential(job_id, Role.CONTROL),
                 placement=placement.placement(job.definition, job.region, source),
@@ -251,6 +257,12 @@ class Steps:
 def _resource_token(token: str, found: Resource) -> str:
     digest = hashlib.sha256(found.reference.encode()).hexdigest()
     return f"{token}-{found.kind}-{digest[:16]}"
+
+
+def _wanted(job: Job, source: Source) -> tuple[TargetDisk, ...]:
+    """The disks that the job brings over."""
+    disks = placement.disks(job.definition, source.disks)
+    return tuple(disk for disk in disks if disk.key not in job.left_out)
 
 
 def _is_last(job: Job) -> bool:
