@@ -10,6 +10,8 @@ from connector.control.store import Store
 from connector.control.store.rows import Appliance, Job, Json, Pass, Source, Thing
 from connector.model import Credential
 
+#: What clouds do not charge for.
+FREE: Final = ("launch", "security-group", "vpc", "vswitch")
 _HIDDEN: Final = {"authority", "status", "business", "client_token"}
 
 
@@ -57,7 +59,7 @@ def billable(things: list[Thing]) -> list[Json]:
     return [
         {"kind": thing.kind, "reference": thing.reference, "since": thing.created}
         for thing in things
-        if thing.place == "cloud" and thing.reference and not thing.removed
+        if thing.place == "cloud" and thing.reference and not thing.removed and thing.kind not in FREE
     ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from connector.errors import Conflict
+from connector.instance.device import DeviceTarget
 from connector.instance.digests import DigestTable, grow
 from connector.instance.journal import Discard, Grown, Journal, PassBegin, PassEnd, RangeKind, Ranges
 from connector.instance.state import State
@@ -26,9 +27,11 @@ class Disk:
     it.
     """
 
-    def __init__(self, directory: Path, key: str, capacity: int, label: str = "") -> None:
+    def __init__(
+        self, directory: Path, key: str, capacity: int, label: str = "", device: Path | None = None
+    ) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.directory, self.key, self.label = directory, key, label
+        self.directory, self.key, self.label, self._device = directory, key, label, device
         self._journal = Journal(directory / "journal", key, capacity)
         self._state = State.fold(self._journal.capacity, self._journal.records)
         self._journal.records = []
@@ -45,7 +48,7 @@ class Disk:
 
     @property
     def path(self) -> Path:
-        return self.directory / "disk.raw"
+        return self._device or self.directory / "disk.raw"
 
     def grow(self, capacity: int) -> None:
         """Enlarge; the base is gone then, because change tracking does not survive a resize. Shrinking is a
@@ -150,6 +153,13 @@ class Disk:
         with self._changed:
             self._held -= 1
 
+    def settle(self) -> None:
+        """Everything that was written is where a snapshot of the storage will find it. The caller holds the disk."""
+        if isinstance(self.target, DeviceTarget):
+            self.target.settle()
+        else:
+            self.target.flush()
+
     def open_session(self, pass_id: str, capacity: int, cancel: Callable[[], None]) -> Session:
         """Admit a writer of the running pass. `cancel` must make it leave soon. Raises Conflict."""
         with self._changed:
@@ -201,10 +211,14 @@ class Disk:
 
     def _open(self, capacity: int) -> None:
         table = self.directory / "digests"
-        if self.path.exists() and table.exists():
+        if self._device is None and self.path.exists() and table.exists():
             grow(self.path, capacity)
+        if table.exists():
             grow(table, digest.count(capacity) * digest.SIZE)
-        self.target = RawFileTarget(self.path, capacity)
+        if self._device is None:
+            self.target = RawFileTarget(self.path, capacity)
+        else:
+            self.target = DeviceTarget(self._device, capacity)
         self.table = DigestTable(table, capacity)
 
     def _close_files(self) -> None:

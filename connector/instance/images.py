@@ -86,6 +86,17 @@ class Images:
             thread.start()
             return image
 
+    def settle(self) -> list[dict[str, object]]:
+        """All disks show the end of one pass, on stable storage: a snapshot of them now is an image. Raises Conflict."""
+        disks = self._hold(same_pass=True)
+        try:
+            for disk in disks:
+                disk.settle()
+            return [{"disk": disk.key, "capacity": disk.capacity, "path": str(disk.path)} for disk in disks]
+        finally:
+            for disk in disks:
+                disk.release()
+
     def get(self, name: str) -> Image:
         with self._lock:
             if name not in self._images:

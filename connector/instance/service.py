@@ -46,6 +46,8 @@ class Service:
             ("POST", "/disks/{key}/passes/{id}/finish", self.finish),
             ("DELETE", "/disks/{key}/attempts", self.discard),
             ("POST", "/disks/{key}/proof", self.proof),
+            ("PUT", "/devices", self.devices),
+            ("POST", "/settle", self.settle),
             ("POST", "/images", self.make_image),
             ("GET", "/images/{name}", self.image),
         ]
@@ -111,6 +113,13 @@ class Service:
     def proof(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         found = self.proofs.ask(self.store.get(path["key"]), PATIENCE, _take(body, "fresh", bool, False))
         return (202, {"state": "running"}) if found is None else (200, {"state": "done", **found.to_json()})
+
+    def devices(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        self.store.assign(_take(body, "serials", dict))
+        return 200, {}
+
+    def settle(self, _path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        return 200, {"disks": self.images.settle()}
 
     def make_image(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         image = self.images.start(

@@ -58,30 +58,34 @@ class RawFileTarget:
 
     def __init__(self, path: Path, capacity: int) -> None:
         self._path, self.capacity = path, capacity
-        with _explained(path):
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            size = os.fstat(self._file).st_size
-            if size < capacity:
-                os.ftruncate(self._file, capacity)
+        with explained(path):
+            self._file = self._opened(path, capacity)
+
+    def _opened(self, path: Path, capacity: int) -> int:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        size = os.fstat(file).st_size
+        if size < capacity:
+            os.ftruncate(file, capacity)
         if size > capacity:
-            self.close()
+            os.close(file)
             raise TargetFailed(
                 f"holds {size} bytes, more than {capacity}", on=str(path), remedy="disks never shrink"
             )
+        return file
 
     def write(self, offset: int, data: memoryview) -> None:
         self._inside(offset, len(data))
-        with _explained(self._path):
+        with explained(self._path):
             write_all(self._file, data, offset)
 
     def zero(self, offset: int, length: int) -> None:
         self._inside(offset, length)
-        with _explained(self._path):
+        with explained(self._path):
             zero_range(self._file, offset, length)
 
     def read_into(self, offset: int, room: memoryview) -> None:
         self._inside(offset, len(room))
-        with _explained(self._path):
+        with explained(self._path):
             while room:
                 count = os.preadv(self._file, [room], offset)
                 if not count:
@@ -89,7 +93,7 @@ class RawFileTarget:
                 room, offset = room[count:], offset + count
 
     def flush(self) -> None:
-        with _explained(self._path):
+        with explained(self._path):
             os.fdatasync(self._file)
 
     def reads_as_zero(self, extent: Extent) -> bool:
@@ -171,7 +175,7 @@ def zero_range(file: int, offset: int, length: int) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn what the operating system says into our words."""
     try:
         yield
