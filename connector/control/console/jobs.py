@@ -73,7 +73,7 @@ class JobPages:
         line = self._line(visit.path["id"])
         job = line.job
         may = includes(visit.key.role, Role.OPERATOR)
-        rhythm = not job.run_once and machine.modifiable(job.status, "frequency")
+        rhythm = not job.run_once and machine.modifiable(job.state, "frequency")
         return Page(
             "job.html",
             {
