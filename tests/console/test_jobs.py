@@ -213,7 +213,7 @@ def test_r1_every_billable_resource_is_listed_until_it_is_released(console: Cons
     console.house.turn()
     listed = text(console, job, "resources")
     assert "3 billable resources" in listed  # an instance and two disks
-    assert "Hard disk 2, 10 GiB" in listed
+    assert "disk d-2001" in listed
     console.house.run(job)
     over = text(console, job, "resources")
     assert "Nothing billable in the cloud now, apart from its images" in over
