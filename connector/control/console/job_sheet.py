@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -75,13 +75,13 @@ class Sheets:
             source=source,
             runs=[RunLine(run, by_run.get(run.id)) for run in runs],
             images=images,
-            resources=_resources(store.things.of(job.id), source),
-            log=store.jobs.history(job.id, LINES)[::-1],
+            resources=_resources(store.things.of(job.id), source, job.left_out),
+            log=store.log.newest(job.id, LINES)[::-1],
             stopping=bool(runs) and runs[0].stop and runs[0].ended is None,
         )
 
 
-def _resources(things: Iterable[Thing], source: Source) -> list[Resource]:
+def _resources(things: Iterable[Thing], source: Source, left_out: Collection[int]) -> list[Resource]:
     """Oldest first; an instance is followed by its disks, which live and cost as long as it does."""
     found: list[Resource] = []
     for thing in things:
@@ -101,5 +101,6 @@ def _resources(things: Iterable[Thing], source: Source) -> list[Resource]:
                     bill,
                 )
                 for disk in source.disks
+                if disk.key not in left_out
             ]
     return found
