@@ -79,7 +79,7 @@ class Sheets:
             runs=[RunLine(run, by_run.get(run.id)) for run in runs],
             images=images,
             resources=_resources(store.things.of(job.id)),
-            log=store.jobs.history(job.id, LINES)[::-1],
+            log=store.log.newest(job.id, LINES)[::-1],
             stopping=bool(runs) and runs[0].stop and runs[0].ended is None,
         )
 
