@@ -1,22 +1,24 @@
 """One disk of one pass: decide what is wanted, read it from the snapshot, deliver it, have it proved.
 
-The instance, not our memory, says what the target holds; vCenter says what changed. Where either is in doubt the whole
-disk is read again: never "no changes".
+The instance, not our memory, says what the target holds; vCenter says what changed. What the proof finds wrong is read
+again from the same snapshot, once.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import stamina
 
+from connector.appliance.decision import Decision, decide
 from connector.appliance.order import Order
 from connector.appliance.progress import PassProgress
-from connector.errors import ChangesUnknown, ConnectorError, Interrupted, NotFound
+from connector.errors import ChangesUnknown, ConnectorError, Interrupted, NotFound, ProofFailed
 from connector.model import Extent, MachineDisk
 from connector.transfer.disk_pass import DiskPass, DiskResult, copy_disk
 from connector.transfer.endpoint import InstanceEndpoint
@@ -31,16 +33,8 @@ if TYPE_CHECKING:
 
 
 INSTANCE_PATIENCE = 30.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """How to bring the disk up to date. `changes` None means: everything that is allocated. `note` says why not a delta."""
-
-    kind: str  # "full" or "delta"
-    base_change_id: str = ""
-    changes: tuple[Extent, ...] | None = None
-    note: str = ""
+PLAIN = ("full", "delta")  # the kinds that a cutover is called after itself
+ROT = {"target": "its data", "table": "its digest table", "unclear": "either"}
 
 
 class DiskCopy:
@@ -61,20 +55,30 @@ class DiskCopy:
         self._snapshot, self._disk, self._reading, self._board = snapshot, disk, reading, board
         self._key = str(disk.key)
         self._on = f"{order.name} {disk.label}"
+        self._doubt = ""
+        self._notes: list[str] = []
 
     def run(self) -> dict[str, Any]:
         """Returns the figures of this disk. Raises the first error; calling again resumes."""
-        state = self._target()
-        base = state.get("base") if state else None
+        began = time.monotonic()
+        state = self._fitting(self._target())
+        base = state["base"] if state else None
         if base and base["pass_id"] == self._reading:
-            return self._again()
-        self._forget_others(state)
-        decision = self._decide(state, base)
-        self._board.update(self._disk.key, state=decision.kind)
-        result = self._copy(decision)
-        done = result.wanted
-        self._board.update(self._disk.key, state="proved", wanted=done, done=done, bottleneck="")
-        return self._figures(decision, result)
+            decision = Decision("delta", note="delivered before an interruption")
+            result = DiskResult(self._disk.capacity, 0, 0, 0, 0, 0, 0.0)
+            if state and state["spoiled"]:
+                self._mend()
+        else:
+            self._forget_others(state)
+            decision = self._decide(state)
+            self._board.update(self._disk.key, state=decision.kind)
+            result = self._copy(decision)
+        proof = self._prove()
+        self._board.update(
+            self._disk.key, state="proved", wanted=result.wanted, done=result.wanted, bottleneck=""
+        )
+        took = time.monotonic() - began
+        return self._figures(decision, replace(result, seconds=took, root=str(proof.get("root", ""))))
 
     def _target(self) -> dict[str, Any] | None:
         """What the instance has; one that is being started again gets time to come up."""
@@ -93,14 +97,32 @@ class DiskCopy:
         if self._stop.is_set():
             raise Interrupted("stopped on request", on=self._on, remedy="run it again: it resumes")
 
-    def _again(self) -> dict[str, Any]:
-        """This reading delivered the disk before the crash: only the proof is repeated."""
-        began = time.monotonic()
-        proof = self._endpoint.prove(self._key)
-        self._board.update(self._disk.key, state="proved")
-        took = time.monotonic() - began
-        delivered = DiskResult(self._disk.capacity, 0, 0, 0, 0, 0, took, str(proof.get("root", "")))
-        return self._figures(Decision("delta", note="delivered before an interruption"), delivered)
+    def _fitting(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+        """A disk never shrinks: a smaller one is another one, and what the target holds is of no use."""
+        if state is None or int(state["capacity"]) <= self._disk.capacity:
+            return state
+        self._endpoint.remove_disk(self._key)
+        self._notes.append(
+            f"another disk of {self._disk.capacity} bytes is in its place: its target of {state['capacity']} bytes"
+            " was removed, and it was copied in full"
+        )
+        return None
+
+    def _prove(self) -> dict[str, Any]:
+        """The proof; what it finds wrong is read again, and proved again. Raises ProofFailed the second time."""
+        try:
+            return self._endpoint.prove(self._key)
+        except ProofFailed:
+            self._check_stop()
+            self._mend()
+        return self._endpoint.prove(self._key)
+
+    def _mend(self) -> None:
+        """Read again what the target is known to hold wrongly, from the snapshot that it shall show."""
+        self._board.update(self._disk.key, state="repair")
+        wrong = self._copy(Decision("repair", self._disk.change_id or "", ())).wanted
+        rot = self._endpoint.disk(self._key)["rot"]
+        self._notes.append(_repaired(wrong, rot if isinstance(rot, dict) else {}))
 
     def _forget_others(self, state: dict[str, Any] | None) -> None:
         """Interrupted attempts at a disk that has been replaced since are worth nothing."""
@@ -111,28 +133,24 @@ class DiskCopy:
     def _identity(self) -> dict[str, str]:
         return {"uuid": self._disk.uuid or "", "path": self._disk.path}
 
-    def _decide(self, state: dict[str, Any] | None, base: dict[str, Any] | None) -> Decision:
-        if state is None or base is None:
-            return Decision("full")
-        was = replace(
-            self._disk,
-            capacity=int(state["capacity"]),
-            change_id=base["change_id"] or None,
-            uuid=base["identity"].get("uuid") or None,
-            path=base["identity"].get("path") or self._disk.path,
-        )
-        try:
-            changes = self._bench.vcenter.changed(self._order.moref, self._snapshot, self._disk, was)
-        except ChangesUnknown as doubt:
-            return Decision("full", note=f"read in full: {doubt.what}")
-        return Decision("delta", str(base["change_id"]), changes)
+    def _decide(self, state: dict[str, Any] | None) -> Decision:
+        self._doubt = str(state["doubt"]) if state else ""
+        return decide(state, self._disk, self._snapshot.token, self._standing, self._changed)
+
+    def _standing(self) -> set[str]:
+        machine = self._bench.vcenter.find(self._order.moref)
+        return {node.description.strip() for node in machine.snapshots} - {self._snapshot.token}
+
+    def _changed(self, was: MachineDisk) -> tuple[Extent, ...]:
+        return self._bench.vcenter.changed(self._order.moref, self._snapshot, self._disk, was)
 
     def _changed_since(self, change_id: str) -> tuple[Extent, ...]:
+        """For an interrupted attempt; tracking that has missed a write before is not asked again."""
+        everything = (Extent(0, self._disk.capacity),)
         try:
-            was = replace(self._disk, change_id=change_id)
-            return self._bench.vcenter.changed(self._order.moref, self._snapshot, self._disk, was)
+            return everything if self._doubt else self._changed(replace(self._disk, change_id=change_id))
         except ChangesUnknown:
-            return (Extent(0, self._disk.capacity),)
+            return everything
 
     def _copy(self, decision: Decision) -> DiskResult:
         bench, disk = self._bench, self._disk
@@ -157,7 +175,6 @@ class DiskCopy:
                 settings=bench.transfer,
                 progress=self._report,
                 stop=self._stop,
-                prove=True,
             )
 
     def _open(self) -> Source:
@@ -185,18 +202,24 @@ class DiskCopy:
             "key": self._disk.key,
             "label": self._disk.label,
             "path": self._disk.path,
-            "kind": "final" if self._order.final else decision.kind,
-            "note": decision.note,
+            "kind": "final" if self._order.final and decision.kind in PLAIN else decision.kind,
+            "note": "; ".join(note for note in (decision.note, *self._notes) if note),
             "capacity": result.capacity,
             "planned": result.wanted,
             "read": result.read,
             "zero": result.zero,
             "sent": result.sent,
+            "same": result.same,
             "wire": result.wire,
             "seconds": result.seconds,
             "digest": result.root,
             "change_id": self._disk.change_id or "",
         }
+
+
+def _repaired(wrong: int, rot: Mapping[str, int]) -> str:
+    blame = ", ".join(f"{rot.get(name, 0)} in {words}" for name, words in ROT.items() if rot.get(name))
+    return f"repaired: the proof found {wrong} bytes wrong (cells: {blame}), they were read again"
 
 
 def _passing(error: Exception) -> bool:

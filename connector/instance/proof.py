@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 
 from blake3 import blake3
 
-from connector.instance.digests import ZERO, DigestTable
+from connector.instance.digests import DigestTable
 from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
 from connector.transfer.extents import BLOCK, CELL
 from connector.transfer.target import Target
 
-MISMATCHES = 100  # listed at most
+LISTED = 100  # mismatches in an answer, at most
+KEPT = 1 << 16  # mismatches that are told apart; of more, neighbours are taken together
 WORKERS = 2
 STRIDE = 64 << 20  # bytes of one work item
 
@@ -52,7 +53,7 @@ class Proof:
             "holes": self.holes,
             "root": self.root,
             "mismatched": self.mismatched,
-            "mismatches": ranges.to_json(self.mismatches),
+            "mismatches": ranges.to_json(self.mismatches[:LISTED]),
         }
 
 
@@ -91,9 +92,21 @@ def prove(target: Target, table: DigestTable, stop: threading.Event | None = Non
                 proof.holes + part.holes,
             )
             proof.mismatched += ranges.covered(part.wrong)
-            proof.mismatches = ranges.normalise([*proof.mismatches, *part.wrong])[:MISMATCHES]
+            proof.mismatches += part.wrong
+            if len(proof.mismatches) > 2 * KEPT:
+                proof.mismatches = _bounded(proof.mismatches, capacity)
+    proof.mismatches = _bounded(proof.mismatches, capacity)
     proof.root = root.hexdigest()
     return proof
+
+
+def _bounded(extents: list[Extent], capacity: int) -> list[Extent]:
+    """Merged; more than `KEPT` are widened until they run into each other."""
+    unit, found = CELL, ranges.normalise(extents)
+    while len(found) > KEPT:
+        unit *= 16
+        found = ranges.align(found, capacity, unit)
+    return found
 
 
 def _in_order(pool: ThreadPoolExecutor, work: object, capacity: int) -> Iterator[_Part]:
@@ -113,7 +126,7 @@ def _check(target: Target, table: DigestTable, extent: Extent, room: memoryview)
     entries = table.read(extent.start, extent.length)
     if not any(entries) and target.reads_as_zero(extent):
         part.holes = extent.length
-        part.digests.append(_zero_digests(extent.length))
+        part.digests.append(digest.unmarked(extent.length, entries))
         return part
     for piece in ranges.blocks([extent]):
         first = (piece.start - extent.start) // CELL * digest.SIZE
@@ -130,15 +143,10 @@ def _compare(part: _Part, piece: Extent, found: bytes, wanted: bytes) -> None:
         at, start = index * digest.SIZE, index * CELL
         length = min(CELL, piece.length - start)
         entry = wanted[at : at + digest.SIZE]
-        zero = entry == ZERO
+        zero = entry == digest.MARK
         if found[at : at + digest.SIZE] != (digest.zeros(length) if zero else entry):
             part.wrong.append(Extent(piece.start + start, length))
         elif zero:
             part.zero += length
         else:
             part.data += length
-
-
-def _zero_digests(length: int) -> bytes:
-    whole, rest = divmod(length, CELL)
-    return digest.zeros(CELL) * whole + (digest.zeros(rest) if rest else b"")

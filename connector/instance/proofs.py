@@ -11,6 +11,8 @@ from connector.errors import ConnectorError, ProofFailed
 from connector.instance.disk import Disk
 from connector.instance.proof import Proof, prove
 
+NAMED = 5  # places in a message, at most
+
 
 @dataclass(slots=True)
 class _Run:
@@ -57,16 +59,24 @@ class Proofs:
 
     def _prove(self, disk: Disk, run: _Run) -> None:
         try:
-            proof = run.proof = prove(disk.target, disk.table, self._stop)
+            contents = disk.contents
+            proof = run.proof = prove(contents.target, contents.table, self._stop)
             if proof.mismatched:
-                first = proof.mismatches[0]
-                run.error = ProofFailed(
-                    f"{proof.mismatched} bytes differ from what was sent, the first at {first.start}",
-                    on=f"disk {disk.key}",
-                    remedy="check the storage and run a full pass",
-                )
+                disk.spoil(proof.mismatches)
+                run.error = _differs(proof, disk.key)
         except ConnectorError as error:
             run.error = error
         finally:
             disk.release()
             run.done.set()
+
+
+def _differs(proof: Proof, key: str) -> ProofFailed:
+    places = [f"[{start}, {start + length})" for start, length in proof.mismatches[:NAMED]]
+    more = len(proof.mismatches) - len(places)
+    return ProofFailed(
+        f"{proof.mismatched} bytes differ from what was sent, in {', '.join(places)}"
+        + (f" and {more} more places" if more else ""),
+        on=f"disk {key}",
+        remedy="check the storage; the next pass reads them again",
+    )

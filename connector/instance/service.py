@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import zstandard
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -18,15 +19,19 @@ from starlette.routing import Route
 from connector import __version__
 from connector.errors import BadInput, ConnectorError, TargetFailed
 from connector.instance.images import Images
-from connector.instance.journal import PassBegin
 from connector.instance.proofs import Proofs
+from connector.instance.records import PassBegin
 from connector.instance.store import Store
+from connector.model import Extent
+from connector.transfer import digest
 from connector.transfer import extents as ranges
+from connector.transfer.extents import CELL
 from connector.transfer.target import free_space
 
 log = logging.getLogger(__name__)
 BODY_LIMIT = 64 << 20  # bytes; a plan of a badly fragmented disk is a few MiB
 PATIENCE = 20.0  # seconds that a proof may keep a request waiting
+PAGE = 1 << 16  # cells whose digests one answer holds, at most: 2 MiB
 T = TypeVar("T")
 
 
@@ -42,6 +47,9 @@ class Service:
             ("GET", "/disks", self.disks),
             ("GET", "/disks/{key}", self.disk),
             ("PUT", "/disks/{key}", self.put_disk),
+            ("DELETE", "/disks/{key}", self.remove_disk),
+            ("POST", "/disks/{key}/digests", self.digests),
+            ("POST", "/disks/{key}/doubt", self.doubt),
             ("POST", "/disks/{key}/passes", self.begin),
             ("POST", "/disks/{key}/passes/{id}/finish", self.finish),
             ("DELETE", "/disks/{key}/attempts", self.discard),
@@ -70,6 +78,26 @@ class Service:
         disk = self.store.put(path["key"], capacity, _take(body, "label", str, ""), estimate)
         return 200, disk.describe()
 
+    def remove_disk(self, path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        self.store.remove(path["key"])
+        return 200, {}
+
+    def digests(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        disk = self.store.get(path["key"])
+        extents = [
+            part for extent in _extents(body, "extents") for part in ranges.blocks([extent], PAGE * CELL)
+        ]
+        if ranges.align(extents, disk.capacity) != ranges.normalise(extents):
+            raise BadInput("digests are of whole cells within the disk", on=f"disk {disk.key}")
+        if sum(digest.count(extent.length) for extent in extents) > PAGE:
+            raise BadInput(f"one answer holds the digests of {PAGE} cells at most", remedy="ask for less")
+        return 200, zstandard.compress(disk.digests(extents, look=_take(body, "look", bool, False)), 1)
+
+    def doubt(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        disk = self.store.get(path["key"])
+        disk.doubt(_take(body, "reason", str))
+        return 200, disk.describe()
+
     def begin(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         identity = _take(body, "identity", dict, {})
         begin = PassBegin(
@@ -85,11 +113,7 @@ class Service:
         return 200, disk.describe()
 
     def finish(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
-        try:
-            cover = ranges.from_json(body.get("extents"))
-            todo = ranges.from_json(body.get("todo", []))
-        except ValueError as error:
-            raise BadInput(str(error)) from None
+        cover, todo = _extents(body, "extents"), _extents(body, "todo", [])
         disk = self.store.get(path["key"])
         missing = disk.finish(path["id"], cover, todo)
         if missing:
@@ -133,6 +157,13 @@ def _take(body: dict[str, Any], name: str, kind: type[T], default: T | None = No
     return found
 
 
+def _extents(body: dict[str, Any], name: str, default: object = None) -> list[Extent]:
+    try:
+        return ranges.from_json(body.get(name, default))
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
 async def _body(request: Request) -> dict[str, Any]:
     data = b""
     async for part in request.stream():
@@ -163,6 +194,8 @@ def _answer(
                 f"the instance failed ({type(error).__name__})", remedy="see the instance's log"
             )
             return JSONResponse(failed.to_json(), 500)
+        if isinstance(answer, bytes):
+            return Response(answer, status, media_type="application/octet-stream")
         return JSONResponse(answer, status)
 
     return endpoint

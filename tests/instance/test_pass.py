@@ -60,7 +60,7 @@ def test_several_connections_and_compression_deliver_the_same(instance: Instance
 
 def test_delta_needs_its_base(instance: Instance, disk: Path) -> None:
     delta = order(disk, kind="delta", base_change_id="id/0")
-    with pytest.raises(Conflict, match="run a full pass"):
+    with pytest.raises(Conflict, match="run a comparing pass"):
         copy_disk(FileSource(disk), instance.endpoint, delta, lambda: [Extent(0, CELL)])
 
 

@@ -129,7 +129,8 @@ def test_invariant_6_changes_that_cannot_be_trusted_mean_the_whole_disk(
     equal(tracked, "web-01", "web-01")
     rows = [row for row in done.result()["disks"] if row["note"]]
     assert {row["key"] for row in rows} == {disk.key for disk in tracked.machine().disks}
-    assert all("read in full" in row["note"] for row in rows)
+    assert all("compared: " in row["note"] and row["kind"] == "compare" for row in rows)
+    assert all(row["wire"] < 24 * 64 * 1024 < row["read"] for row in rows if row["capacity"] > 4 * MIB)
 
 
 @pytest.mark.slow
