@@ -73,11 +73,14 @@ class Bench:
         return replace(made, **changes)
 
     def run(
-        self, order: Order | None = None, stop: threading.Event | None = None
+        self,
+        order: Order | None = None,
+        stop: threading.Event | None = None,
+        board: PassProgress | None = None,
     ) -> dict[int, dict[str, Any]]:
         """Carry out a pass; the rows of its disks by key."""
         made = order or self.order()
-        self.result = dict(self.work.carry(made, PassProgress(), stop or threading.Event()))
+        self.result = dict(self.work.carry(made, board or PassProgress(), stop or threading.Event()))
         return {row["key"]: row for row in self.result["disks"]}
 
     def target(self, key: int) -> Path:
@@ -90,6 +93,15 @@ class Bench:
             key: digest(data) for key, data in content.items()
         }
         assert not self.house.snapshots()
+
+    def flip(self, key: int, at: int, *, name: str = "disk.raw") -> None:
+        """One bit of the target (or of the file of that name beside it) rots."""
+        path = self.target(key).with_name(name)
+        with path.open("r+b") as file:
+            file.seek(at)
+            (was,) = file.read(1)
+            file.seek(at)
+            file.write(bytes([was ^ 1]))
 
     def settings(self, **changes: Any) -> None:
         """Change how passes move bytes."""
