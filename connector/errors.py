@@ -20,6 +20,7 @@
     │   ├── TargetFull
     │   └── PortInUse
     ├── ProofFailed          10   bytes differ
+    │   └── ChangesMissed         CBT calls unchanged what is not
     ├── Conflict             11   the state of a job or source does not allow the operation
     ├── ControlFailed        12   the control plane is unreachable or failed
     └── Interrupted         130   stopped on request
@@ -207,6 +208,10 @@ class ProofFailed(ConnectorError):
 
     exit_code = 10
     http_status = 409
+
+
+class ChangesMissed(ProofFailed):
+    """An audit found bytes that differ where CBT says that nothing changed; the next pass compares."""
 
 
 class Conflict(ConnectorError):

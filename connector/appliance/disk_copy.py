@@ -6,9 +6,10 @@ again from the same snapshot, once.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,17 @@ import stamina
 from connector.appliance.decision import Decision, decide
 from connector.appliance.order import Order
 from connector.appliance.progress import PassProgress
-from connector.errors import ChangesUnknown, ConnectorError, Interrupted, NotFound, ProofFailed
+from connector.errors import (
+    ChangesMissed,
+    ChangesUnknown,
+    ConnectorError,
+    Interrupted,
+    NotFound,
+    ProofFailed,
+)
 from connector.model import Extent, MachineDisk
+from connector.transfer import extents as ranges
+from connector.transfer.audit import Audited, audit
 from connector.transfer.disk_pass import DiskPass, DiskResult, copy_disk
 from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.policies import Retrying
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
 
 INSTANCE_PATIENCE = 30.0  # seconds
 PLAIN = ("full", "delta")  # the kinds that a cutover is called after itself
+LISTED = 5  # places in a message, at most
 ROT = {"target": "its data", "table": "its digest table", "unclear": "either"}
 
 
@@ -57,6 +68,7 @@ class DiskCopy:
         self._on = f"{order.name} {disk.label}"
         self._doubt = ""
         self._notes: list[str] = []
+        self._audited: Audited | None = None
 
     def run(self) -> dict[str, Any]:
         """Returns the figures of this disk. Raises the first error; calling again resumes."""
@@ -72,7 +84,7 @@ class DiskCopy:
             self._forget_others(state)
             decision = self._decide(state)
             self._board.update(self._disk.key, state=decision.kind)
-            result = self._copy(decision)
+            result = self._copy(decision, lambda source: self._audit(source, decision, state or {}))
         proof = self._prove()
         self._board.update(
             self._disk.key, state="proved", wanted=result.wanted, done=result.wanted, bottleneck=""
@@ -152,9 +164,33 @@ class DiskCopy:
         except ChangesUnknown:
             return everything
 
-    def _copy(self, decision: Decision) -> DiskResult:
+    def _audit(self, source: Source, decision: Decision, state: Mapping[str, Any]) -> None:
+        """Before a delta is begun: does CBT tell the truth? Raises ChangesMissed, and then nothing goes on from here."""
+        share = self._bench.transfer.audit if self._order.audit is None else self._order.audit
+        if decision.kind not in ("delta", "repair") or share <= 0:
+            return
+        capacity = self._disk.capacity
+        known = ranges.union(decision.changes or (), ranges.from_json(state["spoiled"]))
+        unchanged = ranges.subtract(ranges.whole(capacity), ranges.align(known, capacity))
+        self._board.update(self._disk.key, state="audit")
+        self._audited = done = audit(
+            source,
+            lambda cells, look: self._endpoint.digests(self._key, cells, look=look),
+            unchanged,
+            share,
+            secrets.randbits(63),
+            self._stop,
+        )
+        if done.missed:
+            failed = _missed(done, self._on)
+            self._endpoint.doubt(self._key, failed.what)
+            raise failed
+        self._board.update(self._disk.key, state=decision.kind)
+
+    def _copy(self, decision: Decision, first: Callable[[Source], None] = lambda _: None) -> DiskResult:
         bench, disk = self._bench, self._disk
         with closing(Retrying(self._open(), reopen=self._open)) as source:
+            first(source)
             changes = decision.changes
             return copy_disk(
                 source,
@@ -214,7 +250,19 @@ class DiskCopy:
             "seconds": result.seconds,
             "digest": result.root,
             "change_id": self._disk.change_id or "",
+            "audit": None if self._audited is None else self._audited.to_json(),
         }
+
+
+def _missed(done: Audited, on: str) -> ChangesMissed:
+    places = [f"[{start}, {start + length})" for start, length in done.missed[:LISTED]]
+    more = f" and {len(done.missed) - LISTED} more" if len(done.missed) > LISTED else ""
+    return ChangesMissed(
+        f"CBT missed a write: the audit of {done.cells} cells that it calls unchanged found differences in"
+        f" {', '.join(places)}{more} (seed {done.seed})",
+        on=on,
+        remedy="start the job again: it compares this disk; have CBT reset, and look for known defects of this ESXi",
+    )
 
 
 def _repaired(wrong: int, rot: Mapping[str, int]) -> str:
