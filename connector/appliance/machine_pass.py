@@ -18,6 +18,7 @@ from connector.appliance.disk_copy import DiskCopy
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.order import Order
 from connector.appliance.progress import DiskProgress, PassProgress
+from connector.appliance.roster import reconcile
 from connector.errors import ConnectorError, Ineligible, Interrupted, NotFound
 from connector.model import Machine, PowerState, Severity
 from connector.settings import TransferSettings
@@ -53,6 +54,7 @@ class MachinePass:
         self._bench, self._order, self._board, self._stop = bench, order, board, stop
         self._vcenter = bench.vcenter
         self._endpoint = InstanceEndpoint(order.instance, order.credential)
+        self._dropped: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any]:
         """Returns the measured figures. Raises the first error, after the snapshot is gone."""
@@ -73,7 +75,13 @@ class MachinePass:
             disks = self._copy_all(snapshot, reading)
             self._board.enter("removing the snapshot")
         self._board.enter("delivered")
-        return {"disks": disks, "down_since": down_since, "reading": reading, "adopted": snapshot.adopted}
+        return {
+            "disks": disks,
+            "dropped": self._dropped,
+            "down_since": down_since,
+            "reading": reading,
+            "adopted": snapshot.adopted,
+        }
 
     def _identified(self) -> Machine:
         machine = self._vcenter.find(self._order.moref)
@@ -127,6 +135,7 @@ class MachinePass:
         """All disks side by side; the first real error stops the others and is the one that is raised."""
         if not snapshot.disks:
             raise Ineligible("the machine has no disks", on=self._order.name)
+        self._dropped = reconcile(self._endpoint, self._order, snapshot.disks)
         for disk in snapshot.disks:
             self._board.add(DiskProgress(disk.key, disk.label, disk.capacity))
         failures: list[ConnectorError] = []

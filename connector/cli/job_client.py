@@ -43,14 +43,16 @@ class JobClient:
         return self._object("GET", f"/v1/jobs/{quote(job, safe='')}")
 
     def start(self, job: str, **wishes: Any) -> Json:
-        """`wishes`: shutdown_deadline, allow_power_off; what is given replaces what the job was created with."""
+        """`wishes`: shutdown_deadline, allow_power_off, audit, accept_removed_disks; what is given replaces what the job was
+        created with.
+        """
         return self._act(job, "start", wishes)
 
     def stop(self, job: str) -> Json:
         return self._act(job, "stop")
 
     def cutover(self, job: str, **wishes: Any) -> Json:
-        """`wishes`: sync_data, shutdown_deadline, allow_power_off."""
+        """`wishes`: sync_data, and those of `start`."""
         return self._act(job, "cutover", wishes)
 
     def delete(self, job: str) -> Json:

@@ -79,6 +79,8 @@ class JobApi:
             image_format=new.image_format,
             shutdown_deadline=new.shutdown_deadline,
             allow_power_off=new.allow_power_off,
+            audit=new.audit,
+            accept_removed_disks=new.accept_removed_disks,
             client_token=new.client_token,
         )
         return self._done(call, "create", self._service.create(wish))
@@ -93,7 +95,7 @@ class JobApi:
 
 
 def _changes(wish: Start | Cutover) -> Json:
-    return wish.model_dump(include={"shutdown_deadline", "allow_power_off"}, exclude_none=True)
+    return wish.model_dump(exclude={"sync_data"}, exclude_none=True)
 
 
 def operator(token: str) -> Guard:

@@ -65,6 +65,8 @@ def order(row: Job, machine: Source, found: Pass, credential: Credential, things
         "objects": [thing(t) for t in things],
         "shutdown_deadline": row.shutdown_deadline,
         "allow_power_off": row.allow_power_off,
+        "audit": row.audit,
+        "accept_removed_disks": row.accept_removed_disks,
     }
 
 

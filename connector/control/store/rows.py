@@ -122,6 +122,8 @@ class Job:
     waiting: str
     image_id: str | None
     transition_instance: str | None
+    audit: float | None
+    accept_removed_disks: bool
 
     @property
     def state(self) -> State:
