@@ -5,6 +5,7 @@
     ├── NotFound              3   no object answers to that name
     ├── Ambiguous             3   several objects answer to that name
     ├── TrustFailed           4   a certificate is neither pinned nor signed by the given authority
+    │   └── EvidenceDamaged       a manifest is not as it was signed
     ├── AuthenticationFailed  4   user, password, cookie or token refused
     ├── NotPermitted          4   a privilege is missing
     ├── Ineligible            5   this machine or disk cannot be migrated as it is
@@ -113,6 +114,12 @@ class TrustFailed(ConnectorError):
 
     exit_code = 4
     http_status = 495
+
+
+class EvidenceDamaged(TrustFailed):
+    """A manifest is not as it was signed; the message says where."""
+
+    http_status = 422
 
 
 class AuthenticationFailed(ConnectorError):

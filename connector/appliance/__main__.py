@@ -12,9 +12,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
+import stamina
 
 from connector import __version__, child
 from connector.appliance.agent import Agent
+from connector.appliance.attest import Notary
 from connector.appliance.configuration import Configuration, from_yaml, parse
 from connector.appliance.control_client import ControlClient, Membership, enrol
 from connector.appliance.inventory import Rescan
@@ -22,8 +24,11 @@ from connector.appliance.ledger import ControlLedger
 from connector.appliance.leftovers import Cleaner
 from connector.appliance.machine_pass import Workbench
 from connector.errors import BadInput, ConnectorError
+from connector.transfer.evidence import Signer
 from connector.transfer.vddk_source import check_installation
 from connector.vcenter.client import VCenter
+
+EVIDENCE_PATIENCE = 120.0  # seconds that a finished pass waits for a control plane that is away
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,15 +58,26 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         ledger = ControlLedger(recorder)
         owner = "c" + configuration.control.thumbprint.replace(":", "").lower()[:16]
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
-        check_installation(configuration.vddk, vcenter.about.version)
+        vddk = check_installation(configuration.vddk, vcenter.about.version)
         membership = membership_of(configuration, vcenter.about.instance_uuid)
 
         def connect() -> ControlClient:
             return ControlClient(configuration.control.url, configuration.control.thumbprint, membership)
 
         recorder.client = unwind.enter_context(closing(connect()))
+
+        @stamina.retry(on=_passing, attempts=None, timeout=EVIDENCE_PATIENCE, wait_max=5.0)
+        def deliver(pass_id: str, manifest: bytes) -> None:
+            with closing(connect()) as control:
+                control.evidence(pass_id, manifest)
+
         bench = Workbench(
-            vcenter, ledger, configuration.vddk, configuration.transports, configuration.transfer
+            vcenter,
+            ledger,
+            configuration.vddk,
+            configuration.transports,
+            configuration.transfer,
+            Notary(signer_of(configuration.state), vddk, deliver),
         )
         rescan = Rescan(vcenter, connect, configuration.rescan, stop)
         seen = rescan.once()
@@ -69,6 +85,17 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         unwind.enter_context(Cleaner(vcenter, ledger, connect, stop))
         child.report_ready({"appliance": membership.appliance_id, "machines": seen, "pid": os.getpid()})
         Agent(connect, bench.carry, configuration.passes, stop).run()
+
+
+def signer_of(state: Path) -> Signer:
+    """The key that this appliance signs evidence with; its public half lies beside it."""
+    signer = Signer.load(state / "evidence-key.pem")
+    (state / "evidence-key.pub").write_text(signer.public_pem)
+    return signer
+
+
+def _passing(error: Exception) -> bool:
+    return isinstance(error, ConnectorError) and error.retryable
 
 
 class _Late:

@@ -238,6 +238,7 @@ class DiskCopy:
             "key": self._disk.key,
             "label": self._disk.label,
             "path": self._disk.path,
+            "uuid": self._disk.uuid or "",
             "kind": "final" if self._order.final and decision.kind in PLAIN else decision.kind,
             "note": "; ".join(note for note in (decision.note, *self._notes) if note),
             "capacity": result.capacity,
@@ -250,6 +251,7 @@ class DiskCopy:
             "seconds": result.seconds,
             "digest": result.root,
             "change_id": self._disk.change_id or "",
+            "base_change_id": decision.base_change_id,
             "audit": None if self._audited is None else self._audited.to_json(),
         }
 

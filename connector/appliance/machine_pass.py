@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from connector.appliance.attest import Notary, Reading, attest
 from connector.appliance.disk_copy import DiskCopy
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.order import Order
@@ -37,6 +38,7 @@ class Workbench:
     vddk: Path
     transports: str
     transfer: TransferSettings
+    notary: Notary | None = None  # without one, passes leave no evidence
 
     def carry(self, order: Order, board: PassProgress, stop: threading.Event) -> Mapping[str, Any]:
         """Carry out one order; see `agent.Carry`. Errors name the machine as people do, not by its moref."""
@@ -58,7 +60,7 @@ class MachinePass:
 
     def run(self) -> dict[str, Any]:
         """Returns the measured figures. Raises the first error, after the snapshot is gone."""
-        order = self._order
+        order, began = self._order, time.time()
         self._bench.ledger.attach(order.moref, order.pass_id)
         machine = self._identified()
         self._refuse(machine)
@@ -71,9 +73,13 @@ class MachinePass:
             self._vcenter.ensure_tracking(order.moref, STUN + order.pass_id, stop=self._stop)
         self._board.enter("snapshot")
         with self._vcenter.snapshot(order.moref, reading, stop=self._stop) as snapshot:
+            machine = self._vcenter.find(order.moref)
             self._board.enter("copying")
             disks = self._copy_all(snapshot, reading)
             self._board.enter("removing the snapshot")
+        self._board.enter("signing the evidence")
+        done = Reading(order, machine, snapshot, reading, began, time.time(), disks, self._dropped)
+        evidence = self._attest(done)
         self._board.enter("delivered")
         return {
             "disks": disks,
@@ -81,7 +87,12 @@ class MachinePass:
             "down_since": down_since,
             "reading": reading,
             "adopted": snapshot.adopted,
+            "evidence": evidence,
         }
+
+    def _attest(self, done: Reading) -> dict[str, Any] | None:
+        notary = self._bench.notary
+        return None if notary is None else attest(notary, self._vcenter.about, done, self._endpoint)
 
     def _identified(self) -> Machine:
         machine = self._vcenter.find(self._order.moref)

@@ -42,6 +42,15 @@ class JobClient:
         """Everything about one job: disks, runs, passes, images, objects, events."""
         return self._object("GET", f"/v1/jobs/{quote(job, safe='')}")
 
+    def evidence(self, job: str) -> list[Json]:
+        """What its passes left as proof, oldest first, without the manifests."""
+        return list(self._object("GET", f"/v1/jobs/{quote(job, safe='')}/evidence")["evidence"])
+
+    def manifest(self, job: str, pass_id: str) -> bytes:
+        """The signed manifest of one pass, as it belongs into a file."""
+        path = f"/v1/jobs/{quote(job, safe='')}/evidence/{quote(pass_id, safe='')}"
+        return str(self._object("GET", path)["manifest"]).encode()
+
     def start(self, job: str, **wishes: Any) -> Json:
         """`wishes`: shutdown_deadline, allow_power_off, audit, accept_removed_disks; what is given replaces what the job was
         created with.

@@ -17,6 +17,7 @@ from connector import __version__
 from connector.cli.control import control
 from connector.cli.demo import demo
 from connector.cli.migrate import migrate
+from connector.cli.verify import verify
 from connector.cli.vm import vm
 from connector.errors import EXIT_CODES, BadInput, ConnectorError, Interrupted
 
@@ -33,12 +34,14 @@ def connector() -> None:
     connector vm list  --vcenter URL ...    what is there
     connector vm check --vcenter URL ...    what stands in the way
     connector migrate web-01 --vcenter URL --thumbprint AA:BB:.. --vddk DIR --to DIR
+    connector verify images/web-01/evidence.json    is the image still what was proved?
     """
 
 
 connector.add_command(control)
 connector.add_command(demo)
 connector.add_command(migrate)
+connector.add_command(verify)
 connector.add_command(vm)
 
 

@@ -29,5 +29,5 @@ def make_image(address: InstanceAddress, credential: Credential, name: str, form
     if made["state"] != "ready":
         raise from_json(made["error"], TargetFailed)
     disks = [{"disk": f["disk"], "file": f["file"], "capacity": f["capacity"]} for f in made["files"]]
-    files = [str(f["path"]) for f in made["files"]]
+    files = [*(str(f["path"]) for f in made["files"]), *map(str, made.get("beside", ()))]
     return {"files": files, "disks": disks, "format": made["format"], "note": made["note"]}

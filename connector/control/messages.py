@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from connector.errors import BadInput, catalogue
 from connector.model import Finding, Machine
+from connector.transfer import evidence
 
 Line = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f]+$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9:_.\-]{1,127}$")]
@@ -126,6 +127,10 @@ class Failure(Message):
     @classmethod
     def _known(cls, error: str) -> str:
         return error if error in catalogue() else "ControlFailed"
+
+
+class EvidenceReport(Message):
+    manifest: Annotated[str, Field(min_length=2, max_length=evidence.LIMIT)]
 
 
 class Finish(Message):

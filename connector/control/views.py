@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from connector.control import jobs
 from connector.control.store import Store
-from connector.control.store.rows import Appliance, Job, Json, Pass, Source, Thing
+from connector.control.store.rows import Appliance, EvidenceEntry, Job, Json, Pass, Source, Thing
 from connector.model import Credential
+from connector.transfer.evidence import fingerprint, from_pem
 
 _HIDDEN: Final = {"authority", "status", "business", "client_token"}
 
@@ -46,6 +47,7 @@ def full_job(store: Store, row: Job) -> Json:
         "images": [asdict(image) for image in store.things.images(row.id)],
         "objects": [asdict(thing) for thing in store.things.of(row.id)],
         "events": [asdict(entry) for entry in store.jobs.history(row.id)],
+        "evidence": [evidence(entry) for entry in store.evidence.of(row.id)],
     }
 
 
@@ -68,6 +70,11 @@ def order(row: Job, machine: Source, found: Pass, credential: Credential, things
         "audit": row.audit,
         "accept_removed_disks": row.accept_removed_disks,
     }
+
+
+def evidence(row: EvidenceEntry) -> Json:
+    """What a pass left as proof, without the manifest itself."""
+    return asdict(row) | {"fingerprint": fingerprint(from_pem(row.key.encode()))}
 
 
 def thing(row: Thing) -> Json:

@@ -12,12 +12,13 @@ from connector.errors import Conflict, TransferFailed
 from connector.instance.contents import Contents, Rot
 from connector.instance.journal import Journal
 from connector.instance.records import Discard, Doubt, Grown, PassBegin, PassEnd, Ranges, Record, Spoiled
-from connector.instance.state import State
+from connector.instance.state import State, account
 from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
 from connector.transfer.receiver import Named
+from connector.transfer.tiling import Piece
 
 FENCE = 30.0  # seconds that sessions of an older pass get in order to leave
 AREAS = 1 << 18  # in one journal record, at most
@@ -179,6 +180,11 @@ class Disk:
                 )
             self._held += 1
             return self._state.base
+
+    def account(self) -> list[Piece]:
+        """Every byte with the reason why the target holds it, as of the last finished pass."""
+        with self._changed:
+            return account(self._state)
 
     def release(self) -> None:
         with self._changed:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from connector import __version__
 from connector.errors import BadInput, ConnectorError, TargetFailed
+from connector.instance.evidence import Evidence
 from connector.instance.images import Images
 from connector.instance.proofs import Proofs
 from connector.instance.records import PassBegin
@@ -39,7 +40,8 @@ class Service:
     """The handlers; each returns a status and a JSON body."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.proofs, self.images = store, Proofs(), Images(store)
+        self.store, self.proofs, self.evidence = store, Proofs(), Evidence(store.directory)
+        self.images = Images(store, self.evidence)
 
     def application(self) -> Starlette:
         table: list[tuple[str, str, Callable[[dict[str, str], dict[str, Any]], tuple[int, object]]]] = [
@@ -54,6 +56,8 @@ class Service:
             ("POST", "/disks/{key}/passes/{id}/finish", self.finish),
             ("DELETE", "/disks/{key}/attempts", self.discard),
             ("POST", "/disks/{key}/proof", self.proof),
+            ("GET", "/disks/{key}/account", self.account),
+            ("PUT", "/evidence/{reading}", self.put_evidence),
             ("POST", "/images", self.make_image),
             ("GET", "/images/{name}", self.image),
         ]
@@ -133,8 +137,21 @@ class Service:
         return 200, disk.describe()
 
     def proof(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
-        found = self.proofs.ask(self.store.get(path["key"]), PATIENCE, _take(body, "fresh", bool, False))
-        return (202, {"state": "running"}) if found is None else (200, {"state": "done", **found.to_json()})
+        run = self.proofs.ask(self.store.get(path["key"]), PATIENCE, _take(body, "fresh", bool, False))
+        if run is None or run.proof is None:
+            return 202, {"state": "running"}
+        return 200, {"state": "done", **run.proof.to_json()}
+
+    def account(self, path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        """Every byte with its reason and the digests of both ends, of the proof that was made before or is made now."""
+        run = self.proofs.ask(self.store.get(path["key"]), PATIENCE, False)
+        if run is None or run.account is None:
+            return 202, {"state": "running"}
+        return 200, {"state": "done", "pass": run.pass_id, "proved": run.at, "account": run.account.to_json()}
+
+    def put_evidence(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        self.evidence.put(path["reading"], _take(body, "manifest", str).encode())
+        return 200, {}
 
     def make_image(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         image = self.images.start(

@@ -13,6 +13,7 @@ from connector.instance.records import Discard, Doubt, Grown, PassBegin, PassEnd
 from connector.model import Extent
 from connector.transfer import extents as ranges
 from connector.transfer.receiver import Named
+from connector.transfer.tiling import Piece, Reason, tile
 
 WHOLE: Final = frozenset({"full", "compare"})  # passes that look at the whole disk, whatever the base is
 ONWARD: Final = frozenset({"delta", "repair"})  # passes that go on from the base
@@ -173,6 +174,19 @@ class State:
             self.base = ended
             self.story = _told(self.attempts)
         self.attempts, self.doubt, self.settled = [], "", not self.spoiled
+
+
+def account(state: State) -> list[Piece]:
+    """Why the target holds what it holds at the end of its last finished pass: pieces that tile the disk."""
+    onward = state.base is not None and state.base.kind in ONWARD
+    words = {
+        Named.DATA: Reason.CHANGED if onward else Reason.DATA,
+        Named.ZERO: Reason.ZERO,
+        Named.HOLE: Reason.UNALLOCATED,
+        Named.SAME: Reason.EQUAL,
+    }
+    claims = [(Reason.REPAIRED, state.mended), *((words[kind], extents) for kind, extents in state.story)]
+    return tile(state.capacity, claims, Reason.UNCHANGED if onward else Reason.UNALLOCATED)
 
 
 def _told(attempts: Sequence[Attempt]) -> Story:

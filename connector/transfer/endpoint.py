@@ -10,6 +10,7 @@ import json
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from connector.errors import Conflict, ConnectorError, ControlFailed, ProofFailed, TransferFailed, from_json
@@ -103,6 +104,17 @@ class InstanceEndpoint:
             if found.get("state") == "done":
                 return found
             fresh = False
+
+    def account(self, key: str) -> dict[str, Any]:
+        """What the proof says of every byte: `account` (see transfer.account), `pass`, and `proved` (seconds)."""
+        while True:
+            found = self.call("GET", f"/disks/{quote(key, safe='')}/account")
+            if found.get("state") == "done":
+                return found
+
+    def put_evidence(self, reading: str, manifest: bytes) -> None:
+        """Images of this reading carry the manifest from now on. Repeating it is harmless."""
+        self.call("PUT", f"/evidence/{quote(reading, safe='')}", {"manifest": manifest.decode()})
 
     def make_image(
         self, name: str, kind: str, run: str, *, same_pass: bool = True, wait: bool = True

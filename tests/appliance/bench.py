@@ -14,11 +14,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from connector.appliance.attest import Notary
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.machine_pass import Workbench
 from connector.appliance.order import Order, SourceObject
 from connector.appliance.progress import PassProgress
 from connector.settings import TransferSettings, VCenterSettings
+from connector.transfer.evidence import Signer
 from connector.vcenter.client import VCenter
 from tests.integration.house import USER, House, Shape, house
 from tests.integration.witness import digest
@@ -43,13 +45,14 @@ class Recorder:
 
 @dataclass
 class Bench:
-    """One machine, web-01, and its target. `rows` are the figures of the last pass by device key."""
+    """One machine, web-01, and its target. `evidence` has the manifests of its passes, `result` is that of the last."""
 
     house: House
     instance: Instance
     job: Job
     work: Workbench
     recorder: Recorder
+    evidence: dict[str, bytes]
     result: dict[str, Any] = field(default_factory=dict)
     number: int = 0
 
@@ -128,8 +131,10 @@ def bench(home: Path, job: Job, *shapes: Shape, transfer: TransferSettings | Non
         vcenter = stack.enter_context(VCenter(access, owner="c0123456789abcdef", ledger=ledger))
         instance = Instance(home / "instance", job)
         stack.callback(instance.stop)
-        work = Workbench(vcenter, ledger, made.vddk, "nbdssl", transfer or TransferSettings())
-        yield Bench(made, instance, job, work, recorder)
+        evidence: dict[str, bytes] = {}
+        notary = Notary(Signer.load(home / "key.pem"), "8.0.3", evidence.__setitem__)
+        work = Workbench(vcenter, ledger, made.vddk, "nbdssl", transfer or TransferSettings(), notary)
+        yield Bench(made, instance, job, work, recorder, evidence)
 
 
 def is_on(made: House) -> bool:

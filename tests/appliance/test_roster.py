@@ -26,7 +26,11 @@ def test_a_disk_that_came_is_copied_in_full_beside_the_deltas_of_the_others(web:
     web.house.write()
     rows = web.run()
     web.equal()
-    assert {key: row["kind"] for key, row in rows.items()} == {2000: "delta", 2001: "delta", added.key: "full"}
+    assert {key: row["kind"] for key, row in rows.items()} == {
+        2000: "delta",
+        2001: "delta",
+        added.key: "full",
+    }
 
 
 def test_invariant_10_a_disk_that_went_leaves_the_run_by_consent_only(web: Bench) -> None:
@@ -43,7 +47,9 @@ def test_invariant_10_a_disk_that_went_leaves_the_run_by_consent_only(web: Bench
     rows = web.run(web.order(accept_removed_disks=True))
     web.equal()
     assert gone.key not in rows
-    assert web.result["dropped"] == [{"key": str(gone.key), "label": "Hard disk 2", "capacity": gone.capacity}]
+    assert web.result["dropped"] == [
+        {"key": str(gone.key), "label": "Hard disk 2", "capacity": gone.capacity}
+    ]
     assert not web.target(gone.key).exists()
     image = web.instance.endpoint.make_image("after", "raw", "r")
     assert {entry["disk"] for entry in image["files"]} == {str(d.key) for d in web.house.machine().disks}  # type: ignore[attr-defined]

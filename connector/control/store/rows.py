@@ -79,6 +79,18 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceEntry:
+    """The evidence of one pass, without the manifest: `size` is its bytes, `key` the public key (PEM) it is signed with."""
+
+    pass_id: str
+    job_id: str
+    run_id: str
+    created: float
+    size: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One job. `authority` is sealed by the vault and useless without its key.
 
