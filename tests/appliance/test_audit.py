@@ -11,7 +11,6 @@ from simulator.faults import Rule
 from tests.appliance.bench import CELL, MIB, Bench, bench
 from tests.transfer.conftest import make_job
 
-pytestmark = pytest.mark.xdist_group("audit")
 KEY = 2000
 
 

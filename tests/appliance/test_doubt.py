@@ -11,8 +11,6 @@ from simulator.faults import Rule
 from tests.appliance.bench import CELL, MIB, Bench, bench
 from tests.transfer.conftest import make_job
 
-pytestmark = pytest.mark.xdist_group("doubt")  # one machine goes through all cases
-
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:

@@ -16,7 +16,6 @@ from connector.transfer.tiling import Reason
 from tests.appliance.bench import CELL, MIB, Bench, bench
 from tests.transfer.conftest import make_job
 
-pytestmark = pytest.mark.xdist_group("evidence")
 KEY = 2000
 
 
@@ -56,6 +55,8 @@ def cells(account: Account, reason: Reason) -> set[int]:
 
 
 def test_a_first_pass_says_what_was_read_and_what_was_not_there(web: Bench) -> None:
+    for disk in web.house.machine().disks:
+        web.instance.endpoint.remove_disk(str(disk.key))
     web.run()
     account = told(web)
     assert {piece.reason for piece in account.pieces} == {Reason.DATA, Reason.UNALLOCATED}
@@ -63,6 +64,7 @@ def test_a_first_pass_says_what_was_read_and_what_was_not_there(web: Bench) -> N
 
 
 def test_the_manifest_says_of_whom_when_and_with_what(web: Bench) -> None:
+    web.run()
     web.house.write(count=1)
     rows = web.run()
     sections, vm = manifest(web).sections, web.house.machine()

@@ -13,7 +13,6 @@ from simulator.estate.inventory import PowerState
 from tests.appliance.bench import CELL, MIB, Bench, bench
 from tests.transfer.conftest import make_job
 
-pytestmark = pytest.mark.xdist_group("repair")
 KEY = 2000
 
 

@@ -10,8 +10,6 @@ from connector.errors import Conflict
 from tests.appliance.bench import MIB, Bench, bench
 from tests.transfer.conftest import make_job
 
-pytestmark = pytest.mark.xdist_group("roster")
-
 
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
