@@ -38,7 +38,7 @@ EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "a defect",
     2: "bad input",
-    3: "no such machine, or several of that name",
+    3: "nothing of that name, or several",
     4: "certificate, password or privilege",
     5: "a machine or disk cannot be migrated as it is",
     6: "vCenter failed a call",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Extent(NamedTuple):
@@ -57,6 +57,12 @@ class MachineDisk:
     unit: int = 0
     bus_sharing: str = "noSharing"  # of its SCSI controller
     compatibility: str = ""  # of a raw device mapping: "physicalMode" or "virtualMode"
+    encrypted: bool = False
+    linked: bool = False  # a linked clone whose parent vCenter does not manage
+    parents: int = 0  # length of the chain behind it
+    native_4k: bool = False
+    first_class: bool = False  # a first-class disk, e.g. a CSI volume
+    filters: tuple[str, ...] = ()  # I/O filters, e.g. of a replication
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,142 @@ class SnapshotNode:
     description: str
     created: float
     depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """One virtual network card of a machine's configuration."""
+
+    key: int
+    label: str
+    kind: str  # e.g. "VirtualVmxnet3"
+    backing: str  # "Network", "DistributedVirtualPort", "OpaqueNetwork", "" for none
+    network: str  # name, or port group key, or opaque network id
+    mac: str
+    start_connected: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One virtual device that is no disk, network card or disk controller, but matters for migrating."""
+
+    key: int
+    label: str
+    kind: str  # e.g. "VirtualTPM"
+    backing: str = ""  # e.g. "VirtualPCIPassthroughVmiop"
+    connected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GuestNic:
+    """What VMware Tools report of one network card."""
+
+    mac: str
+    addresses: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()  # of each address of `ipConfig`: "manual", "dhcp", ...
+    prefixes: tuple[int, ...] = ()
+    dns: bool = False  # whether it names its resolvers
+
+
+@dataclass(frozen=True, slots=True)
+class GuestVolume:
+    """One file system that VMware Tools report. Bytes."""
+
+    path: str
+    capacity: int
+    free: int
+    filesystem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What VMware Tools say about the system inside; empty while they do not run."""
+
+    id: str = ""
+    name: str = ""
+    family: str = ""
+    host_name: str = ""
+    tools_version: str = ""  # toolsVersionStatus2, e.g. "guestToolsCurrent"
+    nics: tuple[GuestNic, ...] = ()
+    volumes: tuple[GuestVolume, ...] = ()
+    gateway: bool = False  # whether a default route is reported
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What only pre-flight checks and selectors ask of a machine; the control plane never needs it."""
+
+    host: str = ""  # name
+    cluster: str = ""  # name; empty for a host of its own
+    datastores: tuple[str, ...] = ()  # names
+    attributes: tuple[tuple[str, str], ...] = ()  # custom attributes, name and value
+    tags: tuple[str, ...] = ()
+    managed_by: str = ""  # key of the extension that owns the machine
+    question: str = ""  # what vCenter waits to be answered
+    disabled_methods: tuple[str, ...] = ()
+    snapshots_supported: bool = True
+    snapshots_disabled: bool = False
+    quiescing_supported: bool = True
+    snapshot_in_background: bool = False
+    tools_installer_mounted: bool = False
+    fault_tolerance: str = "notConfigured"
+    replicated: bool = False
+    encrypted: bool = False
+    vbs: bool = False
+    sgx: bool = False
+    sev: bool = False
+    secure_boot: bool = False
+    boot_order: tuple[str, ...] = ()  # e.g. "disk:2000", "net:4000", "cdrom"
+    cpu_hot_add: bool = False
+    memory_hot_add: bool = False
+    affinity: bool = False  # of CPUs or NUMA nodes
+    latency: str = "normal"
+    nested: bool = False
+    reserved_cpu: int = 0  # MHz
+    reserved_memory: int = 0  # bytes
+    disk_uuids: bool = False  # disk.EnableUUID
+    tracking_keys: tuple[tuple[str, bool], ...] = ()  # per-disk CBT: "scsi0:0", on or off
+    alarms: int = 0
+    health: str = "green"
+    issues: tuple[str, ...] = ()
+    guest: Guest = Guest()
+    nics: tuple[Nic, ...] = ()
+    devices: tuple[Device, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """An ESXi host as inventory sees it."""
+
+    moref: str
+    name: str
+    cluster: str = ""
+    connection: str = "connected"
+    maintenance: bool = False
+    quarantine: bool = False
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Datastore:
+    """A datastore as inventory sees it. Bytes."""
+
+    moref: str
+    name: str
+    kind: str = ""  # "VMFS", "NFS", "vsan", "VVOL", ...
+    capacity: int = 0
+    free: int = 0
+    accessible: bool = True
+    maintenance: str = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that machines may be attached to."""
+
+    moref: str
+    name: str
+    kind: str = "Network"  # or "DistributedVirtualPortgroup", "OpaqueNetwork"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +239,19 @@ class Machine:
     connection: str = "connected"
     addresses: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
+    traits: Traits = Traits()
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Everything that one sweep saw; machines in the order of their inventory paths."""
+
+    machines: tuple[Machine, ...]
+    hosts: tuple[Host, ...] = ()
+    datastores: tuple[Datastore, ...] = ()
+    networks: tuple[Network, ...] = ()
+    clusters: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()  # inventory paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +263,8 @@ class Finding:
     subject: str
     message: str
     remedy: str = ""
+    reads: str = ""  # the property that told it
+    fixable: bool = False  # the tool can do what the remedy says
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +280,29 @@ class VddkAccess:
     vm: str  # moref
     snapshot: str | None  # moref; None reads a powered-off machine
     path: str
+
+
+#: What each `compress_level` of the public API means here: "adaptive", or a level of zstd.
+COMPRESS_LEVELS: Final = ("none", "-5", "-3", "-1", "1", "2", "3", "adaptive", "4", "6", "9")
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """How a job's passes use line and processors, in the public API's words."""
+
+    bandwidth_limit: int = 0  # Mbit/s for all disks of a pass together, 0: no limit
+    compress_level: int | None = None  # 0 to 10; None: as the appliance is configured
+    checksum: bool = False  # the target is read again after each pass, whatever was proved before
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second; 0 is no limit."""
+        return self.bandwidth_limit * 1e6 / 8
+
+    @property
+    def compression(self) -> str | None:
+        """As `TransferSettings.compression`; None leaves it to the appliance."""
+        return None if self.compress_level is None else COMPRESS_LEVELS[self.compress_level]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import HealthCheck, settings
+
 # A shell starts background jobs with the interrupt ignored, and children inherit that through exec: tests that
 # interrupt a program would wait in vain.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine makes no example wrong.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")

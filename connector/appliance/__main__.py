@@ -12,9 +12,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
-import stamina
 
 from connector import __version__, child
+from connector.appliance import excludes
 from connector.appliance.agent import Agent
 from connector.appliance.attest import Notary
 from connector.appliance.configuration import Configuration, from_yaml, parse
@@ -23,12 +23,15 @@ from connector.appliance.inventory import Rescan
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.leftovers import Cleaner
 from connector.appliance.machine_pass import Workbench
-from connector.errors import BadInput, ConnectorError
+from connector.errors import BadInput, ConnectorError, ControlFailed
+from connector.patience import Patience
 from connector.transfer.evidence import Signer
 from connector.transfer.vddk_source import check_installation
 from connector.vcenter.client import VCenter
 
 EVIDENCE_PATIENCE = 120.0  # seconds that a finished pass waits for a control plane that is away
+#: Seconds that a control plane may need to come up again while a snapshot waits for being written down.
+CONTROL_PATIENCE = 300.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,8 +57,9 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
     """Until `stop` is set. Everything that was begun is put down before this returns."""
     with ExitStack() as unwind:
         unwind.callback(os.close, child.own_directory(configuration.state, "another appliance"))
+        excludes.refuse(configuration.state)
         recorder = _Late()
-        ledger = ControlLedger(recorder)
+        ledger = ControlLedger(recorder, Patience(CONTROL_PATIENCE, (ControlFailed,), stop))
         owner = "c" + configuration.control.thumbprint.replace(":", "").lower()[:16]
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
         vddk = check_installation(configuration.vddk, vcenter.about.version)
@@ -66,10 +70,9 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
 
         recorder.client = unwind.enter_context(closing(connect()))
 
-        @stamina.retry(on=_passing, attempts=None, timeout=EVIDENCE_PATIENCE, wait_max=5.0)
         def deliver(pass_id: str, manifest: bytes) -> None:
             with closing(connect()) as control:
-                control.evidence(pass_id, manifest)
+                Patience(EVIDENCE_PATIENCE, halt=stop).outlast(lambda: control.evidence(pass_id, manifest))
 
         bench = Workbench(
             vcenter,
@@ -77,6 +80,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
             configuration.vddk,
             configuration.transports,
             configuration.transfer,
+            configuration.line(),
             Notary(signer_of(configuration.state), vddk, deliver),
         )
         rescan = Rescan(vcenter, connect, configuration.rescan, stop)
@@ -92,10 +96,6 @@ def signer_of(state: Path) -> Signer:
     signer = Signer.load(state / "evidence-key.pem")
     (state / "evidence-key.pub").write_text(signer.public_pem)
     return signer
-
-
-def _passing(error: Exception) -> bool:
-    return isinstance(error, ConnectorError) and error.retryable
 
 
 class _Late:

@@ -1,6 +1,7 @@
 """The loop of an appliance: hear, take, carry out, report. It calls out only; nothing ever calls it.
 
-A pass that the control plane no longer wants is stopped within a heartbeat, and its snapshot removed. When the
+A pass that the control plane no longer wants is stopped within a heartbeat, and its snapshot removed; one that shall
+use the line otherwise does so as soon. When the
 appliance itself is asked to stop it does the same for everything it carries, reports, and only then ends.
 """
 
@@ -14,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from connector.appliance.order import Order, order_from_json
+from connector.appliance.order import Heard, Order, Wishes, order_from_json
 from connector.appliance.progress import PassProgress
 from connector.errors import AuthenticationFailed, Conflict, ConnectorError, Interrupted, NotFound
 
@@ -29,8 +30,8 @@ BACK_OFF = 2.0  # seconds after a call that failed
 class Control(Protocol):
     """The control plane, as one thread of an appliance speaks to it. Raises ConnectorError; every call may be repeated."""
 
-    def heartbeat(self, passes: Sequence[str]) -> list[str]:
-        """Say which passes are under way; answers those to stop."""
+    def heartbeat(self, passes: Sequence[str]) -> Heard:
+        """Say which passes are under way; answers what is wished of them."""
 
     def take(self, wait: float) -> dict[str, Any] | None:
         """The next order, or None after `wait` seconds."""
@@ -48,15 +49,15 @@ Connect = Callable[[], Control]
 """A connection of the calling thread's own; the caller closes it."""
 
 
-Carry = Callable[[Order, PassProgress, threading.Event], Mapping[str, Any]]
-"""Carry out one order; answers the measured result; raises ConnectorError, Interrupted once the event is set."""
+Carry = Callable[[Order, PassProgress, Wishes], Mapping[str, Any]]
+"""Carry out one order; answers the measured result; raises ConnectorError, Interrupted once a stop is wished."""
 
 
 @dataclass(slots=True)
 class _Running:
     order: Order
+    wishes: Wishes
     board: PassProgress = field(default_factory=PassProgress)
-    stop: threading.Event = field(default_factory=threading.Event)
     future: Future[None] | None = None
 
 
@@ -112,7 +113,7 @@ class Agent:
             self._begin(order, pool)
 
     def _begin(self, order: Order, pool: ThreadPoolExecutor) -> None:
-        running = _Running(order)
+        running = _Running(order, Wishes(order.replication))
         with self._lock:
             self._running[order.pass_id] = running
         running.future = pool.submit(self._work, running)
@@ -125,7 +126,7 @@ class Agent:
         result: dict[str, Any] = {}
         with _Reporter(self._connect, running):
             try:
-                result = dict(self._carry(order, running.board, running.stop))
+                result = dict(self._carry(order, running.board, running.wishes))
                 outcome = "done"
             except Interrupted as stopped:
                 outcome = "stopped"
@@ -173,20 +174,21 @@ class Agent:
         with self._lock:
             carried = list(self._running)
         try:
-            unwanted = control.heartbeat(carried)
+            heard = control.heartbeat(carried)
         except ConnectorError as failed:
             log.warning("heartbeat: %s", failed)
             return
         with self._lock:
-            for pass_id in unwanted:
-                if pass_id in self._running:
-                    self._running[pass_id].stop.set()
+            for pass_id in set(heard.stop) & set(self._running):
+                self._running[pass_id].wishes.stop.set()
+            for pass_id in set(heard.replication) & set(self._running):
+                self._running[pass_id].wishes.replication = heard.replication[pass_id]
 
     def _put_down(self) -> None:
         with self._lock:
             carried = list(self._running.values())
         for running in carried:
-            running.stop.set()
+            running.wishes.stop.set()
         wait([running.future for running in carried if running.future is not None])
 
 
@@ -216,6 +218,6 @@ class _Reporter:
         try:
             control.progress(self._running.order.pass_id, phase, disks)
         except (NotFound, Conflict):  # the pass was given to somebody else
-            self._running.stop.set()
+            self._running.wishes.stop.set()
         except ConnectorError as failed:
             log.warning("progress of %s: %s", self._running.order.name, failed)

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from connector.appliance import bandwidth
+from connector.appliance.bandwidth import Window
 from connector.errors import BadInput
 from connector.settings import TransferSettings, VCenterSettings
+from connector.transfer.flow import Throttle
 
 
 class _Section(BaseModel):
@@ -55,7 +58,10 @@ class ControlSection(_Section):
 
 
 class Configuration(_Section):
-    """Everything. `passes` machines are copied side by side; `transports` are VDDK's, tried left to right."""
+    """Everything. `passes` machines are copied side by side; `transports` are VDDK's, tried left to right.
+
+    `bandwidth` is a calendar in the `timezone`; where its windows overlap the smallest counts.
+    """
 
     name: str = "appliance"
     vcenter: VCenterSection
@@ -66,6 +72,20 @@ class Configuration(_Section):
     transports: str = "nbdssl"
     rescan: float = Field(300.0, gt=0, description="seconds between two sweeps of the inventory")
     transfer: TransferSettings = TransferSettings()
+    bandwidth: tuple[Window, ...] = ()
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        bandwidth.zone(name)
+        return name
+
+    def line(self) -> Throttle | None:
+        """What all passes of this appliance together may send by the calendar; None without one."""
+        if not self.bandwidth:
+            return None
+        return Throttle(bandwidth.Calendar(self.bandwidth, bandwidth.zone(self.timezone)).rate)
 
 
 def from_yaml(path: Path) -> Configuration:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import requests
 from requests.adapters import HTTPAdapter
 
+from connector.appliance.order import Heard, heard_from_json
 from connector.errors import BadInput, ConnectorError, ControlFailed, TrustFailed, from_json
 from connector.model import Finding, Machine
 
@@ -19,7 +20,7 @@ CONNECT_TIMEOUT: Final = 10.0
 ANSWER_TIMEOUT: Final = 60.0
 
 
-class _Pinned(HTTPAdapter):
+class Pinned(HTTPAdapter):
     """Accepts the one certificate with this SHA-256 thumbprint and no other."""
 
     def __init__(self, thumbprint: str) -> None:
@@ -45,7 +46,7 @@ class ControlConnection:
         self._session = requests.Session()
         self._session.trust_env = False  # a .netrc would replace our token
         self._session.verify = False  # the thumbprint decides, checked in every handshake
-        self._session.mount("https://", _Pinned(digest))
+        self._session.mount("https://", Pinned(digest))
         if token:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
@@ -124,10 +125,11 @@ class ControlClient:
         token = f"{membership.appliance_id}.{membership.secret}"
         self._connection = ControlConnection(url, thumbprint, token)
 
-    def heartbeat(self, passes: Iterable[str]) -> list[str]:
-        """Tell which passes this appliance holds; answers those it must stop. Every ten seconds."""
-        answer = self._connection.call("POST", "/agents/v1/heartbeat", {"passes": list(passes)})
-        return [str(pass_id) for pass_id in answer["stop"]]
+    def heartbeat(self, passes: Iterable[str]) -> Heard:
+        """Tell which passes this appliance holds; answers what is wished of them. Every ten seconds."""
+        return heard_from_json(
+            self._connection.call("POST", "/agents/v1/heartbeat", {"passes": list(passes)})
+        )
 
     def put_sources(
         self, machines: Iterable[Machine], findings: Mapping[str, Sequence[Finding]]

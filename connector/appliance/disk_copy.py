@@ -32,6 +32,7 @@ from connector.transfer import extents as ranges
 from connector.transfer.audit import Audited, audit
 from connector.transfer.disk_pass import DiskPass, DiskResult, copy_disk
 from connector.transfer.endpoint import InstanceEndpoint
+from connector.transfer.flow import Flow
 from connector.transfer.policies import Retrying
 from connector.transfer.sender import Progress
 from connector.transfer.source import Source
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from connector.appliance.machine_pass import Workbench
 
 
-INSTANCE_PATIENCE = 30.0  # seconds
 PLAIN = ("full", "delta")  # the kinds that a cutover is called after itself
 LISTED = 5  # places in a message, at most
 ROT = {"target": "its data", "table": "its digest table", "unclear": "either"}
@@ -60,11 +60,12 @@ class DiskCopy:
         disk: MachineDisk,
         reading: str,
         board: PassProgress,
+        flow: Flow,
         stop: threading.Event,
     ) -> None:
         self._bench, self._endpoint, self._order, self._stop = bench, endpoint, order, stop
         self._snapshot, self._disk, self._reading, self._board = snapshot, disk, reading, board
-        self._key = str(disk.key)
+        self._key, self._flow = str(disk.key), flow
         self._on = f"{order.name} {disk.label}"
         self._doubt = ""
         self._notes: list[str] = []
@@ -93,17 +94,12 @@ class DiskCopy:
         return self._figures(decision, replace(result, seconds=took, root=str(proof.get("root", ""))))
 
     def _target(self) -> dict[str, Any] | None:
-        """What the instance has; one that is being started again gets time to come up."""
+        """What the instance has."""
+        self._check_stop()
         try:
-            for attempt in stamina.retry_context(
-                on=_passing, attempts=None, timeout=INSTANCE_PATIENCE, wait_max=2.0
-            ):
-                with attempt:
-                    self._check_stop()
-                    return self._endpoint.disk(self._key)
+            return self._endpoint.disk(self._key)
         except NotFound:
-            pass
-        return None
+            return None
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
@@ -123,7 +119,7 @@ class DiskCopy:
     def _prove(self) -> dict[str, Any]:
         """The proof; what it finds wrong is read again, and proved again. Raises ProofFailed the second time."""
         try:
-            return self._endpoint.prove(self._key)
+            return self._endpoint.prove(self._key, fresh=self._flow.reread)
         except ProofFailed:
             self._check_stop()
             self._mend()
@@ -209,6 +205,7 @@ class DiskCopy:
                 None if changes is None else lambda: changes,
                 self._changed_since,
                 settings=bench.transfer,
+                flow=self._flow,
                 progress=self._report,
                 stop=self._stop,
             )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Protocol
 
 from connector.errors import ConnectorError
-from connector.model import Finding, Machine
+from connector.model import Finding, Machine, Traits
 from connector.vcenter.client import VCenter
+from connector.vcenter.eligibility import survey
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +37,12 @@ class Rescan:
 
     def once(self) -> int:
         """Sweep and register; answers how many machines there are."""
-        machines = self._vcenter.machines()
-        findings = {machine.moref: self._vcenter.check(machine) for machine in machines}
+        seen = self._vcenter.inventory()
+        findings = survey(seen, now=time.time())
+        bare = [replace(machine, traits=_told(machine.traits)) for machine in seen.machines]
         with closing(self._connect()) as registry:
-            registry.put_sources(machines, findings)
-        return len(machines)
+            registry.put_sources(bare, findings)
+        return len(bare)
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -53,3 +57,8 @@ class Rescan:
                 self.once()
             except ConnectorError as failed:
                 log.warning("the inventory was not renewed: %s", failed)
+
+
+def _told(traits: Traits) -> Traits:
+    """What selectors of a wave ask for; the rest only the checks need, and they ran here."""
+    return Traits(cluster=traits.cluster, tags=traits.tags)

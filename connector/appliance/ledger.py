@@ -9,6 +9,7 @@ import threading
 from typing import Protocol
 
 from connector.errors import Conflict, NotFound
+from connector.patience import Patience
 
 
 class Recorder(Protocol):
@@ -20,8 +21,9 @@ class Recorder(Protocol):
 class ControlLedger:
     """The `vcenter.Ledger` of an appliance. Thread-safe; calls go through one connection, one at a time."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, patience: Patience | None = None) -> None:
         self._recorder = recorder
+        self._patience = patience or Patience(0.0)
         self._lock = threading.Lock()
         self._passes: dict[str, str] = {}  # machine -> the pass that works on it
 
@@ -44,5 +46,8 @@ class ControlLedger:
             return
 
     def _record(self, machine: str, token: str, moref: str | None, *, removed: bool = False) -> None:
-        with self._lock:
-            self._recorder.record(self._passes[machine], token, "snapshot", moref, removed=removed)
+        def record() -> None:
+            with self._lock:
+                self._recorder.record(self._passes[machine], token, "snapshot", moref, removed=removed)
+
+        self._patience.outlast(record)

@@ -17,15 +17,18 @@ from typing import Any
 from connector.appliance.attest import Notary, Reading, attest
 from connector.appliance.disk_copy import DiskCopy
 from connector.appliance.ledger import ControlLedger
-from connector.appliance.order import Order
+from connector.appliance.order import Order, Wishes
 from connector.appliance.progress import DiskProgress, PassProgress
 from connector.appliance.roster import reconcile
-from connector.errors import ConnectorError, Ineligible, Interrupted, NotFound
+from connector.errors import ConnectorError, Ineligible, Interrupted, NotFound, TransferFailed
 from connector.model import Machine, PowerState, Severity
+from connector.patience import Patience
 from connector.settings import TransferSettings
 from connector.transfer.endpoint import InstanceEndpoint
+from connector.transfer.flow import Flow, Throttle
 from connector.vcenter.client import Snapshot, Ticket, VCenter
 
+INSTANCE_PATIENCE = 90.0  # seconds that an instance may need to come up again
 STUN = "cbt-"  # marks the ticket of the snapshot that only serves to switch CBT on
 
 
@@ -38,12 +41,13 @@ class Workbench:
     vddk: Path
     transports: str
     transfer: TransferSettings
+    line: Throttle | None = None  # what all passes of this appliance share
     notary: Notary | None = None  # without one, passes leave no evidence
 
-    def carry(self, order: Order, board: PassProgress, stop: threading.Event) -> Mapping[str, Any]:
+    def carry(self, order: Order, board: PassProgress, wishes: Wishes) -> Mapping[str, Any]:
         """Carry out one order; see `agent.Carry`. Errors name the machine as people do, not by its moref."""
         try:
-            return MachinePass(self, order, board, stop).run()
+            return MachinePass(self, order, board, wishes).run()
         except ConnectorError as failed:
             failed.on = order.name if failed.on == order.moref else failed.on
             raise
@@ -52,9 +56,17 @@ class Workbench:
 class MachinePass:
     """Carries out one order once."""
 
-    def __init__(self, bench: Workbench, order: Order, board: PassProgress, stop: threading.Event) -> None:
-        self._bench, self._order, self._board, self._stop = bench, order, board, stop
+    def __init__(self, bench: Workbench, order: Order, board: PassProgress, wishes: Wishes) -> None:
+        self._bench, self._order, self._board, self._stop = bench, order, board, wishes.stop
         self._vcenter = bench.vcenter
+        patience = Patience(INSTANCE_PATIENCE, (TransferFailed,), wishes.stop)
+        self._endpoint = InstanceEndpoint(order.instance, order.credential, patience)
+        self._flow = Flow(
+            lambda: wishes.replication.compression or bench.transfer.compression,
+            lambda: wishes.replication.rate,
+            bench.line,
+            lambda: wishes.replication.checksum,
+        )
         self._endpoint = InstanceEndpoint(order.instance, order.credential)
         self._dropped: list[dict[str, Any]] = []
 
@@ -144,22 +156,31 @@ class MachinePass:
 
     def _copy_all(self, snapshot: Snapshot, reading: str) -> list[dict[str, Any]]:
         """All disks side by side; the first real error stops the others and is the one that is raised."""
-        if not snapshot.disks:
+        wanted = [disk for disk in snapshot.disks if disk.key not in self._order.left_out]
+        if not wanted:
             raise Ineligible("the machine has no disks", on=self._order.name)
-        self._dropped = reconcile(self._endpoint, self._order, snapshot.disks)
-        for disk in snapshot.disks:
+        self._dropped = reconcile(self._endpoint, self._order, wanted)
+        for disk in wanted:
             self._board.add(DiskProgress(disk.key, disk.label, disk.capacity))
         failures: list[ConnectorError] = []
         results: dict[int, dict[str, Any]] = {}
         halt = _Either(self._stop)
-        with ThreadPoolExecutor(len(snapshot.disks), thread_name_prefix="disk") as pool:
+        with ThreadPoolExecutor(len(wanted), thread_name_prefix="disk") as pool:
             running = {
                 pool.submit(
                     DiskCopy(
-                        self._bench, self._endpoint, self._order, snapshot, disk, reading, self._board, halt
+                        self._bench,
+                        self._endpoint,
+                        self._order,
+                        snapshot,
+                        disk,
+                        reading,
+                        self._board,
+                        self._flow,
+                        halt,
                     ).run
                 ): disk
-                for disk in snapshot.disks
+                for disk in wanted
             }
             for done in as_completed(running):
                 try:
@@ -171,7 +192,7 @@ class MachinePass:
                     halt.set()
                     raise
         _raise_first(failures)
-        return [results[disk.key] for disk in snapshot.disks]
+        return [results[disk.key] for disk in wanted]
 
 
 class _Either(threading.Event):

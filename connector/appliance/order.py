@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from connector.errors import ControlFailed
-from connector.model import Credential, InstanceAddress
+from connector.model import COMPRESS_LEVELS, Credential, InstanceAddress, Replication
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,10 @@ class SourceObject:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Copy this machine to that instance. `final` means: shut it down first, this is the cutover."""
+    """Copy this machine to that instance. `final` means: shut it down first, this is the cutover.
+
+    `replication` is as wished when the order was given; heartbeats say what is wished since (see `Wishes`).
+    """
 
     pass_id: str
     job_id: str
@@ -36,6 +41,24 @@ class Order:
     allow_power_off: bool
     audit: float | None = None  # share of what CBT calls unchanged; None: as the appliance is configured
     accept_removed_disks: bool = False
+    left_out: frozenset[int] = frozenset()  # keys of disks that stay behind
+    replication: Replication = field(default_factory=Replication)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a heartbeat answered: the passes to stop, and how each of the others shall use the line by now."""
+
+    stop: tuple[str, ...] = ()
+    replication: Mapping[str, Replication] = field(default_factory=dict)
+
+
+class Wishes:
+    """What is wished of a pass while it is carried out: that it stops, and how it uses the line. Thread-safe."""
+
+    def __init__(self, replication: Replication | None = None) -> None:
+        self.stop = threading.Event()
+        self.replication = replication or Replication()
 
 
 def order_from_json(body: dict[str, Any]) -> Order:
@@ -60,9 +83,33 @@ def order_from_json(body: dict[str, Any]) -> Order:
             allow_power_off=bool(body.get("allow_power_off", False)),
             accept_removed_disks=bool(body.get("accept_removed_disks", False)),
             audit=None if body.get("audit") is None else min(1.0, max(0.0, float(body["audit"]))),
+            left_out=frozenset(int(key) for key in body.get("left_out", ())),
+            replication=replication_from_json(body.get("replication") or {}),
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(f"the order cannot be read: {broken!r}", on="control plane") from None
+
+
+def heard_from_json(body: dict[str, Any]) -> Heard:
+    """Read a heartbeat's answer off the wire. Raises ControlFailed."""
+    try:
+        wished = body.get("replication", {})
+        return Heard(
+            tuple(str(pass_id) for pass_id in body["stop"]),
+            {str(pass_id): replication_from_json(found) for pass_id, found in wished.items()},
+        )
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
+        raise ControlFailed(
+            f"the heartbeat's answer cannot be read: {broken!r}", on="control plane"
+        ) from None
+
+
+def replication_from_json(body: Any) -> Replication:
+    """Read it off the wire. Raises KeyError, TypeError, ValueError or AttributeError for what it cannot be."""
+    limit, level = int(body.get("bandwidth_limit", 0)), body.get("compress_level")
+    if limit < 0 or (level is not None and int(level) not in range(len(COMPRESS_LEVELS))):
+        raise ValueError("replication is out of its range")
+    return Replication(limit, None if level is None else int(level), bool(body.get("checksum", False)))
 
 
 def _object(entry: dict[str, Any]) -> SourceObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.cli.options import JSON
+from connector.cli.secret import new_secret_file
 from connector.errors import BadInput
 
 if TYPE_CHECKING:  # the store brings a database library along, which no other command needs
@@ -70,23 +72,36 @@ def key() -> None:
     show_default=True,
     help="read-only: look; operator: run migrations; admin: activation codes too.",
 )
+@click.option(
+    "--secret-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the secret to this new file, mode 0600, and do not print it.",
+)
 @JSON
-def create(state: Path, database: str, name: str, role: str, as_json: bool) -> None:
-    """Make a key. Its secret is shown this once."""
+def create(state: Path, database: str, name: str, role: str, secret_file: Path | None, as_json: bool) -> None:
+    """Make a key. Its secret is shown this once, or written to a file of its own.
+
+    \b
+    connector control key create --state DIR --name "night shift" --secret-file key.secret
+    """
     if not 0 < len(name) <= 128 or not name.isprintable():
         raise BadInput("a name has 1 to 128 printable characters", on="--name")
     from connector.control.keys import Keys
     from connector.control.store.rows import Role
     from connector.control.vault import Vault
 
-    with _store(state, database) as store:
+    with _store(state, database) as store, new_secret_file(secret_file) as keep:
         made, secret = Keys(store.keys, Vault(state / "vault-key")).create(name, Role(role))
+        keep(secret)
         _audit(store, "CreateAccessKey", made.id, {"name": name, "role": role})
     if as_json:
-        click.echo(json.dumps(_shown(made) | {"access_key_secret": secret}))
+        click.echo(json.dumps(_shown(made) | ({} if secret_file else {"access_key_secret": secret})))
         return
-    click.echo(f"AccessKey ID      {made.id}\nAccessKey secret  {secret}\nRole              {made.role}")
-    click.echo("The secret is not shown again.", err=True)
+    shown = secret if secret_file is None else f"in {secret_file}"
+    click.echo(f"AccessKey ID      {made.id}\nAccessKey secret  {shown}\nRole              {made.role}")
+    click.echo(_usage(state, made.id, secret_file))
+    if secret_file is None:
+        click.echo("The secret is not shown again.", err=True)
 
 
 @key.command("list")
@@ -117,6 +132,23 @@ def disable(state: Path, database: str, key_id: str) -> None:
         store.keys.disable(key_id)
         _audit(store, "DisableAccessKey", key_id, {})
     click.echo(f"{key_id} is disabled")
+
+
+def _usage(state: Path, key_id: str, secret_file: Path | None) -> str:
+    """Lines for a shell, without the secret."""
+    file = secret_file.resolve() if secret_file else "FILE"
+    why = "" if secret_file else "    # with the secret in it, mode 0600"
+    lines = [
+        "export CONNECTOR_CONTROL_URL=https://HOST:PORT    # as it printed at its start",
+        f"export CONNECTOR_ACCESS_KEY_ID={key_id}",
+        f"export CONNECTOR_ACCESS_KEY_SECRET_FILE={shlex.quote(str(file))}{why}",
+    ]
+    certificate = state / "control.crt"
+    if certificate.is_file():
+        from connector.control.identity import thumbprint
+
+        lines.append(f"export CONNECTOR_CONTROL_THUMBPRINT={thumbprint(certificate.read_text())}")
+    return "\n".join(["", "# connector source list works with", *lines])
 
 
 @contextmanager

@@ -167,3 +167,9 @@ def choose(as_json: bool) -> Display:
     if as_json:
         return JsonDisplay()
     return BarDisplay() if Console(stderr=True).is_terminal else LineDisplay()
+
+
+def wide_console() -> Console:
+    """Stdout; where it is no terminal, nobody is helped by folding a table at 80 columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)

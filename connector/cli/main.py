@@ -9,22 +9,50 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from types import FrameType
 
 import click
 
 from connector import __version__
-from connector.cli.control import control
-from connector.cli.demo import demo
-from connector.cli.migrate import migrate
-from connector.cli.verify import verify
-from connector.cli.vm import vm
 from connector.errors import EXIT_CODES, BadInput, ConnectorError, Interrupted
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
+#: Each in the module of its name; vCenter's library alone would double the time that `connector job list` takes.
+COMMANDS = (
+    "appliance",
+    "batch",
+    "completion",
+    "control",
+    "demo",
+    "group",
+    "job",
+    "migrate",
+    "record",
+    "source",
+    "token",
+    "verify",
+    "vm",
+)
+
+
+class Commands(click.Group):
+    """Loads a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        found = getattr(import_module(f"connector.cli.{cmd_name}"), cmd_name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(__version__, prog_name="connector")
 def connector() -> None:
     """Move running virtual machines out of vCenter without installing anything in a guest, and prove it.
@@ -33,16 +61,12 @@ def connector() -> None:
     connector demo                          two simulated machines, migrated while they write
     connector vm list  --vcenter URL ...    what is there
     connector vm check --vcenter URL ...    what stands in the way
+    connector record DIR --vcenter URL ...  what vCenter says, scrubbed, for a bug report
     connector migrate web-01 --vcenter URL --thumbprint AA:BB:.. --vddk DIR --to DIR
     connector verify images/web-01/evidence.json    is the image still what was proved?
+    connector job create web-01 --start --watch     the same through a control plane
+    connector batch apply wave.yaml                 many machines by one manifest
     """
-
-
-connector.add_command(control)
-connector.add_command(demo)
-connector.add_command(migrate)
-connector.add_command(verify)
-connector.add_command(vm)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from connector.cli import estate
-from connector.cli.display import choose
+from connector.cli.display import choose, wide_console
 from connector.cli.migration import Wish
 from connector.cli.migration import migrate as bring
 from connector.cli.options import JSON, share, vcenter_options
@@ -137,12 +136,6 @@ def chosen_format(wanted: str) -> str:
     if wanted != "auto":
         return wanted
     return "qcow2" if shutil.which("qemu-img") else "raw"
-
-
-def wide_console() -> Console:
-    """Stdout; where it is no terminal, nobody is helped by folding a table at 80 columns."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
 
 
 def tell(jobs: Sequence[dict[str, Any]], as_json: bool, *, images: bool = True) -> None:

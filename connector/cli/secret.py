@@ -1,10 +1,12 @@
-"""Passwords come from a prompt, an environment variable or a file, never from an argument."""
+"""Passwords and secrets come from a prompt, an environment variable or a file, never from an argument."""
 
 from __future__ import annotations
 
 import os
 import stat
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -12,6 +14,7 @@ import click
 from connector.errors import BadInput
 
 VARIABLE = "CONNECTOR_VCENTER_PASSWORD"
+SECRET_VARIABLE = "CONNECTOR_ACCESS_KEY_SECRET"  # noqa: S105 - the name of a variable
 
 
 def vcenter_password(file: Path | None, user: str) -> str:
@@ -20,7 +23,7 @@ def vcenter_password(file: Path | None, user: str) -> str:
     One trailing newline of the file is not part of the password. A file that others may read is refused.
     """
     if file is not None:
-        return _from_file(file)
+        return _from_file(file, "password")
     if (given := os.environ.get(VARIABLE)) is not None:
         return given
     if sys.stdin.isatty():
@@ -30,12 +33,53 @@ def vcenter_password(file: Path | None, user: str) -> str:
     )
 
 
-def _from_file(file: Path) -> str:
+def access_key_secret(key_id: str, file: Path | None, settled: str, settled_file: Path | None) -> str:
+    """The secret of an access key from `file`, else from the environment, else as a settings file says, else asked for."""
+    if file is not None:
+        return _from_file(file, "secret")
+    if given := os.environ.get(SECRET_VARIABLE):
+        return given
+    if settled:
+        return settled
+    if settled_file is not None:
+        return _from_file(settled_file, "secret")
+    if sys.stdin.isatty():
+        return str(click.prompt(f"Secret of {key_id}", hide_input=True, err=True))
+    raise BadInput(
+        "no secret given",
+        on=key_id,
+        remedy=f"set {SECRET_VARIABLE}, or name a file with --access-key-secret-file",
+    )
+
+
+@contextmanager
+def new_secret_file(file: Path | None) -> Iterator[Callable[[str], None]]:
+    """A new file that only its owner may read, made before the secret is, so that a secret is never made in vain.
+
+    Gives what writes the secret into it; without a file, nothing is written. A failure leaves no file. Raises BadInput
+    when the file exists or cannot be made.
+    """
+    if file is None:
+        yield lambda _secret: None
+        return
+    try:
+        created = open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")  # noqa: SIM115
+    except OSError as failed:
+        raise BadInput(f"cannot make the file: {failed.strerror}", on=str(file)) from None
+    try:
+        with created:
+            yield lambda secret: print(secret, file=created, flush=True)
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+
+
+def _from_file(file: Path, what: str) -> str:
     try:
         mode = file.stat().st_mode
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as failed:
-        raise BadInput(f"cannot read the password file: {failed}", on=str(file)) from None
+        raise BadInput(f"cannot read the {what} file: {failed}", on=str(file)) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO) and file.is_file():
-        raise BadInput("others can read the password file", on=str(file), remedy=f"chmod 600 {file}")
+        raise BadInput(f"others can read the {what} file", on=str(file), remedy=f"chmod 600 {file}")
     return text.removesuffix("\n").removesuffix("\r")

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
-from connector.cli import estate
-from connector.cli.migrate import wide_console
+from connector.cli import estate, estate_report
+from connector.cli.display import wide_console
 from connector.cli.options import JSON, vcenter_options
+from connector.errors import BadInput
 from connector.model import Finding, Machine, Severity
+from connector.vcenter.eligibility import survey
+from connector.vcenter.selectors import Selector, described
 
 MARK = {
     Severity.BLOCK: "[red]blocks[/]",
@@ -22,81 +31,155 @@ MARK = {
     Severity.INFO: "note",
 }
 
+COLUMNS: Mapping[str, Callable[[Machine], object]] = {
+    "name": lambda m: m.name,
+    "moref": lambda m: m.moref,
+    "power": lambda m: m.power,
+    "firmware": lambda m: m.firmware,
+    "guest": lambda m: m.guest_name,
+    "disks": lambda m: len(m.disks),
+    "capacity": lambda m: sum(disk.capacity for disk in m.disks),
+    "CBT": lambda m: "on" if m.cbt_enabled else "off",
+    "snapshots": lambda m: len(m.snapshots),
+    "path": lambda m: m.path,
+    "uuid": lambda m: m.instance_uuid,
+    "cluster": lambda m: m.traits.cluster,
+    "host": lambda m: m.traits.host,
+    "datastores": lambda m: " ".join(m.traits.datastores),
+    "networks": lambda m: " ".join(m.networks),
+    "addresses": lambda m: " ".join(m.addresses),
+    "cpus": lambda m: m.cpus,
+    "memory": lambda m: m.memory,
+    "hardware": lambda m: m.hardware,
+    "tools": lambda m: "running" if m.tools_running else "",
+    "tags": lambda m: " ".join(m.traits.tags),
+    "attributes": lambda m: " ".join(f"{name}={value}" for name, value in m.traits.attributes),
+}
+USUAL = ("name", "moref", "power", "firmware", "guest", "disks", "capacity", "CBT", "snapshots")
+_BYTES = {"capacity", "memory"}
+
+
+def _columns(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    known = {name.lower(): name for name in COLUMNS}
+    wanted = [word.strip().lower() for word in value.split(",") if word.strip()]
+    unknown = [word for word in wanted if word not in known]
+    if unknown or not wanted:
+        raise BadInput(
+            f"there is no column {unknown[0]}" if unknown else "no column is named",
+            on="--columns",
+            remedy=f"choose from {', '.join(COLUMNS)}",
+        )
+    return tuple(known[word] for word in wanted)
+
 
 @click.group(no_args_is_help=False)
 def vm() -> None:
     """Machines in vCenter: list them, check them. Nothing is changed."""
 
 
-@vm.command("list")
+@vm.command("list", epilog=described())
+@click.argument("words", nargs=-1, metavar="[SELECTOR]...")
 @vcenter_options
+@click.option(
+    "--columns",
+    default=",".join(USUAL),
+    callback=_columns,
+    metavar="NAME,...",
+    help=f"Columns of the table and of --csv: {', '.join(COLUMNS)}.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values; sizes in bytes.")
 @JSON
 def list_machines(
-    url: str, user: str, password_file: Path | None, thumbprint: str, authority: Path | None, as_json: bool
-) -> None:
-    """List every machine, with its disks.
-
-    \b
-    connector vm list --vcenter https://vc.example.com --thumbprint AA:BB:.. --password-file vc.password
-    """
-    with estate.look(estate.settings(url, user, password_file, thumbprint, authority)) as vcenter:
-        machines = vcenter.machines()
-    if as_json:
-        for machine in machines:
-            click.echo(json.dumps(asdict(machine)))
-        return
-    wide_console().print(_machine_table(machines))
-
-
-@vm.command("check")
-@click.argument("names", nargs=-1, metavar="[VM]...")
-@vcenter_options
-@JSON
-def check_machines(
-    names: tuple[str, ...],
+    words: tuple[str, ...],
     url: str,
     user: str,
     password_file: Path | None,
     thumbprint: str,
     authority: Path | None,
+    columns: tuple[str, ...],
+    as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Say what stands in the way of migrating the named machines, or all of them.
+    """List machines, all of them or those that are selected.
 
-    VM is a name, an inventory path, a moref or an instance UUID. Exit code 5 when something blocks.
+    \b
+    connector vm list --vcenter https://vc.example.com --thumbprint AA:BB:.. --password-file vc.password
+    connector vm list 'web-*' power:on folder:/DC0/vm/prod --columns name,host,addresses --csv
+    """
+    selector = Selector.parse(words)
+    with estate.look(estate.settings(url, user, password_file, thumbprint, authority)) as vcenter:
+        machines = selector.choose(vcenter.machines())
+    if as_json:
+        for machine in machines:
+            click.echo(json.dumps(asdict(machine)))
+    elif as_csv:
+        _write_csv(machines, columns)
+    else:
+        wide_console().print(_machine_table(machines, columns))
+
+
+@vm.command("check", epilog=described())
+@click.argument("words", nargs=-1, metavar="[SELECTOR]...")
+@vcenter_options
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a report that needs no other file, to send to the machines' owners.",
+)
+@JSON
+def check_machines(
+    words: tuple[str, ...],
+    url: str,
+    user: str,
+    password_file: Path | None,
+    thumbprint: str,
+    authority: Path | None,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Say what stands in the way of migrating machines, all of them or those that are selected.
+
+    Exit code 5 when something blocks. docs/checks.md lists the checks.
 
     \b
     connector vm check web-01 db-01 --vcenter https://vc.example.com --thumbprint AA:BB:..
+    connector vm check cluster:prod power:on --html report.html
     """
+    selector = Selector.parse(words)
     with estate.look(estate.settings(url, user, password_file, thumbprint, authority)) as vcenter:
-        machines = [vcenter.find(name) for name in estate.named(names)] if names else list(vcenter.machines())
-        found = {machine.name: vcenter.check(machine) for machine in machines}
-    findings = [(name, finding) for name, each in found.items() for finding in each]
+        seen = vcenter.inventory()
+    machines = selector.choose(seen.machines)
+    found = survey(seen, now=time.time())
+    findings = [(machine, finding) for machine in machines for finding in found[machine.moref]]
+    if html is not None:
+        estate_report.write(html, machines, found, url)
     if as_json:
-        for name, finding in findings:
-            click.echo(json.dumps({"machine": name} | asdict(finding)))
+        for machine, finding in findings:
+            click.echo(json.dumps({"machine": machine.name, "moref": machine.moref} | asdict(finding)))
     else:
-        _show_findings(findings, len(machines))
+        _show_findings([(machine.name, finding) for machine, finding in findings], len(machines))
     if any(finding.severity is Severity.BLOCK for _, finding in findings):
         raise click.exceptions.Exit(5)
 
 
-def _machine_table(machines: tuple[Machine, ...]) -> Table:
-    table = Table(
-        "name", "moref", "power", "firmware", "guest", "disks", "capacity", "CBT", "snapshots", box=None
-    )
+def _write_csv(machines: Sequence[Machine], columns: Sequence[str]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
     for machine in machines:
-        table.add_row(
-            machine.name,
-            machine.moref,
-            machine.power,
-            machine.firmware,
-            machine.guest_name,
-            str(len(machine.disks)),
-            decimal(sum(disk.capacity for disk in machine.disks)),
-            "on" if machine.cbt_enabled else "off",
-            str(len(machine.snapshots)),
-        )
+        writer.writerow([_cell(COLUMNS[column](machine)) for column in columns])
+
+
+def _cell(value: Any) -> Any:
+    """A spreadsheet takes text that begins like this for a formula; what a guest calls itself must not be one."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
+
+
+def _machine_table(machines: Sequence[Machine], columns: Sequence[str]) -> Table:
+    table = Table(*columns, box=None)
+    for machine in machines:
+        values = ((column, COLUMNS[column](machine)) for column in columns)
+        table.add_row(*(decimal(int(str(v))) if c in _BYTES else escape(str(v)) for c, v in values))
     return table
 
 
@@ -107,7 +190,7 @@ def _show_findings(findings: list[tuple[str, Finding]], machines: int) -> None:
         return
     table = Table("machine", "check", "severity", "object", "finding", "remedy", box=None)
     for name, finding in findings:
-        table.add_row(
-            name, finding.check, MARK[finding.severity], finding.subject, finding.message, finding.remedy
-        )
+        remedy = f"{finding.remedy} (the tool can do it)" if finding.fixable else finding.remedy
+        told = (finding.subject, finding.message, remedy)
+        table.add_row(escape(name), finding.check, MARK[finding.severity], *map(escape, told))
     console.print(table)

@@ -30,6 +30,8 @@ from connector.cloud.provider import (
     Health,
     Instance,
     InstanceRequest,
+    Placement,
+    Resource,
     StoredImage,
 )
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, TargetFailed, TargetFull
@@ -53,6 +55,9 @@ class LocalProvider:
             (self._root / "instances").mkdir(parents=True, exist_ok=True, mode=0o700)
             (self._root / "images").mkdir(exist_ok=True)
 
+    def check(self, placement: Placement) -> None:
+        """A directory has no type and no network: whatever is asked for is fine, and changes nothing."""
+
     def create_instance(self, request: InstanceRequest) -> Instance:
         directory = self._directory(request.token)
         with self._exclusively(request.token), _translated(directory):
@@ -62,6 +67,7 @@ class LocalProvider:
                     self._start_again(request, directory)
                 else:
                     self._start_first(request, directory)
+            _note_disks(directory / "instance.json", request)
         found = self.find(request.token)
         assert found is not None
         return found
@@ -127,7 +133,8 @@ class LocalProvider:
             return None
         health = Health.STOPPED if self._running(token) is None else Health.RUNNING
         address = InstanceAddress(str(record["host"]), addresses.CONTROL_PORT, addresses.BLOCK_PORT)
-        return Instance(str(directory), INSTANCE_NAME, address, health)
+        disks = [Resource("disk", str(directory / "data" / "disks" / key)) for key in _disks(record)]
+        return Instance(str(directory), INSTANCE_NAME, address, health, tuple(disks))
 
     def describe(self) -> Sequence[Instance]:
         tokens = sorted(path.parent.name for path in self._root.glob("instances/*/instance.json"))
@@ -213,6 +220,18 @@ def _read(record: Path) -> dict[str, object] | None:
     except ValueError as error:
         raise TargetFailed("this file is damaged", on=str(record), remedy="delete the job") from error
     return content if isinstance(content, dict) else None
+
+
+def _disks(record: dict[str, object]) -> list[str]:
+    """Keys of the disks that were asked for."""
+    found = record.get("disks", [])
+    return [str(key) for key in found] if isinstance(found, list) else []
+
+
+def _note_disks(record: Path, request: InstanceRequest) -> None:
+    known, wanted = _read(record) or {}, [str(disk.key) for disk in request.disks]
+    if _disks(known) != wanted:
+        _write(record, known | {"disks": wanted})
 
 
 def _write(record: Path, content: dict[str, object]) -> None:

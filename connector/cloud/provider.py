@@ -18,11 +18,34 @@ INSTANCE_NAME: Final = "No_Delete_SMC_Transition_Instance"
 
 @dataclass(frozen=True, slots=True)
 class TargetDisk:
-    """One disk that the instance must offer; `capacity` in bytes."""
+    """One disk that the instance must offer; `capacity` in bytes.
+
+    `size`: so many bytes were asked for at the target, never fewer than `capacity`; 0: the provider rounds up.
+    """
 
     key: int
     label: str
     capacity: int
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and as what the instance was asked for; what is empty the provider chooses.
+
+    An `instance_type` that cannot be had is a failure, never a reason for another one. `net_mode` is the public
+    API's: 0 reaches the instance over the internet, 2 at its private address in `vswitch`.
+    """
+
+    region: str = ""
+    instance_type: str = ""
+    architecture: str = "x86_64"  # of the machine: "x86_64", "i386" or "arm64"
+    net_mode: int = 0
+    vpc: str = ""
+    vswitch: str = ""
+    ram_role: str = ""
+    launch_template: str = ""
+    launch_template_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +56,7 @@ class InstanceRequest:
     job_id: str
     disks: tuple[TargetDisk, ...]
     credential: Credential
+    placement: Placement = Placement()
 
 
 class Health(StrEnum):
@@ -43,13 +67,25 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Resource:
+    """Something that exists beside an instance because of it, and may be billed: `kind` is "disk", "snapshot" and so on."""
+
+    kind: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
-    """One intermediate instance. `handle` is the provider's own name for it."""
+    """One intermediate instance. `handle` is the provider's own name for it.
+
+    `resources` go when it is released without its disks.
+    """
 
     handle: str
     name: str
     address: InstanceAddress
     health: Health
+    resources: tuple[Resource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +101,10 @@ class StoredImage:
 
 class Provider(Protocol):
     """Thread-safe. Its own failures are `TargetFailed` (also `TargetFull`, `PortInUse`) and nothing else."""
+
+    def check(self, placement: Placement) -> None:
+        """Refuse what cannot be had, before a job is made of it: `BadInput`, whose `on` is the placement's field."""
+        ...
 
     def create_instance(self, request: InstanceRequest) -> Instance:
         """A running instance for this token, the same one each time, with the disks it had before.

@@ -42,7 +42,11 @@ def command(
     limits: tuple[str, ...],
     exit_with_stdin: bool,
 ) -> None:
-    """Run the control plane: what is wanted, what is known, and who does it next."""
+    """Run the control plane: what is wanted, what is known, and who does it next.
+
+    The line of JSON that says it is ready names the addresses of the public API (url) and of the console for people
+    (console: the same with /console). Log in there with an access key: connector control key create.
+    """
     assert cloud == "local"
     options = Options(state, host, port, database, exit_with_stdin, grace, limits=Limits.of(limits))
     run(options, LocalProvider(images), handover.make_image)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 
-from connector.control import views
+from connector.control import replication, views
 from connector.control.messages import (
     Enrol,
     EvidenceReport,
@@ -76,7 +76,13 @@ class AgentApi:
         return {"appliance_id": appliance.id, "secret": secret}
 
     def _heartbeat(self, call: Call) -> Any:
-        return {"stop": self._service.heard(call.who, set(call.message.passes))}
+        held = set(call.message.passes)
+        stop = self._service.heard(call.who, held)
+        wished = self._store.passes.definitions(call.who, held - set(stop))
+        return {
+            "stop": stop,
+            "replication": {pass_id: replication.shown(found) for pass_id, found in wished.items()},
+        }
 
     def _leftovers(self, call: Call) -> Any:
         """Orders to clean up, for one appliance of each vCenter."""

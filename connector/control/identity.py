@@ -44,17 +44,20 @@ def load(state: Path, host: str) -> Identity:
     certificate = state / "control.crt"  # without the key: for clients that want a file to trust
     if not certificate.exists() or certificate.read_text().strip() != public:
         certificate.write_text(public + "\n")
-    der = ssl.PEM_cert_to_DER_cert(public)
-    digest = hashlib.sha256(der).hexdigest().upper()
     token_file, code_file = state / "operator-token", state / "activation-code"
     return Identity(
         certificate_file=pem,
-        thumbprint=":".join(digest[n : n + 2] for n in range(0, len(digest), 2)),
+        thumbprint=thumbprint(public),
         token_file=token_file,
         activation_code_file=code_file,
         token=secret_file(token_file, secrets.token_urlsafe(32)),
         activation_code=secret_file(code_file, secrets.token_urlsafe(24)),
     )
+
+
+def thumbprint(certificate: str) -> str:
+    """SHA-256 of a PEM certificate, as people compare it."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.strip())).digest().hex(":").upper()
 
 
 def _self_signed(host: str) -> str:

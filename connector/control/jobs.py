@@ -151,6 +151,9 @@ OPERATIONS: Final = (Event.START, Event.STOP, Event.CUTOVER, Event.DELETE)
 
 _ALIVE: Final = tuple(status for status in Status if status not in (Status.DELETING, Status.DELETED))
 
+#: How passes use the line: it takes effect on a pass that is under way.
+REPLICATION: Final = "replication"
+
 #: When a person may change what. Whatever is not named here: before the first run.
 MODIFIABLE: Final = {
     "name": _ALIVE,
@@ -186,9 +189,11 @@ def allowed(state: State) -> tuple[Event, ...]:
     return tuple(event for event in OPERATIONS if (event, state) in _TARGETS)
 
 
-def modifiable(status: Status, what: str) -> bool:
-    """Whether a person may change this column of a job now."""
-    return status in MODIFIABLE.get(what, (Status.READY,))
+def modifiable(state: State, what: str) -> bool:
+    """Whether a person may change this column of a job, or its `REPLICATION`, now."""
+    if what == REPLICATION and state == SYNCING:
+        return True
+    return state.status in MODIFIABLE.get(what, (Status.READY,))
 
 
 def events(state: State) -> tuple[Event, ...]:

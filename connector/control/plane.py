@@ -21,6 +21,8 @@ from connector.control import identity, web
 from connector.control.agents import AgentApi, nobody
 from connector.control.api import JobApi, operator
 from connector.control.clock import Clock
+from connector.control.console import site
+from connector.control.console.pages import ROOT
 from connector.control.identity import Identity
 from connector.control.keys import Keys
 from connector.control.planner import Planner
@@ -87,13 +89,14 @@ def run(options: Options, provider: Provider, make_image: ImageMaker, clock: Clo
 def _application(service: Service, keys: Keys, mine: Identity, options: Options) -> Starlette:
     people = JobApi(service, options.grace)
     agents = AgentApi(service, mine.activation_code)
+    desk = smc.desk(service)
     return web.application(
         [
             (operator(mine.token), people.endpoints()),
             (nobody(), agents.open_endpoints()),
             (agents.guard, agents.endpoints()),
         ],
-        [smc.door(service, keys).route()],
+        [*site.routes(service.store, desk, keys, options.grace), smc.door(desk, keys).route()],
     )
 
 
@@ -136,9 +139,11 @@ def _serve(app: Starlette, listener: socket.socket, mine: Identity, options: Opt
     if options.exit_with_stdin:
         threading.Thread(target=_leash, args=[server], name="leash", daemon=True).start()
     host, port = listener.getsockname()[:2]
+    url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     child.report_ready(
         {
-            "url": f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+            "url": url,
+            "console": f"{url}{ROOT}",
             "thumbprint": mine.thumbprint,
             "token_file": str(mine.token_file.resolve()),
             "activation_code_file": str(mine.activation_code_file.resolve()),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from connector.control import licences
 from connector.control.jobs import WAITING, Event
 from connector.control.steps import Steps
 from connector.control.store import Store, Wish
@@ -20,22 +22,24 @@ class Service:
     def __init__(
         self, store: Store, steps: Steps, poke: Callable[[], None] = lambda: None, *, grace: float = 60.0
     ) -> None:
-        """`poke` tells the active runner to look at once when it is in this process; otherwise it looks soon."""
+        """`poke` tells the active runner to look at once when it is in this process; otherwise it looks soon.
+
+        `grace`: seconds of silence after which an appliance counts as lost.
+        """
         self.store = store
         self._steps = steps
         self._poke = poke
-        self._grace = grace
+        self.grace = grace
 
     def create(self, wish: Wish) -> Job:
-        """A job in Ready. Raises `Ineligible` when a finding blocks the source."""
+        """A job in Ready. Raises `Ineligible` when a finding blocks the source, `OutOfRange` for what cannot be had."""
         source = self.store.sources.get(wish.source_id)
-        grave = {Severity.BLOCK}
-        if source.facts.get("power") == PowerState.ON:
-            grave.add(Severity.WARM_BLOCK)
-        if blocking := [f for f in source.findings if f["severity"] in grave]:
-            first = blocking[0]
+        for first in blocking(source):
             raise Ineligible(first["message"], on=source.name, remedy=first["remedy"])
-        return self.store.jobs.create(wish)
+        self._steps.check(wish.definition, wish.region, source)
+        guest = str(source.facts.get("guest_id", ""))
+        notes = licences.warnings(guest, str(wish.definition.get("LicenseType", "")))
+        return self.store.jobs.create(replace(wish, notes=notes))
 
     def start(self, job_id: str, changes: Json | None = None) -> Job:
         """Begin or resume: from Ready, Stopped, InError, Waiting. `changes` as for `cutover`."""
@@ -73,7 +77,11 @@ class Service:
 
     def modify(self, job_id: str, changes: Json) -> Job:
         """Change columns of a job, as far as its status allows; see `jobs.MODIFIABLE`."""
-        return self.store.jobs.modify(self.store.jobs.get(job_id).id, changes)
+        job = self.store.jobs.get(job_id)
+        if "definition" in changes:
+            source = self.store.sources.get(job.source_id)
+            self._steps.check(job.definition | changes["definition"], job.region, source)
+        return self.store.jobs.modify(job.id, changes)
 
     def delete_source(self, source_id: str, *, force: bool = False) -> None:
         """The source is Deleting; with `force` so are its jobs. It is gone when they are released."""
@@ -87,7 +95,7 @@ class Service:
         A pass that it took and does not hold was lost between us, or in its restart: it is offered again.
         """
         self.store.appliances.beat(appliance.id)
-        before = self.store.now() - self._grace / 2
+        before = self.store.now() - self.grace / 2
 
         def dropped(found: Pass) -> bool:
             mine = found.appliance_id == appliance.id
@@ -117,9 +125,17 @@ class Service:
         found = self.store.things.leftovers(appliance.vcenter)
         if not found:
             return []
-        alive = [a.id for a in self.store.appliances.alive(self._grace) if a.vcenter == appliance.vcenter]
+        alive = [a.id for a in self.store.appliances.alive(self.grace) if a.vcenter == appliance.vcenter]
         return found if min([*alive, appliance.id]) == appliance.id else []
 
     def credential(self, job_id: str) -> Credential:
         """The appliance's side of mutual TLS for one job."""
         return self._steps.credential(job_id, Role.APPLIANCE)
+
+
+def blocking(source: Source) -> list[Json]:
+    """The findings that no job of this source gets past: some matter only while the machine runs."""
+    grave = {Severity.BLOCK}
+    if source.facts.get("power") == PowerState.ON:
+        grave.add(Severity.WARM_BLOCK)
+    return [finding for finding in source.findings if finding["severity"] in grave]

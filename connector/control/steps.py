@@ -7,17 +7,20 @@ workflow both touch them.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Final
 
-from connector.cloud.provider import Health, Instance, InstanceRequest, Provider, TargetDisk
+from connector.cloud.provider import Health, Instance, InstanceRequest, Provider, Resource
+from connector.control import placement
 from connector.control.jobs import PREPARING, PROCESSING, SYNCING, Event, State, Status
+from connector.control.refusals import OutOfRange
 from connector.control.store import Store
-from connector.control.store.rows import Job, Json, Outcome, Run
+from connector.control.store.rows import Job, Json, Outcome, Run, Source
 from connector.control.vault import Vault
-from connector.errors import ControlFailed, TargetFailed
+from connector.errors import BadInput, ControlFailed, TargetFailed
 from connector.model import Credential, InstanceAddress
 from connector.transfer.certificates import Role
 
@@ -28,6 +31,9 @@ ImageMaker = Callable[[InstanceAddress, Credential, str, str, str], Json]
 CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
 
 _LONGEST_IMAGE: Final = 100
+
+#: What of a job stays in the cloud when its instance is released.
+OUTLIVING: Final = ("image", "snapshot")
 _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
 
 
@@ -60,6 +66,13 @@ class Steps:
         self._make_image = make_image
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
+
+    def check(self, definition: Json, region: str, source: Source) -> None:
+        """Raises `OutOfRange` for a definition that the provider could never carry out."""
+        try:
+            self._provider.check(placement.placement(definition, region, source))
+        except BadInput as refused:
+            raise OutOfRange(placement.parameter(refused.on), refused.what) from refused
 
     def plan(self, run_id: str) -> int:
         """How many passes the run has."""
@@ -152,9 +165,14 @@ class Steps:
             if unless_running and self._store.jobs.get(job_id).status is Status.RUNNING:
                 return
             self._provider.release(token, keep_disks=keep_disks)
-            if not keep_disks and any(t.token == token for t in self._store.things.of(job_id, "cloud")):
-                self._store.things.record(job_id, token, place="cloud", kind="instance", removed=True)
-                self._store.jobs.mark(job_id, transition_instance=None)
+            if keep_disks:
+                return
+            for thing in self._store.things.of(job_id, "cloud"):
+                if thing.kind not in OUTLIVING and not thing.removed:
+                    self._store.things.record(
+                        job_id, thing.token, place="cloud", kind=thing.kind, removed=True
+                    )
+            self._store.jobs.mark(job_id, transition_instance=None)
 
     def keep_alive(self, run: Run) -> None:
         """Start the instance again when it has died under a running pass."""
@@ -191,12 +209,14 @@ class Steps:
             if job.authority is None:
                 self._store.jobs.set_authority(job_id, self._vault.new_authority(job_id))
             self._store.things.record(job_id, token, place="cloud", kind="instance")
-            disks = self._store.sources.get(job.source_id).disks
+            source = self._store.sources.get(job.source_id)
+            disks = placement.disks(job.definition, source.disks)
             request = InstanceRequest(
                 token=token,
                 job_id=job_id,
-                disks=tuple(TargetDisk(disk.key, disk.label, disk.capacity) for disk in disks),
+                disks=tuple(disk for disk in disks if disk.key not in job.left_out),
                 credential=self.credential(job_id, Role.INSTANCE),
+                placement=placement.placement(job.definition, job.region, source),
             )
             if self._was_created(job_id) and self._provider.find(token) is None:
                 raise Released(on=job_id)
@@ -204,6 +224,14 @@ class Steps:
             self._store.things.record(
                 job_id, token, place="cloud", kind="instance", reference=instance.handle
             )
+            for found in instance.resources:
+                self._store.things.record(
+                    job_id,
+                    _resource_token(token, found),
+                    place="cloud",
+                    kind=found.kind,
+                    reference=found.reference,
+                )
             self._store.jobs.mark(job_id, transition_instance=instance.handle)
             return instance
 
@@ -226,6 +254,11 @@ class Steps:
 def instance_token(job_id: str) -> str:
     """The name by which a provider knows this job's instance for ever."""
     return f"instance-{job_id}"
+
+
+def _resource_token(token: str, found: Resource) -> str:
+    digest = hashlib.sha256(found.reference.encode()).hexdigest()
+    return f"{token}-{found.kind}-{digest[:16]}"
 
 
 def _is_last(job: Job) -> bool:

@@ -36,12 +36,7 @@ class Choice:
 
     def __init__(self, mode: str = "adaptive") -> None:
         """`mode`: "adaptive", "none", or a zstd level. Raises BadInput."""
-        try:
-            self._fixed = {"adaptive": None, "none": 0}[mode] if mode in ("adaptive", "none") else int(mode)
-        except ValueError:
-            raise BadInput(
-                f"compression {mode!r} is not known", remedy="use none, adaptive or a zstd level"
-            ) from None
+        self._mode, self._fixed = mode, fixed_level(mode)
         self.level = self._fixed or 0
         self._lock = threading.Lock()
         self._speed = dict(SPEED)
@@ -49,6 +44,12 @@ class Choice:
         self._saving = 0.5  # fraction that level 3 would save on this data
         self._blocks = 0
         self._calm = 0
+
+    def use(self, mode: str) -> None:
+        """From now on; harmless when nothing changes. Raises BadInput."""
+        if mode != self._mode:
+            self._mode, self._fixed = mode, fixed_level(mode)
+            self.level = self._fixed or 0
 
     @property
     def probing(self) -> bool:
@@ -93,6 +94,16 @@ class Choice:
             if promise > rate * (BETTER if best == 0 else 1.02):
                 best, rate = level, promise
         return best
+
+
+def fixed_level(mode: str) -> int | None:
+    """The zstd level that `mode` names, 0 for none; None when it adapts. Raises BadInput."""
+    try:
+        return {"adaptive": None, "none": 0}[mode] if mode in ("adaptive", "none") else int(mode)
+    except ValueError:
+        raise BadInput(
+            f"compression {mode!r} is not known", remedy="use none, adaptive or a zstd level"
+        ) from None
 
 
 class Packer:

@@ -14,6 +14,7 @@ from connector import errors
 from connector.errors import PeerRefused, TransferFailed, WireViolation
 from connector.transfer import wire
 from connector.transfer.conveyor import Conveyor
+from connector.transfer.flow import Flow
 from connector.transfer.receiver import Hello
 from connector.transfer.tls import Channel
 from connector.transfer.wire import Codec, Frame, Kind
@@ -44,8 +45,17 @@ class Connection:
     end.
     """
 
-    def __init__(self, channel: Channel, hello: Hello, credit: int, lane: Conveyor[Item]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        hello: Hello,
+        credit: int,
+        lane: Conveyor[Item],
+        flow: Flow | None = None,
+    ) -> None:
         self.channel, self._hello, self._credit, self._lane = channel, hello, credit, lane
+        self._flow = flow or Flow()
+        channel.pace = self._pace
         self._decoder = wire.Decoder(wire.FROM_INSTANCE)
         self._changed = threading.Condition()
         self._unacked: deque[tuple[int, int, int]] = deque()  # (sequence, plain bytes, bytes named the same)
@@ -55,6 +65,7 @@ class Connection:
         self.durable = 0  # plain bytes of data that the instance has made durable
         self.same = 0  # bytes that the instance has confirmed to hold
         self.waited = 0.0  # seconds without credit
+        self.held = 0.0  # seconds in which the rate was used up
         self.hunger = 0.0  # share of its time that the instance waited for bytes, between its last two words
         self._heard, self._starved = time.monotonic(), 0.0
 
@@ -127,6 +138,12 @@ class Connection:
             self._unacked.append((frame.sequence, plain, same))
             self._flying += plain
         self.channel.send(_parts(frame))
+
+    def _pace(self, count: int) -> int:
+        began = time.monotonic()
+        piece = self._flow.take(count, lambda: self._aborted)
+        self.held += time.monotonic() - began
+        return piece
 
     def _settle(self, ack: Frame) -> None:
         if ack.sequence > self._sequence:

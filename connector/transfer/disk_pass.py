@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from connector.errors import Interrupted, TransferFailed
@@ -17,6 +17,7 @@ from connector.settings import TransferSettings
 from connector.transfer import extents as ranges
 from connector.transfer import sender
 from connector.transfer.endpoint import InstanceEndpoint
+from connector.transfer.flow import Flow
 from connector.transfer.held import Held
 from connector.transfer.plan import Attempt, Plan, plan
 from connector.transfer.receiver import Hello
@@ -70,6 +71,7 @@ def copy_disk(
     changed_since: Callable[[str], Sequence[Extent]] | None = None,
     *,
     settings: TransferSettings | None = None,
+    flow: Flow | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     stop: threading.Event | None = None,
     prove: bool = False,
@@ -80,10 +82,21 @@ def copy_disk(
     snapshot that `source` reads; without it, the source itself is asked (full and compare only). What the
     instance knows to be wrong on its target is delivered besides. `changed_since(change_id)` is
     asked for interrupted attempts under other snapshots (invariant 9); without it they count as changed
-    everywhere. Raises the first error; what was acknowledged is kept, and calling again resumes.
+    everywhere. `flow` bounds rate and compression, by default as `settings` say. Raises the first error; what
+    was acknowledged is kept, and calling again resumes.
     """
-    return _DiskCopy(source, endpoint, order, settings or TransferSettings(), progress, stop).run(
-        wanted, changed_since, prove
+    settings = settings or TransferSettings()
+    flow = flow or Flow(lambda: settings.compression)
+    copy = _DiskCopy(source, endpoint, order, settings, flow, progress, stop)
+    result = copy.run(wanted, changed_since)
+    if not prove:
+        return result
+    began, proof = time.monotonic(), endpoint.prove(order.key, fresh=flow.reread)
+    return replace(
+        result,
+        seconds=result.seconds + time.monotonic() - began,
+        root=str(proof.get("root", "")),
+        proved=sum(int(str(proof.get(reason, 0))) for reason in ("data", "zero", "holes")),
     )
 
 
@@ -94,10 +107,11 @@ class _DiskCopy:
         endpoint: InstanceEndpoint,
         order: DiskPass,
         settings: TransferSettings,
+        flow: Flow,
         progress: Callable[[Progress], None],
         stop: threading.Event | None,
     ) -> None:
-        self._source, self._endpoint, self._order = source, endpoint, order
+        self._source, self._endpoint, self._order, self._flow = source, endpoint, order, flow
         self._settings, self._progress, self._stop = settings, progress, stop or threading.Event()
         self._sum = Progress()  # of the attempts that broke
         self._seen = Progress()  # of the one that runs
@@ -109,7 +123,6 @@ class _DiskCopy:
         self,
         wanted: Callable[[], Sequence[Extent]] | None,
         changed_since: Callable[[str], Sequence[Extent]] | None,
-        prove: bool,
     ) -> DiskResult:
         began, order = time.monotonic(), self._order
         earlier = self._endpoint.put_disk(order.key, order.capacity, order.label)
@@ -119,7 +132,6 @@ class _DiskCopy:
         want = ranges.union(want, ranges.from_json(begun["spoiled"]))
         made = self._deliver(want, changes, bool(earlier["dirty"]))
         self._endpoint.finish_pass(order.key, order.pass_id, made.cover, changes.fresh(made))
-        proof = self._endpoint.prove(order.key) if prove else {}
         total = self._total()
         return DiskResult(
             order.capacity,
@@ -129,9 +141,7 @@ class _DiskCopy:
             total.sent,
             total.wire,
             time.monotonic() - began,
-            str(proof.get("root", "")),
-            sum(int(str(proof.get(reason, 0))) for reason in ("data", "zero", "holes")),
-            total.same,
+            same=total.same,
         )
 
     def _deliver(self, want: list[Extent], changes: _Changes, dirty: bool) -> Plan:
@@ -173,6 +183,7 @@ class _DiskCopy:
             made.zero,
             held=held,
             settings=self._settings,
+            flow=self._flow,
             progress=self._report,
             stop=self._stop,
         )

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from connector.errors import Conflict, ConnectorError, ControlFailed, ProofFailed, TransferFailed, from_json
 from connector.model import Credential, Extent, InstanceAddress
+from connector.patience import Patience
 from connector.transfer import digest, tls
 from connector.transfer import extents as ranges
 from connector.transfer.certificates import Role
@@ -36,10 +37,13 @@ class MissingRanges(Conflict):
 class InstanceEndpoint:
     """Thread-safe; every call makes its own connection. Raises ConnectorErrors only: what the instance
     reported, TransferFailed (retryable) when it cannot be reached, TrustFailed when one side does not accept
-    the other."""
+    the other. `patience` outlasts an instance that is being started again: every call may be repeated."""
 
-    def __init__(self, address: InstanceAddress, credential: Credential) -> None:
+    def __init__(
+        self, address: InstanceAddress, credential: Credential, patience: Patience | None = None
+    ) -> None:
         self.address, self._credential = address, credential
+        self._patience = patience or Patience(0.0)
         self._tls = tls.context(credential, server=False, protocol=None)
 
     def health(self) -> dict[str, object]:
@@ -137,10 +141,13 @@ class InstanceEndpoint:
         return tls.connect(self.address.host, self.address.block_port, self._credential)
 
     def call(self, verb: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
-        """One request of the control port."""
+        """One request of the control port, repeated as long as there is patience."""
         return self._object(*self._exchange(verb, path, body))
 
     def _exchange(self, verb: str, path: str, body: Mapping[str, object] | None) -> tuple[int, bytes]:
+        return self._patience.outlast(lambda: self._once(verb, path, body))
+
+    def _once(self, verb: str, path: str, body: Mapping[str, object] | None) -> tuple[int, bytes]:
         connection = _Connection(self.address.host, self.address.control_port, self._tls)
         try:
             data = b"" if body is None else json.dumps(body).encode()

@@ -1,12 +1,12 @@
-"""Policies are sources that wrap a source: retry, rate limit, delay, injected errors. Stack them; the reader
-knows none.
+"""Policies are sources that wrap a source: retry, delay, injected errors. Stack them; the reader knows none.
+
+Rates are no policy: what is limited is the wire, see `flow`.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 from connector.errors import ConnectorError, Interrupted
@@ -73,29 +73,6 @@ class Retrying(Wrapper):
         if self._reopen is not None:
             self._source.close()
             self._source = self._reopen()
-
-
-class RateLimited(Wrapper):
-    """At most `rate()` bytes a second, asked anew for each block so that a calendar may change it; 0 is no
-    limit.
-    """
-
-    def __init__(self, source: Source, rate: Callable[[], float]) -> None:
-        super().__init__(source)
-        self._rate = rate
-
-    def read(self, extents: Iterable[Extent], halt: threading.Event | None = None) -> Iterator[Block]:
-        due = time.monotonic()
-        for block in self._source.read(extents, halt):
-            rate = self._rate()
-            now = time.monotonic()
-            due = max(due, now - 0.1) + (len(block.data) / rate if rate > 0 else 0.0)
-            try:
-                _pause(due - now, halt)
-            except Interrupted:
-                block.release()
-                raise
-            yield block
 
 
 class Delayed(Wrapper):

@@ -23,6 +23,7 @@ from connector.transfer.codec import Choice, Packer
 from connector.transfer.connection import Connection, Item
 from connector.transfer.conveyor import Closed, Conveyor
 from connector.transfer.digest import Run
+from connector.transfer.flow import Flow
 from connector.transfer.receiver import Hello
 from connector.transfer.source import Block, Source
 from connector.transfer.tls import Channel
@@ -46,7 +47,7 @@ class Progress:
     sent: int = 0
     wire: int = 0
     acked: int = 0
-    bottleneck: str = "reading"  # or "network", "cpu", "writing"
+    bottleneck: str = "reading"  # or "network", "limit", "cpu", "writing"
     level: int = 0  # of zstd; 0 is none
     wanted: int = 0
     durable: int = 0
@@ -104,6 +105,7 @@ class _Interval:
     working: float = 0.0
     computing: float = 0.0
     blocked: float = 0.0
+    held: float = 0.0
     wire: int = 0
     bottleneck: str = "reading"
 
@@ -117,18 +119,21 @@ def send(
     *,
     held: Held | None = None,
     settings: TransferSettings | None = None,
+    flow: Flow | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> Sent:
     """Deliver `read` (from the source) and `zero` (unallocated there) to one disk of an instance.
 
-    With `held`, cells that the target already has are not sent, only named. Returns when everything is
-    durable and journaled. `progress` is called on the caller's thread. Raises the first error: ReaderFailed,
-    TransferFailed (retryable: what was acknowledged is not lost), PeerRefused, TargetFailed, or Interrupted
-    after `stop`. No thread is left behind in any case.
+    With `held`, cells that the target already has are not sent, only named. `flow` bounds rate and compression,
+    by default as `settings` say. Returns when everything is durable and journaled. `progress` is called on the
+    caller's thread. Raises the first error: ReaderFailed, TransferFailed (retryable: what was acknowledged is
+    not lost), PeerRefused, TargetFailed, or Interrupted after `stop`. No thread is left behind in any case.
     """
     began = time.monotonic()
-    pipeline = _Pipeline(source, hello, settings or TransferSettings(), stop or threading.Event(), held)
+    settings = settings or TransferSettings()
+    flow = flow or Flow(lambda: settings.compression)
+    pipeline = _Pipeline(source, hello, settings, flow, stop or threading.Event(), held)
     seen = pipeline.run(connect, read, zero, progress)
     return Sent(seen.read, seen.zero, seen.sent, seen.wire, time.monotonic() - began, seen.same)
 
@@ -139,13 +144,15 @@ class _Pipeline:
         source: Source,
         hello: Hello,
         settings: TransferSettings,
+        flow: Flow,
         stop: threading.Event,
         held: Held | None,
     ) -> None:
         self._held = held
         self._source, self._hello, self._settings, self._stop = source, hello, settings, stop
+        self._flow = flow
         self._lane: Conveyor[Item] = Conveyor(LANE, Item.release)
-        self._choice = Choice(settings.compression)
+        self._choice = Choice(flow.compression)
         self._halt = threading.Event()
         self._lock = threading.Condition()
         self._drawing = threading.Lock()  # one coder at a time advances the source
@@ -168,7 +175,7 @@ class _Pipeline:
             number = max(1, self._settings.connections)
             for _ in range(number):
                 connection = Connection(
-                    connect(), self._hello, self._settings.in_flight // number, self._lane
+                    connect(), self._hello, self._settings.in_flight // number, self._lane, self._flow
                 )
                 self._connections.append(connection)
                 connection.open()
@@ -294,15 +301,17 @@ class _Pipeline:
         last, now = self._last, time.monotonic()
         span = max(now - last.at, 1e-6)
         wire_bytes = sum(c.channel.sent for c in self._connections)
-        blocked = sum(c.channel.blocked + c.waited for c in self._connections)
+        held = sum(c.held for c in self._connections)
+        blocked = held + sum(c.channel.blocked + c.waited for c in self._connections)
         reading = (self._tally.reading - last.reading) / span
         waiting = (blocked - last.blocked) / span / len(self._connections)
         hungry = sum(c.hunger for c in self._connections) / len(self._connections)
         link = None
         bottleneck = "cpu"
         if waiting > BUSY:
-            bottleneck = "network" if hungry > BUSY else "writing"
-            if bottleneck == last.bottleneck == "network":  # twice in a row: no hiccup of the scheduler
+            limited = held - last.held > (blocked - last.blocked) / 2
+            bottleneck = "limit" if limited else "network" if hungry > BUSY else "writing"
+            if bottleneck == last.bottleneck != "writing":  # twice in a row: no hiccup of the scheduler
                 link = (wire_bytes - last.wire) / span / waiting
         elif reading > 0.5:
             bottleneck = "reading"
@@ -313,8 +322,11 @@ class _Pipeline:
             if working > last.working
             else 1.0
         )
+        self._choice.use(self._flow.compression)
         self._choice.decide(link, strain)
-        self._last = _Interval(now, self._tally.reading, working, computing, blocked, wire_bytes, bottleneck)
+        self._last = _Interval(
+            now, self._tally.reading, working, computing, blocked, held, wire_bytes, bottleneck
+        )
 
     def _look(self) -> Progress:
         tally = self._tally

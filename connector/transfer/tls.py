@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from connector.errors import BadInput, ConnectorError, TransferFailed, TrustFailed
 from connector.model import Credential
@@ -99,6 +99,9 @@ class Channel:
         self.sent = 0
         self.blocked = 0.0  # seconds in socket calls that send
         self.starved = 0.0  # seconds in socket calls that receive
+        self.pace: Callable[[int], int] = lambda count: (
+            count
+        )  # asked before bytes are sent; how many now? may wait
 
     def handshake(self, roles: Iterable[Role], timeout: float = HANDSHAKE) -> Role:
         """Complete the handshake within `timeout` seconds in all and check the peer's role."""
@@ -194,14 +197,17 @@ class Channel:
     def _flush(self) -> None:
         with self._state:
             data = self._outgoing.read()
-        if data:
+        view = memoryview(data)
+        while view:
+            piece = view[: self.pace(len(view))]
             began = time.monotonic()
             try:
-                self._sock.sendall(data)
+                self._sock.sendall(piece)
             except OSError as error:
                 raise broken(error, self.peer) from None
-            self.sent += len(data)
+            self.sent += len(piece)
             self.blocked += time.monotonic() - began
+            view = view[len(piece) :]
 
     def _flush_alert(self) -> None:
         with contextlib.suppress(TransferFailed):

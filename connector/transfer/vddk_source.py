@@ -173,10 +173,10 @@ def check_installation(installation: Path, vsphere: str) -> str:
 
 def explain(error: vddk.errors.VddkError, path: str) -> ConnectorError:
     """Our error for one of VDDK's, by `MEANING`; ReaderFailed for everything else. Keeps whether a retry can
-    help.
+    help; an expired session can be logged in again, which VDDK itself cannot do.
     """
     kind = next((MEANING[c] for c in type(error).__mro__ if c in MEANING), ReaderFailed)
-    return kind(str(error), on=path, retryable=error.retryable)
+    return kind(str(error), on=path, retryable=error.retryable or kind.retryable)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from threading import Event
 from types import TracebackType
 from typing import Self
 
-from connector.model import Extent, Finding, Machine, MachineDisk, PowerState, VddkAccess
+from connector.model import Extent, Finding, Inventory, Machine, MachineDisk, PowerState, VddkAccess
 from connector.settings import VCenterSettings
 from connector.vcenter import eligibility, inventory, power, snapshots, tracking
 from connector.vcenter.eligibility import Bounds
@@ -17,7 +17,17 @@ from connector.vcenter.session import KEEP_ALIVE, About, Session
 from connector.vcenter.snapshots import Ledger, Leftover, Quiesce, Snapshot
 from connector.vcenter.tracking import Tracking
 
-__all__ = ["About", "Bounds", "Ledger", "Leftover", "Quiesce", "Snapshot", "Ticket", "Tracking", "VCenter"]
+__all__ = [
+    "About",
+    "Bounds",
+    "Ledger",
+    "Leftover",
+    "Quiesce",
+    "Snapshot",
+    "Ticket",
+    "Tracking",
+    "VCenter",
+]
 
 
 class VCenter:
@@ -50,6 +60,10 @@ class VCenter:
     def machines(self) -> tuple[Machine, ...]:
         """Every machine that the user may see, in one sweep."""
         return inventory.machines(self._session)
+
+    def inventory(self) -> Inventory:
+        """Every machine with what is around it: hosts, datastores, networks, clusters, folders."""
+        return inventory.whole(self._session)
 
     def find(self, wanted: str) -> Machine:
         """The one machine with that moref, instance UUID, inventory path or name."""

@@ -1,69 +1,145 @@
-"""Virtual disks as vSphere's device list shows them: device key for today, backing uuid for identity."""
+"""Virtual devices as vSphere lists them. A disk: device key for today, backing uuid for identity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from connector.model import MachineDisk
-from connector.vcenter.vmomi import kind_of, vim
+from connector.model import Device, MachineDisk, Nic
+from connector.vcenter.values import Node, each, kind_of, number, text, true
 
-_CONTROLLERS = (  # class, word in names and in extraConfig keys, order in which a BIOS counts them
-    (vim.vm.device.VirtualIDEController, "ide", 0),
-    (vim.vm.device.VirtualSCSIController, "scsi", 1),
-    (vim.vm.device.VirtualSATAController, "sata", 2),
-    (vim.vm.device.VirtualNVMEController, "nvme", 3),
+CONTROLLERS: Mapping[str, tuple[str, int]] = {  # class: word in names and extraConfig keys, order of a BIOS
+    "VirtualIDEController": ("ide", 0),
+    "VirtualSCSIController": ("scsi", 1),
+    "VirtualBusLogicController": ("scsi", 1),
+    "VirtualLsiLogicController": ("scsi", 1),
+    "VirtualLsiLogicSASController": ("scsi", 1),
+    "ParaVirtualSCSIController": ("scsi", 1),
+    "VirtualSATAController": ("sata", 2),
+    "VirtualAHCIController": ("sata", 2),
+    "VirtualNVMEController": ("nvme", 3),
+}
+NICS = frozenset(
+    {
+        "VirtualEthernetCard",
+        "VirtualE1000",
+        "VirtualE1000e",
+        "VirtualPCNet32",
+        "VirtualVmxnet",
+        "VirtualVmxnet2",
+        "VirtualVmxnet3",
+        "VirtualVmxnet3Vrdma",
+        "VirtualSriovEthernetCard",
+    }
 )
+NOTABLE = frozenset(
+    {
+        "VirtualTPM",
+        "VirtualPCIPassthrough",
+        "VirtualNVDIMM",
+        "VirtualSCSIPassthrough",
+        "VirtualUSB",
+        "VirtualSerialPort",
+        "VirtualParallelPort",
+        "VirtualFloppy",
+        "VirtualCdrom",
+    }
+)
+_NOBODY = Node("", {})
 
 
 def disks(devices: Iterable[Any]) -> tuple[MachineDisk, ...]:
     """Every virtual disk, sorted by controller kind, bus and unit; anything unknown sorts last."""
     listed = list(devices or ())
-    controllers = {
-        device.key: device for device in listed if isinstance(device, vim.vm.device.VirtualController)
-    }
-    found = [(device, controllers.get(device.controllerKey)) for device in listed if _is_disk(device)]
-    found.sort(key=lambda pair: (_rank(pair[1]), _bus(pair[1]), pair[0].unitNumber or 0, pair[0].key))
+    controllers = {number(device.key): device for device in listed if kind_of(device) in CONTROLLERS}
+    found = [
+        (device, controllers.get(number(device.controllerKey), _NOBODY))
+        for device in listed
+        if kind_of(device) == "VirtualDisk"
+    ]
+    found.sort(
+        key=lambda pair: (_rank(pair[1]), _bus(pair[1]), number(pair[0].unitNumber), number(pair[0].key))
+    )
     return tuple(_disk(device, controller) for device, controller in found)
 
 
-def _is_disk(device: Any) -> bool:
-    return isinstance(device, vim.vm.device.VirtualDisk)
+def nics(devices: Iterable[Any]) -> tuple[Nic, ...]:
+    """Every virtual network card, in vSphere's order."""
+    return tuple(_nic(device) for device in devices or () if kind_of(device) in NICS)
+
+
+def notable(devices: Iterable[Any]) -> tuple[Device, ...]:
+    """The other devices that pre-flight has something to say about."""
+    return tuple(
+        Device(number(one.key), _label(one), kind_of(one), backing_kind(one.backing), _connected(one))
+        for one in devices or ()
+        if kind_of(one) in NOTABLE or kind_of(one) == "VirtualSriovEthernetCard"
+    )
+
+
+def _connected(device: Any) -> bool:
+    state = device.connectable
+    return state is not None and (true(state.connected) or true(state.startConnected))
+
+
+def _nic(device: Any) -> Nic:
+    backing = device.backing
+    state = device.connectable
+    port = getattr(backing, "port", None)
+    named = getattr(backing, "deviceName", None) or getattr(backing, "opaqueNetworkId", None)
+    return Nic(
+        key=number(device.key),
+        label=_label(device),
+        kind=kind_of(device),
+        backing="" if backing is None else backing_kind(backing).removeprefix("VirtualEthernetCard"),
+        network=text(port.portgroupKey if port is not None else named),
+        mac=text(device.macAddress).lower(),
+        start_connected=state is None or true(state.startConnected),
+    )
 
 
 def _rank(controller: Any) -> int:
-    return next((rank for kind, _, rank in _CONTROLLERS if isinstance(controller, kind)), len(_CONTROLLERS))
+    return CONTROLLERS.get(kind_of(controller), ("", 4))[1]
 
 
 def _bus(controller: Any) -> int:
-    return int(getattr(controller, "busNumber", 0) or 0)
-
-
-def _word(controller: Any) -> str:
-    return next((word for kind, word, _ in _CONTROLLERS if isinstance(controller, kind)), "")
+    return number(getattr(controller, "busNumber", 0))
 
 
 def _disk(device: Any, controller: Any) -> MachineDisk:
     backing = device.backing
-    path = str(getattr(backing, "fileName", "") or "")
-    word = _word(controller)
+    path = text(getattr(backing, "fileName", None))
+    word = CONTROLLERS.get(kind_of(controller), ("", 4))[0]
     return MachineDisk(
-        key=device.key,
+        key=number(device.key),
         label=_label(device),
         capacity=_capacity(device),
         path=path,
         datastore=datastore(path),
-        backing=_backing(backing),
-        mode=str(getattr(backing, "diskMode", "") or ""),
-        uuid=getattr(backing, "uuid", None) or None,
-        sharing=str(getattr(backing, "sharing", "") or "sharingNone"),
-        change_id=getattr(backing, "changeId", None) or None,
+        backing=backing_kind(backing),
+        mode=text(getattr(backing, "diskMode", None)),
+        uuid=text(getattr(backing, "uuid", None)) or None,
+        sharing=text(getattr(backing, "sharing", None)) or "sharingNone",
+        change_id=text(getattr(backing, "changeId", None)) or None,
         controller=f"{word}{_bus(controller)}" if word else "",
         bus=_bus(controller),
-        unit=device.unitNumber or 0,
-        bus_sharing=str(getattr(controller, "sharedBus", "") or "noSharing"),
-        compatibility=str(getattr(backing, "compatibilityMode", "") or ""),
+        unit=number(device.unitNumber),
+        bus_sharing=text(getattr(controller, "sharedBus", None)) or "noSharing",
+        compatibility=text(getattr(backing, "compatibilityMode", None)),
+        encrypted=getattr(backing, "keyId", None) is not None,
+        linked=true(getattr(device, "nativeUnmanagedLinkedClone", None)),
+        parents=_parents(backing),
+        native_4k=text(getattr(device, "virtualDiskFormat", None)) == "native_4k",
+        first_class=getattr(device, "vDiskId", None) is not None,
+        filters=tuple(text(one) for one in each(getattr(device, "iofilter", None))),
     )
+
+
+def _parents(backing: Any) -> int:
+    count = 0
+    while (backing := getattr(backing, "parent", None)) is not None:
+        count += 1
+    return count
 
 
 def datastore(path: str) -> str:
@@ -74,14 +150,14 @@ def datastore(path: str) -> str:
 
 def _label(device: Any) -> str:
     described = device.deviceInfo
-    return str(described.label) if described is not None and described.label else f"disk {device.key}"
+    return text(described.label) if described is not None and described.label else f"disk {device.key}"
 
 
 def _capacity(device: Any) -> int:
     """Bytes; the KB field is only believed where the byte field is missing, because it is rounded."""
-    return int(device.capacityInBytes or (device.capacityInKB or 0) * 1024)
+    return number(device.capacityInBytes) or number(device.capacityInKB) * 1024
 
 
-def _backing(backing: Any) -> str:
+def backing_kind(backing: Any) -> str:
     """ "FlatVer2", "SeSparse", "RawDiskMappingVer1", "LocalPMem"; the bare class name of anything else."""
     return kind_of(backing).removesuffix("BackingInfo").removeprefix("VirtualDisk")

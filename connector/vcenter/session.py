@@ -43,7 +43,15 @@ class Session:
     else listens there). Leaving logs out and stops the keep-alive thread.
     """
 
-    def __init__(self, settings: VCenterSettings, *, keep_alive: float = KEEP_ALIVE) -> None:
+    def __init__(
+        self,
+        settings: VCenterSettings,
+        *,
+        keep_alive: float = KEEP_ALIVE,
+        connection: Callable[..., trust.PinnedConnection] | None = None,
+    ) -> None:
+        """`connection` makes the connections in place of `PinnedConnection`, for a recorder to listen."""
+        self._connection = connection
         self.endpoint = Endpoint.parse(settings.url)
         self.user = settings.user
         self._password = settings.password
@@ -62,7 +70,9 @@ class Session:
     def __enter__(self) -> Self:
         try:
             with translated(str(self.endpoint)):
-                self._stub = Stub(self.endpoint, self._trust, self._negotiate(), self, self._see)
+                self._stub = Stub(
+                    self.endpoint, self._trust, self._negotiate(), self, self._see, self._connection
+                )
                 self.content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
                 if self.content is None or self.content.sessionManager is None:
                     raise not_a_vcenter("it offers no session manager", str(self.endpoint))
@@ -191,9 +201,8 @@ class Session:
         raise not_a_vcenter("it offers no version of the vSphere API from 5.5 on", str(self.endpoint))
 
     def _ask(self, path: str) -> bytes:
-        connection = trust.PinnedConnection(
-            self.endpoint.host, self.endpoint.port, trust=self._trust, seen=self._see
-        )
+        make = self._connection or trust.PinnedConnection
+        connection = make(self.endpoint.host, self.endpoint.port, trust=self._trust, seen=self._see)
         try:
             connection.connect()
             connection.request("GET", path)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
+from xml.parsers.expat import ErrorString, ExpatError, errors
 
 from connector.errors import NotPermitted
 from connector.vcenter import trust
 from connector.vcenter.calls import CALLS, Care
 from connector.vcenter.endpoint import Endpoint
-from connector.vcenter.vmomi import SoapStubAdapter, plain, vim
+from connector.vcenter.vmomi import SoapResponseDeserializer, SoapStubAdapter, plain, vim, vmodl
 
+Result = TypeVar("Result")
+
+_LONGEST_FAULT = 4 << 20  # bytes
 _IDLE = 25  # seconds a pooled connection may rest; front-end proxies hang up without a word later
+
+_ENDED: Final = (errors.XML_ERROR_NO_ELEMENTS, errors.XML_ERROR_UNCLOSED_TOKEN, errors.XML_ERROR_PARTIAL_CHAR)
 
 
 class SessionCare(Protocol):
@@ -32,6 +39,7 @@ class Stub(SoapStubAdapter):
         version: str,
         care: SessionCare,
         seen: Callable[[bytes], None],
+        connection: Callable[..., trust.PinnedConnection] | None = None,
     ) -> None:
         plain.__init__(
             self,
@@ -46,6 +54,7 @@ class Stub(SoapStubAdapter):
         self._confidence = confidence
         self._care = care
         self._seen = seen
+        self._connection = connection
 
     def GetConnection(self) -> Any:
         """A pooled connection that is still alive, or a new one whose peer has been verified."""
@@ -53,9 +62,8 @@ class Stub(SoapStubAdapter):
             if not _hung_up(rested):
                 return rested
             rested.close()
-        fresh = trust.PinnedConnection(
-            self._endpoint.host, self._endpoint.port, trust=self._confidence, seen=self._seen
-        )
+        make = self._connection or trust.PinnedConnection
+        fresh = make(self._endpoint.host, self._endpoint.port, trust=self._confidence, seen=self._seen)
         fresh.connect()
         return fresh
 
@@ -71,9 +79,51 @@ class Stub(SoapStubAdapter):
             raise NotPermitted(f"the connector never calls {info.wsdlName}", on=str(self._endpoint))
 
         def send() -> Any:
-            return _authenticated(plain.InvokeMethod(self, mo, info, args, outerStub))
+            with _whole():
+                return _authenticated(plain.InvokeMethod(self, mo, info, args, outerStub))
 
         return self._care.attended(care, send)
+
+    def stream(self, mo: Any, name: str, args: list[Any], take: Callable[[Any, bool], Result]) -> Result:
+        """Send one call of the table and let `take` read the answer's body: a stream, and whether it is compressed.
+
+        `take` runs again, from the beginning, when the care repeats the call. Raises like `InvokeMethod`.
+        """
+
+        def send() -> Result:
+            with _whole():
+                return self._exchange(mo, type(mo)._methodInfo[name], args, take)
+
+        answer: Result = self._care.attended(CALLS[name], send)
+        return answer
+
+    def _exchange(self, mo: Any, info: Any, args: list[Any], take: Callable[[Any, bool], Result]) -> Result:
+        connection = self.GetConnection()
+        try:
+            body = plain.SerializeRequest(self, mo, info, args)
+            headers = {
+                "Cookie": self.cookie,
+                "SOAPAction": self.versionId,
+                "Accept-Encoding": "gzip, deflate",
+            }
+            headers["Content-Type"] = "text/xml; charset=UTF-8"
+            connection.request("POST", self.path, body, headers)
+            answer = connection.getresponse()
+            if answer.status == 500:  # a SOAP fault; bounded, because it is read whole
+                raise SoapResponseDeserializer(self).Deserialize(answer.read(_LONGEST_FAULT), info.result)
+            if answer.status != 200:
+                raise HTTPException(f"{answer.status} {answer.reason}")
+            packed = answer.getheader("Content-Encoding", "identity").lower() in ("gzip", "deflate")
+            found = take(answer, packed)
+            answer.read()
+        except vmodl.MethodFault:
+            plain.ReturnConnection(self, connection)
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        plain.ReturnConnection(self, connection)
+        return found
 
 
 def _authenticated(answer: Any) -> Any:
@@ -83,6 +133,17 @@ def _authenticated(answer: Any) -> Any:
             if isinstance(missing.fault, vim.fault.NotAuthenticated):
                 raise missing.fault
     return answer
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """An answer that ends in the middle is a broken connection; what cannot be parsed for another reason is no answer."""
+    try:
+        yield
+    except ExpatError as error:
+        if ErrorString(error.code) in _ENDED:
+            raise ConnectionResetError(f"the answer ended early ({error})") from None
+        raise
 
 
 def _hung_up(connection: Any) -> bool:

@@ -90,8 +90,6 @@ class Filter:
 
 
 def _change(operation: str, path: str, value: Typed | None) -> Light:
-    if value is not None and value.value == [] and isinstance(value.value, list):
-        value = Typed(value.value, value.type)
     return Light(_PC.Change, {"name": path, "op": operation, "val": value})
 
 

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from connector.appliance.attest import Notary
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.machine_pass import Workbench
-from connector.appliance.order import Order, SourceObject
+from connector.appliance.order import Order, SourceObject, Wishes
 from connector.appliance.progress import PassProgress
 from connector.settings import TransferSettings, VCenterSettings
 from connector.transfer.evidence import Signer
@@ -83,7 +83,9 @@ class Bench:
     ) -> dict[int, dict[str, Any]]:
         """Carry out a pass; the rows of its disks by key."""
         made = order or self.order()
-        self.result = dict(self.work.carry(made, board or PassProgress(), stop or threading.Event()))
+        wishes = Wishes()
+        wishes.stop = stop or wishes.stop
+        self.result = dict(self.work.carry(made, board or PassProgress(), wishes))
         return {row["key"]: row for row in self.result["disks"]}
 
     def target(self, key: int) -> Path:
@@ -133,7 +135,7 @@ def bench(home: Path, job: Job, *shapes: Shape, transfer: TransferSettings | Non
         stack.callback(instance.stop)
         evidence: dict[str, bytes] = {}
         notary = Notary(Signer.load(home / "key.pem"), "8.0.3", evidence.__setitem__)
-        work = Workbench(vcenter, ledger, made.vddk, "nbdssl", transfer or TransferSettings(), notary)
+        work = Workbench(vcenter, ledger, made.vddk, "nbdssl", transfer or TransferSettings(), None, notary)
         yield Bench(made, instance, job, work, recorder, evidence)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from connector.appliance.agent import Agent
-from connector.appliance.order import Order
+from connector.appliance.order import Heard, Order, Wishes
 from connector.appliance.progress import PassProgress
 from connector.errors import AuthenticationFailed, Conflict, ConnectorError, ControlFailed, Interrupted
-from connector.model import Credential, InstanceAddress
+from connector.model import Credential, InstanceAddress, Replication
 
 PATIENCE = 10.0
 
@@ -41,16 +41,17 @@ class Plane:
     orders: list[dict[str, Any]] = field(default_factory=list)
     deaf: list[ConnectorError] = field(default_factory=list)
     unwanted: list[str] = field(default_factory=list)
+    wished: dict[str, Replication] = field(default_factory=dict)
     refusal: ConnectorError | None = None
     ends: list[tuple[str, str, ConnectorError | None]] = field(default_factory=list)
     held: list[set[str]] = field(default_factory=list)
     heard: threading.Condition = field(default_factory=threading.Condition)
 
-    def heartbeat(self, passes: Sequence[str]) -> list[str]:
+    def heartbeat(self, passes: Sequence[str]) -> Heard:
         with self.heard:
             self.held.append(set(passes))
             self.heard.notify_all()
-            return list(self.unwanted)
+            return Heard(tuple(self.unwanted), dict(self.wished))
 
     def take(self, wait: float) -> dict[str, Any] | None:
         with self.heard:
@@ -81,7 +82,7 @@ class Plane:
             assert self.heard.wait_for(look, PATIENCE)
 
 
-Carry = Callable[[Order, PassProgress, threading.Event], Mapping[str, Any]]
+Carry = Callable[[Order, PassProgress, Wishes], Mapping[str, Any]]
 
 
 @contextmanager
@@ -133,9 +134,28 @@ def test_every_failure_is_an_outcome(failed: Exception) -> None:
         assert "\n" not in str(error)
 
 
-def wait_for_stop(_order: Order, _board: PassProgress, stop: threading.Event) -> dict[str, Any]:
-    assert stop.wait(PATIENCE)
+def wait_for_stop(_order: Order, _board: PassProgress, wishes: Wishes) -> dict[str, Any]:
+    assert wishes.stop.wait(PATIENCE)
     raise Interrupted("stopped")
+
+
+def test_what_a_heartbeat_wishes_reaches_the_pass_that_is_under_way() -> None:
+    plane = Plane([order(1) | {"replication": {"bandwidth_limit": 8}}, order(2)])
+    plane.wished = {"p-1": Replication(4, 0, True), "p-99": Replication(1)}
+    seen: dict[str, list[Replication]] = {}
+
+    def carry(order: Order, _board: PassProgress, wishes: Wishes) -> dict[str, Any]:
+        seen[order.pass_id] = [wishes.replication]
+        with plane.heard:
+            beats = len(plane.held)
+            assert plane.heard.wait_for(lambda: len(plane.held) > beats + 1, PATIENCE)
+        seen[order.pass_id].append(wishes.replication)
+        return {}
+
+    with agent(plane, carry):
+        plane.until(lambda: len(plane.ends) == 2)
+    assert seen["p-1"][-1] == Replication(4, 0, True)
+    assert seen["p-2"] == [Replication(), Replication()]
 
 
 def test_a_pass_that_is_not_wanted_any_more_is_stopped_alone() -> None:

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.appliance.ledger import ControlLedger
-from connector.appliance.order import order_from_json
+from connector.appliance.order import heard_from_json, order_from_json
 from connector.appliance.progress import DiskProgress, PassProgress
 from connector.errors import Conflict, ControlFailed, NotFound
+from connector.model import Replication
+from connector.transfer.codec import fixed_level
 from tests.appliance.test_agent import order
 
 
@@ -18,8 +20,15 @@ def test_an_order_is_read_whole() -> None:
         "objects": [{"token": "t", "kind": "snapshot", "moref": None, "removed": False}],
         "final": True,
         "shutdown_deadline": 7,
+        "replication": {"bandwidth_limit": 8, "compress_level": 10, "checksum": True},
     }
     read = order_from_json(body)
+    assert (read.replication.rate, read.replication.compression, read.replication.checksum) == (
+        1e6,
+        "9",
+        True,
+    )
+    assert order_from_json(order(1)).replication == Replication()
     assert (read.pass_id, read.final, read.shutdown_deadline) == ("p-1", True, 7.0)
     assert read.objects[0].moref is None
     assert "PRIVATE" not in repr(read)
@@ -38,7 +47,23 @@ JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(order(1))), JSON)
+def test_compress_levels_go_from_none_to_strong_and_the_default_one_adapts() -> None:
+    levels = [fixed_level(str(Replication(compress_level=n).compression)) for n in range(11)]
+    assert (levels[0], levels.pop(7)) == (0, None)
+    assert levels[1:] == sorted(levels[1:])
+    assert Replication().compression is None
+
+
+@given(JSON, JSON)
+def test_a_heartbeats_answer_of_the_wrong_shape_never_breaks_the_loop(stop: object, wished: object) -> None:
+    for body in ({"stop": stop, "replication": wished}, {"stop": [], "replication": {"p": wished}}):
+        try:
+            heard_from_json(body)
+        except ControlFailed as refused:
+            assert "\n" not in str(refused)
+
+
+@given(st.sampled_from([*sorted(order(1)), "replication"]), JSON)
 def test_an_order_of_the_wrong_shape_never_breaks_the_loop(name: str, value: object) -> None:
     try:
         order_from_json(order(1) | {name: value})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from connector.cloud.provider import INSTANCE_NAME, Health, Provider
+from connector.cloud.provider import INSTANCE_NAME, Health, Placement, Provider
 from connector.errors import TargetFailed
 from connector.transfer.certificates import Role
 from connector.transfer.endpoint import InstanceEndpoint
@@ -39,6 +39,10 @@ def test_create_twice_is_one_instance_that_answers(provider_factory: Factory) ->
     assert (first.address.control_port, first.address.block_port) == (8080, 8703)
     _endpoint(provider, T1).health()
     assert list(provider.describe()) == [first]
+
+
+def test_where_nothing_is_asked_for_nothing_is_refused(provider_factory: Factory) -> None:
+    provider_factory().check(Placement())
 
 
 def test_two_instances_have_two_addresses(provider_factory: Factory) -> None:

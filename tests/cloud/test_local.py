@@ -8,13 +8,14 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from connector.cloud import addresses
 from connector.cloud.local import LocalProvider
-from connector.cloud.provider import Health
+from connector.cloud.provider import Health, TargetDisk
 from connector.errors import BadInput, PortInUse, TargetFailed
 from tests.cloud.conftest import request_for
 
@@ -55,6 +56,16 @@ def test_a_known_address_that_is_taken_is_an_error_not_another_address() -> None
     host = next(addresses.candidates(T1))
     with socket.create_server((host, addresses.CONTROL_PORT)), pytest.raises(PortInUse, match="8080"):
         addresses.wait_free(host, 0.2)
+
+
+def test_r1_r56_an_instance_has_its_name_and_names_its_disks(provider: LocalProvider) -> None:
+    request = request_for(T1)
+    provider.create_instance(request)
+    grown = replace(request, disks=(*request.disks, TargetDisk(2001, "Hard disk 2", 1 << 20)))
+    made = provider.create_instance(grown)
+    assert made.name == "No_Delete_SMC_Transition_Instance"
+    assert [(r.kind, Path(r.reference).name) for r in made.resources] == [("disk", "2000"), ("disk", "2001")]
+    assert provider.find(T1) == made
 
 
 def test_a_killed_instance_is_seen_and_started_again(provider: LocalProvider) -> None:

@@ -157,7 +157,7 @@ class Robot:
         self.held.add(pass_id)
         while self.pause.is_set() and not stopped and not self.end.is_set():
             with suppress(ConnectorError):
-                stopped = pass_id in self.plane.client(self.membership).heartbeat([pass_id])
+                stopped = pass_id in self.plane.client(self.membership).heartbeat([pass_id]).stop
             time.sleep(0.03)
         while not self.end.is_set():
             try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from connector import child
-from connector.cloud.provider import INSTANCE_NAME, Health, Instance, InstanceRequest, StoredImage
+from connector.cloud.provider import INSTANCE_NAME, Health, Instance, InstanceRequest, Placement, StoredImage
 from connector.control.plane import Options, run
 from connector.control.store import Limits
 from connector.errors import ConnectorError
@@ -24,6 +24,9 @@ class Directory:
         self._root = root
         for name in ("instances", "images"):
             (root / name).mkdir(parents=True, exist_ok=True)
+
+    def check(self, placement: Placement) -> None:
+        pass
 
     def create_instance(self, request: InstanceRequest) -> Instance:
         (self._root / "instances" / request.token).write_text(Health.RUNNING)

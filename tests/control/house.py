@@ -13,7 +13,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from connector.cloud.provider import INSTANCE_NAME, Health, Instance, InstanceRequest, StoredImage
+from connector.cloud.provider import (
+    INSTANCE_NAME,
+    Health,
+    Instance,
+    InstanceRequest,
+    Placement,
+    Resource,
+    StoredImage,
+)
 from connector.control.jobs import Status
 from connector.control.planner import Planner
 from connector.control.service import Service
@@ -23,7 +31,7 @@ from connector.control.store.rows import Appliance, Job, Outcome, Pass
 from connector.control.vault import Vault
 from connector.control.watch import Watch
 from connector.control.workflow import Runs
-from connector.errors import ConnectorError, TargetFailed
+from connector.errors import BadInput, ConnectorError, TargetFailed
 from connector.model import InstanceAddress
 from tests.control.conftest import VCENTER, machine
 
@@ -50,9 +58,16 @@ class Cloud:
         self.instances: dict[str, Health] = {}
         self.images: list[str] = []
         self.in_use: set[str] = set()
+        self.types = {"small"}
+        self.requests: dict[str, InstanceRequest] = {}
+
+    def check(self, placement: Placement) -> None:
+        if placement.instance_type and placement.instance_type not in self.types:
+            raise BadInput("no such instance type is to be had", on="instance_type")
 
     def create_instance(self, request: InstanceRequest) -> Instance:
         self.instances[request.token] = Health.RUNNING
+        self.requests[request.token] = request
         found = self.find(request.token)
         assert found is not None
         return found
@@ -60,7 +75,9 @@ class Cloud:
     def find(self, token: str) -> Instance | None:
         if token not in self.instances:
             return None
-        return Instance(f"i-{token}", INSTANCE_NAME, InstanceAddress("127.0.0.9"), self.instances[token])
+        disks = [Resource("disk", f"d-{disk.key}") for disk in self.requests[token].disks]
+        health = self.instances[token]
+        return Instance(f"i-{token}", INSTANCE_NAME, InstanceAddress("127.0.0.9"), health, tuple(disks))
 
     def describe(self) -> Sequence[Instance]:
         return [found for token in self.instances if (found := self.find(token))]

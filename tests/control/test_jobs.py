@@ -66,7 +66,9 @@ def test_one_event_in_one_state_has_one_target() -> None:
         (jobs.DELETED, set()),
     ],
 )
-def test_operations_are_those_of_the_public_api(state: State, allowed: set[Event]) -> None:
+def test_r84_r86_r87_r88_r91_r93_operations_are_those_of_the_public_api(
+    state: State, allowed: set[Event]
+) -> None:
     assert set(jobs.allowed(state)) == allowed
 
 

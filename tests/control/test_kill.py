@@ -106,7 +106,7 @@ def test_killed_again_and_again_at_no_chosen_moment(plane: Plane) -> None:
         _finished_once(plane, "j1")
 
 
-def test_a_killed_instance_is_started_again_under_a_running_pass(plane: Plane) -> None:
+def test_r57_a_killed_instance_is_started_again_under_a_running_pass_and_said_so(plane: Plane) -> None:
     with Robot(plane) as robot:
         robot.register()
         robot.pause.set()
@@ -118,6 +118,8 @@ def test_a_killed_instance_is_started_again_under_a_running_pass(plane: Plane) -
         eventually(lambda: len(starts.read_text().split()) == 2, "the instance is started again")
         robot.pause.clear()
         _finished_once(plane, "j1")
+        log = [entry["text"] for entry in plane.jobs.job("j1")["events"]]
+        assert "the intermediate instance was started again" in log
 
 
 def test_no_instance_outlives_a_killed_control_plane(plane: Plane) -> None:
@@ -138,7 +140,7 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
-def test_a_silent_appliance_loses_its_pass_to_another(make_plane: Callable[..., Plane]) -> None:
+def test_r31_a_silent_appliance_loses_its_pass_to_another(make_plane: Callable[..., Plane]) -> None:
     plane = make_plane(grace=1.5)
     silent = plane.enrol("silent")
     Robot(plane, silent).register()
@@ -150,13 +152,13 @@ def test_a_silent_appliance_loses_its_pass_to_another(make_plane: Callable[..., 
     eventually(lambda: plane.jobs.job("j1")["passes"][-1]["attempt"] == 2, "the pass is offered again")
     with pytest.raises(Conflict, match="not yours"):
         client.finish(lost["pass_id"], "done", None, {})
-    assert client.heartbeat([lost["pass_id"]]) == [lost["pass_id"]]
+    assert client.heartbeat([lost["pass_id"]]).stop == (lost["pass_id"],)
     with Robot(plane, plane.enrol("other")):
         done = plane.reach("j1", "Finished")
     assert [found["state"] for found in done["passes"]] == ["Lost", "Finished"]
 
 
-def test_a_restarted_appliance_gets_its_pass_again(make_plane: Callable[..., Plane]) -> None:
+def test_r30_r31_a_restarted_appliance_gets_its_pass_again(make_plane: Callable[..., Plane]) -> None:
     plane = make_plane(grace=2.0)
     membership = plane.enrol()
     Robot(plane, membership).register()
@@ -167,7 +169,7 @@ def test_a_restarted_appliance_gets_its_pass_again(make_plane: Callable[..., Pla
     assert first is not None
     client.record(first["pass_id"], "snap-1", "snapshot", None)
     client.record(first["pass_id"], "snap-1", "snapshot", "snapshot-7")
-    eventually(lambda: not client.heartbeat([]) and client.take(0.0), "the pass is offered again")
+    eventually(lambda: not client.heartbeat([]).stop and client.take(0.0), "the pass is offered again")
     found = plane.jobs.job("j1")["passes"]
     assert [p["state"] for p in found] == ["Lost", "Taken"]
 

@@ -38,7 +38,7 @@ def _all_jobs(plane: Plane) -> list[dict[str, object]]:
     return plane.jobs.jobs() + plane.jobs.jobs("Deleted")
 
 
-def test_run_once_ends_finished_with_an_image_and_nothing_else(
+def test_r1_r42_r59_r90_run_once_ends_finished_with_an_image_and_nothing_else(
     plane: Plane, member: Membership, vm: str
 ) -> None:
     with Robot(plane, member) as robot:
@@ -53,11 +53,15 @@ def test_run_once_ends_finished_with_an_image_and_nothing_else(
     assert [run["outcome"] for run in done["runs"]] == ["done"]
     assert done["passes"][0]["result"] == {"downtime": 1.5}
     assert done["progress"] == 100.0
-    assert {t["kind"]: t["removed"] for t in done["objects"]} == {"instance": True, "image": False}
+    gone = {"instance": True, "disk": True, "image": False}
+    assert {t["kind"]: t["removed"] for t in done["objects"]} == gone
+    assert [(cost["kind"], cost["reference"]) for cost in done["billable"]] == [
+        ("image", done["images"][0]["details"]["location"])
+    ]
     assert plane.jobs.source(vm)["state"] == "Available"
 
 
-def test_the_order_says_everything_an_appliance_needs(plane: Plane, member: Membership, vm: str) -> None:
+def test_r52_the_order_says_everything_an_appliance_needs(plane: Plane, member: Membership, vm: str) -> None:
     with Robot(plane, member) as robot:
         ids = robot.register(machine("vm-1", vm))
         plane.jobs.create(ids["vm-1"], vm, shutdown_deadline=30, allow_power_off=True)
@@ -114,7 +118,9 @@ def test_cutover_without_a_last_pass_only_finishes(plane: Plane, member: Members
     assert len(done["images"]) == 1
 
 
-def test_stop_while_syncing_pauses_and_start_resumes(plane: Plane, member: Membership, vm: str) -> None:
+def test_r87_r88_stop_while_syncing_pauses_and_start_resumes(
+    plane: Plane, member: Membership, vm: str
+) -> None:
     with Robot(plane, member) as robot:
         robot.register(machine("vm-1", vm))
         robot.pause.set()
@@ -165,7 +171,7 @@ def test_a_source_takes_one_unfinished_job(plane: Plane, member: Membership, vm:
         plane.jobs.create(vm, f"{vm}-2")
 
 
-def test_a_failed_pass_shows_its_error_and_the_remedy(plane: Plane, member: Membership, vm: str) -> None:
+def test_r32_a_failed_pass_shows_its_error_and_the_remedy(plane: Plane, member: Membership, vm: str) -> None:
     robot = Robot(plane, member)
     robot.register(machine("vm-1", vm))
     plane.jobs.create(vm, vm)
@@ -193,7 +199,7 @@ def test_a_long_name_with_colons_becomes_a_file_name(plane: Plane, member: Membe
     assert image["name"] == f"a-{'b' * 90}_CYCLE_1"
 
 
-def test_image_names_that_are_taken_get_the_jobs_id(plane: Plane, member: Membership, vm: str) -> None:
+def test_x3_image_names_that_are_taken_get_the_jobs_id(plane: Plane, member: Membership, vm: str) -> None:
     with Robot(plane, member) as robot:
         robot.register(machine("vm-1", vm))
         for name in (f"{vm}-1", f"{vm}-2"):

@@ -22,11 +22,18 @@ from connector.cloud.provider import Health
 from connector.control import jobs as machine
 from connector.control.jobs import Status
 from connector.control.store import Limits, Wish
-from connector.control.store.rows import Outcome, Pass, PassState
+from connector.control.store.rows import Job, Outcome, Pass, PassState
 from connector.control.store.sources import OFFLINE_CODE
 from connector.errors import Conflict, NotFound
 from tests.control.house import DAY, GRACE, HOUR, Crash, House
 
+CHANGES = {
+    "description": "other",
+    "frequency": 24,
+    "replication": {"ReplicationParameters": '{"bandwidth_limit": 1}'},
+    "definition": {"NetMode": 0},
+    "valid_until": None,
+}
 LIMITS = Limits(running=2, host_disks=2)
 MACHINES = ("a", "b", "c")
 
@@ -48,11 +55,26 @@ class Life(RuleBasedStateMachine):
         self.house.register(*MACHINES)
         self.held: dict[str, tuple[int, Pass]] = {}
         self.number = 0
-        self.seen: dict[str, str] = {}
+        self.stolen: set[str] = set()
 
     def teardown(self) -> None:
-        self.house.store.close()
-        self.folder.cleanup()
+        try:
+            for job in self.house.store.jobs.all([*Status]):
+                self.led_along_the_table(job)
+        finally:
+            self.house.store.close()
+            self.folder.cleanup()
+
+    def led_along_the_table(self, job: Job) -> None:
+        """Its log, from Ready to where it is now, is a path of the table: whoever moved it, whatever died meanwhile."""
+        state = machine.READY
+        for entry in self.house.store.jobs.history(job.id, 10_000):
+            before, arrow, after = entry.text.partition(": ")[0].partition(" -> ")
+            if arrow:
+                assert before == str(state), entry
+                state = machine.follow(state, machine.Event(entry.kind))
+                assert after == str(state), entry
+        assert state == job.state
 
     @rule(name=st.sampled_from(MACHINES), incremental=st.booleans(), last=st.booleans())
     def create(self, name: str, incremental: bool, last: bool) -> None:
@@ -81,6 +103,28 @@ class Life(RuleBasedStateMachine):
             assert not possible or event in (machine.Event.START, machine.Event.CUTOVER), more
             return
         assert possible, f"{what} while {job.state}"
+
+    @rule(n=st.integers(0, 5), what=st.sampled_from(sorted(CHANGES)))
+    def modify(self, n: int, what: str) -> None:
+        """A person changes something; it happens exactly when the state allows it."""
+        if not (alive := self.house.store.jobs.all()):
+            return
+        job = alive[n % len(alive)]
+        value = CHANGES[what] if what != "valid_until" else job.created + 40 * DAY
+        try:
+            self.house.service.modify(job.id, {what: value})
+        except Conflict:
+            assert not machine.modifiable(job.state, what), f"{what} while {job.state}"
+            return
+        assert machine.modifiable(job.state, what), f"{what} while {job.state}"
+
+    @precondition(lambda self: self.house.cloud.instances)
+    @rule(n=st.integers(0, 5))
+    def somebody_removes_an_instance(self, n: int) -> None:
+        """In the cloud's own console, although its name says not to."""
+        names = sorted(self.house.cloud.instances)
+        self.stolen.add(names[n % len(names)])
+        del self.house.cloud.instances[names[n % len(names)]]
 
     @rule(name=st.sampled_from(MACHINES), force=st.booleans())
     def delete_source(self, name: str, force: bool) -> None:
@@ -165,7 +209,10 @@ class Life(RuleBasedStateMachine):
             assert {image.name for image in images} <= set(self.house.cloud.images)
             assert len({image.run_id for image in images}) == len(images)
         for job in self.house.store.jobs.all([Status.WAITING]):
-            assert self.house.cloud.instances.get(f"instance-{job.id}") is Health.STOPPED
+            assert (
+                f"instance-{job.id}" in self.stolen
+                or self.house.cloud.instances.get(f"instance-{job.id}") is Health.STOPPED
+            )
 
 
 def _fields(wish: Wish) -> dict[str, object]:
@@ -187,15 +234,18 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
     yield "" if request.param == "sqlite" else request.getfixturevalue("empty_postgres_url")
 
 
+@pytest.mark.parametrize(
+    ("examples", "steps"), [(8, 40), pytest.param(100, 60, marks=pytest.mark.slow)], ids=["few", "many"]
+)
 def test_no_order_of_wishes_crashes_and_time_leaves_the_table(
-    database: str, monkeypatch: pytest.MonkeyPatch
+    database: str, examples: int, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Life, "url", database)
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=6 if database else 10,
-            stateful_step_count=40,
+            max_examples=examples,
+            stateful_step_count=steps,
             deadline=None,
             derandomize=False,
             suppress_health_check=list(HealthCheck),

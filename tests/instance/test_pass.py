@@ -31,7 +31,7 @@ def same(source: Path, target: Path) -> bool:
     return source.read_bytes() == target.read_bytes()
 
 
-def test_full_pass_then_delta_then_image(instance: Instance, disk: Path) -> None:
+def test_x22_full_pass_then_delta_then_image(instance: Instance, disk: Path) -> None:
     result = copy_disk(FileSource(disk), instance.endpoint, order(disk), prove=True)
     assert same(disk, instance.disk("2000"))
     assert result.proved == result.capacity and result.root
@@ -50,6 +50,25 @@ def test_full_pass_then_delta_then_image(instance: Instance, disk: Path) -> None
     assert second.read == 4 * CELL and second.proved == second.capacity and second.root != result.root
     image = instance.endpoint.make_image("web-01", "raw", "run-1")
     assert image["state"] == "ready" and same(disk, Path(str(image["files"][0]["path"])))  # type: ignore[index]
+
+
+def damage(target: Path) -> None:
+    """One byte of a block that holds data."""
+    content = target.read_bytes()
+    at = next(n for n, byte in enumerate(content) if byte)
+    with target.open("r+b") as out:
+        out.seek(at)
+        out.write(bytes([content[at] ^ 1]))
+
+
+def test_a_proof_that_exists_is_enough_unless_reading_again_is_asked_for(
+    instance: Instance, disk: Path
+) -> None:
+    copy_disk(FileSource(disk), instance.endpoint, order(disk), prove=True)
+    damage(instance.disk("2000"))
+    instance.endpoint.prove("2000")
+    with pytest.raises(ProofFailed):
+        instance.endpoint.prove("2000", fresh=True)
 
 
 def test_several_connections_and_compression_deliver_the_same(instance: Instance, disk: Path) -> None:

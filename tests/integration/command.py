@@ -128,12 +128,16 @@ class Command:
 
     def kill(self, role: str, seconds: float = 20.0) -> None:
         """kill -9 of every process of that role; waits until there is one."""
+        for one in self.present(role, seconds):
+            one.kill()
+
+    def present(self, role: str, seconds: float = 20.0) -> list[psutil.Process]:
+        """The processes of that role, as soon as there is one."""
         deadline = time.monotonic() + seconds
         while not (found := self.processes(role)):
-            assert time.monotonic() < deadline, f"no {role} to kill"
+            assert time.monotonic() < deadline, f"no {role} appears"
             time.sleep(0.02)
-        for one in found:
-            one.kill()
+        return found
 
     def interrupt(self, number: int = signal.SIGINT) -> None:
         self.process.send_signal(number)

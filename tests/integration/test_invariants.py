@@ -281,7 +281,7 @@ def test_invariant_9_the_session_expires_in_the_middle_of_a_disk(web: House, sta
     assert not web.snapshots()
 
 
-def test_invariant_11_no_guest_operation_and_no_quiescing(web: House, run: Run) -> None:
+def test_invariant_11_r105_r106_r108_no_guest_operation_and_no_quiescing(web: House, run: Run) -> None:
     quiesced: list[bool] = []
     for _ in range(2):
         web.witness.when(

@@ -69,7 +69,7 @@ def resumed(house: House, begin: Start, words: list[str], image: str = "web-01")
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_invariant_9_killed_in_the_middle_of_a_disk(big: House, begin: Start, part: str) -> None:
+def test_invariant_9_r30_killed_in_the_middle_of_a_disk(big: House, begin: Start, part: str) -> None:
     first = begin(big.migration("web-01"))
     first.copied(0.3)
     first.kill(part)

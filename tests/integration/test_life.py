@@ -18,7 +18,7 @@ TINY = ((2 * MIB, MIB),)
 SMALL = ((6 * MIB, 3 * MIB),)
 
 
-def test_names_that_become_the_same_and_four_machines_two_at_a_time(
+def test_r107_names_that_become_the_same_and_four_machines_two_at_a_time(
     make_house: Callable[..., House], run: Run
 ) -> None:
     names = ("web 01", "web-01", "Büro:1/2", "x" * 80)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.integration.command import marked
+from tests.integration.command import ROLES, Command, marked
 from tests.integration.conftest import Start
 from tests.integration.house import MIB, House, Shape
 
@@ -20,7 +20,8 @@ def test_invariant_12_secrets_stay_where_they_belong(make_house: Callable[..., H
     cookies: set[str] = set()
     house.witness.when("CreateSnapshot_Task", lambda: cookies.update(house.cookies()))
     command = start(house.migration("web-01"))
-    command.copied(0.2)
+    command.present("instance")
+    command.present("worker")  # an earlier one only looked at the installation
     cookies.update(house.cookies())
     words = [" ".join(one.cmdline()) for one in marked(command.mark)]
     settings = [value for one in marked(command.mark) for value in one.environ().values()]
@@ -44,7 +45,7 @@ def test_invariant_12_secrets_stay_where_they_belong(make_house: Callable[..., H
             assert secret not in text
 
 
-def test_invariant_12_nothing_of_our_state_can_be_read_by_others(
+def test_invariant_12_r54_nothing_of_our_state_can_be_read_by_others_and_no_port_is_open_to_them(
     make_house: Callable[..., House], start: Start
 ) -> None:
     house = make_house(Shape("web-01", ((6 * MIB, 4 * MIB),)))
@@ -57,6 +58,10 @@ def test_invariant_12_nothing_of_our_state_can_be_read_by_others(
         os.umask(before)
     command.copied(0.2)
     during = {str(path.relative_to(house.out)) for path in visible(house.out)}
+    ports = {role: listening(command, role) for role in ROLES}
+    assert (ports["appliance"], ports["worker"], ports["cli"]) == (set(), set(), set())
+    assert all(address.startswith("127.") for found in ports.values() for address in found)
+    assert {role for role, found in ports.items() if found} == {"control", "instance"}
     assert command.wait().code == 0
     after = {str(path.relative_to(house.out)) for path in visible(house.out)}
     assert not {path for path in during | after if path.startswith((".connector", "instances"))}
@@ -91,3 +96,9 @@ def test_the_marks_of_a_command_cover_its_children(make_house: Callable[..., Hou
     assert children <= {one.pid for one in marked(command.mark)}
     assert len(children) >= 4
     assert command.wait().code == 0
+
+
+def listening(command: Command, role: str) -> set[str]:
+    """The addresses at which the processes of that role can be reached."""
+    found = [one.net_connections("inet") for one in command.processes(role)]
+    return {c.laddr.ip for connections in found for c in connections if c.status == psutil.CONN_LISTEN}

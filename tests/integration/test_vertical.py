@@ -17,7 +17,7 @@ from tests.integration.witness import digest
 SMALL = ((6 * MIB, 3 * MIB),)
 
 
-def test_full_delta_and_cutover_each_equal_at_its_instant(web: House, run: Run) -> None:
+def test_r99_r100_full_delta_and_cutover_each_equal_at_its_instant(web: House, run: Run) -> None:
     before = web.digests()
     assert run(web.migration("web-01", "--incremental")).code == 0
     equal(web, "web-01", "web-01_CYCLE_1", before)

@@ -80,6 +80,17 @@ def test_power_and_snapshot_changes_arrive(client: Any, watched: tuple[Any, str]
     assert gone == ["remove"]
 
 
+def test_references_and_arrays_of_them_are_watched(client: Any) -> None:
+    collector = client.content.propertyCollector.CreatePropertyCollector()
+    paths = ["runtime.host", "network", "parent"]
+    collector.CreateFilter(sweep_spec(all_machines(client), vim.VirtualMachine, paths), False)
+    told = changes(wait(collector, ""))
+    vm = machine(client)
+    assert told[vm._moId, "runtime.host"]._moId.startswith("host-")
+    assert told[vm._moId, "parent"]._moId.startswith("group-")
+    collector.DestroyPropertyCollector()
+
+
 def test_a_waiting_call_wakes_at_the_change(server: Server, client: Any, watched: tuple[Any, str]) -> None:
     collector, version = watched
     with ThreadPoolExecutor() as pool:

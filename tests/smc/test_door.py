@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from Tea.exceptions import TeaException
 
 from connector.control.keys import Keys
-from connector.control.smc import job_tables, sources, tags, tokens, workgroups
+from connector.control.smc import extension_tables, job_tables, sources, tags, tokens, workgroups
 from connector.control.smc.catalogue import code_of
 from connector.control.smc.gate import Recent
 from connector.control.store import Store
@@ -48,6 +48,12 @@ TABLES = {
     "TagResources": tags.TAG,
     "UntagResources": tags.UNTAG,
     "ListTagResources": tags.LIST,
+    "DescribeReplicationJobProgress": extension_tables.PROGRESS,
+    "DescribeReplicationJobLog": extension_tables.LOG,
+    "DescribeReplicationJobPasses": extension_tables.PASSES,
+    "DescribeReplicationJobResources": extension_tables.RESOURCES,
+    "DescribeSourceServerFindings": extension_tables.FINDINGS,
+    "DescribeMigrationAppliances": extension_tables.APPLIANCES,
 }
 
 
@@ -284,6 +290,15 @@ def test_fuzz_no_parameter_makes_it_stumble(cloud: Cloud, data: st.DataObject) -
     given_ = data.draw(st.dictionaries(names, VALUES, max_size=6))
     answer = cloud.raw(action, {k: v for k, v in given_.items() if k not in ("Signature", "AccessKeyId")})
     check(answer.status_code, answer.text)
+
+
+def test_the_last_page_that_can_be_asked_for_is_empty(cloud: Cloud) -> None:
+    for action in sorted(
+        name for name in TABLES if "PageNumber" in NAMES[name] and "JobId" not in NAMES[name]
+    ):
+        answer = cloud.raw(action, {"PageNumber": str(1 << 31), "PageSize": "50"})
+        assert answer.status_code == 200, answer.text
+        assert '"PageNumber":2147483648' in answer.text
 
 
 def check(status: int, text: str) -> None:

@@ -50,9 +50,10 @@ def pascal(name: str) -> str:
     return "".join(part.title() for part in name.split("_"))
 
 
-def test_there_are_24_operations_and_the_sdk_has_the_same() -> None:
-    assert len(OPERATIONS) == 24
-    assert {pascal(call) for call in CALLS} == set(OPERATIONS)
+def test_there_are_24_operations_beside_ours_and_the_sdk_has_the_same() -> None:
+    theirs = {name for name, operation in OPERATIONS.items() if not operation.extension}
+    assert len(theirs) == 24
+    assert {pascal(call) for call in CALLS} == theirs
 
 
 @pytest.mark.parametrize("call", CALLS)

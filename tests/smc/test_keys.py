@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from connector.cli.control import ROLES
 from connector.control.store import Store
 from connector.control.store.rows import Role
 from tests.smc.conftest import Cloud
+
+CONNECTOR = f"{sys.executable} -m connector.cli.main"
 
 
 def key(cloud: Cloud, *words: str) -> Any:
@@ -54,6 +58,24 @@ def test_a_key_made_on_the_command_line_works_until_it_is_disabled(cloud: Cloud,
     entries = store.audit.page(subject=body["access_key_id"]).rows
     store.close()
     assert [entry.action for entry in entries] == ["DisableAccessKey", "CreateAccessKey"]
+
+
+def test_a_new_key_says_how_to_use_it_and_the_secret_can_stay_in_a_file(cloud: Cloud, tmp_path: Path) -> None:
+    file = tmp_path / "key secret"
+    made = key(cloud, "create", "--name", "n", "--secret-file", str(file))
+    secret = file.read_text().strip()
+    assert secret not in made.stdout + made.stderr
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    exports = [line for line in made.stdout.splitlines() if line.startswith("export ")]
+    script = "\n".join(
+        [*exports, f"export CONNECTOR_CONTROL_URL={cloud.plane.url}", f"{CONNECTOR} source list"]
+    )
+    used = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, timeout=60)
+    assert used.returncode == 0, used.stderr
+    shown = key(cloud, "create", "--name", "n")
+    assert "CONNECTOR_ACCESS_KEY_SECRET_FILE=FILE" in shown.stdout
+    again = key(cloud, "create", "--name", "n", "--secret-file", str(file))
+    assert (again.returncode, again.stdout) == (2, "")
 
 
 def test_secrets_are_sealed_in_the_database(cloud: Cloud) -> None:

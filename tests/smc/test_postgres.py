@@ -14,6 +14,12 @@ from tests.control.conftest import Plane
 from tests.smc.conftest import Cloud
 from tests.smc.test_door import test_a_replayed_request_is_refused as test_replay
 from tests.smc.test_door import test_fuzz_no_parameter_makes_it_stumble as test_fuzz
+from tests.smc.test_door import test_the_last_page_that_can_be_asked_for_is_empty as test_last_page
+from tests.smc.test_extensions import test_a_log_is_read_in_pieces_and_every_entry_comes_once as test_log
+from tests.smc.test_extensions import test_progress_from_ready_through_reading_to_the_end as test_progress
+from tests.smc.test_extensions import (
+    test_what_costs_is_listed_and_gone_when_the_job_is_over as test_resources,
+)
 from tests.smc.test_old_sdk import test_every_operation_through_the_old_sdk as test_every_operation
 from tests.smc.test_sdk_jobs import test_two_creates_race_for_one_source_and_one_wins as test_race
 from tests.smc.test_sdk_jobs import test_x5_many_creates_with_one_token_at_once_make_one_job as test_token
@@ -23,9 +29,13 @@ from tests.smc.test_sdk_rest import test_pages_of_sources as test_pages
 __all__ = [
     "test_every_operation",
     "test_fuzz",
+    "test_last_page",
+    "test_log",
     "test_pages",
+    "test_progress",
     "test_race",
     "test_replay",
+    "test_resources",
     "test_tags",
     "test_token",
 ]

@@ -14,6 +14,7 @@ from Tea.exceptions import TeaException
 
 from connector.control.smc import shapes
 from connector.control.store.rows import Role
+from connector.errors import BadInput
 from connector.model import Finding, Severity
 from tests.control.conftest import Plane, eventually, machine
 from tests.smc.conftest import REGION, Cloud, fresh
@@ -62,6 +63,30 @@ def test_r43_x20_incremental_jobs_make_images(cloud: Cloud, client: Client) -> N
     assert answer == "InvalidParameter.TargetType"
 
 
+@pytest.mark.parametrize("guest", ["windows2019srv_64Guest", "debian12_64Guest"])
+def test_r43_r45_r46_r47_no_existing_instance_is_written_to_whoever_owns_it(
+    cloud: Cloud, client: Client, guest: str
+) -> None:
+    """Account, region and operating system of a destination instance cannot be wrong: there is none."""
+    name = fresh("vm")
+    source = cloud.sources(dataclasses.replace(machine("vm-1", name), guest_id=guest))[1][name]
+    for target in ("TargetInstance", "Instance"):
+        answer = refusal(cloud, client, source_id=source, target_type=target, instance_id="i-1")
+        assert answer == "UnsupportedOperation.TargetInstance"
+    assert refusal(cloud, client, source_id=source, instance_id="i-1") == "InvalidParameter.InstanceId"
+
+
+@pytest.mark.parametrize("name", ["Excludes.1", "ExcludeList", "Exclude"])
+def test_r22_r66_an_exclude_list_is_refused_never_ignored(cloud: Cloud, name: str) -> None:
+    source = cloud.source()
+    given = {"RegionId": REGION, "SourceId": source, name: "/var/tmp/"}
+    answer = cloud.raw("CreateReplicationJob", given)
+    assert (answer.status_code, answer.json()["Code"]) == (400, "UnknownParameter")
+    with pytest.raises(BadInput, match="excludes"):
+        cloud.plane.jobs.create(source, fresh("job"), excludes=["/var/tmp/"])
+    assert source_of(cloud.client(), source).state == "Available"
+
+
 def test_r44_container_images_are_refused(cloud: Cloud, client: Client) -> None:
     assert refusal(cloud, client, target_type="ContainerImage") == "InvalidParameter.TargetType"
 
@@ -71,11 +96,15 @@ def test_r50_sizes_are_whole_gib_rounded_up(size: int, whole: int) -> None:
     assert shapes.gib(size) == whole
 
 
-def test_r64_r65_everything_is_block_replication(cloud: Cloud, client: Client) -> None:
+@pytest.mark.parametrize("guest", ["windows2019srv_64Guest", "debian12_64Guest"])
+def test_r64_r65_everything_is_block_replication(cloud: Cloud, client: Client, guest: str) -> None:
+    name = fresh("vm")
+    source = cloud.sources(dataclasses.replace(machine("vm-1", name), guest_id=guest))[1][name]
     part = models.CreateReplicationJobRequestSystemDiskPart(device="0_0", size_bytes=1, block=False)
-    assert refusal(cloud, client, system_disk_part=[part]) == "InvalidParameter.SystemDiskPart.Block"
+    answer = refusal(cloud, client, source_id=source, system_disk_part=[part])
+    assert answer == "InvalidParameter.SystemDiskPart.Block"
     part.block = None
-    job = job_of(client, create(client, cloud.source(), system_disk_part=[part]))
+    job = job_of(client, create(client, source, system_disk_part=[part]))
     assert job.system_disk_parts.system_disk_part[0].block is True
 
 

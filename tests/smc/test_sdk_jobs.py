@@ -94,7 +94,7 @@ def test_r98_an_incremental_job_waits_between_runs_and_ends_with_cut_over(
     assert [order["final"] for order in robot.orders] == [False, False, True]
 
 
-def test_x9_cut_over_without_a_last_run_is_the_default(cloud: Cloud, client: Client) -> None:
+def test_x9_x23_cut_over_without_a_last_run_is_the_default(cloud: Cloud, client: Client) -> None:
     name = fresh("vm")
     robot, ids = cloud.sources(machine("vm-1", name))
     with robot:
@@ -313,7 +313,7 @@ def test_two_creates_race_for_one_source_and_one_wins(cloud: Cloud) -> None:
     assert answers.count("SourceServer.WithUnfinishedReplicationJob") == 5
 
 
-def test_names_of_jobs_are_unique(cloud: Cloud, client: Client) -> None:
+def test_x1_names_of_jobs_are_unique(cloud: Cloud, client: Client) -> None:
     name = fresh("job")
     create(client, cloud.source(), name=name)
     request = models.CreateReplicationJobRequest(region_id=REGION, source_id=cloud.source(), name=name)

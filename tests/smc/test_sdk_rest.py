@@ -148,7 +148,7 @@ def test_r5_a_deleted_source_is_registered_anew_by_a_rescan(cloud: Cloud, client
     assert source_of(client, new).state == "Available"
 
 
-def test_a_source_that_nobody_sees_is_unavailable_and_says_why(cloud: Cloud, client: Client) -> None:
+def test_r69_a_source_that_nobody_sees_is_unavailable_and_says_why(cloud: Cloud, client: Client) -> None:
     name = fresh("vm")
     robot, ids = cloud.sources(machine("vm-1", name), machine("vm-2", f"{name}-b"))
     robot.register(machine("vm-2", f"{name}-b"))

@@ -11,7 +11,7 @@ import pytest
 from connector.errors import Interrupted, ReaderFailed
 from connector.model import Extent, VddkAccess
 from connector.transfer import extents as ranges
-from connector.transfer.policies import Delayed, Failing, RateLimited, Retrying
+from connector.transfer.policies import Delayed, Failing, Retrying
 from connector.transfer.source import FileSource, Source
 from connector.transfer.vddk_source import open_vddk_source
 from tests.transfer.conftest import CELL, MIB, make_disk
@@ -41,7 +41,6 @@ MAKERS: dict[str, Callable[[Path, Path], Source]] = {
     "file": lambda disk, _: FileSource(disk, 8),
     "vddk": lambda disk, home: open_vddk_source(vddk_access(), vddk_installation(home, disk), depth=4),
     "retrying": lambda disk, _: Retrying(FileSource(disk, 8)),
-    "rate-limited": lambda disk, _: RateLimited(FileSource(disk, 8), lambda: 1e12),
     "delayed": lambda disk, _: Delayed(FileSource(disk, 8), 0.0),
     "failing": lambda disk, _: Failing(FileSource(disk, 8), lambda _: None),
 }
@@ -145,14 +144,6 @@ def test_retry_gives_up_and_never_repeats_what_cannot_help(disk: Path) -> None:
         with pytest.raises(ReaderFailed, match="gone"):
             collect(Retrying(Failing(FileSource(disk, 8), always), tries=3, pause=0.001), [Extent(0, MIB)])
         assert len(seen) == times
-
-
-def test_rate_limit_holds(disk: Path) -> None:
-    import time
-
-    began = time.monotonic()
-    collect(RateLimited(FileSource(disk, 8), lambda: 20 * MIB), [Extent(0, 8 * MIB)])
-    assert 0.25 < time.monotonic() - began < 2
 
 
 def test_vddk_failures_become_ours(disk: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Recorded conversations: made against the simulator, replayed without any network, free of secrets.
+"""Recorded conversations: made against the simulator and against vcsim, replayed without any network, free of secrets.
 
 Record again with `CONNECTOR_RECORD=1 pytest tests/vcenter/test_cassettes.py`.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +22,14 @@ from vcr.stubs import VCRHTTPSConnection
 from connector.settings import VCenterSettings
 from connector.vcenter import trust
 from tests.vcenter.imaginary import MIB, USER, world
+from tests.vcenter.witness import USER as WITNESS
+from tests.vcenter.witness import vcsim
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "cassettes"
 RECORDING = os.environ.get("CONNECTOR_RECORD") == "1"
 NOWHERE = "https://vcenter.invalid"
+VCSIM = ("-api-version", "8.0.3.0", "-vm", "1")
+USERS = {"simulator": USER, "vcsim": WITNESS}
 
 _SECRETS = tuple(
     (re.compile(pattern, re.S), replacement)
@@ -32,7 +37,7 @@ _SECRETS = tuple(
         (rb"(<password\b[^>]*>).*?(</password>)", rb"\1scrubbed\2"),
         (rb"(<sessionId\b[^>]*>).*?(</sessionId>)", rb"\1scrubbed\2"),
         (rb"(<LoginResponse.*?<key\b[^>]*>).*?(</key>)", rb"\1scrubbed\2"),
-        (rb"<ipAddress>127.0.0.1</ipAddress>", b"<ipAddress>192.0.2.1</ipAddress>"),
+        (rb"127\.0\.0\.1(:\d+)?", b"192.0.2.1"),
         (rb"<userAgent>.*?</userAgent>", b"<userAgent>scrubbed</userAgent>"),
         (rb"(vmware_soap_session=)[^;]*", rb"\1scrubbed"),
     )
@@ -75,10 +80,11 @@ def response_filter(response: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _recorder() -> vcr.VCR:
+def recorder(*, recording: bool = RECORDING) -> vcr.VCR:
+    """vcrpy set up for the product's connections; without `recording` nothing is ever sent."""
     return vcr.VCR(
         cassette_library_dir=str(FOLDER),
-        record_mode=RecordMode.ALL if RECORDING else RecordMode.NONE,
+        record_mode=RecordMode.ALL if recording else RecordMode.NONE,
         match_on=("method", "uri", "body"),
         before_record_request=request_filter,
         before_record_response=response_filter,
@@ -87,18 +93,42 @@ def _recorder() -> vcr.VCR:
     )
 
 
+def asked(recorded: Any, request: Any) -> None:
+    """The same question, whichever properties it names: what a recording lacks reads as unset."""
+    known, wanted = (
+        re.sub(rb"<pathSet>.*?</pathSet>", b"", one.body or b"", flags=re.S) for one in (recorded, request)
+    )
+    assert known == wanted
+
+
 @contextmanager
-def conversation(name: str) -> Iterator[tuple[VCenterSettings, Callable[[int, int], None]]]:
-    """Settings of a vCenter that answers from the tape, and the guest's write (only done while recording)."""
+def conversation(
+    name: str, source: str = "simulator"
+) -> Iterator[tuple[VCenterSettings, Callable[[int, int], None]]]:
+    """Settings of a vCenter that answers from the tape, and the guest's write (only done while recording).
+
+    `source` is "simulator" or "vcsim"; the tapes of the latter have its name in theirs.
+    """
+    tape = f"{name}.yaml" if source == "simulator" else f"{source}-{name}.yaml"
     if not RECORDING:
         settings = VCenterSettings(
-            url=NOWHERE, user=USER, password=SecretStr("not asked"), thumbprint="00" * 20
+            url=NOWHERE, user=USERS[source], password=SecretStr("not asked"), thumbprint="00" * 20
         )
-        with _recorder().use_cassette(f"{name}.yaml"):
+        with recorder().use_cassette(tape):
             yield settings, lambda *_: None
         return
-    (FOLDER / f"{name}.yaml").unlink(missing_ok=True)
-    with world() as place, _recorder().use_cassette(f"{name}.yaml"):
+    (FOLDER / tape).unlink(missing_ok=True)
+    with _live(source) as (settings, write), recorder().use_cassette(tape):
+        yield settings, write
+
+
+@contextmanager
+def _live(source: str) -> Iterator[tuple[VCenterSettings, Callable[[int, int], None]]]:
+    if source == "vcsim":
+        with tempfile.TemporaryDirectory() as scratch, vcsim(Path(scratch), *VCSIM) as running:
+            yield running.settings(), lambda *_: None
+        return
+    with world() as place:
 
         def write(key: int, start: int) -> None:
             place.estate.power.write(place.vm, key, start, b"x" * 512)
@@ -106,4 +136,4 @@ def conversation(name: str) -> Iterator[tuple[VCenterSettings, Callable[[int, in
         yield place.settings(), write
 
 
-__all__ = ["FOLDER", "MIB", "clean", "conversation", "request_filter", "response_filter"]
+__all__ = ["FOLDER", "MIB", "asked", "clean", "conversation", "recorder", "request_filter", "response_filter"]

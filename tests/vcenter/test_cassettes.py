@@ -5,34 +5,69 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import yaml
 from pydantic import SecretStr
 from vcr.request import Request
 
-from connector.errors import AuthenticationFailed
+from connector.errors import AuthenticationFailed, ConnectorError, NotFound
+from connector.vcenter import inventory
 from connector.vcenter.client import VCenter
 from connector.vcenter.session import Session
+from connector.vcenter.snapshots import Snapshot
 from tests.vcenter.cassettes import FOLDER, MIB, conversation, request_filter, response_filter
 from tests.vcenter.imaginary import PASSWORD
 from tests.vcenter.ledger import Memory
+from tests.vcenter.witness import PASSWORD as WITNESS
 
-TAPES = ("session", "refused", "inventory", "snapshot", "cbt")
+BOTH = ("simulator", "vcsim")
+TAPES = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+MACHINE = {"simulator": "/DC0/vm/idle-00001", "vcsim": "/DC0/vm/DC0_H0_VM0"}
 
 
-def test_session() -> None:
-    with conversation("session") as (settings, _), Session(settings) as session:
+@pytest.mark.parametrize("source", BOTH)
+def test_session(source: str) -> None:
+    with conversation("session", source) as (settings, _), Session(settings) as session:
         assert session.about.api_type == "VirtualCenter"
         assert session._stub.version.startswith("vim.version.v8")
         assert session.cookie
 
 
-def test_refused() -> None:
-    with conversation("refused") as (settings, _):
+@pytest.mark.parametrize("source", BOTH)
+def test_refused(source: str) -> None:
+    with conversation("refused", source) as (settings, _):
         wrong = settings.model_copy(update={"password": SecretStr("wrong")})
         with pytest.raises(AuthenticationFailed, match="accounts lock"), Session(wrong):
             pass
+
+
+@pytest.mark.parametrize("source", BOTH)
+def test_expiry(source: str) -> None:
+    """The session ends behind the client's back, twice; the sweep and the read that follow log in again."""
+    with conversation("expiry", source) as (settings, _), Session(settings) as session:
+        session.content.sessionManager.Logout()
+        (first, *_) = inventory.machines(session)
+        session.content.sessionManager.Logout()
+        assert inventory.refresh(session, first.moref) == first
+        assert session.generation == 3
+
+
+@pytest.mark.parametrize("source", BOTH)
+def test_faults(source: str, ledger: Memory) -> None:
+    with (
+        conversation("faults", source) as (settings, _),
+        VCenter(settings, owner="tape", ledger=ledger) as vcenter,
+    ):
+        with pytest.raises(NotFound, match="vm-4711"):
+            vcenter.find("vm-4711")
+        one = vcenter.find(MACHINE[source])
+        gone = Snapshot(one.moref, "snapshot-4711", "", ())
+        now, base = (replace(one.disks[0], change_id=f"52 de/{sequence}") for sequence in (2, 1))
+        with pytest.raises(ConnectorError) as fault:  # the simulator: no such snapshot; vcsim: no such call
+            vcenter.changed(one.moref, gone, now, base)
+        assert ("ManagedObjectNotFound" if source == "simulator" else "MethodNotFound") in str(fault.value)
 
 
 def test_inventory(ledger: Memory) -> None:
@@ -47,6 +82,18 @@ def test_inventory(ledger: Memory) -> None:
         assert [finding.check for finding in vcenter.check(first)] == ["V9", "D7", "D7"]
 
 
+def test_inventory_of_vcsim(ledger: Memory) -> None:
+    with (
+        conversation("inventory", "vcsim") as (settings, _),
+        VCenter(settings, owner="tape", ledger=ledger) as vcenter,
+    ):
+        seen = vcenter.inventory()
+        assert [one.path for one in seen.machines] == ["/DC0/vm/DC0_C0_RP0_VM0", "/DC0/vm/DC0_H0_VM0"]
+        assert [one.traits.cluster for one in seen.machines] == ["DC0_C0", ""]
+        assert [one.name for one in seen.datastores] == ["LocalDS_0"]
+        assert all(one.disks and one.traits.nics and one.networks for one in seen.machines)
+
+
 def test_snapshot(ledger: Memory) -> None:
     with conversation("snapshot") as (settings, _), VCenter(settings, owner="tape", ledger=ledger) as vcenter:
         with vcenter.snapshot("vm-101", "p1") as taken:
@@ -54,6 +101,19 @@ def test_snapshot(ledger: Memory) -> None:
             assert taken.untracked == (2000, 2001)
         assert vcenter.find("vm-101").snapshots == ()
     assert ledger.steps == ["planned", "created", "removed"]
+
+
+def test_snapshot_and_tracking_of_vcsim(ledger: Memory) -> None:
+    with (
+        conversation("snapshot", "vcsim") as (settings, _),
+        VCenter(settings, owner="tape", ledger=ledger) as vcenter,
+    ):
+        one = vcenter.find(MACHINE["vcsim"])
+        assert vcenter.ensure_tracking(one.moref, "p0").turned_on
+        with vcenter.snapshot(one.moref, "p1") as taken:
+            assert [node.moref for node in vcenter.find(one.moref).snapshots] == [taken.moref]
+        assert vcenter.find(one.moref).snapshots == ()
+    assert ledger.steps[-3:] == ["planned", "created", "removed"]
 
 
 def test_cbt(ledger: Memory) -> None:
@@ -90,7 +150,7 @@ def test_no_secret_is_on_a_tape(tape: str) -> None:
     text = "\n".join(_strings(yaml.load((FOLDER / f"{tape}.yaml").read_text(), yaml.CSafeLoader)))
     escaped = PASSWORD.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert "Login" in text
-    for secret in (PASSWORD, escaped, base64.b64encode(PASSWORD.encode()).decode(), "127.0.0.1"):
+    for secret in (PASSWORD, WITNESS, escaped, base64.b64encode(PASSWORD.encode()).decode(), "127.0.0.1"):
         assert secret not in text
     assert set(re.findall(r"vmware_soap_session=([^;\s]*)", text)) <= {"scrubbed"}
     assert set(re.findall(r"<password[^>]*>(.*?)</password>", text)) == {"scrubbed"}

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from connector.model import Firmware, Machine, MachineDisk, PowerState, Severity, SnapshotNode
+from connector.model import (
+    Datastore,
+    Device,
+    Finding,
+    Firmware,
+    Guest,
+    GuestNic,
+    GuestVolume,
+    Host,
+    Inventory,
+    Machine,
+    MachineDisk,
+    Nic,
+    PowerState,
+    Severity,
+    SnapshotNode,
+    Traits,
+)
+from connector.vcenter.checks.reference import ELSEWHERE, document
 from connector.vcenter.eligibility import (
     DISK_RULES,
+    NIC_RULES,
     RULES,
+    Around,
     Bounds,
     check,
     disk_set_changes,
     hardware_level,
     obstacles,
+    survey,
     trackable,
 )
+
+PAGE = Path(__file__).parents[2] / "docs" / "checks.md"
 
 DISK = MachineDisk(
     key=2000,
@@ -27,7 +52,10 @@ DISK = MachineDisk(
     backing="FlatVer2",
     mode="persistent",
     uuid="6000C29a",
+    controller="scsi0",
 )
+NIC = Nic(4000, "Network adapter 1", "VirtualVmxnet3", "Network", "VM Network", "00:50:56:00:00:01")
+ADDRESS = GuestNic("00:50:56:00:00:01", ("192.0.2.7",), ("manual",), (24,), True)
 SOUND = Machine(
     moref="vm-1",
     name="web",
@@ -45,6 +73,7 @@ SOUND = Machine(
     disks=(DISK,),
     cbt_enabled=True,
     tools_running=True,
+    traits=Traits(nics=(NIC,), guest=Guest(host_name="web", nics=(ADDRESS,), gateway=True)),
 )
 
 
@@ -57,70 +86,253 @@ def _disk(**changes: object) -> Machine:
 
 
 B, W, N, INFO = Severity.BLOCK, Severity.WARM_BLOCK, Severity.WARN, Severity.INFO
-CASES: list[tuple[str, Severity, Machine, Machine]] = [
-    # id, severity, a machine with the trouble, the closest machine without it
-    ("V1", B, replace(SOUND, connection="inaccessible"), replace(SOUND, connection="connected")),
-    ("V2", B, replace(SOUND, template=True), replace(SOUND, template=False)),
-    ("V4", B, replace(SOUND, power=PowerState.SUSPENDED), replace(SOUND, power=PowerState.OFF)),
-    ("V7", W, replace(SOUND, hardware="vmx-04"), replace(SOUND, hardware="vmx-07")),
-    ("V8", W, replace(SOUND, cbt_supported=False), SOUND),
-    ("V9", INFO, replace(SOUND, cbt_enabled=False), SOUND),
-    ("V10", W, replace(SOUND, cbt_enabled=False, snapshots=_chain(1)), replace(SOUND, snapshots=_chain(1))),
-    ("V10", N, replace(SOUND, snapshots=_chain(3)), replace(SOUND, snapshots=_chain(2))),
-    ("V10", B, replace(SOUND, snapshots=_chain(28)), replace(SOUND, snapshots=_chain(27))),
-    (
-        "V11",
-        N,
+Case = tuple[Machine, Machine] | tuple[Machine, Machine, Around] | tuple[Machine, Machine, Around, Around]
+HOST = Host("host-1", "esx-1")
+STORE = Datastore("datastore-1", "ds1", "VMFS", 1 << 40, 1 << 39)
+
+
+def traits(**changes: object) -> Machine:
+    return replace(SOUND, traits=replace(SOUND.traits, **changes))  # type: ignore[arg-type]
+
+
+def _guest(**changes: object) -> Machine:
+    return traits(guest=replace(SOUND.traits.guest, **changes))  # type: ignore[arg-type]
+
+
+def _device(kind: str, backing: str = "", connected: bool = True) -> Machine:
+    return traits(devices=(Device(1, kind, kind, backing, connected),))
+
+
+def _nic(**changes: object) -> Machine:
+    return traits(nics=(replace(NIC, **changes),))  # type: ignore[arg-type]
+
+
+def _volume(path: str, free: int, filesystem: str = "ext4") -> Machine:
+    return _guest(volumes=(GuestVolume(path, 8 << 30, free, filesystem),))
+
+
+def _on(host: Host) -> Around:
+    return Around(hosts={host.moref: host})
+
+
+def _in(*stores: Datastore) -> Around:
+    return Around(datastores={"ds1": stores})
+
+
+def _address(**changes: object) -> Machine:
+    return _guest(nics=(replace(ADDRESS, **changes),))  # type: ignore[arg-type]
+
+
+def _to(**changes: object) -> Around:
+    return Around(Bounds(**changes))  # type: ignore[arg-type]
+
+
+def _aged(created: float) -> Machine:
+    return replace(SOUND, snapshots=(replace(_chain(1)[0], created=created),))
+
+
+# rule: a machine with the trouble, the closest machine without it; then what is around both, or around each
+CASES: dict[str, Case] = {
+    "S6 host connected": (SOUND, SOUND, _on(replace(HOST, connection="notResponding")), _on(HOST)),
+    "S6 host in service": (SOUND, SOUND, _on(replace(HOST, maintenance=True)), _on(HOST)),
+    "S6 host healthy": (SOUND, SOUND, _on(replace(HOST, quarantine=True)), _on(HOST)),
+    "V1 reachable": (replace(SOUND, connection="inaccessible"), replace(SOUND, connection="connected")),
+    "V2 no template": (replace(SOUND, template=True), replace(SOUND, template=False)),
+    "V3 not owned by an extension": (traits(managed_by="com.vmware.vcDr"), SOUND),
+    "V4 not suspended": (replace(SOUND, power=PowerState.SUSPENDED), replace(SOUND, power=PowerState.OFF)),
+    "V5 no question": (traits(question="msg.uuid.altered: moved or copied?"), SOUND),
+    "V6 snapshot calls allowed": (
+        traits(disabled_methods=("Destroy_Task", "RemoveSnapshot_Task")),
+        traits(disabled_methods=("Destroy_Task",)),
+    ),
+    "V6 snapshots not switched off": (traits(snapshots_disabled=True), SOUND),
+    "V6 snapshots supported": (traits(snapshots_supported=False), SOUND),
+    "V7 hardware version": (replace(SOUND, hardware="vmx-04"), replace(SOUND, hardware="vmx-07")),
+    "V8 CBT supported": (replace(SOUND, cbt_supported=False), SOUND),
+    "V9 CBT on": (replace(SOUND, cbt_enabled=False), SOUND),
+    "V9 CBT on for each disk": (
+        traits(tracking_keys=(("scsi0:0", True), ("scsi0:1", False))),
+        traits(tracking_keys=(("scsi0:0", True),)),
+    ),
+    "V10 no snapshots while CBT is off": (
+        replace(SOUND, cbt_enabled=False, snapshots=_chain(1)),
+        replace(SOUND, snapshots=_chain(1)),
+    ),
+    "V10 short snapshot chain": (replace(SOUND, snapshots=_chain(3)), replace(SOUND, snapshots=_chain(2))),
+    "V10 room in the snapshot chain": (
+        replace(SOUND, snapshots=_chain(28)),
+        replace(SOUND, snapshots=_chain(27)),
+    ),
+    "V10 no old snapshot": (_aged(1e9), _aged(1e9 + 2 * 86400), Around(now=1e9 + 31 * 86400)),
+    "V11 no snapshot of ours": (
         replace(SOUND, snapshots=_chain(1, "x", "connector:a:p1")),
         replace(SOUND, snapshots=_chain(1)),
     ),
-    (
-        "V11",
-        N,
+    "V11 no snapshot of a backup": (
         replace(SOUND, snapshots=_chain(1, "VEEAM BACKUP TEMPORARY SNAPSHOT")),
         replace(SOUND, snapshots=_chain(1, "connector-p1")),
     ),
-    ("V12", N, replace(SOUND, consolidation_needed=True), SOUND),
-    (
-        "V23",
-        N,
+    "V12 consolidated": (replace(SOUND, consolidation_needed=True), SOUND),
+    "V13 no snapshot in the background": (traits(snapshot_in_background=True), SOUND),
+    "V13 no Tools installation": (traits(tools_installer_mounted=True), SOUND),
+    "V14 no Fault Tolerance": (traits(fault_tolerance="running"), SOUND),
+    "V15 not replicated": (traits(replicated=True), SOUND),
+    "V16 not encrypted": (traits(encrypted=True), SOUND),
+    "V17 no virtual TPM": (_device("VirtualTPM"), SOUND),
+    "V17 no virtualization-based security": (traits(vbs=True), SOUND),
+    "V17 no enclaves": (traits(sev=True), traits(sgx=False)),
+    "V18 firmware fits the target": (
+        replace(SOUND, firmware=Firmware.EFI),
+        SOUND,
+        _to(uefi=False),
+    ),
+    "V18 secure boot fits the target": (traits(secure_boot=True), SOUND),
+    "V19 no device passed through": (
+        _device("VirtualPCIPassthrough", "VirtualPCIPassthroughVmiop"),
+        _device("VirtualUSB"),
+    ),
+    "V20 no USB device": (_device("VirtualUSB"), _device("VirtualUSB", connected=False)),
+    "V20 no port or floppy": (_device("VirtualFloppy"), _device("VirtualFloppy", connected=False)),
+    "V20 no disc inserted": (_device("VirtualCdrom"), _device("VirtualCdrom", connected=False)),
+    "V21 no special settings": (traits(latency="high", reserved_memory=1 << 30), traits(latency="normal")),
+    "V22 unique BIOS UUID": (SOUND, replace(SOUND, bios_uuid="other"), Around(twins={"b": 2, "other": 1})),
+    "V22 stable identity": (replace(SOUND, instance_uuid=""), SOUND),
+    "V23 Tools run": (
         replace(SOUND, tools_running=False),
         replace(SOUND, tools_running=False, power=PowerState.OFF),
     ),
-    ("D16", B, replace(SOUND, disks=()), SOUND),
-    ("D16", B, replace(SOUND, disks=(DISK,) * 18), replace(SOUND, disks=(DISK,) * 17)),
-    ("D1", B, _disk(mode="independent_persistent"), _disk(mode="persistent")),
-    ("D1", B, _disk(mode="independent_nonpersistent"), SOUND),
-    ("D1", B, _disk(mode="append"), SOUND),
-    ("D2", B, _disk(backing="RawDiskMappingVer1", compatibility="physicalMode"), SOUND),
-    ("D2", N, _disk(backing="RawDiskMappingVer1", compatibility="virtualMode"), SOUND),
-    ("D3", W, _disk(sharing="sharingMultiWriter"), _disk(sharing="sharingNone")),
-    ("D4", B, _disk(bus_sharing="physicalSharing"), _disk(bus_sharing="noSharing")),
-    ("D5", W, _disk(backing="FlatVer1"), _disk(backing="SeSparse")),
-    ("D5", W, _disk(backing="PartitionedRawDiskVer2"), _disk(backing="SparseVer2")),
-    ("D6", B, _disk(backing="LocalPMem"), SOUND),
-    ("D7", B, _disk(capacity=0), SOUND),
-    ("D7", B, _disk(capacity=(32 << 40) + 512), _disk(capacity=32 << 40)),
-    ("D7", INFO, _disk(capacity=(8 << 30) + 512), SOUND),
-]
+    "V23 Tools usable": (
+        _guest(tools_version="guestToolsTooOld"),
+        _guest(tools_version="guestToolsUnmanaged"),
+    ),
+    "V24 quiescing possible": (traits(quiescing_supported=False), SOUND),
+    "V25 guest known": (replace(SOUND, guest_id="otherGuest64"), SOUND),
+    "V25 guest of 64 bits": (replace(SOUND, guest_id="debian10Guest"), SOUND),
+    "V25 guest as configured": (_guest(id="windows2019srv_64Guest"), _guest(id="debian11_64Guest")),
+    "V26 room on system volumes": (_volume("C:\\", 99 << 20), _volume("C:\\", 100 << 20)),
+    "V26 room on other volumes": (_volume("/data", 9 << 20), _volume("/snap/core", 0, "squashfs")),
+    "V27 static addresses complete": (_address(dns=False), _address(dns=False, origins=("dhcp",))),
+    "V27 addresses belong to its cards": (_address(mac="00:50:56:00:00:99"), _address()),
+    "V28 host name": (_guest(host_name="localhost"), _guest(host_name="web.example.com")),
+    "V28 name legal at the target": (replace(SOUND, name="web 50% off"), replace(SOUND, name="web-01.a")),
+    "V29 no trouble": (traits(health="red", issues=("host lost its path",)), traits(health="gray")),
+    "N4 one IPv4 address per card": (
+        _address(addresses=("192.0.2.7", "192.0.2.8"), prefixes=(24, 24), origins=("dhcp", "dhcp")),
+        _address(addresses=("192.0.2.7", "fe80::1"), prefixes=(24, 64), origins=("dhcp", "other")),
+    ),
+    "D16 has a disk": (replace(SOUND, disks=()), SOUND),
+    "D16 disks fit the target": (replace(SOUND, disks=(DISK,) * 18), replace(SOUND, disks=(DISK,) * 17)),
+    "D16 known controller": (_disk(controller=""), _disk(controller="nvme0")),
+    "D17 boot disk known": (traits(boot_order=("disk:2009",)), traits(boot_order=("disk:2000", "net:4000"))),
+    "D18 disks not named by serial": (traits(disk_uuids=True), SOUND),
+    "D1 dependent": (_disk(mode="independent_persistent"), _disk(mode="persistent")),
+    "D2 no physical device mapping": (
+        _disk(backing="RawDiskMappingVer1", compatibility="physicalMode"),
+        _disk(backing="RawDiskMappingVer1", compatibility="virtualMode"),
+    ),
+    "D2 no virtual device mapping": (_disk(backing="RawDiskMappingVer1", compatibility="virtualMode"), SOUND),
+    "D3 one writer": (_disk(sharing="sharingMultiWriter"), _disk(sharing="sharingNone")),
+    "D4 bus not shared": (_disk(bus_sharing="physicalSharing"), _disk(bus_sharing="noSharing")),
+    "D5 trackable format": (_disk(backing="FlatVer1"), _disk(backing="SeSparse")),
+    "D6 not in persistent memory": (_disk(backing="LocalPMem"), SOUND),
+    "D7 capacity known": (_disk(capacity=0), SOUND),
+    "D7 capacity fits the target": (_disk(capacity=(32 << 40) + 512), _disk(capacity=32 << 40)),
+    "D7 whole GiB": (_disk(capacity=(8 << 30) + 512), SOUND),
+    "D8 sectors of 512 bytes": (_disk(native_4k=True), SOUND),
+    "D9 no hidden parent": (_disk(linked=True), SOUND),
+    "D9 short chain of files": (_disk(parents=29), _disk(parents=28)),
+    "D10 no first-class disk": (_disk(first_class=True), SOUND),
+    "D11 no I/O filter": (_disk(filters=("VMW_spm_1.0",)), SOUND),
+    "D12 has a datastore": (_disk(datastore="", path=""), SOUND),
+    "D12 datastore accessible": (SOUND, SOUND, _in(replace(STORE, accessible=False)), _in(STORE)),
+    "D12 datastore in service": (SOUND, SOUND, _in(replace(STORE, maintenance="inMaintenance")), _in(STORE)),
+    "D13 room for the snapshot": (_disk(capacity=100 << 30), SOUND, _in(replace(STORE, free=2 << 30))),
+    "D14 few open snapshots on the datastore": (
+        SOUND,
+        SOUND,
+        Around(snapshotted={"ds1": 16}),
+        Around(snapshotted={"ds1": 15, "ds2": 99}),
+    ),
+    "D15 ordinary datastore": (SOUND, SOUND, _in(replace(STORE, kind="VVOL")), _in(STORE)),
+    "N1 network mapped": (_nic(network="other"), SOUND, _to(networks=frozenset({"VM Network"}))),
+    "N1 ordinary network": (_nic(backing="OpaqueNetwork"), SOUND),
+    "N1 attached": (_nic(backing=""), SOUND),
+    "N3 connected at start": (_nic(start_connected=False), SOUND),
+}
+ALL = {f"{rule.id} {rule.title}": rule for rule in (*RULES, *DISK_RULES, *NIC_RULES)}
 
 
-@pytest.mark.parametrize(
-    ("check_id", "severity", "bad", "good"), CASES, ids=[f"{c[0]}-{c[1]}" for c in CASES]
-)
-def test_a_rule_fires_where_it_must_and_nowhere_else(
-    check_id: str, severity: Severity, bad: Machine, good: Machine
-) -> None:
-    fired = [found for found in check(bad) if (found.check, found.severity) == (check_id, severity)]
-    assert len(fired) >= 1
-    assert all(found.message and found.remedy and found.subject.startswith("web") for found in fired)
-    assert (check_id, severity) not in {(found.check, found.severity) for found in check(good)}
+def _fired(rule: str, machine: Machine, around: Around) -> list[Finding]:
+    wanted = ALL[rule]
+    return [
+        one
+        for one in check(machine, around.bounds, around)
+        if (one.check, one.remedy, one.severity) == (wanted.id, wanted.remedy, wanted.severity)
+    ]
 
 
-def test_every_rule_has_a_case() -> None:
-    covered = {(case[0], case[1]) for case in CASES}
-    rules = {(rule.id, rule.severity) for rule in RULES} | {(rule.id, rule.severity) for rule in DISK_RULES}
-    assert rules == covered
+@pytest.mark.parametrize("rule", CASES)
+def test_a_rule_fires_where_it_must_and_nowhere_else(rule: str) -> None:
+    bad, good, *around = CASES[rule]
+    first, last = (around[0], around[-1]) if around else (Around(), Around())
+    found = _fired(rule, bad, first)
+    assert len(found) >= 1
+    for one in found:
+        assert one.message and one.remedy and one.subject.startswith("web")
+        assert (one.reads, one.fixable) == (ALL[rule].reads, ALL[rule].fixable)
+    assert _fired(rule, good, last) == []
+
+
+@pytest.mark.parametrize("rule", ALL)
+def test_every_rule_has_a_case(rule: str) -> None:
+    assert rule in CASES
+
+
+def test_every_rule_has_a_name_of_its_own() -> None:
+    assert len(ALL) == len(RULES) + len(DISK_RULES) + len(NIC_RULES)
+    assert CASES.keys() <= ALL.keys()
+
+
+@pytest.mark.parametrize("mode", ["independent_nonpersistent", "nonpersistent", "undoable", "append"])
+def test_no_snapshot_covers_a_disk_of_a_free_mode(mode: str) -> None:
+    assert _fired("D1 dependent", _disk(mode=mode), Around())
+
+
+@pytest.mark.parametrize("kind", ["VirtualSriovEthernetCard", "VirtualNVDIMM", "VirtualSCSIPassthrough"])
+def test_every_kind_of_passthrough_blocks(kind: str) -> None:
+    assert _fired("V19 no device passed through", _device(kind), Around())
+
+
+def test_every_documented_check_has_a_rule_or_a_reason() -> None:
+    """5a to 5d of the list of checks; 5e looks inside disks."""
+    documented = {f"S{n}" for n in range(1, 11)} | {f"V{n}" for n in range(1, 30)}
+    documented |= (
+        {f"D{n}" for n in range(1, 21)} | {f"N{n}" for n in range(1, 5)} | {f"T{n}" for n in range(1, 5)}
+    )
+    ruled, reasoned = {rule.id for rule in ALL.values()}, {one.id for one in ELSEWHERE}
+    assert ruled | reasoned == documented and not ruled & reasoned
+
+
+def test_the_page_is_current() -> None:
+    text = document()
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(text)
+    assert PAGE.read_text() == text
+
+
+def test_a_survey_knows_what_is_around() -> None:
+    """Twins, co-owners of a disk, hosts and datastores come from the same inventory."""
+    shared = replace(DISK, sharing="sharingMultiWriter")
+    twins = [replace(SOUND, moref=f"vm-{n}", name=f"web-{n}", disks=(shared,)) for n in (1, 2)]
+    resting = replace(HOST, maintenance=True)
+    found = survey(Inventory(tuple(twins), hosts=(resting,), datastores=(replace(STORE, accessible=False),)))
+    assert {"S6", "V22", "D3", "D12"} <= {one.check for one in found["vm-1"]}
+    assert "web-1, web-2" in next(one.message for one in found["vm-2"] if one.check == "D3")
+
+
+def test_a_datastore_is_only_blamed_when_it_must_be_the_one() -> None:
+    """Two datacenters may each have a datastore of that name."""
+    assert not _fired("D12 datastore accessible", SOUND, _in(replace(STORE, accessible=False), STORE))
 
 
 def test_a_sound_machine_has_no_findings() -> None:
@@ -159,7 +371,7 @@ def test_hardware_levels(version: str, level: int) -> None:
         (replace(DISK, backing="LocalPMem"), False),
     ],
 )
-def test_which_disks_can_be_tracked(disk: MachineDisk, able: bool) -> None:
+def test_x21_which_disks_can_be_tracked(disk: MachineDisk, able: bool) -> None:
     assert trackable(disk) is able
 
 
@@ -177,3 +389,11 @@ def test_changes_of_the_disk_set_are_told() -> None:
         assert [one.check for one in found] == ["D20"], word
         assert word in found[0].message
     assert disk_set_changes("web", (DISK,), (replace(DISK, path="[ds1] web/web-000001.vmdk"),)) == ()
+    restarted = disk_set_changes(
+        "web", (replace(DISK, change_id="52 a/7"),), (replace(DISK, change_id="52 b/1"),)
+    )
+    assert [one.check for one in restarted] == ["D19"]
+    grown = disk_set_changes(
+        "web", (replace(DISK, change_id="52 a/7"),), (replace(DISK, change_id="52 a/9"),)
+    )
+    assert grown == ()

@@ -10,8 +10,9 @@ import pytest
 from connector.errors import Ambiguous, NotFound
 from connector.model import PowerState
 from connector.vcenter import inventory
+from connector.vcenter.answer import Row
 from connector.vcenter.devices import datastore, disks
-from connector.vcenter.properties import Row
+from connector.vcenter.machines import Context
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import vim
 from simulator.estate.inventory import Folder
@@ -74,7 +75,7 @@ def test_a_machine_out_of_reach_is_listed(opened: Session) -> None:
 
 
 def test_a_row_of_unset_properties_is_still_a_machine() -> None:
-    bare = inventory.machine(Row("VirtualMachine", "vm-9", {}), {})
+    bare = inventory.machine(Row("VirtualMachine", "vm-9", {}), Context())
     assert (bare.moref, bare.name, bare.power, bare.disks) == ("vm-9", "vm-9", PowerState.OFF, ())
 
 

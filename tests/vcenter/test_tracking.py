@@ -64,7 +64,7 @@ def test_it_is_put_back_as_it_was(place: World, vcenter: VCenter) -> None:
     assert place.estate.inventory.vm(place.vm).change_tracking
 
 
-def test_it_is_refused_while_snapshots_exist(place: World, vcenter: VCenter) -> None:
+def test_x21_it_is_refused_while_snapshots_exist(place: World, vcenter: VCenter) -> None:
     place.estate.snapshots.create(place.vm, "before update")
     with pytest.raises(Ineligible, match=r"1 snapshot.*delete its snapshots"):
         vcenter.ensure_tracking(place.vm, "p1")
@@ -81,7 +81,9 @@ def test_a_snapshot_of_ours_in_the_way_is_told_apart(place: World, vcenter: VCen
 
 
 @pytest.mark.parametrize(("field", "value"), [("version", "vmx-04"), ("change_tracking_supported", False)])
-def test_machines_that_cannot_be_tracked(place: World, vcenter: VCenter, field: str, value: object) -> None:
+def test_x21_machines_that_cannot_be_tracked(
+    place: World, vcenter: VCenter, field: str, value: object
+) -> None:
     change_vm(place.estate, place.vm, **{field: value})
     with pytest.raises(Ineligible, match="powered off"):
         vcenter.ensure_tracking(place.vm, "p1")

@@ -1,4 +1,4 @@
-"""The public API put together: 24 operations behind one gate and one door."""
+"""The public API put together: its 24 operations, and extensions of ours, at one desk, behind one gate and one door."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from connector.control.keys import Keys
 from connector.control.service import Service
+from connector.control.smc.desk import Desk
 from connector.control.smc.door import Door
+from connector.control.smc.extensions import ExtensionOperations
 from connector.control.smc.gate import Gate
 from connector.control.smc.jobs import JobOperations
 from connector.control.smc.operations import Operation
@@ -25,13 +27,19 @@ def operations(service: Service) -> tuple[Operation, ...]:
         *TokenOperations(service.store).table(),
         *WorkgroupOperations(service.store).table(),
         *TagOperations(service.store).table(),
+        *ExtensionOperations(service).table(),
     )
 
 
-def door(service: Service, keys: Keys) -> Door:
-    """The public API over this service."""
+def desk(service: Service) -> Desk:
+    """All operations over this service; every change is in its audit log."""
 
     def audit(who: str, origin: str, action: str, subject: str, values: Mapping[str, Any]) -> None:
         service.store.audit.add(who, origin, action, subject[:400], dict(values))
 
-    return Door(operations(service), Gate(keys), audit)
+    return Desk(operations(service), audit)
+
+
+def door(open_desk: Desk, keys: Keys) -> Door:
+    """The public API over these operations."""
+    return Door(open_desk, Gate(keys))

@@ -51,6 +51,7 @@ CODES: Final = (
     Code("InvalidResourceType.NotFound", 400, "no such type", "sourceserver or replicationjob"),
     Code("Duplicate.ResourceId", 400, "an id is listed twice", "list each once"),
     Code("InvalidResourceId.NotFound", 400, "no resource has this id", "list the resources"),
+    Code("Duplicate.DiskKey", 400, "a disk is listed twice", "list each disk once", documented=False),
     Code("Duplicate.TagKey", 400, "a tag key is listed twice", "list each once", documented=False),
     Code("SourceServer.NotFound", 404, "no such source", "list the sources, or rescan", documented=False),
     Code("SourceServerState.Invalid", 400, "the source's state does not allow this", "bring it back online"),

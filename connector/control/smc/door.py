@@ -7,8 +7,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -17,9 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from connector.control.smc.catalogue import Denied, translated
+from connector.control.smc.desk import Desk, permit
 from connector.control.smc.gate import Gate
-from connector.control.smc.operations import Answer, Caller, Operation
-from connector.control.smc.parameters import Values, parse
+from connector.control.smc.operations import Answer, Caller
+from connector.control.smc.parameters import parse
 from connector.control.smc.signature import COMMON, Request, claim, pairs
 from connector.errors import ConnectorError
 
@@ -28,17 +28,13 @@ _LOG: Final = logging.getLogger(__name__)
 MAX_BODY: Final = 1 << 20
 _FORM: Final = "application/x-www-form-urlencoded"
 
-#: Records who did what, from where: key, address, operation, subject, parameters.
-Audit = Callable[[str, str, str, str, Mapping[str, Any]], None]
-
 
 class Door:
     """Dispatches signed requests to operations."""
 
-    def __init__(self, operations: Iterable[Operation], gate: Gate, audit: Audit) -> None:
-        self._operations = {operation.name: operation for operation in operations}
+    def __init__(self, desk: Desk, gate: Gate) -> None:
+        self._desk = desk
         self._gate = gate
-        self._audit = audit
 
     def route(self) -> Route:
         """Where the API is mounted: signatures cover the path, so it can be nowhere else."""
@@ -69,24 +65,12 @@ class Door:
         request = _request(http, body)
         claimed = claim(request)
         key = self._gate.admit(claimed)
-        operation = self._operations.get(claimed.action)
-        if operation is None:
-            raise Denied(
-                "InvalidAction.NotFound", "Specified api is not found, please check your url and method."
-            )
-        self._gate.permit(key, operation)
+        operation = self._desk.find(claimed.action)
+        permit(key, operation)
         values = parse(operation.parameters, _own(request))
         if operation.changes:
             self._gate.once(claimed, key)
-        answer = operation.work(Caller(key, origin), values)
-        if operation.changes:
-            self._audit(key.id, origin, operation.name, _subject(operation, values, answer), values)
-        return answer
-
-
-def _subject(operation: Operation, values: Values, answer: Answer) -> str:
-    found = values.get(operation.subject, answer.get(operation.subject, ""))
-    return " ".join(found) if isinstance(found, list) else str(found)
+        return self._desk.carry_out(Caller(key, origin), operation, values)
 
 
 def _own(request: Request) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Who may come in: a known key, a right signature, a fresh nonce, a clock within 15 minutes, a sufficient role."""
+"""Who may come in: a known key, a right signature, a fresh nonce, a clock within 15 minutes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from connector.control.keys import Keys, includes
+from connector.control.keys import Keys
 from connector.control.smc.catalogue import Denied
-from connector.control.smc.operations import Operation
 from connector.control.smc.signature import Claim
 from connector.control.store.rows import AccessKey
 
@@ -51,14 +50,6 @@ class Gate:
         if claim.version != VERSION:
             raise Denied("InvalidVersion", f"Specified parameter Version is not valid: use {VERSION}.")
         return key
-
-    def permit(self, key: AccessKey, operation: Operation) -> None:
-        """The key's role allows this operation."""
-        if not includes(key.role, operation.role):
-            raise Denied(
-                "Forbidden.Unauthorized",
-                f"The access key {key.id} has the role {key.role}; {operation.name} needs {operation.role}.",
-            )
 
     def once(self, claim: Claim, key: AccessKey) -> None:
         """The nonce is new to every replica: asked before anything changes."""

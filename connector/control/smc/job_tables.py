@@ -25,7 +25,7 @@ _DEFINITION: Final = (
     Parameter("NetMode", Whole(0, 2), meaning="0 internet (default), 2 VPC: VSwitchId is then required"),
     Parameter("VpcId", _WORD),
     Parameter("VSwitchId", _WORD),
-    Parameter("ReplicationParameters", kinds.REPLICATION, meaning="bandwidth_limit in Mbit/s, 0: unlimited"),
+    Parameter("ReplicationParameters", kinds.REPLICATION, meaning="also while Syncing; see above"),
     Parameter("ScheduledStartTime", Moment(), meaning="within 30 days"),
     Parameter("ValidTime", Moment(), meaning="7 to 90 days after creation; default 30 days"),
     Parameter("Frequency", Whole(1, 168, "hours"), meaning="required when RunOnce is false"),

@@ -6,7 +6,8 @@ import re
 import secrets
 from typing import Any, Final
 
-from connector.control import views
+from connector.control import jobs as machine
+from connector.control import replication, views
 from connector.control.jobs import Status
 from connector.control.service import Service
 from connector.control.smc import definition, job_tables, shapes
@@ -14,9 +15,9 @@ from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Operation, Work
 from connector.control.smc.parameters import Parameter, Values
 from connector.control.smc.sources import paging, tag_filters
-from connector.control.store import JobFilter, SourceFilter, Wish
+from connector.control.store import JobFilter, SourceFilter, Store, Wish
 from connector.control.store.rows import Job, Role, Source, TagKind
-from connector.errors import Conflict, NotFound
+from connector.errors import Ambiguous, Conflict, NotFound
 
 #: Parameters that change a column of the job, and the column.
 _COLUMNS: Final = {
@@ -28,12 +29,6 @@ _COLUMNS: Final = {
     "ScheduledStartTime": "scheduled_start",
     "ValidTime": "valid_until",
 }
-
-#: R25.
-_NO_MOBILITY: Final = (
-    "Windows client access licences have no mobility: "
-    "your own Windows licence needs a dedicated host or bare metal"
-)
 
 
 class JobOperations:
@@ -85,18 +80,11 @@ class JobOperations:
 
     def _make(self, wish: Wish) -> Job:
         try:
-            made = self._service.create(wish)
+            return self._service.create(wish)
         except Conflict:
             if wish.client_token is None:
                 raise
             return self._service.create(wish)  # the same request may have won the race: it answers for both
-        if wish.definition.get("LicenseType") == "BYOL" and self._is_windows(made):
-            self._store.jobs.note(made.id, "licence", _NO_MOBILITY)
-        return made
-
-    def _is_windows(self, job: Job) -> bool:
-        facts = self._store.sources.get(job.source_id).facts
-        return str(facts.get("guest_id", "")).lower().startswith("win")
 
     def _describe(self, _caller: Caller, values: Values) -> Answer:
         number, size = paging(values)
@@ -124,9 +112,12 @@ class JobOperations:
         if asked := definition.kept(values):
             source = self._store.sources.get(job.source_id)
             definition.check(job.definition | values, source, run_once=job.run_once)
+        if replication.PARAMETER in asked:
+            changes[machine.REPLICATION] = {replication.PARAMETER: asked.pop(replication.PARAMETER)}
+        if asked:
             changes["definition"] = asked
         if changes:
-            self._store.jobs.modify(job.id, changes)
+            self._service.modify(job.id, changes)
         return {}
 
     def _start(self, _caller: Caller, values: Values) -> Answer:
@@ -149,19 +140,12 @@ class JobOperations:
         return {}
 
     def _job(self, job_id: str) -> Job:
-        """By its id alone; names are not ids here."""
-        try:
-            job = self._store.jobs.get(job_id)
-        except NotFound:
-            job = None
-        if job is None or job.id != job_id or job.status is Status.DELETED:
-            raise Denied("ReplicationJob.NotFound", f"The specified replication job {job_id} is not found.")
-        return job
+        return job_by_id(self._store, job_id)
 
     def _source(self, source_id: str) -> Source:
         try:
             source = self._store.sources.get(source_id)
-        except NotFound:
+        except (NotFound, Ambiguous):  # as a name; names are not ids here
             source = None
         if source is None or source.id != source_id:
             raise Denied("SourceServer.NotFound", f"The specified source server {source_id} is not found.")
@@ -188,6 +172,17 @@ class JobOperations:
             )
             for row in rows
         ]
+
+
+def job_by_id(store: Store, job_id: str) -> Job:
+    """By its id alone; names are not ids here. Raises `Denied`."""
+    try:
+        job = store.jobs.get(job_id)
+    except (NotFound, Ambiguous):
+        job = None
+    if job is None or job.id != job_id or job.status is Status.DELETED:
+        raise Denied("ReplicationJob.NotFound", f"The specified replication job {job_id} is not found.")
+    return job
 
 
 def _wish(values: Values, source: Source) -> Wish:

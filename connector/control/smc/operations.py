@@ -25,11 +25,23 @@ Work = Callable[[Caller, Values], Answer]
 
 
 @dataclass(frozen=True, slots=True)
+class Field:
+    """One line of an answer. With `item` it is a list, wrapped twice as the SDKs parse lists: `Name.Item[]`."""
+
+    name: str
+    kind: str  # "string", "integer", "float", "boolean", or "list"
+    meaning: str = ""
+    item: str = ""
+    fields: tuple[Field, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One operation.
 
     `subject` names the parameter by which the audit log remembers what a changing operation changed; for one that
-    creates, it is a field of the answer.
+    creates, it is a field of the answer. An operation with `answers` is an extension: the service has none of that
+    name and no SDK has a class for it, so what it answers is written down here.
     """
 
     name: str
@@ -38,6 +50,12 @@ class Operation:
     work: Work
     meaning: str
     subject: str = ""
+    answers: tuple[Field, ...] = ()
+
+    @property
+    def extension(self) -> bool:
+        """Whether it is ours and not the service's."""
+        return bool(self.answers)
 
     @property
     def changes(self) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from connector.control.smc.catalogue import CODES
-from connector.control.smc.operations import Operation
+from connector.control.smc.operations import Field, Operation
 from connector.control.smc.parameters import TOLERATED, Kind, ListOf, Parameter, Struct
+from connector.model import COMPRESS_LEVELS
 
 _INTRODUCTION: Final = """# The public API
 
@@ -34,7 +35,8 @@ print(smc.describe_source_servers(models.DescribeSourceServersRequest()).body.to
 
 The certificate file is `control.crt` in the control plane's state directory; copy it to the client. Environment variables
 such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file as `AcsClient(..., verify=FILE)` and needs
-`request.set_protocol_type("https")`.
+`request.set_protocol_type("https")`. Programs in Go, and so the `aliyun` command line, take it from `SSL_CERT_FILE`.
+`connector source`, `job`, `group` and `token` speak this API too: see [cli.md](cli.md).
 
 - GET and POST; parameters in the query, or in a form. Lists are numbered from 1: `JobId.1`, `DataDisk.1.Part.1.Device`.
 - Signatures: `ACS3-HMAC-SHA256` in the header, or RPC V1 with `HMAC-SHA1` in the query. Clocks may differ by 15 minutes; a
@@ -54,23 +56,60 @@ such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file
 - `TargetInstance` is refused: the local provider makes images. An incremental job makes images in any case.
 - Start is allowed from Waiting and begins a manual incremental run; Stop is allowed from Waiting and ends the schedule.
 - `ValidTime` defaults to 30 days after creation. `SystemDiskSize` is 20 to 2048 GiB, and a target is never smaller than its
-  source. `bandwidth_limit` is in Mbit/s.
+  source.
+- `ReplicationParameters` may be changed while a job is Syncing; the pass that is under way follows within a heartbeat.
+  `bandwidth_limit` is in Mbit/s (1,000,000 bits a second) of what crosses the network, for all disks of a pass together,
+  0 for no limit; the calendar of the appliance may allow less. `compress_level`:
+  LEVELS;
+  without it the appliance's own setting. `checksum` 1: a pass that was interrupted after its proof reads the target again;
+  0: that proof counts. A pass that delivered anything is always proved by reading the target again.
 - A source's disk is listed as one part that covers it: blocks are read without a look at partitions. `Block=false`, `LVM=true`
   and exclude lists are refused.
 - `ImageName` that is taken gets the job's id appended; it is never an error.
 """
 
+_EXTENSIONS: Final = """## Extensions
+
+These operations are ours: the service has none of these names. Same address, same version, same signatures, role
+`read-only` for those that only look. No SDK has a class for them; each can call them by name:
+
+```python
+from alibabacloud_tea_openapi.models import OpenApiRequest, Params
+from darabonba.runtime import RuntimeOptions
+
+call = Params(action="DescribeReplicationJobLog", version="2019-06-01", protocol="HTTPS", method="POST", pathname="/",
+              auth_type="AK", style="RPC", req_body_type="formData", body_type="json")
+answer = smc.call_api(call, OpenApiRequest(query={"JobId": "j-..."}), RuntimeOptions())
+print(answer["body"]["LogEntries"]["LogEntry"])
+```
+
+```
+aliyun smc DescribeReplicationJobLog --version 2019-06-01 --force --endpoint control.example:8443 --JobId j-...
+```
+
+`connector job watch` and `connector job logs` are made of them. Lists are wrapped as everywhere: `Disks.Disk[]`. Bytes are
+64-bit integers. Every field is always there, with its type.
+"""
+
+
+_WORDS: Final = {"none": "none", "adaptive": "as the line needs"}
+_LEVELS: Final = tuple(_WORDS.get(mode, f"zstd {mode}") for mode in COMPRESS_LEVELS)
+
 
 def document(operations: Sequence[Operation]) -> str:
     """The whole page."""
+    ours = [operation for operation in operations if operation.extension]
+    theirs = [operation for operation in operations if not operation.extension]
     sections = [
-        _INTRODUCTION.replace("TOLERATED", ", ".join(f"`{name}`" for name in sorted(TOLERATED))),
-        "## Operations\n",
-        _table(
-            ("operation", "role", "what it does"),
-            ((f"[{o.name}](#{o.name.lower()})", str(o.role), o.meaning) for o in operations),
+        _INTRODUCTION.replace("TOLERATED", ", ".join(f"`{name}`" for name in sorted(TOLERATED))).replace(
+            "LEVELS", ", ".join(f"{n} {mode}" for n, mode in enumerate(_LEVELS))
         ),
-        *(_operation(operation) for operation in operations),
+        "## Operations\n",
+        _list(theirs),
+        *(_operation(operation) for operation in theirs),
+        _EXTENSIONS,
+        _list(ours),
+        *(_operation(operation) + "\n" + _answers(operation) for operation in ours),
         "## Errors\n",
         "A code that ends in `*` goes on with the parameter's name. Codes marked ours have none in the service's"
         " documentation.\n",
@@ -83,6 +122,25 @@ def document(operations: Sequence[Operation]) -> str:
         ),
     ]
     return "\n".join(sections)
+
+
+def _list(operations: Iterable[Operation]) -> str:
+    rows = ((f"[{o.name}](#{o.name.lower()})", str(o.role), o.meaning) for o in operations)
+    return _table(("operation", "role", "what it does"), rows)
+
+
+def _answers(operation: Operation) -> str:
+    return _table(("answer", "type", ""), _fields(operation.answers))
+
+
+def _fields(fields: Iterable[Field], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    for field in fields:
+        if not field.item:
+            yield f"`{prefix}{field.name}`", field.kind, field.meaning
+            continue
+        name = f"{prefix}{field.name}.{field.item}[]"
+        yield f"`{name}`", "list" if field.fields else "list of strings", field.meaning
+        yield from _fields(field.fields, f"{name}.")
 
 
 def _operation(operation: Operation) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from connector.control.jobs import Status
+from connector.control.placement import architecture
 from connector.control.smc.operations import Answer
 from connector.control.sources import SourceState
 from connector.control.store.rows import AccessToken, Image, Job, Run, Source, SourceDisk, Tag, Workgroup
@@ -138,6 +139,7 @@ def job(
         ),
         **wrapped("DataDisks", "DataDisk", [_asked_disk(d) for d in asked.get("DataDisk", [])]),
         "Disks": _asked_disks(asked.get("Disks", {})),
+        **wrapped("LeftOutDisks", "DiskKey", [str(key) for key in row.left_out]),
         **wrapped("ReplicationJobRuns", "ReplicationJobRun", [_run(run, by_run) for run in runs]),
         **tags(found_tags),
     }
@@ -187,14 +189,6 @@ def tag_resource(tag: Tag) -> Answer:
 def gib(size: int) -> int:
     """R50. Whole GiB, rounded up."""
     return -(-size // _GIB)
-
-
-def architecture(guest_id: str) -> str:
-    """What vCenter's guest identifier says of the processor."""
-    name = guest_id.lower()
-    if "arm" in name:
-        return "arm64"
-    return "x86_64" if "64" in name or not name else "i386"
 
 
 def _system_info(row: Source) -> str:

@@ -118,6 +118,13 @@ def sign(dialect: str, secret: str, string_to_sign: str) -> str:
     return base64.b64encode(digest).decode()
 
 
+def authorization(request: Request, key_id: str, secret: str) -> str:
+    """The header with which a client signs all of `request` in the V3 dialect."""
+    signed = sorted(request.headers)
+    made = sign(V3, secret, _string_to_sign_v3(request, signed))
+    return f"{V3} Credential={key_id},SignedHeaders={';'.join(signed)},Signature={made}"
+
+
 def canonical_request(request: Request, signed: list[str]) -> str:
     """The text whose digest a V3 signature covers."""
     lines = [f"{name}:{request.headers[name].strip()}\n" for name in signed]
@@ -152,7 +159,6 @@ def _claim_v3(request: Request) -> Claim:
         raise Denied("IncompleteSignature", "A header that is said to be signed is not there.")
     if request.headers["x-acs-content-sha256"].strip().lower() != hashlib.sha256(request.body).hexdigest():
         raise Denied("SignatureDoesNotMatch", "The body has another digest than x-acs-content-sha256.")
-    canonical = canonical_request(request, signed).encode("latin-1", "replace")
     return Claim(
         dialect=V3,
         key_id=key_id,
@@ -160,7 +166,7 @@ def _claim_v3(request: Request) -> Claim:
         version=_of(request, "x-acs-version", "Version"),
         date=request.headers["x-acs-date"].strip(),
         nonce=request.headers["x-acs-signature-nonce"].strip(),
-        string_to_sign=f"{V3}\n{hashlib.sha256(canonical).hexdigest()}",
+        string_to_sign=_string_to_sign_v3(request, signed),
         signature=signature.lower(),
     )
 
@@ -182,6 +188,11 @@ def _claim_v1(request: Request) -> Claim:
         string_to_sign=string_to_sign_v1(request.method, given),
         signature=given["Signature"],
     )
+
+
+def _string_to_sign_v3(request: Request, signed: list[str]) -> str:
+    canonical = canonical_request(request, signed).encode("latin-1", "replace")
+    return f"{V3}\n{hashlib.sha256(canonical).hexdigest()}"
 
 
 def _of(request: Request, header: str, parameter: str) -> str:

@@ -13,10 +13,14 @@ from connector.control.store.groups import Workgroups
 from connector.control.store.jobs import Jobs, Wish
 from connector.control.store.keys import Keys
 from connector.control.store.limits import Limits
+from connector.control.store.log import Log
+from connector.control.store.measured import Measured
+from connector.control.store.overview import Overview
 from connector.control.store.passes import Passes
 from connector.control.store.removal import Removal
 from connector.control.store.runs import Runs
 from connector.control.store.search import JobFilter, Page, SourceFilter
+from connector.control.store.sessions import Sessions
 from connector.control.store.sources import Sources
 from connector.control.store.tags import Tags
 from connector.control.store.things import Things
@@ -34,15 +38,19 @@ class Store:
         self._database.migrate()
         self.sources = Sources(self._database, limits)
         self.jobs = Jobs(self._database, limits)
+        self.log = Log(self._database)
         self.runs = Runs(self._database)
         self.passes = Passes(self._database, limits)
         self.appliances = Appliances(self._database)
+        self.measured = Measured(self._database)
         self.things = Things(self._database)
         self.removal = Removal(self._database)
         self.tags = Tags(self._database)
         self.workgroups = Workgroups(self._database, limits)
         self.tokens = Tokens(self._database)
         self.keys = Keys(self._database)
+        self.overview = Overview(self._database)
+        self.sessions = Sessions(self._database)
         self.audit = Audit(self._database)
         self.evidence = EvidenceStore(self._database)
 

@@ -71,7 +71,7 @@ class Workgroups:
         status: str | None = None,
         tags_: Sequence[TagFilter] = (),
     ) -> Page[Workgroup]:
-        """Groups that match exactly, newest first. There are few, so the status is worked out for all."""
+        """Groups that match exactly, newest first. A `status` is worked out for all of them: there are few."""
         query = sa.select(_GROUPS).where(*tagged(TagKind.GROUP, _GROUPS.c.id, tags_))
         if ids:
             query = query.where(_GROUPS.c.id.in_(ids))
@@ -79,8 +79,11 @@ class Workgroups:
             query = query.where(_GROUPS.c.name == name)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(_GROUPS.c.created.desc(), _GROUPS.c.id)).all()
-            found = [group for group in _groups(connection, rows) if status in (None, group.status)]
-        return Page(len(found), found[(number - 1) * size : number * size])
+            here = slice((number - 1) * size, number * size)
+            if status is None:
+                return Page(len(rows), _groups(connection, rows[here]))
+            found = [group for group in _groups(connection, rows) if group.status == status]
+        return Page(len(found), found[here])
 
     def modify(self, group_id: str, *, name: str | None = None, description: str | None = None) -> None:
         changes = {k: v for k, v in {"name": name, "description": description}.items() if v is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -31,7 +32,7 @@ _AFTER: Final = (machine.PREPARING, machine.SYNCING, machine.PROCESSING, machine
 class Wish:
     """What a new job shall do. `last_sync`: the last pass happens with the source shut down.
 
-    `definition` is the request in the public API's names; `frequency` is hours; times are seconds.
+    `definition` is the request in the public API's names; `frequency` is hours; times are seconds. `notes` begin its log.
     """
 
     source_id: str
@@ -56,6 +57,7 @@ class Wish:
     audit: float | None = None  # share of what CBT calls unchanged that each delta looks at
     accept_removed_disks: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Jobs:
     def _insert(self, connection: sa.Connection, job_id: str, wish: Wish) -> None:
         now = self._database.now()
         validity.rhythm(wish.frequency, wish.max_images)
-        values: Json = {k: v for k, v in asdict(wish).items() if k != "tags"}
+        values: Json = {k: v for k, v in asdict(wish).items() if k not in ("tags", "notes")}
         values |= {
             "id": job_id,
             "image_name": wish.image_name or wish.name,
@@ -116,16 +118,21 @@ class Jobs:
         connection.execute(_JOBS.insert().values(**values))
         tags.put(connection, TagKind.JOB, job_id, wish.tags)
         self._database.log(connection, job_id, "created", f"job {wish.name} created")
+        for note in wish.notes:
+            self._database.log(connection, job_id, "warning", note)
 
     def modify(self, job_id: str, changes: Json) -> Job:
-        """Change columns of a job, all or none; `definition` is merged. `Refused` when its status does not allow it."""
+        """Change columns of a job, all or none; `definition` and `replication`, a part of it, are merged.
+
+        `Refused` when its state does not allow it.
+        """
         try:
             with self._database.write() as connection:
                 job = locked(connection, job_id)
-                if wrong := [what for what in changes if not machine.modifiable(job.status, what)]:
+                if wrong := [what for what in changes if not machine.modifiable(job.state, what)]:
                     raise Refused(
                         Code.JOB_STATUS,
-                        f"{wrong[0]} cannot be changed while {job.status}",
+                        f"{wrong[0]} cannot be changed while {job.state}",
                         on=job.id,
                         remedy="most of a job can be changed only before its first run",
                     )
@@ -144,8 +151,9 @@ class Jobs:
         if "scheduled_start" in changes:
             wanted = changes["scheduled_start"]
             values["scheduled_start"] = validity.scheduled_start(self._database.now(), wanted)
-        if "definition" in changes:
-            values["definition"] = job.definition | changes["definition"]
+        parts = [values.pop(name) for name in ("definition", machine.REPLICATION) if name in values]
+        if parts:
+            values["definition"] = dict(ChainMap(*reversed(parts), job.definition))
         return values
 
     def _by_token(self, token: str) -> Job | None:
@@ -176,7 +184,7 @@ class Jobs:
     def page(self, wanted: JobFilter, number: int = 1, size: int = 10) -> Page[Job]:
         """Jobs that match exactly, newest first."""
         with self._database.read() as connection:
-            total, rows = page(connection, _JOBS, wanted.conditions(), number, size)
+            total, rows = page(connection, _JOBS, wanted, number, size)
             return Page(total, [_job(row) for row in rows])
 
     def begin(self, job_id: str, event: Event, changes: Json | None = None, kind: str = "Manual") -> Run:

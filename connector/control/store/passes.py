@@ -120,10 +120,9 @@ class Passes:
 
     def ended(self) -> list[Pass]:
         """The finished passes of runs that have not ended: their workflows must hear of them."""
-        query = (
-            sa.select(_PASSES)
-            .join(_RUNS, _RUNS.c.id == _PASSES.c.run_id)
-            .where(_RUNS.c.ended.is_(None), _PASSES.c.state == PassState.FINISHED)
+        under_way = sa.select(_RUNS.c.id).where(_RUNS.c.ended.is_(None))  # few, beside all that ever finished
+        query = sa.select(_PASSES).where(
+            _PASSES.c.run_id.in_(under_way), _PASSES.c.state == PassState.FINISHED
         )
         with self._database.read() as connection:
             return [_pass(row) for row in connection.execute(query)]
@@ -203,6 +202,16 @@ class Passes:
             fine = set(connection.execute(query).scalars())
         return sorted(set(held) - fine)
 
+    def definitions(self, appliance: Appliance, held: Iterable[str]) -> dict[str, Json]:
+        """What the jobs of these passes of an appliance are defined as by now."""
+        query = (
+            sa.select(_PASSES.c.id, _JOBS.c.definition)
+            .join(_JOBS, _JOBS.c.id == _PASSES.c.job_id)
+            .where(_PASSES.c.appliance_id == appliance.id, _PASSES.c.id.in_(list(held)))
+        )
+        with self._database.read() as connection:
+            return {row.id: row.definition for row in connection.execute(query)}
+
     def verdict(self, run_id: str, slot: int) -> Pass | None:
         """The finished pass of this slot."""
         with self._database.read() as connection:
@@ -265,11 +274,19 @@ class Passes:
             return [_pass(row) for row in connection.execute(query)]
 
     def newest(self, job_ids: Sequence[str]) -> dict[str, Pass]:
-        """The newest pass of each of these jobs that has one."""
-        query = sa.select(_PASSES).where(_PASSES.c.job_id.in_(job_ids))
+        """The newest pass of each of these jobs whose newest run has one: an earlier run's says nothing about now."""
+        newest_first = (_PASSES.c.offered.desc(), _PASSES.c.id.desc())
+        rank = sa.func.row_number().over(partition_by=_PASSES.c.job_id, order_by=newest_first)
+        current = sa.and_(_JOBS.c.id == _PASSES.c.job_id, _PASSES.c.offered >= _JOBS.c.started)
+        ranked = (
+            sa.select(_PASSES.c.id, rank.label("rank"))
+            .join(_JOBS, current)
+            .where(_PASSES.c.job_id.in_(job_ids))
+            .subquery()
+        )
+        query = sa.select(_PASSES).join(ranked, ranked.c.id == _PASSES.c.id).where(ranked.c.rank == 1)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(_PASSES.c.offered, _PASSES.c.id))
-            return {row.job_id: _pass(row) for row in rows}
+            return {row.job_id: _pass(row) for row in connection.execute(query)}
 
     def owned(self, pass_id: str, appliance: Appliance) -> Pass:
         """A pass that this appliance holds or has finished; `Conflict` when it is another's by now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from connector.control.jobs import Business, State, Status
 from connector.control.sources import SourceState
@@ -78,6 +78,10 @@ class Source:
     disks: tuple[SourceDisk, ...] = ()
 
 
+#: In a job's definition: keys of disks that stay behind. The public API has no word for it.
+LEFT_OUT: Final = "LeftOutDisks"
+
+
 @dataclass(frozen=True, slots=True)
 class EvidenceEntry:
     """The evidence of one pass, without the manifest: `size` is its bytes, `key` the public key (PEM) it is signed with."""
@@ -140,6 +144,11 @@ class Job:
     @property
     def state(self) -> State:
         return State(self.status, self.business)
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Keys of the source's disks that stay behind."""
+        return tuple(self.definition.get(LEFT_OUT, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +309,17 @@ class AccessKey:
     name: str
     created: float
     disabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A person in the console. `id` is the digest of the cookie; `origin` the address at login."""
+
+    id: str
+    key_id: str
+    origin: str
+    created: float
+    seen: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import sqlalchemy as sa
 
@@ -15,6 +15,9 @@ Row = TypeVar("Row")
 
 #: A tag to look for; the value None matches any.
 TagFilter = tuple[str, str | None]
+
+#: From so many matches on, the newest of them are found quickest by looking at all, newest first.
+_MANY: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class SourceFilter:
     tags: Sequence[TagFilter] = ()
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Everything but the tags."""
         c = tables.sources.c
         found = [c.state != "Deleted", *_among(c.id, self.ids)]
         found += _equal(
@@ -55,7 +59,7 @@ class SourceFilter:
                 .where(jobs.source_id == c.id, jobs.job_type.in_(self.job_types))
                 .correlate(c.id.table)
             )
-        return found + tagged(TagKind.SOURCE, c.id, self.tags)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class JobFilter:
     tags: Sequence[TagFilter] = ()
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Everything but the tags."""
         c = tables.jobs.c
         found = [c.status != "Deleted", *_among(c.id, self.ids), *_among(c.source_id, self.source_ids)]
         found += _among(c.target_instance, self.target_instances)
@@ -89,33 +94,53 @@ class JobFilter:
         )
         if self.region is not None:
             found.append(c.region.in_((self.region, "")))
-        return found + tagged(TagKind.JOB, c.id, self.tags)
+        return found
 
 
 def page(
-    connection: sa.Connection,
-    table: sa.Table,
-    conditions: Sequence[sa.ColumnElement[bool]],
-    number: int,
-    size: int,
+    connection: sa.Connection, table: sa.Table, wanted: SourceFilter | JobFilter, number: int, size: int
 ) -> tuple[int, Sequence[Any]]:
-    """How many rows match, and those of page `number` (from 1), newest first."""
-    total = connection.execute(sa.select(sa.func.count()).select_from(table).where(*conditions)).scalar_one()
-    query = sa.select(table).where(*conditions).order_by(table.c.created.desc(), table.c.id)
-    rows = connection.execute(query.limit(size).offset((number - 1) * size)).all()
+    """How many rows match, and those of page `number` (from 1), newest first.
+
+    The rows are looked up by the ids of the page, so that a late page reads no row that it skips.
+    """
+    kind = TagKind.SOURCE if isinstance(wanted, SourceFilter) else TagKind.JOB
+    total = connection.execute(_counting(table, kind, wanted)).scalar_one()
+    newest = (table.c.created.desc(), table.c.id.desc())
+    carries = tagged(kind, table.c.id, wanted.tags, many=total > _MANY)
+    ids = sa.select(table.c.id).where(*wanted.conditions(), *carries).order_by(*newest)
+    found = list(connection.execute(ids.limit(size).offset((number - 1) * size)).scalars())
+    rows = connection.execute(sa.select(table).where(table.c.id.in_(found)).order_by(*newest)).all()
     return total, rows
 
 
 def tagged(
-    kind: TagKind, resource: sa.ColumnElement[Any], wanted: Iterable[TagFilter]
+    kind: TagKind, resource: sa.ColumnElement[Any], wanted: Iterable[TagFilter], *, many: bool = False
 ) -> list[sa.ColumnElement[bool]]:
-    """Conditions that a resource carries every one of these tags."""
+    """Conditions that a resource carries every one of these tags.
+
+    When `many` do, looking at each of the newest is quicker than collecting them all.
+    """
     tags = tables.tags.c
-    found: list[sa.ColumnElement[bool]] = []
-    for key, value in wanted:
-        owned = sa.select(tags.resource_id).where(tags.kind == kind, tags.key == key)
-        found.append(resource.in_(owned if value is None else owned.where(tags.value == value)))
-    return found
+    if many:
+        return [
+            sa.exists().where(tags.resource_id == resource, *_owned(kind, tag)).correlate(resource.table)
+            for tag in wanted
+        ]
+    return [resource.in_(sa.select(tags.resource_id).where(*_owned(kind, tag))) for tag in wanted]
+
+
+def _counting(table: sa.Table, kind: TagKind, wanted: SourceFilter | JobFilter) -> sa.Select[int]:
+    """How many match. What is removed has lost its tags, so for a tag alone the tags are the answer."""
+    count, conditions = sa.select(sa.func.count()), wanted.conditions()
+    if len(wanted.tags) == 1 and len(conditions) == 1:
+        return count.select_from(tables.tags).where(*_owned(kind, wanted.tags[0]))
+    return count.select_from(table).where(*conditions, *tagged(kind, table.c.id, wanted.tags))
+
+
+def _owned(kind: TagKind, tag: TagFilter) -> list[sa.ColumnElement[bool]]:
+    tags, (key, value) = tables.tags.c, tag
+    return [tags.kind == kind, tags.key == key, *([] if value is None else [tags.value == value])]
 
 
 def _among(column: sa.ColumnElement[Any], values: Sequence[Any]) -> list[sa.ColumnElement[bool]]:

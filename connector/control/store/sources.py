@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from connector.control.refusals import Code, Refused, Unknown
-from connector.control.sources import SourceEvent, SourceState, follow
+from connector.control.sources import TRANSITIONS, SourceEvent, SourceState, follow
 from connector.control.store import tables, tokens
 from connector.control.store.database import REGISTERING, Database, new_id
 from connector.control.store.limits import Limits
@@ -65,7 +65,7 @@ class Sources:
             )
             for moref, row in known.items():
                 if moref not in ids:
-                    _lose(connection, row, GONE)
+                    _lose(connection, row)
         return ids
 
     def _left_out(self, connection: sa.Connection, new: int, by: Appliance | None) -> tuple[int, str]:
@@ -155,7 +155,7 @@ class Sources:
     def page(self, wanted: SourceFilter, number: int = 1, size: int = 10) -> Page[Source]:
         """Sources that match exactly, newest first, with their disks."""
         with self._database.read() as connection:
-            total, rows = page(connection, _SOURCES, wanted.conditions(), number, size)
+            total, rows = page(connection, _SOURCES, wanted, number, size)
             return Page(total, _with_disks(connection, rows))
 
     def set_online(self, online: set[str]) -> None:
@@ -174,12 +174,9 @@ class Sources:
             ):
                 return
         with self._database.write() as connection:
-            for row in connection.execute(sa.select(_SOURCES).where(lost).with_for_update()).all():
-                _lose(connection, row, OFFLINE)
-            for row in connection.execute(sa.select(_SOURCES).where(back).with_for_update()).all():
-                state = follow(SourceState(row.state), SourceEvent.SEEN, row.id)
-                values = {"state": state, "reason": "", "error_code": ""}
-                connection.execute(_SOURCES.update().where(_SOURCES.c.id == row.id).values(**values))
+            gone, here = {"reason": OFFLINE, "error_code": OFFLINE_CODE}, {"reason": "", "error_code": ""}
+            _move_all(connection, lost, SourceEvent.LOST, **gone)
+            _move_all(connection, back, SourceEvent.SEEN, **here)
 
 
 def move(connection: sa.Connection, source_id: str, event: SourceEvent, **changes: Any) -> None:
@@ -190,6 +187,15 @@ def move(connection: sa.Connection, source_id: str, event: SourceEvent, **change
     if event is SourceEvent.FREED and row.error_code:  # it went offline while it was in use
         state = follow(state, SourceEvent.LOST, subject)
     connection.execute(_SOURCES.update().where(_SOURCES.c.id == source_id).values(state=state, **changes))
+
+
+def _move_all(
+    connection: sa.Connection, which: sa.ColumnElement[bool], event: SourceEvent, **values: str
+) -> None:
+    """Follow the table for all of these at once."""
+    for state in (s for s in SourceState if (s, event) in TRANSITIONS):
+        of_state = sa.and_(which, _SOURCES.c.state == state)
+        connection.execute(_SOURCES.update().where(of_state).values(state=follow(state, event), **values))
 
 
 def some(connection: sa.Connection, ids: Iterable[str]) -> list[Source]:
@@ -225,12 +231,9 @@ def _unknown(source_id: str) -> Unknown:
     return Unknown(Code.SOURCE_UNKNOWN, "no such source", on=source_id, remedy="list the sources, or rescan")
 
 
-def _lose(connection: sa.Connection, row: Any, reason: str) -> None:
-    values = {
-        "state": follow(SourceState(row.state), SourceEvent.LOST, row.id),
-        "reason": reason,
-        "error_code": OFFLINE_CODE if reason is OFFLINE else GONE_CODE,
-    }
+def _lose(connection: sa.Connection, row: Any) -> None:
+    state = follow(SourceState(row.state), SourceEvent.LOST, row.id)
+    values = {"state": state, "reason": GONE, "error_code": GONE_CODE}
     connection.execute(_SOURCES.update().where(_SOURCES.c.id == row.id).values(**values))
 
 

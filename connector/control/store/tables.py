@@ -58,12 +58,12 @@ sources: Final = Table(
     Column("moref", String(80), nullable=False),
     Column("instance_uuid", String(80), nullable=False),
     Column("name", String(400), nullable=False, index=True),  # unique among those alive; people may edit it
-    Column("state", String(20), nullable=False, index=True),
+    Column("state", String(20), nullable=False),
     Column("reason", Text, nullable=False),  # why it is unavailable
     Column("facts", JSON, nullable=False),  # the machine as the appliance saw it, without its disks
     Column("findings", JSON, nullable=False),
     Column("seen", Float, nullable=False),
-    Column("created", Float, nullable=False, index=True),
+    Column("created", Float, nullable=False),
     Column("machine", String(400), nullable=False, server_default="", index=True),  # its name in vCenter
     Column("named", Boolean, nullable=False, server_default=false()),  # a person chose the name
     Column("description", Text, nullable=False, server_default=""),
@@ -73,6 +73,7 @@ sources: Final = Table(
     Column("resource_group", String(80), nullable=False, server_default=""),
     Column("token_id", _ID, nullable=True, index=True),  # the access token that brought it in
 )
+Index("ix_sources_page", sources.c.created, sources.c.id, sources.c.state)  # pages are found in it alone
 _here: Final = text("state <> 'Deleted'")
 Index(
     "ux_sources_machine",
@@ -82,6 +83,7 @@ Index(
     sqlite_where=_here,
     postgresql_where=_here,
 )
+Index("ix_sources_state_created", sources.c.state, sources.c.created)  # lists of one state are sorted by age
 Index("ux_sources_name", sources.c.name, unique=True, sqlite_where=_here, postgresql_where=_here)
 
 source_disks: Final = Table(
@@ -98,9 +100,9 @@ jobs: Final = Table(
     "jobs",
     metadata,
     Column("id", _ID, primary_key=True),
-    Column("source_id", _ID, ForeignKey("sources.id"), nullable=False),
-    Column("name", String(128), nullable=False),
-    Column("status", String(20), nullable=False, index=True),
+    Column("source_id", _ID, ForeignKey("sources.id"), nullable=False, index=True),
+    Column("name", String(128), nullable=False, index=True),
+    Column("status", String(20), nullable=False),
     Column("business", String(20), nullable=False),
     Column("run_once", Boolean, nullable=False),
     Column("last_sync", Boolean, nullable=False),
@@ -113,7 +115,7 @@ jobs: Final = Table(
     Column("instance", JSON(none_as_null=True), nullable=True),  # address of the intermediate instance
     Column("authority", Text, nullable=True),  # sealed: certificate authority of this job
     Column("client_token", String(64), nullable=True, unique=True),
-    Column("created", Float, nullable=False, index=True),
+    Column("created", Float, nullable=False),
     Column("changed", Float, nullable=False),
     Column("description", Text, nullable=False, server_default=""),
     Column("job_type", Integer, nullable=False, server_default="3"),
@@ -139,6 +141,11 @@ jobs: Final = Table(
     Column("accept_removed_disks", Boolean, nullable=False, server_default=false()),
 )
 
+Index("ix_jobs_status_created", jobs.c.status, jobs.c.created)
+Index("ix_jobs_page", jobs.c.created, jobs.c.id, jobs.c.status)
+Index("ix_jobs_name_status", jobs.c.name, jobs.c.status)
+Index("ix_jobs_region_page", jobs.c.region, jobs.c.created, jobs.c.id, jobs.c.status)
+Index("ix_jobs_source_type", jobs.c.source_id, jobs.c.job_type)
 _unfinished = text(f"status IN ({', '.join(repr(str(s)) for s in UNFINISHED)})")
 Index(
     "ux_jobs_unfinished_source",
@@ -248,7 +255,7 @@ tags: Final = Table(
     Column("resource_id", _ID, primary_key=True),
     Column("key", String(128), primary_key=True),
     Column("value", String(128), nullable=False),
-    Index("ix_tags_key_value", "key", "value"),
+    Index("ix_tags_owner", "kind", "key", "value", "resource_id"),  # searches are answered by it alone
 )
 
 workgroups: Final = Table(
@@ -294,12 +301,22 @@ nonces: Final = Table(
     Column("at", Float, nullable=False, index=True),
 )
 
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),  # digest of the cookie
+    Column("key_id", _ID, nullable=False),
+    Column("origin", String(80), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+)
+
 audit: Final = Table(
     "audit",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("at", Float, nullable=False, index=True),
-    Column("who", String(200), nullable=False),
+    Column("who", String(200), nullable=False, index=True),
     Column("origin", String(80), nullable=False),  # address it came from
     Column("action", String(80), nullable=False),
     Column("subject", String(400), nullable=False, index=True),

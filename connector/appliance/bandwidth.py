@@ -1,0 +1,78 @@
+"""A calendar of how much of the line an appliance may use. Pure but for the clock that it is given.
+
+Where windows overlap the smallest counts; outside of all windows there is no limit. A window whose end is not after its
+start lasts into the next day, and belongs to the day on which it starts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, tzinfo
+from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_MIDNIGHT: Final = 24 * 60
+
+
+def _minutes(text: Any) -> Any:
+    """Minutes since midnight. Of 18:30 without quotes YAML itself makes such a number, never below 60."""
+    if isinstance(text, int) and text >= 60:
+        return text
+    try:
+        hours, minutes = (int(part) for part in str(text).split(":"))
+    except ValueError:
+        raise ValueError("a time of day is HH:MM") from None
+    if not (0 <= minutes < 60 and 0 <= hours * 60 + minutes <= _MIDNIGHT):
+        raise ValueError("a time of day is 00:00 to 24:00")
+    return hours * 60 + minutes
+
+
+TimeOfDay = Annotated[int, BeforeValidator(_minutes), Field(ge=0, le=_MIDNIGHT)]
+
+
+class Window(BaseModel):
+    """On these days, between these times, at most so many Mbit/s for all passes of the appliance together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    days: tuple[Day, ...] = Field(DAYS, min_length=1)
+    start: TimeOfDay = Field(0, alias="from")
+    end: TimeOfDay = Field(_MIDNIGHT, alias="to")
+    mbit: float = Field(gt=0, allow_inf_nan=False)
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether `moment`, in the calendar's time zone, lies inside."""
+        minute = moment.hour * 60 + moment.minute
+        today, yesterday = DAYS[moment.weekday()], DAYS[(moment - timedelta(days=1)).weekday()]
+        if self.start < self.end:
+            return today in self.days and self.start <= minute < self.end
+        return (today in self.days and minute >= self.start) or (yesterday in self.days and minute < self.end)
+
+
+class Calendar:
+    """Thread-safe. `clock` answers seconds since the epoch."""
+
+    def __init__(
+        self, windows: Sequence[Window], zone: tzinfo, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._windows, self._zone, self._clock = tuple(windows), zone, clock
+
+    def rate(self) -> float:
+        """Bytes a second that may be sent now; 0 is no limit."""
+        moment = datetime.fromtimestamp(self._clock(), self._zone)
+        return min((w.mbit * 1e6 / 8 for w in self._windows if w.holds(moment)), default=0.0)
+
+
+def zone(name: str) -> tzinfo:
+    """The time zone of that name in the IANA database; ValueError when this machine does not know it."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            "this machine knows no such time zone; name one as in Europe/Berlin, or install tzdata"
+        ) from None

@@ -1,0 +1,203 @@
+"""Make the control plane equal to a plan: all of it, or nothing that was not there before.
+
+Everything that can be refused is asked for before anything begins to run: jobs are created and changed first, and when
+one call fails, what this very run created is deleted and what it changed is put back. Killed in between, applying again
+goes on: the same wave and machine ask with the same ClientToken, and get the same job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+from connector.batch import quantities
+from connector.batch.plan import Call, Change, Plan, Step
+from connector.batch.plane import Plane
+from connector.batch.problems import ManifestRefused, Mark, Problem
+from connector.batch.smc_plane import PARALLEL
+from connector.batch.wish import creation
+from connector.errors import Conflict, ConnectorError
+
+ATTEMPTS: Final = 100  # jobs of one wave and machine that were deleted again
+RELEASE: Final = 30.0  # seconds within which a job that never ran is gone
+LATER: Final = 120.0  # seconds until what could not be started at once begins by itself
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What was done, and what was not: each with its line and what to do."""
+
+    created: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    started: tuple[str, ...] = ()
+    undone: int = 0
+    left: tuple[Problem, ...] = ()  # of `failures`: what could not be undone
+    failures: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+
+class Apply:
+    """Carries out one plan once. `told` is called with each machine's name and what was done."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        plan: Plan,
+        told: Callable[[str, str], None] = lambda _machine, _what: None,
+        clock: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._plane, self._plan, self._told = plane, plan, told
+        self._clock, self._pause = clock, pause
+        self._created: dict[str, Step] = {}
+        self._changed: list[Step] = []
+
+    def run(self) -> Applied:
+        """Raises `ManifestRefused` when the plan has problems; then nothing was done."""
+        if self._plan.problems:
+            raise ManifestRefused(self._plan.wave.file, self._plan.problems)
+        try:
+            failures = self._create() or self._change()
+        except BaseException:  # an interrupt is undone like a failure
+            self._undo()
+            raise
+        if failures:
+            undone, left = self._undo()
+            return Applied(undone=undone, failures=(*failures, *left), left=tuple(left))
+        started, trouble, warnings = self._start()
+        return Applied(
+            created=tuple(sorted(self._created)),
+            changed=tuple(step.job.id for step in self._changed if step.job),
+            started=tuple(started),
+            failures=tuple(trouble),
+            warnings=tuple(warnings),
+        )
+
+    def _create(self) -> list[Problem]:
+        """Jobs for all new machines. A token whose job was deleted since answers that job: the next one is tried."""
+        pending = [step for step in self._plan.pending if step.change is Change.CREATE]
+        for attempt in range(ATTEMPTS):
+            failures = self._each(pending, partial(self._create_one, attempt=attempt))
+            if failures or not pending:
+                return failures
+            wanted = {id(step) for step in pending}
+            ids = [job for job, step in self._created.items() if id(step) in wanted]
+            alive = {job.id for job in self._plane.jobs_by_id(ids) if job.status != "Deleting"}
+            pending = [self._created.pop(job) for job in ids if job not in alive]
+        return [_problem(step, "its jobs were deleted too often", "rename the wave") for step in pending]
+
+    def _create_one(self, step: Step, attempt: int) -> None:
+        assert step.wish is not None
+        asked = creation(step.wish, self._plan.wave.name, self._clock(), attempt)
+        job = self._plane.create(asked)
+        self._created[job] = step
+        if step.wish.placement.left_out:
+            self._plane.leave_out(job, step.wish.placement.left_out)
+        self._told(step.machine, "created")
+
+    def _change(self) -> list[Problem]:
+        return self._each([s for s in self._plan.pending if s.change is Change.CHANGE], self._change_one)
+
+    def _change_one(self, step: Step) -> None:
+        self._changed.append(step)
+        for call in step.calls:
+            self._do(call)
+        self._told(step.machine, "changed")
+
+    def _do(self, call: Call) -> None:
+        given = dict(call.parameters)
+        if call.action == "ModifyReplicationJobAttribute":
+            self._plane.modify(str(given.pop("JobId")), given)
+        elif call.action == "SetReplicationJobDisks":
+            self._plane.leave_out(str(given["JobId"]), given["DiskKey"])
+        elif call.action == "TagResources":
+            tags = {tag["Key"]: tag["Value"] for tag in given["Tag"]}
+            self._plane.tag(str(given["ResourceId"][0]), tags)
+
+    def _start(self) -> tuple[list[str], list[Problem], list[Problem]]:
+        """Begin what shall begin at once. What the control plane cannot begin now, it begins by itself as soon as it can."""
+        jobs = {job: step for job, step in self._created.items() if step.starts}
+        jobs |= {step.job.id: step for step in self._changed if step.starts and step.job}
+        warnings: list[Problem] = []
+
+        def start(job: str) -> None:
+            try:
+                self._plane.start(job)
+            except Conflict as refused:
+                soon = quantities.written(self._clock() + LATER)
+                self._plane.modify(job, {"ScheduledStartTime": soon})
+                what = f"{jobs[job].machine} begins later: {refused.what}"
+                warnings.append(Problem(what, jobs[job].mark, "nothing: it is scheduled"))
+            self._told(jobs[job].machine, "started")
+
+        failed = dict(_side_by_side(list(jobs), start, whatever=True))
+        remedy = "it is created: apply again to start it"
+        failures = [_problem(jobs[job], _said(why), remedy) for job, why in failed.items()]
+        return sorted(jobs.keys() - failed.keys()), failures, warnings
+
+    def _each(self, steps: Sequence[Step], work: Callable[[Step], None]) -> list[Problem]:
+        failed = _side_by_side(steps, work)
+        return [
+            _problem(step, _said(why), why.remedy or "put it right, then apply again") for step, why in failed
+        ]
+
+    def _undo(self) -> tuple[int, list[Problem]]:
+        """Delete what this run created, put back what it changed; answers how much, and what could not be undone."""
+        created, changed = list(self._created), self._changed[:]
+        trouble = [
+            (self._created[job], why)
+            for job, why in _side_by_side(created, self._plane.delete, whatever=True)
+        ]
+        trouble += _side_by_side(changed, self._put_back, whatever=True)
+        deadline = self._clock() + RELEASE
+        while created and self._clock() < deadline:  # their names are free again when they are gone
+            if created := [job.id for job in self._plane.jobs_by_id(created) if job.status == "Deleting"]:
+                self._pause(0.2)
+        remedy = "apply again to go on from there, or delete the job: `connector job list --tag wave`"
+        left = [_problem(step, f"could not be undone: {_said(why)}", remedy) for step, why in trouble]
+        return len(self._created) + len(changed) - len(trouble), left
+
+    def _put_back(self, step: Step) -> None:
+        for call in step.undo:
+            self._do(call)
+
+
+def _side_by_side(
+    items: Sequence[T], work: Callable[[T], None], *, whatever: bool = False
+) -> list[tuple[T, ConnectorError]]:
+    """Every item, a few at a time; after the first failure no new one is begun unless `whatever`. Answers what failed."""
+    failed: list[tuple[T, ConnectorError]] = []
+
+    def one(item: T) -> None:
+        if failed and not whatever:
+            return
+        try:
+            work(item)
+        except ConnectorError as why:
+            failed.append((item, why))
+
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="apply") as pool:
+        _drain(pool.map(one, items))
+    return failed
+
+
+def _drain(results: Iterable[None]) -> None:
+    for _ in results:
+        pass
+
+
+def _said(why: ConnectorError) -> str:
+    return f"{why.on}: {why.what}" if why.on else why.what
+
+
+def _problem(step: Step, what: str, remedy: str) -> Problem:
+    path = f"machines[{step.wish.placement.entry}]" if step.wish else ""
+    mark = step.mark if step.wish else Mark()
+    subject = "" if what.startswith(step.machine) else f"{step.machine}: "
+    return Problem(f"{subject}{what}", mark, remedy, path)

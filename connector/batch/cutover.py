@@ -1,0 +1,174 @@
+"""The cutover of a wave: groups in their order, each begun only inside its window and only when all of it can be.
+
+Nothing is kept here: run again after a crash it finds finished groups finished, and follows what is under way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from connector.batch import quantities
+from connector.batch.groups import order
+from connector.batch.hooks import Around
+from connector.batch.manifest import Happening, Phase
+from connector.batch.parse import Wave
+from connector.batch.plane import Job, Plane
+from connector.batch.status import counting
+from connector.errors import Conflict, NotFound
+
+POLL: Final = 2.0
+#: From these states nothing leads to a cutover by itself.
+_STUCK: Final = {
+    "Ready": "start it: `connector job start {job}`, and wait for its first run",
+    "Stopped": "start it again: `connector job start {job}`",
+    "InError": "see `connector job logs {job}`, put it right, start it again",
+    "Expired": "its validity is over: delete it, and apply again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Groups in the order in which they were done; `failed` are machines with their reason."""
+
+    finished: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
+    not_begun: tuple[str, ...] = ()
+
+
+class CutOver:
+    """Carries out one cutover. `told` gets one line for each thing that happens; `pause` waits that many seconds."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        wave: Wave,
+        around: Around,
+        told: Callable[[str], None] = lambda _line: None,
+        clock: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._plane, self._wave, self._around, self._told = plane, wave, around, told
+        self._clock, self._pause = clock, pause
+        self._names: dict[str, str] = {}
+
+    def run(self, *, regardless: bool = False, poll: float = POLL) -> Outcome:
+        """`regardless`: of the windows. Raises `Conflict` when nothing may begin now; then nothing has begun."""
+        self._names = {source.id: source.name for source in self._plane.sources()}
+        levels = self._levels()
+        finished: list[str] = []
+        for number, level in enumerate(levels):
+            jobs = self._grouped()
+            due = [name for name in level if not _done(jobs.get(name, ()))]
+            later = tuple(map(_label, (name for below in levels[number:] for name in below)))
+            if trouble := self._trouble(due, jobs, regardless):
+                if not finished:
+                    raise trouble
+                self._told(str(trouble))
+                return Outcome(tuple(finished), (), later)
+            for name in due:
+                self._begin(name, jobs[name])
+            if failed := self._follow(due, poll):
+                self._around.notify(Happening.FAILED, "", [name for name, _ in failed], failed[0][1])
+                return Outcome(tuple(finished), tuple(failed), later)
+            for name in due:
+                self._end(name, jobs[name])
+            finished += [_label(name) for name in level if jobs.get(name)]
+        self._around.notify(Happening.WAVE_FINISHED)
+        return Outcome(tuple(finished))
+
+    def _levels(self) -> list[list[str]]:
+        """Group names; "" are the machines without a group, which are among the first."""
+        levels = order({group.name: group.after for group in self._wave.manifest.groups})
+        if not counting(self._plane.jobs(self._wave.name)):
+            raise NotFound("the wave has no jobs", on=self._wave.name, remedy="apply it first")
+        return [["", *levels[0]], *levels[1:]] if levels else [[""]]
+
+    def _grouped(self) -> dict[str, list[Job]]:
+        """The wave's jobs as they are now, by group; "" for those without one."""
+        known = {group.name for group in self._wave.manifest.groups}
+        found: dict[str, list[Job]] = {}
+        for job in counting(self._plane.jobs(self._wave.name)).values():
+            found.setdefault(job.group if job.group in known else "", []).append(job)
+        return found
+
+    def _trouble(
+        self, groups: Sequence[str], jobs: dict[str, list[Job]], regardless: bool
+    ) -> Conflict | None:
+        """Why the groups of this level cannot begin: their windows, or machines from which no cutover is possible."""
+        for name in groups:
+            if not regardless and (closed := self._closed(name)):
+                return closed
+            for job in jobs[name]:
+                if remedy := _STUCK.get(job.status):
+                    what = f"it is {job.state}{': ' if job.error else ''}{job.error}"
+                    return Conflict(what, on=self._machine(job), remedy=remedy.format(job=job.id))
+        return None
+
+    def _closed(self, group: str) -> Conflict | None:
+        subject = f"group {group}" if group else self._wave.name
+        window, now = self._wave.window(group), self._clock()
+        if window is None:
+            remedy = "set cutover.window in the manifest, or use --now"
+            return Conflict("the manifest sets no cutover window", on=subject, remedy=remedy)
+        start, end = (quantities.written(moment) for moment in window)
+        if now < window[0]:
+            what = f"the cutover window opens in {quantities.spelled(window[0] - now)}, at {start}"
+            return Conflict(what, on=subject, remedy="wait for it, or use --now")
+        if now >= window[1]:
+            return Conflict(f"the cutover window closed at {end}", on=subject, remedy="move it, or use --now")
+        return None
+
+    def _begin(self, group: str, jobs: Sequence[Job]) -> None:
+        machines = [self._machine(job) for job in jobs]
+        self._around.run(Phase.BEFORE_CUTOVER, group, machines)
+        self._around.notify(Happening.CUTOVER_BEGUN, group, machines)
+        self._told(f"{_label(group)}: cutover of {len(machines)} machines begins")
+        self._ask(jobs)
+
+    def _ask(self, jobs: Sequence[Job]) -> None:
+        """Ask for the cutover of what waits. A delta that begins in this very moment is followed, and asked again."""
+        cutover = self._wave.manifest.cutover
+        for job in jobs:
+            if job.status != "Waiting":
+                continue
+            try:
+                self._plane.cut_over(job.id, final_sync=cutover.finalSync if cutover else True)
+                self._told(f"{self._machine(job)}: cutover asked for")
+            except Conflict as refused:
+                self._told(f"{self._machine(job)}: not yet: {refused.what}")
+
+    def _follow(self, groups: Sequence[str], poll: float) -> list[tuple[str, str]]:
+        """Until every machine of the groups is finished or has failed; answers those that failed."""
+        said: set[str] = set()
+        while groups:
+            grouped = self._grouped()
+            jobs = [job for name in groups for job in grouped.get(name, ())]
+            for job in jobs:
+                if job.status == "Finished" and job.id not in said:
+                    said.add(job.id)
+                    self._told(f"{self._machine(job)}: finished, image {job.image}")
+            if all(job.status == "Finished" or job.status in _STUCK for job in jobs):
+                return [(self._machine(job), job.error or job.state) for job in jobs if job.status in _STUCK]
+            self._ask(jobs)
+            self._pause(poll)
+        return []
+
+    def _end(self, group: str, jobs: Sequence[Job]) -> None:
+        machines = [self._machine(job) for job in jobs]
+        self._around.run(Phase.AFTER_CUTOVER, group, machines)
+        self._around.notify(Happening.GROUP_FINISHED, group, machines)
+        self._told(f"{_label(group)}: finished")
+
+    def _machine(self, job: Job) -> str:
+        return self._names.get(job.source, job.name)
+
+
+def _done(jobs: Sequence[Job]) -> bool:
+    return all(job.status == "Finished" for job in jobs)
+
+
+def _label(group: str) -> str:
+    return f"group {group}" if group else "machines without a group"

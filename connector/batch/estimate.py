@@ -1,0 +1,127 @@
+"""What a wave will take: bytes, snapshots, hours, money. Every figure rests on assumptions that are said with it. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from connector.batch import quantities
+from connector.batch.parse import Wave
+from connector.batch.resolve import Placement
+
+_GIB: Final = 1 << 30
+_HOUR: Final = 3600.0
+_DAY: Final = 24 * _HOUR
+_MONTH: Final = 30 * _DAY
+_MBIT: Final = 1_000_000 / 8  # bytes
+_FIXED: Final = 120.0  # seconds for the instance, the snapshot and the image of one run
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Of the machines whose first run is still ahead. Bytes and seconds."""
+
+    machines: int = 0
+    disks: int = 0
+    capacity: int = 0
+    first_run: int = 0
+    deltas: int = 0  # runs between the first one and the cutover, over all machines
+    delta_bytes: int = 0
+    snapshots: int = 0
+    images: int = 0
+    seconds: float = 0.0  # of all first runs together
+    longest: float = 0.0  # of the slowest machine
+    cutover: float = 0.0  # all last runs together
+    cost: float = 0.0
+    currency: str = ""
+    assumptions: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def estimate(wave: Wave, placements: Sequence[Placement], now: float) -> Estimate:
+    """Until the end of the cutover's window when there is one, else of the first runs alone."""
+    told = wave.manifest.assumptions
+    if not placements:
+        return Estimate(currency=told.currency)
+    link = quantities.megabits(told.link) * _MBIT
+    single = min(quantities.megabits(told.perMachine) * _MBIT, link)
+    all_rates = min(link, told.parallel * single)
+    until = _until(wave)
+    first = deltas = delta_bytes = images = cutover_bytes = 0
+    longest = 0.0
+    for place in placements:
+        data = round(place.size * told.used)
+        rate = min(single, _limit(place) or single)
+        longest = max(longest, data / rate + _FIXED)
+        first += data
+        between, changed = _rhythm(place, data, told.dailyChange, until - now)
+        deltas += between
+        delta_bytes += between * changed
+        cutover_bytes += changed if place.choices.incremental else 0
+        images += min(between + 2, place.choices.incremental.keep) if place.choices.incremental else 1
+    rounds = math.ceil(len(placements) / told.parallel)
+    span = max(first / all_rates + rounds * _FIXED, longest)
+    incremental = sum(place.choices.incremental is not None for place in placements)
+    last = cutover_bytes / all_rates + math.ceil(incremental / told.parallel) * _FIXED if incremental else 0.0
+    capacity = sum(place.size for place in placements)
+    stands = max(span, until - now)
+    cost = _cost(wave, len(placements), capacity, images * capacity / len(placements), stands)
+    return Estimate(
+        machines=len(placements),
+        disks=sum(len(place.disks) for place in placements),
+        capacity=capacity,
+        first_run=first,
+        deltas=deltas,
+        delta_bytes=delta_bytes + cutover_bytes,
+        snapshots=len(placements) + deltas + incremental,
+        images=images,
+        seconds=span,
+        longest=longest,
+        cutover=last,
+        cost=cost,
+        currency=told.currency,
+        assumptions=_assumptions(wave, until > now),
+    )
+
+
+def _until(wave: Wave) -> float:
+    """The end of the last window; 0 without one."""
+    groups = [group.name for group in wave.manifest.groups] or [""]
+    return max((window[1] for name in groups if (window := wave.window(name))), default=0.0)
+
+
+def _limit(place: Placement) -> float:
+    return quantities.megabits(place.choices.bandwidth) * _MBIT if place.choices.bandwidth else 0.0
+
+
+def _rhythm(place: Placement, data: int, daily: float, left: float) -> tuple[int, int]:
+    """Deltas before the cutover, and the bytes of each."""
+    if place.choices.incremental is None:
+        return 0, 0
+    every = quantities.seconds(place.choices.incremental.every)
+    return max(0, int(left / every)), round(data * min(1.0, daily * every / _DAY))
+
+
+def _cost(wave: Wave, machines: int, capacity: int, kept: float, stands: float) -> float:
+    told = wave.manifest.assumptions
+    instances = machines * stands / _HOUR * told.instanceHour
+    disks = capacity / _GIB * stands / _MONTH * told.diskGibMonth
+    images = kept / _GIB * stands / _MONTH * told.imageGibMonth
+    return round(instances + disks + images, 2)
+
+
+def _assumptions(wave: Wave, has_end: bool) -> tuple[str, ...]:
+    told = wave.manifest.assumptions
+    priced = told.instanceHour or told.diskGibMonth or told.imageGibMonth
+    return (
+        f"{told.used:.0%} of each disk is read in the first run",
+        f"{told.dailyChange:.1%} of that changes in a day",
+        f"{told.perMachine} for one machine, {told.link} for all, {told.parallel} machines at a time",
+        f"{_FIXED:.0f} s of each run are not copying: instance, snapshot, image",
+        f"everything stands {'until the last window ends' if has_end else 'as long as the first runs take'}",
+        f"prices of the manifest, in {told.currency}" if priced else "no prices are given, so no cost",
+    )

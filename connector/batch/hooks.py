@@ -1,0 +1,174 @@
+"""What is done around phases, and who is told. The command that carries a phase out runs its hooks; the control plane never does.
+
+A hook gets the event as JSON: on standard input, or as the body. Nothing of it is repeated in messages but its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import requests
+
+from connector.batch import quantities
+from connector.batch.manifest import Happening, Hook, HttpCall, Notification, Phase
+from connector.batch.parse import Wave
+from connector.batch.problems import ManifestRefused, Problem
+from connector.errors import BadInput, ConnectorError, ControlFailed
+
+TOLD: Final = 300  # characters of a program's last words
+_GRACE: Final = 5.0  # seconds between asking a program to end and ending it
+_NOTICE: Final = 10.0  # seconds for a notification
+
+
+class HookFailed(ControlFailed):
+    """A hook failed whose failure stops what it stands around."""
+
+    retryable = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a hook is told."""
+
+    wave: str
+    what: str  # a phase, or something that happened
+    group: str = ""
+    machines: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class Around:
+    """The hooks and notifications of one wave. `warned` gets one line for each failure that stops nothing."""
+
+    def __init__(
+        self,
+        wave: Wave,
+        warned: Callable[[str], None],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._wave, self._warned = wave, warned
+        self._environment = os.environ if environment is None else environment
+
+    def check(self) -> None:
+        """Raises `ManifestRefused` when a header's variable is not set: known now, not in the middle of a cutover."""
+        problems = []
+        manifest = self._wave.manifest
+        calls: list[tuple[tuple[str | int, ...], HttpCall | None]] = [
+            (("hooks", n, "http"), hook.http) for n, hook in enumerate(manifest.hooks)
+        ]
+        calls += [
+            (("notifications", n, "webhook"), found.webhook) for n, found in enumerate(manifest.notifications)
+        ]
+        for path, call in calls:
+            for header, variable in (call.headersFromEnvironment if call else {}).items():
+                if variable not in self._environment:
+                    mark = self._wave.document.mark((*path, "headersFromEnvironment", header))
+                    problems.append(
+                        Problem(f"the variable {variable} is not set", mark, f"export {variable}")
+                    )
+        if problems:
+            raise ManifestRefused(self._wave.file, problems)
+
+    def run(self, phase: Phase, group: str = "", machines: Sequence[str] = ()) -> None:
+        """Every hook of the phase, in the manifest's order. Raises `HookFailed` for one that must not fail."""
+        event = Event(self._wave.name, phase.value, group, tuple(machines))
+        for hook in self._wave.manifest.hooks:
+            if hook.phase is not phase or (hook.groups and group not in hook.groups):
+                continue
+            try:
+                self._carry_out(hook, event)
+            except ConnectorError as failed:
+                if hook.onFailure == "stop":
+                    remedy = f"put it right and repeat the command; nothing after {phase.value} was done"
+                    raise HookFailed(failed.what, on=f"hook {hook.name}", remedy=remedy) from None
+                self._warned(f"hook {hook.name}: {failed.what}")
+
+    def notify(
+        self, what: Happening, group: str = "", machines: Sequence[str] = (), detail: str = ""
+    ) -> None:
+        """Tell everybody who wants to know. Never raises."""
+        event = Event(self._wave.name, what.value, group, tuple(machines), detail)
+        for notification in self._wave.manifest.notifications:
+            if what in notification.events:
+                self._tell(notification, event)
+
+    def _tell(self, notification: Notification, event: Event) -> None:
+        try:
+            self._request(notification.webhook, event, _NOTICE)
+        except ConnectorError as failed:
+            self._warned(f"notification {notification.name}: {failed.what}")
+
+    def _carry_out(self, hook: Hook, event: Event) -> None:
+        limit = float(quantities.seconds(hook.timeout))
+        if hook.http is not None:
+            self._request(hook.http, event, limit)
+        elif hook.command is not None:
+            _program(hook.command, event, limit)
+
+    def _request(self, call: HttpCall, event: Event, limit: float) -> None:
+        headers = {
+            name: self._environment.get(variable, "")
+            for name, variable in call.headersFromEnvironment.items()
+        }
+        body: Any = None if call.method == "GET" else asdict(event)
+        try:
+            with requests.request(
+                call.method,
+                call.url,
+                json=body,
+                headers=headers,
+                timeout=limit,
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                status = answer.status_code
+        except (requests.exceptions.RequestException, ValueError) as failed:
+            raise ControlFailed(f"no answer ({type(failed).__name__})") from None
+        if status >= 400:
+            raise ControlFailed(f"it answered {status}")
+
+
+def _program(command: Sequence[str], event: Event, limit: float) -> None:
+    """Run to its end in a group of its own, so that what it started ends with it."""
+    try:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as failed:
+        raise BadInput(f"cannot be started: {getattr(failed, 'strerror', None) or failed}") from None
+    try:
+        _, said = process.communicate(json.dumps(asdict(event)).encode(), timeout=limit)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        raise ControlFailed(f"did not end within {quantities.spelled(limit)}") from None
+    except BaseException:
+        _end(process)
+        raise
+    if process.returncode:
+        words = " ".join(said.decode("utf-8", "replace").split())[-TOLD:]
+        raise ControlFailed(f"ended with {process.returncode}{': ' if words else ''}{words}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        deadline = time.monotonic() + _GRACE
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+    for pipe in (process.stdin, process.stderr):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()

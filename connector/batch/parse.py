@@ -1,0 +1,310 @@
+"""A file's bytes to a wave whose every value knows its line. Pure: the clock is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationError
+
+from connector.batch import document, quantities
+from connector.batch.document import Document, Path
+from connector.batch.groups import cycle
+from connector.batch.manifest import Choices, Entry, MigrationWave, Window, merged
+from connector.batch.problems import ManifestRefused, Mark, Problem
+
+#: What pydantic says in its own words, and what we say.
+_WORDS: Final = {
+    "missing": ("{name} is missing", "add it"),
+    "dict_type": ("a mapping is expected", "write KEY: VALUE below it"),
+    "model_type": ("a mapping is expected", "write KEY: VALUE below it"),
+    "list_type": ("a list is expected", "begin each item with a dash"),
+    "string_type": ("text is expected", "put it in quotes"),
+}
+_DAY: Final = 86400
+_LONGEST_AHEAD: Final = 30 * _DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """A manifest that is right in itself; whether its machines exist is another question."""
+
+    document: Document
+    manifest: MigrationWave
+
+    @property
+    def file(self) -> str:
+        return self.document.file
+
+    @property
+    def name(self) -> str:
+        return self.manifest.metadata.name
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        return ZoneInfo(self.manifest.timeZone) if self.manifest.timeZone else None
+
+    def mark(self, *path: str | int) -> Mark:
+        return self.document.mark(path)
+
+    def choices(self, index: int) -> Choices:
+        """What entry `index` chooses, over the defaults."""
+        entry = self.manifest.machines[index]
+        values = {name: getattr(entry, name) for name in Choices.model_fields}
+        own = Choices.model_construct(
+            _fields_set=entry.model_fields_set & set(Choices.model_fields), **values
+        )
+        found: Choices = merged(self.manifest.defaults, own)
+        return found
+
+    def start(self) -> float | None:
+        """When first runs begin: None when by hand, 0 for at once."""
+        start = self.manifest.schedule.start
+        if start == "manual":
+            return None
+        return 0.0 if start == "now" else quantities.moment(start, self.zone)
+
+    def window(self, group: str) -> tuple[float, float] | None:
+        """When the cutover of a group may begin; None when only with `--now`."""
+        own = next((g.window for g in self.manifest.groups if g.name == group), None)
+        window = own or (self.manifest.cutover.window if self.manifest.cutover else None)
+        if window is None:
+            return None
+        return quantities.moment(window.start, self.zone), quantities.moment(window.end, self.zone)
+
+
+def parse(content: bytes, file: str) -> Wave:
+    """Raises `ManifestRefused` with every problem that can be seen without a clock and without the control plane."""
+    found = document.read(content, file)
+    if not isinstance(found.value, dict):
+        raise ManifestRefused(file, [Problem("this is not a manifest", Mark(), "see config/manifest.yaml")])
+    try:
+        wave = Wave(found, MigrationWave.model_validate(found.value))
+    except ValidationError as invalid:
+        raise ManifestRefused(file, _translated(invalid, found)) from None
+    if problems := [*_entries(wave), *_groups(wave), *_hooks(wave), *_moments(wave), *_rules(wave)]:
+        raise ManifestRefused(file, problems)
+    return wave
+
+
+def check_time(wave: Wave, now: float) -> None:
+    """Raises `ManifestRefused` when what the manifest asks for lies in the past, or too far ahead."""
+    problems = [
+        Problem(
+            "the cutover window is over",
+            wave.document.mark((*path, "end")),
+            "move the window; `batch cutover --now` ignores it",
+            _spelled(path),
+        )
+        for path, window in _windows(wave)
+        if quantities.moment(window.end, wave.zone) <= now
+    ]
+    start = wave.start()
+    if start and start > now + _LONGEST_AHEAD:
+        path = ("schedule", "start")
+        problems.append(
+            Problem(
+                "a start can be scheduled at most 30 days ahead",
+                wave.document.mark(path),
+                "choose an earlier moment",
+                _spelled(path),
+            )
+        )
+    if problems:
+        raise ManifestRefused(wave.file, problems)
+
+
+def _windows(wave: Wave) -> Iterator[tuple[Path, Window]]:
+    if wave.manifest.cutover:
+        yield ("cutover", "window"), wave.manifest.cutover.window
+    for number, group in enumerate(wave.manifest.groups):
+        if group.window:
+            yield ("groups", number, "window"), group.window
+
+
+def _entries(wave: Wave) -> Iterator[Problem]:
+    seen: dict[tuple[str, ...], int] = {}
+    for number, entry in enumerate(wave.manifest.machines):
+        path: Path = ("machines", number)
+        given = [name for name in ("name", "moref", "selector") if getattr(entry, name) is not None]
+        if len(given) != 1:
+            what = f"{' and '.join(given)} are given" if given else "no machine is chosen"
+            yield _at(wave, path, what, "give exactly one of name, moref and selector")
+            continue
+        identity = (given[0], str(getattr(entry, given[0])).lower(), (entry.vcenter or "").lower())
+        if identity in seen:
+            first = wave.mark("machines", seen[identity]).line
+            yield _at(wave, (*path, given[0]), f"this machine is in line {first} already", "keep one of them")
+        seen.setdefault(identity, number)
+
+
+def _groups(wave: Wave) -> Iterator[Problem]:
+    groups = wave.manifest.groups
+    names = [group.name for group in groups]
+    for number, group in enumerate(groups):
+        if group.name in names[:number]:
+            yield _at(wave, ("groups", number, "name"), "this group is defined twice", "rename one of them")
+        for place, other in enumerate(group.after):
+            if other not in names:
+                yield _at(
+                    wave,
+                    ("groups", number, "after", place),
+                    f"no group is called {other}",
+                    _near(other, names),
+                )
+    if found := cycle({group.name: group.after for group in groups}):
+        number = names.index(found[0])
+        yield _at(
+            wave,
+            ("groups", number, "after"),
+            f"the groups wait for each other: {' -> '.join(found)}",
+            "take one of these dependencies out",
+        )
+    for path, name in _group_uses(wave):
+        if name not in names:
+            yield _at(wave, path, f"no group is called {name}", _near(name, names))
+
+
+def _group_uses(wave: Wave) -> Iterator[tuple[Path, str]]:
+    manifest = wave.manifest
+    if manifest.defaults.group:
+        yield ("defaults", "group"), manifest.defaults.group
+    for number, entry in enumerate(manifest.machines):
+        if entry.group:
+            yield ("machines", number, "group"), entry.group
+    for number, hook in enumerate(manifest.hooks):
+        for place, name in enumerate(hook.groups):
+            yield ("hooks", number, "groups", place), name
+
+
+def _hooks(wave: Wave) -> Iterator[Problem]:
+    names: set[str] = set()
+    for number, hook in enumerate(wave.manifest.hooks):
+        path: Path = ("hooks", number)
+        if (hook.http is None) == (hook.command is None):
+            yield _at(wave, path, "a hook is either http or command", "give exactly one of them")
+        if hook.groups and not hook.phase.value.endswith("cutover"):
+            yield _at(wave, (*path, "groups"), "only cutover hooks belong to groups", "remove groups")
+        if hook.name in names:
+            yield _at(wave, (*path, "name"), "two hooks have this name", "rename one of them")
+        names.add(hook.name)
+
+
+def _moments(wave: Wave) -> Iterator[Problem]:
+    start = wave.manifest.schedule.start
+    places: list[tuple[Path, str]] = [] if start in ("manual", "now") else [(("schedule", "start"), start)]
+    for path, window in _windows(wave):
+        places += [((*path, "start"), window.start), ((*path, "end"), window.end)]
+    wrong = False
+    for path, text in places:
+        try:
+            quantities.moment(text, wave.zone)
+        except ValueError as invalid:
+            wrong = True
+            yield _at(wave, path, str(invalid), "e.g. 2026-12-05T22:00+01:00")
+    if wrong:
+        return
+    for path, window in _windows(wave):
+        if quantities.moment(window.end, wave.zone) <= quantities.moment(window.start, wave.zone):
+            yield _at(
+                wave, (*path, "end"), "the window ends before it starts", "swap start and end, or move end"
+            )
+
+
+def _rules(wave: Wave) -> Iterator[Problem]:
+    parts: list[tuple[Path, Choices | Entry]] = [(("defaults",), wave.manifest.defaults)]
+    parts += [(("machines", number), entry) for number, entry in enumerate(wave.manifest.machines)]
+    for path, part in parts:
+        if part.incremental:
+            hours, rest = divmod(quantities.seconds(part.incremental.every), 3600)
+            if rest or not 1 <= hours <= 168:
+                every = (*path, "incremental", "every")
+                yield _at(wave, every, "the interval is whole hours from 1h to 168h", "e.g. 6h")
+        if part.validFor and not 7 * _DAY <= quantities.seconds(part.validFor) <= 90 * _DAY:
+            yield _at(wave, (*path, "validFor"), "a job is valid for 7d to 90d", "e.g. 30d")
+        for place, size in enumerate(part.disks.sizes or ()):
+            if quantities.size(size.size) % (1 << 30):
+                yield _at(
+                    wave, (*path, "disks", "sizes", place, "size"), "disks are whole GiB", "round it up"
+                )
+        pattern = part.target.imageName
+        if pattern and (unknown := _unknown_word(pattern)):
+            words = "{wave}, {group}, {machine}, {moref}"
+            yield _at(wave, (*path, "target", "imageName"), f"nothing is known as {unknown}", f"use {words}")
+    for number in range(len(wave.manifest.machines)):
+        if wave.choices(number).target.region is None:
+            what, remedy = "target.region is missing", "set it here, or once under defaults"
+            yield _at(wave, ("machines", number), what, remedy)
+
+
+def _unknown_word(pattern: str) -> str:
+    text = pattern
+    for word in ("{wave}", "{group}", "{machine}", "{moref}"):
+        text = text.replace(word, "")
+    opened = min((text.find(brace) for brace in "{}" if brace in text), default=-1)
+    return text[opened : opened + 20] if opened >= 0 else ""
+
+
+def _at(wave: Wave, path: Path, what: str, remedy: str) -> Problem:
+    return Problem(what, wave.document.mark(path), remedy, _spelled(path))
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    close = get_close_matches(name, names, 1, 0.5)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"groups are {', '.join(names[:8])}" if names else "define it under groups"
+
+
+def _translated(invalid: ValidationError, found: Document) -> list[Problem]:
+    problems: dict[tuple[Mark, str, str], Problem] = {}
+    for error in invalid.errors(include_url=False, include_input=False):
+        problem = _problem(error, found)
+        problems.setdefault((problem.mark, problem.path, problem.what), problem)
+    return list(problems.values())
+
+
+def _problem(error: Any, found: Document) -> Problem:
+    path = found.known(error["loc"])
+    name, kind = str(error["loc"][-1]), error["type"]
+    if kind == "extra_forbidden":
+        close = get_close_matches(name, _fields_at(path[:-1]), 1)
+        remedy = (
+            f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(_fields_at(path[:-1])))}"
+        )
+        return Problem(f"unknown key {name[:80]!r}", found.key_mark(path), remedy, _spelled(path[:-1]))
+    if kind in _WORDS:
+        what, remedy = _WORDS[kind]
+        return Problem(what.format(name=name), found.mark(path), remedy, _spelled(path))
+    what = str(error["msg"]).removeprefix("Value error, ")
+    return Problem(what[:1].lower() + what[1:], found.mark(path), "see docs/manifest.md", _spelled(path))
+
+
+def _fields_at(path: Path) -> list[str]:
+    """The keys that are known at a place of a manifest."""
+    schema = MigrationWave.model_json_schema()
+    here: list[Any] = [schema]
+    for step in path:
+        here = [below for part in here for below in _steps(part, step, schema["$defs"])]
+    return sorted({name for part in here for name in _resolved(part, schema["$defs"]).get("properties", {})})
+
+
+def _steps(part: Any, step: str | int, definitions: Any) -> Iterator[Any]:
+    part = _resolved(part, definitions)
+    below = part.get("items") if isinstance(step, int) else part.get("properties", {}).get(step)
+    if below is not None:
+        yield from below.get("anyOf", [below])
+
+
+def _resolved(part: Any, definitions: Any) -> Any:
+    return definitions[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+
+
+def _spelled(path: Path) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else (f".{step}" if text else step)
+    return text

@@ -1,0 +1,361 @@
+"""A plan is a diff: what stands against what the manifest wants, with the exact calls that would make them equal. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from connector.batch import quantities
+from connector.batch.estimate import Estimate, estimate
+from connector.batch.parse import Wave
+from connector.batch.plane import GROUP, LEFT_OUT, WAVE, Job, Source
+from connector.batch.problems import Mark, Problem
+from connector.batch.resolve import Placement, resolve
+from connector.batch.status import counting
+from connector.batch.wish import LEAST_DISK, Wish, creation, wish
+
+_GIB: Final = 1 << 30
+_SLACK: Final = 3600.0  # seconds between a job's creation and the moment from which its life was counted
+
+
+class Change(StrEnum):
+    """What would happen to one machine's job."""
+
+    CREATE = "create"
+    CHANGE = "change"
+    LEFT = "leave"  # it is as wanted, or beyond change
+    UNTOUCHED = "not touched"  # of this wave, and not in the manifest any more
+
+
+#: When the control plane lets a parameter be changed; what is not named: before the first run.
+WHEN: Final[Mapping[str, tuple[str, ...]]] = {
+    "Description": ("Ready", "Running", "Stopped", "InError", "Waiting"),
+    "Frequency": ("Ready", "Waiting"),
+    "MaxNumberOfImageToKeep": ("Ready", "Waiting"),
+    "ValidTime": ("Ready", "Running", "Stopped", "InError", "Waiting"),
+}
+FIXED: Final = ("RegionId", "RunOnce", "LicenseType")
+#: Where a parameter comes from in a manifest.
+_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "RegionId": ("target", "region"),
+    "ImageName": ("target", "imageName"),
+    "InstanceType": ("target", "instanceType"),
+    "InstanceRamRole": ("target", "ramRole"),
+    "LicenseType": ("target", "licence"),
+    "NetMode": ("target", "network"),
+    "VpcId": ("target", "network", "vpc"),
+    "VSwitchId": ("target", "network", "vswitch"),
+    "RunOnce": ("incremental",),
+    "Frequency": ("incremental", "every"),
+    "MaxNumberOfImageToKeep": ("incremental", "keep"),
+    "ReplicationParameters": ("replication",),
+    "SystemDiskSize": ("disks", "sizes"),
+    "DataDisk": ("disks", "sizes"),
+    LEFT_OUT: ("disks",),
+    "ValidTime": ("validFor",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the public API."""
+
+    action: str
+    parameters: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        shown = {name: value for name, value in self.parameters.items() if name != "ClientToken"}
+        return f"{self.action} {json.dumps(shown, ensure_ascii=False, sort_keys=True)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One parameter that differs."""
+
+    what: str
+    now: Any
+    wanted: Any
+
+    def __str__(self) -> str:
+        return f"{self.what}: {_shown(self.now)} -> {_shown(self.wanted)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One machine of the wave. `undo` puts a changed job back; a created one is deleted."""
+
+    change: Change
+    machine: str
+    group: str
+    wish: Wish | None = None
+    job: Job | None = None
+    differences: tuple[Difference, ...] = ()
+    calls: tuple[Call, ...] = ()
+    undo: tuple[Call, ...] = ()
+    note: str = ""
+    starts: bool = False
+
+    @property
+    def mark(self) -> Mark:
+        return self.wish.placement.mark if self.wish else Mark()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `apply` would do. With problems it does nothing."""
+
+    wave: Wave
+    steps: tuple[Step, ...]
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+    estimate: Estimate
+
+    @property
+    def pending(self) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if step.change in (Change.CREATE, Change.CHANGE))
+
+    @property
+    def empty(self) -> bool:
+        return not self.pending
+
+    def count(self, change: Change) -> int:
+        return sum(step.change is change for step in self.steps)
+
+
+def plan(wave: Wave, sources: Sequence[Source], jobs: Sequence[Job], now: float) -> Plan:
+    """`jobs`: those that carry the wave's tag, newest first."""
+    resolved = resolve(wave, sources)
+    problems, warnings = list(resolved.problems), []
+    standing = counting(jobs)
+    names = {job.name for job in jobs if job.status != "Finished"}
+    steps = []
+    for placement in resolved.placements:
+        job = standing.get(placement.source.id)
+        wanted = wish(wave, placement, names)
+        names.add(wanted.name)
+        problems += wanted.problems
+        if job is None:
+            problems += _obstacles(placement)
+            steps.append(_create(wave, wanted, now))
+        else:
+            step, wrong, notes = _compare(wave, wanted, job, now)
+            steps.append(step)
+            problems += wrong
+            warnings += notes
+    steps += _untouched(wave, jobs, sources, {placement.source.id for placement in resolved.placements})
+    if (start := wave.start()) and start <= now and any(step.starts for step in steps):
+        mark = wave.mark("schedule", "start")
+        what = "the scheduled start has passed: what has not begun is started at once"
+        warnings.append(Problem(what, mark, "use `start: manual` to begin by hand", "schedule.start"))
+    figures = estimate(wave, [step.wish.placement for step in steps if step.wish and _ahead(step)], now)
+    return Plan(wave, tuple(steps), tuple(problems), tuple(warnings), figures)
+
+
+def _ahead(step: Step) -> bool:
+    return step.change is Change.CREATE or (step.job is not None and step.job.status == "Ready")
+
+
+def _obstacles(placement: Placement) -> Iterator[Problem]:
+    """Why no job can be created for this machine now; the call would be refused."""
+    source, path = placement.source, f"machines[{placement.entry}]"
+    if source.missing or source.state == "Deleting":
+        return  # said already
+    if source.state == "Unavailable":
+        remedy = "start an appliance for its vCenter, or rescan"
+        yield Problem(
+            f"{source.name} is not available: {source.trouble or 'offline'}", placement.mark, remedy, path
+        )
+    elif source.state == "InUse":
+        what = f"{source.name} has an unfinished job that is not of this wave ({source.last_job})"
+        yield Problem(what, placement.mark, "finish or delete that job, or take the machine out", path)
+    if source.blocking:
+        what = f"{source.name} cannot be migrated as it is: {source.blocking[0]}"
+        remedy = f"`connector vm check {source.name}` lists everything and what to do"
+        yield Problem(what, placement.mark, remedy, path)
+
+
+def _create(wave: Wave, wanted: Wish, now: float) -> Step:
+    starts = wanted.start is not None and wanted.start <= now
+    calls = [Call("CreateReplicationJob", creation(wanted, wave.name, now))]
+    place = wanted.placement
+    if place.left_out:
+        calls.append(_leaving("(the new job)", place.left_out))
+    if starts:
+        calls.append(Call("StartReplicationJob", {"JobId": "(the new job)"}))
+    return Step(Change.CREATE, place.source.name, place.group, wanted, calls=tuple(calls), starts=starts)
+
+
+def _compare(wave: Wave, wanted: Wish, job: Job, now: float) -> tuple[Step, list[Problem], list[Problem]]:
+    place = wanted.placement
+    if job.status in ("Finished", "Expired"):
+        note = (
+            "finished" if job.status == "Finished" else "expired: delete the job, and apply creates a new one"
+        )
+        return Step(Change.LEFT, place.source.name, place.group, wanted, job, note=note), [], []
+    differences = [*_differences(wanted, job), *_moments(wanted, job, now)]
+    problems = [problem for d in differences if (problem := _forbidden(wave, wanted, job, d))]
+    tags = {key: value for key, value in wanted.tags.items() if job.tags.get(key) != value}
+    starts = job.status == "Ready" and wanted.start is not None and wanted.start <= now
+    starts = starts and not job.asked.get("ScheduledStartTime")
+    calls, undo = _calls(job, differences, tags, starts)
+    told = [
+        *differences,
+        *(Difference(f"tag {key}", job.tags.get(key), value) for key, value in tags.items()),
+    ]
+    if starts:
+        told.append(Difference("start", "by hand", "at once"))
+    change = Change.CHANGE if calls else Change.LEFT
+    note = f"{job.state}: {job.error}" if job.error else job.state
+    step = Step(
+        change,
+        place.source.name,
+        place.group,
+        wanted,
+        job,
+        tuple(told),
+        calls,
+        undo,
+        note=note,
+        starts=starts,
+    )
+    return step, problems, list(_notes(wave, wanted, job))
+
+
+def _calls(
+    job: Job, differences: Sequence[Difference], tags: Mapping[str, str], starts: bool
+) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
+    calls, undo = [], []
+    for left in (difference for difference in differences if difference.what == LEFT_OUT):
+        calls.append(_leaving(job.id, left.wanted))
+        undo.append(_leaving(job.id, left.now or ()))
+    differences = [difference for difference in differences if difference.what != LEFT_OUT]
+    if differences:
+        new = {d.what: d.wanted for d in differences}
+        old = {d.what: d.now for d in differences if d.now is not None}
+        calls.append(Call("ModifyReplicationJobAttribute", {"JobId": job.id} | new))
+        undo.append(Call("ModifyReplicationJobAttribute", {"JobId": job.id} | old))
+    if tags:
+        before = {key: job.tags[key] for key in tags if key in job.tags}
+        calls.append(_tagging(job, tags))
+        if before:
+            undo.append(_tagging(job, before))
+    if starts:
+        calls.append(Call("StartReplicationJob", {"JobId": job.id}))
+    return tuple(calls), tuple(undo)
+
+
+def _leaving(job: str, keys: Sequence[int]) -> Call:
+    return Call("SetReplicationJobDisks", {"JobId": job, "DiskKey": list(keys)})
+
+
+def _tagging(job: Job, tags: Mapping[str, str]) -> Call:
+    listed = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+    return Call("TagResources", {"ResourceType": "replicationjob", "ResourceId": [job.id], "Tag": listed})
+
+
+def _differences(wanted: Wish, job: Job) -> Iterator[Difference]:
+    for name, value in wanted.asked.items():
+        now = job.asked.get(name)
+        if name == "ReplicationParameters":
+            if _object(now) != _object(value):
+                yield Difference(name, now or "{}", value)
+        elif name == "SystemDiskSize":
+            before, after = now or _whole(wanted, 0), value or _whole(wanted, 0)
+            if before != after:
+                yield Difference(name, before, after)
+        elif name == "DataDisk":
+            before, after = _disks(now or (), wanted), _disks(value, wanted)
+            if before != after:
+                yield Difference(name, _listed(before), _listed(after))
+        elif name in ("Frequency", "MaxNumberOfImageToKeep") and job.asked.get("RunOnce"):
+            continue  # RunOnce differs, and says it
+        elif name == LEFT_OUT:
+            if list(now or ()) != value:
+                yield Difference(name, now or [], value)
+        elif (now if now is not None else "") != value:
+            yield Difference(name, now, value)
+
+
+def _moments(wanted: Wish, job: Job, now: float) -> Iterator[Difference]:
+    """What is counted from a moment: a start that has passed, or a life that is right within an hour, is no difference."""
+    if job.status == "Ready" and wanted.start is not None and wanted.start > now:
+        text = quantities.written(wanted.start)
+        if job.asked.get("ScheduledStartTime") != text:
+            yield Difference("ScheduledStartTime", job.asked.get("ScheduledStartTime") or None, text)
+    created = quantities.read(job.created)
+    if wanted.valid_for is not None and created is not None:
+        end = created + wanted.valid_for
+        stands = quantities.read(str(job.asked.get("ValidTime") or ""))
+        if stands is None or abs(stands - end) > _SLACK:
+            yield Difference("ValidTime", job.asked.get("ValidTime") or None, quantities.written(end))
+
+
+def _forbidden(wave: Wave, wanted: Wish, job: Job, difference: Difference) -> Problem | None:
+    """The control plane would refuse this change: said before anything is changed."""
+    name, place = difference.what, wanted.placement
+    if name not in FIXED and job.status in WHEN.get(name, ("Ready",)):
+        return None
+    path = _KEYS.get(name, ())
+    here: tuple[str | int, ...] = ("machines", place.entry, *path)
+    if len(wave.document.known(here)) < 2 + min(1, len(path)):
+        here = ("defaults", *path)
+    when = "once the job exists" if name in FIXED else f"while the job is {job.status}"
+    remedy = "put the old value back, or delete the job and apply again"
+    what = f"{place.source.name}: {difference} cannot be changed {when} ({job.id})"
+    return Problem(what, wave.document.mark(here), remedy, ".".join(map(str, path)))
+
+
+def _notes(wave: Wave, wanted: Wish, job: Job) -> Iterator[Problem]:
+    if wanted.start is None and job.status == "Ready" and (when := job.asked.get("ScheduledStartTime")):
+        what = f"{wanted.placement.source.name} keeps its scheduled start at {when}: it cannot be taken back"
+        yield Problem(what, wave.mark("schedule", "start"), "move it, or delete the job and apply again")
+
+
+def _untouched(wave: Wave, jobs: Sequence[Job], sources: Sequence[Source], mine: set[str]) -> Iterator[Step]:
+    names = {source.id: source.name for source in sources}
+    for job in jobs:
+        if job.source in mine or job.status == "Deleting":
+            continue
+        note = f"{job.state}; not in the manifest: `connector job delete {job.id}` if it is not wanted"
+        yield Step(
+            Change.UNTOUCHED, names.get(job.source, job.source), job.tags.get(GROUP, ""), job=job, note=note
+        )
+    assert all(job.tags.get(WAVE, wave.name) == wave.name for job in jobs)
+
+
+def _object(text: object) -> dict[str, Any]:
+    try:
+        found = json.loads(str(text or "{}"))
+    except ValueError:
+        return {"": text}
+    return (
+        {k: v for k, v in found.items() if (k, v) != ("bandwidth_limit", 0)}
+        if isinstance(found, dict)
+        else {}
+    )
+
+
+def _whole(wanted: Wish, index: int) -> int:
+    """What the control plane makes of a disk that nobody enlarges; GiB."""
+    size = next((disk.size for disk in wanted.placement.source.disks if disk.index == index), 0)
+    return max(-(-size // _GIB), LEAST_DISK)
+
+
+def _disks(disks: Sequence[Mapping[str, Any]], wanted: Wish) -> dict[int, int]:
+    found = {disk.index: _whole(wanted, disk.index) for disk in wanted.placement.source.disks if disk.index}
+    return found | {
+        int(disk["Index"]): int(disk.get("Size") or found.get(int(disk["Index"]), 0)) for disk in disks
+    }
+
+
+def _listed(disks: Mapping[int, int]) -> list[dict[str, int]]:
+    return [{"Index": index, "Size": size} for index, size in sorted(disks.items())]
+
+
+def _shown(value: Any) -> str:
+    if value in (None, "", [], "{}"):
+        return "(default)"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,86 @@
+"""Durations, sizes, rates and moments as people write them. Pure; each raises ValueError with the rule that was broken."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+_DURATION: Final = re.compile(r"([0-9]{1,9}) ?(s|m|h|d)\Z")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZE: Final = re.compile(r"([0-9]{1,9}) ?(MiB|GiB|TiB)\Z")
+_BYTES: Final = {"MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_RATE: Final = re.compile(r"([0-9]{1,9}) ?(Mbit/s|Gbit/s)\Z")
+_MBIT: Final = {"Mbit/s": 1, "Gbit/s": 1000}
+_MOMENT: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?\Z"
+)
+
+
+def seconds(text: str) -> int:
+    """`90s`, `15m`, `6h`, `2d`."""
+    return _scaled(_DURATION, _SECONDS, text, "a duration such as 90s, 15m, 6h or 2d")
+
+
+def size(text: str) -> int:
+    """Bytes of `512MiB`, `100GiB`, `2TiB`."""
+    return _scaled(_SIZE, _BYTES, text, "a size such as 512MiB, 100GiB or 2TiB")
+
+
+def megabits(text: str) -> int:
+    """Mbit/s of `200Mbit/s`, `1Gbit/s`."""
+    return _scaled(_RATE, _MBIT, text, "a rate such as 200Mbit/s or 1Gbit/s")
+
+
+def moment(text: str, zone: ZoneInfo | None) -> float:
+    """Seconds since the epoch of an ISO 8601 moment; without an offset of its own it is in `zone`."""
+    if _MOMENT.match(text) is None:
+        raise ValueError("a moment is written 2026-12-05T22:00, with +01:00 or Z unless a time zone is given")
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        if zone is None:
+            raise ValueError("this moment has no time zone: add Z or an offset, or set timeZone")
+        local = found.replace(tzinfo=zone)
+        # Clocks that go forward skip an hour: such a time comes back as another one.
+        if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != found:
+            raise ValueError(f"this time does not exist in {zone.key}: the clocks skip it")
+        found = local
+    return found.timestamp()
+
+
+def written(instant: float) -> str:
+    """ISO 8601 in UTC, as the API takes it."""
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read(text: str) -> float | None:
+    """Seconds since the epoch of what the API answers; None for an empty text."""
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def spelled(span: float) -> str:
+    """Seconds as people say them: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    whole = round(span)
+    if whole < 90:
+        return f"{whole} s"
+    minutes = round(span / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def _scaled(form: re.Pattern[str], units: dict[str, int], text: str, rule: str) -> int:
+    found = form.match(text)
+    if found is None:
+        raise ValueError(f"write {rule}")
+    return int(found[1]) * units[found[2]]

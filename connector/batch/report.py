@@ -1,0 +1,152 @@
+"""What a wave did, per machine and in all: figures of the control plane beside what was expected. Pure but for the template.
+
+JSON for programs, CSV for spreadsheets, one self-contained HTML page for people.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from typing import Any, Final
+
+import jinja2
+
+from connector.batch import quantities
+from connector.batch.plane import Job, Passed, Source
+from connector.batch.status import counting
+
+#: A cell that begins with one of these is a formula to a spreadsheet.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One machine. Bytes, seconds, ISO 8601 in UTC; -1 seconds: not known, or not yet."""
+
+    machine: str
+    moref: str
+    group: str
+    job: str
+    state: str
+    disks: int
+    capacity: int
+    runs: int
+    started: str
+    ended: str
+    seconds: float
+    planned: int
+    read: int
+    wire: int
+    downtime: float
+    image: str
+    digests: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The wave."""
+
+    wave: str
+    made: str
+    lines: tuple[Line, ...]
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Over all machines; the span is from the first start to the last end."""
+        starts = [line.started for line in self.lines if line.started]
+        ends = [line.ended for line in self.lines if line.ended]
+        down = [line.downtime for line in self.lines if line.downtime >= 0]
+        return {
+            "machines": len(self.lines),
+            "finished": sum(line.state == "Finished" for line in self.lines),
+            "failed": sum(bool(line.error) for line in self.lines),
+            "capacity": sum(line.capacity for line in self.lines),
+            "read": sum(line.read for line in self.lines),
+            "wire": sum(line.wire for line in self.lines),
+            "started": min(starts, default=""),
+            "ended": max(ends, default=""),
+            "longest_downtime": max(down, default=-1.0),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "wave": self.wave,
+            "made": self.made,
+            "totals": self.totals,
+            "machines": [asdict(line) for line in self.lines],
+        }
+
+    def to_csv(self) -> str:
+        """With a heading; what a spreadsheet would take for a formula is quoted."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(Line.__dataclass_fields__)
+        for line in self.lines:
+            writer.writerow([_cell(value) for value in asdict(line).values()])
+        return out.getvalue()
+
+    def to_html(self) -> str:
+        """One page without a script and without anything from elsewhere."""
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+        environment.filters |= {"bytes": _bytes, "span": _span}
+        page = files("connector.batch").joinpath("report.html.j2").read_text()
+        return environment.from_string(page).render(report=self, totals=self.totals)
+
+
+def report(
+    wave: str,
+    jobs: Sequence[Job],
+    sources: Sequence[Source],
+    passes: Mapping[str, Sequence[Passed]],
+    now: float,
+) -> Report:
+    """`passes` by job, newest first."""
+    known = {source.id: source for source in sources}
+    lines = [_line(job, known.get(job.source), passes.get(job.id, ())) for job in counting(jobs).values()]
+    ordered = sorted(lines, key=lambda line: (line.group, line.machine, line.job))
+    return Report(wave, quantities.written(now), tuple(ordered))
+
+
+def _line(job: Job, source: Source | None, passes: Sequence[Passed]) -> Line:
+    started = min((run.start for run in job.runs if run.start), default=job.started)
+    begun, over = quantities.read(started), quantities.read(job.ended)
+    return Line(
+        machine=source.name if source else job.source,
+        moref=source.moref if source else "",
+        group=job.group,
+        job=job.id,
+        state=job.state,
+        disks=len(source.disks) if source else 0,
+        capacity=source.size if source else 0,
+        runs=len(job.runs),
+        started=started,
+        ended=job.ended,
+        seconds=over - begun if begun is not None and over is not None else -1.0,
+        planned=sum(passed.planned for passed in passes),
+        read=sum(passed.read for passed in passes),
+        wire=sum(passed.wire for passed in passes),
+        downtime=max((passed.downtime for passed in passes), default=-1.0),
+        image=job.image,
+        digests=" ".join(passes[0].digests) if passes else "",
+        error=job.error,
+    )
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def _span(seconds: float) -> str:
+    return "-" if seconds < 0 else quantities.spelled(seconds)

@@ -1,0 +1,93 @@
+"""Where a wave stands: one row for each machine of the manifest's jobs. Pure over what the control plane answered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from connector.batch.plane import Job, Source
+
+#: Nothing happens to these until somebody asks for it, or their interval comes.
+SETTLED = ("Finished", "Waiting", "InError", "Stopped", "Expired")
+FAILED = ("InError", "Expired")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One machine."""
+
+    machine: str
+    group: str
+    job: str
+    status: str
+    state: str
+    progress: float
+    image: str
+    note: str  # why it waits, or what failed
+    starts: str = ""  # when it begins by itself; ISO 8601
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole wave."""
+
+    wave: str
+    rows: tuple[Row, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(sorted(Counter(row.status for row in self.rows).items()))
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is under way or about to begin by itself. What only a person starts does not count."""
+        return all(row.status in SETTLED or (row.status == "Ready" and not row.starts) for row in self.rows)
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.rows) and all(row.status == "Finished" for row in self.rows)
+
+    @property
+    def failed(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.status in FAILED)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"wave": self.wave, "counts": self.counts, "machines": [asdict(row) for row in self.rows]}
+
+
+def status(wave: str, jobs: Sequence[Job], sources: Sequence[Source]) -> Status:
+    """In the order of groups and names; of several jobs of one machine the one that counts."""
+    names = {source.id: source.name for source in sources}
+    rows = [
+        Row(
+            names.get(job.source, job.source),
+            job.group,
+            job.id,
+            job.status,
+            job.state,
+            job.progress,
+            job.image,
+            job.error or job.waiting or (f"begins at {starts}" if (starts := _starts(job)) else ""),
+            _starts(job),
+        )
+        for job in counting(jobs).values()
+    ]
+    return Status(wave, tuple(sorted(rows, key=lambda row: (row.group, row.machine, row.job))))
+
+
+def _starts(job: Job) -> str:
+    return str(job.asked.get("ScheduledStartTime") or "") if job.status == "Ready" else ""
+
+
+def counting(jobs: Sequence[Job]) -> dict[str, Job]:
+    """By source, the job that counts: the unfinished one, else the newest. `jobs` are newest first."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        if job.status == "Deleting":
+            continue
+        known = found.get(job.source)
+        if known is None or (known.status == "Finished" and job.status != "Finished"):
+            found[job.source] = job
+    return found

@@ -1,0 +1,162 @@
+"""Which control plane, as whom, and whom to trust: flags, then environment, then a settings file; the secret from none of
+the flags.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import tomllib
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+from connector.cli.secret import access_key_secret
+from connector.cli.smc_client import Access, SmcClient
+from connector.errors import BadInput
+
+#: Read when nothing else names a settings file.
+DEFAULT_SETTINGS: Final = Path("connector") / "control.toml"
+
+_OPTIONS: Final = (
+    click.option(
+        "--endpoint",
+        "url",
+        envvar="CONNECTOR_CONTROL_URL",
+        metavar="URL",
+        help="The control plane: https://HOST[:PORT].",
+    ),
+    click.option(
+        "--access-key-id", "key_id", envvar="CONNECTOR_ACCESS_KEY_ID", metavar="ID", help="Who we are."
+    ),
+    click.option(
+        "--access-key-secret-file",
+        "secret_file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="CONNECTOR_ACCESS_KEY_SECRET_FILE",
+        help="File with the secret, mode 0600; else $CONNECTOR_ACCESS_KEY_SECRET, else a prompt.",
+    ),
+    click.option(
+        "--thumbprint",
+        envvar="CONNECTOR_CONTROL_THUMBPRINT",
+        metavar="AA:BB:..",
+        help="SHA-256 of the control plane's certificate; trust this one and no other.",
+    ),
+    click.option(
+        "--ca",
+        "authority",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="CONNECTOR_CONTROL_CA",
+        help="PEM file with the authority to trust. Default: the public ones.",
+    ),
+    click.option(
+        "--settings",
+        "settings",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="CONNECTOR_CONTROL_SETTINGS",
+        help="TOML file with these. Default: ~/.config/connector/control.toml, if it is there.",
+    ),
+)
+
+
+class Settings(BaseModel):
+    """What a settings file may say. Paths are relative to the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = ""
+    access_key_id: str = ""
+    access_key_secret: SecretStr = SecretStr("")
+    access_key_secret_file: Path | None = None
+    thumbprint: str = ""
+    ca: Path | None = None
+
+
+def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options, and gives `command` a client as its first argument."""
+
+    @functools.wraps(command)
+    def run(
+        url: str | None,
+        key_id: str | None,
+        secret_file: Path | None,
+        thumbprint: str | None,
+        authority: Path | None,
+        settings: Path | None,
+        **given: Any,
+    ) -> Any:
+        access = _access(url, key_id, secret_file, thumbprint, authority, _settings(settings))
+        with closing(SmcClient(access)) as client:
+            return command(client, **given)
+
+    decorated: Callable[..., Any] = run
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def _access(
+    url: str | None,
+    key_id: str | None,
+    secret_file: Path | None,
+    thumbprint: str | None,
+    authority: Path | None,
+    settings: Settings,
+) -> Access:
+    url, key_id = url or settings.url, key_id or settings.access_key_id
+    if not url:
+        raise BadInput("no control plane given", remedy="set CONNECTOR_CONTROL_URL, or give --endpoint URL")
+    if not key_id:
+        raise BadInput(
+            "no access key given",
+            remedy="set CONNECTOR_ACCESS_KEY_ID; `connector control key create` makes a key",
+        )
+    if not (thumbprint or authority):
+        thumbprint, authority = settings.thumbprint, settings.ca
+    secret = access_key_secret(
+        key_id,
+        secret_file,
+        settings.access_key_secret.get_secret_value(),
+        settings.access_key_secret_file,
+    )
+    return Access.of(url, key_id, secret, thumbprint or "", authority)
+
+
+def _settings(file: Path | None) -> Settings:
+    """What the file says; nothing when it was not named and is not there."""
+    if file is None:
+        home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        if not (file := home / DEFAULT_SETTINGS).is_file():
+            return Settings()
+    try:
+        mode = file.stat().st_mode
+        found = Settings.model_validate(tomllib.loads(file.read_text()))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as failed:
+        raise BadInput(f"cannot read the settings: {_why(failed)}", on=str(file)) from None
+    except ValidationError as failed:
+        wrong = failed.errors(include_input=False, include_url=False, include_context=False)[0]
+        names = ", ".join(Settings.model_fields)
+        raise BadInput(
+            f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", on=str(file), remedy=f"it may set {names}"
+        ) from None
+    if found.access_key_secret.get_secret_value() and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise BadInput("others can read the secret in it", on=str(file), remedy=f"chmod 600 {file}")
+    return found.model_copy(
+        update={
+            name: file.parent / path.expanduser()
+            for name in ("access_key_secret_file", "ca")
+            if (path := getattr(found, name)) is not None
+        }
+    )
+
+
+def _why(failed: Exception) -> str:
+    """Without the file's text: a line of it may be the secret."""
+    if isinstance(failed, OSError):
+        return failed.strerror or type(failed).__name__
+    return "it is not TOML" if isinstance(failed, tomllib.TOMLDecodeError) else "it is not UTF-8"

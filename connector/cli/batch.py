@@ -1,0 +1,334 @@
+"""`connector batch`: a wave of machines by one manifest, from its check to its report."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+
+from connector.batch import reference, sheets
+from connector.batch.apply import Applied, Apply
+from connector.batch.cutover import CutOver
+from connector.batch.document import MAX_BYTES
+from connector.batch.hooks import Around
+from connector.batch.manifest import Happening, Phase
+from connector.batch.parse import Wave, check_time, parse
+from connector.batch.plan import Plan, plan
+from connector.batch.plane import Plane
+from connector.batch.problems import ManifestRefused
+from connector.batch.report import report
+from connector.batch.smc_plane import PARALLEL, SmcPlane
+from connector.batch.status import Status, status
+from connector.cli import batch_view as view
+from connector.cli.access import with_client
+from connector.cli.options import JSON
+from connector.cli.smc_client import SmcClient
+from connector.errors import BadInput, NotFound
+
+REFUSED: Final = 2  # exit code when a manifest has problems
+FAILED: Final = 12  # a call was refused or lost, a hook failed, a machine's job failed
+_LATEST: Final = 3600.0  # seconds; a pause between two looks is never longer
+
+_FILE = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+
+
+@click.group(name="batch")
+def batch() -> None:
+    """Waves: many machines by one manifest.
+
+    \b
+    connector batch import vinfo.csv --wave w1 --region cn-hangzhou --out w1.yaml
+    connector batch validate w1.yaml        what is wrong with it, line by line
+    connector batch plan     w1.yaml        what would change
+    connector batch apply    w1.yaml        change it
+    connector batch status   w1.yaml --watch
+    connector batch cutover  w1.yaml        inside its window, group by group
+    connector batch report   w1.yaml --html w1.html
+    """
+
+
+@batch.command()
+@_FILE
+@JSON
+def validate(file: Path, as_json: bool) -> None:
+    """Check a manifest without a control plane. Every problem is one line: FILE:LINE:COLUMN: what; remedy.
+
+    \b
+    connector batch validate wave.yaml
+    """
+    with _told(as_json):
+        wave = _wave(file)
+        check_time(wave, time.time())
+    entries = len(wave.manifest.machines)
+    view.said(
+        f"{file}: wave {wave.name}, {entries} entries, nothing wrong",
+        {"wave": wave.name, "problems": []},
+        as_json,
+    )
+
+
+@batch.command(name="plan")
+@_FILE
+@click.option("--verbose", "-v", is_flag=True, help="Print every call that apply would make.")
+@with_client
+@JSON
+def plan_(client: SmcClient, file: Path, verbose: bool, as_json: bool) -> None:
+    """Show what apply would create, change, leave and not touch, with bytes, snapshots, time and cost. Changes nothing.
+
+    \b
+    connector batch plan wave.yaml
+    connector batch plan wave.yaml --verbose
+    connector batch plan wave.yaml --json | jq .estimate
+    """
+    with _told(as_json):
+        wave = _wave(file)
+        check_time(wave, time.time())
+        with _plane(client) as plane:
+            found = _planned(wave, plane)
+    view.print_plan(found, verbose=verbose, as_json=as_json)
+    if found.problems:
+        raise click.exceptions.Exit(REFUSED)
+
+
+@batch.command()
+@_FILE
+@with_client
+@JSON
+def apply(client: SmcClient, file: Path, as_json: bool) -> None:
+    """Make the control plane equal to the manifest: all of it, or nothing. Applying again changes nothing.
+
+    \b
+    connector batch apply wave.yaml
+    """
+    with _told(as_json):
+        wave = _wave(file)
+        check_time(wave, time.time())
+        around = Around(wave, _warn)
+        around.check()
+        with _plane(client) as plane:
+            found = _planned(wave, plane)
+            if found.problems:
+                raise ManifestRefused(wave.file, found.problems)
+            done = _apply(plane, found, around, as_json)
+    view.print_applied(found, done, as_json)
+    if done.failures:
+        raise click.exceptions.Exit(FAILED)
+
+
+@batch.command(name="status")
+@_FILE
+@click.option("--watch", is_flag=True, help="Go on until nothing is under way.")
+@click.option("--every", type=click.FloatRange(0.1, _LATEST), default=5.0, show_default=True, help="Seconds.")
+@with_client
+@JSON
+def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: bool) -> None:
+    """Show where each machine of the wave stands. Exit code 12 when one has failed.
+
+    \b
+    connector batch status wave.yaml
+    connector batch status wave.yaml --watch --json
+    """
+    with _told(as_json):
+        wave = _wave(file)
+        with _plane(client) as plane:
+            sources = plane.sources()
+            shown: Status | None = None
+            while True:
+                now = status(wave.name, plane.jobs(wave.name), sources)
+                if now != shown:
+                    view.print_status(now, as_json, again=shown is not None)
+                shown = now
+                if not watch or now.settled:
+                    break
+                _pause(every)
+    if shown.failed:
+        raise click.exceptions.Exit(FAILED)
+
+
+@batch.command()
+@_FILE
+@click.option("--now", "regardless", is_flag=True, help="Outside of the window too.")
+@click.option("--every", type=click.FloatRange(0.1, _LATEST), default=2.0, show_default=True, help="Seconds.")
+@with_client
+@JSON
+def cutover(client: SmcClient, file: Path, regardless: bool, every: float, as_json: bool) -> None:
+    """Shut sources down, copy the last changes, make the last images: group after group, inside the window.
+
+    Interrupted, it leaves what is under way alone; running it again goes on.
+
+    \b
+    connector batch cutover wave.yaml
+    connector batch cutover wave.yaml --now
+    """
+    with _told(as_json):
+        wave = _wave(file)
+        around = Around(wave, _warn)
+        around.check()
+        with _plane(client) as plane:
+            told = _quiet if as_json else click.echo
+            done = CutOver(plane, wave, around, told, pause=_pause).run(regardless=regardless, poll=every)
+    view.print_cutover(done, as_json)
+    if done.failed or done.not_begun:
+        raise click.exceptions.Exit(FAILED)
+
+
+@batch.command(name="report")
+@_FILE
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained page."
+)
+@click.option(
+    "--csv", "table", type=click.Path(path_type=Path, dir_okay=False), help="Write a row per machine."
+)
+@with_client
+@JSON
+def report_(client: SmcClient, file: Path, html: Path | None, table: Path | None, as_json: bool) -> None:
+    """Say what the wave did, per machine and in all: times, bytes, downtime, images, digests.
+
+    \b
+    connector batch report wave.yaml --html wave.html --csv wave.csv
+    connector batch report wave.yaml --json
+    """
+    with _told(as_json):
+        wave = _wave(file)
+        with _plane(client) as plane, ThreadPoolExecutor(PARALLEL) as pool:
+            jobs, sources = plane.jobs(wave.name), plane.sources()
+            passes = dict(
+                zip([job.id for job in jobs], pool.map(plane.passes, [j.id for j in jobs]), strict=True)
+            )
+        if not jobs:
+            raise NotFound("the wave has no jobs", on=wave.name, remedy="apply it first")
+        found = report(wave.name, jobs, sources, passes, time.time())
+        _write(html, found.to_html)
+        _write(table, found.to_csv)
+    view.print_report(found, as_json)
+
+
+@batch.command(name="import")
+@click.argument("sheet", type=click.Path(path_type=Path), metavar="CSV")
+@click.option(
+    "--disks", type=click.Path(path_type=Path), help="RVTools' vDisk sheet as CSV: what stands in the way."
+)
+@click.option("--wave", required=True, help="Name of the wave.")
+@click.option("--region", required=True, help="Region of the images.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write; else standard output."
+)
+@JSON
+def import_(sheet: Path, disks: Path | None, wave: str, region: str, out: Path | None, as_json: bool) -> None:
+    """Make a manifest from a spreadsheet, or from RVTools' vInfo sheet (ExportvInfo2csv).
+
+    Columns, in any order: VM or name, VM ID or moref, group, region, instance type, vswitch, bandwidth.
+
+    \b
+    connector batch import RVTools_tabvInfo.csv --disks RVTools_tabvDisk.csv --wave w1 --region cn-hangzhou --out w1.yaml
+    """
+    with _told(as_json):
+        read = sheets.read(_content(sheet, sheets.MAX_BYTES), str(sheet))
+        below = sheets.read(_content(disks, sheets.MAX_BYTES), str(disks)) if disks else None
+        made = sheets.manifest(read, wave, region, below)
+        parse(made.text.encode(), str(out or "the manifest made of it"))
+        _write(out, lambda: made.text)
+    if as_json:
+        record = {"machines": made.machines, "notes": list(made.notes), "manifest": made.text}
+        click.echo(json.dumps(record))
+        return
+    for note in made.notes:
+        click.echo(note, err=True)
+    click.echo(f"{made.machines} machines in {out}" if out else made.text, nl=out is not None)
+
+
+@batch.command()
+def schema() -> None:
+    """Print the JSON Schema of manifests, for editors.
+
+    \b
+    connector batch schema > manifest.schema.json
+    """
+    click.echo(reference.schema_text(), nl=False)
+
+
+def _apply(plane: Plane, found: Plan, around: Around, as_json: bool) -> Applied:
+    """Hooks run when there is something to do: applying again does nothing, and so do they."""
+    if found.empty:
+        return Applied()
+    machines = [step.machine for step in found.pending]
+    around.run(Phase.BEFORE_APPLY, machines=machines)
+    told = _quiet if as_json else (lambda machine, what: click.echo(f"{machine}: {what}"))
+    done = Apply(plane, found, told).run()
+    if done.failures:
+        around.notify(Happening.FAILED, machines=machines, detail=done.failures[0].what)
+        return done
+    around.run(Phase.AFTER_APPLY, machines=machines)
+    around.notify(Happening.APPLIED, machines=machines)
+    return done
+
+
+def _planned(wave: Wave, plane: Plane) -> Plan:
+    with ThreadPoolExecutor(2) as pool:
+        sources = pool.submit(plane.sources)
+        jobs = pool.submit(plane.jobs, wave.name)
+        return plan(wave, sources.result(), jobs.result(), time.time())
+
+
+def _wave(file: Path) -> Wave:
+    return parse(_content(file, MAX_BYTES), str(file))
+
+
+def _content(file: Path, most: int) -> bytes:
+    """One byte more than allowed at most: whoever reads it says that it is too large."""
+    try:
+        with open(file, "rb") as opened:
+            return opened.read(most + 1)
+    except OSError as failed:
+        raise BadInput(f"cannot read it: {failed.strerror}", on=str(file), remedy="check the path") from None
+
+
+def _write(file: Path | None, made: view.Made) -> None:
+    if file is None:
+        return
+    try:
+        file.write_text(made(), encoding="utf-8")
+    except OSError as failed:
+        raise BadInput(f"cannot write it: {failed.strerror}", on=str(file), remedy="check the path") from None
+
+
+@contextmanager
+def _plane(client: SmcClient) -> Iterator[Plane]:
+    with SmcPlane(client.another) as plane:
+        yield plane
+
+
+@contextmanager
+def _told(as_json: bool) -> Iterator[None]:
+    """All problems of a manifest, a line each; any other error goes on to the outer door."""
+    try:
+        yield
+    except ManifestRefused as refused:
+        for problem in refused.problems:
+            if as_json:
+                click.echo(json.dumps(problem.to_json(refused.file)))
+            else:
+                click.echo(problem.line(refused.file), err=True)
+        raise click.exceptions.Exit(REFUSED) from None
+
+
+def _warn(line: str) -> None:
+    click.echo(f"warning: {line}", err=True)
+
+
+def _quiet(*_: str) -> None:
+    pass
+
+
+def _pause(seconds: float) -> None:
+    sys.stdout.flush()
+    threading.Event().wait(seconds)

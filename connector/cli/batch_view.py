@@ -1,0 +1,185 @@
+"""How plans, status and reports of waves look: text for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from connector.batch import quantities
+from connector.batch.apply import Applied
+from connector.batch.cutover import Outcome
+from connector.batch.plan import Change, Plan, Step
+from connector.batch.problems import Problem
+from connector.batch.report import Report
+from connector.batch.status import Status
+from connector.cli.display import wide_console
+from connector.cli.tables import plain
+
+#: Makes the text of a file only when it is wanted.
+Made = Callable[[], str]
+
+_SIGNS = {Change.CREATE: "+", Change.CHANGE: "~", Change.LEFT: " ", Change.UNTOUCHED: "?"}
+_COLOURS = {Change.CREATE: "green", Change.CHANGE: "yellow", Change.LEFT: "", Change.UNTOUCHED: "dim"}
+
+
+def said(text: str, record: dict[str, Any], as_json: bool) -> None:
+    click.echo(json.dumps(record) if as_json else text)
+
+
+def print_plan(plan: Plan, *, verbose: bool, as_json: bool) -> None:
+    """Machines that change first; those that do not are only counted unless `verbose`."""
+    if as_json:
+        click.echo(json.dumps(_plan_record(plan, verbose=verbose)))
+        return
+    table = Table("", "machine", "group", "what", box=None, show_header=False)
+    for step in plan.steps:
+        if step.change is not Change.LEFT or verbose:
+            sign = Text(_SIGNS[step.change], style=_COLOURS[step.change])
+            table.add_row(sign, plain(step.machine), plain(step.group), Text(_words(step)))
+        if verbose:
+            for call in step.calls:
+                table.add_row("", "", "", Text(str(call), style="dim"))
+    if table.row_count:
+        wide_console().print(table)
+    counts = ", ".join(
+        f"{plan.count(change)} to {change}" for change in (Change.CREATE, Change.CHANGE, Change.LEFT)
+    )
+    click.echo(f"{plan.wave.name}: {counts}, {plan.count(Change.UNTOUCHED)} not touched")
+    _print_estimate(plan)
+    _print_problems(plan.wave.file, plan.warnings, "warning: ")
+    _print_problems(plan.wave.file, plan.problems)
+
+
+def print_applied(plan: Plan, done: Applied, as_json: bool) -> None:
+    """What was done in one line, then what was not."""
+    if as_json:
+        record = {name: list(getattr(done, name)) for name in ("created", "changed", "started")}
+        trouble = {
+            name: [problem.to_json(plan.wave.file) for problem in getattr(done, name)]
+            for name in ("failures", "warnings")
+        }
+        click.echo(json.dumps({"wave": plan.wave.name} | record | {"undone": done.undone} | trouble))
+        return
+    _print_problems(plan.wave.file, [*plan.warnings, *done.warnings], "warning: ")
+    _print_problems(plan.wave.file, done.failures)
+    if plan.empty:
+        click.echo(f"{plan.wave.name}: no change")
+    elif done.failures and not done.created and not done.changed:
+        rest = f"{len(done.left)} could not be" if done.left else "nothing is left of it"
+        click.echo(f"{plan.wave.name}: not applied, {done.undone} steps undone: {rest}", err=True)
+    else:
+        figures = f"{len(done.created)} created, {len(done.changed)} changed, {len(done.started)} started"
+        click.echo(f"{plan.wave.name}: {figures}")
+
+
+def print_status(status: Status, as_json: bool, *, again: bool) -> None:
+    """One table, or one JSON object per look."""
+    if as_json:
+        click.echo(json.dumps(status.to_json()))
+        return
+    counts = (
+        ", ".join(f"{count} {name}" for name, count in status.counts.items()) or "no jobs: apply it first"
+    )
+    if not again or status.settled:
+        table = Table("machine", "group", "job", "state", "progress", "image", "note", box=None)
+        for row in status.rows:
+            cells = (row.machine, row.group, row.job, row.state, f"{row.progress:.0f}%", row.image, row.note)
+            table.add_row(*(Text(plain(cell)) for cell in cells))
+        wide_console().print(table)
+    click.echo(f"{status.wave}: {counts}")
+
+
+def print_cutover(done: Outcome, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+        return
+    for machine, why in done.failed:
+        click.echo(f"{machine}: {why}; see `connector job logs`, put it right, run cutover again", err=True)
+    if done.not_begun:
+        click.echo(f"not begun: {', '.join(done.not_begun)}; run cutover again", err=True)
+    click.echo(f"finished: {', '.join(done.finished) or 'nothing'}")
+
+
+def print_report(report: Report, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report.to_json()))
+        return
+    table = Table("machine", "group", "state", "runs", "read", "network", "downtime", "image", box=None)
+    for line in report.lines:
+        down = "-" if line.downtime < 0 else quantities.spelled(line.downtime)
+        cells = (line.machine, line.group, line.state, str(line.runs), decimal(line.read), decimal(line.wire))
+        table.add_row(*(Text(plain(cell)) for cell in (*cells, down, line.image)))
+    wide_console().print(table)
+    totals = report.totals
+    click.echo(
+        f"{report.wave}: {totals['finished']} of {totals['machines']} finished, {totals['failed']} failed, "
+        f"{decimal(totals['read'])} read, {decimal(totals['wire'])} over the network"
+    )
+
+
+def _words(step: Step) -> str:
+    if step.change is Change.CREATE and step.wish is not None:
+        asked, place = step.wish.asked, step.wish.placement
+        rhythm = f"every {asked['Frequency']} h" if "Frequency" in asked else "once"
+        begins = "at once" if step.starts else "as scheduled" if step.wish.start else "by hand"
+        disks = f"{len(place.disks)} disks, {decimal(place.size)}"
+        return plain(f"create {step.wish.name}: {disks}, {rhythm}, begins {begins}")
+    told = "; ".join(map(str, step.differences))
+    return plain(told or f"{step.change}: {step.note}")
+
+
+def _print_estimate(plan: Plan) -> None:
+    figures = plan.estimate
+    if not figures.machines:
+        return
+    click.echo(
+        f"first runs: {figures.machines} machines, {decimal(figures.first_run)}, about "
+        f"{quantities.spelled(figures.seconds)} in all, {quantities.spelled(figures.longest)} for the slowest"
+    )
+    if figures.delta_bytes:
+        click.echo(
+            f"deltas: {figures.deltas} before the cutover, {decimal(figures.delta_bytes)} with the last ones; "
+            f"the cutover takes about {quantities.spelled(figures.cutover)}"
+        )
+    cost = f", about {figures.cost:.2f} {figures.currency}" if figures.cost else ""
+    click.echo(f"snapshots: {figures.snapshots}; images kept: {figures.images}{cost}")
+    click.echo(f"assumed: {'; '.join(figures.assumptions)}")
+
+
+def _print_problems(file: str, problems: Sequence[Problem], prefix: str = "") -> None:
+    for problem in sorted(problems, key=lambda problem: problem.mark):
+        click.echo(f"{prefix}{problem.line(file)}", err=True)
+
+
+def _plan_record(plan: Plan, *, verbose: bool) -> dict[str, Any]:
+    steps = [
+        {
+            "change": str(step.change),
+            "machine": step.machine,
+            "group": step.group,
+            "job": step.job.id if step.job else "",
+            "differences": [asdict(difference) for difference in step.differences],
+            "note": step.note,
+        }
+        | (
+            {"calls": [{"action": c.action, "parameters": dict(c.parameters)} for c in step.calls]}
+            if verbose
+            else {}
+        )
+        for step in plan.steps
+    ]
+    return {
+        "wave": plan.wave.name,
+        "counts": {str(change): plan.count(change) for change in Change},
+        "steps": steps,
+        "estimate": plan.estimate.to_json(),
+        "problems": [problem.to_json(plan.wave.file) for problem in plan.problems],
+        "warnings": [problem.to_json(plan.wave.file) for problem in plan.warnings],
+    }

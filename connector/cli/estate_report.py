@@ -1,0 +1,60 @@
+"""What pre-flight found, as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from connector import __version__
+from connector.errors import BadInput
+from connector.model import Finding, Machine, Severity
+
+WORDS = {
+    Severity.BLOCK: "blocks",
+    Severity.WARM_BLOCK: "blocks while running",
+    Severity.WARN: "warning",
+    Severity.INFO: "note",
+}
+
+
+def page(
+    machines: Sequence[Machine], findings: Mapping[str, Sequence[Finding]], vcenter: str, now: datetime
+) -> str:
+    """`findings` by moref. Everything that vCenter said is escaped."""
+    templates = Environment(
+        loader=PackageLoader("connector.cli"), autoescape=select_autoescape(["j2"]), undefined=StrictUndefined
+    )
+    counts = Counter(one.severity for found in findings.values() for one in found)
+    ready = sum(1 for one in machines if not _grave(findings.get(one.moref, ())))
+    return templates.get_template("check.html.j2").render(
+        machines=machines,
+        findings=findings,
+        words=WORDS,
+        counts=[(word, severity, counts[severity]) for severity, word in WORDS.items()],
+        ready=ready,
+        vcenter=vcenter,
+        when=now.strftime("%Y-%m-%d %H:%M UTC"),
+        version=__version__,
+    )
+
+
+def write(
+    file: Path, machines: Sequence[Machine], findings: Mapping[str, Sequence[Finding]], vcenter: str
+) -> None:
+    """The page as a file. Raises `BadInput` when it cannot be written."""
+    try:
+        file.write_text(page(machines, findings, vcenter, datetime.now(UTC)), encoding="utf-8")
+    except OSError as problem:
+        raise BadInput(
+            f"the report cannot be written ({problem.strerror or problem})",
+            on=str(file),
+            remedy="choose another file",
+        ) from problem
+
+
+def _grave(found: Sequence[Finding]) -> bool:
+    return any(one.severity in (Severity.BLOCK, Severity.WARM_BLOCK) for one in found)

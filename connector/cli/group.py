@@ -1,0 +1,296 @@
+"""`connector group`: workgroups, the waves in which sources move; what is asked of a group is asked of its jobs."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+import click
+
+from connector.cli import acting, job_view, tables, watching
+from connector.cli.access import with_client
+from connector.cli.options import JSON
+from connector.cli.records import GROUP, JOB, SOURCE, find, identity, items, rows, some, tag_words
+from connector.cli.smc_client import Json, SmcClient
+from connector.control.jobs import Business, Event, State, Status, allowed
+from connector.errors import BadInput, Conflict
+
+STATUSES: Final = ("NotStarted", "InProgress", "Cutover", "Completed")
+
+COLUMNS: Final[tuple[tables.Column, ...]] = (
+    ("name", lambda row: row.get("Name")),
+    ("id", lambda row: row.get("WorkgroupId")),
+    ("status", lambda row: row.get("Status")),
+    ("failed", lambda row: _warned(row, "InError")),
+    ("without a job", lambda row: _warned(row, "UnRelated")),
+    ("tags", tables.tags),
+    ("description", lambda row: row.get("Description")),
+)
+MEMBERS: Final[tuple[tables.Column, ...]] = (
+    ("source", lambda row: row.get("Name")),
+    ("id", lambda row: row.get("SourceId")),
+    ("state", lambda row: row.get("State")),
+    ("job", lambda row: row["Job"].get("Name")),
+    ("job id", lambda row: row.get("JobId")),
+    ("job state", lambda row: job_view.state(row["Job"]) if row["Job"] else None),
+    ("progress", lambda row: f"{float(row['Job'].get('Progress') or 0):.0f} %" if row["Job"] else None),
+)
+
+_GROUP = click.argument("word", metavar="GROUP")
+_SOURCES = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+_WATCH = click.option("--watch", "then_watch", is_flag=True, help="Then watch until they rest.")
+
+
+def _warned(row: Json, kind: str) -> int:
+    warnings = items(row, "Warnings", "Warning")
+    return sum(len(items(w, "SourceIds", "SourceId")) for w in warnings if w.get("WarningType") == kind)
+
+
+@click.group()
+def group() -> None:
+    """Workgroups: waves of sources.
+
+    GROUP is an id or a name. start, stop, cutover and watch are for those jobs of the group's sources that are in a
+    state for it; the others are named and left alone.
+    """
+
+
+@group.command("list")
+@click.option("--status", type=click.Choice(STATUSES), help="In this status.")
+@click.option("--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", help="With this tag; repeat it.")
+@with_client
+@JSON
+def list_(client: SmcClient, status: str | None, tagged: tuple[str, ...], as_json: bool) -> None:
+    """List workgroups, newest first.
+
+    \b
+    connector group list --status InProgress
+    """
+    found = rows(client, GROUP, Status=status, Tag=tag_words(tagged))
+    tables.listed(found, COLUMNS, as_json, "no workgroup")
+
+
+@group.command()
+@_GROUP
+@with_client
+@JSON
+def show(client: SmcClient, word: str, as_json: bool) -> None:
+    """Show one workgroup with its sources and their last jobs.
+
+    With --json one document: the workgroup, and `SourceServers` with a `Job` in each.
+
+    \b
+    connector group show wave-1
+    """
+    row = find(client, GROUP, word)
+    members = _members(client, row["WorkgroupId"])
+    if as_json:
+        tables.document(row | {"SourceServers": {"SourceServer": members}})
+        return
+    tables.shown(row, COLUMNS)
+    tables.section("sources", members, MEMBERS)
+
+
+@group.command()
+@click.argument("name")
+@click.option("--description", help="A description.")
+@click.option("--tag", "tagged", multiple=True, metavar="KEY=VALUE", help="Repeat it.")
+@with_client
+@JSON
+def create(
+    client: SmcClient, name: str, description: str | None, tagged: tuple[str, ...], as_json: bool
+) -> None:
+    """Make a workgroup.
+
+    \b
+    connector group create wave-1 --description "Saturday night"
+    """
+    answer = client.call(
+        "CreateWorkgroup",
+        Name=name,
+        Description=description,
+        Tag=tag_words(tagged),
+        ClientToken=uuid.uuid4().hex,
+    )
+    key = answer["WorkgroupId"]
+    tables.told(name, f"group {key} created", {"WorkgroupId": key}, as_json)
+
+
+@group.command()
+@_GROUP
+@click.option("--name", help="A new name.")
+@click.option("--description", help="A new description.")
+@with_client
+@JSON
+def modify(client: SmcClient, word: str, name: str | None, description: str | None, as_json: bool) -> None:
+    """Change a workgroup's name or description.
+
+    \b
+    connector group modify wave-1 --name wave-2
+    """
+    if name is None and description is None:
+        raise BadInput("nothing to change", on=word, remedy="give --name or --description")
+    key = identity(client, GROUP, word)
+    client.call("ModifyWorkgroupAttribute", WorkgroupId=key, Name=name, Description=description)
+    tables.told(word, "modified", {"WorkgroupId": key}, as_json)
+
+
+@group.command()
+@_GROUP
+@with_client
+@JSON
+def delete(client: SmcClient, word: str, as_json: bool) -> None:
+    """Delete an empty workgroup.
+
+    \b
+    connector group delete wave-1
+    """
+    key = identity(client, GROUP, word)
+    client.call("DeleteWorkgroup", WorkgroupId=key)
+    tables.told(word, "deleted", {"WorkgroupId": key}, as_json)
+
+
+@group.command()
+@_GROUP
+@_SOURCES
+@with_client
+@JSON
+def associate(client: SmcClient, word: str, sources: tuple[str, ...], as_json: bool) -> None:
+    """Put sources into a workgroup. A source is in one at most.
+
+    \b
+    connector group associate wave-1 web-01 db-01
+    """
+    _put(client, "AssociateSourceServers", "added", word, sources, as_json)
+
+
+@group.command()
+@_GROUP
+@_SOURCES
+@with_client
+@JSON
+def disassociate(client: SmcClient, word: str, sources: tuple[str, ...], as_json: bool) -> None:
+    """Take sources out of a workgroup.
+
+    \b
+    connector group disassociate wave-1 web-01
+    """
+    _put(client, "DisassociateSourceServers", "taken out", word, sources, as_json)
+
+
+@group.command()
+@_GROUP
+@_WATCH
+@with_client
+@JSON
+def start(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None:
+    """Start or resume the group's jobs.
+
+    \b
+    connector group start wave-1 --watch
+    """
+    _act(client, word, Event.START, acting.START, then_watch, as_json)
+
+
+@group.command()
+@_GROUP
+@_WATCH
+@with_client
+@JSON
+def stop(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None:
+    """Pause the group's jobs.
+
+    \b
+    connector group stop wave-1
+    """
+    _act(client, word, Event.STOP, acting.STOP, then_watch, as_json)
+
+
+@group.command()
+@_GROUP
+@click.option("--sync/--no-sync", default=None, help="As for `connector job cutover`.")
+@_WATCH
+@with_client
+@JSON
+def cutover(client: SmcClient, word: str, sync: bool | None, then_watch: bool, as_json: bool) -> None:
+    """End the group's incremental jobs that wait.
+
+    \b
+    connector group cutover wave-1 --sync --watch
+    """
+    if sync is None:
+        raise BadInput(
+            "whether sources are shut down and their last changes are brought must be said",
+            on=word,
+            remedy="give --sync or --no-sync",
+        )
+    _act(client, word, Event.CUTOVER, acting.CUT_OVER, then_watch, as_json, SyncData=sync)
+
+
+@group.command()
+@_GROUP
+@with_client
+@JSON
+def watch(client: SmcClient, word: str, as_json: bool) -> None:
+    """Watch the group's jobs until they rest; see `connector job watch`.
+
+    \b
+    connector group watch wave-1
+    """
+    watching.watch(client, _jobs(client, word), as_json)
+
+
+def _members(client: SmcClient, key: str) -> list[Json]:
+    """The group's sources, each with its last job."""
+    sources = list(rows(client, SOURCE, WorkgroupId=key))
+    jobs = {row["JobId"]: row for row in some(client, JOB, [s["JobId"] for s in sources if s.get("JobId")])}
+    return [source | {"Job": jobs.get(source.get("JobId"), {})} for source in sources]
+
+
+def _jobs(client: SmcClient, word: str) -> list[Json]:
+    found = [member["Job"] for member in _members(client, identity(client, GROUP, word)) if member["Job"]]
+    if not found:
+        raise Conflict(
+            "no source of the group has a job", on=word, remedy="create jobs: connector job create"
+        )
+    return found
+
+
+def _act(
+    client: SmcClient,
+    word: str,
+    event: Event,
+    what: acting.Act,
+    then_watch: bool,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    jobs = _jobs(client, word)
+    ready = [job for job in jobs if _possible(job, event)]
+    for job in jobs:
+        if job not in ready:
+            click.echo(f"{tables.plain(job.get('Name'))}: left alone, it is {job_view.state(job)}", err=True)
+    if not ready:
+        raise Conflict(f"no job of the group is in a state for {event}", on=word)
+    acting.act(client, what, ready, as_json, **parameters)
+    if then_watch:
+        watching.watch(client, ready, as_json)
+
+
+def _possible(job: Json, event: Event) -> bool:
+    if event is Event.CUTOVER and job.get("RunOnce", True):
+        return False
+    status, business = str(job.get("Status")), str(job.get("BusinessStatus") or "")
+    if status not in list(Status) or business not in list(Business):
+        return True  # a word that we do not know: the control plane decides
+    return event in allowed(State(Status(status), Business(business)))
+
+
+def _put(
+    client: SmcClient, action: str, done: str, word: str, sources: tuple[str, ...], as_json: bool
+) -> None:
+    key = identity(client, GROUP, word)
+    ids = [identity(client, SOURCE, source) for source in sources]
+    client.call(action, WorkgroupId=key, SourceId=ids)
+    for source, source_id in zip(sources, ids, strict=True):
+        tables.told(source, done, {"WorkgroupId": key, "SourceId": source_id}, as_json)

@@ -1,0 +1,283 @@
+"""`connector job`: the wish to migrate one source, from its creation to its last image."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from connector.cli import acting, job_view, log_view, tables, watching
+from connector.cli.access import with_client
+from connector.cli.job_parameters import definition, definition_options
+from connector.cli.options import JSON
+from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, tag_words
+from connector.cli.smc_client import Json, SmcClient
+from connector.cli.tagging import tag_commands
+from connector.errors import BadInput
+
+STATUSES: Final = ("Ready", "Running", "Stopped", "InError", "Waiting", "Finished", "Expired", "Deleting")
+
+_JOBS = click.argument("words", nargs=-1, required=True, metavar="JOB...")
+_WATCH = click.option("--watch", "then_watch", is_flag=True, help="Then watch until it rests.")
+_TAG = click.option("--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", help="Of the job; repeat it.")
+
+
+@click.group()
+def job() -> None:
+    """Migration jobs: create, start, watch, cut over.
+
+    JOB is an id, a name that one job alone has, or the name of a source: then its last job is meant. Several are
+    worked through in turn; the first failure decides the exit code.
+    """
+
+
+@job.command("list")
+@click.option("--name", help="This name, exactly.")
+@click.option("--status", type=click.Choice(STATUSES), help="In this status.")
+@click.option("--source", help="Of this source (id or name).")
+@_TAG
+@with_client
+@JSON
+def list_(
+    client: SmcClient,
+    name: str | None,
+    status: str | None,
+    source: str | None,
+    tagged: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """List jobs, newest first. All filters must match.
+
+    \b
+    connector job list --status InError
+    connector job list --source web-01 --json
+    """
+    of = [identity(client, SOURCE, source)] if source else None
+    found = rows(client, JOB, Name=name, Status=status, SourceId=of, Tag=tag_words(tagged))
+    tables.listed(found, job_view.COLUMNS, as_json, "no job")
+
+
+@job.command()
+@click.argument("word", metavar="JOB")
+@with_client
+@JSON
+def show(client: SmcClient, word: str, as_json: bool) -> None:
+    """Show one job: its disks, runs and passes, and what was made because of it.
+
+    With --json one document: the job as DescribeReplicationJobs answers it, and `Details`, `Passes` and `Resources`
+    as the extensions of the API do.
+
+    \b
+    connector job show web-01
+    """
+    found = job_view.complete(client, find_job(client, word))
+    if as_json:
+        tables.document(found)
+    else:
+        job_view.print_job(found)
+
+
+@job.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--name", help="The job's name. Default: made from the source's.")
+@definition_options
+@click.option("--region", default="local", envvar="CONNECTOR_REGION", show_default=True, help="Where to.")
+@click.option("--license", "licence", help="BYOL, when you bring your own licence.")
+@_TAG
+@click.option("--start", "then_start", is_flag=True, help="Start it at once.")
+@_WATCH
+@with_client
+@JSON
+def create(
+    client: SmcClient,
+    sources: tuple[str, ...],
+    name: str | None,
+    region: str,
+    licence: str | None,
+    tagged: tuple[str, ...],
+    then_start: bool,
+    then_watch: bool,
+    as_json: bool,
+    **wishes: Any,
+) -> None:
+    """Make a job for each source. Without --every it runs once; with it, it waits after each run for the next one.
+
+    \b
+    connector job create web-01 --start --watch
+    connector job create web-01 db-01 --every 12 --keep 3
+    connector job create web-01 --name web --start-at 2026-12-05T22:00:00Z
+    """
+    if name and len(sources) > 1:
+        raise BadInput("several jobs cannot have one name", on=name, remedy="create them one by one")
+    wanted = {
+        "RegionId": region,
+        "JobType": 3,
+        "Name": name,
+        "LicenseType": licence,
+        "Tag": tag_words(tagged),
+        "RunOnce": wishes["every"] is None,
+    } | definition(**wishes)
+    failures, jobs = acting.Failures(), []
+    for source in [find(client, SOURCE, word) for word in sources]:
+        with failures.of(str(source["Name"])):
+            jobs.append(_create(client, source, wanted, as_json))
+            if then_start:
+                acting.act(client, acting.START, jobs[-1:], as_json)
+    failures.done()
+    if then_watch:
+        watching.watch(client, jobs, as_json)
+
+
+@job.command()
+@click.argument("word", metavar="JOB")
+@click.option("--name", help="A new name.")
+@definition_options
+@with_client
+@JSON
+def modify(client: SmcClient, word: str, name: str | None, as_json: bool, **wishes: Any) -> None:
+    """Change a job: name and description always, interval and images kept also in Waiting, the rest before its first run.
+
+    \b
+    connector job modify web-01 --every 1
+    connector job modify web-01 --valid-until 2027-01-31T00:00:00Z
+    """
+    changes = {key: value for key, value in definition(**wishes).items() if value not in (None, [])}
+    if name is None and not changes:
+        raise BadInput("nothing to change", on=word, remedy="see connector job modify --help")
+    key = str(find_job(client, word)[JOB.key])
+    client.call("ModifyReplicationJobAttribute", JobId=key, Name=name, **changes)
+    tables.told(word, "modified", {"JobId": key}, as_json)
+
+
+@job.command()
+@_JOBS
+@_WATCH
+@with_client
+@JSON
+def start(client: SmcClient, words: tuple[str, ...], then_watch: bool, as_json: bool) -> None:
+    """Begin or resume: from Ready, Stopped, InError, and from Waiting for a run before its time.
+
+    \b
+    connector job start web-01 db-01 --watch
+    """
+    _act(client, acting.START, _found(client, words), then_watch, as_json)
+
+
+@job.command()
+@_JOBS
+@_WATCH
+@with_client
+@JSON
+def stop(client: SmcClient, words: tuple[str, ...], then_watch: bool, as_json: bool) -> None:
+    """Pause: while data flows, or from Waiting. The position inside the disks is kept; start resumes there.
+
+    \b
+    connector job stop web-01
+    """
+    _act(client, acting.STOP, _found(client, words), then_watch, as_json)
+
+
+@job.command()
+@_JOBS
+@click.option(
+    "--sync/--no-sync",
+    default=None,
+    help="Shut the source down and bring its last changes first, or end with the images that there are.",
+)
+@_WATCH
+@with_client
+@JSON
+def cutover(
+    client: SmcClient, words: tuple[str, ...], sync: bool | None, then_watch: bool, as_json: bool
+) -> None:
+    """End incremental jobs that wait.
+
+    --sync shuts the source down, reads what changed, proves it and makes the last image. --no-sync only releases what
+    is intermediate. One of them must be said.
+
+    \b
+    connector job cutover web-01 --sync --watch
+    """
+    if sync is None:
+        raise BadInput(
+            "whether the source is shut down and its last changes are brought must be said",
+            on=words[0],
+            remedy="give --sync or --no-sync",
+        )
+    _act(client, acting.CUT_OVER, _found(client, words), then_watch, as_json, SyncData=sync)
+
+
+@job.command()
+@_JOBS
+@with_client
+@JSON
+def delete(client: SmcClient, words: tuple[str, ...], as_json: bool) -> None:
+    """Delete jobs that do not run, and release everything intermediate. Images stay.
+
+    \b
+    connector job delete web-01
+    """
+    _act(client, acting.DELETE, _found(client, words), False, as_json)
+
+
+@job.command()
+@_JOBS
+@with_client
+@JSON
+def watch(client: SmcClient, words: tuple[str, ...], as_json: bool) -> None:
+    """Watch until the jobs rest: Finished, Waiting, Stopped, Ready. InError and Expired are failures.
+
+    On a terminal a bar per disk with rate, time left and what limits the rate. With --json one event per line: `phase`,
+    `disk`, and at the end a `result` per job.
+
+    \b
+    connector job watch web-01 db-01
+    """
+    watching.watch(client, _found(client, words), as_json)
+
+
+@job.command()
+@click.argument("word", metavar="JOB")
+@click.option("--lines", type=click.IntRange(1), default=100, show_default=True, help="The newest so many.")
+@click.option("--follow", is_flag=True, help="Go on with what comes, until the job rests.")
+@with_client
+@JSON
+def logs(client: SmcClient, word: str, lines: int, follow: bool, as_json: bool) -> None:
+    """Print a job's log, oldest entry first.
+
+    \b
+    connector job logs web-01 --follow
+    """
+    key = str(find_job(client, word)[JOB.key])
+    if follow:
+        log_view.follow(client, key, lines, as_json)
+    else:
+        log_view.print_log(client, key, lines, as_json)
+
+
+for command in tag_commands(JOB, "replicationjob"):
+    job.add_command(command)
+
+
+def _create(client: SmcClient, source: Json, wanted: Json, as_json: bool) -> Json:
+    token = uuid.uuid4().hex
+    answer = client.call("CreateReplicationJob", SourceId=source["SourceId"], ClientToken=token, **wanted)
+    key, name = answer["JobId"], str(source["Name"])
+    tables.told(name, f"job {key} created", {"JobId": key, "SourceId": source["SourceId"]}, as_json)
+    return {"JobId": key, "Name": wanted["Name"] or name}
+
+
+def _found(client: SmcClient, words: Sequence[str]) -> list[Json]:
+    """All of them before anything is done to the first; each once."""
+    found = [find_job(client, word) for word in words]
+    return list({row["JobId"]: row for row in found}.values())
+
+
+def _act(
+    client: SmcClient, what: acting.Act, jobs: list[Json], then_watch: bool, as_json: bool, **parameters: Any
+) -> None:
+    acting.act(client, what, jobs, as_json, **parameters)
+    if then_watch:
+        watching.watch(client, jobs, as_json)

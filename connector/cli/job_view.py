@@ -1,0 +1,150 @@
+"""How one job, and many, are shown. Data, and the fetching of what only the extensions tell."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich.filesize import decimal
+
+from connector.cli import tables
+from connector.cli.records import JOB, Noun, items, rows
+from connector.cli.refusal import NotOffered
+from connector.cli.smc_client import Json, SmcClient
+
+_PASS: Final = Noun("pass", "DescribeReplicationJobPasses", "Passes", "Pass", "PassId", "p-")
+_RESOURCE: Final = Noun(
+    "resource", "DescribeReplicationJobResources", "Resources", "Resource", "Token", "instance-"
+)
+
+
+def state(row: Json) -> str:
+    """The business status while it runs, else the status."""
+    return str(row.get("BusinessStatus") or row.get("Status"))
+
+
+def _rhythm(row: Json) -> str:
+    if row.get("RunOnce", True):
+        return "once"
+    return f"every {row.get('Frequency')} h, {row.get('MaxNumberOfImageToKeep')} images kept"
+
+
+def _left(disk: Json) -> str:
+    seconds = int(disk.get("RemainingSeconds", -1))
+    if seconds == 0:
+        return "done"
+    return "-" if seconds < 0 else f"{seconds // 3600}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
+
+
+def _bytes(name: str) -> tables.Column:
+    def cell(row: Json) -> str | None:
+        size = row.get(f"{name.title()}Bytes")
+        return None if size is None else decimal(int(size))
+
+    return name, cell
+
+
+COLUMNS: Final[tuple[tables.Column, ...]] = (
+    ("name", lambda row: row.get("Name")),
+    ("id", lambda row: row.get("JobId")),
+    ("source", lambda row: row.get("SourceId")),
+    ("state", state),
+    ("progress", lambda row: f"{float(row.get('Progress') or 0):.0f} %"),
+    ("runs", _rhythm),
+    ("started", lambda row: row.get("StartTime")),
+    ("ended", lambda row: row.get("EndTime")),
+    ("image", lambda row: row.get("ImageId")),
+    ("error", lambda row: row.get("ErrorCode")),
+)
+FIELDS: Final[tuple[tables.Column, ...]] = (
+    ("name", lambda row: row.get("Name")),
+    ("id", lambda row: row.get("JobId")),
+    ("description", lambda row: row.get("Description")),
+    ("source", lambda row: f"{row['Details'].get('SourceName') or ''} {row.get('SourceId')}"),
+    ("state", lambda row: f"{row.get('Status')} {row.get('BusinessStatus') or ''}"),
+    ("allowed", lambda row: ", ".join(items(row["Details"], "AllowedOperations", "AllowedOperation"))),  # type: ignore[arg-type]
+    ("waits for", lambda row: row["Details"].get("WaitingFor")),
+    ("error", lambda row: row["Details"].get("ErrorMessage") or row.get("StatusInfo")),
+    ("runs", _rhythm),
+    ("next run", lambda row: row["Details"].get("NextRunTime")),
+    ("starts at", lambda row: row.get("ScheduledStartTime")),
+    ("valid until", lambda row: row.get("ValidTime")),
+    ("image name", lambda row: row.get("ImageName")),
+    ("newest image", lambda row: row.get("ImageId")),
+    ("instance", lambda row: row.get("TransitionInstanceId")),
+    ("appliance", lambda row: row["Details"].get("ApplianceName")),
+    ("phase", lambda row: row["Details"].get("Phase")),
+    ("region", lambda row: row.get("RegionId")),
+    ("group", lambda row: row.get("WorkgroupId")),
+    ("tags", tables.tags),
+    ("created", lambda row: row.get("CreationTime")),
+)
+DISKS: Final[tuple[tables.Column, ...]] = (
+    ("index", lambda disk: disk.get("Index")),
+    ("disk", lambda disk: disk.get("Label")),
+    _bytes("wanted"),
+    _bytes("done"),
+    _bytes("wire"),
+    ("rate", lambda disk: f"{decimal(int(disk.get('BytesPerSecond') or 0))}/s"),
+    ("left", _left),
+    ("limited by", lambda disk: disk.get("Bottleneck")),
+)
+RUNS: Final[tuple[tables.Column, ...]] = (
+    ("started", lambda run: run.get("StartTime")),
+    ("ended", lambda run: run.get("EndTime")),
+    ("type", lambda run: run.get("Type")),
+    ("image", lambda run: run.get("ImageId")),
+)
+PASSES: Final[tuple[tables.Column, ...]] = (
+    ("run", lambda row: row.get("RunNumber")),
+    ("started", lambda row: row.get("StartTime")),
+    ("ended", lambda row: row.get("EndTime")),
+    ("outcome", lambda row: row.get("Outcome") or row.get("State")),
+    ("appliance", lambda row: row.get("ApplianceName")),
+    ("disk", lambda row: row.get("Label")),
+    ("kind", lambda row: row.get("Kind")),
+    _bytes("planned"),
+    _bytes("read"),
+    _bytes("wire"),
+    ("digest", lambda row: str(row.get("Digest") or "")[:16]),
+    ("error", lambda row: row.get("ErrorMessage")),
+)
+RESOURCES: Final[tuple[tables.Column, ...]] = (
+    ("kind", lambda row: row.get("Kind")),
+    ("name", lambda row: row.get("Name")),
+    ("id", lambda row: row.get("ResourceId")),
+    ("place", lambda row: row.get("Place")),
+    ("costs", lambda row: bool(row.get("Billable")) and not row.get("Released")),
+    ("released", lambda row: row.get("Released")),
+    ("made", lambda row: row.get("CreationTime")),
+)
+
+
+def complete(client: SmcClient, row: Json) -> Json:
+    """The job with `Details`, `Passes` and `Resources`; they are empty where the control plane has no extensions."""
+    key = row[JOB.key]
+    details: list[Json] = []
+    try:
+        answer = client.call("DescribeReplicationJobProgress", JobId=[key])
+        details = items(answer, JOB.plural, JOB.singular)
+        passes = list(rows(client, _PASS, JobId=key))
+        resources = list(rows(client, _RESOURCE, JobId=key))
+    except NotOffered:
+        passes, resources = [], []
+    return row | {
+        "Details": details[0] if details else {},
+        "Passes": {"Pass": passes},
+        "Resources": {"Resource": resources},
+    }
+
+
+def print_job(row: Json) -> None:
+    """The answer of `complete`, for people."""
+    tables.shown(row, FIELDS)
+    tables.section("disks", items(row["Details"], "Disks", "Disk"), DISKS)
+    tables.section("runs", items(row, "ReplicationJobRuns", "ReplicationJobRun"), RUNS)
+    tables.section("passes", [line for one in row["Passes"]["Pass"] for line in _per_disk(one)], PASSES)
+    tables.section("made because of this job", row["Resources"]["Resource"], RESOURCES)
+
+
+def _per_disk(row: Json) -> list[Json]:
+    return [row | disk for disk in items(row, "Disks", "Disk")] or [row]

@@ -1,0 +1,93 @@
+"""The log of a job: its newest entries, and what comes after them while it runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import click
+
+from connector.cli.records import items
+from connector.cli.smc_client import Json, SmcClient
+from connector.cli.tables import plain
+from connector.cli.watching import MOVING, PACE, Patience
+from connector.errors import ControlFailed, Interrupted
+
+AT_ONCE: Final = 500
+#: Entries written at the same moment may appear in either order: so many are read again.
+_OVERLAP: Final = 10
+
+
+def print_log(client: SmcClient, key: str, lines: int, as_json: bool) -> None:
+    """The newest `lines` entries, oldest first."""
+    if lines <= AT_ONCE:
+        _print(_entries(client.call("DescribeReplicationJobLog", JobId=key, MaxResults=lines)), as_json)
+        return
+    tail = _Tail(client, key)
+    newest: deque[Json] = deque(maxlen=lines)
+    while found := tail.more():
+        newest.extend(found)
+    _print(newest, as_json)
+
+
+def follow(client: SmcClient, key: str, lines: int, as_json: bool) -> None:
+    """The newest `lines` entries (at most 500), then every new one until the job rests."""
+    answer = client.call("DescribeReplicationJobLog", JobId=key, MaxResults=min(lines, AT_ONCE))
+    tail = _Tail(client, key, _entries(answer))
+    _print(_entries(answer), as_json)
+    patience = Patience(lambda message: click.echo(message, err=True))
+    try:
+        while True:
+            try:
+                found = tail.more()
+                patience.heard()
+            except ControlFailed as failed:
+                patience.bear(failed)
+                found = []
+            _print(found, as_json)
+            if not found and patience.since is None and tail.status not in MOVING:
+                return
+            if not found:
+                time.sleep(PACE)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped reading the log; the job goes on") from None
+
+
+class _Tail:
+    """What comes behind the entries that were read; each comes once."""
+
+    def __init__(self, client: SmcClient, key: str, known: Iterable[Json] = ()) -> None:
+        self._client, self._key = client, key
+        self._recent: deque[int] = deque((int(entry["EntryId"]) for entry in known), maxlen=_OVERLAP)
+        self.status = ""
+
+    def more(self) -> list[Json]:
+        """The next entries, at most 500; none when there are none now. Sets `status` to the job's."""
+        after = min(self._recent) - 1 if self._recent else 0
+        answer = self._client.call(
+            "DescribeReplicationJobLog", JobId=self._key, AfterEntryId=after, MaxResults=AT_ONCE
+        )
+        found = [entry for entry in _entries(answer) if int(entry["EntryId"]) not in self._recent]
+        self._recent.extend(int(entry["EntryId"]) for entry in found)
+        self.status = str(answer.get("Status"))
+        return found
+
+
+def _entries(answer: Json) -> list[Json]:
+    return items(answer, "LogEntries", "LogEntry")
+
+
+def _print(entries: Iterable[Json], as_json: bool) -> None:
+    for line in _lines(entries, as_json):
+        click.echo(line)
+
+
+def _lines(entries: Iterable[Json], as_json: bool) -> Iterator[str]:
+    for entry in entries:
+        if as_json:
+            yield json.dumps(entry)
+        else:
+            yield f"{plain(entry.get('Time'))}  {plain(entry.get('Kind')):<10}  {plain(entry.get('Text'))}"

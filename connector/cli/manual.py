@@ -1,0 +1,92 @@
+"""What docs/cli.md lists, made from the commands themselves. Pure.
+
+The page keeps its prose; between `<!-- commands: NOUN -->` and `<!-- end -->` stands what this module writes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import click
+
+_PLACE: Final = re.compile(r"(<!-- commands: (\S+) -->\n)(?:.*?)(<!-- end -->)", re.DOTALL)
+_CONNECTION: Final = "connection"
+
+
+def filled(page: str, root: click.Group) -> str:
+    """The page with every list as the commands are now; `KeyError` for a noun that does not exist."""
+    return _PLACE.sub(lambda found: found[1] + _section(root, found[2]) + found[3], page)
+
+
+def nouns(page: str) -> list[str]:
+    """The nouns that the page lists."""
+    return [name for _, name, _ in _PLACE.findall(page) if name != _CONNECTION]
+
+
+def _section(root: click.Group, noun: str) -> str:
+    context = click.Context(root, info_name="connector")
+    if noun == _CONNECTION:
+        example = _leaf(context, "source", "list")
+        rows = ((f"`{_flag(o)}`", f"`{o.envvar}`", o.help or "") for o in _connection(example))
+        return _table(("flag", "variable", ""), rows)
+    command = root.get_command(context, noun)
+    if command is None:
+        raise KeyError(noun)
+    return _table(("command", "what it does", "options"), _rows(command, f"connector {noun}", context))
+
+
+def _rows(command: click.Command, path: str, parent: click.Context) -> Iterator[tuple[str, str, str]]:
+    context = click.Context(command, parent, info_name=path.rpartition(" ")[2])
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from _rows(child, f"{path} {name}", context)
+        return
+    words = " ".join(
+        [path, *(p.make_metavar(context) for p in command.params if isinstance(p, click.Argument))]
+    )
+    shared = {option.name for option in _connection(command)}
+    own = [
+        f"`{_flag(option)}`"
+        for option in command.params
+        if isinstance(option, click.Option) and option.name not in shared | {"as_json"} and not option.hidden
+    ]
+    yield f"`{words}`", command.get_short_help_str(200), " ".join(own)
+
+
+def _leaf(context: click.Context, *names: str) -> click.Command:
+    command = context.command
+    for name in names:
+        assert isinstance(command, click.Group)
+        found = command.get_command(context, name)
+        assert found is not None
+        command = found
+    return command
+
+
+def _connection(command: click.Command) -> list[click.Option]:
+    """The options that every command on the public API has."""
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    if not any(option.envvar == "CONNECTOR_CONTROL_URL" for option in options):
+        return []
+    return [
+        option
+        for option in options
+        if str(option.envvar).startswith(("CONNECTOR_CONTROL_", "CONNECTOR_ACCESS_"))
+    ]
+
+
+def _flag(option: click.Option) -> str:
+    names = "/".join([option.opts[-1], *option.secondary_opts])
+    if option.is_flag:
+        return names
+    shown = option.metavar or ("|".join(option.type.choices) if isinstance(option.type, click.Choice) else "")
+    return f"{names} {shown or option.type.name.upper()}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines) + "\n"

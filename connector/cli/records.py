@@ -1,0 +1,119 @@
+"""What the API lists: pages put together, and one record by its id or by a name that only it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connector.cli.smc_client import Json, SmcClient
+from connector.errors import Ambiguous, BadInput, NotFound
+
+_PAGE: Final = 50  # the most that the API gives at once
+_LONGEST_ID: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """One kind of record: how it is called, listed and named. `prefix`: how ids begin."""
+
+    word: str
+    action: str
+    plural: str
+    singular: str
+    key: str
+    prefix: str
+    paged: bool = True
+
+
+SOURCE: Final = Noun("source", "DescribeSourceServers", "SourceServers", "SourceServer", "SourceId", "s-")
+JOB: Final = Noun("job", "DescribeReplicationJobs", "ReplicationJobs", "ReplicationJob", "JobId", "j-")
+GROUP: Final = Noun("group", "DescribeWorkgroups", "Workgroups", "Workgroup", "WorkgroupId", "wg-")
+TOKEN: Final = Noun(
+    "token", "ListAccessTokens", "AccessTokens", "AccessToken", "AccessTokenId", "at-", paged=False
+)
+APPLIANCE: Final = Noun(
+    "appliance", "DescribeMigrationAppliances", "Appliances", "Appliance", "ApplianceId", "a-"
+)
+
+
+def items(answer: Json, plural: str, singular: str) -> list[Json]:
+    """A list as the API wraps it; an empty one may come without its inner part."""
+    return list((answer.get(plural) or {}).get(singular) or ())
+
+
+def rows(client: SmcClient, noun: Noun, **filters: Any) -> Iterator[Json]:
+    """Every record that matches, page by page; one that moves to the next page meanwhile comes once."""
+    seen: set[str] = set()
+    number, total = 1, 1
+    while (number - 1) * _PAGE < total:
+        page = {"PageNumber": number, "PageSize": _PAGE} if noun.paged else {}
+        answer = client.call(noun.action, **filters, **page)
+        found = items(answer, noun.plural, noun.singular)
+        for row in found:
+            if row[noun.key] not in seen:
+                seen.add(row[noun.key])
+                yield row
+        total = int(answer.get("TotalCount") or 0) if noun.paged and found else 0
+        number += 1
+
+
+def some(client: SmcClient, noun: Noun, ids: Sequence[str]) -> list[Json]:
+    """The records with these ids, in this order; those that are gone are left out."""
+    found: dict[str, Json] = {}
+    for start in range(0, len(ids), _PAGE):
+        part = list(ids[start : start + _PAGE])
+        found |= {row[noun.key]: row for row in rows(client, noun, **{noun.key: part})}
+    return [found[key] for key in dict.fromkeys(ids) if key in found]
+
+
+def find(client: SmcClient, noun: Noun, word: str) -> Json:
+    """One record by its id or its name. Raises NotFound or Ambiguous."""
+    if not word:
+        raise BadInput(f"the name of a {noun.word} is empty")
+    by_id: dict[str, Any] = {noun.key: [word]}
+    by_name: dict[str, Any] = {"Name": word}
+    looks = [by_id, by_name] if word.startswith(noun.prefix) else [by_name, by_id]
+    for look in looks if len(word) <= _LONGEST_ID else [by_name]:
+        found = _living(list(rows(client, noun, **look)))
+        if len(found) > 1:
+            ids = ", ".join(str(row[noun.key]) for row in found[:5])
+            raise Ambiguous(f"{len(found)} {noun.word}s have this name", on=word, remedy=f"use an id: {ids}")
+        if found:
+            return found[0]
+    raise NotFound(f"no such {noun.word}", on=word, remedy=f"see connector {noun.word} list")
+
+
+def find_job(client: SmcClient, word: str) -> Json:
+    """A job by its id, its name, or the name of the source whose last job it is."""
+    try:
+        return find(client, JOB, word)
+    except NotFound:
+        try:
+            last = find(client, SOURCE, word).get(JOB.key)
+        except NotFound:
+            last = None
+        if not last:
+            raise
+        return find(client, JOB, str(last))
+
+
+def _living(found: list[Json]) -> list[Json]:
+    """What is being removed gives its name free, unless nothing else has it."""
+    return [row for row in found if "Deleting" not in (row.get("Status"), row.get("State"))] or found
+
+
+def identity(client: SmcClient, noun: Noun, word: str) -> str:
+    """The id of one record."""
+    return str(find(client, noun, word)[noun.key])
+
+
+def tag_words(words: Sequence[str]) -> list[Json]:
+    """`KEY=VALUE` or `KEY` as the API takes tags."""
+    found = []
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not key:
+            raise BadInput(f"{word[:80]!r} is no tag", on="--tag", remedy="KEY=VALUE or KEY")
+        found.append({"Key": key, "Value": value} if separator else {"Key": key})
+    return found

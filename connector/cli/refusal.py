@@ -1,0 +1,127 @@
+"""What the API refused, as one of our errors: the kind by its code, from one table, and with it the exit code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from connector.errors import (
+    AuthenticationFailed,
+    BadInput,
+    Conflict,
+    ConnectorError,
+    ControlFailed,
+    Ineligible,
+    NotFound,
+    NotPermitted,
+)
+
+
+class NotOffered(BadInput):
+    """This control plane has no such operation."""
+
+    @property
+    def id(self) -> str:
+        return BadInput.__name__
+
+
+#: Codes with the kind of error that they are; the first pattern that matches decides.
+KINDS: Final[tuple[tuple[str, type[ConnectorError]], ...]] = (
+    ("InvalidAction.NotFound", NotOffered),
+    ("InvalidApi.NotFound", NotOffered),
+    ("InvalidVersion", NotOffered),
+    ("InvalidAccessKeyId.*", AuthenticationFailed),
+    ("SignatureDoesNotMatch", AuthenticationFailed),
+    ("IncompleteSignature", AuthenticationFailed),
+    ("SignatureNonceUsed", AuthenticationFailed),
+    ("InvalidTimeStamp.*", AuthenticationFailed),
+    ("InvalidSecurityToken.*", AuthenticationFailed),
+    ("Forbidden*", NotPermitted),
+    ("NoPermission", NotPermitted),
+    ("SourceServer.Ineligible", Ineligible),
+    ("InvalidResourceType.NotFound", BadInput),
+    ("*.NotFound", NotFound),
+    ("*.InvalidStatus", Conflict),
+    ("SourceServerState.Invalid", Conflict),
+    ("SourceServer.With*", Conflict),
+    ("SourceServer.InOtherWorkgroup", Conflict),
+    ("ReplicationJob.Related", Conflict),
+    ("Workgroup.NotEmpty", Conflict),
+    ("*Name.Duplicate", Conflict),
+    ("QuotaExceeded.*", Conflict),
+    ("IdempotentParameterMismatch", Conflict),
+    ("MissingParameter*", BadInput),
+    ("InvalidParameter*", BadInput),
+    ("UnknownParameter", BadInput),
+    ("MalformedRequest", BadInput),
+    ("NumberExceed.*", BadInput),
+    ("Duplicate.*", BadInput),
+    ("DataDisk.DuplicateIndex", BadInput),
+    ("ReplicationJobDataDiskIndex.Invalid", BadInput),
+    ("UnsupportedOperation*", BadInput),
+    ("Throttling*", ControlFailed),
+    ("ServiceUnavailable", ControlFailed),
+    ("InternalError", ControlFailed),
+)
+
+_BY_STATUS: Final = {401: AuthenticationFailed, 403: NotPermitted, 404: NotFound, 409: Conflict}
+
+#: Where we know better than the server's sentence what happened here. {action} and {apart} are filled in.
+_WORDS: Final = {
+    "InvalidAction.NotFound": (
+        "this control plane does not offer {action}",
+        "use a control plane of this version; {action} is described in docs/smc-api.md",
+    ),
+    "InvalidAccessKeyId.NotFound": (
+        "it knows no such access key",
+        "check CONNECTOR_ACCESS_KEY_ID; `connector control key list` shows what it knows",
+    ),
+    "SignatureDoesNotMatch": (
+        "the secret does not belong to this access key",
+        "check the secret's file; if it is right, a proxy changes the Host header or the path",
+    ),
+    "InvalidTimeStamp.Expired": (
+        "the clocks are over 15 minutes apart{apart}",
+        "set the clock of this machine, or the control plane's",
+    ),
+}
+
+
+def kind_of(code: str, status: int) -> type[ConnectorError]:
+    """The kind of error for a code of the API, or of a gateway before it that we do not know."""
+    for pattern, kind in KINDS:
+        if fnmatchcase(code, pattern):
+            return kind
+    return _BY_STATUS.get(status, ControlFailed if status >= 500 else BadInput)
+
+
+def refused(action: str, status: int, body: Mapping[str, Any], date: str, *, on: str) -> ConnectorError:
+    """The error in an answer; `date` is the answer's Date header, `on` the control plane."""
+    code = _line(body.get("Code"))[:80]
+    kind = kind_of(code, status)
+    if code in _WORDS:
+        what, remedy = (text.format(action=action, apart=_apart(date)) for text in _WORDS[code])
+        return kind(f"{what} ({code})", on=on, remedy=remedy)
+    what, remedy = _line(body.get("Message")) or "it gave no reason", _line(body.get("Recommend"))
+    if status >= 500:
+        request = f"request {_line(body.get('RequestId'))[:80]}"
+        return kind(f"{what} ({code})", on=on, remedy=f"{remedy}; {request}" if remedy else request,
+                    retryable=status == 503)  # fmt: skip
+    return kind(f"{what.rstrip('.')} ({code})", remedy=remedy)
+
+
+def _apart(date: str) -> str:
+    try:
+        seconds = time.time() - parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return ""
+    return f": ours is {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
+
+
+def _line(value: object) -> str:
+    """One printable line: what a server says goes to a terminal."""
+    text = "" if value is None else str(value)
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())

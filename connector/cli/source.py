@@ -1,0 +1,188 @@
+"""`connector source`: the machines that appliances have registered, and what stands in their way."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+
+from connector.cli import tables
+from connector.cli.access import with_client
+from connector.cli.options import JSON
+from connector.cli.records import GROUP, JOB, SOURCE, find, find_job, identity, items, rows, tag_words
+from connector.cli.refusal import NotOffered
+from connector.cli.smc_client import Json, SmcClient
+from connector.cli.tagging import tag_commands
+from connector.errors import BadInput
+
+STATES: Final = ("Available", "Unavailable", "InUse", "Deleting")
+
+
+def _disks(row: Json) -> list[Json]:
+    system = {"Index": 0, "Size": row.get("SystemDiskSize"), "Path": "system disk"}
+    parts = items(row, "SystemDiskParts", "SystemDiskPart")
+    if parts:
+        system["Path"] = parts[0].get("Path")
+    return [system, *items(row, "DataDisks", "DataDisk")]
+
+
+COLUMNS: Final[tuple[tables.Column, ...]] = (
+    ("name", lambda row: row.get("Name")),
+    ("id", lambda row: row.get("SourceId")),
+    ("state", lambda row: row.get("State")),
+    ("platform", lambda row: row.get("Platform")),
+    ("disks", lambda row: len(_disks(row))),
+    ("size", lambda row: tables.gib(sum(int(disk.get("Size") or 0) for disk in _disks(row)))),
+    ("last job", lambda row: row.get("JobId")),
+    ("group", lambda row: row.get("WorkgroupId")),
+    ("error", lambda row: row.get("ErrorCode")),
+)
+FIELDS: Final[tuple[tables.Column, ...]] = (
+    ("name", lambda row: row.get("Name")),
+    ("id", lambda row: row.get("SourceId")),
+    ("description", lambda row: row.get("Description")),
+    ("state", lambda row: row.get("State")),
+    ("why", lambda row: row.get("StatusInfo")),
+    ("platform", lambda row: row.get("Platform")),
+    ("architecture", lambda row: row.get("Architecture")),
+    ("vCenter", lambda row: row["Details"].get("VCenter")),
+    ("machine", lambda row: row["Details"].get("MachineName")),
+    ("managed object", lambda row: row["Details"].get("MachineId")),
+    ("power", lambda row: row["Details"].get("PowerState")),
+    ("firmware", lambda row: row["Details"].get("Firmware")),
+    ("CBT", lambda row: row["Details"].get("CbtEnabled")),
+    ("can be migrated", lambda row: row["Details"].get("Eligible")),
+    ("last seen", lambda row: row["Details"].get("LastSeenTime")),
+    ("last job", lambda row: row.get("JobId")),
+    ("group", lambda row: row.get("WorkgroupId")),
+    ("tags", tables.tags),
+    ("created", lambda row: row.get("CreationTime")),
+)
+DISKS: Final[tuple[tables.Column, ...]] = (
+    ("index", lambda disk: disk.get("Index")),
+    ("disk", lambda disk: disk.get("Path")),
+    ("size", lambda disk: tables.gib(disk.get("Size"))),
+)
+FINDINGS: Final[tuple[tables.Column, ...]] = (
+    ("check", lambda finding: finding.get("Check")),
+    ("severity", lambda finding: finding.get("Severity")),
+    ("object", lambda finding: finding.get("Subject")),
+    ("finding", lambda finding: finding.get("Message")),
+    ("remedy", lambda finding: finding.get("Remedy")),
+)
+
+
+@click.group()
+def source() -> None:
+    """Migration sources: machines that appliances have registered.
+
+    SOURCE is an id, or a name that one source alone has.
+    """
+
+
+@source.command("list")
+@click.option("--name", help="This name, exactly.")
+@click.option("--state", type=click.Choice(STATES), help="In this state.")
+@click.option("--job", help="Whose last job is this one (id or name).")
+@click.option("--group", help="In this workgroup (id or name).")
+@click.option("--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", help="With this tag; repeat it.")
+@with_client
+@JSON
+def list_(
+    client: SmcClient,
+    name: str | None,
+    state: str | None,
+    job: str | None,
+    group: str | None,
+    tagged: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """List sources, newest first. All filters must match.
+
+    \b
+    connector source list --state Available
+    connector source list --group wave-1 --tag owner=shop --json
+    """
+    found = rows(
+        client,
+        SOURCE,
+        Name=name,
+        State=state,
+        JobId=find_job(client, job)[JOB.key] if job else None,
+        WorkgroupId=identity(client, GROUP, group) if group else None,
+        Tag=tag_words(tagged),
+    )
+    tables.listed(found, COLUMNS, as_json, "no source")
+
+
+@source.command()
+@click.argument("word", metavar="SOURCE")
+@with_client
+@JSON
+def show(client: SmcClient, word: str, as_json: bool) -> None:
+    """Show one source: its disks, and what stands in the way of migrating it.
+
+    With --json one document: the source as DescribeSourceServers answers it, and `Details` as
+    DescribeSourceServerFindings does.
+
+    \b
+    connector source show web-01
+    """
+    row = find(client, SOURCE, word)
+    row["Details"] = _details(client, row["SourceId"])
+    if as_json:
+        tables.document(row)
+        return
+    tables.shown(row, FIELDS)
+    tables.section("disks", _disks(row), DISKS)
+    tables.section("findings", items(row["Details"], "Findings", "Finding"), FINDINGS)
+
+
+@source.command()
+@click.argument("word", metavar="SOURCE")
+@click.option("--name", help="A new name, which no other source may have.")
+@click.option("--description", help="A new description.")
+@with_client
+@JSON
+def modify(client: SmcClient, word: str, name: str | None, description: str | None, as_json: bool) -> None:
+    """Change a source's name or description.
+
+    \b
+    connector source modify web-01 --description "shop, frontend"
+    """
+    if name is None and description is None:
+        raise BadInput("nothing to change", on=word, remedy="give --name or --description")
+    key = identity(client, SOURCE, word)
+    client.call("ModifySourceServerAttribute", SourceId=key, Name=name, Description=description)
+    tables.told(word, "modified", {"SourceId": key}, as_json)
+
+
+@source.command()
+@click.argument("word", metavar="SOURCE")
+@click.option("--force", is_flag=True, help="Delete its job too, and release what is intermediate.")
+@with_client
+@JSON
+def delete(client: SmcClient, word: str, force: bool, as_json: bool) -> None:
+    """Forget a source. The machine itself is not touched; a rescan registers it anew.
+
+    \b
+    connector source delete web-01
+    """
+    key = identity(client, SOURCE, word)
+    client.call("DeleteSourceServer", SourceId=key, Force=force)
+    tables.told(word, "deleted", {"SourceId": key}, as_json)
+
+
+for command in tag_commands(SOURCE, "sourceserver"):
+    source.add_command(command)
+
+
+def _details(client: SmcClient, key: str) -> dict[str, Any]:
+    """What only an extension tells; empty where the control plane has none."""
+    try:
+        found = items(
+            client.call("DescribeSourceServerFindings", SourceId=[key]), SOURCE.plural, SOURCE.singular
+        )
+    except NotOffered:
+        return {}
+    return found[0] if found else {}

@@ -1,0 +1,60 @@
+"""The verbs `tag` and `untag`, the same for every noun that carries tags."""
+
+from __future__ import annotations
+
+import click
+
+from connector.cli import tables
+from connector.cli.access import with_client
+from connector.cli.options import JSON
+from connector.cli.records import JOB, Noun, find_job, identity, tag_words
+from connector.cli.smc_client import SmcClient
+from connector.errors import BadInput
+
+
+def tag_commands(noun: Noun, resource: str) -> tuple[click.Command, click.Command]:
+    """Both commands for one noun; `resource` is its type in the API."""
+    metavar = noun.word.upper()
+
+    def named(client: SmcClient, word: str) -> str:
+        return str(find_job(client, word)[noun.key]) if noun is JOB else identity(client, noun, word)
+
+    @click.command(
+        help=f"""Attach tags to a {noun.word}; one that is there gets the new value.
+
+        \b
+        connector {noun.word} tag web-01 owner=shop wave=1
+        """
+    )
+    @click.argument("word", metavar=metavar)
+    @click.argument("given", nargs=-1, required=True, metavar="KEY=VALUE...")
+    @with_client
+    @JSON
+    def tag(client: SmcClient, word: str, given: tuple[str, ...], as_json: bool) -> None:
+        key = named(client, word)
+        client.call("TagResources", ResourceType=resource, ResourceId=[key], Tag=tag_words(given))
+        tables.told(word, "tagged", {noun.key: key}, as_json)
+
+    @click.command(
+        help=f"""Take tags off a {noun.word}.
+
+        \b
+        connector {noun.word} untag web-01 wave
+        connector {noun.word} untag web-01 --all
+        """
+    )
+    @click.argument("word", metavar=metavar)
+    @click.argument("keys", nargs=-1, metavar="[KEY]...")
+    @click.option("--all", "everything", is_flag=True, help="Every tag that it has.")
+    @with_client
+    @JSON
+    def untag(client: SmcClient, word: str, keys: tuple[str, ...], everything: bool, as_json: bool) -> None:
+        if bool(keys) == everything:
+            raise BadInput("either keys or --all say which tags", on=word)
+        key = named(client, word)
+        client.call(
+            "UntagResources", ResourceType=resource, ResourceId=[key], TagKey=keys, All=everything or None
+        )
+        tables.told(word, "untagged", {noun.key: key}, as_json)
+
+    return tag, untag

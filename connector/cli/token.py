@@ -1,0 +1,141 @@
+"""`connector token`: activation codes, with which appliances enrol. A code is shown once, or written to a file of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import click
+
+from connector.cli import tables
+from connector.cli.access import with_client
+from connector.cli.options import JSON
+from connector.cli.records import TOKEN, find, identity, rows
+from connector.cli.secret import new_secret_file
+from connector.cli.smc_client import SmcClient
+
+STATUSES: Final = ("activated", "unactivated", "expired")
+
+COLUMNS: Final[tuple[tables.Column, ...]] = (
+    ("name", lambda row: row.get("Name")),
+    ("id", lambda row: row.get("AccessTokenId")),
+    ("status", lambda row: row.get("Status")),
+    ("sources", lambda row: f"{row.get('RegisteredCount')} of {row.get('Count')}"),
+    ("days", lambda row: row.get("TimeToLiveInDays")),
+    ("created", lambda row: row.get("CreationTime")),
+    ("description", lambda row: row.get("Description")),
+)
+
+_TOKEN = click.argument("word", metavar="TOKEN")
+
+
+@click.group()
+def token() -> None:
+    """Activation codes (access tokens), with which appliances enrol.
+
+    TOKEN is an id, or a name that one token alone has. Creating, disabling and deleting need the role admin.
+    """
+
+
+@token.command("list")
+@click.option("--name", help="This name, exactly.")
+@click.option("--status", type=click.Choice(STATUSES), help="In this status.")
+@with_client
+@JSON
+def list_(client: SmcClient, name: str | None, status: str | None, as_json: bool) -> None:
+    """List activation codes, without the codes.
+
+    \b
+    connector token list --status activated
+    """
+    tables.listed(rows(client, TOKEN, Name=name, Status=status), COLUMNS, as_json, "no activation code")
+
+
+@token.command()
+@_TOKEN
+@with_client
+@JSON
+def show(client: SmcClient, word: str, as_json: bool) -> None:
+    """Show one activation code, without the code.
+
+    \b
+    connector token show site-a
+    """
+    row = find(client, TOKEN, word)
+    if as_json:
+        tables.document(row)
+    else:
+        tables.shown(row, COLUMNS)
+
+
+@token.command()
+@click.argument("name")
+@click.option("--description", help="A description.")
+@click.option("--count", type=int, help="So many sources it may bring in, 1 to 1000. Default: 100.")
+@click.option("--days", type=int, help="So long it can be used, 1 to 90. Default: 30.")
+@click.option(
+    "--code-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the code to this new file, mode 0600, and do not print it.",
+)
+@with_client
+@JSON
+def create(
+    client: SmcClient,
+    name: str,
+    description: str | None,
+    count: int | None,
+    days: int | None,
+    code_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Make an activation code. It is shown this once; name its file in the appliance's configuration.
+
+    \b
+    connector token create site-a --count 200 --days 7 --code-file site-a.code
+    """
+    with new_secret_file(code_file) as keep:
+        answer = client.call(
+            "CreateAccessToken", Name=name, Description=description, Count=count, TimeToLiveInDays=days
+        )
+        key, code = str(answer["AccessTokenId"]), str(answer["AccessTokenCode"])
+        keep(code)
+    made = {"AccessTokenId": key, "Name": name}
+    if code_file is not None:
+        tables.told(name, f"token {key} created, its code is in {code_file}", made, as_json)
+    elif as_json:
+        click.echo(json.dumps(made | {"AccessTokenCode": code}))
+    else:
+        click.echo(f"AccessToken ID   {key}\nActivation code  {code}")
+        click.echo("The code is not shown again.", err=True)
+
+
+@token.command()
+@_TOKEN
+@with_client
+@JSON
+def disable(client: SmcClient, word: str, as_json: bool) -> None:
+    """Let nobody enrol with it any more. Appliances and sources that came in by it stay.
+
+    \b
+    connector token disable site-a
+    """
+    key = identity(client, TOKEN, word)
+    client.call("DisableAccessToken", AccessTokenId=key)
+    tables.told(word, "disabled", {"AccessTokenId": key}, as_json)
+
+
+@token.command()
+@_TOKEN
+@with_client
+@JSON
+def delete(client: SmcClient, word: str, as_json: bool) -> None:
+    """Delete an activation code. Appliances and sources that came in by it stay.
+
+    \b
+    connector token delete site-a
+    """
+    key = identity(client, TOKEN, word)
+    client.call("DeleteAccessToken", AccessTokenId=key)
+    tables.told(word, "deleted", {"AccessTokenId": key}, as_json)

@@ -1,0 +1,86 @@
+"""What a person may do to a job in which state: read from the transition table, with the words that the page says. Data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from connector.control import jobs
+from connector.control.jobs import IN_ERROR, STOPPED, WAITING, Event, State
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One operation of the public API as a button. `word` is its part of the address.
+
+    A deed with a `warning` asks once more before it is done.
+    """
+
+    word: str
+    event: Event
+    operation: str
+    label: str
+    given: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[State, str] = field(default_factory=dict)
+    warning: str = ""
+    reads: bool = False  # it begins to read the source, so the source must be online
+    grave: bool = False
+
+    def says(self, state: State) -> str:
+        """The label while the job is in `state`."""
+        return self.labels.get(state, self.label)
+
+
+DEEDS: Final = (
+    Deed(
+        "start",
+        Event.START,
+        "StartReplicationJob",
+        "Start",
+        labels={STOPPED: "Start again", IN_ERROR: "Start again", WAITING: "Run incremental now"},
+        reads=True,
+    ),
+    Deed("stop", Event.STOP, "StopReplicationJob", "Stop", labels={WAITING: "Stop the schedule"}),
+    Deed(
+        "cutover",
+        Event.CUTOVER,
+        "CutOverReplicationJob",
+        "Cut over",
+        given={"SyncData": "true"},
+        warning="The source is shut down now. What changed since the last run is read, the last image is made, and"
+        " the intermediate instance is released.",
+        reads=True,
+    ),
+    Deed(
+        "close",
+        Event.CLOSE,
+        "CutOverReplicationJob",
+        "Complete without a last pass",
+        given={"SyncData": "false"},
+        warning="The job ends with the image that it has. The source stays as it is, the intermediate instance is"
+        " released.",
+    ),
+    Deed(
+        "delete",
+        Event.DELETE,
+        "DeleteReplicationJob",
+        "Delete",
+        warning="The intermediate instance, its disks and our snapshots are released, and with them what was"
+        " transferred. Images stay.",
+        grave=True,
+    ),
+)
+
+_BY_WORD: Final = {deed.word: deed for deed in DEEDS}
+
+
+def possible(state: State) -> tuple[Deed, ...]:
+    """Those that the transition table allows in `state`."""
+    events = jobs.events(state)
+    return tuple(deed for deed in DEEDS if deed.event in events)
+
+
+def named(word: str) -> Deed | None:
+    """The deed of this address."""
+    return _BY_WORD.get(word)

@@ -1,0 +1,259 @@
+"""The outer door of every page: a session, a form that is ours, sound text; a page with one line for every failure."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from connector.control.console import entrance
+from connector.control.console.entrance import Entrance, Guest
+from connector.control.console.looks import Looks, dressed
+from connector.control.console.pages import ROOT, Banner, Form, Leaf, Moved, Page, Show, Visit, link
+from connector.control.keys import includes
+from connector.control.smc.catalogue import Denied, translated
+from connector.control.smc.signature import pairs
+from connector.control.store.rows import Role
+from connector.errors import ConnectorError
+
+_LOG: Final = logging.getLogger(__name__)
+
+MAX_BODY: Final = 64 << 10
+MAX_TEXT: Final = 4000
+THEMES: Final = ("light", "dark")
+THEME: Final = "console-theme"
+_FORM: Final = "application/x-www-form-urlencoded"
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_UNSOUND: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+_ASK_AGAIN: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Connector</title><meta http-equiv="refresh" content="0"></head>
+<body><p><a href="">Go on to the console</a></p></body></html>
+"""
+
+#: What a page says after something was done; the address carries the word, never the sentence.
+SAID: Final = {
+    "created": "The job is created. It starts when you say so, or when it is scheduled.",
+    "start": "The job starts.",
+    "stop": "Stop is asked for. The position is kept.",
+    "cutover": "The cutover begins: the source is shut down, then the last pass runs.",
+    "close": "The job is being completed.",
+    "delete": "The job is being deleted: what it made is released.",
+    "changed": "The change is saved.",
+    "removed": "The source is being removed. A rescan registers its machine as a new source.",
+    "made": "The workgroup is made.",
+    "put": "The sources are in the workgroup.",
+    "taken": "The sources are out of the workgroup.",
+    "dissolved": "The workgroup is deleted.",
+    "disabled": "The activation code enrols nobody any more. What it brought in stays.",
+    "forgotten": "The activation code is deleted. What it brought in stays.",
+    "ended": "Your session has ended. Log in to go on.",
+    "left": "You are logged out.",
+}
+
+
+class Door:
+    """Serves pages to people who are logged in."""
+
+    def __init__(self, looks: Looks, guests: Entrance) -> None:
+        self._looks = looks
+        self._entrance = guests
+
+    def routes(self, leaves: Iterable[Leaf], forms: Iterable[Form]) -> list[BaseRoute]:
+        """One for each page and each change, in this order."""
+        found: list[BaseRoute] = [
+            Route(ROOT + leaf.path, guarded(partial(self._see, leaf.show)), methods=["GET"])
+            for leaf in leaves
+        ]
+        found += [
+            Route(ROOT + form.path, guarded(partial(self._change, form)), methods=["POST"]) for form in forms
+        ]
+        return found
+
+    def last_route(self) -> BaseRoute:
+        """For every other address under the console's."""
+        return Route(ROOT + "/{rest:path}", guarded(partial(self._see, _nowhere)), methods=_METHODS)
+
+    def _see(self, show: Show, http: Request, _body: bytes) -> Response:
+        guest = self._guest(http)
+        if guest is None:
+            return to_login(http)
+        visit = _visit(http, guest)
+        try:
+            _sound(visit.query, visit.path)
+            return self._written(http, visit, show(visit))
+        except (Denied, ConnectorError) as refused:
+            return self._refused(http, visit, _denied(refused))
+
+    def _change(self, form: Form, http: Request, body: bytes) -> Response:
+        guest = self._guest(http)
+        if guest is None:
+            return to_login(http)
+        visit = _visit(http, guest)
+        try:
+            given = read_form(http, body, http.cookies.get(entrance.COOKIE, ""))
+            _sound(visit.path)
+        except Denied as refused:
+            return self._refused(http, visit, refused)
+        visit = _visit(http, guest, given)
+        try:
+            done = form.do(visit)
+        except (Denied, ConnectorError) as refused:
+            return self._again(http, visit, form, _denied(refused))
+        if isinstance(done, Moved):
+            return dressed(RedirectResponse(done.to, 303))
+        return self._written(http, visit, done)
+
+    def _again(self, http: Request, visit: Visit, form: Form, denied: Denied) -> Response:
+        """The page that the form was on, with the reason; the reason alone when that page is gone too."""
+        try:
+            page = form.again(visit)
+        except (Denied, ConnectorError):
+            return self._refused(http, visit, denied)
+        return self._written(http, visit, page, banner(denied), denied.status)
+
+    def _refused(self, http: Request, visit: Visit, denied: Denied) -> Response:
+        page = Page("refused.html", {"status": denied.status})
+        return self._written(http, visit, page, banner(denied), denied.status)
+
+    def _written(
+        self, http: Request, visit: Visit, page: Page, above: Banner | None = None, status: int = 200
+    ) -> Response:
+        said = SAID.get(visit.query.get("said", ""))
+        about = {
+            "key": visit.key,
+            "csrf": entrance.proof(http.cookies.get(entrance.COOKIE, "")),
+            "theme": theme(http),
+            "here": visit.here,
+            "banner": above or page.banner or (Banner(said) if said else None),
+            "may_operate": includes(visit.key.role, Role.OPERATOR),
+            "may_admin": includes(visit.key.role, Role.ADMIN),
+        }
+        html = self._looks.write(page.template, about | dict(page.values))
+        return dressed(Response(html, status, media_type="text/html"))
+
+    def _guest(self, http: Request) -> Guest | None:
+        return self._entrance.guest(http.cookies.get(entrance.COOKIE, ""))
+
+
+def guarded(work: Callable[[Request, bytes], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """`work` in a thread of its own, behind the last net: nobody outside sees a stack trace."""
+
+    async def answer(http: Request) -> Response:
+        try:
+            return await run_in_threadpool(work, http, await _body(http))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Denied as refused:
+            return _plain(refused.status, refused.message)
+        except ConnectorError as failed:
+            _LOG.warning("the console cannot answer %s: %s", http.url.path[:200], failed)
+            return _plain(503, "The control plane cannot answer now: wait, then reload the page.")
+        except Exception:  # noqa: BLE001 - outer door
+            _LOG.exception("%s %s failed unexpectedly", http.method, http.url.path[:200])
+            return _plain(
+                500, "The page failed because of a defect of ours: the control plane's log says which."
+            )
+
+    return answer
+
+
+def read_form(http: Request, body: bytes, cookie: str) -> dict[str, str]:
+    """The form's fields; raises `Denied` when it does not come from a page of ours in this session."""
+    kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if body and kind != _FORM:
+        raise Denied("MalformedRequest", f"The body must be {_FORM}.")
+    given = pairs(body)
+    foreign = http.headers.get("origin") not in (None, f"https://{http.headers.get('host', '')}")
+    if foreign or not entrance.proven(cookie, given.pop("csrf", "")):
+        raise Denied(
+            "Forbidden.Unauthorized",
+            "This form does not belong to your session; nothing was changed.",
+            "reload the page and send it again",
+        )
+    _sound(given)
+    return given
+
+
+def to_login(http: Request) -> Response:
+    """Log in first; what was asked for by address is shown afterwards.
+
+    A link on another site brings no cookie along, even where there is a session: our own page asks once more then.
+    """
+    if http.method == "GET" and http.headers.get("sec-fetch-site") == "cross-site":
+        return dressed(Response(_ASK_AGAIN, media_type="text/html"))
+    back = _here(http) if http.method == "GET" else None
+    said = "ended" if http.cookies.get(entrance.COOKIE) else None
+    response = RedirectResponse(link("login", back=back, said=said), 303)
+    return dressed(response)
+
+
+def theme(http: Request) -> str:
+    """The chosen colour scheme; empty for the system's."""
+    chosen = http.cookies.get(THEME, "")
+    return chosen if chosen in THEMES else ""
+
+
+def banner(denied: Denied) -> Banner:
+    """What failed, on what, what to do; in one line."""
+    family, _, name = denied.code.partition(".")
+    what, remedy = denied.message.strip().rstrip("."), denied.remedy.strip().rstrip(".")
+    field = name if family in ("InvalidParameter", "MissingParameter", "NumberExceed") else ""
+    return Banner(f"{what}. {remedy[:1].upper()}{remedy[1:]}.", bad=True, field=field)
+
+
+def _denied(refused: Denied | ConnectorError) -> Denied:
+    if isinstance(refused, Denied):
+        return refused
+    denied = translated(refused)
+    if denied.status >= 500:  # the page does not say what: the log does
+        _LOG.warning("the console could not do it: %s", refused)
+    return denied
+
+
+def _nowhere(_visit: Visit) -> Page:
+    raise Denied("InvalidAction.NotFound", "There is no such page.", "use the links above")
+
+
+def _visit(http: Request, guest: Guest, form: Mapping[str, str] | None = None) -> Visit:
+    return Visit(
+        key=guest.key,
+        session=guest.session,
+        origin=http.client.host if http.client else "",
+        here=_here(http),
+        path=dict(http.path_params),
+        query=dict(http.query_params),
+        form=form or {},
+    )
+
+
+def _here(http: Request) -> str:
+    query = f"?{http.url.query}" if http.url.query else ""
+    return f"{http.url.path}{query}"
+
+
+def _sound(*given: Mapping[str, Any]) -> None:
+    for values in given:
+        for name, value in values.items():
+            if len(str(value)) > MAX_TEXT or _UNSOUND.search(f"{name}{value}"):
+                raise Denied("MalformedRequest", "A value is too long, or holds control characters.")
+
+
+async def _body(http: Request) -> bytes:
+    content = bytearray()
+    async for piece in http.stream():
+        content += piece
+        if len(content) > MAX_BODY:
+            raise Denied("MalformedRequest", f"The body is larger than {MAX_BODY} bytes.")
+    return bytes(content)
+
+
+def _plain(status: int, text: str) -> Response:
+    return dressed(Response(text, status, media_type="text/plain"))

@@ -1,0 +1,125 @@
+"""Logging in with an access key. A cookie names the session; what forms carry beside it follows from that cookie, so
+another site has neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.responses import Response
+
+from connector.control.console.attempts import Attempts
+from connector.control.keys import Keys
+from connector.control.store import Store
+from connector.control.store.rows import AccessKey, Session
+from connector.errors import AuthenticationFailed
+
+#: The prefix holds the browser to it: secure, this host alone, every path.
+COOKIE: Final = "__Host-console"
+#: Before anybody is logged in, this one stands in for the session's.
+VISITOR: Final = "__Host-console-visitor"
+_KEY_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,80}")
+_NOBODY: Final = secrets.token_urlsafe(32)
+
+
+class TooSoon(AuthenticationFailed):
+    """Too many wrong secrets from there."""
+
+    http_status = 429
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = math.ceil(seconds)
+        super().__init__(
+            "too many failed attempts from this address",
+            on="log in",
+            remedy=f"wait {self.seconds} s, then try again",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Who comes with a cookie."""
+
+    key: AccessKey
+    session: Session
+
+
+class Entrance:
+    """Lets people in and out. Thread-safe."""
+
+    def __init__(self, store: Store, keys: Keys, attempts: Attempts) -> None:
+        self._store = store
+        self._keys = keys
+        self._attempts = attempts
+
+    def enter(self, key_id: str, secret: str, origin: str) -> str:
+        """The value of a new session's cookie. Raises `AuthenticationFailed`, or `TooSoon` without having looked."""
+        if (wait := self._attempts.wait(origin)) > 0:
+            raise TooSoon(wait)
+        found = self._keys.find(key_id) if _KEY_ID.fullmatch(key_id) else None
+        right = hmac.compare_digest(
+            (found[1] if found else _NOBODY).encode(), secret.encode("utf-8", "replace")
+        )
+        if found is None or not right or found[0].disabled:
+            self._attempts.failed(origin)
+            if found is not None:
+                self._store.audit.add(found[0].id, origin, "ConsoleLogInRefused", found[0].id)
+            raise AuthenticationFailed(
+                "unknown or disabled access key, or wrong secret",
+                on="log in",
+                remedy="check both; an administrator makes keys with: connector control key create",
+            )
+        self._attempts.succeeded(origin)
+        token = self._store.sessions.open(found[0].id, origin)
+        self._store.audit.add(found[0].id, origin, "ConsoleLogIn", found[0].id)
+        return token
+
+    def guest(self, token: str) -> Guest | None:
+        """Who has this cookie; None when the session has ended or the key is disabled."""
+        session = self._store.sessions.find(token) if token else None
+        key = self._store.keys.find(session.key_id) if session is not None else None
+        if session is None or key is None or key.disabled:
+            return None
+        return Guest(key, session)
+
+    def leave(self, token: str, origin: str) -> None:
+        """The session ends; harmless when it has."""
+        if (guest := self.guest(token)) is not None:
+            self._store.audit.add(guest.key.id, origin, "ConsoleLogOut", guest.key.id)
+        self._store.sessions.close(token)
+
+    def forget(self, token: str) -> None:
+        """The session that this browser had before ends with its next login."""
+        if token:
+            self._store.sessions.close(token)
+
+
+def proof(cookie: str) -> str:
+    """What a form carries to show that it comes from a page of ours: it tells nothing about the cookie."""
+    return hashlib.sha256(f"form {cookie}".encode()).hexdigest()
+
+
+def proven(cookie: str, given: str) -> bool:
+    """Whether a form belongs to this cookie."""
+    return bool(cookie) and hmac.compare_digest(proof(cookie).encode(), given.encode("utf-8", "replace"))
+
+
+def fresh() -> str:
+    """A value for the visitor's cookie."""
+    return secrets.token_urlsafe(32)
+
+
+def bake(response: Response, name: str, value: str) -> None:
+    """Give the browser a cookie that no script reads, no other site sends, and that ends with the browser."""
+    response.set_cookie(name, value, path="/", secure=True, httponly=True, samesite="strict")
+
+
+def eat(response: Response, name: str) -> None:
+    """Take a cookie away."""
+    response.delete_cookie(name, path="/", secure=True, httponly=True, samesite="strict")

@@ -1,0 +1,86 @@
+"""Jobs as lines of a list: a fixed number of queries for any number of lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from connector.control import views
+from connector.control.console import deeds
+from connector.control.console.deeds import Deed
+from connector.control.console.figures import Figures, figures
+from connector.control.jobs import Business, Status
+from connector.control.store import JobFilter, Page, Store
+from connector.control.store.rows import Job
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """What a list says of a job."""
+
+    job: Job
+    source_name: str
+    figures: Figures
+    percent: float
+
+    @property
+    def state(self) -> str:
+        """R85. While a job runs, its business state takes the place of "Running"."""
+        return str(self.job.business or self.job.status)
+
+    @property
+    def deeds(self) -> tuple[Deed, ...]:
+        return deeds.possible(self.job.state)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether the figures say something about now."""
+        return bool(self.figures.disks) and self.job.status in (
+            Status.RUNNING,
+            Status.STOPPED,
+            Status.IN_ERROR,
+        )
+
+    @property
+    def copies(self) -> bool:
+        return self.job.business is Business.SYNCING and self.figures.running
+
+    @property
+    def trouble(self) -> str:
+        """One line: what failed, or what it waits for."""
+        if self.job.error is not None and self.job.status is Status.IN_ERROR:
+            return str(self.job.error.get("what", ""))
+        return self.job.waiting
+
+
+class JobLines:
+    """Reads lines of jobs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def page(self, wanted: JobFilter, number: int, size: int) -> Page[JobLine]:
+        """Jobs that match exactly, newest first."""
+        found = self._store.jobs.page(wanted, number, size)
+        return Page(found.total, self.lines(found.rows))
+
+    def of(self, ids: Sequence[str]) -> dict[str, JobLine]:
+        """These jobs by id; what is deleted is left out."""
+        if not ids:
+            return {}
+        found = self._store.jobs.page(JobFilter(ids=list(ids)), 1, len(ids))
+        return {line.job.id: line for line in self.lines(found.rows)}
+
+    def lines(self, jobs: Sequence[Job]) -> list[JobLine]:
+        """The lines of these jobs, in their order."""
+        newest = self._store.passes.newest([job.id for job in jobs])
+        names = self._store.overview.source_names({job.source_id for job in jobs})
+        return [
+            JobLine(
+                job,
+                names.get(job.source_id, ""),
+                figures(newest.get(job.id)),
+                views.percent(job, [newest[job.id]] if job.id in newest else []),
+            )
+            for job in jobs
+        ]

@@ -1,0 +1,145 @@
+"""Live pages: one watcher looks at the store for everybody and hands out what has changed; streams only pass it on.
+
+Thread rule: everything here runs on the event loop; `look` and `alive` are called in threads, one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Set
+from typing import Final, NamedTuple
+
+from starlette.concurrency import run_in_threadpool
+
+from connector.control.console.looks import Part
+from connector.errors import ConnectorError
+
+_LOG: Final = logging.getLogger(__name__)
+
+#: Streams at once, in this process and of one session. Beyond it a page asks again later.
+MOST: Final = 200
+MOST_OF_ONE: Final = 12
+#: Seconds between two looks, between two signs of life on a stream that has nothing to say.
+PACE: Final = 1.0
+SIGN: Final = 15.0
+
+
+class Topic(NamedTuple):
+    """What a page watches. `may_operate`: it shows buttons."""
+
+    kind: str
+    id: str
+    may_operate: bool
+
+
+#: Parts of pages by their element's id, for every topic; a topic without any has none any more.
+Look = Callable[[Set[Topic]], Mapping[Topic, Mapping[str, Part]]]
+#: Those of these sessions that have not ended.
+Alive = Callable[[Collection[str]], Collection[str]]
+
+
+class Stream:
+    """What one page has yet to be told. It never grows beyond the parts of that page."""
+
+    def __init__(self, session: str, topics: frozenset[Topic]) -> None:
+        self.session = session
+        self.topics = topics
+        self.ended = False
+        self._known: dict[str, str] = {}
+        self._pending: dict[str, Part] = {}
+        self._wake = asyncio.Event()
+
+    def offer(self, found: Mapping[Topic, Mapping[str, Part]]) -> None:
+        """Keep what this page does not show yet; a newer version replaces an older one that was not sent."""
+        for topic in self.topics:
+            for name, part in found.get(topic, {}).items():
+                if self._known.get(name) != part.version:
+                    self._known[name] = part.version
+                    self._pending[name] = part
+        if self._pending:
+            self._wake.set()
+
+    def end(self) -> None:
+        """The session is over."""
+        self.ended = True
+        self._wake.set()
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """Server-sent events until the session ends."""
+        yield b"retry: 2000\n\n"
+        while not self.ended:
+            try:
+                await asyncio.wait_for(self._wake.wait(), SIGN)
+            except TimeoutError:
+                yield b": still here\n\n"
+                continue
+            self._wake.clear()
+            pending, self._pending = self._pending, {}
+            for name, part in pending.items():
+                body = json.dumps({"id": name, "version": part.version, "html": str(part.html)})
+                yield f"event: part\ndata: {body}\n\n".encode()
+        yield b"event: end\ndata: {}\n\n"
+
+
+class Feed:
+    """All streams, and the one watcher that runs while there are any."""
+
+    def __init__(
+        self,
+        look: Look,
+        alive: Alive,
+        *,
+        pace: float = PACE,
+        most: int = MOST,
+        most_of_one: int = MOST_OF_ONE,
+    ) -> None:
+        self._look = look
+        self._alive = alive
+        self._pace = pace
+        self._most = most
+        self._most_of_one = most_of_one
+        self._streams: set[Stream] = set()
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def follow(self, session: str, topics: frozenset[Topic]) -> AsyncIterator[bytes]:
+        """The events of one page; first everything it watches, then what changes."""
+        stream = Stream(session, topics)
+        self._streams.add(stream)
+        try:
+            if self._watcher is None or self._watcher.done():
+                self._watcher = asyncio.create_task(self._watch(), name="console watcher")
+            async for message in stream.messages():
+                yield message
+        finally:
+            self._streams.discard(stream)
+
+    def has_room(self, session: str) -> bool:
+        """Whether one more stream of this session may begin."""
+        of_one = sum(stream.session == session for stream in self._streams)
+        return len(self._streams) < self._most and of_one < self._most_of_one
+
+    async def _watch(self) -> None:
+        looks = 0
+        while self._streams:
+            await self._once(check=looks % max(1, round(SIGN / self._pace)) == 0)
+            looks += 1
+            await asyncio.sleep(self._pace)
+
+    async def _once(self, *, check: bool) -> None:
+        try:
+            if check:
+                sessions = {stream.session for stream in self._streams}
+                alive = await run_in_threadpool(self._alive, sessions)
+                for stream in self._streams:
+                    if stream.session in sessions and stream.session not in alive:
+                        stream.end()
+            topics = frozenset(topic for stream in self._streams for topic in stream.topics)
+            found = await run_in_threadpool(self._look, topics)
+            for stream in self._streams:
+                stream.offer(found)
+        except ConnectorError as failed:
+            _LOG.warning("the console cannot look: %s", failed)
+        except Exception:  # noqa: BLE001 - outer door of a task: pages must come to life again
+            _LOG.exception("the console's watcher stumbled; it goes on")

@@ -1,0 +1,131 @@
+"""The dialog that makes a job. Its fields have the public API's names, and the public API judges them."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from connector.control import licences
+from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
+from connector.control.console.sources import SourceLine, blocks, source_of
+from connector.control.smc import shapes
+from connector.control.smc.catalogue import Denied, invalid
+from connector.control.smc.desk import Desk, permit
+from connector.control.smc.kinds import REPLICATION
+from connector.control.store import JobFilter, Store
+from connector.control.store.rows import Source
+from connector.control.validity import DEFAULT_VALIDITY
+
+OPERATION: Final = "CreateReplicationJob"
+
+#: What the dialog asks, as the public API calls it. Anything else is refused: R78, the valid time among it.
+FIELDS: Final = frozenset(
+    {
+        "ClientToken",
+        "Description",
+        "Frequency",
+        "ImageName",
+        "InstanceType",
+        "LicenseType",
+        "MaxNumberOfImageToKeep",
+        "Name",
+        "NetMode",
+        "RegionId",
+        "RunOnce",
+        "ScheduledStartTime",
+        "SourceId",
+        "SystemDiskSize",
+        "VSwitchId",
+    }
+)
+#: These become one JSON text.
+_REPLICATION: Final = tuple(key for key, _low, _high in REPLICATION.keys)
+_DATA_DISK: Final = re.compile(r"DataDisk\.([1-9][0-9]?)\.Size")
+_INCREMENTAL: Final = ("Frequency", "MaxNumberOfImageToKeep")
+_LOCAL: Final = "local"
+
+
+class NewJobPages:
+    """From a source to a job."""
+
+    def __init__(self, store: Store, desk: Desk) -> None:
+        self._store = store
+        self._desk = desk
+
+    def leaves(self) -> tuple[Leaf, ...]:
+        return (Leaf("/new-job", self.ask),)
+
+    def forms(self) -> tuple[Form, ...]:
+        return (Form("/new-job", self._create, self.ask),)
+
+    def ask(self, visit: Visit) -> Page:
+        """The dialog, filled in as it was sent when it comes back refused."""
+        permit(visit.key, self._desk.find(OPERATION))
+        source = source_of(self._store, visit.form.get("SourceId") or visit.query.get("source", ""))
+        now = self._store.now()
+        return Page(
+            "new_job.html",
+            {
+                "source": source,
+                "line": SourceLine(source, None),
+                "disks": _disks(source),
+                "blocking": [f for f in source.findings if blocks(source, f["severity"])],
+                "advice": licences.warnings(str(source.facts.get("guest_id", ""))),
+                "no_mobility": licences.NO_MOBILITY
+                if licences.windows(str(source.facts.get("guest_id", "")))
+                else "",
+                "expires": now + DEFAULT_VALIDITY,
+                "form": visit.form or {"RegionId": self._region(), "ClientToken": secrets.token_hex(16)},
+            },
+        )
+
+    def _create(self, visit: Visit) -> Moved:
+        permit(visit.key, self._desk.find(OPERATION))  # first of all, whatever else is wrong
+        answer = self._desk.call(visit.caller, OPERATION, asked(visit.form))
+        return Moved(link("jobs", answer["JobId"], said="created"))
+
+    def _region(self) -> str:
+        """Most jobs go where the one before went."""
+        newest = self._store.jobs.page(JobFilter(), 1, 1).rows
+        return (newest[0].region if newest else "") or _LOCAL
+
+
+def asked(form: Mapping[str, str]) -> dict[str, str]:
+    """The public API's parameters of what was filled in; `Denied` for a field that the dialog does not have."""
+    given = {name: value for name, value in form.items() if value != ""}
+    replication = {key: given.pop(key) for key in _REPLICATION if key in given}
+    sizes = {
+        int(found.group(1)): given.pop(name)
+        for name in list(given)
+        if (found := _DATA_DISK.fullmatch(name)) is not None
+    }
+    if unknown := sorted(given.keys() - FIELDS):
+        name = re.sub(r"[^A-Za-z0-9._-]", "?", unknown[0])[:80]
+        raise Denied("UnknownParameter", f"A job made here has no {name}.", "use the public API for it")
+    if given.get("RunOnce", "true").lower() == "true":
+        given = {name: value for name, value in given.items() if name not in _INCREMENTAL}
+    if (start := given.get("ScheduledStartTime")) is not None:
+        given["ScheduledStartTime"] = _utc(start)
+    if replication:
+        given["ReplicationParameters"] = json.dumps(replication)
+    for number, (index, size) in enumerate(sorted(sizes.items()), 1):
+        given |= {f"DataDisk.{number}.Index": str(index), f"DataDisk.{number}.Size": size}
+    return given | {"JobType": "3"}
+
+
+def _utc(text: str) -> str:
+    """What a browser sends for a date and a time of day has no zone: the dialog says that it is UTC."""
+    if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", text, re.ASCII) is None:
+        raise invalid("ScheduledStartTime", "yyyy-MM-ddTHH:mm, in UTC")
+    return f"{text}Z"
+
+
+def _disks(source: Source) -> Sequence[Mapping[str, Any]]:
+    """R72. Index 0 is the system disk; a source without others has no section for them."""
+    return [
+        {"index": index, "label": disk.label, "capacity": disk.capacity, "least": shapes.gib(disk.capacity)}
+        for index, disk in enumerate(source.disks)
+    ]

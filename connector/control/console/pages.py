@@ -1,0 +1,90 @@
+"""What a page is made of: who looks, what is shown, where to go next. Frozen values between the door and the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from connector.control.smc.operations import Caller
+from connector.control.store.rows import AccessKey, Session
+
+ROOT: Final = "/console"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of a person who is logged in. `here` is its own address without the origin."""
+
+    key: AccessKey
+    session: Session
+    origin: str
+    here: str
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def caller(self) -> Caller:
+        """The same person at the public API's desk."""
+        return Caller(self.key, self.origin)
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """One line above the page: what happened, or what failed, on what, what to do. `field` is the input at fault."""
+
+    text: str
+    bad: bool = False
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A template and what it says."""
+
+    template: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    banner: Banner | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Done: the browser goes on to `to`, which is one of our own addresses."""
+
+    to: str
+
+
+Show = Callable[[Visit], Page]
+Do = Callable[[Visit], Page | Moved]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A page to look at."""
+
+    path: str
+    show: Show
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A change. When it is refused, `again` is shown under the reason."""
+
+    path: str
+    do: Do
+    again: Show
+
+
+def link(*parts: str, **query: object) -> str:
+    """An address of the console; parameters that are None are left out."""
+    path = "/".join([ROOT, *(quote(part, safe="") for part in parts)])
+    given = {name: str(value) for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def ours(address: str) -> bool:
+    """Whether an address that came from outside leads into the console and nowhere else."""
+    inside = address == ROOT or address.startswith((f"{ROOT}/", f"{ROOT}?"))
+    return inside and address.isascii() and address.isprintable() and "\\" not in address

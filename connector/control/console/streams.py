@@ -1,0 +1,77 @@
+"""The address of live pages: who listens, and to what."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from connector.control.console import entrance
+from connector.control.console.entrance import Entrance
+from connector.control.console.live import Feed, Topic
+from connector.control.console.looks import dressed
+from connector.control.console.pages import ROOT, link
+from connector.control.console.watching import COUNTS, LINE, SHEET
+from connector.control.keys import includes
+from connector.control.store.rows import Role
+from connector.errors import ConnectorError
+
+#: Lines on one page at most, and characters of an id.
+_LINES: Final = 50
+_ID: Final = 80
+
+
+class Streams:
+    """Server-sent events for pages of people who are logged in."""
+
+    def __init__(self, guests: Entrance, feed: Feed) -> None:
+        self._entrance = guests
+        self._feed = feed
+
+    def route(self) -> BaseRoute:
+        return Route(f"{ROOT}/live", self._listen, methods=["GET"])
+
+    async def _listen(self, http: Request) -> Response:
+        try:
+            guest = await run_in_threadpool(self._entrance.guest, http.cookies.get(entrance.COOKIE, ""))
+        except ConnectorError:
+            return _no(503, "the control plane cannot answer now")
+        if guest is None:
+            return _no(401, "log in first")
+        topics = _topics(http, may_operate=includes(guest.key.role, Role.OPERATOR))
+        if not topics:
+            return _no(400, "nothing to listen to")
+        if not self._feed.has_room(guest.session.id):
+            return _no(503, "too many pages are open")
+        events = self._feed.follow(guest.session.id, topics)
+        return dressed(
+            StreamingResponse(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        )
+
+
+def sheet_address(job_id: str) -> str:
+    """Where the page of this job listens."""
+    return link("live", sheet=job_id)
+
+
+def list_address(job_ids: list[str], status: str) -> str:
+    """Where a list of these jobs listens; `status` is the one it is narrowed to."""
+    return link("live", lines=",".join(job_ids), counts=status)
+
+
+def _topics(http: Request, *, may_operate: bool) -> frozenset[Topic]:
+    query = http.query_params
+    found = [Topic(LINE, name, may_operate) for name in query.get("lines", "").split(",") if name][:_LINES]
+    if "sheet" in query:
+        found.append(Topic(SHEET, query["sheet"], may_operate))
+    if "counts" in query:
+        found.append(Topic(COUNTS, query["counts"], may_operate))
+    sound = all(len(topic.id) <= _ID and topic.id.isprintable() and topic.id.isascii() for topic in found)
+    return frozenset(found) if sound else frozenset()
+
+
+def _no(status: int, text: str) -> Response:
+    return dressed(Response(text, status, media_type="text/plain"))

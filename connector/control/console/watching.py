@@ -1,0 +1,117 @@
+"""What live pages watch, read from the store: three queries a look, and the rest only for what has changed since.
+
+`Watching.look` is called by one watcher, never twice at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connector.control.console.job_lines import JobLine, JobLines
+from connector.control.console.job_sheet import Sheets
+from connector.control.console.live import Topic
+from connector.control.console.looks import Looks, Part
+from connector.control.jobs import Status
+from connector.control.store import Store
+
+LINE: Final = "line"
+SHEET: Final = "sheet"
+COUNTS: Final = "counts"
+
+#: The parts of a job's page, in no particular order; each is a template of this name.
+SHEET_PARTS: Final = ("state", "deeds", "progress", "runs", "images", "resources", "log")
+
+_ORDER: Final = (
+    Status.RUNNING,
+    Status.IN_ERROR,
+    Status.WAITING,
+    Status.READY,
+    Status.STOPPED,
+    Status.FINISHED,
+    Status.EXPIRED,
+    Status.DELETING,
+)
+
+#: A job's page is read anew after so many looks even when neither job nor log changed: its source may have.
+_REREAD: Final = 5
+
+Parts = Mapping[str, Part]
+Counted = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The parts of a topic, and the sign by which they are known to be current."""
+
+    sign: Any
+    parts: Parts
+
+
+class Watching:
+    """Writes the parts of pages, for pages themselves and for those who watch them."""
+
+    def __init__(self, store: Store, lines: JobLines, sheets: Sheets, looks: Looks) -> None:
+        self._store = store
+        self._lines = lines
+        self._sheets = sheets
+        self._looks = looks
+        self._seen: dict[Topic, _Seen] = {}
+        self._looked = 0
+
+    def look(self, topics: Set[Topic]) -> Mapping[Topic, Parts]:
+        """The parts of every topic as they are now."""
+        ids = sorted({topic.id for topic in topics if topic.kind in (LINE, SHEET)})
+        lines = self._lines.of(ids)
+        entries = self._store.overview.newest_entries([t.id for t in topics if t.kind == SHEET])
+        counted = self._counted() if any(topic.kind == COUNTS for topic in topics) else ()
+        self._looked += 1
+        seen: dict[Topic, _Seen] = {}
+        for topic in topics:
+            line = lines.get(topic.id)
+            sign = {
+                COUNTS: counted,
+                LINE: line,
+                SHEET: (line, entries.get(topic.id), self._looked // _REREAD),
+            }[topic.kind]
+            known = self._seen.get(topic)
+            if known is not None and known.sign == sign:
+                seen[topic] = known
+            else:
+                seen[topic] = _Seen(sign, self._parts(topic, line, counted))
+        self._seen = seen
+        return {topic: found.parts for topic, found in seen.items()}
+
+    def _parts(self, topic: Topic, line: JobLine | None, counted: Counted) -> Parts:
+        if topic.kind == COUNTS:
+            return {"counts": self._counts(counted, topic.id)}
+        if line is None:
+            return self._gone(topic)
+        if topic.kind == LINE:
+            return {f"line-{topic.id}": self.line(line, may_operate=topic.may_operate)}
+        return self.sheet(line, may_operate=topic.may_operate)
+
+    def line(self, line: JobLine, *, may_operate: bool) -> Part:
+        """The cells of one line of a list."""
+        return self._looks.part("job/line.html", {"line": line, "may_operate": may_operate})
+
+    def sheet(self, line: JobLine, *, may_operate: bool) -> Parts:
+        """Everything on a job's page that changes by itself."""
+        values = {"sheet": self._sheets.of(line), "line": line, "may_operate": may_operate}
+        return {name: self._looks.part(f"job/{name}.html", values) for name in SHEET_PARTS}
+
+    def counts(self, chosen: str) -> Part:
+        """How many jobs there are in each status; `chosen` is the one that is shown."""
+        return self._counts(self._counted(), chosen)
+
+    def _counts(self, counted: Counted, chosen: str) -> Part:
+        return self._looks.part("job/counts.html", {"counts": counted, "chosen": chosen})
+
+    def _counted(self) -> Counted:
+        found = self._store.overview.job_counts()
+        return tuple((str(status), found.get(status, 0)) for status in _ORDER)
+
+    def _gone(self, topic: Topic) -> Parts:
+        name = f"line-{topic.id}" if topic.kind == LINE else "state"
+        return {name: self._looks.part(f"job/gone_{topic.kind}.html", {})}

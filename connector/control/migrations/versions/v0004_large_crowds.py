@@ -1,0 +1,19 @@
+"""Indices with which a search costs the same among 10,000 sources and jobs as among 100."""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    for table, state in (("sources", "state"), ("jobs", "status")):
+        op.drop_index(f"ix_{table}_created", table)
+        op.create_index(f"ix_{table}_page", table, ["created", "id", state])
+    op.create_index("ix_jobs_name_status", "jobs", ["name", "status"])
+    op.create_index("ix_jobs_region_page", "jobs", ["region", "created", "id", "status"])
+    op.create_index("ix_jobs_source_type", "jobs", ["source_id", "job_type"])
+    op.drop_index("ix_tags_key_value", "tags")
+    op.create_index("ix_tags_owner", "tags", ["kind", "key", "value", "resource_id"])

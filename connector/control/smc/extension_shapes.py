@@ -1,0 +1,241 @@
+"""Rows as the extensions show them. Pure.
+
+What an appliance reported is taken as it comes and shown with the types that the tables promise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from connector.control import jobs, views
+from connector.control.jobs import Event
+from connector.control.service import blocking
+from connector.control.smc.operations import Answer
+from connector.control.smc.shapes import moment, wrapped
+from connector.control.store.rows import (
+    Appliance,
+    Image,
+    Job,
+    LogEntry,
+    Pass,
+    PassState,
+    Run,
+    Source,
+    Thing,
+)
+
+UNKNOWN: Final = -1
+
+_OPERATIONS: Final = {
+    Event.START: "StartReplicationJob",
+    Event.STOP: "StopReplicationJob",
+    Event.CUTOVER: "CutOverReplicationJob",
+    Event.DELETE: "DeleteReplicationJob",
+}
+
+
+def progress(
+    row: Job, source: Source | None, run: Run | None, newest: Pass | None, appliances: Mapping[str, str]
+) -> Answer:
+    """Where a job is. `appliances`: names by id."""
+    reads = newest is not None and newest.state is PassState.TAKEN
+    order = {disk.key: index for index, disk in enumerate(source.disks)} if source else {}
+    reported = newest.disks if newest else []
+    disks = [_disk(disk, order.get(disk.get("key", -1), n), reads) for n, disk in enumerate(reported)]
+    sums = {name: sum(disk[name] for disk in disks) for name in ("WantedBytes", "DoneBytes", "WireBytes")}
+    rate = sum(disk["BytesPerSecond"] for disk in disks)
+    return {
+        "JobId": row.id,
+        "Name": row.name,
+        "SourceId": row.source_id,
+        "SourceName": source.name if source else "",
+        "Status": str(row.status),
+        "BusinessStatus": str(row.business),
+        **wrapped("AllowedOperations", "AllowedOperation", _allowed(row)),
+        "WaitingFor": row.waiting,
+        "NextRunTime": moment(row.next_run),
+        "CutOver": row.cutover,
+        "ErrorCode": row.error_code if row.error else "",
+        "ErrorMessage": _reason(row.error),
+        "RunNumber": run.number if run else 0,
+        "RunType": run.kind if run else "",
+        "StopRequested": bool(run and run.stop and run.ended is None),
+        "PassId": newest.id if newest else "",
+        "ApplianceName": appliances.get(newest.appliance_id or "", "") if newest else "",
+        "Phase": newest.phase if newest else "",
+        "Progress": float(views.percent(row, [newest] if newest else [])),
+        **sums,
+        "BytesPerSecond": rate,
+        "RemainingSeconds": _remaining(sums["WantedBytes"] - sums["DoneBytes"], rate),
+        **wrapped("Disks", "Disk", disks),
+    }
+
+
+def log_entry(row: LogEntry) -> Answer:
+    return {"EntryId": row.id, "Time": moment(row.at), "Kind": row.kind, "Text": row.text}
+
+
+def passed(row: Pass, run: Run | None, image: Image | None, appliances: Mapping[str, str]) -> Answer:
+    """One pass with what it did. `image`: of its run, if there is one."""
+    result = row.result or {}
+    disks = result.get("disks")
+    return {
+        "PassId": row.id,
+        "RunNumber": run.number if run else 0,
+        "Attempt": row.attempt,
+        "Final": row.final,
+        "State": str(row.state),
+        "Outcome": str(row.outcome or ""),
+        "ApplianceName": appliances.get(row.appliance_id or "", ""),
+        "OfferedTime": moment(row.offered),
+        "StartTime": moment(row.taken),
+        "EndTime": moment(row.ended),
+        "ErrorMessage": _reason(row.error),
+        "DowntimeSeconds": _downtime(_number(result.get("down_since")), row, image),
+        **wrapped("Disks", "Disk", [_result(d) for d in disks] if isinstance(disks, list) else []),
+    }
+
+
+def resource(row: Thing, images: Mapping[str, Image]) -> Answer:
+    """One thing that was made because of a job. `images` by run."""
+    image = images.get(row.token.removeprefix("image-")) if row.kind == "image" else None
+    return {
+        "Kind": row.kind,
+        "Place": row.place,
+        "ResourceId": row.reference or "",
+        "Name": image.name if image else "",
+        "Billable": row.place == "cloud",
+        "Released": row.removed,
+        "Token": row.token,
+        "PassId": row.pass_id or "",
+        "CreationTime": moment(row.created),
+    }
+
+
+def findings(row: Source) -> Answer:
+    """One source with what was found about it."""
+    return {
+        "SourceId": row.id,
+        "Name": row.name,
+        "State": str(row.state),
+        "VCenter": row.vcenter,
+        "MachineId": row.moref,
+        "MachineName": row.machine,
+        "InventoryPath": _words(row.facts.get("path")),
+        "ClusterName": _words(_trait(row, "cluster")),
+        **wrapped("Networks", "Network", _listed(row.facts.get("networks"))),
+        **wrapped("MachineTags", "MachineTag", _listed(_trait(row, "tags"))),
+        **wrapped("DiskKeys", "DiskKey", [str(disk.key) for disk in row.disks]),
+        "PowerState": str(row.facts.get("power", "")),
+        "GuestName": _words(row.facts.get("guest_name")),
+        "Firmware": str(row.facts.get("firmware", "")),
+        "CbtEnabled": bool(row.facts.get("cbt_enabled", False)),
+        "LastSeenTime": moment(row.seen),
+        "Eligible": not blocking(row),
+        **wrapped("Findings", "Finding", [_finding(finding) for finding in row.findings]),
+    }
+
+
+def appliance(row: Appliance, *, online: bool) -> Answer:
+    return {
+        "ApplianceId": row.id,
+        "Name": row.name,
+        "VCenter": row.vcenter,
+        "Version": row.version,
+        "Online": online,
+        "HeartbeatTime": moment(row.heartbeat),
+        "CreationTime": moment(row.created),
+        "AccessTokenId": row.token_id or "",
+        "Notice": row.notice,
+    }
+
+
+def _trait(row: Source, name: str) -> object:
+    """What newer appliances tell beside the machine itself."""
+    traits = row.facts.get("traits")
+    return traits.get(name) if isinstance(traits, dict) else row.facts.get(name)
+
+
+def _listed(found: object) -> list[str]:
+    return [_words(item) for item in found] if isinstance(found, list | tuple) else []
+
+
+def _allowed(row: Job) -> list[str]:
+    """A job that runs once has no cutover, whatever its state."""
+    found = [event for event in jobs.allowed(row.state) if event is not Event.CUTOVER or not row.run_once]
+    return [_OPERATIONS[event] for event in found]
+
+
+def _disk(disk: Mapping[str, Any], index: int, reads: bool) -> Answer:
+    wanted, done = _whole(disk.get("wanted")), _whole(disk.get("done"))
+    rate = _whole(disk.get("rate")) if reads else 0
+    return {
+        "Index": index,
+        "Label": _words(disk.get("label")),
+        "SizeBytes": _whole(disk.get("capacity")),
+        "State": _words(disk.get("state")),
+        "WantedBytes": wanted,
+        "DoneBytes": done,
+        "ReadBytes": _whole(disk.get("read")),
+        "ZeroBytes": _whole(disk.get("zero")),
+        "WireBytes": _whole(disk.get("wire")),
+        "BytesPerSecond": rate,
+        "RemainingSeconds": _remaining(wanted - done, rate),
+        "Bottleneck": _words(disk.get("bottleneck")),
+    }
+
+
+def _result(disk: object) -> Answer:
+    found = disk if isinstance(disk, dict) else {}
+    return {
+        "Label": _words(found.get("label")),
+        "Kind": _words(found.get("kind")),
+        "SizeBytes": _whole(found.get("capacity")),
+        "PlannedBytes": _whole(found.get("planned")),
+        "ReadBytes": _whole(found.get("read")),
+        "ZeroBytes": _whole(found.get("zero")),
+        "WireBytes": _whole(found.get("wire")),
+        "Seconds": _number(found.get("seconds")),
+        "Digest": _words(found.get("digest")),
+        "Note": _words(found.get("note")),
+    }
+
+
+def _finding(finding: Mapping[str, Any]) -> Answer:
+    names = ("check", "severity", "subject", "message", "remedy")
+    return {name.title(): _words(finding.get(name)) for name in names}
+
+
+def _downtime(since: float, row: Pass, image: Image | None) -> float:
+    if since <= 0:
+        return float(UNKNOWN)
+    return max(0.0, (image.created if image else row.ended or since) - since)
+
+
+def _remaining(left: int, rate: int) -> int:
+    if left <= 0:
+        return 0
+    return math.ceil(left / rate) if rate > 0 else UNKNOWN
+
+
+def _reason(error: Mapping[str, Any] | None) -> str:
+    words = [_words((error or {}).get(name)) for name in ("what", "remedy")]
+    return "; ".join(word for word in words if word)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e18:
+        return 0.0
+    return float(value)
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value  # a float would round the bytes of a large disk
+    return int(_number(value))
+
+
+def _words(value: object) -> str:
+    return "" if value is None else str(value)[:2000]

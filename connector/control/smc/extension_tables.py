@@ -1,0 +1,255 @@
+"""The extensions' parameters and answers: what the public API of 2019-06-01 has no words for. Data only.
+
+Same door, same signatures, same version. Every field that is listed is always there, with its type.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from connector.control.smc import kinds
+from connector.control.smc.job_tables import JOB_ID
+from connector.control.smc.operations import Field
+from connector.control.smc.parameters import Flag, ListOf, Parameter, Whole
+
+MAX_RESULTS: Final = 500
+DEFAULT_RESULTS: Final = 100
+
+PROGRESS: Final = (Parameter("JobId", ListOf(kinds.ID, 50), required=True),)
+LOG: Final = (
+    JOB_ID,
+    Parameter(
+        "AfterEntryId", Whole(0, (1 << 31) - 1), meaning="only what came later; default: the newest entries"
+    ),
+    Parameter("MaxResults", Whole(1, MAX_RESULTS), meaning=f"default {DEFAULT_RESULTS}"),
+)
+PASSES: Final = (JOB_ID, *kinds.PAGE)
+RESOURCES: Final = (
+    JOB_ID,
+    Parameter("Released", Flag(), meaning="false: only what stands, true: only what is gone"),
+    *kinds.PAGE,
+)
+LEFT_OUT: Final = (
+    JOB_ID,
+    Parameter(
+        "DiskKey",
+        ListOf(Whole(0), 64, "Duplicate.DiskKey"),
+        meaning="as DescribeSourceServerFindings lists them; all that shall be left out; none: every disk is migrated",
+    ),
+)
+FINDINGS: Final = (
+    Parameter("SourceId", ListOf(kinds.ID, 50)),
+    Parameter("WorkgroupId", kinds.WORD),
+    *kinds.PAGE,
+)
+APPLIANCES: Final = (
+    Parameter("ApplianceId", ListOf(kinds.ID, 50)),
+    Parameter("Name", kinds.WORD, meaning="exact"),
+    Parameter("VCenter", kinds.WORD, meaning="its URL, exact"),
+    Parameter("Online", Flag()),
+    *kinds.PAGE,
+)
+
+
+def _text(name: str, meaning: str = "") -> Field:
+    return Field(name, "string", meaning)
+
+
+def _whole(name: str, meaning: str = "") -> Field:
+    return Field(name, "integer", meaning)
+
+
+def _flag(name: str, meaning: str = "") -> Field:
+    return Field(name, "boolean", meaning)
+
+
+def _time(name: str, meaning: str) -> Field:
+    return Field(name, "string", f"{meaning}; empty: not yet")
+
+
+def _list(name: str, item: str, *fields: Field, meaning: str = "") -> Field:
+    return Field(name, "list", meaning, item, fields)
+
+
+_PAGE: Final = (_whole("TotalCount"), _whole("PageNumber"), _whole("PageSize"))
+
+_RATE: Final = _whole("BytesPerSecond", "made durable, over the last seconds; 0 when nothing is read")
+_REMAINING: Final = _whole("RemainingSeconds", "at this rate; -1: not known")
+
+PROGRESS_ANSWER: Final = (
+    _list(
+        "ReplicationJobs",
+        "ReplicationJob",
+        _text("JobId"),
+        _text("Name"),
+        _text("SourceId"),
+        _text("SourceName"),
+        _text("Status"),
+        _text("BusinessStatus"),
+        _list(
+            "AllowedOperations", "AllowedOperation", meaning="names of operations that the state allows now"
+        ),
+        _text("WaitingFor", "what the job waits for, in words"),
+        _time("NextRunTime", "of an incremental job in Waiting"),
+        _flag("CutOver", "the cutover has been asked for"),
+        _text("ErrorCode"),
+        _text("ErrorMessage", "what failed, and what to do"),
+        _whole("RunNumber", "of the newest run, from 1; 0: none yet"),
+        _text("RunType", "Manual or Schedule"),
+        _flag("StopRequested"),
+        _text("PassId", "the newest pass"),
+        _text("ApplianceName", "who reads"),
+        _text("Phase", "what the pass does, in words"),
+        Field("Progress", "float", "0 to 100"),
+        _whole("WantedBytes", "the pass's plan"),
+        _whole("DoneBytes", "durable of it"),
+        _whole("WireBytes", "what crossed the network"),
+        _RATE,
+        _REMAINING,
+        _list(
+            "Disks",
+            "Disk",
+            _whole("Index", "0 is the system disk"),
+            _text("Label"),
+            _whole("SizeBytes"),
+            _text("State"),
+            _whole("WantedBytes"),
+            _whole("DoneBytes"),
+            _whole("ReadBytes"),
+            _whole("ZeroBytes"),
+            _whole("WireBytes"),
+            _RATE,
+            _REMAINING,
+            _text("Bottleneck", "which part of the way limits the rate"),
+        ),
+        meaning="in the order asked for; unknown ids are left out",
+    ),
+)
+
+LOG_ANSWER: Final = (
+    _text("JobId"),
+    _text("Status", "as it was when the log was read: an entry that led to it is in the log"),
+    _whole("TotalCount", "entries in all"),
+    _list(
+        "LogEntries",
+        "LogEntry",
+        _whole("EntryId", "grows; AfterEntryId of the next request"),
+        _text("Time"),
+        _text("Kind"),
+        _text("Text"),
+        meaning="oldest first",
+    ),
+)
+
+PASSES_ANSWER: Final = (
+    *_PAGE,
+    _list(
+        "Passes",
+        "Pass",
+        _text("PassId"),
+        _whole("RunNumber"),
+        _whole("Attempt"),
+        _flag("Final", "with the source shut down"),
+        _text("State", "Offered, Taken, Finished or Lost"),
+        _text("Outcome", "done, failed or stopped; empty while it lasts"),
+        _text("ApplianceName"),
+        _time("OfferedTime", "when an appliance could take it"),
+        _time("StartTime", "when one did"),
+        _time("EndTime", "when it ended"),
+        _text("ErrorMessage"),
+        Field("DowntimeSeconds", "float", "from shutting the source down to the image; -1: it was not"),
+        _list(
+            "Disks",
+            "Disk",
+            _text("Label"),
+            _text("Kind", "what was read: full, delta, ..."),
+            _whole("SizeBytes"),
+            _whole("PlannedBytes", "allocated, or changed since the base"),
+            _whole("ReadBytes"),
+            _whole("ZeroBytes"),
+            _whole("WireBytes"),
+            Field("Seconds", "float"),
+            _text("Digest", "on which both ends agreed"),
+            _text("Note", "such as why the whole disk was read"),
+            meaning="of a pass that is done",
+        ),
+        meaning="newest first",
+    ),
+)
+
+RESOURCES_ANSWER: Final = (
+    *_PAGE,
+    _list(
+        "Resources",
+        "Resource",
+        _text("Kind", "instance, image, snapshot, ..."),
+        _text("Place", "cloud or vcenter"),
+        _text("ResourceId", "the place's own name for it; empty: recorded, and not seen yet"),
+        _text("Name", "of an image"),
+        _flag("Billable", "it stands in the cloud, where things cost"),
+        _flag("Released", "it is gone"),
+        _text("Token", "by which the place knows it as ours"),
+        _text("PassId", "the pass that needed it"),
+        _text("CreationTime"),
+        meaning="oldest first",
+    ),
+)
+
+LEFT_OUT_ANSWER: Final = (_text("JobId"), _list("LeftOutDisks", "DiskKey"))
+
+FINDINGS_ANSWER: Final = (
+    *_PAGE,
+    _list(
+        "SourceServers",
+        "SourceServer",
+        _text("SourceId"),
+        _text("Name"),
+        _text("State"),
+        _text("VCenter"),
+        _text("MachineId", "its managed object reference"),
+        _text("MachineName", "its name in vCenter"),
+        _text("InventoryPath", "e.g. /DC0/vm/prod/web-01"),
+        _text("ClusterName", "empty: not known, or a host of its own"),
+        _list("Networks", "Network", meaning="names"),
+        _list("MachineTags", "MachineTag", meaning="names of its tags in vCenter"),
+        _text("PowerState"),
+        _text("GuestName"),
+        _text("Firmware"),
+        _list(
+            "DiskKeys",
+            "DiskKey",
+            meaning="vCenter's keys, in the order of the disks of DescribeSourceServers",
+        ),
+        _flag("CbtEnabled"),
+        _time("LastSeenTime", "when an appliance saw it last"),
+        _flag("Eligible", "no finding stands in the way of a job"),
+        _list(
+            "Findings",
+            "Finding",
+            _text("Check"),
+            _text("Severity", "block, warm-block (only while it runs), warn or info"),
+            _text("Subject"),
+            _text("Message"),
+            _text("Remedy"),
+        ),
+        meaning="newest first",
+    ),
+)
+
+APPLIANCES_ANSWER: Final = (
+    *_PAGE,
+    _list(
+        "Appliances",
+        "Appliance",
+        _text("ApplianceId"),
+        _text("Name"),
+        _text("VCenter"),
+        _text("Version"),
+        _flag("Online", "heard of within the grace time"),
+        _text("HeartbeatTime"),
+        _text("CreationTime"),
+        _text("AccessTokenId", "the activation code that it enrolled with; empty: the built-in one"),
+        _text("Notice", "what of its inventory is not registered, and why"),
+        meaning="by name",
+    ),
+)

@@ -1,0 +1,182 @@
+"""The extensions: progress, log, passes, resources, findings, appliances; and which disks of a source stay behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from connector.control.service import Service
+from connector.control.smc import extension_shapes as show
+from connector.control.smc import extension_tables as tables
+from connector.control.smc.catalogue import invalid
+from connector.control.smc.jobs import job_by_id
+from connector.control.smc.operations import Answer, Caller, Field, Operation, Work
+from connector.control.smc.parameters import Parameter, Values
+from connector.control.smc.shapes import page, wrapped
+from connector.control.smc.sources import paging
+from connector.control.store import JobFilter, SourceFilter
+from connector.control.store.rows import LEFT_OUT, Appliance, Image, Role, Source
+
+
+class ExtensionOperations:
+    """What the public API has no operation for."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store = service.store
+
+    def table(self) -> tuple[Operation, ...]:
+        """One line each."""
+        return (
+            _looking(
+                "DescribeReplicationJobProgress",
+                (tables.PROGRESS, tables.PROGRESS_ANSWER),
+                self._progress,
+                "how far jobs are: per disk with rate, time left and bottleneck, and what is allowed now",
+            ),
+            _looking(
+                "DescribeReplicationJobLog",
+                (tables.LOG, tables.LOG_ANSWER),
+                self._log,
+                "the log of one job; asked again with AfterEntryId it is followed",
+            ),
+            _looking(
+                "DescribeReplicationJobPasses",
+                (tables.PASSES, tables.PASSES_ANSWER),
+                self._passes,
+                "every reading of a job's source: what was planned, read and sent, and the digest that proves it",
+            ),
+            _looking(
+                "DescribeReplicationJobResources",
+                (tables.RESOURCES, tables.RESOURCES_ANSWER),
+                self._resources,
+                "what was made because of a job, in the cloud and in vCenter: what costs, and what is gone",
+            ),
+            Operation(
+                "SetReplicationJobDisks",
+                tables.LEFT_OUT,
+                Role.OPERATOR,
+                self._leave_out,
+                "say which disks stay behind, before the first run; DescribeReplicationJobs shows them as LeftOutDisks",
+                "JobId",
+                answers=tables.LEFT_OUT_ANSWER,
+            ),
+            _looking(
+                "DescribeSourceServerFindings",
+                (tables.FINDINGS, tables.FINDINGS_ANSWER),
+                self._findings,
+                "what stands in the way of migrating sources",
+            ),
+            _looking(
+                "DescribeMigrationAppliances",
+                (tables.APPLIANCES, tables.APPLIANCES_ANSWER),
+                self._appliances,
+                "list appliances",
+            ),
+        )
+
+    def _progress(self, _caller: Caller, values: Values) -> Answer:
+        wanted = list(dict.fromkeys(values["JobId"]))
+        rows = {row.id: row for row in self._store.jobs.page(JobFilter(ids=wanted), 1, len(wanted)).rows}
+        runs = self._store.runs.of_many(list(rows))
+        newest = self._store.passes.newest(list(rows))
+        sources, names = self._sources({row.source_id for row in rows.values()}), self._names()
+        shown = [
+            show.progress(
+                rows[job],
+                sources.get(rows[job].source_id),
+                runs[job][-1] if runs[job] else None,
+                newest.get(job),
+                names,
+            )
+            for job in wanted
+            if job in rows
+        ]
+        return wrapped("ReplicationJobs", "ReplicationJob", shown)
+
+    def _log(self, _caller: Caller, values: Values) -> Answer:
+        job = job_by_id(self._store, values["JobId"])  # its status first: what led to it is then in the log
+        log, limit = self._store.log, values.get("MaxResults", tables.DEFAULT_RESULTS)
+        after = values.get("AfterEntryId")
+        found = log.newest(job.id, limit) if after is None else log.after(job.id, after, limit)
+        about = {"JobId": job.id, "Status": str(job.status), "TotalCount": log.count(job.id)}
+        return about | wrapped("LogEntries", "LogEntry", [show.log_entry(row) for row in found])
+
+    def _passes(self, _caller: Caller, values: Values) -> Answer:
+        job = job_by_id(self._store, values["JobId"])
+        runs = {run.id: run for run in self._store.runs.of(job.id)}
+        images, names = self._images(job.id), self._names()
+        rows = self._store.passes.of(job.id)[::-1]
+        shown = [
+            show.passed(row, runs.get(row.run_id), images.get(row.run_id), names)
+            for row in _part(rows, values)
+        ]
+        return page("Passes", "Pass", shown, len(rows), *paging(values))
+
+    def _resources(self, _caller: Caller, values: Values) -> Answer:
+        job = job_by_id(self._store, values["JobId"])
+        images = self._images(job.id)
+        rows = [
+            row for row in self._store.things.of(job.id) if values.get("Released", row.removed) is row.removed
+        ]
+        shown = [show.resource(row, images) for row in _part(rows, values)]
+        return page("Resources", "Resource", shown, len(rows), *paging(values))
+
+    def _leave_out(self, _caller: Caller, values: Values) -> Answer:
+        job = job_by_id(self._store, values["JobId"])
+        left_out = sorted(values.get("DiskKey", []))
+        keys = [disk.key for disk in self._store.sources.get(job.source_id).disks]
+        if unknown := [key for key in left_out if key not in keys]:
+            raise invalid("DiskKey", f"the source has no disk {unknown[0]}")
+        if keys and keys[0] in left_out:
+            raise invalid("DiskKey", "the system disk cannot be left out")
+        self._store.jobs.modify(job.id, {"definition": {LEFT_OUT: left_out}})
+        return {"JobId": job.id, **wrapped("LeftOutDisks", "DiskKey", [str(key) for key in left_out])}
+
+    def _findings(self, _caller: Caller, values: Values) -> Answer:
+        wanted = SourceFilter(ids=values.get("SourceId", ()), workgroup_id=values.get("WorkgroupId"))
+        found = self._store.sources.page(wanted, *paging(values))
+        shown = [show.findings(row) for row in found.rows]
+        return page("SourceServers", "SourceServer", shown, found.total, *paging(values))
+
+    def _appliances(self, _caller: Caller, values: Values) -> Answer:
+        alive = {row.id for row in self._store.appliances.alive(self._service.grace)}
+
+        def matches(row: Appliance) -> bool:
+            online = row.id in alive
+            return (
+                row.id in values.get("ApplianceId", (row.id,))
+                and row.name == values.get("Name", row.name)
+                and row.vcenter == values.get("VCenter", row.vcenter)
+                and online is values.get("Online", online)
+            )
+
+        rows = [row for row in self._store.appliances.all() if matches(row)]
+        shown = [show.appliance(row, online=row.id in alive) for row in _part(rows, values)]
+        return page("Appliances", "Appliance", shown, len(rows), *paging(values))
+
+    def _sources(self, ids: Iterable[str]) -> dict[str, Source]:
+        wanted = list(ids)
+        if not wanted:
+            return {}
+        return {
+            row.id: row for row in self._store.sources.page(SourceFilter(ids=wanted), 1, len(wanted)).rows
+        }
+
+    def _images(self, job_id: str) -> dict[str, Image]:
+        """By run."""
+        return {image.run_id: image for image in self._store.things.images(job_id)}
+
+    def _names(self) -> dict[str, str]:
+        return {row.id: row.name for row in self._store.appliances.all()}
+
+
+def _part(rows: list[Any], values: Values) -> list[Any]:
+    number, size = paging(values)
+    return rows[(number - 1) * size : number * size]
+
+
+def _looking(
+    name: str, table: tuple[tuple[Parameter, ...], tuple[Field, ...]], work: Work, meaning: str
+) -> Operation:
+    return Operation(name, table[0], Role.READER, work, meaning, answers=table[1])

@@ -1,0 +1,67 @@
+"""Bulk looks for pages that many people keep open: few columns, one query for any number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from connector.control.jobs import Business, State, Status
+from connector.control.store import tables
+from connector.control.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class JobGlance:
+    """As much of a job as another page says about it."""
+
+    id: str
+    name: str
+    state: State
+
+
+class Overview:
+    """What is known of many things at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def job_counts(self) -> dict[Status, int]:
+        """How many jobs are in each status; deleted ones are not counted."""
+        status = tables.jobs.c.status
+        query = (
+            sa.select(status, sa.func.count().label("jobs")).where(status != Status.DELETED).group_by(status)
+        )
+        with self._database.read() as connection:
+            return {Status(row.status): row.jobs for row in connection.execute(query)}
+
+    def jobs(self, ids: Collection[str]) -> dict[str, JobGlance]:
+        """These jobs by id; deleted ones are left out."""
+        c = tables.jobs.c
+        query = sa.select(c.id, c.name, c.status, c.business)
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(c.id.in_(ids), c.status != Status.DELETED)).all()
+        return {r.id: JobGlance(r.id, r.name, State(Status(r.status), Business(r.business))) for r in rows}
+
+    def source_names(self, ids: Collection[str]) -> dict[str, str]:
+        """Names of sources by id, deleted ones too."""
+        c = tables.sources.c
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(c.id, c.name).where(c.id.in_(ids)))
+            return {row.id: row.name for row in rows}
+
+    def group_names(self) -> dict[str, str]:
+        """Names of all workgroups by id, in their order."""
+        c = tables.workgroups.c
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(c.id, c.name).order_by(c.name))
+            return {row.id: row.name for row in rows}
+
+    def newest_entries(self, job_ids: Collection[str]) -> dict[str, int]:
+        """The id of the newest line in each job's log: it grows with every line."""
+        c = tables.events.c
+        newest = sa.func.max(c.id).label("newest")
+        query = sa.select(c.job_id, newest).where(c.job_id.in_(job_ids)).group_by(c.job_id)
+        with self._database.read() as connection:
+            return {row.job_id: row.newest for row in connection.execute(query)}

@@ -1,0 +1,85 @@
+"""Sessions of people in the console. Only a digest of the cookie is kept: the database cannot be used to log in."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Collection
+from typing import Final
+
+import sqlalchemy as sa
+
+from connector.control.store import tables
+from connector.control.store.database import Database
+from connector.control.store.rows import Session
+
+_SESSIONS: Final = tables.sessions
+
+#: Seconds after which a session ends, whatever happens: one shift.
+LIFETIME: Final = 12 * 3600.0
+#: Seconds without a request after which it ends. A page that is watched live counts as being used.
+IDLE: Final = 2 * 3600.0
+_NOTE: Final = 60.0  # a use is written down this often at most
+
+
+class Sessions:
+    """Who is logged in, on whichever replica."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def open(self, key_id: str, origin: str) -> str:
+        """A new session; answers the cookie's value, which is kept nowhere. Sweeps sessions that have ended."""
+        token = secrets.token_urlsafe(32)
+        now = self._database.now()
+        with self._database.write() as connection:
+            connection.execute(_SESSIONS.delete().where(sa.not_(_alive(now))))
+            connection.execute(
+                _SESSIONS.insert().values(
+                    id=_digest(token), key_id=key_id, origin=origin, created=now, seen=now
+                )
+            )
+        return token
+
+    def find(self, token: str) -> Session | None:
+        """The session of this cookie, which has been used now; None when there is none or it has ended."""
+        now = self._database.now()
+        query = sa.select(_SESSIONS).where(_SESSIONS.c.id == _digest(token), _alive(now))
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        if now - row.seen > _NOTE:
+            self.use([row.id])
+        return Session(**row._mapping)
+
+    def use(self, ids: Collection[str]) -> set[str]:
+        """Those of `ids` that are alive, by session and by key; they have been used now."""
+        now = self._database.now()
+        keys = tables.access_keys
+        usable = sa.exists().where(keys.c.id == _SESSIONS.c.key_id, keys.c.disabled.is_(False))
+        mine = sa.and_(_SESSIONS.c.id.in_(ids), _alive(now), usable)
+        with self._database.read() as connection:
+            found = {
+                row.id: row.seen
+                for row in connection.execute(sa.select(_SESSIONS.c.id, _SESSIONS.c.seen).where(mine))
+            }
+        stale = [session for session, seen in found.items() if now - seen > _NOTE]
+        if stale:
+            with self._database.write() as connection:
+                connection.execute(_SESSIONS.update().where(_SESSIONS.c.id.in_(stale)).values(seen=now))
+        return set(found)
+
+    def close(self, token: str) -> None:
+        """Log out; harmless when the session has ended."""
+        with self._database.write() as connection:
+            connection.execute(_SESSIONS.delete().where(_SESSIONS.c.id == _digest(token)))
+
+
+def _alive(now: float) -> sa.ColumnElement[bool]:
+    return sa.and_(_SESSIONS.c.created > now - LIFETIME, _SESSIONS.c.seen > now - IDLE)
+
+
+def _digest(token: str) -> str:
+    # 256 random bits: a slow hash would protect nothing that a fast one does not.
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,37 @@
+"""Outlasting a peer that is being started again: the same call, until it is answered, refused, or nobody waits any more."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from connector.errors import ConnectorError, Interrupted
+
+T = TypeVar("T")
+PAUSE = (0.2, 5.0)  # seconds before the second try, and at most
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """`seconds` that a retryable failure of one of `kinds` is outlasted; setting `halt` ends that. Thread-safe."""
+
+    seconds: float
+    kinds: tuple[type[ConnectorError], ...] = (ConnectorError,)
+    halt: threading.Event = field(default_factory=threading.Event)
+
+    def outlast(self, call: Callable[[], T]) -> T:
+        """The answer of `call`, which must be harmless to repeat. Raises its last error."""
+        end, pause = time.monotonic() + self.seconds, PAUSE[0]
+        while True:
+            try:
+                return call()
+            except self.kinds as failed:
+                if not failed.retryable or isinstance(failed, Interrupted) or time.monotonic() >= end:
+                    raise
+                if self.halt.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - spreads retries, guards nothing
+                    raise
+                pause = min(PAUSE[1], 2 * pause)

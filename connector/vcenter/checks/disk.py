@@ -1,0 +1,304 @@
+"""Checks of each disk and its datastore, and of all disks of a machine together (D1-D18)."""
+
+from __future__ import annotations
+
+from connector.model import Datastore, Machine, MachineDisk
+from connector.vcenter.checks.rule import BLOCK, GIB, INFO, WARM, WARN, Around, Rule, when
+
+UNTRACKABLE = {"FlatVer1", "SparseVer1", "RawDiskVer2", "PartitionedRawDiskVer2"}
+FREE_MODES = {"independent_persistent", "independent_nonpersistent", "nonpersistent", "undoable", "append"}
+CHURN = 10  # per cent of a disk that may change while its snapshot is open
+LEAST_FREE = 1 * GIB
+MOST_SNAPSHOTTED = 15  # machines with open snapshots on one datastore
+LONG_CHAIN = 28  # files
+_SPECIAL = {"VVOL", "vsan", "vsanD", "NFS", "NFS41"}
+
+
+def trackable(disk: MachineDisk) -> bool:
+    """Whether vSphere can track this disk's changes at all."""
+    physical = disk.backing == "RawDiskMappingVer1" and disk.compatibility == "physicalMode"
+    free = disk.mode in FREE_MODES
+    return not (physical or free or disk.backing in UNTRACKABLE or disk.backing == "LocalPMem")
+
+
+def _stores(disk: MachineDisk, around: Around) -> tuple[Datastore, ...]:
+    """The datastores that the disk's may be: a name is unique only within its datacenter."""
+    return around.datastores.get(disk.datastore, ())
+
+
+def _shut(disk: MachineDisk, around: Around) -> str:
+    stores = _stores(disk, around)
+    return when(stores and not any(one.accessible for one in stores), f"{disk.datastore} is not accessible")
+
+
+def _resting(disk: MachineDisk, around: Around) -> str:
+    stores = _stores(disk, around)
+    resting = stores and all(one.maintenance == "inMaintenance" for one in stores)
+    return when(resting, f"{disk.datastore} is in maintenance")
+
+
+def _full(disk: MachineDisk, around: Around) -> str:
+    stores = [one for one in _stores(disk, around) if one.capacity]
+    needed = max(LEAST_FREE, disk.capacity * CHURN // 100)
+    free = max((one.free for one in stores), default=needed)
+    return when(
+        free < needed, f"{disk.datastore} has {free >> 20} MiB free, its snapshot may need {needed >> 20}"
+    )
+
+
+def _crowded(disk: MachineDisk, around: Around) -> str:
+    count = around.snapshotted.get(disk.datastore, 0)
+    return when(count > MOST_SNAPSHOTTED, f"{count} machines on {disk.datastore} have open snapshots")
+
+
+def _special(disk: MachineDisk, around: Around) -> str:
+    kinds = {one.kind for one in _stores(disk, around)} & _SPECIAL
+    return when(kinds, f"{disk.datastore} is of type {', '.join(sorted(kinds))}")
+
+
+def _shared(disk: MachineDisk, around: Around) -> str:
+    others = around.owners.get(disk.path, ())
+    by = f": {', '.join(others[:8])}" if len(others) > 1 else ""
+    return when(disk.sharing == "sharingMultiWriter", f"several machines may write to the disk{by}")
+
+
+def _boots_elsewhere(machine: Machine) -> str:
+    first = machine.traits.boot_order[0] if machine.traits.boot_order else ""
+    keys = {f"disk:{disk.key}" for disk in machine.disks}
+    if first.startswith("disk:") and first not in keys:
+        return f"it boots from {first}, which is none of its disks"
+    return when(first.startswith("net"), "it boots from the network first")
+
+
+MACHINE_RULES: tuple[Rule[Machine], ...] = (
+    Rule(
+        "V9",
+        "CBT on for each disk",
+        WARN,
+        "config.extraConfig (ctkEnabled)",
+        lambda m, _: when(
+            m.cbt_enabled and not all(on for _, on in m.traits.tracking_keys),
+            f"CBT is off for {', '.join(disk for disk, on in m.traits.tracking_keys if not on)}",
+        ),
+        "such a disk is read in full in each pass; set its ctkEnabled to TRUE while it is off",
+    ),
+    Rule(
+        "D16",
+        "has a disk",
+        BLOCK,
+        "config.hardware.device",
+        lambda m, _: when(not m.disks, "it has no disk"),
+        "nothing can be migrated",
+    ),
+    Rule(
+        "D16",
+        "disks fit the target",
+        BLOCK,
+        "config.hardware.device",
+        lambda m, around: when(
+            len(m.disks) > around.bounds.most_disks,
+            f"it has {len(m.disks)} disks, the target takes {around.bounds.most_disks}",
+        ),
+        "exclude disks, or join them inside the guest",
+    ),
+    Rule(
+        "D17",
+        "boot disk known",
+        WARN,
+        "config.bootOptions.bootOrder",
+        lambda m, _: _boots_elsewhere(m),
+        "the target boots the first disk: see that it is the right one",
+    ),
+    Rule(
+        "D18",
+        "disks not named by serial",
+        INFO,
+        "config.flags.diskUuidEnabled, config.extraConfig (disk.EnableUUID)",
+        lambda m, _: when(m.traits.disk_uuids, "its guest sees serial numbers of its disks"),
+        "they change: a guest that names disks by serial must be told the new names",
+    ),
+)
+
+RULES: tuple[Rule[MachineDisk], ...] = (
+    Rule(
+        "D1",
+        "dependent",
+        BLOCK,
+        "backing.diskMode",
+        lambda d, _: when(d.mode in FREE_MODES, f"the disk is {d.mode}: no snapshot covers it"),
+        "exclude the disk, or make it dependent while the machine is off",
+    ),
+    Rule(
+        "D2",
+        "no physical device mapping",
+        BLOCK,
+        "backing.compatibilityMode",
+        lambda d, _: when(d.compatibility == "physicalMode", "a raw device mapping in physical mode"),
+        "exclude the disk and copy it by other means, or convert it to virtual mode",
+    ),
+    Rule(
+        "D2",
+        "no virtual device mapping",
+        WARN,
+        "backing.compatibilityMode",
+        lambda d, _: when(d.compatibility == "virtualMode", "a raw device mapping in virtual mode"),
+        "CBT works, but the target gets an ordinary disk",
+    ),
+    Rule(
+        "D3",
+        "one writer",
+        WARM,
+        "backing.sharing",
+        _shared,
+        "migrate it with all its owners powered off",
+    ),
+    Rule(
+        "D4",
+        "bus not shared",
+        BLOCK,
+        "VirtualSCSIController.sharedBus",
+        lambda d, _: when(
+            d.bus_sharing not in ("", "noSharing"), f"its controller shares the bus ({d.bus_sharing})"
+        ),
+        "no snapshot is possible; take the disk out of the cluster first",
+    ),
+    Rule(
+        "D5",
+        "trackable format",
+        WARM,
+        "backing class",
+        lambda d, _: when(d.backing in UNTRACKABLE, f"CBT cannot track its format ({d.backing})"),
+        "move the disk to a current format with Storage vMotion, or migrate powered off",
+    ),
+    Rule(
+        "D6",
+        "not in persistent memory",
+        BLOCK,
+        "backing class",
+        lambda d, _: when(d.backing == "LocalPMem", "it lives in persistent memory: no snapshot, no VDDK"),
+        "move the disk to a datastore",
+    ),
+    Rule(
+        "D7",
+        "capacity known",
+        BLOCK,
+        "capacityInBytes",
+        lambda d, _: when(d.capacity <= 0, "its capacity is not known"),
+        "make the datastore accessible",
+    ),
+    Rule(
+        "D7",
+        "capacity fits the target",
+        BLOCK,
+        "capacityInBytes",
+        lambda d, around: when(
+            d.capacity > around.bounds.largest_disk,
+            f"its {d.capacity} bytes are more than the target's {around.bounds.largest_disk}",
+        ),
+        "split the disk inside the guest",
+    ),
+    Rule(
+        "D7",
+        "whole GiB",
+        INFO,
+        "capacityInBytes",
+        lambda d, _: when(d.capacity > 0 and d.capacity % GIB != 0, "its capacity is no whole number of GiB"),
+        "the target disk is rounded up",
+    ),
+    Rule(
+        "D8",
+        "sectors of 512 bytes",
+        WARN,
+        "virtualDiskFormat",
+        lambda d, around: when(d.native_4k and not around.bounds.sector_4k, "its sectors have 4 KiB"),
+        "choose a target with such sectors, or copy its files into a disk with 512-byte sectors",
+    ),
+    Rule(
+        "D9",
+        "no hidden parent",
+        WARN,
+        "nativeUnmanagedLinkedClone",
+        lambda d, _: when(d.linked, "it is a linked clone of a disk that vCenter does not manage"),
+        "make a full clone first if reads fail",
+    ),
+    Rule(
+        "D9",
+        "short chain of files",
+        WARN,
+        "backing.parent",
+        lambda d, _: when(d.parents > LONG_CHAIN, f"its chain has {d.parents + 1} files"),
+        "reads are slow; delete snapshots, or make a full clone",
+    ),
+    Rule(
+        "D10",
+        "no first-class disk",
+        WARN,
+        "vDiskId",
+        lambda d, _: when(d.first_class, "it is a first-class disk, e.g. a volume of Kubernetes"),
+        "its CBT may differ from the machine's; migrate the volume with its owner",
+    ),
+    Rule(
+        "D11",
+        "no I/O filter",
+        WARN,
+        "iofilter",
+        lambda d, _: when(d.filters, f"I/O filters are on it: {', '.join(d.filters)}"),
+        "a cache or replication may hold data back; detach it if reads differ",
+    ),
+    Rule(
+        "D12",
+        "has a datastore",
+        BLOCK,
+        "backing.datastore",
+        lambda d, _: when(not d.datastore, "it is on no datastore"),
+        "attach the disk's file again",
+    ),
+    Rule(
+        "D12",
+        "datastore accessible",
+        BLOCK,
+        "datastore.summary.accessible",
+        _shut,
+        "make the datastore accessible to the host",
+    ),
+    Rule(
+        "D12",
+        "datastore in service",
+        BLOCK,
+        "datastore.summary.maintenanceMode",
+        _resting,
+        "end the maintenance, or move the disk",
+    ),
+    Rule(
+        "D13",
+        "room for the snapshot",
+        BLOCK,
+        "datastore.summary.freeSpace",
+        _full,
+        "free space on the datastore, or move the disk",
+    ),
+    Rule(
+        "D14",
+        "few open snapshots on the datastore",
+        WARN,
+        "snapshot of all machines on the datastore",
+        _crowded,
+        "migrate in smaller groups",
+    ),
+    Rule(
+        "D15",
+        "ordinary datastore",
+        INFO,
+        "datastore.summary.type",
+        _special,
+        "snapshots behave differently there; reading over nbdssl works, over san it may not",
+    ),
+    Rule(
+        "D16",
+        "known controller",
+        WARN,
+        "config.hardware.device",
+        lambda d, _: when(not d.controller, "the kind of its controller is not known"),
+        "the order of the disks may differ at the target",
+    ),
+)

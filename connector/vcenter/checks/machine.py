@@ -1,0 +1,349 @@
+"""Checks of a machine's state, snapshots and configuration (S6, V1-V18)."""
+
+from __future__ import annotations
+
+import re
+
+from connector.model import Firmware, Machine, PowerState, SnapshotNode
+from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, Around, Rule, when
+from connector.vcenter.naming import Ticket
+
+DEEP, TOO_DEEP = 2, 28  # levels of a snapshot chain: slow, and close to vSphere's limit of 32
+OLD = 30 * 86400.0  # seconds
+_BACKUP = re.compile(
+    r"veeam|commvault|galaxy_|netbackup|nbu_|rubrik|cohesity|avamar|networker|consolidate helper|_backup_",
+    re.I,
+)
+_SNAPSHOT_CALLS = ("CreateSnapshot_Task", "CreateSnapshotEx_Task", "RemoveSnapshot_Task")
+
+
+def hardware_level(version: str) -> int:
+    """19 for "vmx-19"; 0 when it is not known."""
+    digits = version.rpartition("-")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+def foreign(machine: Machine) -> tuple[SnapshotNode, ...]:
+    """The snapshots that are not ours, whoever made them."""
+    return tuple(node for node in machine.snapshots if Ticket.of(node.description) is None)
+
+
+def _ours(machine: Machine) -> int:
+    return len(machine.snapshots) - len(foreign(machine))
+
+
+def _depth(machine: Machine) -> int:
+    return max((node.depth + 1 for node in foreign(machine)), default=0)
+
+
+def _days(machine: Machine, around: Around) -> int:
+    """Age of the oldest foreign snapshot; 0 without one, or without a clock."""
+    created = [node.created for node in foreign(machine) if node.created]
+    age = around.now - min(created, default=around.now)
+    return int(age / 86400) if age >= OLD else 0
+
+
+def _backups(machine: Machine) -> str:
+    found = (node for node in foreign(machine) if _BACKUP.search(f"{node.name} {node.description}"))
+    return ", ".join(node.name for node in found)
+
+
+def _locked(machine: Machine) -> str:
+    held = [name for name in _SNAPSHOT_CALLS if name in machine.traits.disabled_methods]
+    return when(held, f"vCenter has switched off {', '.join(held)} for it")
+
+
+def _host(machine: Machine, around: Around) -> str:
+    host = around.hosts.get(machine.host)
+    return when(
+        host and host.connection != "connected", f"its host {host.name} is {host.connection}" if host else ""
+    )
+
+
+def _resting(machine: Machine, around: Around) -> str:
+    host = around.hosts.get(machine.host)
+    return when(host and host.maintenance, f"its host {host.name} is in maintenance mode" if host else "")
+
+
+def _quarantined(machine: Machine, around: Around) -> str:
+    host = around.hosts.get(machine.host)
+    return when(host and host.quarantine, f"its host {host.name} is quarantined" if host else "")
+
+
+STATE: tuple[Rule[Machine], ...] = (
+    Rule(
+        "S6",
+        "host connected",
+        BLOCK,
+        "host.runtime.connectionState",
+        _host,
+        "reconnect the host, or move the machine",
+    ),
+    Rule(
+        "S6",
+        "host in service",
+        BLOCK,
+        "host.runtime.inMaintenanceMode",
+        _resting,
+        "end the maintenance mode, or move the machine",
+    ),
+    Rule(
+        "S6",
+        "host healthy",
+        WARN,
+        "host.runtime.inQuarantineMode",
+        _quarantined,
+        "see why proactive HA avoids the host, or move the machine",
+    ),
+    Rule(
+        "V1",
+        "reachable",
+        BLOCK,
+        "runtime.connectionState",
+        lambda m, _: when(m.connection != "connected", f"the machine is {m.connection}"),
+        "make its host and datastore reachable, or register it again",
+    ),
+    Rule(
+        "V2",
+        "no template",
+        BLOCK,
+        "config.template",
+        lambda m, _: when(m.template, "it is a template"),
+        "convert it to a virtual machine, or migrate a clone",
+    ),
+    Rule(
+        "V3",
+        "not owned by an extension",
+        BLOCK,
+        "config.managedBy.extensionKey",
+        lambda m, _: when(m.traits.managed_by, f"{m.traits.managed_by} manages it"),
+        "migrate it with the product that manages it, or release it there",
+    ),
+    Rule(
+        "V4",
+        "not suspended",
+        BLOCK,
+        "runtime.powerState",
+        lambda m, _: when(
+            m.power is PowerState.SUSPENDED, "it is suspended: its memory holds unwritten data"
+        ),
+        "resume it or shut it down",
+    ),
+    Rule(
+        "V5",
+        "no question",
+        BLOCK,
+        "runtime.question",
+        lambda m, _: when(m.traits.question, f"it waits for an answer: {m.traits.question[:200]}"),
+        "answer the question in vCenter",
+    ),
+    Rule(
+        "V6",
+        "snapshot calls allowed",
+        BLOCK,
+        "disabledMethod",
+        lambda m, _: _locked(m),
+        "a backup may hold it: wait; if none runs, release the lock in vCenter",
+    ),
+    Rule(
+        "V6",
+        "snapshots not switched off",
+        BLOCK,
+        "config.flags.snapshotDisabled, config.flags.snapshotLocked",
+        lambda m, _: when(m.traits.snapshots_disabled, "snapshots are disabled or locked in its options"),
+        "allow snapshots in its options",
+    ),
+    Rule(
+        "V6",
+        "snapshots supported",
+        BLOCK,
+        "capability.snapshotOperationsSupported",
+        lambda m, _: when(not m.traits.snapshots_supported, "its host supports no snapshot of it"),
+        "move it to a host that supports snapshots",
+    ),
+    Rule(
+        "V7",
+        "hardware version",
+        WARM,
+        "config.version",
+        lambda m, _: when(
+            hardware_level(m.hardware) < 7, f"hardware version {m.hardware or 'unknown'} has no CBT"
+        ),
+        "upgrade the virtual hardware to vmx-07 or later, or migrate it powered off",
+    ),
+    Rule(
+        "V8",
+        "CBT supported",
+        WARM,
+        "capability.changeTrackingSupported",
+        lambda m, _: when(not m.cbt_supported, "its host does not support CBT for it"),
+        "migrate it powered off",
+    ),
+    Rule(
+        "V9",
+        "CBT on",
+        INFO,
+        "config.changeTrackingEnabled",
+        lambda m, _: when(not m.cbt_enabled, "CBT is off"),
+        "it is turned on before the first pass, which stuns a running machine for a moment",
+        fixable=True,
+    ),
+    Rule(
+        "V12",
+        "consolidated",
+        WARN,
+        "runtime.consolidationNeeded",
+        lambda m, _: when(m.consolidation_needed, "its disks need consolidation"),
+        "consolidate the disks in vCenter",
+        fixable=True,
+    ),
+    Rule(
+        "V13",
+        "no snapshot in the background",
+        WARN,
+        "runtime.snapshotInBackground",
+        lambda m, _: when(m.traits.snapshot_in_background, "a snapshot is being written in the background"),
+        "wait until it is done",
+    ),
+    Rule(
+        "V13",
+        "no Tools installation",
+        WARN,
+        "runtime.toolsInstallerMounted",
+        lambda m, _: when(m.traits.tools_installer_mounted, "the installer of VMware Tools is mounted"),
+        "finish or cancel the installation",
+    ),
+)
+
+SNAPSHOTS: tuple[Rule[Machine], ...] = (
+    Rule(
+        "V10",
+        "no snapshots while CBT is off",
+        WARM,
+        "snapshot.rootSnapshotList, config.changeTrackingEnabled",
+        lambda m, _: when(
+            not m.cbt_enabled and bool(foreign(m)),
+            f"CBT cannot be turned on while it has {len(foreign(m))} snapshot(s)",
+        ),
+        "delete its snapshots first, or migrate it powered off",
+    ),
+    Rule(
+        "V10",
+        "short snapshot chain",
+        WARN,
+        "snapshot.rootSnapshotList",
+        lambda m, _: when(DEEP < _depth(m) < TOO_DEEP, f"its snapshot chain is {_depth(m)} deep"),
+        "reads and consolidation are slow; delete old snapshots",
+    ),
+    Rule(
+        "V10",
+        "room in the snapshot chain",
+        BLOCK,
+        "snapshot.rootSnapshotList",
+        lambda m, _: when(_depth(m) >= TOO_DEEP, f"its snapshot chain is {_depth(m)} deep, the limit is 32"),
+        "delete old snapshots",
+    ),
+    Rule(
+        "V10",
+        "no old snapshot",
+        WARN,
+        "snapshot.rootSnapshotList[].createTime",
+        lambda m, around: when(_days(m, around), f"its oldest snapshot is {_days(m, around)} days old"),
+        "old snapshots grow and slow the machine down; delete what nobody needs",
+    ),
+    Rule(
+        "V11",
+        "no snapshot of ours",
+        WARN,
+        "snapshot.rootSnapshotList[].description",
+        lambda m, _: when(_ours(m) > 0, f"{_ours(m)} snapshot(s) of ours are on it"),
+        "they belong to a running pass, or are removed by the next clean-up",
+        fixable=True,
+    ),
+    Rule(
+        "V11",
+        "no snapshot of a backup",
+        WARN,
+        "snapshot.rootSnapshotList[].name",
+        lambda m, _: when(_backups(m), f"snapshots look like a backup's: {_backups(m)}"),
+        "wait for the backup, or remove what it left behind",
+    ),
+)
+
+FEATURES: tuple[Rule[Machine], ...] = (
+    Rule(
+        "V14",
+        "no Fault Tolerance",
+        WARM,
+        "runtime.faultToleranceState",
+        lambda m, _: when(
+            m.traits.fault_tolerance != "notConfigured", f"Fault Tolerance is {m.traits.fault_tolerance}"
+        ),
+        "turn Fault Tolerance off, or migrate it powered off",
+    ),
+    Rule(
+        "V15",
+        "not replicated",
+        WARN,
+        "config.repConfig",
+        lambda m, _: when(m.traits.replicated, "vSphere Replication is configured for it"),
+        "its snapshots and ours may wait for each other; pause the replication meanwhile",
+    ),
+    Rule(
+        "V16",
+        "not encrypted",
+        WARM,
+        "config.keyId, runtime.cryptoState",
+        lambda m, _: when(m.traits.encrypted, "the machine is encrypted"),
+        "grant Cryptographer.Access and read over nbdssl or hotadd, or decrypt it first",
+    ),
+    Rule(
+        "V17",
+        "no virtual TPM",
+        WARN,
+        "config.hardware.device (VirtualTPM)",
+        lambda m, _: when(any(d.kind == "VirtualTPM" for d in m.traits.devices), "it has a virtual TPM"),
+        "keys sealed to it stay behind: keep the BitLocker recovery key at hand",
+    ),
+    Rule(
+        "V17",
+        "no virtualization-based security",
+        WARN,
+        "config.flags.vbsEnabled",
+        lambda m, _: when(m.traits.vbs, "virtualization-based security is on"),
+        "make sure that the target offers it, or turn it off inside the guest",
+    ),
+    Rule(
+        "V17",
+        "no enclaves",
+        WARN,
+        "config.sgxInfo, config.sevEnabled",
+        lambda m, _: when(
+            m.traits.sgx or m.traits.sev,
+            f"it uses {'SGX' if m.traits.sgx else 'SEV'}, bound to its processor",
+        ),
+        "the target gives no such memory; see what the guest uses it for",
+    ),
+    Rule(
+        "V18",
+        "firmware fits the target",
+        BLOCK,
+        "config.firmware",
+        lambda m, around: when(
+            m.firmware is Firmware.EFI and not around.bounds.uefi, "it boots by UEFI, the target cannot"
+        ),
+        "choose a target with UEFI",
+    ),
+    Rule(
+        "V18",
+        "secure boot fits the target",
+        WARN,
+        "config.bootOptions.efiSecureBootEnabled",
+        lambda m, around: when(
+            m.traits.secure_boot and not around.bounds.secure_boot, "it boots with secure boot"
+        ),
+        "choose a target with secure boot, or expect the machine to boot without",
+    ),
+)
+
+RULES = STATE + SNAPSHOTS + FEATURES

@@ -1,0 +1,49 @@
+"""Checks of each network card (N1, N3)."""
+
+from __future__ import annotations
+
+from connector.model import Nic
+from connector.vcenter.checks.rule import BLOCK, INFO, WARN, Around, Rule, when
+
+
+def _unmapped(nic: Nic, around: Around) -> str:
+    mapped = around.bounds.networks
+    return when(
+        mapped is not None and nic.network not in mapped, f"{nic.network or 'its network'} is not mapped"
+    )
+
+
+RULES: tuple[Rule[Nic], ...] = (
+    Rule(
+        "N1",
+        "network mapped",
+        BLOCK,
+        "VirtualEthernetCard.backing",
+        _unmapped,
+        "add the network to the mapping",
+    ),
+    Rule(
+        "N1",
+        "ordinary network",
+        WARN,
+        "VirtualEthernetCard.backing",
+        lambda n, _: when(n.backing == "OpaqueNetwork", f"it is on an NSX segment ({n.network})"),
+        "its rules and addresses live in NSX: plan them at the target",
+    ),
+    Rule(
+        "N1",
+        "attached",
+        WARN,
+        "VirtualEthernetCard.backing",
+        lambda n, _: when(not n.backing, "it is attached to no network"),
+        "attach it, or leave it out",
+    ),
+    Rule(
+        "N3",
+        "connected at start",
+        INFO,
+        "connectable.startConnected",
+        lambda n, _: when(not n.start_connected, "it is not connected when the machine starts"),
+        "the target's card is connected: leave it out if that is not wanted",
+    ),
+)

@@ -1,0 +1,103 @@
+"""docs/checks.md, made from the rules themselves and from the table of what is checked elsewhere. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from connector.model import Severity
+from connector.vcenter.checks.rule import Rule
+from connector.vcenter.eligibility import DISK_RULES, NIC_RULES, RULES
+
+
+class Elsewhere(NamedTuple):
+    """A documented check that no rule over inventory values can answer, and who answers it."""
+
+    id: str
+    what: str
+    where: str
+
+
+ELSEWHERE: Final = (
+    Elsewhere(
+        "S1",
+        "login, API version, product",
+        "at login: the newest common API version from 5.5 on, or an error",
+    ),
+    Elsewhere("S2", "licence allows the calls", "the first snapshot: RestrictedVersion is told as such"),
+    Elsewhere("S3", "thumbprints", "every connection, before a byte is sent; `connector doctor`"),
+    Elsewhere("S4", "privileges on machines and datastores", "`connector doctor`"),
+    Elsewhere("S5", "names and ports of the hosts", "`connector doctor`"),
+    Elsewhere("S7", "VDDK present and right", "`connector doctor`, and each worker at its start"),
+    Elsewhere("S8", "NFC buffers left on the host", "the appliance, while it opens disks"),
+    Elsewhere("S9", "clocks agree", "`connector doctor`"),
+    Elsewhere(
+        "S10", "a backup or snapshot task runs now", "each pass: it waits for the task that holds the machine"
+    ),
+    Elsewhere(
+        "D19", "tracking not restarted since the last pass", "each pass: `disk_set_changes`, `comparable`"
+    ),
+    Elsewhere("D20", "same disks as at the last pass", "each pass: `disk_set_changes`"),
+    Elsewhere("N2", "addresses fit the target's subnet", "the target's provider, when it makes the instance"),
+    Elsewhere(
+        "T1", "quota, instance type, image limits", "the target's provider, when it makes the instance"
+    ),
+    Elsewhere("T2", "target reads as zero", "the instance, before zeros are skipped"),
+    Elsewhere(
+        "T3",
+        "names unique, earlier objects of the job found",
+        "the control plane, by token, before it creates",
+    ),
+    Elsewhere("T4", "bandwidth to the instance", "the pass itself: rate, time left and bottleneck are shown"),
+)
+
+REPEATED: Final = ["V5", "V6", "V11", "V12", "D13", "D14", "D19", "D20", "S5", "S8"]
+
+SAYS: Final = {
+    Severity.BLOCK: "blocks",
+    Severity.WARM_BLOCK: "blocks while running",
+    Severity.WARN: "warning",
+    Severity.INFO: "note",
+}
+
+_INTRODUCTION: Final = """# Pre-flight checks
+
+`connector vm check` reads the inventory and applies these rules. Nothing is changed. What *blocks* makes the exit code 5; what
+*blocks while running* goes away when the machine is powered off. This page is generated from the rules
+(`connector/vcenter/checks`); a test fails when it is out of date.
+"""
+
+_TITLES: Final = (("Machines", RULES), ("Disks", DISK_RULES), ("Network cards", NIC_RULES))
+
+
+def document() -> str:
+    """The whole page."""
+    return "\n".join(_parts())
+
+
+def _parts() -> Iterator[str]:
+    yield _INTRODUCTION
+    for title, rules in _TITLES:
+        yield f"## {title}\n"
+        yield _table(("check", "in order when", "else", "reads", "what to do", "by the tool"), _rows(rules))
+    yield "## Checked elsewhere\n"
+    yield "Inventory values do not tell these; they are checked where the answer is.\n"
+    yield _table(("check", "what", "where"), ELSEWHERE)
+    yield "## Repeated before every pass\n"
+    yield f"{', '.join(REPEATED)}: what was true on Tuesday may be different on Saturday night.\n"
+    yield "## Not checked yet\n"
+    yield "O1 to O12 look inside the disks through a snapshot.\n"
+
+
+def _rows(rules: Iterable[Rule[Any]]) -> Iterator[Sequence[str]]:
+    for rule in rules:
+        tool = "yes" if rule.fixable else ""
+        yield (rule.id, rule.title, SAYS[rule.severity], rule.reads, rule.remedy, tool)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return (
+        "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        + "\n"
+    )

@@ -1,0 +1,85 @@
+"""What a check is, and what it may look at: one thing, and what is around it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from connector.model import Datastore, Host, Inventory, Machine, Severity
+
+Subject = TypeVar("Subject")
+
+BLOCK, WARM, WARN, INFO = Severity.BLOCK, Severity.WARM_BLOCK, Severity.WARN, Severity.INFO
+
+MIB, GIB = 1 << 20, 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the target can take; bytes and counts."""
+
+    largest_disk: int = 32 << 40
+    most_disks: int = 17
+    uefi: bool = True
+    secure_boot: bool = False
+    sector_4k: bool = False
+    networks: frozenset[str] | None = None  # names that the mapping covers; None when there is none yet
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a rule may ask besides its subject. Everything is optional: a rule says nothing about the unknown."""
+
+    bounds: Bounds = Bounds()
+    hosts: Mapping[str, Host] = field(default_factory=dict)  # by moref
+    datastores: Mapping[str, tuple[Datastore, ...]] = field(default_factory=dict)  # by name
+    twins: Mapping[str, int] = field(default_factory=dict)  # machines by BIOS UUID
+    owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of machines by a disk's file
+    snapshotted: Mapping[str, int] = field(default_factory=dict)  # machines with snapshots by datastore
+    now: float = 0.0  # seconds since the epoch; 0 leaves ages out
+
+    @classmethod
+    def of(cls, inventory: Inventory, bounds: Bounds, now: float = 0.0) -> Around:
+        """Everything that an inventory tells."""
+        datastores: dict[str, tuple[Datastore, ...]] = {}
+        for one in inventory.datastores:
+            datastores[one.name] = (*datastores.get(one.name, ()), one)
+        owners: dict[str, tuple[str, ...]] = {}
+        for machine in inventory.machines:
+            for disk in machine.disks:
+                if disk.sharing == "sharingMultiWriter":
+                    owners[disk.path] = (*owners.get(disk.path, ()), machine.name)
+        return cls(
+            bounds=bounds,
+            hosts={one.moref: one for one in inventory.hosts},
+            datastores=datastores,
+            twins=Counter(one.bios_uuid for one in inventory.machines if one.bios_uuid),
+            owners=owners,
+            snapshotted=Counter(
+                name for one in inventory.machines if one.snapshots for name in one.traits.datastores
+            ),
+            now=now,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Generic[Subject]):
+    """One check of one kind of thing. `wrong` says what is wrong, or "" when nothing is."""
+
+    id: str  # of the documented checks; one id may have several rules, when it has several degrees
+    title: str  # with the id, unique
+    severity: Severity
+    reads: str  # the properties
+    wrong: Callable[[Subject, Around], str]
+    remedy: str
+    fixable: bool = False  # the tool can do what the remedy says
+
+
+def when(wrong: object, message: str) -> str:
+    return message if wrong else ""
+
+
+def named(machine: Machine) -> str:
+    return machine.name

@@ -1,0 +1,302 @@
+"""What a row of properties says about a machine; unset properties become the emptiest truthful value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from connector.model import (
+    Firmware,
+    Guest,
+    GuestNic,
+    GuestVolume,
+    Machine,
+    PowerState,
+    SnapshotNode,
+    Traits,
+)
+from connector.vcenter.answer import Row
+from connector.vcenter.devices import disks, nics, notable
+from connector.vcenter.places import Places
+from connector.vcenter.values import each, kind_of, moref, number, plain, seconds, text, true
+
+MACHINE = (
+    "name",
+    "parent",
+    "parentVApp",
+    "config.uuid",
+    "config.instanceUuid",
+    "config.firmware",
+    "config.guestId",
+    "config.guestFullName",
+    "config.version",
+    "config.template",
+    "config.changeTrackingEnabled",
+    "config.hardware.numCPU",
+    "config.hardware.memoryMB",
+    "config.hardware.device",
+    "config.managedBy",
+    "config.flags.snapshotDisabled",
+    "config.flags.snapshotLocked",
+    "config.flags.vbsEnabled",
+    "config.flags.diskUuidEnabled",
+    "config.extraConfig",
+    "config.repConfig",
+    "config.keyId",
+    "config.sgxInfo",
+    "config.sevEnabled",
+    "config.bootOptions",
+    "config.cpuHotAddEnabled",
+    "config.memoryHotAddEnabled",
+    "config.cpuAffinity",
+    "config.latencySensitivity",
+    "config.nestedHVEnabled",
+    "config.cpuAllocation.reservation",
+    "config.memoryAllocation.reservation",
+    "capability.changeTrackingSupported",
+    "capability.snapshotOperationsSupported",
+    "capability.quiescedSnapshotsSupported",
+    "runtime.powerState",
+    "runtime.connectionState",
+    "runtime.consolidationNeeded",
+    "runtime.host",
+    "runtime.question",
+    "runtime.snapshotInBackground",
+    "runtime.toolsInstallerMounted",
+    "runtime.faultToleranceState",
+    "guest.toolsRunningStatus",
+    "guest.toolsVersionStatus2",
+    "guest.guestId",
+    "guest.guestFullName",
+    "guest.guestFamily",
+    "guest.hostName",
+    "guest.net",
+    "guest.ipStack",
+    "guest.disk",
+    "network",
+    "datastore",
+    "snapshot",
+    "disabledMethod",
+    "overallStatus",
+    "configIssue",
+    "triggeredAlarmState",
+    "customValue",
+    "tag",
+)
+_EXTRA = "numa.nodeaffinity", "disk.enableuuid"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a machine's references lead to."""
+
+    places: Places = field(default_factory=Places)
+    attributes: Mapping[int, str] = field(default_factory=dict)  # of custom attributes: key -> name
+
+
+def machine(row: Row, context: Context) -> Machine:
+    """The value of one row."""
+    places = context.places
+    host = moref(row.get("runtime.host"))
+    return Machine(
+        moref=row.moref,
+        name=plain(text(row.get("name"))) or row.moref,
+        instance_uuid=text(row.get("config.instanceUuid")),
+        bios_uuid=text(row.get("config.uuid")),
+        power=_power(text(row.get("runtime.powerState"))),
+        firmware=Firmware.EFI if text(row.get("config.firmware")).lower() == "efi" else Firmware.BIOS,
+        guest_id=text(row.get("config.guestId")),
+        guest_name=text(row.get("config.guestFullName")),
+        cpus=number(row.get("config.hardware.numCPU")),
+        memory=number(row.get("config.hardware.memoryMB")) << 20,
+        hardware=text(row.get("config.version")),
+        host=host,
+        path=places.path(row),
+        disks=disks(each(row.get("config.hardware.device"))),
+        snapshots=snapshot_nodes(row.get("snapshot")),
+        template=true(row.get("config.template")),
+        cbt_supported=true(row.get("capability.changeTrackingSupported")),
+        cbt_enabled=true(row.get("config.changeTrackingEnabled")),
+        tools_running=text(row.get("guest.toolsRunningStatus")) == "guestToolsRunning",
+        consolidation_needed=true(row.get("runtime.consolidationNeeded")),
+        connection=text(row.get("runtime.connectionState")) or "connected",
+        addresses=_addresses(row),
+        networks=places.names(row.get("network")),
+        traits=_traits(row, context, host),
+    )
+
+
+def _power(state: str) -> PowerState:
+    return PowerState(state) if state in set(PowerState) else PowerState.OFF
+
+
+def _traits(row: Row, context: Context, host: str) -> Traits:
+    get = row.get
+    devices = each(get("config.hardware.device"))
+    extra = {text(one.key).lower(): text(one.value) for one in each(get("config.extraConfig"))}
+    boot, managed = get("config.bootOptions"), get("config.managedBy")
+    sgx, latency, question = get("config.sgxInfo"), get("config.latencySensitivity"), get("runtime.question")
+    affinity = get("config.cpuAffinity")
+    return Traits(
+        host=context.places.name(host),
+        cluster=context.places.cluster(host),
+        datastores=context.places.names(get("datastore")),
+        attributes=_attributes(row, context.attributes),
+        tags=tuple(text(one.key) for one in each(get("tag"))),
+        managed_by=text(managed.extensionKey) if managed is not None else "",
+        question=" ".join(text(question.text).split()) if question is not None else "",
+        disabled_methods=tuple(text(one) for one in each(get("disabledMethod"))),
+        snapshots_supported=true(get("capability.snapshotOperationsSupported"), True),
+        snapshots_disabled=true(get("config.flags.snapshotDisabled"))
+        or true(get("config.flags.snapshotLocked")),
+        quiescing_supported=true(get("capability.quiescedSnapshotsSupported"), True),
+        snapshot_in_background=true(get("runtime.snapshotInBackground")),
+        tools_installer_mounted=true(get("runtime.toolsInstallerMounted")),
+        fault_tolerance=text(get("runtime.faultToleranceState")) or "notConfigured",
+        replicated=get("config.repConfig") is not None,
+        encrypted=get("config.keyId") is not None,
+        vbs=true(get("config.flags.vbsEnabled")),
+        sgx=sgx is not None and number(sgx.epcSize) > 0,
+        sev=true(get("config.sevEnabled")),
+        secure_boot=boot is not None and true(getattr(boot, "efiSecureBootEnabled", None)),
+        boot_order=tuple(_boot(one) for one in each(boot.bootOrder)) if boot is not None else (),
+        cpu_hot_add=true(get("config.cpuHotAddEnabled")),
+        memory_hot_add=true(get("config.memoryHotAddEnabled")),
+        affinity=bool(affinity is not None and each(affinity.affinitySet)) or bool(extra.get(_EXTRA[0])),
+        latency=(text(latency.level) if latency is not None else "") or "normal",
+        nested=true(get("config.nestedHVEnabled")),
+        reserved_cpu=max(0, number(get("config.cpuAllocation.reservation"))),
+        reserved_memory=max(0, number(get("config.memoryAllocation.reservation"))) << 20,
+        disk_uuids=true(get("config.flags.diskUuidEnabled")) or _yes(extra.get(_EXTRA[1])),
+        tracking_keys=_tracking(extra),
+        alarms=len(each(get("triggeredAlarmState"))),
+        health=text(get("overallStatus")) or "green",
+        issues=tuple(text(one.fullFormattedMessage) or kind_of(one) for one in each(get("configIssue"))),
+        guest=_guest(row),
+        nics=nics(devices),
+        devices=notable(devices),
+    )
+
+
+def _yes(value: str | None) -> bool:
+    return (value or "").lower() in ("true", "1", "yes")
+
+
+def _tracking(extra: Mapping[str, str]) -> tuple[tuple[str, bool], ...]:
+    """ "scsi0:0.ctkEnabled" and its like, in any letter case."""
+    suffix = ".ctkenabled"
+    return tuple(
+        (key.removesuffix(suffix), _yes(extra[key])) for key in sorted(extra) if key.endswith(suffix)
+    )
+
+
+def _boot(device: Any) -> str:
+    word = kind_of(device).removeprefix("VirtualMachineBootOptionsBootable").removesuffix("Device").lower()
+    word = {"ethernet": "net"}.get(word, word)
+    key = getattr(device, "deviceKey", None)
+    return f"{word}:{key}" if key is not None else word
+
+
+def _attributes(row: Row, names: Mapping[int, str]) -> tuple[tuple[str, str], ...]:
+    held = ((number(one.key), text(one.value)) for one in each(row.get("customValue")))
+    return tuple((names.get(key, str(key)), value) for key, value in held)
+
+
+def _addresses(row: Row) -> tuple[str, ...]:
+    found = (text(one) for nic in each(row.get("guest.net")) for one in each(nic.ipAddress))
+    return tuple(dict.fromkeys(found))
+
+
+def _guest(row: Row) -> Guest:
+    get = row.get
+    return Guest(
+        id=text(get("guest.guestId")),
+        name=text(get("guest.guestFullName")),
+        family=text(get("guest.guestFamily")),
+        host_name=text(get("guest.hostName")),
+        tools_version=text(get("guest.toolsVersionStatus2")),
+        nics=tuple(_guest_nic(one) for one in each(get("guest.net"))),
+        volumes=tuple(
+            GuestVolume(
+                text(one.diskPath),
+                number(one.capacity),
+                number(one.freeSpace),
+                text(getattr(one, "filesystemType", None)),
+            )
+            for one in each(get("guest.disk"))
+        ),
+        gateway=any(_routed(stack) for stack in each(get("guest.ipStack"))),
+    )
+
+
+def _guest_nic(nic: Any) -> GuestNic:
+    configured = each(nic.ipConfig.ipAddress) if nic.ipConfig is not None else ()
+    return GuestNic(
+        mac=text(nic.macAddress).lower(),
+        addresses=tuple(text(one.ipAddress) for one in configured) or tuple(map(text, each(nic.ipAddress))),
+        origins=tuple(text(one.origin) for one in configured),
+        prefixes=tuple(number(one.prefixLength) for one in configured),
+        dns=nic.dnsConfig is not None,
+    )
+
+
+def _routed(stack: Any) -> bool:
+    routes = stack.ipRouteConfig
+    if routes is None:
+        return False
+    return any(
+        number(route.prefixLength) == 0 and route.gateway is not None for route in each(routes.ipRoute)
+    )
+
+
+def snapshot_nodes(info: Any) -> tuple[SnapshotNode, ...]:
+    """A machine's snapshot tree, parents before their children; empty when it has none."""
+    found: list[SnapshotNode] = []
+    pending = [(node, 0) for node in reversed(each(getattr(info, "rootSnapshotList", None)))]
+    while pending:
+        node, depth = pending.pop()
+        found.append(
+            SnapshotNode(
+                moref(node.snapshot),
+                plain(text(node.name)),
+                text(node.description),
+                seconds(node.createTime),
+                depth,
+            )
+        )
+        pending.extend((child, depth + 1) for child in reversed(each(node.childSnapshotList)))
+    return tuple(found)
+
+
+_REFERENCES = ("name", "parent", "parentVApp", "runtime.host", "network", "datastore", "customValue")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A machine whose references are still morefs, because a sweep may show what they lead to later."""
+
+    machine: Machine
+    references: Row
+
+
+def draft(row: Row) -> Draft:
+    """The value of one row, and of the row only what `placed` needs."""
+    kept = {path: row.values[path] for path in _REFERENCES if path in row.values}
+    return Draft(machine(row, Context()), Row(row.kind, row.moref, kept))
+
+
+def placed(drafted: Draft, context: Context) -> Machine:
+    """The machine with everything that its references lead to."""
+    row, places = drafted.references, context.places
+    host = drafted.machine.host
+    traits = replace(
+        drafted.machine.traits,
+        host=places.name(host),
+        cluster=places.cluster(host),
+        datastores=places.names(row.get("datastore")),
+        attributes=_attributes(row, context.attributes),
+    )
+    return replace(
+        drafted.machine, path=places.path(row), networks=places.names(row.get("network")), traits=traits
+    )

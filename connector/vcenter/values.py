@@ -1,0 +1,86 @@
+"""Property values as the fast reader gives them: text, nodes, lists and references, no type known beforehand.
+
+The functions here read pyVmomi's values just as well, so that what a value means is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+
+class Reference(NamedTuple):
+    """A managed object reference."""
+
+    kind: str  # e.g. "HostSystem"
+    value: str  # e.g. "host-12"
+
+
+class Node:
+    """A data object: its class name as far as it was sent, and its parts by name. An absent part reads as None."""
+
+    __slots__ = ("kind", "parts")
+
+    def __init__(self, kind: str, parts: Mapping[str, Any]) -> None:
+        self.kind = kind
+        self.parts = parts
+
+    def __getattr__(self, name: str) -> Any:
+        return self.parts.get(name)
+
+    def __repr__(self) -> str:
+        return f"Node({self.kind!r}, {self.parts!r})"
+
+
+def kind_of(value: object) -> str:
+    """The class name as it is sent: "VirtualDisk", "VirtualDiskFlatVer2BackingInfo", "TaskInProgress"."""
+    if isinstance(value, Node):
+        return value.kind
+    return str(getattr(type(value), "_wsdlName", "") or type(value).__name__.rpartition(".")[2])
+
+
+def moref(managed: Any) -> str:
+    """The managed object reference of `managed`, e.g. "vm-101"; empty for None."""
+    if managed is None:
+        return ""
+    return managed.value if isinstance(managed, Reference) else str(managed._moId)
+
+
+def each(value: Any) -> Sequence[Any]:
+    """The members of an array: absent, single and repeated elements alike."""
+    if value is None or value == "":
+        return ()
+    return value if isinstance(value, list) else (value,)
+
+
+def text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def number(value: Any) -> int:
+    """0 for what is absent or no whole number."""
+    try:
+        return int(value or 0)
+    except (TypeError, ValueError):
+        return 0
+
+
+def true(value: Any, default: bool = False) -> bool:
+    return default if value is None else value is True or value in ("true", "1")
+
+
+def seconds(value: Any) -> float:
+    """Seconds since the epoch; 0 for what is absent or no time."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return 0.0
+    return float(value.timestamp()) if value else 0.0
+
+
+def plain(name: str) -> str:
+    """vCenter writes "/", "\\" and "%" in names as %2f, %5c and %25."""
+    return unquote(name) if "%" in name else name

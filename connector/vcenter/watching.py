@@ -1,0 +1,143 @@
+"""An inventory kept current: vCenter tells what changed, and only that is read again.
+
+WaitForUpdatesEx watches few and light properties; a change of any of them means that the machine is read whole.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from http.client import HTTPException
+from typing import Any
+
+from connector.errors import ConnectorError, NotFound, SessionExpired
+from connector.model import Inventory, Machine
+from connector.vcenter import inventory
+from connector.vcenter.faults import translated
+from connector.vcenter.properties import everything, filter_of
+from connector.vcenter.session import Session
+from connector.vcenter.values import moref
+from connector.vcenter.vmomi import vim, vmodl
+
+WATCHED = (
+    "name",
+    "parent",
+    "config.changeVersion",
+    "runtime.powerState",
+    "runtime.connectionState",
+    "runtime.host",
+    "runtime.consolidationNeeded",
+    "runtime.question",
+    "snapshot",
+    "guest.toolsRunningStatus",
+)
+MANY = 50  # changed machines beyond which one sweep costs less than reading them one by one
+NOTICE = 30  # seconds for which one call may wait
+BATCH = 1000  # objects per answer
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened since the last look; machines by moref."""
+
+    inventory: Inventory  # as it is now
+    changed: tuple[str, ...] = ()  # new ones too
+    removed: tuple[str, ...] = ()
+
+
+class Watch:
+    """The inventory, and then what becomes of it. One thread; it ends when `stop` is set."""
+
+    def __init__(self, session: Session, stop: threading.Event) -> None:
+        self._session = session
+        self._stop = stop
+
+    def changes(self, notice: int = NOTICE) -> Iterator[Change]:
+        """First the whole inventory, at once; then a `Change` whenever something happened.
+
+        A lost session or notification starts over with a whole sweep: nothing that happened meanwhile is missed.
+        Raises what a sweep raises.
+        """
+        while not self._stop.is_set():
+            with suppress(SessionExpired), _notices(self._session) as next_news:
+                news = _gather(next_news, 0)  # what there is; from here on nothing is missed
+                seen = inventory.whole(self._session)
+                yield Change(seen, tuple(one.moref for one in seen.machines))
+                while not self._stop.is_set():
+                    news = _gather(next_news, notice)
+                    if news:
+                        change = self._apply(seen, news)
+                        seen = change.inventory
+                        yield change
+
+    def _apply(self, seen: Inventory, news: dict[str, bool]) -> Change:
+        """Read again what changed; `news` tells by moref whether a machine is still there."""
+        before = {one.moref for one in seen.machines}
+        if len(news) > MANY or any(present and one not in before for one, present in news.items()):
+            now = inventory.whole(self._session)  # a new machine may bring new places with it
+        else:
+            now = replace(seen, machines=self._reread(seen.machines, news))
+        there = {one.moref for one in now.machines}
+        changed = tuple(sorted(one for one in there if news.get(one) or one not in before))
+        return Change(now, changed, tuple(sorted(before - there)))
+
+    def _reread(self, machines: Sequence[Machine], news: dict[str, bool]) -> tuple[Machine, ...]:
+        kept = [one for one in machines if one.moref not in news]
+        for one, present in news.items():
+            if present:
+                with suppress(NotFound):  # gone meanwhile; the next notice says so too
+                    kept.append(inventory.refresh(self._session, one))
+        return tuple(sorted(kept, key=lambda one: (one.path, one.moref)))
+
+
+class _News:
+    """The state of one change notification."""
+
+    def __init__(self, session: Session, collector: Any) -> None:
+        self._session, self._collector = session, collector
+        self._version = ""
+
+    def __call__(self, seconds: int) -> tuple[dict[str, bool], bool]:
+        """Which machines changed (True) or left (False), and whether there is more to fetch at once."""
+        options = vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=seconds, maxObjectUpdates=BATCH)
+        try:
+            with translated(str(self._session.endpoint)):
+                update = self._collector.WaitForUpdatesEx(self._version, options)
+        except NotFound as gone:
+            raise SessionExpired("the change notification was lost", on=str(self._session.endpoint)) from gone
+        if update is None:
+            return {}, False
+        self._version = update.version
+        told = {
+            moref(one.obj): str(one.kind) != "leave"
+            for each in update.filterSet or ()
+            for one in each.objectSet or ()
+        }
+        return told, bool(update.truncated)
+
+
+def _gather(news: _News, seconds: int) -> dict[str, bool]:
+    """Everything that is told by now, after waiting for the first word."""
+    told, more = news(seconds)
+    while more:
+        further, more = news(0)
+        told |= further
+    return told
+
+
+@contextmanager
+def _notices(session: Session) -> Iterator[_News]:
+    with translated(str(session.endpoint)):
+        collector = session.content.propertyCollector.CreatePropertyCollector()
+    try:
+        with everything(session, [vim.VirtualMachine]) as view:
+            with translated(str(session.endpoint)):
+                collector.CreateFilter(filter_of(session, view, {vim.VirtualMachine: WATCHED}), False)
+            yield _News(session, collector)
+    finally:
+        with suppress(
+            ConnectorError, vmodl.MethodFault, OSError, HTTPException
+        ):  # dies with the session anyway
+            collector.DestroyPropertyCollector()

@@ -1,0 +1,1 @@
+from tests.transfer.conftest import *  # noqa: F403

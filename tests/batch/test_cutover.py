@@ -1,0 +1,259 @@
+"""The cutover's order, its windows, its hooks, and what happens when a machine fails: against the real operations."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.batch import quantities
+from connector.batch.apply import Apply
+from connector.batch.cutover import CutOver, Outcome
+from connector.batch.hooks import Around, HookFailed
+from connector.batch.manifest import Happening, Phase
+from connector.batch.problems import ManifestRefused
+from connector.batch.report import report
+from connector.batch.status import status
+from connector.control.store.rows import Outcome as Ended
+from connector.errors import Conflict, NotFound
+from tests.batch.conftest import HEAD, Estate, wave
+
+WAVE = (
+    HEAD
+    + """  incremental: {every: 6h, keep: 3}
+groups:
+  - {name: web, after: [db]}
+  - {name: db}
+machines:
+  - {name: web-01, group: web}
+  - {name: web-02, group: web}
+  - {name: db-01, group: db}
+schedule: {start: now}
+"""
+)
+
+
+class Cut:
+    """One cutover of `WAVE`, with a runner and an appliance that work whenever it waits."""
+
+    def __init__(self, estate: Estate, text: str = WAVE) -> None:
+        self.estate, self.text = estate, text
+        self.said: list[str] = []
+        self.warned: list[str] = []
+        self.fail: set[str] = set()
+        self.pace = 1.0  # seconds that pass while the cutover waits
+
+    def ready(self) -> None:
+        """All first runs are done."""
+        self.estate.has("web-01", "web-02", "db-01")
+        found = self.estate.plan(wave(self.text))
+        assert not Apply(self.estate.plane, found, clock=self.estate.house.clock).run().failures
+        for _ in range(6):
+            self.work()
+
+    def work(self, _seconds: float = 0.0) -> None:
+        house = self.estate.house
+        house.later(self.pace)
+        while (found := house.take(self.estate.appliance)) is not None:
+            machine = self.estate.house.store.sources.get(house.get(found.job_id).source_id).machine
+            outcome = Ended.FAILED if machine in self.fail else Ended.DONE
+            error = {"error": "ReaderFailed", "what": "broken", "on": "", "remedy": "", "retryable": False}
+            house.service.finish(
+                found.id, self.estate.appliance, outcome, error if outcome is Ended.FAILED else None, {}
+            )
+            house.turn()
+
+    def run(self, **options: Any) -> Outcome:
+        found = wave(self.text)
+        cut = CutOver(
+            self.estate.plane, found, Around(found, self.warned.append), self.said.append,
+            clock=self.estate.house.clock, pause=self.work,
+        )  # fmt: skip
+        return cut.run(**options)
+
+    def states(self) -> dict[str, str]:
+        found = status("w1", self.estate.plane.jobs("w1"), self.estate.plane.sources())
+        return {row.machine: row.status for row in found.rows}
+
+
+@pytest.fixture
+def cut(estate: Estate) -> Cut:
+    found = Cut(estate)
+    found.ready()
+    assert set(found.states().values()) == {"Waiting"}
+    return found
+
+
+def windowed(estate: Estate, begin: float, end: float) -> str:
+    now = estate.house.clock()
+    window = f"start: {quantities.written(now + begin)}, end: {quantities.written(now + end)}"
+    return WAVE + f"cutover: {{window: {{{window}}}}}\n"
+
+
+def test_a_wave_that_begins_later_is_not_settled(estate: Estate) -> None:
+    estate.has("web-01")
+    for start, settled in (("manual", True), (quantities.written(estate.house.clock() + 3600), False)):
+        text = HEAD + f"schedule: {{start: {start}}}\nmachines:\n  - name: web-01\n"
+        Apply(estate.plane, estate.plan(wave(text)), clock=estate.house.clock).run()
+        shown = status("w1", estate.plane.jobs("w1"), estate.plane.sources())
+        assert shown.settled is settled
+    assert shown.rows[0].note == f"begins at {start}"
+
+
+def test_groups_are_cut_over_in_their_order(cut: Cut) -> None:
+    assert cut.run(regardless=True).finished == ("group db", "group web")
+    assert set(cut.states().values()) == {"Finished"}
+    finished = [line.partition(":")[0] for line in cut.said if "finished, image" in line]
+    assert finished[0] == "db-01"
+    assert sorted(finished[1:]) == ["web-01", "web-02"]
+    assert cut.run(regardless=True).failed == ()  # again: nothing is left to do
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "words"),
+    [(3600, 7200, "opens in 60 min"), (-7200, -3600, "closed at"), (None, None, "sets no cutover window")],
+)
+def test_outside_of_the_window_nothing_begins(cut: Cut, begin: Any, end: Any, words: str) -> None:
+    cut.text = WAVE if begin is None else windowed(cut.estate, begin, end)
+    cut.estate.desk.changing()
+    with pytest.raises(Conflict, match=words) as refused:
+        cut.run()
+    assert "--now" in refused.value.remedy
+    assert cut.estate.desk.changing() == []
+
+
+def test_a_group_does_not_begin_after_the_window(cut: Cut) -> None:
+    cut.text, cut.pace = windowed(cut.estate, -10, 60), 90.0
+    done = cut.run()
+    assert done == Outcome(("group db",), (), ("group web",))
+    assert cut.states() == {"db-01": "Finished", "web-01": "Waiting", "web-02": "Waiting"}
+    assert "window closed" in cut.said[-1]
+    assert cut.run(regardless=True).finished == ("group db", "group web")
+
+
+def test_a_failure_stops_what_waits_for_it_and_can_be_repeated(cut: Cut) -> None:
+    cut.fail = {"db-01"}
+    done = cut.run(regardless=True)
+    assert [machine for machine, _ in done.failed] == ["db-01"]
+    assert "group web" in done.not_begun
+    assert cut.states() == {"db-01": "InError", "web-01": "Waiting", "web-02": "Waiting"}
+    with pytest.raises(Conflict, match="InError") as refused:
+        cut.run(regardless=True)
+    assert "start it again" in refused.value.remedy
+    cut.fail = set()
+    (job,) = [job.id for job in cut.estate.plane.jobs("w1") if job.status == "InError"]
+    cut.estate.plane.start(job)
+    assert cut.run(regardless=True).failed == ()
+    assert set(cut.states().values()) == {"Finished"}
+
+
+def test_a_wave_that_was_not_applied_has_nothing_to_cut_over(estate: Estate) -> None:
+    with pytest.raises(NotFound, match="has no jobs"):
+        Cut(estate).run(regardless=True)
+
+
+def hook(phase: str, command: list[str], more: str = "") -> str:
+    return f"hooks:\n  - {{name: h, phase: {phase}, command: {json.dumps(command)}{more}}}\n"
+
+
+def test_a_hook_that_fails_stops_the_group_before_it_begins(cut: Cut) -> None:
+    cut.text = WAVE + hook("before-cutover", ["sh", "-c", "echo no >&2; exit 3"], ", groups: [web]")
+    with pytest.raises(HookFailed, match="hook h: ended with 3: no"):
+        cut.run(regardless=True)
+    assert cut.states() == {"db-01": "Finished", "web-01": "Waiting", "web-02": "Waiting"}
+    cut.text = cut.text.replace("groups: [web]", "groups: [web], onFailure: continue")
+    assert cut.run(regardless=True).failed == ()
+    assert cut.warned == ["hook h: ended with 3: no"]
+
+
+def test_a_hook_gets_the_event_and_ends_with_all_it_started(tmp_path: Path) -> None:
+    told, child = tmp_path / "told", tmp_path / "child"
+    good = wave(WAVE + hook("before-cutover", ["sh", "-c", f"cat > {told}"]))
+    Around(good, print).run(Phase.BEFORE_CUTOVER, "db", ["db-01"])
+    event = {"wave": "w1", "what": "before-cutover", "group": "db", "machines": ["db-01"], "detail": ""}
+    assert json.loads(told.read_text()) == event
+    Around(good, print).run(Phase.AFTER_CUTOVER, "db")  # not its phase
+    slow = f"sleep 600 & echo $! > {child}; wait"
+    with pytest.raises(HookFailed, match="did not end within 1 s"):
+        Around(wave(WAVE + hook("after-apply", ["sh", "-c", slow], ", timeout: 1s")), print).run(
+            Phase.AFTER_APPLY
+        )
+    with pytest.raises(ProcessLookupError):
+        for _ in range(200):
+            os.kill(int(child.read_text()), 0)
+            threading.Event().wait(0.02)
+    with pytest.raises(HookFailed, match="cannot be started: No such file"):
+        Around(wave(WAVE + hook("after-apply", ["/no/such"])), print).run(Phase.AFTER_APPLY)
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[str, list[Any]]]:
+    heard: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            heard.append((self.headers.get("Authorization"), body))
+            self.send_response(500 if self.path == "/broken" else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", heard
+    server.shutdown()
+    server.server_close()
+
+
+def test_webhooks_carry_a_secret_that_is_not_in_the_file(listener: tuple[str, list[Any]]) -> None:
+    url, heard = listener
+    text = (
+        WAVE
+        + f"""notifications:
+  - name: chat
+    webhook: {{url: {url}/ok, headersFromEnvironment: {{Authorization: HOOK_TOKEN}}}}
+    events: [wave-finished]
+  - {{name: broken, webhook: {{url: {url}/broken}}}}
+"""
+    )
+    warned: list[str] = []
+    with pytest.raises(
+        ManifestRefused, match=r"wave.yaml:\d+:\d+: the variable HOOK_TOKEN is not set; export HOOK_TOKEN"
+    ):
+        Around(wave(text), warned.append, {}).check()
+    around = Around(wave(text), warned.append, {"HOOK_TOKEN": "hush"})
+    around.check()
+    around.notify(Happening.WAVE_FINISHED)
+    around.notify(Happening.FAILED, "web", ["web-01"], "broken")
+    assert [(token, body["what"]) for token, body in heard] == [
+        ("hush", "wave-finished"), (None, "wave-finished"), (None, "failed"),
+    ]  # fmt: skip
+    assert warned == ["notification broken: it answered 500"] * 2
+    http = WAVE + f"hooks:\n  - {{name: h, phase: before-apply, http: {{url: {url}/broken}}}}\n"
+    with pytest.raises(HookFailed, match="hook h: it answered 500"):
+        Around(wave(http), warned.append).run(Phase.BEFORE_APPLY)
+    gone = http.replace(url, "http://127.0.0.1:9")
+    with pytest.raises(HookFailed, match="hook h: no answer"):
+        Around(wave(gone), warned.append).run(Phase.BEFORE_APPLY)
+
+
+def test_a_report_is_safe_for_browsers_and_spreadsheets(estate: Estate) -> None:
+    estate.has("<b>web</b>", "=cmd()")
+    found = estate.plan(wave(HEAD + "machines:\n  - selector: name:*\n"))
+    Apply(estate.plane, found, clock=estate.house.clock).run()
+    made = report("w1", estate.plane.jobs("w1"), estate.plane.sources(), {}, estate.house.clock())
+    assert "<b>web" not in made.to_html()
+    assert "&lt;b&gt;web" in made.to_html()
+    assert "'=cmd()" in made.to_csv()
+    assert made.totals["machines"] == 2
+    assert sys.getsizeof(made.to_html()) < 20_000

@@ -1,0 +1,116 @@
+"""`connector vm` as a person types it, against the simulator."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connector.cli.main import main
+from connector.cli.secret import VARIABLE
+from connector.cli.vm import COLUMNS
+from tests.vcenter.imaginary import PASSWORD, World, change_vm, world
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[World]:
+    with world(machines=3) as made:
+        change_vm(made.estate, "vm-101", name="web-01")
+        change_vm(made.estate, "vm-102", name="[/]<script>alert(1)</script>")
+        change_vm(made.estate, "vm-103", name="=cmd()", question=None, template=True)
+        yield made
+
+
+@pytest.fixture
+def access(place: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONNECTOR_VCENTER_URL", place.server.url)
+    monkeypatch.setenv("CONNECTOR_VCENTER_THUMBPRINT", place.server.thumbprint)
+    monkeypatch.setenv(VARIABLE, PASSWORD)
+
+
+@pytest.mark.usefixtures("access")
+class TestAccess:
+    def test_a_selection_with_columns_as_csv(self, capsys: pytest.CaptureFixture[str]) -> None:
+        columns = "name,moref,power,host,cluster,datastores,capacity"
+        assert main(["vm", "list", "power:on", "folder:vm", "--columns", columns, "--csv"]) == 0
+        head, *rows = csv.reader(io.StringIO(capsys.readouterr().out))
+        assert head == columns.split(",")
+        assert [row[1] for row in rows] == ["vm-103", "vm-102", "vm-101"]
+        assert rows[0][0] == "'=cmd()", "a name must not become a formula"
+        assert rows[2] == [
+            "web-01",
+            "vm-101",
+            "poweredOn",
+            rows[2][3],
+            "Cluster-1",
+            "datastore-1",
+            str(12 << 20),
+        ]
+        assert rows[2][3].startswith("esx-")
+
+    def test_every_column_can_be_shown(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for column in COLUMNS:
+            assert main(["vm", "list", "--columns", column.upper()]) == 0
+            assert column in capsys.readouterr().out.splitlines()[0]
+
+    def test_names_are_no_markup(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["vm", "list"]) == 0
+        assert "[/]<script>" in capsys.readouterr().out
+
+    def test_json_has_one_machine_a_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["vm", "list", "web-*", "--json"]) == 0
+        (line,) = capsys.readouterr().out.splitlines()
+        machine = json.loads(line)
+        assert machine["moref"] == "vm-101" and machine["traits"]["cluster"] == "Cluster-1"
+
+    def test_the_report_is_one_file_and_escapes_what_vcenter_says(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        report = tmp_path / "report.html"
+        assert main(["vm", "check", "--html", str(report)]) == 5
+        text = report.read_text()
+        assert "<script" not in text and "&lt;script&gt;alert(1)" in text
+        assert "src=" not in text and "href=" not in text and "http" not in text.replace("https://127", "")
+        for part in (
+            "it is a template",
+            "convert it to a virtual machine",
+            "config.template",
+            "3 machine(s)",
+        ):
+            assert part in text
+        assert "it is a template" in capsys.readouterr().out
+
+    def test_json_findings_tell_property_and_remedy(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["vm", "check", "vm-101", "--json"]) == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        tracking = next(one for one in found if one["check"] == "V9")
+        assert (tracking["reads"], tracking["fixable"]) == ("config.changeTrackingEnabled", True)
+        assert {one["moref"] for one in found} == {"vm-101"}
+
+    @pytest.mark.parametrize(
+        ("words", "code", "said"),
+        [
+            (["vm", "list", "color:red"], 2, "color is no condition"),
+            (["vm", "list", "--columns", "name,frob"], 2, "there is no column frob; choose from name"),
+            (["vm", "list", "--columns", ","], 2, "no column is named"),
+            (["vm", "check", "nobody"], 3, "no machine has that name"),
+            (["vm", "check", "power:suspended"], 3, "no machine is meant by it"),
+            (["vm", "check", "--html", "/nowhere/at/all.html"], 2, "the report cannot be written"),
+        ],
+    )
+    def test_bad_input_is_one_line(
+        self, words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(words) == code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+
+
+@pytest.mark.parametrize("command", ["list", "check"])
+def test_help_tells_the_language(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vm", command, "--help"]) == 0
+    assert "  power:     on, off or suspended" in capsys.readouterr().out

@@ -1,0 +1,184 @@
+"""How each fault of the matrix is done to a part of the works."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from simulator.faults import Rule
+from tests.faults.matrix import Cell, Fault, Moment, Part
+from tests.faults.works import Works, filled
+from tests.integration.house import MIB
+
+HANG = 3.0  # seconds
+ROLE: Final = {
+    Part.APPLIANCE: "appliance",
+    Part.WORKER: "worker",
+    Part.INSTANCE: "instance",
+    Part.CONTROL: "control",
+}
+BUSY: Final = {"status": 503, "body": "<html>vpxd is starting</html>"}
+READS: Final = {Moment.FIRST: 1, Moment.MIDDLE: 8, Moment.LAST: 16}
+
+
+@dataclass(slots=True)
+class Strike:
+    """One cell being done. Leaving `undo` takes the cause away; `done` tells whether it has happened."""
+
+    works: Works
+    cell: Cell
+    total: int  # bytes that a whole pass sends
+    undo: ExitStack
+    done: bool = False
+
+    def arm(self) -> None:
+        """Everything is ready; it happens at the cell's moment."""
+        part, fault = self.cell.part, self.cell.fault
+        if part is Part.WORKER and fault not in (Fault.KILL, Fault.HANG):
+            self._reader()
+            return
+        self._when(self._act())
+
+    def _when(self, do: Callable[[], None]) -> None:
+        def once() -> None:
+            self.done = True
+            do()
+
+        relay, witness = self.works.relay, self.works.house.witness
+        match self.cell.moment:
+            case Moment.PREPARING if self.cell.part is Part.NETWORK:
+                once()
+            case Moment.PREPARING:
+                witness.when("CreateSnapshot_Task", once)
+            case Moment.FIRST:
+                relay.at(64 << 10, once)
+            case Moment.MIDDLE:
+                relay.at(self.total // 2, once)
+            case Moment.LAST:
+                relay.at(self.total - (256 << 10), once)
+            case Moment.FINALISING:
+                relay.after_blocks(once)
+            case Moment.REMOVAL:
+                witness.when("RemoveSnapshot_Task", once)
+
+    def _act(self) -> Callable[[], None]:
+        works, part = self.works, self.cell.part
+        if part is Part.VCENTER:
+            return self._vcenter
+        if part is Part.NETWORK:
+            return self._network
+        if part is Part.DISK:
+            return self._disk
+        role = ROLE[part]
+        actions: dict[Fault, Callable[[], None]] = {
+            Fault.KILL: lambda: works.kill(role),
+            Fault.HANG: lambda: works.freeze(role, HANG + (3.0 if part is Part.APPLIANCE else 0.0)),
+            Fault.SLOW: lambda: works.stutter(role, HANG),
+            Fault.FULL: self._fill_control,
+        }
+        return actions[self.cell.fault]
+
+    def _fill_control(self) -> None:
+        """While it is full nothing can be written down, not even that; an operator makes room."""
+        full = self.undo.enter_context(ExitStack())
+        full.enter_context(filled(self.works.small["control"]))
+        _later(HANG, full.close)
+
+    def _vcenter(self) -> None:
+        witness = self.works.house.witness
+        sessions = self.works.house.server.center.sessions
+        match self.cell.fault:
+            case Fault.KILL:  # as a client sees it: the proxy says 503, afterwards no session is known
+                for session in sessions.all():
+                    sessions.end(session)
+                rule = Rule("*", "answer", times=None, answer=BUSY)
+                witness.add(rule)
+                _later(2.0, lambda: witness.replace(()))
+            case Fault.HANG:
+                witness.add(
+                    Rule("*_Task", "delay", seconds=HANG), Rule("RetrievePropertiesEx", "delay", seconds=HANG)
+                )
+            case Fault.CUT:
+                witness.add(Rule("*_Task", "cut", bytes=40), Rule("Retrieve*", "cut", bytes=400))
+            case Fault.WRONG:
+                witness.add(Rule("[A-Z]*", "answer", times=3, answer=BUSY))
+            case Fault.SLOW:
+                witness.add(Rule("[A-Z]*", "delay", seconds=0.2, times=None))
+            case Fault.EXPIRED:
+                for session in sessions.all():
+                    sessions.end(session)
+        self.undo.callback(witness.replace, ())
+
+    def _network(self) -> None:
+        relay, early = self.works.relay, self.cell.moment in (Moment.PREPARING, Moment.FINALISING)
+        match self.cell.fault:
+            case Fault.CUT if early:
+                relay.refuse(2)
+            case Fault.CUT:
+                relay.cut()
+            case Fault.HANG:
+                relay.stall(HANG)
+            case Fault.SLOW:
+                relay.slow(8 * MIB)
+            case Fault.FLIP:
+                relay.flip()
+            case Fault.WRONG:
+                relay.garble()
+        self.undo.callback(relay.reset)
+
+    def _disk(self) -> None:
+        match self.cell.fault:
+            case Fault.FULL:
+                self.undo.enter_context(filled(self.works.small["target"]))
+            case Fault.FLIP:
+                flip(self.works.disk_files()[0])
+            case Fault.CUT:
+                self.works.kill("instance")
+                for disk in self.works.disk_files():
+                    tear(disk.with_name("journal"))
+
+    def _reader(self) -> None:
+        """VDDK's own misbehaviour: a rule of the stand-in, read when the worker starts."""
+        house, moment = self.works.house, self.cell.moment
+        latch = self.works.root / "latch"
+        latch.unlink(missing_ok=True)
+        at = f"on=read at={READS[moment]}" if moment in READS else "on=open"
+        rules = {
+            Fault.CUT: f"error {at} times=1 code=14011 latch={latch}",
+            Fault.WRONG: f"error {at} times=1 code=16002 latch={latch}",
+            Fault.SLOW: f"delay {at} times=1 ms=2000 latch={latch}",
+            Fault.EXPIRED: f"error on=open times=1 code=3047 latch={latch}",
+        }
+        house.reader(faults=rules[self.cell.fault], high_bits=1)
+        self.undo.callback(house.reader)
+        self.undo.callback(self._note, latch)
+
+    def _note(self, latch: Path) -> None:
+        self.done = latch.exists()
+
+
+def flip(file: Path) -> None:
+    """One bit of the first byte that is not zero."""
+    with file.open("r+b", buffering=0) as disk:
+        content = disk.read()
+        place = next(index for index, byte in enumerate(content) if byte)
+        disk.seek(place)
+        disk.write(bytes([content[place] ^ 1]))
+
+
+def tear(journal: Path) -> None:
+    """The power failed while the last record was being written: some of its bytes are not there."""
+    size = journal.stat().st_size
+    with journal.open("r+b") as file:
+        file.seek(0)
+        file.truncate(max(0, size - random.Random(size).randrange(1, 9)))
+
+
+def _later(seconds: float, do: Callable[[], None]) -> None:
+
+    threading.Timer(seconds, do).start()

@@ -1,0 +1,276 @@
+"""The extensions answer what their tables promise, whatever appliances report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import pytest
+from alibabacloud_tea_openapi.models import OpenApiRequest, Params
+from darabonba.runtime import RuntimeOptions
+
+from connector.control.smc.operations import Field
+from connector.control.store.rows import Role
+from connector.errors import ReaderFailed
+from connector.model import Finding, Severity
+from tests.control.conftest import eventually, machine
+from tests.smc.conftest import Cloud, fresh
+from tests.smc.test_fields import OPERATIONS
+
+GIB = 1 << 30
+TYPES = {"string": str, "integer": int, "float": float, "boolean": bool}
+READING = {
+    "key": 2001,
+    "label": "Hard disk 2",
+    "capacity": 10 * GIB,
+    "wanted": 4 * GIB,
+    "done": GIB,
+    "read": GIB,
+    "zero": 5,
+    "wire": GIB // 2,
+    "rate": 1e8,
+    "bottleneck": "network",
+    "state": "reading",
+}
+
+
+def ask(cloud: Cloud, action: str, role: Role = Role.READER, **parameters: Any) -> Any:
+    """A checked answer: every field of the table with its type, and no other."""
+    answer = cloud.raw(action, {name.replace("__", "."): str(v) for name, v in parameters.items()}, role)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    check(OPERATIONS[action].answers, {k: v for k, v in body.items() if k != "RequestId"}, action)
+    return body
+
+
+def check(fields: tuple[Field, ...], found: dict[str, Any], path: str) -> None:
+    assert set(found) == {field.name for field in fields}, path
+    for field in fields:
+        value = found[field.name]
+        if not field.item:
+            assert type(value) is TYPES[field.kind], f"{path}.{field.name}"
+            continue
+        assert set(value) == {field.item}
+        for item in value[field.item]:
+            if field.fields:
+                check(field.fields, item, f"{path}.{field.name}")
+            else:
+                assert type(item) is str
+
+
+class Reader:
+    """An appliance of one source whose every word the test says."""
+
+    def __init__(self, cloud: Cloud, **options: Any) -> None:
+        self.cloud, self.name = cloud, fresh("vm")
+        self.robot, ids = cloud.sources(machine("vm-1", self.name, 2))
+        self.client = cloud.plane.client(self.robot.membership)
+        self.source = ids[self.name]
+        self.job = cloud.plane.jobs.create(self.source, self.name, **options)["id"]
+
+    def take(self) -> str:
+        self.cloud.plane.jobs.start(self.job)
+        order = eventually(lambda: self.client.take(1.0), "the pass is offered")
+        return str(order["pass_id"])
+
+    def progress(self) -> Any:
+        (row,) = ask(self.cloud, "DescribeReplicationJobProgress", JobId__1=self.job)["ReplicationJobs"][
+            "ReplicationJob"
+        ]
+        return row
+
+
+def test_progress_from_ready_through_reading_to_the_end(cloud: Cloud) -> None:
+    reader = Reader(cloud)
+    row = reader.progress()
+    assert (row["Status"], row["RunNumber"], row["PassId"], row["Disks"]["Disk"]) == ("Ready", 0, "", [])
+    assert row["AllowedOperations"]["AllowedOperation"] == ["StartReplicationJob", "DeleteReplicationJob"]
+    pass_id = reader.take()
+    reader.client.progress(pass_id, "reading", [READING])
+    row = reader.progress()
+    assert (row["Status"], row["BusinessStatus"], row["Phase"]) == ("Running", "Syncing", "reading")
+    assert (row["SourceName"], bool(row["ApplianceName"])) == (reader.name, True)
+    assert (row["PassId"], row["RunNumber"], row["RunType"], row["Progress"]) == (pass_id, 1, "Manual", 25.0)
+    (disk,) = row["Disks"]["Disk"]
+    assert (disk["Index"], disk["Label"], disk["SizeBytes"]) == (1, "Hard disk 2", 10 * GIB)
+    assert (disk["BytesPerSecond"], disk["Bottleneck"]) == (10**8, "network")
+    assert disk["RemainingSeconds"] == row["RemainingSeconds"] == 33  # 3 GiB at 100 MB/s
+    assert row["AllowedOperations"]["AllowedOperation"] == ["StopReplicationJob"]
+    reader.client.finish(pass_id, "done", None, {})
+    row = eventually(lambda: (r := reader.progress())["Status"] == "Finished" and r, "the job finishes")
+    assert (row["Progress"], row["BytesPerSecond"], row["Disks"]["Disk"][0]["BytesPerSecond"]) == (
+        100.0,
+        0,
+        0,
+    )
+
+
+def test_progress_is_in_the_order_asked_for_and_leaves_out_what_is_not_there(cloud: Cloud) -> None:
+    one, two = Reader(cloud), Reader(cloud)
+    body = ask(
+        cloud,
+        "DescribeReplicationJobProgress",
+        JobId__1=two.job,
+        JobId__2="j-nobody",
+        JobId__3=one.job,
+        JobId__4=two.job,
+    )
+    found = [row["JobId"] for row in body["ReplicationJobs"]["ReplicationJob"]]
+    assert found == [two.job, one.job]
+    assert cloud.raw("DescribeReplicationJobProgress", {}).json()["Code"] == "MissingParameter.JobId"
+
+
+def test_what_failed_is_said_with_its_remedy(cloud: Cloud) -> None:
+    reader = Reader(cloud)
+    failed = ReaderFailed("VDDK is missing", remedy="install it")
+    reader.client.finish(reader.take(), "failed", failed, {})
+    row = eventually(lambda: (r := reader.progress())["Status"] == "InError" and r, "the job fails")
+    assert (row["ErrorCode"], row["ErrorMessage"]) == ("ReaderFailed", "VDDK is missing; install it")
+
+
+def test_a_log_is_read_in_pieces_and_every_entry_comes_once(cloud: Cloud) -> None:
+    reader = Reader(cloud)
+    with reader.robot:
+        cloud.plane.jobs.start(reader.job)
+        eventually(lambda: reader.progress()["Status"] == "Finished", "the job finishes")
+    whole = ask(cloud, "DescribeReplicationJobLog", JobId=reader.job)
+    entries = whole["LogEntries"]["LogEntry"]
+    assert whole["TotalCount"] == len(entries) > 6
+    assert [e["EntryId"] for e in entries] == sorted({e["EntryId"] for e in entries})
+    assert entries[0]["Kind"] == "created"
+    assert entries[-1]["Text"].endswith("-> Finished")
+    pieces: list[Any] = []
+    while piece := ask(
+        cloud,
+        "DescribeReplicationJobLog",
+        JobId=reader.job,
+        AfterEntryId=pieces[-1]["EntryId"] if pieces else 0,
+        MaxResults=4,
+    )["LogEntries"]["LogEntry"]:
+        assert len(piece) <= 4
+        pieces += piece
+    assert pieces == entries
+    beyond = ask(cloud, "DescribeReplicationJobLog", JobId=reader.job, AfterEntryId=(1 << 31) - 1)
+    assert beyond["LogEntries"]["LogEntry"] == []
+    newest = ask(cloud, "DescribeReplicationJobLog", JobId=reader.job, MaxResults=2)
+    assert newest["LogEntries"]["LogEntry"] == entries[-2:]
+
+
+def test_passes_show_what_was_proved_and_how_long_the_source_was_down(cloud: Cloud) -> None:
+    reader = Reader(cloud)
+    disk = {"label": "Hard disk 1", "kind": "delta", "capacity": 10 * GIB, "planned": 3, "read": 3, "zero": 0}
+    disk |= {"wire": 2, "seconds": 1.5, "digest": "ab" * 32, "note": "why"}
+    result = {"disks": [disk], "down_since": time.time() - 10}
+    reader.client.finish(reader.take(), "done", None, result)
+    eventually(lambda: reader.progress()["Status"] == "Finished", "the job finishes")
+    body = ask(cloud, "DescribeReplicationJobPasses", JobId=reader.job)
+    (row,) = body["Passes"]["Pass"]
+    assert (body["TotalCount"], row["State"], row["Outcome"], row["RunNumber"]) == (1, "Finished", "done", 1)
+    assert 9 < row["DowntimeSeconds"] < 60
+    (shown,) = row["Disks"]["Disk"]
+    assert (shown["Kind"], shown["WireBytes"], shown["Seconds"], shown["Digest"]) == (
+        "delta",
+        2,
+        1.5,
+        "ab" * 32,
+    )
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"disks": [{"read": "x", "seconds": None, "capacity": 1e300, "label": ["a"]}, 5, None]},
+        {"disks": "none", "down_since": "yesterday"},
+        {"disks": [{"planned": True, "wire": -1.5, "digest": {}}], "down_since": -5},
+    ],
+)
+def test_a_report_that_makes_no_sense_is_still_shown(cloud: Cloud, result: dict[str, Any]) -> None:
+    reader = Reader(cloud)
+    reader.client.finish(reader.take(), "done", None, result)
+    (row,) = ask(cloud, "DescribeReplicationJobPasses", JobId=reader.job)["Passes"]["Pass"]
+    assert row["DowntimeSeconds"] == -1.0
+
+
+def test_what_costs_is_listed_and_gone_when_the_job_is_over(cloud: Cloud) -> None:
+    reader = Reader(cloud)
+    pass_id = reader.take()
+    reader.client.record(pass_id, f"snapshot-{pass_id}", "snapshot", "snapshot-7")
+    body = ask(cloud, "DescribeReplicationJobResources", JobId=reader.job, Released="false")
+    found = {row["Kind"]: row for row in body["Resources"]["Resource"]}
+    assert (found["instance"]["Billable"], found["snapshot"]["Billable"]) == (True, False)
+    assert (found["snapshot"]["ResourceId"], found["snapshot"]["PassId"]) == ("snapshot-7", pass_id)
+    reader.client.record(pass_id, f"snapshot-{pass_id}", "snapshot", None, removed=True)
+    reader.client.finish(pass_id, "done", None, {})
+    eventually(lambda: reader.progress()["Status"] == "Finished", "the job finishes")
+    body = ask(cloud, "DescribeReplicationJobResources", JobId=reader.job, Released="false")
+    (left,) = body["Resources"]["Resource"]
+    assert (left["Kind"], left["Name"]) == ("image", reader.name)
+    body = ask(cloud, "DescribeReplicationJobResources", JobId=reader.job, PageSize=2, PageNumber=2)
+    assert (body["TotalCount"], len(body["Resources"]["Resource"])) == (3, 1)
+
+
+def test_findings_say_whether_a_job_is_possible(cloud: Cloud) -> None:
+    name = fresh("vm")
+    robot, ids = cloud.sources(machine("vm-1", name))
+    found = Finding("D1", Severity.WARM_BLOCK, name, "an independent disk", "power it off")
+    cloud.plane.client(robot.membership).put_sources([machine("vm-1", name)], {"vm-1": [found]})
+    body = ask(cloud, "DescribeSourceServerFindings", SourceId__1=ids[name])
+    (row,) = body["SourceServers"]["SourceServer"]
+    assert (row["Eligible"], row["MachineId"], row["PowerState"]) == (False, "vm-1", "poweredOn")
+    shown = {name.lower(): value for name, value in row["Findings"]["Finding"][0].items()}
+    assert shown == dataclasses.asdict(found)
+    refused = cloud.raw("CreateReplicationJob", {"SourceId": ids[name], "RegionId": "r"})
+    assert refused.json()["Code"] == "SourceServer.Ineligible"
+
+
+def test_appliances_by_name_vcenter_and_life(cloud: Cloud) -> None:
+    name = fresh("site")
+    membership = cloud.plane.enrol(name, f"https://{name}:443")
+    cloud.plane.client(membership).heartbeat([])
+
+    def found(**filters: Any) -> list[str]:
+        body = ask(cloud, "DescribeMigrationAppliances", **filters)
+        return [row["ApplianceId"] for row in body["Appliances"]["Appliance"]]
+
+    assert found(Name=name) == found(VCenter=f"https://{name}:443") == [membership.appliance_id]
+    assert found(ApplianceId__1=membership.appliance_id, Online="true") == [membership.appliance_id]
+    assert found(Name=name, Online="false") == found(Name=name[:-1]) == []
+    assert len(found(PageSize=1)) == 1
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["DescribeReplicationJobLog", "DescribeReplicationJobPasses", "DescribeReplicationJobResources"],
+)
+def test_a_name_is_no_id(cloud: Cloud, action: str) -> None:
+    reader = Reader(cloud)
+    for word in (reader.name, "j-nobody"):
+        assert cloud.raw(action, {"JobId": word}).json()["Code"] == "ReplicationJob.NotFound"
+
+
+def test_a_name_that_several_have_is_no_id_either(cloud: Cloud) -> None:
+    name = fresh("vm")
+    for _ in range(2):
+        cloud.sources(machine("vm-1", name))
+    answer = cloud.raw("CreateReplicationJob", {"SourceId": name, "RegionId": "r"})
+    assert (answer.status_code, answer.json()["Code"]) == (404, "SourceServer.NotFound")
+
+
+def test_the_current_sdk_calls_an_extension_by_its_name(cloud: Cloud) -> None:
+    reader = Reader(cloud)
+    call = Params(
+        action="DescribeReplicationJobLog",
+        version="2019-06-01",
+        protocol="HTTPS",
+        method="POST",
+        pathname="/",
+        auth_type="AK",
+        style="RPC",
+        req_body_type="formData",
+        body_type="json",
+    )
+    answer = cloud.client(Role.READER).call_api(
+        call, OpenApiRequest(query={"JobId": reader.job}), RuntimeOptions()
+    )
+    assert answer["body"]["LogEntries"]["LogEntry"][0]["Kind"] == "created"
