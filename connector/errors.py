@@ -5,6 +5,7 @@
     ├── NotFound              3   no object answers to that name
     ├── Ambiguous             3   several objects answer to that name
     ├── TrustFailed           4   a certificate is neither pinned nor signed by the given authority
+    │   └── EvidenceDamaged       a manifest is not as it was signed
     ├── AuthenticationFailed  4   user, password, cookie or token refused
     ├── NotPermitted          4   a privilege is missing
     ├── Ineligible            5   this machine or disk cannot be migrated as it is
@@ -20,6 +21,7 @@
     │   ├── TargetFull
     │   └── PortInUse
     ├── ProofFailed          10   bytes differ
+    │   └── ChangesMissed         CBT calls unchanged what is not
     ├── Conflict             11   the state of a job or source does not allow the operation
     ├── ControlFailed        12   the control plane is unreachable or failed
     └── Interrupted         130   stopped on request
@@ -112,6 +114,12 @@ class TrustFailed(ConnectorError):
 
     exit_code = 4
     http_status = 495
+
+
+class EvidenceDamaged(TrustFailed):
+    """A manifest is not as it was signed; the message says where."""
+
+    http_status = 422
 
 
 class AuthenticationFailed(ConnectorError):
@@ -207,6 +215,10 @@ class ProofFailed(ConnectorError):
 
     exit_code = 10
     http_status = 409
+
+
+class ChangesMissed(ProofFailed):
+    """An audit found bytes that differ where CBT says that nothing changed; the next pass compares."""
 
 
 class Conflict(ConnectorError):

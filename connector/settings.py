@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -18,6 +19,9 @@ class TransferSettings(BaseSettings):
     in_flight: int = 64 << 20  # bytes per disk between reading and acknowledgement
     connections: int = 1
     compression: str = "adaptive"  # "none", "adaptive" or a zstd level
+    audit: Annotated[float, Field(ge=0, le=1)] = (
+        0.001  # share of what CBT calls unchanged that a delta looks at
+    )
 
 
 class VCenterSettings(BaseSettings):

@@ -16,6 +16,7 @@ import click
 from connector import __version__, child
 from connector.appliance import excludes
 from connector.appliance.agent import Agent
+from connector.appliance.attest import Notary
 from connector.appliance.configuration import Configuration, from_yaml, parse
 from connector.appliance.control_client import ControlClient, Membership, enrol
 from connector.appliance.inventory import Rescan
@@ -24,9 +25,11 @@ from connector.appliance.leftovers import Cleaner
 from connector.appliance.machine_pass import Workbench
 from connector.errors import BadInput, ConnectorError, ControlFailed
 from connector.patience import Patience
+from connector.transfer.evidence import Signer
 from connector.transfer.vddk_source import check_installation
 from connector.vcenter.client import VCenter
 
+EVIDENCE_PATIENCE = 120.0  # seconds that a finished pass waits for a control plane that is away
 #: Seconds that a control plane may need to come up again while a snapshot waits for being written down.
 CONTROL_PATIENCE = 300.0
 
@@ -59,13 +62,18 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         ledger = ControlLedger(recorder, Patience(CONTROL_PATIENCE, (ControlFailed,), stop))
         owner = "c" + configuration.control.thumbprint.replace(":", "").lower()[:16]
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
-        check_installation(configuration.vddk, vcenter.about.version)
+        vddk = check_installation(configuration.vddk, vcenter.about.version)
         membership = membership_of(configuration, vcenter.about.instance_uuid)
 
         def connect() -> ControlClient:
             return ControlClient(configuration.control.url, configuration.control.thumbprint, membership)
 
         recorder.client = unwind.enter_context(closing(connect()))
+
+        def deliver(pass_id: str, manifest: bytes) -> None:
+            with closing(connect()) as control:
+                Patience(EVIDENCE_PATIENCE, halt=stop).outlast(lambda: control.evidence(pass_id, manifest))
+
         bench = Workbench(
             vcenter,
             ledger,
@@ -73,6 +81,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
             configuration.transports,
             configuration.transfer,
             configuration.line(),
+            Notary(signer_of(configuration.state), vddk, deliver),
         )
         rescan = Rescan(vcenter, connect, configuration.rescan, stop)
         seen = rescan.once()
@@ -80,6 +89,13 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         unwind.enter_context(Cleaner(vcenter, ledger, connect, stop))
         child.report_ready({"appliance": membership.appliance_id, "machines": seen, "pid": os.getpid()})
         Agent(connect, bench.carry, configuration.passes, stop).run()
+
+
+def signer_of(state: Path) -> Signer:
+    """The key that this appliance signs evidence with; its public half lies beside it."""
+    signer = Signer.load(state / "evidence-key.pem")
+    (state / "evidence-key.pub").write_text(signer.public_pem)
+    return signer
 
 
 class _Late:

@@ -1,23 +1,35 @@
 """One disk of one pass: decide what is wanted, read it from the snapshot, deliver it, have it proved.
 
-The instance, not our memory, says what the target holds; vCenter says what changed. Where either is in doubt the whole
-disk is read again: never "no changes".
+The instance, not our memory, says what the target holds; vCenter says what changed. What the proof finds wrong is read
+again from the same snapshot, once.
 """
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import stamina
 
+from connector.appliance.decision import Decision, decide
 from connector.appliance.order import Order
 from connector.appliance.progress import PassProgress
-from connector.errors import ChangesUnknown, ConnectorError, Interrupted, NotFound
+from connector.errors import (
+    ChangesMissed,
+    ChangesUnknown,
+    ConnectorError,
+    Interrupted,
+    NotFound,
+    ProofFailed,
+)
 from connector.model import Extent, MachineDisk
+from connector.transfer import extents as ranges
+from connector.transfer.audit import Audited, audit
 from connector.transfer.disk_pass import DiskPass, DiskResult, copy_disk
 from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.flow import Flow
@@ -31,14 +43,9 @@ if TYPE_CHECKING:
     from connector.appliance.machine_pass import Workbench
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """How to bring the disk up to date. `changes` None means: everything that is allocated. `note` says why not a delta."""
-
-    kind: str  # "full" or "delta"
-    base_change_id: str = ""
-    changes: tuple[Extent, ...] | None = None
-    note: str = ""
+PLAIN = ("full", "delta")  # the kinds that a cutover is called after itself
+LISTED = 5  # places in a message, at most
+ROT = {"target": "its data", "table": "its digest table", "unclear": "either"}
 
 
 class DiskCopy:
@@ -60,20 +67,31 @@ class DiskCopy:
         self._snapshot, self._disk, self._reading, self._board = snapshot, disk, reading, board
         self._key, self._flow = str(disk.key), flow
         self._on = f"{order.name} {disk.label}"
+        self._doubt = ""
+        self._notes: list[str] = []
+        self._audited: Audited | None = None
 
     def run(self) -> dict[str, Any]:
         """Returns the figures of this disk. Raises the first error; calling again resumes."""
-        state = self._target()
-        base = state.get("base") if state else None
+        began = time.monotonic()
+        state = self._fitting(self._target())
+        base = state["base"] if state else None
         if base and base["pass_id"] == self._reading:
-            return self._again()
-        self._forget_others(state)
-        decision = self._decide(state, base)
-        self._board.update(self._disk.key, state=decision.kind)
-        result = self._copy(decision)
-        done = result.wanted
-        self._board.update(self._disk.key, state="proved", wanted=done, done=done, bottleneck="")
-        return self._figures(decision, result)
+            decision = Decision("delta", note="delivered before an interruption")
+            result = DiskResult(self._disk.capacity, 0, 0, 0, 0, 0, 0.0)
+            if state and state["spoiled"]:
+                self._mend()
+        else:
+            self._forget_others(state)
+            decision = self._decide(state)
+            self._board.update(self._disk.key, state=decision.kind)
+            result = self._copy(decision, lambda source: self._audit(source, decision, state or {}))
+        proof = self._prove()
+        self._board.update(
+            self._disk.key, state="proved", wanted=result.wanted, done=result.wanted, bottleneck=""
+        )
+        took = time.monotonic() - began
+        return self._figures(decision, replace(result, seconds=took, root=str(proof.get("root", ""))))
 
     def _target(self) -> dict[str, Any] | None:
         """What the instance has."""
@@ -87,14 +105,32 @@ class DiskCopy:
         if self._stop.is_set():
             raise Interrupted("stopped on request", on=self._on, remedy="run it again: it resumes")
 
-    def _again(self) -> dict[str, Any]:
-        """This reading delivered the disk before the crash: only the proof is repeated."""
-        began = time.monotonic()
-        proof = self._endpoint.prove(self._key, fresh=self._flow.reread)
-        self._board.update(self._disk.key, state="proved")
-        took = time.monotonic() - began
-        delivered = DiskResult(self._disk.capacity, 0, 0, 0, 0, 0, took, str(proof.get("root", "")))
-        return self._figures(Decision("delta", note="delivered before an interruption"), delivered)
+    def _fitting(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+        """A disk never shrinks: a smaller one is another one, and what the target holds is of no use."""
+        if state is None or int(state["capacity"]) <= self._disk.capacity:
+            return state
+        self._endpoint.remove_disk(self._key)
+        self._notes.append(
+            f"another disk of {self._disk.capacity} bytes is in its place: its target of {state['capacity']} bytes"
+            " was removed, and it was copied in full"
+        )
+        return None
+
+    def _prove(self) -> dict[str, Any]:
+        """The proof; what it finds wrong is read again, and proved again. Raises ProofFailed the second time."""
+        try:
+            return self._endpoint.prove(self._key, fresh=self._flow.reread)
+        except ProofFailed:
+            self._check_stop()
+            self._mend()
+        return self._endpoint.prove(self._key)
+
+    def _mend(self) -> None:
+        """Read again what the target is known to hold wrongly, from the snapshot that it shall show."""
+        self._board.update(self._disk.key, state="repair")
+        wrong = self._copy(Decision("repair", self._disk.change_id or "", ())).wanted
+        rot = self._endpoint.disk(self._key)["rot"]
+        self._notes.append(_repaired(wrong, rot if isinstance(rot, dict) else {}))
 
     def _forget_others(self, state: dict[str, Any] | None) -> None:
         """Interrupted attempts at a disk that has been replaced since are worth nothing."""
@@ -105,32 +141,52 @@ class DiskCopy:
     def _identity(self) -> dict[str, str]:
         return {"uuid": self._disk.uuid or "", "path": self._disk.path}
 
-    def _decide(self, state: dict[str, Any] | None, base: dict[str, Any] | None) -> Decision:
-        if state is None or base is None:
-            return Decision("full")
-        was = replace(
-            self._disk,
-            capacity=int(state["capacity"]),
-            change_id=base["change_id"] or None,
-            uuid=base["identity"].get("uuid") or None,
-            path=base["identity"].get("path") or self._disk.path,
-        )
-        try:
-            changes = self._bench.vcenter.changed(self._order.moref, self._snapshot, self._disk, was)
-        except ChangesUnknown as doubt:
-            return Decision("full", note=f"read in full: {doubt.what}")
-        return Decision("delta", str(base["change_id"]), changes)
+    def _decide(self, state: dict[str, Any] | None) -> Decision:
+        self._doubt = str(state["doubt"]) if state else ""
+        return decide(state, self._disk, self._snapshot.token, self._standing, self._changed)
+
+    def _standing(self) -> set[str]:
+        machine = self._bench.vcenter.find(self._order.moref)
+        return {node.description.strip() for node in machine.snapshots} - {self._snapshot.token}
+
+    def _changed(self, was: MachineDisk) -> tuple[Extent, ...]:
+        return self._bench.vcenter.changed(self._order.moref, self._snapshot, self._disk, was)
 
     def _changed_since(self, change_id: str) -> tuple[Extent, ...]:
+        """For an interrupted attempt; tracking that has missed a write before is not asked again."""
+        everything = (Extent(0, self._disk.capacity),)
         try:
-            was = replace(self._disk, change_id=change_id)
-            return self._bench.vcenter.changed(self._order.moref, self._snapshot, self._disk, was)
+            return everything if self._doubt else self._changed(replace(self._disk, change_id=change_id))
         except ChangesUnknown:
-            return (Extent(0, self._disk.capacity),)
+            return everything
 
-    def _copy(self, decision: Decision) -> DiskResult:
+    def _audit(self, source: Source, decision: Decision, state: Mapping[str, Any]) -> None:
+        """Before a delta is begun: does CBT tell the truth? Raises ChangesMissed, and then nothing goes on from here."""
+        share = self._bench.transfer.audit if self._order.audit is None else self._order.audit
+        if decision.kind not in ("delta", "repair") or share <= 0:
+            return
+        capacity = self._disk.capacity
+        known = ranges.union(decision.changes or (), ranges.from_json(state["spoiled"]))
+        unchanged = ranges.subtract(ranges.whole(capacity), ranges.align(known, capacity))
+        self._board.update(self._disk.key, state="audit")
+        self._audited = done = audit(
+            source,
+            lambda cells, look: self._endpoint.digests(self._key, cells, look=look),
+            unchanged,
+            share,
+            secrets.randbits(63),
+            self._stop,
+        )
+        if done.missed:
+            failed = _missed(done, self._on)
+            self._endpoint.doubt(self._key, failed.what)
+            raise failed
+        self._board.update(self._disk.key, state=decision.kind)
+
+    def _copy(self, decision: Decision, first: Callable[[Source], None] = lambda _: None) -> DiskResult:
         bench, disk = self._bench, self._disk
         with closing(Retrying(self._open(), reopen=self._open)) as source:
+            first(source)
             changes = decision.changes
             return copy_disk(
                 source,
@@ -152,7 +208,6 @@ class DiskCopy:
                 flow=self._flow,
                 progress=self._report,
                 stop=self._stop,
-                prove=True,
             )
 
     def _open(self) -> Source:
@@ -180,18 +235,38 @@ class DiskCopy:
             "key": self._disk.key,
             "label": self._disk.label,
             "path": self._disk.path,
-            "kind": "final" if self._order.final else decision.kind,
-            "note": decision.note,
+            "uuid": self._disk.uuid or "",
+            "kind": "final" if self._order.final and decision.kind in PLAIN else decision.kind,
+            "note": "; ".join(note for note in (decision.note, *self._notes) if note),
             "capacity": result.capacity,
             "planned": result.wanted,
             "read": result.read,
             "zero": result.zero,
             "sent": result.sent,
+            "same": result.same,
             "wire": result.wire,
             "seconds": result.seconds,
             "digest": result.root,
             "change_id": self._disk.change_id or "",
+            "base_change_id": decision.base_change_id,
+            "audit": None if self._audited is None else self._audited.to_json(),
         }
+
+
+def _missed(done: Audited, on: str) -> ChangesMissed:
+    places = [f"[{start}, {start + length})" for start, length in done.missed[:LISTED]]
+    more = f" and {len(done.missed) - LISTED} more" if len(done.missed) > LISTED else ""
+    return ChangesMissed(
+        f"CBT missed a write: the audit of {done.cells} cells that it calls unchanged found differences in"
+        f" {', '.join(places)}{more} (seed {done.seed})",
+        on=on,
+        remedy="start the job again: it compares this disk; have CBT reset, and look for known defects of this ESXi",
+    )
+
+
+def _repaired(wrong: int, rot: Mapping[str, int]) -> str:
+    blame = ", ".join(f"{rot.get(name, 0)} in {words}" for name, words in ROT.items() if rot.get(name))
+    return f"repaired: the proof found {wrong} bytes wrong (cells: {blame}), they were read again"
 
 
 def _passing(error: Exception) -> bool:

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from connector.appliance.attest import Notary, Reading, attest
 from connector.appliance.disk_copy import DiskCopy
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.order import Order, Wishes
 from connector.appliance.progress import DiskProgress, PassProgress
+from connector.appliance.roster import reconcile
 from connector.errors import ConnectorError, Ineligible, Interrupted, NotFound, TransferFailed
 from connector.model import Machine, PowerState, Severity
 from connector.patience import Patience
@@ -40,6 +42,7 @@ class Workbench:
     transports: str
     transfer: TransferSettings
     line: Throttle | None = None  # what all passes of this appliance share
+    notary: Notary | None = None  # without one, passes leave no evidence
 
     def carry(self, order: Order, board: PassProgress, wishes: Wishes) -> Mapping[str, Any]:
         """Carry out one order; see `agent.Carry`. Errors name the machine as people do, not by its moref."""
@@ -64,10 +67,12 @@ class MachinePass:
             bench.line,
             lambda: wishes.replication.checksum,
         )
+        self._endpoint = InstanceEndpoint(order.instance, order.credential)
+        self._dropped: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any]:
         """Returns the measured figures. Raises the first error, after the snapshot is gone."""
-        order = self._order
+        order, began = self._order, time.time()
         self._bench.ledger.attach(order.moref, order.pass_id)
         machine = self._identified()
         self._refuse(machine)
@@ -80,11 +85,26 @@ class MachinePass:
             self._vcenter.ensure_tracking(order.moref, STUN + order.pass_id, stop=self._stop)
         self._board.enter("snapshot")
         with self._vcenter.snapshot(order.moref, reading, stop=self._stop) as snapshot:
+            machine = self._vcenter.find(order.moref)
             self._board.enter("copying")
             disks = self._copy_all(snapshot, reading)
             self._board.enter("removing the snapshot")
+        self._board.enter("signing the evidence")
+        done = Reading(order, machine, snapshot, reading, began, time.time(), disks, self._dropped)
+        evidence = self._attest(done)
         self._board.enter("delivered")
-        return {"disks": disks, "down_since": down_since, "reading": reading, "adopted": snapshot.adopted}
+        return {
+            "disks": disks,
+            "dropped": self._dropped,
+            "down_since": down_since,
+            "reading": reading,
+            "adopted": snapshot.adopted,
+            "evidence": evidence,
+        }
+
+    def _attest(self, done: Reading) -> dict[str, Any] | None:
+        notary = self._bench.notary
+        return None if notary is None else attest(notary, self._vcenter.about, done, self._endpoint)
 
     def _identified(self) -> Machine:
         machine = self._vcenter.find(self._order.moref)
@@ -139,6 +159,7 @@ class MachinePass:
         wanted = [disk for disk in snapshot.disks if disk.key not in self._order.left_out]
         if not wanted:
             raise Ineligible("the machine has no disks", on=self._order.name)
+        self._dropped = reconcile(self._endpoint, self._order, wanted)
         for disk in wanted:
             self._board.add(DiskProgress(disk.key, disk.label, disk.capacity))
         failures: list[ConnectorError] = []

@@ -39,6 +39,8 @@ class Order:
     objects: tuple[SourceObject, ...]
     shutdown_deadline: float
     allow_power_off: bool
+    audit: float | None = None  # share of what CBT calls unchanged; None: as the appliance is configured
+    accept_removed_disks: bool = False
     left_out: frozenset[int] = frozenset()  # keys of disks that stay behind
     replication: Replication = field(default_factory=Replication)
 
@@ -79,6 +81,8 @@ def order_from_json(body: dict[str, Any]) -> Order:
             objects=tuple(_object(entry) for entry in body.get("objects", ())),
             shutdown_deadline=float(body.get("shutdown_deadline", 300.0)),
             allow_power_off=bool(body.get("allow_power_off", False)),
+            accept_removed_disks=bool(body.get("accept_removed_disks", False)),
+            audit=None if body.get("audit") is None else min(1.0, max(0.0, float(body["audit"]))),
             left_out=frozenset(int(key) for key in body.get("left_out", ())),
             replication=replication_from_json(body.get("replication") or {}),
         )

@@ -42,15 +42,26 @@ class JobClient:
         """Everything about one job: disks, runs, passes, images, objects, events."""
         return self._object("GET", f"/v1/jobs/{quote(job, safe='')}")
 
+    def evidence(self, job: str) -> list[Json]:
+        """What its passes left as proof, oldest first, without the manifests."""
+        return list(self._object("GET", f"/v1/jobs/{quote(job, safe='')}/evidence")["evidence"])
+
+    def manifest(self, job: str, pass_id: str) -> bytes:
+        """The signed manifest of one pass, as it belongs into a file."""
+        path = f"/v1/jobs/{quote(job, safe='')}/evidence/{quote(pass_id, safe='')}"
+        return str(self._object("GET", path)["manifest"]).encode()
+
     def start(self, job: str, **wishes: Any) -> Json:
-        """`wishes`: shutdown_deadline, allow_power_off; what is given replaces what the job was created with."""
+        """`wishes`: shutdown_deadline, allow_power_off, audit, accept_removed_disks; what is given replaces what the job was
+        created with.
+        """
         return self._act(job, "start", wishes)
 
     def stop(self, job: str) -> Json:
         return self._act(job, "stop")
 
     def cutover(self, job: str, **wishes: Any) -> Json:
-        """`wishes`: sync_data, shutdown_deadline, allow_power_off."""
+        """`wishes`: sync_data, and those of `start`."""
         return self._act(job, "cutover", wishes)
 
     def delete(self, job: str) -> Json:

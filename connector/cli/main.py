@@ -33,6 +33,7 @@ COMMANDS = (
     "record",
     "source",
     "token",
+    "verify",
     "vm",
 )
 
@@ -62,6 +63,7 @@ def connector() -> None:
     connector vm check --vcenter URL ...    what stands in the way
     connector record DIR --vcenter URL ...  what vCenter says, scrubbed, for a bug report
     connector migrate web-01 --vcenter URL --thumbprint AA:BB:.. --vddk DIR --to DIR
+    connector verify images/web-01/evidence.json    is the image still what was proved?
     connector job create web-01 --start --watch     the same through a control plane
     connector batch apply wave.yaml                 many machines by one manifest
     """

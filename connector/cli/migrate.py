@@ -14,7 +14,7 @@ from connector.cli import estate
 from connector.cli.display import choose, wide_console
 from connector.cli.migration import Wish
 from connector.cli.migration import migrate as bring
-from connector.cli.options import JSON, vcenter_options
+from connector.cli.options import JSON, share, vcenter_options
 from connector.cli.report import disk_reports, show
 from connector.cli.stack import Place, Stack
 from connector.errors import Ineligible
@@ -57,6 +57,17 @@ FORMATS = ("auto", "raw", "qcow2")
 )
 @click.option("--power-off", is_flag=True, help="Pull the plug of a guest that does not shut down in time.")
 @click.option(
+    "--audit",
+    callback=share,
+    metavar="SHARE",
+    help="Share of what CBT calls unchanged that each delta reads and compares, as 0.1% or 100%. [default: 0.1%]",
+)
+@click.option(
+    "--accept-removed-disks",
+    is_flag=True,
+    help="A disk that was taken out of the machine since the last run leaves the migration, too.",
+)
+@click.option(
     "--transports", default="nbdssl", show_default=True, help="VDDK transports, tried left to right."
 )
 @JSON
@@ -74,6 +85,8 @@ def migrate(
     image_format: str,
     shutdown_deadline: float,
     power_off: bool,
+    audit: float | None,
+    accept_removed_disks: bool,
     transports: str,
     as_json: bool,
 ) -> None:
@@ -93,7 +106,15 @@ def migrate(
         refuse_blocked(vcenter, machines)
         version = vcenter.about.version
     check_installation(vddk, version)
-    wish = Wish(incremental, cutover, chosen_format(image_format), shutdown_deadline, power_off)
+    wish = Wish(
+        incremental,
+        cutover,
+        chosen_format(image_format),
+        shutdown_deadline,
+        power_off,
+        audit,
+        accept_removed_disks,
+    )
     with choose(as_json) as display, Stack(Place(access, vddk, target, transports)) as stack:
         finished = bring(stack, machines, wish, display)
     tell(finished, as_json)

@@ -34,6 +34,17 @@ class Wish:
     image_format: str = "raw"
     shutdown_deadline: float = 300.0
     allow_power_off: bool = False
+    audit: float | None = None
+    accept_removed_disks: bool = False
+
+    def parameters(self) -> dict[str, Any]:
+        """What may be said anew with every start of a job."""
+        return {
+            "shutdown_deadline": self.shutdown_deadline,
+            "allow_power_off": self.allow_power_off,
+            "audit": self.audit,
+            "accept_removed_disks": self.accept_removed_disks,
+        }
 
 
 @dataclass(slots=True)
@@ -91,7 +102,7 @@ def _begin(stack: Stack, machine: Machine, wish: Wish) -> _Watched:
     if job["status"] == "Waiting" and wish.cutover:
         _cut(jobs, one, wish)
     elif job["status"] != "Running" and not _resumed(stack, job):
-        jobs.start(job["id"], shutdown_deadline=wish.shutdown_deadline, allow_power_off=wish.allow_power_off)
+        jobs.start(job["id"], **wish.parameters())
         one.cut = bool(job["cutover"])
     return one
 
@@ -113,8 +124,7 @@ def _create(stack: Stack, machine: Machine, source: str, wish: Wish) -> dict[str
         run_once=not (wish.incremental or wish.cutover),
         image_name=name,
         image_format=wish.image_format,
-        shutdown_deadline=wish.shutdown_deadline,
-        allow_power_off=wish.allow_power_off,
+        **wish.parameters(),
     )
 
 
@@ -142,12 +152,7 @@ def _look(jobs: JobClient, one: _Watched, wish: Wish, display: Display) -> None:
 
 
 def _cut(jobs: JobClient, one: _Watched, wish: Wish) -> None:
-    jobs.cutover(
-        one.job,
-        sync_data=True,
-        shutdown_deadline=wish.shutdown_deadline,
-        allow_power_off=wish.allow_power_off,
-    )
+    jobs.cutover(one.job, sync_data=True, **wish.parameters())
     one.cut = True
 
 

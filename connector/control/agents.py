@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from connector.control import replication, views
 from connector.control.messages import (
     Enrol,
+    EvidenceReport,
     Finish,
     Heartbeat,
     Progress,
@@ -24,6 +25,8 @@ from connector.control.messages import (
 from connector.control.service import Service
 from connector.control.store.rows import Appliance, Json, Outcome
 from connector.control.web import Call, Endpoint, Guard
+from connector.errors import BadInput
+from connector.transfer import evidence
 
 _BIG: Final = 64 << 20
 _POLL: Final = 0.25  # seconds between looks during a long poll
@@ -52,6 +55,7 @@ class AgentApi:
             Endpoint("POST", f"{passes}/take", self._take, Take, waits=True),
             Endpoint("POST", f"{passes}/{{id}}/objects", self._object, ThingReport),
             Endpoint("POST", f"{passes}/{{id}}/progress", self._progress, Progress),
+            Endpoint("PUT", f"{passes}/{{id}}/evidence", self._evidence, EvidenceReport, max_body=_BIG),
             Endpoint("POST", f"{passes}/{{id}}/finish", self._finish, Finish),
         )
 
@@ -127,6 +131,16 @@ class AgentApi:
         report: Progress = call.message
         disks = [disk.model_dump() for disk in report.disks]
         self._store.passes.progress(call.path["id"], call.who, report.phase, disks)
+        return {}
+
+    def _evidence(self, call: Call) -> Any:
+        """Only what is signed, and is of this pass, is kept."""
+        owned = self._store.passes.owned(call.path["id"], call.who)
+        manifest = call.message.manifest.encode()
+        read = evidence.read(manifest)
+        if read.sections["pass"].get("id") != owned.id:
+            raise BadInput("the manifest is of another pass", on=owned.id)
+        self._store.evidence.put(owned, manifest, evidence.pem(read.key))
         return {}
 
     def _finish(self, call: Call) -> Any:

@@ -13,7 +13,7 @@ from connector.control.service import Service
 from connector.control.store import Wish
 from connector.control.store.rows import Job, Json
 from connector.control.web import Call, Endpoint, Guard
-from connector.errors import AuthenticationFailed, BadInput
+from connector.errors import AuthenticationFailed, BadInput, NotFound
 
 
 class JobApi:
@@ -33,6 +33,8 @@ class JobApi:
             Endpoint("GET", "/v1/jobs", self._jobs, query=frozenset({"status"})),
             Endpoint("POST", "/v1/jobs", self._create, NewJob),
             Endpoint("GET", "/v1/jobs/{job}", self._job),
+            Endpoint("GET", "/v1/jobs/{job}/evidence", self._evidence),
+            Endpoint("GET", "/v1/jobs/{job}/evidence/{pass}", self._manifest),
             Endpoint("DELETE", "/v1/jobs/{job}", self._change("delete", self._service.delete)),
             Endpoint("POST", "/v1/jobs/{job}/start", self._start, Start),
             Endpoint("POST", "/v1/jobs/{job}/stop", self._change("stop", self._service.stop)),
@@ -68,6 +70,17 @@ class JobApi:
     def _job(self, call: Call) -> Any:
         return views.full_job(self._store, self._store.jobs.get(call.path["job"]))
 
+    def _evidence(self, call: Call) -> Any:
+        job = self._store.jobs.get(call.path["job"])
+        return {"evidence": [views.evidence(entry) for entry in self._store.evidence.of(job.id)]}
+
+    def _manifest(self, call: Call) -> Any:
+        """The manifest as text: byte for byte what was signed."""
+        job, wanted = self._store.jobs.get(call.path["job"]), call.path["pass"]
+        if all(entry.pass_id != wanted for entry in self._store.evidence.of(job.id)):
+            raise NotFound("no evidence of this pass", on=job.id, remedy="list the evidence of the job")
+        return {"manifest": self._store.evidence.manifest(wanted).decode()}
+
     def _create(self, call: Call) -> Any:
         new: NewJob = call.message
         wish = Wish(
@@ -79,6 +92,8 @@ class JobApi:
             image_format=new.image_format,
             shutdown_deadline=new.shutdown_deadline,
             allow_power_off=new.allow_power_off,
+            audit=new.audit,
+            accept_removed_disks=new.accept_removed_disks,
             client_token=new.client_token,
         )
         return self._done(call, "create", self._service.create(wish))
@@ -93,7 +108,7 @@ class JobApi:
 
 
 def _changes(wish: Start | Cutover) -> Json:
-    return wish.model_dump(include={"shutdown_deadline", "allow_power_off"}, exclude_none=True)
+    return wish.model_dump(exclude={"sync_data"}, exclude_none=True)
 
 
 def operator(token: str) -> Guard:

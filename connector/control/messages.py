@@ -9,10 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from connector.errors import BadInput, catalogue
 from connector.model import Finding, Machine
+from connector.transfer import evidence
 
 Line = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f]+$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9:_.\-]{1,127}$")]
 Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
 MAX_MACHINES: Final = 20_000
@@ -35,6 +37,8 @@ class NewJob(Message):
     image_format: Literal["qcow2", "raw"] = "qcow2"
     shutdown_deadline: Seconds = 600.0
     allow_power_off: bool = False
+    audit: Share | None = None  # of what CBT calls unchanged; default: as the appliance is configured
+    accept_removed_disks: bool = False
     client_token: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,64}$")] | None = None
 
 
@@ -43,12 +47,16 @@ class Start(Message):
 
     shutdown_deadline: Seconds | None = None
     allow_power_off: bool | None = None
+    audit: Share | None = None
+    accept_removed_disks: bool | None = None
 
 
 class Cutover(Message):
     sync_data: bool | None = None  # default: as the job was created
     shutdown_deadline: Seconds | None = None
     allow_power_off: bool | None = None
+    audit: Share | None = None
+    accept_removed_disks: bool | None = None
 
 
 class Enrol(Message):
@@ -119,6 +127,10 @@ class Failure(Message):
     @classmethod
     def _known(cls, error: str) -> str:
         return error if error in catalogue() else "ControlFailed"
+
+
+class EvidenceReport(Message):
+    manifest: Annotated[str, Field(min_length=2, max_length=evidence.LIMIT)]
 
 
 class Finish(Message):

@@ -61,7 +61,7 @@ class Service:
     def cutover(self, job_id: str, *, last_sync: bool | None, changes: Json) -> Job:
         """From Waiting: shut the source down, last pass, last image; or without a last pass just finish.
 
-        `changes` may set `shutdown_deadline` (seconds) and `allow_power_off`.
+        `changes` may set what `messages.Cutover` lists beside `sync_data`.
         """
         job = self.store.jobs.get(job_id)
         if job.run_once and job.state == WAITING:

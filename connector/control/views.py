@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from connector.control import jobs, replication
 from connector.control.store import Store
-from connector.control.store.rows import Appliance, Job, Json, Pass, Source, Thing
+from connector.control.store.rows import Appliance, EvidenceEntry, Job, Json, Pass, Source, Thing
 from connector.model import Credential
+from connector.transfer.evidence import fingerprint, from_pem
 
 _HIDDEN: Final = {"authority", "status", "business", "client_token"}
 
@@ -46,6 +47,7 @@ def full_job(store: Store, row: Job) -> Json:
         "images": [asdict(image) for image in store.things.images(row.id)],
         "objects": [asdict(thing) for thing in store.things.of(row.id)],
         "events": [asdict(entry) for entry in store.jobs.history(row.id)],
+        "evidence": [evidence(entry) for entry in store.evidence.of(row.id)],
     }
 
 
@@ -65,9 +67,16 @@ def order(row: Job, machine: Source, found: Pass, credential: Credential, things
         "objects": [thing(t) for t in things],
         "shutdown_deadline": row.shutdown_deadline,
         "allow_power_off": row.allow_power_off,
+        "audit": row.audit,
+        "accept_removed_disks": row.accept_removed_disks,
         "left_out": list(row.left_out),
         "replication": replication.shown(row.definition),
     }
+
+
+def evidence(row: EvidenceEntry) -> Json:
+    """What a pass left as proof, without the manifest itself."""
+    return asdict(row) | {"fingerprint": fingerprint(from_pem(row.key.encode()))}
 
 
 def thing(row: Thing) -> Json:

@@ -12,8 +12,6 @@ from connector.transfer import digest
 from connector.transfer.extents import CELL
 from connector.transfer.target import RawFileTarget
 
-ZERO = bytes(digest.SIZE)
-
 
 class DigestTable:
     """A sparse file beside the target. Several threads may write disjoint ranges at once."""
@@ -35,6 +33,11 @@ class DigestTable:
         room = bytearray(digest.count(length) * digest.SIZE)
         self._file.read_into(offset // CELL * digest.SIZE, memoryview(room))
         return bytes(room)
+
+    @property
+    def blank(self) -> bool:
+        """True when every cell is marked as zero for certain."""
+        return self._file.blank
 
     def flush(self) -> None:
         self._file.flush()

@@ -1,44 +1,49 @@
-"""One target disk: raw file, digest table and journal, written by sessions of the running pass and by nobody
-else.
-"""
+"""One target disk: contents and journal, written by sessions of the running pass and by nobody else."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from connector.errors import Conflict
-from connector.instance.device import DeviceTarget
-from connector.instance.digests import DigestTable, grow
-from connector.instance.journal import Discard, Grown, Journal, PassBegin, PassEnd, RangeKind, Ranges
-from connector.instance.state import State
+from connector.errors import Conflict, TransferFailed
+from connector.instance.contents import Contents, Rot
+from connector.instance.journal import Journal
+from connector.instance.records import Discard, Doubt, Grown, PassBegin, PassEnd, Ranges, Record, Spoiled
+from connector.instance.state import State, account
 from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
-from connector.transfer.target import RawFileTarget
+from connector.transfer.extents import CELL
+from connector.transfer.receiver import Named
+from connector.transfer.tiling import Piece
 
 FENCE = 30.0  # seconds that sessions of an older pass get in order to leave
+AREAS = 1 << 18  # in one journal record, at most
 
 
 class Disk:
-    """Thread-safe. `lock` guards the state, the journal and the set of sessions; data is written outside of
-    it.
+    """Thread-safe. `_changed` guards the state, the journal and the set of sessions; data is written outside
+    of it.
     """
 
     def __init__(
         self, directory: Path, key: str, capacity: int, label: str = "", device: Path | None = None
     ) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.directory, self.key, self.label, self._device = directory, key, label, device
+        self.directory, self.key, self.label = directory, key, label
         self._journal = Journal(directory / "journal", key, capacity)
         self._state = State.fold(self._journal.capacity, self._journal.records)
         self._journal.records = []
         self._sessions: set[Session] = set()
         self._changed = threading.Condition()
         self._held = 0  # proofs and images that read the settled disk
-        self._open(self._state.capacity)
+        #: A write may have reached the target and not the table, or the reverse: only reading tells.
+        self._torn = self._state.touched and not self._state.settled
+        self._rot = Rot()  # of what was mended since the last proof that failed
+        self.contents = Contents(directory, self._state.capacity, device)
         if capacity > self._state.capacity:
             self.grow(capacity)
 
@@ -48,7 +53,7 @@ class Disk:
 
     @property
     def path(self) -> Path:
-        return self._device or self.directory / "disk.raw"
+        return self.contents.path
 
     def grow(self, capacity: int) -> None:
         """Enlarge; the base is gone then, because change tracking does not survive a resize. Shrinking is a
@@ -65,10 +70,9 @@ class Disk:
                 )
             self._require_free()
             self._fence("")
-            self._journal.append(record := Grown(capacity))
-            self._state.apply(record)
-            self._close_files()
-            self._open(capacity)
+            self._note(Grown(capacity))
+            self._torn = self._state.touched  # the last cell may have become longer
+            self.contents.grow(capacity)
 
     def describe(self) -> dict[str, object]:
         """The disk as GET /disks/{key} answers it."""
@@ -83,8 +87,12 @@ class Disk:
                     _pass_json(attempt.begin) | {"durable": ranges.to_json(attempt.durable)}
                     for attempt in state.attempts
                 ],
-                "dirty": state.touched,
+                "touched": state.touched,
+                "dirty": state.touched or not self.contents.blank,
                 "settled": state.settled,
+                "doubt": state.doubt,
+                "spoiled": ranges.to_json(state.spoiled),
+                "rot": asdict(self._rot),
             }
 
     def begin(self, begin: PassBegin) -> None:
@@ -98,8 +106,8 @@ class Disk:
             self._fence(begin.pass_id)
             if not self._state.check_begin(begin):  # another request began it while this one waited
                 return
-            self._journal.append(begin)
-            self._state.apply(begin)
+            self._torn |= self._state.touched and not self._state.settled
+            self._note(begin)
 
     def finish(self, pass_id: str, cover: list[Extent], todo: list[Extent]) -> list[Extent]:
         """Make the pass the base (invariant 2); returns what is missing, and changes nothing unless that is
@@ -109,24 +117,19 @@ class Disk:
         harmless.
         """
         with self._changed:
-            if (
-                self._state.base is not None
-                and self._state.base.pass_id == pass_id
-                and not self._state.attempts
-            ):
+            state = self._state
+            if state.base is not None and state.base.pass_id == pass_id and not state.attempts:
                 return []
-            attempt = self._state.current(pass_id)
-            together = ranges.union(*(a.durable for a in self._state.attempts))
-            wanted = ranges.clip(ranges.union(cover, todo), self.capacity)
-            if wanted != ranges.union(cover, todo):
+            plan = ranges.union(cover, todo)
+            if ranges.clip(plan, self.capacity) != plan:
                 raise Conflict(
                     "the plan reaches beyond the disk", on=self.key, remedy="read the capacity again"
                 )
-            missing = ranges.union(ranges.subtract(cover, together), ranges.subtract(todo, attempt.durable))
+            missing = state.missing(pass_id, cover, todo)
             if not missing:
                 self._fence("")
-                self._journal.append(record := PassEnd(pass_id))
-                self._state.apply(record)
+                self._note(PassEnd(pass_id))
+                self._torn = False
             return missing
 
     def discard(self) -> None:
@@ -134,14 +137,45 @@ class Disk:
         with self._changed:
             if self._state.attempts:
                 self._fence("")
-                self._journal.append(record := Discard())
-                self._state.apply(record)
+                self._note(Discard())
+
+    def doubt(self, reason: str) -> None:
+        """No delta goes on from this base any more. Repeating it is harmless."""
+        with self._changed:
+            if self._state.base is not None and not self._state.doubt:
+                self._note(Doubt(reason[:1000]))
+
+    def spoil(self, areas: Sequence[Extent]) -> None:
+        """A proof found that the target differs there from what was sent: no image until it is mended."""
+        with self._changed:
+            self._rot = Rot()
+            for at in range(0, len(areas), AREAS):
+                self._note(Spoiled(tuple(areas[at : at + AREAS])))
+
+    def digests(self, extents: Sequence[Extent], *, look: bool = False) -> bytes:
+        """The marked digests of these ranges of whole cells, one after the other.
+
+        From the table, unless it cannot be trusted there (or `look` wants the target read): then from the target.
+        """
+        found = []
+        for extent in extents:
+            if look or self._unsure(extent):
+                found.append(digest.marked(extent.length, self.contents.read_back(extent)))
+            else:
+                found.append(self.contents.listed([extent]))
+        return b"".join(found)
 
     def hold(self) -> PassBegin:
         """The finished pass that the target shows; no pass begins until `release`. Raises Conflict
         (invariant 10).
         """
         with self._changed:
+            if self._state.spoiled:
+                raise Conflict(
+                    f"{ranges.covered(self._state.spoiled)} bytes of it are known to be wrong",
+                    on=f"disk {self.key}",
+                    remedy="run a pass: it reads them again",
+                )
             if not self._state.settled or self._state.base is None:
                 raise Conflict(
                     "its last pass is not finished", on=f"disk {self.key}", remedy="finish it first"
@@ -149,16 +183,18 @@ class Disk:
             self._held += 1
             return self._state.base
 
+    def account(self) -> list[Piece]:
+        """Every byte with the reason why the target holds it, as of the last finished pass."""
+        with self._changed:
+            return account(self._state)
+
     def release(self) -> None:
         with self._changed:
             self._held -= 1
 
     def settle(self) -> None:
         """Everything that was written is where a snapshot of the storage will find it. The caller holds the disk."""
-        if isinstance(self.target, DeviceTarget):
-            self.target.settle()
-        else:
-            self.target.flush()
+        self.contents.settle()
 
     def open_session(self, pass_id: str, capacity: int, cancel: Callable[[], None]) -> Session:
         """Admit a writer of the running pass. `cancel` must make it leave soon. Raises Conflict."""
@@ -170,28 +206,64 @@ class Disk:
             self._sessions.add(session)
             return session
 
-    def commit(self, session: Session, found: list[tuple[Extent, RangeKind]]) -> None:
-        """Target, then digests, then journal: only then may the caller acknowledge (invariant 1)."""
-        self.target.flush()
-        self.table.flush()
+    def retire(self) -> None:
+        """Close for good, unless somebody reads the settled disk: Conflict."""
         with self._changed:
-            if session not in self._sessions:
-                raise Conflict(f"pass {session.pass_id} was superseded", on=self.key, remedy="begin again")
-            self._journal.append(record := Ranges(tuple(found)))
-            self._state.apply(record)
-
-    def leave(self, session: Session) -> None:
-        with self._changed:
-            self._sessions.discard(session)
-            self._changed.notify_all()
+            self._require_free()
+        self.close()
 
     def close(self) -> None:
         with self._changed:
             for session in self._sessions:
                 session.cancel()
             self._changed.wait_for(lambda: not self._sessions, FENCE)
-            self._close_files()
+            self.contents.close()
             self._journal.close()
+
+    def _commit(self, session: Session, found: list[tuple[Extent, Named]]) -> None:
+        """Target, then digests, then journal: only then may the caller acknowledge (invariant 1)."""
+        self.contents.flush()
+        with self._changed:
+            if session not in self._sessions:
+                raise Conflict(f"pass {session.pass_id} was superseded", on=self.key, remedy="begin again")
+            self._note(Ranges(tuple(found)))
+
+    def _confirm(self, extent: Extent, root: bytes) -> None:
+        if not self.contents.holds(extent, root, look=self._unsure(extent)):
+            self._torn = True  # whoever asks for digests now gets them from the target
+            raise TransferFailed(
+                f"the target does not hold what was said to be the same at {extent.start}",
+                on=f"disk {self.key}",
+                remedy="it is compared again",
+            )
+
+    def _blame(self, extent: Extent, digests: bytes) -> None:
+        """What of the range was known to be wrong is about to be mended: find out what had rotted."""
+        for part in self._wrong(extent.start, extent.length):
+            first = (part.start - extent.start) // CELL * digest.SIZE
+            last = first + digest.count(part.length) * digest.SIZE
+            rot = self.contents.blame(part, digests[first:last])
+            with self._changed:
+                self._rot += rot
+
+    def _leave(self, session: Session, *, torn: bool) -> None:
+        with self._changed:
+            self._torn |= torn
+            self._sessions.discard(session)
+            self._changed.notify_all()
+
+    def _wrong(self, offset: int, length: int) -> list[Extent]:
+        """What of a range is known to be wrong; whole cells."""
+        with self._changed:
+            return ranges.intersect([Extent(offset, length)], self._state.spoiled)
+
+    def _unsure(self, extent: Extent) -> bool:
+        return self._torn or bool(self._wrong(extent.start, extent.length))
+
+    def _note(self, record: Record) -> None:
+        """Durable first, then true. The caller holds the lock."""
+        self._journal.append(record)
+        self._state.apply(record)
 
     def _require_free(self) -> None:
         if self._held:
@@ -209,47 +281,38 @@ class Disk:
         if not self._changed.wait_for(lambda: not any(s in self._sessions for s in foreign), FENCE):
             raise Conflict("an older connection does not end", on=self.key, remedy="try again in a minute")
 
-    def _open(self, capacity: int) -> None:
-        table = self.directory / "digests"
-        if self._device is None and self.path.exists() and table.exists():
-            grow(self.path, capacity)
-        if table.exists():
-            grow(table, digest.count(capacity) * digest.SIZE)
-        if self._device is None:
-            self.target = RawFileTarget(self.path, capacity)
-        else:
-            self.target = DeviceTarget(self._device, capacity)
-        self.table = DigestTable(table, capacity)
-
-    def _close_files(self) -> None:
-        self.target.close()
-        self.table.close()
-
 
 class Session:
     """The writing end of one connection (the receiver's sink)."""
 
     def __init__(self, disk: Disk, pass_id: str, cancel: Callable[[], None]) -> None:
         self._disk, self.pass_id, self.cancel = disk, pass_id, cancel
+        self._loose = False  # something was written that is not yet in the journal
 
     @property
     def capacity(self) -> int:
         return self._disk.capacity
 
     def write(self, offset: int, data: memoryview, digests: bytes) -> None:
-        self._disk.target.write(offset, data)
-        self._disk.table.write(offset, digests)
+        self._loose = True
+        self._disk._blame(Extent(offset, len(data)), digests)
+        self._disk.contents.write(offset, data, digests)
 
     def zero(self, offset: int, length: int) -> None:
-        self._disk.target.zero(offset, length)
-        self._disk.table.zero(offset, length)
+        self._loose = True
+        for start, part in ranges.blocks(self._disk._wrong(offset, length)):
+            self._disk._blame(Extent(start, part), digest.MARK * digest.count(part))
+        self._disk.contents.zero(offset, length)
 
-    def commit(self, found: list[tuple[Extent, bool]]) -> None:
-        kinds = [(extent, RangeKind.ZERO if zero else RangeKind.DATA) for extent, zero in found]
-        self._disk.commit(self, kinds)
+    def confirm(self, offset: int, length: int, root: bytes) -> None:
+        self._disk._confirm(Extent(offset, length), root)
+
+    def commit(self, found: list[tuple[Extent, Named]]) -> None:
+        self._disk._commit(self, found)
+        self._loose = False
 
     def close(self) -> None:
-        self._disk.leave(self)
+        self._disk._leave(self, torn=self._loose)
 
 
 def _pass_json(begin: PassBegin) -> dict[str, object]:

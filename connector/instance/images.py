@@ -14,10 +14,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from connector.errors import BadInput, Conflict, ConnectorError, NotFound, TargetFailed
+from connector.errors import BadInput, Conflict, ConnectorError, NotFound, ProofFailed, TargetFailed
 from connector.instance.disk import Disk
+from connector.instance.evidence import Evidence
+from connector.instance.files import replace
+from connector.instance.proof import prove
 from connector.instance.store import Store
 from connector.model import Extent
+from connector.transfer import digest
 from connector.transfer import extents as ranges
 from connector.transfer.extents import BLOCK
 from connector.transfer.source import data_ranges
@@ -29,7 +33,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 
 @dataclass(slots=True)
 class Image:
-    """One hand-over. `state` is "making", "ready" or "failed"; `format` is what was really written."""
+    """One hand-over. `state` is "making", "ready" or "failed"; `format` is what was really written. `beside` are the
+    paths of what belongs to it and is no disk: the evidence, and the digest table of each disk.
+    """
 
     name: str
     run: str
@@ -38,6 +44,7 @@ class Image:
     note: str = ""
     error: dict[str, object] | None = None
     files: list[dict[str, object]] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -48,14 +55,15 @@ class Image:
             "note": self.note,
             "error": self.error,
             "files": self.files,
+            "beside": self.beside,
         }
 
 
 class Images:
     """Makes one image at a time for each name, in the background."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, evidence: Evidence) -> None:
+        self._store, self._evidence = store, evidence
         self._lock = threading.Lock()
         self._images: dict[str, Image] = {}
         self._threads: list[threading.Thread] = []
@@ -123,6 +131,18 @@ class Images:
             stack.pop_all()
         return disks
 
+    def _beside(self, disks: list[Disk], directory: Path) -> list[str]:
+        """Names of what tells later whether the image is still what was proved; none without evidence."""
+        manifest = self._evidence.of(_readings(disks))
+        if manifest is None:
+            return []
+        replace(directory / "evidence.json", manifest)
+        for disk in disks:
+            table = directory / f"{disk.key}.digests"
+            _copy_raw(disk.contents.table.path, table, digest.count(disk.capacity) * digest.SIZE)
+            _sync(table)
+        return ["evidence.json", *(f"{disk.key}.digests" for disk in disks)]
+
     def _make(self, image: Image, disks: list[Disk]) -> None:
         home = self._store.directory / "images"
         temporary = home / f".{image.name}.new"
@@ -131,7 +151,9 @@ class Images:
             temporary.mkdir(mode=0o700)
             for disk in disks:
                 path = _copy(disk, temporary, image.format)
+                _check(disk, path, image.format)
                 image.files.append({"disk": disk.key, "file": path.name, "capacity": disk.capacity})
+            beside = self._beside(disks, temporary)
             _sync(temporary)
             final = home / image.name
             shutil.rmtree(final, ignore_errors=True)
@@ -139,6 +161,7 @@ class Images:
             _sync(home)
             for entry in image.files:
                 entry["path"] = str(final / str(entry["file"]))
+            image.beside = [str(final / name) for name in beside]
             image.state = "ready"
         except (ConnectorError, OSError) as error:
             log.warning("image %s failed: %s", image.name, error)
@@ -154,6 +177,15 @@ class Images:
                 disk.release()
 
 
+def _readings(disks: list[Disk]) -> set[str]:
+    """The passes that the disks show; they are held by the caller."""
+    found = set()
+    for disk in disks:
+        found.add(disk.hold().pass_id)
+        disk.release()
+    return found
+
+
 def _copy(disk: Disk, directory: Path, kind: str) -> Path:
     path = directory / f"{disk.key}.{kind}"
     if kind == "qcow2":
@@ -165,6 +197,25 @@ def _copy(disk: Disk, directory: Path, kind: str) -> Path:
         _copy_raw(disk.path, path, disk.capacity)
     _sync(path)
     return path
+
+
+def _check(disk: Disk, path: Path, kind: str) -> None:
+    """The bytes of the image are those that were proved, though the storage had time to rot since.
+
+    A raw image is read itself. Of a qcow2 the disk is read, once more after it was converted. Raises ProofFailed.
+    """
+    target = RawFileTarget(path, disk.capacity) if kind == "raw" else None
+    try:
+        proof = prove(target or disk.contents.target, disk.contents.table)
+    finally:
+        if target is not None:
+            target.close()
+    if proof.mismatched:
+        raise ProofFailed(
+            f"{proof.mismatched} bytes of the image differ from what was proved, the first at {proof.mismatches[0].start}",
+            on=f"disk {disk.key}",
+            remedy="check the storage, then start the job again: the next pass mends the disk",
+        )
 
 
 def _copy_raw(source: Path, path: Path, capacity: int) -> None:

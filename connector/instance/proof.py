@@ -1,27 +1,25 @@
 """Proof: read a whole target again and compare every cell with the digest that came from the source.
 
-A cell whose entry is 32 zero bytes (zero, or never allocated) must read as zeros. The root digest is BLAKE3
-over the capacity (8 bytes, big-endian) and the digests of all cells in order, zero cells with the digest of
-their zeros.
+A cell whose entry is 32 zero bytes (zero, or never allocated) must read as zeros.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from blake3 import blake3
-
-from connector.instance.digests import ZERO, DigestTable
+from connector.instance.digests import DigestTable
 from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
 from connector.transfer.extents import BLOCK, CELL
+from connector.transfer.roots import Roots
 from connector.transfer.target import Target
 
-MISMATCHES = 100  # listed at most
+LISTED = 100  # mismatches in an answer, at most
+KEPT = 1 << 16  # mismatches that are told apart; of more, neighbours are taken together
 WORKERS = 2
 STRIDE = 64 << 20  # bytes of one work item
 
@@ -29,7 +27,8 @@ STRIDE = 64 << 20  # bytes of one work item
 @dataclass(slots=True)
 class Proof:
     """Bytes by their reason: `data` compared with a digest, `zero` read as zeros, `holes` known to be zeros
-    without reading.
+    without reading. `source` and `target` are the roots of the parts that were asked for, `root` and `source_root`
+    those of the disk: as it was read, and as the table has it.
     """
 
     capacity: int
@@ -39,6 +38,17 @@ class Proof:
     root: str = ""
     mismatches: list[Extent] = field(default_factory=list)
     mismatched: int = 0  # bytes
+    source_root: str = ""
+    source: tuple[bytes, ...] = ()
+    target: tuple[bytes, ...] = ()
+
+    def add(self, data: int, zero: int, holes: int, wrong: list[Extent]) -> None:
+        """What was found in one stride."""
+        self.data, self.zero, self.holes = self.data + data, self.zero + zero, self.holes + holes
+        self.mismatched += ranges.covered(wrong)
+        self.mismatches += wrong
+        if len(self.mismatches) > 2 * KEPT:
+            self.mismatches = _bounded(self.mismatches, self.capacity)
 
     @property
     def proved(self) -> int:
@@ -52,7 +62,7 @@ class Proof:
             "holes": self.holes,
             "root": self.root,
             "mismatched": self.mismatched,
-            "mismatches": ranges.to_json(self.mismatches),
+            "mismatches": ranges.to_json(self.mismatches[:LISTED]),
         }
 
 
@@ -65,15 +75,22 @@ class _Part:
     holes: int = 0
     wrong: list[Extent] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
+    wanted: bytes = b""
 
 
-def prove(target: Target, table: DigestTable, stop: threading.Event | None = None) -> Proof:
-    """Read everything. Mismatches are in the result, not raised. Raises TargetFailed; ends early when `stop`
-    is set.
+def prove(
+    target: Target,
+    table: DigestTable,
+    stop: threading.Event | None = None,
+    parts: Sequence[Extent] = (),
+) -> Proof:
+    """Read everything; roots of both ends for each of `parts`, which tile the disk.
+
+    Mismatches are in the result, not raised. Raises TargetFailed; ends early when `stop` is set.
     """
     capacity = target.capacity
     proof = Proof(capacity)
-    root = blake3(capacity.to_bytes(8, "big"))
+    source, found = Roots(capacity, parts), Roots(capacity, parts)
     local = threading.local()
 
     def work(extent: Extent) -> _Part:
@@ -83,17 +100,23 @@ def prove(target: Target, table: DigestTable, stop: threading.Event | None = Non
 
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="proof") as pool:
         for part in _in_order(pool, work, capacity):
+            source.feed(part.wanted)
             for digests in part.digests:
-                root.update(digests)
-            proof.data, proof.zero, proof.holes = (
-                proof.data + part.data,
-                proof.zero + part.zero,
-                proof.holes + part.holes,
-            )
-            proof.mismatched += ranges.covered(part.wrong)
-            proof.mismatches = ranges.normalise([*proof.mismatches, *part.wrong])[:MISMATCHES]
-    proof.root = root.hexdigest()
+                found.feed(digests)
+            proof.add(part.data, part.zero, part.holes, part.wrong)
+    proof.mismatches = _bounded(proof.mismatches, capacity)
+    proof.root, proof.source_root = found.whole.hex(), source.whole.hex()
+    proof.source, proof.target = tuple(source.found), tuple(found.found)
     return proof
+
+
+def _bounded(extents: list[Extent], capacity: int) -> list[Extent]:
+    """Merged; more than `KEPT` are widened until they run into each other."""
+    unit, found = CELL, ranges.normalise(extents)
+    while len(found) > KEPT:
+        unit *= 16
+        found = ranges.align(found, capacity, unit)
+    return found
 
 
 def _in_order(pool: ThreadPoolExecutor, work: object, capacity: int) -> Iterator[_Part]:
@@ -109,11 +132,11 @@ def _in_order(pool: ThreadPoolExecutor, work: object, capacity: int) -> Iterator
 
 
 def _check(target: Target, table: DigestTable, extent: Extent, room: memoryview) -> _Part:
-    part = _Part()
     entries = table.read(extent.start, extent.length)
+    part = _Part(wanted=digest.unmarked(extent.length, entries))
     if not any(entries) and target.reads_as_zero(extent):
         part.holes = extent.length
-        part.digests.append(_zero_digests(extent.length))
+        part.digests.append(part.wanted)
         return part
     for piece in ranges.blocks([extent]):
         first = (piece.start - extent.start) // CELL * digest.SIZE
@@ -130,15 +153,10 @@ def _compare(part: _Part, piece: Extent, found: bytes, wanted: bytes) -> None:
         at, start = index * digest.SIZE, index * CELL
         length = min(CELL, piece.length - start)
         entry = wanted[at : at + digest.SIZE]
-        zero = entry == ZERO
+        zero = entry == digest.MARK
         if found[at : at + digest.SIZE] != (digest.zeros(length) if zero else entry):
             part.wrong.append(Extent(piece.start + start, length))
         elif zero:
             part.zero += length
         else:
             part.data += length
-
-
-def _zero_digests(length: int) -> bytes:
-    whole, rest = divmod(length, CELL)
-    return digest.zeros(CELL) * whole + (digest.zeros(rest) if rest else b"")

@@ -5,17 +5,26 @@ begins.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
 from connector.errors import ConnectorError, ProofFailed
 from connector.instance.disk import Disk
 from connector.instance.proof import Proof, prove
+from connector.transfer.account import Account, parts_of
+
+NAMED = 5  # places in a message, at most
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
+    """One proof of one pass. Its results are there when it is `done`; `account` when nothing differed."""
+
+    pass_id: str
+    at: float = field(default_factory=time.time)
     done: threading.Event = field(default_factory=threading.Event)
     proof: Proof | None = None
+    account: Account | None = None
     error: ConnectorError | None = None
 
 
@@ -24,21 +33,20 @@ class Proofs:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._runs: dict[tuple[str, str], _Run] = {}
+        self._runs: dict[str, Run] = {}  # by disk, the newest
         self._stop = threading.Event()
 
-    def ask(self, disk: Disk, patience: float, fresh: bool) -> Proof | None:
+    def ask(self, disk: Disk, patience: float, fresh: bool) -> Run | None:
         """The proof of what the disk shows; None when it still runs after `patience` seconds. `fresh` reads
         again even when there is a result. Raises Conflict in the middle of a pass, ProofFailed when a cell
         differs."""
         base = disk.hold()
-        key = (disk.key, base.pass_id)
         with self._lock:
-            run = self._runs.get(key)
-            if run is not None and (not run.done.is_set() or not fresh):
+            run = self._runs.get(disk.key)
+            if run is not None and run.pass_id == base.pass_id and (not run.done.is_set() or not fresh):
                 disk.release()
             else:
-                run = self._runs[key] = _Run()
+                run = self._runs[disk.key] = Run(base.pass_id)
                 threading.Thread(
                     target=self._prove, args=(disk, run), name=f"proof {disk.key}", daemon=True
                 ).start()
@@ -46,27 +54,40 @@ class Proofs:
             return None
         if run.error is not None:
             with self._lock:
-                self._runs.pop(key, None)
+                self._runs.pop(disk.key, None)
             raise run.error
-        return run.proof
+        return run
 
     def close(self) -> None:
         self._stop.set()
         for run in list(self._runs.values()):
             run.done.wait(30)
 
-    def _prove(self, disk: Disk, run: _Run) -> None:
+    def _prove(self, disk: Disk, run: Run) -> None:
         try:
-            proof = run.proof = prove(disk.target, disk.table, self._stop)
+            contents, pieces = disk.contents, disk.account()
+            parts = parts_of(pieces, disk.capacity)
+            proof = run.proof = prove(contents.target, contents.table, self._stop, parts)
             if proof.mismatched:
-                first = proof.mismatches[0]
-                run.error = ProofFailed(
-                    f"{proof.mismatched} bytes differ from what was sent, the first at {first.start}",
-                    on=f"disk {disk.key}",
-                    remedy="check the storage and run a full pass",
-                )
+                disk.spoil(proof.mismatches)
+                run.error = _differs(proof, disk.key)
+            else:
+                whole = (bytes.fromhex(proof.source_root), bytes.fromhex(proof.root))
+                ends = (proof.source, proof.target)
+                run.account = Account(disk.capacity, tuple(pieces), tuple(parts), *ends, whole)
         except ConnectorError as error:
             run.error = error
         finally:
             disk.release()
             run.done.set()
+
+
+def _differs(proof: Proof, key: str) -> ProofFailed:
+    places = [f"[{start}, {start + length})" for start, length in proof.mismatches[:NAMED]]
+    more = len(proof.mismatches) - len(places)
+    return ProofFailed(
+        f"{proof.mismatched} bytes differ from what was sent, in {', '.join(places)}"
+        + (f" and {more} more places" if more else ""),
+        on=f"disk {key}",
+        remedy="check the storage; the next pass reads them again",
+    )

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import zstandard
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -17,16 +18,21 @@ from starlette.routing import Route
 
 from connector import __version__
 from connector.errors import BadInput, ConnectorError, TargetFailed
+from connector.instance.evidence import Evidence
 from connector.instance.images import Images
-from connector.instance.journal import PassBegin
 from connector.instance.proofs import Proofs
+from connector.instance.records import PassBegin
 from connector.instance.store import Store
+from connector.model import Extent
+from connector.transfer import digest
 from connector.transfer import extents as ranges
+from connector.transfer.extents import CELL
 from connector.transfer.target import free_space
 
 log = logging.getLogger(__name__)
 BODY_LIMIT = 64 << 20  # bytes; a plan of a badly fragmented disk is a few MiB
 PATIENCE = 20.0  # seconds that a proof may keep a request waiting
+PAGE = 1 << 16  # cells whose digests one answer holds, at most: 2 MiB
 T = TypeVar("T")
 
 
@@ -34,7 +40,8 @@ class Service:
     """The handlers; each returns a status and a JSON body."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.proofs, self.images = store, Proofs(), Images(store)
+        self.store, self.proofs, self.evidence = store, Proofs(), Evidence(store.directory)
+        self.images = Images(store, self.evidence)
 
     def application(self) -> Starlette:
         table: list[tuple[str, str, Callable[[dict[str, str], dict[str, Any]], tuple[int, object]]]] = [
@@ -42,12 +49,17 @@ class Service:
             ("GET", "/disks", self.disks),
             ("GET", "/disks/{key}", self.disk),
             ("PUT", "/disks/{key}", self.put_disk),
+            ("DELETE", "/disks/{key}", self.remove_disk),
+            ("POST", "/disks/{key}/digests", self.digests),
+            ("POST", "/disks/{key}/doubt", self.doubt),
             ("POST", "/disks/{key}/passes", self.begin),
             ("POST", "/disks/{key}/passes/{id}/finish", self.finish),
             ("DELETE", "/disks/{key}/attempts", self.discard),
             ("POST", "/disks/{key}/proof", self.proof),
             ("PUT", "/devices", self.devices),
             ("POST", "/settle", self.settle),
+            ("GET", "/disks/{key}/account", self.account),
+            ("PUT", "/evidence/{reading}", self.put_evidence),
             ("POST", "/images", self.make_image),
             ("GET", "/images/{name}", self.image),
         ]
@@ -72,6 +84,26 @@ class Service:
         disk = self.store.put(path["key"], capacity, _take(body, "label", str, ""), estimate)
         return 200, disk.describe()
 
+    def remove_disk(self, path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        self.store.remove(path["key"])
+        return 200, {}
+
+    def digests(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        disk = self.store.get(path["key"])
+        extents = [
+            part for extent in _extents(body, "extents") for part in ranges.blocks([extent], PAGE * CELL)
+        ]
+        if ranges.align(extents, disk.capacity) != ranges.normalise(extents):
+            raise BadInput("digests are of whole cells within the disk", on=f"disk {disk.key}")
+        if sum(digest.count(extent.length) for extent in extents) > PAGE:
+            raise BadInput(f"one answer holds the digests of {PAGE} cells at most", remedy="ask for less")
+        return 200, zstandard.compress(disk.digests(extents, look=_take(body, "look", bool, False)), 1)
+
+    def doubt(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        disk = self.store.get(path["key"])
+        disk.doubt(_take(body, "reason", str))
+        return 200, disk.describe()
+
     def begin(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         identity = _take(body, "identity", dict, {})
         begin = PassBegin(
@@ -87,11 +119,7 @@ class Service:
         return 200, disk.describe()
 
     def finish(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
-        try:
-            cover = ranges.from_json(body.get("extents"))
-            todo = ranges.from_json(body.get("todo", []))
-        except ValueError as error:
-            raise BadInput(str(error)) from None
+        cover, todo = _extents(body, "extents"), _extents(body, "todo", [])
         disk = self.store.get(path["key"])
         missing = disk.finish(path["id"], cover, todo)
         if missing:
@@ -111,8 +139,21 @@ class Service:
         return 200, disk.describe()
 
     def proof(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
-        found = self.proofs.ask(self.store.get(path["key"]), PATIENCE, _take(body, "fresh", bool, False))
-        return (202, {"state": "running"}) if found is None else (200, {"state": "done", **found.to_json()})
+        run = self.proofs.ask(self.store.get(path["key"]), PATIENCE, _take(body, "fresh", bool, False))
+        if run is None or run.proof is None:
+            return 202, {"state": "running"}
+        return 200, {"state": "done", **run.proof.to_json()}
+
+    def account(self, path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        """Every byte with its reason and the digests of both ends, of the proof that was made before or is made now."""
+        run = self.proofs.ask(self.store.get(path["key"]), PATIENCE, False)
+        if run is None or run.account is None:
+            return 202, {"state": "running"}
+        return 200, {"state": "done", "pass": run.pass_id, "proved": run.at, "account": run.account.to_json()}
+
+    def put_evidence(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        self.evidence.put(path["reading"], _take(body, "manifest", str).encode())
+        return 200, {}
 
     def devices(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         self.store.assign(_take(body, "serials", dict))
@@ -140,6 +181,13 @@ def _take(body: dict[str, Any], name: str, kind: type[T], default: T | None = No
     if type(found) is not kind:
         raise BadInput(f"field {name!r} must be {kind.__name__}")
     return found
+
+
+def _extents(body: dict[str, Any], name: str, default: object = None) -> list[Extent]:
+    try:
+        return ranges.from_json(body.get(name, default))
+    except ValueError as error:
+        raise BadInput(str(error)) from None
 
 
 async def _body(request: Request) -> dict[str, Any]:
@@ -172,6 +220,8 @@ def _answer(
                 f"the instance failed ({type(error).__name__})", remedy="see the instance's log"
             )
             return JSONResponse(failed.to_json(), 500)
+        if isinstance(answer, bytes):
+            return Response(answer, status, media_type="application/octet-stream")
         return JSONResponse(answer, status)
 
     return endpoint

@@ -4,32 +4,52 @@ settled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from connector.errors import Conflict
-from connector.instance.journal import Discard, Grown, PassBegin, PassEnd, Ranges, Record
+from connector.instance.records import Discard, Doubt, Grown, PassBegin, PassEnd, Ranges, Record, Spoiled
 from connector.model import Extent
 from connector.transfer import extents as ranges
+from connector.transfer.receiver import Named
+from connector.transfer.tiling import Piece, Reason, tile
+
+WHOLE: Final = frozenset({"full", "compare"})  # passes that look at the whole disk, whatever the base is
+ONWARD: Final = frozenset({"delta", "repair"})  # passes that go on from the base
+LOOSE: Final = 1024  # extents that may wait before they are merged
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt at the pass that is not finished, and what of it is durable."""
+    """One attempt at the pass that is not finished, and what of it is durable, by what was named."""
 
     begin: PassBegin
-    found: list[Extent] = field(default_factory=list)
+    named: dict[Named, list[Extent]] = field(default_factory=dict)
+    _merged: dict[Named, int] = field(default_factory=dict)
+
+    def add(self, found: Iterable[tuple[Extent, Named]]) -> None:
+        for extent, kind in found:
+            self.named.setdefault(kind, []).append(extent)
+        for kind, extents in self.named.items():
+            if len(extents) > 2 * self._merged.get(kind, 0) + LOOSE:
+                self.named[kind] = merged = ranges.normalise(extents)
+                self._merged[kind] = len(merged)
 
     @property
     def durable(self) -> list[Extent]:
-        self.found = ranges.normalise(self.found)
-        return self.found
+        return ranges.union(*self.named.values())
+
+
+Story = tuple[tuple[Named, tuple[Extent, ...]], ...]
+"""What a finished pass named, newest attempt first: of an extent that is named twice the first entry counts."""
 
 
 @dataclass(slots=True)
 class State:
     """`touched`: some pass wrote here once. `settled`: the target shows exactly the end of its last pass
-    (invariant 10).
+    (invariant 10). `doubt`: why no delta may go on from the base. `spoiled`: where the target is known to
+    differ from what was sent. `story`: how the last finished pass came about; `mended` of it after proofs.
     """
 
     capacity: int
@@ -37,6 +57,10 @@ class State:
     attempts: list[Attempt] = field(default_factory=list)
     touched: bool = False
     settled: bool = False
+    doubt: str = ""
+    spoiled: list[Extent] = field(default_factory=list)
+    story: Story = ()
+    mended: list[Extent] = field(default_factory=list)
 
     @classmethod
     def fold(cls, capacity: int, records: Iterable[Record]) -> State:
@@ -53,15 +77,18 @@ class State:
             case PassBegin():
                 self._begin(record)
             case Ranges():
-                if self.attempts:
-                    self.attempts[-1].found.extend(extent for extent, _ in record.ranges)
+                self._name(record.ranges)
             case PassEnd():
-                if self.attempts:
-                    self.base, self.attempts, self.settled = self.attempts[-1].begin, [], True
+                self._end()
             case Discard():
                 self.attempts = []
+            case Doubt():
+                self.doubt = record.reason
+            case Spoiled():
+                self.spoiled, self.settled = ranges.union(self.spoiled, record.areas), False
             case Grown():
                 self.capacity, self.base, self.attempts, self.settled = record.capacity, None, [], False
+                self.story, self.mended = (), []
 
     def current(self, pass_id: str) -> Attempt:
         """The running attempt. Raises Conflict when `pass_id` is not it."""
@@ -69,32 +96,109 @@ class State:
             raise Conflict(f"pass {pass_id} is not the running pass", remedy="begin the pass first")
         return self.attempts[-1]
 
+    def missing(self, pass_id: str, cover: Sequence[Extent], todo: Sequence[Extent]) -> list[Extent]:
+        """What the pass must still name before it can be the base (invariant 2). Raises Conflict.
+
+        A comparing pass must name the whole disk, and nothing may be left that is known to be wrong.
+        """
+        attempt = self.current(pass_id)
+        if attempt.begin.kind == "compare":
+            cover = ranges.union(cover, ranges.whole(self.capacity))
+        together = ranges.union(*(a.durable for a in self.attempts))
+        lacking = ranges.subtract(todo, attempt.durable)
+        return ranges.union(ranges.subtract(cover, together), lacking, self.spoiled)
+
     def check_begin(self, begin: PassBegin) -> bool:
-        """True when `begin` is new, False when it is the running attempt already. Raises Conflict."""
-        if begin.kind not in ("full", "delta"):
-            raise Conflict(f"a pass is full or delta, not {begin.kind!r}")
+        """True when `begin` is new, False when it is the running attempt already. Raises Conflict.
+
+        The same reading may begin again as another kind: vCenter may have lost the changes meanwhile.
+        """
+        if begin.kind not in WHOLE | ONWARD:
+            raise Conflict(f"a pass is full, delta, compare or repair, not {begin.kind!r}")
         for attempt in self.attempts:
-            if attempt.begin.pass_id == begin.pass_id:
+            if (attempt.begin.pass_id, attempt.begin.kind) == (begin.pass_id, begin.kind):
                 if attempt.begin == begin and attempt is self.attempts[-1]:
                     return False
                 raise Conflict(f"pass {begin.pass_id} was begun differently", remedy="use a new pass id")
-        if self.base is not None and self.base.pass_id == begin.pass_id:
+        if begin.kind in ONWARD:
+            self._check_base(begin)
+        elif self.base is not None and self.base.pass_id == begin.pass_id:
             raise Conflict(f"pass {begin.pass_id} is finished", remedy="use a new pass id")
-        base = self.base.change_id if self.base else ""
-        if begin.kind == "delta" and (not base or base != begin.base_change_id):
-            raise Conflict(
-                f"the base is {base or 'missing'}, not {begin.base_change_id or 'empty'}",
-                remedy="run a full pass",
-            )
         if any(a.begin.kind == begin.kind and a.begin.identity != begin.identity for a in self.attempts):
             raise Conflict(
                 "interrupted attempts read another source disk", remedy="discard the attempts first"
             )
         return True
 
+    def _check_base(self, begin: PassBegin) -> None:
+        if self.base is not None and self.base.pass_id == begin.pass_id:
+            if begin.kind == "repair" and _same_instant(self.base, begin):
+                return
+            raise Conflict(f"pass {begin.pass_id} is finished", remedy="use a new pass id")
+        base = self.base.change_id if self.base else ""
+        if not base or base != begin.base_change_id:
+            raise Conflict(
+                f"the base is {base or 'missing'}, not {begin.base_change_id or 'empty'}",
+                remedy="run a comparing pass",
+            )
+        if self.doubt:
+            raise Conflict(f"no {begin.kind} goes on from it: {self.doubt}", remedy="run a comparing pass")
+
     def _begin(self, begin: PassBegin) -> None:
-        if begin.kind == "full":  # a full pass is run because the base is missing or not trusted
+        mending = self.base is not None and self.base.pass_id == begin.pass_id
+        if begin.kind in WHOLE:  # it is run because the base is missing or not trusted
             self.base = None
         self.attempts = [a for a in self.attempts if a.begin.kind == begin.kind]
+        if not mending and not self.attempts:
+            self.story, self.mended = (), []
         self.attempts.append(Attempt(begin))
         self.touched, self.settled = True, False
+
+    def _name(self, found: tuple[tuple[Extent, Named], ...]) -> None:
+        if not self.attempts:
+            return
+        attempt = self.attempts[-1]
+        attempt.add(found)
+        if self.spoiled:
+            healed = ranges.intersect(self.spoiled, [extent for extent, _ in found])
+            self.spoiled = ranges.subtract(self.spoiled, healed)
+            self.mended = ranges.union(self.mended, healed)
+
+    def _end(self) -> None:
+        if not self.attempts:
+            return
+        ended = self.attempts[-1].begin
+        if (
+            self.base is None or self.base.pass_id != ended.pass_id
+        ):  # a repair of the same reading adds to its story
+            self.base = ended
+            self.story = _told(self.attempts)
+        self.attempts, self.doubt, self.settled = [], "", not self.spoiled
+
+
+def account(state: State) -> list[Piece]:
+    """Why the target holds what it holds at the end of its last finished pass: pieces that tile the disk."""
+    onward = state.base is not None and state.base.kind in ONWARD
+    words = {
+        Named.DATA: Reason.CHANGED if onward else Reason.DATA,
+        Named.ZERO: Reason.ZERO,
+        Named.HOLE: Reason.UNALLOCATED,
+        Named.SAME: Reason.EQUAL,
+    }
+    claims = [(Reason.REPAIRED, state.mended), *((words[kind], extents) for kind, extents in state.story)]
+    return tile(state.capacity, claims, Reason.UNCHANGED if onward else Reason.UNALLOCATED)
+
+
+def _told(attempts: Sequence[Attempt]) -> Story:
+    """Within one attempt nothing is named twice with different words, unless it was replayed: bytes win."""
+    order = (Named.DATA, Named.ZERO, Named.HOLE, Named.SAME)
+    return tuple(
+        (kind, tuple(ranges.normalise(attempt.named[kind])))
+        for attempt in reversed(attempts)
+        for kind in order
+        if attempt.named.get(kind)
+    )
+
+
+def _same_instant(one: PassBegin, other: PassBegin) -> bool:
+    return (one.snapshot, one.change_id) == (other.snapshot, other.change_id)

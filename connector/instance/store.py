@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Store:
         root = directory / "disks"
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         (directory / "images").mkdir(mode=0o700, exist_ok=True)
+        for gone in root.glob(".*.gone"):
+            shutil.rmtree(gone)
         for found in sorted(root.iterdir()):
             if (found / "disk.json").exists():
                 about = json.loads((found / "disk.json").read_text())
@@ -74,6 +77,19 @@ class Store:
                 self._disks[key] = disk
         disk.grow(capacity)
         return disk
+
+    def remove(self, key: str) -> None:
+        """Forget a disk and its bytes; images keep theirs. Repeating it is harmless. Raises Conflict."""
+        with self._lock:
+            disk = self._disks.get(key)
+            if disk is None:
+                return
+            disk.retire()
+            gone = disk.directory.with_name(f".{key}.gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            disk.directory.rename(gone)
+            del self._disks[key]
+        shutil.rmtree(gone, ignore_errors=True)
 
     def close(self) -> None:
         for disk in self.all():

@@ -58,10 +58,12 @@ class Connection:
         channel.pace = self._pace
         self._decoder = wire.Decoder(wire.FROM_INSTANCE)
         self._changed = threading.Condition()
-        self._unacked: deque[tuple[int, int]] = deque()  # (sequence, plain bytes) in flight
+        self._unacked: deque[tuple[int, int, int]] = deque()  # (sequence, plain bytes, bytes named the same)
         self._flying = self._sequence = self._acked = 0
         self._ended = self._aborted = False
+        self._version = 1  # of the wire format, as the instance speaks it
         self.durable = 0  # plain bytes of data that the instance has made durable
+        self.same = 0  # bytes that the instance has confirmed to hold
         self.waited = 0.0  # seconds without credit
         self.held = 0.0  # seconds in which the rate was used up
         self.hunger = 0.0  # share of its time that the instance waited for bytes, between its last two words
@@ -74,6 +76,8 @@ class Connection:
             pass
         if frame.kind != Kind.READY:
             raise reason(frame)
+        version = frame.text.get("version", 1)
+        self._version = version if isinstance(version, int) else 1
 
     def send(self) -> None:
         """The sending thread: from the lane to the network, END last."""
@@ -120,16 +124,18 @@ class Connection:
                     lambda: self._aborted or not self._flying or self._flying + item.length <= self._credit
                 )
                 self.waited += time.monotonic() - began
-        frame = Frame(item.kind, 0, item.offset, item.length, item.codec, item.digests, item.payload)
-        self._put(frame, item.length if item.kind == Kind.DATA else 0)
+        kind = Kind.ZERO if item.kind == Kind.HOLE and self._version < 2 else item.kind
+        frame = Frame(kind, 0, item.offset, item.length, item.codec, item.digests, item.payload)
+        plain = item.length if item.kind == Kind.DATA else 0
+        self._put(frame, plain, item.length if item.kind == Kind.SAME else 0)
 
-    def _put(self, frame: Frame, plain: int) -> None:
+    def _put(self, frame: Frame, plain: int, same: int = 0) -> None:
         with self._changed:
             if self._aborted:
                 raise TransferFailed("the connection was given up", on=self.channel.peer)
             self._sequence += 1
             frame.sequence = self._sequence
-            self._unacked.append((frame.sequence, plain))
+            self._unacked.append((frame.sequence, plain, same))
             self._flying += plain
         self.channel.send(_parts(frame))
 
@@ -143,9 +149,10 @@ class Connection:
         if ack.sequence > self._sequence:
             raise WireViolation("the instance acknowledged what was never sent", on=self.channel.peer)
         while self._unacked and self._unacked[0][0] <= ack.sequence:
-            plain = self._unacked.popleft()[1]
+            _, plain, same = self._unacked.popleft()
             self._flying -= plain
             self.durable += plain
+            self.same += same
         self._acked = ack.sequence
         now, starved = time.monotonic(), ack.offset / 1e6
         self.hunger = (starved - self._starved) / max(now - self._heard, 1e-3)

@@ -5,6 +5,7 @@ zero test.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum
 from functools import lru_cache
 
 from blake3 import blake3
@@ -12,6 +13,9 @@ from blake3 import blake3
 from connector.transfer.extents import CELL
 
 SIZE = 32
+MARK = bytes(
+    SIZE
+)  # stands for the digest of zeros, in tables and on the way: it compresses, and a hole costs nothing
 
 
 def cells(data: memoryview) -> bytes:
@@ -32,17 +36,64 @@ def zeros(length: int) -> bytes:
     return bytes(blake3(bytes(length)).digest())
 
 
-def runs(length: int, digests: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Cut `[0, length)` into `(start, end, is_zero)` runs of equal kind, by the digests of its cells."""
+def marked(length: int, digests: bytes) -> bytes:
+    """The digests of cells that have `length` bytes, with a mark in place of those of zeros."""
+    if zeros(CELL) not in digests and (length % CELL == 0 or digests[-SIZE:] != zeros(length % CELL)):
+        return digests
+    sizes = (min(CELL, length - at * CELL) for at in range(count(length)))
+    return b"".join(
+        MARK if one == zeros(size) else one for one, size in zip(each(digests), sizes, strict=True)
+    )
+
+
+def unmarked(length: int, entries: bytes) -> bytes:
+    """The reverse of `marked`."""
+    if MARK not in entries:
+        return entries
+    sizes = (min(CELL, length - at * CELL) for at in range(count(length)))
+    return b"".join(
+        zeros(size) if one == MARK else one for one, size in zip(each(entries), sizes, strict=True)
+    )
+
+
+def each(digests: bytes) -> Iterator[bytes]:
+    """One after the other."""
+    return (digests[at : at + SIZE] for at in range(0, len(digests), SIZE))
+
+
+def root(digests: bytes) -> bytes:
+    """One digest for a run of cells: BLAKE3 over the digests of its cells, in order."""
+    return bytes(blake3(digests).digest())
+
+
+class Run(Enum):
+    """What a run of cells is, beside what the other side holds."""
+
+    DATA = "data"
+    ZERO = "zero"
+    SAME = "same"
+
+
+def runs(length: int, digests: bytes, held: bytes = b"") -> Iterator[tuple[int, int, Run]]:
+    """Cut `[0, length)` into `(start, end, kind)` runs of equal kind, by the digests of its cells.
+
+    `held`: the digests of what the other side holds there; without them nothing is the same.
+    """
     start, kind = 0, None
     for index in range(count(length)):
         at = index * CELL
-        size = min(CELL, length - at)
-        zero = digests[index * SIZE : (index + 1) * SIZE] == zeros(size)
+        found = _kind(digests, held, index, min(CELL, length - at))
         if kind is None:
-            kind = zero
-        elif zero != kind:
+            kind = found
+        elif found != kind:
             yield start, at, kind
-            start, kind = at, zero
+            start, kind = at, found
     if kind is not None:
         yield start, length, kind
+
+
+def _kind(digests: bytes, held: bytes, index: int, size: int) -> Run:
+    own = digests[index * SIZE : (index + 1) * SIZE]
+    if held and own == held[index * SIZE : (index + 1) * SIZE]:
+        return Run.SAME
+    return Run.ZERO if own == zeros(size) else Run.DATA

@@ -18,6 +18,7 @@ from connector.transfer import extents as ranges
 from connector.transfer import sender
 from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.flow import Flow
+from connector.transfer.held import Held
 from connector.transfer.plan import Attempt, Plan, plan
 from connector.transfer.receiver import Hello
 from connector.transfer.sender import Progress
@@ -36,7 +37,7 @@ class DiskPass:
     key: str
     pass_id: str
     capacity: int
-    kind: str  # "full" or "delta"
+    kind: str  # "full", "delta", "compare" or "repair"
     snapshot: str
     change_id: str
     base_change_id: str = ""
@@ -46,8 +47,8 @@ class DiskPass:
 
 @dataclass(frozen=True, slots=True)
 class DiskResult:
-    """Bytes of one disk's pass. `wanted` is what was allocated or had changed, `root` the digest of the whole proved
-    disk.
+    """Bytes of one disk's pass. `wanted` is what was allocated or had changed, `same` what of it the target had
+    already, `root` the digest of the whole proved disk.
     """
 
     capacity: int
@@ -59,6 +60,7 @@ class DiskResult:
     seconds: float
     root: str = ""
     proved: int = 0
+    same: int = 0
 
 
 def copy_disk(
@@ -76,8 +78,9 @@ def copy_disk(
 ) -> DiskResult:
     """Bring one disk of the instance to what `source` shows, and make that its base.
 
-    `wanted()` gives what is allocated (full) or changed since the base (delta) under the snapshot that
-    `source` reads; without it, the source itself is asked (full passes only). `changed_since(change_id)` is
+    `wanted()` gives what is allocated (full, compare) or changed since the base (delta, repair) under the
+    snapshot that `source` reads; without it, the source itself is asked (full and compare only). What the
+    instance knows to be wrong on its target is delivered besides. `changed_since(change_id)` is
     asked for interrupted attempts under other snapshots (invariant 9); without it they count as changed
     everywhere. `flow` bounds rate and compression, by default as `settings` say. Raises the first error; what
     was acknowledged is kept, and calling again resumes.
@@ -125,7 +128,8 @@ class _DiskCopy:
         earlier = self._endpoint.put_disk(order.key, order.capacity, order.label)
         want = list(wanted()) if wanted is not None else self._source.allocated(Extent(0, order.capacity))
         changes = _Changes(order, changed_since)
-        self._endpoint.begin_pass(order.key, _begin_body(order))
+        begun = self._endpoint.begin_pass(order.key, _begin_body(order))
+        want = ranges.union(want, ranges.from_json(begun["spoiled"]))
         made = self._deliver(want, changes, bool(earlier["dirty"]))
         self._endpoint.finish_pass(order.key, order.pass_id, made.cover, changes.fresh(made))
         total = self._total()
@@ -137,6 +141,7 @@ class _DiskCopy:
             total.sent,
             total.wire,
             time.monotonic() - began,
+            same=total.same,
         )
 
     def _deliver(self, want: list[Extent], changes: _Changes, dirty: bool) -> Plan:
@@ -150,11 +155,11 @@ class _DiskCopy:
             self._progress(self._total())
             if not made.todo:
                 return made
-            before = self._total().acked
+            before = self._delivered()
             try:
                 self._send(made)
             except TransferFailed as error:
-                moved = self._total().acked > before
+                moved = self._delivered() > before
                 fruitless = 1 if moved else fruitless + 1
                 if not error.retryable or fruitless >= FRUITLESS:
                     raise
@@ -166,6 +171,9 @@ class _DiskCopy:
 
     def _send(self, made: Plan) -> None:
         order, connections = self._order, max(1, self._settings.connections)
+        held = None
+        if order.kind == "compare":
+            held = Held(lambda extents: self._endpoint.digests(order.key, extents), order.capacity)
         hello = Hello(order.key, order.pass_id, order.capacity, self._settings.in_flight // 2 // connections)
         sender.send(
             self._source,
@@ -173,6 +181,7 @@ class _DiskCopy:
             hello,
             made.read,
             made.zero,
+            held=held,
             settings=self._settings,
             flow=self._flow,
             progress=self._report,
@@ -197,8 +206,13 @@ class _DiskCopy:
             b.bottleneck,
             b.level,
             self._wanted,
-            min(self._wanted, self._held + b.acked + b.zero),
+            min(self._wanted, self._held + b.acked + b.zero + b.same),
+            a.same + b.same,
         )
+
+    def _delivered(self) -> int:
+        total = self._total()
+        return total.acked + total.same
 
     def _wait(self, fruitless: int) -> None:
         pause = min(PAUSE[1], PAUSE[0] * 2.0 ** (fruitless - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
@@ -217,9 +231,9 @@ class _Changes:
 
     def plan(self, state: Mapping[str, Any], want: list[Extent], source: Source, dirty: bool) -> Plan:
         attempts = [self._attempt(found) for found in state["attempts"]]
-        full = self._order.kind == "full"
-        allocated = None if full else self._allocated(want, source)
-        return plan(self._order.capacity, want, attempts, allocated=allocated, dirty=dirty and full)
+        whole = self._order.kind in ("full", "compare")
+        allocated = None if whole else self._allocated(want, source)
+        return plan(self._order.capacity, want, attempts, allocated=allocated, dirty=dirty and whole)
 
     def fresh(self, made: Plan) -> list[Extent]:
         """What only this attempt can have delivered: changed parts of older attempts."""

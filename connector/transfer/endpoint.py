@@ -10,15 +10,18 @@ import json
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from connector.errors import Conflict, ConnectorError, ControlFailed, ProofFailed, TransferFailed, from_json
 from connector.model import Credential, Extent, InstanceAddress
 from connector.patience import Patience
+from connector.transfer import digest, tls
 from connector.transfer import extents as ranges
-from connector.transfer import tls
 from connector.transfer.certificates import Role
+from connector.transfer.codec import Unpacker
 from connector.transfer.tls import Channel
+from connector.transfer.wire import Codec
 
 TIMEOUT = 60.0  # seconds for one answer
 ANSWER_LIMIT = 256 << 20  # bytes
@@ -66,6 +69,35 @@ class InstanceEndpoint:
             "POST", f"/disks/{quote(key, safe='')}/passes/{quote(pass_id, safe='')}/finish", body
         )
 
+    def remove_disk(self, key: str) -> None:
+        """The disk and its bytes are gone; images stay. Repeating it is harmless."""
+        self.call("DELETE", f"/disks/{quote(key, safe='')}")
+
+    def disks(self) -> list[dict[str, object]]:
+        found = self.call("GET", "/disks")["disks"]
+        return [dict(disk) for disk in found] if isinstance(found, list) else []
+
+    def digests(self, key: str, extents: Sequence[Extent], *, look: bool = False) -> bytes:
+        """The digests of what the target holds in these ranges of whole cells, one after the other.
+
+        At most 65536 cells; `look` has the target read instead of its table. Raises WireViolation for nonsense.
+        """
+        body = {"extents": ranges.to_json(extents), "look": look}
+        _, content = self._exchange("POST", f"/disks/{quote(key, safe='')}/digests", body)
+        sizes = [extent.length for extent in extents]
+        size = sum(digest.count(length) for length in sizes) * digest.SIZE
+        marked = Unpacker().unpack(Codec.ZSTD, content, size) if size else memoryview(b"")
+        found, at = [], 0
+        for length in sizes:
+            end = at + digest.count(length) * digest.SIZE
+            found.append(digest.unmarked(length, bytes(marked[at:end])))
+            at = end
+        return b"".join(found)
+
+    def doubt(self, key: str, reason: str) -> dict[str, object]:
+        """No delta goes on from the disk's base any more: the next pass compares."""
+        return self.call("POST", f"/disks/{quote(key, safe='')}/doubt", {"reason": reason})
+
     def discard_attempts(self, key: str) -> dict[str, object]:
         return self.call("DELETE", f"/disks/{quote(key, safe='')}/attempts")
 
@@ -86,6 +118,17 @@ class InstanceEndpoint:
         disks = self.call("POST", "/settle")["disks"]
         assert isinstance(disks, list)
         return [str(disk["disk"]) for disk in disks]
+
+    def account(self, key: str) -> dict[str, Any]:
+        """What the proof says of every byte: `account` (see transfer.account), `pass`, and `proved` (seconds)."""
+        while True:
+            found = self.call("GET", f"/disks/{quote(key, safe='')}/account")
+            if found.get("state") == "done":
+                return found
+
+    def put_evidence(self, reading: str, manifest: bytes) -> None:
+        """Images of this reading carry the manifest from now on. Repeating it is harmless."""
+        self.call("PUT", f"/evidence/{quote(reading, safe='')}", {"manifest": manifest.decode()})
 
     def make_image(
         self, name: str, kind: str, run: str, *, same_pass: bool = True, wait: bool = True
@@ -109,9 +152,12 @@ class InstanceEndpoint:
 
     def call(self, verb: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
         """One request of the control port, repeated as long as there is patience."""
+        return self._object(*self._exchange(verb, path, body))
+
+    def _exchange(self, verb: str, path: str, body: Mapping[str, object] | None) -> tuple[int, bytes]:
         return self._patience.outlast(lambda: self._once(verb, path, body))
 
-    def _once(self, verb: str, path: str, body: Mapping[str, object] | None) -> dict[str, object]:
+    def _once(self, verb: str, path: str, body: Mapping[str, object] | None) -> tuple[int, bytes]:
         connection = _Connection(self.address.host, self.address.control_port, self._tls)
         try:
             data = b"" if body is None else json.dumps(body).encode()
@@ -126,19 +172,22 @@ class InstanceEndpoint:
             raise TransferFailed(f"the instance hung up ({type(error).__name__})", on=self._name) from None
         finally:
             connection.close()
-        return self._read(answer.status, content)
+        if answer.status >= 400:
+            raise _error(self._json(answer.status, content))
+        return answer.status, content
 
     @property
     def _name(self) -> str:
         return f"{self.address.host}:{self.address.control_port}"
 
-    def _read(self, status: int, content: bytes) -> dict[str, object]:
+    def _json(self, status: int, content: bytes) -> object:
         try:
-            found = json.loads(content)
+            return json.loads(content)
         except ValueError:
             raise ControlFailed(f"the instance answered {status} without JSON", on=self._name) from None
-        if status >= 400:
-            raise _error(found)
+
+    def _object(self, status: int, content: bytes) -> dict[str, object]:
+        found = self._json(status, content)
         if not isinstance(found, dict):
             raise ControlFailed("the instance answered something else than an object", on=self._name)
         return found

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
 from connector.errors import ConnectorError, TargetFailed, TransferFailed, WireViolation
@@ -29,6 +30,15 @@ WINDOW_RANGES = 4096
 FAREWELL = 5.0  # seconds in which a refused peer can still read why
 
 
+class Named(IntEnum):
+    """What was said about a range. The numbers stand in journals."""
+
+    DATA = 0  # read, and sent
+    ZERO = 1  # read, and it was zeros
+    SAME = 2  # read, and equal to what the target holds
+    HOLE = 3  # not read: the source has nothing there, it reads as zeros
+
+
 class Sink(Protocol):
     """What a connection writes to; used by one thread. `commit` returns once the ranges are durable and
     journaled.
@@ -41,8 +51,11 @@ class Sink(Protocol):
 
     def zero(self, offset: int, length: int) -> None: ...
 
-    def commit(self, found: list[tuple[Extent, bool]]) -> None:
-        """`(extent, is_zero)` in the order in which they were written."""
+    def confirm(self, offset: int, length: int, root: bytes) -> None:
+        """Raises TransferFailed unless the range holds cells whose digests have this root."""
+
+    def commit(self, found: list[tuple[Extent, Named]]) -> None:
+        """In the order in which they were written."""
 
     def close(self) -> None: ...
 
@@ -119,7 +132,12 @@ class Receiver:
             raise
         try:
             self._channel.send(
-                [*_parts(wire.text(Kind.READY, {"window": hello.window, "cell": CELL, "block": BLOCK}))]
+                _parts(
+                    wire.text(
+                        Kind.READY,
+                        {"window": hello.window, "cell": CELL, "block": BLOCK, "version": wire.VERSION},
+                    )
+                )
             )
             self._stream(_Writer(sink, hello.window, self._acknowledge))
         finally:
@@ -225,7 +243,7 @@ class _Writer:
     def __init__(self, sink: Sink, window: int, acknowledge: Callable[[int, int], None]) -> None:
         self._sink, self._window, self._acknowledge = sink, window, acknowledge
         self._unpacker = Unpacker()
-        self._found: list[tuple[Extent, bool]] = []
+        self._found: list[tuple[Extent, Named]] = []
         self._bytes = self._durable = self._sequence = 0
         self._since: float | None = None  # when the oldest frame that is not yet acknowledged came
         self._asked = False
@@ -240,10 +258,14 @@ class _Writer:
             raise WireViolation(f"{frame.length} bytes at {frame.offset} lie outside of the disk")
         if frame.kind == Kind.DATA:
             self._data(frame)
-        elif frame.kind == Kind.ZERO:
+        elif frame.kind in (Kind.ZERO, Kind.HOLE):
             self._whole_cells(frame)
             self._sink.zero(frame.offset, frame.length)
-            self._note(Extent(frame.offset, frame.length), True)
+            self._note(frame, Named.ZERO if frame.kind == Kind.ZERO else Named.HOLE)
+        elif frame.kind == Kind.SAME:
+            self._whole_cells(frame)
+            self._sink.confirm(frame.offset, frame.length, frame.digests)
+            self._note(frame, Named.SAME)
         elif frame.kind == Kind.HELLO:
             raise WireViolation("HELLO came twice")
         else:
@@ -277,19 +299,20 @@ class _Writer:
             )
         self._sink.write(frame.offset, plain, frame.digests)
         self._bytes += frame.length
-        self._note(Extent(frame.offset, frame.length), False)
+        self._note(frame, Named.DATA)
 
     def _whole_cells(self, frame: Frame) -> None:
         end = frame.offset + frame.length
         if end % CELL and end != self._sink.capacity:
             raise WireViolation(f"{frame.length} bytes at {frame.offset} are not whole cells")
 
-    def _note(self, extent: Extent, zero: bool) -> None:
-        if self._found and self._found[-1][1] == zero and self._found[-1][0].end == extent.start:
+    def _note(self, frame: Frame, named: Named) -> None:
+        extent = Extent(frame.offset, frame.length)
+        if self._found and self._found[-1][1] == named and self._found[-1][0].end == extent.start:
             last = self._found[-1][0]
-            self._found[-1] = (Extent(last.start, last.length + extent.length), zero)
+            self._found[-1] = (Extent(last.start, last.length + extent.length), named)
         else:
-            self._found.append((extent, zero))
+            self._found.append((extent, named))
 
 
 def _parts(frame: Frame) -> list[bytes | memoryview]:

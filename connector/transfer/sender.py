@@ -22,6 +22,7 @@ from connector.transfer import digest
 from connector.transfer.codec import Choice, Packer
 from connector.transfer.connection import Connection, Item
 from connector.transfer.conveyor import Closed, Conveyor
+from connector.transfer.digest import Run
 from connector.transfer.flow import Flow
 from connector.transfer.receiver import Hello
 from connector.transfer.source import Block, Source
@@ -38,7 +39,7 @@ TICK = 0.25  # seconds between two reports
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Bytes so far. `sent` is plain bytes of data frames, `wire` what they cost including TLS, `acked` is
-    durable.
+    durable, `same` was found on the target as it is on the source.
     """
 
     read: int = 0
@@ -50,6 +51,7 @@ class Progress:
     level: int = 0  # of zstd; 0 is none
     wanted: int = 0
     durable: int = 0
+    same: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class Sent:
     sent: int
     wire: int
     seconds: float
+    same: int = 0
+
+
+Held = Callable[[Extent], bytes]
+"""The digests of what the target holds in a block. Called by several threads; raises ConnectorErrors."""
 
 
 class _Lease:
@@ -110,30 +117,38 @@ def send(
     read: Sequence[Extent],
     zero: Sequence[Extent] = (),
     *,
+    held: Held | None = None,
     settings: TransferSettings | None = None,
     flow: Flow | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> Sent:
-    """Deliver `read` (from the source) and `zero` (named as zeros) to one disk of an instance.
+    """Deliver `read` (from the source) and `zero` (unallocated there) to one disk of an instance.
 
-    Returns when everything is durable and journaled. `flow` bounds rate and compression, by default as `settings`
-    say. `progress` is called on the caller's thread. Raises the
-    first error: ReaderFailed, TransferFailed (retryable: what was acknowledged is not lost), PeerRefused,
-    TargetFailed, or Interrupted after `stop`. No thread is left behind in any case.
+    With `held`, cells that the target already has are not sent, only named. `flow` bounds rate and compression,
+    by default as `settings` say. Returns when everything is durable and journaled. `progress` is called on the
+    caller's thread. Raises the first error: ReaderFailed, TransferFailed (retryable: what was acknowledged is
+    not lost), PeerRefused, TargetFailed, or Interrupted after `stop`. No thread is left behind in any case.
     """
     began = time.monotonic()
     settings = settings or TransferSettings()
     flow = flow or Flow(lambda: settings.compression)
-    pipeline = _Pipeline(source, hello, settings, flow, stop or threading.Event())
+    pipeline = _Pipeline(source, hello, settings, flow, stop or threading.Event(), held)
     seen = pipeline.run(connect, read, zero, progress)
-    return Sent(seen.read, seen.zero, seen.sent, seen.wire, time.monotonic() - began)
+    return Sent(seen.read, seen.zero, seen.sent, seen.wire, time.monotonic() - began, seen.same)
 
 
 class _Pipeline:
     def __init__(
-        self, source: Source, hello: Hello, settings: TransferSettings, flow: Flow, stop: threading.Event
+        self,
+        source: Source,
+        hello: Hello,
+        settings: TransferSettings,
+        flow: Flow,
+        stop: threading.Event,
+        held: Held | None,
     ) -> None:
+        self._held = held
         self._source, self._hello, self._settings, self._stop = source, hello, settings, stop
         self._flow = flow
         self._lane: Conveyor[Item] = Conveyor(LANE, Item.release)
@@ -209,7 +224,7 @@ class _Pipeline:
         """The work of a coder thread: from the source to the lane."""
         packer = Packer(self._choice)
         for extent in zero:
-            self._lane.put(Item(Kind.ZERO, extent.start, extent.length), 0)
+            self._lane.put(Item(Kind.HOLE, extent.start, extent.length), 0)
         while (block := self._draw(blocks)) is not None:
             self._code_block(block, packer)
         with self._lock:
@@ -235,11 +250,12 @@ class _Pipeline:
             block.release()
             raise
         zero = sum(item.length for item in items if item.kind == Kind.ZERO)
+        sent = sum(item.length for item in items if item.kind == Kind.DATA)
         with self._lock:
             self._tally.working += time.perf_counter() - clock
             self._tally.computing += time.thread_time() - processor
             self._tally.zero += zero
-            self._tally.sent += len(block.data) - zero
+            self._tally.sent += sent
         closed = False
         for item in items:  # after Closed the rest must still give the block back
             try:
@@ -249,18 +265,19 @@ class _Pipeline:
         if closed:
             raise Closed
 
-    @staticmethod
-    def _items(block: Block, digests: bytes, packer: Packer) -> list[Item]:
+    def _items(self, block: Block, digests: bytes, packer: Packer) -> list[Item]:
         items = []
-        for start, end, zero in digest.runs(len(block.data), digests):
-            if zero:
-                items.append(Item(Kind.ZERO, block.offset + start, end - start))
-                continue
-            first, last = digest.count(start) * digest.SIZE, digest.count(end) * digest.SIZE
-            codec, payload = packer.pack(block.data[start:end])
-            items.append(
-                Item(Kind.DATA, block.offset + start, end - start, codec, digests[first:last], payload)
-            )
+        held = self._held(Extent(block.offset, len(block.data))) if self._held else b""
+        for start, end, run in digest.runs(len(block.data), digests, held):
+            own = digests[digest.count(start) * digest.SIZE : digest.count(end) * digest.SIZE]
+            at, length = block.offset + start, end - start
+            if run is Run.ZERO:
+                items.append(Item(Kind.ZERO, at, length))
+            elif run is Run.SAME:
+                items.append(Item(Kind.SAME, at, length, digests=digest.root(own)))
+            else:
+                codec, payload = packer.pack(block.data[start:end])
+                items.append(Item(Kind.DATA, at, length, codec, own, payload))
         lease = _Lease(block, len(items))
         for item in items:
             item.lease = lease
@@ -321,6 +338,7 @@ class _Pipeline:
             sum(c.durable for c in self._connections),
             self._last.bottleneck,
             self._choice.level,
+            same=sum(c.same for c in self._connections),
         )
 
     def _fail(self, error: BaseException) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from connector.errors import TransferFailed
 from connector.model import Extent
 from connector.transfer import connection, digest, wire
+from connector.transfer.digest import Run
 from connector.transfer.receiver import Hello
 from connector.transfer.sender import Sent
 from connector.transfer.source import Block, Source
@@ -25,7 +26,7 @@ def send(
     _await(channel, decoder, Kind.READY)
     for extent in zero:
         sequence += 1
-        _put(channel, Frame(Kind.ZERO, sequence, extent.start, extent.length))
+        _put(channel, Frame(Kind.HOLE, sequence, extent.start, extent.length))
     for block in source.read(read):
         for frame in _frames(block):
             sequence += 1
@@ -43,8 +44,8 @@ def send(
 def _frames(block: Block) -> Iterator[Frame]:
     """Runs of data with their digests, runs of zeros without."""
     digests = digest.cells(block.data)
-    for start, end, zero in digest.runs(len(block.data), digests):
-        if zero:
+    for start, end, run in digest.runs(len(block.data), digests):
+        if run is Run.ZERO:
             yield Frame(Kind.ZERO, 0, block.offset + start, end - start)
         else:
             own = digests[digest.count(start) * digest.SIZE : digest.count(end) * digest.SIZE]

@@ -162,6 +162,9 @@ def data_ranges(file: int, extent: Extent) -> Iterator[Extent]:
         except OSError as error:
             if error.errno == errno.ENXIO:  # nothing but a hole up to the end
                 return
+            if error.errno == errno.EINVAL:  # no file system that knows holes: a device
+                yield Extent(at, extent.end - at)
+                return
             raise ReaderFailed(f"holes cannot be found ({error.strerror})") from error
         if start >= extent.end:
             return

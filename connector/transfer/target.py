@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,24 +55,38 @@ class Target(Protocol):
 
 
 class RawFileTarget:
-    """A sparse raw file of exactly `capacity` bytes. Growing keeps what is there; shrinking is refused."""
+    """A sparse raw file of exactly `capacity` bytes, or a block device of at least so many. Growing keeps
+    what is there; shrinking is refused.
+    """
 
     def __init__(self, path: Path, capacity: int) -> None:
         self._path, self.capacity = path, capacity
         with explained(path):
             self._file = self._opened(path, capacity)
+            self._regular = stat.S_ISREG(os.fstat(self._file).st_mode)
 
     def _opened(self, path: Path, capacity: int) -> int:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        size = os.fstat(file).st_size
-        if size < capacity:
-            os.ftruncate(file, capacity)
-        if size > capacity:
+        regular = stat.S_ISREG(os.fstat(file).st_mode)
+        size = os.lseek(file, 0, os.SEEK_END)
+        if regular and size > capacity:
             os.close(file)
             raise TargetFailed(
                 f"holds {size} bytes, more than {capacity}", on=str(path), remedy="disks never shrink"
             )
+        if size < capacity and not regular:
+            os.close(file)
+            raise TargetFailed(
+                f"has {size} bytes, {capacity} are needed", on=str(path), remedy="attach a larger disk"
+            )
+        if size < capacity:
+            os.ftruncate(file, capacity)
         return file
+
+    @property
+    def blank(self) -> bool:
+        """True when it is certain, without reading, that every byte is zero."""
+        return self.reads_as_zero(Extent(0, self.capacity))
 
     def write(self, offset: int, data: memoryview) -> None:
         self._inside(offset, len(data))
@@ -97,7 +112,7 @@ class RawFileTarget:
             os.fdatasync(self._file)
 
     def reads_as_zero(self, extent: Extent) -> bool:
-        return next(iter(data_ranges(self._file, extent)), None) is None
+        return self._regular and next(iter(data_ranges(self._file, extent)), None) is None
 
     def close(self) -> None:
         if self._file >= 0:
@@ -161,17 +176,24 @@ def write_all(file: int, data: memoryview | bytes, offset: int) -> None:
 
 
 def zero_range(file: int, offset: int, length: int) -> None:
-    """Punch a hole; where the file system cannot, write zeros. Raises OSError."""
+    """Punch a hole; where that cannot be done, read, and write zeros over what is none. Raises OSError."""
     if length == 0:
         return
     if _fallocate(file, KEEP_SIZE | PUNCH_HOLE, offset, length) == 0:
         return
     code = ctypes.get_errno()
-    if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
+    if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL):
         raise OSError(code, os.strerror(code))
+    overwrite_with_zeros(file, offset, length)
+
+
+def overwrite_with_zeros(file: int, offset: int, length: int) -> None:
+    """What already reads as zeros is proved so by reading, and left alone. Raises OSError."""
     for start, size in list(data_ranges(file, Extent(offset, length))):
         for at in range(start, start + size, BLOCK):
-            write_all(file, memoryview(_ZEROS)[: min(BLOCK, start + size - at)], at)
+            count = min(BLOCK, start + size - at)
+            if os.pread(file, count, at) != _ZEROS[:count]:
+                write_all(file, memoryview(_ZEROS)[:count], at)
 
 
 @contextmanager

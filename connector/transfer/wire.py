@@ -19,7 +19,7 @@ from connector.transfer import digest
 from connector.transfer.extents import BLOCK, CELL
 
 MAGIC = b"ACBP"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct(">4sBBBBQQQIIII")
 TEXT_LIMIT = 1 << 14  # bytes of JSON in HELLO, READY, REFUSE and ERROR
 
@@ -34,6 +34,8 @@ class Kind(IntEnum):
     END = 7
     ACK = 8
     ERROR = 9
+    SAME = 10
+    HOLE = 11
 
 
 class Codec(IntEnum):
@@ -41,10 +43,11 @@ class Codec(IntEnum):
     ZSTD = 1
 
 
-FROM_APPLIANCE = frozenset({Kind.HELLO, Kind.DATA, Kind.ZERO, Kind.FLUSH, Kind.END})
+SINCE = {Kind.SAME: 2, Kind.HOLE: 2}  # version of the format; of every other kind it is 1
+FROM_APPLIANCE = frozenset({Kind.HELLO, Kind.DATA, Kind.ZERO, Kind.SAME, Kind.HOLE, Kind.FLUSH, Kind.END})
 FROM_INSTANCE = frozenset({Kind.READY, Kind.REFUSE, Kind.ACK, Kind.ERROR})
 TEXT = frozenset({Kind.HELLO, Kind.READY, Kind.REFUSE, Kind.ERROR})
-COUNTED = frozenset({Kind.DATA, Kind.ZERO, Kind.FLUSH, Kind.END})
+COUNTED = frozenset({Kind.DATA, Kind.ZERO, Kind.SAME, Kind.HOLE, Kind.FLUSH, Kind.END})
 
 
 @dataclass(slots=True)
@@ -77,10 +80,12 @@ class Frame:
 
 
 def encode(frame: Frame) -> bytes:
-    """Header and digests; the caller sends `frame.payload` behind it, uncopied."""
+    """Header and digests; the caller sends `frame.payload` behind it, uncopied. A frame carries the version
+    in which its kind came to be, so an older peer understands what it can.
+    """
     head = HEADER.pack(
         MAGIC,
-        VERSION,
+        SINCE.get(frame.kind, 1),
         frame.kind,
         frame.codec,
         0,
@@ -106,14 +111,16 @@ def _parse(header: memoryview, accepts: frozenset[Kind]) -> tuple[Frame, int, in
     magic, version, kind, codec, flags, sequence, offset, length, digests, payload, reserved, crc = fields
     if magic != MAGIC:
         raise WireViolation("not a block frame (wrong magic)")
-    if version != VERSION:
+    if not 1 <= version <= VERSION:
         raise WireViolation(
-            f"frame version {version} is not {VERSION}", remedy="run the same release on both sides"
+            f"frame version {version} is not 1 to {VERSION}", remedy="run the same release on both sides"
         )
     if zlib.crc32(header[:-4]) != crc:
         raise WireViolation("frame header is damaged (CRC differs)")
     if kind not in accepts:
         raise WireViolation(f"frame kind {kind} is not expected from this side")
+    if version != SINCE.get(Kind(kind), 1):
+        raise WireViolation(f"frame kind {kind} does not belong to version {version}")
     if flags or reserved:
         raise WireViolation("reserved fields of a frame are not zero")
     if codec not in (Codec.NONE, Codec.ZSTD) or (codec and kind != Kind.DATA):
@@ -126,6 +133,8 @@ def _parse(header: memoryview, accepts: frozenset[Kind]) -> tuple[Frame, int, in
 def _check_body(frame: Frame, digests: int, payload: int) -> None:
     if frame.kind == Kind.DATA:
         _check_data(frame, digests, payload)
+    elif frame.kind == Kind.SAME:
+        _check_same(frame, digests, payload)
     elif digests:
         raise WireViolation(f"{frame.kind.name} frame must not carry digests")
     elif frame.kind in TEXT:
@@ -133,19 +142,29 @@ def _check_body(frame: Frame, digests: int, payload: int) -> None:
             raise WireViolation(f"{frame.kind.name} frame has a wrong shape")
     elif payload:
         raise WireViolation(f"{frame.kind.name} frame must not carry a payload")
-    elif frame.kind == Kind.ZERO:
+    elif frame.kind in (Kind.ZERO, Kind.HOLE):
         if frame.offset % CELL or not frame.length or frame.offset + frame.length >= 1 << 63:
-            raise WireViolation(f"ZERO frame at {frame.offset} is not aligned to cells")
+            raise WireViolation(f"{frame.kind.name} frame at {frame.offset} is not aligned to cells")
     elif frame.kind in (Kind.FLUSH, Kind.END) and (frame.offset or frame.length):
         raise WireViolation(f"{frame.kind.name} frame has a wrong shape")
 
 
-def _check_data(frame: Frame, digests: int, payload: int) -> None:
-    offset, length = frame.offset, frame.length
+def _check_block(offset: int, length: int) -> None:
     if not 0 < length <= BLOCK or offset % CELL or offset >= 1 << 62:
         raise WireViolation(f"block at {offset} of {length} bytes is not allowed")
     if offset // BLOCK != (offset + length - 1) // BLOCK:
         raise WireViolation(f"block at {offset} of {length} bytes crosses a 1 MiB boundary")
+
+
+def _check_same(frame: Frame, digests: int, payload: int) -> None:
+    _check_block(frame.offset, frame.length)
+    if digests != digest.SIZE or payload:
+        raise WireViolation(f"SAME frame at {frame.offset} carries {digests} and {payload} bytes")
+
+
+def _check_data(frame: Frame, digests: int, payload: int) -> None:
+    offset, length = frame.offset, frame.length
+    _check_block(offset, length)
     if digests != digest.count(length) * digest.SIZE:
         raise WireViolation(f"block at {offset} carries {digests} bytes of digests")
     fits = payload == length if frame.codec == Codec.NONE else 0 < payload < length

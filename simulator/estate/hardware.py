@@ -105,6 +105,20 @@ class Hardware:
             if destroy and gone.storage and not needed:
                 self._estate.storage.delete(gone.storage)
 
+    def attach_disk(self, moref: str, disk: VirtualDisk) -> None:
+        """Put a removed disk back, with its bytes, its name and its key; tracking begins anew at the next stun.
+
+        Raises InvalidArgument when its place or its key is taken.
+        """
+        with self._estate.operation(moref) as vm:
+            places = {(other.controller, other.unit) for other in vm.disks}
+            if (disk.controller, disk.unit) in places or any(other.key == disk.key for other in vm.disks):
+                raise InvalidArgument("unitNumber")
+            self._estate.storage.disk(disk.storage).tracking.disable()
+            pending = vm.change_tracking or vm.tracking_pending
+            self._estate.change_vm(moref, disks=(*vm.disks, disk), tracking_pending=pending)
+            self.refresh(moref)
+
     def extend_disk(self, moref: str, key: int, capacity: int) -> None:
         """Grow a disk, running or not. Raises InvalidState with snapshots, InvalidArgument when not
         larger.
@@ -116,8 +130,9 @@ class Hardware:
                 self._estate.storage.disk(vm.disk(key).storage).extend(capacity)
                 self.refresh(moref)
 
-    def relocate(self, moref: str, datastore: str) -> None:
-        """Move all disks to another datastore, running or not: new paths, and tracking starts anew.
+    def relocate(self, moref: str, datastore: str, *, keep_tracking: bool = False) -> None:
+        """Move all disks to another datastore, running or not: new paths, and tracking starts anew, unless
+        `keep_tracking` has it go on as later releases do.
 
         Raises InvalidState with snapshots, NotFound, NoDiskSpace.
         """
@@ -134,7 +149,7 @@ class Hardware:
             name = estate.inventory.datastores[datastore].name
             with estate.stun(moref, estate.timing.switch_stun):
                 for content in contents.values():
-                    if content.tracking.active:
+                    if content.tracking.active and not keep_tracking:
                         content.tracking.enable(uuid4())
                 disks = tuple(_moved(disk, datastore, name) for disk in vm.disks)
                 estate.change_vm(moref, disks=disks, datastore=datastore)

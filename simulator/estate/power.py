@@ -5,6 +5,7 @@ write in flight.
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from simulator.estate.errors import EstateFault, InvalidPowerState, NoDiskSpace, ToolsUnavailable
 from simulator.estate.inventory import PowerState, ToolsState, VirtualMachine, now
@@ -38,6 +39,19 @@ class Power:
         with self._estate.operation(moref) as vm:
             _demand(vm, PowerState.ON, PowerState.SUSPENDED)
             self._stop(moref, PowerState.OFF)
+
+    def crash(self, moref: str) -> None:
+        """The host loses its power: the machine is off, and its tracking files were not closed, so tracking
+        begins anew. Raises InvalidPowerState, TaskInProgress.
+        """
+        with self._estate.operation(moref) as vm:
+            _demand(vm, PowerState.ON)
+            self._stop(moref, PowerState.OFF)
+            for disk in vm.disks:
+                tracking = self._estate.storage.disk(disk.storage).tracking if disk.storage else None
+                if tracking is not None and tracking.active:
+                    tracking.enable(uuid4())
+            self._estate.hardware.refresh(moref)
 
     def suspend(self, moref: str) -> None:
         """Raises InvalidPowerState, TaskInProgress."""

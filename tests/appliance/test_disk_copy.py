@@ -11,8 +11,9 @@ import pytest
 from connector.appliance.disk_copy import DiskCopy
 from connector.appliance.order import order_from_json
 from connector.appliance.progress import DiskProgress, PassProgress
-from connector.errors import ProofFailed
+from connector.errors import ReaderFailed
 from connector.model import MachineDisk
+from connector.settings import TransferSettings
 from connector.transfer.disk_pass import copy_disk
 from connector.transfer.flow import Flow
 from connector.transfer.source import FileSource
@@ -23,16 +24,28 @@ from tests.instance.test_pass import order as disk_pass
 from tests.transfer.conftest import Instance
 
 
+class Nothing:
+    """A workbench whose vCenter cannot be read from any more."""
+
+    transfer = TransferSettings()
+
+    @property
+    def vcenter(self) -> Nothing:
+        return self
+
+    def vddk_access(self, *_: object) -> None:
+        raise ReaderFailed("nobody reads here")
+
+
 def carry(instance: Instance, disk: Path, flow: Flow) -> dict[str, Any]:
     size = disk.stat().st_size
     seen = MachineDisk(2000, "Hard disk 1", size, "[ds] a.vmdk", "ds", "FlatVer2", "persistent")
     board = PassProgress()
     board.add(DiskProgress(2000, "Hard disk 1", size))
     snapshot = Snapshot("vm-1", "snapshot-1", "token", (seen,))
-    nothing = cast(Any, None)  # neither vCenter nor VDDK is asked
     job = order_from_json(order(1))
     return DiskCopy(
-        nothing, instance.endpoint, job, snapshot, seen, "pass-1", board, flow, threading.Event()
+        cast(Any, Nothing()), instance.endpoint, job, snapshot, seen, "pass-1", board, flow, threading.Event()
     ).run()
 
 
@@ -46,5 +59,6 @@ def test_the_checksum_of_a_job_decides_whether_an_earlier_proof_counts(
     damage(instance.disk("2000"))
     assert carry(instance, disk, flow)["digest"] == first["digest"] != ""
     wished[0] = True
-    with pytest.raises(ProofFailed):
+    with pytest.raises(ReaderFailed, match="nobody reads here"):  # it wants to read again what is wrong
         carry(instance, disk, flow)
+    assert instance.endpoint.disk("2000")["spoiled"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -20,9 +21,10 @@ from connector import control
 from connector.control.jobs import Event, Status
 from connector.control.store import Store, Wish, tables
 from connector.control.store.database import Database
+from connector.control.store.evidence import EvidenceStore
 from connector.control.store.passes import ATTEMPTS
 from connector.control.store.rows import Outcome, PassState
-from connector.errors import Conflict, ControlFailed
+from connector.errors import Conflict, ControlFailed, NotFound
 from tests.control.conftest import VCENTER, Plane, Robot, machine
 
 
@@ -212,6 +214,31 @@ def test_images_that_want_one_name_get_different_ones(store: Store) -> None:
     images = _together(2, lambda n: store.things.reserve_image(job, runs[n], ["a", f"a_{n}"], "raw"))
     assert len({image.name for image in images}) == 2
     assert store.things.reserve_image(job, run, ["other"], "raw").name in ("a", "a_0")
+
+
+def test_evidence_is_kept_packed_and_the_oldest_makes_room(store: Store, url: str) -> None:
+    run = _syncing(store)
+    member = store.appliances.enrol("a", VCENTER, "1")[0]
+    database = Database(url)
+    kept = EvidenceStore(database, room=3000)
+    store.passes.offer(run, 0)
+    for attempt in range(4):
+        found = store.passes.take(member)
+        assert found is not None
+        for _ in range(2):  # repeating it replaces
+            kept.put(
+                found, bytes([attempt]) * 100_000 + random.Random(attempt).randbytes(1200), f"key {attempt}"
+            )
+        store.passes.lose(lambda _p: True, "gone")
+    entries = kept.of(found.job_id)
+    assert [entry.key for entry in entries] == ["key 2", "key 3"]
+    assert [entry.size for entry in entries] == [101_200, 101_200]
+    assert kept.manifest(entries[0].pass_id)[:100_000] == b"\x02" * 100_000
+    with pytest.raises(NotFound, match="no evidence"):
+        kept.manifest("p-none")
+    EvidenceStore(database, room=1).put(found, b"alone, and larger than its room", "key 4")
+    assert [entry.key for entry in kept.of(found.job_id)] == ["key 4"]
+    database.close()
 
 
 def test_a_database_that_is_gone_is_one_line(tmp_path: Path) -> None:

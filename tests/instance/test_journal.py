@@ -12,16 +12,29 @@ from hypothesis import strategies as st
 
 from connector.errors import Conflict
 from connector.instance import journal
-from connector.instance.journal import Discard, Grown, Journal, PassBegin, PassEnd, RangeKind, Ranges, Record
+from connector.instance.journal import Journal
+from connector.instance.records import (
+    Discard,
+    Doubt,
+    Grown,
+    PassBegin,
+    PassEnd,
+    Ranges,
+    Record,
+    Spoiled,
+    encode,
+    read_records,
+)
 from connector.instance.state import State
 from connector.model import Extent
+from connector.transfer.receiver import Named
 
 GOLDEN = Path(__file__).parents[2] / "fixtures" / "journals"
 CAPACITY = 1 << 30
 FULL = PassBegin("pass-1", "full", "snapshot-7", "52 de c0/81", "", '{"uuid": "6000C29a"}')
 DELTA = PassBegin("pass-2", "delta", "snapshot-9", "52 de c0/90", "52 de c0/81", '{"uuid": "6000C29a"}')
-DATA = Ranges(((Extent(0, 1 << 20), RangeKind.DATA), (Extent(1 << 25, 1 << 29), RangeKind.ZERO)))
-CHANGED = Ranges(((Extent(1 << 16, 1 << 16), RangeKind.DATA),))
+DATA = Ranges(((Extent(0, 1 << 20), Named.DATA), (Extent(1 << 25, 1 << 29), Named.ZERO)))
+CHANGED = Ranges(((Extent(1 << 16, 1 << 16), Named.DATA),))
 STORIES: dict[str, list[Record]] = {
     "fresh": [],
     "interrupted-full": [FULL, DATA],
@@ -30,18 +43,58 @@ STORIES: dict[str, list[Record]] = {
     "discarded-delta": [FULL, DATA, PassEnd("pass-1"), DELTA, CHANGED, Discard()],
     "grown": [FULL, DATA, PassEnd("pass-1"), Grown(CAPACITY * 2)],
 }
+COMPARE = PassBegin("pass-3", "compare", "snapshot-11", "71 aa 09/2", "", '{"uuid": "6000C29a"}')
+COMPARED = Ranges(
+    (
+        (Extent(0, 1 << 25), Named.SAME),
+        (Extent(1 << 25, 1 << 20), Named.DATA),
+        (Extent(33 << 20, CAPACITY - (33 << 20)), Named.HOLE),
+    )
+)
+REPAIR = PassBegin("pass-1", "repair", "snapshot-7", "52 de c0/81", "52 de c0/81", '{"uuid": "6000C29a"}')
+WRONG = Spoiled((Extent(1 << 16, 1 << 16), Extent(1 << 20, 1 << 16)))
+FINISHED = STORIES["finished-full"]
+NEWER: dict[str, list[Record]] = {
+    "interrupted-compare": [*FINISHED, Doubt("CBT missed a write"), COMPARE, COMPARED],
+    "finished-compare": [*FINISHED, COMPARE, COMPARED, PassEnd("pass-3")],
+    "doubted": [*FINISHED, Doubt("CBT missed a write")],
+    "spoiled": [*FINISHED, WRONG],
+    "half-repaired": [*FINISHED, WRONG, REPAIR, CHANGED],
+    "repaired": [
+        *FINISHED,
+        WRONG,
+        REPAIR,
+        CHANGED,
+        Ranges(((WRONG.areas[1], Named.DATA),)),
+        PassEnd("pass-1"),
+    ],
+}
 
 
-def written(records: list[Record]) -> bytes:
-    return journal.header("2000", CAPACITY) + b"".join(journal.encode(record) for record in records)
+def written(records: list[Record], version: int = journal.VERSION) -> bytes:
+    return journal.header("2000", CAPACITY, version) + b"".join(encode(record) for record in records)
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_golden_journals_are_written_and_read_for_ever(name: str, tmp_path: Path) -> None:
+def test_golden_journals_of_version_1_are_read_for_ever_and_become_version_2(
+    name: str, tmp_path: Path
+) -> None:
     stored = GOLDEN / f"{name}.journal"
-    assert written(STORIES[name]) == stored.read_bytes()
-    found = Journal(Path(shutil.copy(stored, tmp_path / "journal")), "2000", CAPACITY)
+    assert written(STORIES[name], 1) == stored.read_bytes()
+    path = Path(shutil.copy(stored, tmp_path / "journal"))
+    found = Journal(path, "2000", CAPACITY)
     assert found.records == STORIES[name]
+    found.append(Doubt("appended by a newer release"))
+    found.close()
+    assert path.read_bytes() == written([*STORIES[name], Doubt("appended by a newer release")])
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_golden_journals_are_written_and_read_for_ever(name: str, tmp_path: Path) -> None:
+    stored = GOLDEN / "2" / f"{name}.journal"
+    assert written(NEWER[name]) == stored.read_bytes()
+    found = Journal(Path(shutil.copy(stored, tmp_path / "journal")), "2000", CAPACITY)
+    assert found.records == NEWER[name]
     found.close()
 
 
@@ -54,25 +107,69 @@ def test_golden_journals_are_written_and_read_for_ever(name: str, tmp_path: Path
         ("interrupted-delta", FULL, [DELTA], False),
         ("discarded-delta", FULL, [], False),
         ("grown", None, [], False),
+        ("interrupted-compare", None, [COMPARE], False),
+        ("finished-compare", COMPARE, [], True),
+        ("doubted", FULL, [], True),
+        ("spoiled", FULL, [], False),
+        ("half-repaired", FULL, [REPAIR], False),
+        ("repaired", FULL, [], True),
     ],
 )
 def test_what_a_journal_means(
     name: str, base: PassBegin | None, attempts: list[PassBegin], settled: bool
 ) -> None:
-    state = State.fold(CAPACITY, STORIES[name])
+    state = State.fold(CAPACITY, (STORIES | NEWER)[name])
     assert (state.base, [a.begin for a in state.attempts], state.settled) == (base, attempts, settled)
+
+
+def test_what_is_known_to_be_wrong_shrinks_as_it_is_mended() -> None:
+    assert State.fold(CAPACITY, NEWER["spoiled"]).spoiled == list(WRONG.areas)
+    half = State.fold(CAPACITY, NEWER["half-repaired"])
+    assert (half.spoiled, half.mended) == ([WRONG.areas[1]], [WRONG.areas[0]])
+    assert half.missing("pass-1", [], []) == [WRONG.areas[1]]
+    whole = State.fold(CAPACITY, NEWER["repaired"])
+    assert (whole.spoiled, whole.mended, whole.base) == ([], list(WRONG.areas), FULL)
+
+
+def test_invariant_2_a_comparing_pass_is_not_complete_before_it_named_the_whole_disk() -> None:
+    state = State.fold(CAPACITY, NEWER["interrupted-compare"])
+    assert state.missing("pass-3", [], []) == []
+    short = State.fold(CAPACITY, [*NEWER["interrupted-compare"][:-1], CHANGED])
+    assert short.missing("pass-3", [], []) == [Extent(0, 1 << 16), Extent(1 << 17, CAPACITY - (1 << 17))]
+
+
+def test_invariant_6_nothing_goes_on_from_a_base_in_doubt() -> None:
+    state = State.fold(CAPACITY, NEWER["doubted"])
+    for kind in ("delta", "repair"):
+        with pytest.raises(Conflict, match="CBT missed a write"):
+            state.check_begin(PassBegin("pass-4", kind, "s", "52 de c0/95", FULL.change_id))
+    assert state.check_begin(COMPARE)
+    state.apply(COMPARE)
+    assert (state.base, state.doubt) == (None, "CBT missed a write")
+    state.apply(PassEnd("pass-3"))
+    assert (state.base, state.doubt) == (COMPARE, "")
+
+
+def test_the_same_reading_may_begin_again_as_another_kind() -> None:
+    state = State.fold(CAPACITY, STORIES["interrupted-delta"])
+    again = PassBegin("pass-2", "compare", DELTA.snapshot, DELTA.change_id, "", DELTA.identity)
+    assert state.check_begin(again)
+    state.apply(again)
+    assert [attempt.begin for attempt in state.attempts] == [again]
 
 
 texts = st.text(max_size=20)
 extents = st.builds(Extent, st.integers(0, 1 << 40), st.integers(1, 1 << 40))
 records = st.one_of(
-    st.builds(PassBegin, texts, st.sampled_from(["full", "delta"]), texts, texts, texts, texts),
-    st.lists(st.tuples(extents, st.sampled_from(RangeKind)), max_size=5).map(
-        lambda found: Ranges(tuple(found))
+    st.builds(
+        PassBegin, texts, st.sampled_from(["full", "delta", "compare", "repair"]), texts, texts, texts, texts
     ),
+    st.lists(st.tuples(extents, st.sampled_from(Named)), max_size=5).map(lambda found: Ranges(tuple(found))),
     st.builds(PassEnd, texts),
     st.just(Discard()),
     st.builds(Grown, st.integers(0, 1 << 60)),
+    st.builds(Doubt, texts),
+    st.lists(extents, max_size=5).map(lambda found: Spoiled(tuple(found))),
 )
 
 
@@ -104,7 +201,7 @@ def test_a_flipped_bit_ends_the_journal_there(data: st.DataObject) -> None:
     start = len(journal.header("2000", CAPACITY))
     at = data.draw(st.integers(start, len(stream) - 1))
     stream[at] ^= 1 << data.draw(st.integers(0, 7))
-    found, _ = journal.read_records(bytes(stream), start)
+    found, _ = read_records(bytes(stream), start)
     assert found == story[: len(found)] and len(found) < len(story)
 
 
@@ -114,9 +211,9 @@ def test_another_disk_and_a_newer_release_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="journal of disk '2000'"):
         Journal(path, "2001", CAPACITY)
     newer = bytearray(written([FULL]))
-    newer[9] = 2
+    newer[9] = 3
     path.write_bytes(newer)
-    with pytest.raises(Conflict, match="version 2 is newer than 1"):
+    with pytest.raises(Conflict, match="version 3 is newer than 2"):
         Journal(path, "2000", CAPACITY)
     path.write_bytes(b"something else entirely")
     with pytest.raises(Conflict, match="not a journal"):

@@ -79,7 +79,7 @@ def test_several_connections_and_compression_deliver_the_same(instance: Instance
 
 def test_delta_needs_its_base(instance: Instance, disk: Path) -> None:
     delta = order(disk, kind="delta", base_change_id="id/0")
-    with pytest.raises(Conflict, match="run a full pass"):
+    with pytest.raises(Conflict, match="run a comparing pass"):
         copy_disk(FileSource(disk), instance.endpoint, delta, lambda: [Extent(0, CELL)])
 
 
@@ -179,6 +179,33 @@ def test_unallocated_cells_of_a_later_full_pass_are_zeroed(instance: Instance, t
         FileSource(second), instance.endpoint, order(second, pass_id="pass-2", snapshot="s-2"), prove=True
     )
     assert same(second, instance.disk("2000"))
+
+
+@pytest.mark.parametrize("left", ["disk.raw", "digests", "both"])
+def test_a_fresh_target_that_does_not_read_as_zero_is_zeroed_where_the_source_has_nothing(
+    start: Callable[..., Instance], tmp_path: Path, disk: Path, left: str
+) -> None:
+    """Files of somebody else lie where the instance makes its own."""
+    home = tmp_path / "instance" / "disks" / "2000"
+    home.mkdir(parents=True)
+    capacity = disk.stat().st_size
+    if left != "digests":
+        (home / "disk.raw").write_bytes(b"\xee" * (capacity - 100))
+    if left != "disk.raw":
+        (home / "digests").write_bytes(b"\xdd" * (capacity // CELL * 32))
+    fresh = start()
+    fresh.endpoint.put_disk("2000", capacity)
+    assert fresh.endpoint.disk("2000")["dirty"] is True
+    result = copy_disk(FileSource(disk), fresh.endpoint, order(disk), prove=True)
+    assert same(disk, fresh.disk("2000"))
+    assert result.proved == capacity
+
+
+def test_a_fresh_target_that_reads_as_zero_is_not_touched_where_the_source_has_nothing(
+    instance: Instance, disk: Path
+) -> None:
+    instance.endpoint.put_disk("2000", disk.stat().st_size)
+    assert instance.endpoint.disk("2000")["dirty"] is False
 
 
 def test_invariant_2_finish_names_what_is_missing(instance: Instance, disk: Path) -> None:

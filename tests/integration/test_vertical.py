@@ -37,6 +37,12 @@ def test_r99_r100_full_delta_and_cutover_each_equal_at_its_instant(web: House, r
     equal(web, "web-01", "web-01_CYCLE_2", after)
     assert not web.snapshots()
     assert not list((web.root / "tmp").iterdir())
+    key = web.out / ".connector" / "appliance" / "evidence-key.pub"
+    proved = run(
+        ["verify", str(web.out / "images" / "web-01" / "evidence.json"), "--key", str(key), "--json"]
+    )
+    assert proved.code == 0, proved.stderr
+    assert [disk["exact"] for disk in proved.events[0]["disks"]] == [True, True]
 
 
 def test_invariant_10_a_machine_that_writes_all_the_time_is_caught_at_the_instant_of_its_snapshot(

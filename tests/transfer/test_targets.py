@@ -5,17 +5,42 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from connector.errors import TargetFailed, TargetFull
 from connector.model import Extent
-from connector.transfer.target import MemoryTarget, RawFileTarget, Target
+from connector.transfer.target import MemoryTarget, RawFileTarget, Target, overwrite_with_zeros
 from tests.transfer.conftest import CELL, MIB
 
 CAPACITY = 4 * MIB + 512
+
+
+def attach(file: Path) -> str:
+    """The block device that shows a file, or a skip where there are none."""
+    made = subprocess.run(
+        ["losetup", "--find", "--show", str(file)], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"needs root and losetup, of the Debian package mount ({made.stderr.strip()})")
+    return made.stdout.strip()
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Path]:
+    """A block device a little larger than CAPACITY, full of noise, as a cloud may hand it out."""
+    backing = tmp_path / "backing"
+    backing.write_bytes(os.urandom(5 * MIB))
+    name = attach(backing)
+    link = tmp_path / "disk.raw"
+    link.symlink_to(name)
+    yield link
+    subprocess.run(["losetup", "--detach", name], check=True)
+
+
 MAKERS: dict[str, Callable[[Path], Target]] = {
     "raw": lambda home: RawFileTarget(home / "disk.raw", CAPACITY),
     "memory": lambda _: MemoryTarget(CAPACITY),
@@ -65,6 +90,41 @@ def test_contract_nothing_outside_is_touched(target: Target, offset: int, length
     ):
         with pytest.raises(TargetFailed, match="outside"):
             act()
+
+
+def test_a_file_that_was_there_before_is_not_taken_for_blank(tmp_path: Path) -> None:
+    (tmp_path / "d").write_bytes(bytes(MIB - 1) + b"x")
+    found = RawFileTarget(tmp_path / "d", CAPACITY)
+    assert not found.blank
+    found.zero(0, MIB)
+    assert found.blank and not any(read(found, 0, CAPACITY))
+    assert RawFileTarget(tmp_path / "new", CAPACITY).blank
+
+
+def test_a_device_never_claims_to_be_blank_and_is_zeroed(device: Path) -> None:
+    target = RawFileTarget(device, CAPACITY)
+    assert not target.blank and not target.reads_as_zero(Extent(0, CELL))
+    target.zero(CELL, CAPACITY - CELL)
+    target.write(2 * CELL, memoryview(b"hello"))
+    target.flush()
+    noise = read(target, 0, CELL)
+    assert any(noise)
+    wanted = noise + bytes(CELL) + b"hello" + bytes(CAPACITY - 2 * CELL - 5)
+    assert read(target, 0, CAPACITY) == wanted
+    target.close()
+    with pytest.raises(TargetFailed, match="attach a larger disk"):
+        RawFileTarget(device, 6 * MIB)
+
+
+def test_where_no_hole_can_be_punched_zeros_are_proved_by_reading_or_written(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    path.write_bytes(b"x" * MIB + bytes(2 * MIB) + b"y" * 100)
+    before = path.stat().st_mtime_ns
+    with path.open("r+b") as file:
+        overwrite_with_zeros(file.fileno(), MIB, 2 * MIB)
+        assert path.stat().st_mtime_ns == before  # nothing was written
+        overwrite_with_zeros(file.fileno(), MIB - 10, 2 * MIB + 15)
+    assert path.read_bytes() == b"x" * (MIB - 10) + bytes(2 * MIB + 15) + b"y" * 95
 
 
 def test_memory_target_forgets_what_was_not_flushed() -> None:

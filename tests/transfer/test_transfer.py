@@ -29,7 +29,7 @@ from connector.transfer import extents as ranges
 from connector.transfer.certificates import Role
 from connector.transfer.plan import plan
 from connector.transfer.policies import Delayed, Failing
-from connector.transfer.receiver import Hello, Receiver
+from connector.transfer.receiver import Hello, Named, Receiver
 from connector.transfer.source import FileSource
 from connector.transfer.target import MemoryTarget
 from connector.transfer.wire import Frame, Kind
@@ -54,7 +54,13 @@ class MemorySink:
     def zero(self, offset: int, length: int) -> None:
         self.target.zero(offset, length)
 
-    def commit(self, found: list[tuple[Extent, bool]]) -> None:
+    def confirm(self, offset: int, length: int, root: bytes) -> None:
+        room = bytearray(length)
+        self.target.read_into(offset, memoryview(room))
+        if digest.root(digest.cells(memoryview(room))) != root:
+            raise TransferFailed("not the same")
+
+    def commit(self, found: list[tuple[Extent, Named]]) -> None:
         self.target.flush()
         self.committed += [extent for extent, _ in found]
 

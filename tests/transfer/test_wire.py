@@ -48,6 +48,19 @@ def golden() -> dict[str, list[Frame]]:
             Frame(Kind.ACK, 5, 2500, len(plain) + 4351),
             wire.text(Kind.ERROR, {"error": "TargetFull", "what": "no space left"}),
         ],
+        "compare": [
+            Frame(
+                Kind.SAME,
+                1,
+                0,
+                BLOCK,
+                digests=digest.root(digest.cells(memoryview(bytes(range(256)) * 4096))),
+            ),
+            block(BLOCK, plain, 2),
+            Frame(Kind.HOLE, 3, 2 * BLOCK, 3 << 30),
+            Frame(Kind.SAME, 4, (3 << 30) + 2 * BLOCK, 512, digests=digest.root(digest.zeros(512))),
+            Frame(Kind.END, 5),
+        ],
         "refusal": [
             wire.text(Kind.REFUSE, {"error": "PeerRefused", "what": "pass-1 is not the running pass"})
         ],
@@ -109,7 +122,17 @@ def forged(**changes: int) -> bytes:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"version": 0},
         {"version": 2},
+        {"version": 3},
+        {"kind": 10, "payload": 0},
+        {"kind": 10, "version": 2},
+        {"kind": 10, "version": 2, "payload": 0, "digests": 64},
+        {"kind": 10, "version": 2, "payload": 0, "digests": 0},
+        {"kind": 10, "version": 2, "payload": 0, "offset": 15 * CELL, "length": 2 * CELL},
+        {"kind": 10, "version": 2, "payload": 0, "length": 0},
+        {"kind": 11, "digests": 0, "payload": 0},
+        {"kind": 11, "version": 2, "digests": 0, "payload": 0, "offset": 1},
         {"kind": 0},
         {"kind": 99},
         {"kind": 8},

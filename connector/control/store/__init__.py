@@ -8,6 +8,7 @@ from connector.control.clock import Clock
 from connector.control.store.appliances import Appliances
 from connector.control.store.audit import Audit
 from connector.control.store.database import Database
+from connector.control.store.evidence import EvidenceStore
 from connector.control.store.groups import Workgroups
 from connector.control.store.jobs import Jobs, Wish
 from connector.control.store.keys import Keys
@@ -51,6 +52,7 @@ class Store:
         self.overview = Overview(self._database)
         self.sessions = Sessions(self._database)
         self.audit = Audit(self._database)
+        self.evidence = EvidenceStore(self._database)
 
     @property
     def url(self) -> str:

@@ -54,6 +54,8 @@ class Wish:
     max_images: int | None = None
     scheduled_start: float | None = None
     valid_until: float | None = None  # default: 30 days from now
+    audit: float | None = None  # share of what CBT calls unchanged that each delta looks at
+    accept_removed_disks: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

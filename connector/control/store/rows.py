@@ -83,6 +83,18 @@ LEFT_OUT: Final = "LeftOutDisks"
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceEntry:
+    """The evidence of one pass, without the manifest: `size` is its bytes, `key` the public key (PEM) it is signed with."""
+
+    pass_id: str
+    job_id: str
+    run_id: str
+    created: float
+    size: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One job. `authority` is sealed by the vault and useless without its key.
 
@@ -126,6 +138,8 @@ class Job:
     waiting: str
     image_id: str | None
     transition_instance: str | None
+    audit: float | None
+    accept_removed_disks: bool
 
     @property
     def state(self) -> State:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -134,6 +135,10 @@ jobs: Final = Table(
     Column("waiting", Text, nullable=False, server_default=""),  # what it waits for, for people
     Column("image_id", _ID, nullable=True),  # the newest image
     Column("transition_instance", String(200), nullable=True),
+    Column(
+        "audit", Float, nullable=True
+    ),  # share of what CBT calls unchanged; null: as the appliance is configured
+    Column("accept_removed_disks", Boolean, nullable=False, server_default=false()),
 )
 
 Index("ix_jobs_status_created", jobs.c.status, jobs.c.created)
@@ -218,6 +223,18 @@ images: Final = Table(
     Column("details", JSON, nullable=False),
     Column("created", Float, nullable=False),
     Column("removed", Boolean, nullable=False, server_default=false()),  # made room for a newer one
+)
+
+evidence: Final = Table(
+    "evidence",
+    metadata,
+    Column("pass_id", _ID, ForeignKey("passes.id"), primary_key=True),
+    Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("run_id", _ID, ForeignKey("runs.id"), nullable=False, index=True),
+    Column("created", Float, nullable=False),
+    Column("size", BigInteger, nullable=False),  # bytes of the manifest, unpacked
+    Column("key", Text, nullable=False),  # public key of the appliance that signed it
+    Column("packed", LargeBinary, nullable=False),  # the manifest, as one zstd frame
 )
 
 events: Final = Table(

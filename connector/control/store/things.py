@@ -107,6 +107,9 @@ class Things:
     def reserve_image(self, job_id: str, run_id: str, names: Sequence[str], form: str) -> Image:
         """The image of this run, not ready yet, under the first of `names` that is free. Idempotent."""
         query = sa.select(_IMAGES).where(_IMAGES.c.run_id == run_id)
+        given_up = sa.and_(_IMAGES.c.job_id == job_id, _IMAGES.c.run_id != run_id, sa.not_(_IMAGES.c.ready))
+        with self._database.write() as connection:  # an earlier run failed before its image: the name is free
+            connection.execute(_IMAGES.delete().where(given_up))
         for name in names:
             try:
                 with self._database.write() as connection:

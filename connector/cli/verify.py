@@ -1,0 +1,234 @@
+"""`connector verify`: is this image still what the migration proved? Offline: a manifest and files, nothing else.
+
+Exit codes: 0 every byte is as proved; 10 bytes differ; 4 the manifest is damaged, or of another key; 3 a disk has no
+image; 2 something cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from connector.cli.options import JSON
+from connector.errors import BadInput, ConnectorError, EvidenceDamaged, NotFound, ProofFailed, TrustFailed
+from connector.model import Extent
+from connector.transfer import evidence
+from connector.transfer import extents as ranges
+from connector.transfer.account import Account, NoAccount, from_json
+from connector.transfer.evidence import Manifest
+from connector.transfer.image import open_image
+from connector.transfer.verify import Verdict, check
+
+SHOWN: Final = 20  # differences of one disk that are listed for people
+ENDINGS: Final = (".raw", ".qcow2", ".vmdk", ".img")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One disk against its image."""
+
+    key: str
+    label: str
+    path: Path
+    form: str
+    account: Account
+    verdict: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        verdict = self.verdict
+        return {
+            "disk": self.key,
+            "label": self.label,
+            "image": str(self.path),
+            "format": self.form,
+            "capacity": self.account.capacity,
+            "equal": verdict.equal,
+            "root": verdict.root,
+            "differences": [
+                {"start": e.start, "length": e.length, "reasons": self._reasons(e)}
+                for e in verdict.differences
+            ],
+            "exact": verdict.exact,
+            "table_damaged": ranges.to_json(verdict.table_damaged),
+        }
+
+    def _reasons(self, extent: Extent) -> list[str]:
+        return [str(reason) for reason in self.account.reasons(extent)]
+
+    def lines(self) -> Iterator[str]:
+        """What differs, for people."""
+        for extent in self.verdict.differences[:SHOWN]:
+            words = ", ".join(self._reasons(extent)) or "beyond the disk"
+            yield f"{self.path}: differs in [{extent.start}, {extent.end}) ({words})"
+        if (more := len(self.verdict.differences) - SHOWN) > 0:
+            yield f"{self.path}: and in {more} more ranges (--json lists them)"
+        for extent in self.verdict.table_damaged[:SHOWN]:
+            yield f"{_table(self.path, self.key)}: is damaged for [{extent.start}, {extent.end})"
+
+
+@click.command()
+@click.argument("manifest", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.option(
+    "--key",
+    metavar="FILE|SHA256:..",
+    help="The public key that must have signed it: a PEM file, or its fingerprint. Without it only damage is found.",
+)
+@JSON
+def verify(manifest: Path, images: tuple[str, ...], key: str | None, as_json: bool) -> None:
+    """Check images against the MANIFEST of the pass that made them; needs no network.
+
+    IMAGE is a file, named after the disk's device key or given as KEY=FILE, or a directory of such files. Default: the
+    manifest's own directory. Raw images are read directly, qcow2 and vmdk through qemu-img.
+
+    \b
+    connector verify images/web-01/evidence.json
+    connector verify evidence.json 2000=/mnt/web-01.qcow2 --key evidence-key.pub
+
+    \b
+    Exit codes: 0 every byte is as proved; 10 bytes differ; 4 the manifest is damaged, or signed with
+    another key; 3 a disk has no image; 2 something cannot be read.
+    """
+    found = read_manifest(manifest)
+    checked_key = None if key is None else require_key(found, key, manifest)
+    chosen = choose(found.disks, images or (str(manifest.parent),), complete=not images)
+    checked = [_check(found, name, path) for name, path in sorted(chosen.items())]
+    tell(found, checked, checked_key is not None, as_json)
+    wrong = [one for one in checked if not one.verdict.equal]
+    if wrong:
+        total = sum(ranges.covered(one.verdict.differences) for one in wrong)
+        raise ProofFailed(
+            f"{total} bytes are not what was proved" if total else "a digest table is damaged",
+            on=", ".join(str(one.path) for one in wrong),
+            remedy="copy the image again from where it is intact, or run another pass",
+        )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Raises BadInput, EvidenceDamaged."""
+    try:
+        with path.open("rb") as file:
+            return evidence.read(file.read(evidence.LIMIT + 1))
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
+    except ConnectorError as error:
+        error.on = error.on or str(path)
+        raise
+
+
+def require_key(manifest: Manifest, wanted: str, path: Path) -> bytes:
+    """Raises TrustFailed when another key has signed it, BadInput for what is no key."""
+    signed_by = evidence.fingerprint(manifest.key)
+    if not wanted.startswith("SHA256:"):
+        try:
+            wanted = evidence.fingerprint(evidence.from_pem(Path(wanted).read_bytes()))
+        except (OSError, ValueError) as error:
+            raise BadInput(f"is no public key: {error}", on=wanted) from None
+    if wanted != signed_by:
+        raise TrustFailed(
+            f"is signed with the key {signed_by}, not with {wanted}", on=str(path), remedy="ask who signed it"
+        )
+    return manifest.key
+
+
+def choose(disks: Mapping[str, Any], images: Sequence[str], *, complete: bool) -> dict[str, Path]:
+    """Which file is which disk. `complete`: every disk must have one. Raises NotFound, BadInput."""
+    chosen: dict[str, Path] = {}
+    for word in images:
+        key, separator, name = word.partition("=")
+        if separator and key in disks:
+            chosen[key] = Path(name)
+        elif Path(word).is_dir():
+            chosen |= _in_directory(disks, Path(word))
+        elif Path(word).stem in disks:
+            chosen[Path(word).stem] = Path(word)
+        elif len(disks) == len(images) == 1:
+            chosen[next(iter(disks))] = Path(word)
+        else:
+            keys = ", ".join(sorted(disks))
+            raise BadInput("which disk is it?", on=word, remedy=f"say KEY={word}; the manifest has {keys}")
+    lacking = sorted(set(disks) - set(chosen))
+    if not chosen or (complete and lacking):
+        raise NotFound(f"no image of disk {', '.join(lacking)}", on=", ".join(images), remedy="say KEY=FILE")
+    return chosen
+
+
+def _in_directory(disks: Mapping[str, Any], directory: Path) -> dict[str, Path]:
+    return {
+        path.stem: path
+        for path in sorted(directory.iterdir())
+        if path.stem in disks and path.suffix in ENDINGS
+    }
+
+
+def _check(manifest: Manifest, key: str, path: Path) -> Checked:
+    body = manifest.disks[key]
+    try:
+        account = from_json(body)
+    except NoAccount as error:
+        raise EvidenceDamaged(f"disk {key}: {error}", on="the manifest") from None
+    table = _table(path, key)
+    with closing(open_image(path)) as image:
+        verdict = check(account, image, table if table.exists() else None)
+        return Checked(key, str(body.get("label", "")), path, image.form, account, verdict)
+
+
+def _table(path: Path, key: str) -> Path:
+    return path.with_name(f"{key}.digests")
+
+
+def tell(manifest: Manifest, checked: Sequence[Checked], key_checked: bool, as_json: bool) -> None:
+    """The whole finding."""
+    machine, made = manifest.sections["machine"], manifest.sections["pass"]
+    unchecked = sorted(set(manifest.disks) - {one.key for one in checked})
+    fingerprint = evidence.fingerprint(manifest.key)
+    if as_json:
+        found = {
+            "event": "verified",
+            "equal": all(one.verdict.equal for one in checked),
+            "signed_by": fingerprint,
+            "key_checked": key_checked,
+            "machine": machine,
+            "pass": made,
+            "disks": [one.to_json() for one in checked],
+            "unchecked": unchecked,
+        }
+        click.echo(json.dumps(found))
+        return
+    console = Console(width=None if Console().is_terminal else 200)
+    console.print(
+        f"{machine.get('name')} ({machine.get('moref')}), snapshot of {_created(made)}, signed by {fingerprint}"
+        + ("" if key_checked else " (not compared with a key of yours: say --key)"),
+        highlight=False,
+    )
+    console.print(_rows(checked))
+    for one in checked:
+        for line in one.lines():
+            console.print(line, highlight=False)
+    for key in unchecked:
+        console.print(f"disk {key} was not checked", highlight=False)
+
+
+def _created(made: Mapping[str, Any]) -> str:
+    snapshot = made.get("snapshot")
+    return str(snapshot.get("created")) if isinstance(snapshot, dict) else "?"
+
+
+def _rows(checked: Sequence[Checked]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("disk", "image", "format", "capacity", "result", "root"):
+        table.add_column(title, no_wrap=True)
+    for one in checked:
+        result = "as proved" if one.verdict.equal else "DIFFERS"
+        size = decimal(one.account.capacity)
+        table.add_row(one.key, str(one.path), one.form, size, result, one.verdict.root[:16])
+    return table

@@ -1,0 +1,76 @@
+"""Evidence of passes: signed manifests, packed, and not more of them than a job is given room for."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+import zstandard
+
+from connector.control.store import tables
+from connector.control.store.database import Database
+from connector.control.store.rows import EvidenceEntry, Pass
+from connector.errors import NotFound
+
+_EVIDENCE: Final = tables.evidence
+_COLUMNS: Final = [column for column in _EVIDENCE.c if column.name != "packed"]
+
+ROOM: Final = 64 << 20  # bytes, packed, for one job: beyond it the oldest go, never the newest
+
+
+class EvidenceStore:
+    """One manifest for each finished pass that left one. Thread-safe."""
+
+    def __init__(self, database: Database, room: int = ROOM) -> None:
+        self._database, self._room = database, room
+
+    def put(self, found: Pass, manifest: bytes, key: str) -> None:
+        """Keep it, or replace what the same pass left before. `key`: PEM of the public key that it was signed with."""
+        packed = zstandard.compress(manifest, 9)
+        values: dict[str, Any] = {
+            "job_id": found.job_id,
+            "run_id": found.run_id,
+            "created": self._database.now(),
+            "size": len(manifest),
+            "key": key,
+            "packed": packed,
+        }
+        with self._database.write() as connection:
+            connection.execute(_EVIDENCE.delete().where(_EVIDENCE.c.pass_id == found.id))
+            connection.execute(_EVIDENCE.insert().values(pass_id=found.id, **values))
+            for old in self._beyond(connection, found.job_id):
+                connection.execute(_EVIDENCE.delete().where(_EVIDENCE.c.pass_id == old))
+
+    def of(self, job_id: str) -> list[EvidenceEntry]:
+        """What a job's passes left, oldest first."""
+        query = sa.select(*_COLUMNS).where(_EVIDENCE.c.job_id == job_id)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(_EVIDENCE.c.created, _EVIDENCE.c.pass_id))
+            return [EvidenceEntry(**row._mapping) for row in rows]
+
+    def manifest(self, pass_id: str) -> bytes:
+        """The file, as it was signed."""
+        query = sa.select(_EVIDENCE.c.packed).where(_EVIDENCE.c.pass_id == pass_id)
+        with self._database.read() as connection:
+            packed = connection.execute(query).scalar_one_or_none()
+        if packed is None:
+            raise NotFound(
+                "no evidence of this pass",
+                on=pass_id,
+                remedy="it is kept for a job's newest passes, and beside images",
+            )
+        return zstandard.decompress(packed)
+
+    def _beyond(self, connection: sa.Connection, job_id: str) -> list[str]:
+        """Passes whose evidence a job has no room for."""
+        size = sa.func.length(_EVIDENCE.c.packed)
+        query = sa.select(_EVIDENCE.c.pass_id, size).where(_EVIDENCE.c.job_id == job_id)
+        rows = connection.execute(
+            query.order_by(_EVIDENCE.c.created.desc(), _EVIDENCE.c.pass_id.desc())
+        ).all()
+        old, total = [], 0
+        for number, (pass_id, length) in enumerate(rows):
+            total += length
+            if number and total > self._room:
+                old.append(pass_id)
+        return old

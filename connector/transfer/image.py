@@ -1,0 +1,170 @@
+"""Disk images as plain bytes: raw files directly, others as far as qemu-img says where their bytes lie.
+
+What qemu-img cannot map (compressed or nested images) it converts into a temporary sparse file first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from bisect import bisect_right
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from connector.errors import BadInput
+from connector.model import Extent
+from connector.transfer.source import data_ranges
+
+_MAGIC: Final = {b"QFI\xfb": "qcow2", b"KDMV": "vmdk", b"COWD": "vmdk", b"# Di": "vmdk"}
+_INSTALL: Final = "install qemu-img (Debian package qemu-utils)"
+
+
+class Image(Protocol):
+    """Read only. Any number of threads may read at once. Raises BadInput for what cannot be read."""
+
+    form: str
+    capacity: int
+
+    def read_into(self, offset: int, room: memoryview) -> None:
+        """Fill `room`; inside the capacity."""
+
+    def reads_as_zero(self, extent: Extent) -> bool:
+        """True only when that is known without reading."""
+
+    def close(self) -> None: ...
+
+
+def open_image(path: Path) -> Image:
+    """By its content, not by its name."""
+    try:
+        with path.open("rb") as file:
+            form = _MAGIC.get(file.read(4), "raw")
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
+    if form == "raw":
+        return RawImage(path)
+    if shutil.which("qemu-img") is None:
+        raise BadInput(f"is a {form} image, which needs qemu-img", on=str(path), remedy=_INSTALL)
+    mapped = _map(path, form)
+    return MappedImage(path, form, mapped) if mapped is not None else ConvertedImage(path, form)
+
+
+class RawImage:
+    """A file or a device."""
+
+    def __init__(self, path: Path, form: str = "raw") -> None:
+        self._path, self.form = path, form
+        try:
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
+        self.capacity = os.lseek(self._file, 0, os.SEEK_END)
+
+    def read_into(self, offset: int, room: memoryview) -> None:
+        read_fully(self._file, offset, room, self._path)
+
+    def reads_as_zero(self, extent: Extent) -> bool:
+        return next(iter(data_ranges(self._file, extent)), None) is None
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+class _Run(NamedTuple):
+    """`at` is where the bytes lie in the file; None where they are zeros."""
+
+    start: int
+    length: int
+    at: int | None
+
+
+class MappedImage:
+    """An image whose clusters lie plainly in its file."""
+
+    def __init__(self, path: Path, form: str, runs: list[_Run]) -> None:
+        self.form, self._runs, self._path = form, runs, path
+        self._starts = [run.start for run in runs]
+        self.capacity = runs[-1].start + runs[-1].length if runs else 0
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read_into(self, offset: int, room: memoryview) -> None:
+        number = bisect_right(self._starts, offset) - 1
+        while room:
+            run = self._runs[number]
+            inside = offset - run.start
+            part = room[: run.length - inside]
+            if run.at is None:
+                part[:] = bytes(len(part))
+            else:
+                read_fully(self._file, run.at + inside, part, self._path)
+            room, offset, number = room[len(part) :], offset + len(part), number + 1
+
+    def reads_as_zero(self, extent: Extent) -> bool:
+        number = bisect_right(self._starts, extent.start) - 1
+        while number < len(self._runs) and self._runs[number].start < extent.end:
+            if self._runs[number].at is not None:
+                return False
+            number += 1
+        return True
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+class ConvertedImage(RawImage):
+    """A temporary raw copy, gone when it is closed; TMPDIR says where."""
+
+    def __init__(self, path: Path, form: str) -> None:
+        with ExitStack() as stack:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="connector-verify-")))
+            _qemu("convert", "-f", form, "-O", "raw", str(path.resolve()), str(home / "disk.raw"))
+            super().__init__(home / "disk.raw", form)
+            self._home = stack.pop_all()
+
+    def close(self) -> None:
+        super().close()
+        self._home.close()
+
+
+def _map(path: Path, form: str) -> list[_Run] | None:
+    """Where the bytes lie; None when not all of them lie plainly in this one file."""
+    runs = []
+    for entry in json.loads(_qemu("map", "--output=json", "-f", form, str(path.resolve()))):
+        if entry["zero"] or not entry["data"]:
+            runs.append(_Run(entry["start"], entry["length"], None))
+        elif "offset" in entry and not entry.get("depth") and not entry.get("compressed"):
+            runs.append(_Run(entry["start"], entry["length"], entry["offset"]))
+        else:
+            return None
+        if entry.get("filename", str(path.resolve())) != str(path.resolve()):
+            return None
+    return runs
+
+
+def _qemu(*words: str) -> str:
+    done = subprocess.run(
+        ["qemu-img", *words], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    if done.returncode:
+        raise BadInput(f"qemu-img failed ({done.stderr.strip()[:300]})", on=words[-1])
+    return done.stdout
+
+
+def read_fully(file: int, offset: int, room: memoryview, path: Path) -> None:
+    """Raises BadInput when the file ends or fails before `room` is full."""
+    while room:
+        try:
+            count = os.preadv(file, [room], offset)
+        except OSError as error:
+            raise BadInput(f"reading at {offset} failed ({error.strerror})", on=str(path)) from None
+        if not count:
+            raise BadInput(f"ends at {offset}, before its capacity", on=str(path))
+        room, offset = room[count:], offset + count

@@ -1,0 +1,154 @@
+"""What a proof finds wrong has a way out: it is read again, and told apart from what only seems wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from connector.appliance.progress import PassProgress
+from connector.errors import Conflict, ProofFailed
+from simulator.estate.inventory import PowerState
+from tests.appliance.bench import CELL, MIB, Bench, bench
+from tests.transfer.conftest import make_job
+
+KEY = 2000
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with bench(tmp_path_factory.mktemp("repair"), make_job("repair")) as made:
+        yield made
+
+
+@pytest.fixture
+def web(shared: Bench) -> Bench:
+    """A finished base, and writes of the guest since."""
+    if shared.house.machine().power_state is PowerState.OFF:
+        shared.house.estate.power.on(shared.house.machine().moref)
+    shared.run()
+    shared.house.write(count=2)
+    return shared
+
+
+def quiet(web: Bench, count: int) -> list[int]:
+    """Offsets of cells that hold data and that the next delta does not touch."""
+    now, was = web.house.content()[KEY], web.target(KEY).read_bytes()
+    same = [at for at in range(0, len(now), CELL) if now[at : at + CELL] == was[at : at + CELL]]
+    return [at for at in same if any(now[at : at + CELL])][:count]
+
+
+def entry(at: int) -> int:
+    """Where the digest of the cell at `at` stands in the table."""
+    return at // CELL * 32 + 5
+
+
+def test_rot_in_the_data_is_read_again_from_the_snapshot_that_is_open(web: Bench) -> None:
+    first, second = quiet(web, 2)
+    web.flip(KEY, first + 17)
+    web.flip(KEY, second + 1)
+    row = web.run()[KEY]
+    web.equal()
+    assert row["kind"] == "delta"
+    assert f"found {2 * CELL} bytes wrong (cells: 2 in its data)" in row["note"]
+
+
+def test_rot_in_the_digest_table_is_told_apart(web: Bench) -> None:
+    data, table = quiet(web, 2)
+    web.flip(KEY, data)
+    web.flip(KEY, entry(table), name="digests")
+    row = web.run()[KEY]
+    web.equal()
+    assert "(cells: 1 in its data, 1 in its digest table)" in row["note"]
+
+
+def test_rot_where_the_source_has_nothing(web: Bench) -> None:
+    content = web.house.content()[KEY]
+    hole = next(at for at in range(0, len(content), CELL) if not any(content[at : at + CELL]))
+    web.flip(KEY, hole + 3)
+    row = web.run()[KEY]
+    web.equal()
+    assert "(cells: 1 in its data)" in row["note"]
+
+
+def test_rot_found_between_two_passes_is_repaired_by_the_next_one(web: Bench) -> None:
+    """Under its own fresh snapshot, together with what changed since; until then no image, and no other way on."""
+    web.run()
+    web.house.write(count=2)
+    (at,) = quiet(web, 1)
+    changed = changed_cells(web)
+    web.flip(KEY, at)
+    endpoint = web.instance.endpoint
+    with pytest.raises(
+        ProofFailed, match=rf"65536 bytes differ from what was sent, in \[{at}, {at + CELL}\)"
+    ):
+        endpoint.prove(str(KEY), fresh=True)
+    for forbidden in (lambda: endpoint.make_image("x", "raw", "r"), lambda: endpoint.prove(str(KEY))):
+        with pytest.raises(Conflict, match="known to be wrong"):
+            forbidden()
+    row = web.run()[KEY]
+    web.equal()
+    assert row["kind"] == "repair"
+    assert row["note"].startswith(f"repaired: {CELL} bytes")
+    assert row["read"] == (changed + 1) * CELL
+    assert endpoint.disk(str(KEY))["rot"] == {"target": 1, "table": 0, "unclear": 0}
+
+
+def changed_cells(web: Bench) -> int:
+    now, was = web.house.content()[KEY], web.target(KEY).read_bytes()
+    return sum(now[at : at + CELL] != was[at : at + CELL] for at in range(0, len(now), CELL))
+
+
+def test_a_comparing_pass_over_rot_trusts_no_table(web: Bench) -> None:
+    web.run()
+    data, table = quiet(web, 2)
+    web.flip(KEY, data)
+    web.flip(KEY, entry(table), name="digests")
+    with pytest.raises(ProofFailed):
+        web.instance.endpoint.prove(str(KEY), fresh=True)
+    web.instance.endpoint.doubt(str(KEY), "because the test says so")
+    row = web.run()[KEY]
+    web.equal()
+    assert row["note"] == "compared: because the test says so"
+    assert row["sent"] == CELL
+
+
+class Rotting(PassProgress):
+    """The storage flips the same bit again as soon as it is mended."""
+
+    def __init__(self, web: Bench, at: int) -> None:
+        super().__init__()
+        self._web, self._at, self._mending = web, at, False
+
+    def update(self, key: int, **changes: Any) -> None:
+        super().update(key, **changes)
+        if key != KEY:
+            return
+        self._mending |= changes.get("state") == "repair"
+        if self._mending and changes.get("done"):
+            self._mending = False
+            self._web.flip(KEY, self._at)
+
+
+def test_storage_that_does_not_keep_what_it_is_given_fails_the_pass(web: Bench) -> None:
+    (at,) = quiet(web, 1)
+    web.flip(KEY, at)
+    with pytest.raises(ProofFailed, match=rf"65536 bytes differ .*\[{at}, {at + CELL}\)"):
+        web.run(board=Rotting(web, at))
+    assert not web.house.snapshots()
+    assert web.instance.endpoint.disk(str(KEY))["spoiled"] == [[at, CELL]]
+    assert web.run()[KEY]["kind"] == "repair"
+    web.equal()
+
+
+def test_another_smaller_disk_in_the_place_of_one_gets_a_target_of_its_own(web: Bench) -> None:
+    estate, vm = web.house.estate, web.house.machine()
+    old = vm.disks[1]
+    estate.hardware.remove_disk(vm.moref, old.key, destroy=True)
+    estate.hardware.add_disk(vm.moref, old.controller, old.unit, MIB, key=old.key)
+    web.house.write()
+    row = web.run()[old.key]
+    web.equal()
+    assert row["kind"] == "full"
+    assert row["note"].startswith(f"another disk of {MIB} bytes is in its place")
