@@ -180,7 +180,7 @@ class LocalProvider:
             whole = {Path(file).name for file in files}
             if target.is_dir() and whole <= {found.name for found in target.iterdir()}:
                 return target
-            draft = target.with_name(f".{target.name}.new")
+            draft = target.with_name(f".{target.name}.making")
             draft.mkdir(exist_ok=True)
             for file in files:
                 source = (data / file).resolve()
