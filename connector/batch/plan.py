@@ -36,6 +36,7 @@ WHEN: Final[Mapping[str, tuple[str, ...]]] = {
     "Frequency": ("Ready", "Waiting"),
     "MaxNumberOfImageToKeep": ("Ready", "Waiting"),
     "ValidTime": ("Ready", "Running", "Stopped", "InError", "Waiting"),
+    "ReplicationParameters": ("Ready", "Running/Syncing"),
 }
 FIXED: Final = ("RegionId", "RunOnce", "LicenseType")
 #: Where a parameter comes from in a manifest.
@@ -296,7 +297,8 @@ def _moments(wanted: Wish, job: Job, now: float) -> Iterator[Difference]:
 def _forbidden(wave: Wave, wanted: Wish, job: Job, difference: Difference) -> Problem | None:
     """The control plane would refuse this change: said before anything is changed."""
     name, place = difference.what, wanted.placement
-    if name not in FIXED and job.status in WHEN.get(name, ("Ready",)):
+    allowed = WHEN.get(name, ("Ready",))
+    if name not in FIXED and (job.status in allowed or job.state in allowed):
         return None
     path = _KEYS.get(name, ())
     here: tuple[str | int, ...] = ("machines", place.entry, *path)

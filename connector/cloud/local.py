@@ -17,17 +17,18 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from connector import child
 from connector.child import Child
-from connector.cloud import addresses
+from connector.cloud import addresses, handover
 from connector.cloud.provider import (
     INSTANCE_NAME,
     Health,
+    ImageRequest,
     Instance,
     InstanceRequest,
     Placement,
@@ -43,11 +44,20 @@ _ATTEMPTS: Final = 3
 
 
 class LocalProvider:
-    """Instances under `root`. One process at a time owns a root. `module` is the program of an instance."""
+    """Instances under `root`. One process at a time owns a root.
 
-    def __init__(self, root: Path, module: str = "connector.instance") -> None:
+    `module` is the program of an instance, `order` asks it for the files of an image.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        module: str = "connector.instance",
+        order: handover.Order = handover.order_image,
+    ) -> None:
         self._root = root.resolve()
         self._module = module
+        self._order = order
         self._children: dict[str, Child] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()  # guards the two dictionaries and the choice of addresses
@@ -134,7 +144,7 @@ class LocalProvider:
         health = Health.STOPPED if self._running(token) is None else Health.RUNNING
         address = InstanceAddress(str(record["host"]), addresses.CONTROL_PORT, addresses.BLOCK_PORT)
         disks = [Resource("disk", str(directory / "data" / "disks" / key)) for key in _disks(record)]
-        return Instance(str(directory), INSTANCE_NAME, address, health, tuple(disks))
+        return Instance(str(directory), INSTANCE_NAME, address, health, tuple(disks), token)
 
     def describe(self) -> Sequence[Instance]:
         tokens = sorted(path.parent.name for path in self._root.glob("instances/*/instance.json"))
@@ -153,7 +163,16 @@ class LocalProvider:
                 addresses.wait_free(str(record["host"]), ORPHAN_PATIENCE)
             shutil.rmtree(directory)
 
-    def keep_image(self, token: str, name: str, files: Sequence[str]) -> StoredImage:
+    def make_image(self, request: ImageRequest) -> StoredImage:
+        """The instance writes files, which then become ours; what is ours already is not written again."""
+        found = self.find(request.token)
+        if found is None:
+            raise TargetFailed("there is no such instance", on=request.token, remedy="start the job again")
+        made = self._order(found.address, request)
+        target = self._take_over(request.token, request.name, made.files)
+        return _image(target, made.details)
+
+    def _take_over(self, token: str, name: str, files: Sequence[str]) -> Path:
         data = self._directory(token) / "data"
         target = self._root / "images" / _plain(name)
         with self._exclusively(token), _translated(target):
@@ -168,7 +187,7 @@ class LocalProvider:
             missing = [Path(file).name for file in files if not (target / Path(file).name).exists()]
             if missing:
                 raise TargetFailed(f"the image lacks {', '.join(missing)}", on=name)
-        return _image(target)
+        return target
 
     def list_images(self) -> Sequence[StoredImage]:
         return [_image(path) for path in sorted((self._root / "images").iterdir()) if path.is_dir()]
@@ -267,7 +286,7 @@ def _owner(target: Path) -> Path:
     return target.with_name(f".{target.name}.json")
 
 
-def _image(path: Path) -> StoredImage:
+def _image(path: Path, details: Mapping[str, object] | None = None) -> StoredImage:
     files = sorted(file for file in path.iterdir() if file.is_file())
     return StoredImage(
         name=path.name,
@@ -275,6 +294,7 @@ def _image(path: Path) -> StoredImage:
         files=tuple(str(file) for file in files),
         size=sum(file.stat().st_blocks * 512 for file in files),
         created=path.stat().st_ctime,
+        details=details or {},
     )
 
 

@@ -5,8 +5,8 @@ The caller records the token before `create_instance`, so that nothing in the cl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -50,12 +50,16 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class InstanceRequest:
-    """What to create. `token` names the instance for ever; `credential` is its side of mutual TLS."""
+    """What to create. `token` names the instance for ever.
+
+    Of mutual TLS with it, `credential` is its side and `control` the control plane's.
+    """
 
     token: str
     job_id: str
     disks: tuple[TargetDisk, ...]
     credential: Credential
+    control: Credential
     placement: Placement = Placement()
 
 
@@ -86,17 +90,77 @@ class Instance:
     address: InstanceAddress
     health: Health
     resources: tuple[Resource, ...] = ()
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """What to make of an instance's disks, in this order: the first one is the system disk.
+
+    The same `token` and `run` are the same image for ever. `firmware`, `guest_id` and `architecture` are vCenter's
+    words for the machine that shall boot from it.
+    """
+
+    token: str
+    job_id: str
+    run: str
+    name: str
+    format: str
+    control: Credential
+    disks: tuple[TargetDisk, ...] = ()
+    firmware: str = "bios"
+    guest_id: str = ""
+    architecture: str = "x86_64"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """One image as the provider lists it; `size` in bytes on the provider's side."""
+    """One image as the provider lists it; `size` in bytes on the provider's side.
+
+    `id` is the cloud's name for it where it has one. `details` is for people: disks, format, notes.
+    """
 
     name: str
     location: str
     files: tuple[str, ...]
     size: int
     created: float
+    details: Mapping[str, object] = field(default_factory=dict)
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a ledger: what was intended at `created`, what it became, and whether it is gone."""
+
+    token: str
+    kind: str
+    reference: str | None
+    gone: bool
+    created: float
+
+
+class Ledger(Protocol):
+    """Where a provider writes what it is about to create, before the call that does. `owner` is an instance's token.
+
+    It outlives this process and is shared by all that may act for the same owner. Tokens begin with their owner's.
+    """
+
+    def intend(self, owner: str, kind: str, token: str) -> None:
+        """This is going to be created. Harmless when repeated."""
+        ...
+
+    def made(self, owner: str, kind: str, token: str, reference: str) -> None:
+        """It exists, and this is the cloud's name for it."""
+        ...
+
+    def gone(self, owner: str, kind: str, token: str) -> None:
+        """It does not exist, and never will under this token."""
+        ...
+
+    def entries(self, owner: str) -> Sequence[Entry]:
+        """Everything that was ever intended for this owner, oldest first."""
+        ...
 
 
 class Provider(Protocol):
@@ -126,8 +190,12 @@ class Provider(Protocol):
         """Stop the instance; without `keep_disks` only its images remain. Harmless when gone."""
         ...
 
-    def keep_image(self, token: str, name: str, files: Sequence[str]) -> StoredImage:
-        """Take over the files that the instance made for image `name`; they outlive it. Idempotent."""
+    def make_image(self, request: ImageRequest) -> StoredImage:
+        """An image of the instance's disks as its last pass left them; it outlives the instance.
+
+        Returns when the image can be used. Its name may differ from the one that was asked for. Raises Conflict when a
+        disk is in the middle of a pass (invariant 10).
+        """
         ...
 
     def list_images(self) -> Sequence[StoredImage]:
@@ -139,5 +207,5 @@ class Provider(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop every running instance of this process, keeping its disks."""
+        """Let go: instances that live in this process's hands stop and keep their disks, others run on."""
         ...

@@ -10,20 +10,37 @@ from pathlib import Path
 import click
 
 from connector import child
-from connector.cloud.local import LocalProvider
-from connector.control import handover
+from connector.control import clouds, configuration
+from connector.control.configuration import Configuration
 from connector.control.plane import Options, run
 from connector.control.store import Limits
 from connector.errors import BadInput, ConnectorError
 
 
+def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> Configuration:
+    """What the file says are the defaults of the other options."""
+    loaded = Configuration() if path is None else configuration.load(path)
+    context.default_map = {**(context.default_map or {}), **loaded.options()}
+    return loaded
+
+
 @click.command(context_settings={"auto_envvar_prefix": "CONNECTOR_CONTROL", "show_default": True})
+@click.option(
+    "--config",
+    "loaded",
+    is_eager=True,
+    callback=_from_file,
+    type=click.Path(path_type=Path),
+    help="YAML file with any of these and the section of a cloud; options count more.",
+)
 @click.option("--state", required=True, type=click.Path(path_type=Path), help="Own files.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="0: any free port.")
 @click.option("--database", default="", help="postgresql://USER@ADDRESS/NAME. Default: own file.")
-@click.option("--provider", "cloud", type=click.Choice(["local"]), default="local", help="The target cloud.")
-@click.option("--images", required=True, type=click.Path(path_type=Path), help="Image store.")
+@click.option(
+    "--provider", "cloud", type=click.Choice(clouds.NAMES), default="local", help="The target cloud."
+)
+@click.option("--images", type=click.Path(path_type=Path), help="Image store of the provider local.")
 @click.option(
     "--grace", default=60.0, type=click.FloatRange(1.0), help="Seconds; then a silent appliance is lost."
 )
@@ -32,12 +49,13 @@ from connector.errors import BadInput, ConnectorError
 )
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
 def command(
+    loaded: Configuration,
     state: Path,
     host: str,
     port: int,
     database: str,
     cloud: str,
-    images: Path,
+    images: Path | None,
     grace: float,
     limits: tuple[str, ...],
     exit_with_stdin: bool,
@@ -47,9 +65,8 @@ def command(
     The line of JSON that says it is ready names the addresses of the public API (url) and of the console for people
     (console: the same with /console). Log in there with an access key: connector control key create.
     """
-    assert cloud == "local"
     options = Options(state, host, port, database, exit_with_stdin, grace, limits=Limits.of(limits))
-    run(options, LocalProvider(images), handover.make_image)
+    run(options, clouds.choose(cloud, images, loaded.alibaba, "--config"))
 
 
 def main() -> int:

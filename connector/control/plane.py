@@ -16,20 +16,22 @@ import uvicorn
 from starlette.applications import Starlette
 
 from connector import child
-from connector.cloud.provider import Provider
 from connector.control import identity, web
 from connector.control.agents import AgentApi, nobody
 from connector.control.api import JobApi, operator
+from connector.control.background import Background
 from connector.control.clock import Clock
+from connector.control.clouds import ProviderMaker
 from connector.control.console import site
 from connector.control.console.pages import ROOT
 from connector.control.identity import Identity
 from connector.control.keys import Keys
+from connector.control.ledger import StoreLedger
 from connector.control.planner import Planner
 from connector.control.runner import Runner
 from connector.control.service import Service
 from connector.control.smc import api as smc
-from connector.control.steps import ImageMaker, Steps
+from connector.control.steps import Steps
 from connector.control.store import Limits, Store
 from connector.control.vault import Vault
 from connector.control.watch import Watch
@@ -57,26 +59,28 @@ class Options:
     limits: Limits = field(default_factory=Limits)
 
 
-def run(options: Options, provider: Provider, make_image: ImageMaker, clock: Clock = time.time) -> None:
+def run(options: Options, make_provider: ProviderMaker, clock: Clock = time.time) -> None:
     """Serve until SIGTERM, SIGINT or, when asked for, the end of standard input.
 
     Every process on one database serves; the active runner among them moves the jobs.
     """
     with ExitStack() as stack:
         child.own_directory(options.state, "another control plane")  # held until the process ends
-        stack.callback(provider.close)
         listener = stack.enter_context(_listen(options.host, options.port))
         mine = identity.load(options.state, options.host)
         url = options.database or f"sqlite:///{options.state.resolve() / 'control.sqlite'}"
         store = Store(url, clock, options.limits)
         stack.callback(store.close)
+        provider = make_provider(StoreLedger(store.things))
+        stack.callback(provider.close)
         vault = Vault(options.state / "vault-key")
-        steps = Steps(store, provider, vault, make_image)
-        watch = Watch(store, steps, grace=options.grace)
+        steps = Steps(store, provider, vault)
+        aside = Background()
+        watch = Watch(store, steps, aside, grace=options.grace)
         runner = Runner(
             store,
             lambda: Engine(store, steps, _engine_url(options, store)),
-            [watch.look, Planner(store, steps).look],
+            [watch.look, Planner(store, steps, aside).look],
             fenced=_fenced,
             interval=options.interval,
         )

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from connector.control.background import Aside, Foreground
 from connector.control.jobs import Event
 from connector.control.steps import Steps
 from connector.control.store import Store
@@ -21,9 +22,10 @@ _LOG: Final = logging.getLogger(__name__)
 class Planner:
     """Only the active runner looks. Each change is a compare-and-set: a person may always be faster."""
 
-    def __init__(self, store: Store, steps: Steps) -> None:
+    def __init__(self, store: Store, steps: Steps, aside: Aside | None = None) -> None:
         self._store = store
         self._steps = steps
+        self._aside = aside or Foreground()
 
     def look(self) -> None:
         """Everything that is due now. What is over ends before anything begins."""
@@ -53,7 +55,11 @@ class Planner:
 
     def _release(self, job_id: str) -> None:
         """An expired job has no use for its intermediate instance."""
-        self._steps.release(job_id, keep_disks=False, unless_running=True)
+
+        def work() -> None:
+            self._steps.release(job_id, keep_disks=False, unless_running=True)
+
+        self._aside.once(f"release of {job_id}", work)
 
     @staticmethod
     def _each(jobs: Iterable[str], work: Callable[[str], None]) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from connector.control import licences
+from connector.control.attendance import Attendance
 from connector.control.jobs import WAITING, Event
 from connector.control.steps import Steps
 from connector.control.store import Store, Wish
 from connector.control.store.passes import stoppable
-from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass, Source, Thing
-from connector.errors import Conflict, ControlFailed, Ineligible
+from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass, PassState, Source, Thing
+from connector.errors import Conflict, ControlFailed, Ineligible, TransferFailed
 from connector.model import Credential, PowerState, Severity
 from connector.transfer.certificates import Role
 
@@ -28,6 +29,7 @@ class Service:
         """
         self.store = store
         self._steps = steps
+        self._attendance = Attendance(store, steps)
         self._poke = poke
         self.grace = grace
 
@@ -108,9 +110,19 @@ class Service:
     def finish(
         self, pass_id: str, appliance: Appliance, outcome: Outcome, error: Json | None, result: Json
     ) -> Pass:
-        """An appliance's last word on a pass."""
+        """An appliance's last word on a pass. One that lost its instance on the way is offered again (R55).
+
+        Raises Conflict then: the pass is not the caller's any more.
+        """
         if outcome is Outcome.FAILED and error is None:
             error = ControlFailed("the appliance gave no reason", on=pass_id, retryable=False).to_json()
+        if error is not None and (error.get("error"), error.get("retryable")) == (
+            TransferFailed.__name__,
+            True,
+        ):
+            found = self.store.passes.owned(pass_id, appliance)
+            if found.state is PassState.TAKEN:
+                self._attendance.displaced(found.run_id)
         ended = self.store.passes.finish(pass_id, appliance, outcome, error, result)
         self._poke()
         return ended

@@ -9,23 +9,29 @@ from __future__ import annotations
 import datetime
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
 
-from connector.cloud.provider import Health, Instance, InstanceRequest, Provider, Resource
+from connector.cloud.provider import (
+    ImageRequest,
+    Instance,
+    InstanceRequest,
+    Provider,
+    Resource,
+    TargetDisk,
+)
 from connector.control import placement
 from connector.control.jobs import PREPARING, PROCESSING, SYNCING, Event, State, Status
+from connector.control.ledger import instance_token
 from connector.control.refusals import OutOfRange
+from connector.control.released import Released
 from connector.control.store import Store
-from connector.control.store.rows import Job, Json, Outcome, Run, Source
+from connector.control.store.rows import Image, Job, Json, Outcome, Run, Source
 from connector.control.vault import Vault
 from connector.errors import BadInput, ControlFailed, TargetFailed
-from connector.model import Credential, InstanceAddress
+from connector.model import Credential
 from connector.transfer.certificates import Role
-
-#: Image from an instance: address, our credential, name, format, run. Answers at least `files`: paths.
-ImageMaker = Callable[[InstanceAddress, Credential, str, str, str], Json]
 
 #: A pass of a large machine over a slow line takes weeks, and its connections are made anew all the time.
 CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
@@ -37,33 +43,13 @@ OUTLIVING: Final = ("image", "snapshot")
 _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
 
 
-class Released(TargetFailed):
-    """Somebody removed the intermediate instance, and with it everything that was transferred."""
-
-    def __init__(self, *, on: str) -> None:
-        super().__init__(
-            "the intermediate instance was released by somebody else",
-            on=on,
-            remedy="delete this job and create a new one",
-            retryable=False,
-        )
-
-    @property
-    def id(self) -> str:
-        return TargetFailed.__name__
-
-    def to_json(self) -> dict[str, object]:
-        return super().to_json() | {"code": "TransitionInstance.Released"}
-
-
 class Steps:
     """Everything that a run of a job does outside of appliances. Thread-safe."""
 
-    def __init__(self, store: Store, provider: Provider, vault: Vault, make_image: ImageMaker) -> None:
+    def __init__(self, store: Store, provider: Provider, vault: Vault) -> None:
         self._store = store
         self._provider = provider
         self._vault = vault
-        self._make_image = make_image
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
 
@@ -100,18 +86,36 @@ class Steps:
         run, job = self._look(run_id)
         self._store.jobs.advance(run_id, Event.SYNCED)
         if run.plan:
-            instance = self._need_instance(job.id)
+            self._need_instance(job.id)
             image = self._store.things.reserve_image(job.id, run_id, _image_names(job, run), job.image_format)
             token = f"image-{run_id}"
             self._store.things.record(job.id, token, place="cloud", kind="image")
-            credential = self.credential(job.id, Role.CONTROL)
-            made = self._make_image(instance.address, credential, image.name, image.format, run_id)
-            kept = self._provider.keep_image(instance_token(job.id), image.name, made["files"])
-            details = made | {"files": list(kept.files), "location": kept.location, "size": kept.size}
+            kept = self._provider.make_image(self._image_request(job, run_id, image))
+            details = dict(kept.details) | {
+                "files": list(kept.files),
+                "location": kept.location,
+                "size": kept.size,
+            }
             self._store.things.record(job.id, token, place="cloud", kind="image", reference=kept.location)
-            self._store.things.complete_image(run_id, details)
+            self._store.things.complete_image(run_id, details, name=kept.name, image_id=kept.id)
             self._prune(job)
         self._store.jobs.advance(run_id, Event.PROCESSED)
+
+    def _image_request(self, job: Job, run_id: str, image: Image) -> ImageRequest:
+        source = self._store.sources.get(job.source_id)
+        guest = str(source.facts.get("guest_id", ""))
+        return ImageRequest(
+            token=instance_token(job.id),
+            job_id=job.id,
+            run=run_id,
+            name=image.name,
+            format=image.format,
+            control=self.credential(job.id, Role.CONTROL),
+            disks=_wanted(job, source),
+            firmware=str(source.facts.get("firmware", "bios")),
+            guest_id=guest,
+            architecture=placement.architecture(guest),
+        )
 
     def _prune(self, job: Job) -> None:
         """Beyond the number to keep, the oldest images go; one that the provider says is in use stays."""
@@ -123,6 +127,8 @@ class Steps:
             try:
                 self._provider.delete_image(image.name)
             except TargetFailed as refused:
+                if refused.retryable:  # not a word on this image: a newer one must not go in its place
+                    raise
                 self._store.jobs.note(job.id, "image", f"image {image.name} stays: {refused.what}")
                 continue
             self._store.things.remove_image(image.id)
@@ -174,17 +180,13 @@ class Steps:
                     )
             self._store.jobs.mark(job_id, transition_instance=None)
 
-    def keep_alive(self, run: Run) -> None:
-        """Start the instance again when it has died under a running pass."""
-        if not run.plan or self._store.jobs.get(run.job_id).state != SYNCING:
-            return
-        found = self._provider.find(instance_token(run.job_id))
-        if found is None and self._was_created(run.job_id):
-            self._store.passes.fail(run.id, Released(on=run.job_id).to_json())
-        if found is None or found.health is Health.RUNNING:
-            return
-        if self._ensure(run.job_id, (SYNCING,)) is not None:
-            self._store.jobs.note(run.job_id, "instance", "the intermediate instance was started again")
+    def instances(self) -> Mapping[str, Instance]:
+        """Every instance that the provider lists, by token."""
+        return {found.token: found for found in self._provider.describe()}
+
+    def find(self, job_id: str) -> Instance | None:
+        """The job's instance, as the provider sees it now."""
+        return self._provider.find(instance_token(job_id))
 
     def credential(self, job_id: str, role: Role) -> Credential:
         """A fresh short-lived identity within this job."""
@@ -194,12 +196,12 @@ class Steps:
         return self._vault.authority(sealed).issue(role, lifetime=CREDENTIAL_LIFETIME)
 
     def _need_instance(self, job_id: str) -> Instance:
-        found = self._ensure(job_id, _NEEDS_INSTANCE)
+        found = self.ensure(job_id, _NEEDS_INSTANCE)
         if found is None:
             raise ControlFailed("the job left its state while its instance was being started", on=job_id)
         return found
 
-    def _ensure(self, job_id: str, states: tuple[State, ...]) -> Instance | None:
+    def ensure(self, job_id: str, states: tuple[State, ...]) -> Instance | None:
         """The running instance of a job that is in one of `states`; recorded before it is created."""
         token = instance_token(job_id)
         with self._lock(job_id):
@@ -210,15 +212,15 @@ class Steps:
                 self._store.jobs.set_authority(job_id, self._vault.new_authority(job_id))
             self._store.things.record(job_id, token, place="cloud", kind="instance")
             source = self._store.sources.get(job.source_id)
-            disks = placement.disks(job.definition, source.disks)
             request = InstanceRequest(
                 token=token,
                 job_id=job_id,
-                disks=tuple(disk for disk in disks if disk.key not in job.left_out),
+                disks=_wanted(job, source),
                 credential=self.credential(job_id, Role.INSTANCE),
+                control=self.credential(job_id, Role.CONTROL),
                 placement=placement.placement(job.definition, job.region, source),
             )
-            if self._was_created(job_id) and self._provider.find(token) is None:
+            if self.was_created(job_id) and self._provider.find(token) is None:
                 raise Released(on=job_id)
             instance = self._provider.create_instance(request)
             self._store.things.record(
@@ -235,7 +237,8 @@ class Steps:
             self._store.jobs.mark(job_id, transition_instance=instance.handle)
             return instance
 
-    def _was_created(self, job_id: str) -> bool:
+    def was_created(self, job_id: str) -> bool:
+        """Whether the job has had an instance that nobody here has released."""
         token = instance_token(job_id)
         return any(
             thing.token == token and thing.reference and not thing.removed
@@ -251,14 +254,15 @@ class Steps:
             return self._locks.setdefault(job_id, threading.Lock())
 
 
-def instance_token(job_id: str) -> str:
-    """The name by which a provider knows this job's instance for ever."""
-    return f"instance-{job_id}"
-
-
 def _resource_token(token: str, found: Resource) -> str:
     digest = hashlib.sha256(found.reference.encode()).hexdigest()
     return f"{token}-{found.kind}-{digest[:16]}"
+
+
+def _wanted(job: Job, source: Source) -> tuple[TargetDisk, ...]:
+    """The disks that the job brings over."""
+    disks = placement.disks(job.definition, source.disks)
+    return tuple(disk for disk in disks if disk.key not in job.left_out)
 
 
 def _is_last(job: Job) -> bool:

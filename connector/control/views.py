@@ -11,6 +11,8 @@ from connector.control.store.rows import Appliance, EvidenceEntry, Job, Json, Pa
 from connector.model import Credential
 from connector.transfer.evidence import fingerprint, from_pem
 
+#: What clouds do not charge for.
+FREE: Final = ("launch", "security-group", "vpc", "vswitch")
 _HIDDEN: Final = {"authority", "status", "business", "client_token"}
 
 
@@ -59,7 +61,7 @@ def billable(things: list[Thing]) -> list[Json]:
     return [
         {"kind": thing.kind, "reference": thing.reference, "since": thing.created}
         for thing in things
-        if thing.place == "cloud" and thing.reference and not thing.removed
+        if thing.place == "cloud" and thing.reference and not thing.removed and thing.kind not in FREE
     ]
 
 

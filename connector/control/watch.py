@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Final
-
+from connector.control.attendance import Attendance
+from connector.control.background import Aside
 from connector.control.steps import Steps
 from connector.control.store import Store
-from connector.errors import ConnectorError
-
-_LOG: Final = logging.getLogger(__name__)
 
 
 class Watch:
@@ -18,9 +14,11 @@ class Watch:
     Silence counts from our first look at the earliest: while nobody was here, nobody could be heard.
     """
 
-    def __init__(self, store: Store, steps: Steps, *, grace: float = 60.0) -> None:
+    def __init__(
+        self, store: Store, steps: Steps, aside: Aside | None = None, *, grace: float = 60.0
+    ) -> None:
         self._store = store
-        self._steps = steps
+        self._attendance = Attendance(store, steps, aside)
         self._grace = grace
         self._since: float | None = None
 
@@ -36,8 +34,4 @@ class Watch:
         self._store.passes.lose(lambda p: p.appliance_id not in ids, "its appliance fell silent")
         self._store.sources.set_online(online)
         self._store.passes.explain(online)
-        for run in self._store.runs.open():
-            try:
-                self._steps.keep_alive(run)
-            except ConnectorError as failed:
-                _LOG.warning("the instance of %s cannot be started again: %s", run.id, failed)
+        self._attendance.look()

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from connector.errors import BadInput, ConnectorError, PortInUse, TargetFailed
+from connector.instance import user_data as given_data
 from connector.instance.blocks import BlockServer
 from connector.instance.server import ControlServer
 from connector.instance.service import Service
@@ -35,6 +36,12 @@ from connector.transfer import tls
 @click.option("--block-port", default=8703, show_default=True)
 @click.option("--credential-stdin", is_flag=True, help="read {authority, certificate, key} as one JSON line")
 @click.option("--credential-file", type=click.Path(path_type=Path), help="read the same from a file")
+@click.option("--user-data", metavar="FILE|URL", help="read it from what the cloud gave the instance")
+@click.option(
+    "--devices",
+    type=click.Path(path_type=Path),
+    help="disks are devices below this directory (/dev), as the control plane assigns them; default: files",
+)
 @click.option("--exit-with-stdin", is_flag=True, help="stop when standard input ends")
 def main(
     directory: Path,
@@ -43,13 +50,15 @@ def main(
     block_port: int,
     credential_stdin: bool,
     credential_file: Path | None,
+    user_data: str | None,
+    devices: Path | None,
     exit_with_stdin: bool,
 ) -> None:
     """Serve disks on BLOCK_PORT and their control on CONTROL_PORT until told to stop."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        credential = _credential(credential_stdin, credential_file)
-        serve(directory, host, control_port, block_port, credential, exit_with_stdin)
+        credential = _credential(credential_stdin, credential_file, user_data)
+        serve(directory, host, control_port, block_port, credential, exit_with_stdin, devices)
     except ConnectorError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
@@ -62,13 +71,14 @@ def serve(
     block_port: int,
     credential: Credential,
     exit_with_stdin: bool,
+    devices: Path | None = None,
 ) -> None:
     """Returns after a graceful stop. Port 0 picks a free one; the ready line tells which."""
     with ExitStack() as stack:
         control = stack.enter_context(_listen(host, control_port))
         blocks = stack.enter_context(_listen(host, block_port))
         _raise_limits()
-        store = _open(directory)
+        store = _open(directory, devices)
         stack.callback(store.close)
         block_server = BlockServer(blocks, tls.context(credential, server=True), store)
         block_server.start()
@@ -88,9 +98,11 @@ def serve(
         server.serve_until_stopped()
 
 
-def _credential(from_stdin: bool, file: Path | None) -> Credential:
-    if from_stdin == (file is not None):
-        raise BadInput("give exactly one of --credential-stdin and --credential-file")
+def _credential(from_stdin: bool, file: Path | None, given: str | None) -> Credential:
+    if from_stdin + (file is not None) + (given is not None) != 1:
+        raise BadInput("give exactly one of --credential-stdin, --credential-file and --user-data")
+    if given is not None:
+        return given_data.credential(given)
     try:
         body = json.loads(sys.stdin.readline() if file is None else file.read_text())
         return Credential(body["authority"], body["certificate"], body["key"])
@@ -109,9 +121,9 @@ def _listen(host: str, port: int) -> socket.socket:
         raise TargetFailed(f"cannot listen ({error.strerror})", on=f"{host}:{port}") from None
 
 
-def _open(directory: Path) -> Store:
+def _open(directory: Path, devices: Path | None) -> Store:
     try:
-        return Store(directory)
+        return Store(directory, devices)
     except OSError as error:
         raise TargetFailed(f"cannot be used ({error.strerror})", on=str(directory)) from error
 

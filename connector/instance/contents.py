@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from connector.instance.device import DeviceTarget
 from connector.instance.digests import DigestTable, grow
 from connector.model import Extent
 from connector.transfer import digest
@@ -29,8 +30,10 @@ class Rot:
 class Contents:
     """Several threads may use it at once on ranges that do not overlap. Raises TargetFailed."""
 
-    def __init__(self, directory: Path, capacity: int) -> None:
-        self.path, self._table_path = directory / "disk.raw", directory / "digests"
+    def __init__(self, directory: Path, capacity: int, device: Path | None = None) -> None:
+        """The target is a file in the directory, or the device."""
+        self.path, self._table_path = device or directory / "disk.raw", directory / "digests"
+        self._device = device
         self._open(capacity)
 
     @property
@@ -50,6 +53,13 @@ class Contents:
         """Target, then table: what was written is on stable storage."""
         self.target.flush()
         self.table.flush()
+
+    def settle(self) -> None:
+        """Everything that was written is where a snapshot of the storage will find it."""
+        if isinstance(self.target, DeviceTarget):
+            self.target.settle()
+        else:
+            self.target.flush()
 
     def listed(self, extents: Iterable[Extent]) -> bytes:
         """The entries of the table for these ranges of whole cells, marks included."""
@@ -98,7 +108,8 @@ class Contents:
     def grow(self, capacity: int) -> None:
         """Enlarge; what is there stays."""
         self.close()
-        grow(self.path, capacity)
+        if self._device is None:
+            grow(self.path, capacity)
         grow(self._table_path, digest.count(capacity) * digest.SIZE)
         self._open(capacity)
 
@@ -107,5 +118,6 @@ class Contents:
         self.table.close()
 
     def _open(self, capacity: int) -> None:
-        self.target = RawFileTarget(self.path, capacity)
+        kind = RawFileTarget if self._device is None else DeviceTarget
+        self.target = kind(self.path, capacity)
         self.table = DigestTable(self._table_path, capacity)

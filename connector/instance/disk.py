@@ -29,7 +29,9 @@ class Disk:
     of it.
     """
 
-    def __init__(self, directory: Path, key: str, capacity: int, label: str = "") -> None:
+    def __init__(
+        self, directory: Path, key: str, capacity: int, label: str = "", device: Path | None = None
+    ) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory, self.key, self.label = directory, key, label
         self._journal = Journal(directory / "journal", key, capacity)
@@ -41,7 +43,7 @@ class Disk:
         #: A write may have reached the target and not the table, or the reverse: only reading tells.
         self._torn = self._state.touched and not self._state.settled
         self._rot = Rot()  # of what was mended since the last proof that failed
-        self.contents = Contents(directory, self._state.capacity)
+        self.contents = Contents(directory, self._state.capacity, device)
         if capacity > self._state.capacity:
             self.grow(capacity)
 
@@ -189,6 +191,10 @@ class Disk:
     def release(self) -> None:
         with self._changed:
             self._held -= 1
+
+    def settle(self) -> None:
+        """Everything that was written is where a snapshot of the storage will find it. The caller holds the disk."""
+        self.contents.settle()
 
     def open_session(self, pass_id: str, capacity: int, cancel: Callable[[], None]) -> Session:
         """Admit a writer of the running pass. `cancel` must make it leave soon. Raises Conflict."""

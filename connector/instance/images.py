@@ -17,7 +17,8 @@ from pathlib import Path
 from connector.errors import BadInput, Conflict, ConnectorError, NotFound, TargetFailed
 from connector.instance.disk import Disk
 from connector.instance.evidence import Evidence
-from connector.instance.store import Store, replace
+from connector.instance.files import replace
+from connector.instance.store import Store
 from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
@@ -91,6 +92,17 @@ class Images:
             self._threads.append(thread)
             thread.start()
             return image
+
+    def settle(self) -> list[dict[str, object]]:
+        """All disks show the end of one pass, on stable storage: a snapshot of them now is an image. Raises Conflict."""
+        disks = self._hold(same_pass=True)
+        try:
+            for disk in disks:
+                disk.settle()
+            return [{"disk": disk.key, "capacity": disk.capacity, "path": str(disk.path)} for disk in disks]
+        finally:
+            for disk in disks:
+                disk.release()
 
     def get(self, name: str) -> Image:
         with self._lock:

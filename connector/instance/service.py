@@ -58,6 +58,8 @@ class Service:
             ("POST", "/disks/{key}/proof", self.proof),
             ("GET", "/disks/{key}/account", self.account),
             ("PUT", "/evidence/{reading}", self.put_evidence),
+            ("PUT", "/devices", self.devices),
+            ("POST", "/settle", self.settle),
             ("POST", "/images", self.make_image),
             ("GET", "/images/{name}", self.image),
         ]
@@ -152,6 +154,13 @@ class Service:
     def put_evidence(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         self.evidence.put(path["reading"], _take(body, "manifest", str).encode())
         return 200, {}
+
+    def devices(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        self.store.assign(_take(body, "serials", dict))
+        return 200, {}
+
+    def settle(self, _path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        return 200, {"disks": self.images.settle()}
 
     def make_image(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         image = self.images.start(

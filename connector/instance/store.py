@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import shutil
 import threading
 from pathlib import Path
 
-from connector.errors import BadInput, NotFound, TargetFull
+from connector.errors import BadInput, Conflict, NotFound, TargetFull
+from connector.instance.devices import Devices
 from connector.instance.disk import Disk
+from connector.instance.files import replace
 from connector.transfer.target import free_space
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -20,11 +20,12 @@ LARGEST = 1 << 50  # bytes; beyond what any disk of vSphere can have
 
 class Store:
     """Thread-safe. Opening the directory reads every journal; two processes on one directory are refused by
-    the caller's port.
+    the caller's port. With `devices` a disk is the device that they assign to it; else a file.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, devices: Path | None = None) -> None:
         self.directory = directory
+        self._devices = None if devices is None else Devices(devices, directory / "devices.json")
         self._lock = threading.Lock()
         self._disks: dict[str, Disk] = {}
         root = directory / "disks"
@@ -35,7 +36,8 @@ class Store:
         for found in sorted(root.iterdir()):
             if (found / "disk.json").exists():
                 about = json.loads((found / "disk.json").read_text())
-                self._disks[found.name] = Disk(found, found.name, about["capacity"], about["label"])
+                device = self._device(found.name)
+                self._disks[found.name] = Disk(found, found.name, about["capacity"], about["label"], device)
 
     def get(self, key: str) -> Disk:
         with self._lock:
@@ -47,6 +49,15 @@ class Store:
     def all(self) -> list[Disk]:
         with self._lock:
             return [self._disks[key] for key in sorted(self._disks)]
+
+    def assign(self, serials: dict[str, str]) -> None:
+        """Say on which devices disks lie. Raises Conflict on an instance whose disks are files."""
+        if self._devices is None:
+            raise Conflict("the disks of this instance are files", remedy="do not assign devices to them")
+        self._devices.assign(serials)
+
+    def _device(self, key: str) -> Path | None:
+        return None if self._devices is None else self._devices.path(key)
 
     def put(self, key: str, capacity: int, label: str, estimate: int = 0) -> Disk:
         """Create, find or enlarge a disk (invariant 8). `estimate` bytes must be free for a new one:
@@ -85,6 +96,8 @@ class Store:
             disk.close()
 
     def _require_space(self, key: str, estimate: int) -> None:
+        if self._devices is not None:  # a device has its space already
+            return
         free = free_space(self.directory)
         if estimate > free:
             raise TargetFull(
@@ -95,22 +108,6 @@ class Store:
 
     def _create(self, key: str, capacity: int, label: str) -> Disk:
         home = self.directory / "disks" / key
-        disk = Disk(home, key, capacity, label)
+        disk = Disk(home, key, capacity, label, self._device(key))
         replace(home / "disk.json", json.dumps({"capacity": capacity, "label": label}).encode())
         return disk
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a small file so that a crash leaves the old or the new one."""
-    temporary = path.with_name(f".{path.name}.new")
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with contextlib.closing(os.fdopen(file, "wb")) as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

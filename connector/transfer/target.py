@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,28 +54,24 @@ class Target(Protocol):
 
 
 class RawFileTarget:
-    """A sparse raw file of exactly `capacity` bytes, or a block device of at least so many. Growing keeps
-    what is there; shrinking is refused.
-    """
+    """A sparse raw file of exactly `capacity` bytes. Growing keeps what is there; shrinking is refused."""
 
     def __init__(self, path: Path, capacity: int) -> None:
         self._path, self.capacity = path, capacity
-        with _explained(path):
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._regular = stat.S_ISREG(os.fstat(self._file).st_mode)
-            size = os.lseek(self._file, 0, os.SEEK_END)
-            if size < capacity and self._regular:
-                os.ftruncate(self._file, capacity)
-        if size > capacity and self._regular:
-            self.close()
+        with explained(path):
+            self._file = self._opened(path, capacity)
+
+    def _opened(self, path: Path, capacity: int) -> int:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        size = os.fstat(file).st_size
+        if size < capacity:
+            os.ftruncate(file, capacity)
+        if size > capacity:
+            os.close(file)
             raise TargetFailed(
                 f"holds {size} bytes, more than {capacity}", on=str(path), remedy="disks never shrink"
             )
-        if size < capacity and not self._regular:
-            self.close()
-            raise TargetFailed(
-                f"has {size} bytes, {capacity} are needed", on=str(path), remedy="attach a larger disk"
-            )
+        return file
 
     @property
     def blank(self) -> bool:
@@ -85,17 +80,17 @@ class RawFileTarget:
 
     def write(self, offset: int, data: memoryview) -> None:
         self._inside(offset, len(data))
-        with _explained(self._path):
+        with explained(self._path):
             write_all(self._file, data, offset)
 
     def zero(self, offset: int, length: int) -> None:
         self._inside(offset, length)
-        with _explained(self._path):
+        with explained(self._path):
             zero_range(self._file, offset, length)
 
     def read_into(self, offset: int, room: memoryview) -> None:
         self._inside(offset, len(room))
-        with _explained(self._path):
+        with explained(self._path):
             while room:
                 count = os.preadv(self._file, [room], offset)
                 if not count:
@@ -103,11 +98,11 @@ class RawFileTarget:
                 room, offset = room[count:], offset + count
 
     def flush(self) -> None:
-        with _explained(self._path):
+        with explained(self._path):
             os.fdatasync(self._file)
 
     def reads_as_zero(self, extent: Extent) -> bool:
-        return self._regular and next(iter(data_ranges(self._file, extent)), None) is None
+        return next(iter(data_ranges(self._file, extent)), None) is None
 
     def close(self) -> None:
         if self._file >= 0:
@@ -177,7 +172,7 @@ def zero_range(file: int, offset: int, length: int) -> None:
     if _fallocate(file, KEEP_SIZE | PUNCH_HOLE, offset, length) == 0:
         return
     code = ctypes.get_errno()
-    if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL):
+    if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
         raise OSError(code, os.strerror(code))
     overwrite_with_zeros(file, offset, length)
 
@@ -192,7 +187,7 @@ def overwrite_with_zeros(file: int, offset: int, length: int) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn what the operating system says into our words."""
     try:
         yield

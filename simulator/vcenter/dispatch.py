@@ -5,11 +5,12 @@ call, encode.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from simulator.faults import Rule
+from simulator.https import Answer
 from simulator.vcenter import decode, service
 from simulator.vcenter.api import (
     ManagedObject,
@@ -48,17 +49,6 @@ class Caller:
     address: str = ""
     agent: str = ""
     action: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What to send back; `cut_after`: drop the connection after so many bytes of it."""
-
-    status: int
-    body: bytes
-    content_type: str = "text/xml; charset=utf-8"
-    headers: dict[str, str] = field(default_factory=dict)
-    cut_after: int | None = None
 
 
 @lru_cache(maxsize=64)

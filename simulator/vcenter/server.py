@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from simulator import certificate
 from simulator.estate.estate import Estate
-from simulator.vcenter import certificate
 from simulator.vcenter.center import Center, Options
 from simulator.vcenter.dispatch import Dispatcher
 from simulator.vcenter.door import Door

@@ -110,6 +110,7 @@ def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def estate(quick_folder: Path, fresh_store: Path) -> Iterator[Estate]:
     shutil.copy(fresh_store, quick_folder)
     house = House(f"sqlite:///{quick_folder / 'control.sqlite'}", quick_folder)
+    house.cloud.types |= {"ecs.g6", "ecs.g6.large"}
     found = Estate(house)
     with found.plane:
         yield found

@@ -363,6 +363,19 @@ def test_what_could_not_be_started_is_started_by_applying_again(estate: Estate) 
     assert {job.status for job in estate.plane.jobs("w1")} == {"Running"}
 
 
+def test_bandwidth_can_be_changed_while_a_machine_is_read(estate: Estate) -> None:
+    estate.has("web-01")
+    text = HEAD + "machines:\n  - name: web-01\n"
+    applied(estate, text)
+    estate.plane.start(job_of(estate, "web-01").id)
+    while job_of(estate, "web-01").state != "Running/Syncing":
+        estate.house.turn()
+    found = estate.plan(wave(text + "    bandwidth: 10Mbit/s\n"))
+    assert found.problems == ()
+    assert carried(estate, found).failures == ()
+    assert estate.plan(wave(text + "    bandwidth: 10Mbit/s\n")).empty
+
+
 def test_a_machine_with_another_unfinished_job_is_a_problem(estate: Estate) -> None:
     estate.has("web-01")
     estate.plane.create({"RegionId": "r", "SourceId": estate.plane.sources()[0].id, "Name": "by-hand"})

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from connector.cloud.provider import INSTANCE_NAME, Health, Placement, Provider
-from connector.errors import TargetFailed
+from connector.errors import Conflict
 from connector.transfer.certificates import Role
 from connector.transfer.endpoint import InstanceEndpoint
-from tests.cloud.conftest import AUTHORITY, request_for
+from tests.cloud.conftest import AUTHORITY, image_for, request_for
 
 T1, T2 = (f"t-{uuid.uuid4().hex}" for _ in range(2))  # other tests use the same loopback addresses
 Factory = Callable[[], Provider]
@@ -77,18 +77,22 @@ def test_the_next_process_finds_the_instance_at_the_same_address(provider_factor
     assert _endpoint(after, T1).disk("2000")["capacity"] == 1 << 20
 
 
+def finish_a_pass(endpoint: InstanceEndpoint, pass_id: str = "p1") -> None:
+    """A source whose disk is all zeros."""
+    endpoint.put_disk("2000", 1 << 20, "Hard disk 1")
+    begin = {"pass_id": pass_id, "kind": "full", "snapshot": "s", "change_id": "52/1", "base_change_id": ""}
+    endpoint.begin_pass("2000", begin | {"identity": {"uuid": "disk-1"}})
+    endpoint.finish_pass("2000", pass_id, [])
+
+
 def test_images_outlive_their_instance(provider_factory: Factory) -> None:
     provider = provider_factory()
     provider.create_instance(request_for(T1))
-    endpoint = _endpoint(provider, T1)
-    endpoint.put_disk("2000", 1 << 20, "Hard disk 1")
-    begin = {"pass_id": "p1", "kind": "full", "snapshot": "s", "change_id": "52/1", "base_change_id": ""}
-    endpoint.begin_pass("2000", begin | {"identity": {"uuid": "disk-1"}})
-    endpoint.finish_pass("2000", "p1", [])
-    made = endpoint.make_image("web", "raw", "r1")
-    files = [str(entry["path"]) for entry in made["files"]]  # type: ignore[attr-defined]
-    kept = provider.keep_image(T1, "web", files)
-    assert provider.keep_image(T1, "web", files) == kept
+    finish_a_pass(_endpoint(provider, T1))
+    kept = provider.make_image(image_for(T1, "web"))
+    again = provider.make_image(image_for(T1, "web"))
+    assert (again.name, again.location, again.files) == (kept.name, kept.location, kept.files)
+    assert kept.name == "web"
     provider.release(T1, keep_disks=False)
     assert [image.name for image in provider.list_images()] == ["web"]
     assert len(kept.files) == 1
@@ -97,8 +101,19 @@ def test_images_outlive_their_instance(provider_factory: Factory) -> None:
     assert list(provider.list_images()) == []
 
 
-def test_an_image_without_its_files_is_refused(provider_factory: Factory) -> None:
+def test_invariant_10_no_image_is_made_in_the_middle_of_a_pass(provider_factory: Factory) -> None:
     provider = provider_factory()
     provider.create_instance(request_for(T1))
-    with pytest.raises(TargetFailed, match="lacks"):
-        provider.keep_image(T1, "web", ["images/web/2000.raw"])
+    endpoint = _endpoint(provider, T1)
+    finish_a_pass(endpoint)
+    begin = {"pass_id": "p2", "kind": "full", "snapshot": "s", "change_id": "52/2", "base_change_id": ""}
+    endpoint.begin_pass("2000", begin | {"identity": {"uuid": "disk-1"}})
+    with pytest.raises(Conflict, match="last pass is not finished"):
+        provider.make_image(image_for(T1, "web"))
+    assert list(provider.list_images()) == []
+
+
+def test_an_instance_is_described_with_its_token(provider_factory: Factory) -> None:
+    provider = provider_factory()
+    made = provider.create_instance(request_for(T1))
+    assert (made.token, [one.token for one in provider.describe()]) == (T1, [T1])

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from connector.cloud import addresses
+from connector.cloud.handover import Made
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Health, TargetDisk
 from connector.errors import BadInput, PortInUse, TargetFailed
-from tests.cloud.conftest import request_for
+from tests.cloud.conftest import image_for, request_for
 
 T1, T2 = (f"t-{uuid.uuid4().hex}" for _ in range(2))  # other tests use the same loopback addresses
 
@@ -124,12 +125,21 @@ def test_names_never_leave_their_directory(provider: LocalProvider, name: str) -
         provider.delete_image(name)
 
 
-def test_an_instance_cannot_hand_over_foreign_files(provider: LocalProvider, tmp_path: Path) -> None:
+def test_an_instance_cannot_hand_over_foreign_files_or_none(tmp_path: Path) -> None:
     outside = tmp_path / "secret"
     outside.write_text("x")
-    for path in ("../../../secret", str(outside)):
-        with pytest.raises(TargetFailed, match="outside"):
-            provider.keep_image(T1, "web", [path])
+    for path, says in (
+        ("../../../secret", "outside"),
+        (str(outside), "outside"),
+        ("images/web/2000.raw", "the image lacks 2000.raw"),
+    ):
+        provider = LocalProvider(tmp_path / "cloud", order=lambda *_, path=path: Made((path,), {}))
+        try:
+            provider.create_instance(request_for(T1))
+            with pytest.raises(TargetFailed, match=says):
+                provider.make_image(image_for(T1, "web"))
+        finally:
+            provider.close()
     assert outside.exists()
 
 

@@ -111,7 +111,7 @@ def test_all_that_the_dialog_asks_reaches_the_job(console: Console) -> None:
         "LicenseType": "BYOL",
         "NetMode": "2",
         "VSwitchId": "vsw-1",
-        "InstanceType": "ecs.t6-c1m2.large",
+        "InstanceType": "small",
         "bandwidth_limit": "100",
         "compress_level": "0",
     }

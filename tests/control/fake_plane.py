@@ -8,16 +8,17 @@ import urllib.request
 from pathlib import Path
 
 from connector import child
+from connector.cloud.handover import Made
 from connector.cloud.local import LocalProvider
 from connector.control.plane import Options, run
 from connector.errors import ConnectorError, TransferFailed
 
 
-def make_image(address, credential, name, form, run):
-    body = json.dumps({"name": name, "format": form}).encode()
+def order_image(address, request):
+    body = json.dumps({"name": request.name, "format": request.format}).encode()
     try:
         with urllib.request.urlopen(f"http://{address.host}:{address.control_port}/images", body) as answer:
-            return json.load(answer)
+            return Made(tuple(json.load(answer)["files"]), {})
     except OSError as error:
         raise TransferFailed(str(error), on=address.host) from error
 
@@ -30,7 +31,7 @@ if __name__ == "__main__":
         root / "state", database=database, exit_with_stdin=True, grace=float(grace), interval=0.2
     )
     try:
-        run(options, LocalProvider(root / "store", "tests.control.fake_instance"), make_image)
+        run(options, lambda _: LocalProvider(root / "store", "tests.control.fake_instance", order_image))
     except ConnectorError as failed:
         child.report_failure(failed)
         os._exit(1)

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from connector import child
-from connector.cloud.provider import INSTANCE_NAME, Health, Instance, InstanceRequest, Placement, StoredImage
+from connector.cloud.provider import (
+    INSTANCE_NAME,
+    Health,
+    ImageRequest,
+    Instance,
+    InstanceRequest,
+    Placement,
+    StoredImage,
+)
 from connector.control.plane import Options, run
 from connector.control.store import Limits
 from connector.errors import ConnectorError
@@ -51,9 +59,9 @@ class Directory:
         elif file.exists():
             file.write_text(Health.STOPPED)
 
-    def keep_image(self, token: str, name: str, files: Sequence[str]) -> StoredImage:
-        (self._root / "images" / name).touch()
-        return StoredImage(name, f"directory:{name}", tuple(files), 1, 0.0)
+    def make_image(self, request: ImageRequest) -> StoredImage:
+        (self._root / "images" / request.name).touch()
+        return StoredImage(request.name, f"directory:{request.name}", (request.name,), 1, 0.0)
 
     def list_images(self) -> Sequence[StoredImage]:
         return []
@@ -77,7 +85,7 @@ if __name__ == "__main__":
         limits=Limits(host_disks=HOST_DISKS, passes=PASSES),
     )
     try:
-        run(options, Directory(Path(cloud)), lambda *order: {"files": [order[2]], "disks": []})
+        run(options, lambda _: Directory(Path(cloud)))
     except ConnectorError as failed:
         child.report_failure(failed)
         os._exit(1)

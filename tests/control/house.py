@@ -16,6 +16,7 @@ from typing import Any
 from connector.cloud.provider import (
     INSTANCE_NAME,
     Health,
+    ImageRequest,
     Instance,
     InstanceRequest,
     Placement,
@@ -60,12 +61,16 @@ class Cloud:
         self.in_use: set[str] = set()
         self.types = {"small"}
         self.requests: dict[str, InstanceRequest] = {}
+        self.hosts: dict[str, str] = {}
+        self.refusal: TargetFailed | None = None  # of the next instance
 
     def check(self, placement: Placement) -> None:
         if placement.instance_type and placement.instance_type not in self.types:
             raise BadInput("no such instance type is to be had", on="instance_type")
 
     def create_instance(self, request: InstanceRequest) -> Instance:
+        if self.refusal is not None:
+            raise self.refusal
         self.instances[request.token] = Health.RUNNING
         self.requests[request.token] = request
         found = self.find(request.token)
@@ -77,7 +82,8 @@ class Cloud:
             return None
         disks = [Resource("disk", f"d-{disk.key}") for disk in self.requests[token].disks]
         health = self.instances[token]
-        return Instance(f"i-{token}", INSTANCE_NAME, InstanceAddress("127.0.0.9"), health, tuple(disks))
+        address = InstanceAddress(self.hosts.get(token, "127.0.0.9"))
+        return Instance(f"i-{token}", INSTANCE_NAME, address, health, tuple(disks), token)
 
     def describe(self) -> Sequence[Instance]:
         return [found for token in self.instances if (found := self.find(token))]
@@ -88,10 +94,11 @@ class Cloud:
         elif token in self.instances:
             self.instances[token] = Health.STOPPED
 
-    def keep_image(self, token: str, name: str, files: Sequence[str]) -> StoredImage:
-        if name not in self.images:
-            self.images.append(name)
-        return StoredImage(name, f"cloud:{name}", tuple(files), 1, 0.0)
+    def make_image(self, request: ImageRequest) -> StoredImage:
+        if request.name not in self.images:
+            self.images.append(request.name)
+        files = (f"{request.name}.{request.format}",)
+        return StoredImage(request.name, f"cloud:{request.name}", files, 1, 0.0)
 
     def list_images(self) -> Sequence[StoredImage]:
         return [StoredImage(name, f"cloud:{name}", (), 1, 0.0) for name in self.images]
@@ -156,7 +163,7 @@ class House:
     def begin(self) -> None:
         """A process starts on this database."""
         self.store = Store(self.url, self.clock, self.limits)
-        steps = Steps(self.store, self.cloud, Vault(self.folder / "key"), self._make_image)
+        steps = Steps(self.store, self.cloud, Vault(self.folder / "key"))
         self.steps = steps
         self.service = Service(self.store, steps, grace=GRACE)
         self.watch = Watch(self.store, steps, grace=GRACE)
@@ -233,6 +240,3 @@ class House:
         """Time passes, and the runner looks."""
         self.clock.advance(seconds)
         self.turn()
-
-    def _make_image(self, *order: Any) -> dict[str, Any]:
-        return {"files": [f"{order[2]}.{order[3]}"], "disks": []}

@@ -83,7 +83,7 @@ def test_r94_r95_r96_r97_the_business_status_says_what_is_being_done(
 
         monkeypatch.setattr(cloud, name, call)
 
-    for name in ("create_instance", "keep_image", "release"):
+    for name in ("create_instance", "make_image", "release"):
         watched(name)
     house.service.start(job)
     assert house.status(job) == "Running/Preparing"
@@ -92,7 +92,7 @@ def test_r94_r95_r96_r97_the_business_status_says_what_is_being_done(
     house.run(job)
     assert seen == {
         "create_instance": "Running/Preparing",
-        "keep_image": "Running/Processing",
+        "make_image": "Running/Processing",
         "release": "Running/Cleaning",
     }
 
@@ -101,16 +101,16 @@ def test_r86_r87_a_running_job_is_neither_deleted_nor_stopped_outside_of_syncing
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, refused = house.job(), []
-    work = house.cloud.keep_image
+    work = house.cloud.make_image
 
-    def keep_image(*arguments: Any) -> Any:
+    def make_image(*arguments: Any) -> Any:
         for wish in (house.service.stop, house.service.delete, house.service.start):
             with pytest.raises(Refused, check=lambda r: r.code == Code.JOB_STATUS):
                 wish(job)
             refused.append(house.status(job))
         return work(*arguments)
 
-    monkeypatch.setattr(house.cloud, "keep_image", keep_image)
+    monkeypatch.setattr(house.cloud, "make_image", make_image)
     house.service.start(job)
     for wish in (house.service.stop, house.service.delete):
         with pytest.raises(Refused):

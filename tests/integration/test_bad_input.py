@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from connector.errors import catalogue
+from simulator import certificate
 from simulator.estate.inventory import Folder, PowerState, VirtualMachine
-from simulator.vcenter import certificate
 from tests.integration.command import Outcome
 from tests.integration.conftest import Run, Start
 from tests.integration.house import MIB, House, Shape, equal

@@ -219,7 +219,7 @@ def test_findings_say_whether_a_job_is_possible(cloud: Cloud) -> None:
     (row,) = body["SourceServers"]["SourceServer"]
     assert (row["Eligible"], row["MachineId"], row["PowerState"]) == (False, "vm-1", "poweredOn")
     shown = {name.lower(): value for name, value in row["Findings"]["Finding"][0].items()}
-    assert shown == dataclasses.asdict(found)
+    assert shown.items() <= dataclasses.asdict(found).items()
     refused = cloud.raw("CreateReplicationJob", {"SourceId": ids[name], "RegionId": "r"})
     assert refused.json()["Code"] == "SourceServer.Ineligible"
 

@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,7 +51,14 @@ def other_job() -> Job:
 class Instance:
     """An instance as a process of its own."""
 
-    def __init__(self, directory: Path, job: Job, *, preexec: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        job: Job,
+        *,
+        preexec: Callable[[], None] | None = None,
+        words: Sequence[str] = ("--credential-stdin",),
+    ) -> None:
         self.directory, self._job = directory, job
         self.process = subprocess.Popen(
             [
@@ -64,8 +71,8 @@ class Instance:
                 "0",
                 "--block-port",
                 "0",
-                "--credential-stdin",
                 "--exit-with-stdin",
+                *words,
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -73,8 +80,9 @@ class Instance:
             preexec_fn=preexec,
         )
         assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(json.dumps(asdict(job.instance)) + "\n")
-        self.process.stdin.flush()
+        if "--credential-stdin" in words:
+            self.process.stdin.write(json.dumps(asdict(job.instance)) + "\n")
+            self.process.stdin.flush()
         ready = json.loads(self.process.stdout.readline())
         self.address = InstanceAddress("127.0.0.1", ready["control_port"], ready["block_port"])
         self.endpoint = InstanceEndpoint(self.address, job.appliance)

@@ -282,6 +282,11 @@ class Jobs:
             differs = sa.or_(*(_JOBS.c[name].is_distinct_from(value) for name, value in values.items()))
             connection.execute(_JOBS.update().where(_JOBS.c.id == job_id, differs).values(**values))
 
+    def relocate(self, job_id: str, instance: Json) -> None:
+        """The job's instance is reached at another address from now on."""
+        with self._database.write() as connection:
+            connection.execute(_JOBS.update().where(_JOBS.c.id == job_id).values(instance=instance))
+
     def note(self, job_id: str, kind: str, text: str) -> None:
         """One line for the job's log."""
         with self._database.write() as connection:

@@ -125,18 +125,22 @@ class Things:
                 continue
         raise Conflict("images with this name exist", on=names[0], remedy="choose another image name")
 
-    def complete_image(self, run_id: str, details: Json) -> None:
-        """The image of this run exists."""
+    def complete_image(self, run_id: str, details: Json, *, name: str = "", image_id: str = "") -> None:
+        """The image of this run exists; the cloud may have given it another `name` and an id of its own."""
         with self._database.write() as connection:
             row = connection.execute(sa.select(_IMAGES).where(_IMAGES.c.run_id == run_id)).one()
+            values: Json = {
+                "ready": True,
+                "details": details,
+                "name": name or row.name,
+                "id": image_id or row.id,
+            }
+            connection.execute(_IMAGES.update().where(_IMAGES.c.run_id == run_id).values(**values))
             connection.execute(
-                _IMAGES.update().where(_IMAGES.c.run_id == run_id).values(ready=True, details=details)
-            )
-            connection.execute(
-                tables.jobs.update().where(tables.jobs.c.id == row.job_id).values(image_id=row.id)
+                tables.jobs.update().where(tables.jobs.c.id == row.job_id).values(image_id=values["id"])
             )
             if not row.ready:
-                self._database.log(connection, row.job_id, "image", f"image {row.name} exists")
+                self._database.log(connection, row.job_id, "image", f"image {values['name']} exists")
 
     def images_of(self, job_ids: Sequence[str]) -> dict[str, list[Image]]:
         """The images of each of these jobs, oldest first."""

@@ -33,12 +33,14 @@ class Certificate:
         return context
 
 
-def load_or_create(directory: Path, host: str = "127.0.0.1") -> Certificate:
-    """The certificate kept in `directory`, made for localhost, 127.0.0.1 and `host` when there is none."""
+def load_or_create(
+    directory: Path, host: str = "127.0.0.1", name: str = "vcenter.simulated.test"
+) -> Certificate:
+    """The certificate kept in `directory`, made for `name`, localhost, 127.0.0.1 and `host` when there is none."""
     directory.mkdir(parents=True, exist_ok=True)
     certificate, key = directory / "certificate.pem", directory / "key.pem"
     if not (certificate.exists() and key.exists()):
-        _create(certificate, key, host)
+        _create(certificate, key, host, name)
     der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
     sha1 = hashlib.sha1(der, usedforsecurity=False)
     return Certificate(certificate, key, _pairs(sha1.digest()), _pairs(hashlib.sha256(der).digest()))
@@ -48,10 +50,10 @@ def _pairs(digest: bytes) -> str:
     return ":".join(f"{byte:02X}" for byte in digest)
 
 
-def _names(host: str) -> list[x509.GeneralName]:
+def _names(host: str, name: str) -> list[x509.GeneralName]:
     names: list[x509.GeneralName] = [
         x509.DNSName("localhost"),
-        x509.DNSName("vcenter.simulated.test"),
+        x509.DNSName(name),
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         x509.IPAddress(ipaddress.ip_address("::1")),
     ]
@@ -62,9 +64,9 @@ def _names(host: str) -> list[x509.GeneralName]:
     return names if extra in names else [*names, extra]
 
 
-def _create(certificate: Path, key: Path, host: str) -> None:
+def _create(certificate: Path, key: Path, host: str, common: str) -> None:
     secret = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vcenter.simulated.test")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
     now = datetime.now(UTC)
     usage = x509.KeyUsage(
         digital_signature=True,
@@ -86,7 +88,7 @@ def _create(certificate: Path, key: Path, host: str) -> None:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=3650))
-        .add_extension(x509.SubjectAlternativeName(_names(host)), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_names(host, common)), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)

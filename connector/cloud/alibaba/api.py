@@ -1,0 +1,185 @@
+"""Calls to the cloud, by the API's own names. Every one goes through one bracket: signed, bounded, repeated, judged.
+
+Repeating is always harmless: what creates carries a client token, what changes a state is asked for by id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+import stamina
+
+from connector.cloud.alibaba.codes import Refusal, Verdict
+from connector.cloud.alibaba.credentials import AccessKey, Credentials
+from connector.cloud.alibaba.sdk import Sdk, Service, load
+from connector.cloud.alibaba.settings import AlibabaSettings
+from connector.errors import TargetFailed
+
+_LOG: Final = logging.getLogger(__name__)
+_CONNECT: Final = 10_000  # milliseconds
+_READ: Final = 60_000
+_PAGE: Final = 50
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+class Api:
+    """Thread-safe. Raises `Refusal` for what the cloud refuses, a retryable TargetFailed when it does not answer."""
+
+    def __init__(self, settings: AlibabaSettings, credentials: Credentials) -> None:
+        self.settings = settings
+        self._credentials = credentials
+        credentials.current()  # without a key nothing is begun
+        self._sdk: Sdk = load()
+        self._lock = threading.Lock()
+        self._clients: dict[str, tuple[AccessKey, Any]] = {}
+
+    def ecs(self, operation: str, given: Mapping[str, Any], *, patience: float = 0.0, on: str = "") -> Json:
+        """One call. With `patience`, what only has to be waited for is tried again for so many seconds."""
+        return self._patient(self._sdk.ecs, "ecs", operation, given, patience, on)
+
+    def vpc(self, operation: str, given: Mapping[str, Any], *, patience: float = 0.0, on: str = "") -> Json:
+        """The same for networks."""
+        return self._patient(self._sdk.vpc, "vpc", operation, given, patience, on)
+
+    def rows(
+        self, service: str, operation: str, where: tuple[str, str], given: Mapping[str, Any]
+    ) -> Iterator[Json]:
+        """Every row of a list, page by page; `where` names the two levels that lists are wrapped in."""
+        call = self.ecs if service == "ecs" else self.vpc
+        number = 1
+        while True:
+            page = call(operation, {**given, "PageNumber": number, "PageSize": _PAGE})
+            found = (page.get(where[0]) or {}).get(where[1]) or []
+            yield from found
+            if len(found) < _PAGE:
+                return
+            number += 1
+
+    def until(self, look: Callable[[], T | None], what: str, *, on: str, patience: float | None = None) -> T:
+        """The first answer of `look` that is not None. Raises TargetFailed after `patience` seconds."""
+        limit = self.settings.patience if patience is None else patience
+        deadline = time.monotonic() + limit
+        while (found := look()) is None:
+            if time.monotonic() > deadline:
+                raise TargetFailed(
+                    f"did not become {what} within {limit:.0f} s",
+                    on=on,
+                    remedy="look at it in the console, then start the job again",
+                )
+            self.pause()
+        return found
+
+    def pause(self) -> None:
+        """Between two looks."""
+        time.sleep(self.settings.poll)
+
+    def _patient(
+        self, service: Service, name: str, operation: str, given: Mapping[str, Any], patience: float, on: str
+    ) -> Json:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return self._repeated(service, name, operation, given, on)
+            except Refusal as refused:
+                if refused.verdict is not Verdict.WAIT or time.monotonic() >= deadline:
+                    raise
+            self.pause()
+
+    def _repeated(
+        self, service: Service, name: str, operation: str, given: Mapping[str, Any], on: str
+    ) -> Json:
+        for attempt in stamina.retry_context(
+            on=_again, attempts=self.settings.attempts, timeout=None, wait_initial=0.5, wait_max=10.0
+        ):
+            with attempt:
+                return self._once(service, name, operation, given, on)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    def _once(self, service: Service, name: str, operation: str, given: Mapping[str, Any], on: str) -> Json:
+        client = self._client(service, name)
+        request = service.request(
+            operation, {key: value for key, value in given.items() if value not in (None, [])}
+        )
+        options = self._sdk.options(connect_timeout=_CONNECT, read_timeout=_READ)
+        try:
+            answer = getattr(client, service.method(operation))(request, options)
+        except self._sdk.refused as error:
+            raise self._translated(error, operation, on) from None
+        if answer.body is None:
+            raise TargetFailed(
+                f"the answer to {operation} cannot be read", on=on or operation, retryable=True
+            )
+        body: Json = answer.body.to_map()
+        _LOG.debug("%s: request %s", operation, body.get("RequestId"))
+        return body
+
+    def _translated(self, error: Exception, operation: str, on: str) -> TargetFailed:
+        told = self._sdk.failure(error)
+        if told is not None:
+            return Refusal(operation, *told, on=on)
+        why, passes = _reason(error)
+        return TargetFailed(
+            f"Alibaba Cloud did not answer {operation} ({why})",
+            on=on or self.settings.region,
+            remedy="check the network and the endpoint" if passes else "name the authority of the endpoint",
+            retryable=passes,
+        )
+
+    def _client(self, service: Service, name: str) -> Any:
+        """One for each service and key: a renewed key gets a new one."""
+        key = self._credentials.current()
+        with self._lock:
+            known = self._clients.get(name)
+            if known is None or known[0] != key:
+                known = self._clients[name] = (key, service.client(self._config(name, key)))
+            return known[1]
+
+    def _config(self, name: str, key: AccessKey) -> Any:
+        settings = self.settings
+        given: Json = {
+            "access_key_id": key.id,
+            "access_key_secret": key.secret,
+            "region_id": settings.region,
+            "protocol": "HTTPS",
+            "endpoint": settings.endpoint if name == "ecs" else settings.vpc_endpoint,
+        }
+        if key.token:
+            given |= {"security_token": key.token, "type": "sts"}
+        if settings.authority is not None:
+            given["ca"] = str(settings.authority)
+        return self._sdk.config(**given)
+
+
+def client_token(token: str) -> str:
+    """What makes repeating a call harmless: 64 ASCII characters that follow from our own token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _again(error: Exception) -> bool:
+    if isinstance(error, Refusal):
+        return error.verdict is Verdict.AGAIN
+    return isinstance(error, TargetFailed) and error.retryable
+
+
+#: What the words of a transport's error mean. The words themselves are never repeated: they hold the whole request.
+_REASONS: Final = (
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted", False),
+    ("timed out", "it timed out", True),
+    ("refused", "the connection was refused", True),
+    ("resol", "its name is not known", True),
+)
+
+
+def _reason(error: Exception) -> tuple[str, bool]:
+    """In our own words, and whether it may pass."""
+    text = str(getattr(error, "inner_exception", None) or error)
+    for words, reason, passes in _REASONS:
+        if words.lower() in text.lower():
+            return reason, passes
+    return "the connection broke", True

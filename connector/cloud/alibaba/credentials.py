@@ -1,0 +1,89 @@
+"""The access key: from a file that only its owner may read, or from the environment; never printed, never logged.
+
+A file is read again when it has changed: whoever renews a temporary key replaces the file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from connector.errors import BadInput
+
+#: The names under which Alibaba Cloud's own tools look for it.
+VARIABLES: Final = (
+    "ALIBABA_CLOUD_ACCESS_KEY_ID",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+    "ALIBABA_CLOUD_SECURITY_TOKEN",
+)
+_FIELDS: Final = ("access_key_id", "access_key_secret", "security_token")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """With a `token` it is a temporary one."""
+
+    id: str
+    secret: str = field(repr=False)
+    token: str = field(default="", repr=False)
+
+
+class Credentials:
+    """Thread-safe."""
+
+    def __init__(self, file: Path | None, environment: Mapping[str, str] = os.environ) -> None:
+        self._file = file
+        self._environment = environment
+        self._lock = threading.Lock()
+        self._read: tuple[int, AccessKey] | None = None
+
+    def current(self) -> AccessKey:
+        """The key to sign with now. Raises BadInput when there is none."""
+        if self._file is None:
+            return self._from_environment()
+        with self._lock:
+            try:
+                found = self._file.stat()
+                if self._read is None or self._read[0] != found.st_mtime_ns:
+                    self._read = (found.st_mtime_ns, _from_file(self._file, found.st_mode))
+            except OSError as error:
+                raise BadInput(
+                    f"the access key cannot be read ({error.strerror})", on=str(self._file)
+                ) from None
+            return self._read[1]
+
+    def _from_environment(self) -> AccessKey:
+        key, secret, token = (self._environment.get(name, "") for name in VARIABLES)
+        if not key or not secret:
+            raise BadInput(
+                "there is no access key",
+                on="alibaba",
+                remedy=f"name an access_key_file, or set {VARIABLES[0]} and {VARIABLES[1]}",
+            )
+        return AccessKey(key, secret, token)
+
+
+def _from_file(path: Path, mode: int) -> AccessKey:
+    if stat.S_IMODE(mode) & 0o077:
+        raise BadInput("others may read the access key", on=str(path), remedy=f"chmod 600 {path}")
+    try:
+        content: Any = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        content = None
+    if not isinstance(content, dict) or not set(content) <= set(_FIELDS):
+        content = {}
+    key, secret, token = (content.get(name, "") for name in _FIELDS)
+    if not all(isinstance(text, str) for text in (key, secret, token)) or not key or not secret:
+        raise BadInput(
+            "holds no access key",
+            on=str(path),
+            remedy=f"it has the lines {_FIELDS[0]}: ... and {_FIELDS[1]}: ...",
+        )
+    return AccessKey(key, secret, token)

@@ -1,0 +1,146 @@
+"""The data disks of an instance: which one is for which source disk, and those that were asked for later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from connector.cloud.alibaba import tags
+from connector.cloud.alibaba.api import Api, Json, client_token
+from connector.cloud.alibaba.book import Book
+from connector.cloud.alibaba.codes import NoStock, Refusal, Verdict
+from connector.cloud.alibaba.launch import DISK_LIMIT, disk_key, disk_name, wanted
+from connector.cloud.alibaba.market import GIB, Market
+from connector.cloud.alibaba.specification import Offer
+from connector.cloud.provider import TargetDisk
+from connector.errors import TargetFailed
+
+_DISKS: Final = ("Disks", "Disk")
+
+
+class Disks:
+    """Thread-safe; one thread at a time acts for one owner."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._settings = api.settings
+        self._market = Market(api)
+
+    def of_instance(self, instance: str) -> list[Json]:
+        """All its disks, the system disk too."""
+        return list(self._rows({"InstanceId": instance}))
+
+    def of_owner(self, own: dict[str, str]) -> list[Json]:
+        """Every disk that carries these tags."""
+        return list(self._rows({"Tag": tags.written(own)}))
+
+    def complete(
+        self, instance: Json, disks: Sequence[TargetDisk], book: Book, own: dict[str, str]
+    ) -> dict[str, Json]:
+        """The disk for each source disk, by key: one that is missing is made and attached, one that is small is enlarged."""
+        instance_id = str(instance["InstanceId"])
+        found = self._api.until(
+            lambda: self._launched(instance_id, book), "visible with its disks", on=instance_id
+        )
+        if len(found.keys() | {str(disk.key) for disk in disks}) > DISK_LIMIT:
+            raise TargetFailed(
+                f"an instance has {DISK_LIMIT} data disks at most",
+                on=instance_id,
+                remedy="migrate fewer disks at once",
+            )
+        for disk in disks:
+            if str(disk.key) not in found:
+                self._attach(self._create(instance, disk, book, own), instance_id)
+        found = self._by_key(instance_id)
+        for disk in disks:
+            self._enlarge(found[str(disk.key)], disk)
+        return {str(disk.key): found[str(disk.key)] for disk in disks}
+
+    def _launched(self, instance: str, book: Book) -> dict[str, Json] | None:
+        """All its data disks by key; None while one that it was launched with cannot be seen."""
+        found = self._by_key(instance)
+        names = (page.name.removeprefix("launch-disk/") for page in book.standing("launch-disk"))
+        return found if all(key in found for key in names) else None
+
+    def _by_key(self, instance: str) -> dict[str, Json]:
+        rows = ((disk_key(str(row.get("DiskName") or "")), row) for row in self.of_instance(instance))
+        return {key: row for key, row in rows if key is not None}
+
+    def _create(self, instance: Json, disk: TargetDisk, book: Book, own: dict[str, str]) -> str:
+        """A disk that is not attached yet; the same one each time."""
+        mine = own | {tags.DISK: str(disk.key)}
+
+        def look() -> Json | None:
+            return next(self._rows({"Tag": tags.written(mine)}), None)
+
+        page = book.open("disk", f"disk/{disk.key}")
+        row = look()
+        if row is None:
+            given = self._order(instance, disk) | {
+                "Tag": tags.written(mine | self._settings.tags),
+                "ClientToken": client_token(page.token),
+            }
+            try:
+                made = str(self._api.ecs("CreateDisk", given, on=book.owner)["DiskId"])
+            except Refusal as refused:
+                if refused.verdict is not Verdict.EXISTS:
+                    raise
+                made = str(self._api.until(look, "visible", on=page.token)["DiskId"])
+        else:
+            made = str(row["DiskId"])
+        return made
+
+    def _order(self, instance: Json, disk: TargetDisk) -> dict[str, Any]:
+        offer = Offer(str(instance["ZoneId"]), str(instance["InstanceType"]))
+        for category in self._market.categories(offer, "DataDisk"):
+            if (size := category.size(wanted(disk))) is not None:
+                level = self._settings.performance_level if category.name == "cloud_essd" else None
+                return {
+                    "RegionId": self._settings.region,
+                    "ZoneId": offer.zone,
+                    "DiskName": disk_name(disk.key),
+                    "DiskCategory": category.name,
+                    "Size": size,
+                    "PerformanceLevel": level,
+                    "ResourceGroupId": self._settings.resource_group,
+                }
+        raise NoStock(
+            f"no disk of {-(-wanted(disk) // GIB)} GiB can be had for {offer.type} in {offer.zone}",
+            on=disk.label,
+            remedy="try again later, or delete this job and create a new one",
+        )
+
+    def _attach(self, disk: str, instance: str) -> None:
+        ids = f'["{disk}"]'
+
+        def usable() -> Json | None:
+            row = next(self._rows({"DiskIds": ids}), None)
+            return row if row is not None and row.get("Status") in ("Available", "In_use") else None
+
+        if self._api.until(usable, "usable", on=disk).get("Status") == "Available":
+            given = {"InstanceId": instance, "DiskId": disk, "DeleteWithInstance": True}
+            self._api.ecs("AttachDisk", given, patience=self._settings.patience, on=disk)
+
+        def attached() -> Json | None:
+            row = next(self._rows({"DiskIds": ids}), None)
+            return row if row is not None and row.get("Status") == "In_use" else None
+
+        self._api.until(attached, "attached", on=disk)
+
+    def _enlarge(self, row: Json, disk: TargetDisk) -> None:
+        size = -(-wanted(disk) // GIB)
+        if int(row["Size"]) < size:
+            given = {"DiskId": row["DiskId"], "NewSize": size, "Type": "online"}
+            self._api.ecs("ResizeDisk", given, patience=self._settings.patience, on=str(row["DiskId"]))
+
+    def remove(self, own: dict[str, str]) -> None:
+        """Disks that are left when the instance is gone."""
+        for row in self.of_owner(own):
+            try:
+                self._api.ecs("DeleteDisk", {"DiskId": row["DiskId"]}, patience=self._settings.patience)
+            except Refusal as refused:
+                if not refused.gone:
+                    raise
+
+    def _rows(self, given: dict[str, Any]) -> Any:
+        return self._api.rows("ecs", "DescribeDisks", _DISKS, {"RegionId": self._settings.region, **given})

@@ -1,0 +1,276 @@
+"""An image from the settled disks of an instance: a snapshot of each, then the image of them all.
+
+Snapshots show the disks at the call, so the instance may write again as soon as all of them are begun. They stay as long
+as their image does; what no image uses goes when the instance is released.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from connector.cloud.alibaba import guest, tags
+from connector.cloud.alibaba.api import Api, Json, client_token
+from connector.cloud.alibaba.book import Book, Page
+from connector.cloud.alibaba.codes import Refusal, Verdict
+from connector.cloud.alibaba.market import GIB
+from connector.cloud.provider import ImageRequest, StoredImage
+from connector.errors import TargetFailed
+
+_ANY: Final = "Creating,Waiting,Available,UnAvailable,CreateFailed"
+_LONGEST: Final = 128
+_ODD: Final = re.compile(r"[^A-Za-z0-9:_-]")
+_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
+
+
+class Images:
+    """Thread-safe; one thread at a time acts for one owner."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._settings = api.settings
+
+    def make(
+        self, request: ImageRequest, disks: dict[str, Json], book: Book, own: dict[str, str]
+    ) -> StoredImage:
+        """The image of this run; found when it was made before. `disks`: the cloud's, by the source disk's key."""
+        mine = own | {tags.RUN: request.run}
+        for _ in range(2):
+            row = self._begun(mine)
+            if row is None:
+                snapshots = self._snapshots(request, disks, book, mine)
+                row = self._create(request, snapshots, book, mine)
+            row = self._finished(str(row["ImageId"]))
+            if row["Status"] == "Available":
+                self._name_snapshots(row)
+                return _stored(row, request)
+            self._api.ecs("DeleteImage", self._given(ImageId=row["ImageId"], Force=True))
+            book.gone(book.open("image", f"image/{request.run}"))
+        raise TargetFailed(
+            "the cloud could not make the image, twice",
+            on=request.name,
+            remedy="look at the images and snapshots in the console, then start the job again",
+        )
+
+    def _begun(self, mine: dict[str, str]) -> Json | None:
+        return next(self._rows(Status=_ANY, Tag=tags.written(mine)), None)
+
+    def _finished(self, image: str) -> Json:
+        def look() -> Json | None:
+            row = next(self._rows(ImageId=image, Status=_ANY), None)
+            return row if row is not None and row.get("Status") not in ("Creating", "Waiting") else None
+
+        return self._api.until(look, "available", on=image, patience=float("inf"))
+
+    def _snapshots(
+        self, request: ImageRequest, disks: dict[str, Json], book: Book, mine: dict[str, str]
+    ) -> list[tuple[str, int]]:
+        """Id and size of the snapshot of each disk, in the order of the request, when all are accomplished."""
+        begun = [self._snapshot(str(disk.key), disks[str(disk.key)], book, mine) for disk in request.disks]
+        done = []
+        for page, snapshot in begun:
+            size = self._accomplished(snapshot)
+            book.made(page, snapshot)
+            done.append((snapshot, size))
+        return done
+
+    def _snapshot(self, key: str, disk: Json, book: Book, mine: dict[str, str]) -> tuple[Page, str]:
+        own = mine | {tags.DISK: key}
+
+        def look() -> Json | None:
+            rows = self._snapshot_rows(Tag=tags.written(own))
+            return next((row for row in rows if row.get("Status") != "failed"), None)
+
+        page = book.open("snapshot", f"snapshot/{mine[tags.RUN]}/{key}")
+        row = look()
+        if row is None:
+            given = {
+                "DiskId": disk["DiskId"],
+                "SnapshotName": f"connector-{key}-{mine[tags.RUN]}"[:_LONGEST],
+                "Tag": tags.written(own | self._settings.tags),
+                "ClientToken": client_token(page.token),
+                "ResourceGroupId": self._settings.resource_group,
+            }
+            try:
+                row = self._api.ecs(
+                    "CreateSnapshot", given, patience=self._settings.patience, on=str(disk["DiskId"])
+                )
+            except Refusal as refused:
+                if refused.verdict is not Verdict.EXISTS:
+                    raise
+                row = self._api.until(look, "visible", on=page.token)
+        return page, str(row["SnapshotId"])
+
+    def _accomplished(self, snapshot: str) -> int:
+        """GiB. A snapshot takes as long as it takes; its progress is in the console."""
+
+        def look() -> Json | None:
+            row = next(self._snapshot_rows(SnapshotIds=f'["{snapshot}"]'), None)
+            return row if row is not None and row.get("Status") != "progressing" else None
+
+        row = self._api.until(look, "accomplished", on=snapshot, patience=float("inf"))
+        if row.get("Status") != "accomplished":
+            raise TargetFailed("the snapshot failed", on=snapshot, remedy="start the job again")
+        return int(row.get("SourceDiskSize") or 0)
+
+    def _create(
+        self, request: ImageRequest, snapshots: Sequence[tuple[str, int]], book: Book, mine: dict[str, str]
+    ) -> Json:
+        """Under the name that was asked for; when it is taken, with the job's id appended (X3)."""
+        page = book.open("image", f"image/{request.run}")
+        for number, name in enumerate(_names(request), 1):
+            given = self._given(
+                ImageName=name,
+                Description=f"job {request.job_id}",
+                Architecture=request.architecture,
+                Platform=guest.platform(request.guest_id),
+                BootMode=guest.boot_mode(request.firmware),
+                DiskDeviceMapping=_mapping(snapshots),
+                Tag=tags.written(mine | self._settings.tags),
+                ClientToken=client_token(f"{page.token}/{number}"),
+                ResourceGroupId=self._settings.resource_group,
+            )
+            try:
+                return self._api.ecs("CreateImage", given, patience=self._settings.patience, on=name)
+            except Refusal as refused:
+                if refused.verdict is Verdict.EXISTS:
+                    return self._api.until(lambda: self._begun(mine), "visible", on=page.token)
+                if refused.verdict is not Verdict.RENAME:
+                    raise
+        raise TargetFailed(
+            "every name for the image is taken", on=request.name, remedy="choose another image name"
+        )
+
+    def _name_snapshots(self, image: Json) -> None:
+        """So that they are found when their image is deleted and the process dies before they are."""
+        given = self._given(
+            ResourceType="snapshot",
+            ResourceId=_snapshot_ids(image),
+            Tag=tags.written({tags.IMAGE: str(image["ImageName"])}),
+        )
+        self._api.ecs("TagResources", given)
+
+    def all(self) -> list[StoredImage]:
+        """The images that we have made, newest first."""
+        rows = self._rows(ImageOwnerAlias="self", Tag=tags.written({tags.OWNER: ""}))
+        return [_stored(row) for row in rows if tags.OWNER in tags.read(row)]
+
+    def delete(self, name: str) -> list[Json]:
+        """The image and its snapshots, which are answered. Raises TargetFailed when instances were made from it."""
+        rows = [row for row in self._rows(ImageName=name, Status=_ANY) if tags.OWNER in tags.read(row)]
+        for row in rows:
+            if row.get("Usage") not in (None, "", "none"):
+                raise TargetFailed("instances were made from the image", on=name, remedy="release them first")
+            self._name_snapshots(row)
+            self._tolerant("DeleteImage", self._given(ImageId=row["ImageId"]))
+        if not rows and self._others(name):
+            return []
+        snapshots = list(self._snapshot_rows(Tag=tags.written({tags.IMAGE: name})))
+        for snapshot in snapshots:
+            self._tolerant("DeleteSnapshot", {"SnapshotId": snapshot["SnapshotId"]})
+        return snapshots
+
+    def _others(self, name: str) -> bool:
+        """Whether an image of that name is somebody else's."""
+        return next(self._rows(ImageName=name, Status=_ANY), None) is not None
+
+    def remove_unused(self, own: dict[str, str]) -> None:
+        """Snapshots of this owner that no image is made of, and images that never became one."""
+        images = list(self._rows(Status=_ANY, Tag=tags.written(own)))
+        for row in images:
+            if row.get("Status") not in ("Available", "Creating", "Waiting"):
+                self._tolerant("DeleteImage", self._given(ImageId=row["ImageId"], Force=True))
+        kept = {found for row in images for found in _snapshot_ids(row) if row.get("Status") == "Available"}
+        for row in list(self._snapshot_rows(Tag=tags.written(own))):
+            if row["SnapshotId"] not in kept:
+                self._tolerant("DeleteSnapshot", {"SnapshotId": row["SnapshotId"]})
+
+    def snapshots(self, own: dict[str, str]) -> list[str]:
+        """Ids of all snapshots of this owner."""
+        return [str(row["SnapshotId"]) for row in self._snapshot_rows(Tag=tags.written(own))]
+
+    def _tolerant(self, operation: str, given: dict[str, Any]) -> None:
+        try:
+            self._api.ecs(operation, given, patience=self._settings.patience)
+        except Refusal as refused:
+            if not refused.gone:
+                raise
+
+    def _given(self, **more: Any) -> dict[str, Any]:
+        return {"RegionId": self._settings.region, **more}
+
+    def _rows(self, **given: Any) -> Iterator[Json]:
+        return self._api.rows("ecs", "DescribeImages", ("Images", "Image"), self._given(**given))
+
+    def _snapshot_rows(self, **given: Any) -> Iterator[Json]:
+        where = ("Snapshots", "Snapshot")
+        return self._api.rows("ecs", "DescribeSnapshots", where, self._given(**given))
+
+
+def _mapping(snapshots: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    """The first disk is the system disk, whatever it was on the intermediate instance."""
+    return [
+        {
+            "SnapshotId": snapshot,
+            "Device": f"/dev/xvd{_LETTERS[number]}",
+            "DiskType": "system" if number == 0 else "data",
+            "Size": size,
+        }
+        for number, (snapshot, size) in enumerate(snapshots)
+    ]
+
+
+def _names(request: ImageRequest) -> list[str]:
+    """Best first. The cloud wants a letter, then letters, digits, colons, underscores and hyphens."""
+    plain = _ODD.sub("-", request.name)
+    plain = plain if plain[:1].isalpha() else f"m-{plain}"
+    endings = ("", f"_{request.job_id}", f"_{request.job_id}_{request.run}")
+    return [plain[: _LONGEST - len(ending)] + ending for ending in endings]
+
+
+def _snapshot_ids(image: Json) -> list[str]:
+    rows = (image.get("DiskDeviceMappings") or {}).get("DiskDeviceMapping") or []
+    return [str(row["SnapshotId"]) for row in rows if row.get("SnapshotId")]
+
+
+def _stored(image: Json, request: ImageRequest | None = None) -> StoredImage:
+    rows = (image.get("DiskDeviceMappings") or {}).get("DiskDeviceMapping") or []
+    disks: list[dict[str, object]] = [
+        {
+            "device": row.get("Device"),
+            "snapshot": row.get("SnapshotId"),
+            "size": int(row.get("Size") or 0) * GIB,
+        }
+        for row in rows
+    ]
+    if request is not None:
+        for row, disk in zip(disks, request.disks, strict=False):
+            row |= {"disk": str(disk.key), "capacity": disk.capacity}
+    image_id = str(image["ImageId"])
+    return StoredImage(
+        name=str(image["ImageName"]),
+        location=image_id,
+        files=tuple(_snapshot_ids(image)),
+        size=sum(int(row.get("Size") or 0) for row in rows) * GIB,
+        created=_moment(str(image.get("CreationTime") or "")),
+        details={
+            "disks": disks,
+            "format": "ecs",
+            "note": "",
+            "boot_mode": image.get("BootMode"),
+            "platform": image.get("Platform"),
+        },
+        id=image_id,
+    )
+
+
+def _moment(text: str) -> float:
+    for form in ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%MZ"):
+        try:
+            return float(calendar.timegm(time.strptime(text, form)))
+        except ValueError:
+            continue
+    return 0.0

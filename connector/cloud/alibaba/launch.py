@@ -1,0 +1,262 @@
+"""One running instance for a token: the type, zone and disk category are tried in order, and each attempt is written down.
+
+A crash may have lost the answer to an attempt. The same attempt is then made again with the same client token: either it had
+its effect, or it is refused again, and only then the next one is made. So there is never a second instance.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from connector.cloud.alibaba import tags
+from connector.cloud.alibaba.api import Api, Json, client_token
+from connector.cloud.alibaba.book import Book, Page
+from connector.cloud.alibaba.codes import NoStock, Refusal, Verdict
+from connector.cloud.alibaba.market import GIB, Category, Market
+from connector.cloud.alibaba.network import Networks, Switch
+from connector.cloud.alibaba.specification import Offer, candidates
+from connector.cloud.provider import INSTANCE_NAME, InstanceRequest, TargetDisk
+from connector.errors import TargetFailed
+from connector.model import Credential
+
+USER_DATA_LIMIT: Final = 16 << 10  # bytes before base64
+DISK_LIMIT: Final = 16  # data disks of one instance
+_DIGESTS: Final = 2048  # bytes of a disk for each byte of its digest table, which lies on the system disk
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way to launch."""
+
+    offer: Offer
+    category: str
+
+    @property
+    def name(self) -> str:
+        return f"launch/{self.offer.zone}/{self.offer.type}/{self.category}"
+
+    @classmethod
+    def of(cls, page: Page) -> Attempt:
+        _, zone, kind, category = page.name.split("/")
+        return cls(Offer(zone, kind), category)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Everything that the attempts of one launch share. `look` finds the instance by its tags."""
+
+    request: InstanceRequest
+    book: Book
+    own: dict[str, str]
+    look: Callable[[], Json | None]
+    image: Json
+    switches: dict[str, Switch]
+    sold: dict[Offer, list[Category]] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+
+class Launcher:
+    """Thread-safe; one thread at a time acts for one token."""
+
+    def __init__(self, api: Api, networks: Networks) -> None:
+        self._api = api
+        self._settings = api.settings
+        self._networks = networks
+        self._market = Market(api)
+
+    def launch(
+        self, request: InstanceRequest, book: Book, own: dict[str, str], look: Callable[[], Json | None]
+    ) -> str:
+        """The id of the instance. Raises NoStock, or what stops the job."""
+        if len(request.disks) > DISK_LIMIT:
+            raise TargetFailed(
+                f"an instance has {DISK_LIMIT} data disks at most, the machine has {len(request.disks)}",
+                on=request.job_id,
+                remedy="migrate fewer disks at once",
+            )
+        switches = {switch.zone: switch for switch in self._networks.switches(request.placement)}
+        errand = Errand(request, book, own, look, self._image(request.placement.architecture), switches)
+        return self._unsettled(errand) or self._in_order(errand)
+
+    def _unsettled(self, errand: Errand) -> str | None:
+        """What a crash may have made: attempts whose outcome nobody knows are made again."""
+        for page in errand.book.standing("launch"):
+            made = self._try(errand, Attempt.of(page))
+            if isinstance(made, str):
+                return made
+        return None
+
+    def _in_order(self, errand: Errand) -> str:
+        placement, zones = errand.request.placement, list(errand.switches)
+        for offer in candidates(
+            placement.architecture, placement.instance_type, lambda wanted: self._market.offers(wanted, zones)
+        ):
+            for category in self._sold(errand, offer):
+                made = self._try(errand, Attempt(offer, category.name))
+                if isinstance(made, str):
+                    return made
+                if made.verdict is Verdict.NEXT_TYPE:
+                    break
+        raise _nothing(errand)
+
+    def _sold(self, errand: Errand, offer: Offer) -> list[Category]:
+        """Categories in which every disk of the machine can be had for this type."""
+        if offer not in errand.sold:
+            errand.sold[offer] = [
+                category
+                for category in self._market.categories(offer, "DataDisk")
+                if all(category.size(wanted(disk)) is not None for disk in errand.request.disks)
+            ]
+        return errand.sold[offer]
+
+    def _try(self, errand: Errand, attempt: Attempt) -> str | Refusal:
+        """The id of the instance, or why the next attempt is due. Raises what stops the job."""
+        try:
+            return self._run(errand, attempt)
+        except Refusal as refused:
+            if refused.verdict not in (Verdict.NEXT_TYPE, Verdict.NEXT_DISK):
+                raise
+            errand.book.gone(errand.book.open("launch", attempt.name))
+            errand.reasons.append(f"{attempt.offer.type} in {attempt.offer.zone}: {refused.code}")
+            return refused
+
+    def _run(self, errand: Errand, attempt: Attempt) -> str:
+        zone = attempt.offer.zone
+        switch = self._networks.connected(errand.book, errand.switches.get(zone) or Switch(zone), errand.own)
+        group = self._networks.group(errand.book, switch, errand.own)
+        given = self._order(errand, attempt, switch, group)
+        page = errand.book.open("launch", attempt.name)
+        note_disks(errand.book, [disk.key for disk in errand.request.disks])
+        reached = tags.VPC if errand.request.placement.net_mode == 2 else tags.INTERNET
+        own = errand.own | {tags.NET: reached} | self._settings.tags
+        given |= {"Tag": tags.written(own), "ClientToken": client_token(page.token)}
+        try:
+            told = self._api.ecs("RunInstances", given, on=errand.request.job_id)
+        except Refusal as refused:
+            if refused.verdict is not Verdict.EXISTS:
+                raise
+            return str(self._api.until(errand.look, "visible", on=errand.request.token)["InstanceId"])
+        return str(told["InstanceIdSets"]["InstanceIdSet"][0])
+
+    def _order(self, errand: Errand, attempt: Attempt, switch: Switch, group: str) -> dict[str, Any]:
+        request, placement, settings = errand.request, errand.request.placement, self._settings
+        internet = settings.bandwidth if placement.net_mode != 2 else 0
+        return {
+            "RegionId": settings.region,
+            "ZoneId": attempt.offer.zone,
+            "InstanceType": attempt.offer.type,
+            "ImageId": errand.image["ImageId"],
+            "VSwitchId": switch.id,
+            "SecurityGroupId": group,
+            "InstanceName": INSTANCE_NAME,
+            "Description": f"writes the disks of job {request.job_id}; released by itself",
+            "InstanceChargeType": "PostPaid",
+            "InternetChargeType": "PayByTraffic" if internet else None,
+            "InternetMaxBandwidthOut": internet,
+            "Amount": 1,
+            "SystemDisk": self._system_disk(errand, attempt),
+            "DataDisk": self._data_disks(errand, attempt),
+            "UserData": user_data(request.credential),
+            "HttpEndpoint": "enabled",
+            "HttpTokens": "required",
+            "RamRoleName": placement.ram_role or None,
+            "LaunchTemplateId": placement.launch_template or None,
+            "LaunchTemplateVersion": placement.launch_template_version or None,
+            "ResourceGroupId": settings.resource_group,
+        }
+
+    def _system_disk(self, errand: Errand, attempt: Attempt) -> dict[str, Any]:
+        """Room for the image, and for the journals and digests of all disks."""
+        digests = -(-sum(disk.capacity for disk in errand.request.disks) // _DIGESTS // GIB)
+        size = max(int(errand.image.get("Size") or 0), 20) + digests + 1
+        names = [category.name for category in self._market.categories(attempt.offer, "SystemDisk")]
+        name = attempt.category if attempt.category in names or not names else names[0]
+        return {"Category": name, "Size": str(size), **self._level(name)}
+
+    def _data_disks(self, errand: Errand, attempt: Attempt) -> list[dict[str, Any]]:
+        known = {category.name: category for category in self._sold(errand, attempt.offer)}
+        category = known.get(attempt.category, Category(attempt.category, 0, 0))
+        return [
+            {
+                "DiskName": disk_name(disk.key),
+                "Category": attempt.category,
+                "Size": category.size(wanted(disk)),
+                "DeleteWithInstance": True,
+                **self._level(attempt.category),
+            }
+            for disk in errand.request.disks
+        ]
+
+    def _level(self, category: str) -> dict[str, str]:
+        level = self._settings.performance_level
+        return {"PerformanceLevel": level} if category == "cloud_essd" and level else {}
+
+    def _image(self, architecture: str) -> Json:
+        """The prepared image that an instance boots."""
+        image = self._settings.images.of(architecture)
+        if image is None:
+            raise TargetFailed(
+                f"no instance image for {architecture} is configured",
+                on="alibaba.images",
+                remedy="prepare one, see docs/alibaba.md",
+            )
+        rows = self._api.rows(
+            "ecs",
+            "DescribeImages",
+            ("Images", "Image"),
+            {"RegionId": self._settings.region, "ImageId": image},
+        )
+        row = next(rows, None)
+        if row is None:
+            raise Refusal(
+                "DescribeImages", "InvalidImageId.NotFound", 404, "it is not available", "-", on=image
+            )
+        return dict(row)
+
+
+def note_disks(book: Book, keys: Sequence[int]) -> None:
+    """Which disks come with the instance: they may be seen later than it, and must not be made a second time."""
+    names = {f"launch-disk/{key}" for key in keys}
+    for page in book.standing("launch-disk"):
+        if page.name not in names:
+            book.gone(page)
+    for name in sorted(names):
+        book.open("launch-disk", name)
+
+
+def disk_name(key: int) -> str:
+    """How a data disk says which source disk it is for."""
+    return f"connector-{key}"
+
+
+def disk_key(name: str) -> str | None:
+    """The key in `disk_name`; None for somebody else's disk."""
+    key = name.removeprefix("connector-")
+    return key if key != name and key.removeprefix("-").isdecimal() else None
+
+
+def user_data(credential: Credential) -> str:
+    """What the instance boots with: its side of mutual TLS for this job, which expires by itself, and nothing else."""
+    content = json.dumps({"version": 1, "credential": asdict(credential)}, separators=(",", ":")).encode()
+    if len(content) > USER_DATA_LIMIT:
+        raise TargetFailed(
+            f"the user data has {len(content)} bytes, more than {USER_DATA_LIMIT}", on="credential"
+        )
+    return base64.b64encode(content).decode()
+
+
+def wanted(disk: TargetDisk) -> int:
+    """Bytes that the target of this disk must have."""
+    return max(disk.capacity, disk.size)
+
+
+def _nothing(errand: Errand) -> TargetFailed:
+    named, reasons = errand.request.placement.instance_type, errand.reasons
+    what = f"instance type {named} cannot be had" if named else "no instance type can be had"
+    tried = f" (tried {'; '.join(reasons[:6])}{' and more' if len(reasons) > 6 else ''})" if reasons else ""
+    remedy = "name another InstanceType, or none" if named else "try another region or zone, or later"
+    return NoStock(what + tried, on=errand.request.job_id, remedy=f"{remedy}; then start the job again")

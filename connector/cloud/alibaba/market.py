@@ -1,0 +1,83 @@
+"""What the cloud says it can sell, where: types of instances, and categories of disks with their sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connector.cloud.alibaba.api import Api
+from connector.cloud.alibaba.specification import Offer, Wanted
+
+GIB: Final = 1 << 30
+_HAS_STOCK: Final = ("WithStock", "ClosedWithStock")
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A category of disks; sizes in GiB, 0: not told."""
+
+    name: str
+    least: int
+    most: int
+
+    def size(self, wanted: int) -> int | None:
+        """GiB of a disk for so many bytes: whole ones, rounded up (R50). None when it cannot be so large."""
+        found = max(-(-wanted // GIB), self.least)
+        return None if self.most and found > self.most else found
+
+
+class Market:
+    """Asks each time: stock changes while we look."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def offers(self, wanted: Wanted, zones: Sequence[str]) -> list[Offer]:
+        """Types with stock, in the order of `zones`."""
+        given: dict[str, Any] = {"DestinationResource": "InstanceType", **self._common()}
+        if wanted.cores is not None:
+            given |= {"Cores": wanted.cores, "Memory": wanted.memory}
+        if wanted.type:
+            given["InstanceType"] = wanted.type
+        found = self._values(given)
+        return [Offer(zone, row["Value"]) for zone in zones for row in found.get(zone, [])]
+
+    def categories(self, offer: Offer, resource: str) -> list[Category]:
+        """For `resource` "SystemDisk" or "DataDisk" of this type in this zone, in the order of the settings."""
+        given = {
+            "DestinationResource": resource,
+            "InstanceType": offer.type,
+            "ZoneId": offer.zone,
+            **self._common(),
+        }
+        rows = {row["Value"]: row for row in self._values(given).get(offer.zone, [])}
+        return [
+            Category(name, int(rows[name].get("Min") or 0), int(rows[name].get("Max") or 0))
+            for name in self._api.settings.disk_categories
+            if name in rows
+        ]
+
+    def _common(self) -> dict[str, Any]:
+        return {
+            "RegionId": self._api.settings.region,
+            "InstanceChargeType": "PostPaid",
+            "IoOptimized": "optimized",
+            "NetworkCategory": "vpc",
+            "ResourceType": "instance",
+        }
+
+    def _values(self, given: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """Rows with stock, by zone."""
+        told = self._api.ecs("DescribeAvailableResource", given)
+        found: dict[str, list[dict[str, Any]]] = {}
+        for zone in (told.get("AvailableZones") or {}).get("AvailableZone") or []:
+            for kind in (zone.get("AvailableResources") or {}).get("AvailableResource") or []:
+                rows = (kind.get("SupportedResources") or {}).get("SupportedResource") or []
+                kept = [row for row in rows if _in_stock(row)]
+                found.setdefault(str(zone["ZoneId"]), []).extend(kept)
+        return found
+
+
+def _in_stock(row: dict[str, Any]) -> bool:
+    return row.get("Status") == "Available" and row.get("StatusCategory", "WithStock") in _HAS_STOCK

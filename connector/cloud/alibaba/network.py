@@ -1,0 +1,241 @@
+"""Where an instance is connected: a vSwitch of the operator's or one of its own, and who may reach it.
+
+The security group of an instance lets in its two ports from the configured addresses, and nothing else (R58).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connector.cloud.alibaba import tags
+from connector.cloud.alibaba.api import Api, Json, client_token
+from connector.cloud.alibaba.book import Book, Page
+from connector.cloud.alibaba.codes import Refusal, Verdict
+from connector.cloud.provider import Placement
+from connector.errors import BadInput
+
+PORTS: Final = (8080, 8703)
+_BITS: Final = 24  # of a vSwitch that we make
+_VPCS: Final = ("Vpcs", "Vpc")
+_VSWITCHES: Final = ("VSwitches", "VSwitch")
+_GROUPS: Final = ("SecurityGroups", "SecurityGroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A vSwitch; without an id it has to be made when its zone is chosen."""
+
+    zone: str
+    id: str = ""
+    vpc: str = ""
+
+
+class Networks:
+    """Makes what is missing, once: found by tag, or made with a token that was written down."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._settings = api.settings
+
+    def switches(self, placement: Placement) -> list[Switch]:
+        """Where the instance may stand, best first. Raises BadInput when the job's own words contradict each other."""
+        wanted = [placement.vswitch] if placement.vswitch else list(self._settings.vswitches)
+        if wanted:
+            found = [self._switch(vswitch) for vswitch in wanted]
+            if placement.vpc and any(switch.vpc != placement.vpc for switch in found):
+                raise BadInput(f"the vSwitch is not in VPC {placement.vpc}", on="vpc")
+            return found
+        if placement.vpc:
+            raise BadInput("a VPC is only used with one of its vSwitches", on="vpc")
+        return [Switch(zone) for zone in self._settings.zones or self._zones()]
+
+    def _switch(self, vswitch: str) -> Switch:
+        row = next(self._vswitches({"VSwitchId": vswitch}), None)
+        if row is None:
+            raise Refusal(
+                "DescribeVSwitches", "InvalidVSwitchId.NotFound", 404, "there is none", "-", on=vswitch
+            )
+        return Switch(str(row["ZoneId"]), vswitch, str(row["VpcId"]))
+
+    def _zones(self) -> list[str]:
+        told = self._api.ecs("DescribeZones", {"RegionId": self._settings.region})
+        return [str(row["ZoneId"]) for row in (told.get("Zones") or {}).get("Zone") or []]
+
+    def connected(self, book: Book, switch: Switch, own: dict[str, str]) -> Switch:
+        """The same place, with a vSwitch that exists. `own`: the tags of what is made."""
+        if switch.id:
+            return switch
+        vpc = self._made(
+            book.open("vpc", "vpc"),
+            book,
+            lambda: next(self._rows("DescribeVpcs", _VPCS, own), None),
+            lambda token: self._create_vpc(token, own),
+            "VpcId",
+            lambda found: self._available(self._rows("DescribeVpcs", _VPCS, own, VpcId=found)),
+        )
+        made = self._made(
+            book.open("vswitch", f"vswitch/{switch.zone}"),
+            book,
+            lambda: next(self._vswitches({"VpcId": vpc, "ZoneId": switch.zone}), None),
+            lambda token: self._create_vswitch(token, own, vpc, switch.zone),
+            "VSwitchId",
+            lambda found: self._available(self._vswitches({"VSwitchId": found})),
+        )
+        return Switch(switch.zone, made, vpc)
+
+    def group(self, book: Book, switch: Switch, own: dict[str, str]) -> str:
+        """The security group for an instance on this vSwitch, with its rules."""
+        if self._settings.security_group is not None:
+            return self._settings.security_group
+        group = self._made(
+            book.open("security-group", f"security-group/{switch.vpc}"),
+            book,
+            lambda: next(self._groups(own, VpcId=switch.vpc), None),
+            lambda token: self._create_group(token, own, switch.vpc),
+            "SecurityGroupId",
+            lambda found: next(self._groups(own, SecurityGroupId=found), None),
+        )
+        self._let_in(group)
+        return group
+
+    def keep_open(self, own: dict[str, str]) -> None:
+        """The rules of a group of ours must stay: what somebody removed is added again."""
+        for row in list(self._groups(own)):
+            self._let_in(str(row["SecurityGroupId"]))
+
+    def _let_in(self, group: str) -> None:
+        """Exactly our rules when it is new; later only what is missing is added."""
+        given = {"RegionId": self._settings.region, "SecurityGroupId": group}
+        told = self._api.ecs("DescribeSecurityGroupAttribute", {**given, "Direction": "ingress"}, on=group)
+        there = {
+            (str(row.get("PortRange")), str(row.get("SourceCidrIp")))
+            for row in (told.get("Permissions") or {}).get("Permission") or []
+            if str(row.get("IpProtocol")).lower() == "tcp" and str(row.get("Policy", "Accept")) == "Accept"
+        }
+        missing = [
+            {
+                "IpProtocol": "tcp",
+                "PortRange": f"{port}/{port}",
+                "SourceCidrIp": source,
+                "Policy": "accept",
+                "Priority": "1",
+                "Description": "control" if port == PORTS[0] else "blocks",
+            }
+            for source in self._settings.reachable_from
+            for port in PORTS
+            if (f"{port}/{port}", source) not in there
+        ]
+        if missing:
+            self._api.ecs("AuthorizeSecurityGroup", {**given, "Permissions": missing}, on=group)
+
+    def remove(self, own: dict[str, str]) -> None:
+        """What we made for one owner, from the inside out. What still depends on something is waited for."""
+        for row in list(self._groups(own)):
+            self._removed(self._api.ecs, "DeleteSecurityGroup", "SecurityGroupId", row)
+        for row in list(self._rows("DescribeVSwitches", _VSWITCHES, own)):
+            self._removed(self._api.vpc, "DeleteVSwitch", "VSwitchId", row)
+        for row in list(self._rows("DescribeVpcs", _VPCS, own)):
+            self._removed(self._api.vpc, "DeleteVpc", "VpcId", row)
+
+    def _removed(self, call: Callable[..., Json], operation: str, key: str, row: Json) -> None:
+        """Harmless when it is gone."""
+        given = {"RegionId": self._settings.region, key: row[key]}
+        try:
+            call(operation, given, patience=self._settings.patience, on=str(row[key]))
+        except Refusal as refused:
+            if not refused.gone:
+                raise
+
+    def kinds(self, own: dict[str, str]) -> set[str]:
+        """What of an owner can be seen now."""
+        found = {
+            "security-group": self._groups(own),
+            "vswitch": self._rows("DescribeVSwitches", _VSWITCHES, own),
+            "vpc": self._rows("DescribeVpcs", _VPCS, own),
+        }
+        return {kind for kind, rows in found.items() if next(rows, None) is not None}
+
+    def _made(
+        self,
+        page: Page,
+        book: Book,
+        look: Callable[[], Json | None],
+        create: Callable[[str], Json],
+        key: str,
+        ready: Callable[[str], Json | None],
+    ) -> str:
+        """The id of what `look` finds or `create` makes, when it can be used."""
+        row = look()
+        if row is None:
+            try:
+                row = create(client_token(page.token))
+            except Refusal as refused:
+                if refused.verdict is not Verdict.EXISTS:
+                    raise
+                row = self._api.until(look, "visible", on=page.token)
+        made = str(row[key])
+        self._api.until(lambda: ready(made), "usable", on=made)
+        book.made(page, made)
+        return made
+
+    def _create_vpc(self, token: str, own: dict[str, str]) -> Json:
+        given: dict[str, Any] = {
+            "RegionId": self._settings.region,
+            "CidrBlock": self._settings.network,
+            "VpcName": "connector-transition",
+            "Tag": tags.written(own),
+            "ClientToken": token,
+            "ResourceGroupId": self._settings.resource_group,
+        }
+        return self._api.vpc("CreateVpc", given)
+
+    def _create_vswitch(self, token: str, own: dict[str, str], vpc: str, zone: str) -> Json:
+        given: dict[str, Any] = {
+            "RegionId": self._settings.region,
+            "VpcId": vpc,
+            "ZoneId": zone,
+            "CidrBlock": self._block(zone),
+            "VSwitchName": "connector-transition",
+            "Tag": tags.written(own),
+            "ClientToken": token,
+        }
+        return self._api.vpc("CreateVSwitch", given, patience=self._settings.patience, on=vpc)
+
+    def _block(self, zone: str) -> str:
+        """A part of the network for each zone, always the same one."""
+        zones = sorted(self._settings.zones or self._zones())
+        parts = ipaddress.IPv4Network(self._settings.network).subnets(new_prefix=_BITS)
+        return str(next(part for n, part in enumerate(parts) if n == zones.index(zone)))
+
+    def _create_group(self, token: str, own: dict[str, str], vpc: str) -> Json:
+        given: dict[str, Any] = {
+            "RegionId": self._settings.region,
+            "VpcId": vpc,
+            "SecurityGroupName": "connector-transition",
+            "Description": "ports of an intermediate instance",
+            "Tag": tags.written(own),
+            "ClientToken": token,
+            "ResourceGroupId": self._settings.resource_group,
+        }
+        return self._api.ecs("CreateSecurityGroup", given, on=vpc)
+
+    def _rows(self, operation: str, where: tuple[str, str], own: dict[str, str], **more: Any) -> Any:
+        given = {"RegionId": self._settings.region, "Tag": tags.written(own), **more}
+        return self._api.rows("vpc", operation, where, given)
+
+    def _vswitches(self, given: dict[str, Any]) -> Any:
+        return self._api.rows(
+            "vpc", "DescribeVSwitches", _VSWITCHES, {"RegionId": self._settings.region, **given}
+        )
+
+    def _groups(self, own: dict[str, str], **more: Any) -> Any:
+        given = {"RegionId": self._settings.region, "Tag": tags.written(own), **more}
+        return self._api.rows("ecs", "DescribeSecurityGroups", _GROUPS, given)
+
+    @staticmethod
+    def _available(rows: Any) -> Json | None:
+        row: Json | None = next(rows, None)
+        return row if row is not None and row.get("Status") == "Available" else None

@@ -1,0 +1,302 @@
+"""Instances, disks and images in one region of Alibaba Cloud; the cloud, the ledger and tags say what exists.
+
+Only one process at a time acts for a token: the active runner of the control plane.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+from connector.cloud.alibaba import tags
+from connector.cloud.alibaba.api import Api, Json
+from connector.cloud.alibaba.book import Book
+from connector.cloud.alibaba.codes import Refusal
+from connector.cloud.alibaba.credentials import Credentials
+from connector.cloud.alibaba.disks import Disks
+from connector.cloud.alibaba.images import Images
+from connector.cloud.alibaba.launch import Launcher, user_data
+from connector.cloud.alibaba.market import Market
+from connector.cloud.alibaba.network import PORTS, Networks
+from connector.cloud.alibaba.settings import AlibabaSettings
+from connector.cloud.alibaba.specification import Wanted
+from connector.cloud.provider import (
+    Health,
+    ImageRequest,
+    Instance,
+    InstanceRequest,
+    Ledger,
+    Placement,
+    Resource,
+    StoredImage,
+)
+from connector.errors import BadInput, TargetFailed, TransferFailed, TrustFailed
+from connector.model import Credential, InstanceAddress
+from connector.transfer.endpoint import InstanceEndpoint
+
+_INSTANCES: Final = ("Instances", "Instance")
+
+
+class Talk(Protocol):
+    """What is said to a running instance. Raises TransferFailed while it does not answer."""
+
+    def assign_devices(self, serials: Mapping[str, str]) -> None:
+        """On which devices its disks lie, by serial number."""
+        ...
+
+    def settle(self) -> list[str]:
+        """The disks that show the end of one pass on stable storage."""
+        ...
+
+
+#: Over its control port, which also proves that it is ours.
+Reach = Callable[[InstanceAddress, Credential], Talk]
+
+
+class AlibabaProvider:
+    """Instances of the account. Thread-safe."""
+
+    def __init__(self, settings: AlibabaSettings, ledger: Ledger, *, reach: Reach = InstanceEndpoint) -> None:
+        self._settings = settings
+        self._api = Api(settings, Credentials(settings.access_key_file))
+        self._ledger = ledger
+        self._reach = reach
+        self._networks = Networks(self._api)
+        self._launcher = Launcher(self._api, self._networks)
+        self._disks = Disks(self._api)
+        self._images = Images(self._api)
+        self._locks: dict[str, threading.RLock] = {}
+        self._guard = threading.Lock()  # guards the dictionary of locks
+
+    def check(self, placement: Placement) -> None:
+        """Refuses what this region cannot offer now (X4), and networks that do not fit together."""
+        if placement.region not in ("", self._settings.region):
+            raise BadInput(f"this control plane serves {self._settings.region} only", on="region")
+        try:
+            zones = [switch.zone for switch in self._networks.switches(placement)]
+        except Refusal as refused:
+            raise BadInput(refused.what, on="vswitch") from refused
+        if placement.instance_type:
+            offers = Market(self._api).offers(Wanted(type=placement.instance_type), zones)
+            if not offers:
+                raise BadInput(
+                    f"{placement.instance_type} cannot be had in {', '.join(zones)}", on="instance_type"
+                )
+
+    def create_instance(self, request: InstanceRequest) -> Instance:
+        with self._exclusively(request.token):
+            book, own = Book(self._ledger, request.token), _own(request.token, request.job_id)
+            row = self._row(request.token)
+            if row is None:
+                self._launcher.launch(request, book, own, lambda: self._row(request.token))
+            else:
+                self._networks.keep_open(own)
+            row = self._running(request)
+            book.own(str(row["InstanceId"]))  # not before it can be seen: else it would count as released
+            found = self._disks.complete(row, request.disks, book, own)
+            serials = {key: str(disk["SerialNumber"]) for key, disk in found.items()}
+            self._introduce(request, serials)
+            return self._instance(self._row(request.token) or row)
+
+    def _running(self, request: InstanceRequest) -> Json:
+        """The instance, running and with an address. One that was stopped gets a credential that is valid now."""
+
+        def settled() -> Json | None:
+            row = self._row(request.token)
+            return row if row is not None and row["Status"] in ("Running", "Stopped") else None
+
+        row = self._api.until(settled, "visible", on=request.token)
+        if row["Status"] == "Stopped":
+            given = {"InstanceId": row["InstanceId"], "UserData": user_data(request.credential)}
+            self._api.ecs("ModifyInstanceAttribute", given, on=request.job_id)
+            self._api.ecs("StartInstance", {"InstanceId": row["InstanceId"]}, on=request.job_id)
+
+        def addressed() -> Json | None:
+            row = self._row(request.token)
+            return row if row is not None and row["Status"] == "Running" and _address(row) else None
+
+        return self._api.until(addressed, "running, with an address", on=str(row["InstanceId"]))
+
+    def _introduce(self, request: InstanceRequest, serials: dict[str, str]) -> None:
+        """The address is read anew each time: it may change while the instance boots."""
+        deadline = time.monotonic() + self._settings.boot_patience
+        while True:
+            row = self._row(request.token)
+            host = _address(row) if row is not None else ""
+            try:
+                return self._reach(InstanceAddress(host, *PORTS), request.control).assign_devices(serials)
+            except TransferFailed as silent:
+                if time.monotonic() > deadline:
+                    raise TargetFailed(
+                        f"the instance does not answer on port {PORTS[0]}: {silent.what}",
+                        on=host or request.token,
+                        remedy="check the instance image, the routes, and the addresses in reachable_from",
+                    ) from silent
+            except TrustFailed as stranger:
+                raise TargetFailed(
+                    f"something else than our instance answers: {stranger.what}",
+                    on=host,
+                    remedy="look for address conflicts in the VPC, then start the job again",
+                ) from stranger
+            self._api.pause()
+
+    def find(self, token: str) -> Instance | None:
+        row = self._row(token)
+        return None if row is None else self._instance(row)
+
+    def describe(self) -> Sequence[Instance]:
+        disks: dict[str, list[Json]] = {}
+        for disk in self._disks.of_owner({tags.OWNER: ""}):
+            disks.setdefault(str(disk.get("InstanceId")), []).append(disk)
+        rows = [row for row in self._rows(Tag=tags.written({tags.OWNER: ""})) if tags.OWNER in tags.read(row)]
+        return [_shown(row, disks.get(str(row["InstanceId"]), [])) for row in rows]
+
+    def release(self, token: str, *, keep_disks: bool) -> None:
+        with self._exclusively(token):
+            if keep_disks:
+                self._stop(token)
+            else:
+                self._remove(token)
+
+    def _stop(self, token: str) -> None:
+        def stopped() -> Json | None:
+            row = self._row(token)
+            if row is None or row["Status"] == "Stopped":
+                return row or {}
+            if row["Status"] == "Running":
+                given = {"InstanceId": row["InstanceId"], "StoppedMode": self._settings.stopped_mode}
+                self._api.ecs("StopInstance", given, patience=self._settings.patience, on=token)
+            return None
+
+        self._api.until(stopped, "stopped", on=token)
+
+    def _remove(self, token: str) -> None:
+        """Instances, then disks, then snapshots without an image, then networks: everything that carries the token."""
+        book, own = Book(self._ledger, token), {tags.OWNER: token}
+        self._let_appear(book, own)
+        patience = self._settings.patience
+        for row in self._all(token):
+            given = {"InstanceId": row["InstanceId"], "Force": True}
+            try:
+                self._api.ecs("DeleteInstance", given, patience=patience, on=token)
+            except Refusal as refused:
+                if not refused.gone:
+                    raise
+        self._api.until(lambda: True if not self._all(token) else None, "released", on=token)
+        self._disks.remove(own)
+        self._images.remove_unused(own)
+        self._networks.remove(own)
+        left = set(self._images.snapshots(own))
+        for page in book.standing():
+            if page.reference not in left:
+                book.gone(page)
+
+    def _let_appear(self, book: Book, own: dict[str, str]) -> None:
+        """What was begun a moment ago may not be visible yet: then it would be left behind."""
+        while time.time() - book.youngest() < self._settings.consistency:
+            missing = {page.kind for page in book.standing() if page.reference is None} - self._kinds(own)
+            if not missing:
+                return
+            self._api.pause()
+
+    def _kinds(self, own: dict[str, str]) -> set[str]:
+        """Kinds of pages of which something can be seen, or nothing has to be."""
+        found = self._networks.kinds(own) | {"image", "launch-disk"}
+        if self._all(own[tags.OWNER]):
+            found |= {"launch"}
+        if any(tags.DISK in tags.read(disk) for disk in self._disks.of_owner(own)):
+            found |= {"disk"}
+        return found | ({"snapshot"} if self._images.snapshots(own) else set())
+
+    def make_image(self, request: ImageRequest) -> StoredImage:
+        with self._exclusively(request.token):
+            row = self._row(request.token)
+            if row is None:
+                raise TargetFailed(
+                    "there is no such instance", on=request.token, remedy="start the job again"
+                )
+            self._settle(request, row)
+            book, own = Book(self._ledger, request.token), _own(request.token, request.job_id)
+            disks = self._disks.complete(row, request.disks, book, own)
+            return self._images.make(request, disks, book, own)
+
+    def _settle(self, request: ImageRequest, row: Json) -> None:
+        """Every disk shows the end of one pass, and nothing waits to be written (invariant 10)."""
+        address = InstanceAddress(_address(row), *PORTS)
+        settled = self._reach(address, request.control).settle()
+        if missing := {str(disk.key) for disk in request.disks} - set(settled):
+            raise TargetFailed(
+                f"the instance has no disk {sorted(missing)[0]}",
+                on=request.job_id,
+                remedy="start the job again",
+            )
+
+    def list_images(self) -> Sequence[StoredImage]:
+        return self._images.all()
+
+    def delete_image(self, name: str) -> None:
+        for snapshot in self._images.delete(name):
+            book = Book(self._ledger, tags.read(snapshot).get(tags.OWNER, ""))
+            for page in book.standing("snapshot"):
+                if page.reference == snapshot["SnapshotId"]:
+                    book.gone(page)
+
+    def close(self) -> None:
+        """Instances run on: they belong to the account, not to this process."""
+
+    def _instance(self, row: Json) -> Instance:
+        return _shown(row, self._disks.of_instance(str(row["InstanceId"])))
+
+    def _row(self, token: str) -> Json | None:
+        """The instance of this token: by its id as far as it is known, else by its tag; the oldest if there were two."""
+        known = Book(self._ledger, token).instance()
+        rows = self._all(token) if known is None else list(self._rows(InstanceIds=f'["{known}"]'))
+        return min(rows, key=lambda row: str(row.get("CreationTime")), default=None)
+
+    def _all(self, token: str) -> list[Json]:
+        """By tag, and by the id that the ledger knows."""
+        rows = list(self._rows(Tag=tags.written({tags.OWNER: token})))
+        known = Book(self._ledger, token).instance()
+        if known is not None and all(row["InstanceId"] != known for row in rows):
+            rows += list(self._rows(InstanceIds=f'["{known}"]'))
+        return rows
+
+    def _rows(self, **given: Any) -> Iterator[Json]:
+        region = {"RegionId": self._settings.region}
+        return self._api.rows("ecs", "DescribeInstances", _INSTANCES, region | given)
+
+    @contextmanager
+    def _exclusively(self, token: str) -> Iterator[None]:
+        with self._guard:
+            lock = self._locks.setdefault(token, threading.RLock())
+        with lock:
+            yield
+
+
+def _own(token: str, job_id: str) -> dict[str, str]:
+    return {tags.OWNER: token, tags.JOB: job_id}
+
+
+def _shown(row: Json, disks: Sequence[Json]) -> Instance:
+    resources = [Resource("disk", str(disk["DiskId"])) for disk in disks]
+    return Instance(
+        handle=str(row["InstanceId"]),
+        name=str(row.get("InstanceName") or ""),
+        address=InstanceAddress(_address(row), *PORTS),
+        health=Health.RUNNING if row.get("Status") == "Running" else Health.STOPPED,
+        resources=tuple(sorted(resources, key=lambda found: found.reference)),
+        token=tags.read(row).get(tags.OWNER, ""),
+    )
+
+
+def _address(row: Json) -> str:
+    """Where to reach it, "" while it has no address. In a VPC its private one (R53), else a bound EIP or a public one (R55)."""
+    private = ((row.get("VpcAttributes") or {}).get("PrivateIpAddress") or {}).get("IpAddress") or []
+    if tags.read(row).get(tags.NET) == tags.VPC:
+        return str(next(iter(private), ""))
+    eip = str((row.get("EipAddress") or {}).get("IpAddress") or "")
+    public = (row.get("PublicIpAddress") or {}).get("IpAddress") or []
+    return eip or str(next(iter(public), ""))

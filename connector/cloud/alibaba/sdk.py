@@ -1,0 +1,78 @@
+"""The official SDKs, imported when the first provider is made: nobody else needs them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from connector.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One API of the cloud: `models` and the class of its client."""
+
+    models: Any
+    client: Any
+
+    def request(self, operation: str, given: dict[str, Any]) -> Any:
+        """The typed request of an operation, from the API's own names. A name that it does not have is a defect of ours."""
+        made = getattr(self.models, f"{operation}Request")().from_map(given)
+        assert _kept(given, made.to_map()), f"{operation} does not have all of the parameters {sorted(given)}"
+        return made
+
+    @staticmethod
+    def method(operation: str) -> str:
+        """As the SDK spells it: DescribeVSwitches is describe_vswitches."""
+        plain = operation.replace("VSwitch", "Vswitch")
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", plain).lower() + "_with_options"
+
+
+def _kept(given: Any, made: Any) -> bool:
+    """Whether everything that was given arrived; the SDK drops what it does not know in silence."""
+    if isinstance(given, dict):
+        return all(name in made and _kept(value, made[name]) for name, value in given.items())
+    if isinstance(given, list):
+        return len(given) == len(made) and all(_kept(*pair) for pair in zip(given, made, strict=True))
+    return bool(given == made)
+
+
+@dataclass(frozen=True, slots=True)
+class Sdk:
+    """Everything of it that is used."""
+
+    ecs: Service
+    vpc: Service
+    config: Any
+    options: Any
+    refused: Any  # the exception that carries a code
+
+    def failure(self, error: Exception) -> tuple[str, int, str, str] | None:
+        """Code, status, message and request of what the server refused; None when it did not answer."""
+        if not isinstance(error, self.refused) or not getattr(error, "status_code", None):
+            return None
+        data = getattr(error, "data", None) or {}
+        message = str(data.get("Message") or data.get("message") or error)
+        return str(error.code), int(error.status_code), message, str(getattr(error, "request_id", ""))
+
+
+def load() -> Sdk:
+    """Raises BadInput when the SDKs are not installed."""
+    try:
+        from alibabacloud_ecs20140526 import models as ecs_models
+        from alibabacloud_ecs20140526.client import Client as EcsClient
+        from alibabacloud_tea_openapi.models import Config
+        from alibabacloud_vpc20160428 import models as vpc_models
+        from alibabacloud_vpc20160428.client import Client as VpcClient
+        from darabonba.runtime import RuntimeOptions
+        from Tea.exceptions import TeaException
+    except ImportError as absent:
+        raise BadInput(
+            f"the SDK of Alibaba Cloud is not installed ({absent.name} is missing)",
+            on="provider alibaba",
+            remedy="pip install 'agentless-connector[alibaba]'",
+        ) from None
+    return Sdk(
+        Service(ecs_models, EcsClient), Service(vpc_models, VpcClient), Config, RuntimeOptions, TeaException
+    )

@@ -1,0 +1,52 @@
+"""The hand-over: the instance's control port turns its settled disks into image files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from connector.cloud.provider import ImageRequest
+from connector.errors import NotFound, TargetFailed, from_json
+from connector.model import InstanceAddress
+from connector.transfer.endpoint import InstanceEndpoint
+
+_PACE: Final = 0.3  # seconds between looks
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What an instance made: `files` are paths below its directory, `details` go into the image's description."""
+
+    files: tuple[str, ...]
+    details: Mapping[str, object]
+
+
+#: Asks an instance for the files of an image.
+Order = Callable[[InstanceAddress, ImageRequest], Made]
+
+
+def order_image(address: InstanceAddress, request: ImageRequest) -> Made:
+    """Order the image and wait for it. Idempotent: the same name and run answer the same image.
+
+    An instance that was started again has forgotten the order; it gets the order again.
+    """
+    endpoint = InstanceEndpoint(address, request.control)
+    order = (request.name, request.format, request.run)
+    made = endpoint.make_image(*order, wait=False)
+    while made["state"] == "making":
+        time.sleep(_PACE)
+        try:
+            made = endpoint.image(request.name)
+        except NotFound:
+            made = endpoint.make_image(*order, wait=False)
+    if made["state"] != "ready":
+        raise from_json(made["error"], TargetFailed)
+    files = made["files"]
+    assert isinstance(files, list)
+    disks = [{"disk": f["disk"], "file": f["file"], "capacity": f["capacity"]} for f in files]
+    details = {"disks": disks, "format": made["format"], "note": made["note"]}
+    beside = made.get("beside") or []
+    assert isinstance(beside, list)
+    return Made((*(str(f["path"]) for f in files), *map(str, beside)), details)

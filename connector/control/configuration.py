@@ -1,0 +1,63 @@
+"""What a control plane must be told, as a YAML file: `config/control-plane.yaml` is the commented reference.
+
+Every line but the section of a cloud is also an option of the command, which then counts more.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from connector.errors import BadInput
+
+
+class Configuration(BaseModel):
+    """`None` leaves it to the command's option, or its default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state: Path | None = None
+    host: str | None = None
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    database: str | None = None
+    provider: Literal["local", "alibaba"] | None = None
+    images: Path | None = None
+    grace: Annotated[float, Field(ge=1)] | None = None
+    limits: dict[str, int] = {}
+    alibaba: dict[str, Any] | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Defaults for the command's options."""
+        given = {
+            "state": self.state,
+            "host": self.host,
+            "port": self.port,
+            "database": self.database,
+            "cloud": self.provider,
+            "images": self.images,
+            "grace": self.grace,
+            "limits": [f"{name}={number}" for name, number in self.limits.items()] or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def load(path: Path) -> Configuration:
+    """Raises BadInput that names the file and the field, and repeats no value."""
+    try:
+        return Configuration.model_validate(yaml.safe_load(path.read_text()) or {})
+    except (OSError, UnicodeDecodeError) as broken:
+        raise BadInput(f"cannot be read: {broken}", on=str(path)) from None
+    except yaml.YAMLError as broken:
+        mark = getattr(broken, "problem_mark", None)
+        raise BadInput(f"is no YAML{f' (line {mark.line + 1})' if mark else ''}", on=str(path)) from None
+    except ValidationError as broken:
+        faults = (
+            f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}"
+            for fault in broken.errors(include_input=False, include_url=False, include_context=False)
+        )
+        raise BadInput(
+            "; ".join(faults), on=str(path), remedy="compare with config/control-plane.yaml"
+        ) from None

@@ -1,0 +1,86 @@
+"""What the cloud hands to a booting instance: its side of mutual TLS for one job, as JSON.
+
+    {"version": 1, "credential": {"authority": PEM, "certificate": PEM, "key": PEM}}
+
+The metadata service is asked in its hardened mode, with a token of a minute, and never through a proxy.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import requests
+import stamina
+
+from connector.errors import BadInput, ConnectorError, TargetFailed
+from connector.model import Credential
+
+#: Where an ECS instance finds it.
+METADATA: Final = "http://100.100.100.200/latest/user-data"
+LIMIT: Final = 32 << 10  # bytes
+_TIMEOUT: Final = 5.0
+_PATIENCE: Final = 120.0  # seconds: the network of a booting instance comes up late
+
+
+def credential(source: str) -> Credential:
+    """From a file or an http address. Raises BadInput for what is not ours, TargetFailed when nobody answers."""
+    content = _fetched(source) if source.startswith("http://") else _read(Path(source))
+    try:
+        body = json.loads(content[: LIMIT + 1])
+        found = body["credential"]
+        if body["version"] != 1:
+            raise BadInput(
+                f"version {body['version']!r} of the user data is not known", remedy="use a newer image"
+            )
+        return Credential(*(_text(found, name) for name in ("authority", "certificate", "key")))
+    except ConnectorError:
+        raise
+    except (ValueError, KeyError, TypeError):
+        raise BadInput(
+            "the user data holds no credential", on=source, remedy="let the control plane create it"
+        ) from None
+
+
+def _text(found: dict[str, object], name: str) -> str:
+    value = found[name]
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
+
+
+def _fetched(url: str) -> bytes:
+    """Patient: a service that answers with an error, or not yet, is asked again."""
+    session = requests.Session()
+    session.trust_env = False
+    try:
+        for attempt in stamina.retry_context(
+            on=requests.RequestException, attempts=None, timeout=_PATIENCE, wait_max=5.0
+        ):
+            with attempt:
+                answer = session.get(url, headers=_token(session, url), timeout=_TIMEOUT)
+                answer.raise_for_status()
+                return answer.content
+    except requests.RequestException as failed:
+        raise TargetFailed(
+            f"the metadata service gave no user data ({type(failed).__name__})",
+            on=url,
+            remedy="check the instance",
+        ) from None
+    raise AssertionError("unreachable: the last attempt raises")
+
+
+def _token(session: requests.Session, url: str) -> dict[str, str]:
+    root = url.partition("/latest/")[0]
+    lifetime = {"X-aliyun-ecs-metadata-token-ttl-seconds": "60"}
+    answer = session.put(f"{root}/latest/api/token", headers=lifetime, timeout=_TIMEOUT)
+    answer.raise_for_status()
+    return {"X-aliyun-ecs-metadata-token": answer.text}

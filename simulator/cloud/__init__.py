@@ -1,0 +1,9 @@
+"""An imaginary ECS region: `serve(Region(...), [AccessKey(...)])` inside a program, `python -m simulator.cloud` beside one."""
+
+from simulator.cloud.gate import AccessKey
+from simulator.cloud.machines import Boot
+from simulator.cloud.region import Quotas, Region, Timing
+from simulator.cloud.server import Server, serve
+from simulator.cloud.stock import Stock
+
+__all__ = ["AccessKey", "Boot", "Quotas", "Region", "Server", "Stock", "Timing", "serve"]

@@ -1,0 +1,163 @@
+"""One signed call to one answer: admit, find the operation, consult the fault rules, carry out, cut if a rule says so."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from simulator.cloud import (
+    disks,
+    groups,
+    images,
+    instances,
+    labels,
+    launch,
+    market,
+    networks,
+    snapshots,
+)
+from simulator.cloud.codes import Refused, missing
+from simulator.cloud.gate import Gate
+from simulator.cloud.parameters import Parameters
+from simulator.cloud.region import Region
+from simulator.cloud.signature import AROUND, Request, claim
+from simulator.faults import Rule
+from simulator.https import Answer
+
+_log = logging.getLogger("simulator.cloud")
+ECS: Final = "2014-05-26"
+VPC: Final = "2016-04-28"
+_MISMATCH: Final = {ECS: "IdempotenceParamNotMatch", VPC: "IdempotentParameterMismatch"}
+
+Work = Callable[[Region, Parameters], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`regional`: RegionId must be given. `once`: a ClientToken makes repeating it harmless."""
+
+    work: Work
+    regional: bool = False
+    once: bool = False
+
+
+_ECS: Final[dict[str, Operation]] = {
+    "DescribeRegions": Operation(market.describe_regions),
+    "DescribeZones": Operation(market.describe_zones, regional=True),
+    "DescribeAvailableResource": Operation(market.describe_available_resource, regional=True),
+    "RunInstances": Operation(launch.run_instances, regional=True, once=True),
+    "DescribeInstances": Operation(instances.describe_instances, regional=True),
+    "StartInstance": Operation(instances.start_instance),
+    "StopInstance": Operation(instances.stop_instance),
+    "DeleteInstance": Operation(instances.delete_instance),
+    "ModifyInstanceAttribute": Operation(instances.modify_instance_attribute),
+    "ConvertNatPublicIpToEip": Operation(instances.convert_public_ip, regional=True),
+    "CreateDisk": Operation(disks.create_disk, regional=True, once=True),
+    "AttachDisk": Operation(disks.attach_disk),
+    "DetachDisk": Operation(disks.detach_disk),
+    "ResizeDisk": Operation(disks.resize_disk, once=True),
+    "DeleteDisk": Operation(disks.delete_disk),
+    "DescribeDisks": Operation(disks.describe_disks, regional=True),
+    "CreateSnapshot": Operation(snapshots.create_snapshot, once=True),
+    "DescribeSnapshots": Operation(snapshots.describe_snapshots, regional=True),
+    "DeleteSnapshot": Operation(snapshots.delete_snapshot),
+    "CreateImage": Operation(images.create_image, regional=True, once=True),
+    "DescribeImages": Operation(images.describe_images, regional=True),
+    "DeleteImage": Operation(images.delete_image, regional=True),
+    "CreateSecurityGroup": Operation(groups.create_security_group, regional=True, once=True),
+    "AuthorizeSecurityGroup": Operation(groups.authorize_security_group, regional=True),
+    "RevokeSecurityGroup": Operation(groups.revoke_security_group, regional=True),
+    "DescribeSecurityGroups": Operation(groups.describe_security_groups, regional=True),
+    "DescribeSecurityGroupAttribute": Operation(groups.describe_security_group_attribute, regional=True),
+    "DeleteSecurityGroup": Operation(groups.delete_security_group, regional=True),
+    "TagResources": Operation(labels.tag_resources, regional=True),
+    "UntagResources": Operation(labels.untag_resources, regional=True),
+    "ListTagResources": Operation(labels.list_tag_resources, regional=True),
+}
+_VPC: Final[dict[str, Operation]] = {
+    "CreateVpc": Operation(networks.create_vpc, regional=True, once=True),
+    "DescribeVpcs": Operation(networks.describe_vpcs, regional=True),
+    "DeleteVpc": Operation(networks.delete_vpc),
+    "CreateVSwitch": Operation(networks.create_vswitch, once=True),
+    "DescribeVSwitches": Operation(networks.describe_vswitches),
+    "DeleteVSwitch": Operation(networks.delete_vswitch),
+    "AllocateEipAddress": Operation(networks.allocate_eip, regional=True, once=True),
+    "DescribeEipAddresses": Operation(networks.describe_eips, regional=True),
+    "ReleaseEipAddress": Operation(networks.release_eip),
+    "AssociateEipAddress": Operation(instances.associate_eip),
+    "UnassociateEipAddress": Operation(instances.unassociate_eip),
+}
+OPERATIONS: Final = {ECS: _ECS, VPC: _VPC}
+
+
+class Dispatcher:
+    """Answers calls for one region. Thread-safe; calls are carried out one after another."""
+
+    def __init__(self, region: Region, gate: Gate) -> None:
+        self._region = region
+        self._gate = gate
+
+    def answer(self, request: Request) -> Answer:
+        request_id = str(uuid.uuid4()).upper()
+        rule: Rule | None = None
+        try:
+            claimed = claim(request)
+            self._gate.admit(claimed)
+            own = {name: value for name, value in request.parameters.items() if name not in AROUND}
+            given = Parameters(own)
+            rule = self._region.faults.consult(claimed.action, given.target())
+            done = self._carry(claimed.action, claimed.version, given, rule)
+            status, body = 200, {"RequestId": request_id} | done
+        except Refused as refused:
+            host = request.headers.get("host", "")
+            status, body = refused.status, _error(refused, request_id, host)
+        except Exception:  # noqa: BLE001 - outer door: a defect is an answer, and in the log
+            _log.exception("call failed")
+            status, body = 500, _error(Refused("InternalError"), request_id, "")
+        cut = rule.bytes if rule is not None and rule.action == "cut" else None
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return Answer(status, content, "application/json;charset=utf-8", cut_after=cut)
+
+    def _carry(self, action: str, version: str, given: Parameters, rule: Rule | None) -> dict[str, Any]:
+        if version not in OPERATIONS:
+            raise Refused("InvalidVersion")
+        operation = OPERATIONS[version].get(action)
+        if operation is None:
+            raise Refused("InvalidAction.NotFound")
+        if rule is not None:
+            if rule.seconds:
+                time.sleep(rule.seconds)
+            if rule.action == "fault":
+                raise _told(rule)
+            if rule.action == "answer":
+                return dict(rule.answer)
+        region = self._region
+        if given.text("RegionId", "" if operation.regional else region.name) != region.name:
+            raise Refused("InvalidRegionId.NotFound") if given.text("RegionId") else missing("RegionId")
+        with region.lock:
+            if not operation.once:
+                return operation.work(region, given)
+            return region.once(
+                action,
+                given.text("ClientToken"),
+                given.fingerprint(),
+                _MISMATCH[version],
+                lambda: operation.work(region, given),
+            )
+
+
+def _told(rule: Rule) -> Refused:
+    """What a fault rule wants to be answered: its `fault` is the code."""
+    status = rule.details.get("status")
+    message = "" if rule.message == "injected" else rule.message
+    return Refused(rule.fault, message, None if status is None else int(status))
+
+
+def _error(refused: Refused, request_id: str, host: str) -> dict[str, Any]:
+    body = {"RequestId": request_id, "HostId": host, "Code": refused.code, "Message": refused.message}
+    return body | {"Recommend": f"https://api.aliyun.com/troubleshoot?q={refused.code}"}

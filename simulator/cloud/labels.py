@@ -1,0 +1,69 @@
+"""Tags of things that exist already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulator.cloud.codes import Refused, missing
+from simulator.cloud.networks import tagged
+from simulator.cloud.parameters import Parameters
+from simulator.cloud.region import Region, Shelf
+from simulator.cloud.things import Thing
+
+Answer = dict[str, Any]
+
+
+def tag_resources(region: Region, given: Parameters) -> Answer:
+    tags = given.tags()
+    if not tags:
+        raise missing("Tag")
+    for thing in _things(region, given):
+        if len(thing.tags | tags) > 20:
+            raise Refused("TagLimitExceeded")
+        thing.tags |= tags
+    return {}
+
+
+def untag_resources(region: Region, given: Parameters) -> Answer:
+    keys = set(given.texts("TagKey"))
+    for thing in _things(region, given):
+        gone = set(thing.tags) if given.flag("All") and not keys else keys
+        thing.tags = {key: value for key, value in thing.tags.items() if key not in gone}
+    return {}
+
+
+def list_tag_resources(region: Region, given: Parameters) -> Answer:
+    kind = given.need("ResourceType")
+    ids, wanted = set(given.texts("ResourceId")), given.tags()
+    rows = [
+        {"ResourceType": kind, "ResourceId": thing.id, "TagKey": key, "TagValue": value}
+        for thing in tagged(_shelf(region, kind).seen(), wanted)
+        if not ids or thing.id in ids
+        for key, value in thing.tags.items()
+        if not wanted or key in wanted
+    ]
+    return {"NextToken": "", "TagResources": {"TagResource": rows}}
+
+
+def _things(region: Region, given: Parameters) -> list[Thing]:
+    shelf = _shelf(region, given.need("ResourceType"))
+    ids = given.texts("ResourceId")
+    if not ids:
+        raise missing("ResourceId")
+    found = {thing.id: thing for thing in shelf.seen()}
+    if not set(ids) <= set(found):
+        raise Refused("InvalidResourceId.NotFound")
+    return [found[thing_id] for thing_id in ids]
+
+
+def _shelf(region: Region, kind: str) -> Shelf[Any]:
+    shelves: dict[str, Shelf[Any]] = {
+        "instance": region.instances,
+        "disk": region.disks,
+        "snapshot": region.snapshots,
+        "image": region.images,
+        "securitygroup": region.groups,
+    }
+    if kind.lower() not in shelves:
+        raise Refused("InvalidParameter", "ResourceType is not one of those that are known.")
+    return shelves[kind.lower()]

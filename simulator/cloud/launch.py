@@ -1,0 +1,175 @@
+"""RunInstances: everything is checked before anything is made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from simulator.cloud import disks, images, instances
+from simulator.cloud.codes import Refused, invalid
+from simulator.cloud.parameters import Parameters
+from simulator.cloud.region import Region
+from simulator.cloud.snapshots import ready
+from simulator.cloud.stock import SIZES, Type
+from simulator.cloud.things import Group, Image, Instance, VSwitch
+
+Answer = dict[str, Any]
+_DEVICE: Final = re.compile(r"/dev/xvd[b-z]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Disk:
+    """One disk to make."""
+
+    category: str
+    level: str
+    size: int
+    snapshot: str = ""
+    device: str = ""
+    name: str = ""
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A call that can be carried out."""
+
+    kind: Type
+    image: Image
+    vswitch: VSwitch
+    groups: tuple[Group, ...]
+    system: _Disk
+    data: tuple[_Disk, ...]
+    user_data: bytes
+    bandwidth: int
+
+
+def run_instances(region: Region, given: Parameters) -> Answer:
+    amount = given.whole("Amount", 1, 1, 100)
+    order = _checked(region, given)
+    if given.flag("DryRun"):
+        raise Refused("DryRunOperation", "Request validation has been passed with DryRun flag set.")
+    made = [_launch(region, given, order).id for _ in range(amount)]
+    return {"InstanceIdSets": {"InstanceIdSet": made}, "OrderId": "", "TradePrice": 0.0}
+
+
+def _checked(region: Region, given: Parameters) -> _Order:
+    kind = region.stock.type(given.need("InstanceType"))
+    image = images.available(region, given.need("ImageId"))
+    vswitch = region.vswitches.get(given.need("VSwitchId"))
+    zone = given.text("ZoneId", vswitch.zone)
+    if zone != vswitch.zone:
+        raise invalid("ZoneId", "the zone of the vSwitch")
+    groups = tuple(map(region.groups.get, _group_ids(given)))
+    if any(group.vpc != vswitch.vpc for group in groups):
+        raise Refused("InvalidSecurityGroupId.VPCMismatch")
+    if image.architecture != kind.architecture:
+        raise Refused("ImageNotSupportInstanceType")
+    region.stock.check_type(kind, zone)
+    system = _system(given, image)
+    region.stock.check_disk(
+        system.category, zone, system.size, "InvalidSystemDiskSize.ValueNotSupported", kind
+    )
+    data = tuple(_data(region, given, image))
+    for disk in data:
+        region.stock.check_disk(disk.category, zone, disk.size, "InvalidDataDiskSize.ValueNotSupported", kind)
+    if len(data) > region.quotas.data_disks:
+        raise Refused("InstanceDiskLimitExceeded")
+    return _Order(
+        kind,
+        image,
+        vswitch,
+        groups,
+        system,
+        data,
+        instances.user_data(given),
+        given.whole("InternetMaxBandwidthOut", 0, 0, 100),
+    )
+
+
+def _group_ids(given: Parameters) -> list[str]:
+    return given.texts("SecurityGroupIds") or [given.need("SecurityGroupId")]
+
+
+def _system(given: Parameters, image: Image) -> _Disk:
+    least = max((disk.size for disk in image.disks if disk.system), default=20)
+    size = given.whole("SystemDisk.Size", max(40, least))
+    if size < least:
+        raise Refused("InvalidSystemDiskSize.ValueNotSupported", f"The image needs {least} GiB.")
+    return _Disk(
+        given.text("SystemDisk.Category", "cloud_efficiency"),
+        given.text("SystemDisk.PerformanceLevel"),
+        size,
+        next((disk.snapshot for disk in image.disks if disk.system), ""),
+        name=given.text("SystemDisk.DiskName"),
+    )
+
+
+def _data(region: Region, given: Parameters, image: Image) -> list[_Disk]:
+    items = given.items("DataDisk")
+    if not items:
+        category = given.text("SystemDisk.Category", "cloud_efficiency")
+        least, _ = SIZES.get(category, (0, 0))
+        return [
+            _Disk(category, "", max(disk.size, least), disk.snapshot, disk.device)
+            for disk in image.disks
+            if not disk.system
+        ]
+    found = []
+    for item in items:
+        snapshot, device = item.text("SnapshotId"), item.text("Device")
+        if device and not _DEVICE.fullmatch(device):
+            raise Refused("InvalidDevice.Malformed")
+        least = ready(region, snapshot).size if snapshot else 0
+        found.append(
+            _Disk(
+                item.text("Category", "cloud_efficiency"),
+                item.text("PerformanceLevel"),
+                item.whole("Size", least),
+                snapshot,
+                device,
+                item.text("DiskName"),
+                not item.flag("DeleteWithInstance", True),
+            )
+        )
+    return found
+
+
+def _launch(region: Region, given: Parameters, order: _Order) -> Instance:
+    tags = given.tags()
+    instance = Instance(
+        id=region.instances.new_id(),
+        created=region.clock(),
+        name=given.text("InstanceName"),
+        description=given.text("Description"),
+        tags=tags,
+        type=order.kind.name,
+        zone=order.vswitch.zone,
+        image=order.image.id,
+        vpc=order.vswitch.vpc,
+        vswitch=order.vswitch.id,
+        groups=[group.id for group in order.groups],
+        user_data=order.user_data,
+        role=given.text("RamRoleName"),
+        nic=region.network.new_address(),
+        private=region.network.new_address(),
+        public=region.network.new_address() if order.bandwidth else "",
+        bandwidth=order.bandwidth,
+        protected=given.flag("DeletionProtection"),
+    )
+    for wish in (order.system, *order.data):
+        disk = disks.make(
+            region,
+            zone=instance.zone,
+            category=wish.category,
+            size=wish.size,
+            system=wish is order.system,
+            snapshot=wish.snapshot,
+            level=wish.level,
+        )
+        disk.name, disk.tags, disk.delete_with_instance = wish.name, dict(tags), not wish.keep
+        disks.join(region, disk, instance, "/dev/xvda" if disk.system else wish.device)
+    region.instances.add(instance)
+    instances.power_on(region, instance)
+    return instance

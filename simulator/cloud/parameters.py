@@ -1,0 +1,151 @@
+"""The flat parameters of one call, read by name: `DataDisk.2.Size`, lists from 1, booleans in any case."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from simulator.cloud.codes import Refused, invalid, missing
+
+#: Part of no operation; they change from one attempt at a call to the next.
+_AROUND: Final = frozenset(
+    {"ClientToken", "DryRun", "OwnerAccount", "OwnerId", "ResourceOwnerAccount", "ResourceOwnerId"}
+)
+_INDEX: Final = re.compile(r"[1-9][0-9]{0,3}")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list was asked for: by number, or from a token on."""
+
+    number: int
+    size: int
+    by_token: bool = False
+
+    def of(self, things: list[T]) -> tuple[list[T], str]:
+        """The page, and the token of the next one ("" at the end)."""
+        start = (self.number - 1) * self.size
+        more = start + self.size < len(things)
+        return things[start : start + self.size], str(self.number + 1) if more else ""
+
+    def heading(self, total: int, token: str) -> dict[str, Any]:
+        """What an answer says about the list as a whole."""
+        return {"TotalCount": total, "PageNumber": self.number, "PageSize": self.size, "NextToken": token}
+
+
+class Parameters:
+    """What a caller gave, below `prefix`. An empty value counts as not given."""
+
+    def __init__(self, given: Mapping[str, str], prefix: str = "") -> None:
+        self._given = given
+        self._prefix = prefix
+
+    def text(self, name: str, default: str = "") -> str:
+        return self._given.get(self._prefix + name) or default
+
+    def need(self, name: str) -> str:
+        """Raises Refused when it is missing."""
+        found = self.text(name)
+        if not found:
+            raise missing(self._prefix + name)
+        return found
+
+    def whole(self, name: str, default: int = 0, low: int = 0, high: int = 1 << 40) -> int:
+        found = self.text(name)
+        if not found:
+            return default
+        if not found.isdecimal() or not low <= int(found) <= high:
+            raise invalid(self._prefix + name, f"a number from {low} to {high}")
+        return int(found)
+
+    def number(self, name: str) -> float | None:
+        found = self.text(name)
+        try:
+            return float(found) if found else None
+        except ValueError:
+            raise invalid(self._prefix + name, "a number") from None
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        found = self.text(name).lower()
+        if found not in ("", "true", "false"):
+            raise invalid(self._prefix + name, "true or false")
+        return found == "true" if found else default
+
+    def items(self, name: str) -> list[Parameters]:
+        """The structures `Name.1`, `Name.2` and so on."""
+        return [Parameters(self._given, f"{self._prefix}{name}.{number}.") for number in self._numbers(name)]
+
+    def texts(self, name: str) -> list[str]:
+        """The values `Name.1`, `Name.2` and so on."""
+        return [self._given[f"{self._prefix}{name}.{number}"] for number in self._numbers(name)]
+
+    def _numbers(self, name: str) -> list[int]:
+        start = f"{self._prefix}{name}."
+        found = {key[len(start) :].partition(".")[0] for key in self._given if key.startswith(start)}
+        if not all(_INDEX.fullmatch(number) for number in found):
+            raise invalid(start, "numbered from 1")
+        return sorted(map(int, found))
+
+    def listed(self, name: str) -> list[str] | None:
+        """A JSON array of texts, at most 100; None when it was not given."""
+        found = self.text(name)
+        if not found:
+            return None
+        try:
+            items = json.loads(found)
+        except ValueError:
+            items = None
+        if (
+            not isinstance(items, list)
+            or len(items) > 100
+            or not all(isinstance(item, str) for item in items)
+        ):
+            raise invalid(self._prefix + name, "a JSON array of at most 100 strings")
+        return items
+
+    def tags(self) -> dict[str, str]:
+        """`Tag.N.Key` and `Tag.N.Value`, or `Tag.N.value` as some operations spell it."""
+        found: dict[str, str] = {}
+        for tag in self.items("Tag"):
+            key = tag.text("Key") or tag.text("key")
+            if not key or len(key) > 128 or key.lower().startswith(("aliyun", "acs:")):
+                raise invalid("Tag.N.Key", "1 to 128 characters, not beginning with aliyun or acs:")
+            found[key] = tag.text("Value") or tag.text("value")
+        if len(found) > 20:
+            raise Refused("TagLimitExceeded")
+        return found
+
+    def page(self, most: int = 100) -> Page:
+        """Raises Refused for a page that cannot be."""
+        token, maximum = self.text("NextToken"), self.whole("MaxResults", 0, 1, most)
+        if token or maximum:
+            if token and not token.isdecimal():
+                raise invalid("NextToken", "a token of an earlier answer")
+            return Page(int(token or 1), maximum or 10, True)
+        return Page(self.whole("PageNumber", 1, 1), self.whole("PageSize", 10, 1, most))
+
+    def fingerprint(self) -> str:
+        """Equal for two attempts at the same call."""
+        kept = sorted((name, value) for name, value in self._given.items() if name not in _AROUND)
+        return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+
+    def target(self) -> str:
+        """What a fault rule may name: the object that is meant, or the type and zone of a new instance."""
+        if kind := self.text("InstanceType"):
+            return f"{kind}@{self.text('ZoneId')}"
+        names = (
+            "InstanceId",
+            "DiskId",
+            "SnapshotId",
+            "ImageId",
+            "SecurityGroupId",
+            "VSwitchId",
+            "VpcId",
+            "ImageName",
+        )
+        return next((found for name in names if (found := self.text(name))), "")

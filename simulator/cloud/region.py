@@ -1,0 +1,190 @@
+"""One region of one account: everything that exists there, its clock, and its lock.
+
+Nothing waits: what takes time is a moment in the past, and every question compares it with the clock.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from simulator.cloud.codes import Refused
+from simulator.cloud.machines import Boot
+from simulator.cloud.network import Network
+from simulator.cloud.stock import Stock
+from simulator.cloud.things import Disk, Eip, Group, Image, Instance, Mapping, Snapshot, Thing, Vpc, VSwitch
+from simulator.faults import Faults
+
+_LETTERS: Final = string.ascii_lowercase + string.digits
+T = TypeVar("T", bound=Thing)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that things take. `lag`: until what was made can be seen and addressed.
+
+    `lag_looks`: and until so many lists have been made without it.
+    """
+
+    pending: float = 0.3
+    starting: float = 0.3
+    stop_limit: float = 20.0  # then a guest that does not end is switched off
+    disk: float = 0.1
+    snapshot: float = 0.5
+    image: float = 0.5
+    network: float = 0.2
+    lag: float = 0.1
+    lag_looks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """How much one account may have."""
+
+    vpcs: int = 10
+    images: int = 100
+    data_disks: int = 16  # of one instance
+
+
+class Shelf(Generic[T]):
+    """Things of one kind. `unknown` is the code for an id that is not there."""
+
+    def __init__(self, prefix: str, unknown: str, region: Region) -> None:
+        self.unknown = unknown
+        self._prefix = prefix
+        self._region = region
+        self._things: dict[str, T] = {}
+        self._looks: Counter[str] = Counter()
+
+    def new_id(self) -> str:
+        return f"{self._prefix}-sim" + "".join(secrets.choice(_LETTERS) for _ in range(17))
+
+    def add(self, thing: T, *, known: bool = False) -> T:
+        """`known`: it has been there for long."""
+        self._things[thing.id] = thing
+        self._looks[thing.id] = self._region.timing.lag_looks if known else 0
+        return thing
+
+    def get(self, thing_id: str) -> T:
+        """Raises Refused for what is not there, or cannot be seen yet."""
+        found = self._things.get(thing_id)
+        if found is None or not self._visible(found):
+            raise Refused(self.unknown)
+        return found
+
+    def peek(self, thing_id: str) -> T | None:
+        """What really is there."""
+        return self._things.get(thing_id)
+
+    def seen(self) -> list[T]:
+        """What a list shows, newest first."""
+        shown = [thing for thing in reversed(self._things.values()) if self._visible(thing)]
+        self._looks.update(self._things.keys())
+        return shown
+
+    def drop(self, thing_id: str) -> None:
+        self._things.pop(thing_id, None)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(list(self._things.values()))
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def _visible(self, thing: Thing) -> bool:
+        timing = self._region.timing
+        return self._region.age(thing.created) >= timing.lag and self._looks[thing.id] >= timing.lag_looks
+
+
+@dataclass(slots=True)
+class _Answered:
+    """What a client token has bought."""
+
+    fingerprint: str
+    answer: dict[str, Any]
+
+
+class Region:
+    """Operations hold `lock` while they look or change."""
+
+    def __init__(
+        self,
+        directory: Path,
+        stock: Stock,
+        boot: Boot,
+        *,
+        name: str = "cn-hangzhou",
+        timing: Timing | None = None,
+        quotas: Quotas | None = None,
+        faults: Faults | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.directory = directory.absolute()
+        (self.directory / "files").mkdir(parents=True, exist_ok=True)
+        self.name, self.stock, self.boot, self.clock = name, stock, boot, clock
+        self.timing, self.quotas = timing or Timing(), quotas or Quotas()
+        self.faults = faults or Faults()
+        self.network = Network()
+        self.lock = threading.RLock()
+        self.vpcs: Shelf[Vpc] = Shelf("vpc", "InvalidVpcId.NotFound", self)
+        self.vswitches: Shelf[VSwitch] = Shelf("vsw", "InvalidVSwitchId.NotFound", self)
+        self.eips: Shelf[Eip] = Shelf("eip", "InvalidAllocationId.NotFound", self)
+        self.groups: Shelf[Group] = Shelf("sg", "InvalidSecurityGroupId.NotFound", self)
+        self.disks: Shelf[Disk] = Shelf("d", "InvalidDiskId.NotFound", self)
+        self.snapshots: Shelf[Snapshot] = Shelf("s", "InvalidSnapshotId.NotFound", self)
+        self.images: Shelf[Image] = Shelf("m", "InvalidImageId.NotFound", self)
+        self.instances: Shelf[Instance] = Shelf("i", "InvalidInstanceId.NotFound", self)
+        self._tokens: dict[tuple[str, str], _Answered] = {}
+
+    def age(self, moment: float) -> float:
+        """Seconds since then."""
+        return self.clock() - moment
+
+    def new_path(self, thing_id: str) -> Path:
+        """Where the content of a disk or a snapshot lies."""
+        return self.directory / "files" / f"{thing_id}.raw"
+
+    def once(
+        self, action: str, token: str, fingerprint: str, mismatch: str, work: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The answer that this token has bought already, or that of `work`, kept for it. A refusal buys nothing."""
+        if not token:
+            return work()
+        if len(token) > 64 or not token.isascii():
+            raise Refused("InvalidParameter", "ClientToken has at most 64 ASCII characters.")
+        known = self._tokens.get((action, token))
+        if known is None:
+            known = self._tokens[action, token] = _Answered(fingerprint, work())
+        elif known.fingerprint != fingerprint:
+            raise Refused(mismatch)
+        return known.answer
+
+    def add_public_image(self, image_id: str, architecture: str, size: int = 20) -> None:
+        """An image of the cloud's own, with an empty system disk."""
+        self.images.add(
+            Image(
+                id=image_id,
+                created=self.clock() - 3600.0,
+                name=image_id,
+                owner="system",
+                architecture=architecture,
+                platform="Aliyun",
+                boot_mode="BIOS",
+                disks=(Mapping("/dev/xvda", True, size, ""),),
+            ),
+            known=True,
+        )
+
+    def close(self) -> None:
+        """Every instance is switched off."""
+        with self.lock:
+            for instance in self.instances:
+                self.boot.kill(instance)
+        self.network.close()

@@ -1,0 +1,32 @@
+"""A ledger in memory, which outlives the providers of a test as the control plane's database would."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from connector.cloud.provider import Entry
+
+
+class MemoryLedger:
+    def __init__(self) -> None:
+        self.lines: dict[str, Entry] = {}
+
+    def intend(self, owner: str, kind: str, token: str) -> None:
+        self.lines.setdefault(token, Entry(token, kind, None, False, time.time()))
+
+    def made(self, owner: str, kind: str, token: str, reference: str) -> None:
+        self.intend(owner, kind, token)
+        self.lines[token] = replace(self.lines[token], reference=reference)
+
+    def gone(self, owner: str, kind: str, token: str) -> None:
+        self.intend(owner, kind, token)
+        self.lines[token] = replace(self.lines[token], gone=True)
+
+    def entries(self, owner: str) -> Sequence[Entry]:
+        return [line for line in self.lines.values() if line.token.startswith(owner)]
+
+    def standing(self, kind: str = "") -> list[Entry]:
+        """What is thought to exist, of everybody."""
+        return [line for line in self.lines.values() if not line.gone and kind in ("", line.kind)]
