@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
+from rich.filesize import decimal
 
 from connector.cli import tables
 from connector.cli.access import with_client
@@ -72,6 +75,36 @@ FINDINGS: Final[tuple[tables.Column, ...]] = (
 )
 
 
+def _lasting(part: str) -> Callable[[Json], str]:
+    return lambda row: _duration(float(row.get(f"{part}Seconds") or 0))
+
+
+def _duration(seconds: float) -> str:
+    """Hours and minutes, rounded up: an estimate has no seconds."""
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+_PARTS: Final[tuple[tables.Column, ...]] = (
+    ("before", _lasting("Before")),
+    ("transfer", _lasting("Transfer")),
+    ("image", _lasting("Image")),
+    ("after", _lasting("After")),
+    ("in all", _lasting("Total")),
+)
+ESTIMATE: Final[tuple[tables.Column, ...]] = (
+    ("line", lambda row: f"{int(row.get('BytesPerSecond') or 0) * 8 / 1e6:.0f} Mbit/s"),
+    ("line is", lambda row: "as passes have measured it" if row.get("RateMeasured") else "as given"),
+    *_PARTS,
+)
+SHARES: Final[tuple[tables.Column, ...]] = (
+    ("name", lambda row: row.get("Name")),
+    ("data", lambda row: decimal(int(row.get("Bytes") or 0))),
+    ("data is", lambda row: "measured" if row.get("BytesMeasured") else "the disks' capacity"),
+    *_PARTS,
+)
+
+
 @click.group()
 def source() -> None:
     """Migration sources: machines that appliances have registered.
@@ -136,6 +169,35 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
     tables.shown(row, FIELDS)
     tables.section("disks", _disks(row), DISKS)
     tables.section("findings", items(row["Details"], "Findings", "Finding"), FINDINGS)
+
+
+@source.command()
+@click.argument("words", metavar="SOURCE...", nargs=-1, required=True)
+@click.option(
+    "--mbit",
+    type=click.IntRange(1, 1_000_000),
+    help="Mbit/s of the line that all of them share. Default: what passes of their vCenter have reached.",
+)
+@click.option(
+    "--at-once", type=click.IntRange(1, 1000), default=2, show_default=True, help="Under way at a time."
+)
+@with_client
+@JSON
+def estimate(
+    client: SmcClient, words: tuple[str, ...], mbit: int | None, at_once: int, as_json: bool
+) -> None:
+    """Say how long the migration of sources may take: all of them together, and each alone.
+
+    \b
+    connector source estimate web-01 db-01 --mbit 200
+    """
+    keys = [identity(client, SOURCE, word) for word in words]
+    found = client.call("EstimateMigration", SourceId=keys, BandwidthLimit=mbit, AtOnce=at_once)
+    if as_json:
+        tables.document(found)
+        return
+    tables.shown(found, ESTIMATE)
+    tables.section("each alone", items(found, SOURCE.plural, SOURCE.singular), SHARES)
 
 
 @source.command()

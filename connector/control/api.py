@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from connector.control import views
-from connector.control.forecast import forecast
 from connector.control.jobs import Status
-from connector.control.messages import Cutover, Forecast, NewJob, Start
+from connector.control.messages import Cutover, NewJob, Start
 from connector.control.service import Service
 from connector.control.store import Wish
 from connector.control.store.rows import Job, Json
@@ -31,7 +30,6 @@ class JobApi:
             Endpoint("GET", "/v1/sources", self._sources, query=frozenset({"state"})),
             Endpoint("GET", "/v1/sources/{source}", self._source),
             Endpoint("GET", "/v1/appliances", self._appliances),
-            Endpoint("POST", "/v1/estimate", self._estimate, Forecast),
             Endpoint("GET", "/v1/jobs", self._jobs, query=frozenset({"status"})),
             Endpoint("POST", "/v1/jobs", self._create, NewJob),
             Endpoint("GET", "/v1/jobs/{job}", self._job),
@@ -61,11 +59,6 @@ class JobApi:
         now = self._store.now()
         rows = self._store.appliances.all()
         return {"appliances": [views.appliance(row, now, self._grace) for row in rows]}
-
-    def _estimate(self, call: Call) -> Any:
-        wish: Forecast = call.message
-        rate = None if wish.bandwidth_limit is None else wish.bandwidth_limit * 1e6 / 8
-        return forecast(self._store, wish.sources, rate, wish.at_once)
 
     def _jobs(self, call: Call) -> Any:
         wanted = call.query.get("status")

@@ -6,7 +6,7 @@ Grows with the number of machines and with their data, never the other way round
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 #: Bytes a second at which a target cloud makes an image; each machine has an instance of its own.
@@ -28,9 +28,6 @@ class Period:
     @property
     def total(self) -> float:
         return self.before + self.transfer + self.image + self.after
-
-    def to_json(self) -> dict[str, object]:
-        return asdict(self) | {"total": self.total}
 
 
 def one(data: int, rate: float) -> Period:

@@ -26,6 +26,10 @@ LICENSED: Final = (
 )
 _RETIRED: Final = ("Windows 2000", "Windows Server 2003", "Windows Server 2008", "Windows Server 2008 R2")
 
+#: As a finding about a source.
+CHECK: Final = "licence"
+REMEDY: Final = "see the user guide on licences"
+
 NO_MOBILITY: Final = (
     "Windows client access licences have no mobility: "
     "your own Windows licence needs a dedicated host or bare metal"

@@ -59,14 +59,6 @@ class Cutover(Message):
     accept_removed_disks: bool | None = None
 
 
-class Forecast(Message):
-    """`bandwidth_limit` in Mbit/s; without it, the rate that passes have reached."""
-
-    sources: Annotated[list[Line], Field(min_length=1, max_length=1000)]  # ids or names
-    bandwidth_limit: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    at_once: Annotated[int, Field(ge=1, le=1000)] = 2
-
-
 class Enrol(Message):
     activation_code: Line
     name: Line

@@ -5,21 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Final
 
-from connector.control import jobs, licences, replication
+from connector.control import jobs, replication
 from connector.control.store import Store
 from connector.control.store.rows import Appliance, EvidenceEntry, Job, Json, Pass, Source, Thing
 from connector.model import Credential
 from connector.transfer.evidence import fingerprint, from_pem
 
-#: What clouds do not charge for.
-FREE: Final = ("launch", "security-group", "vpc", "vswitch")
 _HIDDEN: Final = {"authority", "status", "business", "client_token"}
 
 
 def source(row: Source) -> Json:
-    """A source with its disks, and what its licence makes one think of."""
-    warnings = list(licences.warnings(str(row.facts.get("guest_id", ""))))
-    return asdict(row) | {"disks": [asdict(disk) for disk in row.disks], "warnings": warnings}
+    """A source with its disks."""
+    return asdict(row) | {"disks": [asdict(disk) for disk in row.disks]}
 
 
 def appliance(row: Appliance, now: float, grace: float) -> Json:
@@ -44,25 +41,14 @@ def job(store: Store, row: Job) -> Json:
 
 def full_job(store: Store, row: Job) -> Json:
     """Everything about one job."""
-    things = store.things.of(row.id)
     return job(store, row) | {
         "runs": [asdict(run) for run in store.runs.of(row.id)],
         "passes": [asdict(found) for found in store.passes.of(row.id)],
         "images": [asdict(image) for image in store.things.images(row.id)],
-        "objects": [asdict(thing) for thing in things],
-        "billable": billable(things),
+        "objects": [asdict(thing) for thing in store.things.of(row.id)],
         "events": [asdict(entry) for entry in store.jobs.history(row.id)],
         "evidence": [evidence(entry) for entry in store.evidence.of(row.id)],
     }
-
-
-def billable(things: list[Thing]) -> list[Json]:
-    """What exists in the target cloud because of a job, and costs until it is gone."""
-    return [
-        {"kind": thing.kind, "reference": thing.reference, "since": thing.created}
-        for thing in things
-        if thing.place == "cloud" and thing.reference and not thing.removed and thing.kind not in FREE
-    ]
 
 
 def order(row: Job, machine: Source, found: Pass, credential: Credential, things: list[Thing]) -> Json:

@@ -46,6 +46,18 @@ def test_a_source_is_listed_shown_changed_and_forgotten(cloud: Cloud, connector:
     eventually(lambda: connector("source", "show", ids[name], code=None).code == 3, "the source is gone")
 
 
+def test_r13_how_long_it_may_take_is_told_for_all_and_each(cloud: Cloud, connector: Connector) -> None:
+    first, second = fresh("vm"), fresh("vm")
+    cloud.sources(machine("vm-1", first, 1), machine("vm-2", second, 1))
+    said = connector("source", "estimate", first, second, "--mbit", "100").out
+    assert "100 Mbit/s" in said
+    assert "29 min" in said.split("each alone")[0]  # 20 GiB
+    assert "15 min" in said.split("each alone")[1]
+    answer = connector("source", "estimate", first, "--mbit", "100", "--json").json
+    assert answer["SourceServers"]["SourceServer"][0]["Name"] == first
+    assert "migrate a small machine first" in connector("source", "estimate", first, code=None).err
+
+
 def test_all_pages_are_listed(cloud: Cloud, connector: Connector) -> None:
     names = {fresh("vm") for _ in range(120)}
     group = fresh("wave")
@@ -86,7 +98,11 @@ def test_an_incremental_job_from_its_creation_to_its_deletion(cloud: Cloud, conn
         document = connector("job", "show", name, "--json").json
         assert document["Details"]["RunNumber"] == 2
         assert len(document["Passes"]["Pass"]) == 2
-        assert {row["Kind"] for row in document["Resources"]["Resource"]} == {"instance", "image"}
+        assert {row["Kind"] for row in document["Resources"]["Resource"]} == {
+            "instance",
+            "disk",
+            "image",
+        }
         text = connector("job", "show", name).out
         assert "every 24 h, 2 images kept" in text
         assert f"{name}_CYCLE_1" in text

@@ -32,6 +32,7 @@ class Everything:
         self.changes = [
             *(f"/console/jobs/{self.job}/{deed.word}" for deed in deeds.DEEDS),
             f"/console/jobs/{self.job}/modify",
+            f"/console/jobs/{self.job}/disks",
             f"/console/sources/{self.source}/modify",
             f"/console/sources/{self.source}/delete",
             "/console/new-job",

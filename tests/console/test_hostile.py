@@ -97,3 +97,14 @@ def test_a_wrong_method_is_no_page(everything: Everything) -> None:
     assert visitor.get("/console/logout").status == 404
     assert visitor.post("/console/jobs").status == 404
     assert visitor.request("DELETE", f"/console/jobs/{everything.job}", b"").status == 404
+
+
+@pytest.mark.parametrize("host", ["[", "a b", "", "[::1", "é", "x" * 5000, "evil.example"])
+def test_a_nonsensical_host_changes_nothing(everything: Everything, host: str) -> None:
+    visitor = everything.console.visitor()
+    answer = visitor.get("/console/jobs?page=1", host=host)
+    assert answer.status == 200
+    assert (
+        answer.page.one("form", class_="colours").one("input", name="back")["value"] == "/console/jobs?page=1"
+    )
+    assert everything.console.visitor(None).get("/console/jobs", host=host).moved.startswith("/console/login")

@@ -213,11 +213,31 @@ def test_r1_every_billable_resource_is_listed_until_it_is_released(console: Cons
     console.house.turn()
     listed = text(console, job, "resources")
     assert "3 billable resources" in listed  # an instance and two disks
-    assert "Hard disk 2, 10 GiB" in listed
+    assert "disk d-2001" in listed
     console.house.run(job)
     over = text(console, job, "resources")
     assert "Nothing billable in the cloud now, apart from its images" in over
     assert over.count("released") == 3
+
+
+def test_a_disk_that_is_not_ticked_stays_behind(console: Console) -> None:
+    job = console.house.job()
+    visitor = console.visitor(Role.OPERATOR)
+    page = visitor.get(f"{JOBS}/{job}").page
+    boxes = [found for found in page.all("input", type="checkbox") if found["name"].startswith("disk-")]
+    assert [box["name"] for box in boxes] == ["disk-2001"]  # the system disk cannot be left out
+    visitor.post(f"{JOBS}/{job}/disks")
+    assert console.store.jobs.get(job).left_out == (2001,)
+    assert (
+        "Stay behind Hard disk 2"
+        in visitor.get(f"{JOBS}/{job}").page.one("section", aria_labelledby="t-facts").text
+    )
+    visitor.post(f"{JOBS}/{job}/start")
+    console.house.turn()
+    assert "2 billable resources" in text(console, job, "resources")  # an instance and one disk
+    refused = visitor.post(f"{JOBS}/{job}/disks", {"disk-2001": "1"})
+    assert (refused.status, "cannot be changed while Running" in refused.banner) == (400, True)
+    assert not refused.page.has("input", name="disk-2001")
 
 
 def test_progress_is_shown_disk_by_disk(console: Console) -> None:

@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.appliance.control_client import ControlConnection
 from connector.control import estimate
 from connector.control.forecast import forecast
+from connector.control.refusals import OutOfRange
 from connector.control.store.rows import Outcome
-from connector.errors import BadInput, NotFound
-from tests.control.conftest import Plane, machine
 from tests.control.house import House
 
 GIB, MIB = 1 << 30, 1 << 20
@@ -58,8 +56,9 @@ def test_r13_r14_a_test_migration_shows_the_rate_and_the_data(house: House) -> N
     job = house.job("a")
     house.job("b")
     a, b = house.sources["a"], house.sources["b"]
-    with pytest.raises(BadInput, match="migrate a small machine first"):
-        forecast(house.store, [a], None, 2)
+    known = {source.id: source for source in house.store.sources.all()}
+    with pytest.raises(OutOfRange, match="migrate a small machine first"):
+        forecast(house.store, [known[a]], None, 2)
     house.service.start(job)
     house.turn()
     found = house.take()
@@ -67,23 +66,10 @@ def test_r13_r14_a_test_migration_shows_the_rate_and_the_data(house: House) -> N
     disks = [{"planned": 3 * GIB, "seconds": 100.0}, {"planned": 1 * GIB, "seconds": 50.0}, {"planned": "x"}]
     house.service.finish(found.id, house.appliance, Outcome.DONE, None, {"disks": disks})
     house.turn()
-    seen = forecast(house.store, [a, "b", b], None, 2)
-    assert (seen["rate"], seen["rate_is"]) == (4 * GIB / 100.0, "measured")
-    known = [(source["id"], source["bytes"], source["bytes_are"]) for source in seen["sources"]]
-    assert known == [(a, 4 * GIB, "measured"), (b, 20 * GIB, "capacity")]
-    given = forecast(house.store, [a], 1e6, 1)
-    assert (given["rate_is"], given["transfer"]) == ("given", 4 * GIB / 1e6)
-    with pytest.raises(NotFound):
-        forecast(house.store, ["nobody"], 1e6, 1)
-
-
-def test_r13_people_ask_over_the_job_api(shared_plane: Plane) -> None:
-    member = shared_plane.enrol("estimator", "https://estimate")
-    shared_plane.client(member).put_sources([machine("vm-e", "estimate-me", 1)], {})
-    body = {"sources": ["estimate-me"], "bandwidth_limit": 100}
-    people = ControlConnection(shared_plane.url, shared_plane.thumbprint, shared_plane.token)
-    answer = people.call("POST", "/v1/estimate", body)
-    assert answer["transfer"] == 10 * GIB / 12.5e6
-    assert answer["total"] > answer["transfer"]
-    with pytest.raises(BadInput):
-        people.call("POST", "/v1/estimate", body | {"bandwidth_limit": 0})
+    seen = forecast(house.store, [known[a], known[b]], None, 2)
+    assert (seen.rate, seen.measured) == (4 * GIB / 100.0, True)
+    shares = [(share.source.id, share.data, share.measured) for share in seen.shares]
+    assert shares == [(a, 4 * GIB, True), (b, 20 * GIB, False)]
+    given = forecast(house.store, [known[a]], 1e6, 1)
+    assert (given.measured, given.period.transfer) == (False, 4 * GIB / 1e6)
+    assert given.period == given.shares[0].period

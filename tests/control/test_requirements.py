@@ -12,6 +12,7 @@ import pytest
 from connector.cloud.provider import Health, Placement
 from connector.control import licences, views
 from connector.control.refusals import Code, OutOfRange, Refused
+from connector.control.smc import extension_shapes as show
 from connector.control.store import Wish
 from connector.control.store.rows import Outcome
 from tests.control.conftest import machine
@@ -26,7 +27,8 @@ def house(quick_folder: Path) -> Iterator[House]:
 
 
 def costs(house: House, job: str) -> list[str]:
-    return sorted(thing["kind"] for thing in views.full_job(house.store, house.get(job))["billable"])
+    shown = [show.resource(thing, {}) for thing in house.store.things.of(job)]
+    return sorted(row["Kind"] for row in shown if row["Billable"] and not row["Released"])
 
 
 def test_r1_r60_what_a_job_costs_is_listed_until_nothing_is_left(house: House) -> None:
@@ -212,8 +214,10 @@ def test_r29_the_warning_stands_in_the_jobs_log_and_beside_the_source(house: Hou
     old = dataclasses.replace(machine("vm-old", "old"), guest_id="winLonghorn64Guest")
     body = dataclasses.asdict(old) | {"findings": []}
     (source,) = house.store.sources.put(house.appliance.vcenter, [body], house.appliance).values()
-    (warning,) = views.source(house.store.sources.get(source))["warnings"]
+    (finding,) = show.findings(house.store.sources.get(source))["Findings"]["Finding"]
+    warning = finding["Message"]
     assert "2008 is not supported" in warning
+    assert (finding["Check"], finding["Severity"]) == ("licence", "warn")
     for _ in range(2):  # the same wish again is the same job, and says nothing twice
         job = house.service.create(Wish(source, "x", client_token="t"))
     log = [entry.text for entry in house.store.jobs.history(job.id) if entry.kind == "warning"]

@@ -192,12 +192,13 @@ def test_a_report_that_makes_no_sense_is_still_shown(cloud: Cloud, result: dict[
     assert row["DowntimeSeconds"] == -1.0
 
 
-def test_what_costs_is_listed_and_gone_when_the_job_is_over(cloud: Cloud) -> None:
+def test_r1_what_costs_is_listed_and_gone_when_the_job_is_over(cloud: Cloud) -> None:
     reader = Reader(cloud)
     pass_id = reader.take()
     reader.client.record(pass_id, f"snapshot-{pass_id}", "snapshot", "snapshot-7")
     body = ask(cloud, "DescribeReplicationJobResources", JobId=reader.job, Released="false")
     found = {row["Kind"]: row for row in body["Resources"]["Resource"]}
+    assert set(found) == {"instance", "disk", "snapshot"}
     assert (found["instance"]["Billable"], found["snapshot"]["Billable"]) == (True, False)
     assert (found["snapshot"]["ResourceId"], found["snapshot"]["PassId"]) == ("snapshot-7", pass_id)
     reader.client.record(pass_id, f"snapshot-{pass_id}", "snapshot", None, removed=True)
@@ -207,7 +208,7 @@ def test_what_costs_is_listed_and_gone_when_the_job_is_over(cloud: Cloud) -> Non
     (left,) = body["Resources"]["Resource"]
     assert (left["Kind"], left["Name"]) == ("image", reader.name)
     body = ask(cloud, "DescribeReplicationJobResources", JobId=reader.job, PageSize=2, PageNumber=2)
-    assert (body["TotalCount"], len(body["Resources"]["Resource"])) == (3, 1)
+    assert (body["TotalCount"], len(body["Resources"]["Resource"])) == (5, 2)  # of two disks
 
 
 def test_findings_say_whether_a_job_is_possible(cloud: Cloud) -> None:
@@ -220,6 +221,7 @@ def test_findings_say_whether_a_job_is_possible(cloud: Cloud) -> None:
     assert (row["Eligible"], row["MachineId"], row["PowerState"]) == (False, "vm-1", "poweredOn")
     shown = {name.lower(): value for name, value in row["Findings"]["Finding"][0].items()}
     assert shown.items() <= dataclasses.asdict(found).items()
+    assert set(shown) == {"check", "severity", "subject", "message", "remedy"}
     refused = cloud.raw("CreateReplicationJob", {"SourceId": ids[name], "RegionId": "r"})
     assert refused.json()["Code"] == "SourceServer.Ineligible"
 
@@ -274,3 +276,45 @@ def test_the_current_sdk_calls_an_extension_by_its_name(cloud: Cloud) -> None:
         call, OpenApiRequest(query={"JobId": reader.job}), RuntimeOptions()
     )
     assert answer["body"]["LogEntries"]["LogEntry"][0]["Kind"] == "created"
+
+
+def test_r13_a_period_is_estimated_together_and_for_each_source(cloud: Cloud) -> None:
+    one, two = cloud.source(1), cloud.source(2)
+    refused = cloud.raw("EstimateMigration", {"SourceId.1": one})
+    assert (refused.status_code, refused.json()["Code"]) == (400, "InvalidParameter.BandwidthLimit")
+    body = ask(
+        cloud, "EstimateMigration", SourceId__1=two, SourceId__2=one, SourceId__3=two, BandwidthLimit=80
+    )
+    shares = body["SourceServers"]["SourceServer"]
+    assert [(row["SourceId"], row["Bytes"], row["BytesMeasured"]) for row in shares] == [
+        (two, 20 * GIB, False),
+        (one, 10 * GIB, False),
+    ]
+    assert body["TransferSeconds"] == round(30 * GIB / 1e7, 1)
+    assert (body["BytesPerSecond"], body["RateMeasured"]) == (10**7, False)
+    assert body["TotalSeconds"] >= max(row["TotalSeconds"] for row in shares)
+    unknown = cloud.raw("EstimateMigration", {"SourceId.1": "s-nobody", "BandwidthLimit": "1"})
+    assert unknown.json()["Code"] == "SourceServer.NotFound"
+
+
+def test_r14_a_test_migration_measures_the_line(cloud: Cloud) -> None:
+    reader = Reader(cloud)
+    pass_id = reader.take()
+    disk = {"key": 2000, "label": "a", "planned": 3 * GIB, "seconds": 30.0}
+    reader.client.finish(pass_id, "done", None, {"disks": [disk]})
+    eventually(lambda: reader.progress()["Status"] == "Finished", "the job finishes")
+    body = ask(cloud, "EstimateMigration", SourceId__1=reader.source)
+    assert (body["BytesPerSecond"], body["RateMeasured"]) == (GIB // 10, True)
+    (share,) = body["SourceServers"]["SourceServer"]
+    assert (share["Bytes"], share["BytesMeasured"], share["TransferSeconds"]) == (3 * GIB, True, 30.0)
+
+
+def test_r29_a_licence_that_needs_a_thought_is_a_finding(cloud: Cloud) -> None:
+    name = fresh("vm")
+    old = dataclasses.replace(machine("vm-1", name), guest_id="windows7Server64Guest")
+    source = cloud.sources(old)[1][name]
+    body = ask(cloud, "DescribeSourceServerFindings", SourceId__1=source)
+    (row,) = body["SourceServers"]["SourceServer"]
+    (finding,) = row["Findings"]["Finding"]
+    assert "2008 R2 is not supported by Microsoft" in finding["Message"]
+    assert row["Eligible"] is True

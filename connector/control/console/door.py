@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -154,10 +155,10 @@ def guarded(work: Callable[[Request, bytes], Response]) -> Callable[[Request], A
         except Denied as refused:
             return _plain(refused.status, refused.message)
         except ConnectorError as failed:
-            _LOG.warning("the console cannot answer %s: %s", http.url.path[:200], failed)
+            _LOG.warning("the console cannot answer %.200r: %s", http.scope["path"], failed)
             return _plain(503, "The control plane cannot answer now: wait, then reload the page.")
         except Exception:  # noqa: BLE001 - outer door
-            _LOG.exception("%s %s failed unexpectedly", http.method, http.url.path[:200])
+            _LOG.exception("%s %.200r failed unexpectedly", http.method, http.scope["path"])
             return _plain(
                 500, "The page failed because of a defect of ours: the control plane's log says which."
             )
@@ -235,8 +236,9 @@ def _visit(http: Request, guest: Guest, form: Mapping[str, str] | None = None) -
 
 
 def _here(http: Request) -> str:
-    query = f"?{http.url.query}" if http.url.query else ""
-    return f"{http.url.path}{query}"
+    """Its own address; the Host header may be nonsense and has no part in it."""
+    path, query = quote(http.scope["path"]), http.scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
 
 
 def _sound(*given: Mapping[str, Any]) -> None:

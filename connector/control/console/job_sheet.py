@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.control.console.job_lines import JobLine
-from connector.control.smc import shapes
 from connector.control.store import Store
 from connector.control.store.rows import Image, LogEntry, Run, Source, Thing
 
 #: Lines of the log that the page shows.
 LINES: Final = 200
+
+
+#: What the cloud does not charge for, and images, which are what was wanted.
+FREE: Final = ("image", "launch", "security-group", "vpc", "vswitch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +78,19 @@ class Sheets:
             source=source,
             runs=[RunLine(run, by_run.get(run.id)) for run in runs],
             images=images,
-            resources=_resources(store.things.of(job.id), source),
-            log=store.jobs.history(job.id, LINES)[::-1],
+            resources=_resources(store.things.of(job.id)),
+            log=store.log.newest(job.id, LINES)[::-1],
             stopping=bool(runs) and runs[0].stop and runs[0].ended is None,
         )
 
 
-def _resources(things: Iterable[Thing], source: Source) -> list[Resource]:
-    """Oldest first; an instance is followed by its disks, which live and cost as long as it does."""
+def _resources(things: Iterable[Thing]) -> list[Resource]:
+    """Oldest first."""
     found: list[Resource] = []
     for thing in things:
         cloud = thing.place == "cloud"
         exists = bool(thing.reference) and not thing.removed
         name = thing.reference or "not made yet"
-        bill = cloud and thing.kind != "image"
+        bill = cloud and thing.kind not in FREE
         found.append(Resource(thing.kind, name, thing.place, thing.created, exists, bill))
-        if cloud and thing.kind == "instance":
-            found += [
-                Resource(
-                    "disk",
-                    f"{disk.label}, {shapes.gib(disk.capacity)} GiB",
-                    thing.place,
-                    thing.created,
-                    exists,
-                    bill,
-                )
-                for disk in source.disks
-            ]
     return found

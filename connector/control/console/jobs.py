@@ -23,6 +23,8 @@ ITEMS: Final = (
     Item("id", "Migration Job ID", "j-…"),
     Item("source", "Migration Source ID", "s-…"),
 )
+#: How the boxes before disks are called; the disk's key follows.
+BOX: Final = "disk-"
 _STATUSES: Final = tuple(str(status) for status in Status if status is not Status.DELETED)
 _CHANGES: Final = ("Name", "Description", "Frequency", "MaxNumberOfImageToKeep")
 
@@ -42,6 +44,7 @@ class JobPages:
     def forms(self) -> tuple[Form, ...]:
         return (
             Form("/jobs/{id}/modify", self._modify, self.one),
+            Form("/jobs/{id}/disks", self._choose_disks, self.one),
             Form("/jobs/{id}/{deed}", self._do, self.one),
         )
 
@@ -73,6 +76,7 @@ class JobPages:
         line = self._line(visit.path["id"])
         job = line.job
         may = includes(visit.key.role, Role.OPERATOR)
+        disks = self._store.sources.get(job.source_id).disks
         rhythm = not job.run_once and machine.modifiable(job.state, "frequency")
         return Page(
             "job.html",
@@ -83,6 +87,8 @@ class JobPages:
                 "tags": self._store.tags.of(TagKind.JOB, [job.id])[job.id],
                 "live": streams.sheet_address(job.id),
                 "changes_rhythm": rhythm,
+                "disks": disks,
+                "changes_disks": machine.modifiable(job.state, "definition") and len(disks) > 1,
                 "form": visit.form,
             },
         )
@@ -108,6 +114,15 @@ class JobPages:
             name: value for name in _CHANGES if (value := visit.form.get(name, "")) and value != known[name]
         }
         self._desk.call(visit.caller, "ModifyReplicationJobAttribute", changed | {"JobId": job.id})
+        return Moved(link("jobs", job.id, said="changed"))
+
+    def _choose_disks(self, visit: Visit) -> Moved:
+        """What is not ticked stays behind."""
+        job = self._line(visit.path["id"]).job
+        disks = self._store.sources.get(job.source_id).disks[1:]
+        left = [str(disk.key) for disk in disks if f"{BOX}{disk.key}" not in visit.form]
+        given = {f"DiskKey.{number}": key for number, key in enumerate(left, 1)}
+        self._desk.call(visit.caller, "SetReplicationJobDisks", given | {"JobId": job.id})
         return Moved(link("jobs", job.id, said="changed"))
 
     def _line(self, job_id: str) -> JobLine:

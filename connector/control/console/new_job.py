@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from connector.control import licences
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
-from connector.control.console.sources import SourceLine, blocks, source_of
+from connector.control.console.sources import SourceLine, source_of
+from connector.control.service import blocking
 from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid
 from connector.control.smc.desk import Desk, permit
@@ -72,7 +73,7 @@ class NewJobPages:
                 "source": source,
                 "line": SourceLine(source, None),
                 "disks": _disks(source),
-                "blocking": [f for f in source.findings if blocks(source, f["severity"])],
+                "blocking": blocking(source),
                 "advice": licences.warnings(str(source.facts.get("guest_id", ""))),
                 "no_mobility": licences.NO_MOBILITY
                 if licences.windows(str(source.facts.get("guest_id", "")))

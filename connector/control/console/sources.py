@@ -8,6 +8,7 @@ from typing import Final
 from connector.control import licences
 from connector.control.console.lists import Item, Paging, Search, wanted_page
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
+from connector.control.service import blocking
 from connector.control.smc import kinds
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.desk import Desk
@@ -16,7 +17,7 @@ from connector.control.store import JobFilter, SourceFilter, Store
 from connector.control.store.overview import JobGlance
 from connector.control.store.rows import Source, TagKind
 from connector.errors import NotFound
-from connector.model import PowerState, Severity
+from connector.model import Severity
 
 #: R2. These four and no other.
 ITEMS: Final = (
@@ -41,7 +42,7 @@ class SourceLine:
 
     @property
     def blocking(self) -> int:
-        return sum(blocks(self.source, finding["severity"]) for finding in self.source.findings)
+        return len(blocking(self.source))
 
     @property
     def warnings(self) -> int:
@@ -105,7 +106,7 @@ class SourcePages:
                 "groups": self._store.overview.group_names(),
                 "tags": self._store.tags.of(TagKind.SOURCE, [source.id])[source.id],
                 "advice": licences.warnings(str(source.facts.get("guest_id", ""))),
-                "blocks": lambda finding: blocks(source, finding["severity"]),
+                "blocking": blocking(source),
                 "form": visit.form,
             },
         )
@@ -135,9 +136,3 @@ def source_of(store: Store, source_id: str) -> Source:
     if source is None or source.id != source_id or source.state is SourceState.DELETED:
         raise Denied("SourceServer.NotFound", f"There is no source {source_id}.")
     return source
-
-
-def blocks(source: Source, severity: str) -> bool:
-    """Whether a finding keeps a job from being made as the machine is now."""
-    running = source.facts.get("power") == PowerState.ON
-    return severity == Severity.BLOCK or (running and severity == Severity.WARM_BLOCK)

@@ -9,7 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from connector.control import jobs, views
+from connector.control import jobs, licences, views
+from connector.control.estimate import Period
+from connector.control.forecast import Forecast
 from connector.control.jobs import Event
 from connector.control.service import blocking
 from connector.control.smc.operations import Answer
@@ -25,6 +27,7 @@ from connector.control.store.rows import (
     Source,
     Thing,
 )
+from connector.model import Severity
 
 UNKNOWN: Final = -1
 
@@ -134,8 +137,35 @@ def findings(row: Source) -> Answer:
         "CbtEnabled": bool(row.facts.get("cbt_enabled", False)),
         "LastSeenTime": moment(row.seen),
         "Eligible": not blocking(row),
-        **wrapped("Findings", "Finding", [_finding(finding) for finding in row.findings]),
+        **wrapped("Findings", "Finding", [_finding(f) for f in [*row.findings, *_licences(row)]]),
     }
+
+
+def estimated(found: Forecast) -> Answer:
+    """How long it may take, together and each alone."""
+    shares = [
+        {
+            "SourceId": share.source.id,
+            "Name": share.source.name,
+            "Bytes": share.data,
+            "BytesMeasured": share.measured,
+            **_period(share.period),
+        }
+        for share in found.shares
+    ]
+    about = {"BytesPerSecond": int(found.rate), "RateMeasured": found.measured}
+    return _period(found.period) | about | wrapped("SourceServers", "SourceServer", shares)
+
+
+def _period(period: Period) -> Answer:
+    parts = {
+        "Before": period.before,
+        "Transfer": period.transfer,
+        "Image": period.image,
+        "After": period.after,
+        "Total": period.total,
+    }
+    return {f"{part}Seconds": round(float(seconds), 1) for part, seconds in parts.items()}
 
 
 def appliance(row: Appliance, *, online: bool) -> Answer:
@@ -150,6 +180,13 @@ def appliance(row: Appliance, *, online: bool) -> Answer:
         "AccessTokenId": row.token_id or "",
         "Notice": row.notice,
     }
+
+
+def _licences(row: Source) -> list[dict[str, str]]:
+    """What the guest's licence makes one think of, said as checks say it."""
+    found = licences.warnings(str(row.facts.get("guest_id", "")))
+    about = {"check": licences.CHECK, "severity": str(Severity.WARN), "subject": row.name}
+    return [about | {"message": text, "remedy": licences.REMEDY} for text in found]
 
 
 def _trait(row: Source, name: str) -> object:

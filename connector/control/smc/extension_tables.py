@@ -42,6 +42,15 @@ FINDINGS: Final = (
     Parameter("WorkgroupId", kinds.WORD),
     *kinds.PAGE,
 )
+ESTIMATE: Final = (
+    Parameter("SourceId", ListOf(kinds.ID, 1000), required=True),
+    Parameter(
+        "BandwidthLimit",
+        Whole(1, 1_000_000, "Mbit/s"),
+        meaning="of the line that all of them share; default: what the newest passes of their vCenters have reached",
+    ),
+    Parameter("AtOnce", Whole(1, 1000), meaning="sources under way at a time; default 2"),
+)
 APPLIANCES: Final = (
     Parameter("ApplianceId", ListOf(kinds.ID, 50)),
     Parameter("Name", kinds.WORD, meaning="exact"),
@@ -233,6 +242,32 @@ FINDINGS_ANSWER: Final = (
             _text("Remedy"),
         ),
         meaning="newest first",
+    ),
+)
+
+_PERIOD: Final = tuple(
+    Field(f"{part}Seconds", "float", meaning)
+    for part, meaning in (
+        ("Before", "instances and snapshots"),
+        ("Transfer", "data / rate"),
+        ("Image", "data / 30 MiB a second, for each source"),
+        ("After", "release, and a first look"),
+        ("Total", ""),
+    )
+)
+ESTIMATE_ANSWER: Final = (
+    *_PERIOD,
+    _whole("BytesPerSecond", "of the line"),
+    _flag("RateMeasured", "passes have reached it; else it was given"),
+    _list(
+        "SourceServers",
+        "SourceServer",
+        _text("SourceId"),
+        _text("Name"),
+        _whole("Bytes", "to be moved"),
+        _flag("BytesMeasured", "its newest full pass had to read them; else the capacity of its disks"),
+        *_PERIOD,
+        meaning="each of them alone, in the order asked for",
     ),
 )
 

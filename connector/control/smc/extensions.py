@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
+from connector.control.forecast import forecast
 from connector.control.service import Service
 from connector.control.smc import extension_shapes as show
 from connector.control.smc import extension_tables as tables
-from connector.control.smc.catalogue import invalid
+from connector.control.smc.catalogue import Denied, invalid
 from connector.control.smc.jobs import job_by_id
 from connector.control.smc.operations import Answer, Caller, Field, Operation, Work
 from connector.control.smc.parameters import Parameter, Values
@@ -16,6 +17,8 @@ from connector.control.smc.shapes import page, wrapped
 from connector.control.smc.sources import paging
 from connector.control.store import JobFilter, SourceFilter
 from connector.control.store.rows import LEFT_OUT, Appliance, Image, Role, Source
+
+_AT_ONCE: Final = 2
 
 
 class ExtensionOperations:
@@ -66,6 +69,12 @@ class ExtensionOperations:
                 (tables.FINDINGS, tables.FINDINGS_ANSWER),
                 self._findings,
                 "what stands in the way of migrating sources",
+            ),
+            _looking(
+                "EstimateMigration",
+                (tables.ESTIMATE, tables.ESTIMATE_ANSWER),
+                self._estimate,
+                "how long the migration of sources may take; see the user guide on planning",
             ),
             _looking(
                 "DescribeMigrationAppliances",
@@ -138,6 +147,16 @@ class ExtensionOperations:
         found = self._store.sources.page(wanted, *paging(values))
         shown = [show.findings(row) for row in found.rows]
         return page("SourceServers", "SourceServer", shown, found.total, *paging(values))
+
+    def _estimate(self, _caller: Caller, values: Values) -> Answer:
+        ids = list(dict.fromkeys(values["SourceId"]))
+        known = self._sources(ids)
+        if unknown := [source for source in ids if source not in known]:
+            raise Denied("SourceServer.NotFound", f"The specified source server {unknown[0]} is not found.")
+        limit = values.get("BandwidthLimit")
+        rate = None if limit is None else limit * 1e6 / 8
+        wanted = [known[source] for source in ids]
+        return show.estimated(forecast(self._store, wanted, rate, values.get("AtOnce", _AT_ONCE)))
 
     def _appliances(self, _caller: Caller, values: Values) -> Answer:
         alive = {row.id for row in self._store.appliances.alive(self._service.grace)}

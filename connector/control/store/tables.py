@@ -100,7 +100,7 @@ jobs: Final = Table(
     "jobs",
     metadata,
     Column("id", _ID, primary_key=True),
-    Column("source_id", _ID, ForeignKey("sources.id"), nullable=False, index=True),
+    Column("source_id", _ID, ForeignKey("sources.id"), nullable=False),
     Column("name", String(128), nullable=False, index=True),
     Column("status", String(20), nullable=False),
     Column("business", String(20), nullable=False),
@@ -143,7 +143,6 @@ jobs: Final = Table(
 
 Index("ix_jobs_status_created", jobs.c.status, jobs.c.created)
 Index("ix_jobs_page", jobs.c.created, jobs.c.id, jobs.c.status)
-Index("ix_jobs_name_status", jobs.c.name, jobs.c.status)
 Index("ix_jobs_region_page", jobs.c.region, jobs.c.created, jobs.c.id, jobs.c.status)
 Index("ix_jobs_source_type", jobs.c.source_id, jobs.c.job_type)
 _unfinished = text(f"status IN ({', '.join(repr(str(s)) for s in UNFINISHED)})")

@@ -12,8 +12,8 @@ def upgrade() -> None:
     for table, state in (("sources", "state"), ("jobs", "status")):
         op.drop_index(f"ix_{table}_created", table)
         op.create_index(f"ix_{table}_page", table, ["created", "id", state])
-    op.create_index("ix_jobs_name_status", "jobs", ["name", "status"])
     op.create_index("ix_jobs_region_page", "jobs", ["region", "created", "id", "status"])
+    op.drop_index("ix_jobs_source_id", "jobs")
     op.create_index("ix_jobs_source_type", "jobs", ["source_id", "job_type"])
     op.drop_index("ix_tags_key_value", "tags")
     op.create_index("ix_tags_owner", "tags", ["kind", "key", "value", "resource_id"])
