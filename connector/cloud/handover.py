@@ -47,6 +47,6 @@ def order_image(address: InstanceAddress, request: ImageRequest) -> Made:
     assert isinstance(files, list)
     disks = [{"disk": f["disk"], "file": f["file"], "capacity": f["capacity"]} for f in files]
     details = {"disks": disks, "format": made["format"], "note": made["note"]}
-    beside = made.get("beside", ())
-    assert isinstance(beside, list | tuple)
+    beside = made.get("beside") or []
+    assert isinstance(beside, list)
     return Made((*(str(f["path"]) for f in files), *map(str, beside)), details)

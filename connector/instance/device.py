@@ -15,12 +15,16 @@ from typing import Final
 
 from connector.errors import TargetFailed
 from connector.model import Extent
-from connector.transfer.extents import BLOCK
-from connector.transfer.target import KEEP_SIZE, PUNCH_HOLE, RawFileTarget, explained, write_all, zero_range
+from connector.transfer.target import (
+    KEEP_SIZE,
+    PUNCH_HOLE,
+    RawFileTarget,
+    explained,
+    overwrite_with_zeros,
+    zero_range,
+)
 
-_ZERO_RANGE: Final = 0x10  # linux/falloc.h
 _SECTOR: Final = 4096
-_ZEROS: Final = bytes(BLOCK)
 _fallocate = ctypes.CDLL(None, use_errno=True).fallocate64
 _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
@@ -54,17 +58,17 @@ class DeviceTarget(RawFileTarget):
             if not self._is_block:
                 zero_range(self._file, offset, length)
             elif not self._zeroed(offset, length):
-                for at in range(offset, offset + length, BLOCK):
-                    write_all(self._file, memoryview(_ZEROS)[: min(BLOCK, offset + length - at)], at)
+                overwrite_with_zeros(self._file, offset, length)
 
     def _zeroed(self, offset: int, length: int) -> bool:
-        """Whether the device could do it by itself; unaligned ranges and older devices cannot."""
-        for mode in (PUNCH_HOLE, _ZERO_RANGE):
-            if length == 0 or _fallocate(self._file, KEEP_SIZE | mode, offset, length) == 0:
-                return True
-            code = ctypes.get_errno()
-            if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL):
-                raise OSError(code, os.strerror(code))
+        """Whether the device could do it by itself; unaligned ranges and older devices cannot, and the kernel shall not
+        write in its place: what reads as zeros need not be written.
+        """
+        if length == 0 or _fallocate(self._file, KEEP_SIZE | PUNCH_HOLE, offset, length) == 0:
+            return True
+        code = ctypes.get_errno()
+        if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL):
+            raise OSError(code, os.strerror(code))
         return False
 
     def reads_as_zero(self, extent: Extent) -> bool:

@@ -56,10 +56,10 @@ class Service:
             ("POST", "/disks/{key}/passes/{id}/finish", self.finish),
             ("DELETE", "/disks/{key}/attempts", self.discard),
             ("POST", "/disks/{key}/proof", self.proof),
-            ("PUT", "/devices", self.devices),
-            ("POST", "/settle", self.settle),
             ("GET", "/disks/{key}/account", self.account),
             ("PUT", "/evidence/{reading}", self.put_evidence),
+            ("PUT", "/devices", self.devices),
+            ("POST", "/settle", self.settle),
             ("POST", "/images", self.make_image),
             ("GET", "/images/{name}", self.image),
         ]

@@ -109,16 +109,6 @@ class InstanceEndpoint:
                 return found
             fresh = False
 
-    def assign_devices(self, serials: Mapping[str, str]) -> None:
-        """Say which device carries which disk, by serial number. Repeating it is harmless."""
-        self.call("PUT", "/devices", {"serials": dict(serials)})
-
-    def settle(self) -> list[str]:
-        """The disks' keys, when all show the end of one pass on stable storage. Raises Conflict in the middle of one."""
-        disks = self.call("POST", "/settle")["disks"]
-        assert isinstance(disks, list)
-        return [str(disk["disk"]) for disk in disks]
-
     def account(self, key: str) -> dict[str, Any]:
         """What the proof says of every byte: `account` (see transfer.account), `pass`, and `proved` (seconds)."""
         while True:
@@ -129,6 +119,16 @@ class InstanceEndpoint:
     def put_evidence(self, reading: str, manifest: bytes) -> None:
         """Images of this reading carry the manifest from now on. Repeating it is harmless."""
         self.call("PUT", f"/evidence/{quote(reading, safe='')}", {"manifest": manifest.decode()})
+
+    def assign_devices(self, serials: Mapping[str, str]) -> None:
+        """Say which device carries which disk, by serial number. Repeating it is harmless."""
+        self.call("PUT", "/devices", {"serials": dict(serials)})
+
+    def settle(self) -> list[str]:
+        """The disks' keys, when all show the end of one pass on stable storage. Raises Conflict in the middle of one."""
+        disks = self.call("POST", "/settle")["disks"]
+        assert isinstance(disks, list)
+        return [str(disk["disk"]) for disk in disks]
 
     def make_image(
         self, name: str, kind: str, run: str, *, same_pass: bool = True, wait: bool = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,32 +54,23 @@ class Target(Protocol):
 
 
 class RawFileTarget:
-    """A sparse raw file of exactly `capacity` bytes, or a block device of at least so many. Growing keeps
-    what is there; shrinking is refused.
-    """
+    """A sparse raw file of exactly `capacity` bytes. Growing keeps what is there; shrinking is refused."""
 
     def __init__(self, path: Path, capacity: int) -> None:
         self._path, self.capacity = path, capacity
         with explained(path):
             self._file = self._opened(path, capacity)
-            self._regular = stat.S_ISREG(os.fstat(self._file).st_mode)
 
     def _opened(self, path: Path, capacity: int) -> int:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        regular = stat.S_ISREG(os.fstat(file).st_mode)
-        size = os.lseek(file, 0, os.SEEK_END)
-        if regular and size > capacity:
+        size = os.fstat(file).st_size
+        if size < capacity:
+            os.ftruncate(file, capacity)
+        if size > capacity:
             os.close(file)
             raise TargetFailed(
                 f"holds {size} bytes, more than {capacity}", on=str(path), remedy="disks never shrink"
             )
-        if size < capacity and not regular:
-            os.close(file)
-            raise TargetFailed(
-                f"has {size} bytes, {capacity} are needed", on=str(path), remedy="attach a larger disk"
-            )
-        if size < capacity:
-            os.ftruncate(file, capacity)
         return file
 
     @property
@@ -112,7 +102,7 @@ class RawFileTarget:
             os.fdatasync(self._file)
 
     def reads_as_zero(self, extent: Extent) -> bool:
-        return self._regular and next(iter(data_ranges(self._file, extent)), None) is None
+        return next(iter(data_ranges(self._file, extent)), None) is None
 
     def close(self) -> None:
         if self._file >= 0:
@@ -182,7 +172,7 @@ def zero_range(file: int, offset: int, length: int) -> None:
     if _fallocate(file, KEEP_SIZE | PUNCH_HOLE, offset, length) == 0:
         return
     code = ctypes.get_errno()
-    if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL):
+    if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV):
         raise OSError(code, os.strerror(code))
     overwrite_with_zeros(file, offset, length)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from connector.model import Extent
 from connector.transfer.disk_pass import copy_disk
 from connector.transfer.source import FileSource
 from tests.instance.test_pass import order
-from tests.transfer.conftest import MIB, Instance
+from tests.transfer.conftest import CELL, MIB, Instance
 
 SERIAL = "bp1d6tsvznfghy7yyyyy"
 WORDS = ("--credential-stdin", "--devices")
@@ -113,3 +114,43 @@ def test_nvme_devices_are_found_by_the_end_of_their_name(tmp_path: Path) -> None
     devices.assign({"2000": SERIAL})
     assert devices.path("2000").name == name
     assert json.loads((tmp_path / "record").read_text()) == {"2000": SERIAL}
+
+
+CAPACITY = 4 * MIB + 512
+
+
+def attach(file: Path) -> str:
+    """The block device that shows a file, or a skip where there are none."""
+    made = subprocess.run(
+        ["losetup", "--find", "--show", str(file)], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"needs root and losetup, of the Debian package mount ({made.stderr.strip()})")
+    return made.stdout.strip()
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Path]:
+    """A block device a little larger than CAPACITY, full of noise, as a cloud may hand it out."""
+    backing = tmp_path / "backing"
+    backing.write_bytes(os.urandom(5 * MIB))
+    name = attach(backing)
+    link = tmp_path / "disk.raw"
+    link.symlink_to(name)
+    yield link
+    subprocess.run(["losetup", "--detach", name], check=True)
+
+
+def test_a_device_never_claims_to_be_blank_and_is_zeroed(device: Path) -> None:
+    target = DeviceTarget(device, CAPACITY)
+    assert not target.blank and not target.reads_as_zero(Extent(0, CELL))
+    target.zero(CELL, CAPACITY - CELL)
+    target.write(2 * CELL, memoryview(b"hello"))
+    target.flush()
+    content = bytearray(CAPACITY)
+    target.read_into(0, memoryview(content))
+    assert any(content[:CELL])
+    assert content[CELL:] == bytes(CELL) + b"hello" + bytes(CAPACITY - 2 * CELL - 5)
+    target.close()
+    with pytest.raises(TargetFailed, match="fewer than"):
+        DeviceTarget(device, 6 * MIB)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,28 +16,6 @@ from connector.transfer.target import MemoryTarget, RawFileTarget, Target, overw
 from tests.transfer.conftest import CELL, MIB
 
 CAPACITY = 4 * MIB + 512
-
-
-def attach(file: Path) -> str:
-    """The block device that shows a file, or a skip where there are none."""
-    made = subprocess.run(
-        ["losetup", "--find", "--show", str(file)], capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        pytest.skip(f"needs root and losetup, of the Debian package mount ({made.stderr.strip()})")
-    return made.stdout.strip()
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Path]:
-    """A block device a little larger than CAPACITY, full of noise, as a cloud may hand it out."""
-    backing = tmp_path / "backing"
-    backing.write_bytes(os.urandom(5 * MIB))
-    name = attach(backing)
-    link = tmp_path / "disk.raw"
-    link.symlink_to(name)
-    yield link
-    subprocess.run(["losetup", "--detach", name], check=True)
 
 
 MAKERS: dict[str, Callable[[Path], Target]] = {
@@ -99,21 +76,6 @@ def test_a_file_that_was_there_before_is_not_taken_for_blank(tmp_path: Path) -> 
     found.zero(0, MIB)
     assert found.blank and not any(read(found, 0, CAPACITY))
     assert RawFileTarget(tmp_path / "new", CAPACITY).blank
-
-
-def test_a_device_never_claims_to_be_blank_and_is_zeroed(device: Path) -> None:
-    target = RawFileTarget(device, CAPACITY)
-    assert not target.blank and not target.reads_as_zero(Extent(0, CELL))
-    target.zero(CELL, CAPACITY - CELL)
-    target.write(2 * CELL, memoryview(b"hello"))
-    target.flush()
-    noise = read(target, 0, CELL)
-    assert any(noise)
-    wanted = noise + bytes(CELL) + b"hello" + bytes(CAPACITY - 2 * CELL - 5)
-    assert read(target, 0, CAPACITY) == wanted
-    target.close()
-    with pytest.raises(TargetFailed, match="attach a larger disk"):
-        RawFileTarget(device, 6 * MIB)
 
 
 def test_where_no_hole_can_be_punched_zeros_are_proved_by_reading_or_written(tmp_path: Path) -> None:
