@@ -157,7 +157,11 @@ class Steps:
         """The end of a deleted job: nothing intermediate remains."""
         if self._store.jobs.get(job_id).status is not Status.DELETING:
             return
-        self.release(job_id, keep_disks=False, unless_running=True)
+        try:
+            self.release(job_id, keep_disks=False, unless_running=True)
+        except TargetFailed as failed:
+            self._store.jobs.mark(job_id, waiting=f"what it made in the cloud cannot be released: {failed}")
+            raise
         left = [t for t in self._store.things.of(job_id, "vcenter") if not t.removed and t.reference]
         for thing in left:
             text = f"{thing.kind} {thing.reference} may still exist in vCenter"
