@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 
 from connector import control
 from connector.control.jobs import Event, Status
-from connector.control.store import Store, Wish, tables
+from connector.control.store import Store, Wish, jobs, tables
 from connector.control.store.database import Database
 from connector.control.store.evidence import EvidenceStore
 from connector.control.store.passes import ATTEMPTS
@@ -158,6 +158,21 @@ def test_a_stop_and_an_offer_at_the_same_time_never_strand_the_pass(store: Store
     verdict = store.passes.verdict(run, 0)
     assert verdict is not None
     assert verdict.outcome is Outcome.STOPPED
+
+
+def test_who_refers_to_a_locked_job_need_not_wait_for_it(empty_postgres_url: str) -> None:
+    """Else two that lock a job and its run in different orders would wait for each other."""
+    store = Store(empty_postgres_url)
+    job = store.jobs.create(Wish(_source(store), "j")).id
+    done = threading.Event()
+    with store._database.write() as connection:
+        jobs.locked(connection, job)
+        writer = threading.Thread(target=lambda: (store.jobs.note(job, "test", "beside it"), done.set()))
+        writer.start()
+        finished = done.wait(10)
+    writer.join()
+    store.close()
+    assert finished
 
 
 def test_reports_of_the_workflow_may_be_repeated(store: Store) -> None:

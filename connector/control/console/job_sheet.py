@@ -14,10 +14,6 @@ from connector.control.store.rows import Image, LogEntry, Run, Source, Thing
 LINES: Final = 200
 
 
-#: What the cloud does not charge for, and images, which are what was wanted.
-FREE: Final = ("image", "launch", "security-group", "vpc", "vswitch")
-
-
 @dataclass(frozen=True, slots=True)
 class Resource:
     """Something that the job made. `bill`: it costs money in the cloud for as long as it exists."""
@@ -88,9 +84,8 @@ def _resources(things: Iterable[Thing]) -> list[Resource]:
     """Oldest first."""
     found: list[Resource] = []
     for thing in things:
-        cloud = thing.place == "cloud"
         exists = bool(thing.reference) and not thing.removed
         name = thing.reference or "not made yet"
-        bill = cloud and thing.kind not in FREE
+        bill = thing.billable and thing.kind != "image"  # that is what was wanted
         found.append(Resource(thing.kind, name, thing.place, thing.created, exists, bill))
     return found

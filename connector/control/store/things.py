@@ -37,7 +37,7 @@ class Things:
         """Record or complete one thing. Knowledge only grows: nothing is forgotten, no removal undone."""
         with self._database.write() as connection:
             row = connection.execute(
-                sa.select(_OBJECTS).where(_OBJECTS.c.token == token).with_for_update()
+                sa.select(_OBJECTS).where(_OBJECTS.c.token == token).with_for_update(key_share=True)
             ).one_or_none()
             if row is None:
                 values: Json = {"place": place, "kind": kind, "reference": reference, "removed": removed}
