@@ -124,8 +124,15 @@ def read_header(data: bytes, on: str) -> Head | None:
     if len(data) < end + CRC.size:
         return None
     if CRC.unpack_from(data, end)[0] != zlib.crc32(data[:end]) or reserved:
-        raise Conflict("journal header is damaged", on=on, remedy="discard the disk and run a full pass")
-    return Head(data[HEADER.size : end].decode(), capacity, version, end + CRC.size)
+        raise _damaged(on)
+    try:
+        return Head(data[HEADER.size : end].decode(), capacity, version, end + CRC.size)
+    except UnicodeDecodeError:
+        raise _damaged(on) from None
+
+
+def _damaged(on: str) -> Conflict:
+    return Conflict("journal header is damaged", on=on, remedy="discard the disk and run a full pass")
 
 
 def _write(file: int, data: bytes) -> None:

@@ -49,4 +49,6 @@ def traced(length: Length, number: int, cell: Cell | None) -> Iterator[None]:
     except Exception as failed:
         what = cell.id if cell else "nothing"
         again = f"SOAK_SEED={length.seed} SOAK_PASSES={number} SOAK_SHARE={length.share:g} make soak"
-        raise AssertionError(f"seed {length.seed}, pass {number}, fault {what}: {failed} ({again})") from failed
+        raise AssertionError(
+            f"seed {length.seed}, pass {number}, fault {what}: {failed} ({again})"
+        ) from failed

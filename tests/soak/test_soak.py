@@ -80,7 +80,9 @@ class Soak:
         (image,) = made.images()
         truth = self._last().digests
         found = made.image(image)
-        assert found == truth, f"bytes differ on disks {[key for key in truth if found.get(key) != truth[key]]}"
+        assert found == truth, (
+            f"bytes differ on disks {[key for key in truth if found.get(key) != truth[key]]}"
+        )
         key = str(sorted(found.items()))
         assert key not in self.images, "the guest wrote, and the image is an old one"
         self.images.add(key)
