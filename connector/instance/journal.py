@@ -48,7 +48,11 @@ class Journal:
             _write(self._file, encode(record))
             os.fdatasync(self._file)
         except OSError as error:
-            raise TargetFailed(f"journal not written ({error.strerror})", on=str(self._path)) from error
+            raise TargetFailed(
+                f"journal not written ({error.strerror})",
+                on=str(self._path),
+                remedy="check the target's storage, restart the instance",
+            ) from error
         self.failed = False
 
     def close(self) -> None:

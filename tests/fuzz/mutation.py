@@ -43,7 +43,18 @@ class Failure(Exception):
 
 
 def check(target: Target, data: bytes) -> str:
-    """What the target noticed. Raises `Failure` for a crash, and for more memory than the input may cost."""
+    """What the target noticed. Raises `Failure` for a crash, and for more memory than the input may cost, twice in turn:
+    what is allocated once for all, by whomever, is not the input's doing.
+    """
+    seen, peak = _measured(target, data)
+    if peak > target.limit(data):
+        seen, peak = _measured(target, data)
+    if peak > target.limit(data):
+        raise Failure(target, data, f"{peak} bytes of memory for an input of {len(data)}")
+    return seen
+
+
+def _measured(target: Target, data: bytes) -> tuple[str, int]:
     tracemalloc.start()
     try:
         seen = target.run(data)
@@ -54,9 +65,7 @@ def check(target: Target, data: bytes) -> str:
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    if peak > target.limit(data):
-        raise Failure(target, data, f"{peak} bytes of memory for an input of {len(data)}")
-    return seen
+    return seen, peak
 
 
 @dataclass(slots=True)
