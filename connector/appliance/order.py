@@ -104,7 +104,9 @@ def heard_from_json(body: dict[str, Any]) -> Heard:
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(
-            f"the heartbeat's answer cannot be read: {broken!r}", on="control plane"
+            f"the heartbeat's answer cannot be read: {broken!r}",
+            on="control plane",
+            remedy="run the same release on appliance and control plane",
         ) from None
 
 
