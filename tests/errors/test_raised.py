@@ -27,6 +27,7 @@ ALLOWED: Final = {
         "Denied",
         "control/smc/",
     ): "the API's refusal; the door writes it, its codes have a catalogue of their own",
+    ("Denied", "control/console/"): "the same refusal; the console's door shows it",
     ("Closed", "transfer/"): "a conveyor that was given up; its threads leave by it",
     ("AssertionError", ""): "cannot happen; would be a defect",
     ("KeyError", "cli/manual.py"): "a page of ours names no such command: seen by its test",
