@@ -185,7 +185,11 @@ class LocalProvider:
             for file in files:
                 source = (data / file).resolve()
                 if not source.is_relative_to(data):
-                    raise TargetFailed("the instance named a file outside of its directory", on=token)
+                    raise TargetFailed(
+                        "the instance named a file outside of its directory",
+                        on=token,
+                        remedy="run the same release on control plane and instance",
+                    )
                 if source.exists():
                     _move(source, draft / source.name)
             if missing := sorted(whole - {found.name for found in draft.iterdir()}):

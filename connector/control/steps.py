@@ -196,13 +196,19 @@ class Steps:
         """A fresh short-lived identity within this job."""
         sealed = self._store.jobs.get(job_id).authority
         if sealed is None:
-            raise ControlFailed("this job has no certificate authority yet", on=job_id)
+            raise ControlFailed(
+                "this job has no certificate authority yet", on=job_id, remedy="start the job again"
+            )
         return self._vault.authority(sealed).issue(role, lifetime=CREDENTIAL_LIFETIME)
 
     def _need_instance(self, job_id: str) -> Instance:
         found = self.ensure(job_id, _NEEDS_INSTANCE)
         if found is None:
-            raise ControlFailed("the job left its state while its instance was being started", on=job_id)
+            raise ControlFailed(
+                "the job left its state while its instance was being started",
+                on=job_id,
+                remedy="look at the job; start it again when it should run",
+            )
         return found
 
     def ensure(self, job_id: str, states: tuple[State, ...]) -> Instance | None:

@@ -192,7 +192,11 @@ def _copy(disk: Disk, directory: Path, kind: str) -> Path:
         order = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(disk.path), str(path)]
         done = subprocess.run(order, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if done.returncode:
-            raise TargetFailed(f"qemu-img failed ({done.stderr.strip()[:300]})", on=str(path))
+            raise TargetFailed(
+                f"qemu-img failed ({done.stderr.strip()[:300]})",
+                on=str(path),
+                remedy="check space and storage of the target, then start the job again",
+            )
     else:
         _copy_raw(disk.path, path, disk.capacity)
     _sync(path)

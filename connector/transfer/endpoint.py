@@ -189,7 +189,11 @@ class InstanceEndpoint:
     def _object(self, status: int, content: bytes) -> dict[str, object]:
         found = self._json(status, content)
         if not isinstance(found, dict):
-            raise ControlFailed("the instance answered something else than an object", on=self._name)
+            raise ControlFailed(
+                "the instance answered something else than an object",
+                on=self._name,
+                remedy="run the same release on both sides",
+            )
         return found
 
 

@@ -146,10 +146,16 @@ class FileSource:
                 count = os.preadv(self._file, [room[done:]], offset + done)
             except OSError as error:
                 raise ReaderFailed(
-                    f"reading at {offset} failed ({error.strerror})", on=str(self._path)
+                    f"reading at {offset} failed ({error.strerror})",
+                    on=str(self._path),
+                    remedy="check the storage below it",
                 ) from error
             if not count:
-                raise ReaderFailed(f"ends at {offset + done}, before its capacity", on=str(self._path))
+                raise ReaderFailed(
+                    f"ends at {offset + done}, before its capacity",
+                    on=str(self._path),
+                    remedy="check the file: it is shorter than it was",
+                )
             done += count
 
 

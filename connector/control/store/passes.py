@@ -161,7 +161,11 @@ class Passes:
             found = _owned(connection, pass_id, appliance)
             if found.state is PassState.FINISHED:
                 if found.outcome is not outcome:
-                    raise Conflict(f"this pass has ended as {found.outcome}", on=pass_id)
+                    raise Conflict(
+                        f"this pass has ended as {found.outcome}",
+                        on=pass_id,
+                        remedy="ask for the next order: the pass is given out anew when it is needed",
+                    )
                 return found
             query = sa.select(_RUNS.c.stop).where(_RUNS.c.id == found.run_id).with_for_update(key_share=True)
             asked = connection.execute(query).scalar_one()
