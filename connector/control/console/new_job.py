@@ -11,7 +11,8 @@ from typing import Any, Final
 from connector.control import licences
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
 from connector.control.console.sources import SourceLine, source_of
-from connector.control.forecast import forecast
+from connector.control.forecast import Forecast, forecast
+from connector.control.refusals import OutOfRange
 from connector.control.replication import PARAMETER
 from connector.control.service import blocking
 from connector.control.smc import shapes
@@ -19,9 +20,8 @@ from connector.control.smc.catalogue import Denied, invalid
 from connector.control.smc.desk import Desk, permit
 from connector.control.smc.kinds import REPLICATION
 from connector.control.store import JobFilter, Store
-from connector.control.store.rows import Json, Source
+from connector.control.store.rows import Source
 from connector.control.validity import DEFAULT_VALIDITY
-from connector.errors import BadInput
 
 OPERATION: Final = "CreateReplicationJob"
 
@@ -83,7 +83,7 @@ class NewJobPages:
                 "no_mobility": licences.NO_MOBILITY
                 if licences.windows(str(source.facts.get("guest_id", "")))
                 else "",
-                "periods": _periods(self._store, source),
+                "forecasts": _forecasts(self._store, source),
                 "expires": now + DEFAULT_VALIDITY,
                 "form": visit.form or {"RegionId": self._region(), "ClientToken": secrets.token_hex(16)},
             },
@@ -100,12 +100,12 @@ class NewJobPages:
         return (newest[0].region if newest else "") or _LOCAL
 
 
-def _periods(store: Store, source: Source) -> Sequence[Json]:
+def _forecasts(store: Store, source: Source) -> Sequence[Forecast]:
     """R13. How long it may take at the rate that passes have shown, or else at two that lines often have."""
     try:
-        return [forecast(store, [source.id], None, 1)]
-    except BadInput:
-        return [forecast(store, [source.id], rate, 1) for rate in _RATES]
+        return [forecast(store, [source], None, 1)]
+    except OutOfRange:
+        return [forecast(store, [source], rate, 1) for rate in _RATES]
 
 
 def asked(form: Mapping[str, str]) -> dict[str, str]:
