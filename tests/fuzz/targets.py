@@ -19,7 +19,7 @@ from connector.batch.problems import ManifestRefused
 from connector.errors import Conflict, WireViolation
 from connector.instance import journal
 from connector.instance.journal import Journal
-from connector.instance.records import CRC, RECORD, Ranges, Spoiled, encode
+from connector.instance.records import RECORD, Ranges, encode
 from connector.instance.state import State
 from connector.transfer import wire
 from connector.transfer.codec import Unpacker
