@@ -44,6 +44,11 @@ ENTRIES: Final[dict[str, Entry]] = {
         "compare the thumbprint with the server's certificate on a trusted way, then set it",
         "TLS: certificate verification, another certificate than the pinned one, an alert of the peer",
     ),
+    "EvidenceDamaged": Entry(
+        "a manifest was changed, cut or mixed up on its way; it was signed by another appliance",
+        "get the manifest again from the control plane; check whose key was given",
+        "the signature, the digests of its sections, its form",
+    ),
     "AuthenticationFailed": Entry(
         "a wrong or expired password; a revoked token or access key; clocks apart",
         "renew the secret; nothing is tried again by itself, because accounts lock",
@@ -118,6 +123,11 @@ ENTRIES: Final[dict[str, Entry]] = {
         "a disk, its controller or somebody at the target changed bytes after they were written",
         "check the target's storage; start the job again: what differs is read anew",
         "digests of source and target that differ",
+    ),
+    "ChangesMissed": Entry(
+        "CBT of this machine lost writes: a known bug of its version of ESXi, a crash of the host",
+        "update ESXi; start the job again: the next pass compares the whole disk, and sends what differs",
+        "the audit: bytes that differ where CBT says that nothing changed",
     ),
     "Conflict": Entry(
         "a job is running or over; a backup holds the machine; two people do the same thing",

@@ -193,7 +193,11 @@ class LocalProvider:
                 if source.exists():
                     _move(source, draft / source.name)
             if missing := sorted(whole - {found.name for found in draft.iterdir()}):
-                raise TargetFailed(f"the image lacks {', '.join(missing)}", on=name)
+                raise TargetFailed(
+                    f"the image lacks {', '.join(missing)}",
+                    on=name,
+                    remedy="start the job again: the image is made anew",
+                )
             if target.exists():  # of an earlier order under this name
                 shutil.rmtree(target)
             _move(draft, target)

@@ -173,7 +173,9 @@ def _extent(start: int, length: int) -> Extent:
 def _texts(values: Iterable[str]) -> bytes:
     encoded = [value.encode() for value in values]
     if any(len(text) > TEXT_LIMIT for text in encoded):
-        raise Conflict("a name in a journal record is too long")
+        raise Conflict(
+            "a name in a journal record is too long", remedy="use shorter names: at most 4096 bytes"
+        )
     return b"".join(struct.pack(">H", len(text)) + text for text in encoded)
 
 

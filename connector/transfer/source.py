@@ -171,7 +171,9 @@ def data_ranges(file: int, extent: Extent) -> Iterator[Extent]:
             if error.errno == errno.EINVAL:  # no file system that knows holes: a device
                 yield Extent(at, extent.end - at)
                 return
-            raise ReaderFailed(f"holes cannot be found ({error.strerror})") from error
+            raise ReaderFailed(
+                f"holes cannot be found ({error.strerror})", remedy="check the file system below it"
+            ) from error
         if start >= extent.end:
             return
         at = min(os.lseek(file, start, os.SEEK_HOLE), extent.end)

@@ -13,12 +13,13 @@ from typing import Final
 
 from tests.fuzz.targets import Target
 
-LONGEST: Final = 1 << 17
+LONGEST: Final = 1 << 18
 _EDGES: Final = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 1 << 16, 1 << 20, 1 << 24, 1 << 31, (1 << 32) - 1, 1 << 63)
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9_.-]+|[^A-Za-z0-9_.-]")
 _WORDS: Final = (
     b"{", b"}", b"[", b"]", b"&a ", b"*a", b"<<: *a", b"!!python/object:x ", b"---\n", b"null", b"~", b"-", b": ",
     b"\n  ", b"\n", b"\t", b"\"", b"'", b"|\n", b"? ", b"%TAG", b"#", b".inf", b"0x", b"1e999", b"9" * 400,
+    b"9999999999999999999", b"0", b"true", b"1.5", b"\\ud800", b"4611686018427387903",
     b"\xff", b"\x00", b"\xf0\x9f\x92\xa5", b"\xed\xa0\x80", b"2030-13-45", b"{" * 60, b"[" * 3000,
 )  # fmt: skip
 

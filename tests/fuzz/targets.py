@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 import zlib
@@ -14,15 +15,19 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from connector.batch.parse import parse
 from connector.batch.problems import ManifestRefused
-from connector.errors import Conflict, WireViolation
+from connector.errors import BadInput, Conflict, EvidenceDamaged, WireViolation
 from connector.instance import journal
 from connector.instance.journal import Journal
 from connector.instance.records import RECORD, Ranges, encode
 from connector.instance.state import State
-from connector.transfer import wire
+from connector.transfer import evidence, wire
+from connector.transfer.account import NoAccount, from_json
 from connector.transfer.codec import Unpacker
+from connector.transfer.evidence import Signer
 from connector.transfer.extents import BLOCK
 from connector.transfer.receiver import Hello
 from connector.transfer.wire import Decoder, Kind
@@ -50,8 +55,8 @@ class Target:
 
     def inputs(self) -> list[bytes]:
         """Corpus and seeds, always in the same order."""
-        files = [file for place in (*self.corpus, self.seeds) for file in sorted(place.iterdir())]
-        return [file.read_bytes() for file in files if file.name != "README.md"]
+        files = [file for place in (*self.corpus, self.seeds) for file in sorted(place.rglob("*"))]
+        return [file.read_bytes() for file in files if file.is_file() and file.name != "README.md"]
 
     def limit(self, data: bytes) -> int:
         constant, each = self.memory
@@ -120,6 +125,23 @@ def read_manifest(data: bytes) -> str:
     return f"a wave of {min(len(wave.manifest.machines), 3)}"
 
 
+def read_evidence(data: bytes) -> str:
+    """The signature and what it covers, then the account of each disk: what is read is written again in the same way."""
+    found = evidence.read(data)
+    seen = []
+    for disk in found.disks.values():
+        try:
+            account = from_json(disk)
+        except NoAccount as refused:
+            seen.append(_shape(refused))
+            continue
+        again = account.to_json()
+        assert from_json(again) == account
+        assert sum(piece.length for piece in account.pieces) == account.capacity
+        seen.append("packed" if "packed" in again else "listed")
+    return " / ".join(seen)
+
+
 def _shape(refused: Exception) -> str:
     return re.sub(r"[0-9]+", "#", str(refused))
 
@@ -150,6 +172,15 @@ def mend_journal(data: bytes, random: Random) -> bytes:
     return bytes(mended)
 
 
+def mend_evidence(data: bytes, random: Random) -> bytes:
+    """Signed again by somebody: in order, whatever it says."""
+    try:
+        sections = json.loads(data)["sections"]
+        return evidence.seal(sections, Signer(Ed25519PrivateKey.from_private_bytes(bytes(32))))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return data
+
+
 def as_it_is(data: bytes, random: Random) -> bytes:
     """There is no checksum."""
     return data
@@ -166,5 +197,14 @@ TARGETS: Final = (
         (48 * MIB, 2048),
         as_it_is,
         25,
+    ),
+    Target(
+        "evidence",
+        read_evidence,
+        (EvidenceDamaged, BadInput),
+        (),
+        (48 * MIB, 256),
+        mend_evidence,
+        60,
     ),
 )
