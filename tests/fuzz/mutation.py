@@ -60,7 +60,8 @@ def _measured(target: Target, data: bytes) -> tuple[str, int]:
     try:
         seen = target.run(data)
     except target.refusals as refused:
-        seen = f"refused: {re.sub(r'[0-9]+', '#', str(refused))[:80]}"
+        said = str(getattr(refused, "what", refused))  # without its subject, which may be a new one each time
+        seen = f"refused: {re.sub('[0-9]+', '#', said)[:80]}"
     except Exception as crash:
         raise Failure(target, data, f"{type(crash).__name__}: {crash}") from crash
     finally:

@@ -135,7 +135,7 @@ def read_evidence(data: bytes) -> str:
         except NoAccount as refused:
             seen.append(_shape(refused))
             continue
-        again = account.to_json()
+        again = json.loads(evidence.canonical(account.to_json()))
         assert from_json(again) == account
         assert sum(piece.length for piece in account.pieces) == account.capacity
         seen.append("packed" if "packed" in again else "listed")

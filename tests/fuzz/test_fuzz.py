@@ -46,7 +46,7 @@ def test_what_failed_once_is_read_for_ever(target: Target) -> None:
 def test_some_hostile_bytes_every_time(target: Target) -> None:
     hunt = Hunt(target, 0)
     assert len(list(islice(hunt, target.few))) == hunt.tried == target.few
-    assert len(hunt.known) > 5
+    assert len(hunt.known) > 3
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
