@@ -220,15 +220,24 @@ def test_one_token_names_one_object(store: Store) -> None:
         store.things.record(job, "t", place="cloud", kind="instance")
 
 
-def test_images_that_want_one_name_get_different_ones(store: Store) -> None:
-    run = _syncing(store)
-    job = store.runs.get(run).job_id
-    store.jobs.settle(run, Event.FAILED, Outcome.FAILED, Conflict("x").to_json())
+def test_the_name_of_an_image_is_free_again_when_its_run_failed_before_it_was_made(store: Store) -> None:
+    first = _syncing(store)
+    job = store.runs.get(first).job_id
+    assert store.things.reserve_image(job, first, ["a", "b"], "raw").name == "a"
+    store.jobs.settle(first, Event.FAILED, Outcome.FAILED, Conflict("x").to_json())
     second = store.jobs.begin(job, Event.START).id
-    runs = [run, second]
-    images = _together(2, lambda n: store.things.reserve_image(job, runs[n], ["a", f"a_{n}"], "raw"))
-    assert len({image.name for image in images}) == 2
-    assert store.things.reserve_image(job, run, ["other"], "raw").name in ("a", "a_0")
+    images = _together(2, lambda _: store.things.reserve_image(job, second, ["a", "b"], "raw"))
+    assert {image.name for image in images} == {"a"}
+
+
+def test_an_image_that_was_made_keeps_its_name(store: Store) -> None:
+    first = _syncing(store)
+    job = store.runs.get(first).job_id
+    store.things.reserve_image(job, first, ["a", "b"], "raw")
+    store.things.complete_image(first, {})
+    store.jobs.settle(first, Event.FAILED, Outcome.FAILED, Conflict("x").to_json())
+    second = store.jobs.begin(job, Event.START).id
+    assert store.things.reserve_image(job, second, ["a", "b"], "raw").name == "b"
 
 
 def test_evidence_is_kept_packed_and_the_oldest_makes_room(store: Store, url: str) -> None:
