@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTS ?=
 
-.PHONY: help demo test test-slow check lint types layers lock clean
+.PHONY: help demo test test-slow faults soak fuzz check lint types layers lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,15 @@ test: $(READY) ## the test suite
 
 test-slow: $(READY) ## the variants that the default set leaves out
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(TESTS)
+
+faults: $(READY) ## every cell of the fault matrix
+	$(BIN)/python -m pytest -n 2 tests/faults -m faults
+
+soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SECONDS=, SOAK_SHARE= (of passes with a fault)
+	$(BIN)/python -m pytest tests/soak -m soak
+
+fuzz: $(READY) ## hostile bytes for every reader: FUZZ_SECONDS= for each, FUZZ_SEED=
+	$(BIN)/python -m pytest -n 2 tests/fuzz -m fuzz
 
 check: lint types layers test ## what CI runs
 

@@ -165,7 +165,10 @@ def read_configuration() -> dict[str, object]:
     except ValueError:
         configuration = None
     if not isinstance(configuration, dict):
-        raise ControlFailed("expected one line of JSON configuration on standard input")
+        raise ControlFailed(
+            "expected one line of JSON configuration on standard input",
+            remedy="write the configuration as one line of JSON, or leave --exit-with-stdin off",
+        )
     return configuration
 
 

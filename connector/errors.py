@@ -69,8 +69,8 @@ class ConnectorError(Exception):
 
     @property
     def id(self) -> str:
-        """The stable name under which the error catalogue lists this error."""
-        return type(self).__name__
+        """The stable name under which the error catalogue lists this error, also when a room has a kind of its own below it."""
+        return next(kind.__name__ for kind in type(self).__mro__ if kind.__module__ == __name__)
 
     def __str__(self) -> str:
         subject = f"{self.on}: " if self.on else ""

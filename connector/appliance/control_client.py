@@ -88,7 +88,11 @@ class ControlConnection:
             return body
         if isinstance(body, dict) and "error" in body:
             raise from_json(body)
-        raise ControlFailed(f"it answered {answer.status_code} without a reason", on=self.url)
+        raise ControlFailed(
+            f"it answered {answer.status_code} without a reason",
+            on=self.url,
+            remedy="check that the address is the control plane's, and what stands between",
+        )
 
     def close(self) -> None:
         self._session.close()

@@ -158,7 +158,11 @@ class MachinePass:
         """All disks side by side; the first real error stops the others and is the one that is raised."""
         wanted = [disk for disk in snapshot.disks if disk.key not in self._order.left_out]
         if not wanted:
-            raise Ineligible("the machine has no disks", on=self._order.name)
+            raise Ineligible(
+                "the machine has no disks",
+                on=self._order.name,
+                remedy="add a disk, or take the machine out of the job",
+            )
         self._dropped = reconcile(self._endpoint, self._order, wanted)
         for disk in wanted:
             self._board.add(DiskProgress(disk.key, disk.label, disk.capacity))

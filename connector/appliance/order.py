@@ -87,7 +87,11 @@ def order_from_json(body: dict[str, Any]) -> Order:
             replication=replication_from_json(body.get("replication") or {}),
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
-        raise ControlFailed(f"the order cannot be read: {broken!r}", on="control plane") from None
+        raise ControlFailed(
+            f"the order cannot be read: {broken!r}",
+            on="control plane",
+            remedy="run the same release on appliance and control plane",
+        ) from None
 
 
 def heard_from_json(body: dict[str, Any]) -> Heard:
@@ -100,7 +104,9 @@ def heard_from_json(body: dict[str, Any]) -> Heard:
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(
-            f"the heartbeat's answer cannot be read: {broken!r}", on="control plane"
+            f"the heartbeat's answer cannot be read: {broken!r}",
+            on="control plane",
+            remedy="run the same release on appliance and control plane",
         ) from None
 
 

@@ -158,7 +158,11 @@ def _nothing_left(vcenter: VCenter) -> None:
     """Raises ProofFailed when a snapshot stays behind."""
     for machine in vcenter.machines():
         if machine.snapshots:
-            raise ProofFailed(f"snapshot {machine.snapshots[0].name} was left behind", on=machine.name)
+            raise ProofFailed(
+                f"snapshot {machine.snapshots[0].name} was left behind",
+                on=machine.name,
+                remedy="report it: the demonstration should leave nothing",
+            )
 
 
 def _compare_all(home: Path, jobs: Sequence[dict[str, Any]]) -> Iterator[Equal]:

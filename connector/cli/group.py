@@ -271,7 +271,11 @@ def _act(
         if job not in ready:
             click.echo(f"{tables.plain(job.get('Name'))}: left alone, it is {job_view.state(job)}", err=True)
     if not ready:
-        raise Conflict(f"no job of the group is in a state for {event}", on=word)
+        raise Conflict(
+            f"no job of the group is in a state for {event}",
+            on=word,
+            remedy="look at the jobs with `connector job list`",
+        )
     acting.act(client, what, ready, as_json, **parameters)
     if then_watch:
         watching.watch(client, ready, as_json)

@@ -23,10 +23,6 @@ from connector.errors import (
 class NotOffered(BadInput):
     """This control plane has no such operation."""
 
-    @property
-    def id(self) -> str:
-        return BadInput.__name__
-
 
 #: Codes with the kind of error that they are; the first pattern that matches decides.
 KINDS: Final[tuple[tuple[str, type[ConnectorError]], ...]] = (

@@ -177,20 +177,34 @@ class LocalProvider:
         target = self._root / "images" / _plain(name)
         with self._exclusively(token), _translated(target):
             _claim(target, token)
-            target.mkdir(exist_ok=True)
+            whole = {Path(file).name for file in files}
+            if target.is_dir() and whole <= {found.name for found in target.iterdir()}:
+                return target
+            draft = target.with_name(f".{target.name}.making")
+            draft.mkdir(exist_ok=True)
             for file in files:
                 source = (data / file).resolve()
                 if not source.is_relative_to(data):
-                    raise TargetFailed("the instance named a file outside of its directory", on=token)
+                    raise TargetFailed(
+                        "the instance named a file outside of its directory",
+                        on=token,
+                        remedy="run the same release on control plane and instance",
+                    )
                 if source.exists():
-                    _move(source, target / source.name)
-            missing = [Path(file).name for file in files if not (target / Path(file).name).exists()]
-            if missing:
-                raise TargetFailed(f"the image lacks {', '.join(missing)}", on=name)
+                    _move(source, draft / source.name)
+            if missing := sorted(whole - {found.name for found in draft.iterdir()}):
+                raise TargetFailed(
+                    f"the image lacks {', '.join(missing)}",
+                    on=name,
+                    remedy="start the job again: the image is made anew",
+                )
+            if target.exists():  # of an earlier order under this name
+                shutil.rmtree(target)
+            _move(draft, target)
         return target
 
     def list_images(self) -> Sequence[StoredImage]:
-        return [_image(path) for path in sorted((self._root / "images").iterdir()) if path.is_dir()]
+        return [_image(path) for path in sorted((self._root / "images").iterdir()) if _is_image(path)]
 
     def delete_image(self, name: str) -> None:
         target = self._root / "images" / _plain(name)
@@ -284,6 +298,10 @@ def _claim(target: Path, token: str) -> None:
 
 def _owner(target: Path) -> Path:
     return target.with_name(f".{target.name}.json")
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
 
 
 def _image(path: Path, details: Mapping[str, object] | None = None) -> StoredImage:

@@ -32,6 +32,8 @@ def placement(definition: Mapping[str, Any], region: str, source: Source) -> Pla
 
 def parameter(field: str) -> str:
     """The parameter that sets this field of a placement."""
+    if field == "region":  # a column of the job, not of its definition
+        return "RegionId"
     return next((name for name, known in PARAMETERS.items() if known == field), "Request")
 
 

@@ -40,10 +40,6 @@ class Refused(Conflict):
         super().__init__(what, on=on, remedy=remedy)
         self.code = code
 
-    @property
-    def id(self) -> str:
-        return Conflict.__name__
-
 
 class Unknown(NotFound):
     """No such thing. Between our own processes it is a plain `NotFound`."""
@@ -51,10 +47,6 @@ class Unknown(NotFound):
     def __init__(self, code: Code, what: str, *, on: str = "", remedy: str = "") -> None:
         super().__init__(what, on=on, remedy=remedy)
         self.code = code
-
-    @property
-    def id(self) -> str:
-        return NotFound.__name__
 
 
 class OutOfRange(BadInput):
@@ -67,7 +59,3 @@ class OutOfRange(BadInput):
     @property
     def code(self) -> str:
         return f"InvalidParameter.{self.parameter}"
-
-    @property
-    def id(self) -> str:
-        return BadInput.__name__

@@ -157,7 +157,11 @@ class Steps:
         """The end of a deleted job: nothing intermediate remains."""
         if self._store.jobs.get(job_id).status is not Status.DELETING:
             return
-        self.release(job_id, keep_disks=False, unless_running=True)
+        try:
+            self.release(job_id, keep_disks=False, unless_running=True)
+        except TargetFailed as failed:
+            self._store.jobs.mark(job_id, waiting=f"what it made in the cloud cannot be released: {failed}")
+            raise
         left = [t for t in self._store.things.of(job_id, "vcenter") if not t.removed and t.reference]
         for thing in left:
             text = f"{thing.kind} {thing.reference} may still exist in vCenter"
@@ -192,13 +196,19 @@ class Steps:
         """A fresh short-lived identity within this job."""
         sealed = self._store.jobs.get(job_id).authority
         if sealed is None:
-            raise ControlFailed("this job has no certificate authority yet", on=job_id)
+            raise ControlFailed(
+                "this job has no certificate authority yet", on=job_id, remedy="start the job again"
+            )
         return self._vault.authority(sealed).issue(role, lifetime=CREDENTIAL_LIFETIME)
 
     def _need_instance(self, job_id: str) -> Instance:
         found = self.ensure(job_id, _NEEDS_INSTANCE)
         if found is None:
-            raise ControlFailed("the job left its state while its instance was being started", on=job_id)
+            raise ControlFailed(
+                "the job left its state while its instance was being started",
+                on=job_id,
+                remedy="look at the job; start it again when it should run",
+            )
         return found
 
     def ensure(self, job_id: str, states: tuple[State, ...]) -> Instance | None:

@@ -118,14 +118,22 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse("another program listens there", on=f"{host}:{port}", remedy="stop it") from None
-        raise TargetFailed(f"cannot listen ({error.strerror})", on=f"{host}:{port}") from None
+        raise TargetFailed(
+            f"cannot listen ({error.strerror})",
+            on=f"{host}:{port}",
+            remedy="check that the address is this machine's",
+        ) from None
 
 
 def _open(directory: Path, devices: Path | None) -> Store:
     try:
         return Store(directory, devices)
     except OSError as error:
-        raise TargetFailed(f"cannot be used ({error.strerror})", on=str(directory)) from error
+        raise TargetFailed(
+            f"cannot be used ({error.strerror})",
+            on=str(directory),
+            remedy="give a directory that this process may write",
+        ) from error
 
 
 def _raise_limits() -> None:

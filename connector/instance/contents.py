@@ -31,9 +31,10 @@ class Contents:
     """Several threads may use it at once on ranges that do not overlap. Raises TargetFailed."""
 
     def __init__(self, directory: Path, capacity: int, device: Path | None = None) -> None:
-        """The target is a file in the directory, or the device."""
-        self.path, self._table_path = device or directory / "disk.raw", directory / "digests"
         self._device = device
+        self.path, self._table_path = device or directory / "disk.raw", directory / "digests"
+        if self._table_path.exists():  # it was enlarged, and then the power failed
+            self._stretch(capacity)
         self._open(capacity)
 
     @property
@@ -108,14 +109,17 @@ class Contents:
     def grow(self, capacity: int) -> None:
         """Enlarge; what is there stays."""
         self.close()
-        if self._device is None:
-            grow(self.path, capacity)
-        grow(self._table_path, digest.count(capacity) * digest.SIZE)
+        self._stretch(capacity)
         self._open(capacity)
 
     def close(self) -> None:
         self.target.close()
         self.table.close()
+
+    def _stretch(self, capacity: int) -> None:
+        if self._device is None and self.path.exists():
+            grow(self.path, capacity)
+        grow(self._table_path, digest.count(capacity) * digest.SIZE)
 
     def _open(self, capacity: int) -> None:
         kind = RawFileTarget if self._device is None else DeviceTarget

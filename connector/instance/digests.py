@@ -52,4 +52,6 @@ def grow(path: Path, size: int) -> None:
         if path.stat().st_size < size:
             os.truncate(path, size)
     except OSError as error:
-        raise TargetFailed(f"cannot be enlarged ({error.strerror})", on=str(path)) from error
+        raise TargetFailed(
+            f"cannot be enlarged ({error.strerror})", on=str(path), remedy="check the target's storage"
+        ) from error

@@ -14,10 +14,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from connector.errors import BadInput, Conflict, ConnectorError, NotFound, TargetFailed
+from connector.errors import BadInput, Conflict, ConnectorError, NotFound, ProofFailed, TargetFailed
 from connector.instance.disk import Disk
 from connector.instance.evidence import Evidence
 from connector.instance.files import replace
+from connector.instance.proof import prove
 from connector.instance.store import Store
 from connector.model import Extent
 from connector.transfer import digest
@@ -150,6 +151,7 @@ class Images:
             temporary.mkdir(mode=0o700)
             for disk in disks:
                 path = _copy(disk, temporary, image.format)
+                _check(disk, path, image.format)
                 image.files.append({"disk": disk.key, "file": path.name, "capacity": disk.capacity})
             beside = self._beside(disks, temporary)
             _sync(temporary)
@@ -190,11 +192,34 @@ def _copy(disk: Disk, directory: Path, kind: str) -> Path:
         order = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(disk.path), str(path)]
         done = subprocess.run(order, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if done.returncode:
-            raise TargetFailed(f"qemu-img failed ({done.stderr.strip()[:300]})", on=str(path))
+            raise TargetFailed(
+                f"qemu-img failed ({done.stderr.strip()[:300]})",
+                on=str(path),
+                remedy="check space and storage of the target, then start the job again",
+            )
     else:
         _copy_raw(disk.path, path, disk.capacity)
     _sync(path)
     return path
+
+
+def _check(disk: Disk, path: Path, kind: str) -> None:
+    """The bytes of the image are those that were proved, though the storage had time to rot since.
+
+    A raw image is read itself. Of a qcow2 the disk is read, once more after it was converted. Raises ProofFailed.
+    """
+    target = RawFileTarget(path, disk.capacity) if kind == "raw" else None
+    try:
+        proof = prove(target or disk.contents.target, disk.contents.table)
+    finally:
+        if target is not None:
+            target.close()
+    if proof.mismatched:
+        raise ProofFailed(
+            f"{proof.mismatched} bytes of the image differ from what was proved, the first at {proof.mismatches[0].start}",
+            on=f"disk {disk.key}",
+            remedy="check the storage, then start the job again: the next pass mends the disk",
+        )
 
 
 def _copy_raw(source: Path, path: Path, capacity: int) -> None:

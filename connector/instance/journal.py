@@ -48,7 +48,11 @@ class Journal:
             _write(self._file, encode(record))
             os.fdatasync(self._file)
         except OSError as error:
-            raise TargetFailed(f"journal not written ({error.strerror})", on=str(self._path)) from error
+            raise TargetFailed(
+                f"journal not written ({error.strerror})",
+                on=str(self._path),
+                remedy="check the target's storage, restart the instance",
+            ) from error
         self.failed = False
 
     def close(self) -> None:
@@ -124,8 +128,15 @@ def read_header(data: bytes, on: str) -> Head | None:
     if len(data) < end + CRC.size:
         return None
     if CRC.unpack_from(data, end)[0] != zlib.crc32(data[:end]) or reserved:
-        raise Conflict("journal header is damaged", on=on, remedy="discard the disk and run a full pass")
-    return Head(data[HEADER.size : end].decode(), capacity, version, end + CRC.size)
+        raise _damaged(on)
+    try:
+        return Head(data[HEADER.size : end].decode(), capacity, version, end + CRC.size)
+    except UnicodeDecodeError:
+        raise _damaged(on) from None
+
+
+def _damaged(on: str) -> Conflict:
+    return Conflict("journal header is damaged", on=on, remedy="discard the disk and run a full pass")
 
 
 def _write(file: int, data: bytes) -> None:

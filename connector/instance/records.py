@@ -150,7 +150,7 @@ def _read(kind: int, body: bytes) -> Record | None:
         case Type.PASS_BEGIN:
             return PassBegin(*_read_texts(body, 6))
         case Type.RANGES:
-            return Ranges(tuple((Extent(s, n), Named(k)) for k, s, n in RANGE.iter_unpack(body)))
+            return Ranges(tuple((_extent(s, n), Named(k)) for k, s, n in RANGE.iter_unpack(body)))
         case Type.PASS_END:
             return PassEnd(*_read_texts(body, 1))
         case Type.GROWN:
@@ -160,14 +160,22 @@ def _read(kind: int, body: bytes) -> Record | None:
         case Type.DOUBT:
             return Doubt(*_read_texts(body, 1))
         case Type.SPOILED:
-            return Spoiled(tuple(Extent(*area) for area in AREA.iter_unpack(body)))
+            return Spoiled(tuple(_extent(*area) for area in AREA.iter_unpack(body)))
     return None
+
+
+def _extent(start: int, length: int) -> Extent:
+    if not length:
+        raise ValueError("a range of no bytes")
+    return Extent(start, length)
 
 
 def _texts(values: Iterable[str]) -> bytes:
     encoded = [value.encode() for value in values]
     if any(len(text) > TEXT_LIMIT for text in encoded):
-        raise Conflict("a name in a journal record is too long")
+        raise Conflict(
+            "a name in a journal record is too long", remedy="use shorter names: at most 4096 bytes"
+        )
     return b"".join(struct.pack(">H", len(text)) + text for text in encoded)
 
 
@@ -176,8 +184,8 @@ def _read_texts(body: bytes, count: int) -> Iterator[str]:
     for _ in range(count):
         (length,) = struct.unpack_from(">H", body, at)
         at += 2 + length
-        if at > len(body):
-            raise ValueError("torn text")
+        if at > len(body) or length > TEXT_LIMIT:
+            raise ValueError("torn or too long a text")
         found.append(body[at - length : at].decode())
     if at != len(body):
         raise ValueError("trailing bytes")

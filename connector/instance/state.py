@@ -114,7 +114,10 @@ class State:
         The same reading may begin again as another kind: vCenter may have lost the changes meanwhile.
         """
         if begin.kind not in WHOLE | ONWARD:
-            raise Conflict(f"a pass is full, delta, compare or repair, not {begin.kind!r}")
+            raise Conflict(
+                f"a pass is full, delta, compare or repair, not {begin.kind!r}",
+                remedy="run the same release on appliance and instance",
+            )
         for attempt in self.attempts:
             if (attempt.begin.pass_id, attempt.begin.kind) == (begin.pass_id, begin.kind):
                 if attempt.begin == begin and attempt is self.attempts[-1]:

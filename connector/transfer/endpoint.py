@@ -184,12 +184,20 @@ class InstanceEndpoint:
         try:
             return json.loads(content)
         except ValueError:
-            raise ControlFailed(f"the instance answered {status} without JSON", on=self._name) from None
+            raise ControlFailed(
+                f"the instance answered {status} without JSON",
+                on=self._name,
+                remedy="check that nothing stands between; run the same release on both sides",
+            ) from None
 
     def _object(self, status: int, content: bytes) -> dict[str, object]:
         found = self._json(status, content)
         if not isinstance(found, dict):
-            raise ControlFailed("the instance answered something else than an object", on=self._name)
+            raise ControlFailed(
+                "the instance answered something else than an object",
+                on=self._name,
+                remedy="run the same release on both sides",
+            )
         return found
 
 

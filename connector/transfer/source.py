@@ -146,10 +146,16 @@ class FileSource:
                 count = os.preadv(self._file, [room[done:]], offset + done)
             except OSError as error:
                 raise ReaderFailed(
-                    f"reading at {offset} failed ({error.strerror})", on=str(self._path)
+                    f"reading at {offset} failed ({error.strerror})",
+                    on=str(self._path),
+                    remedy="check the storage below it",
                 ) from error
             if not count:
-                raise ReaderFailed(f"ends at {offset + done}, before its capacity", on=str(self._path))
+                raise ReaderFailed(
+                    f"ends at {offset + done}, before its capacity",
+                    on=str(self._path),
+                    remedy="check the file: it is shorter than it was",
+                )
             done += count
 
 
@@ -164,7 +170,7 @@ def data_ranges(file: int, extent: Extent) -> Iterator[Extent]:
             at = min(os.lseek(file, start, os.SEEK_HOLE), extent.end)
         except OSError as error:
             if error.errno != errno.EINVAL:
-                raise ReaderFailed(f"holes cannot be found ({error.strerror})") from error
+                raise _no_holes(error) from error
             at = extent.end
         yield Extent(start, at - start)
 
@@ -181,4 +187,8 @@ def first_data(file: int, at: int) -> int | None:
             return None
         if error.errno == errno.EINVAL:
             return at
-        raise ReaderFailed(f"holes cannot be found ({error.strerror})") from error
+        raise _no_holes(error) from error
+
+
+def _no_holes(error: OSError) -> ReaderFailed:
+    return ReaderFailed(f"holes cannot be found ({error.strerror})", remedy="check the file system below it")

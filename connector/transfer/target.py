@@ -94,7 +94,11 @@ class RawFileTarget:
             while room:
                 count = os.preadv(self._file, [room], offset)
                 if not count:
-                    raise TargetFailed(f"ends at {offset}, before its capacity", on=str(self._path))
+                    raise TargetFailed(
+                        f"ends at {offset}, before its capacity",
+                        on=str(self._path),
+                        remedy="check the target's storage: the file is shorter than it was",
+                    )
                 room, offset = room[count:], offset + count
 
     def flush(self) -> None:
@@ -113,7 +117,9 @@ class RawFileTarget:
     def _inside(self, offset: int, length: int) -> None:
         if offset < 0 or offset + length > self.capacity:
             raise TargetFailed(
-                f"{length} bytes at {offset} lie outside of {self.capacity}", on=str(self._path)
+                f"{length} bytes at {offset} lie outside of {self.capacity}",
+                on=str(self._path),
+                remedy="run the same release on both sides; report it when it is",
             )
 
 
@@ -155,7 +161,10 @@ class MemoryTarget:
 
     def _inside(self, offset: int, length: int) -> None:
         if offset < 0 or offset + length > self.capacity:
-            raise TargetFailed(f"{length} bytes at {offset} lie outside of {self.capacity}")
+            raise TargetFailed(
+                f"{length} bytes at {offset} lie outside of {self.capacity}",
+                remedy="run the same release on both sides; report it when it is",
+            )
 
 
 def write_all(file: int, data: memoryview | bytes, offset: int) -> None:

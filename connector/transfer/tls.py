@@ -75,7 +75,11 @@ def require_role(certificate: object, roles: Iterable[Role], on: str) -> Role:
     role = role_of(certificate)
     wanted = list(roles)
     if role not in wanted:
-        raise TrustFailed(f"the peer is {role.value}, expected {' or '.join(wanted)}", on=on)
+        raise TrustFailed(
+            f"the peer is {role.value}, expected {' or '.join(wanted)}",
+            on=on,
+            remedy="use the credential that was made for this side",
+        )
     return role
 
 

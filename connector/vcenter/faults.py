@@ -25,13 +25,15 @@ from connector.errors import (
 )
 from connector.vcenter.vmomi import kind_of, vmodl
 
+_LOOK = "see the task and the events of the object in vCenter"
+
 
 class Rule(NamedTuple):
     """How one fault class, and every class below it without a rule of its own, is told to a user."""
 
     error: type[ConnectorError]
     what: str
-    remedy: str = ""
+    remedy: str = _LOOK
     retryable: bool = False
     details: tuple[str, ...] = ()  # attributes of the fault worth showing
 
@@ -205,7 +207,9 @@ def translated(on: str) -> Iterator[None]:
         raise translate(fault, on) from fault
     except ssl.SSLCertVerificationError as problem:
         raise TrustFailed(
-            f"certificate not trusted ({getattr(problem, 'verify_message', problem)})", on=on
+            f"certificate not trusted ({getattr(problem, 'verify_message', problem)})",
+            on=on,
+            remedy="compare its thumbprint on a trusted way and give it, or give the authority's file",
         ) from problem
     except ssl.SSLError as problem:
         raise Unreachable(

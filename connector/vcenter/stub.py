@@ -76,7 +76,11 @@ class Stub(SoapStubAdapter):
         """Send one call of the table; raises pyVmomi's faults, `OSError` and `HTTPException` as they come."""
         care = CALLS.get(info.wsdlName)
         if care is None:
-            raise NotPermitted(f"the connector never calls {info.wsdlName}", on=str(self._endpoint))
+            raise NotPermitted(
+                f"the connector never calls {info.wsdlName}",
+                on=str(self._endpoint),
+                remedy="report it: this is a defect",
+            )
 
         def send() -> Any:
             with _whole():

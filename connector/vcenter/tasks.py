@@ -41,7 +41,12 @@ class Patience:
         if self.stop.is_set():
             raise Interrupted(f"stopped while waiting for {what}", on=on)
         if self.left <= 0:
-            raise VCenterFault(f"no end of {what} within {self.limit:g} s", on=on, retryable=True)
+            raise VCenterFault(
+                f"no end of {what} within {self.limit:g} s",
+                on=on,
+                retryable=True,
+                remedy="look at the task in vCenter, and start again when it has ended",
+            )
 
     def pause(self, seconds: float) -> None:
         self.stop.wait(max(0.0, min(seconds, self.left)))

@@ -73,7 +73,11 @@ def ensure(
             pass
     after = read(session, vm, _READS, on=machine)
     if not after.get("config.changeTrackingEnabled"):
-        raise VCenterFault("CBT was turned on, but vCenter still says that it is off", on=_name(after))
+        raise VCenterFault(
+            "CBT was turned on, but vCenter still says that it is off",
+            on=_name(after),
+            remedy="look in vCenter whether the machine can be tracked; remove its snapshots and start again",
+        )
     return Tracking(machine, was_enabled, True, _never(after, _unmarked(after) if running else ()))
 
 

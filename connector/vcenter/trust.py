@@ -62,7 +62,7 @@ class Trust:
     def accept(self, certificate: bytes | None, on: str) -> None:
         """Raise `TrustFailed` unless the peer's DER certificate is the pinned one."""
         if not certificate:
-            raise TrustFailed("the server showed no certificate", on=on)
+            raise TrustFailed("the server showed no certificate", on=on, remedy="check host and port")
         if not self.pin:
             return
         digest = _LENGTHS[len(self.pin)]
@@ -131,4 +131,8 @@ def presented(endpoint: Endpoint, *, reach: float = 15.0) -> bytes:
         ):
             return secured.getpeercert(binary_form=True) or b""
     except OSError as problem:
-        raise Unreachable(f"no TLS answer ({problem})", on=str(endpoint)) from problem
+        raise Unreachable(
+            f"no TLS answer ({problem})",
+            on=str(endpoint),
+            remedy="check the address, the port and the way there",
+        ) from problem

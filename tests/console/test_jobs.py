@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from connector.control.store.rows import Outcome, Role
@@ -218,6 +221,34 @@ def test_r1_every_billable_resource_is_listed_until_it_is_released(console: Cons
     over = text(console, job, "resources")
     assert "Nothing billable in the cloud now, apart from its images" in over
     assert over.count("released") == 3
+
+
+def test_speed_and_compression_change_while_the_source_is_read(console: Console) -> None:
+    job = console.house.job(definition={"ReplicationParameters": '{"bandwidth_limit":50,"checksum":1}'})
+    visitor = console.visitor(Role.OPERATOR)
+    console.house.service.start(job)
+    console.house.turn()
+    page = visitor.get(f"{JOBS}/{job}").page
+    assert page.one("input", name="bandwidth_limit")["value"] == "50"
+
+    def change(**form: str) -> dict[str, Any]:
+        assert visitor.post(f"{JOBS}/{job}/modify", {"Name": "job-j"} | form).status == 303
+        found: dict[str, Any] = json.loads(console.store.jobs.get(job).definition["ReplicationParameters"])
+        return found
+
+    assert change(bandwidth_limit="200", compress_level="3") == {
+        "bandwidth_limit": 200,
+        "checksum": 1,
+        "compress_level": 3,
+    }
+    assert change(bandwidth_limit="", compress_level="3") == {"checksum": 1, "compress_level": 3}
+    assert change(bandwidth_limit="", compress_level="3") == {"checksum": 1, "compress_level": 3}
+    assert console.store.audit.page(subject=job).total == 3
+    wrong = visitor.post(f"{JOBS}/{job}/modify", {"Name": "job-j", "compress_level": "11"})
+    assert (wrong.status, wrong.page.one("input", name="compress_level")["value"]) == (400, "11")
+    console.house.carry()
+    console.house.turn()
+    assert not visitor.get(f"{JOBS}/{job}").page.has("input", name="bandwidth_limit")
 
 
 def test_a_disk_that_is_not_ticked_stays_behind(console: Console) -> None:

@@ -132,6 +132,15 @@ def test_a_start_is_scheduled_in_utc(console: Console) -> None:
     assert "starts by itself" in visitor.get(made.moved).page.text
 
 
+def test_r13_the_dialog_says_how_long_it_may_take(console: Console) -> None:
+    small, large = register(console, machine("vm-1", "small", 1), machine("vm-2", "large", 4))
+    visitor = console.visitor(Role.OPERATOR)
+    said = visitor.get(f"/console/new-job?source={small}").page.text
+    assert "about 35 min 00 s at 11.9 MiB/s, about 22 min 07 s at 119 MiB/s" in said
+    assert "10 GiB at most" in said
+    assert "about 1 h 35 min" in visitor.get(f"/console/new-job?source={large}").page.text
+
+
 def test_r22_r64_blocks_are_copied_and_nothing_can_be_excluded(console: Console) -> None:
     (source,) = console.house.register("web-01")
     dialog = console.visitor(Role.OPERATOR).get(f"/console/new-job?source={source}").page

@@ -63,6 +63,7 @@ class Cloud:
         self.requests: dict[str, InstanceRequest] = {}
         self.hosts: dict[str, str] = {}
         self.refusal: TargetFailed | None = None  # of the next instance
+        self.stuck: TargetFailed | None = None  # while it is set nothing is released
 
     def check(self, placement: Placement) -> None:
         if placement.instance_type and placement.instance_type not in self.types:
@@ -89,6 +90,8 @@ class Cloud:
         return [found for token in self.instances if (found := self.find(token))]
 
     def release(self, token: str, *, keep_disks: bool) -> None:
+        if self.stuck is not None:
+            raise self.stuck
         if not keep_disks:
             self.instances.pop(token, None)
         elif token in self.instances:

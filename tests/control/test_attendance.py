@@ -124,6 +124,24 @@ def test_r35_a_released_instance_is_told_although_the_pass_broke_first(house: Ho
     assert house.get(job).error_code == "TransitionInstance.Released"
 
 
+def test_a_deleted_job_that_cannot_be_released_says_why_until_it_can(house: House) -> None:
+    job = house.job()
+    house.service.start(job)
+    house.turn()
+    house.carry(Outcome.FAILED)
+    house.turn()
+    house.service.delete(job)
+    house.cloud.stuck = TargetFailed("protected against deletion", remedy="switch that off")
+    with pytest.raises(TargetFailed):
+        house.sweep()
+    found = house.get(job)
+    assert found.status == "Deleting"
+    assert found.waiting.endswith("cannot be released: protected against deletion; switch that off")
+    house.cloud.stuck = None
+    house.sweep()
+    assert house.get(job).status == "Deleted"
+
+
 def test_work_aside_is_done_once_at_a_time_and_survives_what_it_raises() -> None:
     aside, go, done = Background(), threading.Event(), threading.Semaphore(0)
     count = []

@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 
 from connector import control
 from connector.control.jobs import Event, Status
-from connector.control.store import Store, Wish, tables
+from connector.control.store import Store, Wish, jobs, tables
 from connector.control.store.database import Database
 from connector.control.store.evidence import EvidenceStore
 from connector.control.store.passes import ATTEMPTS
@@ -160,6 +160,21 @@ def test_a_stop_and_an_offer_at_the_same_time_never_strand_the_pass(store: Store
     assert verdict.outcome is Outcome.STOPPED
 
 
+def test_who_refers_to_a_locked_job_need_not_wait_for_it(empty_postgres_url: str) -> None:
+    """Else two that lock a job and its run in different orders would wait for each other."""
+    store = Store(empty_postgres_url)
+    job = store.jobs.create(Wish(_source(store), "j")).id
+    done = threading.Event()
+    with store._database.write() as connection:
+        jobs.locked(connection, job)
+        writer = threading.Thread(target=lambda: (store.jobs.note(job, "test", "beside it"), done.set()))
+        writer.start()
+        finished = done.wait(10)
+    writer.join()
+    store.close()
+    assert finished
+
+
 def test_reports_of_the_workflow_may_be_repeated(store: Store) -> None:
     run = _syncing(store)
     for event in (Event.PREPARED, Event.SYNCED, Event.PREPARED, Event.SYNCED, Event.PROCESSED, Event.SYNCED):
@@ -205,15 +220,24 @@ def test_one_token_names_one_object(store: Store) -> None:
         store.things.record(job, "t", place="cloud", kind="instance")
 
 
-def test_images_that_want_one_name_get_different_ones(store: Store) -> None:
-    run = _syncing(store)
-    job = store.runs.get(run).job_id
-    store.jobs.settle(run, Event.FAILED, Outcome.FAILED, Conflict("x").to_json())
+def test_the_name_of_an_image_is_free_again_when_its_run_failed_before_it_was_made(store: Store) -> None:
+    first = _syncing(store)
+    job = store.runs.get(first).job_id
+    assert store.things.reserve_image(job, first, ["a", "b"], "raw").name == "a"
+    store.jobs.settle(first, Event.FAILED, Outcome.FAILED, Conflict("x").to_json())
     second = store.jobs.begin(job, Event.START).id
-    runs = [run, second]
-    images = _together(2, lambda n: store.things.reserve_image(job, runs[n], ["a", f"a_{n}"], "raw"))
-    assert len({image.name for image in images}) == 2
-    assert store.things.reserve_image(job, run, ["other"], "raw").name in ("a", "a_0")
+    images = _together(2, lambda _: store.things.reserve_image(job, second, ["a", "b"], "raw"))
+    assert {image.name for image in images} == {"a"}
+
+
+def test_an_image_that_was_made_keeps_its_name(store: Store) -> None:
+    first = _syncing(store)
+    job = store.runs.get(first).job_id
+    store.things.reserve_image(job, first, ["a", "b"], "raw")
+    store.things.complete_image(first, {})
+    store.jobs.settle(first, Event.FAILED, Outcome.FAILED, Conflict("x").to_json())
+    second = store.jobs.begin(job, Event.START).id
+    assert store.things.reserve_image(job, second, ["a", "b"], "raw").name == "b"
 
 
 def test_evidence_is_kept_packed_and_the_oldest_makes_room(store: Store, url: str) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from connector import child
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Instance
-from connector.control import handover
 from connector.control.plane import Options, run
 from connector.errors import ConnectorError
 
@@ -40,7 +39,7 @@ def main() -> int:
         Path(told["state"]), port=told["port"], exit_with_stdin=True, grace=told["grace"], interval=0.5
     )
     try:
-        run(options, provider, handover.make_image)
+        run(options, lambda _ledger: provider)
     except ConnectorError as failed:
         child.report_failure(failed)
         return failed.exit_code

@@ -30,7 +30,8 @@ GRACE = 4.0  # seconds after which a silent appliance has lost its pass
 DISKS = ((20 * MIB, 16 * MIB), (2 * MIB + 512, MIB))
 MACHINE, BYSTANDER = "web-01", "db-01"
 ROLES = {"instance": "connector.instance", "worker": "vddk.worker_child"}
-RESTING = ("Finished", "InError", "Stopped", "Waiting")
+DONE = ("Finished", "Waiting")
+RESTING = (*DONE, "InError", "Stopped")
 
 
 @dataclass(slots=True)
@@ -165,10 +166,10 @@ class Works:
 
     # ------------------------------------------------------------------ jobs
 
-    def begin(self, name: str) -> str:
+    def begin(self, name: str, *, run_once: bool = True) -> str:
         """A job for the machine, in Ready."""
         source = next(found for found in self.jobs.sources() if found["name"] == MACHINE)
-        made = self.jobs.create(source["id"], name, run_once=True, image_name=name, image_format="raw")
+        made = self.jobs.create(source["id"], name, run_once=run_once, image_name=name, image_format="raw")
         return str(made["id"])
 
     def again(self, job: str) -> dict[str, Any]:
@@ -176,7 +177,7 @@ class Works:
         for _ in range(3):
             _patiently(lambda: self.jobs.start(job), 30.0)
             found = self.rest(job)
-            if found["status"] == "Finished":
+            if found["status"] in DONE:
                 break
         return found
 
@@ -187,6 +188,10 @@ class Works:
         while list(self.small["target"].glob("instances/*")):
             assert time.monotonic() < deadline, "the instance is still there"
             time.sleep(0.05)
+        self.drop_images()
+
+    def drop_images(self) -> None:
+        """Make room: somebody has used them."""
         for image in self.images():
             shutil.rmtree(self.small["target"] / "images" / image)
 
@@ -234,9 +239,14 @@ class Works:
 
 
 @contextmanager
-def works(root: Path, number: int) -> Iterator[Works]:
-    """A whole installation below `root`; `number` tells those of several test processes apart."""
-    shapes = (Shape(MACHINE, DISKS), Shape(BYSTANDER, ((MIB, MIB // 2),)))
+def works(
+    root: Path, number: int, disks: tuple[tuple[int, int], ...] = DISKS, *, scratch: bool = False
+) -> Iterator[Works]:
+    """A whole installation below `root`; `number` tells those of several test processes apart.
+
+    `disks` are (capacity, bytes of data) of the machine; `scratch`: a `Workload` may write anywhere on them.
+    """
+    shapes = (Shape(MACHINE, disks, scratch=scratch), Shape(BYSTANDER, ((MIB, MIB // 2),)))
     with ExitStack() as stack:
         made = stack.enter_context(house(root, shapes))
         bystander = made.machine(BYSTANDER)

@@ -54,6 +54,11 @@ class Witness(Faults):
             self._hooks.append(hook)
         return hook.done
 
+    def forget(self) -> None:
+        """What `when` asked for and has not happened is asked for no more."""
+        with self._watch:
+            self._hooks.clear()
+
     def consult(self, call: str, target: str = "") -> Rule | None:
         with self._watch:
             self.calls.append((call, target))

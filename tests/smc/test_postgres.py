@@ -18,7 +18,7 @@ from tests.smc.test_door import test_the_last_page_that_can_be_asked_for_is_empt
 from tests.smc.test_extensions import test_a_log_is_read_in_pieces_and_every_entry_comes_once as test_log
 from tests.smc.test_extensions import test_progress_from_ready_through_reading_to_the_end as test_progress
 from tests.smc.test_extensions import (
-    test_what_costs_is_listed_and_gone_when_the_job_is_over as test_resources,
+    test_r1_what_costs_is_listed_and_gone_when_the_job_is_over as test_resources,
 )
 from tests.smc.test_old_sdk import test_every_operation_through_the_old_sdk as test_every_operation
 from tests.smc.test_sdk_jobs import test_two_creates_race_for_one_source_and_one_wins as test_race

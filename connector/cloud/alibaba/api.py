@@ -113,7 +113,10 @@ class Api:
             raise self._translated(error, operation, on) from None
         if answer.body is None:
             raise TargetFailed(
-                f"the answer to {operation} cannot be read", on=on or operation, retryable=True
+                f"the answer to {operation} cannot be read",
+                on=on or operation,
+                retryable=True,
+                remedy="it is tried again; see the provider's status page when it stays",
             )
         body: Json = answer.body.to_map()
         _LOG.debug("%s: request %s", operation, body.get("RequestId"))

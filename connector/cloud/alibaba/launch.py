@@ -244,7 +244,9 @@ def user_data(credential: Credential) -> str:
     content = json.dumps({"version": 1, "credential": asdict(credential)}, separators=(",", ":")).encode()
     if len(content) > USER_DATA_LIMIT:
         raise TargetFailed(
-            f"the user data has {len(content)} bytes, more than {USER_DATA_LIMIT}", on="credential"
+            f"the user data has {len(content)} bytes, more than {USER_DATA_LIMIT}",
+            on="credential",
+            remedy="report it: a credential should be smaller",
         )
     return base64.b64encode(content).decode()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,10 +12,6 @@ from connector.control.store.rows import Image, LogEntry, Run, Source, Thing
 
 #: Lines of the log that the page shows.
 LINES: Final = 200
-
-
-#: What the cloud does not charge for, and images, which are what was wanted.
-FREE: Final = ("image", "launch", "security-group", "vpc", "vswitch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +74,18 @@ class Sheets:
             source=source,
             runs=[RunLine(run, by_run.get(run.id)) for run in runs],
             images=images,
-            resources=_resources(store.things.of(job.id)),
+            resources=[_resource(thing) for thing in store.things.of(job.id)],
             log=store.log.newest(job.id, LINES)[::-1],
             stopping=bool(runs) and runs[0].stop and runs[0].ended is None,
         )
 
 
-def _resources(things: Iterable[Thing]) -> list[Resource]:
-    """Oldest first."""
-    found: list[Resource] = []
-    for thing in things:
-        cloud = thing.place == "cloud"
-        exists = bool(thing.reference) and not thing.removed
-        name = thing.reference or "not made yet"
-        bill = cloud and thing.kind not in FREE
-        found.append(Resource(thing.kind, name, thing.place, thing.created, exists, bill))
-    return found
+def _resource(thing: Thing) -> Resource:
+    return Resource(
+        kind=thing.kind,
+        reference=thing.reference or "not made yet",
+        place=thing.place,
+        since=thing.created,
+        exists=bool(thing.reference) and not thing.removed,
+        bill=thing.billable and thing.kind != "image",  # that is what was wanted
+    )

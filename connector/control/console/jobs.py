@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
+import json
+from collections.abc import Mapping
+from typing import Any, Final
 
 from connector.control import jobs as machine
 from connector.control.console import deeds, streams
 from connector.control.console.job_lines import JobLine, JobLines
 from connector.control.console.lists import Item, Paging, Search, wanted_page
+from connector.control.console.new_job import TRANSFER
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
 from connector.control.console.watching import Watching
 from connector.control.jobs import Status
 from connector.control.keys import includes
+from connector.control.replication import PARAMETER
 from connector.control.smc import kinds
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.desk import Desk
 from connector.control.store import JobFilter, Store
-from connector.control.store.rows import Role, TagKind
+from connector.control.store.rows import Job, Role, TagKind
 
 ITEMS: Final = (
     Item("name", "Migration Job Name", "web-01_move"),
@@ -87,6 +91,8 @@ class JobPages:
                 "tags": self._store.tags.of(TagKind.JOB, [job.id])[job.id],
                 "live": streams.sheet_address(job.id),
                 "changes_rhythm": rhythm,
+                "changes_transfer": machine.modifiable(job.state, machine.REPLICATION),
+                "transfer": _set(job),
                 "disks": disks,
                 "changes_disks": machine.modifiable(job.state, "definition") and len(disks) > 1,
                 "form": visit.form,
@@ -113,6 +119,8 @@ class JobPages:
         changed = {
             name: value for name in _CHANGES if (value := visit.form.get(name, "")) and value != known[name]
         }
+        if transfer := _transfer(job, visit.form):
+            changed[PARAMETER] = transfer
         self._desk.call(visit.caller, "ModifyReplicationJobAttribute", changed | {"JobId": job.id})
         return Moved(link("jobs", job.id, said="changed"))
 
@@ -131,3 +139,17 @@ class JobPages:
         if line is None:
             raise Denied("ReplicationJob.NotFound", f"There is no job {job_id}.")
         return line
+
+
+def _set(job: Job) -> dict[str, Any]:
+    """How the job's data is to be moved, as far as somebody has said."""
+    found: dict[str, Any] = json.loads(job.definition.get(PARAMETER) or "{}")
+    return found
+
+
+def _transfer(job: Job, form: Mapping[str, str]) -> str:
+    """The whole of it with what the form changes; empty when that is nothing. An emptied field is unset."""
+    before = {key: str(value) for key, value in _set(job).items()}
+    after = before | {key: form[key] for key in TRANSFER if key in form}
+    after = {key: value for key, value in after.items() if value}
+    return json.dumps(after) if after != before else ""

@@ -11,6 +11,9 @@ from typing import Any, Final
 from connector.control import licences
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
 from connector.control.console.sources import SourceLine, source_of
+from connector.control.forecast import Forecast, forecast
+from connector.control.refusals import OutOfRange
+from connector.control.replication import PARAMETER
 from connector.control.service import blocking
 from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid
@@ -42,11 +45,13 @@ FIELDS: Final = frozenset(
         "VSwitchId",
     }
 )
-#: These become one JSON text.
-_REPLICATION: Final = tuple(key for key, _low, _high in REPLICATION.keys)
+#: How data is moved: these become one JSON text.
+TRANSFER: Final = tuple(key for key, _low, _high in REPLICATION.keys)
 _DATA_DISK: Final = re.compile(r"DataDisk\.([1-9][0-9]?)\.Size")
 _INCREMENTAL: Final = ("Frequency", "MaxNumberOfImageToKeep")
 _LOCAL: Final = "local"
+#: Bytes a second: 100 Mbit/s and 1 Gbit/s.
+_RATES: Final = (12_500_000.0, 125_000_000.0)
 
 
 class NewJobPages:
@@ -78,6 +83,7 @@ class NewJobPages:
                 "no_mobility": licences.NO_MOBILITY
                 if licences.windows(str(source.facts.get("guest_id", "")))
                 else "",
+                "forecasts": _forecasts(self._store, source),
                 "expires": now + DEFAULT_VALIDITY,
                 "form": visit.form or {"RegionId": self._region(), "ClientToken": secrets.token_hex(16)},
             },
@@ -94,10 +100,18 @@ class NewJobPages:
         return (newest[0].region if newest else "") or _LOCAL
 
 
+def _forecasts(store: Store, source: Source) -> Sequence[Forecast]:
+    """R13. How long it may take at the rate that passes have shown, or else at two that lines often have."""
+    try:
+        return [forecast(store, [source], None, 1)]
+    except OutOfRange:
+        return [forecast(store, [source], rate, 1) for rate in _RATES]
+
+
 def asked(form: Mapping[str, str]) -> dict[str, str]:
     """The public API's parameters of what was filled in; `Denied` for a field that the dialog does not have."""
     given = {name: value for name, value in form.items() if value != ""}
-    replication = {key: given.pop(key) for key in _REPLICATION if key in given}
+    replication = {key: given.pop(key) for key in TRANSFER if key in given}
     sizes = {
         int(found.group(1)): given.pop(name)
         for name in list(given)
@@ -111,7 +125,7 @@ def asked(form: Mapping[str, str]) -> dict[str, str]:
     if (start := given.get("ScheduledStartTime")) is not None:
         given["ScheduledStartTime"] = _utc(start)
     if replication:
-        given["ReplicationParameters"] = json.dumps(replication)
+        given[PARAMETER] = json.dumps(replication)
     for number, (index, size) in enumerate(sorted(sizes.items()), 1):
         given |= {f"DataDisk.{number}.Index": str(index), f"DataDisk.{number}.Size": size}
     return given | {"JobType": "3"}

@@ -109,7 +109,7 @@ def resource(row: Thing, images: Mapping[str, Image]) -> Answer:
         "Place": row.place,
         "ResourceId": row.reference or "",
         "Name": image.name if image else "",
-        "Billable": row.place == "cloud",
+        "Billable": row.billable,
         "Released": row.removed,
         "Token": row.token,
         "PassId": row.pass_id or "",

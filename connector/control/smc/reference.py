@@ -53,7 +53,7 @@ such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file
 
 - Agentless migration of virtual machines is what there is: `JobType` 3, the default. 0, 1 and 2 are refused, and so are
   `ContainerImage` and `CreateCrossZoneMigrationJob`; the messages say why.
-- `TargetInstance` is refused: the local provider makes images. An incremental job makes images in any case.
+- `TargetInstance` is refused: providers make images. An incremental job makes images in any case.
 - Start is allowed from Waiting and begins a manual incremental run; Stop is allowed from Waiting and ends the schedule.
 - `ValidTime` defaults to 30 days after creation. `SystemDiskSize` is 20 to 2048 GiB, and a target is never smaller than its
   source.

@@ -1,6 +1,9 @@
 """The one door to the database: `read()` and `write()` are transactions.
 
 On SQLite a write holds the lock from its start, so what it read stays true until it commits.
+
+On PostgreSQL rows are locked with `with_for_update(key_share=True)`: keys never change, and whoever inserts a row that
+refers to a locked one must not wait for it.
 """
 
 from __future__ import annotations

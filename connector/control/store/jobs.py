@@ -329,7 +329,9 @@ def move(database: Database, connection: sa.Connection, job: Job, event: Event, 
 
 def locked(connection: sa.Connection, job_id: str) -> Job:
     """One job, locked until the caller's transaction ends."""
-    row = connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job_id).with_for_update()).one_or_none()
+    row = connection.execute(
+        sa.select(_JOBS).where(_JOBS.c.id == job_id).with_for_update(key_share=True)
+    ).one_or_none()
     if row is None:
         raise _unknown(job_id)
     return _job(row)
@@ -338,7 +340,7 @@ def locked(connection: sa.Connection, job_id: str) -> Job:
 def jobs_of(connection: sa.Connection, source_id: str) -> list[Job]:
     """The jobs of a source that are not deleted, locked."""
     query = sa.select(_JOBS).where(_JOBS.c.source_id == source_id, _JOBS.c.status != Status.DELETED)
-    return [_job(row) for row in connection.execute(query.with_for_update()).all()]
+    return [_job(row) for row in connection.execute(query.with_for_update(key_share=True)).all()]
 
 
 def _plan(job: Job) -> list[bool]:

@@ -35,7 +35,9 @@ class Passes:
     def offer(self, run_id: str, slot: int) -> Pass:
         """The open pass of this slot; a new one when there is none. Idempotent."""
         with self._database.write() as connection:
-            run = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id).with_for_update()).one()
+            run = connection.execute(
+                sa.select(_RUNS).where(_RUNS.c.id == run_id).with_for_update(key_share=True)
+            ).one()
             last = _last(connection, run_id, slot)
             if last is None:
                 last = self._insert(connection, run, slot, 1)
@@ -131,7 +133,9 @@ class Passes:
         """Whatever is open in this run has failed, whoever holds it."""
         live = sa.and_(_PASSES.c.run_id == run_id, _PASSES.c.state.in_((PassState.OFFERED, PassState.TAKEN)))
         with self._database.write() as connection:
-            for row in connection.execute(sa.select(_PASSES).where(live).with_for_update()).all():
+            for row in connection.execute(
+                sa.select(_PASSES).where(live).with_for_update(key_share=True)
+            ).all():
                 self._end(connection, row.id, Outcome.FAILED, error, {})
 
     def progress(self, pass_id: str, appliance: Appliance, phase: str, disks: Sequence[Json]) -> None:
@@ -157,9 +161,13 @@ class Passes:
             found = _owned(connection, pass_id, appliance)
             if found.state is PassState.FINISHED:
                 if found.outcome is not outcome:
-                    raise Conflict(f"this pass has ended as {found.outcome}", on=pass_id)
+                    raise Conflict(
+                        f"this pass has ended as {found.outcome}",
+                        on=pass_id,
+                        remedy="ask for the next order: the pass is given out anew when it is needed",
+                    )
                 return found
-            query = sa.select(_RUNS.c.stop).where(_RUNS.c.id == found.run_id).with_for_update()
+            query = sa.select(_RUNS.c.stop).where(_RUNS.c.id == found.run_id).with_for_update(key_share=True)
             asked = connection.execute(query).scalar_one()
             if outcome is Outcome.STOPPED and not asked:
                 self._log(connection, found, "handed back by its appliance")
@@ -171,11 +179,13 @@ class Passes:
         """Ask the running run to stop. A pass that nobody has taken ends here, and is answered."""
         with self._database.write() as connection:
             job = connection.execute(
-                sa.select(tables.jobs).where(tables.jobs.c.id == job_id).with_for_update()
+                sa.select(tables.jobs).where(tables.jobs.c.id == job_id).with_for_update(key_share=True)
             ).one()
             follow(State(job.status, job.business), Event.STOP, job_id)
             run = connection.execute(
-                sa.select(_RUNS).where(_RUNS.c.job_id == job_id, _RUNS.c.ended.is_(None)).with_for_update()
+                sa.select(_RUNS)
+                .where(_RUNS.c.job_id == job_id, _RUNS.c.ended.is_(None))
+                .with_for_update(key_share=True)
             ).one()
             connection.execute(_RUNS.update().where(_RUNS.c.id == run.id).values(stop=True))
             if not run.stop:
@@ -183,7 +193,7 @@ class Passes:
             waiting = connection.execute(
                 sa.select(_PASSES.c.id)
                 .where(_PASSES.c.run_id == run.id, _PASSES.c.state == PassState.OFFERED)
-                .with_for_update()
+                .with_for_update(key_share=True)
             ).scalar_one_or_none()
             return None if waiting is None else self._end(connection, waiting, Outcome.STOPPED, None, {})
 
@@ -222,7 +232,9 @@ class Passes:
         """Give up every taken pass for which `is_lost`, and offer it again; answers those that ended."""
         ended: list[Pass] = []
         with self._database.write() as connection:
-            query = sa.select(_PASSES).where(_PASSES.c.state == PassState.TAKEN).with_for_update()
+            query = (
+                sa.select(_PASSES).where(_PASSES.c.state == PassState.TAKEN).with_for_update(key_share=True)
+            )
             for row in connection.execute(query).all():
                 if not is_lost(found := _pass(row)):
                     continue
@@ -231,7 +243,9 @@ class Passes:
         return ended
 
     def _replace(self, connection: sa.Connection, found: Pass, why: str) -> Pass | None:
-        run = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == found.run_id).with_for_update()).one()
+        run = connection.execute(
+            sa.select(_RUNS).where(_RUNS.c.id == found.run_id).with_for_update(key_share=True)
+        ).one()
         self._log(connection, found, why)
         if run.stop or found.attempt >= ATTEMPTS:
             outcome = Outcome.STOPPED if run.stop else Outcome.FAILED
@@ -248,7 +262,9 @@ class Passes:
 
     def _renew(self, connection: sa.Connection, found: Pass) -> None:
         """Offer the same pass again, under a new id."""
-        run = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == found.run_id).with_for_update()).one()
+        run = connection.execute(
+            sa.select(_RUNS).where(_RUNS.c.id == found.run_id).with_for_update(key_share=True)
+        ).one()
         lost: Json = {"state": PassState.LOST, "ended": self._database.now()}
         connection.execute(_PASSES.update().where(_PASSES.c.id == found.id).values(**lost))
         self._insert(connection, run, found.slot, found.attempt + 1)

@@ -57,7 +57,7 @@ class Removal:
 
     def _finish(self, source_id: str) -> bool:
         """Whether this call removed it: a request, the watch and other replicas all look."""
-        here = sa.select(_SOURCES.c.state).where(_SOURCES.c.id == source_id).with_for_update()
+        here = sa.select(_SOURCES.c.state).where(_SOURCES.c.id == source_id).with_for_update(key_share=True)
         with self._database.write() as connection:
             if connection.execute(here).scalar_one() != SourceState.DELETING:
                 return False

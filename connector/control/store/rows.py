@@ -12,6 +12,9 @@ from connector.model import InstanceAddress
 
 Json = dict[str, Any]
 
+#: Kinds of things that no cloud bills.
+_FREE: Final = ("launch", "security-group", "vpc", "vswitch")
+
 
 class PassState(StrEnum):
     """Where a pass stands: a lost one was given to another attempt, and its appliance is told to stop."""
@@ -208,6 +211,11 @@ class Thing:
     reference: str | None
     removed: bool
     created: float
+
+    @property
+    def billable(self) -> bool:
+        """Whether it costs in the target cloud for as long as it exists."""
+        return self.place == "cloud" and self.kind not in _FREE
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,9 @@ class Runs:
 
 def locked(connection: sa.Connection, run_id: str) -> Run:
     """One run, locked until the caller's transaction ends."""
-    row = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id).with_for_update()).one_or_none()
+    row = connection.execute(
+        sa.select(_RUNS).where(_RUNS.c.id == run_id).with_for_update(key_share=True)
+    ).one_or_none()
     if row is None:
         raise NotFound("no such run", on=run_id)
     return _run(row)

@@ -46,7 +46,7 @@ class Sources:
                 for row in connection.execute(
                     sa.select(_SOURCES)
                     .where(_SOURCES.c.vcenter == vcenter, _SOURCES.c.state != SourceState.DELETED)
-                    .with_for_update()
+                    .with_for_update(key_share=True)
                 )
             }
             new = [m for m in machines if m["moref"] not in known]
@@ -220,7 +220,7 @@ def _locked(connection: sa.Connection, source_id: str) -> Any:
     row = connection.execute(
         sa.select(_SOURCES)
         .where(_SOURCES.c.id == source_id, _SOURCES.c.state != SourceState.DELETED)
-        .with_for_update()
+        .with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
         raise _unknown(source_id)

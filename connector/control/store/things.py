@@ -37,7 +37,7 @@ class Things:
         """Record or complete one thing. Knowledge only grows: nothing is forgotten, no removal undone."""
         with self._database.write() as connection:
             row = connection.execute(
-                sa.select(_OBJECTS).where(_OBJECTS.c.token == token).with_for_update()
+                sa.select(_OBJECTS).where(_OBJECTS.c.token == token).with_for_update(key_share=True)
             ).one_or_none()
             if row is None:
                 values: Json = {"place": place, "kind": kind, "reference": reference, "removed": removed}
@@ -107,6 +107,9 @@ class Things:
     def reserve_image(self, job_id: str, run_id: str, names: Sequence[str], form: str) -> Image:
         """The image of this run, not ready yet, under the first of `names` that is free. Idempotent."""
         query = sa.select(_IMAGES).where(_IMAGES.c.run_id == run_id)
+        given_up = sa.and_(_IMAGES.c.job_id == job_id, _IMAGES.c.run_id != run_id, sa.not_(_IMAGES.c.ready))
+        with self._database.write() as connection:  # an earlier run failed before its image: the name is free
+            connection.execute(_IMAGES.delete().where(given_up))
         for name in names:
             try:
                 with self._database.write() as connection:

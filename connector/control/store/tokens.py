@@ -104,7 +104,7 @@ def room(connection: sa.Connection, token_id: str | None) -> int | None:
     if token_id is None:
         return None
     row = connection.execute(
-        sa.select(_TOKENS).where(_TOKENS.c.id == token_id).with_for_update()
+        sa.select(_TOKENS).where(_TOKENS.c.id == token_id).with_for_update(key_share=True)
     ).one_or_none()
     return 0 if row is None or row.disabled else max(0, row.count - row.registered)
 

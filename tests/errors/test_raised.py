@@ -1,0 +1,119 @@
+"""Nothing leaves the connector that is not in the catalogue: its source raises catalogued errors, or has a reason here."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from typing import Final
+
+import pytest
+
+from connector.errors import catalogue
+from tests.errors.sweep import Raise, answers, classes, raises, raises_in
+
+#: What else may be raised, where, and who stops it before a user sees it. A place that ends in / is a room.
+ALLOWED: Final = {
+    ("ValueError", "appliance/bandwidth.py"): "a validator: the configuration's reader tells BadInput",
+    ("ValueError", "appliance/order.py"): "its callers in the same module make ControlFailed of it",
+    ("ValueError", "cloud/alibaba/settings.py"): "a validator: BadInput in the same module",
+    ("TypeError", "instance/user_data.py"): "its caller in the same module makes BadInput of it",
+    ("ValueError", "batch/"): "validators and quantities: the parser makes a problem with its line of it",
+    ("ValueError", "control/messages.py"): "a validator: pydantic collects it, BadInput tells it",
+    ("ValueError", "instance/records.py"): "a record that is none: the journal ends there",
+    ("ValueError", "transfer/extents.py"): "the service answers BadInput, the journal's reader stops",
+    ("ValueError", "transfer/certificates.py"): "caught by the vault, told as a damaged authority",
+    ("Wrong", "batch/document.py"): "becomes ManifestRefused in the same module",
+    (
+        "Denied",
+        "control/smc/",
+    ): "the API's refusal; the door writes it, its codes have a catalogue of their own",
+    ("Denied", "control/console/"): "the same refusal; the console's door shows it",
+    ("Closed", "transfer/"): "a conveyor that was given up; its threads leave by it",
+    ("AssertionError", ""): "cannot happen; would be a defect",
+    ("KeyError", "cli/manual.py"): "a page of ours names no such command: seen by its test",
+    ("KeyboardInterrupt", "cli/main.py"): "a signal as Ctrl-C, told as Interrupted at the same door",
+    ("Exit", "cli/"): "click's way to end with a code, after everything is told",
+    ("OSError", "transfer/target.py"): "libc's errno; the caller in the same module makes TargetFailed of it",
+    ("OSError", "instance/device.py"): "libc's errno; the caller makes TargetFailed of it",
+    ("ValueError", "transfer/evidence.py"): "a key that is none: the command tells BadInput",
+    ("NoAccount", "transfer/account.py"): "the verifier tells EvidenceDamaged with the disk",
+    ("BadParameter", "cli/options.py"): "click's refusal of an option, told as BadInput by the outer door",
+    ("ConnectionResetError", "vcenter/"): "inside of `translated`: Unreachable",
+    ("HTTPException", "vcenter/"): "inside of `translated`: VCenterFault",
+    ("NotAuthenticated", "vcenter/"): "inside of `translated`: SessionExpired",
+    ("fault", "vcenter/stub.py"): "inside of `translated`",
+    ("Deserialize", "vcenter/"): "a fault that the answer carries, inside of `translated`",
+}
+#: A user can do something about these, and what depends on the case: the message says it.
+MUST_ADVISE: Final = {
+    "NotPermitted", "TrustFailed", "Ineligible", "VCenterFault", "ReaderFailed", "TargetFailed", "TargetFull",
+    "PortInUse", "ProofFailed", "ControlFailed", "PeerRefused", "Unreachable", "AuthenticationFailed", "Ambiguous",
+    "Conflict",
+}  # fmt: skip
+
+#: HookFailed, made of these errors in the same module, carries the remedy.
+ADVISED_LATER: Final = ("batch/hooks.py",)
+
+
+def _catalogued(name: str) -> bool:
+    """A class of the catalogue, or one that a room derives from it."""
+    return name in catalogue() or any(_catalogued(base) for base in classes().get(name, ()))
+
+
+def _is_class(name: str) -> bool:
+    return name in classes() or isinstance(getattr(builtins, name, None), type)
+
+
+def unmapped(one: Raise) -> bool:
+    """Neither catalogued, nor made by a function that says so, nor handed on, nor allowed."""
+    if any(one.name == name and one.file.startswith(place) for name, place in ALLOWED):
+        return False
+    if _catalogued(one.name) or one.name == "kind":  # a variable that holds a class of the catalogue
+        return False
+    if not one.call and not _is_class(one.name) and one.name.islower():
+        return False  # handed on: it was made, or caught, elsewhere
+    if one.name in answers() and not _is_class(one.name):
+        made = answers()[one.name]
+        return not any(_catalogued(name) or name == "Denied" for name in made)
+    return True
+
+
+def test_no_exception_is_unmapped() -> None:
+    found = list(raises())
+    assert len(found) > 200
+    assert [str(one) for one in found if unmapped(one)] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "refused"),
+    [
+        ("raise RuntimeError('x')", True),
+        ("raise ValueError", True),
+        ("raise subprocess.CalledProcessError(1, 'x')", True),
+        ("class Mine(Exception): pass\nraise Mine()", True),
+        ("raise BadInput('x')", False),
+        ("raise errors.Conflict('x')", False),
+        ("raise failed", False),
+        ("raise", False),
+    ],
+)
+def test_the_sweep_sees_what_it_must_see(source: str, refused: bool) -> None:
+    found = list(raises_in("somewhere.py", ast.parse(source)))
+    assert any(unmapped(one) for one in found) is refused
+
+
+def test_every_allowance_is_needed() -> None:
+    found = list(raises())
+    idle = [
+        key for key in ALLOWED if not any(one.name == key[0] and one.file.startswith(key[1]) for one in found)
+    ]
+    assert idle == []
+
+
+def test_who_can_do_something_is_told_what() -> None:
+    named = [
+        one for one in raises() if one.name in MUST_ADVISE and one.call and one.file not in ADVISED_LATER
+    ]
+    silent = [str(one) for one in named if not one.remedy]
+    assert len(named) > 80
+    assert silent == []
