@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from connector.cli import acting, job_view, log_view, tables, watching
+from connector.cli import acting, evidence_file, job_view, log_view, tables, watching
 from connector.cli.access import with_client
 from connector.cli.job_parameters import definition, definition_options
 from connector.cli.options import JSON
@@ -255,6 +256,32 @@ def logs(client: SmcClient, word: str, lines: int, follow: bool, as_json: bool) 
         log_view.follow(client, key, lines, as_json)
     else:
         log_view.print_log(client, key, lines, as_json)
+
+
+@job.command()
+@click.argument("word", metavar="JOB")
+@click.option("--pass", "pass_id", metavar="PASS", help="Of this pass. Default: the newest.")
+@click.option(
+    "--to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the signed manifest here, and the key beside it as FILE.pub.",
+)
+@with_client
+@JSON
+def evidence(client: SmcClient, word: str, pass_id: str | None, to: Path | None, as_json: bool) -> None:
+    """List what a job's passes left as proof, or write one manifest into a file for `connector verify`.
+
+    \b
+    connector job evidence web-01
+    connector job evidence web-01 --to evidence.json
+    """
+    key = str(find_job(client, word)[JOB.key])
+    left = evidence_file.entries(client, key, pass_id)
+    if to is None:
+        tables.listed(left, evidence_file.COLUMNS, as_json, "no evidence yet")
+    else:
+        evidence_file.write(client, key, left, to)
+        tables.told(word, f"evidence of {left[-1]['PassId']} is in {to}", left[-1], as_json)
 
 
 for command in tag_commands(JOB, "replicationjob"):

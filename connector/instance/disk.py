@@ -255,7 +255,7 @@ class Disk:
     def _wrong(self, offset: int, length: int) -> list[Extent]:
         """What of a range is known to be wrong; whole cells."""
         with self._changed:
-            return ranges.intersect([Extent(offset, length)], self._state.spoiled)
+            return ranges.within(self._state.spoiled, Extent(offset, length))
 
     def _unsure(self, extent: Extent) -> bool:
         return self._torn or bool(self._wrong(extent.start, extent.length))

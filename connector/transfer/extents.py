@@ -4,7 +4,8 @@ touch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 
 from connector.model import Extent
 
@@ -70,6 +71,18 @@ def subtract(left: Iterable[Extent], right: Iterable[Extent]) -> list[Extent]:
 def clip(extents: Iterable[Extent], capacity: int) -> list[Extent]:
     """What lies inside `[0, capacity)`."""
     return intersect(extents, whole(capacity))
+
+
+def within(extents: Sequence[Extent], extent: Extent) -> list[Extent]:
+    """What of a normalised list lies inside `extent`, found without looking at the rest of the list."""
+    at = max(0, bisect_right(extents, extent.start, key=lambda e: e.start) - 1)
+    found = []
+    while at < len(extents) and extents[at].start < extent.end:
+        start, end = max(extents[at].start, extent.start), min(extents[at].end, extent.end)
+        if start < end:
+            found.append(Extent(start, end - start))
+        at += 1
+    return found
 
 
 def whole(capacity: int) -> list[Extent]:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Protocol
 
 from connector.errors import BadInput
 from connector.model import Extent
-from connector.transfer.source import data_ranges
+from connector.transfer.source import first_data
 
 _MAGIC: Final = {b"QFI\xfb": "qcow2", b"KDMV": "vmdk", b"COWD": "vmdk", b"# Di": "vmdk"}
 _INSTALL: Final = "install qemu-img (Debian package qemu-utils)"
@@ -63,12 +63,19 @@ class RawImage:
         except OSError as error:
             raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
         self.capacity = os.lseek(self._file, 0, os.SEEK_END)
+        self._hole = (0, 0)  # the last that was found; some file systems search it page by page, every time
 
     def read_into(self, offset: int, room: memoryview) -> None:
         read_fully(self._file, offset, room, self._path)
 
     def reads_as_zero(self, extent: Extent) -> bool:
-        return next(iter(data_ranges(self._file, extent)), None) is None
+        start, end = self._hole
+        if not start <= extent.start < end:
+            start = extent.start
+            data = first_data(self._file, start)
+            end = self.capacity if data is None else data
+            self._hole = (start, end)
+        return extent.end <= end
 
     def close(self) -> None:
         if self._file >= 0:

@@ -163,18 +163,32 @@ def data_ranges(file: int, extent: Extent) -> Iterator[Extent]:
     """What of `extent` a regular file stores, by SEEK_DATA and SEEK_HOLE."""
     at = extent.start
     while at < extent.end:
-        try:
-            start = os.lseek(file, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
-                return
-            if error.errno == errno.EINVAL:  # no file system that knows holes: a device
-                yield Extent(at, extent.end - at)
-                return
-            raise ReaderFailed(
-                f"holes cannot be found ({error.strerror})", remedy="check the file system below it"
-            ) from error
-        if start >= extent.end:
+        start = first_data(file, at)
+        if start is None or start >= extent.end:
             return
-        at = min(os.lseek(file, start, os.SEEK_HOLE), extent.end)
+        try:
+            at = min(os.lseek(file, start, os.SEEK_HOLE), extent.end)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise _no_holes(error) from error
+            at = extent.end
         yield Extent(start, at - start)
+
+
+def first_data(file: int, at: int) -> int | None:
+    """Where the first byte that is stored lies, from `at` on; None when there is only a hole up to the end.
+
+    What knows no holes, such as a device, stores everything.
+    """
+    try:
+        return os.lseek(file, at, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        if error.errno == errno.EINVAL:
+            return at
+        raise _no_holes(error) from error
+
+
+def _no_holes(error: OSError) -> ReaderFailed:
+    return ReaderFailed(f"holes cannot be found ({error.strerror})", remedy="check the file system below it")

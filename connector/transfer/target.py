@@ -14,7 +14,7 @@ from typing import Protocol
 from connector.errors import TargetFailed, TargetFull
 from connector.model import Extent
 from connector.transfer.extents import BLOCK
-from connector.transfer.source import data_ranges
+from connector.transfer.source import data_ranges, first_data
 
 KEEP_SIZE, PUNCH_HOLE = 0x01, 0x02  # linux/falloc.h
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -106,7 +106,8 @@ class RawFileTarget:
             os.fdatasync(self._file)
 
     def reads_as_zero(self, extent: Extent) -> bool:
-        return next(iter(data_ranges(self._file, extent)), None) is None
+        start = first_data(self._file, extent.start)
+        return start is None or start >= extent.end
 
     def close(self) -> None:
         if self._file >= 0:

@@ -51,7 +51,7 @@ def check(
     capacity = account.capacity
     reader = _Reader(image)
     roots = Roots(capacity, account.parts)
-    for extent, digests in _in_order(reader.digests, capacity, workers or os.cpu_count() or 2):
+    for extent, digests in _in_order(reader.digests, capacity, workers or 2 * (os.cpu_count() or 2)):
         roots.feed(digests)
         progress(extent.end)
     verdict = Verdict(roots.whole.hex())

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from connector.appliance.progress import PassProgress
+from connector.errors import Interrupted
+from connector.settings import TransferSettings
 from simulator.estate.inventory import PowerState
 from simulator.faults import Rule
 from tests.appliance.bench import CELL, MIB, Bench, bench
@@ -170,6 +176,41 @@ def test_invariant_6_a_change_id_in_doubt_means_comparing(web: Bench, case: str)
         assert reason in row["note"]
         assert row["wire"] <= differing(before[key], after[key]) * (CELL + 200) + 20_000
         assert row["read"] >= row["sent"] + row["same"]
+
+
+class Halfway(PassProgress):
+    """Asks the pass to stop when some of the first disk is durable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stop = threading.Event()
+
+    def update(self, key: int, **changes: Any) -> None:
+        super().update(key, **changes)
+        if key == 2000 and changes.get("done", 0) > MIB:
+            self.stop.set()
+
+
+def test_a_first_pass_whose_changes_are_lost_in_the_middle_is_not_sent_again(tmp_path: Path) -> None:
+    """Interrupted, its snapshot gone and CBT reset since: everything is read again, what is there is not sent again."""
+    settings = TransferSettings(in_flight=2 * MIB, compression="none")
+    with bench(tmp_path, make_job("first"), transfer=settings) as web:
+        web.house.reader(bandwidth=2 * MIB)
+        board = Halfway()
+        with pytest.raises(Interrupted):
+            web.run(stop=board.stop, board=board)
+        durable = sum(n for _, n in web.instance.endpoint.disk("2000")["attempts"][0]["durable"])  # type: ignore[index]
+        tracking(web, False)
+        tracking(web, True)
+        web.house.write(count=2)
+        web.house.reader()
+        row = web.run()[2000]
+        web.equal()
+        assert row["kind"] == "compare"
+        assert "tracking was restarted" in row["note"]
+        assert row["read"] == row["planned"]
+        assert row["same"] >= durable - 4 * CELL > 0
+        assert row["sent"] <= row["planned"] - durable + 4 * CELL
 
 
 def differing(one: bytes, other: bytes) -> int:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -189,6 +190,41 @@ def test_invariant_9_the_snapshot_was_removed_by_hand_and_the_guest_wrote_meanwh
     done = resumed(big, begin, big.migration("web-01", "--incremental"), "web-01_CYCLE_1")
     for row in done.disks():
         assert row["read"] + seen.get(row["key"], 0) <= row["planned"] + WINDOW + 3 * 2 * MIB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ("appliance", "instance", "cli"))
+def test_invariant_9_a_comparing_pass_killed_in_the_middle_goes_on_inside_the_disk(
+    big: House, begin: Start, run: Run, part: str
+) -> None:
+    big.reader()
+    assert run(big.migration("web-01", "--incremental")).code == 0
+    moref = big.machine().moref
+    for wanted in (False, True):  # CBT is reset
+        big.estate.hardware.set_change_tracking(moref, wanted)
+        big.estate.snapshots.remove(moref, big.estate.snapshots.create(moref, "stun"))
+    big.write(count=20)
+    big.reader(bandwidth=7 * MIB)
+    first = begin(big.migration("web-01", "--incremental"))
+
+    def comparing(event: dict[str, Any]) -> bool:
+        """The last pass's figures are shown until this one has some."""
+        return event.get("state") == "compare" and event["done"] > 0.3 * event["wanted"] > MIB
+
+    first.until(comparing)
+    first.kill(part)
+    seen = {e["key"]: e["done"] for e in first.heard() if e.get("state") == "compare"}
+    broken = first.wait()
+    if broken.code == 0:
+        rows, image = broken.disks(), "web-01_CYCLE_2"
+        equal(big, "web-01", image)
+    else:
+        first.gone()
+        rows = resumed(big, begin, big.migration("web-01", "--incremental"), "web-01_CYCLE_2").disks()
+    row = next(row for row in rows if row["key"] == big.machine().disks[0].key)
+    assert row["kind"] == "compare"
+    assert row["read"] + (seen[row["key"]] if broken.code else 0) <= row["planned"] + WINDOW
+    assert row["wire"] < row["planned"] // 2
 
 
 def test_an_interrupted_delta_is_resumed_and_never_seen_in_an_image(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from connector.control.smc.operations import Field
 from connector.control.store.rows import Role
 from connector.errors import ReaderFailed
 from connector.model import Finding, Severity
+from connector.transfer import evidence
+from connector.transfer.evidence import Signer
 from tests.control.conftest import eventually, machine
 from tests.smc.conftest import Cloud, fresh
 from tests.smc.test_fields import OPERATIONS
@@ -318,3 +321,22 @@ def test_r29_a_licence_that_needs_a_thought_is_a_finding(cloud: Cloud) -> None:
     (finding,) = row["Findings"]["Finding"]
     assert "2008 R2 is not supported by Microsoft" in finding["Message"]
     assert row["Eligible"] is True
+
+
+def test_evidence_is_listed_and_exported_byte_for_byte(cloud: Cloud, tmp_path: Path) -> None:
+    reader, signer = Reader(cloud), Signer.load(tmp_path / "key.pem")
+    assert ask(cloud, "DescribeReplicationJobEvidence", JobId=reader.job)["Evidences"] == {"Evidence": []}
+    pass_id = reader.take()
+    sections = {"pass": {"id": pass_id, "note": "größer"}, "machine": {}, "versions": {}, "disks": {}}
+    manifest = evidence.seal(sections, signer)
+    reader.client.evidence(pass_id, manifest)
+    reader.client.finish(pass_id, "done", None, {})
+    (row,) = ask(cloud, "DescribeReplicationJobEvidence", JobId=reader.job)["Evidences"]["Evidence"]
+    assert (row["PassId"], row["RunNumber"], row["Size"]) == (pass_id, 1, len(manifest))
+    assert row["Fingerprint"] == evidence.fingerprint(signer.public)
+    assert row["PublicKey"] == signer.public_pem
+    body = ask(cloud, "ExportReplicationJobEvidence", JobId=reader.job, PassId=pass_id)
+    assert body["Manifest"].encode() == manifest
+    other = Reader(cloud)
+    refused = cloud.raw("ExportReplicationJobEvidence", {"JobId": other.job, "PassId": pass_id})
+    assert (refused.status_code, refused.json()["Code"]) == (400, "InvalidParameter.PassId")

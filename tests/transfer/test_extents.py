@@ -35,6 +35,12 @@ def test_set_operations_are_those_of_sets(a: list[Extent], b: list[Extent]) -> N
         assert bits(found) == wanted and tidy(found) and ranges.covered(found) == len(wanted)
 
 
+@given(lists, st.integers(0, SIZE), st.integers(1, 30))
+def test_what_lies_within_an_extent(a: list[Extent], start: int, length: int) -> None:
+    tidy_list, extent = ranges.normalise(a), Extent(start, length)
+    assert ranges.within(tidy_list, extent) == ranges.intersect(tidy_list, [extent])
+
+
 @given(lists, st.integers(1, SIZE), st.sampled_from([1, 4, 8]))
 def test_align_names_whole_units_and_nothing_else(a: list[Extent], capacity: int, unit: int) -> None:
     units = {at // unit for at in bits(a)}

@@ -18,6 +18,7 @@ from connector.control.smc.operations import Answer
 from connector.control.smc.shapes import moment, wrapped
 from connector.control.store.rows import (
     Appliance,
+    EvidenceEntry,
     Image,
     Job,
     LogEntry,
@@ -28,6 +29,7 @@ from connector.control.store.rows import (
     Thing,
 )
 from connector.model import Severity
+from connector.transfer.evidence import fingerprint, from_pem
 
 UNKNOWN: Final = -1
 
@@ -78,6 +80,18 @@ def progress(
 
 def log_entry(row: LogEntry) -> Answer:
     return {"EntryId": row.id, "Time": moment(row.at), "Kind": row.kind, "Text": row.text}
+
+
+def evidence(row: EvidenceEntry, run: int) -> Answer:
+    """What a pass left as proof, without the manifest."""
+    return {
+        "PassId": row.pass_id,
+        "RunNumber": run,
+        "CreationTime": moment(row.created),
+        "Size": row.size,
+        "Fingerprint": fingerprint(from_pem(row.key.encode())),
+        "PublicKey": row.key,
+    }
 
 
 def passed(row: Pass, run: Run | None, image: Image | None, appliances: Mapping[str, str]) -> Answer:

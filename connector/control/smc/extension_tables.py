@@ -24,6 +24,11 @@ LOG: Final = (
     Parameter("MaxResults", Whole(1, MAX_RESULTS), meaning=f"default {DEFAULT_RESULTS}"),
 )
 PASSES: Final = (JOB_ID, *kinds.PAGE)
+EVIDENCE: Final = (JOB_ID,)
+MANIFEST: Final = (
+    JOB_ID,
+    Parameter("PassId", kinds.ID, required=True, meaning="one that DescribeReplicationJobEvidence lists"),
+)
 RESOURCES: Final = (
     JOB_ID,
     Parameter("Released", Flag(), meaning="false: only what stands, true: only what is gone"),
@@ -184,6 +189,27 @@ PASSES_ANSWER: Final = (
         ),
         meaning="newest first",
     ),
+)
+
+EVIDENCE_ANSWER: Final = (
+    _text("JobId"),
+    _list(
+        "Evidences",
+        "Evidence",
+        _text("PassId"),
+        _whole("RunNumber"),
+        _text("CreationTime"),
+        _whole("Size", "bytes of the manifest"),
+        _text("Fingerprint", "of the key that signed it"),
+        _text("PublicKey", "that key, PEM"),
+        meaning="oldest first",
+    ),
+)
+
+MANIFEST_ANSWER: Final = (
+    _text("JobId"),
+    _text("PassId"),
+    _text("Manifest", "byte for byte what was signed; see docs/evidence.md"),
 )
 
 RESOURCES_ANSWER: Final = (

@@ -50,6 +50,18 @@ class ExtensionOperations:
                 "every reading of a job's source: what was planned, read and sent, and the digest that proves it",
             ),
             _looking(
+                "DescribeReplicationJobEvidence",
+                (tables.EVIDENCE, tables.EVIDENCE_ANSWER),
+                self._evidence,
+                "what a job's passes left as proof",
+            ),
+            _looking(
+                "ExportReplicationJobEvidence",
+                (tables.MANIFEST, tables.MANIFEST_ANSWER),
+                self._manifest,
+                "the signed manifest of one pass, which `connector verify` checks images with",
+            ),
+            _looking(
                 "DescribeReplicationJobResources",
                 (tables.RESOURCES, tables.RESOURCES_ANSWER),
                 self._resources,
@@ -121,6 +133,19 @@ class ExtensionOperations:
             for row in _part(rows, values)
         ]
         return page("Passes", "Pass", shown, len(rows), *paging(values))
+
+    def _evidence(self, _caller: Caller, values: Values) -> Answer:
+        job = job_by_id(self._store, values["JobId"])
+        runs = {run.id: run.number for run in self._store.runs.of(job.id)}
+        shown = [show.evidence(row, runs.get(row.run_id, 0)) for row in self._store.evidence.of(job.id)]
+        return {"JobId": job.id} | wrapped("Evidences", "Evidence", shown)
+
+    def _manifest(self, _caller: Caller, values: Values) -> Answer:
+        job, wanted = job_by_id(self._store, values["JobId"]), values["PassId"]
+        if all(row.pass_id != wanted for row in self._store.evidence.of(job.id)):
+            raise invalid("PassId", "there is no evidence of this pass of this job")
+        manifest = self._store.evidence.manifest(wanted).decode()
+        return {"JobId": job.id, "PassId": wanted, "Manifest": manifest}
 
     def _resources(self, _caller: Caller, values: Values) -> Answer:
         job = job_by_id(self._store, values["JobId"])

@@ -1,0 +1,48 @@
+"""The evidence of a job's passes, as the control plane keeps it, and as a file that `connector verify` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from connector.cli import tables
+from connector.cli.records import items
+from connector.cli.smc_client import Json, SmcClient
+from connector.errors import BadInput, NotFound
+from connector.transfer import evidence
+
+COLUMNS: Final[tuple[tables.Column, ...]] = (
+    ("pass", lambda row: row.get("PassId")),
+    ("run", lambda row: row.get("RunNumber")),
+    ("made", lambda row: row.get("CreationTime")),
+    ("bytes", lambda row: row.get("Size")),
+    ("signed by", lambda row: row.get("Fingerprint")),
+)
+
+
+def entries(client: SmcClient, job: str, pass_id: str | None) -> list[Json]:
+    """What there is, oldest first; of one pass only when it is named. Raises NotFound when it left nothing."""
+    found = items(client.call("DescribeReplicationJobEvidence", JobId=job), "Evidences", "Evidence")
+    if pass_id is None:
+        return found
+    found = [row for row in found if row["PassId"] == pass_id]
+    if not found:
+        raise NotFound("no evidence of this pass", on=pass_id, remedy="list the evidence of the job")
+    return found
+
+
+def write(client: SmcClient, job: str, left: Sequence[Json], path: Path) -> None:
+    """The newest manifest of `left`, checked before it is written. Raises NotFound, EvidenceDamaged, BadInput."""
+    if not left:
+        raise NotFound("no evidence yet", on=job, remedy="let a pass finish first")
+    answer = client.call("ExportReplicationJobEvidence", JobId=job, PassId=left[-1]["PassId"])
+    manifest = str(answer["Manifest"]).encode()
+    key = evidence.read(manifest).key
+    try:
+        path.write_bytes(manifest)
+        path.with_name(f"{path.name}.pub").write_text(evidence.pem(key))
+    except OSError as error:
+        raise BadInput(
+            f"cannot be written ({error.strerror})", on=str(path), remedy="choose another place"
+        ) from None

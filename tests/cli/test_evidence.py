@@ -1,0 +1,49 @@
+"""`connector job evidence`: what passes left as proof, from the control plane into a file that `connector verify` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from blake3 import blake3
+
+from connector.transfer import digest, evidence
+from connector.transfer.account import Account
+from connector.transfer.evidence import Signer
+from connector.transfer.extents import CELL
+from connector.transfer.tiling import Piece, Reason
+from tests.cli.conftest import Connector
+from tests.control.conftest import eventually, machine
+from tests.smc.conftest import Cloud, fresh
+
+
+def test_it_is_listed_written_and_verifies_an_image(
+    cloud: Cloud, connector: Connector, tmp_path: Path
+) -> None:
+    name, signer = fresh("vm"), Signer.load(tmp_path / "key.pem")
+    robot, ids = cloud.sources(machine("vm-1", name, 1))
+    client = cloud.plane.client(robot.membership)
+    job = cloud.plane.jobs.create(ids[name], name)["id"]
+    assert "no evidence yet" in connector("job", "evidence", name).err
+    assert connector("job", "evidence", name, "--to", str(tmp_path / "x.json"), code=None).code == 3
+    cloud.plane.jobs.start(job)
+    pass_id = str(eventually(lambda: client.take(1.0), "the pass is offered")["pass_id"])
+    image = tmp_path / "2000.raw"
+    image.write_bytes(b"x" * CELL)
+    root = digest.root(digest.cells(memoryview(image.read_bytes())))
+    whole = bytes(blake3(CELL.to_bytes(8, "big") + digest.cells(memoryview(image.read_bytes()))).digest())
+    piece = Piece(0, CELL, Reason.DATA)
+    account = Account(CELL, (piece,), (piece[:2],), (root,), (root,), (whole, whole))  # type: ignore[arg-type]
+    sections = {"pass": {"id": pass_id}, "machine": {}, "versions": {}, "disks": {"2000": account.to_json()}}
+    client.evidence(pass_id, evidence.seal(sections, signer))
+    client.finish(pass_id, "done", None, {})
+    (row,) = connector("job", "evidence", name, "--json").lines
+    assert (row["PassId"], row["Fingerprint"]) == (pass_id, evidence.fingerprint(signer.public))
+    assert row["Fingerprint"] in connector("job", "evidence", job).out
+    file = tmp_path / "evidence.json"
+    assert pass_id in connector("job", "evidence", name, "--pass", pass_id, "--to", str(file)).out
+    assert connector("verify", str(file), str(image), "--key", f"{file}.pub", "--json").json["equal"] is True
+    image.write_bytes(b"x" * 100 + b"y" + b"x" * (CELL - 101))
+    assert connector("verify", str(file), str(image), code=None).code == 10
+    assert "no evidence of this pass" in connector("job", "evidence", name, "--pass", "p-0", code=None).err
+    lost = tmp_path / "nowhere" / "evidence.json"
+    assert connector("job", "evidence", name, "--to", str(lost), code=None).code == 2
