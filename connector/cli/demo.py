@@ -172,7 +172,7 @@ def _compare_all(home: Path, jobs: Sequence[dict[str, Any]]) -> Iterator[Equal]:
             image = job["images"][-1]["details"]
             folder = Path(image["location"])
             for disk in names[job["source_name"]].disks:
-                file = next(folder.glob(f"{disk.key}.*"))
+                file = folder / f"{disk.key}.{image['format']}"
                 yield _compare_one(estate, job["source_name"], disk, file, Path(room))
 
 
