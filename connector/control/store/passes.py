@@ -122,12 +122,13 @@ class Passes:
 
     def ended(self) -> list[Pass]:
         """The finished passes of runs that have not ended: their workflows must hear of them."""
-        under_way = sa.select(_RUNS.c.id).where(_RUNS.c.ended.is_(None))  # few, beside all that ever finished
-        query = sa.select(_PASSES).where(
-            _PASSES.c.run_id.in_(under_way), _PASSES.c.state == PassState.FINISHED
-        )
         with self._database.read() as connection:
-            return [_pass(row) for row in connection.execute(query)]
+            open_runs = sa.select(_RUNS.c.id).where(_RUNS.c.ended.is_(None))
+            if not (under_way := list(connection.execute(open_runs).scalars())):
+                return []
+            query = sa.select(_PASSES).where(_PASSES.c.run_id.in_(under_way))
+            found = [_pass(row) for row in connection.execute(query)]  # few, beside all that ever finished
+        return [one for one in found if one.state is PassState.FINISHED]
 
     def fail(self, run_id: str, error: Json) -> None:
         """Whatever is open in this run has failed, whoever holds it."""

@@ -163,16 +163,18 @@ class Sources:
 
         One with a job stays InUse and only carries the error code.
         """
-        living = _SOURCES.c.state.in_((SourceState.AVAILABLE, SourceState.IN_USE))
-        lost = sa.and_(living, _SOURCES.c.error_code == "", _SOURCES.c.vcenter.not_in(online))
-        dark = sa.and_(_SOURCES.c.error_code == OFFLINE_CODE, _SOURCES.c.state != SourceState.DELETED)
-        back = sa.and_(dark, _SOURCES.c.vcenter.in_(online))
+        c, living = _SOURCES.c, (SourceState.AVAILABLE, SourceState.IN_USE)
+        kinds = sa.select(c.vcenter, c.error_code, c.state).where(c.state != SourceState.DELETED).distinct()
         with self._database.read() as connection:
-            if (
-                connection.execute(sa.select(_SOURCES.c.id).where(sa.or_(lost, back)).limit(1)).first()
-                is None
-            ):
-                return
+            seen = [(row.vcenter in online, row.error_code, row.state) for row in connection.execute(kinds)]
+        changed = any(
+            code == OFFLINE_CODE if here else code == "" and state in living for here, code, state in seen
+        )
+        if not changed:
+            return
+        lost = sa.and_(c.state.in_(living), c.error_code == "", c.vcenter.not_in(online))
+        dark = sa.and_(c.error_code == OFFLINE_CODE, c.state != SourceState.DELETED)
+        back = sa.and_(dark, c.vcenter.in_(online))
         with self._database.write() as connection:
             gone, here = {"reason": OFFLINE, "error_code": OFFLINE_CODE}, {"reason": "", "error_code": ""}
             _move_all(connection, lost, SourceEvent.LOST, **gone)

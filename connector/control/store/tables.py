@@ -74,6 +74,9 @@ sources: Final = Table(
     Column("token_id", _ID, nullable=True, index=True),  # the access token that brought it in
 )
 Index("ix_sources_page", sources.c.created, sources.c.id, sources.c.state)  # pages are found in it alone
+Index(
+    "ix_sources_vcenter", sources.c.vcenter, sources.c.error_code, sources.c.state
+)  # looked at all the time
 _here: Final = text("state <> 'Deleted'")
 Index(
     "ux_sources_machine",

@@ -12,6 +12,7 @@ def upgrade() -> None:
     for table, state in (("sources", "state"), ("jobs", "status")):
         op.drop_index(f"ix_{table}_created", table)
         op.create_index(f"ix_{table}_page", table, ["created", "id", state])
+    op.create_index("ix_sources_vcenter", "sources", ["vcenter", "error_code", "state"])
     op.create_index("ix_jobs_region_page", "jobs", ["region", "created", "id", "status"])
     op.drop_index("ix_jobs_source_id", "jobs")
     op.create_index("ix_jobs_source_type", "jobs", ["source_id", "job_type"])
