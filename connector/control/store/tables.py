@@ -257,7 +257,7 @@ tags: Final = Table(
     Column("resource_id", _ID, primary_key=True),
     Column("key", String(128), primary_key=True),
     Column("value", String(128), nullable=False),
-    Index("ix_tags_owner", "kind", "key", "value", "resource_id"),  # searches are answered by it alone
+    Index("ix_tags_owner", "key", "value", "kind", "resource_id"),  # searches are answered by it alone
 )
 
 workgroups: Final = Table(

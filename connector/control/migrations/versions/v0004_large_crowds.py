@@ -17,4 +17,4 @@ def upgrade() -> None:
     op.drop_index("ix_jobs_source_id", "jobs")
     op.create_index("ix_jobs_source_type", "jobs", ["source_id", "job_type"])
     op.drop_index("ix_tags_key_value", "tags")
-    op.create_index("ix_tags_owner", "tags", ["kind", "key", "value", "resource_id"])
+    op.create_index("ix_tags_owner", "tags", ["key", "value", "kind", "resource_id"])
