@@ -144,14 +144,15 @@ class Workers:
                 continue
             pass_id = order["pass_id"]
             self.held.add(pass_id)
-            self.go.wait()
-            self.end.wait(self.pause)
             try:
+                self.go.wait()
+                self.end.wait(self.pause)
                 self.call(lambda client, p=pass_id: client.progress(p, "reading", [DISK]))
                 self.call(lambda client, p=pass_id: client.finish(p, "done", None, {}))
             except ConnectorError as refused:
                 assert not refused.retryable, refused  # it was given to another one meanwhile
-            self.held.discard(pass_id)
+            finally:
+                self.held.discard(pass_id)
 
 
 class Limits:
@@ -221,7 +222,11 @@ def test_every_job_finishes_once_whoever_is_killed(
         for _ in range(kills):
             time.sleep(every)  # the kill shall come at no chosen moment
             took.append(replicas.kill_active())
-        eventually(lambda: _statuses(replicas) == {"Finished": jobs}, "all jobs finish", 90.0)
+        try:
+            eventually(lambda: _statuses(replicas) == {"Finished": jobs}, "all jobs finish", 90.0)
+        except AssertionError as late:
+            hands = [sum(thread.is_alive() for thread in worker.threads) for worker in workers]
+            raise AssertionError(f"{_left(replicas)}; hands that still work: {hands}") from late
     assert not limits.broken
     assert max(took) < 10.0, took
     assert {row.count for row in replicas.ask("SELECT count(*) FROM runs GROUP BY job_id")} == {1}
@@ -229,6 +234,14 @@ def test_every_job_finishes_once_whoever_is_killed(
     assert [row.count for row in done] == [1] * jobs
     assert len(list((replicas.root / "cloud" / "images").iterdir())) == jobs
     assert not list((replicas.root / "cloud" / "instances").iterdir())
+
+
+def _left(replicas: Replicas) -> list[Any]:
+    """What has not finished, and where its passes are."""
+    return replicas.ask(
+        "SELECT jobs.id, jobs.status, jobs.business, jobs.waiting, passes.state, passes.attempt, passes.outcome"
+        " FROM jobs LEFT JOIN passes ON passes.job_id = jobs.id WHERE jobs.status <> 'Finished'"
+    )
 
 
 def _statuses(replicas: Replicas) -> dict[str, int]:
