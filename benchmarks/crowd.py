@@ -31,7 +31,7 @@ def fill(url: str, count: int, seed: int = 1) -> None:
                 connection.execute(table.insert(), rows[at : at + 1000])
     if engine.dialect.name == "postgresql":  # as it does by itself
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(sa.text("ANALYZE"))
+            connection.execute(sa.text("VACUUM ANALYZE"))
     engine.dispose()
 
 
