@@ -116,7 +116,7 @@ def test_qcow2_holds_the_same_bytes(make_house: Callable[..., House], run: Run, 
     words = house.migration("web-01")
     words[words.index("raw")] = "qcow2"
     assert run(words).code == 0
-    (image,) = (house.out / "images" / "web-01").iterdir()
+    (image,) = (house.out / "images" / "web-01").glob("*.qcow2")
     assert image.suffix == ".qcow2"
     raw = tmp_path / "raw"
     subprocess.run(["qemu-img", "convert", "-O", "raw", image, raw], check=True)
