@@ -67,7 +67,6 @@ class MachinePass:
             bench.line,
             lambda: wishes.replication.checksum,
         )
-        self._endpoint = InstanceEndpoint(order.instance, order.credential)
         self._dropped: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any]:

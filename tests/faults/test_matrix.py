@@ -45,7 +45,7 @@ def _run(works: Works, total: int, cell: Cell) -> None:
         found = works.rest(job)
     assert strike.done, "the fault never happened"
     seen = _outcome(works, found, restarts)
-    assert cell.outcome.covers(seen), (seen, found["error"], [e["text"] for e in found["events"]])
+    assert cell.outcome.covers(seen), f"{seen}: {found['error']}\n{[e['text'] for e in found['events']]}\n{works.log()}"
     if seen is Outcome.CLEAN:
         _check_cause(found["error"])
         assert name not in works.images(), "an image of a run that failed"
@@ -63,7 +63,7 @@ def _outcome(works: Works, job: dict[str, Any], restarts: int) -> Outcome:
     if job["status"] != "Finished":
         return Outcome.CLEAN
     again = works.restarts > restarts or len(job["passes"]) > 1
-    restarted = any(event["kind"] == "instance" for event in job["events"])
+    restarted = any("started again" in event["text"] for event in job["events"])
     return Outcome.RESUMED if again or restarted else Outcome.RETRIED
 
 

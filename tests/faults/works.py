@@ -229,6 +229,10 @@ class Works:
     def disk_files(self) -> list[Path]:
         return sorted(self.small["target"].glob("instances/*/data/disks/*/disk.raw"))
 
+    def log(self) -> str:
+        """The end of what the processes said."""
+        return "\n".join((self.root / f"{name}.log").read_text()[-3000:] for name in ("control", "appliance"))
+
     def foreign(self) -> dict[str, Any]:
         """What of vCenter is not ours to change."""
         return {
