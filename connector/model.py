@@ -74,6 +74,8 @@ class SnapshotNode:
     description: str
     created: float
     depth: int
+    off: bool = False  # the machine was powered off at its instant
+    quiesced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

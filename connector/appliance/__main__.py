@@ -86,7 +86,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         rescan = Rescan(vcenter, connect, configuration.rescan, stop)
         seen = rescan.once()
         unwind.enter_context(rescan)
-        unwind.enter_context(Cleaner(vcenter, ledger, connect, stop))
+        unwind.enter_context(Cleaner(vcenter, ledger, connect, bench.claims, stop))
         child.report_ready({"appliance": membership.appliance_id, "machines": seen, "pid": os.getpid()})
         Agent(connect, bench.carry, configuration.passes, stop).run()
 
@@ -104,9 +104,16 @@ class _Late:
     client: ControlClient
 
     def record(
-        self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False
+        self,
+        pass_id: str,
+        token: str,
+        kind: str,
+        moref: str | None,
+        *,
+        removed: bool = False,
+        trouble: str = "",
     ) -> None:
-        self.client.record(pass_id, token, kind, moref, removed=removed)
+        self.client.record(pass_id, token, kind, moref, removed=removed, trouble=trouble)
 
 
 def membership_of(configuration: Configuration, vcenter: str) -> Membership:

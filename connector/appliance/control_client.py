@@ -153,10 +153,21 @@ class ControlClient:
         return order
 
     def record(
-        self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False
+        self,
+        pass_id: str,
+        token: str,
+        kind: str,
+        moref: str | None,
+        *,
+        removed: bool = False,
+        trouble: str = "",
     ) -> None:
-        """Something in vCenter: call before it is created, when its moref is known, when it is removed."""
-        self._post(pass_id, "objects", {"token": token, "kind": kind, "moref": moref, "removed": removed})
+        """Something in vCenter: call before it is created, when its moref is known, when it is removed.
+
+        `trouble`: why it could not be removed.
+        """
+        body = {"token": token, "kind": kind, "moref": moref, "removed": removed, "trouble": trouble}
+        self._post(pass_id, "objects", body)
 
     def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None:
         """The figures: key, label, capacity, wanted, done, read, zero, wire, rate, bottleneck, state."""
@@ -175,13 +186,18 @@ class ControlClient:
         self._connection.call("PUT", path, {"manifest": manifest.decode()})
 
     def leftovers(self) -> list[dict[str, Any]]:
-        """What jobs that will never read again left in vCenter: token, machine, instance_uuid, pass_id."""
+        """What jobs that do not read now left in vCenter: token, machine, instance_uuid, pass_id."""
         answer = self._connection.call("POST", "/agents/v1/leftovers", {})
         return [dict(entry) for entry in answer["leftovers"]]
 
     def removed(self, token: str) -> None:
         """A leftover is gone."""
         self._connection.call("POST", "/agents/v1/leftovers/removed", {"token": token})
+
+    def resists(self, token: str, trouble: str) -> None:
+        """A leftover could not be removed, for this reason; it is ordered again."""
+        body = {"token": token, "trouble": trouble}
+        self._connection.call("POST", "/agents/v1/leftovers/resists", body)
 
     def close(self) -> None:
         self._connection.close()

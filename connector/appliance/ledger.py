@@ -14,7 +14,14 @@ from connector.patience import Patience
 
 class Recorder(Protocol):
     def record(
-        self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False
+        self,
+        pass_id: str,
+        token: str,
+        kind: str,
+        moref: str | None,
+        *,
+        removed: bool = False,
+        trouble: str = "",
     ) -> None: ...
 
 
@@ -45,9 +52,20 @@ class ControlLedger:
         except (NotFound, Conflict):
             return
 
-    def _record(self, machine: str, token: str, moref: str | None, *, removed: bool = False) -> None:
+    def left(self, machine: str, token: str, why: str) -> None:
+        """As with a removal: that it resists is a fact, whoever has the pass now."""
+        try:
+            self._record(machine, token, None, trouble=why)
+        except (NotFound, Conflict):
+            return
+
+    def _record(
+        self, machine: str, token: str, moref: str | None, *, removed: bool = False, trouble: str = ""
+    ) -> None:
         def record() -> None:
             with self._lock:
-                self._recorder.record(self._passes[machine], token, "snapshot", moref, removed=removed)
+                self._recorder.record(
+                    self._passes[machine], token, "snapshot", moref, removed=removed, trouble=trouble
+                )
 
         self._patience.outlast(record)

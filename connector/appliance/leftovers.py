@@ -1,4 +1,7 @@
-"""A job that is over may have left a snapshot in vCenter: the control plane remembers it and orders its removal."""
+"""A job that does not read may have left a snapshot in vCenter: the control plane remembers it and orders its removal.
+
+What resists is told there and ordered again, until it is gone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, Final, Protocol
 
+from connector.appliance.claims import Claims
 from connector.appliance.ledger import ControlLedger
 from connector.errors import ConnectorError, NotFound
 from connector.model import Machine
@@ -24,6 +28,8 @@ class Orders(Protocol):
 
     def removed(self, token: str) -> None: ...
 
+    def resists(self, token: str, trouble: str) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -32,7 +38,7 @@ class Inventory(Protocol):
 
     def find(self, wanted: str) -> Machine: ...
 
-    def clear_leftovers(self, *, machine: str | None = None) -> object: ...
+    def dismiss(self, machine: str, token: str) -> None: ...
 
 
 class Cleaner:
@@ -43,11 +49,12 @@ class Cleaner:
         vcenter: Inventory,
         ledger: ControlLedger,
         connect: Callable[[], Orders],
+        claims: Claims,
         stop: threading.Event,
         every: float = EVERY,
     ) -> None:
         self._vcenter, self._ledger, self._connect, self._stop = vcenter, ledger, connect, stop
-        self._every = every
+        self._claims, self._every = claims, every
         self._thread = threading.Thread(target=self._loop, name="cleaner")
 
     def once(self) -> int:
@@ -55,23 +62,29 @@ class Cleaner:
         gone = 0
         with closing(self._connect()) as control:
             for order in control.leftovers():
-                try:
-                    self._remove(order)
-                except ConnectorError as failed:
-                    log.warning("%s stays in vCenter for now: %s", order["token"], failed)
-                    continue
-                control.removed(str(order["token"]))
-                gone += 1
+                with self._claims.tried(str(order["machine"])) as free:
+                    gone += free and self._carry_out(order, control)
         return gone
 
-    def _remove(self, order: dict[str, Any]) -> None:
+    def _carry_out(self, order: dict[str, Any], control: Orders) -> bool:
+        token = str(order["token"])
+        try:
+            self._remove(token, order)
+        except ConnectorError as failed:
+            log.warning("%s stays in vCenter for now: %s", token, failed)
+            control.resists(token, failed.what)
+            return False
+        control.removed(token)
+        return True
+
+    def _remove(self, token: str, order: dict[str, Any]) -> None:
         """No machine, no snapshot: one that is gone, or whose name another machine has by now, left nothing."""
         machine = str(order["machine"])
         try:
             if self._vcenter.find(machine).instance_uuid != order["instance_uuid"]:
                 return
             self._ledger.attach(machine, str(order["pass_id"]))
-            self._vcenter.clear_leftovers(machine=machine)
+            self._vcenter.dismiss(machine, token)
         except NotFound:
             return
 

@@ -10,14 +10,15 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from connector.appliance.attest import Notary, Reading, attest
+from connector.appliance.claims import Claims
 from connector.appliance.disk_copy import DiskCopy
 from connector.appliance.ledger import ControlLedger
-from connector.appliance.order import Order, Wishes
+from connector.appliance.order import Order, SourceObject, Wishes
 from connector.appliance.progress import DiskProgress, PassProgress
 from connector.appliance.roster import reconcile
 from connector.errors import ConnectorError, Ineligible, Interrupted, NotFound, TransferFailed
@@ -43,11 +44,13 @@ class Workbench:
     transfer: TransferSettings
     line: Throttle | None = None  # what all passes of this appliance share
     notary: Notary | None = None  # without one, passes leave no evidence
+    claims: Claims = field(default_factory=Claims)
 
     def carry(self, order: Order, board: PassProgress, wishes: Wishes) -> Mapping[str, Any]:
         """Carry out one order; see `agent.Carry`. Errors name the machine as people do, not by its moref."""
         try:
-            return MachinePass(self, order, board, wishes).run()
+            with self.claims.held(order.moref):
+                return MachinePass(self, order, board, wishes).run()
         except ConnectorError as failed:
             failed.on = order.name if failed.on == order.moref else failed.on
             raise
@@ -78,7 +81,7 @@ class MachinePass:
         down_since = self._shut_down(machine) if order.final else None
         reading = self._reading(machine)
         self._board.enter("clearing left-overs")
-        self._vcenter.clear_leftovers(keep={self._ticket(reading).token}, machine=order.moref)
+        self._clear(keep=self._ticket(reading).token)
         if machine.power is PowerState.ON and not order.final:
             self._board.enter("switching CBT on")
             self._vcenter.ensure_tracking(order.moref, STUN + order.pass_id, stop=self._stop)
@@ -99,11 +102,28 @@ class MachinePass:
             "reading": reading,
             "adopted": snapshot.adopted,
             "evidence": evidence,
+            "toll": asdict(snapshot.toll),
         }
 
     def _attest(self, done: Reading) -> dict[str, Any] | None:
         notary = self._bench.notary
         return None if notary is None else attest(notary, self._vcenter.about, done, self._endpoint)
+
+    def _clear(self, keep: str) -> None:
+        """What stands with our token goes, and what the record says that earlier attempts left to consolidate."""
+        self._vcenter.clear_leftovers(keep={keep}, machine=self._order.moref)
+        for known in self._order.objects:
+            if (
+                known.kind == "snapshot"
+                and not known.removed
+                and known.token != keep
+                and self._is_ours(known)
+            ):
+                self._vcenter.dismiss(self._order.moref, known.token)
+
+    def _is_ours(self, known: SourceObject) -> bool:
+        ticket = Ticket.of(known.token)
+        return ticket is not None and ticket.owner == self._vcenter.owner
 
     def _identified(self) -> Machine:
         machine = self._vcenter.find(self._order.moref)
@@ -136,17 +156,18 @@ class MachinePass:
         return since
 
     def _reading(self, machine: Machine) -> str:
-        """The id of the reading to continue: that of our newest snapshot which still stands, else a new one.
+        """The id of the reading to continue: the newest of this pass whose snapshot still stands, else a new one.
 
-        The record alone is no proof: somebody may have removed the snapshot, or its removal was never heard of. A
-        cutover never continues an older snapshot: it may have been taken while the machine still ran.
+        The record alone is no proof: somebody may have removed the snapshot, or its removal was never heard of. Nor is
+        a standing snapshot: one of an earlier run, which resisted its removal, shows an earlier instant. A cutover never
+        continues: the snapshot may have been taken while the machine still ran.
         """
         if self._order.final:
             return self._order.pass_id
         standing = {node.description.strip() for node in machine.snapshots}
         for known in reversed(self._order.objects):
             ticket = Ticket.of(known.token) if known.token in standing else None
-            if ticket and ticket.owner == self._vcenter.owner and not ticket.pass_id.startswith(STUN):
+            if ticket and ticket.owner == self._vcenter.owner and ticket.pass_id in self._order.attempts:
                 return ticket.pass_id
         return self._order.pass_id
 

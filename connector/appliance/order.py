@@ -26,6 +26,7 @@ class Order:
     """Copy this machine to that instance. `final` means: shut it down first, this is the cutover.
 
     `replication` is as wished when the order was given; heartbeats say what is wished since (see `Wishes`).
+    `attempts` are the ids of earlier attempts at this very pass: only their snapshots may be continued.
     """
 
     pass_id: str
@@ -37,6 +38,7 @@ class Order:
     instance: InstanceAddress
     credential: Credential
     objects: tuple[SourceObject, ...]
+    attempts: tuple[str, ...]
     shutdown_deadline: float
     allow_power_off: bool
     audit: float | None = None  # share of what CBT calls unchanged; None: as the appliance is configured
@@ -79,6 +81,7 @@ def order_from_json(body: dict[str, Any]) -> Order:
                 str(credential["authority"]), str(credential["certificate"]), str(credential["key"])
             ),
             objects=tuple(_object(entry) for entry in body.get("objects", ())),
+            attempts=tuple(str(attempt) for attempt in body.get("attempts", ())),
             shutdown_deadline=float(body.get("shutdown_deadline", 300.0)),
             allow_power_off=bool(body.get("allow_power_off", False)),
             accept_removed_disks=bool(body.get("accept_removed_disks", False)),

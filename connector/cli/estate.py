@@ -25,6 +25,9 @@ class NoLedger:
     def removed(self, machine: str, token: str) -> None:
         raise BadInput(f"this command only looks, it cannot remove {token}", on=machine)
 
+    def left(self, machine: str, token: str, why: str) -> None:
+        raise BadInput(f"this command only looks, it cannot remove {token} ({why})", on=machine)
+
 
 def settings(
     url: str, user: str, password_file: Path | None, thumbprint: str, authority: Path | None

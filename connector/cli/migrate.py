@@ -15,7 +15,7 @@ from connector.cli.display import choose, wide_console
 from connector.cli.migration import Wish
 from connector.cli.migration import migrate as bring
 from connector.cli.options import JSON, share, vcenter_options
-from connector.cli.report import disk_reports, show
+from connector.cli.report import disk_reports, show, show_tolls, tolls
 from connector.cli.stack import Place, Stack
 from connector.errors import Ineligible
 from connector.model import Machine, PowerState, Severity
@@ -149,10 +149,11 @@ def tell(jobs: Sequence[dict[str, Any]], as_json: bool, *, images: bool = True) 
                 "status": job["status"],
                 "disks": disks,
             }
-            click.echo(json.dumps(result | {"images": job["images"]}))
+            click.echo(json.dumps(result | {"images": job["images"], "snapshots": tolls(job)}))
         return
     console = wide_console()
     show([row for job in jobs for row in disk_reports(job)], console)
+    show_tolls([row for job in jobs for row in tolls(job)], console)
     for job in jobs if images else ():
         for image in job["images"]:
             console.print(

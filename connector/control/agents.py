@@ -18,6 +18,7 @@ from connector.control.messages import (
     Heartbeat,
     Progress,
     Removed,
+    Resists,
     SourceList,
     Take,
     ThingReport,
@@ -51,6 +52,7 @@ class AgentApi:
             Endpoint("POST", "/agents/v1/heartbeat", self._heartbeat, Heartbeat),
             Endpoint("POST", "/agents/v1/leftovers", self._leftovers),
             Endpoint("POST", "/agents/v1/leftovers/removed", self._removed, Removed),
+            Endpoint("POST", "/agents/v1/leftovers/resists", self._resists, Resists),
             Endpoint("PUT", "/agents/v1/sources", self._sources, SourceList, max_body=_BIG),
             Endpoint("POST", f"{passes}/take", self._take, Take, waits=True),
             Endpoint("POST", f"{passes}/{{id}}/objects", self._object, ThingReport),
@@ -92,6 +94,10 @@ class AgentApi:
         self._store.things.cleaned(call.message.token, call.who.vcenter)
         return {}
 
+    def _resists(self, call: Call) -> Any:
+        self._store.things.cleaned(call.message.token, call.who.vcenter, call.message.trouble)
+        return {}
+
     def _sources(self, call: Call) -> Any:
         return self._store.sources.put(call.who.vcenter, call.message.machines, call.who)
 
@@ -111,7 +117,8 @@ class AgentApi:
         job, found = taken
         machine = self._store.sources.get(job.source_id)
         things = self._store.things.of(job.id, "vcenter")
-        return views.order(job, machine, found, self._service.credential(job.id), things)
+        attempts = self._store.passes.before(found)
+        return views.order(job, machine, found, self._service.credential(job.id), things, attempts)
 
     def _object(self, call: Call) -> Any:
         report: ThingReport = call.message
@@ -124,6 +131,7 @@ class AgentApi:
             reference=report.moref,
             removed=report.removed,
             pass_id=owned.id,
+            trouble=report.trouble,
         )
         return views.thing(thing)
 

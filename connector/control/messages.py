@@ -89,10 +89,16 @@ class ThingReport(Message):
     kind: Annotated[str, Field(min_length=1, max_length=40)]
     moref: Annotated[str, Field(max_length=400)] | None = None
     removed: bool = False
+    trouble: Annotated[str, Field(max_length=2000)] = ""
 
 
 class Removed(Message):
     token: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Resists(Message):
+    token: Annotated[str, Field(min_length=1, max_length=200)]
+    trouble: Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class DiskProgress(Message):

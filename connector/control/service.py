@@ -133,7 +133,7 @@ class Service:
         return None if found is None else (self.store.jobs.get(found.job_id), found)
 
     def leftovers(self, appliance: Appliance) -> list[tuple[Source, Thing]]:
-        """What this appliance shall remove from its vCenter; one living appliance of a vCenter is asked at a time."""
+        """What this appliance shall remove from its vCenter, job by job; one living appliance of a vCenter is asked at a time."""
         found = self.store.things.leftovers(appliance.vcenter)
         if not found:
             return []

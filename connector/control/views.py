@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -51,8 +52,18 @@ def full_job(store: Store, row: Job) -> Json:
     }
 
 
-def order(row: Job, machine: Source, found: Pass, credential: Credential, things: list[Thing]) -> Json:
-    """What an appliance needs in order to carry out a pass; holds the appliance's key."""
+def order(
+    row: Job,
+    machine: Source,
+    found: Pass,
+    credential: Credential,
+    things: list[Thing],
+    attempts: Sequence[Pass] = (),
+) -> Json:
+    """What an appliance needs in order to carry out a pass; holds the appliance's key.
+
+    `attempts`: those at the same pass before this one.
+    """
     assert row.instance is not None
     return {
         "pass_id": found.id,
@@ -65,6 +76,7 @@ def order(row: Job, machine: Source, found: Pass, credential: Credential, things
         "instance": asdict(row.instance),
         "credential": asdict(credential),
         "objects": [thing(t) for t in things],
+        "attempts": [earlier.id for earlier in attempts],
         "shutdown_deadline": row.shutdown_deadline,
         "allow_power_off": row.allow_power_off,
         "audit": row.audit,
@@ -81,11 +93,17 @@ def evidence(row: EvidenceEntry) -> Json:
 
 def thing(row: Thing) -> Json:
     """Something in vCenter, as appliances speak of it."""
-    return {"token": row.token, "kind": row.kind, "moref": row.reference, "removed": row.removed}
+    return {
+        "token": row.token,
+        "kind": row.kind,
+        "moref": row.reference,
+        "removed": row.removed,
+        "trouble": row.trouble,
+    }
 
 
 def leftover(machine: Source, row: Thing) -> Json:
-    """An order to remove something of a job that will never read again."""
+    """An order to remove something of a job that does not read now."""
     where = {"machine": machine.moref, "instance_uuid": machine.instance_uuid, "name": machine.name}
     return thing(row) | where | {"job_id": row.job_id, "pass_id": row.pass_id or ""}
 

@@ -8,13 +8,16 @@ from threading import Event
 from types import TracebackType
 from typing import Self
 
+from connector.errors import NotPermitted
 from connector.model import Extent, Finding, Inventory, Machine, MachineDisk, PowerState, VddkAccess
 from connector.settings import VCenterSettings
-from connector.vcenter import eligibility, inventory, power, snapshots, tracking
+from connector.vcenter import eligibility, inventory, power, removal, snapshots, tracking
 from connector.vcenter.eligibility import Bounds
+from connector.vcenter.ledger import Ledger
 from connector.vcenter.naming import Ticket
+from connector.vcenter.removal import Leftover
 from connector.vcenter.session import KEEP_ALIVE, About, Session
-from connector.vcenter.snapshots import Ledger, Leftover, Quiesce, Snapshot
+from connector.vcenter.snapshots import Limits, Quiesce, Snapshot, Toll
 from connector.vcenter.tracking import Tracking
 
 __all__ = [
@@ -22,9 +25,11 @@ __all__ = [
     "Bounds",
     "Ledger",
     "Leftover",
+    "Limits",
     "Quiesce",
     "Snapshot",
     "Ticket",
+    "Toll",
     "Tracking",
     "VCenter",
 ]
@@ -77,7 +82,17 @@ class VCenter:
         self, *, keep: Collection[str] = (), machine: str | None = None
     ) -> tuple[Leftover, ...]:
         """Remove snapshots of this owner that no pass in `keep` (tokens) holds; on one machine or on all."""
-        return snapshots.clear_leftovers(self._session, self.owner, self._ledger, keep=keep, machine=machine)
+        return removal.clear_leftovers(self._session, self.owner, self._ledger, keep=keep, machine=machine)
+
+    def dismiss(self, machine: str, token: str) -> None:
+        """Remove the one snapshot with this token of ours, if it still stands, and fold what it left.
+
+        What resists is raised, after the ledger was told.
+        """
+        ticket = Ticket.of(token)
+        if ticket is None or ticket.owner != self.owner:
+            raise NotPermitted("this snapshot is not ours", on=f"{machine} {token}")
+        removal.dismiss(self._session, machine, ticket, self._ledger)
 
     def ensure_tracking(self, machine: str, pass_id: str, *, stop: Event | None = None) -> Tracking:
         """Turn CBT on where it is off."""
@@ -88,11 +103,26 @@ class VCenter:
         tracking.restore(self._session, before)
 
     def snapshot(
-        self, machine: str, pass_id: str, *, quiesce: Quiesce = Quiesce.OFF, stop: Event | None = None
+        self,
+        machine: str,
+        pass_id: str,
+        *,
+        quiesce: Quiesce = Quiesce.OFF,
+        stop: Event | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> AbstractContextManager[Snapshot]:
-        """The machine's snapshot for one pass, taken or adopted on entry, gone and consolidated on exit."""
+        """The machine's snapshot for one pass, taken or adopted on entry, gone and consolidated on exit.
+
+        One that resists its removal is no error: `Snapshot.toll.left` says so, and the ledger knows.
+        """
         return snapshots.held(
-            self._session, machine, self._ticket(pass_id), self._ledger, quiesce=quiesce, stop=stop
+            self._session,
+            machine,
+            self._ticket(pass_id),
+            self._ledger,
+            quiesce=quiesce,
+            stop=stop,
+            limits=limits,
         )
 
     def changed(

@@ -167,6 +167,8 @@ RULES: dict[str, Rule] = {
     "OutOfBounds": Rule(VCenterFault, "a limit of vCenter was passed", details=("argumentName",)),
 }
 
+_STARTING = ("502", "503", "504")  # what the proxy in front says while vCenter starts
+
 FALLBACK = Rule(VCenterFault, "vCenter answered with a fault")
 
 
@@ -218,6 +220,8 @@ def translated(on: str) -> Iterator[None]:
     except OSError as problem:
         raise Unreachable(_network(problem), on=on, remedy=_ADDRESS) from problem
     except HTTPException as problem:
+        if str(problem)[:3] in _STARTING:
+            raise Unreachable(f"it is not ready (HTTP {problem})", on=on, remedy=_ADDRESS) from problem
         raise not_a_vcenter(f"it answers with HTTP {problem}", on) from problem
     except ExpatError as problem:
         raise not_a_vcenter("its answer is not the vSphere API's", on) from problem

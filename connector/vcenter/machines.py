@@ -263,6 +263,8 @@ def snapshot_nodes(info: Any) -> tuple[SnapshotNode, ...]:
                 text(node.description),
                 seconds(node.createTime),
                 depth,
+                off=text(node.state) == PowerState.OFF,
+                quiesced=bool(node.quiesced),
             )
         )
         pending.extend((child, depth + 1) for child in reversed(each(node.childSnapshotList)))

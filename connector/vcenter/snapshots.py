@@ -1,39 +1,37 @@
 """A snapshot of ours exists inside a `with` and nowhere else: it is removed on every way out, and only it.
 
-Before the create call its token is in the caller's ledger, so a crash leaves a name to look for.
+Before the create call its token is in the caller's ledger, so a crash leaves a name to look for. A removal that fails
+stops nobody: it is told to the ledger, and tried again by others until it is done.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
+from enum import StrEnum
 from threading import Event
-from typing import Any, Protocol
+from typing import Any
 
-from connector.errors import ConnectorError, NotFound, VCenterFault
+from connector.errors import ConnectorError, VCenterFault
 from connector.model import MachineDisk, SnapshotNode
-from connector.vcenter import tasks
+from connector.vcenter import removal, tasks
 from connector.vcenter.devices import disks
 from connector.vcenter.faults import translated
-from connector.vcenter.inventory import snapshot_nodes
-from connector.vcenter.naming import Ticket, owned
-from connector.vcenter.properties import Row, read, sweep
+from connector.vcenter.ledger import Ledger
+from connector.vcenter.naming import Ticket
+from connector.vcenter.properties import read
 from connector.vcenter.session import Session
 from connector.vcenter.tasks import Patience
 from connector.vcenter.vmomi import moref, vim
 
 log = logging.getLogger(__name__)
 
-_WORDS = ("snapshot", "consolidate")  # in the names of tasks that must not overlap with ours
-_TREE = ("snapshot", "runtime.consolidationNeeded")
-_ATTEMPTS = 4  # at what may pass by itself, such as a locked file
-_DISMISS = "remove it in vCenter, or let the clean-up of the next start do it"
+_TRIES = 3  # at a creation that may succeed next time, such as one that could not quiesce the guest
 
 
-class Quiesce(Enum):
+class Quiesce(StrEnum):
     """Whether the guest is asked to flush first. Off unless a user wants it."""
 
     OFF = "off"
@@ -41,20 +39,24 @@ class Quiesce(Enum):
     REQUIRE = "require"
 
 
-class Ledger(Protocol):
-    """Where intents survive a crash. Each call must be durable when it returns, and may be repeated."""
-
-    def planned(self, machine: str, token: str) -> None: ...
-    def created(self, machine: str, token: str, snapshot: str) -> None: ...
-    def removed(self, machine: str, token: str) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds. Consolidation of a large delta takes hours, so the removal is patient."""
+    """Seconds."""
 
     create: float = 1800.0
-    remove: float = 6 * 3600.0
+    remove: float = removal.PATIENCE
+
+
+@dataclass(slots=True)
+class Toll:
+    """What a snapshot cost its machine: seconds of its two tasks, each an upper bound of the stun in it.
+
+    None where vCenter did not tell. `left` says why it still stands. Complete once the snapshot's block is left.
+    """
+
+    create: float | None = None
+    remove: float | None = None
+    left: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,20 @@ class Snapshot:
     disks: tuple[MachineDisk, ...]
     quiesced: bool = False
     adopted: bool = False
+    off: bool = False  # the machine was powered off at its instant
+    toll: Toll = field(default_factory=Toll, compare=False)
 
     @property
     def untracked(self) -> tuple[int, ...]:
         """Device keys of the disks without a change id: read in full by this pass, and by the next."""
         return tuple(disk.key for disk in self.disks if not disk.change_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    node: SnapshotNode
+    quiesced: bool = False
+    seconds: float | None = None
 
 
 @contextmanager
@@ -87,203 +98,110 @@ def held(
 ) -> Iterator[Snapshot]:
     """Take, or adopt after a crash, the machine's snapshot of this ticket; gone when the block is left.
 
-    A removal that fails is the block's error when the block had none, and a note on that error otherwise.
-    `stop` ends the waiting for the creation, never the removal.
+    A removal that fails is no error of the block: `Snapshot.toll.left` and the ledger have it, and so has a note on
+    the block's own error. `stop` ends the waiting for the creation, never the removal.
     """
-    vm = session.managed(vim.VirtualMachine, machine)
     patience = Patience(limits.create, stop or Event())
-    tasks.settle(session, vm, machine, _WORDS, patience)
-    known = _find(_tree(session, vm), ticket)
+    vm = session.managed(vim.VirtualMachine, machine)
+    known = _standing(session, vm, ticket, patience)
     ledger.planned(machine, ticket.token)
     target = known.moref if known else None
+    toll = Toll()
     try:
-        quiesced = False
-        if target is None:
-            target, quiesced = _create(session, vm, ticket, quiesce, patience)
+        made = _Made(known) if known else _create(session, vm, ticket, quiesce, patience)
+        target, toll.create = made.node.moref, made.seconds
         ledger.created(machine, ticket.token, target)
-        listed = snapshot_disks(session, target)
-        yield Snapshot(machine, target, ticket.token, listed, quiesced, adopted=known is not None)
+        yield Snapshot(
+            machine,
+            target,
+            ticket.token,
+            tasks.persist(
+                lambda: snapshot_disks(session, made.node.moref),
+                on=machine,
+                patience=patience,
+                what="its disks",
+            ),
+            made.quiesced,
+            adopted=known is not None,
+            off=made.node.off,
+            toll=toll,
+        )
     except BaseException as first:
-        try:
-            _dismiss(session, vm, ticket, ledger, target, Patience(limits.remove))
-        except ConnectorError as second:
-            log.error("snapshot left behind: %s", second)
-            first.add_note(f"the snapshot {ticket.name} was left behind: {second}")
+        _put_down(session, machine, ticket, ledger, target, toll, limits)
+        if toll.left:
+            first.add_note(f"the snapshot {ticket.name} was left behind: {toll.left}")
         raise
-    _dismiss(session, vm, ticket, ledger, target, Patience(limits.remove))
+    _put_down(session, machine, ticket, ledger, target, toll, limits)
 
 
-def _create(
-    session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, patience: Patience
-) -> tuple[str, bool]:
-    def attempt(quietly: bool) -> str:
+def _put_down(
+    session: Session,
+    machine: str,
+    ticket: Ticket,
+    ledger: Ledger,
+    target: str | None,
+    toll: Toll,
+    limits: Limits,
+) -> None:
+    try:
+        toll.remove = removal.dismiss(session, machine, ticket, ledger, target, Patience(limits.remove))
+    except ConnectorError as failed:
+        toll.left = str(failed)
+
+
+def _standing(session: Session, vm: Any, ticket: Ticket, patience: Patience) -> SnapshotNode | None:
+    """The snapshot of this ticket, once nobody works on the machine's snapshots any more."""
+
+    def look() -> SnapshotNode | None:
+        tasks.settle(session, vm, moref(vm), removal.WORDS, patience)
+        return removal.find(removal.tree(session, vm), ticket)
+
+    return tasks.persist(look, on=moref(vm), patience=patience, what="the machine's snapshots")
+
+
+def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, patience: Patience) -> _Made:
+    def attempt(quietly: bool) -> _Made:
+        return tasks.persist(
+            lambda: _create_once(session, vm, ticket, quietly, patience),
+            on=moref(vm),
+            patience=patience,
+            what="the snapshot's creation",
+            tries=_TRIES,
+        )
+
+    if quiesce is not Quiesce.OFF:
+        try:
+            return attempt(True)
+        except VCenterFault as refused:
+            if quiesce is Quiesce.REQUIRE or not refused.retryable:
+                raise
+            log.warning("%s: not quiesced, a crash-consistent snapshot follows: %s", moref(vm), refused)
+    return attempt(False)
+
+
+def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, patience: Patience) -> _Made:
+    """An answer that was lost, and a task that failed or was forgotten after its work: the snapshot may stand."""
+    if (found := _standing(session, vm, ticket, patience)) is not None:
+        return _Made(found, found.quiesced)
+    try:
         with translated(moref(vm)):
-            made = tasks.run(
+            seconds = tasks.run(
                 session,
                 lambda: vm.CreateSnapshot_Task(ticket.name, ticket.token, False, quietly),
                 on=moref(vm),
                 patience=patience,
                 what="the snapshot's creation",
-            )
-        return moref(made)
-
-    if quiesce is not Quiesce.OFF:
-        try:
-            return attempt(True), True
-        except VCenterFault as refused:
-            if quiesce is Quiesce.REQUIRE or not refused.retryable:
-                raise
-            log.warning("%s: not quiesced, a crash-consistent snapshot follows: %s", moref(vm), refused)
-    return attempt(False), False
-
-
-def _dismiss(
-    session: Session,
-    vm: Any,
-    ticket: Ticket,
-    ledger: Ledger,
-    known: str | None,
-    patience: Patience,
-) -> None:
-    try:
-        _remove(session, vm, ticket, known, patience)
-    except NotFound:
-        log.info("%s is gone, and its snapshot %s with it", moref(vm), ticket.name)
-    ledger.removed(moref(vm), ticket.token)
-
-
-def _remove(session: Session, vm: Any, ticket: Ticket, known: str | None, patience: Patience) -> None:
-    """Remove exactly that snapshot, wait until it and the need for consolidation are gone."""
-    on = moref(vm)
-    target = known or _ours(session, vm, ticket, patience)
-    for attempt in range(_ATTEMPTS):
-        tasks.settle(session, vm, on, _WORDS, patience)
-        row = _tree(session, vm)
-        if target is None or all(node.moref != target for node in snapshot_nodes(row.get("snapshot"))):
-            break
-        try:
-            _remove_one(session, target, on, patience)
-        except NotFound:
-            continue  # somebody else was faster; the tree tells
-        except ConnectorError as failed:
-            if attempt == _ATTEMPTS - 1 or not failed.retryable:
-                failed.remedy = failed.remedy or _DISMISS
-                raise
-            patience.pause(tasks.BACK_OFF)
-    _merge(session, vm, target, patience)
-
-
-def _ours(session: Session, vm: Any, ticket: Ticket, patience: Patience) -> str | None:
-    """The snapshot of a create call whose answer never came. vCenter may need a moment to show its task."""
-    for _ in range(2):
-        tasks.settle(session, vm, moref(vm), _WORDS, patience)
-        found = _find(_tree(session, vm), ticket)
-        if found is not None:
-            return found.moref
-        patience.pause(0.5)
-    return None
-
-
-def _remove_one(session: Session, target: str, on: str, patience: Patience) -> None:
-    doomed = session.managed(vim.vm.Snapshot, target)
-    with translated(on):
-        tasks.run(
-            session,
-            lambda: doomed.RemoveSnapshot_Task(removeChildren=False, consolidate=True),
-            on=on,
-            patience=patience,
-            what="the snapshot's removal",
-        )
-
-
-def _merge(session: Session, vm: Any, target: str | None, patience: Patience) -> None:
-    """Wait until the tree is without the snapshot, and consolidate what the removal left open."""
-    on = moref(vm)
-
-    def gone(row: Row) -> bool:
-        return all(node.moref != target for node in snapshot_nodes(row.get("snapshot")))
-
-    row = tasks.watch(session, vm, _TREE, gone, on=on, patience=patience, what="the snapshot's removal")
-    if not row.get("runtime.consolidationNeeded"):
-        return
-    _consolidate(session, vm, patience)
-    tasks.watch(
-        session,
-        vm,
-        _TREE,
-        lambda now: not now.get("runtime.consolidationNeeded"),
-        on=on,
-        patience=patience,
-        what="the consolidation",
-    )
-
-
-def _consolidate(session: Session, vm: Any, patience: Patience) -> None:
-    """Fold open deltas; a backup that locks a file usually lets go after a moment."""
-    on = moref(vm)
-    for attempt in range(_ATTEMPTS):
-        try:
-            with translated(on):
-                tasks.run(
-                    session, vm.ConsolidateVMDisks_Task, on=on, patience=patience, what="the consolidation"
-                )
-            return
-        except ConnectorError as failed:
-            if attempt == _ATTEMPTS - 1 or not failed.retryable:
-                failed.remedy = failed.remedy or "consolidate the disks in vCenter"
-                raise
-            patience.pause(tasks.BACK_OFF)
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """A snapshot that an earlier life of this owner left on a machine."""
-
-    machine: str
-    node: SnapshotNode
-
-
-def clear_leftovers(
-    session: Session,
-    owner: str,
-    ledger: Ledger,
-    *,
-    keep: Collection[str] = (),
-    machine: str | None = None,
-    limit: float = Limits().remove,
-) -> tuple[Leftover, ...]:
-    """Remove every snapshot that carries `owner`'s token, except the tokens in `keep`; returns those removed.
-
-    Looks at one machine or at all. One that resists does not stop the others; the first error is raised last.
-    """
-    cleared: list[Leftover] = []
-    errors: list[ConnectorError] = []
-    for found in _leftovers(session, owner, machine):
-        ticket = Ticket.of(found.node.description)
-        if ticket is None or ticket.token in keep:
-            continue
-        vm = session.managed(vim.VirtualMachine, found.machine)
-        try:
-            _dismiss(session, vm, ticket, ledger, found.node.moref, Patience(limit))
-            cleared.append(found)
-        except ConnectorError as failed:
-            log.error("snapshot left behind: %s", failed)
-            errors.append(failed)
-    if errors:
-        raise errors[0]
-    return tuple(cleared)
-
-
-def _leftovers(session: Session, owner: str, machine: str | None) -> tuple[Leftover, ...]:
-    if machine is not None:
-        rows: tuple[Row, ...] = (_tree(session, session.managed(vim.VirtualMachine, machine)),)
-    else:
-        rows = sweep(session, {vim.VirtualMachine: ("snapshot",)})
-    for row in rows:
-        if row.refused:
-            log.warning("%s: its snapshots may not be read, leftovers would go unseen", row.moref)
-    trees = ((row.moref, snapshot_nodes(row.get("snapshot"))) for row in rows)
-    return tuple(Leftover(vm, node) for vm, nodes in trees for node in owned(nodes, owner))
+            ).seconds
+    except ConnectorError as failed:
+        if patience.stop.is_set() or patience.left <= 0:
+            raise
+        log.warning("%s: is the snapshot there all the same? %s", moref(vm), failed)
+        if (found := _standing(session, vm, ticket, patience)) is None:
+            raise
+        return _Made(found, found.quiesced)
+    if (found := _standing(session, vm, ticket, patience)) is None:
+        raise VCenterFault("somebody removed our snapshot at once", on=moref(vm), retryable=True)
+    return _Made(found, found.quiesced, seconds)
 
 
 def snapshot_disks(session: Session, snapshot: str) -> tuple[MachineDisk, ...]:
@@ -291,12 +209,3 @@ def snapshot_disks(session: Session, snapshot: str) -> tuple[MachineDisk, ...]:
     managed = session.managed(vim.vm.Snapshot, snapshot)
     row = read(session, managed, ("config.hardware.device",), on=snapshot)
     return disks(row.get("config.hardware.device") or ())
-
-
-def _tree(session: Session, vm: Any) -> Row:
-    return read(session, vm, _TREE, on=moref(vm))
-
-
-def _find(row: Row, ticket: Ticket) -> SnapshotNode | None:
-    ours = owned(snapshot_nodes(row.get("snapshot")), ticket.owner)
-    return next((node for node in ours if Ticket.of(node.description) == ticket), None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from connector.errors import ConnectorError, Interrupted, NotFound, SessionExpired, Unreachable, VCenterFault
 from connector.vcenter.faults import translate, translated
@@ -17,9 +17,12 @@ from connector.vcenter.session import Session
 from connector.vcenter.vmomi import moref, vim, vmodl
 
 Progress = Callable[[int], None]
+Result = TypeVar("Result")
 
 NOTICE = 1  # seconds that one question for changes may hang; bounds the answer to a stop
-BACK_OFF = 2.0  # seconds between attempts when the running task is not named
+BACK_OFF = 2.0  # seconds before the first new attempt; it doubles with each
+LONGEST = 60.0  # seconds between two attempts at most
+TRIES = 8  # at what may pass by itself, such as a locked file: about four minutes
 OUTAGE = 120.0  # seconds without vCenter that a wait survives; a failover takes about that
 _DONE = ("success", "error")
 
@@ -52,6 +55,49 @@ class Patience:
         self.stop.wait(max(0.0, min(seconds, self.left)))
 
 
+class Forgotten(VCenterFault):
+    """vCenter was restarted and does not know the task any more: its work may be done or not."""
+
+    retryable = True
+
+    @property
+    def id(self) -> str:
+        return VCenterFault.__name__
+
+
+class Done(NamedTuple):
+    """The end of a task. `seconds` by vCenter's own clock; None when it does not tell."""
+
+    result: Any
+    seconds: float | None
+
+
+def persist(
+    work: Callable[[], Result], *, on: str, patience: Patience, what: str, tries: int = TRIES
+) -> Result:
+    """Do `work`, which must bear repetition, until what it raises cannot pass by itself.
+
+    An outage of vCenter is waited out; anything else that may pass is tried `tries` times, ever later.
+    """
+    failures, lost = 0, None
+    while True:
+        try:
+            return work()
+        except Interrupted:
+            raise
+        except ConnectorError as failed:
+            if isinstance(failed, Unreachable | SessionExpired):
+                lost = lost or time.monotonic()
+                over = time.monotonic() - lost > OUTAGE
+            else:
+                failures, lost = failures + 1, None
+                over = failures >= tries
+            if over or not failed.retryable or patience.left <= 0:
+                raise
+            patience.check(on, what)
+            patience.pause(min(LONGEST, BACK_OFF * 2.0 ** max(0, failures - 1)))
+
+
 def run(
     session: Session,
     start: Callable[[], Any],
@@ -60,8 +106,8 @@ def run(
     patience: Patience,
     what: str,
     progress: Progress | None = None,
-) -> Any:
-    """Start a task and wait for its result; behind another task, wait for that one and start again."""
+) -> Done:
+    """Start a task and wait for its end; behind another task, wait for that one and start again."""
     while True:
         try:
             return finish(session, start(), on=on, patience=patience, what=what, progress=progress)
@@ -80,8 +126,11 @@ def finish(
     patience: Patience,
     what: str,
     progress: Progress | None = None,
-) -> Any:
-    """Wait for a task; returns its result, raises the vim fault it ended with."""
+) -> Done:
+    """Wait for a task; returns its result, raises the vim fault it ended with.
+
+    A task that vCenter has forgotten (it was restarted) may have done its work or not: a retryable error.
+    """
 
     def over(row: Row) -> bool:
         info = row.get("info")
@@ -89,17 +138,26 @@ def finish(
             progress(int(info.progress))
         return str(info.state) in _DONE
 
-    info = watch(session, task, ("info",), over, on=on, patience=patience, what=what).get("info")
+    try:
+        info = watch(session, task, ("info",), over, on=on, patience=patience, what=what).get("info")
+    except NotFound as gone:
+        raise Forgotten(f"vCenter has forgotten the task of {what}", on=on) from gone
     if str(info.state) == "error":
         raise info.error
-    return info.result
+    return Done(info.result, _seconds(info))
+
+
+def _seconds(info: Any) -> float | None:
+    if info.startTime is None or info.completeTime is None:
+        return None
+    return max(0.0, float((info.completeTime - info.startTime).total_seconds()))
 
 
 def _let_pass(session: Session, running: Any, on: str, patience: Patience) -> None:
     if running is None:
         patience.pause(BACK_OFF)
         return
-    with suppress(vmodl.MethodFault, NotFound):  # how the other task ends is not our business
+    with suppress(vmodl.MethodFault, Forgotten):  # how the other task ends is not our business
         finish(session, running, on=on, patience=patience, what="the running task")
     patience.pause(0.05)
 

@@ -18,10 +18,10 @@ from connector.vcenter.devices import disks
 from connector.vcenter.eligibility import hardware_level, trackable
 from connector.vcenter.faults import translated
 from connector.vcenter.inventory import snapshot_nodes
+from connector.vcenter.ledger import Ledger
 from connector.vcenter.naming import Ticket
 from connector.vcenter.properties import Row, read
 from connector.vcenter.session import Session
-from connector.vcenter.snapshots import Ledger
 from connector.vcenter.tasks import Patience
 from connector.vcenter.vmomi import vim
 
@@ -69,8 +69,10 @@ def ensure(
         raise hindrance
     _reconfigure(session, vm, True, missing if was_enabled else (), stop)
     if running:
-        with snapshots.held(session, machine, _stun(ticket), ledger, stop=stop):
+        with snapshots.held(session, machine, _stun(ticket), ledger, stop=stop) as taken:
             pass
+        if taken.toll.left:
+            raise Conflict(f"the snapshot that switched CBT on still stands: {taken.toll.left}", on=machine)
     after = read(session, vm, _READS, on=machine)
     if not after.get("config.changeTrackingEnabled"):
         raise VCenterFault(
@@ -145,15 +147,14 @@ def _reconfigure(
 ) -> None:
     keys = [vim.option.OptionValue(key=_key(disk), value="TRUE") for disk in mark if disk.controller]
     spec = vim.vm.ConfigSpec(changeTrackingEnabled=enabled, extraConfig=keys)
-    on = str(vm._moId)
-    with translated(on):
-        tasks.run(
-            session,
-            lambda: vm.ReconfigVM_Task(spec),
-            on=on,
-            patience=Patience(_RECONFIGURE, stop or Event()),
-            what="the change of CBT",
-        )
+    on, what = str(vm._moId), "the change of CBT"
+    patience = Patience(_RECONFIGURE, stop or Event())
+
+    def once() -> None:
+        with translated(on):
+            tasks.run(session, lambda: vm.ReconfigVM_Task(spec), on=on, patience=patience, what=what)
+
+    tasks.persist(once, on=on, patience=patience, what=what)
 
 
 def changed(

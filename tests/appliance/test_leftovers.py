@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from connector.appliance.claims import Claims
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.leftovers import Cleaner
 from connector.errors import NotFound, VCenterFault
@@ -18,6 +19,7 @@ from tests.control.conftest import machine
 class Plane:
     def __init__(self, *tokens: str) -> None:
         self.left = list(tokens)
+        self.troubles: dict[str, str] = {}
 
     def leftovers(self) -> list[dict[str, Any]]:
         where = {"machine": "vm-1", "instance_uuid": "uuid-vm-1", "pass_id": "p-1"}
@@ -26,7 +28,10 @@ class Plane:
     def removed(self, token: str) -> None:
         self.left.remove(token)
 
-    def record(self, *_: object, removed: bool = False) -> None:
+    def resists(self, token: str, trouble: str) -> None:
+        self.troubles[token] = trouble
+
+    def record(self, *_: object, removed: bool = False, trouble: str = "") -> None:
         raise NotFound("the pass is over")
 
     def close(self) -> None:
@@ -38,7 +43,7 @@ class VCenter:
 
     def __init__(self, there: Machine | None, fails: bool = False) -> None:
         self.there, self.fails = there, fails
-        self.cleared: list[str | None] = []
+        self.cleared: list[tuple[str, str]] = []
         self.ledger: ControlLedger | None = None
 
     def find(self, wanted: str) -> Machine:
@@ -46,18 +51,19 @@ class VCenter:
             raise NotFound("no such machine", on=wanted)
         return self.there
 
-    def clear_leftovers(self, *, machine: str | None = None) -> None:
-        if self.fails:
-            raise VCenterFault("locked", on=str(machine))
-        self.cleared.append(machine)
+    def dismiss(self, machine: str, token: str) -> None:
         assert self.ledger is not None
-        self.ledger.removed(str(machine), "snap")  # a removal outside of any pass may be recorded
+        if self.fails:
+            self.ledger.left(machine, token, "locked")  # outside of any pass nothing refuses it
+            raise VCenterFault("locked", on=machine)
+        self.cleared.append((machine, token))
+        self.ledger.removed(machine, token)
 
 
 @pytest.mark.parametrize(
     ("vcenter", "cleared", "left"),
     [
-        (VCenter(machine()), ["vm-1"], []),
+        (VCenter(machine()), [("vm-1", "snap")], []),
         (VCenter(None), [], []),
         (VCenter(replace(machine(), instance_uuid="another")), [], []),
         (VCenter(machine(), fails=True), [], ["snap"]),
@@ -65,13 +71,24 @@ class VCenter:
     ids=["stands", "gone", "another-machine", "locked"],
 )
 def test_a_leftover_is_reported_when_it_is_gone(
-    vcenter: VCenter, cleared: list[str], left: list[str]
+    vcenter: VCenter, cleared: list[tuple[str, str]], left: list[str]
 ) -> None:
     plane = Plane("snap")
     vcenter.ledger = ControlLedger(plane)
-    cleaner = Cleaner(vcenter, vcenter.ledger, lambda: plane, threading.Event())
+    cleaner = Cleaner(vcenter, vcenter.ledger, lambda: plane, Claims(), threading.Event())
     assert cleaner.once() == 1 - len(left)
     assert (vcenter.cleared, plane.left) == (cleared, left)
+    assert plane.troubles == ({"snap": "locked"} if vcenter.fails else {})
+
+
+def test_a_machine_that_is_being_read_is_left_alone() -> None:
+    plane, vcenter, claims = Plane("snap"), VCenter(machine()), Claims()
+    vcenter.ledger = ControlLedger(plane)
+    cleaner = Cleaner(vcenter, vcenter.ledger, lambda: plane, claims, threading.Event())
+    with claims.held("vm-1"):
+        assert cleaner.once() == 0
+    assert (vcenter.cleared, plane.left) == ([], ["snap"])
+    assert cleaner.once() == 1
 
 
 def test_it_looks_by_itself_until_it_is_stopped() -> None:
@@ -79,6 +96,6 @@ def test_it_looks_by_itself_until_it_is_stopped() -> None:
     vcenter.ledger = ControlLedger(plane)
     gone = threading.Event()
     plane.removed = lambda _token: gone.set()  # type: ignore[method-assign]
-    with Cleaner(vcenter, vcenter.ledger, lambda: plane, stop, every=0.01):
+    with Cleaner(vcenter, vcenter.ledger, lambda: plane, Claims(), stop, every=0.01):
         assert gone.wait(5)
     assert stop.is_set()

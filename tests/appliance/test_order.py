@@ -92,7 +92,14 @@ class _Recorder:
         self.seen: list[tuple[str, str, str | None, bool]] = []
 
     def record(
-        self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False
+        self,
+        pass_id: str,
+        token: str,
+        kind: str,
+        moref: str | None,
+        *,
+        removed: bool = False,
+        trouble: str = "",
     ) -> None:
         if self.refusal:
             raise self.refusal

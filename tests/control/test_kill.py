@@ -191,7 +191,7 @@ def test_earlier_objects_come_with_the_next_order(plane: Plane) -> None:
     second = client.take(10.0)
     assert second is not None
     assert second["objects"] == [
-        {"token": "snap-1", "kind": "snapshot", "moref": "snapshot-7", "removed": False}
+        {"token": "snap-1", "kind": "snapshot", "moref": "snapshot-7", "removed": False, "trouble": ""}
     ]
 
 

@@ -16,6 +16,9 @@ class Memory:
     def removed(self, machine: str, token: str) -> None:
         self.told.append(("removed", machine, token))
 
+    def left(self, machine: str, token: str, why: str) -> None:
+        self.told.append(("left", machine, token, why))
+
     @property
     def steps(self) -> list[str]:
         return [entry[0] for entry in self.told]

@@ -290,6 +290,14 @@ class Passes:
         with self._database.read() as connection:
             return [_pass(row) for row in connection.execute(query)]
 
+    def before(self, found: Pass) -> list[Pass]:
+        """The earlier attempts at the same pass, oldest first."""
+        return [
+            one
+            for one in self.of(found.job_id)
+            if (one.run_id, one.slot) == (found.run_id, found.slot) and one.attempt < found.attempt
+        ]
+
     def newest(self, job_ids: Sequence[str]) -> dict[str, Pass]:
         """The newest pass of each of these jobs whose newest run has one: an earlier run's says nothing about now."""
         newest_first = (_PASSES.c.offered.desc(), _PASSES.c.id.desc())

@@ -201,7 +201,10 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Something created in vCenter or the cloud; recorded before the call that creates it."""
+    """Something created in vCenter or the cloud; recorded before the call that creates it.
+
+    `trouble` says why it could not be removed so far.
+    """
 
     token: str
     job_id: str
@@ -211,6 +214,7 @@ class Thing:
     reference: str | None
     removed: bool
     created: float
+    trouble: str = ""
 
     @property
     def billable(self) -> bool:

@@ -212,6 +212,7 @@ objects: Final = Table(
     Column("reference", String(400), nullable=True),  # moref, instance handle, image id
     Column("removed", Boolean, nullable=False),
     Column("created", Float, nullable=False),
+    Column("trouble", Text, nullable=False, server_default=""),  # why it could not be removed so far
 )
 
 images: Final = Table(

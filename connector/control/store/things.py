@@ -33,8 +33,12 @@ class Things:
         reference: str | None = None,
         removed: bool = False,
         pass_id: str | None = None,
+        trouble: str = "",
     ) -> Thing:
-        """Record or complete one thing. Knowledge only grows: nothing is forgotten, no removal undone."""
+        """Record or complete one thing. Knowledge only grows: nothing is forgotten, no removal undone.
+
+        `trouble`: why it could not be removed; the job's log has it, and has its end.
+        """
         with self._database.write() as connection:
             row = connection.execute(
                 sa.select(_OBJECTS).where(_OBJECTS.c.token == token).with_for_update(key_share=True)
@@ -49,12 +53,18 @@ class Things:
             elif (row.job_id, row.place, row.kind) != (job_id, place, kind):
                 raise Conflict("this token names another object", on=token, remedy="use a new token")
             else:
-                connection.execute(
-                    _OBJECTS.update()
-                    .where(_OBJECTS.c.token == token)
-                    .values(reference=reference or row.reference, removed=removed or row.removed)
-                )
+                values = {"reference": reference or row.reference, "removed": removed or row.removed}
+                values["trouble"] = "" if values["removed"] else trouble or row.trouble
+                self._tell(connection, _thing(row), values["trouble"])
+                connection.execute(_OBJECTS.update().where(_OBJECTS.c.token == token).values(**values))
             return _thing(connection.execute(sa.select(_OBJECTS).where(_OBJECTS.c.token == token)).one())
+
+    def _tell(self, connection: sa.Connection, before: Thing, trouble: str) -> None:
+        if trouble and trouble != before.trouble:
+            text = f"{before.kind} {before.token} still stands in vCenter: {trouble}"
+            self._database.log(connection, before.job_id, "left", text)
+        elif before.trouble and not trouble:
+            self._database.log(connection, before.job_id, "mended", f"{before.kind} {before.token} is gone")
 
     def of(self, job_id: str, place: str | None = None) -> list[Thing]:
         """A job's things, oldest first."""
@@ -65,11 +75,11 @@ class Things:
             return [_thing(row) for row in connection.execute(query.order_by(_OBJECTS.c.created))]
 
     def leftovers(self, vcenter: str) -> list[tuple[Source, Thing]]:
-        """What may still stand in this vCenter because of jobs that will never read again, with its machine.
+        """What may still stand in this vCenter although its job does not read now, with its machine.
 
-        Not while another job reads the same machine: its passes clear what they find.
+        Not while any job reads the same machine: its passes clear what they find.
         """
-        over = tables.jobs.c.status.in_((Status.FINISHED, Status.EXPIRED, Status.DELETING, Status.DELETED))
+        over = tables.jobs.c.status != Status.RUNNING
         busy = sa.select(tables.jobs.c.source_id).where(tables.jobs.c.status == Status.RUNNING)
         query = (
             sa.select(_OBJECTS, tables.jobs.c.source_id)
@@ -87,11 +97,12 @@ class Things:
             for row in rows
         ]
 
-    def cleaned(self, token: str, vcenter: str) -> None:
-        """An appliance of this vCenter has seen to it that this thing is gone; harmless when repeated."""
+    def cleaned(self, token: str, vcenter: str, trouble: str = "") -> None:
+        """An appliance of this vCenter has seen to it that this thing is gone, or says why it is not. Repeatable."""
         for _, thing in self.leftovers(vcenter):
             if thing.token == token:
-                self.record(thing.job_id, token, place=thing.place, kind=thing.kind, removed=True)
+                place, kind = thing.place, thing.kind
+                self.record(thing.job_id, token, place=place, kind=kind, removed=not trouble, trouble=trouble)
 
     def abandoned(self) -> list[str]:
         """Jobs that have expired and still have an intermediate instance."""

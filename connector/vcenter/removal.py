@@ -1,0 +1,202 @@
+"""A snapshot of ours is gone when the tree is without it and nothing needs consolidation; until then we go on trying.
+
+Only the moref that our create call returned, or a whole token of ours, is ever removed, and never its children.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from connector.errors import ConnectorError, NotFound
+from connector.model import SnapshotNode
+from connector.vcenter import tasks
+from connector.vcenter.faults import translated
+from connector.vcenter.inventory import snapshot_nodes
+from connector.vcenter.ledger import Ledger
+from connector.vcenter.naming import Ticket, owned
+from connector.vcenter.properties import Row, read, sweep
+from connector.vcenter.session import Session
+from connector.vcenter.tasks import Patience
+from connector.vcenter.vmomi import moref, vim
+
+log = logging.getLogger(__name__)
+
+WORDS = ("snapshot", "consolidate")  # in the names of tasks that must not overlap with ours
+PATIENCE = 6 * 3600.0  # seconds: the consolidation of a large delta takes hours
+_TREE = ("snapshot", "runtime.consolidationNeeded")
+_DISMISS = "it is tried again until it is gone; `connector doctor --repair` tries at once"
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A snapshot that an earlier life of this owner left on a machine."""
+
+    machine: str
+    node: SnapshotNode
+
+
+def dismiss(
+    session: Session,
+    machine: str,
+    ticket: Ticket,
+    ledger: Ledger,
+    known: str | None = None,
+    patience: Patience | None = None,
+) -> float | None:
+    """Remove the snapshot of this ticket, wait for consolidation, tell the ledger; seconds that the removal took.
+
+    `known` is its moref; without, it is found by its token. What resists is told to the ledger too, and raised.
+    """
+    vm = session.managed(vim.VirtualMachine, machine)
+    seconds: float | None = None
+    try:
+        seconds = _remove(session, vm, ticket, known, patience or Patience(PATIENCE))
+    except NotFound:
+        log.info("%s is gone, and its snapshot %s with it", machine, ticket.name)
+    except ConnectorError as failed:
+        failed.remedy = failed.remedy or _DISMISS
+        log.error("snapshot %s left behind: %s", ticket.name, failed)
+        with suppress(ConnectorError):  # the ledger's own trouble must not hide this one
+            ledger.left(machine, ticket.token, failed.what)
+        raise
+    ledger.removed(machine, ticket.token)
+    return seconds
+
+
+def clear_leftovers(
+    session: Session,
+    owner: str,
+    ledger: Ledger,
+    *,
+    keep: Collection[str] = (),
+    machine: str | None = None,
+    limit: float = PATIENCE,
+) -> tuple[Leftover, ...]:
+    """Remove every snapshot that carries `owner`'s token, except the tokens in `keep`; returns those removed.
+
+    Looks at one machine or at all. One that resists does not stop the others; the first error is raised last.
+    """
+    cleared: list[Leftover] = []
+    errors: list[ConnectorError] = []
+    for found in leftovers(session, owner, machine):
+        ticket = Ticket.of(found.node.description)
+        if ticket is None or ticket.token in keep:
+            continue
+        try:
+            dismiss(session, found.machine, ticket, ledger, found.node.moref, Patience(limit))
+            cleared.append(found)
+        except ConnectorError as failed:
+            errors.append(failed)
+    if errors:
+        raise errors[0]
+    return tuple(cleared)
+
+
+def leftovers(session: Session, owner: str, machine: str | None = None) -> tuple[Leftover, ...]:
+    """Every snapshot that carries `owner`'s token, on one machine or on all."""
+    if machine is not None:
+        rows: tuple[Row, ...] = (tree(session, session.managed(vim.VirtualMachine, machine)),)
+    else:
+        rows = sweep(session, {vim.VirtualMachine: ("snapshot",)})
+    for row in rows:
+        if row.refused:
+            log.warning("%s: its snapshots may not be read, leftovers would go unseen", row.moref)
+    trees = ((row.moref, snapshot_nodes(row.get("snapshot"))) for row in rows)
+    return tuple(Leftover(vm, node) for vm, nodes in trees for node in owned(nodes, owner))
+
+
+def tree(session: Session, vm: Any) -> Row:
+    """A machine's snapshots, and whether it needs consolidation."""
+    return read(session, vm, _TREE, on=moref(vm))
+
+
+def find(row: Row, ticket: Ticket) -> SnapshotNode | None:
+    """The snapshot of this ticket in a machine's tree."""
+    ours = owned(snapshot_nodes(row.get("snapshot")), ticket.owner)
+    return next((node for node in ours if Ticket.of(node.description) == ticket), None)
+
+
+def _remove(session: Session, vm: Any, ticket: Ticket, known: str | None, patience: Patience) -> float | None:
+    took: list[float | None] = [None]
+
+    def once() -> None:
+        target = known or _ours(session, vm, ticket, patience)
+        tasks.settle(session, vm, moref(vm), WORDS, patience)
+        if target is not None and _stands(tree(session, vm), target):
+            took[0] = _remove_one(session, vm, target, patience)
+        _merge(session, vm, target, patience)
+
+    tasks.persist(once, on=moref(vm), patience=patience, what="the snapshot's removal")
+    return took[0]
+
+
+def _stands(row: Row, target: str) -> bool:
+    return any(node.moref == target for node in snapshot_nodes(row.get("snapshot")))
+
+
+def _ours(session: Session, vm: Any, ticket: Ticket, patience: Patience) -> str | None:
+    """The snapshot of a create call whose answer never came. vCenter may need a moment to show its task."""
+    for _ in range(2):
+        tasks.settle(session, vm, moref(vm), WORDS, patience)
+        found = find(tree(session, vm), ticket)
+        if found is not None:
+            return found.moref
+        patience.pause(0.5)
+    return None
+
+
+def _remove_one(session: Session, vm: Any, target: str, patience: Patience) -> float | None:
+    """Seconds of the removal; None when somebody else was faster, or the task failed after its work was done."""
+    on = moref(vm)
+    doomed = session.managed(vim.vm.Snapshot, target)
+    try:
+        with translated(on):
+            return tasks.run(
+                session,
+                lambda: doomed.RemoveSnapshot_Task(removeChildren=False, consolidate=True),
+                on=on,
+                patience=patience,
+                what="the snapshot's removal",
+            ).seconds
+    except NotFound:
+        return None
+    except ConnectorError:
+        if _stands(tree(session, vm), target):
+            raise
+        return None
+
+
+def _merge(session: Session, vm: Any, target: str | None, patience: Patience) -> None:
+    """Wait until the tree is without the snapshot, and consolidate what the removal left open."""
+    on = moref(vm)
+
+    def gone(row: Row) -> bool:
+        return target is None or not _stands(row, target)
+
+    row = tasks.watch(session, vm, _TREE, gone, on=on, patience=patience, what="the snapshot's removal")
+    if row.get("runtime.consolidationNeeded"):
+        consolidate(session, vm, patience)
+
+
+def consolidate(session: Session, vm: Any, patience: Patience) -> None:
+    """Fold open deltas and wait until vCenter agrees that none is left."""
+    on = moref(vm)
+    try:
+        with translated(on):
+            tasks.run(session, vm.ConsolidateVMDisks_Task, on=on, patience=patience, what="the consolidation")
+    except ConnectorError as failed:
+        failed.remedy = failed.remedy or "consolidate the disks in vCenter"
+        raise
+    tasks.watch(
+        session,
+        vm,
+        _TREE,
+        lambda now: not now.get("runtime.consolidationNeeded"),
+        on=on,
+        patience=patience,
+        what="the consolidation",
+    )
