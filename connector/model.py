@@ -257,6 +257,24 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
+class DatastoreLoad:
+    """One datastore: bytes, and how many of its machines have a snapshot now, whoever took it."""
+
+    name: str
+    capacity: int
+    free: int
+    snapshots: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """What a machine's snapshot does to its datastores. `delta`: bytes of the files that grew since it was taken."""
+
+    stores: tuple[DatastoreLoad, ...]
+    delta: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One result of one pre-flight check on one object."""
 

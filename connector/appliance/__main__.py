@@ -82,6 +82,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
             configuration.transfer,
             configuration.line(),
             Notary(signer_of(configuration.state), vddk, deliver),
+            configuration.governor,
         )
         rescan = Rescan(vcenter, connect, configuration.rescan, stop)
         seen = rescan.once()

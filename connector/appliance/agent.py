@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from connector.appliance.handback import HandedBack
 from connector.appliance.order import Heard, Order, Wishes, order_from_json
 from connector.appliance.progress import PassProgress
 from connector.errors import AuthenticationFailed, Conflict, ConnectorError, Interrupted, NotFound
@@ -39,7 +40,12 @@ class Control(Protocol):
     def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None: ...
 
     def finish(
-        self, pass_id: str, outcome: str, error: ConnectorError | None, result: Mapping[str, Any]
+        self,
+        pass_id: str,
+        outcome: str,
+        error: ConnectorError | None,
+        result: Mapping[str, Any],
+        rest: float = 0.0,
     ) -> None: ...
 
     def close(self) -> None: ...
@@ -50,7 +56,8 @@ Connect = Callable[[], Control]
 
 
 Carry = Callable[[Order, PassProgress, Wishes], Mapping[str, Any]]
-"""Carry out one order; answers the measured result; raises ConnectorError, Interrupted once a stop is wished."""
+"""Carry out one order; answers the measured result; raises ConnectorError, Interrupted once a stop is wished,
+HandedBack when it cannot go on now."""
 
 
 @dataclass(slots=True)
@@ -124,10 +131,14 @@ class Agent:
         outcome = "failed"
         error: ConnectorError | None = None
         result: dict[str, Any] = {}
+        rest = 0.0
         with _Reporter(self._connect, running):
             try:
                 result = dict(self._carry(order, running.board, running.wishes))
                 outcome = "done"
+            except HandedBack as later:
+                outcome, error, rest = "stopped", later, later.rest
+                log.warning("handed back for %g s: %s", rest, later)
             except Interrupted as stopped:
                 outcome = "stopped"
                 log.info("%s: %s", order.name, stopped)
@@ -142,21 +153,26 @@ class Agent:
                     remedy="see the appliance's log",
                 )
         try:
-            self._report(order.pass_id, outcome, error, result)
+            self._report(order.pass_id, outcome, error, result, rest)
         finally:
             with self._lock:
                 del self._running[order.pass_id]
             self._room.release()
 
     def _report(
-        self, pass_id: str, outcome: str, error: ConnectorError | None, result: Mapping[str, Any]
+        self,
+        pass_id: str,
+        outcome: str,
+        error: ConnectorError | None,
+        result: Mapping[str, Any],
+        rest: float,
     ) -> None:
         """Tell the end of a pass until it is heard; when stopping, three times must do (the next start resumes)."""
         attempts = 0
         while True:
             try:
                 with closing(self._connect()) as control:
-                    control.finish(pass_id, outcome, error, result)
+                    control.finish(pass_id, outcome, error, result, rest)
                 return
             except ConnectorError as failed:
                 attempts += 1

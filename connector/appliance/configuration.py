@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from connector.appliance import bandwidth
 from connector.appliance.bandwidth import Window
+from connector.appliance.governor import Thresholds
 from connector.errors import BadInput
 from connector.settings import TransferSettings, VCenterSettings
 from connector.transfer.flow import Throttle
@@ -72,6 +73,7 @@ class Configuration(_Section):
     transports: str = "nbdssl"
     rescan: float = Field(300.0, gt=0, description="seconds between two sweeps of the inventory")
     transfer: TransferSettings = TransferSettings()
+    governor: Thresholds = Thresholds()
     bandwidth: tuple[Window, ...] = ()
     timezone: str = "UTC"
 

@@ -174,10 +174,19 @@ class ControlClient:
         self._post(pass_id, "progress", {"phase": phase, "disks": [dict(disk) for disk in disks]})
 
     def finish(
-        self, pass_id: str, outcome: str, error: ConnectorError | None, result: Mapping[str, Any]
+        self,
+        pass_id: str,
+        outcome: str,
+        error: ConnectorError | None,
+        result: Mapping[str, Any],
+        rest: float = 0.0,
     ) -> None:
-        """The last word: `done`, `failed` or `stopped`. Repeat until it is answered."""
-        body = {"outcome": outcome, "error": error.to_json() if error else None, "result": dict(result)}
+        """The last word: `done`, `failed` or `stopped`. Repeat until it is answered.
+
+        Stopped without having been asked to is handed back: offered again after `rest` seconds.
+        """
+        told = error.to_json() if error else None
+        body = {"outcome": outcome, "error": told, "result": dict(result), "rest": rest}
         self._post(pass_id, "finish", body)
 
     def evidence(self, pass_id: str, manifest: bytes) -> None:

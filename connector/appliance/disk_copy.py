@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import stamina
 
 from connector.appliance.decision import Decision, decide
+from connector.appliance.guard import Guard
 from connector.appliance.order import Order
 from connector.appliance.progress import PassProgress
 from connector.errors import (
@@ -62,8 +63,10 @@ class DiskCopy:
         board: PassProgress,
         flow: Flow,
         stop: threading.Event,
+        guard: Guard,
     ) -> None:
         self._bench, self._endpoint, self._order, self._stop = bench, endpoint, order, stop
+        self._guard = guard
         self._snapshot, self._disk, self._reading, self._board = snapshot, disk, reading, board
         self._key, self._flow = str(disk.key), flow
         self._on = f"{order.name} {disk.label}"
@@ -185,7 +188,8 @@ class DiskCopy:
 
     def _copy(self, decision: Decision, first: Callable[[Source], None] = lambda _: None) -> DiskResult:
         bench, disk = self._bench, self._disk
-        with closing(Retrying(self._open(), reopen=self._open)) as source:
+        guard = self._guard
+        with closing(Retrying(self._open(), reopen=self._open, failed=guard.failed)) as source:
             first(source)
             changes = decision.changes
             return copy_disk(
@@ -216,7 +220,14 @@ class DiskCopy:
         for attempt in stamina.retry_context(on=_passing, attempts=4, timeout=None, wait_max=5.0):
             with attempt:
                 access = bench.vcenter.vddk_access(self._order.moref, self._snapshot, self._disk)
-                return open_vddk_source(access, bench.vddk, bench.transfer.depth, transports=bench.transports)
+                with self._guard.hearing():
+                    return open_vddk_source(
+                        access,
+                        bench.vddk,
+                        bench.transfer.depth,
+                        transports=bench.transports,
+                        pace=self._guard.pace,
+                    )
         raise AssertionError("unreachable: the last attempt raises")
 
     def _report(self, seen: Progress) -> None:

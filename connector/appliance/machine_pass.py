@@ -17,6 +17,9 @@ from typing import Any
 from connector.appliance.attest import Notary, Reading, attest
 from connector.appliance.claims import Claims
 from connector.appliance.disk_copy import DiskCopy
+from connector.appliance.governor import Thresholds, obstacle
+from connector.appliance.guard import Guard
+from connector.appliance.handback import HandedBack
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.order import Order, SourceObject, Wishes
 from connector.appliance.progress import DiskProgress, PassProgress
@@ -44,6 +47,7 @@ class Workbench:
     transfer: TransferSettings
     line: Throttle | None = None  # what all passes of this appliance share
     notary: Notary | None = None  # without one, passes leave no evidence
+    governor: Thresholds = field(default_factory=Thresholds)
     claims: Claims = field(default_factory=Claims)
 
     def carry(self, order: Order, board: PassProgress, wishes: Wishes) -> Mapping[str, Any]:
@@ -83,13 +87,14 @@ class MachinePass:
         self._board.enter("clearing left-overs")
         self._clear(keep=self._ticket(reading).token)
         if machine.power is PowerState.ON and not order.final:
+            self._may_begin(reading)
             self._board.enter("switching CBT on")
             self._vcenter.ensure_tracking(order.moref, STUN + order.pass_id, stop=self._stop)
         self._board.enter("snapshot")
         with self._vcenter.snapshot(order.moref, reading, stop=self._stop) as snapshot:
             machine = self._vcenter.find(order.moref)
-            self._board.enter("copying")
-            disks = self._copy_all(snapshot, reading)
+            with self._guard(machine, snapshot) as guard:
+                disks = self._copy_all(snapshot, reading, guard)
             self._board.enter("removing the snapshot")
         self._board.enter("signing the evidence")
         done = Reading(order, machine, snapshot, reading, began, time.time(), disks, self._dropped)
@@ -103,11 +108,30 @@ class MachinePass:
             "adopted": snapshot.adopted,
             "evidence": evidence,
             "toll": asdict(snapshot.toll),
+            "governor": guard.history,
         }
 
     def _attest(self, done: Reading) -> dict[str, Any] | None:
         notary = self._bench.notary
         return None if notary is None else attest(notary, self._vcenter.about, done, self._endpoint)
+
+    def _may_begin(self, reading: str) -> None:
+        """D13, D14: a machine that runs fills its datastores while its snapshot is open. One that stands, stands."""
+        if reading != self._order.pass_id:
+            return
+        thresholds = self._bench.governor
+        if why := obstacle(thresholds, self._vcenter.pressure(self._order.moref, None)):
+            raise HandedBack(f"no snapshot now: {why}", on=self._order.name, rest=thresholds.rest)
+
+    def _guard(self, machine: Machine, snapshot: Snapshot) -> Guard:
+        return Guard(
+            lambda: self._vcenter.pressure(self._order.moref, snapshot),
+            self._bench.governor,
+            self._board,
+            running=not self._order.final and machine.power is PowerState.ON,
+            disks=sum(disk.capacity for disk in snapshot.disks),
+            taken=next((n.created for n in machine.snapshots if n.moref == snapshot.moref), None),
+        )
 
     def _clear(self, keep: str) -> None:
         """What stands with our token goes, and what the record says that earlier attempts left to consolidate."""
@@ -174,7 +198,7 @@ class MachinePass:
     def _ticket(self, reading: str) -> Ticket:
         return Ticket(self._vcenter.owner, reading)
 
-    def _copy_all(self, snapshot: Snapshot, reading: str) -> list[dict[str, Any]]:
+    def _copy_all(self, snapshot: Snapshot, reading: str, guard: Guard) -> list[dict[str, Any]]:
         """All disks side by side; the first real error stops the others and is the one that is raised."""
         wanted = [disk for disk in snapshot.disks if disk.key not in self._order.left_out]
         if not wanted:
@@ -188,7 +212,7 @@ class MachinePass:
             self._board.add(DiskProgress(disk.key, disk.label, disk.capacity))
         failures: list[ConnectorError] = []
         results: dict[int, dict[str, Any]] = {}
-        halt = _Either(self._stop)
+        halt = _Either(self._stop, guard.given_back)
         with ThreadPoolExecutor(len(wanted), thread_name_prefix="disk") as pool:
             running = {
                 pool.submit(
@@ -202,6 +226,7 @@ class MachinePass:
                         self._board,
                         self._flow,
                         halt,
+                        guard,
                     ).run
                 ): disk
                 for disk in wanted
@@ -215,22 +240,25 @@ class MachinePass:
                 except BaseException:
                     halt.set()
                     raise
+        if guard.given_back.is_set() and not self._stop.is_set():
+            why = guard.verdict.reason
+            raise HandedBack(f"the snapshot was given back: {why}", on=self._order.name, rest=guard.rest)
         _raise_first(failures)
         return [results[disk.key] for disk in wanted]
 
 
 class _Either(threading.Event):
-    """Set by itself or by the pass's own stop: one disk's failure stops its siblings without looking like a wish."""
+    """Set by itself or by an outer event: one disk's failure stops its siblings without looking like a wish."""
 
-    def __init__(self, outer: threading.Event) -> None:
+    def __init__(self, *outer: threading.Event) -> None:
         super().__init__()
         self._outer = outer
 
     def is_set(self) -> bool:
-        return super().is_set() or self._outer.is_set()
+        return super().is_set() or any(event.is_set() for event in self._outer)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Looks at the outer event four times a second."""
+        """Looks at the outer events four times a second."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.is_set():
             left = 0.25 if deadline is None else min(0.25, deadline - time.monotonic())

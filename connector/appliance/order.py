@@ -38,11 +38,11 @@ class Order:
     instance: InstanceAddress
     credential: Credential
     objects: tuple[SourceObject, ...]
-    attempts: tuple[str, ...]
     shutdown_deadline: float
     allow_power_off: bool
     audit: float | None = None  # share of what CBT calls unchanged; None: as the appliance is configured
     accept_removed_disks: bool = False
+    attempts: tuple[str, ...] = ()
     left_out: frozenset[int] = frozenset()  # keys of disks that stay behind
     replication: Replication = field(default_factory=Replication)
 

@@ -78,18 +78,23 @@ def downtime(job: Mapping[str, Any], done: Mapping[str, Any]) -> float | None:
 def tolls(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What the snapshots of one job's finished passes cost its machine, oldest first: seconds, and what still stands."""
     return [
-        {"machine": job["source_name"], "pass": done["id"]} | done["result"]["toll"]
+        {"machine": job["source_name"], "pass": done["id"]}
+        | done["result"]["toll"]
+        | {"governor": done["result"].get("governor", [])}
         for done in job["passes"]
         if (done.get("result") or {}).get("toll")
     ]
 
 
 def show_tolls(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """One line per snapshot: its tasks' times, within which the machine was stunned; and one that resisted."""
+    """Per snapshot: its tasks' times, within which the machine was stunned, what slowed its reading, why it resisted."""
     for row in rows:
         took = (f"{what} in {row[key]:.2f} s" for key, what in _TOLL if row.get(key) is not None)
         if line := ", ".join(took):
             console.print(f"{row['machine']}: snapshot {line} (the stun is a part of it)", highlight=False)
+        for change in row.get("governor", ()):
+            why = f": {change['reason']}" if change["reason"] else ""
+            console.print(f"{row['machine']}: {change['pace']}{why}", highlight=False)
         if row.get("left"):
             console.print(f"{row['machine']}: its snapshot still stands: {row['left']}", highlight=False)
 

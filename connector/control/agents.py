@@ -155,7 +155,7 @@ class AgentApi:
         report: Finish = call.message
         error = report.error.model_dump() if report.error else None
         outcome = Outcome(report.outcome)
-        self._service.finish(call.path["id"], call.who, outcome, error, report.result)
+        self._service.finish(call.path["id"], call.who, outcome, error, report.result, report.rest)
         return {}
 
 

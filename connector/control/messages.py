@@ -117,7 +117,7 @@ class DiskProgress(Message):
 
 class Progress(Message):
     disks: Annotated[list[DiskProgress], Field(max_length=1000)] = []
-    phase: Annotated[str, Field(max_length=80)]
+    phase: Annotated[str, Field(max_length=400)]
 
 
 class Failure(Message):
@@ -143,6 +143,9 @@ class Finish(Message):
     outcome: Literal["done", "failed", "stopped"]
     error: Failure | None = None
     result: dict[str, Any] = {}
+    rest: Annotated[float, Field(ge=0, le=86400)] = (
+        0.0  # seconds until a pass that was handed back is offered again
+    )
 
 
 _MACHINE: Final = TypeAdapter(Machine)

@@ -108,11 +108,18 @@ class Service:
         return self.store.passes.to_stop(appliance, held)
 
     def finish(
-        self, pass_id: str, appliance: Appliance, outcome: Outcome, error: Json | None, result: Json
+        self,
+        pass_id: str,
+        appliance: Appliance,
+        outcome: Outcome,
+        error: Json | None,
+        result: Json,
+        rest: float = 0.0,
     ) -> Pass:
         """An appliance's last word on a pass. One that lost its instance on the way is offered again (R55).
 
-        Raises Conflict then: the pass is not the caller's any more.
+        `rest`: seconds until a pass that it hands back is offered again. Raises Conflict then: the pass is not the
+        caller's any more.
         """
         if outcome is Outcome.FAILED and error is None:
             error = ControlFailed("the appliance gave no reason", on=pass_id, retryable=False).to_json()
@@ -123,7 +130,7 @@ class Service:
             found = self.store.passes.owned(pass_id, appliance)
             if found.state is PassState.TAKEN:
                 self._attendance.displaced(found.run_id)
-        ended = self.store.passes.finish(pass_id, appliance, outcome, error, result)
+        ended = self.store.passes.finish(pass_id, appliance, outcome, error, result, rest)
         self._poke()
         return ended
 

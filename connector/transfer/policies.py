@@ -39,7 +39,8 @@ class Retrying(Wrapper):
     """Reads again, after a pause that doubles, what a retryable error left undone; progress restores all
     tries.
 
-    `reopen`, when given, replaces the source before each new try (a dead worker cannot be read again).
+    `reopen`, when given, replaces the source before each new try (a dead worker cannot be read again). `failed`
+    hears of every error that is tried again.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Retrying(Wrapper):
         pause: float = 0.5,
         longest: float = 30.0,
         reopen: Callable[[], Source] | None = None,
+        failed: Callable[[ConnectorError], None] = lambda _: None,
     ) -> None:
         super().__init__(source)
         self._tries, self._pause, self._longest, self._reopen = tries, pause, longest, reopen
+        self._failed = failed
 
     def read(self, extents: Iterable[Extent], halt: threading.Event | None = None) -> Iterator[Block]:
         left, failures = ranges.normalise(extents), 0
@@ -65,6 +68,7 @@ class Retrying(Wrapper):
                 failures = 1 if done else failures + 1
                 if not error.retryable or isinstance(error, Interrupted) or failures >= self._tries:
                     raise
+                self._failed(error)
                 _pause(min(self._longest, self._pause * 2 ** (failures - 1)) * random.uniform(0.5, 1.0), halt)  # noqa: S311 - spreads retries
                 self._renew()
             left = ranges.subtract(left, done)

@@ -5,7 +5,7 @@ our errors here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,11 +35,15 @@ MEANING: dict[type[vddk.errors.VddkError], type[ConnectorError]] = {
 }
 
 
+Pace = Callable[[int], int]
+"""How many reads may be in flight now, of so many at most; 0 pauses. Asked before each read, from the reading thread."""
+
+
 class VddkSource:
     """See `source.Source`. Owns the disk and closes it."""
 
-    def __init__(self, disk: Disk, path: str, depth: int) -> None:
-        self._disk, self._path, self._depth = disk, path, depth
+    def __init__(self, disk: Disk, path: str, depth: int, pace: Pace = lambda depth: depth) -> None:
+        self._disk, self._path, self._depth, self._pace = disk, path, depth, pace
         self.capacity = disk.info.capacity
         with _explained(path):
             self._free = list(disk.buffers(depth + SPARE, BLOCK))
@@ -61,7 +65,10 @@ class VddkSource:
             while upcoming is not None or flying:
                 if halt is not None and halt.is_set():
                     raise Interrupted("reading was stopped", on=self._path)
-                while upcoming is not None and len(flying) < self._depth:
+                allowed = self._pace(self._depth)
+                if not allowed and not flying:
+                    (halt or threading.Event()).wait(PATIENCE)
+                while upcoming is not None and len(flying) < allowed:
                     buffer = self._take(0 if flying else PATIENCE)
                     if buffer is None:
                         break
@@ -136,6 +143,7 @@ def open_vddk_source(
     *,
     transports: str = "nbdssl",
     silence: float | None = SILENCE,
+    pace: Pace = lambda depth: depth,
 ) -> VddkSource:
     """Open one disk of one snapshot in a worker process. Raises ReaderFailed and what `MEANING` lists."""
     with _explained(access.path):
@@ -154,7 +162,7 @@ def open_vddk_source(
         )
         disk = open_in_worker(Installation(installation), DiskSpec(connection, access.path), depth, silence)
         try:
-            return VddkSource(disk, access.path, depth)
+            return VddkSource(disk, access.path, depth, pace)
         except BaseException:
             disk.close()
             raise
@@ -177,6 +185,11 @@ def explain(error: vddk.errors.VddkError, path: str) -> ConnectorError:
     """
     kind = next((MEANING[c] for c in type(error).__mro__ if c in MEANING), ReaderFailed)
     return kind(str(error), on=path, retryable=error.retryable or kind.retryable)
+
+
+def overloaded(error: ConnectorError) -> bool:
+    """Whether the host had no memory left for a read: asking for less helps more than asking again."""
+    return error.retryable and isinstance(error.__cause__, vddk.errors.OutOfResources)
 
 
 @contextmanager

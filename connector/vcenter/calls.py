@@ -32,6 +32,8 @@ CALLS: dict[str, Care] = {
     "WaitForUpdatesEx": Care.BOUND,
     "DestroyPropertyCollector": Care.BOUND,
     "QueryChangedDiskAreas": Care.READ,
+    "RefreshDatastore": Care.READ,
+    "RefreshStorageInfo": Care.READ,
     "ReconfigVM_Task": Care.ACT,
     "CreateSnapshot_Task": Care.ACT,
     "RemoveSnapshot_Task": Care.ACT,

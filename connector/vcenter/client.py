@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from connector.errors import NotPermitted
-from connector.model import Extent, Finding, Inventory, Machine, MachineDisk, PowerState, VddkAccess
+from connector.model import Extent, Finding, Inventory, Machine, MachineDisk, PowerState, Pressure, VddkAccess
 from connector.settings import VCenterSettings
-from connector.vcenter import eligibility, inventory, power, removal, snapshots, tracking
+from connector.vcenter import eligibility, inventory, power, pressure, removal, snapshots, tracking
 from connector.vcenter.eligibility import Bounds
 from connector.vcenter.ledger import Ledger
 from connector.vcenter.naming import Ticket
@@ -136,6 +136,10 @@ class VCenter:
         if base is None:
             return tracking.in_use(self._session, machine, view, disk)
         return tracking.changed(self._session, machine, view, disk, base)
+
+    def pressure(self, machine: str, snapshot: Snapshot | None) -> Pressure:
+        """How full the machine's datastores are now, and how far the files that `snapshot` made grow have grown."""
+        return pressure.pressure(self._session, machine, snapshot.moref if snapshot else None)
 
     def shut_down(
         self, machine: str, *, within: float, force: bool = False, stop: Event | None = None

@@ -137,6 +137,20 @@ def known(kind: Any, path: str, version: str) -> bool:
     return True
 
 
+def related(
+    session: Session, managed: Any, path: str, wanted: Mapping[Any, Sequence[str]]
+) -> tuple[Row, ...]:
+    """The named properties of one object and of those that its property `path` refers to."""
+    collector = vmodl.query.PropertyCollector
+    through = collector.TraversalSpec(name=path, path=path, skip=False, type=type(managed))
+    asked = collector.FilterSpec(
+        objectSet=[collector.ObjectSpec(obj=managed, skip=False, selectSet=[through])],
+        propSet=[_property_spec(kind, paths) for kind, paths in wanted.items()],
+    )
+    with translated(moref(managed)):
+        return session.steadily(lambda: tuple(_pages(session.content.propertyCollector, asked, PAGE)))
+
+
 @contextmanager
 def everything(session: Session, kinds: list[Any]) -> Iterator[Any]:
     """A view of every object of these kinds, while inside the `with`."""

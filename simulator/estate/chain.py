@@ -187,6 +187,14 @@ class DiskChain:
             thick = set() if thin else bases
             return sum(self.capacity if n in thick else layer.used() for n, layer in self._layers.items())
 
+    def sizes(self, *, thin: bool = True) -> dict[str, int]:
+        """Bytes of storage behind each layer, by the vmdk file name it is known by."""
+        with self._lock:
+            return {
+                node.name: self.capacity if node.parent is None and not thin else self._layers[int(n)].used()
+                for n, node in self._shape.nodes.items()
+            }
+
     def close(self) -> None:
         with self._lock:
             for layer in self._layers.values():

@@ -192,9 +192,16 @@ class Center:
         return sizes
 
     def file_sizes(self, vm: VirtualMachine) -> dict[str, int]:
-        """Bytes of each disk by the path of its live file."""
-        sizes = self.disk_bytes(vm)
-        return {disk.path: sizes.get(disk.storage, 0) for disk in vm.disks}
+        """Bytes of each disk file of a machine, deltas of snapshots included, by its datastore path."""
+        sizes: dict[str, int] = {}
+        for disk in vm.disks:
+            folder = disk.path.rpartition("/")[0]
+            try:
+                layers = self.estate.storage.disk(disk.storage).chain.sizes(thin=disk.thin)
+            except EstateFault:
+                continue
+            sizes |= {f"{folder}/{name}": size for name, size in layers.items()}
+        return sizes
 
     def free_space(self, datastore: str) -> int:
         return self.estate.free_space(datastore)

@@ -47,6 +47,7 @@ _ENTITY: dict[str, Property] = {
 }
 _ALWAYS_FRESH = frozenset(
     {"effectiveRole", "permission", "recentTask", "value", "customValue", "availableField", "parent"}
+    | {"layoutEx", "storage"}  # a guest's writes change no inventory value
 )
 
 

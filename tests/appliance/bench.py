@@ -38,7 +38,14 @@ class Recorder:
         self.objects: dict[str, SourceObject] = {}
 
     def record(
-        self, pass_id: str, token: str, kind: str, moref: str | None, *, removed: bool = False
+        self,
+        pass_id: str,
+        token: str,
+        kind: str,
+        moref: str | None,
+        *,
+        removed: bool = False,
+        trouble: str = "",
     ) -> None:
         self.objects[token] = SourceObject(token, kind, moref, removed)
 

@@ -66,7 +66,12 @@ class Plane:
         return None
 
     def finish(
-        self, pass_id: str, outcome: str, error: ConnectorError | None, result: Mapping[str, Any]
+        self,
+        pass_id: str,
+        outcome: str,
+        error: ConnectorError | None,
+        result: Mapping[str, Any],
+        rest: float = 0.0,
     ) -> None:
         with self.heard:
             if self.deaf:

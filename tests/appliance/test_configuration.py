@@ -9,6 +9,7 @@ import yaml
 
 from connector.appliance.__main__ import membership_of
 from connector.appliance.configuration import from_yaml, parse
+from connector.appliance.governor import Thresholds
 from connector.errors import BadInput
 
 REFERENCE = Path(__file__).parents[2] / "config" / "appliance.yaml"
@@ -18,6 +19,10 @@ def test_the_reference_file_loads() -> None:
     loaded = from_yaml(REFERENCE)
     assert loaded.passes == 2
     assert loaded.transfer.depth == 8
+
+
+def test_the_reference_file_shows_the_governors_defaults() -> None:
+    assert from_yaml(REFERENCE).governor == Thresholds()
 
 
 def test_an_unknown_key_is_named() -> None:

@@ -45,7 +45,16 @@ def carry(instance: Instance, disk: Path, flow: Flow) -> dict[str, Any]:
     snapshot = Snapshot("vm-1", "snapshot-1", "token", (seen,))
     job = order_from_json(order(1))
     return DiskCopy(
-        cast(Any, Nothing()), instance.endpoint, job, snapshot, seen, "pass-1", board, flow, threading.Event()
+        cast(Any, Nothing()),
+        instance.endpoint,
+        job,
+        snapshot,
+        seen,
+        "pass-1",
+        board,
+        flow,
+        threading.Event(),
+        cast(Any, Nothing()),
     ).run()
 
 

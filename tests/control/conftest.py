@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,9 +17,13 @@ import sqlalchemy as sa
 from connector import child
 from connector.appliance.control_client import ControlClient, enrol
 from connector.cli.job_client import JobClient
+from connector.control.store import Limits
 from connector.errors import ConnectorError
 from connector.model import Firmware, Machine, MachineDisk, PowerState
 from tests.control import postgres
+
+if TYPE_CHECKING:
+    from tests.control.house import House
 
 VCENTER = "https://vc.example:443"
 DISK = {"key": 2000, "label": "Hard disk 1", "capacity": 8, "wanted": 8, "done": 8}
@@ -169,6 +173,27 @@ class Robot:
                 if not failed.retryable:
                     return
                 time.sleep(0.05)
+
+
+@pytest.fixture
+def make_house(quick_folder: Path) -> Iterator[Callable[[Limits], House]]:
+    """Control planes without processes, on SQLite."""
+    from tests.control.house import House
+
+    made: list[House] = []
+
+    def make(limits: Limits) -> House:
+        made.append(House(f"sqlite:///{quick_folder / 'x.sqlite'}", quick_folder, limits))
+        return made[-1]
+
+    yield make
+    for house in made:
+        house.store.close()
+
+
+@pytest.fixture
+def house(make_house: Callable[[Limits], House]) -> House:
+    return make_house(Limits())
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,24 +19,6 @@ from connector.control.store.sources import OFFLINE_CODE
 from connector.errors import AuthenticationFailed, BadInput
 from tests.control.conftest import VCENTER
 from tests.control.house import DAY, GRACE, HOUR, House
-
-
-@pytest.fixture
-def make_house(quick_folder: Path) -> Iterator[Callable[[Limits], House]]:
-    made: list[House] = []
-
-    def make(limits: Limits) -> House:
-        made.append(House(f"sqlite:///{quick_folder / 'x.sqlite'}", quick_folder, limits))
-        return made[-1]
-
-    yield make
-    for house in made:
-        house.store.close()
-
-
-@pytest.fixture
-def house(make_house: Callable[[Limits], House]) -> House:
-    return make_house(Limits())
 
 
 def _refused(code: Code) -> pytest.RaisesContext[Refused]:
@@ -523,7 +505,9 @@ def test_what_a_deleted_job_left_in_vcenter_is_ordered_away_from_one_appliance(h
     house.turn()
     house.turn()
     assert house.status(job) == "Stopped"
-    assert not house.service.leftovers(house.appliance)
+    assert any(
+        house.service.leftovers(a) for a in (house.appliance, other)
+    )  # nobody reads: it may go at once
     house.service.delete(job)
     house.turn()
     asked = [bool(house.service.leftovers(a)) for a in (house.appliance, other, stranger)]

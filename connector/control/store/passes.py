@@ -5,6 +5,7 @@ A lost pass gets a new attempt with a new id, so its former appliance can report
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -44,7 +45,15 @@ class Passes:
                 self._database.log(connection, run.job_id, "offered", f"pass {last.id} waits")
             return last
 
-    def _insert(self, connection: sa.Connection, run: Any, slot: int, attempt: int) -> Pass:
+    def _insert(
+        self,
+        connection: sa.Connection,
+        run: Any,
+        slot: int,
+        attempt: int,
+        rest: float = 0.0,
+        reason: str = "",
+    ) -> Pass:
         now = self._database.now()
         stopped: Json = {"state": PassState.FINISHED, "outcome": Outcome.STOPPED, "ended": now, "result": {}}
         values: Json = {
@@ -58,6 +67,8 @@ class Passes:
             "offered": now,
             "phase": "waiting",
             "disks": [],
+            "not_before": now + rest if rest else 0.0,
+            "reason": reason,
         }
         values |= _place(connection, run.job_id)
         connection.execute(_PASSES.insert().values(**values | (stopped if run.stop else {})))
@@ -89,7 +100,8 @@ class Passes:
             return _one(connection, found.id)
 
     def _next(self, connection: sa.Connection, appliance: Appliance) -> Pass | None:
-        offered = _in_state(connection, PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter)
+        ready = _PASSES.c.not_before <= self._database.now()
+        offered = _in_state(connection, PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter, ready)
         if not offered:
             return None
         why = reasons(offered, _in_state(connection, PassState.TAKEN), self._limits)
@@ -100,6 +112,12 @@ class Passes:
         with self._database.read() as connection:
             offered = _in_state(connection, PassState.OFFERED)
             running = _in_state(connection, PassState.TAKEN) if offered else []
+        now = self._database.now()
+        for resting in (found for found in offered if found.not_before > now):
+            self._explain(
+                resting, f"rests, and is tried again {_clock(resting.not_before)}: {resting.reason}"
+            )
+        offered = [found for found in offered if found.not_before <= now]
         by_vcenter: dict[str, list[Pass]] = {}
         for found in offered:
             by_vcenter.setdefault(found.vcenter, []).append(found)
@@ -149,11 +167,18 @@ class Passes:
                 )
 
     def finish(
-        self, pass_id: str, appliance: Appliance, outcome: Outcome, error: Json | None, result: Json
+        self,
+        pass_id: str,
+        appliance: Appliance,
+        outcome: Outcome,
+        error: Json | None,
+        result: Json,
+        rest: float = 0.0,
     ) -> Pass:
         """The end of a pass. The same report again is harmless; another one is a `Conflict`.
 
-        Stopped without having been asked for means handed back: the pass is offered again.
+        Stopped without having been asked for means handed back: the pass is offered again, after `rest` seconds, and
+        `error` says why.
         """
         with self._database.write() as connection:
             found = _one(connection, pass_id)
@@ -171,10 +196,12 @@ class Passes:
             query = sa.select(_RUNS.c.stop).where(_RUNS.c.id == found.run_id).with_for_update(key_share=True)
             asked = connection.execute(query).scalar_one()
             if outcome is Outcome.STOPPED and not asked:
-                self._log(connection, found, "handed back by its appliance")
-                self._renew(connection, found)
+                reason = str((error or {}).get("what", ""))
+                self._log(connection, found, f"handed back{f': {reason}' if reason else ' by its appliance'}")
+                self._renew(connection, found, error, rest, reason)
                 return _one(connection, pass_id)
-            return self._end(connection, pass_id, outcome, error, result)
+            wished = outcome is Outcome.STOPPED
+            return self._end(connection, pass_id, outcome, None if wished else error, result)
 
     def stop(self, job_id: str) -> Pass | None:
         """Ask the running run to stop. A pass that nobody has taken ends here, and is answered."""
@@ -248,7 +275,7 @@ class Passes:
             sa.select(_RUNS).where(_RUNS.c.id == found.run_id).with_for_update(key_share=True)
         ).one()
         self._log(connection, found, why)
-        if run.stop or found.attempt >= ATTEMPTS:
+        if run.stop or self._lost(connection, found) + 1 >= ATTEMPTS:
             outcome = Outcome.STOPPED if run.stop else Outcome.FAILED
             error = {
                 "error": "ControlFailed",
@@ -261,14 +288,29 @@ class Passes:
         self._renew(connection, found)
         return None
 
-    def _renew(self, connection: sa.Connection, found: Pass) -> None:
+    def _lost(self, connection: sa.Connection, found: Pass) -> int:
+        """How many attempts at this pass ended without a word; what was handed back for a reason does not count."""
+        here = sa.and_(_PASSES.c.run_id == found.run_id, _PASSES.c.slot == found.slot)
+        silent = sa.and_(_PASSES.c.state == PassState.LOST, _PASSES.c.error.is_(None))
+        return connection.execute(
+            sa.select(sa.func.count()).select_from(_PASSES).where(here, silent)
+        ).scalar_one()
+
+    def _renew(
+        self,
+        connection: sa.Connection,
+        found: Pass,
+        error: Json | None = None,
+        rest: float = 0.0,
+        reason: str = "",
+    ) -> None:
         """Offer the same pass again, under a new id."""
         run = connection.execute(
             sa.select(_RUNS).where(_RUNS.c.id == found.run_id).with_for_update(key_share=True)
         ).one()
-        lost: Json = {"state": PassState.LOST, "ended": self._database.now()}
+        lost: Json = {"state": PassState.LOST, "ended": self._database.now(), "error": error}
         connection.execute(_PASSES.update().where(_PASSES.c.id == found.id).values(**lost))
-        self._insert(connection, run, found.slot, found.attempt + 1)
+        self._insert(connection, run, found.slot, found.attempt + 1, rest, reason)
 
     def _log(self, connection: sa.Connection, found: Pass, why: str) -> None:
         self._database.log(connection, found.job_id, "lost", f"pass {found.id}: {why}")
@@ -369,6 +411,10 @@ def _owned(connection: sa.Connection, pass_id: str, appliance: Appliance) -> Pas
     if found.appliance_id != appliance.id or found.state not in (PassState.TAKEN, PassState.FINISHED):
         raise Conflict("this pass is not yours any more", on=pass_id, remedy="stop it and clean up")
     return found
+
+
+def _clock(moment: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(moment, datetime.UTC):at %H:%M:%S UTC}"
 
 
 def _handed_back(found: Pass, appliance: Appliance) -> bool:

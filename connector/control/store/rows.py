@@ -175,7 +175,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One attempt at one reading of the source."""
+    """One attempt at one reading of the source. Nobody takes it before `not_before`, because of `reason`."""
 
     id: str
     run_id: str
@@ -197,6 +197,8 @@ class Pass:
     host: str
     datastores: list[str]
     disk_count: int
+    not_before: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ passes: Final = Table(
     Column("offered", Float, nullable=False),
     Column("taken", Float, nullable=True),
     Column("ended", Float, nullable=True),
-    Column("phase", String(80), nullable=False),
+    Column("phase", String(400), nullable=False),
     Column("disks", JSON, nullable=False),
     Column("outcome", String(20), nullable=True),
     Column("error", JSON(none_as_null=True), nullable=True),
@@ -198,6 +198,8 @@ passes: Final = Table(
     Column("host", String(80), nullable=False, server_default=""),  # of vCenter; the limits count on these
     Column("datastores", JSON, nullable=False, server_default="[]"),
     Column("disk_count", Integer, nullable=False, server_default="1"),
+    Column("not_before", Float, nullable=False, server_default="0"),  # nobody takes it earlier ...
+    Column("reason", Text, nullable=False, server_default=""),  # ... because of this
     UniqueConstraint("run_id", "slot", "attempt"),
 )
 

@@ -1,0 +1,63 @@
+"""What an open snapshot does to the datastores under it, as fresh as vCenter can tell.
+
+vCenter keeps free space and file sizes for minutes; it is asked to look again first, where the user may ask that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from connector.errors import ConnectorError
+from connector.model import DatastoreLoad, Pressure
+from connector.vcenter.faults import translated
+from connector.vcenter.properties import Row, read, related
+from connector.vcenter.session import Session
+from connector.vcenter.vmomi import moref, vim
+
+_MACHINE = ("datastore", "layoutEx")
+_STORE = ("summary.name", "summary.capacity", "summary.freeSpace")
+
+
+def pressure(session: Session, machine: str, snapshot: str | None) -> Pressure:
+    """The machine's datastores, and the bytes of the files that came after `snapshot`. Raises `NotFound`."""
+    vm = session.managed(vim.VirtualMachine, machine)
+    with suppress(ConnectorError), translated(machine):
+        vm.RefreshStorageInfo()
+    row = read(session, vm, _MACHINE, on=machine, partly=True)
+    stores = tuple(_load(session, store) for store in row.get("datastore") or ())
+    return Pressure(stores, _grown(row.get("layoutEx"), snapshot) if snapshot else 0)
+
+
+def _load(session: Session, store: Any) -> DatastoreLoad:
+    with suppress(ConnectorError), translated(moref(store)):
+        store.RefreshDatastore()
+    rows = related(session, store, "vm", {type(store): _STORE, vim.VirtualMachine: ("rootSnapshot",)})
+    own = next(row for row in rows if row.moref == moref(store))
+    return DatastoreLoad(
+        str(own.get("summary.name", moref(store))),
+        int(own.get("summary.capacity", 0)),
+        int(own.get("summary.freeSpace", 0)),
+        _with_snapshots(rows),
+    )
+
+
+def _with_snapshots(rows: Iterable[Row]) -> int:
+    return sum(bool(row.get("rootSnapshot")) for row in rows)
+
+
+def _grown(layout: Any, snapshot: str) -> int:
+    """Bytes of the files in the chains of today that are not in the chains of the snapshot."""
+    if layout is None:
+        return 0
+    sizes: Mapping[int, int] = {file.key: int(file.size or 0) for file in layout.file or ()}
+    frozen = next((entry for entry in layout.snapshot or () if moref(entry.key) == snapshot), None)
+    if frozen is None:
+        return 0
+    new = _files(layout.disk) - _files(frozen.disk)
+    return sum(sizes.get(key, 0) for key in new)
+
+
+def _files(disks: Any) -> set[int]:
+    return {key for disk in disks or () for unit in disk.chain or () for key in unit.fileKey or ()}

@@ -1,0 +1,75 @@
+"""The thread around the policy: it acts on what it sees, survives what it cannot see, and ends with its block."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import vddk.errors
+from connector.appliance.governor import Thresholds
+from connector.appliance.guard import Guard
+from connector.appliance.progress import PassProgress
+from connector.errors import ConnectorError, Unreachable
+from connector.model import DatastoreLoad, Pressure
+from connector.transfer.vddk_source import explain
+
+ROOM = Pressure((DatastoreLoad("ds", 100, 50),))
+FULL = Pressure((DatastoreLoad("ds", 100, 1),))
+
+
+def guard(look: Callable[[], Pressure], every: float = 0.01) -> tuple[Guard, PassProgress]:
+    board = PassProgress()
+    return Guard(look, Thresholds(every=every), board, running=True, disks=1 << 30), board
+
+
+def refusal() -> ConnectorError:
+    """A read that the host refused for want of memory, as a source raises it."""
+    cause = vddk.errors.from_value(2, "ReadAsync", "x.vmdk")
+    error = explain(cause, "x.vmdk")
+    error.__cause__ = cause
+    return error
+
+
+def test_it_gives_back_what_fills_the_datastore_and_says_why() -> None:
+    looks = iter([ROOM, ROOM, FULL])
+    watched, board = guard(lambda: next(looks, FULL))
+    with watched:
+        assert watched.given_back.wait(5)
+        assert watched.pace(8) == 0
+    assert board.read()[0].startswith("giving the snapshot back: datastore ds has 1.0% free")
+    assert [change["pace"] for change in watched.history] == ["give back"]
+    assert not watched._thread.is_alive()
+
+
+def test_a_vcenter_that_does_not_answer_changes_nothing() -> None:
+    asked = threading.Semaphore(0)
+
+    def look() -> Pressure:
+        asked.release()
+        raise Unreachable("away")
+
+    watched, board = guard(look)
+    with watched:
+        assert asked.acquire(timeout=5) and asked.acquire(timeout=5)
+        assert watched.pace(8) == 8 and not watched.given_back.is_set()
+    assert board.read()[0] == "copying"
+
+
+def test_a_refusal_of_the_host_slows_at_once_and_other_errors_do_not() -> None:
+    looked = threading.Event()
+
+    def look() -> Pressure:
+        looked.set()
+        return ROOM
+
+    watched, _ = guard(look, every=3600.0)
+    with watched:
+        assert looked.wait(5)
+        watched.failed(ConnectorError("something else"))
+        assert watched.pace(8) == 8
+        watched.failed(refusal())
+        for _ in range(500):
+            if watched.pace(8) == 4:
+                break
+            threading.Event().wait(0.01)
+        assert watched.pace(8) == 4

@@ -1,0 +1,90 @@
+"""One machine's pass with real parts, and what happens to its source when something goes wrong meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from connector.appliance.handback import HandedBack
+from tests.appliance.desk import Bench, Board, copied
+from tests.vcenter.imaginary import MIB
+
+
+def _full(desk: Bench) -> None:
+    """Somebody else fills the machine's datastore up to 3 % of it."""
+    moref = desk.estate.inventory.vm(desk.vm).datastore
+    store = desk.estate.inventory.datastores[moref]
+    free = desk.estate.free_space(moref)
+    _other(desk, store.other + free - store.capacity // 33)
+
+
+def _other(desk: Bench, other: int) -> None:
+    moref = desk.estate.inventory.vm(desk.vm).datastore
+    desk.estate.change(
+        lambda old: replace(
+            old, datastores=old.datastores | {moref: replace(old.datastores[moref], other=other)}
+        )
+    )
+
+
+def test_full_delta_and_what_the_snapshots_cost(desk: Bench) -> None:
+    first = desk.carry(desk.order(1))
+    assert desk.equal() and not desk.world.snapshots()
+    assert [disk["kind"] for disk in first["disks"]] == ["full", "full"]
+    assert first["toll"]["create"] >= 0 and first["toll"]["remove"] >= 0
+    assert first["governor"] == []
+    desk.write()
+    second = desk.carry(desk.order(2))
+    assert desk.equal()
+    assert all(disk["kind"] == "delta" and disk["read"] < 2 * MIB for disk in second["disks"])
+
+
+def test_invariant_9_a_datastore_that_fills_gets_its_snapshot_back_and_the_pass_resumes(desk: Bench) -> None:
+    desk.reader(bandwidth=2 * MIB)
+    desk.governed(every=0.05, rest=7)
+    board = Board()
+    board.when(copied(0.3), lambda: _full(desk))
+    with pytest.raises(HandedBack, match=r"given back: datastore .* has 3\.\d% free") as back:
+        desk.carry(desk.order(1), board)
+    assert back.value.rest == 7
+    assert not desk.world.snapshots()
+    assert any(phase.startswith("giving the snapshot back: datastore") for phase in board.phases)
+    with pytest.raises(HandedBack, match="no snapshot now"):
+        desk.carry(desk.order(2))
+    assert not desk.world.snapshots()
+    _other(desk, 0)
+    desk.reader()
+    desk.write(1)
+    done = desk.carry(desk.order(3))
+    assert desk.equal()
+    delivered = sum(disk["read"] for disk in done["disks"])
+    assert (
+        delivered <= 12 * MIB * 0.7 + 2 * 2 * MIB + 2 * 2 * MIB
+    )  # a window of each disk, and what the guest wrote
+
+
+def test_a_host_without_nfc_memory_is_asked_for_less(desk: Bench) -> None:
+    desk.reader(nfc_memory=3 * MIB // 2, read_us=3000)
+    desk.governed(every=0.2)
+    done = desk.carry(desk.order(1))
+    assert desk.equal()
+    paces = [change["pace"] for change in done["governor"]]
+    assert paces[0] == "slow" and "give back" not in paces
+    assert "NFC memory" in done["governor"][0]["reason"]
+
+
+@pytest.mark.parametrize("crowd", [True, False])
+def test_too_many_snapshots_on_a_datastore_are_waited_for(desk: Bench, crowd: bool) -> None:
+    desk.estate.snapshots.create(desk.vm, "by hand")
+    desk.governed(begin_snapshots=1 if crowd else 2)
+    order: Any = desk.order(1)
+    if not crowd:
+        desk.estate.snapshots.remove_all(desk.vm)
+        desk.carry(order)
+        return
+    desk.estate.change_vm(desk.vm, change_tracking=True)
+    with pytest.raises(HandedBack, match="the limit is 1"):
+        desk.carry(order)
+    assert desk.world.snapshots() == ["by hand"]
