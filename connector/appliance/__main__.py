@@ -116,6 +116,9 @@ class _Late:
     ) -> None:
         self.client.record(pass_id, token, kind, moref, removed=removed, trouble=trouble)
 
+    def shutting_down(self, pass_id: str) -> None:
+        self.client.shutting_down(pass_id)
+
 
 def membership_of(configuration: Configuration, vcenter: str) -> Membership:
     """What an earlier start kept, else what the activation code buys; kept before it is used."""

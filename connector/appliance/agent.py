@@ -26,6 +26,7 @@ TAKE_WAIT = 1.0  # seconds one call waits at the control plane for an order; als
 REPORT_EVERY = 0.5  # seconds between two progress reports of one pass
 HEARTBEAT = 2.0  # seconds; also how long a stop may take to be heard
 BACK_OFF = 2.0  # seconds after a call that failed
+ERRANDS = 8  # orders that power a machine, side by side
 
 
 class Control(Protocol):
@@ -34,8 +35,8 @@ class Control(Protocol):
     def heartbeat(self, passes: Sequence[str]) -> Heard:
         """Say which passes are under way; answers what is wished of them."""
 
-    def take(self, wait: float) -> dict[str, Any] | None:
-        """The next order, or None after `wait` seconds."""
+    def take(self, wait: float, errands: bool = False) -> dict[str, Any] | None:
+        """The next order, or None after `wait` seconds. `errands`: one that powers a machine, not one that reads."""
 
     def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None: ...
 
@@ -63,13 +64,16 @@ HandedBack when it cannot go on now."""
 @dataclass(slots=True)
 class _Running:
     order: Order
+    room: threading.Semaphore
     wishes: Wishes
     board: PassProgress = field(default_factory=PassProgress)
     future: Future[None] | None = None
 
 
 class Agent:
-    """Takes at most `limit` orders at a time. `run` returns after `stop` is set and everything carried is put down."""
+    """Takes at most `limit` orders at a time that read, and beside them some errands, so that no cutover and no way back
+    waits behind a copy. `run` returns after `stop` is set and everything carried is put down.
+    """
 
     def __init__(
         self, connect: Connect, carry: Carry, limit: int, stop: threading.Event, heartbeat: float = HEARTBEAT
@@ -83,30 +87,41 @@ class Agent:
         )
         self._lock = threading.Lock()  # guards _running
         self._running: dict[str, _Running] = {}
-        self._room = threading.Semaphore(limit)
+        self._room = {False: threading.Semaphore(limit), True: threading.Semaphore(ERRANDS)}
 
     def run(self) -> None:
         """Until stopped. Raises AuthenticationFailed when the control plane no longer knows this appliance."""
-        with (
-            ThreadPoolExecutor(self._limit, thread_name_prefix="pass") as pool,
-            closing(self._connect()) as control,
-        ):
+        with ThreadPoolExecutor(self._limit + ERRANDS, thread_name_prefix="pass") as pool:
             beat = threading.Thread(target=self._beat, name="heartbeat")
+            errands = threading.Thread(target=self._run_errands, args=(pool,), name="errands")
             beat.start()
+            errands.start()
             try:
-                while not self._stop.is_set():
-                    self._take_one(control, pool)
+                self._take_all(pool, errands=False)
             finally:
                 self._stop.set()
+                errands.join()
                 self._put_down()
                 beat.join()
 
-    def _take_one(self, control: Control, pool: ThreadPoolExecutor) -> None:
-        if not self._room.acquire(timeout=0.5):
+    def _run_errands(self, pool: ThreadPoolExecutor) -> None:
+        try:
+            self._take_all(pool, errands=True)
+        except AuthenticationFailed as unknown:  # the main thread hears the same, and ends everything
+            log.error("%s", unknown)
+
+    def _take_all(self, pool: ThreadPoolExecutor, *, errands: bool) -> None:
+        with closing(self._connect()) as control:
+            while not self._stop.is_set():
+                self._take_one(control, pool, errands)
+
+    def _take_one(self, control: Control, pool: ThreadPoolExecutor, errands: bool) -> None:
+        room = self._room[errands]
+        if not room.acquire(timeout=0.5):
             return
         order = None
         try:
-            taken = control.take(TAKE_WAIT)
+            taken = control.take(TAKE_WAIT, errands)
             order = None if taken is None else order_from_json(taken)
         except AuthenticationFailed:
             raise
@@ -115,12 +130,12 @@ class Agent:
             self._stop.wait(BACK_OFF)
         finally:
             if order is None:
-                self._room.release()
+                room.release()
         if order is not None:
-            self._begin(order, pool)
+            self._begin(order, pool, room)
 
-    def _begin(self, order: Order, pool: ThreadPoolExecutor) -> None:
-        running = _Running(order, Wishes(order.replication))
+    def _begin(self, order: Order, pool: ThreadPoolExecutor, room: threading.Semaphore) -> None:
+        running = _Running(order, room, Wishes(order.replication))
         with self._lock:
             self._running[order.pass_id] = running
         running.future = pool.submit(self._work, running)
@@ -157,7 +172,7 @@ class Agent:
         finally:
             with self._lock:
                 del self._running[order.pass_id]
-            self._room.release()
+            running.room.release()
 
     def _report(
         self,

@@ -146,9 +146,13 @@ class ControlClient:
         answer = self._connection.call("PUT", "/agents/v1/sources", {"machines": body})
         return {str(moref): str(source) for moref, source in answer.items()}
 
-    def take(self, wait: float) -> dict[str, Any] | None:
-        """The next order, or None after `wait` seconds (at most 60) without one."""
-        answer = self._connection.call("POST", "/agents/v1/passes/take", {"wait": wait}, wait=wait)
+    def take(self, wait: float, errands: bool = False) -> dict[str, Any] | None:
+        """The next order, or None after `wait` seconds (at most 60) without one.
+
+        `errands`: one that powers a machine, instead of one that reads.
+        """
+        body = {"wait": wait, "errands": errands}
+        answer = self._connection.call("POST", "/agents/v1/passes/take", body, wait=wait)
         order: dict[str, Any] | None = answer["pass"]
         return order
 
@@ -168,6 +172,10 @@ class ControlClient:
         """
         body = {"token": token, "kind": kind, "moref": moref, "removed": removed, "trouble": trouble}
         self._post(pass_id, "objects", body)
+
+    def shutting_down(self, pass_id: str) -> None:
+        """The machine of this pass is about to be shut down: call before it is asked."""
+        self._post(pass_id, "down", {})
 
     def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None:
         """The figures: key, label, capacity, wanted, done, read, zero, wire, rate, bottleneck, state."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from connector.errors import Conflict, NotFound
 from connector.patience import Patience
+from connector.vcenter.client import SNAPSHOT
 
 
 class Recorder(Protocol):
@@ -23,6 +24,8 @@ class Recorder(Protocol):
         removed: bool = False,
         trouble: str = "",
     ) -> None: ...
+
+    def shutting_down(self, pass_id: str) -> None: ...
 
 
 class ControlLedger:
@@ -39,16 +42,25 @@ class ControlLedger:
         with self._lock:
             self._passes[machine] = pass_id
 
-    def planned(self, machine: str, token: str) -> None:
-        self._record(machine, token, None)
+    def planned(self, machine: str, token: str, kind: str = SNAPSHOT) -> None:
+        self._record(machine, token, None, kind=kind)
 
     def created(self, machine: str, token: str, snapshot: str) -> None:
         self._record(machine, token, snapshot)
 
-    def removed(self, machine: str, token: str) -> None:
+    def going_down(self, machine: str) -> None:
+        """The machine is about to be shut down by its pass. Not a word, no deed: raises what the control plane says."""
+
+        def tell() -> None:
+            with self._lock:
+                self._recorder.shutting_down(self._passes[machine])
+
+        self._patience.outlast(tell)
+
+    def removed(self, machine: str, token: str, kind: str = SNAPSHOT) -> None:
         """A removal is a fact whether or not the pass is still ours; a record that is refused changes nothing about it."""
         try:
-            self._record(machine, token, None, removed=True)
+            self._record(machine, token, None, kind=kind, removed=True)
         except (NotFound, Conflict):
             return
 
@@ -60,12 +72,18 @@ class ControlLedger:
             return
 
     def _record(
-        self, machine: str, token: str, moref: str | None, *, removed: bool = False, trouble: str = ""
+        self,
+        machine: str,
+        token: str,
+        moref: str | None,
+        *,
+        kind: str = SNAPSHOT,
+        removed: bool = False,
+        trouble: str = "",
     ) -> None:
         def record() -> None:
             with self._lock:
-                self._recorder.record(
-                    self._passes[machine], token, "snapshot", moref, removed=removed, trouble=trouble
-                )
+                pass_id = self._passes[machine]
+                self._recorder.record(pass_id, token, kind, moref, removed=removed, trouble=trouble)
 
         self._patience.outlast(record)

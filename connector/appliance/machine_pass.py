@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from connector.appliance.attest import Notary, Reading, attest
 from connector.appliance.claims import Claims
+from connector.appliance.cutover import Cutover
 from connector.appliance.disk_copy import DiskCopy
 from connector.appliance.governor import Thresholds, obstacle
 from connector.appliance.guard import Guard
 from connector.appliance.handback import HandedBack
 from connector.appliance.ledger import ControlLedger
-from connector.appliance.order import Order, SourceObject, Wishes
+from connector.appliance.order import Order, Wishes
 from connector.appliance.progress import DiskProgress, PassProgress
+from connector.appliance.rollback import Rollback
 from connector.appliance.roster import reconcile
-from connector.errors import ConnectorError, Ineligible, Interrupted, NotFound, TransferFailed
+from connector.appliance.subject import clear, identified
+from connector.errors import ConnectorError, ControlFailed, Ineligible, Interrupted, TransferFailed
 from connector.model import Machine, PowerState, Severity
 from connector.patience import Patience
 from connector.settings import TransferSettings
@@ -52,9 +55,13 @@ class Workbench:
 
     def carry(self, order: Order, board: PassProgress, wishes: Wishes) -> Mapping[str, Any]:
         """Carry out one order; see `agent.Carry`. Errors name the machine as people do, not by its moref."""
+        work = _WORK.get(order.task)
+        if work is None:
+            raise ControlFailed(f"this appliance does not know the task {order.task}", on=order.name)
         try:
             with self.claims.held(order.moref):
-                return MachinePass(self, order, board, wishes).run()
+                self.ledger.attach(order.moref, order.pass_id)
+                return work(self, order, board, wishes).run()
         except ConnectorError as failed:
             failed.on = order.name if failed.on == order.moref else failed.on
             raise
@@ -66,6 +73,9 @@ class MachinePass:
     def __init__(self, bench: Workbench, order: Order, board: PassProgress, wishes: Wishes) -> None:
         self._bench, self._order, self._board, self._stop = bench, order, board, wishes.stop
         self._vcenter = bench.vcenter
+        if order.instance is None or order.credential is None:
+            raise ControlFailed("the order names no instance to copy to", on=order.name)
+        self._cutover = Cutover(bench, order, board, wishes.stop)
         patience = Patience(INSTANCE_PATIENCE, (TransferFailed,), wishes.stop)
         self._endpoint = InstanceEndpoint(order.instance, order.credential, patience)
         self._flow = Flow(
@@ -79,13 +89,12 @@ class MachinePass:
     def run(self) -> dict[str, Any]:
         """Returns the measured figures. Raises the first error, after the snapshot is gone."""
         order, began = self._order, time.time()
-        self._bench.ledger.attach(order.moref, order.pass_id)
-        machine = self._identified()
+        machine = identified(self._vcenter, order)
         self._refuse(machine)
-        down_since = self._shut_down(machine) if order.final else None
+        shutdown = self._cutover.shut_down(machine) if order.final else None
         reading = self._reading(machine)
         self._board.enter("clearing left-overs")
-        self._clear(keep=self._ticket(reading).token)
+        clear(self._vcenter, order, keep=self._ticket(reading).token)
         if machine.power is PowerState.ON and not order.final:
             self._may_begin(reading)
             self._board.enter("switching CBT on")
@@ -93,8 +102,10 @@ class MachinePass:
         self._board.enter("snapshot")
         with self._vcenter.snapshot(order.moref, reading, stop=self._stop) as snapshot:
             machine = self._vcenter.find(order.moref)
+            self._cutover.confirm(snapshot)
             with self._guard(machine, snapshot) as guard:
                 disks = self._copy_all(snapshot, reading, guard)
+            self._cutover.confirm(snapshot)
             self._board.enter("removing the snapshot")
         self._board.enter("signing the evidence")
         done = Reading(order, machine, snapshot, reading, began, time.time(), disks, self._dropped)
@@ -103,7 +114,7 @@ class MachinePass:
         return {
             "disks": disks,
             "dropped": self._dropped,
-            "down_since": down_since,
+            "shutdown": shutdown,
             "reading": reading,
             "adopted": snapshot.adopted,
             "evidence": evidence,
@@ -133,32 +144,6 @@ class MachinePass:
             taken=next((n.created for n in machine.snapshots if n.moref == snapshot.moref), None),
         )
 
-    def _clear(self, keep: str) -> None:
-        """What stands with our token goes, and what the record says that earlier attempts left to consolidate."""
-        self._vcenter.clear_leftovers(keep={keep}, machine=self._order.moref)
-        for known in self._order.objects:
-            if (
-                known.kind == "snapshot"
-                and not known.removed
-                and known.token != keep
-                and self._is_ours(known)
-            ):
-                self._vcenter.dismiss(self._order.moref, known.token)
-
-    def _is_ours(self, known: SourceObject) -> bool:
-        ticket = Ticket.of(known.token)
-        return ticket is not None and ticket.owner == self._vcenter.owner
-
-    def _identified(self) -> Machine:
-        machine = self._vcenter.find(self._order.moref)
-        if self._order.instance_uuid and machine.instance_uuid != self._order.instance_uuid:
-            raise NotFound(
-                f"{self._order.moref} is now another machine ({machine.name})",
-                on=self._order.name,
-                remedy="refresh the sources and create a new job",
-            )
-        return machine
-
     def _refuse(self, machine: Machine) -> None:
         warm = machine.power is PowerState.ON and not self._order.final
         grave = {Severity.BLOCK, Severity.WARM_BLOCK} if warm else {Severity.BLOCK}
@@ -167,17 +152,6 @@ class MachinePass:
                 raise Ineligible(
                     f"{finding.message} ({finding.check})", on=finding.subject, remedy=finding.remedy
                 )
-
-    def _shut_down(self, machine: Machine) -> float | None:
-        if machine.power is PowerState.OFF:
-            return None
-        order = self._order
-        self._board.enter("shutting the machine down")
-        since = time.time()
-        self._vcenter.shut_down(
-            order.moref, within=order.shutdown_deadline, force=order.allow_power_off, stop=self._stop
-        )
-        return since
 
     def _reading(self, machine: Machine) -> str:
         """The id of the reading to continue: the newest of this pass whose snapshot still stands, else a new one.
@@ -266,6 +240,19 @@ class _Either(threading.Event):
                 break
             super().wait(left)
         return self.is_set()
+
+
+class _Work(Protocol):
+    """What carries out one order once. Returns the measured figures."""
+
+    def run(self) -> dict[str, Any]: ...
+
+
+_WORK: dict[str, Callable[[Workbench, Order, PassProgress, Wishes], _Work]] = {
+    "read": MachinePass,
+    "final": MachinePass,
+    "power-on": Rollback,
+}
 
 
 def _raise_first(failures: Sequence[ConnectorError]) -> None:

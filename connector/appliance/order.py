@@ -23,10 +23,11 @@ class SourceObject:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Copy this machine to that instance. `final` means: shut it down first, this is the cutover.
+    """One machine's pass. `final` means: shut it down first, this is the cutover.
 
     `replication` is as wished when the order was given; heartbeats say what is wished since (see `Wishes`).
-    `attempts` are the ids of earlier attempts at this very pass: only their snapshots may be continued.
+    `attempts` are the ids of earlier attempts at this very pass: only their snapshots may be continued. What reads
+    nothing has no instance. `power_on`: a cutover of this job shut the machine down, so a rollback powers it on.
     """
 
     pass_id: str
@@ -35,8 +36,8 @@ class Order:
     instance_uuid: str
     name: str
     final: bool
-    instance: InstanceAddress
-    credential: Credential
+    instance: InstanceAddress | None
+    credential: Credential | None
     objects: tuple[SourceObject, ...]
     shutdown_deadline: float
     allow_power_off: bool
@@ -45,6 +46,9 @@ class Order:
     attempts: tuple[str, ...] = ()
     left_out: frozenset[int] = frozenset()  # keys of disks that stay behind
     replication: Replication = field(default_factory=Replication)
+    task: str = "read"
+    power_on: bool = False
+    keep_cbt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,10 @@ class Wishes:
         self.stop = threading.Event()
         self.replication = replication or Replication()
 
+    task: str = "read"
+    power_on: bool = False
+    keep_cbt: bool = False
+
 
 def order_from_json(body: dict[str, Any]) -> Order:
     """Read an order off the wire. Raises ControlFailed when a field is missing or of the wrong type."""
@@ -74,12 +82,8 @@ def order_from_json(body: dict[str, Any]) -> Order:
             instance_uuid=str(body["instance_uuid"]),
             name=str(body["name"]),
             final=bool(body["final"]),
-            instance=InstanceAddress(
-                str(instance["host"]), int(instance["control_port"]), int(instance["block_port"])
-            ),
-            credential=Credential(
-                str(credential["authority"]), str(credential["certificate"]), str(credential["key"])
-            ),
+            instance=None if instance is None else _address(instance),
+            credential=None if credential is None else _credential(credential),
             objects=tuple(_object(entry) for entry in body.get("objects", ())),
             attempts=tuple(str(attempt) for attempt in body.get("attempts", ())),
             shutdown_deadline=float(body.get("shutdown_deadline", 300.0)),
@@ -88,6 +92,9 @@ def order_from_json(body: dict[str, Any]) -> Order:
             audit=None if body.get("audit") is None else min(1.0, max(0.0, float(body["audit"]))),
             left_out=frozenset(int(key) for key in body.get("left_out", ())),
             replication=replication_from_json(body.get("replication") or {}),
+            task=str(body.get("task", "final" if body["final"] else "read")),
+            power_on=bool(body.get("power_on", False)),
+            keep_cbt=bool(body.get("keep_cbt", False)),
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(
@@ -119,6 +126,14 @@ def replication_from_json(body: Any) -> Replication:
     if limit < 0 or (level is not None and int(level) not in range(len(COMPRESS_LEVELS))):
         raise ValueError("replication is out of its range")
     return Replication(limit, None if level is None else int(level), bool(body.get("checksum", False)))
+
+
+def _address(body: dict[str, Any]) -> InstanceAddress:
+    return InstanceAddress(str(body["host"]), int(body["control_port"]), int(body["block_port"]))
+
+
+def _credential(body: dict[str, Any]) -> Credential:
+    return Credential(str(body["authority"]), str(body["certificate"]), str(body["key"]))
 
 
 def _object(entry: dict[str, Any]) -> SourceObject:

@@ -16,14 +16,14 @@ from connector.vcenter.client import VCenter
 class NoLedger:
     """Refuses to remember, and so forbids to create."""
 
-    def planned(self, machine: str, token: str) -> None:
-        raise BadInput(f"this command only looks, it cannot make {token}", on=machine)
+    def planned(self, machine: str, token: str, kind: str = "snapshot") -> None:
+        raise BadInput(f"this command only looks, it cannot make the {kind} {token}", on=machine)
 
     def created(self, machine: str, token: str, snapshot: str) -> None:
         raise BadInput(f"this command only looks, it cannot make {token} {snapshot}", on=machine)
 
-    def removed(self, machine: str, token: str) -> None:
-        raise BadInput(f"this command only looks, it cannot remove {token}", on=machine)
+    def removed(self, machine: str, token: str, kind: str = "snapshot") -> None:
+        raise BadInput(f"this command only looks, it cannot remove the {kind} {token}", on=machine)
 
     def left(self, machine: str, token: str, why: str) -> None:
         raise BadInput(f"this command only looks, it cannot remove {token} ({why})", on=machine)

@@ -64,6 +64,10 @@ class JobClient:
         """`wishes`: sync_data, and those of `start`."""
         return self._act(job, "cutover", wishes)
 
+    def rollback(self, job: str, *, keep_cbt: bool = False) -> Json:
+        """After a cutover: the source as it was found. `keep_cbt`: another cutover will follow."""
+        return self._act(job, "rollback", {"keep_cbt": keep_cbt})
+
     def delete(self, job: str) -> Json:
         return self._object("DELETE", f"/v1/jobs/{quote(job, safe='')}")
 

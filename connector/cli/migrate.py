@@ -15,7 +15,7 @@ from connector.cli.display import choose, wide_console
 from connector.cli.migration import Wish
 from connector.cli.migration import migrate as bring
 from connector.cli.options import JSON, share, vcenter_options
-from connector.cli.report import disk_reports, show, show_tolls, tolls
+from connector.cli.report import disk_reports, forecasts, show, show_forecast, show_tolls, tolls
 from connector.cli.stack import Place, Stack
 from connector.errors import Ineligible
 from connector.model import Machine, PowerState, Severity
@@ -149,11 +149,14 @@ def tell(jobs: Sequence[dict[str, Any]], as_json: bool, *, images: bool = True) 
                 "status": job["status"],
                 "disks": disks,
             }
-            click.echo(json.dumps(result | {"images": job["images"], "snapshots": tolls(job)}))
+            more = {"images": job["images"], "snapshots": tolls(job), "downtime": forecasts(job)}
+            click.echo(json.dumps(result | more))
         return
     console = wide_console()
     show([row for job in jobs for row in disk_reports(job)], console)
     show_tolls([row for job in jobs for row in tolls(job)], console)
+    for job in jobs:
+        show_forecast(job["source_name"], forecasts(job), console)
     for job in jobs if images else ():
         for image in job["images"]:
             console.print(

@@ -67,12 +67,15 @@ def disk_reports(job: Mapping[str, Any]) -> list[DiskReport]:
 
 
 def downtime(job: Mapping[str, Any], done: Mapping[str, Any]) -> float | None:
-    """Seconds from asking a machine to shut down until its image existed; None when it was not shut down for this pass."""
-    since = (done.get("result") or {}).get("down_since")
-    if since is None:
+    """Seconds from first asking a machine to shut down until its image existed, through whatever happened in between.
+
+    None for a pass that needed no shutdown.
+    """
+    since = job.get("down_since")
+    if since is None or not done["final"]:
         return None
-    made = [image["created"] for image in job["images"] if image["run_id"] == done["run_id"]]
-    return float(max(made, default=done["ended"] or since)) - float(since)
+    made = [image["completed"] for image in job["images"] if image["run_id"] == done["run_id"]]
+    return float(max((m for m in made if m), default=done["ended"] or since)) - float(since)
 
 
 def tolls(job: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -97,6 +100,23 @@ def show_tolls(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
             console.print(f"{row['machine']}: {change['pace']}{why}", highlight=False)
         if row.get("left"):
             console.print(f"{row['machine']}: its snapshot still stands: {row['left']}", highlight=False)
+
+
+def forecasts(job: Mapping[str, Any]) -> dict[str, float | None]:
+    """The downtime of a cutover in seconds: as it was predicted when it began, and as it was."""
+    finals = [done for done in job["passes"] if done["final"] and done.get("result")]
+    return {
+        "predicted": job.get("predicted_downtime"),
+        "measured": downtime(job, finals[-1]) if finals else None,
+    }
+
+
+def show_forecast(machine: str, seconds: Mapping[str, float | None], console: Console) -> None:
+    """One line after a cutover."""
+    if seconds["measured"] is None:
+        return
+    said = f", predicted {seconds['predicted']:.0f} s" if seconds["predicted"] is not None else ""
+    console.print(f"{machine}: down for {seconds['measured']:.0f} s{said}", highlight=False)
 
 
 _TOLL = (("create", "taken"), ("remove", "removed"))

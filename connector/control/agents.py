@@ -56,6 +56,7 @@ class AgentApi:
             Endpoint("PUT", "/agents/v1/sources", self._sources, SourceList, max_body=_BIG),
             Endpoint("POST", f"{passes}/take", self._take, Take, waits=True),
             Endpoint("POST", f"{passes}/{{id}}/objects", self._object, ThingReport),
+            Endpoint("POST", f"{passes}/{{id}}/down", self._down),
             Endpoint("POST", f"{passes}/{{id}}/progress", self._progress, Progress),
             Endpoint("PUT", f"{passes}/{{id}}/evidence", self._evidence, EvidenceReport, max_body=_BIG),
             Endpoint("POST", f"{passes}/{{id}}/finish", self._finish, Finish),
@@ -104,21 +105,22 @@ class AgentApi:
     async def _take(self, call: Call) -> Any:
         deadline = time.monotonic() + call.message.wait
         while True:
-            if (order := await run_in_threadpool(self._order, call.who)) is not None:
+            if (order := await run_in_threadpool(self._order, call.who, call.message.errands)) is not None:
                 return {"pass": order}
             if (left := deadline - time.monotonic()) <= 0:
                 return {"pass": None}
             await asyncio.sleep(min(_POLL, left))
 
-    def _order(self, appliance: Appliance) -> Json | None:
-        taken = self._service.order(appliance)
+    def _order(self, appliance: Appliance, errands: bool) -> Json | None:
+        taken = self._service.order(appliance, errands)
         if taken is None:
             return None
         job, found = taken
         machine = self._store.sources.get(job.source_id)
         things = self._store.things.of(job.id, "vcenter")
         attempts = self._store.passes.before(found)
-        return views.order(job, machine, found, self._service.credential(job.id), things, attempts)
+        credential = self._service.credential(job.id) if found.task.reads else None
+        return views.order(job, machine, found, credential, things, attempts)
 
     def _object(self, call: Call) -> Any:
         report: ThingReport = call.message
@@ -134,6 +136,10 @@ class AgentApi:
             trouble=report.trouble,
         )
         return views.thing(thing)
+
+    def _down(self, call: Call) -> Any:
+        owned = self._store.passes.owned(call.path["id"], call.who)
+        return {"down_since": self._store.cutovers.going_down(owned.job_id, owned.id)}
 
     def _progress(self, call: Call) -> Any:
         report: Progress = call.message

@@ -8,7 +8,7 @@ from typing import Any
 
 from connector.control import views
 from connector.control.jobs import Status
-from connector.control.messages import Cutover, NewJob, Start
+from connector.control.messages import Cutover, NewJob, Rollback, Start
 from connector.control.service import Service
 from connector.control.store import Wish
 from connector.control.store.rows import Job, Json
@@ -39,6 +39,7 @@ class JobApi:
             Endpoint("POST", "/v1/jobs/{job}/start", self._start, Start),
             Endpoint("POST", "/v1/jobs/{job}/stop", self._change("stop", self._service.stop)),
             Endpoint("POST", "/v1/jobs/{job}/cutover", self._cutover, Cutover),
+            Endpoint("POST", "/v1/jobs/{job}/rollback", self._rollback, Rollback),
         )
 
     def _change(self, action: str, change: Callable[[str], Job]) -> Callable[[Call], Any]:
@@ -68,7 +69,9 @@ class JobApi:
         return {"jobs": [views.job(self._store, row) for row in rows]}
 
     def _job(self, call: Call) -> Any:
-        return views.full_job(self._store, self._store.jobs.get(call.path["job"]))
+        job = self._store.jobs.get(call.path["job"])
+        told = self._service.downtime(job)
+        return views.full_job(self._store, job) | {"downtime": told.to_json() if told else None}
 
     def _evidence(self, call: Call) -> Any:
         job = self._store.jobs.get(call.path["job"])
@@ -105,6 +108,11 @@ class JobApi:
         wish: Cutover = call.message
         job = self._service.cutover(call.path["job"], last_sync=wish.sync_data, changes=_changes(wish))
         return self._done(call, "cutover", job)
+
+    def _rollback(self, call: Call) -> Any:
+        wish: Rollback = call.message
+        job = self._service.rollback(call.path["job"], keep_cbt=wish.keep_cbt)
+        return self._done(call, "rollback", job)
 
 
 def _changes(wish: Start | Cutover) -> Json:

@@ -36,6 +36,7 @@ class Business(StrEnum):
     SYNCING = "Syncing"
     PROCESSING = "Processing"
     CLEANING = "Cleaning"
+    ROLLING_BACK = "RollingBack"  # ours: the public API knows no way back
 
 
 class State(NamedTuple):
@@ -49,12 +50,13 @@ class State(NamedTuple):
 
 
 class Event(StrEnum):
-    """What can happen to a job: five wishes of people, then the reports of the workflow."""
+    """What can happen to a job: six wishes of people, then the reports of the workflow."""
 
     START = "start"
     STOP = "stop"
     CUTOVER = "cutover"
     CLOSE = "close"
+    ROLLBACK = "rollback"
     DELETE = "delete"
     PREPARED = "prepared"
     SYNCED = "synced"
@@ -62,6 +64,7 @@ class Event(StrEnum):
     FINISHED = "finished"
     PAUSED = "paused"
     STOPPED = "stopped"
+    ROLLED_BACK = "rolled back"
     FAILED = "failed"
     EXPIRED = "expired"
     DELETED = "deleted"
@@ -79,6 +82,7 @@ PREPARING: Final = State(Status.RUNNING, Business.PREPARING)
 SYNCING: Final = State(Status.RUNNING, Business.SYNCING)
 PROCESSING: Final = State(Status.RUNNING, Business.PROCESSING)
 CLEANING: Final = State(Status.RUNNING, Business.CLEANING)
+ROLLING_BACK: Final = State(Status.RUNNING, Business.ROLLING_BACK)
 
 STATES: Final = (
     READY,
@@ -86,6 +90,7 @@ STATES: Final = (
     SYNCING,
     PROCESSING,
     CLEANING,
+    ROLLING_BACK,
     STOPPED,
     IN_ERROR,
     WAITING,
@@ -118,12 +123,19 @@ TRANSITIONS: Final = (
     Transition(Event.STOPPED, (SYNCING,), STOPPED, "the pass has stopped; its position is kept"),
     Transition(
         Event.FAILED,
-        (PREPARING, SYNCING, PROCESSING, CLEANING),
+        (PREPARING, SYNCING, PROCESSING, CLEANING, ROLLING_BACK),
         IN_ERROR,
         "the position is kept; start again when the cause is gone",
     ),
     Transition(Event.CUTOVER, (WAITING,), PREPARING, "the source is shut down, last pass, last image"),
     Transition(Event.CLOSE, (WAITING,), CLEANING, "cutover without a last pass"),
+    Transition(
+        Event.ROLLBACK,
+        (STOPPED, IN_ERROR, FINISHED, EXPIRED),
+        ROLLING_BACK,
+        "after a cutover: the source is powered on again, as it was found",
+    ),
+    Transition(Event.ROLLED_BACK, (ROLLING_BACK,), STOPPED, "the source runs again; start syncs it anew"),
     Transition(Event.EXPIRED, (READY, STOPPED, IN_ERROR, WAITING), EXPIRED, "the valid time has passed"),
     Transition(
         Event.DELETE,
@@ -147,7 +159,7 @@ UNFINISHED: Final = (
 )
 
 #: What a person may ask for.
-OPERATIONS: Final = (Event.START, Event.STOP, Event.CUTOVER, Event.DELETE)
+OPERATIONS: Final = (Event.START, Event.STOP, Event.CUTOVER, Event.ROLLBACK, Event.DELETE)
 
 _ALIVE: Final = tuple(status for status in Status if status not in (Status.DELETING, Status.DELETED))
 
@@ -171,6 +183,7 @@ _REMEDIES: Final = {
     Event.STOP: "stop works while Running/Syncing and from Waiting",
     Event.CUTOVER: "cutover works from Waiting, and only for incremental jobs",
     Event.CLOSE: "cutover works from Waiting, and only for incremental jobs",
+    Event.ROLLBACK: "rollback works after a cutover, from Finished, InError, Stopped and Expired; stop a running job first",
     Event.DELETE: "a running job cannot be deleted: stop it first",
 }
 

@@ -59,6 +59,10 @@ class Cutover(Message):
     accept_removed_disks: bool | None = None
 
 
+class Rollback(Message):
+    keep_cbt: bool = False
+
+
 class Enrol(Message):
     activation_code: Line
     name: Line
@@ -82,6 +86,7 @@ class SourceList(Message):
 
 class Take(Message):
     wait: Annotated[float, Field(ge=0, le=60)] = 0.0
+    errands: bool = False  # passes that power a machine, instead of those that read one
 
 
 class ThingReport(Message):

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from connector.control import licences
 from connector.control.attendance import Attendance
+from connector.control.downtime import Downtime, predicted
 from connector.control.jobs import WAITING, Event
+from connector.control.refusals import Code, Refused
 from connector.control.steps import Steps
 from connector.control.store import Store, Wish
 from connector.control.store.passes import stoppable
@@ -67,7 +69,32 @@ class Service:
         if job.run_once and job.state == WAITING:
             raise Conflict("this job runs once", on=job.id, remedy="cutover is for incremental jobs")
         wanted = job.last_sync if last_sync is None else last_sync
+        if wanted and (told := self.downtime(job)) is not None:
+            changes = changes | {"predicted_downtime": told.seconds}
         self.store.jobs.begin(job.id, Event.CUTOVER if wanted else Event.CLOSE, changes)
+        self._poke()
+        return self.store.jobs.get(job.id)
+
+    def downtime(self, job: Job) -> Downtime | None:
+        """The downtime of a cutover that begins now; None when nothing is known of it yet."""
+        return predicted(
+            job, self.store.passes.of(job.id), self.store.things.images(job.id), self.store.now()
+        )
+
+    def rollback(self, job_id: str, *, keep_cbt: bool = False) -> Job:
+        """After a cutover: the source is powered on again if that cutover shut it down, as it was found; then Stopped.
+
+        `keep_cbt`: leave CBT on although a pass turned it on, because another cutover will follow.
+        """
+        job = self.store.jobs.get(job_id)
+        if not (job.cutover or job.last_sync):
+            raise Refused(
+                Code.JOB_STATUS,
+                "this job never shut its source down",
+                on=job.id,
+                remedy="rollback works after a cutover",
+            )
+        self.store.jobs.begin(job.id, Event.ROLLBACK, {"keep_cbt": keep_cbt})
         self._poke()
         return self.store.jobs.get(job.id)
 
@@ -134,9 +161,9 @@ class Service:
         self._poke()
         return ended
 
-    def order(self, appliance: Appliance) -> tuple[Job, Pass] | None:
-        """The next pass for this appliance, now its own."""
-        found = self.store.passes.take(appliance)
+    def order(self, appliance: Appliance, errands: bool = False) -> tuple[Job, Pass] | None:
+        """The next pass for this appliance, now its own; with `errands` one that powers a machine instead."""
+        found = self.store.passes.take(appliance, errands)
         return None if found is None else (self.store.jobs.get(found.job_id), found)
 
     def leftovers(self, appliance: Appliance) -> list[tuple[Source, Thing]]:

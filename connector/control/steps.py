@@ -27,6 +27,7 @@ from connector.control.ledger import instance_token
 from connector.control.refusals import OutOfRange
 from connector.control.released import Released
 from connector.control.store import Store
+from connector.control.store.jobs import ROLLBACK
 from connector.control.store.rows import Image, Job, Json, Outcome, Run, Source
 from connector.control.vault import Vault
 from connector.errors import BadInput, ControlFailed, TargetFailed
@@ -141,8 +142,15 @@ class Steps:
 
     def settle(self, run_id: str) -> None:
         """The run has done everything."""
-        _, job = self._look(run_id)
-        self._store.jobs.settle(run_id, Event.FINISHED if _is_last(job) else Event.PAUSED, Outcome.DONE)
+        run, job = self._look(run_id)
+        if run.kind != ROLLBACK:
+            event = Event.FINISHED if _is_last(job) else Event.PAUSED
+            self._store.jobs.settle(run_id, event, Outcome.DONE)
+        elif run.ended is None:
+            given_back = self._store.passes.verdict(run_id, 0)
+            result = (given_back.result if given_back else None) or {}
+            self._store.cutovers.came_up(job.id, _given_back(result))
+            self._store.jobs.settle(run_id, Event.ROLLED_BACK, Outcome.DONE)
 
     def give_up(self, run_id: str, error: Json | None) -> None:
         """The run failed, or was stopped when there is no error."""
@@ -273,6 +281,15 @@ def _wanted(job: Job, source: Source) -> tuple[TargetDisk, ...]:
     """The disks that the job brings over."""
     disks = placement.disks(job.definition, source.disks)
     return tuple(disk for disk in disks if disk.key not in job.left_out)
+
+
+def _given_back(result: Json) -> str:
+    """What a rollback did, in one line for the job's log."""
+    words = ["the source was given back"]
+    words += ["powered on again"] if result.get("powered_on") else ["its power was left as it was"]
+    words += ["CBT off as before"] if result.get("restored_cbt") else []
+    words += [f"trouble: {trouble}" for trouble in result.get("troubles", ())]
+    return ", ".join(words)
 
 
 def _is_last(job: Job) -> bool:

@@ -32,12 +32,20 @@ def job(store: Store, row: Job) -> Json:
     return body | {
         "status": row.status,
         "business_status": row.business,
-        "allowed": [str(event) for event in jobs.allowed(row.state)],
+        "allowed": [str(event) for event in allowed(row)],
         "source_name": store.sources.get(row.source_id).name,
         "progress": percent(row, passes),
         "phase": passes[-1].phase if passes else "",
         "disks": passes[-1].disks if passes else [],
     }
+
+
+def allowed(row: Job) -> list[jobs.Event]:
+    """What a person may ask of this job now; there is no way back for one that never cut over."""
+    impossible = {jobs.Event.CUTOVER} if row.run_once else set()
+    if not (row.cutover or row.last_sync):
+        impossible.add(jobs.Event.ROLLBACK)
+    return [event for event in jobs.allowed(row.state) if event not in impossible]
 
 
 def full_job(store: Store, row: Job) -> Json:
@@ -56,15 +64,14 @@ def order(
     row: Job,
     machine: Source,
     found: Pass,
-    credential: Credential,
+    credential: Credential | None,
     things: list[Thing],
     attempts: Sequence[Pass] = (),
 ) -> Json:
     """What an appliance needs in order to carry out a pass; holds the appliance's key.
 
-    `attempts`: those at the same pass before this one.
+    `attempts`: those at the same pass before this one. A pass that reads nothing has no instance and no key.
     """
-    assert row.instance is not None
     return {
         "pass_id": found.id,
         "job_id": row.id,
@@ -72,9 +79,10 @@ def order(
         "moref": machine.moref,
         "instance_uuid": machine.instance_uuid,
         "name": machine.name,
+        "task": found.task,
         "final": found.final,
-        "instance": asdict(row.instance),
-        "credential": asdict(credential),
+        "instance": asdict(row.instance) if row.instance else None,
+        "credential": asdict(credential) if credential else None,
         "objects": [thing(t) for t in things],
         "attempts": [earlier.id for earlier in attempts],
         "shutdown_deadline": row.shutdown_deadline,
@@ -83,6 +91,8 @@ def order(
         "accept_removed_disks": row.accept_removed_disks,
         "left_out": list(row.left_out),
         "replication": replication.shown(row.definition),
+        "power_on": row.down_since is not None,
+        "keep_cbt": row.keep_cbt,
     }
 
 

@@ -18,6 +18,7 @@ from dbos import error as engine_errors
 from connector.control.jobs import Status
 from connector.control.steps import Steps
 from connector.control.store import Store
+from connector.control.store.jobs import ROLLBACK
 from connector.control.store.rows import Json, Outcome, Pass
 from connector.errors import ConnectorError, ControlFailed
 
@@ -96,6 +97,15 @@ class Runs(DBOSConfiguredInstance):
             self.give_up(run_id, error)
             self.park(run_id)
             return "stopped" if stopped else "failed"
+        self.settle(run_id)
+        return "done"
+
+    @DBOS.workflow(name="rollback", max_recovery_attempts=_RESTARTS)
+    def rollback(self, run_id: str) -> str:
+        """One pass of an appliance that gives the source back; then the job is Stopped."""
+        if error := self._pass(run_id, 0)["error"]:
+            self.give_up(run_id, error)
+            return "failed"
         self.settle(run_id)
         return "done"
 
@@ -187,7 +197,12 @@ class Engine:
     def sweep(self) -> None:
         """Begin what the store says was wanted, by whichever process, and tell runs which passes have ended."""
         wanted: dict[str, Callable[[], object]] = {
-            run.id: partial(DBOS.start_workflow, self._runs.run, run.id) for run in self._store.runs.open()
+            run.id: partial(
+                DBOS.start_workflow,
+                self._runs.rollback if run.kind == ROLLBACK else self._runs.run,
+                run.id,
+            )
+            for run in self._store.runs.open()
         }
         for job in self._store.jobs.all([Status.DELETING]):
             wanted[f"delete-{job.id}"] = partial(DBOS.start_workflow, self._runs.delete, job.id)

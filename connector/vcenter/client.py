@@ -13,14 +13,17 @@ from connector.model import Extent, Finding, Inventory, Machine, MachineDisk, Po
 from connector.settings import VCenterSettings
 from connector.vcenter import eligibility, inventory, power, pressure, removal, snapshots, tracking
 from connector.vcenter.eligibility import Bounds
-from connector.vcenter.ledger import Ledger
+from connector.vcenter.ledger import SNAPSHOT, TRACKING, Ledger
 from connector.vcenter.naming import Ticket
 from connector.vcenter.removal import Leftover
 from connector.vcenter.session import KEEP_ALIVE, About, Session
 from connector.vcenter.snapshots import Limits, Quiesce, Snapshot, Toll
+from connector.vcenter.tasks import Patience
 from connector.vcenter.tracking import Tracking
 
 __all__ = [
+    "SNAPSHOT",
+    "TRACKING",
     "About",
     "Bounds",
     "Ledger",
@@ -79,20 +82,22 @@ class VCenter:
         return eligibility.check(machine, bounds)
 
     def clear_leftovers(
-        self, *, keep: Collection[str] = (), machine: str | None = None
+        self, *, keep: Collection[str] = (), machine: str | None = None, limit: float = removal.PATIENCE
     ) -> tuple[Leftover, ...]:
         """Remove snapshots of this owner that no pass in `keep` (tokens) holds; on one machine or on all."""
-        return removal.clear_leftovers(self._session, self.owner, self._ledger, keep=keep, machine=machine)
+        return removal.clear_leftovers(
+            self._session, self.owner, self._ledger, keep=keep, machine=machine, limit=limit
+        )
 
-    def dismiss(self, machine: str, token: str) -> None:
+    def dismiss(self, machine: str, token: str, limit: float = removal.PATIENCE) -> None:
         """Remove the one snapshot with this token of ours, if it still stands, and fold what it left.
 
-        What resists is raised, after the ledger was told.
+        What resists for `limit` seconds is raised, after the ledger was told.
         """
         ticket = Ticket.of(token)
         if ticket is None or ticket.owner != self.owner:
             raise NotPermitted("this snapshot is not ours", on=f"{machine} {token}")
-        removal.dismiss(self._session, machine, ticket, self._ledger)
+        removal.dismiss(self._session, machine, ticket, self._ledger, patience=Patience(limit))
 
     def ensure_tracking(self, machine: str, pass_id: str, *, stop: Event | None = None) -> Tracking:
         """Turn CBT on where it is off."""
@@ -140,6 +145,10 @@ class VCenter:
     def pressure(self, machine: str, snapshot: Snapshot | None) -> Pressure:
         """How full the machine's datastores are now, and how far the files that `snapshot` made grow have grown."""
         return pressure.pressure(self._session, machine, snapshot.moref if snapshot else None)
+
+    def power(self, machine: str) -> PowerState:
+        """The power state right now."""
+        return power.state(self._session, machine)
 
     def shut_down(
         self, machine: str, *, within: float, force: bool = False, stop: Event | None = None

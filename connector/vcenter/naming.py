@@ -35,6 +35,11 @@ class Ticket:
         """The snapshot's whole description, and the key under which a ledger knows it."""
         return f"connector:{self.owner}:{self.pass_id}"
 
+    @property
+    def tracking(self) -> str:
+        """Under which a ledger knows that this pass turned CBT on."""
+        return f"tracking:{self.owner}:{self.pass_id}"
+
     @classmethod
     def of(cls, description: str) -> Ticket | None:
         """The ticket that a snapshot carries, or None for a snapshot that is not ours."""

@@ -36,7 +36,7 @@ def shut_down(
     if now is PowerState.SUSPENDED:
         raise Conflict("the machine is suspended", on=machine, remedy="resume it, then shut it down")
     if now is PowerState.ON and not _gracefully(session, vm, Patience(within, stop or Event()), force):
-        _power_off(session, vm, stop)
+        _task(session, vm, vm.PowerOffVM_Task, "the power-off", PowerState.OFF, stop)
     return _confirmed(session, machine, PowerState.OFF)
 
 
@@ -44,7 +44,7 @@ def power_on(session: Session, machine: str, *, stop: Event | None = None) -> Po
     """Power the machine on; returns `ON` once it is confirmed."""
     vm = session.managed(vim.VirtualMachine, machine)
     if state(session, machine) is not PowerState.ON:
-        _task(session, vm, vm.PowerOnVM_Task, "the power-on", stop)
+        _task(session, vm, vm.PowerOnVM_Task, "the power-on", PowerState.ON, stop)
     return _confirmed(session, machine, PowerState.ON)
 
 
@@ -52,8 +52,7 @@ def _gracefully(session: Session, vm: Any, patience: Patience, force: bool) -> b
     """Whether the guest obeyed. Without `force`, whatever hinders it is raised."""
     on = vm._moId
     try:
-        with translated(on):
-            vm.ShutdownGuest()
+        tasks.persist(lambda: _ask(vm), on=on, patience=patience, what="the guest's shutdown")
         tasks.watch(
             session,
             vm,
@@ -80,19 +79,29 @@ def _told(failed: ConnectorError, on: str, patience: Patience) -> ConnectorError
     )
 
 
-def _power_off(session: Session, vm: Any, stop: Event | None) -> None:
-    _task(session, vm, vm.PowerOffVM_Task, "the power-off", stop)
-
-
-def _task(session: Session, vm: Any, start: Any, what: str, stop: Event | None) -> None:
-    """Run a power task; a machine that is already where it should be is no failure."""
-    on = vm._moId
+def _ask(vm: Any) -> None:
+    """A guest that is down already, by an answer that was lost or by itself, need not be asked."""
     try:
-        with translated(on):
-            tasks.run(session, start, on=on, patience=Patience(_TASK, stop or Event()), what=what)
+        with translated(vm._moId):
+            vm.ShutdownGuest()
     except Conflict as refused:
         if not isinstance(refused.__cause__, vim.fault.InvalidPowerState):
             raise
+
+
+def _task(session: Session, vm: Any, start: Any, what: str, wanted: PowerState, stop: Event | None) -> None:
+    """Run a power task; a machine that is where it should be is no failure, whatever the task said."""
+    on, patience = vm._moId, Patience(_TASK, stop or Event())
+
+    def once() -> None:
+        try:
+            with translated(on):
+                tasks.run(session, start, on=on, patience=patience, what=what)
+        except ConnectorError:
+            if patience.stop.is_set() or state(session, on) is not wanted:
+                raise
+
+    tasks.persist(once, on=on, patience=patience, what=what)
 
 
 def _confirmed(session: Session, machine: str, wanted: PowerState) -> PowerState:

@@ -18,7 +18,7 @@ from connector.vcenter.devices import disks
 from connector.vcenter.eligibility import hardware_level, trackable
 from connector.vcenter.faults import translated
 from connector.vcenter.inventory import snapshot_nodes
-from connector.vcenter.ledger import Ledger
+from connector.vcenter.ledger import TRACKING, Ledger
 from connector.vcenter.naming import Ticket
 from connector.vcenter.properties import Row, read
 from connector.vcenter.session import Session
@@ -53,6 +53,7 @@ def ensure(
 ) -> Tracking:
     """Turn CBT on for the machine and each of its trackable disks, unless it is on.
 
+    That it was off goes to the ledger first, under `ticket.tracking`, so that it can be put back.
     A running machine is stunned once, by a snapshot of our own (recorded like any other). Raises `Ineligible`
     when the machine cannot be tracked as it is.
     """
@@ -67,6 +68,8 @@ def ensure(
         return Tracking(machine, True, False, _never(before, missing))
     if hindrance:
         raise hindrance
+    if not was_enabled:
+        ledger.planned(machine, ticket.tracking, TRACKING)
     _reconfigure(session, vm, True, missing if was_enabled else (), stop)
     if running:
         with snapshots.held(session, machine, _stun(ticket), ledger, stop=stop) as taken:

@@ -49,6 +49,9 @@ class Recorder:
     ) -> None:
         self.objects[token] = SourceObject(token, kind, moref, removed)
 
+    def shutting_down(self, pass_id: str) -> None:
+        """What a cutover says first."""
+
 
 @dataclass
 class Bench:

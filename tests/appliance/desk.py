@@ -31,6 +31,7 @@ class Record:
     """A control plane's memory of what was made in vCenter: token -> (pass, kind, moref, removed, trouble)."""
 
     things: dict[str, tuple[str, str, str | None, bool, str]] = field(default_factory=dict)
+    shutdowns: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def record(
@@ -53,6 +54,10 @@ class Record:
                 gone,
                 "" if gone else trouble or before[4],
             )
+
+    def shutting_down(self, pass_id: str) -> None:
+        with self.lock:
+            self.shutdowns.append(pass_id)
 
     def objects(self) -> tuple[SourceObject, ...]:
         with self.lock:

@@ -39,6 +39,7 @@ class Plane:
     """Hands out `orders`, remembers what it hears; `deaf` ends of passes are answered with that error first."""
 
     orders: list[dict[str, Any]] = field(default_factory=list)
+    errands: list[dict[str, Any]] = field(default_factory=list)
     deaf: list[ConnectorError] = field(default_factory=list)
     unwanted: list[str] = field(default_factory=list)
     wished: dict[str, Replication] = field(default_factory=dict)
@@ -53,11 +54,13 @@ class Plane:
             self.heard.notify_all()
             return Heard(tuple(self.unwanted), dict(self.wished))
 
-    def take(self, wait: float) -> dict[str, Any] | None:
+    def take(self, wait: float, errands: bool = False) -> dict[str, Any] | None:
         with self.heard:
             if self.refusal:
                 raise self.refusal
-            if self.orders:
+            if errands and self.errands:
+                return self.errands.pop(0)
+            if self.orders and not errands:
                 return self.orders.pop(0)
             self.heard.wait(0.02)
         return None

@@ -105,6 +105,10 @@ class _Recorder:
             raise self.refusal
         self.seen.append((pass_id, token, moref, removed))
 
+    def shutting_down(self, pass_id: str) -> None:
+        if self.refusal:
+            raise self.refusal
+
 
 def test_each_machine_writes_under_its_own_pass() -> None:
     recorder = _Recorder()

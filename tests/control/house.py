@@ -210,16 +210,19 @@ class House:
     def sweep(self, crash_after: int | None = None) -> None:
         for run in self.store.runs.open():
             with suppress(Pending):
-                inspect.unwrap(Runs.run)(Script(self.store, self.steps, crash_after), run.id)  # type: ignore[arg-type]
+                work = Runs.rollback if run.kind == "Rollback" else Runs.run
+                inspect.unwrap(work)(Script(self.store, self.steps, crash_after), run.id)  # type: ignore[arg-type]
         for job in self.store.jobs.all([Status.DELETING]):
             inspect.unwrap(Runs.delete)(Script(self.store, self.steps, crash_after), job.id)  # type: ignore[arg-type]
 
-    def take(self, by: Appliance | None = None) -> Pass | None:
-        return self.store.passes.take(by or self.appliance)
+    def take(self, by: Appliance | None = None, errands: bool = False) -> Pass | None:
+        return self.store.passes.take(by or self.appliance, errands)
 
-    def carry(self, outcome: Outcome = Outcome.DONE, by: Appliance | None = None) -> Pass | None:
+    def carry(
+        self, outcome: Outcome = Outcome.DONE, by: Appliance | None = None, errands: bool = False
+    ) -> Pass | None:
         """An appliance takes a pass, if there is one, and reports."""
-        found = self.take(by)
+        found = self.take(by, errands)
         if found is not None:
             error = TargetFailed("broken").to_json() if outcome is Outcome.FAILED else None
             self.service.finish(found.id, by or self.appliance, outcome, error, {})

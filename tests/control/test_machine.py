@@ -84,7 +84,9 @@ class Life(RuleBasedStateMachine):
         with suppress(Conflict, NotFound):
             self.house.service.create(Wish(**{**_fields(wish), **more}))
 
-    @rule(n=st.integers(0, 5), what=st.sampled_from(["start", "stop", "delete", "close", "cutover"]))
+    @rule(
+        n=st.integers(0, 5), what=st.sampled_from(["start", "stop", "delete", "close", "cutover", "rollback"])
+    )
     def ask(self, n: int, what: str) -> None:
         """A person asks for something; it happens exactly when the table allows it."""
         if not (alive := self.house.store.jobs.all()):
@@ -92,6 +94,8 @@ class Life(RuleBasedStateMachine):
         job = alive[n % len(alive)]
         event = machine.Event(what)
         possible = event in machine.events(job.state)
+        if event is machine.Event.ROLLBACK:
+            possible = possible and (job.cutover or job.last_sync)
         service = self.house.service
         try:
             if event in (machine.Event.CLOSE, machine.Event.CUTOVER):
@@ -99,8 +103,15 @@ class Life(RuleBasedStateMachine):
             else:
                 getattr(service, what)(job.id)
         except Conflict:
-            more = ("valid time", "as many jobs run", "not available", "runs once")
-            assert not possible or event in (machine.Event.START, machine.Event.CUTOVER), more
+            more = (
+                "valid time",
+                "as many jobs run",
+                "not available",
+                "runs once",
+                "another job has the source",
+            )
+            hindered = (machine.Event.START, machine.Event.CUTOVER, machine.Event.ROLLBACK)
+            assert not possible or event in hindered, more
             return
         assert possible, f"{what} while {job.state}"
 
@@ -135,9 +146,9 @@ class Life(RuleBasedStateMachine):
     def scan(self) -> None:
         self.house.register(*MACHINES)
 
-    @rule(who=st.integers(0, 1))
-    def take(self, who: int) -> None:
-        found = self.house.take(self.members[who])
+    @rule(who=st.integers(0, 1), errands=st.booleans())
+    def take(self, who: int, errands: bool) -> None:
+        found = self.house.take(self.members[who], errands)
         if found is not None:
             self.held[found.id] = (who, found)
 
@@ -179,9 +190,11 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def limits_hold(self) -> None:
         running = self.house.store.jobs.all([Status.RUNNING])
-        assert len(running) <= LIMITS.running
+        forward = [job for job in running if job.state != machine.ROLLING_BACK]  # the way back is always open
+        assert len(forward) <= LIMITS.running
         taken = [p for job in self.house.store.jobs.all() for p in self.house.store.passes.of(job.id)]
-        assert sum(p.disk_count for p in taken if p.state is PassState.TAKEN) <= LIMITS.host_disks
+        reading = [p for p in taken if p.state is PassState.TAKEN and p.task.reads]
+        assert sum(p.disk_count for p in reading) <= LIMITS.host_disks
 
     @invariant()
     def a_source_is_used_exactly_while_it_has_an_unfinished_job(self) -> None:

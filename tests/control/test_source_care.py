@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from connector.control.store.rows import Outcome
+import pytest
+
+from connector.cli.report import downtime
+from connector.control import views
+from connector.control.downtime import SHUTDOWN, predicted
+from connector.control.store import Wish, passes
+from connector.control.store.rows import Job, Json, Outcome, Pass, Task
+from connector.errors import Conflict
 from tests.control.house import House
 
 
@@ -10,11 +17,14 @@ def _texts(house: House, job: str, kind: str) -> list[str]:
     return [entry.text for entry in house.store.jobs.history(job) if entry.kind == kind]
 
 
-def test_a_pass_that_is_handed_back_rests_and_its_job_says_why(house: House) -> None:
+def test_a_pass_that_is_handed_back_rests_and_its_job_says_why(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "ATTEMPTS", 2)
     job = house.job()
     house.service.start(job)
     house.turn()
-    for _ in range(25):  # more often than an appliance may be lost
+    for _ in range(3):  # more often than an appliance may be lost
         found = house.take()
         assert found is not None
         why = {"error": "Interrupted", "what": "datastore ds has 3.0% free", "on": "j", "remedy": ""}
@@ -80,3 +90,131 @@ def test_invariant_3_what_resists_stays_in_the_log_and_with_the_job_until_it_is_
     house.store.things.cleaned("snap", house.appliance.vcenter)
     assert _texts(house, job, "mended") == ["snapshot snap is gone"]
     assert not house.service.leftovers(house.appliance)
+
+
+def _cut_over(house: House, seconds: float = 0.0) -> tuple[str, Pass]:
+    """A job whose final pass was taken and shuts its source down, so long ago."""
+    job = house.incremental()
+    house.service.start(job)
+    house.run(job)
+    house.service.cutover(job, last_sync=True, changes={})
+    house.turn()
+    found = house.take()
+    assert found is not None and found.task is Task.FINAL
+    house.store.cutovers.going_down(job, found.id)
+    house.clock.advance(seconds)
+    return job, found
+
+
+def test_the_first_moment_of_the_shutdown_stays_through_crashes_and_new_attempts(house: House) -> None:
+    job, found = _cut_over(house, 100.0)
+    began = house.clock.now - 100.0
+    house.crash()
+    assert house.store.cutovers.going_down(job, found.id) == began
+    assert house.get(job).down_since == began
+    house.clock.advance(3600.0)  # it runs although it should long be off: somebody powered it on
+    assert house.store.cutovers.going_down(job, found.id) == house.clock.now
+
+
+def test_the_downtime_of_a_resumed_cutover_lasts_from_the_first_shutdown_to_the_image(house: House) -> None:
+    job, found = _cut_over(house, 40.0)
+    house.service.finish(found.id, house.appliance, Outcome.FAILED, {"error": "x", "what": "broken"}, {})
+    house.turn()
+    assert house.status(job) == "InError"
+    house.clock.advance(60.0)
+    house.service.start(job)
+    house.turn()
+    again = house.take()
+    assert again is not None
+    house.service.finish(again.id, house.appliance, Outcome.DONE, None, {"disks": []})
+    house.turn()
+    assert house.status(job) == "Finished"
+    shown = views.full_job(house.store, house.get(job))
+    assert downtime(shown, shown["passes"][-1]) == 100.0
+    assert downtime(shown, shown["passes"][0]) is None
+
+
+@pytest.mark.parametrize("end", [Outcome.DONE, Outcome.FAILED])
+def test_rollback_gives_the_source_back_and_the_job_can_begin_anew(house: House, end: Outcome) -> None:
+    job, found = _cut_over(house, 10.0)
+    error = {"error": "x", "what": "broken"} if end is Outcome.FAILED else None
+    house.service.finish(found.id, house.appliance, end, error, {})
+    house.turn()
+    assert house.status(job) == ("Finished" if end is Outcome.DONE else "InError")
+    house.clock.advance(20.0)
+    house.service.rollback(job)
+    assert house.status(job) == "Running/RollingBack"
+    assert house.store.sources.get(house.get(job).source_id).state == "InUse"
+    house.turn()
+    assert house.take() is None  # nothing to read
+    errand = house.take(errands=True)
+    assert errand is not None and errand.task is Task.POWER_ON
+    result: Json = {"powered_on": True, "restored_cbt": True, "troubles": ["the tape is stuck"]}
+    house.service.finish(errand.id, house.appliance, Outcome.DONE, None, result)
+    house.turn()
+    back = house.get(job)
+    assert (str(back.state), back.cutover, back.down_since) == ("Stopped", False, None)
+    (told,) = [text for text in _texts(house, job, "rollback") if "given back" in text]
+    assert "powered on again, CBT off as before, trouble: the tape is stuck; it was down for 30 s" in told
+    house.service.start(job)
+    assert str(house.run(job).state) == "Waiting"
+
+
+def test_a_rollback_that_fails_can_be_tried_again(house: House) -> None:
+    job, found = _cut_over(house)
+    house.service.finish(found.id, house.appliance, Outcome.DONE, None, {})
+    house.turn()
+    house.service.rollback(job)
+    house.turn()
+    house.carry(Outcome.FAILED, errands=True)
+    house.turn()
+    assert house.status(job) == "InError"
+    assert house.get(job).down_since is not None
+    house.service.rollback(job)
+    house.turn()
+    house.carry(errands=True)
+    house.turn()
+    assert house.status(job) == "Stopped"
+
+
+def test_rollback_is_refused_where_there_is_no_way_back(house: House) -> None:
+    once = house.job()
+    house.service.start(once)
+    house.run(once)
+    assert "rollback" not in views.job(house.store, house.get(once))["allowed"]
+    with pytest.raises(Conflict, match="never shut its source down"):
+        house.service.rollback(once)
+    house.service.delete(once)
+    house.turn()
+    job, found = _cut_over(house)
+    with pytest.raises(Conflict, match="stop a running job first"):
+        house.service.rollback(job)
+    house.service.finish(found.id, house.appliance, Outcome.DONE, None, {})
+    house.turn()
+    assert "rollback" in views.job(house.store, house.get(job))["allowed"]
+    house.service.create(Wish(house.sources["j"], "another"))
+    with pytest.raises(Conflict, match="InUse"):
+        house.service.rollback(job)
+
+
+def _measured(number: int, at: float, kind: str, planned: int, **more: object) -> Pass:
+    disk = {"kind": kind, "planned": planned, "read": planned, "seconds": 4.0, "capacity": 10**9}
+    return Pass(
+        f"p-{number}", "r", "j", 0, 1, False, "v", None, "a", at, at, at + 10.0, "", [], Outcome.DONE, None,  # type: ignore[arg-type]
+        {"disks": [disk], "toll": {"create": 1.0, "remove": 2.0}} | more, "h", [], 1,
+    )  # fmt: skip
+
+
+def test_a_cutover_is_predicted_from_the_last_delta_in_proportion_to_the_time(house: House) -> None:
+    job: Job = house.get(house.incremental())
+    full, delta = _measured(1, 0.0, "full", 10**9), _measured(2, 1000.0, "delta", 10**8)
+    assert predicted(job, [full], [], 1000.0) is None
+    told = predicted(job, [full, delta], [], 1500.0)
+    assert told is not None
+    assert told.changed == 10**8 // 2  # half the time, half the changes
+    assert (told.shutdown, told.snapshot, told.reading, told.rest) == (SHUTDOWN, 3.0, 2.0, 5.0)
+    assert told.seconds == pytest.approx(SHUTDOWN + 10.0)
+    late = predicted(job, [full, delta], [], 1e9)
+    assert late is not None and late.changed == 10**9
+    known = predicted(job, [full, delta, _measured(3, 2000.0, "final", 0, shutdown=7.0)], [], 2000.0)
+    assert known is not None and known.shutdown == 7.0

@@ -14,7 +14,7 @@ from connector.control.jobs import Event
 from connector.control.refusals import Code, OutOfRange, Refused
 from connector.control.store import Limits, Wish
 from connector.control.store.limits import reasons
-from connector.control.store.rows import Outcome, Pass, TokenStatus
+from connector.control.store.rows import Outcome, Pass, Task, TokenStatus
 from connector.control.store.sources import OFFLINE_CODE
 from connector.errors import AuthenticationFailed, BadInput
 from tests.control.conftest import VCENTER
@@ -545,6 +545,7 @@ def test_a_pass_waits_for_its_limit_and_its_job_says_why(make_house: Callable[[L
 def _pass(number: int, host: str, disks: int, stores: tuple[str, ...] = ("ds",)) -> Pass:
     nothing: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Pass))
     known = {"id": str(number), "vcenter": "v", "host": host, "disk_count": disks, "datastores": list(stores)}
+    known["task"] = Task.READ
     return Pass(**nothing | known)
 
 

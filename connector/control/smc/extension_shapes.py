@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from connector.control import jobs, licences, views
+from connector.control import licences, views
 from connector.control.estimate import Period
 from connector.control.forecast import Forecast
 from connector.control.jobs import Event
@@ -37,6 +37,7 @@ _OPERATIONS: Final = {
     Event.START: "StartReplicationJob",
     Event.STOP: "StopReplicationJob",
     Event.CUTOVER: "CutOverReplicationJob",
+    Event.ROLLBACK: "RollbackReplicationJob",
     Event.DELETE: "DeleteReplicationJob",
 }
 
@@ -94,8 +95,10 @@ def evidence(row: EvidenceEntry, run: int) -> Answer:
     }
 
 
-def passed(row: Pass, run: Run | None, image: Image | None, appliances: Mapping[str, str]) -> Answer:
-    """One pass with what it did. `image`: of its run, if there is one."""
+def passed(
+    row: Pass, run: Run | None, image: Image | None, appliances: Mapping[str, str], down: float | None
+) -> Answer:
+    """One pass with what it did. `image`: of its run, if there is one; `down`: since when the source is shut down."""
     result = row.result or {}
     disks = result.get("disks")
     return {
@@ -110,7 +113,7 @@ def passed(row: Pass, run: Run | None, image: Image | None, appliances: Mapping[
         "StartTime": moment(row.taken),
         "EndTime": moment(row.ended),
         "ErrorMessage": _reason(row.error),
-        "DowntimeSeconds": _downtime(_number(result.get("down_since")), row, image),
+        "DowntimeSeconds": _downtime(down, row, image),
         **wrapped("Disks", "Disk", [_result(d) for d in disks] if isinstance(disks, list) else []),
     }
 
@@ -215,8 +218,7 @@ def _listed(found: object) -> list[str]:
 
 def _allowed(row: Job) -> list[str]:
     """A job that runs once has no cutover, whatever its state."""
-    found = [event for event in jobs.allowed(row.state) if event is not Event.CUTOVER or not row.run_once]
-    return [_OPERATIONS[event] for event in found]
+    return [_OPERATIONS[event] for event in views.allowed(row)]
 
 
 def _disk(disk: Mapping[str, Any], index: int, reads: bool) -> Answer:
@@ -259,10 +261,12 @@ def _finding(finding: Mapping[str, Any]) -> Answer:
     return {name.title(): _words(finding.get(name)) for name in names}
 
 
-def _downtime(since: float, row: Pass, image: Image | None) -> float:
-    if since <= 0:
+def _downtime(since: float | None, row: Pass, image: Image | None) -> float:
+    """Of a pass of the cutover that shut the source down, whichever of its attempts did; others read it as it ran."""
+    if since is None or not row.final or (row.ended or since) < since:
         return float(UNKNOWN)
-    return max(0.0, (image.created if image else row.ended or since) - since)
+    end = (image.completed or image.created) if image else row.ended
+    return max(0.0, (end or since) - since)
 
 
 def _remaining(left: int, rate: int) -> int:

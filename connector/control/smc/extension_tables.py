@@ -42,6 +42,14 @@ LEFT_OUT: Final = (
         meaning="as DescribeSourceServerFindings lists them; all that shall be left out; none: every disk is migrated",
     ),
 )
+ROLLBACK: Final = (
+    JOB_ID,
+    Parameter(
+        "KeepChangeTracking",
+        Flag(),
+        meaning="leave CBT on although a pass turned it on, because another cutover will follow; default false",
+    ),
+)
 FINDINGS: Final = (
     Parameter("SourceId", ListOf(kinds.ID, 50)),
     Parameter("WorkgroupId", kinds.WORD),
@@ -231,6 +239,8 @@ RESOURCES_ANSWER: Final = (
 )
 
 LEFT_OUT_ANSWER: Final = (_text("JobId"), _list("LeftOutDisks", "DiskKey"))
+
+ROLLBACK_ANSWER: Final = (_text("JobId"), _text("Status"), _text("BusinessStatus"))
 
 FINDINGS_ANSWER: Final = (
     *_PAGE,

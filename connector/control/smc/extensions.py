@@ -76,6 +76,15 @@ class ExtensionOperations:
                 "JobId",
                 answers=tables.LEFT_OUT_ANSWER,
             ),
+            Operation(
+                "RollbackReplicationJob",
+                tables.ROLLBACK,
+                Role.OPERATOR,
+                self._rollback,
+                "after a cutover: power the source on again, as it was found; the job is Stopped then",
+                "JobId",
+                answers=tables.ROLLBACK_ANSWER,
+            ),
             _looking(
                 "DescribeSourceServerFindings",
                 (tables.FINDINGS, tables.FINDINGS_ANSWER),
@@ -129,7 +138,7 @@ class ExtensionOperations:
         images, names = self._images(job.id), self._names()
         rows = self._store.passes.of(job.id)[::-1]
         shown = [
-            show.passed(row, runs.get(row.run_id), images.get(row.run_id), names)
+            show.passed(row, runs.get(row.run_id), images.get(row.run_id), names, job.down_since)
             for row in _part(rows, values)
         ]
         return page("Passes", "Pass", shown, len(rows), *paging(values))
@@ -155,6 +164,11 @@ class ExtensionOperations:
         ]
         shown = [show.resource(row, images) for row in _part(rows, values)]
         return page("Resources", "Resource", shown, len(rows), *paging(values))
+
+    def _rollback(self, _caller: Caller, values: Values) -> Answer:
+        job = job_by_id(self._store, values["JobId"])
+        begun = self._service.rollback(job.id, keep_cbt=values.get("KeepChangeTracking", False))
+        return {"JobId": begun.id, "Status": str(begun.status), "BusinessStatus": str(begun.business)}
 
     def _leave_out(self, _caller: Caller, values: Values) -> Answer:
         job = job_by_id(self._store, values["JobId"])

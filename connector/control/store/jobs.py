@@ -17,13 +17,15 @@ from connector.control.sources import SourceEvent
 from connector.control.store import runs, sources, tables, tags
 from connector.control.store.database import BEGINNING, Database, new_id
 from connector.control.store.limits import Limits
-from connector.control.store.rows import Job, Json, LogEntry, Outcome, Run, TagKind
+from connector.control.store.rows import Job, Json, LogEntry, Outcome, Run, TagKind, Task
 from connector.control.store.search import JobFilter, Page, page
 from connector.errors import Ambiguous, Conflict
 from connector.model import InstanceAddress
 
 _JOBS: Final = tables.jobs
 _RUNS: Final = tables.runs
+
+ROLLBACK: Final = "Rollback"  # the kind of a run that gives the source back
 
 _AFTER: Final = (machine.PREPARING, machine.SYNCING, machine.PROCESSING, machine.CLEANING)
 
@@ -188,7 +190,7 @@ class Jobs:
             return Page(total, [_job(row) for row in rows])
 
     def begin(self, job_id: str, event: Event, changes: Json | None = None, kind: str = "Manual") -> Run:
-        """START, CUTOVER or CLOSE: the new state and the new run in one transaction."""
+        """START, CUTOVER, CLOSE or ROLLBACK: the new state and the new run in one transaction."""
         with self._database.write() as connection:
             self._database.exclusive(connection, BEGINNING)
             job = locked(connection, job_id)
@@ -197,12 +199,18 @@ class Jobs:
             self._must_be_possible(connection, job, event)
             if event in (Event.CUTOVER, Event.CLOSE):
                 changes = (changes or {}) | {"cutover": True, "last_sync": event is Event.CUTOVER}
+            if event is Event.ROLLBACK:
+                kind = ROLLBACK
             changes = {"started": now, "ended": None, "waiting": "", "error": None} | (changes or {})
             job = move(self._database, connection, job, event, **changes)
-            return runs.add(connection, job.id, kind, _plan(job), now)
+            plan = [Task.POWER_ON] if event is Event.ROLLBACK else _plan(job)
+            return runs.add(connection, job.id, kind, plan, now)
 
     def _must_be_possible(self, connection: sa.Connection, job: Job, event: Event) -> None:
         if event is Event.CLOSE:  # reads nothing, ends at once
+            return
+        if event is Event.ROLLBACK:  # the way back is always open, but it needs somebody to go it
+            sources.must_be_online(connection, job.source_id)
             return
         if self._database.now() >= job.valid_until:
             raise Refused(
@@ -245,6 +253,8 @@ class Jobs:
             after: Json = {"error": error, "ended": now, "waiting": ""}
             if event is Event.PAUSED:
                 after["next_run"] = validity.next_run(now, job.frequency)
+            if event is Event.ROLLED_BACK:
+                after |= {"cutover": False, "down_since": None, "predicted_downtime": None}
             move(self._database, connection, job, event, **after)
 
     def due(self) -> Due:
@@ -310,6 +320,8 @@ def move(database: Database, connection: sa.Connection, job: Job, event: Event, 
         values["error_code"] = error.get("code") or error.get("error", "")
     if event is Event.EXPIRED:
         values["expired"] = now
+    if event is Event.ROLLBACK and job.status is Status.FINISHED:
+        sources.move(connection, job.source_id, SourceEvent.TAKEN, last_job=job.id)
     done = connection.execute(
         _JOBS.update()
         .where(_JOBS.c.id == job.id, _JOBS.c.status == job.status, _JOBS.c.business == job.business)
@@ -343,12 +355,12 @@ def jobs_of(connection: sa.Connection, source_id: str) -> list[Job]:
     return [_job(row) for row in connection.execute(query.with_for_update(key_share=True)).all()]
 
 
-def _plan(job: Job) -> list[bool]:
+def _plan(job: Job) -> list[Task]:
     if job.run_once:
-        return [False, True] if job.last_sync else [False]
+        return [Task.READ, Task.FINAL] if job.last_sync else [Task.READ]
     if job.cutover:
-        return [True] if job.last_sync else []
-    return [False]
+        return [Task.FINAL] if job.last_sync else []
+    return [Task.READ]
 
 
 def _reached(state: State, event: Event) -> bool:

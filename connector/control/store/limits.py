@@ -62,10 +62,12 @@ def reasons(offered: Sequence[Pass], running: Sequence[Pass], limits: Limits) ->
     """Why each offered pass must wait while `running` are read; empty for one that need not. Pure.
 
     The oldest comes first, and what it waits for is kept free for it: a machine with many disks waits its turn,
-    not for ever.
+    not for ever. What reads no disk waits for nothing and takes nobody's place.
     """
+    running = [other for other in running if other.task.reads]
     kept = list(running)
-    found: dict[str, str] = {}
+    found: dict[str, str] = {other.id: "" for other in offered if not other.task.reads}
+    offered = [other for other in offered if other.task.reads]
     for wanted in offered:
         found[wanted.id] = _obstacle(wanted, running, limits)
         if not found[wanted.id] and _obstacle(wanted, kept, limits):

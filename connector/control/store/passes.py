@@ -12,10 +12,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from connector.control.jobs import SYNCING, Event, State, follow
-from connector.control.store import tables
+from connector.control.store import runs, tables
 from connector.control.store.database import HANDING_OUT, Database
 from connector.control.store.limits import Limits, reasons
-from connector.control.store.rows import Appliance, Json, Outcome, Pass, PassState
+from connector.control.store.rows import Appliance, Json, Outcome, Pass, PassState, Task
 from connector.errors import Conflict, NotFound
 
 _PASSES: Final = tables.passes
@@ -62,7 +62,8 @@ class Passes:
             "job_id": run.job_id,
             "slot": slot,
             "attempt": attempt,
-            "final": run.plan[slot],
+            "final": runs.task(run.plan[slot]) is Task.FINAL,
+            "task": runs.task(run.plan[slot]),
             "state": PassState.OFFERED,
             "offered": now,
             "phase": "waiting",
@@ -74,14 +75,17 @@ class Passes:
         connection.execute(_PASSES.insert().values(**values | (stopped if run.stop else {})))
         return _one(connection, values["id"])
 
-    def take(self, appliance: Appliance) -> Pass | None:
-        """The oldest pass that this appliance can run within the limits, now its own; None when there is none."""
+    def take(self, appliance: Appliance, errands: bool = False) -> Pass | None:
+        """The oldest pass that this appliance can run within the limits, now its own; None when there is none.
+
+        `errands`: not one that reads, but one that powers a machine, for which nobody shall wait.
+        """
         with self._database.read() as connection:
-            if self._next(connection, appliance) is None:
+            if self._next(connection, appliance, errands) is None:
                 return None
         with self._database.write() as connection:
             self._database.exclusive(connection, HANDING_OUT)
-            found = self._next(connection, appliance)
+            found = self._next(connection, appliance, errands)
             if found is None:
                 return None
             now = self._database.now()
@@ -99,9 +103,10 @@ class Passes:
             self._database.log(connection, found.job_id, "taken", text)
             return _one(connection, found.id)
 
-    def _next(self, connection: sa.Connection, appliance: Appliance) -> Pass | None:
+    def _next(self, connection: sa.Connection, appliance: Appliance, errands: bool) -> Pass | None:
         ready = _PASSES.c.not_before <= self._database.now()
         offered = _in_state(connection, PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter, ready)
+        offered = [found for found in offered if found.task.reads is not errands]
         if not offered:
             return None
         why = reasons(offered, _in_state(connection, PassState.TAKEN), self._limits)
@@ -425,4 +430,5 @@ def _pass(row: Any) -> Pass:
     values = dict(row._mapping)
     values["state"] = PassState(values["state"])
     values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
+    values["task"] = Task(values["task"])
     return Pass(**values)

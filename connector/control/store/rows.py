@@ -33,6 +33,19 @@ class Outcome(StrEnum):
     STOPPED = "stopped"
 
 
+class Task(StrEnum):
+    """What an appliance does in one pass."""
+
+    READ = "read"
+    FINAL = "final"  # read, with the machine shut down
+    POWER_ON = "power-on"  # give the machine back as it was found
+
+    @property
+    def reads(self) -> bool:
+        """Whether disks are read, so that the limits count it."""
+        return self in (Task.READ, Task.FINAL)
+
+
 @dataclass(frozen=True, slots=True)
 class Appliance:
     id: str
@@ -102,7 +115,8 @@ class Job:
     """One job. `authority` is sealed by the vault and useless without its key.
 
     `definition` is what was asked for, in the public API's names. `frequency` is hours; all times are seconds.
-    `next_run` is set while an incremental job waits; `waiting` says to people what the job waits for.
+    `next_run` is set while an incremental job waits; `waiting` says to people what the job waits for. `down_since` is
+    when our cutover first asked the source to shut down, until a rollback; `predicted_downtime` was said before that.
     """
 
     id: str
@@ -143,6 +157,9 @@ class Job:
     transition_instance: str | None
     audit: float | None
     accept_removed_disks: bool
+    down_since: float | None = None
+    predicted_downtime: float | None = None
+    keep_cbt: bool = False
 
     @property
     def state(self) -> State:
@@ -156,16 +173,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a job. `plan` has one entry per pass: is the source shut down for it?
-
-    `kind` is "Manual" or "Schedule".
-    """
+    """One execution of a job. `plan` has one entry per pass. `kind` is "Manual", "Schedule" or "Rollback"."""
 
     id: str
     job_id: str
     number: int
     kind: str
-    plan: tuple[bool, ...]
+    plan: tuple[Task, ...]
     started: float
     stop: bool
     ended: float | None
@@ -199,6 +213,7 @@ class Pass:
     disk_count: int
     not_before: float = 0.0
     reason: str = ""
+    task: Task = Task.READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +250,7 @@ class Image:
     details: Json
     created: float
     removed: bool
+    completed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

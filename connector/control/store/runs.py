@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from connector.control.store import tables
 from connector.control.store.database import Database
-from connector.control.store.rows import Outcome, Run
+from connector.control.store.rows import Outcome, Run, Task
 from connector.errors import NotFound
 
 _RUNS: Final = tables.runs
@@ -60,7 +60,7 @@ def locked(connection: sa.Connection, run_id: str) -> Run:
     return _run(row)
 
 
-def add(connection: sa.Connection, job_id: str, kind: str, plan: Sequence[bool], now: float) -> Run:
+def add(connection: sa.Connection, job_id: str, kind: str, plan: Sequence[Task], now: float) -> Run:
     """The next run of a job, inside the caller's transaction."""
     count = sa.select(sa.func.count() + 1).select_from(_RUNS).where(_RUNS.c.job_id == job_id)
     number = connection.execute(count).scalar_one()
@@ -70,8 +70,13 @@ def add(connection: sa.Connection, job_id: str, kind: str, plan: Sequence[bool],
     return _run(connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id)).one())
 
 
+def task(entry: object) -> Task:
+    """Runs of earlier versions said only whether a pass is final."""
+    return Task(entry) if isinstance(entry, str) else Task.FINAL if entry else Task.READ
+
+
 def _run(row: Any) -> Run:
     values = dict(row._mapping)
-    values["plan"] = tuple(bool(final) for final in values["plan"])
+    values["plan"] = tuple(task(entry) for entry in values["plan"])
     values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
     return Run(**values)

@@ -142,6 +142,9 @@ jobs: Final = Table(
         "audit", Float, nullable=True
     ),  # share of what CBT calls unchanged; null: as the appliance is configured
     Column("accept_removed_disks", Boolean, nullable=False, server_default=false()),
+    Column("down_since", Float, nullable=True),  # our cutover first asked the source to shut down
+    Column("predicted_downtime", Float, nullable=True),  # seconds, as said when the cutover began
+    Column("keep_cbt", Boolean, nullable=False, server_default=false()),  # a rollback leaves CBT on
 )
 
 Index("ix_jobs_status_created", jobs.c.status, jobs.c.created)
@@ -165,8 +168,8 @@ runs: Final = Table(
     Column("id", _ID, primary_key=True),
     Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False),
     Column("number", Integer, nullable=False),
-    Column("kind", String(20), nullable=False),  # "Manual" or "Schedule"
-    Column("plan", JSON, nullable=False),  # one entry per pass: is it final?
+    Column("kind", String(20), nullable=False),  # "Manual", "Schedule" or "Rollback"
+    Column("plan", JSON, nullable=False),  # one task per pass
     Column("started", Float, nullable=False),
     Column("stop", Boolean, nullable=False),  # asked for; the workflow finds it
     Column("ended", Float, nullable=True, index=True),
@@ -200,6 +203,7 @@ passes: Final = Table(
     Column("disk_count", Integer, nullable=False, server_default="1"),
     Column("not_before", Float, nullable=False, server_default="0"),  # nobody takes it earlier ...
     Column("reason", Text, nullable=False, server_default=""),  # ... because of this
+    Column("task", String(20), nullable=False, server_default="read"),
     UniqueConstraint("run_id", "slot", "attempt"),
 )
 
@@ -229,6 +233,7 @@ images: Final = Table(
     Column("details", JSON, nullable=False),
     Column("created", Float, nullable=False),
     Column("removed", Boolean, nullable=False, server_default=false()),  # made room for a newer one
+    Column("completed", Float, nullable=True),  # when it was ready
 )
 
 evidence: Final = Table(

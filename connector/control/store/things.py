@@ -85,7 +85,8 @@ class Things:
             sa.select(_OBJECTS, tables.jobs.c.source_id)
             .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
             .join(tables.sources, tables.sources.c.id == tables.jobs.c.source_id)
-            .where(_OBJECTS.c.place == "vcenter", _OBJECTS.c.removed.is_(False), over)
+            .where(_OBJECTS.c.place == "vcenter", _OBJECTS.c.kind == "snapshot")
+            .where(_OBJECTS.c.removed.is_(False), over)
             .where(tables.sources.c.vcenter == vcenter, tables.jobs.c.source_id.not_in(busy))
             .order_by(_OBJECTS.c.created)
         )
@@ -148,6 +149,7 @@ class Things:
                 "details": details,
                 "name": name or row.name,
                 "id": image_id or row.id,
+                "completed": row.completed or self._database.now(),
             }
             connection.execute(_IMAGES.update().where(_IMAGES.c.run_id == run_id).values(**values))
             connection.execute(

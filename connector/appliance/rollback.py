@@ -1,0 +1,74 @@
+"""The source is given back as it was found: no snapshot of ours, CBT as it was, powered on if our cutover shut it down.
+
+The machine's owner waits for the power: whatever else resists is told and mended later, and never keeps it off.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from connector.appliance.order import Order, Wishes
+from connector.appliance.progress import PassProgress
+from connector.appliance.subject import clear, identified, tracked_by_us
+from connector.errors import ConnectorError
+from connector.model import Machine, PowerState
+from connector.vcenter.client import TRACKING, Tracking
+
+if TYPE_CHECKING:
+    from connector.appliance.machine_pass import Workbench
+
+log = logging.getLogger(__name__)
+
+SHORT: Final = 60.0  # seconds that snapshots may take to go before the power is switched on
+
+
+class Rollback:
+    """Carries out one order once; doing it again changes nothing."""
+
+    def __init__(self, bench: Workbench, order: Order, board: PassProgress, wishes: Wishes) -> None:
+        self._bench, self._order, self._board, self._stop = bench, order, board, wishes.stop
+        self._troubles: list[str] = []
+
+    def run(self) -> dict[str, Any]:
+        """Returns what was done: `powered_on`, `restored_cbt`, `troubles`. Raises when the power cannot be switched on."""
+        machine = identified(self._bench.vcenter, self._order)
+        self._board.enter("clearing left-overs")
+        cleared = self._tried(lambda: clear(self._bench.vcenter, self._order, limit=SHORT))
+        restored = not self._order.keep_cbt and self._tried(self._restore)
+        powered = self._power_on(machine)
+        if not cleared:
+            self._tried(lambda: clear(self._bench.vcenter, self._order))
+        self._board.enter("rolled back")
+        return {
+            "powered_on": powered is not None,
+            "power_on_seconds": powered,
+            "restored_cbt": bool(restored and tracked_by_us(self._order)),
+            "troubles": self._troubles,
+        }
+
+    def _tried(self, work: Callable[[], None]) -> bool:
+        try:
+            work()
+        except ConnectorError as failed:
+            log.warning("%s", failed)
+            self._troubles.append(str(failed))
+            return False
+        return True
+
+    def _restore(self) -> None:
+        """CBT off again where a pass of this job turned it on; before the power-on, which drops its files."""
+        for known in tracked_by_us(self._order):
+            self._board.enter("putting CBT back as it was found")
+            self._bench.vcenter.restore_tracking(Tracking(self._order.moref, False, True))
+            self._bench.ledger.removed(self._order.moref, known.token, TRACKING)
+
+    def _power_on(self, machine: Machine) -> float | None:
+        if not self._order.power_on or machine.power is not PowerState.OFF:
+            return None
+        self._board.enter("powering the machine on")
+        began = time.monotonic()
+        self._bench.vcenter.power_on(self._order.moref, stop=self._stop)
+        return time.monotonic() - began

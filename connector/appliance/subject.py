@@ -1,0 +1,39 @@
+"""The machine of an order and no other: who it is, and what earlier attempts left on it."""
+
+from __future__ import annotations
+
+from connector.appliance.order import Order, SourceObject
+from connector.errors import NotFound
+from connector.model import Machine
+from connector.vcenter.client import SNAPSHOT, TRACKING, Ticket, VCenter
+
+PATIENT = 6 * 3600.0  # seconds that the removal of what was left may take
+
+
+def identified(vcenter: VCenter, order: Order) -> Machine:
+    """The machine as it is now. Raises `NotFound` when it is gone, or when its moref names another one by now."""
+    machine = vcenter.find(order.moref)
+    if order.instance_uuid and machine.instance_uuid != order.instance_uuid:
+        raise NotFound(
+            f"{order.moref} is now another machine ({machine.name})",
+            on=order.name,
+            remedy="refresh the sources and create a new job",
+        )
+    return machine
+
+
+def clear(vcenter: VCenter, order: Order, *, keep: str = "", limit: float = PATIENT) -> None:
+    """What stands with our token goes, and what the record says that earlier attempts left to consolidate.
+
+    The snapshot with the token `keep` stays. Raises what resists.
+    """
+    vcenter.clear_leftovers(keep={keep}, machine=order.moref, limit=limit)
+    for known in order.objects:
+        ours = (ticket := Ticket.of(known.token)) is not None and ticket.owner == vcenter.owner
+        if known.kind == SNAPSHOT and not known.removed and known.token != keep and ours:
+            vcenter.dismiss(order.moref, known.token, limit)
+
+
+def tracked_by_us(order: Order) -> tuple[SourceObject, ...]:
+    """What the record says of CBT that was off before this job."""
+    return tuple(known for known in order.objects if known.kind == TRACKING and not known.removed)
