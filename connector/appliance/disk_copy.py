@@ -14,16 +14,14 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import stamina
-
 from connector.appliance.decision import Decision, decide
 from connector.appliance.guard import Guard
+from connector.appliance.opening import Opening
 from connector.appliance.order import Order
 from connector.appliance.progress import PassProgress
 from connector.errors import (
     ChangesMissed,
     ChangesUnknown,
-    ConnectorError,
     Interrupted,
     NotFound,
     ProofFailed,
@@ -37,7 +35,6 @@ from connector.transfer.flow import Flow
 from connector.transfer.policies import Retrying
 from connector.transfer.sender import Progress
 from connector.transfer.source import Source
-from connector.transfer.vddk_source import open_vddk_source
 from connector.vcenter.client import Snapshot
 
 if TYPE_CHECKING:
@@ -67,6 +64,7 @@ class DiskCopy:
     ) -> None:
         self._bench, self._endpoint, self._order, self._stop = bench, endpoint, order, stop
         self._guard = guard
+        self._open = Opening(bench, order, snapshot, disk, board, guard, stop)
         self._snapshot, self._disk, self._reading, self._board = snapshot, disk, reading, board
         self._key, self._flow = str(disk.key), flow
         self._on = f"{order.name} {disk.label}"
@@ -214,22 +212,6 @@ class DiskCopy:
                 stop=self._stop,
             )
 
-    def _open(self) -> Source:
-        """A worker of its own, with the cookie of a session that is alive now; what may pass is tried again."""
-        bench = self._bench
-        for attempt in stamina.retry_context(on=_passing, attempts=4, timeout=None, wait_max=5.0):
-            with attempt:
-                access = bench.vcenter.vddk_access(self._order.moref, self._snapshot, self._disk)
-                with self._guard.hearing():
-                    return open_vddk_source(
-                        access,
-                        bench.vddk,
-                        bench.transfer.depth,
-                        transports=bench.transports,
-                        pace=self._guard.pace,
-                    )
-        raise AssertionError("unreachable: the last attempt raises")
-
     def _report(self, seen: Progress) -> None:
         self._board.update(
             self._disk.key,
@@ -278,7 +260,3 @@ def _missed(done: Audited, on: str) -> ChangesMissed:
 def _repaired(wrong: int, rot: Mapping[str, int]) -> str:
     blame = ", ".join(f"{rot.get(name, 0)} in {words}" for name, words in ROT.items() if rot.get(name))
     return f"repaired: the proof found {wrong} bytes wrong (cells: {blame}), they were read again"
-
-
-def _passing(error: Exception) -> bool:
-    return isinstance(error, ConnectorError) and error.retryable and not isinstance(error, Interrupted)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,13 +27,20 @@ from connector.appliance.progress import DiskProgress, PassProgress
 from connector.appliance.rollback import Rollback
 from connector.appliance.roster import reconcile
 from connector.appliance.subject import clear, identified
-from connector.errors import ConnectorError, ControlFailed, Ineligible, Interrupted, TransferFailed
-from connector.model import Machine, PowerState, Severity
+from connector.errors import (
+    ConnectorError,
+    ControlFailed,
+    Ineligible,
+    Interrupted,
+    ReaderFailed,
+    TransferFailed,
+)
+from connector.model import Finding, Machine, PowerState, Severity
 from connector.patience import Patience
 from connector.settings import TransferSettings
 from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.flow import Flow, Throttle
-from connector.vcenter.client import Snapshot, Ticket, VCenter
+from connector.vcenter.client import Quiesce, Snapshot, Ticket, VCenter, disk_set_changes
 
 INSTANCE_PATIENCE = 90.0  # seconds that an instance may need to come up again
 STUN = "cbt-"  # marks the ticket of the snapshot that only serves to switch CBT on
@@ -58,10 +65,11 @@ class Workbench:
         work = _WORK.get(order.task)
         if work is None:
             raise ControlFailed(f"this appliance does not know the task {order.task}", on=order.name)
+        bench = replace(self, vcenter=self.vcenter.during(wishes.stop))
         try:
             with self.claims.held(order.moref):
                 self.ledger.attach(order.moref, order.pass_id)
-                return work(self, order, board, wishes).run()
+                return work(bench, order, board, wishes).run()
         except ConnectorError as failed:
             failed.on = order.name if failed.on == order.moref else failed.on
             raise
@@ -100,11 +108,12 @@ class MachinePass:
             self._board.enter("switching CBT on")
             self._vcenter.ensure_tracking(order.moref, STUN + order.pass_id, stop=self._stop)
         self._board.enter("snapshot")
-        with self._vcenter.snapshot(order.moref, reading, stop=self._stop) as snapshot:
+        quiesce = Quiesce.OFF if order.final else order.quiesce
+        with self._vcenter.snapshot(order.moref, reading, quiesce=quiesce, stop=self._stop) as snapshot:
             machine = self._vcenter.find(order.moref)
             self._cutover.confirm(snapshot)
             with self._guard(machine, snapshot) as guard:
-                disks = self._copy_all(snapshot, reading, guard)
+                disks = self._copied(snapshot, reading, guard)
             self._cutover.confirm(snapshot)
             self._board.enter("removing the snapshot")
         self._board.enter("signing the evidence")
@@ -120,11 +129,22 @@ class MachinePass:
             "evidence": evidence,
             "toll": asdict(snapshot.toll),
             "governor": guard.history,
+            "quiesced": snapshot.quiesced,
+            "disk_set": [asdict(disk) for disk in snapshot.disks],
+            "findings": [asdict(finding) for finding in self._findings(snapshot, quiesce)],
         }
 
     def _attest(self, done: Reading) -> dict[str, Any] | None:
         notary = self._bench.notary
         return None if notary is None else attest(notary, self._vcenter.about, done, self._endpoint)
+
+    def _findings(self, snapshot: Snapshot, quiesce: Quiesce) -> Iterator[Finding]:
+        """What a person should know about this pass although it went well."""
+        if self._order.disk_set:
+            yield from disk_set_changes(self._order.name, self._order.disk_set, snapshot.disks)
+        if quiesce is Quiesce.TRY and not snapshot.quiesced and not snapshot.adopted:
+            text = "the guest could not be quiesced: this snapshot is crash-consistent"
+            yield Finding("V24", Severity.WARN, self._order.name, text, "look at VMware Tools in the guest")
 
     def _may_begin(self, reading: str) -> None:
         """D13, D14: a machine that runs fills its datastores while its snapshot is open. One that stands, stands."""
@@ -171,6 +191,13 @@ class MachinePass:
 
     def _ticket(self, reading: str) -> Ticket:
         return Ticket(self._vcenter.owner, reading)
+
+    def _copied(self, snapshot: Snapshot, reading: str, guard: Guard) -> list[dict[str, Any]]:
+        try:
+            return self._copy_all(snapshot, reading, guard)
+        except ReaderFailed:
+            identified(self._vcenter, self._order)  # a machine that is gone explains it better
+            raise
 
     def _copy_all(self, snapshot: Snapshot, reading: str, guard: Guard) -> list[dict[str, Any]]:
         """All disks side by side; the first real error stops the others and is the one that is raised."""

@@ -5,10 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+from pydantic import TypeAdapter
 
 from connector.errors import ControlFailed
-from connector.model import COMPRESS_LEVELS, Credential, InstanceAddress, Replication
+from connector.model import COMPRESS_LEVELS, Credential, InstanceAddress, MachineDisk, Replication
+from connector.vcenter.client import Quiesce
+
+_DISK: Final = TypeAdapter(MachineDisk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,7 @@ class Order:
     `replication` is as wished when the order was given; heartbeats say what is wished since (see `Wishes`).
     `attempts` are the ids of earlier attempts at this very pass: only their snapshots may be continued. What reads
     nothing has no instance. `power_on`: a cutover of this job shut the machine down, so a rollback powers it on.
+    `disk_set`: its disks as the last finished pass found them.
     """
 
     pass_id: str
@@ -49,6 +55,8 @@ class Order:
     task: str = "read"
     power_on: bool = False
     keep_cbt: bool = False
+    quiesce: Quiesce = Quiesce.OFF
+    disk_set: tuple[MachineDisk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,8 @@ class Wishes:
     task: str = "read"
     power_on: bool = False
     keep_cbt: bool = False
+    quiesce: Quiesce = Quiesce.OFF
+    disk_set: tuple[MachineDisk, ...] = ()
 
 
 def order_from_json(body: dict[str, Any]) -> Order:
@@ -95,6 +105,8 @@ def order_from_json(body: dict[str, Any]) -> Order:
             task=str(body.get("task", "final" if body["final"] else "read")),
             power_on=bool(body.get("power_on", False)),
             keep_cbt=bool(body.get("keep_cbt", False)),
+            quiesce=Quiesce(body.get("quiesce", "off")),
+            disk_set=tuple(_DISK.validate_python(entry) for entry in body.get("disk_set", ())),
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(

@@ -120,7 +120,8 @@ class AgentApi:
         things = self._store.things.of(job.id, "vcenter")
         attempts = self._store.passes.before(found)
         credential = self._service.credential(job.id) if found.task.reads else None
-        return views.order(job, machine, found, credential, things, attempts)
+        disks = self._store.passes.disk_set(job.id)
+        return views.order(job, machine, found, credential, things, attempts, disks)
 
     def _object(self, call: Call) -> Any:
         report: ThingReport = call.message

@@ -97,6 +97,7 @@ class JobApi:
             allow_power_off=new.allow_power_off,
             audit=new.audit,
             accept_removed_disks=new.accept_removed_disks,
+            quiesce=new.quiesce,
             client_token=new.client_token,
         )
         return self._done(call, "create", self._service.create(wish))

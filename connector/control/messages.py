@@ -39,6 +39,7 @@ class NewJob(Message):
     allow_power_off: bool = False
     audit: Share | None = None  # of what CBT calls unchanged; default: as the appliance is configured
     accept_removed_disks: bool = False
+    quiesce: Literal["off", "try", "require"] = "off"
     client_token: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,64}$")] | None = None
 
 
@@ -145,12 +146,18 @@ class EvidenceReport(Message):
 
 
 class Finish(Message):
+    """An appliance's last word on a pass."""
+
     outcome: Literal["done", "failed", "stopped"]
     error: Failure | None = None
-    result: dict[str, Any] = {}
-    rest: Annotated[float, Field(ge=0, le=86400)] = (
-        0.0  # seconds until a pass that was handed back is offered again
-    )
+    result: dict[str, Any] = {}  # `findings` are of the form of `Finding`
+    rest: Annotated[float, Field(ge=0, le=86400)] = 0.0  # seconds until what was handed back is offered again
+
+    @field_validator("result")
+    @classmethod
+    def _well_formed(cls, result: dict[str, Any]) -> dict[str, Any]:
+        _FINDINGS.validate_python(result.get("findings", []))
+        return result
 
 
 _MACHINE: Final = TypeAdapter(Machine)

@@ -67,10 +67,12 @@ def order(
     credential: Credential | None,
     things: list[Thing],
     attempts: Sequence[Pass] = (),
+    disk_set: Sequence[Json] = (),
 ) -> Json:
     """What an appliance needs in order to carry out a pass; holds the appliance's key.
 
-    `attempts`: those at the same pass before this one. A pass that reads nothing has no instance and no key.
+    `attempts`: those at the same pass before this one; `disk_set`: the disks that the last finished pass found. A pass
+    that reads nothing has no instance and no key.
     """
     return {
         "pass_id": found.id,
@@ -93,6 +95,8 @@ def order(
         "replication": replication.shown(row.definition),
         "power_on": row.down_since is not None,
         "keep_cbt": row.keep_cbt,
+        "quiesce": row.quiesce,
+        "disk_set": disk_set,
     }
 
 

@@ -192,6 +192,11 @@ def overloaded(error: ConnectorError) -> bool:
     return error.retryable and isinstance(error.__cause__, vddk.errors.OutOfResources)
 
 
+def unplaced(error: ConnectorError) -> bool:
+    """Whether the machine's host lets go of it (maintenance, disconnected): it will run elsewhere, or there again."""
+    return isinstance(error.__cause__, vddk.errors.HostUnavailable)
+
+
 @contextmanager
 def _explained(path: str) -> Iterator[None]:
     try:

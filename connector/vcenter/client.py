@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import copy
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from threading import Event
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from connector.errors import NotPermitted
 from connector.model import Extent, Finding, Inventory, Machine, MachineDisk, PowerState, Pressure, VddkAccess
 from connector.settings import VCenterSettings
-from connector.vcenter import eligibility, inventory, power, pressure, removal, snapshots, tracking
-from connector.vcenter.eligibility import Bounds
+from connector.vcenter import eligibility, inventory, power, pressure, removal, snapshots, tasks, tracking
+from connector.vcenter.eligibility import Bounds, disk_set_changes
 from connector.vcenter.ledger import SNAPSHOT, TRACKING, Ledger
 from connector.vcenter.naming import Ticket
 from connector.vcenter.removal import Leftover
@@ -35,7 +36,11 @@ __all__ = [
     "Toll",
     "Tracking",
     "VCenter",
+    "disk_set_changes",
 ]
+
+
+Result = TypeVar("Result")
 
 
 class VCenter:
@@ -50,6 +55,7 @@ class VCenter:
         """`owner` marks our snapshots; `ledger` remembers them across a crash."""
         self.owner = owner
         self._ledger = ledger
+        self._stop: Event | None = None
         self._session = Session(settings, keep_alive=keep_alive)
 
     def __enter__(self) -> Self:
@@ -60,6 +66,19 @@ class VCenter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.__exit__(kind, error, trace)
+
+    def during(self, stop: Event) -> VCenter:
+        """The same vCenter for long work: an outage of it (a restart, a failover) is waited out, until `stop`."""
+        patient = copy.copy(self)
+        patient._stop = stop
+        return patient
+
+    def _steady(self, work: Callable[[], Result], on: str) -> Result:
+        """Do work that bears repetition: at once and once, or through an outage."""
+        if self._stop is None:
+            return work()
+        patience = Patience(tasks.OUTAGE, self._stop)
+        return tasks.persist(work, on=on, patience=patience, what="vCenter", tries=1)
 
     @property
     def about(self) -> About:
@@ -75,7 +94,7 @@ class VCenter:
 
     def find(self, wanted: str) -> Machine:
         """The one machine with that moref, instance UUID, inventory path or name."""
-        return inventory.find(self._session, wanted)
+        return self._steady(lambda: inventory.find(self._session, wanted), wanted)
 
     def check(self, machine: Machine, bounds: Bounds = Bounds()) -> tuple[Finding, ...]:  # noqa: B008 - frozen
         """Pre-flight findings about a machine, the gravest first."""
@@ -101,7 +120,10 @@ class VCenter:
 
     def ensure_tracking(self, machine: str, pass_id: str, *, stop: Event | None = None) -> Tracking:
         """Turn CBT on where it is off."""
-        return tracking.ensure(self._session, machine, self._ticket(pass_id), self._ledger, stop=stop)
+        ticket = self._ticket(pass_id)
+        return self._steady(
+            lambda: tracking.ensure(self._session, machine, ticket, self._ledger, stop=stop), machine
+        )
 
     def restore_tracking(self, before: Tracking) -> None:
         """Turn CBT off again where it was off before `ensure_tracking`."""
@@ -139,8 +161,8 @@ class VCenter:
         """
         view = snapshot.moref if snapshot else None
         if base is None:
-            return tracking.in_use(self._session, machine, view, disk)
-        return tracking.changed(self._session, machine, view, disk, base)
+            return self._steady(lambda: tracking.in_use(self._session, machine, view, disk), machine)
+        return self._steady(lambda: tracking.changed(self._session, machine, view, disk, base), machine)
 
     def pressure(self, machine: str, snapshot: Snapshot | None) -> Pressure:
         """How full the machine's datastores are now, and how far the files that `snapshot` made grow have grown."""
@@ -148,24 +170,26 @@ class VCenter:
 
     def power(self, machine: str) -> PowerState:
         """The power state right now."""
-        return power.state(self._session, machine)
+        return self._steady(lambda: power.state(self._session, machine), machine)
 
     def shut_down(
         self, machine: str, *, within: float, force: bool = False, stop: Event | None = None
     ) -> PowerState:
         """Shut the guest down and confirm that the machine is off."""
-        return power.shut_down(self._session, machine, within=within, force=force, stop=stop)
+        return self._steady(
+            lambda: power.shut_down(self._session, machine, within=within, force=force, stop=stop), machine
+        )
 
     def power_on(self, machine: str, *, stop: Event | None = None) -> PowerState:
         """Power the machine on and confirm it."""
-        return power.power_on(self._session, machine, stop=stop)
+        return self._steady(lambda: power.power_on(self._session, machine, stop=stop), machine)
 
     def vddk_access(self, machine: str, snapshot: Snapshot | None, disk: MachineDisk) -> VddkAccess:
         """What a worker needs to open the disk now.
 
         The cookie lives as long as the session: ask again before each open.
         """
-        self._session.touch()
+        self._steady(self._session.touch, machine)
         return VddkAccess(
             server=self._session.endpoint.host,
             port=self._session.endpoint.port,

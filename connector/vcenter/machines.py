@@ -264,7 +264,7 @@ def snapshot_nodes(info: Any) -> tuple[SnapshotNode, ...]:
                 seconds(node.createTime),
                 depth,
                 off=text(node.state) == PowerState.OFF,
-                quiesced=bool(node.quiesced),
+                quiesced=true(node.quiesced),
             )
         )
         pending.extend((child, depth + 1) for child in reversed(each(node.childSnapshotList)))

@@ -28,6 +28,7 @@ from connector.vcenter.vmomi import moref, vim
 
 log = logging.getLogger(__name__)
 
+HURRY = 30.0  # seconds without vCenter that a removal after a stop waits out
 _TRIES = 3  # at a creation that may succeed next time, such as one that could not quiesce the guest
 
 
@@ -127,11 +128,11 @@ def held(
             toll=toll,
         )
     except BaseException as first:
-        _put_down(session, machine, ticket, ledger, target, toll, limits)
+        _put_down(session, machine, ticket, ledger, target, toll, limits, patience.stop.is_set())
         if toll.left:
             first.add_note(f"the snapshot {ticket.name} was left behind: {toll.left}")
         raise
-    _put_down(session, machine, ticket, ledger, target, toll, limits)
+    _put_down(session, machine, ticket, ledger, target, toll, limits, patience.stop.is_set())
 
 
 def _put_down(
@@ -142,9 +143,12 @@ def _put_down(
     target: str | None,
     toll: Toll,
     limits: Limits,
+    stopped: bool,
 ) -> None:
+    # whoever was asked to stop waits for a task, but not for a vCenter that is away: the next start cleans up
+    patience = Patience(limits.remove, outage=HURRY if stopped else None)
     try:
-        toll.remove = removal.dismiss(session, machine, ticket, ledger, target, Patience(limits.remove))
+        toll.remove = removal.dismiss(session, machine, ticket, ledger, target, patience)
     except ConnectorError as failed:
         toll.left = str(failed)
 

@@ -23,7 +23,7 @@ NOTICE = 1  # seconds that one question for changes may hang; bounds the answer 
 BACK_OFF = 2.0  # seconds before the first new attempt; it doubles with each
 LONGEST = 60.0  # seconds between two attempts at most
 TRIES = 8  # at what may pass by itself, such as a locked file: about four minutes
-OUTAGE = 120.0  # seconds without vCenter that a wait survives; a failover takes about that
+OUTAGE = 900.0  # seconds without vCenter that a wait survives; a restart takes about ten minutes
 _DONE = ("success", "error")
 
 
@@ -34,6 +34,11 @@ class Patience:
     limit: float
     stop: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.monotonic)
+    outage: float | None = None  # seconds without vCenter that are waited out; by default OUTAGE
+
+    @property
+    def outlasts(self) -> float:
+        return OUTAGE if self.outage is None else self.outage
 
     @property
     def left(self) -> float:
@@ -88,7 +93,7 @@ def persist(
         except ConnectorError as failed:
             if isinstance(failed, Unreachable | SessionExpired):
                 lost = lost or time.monotonic()
-                over = time.monotonic() - lost > OUTAGE
+                over = time.monotonic() - lost > patience.outlasts
             else:
                 failures, lost = failures + 1, None
                 over = failures >= tries
@@ -192,7 +197,7 @@ def watch(
         except Unreachable:
             lost = lost or time.monotonic()
             patience.check(on, what)
-            if time.monotonic() - lost > OUTAGE:
+            if time.monotonic() - lost > patience.outlasts:
                 raise
             patience.pause(1.0)
 

@@ -69,6 +69,16 @@ class Export:
             raise ValueError(f"host states {wrong} are none of {sorted(HOST_STATES)}")
         replace_file(self.root / "hosts", "".join(f"{vm}\t{state}\n" for vm, state in sorted(states.items())))
 
+    def placement(self, vm: str, host: str) -> None:
+        """The machine runs there now; readers that opened its disks elsewhere meet a host that has let go of it."""
+        (self.root / "placement").mkdir(exist_ok=True)
+        replace_file(self.root / "placement" / vm, host + "\n")
+
+    def prepared(self, vm: str) -> bool:
+        """Whether somebody called PrepareForAccess for the machine and has not ended it."""
+        folder = self.root / "prepared"
+        return folder.is_dir() and any(folder.glob(f"{vm}@*"))
+
     def _session(self, cookie: str) -> Path:
         if not cookie or "/" in cookie or cookie.startswith("."):
             raise ValueError("a session cookie must be usable as a file name")

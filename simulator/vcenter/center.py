@@ -83,6 +83,7 @@ class Center:
         self.custom_fields: dict[int, Any] = {}
         self.custom_values: dict[str, dict[int, str]] = {}
         self.extra: dict[str, Target] = {}
+        self.placed: dict[str, str] = {}  # which host was exported for each machine
         self._singletons = managers.singletons(self)
         self.sessions.ended.append(self._session_ended)
         host_calls.export_states(self)
@@ -222,7 +223,7 @@ class Center:
             current = self.estate.inventory
             if current is not known:
                 self.changes.touch(*changed_morefs(known, current))
-                if known.hosts is not current.hosts:
+                if known.hosts is not current.hosts or known.vms is not current.vms:
                     host_calls.export_states(self)
                 known = current
 

@@ -47,7 +47,7 @@ _ENTITY: dict[str, Property] = {
 }
 _ALWAYS_FRESH = frozenset(
     {"effectiveRole", "permission", "recentTask", "value", "customValue", "availableField", "parent"}
-    | {"layoutEx", "storage"}  # a guest's writes change no inventory value
+    | {"layoutEx", "storage", "disabledMethod"}  # writes and readers change no inventory value
 )
 
 

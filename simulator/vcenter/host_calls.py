@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ def export_states(center: Center) -> None:
     inventory = center.estate.inventory
     states = {moref: _state(inventory.hosts[vm.host]) for moref, vm in inventory.vms.items()}
     center.estate.export.hosts({moref: state for moref, state in states.items() if state != "ok"})
+    for moref, vm in inventory.vms.items():
+        if center.placed.get(moref) != vm.host:
+            center.placed[moref] = vm.host
+            center.estate.export.placement(moref, vm.host)
 
 
 def _state(host: Host) -> str:
@@ -27,7 +32,9 @@ def _state(host: Host) -> str:
     return "ok" if host.connection_state == "connected" else "refused"
 
 
-def _change(center: Center, moref: str, **values: Any) -> None:
+def change(center: Center, moref: str, **values: Any) -> None:
+    """Replace fields of a host, and let readers meet what follows."""
+
     def step(inventory: Inventory) -> Inventory:
         changed = replace(inventory.hosts[moref], **values)
         return replace(inventory, hosts=inventory.hosts | {moref: changed})
@@ -37,17 +44,43 @@ def _change(center: Center, moref: str, **values: Any) -> None:
 
 
 def _enter_maintenance(call: Call) -> Any:
-    """Powered-on machines move to another connected host; without one the task fails, as without vMotion."""
+    """Powered-on machines move to another connected host; without one the task fails, as without vMotion.
+
+    A machine whose disks are being read may not move (PrepareForAccess): the task waits for it, until its timeout.
+    """
     host: Host = call.target.subject
     if host.in_maintenance:
         raise vim.fault.InvalidState(msg="The host is already in maintenance mode.")
+    until = time.monotonic() + call["timeout"] if call["timeout"] else float("inf")
 
     def work(running: Running) -> None:
         running.progress(30)
+        while locked := [
+            vm for vm in call.center.index.vms_on_host.get(host.moref, ()) if _held(call.center, vm)
+        ]:
+            if call.center.closing or time.monotonic() > until:
+                raise vim.fault.Timedout(msg=f"{locked[0]} could not be moved in time.")
+            time.sleep(0.02)
         _evacuate(call.center, host.moref)
-        _change(call.center, host.moref, in_maintenance=True)
+        change(call.center, host.moref, in_maintenance=True)
 
     return call.center.tasks.start(call, work)
+
+
+def _held(center: Center, moref: str) -> bool:
+    on = center.estate.inventory.vms[moref].power_state == PowerState.ON
+    return on and center.estate.export.prepared(moref)
+
+
+def move(center: Center, moref: str, host: str) -> None:
+    """vMotion. Refused while the machine's disks are being read, as vCenter refuses it."""
+    if center.estate.export.prepared(moref):
+        raise vim.fault.MethodDisabled(msg="The method is disabled by 'connector'.", source="connector")
+    target = center.estate.inventory.hosts.get(host)
+    if target is None or target.in_maintenance or target.connection_state != "connected":
+        raise vim.fault.InvalidState(msg="The host cannot take over a machine now.")
+    center.estate.hardware.edit(moref, host=host)
+    export_states(center)
 
 
 def _evacuate(center: Center, moref: str) -> None:
@@ -69,7 +102,7 @@ def _exit_maintenance(call: Call) -> Any:
     if not host.in_maintenance:
         raise vim.fault.InvalidState(msg="The host is not in maintenance mode.")
     return call.center.tasks.start(
-        call, lambda _running: _change(call.center, host.moref, in_maintenance=False)
+        call, lambda _running: change(call.center, host.moref, in_maintenance=False)
     )
 
 
@@ -88,7 +121,7 @@ def _connection(call: Call, state: str) -> Any:
         raise vim.fault.InvalidState(msg=f"The host is {state} already.")
 
     def work(_running: Running) -> None:
-        _change(center, host.moref, connection_state=state)
+        change(center, host.moref, connection_state=state)
         for moref in center.index.vms_on_host.get(host.moref, ()):
             center.estate.hardware.edit(moref, connection_state=state)
 

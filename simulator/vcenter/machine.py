@@ -255,6 +255,8 @@ _DISABLED = {
 def _disabled(view: View) -> list[str]:
     vm = _vm(view)
     names = [*_ALWAYS_DISABLED, *_DISABLED[vm.power_state]]
+    if view.center.estate.export.prepared(vm.moref):
+        names += ["RelocateVM_Task", "MigrateVM_Task"]
     if vm.extra.get("vcenter.disabledMethod"):
         names += vm.extra["vcenter.disabledMethod"].split(",")
     return names

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from simulator.estate.inventory import PowerState, VirtualMachine
-from simulator.vcenter import edits
+from simulator.vcenter import edits, host_calls
 from simulator.vcenter.api import make, vim, vmodl
 from simulator.vcenter.entities import SnapshotOf
 from simulator.vcenter.kinds import Call, Method
@@ -113,6 +113,24 @@ def _revert_to_current(call: Call, moref: str) -> None:
     call.center.estate.snapshots.revert(moref)
 
 
+def _relocate(call: Call, moref: str) -> None:
+    """To another datastore, another host, or both."""
+    spec = call["spec"]
+    center = call.center
+    if spec.datastore is not None:
+        if center.estate.export.prepared(moref):
+            raise vim.fault.MethodDisabled(msg="The method is disabled by 'connector'.", source="connector")
+        center.estate.hardware.relocate(moref, spec.datastore._moId)
+    if spec.host is not None:
+        host_calls.move(center, moref, spec.host._moId)
+
+
+def _migrate(call: Call, moref: str) -> None:
+    if call["host"] is None:
+        raise invalid_argument("host")
+    host_calls.move(call.center, moref, call["host"]._moId)
+
+
 def _consolidate(call: Call, moref: str) -> None:
     call.center.estate.snapshots.consolidate(moref)
 
@@ -212,6 +230,8 @@ METHODS: dict[str, Method] = {
     "RemoveAllSnapshots_Task": _task(_remove_all),
     "RevertToCurrentSnapshot_Task": _task(_revert_to_current),
     "ConsolidateVMDisks_Task": _task(_consolidate),
+    "RelocateVM_Task": _task(_relocate),
+    "MigrateVM_Task": _task(_migrate),
     "QueryChangedDiskAreas": query_changed_disk_areas,
     "RefreshStorageInfo": _reset_guest_information,
     "Reload": _reset_guest_information,

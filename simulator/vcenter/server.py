@@ -18,6 +18,34 @@ DEFAULT_USER = "administrator@vsphere.local"
 _DRAIN_SECONDS = 5.0
 
 
+class Front:
+    """Whoever answers at one address: a door that can be shut and opened again."""
+
+    def __init__(self, address: tuple[str, int], kept: certificate.Certificate, center: Center) -> None:
+        self._address, self._kept, self._center = address, kept, center
+        self.open()
+
+    def open(self) -> None:
+        """Answer, at the same port as before."""
+        self.door = Door(self._address, self._kept, Dispatcher(self._center))
+        self._address = (self._address[0], int(self.door.server_address[1]))
+        self._thread = threading.Thread(
+            target=self.door.serve_forever, args=(0.05,), name="vcenter door", daemon=True
+        )
+        self._thread.start()
+
+    def shut(self) -> None:
+        """Whoever connects is refused, who is connected loses the connection."""
+        self.door.shutdown()
+        self.door.server_close()
+        self.door.hang_up()
+        self._thread.join(_DRAIN_SECONDS)
+
+    @property
+    def port(self) -> int:
+        return self._address[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running vCenter: where it is, who may come in, and the Center behind it (for tests to reach into)."""
@@ -30,7 +58,26 @@ class Server:
     thumbprint_sha256: str
     certificate: Path
     center: Center = field(repr=False)
-    door: Door = field(repr=False)
+    front: Front = field(repr=False)
+
+    @property
+    def door(self) -> Door:
+        return self.front.door
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """vCenter is being restarted inside the block: nobody answers, and it forgets sessions, collectors and tasks.
+
+        What hosts are doing goes on meanwhile, as it does in reality.
+        """
+        self.front.shut()
+        for session in self.center.sessions.all():
+            self.center.sessions.end(session)
+        self.center.tasks.forget()
+        try:
+            yield
+        finally:
+            self.front.open()
 
     @property
     def url(self) -> str:
@@ -56,17 +103,14 @@ def serve(
     kept = certificate.load_or_create(estate.directory / "certificate", host)
     estate.export.access(kept.sha1, accounts.items())
     center = Center(estate, accounts, options or Options(), kept.sha1)
-    door = Door((host, port), kept, Dispatcher(center))
-    thread = threading.Thread(target=door.serve_forever, args=(0.1,), name="vcenter door", daemon=True)
-    thread.start()
+    front = Front((host, port), kept, center)
     user, password = next(iter(accounts.items()))
-    bound = int(door.server_address[1])
     try:
-        yield Server(host, bound, user, password, kept.sha1, kept.sha256, kept.certificate, center, door)
+        yield Server(
+            host, front.port, user, password, kept.sha1, kept.sha256, kept.certificate, center, front
+        )
     finally:
-        door.shutdown()
+        front.door.shutdown()
         center.close()
         center.tasks.drain(_DRAIN_SECONDS)
-        door.hang_up()
-        door.server_close()
-        thread.join(_DRAIN_SECONDS)
+        front.shut()

@@ -123,6 +123,12 @@ class Tasks:
         with self._idle:
             return self._idle.wait_for(lambda: self._running == 0, seconds)
 
+    def forget(self) -> None:
+        """As after a restart: nobody knows any task any more; what they do goes on."""
+        with self._lock:
+            self._by_moref.clear()
+            self._recent.clear()
+
     def find(self, moref: str) -> Target | None:
         task = self._by_moref.get(moref)
         return None if task is None else Target(TASK, moref, task)

@@ -119,6 +119,8 @@ static VixError open_disk(struct connection *connection, const char *path, uint3
     if (!code)
         code = faults_apply("open", path, &damage);
     if (!code)
+        disk->placement = connection->local ? (struct placement){0} : estate_placement(connection->vm);
+    if (!code)
         code = connection->local ? open_local(connection, path, disk) : open_remote(connection, path, disk);
     if (code) {
         say(WARN, "VixDiskLib: VixDiskLib_Open: cannot open disk %s. Error %llu at %d.\n", path,

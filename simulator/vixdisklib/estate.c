@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static FILE *open_export(const char *name)
@@ -149,6 +150,28 @@ VixError estate_host(const char *vm)
     if (file)
         each_line(file, match_host, &search);
     return search.code && version_below(8, 0, 2) ? VIX_E_FILE_ACCESS_ERROR : search.code;
+}
+
+static ino_t inode_of(const char *name, const char *vm)
+{
+    struct stat about;
+    char *path = format("%s/%s%s", conf.root, name, vm);
+    bool found = !stat(path, &about);
+    free(path);
+    return found ? about.st_ino : 0;
+}
+
+struct placement estate_placement(const char *vm)
+{
+    return (struct placement){.host = inode_of("placement/", vm), .states = inode_of("hosts", "")};
+}
+
+VixError estate_left(const char *vm, const struct placement *then)
+{
+    struct placement now = estate_placement(vm);
+    if (now.host != then->host)
+        return VIX_E_HOST_SERVER_SHUTDOWN;
+    return now.states != then->states ? estate_host(vm) : VIX_OK;
 }
 
 bool estate_has_view(const char *vm, const char *view)

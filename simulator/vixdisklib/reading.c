@@ -80,6 +80,8 @@ VixError perform_read(struct disk *disk, Sector start, Sector count, uint8_t *bu
     uint64_t began = now_ns(), from = start * SECTOR_SIZE, bytes = count * SECTOR_SIZE;
     enum damage damage = INTACT;
     VixError code = faults_apply("read", disk->about.path, &damage);
+    if (!code && !disk->connection->local)
+        code = estate_left(disk->connection->vm, &disk->placement);
     if (!code && !charged) {
         say(WARN,
             "NfcFssrvrProcessErrorMsg: received NFC error %d from server: "

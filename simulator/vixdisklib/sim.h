@@ -90,6 +90,12 @@ struct estate_disk {
 VixError estate_login(const struct identity *identity);
 VixError estate_certificate(const struct identity *identity);
 VixError estate_host(const char *vm);
+struct placement { /* where a machine ran when its disk was opened; zeroes: nobody knows */
+    ino_t host, states; /* the files that say so are replaced, never written again */
+};
+struct placement estate_placement(const char *vm);
+/* What a reader that opened the disk at `then` meets: VIX_OK, or that its host has let go of the machine. */
+VixError estate_left(const char *vm, const struct placement *then);
 bool estate_has_view(const char *vm, const char *view); /* view NULL: the machine itself */
 bool estate_has_snapshots(const char *vm);
 VixError estate_find(const char *vm, const char *view, const char *path, struct estate_disk *out);
@@ -139,6 +145,7 @@ struct disk {
     struct layer layers[MAX_LAYERS];
     uint32_t flags;
     pid_t opener;
+    struct placement placement;
     atomic_flag busy;      /* a call is under way */
     const char *_Atomic caller; /* its name, for the message of the second one */
     enum { UNUSED, SYNCHRONOUS, ASYNCHRONOUS } style; /* under busy */

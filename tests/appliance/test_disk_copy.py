@@ -9,6 +9,8 @@ from typing import Any, cast
 import pytest
 
 from connector.appliance.disk_copy import DiskCopy
+from connector.appliance.governor import Thresholds
+from connector.appliance.guard import Guard
 from connector.appliance.order import order_from_json
 from connector.appliance.progress import DiskProgress, PassProgress
 from connector.errors import ReaderFailed
@@ -54,7 +56,7 @@ def carry(instance: Instance, disk: Path, flow: Flow) -> dict[str, Any]:
         board,
         flow,
         threading.Event(),
-        cast(Any, Nothing()),
+        Guard(cast(Any, None), Thresholds(), board, running=False, disks=0),
     ).run()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from http.client import BadStatusLine, RemoteDisconnected
+from http.client import BadStatusLine, HTTPException, RemoteDisconnected
 from xml.parsers.expat import ExpatError
 
 import pytest
@@ -101,6 +101,7 @@ def test_only_what_passes_by_itself_is_retryable() -> None:
         (TimeoutError(), Unreachable),
         (socket.gaierror(-2, "Name or service not known"), Unreachable),
         (RemoteDisconnected("closed"), Unreachable),
+        (HTTPException("503 Service Unavailable"), Unreachable),
         (ssl.SSLError(1, "wrong version"), Unreachable),
         (ssl.SSLCertVerificationError(1, "bad"), TrustFailed),
         (BadStatusLine("x"), VCenterFault),

@@ -60,6 +60,7 @@ class Wish:
     accept_removed_disks: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    quiesce: str = "off"  # or "try", "require"
 
 
 @dataclass(frozen=True, slots=True)

@@ -329,6 +329,9 @@ class Passes:
         )
         found = _one(connection, pass_id)
         self._database.log(connection, found.job_id, "ended", f"pass {pass_id} {outcome}")
+        for finding in result.get("findings", ()):
+            text = f"{finding.get('subject')}: {finding.get('message')} ({finding.get('check')})"
+            self._database.log(connection, found.job_id, "finding", text)
         return found
 
     def of(self, job_id: str) -> list[Pass]:
@@ -336,6 +339,12 @@ class Passes:
         query = sa.select(_PASSES).where(_PASSES.c.job_id == job_id).order_by(_PASSES.c.offered, _PASSES.c.id)
         with self._database.read() as connection:
             return [_pass(row) for row in connection.execute(query)]
+
+    def disk_set(self, job_id: str) -> list[Json]:
+        """The disks of the source as the last pass that was done found them."""
+        done = [one for one in self.of(job_id) if one.outcome is Outcome.DONE and one.result]
+        found = [one.result.get("disk_set") for one in done if one.result]
+        return next((disks for disks in reversed(found) if isinstance(disks, list)), [])
 
     def before(self, found: Pass) -> list[Pass]:
         """The earlier attempts at the same pass, oldest first."""

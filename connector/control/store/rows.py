@@ -160,6 +160,7 @@ class Job:
     down_since: float | None = None
     predicted_downtime: float | None = None
     keep_cbt: bool = False
+    quiesce: str = "off"
 
     @property
     def state(self) -> State:

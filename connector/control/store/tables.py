@@ -144,6 +144,7 @@ jobs: Final = Table(
     Column("accept_removed_disks", Boolean, nullable=False, server_default=false()),
     Column("down_since", Float, nullable=True),  # our cutover first asked the source to shut down
     Column("predicted_downtime", Float, nullable=True),  # seconds, as said when the cutover began
+    Column("quiesce", String(20), nullable=False, server_default="off"),
     Column("keep_cbt", Boolean, nullable=False, server_default=false()),  # a rollback leaves CBT on
 )
 

@@ -28,4 +28,5 @@ def upgrade() -> None:
     with op.batch_alter_table("jobs") as batch:
         batch.add_column(sa.Column("down_since", sa.Float(), nullable=True))
         batch.add_column(sa.Column("predicted_downtime", sa.Float(), nullable=True))
+        batch.add_column(sa.Column("quiesce", sa.String(length=20), server_default="off", nullable=False))
         batch.add_column(sa.Column("keep_cbt", sa.Boolean(), server_default=sa.false(), nullable=False))
