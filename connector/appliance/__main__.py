@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import click
@@ -23,6 +24,9 @@ from connector.appliance.inventory import Rescan
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.leftovers import Cleaner
 from connector.appliance.machine_pass import Workbench
+from connector.appliance.membership import MEMBERSHIP, kept_membership, owner_of
+from connector.appliance.memory import ControlMemory
+from connector.appliance.repair import Practice, mend_all
 from connector.errors import BadInput, ConnectorError, ControlFailed
 from connector.patience import Patience
 from connector.transfer.evidence import Signer
@@ -60,7 +64,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         excludes.refuse(configuration.state)
         recorder = _Late()
         ledger = ControlLedger(recorder, Patience(CONTROL_PATIENCE, (ControlFailed,), stop))
-        owner = "c" + configuration.control.thumbprint.replace(":", "").lower()[:16]
+        owner = owner_of(configuration.control.thumbprint)
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
         vddk = check_installation(configuration.vddk, vcenter.about.version)
         membership = membership_of(configuration, vcenter.about.instance_uuid)
@@ -83,11 +87,20 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
             configuration.line(),
             Notary(signer_of(configuration.state), vddk, deliver),
             configuration.governor,
+            configuration.backup_wait,
         )
         rescan = Rescan(vcenter, connect, configuration.rescan, stop)
         seen = rescan.once()
         unwind.enter_context(rescan)
-        unwind.enter_context(Cleaner(vcenter, ledger, connect, bench.claims, stop))
+        practice = Practice(
+            vcenter,
+            ControlMemory(connect),
+            configuration.vddk,
+            configuration.transports,
+            bench.claims,
+        )
+        first = partial(mend_all, practice)
+        unwind.enter_context(Cleaner(vcenter, ledger, connect, bench.claims, stop, first=first))
         child.report_ready({"appliance": membership.appliance_id, "machines": seen, "pid": os.getpid()})
         Agent(connect, bench.carry, configuration.passes, stop).run()
 
@@ -123,17 +136,10 @@ class _Late:
 def membership_of(configuration: Configuration, vcenter: str) -> Membership:
     """What an earlier start kept, else what the activation code buys; kept before it is used."""
     control = configuration.control
-    kept = configuration.state / "membership.json"
-    try:
-        known = json.loads(kept.read_text())
-        if known["control"] == control.thumbprint and known["vcenter"] == vcenter:
-            return Membership(known["appliance_id"], known["secret"])
-    except FileNotFoundError:
-        pass
-    except (ValueError, KeyError, TypeError):
-        raise BadInput(
-            "is damaged", on=str(kept), remedy="remove it and give a new activation code"
-        ) from None
+    kept = configuration.state / MEMBERSHIP
+    known = kept_membership(configuration.state)
+    if known and (known.control, known.vcenter) == (control.thumbprint, vcenter):
+        return known.membership
     if control.activation_code_file is None:
         raise BadInput(
             "this appliance is not enrolled",

@@ -89,6 +89,8 @@ class Configuration(_Section):
             return None
         return Throttle(bandwidth.Calendar(self.bandwidth, bandwidth.zone(self.timezone)).rate)
 
+    backup_wait: float = Field(3600.0, ge=0, description="seconds that a pass waits for a backup at work")
+
 
 def from_yaml(path: Path) -> Configuration:
     """Load the file of a service. Raises BadInput that names the file and the field."""

@@ -216,6 +216,12 @@ class ControlClient:
         body = {"token": token, "trouble": trouble}
         self._connection.call("POST", "/agents/v1/leftovers/resists", body)
 
+    def remembered(self) -> dict[str, Any]:
+        """What the control plane knows of this vCenter: `things` that were not removed, and `reading`, the machines (by
+        moref) that a pass works on or will."""
+        answer: dict[str, Any] = self._connection.call("POST", "/agents/v1/remembered", {})
+        return answer
+
     def close(self) -> None:
         self._connection.close()
 

@@ -61,14 +61,14 @@ class ControlLedger:
         """A removal is a fact whether or not the pass is still ours; a record that is refused changes nothing about it."""
         try:
             self._record(machine, token, None, kind=kind, removed=True)
-        except (NotFound, Conflict):
+        except (KeyError, NotFound, Conflict):  # a repair has no pass, and tells its own memory
             return
 
     def left(self, machine: str, token: str, why: str) -> None:
         """As with a removal: that it resists is a fact, whoever has the pass now."""
         try:
             self._record(machine, token, None, trouble=why)
-        except (NotFound, Conflict):
+        except (KeyError, NotFound, Conflict):
             return
 
     def _record(

@@ -52,9 +52,11 @@ class Cleaner:
         claims: Claims,
         stop: threading.Event,
         every: float = EVERY,
+        first: Callable[[], None] = lambda: None,
     ) -> None:
+        """`first` is done once at the start of the thread, before the first look."""
         self._vcenter, self._ledger, self._connect, self._stop = vcenter, ledger, connect, stop
-        self._claims, self._every = claims, every
+        self._claims, self._every, self._first = claims, every, first
         self._thread = threading.Thread(target=self._loop, name="cleaner")
 
     def once(self) -> int:
@@ -96,6 +98,10 @@ class Cleaner:
         self._thread.join()
 
     def _loop(self) -> None:
+        try:
+            self._first()
+        except ConnectorError as failed:
+            log.warning("what earlier lives left was not looked for: %s", failed)
         while not self._stop.wait(self._every):
             try:
                 self.once()

@@ -6,6 +6,7 @@ the same purpose, else removes it first; in both cases it resumes inside the dis
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,10 +25,12 @@ from connector.appliance.handback import HandedBack
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.order import Order, Wishes
 from connector.appliance.progress import DiskProgress, PassProgress
+from connector.appliance.repair import unlock
 from connector.appliance.rollback import Rollback
 from connector.appliance.roster import reconcile
 from connector.appliance.subject import clear, identified
 from connector.errors import (
+    Conflict,
     ConnectorError,
     ControlFailed,
     Ineligible,
@@ -43,6 +46,9 @@ from connector.transfer.flow import Flow, Throttle
 from connector.vcenter.client import Quiesce, Snapshot, Ticket, VCenter, disk_set_changes
 
 INSTANCE_PATIENCE = 90.0  # seconds that an instance may need to come up again
+log = logging.getLogger(__name__)
+
+LOOK = 2.0  # seconds between two looks at who else is at the machine
 STUN = "cbt-"  # marks the ticket of the snapshot that only serves to switch CBT on
 
 
@@ -58,6 +64,7 @@ class Workbench:
     line: Throttle | None = None  # what all passes of this appliance share
     notary: Notary | None = None  # without one, passes leave no evidence
     governor: Thresholds = field(default_factory=Thresholds)
+    backup_wait: float = 3600.0
     claims: Claims = field(default_factory=Claims)
 
     def carry(self, order: Order, board: PassProgress, wishes: Wishes) -> Mapping[str, Any]:
@@ -69,7 +76,10 @@ class Workbench:
         try:
             with self.claims.held(order.moref):
                 self.ledger.attach(order.moref, order.pass_id)
-                return work(bench, order, board, wishes).run()
+                try:
+                    return work(bench, order, board, wishes).run()
+                finally:
+                    _unlock(self, order)
         except ConnectorError as failed:
             failed.on = order.name if failed.on == order.moref else failed.on
             raise
@@ -96,7 +106,10 @@ class MachinePass:
 
     def run(self) -> dict[str, Any]:
         """Returns the measured figures. Raises the first error, after the snapshot is gone."""
-        order, began = self._order, time.time()
+        order = self._order
+        identified(self._vcenter, order)
+        self._wait_for_others()
+        began = time.time()
         machine = identified(self._vcenter, order)
         self._refuse(machine)
         shutdown = self._cutover.shut_down(machine) if order.final else None
@@ -145,6 +158,20 @@ class MachinePass:
         if quiesce is Quiesce.TRY and not snapshot.quiesced and not snapshot.adopted:
             text = "the guest could not be quiesced: this snapshot is crash-consistent"
             yield Finding("V24", Severity.WARN, self._order.name, text, "look at VMware Tools in the guest")
+
+    def _wait_for_others(self) -> None:
+        """S10: a backup at work is waited for; before anything is done, above all before the machine is shut down."""
+        deadline = time.monotonic() + self._bench.backup_wait
+        while why := self._vcenter.occupied(self._order.moref):
+            if time.monotonic() > deadline:
+                raise Conflict(
+                    f"waited {self._bench.backup_wait:g} s for somebody else: {why}",
+                    on=self._order.name,
+                    remedy="let it end, or stop it; then start the job again",
+                )
+            self._board.enter(f"waiting: {why}")
+            if self._stop.wait(LOOK):
+                raise Interrupted("stopped while waiting for a backup", on=self._order.name)
 
     def _may_begin(self, reading: str) -> None:
         """D13, D14: a machine that runs fills its datastores while its snapshot is open. One that stands, stands."""
@@ -267,6 +294,15 @@ class _Either(threading.Event):
                 break
             super().wait(left)
         return self.is_set()
+
+
+def _unlock(bench: Workbench, order: Order) -> None:
+    """Its disks are closed; if it still may not be moved, a worker that was killed may have left its lock."""
+    try:
+        if bench.vcenter.locked(order.moref):
+            unlock(bench.vcenter, bench.vcenter.find(order.moref), bench.vddk, bench.transports)
+    except ConnectorError as failed:
+        log.warning("%s: it may be left locked against being moved: %s", order.name, failed)
 
 
 class _Work(Protocol):

@@ -27,6 +27,7 @@ COMMANDS = (
     "completion",
     "control",
     "demo",
+    "doctor",
     "group",
     "job",
     "migrate",
@@ -62,6 +63,7 @@ def connector() -> None:
     connector vm list  --vcenter URL ...    what is there
     connector vm check --vcenter URL ...    what stands in the way
     connector record DIR --vcenter URL ...  what vCenter says, scrubbed, for a bug report
+    connector doctor --to DIR --vcenter ..  what of ours was left in vCenter; --repair mends it
     connector migrate web-01 --vcenter URL --thumbprint AA:BB:.. --vddk DIR --to DIR
     connector verify images/web-01/evidence.json    is the image still what was proved?
     connector job create web-01 --start --watch     the same through a control plane

@@ -12,6 +12,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line instead of text.")
 
+_URL: dict[str, Any] = {"envvar": "CONNECTOR_VCENTER_URL", "metavar": "URL", "help": "https://HOST[:PORT]"}
+
 
 def share(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
     """A part of a whole: `0.1%`, `100%`, or a number from 0 to 1; a callback of options."""
@@ -27,14 +29,6 @@ def share(_context: click.Context, _option: click.Parameter, value: str | None) 
 
 
 _VCENTER = (
-    click.option(
-        "--vcenter",
-        "url",
-        required=True,
-        envvar="CONNECTOR_VCENTER_URL",
-        metavar="URL",
-        help="https://HOST[:PORT]",
-    ),
     click.option(
         "--user",
         default="administrator@vsphere.local",
@@ -67,6 +61,15 @@ _VCENTER = (
 
 def vcenter_options(command: F) -> F:
     """Where vCenter is, who we are, whom we trust."""
-    for option in reversed(_VCENTER):
+    return _login(click.option("--vcenter", "url", required=True, **_URL), command)
+
+
+def optional_vcenter_options(command: F) -> F:
+    """The same for a command that may learn it otherwise; `url` is then empty."""
+    return _login(click.option("--vcenter", "url", default="", **_URL), command)
+
+
+def _login(url: Callable[[F], F], command: F) -> F:
+    for option in reversed((url, *_VCENTER)):
         command = option(command)
     return command

@@ -51,6 +51,7 @@ class AgentApi:
         return (
             Endpoint("POST", "/agents/v1/heartbeat", self._heartbeat, Heartbeat),
             Endpoint("POST", "/agents/v1/leftovers", self._leftovers),
+            Endpoint("POST", "/agents/v1/remembered", self._remembered),
             Endpoint("POST", "/agents/v1/leftovers/removed", self._removed, Removed),
             Endpoint("POST", "/agents/v1/leftovers/resists", self._resists, Resists),
             Endpoint("PUT", "/agents/v1/sources", self._sources, SourceList, max_body=_BIG),
@@ -90,6 +91,13 @@ class AgentApi:
     def _leftovers(self, call: Call) -> Any:
         """Orders to clean up, for one appliance of each vCenter."""
         return {"leftovers": [views.leftover(*found) for found in self._service.leftovers(call.who)]}
+
+    def _remembered(self, call: Call) -> Any:
+        things = self._store.things.remembered(call.who.vcenter)
+        return {
+            "things": [views.remembered(*found) for found in things],
+            "reading": sorted(self._store.things.reading(call.who.vcenter)),
+        }
 
     def _removed(self, call: Call) -> Any:
         self._store.things.cleaned(call.message.token, call.who.vcenter)

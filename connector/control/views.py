@@ -122,6 +122,13 @@ def leftover(machine: Source, row: Thing) -> Json:
     return thing(row) | where | {"job_id": row.job_id, "pass_id": row.pass_id or ""}
 
 
+def remembered(machine: Source, row: Thing, status: jobs.Status) -> Json:
+    """Something that may still be in vCenter, and whether its job still needs it."""
+    over = (jobs.Status.FINISHED, jobs.Status.EXPIRED, jobs.Status.DELETING, jobs.Status.DELETED)
+    where = {"machine": machine.moref, "instance_uuid": machine.instance_uuid, "name": machine.name}
+    return thing(row) | where | {"busy": status is jobs.Status.RUNNING, "over": status in over}
+
+
 def percent(row: Job, passes: list[Pass]) -> float:
     """How much of what the newest pass wants is done, 0 to 100."""
     if row.status is jobs.Status.FINISHED:

@@ -147,25 +147,39 @@ def open_vddk_source(
 ) -> VddkSource:
     """Open one disk of one snapshot in a worker process. Raises ReaderFailed and what `MEANING` lists."""
     with _explained(access.path):
-        if access.secret_is_cookie:
-            secret: SessionCookie | UserPassword = SessionCookie(access.secret, access.user)
-        else:
-            secret = UserPassword(access.user, access.secret)
-        connection = ConnectionSpec(
-            access.server,
-            access.thumbprint,
-            secret,
-            access.vm,
-            access.snapshot,
-            access.port,
-            transports=transports,
-        )
+        connection = _connection(access, transports)
         disk = open_in_worker(Installation(installation), DiskSpec(connection, access.path), depth, silence)
         try:
             return VddkSource(disk, access.path, depth, pace)
         except BaseException:
             disk.close()
             raise
+
+
+def _connection(access: VddkAccess, transports: str) -> ConnectionSpec:
+    if access.secret_is_cookie:
+        secret: SessionCookie | UserPassword = SessionCookie(access.secret, access.user)
+    else:
+        secret = UserPassword(access.user, access.secret)
+    return ConnectionSpec(
+        access.server,
+        access.thumbprint,
+        secret,
+        access.vm,
+        access.snapshot,
+        access.port,
+        transports=transports,
+    )
+
+
+def release_access(access: VddkAccess, installation: Path, *, transports: str = "nbdssl") -> int:
+    """Undo what a killed reader of this disk left on its machine; returns how many leftovers of anybody's remain.
+
+    The disk must not be open anywhere meanwhile. Raises what `MEANING` lists, ReaderFailed for everything else.
+    """
+    with _explained(access.path):
+        spec = DiskSpec(_connection(access, transports), access.path)
+        return vddk.worker.release_in_worker(Installation(installation), spec)
 
 
 def check_installation(installation: Path, vsphere: str) -> str:

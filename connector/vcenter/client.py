@@ -12,7 +12,17 @@ from typing import Self, TypeVar
 from connector.errors import NotPermitted
 from connector.model import Extent, Finding, Inventory, Machine, MachineDisk, PowerState, Pressure, VddkAccess
 from connector.settings import VCenterSettings
-from connector.vcenter import eligibility, inventory, power, pressure, removal, snapshots, tasks, tracking
+from connector.vcenter import (
+    eligibility,
+    inventory,
+    occupancy,
+    power,
+    pressure,
+    removal,
+    snapshots,
+    tasks,
+    tracking,
+)
 from connector.vcenter.eligibility import Bounds, disk_set_changes
 from connector.vcenter.ledger import SNAPSHOT, TRACKING, Ledger
 from connector.vcenter.naming import Ticket
@@ -107,6 +117,20 @@ class VCenter:
         return removal.clear_leftovers(
             self._session, self.owner, self._ledger, keep=keep, machine=machine, limit=limit
         )
+
+    def leftovers(self, machine: str | None = None) -> tuple[Leftover, ...]:
+        """Every snapshot that carries this owner's token; of those that a pass holds now too."""
+        return removal.leftovers(self._session, self.owner, machine)
+
+    def occupied(self, machine: str) -> str:
+        """What somebody else, such as a backup, does on the machine just now; empty when nobody does."""
+        return self._steady(lambda: occupancy.occupied(self._session, machine), machine)
+
+    def locked(self, machine: str | None = None) -> tuple[str, ...]:
+        """The machines that may not be moved now, as while their disks are read; of one or of all."""
+        if machine is None:
+            return occupancy.all_locked(self._session)
+        return (machine,) if occupancy.locked(self._session, machine) else ()
 
     def dismiss(self, machine: str, token: str, limit: float = removal.PATIENCE) -> None:
         """Remove the one snapshot with this token of ours, if it still stands, and fold what it left.

@@ -216,7 +216,7 @@ def test_an_order_that_cannot_be_read_takes_no_place(monkeypatch: pytest.MonkeyP
 class _Patient(Plane):
     """Holds a call for as long as it may, as a control plane without orders does."""
 
-    def take(self, wait: float) -> dict[str, Any] | None:
+    def take(self, wait: float, errands: bool = False) -> dict[str, Any] | None:
         threading.Event().wait(wait)
         return None
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from connector.appliance import opening
+from connector.appliance import machine_pass, opening
 from connector.appliance.order import order_from_json
-from connector.errors import NotFound, VCenterFault
+from connector.errors import Conflict, Ineligible, NotFound, VCenterFault
 from connector.vcenter import tasks
 from connector.vcenter.client import Quiesce
 from simulator.faults import Rule
 from simulator.vcenter import edits, host_calls
-from simulator.vcenter.kinds import Target
+from simulator.vcenter.kinds import Call, Target
+from simulator.vcenter.sessions import Session
 from tests.appliance.desk import Bench, Board, copied
 from tests.appliance.test_agent import order as body
 from tests.vcenter.imaginary import MIB
@@ -234,6 +237,67 @@ def test_invariant_11_quiescing_is_a_wish_and_falls_back_only_if_allowed(desk: B
     done = desk.carry(order)
     assert desk.equal() and not done["quiesced"]
     assert [finding["check"] for finding in done["findings"]] == (["V24"] if wish == "try" else [])
+
+
+@pytest.mark.parametrize("sign", ["a lock", "a snapshot", "a task"])
+def test_a_backup_at_work_is_waited_for_and_the_phase_says_so(
+    desk: Bench, sign: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_pass, "LOOK", 0.05)
+    snapshots, vm = desk.estate.snapshots, desk.vm
+    if sign == "a lock":
+        desk.estate.change_vm(vm, extra={"vcenter.disabledMethod": "CreateSnapshot_Task,RemoveSnapshot_Task"})
+        end = lambda: desk.estate.change_vm(vm, extra={})  # noqa: E731
+    elif sign == "a snapshot":
+        held = snapshots.create(vm, "VEEAM BACKUP TEMPORARY SNAPSHOT", "please do not delete")
+        end = lambda: snapshots.remove(vm, held)  # noqa: E731
+    else:
+        release = threading.Event()
+        desk.world.server.center.tasks.start(_call(desk), lambda _: release.wait(30))
+        end = release.set
+    board = Board()
+    board.when(lambda phase, _: phase.startswith("waiting: "), _meanwhile(end))
+    desk.carry(desk.order(1), board)
+    told = next(phase for phase in board.phases if phase.startswith("waiting: "))
+    assert {"a lock": "switched off", "a snapshot": "VEEAM", "a task": "createSnapshot of backup is running"}[
+        sign
+    ] in told
+    assert desk.equal()
+
+
+def _call(desk: Bench) -> Call:
+    """CreateSnapshot_Task, as somebody else calls it."""
+    center = desk.world.server.center
+    session = Session("key", "cookie", "backup")
+    return Call(center, session, "CreateSnapshot_Task", center.locate(center.reference(desk.vm)), {})
+
+
+def test_a_backup_that_does_not_end_is_told_and_nothing_has_happened(
+    desk: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_pass, "LOOK", 0.05)
+    desk.workbench = replace(desk.workbench, backup_wait=0.2)
+    desk.estate.snapshots.create(desk.vm, "VEEAM BACKUP TEMPORARY SNAPSHOT")
+    with pytest.raises(Conflict, match=r"waited 0\.2 s for somebody else: a backup holds its snapshot VEEAM"):
+        desk.carry(desk.order(1, final=True, task="final"))
+    assert desk.record.things == {} and desk.record.shutdowns == []
+    desk.estate.change_vm(
+        desk.vm,
+        snapshots=tuple(
+            replace(s, created="2026-01-01T00:00:00Z") for s in desk.estate.inventory.vm(desk.vm).snapshots
+        ),
+    )
+    with pytest.raises(
+        Ineligible, match="CBT cannot be turned on"
+    ):  # an old one is a left-over: nobody works on it
+        desk.carry(desk.order(2))
+
+
+def test_a_worker_that_crashes_leaves_no_lock_behind(desk: Bench, tmp_path: Path) -> None:
+    desk.reader(faults=f"segv on=read at=3 times=1 latch={tmp_path}/latch")
+    desk.carry(desk.order(1))
+    assert desk.equal()
+    assert not desk.estate.export.prepared(desk.vm)
 
 
 def test_another_task_is_in_progress_everywhere(desk: Bench) -> None:

@@ -98,9 +98,42 @@ class Things:
             for row in rows
         ]
 
+    def remembered(self, vcenter: str) -> list[tuple[Source, Thing, Status]]:
+        """Everything in this vCenter that was not removed, as far as we know, with its machine and its job's status."""
+        query = (
+            sa.select(_OBJECTS, tables.jobs.c.source_id, tables.jobs.c.status)
+            .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
+            .join(tables.sources, tables.sources.c.id == tables.jobs.c.source_id)
+            .where(_OBJECTS.c.place == "vcenter", _OBJECTS.c.removed.is_(False))
+            .where(tables.sources.c.vcenter == vcenter)
+            .order_by(_OBJECTS.c.created)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            found = {s.id: s for s in sources.some(connection, {row.source_id for row in rows})}
+        beside = ("source_id", "status")
+        return [
+            (
+                found[row.source_id],
+                Thing(**{k: v for k, v in row._mapping.items() if k not in beside}),
+                Status(row.status),
+            )
+            for row in rows
+        ]
+
+    def reading(self, vcenter: str) -> set[str]:
+        """Morefs of this vCenter's machines that a running job reads, or will."""
+        query = (
+            sa.select(tables.sources.c.moref)
+            .join(tables.jobs, tables.jobs.c.source_id == tables.sources.c.id)
+            .where(tables.sources.c.vcenter == vcenter, tables.jobs.c.status == Status.RUNNING)
+        )
+        with self._database.read() as connection:
+            return set(connection.execute(query).scalars())
+
     def cleaned(self, token: str, vcenter: str, trouble: str = "") -> None:
         """An appliance of this vCenter has seen to it that this thing is gone, or says why it is not. Repeatable."""
-        for _, thing in self.leftovers(vcenter):
+        for _, thing, _status in self.remembered(vcenter):
             if thing.token == token:
                 place, kind = thing.place, thing.kind
                 self.record(thing.job_id, token, place=place, kind=kind, removed=not trouble, trouble=trouble)

@@ -43,9 +43,13 @@ def _days(machine: Machine, around: Around) -> int:
     return int(age / 86400) if age >= OLD else 0
 
 
+def is_backup(node: SnapshotNode) -> bool:
+    """Whether a snapshot is named as a known backup product names its own."""
+    return bool(_BACKUP.search(f"{node.name} {node.description}"))
+
+
 def _backups(machine: Machine) -> str:
-    found = (node for node in foreign(machine) if _BACKUP.search(f"{node.name} {node.description}"))
-    return ", ".join(node.name for node in found)
+    return ", ".join(node.name for node in foreign(machine) if is_backup(node))
 
 
 def _locked(machine: Machine) -> str:

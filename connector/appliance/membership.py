@@ -1,0 +1,43 @@
+"""What an appliance is known by: at its control plane by what it keeps in its state directory, in vCenter as an owner."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from connector.appliance.control_client import Membership
+from connector.errors import BadInput
+
+MEMBERSHIP: Final = "membership.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """`control` is the thumbprint of the control plane, `vcenter` the instance UUID of the vCenter."""
+
+    control: str
+    vcenter: str
+    membership: Membership = field(repr=False)
+
+
+def owner_of(control: str) -> str:
+    """Whose snapshots are ours: those of every appliance of the control plane with this thumbprint."""
+    return "c" + control.replace(":", "").lower()[:16]
+
+
+def kept_membership(state: Path) -> Kept | None:
+    """What an earlier start kept; None when there was none. Raises BadInput when it cannot be read."""
+    file = state / MEMBERSHIP
+    try:
+        known = json.loads(file.read_text())
+        return Kept(
+            str(known["control"]), str(known["vcenter"]), Membership(known["appliance_id"], known["secret"])
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInput(
+            "is damaged", on=str(file), remedy="remove it and give a new activation code"
+        ) from None

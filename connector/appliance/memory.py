@@ -1,0 +1,62 @@
+"""The control plane's memory of one vCenter, as an appliance asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Protocol
+
+from connector.appliance.repair import Remembered
+from connector.errors import ControlFailed
+
+
+class Knowing(Protocol):
+    def remembered(self) -> dict[str, Any]: ...
+
+    def removed(self, token: str) -> None: ...
+
+    def resists(self, token: str, trouble: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class ControlMemory:
+    """See `repair.Memory`. Makes a connection for each call."""
+
+    def __init__(self, connect: Callable[[], Knowing]) -> None:
+        self._connect = connect
+
+    def remembered(self) -> Sequence[Remembered]:
+        with closing(self._connect()) as control:
+            return read(control.remembered())
+
+    def reading(self) -> frozenset[str]:
+        with closing(self._connect()) as control:
+            return frozenset(str(moref) for moref in control.remembered()["reading"])
+
+    def removed(self, token: str) -> None:
+        with closing(self._connect()) as control:
+            control.removed(token)
+
+    def resists(self, token: str, trouble: str) -> None:
+        with closing(self._connect()) as control:
+            control.resists(token, trouble)
+
+
+def read(answer: Mapping[str, Any]) -> tuple[Remembered, ...]:
+    """Off the wire. Raises ControlFailed when a field is missing."""
+    try:
+        return tuple(
+            Remembered(
+                str(thing["token"]),
+                str(thing["kind"]),
+                str(thing["machine"]),
+                str(thing["instance_uuid"]),
+                str(thing["name"]),
+                bool(thing["busy"]),
+                bool(thing["over"]),
+            )
+            for thing in answer["things"]
+        )
+    except (KeyError, TypeError) as broken:
+        raise ControlFailed(f"its memory cannot be read: {broken!r}", on="control plane") from None

@@ -1,0 +1,236 @@
+"""`connector doctor`: what was left in vCenter, and with --repair its mending. Looking changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from connector import child
+from connector.appliance import configuration as appliance
+from connector.appliance.control_client import ControlClient
+from connector.appliance.membership import Kept, kept_membership, owner_of
+from connector.appliance.memory import ControlMemory, read
+from connector.appliance.repair import (
+    CHECKS,
+    Complaint,
+    Memory,
+    Practice,
+    Remembered,
+    RepairLedger,
+    examine,
+    mended,
+)
+from connector.cli import estate
+from connector.cli.display import wide_console
+from connector.cli.options import JSON, optional_vcenter_options
+from connector.errors import BadInput, Conflict
+from connector.settings import VCenterSettings
+from connector.vcenter.client import VCenter
+
+if TYPE_CHECKING:  # the store brings a database library along, which a look by --config does not need
+    from connector.control.store import Store
+
+UNMENDED = Conflict.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Whose left-overs are looked for: where vCenter is, who remembers, and by which VDDK locks are undone."""
+
+    vcenter: VCenterSettings
+    kept: Kept
+    memory: Callable[[str], Memory]  # by the vCenter's name in the control plane
+    vddk: Path | None
+    transports: str = "nbdssl"
+
+
+@click.command()
+@optional_vcenter_options
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="The directory of `connector migrate`: its left-overs.",
+)
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="The configuration of an appliance that runs as a service: the left-overs of its control plane.",
+)
+@click.option(
+    "--vddk",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="CONNECTOR_VDDK",
+    help="The unpacked VDDK, by which locks of readers that died are undone.",
+)
+@click.option("--repair", is_flag=True, help="Do what is shown. Nobody else's snapshot is touched.")
+@click.option("--restore-cbt", is_flag=True, help="With --repair: turn CBT off where it was off before us.")
+@JSON
+def doctor(
+    url: str,
+    user: str,
+    password_file: Path | None,
+    thumbprint: str,
+    authority: Path | None,
+    target: Path | None,
+    file: Path | None,
+    vddk: Path | None,
+    repair: bool,
+    restore_cbt: bool,
+    as_json: bool,
+) -> None:
+    """Find what of ours was left in vCenter: snapshots, disks to consolidate, locks, CBT.
+
+    Exit code 0 when nothing is wrong, or everything was mended; 11 otherwise.
+
+    \b
+    connector doctor --to /srv/images --vcenter https://vc.example.com --thumbprint AA:BB:..
+    connector doctor --config /etc/connector/appliance.yaml --repair
+    """
+    if (target is None) == (file is None):
+        raise BadInput("say whose left-overs with exactly one of --to and --config")
+    if restore_cbt and not repair:
+        raise BadInput("--restore-cbt changes something", remedy="give it with --repair")
+    with ExitStack() as unwind:
+        if file is not None:
+            house = _service(file, vddk)
+        else:
+            assert target is not None
+            if not url:
+                raise BadInput("--to needs to know which vCenter", on="--vcenter")
+            access = estate.settings(url, user, password_file, thumbprint, authority)
+            house = unwind.enter_context(_embedded(target, access, vddk))
+        owner = owner_of(house.kept.control)
+        vcenter = unwind.enter_context(VCenter(house.vcenter, owner=owner, ledger=RepairLedger()))
+        memory = house.memory(vcenter.about.instance_uuid)
+        practice = Practice(vcenter, memory, house.vddk, house.transports)
+        rows = [
+            _Row(found, *_treated(practice, found, repair, restore_cbt))
+            for found in examine(practice, CHECKS)
+        ]
+    _tell(rows, as_json, repair)
+    if any(row.bad for row in rows):
+        raise click.exceptions.Exit(UNMENDED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    complaint: Complaint
+    outcome: str
+    bad: bool
+
+
+def _treated(practice: Practice, found: Complaint, repair: bool, restore_cbt: bool) -> tuple[str, bool]:
+    """What became of it, and whether it is still wrong."""
+    if found.voluntary and not restore_cbt:
+        return f"with --repair --restore-cbt: {found.mending}", False
+    if found.mend is None:
+        return "not ours to mend", True
+    if not repair:
+        return f"with --repair: {found.mending}", True
+    why = mended(practice, found)
+    return (f"stays: {why}", True) if why else ("mended", False)
+
+
+def _service(file: Path, vddk: Path | None) -> House:
+    settings = appliance.from_yaml(file)
+    control = settings.control
+    kept = kept_membership(settings.state)
+    if kept is None or kept.control != control.thumbprint:
+        raise BadInput(
+            "this appliance was never enrolled at its control plane",
+            on=str(file),
+            remedy="start it once, or check the state directory",
+        )
+
+    def connect() -> ControlClient:
+        return ControlClient(control.url, control.thumbprint, kept.membership)
+
+    memory = ControlMemory(connect)
+    return House(
+        settings.vcenter.settings(), kept, lambda _: memory, vddk or settings.vddk, settings.transports
+    )
+
+
+@contextmanager
+def _embedded(target: Path, access: VCenterSettings, vddk: Path | None) -> Iterator[House]:
+    """The house of `connector migrate`, whether it runs now or not."""
+    state = target / ".connector"
+    kept = kept_membership(state / "appliance")
+    if kept is None:
+        raise BadInput("`connector migrate` never ran here", on=str(target), remedy="check --to")
+    with ExitStack() as unwind:
+        memory = unwind.enter_context(_store(state / "control"))
+        yield House(access, kept, memory, vddk)
+
+
+@contextmanager
+def _store(control: Path) -> Iterator[Callable[[str], Memory]]:
+    """While this runs no migration begins in the directory; one that runs already goes on."""
+    from connector.control.store import Store
+
+    with ExitStack() as unwind:
+        try:
+            unwind.callback(os.close, child.own_directory(control, "connector doctor"))
+            runs = False
+        except Conflict:
+            runs = True
+        store = unwind.enter_context(closing(Store(f"sqlite:///{control.resolve() / 'control.sqlite'}")))
+        yield lambda vcenter: StoreMemory(store, vcenter, runs)
+
+
+class StoreMemory:
+    """What an embedded control plane wrote down. While none runs, no pass works on anything: what stands was left."""
+
+    def __init__(self, store: Store, vcenter: str, runs: bool) -> None:
+        self._store, self._vcenter, self._runs = store, vcenter, runs
+
+    def remembered(self) -> Sequence[Remembered]:
+        from connector.control import views
+
+        found = self._store.things.remembered(self._vcenter)
+        return read({"things": [views.remembered(*one) for one in found]})
+
+    def reading(self) -> frozenset[str]:
+        return frozenset(self._store.things.reading(self._vcenter)) if self._runs else frozenset()
+
+    def removed(self, token: str) -> None:
+        self._store.things.cleaned(token, self._vcenter)
+
+    def resists(self, token: str, trouble: str) -> None:
+        self._store.things.cleaned(token, self._vcenter, trouble)
+
+
+def _tell(rows: Sequence[_Row], as_json: bool, repair: bool) -> None:
+    if as_json:
+        for row in rows:
+            found = row.complaint
+            click.echo(
+                json.dumps(
+                    {
+                        "check": found.check,
+                        "on": found.on,
+                        "what": found.what,
+                        "outcome": row.outcome,
+                        "bad": row.bad,
+                    }
+                )
+            )
+        return
+    console = wide_console()
+    if not rows:
+        console.print("nothing of ours was left in vCenter")
+        return
+    table = Table("check", "machine", "finding", "mended" if repair else "what would be done", box=None)
+    for row in rows:
+        table.add_row(row.complaint.check, row.complaint.on, row.complaint.what, row.outcome)
+    console.print(table)

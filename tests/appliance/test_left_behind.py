@@ -1,0 +1,196 @@
+"""What was left is found, shown and mended; what is in use, or somebody else's, is not touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from connector.appliance.claims import Claims
+from connector.appliance.repair import (
+    CHECKS,
+    Complaint,
+    Practice,
+    Remembered,
+    RepairLedger,
+    examine,
+    mend_all,
+    mended,
+)
+from connector.transfer.vddk_source import open_vddk_source
+from connector.vcenter.client import VCenter
+from simulator.faults import Rule
+from simulator.vixdisklib import install
+from tests.appliance.desk import OWNER
+from tests.vcenter.imaginary import World, world
+from tests.vcenter.ledger import Memory as Ledger
+
+TOKEN = f"connector:{OWNER}:p-1"
+
+
+@dataclass
+class Memory:
+    known: list[Remembered] = field(default_factory=list)
+    busy: set[str] = field(default_factory=set)
+    gone: list[str] = field(default_factory=list)
+    troubles: dict[str, str] = field(default_factory=dict)
+
+    def remembered(self) -> list[Remembered]:
+        return [one for one in self.known if one.token not in self.gone]
+
+    def reading(self) -> frozenset[str]:
+        return frozenset(self.busy)
+
+    def removed(self, token: str) -> None:
+        self.gone.append(token)
+
+    def resists(self, token: str, trouble: str) -> None:
+        self.troubles[token] = trouble
+
+
+@dataclass
+class Ward:
+    place: World
+    memory: Memory
+    practice: Practice
+
+    def remember(
+        self, token: str = TOKEN, kind: str = "snapshot", *, over: bool = True, uuid: str = ""
+    ) -> None:
+        vm = self.place.estate.inventory.vm(self.place.vm)
+        instance = uuid or vm.instance_uuid
+        self.memory.known.append(Remembered(token, kind, vm.moref, instance, vm.name, False, over))
+
+    def orphan(self, token: str = TOKEN, vm: str = "") -> str:
+        return self.place.estate.snapshots.create(vm or self.place.vm, "connector-p-1", token)
+
+    def found(self) -> list[Complaint]:
+        return list(examine(self.practice))
+
+    def only(self) -> Complaint:
+        (complaint,) = self.found()
+        return complaint
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Iterator[Ward]:
+    with world() as place:
+        install(tmp_path / "vddk", place.estate.export.root)
+        with VCenter(place.settings(), owner=OWNER, ledger=RepairLedger()) as vcenter:
+            memory = Memory()
+            yield Ward(place, memory, Practice(vcenter, memory, tmp_path / "vddk"))
+
+
+def test_where_nothing_is_wrong_nothing_is_found_and_nothing_changed(ward: Ward) -> None:
+    ward.place.estate.snapshots.create(ward.place.vm, "by hand", "connector: not a token")
+    ward.place.estate.snapshots.create(ward.place.vm, "connector-p-1", "connector:cffffffffffffffff:p-1")
+    assert ward.found() == []
+    mend_all(ward.practice)
+    assert len(ward.place.snapshots()) == 2
+
+
+def test_invariant_3_orphans_of_ours_go_and_nobody_elses(ward: Ward) -> None:
+    ward.place.estate.snapshots.create(ward.place.vm, "by hand")
+    ward.orphan()
+    ward.place.estate.snapshots.create(ward.place.vm, "a backup", "child of ours")
+    ward.remember()
+    complaint = ward.only()
+    assert (complaint.check, complaint.mending) == ("snapshot", "remove it and consolidate")
+    assert len(ward.place.snapshots()) == 3  # looking changes nothing
+    assert mended(ward.practice, complaint) == ""
+    assert ward.place.snapshots() == ["by hand", "a backup"]
+    assert ward.memory.gone == [TOKEN]
+    assert ward.found() == []
+
+
+def test_what_a_pass_works_with_is_left_alone_also_when_it_begins_in_between(ward: Ward) -> None:
+    ward.orphan()
+    ward.memory.busy = {ward.place.vm}
+    assert ward.found() == []
+    ward.memory.busy = set()
+    complaint = ward.only()
+    ward.memory.busy = {ward.place.vm}
+    assert mended(ward.practice, complaint) == "a pass works on the machine now"
+    ward.memory.busy = set()
+    claims: Claims = ward.practice.claims
+    with claims.held(ward.place.vm):
+        assert mended(ward.practice, complaint) == "a pass works on the machine now"
+    assert len(ward.place.snapshots()) == 1
+
+
+def test_what_resists_is_told_and_does_not_stop_the_others(ward: Ward) -> None:
+    stuck = ward.orphan()
+    ward.orphan(f"connector:{OWNER}:p-2", ward.place.other())
+    ward.place.estate.faults.add(
+        Rule("RemoveSnapshot_Task", "fault", object=stuck, fault="FileFault", times=None)
+    )
+    mend_all(ward.practice)
+    assert ward.place.snapshots() == ["connector-p-1"] and ward.place.snapshots(ward.place.other()) == []
+    assert set(ward.memory.troubles) == {TOKEN}
+
+
+def test_invariant_4_what_a_removal_left_to_consolidate_is_consolidated_if_it_was_ours(ward: Ward) -> None:
+    estate = ward.place.estate
+    for vm in (ward.place.vm, ward.place.other()):
+        shot = estate.snapshots.create(vm, "x")
+        estate.power.write(vm, 2000, 0, b"x" * 4096)
+        estate.snapshots.remove(vm, shot, consolidate=False)
+    ward.remember()
+    mine, foreign = ward.found()
+    assert (mine.check, foreign.check) == ("consolidation", "consolidation")
+    assert foreign.mend is None and "nothing is known" in foreign.what
+    mend_all(ward.practice)
+    assert not estate.inventory.vm(ward.place.vm).consolidation_needed
+    assert estate.inventory.vm(ward.place.other()).consolidation_needed
+
+
+def test_what_is_remembered_of_a_machine_that_is_gone_is_forgotten(ward: Ward) -> None:
+    ward.remember(uuid="of another machine")
+    assert ward.only().check == "record"
+    mend_all(ward.practice)
+    assert ward.memory.gone == [TOKEN] and ward.found() == []
+
+
+def test_the_lock_of_a_reader_that_died_is_undone_and_anothers_stays(ward: Ward, tmp_path: Path) -> None:
+    vcenter = ward.practice.vcenter
+    disk = vcenter.find(ward.place.vm).disks[0]
+    source = open_vddk_source(vcenter.vddk_access(ward.place.vm, None, disk), tmp_path / "vddk")
+    worker = source._disk._worker.pid  # type: ignore[attr-defined]
+    os.kill(worker, signal.SIGKILL)
+    source.close()
+    complaint = ward.only()
+    assert complaint.check == "lock" and vcenter.locked() == (ward.place.vm,)
+    assert mended(ward.practice, complaint) == ""
+    assert vcenter.locked() == ()
+    foreign = ward.place.estate.export.root / "prepared" / f"{ward.place.vm}@{b'a backup'.hex()}"
+    foreign.write_text(f"{os.getpid()}\n")
+    assert mended(ward.practice, ward.only()) == "what remains of the lock is not ours"
+    ward.practice.vddk = None
+    assert ward.only().mend is None
+
+
+def test_cbt_is_put_back_only_on_request_and_only_when_the_job_is_over(ward: Ward) -> None:
+    ledger = Ledger()
+    with VCenter(ward.place.settings(), owner=OWNER, ledger=ledger) as vcenter:
+        vcenter.ensure_tracking(ward.place.vm, "cbt-p-1")
+    assert ledger.tracking == [("planned", ward.place.vm, f"tracking:{OWNER}:cbt-p-1")]
+    token = ledger.tracking[0][2]
+    ward.remember(token, "tracking", over=False)
+    assert ward.found() == []
+    ward.memory.known.clear()
+    ward.remember(token, "tracking")
+    complaint = ward.only()
+    assert complaint.voluntary
+    mend_all(ward.practice)
+    assert ward.place.estate.inventory.vm(ward.place.vm).change_tracking
+    assert mended(ward.practice, complaint) == ""
+    assert not ward.place.estate.inventory.vm(ward.place.vm).change_tracking
+    assert ward.found() == []
+
+
+def test_the_table_says_what_each_check_finds() -> None:
+    assert all(check.id and check.finds for check in CHECKS)
