@@ -71,7 +71,11 @@ class Workbench:
         """Carry out one order; see `agent.Carry`. Errors name the machine as people do, not by its moref."""
         work = _WORK.get(order.task)
         if work is None:
-            raise ControlFailed(f"this appliance does not know the task {order.task}", on=order.name)
+            raise ControlFailed(
+                f"this appliance does not know the task {order.task}",
+                on=order.name,
+                remedy="update the appliance: the control plane is newer",
+            )
         bench = replace(self, vcenter=self.vcenter.during(wishes.stop))
         try:
             with self.claims.held(order.moref):
@@ -92,7 +96,11 @@ class MachinePass:
         self._bench, self._order, self._board, self._stop = bench, order, board, wishes.stop
         self._vcenter = bench.vcenter
         if order.instance is None or order.credential is None:
-            raise ControlFailed("the order names no instance to copy to", on=order.name)
+            raise ControlFailed(
+                "the order names no instance to copy to",
+                on=order.name,
+                remedy="use an appliance and a control plane of the same version",
+            )
         self._cutover = Cutover(bench, order, board, wishes.stop)
         patience = Patience(INSTANCE_PATIENCE, (TransferFailed,), wishes.stop)
         self._endpoint = InstanceEndpoint(order.instance, order.credential, patience)

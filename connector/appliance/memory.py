@@ -59,4 +59,8 @@ def read(answer: Mapping[str, Any]) -> tuple[Remembered, ...]:
             for thing in answer["things"]
         )
     except (KeyError, TypeError) as broken:
-        raise ControlFailed(f"its memory cannot be read: {broken!r}", on="control plane") from None
+        raise ControlFailed(
+            f"its memory cannot be read: {broken!r}",
+            on="control plane",
+            remedy="use an appliance and a control plane of the same version",
+        ) from None

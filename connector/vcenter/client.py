@@ -139,7 +139,9 @@ class VCenter:
         """
         ticket = Ticket.of(token)
         if ticket is None or ticket.owner != self.owner:
-            raise NotPermitted("this snapshot is not ours", on=f"{machine} {token}")
+            raise NotPermitted(
+                "this snapshot is not ours", on=f"{machine} {token}", remedy="whoever made it shall remove it"
+            )
         removal.dismiss(self._session, machine, ticket, self._ledger, patience=Patience(limit))
 
     def ensure_tracking(self, machine: str, pass_id: str, *, stop: Event | None = None) -> Tracking:

@@ -204,7 +204,12 @@ def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, patie
             raise
         return _Made(found, found.quiesced)
     if (found := _standing(session, vm, ticket, patience)) is None:
-        raise VCenterFault("somebody removed our snapshot at once", on=moref(vm), retryable=True)
+        raise VCenterFault(
+            "somebody removed our snapshot at once",
+            on=moref(vm),
+            remedy="look for who or what removes snapshots of this machine",
+            retryable=True,
+        )
     return _Made(found, found.quiesced, seconds)
 
 

@@ -75,7 +75,11 @@ def ensure(
         with snapshots.held(session, machine, _stun(ticket), ledger, stop=stop) as taken:
             pass
         if taken.toll.left:
-            raise Conflict(f"the snapshot that switched CBT on still stands: {taken.toll.left}", on=machine)
+            raise Conflict(
+                f"the snapshot that switched CBT on still stands: {taken.toll.left}",
+                on=machine,
+                remedy="clear what holds it, or remove it with connector doctor --repair; then start again",
+            )
     after = read(session, vm, _READS, on=machine)
     if not after.get("config.changeTrackingEnabled"):
         raise VCenterFault(
