@@ -45,7 +45,9 @@ def _run(works: Works, total: int, cell: Cell) -> None:
         found = works.rest(job)
     assert strike.done, "the fault never happened"
     seen = _outcome(works, found, restarts)
-    assert cell.outcome.covers(seen), f"{seen}: {found['error']}\n{[e['text'] for e in found['events']]}\n{works.log()}"
+    assert cell.outcome.covers(seen), (
+        f"{seen}: {found['error']}\n{[e['text'] for e in found['events']]}\n{works.log()}"
+    )
     if seen is Outcome.CLEAN:
         _check_cause(found["error"])
         assert name not in works.images(), "an image of a run that failed"
