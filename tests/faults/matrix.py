@@ -85,6 +85,7 @@ _LINES: Final = (
     (Part.NETWORK, Fault.SLOW, (Moment.PREPARING, *COPYING, Moment.FINALISING), Outcome.RETRIED),
     (Part.NETWORK, Fault.FLIP, (Moment.PREPARING, *COPYING, Moment.FINALISING), Outcome.CLEAN),
     (Part.DISK, Fault.CUT, COPYING, Outcome.RESUMED),
+    (Part.DISK, Fault.WRONG, COPYING, Outcome.CLEAN),
     (Part.DISK, Fault.FULL, (Moment.PREPARING, *COPYING, Moment.FINALISING, Moment.REMOVAL), Outcome.CLEAN),
     (Part.DISK, Fault.FLIP, (Moment.MIDDLE, Moment.LAST, Moment.FINALISING, Moment.REMOVAL), Outcome.CLEAN),
 )
@@ -118,7 +119,6 @@ WHY_NOT: Final = {
     (Part.NETWORK, Fault.EXPIRED): _NOTHING_THERE,
     (Part.DISK, Fault.KILL): "see cut",
     (Part.DISK, Fault.HANG): "see instance",
-    (Part.DISK, Fault.WRONG): "see flipped bit",
     (Part.DISK, Fault.SLOW): "see instance",
     (Part.DISK, Fault.EXPIRED): _NOTHING_THERE,
 }

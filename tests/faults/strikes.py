@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from connector.instance.records import Ranges, encode
+from connector.model import Extent
+from connector.transfer.receiver import Named
 from simulator.faults import Rule
 from tests.faults.matrix import Cell, Fault, Moment, Part
 from tests.faults.works import Works, filled
@@ -141,6 +145,10 @@ class Strike:
                 self.works.kill("instance")
                 for disk in self.works.disk_files():
                     tear(disk.with_name("journal"))
+            case Fault.WRONG:
+                self.works.kill("instance")
+                for disk in self.works.disk_files():
+                    forget(disk.with_name("journal"))
 
     def _reader(self) -> None:
         """VDDK's own misbehaviour: a rule of the stand-in, read when the worker starts."""
@@ -172,11 +180,16 @@ def flip(file: Path) -> None:
 
 
 def tear(journal: Path) -> None:
-    """The power failed while the last record was being written: some of its bytes are not there."""
+    """The power failed while a record was being written: some of its bytes are not there, and nobody was told of it."""
+    written = encode(Ranges(((Extent(0, MIB), Named.DATA),)))
+    with journal.open("ab") as file:
+        file.write(written[: random.Random(journal.stat().st_size).randrange(1, len(written))])
+
+
+def forget(journal: Path) -> None:
+    """Storage that lied: of a record that it had said to hold, some bytes are not there."""
     size = journal.stat().st_size
-    with journal.open("r+b") as file:
-        file.seek(0)
-        file.truncate(max(0, size - random.Random(size).randrange(1, 9)))
+    os.truncate(journal, max(0, size - random.Random(size).randrange(1, 9)))
 
 
 def _later(seconds: float, do: Callable[[], None]) -> None:
