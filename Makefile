@@ -32,6 +32,7 @@ soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SEC
 	$(BIN)/python -m pytest tests/soak -m soak
 
 fuzz: $(READY) ## hostile bytes for every reader: FUZZ_SECONDS= for each, FUZZ_SEED=
+	$(BIN)/pip install --quiet --require-hashes --no-deps --requirement tests/fuzz/requirements.lock
 	$(BIN)/python -m pytest -n 2 tests/fuzz -m fuzz
 
 check: lint types layers test ## what CI runs
