@@ -51,6 +51,7 @@ class Thresholds(BaseModel):
     delta: Ladder = Field(
         default=Ladder(give_back=0.5), description="our delta, share of the disks, at or above"
     )
+    delta_floor: int = Field(default=1 << 30, ge=0, description="bytes that our delta may always have")
     nfc: Ladder = Field(
         default=Ladder(slow=1, pause=6, give_back=60), description="NFC errors a minute, at or above"
     )
@@ -114,7 +115,7 @@ def judge(thresholds: Thresholds, samples: Sequence[Sample]) -> Verdict:
     running, paused = samples[-1].running, samples[-1].paused
     for signal in _SIGNALS if running else (_NFC,):
         ladder: Ladder = getattr(thresholds, signal.name)
-        for reading in signal.read(samples):
+        for reading in signal.read(samples, thresholds):
             pace = _step(ladder, reading.value, signal.falling)
             if pace > found.pace:
                 found = Verdict(pace, reading.words, _halvings(pace, signal, ladder, samples[-1]))
@@ -153,11 +154,11 @@ def _step(ladder: Ladder, value: float, falling: bool) -> Pace:
     return Pace.GO
 
 
-def _free(samples: Sequence[Sample]) -> list[_Reading]:
+def _free(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
     return [_Reading(_share(store), _space(store)) for store in samples[-1].pressure.stores]
 
 
-def _fills_in(samples: Sequence[Sample]) -> list[_Reading]:
+def _fills_in(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
     """Each datastore's free space over the rate at which it, or our delta on it, has been growing."""
     last = samples[-1]
     first = next((sample for sample in samples if last.at - sample.at <= TREND), last)
@@ -176,9 +177,9 @@ def _fills_in(samples: Sequence[Sample]) -> list[_Reading]:
     return found
 
 
-def _delta(samples: Sequence[Sample]) -> list[_Reading]:
+def _delta(samples: Sequence[Sample], thresholds: Thresholds) -> list[_Reading]:
     last = samples[-1]
-    if not last.disks:
+    if not last.disks or last.pressure.delta < thresholds.delta_floor:
         return []
     share = last.pressure.delta / last.disks
     return [
@@ -188,24 +189,24 @@ def _delta(samples: Sequence[Sample]) -> list[_Reading]:
     ]
 
 
-def _nfc(samples: Sequence[Sample]) -> list[_Reading]:
+def _nfc(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
     return [
         _Reading(samples[-1].nfc, f"the host refused {samples[-1].nfc} reads within a minute: NFC memory")
     ]
 
 
-def _snapshots(samples: Sequence[Sample]) -> list[_Reading]:
+def _snapshots(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
     return [_Reading(store.snapshots, _crowd(store)) for store in samples[-1].pressure.stores]
 
 
-def _age(samples: Sequence[Sample]) -> list[_Reading]:
+def _age(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
     return [_Reading(samples[-1].age, f"the snapshot is {_time(samples[-1].age)} old")]
 
 
 class _Signal(NamedTuple):
     name: str  # of its ladder
     falling: bool  # less is worse
-    read: Callable[[Sequence[Sample]], list[_Reading]]
+    read: Callable[[Sequence[Sample], Thresholds], list[_Reading]]
 
 
 _NFC: Final = _Signal("nfc", False, _nfc)

@@ -54,6 +54,15 @@ def test_each_signal_climbs_its_own_ladder(
     assert judge(Thresholds.model_validate(SILENT), [sample(**values[-1])]).pace is Pace.GO
 
 
+def test_a_delta_too_small_to_fill_anything_is_no_reason_however_small_the_disks_are() -> None:
+    """A disk of 512 bytes has twice as much in its delta at the first write."""
+    thresholds = Thresholds.model_validate(SILENT | {"delta": {"give_back": 0.5}})
+    assert judge(thresholds, [replace(sample(delta=0.9), disks=512)]).pace is Pace.GO
+    assert judge(thresholds, [replace(sample(delta=1.1), disks=512)]).pace is Pace.GIVE_BACK
+    strict = thresholds.model_copy(update={"delta_floor": 0})
+    assert judge(strict, [replace(sample(delta=0.9), disks=512)]).pace is Pace.GIVE_BACK
+
+
 @pytest.mark.parametrize(("ours", "rate"), [(True, 0.5), (False, 0.5)])
 def test_a_growth_that_fills_the_datastore_in_time_is_seen_whoever_causes_it(ours: bool, rate: float) -> None:
     """10 GiB left at 0.5 GiB/s are 20 s."""
