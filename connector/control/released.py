@@ -40,8 +40,9 @@ class Stopped(_Touched):
     code = "TransitionInstance.Stopped"
 
     def __init__(self, why: TargetFailed, *, on: str) -> None:
+        where = f"{why.on}: " if why.on else ""
         super().__init__(
-            f"the intermediate instance was stopped by somebody else and cannot be started: {why.what}",
+            f"the intermediate instance was stopped by somebody else and cannot be started: {where}{why.what}",
             on=on,
             remedy=why.remedy or "start the job again",
             retryable=False,

@@ -112,7 +112,7 @@ def test_invariant_3_killed_at_a_call_to_vcenter(big: House, begin: Start, part:
     killed = big.witness.when(call, lambda: command[0].kill(part), skip=skip)
     command.append(begin(big.migration("web-01")))
     broken = command[0].wait()
-    assert killed.is_set()
+    assert killed.wait(10.0)
     assert broken.code in (12, -signal.SIGKILL)
     command[0].gone()
     resumed(big, begin, big.migration("web-01"))
@@ -207,9 +207,12 @@ def test_invariant_9_a_comparing_pass_killed_in_the_middle_goes_on_inside_the_di
     big.reader(bandwidth=7 * MIB)
     first = begin(big.migration("web-01", "--incremental"))
 
+    # the appliance reads on until it has noticed that its instance is gone: up to a second on a loaded machine
+    share, late = (0.6, 7 * MIB) if part == "instance" else (0.3, 0)
+
     def comparing(event: dict[str, Any]) -> bool:
         """The last pass's figures are shown until this one has some."""
-        return event.get("state") == "compare" and event["done"] > 0.3 * event["wanted"] > MIB
+        return event.get("state") == "compare" and event["done"] > share * event["wanted"] > MIB
 
     first.until(comparing)
     first.kill(part)
@@ -223,7 +226,7 @@ def test_invariant_9_a_comparing_pass_killed_in_the_middle_goes_on_inside_the_di
         rows = resumed(big, begin, big.migration("web-01", "--incremental"), "web-01_CYCLE_2").disks()
     row = next(row for row in rows if row["key"] == big.machine().disks[0].key)
     assert row["kind"] == "compare"
-    assert row["read"] + (seen[row["key"]] if broken.code else 0) <= row["planned"] + WINDOW
+    assert row["read"] + (seen[row["key"]] if broken.code else 0) <= row["planned"] + WINDOW + late
     assert row["wire"] < row["planned"] // 2
 
 
