@@ -89,7 +89,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
             configuration.governor,
             configuration.backup_wait,
         )
-        rescan = Rescan(vcenter, connect, configuration.rescan, stop)
+        rescan = Rescan(vcenter, connect, configuration.rescan, stop, watch=configuration.watch)
         seen = rescan.once()
         unwind.enter_context(rescan)
         practice = Practice(

@@ -72,6 +72,7 @@ class Configuration(_Section):
     passes: int = Field(2, ge=1, le=64)
     transports: str = "nbdssl"
     rescan: float = Field(300.0, gt=0, description="seconds between two sweeps of the inventory")
+    watch: bool = Field(True, description="vCenter tells what changes, and it is passed on at once")
     transfer: TransferSettings = TransferSettings()
     governor: Thresholds = Thresholds()
     bandwidth: tuple[Window, ...] = ()

@@ -1,4 +1,4 @@
-"""The control plane knows every machine that this vCenter shows, with what stands in its way; renewed now and then."""
+"""The control plane knows every machine that this vCenter shows, with what stands in its way, as it is now."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from dataclasses import replace
 from typing import Protocol
 
 from connector.errors import ConnectorError
-from connector.model import Finding, Machine, Traits
+from connector.model import Finding, Inventory, Machine, Traits
 from connector.vcenter.client import VCenter
 from connector.vcenter.eligibility import survey
+from connector.vcenter.watching import Watch
 
 log = logging.getLogger(__name__)
+
+AGAIN = 30.0  # seconds after which a vCenter that did not answer is followed again
+QUIET = 1.0  # seconds between two changes that are passed on: what comes together goes together
+LOOK = 0.5  # seconds between two calls that end the waiting for news
 
 
 class Registry(Protocol):
@@ -27,36 +32,66 @@ class Registry(Protocol):
 
 
 class Rescan:
-    """A context manager around a thread that sweeps the inventory every `every` seconds."""
+    """A context manager around a thread that keeps the control plane's picture of this vCenter current.
+
+    With `watch` vCenter tells what changes, and it is passed on within seconds; a whole sweep every `every` seconds finds
+    what is not watched, such as the room on datastores.
+    """
 
     def __init__(
-        self, vcenter: VCenter, connect: Callable[[], Registry], every: float, stop: threading.Event
+        self,
+        vcenter: VCenter,
+        connect: Callable[[], Registry],
+        every: float,
+        stop: threading.Event,
+        *,
+        watch: bool = False,
     ) -> None:
         self._vcenter, self._connect, self._every, self._stop = vcenter, connect, every, stop
+        self._watch = vcenter.watch(stop) if watch else None
         self._thread = threading.Thread(target=self._loop, name="rescan")
 
     def once(self) -> int:
         """Sweep and register; answers how many machines there are."""
         seen = self._vcenter.inventory()
-        findings = survey(seen, now=time.time())
-        bare = [replace(machine, traits=_told(machine.traits)) for machine in seen.machines]
-        with closing(self._connect()) as registry:
-            registry.put_sources(bare, findings)
-        return len(bare)
+        self._register(seen)
+        return len(seen.machines)
 
     def __enter__(self) -> None:
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        while self._thread.is_alive():
+            if self._watch is not None:
+                self._watch.hush()
+            self._thread.join(LOOK)
 
     def _loop(self) -> None:
-        while not self._stop.wait(self._every):
+        while self._watch is not None or not self._stop.wait(self._every):
             try:
-                self.once()
+                if self._watch is None:
+                    self.once()
+                else:
+                    self._follow(self._watch)
+                    return
             except ConnectorError as failed:
                 log.warning("the inventory was not renewed: %s", failed)
+                if self._watch is not None and self._stop.wait(min(self._every, AGAIN)):
+                    return
+
+    def _follow(self, watch: Watch) -> None:
+        """Until the end: every change, but no more often than leaves nine tenths of the time to others."""
+        for change in watch.changes(lasting=self._every):
+            began = time.monotonic()
+            self._register(change.inventory)
+            self._stop.wait(max(QUIET, 9 * (time.monotonic() - began)))
+
+    def _register(self, seen: Inventory) -> None:
+        findings = survey(seen, now=time.time())
+        bare = [replace(machine, traits=_told(machine.traits)) for machine in seen.machines]
+        with closing(self._connect()) as registry:
+            registry.put_sources(bare, findings)
 
 
 def _told(traits: Traits) -> Traits:

@@ -158,6 +158,7 @@ class Stack:
             },
             "vddk": str(place.vddk.resolve()),
             "state": str(place.state.resolve() / "appliance"),
+            "watch": False,  # a sweep at its start is enough for one command
             "passes": place.passes,
             "transports": place.transports,
         }

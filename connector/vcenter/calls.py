@@ -30,6 +30,7 @@ CALLS: dict[str, Care] = {
     "CreatePropertyCollector": Care.READ,
     "CreateFilter": Care.BOUND,
     "WaitForUpdatesEx": Care.BOUND,
+    "CancelWaitForUpdates": Care.BOUND,
     "DestroyPropertyCollector": Care.BOUND,
     "QueryChangedDiskAreas": Care.READ,
     "RefreshDatastore": Care.READ,

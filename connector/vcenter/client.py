@@ -31,6 +31,7 @@ from connector.vcenter.session import KEEP_ALIVE, About, Session
 from connector.vcenter.snapshots import Limits, Quiesce, Snapshot, Toll
 from connector.vcenter.tasks import Patience
 from connector.vcenter.tracking import Tracking
+from connector.vcenter.watching import Watch
 
 __all__ = [
     "SNAPSHOT",
@@ -101,6 +102,10 @@ class VCenter:
     def inventory(self) -> Inventory:
         """Every machine with what is around it: hosts, datastores, networks, clusters, folders."""
         return inventory.whole(self._session)
+
+    def watch(self, stop: Event) -> Watch:
+        """The inventory, and then what becomes of it, until `stop`."""
+        return Watch(self._session, stop)
 
     def find(self, wanted: str) -> Machine:
         """The one machine with that moref, instance UUID, inventory path or name."""

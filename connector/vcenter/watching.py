@@ -5,7 +5,9 @@ WaitForUpdatesEx watches few and light properties; a change of any of them means
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -48,25 +50,32 @@ class Change:
 
 
 class Watch:
-    """The inventory, and then what becomes of it. One thread; it ends when `stop` is set."""
+    """The inventory, and then what becomes of it. One thread; it ends when `stop` is set, at once after `hush`."""
 
     def __init__(self, session: Session, stop: threading.Event) -> None:
         self._session = session
         self._stop = stop
+        self._news: _News | None = None
 
-    def changes(self, notice: int = NOTICE) -> Iterator[Change]:
+    def hush(self) -> None:
+        """From another thread: whoever waits for news now gets none. Costs at most a call to vCenter."""
+        if (news := self._news) is not None:
+            news.hush()
+
+    def changes(self, notice: int = NOTICE, lasting: float = math.inf) -> Iterator[Change]:
         """First the whole inventory, at once; then a `Change` whenever something happened.
 
-        A lost session or notification starts over with a whole sweep: nothing that happened meanwhile is missed.
-        Raises what a sweep raises.
+        A lost session or notification starts over with a whole sweep, and so does the end of `lasting` seconds, because not
+        everything is watched: nothing that happened meanwhile is missed. Raises what a sweep raises.
         """
         while not self._stop.is_set():
             with suppress(SessionExpired), _notices(self._session) as next_news:
+                self._news, due = next_news, time.monotonic() + lasting
                 news = _gather(next_news, 0)  # what there is; from here on nothing is missed
                 seen = inventory.whole(self._session)
                 yield Change(seen, tuple(one.moref for one in seen.machines))
-                while not self._stop.is_set():
-                    news = _gather(next_news, notice)
+                while not self._stop.is_set() and (left := due - time.monotonic()) > 0:
+                    news = _gather(next_news, max(1, math.ceil(min(notice, left))))
                     if news:
                         change = self._apply(seen, news)
                         seen = change.inventory
@@ -99,11 +108,17 @@ class _News:
         self._session, self._collector = session, collector
         self._version = ""
 
+    def hush(self) -> None:
+        """End the call that waits now, if one does."""
+        with suppress(ConnectorError, vmodl.MethodFault, OSError, HTTPException):
+            self._collector.CancelWaitForUpdates()
+
     def __call__(self, seconds: int) -> tuple[dict[str, bool], bool]:
         """Which machines changed (True) or left (False), and whether there is more to fetch at once."""
         options = vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=seconds, maxObjectUpdates=BATCH)
         try:
-            with translated(str(self._session.endpoint)):
+            with translated(str(self._session.endpoint)), suppress(vmodl.fault.RequestCanceled):
+                update = None
                 update = self._collector.WaitForUpdatesEx(self._version, options)
         except NotFound as gone:
             raise SessionExpired("the change notification was lost", on=str(self._session.endpoint)) from gone

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,13 +39,21 @@ def vmx_path(vm: VirtualMachine, inventory: Inventory) -> str:
     return f"[{home.name if home is not None else vm.datastore}] {vm.directory}/{vm.directory}.vmx"
 
 
+def change_version(vm: VirtualMachine) -> str:
+    """Another text whenever the configuration is another; what the running machine does is no part of it."""
+    disks = [replace(disk, change_id=None, scratch=None) for disk in vm.disks]
+    hardware = (vm.version, vm.cpus, vm.memory, vm.firmware, vm.secure_boot, vm.controllers, disks, vm.nics)
+    words = (vm.name, vm.guest_id, vm.annotation, vm.template, vm.change_tracking, sorted(vm.extra.items()))
+    return f"{vm.created.rstrip('Z')}.{zlib.crc32(repr((hardware, words)).encode()):010d}Z"
+
+
 def config(vm: VirtualMachine, inventory: Inventory, snapshot: Snapshot | None = None) -> Any:
     """VirtualMachineConfigInfo."""
     home = vmx_path(vm, inventory).rpartition("/")[0] + "/"
     tracking = vm.change_tracking if snapshot is None else snapshot.change_tracking
     return make(
         vim.vm.ConfigInfo,
-        changeVersion=vm.created,
+        changeVersion=change_version(vm),
         modified=moment(vm.created),
         name=vm.name,
         guestFullName=guest_name(vm),
