@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -34,3 +35,13 @@ class VCenterSettings(BaseSettings):
     password: SecretStr = SecretStr("")
     thumbprint: str = ""
     authority: Path | None = None
+
+
+CREDENTIAL = "vcenter-password"
+
+
+def credential_file() -> Path | None:
+    """The vCenter password that systemd handed to this service (`LoadCredential=vcenter-password:FILE`), if it did."""
+    place = os.environ.get("CREDENTIALS_DIRECTORY")
+    file = Path(place, CREDENTIAL) if place else None
+    return file if file is not None and file.is_file() else None

@@ -16,7 +16,7 @@ from connector.appliance import bandwidth
 from connector.appliance.bandwidth import Window
 from connector.appliance.governor import Thresholds
 from connector.errors import BadInput
-from connector.settings import TransferSettings, VCenterSettings
+from connector.settings import CREDENTIAL, TransferSettings, VCenterSettings, credential_file
 from connector.transfer.flow import Throttle
 
 
@@ -36,11 +36,15 @@ class VCenterSection(_Section):
 
     def settings(self) -> VCenterSettings:
         """Read the password; raises BadInput when there is none."""
-        secret = self.password
-        if secret is None and self.password_file is not None:
-            secret = SecretStr(_first_line(self.password_file))
+        secret, file = self.password, self.password_file or credential_file()
+        if secret is None and file is not None:
+            secret = SecretStr(_first_line(file))
         if secret is None:
-            raise BadInput("no password", on="vcenter", remedy="name a password_file")
+            raise BadInput(
+                "no password",
+                on="vcenter",
+                remedy=f"name a password_file, or load the credential {CREDENTIAL}",
+            )
         return VCenterSettings(
             url=self.url,
             user=self.user,

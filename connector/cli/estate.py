@@ -42,7 +42,7 @@ def settings(
     return VCenterSettings(
         url=url,
         user=user,
-        password=SecretStr(vcenter_password(password_file, user)),
+        password=SecretStr(vcenter_password(password_file, user, url)),
         thumbprint=thumbprint,
         authority=authority,
     )

@@ -29,6 +29,7 @@ COMMANDS = (
     "demo",
     "doctor",
     "group",
+    "init",
     "job",
     "migrate",
     "record",

@@ -40,7 +40,7 @@ _VCENTER = (
         "--password-file",
         type=click.Path(dir_okay=False, path_type=Path),
         envvar="CONNECTOR_VCENTER_PASSWORD_FILE",
-        help="File with the password; else $CONNECTOR_VCENTER_PASSWORD, else a prompt.",
+        help="File with the password; else $CONNECTOR_VCENTER_PASSWORD, a systemd credential, a keyring, a prompt.",
     ),
     click.option(
         "--thumbprint",

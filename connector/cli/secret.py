@@ -1,4 +1,4 @@
-"""Passwords and secrets come from a prompt, an environment variable or a file, never from an argument."""
+"""Passwords and secrets come from a prompt, an environment variable, a file, systemd or a keyring, never from an argument."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 
 from connector.errors import BadInput
+from connector.settings import credential_file
+from connector.vcenter.endpoint import Endpoint
 
+KEYRING = (
+    "connector"  # the service's name in a keyring, before the host's: `keyring set "connector HOST" USER`
+)
 VARIABLE = "CONNECTOR_VCENTER_PASSWORD"
 SECRET_VARIABLE = "CONNECTOR_ACCESS_KEY_SECRET"  # noqa: S105 - the name of a variable
 
 
-def vcenter_password(file: Path | None, user: str) -> str:
-    """The password from `file`, else from the environment, else asked for on the terminal.
+def vcenter_password(file: Path | None, user: str, url: str = "") -> str:
+    """The password from `file`, else from the environment, a systemd credential, the keyring, else asked for on the
+    terminal.
 
     One trailing newline of the file is not part of the password. A file that others may read is refused.
     """
@@ -26,6 +32,10 @@ def vcenter_password(file: Path | None, user: str) -> str:
         return _from_file(file, "password")
     if (given := os.environ.get(VARIABLE)) is not None:
         return given
+    if (credential := credential_file()) is not None:
+        return _text(credential, "credential")
+    if (kept := _from_keyring(url, user)) is not None:
+        return kept
     if sys.stdin.isatty():
         return str(click.prompt(f"Password of {user}", hide_input=True, err=True))
     raise BadInput(
@@ -75,11 +85,28 @@ def new_secret_file(file: Path | None) -> Iterator[Callable[[str], None]]:
 
 
 def _from_file(file: Path, what: str) -> str:
+    text = _text(file, what)
+    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) and file.is_file():
+        raise BadInput(f"others can read the {what} file", on=str(file), remedy=f"chmod 600 {file}")
+    return text
+
+
+def _text(file: Path, what: str) -> str:
     try:
-        mode = file.stat().st_mode
-        text = file.read_text()
+        return file.read_text().removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as failed:
         raise BadInput(f"cannot read the {what} file: {failed}", on=str(file)) from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO) and file.is_file():
-        raise BadInput(f"others can read the {what} file", on=str(file), remedy=f"chmod 600 {file}")
-    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _from_keyring(url: str, user: str) -> str | None:
+    """What the desktop's or the system's keyring holds for this vCenter, where the `keyring` extra is installed."""
+    if not url:
+        return None
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError:
+        return None
+    with suppress(KeyringError):  # none there, or locked: then it is asked for
+        return keyring.get_password(f"{KEYRING} {Endpoint.parse(url).host}", user)
+    return None

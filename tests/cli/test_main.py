@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.appliance.configuration import VCenterSection
 from connector.cli.main import main
 from connector.cli.migration import free_name, plain_name
 from connector.cli.secret import VARIABLE, vcenter_password
@@ -115,3 +116,31 @@ def test_a_reader_that_went_away_does_not_change_the_exit_code() -> None:
     done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert done.returncode in (0, 1)
+
+
+def test_systemd_and_a_keyring_come_before_the_prompt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keyring = pytest.importorskip("keyring", reason="needs the extra keyring")
+    monkeypatch.delenv(VARIABLE, raising=False)
+    before = keyring.get_keyring()
+
+    class Ring(keyring.backend.KeyringBackend):  # type: ignore[name-defined,misc]
+        priority = 1
+
+        def get_password(self, service: str, user: str) -> str | None:
+            return {("connector vc.example.com", "me"): "from the ring"}.get((service, user))
+
+        def set_password(self, service: str, user: str, password: str) -> None:
+            raise NotImplementedError
+
+    keyring.set_keyring(Ring())
+    try:
+        assert vcenter_password(None, "me", "https://vc.example.com/sdk") == "from the ring"
+        (tmp_path / "vcenter-password").write_text("from systemd\n")
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+        assert vcenter_password(None, "me", "https://vc.example.com") == "from systemd"
+        section = VCenterSection(url="https://vc.example.com", thumbprint="aa" * 20)
+        assert section.settings().password.get_secret_value() == "from systemd"
+    finally:
+        keyring.set_keyring(before)

@@ -1,0 +1,156 @@
+"""A configuration made by asking on a real terminal, and by options where nobody can be asked."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.appliance.configuration import Configuration, from_yaml, parse
+from connector.cli.blank import Answers, filled
+from tests.cli.conftest import Connector
+from tests.smc.conftest import Cloud
+from tests.vcenter.imaginary import PASSWORD, USER, World, world
+
+REFERENCE = Path(__file__).parents[2] / "config" / "appliance.yaml"
+
+
+@pytest.fixture
+def place() -> Iterator[World]:
+    with world() as made:
+        yield made
+
+
+def on_a_terminal(words: list[str], answers: list[str]) -> tuple[int, str]:
+    """The command with a terminal in front of it, on which all this is typed; its exit code and all that it shows."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "connector.cli.main", *words]
+    running = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    os.write(ours, "".join(f"{answer}\n" for answer in answers).encode())
+    shown = b""
+    try:
+        while piece := os.read(ours, 4096):
+            shown += piece
+    except OSError:  # how a terminal says that nobody is there any more
+        pass
+    finally:
+        os.close(ours)
+    return running.wait(60), shown.decode()
+
+
+def typed(place: World, cloud: Cloud, tmp_path: Path, *, same: str = "y") -> list[str]:
+    password = tmp_path / "password"
+    password.write_text(PASSWORD)
+    password.chmod(0o600)
+    state = str(tmp_path / "a state: 'new'")
+    return [
+        *("edge-1", place.server.url, same, USER, str(password)),
+        *(cloud.plane.url, "y", str(tmp_path / "code"), "", state),
+    ]
+
+
+def test_what_is_answered_on_a_terminal_is_a_configuration(
+    place: World, cloud: Cloud, tmp_path: Path
+) -> None:
+    file = tmp_path / "appliance.yaml"
+    code, shown = on_a_terminal(["init", str(file)], typed(place, cloud, tmp_path))
+    assert code == 0, shown
+    made = from_yaml(file)
+    assert (made.name, made.vcenter.user) == ("edge-1", USER)
+    assert made.vcenter.thumbprint == place.server.thumbprint_sha256 and made.vcenter.thumbprint in shown
+    assert made.vcenter.settings().password.get_secret_value() == PASSWORD
+    assert made.control.thumbprint.replace(":", "").lower() == cloud.plane.thumbprint.replace(":", "").lower()
+    assert made.state == tmp_path / "a state: 'new'"
+    assert f"{USER} sees 2 machines" in shown
+    assert "still missing" in shown and str(tmp_path / "code") in shown
+    assert PASSWORD not in shown and PASSWORD not in file.read_text()
+    code, shown = on_a_terminal(["init", str(file)], [])
+    assert code == 11 and "exists already" in shown
+
+
+def test_a_certificate_that_is_not_accepted_writes_nothing(
+    place: World, cloud: Cloud, tmp_path: Path
+) -> None:
+    file = tmp_path / "appliance.yaml"
+    code, shown = on_a_terminal(["init", str(file)], typed(place, cloud, tmp_path, same="n"))
+    assert code == 4 and "was not accepted" in shown
+    assert not file.exists()
+
+
+def test_without_a_terminal_everything_is_told_or_what_is_missing_is_named(
+    run: Connector, tmp_path: Path
+) -> None:
+    file = tmp_path / "appliance.yaml"
+    words = [
+        "init",
+        str(file),
+        "--offline",
+        "--name",
+        "edge-1",
+        "--vcenter",
+        "vc.example.com",
+        "--user",
+        "me@vsphere.local",
+    ]
+    words += [
+        "--password-file",
+        "",
+        "--thumbprint",
+        "aa" * 32,
+        "--control",
+        "https://control.example.com:8443",
+    ]
+    assert "--control-thumbprint: there is nobody to ask" in run(*words, code=2).err
+    words += [
+        "--control-thumbprint",
+        "bb" * 32,
+        "--activation-code-file",
+        "/no/code",
+        "--vddk",
+        "/no/vddk",
+        "--state",
+        "/no",
+    ]
+    assert run(*words, "--json").json == {
+        "file": str(file),
+        "machines": None,
+        "missing": ["/no/code", "/no/vddk"],
+    }
+    made = from_yaml(file)
+    assert (made.vcenter.url, made.vcenter.password_file) == ("https://vc.example.com", None)
+    refused = [*words[:1], str(tmp_path / "other"), *words[2:], "--thumbprint", "aa"]
+    assert "neither SHA-1" in run(*refused, code=2).err
+    assert "cannot be written" in run("init", str(tmp_path / "no" / "x"), *words[2:], code=2).err
+
+
+def test_the_reference_is_the_same_file_and_every_key_has_a_comment() -> None:
+    if os.environ.get("UPDATE_DOCS"):
+        REFERENCE.write_text(filled(Answers()))
+    text = REFERENCE.read_text()
+    assert text == filled(Answers())
+    documented = set(re.findall(r"^#? ?([a-z_]+):", text, re.MULTILINE))
+    assert documented >= set(Configuration.model_fields)
+
+
+@given(
+    st.builds(
+        Answers, **dict.fromkeys(("name", "user", "password_file", "state", "vddk"), st.text(min_size=1))
+    )
+)
+def test_whatever_is_answered_the_file_means_it(answers: Answers) -> None:
+    document: Any = yaml.safe_load(filled(answers))
+    assert (document["name"], document["vcenter"]["user"]) == (answers.name, answers.user)
+    assert (document["state"], document["vddk"]) == (answers.state, answers.vddk)
+    assert document["vcenter"]["password_file"] == answers.password_file
+    parse(document, "written")
