@@ -16,7 +16,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from connector.cli import estate, estate_report
+from connector.cli import deep, estate, estate_report
 from connector.cli.display import wide_console
 from connector.cli.options import JSON, vcenter_options
 from connector.errors import BadInput
@@ -127,6 +127,19 @@ def list_machines(
     metavar="FILE",
     help="Write a report that needs no other file, to send to the machines' owners.",
 )
+@click.option(
+    "--deep", "inside", is_flag=True, help="Look into the disks too, through a snapshot of ours. Asks first."
+)
+@click.option("--yes", is_flag=True, help="With --deep: do not ask.")
+@click.option(
+    "--vddk",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="CONNECTOR_VDDK",
+    help="With --deep: the unpacked VDDK.",
+)
+@click.option(
+    "--transports", default="nbdssl", show_default=True, help="With --deep: of VDDK, left to right."
+)
 @JSON
 def check_machines(
     words: tuple[str, ...],
@@ -136,21 +149,37 @@ def check_machines(
     thumbprint: str,
     authority: Path | None,
     html: Path | None,
+    inside: bool,
+    yes: bool,
+    vddk: Path | None,
+    transports: str,
     as_json: bool,
 ) -> None:
     """Say what stands in the way of migrating machines, all of them or those that are selected.
 
-    Exit code 5 when something blocks. docs/checks.md lists the checks.
+    Exit code 5 when something blocks. docs/checks.md lists the checks. With --deep each machine gets a snapshot for some
+    seconds, and a few MB of its disks are read: partitions, encryption, hibernation, fstab, drivers in the initramfs.
 
     \b
     connector vm check web-01 db-01 --vcenter https://vc.example.com --thumbprint AA:BB:..
     connector vm check cluster:prod power:on --html report.html
+    connector vm check 'web-*' --deep --vddk /opt/vmware-vix-disklib-distrib
     """
+    if inside and vddk is None:
+        raise BadInput("--deep reads disks through VDDK", on="--vddk", remedy="say where it is unpacked")
     selector = Selector.parse(words)
-    with estate.look(estate.settings(url, user, password_file, thumbprint, authority)) as vcenter:
+    access = estate.settings(url, user, password_file, thumbprint, authority)
+    with estate.look(access) as vcenter:
         seen = vcenter.inventory()
     machines = selector.choose(seen.machines)
     found = survey(seen, now=time.time())
+    if inside and vddk is not None:
+        deep.agree(machines, yes)
+        blocked = [
+            one.moref for one in machines if any(f.severity is Severity.BLOCK for f in found[one.moref])
+        ]
+        for moref, more in deep.findings(access, machines, vddk, transports, blocked).items():
+            found[moref] += more
     findings = [(machine, finding) for machine in machines for finding in found[machine.moref]]
     if html is not None:
         estate_report.write(html, machines, found, url)

@@ -62,9 +62,9 @@ SAYS: Final = {
 
 _INTRODUCTION: Final = """# Pre-flight checks
 
-`connector vm check` reads the inventory and applies these rules. Nothing is changed. What *blocks* makes the exit code 5; what
-*blocks while running* goes away when the machine is powered off. This page is generated from the rules
-(`connector/vcenter/checks`); a test fails when it is out of date.
+`connector vm check` reads the inventory and applies these rules; with `--deep` also [those that look into the
+disks](deep-checks.md). Nothing is changed. What *blocks* makes the exit code 5; what *blocks while running* goes away when the
+machine is powered off. This page is generated from the rules (`connector/vcenter/checks`); a test fails when it is out of date.
 """
 
 _TITLES: Final = (("Machines", RULES), ("Disks", DISK_RULES), ("Network cards", NIC_RULES))
@@ -85,8 +85,6 @@ def _parts() -> Iterator[str]:
     yield _table(("check", "what", "where"), ELSEWHERE)
     yield "## Repeated before every pass\n"
     yield f"{', '.join(REPEATED)}: what was true on Tuesday may be different on Saturday night.\n"
-    yield "## Not checked yet\n"
-    yield "O1 to O12 look inside the disks through a snapshot.\n"
 
 
 def _rows(rules: Iterable[Rule[Any]]) -> Iterator[Sequence[str]]:

@@ -1,0 +1,130 @@
+"""`vm check --deep`: into the disks of machines through a snapshot of ours, which is gone when the look is over.
+
+A snapshot that a killed look left is removed by the next look of the same user on the same host: it carries its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+import click
+
+from connector.errors import BadInput, Conflict, ConnectorError
+from connector.model import Extent, Finding, Machine, MachineDisk, Severity
+from connector.offline import rules
+from connector.offline.look import Facts, Look
+from connector.offline.window import Window
+from connector.settings import VCenterSettings
+from connector.transfer.source import Source
+from connector.transfer.vddk_source import check_installation, open_vddk_source
+from connector.vcenter.client import Snapshot, VCenter
+
+log = logging.getLogger(__name__)
+
+DEPTH: Final = 2  # reads in flight
+NOT_SEEN: Final = "O0"  # the id of what says that a look was not possible
+
+
+class Told:
+    """A ledger of people: they are told which snapshot is made, and which one would not go."""
+
+    def planned(self, machine: str, token: str, kind: str = "snapshot") -> None:
+        """Nothing is said before it is there."""
+
+    def created(self, machine: str, token: str, snapshot: str) -> None:
+        click.echo(f"{machine}: snapshot {snapshot} taken ({token})", err=True)
+
+    def removed(self, machine: str, token: str, kind: str = "snapshot") -> None:
+        """Nothing is said of what goes as it should."""
+
+    def left(self, machine: str, token: str, why: str) -> None:
+        click.echo(f"{machine}: its snapshot {token} is still there: {why}; run this again", err=True)
+
+
+def owner() -> str:
+    """Whose snapshots of looks these are: this user's on this host."""
+    return f"check-{hashlib.sha256(f'{os.uname().nodename} {os.getuid()}'.encode()).hexdigest()[:12]}"
+
+
+def agree(machines: Sequence[Machine], yes: bool) -> None:
+    """Ask before anything is done to a machine. Raises BadInput where nobody can be asked."""
+    if yes or not machines:
+        return
+    if not sys.stdin.isatty():
+        raise BadInput("a look into disks takes a snapshot of each machine", on="--deep", remedy="give --yes")
+    names = ", ".join(machine.name for machine in machines[:5]) + (", ..." if len(machines) > 5 else "")
+    click.confirm(
+        f"Take a snapshot of {names}, one after the other, and remove it again?", abort=True, err=True
+    )
+
+
+def findings(
+    access: VCenterSettings,
+    machines: Sequence[Machine],
+    vddk: Path,
+    transports: str,
+    forbidden: Sequence[str],
+) -> dict[str, tuple[Finding, ...]]:
+    """What is found inside of each machine, by moref. One that cannot be looked into says why, and the others go on.
+
+    `forbidden`: morefs of machines that something blocks; they are left alone.
+    """
+    found: dict[str, tuple[Finding, ...]] = {}
+    with VCenter(access, owner=owner(), ledger=Told()) as vcenter:
+        check_installation(vddk, vcenter.about.version)
+        for machine in machines:
+            if machine.moref in forbidden:
+                found[machine.moref] = (_unseen(machine, "something blocks it: see the other findings"),)
+                continue
+            try:
+                found[machine.moref] = rules.judge(_look(vcenter, machine, vddk, transports))
+            except ConnectorError as failed:
+                found[machine.moref] = (_unseen(machine, str(failed)),)
+    return found
+
+
+def _unseen(machine: Machine, why: str) -> Finding:
+    return Finding(NOT_SEEN, Severity.WARN, machine.name, f"not looked into: {why}", "run it again", "VDDK")
+
+
+def _look(vcenter: VCenter, machine: Machine, vddk: Path, transports: str) -> Facts:
+    vcenter.clear_leftovers(machine=machine.moref)
+    if why := vcenter.occupied(machine.moref):
+        raise Conflict(why, on=machine.name, remedy="let it end")
+    look = Look(machine.name, machine.firmware)
+    stop = Event()
+    with vcenter.snapshot(machine.moref, f"look-{secrets.token_hex(6)}", stop=stop) as snapshot:
+        for disk in _in_order(machine, snapshot):
+            access = vcenter.vddk_access(machine.moref, snapshot, disk)
+            with closing(open_vddk_source(access, vddk, DEPTH, transports=transports)) as source:
+                look.disk(disk.label, Window(_fetch(source), source.capacity))
+    facts = look.facts()
+    click.echo(f"{machine.name}: {facts.fetched / 1e6:.1f} MB read", err=True)
+    return facts
+
+
+def _in_order(machine: Machine, snapshot: Snapshot) -> list[MachineDisk]:
+    """The disks of the snapshot as the machine counts them: the first is the system's."""
+    places = {disk.key: place for place, disk in enumerate(machine.disks)}
+    return sorted(snapshot.disks, key=lambda disk: places.get(disk.key, len(places)))
+
+
+def _fetch(source: Source) -> Callable[[int, int], bytes]:
+    def fetch(offset: int, length: int) -> bytes:
+        found = bytearray(length)
+        for block in source.read([Extent(offset, length)]):
+            at = block.offset - offset
+            found[at : at + len(block.data)] = block.data
+            block.release()
+        return bytes(found)
+
+    return fetch

@@ -1,0 +1,149 @@
+"""What a Linux guest needs in order to start elsewhere: fstab, the boot loader's words, and what is in its initramfs."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+import zstandard
+
+from connector.offline.window import Unreadable
+
+MOST: Final = 96 << 20  # bytes of an initramfs, as it lies on the disk
+_UNPACKED: Final = 512 << 20  # bytes of it at most, of which names alone are kept
+_STEP: Final = 1 << 20
+_LONGEST_NAME: Final = 4096
+_CPIO: Final = re.compile(rb"07070[12][0-9a-fA-F]{104}")
+
+#: Devices by a place that another machine does not have.
+_PLACE: Final = re.compile(r"/dev/(?:(?:s|h|v|xv)d[a-z]+[0-9]*|nvme\d+n\d+(?:p\d+)?|disk/by-(?:path|id)/\S+)")
+#: What a target shows its disks and network cards as; one of each is enough.
+DRIVERS: Final = {"disk": ("virtio_blk", "virtio_scsi", "nvme"), "network": ("virtio_net",)}
+
+
+def places(text: str) -> list[str]:
+    """Devices that fstab or a kernel's command line name by where they are, in order."""
+    found = []
+    for line in text.splitlines():
+        words = line.split("#", 1)[0].split()
+        if words and (match := _PLACE.fullmatch(words[0])):
+            found.append(match[0])
+    return found
+
+
+def rooted(text: str) -> list[str]:
+    """The roots that a boot loader's configuration names by where they are."""
+    return sorted({match[1] for match in re.finditer(r"\broot=(\S+)", text) if _PLACE.fullmatch(match[1])})
+
+
+def modules(image: bytes) -> set[str]:
+    """The kernel modules in an initramfs, with _ for -; raises Unreadable when it is of an unknown kind."""
+    found = set()
+    for name in _names(image):
+        leaf = name.rpartition("/")[2]
+        if ".ko" in leaf:
+            found.add(leaf.partition(".ko")[0].replace("-", "_"))
+    return found
+
+
+def _names(image: bytes) -> Iterator[str]:
+    """Of every archive in it: first those of microcode, which lie there as they are, then a packed one."""
+    at = 0
+    while at < len(image):
+        if image[at] == 0:
+            at += 1
+        elif _CPIO.match(image, at):
+            reader = _Reader(io.BytesIO(image[at:]))
+            yield from _archive(reader)
+            at += reader.at
+        else:
+            yield from _packed(image[at:])
+            return
+
+
+def _packed(data: bytes) -> Iterator[str]:
+    stream = _unpacked(data)
+    if stream is None:
+        raise Unreadable("the initramfs is packed in a way that is not known here")
+    try:
+        yield from _archive(_Reader(stream))
+    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError) as broken:
+        raise Unreadable(f"the initramfs is damaged ({type(broken).__name__})") from None
+
+
+def _unpacked(data: bytes) -> Any:
+    if data[:2] == b"\x1f\x8b":
+        return _Stream(data, zlib.decompressobj(31))
+    if data[:6] == b"\xfd7zXZ\0" or data[:3] == b"\x5d\0\0":
+        return _Stream(data, lzma.LZMADecompressor(memlimit=256 << 20))
+    if data[:4] == b"\x28\xb5\x2f\xfd":
+        return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
+            data, read_across_frames=True
+        )
+    return None
+
+
+class _Stream(io.RawIOBase):
+    """Unpacks as it is read, a step at a time: what is packed small may be endless."""
+
+    def __init__(self, data: bytes, packer: Any) -> None:
+        self._data, self._packer, self._ready = data, packer, b""
+
+    def read(self, size: int = -1) -> bytes:
+        packer = self._packer
+        while len(self._ready) < size and not packer.eof:
+            if isinstance(packer, lzma.LZMADecompressor):
+                given = self._data if packer.needs_input else b""
+                self._data = b"" if packer.needs_input else self._data
+                piece = packer.decompress(given, _STEP)
+                if not piece and packer.needs_input and not self._data:
+                    break
+            else:
+                piece = packer.decompress(self._data, _STEP)
+                self._data = packer.unconsumed_tail
+                if not piece and not self._data:
+                    break
+            self._ready += piece
+        found, self._ready = self._ready[:size], self._ready[size:]
+        return found
+
+
+class _Reader:
+    """Counts what was read, and ends at the bound."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.at = stream, 0
+
+    def take(self, length: int) -> bytes:
+        if self.at + length > _UNPACKED:
+            raise Unreadable("the initramfs unpacks to more than is looked at")
+        found: bytes = self._stream.read(length)
+        self.at += len(found)
+        if len(found) < length:
+            raise Unreadable("the initramfs ends too early")
+        return found
+
+    def skip(self, length: int) -> None:
+        while length > 0:
+            length -= len(self.take(min(length, _STEP)))
+
+
+def _archive(reader: _Reader) -> Iterator[str]:
+    """Names of one cpio archive (newc), up to its trailer."""
+    while True:
+        head = reader.take(110)
+        if not _CPIO.fullmatch(head):
+            raise Unreadable("the initramfs is no cpio archive")
+        size, length = int(head[54:62], 16), int(head[94:102], 16)
+        if length > _LONGEST_NAME:
+            raise Unreadable("the initramfs has a name without end")
+        name = reader.take(length).rstrip(b"\0").decode("utf-8", "replace")
+        reader.skip(-(110 + length) % 4)
+        if name == "TRAILER!!!":
+            return
+        reader.skip(size + -size % 4)
+        yield name

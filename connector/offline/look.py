@@ -1,0 +1,235 @@
+"""What a machine's disks tell of the guest in them: frozen values, for rules to judge. Nothing that is unreadable ends a look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from connector.offline import boot, partitions, volumes
+from connector.offline.ext4 import Ext4
+from connector.offline.ntfs import Ntfs
+from connector.offline.partitions import Partition, Table
+from connector.offline.volumes import Volume
+from connector.offline.window import Bytes, Part, Unreadable, Window
+
+Found = TypeVar("Found")
+
+_KERNEL: Final = re.compile(r"(?:initrd\.img|initramfs|initrd)-(?P<version>[^/]*?)(?:\.img)?")
+_NOT: Final = ("rescue", "kdump")
+_IMMUTABLE: Final = 0x10  # flag of an inode
+_CONFIGS: Final = ("grub/grub.cfg", "grub2/grub.cfg", "grub/menu.lst", "extlinux/extlinux.conf")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One volume of one disk. `partition` None: it fills the disk."""
+
+    disk: str  # its label
+    partition: Partition | None
+    volume: Volume
+
+    def __str__(self) -> str:
+        return self.disk if self.partition is None else f"{self.disk} partition {self.partition.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFacts:
+    """One disk. `fetched`: bytes that were read of it. `system`: the machine's first."""
+
+    label: str
+    size: int
+    table: Table
+    places: tuple[Place, ...]
+    system: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The newest kernel's initramfs. `missing`: what it has no driver for, with the drivers that would do."""
+
+    place: str
+    name: str
+    missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Linux:
+    """The root of an installed Linux; `fstab` and `roots` are devices that it names by where they are."""
+
+    place: str
+    name: str
+    fstab: tuple[str, ...] = ()
+    immutable: bool = False  # resolv.conf cannot be changed
+    free_inodes: float = 1.0  # share
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """An NTFS. `asleep` and `dirty` as `Ntfs` has them; `system`: Windows is installed there."""
+
+    place: str
+    system: bool
+    asleep: bool
+    dirty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How full a file system is. Bytes."""
+
+    place: str
+    used: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that was seen in one machine. `closed`: what could not be looked into, and why."""
+
+    machine: str
+    firmware: str = "bios"
+    disks: tuple[DiskFacts, ...] = ()
+    linux: tuple[Linux, ...] = ()
+    windows: tuple[Windows, ...] = ()
+    kernels: tuple[Kernel, ...] = ()
+    roots: tuple[str, ...] = ()
+    usage: tuple[Usage, ...] = ()
+    closed: tuple[tuple[str, str], ...] = ()
+    fetched: int = 0
+
+
+class Look:
+    """Gathers the facts of one machine, disk by disk. One thread."""
+
+    def __init__(self, machine: str, firmware: str) -> None:
+        self._machine, self._firmware = machine, firmware
+        self._disks: list[DiskFacts] = []
+        self._linux: list[Linux] = []
+        self._windows: list[Windows] = []
+        self._kernels: list[Kernel] = []
+        self._roots: list[str] = []
+        self._usage: list[Usage] = []
+        self._closed: list[tuple[str, str]] = []
+        self._fetched = 0
+
+    def disk(self, label: str, window: Window) -> None:
+        """Look into one disk; the first is the system disk."""
+        table = self._tried(label, lambda: partitions.read(window), Table())
+        found = list(self._places(label, window, table))
+        places = tuple(place for place, _ in found)
+        self._disks.append(DiskFacts(label, window.size, table, places, not self._disks))
+        for place, part in found:
+            self._tried(str(place), lambda place=place, part=part: self._inside(place, part), None)  # type: ignore[misc]
+        self._fetched += window.fetched
+
+    def facts(self) -> Facts:
+        """What was seen so far."""
+        return Facts(
+            self._machine,
+            self._firmware,
+            tuple(self._disks),
+            tuple(self._linux),
+            tuple(self._windows),
+            tuple(self._kernels),
+            tuple(dict.fromkeys(self._roots)),
+            tuple(self._usage),
+            tuple(self._closed),
+            self._fetched,
+        )
+
+    def _tried(self, what: str, look: Callable[[], Found], otherwise: Found) -> Found:
+        try:
+            return look()
+        except Unreadable as why:
+            self._closed.append((what, str(why)))
+            return otherwise
+
+    def _places(self, label: str, window: Window, table: Table) -> Iterator[tuple[Place, Bytes]]:
+        parts: list[tuple[Partition | None, Bytes]] = [
+            (one, Part(window, one.start, one.length)) for one in table.partitions
+        ]
+        for partition, part in parts or [(None, window)]:
+            where = label if partition is None else f"{label} partition {partition.number}"
+            volume = self._tried(where, lambda part=part: volumes.recognise(part), Volume())  # type: ignore[misc]
+            yield Place(label, partition, volume), part
+
+    def _inside(self, place: Place, part: Bytes) -> None:
+        if place.volume.kind == "ext":
+            self._ext(place, Ext4(part))
+        elif place.volume.kind == "ntfs":
+            self._ntfs(place, Ntfs(part))
+        elif place.volume.kind in ("xfs", "btrfs", "lvm", "raid"):
+            self._closed.append((str(place), f"{place.volume.kind} is not looked into"))
+
+    def _ntfs(self, place: Place, files: Ntfs) -> None:
+        names = files.names()
+        self._windows.append(Windows(str(place), "windows" in names, files.asleep(), files.dirty()))
+
+    def _ext(self, place: Place, files: Ext4) -> None:
+        size = files.blocks * files.block
+        self._usage.append(Usage(str(place), size - files.free * files.block, size))
+        top = set(files.names("/"))
+        if "etc" in top:
+            self._tried(str(place), lambda: self._root(place, files), None)
+        folder = "/boot/" if "boot" in top else "/"
+        self._tried(str(place), lambda: self._boot(place, files, folder), None)
+
+    def _root(self, place: Place, files: Ext4) -> None:
+        fstab = _text(files, "/etc/fstab")
+        immutable = False
+        if "resolv.conf" in files.names("/etc"):
+            immutable = _quietly(lambda: bool(files.find("/etc/resolv.conf").flags & _IMMUTABLE), False)
+        share = files.free_inodes / files.inodes if files.inodes else 1.0
+        found = Linux(str(place), _pretty(files), tuple(boot.places(fstab)), immutable, share)
+        self._linux.append(found)
+
+    def _boot(self, place: Place, files: Ext4, folder: str) -> None:
+        names = files.names(folder)
+        for name in _CONFIGS:
+            if name.partition("/")[0] in names:
+                self._roots += boot.rooted(_text(files, folder + name))
+        images = [n for n in names if _KERNEL.fullmatch(n) and not any(word in n for word in _NOT)]
+        if images:
+            newest = max(images, key=_natural)
+            self._kernels.append(self._kernel(place, files, folder, newest))
+
+    def _kernel(self, place: Place, files: Ext4, folder: str, name: str) -> Kernel:
+        found = _KERNEL.fullmatch(name)
+        version = found["version"] if found else ""
+        builtin = _builtin(_text(files, f"{folder}config-{version}"))
+        try:
+            there = boot.modules(files.read(folder + name, boot.MOST)) | builtin
+        except Unreadable as why:
+            return Kernel(str(place), name, trouble=str(why))
+        missing = {what: some for what, some in boot.DRIVERS.items() if not there.intersection(some)}
+        return Kernel(str(place), name, missing)
+
+
+def _text(files: Ext4, path: str) -> str:
+    return _quietly(lambda: files.read(path).decode("utf-8", "replace"), "")
+
+
+def _quietly(look: Callable[[], Found], otherwise: Found) -> Found:
+    try:
+        return look()
+    except Unreadable:
+        return otherwise
+
+
+def _pretty(files: Ext4) -> str:
+    match = re.search(r'^PRETTY_NAME="?([^"\n]*)', _text(files, "/etc/os-release"), re.MULTILINE)
+    return match[1][:80] if match else "Linux"
+
+
+def _builtin(config: str) -> set[str]:
+    """Drivers that a kernel has without a module, by its configuration."""
+    return {match[1].lower() for match in re.finditer(r"^CONFIG_(\w+)=y$", config, re.MULTILINE)} | (
+        {"nvme"} if "CONFIG_BLK_DEV_NVME=y" in config else set()
+    )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.split(r"(\d+)", name)]

@@ -1,0 +1,298 @@
+"""The checks that look inside disks, as data: facts in, findings out. Ids are those of the documented checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from connector.model import Finding, Severity
+from connector.offline.look import Facts
+from connector.offline.partitions import ESP, LDM, LDM_MBR
+from connector.offline.volumes import ENCRYPTED
+
+BLOCK, WARN, INFO = Severity.BLOCK, Severity.WARN, Severity.INFO
+
+#: What is wrong: (object, message) each.
+Wrong = Iterator[tuple[str, str]]
+
+_GIB: Final = 1 << 30
+_FEW_INODES: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class DeepRule:
+    """One check. `reads` says which structures on disk tell it."""
+
+    id: str
+    title: str  # with the id, unique
+    severity: Severity
+    reads: str
+    wrong: Callable[[Facts], Wrong]
+    remedy: str
+
+
+def judge(facts: Facts) -> tuple[Finding, ...]:
+    """Every finding, the gravest first."""
+    order = (BLOCK, WARN, INFO)
+    found = [
+        Finding(rule.id, rule.severity, f"{facts.machine} {on}", message, rule.remedy, rule.reads)
+        for rule in RULES
+        for on, message in rule.wrong(facts)
+    ]
+    return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
+
+
+def _dynamic(system: bool) -> Callable[[Facts], Wrong]:
+    def wrong(facts: Facts) -> Wrong:
+        for disk in facts.disks:
+            if disk.system is system and any(
+                p.kind in (f"{LDM_MBR:02x}", *LDM) for p in disk.table.partitions
+            ):
+                yield disk.label, "a Windows dynamic disk (LDM)"
+
+    return wrong
+
+
+def _encrypted(facts: Facts) -> Wrong:
+    for disk in facts.disks:
+        for place in disk.places:
+            if (name := ENCRYPTED.get(place.volume.kind)) is not None:
+                yield str(place), f"encrypted with {name} {place.volume.detail}".rstrip()
+
+
+def _asleep(facts: Facts) -> Wrong:
+    for one in facts.windows:
+        if one.asleep:
+            yield one.place, "Windows is hibernated, or was shut down by fast startup"
+
+
+def _dirty(facts: Facts) -> Wrong:
+    for one in facts.windows:
+        if one.dirty:
+            yield one.place, "the NTFS is marked dirty"
+
+
+def _several(facts: Facts) -> Wrong:
+    roots = [one.place for one in facts.linux] + [one.place for one in facts.windows if one.system]
+    if len(roots) > 1:
+        yield roots[0], f"{len(roots)} operating systems: {', '.join(roots)}"
+
+
+def _placed(facts: Facts) -> Wrong:
+    for one in facts.linux:
+        if one.fstab:
+            yield one.place, f"/etc/fstab names {', '.join(one.fstab[:4])} by place"
+    if facts.roots:
+        yield "boot loader", f"the kernel's root is {', '.join(facts.roots[:4])}, by place"
+
+
+def _undriven(what: str) -> Callable[[Facts], Wrong]:
+    def wrong(facts: Facts) -> Wrong:
+        for kernel in facts.kernels:
+            if drivers := kernel.missing.get(what):
+                yield kernel.place, f"{kernel.name} has none of {', '.join(drivers)}"
+
+    return wrong
+
+
+def _unseen(facts: Facts) -> Wrong:
+    for kernel in facts.kernels:
+        if kernel.trouble:
+            yield kernel.place, f"{kernel.name}: {kernel.trouble}"
+
+
+def _inodes(facts: Facts) -> Wrong:
+    for one in facts.linux:
+        if one.free_inodes < _FEW_INODES:
+            yield one.place, f"{one.free_inodes:.1%} of its inodes are free"
+
+
+def _immutable(facts: Facts) -> Wrong:
+    for one in facts.linux:
+        if one.immutable:
+            yield one.place, "/etc/resolv.conf cannot be changed (chattr +i)"
+
+
+def _old_xfs(facts: Facts) -> Wrong:
+    for disk in facts.disks:
+        for place in disk.places:
+            if place.volume.kind == "xfs" and place.volume.detail == "version 4":
+                yield str(place), "an XFS of version 4, which newer kernels do not mount"
+
+
+def _no_esp(facts: Facts) -> Wrong:
+    kinds = {p.kind for disk in facts.disks for p in disk.table.partitions}
+    if facts.firmware == "efi" and facts.disks and not kinds & {ESP, "ef"}:
+        yield facts.disks[0].label, "the firmware is UEFI, but no disk has an EFI system partition"
+
+
+def _no_code(facts: Facts) -> Wrong:
+    system = next((disk for disk in facts.disks if disk.system), None)
+    if facts.firmware != "efi" and system is not None and system.table.scheme and not system.table.code:
+        yield system.label, "the firmware is BIOS, but the first sector has nothing to boot"
+
+
+def _damaged(facts: Facts) -> Wrong:
+    for disk in facts.disks:
+        if disk.table.damage:
+            yield disk.label, disk.table.damage
+
+
+def _blank(facts: Facts) -> Wrong:
+    for disk in facts.disks:
+        if disk.system and not disk.table.scheme and all(place.volume.blank for place in disk.places):
+            yield disk.label, "the system disk has neither partitions nor a file system"
+
+
+def _usage(facts: Facts) -> Wrong:
+    for one in facts.usage:
+        yield one.place, f"{one.used / _GIB:.1f} of {one.size / _GIB:.1f} GiB are in use"
+
+
+def _closed(facts: Facts) -> Wrong:
+    yield from facts.closed
+
+
+RULES: Final = (
+    DeepRule(
+        "O1",
+        "the system disk is a dynamic disk",
+        BLOCK,
+        "partition types",
+        _dynamic(True),
+        "convert it to a basic disk",
+    ),
+    DeepRule(
+        "O1",
+        "a data disk is a dynamic disk",
+        WARN,
+        "partition types",
+        _dynamic(False),
+        "import foreign disks after the first start",
+    ),
+    DeepRule(
+        "O2",
+        "a volume is encrypted",
+        WARN,
+        "first sector of each volume",
+        _encrypted,
+        "have the recovery key at hand: a new TPM or platform asks for it",
+    ),
+    DeepRule(
+        "O3",
+        "Windows is hibernated",
+        BLOCK,
+        "hiberfil.sys",
+        _asleep,
+        "start it, then shut it down with `shutdown /s /t 0` (powercfg /h off)",
+    ),
+    DeepRule(
+        "O3",
+        "an NTFS is dirty",
+        INFO,
+        "$Volume",
+        _dirty,
+        "normal while it runs; of a machine that is off: run chkdsk",
+    ),
+    DeepRule(
+        "O4",
+        "several operating systems",
+        WARN,
+        "roots of file systems",
+        _several,
+        "see that the right one is started",
+    ),
+    DeepRule(
+        "O5",
+        "devices are named by place",
+        WARN,
+        "/etc/fstab, boot loader",
+        _placed,
+        "name them by UUID= or LABEL=",
+    ),
+    DeepRule(
+        "O6",
+        "no disk driver for the target",
+        BLOCK,
+        "initramfs, kernel's configuration",
+        _undriven("disk"),
+        "add virtio_blk and virtio_scsi: dracut --add-drivers, or /etc/initramfs-tools/modules",
+    ),
+    DeepRule(
+        "O6",
+        "no network driver in the initramfs",
+        INFO,
+        "initramfs, kernel's configuration",
+        _undriven("network"),
+        "only needed to start from the network; see that the kernel has it",
+    ),
+    DeepRule(
+        "O6",
+        "an initramfs could not be read",
+        INFO,
+        "initramfs",
+        _unseen,
+        "see for yourself that it has virtio drivers",
+    ),
+    DeepRule(
+        "O7",
+        "few inodes are free",
+        WARN,
+        "superblock",
+        _inodes,
+        "remove files: starting on new hardware writes some",
+    ),
+    DeepRule(
+        "O7",
+        "resolv.conf is immutable",
+        WARN,
+        "inode of /etc/resolv.conf",
+        _immutable,
+        "chattr -i, or set the name servers by hand afterwards",
+    ),
+    DeepRule(
+        "O7",
+        "an XFS of version 4",
+        INFO,
+        "superblock",
+        _old_xfs,
+        "make a new one before the guest's next upgrade",
+    ),
+    DeepRule(
+        "O10",
+        "no EFI system partition",
+        BLOCK,
+        "partition types",
+        _no_esp,
+        "check the firmware setting, and which disk is the first",
+    ),
+    DeepRule(
+        "O10",
+        "nothing to boot by BIOS",
+        WARN,
+        "first sector",
+        _no_code,
+        "check the firmware setting, and which disk is the first",
+    ),
+    DeepRule(
+        "O10",
+        "a partition table is damaged",
+        WARN,
+        "MBR, GPT and its backup",
+        _damaged,
+        "mend it in the guest: sgdisk --verify, sgdisk -e",
+    ),
+    DeepRule(
+        "O10", "the system disk is blank", BLOCK, "first 68 KiB", _blank, "check which disk is the first"
+    ),
+    DeepRule(
+        "O12",
+        "how full a file system is",
+        INFO,
+        "superblock",
+        _usage,
+        "a full pass skips what vSphere never allocated; trim the guest to make it less",
+    ),
+    DeepRule("O12", "what could not be looked into", INFO, "each volume", _closed, "check it in the guest"),
+)

@@ -1,0 +1,61 @@
+"""What a volume is, by the signature that it begins with. Nothing is read beyond its first 68 KiB."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from connector.offline.window import Bytes
+
+_HEAD: Final = 0x11000
+
+#: (offset, bytes, kind). Offsets and signatures as libblkid documents them; BitLocker: the OEM name of its boot sector.
+_SIGNATURES: Final = (
+    (3, b"-FVE-FS-", "bitlocker"),
+    (3, b"MSWIN4.1\0\0\0\0", "vfat"),
+    (0, b"LUKS\xba\xbe", "luks"),
+    (3, b"NTFS    ", "ntfs"),
+    (3, b"EXFAT   ", "exfat"),
+    (0x438, b"\x53\xef", "ext"),
+    (0, b"XFSB", "xfs"),
+    (0x10040, b"_BHRfS_M", "btrfs"),
+    (0x218, b"LVM2 001", "lvm"),
+    (0x18, b"LVM2 001", "lvm"),
+    (0xFF6, b"SWAPSPACE2", "swap"),
+    (0x1000, b"\xfc\x4e\x2b\xa9", "raid"),
+    (0, b"\xfc\x4e\x2b\xa9", "raid"),
+    (82, b"FAT32   ", "vfat"),
+    (54, b"FAT16   ", "vfat"),
+    (54, b"FAT12   ", "vfat"),
+    (0, b"RVRZ", "vmfs"),
+)
+
+#: Whatever holds data that nobody reads without a key.
+ENCRYPTED: Final = {"bitlocker": "BitLocker", "luks": "LUKS"}
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """`kind` is "" for what is not known; `blank` has nothing but zeros at its beginning."""
+
+    kind: str = ""
+    detail: str = ""
+    blank: bool = False
+
+
+def recognise(volume: Bytes) -> Volume:
+    """By its first bytes."""
+    head = volume.read(0, min(_HEAD, volume.size))
+    for offset, signature, kind in _SIGNATURES:
+        if head[offset : offset + len(signature)] == signature:
+            return Volume(kind, _detail(kind, head))
+    return Volume(blank=not any(head))
+
+
+def _detail(kind: str, head: bytes) -> str:
+    if kind == "luks":
+        return f"version {struct.unpack_from('>H', head, 6)[0]}"
+    if kind == "xfs":
+        return f"version {struct.unpack_from('>H', head, 100)[0] & 0xF}"
+    return ""

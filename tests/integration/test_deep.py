@@ -1,0 +1,89 @@
+"""A look into the disks of a simulated machine with a real system on it: what it finds, what it reads, what it leaves."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from connector.cli import deep
+from simulator.faults import Rule
+from tests.integration.conftest import Run
+from tests.integration.house import MIB, House, Shape
+from tests.offline.disks import cpio, ext4, mbr, ntfs, put
+
+TINY = ((40 * MIB, 0), (24 * MIB, 0))
+
+
+@pytest.fixture
+def house(make_house: Callable[..., House], tmp_path: Path) -> House:
+    """web-01: an ext4 root with an old fstab and an initramfs without virtio, and a hibernated Windows' data disk."""
+    made = make_house(Shape("web-01", TINY))
+    tree = tmp_path / "tree"
+    for folder in ("etc", "boot/grub"):
+        (tree / folder).mkdir(parents=True)
+    (tree / "etc" / "fstab").write_text("/dev/sda1 / ext4 defaults 0 1\n")
+    (tree / "etc" / "os-release").write_text('PRETTY_NAME="Old Linux 7"\n')
+    (tree / "boot" / "grub" / "grub.cfg").write_text("linux /vmlinuz root=/dev/sda1 ro\n")
+    old, new = (gzip.compress(cpio({f"lib/{name}.ko": b"x" * 5000})) for name in ("virtio_blk", "mptspi"))
+    (tree / "boot" / "initrd.img-5.9.0").write_bytes(old)
+    (tree / "boot" / "initrd.img-5.10.0").write_bytes(new)
+    disk = mbr(tmp_path / "disk", 40 * MIB, "start=2048, size=32MiB, type=83, bootable\n")
+    put(disk, MIB, ext4(tmp_path / "root", tree, 32 * MIB).read_bytes())
+    put(disk, 0, b"\xeb\x63\x90")
+    data = ntfs(tmp_path / "data", {"hiberfil.sys": b"hibr" + bytes(9000)}, 24 * MIB)
+    for device, file in zip(made.machine().disks, (disk, data), strict=True):
+        made.estate.storage.disk(device.storage).write(0, file.read_bytes())
+    return made
+
+
+def check(house: House, *words: str) -> list[str]:
+    return ["vm", "check", "web-01", *house.access(), "--vddk", str(house.vddk), "--json", *words]
+
+
+def test_what_is_in_the_disks_is_found_and_nothing_is_left(house: House, run: Run) -> None:
+    before = house.digests()
+    done = run(check(house, "--deep", "--yes"))
+    assert done.code == 5, done.stderr
+    found = {(row["check"], row["message"]) for row in map(json.loads, done.stdout.splitlines())}
+    inside = {(check, message) for check, message in found if check.startswith("O") and check != "O12"}
+    assert inside == {
+        ("O3", "Windows is hibernated, or was shut down by fast startup"),
+        ("O5", "/etc/fstab names /dev/sda1 by place"),
+        ("O5", "the kernel's root is /dev/sda1, by place"),
+        ("O6", "initrd.img-5.10.0 has none of virtio_blk, virtio_scsi, nvme"),
+        ("O6", "initrd.img-5.10.0 has none of virtio_net"),
+    }
+    (said,) = [line for line in done.stderr.splitlines() if line.endswith("MB read")]
+    assert float(said.split()[-3]) < 3.0
+    assert not house.snapshots() and house.digests() == before
+    assert not house.machine().change_tracking
+
+
+def test_nothing_is_done_without_consent(house: House, run: Run) -> None:
+    refused = run(check(house, "--deep"))
+    assert refused.code == 2 and "give --yes" in refused.complaint
+    assert not house.witness.count("CreateSnapshot_Task")
+    plain = run(check(house))
+    assert plain.code == 0 and not house.witness.count("CreateSnapshot_Task")
+
+
+def test_what_a_killed_look_left_is_removed_by_the_next_and_others_snapshots_stay(
+    house: House, run: Run
+) -> None:
+    moref = house.machine().moref
+    house.estate.snapshots.create(moref, "connector-look-1", f"connector:{deep.owner()}:look-1")
+    house.estate.snapshots.create(moref, "nightly", "somebody's backup")
+    run(check(house, "--deep", "--yes"))
+    assert [shot.name for shot in house.machine().snapshots] == ["nightly"]
+
+
+def test_a_machine_that_cannot_be_read_is_told_and_its_snapshot_goes(house: House, run: Run) -> None:
+    house.witness.add(Rule("CreateSnapshot_Task", "fault", fault="TooManySnapshotLevels", times=None))
+    done = run(check(house, "--deep", "--yes"))
+    told = [row for row in map(json.loads, done.stdout.splitlines()) if row["check"] == deep.NOT_SEEN]
+    assert done.code == 0 and "not looked into" in told[0]["message"]
+    assert not house.snapshots()

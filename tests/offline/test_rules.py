@@ -1,0 +1,123 @@
+"""Each check that looks inside has a machine that fails it and one that passes; the page lists them. `UPDATE_DOCS=1` writes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from connector.model import Severity
+from connector.offline.look import DiskFacts, Facts, Kernel, Linux, Place, Usage, Windows
+from connector.offline.partitions import ESP, LDM, Partition, Table
+from connector.offline.reference import NOT_SEEN, document
+from connector.offline.rules import RULES, judge
+from connector.offline.volumes import Volume
+
+PAGE = Path(__file__).parents[2] / "docs" / "deep-checks.md"
+GIB = 1 << 30
+
+ROOT = Partition(1, 1 << 20, GIB, "83")
+EXT = Place("disk 1", ROOT, Volume("ext"))
+SYSTEM = DiskFacts("disk 1", 2 * GIB, Table("mbr", (ROOT,), code=True), (EXT,), True)
+DATA = DiskFacts("disk 2", 2 * GIB, Table("mbr", (ROOT,), code=True), (replace(EXT, disk="disk 2"),))
+SOUND = Facts(
+    "web-01",
+    "bios",
+    (SYSTEM, DATA),
+    (Linux("disk 1 partition 1", "Debian"),),
+    kernels=(Kernel("p", "initrd.img-6.1"),),
+)
+
+
+def disk(
+    kind: str = "83", volume: Volume | None = None, *, of: DiskFacts = SYSTEM, **table: object
+) -> DiskFacts:
+    part = replace(ROOT, kind=kind)
+    place = Place(of.label, part, volume or Volume("ext"))
+    return replace(of, table=replace(of.table, partitions=(part,), **table), places=(place,))  # type: ignore[arg-type]
+
+
+def with_disk(*disks: DiskFacts) -> Facts:
+    return replace(SOUND, disks=disks)
+
+
+def windows(**more: bool) -> Facts:
+    seen = {"system": True, "asleep": False, "dirty": False} | more
+    return replace(SOUND, linux=(), windows=(Windows("disk 1 partition 2", **seen),))
+
+
+#: By id and title: a machine that fails it, one that passes.
+CASES: dict[str, tuple[Facts, Facts]] = {
+    "O1 the system disk is a dynamic disk": (
+        with_disk(disk("42"), DATA),
+        with_disk(SYSTEM, disk("42", of=DATA)),
+    ),
+    "O1 a data disk is a dynamic disk": (with_disk(SYSTEM, disk(LDM[1], of=DATA)), SOUND),
+    "O2 a volume is encrypted": (with_disk(disk(volume=Volume("luks", "version 2"))), SOUND),
+    "O3 Windows is hibernated": (windows(asleep=True), windows()),
+    "O3 an NTFS is dirty": (windows(dirty=True), windows()),
+    "O4 several operating systems": (replace(windows(), linux=SOUND.linux), windows()),
+    "O5 devices are named by place": (replace(SOUND, linux=(Linux("p", "Debian", ("/dev/sda1",)),)), SOUND),
+    "O6 no disk driver for the target": (
+        replace(SOUND, kernels=(Kernel("p", "initrd", {"disk": ("virtio_blk",)}),)),
+        replace(SOUND, kernels=(Kernel("p", "initrd", {"network": ("virtio_net",)}),)),
+    ),
+    "O6 no network driver in the initramfs": (
+        replace(SOUND, kernels=(Kernel("p", "i", {"network": ("virtio_net",)}),)),
+        SOUND,
+    ),
+    "O6 an initramfs could not be read": (
+        replace(SOUND, kernels=(Kernel("p", "i", trouble="packed"),)),
+        SOUND,
+    ),
+    "O7 few inodes are free": (replace(SOUND, linux=(Linux("p", "Debian", free_inodes=0.001),)), SOUND),
+    "O7 resolv.conf is immutable": (replace(SOUND, linux=(Linux("p", "Debian", immutable=True),)), SOUND),
+    "O7 an XFS of version 4": (
+        with_disk(disk(volume=Volume("xfs", "version 4"))),
+        with_disk(disk(volume=Volume("xfs", "version 5"))),
+    ),
+    "O10 no EFI system partition": (
+        replace(SOUND, firmware="efi"),
+        replace(with_disk(disk(ESP)), firmware="efi"),
+    ),
+    "O10 nothing to boot by BIOS": (
+        with_disk(disk(code=False)),
+        replace(with_disk(disk(ESP, code=False)), firmware="efi"),
+    ),
+    "O10 a partition table is damaged": (with_disk(disk(damage="the backup is not there")), SOUND),
+    "O10 the system disk is blank": (
+        with_disk(DiskFacts("disk 1", GIB, Table(), (Place("disk 1", None, Volume(blank=True)),), True)),
+        with_disk(DiskFacts("disk 1", GIB, Table(), (Place("disk 1", None, Volume("ext")),), True)),
+    ),
+    "O12 how full a file system is": (replace(SOUND, usage=(Usage("p", GIB, 2 * GIB),)), SOUND),
+    "O12 what could not be looked into": (replace(SOUND, closed=(("p", "lvm is not looked into"),)), SOUND),
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.id} {rule.title}")
+def test_every_rule_has_a_machine_that_fails_it_and_one_that_passes(rule: object) -> None:
+    name = f"{rule.id} {rule.title}"  # type: ignore[attr-defined]
+    bad, good = CASES[name]
+    fired = [f for f in judge(bad) if (f.check, f.remedy) == (rule.id, rule.remedy)]  # type: ignore[attr-defined]
+    assert fired and all(f.message and f.subject.startswith("web-01 ") for f in fired)
+    assert not list(rule.wrong(good))  # type: ignore[attr-defined]
+
+
+def test_a_sound_machine_has_no_finding_and_the_gravest_come_first() -> None:
+    assert judge(SOUND) == ()
+    worst = replace(windows(asleep=True, dirty=True), closed=(("p", "x"),))
+    assert [f.severity for f in judge(worst)] == [Severity.BLOCK, Severity.INFO, Severity.INFO]
+    assert len({(rule.id, rule.title) for rule in RULES}) == len(RULES) == len(CASES)
+
+
+def test_every_documented_check_has_a_rule_or_a_reason() -> None:
+    known = {rule.id for rule in RULES} | {one[0] for one in NOT_SEEN}
+    assert {f"O{n}" for n in range(1, 13)} <= known
+
+
+def test_the_page_is_current() -> None:
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(document())
+    assert PAGE.read_text() == document()

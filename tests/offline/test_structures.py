@@ -1,0 +1,312 @@
+"""What real tools wrote is read as they meant it; what nobody would write never ends in anything but a refusal."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connector.offline import boot, partitions, volumes
+from connector.offline.ext4 import Ext4
+from connector.offline.look import Look
+from connector.offline.ntfs import Ntfs
+from connector.offline.window import Part, Unreadable, Window
+from tests.offline.disks import MIB, cpio, ext4, gpt, mbr, need, ntfs, put, run, window
+
+
+def test_an_mbr_with_logical_partitions(tmp_path: Path) -> None:
+    disk = mbr(
+        tmp_path / "d",
+        64 * MIB,
+        "size=8MiB, type=83, bootable\nsize=8MiB, type=42\nsize=40MiB, type=5\n5: size=8MiB, type=7\n6: size=8MiB, type=82\n",
+    )
+    table = partitions.read(window(disk))
+    assert (table.scheme, table.damage) == ("mbr", "")
+    assert [(p.number, p.kind, p.length // MIB, p.active) for p in table.partitions if p.kind != "05"] == [
+        (1, "83", 8, True),
+        (2, "42", 8, False),
+        (5, "07", 8, False),
+        (6, "82", 8, False),
+    ]
+    listed = run("sfdisk", "-d", disk).decode()
+    for found in table.partitions:
+        assert f"start= {found.start // 512:>11}" in listed
+
+
+def test_a_gpt_and_what_may_happen_to_it(tmp_path: Path) -> None:
+    disk = gpt(tmp_path / "d", 64 * MIB, "size=8MiB, type=U, name=EFI\nsize=16MiB, type=L, name=root\n")
+    table = partitions.read(window(disk))
+    assert (table.scheme, table.damage) == ("gpt", "")
+    assert [(p.number, p.kind == partitions.ESP, p.length // MIB, p.name) for p in table.partitions] == [
+        (1, True, 8, "EFI"),
+        (2, False, 16, "root"),
+    ]
+    whole = disk.read_bytes()
+    grown = partitions.read(window(whole + bytes(MIB)))
+    assert (
+        grown.partitions == table.partitions
+        and "backup GPT at the end of the disk is not there" in grown.damage
+    )
+    for at, what in (
+        (512 + 20, "the GPT header is not there"),
+        (1024 + 60, "the GPT header has damaged entries"),
+    ):
+        hurt = bytearray(whole)
+        hurt[at] ^= 1
+        mended = partitions.read(window(bytes(hurt)))
+        assert mended.partitions == table.partitions and what in mended.damage
+    assert partitions.read(window(bytes(MIB))) == partitions.Table()
+    assert partitions.read(window(b"")) == partitions.Table()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("-b", "1024"),
+        ("-b", "4096"),
+        ("-O", "^extent,^64bit"),
+        ("-t", "ext2"),
+    ],
+    ids=lambda words: " ".join(words) or "default",
+)
+def test_every_file_of_an_ext4_is_read_as_it_was_written(tmp_path: Path, options: tuple[str, ...]) -> None:
+    tree, source = tmp_path / "tree", random.Random(3)
+    (tree / "etc" / "many").mkdir(parents=True)
+    files = {
+        "etc/fstab": b"/dev/sda1 / ext4\n",
+        "empty": b"",
+        "big": source.randbytes(3 * MIB + 77),
+        "small": b"x" * 40,
+    }
+    files |= {f"etc/many/file-{n:04}": str(n).encode() for n in range(700)}
+    for name, content in files.items():
+        (tree / name).write_bytes(content)
+    with (tree / "sparse").open("wb") as file:
+        file.truncate(2 * MIB)
+        file.seek(MIB)
+        file.write(b"in the middle")
+    (tree / "link").symlink_to("etc/fstab")
+    (tree / "etc" / "absolute").symlink_to("/" + "etc/../" * 10 + "etc/fstab")
+    (tree / "loop").symlink_to("loop")
+    found = Ext4(window(ext4(tmp_path / "d", tree, 32 * MIB, *options)))
+    for name, content in files.items():
+        assert found.read(name, 64 * MIB) == content, name
+    assert found.read("/sparse", 64 * MIB) == (tree / "sparse").read_bytes()
+    assert found.read("link") == found.read("/etc/absolute") == files["etc/fstab"]
+    assert set(found.names("/etc/many")) == {f"file-{n:04}" for n in range(700)}
+    assert found.read("big", 10) == files["big"][:10]
+    for wrong in ("nothing", "loop", "etc", "small/deeper"):
+        with pytest.raises(Unreadable):
+            found.read(wrong)
+    assert 3 * MIB < (found.blocks - found.free) * found.block < 16 * MIB
+
+
+def test_what_an_ext4_keeps_within_inodes_is_refused_and_not_misread(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "etc").mkdir(parents=True)
+    (tmp_path / "tree" / "etc" / "fstab").write_bytes(b"x")
+    (tmp_path / "tree" / "short").write_bytes(b"y" * 50)
+    (tmp_path / "tree" / "longer").write_bytes(b"z" * 90)
+    found = Ext4(window(ext4(tmp_path / "d", tmp_path / "tree", 8 * MIB, "-O", "inline_data", "-I", "256")))
+    assert found.read("short") == b"y" * 50
+    for path in ("longer", "etc/fstab"):
+        with pytest.raises(Unreadable, match="within its inode"):
+            found.read(path)
+
+
+def test_an_ntfs_that_sleeps_or_is_dirty(tmp_path: Path) -> None:
+    files = {f"file-{n:03}.txt": b"x" * n for n in range(120)} | {"hiberfil.sys": b"HIBR" + bytes(9000)}
+    found = Ntfs(window(ntfs(tmp_path / "asleep", files)))
+    assert found.names().keys() >= files.keys() and found.asleep() and not found.dirty()
+    awake = Ntfs(window(ntfs(tmp_path / "awake", {"hiberfil.sys": bytes(9000)})))
+    assert not awake.asleep()
+    without = ntfs(tmp_path / "without")
+    assert not Ntfs(window(without)).asleep()
+    run(need("ntfslabel", "ntfs-3g"), without, "label")
+    raw = without.read_bytes()
+    mft = struct.unpack_from("<Q", raw, 48)[0] * 4096
+    record = raw[mft + 3 * 1024 : mft + 4 * 1024]
+    at = record.index(struct.pack("<I", 0x70), 56)
+    content = at + struct.unpack_from("<H", record, at + 20)[0]
+    assert Ntfs(window(put(without, mft + 3 * 1024 + content + 10, b"\1"))).dirty()
+
+
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, lzma.compress, zstandard.compress, bytes], ids=lambda p: p.__name__
+)
+@pytest.mark.parametrize("early", [False, True])
+def test_the_modules_of_an_initramfs(pack: Callable[[bytes], bytes], early: bool) -> None:
+    names = [
+        "usr/lib/modules/6.1/kernel/drivers/block/virtio_blk.ko",
+        "lib/modules/6.1/net/virtio-net.ko.xz",
+        "init",
+    ]
+    packed = pack(cpio(dict.fromkeys(names, b"code" * 1000)))
+    microcode = cpio({"kernel/x86/microcode/GenuineIntel.bin": b"\1" * 999}) + bytes(512) if early else b""
+    assert boot.modules(microcode + packed) == {"virtio_blk", "virtio_net"}
+
+
+def test_an_initramfs_that_is_none_or_has_no_end() -> None:
+    for wrong in (
+        b"\x02\x21\x4c\x18lz4",
+        gzip.compress(b"no archive" * 100),
+        gzip.compress(cpio({"a": b""}))[:-30],
+    ):
+        with pytest.raises(Unreadable):
+            boot.modules(wrong)
+    with pytest.raises(Unreadable, match="more than is looked at"):
+        boot.modules(_endless())
+    assert boot.modules(b"") == set()
+
+
+def _endless() -> bytes:
+    """A bomb: 600 MiB of zeros in one file of the archive."""
+    head = cpio({"big": b""})[:110]
+    head = head[:54] + b"%08X" % (600 * MIB) + head[62:]
+    packer = zstandard.ZstdCompressor().compressobj()
+    zeros = bytes(MIB)
+    return (
+        packer.compress(head + b"big\0\0\0")
+        + b"".join(packer.compress(zeros) for _ in range(600))
+        + packer.flush()
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("/dev/sda1 / ext4 defaults 0 1", ["/dev/sda1"]),
+        (
+            "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:0:0-part1 / xfs",
+            ["/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:0:0-part1"],
+        ),
+        ("/dev/nvme0n1p2 /var ext4", ["/dev/nvme0n1p2"]),
+        ("UUID=1-2 / ext4", []),
+        ("#/dev/sda1 / ext4", []),
+        ("/dev/mapper/vg-root / xfs", []),
+        ("/dev/disk/by-uuid/1-2 / ext4", []),
+        ("/dev/cdrom /media iso9660", []),
+    ],
+)
+def test_devices_that_are_named_by_place(line: str, found: list[str]) -> None:
+    assert boot.places(line) == found
+
+
+def test_roots_in_a_boot_loader() -> None:
+    text = (
+        "linux /vmlinuz root=/dev/sda1 ro\nlinux /vmlinuz root=UUID=7 ro\nlinux /vmlinuz root=/dev/mapper/x"
+    )
+    assert boot.rooted(text) == ["/dev/sda1"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "package", "words", "kind"),
+    [
+        ("mkfs.vfat", "dosfstools", (), "vfat"),
+        ("mkfs.xfs", "xfsprogs", ("-q", "-f"), "xfs"),
+        ("mkswap", "util-linux", ("-q",), "swap"),
+        ("mkfs.ext4", "e2fsprogs", ("-q", "-F"), "ext"),
+        ("mkntfs", "ntfs-3g", ("-q", "-F", "-Q"), "ntfs"),
+    ],
+)
+def test_volumes_are_recognised(
+    tmp_path: Path, tool: str, package: str, words: tuple[str, ...], kind: str
+) -> None:
+    disk = tmp_path / "d"
+    with disk.open("wb") as file:
+        file.truncate(320 * MIB)
+    run(need(tool, package), *words, disk)
+    with disk.open("rb") as file:
+        head = file.read(MIB)
+    assert volumes.recognise(window(head)).kind == kind
+
+
+def test_a_real_luks_header(tmp_path: Path) -> None:
+    disk = tmp_path / "d"
+    with disk.open("wb") as file:
+        file.truncate(32 * MIB)
+    tool = need("cryptsetup", "cryptsetup-bin")
+    run(
+        tool,
+        "luksFormat",
+        "-q",
+        "--pbkdf",
+        "pbkdf2",
+        "--pbkdf-force-iterations",
+        "1000",
+        disk,
+        "-",
+        given="secret",
+    )
+    assert volumes.recognise(window(disk.read_bytes()[:MIB])) == volumes.Volume("luks", "version 2")
+
+
+def test_signatures_without_a_tool() -> None:
+    assert volumes.recognise(window(b"\xeb\x58\x90-FVE-FS-" + bytes(5000))).kind == "bitlocker"
+    assert volumes.recognise(window(bytes(MIB))) == volumes.Volume(blank=True)
+    assert volumes.recognise(window(b"")) == volumes.Volume(blank=True)
+
+
+def test_a_window_reads_once_and_ends_at_its_budget() -> None:
+    asked = []
+
+    def fetch(offset: int, length: int) -> bytes:
+        asked.append((offset, length))
+        return bytes(length)
+
+    disk = Window(fetch, 10 * MIB + 5, budget=MIB)
+    disk.read(10, 20)
+    disk.read(65530, 10)
+    assert asked == [(0, 65536), (65536, 65536)] and disk.fetched == 131072
+    assert len(disk.read(10 * MIB, 5)) == 5
+    with pytest.raises(Unreadable, match="beyond"):
+        disk.read(10 * MIB, 6)
+    with pytest.raises(Unreadable, match="more than 1 MiB"):
+        disk.read(2 * MIB, 2 * MIB)
+    part = Part(disk, MIB, 20 * MIB)
+    assert part.size == 9 * MIB + 5
+    with pytest.raises(Unreadable):
+        part.read(part.size, 1)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Small disks of each kind."""
+    place = tmp_path_factory.mktemp("samples")
+    tree = place / "tree"
+    (tree / "etc").mkdir(parents=True)
+    (tree / "boot").mkdir()
+    (tree / "etc" / "fstab").write_text("/dev/sda1 / ext4\n")
+    (tree / "boot" / "initrd.img-6.1").write_bytes(gzip.compress(cpio({"a/virtio_blk.ko": b"x"})))
+    made = [ext4(place / "e", tree, 8 * MIB), ext4(place / "e2", tree, 8 * MIB, "-O", "^extent,^64bit")]
+    made += [ntfs(place / "n", {"windows": b"", "hiberfil.sys": b"HIBR"}, 4 * MIB)]
+    made += [
+        mbr(place / "m", 8 * MIB, "size=1MiB\nsize=4MiB, type=5\n5: size=1MiB\n"),
+        gpt(place / "g", 8 * MIB, "size=1MiB\n"),
+    ]
+    return [file.read_bytes() for file in made]
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_hostile_disks_are_looked_into_and_nothing_breaks(samples: list[bytes], data: st.DataObject) -> None:
+    disk = bytearray(data.draw(st.sampled_from(samples)))
+    used = [at for at in range(0, len(disk), 512) if any(disk[at : at + 512])]
+    for _ in range(data.draw(st.integers(1, 8))):
+        at = data.draw(st.sampled_from(used)) + data.draw(st.integers(0, 511))
+        put_in = data.draw(
+            st.sampled_from([b"\xff", b"\0", b"\xff\xff\xff\xff", b"\x80", b"\1\0\0\0"])
+            | st.binary(max_size=9)
+        )
+        disk[at : at + len(put_in)] = put_in
+    look = Look("vm", "bios")
+    look.disk("disk", window(bytes(disk[: data.draw(st.sampled_from([len(disk), 600, 70000, 1 << 20]))])))
+    assert look.facts().fetched <= len(disk)
