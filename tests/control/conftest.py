@@ -150,7 +150,8 @@ class Robot:
     def _loop(self) -> None:
         while not self.end.is_set():
             try:
-                if order := self.plane.client(self.membership).take(0.2):
+                client = self.plane.client(self.membership)
+                if order := client.take(0.0, errands=True) or client.take(0.2):
                     self.orders.append(order)
                     self._carry_out(order)
             except ConnectorError:
