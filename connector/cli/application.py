@@ -37,7 +37,8 @@ def application() -> None:
     """Applications: incremental jobs whose sources are cut over as one.
 
     Their machines are shut down in order, each when those before it are off, and none is read before all are off: the
-    images show one common point. If one cannot be shut down, all are powered on again in reverse order.
+    images show one common point. If one fails before all are proved, no image is made and all are powered on again in
+    reverse order.
     """
 
 
@@ -70,6 +71,8 @@ def show(client: SmcClient, name: str, as_json: bool) -> None:
         tables.section(
             f"{tables.plain(name)}, shut down from the top, started from the bottom", _members(found), MEMBERS
         )
+        if (spread := int(found.get("Spread", -1))) >= 0:
+            click.echo(f"snapshots of the last common run: {spread} s apart")
 
 
 @application.command("set")
@@ -97,8 +100,24 @@ def set_(client: SmcClient, name: str, words: tuple[str, ...], as_json: bool) ->
 @_WATCH
 @with_client
 @JSON
+def start(client: SmcClient, name: str, then_watch: bool, as_json: bool) -> None:
+    """Start a run of each job; their machines are read when all are ready, at nearly the same time. All or none begin.
+
+    `show` says how many seconds lay between their snapshots.
+
+    \b
+    connector application start shop --watch
+    """
+    _act(client, "StartMigrationApplication", "started", name, then_watch, as_json)
+
+
+@application.command()
+@_NAME
+@_WATCH
+@with_client
+@JSON
 def cutover(client: SmcClient, name: str, then_watch: bool, as_json: bool) -> None:
-    """Shut the sources down in order, read what changed when all are off, make the last images. All or none begin.
+    """Shut the sources down in order, read what changed when all are off, make images when all are proved.
 
     \b
     connector application cutover shop --watch

@@ -94,6 +94,10 @@ class ApplicationClient:
         members = [{"job": job, "rank": rank} for job, rank in ranks.items()]
         return self._call("PUT", name, "", {"members": members})
 
+    def start(self, name: str) -> Json:
+        """A run of each, read when all are ready."""
+        return self._call("POST", name, "/start", {})
+
     def cutover(self, name: str, **wishes: Any) -> Json:
         """`wishes` as for one job's start."""
         return self._call("POST", name, "/cutover", wishes)

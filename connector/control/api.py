@@ -44,6 +44,7 @@ class JobApi:
             Endpoint("POST", "/v1/jobs/{job}/rollback", self._rollback, Rollback),
             Endpoint("GET", "/v1/applications", self._applications),
             Endpoint("PUT", "/v1/applications/{name}", self._application, Members),
+            Endpoint("POST", "/v1/applications/{name}/start", self._start_all, Start),
             Endpoint("POST", "/v1/applications/{name}/cutover", self._cutover_all, Start),
             Endpoint("POST", "/v1/applications/{name}/rollback", self._rollback_all, Rollback),
         )
@@ -122,13 +123,22 @@ class JobApi:
         return self._done(call, "rollback", job)
 
     def _applications(self, _call: Call) -> Any:
-        return {"applications": [views.application(*found) for found in self._together.all().items()]}
+        found = self._together.all().items()
+        return {
+            "applications": [
+                views.application(name, jobs, self._together.spread(name)) for name, jobs in found
+            ]
+        }
 
     def _application(self, call: Call) -> Any:
         ranks = {member.job: member.rank for member in call.message.members}
         if len(ranks) < len(call.message.members):
             raise BadInput("a job is named twice", on=call.path["name"], remedy="name each job once")
         return self._all_done(call, "application", self._together.put(call.path["name"], ranks))
+
+    def _start_all(self, call: Call) -> Any:
+        jobs = self._together.start(call.path["name"], _changes(call.message))
+        return self._all_done(call, "start", jobs)
 
     def _cutover_all(self, call: Call) -> Any:
         jobs = self._together.cutover(call.path["name"], _changes(call.message))

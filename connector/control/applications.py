@@ -48,6 +48,24 @@ class Applications:
             raise NotFound("no such application", on=name, remedy="list the applications")
         return known[name]
 
+    def start(self, name: str, changes: Json) -> list[Job]:
+        """All or none: a run of each, whose snapshots are taken close together. `changes`: as of one job."""
+        jobs = self.get(name)
+        for job in jobs:
+            if job.cutover:
+                raise Refused(
+                    Code.JOB_STATUS,
+                    "its application was cut over",
+                    on=job.name,
+                    remedy="start the jobs that failed one by one, or roll the application back",
+                )
+        return self._begin(name, Event.START, jobs, {job.id: changes for job in jobs})
+
+    def spread(self, name: str) -> float | None:
+        """Seconds between the snapshots of the last run that all read together while they ran; None: there was none."""
+        moments = self._store.applications.moments([job.id for job in self.get(name)])
+        return max(moments) - min(moments) if moments else None
+
     def cutover(self, name: str, changes: Json) -> list[Job]:
         """All or none: shut down rank by rank, read when all are off, images when all are proved. `changes`: as of one job."""
         jobs = self.get(name)

@@ -1,6 +1,8 @@
-"""Machines of one application that are cut over, or given back, together: who waits for whom. Pure.
+"""Machines of one application that are read, cut over, or given back, together: who waits for whom. Pure.
 
-They are shut down in the order of their ranks, none before all are ready, and none is read before all are off: that is
+Those that run are read when all are ready, so that their snapshots are taken close together; more is not promised.
+
+At cutover they are shut down in the order of their ranks, none before all are ready, and none is read before all are off: that is
 the point that all images show. None becomes an image before all are proved. Whoever fails before that takes all back;
 they start again in reverse order. `Member.proved` is the one thing that is decided for good.
 """
@@ -102,6 +104,9 @@ def obstacle(task: Task, member: Member, members: Sequence[Member]) -> str:
         later = [m for m in members if m.rank > member.rank and not m.over]
         waits = [m for m in later if m.tasks.get(Task.POWER_ON) is None]
         return f"waits for {waits[0].name} to run again" if waits else ""
+    if task is Task.READ:
+        late = [m for m in members if not m.tasks and not m.over]
+        return f"waits for {late[0].name} to be ready" if late else ""
     if broken(members):
         return "waits: its application is taken back"
     unready = [m for m in members if Task.SHUTDOWN not in m.tasks]

@@ -69,10 +69,18 @@ def full_job(store: Store, row: Job) -> Json:
     }
 
 
-def application(name: str, jobs: Sequence[Job]) -> Json:
-    """An application: its jobs in the order in which they are shut down."""
+def application(name: str, jobs: Sequence[Job], spread: float | None = None) -> Json:
+    """An application: its jobs in the order in which they are shut down; `start_place`: 1 is started first at the target."""
     shown = ("id", "name", "rank", "status", "business", "waiting", "cutover", "down_since", "error")
-    return {"name": name, "members": [{key: getattr(job, key) for key in shown} for job in jobs]}
+    ranks = sorted({job.rank for job in jobs}, reverse=True)
+    return {
+        "name": name,
+        "spread": spread,
+        "members": [
+            {key: getattr(job, key) for key in shown} | {"start_place": ranks.index(job.rank) + 1}
+            for job in jobs
+        ],
+    }
 
 
 def order(

@@ -283,11 +283,13 @@ def test_an_application_is_cut_over_and_taken_back_as_one(cloud: Cloud, connecto
         assert "no such job" in connector("application", "set", shop, web, "nobody", code=3).err
         connector("application", "set", shop, web, db)
         listed = [row for row in connector("application", "list", "--json").lines if row["Name"] == shop]
-        assert [(m["Name"], m["Rank"]) for m in listed[0]["Members"]["Member"]] == [(web, 1), (db, 2)]
+        told = [(m["Name"], m["Rank"], m["StartPlace"]) for m in listed[0]["Members"]["Member"]]
+        assert told == [(web, 1, 2), (db, 2, 1)]
         assert "Waiting" in connector("application", "show", shop).out
         assert "as a whole" in connector("job", "cutover", web, "--sync", code=11).err
+        connector("application", "start", shop, "--watch")
         connector("application", "cutover", shop, "--watch")
-        assert [order["task"] for order in robot.orders[2:]] == ["shutdown"] * 2 + ["final"] * 2
+        assert [order["task"] for order in robot.orders[4:]] == ["shutdown"] * 2 + ["final"] * 2
         assert "as a whole" in connector("job", "rollback", web, code=11).err
         connector("application", "rollback", shop, "--keep-cbt")
         connector("job", "watch", web, db)

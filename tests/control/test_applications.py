@@ -10,6 +10,7 @@ import pytest
 
 from connector.control import views
 from connector.control.cohorts import SLACK, Member, broken, obstacle, overdue, provable, together, unproved
+from connector.control.jobs import Event
 from connector.control.store import Wish
 from connector.control.store.limits import Limits
 from connector.control.store.rows import Json, Outcome, Pass, Task
@@ -478,3 +479,48 @@ def test_two_applications_of_which_each_fills_the_limit_go_one_after_the_other(
     house.turn()
     assert _states(house, jobs) == {"Finished"}
     assert {_errand(house), _errand(house)} == {"a", "b"}
+
+
+def test_ordinary_runs_go_together_and_the_spread_of_their_snapshots_is_kept(house: House) -> None:
+    jobs = _made(house)
+    assert house.applications.spread("shop") is None
+    house.clock.advance(13 * 3600)
+    house.planner.look()
+    assert _states(house, jobs) == {"Running/Preparing"}
+    (first, *_) = house.store.runs.open()
+    house.store.jobs.advance(first.id, Event.PREPARED)
+    house.store.passes.offer(first.id, 0)
+    assert house.take() is None
+    house.turn()
+    for at, _ in enumerate(jobs):
+        found = house.take()
+        assert found is not None and found.task is Task.READ
+        result = {"snapshot_taken": 1000.0 + 2 * at}
+        house.service.finish(found.id, house.appliance, Outcome.DONE, None, result)
+    house.turn()
+    assert _states(house, jobs) == {"Waiting"}
+    assert house.applications.spread("shop") == 4.0
+    house.service.start(jobs["web"])
+    house.run(jobs["web"])
+    assert house.applications.spread("shop") is None
+    house.service.start(jobs["web"])
+    with pytest.raises(Conflict):
+        house.applications.start("shop", {})
+    assert [house.status(jobs[name]) for name in ("app", "db")] == ["Waiting", "Waiting"]
+    house.run(jobs["web"])
+    house.applications.start("shop", {})
+    assert _states(house, jobs) == {"Running/Preparing"}
+
+
+def test_one_that_fails_an_ordinary_run_does_not_keep_the_others(house: House) -> None:
+    jobs = _made(house)
+    house.applications.start("shop", {})
+    (first, *_) = house.store.runs.open()
+    house.store.jobs.settle(
+        first.id, Event.FAILED, Outcome.FAILED, {"error": "TargetFailed", "what": "no instance"}
+    )
+    for _ in range(3):
+        house.turn()
+        house.carry()
+    house.turn()
+    assert sorted(house.status(job) for job in jobs.values()) == ["InError", "Waiting", "Waiting"]

@@ -61,11 +61,20 @@ class ApplicationOperations:
                 answers=tables.APPLICATION_ANSWER,
             ),
             Operation(
+                "StartMigrationApplication",
+                (_NAME,),
+                Role.OPERATOR,
+                self._start,
+                "a run of each job, whose snapshots are taken close together; all of them or none begin",
+                "Name",
+                answers=tables.APPLICATION_ANSWER,
+            ),
+            Operation(
                 "CutOverMigrationApplication",
                 (_NAME,),
                 Role.OPERATOR,
                 self._cut_over,
-                "shut the sources down in order, read each when all are off; all of them or none",
+                "shut the sources down in order, read each when all are off, make images when all are proved; or none",
                 "Name",
                 answers=tables.APPLICATION_ANSWER,
             ),
@@ -82,7 +91,7 @@ class ApplicationOperations:
 
     def _describe(self, _caller: Caller, values: Values) -> Answer:
         wanted = values.get("Name")
-        found = [_shown(*entry) for entry in self._together.all().items() if wanted in (None, entry[0])]
+        found = [self._shown(*entry) for entry in self._together.all().items() if wanted in (None, entry[0])]
         return wrapped("Applications", "Application", found)
 
     def _set(self, _caller: Caller, values: Values) -> Answer:
@@ -90,26 +99,34 @@ class ApplicationOperations:
             job_by_id(self._store, member["JobId"]).id: member.get("Rank", 0)
             for member in values.get("Member", [])
         }
-        return _shown(values["Name"], self._together.put(values["Name"], ranks))
+        return self._shown(values["Name"], self._together.put(values["Name"], ranks))
+
+    def _start(self, _caller: Caller, values: Values) -> Answer:
+        return self._shown(values["Name"], self._together.start(values["Name"], {}))
 
     def _cut_over(self, _caller: Caller, values: Values) -> Answer:
-        return _shown(values["Name"], self._together.cutover(values["Name"], {}))
+        return self._shown(values["Name"], self._together.cutover(values["Name"], {}))
 
     def _roll_back(self, _caller: Caller, values: Values) -> Answer:
         keep = values.get("KeepChangeTracking", False)
-        return _shown(values["Name"], self._together.rollback(values["Name"], keep_cbt=keep))
+        return self._shown(values["Name"], self._together.rollback(values["Name"], keep_cbt=keep))
+
+    def _shown(self, name: str, jobs: list[Job]) -> Answer:
+        ranks = sorted({job.rank for job in jobs}, reverse=True)
+        shown = [_member(job, ranks.index(job.rank) + 1) for job in jobs]
+        spread = self._together.spread(name) if jobs else None
+        return {"Name": name, "Spread": -1 if spread is None else round(spread)} | wrapped(
+            "Members", "Member", shown
+        )
 
 
-def _shown(name: str, jobs: list[Job]) -> Answer:
-    return {"Name": name} | wrapped("Members", "Member", [_member(job) for job in jobs])
-
-
-def _member(job: Job) -> Answer:
+def _member(job: Job, start: int) -> Answer:
     return {
         "JobId": job.id,
         "Name": job.name,
         "SourceId": job.source_id,
         "Rank": job.rank,
+        "StartPlace": start,
         "Status": str(job.status),
         "BusinessStatus": str(job.business),
         "CutOver": job.cutover,

@@ -247,6 +247,7 @@ _MEMBERS: Final = _list(
     _text("Name"),
     _text("SourceId"),
     _whole("Rank", "the lowest is shut down first and started last"),
+    _whole("StartPlace", "1 should be started first at the target; equal ones side by side"),
     _text("Status"),
     _text("BusinessStatus"),
     _flag("CutOver"),
@@ -254,8 +255,12 @@ _MEMBERS: Final = _list(
     _time("DownSince", "when the source was asked to shut down"),
     _text("ErrorMessage"),
 )
-APPLICATION_ANSWER: Final = (_text("Name"), _MEMBERS)
-APPLICATIONS_ANSWER: Final = (_list("Applications", "Application", _text("Name"), _MEMBERS),)
+_SPREAD: Final = _whole(
+    "Spread",
+    "seconds between the snapshots of the last run that all were read by together; -1: there was none",
+)
+APPLICATION_ANSWER: Final = (_text("Name"), _SPREAD, _MEMBERS)
+APPLICATIONS_ANSWER: Final = (_list("Applications", "Application", _text("Name"), _SPREAD, _MEMBERS),)
 
 FINDINGS_ANSWER: Final = (
     *_PAGE,

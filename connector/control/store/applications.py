@@ -55,6 +55,39 @@ class Applications:
                 )
                 self._database.log(connection, job_id, "application", f"of application {name}, rank {rank}")
 
+    def together_with(self, job_id: str) -> dict[str, int]:
+        """The ranks of all jobs of this one's application when every one of them waits for its next run; else none."""
+        mine = sa.select(_JOBS.c.application).where(_JOBS.c.id == job_id).scalar_subquery()
+        query = sa.select(_JOBS.c.id, _JOBS.c.rank, _JOBS.c.status).where(
+            _JOBS.c.application == mine,
+            _JOBS.c.application != "",
+            _JOBS.c.status.not_in((Status.DELETING, Status.DELETED)),
+        )
+        with self._database.read() as connection:
+            found = connection.execute(query).all()
+        return {job.id: job.rank for job in found if all(one.status == Status.WAITING for one in found)}
+
+    def moments(self, job_ids: Sequence[str]) -> list[float]:
+        """When the snapshots of the last common run of all these jobs were taken; empty: their last runs were not common."""
+        query = (
+            sa.select(_PASSES.c.job_id, _RUNS.c.cohort, _PASSES.c.result)
+            .join(_RUNS, _RUNS.c.id == _PASSES.c.run_id)
+            .where(
+                _PASSES.c.job_id.in_(list(job_ids)),
+                _PASSES.c.task == Task.READ,
+                _PASSES.c.outcome == Outcome.DONE,
+            )
+            .order_by(_PASSES.c.ended, _PASSES.c.id)
+        )
+        with self._database.read() as connection:
+            last = {row.job_id: row for row in connection.execute(query)}
+        cohorts = {row.cohort for row in last.values()}
+        taken = [(row.result or {}).get("snapshot_taken") for row in last.values()]
+        common = len(last) == len(job_ids) and len(cohorts) == 1 and None not in cohorts
+        return (
+            [float(moment) for moment in taken if moment is not None] if common and None not in taken else []
+        )
+
     def members(self, cohort: str) -> list[Member]:
         """Everybody in a cohort, by rank."""
         with self._database.read() as connection:

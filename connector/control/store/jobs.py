@@ -197,8 +197,14 @@ class Jobs:
             part = applications.place(connection, job, event)
             return self._begin(connection, job, event, changes or {}, part, kind)
 
-    def begin_together(self, event: Event, ranks: Mapping[str, int], changes: Mapping[str, Json]) -> str:
-        """CUTOVER or ROLLBACK of these jobs in one transaction, all or none; answers their cohort.
+    def begin_together(
+        self,
+        event: Event,
+        ranks: Mapping[str, int],
+        changes: Mapping[str, Json],
+        kind: str = "Manual",
+    ) -> str:
+        """START, CUTOVER or ROLLBACK of these jobs in one transaction, all or none; answers their cohort.
 
         `changes` to the columns of each, by id. The way back is in reverse order.
         """
@@ -207,7 +213,7 @@ class Jobs:
             self._database.exclusive(connection, BEGINNING)
             for job_id, rank in sorted(ranks.items()):
                 job = locked(connection, job_id)
-                self._begin(connection, job, event, changes.get(job_id, {}), Part(cohort, rank), "Manual")
+                self._begin(connection, job, event, changes.get(job_id, {}), Part(cohort, rank), kind)
         return cohort
 
     def _begin(
