@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import click
@@ -11,7 +12,7 @@ from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.records import JOB, find_job, items, some
 from connector.cli.smc_client import Json, SmcClient
-from connector.errors import BadInput, NotFound
+from connector.errors import BadInput, ConnectorError, ControlFailed, Interrupted, NotFound
 
 COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("name", lambda row: row.get("Name")),
@@ -199,7 +200,26 @@ def _act(
     _tell(name, done, action, answer, as_json)
     if then_watch:
         jobs = some(client, JOB, [str(member["JobId"]) for member in _members(answer)])
+        _watch(client, name, jobs, as_json)
+
+
+def _watch(client: SmcClient, name: str, jobs: list[Json], as_json: bool) -> None:
+    """Until they rest and none is about to be taken back. Raises the first failure, or why all were taken back."""
+    failure: ConnectorError | None = None
+    try:
         watching.watch(client, jobs, as_json)
+    except Interrupted:
+        raise
+    except ConnectorError as failed:
+        failure = failed
+    while not (found := _find(client, name)).get("Settled", True):
+        time.sleep(watching.PACE)
+    if wrong := next((text for m in _members(found) if (text := str(m.get("ErrorMessage") or ""))), ""):
+        raise failure or ControlFailed(
+            wrong, on=name, remedy=f"see connector application show {name}", retryable=False
+        )
+    if failure:
+        raise failure
 
 
 def _tell(name: str, done: str, action: str, answer: Json, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from connector.control.cohorts import Member, overdue
+from connector.control.cohorts import Member, broken, overdue
 from connector.control.jobs import Event, State, Status, allowed
 from connector.control.refusals import Code, Refused
 from connector.control.service import Service
@@ -65,6 +65,17 @@ class Applications:
         """Seconds between the snapshots of the last run that all read together while they ran; None: there was none."""
         moments = self._store.applications.moments([job.id for job in self.get(name)])
         return max(moments) - min(moments) if moments else None
+
+    def settled(self, name: str) -> bool:
+        """Whether nothing of it runs, nor is about to be taken back."""
+        jobs = self.get(name)
+        if any(job.status is Status.RUNNING for job in jobs):
+            return False
+        mine = {job.id for job in jobs}
+        cohorts = [
+            self._store.applications.members(cohort) for cohort in self._store.applications.unsettled()
+        ]
+        return not any(broken(members) for members in cohorts if mine & {member.job_id for member in members})
 
     def cutover(self, name: str, changes: Json) -> list[Job]:
         """All or none: shut down rank by rank, read when all are off, images when all are proved. `changes`: as of one job."""

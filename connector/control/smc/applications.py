@@ -14,7 +14,7 @@ from connector.control.smc.parameters import ListOf, Parameter, Struct, Values, 
 from connector.control.smc.shapes import moment, wrapped
 from connector.control.store.rows import Job, Role
 
-_NAME: Final = Parameter("Name", kinds.GROUP_NAME, required=True)
+_NAME: Final = Parameter("Name", kinds.APPLICATION_NAME, required=True)
 _RANK: Final = Parameter(
     "Rank",
     Whole(0, 1000),
@@ -115,9 +115,11 @@ class ApplicationOperations:
         ranks = sorted({job.rank for job in jobs}, reverse=True)
         shown = [_member(job, ranks.index(job.rank) + 1) for job in jobs]
         spread = self._together.spread(name) if jobs else None
-        return {"Name": name, "Spread": -1 if spread is None else round(spread)} | wrapped(
-            "Members", "Member", shown
-        )
+        return {
+            "Name": name,
+            "Settled": not jobs or self._together.settled(name),
+            "Spread": -1 if spread is None else round(spread),
+        } | wrapped("Members", "Member", shown)
 
 
 def _member(job: Job, start: int) -> Answer:

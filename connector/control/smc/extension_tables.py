@@ -259,8 +259,9 @@ _SPREAD: Final = _whole(
     "Spread",
     "seconds between the snapshots of the last run that all were read by together; -1: there was none",
 )
-APPLICATION_ANSWER: Final = (_text("Name"), _SPREAD, _MEMBERS)
-APPLICATIONS_ANSWER: Final = (_list("Applications", "Application", _text("Name"), _SPREAD, _MEMBERS),)
+_SETTLED: Final = _flag("Settled", "nothing of it runs, nor is about to be taken back")
+APPLICATION_ANSWER: Final = (_text("Name"), _SETTLED, _SPREAD, _MEMBERS)
+APPLICATIONS_ANSWER: Final = (_list("Applications", "Application", *APPLICATION_ANSWER),)
 
 FINDINGS_ANSWER: Final = (
     *_PAGE,
