@@ -12,7 +12,7 @@ from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.records import JOB, find_job, items, some
 from connector.cli.smc_client import Json, SmcClient
-from connector.errors import BadInput, ConnectorError, ControlFailed, Interrupted, NotFound
+from connector.errors import BadInput, Conflict, ConnectorError, Interrupted, NotFound
 
 COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("name", lambda row: row.get("Name")),
@@ -215,9 +215,7 @@ def _watch(client: SmcClient, name: str, jobs: list[Json], as_json: bool) -> Non
     while not (found := _find(client, name)).get("Settled", True):
         time.sleep(watching.PACE)
     if wrong := next((text for m in _members(found) if (text := str(m.get("ErrorMessage") or ""))), ""):
-        raise failure or ControlFailed(
-            wrong, on=name, remedy=f"see connector application show {name}", retryable=False
-        )
+        raise failure or Conflict(wrong, on=name, remedy=f"see connector application show {name}")
     if failure:
         raise failure
 

@@ -138,7 +138,7 @@ class Conductor:
             return
         states = {member.job_id: self._store.jobs.get(member.job_id).state for member in members}
         back = {member.job_id: member.rank for member in members if _goes_back(states[member.job_id])}
-        reason = ControlFailed(f"{why}: all are taken back", remedy=_AGAIN, retryable=False).to_json()
+        reason = Conflict(f"{why}: all are taken back", remedy=_AGAIN).to_json()
         wishes: Json = {"keep_cbt": True, "error": reason}
         self._store.jobs.begin_together(Event.ROLLBACK, back, dict.fromkeys(back, wishes))
         for job_id in states:

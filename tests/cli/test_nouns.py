@@ -288,8 +288,19 @@ def test_an_application_is_cut_over_and_taken_back_as_one(cloud: Cloud, connecto
         assert "Waiting" in connector("application", "show", shop).out
         assert "as a whole" in connector("job", "cutover", web, "--sync", code=11).err
         connector("application", "start", shop, "--watch")
+        robot.broken.add(("vm-2", "final"))
+        failed = connector("application", "cutover", shop, "--watch", code=7)
+        assert "a bad sector" in failed.err
+        shown = connector("application", "show", shop).out
+        assert "Stopped" in shown and "InError" not in shown
+        assert f"{db} failed (a bad sector)" in " ".join(shown.split())
+        robot.broken.clear()
+        for name in (web, db):
+            connector("job", "start", name)
+            connector("job", "watch", name)
+        robot.orders.clear()
         connector("application", "cutover", shop, "--watch")
-        assert [order["task"] for order in robot.orders[4:]] == ["shutdown"] * 2 + ["final"] * 2
+        assert [order["task"] for order in robot.orders] == ["shutdown"] * 2 + ["final"] * 2
         assert "as a whole" in connector("job", "rollback", web, code=11).err
         connector("application", "rollback", shop, "--keep-cbt")
         connector("job", "watch", web, db)
