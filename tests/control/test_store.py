@@ -200,6 +200,30 @@ def test_a_stop_and_an_offer_at_the_same_time_never_strand_the_pass(store: Store
     assert verdict.outcome is Outcome.STOPPED
 
 
+def test_a_stop_and_the_word_that_all_are_proved_never_both_win(store: Store) -> None:
+    bodies = [asdict(machine(f"vm-{n}", f"m-{n}")) | {"findings": []} for n in (1, 2)]
+    known = store.sources.put(VCENTER, bodies).values()
+    ids = [store.jobs.create(Wish(one, f"j-{one}", run_once=False, frequency=12)).id for one in known]
+    with store._database.write() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET status = 'Waiting'")
+    cohort = store.jobs.begin_together(Event.CUTOVER, dict.fromkeys(ids, 0), {})
+    appliance = store.appliances.enrol("a", VCENTER, "1")[0]
+    open_runs = store.runs.open()
+    for run in open_runs:
+        store.jobs.advance(run.id, Event.PREPARED)
+    for slot, errands in enumerate((True, False)):
+        for run in open_runs:
+            store.passes.offer(run.id, slot)
+        for _ in open_runs:
+            found = store.passes.take(appliance, errands)
+            assert found is not None
+            store.passes.finish(found.id, appliance, Outcome.DONE, None, {})
+    results = _together(2, lambda n: store.passes.stop(ids[0]) if n else store.applications.decide(cohort))
+    stopped = not any(isinstance(result, Conflict) for result in results)
+    words = [store.applications.word(run.id) for run in open_runs]
+    assert sorted(words, key=str) == ([None, Outcome.STOPPED] if stopped else [Outcome.DONE] * 2)
+
+
 def test_who_refers_to_a_locked_job_need_not_wait_for_it(empty_postgres_url: str) -> None:
     """Else two that lock a job and its run in different orders would wait for each other."""
     store = Store(empty_postgres_url)
