@@ -1,16 +1,19 @@
 """At cutover the machine is off: said before it is asked, confirmed before the snapshot, by it, and after the copy.
 
-Its last state would be lost if it ran again meanwhile, so a machine that does is refused, never read on.
+Its last state would be lost if it ran again meanwhile, so a machine that does is refused, never read on. Machines of one
+application are shut down by orders of their own, and read when all of them are off.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from connector.appliance.order import Order
+from connector.appliance.admission import refuse, wait_for_others
+from connector.appliance.order import Order, Wishes
 from connector.appliance.progress import PassProgress
+from connector.appliance.subject import identified
 from connector.errors import Conflict
 from connector.model import Machine, PowerState
 from connector.vcenter.client import Snapshot
@@ -33,6 +36,12 @@ class Cutover:
         if machine.power is PowerState.OFF:
             return None
         order = self._order
+        if not order.may_shut_down:
+            raise Conflict(
+                "it was powered on again after its application was shut down: there is no common point any more",
+                on=order.name,
+                remedy="roll the application back, and cut it over again",
+            )
         self._board.enter("shutting the machine down")
         self._bench.ledger.going_down(order.moref)
         began = time.monotonic()
@@ -51,3 +60,21 @@ class Cutover:
                 on=self._order.name,
                 remedy="find out who did; then start the job again, which shuts it down again, or roll it back",
             )
+
+
+class Shutdown:
+    """Carries out one order once: a machine of an application is shut down, and not yet read."""
+
+    def __init__(self, bench: Workbench, order: Order, board: PassProgress, wishes: Wishes) -> None:
+        self._bench, self._order, self._board, self._stop = bench, order, board, wishes.stop
+        self._cutover = Cutover(bench, order, board, wishes.stop)
+
+    def run(self) -> dict[str, Any]:
+        """Returns `shutdown`, the seconds that it took; None when it was off. Raises what stands in the way first."""
+        identified(self._bench.vcenter, self._order)
+        wait_for_others(self._bench, self._order, self._board, self._stop)
+        machine = identified(self._bench.vcenter, self._order)
+        refuse(self._bench.vcenter, machine, warm=False)
+        took = self._cutover.shut_down(machine)
+        self._board.enter("off, waits for its application")
+        return {"shutdown": took}

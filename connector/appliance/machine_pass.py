@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from connector.appliance.admission import refuse, wait_for_others
 from connector.appliance.attest import Notary, Reading, attest
 from connector.appliance.claims import Claims
-from connector.appliance.cutover import Cutover
+from connector.appliance.cutover import Cutover, Shutdown
 from connector.appliance.disk_copy import DiskCopy
 from connector.appliance.governor import Thresholds, obstacle
 from connector.appliance.guard import Guard
@@ -30,7 +31,6 @@ from connector.appliance.rollback import Rollback
 from connector.appliance.roster import reconcile
 from connector.appliance.subject import clear, identified
 from connector.errors import (
-    Conflict,
     ConnectorError,
     ControlFailed,
     Ineligible,
@@ -45,10 +45,9 @@ from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.flow import Flow, Throttle
 from connector.vcenter.client import Quiesce, Snapshot, Ticket, VCenter, disk_set_changes
 
-INSTANCE_PATIENCE = 90.0  # seconds that an instance may need to come up again
 log = logging.getLogger(__name__)
 
-LOOK = 2.0  # seconds between two looks at who else is at the machine
+INSTANCE_PATIENCE = 90.0  # seconds that an instance may need to come up again
 STUN = "cbt-"  # marks the ticket of the snapshot that only serves to switch CBT on
 
 
@@ -116,10 +115,10 @@ class MachinePass:
         """Returns the measured figures. Raises the first error, after the snapshot is gone."""
         order = self._order
         identified(self._vcenter, order)
-        self._wait_for_others()
+        wait_for_others(self._bench, order, self._board, self._stop)
         began = time.time()
         machine = identified(self._vcenter, order)
-        self._refuse(machine)
+        refuse(self._vcenter, machine, warm=machine.power is PowerState.ON and not order.final)
         shutdown = self._cutover.shut_down(machine) if order.final else None
         reading = self._reading(machine)
         self._board.enter("clearing left-overs")
@@ -147,6 +146,7 @@ class MachinePass:
             "shutdown": shutdown,
             "reading": reading,
             "adopted": snapshot.adopted,
+            "snapshot_taken": next((n.created for n in machine.snapshots if n.moref == snapshot.moref), None),
             "evidence": evidence,
             "toll": asdict(snapshot.toll),
             "governor": guard.history,
@@ -167,20 +167,6 @@ class MachinePass:
             text = "the guest could not be quiesced: this snapshot is crash-consistent"
             yield Finding("V24", Severity.WARN, self._order.name, text, "look at VMware Tools in the guest")
 
-    def _wait_for_others(self) -> None:
-        """S10: a backup at work is waited for; before anything is done, above all before the machine is shut down."""
-        deadline = time.monotonic() + self._bench.backup_wait
-        while why := self._vcenter.occupied(self._order.moref):
-            if time.monotonic() > deadline:
-                raise Conflict(
-                    f"waited {self._bench.backup_wait:g} s for somebody else: {why}",
-                    on=self._order.name,
-                    remedy="let it end, or stop it; then start the job again",
-                )
-            self._board.enter(f"waiting: {why}")
-            if self._stop.wait(LOOK):
-                raise Interrupted("stopped while waiting for a backup", on=self._order.name)
-
     def _may_begin(self, reading: str) -> None:
         """D13, D14: a machine that runs fills its datastores while its snapshot is open. One that stands, stands."""
         if reading != self._order.pass_id:
@@ -198,15 +184,6 @@ class MachinePass:
             disks=sum(disk.capacity for disk in snapshot.disks),
             taken=next((n.created for n in machine.snapshots if n.moref == snapshot.moref), None),
         )
-
-    def _refuse(self, machine: Machine) -> None:
-        warm = machine.power is PowerState.ON and not self._order.final
-        grave = {Severity.BLOCK, Severity.WARM_BLOCK} if warm else {Severity.BLOCK}
-        for finding in self._vcenter.check(machine):
-            if finding.severity in grave:
-                raise Ineligible(
-                    f"{finding.message} ({finding.check})", on=finding.subject, remedy=finding.remedy
-                )
 
     def _reading(self, machine: Machine) -> str:
         """The id of the reading to continue: the newest of this pass whose snapshot still stands, else a new one.
@@ -322,6 +299,7 @@ class _Work(Protocol):
 _WORK: dict[str, Callable[[Workbench, Order, PassProgress, Wishes], _Work]] = {
     "read": MachinePass,
     "final": MachinePass,
+    "shutdown": Shutdown,
     "power-on": Rollback,
 }
 

@@ -32,7 +32,9 @@ class Order:
 
     `replication` is as wished when the order was given; heartbeats say what is wished since (see `Wishes`).
     `attempts` are the ids of earlier attempts at this very pass: only their snapshots may be continued. What reads
-    nothing has no instance. `power_on`: a cutover of this job shut the machine down, so a rollback powers it on.
+    nothing has no instance. `power_on`: a cutover of this job shut the machine down, so a rollback powers it on; for
+    `settling` seconds a guest that was asked may still be on its way down. Without `may_shut_down` it was shut down by an
+    earlier order, together with other machines, and must not run.
     `disk_set`: its disks as the last finished pass found them.
     """
 
@@ -57,6 +59,8 @@ class Order:
     keep_cbt: bool = False
     quiesce: Quiesce = Quiesce.OFF
     disk_set: tuple[MachineDisk, ...] = ()
+    settling: float = 0.0
+    may_shut_down: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,6 @@ class Wishes:
     def __init__(self, replication: Replication | None = None) -> None:
         self.stop = threading.Event()
         self.replication = replication or Replication()
-
-    task: str = "read"
-    power_on: bool = False
-    keep_cbt: bool = False
-    quiesce: Quiesce = Quiesce.OFF
-    disk_set: tuple[MachineDisk, ...] = ()
 
 
 def order_from_json(body: dict[str, Any]) -> Order:
@@ -107,6 +105,8 @@ def order_from_json(body: dict[str, Any]) -> Order:
             keep_cbt=bool(body.get("keep_cbt", False)),
             quiesce=Quiesce(body.get("quiesce", "off")),
             disk_set=tuple(_DISK.validate_python(entry) for entry in body.get("disk_set", ())),
+            settling=float(body.get("settling", 0.0)),
+            may_shut_down=bool(body.get("may_shut_down", True)),
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOOK: Final = 2.0  # seconds between two looks at a guest that may still shut down
 SHORT: Final = 60.0  # seconds that snapshots may take to go before the power is switched on
 
 
@@ -66,9 +67,20 @@ class Rollback:
             self._bench.ledger.removed(self._order.moref, known.token, TRACKING)
 
     def _power_on(self, machine: Machine) -> float | None:
-        if not self._order.power_on or machine.power is not PowerState.OFF:
+        if not self._order.power_on or not self._is_off(machine):
             return None
         self._board.enter("powering the machine on")
         began = time.monotonic()
         self._bench.vcenter.power_on(self._order.moref, stop=self._stop)
         return time.monotonic() - began
+
+    def _is_off(self, machine: Machine) -> bool:
+        """A guest that was asked to shut down may obey later than its cutover waited: then it must not stay off."""
+        if machine.power is PowerState.OFF:
+            return True
+        until = time.monotonic() + self._order.settling
+        while time.monotonic() < until and not self._stop.wait(LOOK):
+            self._board.enter("waiting whether the guest still shuts down")
+            if self._bench.vcenter.power(self._order.moref) is PowerState.OFF:
+                return True
+        return False

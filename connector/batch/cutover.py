@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.batch import quantities
-from connector.batch.groups import order
+from connector.batch.groups import order, ranks
 from connector.batch.hooks import Around
 from connector.batch.manifest import Happening, Phase
 from connector.batch.parse import Wave
@@ -53,6 +53,7 @@ class CutOver:
         self._plane, self._wave, self._around, self._told = plane, wave, around, told
         self._clock, self._pause = clock, pause
         self._names: dict[str, str] = {}
+        self._orders = {group.name: group.shutdownOrder for group in wave.manifest.groups}
 
     def run(self, *, regardless: bool = False, poll: float = POLL) -> Outcome:
         """`regardless`: of the windows. Raises `Conflict` when nothing may begin now; then nothing has begun."""
@@ -105,7 +106,17 @@ class CutOver:
                 if remedy := _STUCK.get(job.status):
                     what = f"it is {job.state}{': ' if job.error else ''}{job.error}"
                     return Conflict(what, on=self._machine(job), remedy=remedy.format(job=job.id))
+            if self._orders.get(name) and (missing := self._unordered(name, jobs[name])):
+                what = f"shutdownOrder of group {name} does not say when it is shut down"
+                return Conflict(what, on=missing, remedy="add it, or a glob that its name matches")
         return None
+
+    def _ranks(self, group: str, jobs: Sequence[Job]) -> dict[str, int]:
+        """By machine."""
+        return ranks(self._orders[group], [self._machine(job) for job in jobs])
+
+    def _unordered(self, group: str, jobs: Sequence[Job]) -> str:
+        return min({self._machine(job) for job in jobs} - set(self._ranks(group, jobs)), default="")
 
     def _closed(self, group: str) -> Conflict | None:
         subject = f"group {group}" if group else self._wave.name
@@ -123,13 +134,23 @@ class CutOver:
 
     def _begin(self, group: str, jobs: Sequence[Job]) -> None:
         machines = [self._machine(job) for job in jobs]
+        if self._orders.get(group):
+            places = self._ranks(group, jobs)
+            left = {job.id: places[self._machine(job)] for job in jobs if job.status != "Finished"}
+            self._plane.unite(self._application(group), left)
         self._around.run(Phase.BEFORE_CUTOVER, group, machines)
         self._around.notify(Happening.CUTOVER_BEGUN, group, machines)
         self._told(f"{_label(group)}: cutover of {len(machines)} machines begins")
-        self._ask(jobs)
+        self._ask(group, jobs)
 
-    def _ask(self, jobs: Sequence[Job]) -> None:
+    def _application(self, group: str) -> str:
+        return f"{self._wave.name}.{group}"
+
+    def _ask(self, group: str, jobs: Sequence[Job]) -> None:
         """Ask for the cutover of what waits. A delta that begins in this very moment is followed, and asked again."""
+        if self._orders.get(group):
+            self._ask_all(group, jobs)
+            return
         cutover = self._wave.manifest.cutover
         for job in jobs:
             if job.status != "Waiting":
@@ -139,6 +160,20 @@ class CutOver:
                 self._told(f"{self._machine(job)}: cutover asked for")
             except Conflict as refused:
                 self._told(f"{self._machine(job)}: not yet: {refused.what}")
+
+    def _ask_all(self, group: str, jobs: Sequence[Job]) -> None:
+        """Ask for the cutover of an application, as soon as all of it waits."""
+        if {job.status for job in jobs} - {"Finished"} != {"Waiting"}:
+            return
+        try:
+            self._plane.cut_over_all(self._application(group))
+            self._told(f"{_label(group)}: cutover asked for, all or none")
+        except Conflict as refused:
+            self._told(f"{_label(group)}: not yet: {refused.what}")
+
+    def _settled(self, group: str) -> bool:
+        """Whether an application, if it is one, will not be taken back any more."""
+        return not self._orders.get(group) or self._plane.settled(self._application(group))
 
     def _follow(self, groups: Sequence[str], poll: float) -> list[tuple[str, str]]:
         """Until every machine of the groups is finished or has failed; answers those that failed."""
@@ -150,9 +185,12 @@ class CutOver:
                 if job.status == "Finished" and job.id not in said:
                     said.add(job.id)
                     self._told(f"{self._machine(job)}: finished, image {job.image}")
-            if all(job.status == "Finished" or job.status in _STUCK for job in jobs):
+            rests = all(job.status == "Finished" or job.status in _STUCK for job in jobs)
+            if rests and all(map(self._settled, groups)):
+                jobs = [job for name in groups for job in self._grouped().get(name, ())]
                 return [(self._machine(job), job.error or job.state) for job in jobs if job.status in _STUCK]
-            self._ask(jobs)
+            for name in groups:
+                self._ask(name, grouped.get(name, ()))
             self._pause(poll)
         return []
 

@@ -1,8 +1,9 @@
-"""Order groups: which group waits for which. Pure."""
+"""Order groups: which group waits for which, and the order within one that is an application. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 
 
 def cycle(after: Mapping[str, Sequence[str]]) -> list[str]:
@@ -40,3 +41,14 @@ def order(after: Mapping[str, Sequence[str]]) -> list[list[str]]:
         placed.update(ready)
         left = [name for name in left if name not in placed]
     return levels
+
+
+def ranks(patterns: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    """The place of each name's first matching pattern, from 1; names that match none are left out. Case does not count."""
+    found: dict[str, int] = {}
+    for name in names:
+        for place, pattern in enumerate(patterns, 1):
+            if fnmatchcase(name.lower(), pattern.lower()):
+                found[name] = place
+                break
+    return found

@@ -209,6 +209,13 @@ class Group(Part):
         default=[], description="Groups that must be finished before this one begins."
     )
     window: Window | None = Field(default=None, description="A window of its own, instead of the wave's.")
+    shutdownOrder: Annotated[list[Line], Field(max_length=100)] = Field(
+        default=[],
+        description=(
+            "Names of its machines, globs allowed, first to shut down first; those of one line side by side. The group is"
+            " then one application: all of it becomes images, or all of it is powered on again."
+        ),
+    )
 
 
 class Schedule(Part):

@@ -147,6 +147,9 @@ def _groups(wave: Wave) -> Iterator[Problem]:
     for number, group in enumerate(groups):
         if group.name in names[:number]:
             yield _at(wave, ("groups", number, "name"), "this group is defined twice", "rename one of them")
+        if group.shutdownOrder and wave.manifest.cutover and not wave.manifest.cutover.finalSync:
+            what = "machines are shut down only with cutover.finalSync"
+            yield _at(wave, ("groups", number, "shutdownOrder"), what, "leave one of them out")
         for place, other in enumerate(group.after):
             if other not in names:
                 yield _at(

@@ -93,6 +93,19 @@ class SmcPlane:
     def cut_over(self, job: str, *, final_sync: bool) -> None:
         self._call("CutOverReplicationJob", JobId=job, SyncData=final_sync)
 
+    def unite(self, application: str, ranks: Mapping[str, int]) -> None:
+        members = [{"JobId": job, "Rank": rank} for job, rank in ranks.items()]
+        self._call("SetMigrationApplication", Name=application, Member=members)
+
+    def cut_over_all(self, application: str) -> None:
+        self._call("CutOverMigrationApplication", Name=application)
+
+    def settled(self, application: str) -> bool:
+        found = _rows(
+            self._call("DescribeMigrationApplications", Name=application), "Applications", "Application"
+        )
+        return all(row["Settled"] for row in found)
+
     def delete(self, job: str) -> None:
         self._call("DeleteReplicationJob", JobId=job)
 
@@ -190,7 +203,7 @@ def _job(row: Json) -> Job:
         started=str(row.get("StartTime") or ""),
         ended=str(row.get("EndTime") or ""),
         image=str(row.get("ImageId") or ""),
-        error=str(wrong.get("error_msg", "")) if status == "InError" else "",
+        error=str(wrong.get("error_msg", "")) if status in ("InError", "Stopped") else "",
         waiting="" if wrong else str(row.get("StatusInfo") or ""),
         runs=tuple(map(_run, _rows(row, "ReplicationJobRuns", "ReplicationJobRun"))),
     )

@@ -31,6 +31,7 @@ class Act:
 START = Act("StartReplicationJob", "started")
 STOP = Act("StopReplicationJob", "asked to stop")
 CUT_OVER = Act("CutOverReplicationJob", "cutover begun")
+ROLL_BACK = Act("RollbackReplicationJob", "being rolled back")
 DELETE = Act("DeleteReplicationJob", "being deleted")
 
 

@@ -212,6 +212,27 @@ def cutover(
 
 @job.command()
 @_JOBS
+@click.option(
+    "--keep-cbt", is_flag=True, help="Leave CBT on although a pass turned it on: another cutover will follow."
+)
+@_WATCH
+@with_client
+@JSON
+def rollback(
+    client: SmcClient, words: tuple[str, ...], keep_cbt: bool, then_watch: bool, as_json: bool
+) -> None:
+    """After a cutover: power the source on again, as it was found. The job is Stopped then; start syncs it anew.
+
+    Works from Finished, InError, Stopped and Expired. What was written to the new machine is not brought back.
+
+    \b
+    connector job rollback web-01 --watch
+    """
+    _act(client, acting.ROLL_BACK, _found(client, words), then_watch, as_json, KeepChangeTracking=keep_cbt)
+
+
+@job.command()
+@_JOBS
 @with_client
 @JSON
 def delete(client: SmcClient, words: tuple[str, ...], as_json: bool) -> None:

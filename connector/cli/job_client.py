@@ -16,6 +16,7 @@ class JobClient:
 
     def __init__(self, url: str, thumbprint: str, token: str) -> None:
         self._connection = ControlConnection(url, thumbprint, token)
+        self.applications = ApplicationClient(self._connection)
 
     def sources(self, state: str | None = None) -> list[Json]:
         """All sources by name, or those in one state."""
@@ -80,3 +81,31 @@ class JobClient:
     def _object(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Json:
         answer: Json = self._connection.call(method, path, body)
         return answer
+
+
+class ApplicationClient:
+    """Jobs whose sources are cut over together, over the connection of a `JobClient`."""
+
+    def __init__(self, connection: ControlConnection) -> None:
+        self._connection = connection
+
+    def put(self, name: str, ranks: Mapping[str, int]) -> Json:
+        """Exactly these jobs (id or name) are the application; the lowest rank is shut down first. None: it is no more."""
+        members = [{"job": job, "rank": rank} for job, rank in ranks.items()]
+        return self._call("PUT", name, "", {"members": members})
+
+    def start(self, name: str) -> Json:
+        """A run of each, read when all are ready."""
+        return self._call("POST", name, "/start", {})
+
+    def cutover(self, name: str, **wishes: Any) -> Json:
+        """`wishes` as for one job's start."""
+        return self._call("POST", name, "/cutover", wishes)
+
+    def rollback(self, name: str, *, keep_cbt: bool = False) -> Json:
+        """After a cutover: all sources as they were found."""
+        return self._call("POST", name, "/rollback", {"keep_cbt": keep_cbt})
+
+    def _call(self, method: str, name: str, what: str, body: Mapping[str, Any]) -> Json:
+        path = f"/v1/applications/{quote(name, safe='')}{what}"
+        return dict(self._connection.call(method, path, body))

@@ -23,6 +23,7 @@ EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, mea
 #: Each in the module of its name; vCenter's library alone would double the time that `connector job list` takes.
 COMMANDS = (
     "appliance",
+    "application",
     "batch",
     "completion",
     "control",

@@ -129,7 +129,9 @@ class AgentApi:
         attempts = self._store.passes.before(found)
         credential = self._service.credential(job.id) if found.task.reads else None
         disks = self._store.passes.disk_set(job.id)
-        return views.order(job, machine, found, credential, things, attempts, disks)
+        alone = self._store.runs.get(found.run_id).cohort is None
+        now = self._store.now()
+        return views.order(job, machine, found, credential, things, attempts, disks, alone=alone, now=now)
 
     def _object(self, call: Call) -> Any:
         report: ThingReport = call.message

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from connector.control import views
+from connector.control.applications import Applications
 from connector.control.jobs import Status
-from connector.control.messages import Cutover, NewJob, Rollback, Start
+from connector.control.messages import Cutover, Members, NewJob, Rollback, Start
 from connector.control.service import Service
 from connector.control.store import Wish
 from connector.control.store.rows import Job, Json
@@ -22,6 +23,7 @@ class JobApi:
     def __init__(self, service: Service, grace: float) -> None:
         self._service = service
         self._store = service.store
+        self._together = Applications(service)
         self._grace = grace
 
     def endpoints(self) -> Sequence[Endpoint]:
@@ -40,6 +42,11 @@ class JobApi:
             Endpoint("POST", "/v1/jobs/{job}/stop", self._change("stop", self._service.stop)),
             Endpoint("POST", "/v1/jobs/{job}/cutover", self._cutover, Cutover),
             Endpoint("POST", "/v1/jobs/{job}/rollback", self._rollback, Rollback),
+            Endpoint("GET", "/v1/applications", self._applications),
+            Endpoint("PUT", "/v1/applications/{name}", self._application, Members),
+            Endpoint("POST", "/v1/applications/{name}/start", self._start_all, Start),
+            Endpoint("POST", "/v1/applications/{name}/cutover", self._cutover_all, Start),
+            Endpoint("POST", "/v1/applications/{name}/rollback", self._rollback_all, Rollback),
         )
 
     def _change(self, action: str, change: Callable[[str], Job]) -> Callable[[Call], Any]:
@@ -114,6 +121,37 @@ class JobApi:
         wish: Rollback = call.message
         job = self._service.rollback(call.path["job"], keep_cbt=wish.keep_cbt)
         return self._done(call, "rollback", job)
+
+    def _applications(self, _call: Call) -> Any:
+        found = self._together.all().items()
+        return {
+            "applications": [
+                views.application(name, jobs, self._together.spread(name)) for name, jobs in found
+            ]
+        }
+
+    def _application(self, call: Call) -> Any:
+        ranks = {member.job: member.rank for member in call.message.members}
+        if len(ranks) < len(call.message.members):
+            raise BadInput("a job is named twice", on=call.path["name"], remedy="name each job once")
+        return self._all_done(call, "application", self._together.put(call.path["name"], ranks))
+
+    def _start_all(self, call: Call) -> Any:
+        jobs = self._together.start(call.path["name"], _changes(call.message))
+        return self._all_done(call, "start", jobs)
+
+    def _cutover_all(self, call: Call) -> Any:
+        jobs = self._together.cutover(call.path["name"], _changes(call.message))
+        return self._all_done(call, "cutover", jobs)
+
+    def _rollback_all(self, call: Call) -> Any:
+        jobs = self._together.rollback(call.path["name"], keep_cbt=call.message.keep_cbt)
+        return self._all_done(call, "rollback", jobs)
+
+    def _all_done(self, call: Call, action: str, jobs: list[Job]) -> Any:
+        for job in jobs:
+            self._done(call, action, job)
+        return views.application(call.path["name"], jobs)
 
 
 def _changes(wish: Start | Cutover) -> Json:

@@ -46,7 +46,7 @@ def predicted(job: Job, passes: Sequence[Pass], images: Sequence[Image], now: fl
     read = _sum(last, "read")
     spent = max(0.0, (last.ended or 0.0) - (last.taken or 0.0))
     return Downtime(
-        shutdown=_shutdown(job, done),
+        shutdown=_shutdown(job, [p for p in passes if p.outcome is Outcome.DONE]),
         snapshot=float(_toll(last).get("create") or 0.0) + float(_toll(last).get("remove") or 0.0),
         reading=reading * changed / read if read else 0.0,
         rest=max(0.0, spent - reading - float(_toll(last).get("create") or 0.0)),

@@ -64,6 +64,17 @@ class Rollback(Message):
     keep_cbt: bool = False
 
 
+class Member(Message):
+    job: Line  # id or name
+    rank: Annotated[int, Field(ge=0, le=1000)] = 0  # the lowest is shut down first, and started last
+
+
+class Members(Message):
+    """All jobs of an application; none: it is no more."""
+
+    members: Annotated[list[Member], Field(max_length=100)]
+
+
 class Enrol(Message):
     activation_code: Line
     name: Line

@@ -19,6 +19,7 @@ from connector import child
 from connector.control import identity, web
 from connector.control.agents import AgentApi, nobody
 from connector.control.api import JobApi, operator
+from connector.control.applications import Conductor
 from connector.control.background import Background
 from connector.control.clock import Clock
 from connector.control.clouds import ProviderMaker
@@ -80,7 +81,7 @@ def run(options: Options, make_provider: ProviderMaker, clock: Clock = time.time
         runner = Runner(
             store,
             lambda: Engine(store, steps, _engine_url(options, store)),
-            [watch.look, Planner(store, steps, aside).look],
+            [watch.look, Planner(store, steps, aside).look, Conductor(store).look],
             fenced=_fenced,
             interval=options.interval,
         )

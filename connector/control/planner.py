@@ -41,7 +41,10 @@ class Planner:
         if job_id not in self._store.jobs.due().starting:  # expired just now, or a person was faster
             return
         try:
-            self._store.jobs.begin(job_id, Event.START, kind="Schedule")
+            if together := self._store.applications.together_with(job_id):
+                self._store.jobs.begin_together(Event.START, together, {}, "Schedule")
+            else:
+                self._store.jobs.begin(job_id, Event.START, kind="Schedule")
         except Conflict as refused:
             self._store.jobs.mark(job_id, waiting=f"its scheduled run waits: {refused.what}")
 

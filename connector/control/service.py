@@ -32,7 +32,7 @@ class Service:
         self.store = store
         self._steps = steps
         self._attendance = Attendance(store, steps)
-        self._poke = poke
+        self.poke = poke
         self.grace = grace
 
     def create(self, wish: Wish) -> Job:
@@ -48,7 +48,7 @@ class Service:
     def start(self, job_id: str, changes: Json | None = None) -> Job:
         """Begin or resume: from Ready, Stopped, InError, Waiting. `changes` as for `cutover`."""
         run = self.store.jobs.begin(self.store.jobs.get(job_id).id, Event.START, changes)
-        self._poke()
+        self.poke()
         return self.store.jobs.get(run.job_id)
 
     def stop(self, job_id: str) -> Job:
@@ -57,7 +57,7 @@ class Service:
         if not stoppable(job.state):
             return self.store.jobs.apply(job.id, Event.STOP)
         self.store.passes.stop(job.id)
-        self._poke()
+        self.poke()
         return self.store.jobs.get(job.id)
 
     def cutover(self, job_id: str, *, last_sync: bool | None, changes: Json) -> Job:
@@ -72,7 +72,7 @@ class Service:
         if wanted and (told := self.downtime(job)) is not None:
             changes = changes | {"predicted_downtime": told.seconds}
         self.store.jobs.begin(job.id, Event.CUTOVER if wanted else Event.CLOSE, changes)
-        self._poke()
+        self.poke()
         return self.store.jobs.get(job.id)
 
     def downtime(self, job: Job) -> Downtime | None:
@@ -95,13 +95,13 @@ class Service:
                 remedy="rollback works after a cutover",
             )
         self.store.jobs.begin(job.id, Event.ROLLBACK, {"keep_cbt": keep_cbt})
-        self._poke()
+        self.poke()
         return self.store.jobs.get(job.id)
 
     def delete(self, job_id: str) -> Job:
         """From any state but Running: releases everything intermediate; images stay."""
         job = self.store.jobs.apply(self.store.jobs.get(job_id).id, Event.DELETE)
-        self._poke()
+        self.poke()
         return job
 
     def modify(self, job_id: str, changes: Json) -> Job:
@@ -116,7 +116,7 @@ class Service:
         """The source is Deleting; with `force` so are its jobs. It is gone when they are released."""
         self.store.removal.source(source_id, force=force)
         self.store.removal.finish()
-        self._poke()
+        self.poke()
 
     def heard(self, appliance: Appliance, held: set[str]) -> list[str]:
         """A heartbeat: the passes that the appliance must stop.
@@ -131,7 +131,7 @@ class Service:
             return mine and found.id not in held and (found.taken or 0.0) < before
 
         if self.store.passes.lose(dropped, f"{appliance.name} does not hold it any more"):
-            self._poke()
+            self.poke()
         return self.store.passes.to_stop(appliance, held)
 
     def finish(
@@ -158,7 +158,7 @@ class Service:
             if found.state is PassState.TAKEN:
                 self._attendance.displaced(found.run_id)
         ended = self.store.passes.finish(pass_id, appliance, outcome, error, result, rest)
-        self._poke()
+        self.poke()
         return ended
 
     def order(self, appliance: Appliance, errands: bool = False) -> tuple[Job, Pass] | None:

@@ -27,8 +27,8 @@ from connector.control.ledger import instance_token
 from connector.control.refusals import OutOfRange
 from connector.control.released import Released
 from connector.control.store import Store
-from connector.control.store.jobs import ROLLBACK
-from connector.control.store.rows import Image, Job, Json, Outcome, Run, Source
+from connector.control.store.rows import Image, Job, Json, Outcome, Run, Source, Task
+from connector.control.store.runs import ROLLBACK
 from connector.control.vault import Vault
 from connector.errors import BadInput, ControlFailed, TargetFailed
 from connector.model import Credential
@@ -78,9 +78,14 @@ class Steps:
         self._store.passes.offer(run_id, slot)
 
     def verdict(self, run_id: str, slot: int) -> Json | None:
-        """How the pass ended; None while it has not."""
+        """How the pass ended; None while it has not, and while a last one waits for others to be proved with it."""
         ended = self._store.passes.verdict(run_id, slot)
-        return None if ended is None else {"outcome": ended.outcome, "error": ended.error}
+        if ended is None:
+            return None
+        outcome = ended.outcome
+        if outcome is Outcome.DONE and ended.task is Task.FINAL:
+            outcome = self._store.applications.word(run_id)
+        return None if outcome is None else {"outcome": outcome, "error": ended.error}
 
     def image(self, run_id: str) -> None:
         """The disks of this run have become an image."""
@@ -149,7 +154,7 @@ class Steps:
         elif run.ended is None:
             given_back = self._store.passes.verdict(run_id, 0)
             result = (given_back.result if given_back else None) or {}
-            self._store.cutovers.came_up(job.id, _given_back(result))
+            self._store.cutovers.came_up(job.id, _given_back(result), again=bool(result.get("powered_on")))
             self._store.jobs.settle(run_id, Event.ROLLED_BACK, Outcome.DONE)
 
     def give_up(self, run_id: str, error: Json | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from connector.control import jobs, replication
 from connector.control.store import Store
-from connector.control.store.rows import Appliance, EvidenceEntry, Job, Json, Pass, Source, Thing
+from connector.control.store.rows import Appliance, EvidenceEntry, Job, Json, Pass, Source, Task, Thing
 from connector.model import Credential
 from connector.transfer.evidence import fingerprint, from_pem
 
@@ -41,11 +41,20 @@ def job(store: Store, row: Job) -> Json:
 
 
 def allowed(row: Job) -> list[jobs.Event]:
-    """What a person may ask of this job now; there is no way back for one that never cut over."""
-    impossible = {jobs.Event.CUTOVER} if row.run_once else set()
-    if not (row.cutover or row.last_sync):
-        impossible.add(jobs.Event.ROLLBACK)
-    return [event for event in jobs.allowed(row.state) if event not in impossible]
+    """What a person may ask of this job now."""
+    return [event for event in jobs.allowed(row.state) if event not in impossible(row)]
+
+
+def impossible(row: Job) -> set[jobs.Event]:
+    """What never applies to this job, whatever its state: the members of an application go to and fro together, what runs
+    once has no cutover, and there is no way back for what never cut over.
+    """
+    never: set[jobs.Event] = set()
+    if row.run_once or row.application:
+        never |= {jobs.Event.CUTOVER, jobs.Event.CLOSE}
+    if row.application or not (row.cutover or row.last_sync):
+        never.add(jobs.Event.ROLLBACK)
+    return never
 
 
 def full_job(store: Store, row: Job) -> Json:
@@ -60,6 +69,20 @@ def full_job(store: Store, row: Job) -> Json:
     }
 
 
+def application(name: str, jobs: Sequence[Job], spread: float | None = None) -> Json:
+    """An application: its jobs in the order in which they are shut down; `start_place`: 1 is started first at the target."""
+    shown = ("id", "name", "rank", "status", "business", "waiting", "cutover", "down_since", "error")
+    ranks = sorted({job.rank for job in jobs}, reverse=True)
+    return {
+        "name": name,
+        "spread": spread,
+        "members": [
+            {key: getattr(job, key) for key in shown} | {"start_place": ranks.index(job.rank) + 1}
+            for job in jobs
+        ],
+    }
+
+
 def order(
     row: Job,
     machine: Source,
@@ -68,11 +91,14 @@ def order(
     things: list[Thing],
     attempts: Sequence[Pass] = (),
     disk_set: Sequence[Json] = (),
+    *,
+    alone: bool = True,
+    now: float = 0.0,
 ) -> Json:
     """What an appliance needs in order to carry out a pass; holds the appliance's key.
 
     `attempts`: those at the same pass before this one; `disk_set`: the disks that the last finished pass found. A pass
-    that reads nothing has no instance and no key.
+    that reads nothing has no instance and no key. `alone`: it belongs to no cohort, whose machines are shut down first.
     """
     return {
         "pass_id": found.id,
@@ -94,6 +120,8 @@ def order(
         "left_out": list(row.left_out),
         "replication": replication.shown(row.definition),
         "power_on": row.down_since is not None,
+        "settling": max(0.0, row.settles - now),
+        "may_shut_down": alone or found.task is Task.SHUTDOWN,
         "keep_cbt": row.keep_cbt,
         "quiesce": row.quiesce,
         "disk_set": disk_set,

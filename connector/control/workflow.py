@@ -18,8 +18,8 @@ from dbos import error as engine_errors
 from connector.control.jobs import Status
 from connector.control.steps import Steps
 from connector.control.store import Store
-from connector.control.store.jobs import ROLLBACK
-from connector.control.store.rows import Json, Outcome, Pass
+from connector.control.store.rows import Json, Outcome
+from connector.control.store.runs import ROLLBACK
 from connector.errors import ConnectorError, ControlFailed
 
 _LOG: Final = logging.getLogger(__name__)
@@ -170,6 +170,7 @@ class Engine:
         self._store = store
         self._begun: set[str] = set()  # workflows that this process knows to exist
         self._told: set[str] = set()  # passes whose end was announced
+        self._freed: set[str] = set()  # runs that were told what became of their cohort
         config: DBOSConfig = {
             "name": "connector",
             "system_database_url": url,
@@ -196,13 +197,14 @@ class Engine:
 
     def sweep(self) -> None:
         """Begin what the store says was wanted, by whichever process, and tell runs which passes have ended."""
+        open_runs = self._store.runs.open()
         wanted: dict[str, Callable[[], object]] = {
             run.id: partial(
                 DBOS.start_workflow,
                 self._runs.rollback if run.kind == ROLLBACK else self._runs.run,
                 run.id,
             )
-            for run in self._store.runs.open()
+            for run in open_runs
         }
         for job in self._store.jobs.all([Status.DELETING]):
             wanted[f"delete-{job.id}"] = partial(DBOS.start_workflow, self._runs.delete, job.id)
@@ -216,15 +218,19 @@ class Engine:
         self._told &= {found.id for found in ended}
         for found in ended:
             if found.id not in self._told:
-                self._announce(found)
+                self._wake(found.run_id, found.slot, f"ended-{found.id}")
                 self._told.add(found.id)
+        decided = {run.id: run for run in open_runs if run.cohort and (run.proved or run.stop)}
+        for run in (run for run in decided.values() if run.id not in self._freed):
+            self._wake(run.id, len(run.plan) - 1, f"{'proved' if run.proved else 'stopped'}-{run.id}")
+        self._freed = set(decided)
 
-    def _announce(self, ended: Pass) -> None:
-        """Wake the run whose pass has ended; harmless when repeated or when the run is over."""
+    def _wake(self, run_id: str, slot: int, why: str) -> None:
+        """Let a run look at the pass that it waits for; harmless when repeated or when the run is over."""
         try:
-            DBOS.send(ended.run_id, ended.id, topic=_topic(ended.slot), idempotency_key=f"ended-{ended.id}")
+            DBOS.send(run_id, why, topic=_topic(slot), idempotency_key=why)
         except engine_errors.DBOSNonExistentWorkflowError:
-            _LOG.info("run %s has not begun; it will look by itself", ended.run_id)
+            _LOG.info("run %s has not begun; it will look by itself", run_id)
 
     def close(self) -> None:
         """Stop the engine without waiting: what is under way resumes at the next launch."""

@@ -22,6 +22,7 @@ from connector.batch.problems import ManifestRefused
 from connector.batch.report import report
 from connector.batch.status import status
 from connector.control.store.rows import Outcome as Ended
+from connector.control.store.rows import Task
 from connector.errors import Conflict, NotFound
 from tests.batch.conftest import HEAD, Estate, wave
 
@@ -48,6 +49,7 @@ class Cut:
         self.said: list[str] = []
         self.warned: list[str] = []
         self.fail: set[str] = set()
+        self.errands: list[str] = []  # machines whose power was dealt with
         self.pace = 1.0  # seconds that pass while the cutover waits
 
     def ready(self) -> None:
@@ -61,6 +63,12 @@ class Cut:
     def work(self, _seconds: float = 0.0) -> None:
         house = self.estate.house
         house.later(self.pace)
+        while (errand := house.take(self.estate.appliance, errands=True)) is not None:
+            self.errands.append(house.store.sources.get(house.get(errand.job_id).source_id).machine)
+            if errand.task is Task.SHUTDOWN:
+                house.store.cutovers.going_down(errand.job_id, errand.id)
+            house.service.finish(errand.id, self.estate.appliance, Ended.DONE, None, {})
+            house.turn()
         while (found := house.take(self.estate.appliance)) is not None:
             machine = self.estate.house.store.sources.get(house.get(found.job_id).source_id).machine
             outcome = Ended.FAILED if machine in self.fail else Ended.DONE
@@ -257,3 +265,46 @@ def test_a_report_is_safe_for_browsers_and_spreadsheets(estate: Estate) -> None:
     assert "'=cmd()" in made.to_csv()
     assert made.totals["machines"] == 2
     assert sys.getsizeof(made.to_html()) < 20_000
+
+
+ORDERED = WAVE.replace(
+    "{name: web, after: [db]}", '{name: web, after: [db], shutdownOrder: ["*-02", web-01]}'
+)
+
+
+def test_a_group_with_an_order_goes_down_in_it_and_finishes_as_one(cut: Cut) -> None:
+    cut.text = ORDERED
+    assert cut.run(regardless=True).finished == ("group db", "group web")
+    assert set(cut.states().values()) == {"Finished"}
+    assert cut.errands == ["web-02", "web-01"]
+    assert "group web: cutover asked for, all or none" in cut.said
+    assert cut.run(regardless=True).failed == ()
+
+
+def test_a_group_with_an_order_of_which_one_fails_is_running_again_and_says_who(cut: Cut) -> None:
+    cut.text, cut.fail = ORDERED, {"web-01"}
+    done = cut.run(regardless=True)
+    assert cut.states() == {"db-01": "Finished", "web-01": "Stopped", "web-02": "Stopped"}
+    assert {machine for machine, _ in done.failed} == {"web-01", "web-02"}
+    assert all("web-01 failed (broken)" in why for _, why in done.failed)
+    assert cut.errands == ["web-02", "web-01", "web-01", "web-02"]
+    cut.fail = set()
+    for job in cut.estate.plane.jobs("w1"):
+        if job.status == "Stopped":
+            cut.estate.plane.start(job.id)
+    assert cut.run(regardless=True).failed == ()
+    assert set(cut.states().values()) == {"Finished"}
+
+
+def test_a_machine_that_no_line_of_the_order_names_is_refused_before_anything_begins(cut: Cut) -> None:
+    cut.text = WAVE.replace("{name: db}", "{name: db, shutdownOrder: [other]}")
+    with pytest.raises(Conflict, match="shutdownOrder of group db does not say when") as refused:
+        cut.run(regardless=True)
+    assert refused.value.on == "db-01"
+    assert set(cut.states().values()) == {"Waiting"}
+
+
+def test_an_order_of_shutdown_needs_a_shutdown() -> None:
+    window = "window: {start: 2030-01-01 10:00, end: 2030-01-01 12:00}"
+    with pytest.raises(ManifestRefused, match=r"only with cutover\.finalSync"):
+        wave(ORDERED + f"timeZone: UTC\ncutover: {{finalSync: false, {window}}}\n")

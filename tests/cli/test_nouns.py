@@ -270,3 +270,55 @@ def test_every_command_has_help_with_an_example(path: tuple[str, ...], run: Conn
     assert f"connector {' '.join(path)}" in said.partition("Usage:")[2].partition("\n")[2]
     assert "--json" in said
     assert "$CONNECTOR_ACCESS_KEY_SECRET" in said
+
+
+def test_an_application_is_cut_over_and_taken_back_as_one(cloud: Cloud, connector: Connector) -> None:
+    web, db, shop = fresh("vm"), fresh("vm"), fresh("shop")
+    robot, _ = cloud.sources(machine("vm-1", web), machine("vm-2", db))
+    with robot:
+        for name in (web, db):
+            connector("job", "create", name, "--name", name, "--every", "12", "--keep", "2", "--start")
+            connector("job", "watch", name)
+        assert "jobs have a rank" in connector("application", "set", shop, f"{web}=1", db, code=2).err
+        assert "no such job" in connector("application", "set", shop, web, "nobody", code=3).err
+        connector("application", "set", shop, web, db)
+        listed = [row for row in connector("application", "list", "--json").lines if row["Name"] == shop]
+        told = [(m["Name"], m["Rank"], m["StartPlace"]) for m in listed[0]["Members"]["Member"]]
+        assert told == [(web, 1, 2), (db, 2, 1)]
+        assert "Waiting" in connector("application", "show", shop).out
+        assert "as a whole" in connector("job", "cutover", web, "--sync", code=11).err
+        connector("application", "start", shop, "--watch")
+        robot.broken.add(("vm-2", "final"))
+        failed = connector("application", "cutover", shop, "--watch", code=7)
+        assert "a bad sector" in failed.err
+        shown = connector("application", "show", shop).out
+        assert "Stopped" in shown and "InError" not in shown
+        assert f"{db} failed (a bad sector)" in " ".join(shown.split())
+        robot.broken.clear()
+        for name in (web, db):
+            connector("job", "start", name)
+            connector("job", "watch", name)
+        robot.orders.clear()
+        connector("application", "cutover", shop, "--watch")
+        assert [order["task"] for order in robot.orders] == ["shutdown"] * 2 + ["final"] * 2
+        assert "as a whole" in connector("job", "rollback", web, code=11).err
+        connector("application", "rollback", shop, "--keep-cbt")
+        connector("job", "watch", web, db)
+        assert [order["moref"] for order in robot.orders[-2:]] == ["vm-2", "vm-1"]
+        assert (
+            connector("application", "delete", shop, "--json").json["Operation"] == "SetMigrationApplication"
+        )
+        assert "no such application" in connector("application", "show", shop, code=3).err
+
+
+def test_a_source_is_powered_on_again_after_its_cutover(cloud: Cloud, connector: Connector) -> None:
+    name = fresh("vm")
+    robot, _ = cloud.sources(machine("vm-1", name))
+    with robot:
+        connector("job", "create", name, "--name", name, "--every", "12", "--keep", "2", "--start")
+        connector("job", "watch", name)
+        connector("job", "cutover", name, "--sync", "--watch")
+        connector("job", "rollback", name, "--watch")
+    assert robot.orders[-1]["task"] == "power-on"
+    (row,) = connector("job", "list", "--name", name, "--json").lines
+    assert row["Status"] == "Stopped"

@@ -271,23 +271,41 @@ def test_every_change_is_in_the_audit_log_with_key_and_address(console: Console)
 def test_a_job_offers_exactly_what_the_table_allows(console: Console, state: State) -> None:
     job = console.house.incremental()
     _put(console, job, state)
+    _must_offer(
+        console, job, {deed.word for deed in deeds.DEEDS if deed.event in jobs.events(state)} - {"rollback"}
+    )
+
+
+def test_what_was_cut_over_can_be_rolled_back_and_a_member_of_an_application_not_alone(
+    console: Console,
+) -> None:
+    job = console.house.incremental()
+    _put(console, job, State(Status.FINISHED), cutover=1)
+    _must_offer(console, job, {"rollback", "delete"})
+    _put(console, job, State(Status.FINISHED), cutover=1, application="shop")
+    _must_offer(console, job, {"delete"})
+    _put(console, job, State(Status.WAITING), application="shop")
+    _must_offer(console, job, {"start", "stop", "delete"})
+
+
+def _must_offer(console: Console, job: str, allowed: set[str]) -> None:
     page = console.job_page(job).page
     offered = {
         found["formaction"].rpartition("/")[2]
         for found in page.one("div", id="deeds").all("button", form="act")
     }
-    allowed = {deed.word for deed in deeds.DEEDS if deed.event in jobs.events(state)}
     assert offered == allowed
     in_list = console.visitor(Role.OPERATOR).get("/console/jobs").page.one("tr", id=f"line-{job}")
     shown = {found["formaction"].rpartition("/")[2] for found in in_list.all("button")}
     assert shown == allowed & {"start", "stop"}
 
 
-def _put(console: Console, job: str, state: State) -> None:
+def _put(console: Console, job: str, state: State, **columns: object) -> None:
     """As if the job had come there."""
     with sqlite3.connect(console.house.folder / "console-0.sqlite") as database:
-        values = (str(state.status), str(state.business), job)
-        database.execute("UPDATE jobs SET status = ?, business = ? WHERE id = ?", values)
+        values = {"status": str(state.status), "business": str(state.business), **columns}
+        names = ", ".join(f"{name} = ?" for name in values)
+        database.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*values.values(), job))
 
 
 def test_numbers_of_pages_are_bounded() -> None:

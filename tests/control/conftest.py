@@ -18,7 +18,7 @@ from connector import child
 from connector.appliance.control_client import ControlClient, enrol
 from connector.cli.job_client import JobClient
 from connector.control.store import Limits
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, ReaderFailed
 from connector.model import Firmware, Machine, MachineDisk, PowerState
 from tests.control import postgres
 
@@ -132,6 +132,7 @@ class Robot:
         self.membership = membership or plane.enrol()
         self.orders: list[dict[str, Any]] = []
         self.held: set[str] = set()
+        self.broken: set[tuple[str, str]] = set()  # (moref, task) whose passes fail
         self.pause = threading.Event()  # while set, a taken pass is not finished
         self.end = threading.Event()
         self.thread = threading.Thread(target=self._loop)
@@ -150,7 +151,8 @@ class Robot:
     def _loop(self) -> None:
         while not self.end.is_set():
             try:
-                if order := self.plane.client(self.membership).take(0.2):
+                client = self.plane.client(self.membership)
+                if order := client.take(0.0, errands=True) or client.take(0.2):
                     self.orders.append(order)
                     self._carry_out(order)
             except ConnectorError:
@@ -167,6 +169,9 @@ class Robot:
             try:
                 client = self.plane.client(self.membership)
                 client.progress(pass_id, "reading", [DISK])
+                if (order["moref"], order["task"]) in self.broken:
+                    client.finish(pass_id, "failed", ReaderFailed("a bad sector"), {})
+                    return
                 client.finish(pass_id, "stopped" if stopped else "done", None, {"downtime": 1.5})
                 return
             except ConnectorError as failed:

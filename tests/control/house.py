@@ -23,6 +23,7 @@ from connector.cloud.provider import (
     Resource,
     StoredImage,
 )
+from connector.control.applications import Applications, Conductor
 from connector.control.jobs import Status
 from connector.control.planner import Planner
 from connector.control.service import Service
@@ -63,6 +64,7 @@ class Cloud:
         self.requests: dict[str, InstanceRequest] = {}
         self.hosts: dict[str, str] = {}
         self.refusal: TargetFailed | None = None  # of the next instance
+        self.no_image: TargetFailed | None = None  # while it is set no image is made
         self.stuck: TargetFailed | None = None  # while it is set nothing is released
 
     def check(self, placement: Placement) -> None:
@@ -98,6 +100,8 @@ class Cloud:
             self.instances[token] = Health.STOPPED
 
     def make_image(self, request: ImageRequest) -> StoredImage:
+        if self.no_image is not None:
+            raise self.no_image
         if request.name not in self.images:
             self.images.append(request.name)
         files = (f"{request.name}.{request.format}",)
@@ -171,6 +175,8 @@ class House:
         self.service = Service(self.store, steps, grace=GRACE)
         self.watch = Watch(self.store, steps, grace=GRACE)
         self.planner = Planner(self.store, steps)
+        self.applications = Applications(self.service)
+        self.conductor = Conductor(self.store)
 
     def crash(self) -> None:
         """The process dies and another one starts."""
@@ -205,6 +211,7 @@ class House:
         self.sweep(crash_after)
         self.planner.look()
         self.watch.look()
+        self.conductor.look()
         self.sweep(crash_after)
 
     def sweep(self, crash_after: int | None = None) -> None:

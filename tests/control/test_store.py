@@ -6,6 +6,7 @@ import dataclasses
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -83,14 +84,53 @@ def test_migrating_again_changes_nothing(store: Store, url: str) -> None:
     assert store.sources.get(source).moref == "vm-1"
 
 
-def test_what_the_first_schema_held_is_still_there(url: str) -> None:
-    """Names become unique, and a rebuilt table takes nothing with it that refers to it."""
-    database = Database(url)
+@contextmanager
+def _at(database: Database, revision: str) -> Iterator[sa.Connection]:
+    """An empty database as the release with this migration made it."""
     with database.write() as connection:
         config = Config()
         config.set_main_option("script_location", str(Path(control.__file__).parent / "migrations"))
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, revision)
+        yield connection
+
+
+def test_runs_from_before_there_were_applications_belong_to_none(url: str) -> None:
+    database = Database(url)
+    with _at(database, "0006") as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO sources (id, vcenter, moref, machine, instance_uuid, name, state, reason, facts, findings, seen,"
+            " created) VALUES ('s-1', 'v', 'vm-1', 'vm', 'u', 'vm', 'Available', '', '{}', '[]', 1, 1)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (id, source_id, name, status, business, run_once, last_sync, image_name, image_format,"
+            " shutdown_deadline, allow_power_off, cutover, created, changed, valid_until, down_since, keep_cbt)"
+            " VALUES ('j-1', 's-1', 'j', 'Running', 'Syncing', false, true, 'j', 'raw', 1, false, true, 1000, 1000, 9e9,"
+            " 1500, true)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO runs (id, job_id, number, kind, plan, started, stop)"
+            " VALUES ('r-1', 'j-1', 1, 'Manual', '[\"final\"]', 1400, false)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO passes (id, run_id, job_id, slot, attempt, state, offered, vcenter, host, datastores, disk_count,"
+            " phase, disks, final, task) VALUES ('p-1', 'r-1', 'j-1', 0, 1, 'Taken', 1450, 'v', 'h', '[]', 1, 'reading',"
+            " '[]', true, 'final')"
+        )
+    database.close()
+    store = Store(url)
+    job, run = store.jobs.get("j"), store.runs.get("r-1")
+    assert (job.application, job.rank, job.down_since, job.keep_cbt) == ("", 0, 1500.0, True)
+    assert (run.cohort, run.rank, run.proved, run.started) == (None, 0, False, 1400.0)
+    assert [found.phase for found in store.passes.of("j-1")] == ["reading"]
+    assert store.applications.word("r-1") is Outcome.DONE
+    store.close()
+
+
+def test_what_the_first_schema_held_is_still_there(url: str) -> None:
+    """Names become unique, and a rebuilt table takes nothing with it that refers to it."""
+    database = Database(url)
+    with _at(database, "0001") as connection:
         facts = "'x', 'u', 'twin', 'Available', '', '{}', '[]', 1, 1"
         columns = "vcenter, instance_uuid, name, state, reason, facts, findings, seen, created, id, moref"
         for n in (1, 2):
@@ -158,6 +198,30 @@ def test_a_stop_and_an_offer_at_the_same_time_never_strand_the_pass(store: Store
     verdict = store.passes.verdict(run, 0)
     assert verdict is not None
     assert verdict.outcome is Outcome.STOPPED
+
+
+def test_a_stop_and_the_word_that_all_are_proved_never_both_win(store: Store) -> None:
+    bodies = [asdict(machine(f"vm-{n}", f"m-{n}")) | {"findings": []} for n in (1, 2)]
+    known = store.sources.put(VCENTER, bodies).values()
+    ids = [store.jobs.create(Wish(one, f"j-{one}", run_once=False, frequency=12)).id for one in known]
+    with store._database.write() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET status = 'Waiting'")
+    cohort = store.jobs.begin_together(Event.CUTOVER, dict.fromkeys(ids, 0), {})
+    appliance = store.appliances.enrol("a", VCENTER, "1")[0]
+    open_runs = store.runs.open()
+    for run in open_runs:
+        store.jobs.advance(run.id, Event.PREPARED)
+    for slot, errands in enumerate((True, False)):
+        for run in open_runs:
+            store.passes.offer(run.id, slot)
+        for _ in open_runs:
+            found = store.passes.take(appliance, errands)
+            assert found is not None
+            store.passes.finish(found.id, appliance, Outcome.DONE, None, {})
+    results = _together(2, lambda n: store.passes.stop(ids[0]) if n else store.applications.decide(cohort))
+    stopped = not any(isinstance(result, Conflict) for result in results)
+    words = [store.applications.word(run.id) for run in open_runs]
+    assert sorted(words, key=str) == ([None, Outcome.STOPPED] if stopped else [Outcome.DONE] * 2)
 
 
 def test_who_refers_to_a_locked_job_need_not_wait_for_it(empty_postgres_url: str) -> None:

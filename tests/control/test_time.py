@@ -13,7 +13,7 @@ import pytest
 from connector.control.jobs import Event
 from connector.control.refusals import Code, OutOfRange, Refused
 from connector.control.store import Limits, Wish
-from connector.control.store.limits import reasons
+from connector.control.store.limits import Claim, reasons
 from connector.control.store.rows import Outcome, Pass, Task, TokenStatus
 from connector.control.store.sources import OFFLINE_CODE
 from connector.errors import AuthenticationFailed, BadInput
@@ -560,15 +560,15 @@ def _pass(number: int, host: str, disks: int, stores: tuple[str, ...] = ("ds",))
 )
 def test_each_limit_holds_a_pass_back_and_is_named(limits: Limits, why: str) -> None:
     running, wanted = [_pass(1, "h", 3)], _pass(2, "h", 2)
-    assert reasons([wanted], running, limits)["2"] == f"waits: {why} are being read"
-    assert reasons([wanted], running, Limits())["2"] == ""
+    assert reasons([Claim((wanted,))], running, limits)["2"] == f"waits: {why} are being read"
+    assert reasons([Claim((wanted,))], running, Limits())["2"] == ""
 
 
 def test_a_machine_larger_than_the_limit_runs_alone_and_is_not_overtaken() -> None:
     big, small, far = _pass(2, "h", 12), _pass(3, "h", 1), _pass(4, "other", 1)
     limits = Limits(host_disks=8)
-    assert reasons([big], [], limits)["2"] == ""
-    why = reasons([big, small, far], [_pass(1, "h", 1)], limits)
+    assert reasons([Claim((big,))], [], limits)["2"] == ""
+    why = reasons([Claim((one,)) for one in (big, small, far)], [_pass(1, "h", 1)], limits)
     assert why == {
         "2": "waits: 1 of 8 disks on host h are being read",
         "3": "waits its turn behind an older pass",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -62,6 +62,15 @@ DEEDS: Final = (
         " released.",
     ),
     Deed(
+        "rollback",
+        Event.ROLLBACK,
+        "RollbackReplicationJob",
+        "Roll back",
+        warning="The source is powered on again, as it was found, and the job is stopped. What was written to a machine"
+        " made of the image is not brought back.",
+        grave=True,
+    ),
+    Deed(
         "delete",
         Event.DELETE,
         "DeleteReplicationJob",
@@ -75,9 +84,9 @@ DEEDS: Final = (
 _BY_WORD: Final = {deed.word: deed for deed in DEEDS}
 
 
-def possible(state: State) -> tuple[Deed, ...]:
-    """Those that the transition table allows in `state`."""
-    events = jobs.events(state)
+def possible(state: State, never: Collection[Event] = ()) -> tuple[Deed, ...]:
+    """Those that the transition table allows in `state`, but for what this job can `never` do."""
+    events = [event for event in jobs.events(state) if event not in never]
     return tuple(deed for deed in DEEDS if deed.event in events)
 
 

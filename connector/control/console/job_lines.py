@@ -30,7 +30,7 @@ class JobLine:
 
     @property
     def deeds(self) -> tuple[Deed, ...]:
-        return deeds.possible(self.job.state)
+        return deeds.possible(self.job.state, views.impossible(self.job))
 
     @property
     def shows_progress(self) -> bool:

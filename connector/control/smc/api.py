@@ -7,6 +7,7 @@ from typing import Any
 
 from connector.control.keys import Keys
 from connector.control.service import Service
+from connector.control.smc.applications import ApplicationOperations
 from connector.control.smc.desk import Desk
 from connector.control.smc.door import Door
 from connector.control.smc.extensions import ExtensionOperations
@@ -28,6 +29,7 @@ def operations(service: Service) -> tuple[Operation, ...]:
         *WorkgroupOperations(service.store).table(),
         *TagOperations(service.store).table(),
         *ExtensionOperations(service).table(),
+        *ApplicationOperations(service).table(),
     )
 
 

@@ -53,6 +53,7 @@ CODES: Final = (
     Code("InvalidResourceId.NotFound", 400, "no resource has this id", "list the resources"),
     Code("Duplicate.DiskKey", 400, "a disk is listed twice", "list each disk once", documented=False),
     Code("Duplicate.TagKey", 400, "a tag key is listed twice", "list each once", documented=False),
+    Code("Duplicate.JobId", 400, "a job is listed twice", "list each once", documented=False),
     Code("SourceServer.NotFound", 404, "no such source", "list the sources, or rescan", documented=False),
     Code("SourceServerState.Invalid", 400, "the source's state does not allow this", "bring it back online"),
     Code(

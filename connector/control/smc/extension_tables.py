@@ -42,14 +42,12 @@ LEFT_OUT: Final = (
         meaning="as DescribeSourceServerFindings lists them; all that shall be left out; none: every disk is migrated",
     ),
 )
-ROLLBACK: Final = (
-    JOB_ID,
-    Parameter(
-        "KeepChangeTracking",
-        Flag(),
-        meaning="leave CBT on although a pass turned it on, because another cutover will follow; default false",
-    ),
+KEEP_TRACKING: Final = Parameter(
+    "KeepChangeTracking",
+    Flag(),
+    meaning="leave CBT on although a pass turned it on, because another cutover will follow; default false",
 )
+ROLLBACK: Final = (JOB_ID, KEEP_TRACKING)
 FINDINGS: Final = (
     Parameter("SourceId", ListOf(kinds.ID, 50)),
     Parameter("WorkgroupId", kinds.WORD),
@@ -241,6 +239,29 @@ RESOURCES_ANSWER: Final = (
 LEFT_OUT_ANSWER: Final = (_text("JobId"), _list("LeftOutDisks", "DiskKey"))
 
 ROLLBACK_ANSWER: Final = (_text("JobId"), _text("Status"), _text("BusinessStatus"))
+
+_MEMBERS: Final = _list(
+    "Members",
+    "Member",
+    _text("JobId"),
+    _text("Name"),
+    _text("SourceId"),
+    _whole("Rank", "the lowest is shut down first and started last"),
+    _whole("StartPlace", "1 should be started first at the target; equal ones side by side"),
+    _text("Status"),
+    _text("BusinessStatus"),
+    _flag("CutOver"),
+    _text("WaitingFor", "what its pass waits for, e.g. another member to be off"),
+    _time("DownSince", "when the source was asked to shut down"),
+    _text("ErrorMessage"),
+)
+_SPREAD: Final = _whole(
+    "Spread",
+    "seconds between the snapshots of the last run that all were read by together; -1: there was none",
+)
+_SETTLED: Final = _flag("Settled", "nothing of it runs, nor is about to be taken back")
+APPLICATION_ANSWER: Final = (_text("Name"), _SETTLED, _SPREAD, _MEMBERS)
+APPLICATIONS_ANSWER: Final = (_list("Applications", "Application", *APPLICATION_ANSWER),)
 
 FINDINGS_ANSWER: Final = (
     *_PAGE,

@@ -25,6 +25,10 @@ NAME: Final = Text(
 GROUP_NAME: Final = Text(
     2, 64, r"[A-Za-z][A-Za-z0-9:._\-]*", "a letter first, then letters, digits, colons, dots, _ and -", _URL
 )
+#: A wave's name, a dot, a group's.
+APPLICATION_NAME: Final = Text(
+    2, 128, r"[A-Za-z][A-Za-z0-9:._\-]*", "a letter first, then letters, digits, colons, dots, _ and -", _URL
+)
 DESCRIPTION: Final = Text(2, 128, r"[^\W\d_].*", "a letter first, no http:// or https://", _URL)
 LONG_DESCRIPTION: Final = Text(0, 256, "", "no http:// or https:// at the start", _URL)
 GROUP_DESCRIPTION: Final = Text(2, 256, "", "no http:// or https:// at the start", _URL)

@@ -6,6 +6,7 @@ import time
 
 from connector.control.clock import Clock
 from connector.control.store.appliances import Appliances
+from connector.control.store.applications import Applications
 from connector.control.store.audit import Audit
 from connector.control.store.cutovers import Cutovers
 from connector.control.store.database import Database
@@ -46,6 +47,7 @@ class Store:
         self.measured = Measured(self._database)
         self.things = Things(self._database)
         self.cutovers = Cutovers(self._database)
+        self.applications = Applications(self._database)
         self.removal = Removal(self._database)
         self.tags = Tags(self._database)
         self.workgroups = Workgroups(self._database, limits)

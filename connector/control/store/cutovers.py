@@ -9,7 +9,6 @@ from connector.control.store.database import Database
 from connector.control.store.jobs import locked
 
 _JOBS: Final = tables.jobs
-_SETTLING: Final = 60.0  # seconds beyond the deadline in which a guest may still be on its way down
 
 
 class Cutovers:
@@ -27,19 +26,18 @@ class Cutovers:
         with self._database.write() as connection:
             job, now = locked(connection, job_id), self._database.now()
             known = job.down_since
-            if known is not None and now - known <= job.shutdown_deadline + _SETTLING:
+            if known is not None and now <= job.settles:
                 return known
             connection.execute(_JOBS.update().where(_JOBS.c.id == job_id).values(down_since=now))
             self._database.log(connection, job_id, "shutdown", f"pass {pass_id} shuts the source down")
             return now
 
-    def came_up(self, job_id: str, what: str) -> None:
-        """The source was given back; how long it was down goes to the log."""
+    def came_up(self, job_id: str, what: str, *, again: bool) -> None:
+        """The source was given back; how long it was down goes to the log, if it was powered on `again`."""
         with self._database.write() as connection:
             job = locked(connection, job_id)
+            known = again and job.down_since is not None
             down = (
-                ""
-                if job.down_since is None
-                else f"; it was down for {self._database.now() - job.down_since:.0f} s"
+                f"; it was down for {self._database.now() - (job.down_since or 0.0):.0f} s" if known else ""
             )
             self._database.log(connection, job_id, "rollback", what + down)

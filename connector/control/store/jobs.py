@@ -14,7 +14,8 @@ from connector.control import validity
 from connector.control.jobs import Business, Event, State, Status
 from connector.control.refusals import Code, Refused, Unknown
 from connector.control.sources import SourceEvent
-from connector.control.store import runs, sources, tables, tags
+from connector.control.store import applications, runs, sources, tables, tags
+from connector.control.store.applications import Part
 from connector.control.store.database import BEGINNING, Database, new_id
 from connector.control.store.limits import Limits
 from connector.control.store.rows import Job, Json, LogEntry, Outcome, Run, TagKind, Task
@@ -24,8 +25,6 @@ from connector.model import InstanceAddress
 
 _JOBS: Final = tables.jobs
 _RUNS: Final = tables.runs
-
-ROLLBACK: Final = "Rollback"  # the kind of a run that gives the source back
 
 _AFTER: Final = (machine.PREPARING, machine.SYNCING, machine.PROCESSING, machine.CLEANING)
 
@@ -195,17 +194,49 @@ class Jobs:
         with self._database.write() as connection:
             self._database.exclusive(connection, BEGINNING)
             job = locked(connection, job_id)
-            now = self._database.now()
-            machine.follow(job.state, event, job.id)
+            part = applications.place(connection, job, event)
+            return self._begin(connection, job, event, changes or {}, part, kind)
+
+    def begin_together(
+        self,
+        event: Event,
+        ranks: Mapping[str, int],
+        changes: Mapping[str, Json],
+        kind: str = "Manual",
+    ) -> str:
+        """START, CUTOVER or ROLLBACK of these jobs in one transaction, all or none; answers their cohort.
+
+        `changes` to the columns of each, by id. The way back is in reverse order.
+        """
+        cohort = new_id("c")
+        with self._database.write() as connection:
+            self._database.exclusive(connection, BEGINNING)
+            for job_id, rank in sorted(ranks.items()):
+                job = locked(connection, job_id)
+                self._begin(connection, job, event, changes.get(job_id, {}), Part(cohort, rank), kind)
+        return cohort
+
+    def _begin(
+        self, connection: sa.Connection, job: Job, event: Event, changes: Json, part: Part | None, kind: str
+    ) -> Run:
+        now = self._database.now()
+        machine.follow(job.state, event, job.id)
+        if (
+            part is None or event is not Event.ROLLBACK
+        ):  # one of several that is offline does not keep the others
             self._must_be_possible(connection, job, event)
-            if event in (Event.CUTOVER, Event.CLOSE):
-                changes = (changes or {}) | {"cutover": True, "last_sync": event is Event.CUTOVER}
-            if event is Event.ROLLBACK:
-                kind = ROLLBACK
-            changes = {"started": now, "ended": None, "waiting": "", "error": None} | (changes or {})
-            job = move(self._database, connection, job, event, **changes)
-            plan = [Task.POWER_ON] if event is Event.ROLLBACK else _plan(job)
+        if event in (Event.CUTOVER, Event.CLOSE):
+            changes = changes | {"cutover": True, "last_sync": event is Event.CUTOVER}
+        if event is Event.ROLLBACK:
+            kind = runs.ROLLBACK
+        changes = {"started": now, "ended": None, "waiting": "", "error": None} | changes
+        job = move(self._database, connection, job, event, **changes)
+        plan = [Task.POWER_ON] if event is Event.ROLLBACK else _plan(job)
+        if part is None:
             return runs.add(connection, job.id, kind, plan, now)
+        if event is Event.CUTOVER:
+            plan = [Task.SHUTDOWN, *plan]
+        return runs.add(connection, job.id, kind, plan, now, **asdict(part))
 
     def _must_be_possible(self, connection: sa.Connection, job: Job, event: Event) -> None:
         if event is Event.CLOSE:  # reads nothing, ends at once
@@ -255,6 +286,7 @@ class Jobs:
             if event is Event.PAUSED:
                 after["next_run"] = validity.next_run(now, job.frequency)
             if event is Event.ROLLED_BACK:
+                after.pop("error")  # why it was taken back, if not a person asked for it
                 after |= {"cutover": False, "down_since": None, "predicted_downtime": None}
             move(self._database, connection, job, event, **after)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
@@ -15,7 +16,8 @@ class Limits:
     """Quotas of things that exist, then limits on what is read at the same time across all appliances.
 
     A disk that is read costs its ESXi host and its vCenter one connection; a machine that is read costs each of its
-    datastores the growth of one snapshot. A machine that alone exceeds a limit is read when nothing else is.
+    datastores the growth of one snapshot. A machine, or an application, that alone exceeds a limit is read when nothing
+    else is.
     """
 
     sources: int = 1000
@@ -45,58 +47,73 @@ class Limits:
         return cls(**chosen)
 
 
-class _Count(NamedTuple):
-    """One limit met by one pass: what is used, what it would add."""
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Passes that are given out in one: all of them fit, or none begins. One alone, or an application's."""
 
-    used: int
-    more: int
-    limit: int
-    what: str
-
-    @property
-    def full(self) -> bool:
-        return self.used > 0 and self.used + self.more > self.limit
+    passes: Sequence[Pass]
+    #: An application's: its room is kept even when it may begin, until it has.
+    together: bool = False
+    #: Its room was kept for it: only what is read counts against it.
+    admitted: bool = False
 
 
-def reasons(offered: Sequence[Pass], running: Sequence[Pass], limits: Limits) -> dict[str, str]:
-    """Why each offered pass must wait while `running` are read; empty for one that need not. Pure.
+class _Kind(NamedTuple):
+    """What one limit counts, by its field of `Limits`; and where: vCenter, then a host or datastore of it."""
+
+    limit: str
+    vcenter: str = ""
+    place: str = ""
+
+    def __str__(self) -> str:
+        words = {
+            "passes": "machines in all",
+            "vcenter_disks": f"disks of {self.vcenter}",
+            "host_disks": f"disks on host {self.place}",
+            "datastore_machines": f"machines on datastore {self.place}",
+        }
+        return words[self.limit]
+
+
+def reasons(
+    claims: Sequence[Claim], running: Sequence[Pass], limits: Limits, reserved: Sequence[Pass] = ()
+) -> dict[str, str]:
+    """Why each pass of the claims must wait while `running` are read; empty for one that need not. Pure.
 
     The oldest comes first, and what it waits for is kept free for it: a machine with many disks waits its turn,
-    not for ever. What reads no disk waits for nothing and takes nobody's place.
+    not for ever. `reserved` are still to be read, by applications whose machines go down already: they count as read,
+    but not against one another, so nothing waits in a ring.
     """
-    running = [other for other in running if other.task.reads]
-    kept = list(running)
-    found: dict[str, str] = {other.id: "" for other in offered if not other.task.reads}
-    offered = [other for other in offered if other.task.reads]
-    for wanted in offered:
-        found[wanted.id] = _obstacle(wanted, running, limits)
-        if not found[wanted.id] and _obstacle(wanted, kept, limits):
-            found[wanted.id] = "waits its turn behind an older pass"
-        if found[wanted.id]:
-            kept.append(wanted)
+    read = _use(running)
+    used = read + _use(reserved)
+    kept = Counter(used)
+    found: dict[str, str] = {}
+    for claim in claims:
+        wanted = _use(claim.passes)
+        why = _obstacle(wanted, read if claim.admitted else used, limits)
+        if not why and not claim.admitted and _obstacle(wanted, kept, limits):
+            why = "waits its turn behind an older pass"
+        if not claim.admitted and (why or claim.together):
+            kept += wanted
+        found |= dict.fromkeys((one.id for one in claim.passes), why)
     return found
 
 
-def _obstacle(wanted: Pass, running: Sequence[Pass], limits: Limits) -> str:
-    there = [other for other in running if other.vcenter == wanted.vcenter]
-    beside = [other for other in there if wanted.host and other.host == wanted.host]
-    counts = [
-        _Count(len(running), 1, limits.passes, "machines in all"),
-        _Count(_disks(there), wanted.disk_count, limits.vcenter_disks, f"disks of {wanted.vcenter}"),
-        _Count(_disks(beside), wanted.disk_count, limits.host_disks, f"disks on host {wanted.host}"),
-    ]
-    counts += [
-        _Count(
-            sum(store in other.datastores for other in there),
-            1,
-            limits.datastore_machines,
-            f"machines on datastore {store}",
-        )
-        for store in wanted.datastores
-    ]
-    full = next((count for count in counts if count.full), None)
-    return "" if full is None else f"waits: {full.used} of {full.limit} {full.what} are being read"
+def _obstacle(wanted: Counter[_Kind], used: Counter[_Kind], limits: Limits) -> str:
+    for kind, more in wanted.items():
+        limit = getattr(limits, kind.limit)
+        if used[kind] > 0 and used[kind] + more > limit:
+            return f"waits: {used[kind]} of {limit} {kind} are being read"
+    return ""
 
 
-def _disks(passes: Sequence[Pass]) -> int:
-    return sum(found.disk_count for found in passes)
+def _use(passes: Iterable[Pass]) -> Counter[_Kind]:
+    found: Counter[_Kind] = Counter()
+    for one in passes:
+        found[_Kind("passes")] += 1
+        found[_Kind("vcenter_disks", one.vcenter)] += one.disk_count
+        if one.host:
+            found[_Kind("host_disks", one.vcenter, one.host)] += one.disk_count
+        for store in one.datastores:
+            found[_Kind("datastore_machines", one.vcenter, store)] += 1
+    return found

@@ -12,9 +12,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from connector.control.jobs import SYNCING, Event, State, follow
+from connector.control.refusals import Code, Refused
 from connector.control.store import runs, tables
 from connector.control.store.database import HANDING_OUT, Database
-from connector.control.store.limits import Limits, reasons
+from connector.control.store.limits import Limits
+from connector.control.store.pass_rows import in_state, pass_of
+from connector.control.store.queue import waiting
 from connector.control.store.rows import Appliance, Json, Outcome, Pass, PassState, Task
 from connector.errors import Conflict, NotFound
 
@@ -105,34 +108,33 @@ class Passes:
 
     def _next(self, connection: sa.Connection, appliance: Appliance, errands: bool) -> Pass | None:
         ready = _PASSES.c.not_before <= self._database.now()
-        offered = _in_state(connection, PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter, ready)
-        offered = [found for found in offered if found.task.reads is not errands]
-        if not offered:
+        offered = in_state(connection, PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter, ready)
+        wanted = [found for found in offered if found.task.reads is not errands]
+        if not wanted:
             return None
-        why = reasons(offered, _in_state(connection, PassState.TAKEN), self._limits)
-        return next((found for found in offered if not why[found.id]), None)
+        why = waiting(connection, offered, self._limits)
+        return next((found for found in wanted if not why[found.id]), None)
 
     def explain(self, online: Iterable[str]) -> None:
         """Write down, for people, what every job whose pass nobody has taken waits for."""
-        with self._database.read() as connection:
-            offered = _in_state(connection, PassState.OFFERED)
-            running = _in_state(connection, PassState.TAKEN) if offered else []
         now = self._database.now()
+        with self._database.read() as connection:
+            offered = in_state(connection, PassState.OFFERED)
+            ready = [found for found in offered if found.not_before <= now]
+            by_vcenter = {
+                found.vcenter: [one for one in ready if one.vcenter == found.vcenter] for found in ready
+            }
+            why: dict[str, str] = {}
+            for there in by_vcenter.values():
+                why |= waiting(connection, there, self._limits)
         for resting in (found for found in offered if found.not_before > now):
             self._explain(
                 resting, f"rests, and is tried again {_clock(resting.not_before)}: {resting.reason}"
             )
-        offered = [found for found in offered if found.not_before <= now]
-        by_vcenter: dict[str, list[Pass]] = {}
-        for found in offered:
-            by_vcenter.setdefault(found.vcenter, []).append(found)
-        for vcenter, waiting in by_vcenter.items():
-            idle = f"waits for an appliance of {vcenter} with room for it"
-            absent = f"waits: no appliance of {vcenter} is online"
-            why = reasons(waiting, running, self._limits)
-            for found in waiting:
-                text = (why[found.id] or idle) if vcenter in online else absent
-                self._explain(found, text)
+        for found in ready:
+            idle = f"waits for an appliance of {found.vcenter} with room for it"
+            absent = f"waits: no appliance of {found.vcenter} is online"
+            self._explain(found, (why[found.id] or idle) if found.vcenter in online else absent)
 
     def _explain(self, found: Pass, text: str) -> None:
         with self._database.read() as connection:
@@ -150,7 +152,7 @@ class Passes:
             if not (under_way := list(connection.execute(open_runs).scalars())):
                 return []
             query = sa.select(_PASSES).where(_PASSES.c.run_id.in_(under_way))
-            found = [_pass(row) for row in connection.execute(query)]  # few, beside all that ever finished
+            found = [pass_of(row) for row in connection.execute(query)]  # few, beside all that ever finished
         return [one for one in found if one.state is PassState.FINISHED]
 
     def fail(self, run_id: str, error: Json) -> None:
@@ -220,6 +222,13 @@ class Passes:
                 .where(_RUNS.c.job_id == job_id, _RUNS.c.ended.is_(None))
                 .with_for_update(key_share=True)
             ).one()
+            if run.proved:
+                raise Refused(
+                    Code.JOB_STATUS,
+                    "all machines of its application are proved: it ends in a moment",
+                    on=job.name,
+                    remedy="wait until it is Finished; then the application can be rolled back",
+                )
             connection.execute(_RUNS.update().where(_RUNS.c.id == run.id).values(stop=True))
             if not run.stop:
                 self._database.log(connection, job_id, "stop", "stop requested")
@@ -269,7 +278,7 @@ class Passes:
                 sa.select(_PASSES).where(_PASSES.c.state == PassState.TAKEN).with_for_update(key_share=True)
             )
             for row in connection.execute(query).all():
-                if not is_lost(found := _pass(row)):
+                if not is_lost(found := pass_of(row)):
                     continue
                 if (end := self._replace(connection, found, why)) is not None:
                     ended.append(end)
@@ -338,7 +347,7 @@ class Passes:
         """A job's passes, oldest first."""
         query = sa.select(_PASSES).where(_PASSES.c.job_id == job_id).order_by(_PASSES.c.offered, _PASSES.c.id)
         with self._database.read() as connection:
-            return [_pass(row) for row in connection.execute(query)]
+            return [pass_of(row) for row in connection.execute(query)]
 
     def disk_set(self, job_id: str) -> list[Json]:
         """The disks of the source as the last pass that was done found them."""
@@ -367,18 +376,12 @@ class Passes:
         )
         query = sa.select(_PASSES).join(ranked, ranked.c.id == _PASSES.c.id).where(ranked.c.rank == 1)
         with self._database.read() as connection:
-            return {row.job_id: _pass(row) for row in connection.execute(query)}
+            return {row.job_id: pass_of(row) for row in connection.execute(query)}
 
     def owned(self, pass_id: str, appliance: Appliance) -> Pass:
         """A pass that this appliance holds or has finished; `Conflict` when it is another's by now."""
         with self._database.read() as connection:
             return _owned(connection, pass_id, appliance)
-
-
-def _in_state(connection: sa.Connection, state: PassState, *more: sa.ColumnElement[bool]) -> list[Pass]:
-    query = sa.select(_PASSES).where(_PASSES.c.state == state, *more)
-    rows = connection.execute(query.order_by(_PASSES.c.offered, _PASSES.c.id))
-    return [_pass(row) for row in rows]
 
 
 def _place(connection: sa.Connection, job_id: str) -> Json:
@@ -410,14 +413,14 @@ def _last(connection: sa.Connection, run_id: str, slot: int) -> Pass | None:
         .limit(1)
     )
     row = connection.execute(query).one_or_none()
-    return None if row is None else _pass(row)
+    return None if row is None else pass_of(row)
 
 
 def _one(connection: sa.Connection, pass_id: str) -> Pass:
     row = connection.execute(sa.select(_PASSES).where(_PASSES.c.id == pass_id)).one_or_none()
     if row is None:
         raise NotFound("no such pass", on=pass_id)
-    return _pass(row)
+    return pass_of(row)
 
 
 def _owned(connection: sa.Connection, pass_id: str, appliance: Appliance) -> Pass:
@@ -433,11 +436,3 @@ def _clock(moment: float) -> str:
 
 def _handed_back(found: Pass, appliance: Appliance) -> bool:
     return found.state is PassState.LOST and found.appliance_id == appliance.id
-
-
-def _pass(row: Any) -> Pass:
-    values = dict(row._mapping)
-    values["state"] = PassState(values["state"])
-    values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
-    values["task"] = Task(values["task"])
-    return Pass(**values)

@@ -13,6 +13,9 @@ from connector.model import InstanceAddress
 Json = dict[str, Any]
 
 #: Kinds of things that no cloud bills.
+#: Seconds beyond the deadline, at most as many again, in which a guest may still be on its way down.
+_SETTLING: Final = 60.0
+
 _FREE: Final = ("launch", "security-group", "vpc", "vswitch")
 
 
@@ -38,6 +41,7 @@ class Task(StrEnum):
 
     READ = "read"
     FINAL = "final"  # read, with the machine shut down
+    SHUTDOWN = "shutdown"  # of an application: shut down, to be read when all are
     POWER_ON = "power-on"  # give the machine back as it was found
 
     @property
@@ -117,6 +121,7 @@ class Job:
     `definition` is what was asked for, in the public API's names. `frequency` is hours; all times are seconds.
     `next_run` is set while an incremental job waits; `waiting` says to people what the job waits for. `down_since` is
     when our cutover first asked the source to shut down, until a rollback; `predicted_downtime` was said before that.
+    The sources of an `application` are cut over together, those of the lowest `rank` first.
     """
 
     id: str
@@ -161,10 +166,19 @@ class Job:
     predicted_downtime: float | None = None
     keep_cbt: bool = False
     quiesce: str = "off"
+    application: str = ""
+    rank: int = 0
 
     @property
     def state(self) -> State:
         return State(self.status, self.business)
+
+    @property
+    def settles(self) -> float:
+        """When a guest that our cutover asked to shut down will either be off or stay on; 0: none was asked."""
+        if self.down_since is None:
+            return 0.0
+        return self.down_since + self.shutdown_deadline + min(_SETTLING, self.shutdown_deadline)
 
     @property
     def left_out(self) -> tuple[int, ...]:
@@ -174,7 +188,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a job. `plan` has one entry per pass. `kind` is "Manual", "Schedule" or "Rollback"."""
+    """One execution of a job. `plan` has one entry per pass. `kind` is "Manual", "Schedule" or "Rollback".
+
+    `cohort` names what it does together with runs of other jobs, in the order of their ranks; `proved`: it was decided
+    that all of them are, and each may end by itself.
+    """
 
     id: str
     job_id: str
@@ -186,6 +204,9 @@ class Run:
     ended: float | None
     outcome: Outcome | None
     error: Json | None
+    cohort: str | None = None
+    rank: int = 0
+    proved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from connector.errors import NotFound
 
 _RUNS: Final = tables.runs
 
+ROLLBACK: Final = "Rollback"  # the kind of a run that gives the source back
+
 
 class Runs:
     """The executions of jobs."""
@@ -23,10 +25,7 @@ class Runs:
 
     def get(self, run_id: str) -> Run:
         with self._database.read() as connection:
-            row = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id)).one_or_none()
-        if row is None:
-            raise NotFound("no such run", on=run_id)
-        return _run(row)
+            return one(connection, run_id)
 
     def of(self, job_id: str) -> list[Run]:
         """A job's runs, oldest first."""
@@ -50,6 +49,20 @@ class Runs:
         return found
 
 
+def one(connection: sa.Connection, run_id: str) -> Run:
+    """One run, inside the caller's transaction."""
+    row = connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id)).one_or_none()
+    if row is None:
+        raise NotFound("no such run", on=run_id)
+    return _run(row)
+
+
+def lock_cohort(connection: sa.Connection, cohort: str) -> None:
+    """All runs of a cohort, locked until the caller's transaction ends: none of them is stopped or ends meanwhile."""
+    query = sa.select(_RUNS.c.id).where(_RUNS.c.cohort == cohort).order_by(_RUNS.c.id)
+    connection.execute(query.with_for_update(key_share=True)).all()
+
+
 def locked(connection: sa.Connection, run_id: str) -> Run:
     """One run, locked until the caller's transaction ends."""
     row = connection.execute(
@@ -60,14 +73,28 @@ def locked(connection: sa.Connection, run_id: str) -> Run:
     return _run(row)
 
 
-def add(connection: sa.Connection, job_id: str, kind: str, plan: Sequence[Task], now: float) -> Run:
-    """The next run of a job, inside the caller's transaction."""
+def newest(connection: sa.Connection, job_id: str) -> Run | None:
+    """A job's newest run, inside the caller's transaction."""
+    query = sa.select(_RUNS).where(_RUNS.c.job_id == job_id).order_by(_RUNS.c.number.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _run(row)
+
+
+def add(
+    connection: sa.Connection,
+    job_id: str,
+    kind: str,
+    plan: Sequence[Task],
+    now: float,
+    **part: Any,
+) -> Run:
+    """The next run of a job, inside the caller's transaction; `part`: its columns as a member of a cohort."""
     count = sa.select(sa.func.count() + 1).select_from(_RUNS).where(_RUNS.c.job_id == job_id)
     number = connection.execute(count).scalar_one()
     run_id = f"r-{job_id[2:]}-{number}"
     values: dict[str, Any] = {"kind": kind, "plan": list(plan), "started": now, "stop": False}
-    connection.execute(_RUNS.insert().values(id=run_id, job_id=job_id, number=number, **values))
-    return _run(connection.execute(sa.select(_RUNS).where(_RUNS.c.id == run_id)).one())
+    connection.execute(_RUNS.insert().values(id=run_id, job_id=job_id, number=number, **values | part))
+    return one(connection, run_id)
 
 
 def task(entry: object) -> Task:

@@ -146,6 +146,8 @@ jobs: Final = Table(
     Column("predicted_downtime", Float, nullable=True),  # seconds, as said when the cutover began
     Column("quiesce", String(20), nullable=False, server_default="off"),
     Column("keep_cbt", Boolean, nullable=False, server_default=false()),  # a rollback leaves CBT on
+    Column("application", String(128), nullable=False, server_default="", index=True),
+    Column("rank", Integer, nullable=False, server_default="0"),  # the lowest is shut down first
 )
 
 Index("ix_jobs_status_created", jobs.c.status, jobs.c.created)
@@ -176,6 +178,11 @@ runs: Final = Table(
     Column("ended", Float, nullable=True, index=True),
     Column("outcome", String(20), nullable=True),
     Column("error", JSON(none_as_null=True), nullable=True),
+    Column("cohort", _ID, nullable=True, index=True),  # of runs that do something together
+    Column("rank", Integer, nullable=False, server_default="0"),
+    Column(
+        "proved", Boolean, nullable=False, server_default=false()
+    ),  # all of the cohort are: nothing takes it back
     UniqueConstraint("job_id", "number"),
 )
 

@@ -1,0 +1,226 @@
+"""`connector application`: machines that belong together go down, are read and come back together."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import click
+
+from connector.cli import job_view, tables, watching
+from connector.cli.access import with_client
+from connector.cli.options import JSON
+from connector.cli.records import JOB, find_job, items, some
+from connector.cli.smc_client import Json, SmcClient
+from connector.errors import BadInput, Conflict, ConnectorError, Interrupted, NotFound
+
+COLUMNS: Final[tuple[tables.Column, ...]] = (
+    ("name", lambda row: row.get("Name")),
+    ("jobs", lambda row: ", ".join(str(m.get("Name")) for m in _members(row))),
+    ("state", lambda row: ", ".join(sorted({job_view.state(m) for m in _members(row)}))),
+)
+MEMBERS: Final[tuple[tables.Column, ...]] = (
+    ("rank", lambda row: row.get("Rank")),
+    ("job", lambda row: row.get("Name")),
+    ("id", lambda row: row.get("JobId")),
+    ("state", job_view.state),
+    ("waits for", lambda row: row.get("WaitingFor")),
+    ("down since", lambda row: row.get("DownSince")),
+    ("error", lambda row: row.get("ErrorMessage")),
+)
+
+_NAME = click.argument("name", metavar="APPLICATION")
+_WATCH = click.option("--watch", "then_watch", is_flag=True, help="Then watch until its jobs rest.")
+
+
+@click.group()
+def application() -> None:
+    """Applications: incremental jobs whose sources are cut over as one.
+
+    Their machines are shut down in order, each when those before it are off, and none is read before all are off: the
+    images show one common point. If one fails before all are proved, no image is made and all are powered on again in
+    reverse order.
+    """
+
+
+@application.command("list")
+@with_client
+@JSON
+def list_(client: SmcClient, as_json: bool) -> None:
+    """List applications.
+
+    \b
+    connector application list
+    """
+    tables.listed(_applications(client), COLUMNS, as_json, "no application")
+
+
+@application.command()
+@_NAME
+@with_client
+@JSON
+def show(client: SmcClient, name: str, as_json: bool) -> None:
+    """Show one application: its jobs in the order in which their sources are shut down.
+
+    \b
+    connector application show shop
+    """
+    found = _find(client, name)
+    if as_json:
+        tables.document(found)
+    else:
+        tables.section(
+            f"{tables.plain(name)}, shut down from the top, started from the bottom", _members(found), MEMBERS
+        )
+        if (spread := int(found.get("Spread", -1))) >= 0:
+            click.echo(f"snapshots of the last common run: {spread} s apart")
+
+
+@application.command("set")
+@_NAME
+@click.argument("words", nargs=-1, required=True, metavar="JOB[=RANK]...")
+@with_client
+@JSON
+def set_(client: SmcClient, name: str, words: tuple[str, ...], as_json: bool) -> None:
+    """Say which jobs are the application, in the order of their shutdown; start goes the other way round.
+
+    Jobs with the same RANK go side by side; without ranks each waits for the one before it. Said again, it replaces
+    what was said before.
+
+    \b
+    connector application set shop web-01 app-01 db-01
+    connector application set shop web-01=1 web-02=1 db-01=2
+    """
+    members = _ranked(client, words)
+    answer = client.call("SetMigrationApplication", Name=name, Member=members)
+    _tell(name, f"{len(members)} jobs are cut over together", "SetMigrationApplication", answer, as_json)
+
+
+@application.command()
+@_NAME
+@_WATCH
+@with_client
+@JSON
+def start(client: SmcClient, name: str, then_watch: bool, as_json: bool) -> None:
+    """Start a run of each job; their machines are read when all are ready, at nearly the same time. All or none begin.
+
+    `show` says how many seconds lay between their snapshots.
+
+    \b
+    connector application start shop --watch
+    """
+    _act(client, "StartMigrationApplication", "started", name, then_watch, as_json)
+
+
+@application.command()
+@_NAME
+@_WATCH
+@with_client
+@JSON
+def cutover(client: SmcClient, name: str, then_watch: bool, as_json: bool) -> None:
+    """Shut the sources down in order, read what changed when all are off, make images when all are proved.
+
+    \b
+    connector application cutover shop --watch
+    """
+    _act(client, "CutOverMigrationApplication", "cutover begun", name, then_watch, as_json)
+
+
+@application.command()
+@_NAME
+@click.option("--keep-cbt", is_flag=True, help="Leave CBT on: another cutover will follow.")
+@_WATCH
+@with_client
+@JSON
+def rollback(client: SmcClient, name: str, keep_cbt: bool, then_watch: bool, as_json: bool) -> None:
+    """After a cutover: power the sources on again in reverse order, as they were found. The jobs are Stopped then.
+
+    \b
+    connector application rollback shop --watch
+    """
+    _act(
+        client,
+        "RollbackMigrationApplication",
+        "being rolled back",
+        name,
+        then_watch,
+        as_json,
+        KeepChangeTracking=keep_cbt,
+    )
+
+
+@application.command()
+@_NAME
+@with_client
+@JSON
+def delete(client: SmcClient, name: str, as_json: bool) -> None:
+    """Let its jobs go their own ways again. The jobs stay.
+
+    \b
+    connector application delete shop
+    """
+    _find(client, name)
+    answer = client.call("SetMigrationApplication", Name=name)
+    _tell(name, "is no application any more", "SetMigrationApplication", answer, as_json)
+
+
+def _applications(client: SmcClient, **filters: Any) -> list[Json]:
+    return items(client.call("DescribeMigrationApplications", **filters), "Applications", "Application")
+
+
+def _find(client: SmcClient, name: str) -> Json:
+    found = _applications(client, Name=name)
+    if not found:
+        raise NotFound("no such application", on=name, remedy="see connector application list")
+    return found[0]
+
+
+def _members(row: Json) -> list[Json]:
+    return items(row, "Members", "Member")
+
+
+def _ranked(client: SmcClient, words: tuple[str, ...]) -> list[Json]:
+    split = [word.rpartition("=") for word in words]
+    told = [bool(separator) for _, separator, _ in split]
+    if any(told) and not all(told):
+        raise BadInput("some jobs have a rank and some have none", remedy="give each job its rank, or none")
+    members = []
+    for place, (name, separator, rank) in enumerate(split, 1):
+        if separator and not rank.isdecimal():
+            raise BadInput(f"{rank[:20]!r} is no rank", on=name, remedy="JOB=RANK, a number from 0 to 1000")
+        word = name if separator else rank
+        members.append({"JobId": find_job(client, word)[JOB.key], "Rank": int(rank) if separator else place})
+    return members
+
+
+def _act(
+    client: SmcClient, action: str, done: str, name: str, then_watch: bool, as_json: bool, **parameters: Any
+) -> None:
+    answer = client.call(action, Name=name, **parameters)
+    _tell(name, done, action, answer, as_json)
+    if then_watch:
+        jobs = some(client, JOB, [str(member["JobId"]) for member in _members(answer)])
+        _watch(client, name, jobs, as_json)
+
+
+def _watch(client: SmcClient, name: str, jobs: list[Json], as_json: bool) -> None:
+    """Until they rest and none is about to be taken back. Raises the first failure, or why all were taken back."""
+    failure: ConnectorError | None = None
+    try:
+        watching.watch(client, jobs, as_json)
+    except Interrupted:
+        raise
+    except ConnectorError as failed:
+        failure = failed
+    while not (found := _find(client, name)).get("Settled", True):
+        time.sleep(watching.PACE)
+    if wrong := next((text for m in _members(found) if (text := str(m.get("ErrorMessage") or ""))), ""):
+        raise failure or Conflict(wrong, on=name, remedy=f"see connector application show {name}")
+    if failure:
+        raise failure
+
+
+def _tell(name: str, done: str, action: str, answer: Json, as_json: bool) -> None:
+    tables.told(
+        name, done, {"Name": name, "Operation": action, "RequestId": answer.get("RequestId")}, as_json
+    )

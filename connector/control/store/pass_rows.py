@@ -1,0 +1,37 @@
+"""Passes as the database has them, inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from connector.control.store import tables
+from connector.control.store.rows import Outcome, Pass, PassState, Task
+
+_PASSES: Final = tables.passes
+
+
+def in_state(connection: sa.Connection, state: PassState, *more: sa.ColumnElement[bool]) -> list[Pass]:
+    """All in this state, oldest first."""
+    return _found(connection, _PASSES.c.state == state, *more)
+
+
+def of_runs(connection: sa.Connection, run_ids: Sequence[str]) -> list[Pass]:
+    """All of these runs, oldest first."""
+    return _found(connection, _PASSES.c.run_id.in_(run_ids))
+
+
+def pass_of(row: Any) -> Pass:
+    """One row of the table of passes."""
+    values = dict(row._mapping)
+    values["state"] = PassState(values["state"])
+    values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
+    values["task"] = Task(values["task"])
+    return Pass(**values)
+
+
+def _found(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> list[Pass]:
+    rows = connection.execute(sa.select(_PASSES).where(*which).order_by(_PASSES.c.offered, _PASSES.c.id))
+    return [pass_of(row) for row in rows]
