@@ -161,11 +161,11 @@ CERTIFICATES: Final[tuple[Rule[Any], ...]] = (
 WELCOMES: Final[tuple[Rule[Any], ...]] = (
     Rule(
         "A4",
-        "vCenter accepts the login",
+        "vCenter accepts the login, and answers",
         BLOCK,
-        "Login",
+        "Login, the inventory",
         _of(Kind.VCENTER, _trouble),
-        "check user and password, then run this again: what needs a session was not checked",
+        "check what is named, user and password, then run this again: what needs a session was not checked",
     ),
     Rule(
         "A11",

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import click
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from connector.appliance.checkup import Verdict
 from connector.appliance.repair import Complaint
 from connector.cli.display import wide_console
+from connector.cli.tables import plain
 from connector.errors import Conflict
 from connector.vcenter import role as needed
 from connector.vcenter.standing import Grant
@@ -37,13 +38,8 @@ def verdicts(found: Sequence[Verdict], looked: int, as_json: bool) -> bool:
     elif found:
         table = Table("check", "", "on", "finding", "what to do", box=None)
         for one, names in _alike(found):
-            table.add_row(
-                one.check,
-                "blocks" if one.bad else "warning",
-                escape(names),
-                escape(one.what),
-                escape(one.remedy),
-            )
+            cells = (one.check, "blocks" if one.bad else "warning", names, one.what, one.remedy)
+            table.add_row(*(Text(plain(cell)) for cell in cells))
         wide_console().print(table)
     else:
         wide_console().print(f"appliance: {looked} things looked at, nothing wrong")
@@ -65,7 +61,7 @@ def left(rows: Sequence[Row], as_json: bool, repair: bool) -> None:
     table = Table("check", "machine", "finding", "mended" if repair else "what would be done", box=None)
     for row in rows:
         cells = (row.complaint.check, row.complaint.on, row.complaint.what, row.outcome)
-        table.add_row(*(escape(cell) for cell in cells))
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     console.print(table)
 
 
@@ -80,7 +76,7 @@ def role(grants: Iterable[Grant], user: str, as_json: bool) -> int:
         click.echo(json.dumps({"missing": missing, "commands": commands}))
     else:
         for one in lacking:
-            click.echo(f"{one.on} {one.name} ({one.moref}): {', '.join(one.missing)}")
+            click.echo(f"{one.on} {plain(one.name)} ({one.moref}): {', '.join(one.missing)}")
         click.echo("nothing is missing; the role is made by" if not lacking else "\nthe role is made by")
         for command in commands:
             click.echo(f"  {command}")

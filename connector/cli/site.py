@@ -36,14 +36,16 @@ class Site:
     def facts(self, unwind: ExitStack) -> Iterator[Fact]:
         """Everything, one after the other, as far as it can be seen. The session ends with `unwind`."""
         yield from probes.before_login(self.vcenter)
+        who = f"{self.vcenter.user} at {self.vcenter.url}"
+        versions: tuple[str, ...] = ()
         try:
             vcenter = unwind.enter_context(VCenter(self.vcenter, owner=NOBODY, ledger=RepairLedger()))
-        except ConnectorError as refused:
-            yield Welcome(Kind.VCENTER, f"{self.vcenter.user} at {self.vcenter.url}", str(refused))
-            versions: tuple[str, ...] = ()
-        else:
-            yield Welcome(Kind.VCENTER, f"{self.vcenter.user} at {self.vcenter.url}")
+            versions = (vcenter.about.version,)
             seen = vcenter.standing()
+        except ConnectorError as refused:
+            yield Welcome(Kind.VCENTER, who, str(refused))
+        else:
+            yield Welcome(Kind.VCENTER, who)
             yield from probes.after_login(self.vcenter.url, seen, self.ports)
             versions = (vcenter.about.version, *(host.version for host in seen.hosts))
         if self.vddk is not None:

@@ -62,7 +62,10 @@ CASES: Final[dict[str, tuple[Fact, Fact]]] = {
         Certificate(Kind.HOST, "esx:443", "AA:BB", "AA:CC"),
         Certificate(Kind.HOST, "esx:443", "", "AA:CC"),
     ),
-    "vCenter accepts the login": (Welcome(Kind.VCENTER, "vc", "refused"), Welcome(Kind.VCENTER, "vc")),
+    "vCenter accepts the login, and answers": (
+        Welcome(Kind.VCENTER, "vc", "refused"),
+        Welcome(Kind.VCENTER, "vc"),
+    ),
     "the control plane answers, and knows this appliance": (
         Welcome(Kind.CONTROL, "cp", "refused"),
         Welcome(Kind.CONTROL, "cp"),

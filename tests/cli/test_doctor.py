@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Connector
 from tests.smc.conftest import Cloud
-from tests.vcenter.imaginary import PASSWORD, USER, World, world
+from tests.vcenter.imaginary import PASSWORD, USER, World, change_vm, world
 
 SNAPSHOT = "VirtualMachine.State.CreateSnapshot"
 
@@ -46,6 +46,22 @@ def test_role_says_what_is_missing_where_and_how_to_grant_it(home: World, run: C
     home.server.center.authority.allow(SNAPSHOT, home.vm)
     home.server.center.authority.deny("Global.DisableMethods")
     assert "Global.DisableMethods" in run("doctor", "--role").out
+
+
+def test_names_are_one_line_and_command_no_terminal(home: World, run: Connector) -> None:
+    change_vm(home.estate, home.vm, name="web\x9b31m[bold]\nvm-999 forged")
+    home.server.center.authority.deny(SNAPSHOT, home.vm)
+    for words in (["doctor"], ["doctor", "--role"]):
+        told = run(*words, code=11).out
+        assert "\x9b" not in told and "[bold]" in told
+        assert not any(line.startswith("vm-999") for line in told.splitlines())
+
+
+def test_what_was_seen_is_shown_though_the_inventory_cannot_be_read(home: World, run: Connector) -> None:
+    change_vm(home.estate, home.vm, name="x" * 5_000_000)
+    found = run("doctor", "--instance", "127.0.0.1:1", "--json", code=11).lines
+    assert {"A4", "A12"} <= {one["check"] for one in found}
+    assert home.vm in next(one["what"] for one in found if one["check"] == "A4")
 
 
 def test_a_refused_login_is_a_finding_and_no_password_is_shown(
