@@ -113,14 +113,21 @@ def test_an_appliance_that_may_still_enrol_is_well_and_one_without_code_is_not(
     assert "A11" in blocking(run, appliance(home, tmp_path, **where, activation_code_file=code))
 
 
-def test_a_credential_that_the_control_plane_forgot_is_found(
+def test_the_credential_is_tried_and_one_that_was_forgotten_is_found(
     home: World, run: Connector, tmp_path: Path, cloud: Cloud
 ) -> None:
-    kept = {"control": cloud.plane.thumbprint, "vcenter": "u", "appliance_id": "a-1", "secret": "gone"}
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "membership.json").write_text(json.dumps(kept))
+    member = cloud.plane.enrol("doctor", "https://doctor:443")
     file = appliance(home, tmp_path, url=cloud.plane.url, thumbprint=cloud.plane.thumbprint)
-    assert "A11" in blocking(run, file)
+    (tmp_path / "state").mkdir()
+    for secret, forgotten in ((member.secret, False), ("gone", True)):
+        kept = {
+            "control": cloud.plane.thumbprint,
+            "vcenter": "u",
+            "appliance_id": member.appliance_id,
+            "secret": secret,
+        }
+        (tmp_path / "state" / "membership.json").write_text(json.dumps(kept))
+        assert ("A11" in blocking(run, file)) == forgotten
 
 
 def test_which_left_overs_must_be_said(run: Connector) -> None:
