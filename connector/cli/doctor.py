@@ -134,7 +134,7 @@ def doctor(
     )
     if as_role:
         with VCenter(access, owner=NOBODY, ledger=RepairLedger()) as vcenter:
-            raise click.exceptions.Exit(view.role(vcenter.standing().grants, access.user, as_json))
+            raise click.exceptions.Exit(view.role(vcenter.standing(), access.user, as_json))
     bad = False
     if only != "left":
         site = Site(access, config, target, vddk or (config.vddk if config else None), instances)

@@ -16,7 +16,7 @@ from connector.cli.display import wide_console
 from connector.cli.tables import plain
 from connector.errors import Conflict
 from connector.vcenter import role as needed
-from connector.vcenter.standing import Grant
+from connector.vcenter.standing import Standing
 
 SHOWN = 3  # objects named of many with the same finding
 
@@ -65,10 +65,10 @@ def left(rows: Sequence[Row], as_json: bool, repair: bool) -> None:
     console.print(table)
 
 
-def role(grants: Iterable[Grant], user: str, as_json: bool) -> int:
+def role(seen: Standing, user: str, as_json: bool) -> int:
     """Show what is missing where, and the commands that grant it; the exit code."""
-    lacking = [one for one in grants if one.missing]
-    commands = needed.commands(user)
+    lacking = [one for one in seen.grants if one.missing]
+    commands = needed.commands(needed.OWN_USER if seen.administers else user)
     if as_json:
         missing = [
             {"on": one.on, "moref": one.moref, "name": one.name, "missing": one.missing} for one in lacking
@@ -80,6 +80,11 @@ def role(grants: Iterable[Grant], user: str, as_json: bool) -> int:
         click.echo("nothing is missing; the role is made by" if not lacking else "\nthe role is made by")
         for command in commands:
             click.echo(f"  {command}")
+        if seen.administers:
+            click.echo(
+                f"{plain(user)} administers this vCenter: give the role to a user of its own, such as {needed.OWN_USER};"
+            )
+            click.echo("it replaces whatever its user may there")
     essential = any(needed.needed(name) for one in lacking for name in one.missing)
     return Conflict.exit_code if essential else 0
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 ROLE: Final = "Connector"
+OWN_USER: Final = "connector@vsphere.local"  # an example
+#: Who may grant permissions must not be given this role: it would replace what they have.
+ADMINISTERS: Final = "Authorization.ModifyPermissions"
 
 
 class On(StrEnum):
@@ -66,10 +70,13 @@ def grantable() -> tuple[str, ...]:
 
 
 def commands(user: str) -> tuple[str, ...]:
-    """The govc commands that make the role and give it to the user, on everything below the root folder."""
+    """The govc commands that make the role and give it to the user, on everything below the root folder.
+
+    They replace what the user may there: never for an administrator.
+    """
     return (
         f"govc role.create {ROLE} {' '.join(grantable())}",
-        f"govc permissions.set -principal {_quoted(user)} -role {ROLE} -propagate=true /",
+        f"govc permissions.set -principal {shlex.quote(user)} -role {ROLE} -propagate=true /",
     )
 
 
@@ -85,8 +92,9 @@ def table() -> Sequence[Sequence[str]]:
 
 def _lines() -> Iterator[str]:
     yield "# The role for the connector's user in vCenter. Make it in vCenter's own pages, or with govc:"
-    for command in commands("connector@vsphere.local"):
+    for command in commands(OWN_USER):
         yield f"#   {command}"
+    yield "# The second replaces what its user may there, so give it to a user of its own, never to an administrator."
     yield "# `connector doctor --role` says what is missing on which machine and datastore. Generated; a test compares."
     yield f"name: {ROLE}"
     yield "privileges:"
@@ -95,7 +103,3 @@ def _lines() -> Iterator[str]:
         yield f"    on: {one.on.value}"
         yield f"    needed: {'true' if one.needed else 'false'}"
         yield f"    why: {one.why}"
-
-
-def _quoted(word: str) -> str:
-    return "'" + word.replace("'", "'\\''") + "'"

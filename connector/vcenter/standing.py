@@ -15,7 +15,7 @@ from connector.model import Inventory, Machine
 from connector.vcenter import inventory
 from connector.vcenter.faults import translated
 from connector.vcenter.properties import read, stream
-from connector.vcenter.role import On, wanted
+from connector.vcenter.role import ADMINISTERS, On, wanted
 from connector.vcenter.session import Session
 from connector.vcenter.values import moref, text
 from connector.vcenter.vmomi import vim
@@ -45,19 +45,24 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """`skew`: seconds by which our clock is ahead of vCenter's; `latency`: how far that may be off."""
+    """`skew`: seconds by which our clock is ahead of vCenter's; `latency`: how far that may be off.
+
+    `administers`: the user may grant permissions, so it is nobody to narrow down to a role.
+    """
 
     skew: float
     latency: float
     hosts: tuple[HostDoor, ...]
     grants: tuple[Grant, ...]
+    administers: bool = False
 
 
 def standing(session: Session) -> Standing:
     """Everything at once."""
     seen = inventory.whole(session)
     skew, latency = _clock(session)
-    return Standing(skew, latency, _hosts(session, seen), tuple(_grants(session, seen)))
+    grants = tuple(_grants(session, seen))
+    return Standing(skew, latency, _hosts(session, seen), grants, _administers(session))
 
 
 def _clock(session: Session) -> tuple[float, float]:
@@ -91,6 +96,11 @@ def _grants(session: Session, seen: Inventory) -> Iterator[Grant]:
                 missing = {row.privId for row in entity.privAvailability if not row.isGranted}
                 one = moref(entity.entity)
                 yield Grant(on, one, things.get(one, one), tuple(name for name in asked if name in missing))
+
+
+def _administers(session: Session) -> bool:
+    answers = _ask(session, session.content.authorizationManager, [session.content.rootFolder], [ADMINISTERS])
+    return any(row.isGranted for one in answers for row in one.privAvailability)
 
 
 def _things(session: Session, seen: Inventory) -> dict[On, dict[str, str]]:

@@ -13,6 +13,8 @@ from tests.smc.conftest import Cloud
 from tests.vcenter.imaginary import PASSWORD, USER, World, change_vm, world
 
 SNAPSHOT = "VirtualMachine.State.CreateSnapshot"
+MODIFY = "Authorization.ModifyPermissions"  # whoever holds it is more than a migration needs
+OTHER = "connector@vsphere.local"
 
 
 @pytest.fixture
@@ -46,6 +48,16 @@ def test_role_says_what_is_missing_where_and_how_to_grant_it(home: World, run: C
     home.server.center.authority.allow(SNAPSHOT, home.vm)
     home.server.center.authority.deny("Global.DisableMethods")
     assert "Global.DisableMethods" in run("doctor", "--role").out
+
+
+def test_no_administrator_is_told_to_lose_what_they_may(home: World, run: Connector) -> None:
+    """Setting a permission replaces the one that the user has there."""
+    home.server.center.authority.deny(SNAPSHOT, home.vm)
+    for told in (run("doctor", "--role", code=11).out, run("doctor", "--role", "--json", code=11).out):
+        assert f"-principal {USER}" not in told.replace("'", "") and f"-principal {OTHER}" in told
+    assert OTHER in run("doctor", "--role", code=11).out.partition("a user of its own")[2]
+    home.server.center.authority.deny(MODIFY)
+    assert f"-principal {USER}" in run("doctor", "--role", code=11).out.replace("'", "")
 
 
 def test_names_are_one_line_and_command_no_terminal(home: World, run: Connector) -> None:
