@@ -52,6 +52,11 @@ EXIT_CODES: dict[int, str] = {
 }
 
 
+def one_line(text: str) -> str:
+    """`text` for people: whatever a name in it holds, it ends no line and commands no terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 class ConnectorError(Exception):
     """What failed, on which object, what to do next. `str()` is one line and never holds a secret."""
 
@@ -75,7 +80,7 @@ class ConnectorError(Exception):
     def __str__(self) -> str:
         subject = f"{self.on}: " if self.on else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{subject}{self.what}{remedy}"
+        return one_line(f"{subject}{self.what}{remedy}")
 
     def to_json(self) -> dict[str, object]:
         """The shape in which errors cross HTTP between our own processes."""

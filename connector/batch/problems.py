@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connector.errors import BadInput
+from connector.errors import BadInput, one_line
 
 #: A file can be wrong in thousands of places; nobody reads more.
 MOST = 50
@@ -32,7 +32,7 @@ class Problem:
         """`FILE:LINE:COLUMN: path: what; remedy`."""
         subject = f"{self.path}: " if self.path else ""
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{file}:{self.mark.line}:{self.mark.column}: {subject}{self.what}{remedy}"
+        return one_line(f"{file}:{self.mark.line}:{self.mark.column}: {subject}{self.what}{remedy}")
 
     def to_json(self, file: str) -> dict[str, object]:
         return {

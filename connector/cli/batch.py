@@ -31,6 +31,7 @@ from connector.cli import batch_view as view
 from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.smc_client import SmcClient
+from connector.cli.tables import plain
 from connector.errors import BadInput, NotFound
 
 REFUSED: Final = 2  # exit code when a manifest has problems
@@ -173,7 +174,7 @@ def cutover(client: SmcClient, file: Path, regardless: bool, every: float, as_js
         around = Around(wave, _warn)
         around.check()
         with _plane(client) as plane:
-            told = _quiet if as_json else click.echo
+            told = _quiet if as_json else (lambda line: click.echo(plain(line)))
             done = CutOver(plane, wave, around, told, pause=_pause).run(regardless=regardless, poll=every)
     view.print_cutover(done, as_json)
     if done.failed or done.not_begun:
@@ -262,7 +263,7 @@ def _apply(plane: Plane, found: Plan, around: Around, as_json: bool) -> Applied:
         return Applied()
     machines = [step.machine for step in found.pending]
     around.run(Phase.BEFORE_APPLY, machines=machines)
-    told = _quiet if as_json else (lambda machine, what: click.echo(f"{machine}: {what}"))
+    told = _quiet if as_json else (lambda machine, what: click.echo(plain(f"{machine}: {what}")))
     done = Apply(plane, found, told).run()
     if done.failures:
         around.notify(Happening.FAILED, machines=machines, detail=done.failures[0].what)
@@ -322,7 +323,7 @@ def _told(as_json: bool) -> Iterator[None]:
 
 
 def _warn(line: str) -> None:
-    click.echo(f"warning: {line}", err=True)
+    click.echo(plain(f"warning: {line}"), err=True)
 
 
 def _quiet(*_: str) -> None:

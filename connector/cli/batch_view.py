@@ -101,10 +101,11 @@ def print_cutover(done: Outcome, as_json: bool) -> None:
         click.echo(json.dumps(asdict(done)))
         return
     for machine, why in done.failed:
-        click.echo(f"{machine}: {why}; see `connector job logs`, put it right, run cutover again", err=True)
+        remedy = "see `connector job logs`, put it right, run cutover again"
+        click.echo(plain(f"{machine}: {why}; {remedy}"), err=True)
     if done.not_begun:
-        click.echo(f"not begun: {', '.join(done.not_begun)}; run cutover again", err=True)
-    click.echo(f"finished: {', '.join(done.finished) or 'nothing'}")
+        click.echo(plain(f"not begun: {', '.join(done.not_begun)}; run cutover again"), err=True)
+    click.echo(plain(f"finished: {', '.join(done.finished) or 'nothing'}"))
 
 
 def print_report(report: Report, as_json: bool) -> None:

@@ -50,7 +50,11 @@ def control() -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(arguments: tuple[str, ...]) -> None:
-    """Run the control plane in the foreground; see `connector control run --help`."""
+    """Run the control plane in the foreground; see `connector control run --help`.
+
+    \b
+    connector control run --state /var/lib/connector/control
+    """
     sys.stdout.flush()
     # It takes this process over: its signals and its end are its own.
     os.execv(sys.executable, [sys.executable, "-m", "connector.control", *arguments])  # noqa: S606
@@ -109,7 +113,11 @@ def create(state: Path, database: str, name: str, role: str, secret_file: Path |
 @_DATABASE
 @JSON
 def list_(state: Path, database: str, as_json: bool) -> None:
-    """All keys, oldest first, without their secrets."""
+    """All keys, oldest first, without their secrets.
+
+    \b
+    connector control key list --state /var/lib/connector/control
+    """
     with _store(state, database) as store:
         found = store.keys.all()
     for row in found:
@@ -126,12 +134,19 @@ def list_(state: Path, database: str, as_json: bool) -> None:
 @_STATE
 @_DATABASE
 @click.argument("key_id")
-def disable(state: Path, database: str, key_id: str) -> None:
-    """Refuse everything signed with this key from now on."""
+@JSON
+def disable(state: Path, database: str, key_id: str, as_json: bool) -> None:
+    """Refuse everything signed with this key from now on.
+
+    \b
+    connector control key disable AK0123456789 --state /var/lib/connector/control
+    """
     with _store(state, database) as store:
         store.keys.disable(key_id)
         _audit(store, "DisableAccessKey", key_id, {})
-    click.echo(f"{key_id} is disabled")
+    click.echo(
+        json.dumps({"access_key_id": key_id, "disabled": True}) if as_json else f"{key_id} is disabled"
+    )
 
 
 def _usage(state: Path, key_id: str, secret_file: Path | None) -> str:

@@ -1,8 +1,7 @@
-"""`connector doctor`: what was left in vCenter, and with --repair its mending. Looking changes nothing."""
+"""`connector doctor`: the appliance itself, and what was left in vCenter, with --repair its mending. Looking changes nothing."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -11,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
 from connector import child
 from connector.appliance import configuration as appliance
+from connector.appliance.checkup import judge
 from connector.appliance.control_client import ControlClient
+from connector.appliance.facts import Kind, Welcome
 from connector.appliance.membership import Kept, kept_membership, owner_of
 from connector.appliance.memory import ControlMemory, read
 from connector.appliance.repair import (
@@ -28,9 +28,10 @@ from connector.appliance.repair import (
     examine,
     mended,
 )
+from connector.cli import doctor_view as view
 from connector.cli import estate
-from connector.cli.display import wide_console
 from connector.cli.options import JSON, optional_vcenter_options
+from connector.cli.site import NOBODY, Site
 from connector.errors import BadInput, Conflict
 from connector.settings import VCenterSettings
 from connector.vcenter.client import VCenter
@@ -58,7 +59,7 @@ class House:
     "--to",
     "target",
     type=click.Path(file_okay=False, exists=True, path_type=Path),
-    help="The directory of `connector migrate`: its left-overs.",
+    help="The directory of `connector migrate`: its room and its left-overs.",
 )
 @click.option(
     "--config",
@@ -72,6 +73,21 @@ class House:
     envvar="CONNECTOR_VDDK",
     help="The unpacked VDDK, by which locks of readers that died are undone.",
 )
+@click.option(
+    "--only",
+    type=click.Choice(["appliance", "left"]),
+    help="Look at the appliance alone, or for left-overs alone. Default: both.",
+)
+@click.option(
+    "--instance",
+    "instances",
+    metavar="HOST[:PORT]",
+    multiple=True,
+    help="Try the ports 8080 and 8703 of this instance too; repeatable.",
+)
+@click.option(
+    "--role", "as_role", is_flag=True, help="Show missing privileges and how to grant them; nothing else."
+)
 @click.option("--repair", is_flag=True, help="Do what is shown. Nobody else's snapshot is touched.")
 @click.option("--restore-cbt", is_flag=True, help="With --repair: turn CBT off where it was off before us.")
 @JSON
@@ -84,49 +100,82 @@ def doctor(
     target: Path | None,
     file: Path | None,
     vddk: Path | None,
+    only: str | None,
+    instances: tuple[str, ...],
+    as_role: bool,
     repair: bool,
     restore_cbt: bool,
     as_json: bool,
 ) -> None:
-    """Find what of ours was left in vCenter: snapshots, disks to consolidate, locks, CBT.
+    """Check the appliance (names, ports, certificates, clock, privileges, VDDK, room), and find what of ours was left
+    in vCenter: snapshots, disks to consolidate, locks, CBT.
 
-    Exit code 0 when nothing is wrong, or everything was mended; 11 otherwise.
+    Exit code 0 when nothing blocks and nothing is left, or everything was mended; 11 otherwise.
 
     \b
+    connector doctor --vcenter https://vc.example.com --thumbprint AA:BB:.. --vddk /opt/vddk
+    connector doctor --vcenter https://vc.example.com --thumbprint AA:BB:.. --role
     connector doctor --to /srv/images --vcenter https://vc.example.com --thumbprint AA:BB:..
     connector doctor --config /etc/connector/appliance.yaml --repair
     """
-    if (target is None) == (file is None):
+    if target is not None and file is not None:
+        raise BadInput("say whose left-overs with one of --to and --config, not both")
+    if only == "left" and target is None and file is None:
         raise BadInput("say whose left-overs with exactly one of --to and --config")
     if restore_cbt and not repair:
         raise BadInput("--restore-cbt changes something", remedy="give it with --repair")
+    if file is None and not url:
+        raise BadInput("which vCenter?", on="--vcenter", remedy="give --vcenter URL, or --config FILE")
+    config = None if file is None else appliance.from_yaml(file)
+    access = (
+        estate.settings(url, user, password_file, thumbprint, authority)
+        if config is None
+        else config.vcenter.settings()
+    )
+    if as_role:
+        with VCenter(access, owner=NOBODY, ledger=RepairLedger()) as vcenter:
+            raise click.exceptions.Exit(view.role(vcenter.standing(), access.user, as_json))
+    bad = False
+    if only != "left":
+        site = Site(access, config, target, vddk or (config.vddk if config else None), instances)
+        with ExitStack() as unwind:
+            bad = view.verdicts(list(judge(seen := list(site.facts(unwind)))), len(seen), as_json)
+        if any(isinstance(one, Welcome) and one.kind is Kind.VCENTER and one.trouble for one in seen):
+            raise click.exceptions.Exit(UNMENDED)
+    if only != "appliance" and (target is not None or config is not None):
+        house = _service(config, str(file), vddk) if config is not None else None
+        bad |= _left(house, target, access, vddk, only, repair, restore_cbt, as_json)
+    if bad:
+        raise click.exceptions.Exit(UNMENDED)
+
+
+def _left(
+    house: House | None,
+    target: Path | None,
+    access: VCenterSettings,
+    vddk: Path | None,
+    only: str | None,
+    repair: bool,
+    restore_cbt: bool,
+    as_json: bool,
+) -> bool:
+    """Look for what was left, and mend it where that is asked for; whether something is still wrong."""
     with ExitStack() as unwind:
-        if file is not None:
-            house = _service(file, vddk)
-        else:
+        if house is None:
             assert target is not None
-            if not url:
-                raise BadInput("--to needs to know which vCenter", on="--vcenter")
-            access = estate.settings(url, user, password_file, thumbprint, authority)
+            if only is None and kept_membership(target / ".connector" / "appliance") is None:
+                return False  # nothing ever ran here, so nothing was left
             house = unwind.enter_context(_embedded(target, access, vddk))
         owner = owner_of(house.kept.control)
         vcenter = unwind.enter_context(VCenter(house.vcenter, owner=owner, ledger=RepairLedger()))
         memory = house.memory(vcenter.about.instance_uuid)
         practice = Practice(vcenter, memory, house.vddk, house.transports)
         rows = [
-            _Row(found, *_treated(practice, found, repair, restore_cbt))
+            view.Row(found, *_treated(practice, found, repair, restore_cbt))
             for found in examine(practice, CHECKS)
         ]
-    _tell(rows, as_json, repair)
-    if any(row.bad for row in rows):
-        raise click.exceptions.Exit(UNMENDED)
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    complaint: Complaint
-    outcome: str
-    bad: bool
+    view.left(rows, as_json, repair)
+    return any(row.bad for row in rows)
 
 
 def _treated(practice: Practice, found: Complaint, repair: bool, restore_cbt: bool) -> tuple[str, bool]:
@@ -141,14 +190,13 @@ def _treated(practice: Practice, found: Complaint, repair: bool, restore_cbt: bo
     return (f"stays: {why}", True) if why else ("mended", False)
 
 
-def _service(file: Path, vddk: Path | None) -> House:
-    settings = appliance.from_yaml(file)
+def _service(settings: appliance.Configuration, file: str, vddk: Path | None) -> House:
     control = settings.control
     kept = kept_membership(settings.state)
     if kept is None or kept.control != control.thumbprint:
         raise BadInput(
             "this appliance was never enrolled at its control plane",
-            on=str(file),
+            on=file,
             remedy="start it once, or check the state directory",
         )
 
@@ -208,29 +256,3 @@ class StoreMemory:
 
     def resists(self, token: str, trouble: str) -> None:
         self._store.things.cleaned(token, self._vcenter, trouble)
-
-
-def _tell(rows: Sequence[_Row], as_json: bool, repair: bool) -> None:
-    if as_json:
-        for row in rows:
-            found = row.complaint
-            click.echo(
-                json.dumps(
-                    {
-                        "check": found.check,
-                        "on": found.on,
-                        "what": found.what,
-                        "outcome": row.outcome,
-                        "bad": row.bad,
-                    }
-                )
-            )
-        return
-    console = wide_console()
-    if not rows:
-        console.print("nothing of ours was left in vCenter")
-        return
-    table = Table("check", "machine", "finding", "mended" if repair else "what would be done", box=None)
-    for row in rows:
-        table.add_row(row.complaint.check, row.complaint.on, row.complaint.what, row.outcome)
-    console.print(table)

@@ -13,12 +13,13 @@ from typing import Any
 
 import click
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from connector.cli import deep, estate, estate_report
 from connector.cli.display import wide_console
 from connector.cli.options import JSON, vcenter_options
+from connector.cli.tables import plain
 from connector.errors import BadInput
 from connector.model import Finding, Machine, Severity
 from connector.vcenter.eligibility import survey
@@ -201,14 +202,14 @@ def _write_csv(machines: Sequence[Machine], columns: Sequence[str]) -> None:
 
 def _cell(value: Any) -> Any:
     """A spreadsheet takes text that begins like this for a formula; what a guest calls itself must not be one."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _machine_table(machines: Sequence[Machine], columns: Sequence[str]) -> Table:
     table = Table(*columns, box=None)
     for machine in machines:
         values = ((column, COLUMNS[column](machine)) for column in columns)
-        table.add_row(*(decimal(int(str(v))) if c in _BYTES else escape(str(v)) for c, v in values))
+        table.add_row(*(decimal(int(str(v))) if c in _BYTES else Text(plain(v)) for c, v in values))
     return table
 
 
@@ -221,5 +222,6 @@ def _show_findings(findings: list[tuple[str, Finding]], machines: int) -> None:
     for name, finding in findings:
         remedy = f"{finding.remedy} (the tool can do it)" if finding.fixable else finding.remedy
         told = (finding.subject, finding.message, remedy)
-        table.add_row(escape(name), finding.check, MARK[finding.severity], *map(escape, told))
+        cells = (Text(plain(cell)) for cell in told)
+        table.add_row(Text(plain(name)), finding.check, MARK[finding.severity], *cells)
     console.print(table)

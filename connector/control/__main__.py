@@ -64,6 +64,9 @@ def command(
 
     The line of JSON that says it is ready names the addresses of the public API (url) and of the console for people
     (console: the same with /console). Log in there with an access key: connector control key create.
+
+    \b
+    connector control run --state /var/lib/connector/control --images /srv/images --host 0.0.0.0 --port 8443
     """
     options = Options(state, host, port, database, exit_with_stdin, grace, limits=Limits.of(limits))
     run(options, clouds.choose(cloud, images, loaded.alibaba, "--config"))

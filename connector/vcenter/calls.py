@@ -32,6 +32,7 @@ CALLS: dict[str, Care] = {
     "WaitForUpdatesEx": Care.BOUND,
     "CancelWaitForUpdates": Care.BOUND,
     "DestroyPropertyCollector": Care.BOUND,
+    "HasPrivilegeOnEntities": Care.READ,
     "QueryChangedDiskAreas": Care.READ,
     "RefreshDatastore": Care.READ,
     "RefreshStorageInfo": Care.READ,

@@ -29,6 +29,7 @@ from connector.vcenter.naming import Ticket
 from connector.vcenter.removal import Leftover
 from connector.vcenter.session import KEEP_ALIVE, About, Session
 from connector.vcenter.snapshots import Limits, Quiesce, Snapshot, Toll
+from connector.vcenter.standing import Standing, standing
 from connector.vcenter.tasks import Patience
 from connector.vcenter.tracking import Tracking
 from connector.vcenter.watching import Watch
@@ -102,6 +103,10 @@ class VCenter:
     def inventory(self) -> Inventory:
         """Every machine with what is around it: hosts, datastores, networks, clusters, folders."""
         return inventory.whole(self._session)
+
+    def standing(self) -> Standing:
+        """The clock, the hosts' certificates and what the user may not do, for a look at the appliance itself."""
+        return standing(self._session)
 
     def watch(self, stop: Event) -> Watch:
         """The inventory, and then what becomes of it, until `stop`."""

@@ -12,6 +12,7 @@ import pytest
 from connector.appliance.inventory import Rescan
 from connector.model import Finding, Machine, PowerState
 from connector.vcenter.client import VCenter
+from simulator.vcenter.edits import destroy_machine
 from tests.vcenter.imaginary import MIB, World, change_vm, world
 from tests.vcenter.ledger import Memory
 
@@ -68,6 +69,9 @@ def test_what_changes_is_passed_on_without_a_sweep(place: World) -> None:
         assert registry.sees(lambda seen: {len(one.disks) for one in seen} == {2, 3})
         place.estate.power.off(place.other())
         assert registry.sees(lambda seen: PowerState.OFF in {one.power for one in seen})
+        place.estate.power.off(vm)
+        destroy_machine(place.server.center, vm)
+        assert registry.sees(lambda seen: [one.moref for one in seen] == [place.other()])
 
 
 def test_a_session_that_was_ended_is_no_end(place: World) -> None:

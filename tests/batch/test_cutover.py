@@ -18,9 +18,10 @@ from connector.batch.apply import Apply
 from connector.batch.cutover import CutOver, Outcome
 from connector.batch.hooks import Around, HookFailed
 from connector.batch.manifest import Happening, Phase
-from connector.batch.problems import ManifestRefused
+from connector.batch.problems import ManifestRefused, Mark, Problem
 from connector.batch.report import report
 from connector.batch.status import status
+from connector.cli.batch_view import print_cutover
 from connector.control.store.rows import Outcome as Ended
 from connector.control.store.rows import Task
 from connector.errors import Conflict, NotFound
@@ -199,6 +200,30 @@ def test_a_hook_gets_the_event_and_ends_with_all_it_started(tmp_path: Path) -> N
             threading.Event().wait(0.02)
     with pytest.raises(HookFailed, match="cannot be started: No such file"):
         Around(wave(WAVE + hook("after-apply", ["/no/such"])), print).run(Phase.AFTER_APPLY)
+
+
+def test_a_hook_runs_no_word_of_a_name(tmp_path: Path) -> None:
+    """Names are text on standard input, never part of a command line."""
+    told = tmp_path / "told"
+    traps = [
+        f"$(touch {tmp_path}/a)",
+        f"`touch {tmp_path}/b`",
+        f"'; touch {tmp_path}/c; '",
+        f"x\ntouch {tmp_path}/d",
+    ]
+    noted = wave(WAVE + hook("before-cutover", ["sh", "-c", f"cat > {told}"]))
+    Around(noted, print).run(Phase.BEFORE_CUTOVER, "db", traps)
+    assert json.loads(told.read_text())["machines"] == traps
+    assert [file.name for file in tmp_path.iterdir()] == ["told"]
+
+
+def test_no_name_forges_a_line_of_what_people_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "web\nfinished: everything\x9b2J"
+    print_cutover(Outcome(finished=(name,), failed=((name, name),), not_begun=(name,)), as_json=False)
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 1 and len(said.err.splitlines()) == 2
+    assert "\x9b" not in said.out + said.err
+    assert Problem(f"no {name}", Mark()).line("wave.yaml").isprintable()
 
 
 @pytest.fixture

@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.appliance.configuration import VCenterSection
-from connector.cli.main import main
+from connector.cli.main import connector, main
 from connector.cli.migration import free_name, plain_name
 from connector.cli.secret import VARIABLE, vcenter_password
 from connector.errors import BadInput
@@ -144,3 +146,33 @@ def test_systemd_and_a_keyring_come_before_the_prompt(
         assert section.settings().password.get_secret_value() == "from systemd"
     finally:
         keyring.set_keyring(before)
+
+
+#: Commands whose output is made for programs already, and why.
+SPEAKS_OTHERWISE = {
+    "batch schema": "it prints a JSON document",
+    "completion": "it prints a program for a shell",
+    "control run": "it hands over to the service, which says in JSON that it is ready",
+}
+
+
+def commands(found: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(found)
+    if not isinstance(found, click.Group):
+        yield " ".join(words), found
+        return
+    for name in found.list_commands(context):
+        below = found.get_command(context, name)
+        assert below is not None
+        yield from commands(below, (*words, name))
+
+
+COMMANDS_BELOW = dict(commands(connector))
+
+
+@pytest.mark.parametrize("words", COMMANDS_BELOW)
+def test_every_command_shows_an_example_and_speaks_json(words: str) -> None:
+    command = COMMANDS_BELOW[words]
+    assert f"connector {words}" in (command.help or "").partition("\b\n")[2], "no example in its --help"
+    options = {option for one in command.params for option in one.opts}
+    assert ("--json" in options) != (words in SPEAKS_OTHERWISE)

@@ -57,6 +57,21 @@ class TestAccess:
             assert main(["vm", "list", "--columns", column.upper()]) == 0
             assert column in capsys.readouterr().out.splitlines()[0]
 
+    def test_names_are_one_line_and_command_no_terminal(
+        self, place: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """XML carries no escape character, but the C1 controls and line ends that terminals obey as well."""
+        before = place.estate.inventory.vm("vm-101").name
+        change_vm(place.estate, "vm-101", name="web\x9b31m\nvm-999 forged")
+        try:
+            for words, code in ((["vm", "list"], 0), (["vm", "check"], 5)):  # vm-103 is a template
+                assert main(words) == code
+                told = capsys.readouterr().out
+                assert "\x9b" not in told
+                assert not any(line.startswith("vm-999") for line in told.splitlines())
+        finally:
+            change_vm(place.estate, "vm-101", name=before)
+
     def test_names_are_no_markup(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["vm", "list"]) == 0
         assert "[/]<script>" in capsys.readouterr().out

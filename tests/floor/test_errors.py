@@ -11,6 +11,7 @@ from connector.errors import (
     BadInput,
     ConnectorError,
     ControlFailed,
+    NotFound,
     TargetFull,
     catalogue,
     from_json,
@@ -45,3 +46,11 @@ def test_an_answer_without_a_known_error_becomes_the_fallback(body: object) -> N
 def test_an_error_is_one_line_whatever_it_is_made_of() -> None:
     assert "\n" not in str(BadInput("a\nb", on="c", remedy="d\ne"))
     assert not TargetFull("full").retryable
+
+
+def test_whatever_an_object_is_called_the_message_is_one_line_of_text() -> None:
+    """Names come from vCenter and from manifests; none forges a line or commands a terminal. Programs get them as they are."""
+    name = "web\n\x1b[31mconnector: all is well\x9b2J\u2028"
+    told = NotFound(f"no {name}", on=name, remedy=name)
+    assert str(told).isprintable() and "all is well" in str(told)
+    assert told.to_json()["on"] == name

@@ -18,7 +18,17 @@ def test_invariant_3_what_a_killed_house_left_is_shown_then_mended_and_the_migra
 ) -> None:
     house = make_house(Shape("web-01", DISKS))
     moref = house.machine().moref
-    doctor = ["doctor", "--to", str(house.out), "--vddk", str(house.vddk), *house.access(), "--json"]
+    doctor = [
+        "doctor",
+        "--only",
+        "left",
+        "--to",
+        str(house.out),
+        "--vddk",
+        str(house.vddk),
+        *house.access(),
+        "--json",
+    ]
     house.reader(bandwidth=MIB // 4)
     command = start(house.migration("web-01", "--incremental"))
     command.copied(0.05)
@@ -51,7 +61,7 @@ def test_cbt_is_put_back_on_request_and_who_never_migrated_has_nothing_to_repair
     make_house: Callable[..., House], run: Run
 ) -> None:
     house = make_house(Shape("web-01", ((2 * MIB, MIB),)))
-    doctor = ["doctor", "--to", str(house.out), *house.access(), "--json"]
+    doctor = ["doctor", "--only", "left", "--to", str(house.out), *house.access(), "--json"]
     house.out.mkdir()
     assert "never ran here" in run(doctor).complaint
     assert run(house.migration("web-01")).code == 0

@@ -1,0 +1,153 @@
+"""Looking around an appliance: names, ports, certificates, clock, VDDK, disk space, partners. Changes nothing.
+
+Everything is tried, whatever else fails; what cannot be seen is a fact too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from connector.appliance.facts import Certificate, Clock, Door, Fact, Kind, Library, Name, Room, Welcome
+from connector.errors import ConnectorError, Unreachable
+from connector.settings import VCenterSettings
+from connector.transfer.vddk_source import check_installation
+from connector.vcenter.endpoint import Endpoint
+from connector.vcenter.standing import HostDoor, Standing
+from connector.vcenter.trust import presented, thumbprint
+
+REACH: Final = 5.0  # seconds that a connection may take, and a greeting
+ABREAST: Final = 32  # hosts tried side by side
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where doors are; an estate behind a forwarder has others."""
+
+    nfc: int = 902
+    host: int = 443
+    instance: tuple[int, ...] = (8080, 8703)
+
+
+def before_login(settings: VCenterSettings) -> Iterator[Fact]:
+    """What can be said of a vCenter without telling it who we are."""
+    endpoint = Endpoint.parse(settings.url)
+    yield resolved(Kind.VCENTER, endpoint.host)
+    on = f"{endpoint.host}:{endpoint.port}"
+    try:
+        shown = presented(endpoint, reach=REACH)
+    except Unreachable as silent:
+        yield Door(Kind.VCENTER, on, trouble=_what(silent))
+        return
+    yield Door(Kind.VCENTER, on)
+    yield _beside(Kind.VCENTER, on, settings.thumbprint, shown)
+
+
+def after_login(on: str, seen: Standing, ports: Ports = Ports()) -> Iterator[Fact]:
+    """Clock, every host, and the privileges."""
+    yield Clock(on, seen.skew, seen.latency)
+    yield from _abreast([lambda one=one: list(_host(one, ports)) for one in seen.hosts])  # type: ignore[misc]
+    yield from seen.grants
+
+
+def instance(address: str, ports: Ports = Ports()) -> Iterator[Fact]:
+    """An intermediate instance, by `HOST` (both its ports) or `HOST:PORT`."""
+    parts = urlsplit(f"//{address}")
+    host = parts.hostname or address
+    yield (name := resolved(Kind.INSTANCE, host))
+    if not name.trouble:
+        for port in (parts.port,) if parts.port else ports.instance:
+            yield knocked(Kind.INSTANCE, host, port)
+
+
+def installation(path: Path, versions: Sequence[str]) -> Iterator[Fact]:
+    """A VDDK beside each vSphere version that it must serve; vCenter's first."""
+    for vsphere in dict.fromkeys(version for version in versions if version):
+        try:
+            yield Library(str(path), vsphere, version=check_installation(path, vsphere))
+        except ConnectorError as unfit:
+            yield Library(str(path), vsphere, trouble=_what(unfit))
+            return
+
+
+def room(kind: Kind, path: Path) -> Room:
+    """The file system of a directory, or of the nearest one above it that exists."""
+    there = next((one for one in (path, *path.absolute().parents) if one.exists()), Path("/"))
+    try:
+        usage = shutil.disk_usage(there)
+    except OSError as failed:
+        return Room(kind, str(path), trouble=failed.strerror or type(failed).__name__)
+    denied = "" if os.access(there, os.W_OK | os.X_OK) else f"{there} may not be written by this user"
+    return Room(kind, str(path), usage.free, usage.total, denied)
+
+
+def welcome(kind: Kind, on: str, call: Callable[[], object]) -> Welcome:
+    """Whether a call that needs our credential is answered."""
+    try:
+        call()
+    except ConnectorError as refused:
+        return Welcome(kind, on, _what(refused))
+    return Welcome(kind, on)
+
+
+def resolved(kind: Kind, host: str) -> Name:
+    """What a name leads to, as this machine is told."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as unknown:
+        return Name(kind, host, trouble=f"does not resolve ({getattr(unknown, 'strerror', None) or unknown})")
+    return Name(kind, host, tuple(dict.fromkeys(str(one[4][0]) for one in found)))
+
+
+def knocked(kind: Kind, host: str, port: int, *, listen: bool = False) -> Door:
+    """Whether a port accepts a connection, and with `listen` what it says by itself."""
+    on = f"{host}:{port}"
+    greeting = b""
+    try:
+        with socket.create_connection((host, port), timeout=REACH) as connection:
+            if listen:
+                with suppress(OSError):
+                    greeting = connection.recv(128)
+    except OSError as closed:
+        return Door(kind, on, trouble=f"no connection ({closed.strerror or closed})")
+    return Door(kind, on, greeting.decode("ascii", "replace"))
+
+
+def _host(one: HostDoor, ports: Ports) -> Iterator[Fact]:
+    yield (name := resolved(Kind.HOST, one.name))
+    if name.trouble:
+        return
+    yield knocked(Kind.HOST, one.name, ports.nfc, listen=True)
+    on = f"{one.name}:{ports.host}"
+    try:
+        shown = presented(Endpoint(one.name, ports.host), reach=REACH)
+    except Unreachable as silent:
+        yield Door(Kind.HOST_TLS, on, trouble=_what(silent))
+    else:
+        yield _beside(Kind.HOST, on, one.thumbprint, shown)
+
+
+def _beside(kind: Kind, on: str, given: str, shown: bytes) -> Certificate:
+    """Both thumbprints in one spelling: that of the digest which was given."""
+    bare = "".join(given.split()).replace(":", "").replace("-", "").upper()
+    digest = "sha256" if len(bare) == 64 else "sha1"
+    pairs = ":".join(bare[at : at + 2] for at in range(0, len(bare), 2))
+    return Certificate(kind, on, pairs, thumbprint(shown, digest))
+
+
+def _abreast(works: Sequence[Callable[[], list[Fact]]]) -> Iterator[Fact]:
+    with ThreadPoolExecutor(ABREAST, thread_name_prefix="probe") as pool:
+        for facts in pool.map(lambda work: work(), works):
+            yield from facts
+
+
+def _what(error: ConnectorError) -> str:
+    return str(error).split("\n", 1)[0]

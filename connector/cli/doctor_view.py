@@ -1,0 +1,99 @@
+"""What `connector doctor` shows: verdicts on the appliance, left-overs, and the role."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from connector.appliance.checkup import Verdict
+from connector.appliance.repair import Complaint
+from connector.cli.display import wide_console
+from connector.cli.tables import plain
+from connector.errors import Conflict
+from connector.vcenter import role as needed
+from connector.vcenter.standing import Standing
+
+SHOWN = 3  # objects named of many with the same finding
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A left-over, what became of it, and whether it is still wrong."""
+
+    complaint: Complaint
+    outcome: str
+    bad: bool
+
+
+def verdicts(found: Sequence[Verdict], looked: int, as_json: bool) -> bool:
+    """Show them; whether one blocks."""
+    if as_json:
+        for one in found:
+            click.echo(json.dumps(asdict(one) | {"severity": one.severity.value, "bad": one.bad}))
+    elif found:
+        table = Table("check", "", "on", "finding", "what to do", box=None)
+        for one, names in _alike(found):
+            cells = (one.check, "blocks" if one.bad else "warning", names, one.what, one.remedy)
+            table.add_row(*(Text(plain(cell)) for cell in cells))
+        wide_console().print(table)
+    else:
+        wide_console().print(f"appliance: {looked} things looked at, nothing wrong")
+    return any(one.bad for one in found)
+
+
+def left(rows: Sequence[Row], as_json: bool, repair: bool) -> None:
+    """Show what was left, and what became of it."""
+    if as_json:
+        for row in rows:
+            found = row.complaint
+            line = {"check": found.check, "on": found.on, "what": found.what}
+            click.echo(json.dumps(line | {"outcome": row.outcome, "bad": row.bad}))
+        return
+    console = wide_console()
+    if not rows:
+        console.print("nothing of ours was left in vCenter")
+        return
+    table = Table("check", "machine", "finding", "mended" if repair else "what would be done", box=None)
+    for row in rows:
+        cells = (row.complaint.check, row.complaint.on, row.complaint.what, row.outcome)
+        table.add_row(*(Text(plain(cell)) for cell in cells))
+    console.print(table)
+
+
+def role(seen: Standing, user: str, as_json: bool) -> int:
+    """Show what is missing where, and the commands that grant it; the exit code."""
+    lacking = [one for one in seen.grants if one.missing]
+    commands = needed.commands(needed.OWN_USER if seen.administers else user)
+    if as_json:
+        missing = [
+            {"on": one.on, "moref": one.moref, "name": one.name, "missing": one.missing} for one in lacking
+        ]
+        click.echo(json.dumps({"missing": missing, "commands": commands}))
+    else:
+        for one in lacking:
+            click.echo(f"{one.on} {plain(one.name)} ({one.moref}): {', '.join(one.missing)}")
+        click.echo("nothing is missing; the role is made by" if not lacking else "\nthe role is made by")
+        for command in commands:
+            click.echo(f"  {command}")
+        if seen.administers:
+            click.echo(
+                f"{plain(user)} administers this vCenter: give the role to a user of its own, such as {needed.OWN_USER};"
+            )
+            click.echo("it replaces whatever its user may there")
+    essential = any(needed.needed(name) for one in lacking for name in one.missing)
+    return Conflict.exit_code if essential else 0
+
+
+def _alike(found: Sequence[Verdict]) -> Iterable[tuple[Verdict, str]]:
+    """One line for all objects with the same finding."""
+    groups: dict[tuple[str, str, str], list[Verdict]] = {}
+    for one in found:
+        groups.setdefault((one.check, one.title, one.what), []).append(one)
+    for same in groups.values():
+        more = f" and {len(same) - SHOWN} more" if len(same) > SHOWN else ""
+        yield same[0], ", ".join(one.on for one in same[:SHOWN]) + more

@@ -1,0 +1,88 @@
+"""Where an appliance stands or shall stand, gathered from a configuration file or options, and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from connector.appliance import probes
+from connector.appliance.configuration import Configuration, ControlSection
+from connector.appliance.control_client import ControlClient, ControlConnection
+from connector.appliance.facts import Fact, Kind, Welcome
+from connector.appliance.membership import kept_membership
+from connector.appliance.repair import RepairLedger
+from connector.errors import AuthenticationFailed, ConnectorError, NotPermitted
+from connector.settings import VCenterSettings
+from connector.vcenter.client import VCenter
+
+NOBODY: Final = "c0000000000000000"  # an owner that has no snapshots: this looks, and makes nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """`target` is the directory of `connector migrate`, `config` that of a service; what is None is not looked at."""
+
+    vcenter: VCenterSettings
+    config: Configuration | None
+    target: Path | None
+    vddk: Path | None
+    instances: tuple[str, ...] = ()
+    ports: probes.Ports = probes.Ports()  # noqa: RUF009 - frozen
+
+    def facts(self, unwind: ExitStack) -> Iterator[Fact]:
+        """Everything, one after the other, as far as it can be seen. The session ends with `unwind`."""
+        yield from probes.before_login(self.vcenter)
+        who = f"{self.vcenter.user} at {self.vcenter.url}"
+        versions: tuple[str, ...] = ()
+        try:
+            vcenter = unwind.enter_context(VCenter(self.vcenter, owner=NOBODY, ledger=RepairLedger()))
+            versions = (vcenter.about.version,)
+            seen = vcenter.standing()
+        except ConnectorError as refused:
+            yield Welcome(Kind.VCENTER, who, str(refused))
+        else:
+            yield Welcome(Kind.VCENTER, who)
+            yield from probes.after_login(self.vcenter.url, seen, self.ports)
+            versions = (vcenter.about.version, *(host.version for host in seen.hosts))
+        if self.vddk is not None:
+            yield from probes.installation(self.vddk, versions)
+        yield from self._rooms()
+        for address in self.instances:
+            yield from probes.instance(address, self.ports)
+        if self.config is not None:
+            yield from _control(self.config.control, self.config.state)
+
+    def _rooms(self) -> Iterator[Fact]:
+        if self.config is not None:
+            yield probes.room(Kind.STATE, self.config.state)
+        if self.target is not None:
+            yield probes.room(Kind.TARGET, self.target)
+
+
+def _control(section: ControlSection, state: Path) -> Iterator[Fact]:
+    yield (name := probes.resolved(Kind.CONTROL, urlsplit(section.url).hostname or section.url))
+    if not name.trouble:
+        yield probes.welcome(Kind.CONTROL, section.url, lambda: _speak(section, state))
+
+
+def _speak(section: ControlSection, state: Path) -> None:
+    """A harmless call with our credential; without one yet, a call that must be refused for the want of it."""
+    kept = kept_membership(state)
+    if kept is not None and kept.control == section.thumbprint:
+        with closing(ControlClient(section.url, section.thumbprint, kept.membership)) as client:
+            client.remembered()
+        return
+    with closing(ControlConnection(section.url, section.thumbprint)) as connection:
+        try:
+            connection.call("POST", "/agents/v1/remembered", {})
+        except AuthenticationFailed:
+            if section.activation_code_file is None or not section.activation_code_file.exists():
+                raise NotPermitted(
+                    "this appliance is not enrolled, and has no activation code",
+                    on=section.url,
+                    remedy="name an activation_code_file for the first start",
+                ) from None

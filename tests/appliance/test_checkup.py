@@ -1,0 +1,140 @@
+"""Every check of the appliance fails for one fact and passes for another; the pages that list them are current."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from connector.appliance.checkup import RULES, document, judge
+from connector.appliance.facts import Certificate, Clock, Door, Fact, Kind, Library, Name, Room, Welcome
+from connector.vcenter import role
+from connector.vcenter.role import On
+from connector.vcenter.standing import Grant
+
+ROOT = Path(__file__).parents[2]
+MIB, GIB = 1 << 20, 1 << 30
+UNKNOWN, CLOSED = "does not resolve (unknown)", "no connection (refused)"
+
+#: title of a rule -> (a fact that breaks it, one that does not)
+CASES: Final[dict[str, tuple[Fact, Fact]]] = {
+    "vCenter's name resolves": (
+        Name(Kind.VCENTER, "vc", (), UNKNOWN),
+        Name(Kind.VCENTER, "vc", ("10.0.0.1",)),
+    ),
+    "the control plane's name resolves": (
+        Name(Kind.CONTROL, "cp", (), UNKNOWN),
+        Name(Kind.CONTROL, "cp", ("10.0.0.2",)),
+    ),
+    "the instance's name resolves": (
+        Name(Kind.INSTANCE, "in", (), UNKNOWN),
+        Name(Kind.INSTANCE, "in", ("::1",)),
+    ),
+    "each connected host's name, as vCenter shows it, resolves": (
+        Name(Kind.HOST, "esx", (), UNKNOWN),
+        Name(Kind.HOST, "esx", ("10.0.0.3",)),
+    ),
+    "vCenter answers with TLS": (Door(Kind.VCENTER, "vc:443", "", CLOSED), Door(Kind.VCENTER, "vc:443")),
+    "each host's port 902 accepts connections": (
+        Door(Kind.HOST, "esx:902", "", CLOSED),
+        Door(Kind.HOST, "esx:902", "220 VMware Authentication Daemon"),
+    ),
+    "each host's port 902 greets as NFC does": (
+        Door(Kind.HOST, "esx:902", "SSH-2.0"),
+        Door(Kind.HOST, "esx:902", "220 VMware Authentication Daemon"),
+    ),
+    "each host answers with TLS": (
+        Door(Kind.HOST_TLS, "esx:443", "", CLOSED),
+        Door(Kind.HOST_TLS, "esx:443"),
+    ),
+    "the instance's ports are open": (
+        Door(Kind.INSTANCE, "in:8703", "", CLOSED),
+        Door(Kind.INSTANCE, "in:8703"),
+    ),
+    "vCenter shows the certificate whose thumbprint was given": (
+        Certificate(Kind.VCENTER, "vc:443", "AA:BB", "AA:CC"),
+        Certificate(Kind.VCENTER, "vc:443", "AA:BB", "AA:BB"),
+    ),
+    "each host shows the certificate that vCenter knows": (
+        Certificate(Kind.HOST, "esx:443", "AA:BB", "AA:CC"),
+        Certificate(Kind.HOST, "esx:443", "", "AA:CC"),
+    ),
+    "vCenter accepts the login, and answers": (
+        Welcome(Kind.VCENTER, "vc", "refused"),
+        Welcome(Kind.VCENTER, "vc"),
+    ),
+    "the control plane answers, and knows this appliance": (
+        Welcome(Kind.CONTROL, "cp", "refused"),
+        Welcome(Kind.CONTROL, "cp"),
+    ),
+    "the clocks agree within 60 s": (Clock("vc", -61.0), Clock("vc", 90.0, latency=40.0)),
+    "the user may do what a migration needs": (
+        Grant(On.MACHINE, "vm-1", "web", ("VirtualMachine.State.CreateSnapshot",)),
+        Grant(On.MACHINE, "vm-1", "web", ("VirtualMachine.Interact.PowerOff",)),
+    ),
+    "the user may do what makes it safer or complete": (
+        Grant(On.ROOT, "group-d1", "root folder", ("Global.DisableMethods",)),
+        Grant(On.ROOT, "group-d1", "root folder", ()),
+    ),
+    "the VDDK is there, loads, and fits this vSphere": (
+        Library("/opt/vddk", "8.0.3", trouble="no library"),
+        Library("/opt/vddk", "8.0.3", "8.0.3"),
+    ),
+    "the state directory can be used": (
+        Room(Kind.STATE, "/var", 63 * MIB, GIB),
+        Room(Kind.STATE, "/var", 64 * MIB, GIB),
+    ),
+    "the state directory has room to spare": (
+        Room(Kind.STATE, "/var", GIB - 1, 9 * GIB),
+        Room(Kind.STATE, "/var", GIB, 9 * GIB),
+    ),
+    "the target can be used": (
+        Room(Kind.TARGET, "/srv", trouble="read-only"),
+        Room(Kind.TARGET, "/srv", MIB, GIB),
+    ),
+    "a tenth of the target is free": (
+        Room(Kind.TARGET, "/srv", 99 * MIB, 1000 * MIB),
+        Room(Kind.TARGET, "/srv", 100 * MIB, 1000 * MIB),
+    ),
+}
+
+
+@pytest.mark.parametrize("title", [rule.title for rules in RULES.values() for rule in rules])
+def test_every_check_fails_for_one_fact_and_passes_for_another(title: str) -> None:
+    wrong, right = CASES[title]
+    assert title in {one.title for one in judge([wrong])}
+    assert title not in {one.title for one in judge([right])}
+
+
+def test_one_fact_breaks_no_two_degrees_of_one_check() -> None:
+    for wrong, _ in CASES.values():
+        assert len(list(judge([wrong]))) == 1
+
+
+def test_the_page_is_current() -> None:
+    _current(ROOT / "docs" / "doctor.md", "checks", document())
+
+
+def test_the_role_is_current_and_lists_what_the_documentation_lists() -> None:
+    file = ROOT / "config" / "vcenter-role.yaml"
+    if os.environ.get("UPDATE_DOCS"):
+        file.write_text(role.document())
+    assert file.read_text() == role.document()
+    listed = yaml.safe_load(file.read_text())["privileges"]
+    assert {one["id"] for one in listed} == {one.id for one in role.PRIVILEGES}
+    rows = ["| privilege | on | for | can be done without |", "| --- | --- | --- | --- |"]
+    rows += ["| " + " | ".join(row) + " |" for row in role.table()]
+    _current(ROOT / "docs" / "operating.md", "role", "\n".join(rows) + "\n")
+
+
+def _current(page: Path, block: str, text: str) -> None:
+    """The generated block of a page; UPDATE_DOCS=1 writes it."""
+    before, _, rest = page.read_text().partition(f"<!-- {block} -->\n")
+    found, _, after = rest.partition("<!-- end -->")
+    if os.environ.get("UPDATE_DOCS"):
+        page.write_text(f"{before}<!-- {block} -->\n{text}<!-- end -->{after}")
+        found = text
+    assert found == text

@@ -1,0 +1,197 @@
+"""Looking around for real: sockets, TLS, the simulator's clock and privileges, a VDDK that is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from connector.appliance import probes
+from connector.appliance.checkup import Verdict, judge
+from connector.appliance.facts import Certificate, Kind, Library, Room, Welcome
+from connector.appliance.probes import Ports
+from connector.cli.site import Site
+from connector.vcenter.client import VCenter
+from connector.vcenter.role import On, wanted
+from connector.vcenter.standing import Standing
+from simulator.estate.estate import Estate
+from simulator.vixdisklib import install
+from tests.vcenter.imaginary import World, world
+from tests.vcenter.ledger import Memory
+
+HERE = "127.0.0.1"
+
+
+def named(host: str) -> object:
+    """Every host of the estate under one name."""
+
+    def prepare(estate: Estate) -> None:
+        estate.change(
+            lambda old: replace(old, hosts={one.moref: replace(one, name=host) for one in old.hosts.values()})
+        )
+
+    return prepare
+
+
+@pytest.fixture
+def home() -> Iterator[World]:
+    with world(prepare=named(HERE)) as made:  # type: ignore[arg-type]
+        yield made
+
+
+@contextmanager
+def door(greeting: bytes) -> Iterator[int]:
+    """A port that greets everybody and hangs up."""
+    with socket.create_server((HERE, 0)) as server:
+
+        def greet() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    caller, _ = server.accept()
+                    with caller:
+                        caller.sendall(greeting)
+
+        thread = threading.Thread(target=greet, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+@contextmanager
+def closed() -> Iterator[int]:
+    """A port that is bound and refuses: nobody else can listen there meanwhile."""
+    with socket.socket() as taken:
+        taken.bind((HERE, 0))
+        yield taken.getsockname()[1]
+
+
+def standing(home: World) -> Standing:
+    with VCenter(home.settings(), owner="c0", ledger=Memory()) as vcenter:
+        return vcenter.standing()
+
+
+def hosts(home: World, ports: Ports) -> list[Verdict]:
+    seen = replace(standing(home), grants=())
+    return list(judge(probes.after_login(home.server.url, seen, ports)))
+
+
+def port_of(home: World) -> int:
+    return int(home.server.url.split(":")[2].split("/")[0])
+
+
+def test_a_host_that_greets_and_shows_its_certificate_passes(home: World) -> None:
+    with door(b"220 VMware Authentication Daemon Version 1.10: SSL Required\r\n") as nfc:
+        assert hosts(home, Ports(nfc, port_of(home))) == []
+
+
+def test_closed_doors_of_a_host_are_found(home: World) -> None:
+    with closed() as port:
+        found = {(one.check, one.bad) for one in hosts(home, Ports(port, port))}
+    assert found == {("A6", True), ("A7", False)}
+
+
+def test_a_proxy_that_accepts_everything_is_noticed(home: World) -> None:
+    with door(b"HTTP/1.0 400 Bad\r\n") as nfc:
+        (found, *_) = hosts(home, Ports(nfc, port_of(home)))
+    assert found.check == "A6" and not found.bad and "HTTP/1.0" in found.what
+
+
+def test_a_host_with_another_certificate_than_vcenter_knows(home: World) -> None:
+    seen = replace(standing(home), grants=())
+    strange = replace(seen, hosts=tuple(replace(one, thumbprint="AA" * 20) for one in seen.hosts))
+    with door(b"220 hello\r\n") as nfc:
+        found = list(judge(probes.after_login("vc", strange, Ports(nfc, port_of(home)))))
+    assert {(one.check, one.bad) for one in found} == {("A7", True)}
+
+
+def test_a_name_that_leads_nowhere(home: World) -> None:
+    with world(prepare=named("esx.invalid")) as lost:  # type: ignore[arg-type]
+        found = hosts(lost, Ports())
+    assert {(one.check, one.on) for one in found} == {("A1", "esx.invalid")}
+
+
+def test_vcenter_is_looked_at_before_it_is_told_who_we_are(home: World) -> None:
+    assert list(judge(probes.before_login(home.settings()))) == []
+    other = "AB" * 32
+    (found,) = judge(probes.before_login(home.settings(thumbprint=other)))
+    assert found.check == "A3" and "AB:AB" in found.what
+    with closed() as port:
+        (found,) = judge(probes.before_login(home.settings(url=f"https://{HERE}:{port}")))
+    assert found.check == "A2"
+    with door(b"not TLS at all\r\n") as port:
+        (found,) = judge(probes.before_login(home.settings(url=f"https://{HERE}:{port}")))
+    assert found.check == "A2"
+
+
+def test_a_login_that_is_refused_is_a_finding_and_the_rest_is_looked_at(home: World, tmp_path: Path) -> None:
+    from pydantic import SecretStr
+
+    site = Site(home.settings(password=SecretStr("wrong")), None, tmp_path, None)
+    with ExitStack() as unwind:
+        seen = list(site.facts(unwind))
+    assert "A4" in {one.check for one in judge(seen)}
+    assert any(isinstance(one, Room) for one in seen)
+    assert not any("wrong" in one.trouble for one in seen if isinstance(one, Welcome))
+
+
+def test_what_the_user_may_not_do_is_told_per_object(home: World) -> None:
+    assert not any(one.missing for one in standing(home).grants)
+    kinds = {one.on for one in standing(home).grants}
+    assert kinds == {On.ROOT, On.MACHINE, On.DATASTORE}
+    home.server.center.authority.deny("VirtualMachine.State.CreateSnapshot", home.vm)
+    lacking = [one for one in standing(home).grants if one.missing]
+    assert [(one.moref, one.missing) for one in lacking] == [
+        (home.vm, ("VirtualMachine.State.CreateSnapshot",))
+    ]
+    assert [one.check for one in judge(lacking) if one.bad] == ["A8"]
+
+
+def test_an_encrypted_machine_needs_the_right_to_its_keys() -> None:
+    assert set(wanted(On.ENCRYPTED)) - set(wanted(On.MACHINE)) == {"Cryptographer.Access"}
+
+
+def test_the_clock_is_compared_by_vcenters_own(home: World) -> None:
+    assert abs(standing(home).skew) < 5
+
+
+def test_a_vddk_is_loaded_and_held_against_every_version(home: World, tmp_path: Path) -> None:
+    (found,) = probes.installation(tmp_path / "none", ("8.0.3",))
+    assert isinstance(found, Library) and found.trouble
+    install(tmp_path / "vddk", home.estate.export.root)
+    fit = list(probes.installation(tmp_path / "vddk", ("8.0.3", "8.0.3")))
+    assert [one.trouble for one in fit if isinstance(one, Library)] == [""]
+    unfit = list(probes.installation(tmp_path / "vddk", ("8.0.3", "5.5.0")))
+    assert [one.check for one in judge(unfit)] == ["A9"]
+
+
+def test_a_directory_that_is_not_there_yet_has_the_room_of_the_one_above(tmp_path: Path) -> None:
+    here = probes.room(Kind.STATE, tmp_path / "a" / "b")
+    assert here.free > 0 and not here.trouble
+    nowhere = probes.room(Kind.STATE, Path("/proc/self/nowhere"))
+    assert [one.check for one in judge([nowhere])] == ["A10"]
+
+
+def test_ports_of_an_instance() -> None:
+    with door(b"") as one, closed() as other:
+        found = list(judge(probes.instance(HERE, Ports(instance=(one, other)))))
+        assert [(verdict.check, verdict.on) for verdict in found] == [("A12", f"{HERE}:{other}")]
+        assert not list(judge(probes.instance(f"{HERE}:{one}")))
+    (found_name,) = judge(probes.instance("instance.invalid"))
+    assert found_name.check == "A1"
+
+
+def test_thumbprints_are_compared_in_the_spelling_that_was_given(home: World) -> None:
+    spelled = home.server.thumbprint.replace(":", " ").lower()
+    facts = list(probes.before_login(home.settings(thumbprint=spelled)))
+    (shown,) = [one for one in facts if isinstance(one, Certificate)]
+    assert shown.given == shown.seen == home.server.thumbprint

@@ -1,0 +1,147 @@
+"""`connector doctor` before anything was ever migrated: what people and programs are shown, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Connector
+from tests.smc.conftest import Cloud
+from tests.vcenter.imaginary import PASSWORD, USER, World, change_vm, world
+
+SNAPSHOT = "VirtualMachine.State.CreateSnapshot"
+MODIFY = "Authorization.ModifyPermissions"  # whoever holds it is more than a migration needs
+OTHER = "connector@vsphere.local"
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    with world() as made:
+        monkeypatch.setenv("CONNECTOR_VCENTER_URL", made.server.url)
+        monkeypatch.setenv("CONNECTOR_VCENTER_USER", USER)
+        monkeypatch.setenv("CONNECTOR_VCENTER_PASSWORD", PASSWORD)
+        monkeypatch.setenv("CONNECTOR_VCENTER_THUMBPRINT", made.server.thumbprint)
+        yield made
+
+
+def test_findings_are_data_and_the_exit_code_says_whether_one_blocks(home: World, run: Connector) -> None:
+    found = run("doctor", "--json", code=11).lines  # esx-NN.lab.example is nobody's name
+    assert {one["check"] for one in found if one["bad"]} == {"A1"}
+    assert set(found[0]) == {"check", "title", "severity", "on", "what", "remedy", "bad"}
+
+
+def test_people_get_one_line_for_all_machines_with_the_same_finding(home: World, run: Connector) -> None:
+    home.server.center.authority.deny(SNAPSHOT)
+    lines = [line for line in run("doctor", code=11).out.splitlines() if "A8" in line]
+    assert len(lines) == 1
+
+
+def test_role_says_what_is_missing_where_and_how_to_grant_it(home: World, run: Connector) -> None:
+    assert run("doctor", "--role").out.startswith("nothing is missing")
+    home.server.center.authority.deny(SNAPSHOT, home.vm)
+    told = run("doctor", "--role", "--json", code=11).json
+    assert [(one["moref"], one["missing"]) for one in told["missing"]] == [(home.vm, [SNAPSHOT])]
+    assert "govc role.create Connector" in told["commands"][0] and SNAPSHOT in told["commands"][0]
+    home.server.center.authority.allow(SNAPSHOT, home.vm)
+    home.server.center.authority.deny("Global.DisableMethods")
+    assert "Global.DisableMethods" in run("doctor", "--role").out
+
+
+def test_no_administrator_is_told_to_lose_what_they_may(home: World, run: Connector) -> None:
+    """Setting a permission replaces the one that the user has there."""
+    home.server.center.authority.deny(SNAPSHOT, home.vm)
+    for told in (run("doctor", "--role", code=11).out, run("doctor", "--role", "--json", code=11).out):
+        assert f"-principal {USER}" not in told.replace("'", "") and f"-principal {OTHER}" in told
+    assert OTHER in run("doctor", "--role", code=11).out.partition("a user of its own")[2]
+    home.server.center.authority.deny(MODIFY)
+    assert f"-principal {USER}" in run("doctor", "--role", code=11).out.replace("'", "")
+
+
+def test_names_are_one_line_and_command_no_terminal(home: World, run: Connector) -> None:
+    change_vm(home.estate, home.vm, name="web\x9b31m[bold]\nvm-999 forged")
+    home.server.center.authority.deny(SNAPSHOT, home.vm)
+    for words in (["doctor"], ["doctor", "--role"]):
+        told = run(*words, code=11).out
+        assert "\x9b" not in told and "[bold]" in told
+        assert not any(line.startswith("vm-999") for line in told.splitlines())
+
+
+def test_what_was_seen_is_shown_though_the_inventory_cannot_be_read(home: World, run: Connector) -> None:
+    change_vm(home.estate, home.vm, name="x" * 5_000_000)
+    found = run("doctor", "--instance", "127.0.0.1:1", "--json", code=11).lines
+    assert {"A4", "A12"} <= {one["check"] for one in found}
+    assert home.vm in next(one["what"] for one in found if one["check"] == "A4")
+
+
+def test_a_refused_login_is_a_finding_and_no_password_is_shown(
+    home: World, run: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONNECTOR_VCENTER_PASSWORD", "tr0ub4dor")
+    said = run("doctor", "--json", code=11)
+    assert "A4" in {one["check"] for one in said.lines}
+    assert "tr0ub4dor" not in said.out + said.err
+
+
+def appliance(home: World, folder: Path, **control: str) -> str:
+    """The configuration of one that was never started."""
+    (folder / "password").write_text(PASSWORD)
+    document = {
+        "vcenter": {
+            "url": home.server.url,
+            "user": USER,
+            "password_file": str(folder / "password"),
+            "thumbprint": home.server.thumbprint,
+        },
+        "control": control,
+        "vddk": str(folder / "none"),
+        "state": str(folder / "state"),
+    }
+    (folder / "appliance.yaml").write_text(json.dumps(document))
+    return str(folder / "appliance.yaml")
+
+
+def blocking(run: Connector, file: str) -> set[str]:
+    found = run("doctor", "--config", file, "--only", "appliance", "--json", code=11).lines
+    return {one["check"] for one in found if one["bad"]}
+
+
+def test_a_control_plane_that_does_not_run_is_found(home: World, run: Connector, tmp_path: Path) -> None:
+    file = appliance(home, tmp_path, url="https://127.0.0.1:1", thumbprint="00" * 32)
+    assert {"A9", "A11"} <= blocking(run, file)
+
+
+def test_an_appliance_that_may_still_enrol_is_well_and_one_without_code_is_not(
+    home: World, run: Connector, tmp_path: Path, cloud: Cloud
+) -> None:
+    (tmp_path / "code").write_text("code")
+    where = {"url": cloud.plane.url, "thumbprint": cloud.plane.thumbprint}
+    code = str(tmp_path / "code")
+    assert "A11" not in blocking(run, appliance(home, tmp_path, **where, activation_code_file=code))
+    assert "A11" in blocking(run, appliance(home, tmp_path, **where))
+    where["thumbprint"] = "00" * 32
+    assert "A11" in blocking(run, appliance(home, tmp_path, **where, activation_code_file=code))
+
+
+def test_the_credential_is_tried_and_one_that_was_forgotten_is_found(
+    home: World, run: Connector, tmp_path: Path, cloud: Cloud
+) -> None:
+    member = cloud.plane.enrol("doctor", "https://doctor:443")
+    file = appliance(home, tmp_path, url=cloud.plane.url, thumbprint=cloud.plane.thumbprint)
+    (tmp_path / "state").mkdir()
+    for secret, forgotten in ((member.secret, False), ("gone", True)):
+        kept = {
+            "control": cloud.plane.thumbprint,
+            "vcenter": "u",
+            "appliance_id": member.appliance_id,
+            "secret": secret,
+        }
+        (tmp_path / "state" / "membership.json").write_text(json.dumps(kept))
+        assert ("A11" in blocking(run, file)) == forgotten
+
+
+def test_which_left_overs_must_be_said(run: Connector) -> None:
+    assert "--vcenter" in run("doctor", code=2).err
+    assert "whose left-overs" in run("doctor", "--only", "left", "--vcenter", "https://vc", code=2).err
