@@ -214,10 +214,10 @@ def _watch(client: SmcClient, name: str, jobs: list[Json], as_json: bool) -> Non
         failure = failed
     while not (found := _find(client, name)).get("Settled", True):
         time.sleep(watching.PACE)
-    if wrong := next((text for m in _members(found) if (text := str(m.get("ErrorMessage") or ""))), ""):
-        raise failure or Conflict(wrong, on=name, remedy=f"see connector application show {name}")
     if failure:
         raise failure
+    if wrong := next((text for m in _members(found) if (text := str(m.get("ErrorMessage") or ""))), ""):
+        raise Conflict(wrong, on=name, remedy=f"see connector application show {name}")
 
 
 def _tell(name: str, done: str, action: str, answer: Json, as_json: bool) -> None:
