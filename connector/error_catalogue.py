@@ -56,7 +56,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     ),
     "NotPermitted": Entry(
         "the role lacks a privilege on this object; the access key has a lower role",
-        "grant the privilege that the message names (docs/vcenter.md has the role), or use another key",
+        "grant the privilege that the message names (config/vcenter-role.yaml has the role), or use another key",
         "HTTP 403",
     ),
     "Ineligible": Entry(
