@@ -20,13 +20,14 @@ from connector.appliance.agent import Agent
 from connector.appliance.attest import Notary
 from connector.appliance.configuration import Configuration, from_yaml, parse
 from connector.appliance.control_client import ControlClient, Membership, enrol
+from connector.appliance.dispatch import carry
 from connector.appliance.inventory import Rescan
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.leftovers import Cleaner
-from connector.appliance.machine_pass import Workbench
 from connector.appliance.membership import MEMBERSHIP, kept_membership, owner_of
 from connector.appliance.memory import ControlMemory
 from connector.appliance.repair import Practice, mend_all
+from connector.appliance.workbench import Workbench
 from connector.errors import BadInput, ConnectorError, ControlFailed
 from connector.patience import Patience
 from connector.transfer.evidence import Signer
@@ -102,7 +103,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         first = partial(mend_all, practice)
         unwind.enter_context(Cleaner(vcenter, ledger, connect, bench.claims, stop, first=first))
         child.report_ready({"appliance": membership.appliance_id, "machines": seen, "pid": os.getpid()})
-        Agent(connect, bench.carry, configuration.passes, stop).run()
+        Agent(connect, partial(carry, bench), configuration.passes, stop).run()
 
 
 def signer_of(state: Path) -> Signer:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from connector.appliance.order import Order
 from connector.appliance.progress import PassProgress
+from connector.appliance.workbench import Workbench
 from connector.errors import Conflict, Ineligible, Interrupted
 from connector.model import Machine, Severity
 from connector.vcenter.client import VCenter
-
-if TYPE_CHECKING:
-    from connector.appliance.machine_pass import Workbench
 
 LOOK = 2.0  # seconds between two looks at who else is at the machine
 

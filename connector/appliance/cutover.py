@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from connector.appliance.admission import refuse, wait_for_others
 from connector.appliance.order import Order, Wishes
 from connector.appliance.progress import PassProgress
 from connector.appliance.subject import identified
+from connector.appliance.workbench import Workbench
 from connector.errors import Conflict
 from connector.model import Machine, PowerState
 from connector.vcenter.client import Snapshot
-
-if TYPE_CHECKING:
-    from connector.appliance.machine_pass import Workbench
 
 
 class Cutover:

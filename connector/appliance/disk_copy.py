@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from connector.appliance.decision import Decision, decide
 from connector.appliance.guard import Guard
 from connector.appliance.opening import Opening
 from connector.appliance.order import Order
 from connector.appliance.progress import PassProgress
+from connector.appliance.workbench import Workbench
 from connector.errors import (
     ChangesMissed,
     ChangesUnknown,
@@ -36,10 +37,6 @@ from connector.transfer.policies import Retrying
 from connector.transfer.sender import Progress
 from connector.transfer.source import Source
 from connector.vcenter.client import Snapshot
-
-if TYPE_CHECKING:
-    from connector.appliance.machine_pass import Workbench
-
 
 PLAIN = ("full", "delta")  # the kinds that a cutover is called after itself
 LISTED = 5  # places in a message, at most

@@ -9,27 +9,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import asdict
+from typing import Any
 
 from connector.appliance.admission import refuse, wait_for_others
-from connector.appliance.attest import Notary, Reading, attest
-from connector.appliance.claims import Claims
-from connector.appliance.cutover import Cutover, Shutdown
+from connector.appliance.attest import Reading, attest
+from connector.appliance.cutover import Cutover
 from connector.appliance.disk_copy import DiskCopy
-from connector.appliance.governor import Thresholds, obstacle
+from connector.appliance.governor import obstacle
 from connector.appliance.guard import Guard
 from connector.appliance.handback import HandedBack
-from connector.appliance.ledger import ControlLedger
 from connector.appliance.order import Order, Wishes
 from connector.appliance.progress import DiskProgress, PassProgress
-from connector.appliance.repair import unlock
-from connector.appliance.rollback import Rollback
 from connector.appliance.roster import reconcile
 from connector.appliance.subject import clear, identified
+from connector.appliance.workbench import Workbench
 from connector.errors import (
     ConnectorError,
     ControlFailed,
@@ -40,52 +36,14 @@ from connector.errors import (
 )
 from connector.model import Finding, Machine, PowerState, Severity
 from connector.patience import Patience
-from connector.settings import TransferSettings
 from connector.transfer.endpoint import InstanceEndpoint
-from connector.transfer.flow import Flow, Throttle
-from connector.vcenter.client import Quiesce, Snapshot, Ticket, VCenter, disk_set_changes
+from connector.transfer.flow import Flow
+from connector.vcenter.client import Quiesce, Snapshot, Ticket, disk_set_changes
 
 log = logging.getLogger(__name__)
 
 INSTANCE_PATIENCE = 90.0  # seconds that an instance may need to come up again
 STUN = "cbt-"  # marks the ticket of the snapshot that only serves to switch CBT on
-
-
-@dataclass(frozen=True, slots=True)
-class Workbench:
-    """What every pass of an appliance uses. Thread-safe."""
-
-    vcenter: VCenter
-    ledger: ControlLedger
-    vddk: Path
-    transports: str
-    transfer: TransferSettings
-    line: Throttle | None = None  # what all passes of this appliance share
-    notary: Notary | None = None  # without one, passes leave no evidence
-    governor: Thresholds = field(default_factory=Thresholds)
-    backup_wait: float = 3600.0
-    claims: Claims = field(default_factory=Claims)
-
-    def carry(self, order: Order, board: PassProgress, wishes: Wishes) -> Mapping[str, Any]:
-        """Carry out one order; see `agent.Carry`. Errors name the machine as people do, not by its moref."""
-        work = _WORK.get(order.task)
-        if work is None:
-            raise ControlFailed(
-                f"this appliance does not know the task {order.task}",
-                on=order.name,
-                remedy="update the appliance: the control plane is newer",
-            )
-        bench = replace(self, vcenter=self.vcenter.during(wishes.stop))
-        try:
-            with self.claims.held(order.moref):
-                self.ledger.attach(order.moref, order.pass_id)
-                try:
-                    return work(bench, order, board, wishes).run()
-                finally:
-                    _unlock(self, order)
-        except ConnectorError as failed:
-            failed.on = order.name if failed.on == order.moref else failed.on
-            raise
 
 
 class MachinePass:
@@ -279,29 +237,6 @@ class _Either(threading.Event):
                 break
             super().wait(left)
         return self.is_set()
-
-
-def _unlock(bench: Workbench, order: Order) -> None:
-    """Its disks are closed; if it still may not be moved, a worker that was killed may have left its lock."""
-    try:
-        if bench.vcenter.locked(order.moref):
-            unlock(bench.vcenter, bench.vcenter.find(order.moref), bench.vddk, bench.transports)
-    except ConnectorError as failed:
-        log.warning("%s: it may be left locked against being moved: %s", order.name, failed)
-
-
-class _Work(Protocol):
-    """What carries out one order once. Returns the measured figures."""
-
-    def run(self) -> dict[str, Any]: ...
-
-
-_WORK: dict[str, Callable[[Workbench, Order, PassProgress, Wishes], _Work]] = {
-    "read": MachinePass,
-    "final": MachinePass,
-    "shutdown": Shutdown,
-    "power-on": Rollback,
-}
 
 
 def _raise_first(failures: Sequence[ConnectorError]) -> None:

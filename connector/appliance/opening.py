@@ -8,19 +8,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connector.appliance.guard import Guard
 from connector.appliance.order import Order
 from connector.appliance.progress import PassProgress
+from connector.appliance.workbench import Workbench
 from connector.errors import ConnectorError, Interrupted
 from connector.model import MachineDisk
 from connector.transfer.source import Source
 from connector.transfer.vddk_source import open_vddk_source, unplaced
 from connector.vcenter.client import Snapshot
-
-if TYPE_CHECKING:
-    from connector.appliance.machine_pass import Workbench
 
 log = logging.getLogger(__name__)
 

@@ -8,17 +8,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from connector.appliance.order import Order, Wishes
 from connector.appliance.progress import PassProgress
 from connector.appliance.subject import clear, identified, tracked_by_us
+from connector.appliance.workbench import Workbench
 from connector.errors import ConnectorError
 from connector.model import Machine, PowerState
 from connector.vcenter.client import TRACKING, Tracking
-
-if TYPE_CHECKING:
-    from connector.appliance.machine_pass import Workbench
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from connector.appliance.attest import Notary
+from connector.appliance.dispatch import carry
 from connector.appliance.ledger import ControlLedger
-from connector.appliance.machine_pass import Workbench
 from connector.appliance.order import Order, SourceObject, Wishes
 from connector.appliance.progress import PassProgress
+from connector.appliance.workbench import Workbench
 from connector.settings import TransferSettings, VCenterSettings
 from connector.transfer.evidence import Signer
 from connector.vcenter.client import VCenter
@@ -95,7 +96,7 @@ class Bench:
         made = order or self.order()
         wishes = Wishes()
         wishes.stop = stop or wishes.stop
-        self.result = dict(self.work.carry(made, board or PassProgress(), wishes))
+        self.result = dict(carry(self.work, made, board or PassProgress(), wishes))
         return {row["key"]: row for row in self.result["disks"]}
 
     def target(self, key: int) -> Path:

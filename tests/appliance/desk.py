@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from connector.appliance.dispatch import carry
 from connector.appliance.governor import Thresholds
 from connector.appliance.ledger import ControlLedger
-from connector.appliance.machine_pass import Workbench
 from connector.appliance.order import Order, SourceObject, Wishes
 from connector.appliance.progress import PassProgress
+from connector.appliance.workbench import Workbench
 from connector.settings import TransferSettings
 from connector.vcenter.client import VCenter
 from simulator.estate.estate import Estate
@@ -149,7 +150,7 @@ class Bench:
     ) -> dict[str, Any]:
         wishes = Wishes(order.replication)
         wishes.stop = stop or wishes.stop
-        return dict(self.workbench.carry(order, board or Board(), wishes))
+        return dict(carry(self.workbench, order, board or Board(), wishes))
 
     def governed(self, **thresholds: Any) -> None:
         """From now on these thresholds hold."""
