@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from connector.cloud import addresses
-from connector.cloud.handover import Made
+from connector.cloud.handover import Made, order_image
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Health, TargetDisk
-from connector.errors import BadInput, PortInUse, TargetFailed
+from connector.errors import BadInput, Conflict, PortInUse, TargetFailed
 from tests.cloud.conftest import image_for, request_for
 
 T1, T2 = (f"t-{uuid.uuid4().hex}" for _ in range(2))  # other tests use the same loopback addresses
@@ -150,6 +151,20 @@ def test_a_root_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TargetFailed, match="cannot use this directory"):
         LocalProvider(tmp_path / "file")
+
+
+def test_an_instance_that_is_being_started_again_is_waited_for_at_the_hand_over(
+    provider: LocalProvider,
+) -> None:
+    address = provider.create_instance(request_for(T1)).address
+    provider.release(T1, keep_disks=True)
+    with ThreadPoolExecutor(1) as pool:
+        ordered = pool.submit(order_image, address, image_for(T1, "web"))
+        with pytest.raises(TimeoutError):
+            ordered.result(0.3)
+        assert provider.create_instance(request_for(T1)).address == address
+        with pytest.raises(Conflict, match="the instance has no disks"):  # its own answer
+            ordered.result(60)
 
 
 FILES = ("2000.raw", "2001.raw")
