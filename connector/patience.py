@@ -22,16 +22,19 @@ class Patience:
     seconds: float
     kinds: tuple[type[ConnectorError], ...] = (ConnectorError,)
     halt: threading.Event = field(default_factory=threading.Event)
+    clock: Callable[[], float] = time.monotonic
 
     def outlast(self, call: Callable[[], T]) -> T:
         """The answer of `call`, which must be harmless to repeat. Raises its last error."""
-        end, pause = time.monotonic() + self.seconds, PAUSE[0]
+        end, pause = self.clock() + self.seconds, PAUSE[0]
         while True:
             try:
                 return call()
             except self.kinds as failed:
-                if not failed.retryable or isinstance(failed, Interrupted) or time.monotonic() >= end:
+                left = end - self.clock()
+                if not failed.retryable or isinstance(failed, Interrupted) or left <= 0:
                     raise
-                if self.halt.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - spreads retries, guards nothing
+                spread = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+                if self.halt.wait(min(left, spread)):
                     raise
                 pause = min(PAUSE[1], 2 * pause)

@@ -203,14 +203,12 @@ class MachinePass:
                 for disk in wanted
             }
             for done in as_completed(running):
+                if done.exception() is not None:
+                    halt.set()
                 try:
                     results[running[done].key] = done.result()
                 except ConnectorError as failed:
-                    halt.set()
                     failures.append(failed)
-                except BaseException:
-                    halt.set()
-                    raise
         if guard.given_back.is_set() and not self._stop.is_set():
             why = guard.verdict.reason
             raise HandedBack(f"the snapshot was given back: {why}", on=self._order.name, rest=guard.rest)

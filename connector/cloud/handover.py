@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.cloud.provider import ImageRequest
-from connector.errors import NotFound, TargetFailed, from_json
+from connector.errors import NotFound, TargetFailed, TransferFailed, from_json
 from connector.model import InstanceAddress
+from connector.patience import Patience
 from connector.transfer.endpoint import InstanceEndpoint
 
+PATIENCE: Final = 90.0  # seconds that an instance may need to come up again
 _PACE: Final = 0.3  # seconds between looks
 
 
@@ -32,7 +34,7 @@ def order_image(address: InstanceAddress, request: ImageRequest) -> Made:
 
     An instance that was started again has forgotten the order; it gets the order again.
     """
-    endpoint = InstanceEndpoint(address, request.control)
+    endpoint = InstanceEndpoint(address, request.control, Patience(PATIENCE, (TransferFailed,)))
     order = (request.name, request.format, request.run)
     made = endpoint.make_image(*order, wait=False)
     while made["state"] == "making":

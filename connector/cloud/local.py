@@ -8,6 +8,8 @@ killed one leaves behind is the directory, and `create_instance` starts the same
     ROOT/instances/TOKEN/data/           disks and journal; owned by the child
     ROOT/images/NAME/                    finished images
     ROOT/images/.NAME.json               the token of the instance that made it
+    ROOT/images/.NAME.making/            a hand-over that is not complete
+    ROOT/images/.NAME.former/            an earlier image of that name, on its way out
 """
 
 from __future__ import annotations
@@ -173,35 +175,41 @@ class LocalProvider:
         return _image(target, made.details)
 
     def _take_over(self, token: str, name: str, files: Sequence[str]) -> Path:
-        data = self._directory(token) / "data"
         target = self._root / "images" / _plain(name)
         with self._exclusively(token), _translated(target):
             _claim(target, token)
-            whole = {Path(file).name for file in files}
-            if target.is_dir() and whole <= {found.name for found in target.iterdir()}:
+            sources = [self._handed_over(token, file) for file in files]
+            whole = {source.name for source in sources}
+            draft = _draft(target)
+            begun = draft.exists() or any(source.exists() for source in sources)
+            if not begun and target.is_dir() and whole <= _names(target):
+                _remove(_former(target))
                 return target
-            draft = target.with_name(f".{target.name}.making")
             draft.mkdir(exist_ok=True)
-            for file in files:
-                source = (data / file).resolve()
-                if not source.is_relative_to(data):
-                    raise TargetFailed(
-                        "the instance named a file outside of its directory",
-                        on=token,
-                        remedy="run the same release on control plane and instance",
-                    )
+            for stale in _names(draft) - whole:
+                (draft / stale).unlink()
+            for source in sources:
                 if source.exists():
                     _move(source, draft / source.name)
-            if missing := sorted(whole - {found.name for found in draft.iterdir()}):
+            if missing := sorted(whole - _names(draft)):
                 raise TargetFailed(
                     f"the image lacks {', '.join(missing)}",
                     on=name,
                     remedy="start the job again: the image is made anew",
                 )
-            if target.exists():  # of an earlier order under this name
-                shutil.rmtree(target)
-            _move(draft, target)
+            _put(draft, target)
         return target
+
+    def _handed_over(self, token: str, file: str) -> Path:
+        data = self._directory(token) / "data"
+        source = (data / file).resolve()
+        if not source.is_relative_to(data):
+            raise TargetFailed(
+                "the instance named a file outside of its directory",
+                on=token,
+                remedy="run the same release on control plane and instance",
+            )
+        return source
 
     def list_images(self) -> Sequence[StoredImage]:
         return [_image(path) for path in sorted((self._root / "images").iterdir()) if _is_image(path)]
@@ -209,8 +217,8 @@ class LocalProvider:
     def delete_image(self, name: str) -> None:
         target = self._root / "images" / _plain(name)
         with _translated(target):
-            if target.exists():
-                shutil.rmtree(target)
+            for ours in (target, _draft(target), _former(target)):
+                _remove(ours)
             _owner(target).unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -286,6 +294,21 @@ def _move(source: Path, target: Path) -> None:
         os.close(folder)
 
 
+def _put(draft: Path, target: Path) -> None:
+    """Under the wanted name is all of the earlier image, or nothing, or all of the new one."""
+    former = _former(target)
+    if target.exists():  # of an earlier order under this name
+        _remove(former)
+        _move(target, former)
+    _move(draft, target)
+    _remove(former)
+
+
+def _remove(directory: Path) -> None:
+    if directory.exists():
+        shutil.rmtree(directory)
+
+
 def _claim(target: Path, token: str) -> None:
     """Only what this instance made may be replaced by it. Raises Conflict for anybody else's image."""
     record = _owner(target)
@@ -298,6 +321,18 @@ def _claim(target: Path, token: str) -> None:
 
 def _owner(target: Path) -> Path:
     return target.with_name(f".{target.name}.json")
+
+
+def _draft(target: Path) -> Path:
+    return target.with_name(f".{target.name}.making")
+
+
+def _former(target: Path) -> Path:
+    return target.with_name(f".{target.name}.former")
+
+
+def _names(directory: Path) -> set[str]:
+    return {found.name for found in directory.iterdir()}
 
 
 def _is_image(path: Path) -> bool:

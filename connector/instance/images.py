@@ -165,16 +165,22 @@ class Images:
             image.state = "ready"
         except (ConnectorError, OSError) as error:
             log.warning("image %s failed: %s", image.name, error)
-            known = (
-                error
-                if isinstance(error, ConnectorError)
-                else TargetFailed(str(error), on=f"image {image.name}")
-            )
-            image.error, image.state = known.to_json(), "failed"
-            shutil.rmtree(temporary, ignore_errors=True)
+            self._fail(image, temporary, error)
+        except (
+            Exception
+        ) as defect:  # the outer door of this thread: whoever waits for the image must hear of it
+            log.exception("image %s failed", image.name)
+            self._fail(image, temporary, defect)
         finally:
             for disk in disks:
                 disk.release()
+
+    def _fail(self, image: Image, temporary: Path, error: Exception) -> None:
+        shutil.rmtree(temporary, ignore_errors=True)
+        what = str(error) if isinstance(error, OSError) else f"the instance failed ({type(error).__name__})"
+        told = TargetFailed(what, on=f"image {image.name}", remedy="see the instance's log")
+        image.error = (error if isinstance(error, ConnectorError) else told).to_json()
+        image.state = "failed"
 
 
 def _readings(disks: list[Disk]) -> set[str]:

@@ -4,15 +4,17 @@ begins.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
 
-from connector.errors import ConnectorError, ProofFailed
+from connector.errors import ConnectorError, ProofFailed, TargetFailed, TransferFailed
 from connector.instance.disk import Disk
 from connector.instance.proof import Proof, prove
 from connector.transfer.account import Account, parts_of
 
+log = logging.getLogger(__name__)
 NAMED = 5  # places in a message, at most
 
 
@@ -71,12 +73,22 @@ class Proofs:
             if proof.mismatched:
                 disk.spoil(proof.mismatches)
                 run.error = _differs(proof, disk.key)
+            elif self._stop.is_set():  # what was not read proves nothing; the caller asks again
+                run.error = TransferFailed("stops before its proof is done", on=f"disk {disk.key}")
             else:
                 whole = (bytes.fromhex(proof.source_root), bytes.fromhex(proof.root))
                 ends = (proof.source, proof.target)
                 run.account = Account(disk.capacity, tuple(pieces), tuple(parts), *ends, whole)
         except ConnectorError as error:
             run.error = error
+        except (
+            Exception
+        ) as defect:  # the outer door of this thread: whoever waits for the proof must hear of it
+            log.exception("the proof of disk %s failed", disk.key)
+            what = (
+                str(defect) if isinstance(defect, OSError) else f"the proof failed ({type(defect).__name__})"
+            )
+            run.error = TargetFailed(what, on=f"disk {disk.key}", remedy="see the instance's log")
         finally:
             disk.release()
             run.done.set()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from connector.cloud import addresses
-from connector.cloud.handover import Made
+from connector.cloud.handover import Made, order_image
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Health, TargetDisk
-from connector.errors import BadInput, PortInUse, TargetFailed
+from connector.errors import BadInput, Conflict, PortInUse, TargetFailed
 from tests.cloud.conftest import image_for, request_for
 
 T1, T2 = (f"t-{uuid.uuid4().hex}" for _ in range(2))  # other tests use the same loopback addresses
@@ -147,3 +151,107 @@ def test_a_root_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TargetFailed, match="cannot use this directory"):
         LocalProvider(tmp_path / "file")
+
+
+def test_an_instance_that_is_being_started_again_is_waited_for_at_the_hand_over(
+    provider: LocalProvider,
+) -> None:
+    address = provider.create_instance(request_for(T1)).address
+    provider.release(T1, keep_disks=True)
+    with ThreadPoolExecutor(1) as pool:
+        ordered = pool.submit(order_image, address, image_for(T1, "web"))
+        with pytest.raises(TimeoutError):
+            ordered.result(0.3)
+        assert provider.create_instance(request_for(T1)).address == address
+        with pytest.raises(Conflict, match="the instance has no disks"):  # its own answer
+            ordered.result(60)
+
+
+FILES = ("2000.raw", "2001.raw")
+#: Hands over once; the n-th change of a name or a folder under `images` kills the process or finds no space.
+BROKEN = """
+import errno, os, signal, sys
+from pathlib import Path
+from connector.cloud.handover import Made
+from connector.cloud.local import LocalProvider
+from connector.errors import TargetFull
+from tests.cloud.conftest import image_for
+from tests.cloud.test_local import FILES
+root, token, how, left = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+provider = LocalProvider(root, order=lambda *_: Made(tuple("images/web/" + name for name in FILES), {}))
+request = image_for(token, "web")
+def hook(event, words):
+    global left
+    if event in ("os.rename", "os.mkdir", "shutil.rmtree") and "/images/" in str(words):
+        left -= 1
+        if left == 0 and how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+sys.addaudithook(hook)
+try:
+    provider.make_image(request)
+except TargetFull:
+    sys.exit(28)
+"""
+
+
+def made_by_instance(root: Path, content: str) -> None:
+    """What an instance has ready under its own roof."""
+    home = root / "instances" / T1
+    (home / "data" / "images" / "web").mkdir(parents=True, exist_ok=True)
+    (home / "instance.json").write_text(json.dumps({"token": T1, "job": "j", "host": "127.64.0.1"}))
+    for name in FILES:
+        (home / "data" / "images" / "web" / name).write_text(f"{content} {name}")
+
+
+def taking_over(root: Path) -> LocalProvider:
+    order = Made(tuple(f"images/web/{name}" for name in FILES), {})
+    return LocalProvider(root, order=lambda *_: order)
+
+
+def content_of(image: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in image.iterdir()}
+
+
+def whole(content: str) -> dict[str, str]:
+    return {name: f"{content} {name}" for name in FILES}
+
+
+def test_a_later_order_under_the_same_name_is_not_answered_with_the_earlier_image(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        made_by_instance(tmp_path, content)
+        made = taking_over(tmp_path).make_image(image_for(T1, "web", content))
+        assert content_of(Path(made.location)) == whole(content)
+        assert taking_over(tmp_path).make_image(image_for(T1, "web", content)) == made
+
+
+@pytest.mark.parametrize("how", ["killed", "full"])
+def test_a_hand_over_that_breaks_anywhere_leaves_no_half_image_and_goes_on(tmp_path: Path, how: str) -> None:
+    ended, moment = {"killed": -signal.SIGKILL, "full": 28}[how], 0
+    while True:
+        root, moment = tmp_path / str(moment), moment + 1
+        made_by_instance(root, "first")
+        taking_over(root).make_image(image_for(T1, "web"))
+        made_by_instance(root, "second")
+        words = [sys.executable, "-c", BROKEN, str(root), T1, how, str(moment)]
+        code = subprocess.run(words, check=False).returncode
+        shown = root / "images" / "web"
+        assert not shown.exists() or content_of(shown) in (whole("first"), whole("second"))
+        assert content_of(Path(taking_over(root).make_image(image_for(T1, "web")).location)) == whole(
+            "second"
+        )
+        assert sorted(found.name for found in (root / "images").iterdir()) == [".web.json", "web"]
+        if code == 0:
+            break
+        assert code == ended
+    assert moment > len(FILES) + 3
+
+
+def test_a_deleted_image_leaves_nothing_of_a_hand_over_that_broke(tmp_path: Path) -> None:
+    made_by_instance(tmp_path, "first")
+    (tmp_path / "instances" / T1 / "data" / "images" / "web" / FILES[1]).unlink()
+    with pytest.raises(TargetFailed, match="lacks"):
+        taking_over(tmp_path).make_image(image_for(T1, "web"))
+    taking_over(tmp_path).delete_image("web")
+    assert list((tmp_path / "images").iterdir()) == []
