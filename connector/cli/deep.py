@@ -1,14 +1,11 @@
 """`vm check --deep`: into the disks of machines through a snapshot of ours, which is gone when the look is over.
 
-A snapshot that a killed look left is removed by the next look of the same user on the same host: it carries its name.
+A snapshot that a killed look left is removed by the next look of the same user on the same host: it carries its name (`looks`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-import secrets
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -18,6 +15,7 @@ from typing import Final
 
 import click
 
+from connector.cli.looks import Told, alive, owner, working
 from connector.errors import BadInput, Conflict, ConnectorError
 from connector.model import Extent, Finding, Machine, MachineDisk, Severity
 from connector.offline import rules
@@ -32,27 +30,6 @@ log = logging.getLogger(__name__)
 
 DEPTH: Final = 2  # reads in flight
 NOT_SEEN: Final = "O0"  # the id of what says that a look was not possible
-
-
-class Told:
-    """A ledger of people: they are told which snapshot is made, and which one would not go."""
-
-    def planned(self, machine: str, token: str, kind: str = "snapshot") -> None:
-        """Nothing is said before it is there."""
-
-    def created(self, machine: str, token: str, snapshot: str) -> None:
-        click.echo(f"{machine}: snapshot {snapshot} taken ({token})", err=True)
-
-    def removed(self, machine: str, token: str, kind: str = "snapshot") -> None:
-        """Nothing is said of what goes as it should."""
-
-    def left(self, machine: str, token: str, why: str) -> None:
-        click.echo(f"{machine}: its snapshot {token} is still there: {why}; run this again", err=True)
-
-
-def owner() -> str:
-    """Whose snapshots of looks these are: this user's on this host."""
-    return f"check-{hashlib.sha256(f'{os.uname().nodename} {os.getuid()}'.encode()).hexdigest()[:12]}"
 
 
 def agree(machines: Sequence[Machine], yes: bool) -> None:
@@ -97,12 +74,12 @@ def _unseen(machine: Machine, why: str) -> Finding:
 
 
 def _look(vcenter: VCenter, machine: Machine, vddk: Path, transports: str) -> Facts:
-    vcenter.clear_leftovers(machine=machine.moref)
+    vcenter.clear_leftovers(keep=working(vcenter.owner), machine=machine.moref)
     if why := vcenter.occupied(machine.moref):
         raise Conflict(why, on=machine.name, remedy="let it end")
     look = Look(machine.name, machine.firmware)
     stop = Event()
-    with vcenter.snapshot(machine.moref, f"look-{secrets.token_hex(6)}", stop=stop) as snapshot:
+    with alive() as name, vcenter.snapshot(machine.moref, name, stop=stop) as snapshot:
         for disk in _in_order(machine, snapshot):
             access = vcenter.vddk_access(machine.moref, snapshot, disk)
             with closing(open_vddk_source(access, vddk, DEPTH, transports=transports)) as source:

@@ -29,7 +29,7 @@ from connector.appliance.repair import (
     mended,
 )
 from connector.cli import doctor_view as view
-from connector.cli import estate
+from connector.cli import estate, looks
 from connector.cli.options import JSON, optional_vcenter_options
 from connector.cli.site import NOBODY, Site
 from connector.errors import BadInput, Conflict
@@ -75,8 +75,8 @@ class House:
 )
 @click.option(
     "--only",
-    type=click.Choice(["appliance", "left"]),
-    help="Look at the appliance alone, or for left-overs alone. Default: both.",
+    type=click.Choice(["appliance", "left", "looks"]),
+    help="The appliance alone, left-overs alone, or those of `vm check --deep` alone. Default: all.",
 )
 @click.option(
     "--instance",
@@ -136,15 +136,17 @@ def doctor(
         with VCenter(access, owner=NOBODY, ledger=RepairLedger()) as vcenter:
             raise click.exceptions.Exit(view.role(vcenter.standing(), access.user, as_json))
     bad = False
-    if only != "left":
+    if only not in ("left", "looks"):
         site = Site(access, config, target, vddk or (config.vddk if config else None), instances)
         with ExitStack() as unwind:
             bad = view.verdicts(list(judge(seen := list(site.facts(unwind)))), len(seen), as_json)
         if any(isinstance(one, Welcome) and one.kind is Kind.VCENTER and one.trouble for one in seen):
             raise click.exceptions.Exit(UNMENDED)
-    if only != "appliance" and (target is not None or config is not None):
+    if only not in ("appliance", "looks") and (target is not None or config is not None):
         house = _service(config, str(file), vddk) if config is not None else None
         bad |= _left(house, target, access, vddk, only, repair, restore_cbt, as_json)
+    if only != "appliance":
+        bad |= _looks(access, vddk, repair, as_json)
     if bad:
         raise click.exceptions.Exit(UNMENDED)
 
@@ -175,6 +177,17 @@ def _left(
             for found in examine(practice, CHECKS)
         ]
     view.left(rows, as_json, repair)
+    return any(row.bad for row in rows)
+
+
+def _looks(access: VCenterSettings, vddk: Path | None, repair: bool, as_json: bool) -> bool:
+    """Left-overs of this user's own looks into disks, of which no control plane knows."""
+    with VCenter(access, owner=looks.owner(), ledger=looks.Told()) as vcenter:
+        practice = Practice(vcenter, looks.NoMemory(), vddk)
+        found = looks.complaints(vcenter, vddk)
+        rows = [view.Row(one, *_treated(practice, one, repair, False)) for one in found]
+    if rows:
+        view.left(rows, as_json, repair)
     return any(row.bad for row in rows)
 
 

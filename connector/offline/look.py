@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from connector.offline import boot, partitions, volumes
+from connector.offline import boot, lvm, partitions, volumes
 from connector.offline.ext4 import Ext4
 from connector.offline.ntfs import Ntfs
 from connector.offline.partitions import Partition, Table
@@ -18,6 +18,7 @@ Found = TypeVar("Found")
 
 _KERNEL: Final = re.compile(r"(?:initrd\.img|initramfs|initrd)-(?P<version>[^/]*?)(?:\.img)?")
 _NOT: Final = ("rescue", "kdump")
+_MOST_LOGICAL: Final = 64  # volumes of one group
 _IMMUTABLE: Final = 0x10  # flag of an inode
 _CONFIGS: Final = ("grub/grub.cfg", "grub2/grub.cfg", "grub/menu.lst", "extlinux/extlinux.conf")
 
@@ -29,9 +30,11 @@ class Place:
     disk: str  # its label
     partition: Partition | None
     volume: Volume
+    logical: str = ""  # of LVM: "group/volume" within it
 
     def __str__(self) -> str:
-        return self.disk if self.partition is None else f"{self.disk} partition {self.partition.number}"
+        where = self.disk if self.partition is None else f"{self.disk} partition {self.partition.number}"
+        return f"{where} {self.logical}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +158,26 @@ class Look:
             where = label if partition is None else f"{label} partition {partition.number}"
             volume = self._tried(where, lambda part=part: volumes.recognise(part), Volume())  # type: ignore[misc]
             yield Place(label, partition, volume), part
+            if volume.kind == "lvm":
+                yield from self._logical(label, partition, part)
+
+    def _logical(self, label: str, partition: Partition | None, part: Bytes) -> Iterator[tuple[Place, Bytes]]:
+        where = str(Place(label, partition, Volume("lvm")))
+        none: tuple[lvm.LogicalVolume, ...] = ()
+        for found in self._tried(where, lambda: lvm.logical_volumes(part), none)[:_MOST_LOGICAL]:
+            place = Place(label, partition, Volume(), found.name)
+            if (inside := found.area) is None:
+                self._closed.append((str(place), "it does not lie in plain runs of this disk alone"))
+                continue
+            volume = self._tried(str(place), lambda inside=inside: volumes.recognise(inside), Volume())  # type: ignore[misc]
+            yield replace(place, volume=volume), inside
 
     def _inside(self, place: Place, part: Bytes) -> None:
         if place.volume.kind == "ext":
             self._ext(place, Ext4(part))
         elif place.volume.kind == "ntfs":
             self._ntfs(place, Ntfs(part))
-        elif place.volume.kind in ("xfs", "btrfs", "lvm", "raid"):
+        elif place.volume.kind in ("xfs", "btrfs", "raid"):
             self._closed.append((str(place), f"{place.volume.kind} is not looked into"))
 
     def _ntfs(self, place: Place, files: Ntfs) -> None:

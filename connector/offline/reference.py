@@ -13,7 +13,11 @@ NOT_SEEN: Final = (
     ("O8", "anti-virus, group policies", "needs Windows' registry"),
     ("O9", "SAN policy of Windows", "needs Windows' registry: diskpart, `san policy=OnlineAll`"),
     ("O11", "domain controllers, cluster nodes", "needs Windows' registry"),
-    ("O5-O7", "inside XFS, Btrfs, LVM and RAID", "told as O12: what could not be looked into"),
+    (
+        "O5-O7",
+        "inside XFS, Btrfs, RAID, and LVM that is not linear on one disk",
+        "told as O12: what could not be looked into",
+    ),
 )
 _SAYS: Final = {Severity.BLOCK: "blocks", Severity.WARN: "warning", Severity.INFO: "note"}
 _INTRODUCTION: Final = """# Checks inside the disks
@@ -21,7 +25,8 @@ _INTRODUCTION: Final = """# Checks inside the disks
 `connector vm check --deep` takes a snapshot of each machine, one after the other, reads a few MB of its disks through
 VDDK, and removes the snapshot. It asks first (`--yes` does not). Nothing is written into a disk. Machines that something
 else blocks are left alone. A snapshot that a killed look left is removed by the next look of the same user on the same
-host. Of a guest that runs, the newest changes may be missing: journals are not replayed. This page is generated from the
+host, and found by `connector doctor` (`--only looks`, `--repair`); looks that are alive leave each other alone.
+Of a guest that runs, the newest changes may be missing: journals are not replayed. This page is generated from the
 rules (`connector/offline/rules.py`).
 """
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from connector.cli import deep
+from connector.cli import deep, looks
 from simulator.faults import Rule
-from tests.integration.conftest import Run
+from tests.integration.command import Command
+from tests.integration.conftest import Run, Start
 from tests.integration.house import MIB, House, Shape
 from tests.offline.disks import cpio, ext4, mbr, ntfs, put
 
@@ -75,7 +78,7 @@ def test_what_a_killed_look_left_is_removed_by_the_next_and_others_snapshots_sta
     house: House, run: Run
 ) -> None:
     moref = house.machine().moref
-    house.estate.snapshots.create(moref, "connector-look-1", f"connector:{deep.owner()}:look-1")
+    house.estate.snapshots.create(moref, "connector-look-1", f"connector:{looks.owner()}:look-1")
     house.estate.snapshots.create(moref, "nightly", "somebody's backup")
     run(check(house, "--deep", "--yes"))
     assert [shot.name for shot in house.machine().snapshots] == ["nightly"]
@@ -87,3 +90,54 @@ def test_a_machine_that_cannot_be_read_is_told_and_its_snapshot_goes(house: Hous
     told = [row for row in map(json.loads, done.stdout.splitlines()) if row["check"] == deep.NOT_SEEN]
     assert done.code == 0 and "not looked into" in told[0]["message"]
     assert not house.snapshots()
+
+
+def reading(house: House, command: Command, looks_: int = 1) -> None:
+    """Wait until so many looks have their snapshots, and this one reads."""
+    deadline = time.monotonic() + 60
+    while len(house.snapshots()) < looks_:
+        assert time.monotonic() < deadline, "no snapshot was taken"
+        time.sleep(0.02)
+    command.present("worker")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_gives_the_snapshot_back(
+    house: House, start: Start, tmp_path: Path, number: signal.Signals
+) -> None:
+    house.reader(bandwidth=MIB // 16)
+    command = start(check(house, "--deep", "--yes"), XDG_STATE_HOME=str(tmp_path / "state"))
+    reading(house, command)
+    command.interrupt(number)
+    done = command.wait()
+    command.gone()
+    assert done.code != 0 and "stopped" in done.complaint
+    assert not house.snapshots()
+    assert not list((tmp_path / "state" / "connector" / "looks").iterdir())
+
+
+def test_invariant_3_a_look_that_lives_is_left_alone_and_what_a_killed_one_left_is_found_and_mended(
+    house: House, start: Start, run: Run, tmp_path: Path
+) -> None:
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    doctor = ["doctor", "--only", "looks", "--vddk", str(house.vddk), *house.access(), "--json"]
+    house.reader(bandwidth=MIB // 16)
+    command = start(check(house, "--deep", "--yes"), **state)
+    reading(house, command)
+    (standing,) = house.snapshots()
+    busy = run([*doctor, "--repair"], **state)
+    assert (busy.code, busy.events, house.snapshots()) == (0, (), [standing])
+    other = start(check(house, "--deep", "--yes"), **state)
+    reading(house, other, 2)
+    assert standing in house.snapshots(), "a second look took the first one's snapshot away"
+    for one in (command, other):
+        one.kill("cli")
+        one.wait()
+        one.gone()
+    foreign = house.estate.snapshots.create(house.machine().moref, "by hand")
+    shown = run(doctor, **state)
+    assert shown.code == 11 and [event["check"] for event in shown.events] == ["snapshot", "snapshot"]
+    assert len(house.snapshots()) == 2
+    mended = run([*doctor, "--repair"], **state)
+    assert mended.code == 0 and {event["outcome"] for event in mended.events} == {"mended"}
+    assert [shot.moref for shot in house.machine().snapshots] == [foreign]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,3 +85,33 @@ def cpio(files: Mapping[str, bytes]) -> bytes:
         out += bytes(-len(out) % 4) + content
         out += bytes(-len(out) % 4)
     return bytes(out)
+
+
+def lvm(content: bytes, start: int = MIB) -> bytes:
+    """A physical volume with one logical volume that holds `content` in two runs, the second one first on disk."""
+    identity = "0123456789abcdefABCDEF0123456789"
+    dashed = "-".join(
+        (identity[:6], identity[6:10], identity[10:14], identity[14:18], identity[18:22], identity[22:26])
+    )
+    dashed += "-" + identity[26:]
+    extents = -(-len(content) // MIB)
+    half = extents // 2
+    text = f"""vg {{ id = "x" seqno = 2 # comment {{
+extent_size = {MIB // 512}
+physical_volumes {{ pv0 {{ id = "{dashed}" pe_start = {start // 512} }} }}
+logical_volumes {{ root {{ id = "y" status = ["READ", "WRITE"] segment_count = 2
+segment1 {{ start_extent = 0 extent_count = {half} type = "striped" stripe_count = 1 stripes = ["pv0", {extents - half}] }}
+segment2 {{ start_extent = {half} extent_count = {extents - half} type = "striped" stripe_count = 1 stripes = ["pv0", 0] }} }}
+mirror {{ segment1 {{ start_extent = 0 extent_count = 1 type = "raid1" }} }} }} }}
+""".encode()
+    volume = bytearray(start)
+    volume[512:544] = struct.pack("<8sQII8s", b"LABELONE", 1, 0, 32, b"LVM2 001")
+    volume[544:576] = identity.encode()
+    volume[576:584] = struct.pack("<Q", start + extents * MIB)
+    volume[584:664] = struct.pack("<10Q", start, 0, 0, 0, 4096, start - 4096, 0, 0, 0, 0)
+    volume[4096:4160] = struct.pack(
+        "<I16sIQQQQII", 0, b" LVM2 x[5A%r0N*>", 1, 4096, start - 4096, 512, len(text), 0, 0
+    )
+    volume[4608 : 4608 + len(text)] = text
+    whole = content.ljust(extents * MIB, b"\0")
+    return bytes(volume) + whole[half * MIB :] + whole[: half * MIB]

@@ -19,7 +19,7 @@ from connector.offline.ext4 import Ext4
 from connector.offline.look import Look
 from connector.offline.ntfs import Ntfs
 from connector.offline.window import Part, Unreadable, Window
-from tests.offline.disks import MIB, cpio, ext4, gpt, mbr, need, ntfs, put, run, window
+from tests.offline.disks import MIB, cpio, ext4, gpt, lvm, mbr, need, ntfs, put, run, window
 
 
 def test_an_mbr_with_logical_partitions(tmp_path: Path) -> None:
@@ -277,6 +277,35 @@ def test_a_window_reads_once_and_ends_at_its_budget() -> None:
         part.read(part.size, 1)
 
 
+def test_a_root_in_a_logical_volume_is_looked_into_and_what_is_not_plain_is_told(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for folder in ("etc", "boot/grub"):
+        (tree / folder).mkdir(parents=True)
+    (tree / "etc" / "fstab").write_text("/dev/sdb1 /srv ext4\n")
+    (tree / "boot" / "initrd.img-6.1").write_bytes(gzip.compress(cpio({"a/ahci.ko": b"x"})))
+    content = lvm(ext4(tmp_path / "root", tree, 9 * MIB).read_bytes())
+    disk = put(mbr(tmp_path / "disk", 32 * MIB, "start=2048, size=24MiB, type=8e\n"), MIB, content)
+    look = Look("vm", "bios")
+    look.disk("Hard disk 1", window(disk))
+    facts = look.facts()
+    (root,), (kernel,) = facts.linux, facts.kernels
+    assert (root.place, root.fstab) == ("Hard disk 1 partition 1 vg/root", ("/dev/sdb1",))
+    assert "disk" in kernel.missing
+    assert facts.closed == (
+        ("Hard disk 1 partition 1 vg/mirror", "it does not lie in plain runs of this disk alone"),
+    )
+
+
+def test_lvm_that_is_damaged_is_told_and_no_more() -> None:
+    sound = lvm(bytes(2 * MIB))
+    for place, put_in in ((4100, b"x"), (4096 + 48, b"\xff" * 8), (544, b"y" * 32), (4700, b"{" * 40)):
+        disk = bytearray(sound)
+        disk[place : place + len(put_in)] = put_in
+        look = Look("vm", "bios")
+        look.disk("disk", window(bytes(disk)))
+        assert look.facts().closed and not look.facts().linux
+
+
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """Small disks of each kind."""
@@ -292,7 +321,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
         mbr(place / "m", 8 * MIB, "size=1MiB\nsize=4MiB, type=5\n5: size=1MiB\n"),
         gpt(place / "g", 8 * MIB, "size=1MiB\n"),
     ]
-    return [file.read_bytes() for file in made]
+    disks = [file.read_bytes() for file in made]
+    return [*disks, lvm(disks[0])]
 
 
 @settings(max_examples=150, deadline=None)
