@@ -215,12 +215,17 @@ class Look:
     def _kernel(self, place: Place, files: Ext4, folder: str, name: str) -> Kernel:
         found = _KERNEL.fullmatch(name)
         version = found["version"] if found else ""
-        builtin = _builtin(_text(files, f"{folder}config-{version}"))
+        config = _text(files, f"{folder}config-{version}")
         try:
-            there = boot.modules(files.read(folder + name, boot.MOST)) | builtin
+            there = boot.modules(files.read(folder + name, boot.MOST)) | _builtin(config)
         except Unreadable as why:
             return Kernel(str(place), name, trouble=str(why))
         missing = {what: some for what, some in boot.DRIVERS.items() if not there.intersection(some)}
+        if missing and not config:  # what it lacks may be built in: no claim
+            lacks = ", ".join(some[0] for some in missing.values())
+            return Kernel(
+                str(place), name, trouble=f"without {lacks}; nothing tells what its kernel has built in"
+            )
         return Kernel(str(place), name, missing)
 
 

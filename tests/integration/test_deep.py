@@ -34,6 +34,7 @@ def house(make_house: Callable[..., House], tmp_path: Path) -> House:
     old, new = (gzip.compress(cpio({f"lib/{name}.ko": b"x" * 5000})) for name in ("virtio_blk", "mptspi"))
     (tree / "boot" / "initrd.img-5.9.0").write_bytes(old)
     (tree / "boot" / "initrd.img-5.10.0").write_bytes(new)
+    (tree / "boot" / "config-5.10.0").write_text("CONFIG_EXT4_FS=y\nCONFIG_VIRTIO_BLK=m\n")
     disk = mbr(tmp_path / "disk", 40 * MIB, "start=2048, size=32MiB, type=83, bootable\n")
     put(disk, MIB, ext4(tmp_path / "root", tree, 32 * MIB).read_bytes())
     put(disk, 0, b"\xeb\x63\x90")

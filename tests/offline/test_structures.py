@@ -255,6 +255,29 @@ def test_signatures_without_a_tool() -> None:
     assert volumes.recognise(window(b"")) == volumes.Volume(blank=True)
 
 
+@pytest.mark.parametrize(
+    ("config", "lacks", "unsure"),
+    [
+        ("", set(), True),  # what it has built in, nobody tells
+        ("CONFIG_EXT4_FS=y\n", {"disk", "network"}, False),
+        ("CONFIG_VIRTIO_BLK=y\nCONFIG_VIRTIO_NET=m\n", {"network"}, False),
+        ("CONFIG_BLK_DEV_NVME=y\nCONFIG_VIRTIO_NET=y\n", set(), False),
+    ],
+)
+def test_a_driver_that_is_built_in_is_not_missed(
+    tmp_path: Path, config: str, lacks: set[str], unsure: bool
+) -> None:
+    tree = tmp_path / "tree"
+    (tree / "boot").mkdir(parents=True)
+    (tree / "boot" / "initrd.img-6.1").write_bytes(gzip.compress(cpio({"a/ahci.ko": b"x"})))
+    if config:
+        (tree / "boot" / "config-6.1").write_text(config)
+    look = Look("vm", "bios")
+    look.disk("disk", window(ext4(tmp_path / "d", tree, 8 * MIB)))
+    (kernel,) = look.facts().kernels
+    assert (set(kernel.missing), bool(kernel.trouble)) == (lacks, unsure)
+
+
 def test_a_window_reads_once_and_ends_at_its_budget() -> None:
     asked = []
 
@@ -282,6 +305,7 @@ def test_a_root_in_a_logical_volume_is_looked_into_and_what_is_not_plain_is_told
     for folder in ("etc", "boot/grub"):
         (tree / folder).mkdir(parents=True)
     (tree / "etc" / "fstab").write_text("/dev/sdb1 /srv ext4\n")
+    (tree / "boot" / "config-6.1").write_text("CONFIG_EXT4_FS=y\n")
     (tree / "boot" / "initrd.img-6.1").write_bytes(gzip.compress(cpio({"a/ahci.ko": b"x"})))
     content = lvm(ext4(tmp_path / "root", tree, 9 * MIB).read_bytes())
     disk = put(mbr(tmp_path / "disk", 32 * MIB, "start=2048, size=24MiB, type=8e\n"), MIB, content)
