@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from connector.errors import Conflict
 from connector.instance import journal
 from connector.instance.journal import Journal
 from connector.instance.records import (
+    CRC,
     Discard,
     Doubt,
     Grown,
@@ -224,3 +227,24 @@ def test_another_disk_and_a_newer_release_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="damaged"):
         Journal(path, "2000", CAPACITY)
     assert path.read_bytes() == damaged
+
+
+def test_a_header_of_a_form_that_nobody_wrote_is_refused_though_its_checksum_holds(tmp_path: Path) -> None:
+    name = b"2000"
+    head = journal.HEADER.pack(journal.MAGIC, journal.VERSION, len(name), 1, CAPACITY) + name
+    (tmp_path / "journal").write_bytes(head + CRC.pack(zlib.crc32(head)))
+    with pytest.raises(Conflict, match="damaged"):
+        Journal(tmp_path / "journal", "2000", CAPACITY)
+
+
+def test_a_record_that_the_system_takes_in_pieces_is_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, write = Journal(tmp_path / "journal", "2000", CAPACITY), os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:7]))
+    made.append(FULL)
+    made.append(DATA)
+    made.close()
+    again = Journal(tmp_path / "journal", "2000", CAPACITY)
+    assert again.records == [FULL, DATA]
+    again.close()

@@ -244,6 +244,10 @@ def test_invariant_8_every_control_call_may_be_repeated(instance: Instance, disk
     endpoint = instance.endpoint
     copy_disk(FileSource(disk), endpoint, order(disk))
     state = endpoint.disk("2000")
+    begin = {"pass_id": "pass-2", "kind": "full", "snapshot": "s2", "change_id": "id/1"}
+    assert endpoint.begin_pass("2000", begin) == endpoint.begin_pass("2000", begin)
+    endpoint.discard_attempts("2000")
+    assert endpoint.discard_attempts("2000")["attempts"] == []
     copy_disk(FileSource(disk), endpoint, order(disk, pass_id="pass-2", snapshot="s2"))
     assert endpoint.finish_pass("2000", "pass-2", whole(disk.stat().st_size))["settled"] is True
     assert endpoint.put_disk("2000", disk.stat().st_size)["base"] != state["base"]

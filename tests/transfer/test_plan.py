@@ -78,3 +78,21 @@ def test_delta_does_not_read_what_is_not_allocated(changed: set[int], allocated:
 def test_extents_are_rounded_to_cells_and_clipped() -> None:
     made = plan(CAPACITY, [Extent(CELL + 1, 1), Extent(CAPACITY - 1, 1)])
     assert made.read == [Extent(CELL, CELL), Extent((CELLS - 1) * CELL, CELL - 512)]
+
+
+def test_what_changed_within_a_durable_cell_makes_the_whole_cell_stale() -> None:
+    attempt = Attempt([Extent(0, 4 * CELL)], [Extent(CELL + 100, 3)])
+    made = plan(CAPACITY, [Extent(0, 2 * CELL)], [attempt])
+    assert made.read == [Extent(CELL, CELL)]
+
+
+def test_what_a_later_attempt_delivered_again_is_not_stale_for_the_earlier_one() -> None:
+    changed = [Extent(0, 2 * CELL)]
+    earlier, later = Attempt([Extent(0, 4 * CELL)], changed), Attempt([Extent(0, CELL)])
+    assert plan(CAPACITY, [Extent(0, 4 * CELL)], [earlier, later]).read == [Extent(CELL, CELL)]
+    assert plan(CAPACITY, [Extent(0, 4 * CELL)], [later, earlier]).read == changed
+
+
+def test_what_became_stale_is_covered_even_where_nothing_is_allocated_any_more() -> None:
+    made = plan(CAPACITY, [], [Attempt([Extent(0, 2 * CELL)], [Extent(0, CELL)])])
+    assert made.read == made.cover == [Extent(0, CELL)]

@@ -14,6 +14,7 @@ import pytest
 
 from connector.errors import BadInput, ConnectorError, Interrupted, NotFound, VCenterFault
 from connector.vcenter import inventory, tasks
+from connector.vcenter.client import VCenter
 from connector.vcenter.naming import Ticket, owned
 from connector.vcenter.removal import clear_leftovers, dismiss
 from connector.vcenter.session import Session
@@ -297,6 +298,14 @@ def test_invariant_11_quiescing_is_off_unless_asked_for_and_falls_back_only_if_a
     place: World, open_session: Session, ledger: Memory
 ) -> None:
     quiet = Rule(call="estate.freeze", action="fault", fault="ApplicationQuiesceFault", times=3)
+    with VCenter(place.settings(), owner=TICKET.owner, ledger=ledger) as vcenter:
+        for take in (
+            lambda: held(open_session, place.vm, TICKET, ledger),
+            lambda: vcenter.snapshot(place.vm, TICKET.pass_id),
+        ):
+            with take() as taken:
+                assert not taken.quiesced
+                assert not place.estate.inventory.vm(place.vm).snapshots[0].quiesced
     with held(open_session, place.vm, TICKET, ledger, quiesce=Quiesce.REQUIRE) as taken:
         assert taken.quiesced
         assert place.estate.inventory.vm(place.vm).snapshots[0].quiesced
