@@ -47,7 +47,7 @@ def _answers(draw: st.DrawFn) -> tuple[int, set[int], Callable[[int], Window], l
 
 
 @given(_answers())
-def test_every_changed_byte_is_found_whatever_the_paging(
+def test_invariant_5_every_changed_byte_is_found_whatever_the_paging(
     case: tuple[int, set[int], Callable[[int], Window], list[int]],
 ) -> None:
     capacity, dirty, ask, asked = case
@@ -58,7 +58,7 @@ def test_every_changed_byte_is_found_whatever_the_paging(
     assert all(one.end < other.start for one, other in pairwise(found))
 
 
-def test_empty_windows_in_the_middle_do_not_end_the_search() -> None:
+def test_invariant_5_empty_windows_in_the_middle_do_not_end_the_search() -> None:
     pages = {0: Window(0, 10, ()), 10: Window(10, 10, ()), 20: Window(20, 10, (Extent(25, 5),))}
     assert covered(30, pages.__getitem__) == (Extent(25, 5),)
 
