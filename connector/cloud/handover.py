@@ -13,7 +13,8 @@ from connector.model import InstanceAddress
 from connector.patience import Patience
 from connector.transfer.endpoint import InstanceEndpoint
 
-PATIENCE: Final = 90.0  # seconds that an instance may need to come up again
+#: Seconds that an instance which is being started may need. One that died is started again by whoever ordered, once told.
+PATIENCE: Final = 5.0
 _PACE: Final = 0.3  # seconds between looks
 
 

@@ -255,6 +255,7 @@ def test_no_password_file(small: House, run: Run) -> None:
     refused(small, run(small.migration("web-01")), "BadInput", str(small.root / "password"))
 
 
+@pytest.mark.slow
 def test_two_commands_in_one_directory(small: House, run: Run, start: Start) -> None:
     small.reader(bandwidth=MIB // 5)
     first = start(small.migration("web-01"))

@@ -69,7 +69,9 @@ def resumed(house: House, begin: Start, words: list[str], image: str = "web-01")
     return outcome
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=pytest.mark.slow) if part == "cli" else part for part in PARTS]
+)
 def test_invariant_9_r30_killed_in_the_middle_of_a_disk(big: House, begin: Start, part: str) -> None:
     first = begin(big.migration("web-01"))
     first.copied(0.3)
@@ -94,8 +96,8 @@ def test_invariant_9_r30_killed_in_the_middle_of_a_disk(big: House, begin: Start
     [
         ("appliance", "CBT"),
         ("cli", "snapshot"),
-        ("appliance", "freezing"),
-        ("cli", "removal"),
+        pytest.param("appliance", "freezing", marks=pytest.mark.slow),
+        pytest.param("cli", "removal", marks=pytest.mark.slow),
         ("appliance", "consolidation"),
         *(
             pytest.param("cli", moment, marks=pytest.mark.slow)
@@ -155,7 +157,11 @@ def test_killed_while_the_image_is_made(big: House, begin: Start, part: str) -> 
     equal(big, "web-01", "web-01")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    ids=lambda n: n.name,
+)
 def test_asked_to_stop_it_puts_the_snapshot_down_and_can_go_on(
     big: House, begin: Start, number: signal.Signals
 ) -> None:

@@ -36,7 +36,11 @@ def stuck(call: str) -> Rule:
 
 
 @pytest.mark.parametrize(
-    ("call", "stands"), [("task:RemoveSnapshot_Task", True), ("estate.consolidate", False)]
+    ("call", "stands"),
+    [
+        ("task:RemoveSnapshot_Task", True),
+        pytest.param("estate.consolidate", False, marks=pytest.mark.slow),
+    ],
 )
 def test_invariant_3_a_snapshot_that_resists_fails_no_migration_and_stays_visible_until_it_is_mended(
     tracked: House, run: Run, call: str, stands: bool

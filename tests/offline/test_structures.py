@@ -349,7 +349,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     return [*disks, lvm(disks[0])]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_hostile_disks_are_looked_into_and_nothing_breaks(samples: list[bytes], data: st.DataObject) -> None:
     disk = bytearray(data.draw(st.sampled_from(samples)))
