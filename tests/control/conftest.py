@@ -245,6 +245,14 @@ def empty_postgres_url(postgres_server: str) -> str:
     return postgres_server.rsplit("/", 1)[0] + f"/{name}"
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, quick_folder: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{quick_folder / 'control.sqlite'}"
+    found: str = request.getfixturevalue("empty_postgres_url")
+    return found
+
+
 @pytest.fixture
 def quick_folder(tmp_path: Path) -> Iterator[Path]:
     """In memory where the machine has such a place: a database there costs no waiting for a disk."""
