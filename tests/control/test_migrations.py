@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from connector.control.store import JobFilter, Limits, SourceFilter, Store
 from connector.control.store.database import Database
-from connector.control.store.rows import Role, TagKind, Task
+from connector.control.store.rows import Outcome, Role, TagKind, Task
 from connector.control.store.sources import GONE, GONE_CODE, OFFLINE, OFFLINE_CODE
-from connector.errors import BadInput
+from connector.errors import BadInput, ControlFailed
 from tests.control.conftest import VCENTER
 from tests.control.earlier import BORN, JOBS, REVISIONS, at_revision, fill
 from tests.control.house import DAY, House
@@ -90,9 +90,9 @@ def test_an_appliance_ends_the_pass_that_it_took_before_the_upgrade(url: str, qu
     fill(url, "0001")
     with _open(url, quick_folder) as house:
         (mine,) = [a for a in house.store.appliances.all() if a.id == "a-1"]
-        house.turn()
         assert house.service.heard(mine, {"p-syncing-1-0-1"}) == []
-        house.store.passes.owned("p-syncing-1-0-1", mine)
+        house.service.finish("p-syncing-1-0-1", mine, Outcome.DONE, None, {})
+        assert house.run("j-syncing").status == "Finished"
 
 
 def test_a_job_from_before_there_was_a_validity_does_not_expire_by_the_upgrade(
@@ -141,3 +141,19 @@ def test_a_newer_database_is_refused_and_left_as_it_is(url: str) -> None:
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "9999"
     database.close()
+
+
+def test_an_upgrade_that_breaks_off_has_changed_nothing(url: str, quick_folder: Path) -> None:
+    fill(url, "0001")
+    database = Database(url)
+    with database.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE evidence (x INTEGER)")  # 0005 stumbles over it
+    with pytest.raises((ControlFailed, sa.exc.ProgrammingError)):
+        Store(url)
+    with database.write() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0001"
+        assert "machine" not in {c["name"] for c in sa.inspect(connection).get_columns("sources")}
+        connection.exec_driver_sql("DROP TABLE evidence")
+    database.close()
+    with _open(url, quick_folder) as house:
+        _everything_is_there(house.store)
