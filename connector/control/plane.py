@@ -16,13 +16,14 @@ import uvicorn
 from starlette.applications import Starlette
 
 from connector import child
-from connector.control import identity, web
+from connector.control import connections, identity, web
 from connector.control.agents import AgentApi, nobody
 from connector.control.api import JobApi, operator
 from connector.control.applications import Conductor
 from connector.control.background import Background
 from connector.control.clock import Clock
 from connector.control.clouds import ProviderMaker
+from connector.control.connections import Bounds, Listener
 from connector.control.console import site
 from connector.control.console.pages import ROOT
 from connector.control.identity import Identity
@@ -58,6 +59,7 @@ class Options:
     grace: float = 60.0
     interval: float = 2.0
     limits: Limits = field(default_factory=Limits)
+    bounds: Bounds = field(default_factory=Bounds)
 
 
 def run(options: Options, make_provider: ProviderMaker, clock: Clock = time.time) -> None:
@@ -112,10 +114,10 @@ def _engine_url(options: Options, store: Store) -> str:
     return store.url
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> Listener:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio turns off Nagle's algorithm: else each answer waits 40 ms for an acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -128,10 +130,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _serve(app: Starlette, listener: socket.socket, mine: Identity, options: Options) -> None:
+def _serve(app: Starlette, listener: Listener, mine: Identity, options: Options) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
+            http=connections.protocol(listener, options.bounds),
             ssl_certfile=str(mine.certificate_file),
             log_config=None,
             access_log=False,
@@ -155,7 +158,7 @@ def _serve(app: Starlette, listener: socket.socket, mine: Identity, options: Opt
             "state": str(options.state.resolve()),
         }
     )
-    server.run(sockets=[listener])
+    connections.run(server, listener, options.bounds)
 
 
 def _fenced() -> None:

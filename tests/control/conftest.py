@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import tempfile
@@ -73,16 +74,19 @@ def eventually(look: Callable[[], Any], what: str, seconds: float = 20.0) -> Any
 class Plane:
     """A control plane as a child process that can be killed and started again on the same state."""
 
-    def __init__(self, root: Path, database: str = "", grace: float = 60.0) -> None:
+    def __init__(
+        self, root: Path, database: str = "", grace: float = 60.0, bounds: dict[str, float] | None = None
+    ) -> None:
         self.root = root
         self.gates = Path(os.environ["FAKE_GATES"])
         self.database = database
         self.grace = grace
+        self.bounds = bounds or {}
         self.log = root / "plane.log"
         self.start()
 
     def start(self) -> None:
-        arguments = [str(self.root), str(self.grace), self.database]
+        arguments = [str(self.root), str(self.grace), self.database, json.dumps(self.bounds)]
         self.child = child.start("tests.control.fake_plane", arguments, name="plane", log=self.log)
         self.ready = {key: str(value) for key, value in self.child.ready.items()}
         self.url, self.thumbprint = self.ready["url"], self.ready["thumbprint"]
@@ -243,6 +247,14 @@ def empty_postgres_url(postgres_server: str) -> str:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
     engine.dispose()
     return postgres_server.rsplit("/", 1)[0] + f"/{name}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, quick_folder: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{quick_folder / 'control.sqlite'}"
+    found: str = request.getfixturevalue("empty_postgres_url")
+    return found
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from connector import child
 from connector.cloud.handover import Made
 from connector.cloud.local import LocalProvider
+from connector.control.connections import Bounds
 from connector.control.plane import Options, run
 from connector.errors import ConnectorError, TransferFailed
 
@@ -26,9 +27,15 @@ def order_image(address, request):
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     state, grace, database = sys.argv[1:4]
+    bounds = Bounds(**json.loads(sys.argv[4]))
     root = Path(state)
     options = Options(
-        root / "state", database=database, exit_with_stdin=True, grace=float(grace), interval=0.2
+        root / "state",
+        database=database,
+        exit_with_stdin=True,
+        grace=float(grace),
+        interval=0.2,
+        bounds=bounds,
     )
     try:
         run(options, lambda _: LocalProvider(root / "store", "tests.control.fake_instance", order_image))

@@ -198,7 +198,7 @@ def test_earlier_objects_come_with_the_next_order(plane: Plane) -> None:
 def test_what_was_written_just_before_the_kill_is_not_forgotten(plane: Plane) -> None:
     """A report that woke nobody, a start whose workflow never began, a deletion likewise."""
     with pytest.raises(Conflict, match="another control plane works"):
-        child.start("tests.control.fake_plane", [str(plane.root), "60", ""], name="second")
+        child.start("tests.control.fake_plane", [str(plane.root), "60", "", "{}"], name="second")
     membership = plane.enrol()
     names = ("reported", "started", "deleted")
     Robot(plane, membership).register(*(machine(f"vm-{name}", name) for name in names))

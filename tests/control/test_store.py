@@ -5,20 +5,17 @@ from __future__ import annotations
 import dataclasses
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from connector import control
 from connector.control.jobs import Event, Status
 from connector.control.store import Store, Wish, jobs, tables
 from connector.control.store.database import Database
@@ -27,14 +24,7 @@ from connector.control.store.passes import ATTEMPTS
 from connector.control.store.rows import Outcome, PassState
 from connector.errors import Conflict, ControlFailed, NotFound
 from tests.control.conftest import VCENTER, Plane, Robot, machine
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, quick_folder: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{quick_folder / 'control.sqlite'}"
-    found: str = request.getfixturevalue("empty_postgres_url")
-    return found
+from tests.control.earlier import at_revision
 
 
 @pytest.fixture
@@ -84,20 +74,9 @@ def test_migrating_again_changes_nothing(store: Store, url: str) -> None:
     assert store.sources.get(source).moref == "vm-1"
 
 
-@contextmanager
-def _at(database: Database, revision: str) -> Iterator[sa.Connection]:
-    """An empty database as the release with this migration made it."""
-    with database.write() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(Path(control.__file__).parent / "migrations"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        yield connection
-
-
 def test_runs_from_before_there_were_applications_belong_to_none(url: str) -> None:
     database = Database(url)
-    with _at(database, "0006") as connection:
+    with at_revision(database, "0006") as connection:
         connection.exec_driver_sql(
             "INSERT INTO sources (id, vcenter, moref, machine, instance_uuid, name, state, reason, facts, findings, seen,"
             " created) VALUES ('s-1', 'v', 'vm-1', 'vm', 'u', 'vm', 'Available', '', '{}', '[]', 1, 1)"
@@ -130,7 +109,7 @@ def test_runs_from_before_there_were_applications_belong_to_none(url: str) -> No
 def test_what_the_first_schema_held_is_still_there(url: str) -> None:
     """Names become unique, and a rebuilt table takes nothing with it that refers to it."""
     database = Database(url)
-    with _at(database, "0001") as connection:
+    with at_revision(database, "0001") as connection:
         facts = "'x', 'u', 'twin', 'Available', '', '{}', '[]', 1, 1"
         columns = "vcenter, instance_uuid, name, state, reason, facts, findings, seen, created, id, moref"
         for n in (1, 2):
@@ -151,7 +130,7 @@ def test_what_the_first_schema_held_is_still_there(url: str) -> None:
         ("twin_s-2", "twin", 1),
     ]
     assert sources[0].last_job == "j-1"
-    assert store.jobs.get("j").valid_until == 1000 + 30 * 86400
+    assert store.jobs.get("j").valid_until > time.time() + 29 * 86400
     with pytest.raises(sa.exc.IntegrityError), store._database.write() as connection:
         connection.exec_driver_sql("DELETE FROM sources WHERE id = 's-1'")
     store.close()

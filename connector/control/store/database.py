@@ -18,6 +18,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from connector.control.clock import Clock
 from connector.control.store import tables
@@ -65,7 +67,10 @@ class Database:
                 yield connection
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version; harmless when it is there. One process at a time does it."""
+        """Bring the schema to the newest version; harmless when it is there. One process at a time does it.
+
+        Raises `BadInput`, and changes nothing, when a newer version of ours has made the database.
+        """
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
         with (
@@ -75,7 +80,8 @@ class Database:
             connection.begin(),
         ):
             self.exclusive(connection, _MIGRATING)
-            config.attributes["connection"] = connection
+            _must_not_be_newer(connection, config)
+            config.attributes |= {"connection": connection, "now": self.now()}
             command.upgrade(config, "head")
 
     def now(self) -> float:
@@ -156,6 +162,18 @@ def _engine(url: str) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if looks else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _must_not_be_newer(connection: sa.Connection, config: Config) -> None:
+    scripts = ScriptDirectory.from_config(config)
+    known = {script.revision for script in scripts.walk_revisions()}
+    if unknown := set(MigrationContext.configure(connection).get_current_heads()) - known:
+        raise BadInput(
+            "a newer version of the control plane has made it"
+            f" ({', '.join(sorted(unknown))}, this one knows {scripts.get_current_head()})",
+            on="database",
+            remedy="install that version, or restore a backup from before the upgrade",
+        )
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """What the public API knows beside the job itself: names, definitions, tags, groups, tokens, keys, the audit log."""
 
+import time
+
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
 
 revision = "0002"
 down_revision = "0001"
@@ -10,6 +12,11 @@ depends_on = None
 
 _ID = sa.String(length=80)
 _HERE = sa.text("state <> 'Deleted'")
+_MONTH = 2592000.0
+_CODES = {
+    "no appliance of its vCenter is online": "SourceServer.Offline",
+    "no longer in vCenter's inventory": "SourceServer.Missing",
+}
 
 
 def upgrade() -> None:
@@ -60,6 +67,11 @@ def _sources() -> None:
         "UPDATE sources SET last_job = (SELECT jobs.id FROM jobs WHERE jobs.source_id = sources.id"
         " ORDER BY jobs.created DESC, jobs.id LIMIT 1)"
     )
+    for reason, code in _CODES.items():
+        what = sa.text(
+            "UPDATE sources SET error_code = :code WHERE state = 'Unavailable' AND reason = :reason"
+        )
+        op.execute(what.bindparams(code=code, reason=reason))
     with op.batch_alter_table("sources") as batch:
         for column in ("created", "machine", "last_job", "workgroup_id", "token_id"):
             batch.create_index(f"ix_sources_{column}", [column])
@@ -87,6 +99,31 @@ def _jobs() -> None:
         batch.add_column(sa.Column("transition_instance", sa.String(length=200), nullable=True))
         batch.create_index("ix_jobs_created", ["created"])
     op.execute("UPDATE jobs SET valid_until = created + 2592000")
+    # Nobody knew of a validity when they were made: what is not finished must not expire by the upgrade.
+    until = context.config.attributes.get("now", time.time()) + _MONTH
+    alive = sa.text(
+        "UPDATE jobs SET valid_until = :until WHERE status NOT IN ('Finished', 'Deleting', 'Deleted')"
+    )
+    op.execute(alive.bindparams(until=until))
+    _results()
+
+
+def _results() -> None:
+    """What the last run and the last image of a job were, and the code of its error."""
+    op.execute(
+        "UPDATE jobs SET"
+        " started = (SELECT runs.started FROM runs WHERE runs.job_id = jobs.id ORDER BY runs.number DESC LIMIT 1),"
+        " ended = (SELECT runs.ended FROM runs WHERE runs.job_id = jobs.id ORDER BY runs.number DESC LIMIT 1)"
+    )
+    op.execute(
+        "UPDATE jobs SET image_id = (SELECT images.id FROM images WHERE images.job_id = jobs.id AND images.ready"
+        " ORDER BY images.created DESC, images.id LIMIT 1)"
+    )
+    jobs = sa.table("jobs", sa.column("id"), sa.column("error", sa.JSON()), sa.column("error_code"))
+    failed = sa.select(jobs.c.id, jobs.c.error).where(jobs.c.error.is_not(sa.null()))
+    for job_id, error in op.get_bind().execute(failed).all():
+        code = str((error or {}).get("error") or "")
+        op.get_bind().execute(jobs.update().where(jobs.c.id == job_id).values(error_code=code))
 
 
 def _passes_and_images() -> None:
