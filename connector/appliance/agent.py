@@ -163,7 +163,7 @@ class Agent:
             except Exception as unforeseen:
                 log.exception("%s: unforeseen", order.name)
                 error = ConnectorError(
-                    f"unforeseen {type(unforeseen).__name__}: {unforeseen}",
+                    f"unforeseen {type(unforeseen).__name__}",  # its text is nobody's, and may hold anything
                     on=order.name,
                     remedy="see the appliance's log",
                 )

@@ -234,8 +234,9 @@ def _copy_raw(source: Path, path: Path, capacity: int) -> None:
     room = memoryview(bytearray(BLOCK))
     try:
         for start, length in ranges.blocks(data_ranges(reading, Extent(0, capacity))):
-            count = os.preadv(reading, [room[:length]], start)
-            target.write(start, room[:count])
+            if os.preadv(reading, [room[:length]], start) != length:
+                raise TargetFailed("it ends too early", on=str(source), remedy="check the target's storage")
+            target.write(start, room[:length])
     finally:
         target.close()
         os.close(reading)
