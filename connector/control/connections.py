@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import socket
@@ -29,12 +30,12 @@ class Bounds:
 
     `patience`: seconds for the handshake, and for a request; each `rate` bytes of a request earn one second more. Who
     does not read its answer is dropped after three times as long. `waiting`: beyond so many connections without a
-    complete request, the one that has been so the longest is dropped; each costs 256 KiB.
+    complete request, the one that has been so the longest is dropped; each costs half a MiB.
     """
 
     patience: float = 20.0
     rate: int = 16 << 10
-    waiting: int = 512
+    waiting: int = 256
 
 
 class Waiting:
@@ -42,6 +43,7 @@ class Waiting:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._dropped = 0
         self._found: dict[Any, Any] = {}  # the peer's address to its socket
 
     def enter(self, peer: Any, sock: Any) -> None:
@@ -52,6 +54,11 @@ class Waiting:
             oldest = self._found.pop(next(iter(self._found)))
             with contextlib.suppress(OSError):  # it has closed already
                 oldest.shutdown(socket.SHUT_RDWR)
+            self._dropped += 1
+            if (
+                self._dropped % self._most == 0
+            ):  # what asyncio kept of each is a cycle: nothing else frees it soon
+                gc.collect()
 
     def leave(self, peer: Any) -> None:
         """Its request is here, or it is gone."""

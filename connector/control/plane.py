@@ -42,6 +42,9 @@ from connector.errors import Conflict, PortInUse
 
 _LOG: Final = logging.getLogger(__name__)
 
+#: Accepted in one turn at most: of a crowd that comes at once, the first are dropped before the last have cost memory.
+BACKLOG: Final = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -126,7 +129,7 @@ def _listen(host: str, port: int) -> Listener:
         raise PortInUse(
             f"cannot listen: {error.strerror}", on=f"{host}:{port}", remedy="choose another --host or --port"
         ) from error
-    listener.listen(256)
+    listener.listen(BACKLOG)
     return listener
 
 
@@ -142,6 +145,7 @@ def _serve(app: Starlette, listener: Listener, mine: Identity, options: Options)
             lifespan="off",
             timeout_graceful_shutdown=1,
             timeout_keep_alive=75,
+            backlog=BACKLOG,
         )
     )
     if options.exit_with_stdin:
