@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from simulator.faults import Rule
 from tests.integration.conftest import Run
 from tests.integration.house import MIB, House, Shape, equal
@@ -11,6 +13,7 @@ from tests.integration.house import MIB, House, Shape, equal
 DISKS = ((4 * MIB, 2 * MIB), (MIB, MIB // 2))
 
 
+@pytest.mark.slow
 def test_a_lost_write_and_a_removed_disk_each_stop_the_job_and_have_a_way_on(
     make_house: Callable[..., House], run: Run
 ) -> None:

@@ -94,7 +94,7 @@ def test_invariant_9_r30_killed_in_the_middle_of_a_disk(big: House, begin: Start
 @pytest.mark.parametrize(
     ("part", "moment"),
     [
-        ("appliance", "CBT"),
+        pytest.param("appliance", "CBT", marks=pytest.mark.slow),
         ("cli", "snapshot"),
         pytest.param("appliance", "freezing", marks=pytest.mark.slow),
         pytest.param("cli", "removal", marks=pytest.mark.slow),
@@ -236,6 +236,7 @@ def test_invariant_9_a_comparing_pass_killed_in_the_middle_goes_on_inside_the_di
     assert row["wire"] < row["planned"] // 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_delta_is_resumed_and_never_seen_in_an_image(
     big: House, begin: Start, run: Run
 ) -> None:

@@ -45,6 +45,7 @@ def test_r99_r100_full_delta_and_cutover_each_equal_at_its_instant(web: House, r
     assert [disk["exact"] for disk in proved.events[0]["disks"]] == [True, True]
 
 
+@pytest.mark.slow
 def test_invariant_10_a_machine_that_writes_all_the_time_is_caught_at_the_instant_of_its_snapshot(
     make_house: Callable[..., House], run: Run
 ) -> None:
@@ -66,6 +67,7 @@ def test_invariant_10_a_machine_that_writes_all_the_time_is_caught_at_the_instan
     equal(house, "busy", "busy")
 
 
+@pytest.mark.slow
 def test_two_machines_of_different_firmware_side_by_side_and_run_again(
     make_house: Callable[..., House], run: Run
 ) -> None:
@@ -158,6 +160,7 @@ def test_an_image_of_a_machine_is_never_overwritten(make_house: Callable[..., Ho
         equal(house, "web-01", made)
 
 
+@pytest.mark.slow
 def test_tracking_that_loses_writes_would_show_as_a_different_image(
     make_house: Callable[..., House], run: Run
 ) -> None:
