@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import lzma
 import re
@@ -17,6 +18,9 @@ MOST: Final = 96 << 20  # bytes of an initramfs, as it lies on the disk
 _UNPACKED: Final = 512 << 20  # bytes of it at most, of which names alone are kept
 _STEP: Final = 1 << 20
 _LONGEST_NAME: Final = 4096
+_ARCHIVES: Final = 16
+_FILES: Final = 100_000  # in one of them
+_ZEROS: Final = re.compile(rb"\0+")
 _CPIO: Final = re.compile(rb"07070[12][0-9a-fA-F]{104}")
 
 #: Devices by a place that another machine does not have.
@@ -52,17 +56,20 @@ def modules(image: bytes) -> set[str]:
 
 def _names(image: bytes) -> Iterator[str]:
     """Of every archive in it: first those of microcode, which lie there as they are, then a packed one."""
-    at = 0
-    while at < len(image):
-        if image[at] == 0:
-            at += 1
-        elif _CPIO.match(image, at):
-            reader = _Reader(io.BytesIO(image[at:]))
-            yield from _archive(reader)
-            at += reader.at
-        else:
+    plain, at = io.BytesIO(image), 0
+    for _ in range(_ARCHIVES):
+        padding = _ZEROS.match(image, at)
+        at = padding.end() if padding else at
+        if at == len(image):
+            return
+        if not _CPIO.match(image, at):
             yield from _packed(image[at:])
             return
+        plain.seek(at)
+        reader = _Reader(plain)
+        yield from _archive(reader)
+        at += reader.at
+    raise Unreadable("the initramfs has more archives than is looked at")
 
 
 def _packed(data: bytes) -> Iterator[str]:
@@ -71,15 +78,15 @@ def _packed(data: bytes) -> Iterator[str]:
         raise Unreadable("the initramfs is packed in a way that is not known here")
     try:
         yield from _archive(_Reader(stream))
-    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError) as broken:
+    except (zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError, EOFError) as broken:
         raise Unreadable(f"the initramfs is damaged ({type(broken).__name__})") from None
 
 
 def _unpacked(data: bytes) -> Any:
     if data[:2] == b"\x1f\x8b":
-        return _Stream(data, zlib.decompressobj(31))
+        return gzip.GzipFile(fileobj=io.BytesIO(data))
     if data[:6] == b"\xfd7zXZ\0" or data[:3] == b"\x5d\0\0":
-        return _Stream(data, lzma.LZMADecompressor(memlimit=256 << 20))
+        return _Lzma(data)
     if data[:4] == b"\x28\xb5\x2f\xfd":
         return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
             data, read_across_frames=True
@@ -87,26 +94,18 @@ def _unpacked(data: bytes) -> Any:
     return None
 
 
-class _Stream(io.RawIOBase):
-    """Unpacks as it is read, a step at a time: what is packed small may be endless."""
+class _Lzma(io.RawIOBase):
+    """Unpacks as it is read, a step at a time, with a bound of memory that `lzma.LZMAFile` has not."""
 
-    def __init__(self, data: bytes, packer: Any) -> None:
-        self._data, self._packer, self._ready = data, packer, b""
+    def __init__(self, data: bytes) -> None:
+        self._data, self._packer, self._ready = data, lzma.LZMADecompressor(memlimit=256 << 20), b""
 
     def read(self, size: int = -1) -> bytes:
-        packer = self._packer
-        while len(self._ready) < size and not packer.eof:
-            if isinstance(packer, lzma.LZMADecompressor):
-                given = self._data if packer.needs_input else b""
-                self._data = b"" if packer.needs_input else self._data
-                piece = packer.decompress(given, _STEP)
-                if not piece and packer.needs_input and not self._data:
-                    break
-            else:
-                piece = packer.decompress(self._data, _STEP)
-                self._data = packer.unconsumed_tail
-                if not piece and not self._data:
-                    break
+        while len(self._ready) < size and not self._packer.eof:
+            given, self._data = (self._data, b"") if self._packer.needs_input else (b"", self._data)
+            piece = self._packer.decompress(given, _STEP)
+            if not piece and self._packer.needs_input and not self._data:
+                break
             self._ready += piece
         found, self._ready = self._ready[:size], self._ready[size:]
         return found
@@ -134,7 +133,7 @@ class _Reader:
 
 def _archive(reader: _Reader) -> Iterator[str]:
     """Names of one cpio archive (newc), up to its trailer."""
-    while True:
+    for _ in range(_FILES):
         head = reader.take(110)
         if not _CPIO.fullmatch(head):
             raise Unreadable("the initramfs is no cpio archive")
@@ -147,3 +146,4 @@ def _archive(reader: _Reader) -> Iterator[str]:
             return
         reader.skip(size + -size % 4)
         yield name
+    raise Unreadable("the initramfs has more files than is looked at")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from connector.offline.window import Bytes, Unreadable
@@ -19,6 +20,7 @@ _DEPTH: Final = 5
 _LINKS: Final = 8
 _MOST_ENTRIES: Final = 20_000
 _LONGEST_PATH: Final = 4096
+_DEEPEST: Final = 32
 _DIRECTORY, _FILE, _LINK = 0x4000, 0x8000, 0xA000
 
 
@@ -85,7 +87,9 @@ class Ext4:
 
     def find(self, path: str, links: int = _LINKS) -> Inode:
         """Follows links, within this file system."""
-        words = [word for word in path[:_LONGEST_PATH].split("/") if word]
+        words = [word for word in path.split("/") if word not in ("", ".")]
+        if len(words) > _DEEPEST:
+            raise Unreadable("a path is deeper than is looked at")
         inode = self.inode(ROOT)
         for place, word in enumerate(words):
             number = next((number for name, number in self._entries(inode) if name == word), 0)
@@ -157,28 +161,32 @@ class Ext4:
     def _mapped(self, inode: Inode, count: int) -> dict[int, int]:
         if inode.flags & _EXTENTS:
             found: dict[int, int] = {}
-            self._extents(inode.block, count, found, _DEPTH)
+            self._extents(inode.block, (0, count), found, _DEPTH)
             return found
         return self._listed(inode, count)
 
-    def _extents(self, node: bytes, count: int, found: dict[int, int], depth: int) -> None:
+    def _extents(self, node: bytes, within: tuple[int, int], found: dict[int, int], depth: int) -> None:
+        """The extents of one node, which lie within its parent's entry, one after the other: so every tree has an end."""
         magic, entries, _, level = struct.unpack_from("<HHHH", node)
         if magic != 0xF30A or depth < level or 12 * entries + 12 > len(node):
             raise Unreadable("a tree of extents is damaged")
-        for number in range(entries):
-            at = 12 + 12 * number
-            first = struct.unpack_from("<I", node, at)[0]
-            if first >= count:
+        firsts = [struct.unpack_from("<I", node, 12 + 12 * number)[0] for number in range(entries)]
+        least, end = within
+        if any(one >= other for one, other in pairwise(firsts)) or (firsts and firsts[0] < least):
+            raise Unreadable("a tree of extents is tangled")
+        for number, first in enumerate(firsts):
+            if first >= end:
                 return
+            upto = min(end, firsts[number + 1] if number + 1 < entries else end)
             if level:
-                low, high = struct.unpack_from("<IH", node, at + 4)
+                low, high = struct.unpack_from("<IH", node, 16 + 12 * number)
                 child = self._volume.read((low | high << 32) * self.block, self.block)
-                self._extents(child, count, found, level - 1)
+                self._extents(child, (first, upto), found, level - 1)
                 continue
-            length, high, low = struct.unpack_from("<HHI", node, at + 4)
+            length, high, low = struct.unpack_from("<HHI", node, 16 + 12 * number)
             if length > 0x8000:  # preallocated, reads as zeros
                 continue
-            for offset in range(min(length, count - first)):
+            for offset in range(min(length, upto - first)):
                 found[first + offset] = (low | high << 32) + offset
 
     def _listed(self, inode: Inode, count: int) -> dict[int, int]:

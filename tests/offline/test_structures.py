@@ -364,3 +364,55 @@ def test_hostile_disks_are_looked_into_and_nothing_breaks(samples: list[bytes], 
     look = Look("vm", "bios")
     look.disk("disk", window(bytes(disk[: data.draw(st.sampled_from([len(disk), 600, 70000, 1 << 20]))])))
     assert look.facts().fetched <= len(disk)
+
+
+def _tangled() -> bytes:
+    """An ext4 whose directory's tree of extents meets itself: five levels of 340 entries, all of the same child."""
+    disk = bytearray(MIB)
+    struct.pack_into("<IIII", disk, 1024, 64, 256, 0, 0)
+    struct.pack_into("<I", disk, 1024 + 24, 2)  # blocks of 4096 bytes
+    struct.pack_into("<I", disk, 1024 + 40, 64)
+    struct.pack_into("<H", disk, 1024 + 56, 0xEF53)
+    struct.pack_into("<I", disk, 4096 + 8, 2)  # the table of inodes
+    root = 2 * 4096 + 128
+    struct.pack_into("<HHI", disk, root, 0x41ED, 0, 1 << 30)
+    struct.pack_into("<I", disk, root + 32, 0x80000)
+    struct.pack_into("<HHHHI", disk, root + 40, 0xF30A, 4, 4, 5, 0)
+    for number in range(4):
+        struct.pack_into("<IIHH", disk, root + 52 + 12 * number, 0, 10, 0, 0)
+    for level in range(5):
+        at = (10 + level) * 4096
+        struct.pack_into("<HHHHI", disk, at, 0xF30A, 340, 340, 4 - level, 0)
+        for number in range(340):
+            struct.pack_into("<IIHH", disk, at + 12 + 12 * number, 0, 11 + level, 0, 0)
+    return bytes(disk)
+
+
+@pytest.mark.timeout(20)
+def test_a_tree_of_extents_that_meets_itself_ends() -> None:
+    with pytest.raises(Unreadable, match="extents"):
+        Ext4(window(_tangled())).names("/")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece",
+    [cpio({}), bytes(4096), cpio({f"{n}.ko": b"" for n in range(99)})],
+    ids=["empty", "zeros", "many"],
+)
+def test_an_initramfs_of_very_many_small_things_ends(piece: bytes) -> None:
+    try:
+        assert len(boot.modules(piece * (32 * MIB // len(piece)))) < 100
+    except Unreadable as refused:
+        assert "than is looked at" in str(refused)
+
+
+@pytest.mark.timeout(20)
+def test_links_that_lead_through_very_many_names_end(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "etc").mkdir(parents=True)
+    for number in range(3000):
+        (tree / "etc" / f"file-{number:04}").touch()
+    (tree / "etc" / "fstab").symlink_to("../etc/" * 100 + "fstab")
+    with pytest.raises(Unreadable, match="deeper"):
+        Ext4(window(ext4(tmp_path / "d", tree, 16 * MIB))).read("/etc/fstab")
