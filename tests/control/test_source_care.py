@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from connector.cli.report import downtime
@@ -158,6 +160,33 @@ def test_rollback_gives_the_source_back_and_the_job_can_begin_anew(house: House,
     assert "powered on again, CBT off as before, trouble: the tape is stuck; it was down for 30 s" in told
     house.service.start(job)
     assert str(house.run(job).state) == "Waiting"
+
+
+def test_a_source_that_stayed_on_was_not_down(house: House) -> None:
+    """It was to be asked, which is written down first; but it would not be shut down."""
+    job, found = _cut_over(house, 10.0)
+    refused = {"error": "VCenterFault", "what": "no tools"}
+    house.service.finish(found.id, house.appliance, Outcome.FAILED, refused, {})
+    house.turn()
+    house.service.rollback(job)
+    house.turn()
+    errand = house.take(errands=True)
+    assert errand is not None
+    house.service.finish(errand.id, house.appliance, Outcome.DONE, None, {"powered_on": False})
+    house.turn()
+    (told,) = [text for text in _texts(house, job, "rollback") if "given back" in text]
+    assert "its power was left as it was" in told and "down for" not in told
+
+
+@pytest.mark.parametrize(("deadline", "settles"), [(600.0, 660.0), (60.0, 120.0), (2.0, 4.0)])
+def test_a_guest_that_was_asked_has_as_long_again_to_obey_and_a_minute_at_most(
+    house: House, deadline: float, settles: float
+) -> None:
+    job, _ = _cut_over(house)
+    row = house.get(job)
+    asked = replace(row, down_since=1000.0, shutdown_deadline=deadline)
+    assert asked.settles == 1000.0 + settles
+    assert replace(asked, down_since=None).settles == 0.0
 
 
 def test_a_rollback_that_fails_can_be_tried_again(house: House) -> None:
