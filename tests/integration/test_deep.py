@@ -7,6 +7,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,6 @@ def house(make_house: Callable[..., House], tmp_path: Path) -> House:
     (tree / "boot" / "config-5.10.0").write_text("CONFIG_EXT4_FS=y\nCONFIG_VIRTIO_BLK=m\n")
     disk = mbr(tmp_path / "disk", 40 * MIB, "start=2048, size=32MiB, type=83, bootable\n")
     put(disk, MIB, ext4(tmp_path / "root", tree, 32 * MIB).read_bytes())
-    put(disk, 0, b"\xeb\x63\x90")
     data = ntfs(tmp_path / "data", {"hiberfil.sys": b"hibr" + bytes(9000)}, 24 * MIB)
     for device, file in zip(made.machine().disks, (disk, data), strict=True):
         made.estate.storage.disk(device.storage).write(0, file.read_bytes())
@@ -60,6 +60,10 @@ def test_what_is_in_the_disks_is_found_and_nothing_is_left(house: House, run: Ru
         ("O5", "the kernel's root is /dev/sda1, by place"),
         ("O6", "initrd.img-5.10.0 has none of virtio_blk, virtio_scsi, nvme"),
         ("O6", "initrd.img-5.10.0 has none of virtio_net"),
+        (
+            "O10",
+            "the firmware is BIOS, but the first sector has nothing to boot",
+        ),  # of the first disk, and only of it
     }
     (said,) = [line for line in done.stderr.splitlines() if line.endswith("MB read")]
     assert float(said.split()[-3]) < 3.0
@@ -73,6 +77,16 @@ def test_nothing_is_done_without_consent(house: House, run: Run) -> None:
     assert not house.witness.count("CreateSnapshot_Task")
     plain = run(check(house))
     assert plain.code == 0 and not house.witness.count("CreateSnapshot_Task")
+
+
+def test_a_machine_that_something_blocks_is_left_alone(house: House, run: Run) -> None:
+    vm = house.machine()
+    disks = (vm.disks[0], replace(vm.disks[1], mode="independent_persistent"))
+    house.estate.change_vm(vm.moref, disks=disks)
+    done = run(check(house, "--deep", "--yes"))
+    told = [row for row in map(json.loads, done.stdout.splitlines()) if row["check"] == deep.NOT_SEEN]
+    assert done.code == 5 and "something blocks it" in told[0]["message"]
+    assert not house.witness.count("CreateSnapshot_Task")
 
 
 def test_what_a_killed_look_left_is_removed_by_the_next_and_others_snapshots_stay(
