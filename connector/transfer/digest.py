@@ -30,6 +30,11 @@ def count(length: int) -> int:
     return -(-length // CELL)
 
 
+def count_of(digests: bytes) -> int:
+    """Of how many cells these are the digests."""
+    return len(digests) // SIZE
+
+
 @lru_cache(maxsize=64)
 def zeros(length: int) -> bytes:
     """The digest of a cell of `length` zero bytes."""
@@ -38,6 +43,8 @@ def zeros(length: int) -> bytes:
 
 def marked(length: int, digests: bytes) -> bytes:
     """The digests of cells that have `length` bytes, with a mark in place of those of zeros."""
+    if digests == _all_zeros(length):
+        return bytes(len(digests))
     if zeros(CELL) not in digests and (length % CELL == 0 or digests[-SIZE:] != zeros(length % CELL)):
         return digests
     sizes = (min(CELL, length - at * CELL) for at in range(count(length)))
@@ -50,10 +57,18 @@ def unmarked(length: int, entries: bytes) -> bytes:
     """The reverse of `marked`."""
     if MARK not in entries:
         return entries
+    if entries == bytes(len(entries)):
+        return _all_zeros(length)
     sizes = (min(CELL, length - at * CELL) for at in range(count(length)))
     return b"".join(
         zeros(size) if one == MARK else one for one, size in zip(each(entries), sizes, strict=True)
     )
+
+
+def _all_zeros(length: int) -> bytes:
+    """The digests of cells that have `length` bytes, all zero."""
+    whole, rest = divmod(length, CELL)
+    return zeros(CELL) * whole + (zeros(rest) if rest else b"")
 
 
 def each(digests: bytes) -> Iterator[bytes]:

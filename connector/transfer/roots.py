@@ -8,27 +8,38 @@ from blake3 import blake3
 
 from connector.model import Extent
 from connector.transfer import digest
+from connector.transfer.extents import CELL
+from connector.transfer.tree import Tree
 
 
 class Roots:
     """Fed with the digests of consecutive cells from the start of the disk; not for several threads at once.
 
-    The root of a piece is BLAKE3 over the digests of its cells. The root of a disk is BLAKE3 over its capacity (8
-    bytes, big-endian) and the digests of all its cells.
+    The root of a piece is BLAKE3 over the digests of its cells. The root of a disk is that of its tree (see `tree`);
+    evidence of version 1 has the flat one instead: BLAKE3 over the capacity (8 bytes, big-endian) and the digests of
+    all cells.
     """
 
     def __init__(self, capacity: int, pieces: Iterable[Extent]) -> None:
         """`pieces` tile the disk in whole cells; they are asked for one at a time."""
         self._pieces: Iterator[Extent] = iter(pieces)
-        self._whole = blake3(capacity.to_bytes(8, "big"))
+        self._capacity, self._at = capacity, 0
+        self._flat, self._tree = blake3(capacity.to_bytes(8, "big")), Tree(capacity)
         self._left = 0  # bytes of digests that the open piece still gets
         self._open = blake3()
         self.found: list[bytes] = []
 
-    def feed(self, digests: bytes) -> None:
-        """The digests of the next cells."""
-        self._whole.update(digests)
-        view = memoryview(digests)
+    def feed(self, digests: bytes, entries: bytes | None = None) -> None:
+        """The digests of the next cells. `entries`: the same, marked, where the caller has them."""
+        if not digests:
+            return
+        length = min(digest.count_of(digests) * CELL, self._capacity - self._at)
+        self._at += length
+        self._flat.update(digests)
+        self._tree.feed(digest.marked(length, digests) if entries is None else entries)
+        self._piecewise(memoryview(digests))
+
+    def _piecewise(self, view: memoryview) -> None:
         while view:
             if not self._left:
                 piece = next(self._pieces, None)
@@ -45,4 +56,9 @@ class Roots:
     @property
     def whole(self) -> bytes:
         """The root of the disk, once everything was fed."""
-        return bytes(self._whole.digest())
+        return self._tree.root
+
+    @property
+    def flat(self) -> bytes:
+        """The root of the disk in evidence of version 1, once everything was fed."""
+        return bytes(self._flat.digest())

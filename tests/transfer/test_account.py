@@ -200,4 +200,4 @@ def test_roots_do_not_depend_on_how_the_digests_come(lengths: list[int], cuts: l
         roots.feed(digests[position * 32 : (position + size) * 32])
         position += size
     assert roots.found == [digest.root(digests[p.start // CELL * 32 : p.end // CELL * 32]) for p in parts]
-    assert roots.whole == digest.root((at * CELL).to_bytes(8, "big") + digests)
+    assert roots.flat == digest.root((at * CELL).to_bytes(8, "big") + digests)
