@@ -1,7 +1,8 @@
 """Evidence: what one pass did to every byte, signed. Canonical JSON, so that one flipped bit anywhere is found and located.
 
-A manifest has sections; each has a digest of its own, and the signature covers the digests. So a damaged section is named,
-and the others can still be read. The format is documented in docs/evidence.md.
+A manifest is a list of stages, each signed by whoever did it: the appliance copied, later ones convert or deliver. A stage
+has sections with a digest each, and the signature covers the digests and the stage before. So a damaged section is named,
+and the others can still be read. Version 1 had the first stage only. The format is documented in docs/evidence.md.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from connector.errors import BadInput, EvidenceDamaged
 
 FORMAT: Final = "agentless-connector-evidence"
-VERSION: Final = 1
+VERSION: Final = 2
 LIMIT: Final = 48 << 20  # bytes of one manifest
-_SECTIONS: Final = ("disks", "machine", "pass", "versions")
+STAGES: Final = 16  # of one manifest, at most
+COPIED: Final = "copied"  # the first stage of every manifest
+_SECTIONS: Final = ("disks", "machine", "pass", "versions")  # of the first stage
+_STAGE: Final = {"stage", "previous", "digests", "sections", "signature"}
 
 
 class Signer:
@@ -82,16 +86,59 @@ def fingerprint(public: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """One that is as it was signed, by whoever has `key`."""
+class Stage:
+    """One thing that was done to the disks, by whoever has `key`. `previous` is the digest of the stage before, or empty."""
 
+    name: str
     sections: Mapping[str, Any]
     key: bytes
+    previous: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a disk's lineage: what its target held when the evidence was signed.
+
+    `generation` counts the finished passes of the target; `root` is that of its digest table. Evidence of version 1
+    knows neither, nor the target: they are empty.
+    """
+
+    reading: str
+    change_id: str
+    target: str = ""
+    generation: int = 0
+    root: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "reading": self.reading,
+            "change_id": self.change_id,
+            "target": self.target,
+            "generation": self.generation,
+            "root": self.root,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One that is as it was signed. The first stage says what was copied; stages of unknown names are kept."""
+
+    stages: tuple[Stage, ...]
+    version: int
+
+    @property
+    def sections(self) -> Mapping[str, Any]:
+        return self.stages[0].sections
+
+    @property
+    def key(self) -> bytes:
+        """The public key that signed what was copied."""
+        return self.stages[0].key
 
     @property
     def disks(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.sections["disks"]
-        return found
+        disks: Mapping[str, Any] = self.sections["disks"]
+        return disks
 
 
 def canonical(value: object) -> bytes:
@@ -102,37 +149,98 @@ def canonical(value: object) -> bytes:
 
 
 def seal(sections: Mapping[str, Any], signer: Signer) -> bytes:
-    """The manifest as a file. `sections`: pass, machine, versions, and disks by key."""
-    body = {"format": FORMAT, "version": VERSION, "digests": _digests(sections)}
-    signature = {
-        "algorithm": "Ed25519",
-        "key": base64.b64encode(signer.public).decode(),
-        "value": base64.b64encode(signer.sign(_signed(body, signer.public))).decode(),
-    }
-    return canonical(body | {"sections": dict(sections), "signature": signature}) + b"\n"
+    """A new manifest as a file, with its first stage. `sections`: pass, machine, versions, and disks by key."""
+    return _file([_stage(COPIED, sections, signer, "")])
+
+
+def extend(manifest: bytes, name: str, sections: Mapping[str, Any], signer: Signer) -> bytes:
+    """The manifest with one stage more, signed by `signer`. Raises what `read` raises, and BadInput for version 1."""
+    if read(manifest).version < VERSION:
+        raise BadInput(
+            "evidence of version 1 takes no further stages", remedy="run a pass: it makes new evidence"
+        )
+    stages = list(json.loads(manifest)["stages"])
+    if len(stages) >= STAGES:
+        raise BadInput(f"a manifest has at most {STAGES} stages")
+    return _file([*stages, _stage(name, sections, signer, digest(canonical(stages[-1])))])
+
+
+def digest(data: bytes) -> str:
+    """How one piece of evidence names another: BLAKE3, in hex."""
+    return str(blake3(data).hexdigest())
+
+
+def heads(manifest: Manifest) -> dict[str, Head]:
+    """The end of the lineage of each disk, by its key. Raises EvidenceDamaged for a disk that says none."""
+    reading = str(manifest.sections["pass"].get("reading", ""))
+    return {key: _head(key, disk, reading) for key, disk in manifest.disks.items()}
+
+
+def _head(key: str, disk: Mapping[str, Any], reading: str) -> Head:
+    try:
+        lineage = disk.get("lineage") or {}
+        return Head(
+            reading=str(lineage.get("reading", reading)),
+            change_id=str(disk.get("change_id", "")),
+            target=str(lineage.get("target", "")),
+            generation=int(lineage.get("generation", 0)),
+            root=str(lineage.get("root", "")),
+        )
+    except (AttributeError, TypeError, ValueError):
+        raise EvidenceDamaged(f"disk {key} has no readable lineage", remedy=_AGAIN) from None
 
 
 def read(data: bytes) -> Manifest:
     """Check everything that can be checked without an image. Raises EvidenceDamaged, or BadInput for what is no manifest."""
     body = _parse(data)
-    key, value = _signature(body["signature"])
-    named, found = body["digests"], _digests(body["sections"])
-    wrong = sorted(name for name in found.keys() | named.keys() if found.get(name) != named.get(name))
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(value, _signed(body, key))
-    except InvalidSignature:
-        places = [
-            *(_place(data, body, name) for name in wrong),
-            "the signature, or the digests that it covers",
-        ]
-        raise EvidenceDamaged(f"is not as it was signed: {'; '.join(places)}", remedy=_AGAIN) from None
-    if wrong:
-        places = [_place(data, body, name) for name in wrong]
-        raise EvidenceDamaged(f"is not as it was signed: {'; '.join(places)}", remedy=_AGAIN)
-    return Manifest(body["sections"], key)
+    if body["version"] == 1:
+        stage = {name: body[name] for name in ("digests", "sections", "signature")}
+        return Manifest((_read_stage(data, stage, [FORMAT, 1]),), 1)
+    stages, previous = [], ""
+    for number, stage in enumerate(body["stages"]):
+        if stage["previous"] != previous:
+            raise EvidenceDamaged(f"stage {number} does not follow the stage before it", remedy=_AGAIN)
+        stages.append(_read_stage(data, stage, [FORMAT, body["version"], stage["stage"], previous]))
+        previous = digest(canonical(stage))
+    return Manifest(tuple(stages), body["version"])
 
 
 _AGAIN: Final = "get it again from the control plane"
+
+
+def _file(stages: list[dict[str, Any]]) -> bytes:
+    return canonical({"format": FORMAT, "version": VERSION, "stages": stages}) + b"\n"
+
+
+def _stage(name: str, sections: Mapping[str, Any], signer: Signer, previous: str) -> dict[str, Any]:
+    digests = _digests(sections)
+    covered = _covered([FORMAT, VERSION, name, previous], digests, signer.public)
+    signature = {
+        "algorithm": "Ed25519",
+        "key": base64.b64encode(signer.public).decode(),
+        "value": base64.b64encode(signer.sign(covered)).decode(),
+    }
+    return {
+        "stage": name,
+        "previous": previous,
+        "digests": digests,
+        "sections": dict(sections),
+        "signature": signature,
+    }
+
+
+def _read_stage(data: bytes, stage: Mapping[str, Any], prefix: list[Any]) -> Stage:
+    key, value = _signature(stage["signature"])
+    named, computed = stage["digests"], _digests(stage["sections"])
+    names = sorted(computed.keys() | named.keys())
+    damaged = [_place(data, stage, name) for name in names if computed.get(name) != named.get(name)]
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(value, _covered(prefix, named, key))
+    except InvalidSignature:
+        damaged.append("the signature, or the digests that it covers")
+    if damaged:
+        raise EvidenceDamaged(f"is not as it was signed: {'; '.join(damaged)}", remedy=_AGAIN)
+    return Stage(str(stage.get("stage", COPIED)), stage["sections"], key, str(stage.get("previous", "")))
 
 
 def _parse(data: bytes) -> dict[str, Any]:
@@ -154,24 +262,45 @@ def _parse(data: bytes) -> dict[str, Any]:
         raise BadInput(
             f"manifest version {body['version']} is newer than {VERSION}", remedy="use a newer release"
         )
-    _check_shape(body)
+    if not _has_shape(body):
+        raise EvidenceDamaged("has not the shape of a manifest", remedy=_AGAIN)
     return body
 
 
-def _check_shape(body: dict[str, Any]) -> None:
-    digests, sections = body.get("digests"), body.get("sections")
-    right = (
-        set(body) == {"format", "version", "digests", "sections", "signature"}
-        and body["version"] == VERSION
-        and isinstance(digests, dict)
-        and all(isinstance(one, str) for one in digests.values())
+def _has_shape(body: dict[str, Any]) -> bool:
+    if type(body.get("version")) is not int or body["version"] < 1:
+        return False
+    if body["version"] == 1:
+        fields = {"format", "version", "digests", "sections", "signature"}
+        return set(body) == fields and _is_stage(body) and _is_copied(body["sections"])
+    stages = body.get("stages")
+    return (
+        set(body) == {"format", "version", "stages"}
+        and isinstance(stages, list)
+        and 1 <= len(stages) <= STAGES
+        and all(isinstance(stage, dict) and set(stage) == _STAGE and _is_stage(stage) for stage in stages)
+        and all(isinstance(stage["stage"], str) and isinstance(stage["previous"], str) for stage in stages)
+        and stages[0]["stage"] == COPIED
+        and _is_copied(stages[0]["sections"])
+    )
+
+
+def _is_stage(stage: Mapping[str, Any]) -> bool:
+    digests, sections = stage["digests"], stage["sections"]
+    return (
+        isinstance(digests, dict)
+        and all(isinstance(text, str) for text in digests.values())
         and isinstance(sections, dict)
-        and set(sections) == set(_SECTIONS)
+        and isinstance(sections.get("disks", {}), dict)
+    )
+
+
+def _is_copied(sections: Mapping[str, Any]) -> bool:
+    return (
+        set(sections) == set(_SECTIONS)
         and all(isinstance(section, dict) for section in sections.values())
         and all(isinstance(disk, dict) for disk in sections["disks"].values())
     )
-    if not right:
-        raise EvidenceDamaged("has not the shape of a manifest", remedy=_AGAIN)
 
 
 def _signature(body: object) -> tuple[bytes, bytes]:
@@ -191,22 +320,23 @@ def _decoded(text: object) -> bytes:
     return found if base64.b64encode(found).decode() == text else b""
 
 
-def _signed(body: Mapping[str, Any], key: bytes) -> bytes:
-    """What the signature covers."""
-    return canonical([body["format"], body["version"], body["digests"], base64.b64encode(key).decode()])
+def _covered(prefix: list[Any], digests: Mapping[str, str], key: bytes) -> bytes:
+    """What a signature covers."""
+    return canonical([*prefix, digests, base64.b64encode(key).decode()])
 
 
 def _digests(sections: Mapping[str, Any]) -> dict[str, str]:
     """The digest of each section; each disk is one of its own."""
     parts = {name: section for name, section in sections.items() if name != "disks"}
-    parts |= {f"disks/{key}": disk for key, disk in sections["disks"].items()}
-    return {name: str(blake3(canonical(part)).hexdigest()) for name, part in parts.items()}
+    parts |= {f"disks/{key}": disk for key, disk in sections.get("disks", {}).items()}
+    return {name: digest(canonical(part)) for name, part in parts.items()}
 
 
-def _place(data: bytes, body: Mapping[str, Any], name: str) -> str:
+def _place(data: bytes, stage: Mapping[str, Any], name: str) -> str:
     """Where in the file a section lies."""
     kind, _, key = name.partition("/")
-    part = body["sections"]["disks"].get(key) if key else body["sections"].get(kind)
+    sections = stage["sections"]
+    part = sections.get("disks", {}).get(key) if key else sections.get(kind)
     at = -1 if part is None else data.find(canonical(part))
     if at < 0:
         return f"section {name}"

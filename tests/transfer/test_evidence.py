@@ -50,6 +50,68 @@ def test_every_flipped_bit_is_found(sealed: bytes) -> None:
                 read(bytes(flipped))
 
 
+def version_1(signer: Signer) -> bytes:
+    """A manifest as release 0.1.0 wrote it."""
+    parts = {name: SECTIONS[name] for name in ("pass", "machine", "versions")}
+    parts |= {f"disks/{key}": disk for key, disk in SECTIONS["disks"].items()}
+    digests = {name: evidence.digest(canonical(part)) for name, part in parts.items()}
+    key = base64.b64encode(signer.public).decode()
+    value = signer.sign(canonical([evidence.FORMAT, 1, digests, key]))
+    signature = {"algorithm": "Ed25519", "key": key, "value": base64.b64encode(value).decode()}
+    body = {"format": evidence.FORMAT, "version": 1, "digests": digests, "sections": SECTIONS}
+    return canonical(body | {"signature": signature}) + b"\n"
+
+
+def test_version_1_is_read_and_no_flipped_bit_of_it_is_missed(signer: Signer) -> None:
+    old = version_1(signer)
+    manifest = read(old)
+    assert (manifest.version, manifest.sections, manifest.key) == (1, SECTIONS, signer.public)
+    assert evidence.heads(manifest)["2000"] == evidence.Head(reading="p-1", change_id="")
+    for at in range(len(old)):
+        with pytest.raises((EvidenceDamaged, BadInput)):
+            read(old[:at] + bytes([old[at] ^ 1]) + old[at + 1 :])
+    with pytest.raises(BadInput, match="takes no further stages"):
+        evidence.extend(old, "delivered", {}, signer)
+
+
+def test_a_head_says_where_the_lineage_of_a_disk_ends(signer: Signer) -> None:
+    lineage = {"target": "t1", "generation": 4, "root": "aa", "previous_root": "bb", "reading": "p-0"}
+    disks = {"2000": {"change_id": "52 1/3", "lineage": lineage}}
+    head = evidence.heads(read(seal(SECTIONS | {"disks": disks}, signer)))["2000"]
+    assert head == evidence.Head("p-0", "52 1/3", "t1", 4, "aa")
+    disks["2000"]["lineage"] = ["no", "object"]
+    with pytest.raises(EvidenceDamaged, match="disk 2000 has no readable lineage"):
+        evidence.heads(read(seal(SECTIONS | {"disks": disks}, signer)))
+
+
+def test_stages_of_unknown_names_are_kept_and_form_a_chain(
+    sealed: bytes, signer: Signer, tmp_path: Path
+) -> None:
+    other = Signer.load(tmp_path / "other.pem")
+    converted = evidence.extend(sealed, "converted", {"steps": {"fstab": 1}}, other)
+    delivered = evidence.extend(converted, "delivered", {"disks": {"2000": {"file": "2000.qcow2"}}}, signer)
+    manifest = read(delivered)
+    assert [stage.name for stage in manifest.stages] == ["copied", "converted", "delivered"]
+    assert [stage.key for stage in manifest.stages] == [signer.public, other.public, signer.public]
+    assert (manifest.sections, manifest.key) == (SECTIONS, signer.public)
+    body = json.loads(delivered)
+    for stages in ([0, 2], [0, 2, 1], [0, 1, 1], [1], [1, 0]):
+        rearranged = body | {"stages": [body["stages"][number] for number in stages]}
+        with pytest.raises(EvidenceDamaged):
+            read(canonical(rearranged) + b"\n")
+    for at in range(0, len(delivered), 3):
+        with pytest.raises((EvidenceDamaged, BadInput)):
+            read(delivered[:at] + bytes([delivered[at] ^ 1]) + delivered[at + 1 :])
+
+
+def test_a_stage_of_another_manifest_does_not_fit(sealed: bytes, signer: Signer) -> None:
+    other = evidence.extend(seal(SECTIONS | {"machine": {"name": "db-01"}}, signer), "converted", {}, signer)
+    body = json.loads(sealed)
+    body["stages"].append(json.loads(other)["stages"][1])
+    with pytest.raises(EvidenceDamaged, match="stage 1 does not follow"):
+        read(canonical(body) + b"\n")
+
+
 def test_a_damaged_section_is_located(sealed: bytes) -> None:
     at = sealed.index(b'"web-01"') + 1
     flipped = sealed[:at] + b"W" + sealed[at + 1 :]
@@ -77,7 +139,7 @@ def test_what_is_signed_anew_shows_another_key(sealed: bytes, tmp_path: Path, si
     forged = read(seal(SECTIONS | {"machine": {"name": "other"}}, forger))
     assert fingerprint(forged.key) != fingerprint(signer.public)
     body = json.loads(sealed)
-    body["signature"]["key"] = base64.b64encode(forger.public).decode()
+    body["stages"][0]["signature"]["key"] = base64.b64encode(forger.public).decode()
     with pytest.raises(EvidenceDamaged, match="the signature"):
         read(canonical(body) + b"\n")
 
@@ -92,8 +154,8 @@ def test_what_is_no_manifest_is_refused(data: bytes) -> None:
 
 
 def test_a_newer_version_and_a_monster_are_bad_input(sealed: bytes) -> None:
-    body = json.loads(sealed) | {"version": 2}
-    with pytest.raises(BadInput, match="newer than 1"):
+    body = json.loads(sealed) | {"version": 3}
+    with pytest.raises(BadInput, match="newer than 2"):
         read(canonical(body) + b"\n")
     with pytest.raises(BadInput, match="at most"):
         read(bytes(evidence.LIMIT + 1))
@@ -109,7 +171,7 @@ VALUES = st.recursive(
 @given(st.data())
 def test_fields_of_other_shapes_never_break_the_reader(sealed: bytes, data: st.DataObject) -> None:
     body = json.loads(sealed)
-    at: Any = body
+    at: Any = body["stages"][0] if data.draw(st.booleans()) else body
     while isinstance(at, dict) and at:
         name = data.draw(st.sampled_from(sorted(at)))
         if not isinstance(at[name], dict) or not at[name] or data.draw(st.booleans()):
