@@ -108,25 +108,36 @@ class House:
 
 
 @contextmanager
-def house(root: Path, shapes: tuple[Shape, ...]) -> Iterator[House]:
-    """Machines of these shapes, powered on unless they say otherwise, and a vCenter that shows them."""
+def house(root: Path, shapes: tuple[Shape, ...] = (), *, port: int = 0) -> Iterator[House]:
+    """Machines of these shapes, powered on unless they say otherwise, and a vCenter that shows them.
+
+    Without shapes: those that an earlier house has left in `root`, with the password of then.
+    """
     witness = Witness()
     timing = Timing(snapshot_stun=0.0, switch_stun=0.0, guest_shutdown=0.05)
     layout = Layout(vms=0, fillers=len(shapes))
     estate = build_estate(root / "vcenter", layout, timing=timing, faults=witness)
-    password = f"horse-{secrets.token_hex(8)}&\"<'"
-    with os.fdopen(os.open(root / "password", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-        file.write(password + "\n")
+    password = _password(root / "password")
     try:
         witness.estate = estate
-        for moref, shape in zip(list(estate.inventory.vms), shapes, strict=True):
+        for moref, shape in zip(list(estate.inventory.vms) if shapes else (), shapes, strict=True):
             furnish(estate, moref, shape)
-        with serve(estate, accounts={USER: password}, options=Options(cbt_page=5)) as server:
+        for moref in estate.inventory.vms:
+            estate.change_vm(moref)  # readers find its disks where they are now
+        with serve(estate, accounts={USER: password}, options=Options(cbt_page=5), port=port) as server:
             made = House(root, estate, server, witness, password, root / "vddk", root / "out")
             made.reader()
             yield made
     finally:
         estate.close()
+
+
+def _password(file: Path) -> str:
+    """The one that is kept there, made when there is none."""
+    if not file.exists():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as fresh:
+            fresh.write(f"horse-{secrets.token_hex(8)}&\"<'\n")
+    return file.read_text().removesuffix("\n")
 
 
 def furnish(estate: Estate, moref: str, shape: Shape) -> None:

@@ -1,0 +1,3 @@
+from tests.integration.conftest import run, start
+
+__all__ = ["run", "start"]
