@@ -77,7 +77,7 @@ class Applications:
                 _PASSES.c.task == Task.READ,
                 _PASSES.c.outcome == Outcome.DONE,
             )
-            .order_by(_PASSES.c.ended, _PASSES.c.id)
+            .order_by(_RUNS.c.number, _PASSES.c.slot, _PASSES.c.attempt)
         )
         with self._database.read() as connection:
             last = {row.job_id: row for row in connection.execute(query)}

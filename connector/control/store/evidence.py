@@ -15,6 +15,18 @@ from connector.errors import NotFound
 _EVIDENCE: Final = tables.evidence
 _COLUMNS: Final = [column for column in _EVIDENCE.c if column.name != "packed"]
 
+
+def _of_pass(column: sa.Column[int]) -> sa.ScalarSelect[int]:
+    return sa.select(column).where(tables.passes.c.id == _EVIDENCE.c.pass_id).scalar_subquery()
+
+
+#: Ids say nothing of age, and the clock may have been set back.
+_OLDEST_FIRST: Final = (
+    sa.select(tables.runs.c.number).where(tables.runs.c.id == _EVIDENCE.c.run_id).scalar_subquery(),
+    _of_pass(tables.passes.c.slot),
+    _of_pass(tables.passes.c.attempt),
+)
+
 ROOM: Final = 64 << 20  # bytes, packed, for one job: beyond it the oldest go, never the newest
 
 
@@ -45,7 +57,7 @@ class EvidenceStore:
         """What a job's passes left, oldest first."""
         query = sa.select(*_COLUMNS).where(_EVIDENCE.c.job_id == job_id)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(_EVIDENCE.c.created, _EVIDENCE.c.pass_id))
+            rows = connection.execute(query.order_by(*_OLDEST_FIRST))
             return [EvidenceEntry(**row._mapping) for row in rows]
 
     def manifest(self, pass_id: str) -> bytes:
@@ -65,9 +77,7 @@ class EvidenceStore:
         """Passes whose evidence a job has no room for."""
         size = sa.func.length(_EVIDENCE.c.packed)
         query = sa.select(_EVIDENCE.c.pass_id, size).where(_EVIDENCE.c.job_id == job_id)
-        rows = connection.execute(
-            query.order_by(_EVIDENCE.c.created.desc(), _EVIDENCE.c.pass_id.desc())
-        ).all()
+        rows = connection.execute(query.order_by(*(column.desc() for column in _OLDEST_FIRST))).all()
         old, total = [], 0
         for number, (pass_id, length) in enumerate(rows):
             total += length

@@ -12,6 +12,16 @@ from connector.control.store.rows import Outcome, Pass, PassState, Task
 
 _PASSES: Final = tables.passes
 
+#: Ids say nothing of age, and within one run the clock may stand still between two attempts.
+OLDEST_FIRST: Final = (_PASSES.c.offered, _PASSES.c.run_id, _PASSES.c.slot, _PASSES.c.attempt)
+
+#: The order of one job's passes whatever the clock did: by the number of their run.
+IN_ORDER: Final = (
+    sa.select(tables.runs.c.number).where(tables.runs.c.id == _PASSES.c.run_id).scalar_subquery(),
+    _PASSES.c.slot,
+    _PASSES.c.attempt,
+)
+
 
 def in_state(connection: sa.Connection, state: PassState, *more: sa.ColumnElement[bool]) -> list[Pass]:
     """All in this state, oldest first."""
@@ -33,5 +43,5 @@ def pass_of(row: Any) -> Pass:
 
 
 def _found(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> list[Pass]:
-    rows = connection.execute(sa.select(_PASSES).where(*which).order_by(_PASSES.c.offered, _PASSES.c.id))
+    rows = connection.execute(sa.select(_PASSES).where(*which).order_by(*OLDEST_FIRST))
     return [pass_of(row) for row in rows]

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from connector.control.jobs import SYNCING, Event, State, follow
 from connector.control.refusals import Code, Refused
 from connector.control.store import runs, tables
-from connector.control.store.database import HANDING_OUT, Database
+from connector.control.store.database import HANDING_OUT, Database, new_id
 from connector.control.store.limits import Limits
-from connector.control.store.pass_rows import in_state, pass_of
+from connector.control.store.pass_rows import IN_ORDER, in_state, pass_of
 from connector.control.store.queue import waiting
 from connector.control.store.rows import Appliance, Json, Outcome, Pass, PassState, Task
 from connector.errors import Conflict, NotFound
@@ -60,7 +60,7 @@ class Passes:
         now = self._database.now()
         stopped: Json = {"state": PassState.FINISHED, "outcome": Outcome.STOPPED, "ended": now, "result": {}}
         values: Json = {
-            "id": f"p-{run.id[2:]}-{slot}-{attempt}",
+            "id": new_id("p"),  # never reused: instances and vCenter know readings by it
             "run_id": run.id,
             "job_id": run.job_id,
             "slot": slot,
@@ -345,7 +345,7 @@ class Passes:
 
     def of(self, job_id: str) -> list[Pass]:
         """A job's passes, oldest first."""
-        query = sa.select(_PASSES).where(_PASSES.c.job_id == job_id).order_by(_PASSES.c.offered, _PASSES.c.id)
+        query = sa.select(_PASSES).where(_PASSES.c.job_id == job_id).order_by(*IN_ORDER)
         with self._database.read() as connection:
             return [pass_of(row) for row in connection.execute(query)]
 
@@ -365,7 +365,7 @@ class Passes:
 
     def newest(self, job_ids: Sequence[str]) -> dict[str, Pass]:
         """The newest pass of each of these jobs whose newest run has one: an earlier run's says nothing about now."""
-        newest_first = (_PASSES.c.offered.desc(), _PASSES.c.id.desc())
+        newest_first = [column.desc() for column in IN_ORDER]
         rank = sa.func.row_number().over(partition_by=_PASSES.c.job_id, order_by=newest_first)
         current = sa.and_(_JOBS.c.id == _PASSES.c.job_id, _PASSES.c.offered >= _JOBS.c.started)
         ranked = (

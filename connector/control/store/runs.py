@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from connector.control.store import tables
-from connector.control.store.database import Database
+from connector.control.store.database import Database, new_id
 from connector.control.store.rows import Outcome, Run, Task
 from connector.errors import NotFound
 
@@ -91,7 +91,7 @@ def add(
     """The next run of a job, inside the caller's transaction; `part`: its columns as a member of a cohort."""
     count = sa.select(sa.func.count() + 1).select_from(_RUNS).where(_RUNS.c.job_id == job_id)
     number = connection.execute(count).scalar_one()
-    run_id = f"r-{job_id[2:]}-{number}"
+    run_id = new_id("r")  # never a number: a restored database would give the same one again
     values: dict[str, Any] = {"kind": kind, "plan": list(plan), "started": now, "stop": False}
     connection.execute(_RUNS.insert().values(id=run_id, job_id=job_id, number=number, **values | part))
     return one(connection, run_id)

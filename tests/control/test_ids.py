@@ -1,0 +1,67 @@
+"""Ids of runs and passes: random, never given twice, and of no meaning for any order."""
+
+from __future__ import annotations
+
+import re
+
+from connector.control.store import tables
+from connector.control.store.rows import Outcome
+from tests.control.house import House
+
+RUN = re.compile(r"r-[0-9a-f]{20}")
+PASS = re.compile(r"p-[0-9a-f]{20}")
+
+
+def _forget(house: House, job_id: str) -> None:
+    """What a backup from before the run does not hold."""
+    with house.store._database.write() as connection:
+        for table in (tables.passes, tables.runs):
+            connection.execute(table.delete().where(table.c.job_id == job_id))
+        values = {"status": "Waiting", "business": ""}
+        connection.execute(tables.jobs.update().where(tables.jobs.c.id == job_id).values(**values))
+
+
+def test_a_database_that_forgot_a_run_gives_other_ids_to_the_next_one(house: House) -> None:
+    job = house.incremental()
+    seen = set()
+    for _ in range(3):
+        house.service.start(job)
+        house.turn()
+        (made,) = house.store.passes.of(job)
+        assert RUN.fullmatch(made.run_id)
+        assert PASS.fullmatch(made.id)
+        seen |= {made.run_id, made.id}
+        _forget(house, job)
+    assert len(seen) == 6
+
+
+def test_attempts_of_one_moment_stay_in_their_order(house: House) -> None:
+    job = house.job()
+    house.service.start(job)
+    house.turn()
+    given = []
+    for _ in range(12):  # the clock stands still
+        taken = house.take()
+        assert taken is not None
+        given.append(taken.id)
+        house.store.passes.lose(lambda found: True, "lost")
+    assert [found.id for found in house.store.passes.of(job)][:12] == given
+    last = house.store.passes.newest([job])[job]
+    assert last.attempt == 13
+    assert [found.id for found in house.store.passes.before(last)] == given
+
+
+def test_evidence_is_in_the_order_of_its_passes_whatever_the_clock_did(house: House) -> None:
+    job = house.incremental()
+    given = []
+    for _ in range(8):
+        house.service.start(job)
+        house.turn()
+        taken = house.take()
+        assert taken is not None
+        house.store.evidence.put(taken, b"x" * 100, "key")
+        house.service.finish(taken.id, house.appliance, Outcome.DONE, None, {})
+        given.append(taken.id)
+        house.run(job)
+        house.clock.advance(-10.0)
+    assert [entry.pass_id for entry in house.store.evidence.of(job)] == given
