@@ -7,14 +7,16 @@ so a replay takes the same branch. Nothing secret is an argument or an answer: t
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 import stamina
-from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
 from dbos import error as engine_errors
 
+from connector.control import engine_rows
 from connector.control.jobs import Status
 from connector.control.steps import Steps
 from connector.control.store import Store
@@ -113,8 +115,17 @@ class Runs(DBOSConfiguredInstance):
         if error := self.offer(run_id, slot):
             return {"outcome": Outcome.FAILED, "error": error}
         while (verdict := self.verdict(run_id, slot)) is None:
-            DBOS.recv(_topic(slot), timeout_seconds=RECHECK)
+            self._rest(run_id, slot)
         return verdict
+
+    @staticmethod
+    def _rest(run_id: str, slot: int) -> None:
+        """Until a message says that there is something to look at; one that cannot be read says the same."""
+        try:
+            DBOS.recv(_topic(slot), timeout_seconds=RECHECK)
+        except engine_rows.UNREADABLE as refused:
+            _LOG.error("a message for run %s is not ours and was not read: %s", run_id, refused)
+            time.sleep(1.0)  # the next sweep drops it
 
     @DBOS.workflow(name="delete", max_recovery_attempts=_RESTARTS)
     def delete(self, job_id: str) -> str:
@@ -171,12 +182,15 @@ class Engine:
         self._begun: set[str] = set()  # workflows that this process knows to exist
         self._told: set[str] = set()  # passes whose end was announced
         self._freed: set[str] = set()  # runs that were told what became of their cohort
+        self._url = url
+        engine_rows.refuse_pickles()
+        engine_rows.drop_foreign(url)
         config: DBOSConfig = {
             "name": "connector",
             "system_database_url": url,
             "executor_id": EXECUTOR,
             "application_version": APPLICATION_VERSION,
-            "serializer": DBOSPortableJSONSerializer(),
+            "serializer": engine_rows.SERIALIZER,
             "log_level": "WARNING",
             "notification_listener_polling_interval_sec": 0.2,
         }
@@ -197,6 +211,7 @@ class Engine:
 
     def sweep(self) -> None:
         """Begin what the store says was wanted, by whichever process, and tell runs which passes have ended."""
+        engine_rows.drop_foreign_messages(self._url)
         open_runs = self._store.runs.open()
         wanted: dict[str, Callable[[], object]] = {
             run.id: partial(
