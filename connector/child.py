@@ -1,7 +1,8 @@
 """A service of ours as a child process: configuration on its stdin, one ready line on its stdout, end of stdin means stop.
 
 The pipe is the leash: when the parent dies, by whatever signal, the kernel closes it and the child stops by itself.
-Secrets travel in the configuration, so that they are in no argument vector and no environment.
+Secrets travel in the configuration, so that they are in no argument vector and no environment;
+what is secret in our own environment is not inherited.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from connector import environment
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, from_json
 
 READY_TIMEOUT = 30.0
@@ -84,6 +86,7 @@ def start(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
+            env=environment.without_secrets(),
             process_group=0,
         )
     finally:

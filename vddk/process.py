@@ -18,6 +18,7 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
+from vddk import environment
 from vddk.errors import LibraryPanicked, WorkerDied, WorkerTimedOut
 from vddk.loading import find
 from vddk.logs import PANIC_EXIT, Redactor
@@ -105,8 +106,6 @@ class Worker:
         return self._process.returncode
 
     def _spawned(self, place: Path, fd: int, writing: int) -> subprocess.Popen[bytes]:
-        inherited = os.environ.get("LD_LIBRARY_PATH")
-        libraries = f"{place}:{inherited}" if inherited else str(place)
         level = min(logging.getLogger("vddk").getEffectiveLevel(), logging.INFO)
         arguments = [str(Path(__file__).parent.parent), str(fd), str(level)]
         return subprocess.Popen(
@@ -117,7 +116,7 @@ class Worker:
             pass_fds=(fd,),
             process_group=0,  # Ctrl-C is for its owner, which then closes the disk in order
             cwd="/",
-            env={**os.environ, "LD_LIBRARY_PATH": libraries, "PYTHONUTF8": "1"},
+            env=environment.of_worker(str(place)),
         )
 
     def _listen(self, reading: int) -> None:

@@ -10,13 +10,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import requests
 
+from connector import environment
 from connector.batch import quantities
 from connector.batch.manifest import Happening, Hook, HttpCall, Notification, Phase
 from connector.batch.parse import Wave
@@ -58,24 +59,28 @@ class Around:
         self._environment = os.environ if environment is None else environment
 
     def check(self) -> None:
-        """Raises `ManifestRefused` when a header's variable is not set: known now, not in the middle of a cutover."""
-        problems = []
-        manifest = self._wave.manifest
-        calls: list[tuple[tuple[str | int, ...], HttpCall | None]] = [
-            (("hooks", n, "http"), hook.http) for n, hook in enumerate(manifest.hooks)
+        """Raises `ManifestRefused` when a variable that a hook names is not set: known now, not in a cutover."""
+        problems = [
+            Problem(
+                f"the variable {variable} is not set", self._wave.document.mark(path), f"export {variable}"
+            )
+            for path, variable in self._variables()
+            if variable not in self._environment
         ]
-        calls += [
-            (("notifications", n, "webhook"), found.webhook) for n, found in enumerate(manifest.notifications)
-        ]
-        for path, call in calls:
-            for header, variable in (call.headersFromEnvironment if call else {}).items():
-                if variable not in self._environment:
-                    mark = self._wave.document.mark((*path, "headersFromEnvironment", header))
-                    problems.append(
-                        Problem(f"the variable {variable} is not set", mark, f"export {variable}")
-                    )
         if problems:
             raise ManifestRefused(self._wave.file, problems)
+
+    def _variables(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Where in the manifest a variable is named, and its name."""
+        manifest = self._wave.manifest
+        for n, hook in enumerate(manifest.hooks):
+            for m, variable in enumerate(hook.environment):
+                yield ("hooks", n, "environment", m), variable
+            for header, variable in (hook.http.headersFromEnvironment if hook.http else {}).items():
+                yield ("hooks", n, "http", "headersFromEnvironment", header), variable
+        for n, notification in enumerate(manifest.notifications):
+            for header, variable in notification.webhook.headersFromEnvironment.items():
+                yield ("notifications", n, "webhook", "headersFromEnvironment", header), variable
 
     def run(self, phase: Phase, group: str = "", machines: Sequence[str] = ()) -> None:
         """Every hook of the phase, in the manifest's order. Raises `HookFailed` for one that must not fail."""
@@ -111,7 +116,15 @@ class Around:
         if hook.http is not None:
             self._request(hook.http, event, limit)
         elif hook.command is not None:
-            _program(hook.command, event, limit)
+            _program(hook.command, event, limit, self._of_program(hook))
+
+    def _of_program(self, hook: Hook) -> dict[str, str]:
+        """No secret but those that the hook names."""
+        named = {variable for _, variable in self._variables()}
+        given = environment.without_secrets(self._environment, named)
+        return given | {
+            name: self._environment[name] for name in hook.environment if name in self._environment
+        }
 
     def _request(self, call: HttpCall, event: Event, limit: float) -> None:
         headers = {
@@ -136,7 +149,7 @@ class Around:
             raise ControlFailed(f"it answered {status}")
 
 
-def _program(command: Sequence[str], event: Event, limit: float) -> None:
+def _program(command: Sequence[str], event: Event, limit: float, variables: Mapping[str, str]) -> None:
     """Run to its end in a group of its own, so that what it started ends with it."""
     try:
         process = subprocess.Popen(
@@ -144,6 +157,7 @@ def _program(command: Sequence[str], event: Event, limit: float) -> None:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=dict(variables),
             start_new_session=True,
         )
     except (OSError, ValueError) as failed:

@@ -261,6 +261,13 @@ class Hook(Part):
     command: Annotated[list[Line], Field(min_length=1, max_length=64)] | None = Field(
         default=None, description="Program and arguments, no shell. The event is JSON on its standard input."
     )
+    environment: Annotated[list[Variable], Field(max_length=16)] = Field(
+        default=[],
+        description=(
+            "Variables with secrets that the program gets. Without it, it gets none whose name or value looks like"
+            " one (PASSWORD, SECRET, TOKEN, ...), nor any that `headersFromEnvironment` names."
+        ),
+    )
     timeout: Duration = Field(default="60s", description="After it the hook has failed; a program is ended.")
     onFailure: Literal["stop", "continue"] = Field(
         default="stop", description="`stop`: nothing after the hook is done; `continue`: a warning."

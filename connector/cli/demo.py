@@ -19,7 +19,7 @@ import click
 from pydantic import SecretStr
 from rich.filesize import decimal
 
-from connector import child
+from connector import child, environment
 from connector.cli.compare import Comparison, compare
 from connector.cli.display import Display, choose
 from connector.cli.estate import look
@@ -195,7 +195,11 @@ def _as_raw(image: Path, room: Path) -> Path:
     if image.suffix != ".qcow2":
         return image
     raw = room / f"{image.stem}.raw"
-    subprocess.run(["qemu-img", "convert", "-O", "raw", str(image), str(raw)], check=True)
+    subprocess.run(
+        ["qemu-img", "convert", "-O", "raw", str(image), str(raw)],
+        check=True,
+        env=environment.without_secrets(),
+    )
     return raw
 
 

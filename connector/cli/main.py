@@ -14,7 +14,7 @@ from types import FrameType
 
 import click
 
-from connector import __version__
+from connector import __version__, environment
 from connector.errors import EXIT_CODES, BadInput, ConnectorError, Interrupted
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -76,6 +76,7 @@ def connector() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the value is the process's exit code."""
     words = sys.argv[1:] if arguments is None else arguments
+    environment.hide()
     try:
         return _run(words)
     finally:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 
+from connector import environment
 from connector.errors import BadInput, ConnectorError, PortInUse, TargetFailed
 from connector.instance import user_data as given_data
 from connector.instance.blocks import BlockServer
@@ -55,6 +56,7 @@ def main(
     exit_with_stdin: bool,
 ) -> None:
     """Serve disks on BLOCK_PORT and their control on CONTROL_PORT until told to stop."""
+    environment.hide()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     try:
         credential = _credential(credential_stdin, credential_file, user_data)

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from connector import environment
 from connector.errors import BadInput, Conflict, ConnectorError, NotFound, ProofFailed, TargetFailed
 from connector.instance.disk import Disk
 from connector.instance.evidence import Evidence
@@ -196,7 +197,14 @@ def _copy(disk: Disk, directory: Path, kind: str) -> Path:
     path = directory / f"{disk.key}.{kind}"
     if kind == "qcow2":
         order = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(disk.path), str(path)]
-        done = subprocess.run(order, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            order,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=environment.without_secrets(),
+        )
         if done.returncode:
             raise TargetFailed(
                 f"qemu-img failed ({done.stderr.strip()[:300]})",

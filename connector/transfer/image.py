@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
+from connector import environment
 from connector.errors import BadInput
 from connector.model import Extent
 from connector.transfer.source import first_data
@@ -158,7 +159,12 @@ def _map(path: Path, form: str) -> list[_Run] | None:
 
 def _qemu(*words: str) -> str:
     done = subprocess.run(
-        ["qemu-img", *words], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        ["qemu-img", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env=environment.without_secrets(),
     )
     if done.returncode:
         raise BadInput(f"qemu-img failed ({done.stderr.strip()[:300]})", on=words[-1])

@@ -14,6 +14,7 @@ Its standard input ends with the simulator; what it prints is in DIRECTORY/insta
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -51,6 +52,7 @@ class Boot:
                 stdin=subprocess.PIPE,
                 stdout=console,
                 stderr=console,
+                env={name: text for name, text in os.environ.items() if "SECRET" not in name},
                 process_group=0,
             )
 

@@ -182,6 +182,29 @@ def test_a_hook_that_fails_stops_the_group_before_it_begins(cut: Cut) -> None:
     assert cut.warned == ["hook h: ended with 3: no"]
 
 
+def test_a_program_gets_no_secret_but_those_it_names(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    text = WAVE + hook("before-cutover", ["sh", "-c", f"env > {seen}"], ", environment: [CHAT_PASSWORD]")
+    text += "notifications:\n  - {name: n, webhook: {url: http://h/, headersFromEnvironment: {A: HEADER}}}\n"
+    given = {
+        "PATH": os.environ["PATH"],
+        "PLAIN": "kept",
+        "CHAT_PASSWORD": "meant for it",
+        "CONNECTOR_VCENTER_PASSWORD": "s1",
+        "CONNECTOR_ACCESS_KEY_SECRET": "s2",
+        "HTTPS_PROXY": "http://me:s3@proxy:3128",
+        "HEADER": "s4",
+    }
+    with pytest.raises(ManifestRefused, match="the variable CHAT_PASSWORD is not set; export CHAT_PASSWORD"):
+        Around(wave(text), print, {"HEADER": "x"}).check()
+    around = Around(wave(text), print, given)
+    around.check()
+    around.run(Phase.BEFORE_CUTOVER, "db", ["db-01"])
+    lines = set(seen.read_text().splitlines())
+    assert {"PLAIN=kept", "CHAT_PASSWORD=meant for it"} <= lines
+    assert not any(secret in line for line in lines for secret in ("s1", "s2", "s3", "s4"))
+
+
 def test_a_hook_gets_the_event_and_ends_with_all_it_started(tmp_path: Path) -> None:
     told, child = tmp_path / "told", tmp_path / "child"
     good = wave(WAVE + hook("before-cutover", ["sh", "-c", f"cat > {told}"]))

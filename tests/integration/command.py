@@ -131,7 +131,7 @@ class Command:
         for one in self.present(role, seconds):
             one.kill()
 
-    def present(self, role: str, seconds: float = 20.0) -> list[psutil.Process]:
+    def present(self, role: str, seconds: float = 60.0) -> list[psutil.Process]:
         """The processes of that role, as soon as there is one."""
         deadline = time.monotonic() + seconds
         while not (found := self.processes(role)):

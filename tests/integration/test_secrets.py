@@ -45,6 +45,44 @@ def test_invariant_12_secrets_stay_where_they_belong(make_house: Callable[..., H
             assert secret not in text
 
 
+def test_invariant_12_no_process_shows_a_secret_that_came_by_environment(
+    make_house: Callable[..., House], start: Start
+) -> None:
+    """Neither the command itself nor what it starts; a proxy's password and somebody else's token are secrets too."""
+    house = make_house(Shape("web-01", ((6 * MIB, 4 * MIB),)))
+    house.reader(bandwidth=2 * MIB)
+    words = house.migration("web-01")
+    if "--password-file" in words:
+        place = words.index("--password-file")
+        del words[place : place + 2]
+    given = {
+        "CONNECTOR_VCENTER_PASSWORD": house.password,
+        "CONNECTOR_ACCESS_KEY_SECRET": "secret-of-a-key",
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "secret-of-a-cloud",
+        "ALIBABA_CLOUD_SECURITY_TOKEN": "token-of-a-cloud",
+        "FTP_PROXY": "http://me:secret-of-a-proxy@127.0.0.1:3128",
+        "CI_JOB_TOKEN": "token-of-a-build",
+        "PGPASSWORD": "secret-of-a-database",
+    }
+    secrets = {house.password, *(value for name, value in given.items() if name != "FTP_PROXY")}
+    command = start(words, **given)
+    seen: set[str] = set()
+    for role in ("control", "appliance", "instance", "worker"):
+        command.present(role)
+        for one in command.processes():
+            try:
+                shown = Path(f"/proc/{one.pid}/environ").read_bytes() + b"".join(
+                    map(str.encode, one.cmdline())
+                )
+                seen.update(name for name, word in ROLES.items() if word in " ".join(one.cmdline()))
+            except (OSError, psutil.Error):
+                continue  # it has ended meanwhile
+            for secret in (*secrets, "secret-of-a-proxy"):
+                assert secret.encode() not in shown, one
+    assert seen == set(ROLES)
+    assert command.wait().code == 0
+
+
 def test_invariant_12_r54_nothing_of_our_state_can_be_read_by_others_and_no_port_is_open_to_them(
     make_house: Callable[..., House], start: Start
 ) -> None:
