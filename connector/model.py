@@ -231,7 +231,7 @@ class Machine:
     hardware: str  # e.g. "vmx-19"
     host: str  # moref
     path: str  # inventory path, e.g. "/DC0/vm/web-01"
-    disks: tuple[MachineDisk, ...]
+    disks: tuple[MachineDisk, ...]  # in the one order of everybody: the first is the system disk
     snapshots: tuple[SnapshotNode, ...] = ()
     template: bool = False
     cbt_supported: bool = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.model import Finding, Severity
-from connector.offline.look import Facts
+from connector.offline.look import DiskFacts, Facts
 from connector.offline.partitions import ESP, LDM, LDM_MBR
 from connector.offline.volumes import ENCRYPTED
 
@@ -131,6 +131,26 @@ def _no_code(facts: Facts) -> Wrong:
     system = next((disk for disk in facts.disks if disk.system), None)
     if facts.firmware != "efi" and system is not None and system.table.scheme and not system.table.code:
         yield system.label, "the firmware is BIOS, but the first sector has nothing to boot"
+
+
+def _can_start(facts: Facts, disk: DiskFacts) -> bool | None:
+    """Whether the firmware finds something to start on this disk; None where that cannot be told."""
+    if any(what == disk.label for what, _ in facts.closed):
+        return None
+    if facts.firmware == "efi":
+        return any(p.kind in (ESP, "ef") for p in disk.table.partitions)
+    if disk.table.scheme:
+        return disk.table.code
+    return False if all(place.volume.blank for place in disk.places) else None
+
+
+def _another_starts(facts: Facts) -> Wrong:
+    first = next((disk for disk in facts.disks if disk.system), None)
+    if first is None or _can_start(facts, first) is not False:
+        return
+    able = [disk.label for disk in facts.disks if _can_start(facts, disk)]
+    if able:
+        yield first.label, f"it is the first disk and has nothing to start from, {', '.join(able)} has"
 
 
 def _damaged(facts: Facts) -> Wrong:
@@ -258,6 +278,14 @@ RULES: Final = (
         "superblock",
         _old_xfs,
         "make a new one before the guest's next upgrade",
+    ),
+    DeepRule(
+        "O10",
+        "the first disk cannot start, another can",
+        BLOCK,
+        "first sector, partition types",
+        _another_starts,
+        "state in vCenter which disk starts (VM Options, Boot Options): it becomes the system disk",
     ),
     DeepRule(
         "O10",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from connector.model import Device, MachineDisk, Nic
+from connector.vcenter.disk_order import in_order
 from connector.vcenter.values import Node, each, kind_of, number, text, true
 
 CONTROLLERS: Mapping[str, tuple[str, int]] = {  # class: word in names and extraConfig keys, order of a BIOS
@@ -48,19 +49,18 @@ NOTABLE = frozenset(
 _NOBODY = Node("", {})
 
 
-def disks(devices: Iterable[Any]) -> tuple[MachineDisk, ...]:
-    """Every virtual disk, sorted by controller kind, bus and unit; anything unknown sorts last."""
+def disks(devices: Iterable[Any], stated: Sequence[int | str] = ()) -> tuple[MachineDisk, ...]:
+    """Every virtual disk, in the one order (`disk_order`); `stated`: what the boot options say. Unknown controllers come last."""
     listed = list(devices or ())
     controllers = {number(device.key): device for device in listed if kind_of(device) in CONTROLLERS}
-    found = [
-        (device, controllers.get(number(device.controllerKey), _NOBODY))
-        for device in listed
-        if kind_of(device) == "VirtualDisk"
-    ]
-    found.sort(
-        key=lambda pair: (_rank(pair[1]), _bus(pair[1]), number(pair[0].unitNumber), number(pair[0].key))
+    return in_order(
+        (
+            _disk(device, controllers.get(number(device.controllerKey), _NOBODY))
+            for device in listed
+            if kind_of(device) == "VirtualDisk"
+        ),
+        stated,
     )
-    return tuple(_disk(device, controller) for device, controller in found)
 
 
 def nics(devices: Iterable[Any]) -> tuple[Nic, ...]:
@@ -96,10 +96,6 @@ def _nic(device: Any) -> Nic:
         mac=text(device.macAddress).lower(),
         start_connected=state is None or true(state.startConnected),
     )
-
-
-def _rank(controller: Any) -> int:
-    return CONTROLLERS.get(kind_of(controller), ("", 4))[1]
 
 
 def _bus(controller: Any) -> int:

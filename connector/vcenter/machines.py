@@ -18,6 +18,7 @@ from connector.model import (
 )
 from connector.vcenter.answer import Row
 from connector.vcenter.devices import disks, nics, notable
+from connector.vcenter.disk_order import extra_options, stated
 from connector.vcenter.places import Places
 from connector.vcenter.values import each, kind_of, moref, number, plain, seconds, text, true
 
@@ -113,7 +114,10 @@ def machine(row: Row, context: Context) -> Machine:
         hardware=text(row.get("config.version")),
         host=host,
         path=places.path(row),
-        disks=disks(each(row.get("config.hardware.device"))),
+        disks=disks(
+            each(row.get("config.hardware.device")),
+            stated(row.get("config.bootOptions"), extra_options(row.get("config.extraConfig"))),
+        ),
         snapshots=snapshot_nodes(row.get("snapshot")),
         template=true(row.get("config.template")),
         cbt_supported=true(row.get("capability.changeTrackingSupported")),
@@ -134,7 +138,7 @@ def _power(state: str) -> PowerState:
 def _traits(row: Row, context: Context, host: str) -> Traits:
     get = row.get
     devices = each(get("config.hardware.device"))
-    extra = {text(one.key).lower(): text(one.value) for one in each(get("config.extraConfig"))}
+    extra = extra_options(get("config.extraConfig"))
     boot, managed = get("config.bootOptions"), get("config.managedBy")
     sgx, latency, question = get("config.sgxInfo"), get("config.latencySensitivity"), get("runtime.question")
     affinity = get("config.cpuAffinity")

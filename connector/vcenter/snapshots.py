@@ -18,6 +18,7 @@ from connector.errors import ConnectorError, VCenterFault
 from connector.model import MachineDisk, SnapshotNode
 from connector.vcenter import removal, tasks
 from connector.vcenter.devices import disks
+from connector.vcenter.disk_order import extra_options, stated
 from connector.vcenter.faults import translated
 from connector.vcenter.ledger import Ledger
 from connector.vcenter.naming import Ticket
@@ -29,6 +30,7 @@ from connector.vcenter.vmomi import moref, vim
 log = logging.getLogger(__name__)
 
 HURRY = 30.0  # seconds without vCenter that a removal after a stop waits out
+_CONFIG = ("config.hardware.device", "config.bootOptions", "config.extraConfig")
 _TRIES = 3  # at a creation that may succeed next time, such as one that could not quiesce the guest
 
 
@@ -214,7 +216,8 @@ def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, patie
 
 
 def snapshot_disks(session: Session, snapshot: str) -> tuple[MachineDisk, ...]:
-    """The disks of a snapshot's own configuration: key, path, capacity, change id and uuid at its instant."""
+    """The disks of a snapshot's own configuration, in their order: key, path, capacity, change id and uuid at its instant."""
     managed = session.managed(vim.vm.Snapshot, snapshot)
-    row = read(session, managed, ("config.hardware.device",), on=snapshot)
-    return disks(row.get("config.hardware.device") or ())
+    row = read(session, managed, _CONFIG, on=snapshot)
+    extra = extra_options(row.get("config.extraConfig"))
+    return disks(row.get("config.hardware.device") or (), stated(row.get("config.bootOptions"), extra))

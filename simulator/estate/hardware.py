@@ -1,5 +1,6 @@
 """Reconfiguration: CBT with its stun rule, disks that come, grow and go."""
 
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 
 _DELTA = re.compile(r"-\d{6}$")
 _BUS_NAMES = {"sata": "sata", "nvme": "nvme", "ide": "ide"}
+_KEYS = {"ide": (3000, 2), "sata": (16000, 30), "nvme": (32000, 64)}  # first key, units of a controller
 _PLAIN = frozenset(
     {"name", "annotation", "cpus", "memory", "template", "guest", "guest_id", "extra", "controllers", "nics"}
     | {"connection_state", "question", "host", "secure_boot", "change_tracking_supported", "version"}
+    | {"boot_order", "firmware"}
 )
 
 
@@ -182,7 +185,7 @@ class Hardware:
         need = capacity if not thin else base.stat().st_blocks * 512 if base is not None else 0
         if estate.free_space(datastore) < need:
             raise NoDiskSpace(f"{vm.name}: a disk of {capacity} bytes does not fit", datastore=datastore)
-        key = values.pop("key", None) or _free_key(vm, unit)
+        key = values.pop("key", None) or _free_key(vm, controller, unit)
         storage = f"disk-{estate.next_number('disk')}"
         stem = _free_stem(vm)
         estate.storage.create(storage, stem, capacity, base)
@@ -211,9 +214,16 @@ def _moved(disk: VirtualDisk, datastore: str, name: str) -> VirtualDisk:
     return replace(disk, datastore=datastore, path=f"[{name}]{disk.path.partition(']')[2]}")
 
 
-def _free_key(vm: VirtualMachine, unit: int) -> int:
+def _free_key(vm: VirtualMachine, controller: int, unit: int) -> int:
+    """A key as vSphere gives it: 2000 on SCSI, 3000 on IDE, 16000 on SATA, 32000 on NVMe, and 131072 for the units of a
+    PVSCSI controller that came later (16 and above).
+    """
+    known = next(entry for entry in vm.controllers if entry.key == controller)
     taken = {disk.key for disk in vm.disks}
-    return next(key for key in range(2000 + unit, 4000) if key not in taken)
+    first, units = _KEYS.get(known.kind, (2000, 16))
+    if known.kind not in _KEYS and unit >= units:
+        first, units = 131072, 64
+    return next(key for key in itertools.count(first + units * known.bus + unit) if key not in taken)
 
 
 def _stems(vm: VirtualMachine) -> set[str]:

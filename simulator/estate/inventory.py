@@ -221,7 +221,7 @@ class VirtualMachine:
     (`tracking_pending`).
 
     `extra` is extraConfig. `question` is a pending question's text. `reverting` is a revert that a kill
-    interrupted.
+    interrupted. `boot_order` is what bootOptions state: "disk:2001", "net:4000", "cdrom", "floppy".
     """
 
     moref: str
@@ -258,6 +258,7 @@ class VirtualMachine:
     question: str | None = None
     reverting: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    boot_order: tuple[str, ...] = ()
 
     def snapshot(self, moref: str) -> Snapshot:
         """Raises NotFound."""

@@ -43,7 +43,15 @@ def change_version(vm: VirtualMachine) -> str:
     """Another text whenever the configuration is another; what the running machine does is no part of it."""
     disks = [replace(disk, change_id=None, scratch=None) for disk in vm.disks]
     hardware = (vm.version, vm.cpus, vm.memory, vm.firmware, vm.secure_boot, vm.controllers, disks, vm.nics)
-    words = (vm.name, vm.guest_id, vm.annotation, vm.template, vm.change_tracking, sorted(vm.extra.items()))
+    words = (
+        vm.name,
+        vm.boot_order,
+        vm.guest_id,
+        vm.annotation,
+        vm.template,
+        vm.change_tracking,
+        sorted(vm.extra.items()),
+    )
     return f"{vm.created.rstrip('Z')}.{zlib.crc32(repr((hardware, words)).encode()):010d}Z"
 
 
@@ -174,8 +182,32 @@ def _boot_options(vm: VirtualMachine) -> Any:
         efiSecureBootEnabled=vm.secure_boot,
         bootRetryEnabled=False,
         bootRetryDelay=10000,
+        bootOrder=[_bootable(word) for word in vm.boot_order],
         networkBootProtocol="ipv4",
     )
+
+
+def _bootable(word: str) -> Any:
+    """ "disk:2000", "net:4000", "cdrom" or "floppy" as the API writes it."""
+    kind, _, key = word.partition(":")
+    options = vim.vm.BootOptions
+    if kind == "disk":
+        return make(options.BootableDiskDevice, deviceKey=int(key))
+    if kind == "net":
+        return make(options.BootableEthernetDevice, deviceKey=int(key))
+    return make(options.BootableFloppyDevice if kind == "floppy" else options.BootableCdromDevice)
+
+
+def boot_order(options: Any) -> tuple[str, ...]:
+    """The words for what the API's boot options state."""
+    words = []
+    for device in options.bootOrder or ():
+        name = (
+            type(device).__name__.rpartition(".")[2].removeprefix("Bootable").removesuffix("Device").lower()
+        )
+        key = getattr(device, "deviceKey", None)
+        words.append({"ethernet": "net"}.get(name, name) + ("" if key is None else f":{key}"))
+    return tuple(words)
 
 
 def resource_config(vm: VirtualMachine) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.estate.inventory import PowerState, VirtualDisk, VirtualMachine
-from simulator.vcenter import edits
+from simulator.vcenter import edits, machine_config
 from simulator.vcenter.api import fields_of, vim, vmodl
 from simulator.vcenter.kinds import Call
 from simulator.vcenter.machine_calls import invalid_argument, start_on_machine
@@ -68,6 +68,13 @@ def _extra(call: Call, moref: str, values: Any) -> None:
         else:
             extra.pop(option.key, None)
     call.center.estate.hardware.edit(moref, extra=extra)
+
+
+def _boot_options(call: Call, moref: str, options: Any) -> None:
+    hardware = call.center.estate.hardware
+    hardware.edit(moref, boot_order=machine_config.boot_order(options))
+    if options.efiSecureBootEnabled is not None:
+        hardware.edit(moref, secure_boot=bool(options.efiSecureBootEnabled))
 
 
 def _devices(call: Call, moref: str, changes: Any) -> None:
@@ -132,6 +139,7 @@ _FIELDS: dict[str, _Field] = {
     "changeTrackingEnabled": _Field("VirtualMachine.Config.ChangeTracking", _tracking),
     "extraConfig": _Field("VirtualMachine.Config.AdvancedConfig", _extra),
     "deviceChange": _Field("VirtualMachine.Config.EditDevice", _devices),
+    "bootOptions": _Field("VirtualMachine.Config.Settings", _boot_options),
 }
 _ACCEPTED = frozenset({"dynamicType", "dynamicProperty", "changeVersion"})
 

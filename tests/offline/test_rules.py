@@ -78,6 +78,10 @@ CASES: dict[str, tuple[Facts, Facts]] = {
         with_disk(disk(volume=Volume("xfs", "version 4"))),
         with_disk(disk(volume=Volume("xfs", "version 5"))),
     ),
+    "O10 the first disk cannot start, another can": (
+        with_disk(disk(code=False), DATA),
+        replace(with_disk(disk(ESP), disk(ESP, of=DATA)), firmware="efi"),
+    ),
     "O10 no EFI system partition": (
         replace(SOUND, firmware="efi"),
         replace(with_disk(disk(ESP)), firmware="efi"),
@@ -110,6 +114,19 @@ def test_a_sound_machine_has_no_finding_and_the_gravest_come_first() -> None:
     worst = replace(windows(asleep=True, dirty=True), closed=(("p", "x"),))
     assert [f.severity for f in judge(worst)] == [Severity.BLOCK, Severity.INFO, Severity.INFO]
     assert len({(rule.id, rule.title) for rule in RULES}) == len(RULES) == len(CASES)
+
+
+def test_which_disk_can_start_is_said_only_where_it_is_known() -> None:
+    title = "the first disk cannot start, another can"
+    (rule,) = (one for one in RULES if one.title == title)
+    blank = DiskFacts("disk 1", GIB, Table(), (Place("disk 1", None, Volume(blank=True)),), True)
+    floppy = DiskFacts("disk 1", GIB, Table(), (Place("disk 1", None, Volume("ntfs")),), True)
+    esp = disk(ESP, of=DATA)
+    assert [on for on, _ in rule.wrong(with_disk(blank, DATA))] == ["disk 1"]
+    assert [on for on, _ in rule.wrong(replace(with_disk(SYSTEM, esp), firmware="efi"))] == ["disk 1"]
+    assert not list(rule.wrong(with_disk(floppy, DATA)))
+    assert not list(rule.wrong(with_disk(blank)))
+    assert not list(rule.wrong(replace(with_disk(blank, DATA), closed=(("disk 1", "cannot be read"),))))
 
 
 def test_every_documented_check_has_a_rule_or_a_reason() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from connector.model import Datastore, Machine, MachineDisk
 from connector.vcenter.checks.rule import BLOCK, GIB, INFO, WARM, WARN, Around, Rule, when
+from connector.vcenter.disk_order import uncertain
 
 UNTRACKABLE = {"FlatVer1", "SparseVer1", "RawDiskVer2", "PartitionedRawDiskVer2"}
 FREE_MODES = {"independent_persistent", "independent_nonpersistent", "nonpersistent", "undoable", "append"}
@@ -67,7 +68,12 @@ def _boots_elsewhere(machine: Machine) -> str:
     keys = {f"disk:{disk.key}" for disk in machine.disks}
     if first.startswith("disk:") and first not in keys:
         return f"it boots from {first}, which is none of its disks"
-    return when(first.startswith("net"), "it boots from the network first")
+    if first.startswith("net"):
+        return "it boots from the network first"
+    if any(word.startswith("disk:") for word in machine.traits.boot_order):
+        return ""
+    why = uncertain(machine.disks)
+    return f"{why} and states no boot order: {machine.disks[0].label} is taken for the first" if why else ""
 
 
 MACHINE_RULES: tuple[Rule[Machine], ...] = (
@@ -105,9 +111,9 @@ MACHINE_RULES: tuple[Rule[Machine], ...] = (
         "D17",
         "boot disk known",
         WARN,
-        "config.bootOptions.bootOrder",
+        "config.bootOptions.bootOrder, controllers",
         lambda m, _: _boots_elsewhere(m),
-        "the target boots the first disk: see that it is the right one",
+        "the target boots the first disk: state the boot order, or see with --deep that it can start",
     ),
     Rule(
         "D18",
