@@ -30,6 +30,11 @@ class Made:
 Order = Callable[[InstanceAddress, ImageRequest], Made]
 
 
+def _type(place: int) -> str:
+    """The cloud's word for a disk of an image; the first starts the machine."""
+    return "data" if place else "system"
+
+
 def order_image(address: InstanceAddress, request: ImageRequest) -> Made:
     """Order the image and wait for it. Idempotent: the same name and run answer the same image.
 
@@ -48,7 +53,12 @@ def order_image(address: InstanceAddress, request: ImageRequest) -> Made:
         raise from_json(made["error"], TargetFailed)
     files = made["files"]
     assert isinstance(files, list)
-    disks = [{"disk": f["disk"], "file": f["file"], "capacity": f["capacity"]} for f in files]
+    places = {str(disk.key): place for place, disk in enumerate(request.disks)}
+    files = sorted(files, key=lambda file: places.get(str(file["disk"]), len(places)))
+    disks = [
+        {"disk": f["disk"], "file": f["file"], "capacity": f["capacity"], "type": _type(n)}
+        for n, f in enumerate(files)
+    ]
     details = {"disks": disks, "format": made["format"], "note": made["note"]}
     beside = made.get("beside") or []
     assert isinstance(beside, list)

@@ -124,7 +124,7 @@ class AgentApi:
         if taken is None:
             return None
         job, found = taken
-        machine = self._store.sources.get(job.source_id)
+        machine = self._store.sources.of(job)
         things = self._store.things.of(job.id, "vcenter")
         attempts = self._store.passes.before(found)
         credential = self._service.credential(job.id) if found.task.reads else None

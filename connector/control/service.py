@@ -108,7 +108,7 @@ class Service:
         """Change columns of a job, as far as its status allows; see `jobs.MODIFIABLE`."""
         job = self.store.jobs.get(job_id)
         if "definition" in changes:
-            source = self.store.sources.get(job.source_id)
+            source = self.store.sources.of(job)
             self._steps.check(job.definition | changes["definition"], job.region, source)
         return self.store.jobs.modify(job.id, changes)
 

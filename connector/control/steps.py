@@ -108,7 +108,7 @@ class Steps:
         self._store.jobs.advance(run_id, Event.PROCESSED)
 
     def _image_request(self, job: Job, run_id: str, image: Image) -> ImageRequest:
-        source = self._store.sources.get(job.source_id)
+        source = self._store.sources.of(job)
         guest = str(source.facts.get("guest_id", ""))
         return ImageRequest(
             token=instance_token(job.id),
@@ -234,7 +234,7 @@ class Steps:
             if job.authority is None:
                 self._store.jobs.set_authority(job_id, self._vault.new_authority(job_id))
             self._store.things.record(job_id, token, place="cloud", kind="instance")
-            source = self._store.sources.get(job.source_id)
+            source = self._store.sources.of(job)
             request = InstanceRequest(
                 token=token,
                 job_id=job_id,

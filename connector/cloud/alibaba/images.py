@@ -238,13 +238,15 @@ def _snapshot_ids(image: Json) -> list[str]:
 
 def _stored(image: Json, request: ImageRequest | None = None) -> StoredImage:
     rows = (image.get("DiskDeviceMappings") or {}).get("DiskDeviceMapping") or []
+    rows = sorted(rows, key=lambda row: (row.get("Type") == "data", str(row.get("Device"))))
     disks: list[dict[str, object]] = [
         {
             "device": row.get("Device"),
             "snapshot": row.get("SnapshotId"),
             "size": int(row.get("Size") or 0) * GIB,
+            "type": "data" if place else "system",
         }
-        for row in rows
+        for place, row in enumerate(rows)
     ]
     if request is not None:
         for row, disk in zip(disks, request.disks, strict=False):

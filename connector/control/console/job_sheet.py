@@ -67,7 +67,7 @@ class Sheets:
         """The rest of what is known of this job."""
         job, store = line.job, self._store
         runs, images = store.runs.of(job.id)[::-1], store.things.images(job.id)[::-1]
-        source = store.sources.get(job.source_id)
+        source = store.sources.of(job)
         by_run = {image.run_id: image for image in images}
         return Sheet(
             line=line,

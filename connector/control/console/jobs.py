@@ -80,7 +80,7 @@ class JobPages:
         line = self._line(visit.path["id"])
         job = line.job
         may = includes(visit.key.role, Role.OPERATOR)
-        disks = self._store.sources.get(job.source_id).disks
+        disks = self._store.sources.of(job).disks
         rhythm = not job.run_once and machine.modifiable(job.state, "frequency")
         return Page(
             "job.html",
@@ -127,7 +127,7 @@ class JobPages:
     def _choose_disks(self, visit: Visit) -> Moved:
         """What is not ticked stays behind."""
         job = self._line(visit.path["id"]).job
-        disks = self._store.sources.get(job.source_id).disks[1:]
+        disks = self._store.sources.of(job).disks[1:]
         left = [str(disk.key) for disk in disks if f"{BOX}{disk.key}" not in visit.form]
         given = {f"DiskKey.{number}": key for number, key in enumerate(left, 1)}
         self._desk.call(visit.caller, "SetReplicationJobDisks", given | {"JobId": job.id})

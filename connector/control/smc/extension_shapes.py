@@ -27,6 +27,7 @@ from connector.control.store.rows import (
     Run,
     Source,
     Thing,
+    in_order,
 )
 from connector.model import Severity
 from connector.transfer.evidence import fingerprint, from_pem
@@ -47,7 +48,8 @@ def progress(
 ) -> Answer:
     """Where a job is. `appliances`: names by id."""
     reads = newest is not None and newest.state is PassState.TAKEN
-    order = {disk.key: index for index, disk in enumerate(source.disks)} if source else {}
+    ordered = in_order(source.disks, row.disk_order) if source else ()
+    order = {disk.key: index for index, disk in enumerate(ordered)}
     reported = newest.disks if newest else []
     disks = [_disk(disk, order.get(disk.get("key", -1), n), reads) for n, disk in enumerate(reported)]
     sums = {name: sum(disk[name] for disk in disks) for name in ("WantedBytes", "DoneBytes", "WireBytes")}

@@ -173,7 +173,7 @@ class ExtensionOperations:
     def _leave_out(self, _caller: Caller, values: Values) -> Answer:
         job = job_by_id(self._store, values["JobId"])
         left_out = sorted(values.get("DiskKey", []))
-        keys = [disk.key for disk in self._store.sources.get(job.source_id).disks]
+        keys = [disk.key for disk in self._store.sources.of(job).disks]
         if unknown := [key for key in left_out if key not in keys]:
             raise invalid("DiskKey", f"the source has no disk {unknown[0]}")
         if keys and keys[0] in left_out:

@@ -110,7 +110,7 @@ class JobOperations:
             _COLUMNS[name]: value for name, value in values.items() if name in _COLUMNS
         }
         if asked := definition.kept(values):
-            source = self._store.sources.get(job.source_id)
+            source = self._store.sources.of(job)
             definition.check(job.definition | values, source, run_once=job.run_once)
         if replication.PARAMETER in asked:
             changes[machine.REPLICATION] = {replication.PARAMETER: asked.pop(replication.PARAMETER)}

@@ -229,7 +229,10 @@ class Jobs:
             changes = changes | {"cutover": True, "last_sync": event is Event.CUTOVER}
         if event is Event.ROLLBACK:
             kind = runs.ROLLBACK
-        changes = {"started": now, "ended": None, "waiting": "", "error": None} | changes
+        begun: Json = {"started": now, "ended": None, "waiting": "", "error": None}
+        changes = begun | changes
+        if event is Event.START and not job.disk_order:
+            changes |= {"disk_order": _frozen(connection, job)}
         job = move(self._database, connection, job, event, **changes)
         plan = [Task.POWER_ON] if event is Event.ROLLBACK else _plan(job)
         if part is None:
@@ -388,6 +391,20 @@ def jobs_of(connection: sa.Connection, source_id: str) -> list[Job]:
     return [_job(row) for row in connection.execute(query.with_for_update(key_share=True)).all()]
 
 
+def _frozen(connection: sa.Connection, job: Job) -> list[int]:
+    """Keys of the source's disks: their order from now on, whatever becomes of the source's. `Refused` without the first."""
+    (source,) = sources.some(connection, [job.source_id])
+    keys = [disk.key for disk in source.disks]
+    if keys and keys[0] in job.left_out:
+        raise Refused(
+            Code.JOB_STATUS,
+            f"disk {keys[0]} is the system disk by now, and the job leaves it out",
+            on=job.id,
+            remedy="choose the disks of the job again",
+        )
+    return keys
+
+
 def _plan(job: Job) -> list[Task]:
     if job.run_once:
         return [Task.READ, Task.FINAL] if job.last_sync else [Task.READ]
@@ -418,4 +435,5 @@ def _job(row: Any) -> Job:
     values["status"] = Status(values["status"])
     values["business"] = Business(values["business"])
     values["instance"] = InstanceAddress(**values["instance"]) if values["instance"] else None
+    values["disk_order"] = tuple(values["disk_order"] or ())
     return Job(**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -95,7 +96,13 @@ class Source:
     workgroup_id: str | None
     resource_group: str
     token_id: str | None
-    disks: tuple[SourceDisk, ...] = ()
+    disks: tuple[SourceDisk, ...] = ()  # the first is the system disk
+
+
+def in_order(disks: Sequence[SourceDisk], keys: Sequence[int]) -> tuple[SourceDisk, ...]:
+    """These disks as `keys` order them; those that it does not name follow as they stand."""
+    places = {key: place for place, key in enumerate(keys)}
+    return tuple(sorted(disks, key=lambda disk: places.get(disk.key, len(places))))
 
 
 #: In a job's definition: keys of disks that stay behind. The public API has no word for it.
@@ -121,7 +128,8 @@ class Job:
     `definition` is what was asked for, in the public API's names. `frequency` is hours; all times are seconds.
     `next_run` is set while an incremental job waits; `waiting` says to people what the job waits for. `down_since` is
     when our cutover first asked the source to shut down, until a rollback; `predicted_downtime` was said before that.
-    The sources of an `application` are cut over together, those of the lowest `rank` first.
+    The sources of an `application` are cut over together, those of the lowest `rank` first. `disk_order`: keys of the
+    source's disks as they were ordered when its first run began; empty before.
     """
 
     id: str
@@ -168,6 +176,7 @@ class Job:
     quiesce: str = "off"
     application: str = ""
     rank: int = 0
+    disk_order: tuple[int, ...] = ()
 
     @property
     def state(self) -> State:

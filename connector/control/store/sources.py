@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from connector.control.sources import TRANSITIONS, SourceEvent, SourceState, fol
 from connector.control.store import tables, tokens
 from connector.control.store.database import REGISTERING, Database, new_id
 from connector.control.store.limits import Limits
-from connector.control.store.rows import Appliance, Json, Source, SourceDisk
+from connector.control.store.rows import Appliance, Job, Json, Source, SourceDisk, in_order
 from connector.control.store.search import Page, SourceFilter, page
 from connector.errors import Ambiguous
 
@@ -143,6 +144,11 @@ class Sources:
             raise Ambiguous(f"{len(found)} sources have this name", on=source_id, remedy=f"use an id: {ids}")
         return found[0]
 
+    def of(self, job: Job) -> Source:
+        """The source of a job, its disks in the job's order."""
+        source = self.get(job.source_id)
+        return replace(source, disks=in_order(source.disks, job.disk_order))
+
     def all(self, state: str | None = None) -> list[Source]:
         """All sources by name, with their disks."""
         query = sa.select(_SOURCES).order_by(_SOURCES.c.name, _SOURCES.c.id)
@@ -272,15 +278,16 @@ def _put_disks(connection: sa.Connection, source_id: str, disks: Sequence[Mappin
                     "label": disk["label"],
                     "capacity": disk["capacity"],
                     "facts": dict(disk),
+                    "place": place,
                 }
-                for disk in disks
+                for place, disk in enumerate(disks)
             ],
         )
 
 
 def _with_disks(connection: sa.Connection, rows: Sequence[Any]) -> list[Source]:
     disks: dict[str, list[SourceDisk]] = {row.id: [] for row in rows}
-    query = sa.select(_DISKS).order_by(_DISKS.c.source_id, _DISKS.c.key)
+    query = sa.select(_DISKS).order_by(_DISKS.c.source_id, _DISKS.c.place, _DISKS.c.key)
     if len(rows) <= _FEW:
         query = query.where(_DISKS.c.source_id.in_(list(disks)))
     for row in connection.execute(query):

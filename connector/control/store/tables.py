@@ -97,6 +97,9 @@ source_disks: Final = Table(
     Column("label", String(200), nullable=False),
     Column("capacity", BigInteger, nullable=False),
     Column("facts", JSON, nullable=False),
+    Column(
+        "place", Integer, nullable=False, server_default="0"
+    ),  # in the order of its disks; 0: the system disk
 )
 
 jobs: Final = Table(
@@ -148,6 +151,9 @@ jobs: Final = Table(
     Column("keep_cbt", Boolean, nullable=False, server_default=false()),  # a rollback leaves CBT on
     Column("application", String(128), nullable=False, server_default="", index=True),
     Column("rank", Integer, nullable=False, server_default="0"),  # the lowest is shut down first
+    Column(
+        "disk_order", JSON(none_as_null=True), nullable=True
+    ),  # keys, as they were when its first run began
 )
 
 Index("ix_jobs_status_created", jobs.c.status, jobs.c.created)
