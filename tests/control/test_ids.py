@@ -65,3 +65,20 @@ def test_evidence_is_in_the_order_of_its_passes_whatever_the_clock_did(house: Ho
         house.run(job)
         house.clock.advance(-10.0)
     assert [entry.pass_id for entry in house.store.evidence.of(job)] == given
+
+
+def test_a_comparison_that_was_demanded_is_done_with_when_a_pass_has_read(house: House) -> None:
+    first, other = house.incremental("a"), house.incremental("b")
+    house.store.jobs.demand_compare("the database was restored")
+    assert {house.get(job).compare_reason for job in (first, other)} == {"the database was restored"}
+    house.service.start(first)
+    house.turn()
+    house.carry(Outcome.FAILED)
+    assert house.get(first).compare_reason
+    house.turn()
+    house.service.start(first)
+    house.run(first)
+    assert house.get(first).compare_reason == ""
+    assert house.get(other).compare_reason
+    house.store.jobs.demand_compare("a person asked for it", [first])
+    assert house.get(first).compare_reason == "a person asked for it"

@@ -328,6 +328,17 @@ class Jobs:
             differs = sa.or_(*(_JOBS.c[name].is_distinct_from(value) for name, value in values.items()))
             connection.execute(_JOBS.update().where(_JOBS.c.id == job_id, differs).values(**values))
 
+    def demand_compare(self, reason: str, job_ids: Sequence[str] | None = None) -> None:
+        """The next pass of these jobs (None: of all that are not deleted) compares every disk, because of `reason`.
+
+        It is done with when a pass of the job that reads has ended well.
+        """
+        wanted = _JOBS.c.status != Status.DELETED
+        if job_ids is not None:
+            wanted = sa.and_(wanted, _JOBS.c.id.in_(job_ids))
+        with self._database.write() as connection:
+            demand_compare(self._database, connection, reason, wanted)
+
     def relocate(self, job_id: str, instance: Json) -> None:
         """The job's instance is reached at another address from now on."""
         with self._database.write() as connection:
@@ -373,6 +384,17 @@ def move(database: Database, connection: sa.Connection, job: Job, event: Event, 
     text = f"{job.state} -> {target}" + (f": {reason['what']}" if reason else "")
     database.log(connection, job.id, str(event), text)
     return _job(connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job.id)).one())
+
+
+def demand_compare(
+    database: Database, connection: sa.Connection, reason: str, wanted: sa.ColumnElement[bool]
+) -> None:
+    """The next pass of the jobs that are `wanted` compares, inside the caller's transaction."""
+    query = sa.select(_JOBS.c.id).where(wanted).order_by(_JOBS.c.id).with_for_update(key_share=True)
+    ids = list(connection.execute(query).scalars())
+    connection.execute(_JOBS.update().where(_JOBS.c.id.in_(ids)).values(compare_reason=reason))
+    for job_id in ids:
+        database.log(connection, job_id, "compare", f"the next pass compares: {reason}")
 
 
 def locked(connection: sa.Connection, job_id: str) -> Job:

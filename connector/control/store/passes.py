@@ -337,6 +337,8 @@ class Passes:
             _PASSES.update().where(_PASSES.c.id == pass_id).values(state=PassState.FINISHED, **values)
         )
         found = _one(connection, pass_id)
+        if outcome is Outcome.DONE and found.task.reads:
+            connection.execute(_JOBS.update().where(_JOBS.c.id == found.job_id).values(compare_reason=""))
         self._database.log(connection, found.job_id, "ended", f"pass {pass_id} {outcome}")
         for finding in result.get("findings", ()):
             text = f"{finding.get('subject')}: {finding.get('message')} ({finding.get('check')})"

@@ -129,7 +129,8 @@ class Job:
     `next_run` is set while an incremental job waits; `waiting` says to people what the job waits for. `down_since` is
     when our cutover first asked the source to shut down, until a rollback; `predicted_downtime` was said before that.
     The sources of an `application` are cut over together, those of the lowest `rank` first. `disk_order`: keys of the
-    source's disks as they were ordered when its first run began; empty before.
+    source's disks as they were ordered when its first run began; empty before. `compare_reason` is why its next pass
+    shall compare every disk with its target, whatever the target says; empty when it need not.
     """
 
     id: str
@@ -177,6 +178,7 @@ class Job:
     application: str = ""
     rank: int = 0
     disk_order: tuple[int, ...] = ()
+    compare_reason: str = ""
 
     @property
     def state(self) -> State:
@@ -350,6 +352,7 @@ class AccessToken:
     days: int
     created: float
     status: TokenStatus
+    approved: bool = True
 
 
 class Role(StrEnum):
@@ -370,6 +373,7 @@ class AccessKey:
     name: str
     created: float
     disabled: bool
+    approved: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
+    true,
 )
 
 from connector.control.jobs import UNFINISHED
@@ -154,6 +155,7 @@ jobs: Final = Table(
     Column(
         "disk_order", JSON(none_as_null=True), nullable=True
     ),  # keys, as they were when its first run began
+    Column("compare_reason", Text, nullable=False, server_default=""),  # why its next pass compares
 )
 
 Index("ix_jobs_status_created", jobs.c.status, jobs.c.created)
@@ -304,6 +306,7 @@ access_tokens: Final = Table(
     Column("days", Integer, nullable=False),
     Column("disabled", Boolean, nullable=False),
     Column("created", Float, nullable=False),
+    Column("approved", Boolean, nullable=False, server_default=true()),  # not since a restore
 )
 
 access_keys: Final = Table(
@@ -315,6 +318,7 @@ access_keys: Final = Table(
     Column("name", String(128), nullable=False),
     Column("created", Float, nullable=False),
     Column("disabled", Boolean, nullable=False),
+    Column("approved", Boolean, nullable=False, server_default=true()),  # not since a restore
 )
 
 nonces: Final = Table(
@@ -345,4 +349,26 @@ audit: Final = Table(
     Column("action", String(80), nullable=False),
     Column("subject", String(400), nullable=False, index=True),
     Column("details", JSON, nullable=False),
+)
+
+epochs: Final = Table(
+    "epochs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("sequence", BigInteger, nullable=False),  # grows with each write that has consequences
+    Column("writer", String(16), nullable=False),  # which process wrote that far
+    Column("began", Float, nullable=False),
+    Column("ended", Float, nullable=True),  # null: the current one
+    Column("restored", Text, nullable=False, server_default=""),  # why nothing is done until it is confirmed
+    Column("restored_at", Float, nullable=True),
+    Column("heard", Integer, nullable=False, server_default="0"),  # the highest number that somebody knew
+    Column("engine", BigInteger, nullable=True),  # the sequence that the engine's database has at least
+)
+
+writers: Final = Table(
+    "writers",
+    metadata,
+    Column("id", String(16), primary_key=True),  # one for each process that ever wrote
+    Column("last", BigInteger, nullable=False),  # the sequence of its last write
 )
