@@ -25,7 +25,7 @@ test: $(READY) ## the test suite
 test-slow: $(READY) ## the variants that the default set leaves out
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(TESTS)
 
-faults: $(READY) ## every cell of the fault matrix
+faults: $(READY) ## every cell of the fault matrix and of the restore matrix
 	$(BIN)/python -m pytest -n 2 tests/faults -m faults
 
 soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SECONDS=, SOAK_SHARE= (of passes with a fault)

@@ -1,0 +1,173 @@
+"""Our services as processes that start at once: a parent that has imported everything forks them.
+
+A cell of the restore matrix starts the whole house twice; importing it each time would cost more than what is tried.
+`Warm.stub` stands in for `sys.executable`: what it is asked to run as `-m MODULE` is forked with the caller's arguments,
+directory, environment and standard streams; everything else is run by the real interpreter. A stub that goes takes its
+process along.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+MODULES: Final = ("connector.control", "connector.appliance", "connector.instance")
+
+_STUB: Final = """#!{python} -ISs
+import array, json, os, socket, sys
+if sys.argv[1] != "-m" or sys.argv[2] not in {modules}:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+order = dict(words=sys.argv[2:], where=os.getcwd(), environment=dict(os.environ), group=os.getpgrp() == os.getpid())
+line = json.dumps(order).encode()
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as way:
+    way.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    way.connect({address!r})
+    way.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
+    for stream in (0, 1):
+        os.close(stream)
+    code = way.recv(16)
+os._exit(int(code or b"70"))
+"""
+
+
+@contextmanager
+def warm(root: Path) -> Iterator[None]:
+    """Inside the block `sys.executable` is the stub, here and in every process that is started by it."""
+    root.mkdir()
+    address, stub = root / "socket", root / "python"
+    python = sys.executable
+    stub.write_text(_STUB.format(python=python, modules=MODULES, address=str(address)))
+    stub.chmod(0o700)
+    order = [python, "-m", "tests.faults.warm", str(address), str(stub)]
+    parent = subprocess.Popen(
+        order, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"ready\n"
+    sys.executable = str(stub)
+    authorities = os.environ.get("SSL_CERT_FILE")
+    os.environ["SSL_CERT_FILE"] = (
+        os.devnull
+    )  # everything is pinned; reading the machine's for each connection costs most of all
+    try:
+        yield
+    finally:
+        sys.executable = python
+        os.environ.pop("SSL_CERT_FILE")
+        if authorities is not None:
+            os.environ["SSL_CERT_FILE"] = authorities
+        parent.communicate(timeout=30)
+
+
+class _Parent:
+    """Has one thread: it forks."""
+
+    def __init__(self, address: str) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(address)
+        self._listener.listen(16)
+        self._pids: dict[int, tuple[int, socket.socket]] = {}  # by pidfd
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(0, selectors.EVENT_READ, None)
+
+    def serve(self) -> None:
+        """Until standard input ends; whatever still runs then is killed."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    return self._end()
+                key.data(key.fileobj)
+
+    def _accept(self, _listener: object) -> None:
+        way, _ = self._listener.accept()
+        line, control, _, _ = way.recvmsg(1 << 20, socket.CMSG_SPACE(3 * 4))
+        streams = array.array("i", control[0][2])
+        pid = os.fork()
+        if not pid:
+            _become(json.loads(line), list(streams))
+        for stream in streams:
+            os.close(stream)
+        handle = os.pidfd_open(pid)
+        self._pids[handle] = pid, way
+        self._selector.register(handle, selectors.EVENT_READ, self._ended)
+        self._selector.register(way, selectors.EVENT_READ, self._left)
+
+    def _ended(self, handle: int) -> None:
+        pid, way = self._pids.pop(handle)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with contextlib.suppress(OSError):
+            way.send(str(code if code >= 0 else 128 - code).encode())
+        self._selector.unregister(handle)
+        self._selector.unregister(way)
+        os.close(handle)
+        way.close()
+
+    def _left(self, way: socket.socket) -> None:
+        """Its stub was killed."""
+        for handle, (pid, its) in list(self._pids.items()):
+            if its is way:
+                os.kill(pid, signal.SIGKILL)
+                self._ended(handle)
+
+    def _end(self) -> None:
+        for pid, _ in self._pids.values():
+            os.kill(pid, signal.SIGKILL)
+
+
+def _become(order: dict[str, object], streams: list[int]) -> None:
+    """The child of a fork: never returns."""
+    code = 70
+    try:
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        os.closerange(3, 1 << 10)
+        if order["group"]:
+            os.setpgid(0, 0)
+        os.chdir(str(order["where"]))
+        os.environ.clear()
+        os.environ.update(order["environment"])  # type: ignore[call-overload]
+        words = list(order["words"])  # type: ignore[call-overload]
+        sys.argv = words
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # noqa: BLE001 - the outer door of a process
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    for module in MODULES:
+        importlib.import_module(f"{module}.__main__")
+    sys.executable = sys.argv[2]
+    assert threading.active_count() == 1, threading.enumerate()
+    parent = _Parent(sys.argv[1])
+    gc.collect()
+    gc.freeze()
+    os.write(1, b"ready\n")
+    parent.serve()
+
+
+if __name__ == "__main__":
+    main()
