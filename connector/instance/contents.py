@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from connector.instance.device import DeviceTarget
-from connector.instance.digests import DigestTable, grow
+from connector.instance.digests import DigestTable, resize
+from connector.instance.window import Change, extent_of
 from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
 from connector.transfer.extents import BLOCK
 from connector.transfer.target import RawFileTarget
+
+DATA: Final = "disk.raw"
+TABLE: Final = "digests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +31,19 @@ class Rot:
         return Rot(self.target + other.target, self.table + other.table, self.unclear + other.unclear)
 
 
+def _rot(new: bytes, entry: bytes, found: bytes) -> Rot:
+    if new == entry:  # both, where a whole page was in doubt
+        return Rot() if new == found else Rot(target=1)
+    return Rot(table=1) if new == found else Rot(unclear=1)
+
+
 class Contents:
     """Several threads may use it at once on ranges that do not overlap. Raises TargetFailed."""
 
     def __init__(self, directory: Path, capacity: int, device: Path | None = None) -> None:
         self._device = device
-        self.path, self._table_path = device or directory / "disk.raw", directory / "digests"
-        if self._table_path.exists():  # it was enlarged, and then the power failed
-            self._stretch(capacity)
+        self.path, self._table_path = device or directory / DATA, directory / TABLE
+        self._fit(capacity)
         self._open(capacity)
 
     @property
@@ -42,18 +51,16 @@ class Contents:
         """True when it is certain, without reading, that every byte is zero and the table says so."""
         return self.target.blank and self.table.blank
 
-    def write(self, offset: int, data: memoryview, digests: bytes) -> None:
-        self.target.write(offset, data)
-        self.table.write(offset, digests)
-
-    def zero(self, offset: int, length: int) -> None:
-        self.target.zero(offset, length)
-        self.table.zero(offset, length)
-
-    def flush(self) -> None:
-        """Target, then table: what was written is on stable storage."""
-        self.target.flush()
-        self.table.flush()
+    def change(self, change: Change) -> None:
+        """Bring the table up to date after a window; see `flush`."""
+        for extent in change.blank():
+            self.table.zero(*extent)
+        for page, entries in change.pages():
+            where = extent_of(page, self.target.capacity)
+            if any(entries):
+                self.table.write(where.start, entries)
+            else:
+                self.table.zero(*where)
 
     def settle(self) -> None:
         """Everything that was written is where a snapshot of the storage will find it."""
@@ -62,9 +69,9 @@ class Contents:
         else:
             self.target.flush()
 
-    def listed(self, extents: Iterable[Extent]) -> bytes:
-        """The entries of the table for these ranges of whole cells, marks included."""
-        return b"".join(self.table.read(start, length) for start, length in extents)
+    def page(self, page: int) -> bytes:
+        """The entries of one page of the table."""
+        return self.table.read(*extent_of(page, self.target.capacity))
 
     def read_back(self, extent: Extent) -> bytes:
         """The digests of what the target really holds; reads it."""
@@ -77,21 +84,6 @@ class Contents:
             found.append(digest.cells(room[:length]))
         return b"".join(found)
 
-    def holds(self, extent: Extent, root: bytes, *, look: bool) -> bool:
-        """Whether the cells of a range have digests with this root: by the table, or with `look` by reading.
-
-        What was read goes into the table.
-        """
-        if not look:
-            entries = self.table.read(extent.start, extent.length)
-            if digest.root(digest.unmarked(extent.length, entries)) == root:
-                return True
-        found = self.read_back(extent)
-        if digest.root(found) != root:
-            return False
-        self.table.write(extent.start, digest.marked(extent.length, found))
-        return True
-
     def blame(self, extent: Extent, digests: bytes) -> Rot:
         """Of cells that were found wrong and are about to be written with these digests: what had rotted.
 
@@ -103,25 +95,42 @@ class Contents:
         for new, entry, found in zip(
             digest.each(wanted), digest.each(listed), digest.each(self.read_back(extent)), strict=True
         ):
-            rot += Rot(target=1) if new == entry else Rot(table=1) if new == found else Rot(unclear=1)
+            rot += _rot(new, entry, found)
         return rot
 
     def grow(self, capacity: int) -> None:
         """Enlarge; what is there stays."""
         self.close()
-        self._stretch(capacity)
+        self._fit(capacity)
         self._open(capacity)
 
     def close(self) -> None:
         self.target.close()
         self.table.close()
 
-    def _stretch(self, capacity: int) -> None:
+    def _fit(self, capacity: int) -> None:
+        """What is there gets its right size: it was enlarged, and then the power failed; or it is damaged."""
         if self._device is None and self.path.exists():
-            grow(self.path, capacity)
-        grow(self._table_path, digest.count(capacity) * digest.SIZE)
+            resize(self.path, capacity)
+        if self._table_path.exists():
+            resize(self._table_path, digest.count(capacity) * digest.SIZE)
 
     def _open(self, capacity: int) -> None:
         kind = RawFileTarget if self._device is None else DeviceTarget
         self.target = kind(self.path, capacity)
         self.table = DigestTable(self._table_path, capacity)
+
+
+def damage(directory: Path, capacity: int, device: Path | None) -> str:
+    """What of a disk that a pass has touched is not there as it was left; empty when everything is."""
+    expected = [("its digest table", directory / TABLE, digest.count(capacity) * digest.SIZE)]
+    if device is None:
+        expected.append(("its data file", directory / DATA, capacity))
+    for what, path, size in expected:
+        try:
+            held = path.stat().st_size
+        except OSError:
+            return f"{what} was missing"
+        if held != size:
+            return f"{what} had {held} bytes, not {size}"
+    return ""

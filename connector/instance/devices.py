@@ -6,6 +6,7 @@ Devices are known by the serial number that the cloud gave their disk: letters f
 from __future__ import annotations
 
 import json
+import logging
 import re
 import threading
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from connector.errors import BadInput, Conflict
 from connector.instance.files import replace
 
 SERIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{3,63}")
+log = logging.getLogger(__name__)
 _VIRTIO: Final = 20  # characters of a serial number that a virtio disk shows
 
 
@@ -25,7 +27,7 @@ class Devices:
     def __init__(self, root: Path, record: Path) -> None:
         self._root, self._record = root, record
         self._lock = threading.Lock()
-        self._serials: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
+        self._serials = _recorded(record)
 
     def assign(self, serials: Mapping[str, str]) -> None:
         """From now on these disks lie on these devices. Repeating it is harmless, changing one is a Conflict."""
@@ -62,3 +64,19 @@ class Devices:
         virtio = folder / f"virtio-{serial[:_VIRTIO]}"
         named = sorted(folder.glob(f"nvme-*{serial}"))
         return named[0] if named else virtio
+
+
+def _recorded(record: Path) -> dict[str, str]:
+    """What was assigned before; nothing when the record is missing or damaged: the control plane says it again."""
+    try:
+        found = json.loads(record.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict) and all(
+        isinstance(one, str) and SERIAL.fullmatch(one) for one in found.values()
+    ):
+        return found
+    log.warning("%s is damaged: devices must be assigned again", record)
+    return {}

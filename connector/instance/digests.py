@@ -46,12 +46,12 @@ class DigestTable:
         self._file.close()
 
 
-def grow(path: Path, size: int) -> None:
-    """Enlarge a sparse file to `size` bytes; what is there stays."""
+def resize(path: Path, size: int) -> None:
+    """Make a sparse file `size` bytes long; what is there below stays."""
     try:
-        if path.stat().st_size < size:
+        if path.stat().st_size != size:
             os.truncate(path, size)
     except OSError as error:
         raise TargetFailed(
-            f"cannot be enlarged ({error.strerror})", on=str(path), remedy="check the target's storage"
+            f"cannot be resized ({error.strerror})", on=str(path), remedy="check the target's storage"
         ) from error

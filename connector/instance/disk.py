@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import json
+import logging
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from connector.errors import Conflict, TransferFailed
-from connector.instance.contents import Contents, Rot
-from connector.instance.journal import Journal
-from connector.instance.records import Discard, Doubt, Grown, PassBegin, PassEnd, Ranges, Record, Spoiled
-from connector.instance.state import State, account
+from connector.instance.contents import DATA, TABLE, Contents, Rot, damage
+from connector.instance.journal import DamagedJournal, Journal
+from connector.instance.nodes import UNKNOWN, Nodes
+from connector.instance.records import (
+    IDENTITY,
+    Discard,
+    Doubt,
+    Grown,
+    Pages,
+    PassBegin,
+    PassEnd,
+    Ranges,
+    Record,
+    Root,
+    Spoiled,
+    Target,
+)
+from connector.instance.records import Nodes as PageNodes
+from connector.instance.state import ONWARD, State, account
+from connector.instance.table import CheckedTable
+from connector.instance.window import Pending, extent_of
 from connector.model import Extent
-from connector.transfer import digest
+from connector.transfer import digest, tree
 from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
 from connector.transfer.receiver import Named
@@ -22,6 +41,9 @@ from connector.transfer.tiling import Piece
 
 FENCE = 30.0  # seconds that sessions of an older pass get in order to leave
 AREAS = 1 << 18  # in one journal record, at most
+NODES = 1 << 18  # likewise
+JOURNAL, ABOUT = "journal", "disk.json"
+log = logging.getLogger(__name__)
 
 
 class Disk:
@@ -32,20 +54,60 @@ class Disk:
     def __init__(
         self, directory: Path, key: str, capacity: int, label: str = "", device: Path | None = None
     ) -> None:
+        """`capacity` is that of a new disk; the journal of one that is there knows its own."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory, self.key, self.label = directory, key, label
-        self._journal = Journal(directory / "journal", key, capacity)
-        self._state = State.fold(self._journal.capacity, self._journal.records)
-        self._journal.records = []
+        self._state, self._nodes = State(capacity), Nodes(capacity)
+        self._journal = self._opened(device)
         self._sessions: set[Session] = set()
         self._changed = threading.Condition()
         self._held = 0  # proofs and images that read the settled disk
         #: A write may have reached the target and not the table, or the reverse: only reading tells.
         self._torn = self._state.touched and not self._state.settled
         self._rot = Rot()  # of what was mended since the last proof that failed
-        self.contents = Contents(directory, self._state.capacity, device)
-        if capacity > self._state.capacity:
-            self.grow(capacity)
+        try:
+            if not self._state.target:
+                self._note(Target(secrets.token_hex(IDENTITY)))
+            self.contents = Contents(directory, self._state.capacity, device)
+        except BaseException:
+            self._journal.close()
+            raise
+        self._table = CheckedTable(self.contents, self._nodes)
+
+    def _opened(self, device: Path | None) -> Journal:
+        """The journal, read. Damage makes it a new one that says why: then the next pass compares (never a fresh start).
+
+        Raises Conflict for the journal of a newer release.
+        """
+        strangers = any((self.directory / name).exists() for name in (ABOUT, TABLE, DATA))
+        try:
+            journal = self._read()
+        except DamagedJournal as damaged:
+            reason = f"its journal could not be used: {damaged.what}"
+        else:
+            reason = self._damage(journal, strangers, device)
+            if not reason:
+                return journal
+            journal.close()
+        log.warning("disk %s is compared in its next pass: %s", self.key, reason)
+        target = Target(secrets.token_hex(IDENTITY), reason[:1000])
+        Journal.renew(self.directory / JOURNAL, self.key, self._state.capacity, target)
+        return self._read()
+
+    def _read(self) -> Journal:
+        def reader(capacity: int) -> Callable[[Record], None]:
+            self._state, self._nodes = State(capacity), Nodes(capacity)
+            return self._take
+
+        return Journal(self.directory / JOURNAL, self.key, self._state.capacity, reader)
+
+    def _damage(self, journal: Journal, strangers: bool, device: Path | None) -> str:
+        state = self._state
+        if not journal.version:
+            return "its journal was missing" if strangers else ""
+        if state.settled and state.root and self._nodes.root != state.root:
+            return "its journal contradicts itself"
+        return damage(self.directory, state.capacity, device) if state.touched else ""
 
     @property
     def capacity(self) -> int:
@@ -93,7 +155,13 @@ class Disk:
                 "doubt": state.doubt,
                 "spoiled": ranges.to_json(state.spoiled),
                 "rot": asdict(self._rot),
+                **_lineage(state),
             }
+
+    def lineage(self) -> dict[str, object]:
+        """Which target it is, which pass it shows, and the roots at its end and before."""
+        with self._changed:
+            return _lineage(self._state)
 
     def begin(self, begin: PassBegin) -> None:
         """Start an attempt, or find it running already. Sessions of other passes are ended first. Raises
@@ -128,7 +196,7 @@ class Disk:
             missing = state.missing(pass_id, cover, todo)
             if not missing:
                 self._fence("")
-                self._note(PassEnd(pass_id))
+                self._note(self._end(pass_id))
                 self._torn = False
             return missing
 
@@ -149,8 +217,8 @@ class Disk:
         """A proof found that the target differs there from what was sent: no image until it is mended."""
         with self._changed:
             self._rot = Rot()
-            for at in range(0, len(areas), AREAS):
-                self._note(Spoiled(tuple(areas[at : at + AREAS])))
+            for record in _spoiled(areas):
+                self._note(record)
 
     def digests(self, extents: Sequence[Extent], *, look: bool = False) -> bytes:
         """The marked digests of these ranges of whole cells, one after the other.
@@ -159,11 +227,45 @@ class Disk:
         """
         found = []
         for extent in extents:
-            if look or self._unsure(extent):
-                found.append(digest.marked(extent.length, self.contents.read_back(extent)))
-            else:
-                found.append(self.contents.listed([extent]))
+            listed = None if look or self._unsure(extent) else self._table.listed(extent)
+            if listed is None:
+                listed = digest.marked(extent.length, self.contents.read_back(extent))
+            found.append(listed)
         return b"".join(found)
+
+    def node(self, page: int) -> bytes:
+        """The node that a page of the digest table must have. The caller holds the disk."""
+        return self._nodes.get(page)
+
+    def adopt(self, root: bytes) -> None:
+        """A full proof has read everything, of a disk whose pass left no root: this is its root from now on.
+
+        The caller holds the disk. Repeating it is harmless.
+        """
+        with self._changed:
+            if self._state.unknown and self._state.base is not None:
+                self._know()
+                if self._nodes.root == root:
+                    self._note(Root(root))
+
+    def _end(self, pass_id: str) -> PassEnd:
+        """With roots, unless the pass goes on from one of an older release, which had none."""
+        state = self._state
+        if state.unknown:
+            if state.current(pass_id).begin.kind in ONWARD:
+                return PassEnd(pass_id)
+            self._know()
+        return PassEnd(pass_id, self._nodes.root, state.root)
+
+    def _know(self) -> None:
+        """Pages of which the journal says nothing are as the table has them."""
+        found: list[Pages] = []
+        for page in range(tree.count(self.capacity)):
+            if self._nodes.get(page) == UNKNOWN:
+                node = tree.node(self._table.before(page, list)[0])
+                found.append(Pages(page, 1, b"" if node == tree.BLANK else node))
+        for at in range(0, len(found), NODES):
+            self._note(PageNodes(tuple(found[at : at + NODES])))
 
     def hold(self) -> PassBegin:
         """The finished pass that the target shows; no pass begins until `release`. Raises Conflict
@@ -220,22 +322,48 @@ class Disk:
             self.contents.close()
             self._journal.close()
 
-    def _commit(self, session: Session, found: list[tuple[Extent, Named]]) -> None:
-        """Target, then digests, then journal: only then may the caller acknowledge (invariant 1)."""
-        self.contents.flush()
+    def _commit(self, session: Session, found: list[tuple[Extent, Named]], pending: Pending) -> None:
+        """Target, then journal, then digests: only then may the caller acknowledge (invariant 1).
+
+        The journal has the nodes of the pages before the table has the entries: what is lost in between can be told
+        from the target, and is recognised by its node.
+        """
+        self.contents.target.flush()
         with self._changed:
             if session not in self._sessions:
                 raise Conflict(f"pass {session.pass_id} was superseded", on=self.key, remedy="begin again")
-            self._note(Ranges(tuple(found)))
+            wrong: list[Extent] = []
+            change = pending.change(self.capacity, lambda page: self._before(page, pending, wrong))
+            self._note(*_spoiled(wrong), change.record(), Ranges(tuple(found)))
+            self.contents.change(change)
+        self.contents.table.flush()
 
-    def _confirm(self, extent: Extent, root: bytes) -> None:
-        if not self.contents.holds(extent, root, look=self._unsure(extent)):
-            self._torn = True  # whoever asks for digests now gets them from the target
-            raise TransferFailed(
-                f"the target does not hold what was said to be the same at {extent.start}",
-                on=f"disk {self.key}",
-                remedy="it is compared again",
-            )
+    def _before(self, page: int, pending: Pending, wrong: list[Extent]) -> bytes:
+        """The entries of a page before a window changes some of them. The caller holds the lock.
+
+        Those of a page that cannot be trusted are `wrong`, all that the window does not bring anew.
+        """
+        entries, trusted = self._table.before(page, self._state.durable)
+        if not trusted:
+            where = extent_of(page, self.capacity)
+            log.warning("disk %s: the digest table is not what it must be at %s", self.key, where.start)
+            wrong += ranges.subtract([where], ranges.union(pending.cells(where), self._state.spoiled))
+        return entries
+
+    def _confirm(self, extent: Extent, root: bytes) -> bytes | None:
+        """What is said to be the same is, by the table; or by the target: then its entries are answered."""
+        listed = None if self._unsure(extent) else self._table.listed(extent)
+        if listed is not None and digest.root(digest.unmarked(extent.length, listed)) == root:
+            return None
+        held = self.contents.read_back(extent)
+        if digest.root(held) == root:
+            return digest.marked(extent.length, held)
+        self._torn = True  # whoever asks for digests now gets them from the target
+        raise TransferFailed(
+            f"the target does not hold what was said to be the same at {extent.start}",
+            on=f"disk {self.key}",
+            remedy="it is compared again",
+        )
 
     def _blame(self, extent: Extent, digests: bytes) -> None:
         """What of the range was known to be wrong is about to be mended: find out what had rotted."""
@@ -258,12 +386,17 @@ class Disk:
             return ranges.within(self._state.spoiled, Extent(offset, length))
 
     def _unsure(self, extent: Extent) -> bool:
-        return self._torn or bool(self._wrong(extent.start, extent.length))
+        return self._torn or self._state.unknown or bool(self._wrong(extent.start, extent.length))
 
-    def _note(self, record: Record) -> None:
+    def _note(self, *records: Record) -> None:
         """Durable first, then true. The caller holds the lock."""
-        self._journal.append(record)
+        self._journal.append(*records)
+        for record in records:
+            self._take(record)
+
+    def _take(self, record: Record) -> None:
         self._state.apply(record)
+        self._nodes.apply(record, self._state)
 
     def _require_free(self) -> None:
         if self._held:
@@ -288,6 +421,7 @@ class Session:
     def __init__(self, disk: Disk, pass_id: str, cancel: Callable[[], None]) -> None:
         self._disk, self.pass_id, self.cancel = disk, pass_id, cancel
         self._loose = False  # something was written that is not yet in the journal
+        self._pending = Pending()  # its digests
 
     @property
     def capacity(self) -> int:
@@ -295,24 +429,46 @@ class Session:
 
     def write(self, offset: int, data: memoryview, digests: bytes) -> None:
         self._loose = True
-        self._disk._blame(Extent(offset, len(data)), digests)
-        self._disk.contents.write(offset, data, digests)
+        extent = Extent(offset, len(data))
+        self._disk._blame(extent, digests)
+        self._disk.contents.target.write(offset, data)
+        self._pending.write(extent, digest.marked(extent.length, digests))
 
     def zero(self, offset: int, length: int) -> None:
         self._loose = True
         for start, part in ranges.blocks(self._disk._wrong(offset, length)):
             self._disk._blame(Extent(start, part), digest.MARK * digest.count(part))
-        self._disk.contents.zero(offset, length)
+        self._disk.contents.target.zero(offset, length)
+        self._pending.zero(Extent(offset, length))
 
     def confirm(self, offset: int, length: int, root: bytes) -> None:
-        self._disk._confirm(Extent(offset, length), root)
+        extent = Extent(offset, length)
+        entries = self._disk._confirm(extent, root)
+        if entries is not None:
+            self._pending.write(extent, entries)
 
     def commit(self, found: list[tuple[Extent, Named]]) -> None:
-        self._disk._commit(self, found)
+        self._disk._commit(self, found, self._pending)
+        self._pending.clear()
         self._loose = False
 
     def close(self) -> None:
         self._disk._leave(self, torn=self._loose)
+
+
+def _spoiled(areas: Sequence[Extent]) -> list[Spoiled]:
+    """As few records as can hold them."""
+    return [Spoiled(tuple(areas[at : at + AREAS])) for at in range(0, len(areas), AREAS)]
+
+
+def _lineage(state: State) -> dict[str, object]:
+    root = state.base_root
+    return {
+        "target": state.target,
+        "generation": state.generation,
+        "root": root.hex(),
+        "previous_root": state.previous.hex() if root else "",
+    }
 
 
 def _pass_json(begin: PassBegin) -> dict[str, object]:

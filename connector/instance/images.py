@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from connector.instance.disk import Disk
 from connector.instance.evidence import Evidence
 from connector.instance.files import replace
 from connector.instance.proof import prove
+from connector.instance.records import PassBegin
 from connector.instance.store import Store
 from connector.model import Extent
 from connector.transfer import digest
@@ -29,7 +31,35 @@ from connector.transfer.source import data_ranges
 from connector.transfer.target import RawFileTarget
 
 log = logging.getLogger(__name__)
+AGAIN = "run another pass: it compares what the instance holds"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a disk shows: the pass, the target and how many passes it has seen, and the root of its digest table."""
+
+    reading: str
+    target: str
+    generation: int
+    root: str
+
+    @classmethod
+    def from_json(cls, row: object) -> Shown:
+        """Raises BadInput."""
+        if isinstance(row, dict) and set(row) >= {"reading", "target", "generation", "root"}:
+            texts = [row[name] for name in ("reading", "target", "root")]
+            if all(isinstance(text, str) for text in texts) and type(row["generation"]) is int:
+                return cls(texts[0], texts[1], row["generation"], texts[2])
+        raise BadInput("what is expected of a disk is its reading, target, generation and root")
+
+    @classmethod
+    def of(cls, disk: Disk, base: PassBegin) -> Shown:
+        """The disk is held by the caller."""
+        return cls.from_json(disk.lineage() | {"reading": base.pass_id})
+
+
+Expected = Mapping[str, Shown]
 
 
 @dataclass(slots=True)
@@ -69,9 +99,11 @@ class Images:
         self._images: dict[str, Image] = {}
         self._threads: list[threading.Thread] = []
 
-    def start(self, name: str, wanted: str, run: str, same_pass: bool = True) -> Image:
+    def start(
+        self, name: str, wanted: str, run: str, same_pass: bool = True, expected: Expected | None = None
+    ) -> Image:
         """Begin, or find what was begun before with the same `run` (invariant 8). Raises Conflict in the
-        middle of a pass.
+        middle of a pass, and when the disks do not show what is `expected`.
         """
         if not NAME.fullmatch(name):
             raise BadInput(f"image name {name[:120]!r} is not allowed")
@@ -83,7 +115,7 @@ class Images:
                 return found
             if found is not None and found.state == "making":
                 raise Conflict("is being made for another run", on=f"image {name}", remedy="wait for it")
-            disks = self._hold(same_pass)
+            disks = self._hold(same_pass, expected)
             image = self._images[name] = Image(name, run, wanted)
             if wanted == "qcow2" and shutil.which("qemu-img") is None:
                 image.format, image.note = (
@@ -95,9 +127,9 @@ class Images:
             thread.start()
             return image
 
-    def settle(self) -> list[dict[str, object]]:
+    def settle(self, expected: Expected | None = None) -> list[dict[str, object]]:
         """All disks show the end of one pass, on stable storage: a snapshot of them now is an image. Raises Conflict."""
-        disks = self._hold(same_pass=True)
+        disks = self._hold(True, expected)
         try:
             for disk in disks:
                 disk.settle()
@@ -117,16 +149,21 @@ class Images:
         for thread in self._threads:
             thread.join()
 
-    def _hold(self, same_pass: bool) -> list[Disk]:
+    def _hold(self, same_pass: bool, expected: Expected | None) -> list[Disk]:
         """All disks, settled, and kept so until `release`."""
         disks = self._store.all()
         if not disks:
             raise Conflict("the instance has no disks", remedy="run a pass first")
+        if expected is not None:
+            _require_same({disk.key for disk in disks}, set(expected))
         with ExitStack() as stack:
             passes = set()
             for disk in disks:
-                passes.add(disk.hold().pass_id)
+                base = disk.hold()
                 stack.callback(disk.release)
+                passes.add(base.pass_id)
+                if expected is not None:
+                    _require_shown(disk.key, Shown.of(disk, base), expected[disk.key])
             if same_pass and len(passes) > 1:
                 raise Conflict("the disks show different passes", remedy="finish one pass for all of them")
             stack.pop_all()
@@ -184,6 +221,26 @@ class Images:
         image.state = "failed"
 
 
+def _require_same(held: set[str], expected: set[str]) -> None:
+    if held != expected:
+        lacking, further = sorted(expected - held), sorted(held - expected)
+        what = [f"disk {key} is missing" for key in lacking] + [
+            f"disk {key} is not expected" for key in further
+        ]
+        raise Conflict(f"the instance holds other disks: {', '.join(what[:5])}", remedy=AGAIN)
+
+
+def _require_shown(key: str, shown: Shown, expected: Shown) -> None:
+    for name in ("target", "generation", "reading", "root"):
+        have, want = getattr(shown, name), getattr(expected, name)
+        if have != want:
+            raise Conflict(
+                f"its {name} is {str(have)[:40] or 'not known'}, not {str(want)[:40]}",
+                on=f"disk {key}",
+                remedy=AGAIN,
+            )
+
+
 def _readings(disks: list[Disk]) -> set[str]:
     """The passes that the disks show; they are held by the caller."""
     found = set()
@@ -224,7 +281,7 @@ def _check(disk: Disk, path: Path, kind: str) -> None:
     """
     target = RawFileTarget(path, disk.capacity) if kind == "raw" else None
     try:
-        proof = prove(target or disk.contents.target, disk.contents.table)
+        proof = prove(target or disk.contents.target, disk.contents.table, node=disk.node)
     finally:
         if target is not None:
             target.close()

@@ -10,42 +10,61 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from connector.errors import Conflict, TargetFailed
-from connector.instance.records import CRC, Record, encode, read_records
+from connector.instance.files import replace
+from connector.instance.records import CRC, Record, encode, take_records
 
 MAGIC = b"ACJOURN\n"
-VERSION = 2
+VERSION = 3
 HEADER = struct.Struct(">8sHHIQ")  # magic, version, length of the disk key, zero, capacity; then key and CRC
+
+
+Take = Callable[[Record], None]
+
+
+class DamagedJournal(Conflict):
+    """It is not this disk's, or not one that can be read: what the target holds is not known."""
 
 
 class Journal:
     """One file, one disk. Not for several threads at once: its owner holds a lock."""
 
-    def __init__(self, path: Path, key: str, capacity: int) -> None:
-        """Open or create; `records` then holds what was read. Raises Conflict for another disk's or a newer
-        journal.
+    def __init__(
+        self, path: Path, key: str, capacity: int, reader: Callable[[int], Take] | None = None
+    ) -> None:
+        """Open or create; `records` then holds what was read, unless a `reader` gets the records one by one: it is
+        called with the capacity that the header says. Raises DamagedJournal, or Conflict for a newer journal.
         """
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.failed = False
+        self.records: list[Record] = []
+        #: What the file was when it was opened; 0 for one that had nothing to say.
+        self.version = 0
         try:
-            self.capacity, self.records = self._load(key, capacity)
+            self.capacity = self._load(key, capacity, reader or (lambda _: self.records.append))
         except BaseException:
             os.close(self._file)
             raise
 
-    def append(self, record: Record) -> None:
-        """Durable when it returns. After a failure the journal accepts nothing more: reopening cuts the torn
-        tail.
+    @staticmethod
+    def renew(path: Path, key: str, capacity: int, *records: Record) -> None:
+        """Put a journal that says only this in place of whatever was there."""
+        replace(path, header(key, capacity) + b"".join(encode(record) for record in records))
+
+    def append(self, *records: Record) -> None:
+        """Durable when it returns, in one piece as far as the storage can. After a failure the journal accepts nothing
+        more: reopening cuts the torn tail.
         """
         if self.failed:
             raise TargetFailed("an earlier write failed", on=str(self._path), remedy="restart the instance")
         self.failed = True
         try:
-            _write(self._file, encode(record))
+            _write(self._file, b"".join([encode(record) for record in records]))
             os.fdatasync(self._file)
         except OSError as error:
             raise TargetFailed(
@@ -60,7 +79,7 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def _load(self, key: str, capacity: int) -> tuple[int, list[Record]]:
+    def _load(self, key: str, capacity: int, reader: Callable[[int], Take]) -> int:
         data = self._path.read_bytes()
         found = read_header(data, str(self._path))
         if found is None:  # new, or torn before the header was durable: nothing was ever acknowledged
@@ -68,31 +87,27 @@ class Journal:
             _write(self._file, header(key, capacity))
             os.fsync(self._file)
             _sync_directory(self._path.parent)
-            return capacity, []
+            reader(capacity)
+            return capacity
         if found.key != key:
-            raise Conflict(
+            raise DamagedJournal(
                 f"is the journal of disk {found.key!r}", on=str(self._path), remedy="do not move journals"
             )
-        records, end = read_records(data, found.end)
+        self.version = found.version
+        end = take_records(data, found.end, reader(found.capacity))
         if found.version < VERSION:
             self._renew(header(key, found.capacity) + data[found.end : end])
         elif end < len(data):
             os.ftruncate(self._file, end)
             os.fsync(self._file)
         os.lseek(self._file, 0, os.SEEK_END)
-        return found.capacity, records
+        return found.capacity
 
     def _renew(self, content: bytes) -> None:
         """An older version becomes the present one before a record is appended that the older release would
         cut away.
         """
-        draft = self._path.with_name(f".{self._path.name}.new")
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(self._path)
-        _sync_directory(self._path.parent)
+        replace(self._path, content)
         os.close(self._file)
         self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
 
@@ -116,7 +131,9 @@ def header(key: str, capacity: int, version: int = VERSION) -> bytes:
 def read_header(data: bytes, on: str) -> Head | None:
     """None when the header is torn. Raises Conflict for what is no journal."""
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
-        raise Conflict("is not a journal", on=on, remedy="remove what does not belong into the directory")
+        raise DamagedJournal(
+            "is not a journal", on=on, remedy="remove what does not belong into the directory"
+        )
     if len(data) < HEADER.size:
         return None
     _, version, length, reserved, capacity = HEADER.unpack_from(data)
@@ -135,8 +152,8 @@ def read_header(data: bytes, on: str) -> Head | None:
         raise _damaged(on) from None
 
 
-def _damaged(on: str) -> Conflict:
-    return Conflict("journal header is damaged", on=on, remedy="discard the disk and run a full pass")
+def _damaged(on: str) -> DamagedJournal:
+    return DamagedJournal("journal header is damaged", on=on, remedy="run a pass: it compares the disk")
 
 
 def _write(file: int, data: bytes) -> None:

@@ -1,22 +1,26 @@
 """Proof: read a whole target again and compare every cell with the digest that came from the source.
 
-A cell whose entry is 32 zero bytes (zero, or never allocated) must read as zeros.
+A cell whose entry is 32 zero bytes (zero, or never allocated) must read as zeros. A page of the table must have the node
+that the journal says; of one that has not, no cell is proved, unless table and target together tell what it must be.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from connector.instance.digests import DigestTable
+from connector.instance.nodes import UNKNOWN
+from connector.instance.table import resolved
 from connector.model import Extent
-from connector.transfer import digest
+from connector.transfer import digest, tree
 from connector.transfer import extents as ranges
 from connector.transfer.extents import BLOCK, CELL
 from connector.transfer.roots import Roots
 from connector.transfer.target import Target
+from connector.transfer.tree import ENTRIES, PAGE
 
 LISTED = 100  # mismatches in an answer, at most
 KEPT = 1 << 16  # mismatches that are told apart; of more, neighbours are taken together
@@ -74,8 +78,14 @@ class _Part:
     zero: int = 0
     holes: int = 0
     wrong: list[Extent] = field(default_factory=list)
-    digests: list[bytes] = field(default_factory=list)
+    found: list[bytes] = field(default_factory=list)  # digests, of pieces in order
+    held: list[bytes] = field(default_factory=list)  # the same, marked
     wanted: bytes = b""
+    entries: bytes = b""
+
+
+Node = Callable[[int], bytes]
+"""The node that a page must have, or UNKNOWN."""
 
 
 def prove(
@@ -83,6 +93,7 @@ def prove(
     table: DigestTable,
     stop: threading.Event | None = None,
     parts: Sequence[Extent] = (),
+    node: Node = lambda _: UNKNOWN,
 ) -> Proof:
     """Read everything; roots of both ends for each of `parts`, which tile the disk.
 
@@ -96,13 +107,15 @@ def prove(
     def work(extent: Extent) -> _Part:
         if not hasattr(local, "room"):
             local.room = memoryview(bytearray(BLOCK))
-        return _Part() if stop is not None and stop.is_set() else _check(target, table, extent, local.room)
+        if stop is not None and stop.is_set():
+            return _Part()
+        return _check(target, table, node, extent, local.room)
 
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="proof") as pool:
         for part in _in_order(pool, work, capacity):
-            source.feed(part.wanted)
-            for digests in part.digests:
-                found.feed(digests)
+            source.feed(part.wanted, part.entries)
+            for digests, entries in zip(part.found, part.held, strict=True):
+                found.feed(digests, entries)
             proof.add(part.data, part.zero, part.holes, part.wrong)
     proof.mismatches = _bounded(proof.mismatches, capacity)
     proof.root, proof.source_root = found.whole.hex(), source.whole.hex()
@@ -131,12 +144,14 @@ def _in_order(pool: ThreadPoolExecutor, work: object, capacity: int) -> Iterator
         yield future.result()
 
 
-def _check(target: Target, table: DigestTable, extent: Extent, room: memoryview) -> _Part:
+def _check(target: Target, table: DigestTable, node: Node, extent: Extent, room: memoryview) -> _Part:
     entries = table.read(extent.start, extent.length)
-    part = _Part(wanted=digest.unmarked(extent.length, entries))
-    if not any(entries) and target.reads_as_zero(extent):
+    doubtful = list(_doubtful(node, extent, entries))
+    part = _Part(wanted=digest.unmarked(extent.length, entries), entries=entries)
+    if not doubtful and not any(entries) and target.reads_as_zero(extent):
         part.holes = extent.length
-        part.digests.append(part.wanted)
+        part.found.append(part.wanted)
+        part.held.append(entries)
         return part
     for piece in ranges.blocks([extent]):
         first = (piece.start - extent.start) // CELL * digest.SIZE
@@ -144,8 +159,32 @@ def _check(target: Target, table: DigestTable, extent: Extent, room: memoryview)
         target.read_into(piece.start, view)
         found = digest.cells(view)
         _compare(part, piece, found, entries[first : first + len(found)])
-        part.digests.append(found)
+        part.found.append(found)
+        part.held.append(digest.marked(piece.length, found))
+    held = b"".join(part.held) if doubtful else b""
+    for page in doubtful:
+        first = (page.start - extent.start) // CELL * digest.SIZE
+        _doubted(part, page, node(page.start // PAGE), held[first:], entries[first:])
     return part
+
+
+def _doubtful(node: Node, extent: Extent, entries: bytes) -> Iterator[Extent]:
+    """The pages of a range that have not the node that they must have."""
+    for number, page in enumerate(ranges.blocks([extent], PAGE)):
+        must = node(page.start // PAGE)
+        if must != UNKNOWN and tree.node(entries[number * ENTRIES : (number + 1) * ENTRIES]) != must:
+            yield page
+
+
+def _doubted(part: _Part, page: Extent, must: bytes, held: bytes, entries: bytes) -> None:
+    """The table is wrong there. What is, and what of the target, the node tells; or all of the page is in doubt."""
+    size = digest.count(page.length) * digest.SIZE
+    right, wrong = resolved(entries[:size], held[:size], must), [page]
+    if right is not None:
+        cells = zip(digest.each(right), digest.each(held), digest.each(entries), strict=False)
+        places = (Extent(page.start + n * CELL, CELL) for n, found in enumerate(cells) if len(set(found)) > 1)
+        wrong = ranges.intersect(places, [page])
+    part.wrong = ranges.union(part.wrong, wrong)
 
 
 def _compare(part: _Part, piece: Extent, found: bytes, wanted: bytes) -> None:

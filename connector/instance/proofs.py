@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from connector.errors import ConnectorError, ProofFailed, TargetFailed, TransferFailed
 from connector.instance.disk import Disk
 from connector.instance.proof import Proof, prove
+from connector.instance.records import PassBegin
 from connector.transfer.account import Account, parts_of
 
 log = logging.getLogger(__name__)
@@ -20,14 +21,19 @@ NAMED = 5  # places in a message, at most
 
 @dataclass(slots=True)
 class Run:
-    """One proof of one pass. Its results are there when it is `done`; `account` when nothing differed."""
+    """One proof of one pass. Its results are there when it is `done`; `account` and `lineage` when nothing differed."""
 
-    pass_id: str
+    base: PassBegin
     at: float = field(default_factory=time.time)
     done: threading.Event = field(default_factory=threading.Event)
     proof: Proof | None = None
     account: Account | None = None
+    lineage: dict[str, object] = field(default_factory=dict)
     error: ConnectorError | None = None
+
+    @property
+    def pass_id(self) -> str:
+        return self.base.pass_id
 
 
 class Proofs:
@@ -48,7 +54,7 @@ class Proofs:
             if run is not None and run.pass_id == base.pass_id and (not run.done.is_set() or not fresh):
                 disk.release()
             else:
-                run = self._runs[disk.key] = Run(base.pass_id)
+                run = self._runs[disk.key] = Run(base)
                 threading.Thread(
                     target=self._prove, args=(disk, run), name=f"proof {disk.key}", daemon=True
                 ).start()
@@ -69,13 +75,15 @@ class Proofs:
         try:
             contents, pieces = disk.contents, disk.account()
             parts = parts_of(pieces, disk.capacity)
-            proof = run.proof = prove(contents.target, contents.table, self._stop, parts)
+            proof = run.proof = prove(contents.target, contents.table, self._stop, parts, disk.node)
             if proof.mismatched:
                 disk.spoil(proof.mismatches)
                 run.error = _differs(proof, disk.key)
             elif self._stop.is_set():  # what was not read proves nothing; the caller asks again
                 run.error = TransferFailed("stops before its proof is done", on=f"disk {disk.key}")
             else:
+                disk.adopt(bytes.fromhex(proof.root))
+                run.lineage = disk.lineage()
                 whole = (bytes.fromhex(proof.source_root), bytes.fromhex(proof.root))
                 ends = (proof.source, proof.target)
                 run.account = Account(disk.capacity, tuple(pieces), tuple(parts), *ends, whole)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from connector.errors import Conflict
 from connector.model import Extent
+from connector.transfer.digest import SIZE
 from connector.transfer.receiver import Named
 
 RECORD = struct.Struct(">BI")  # type, length of the body; then body and CRC over all of it
 CRC = struct.Struct(">I")
 RANGE = struct.Struct(">BQQ")  # kind, start, length
 AREA = struct.Struct(">QQ")  # start, length
+PAGES = struct.Struct(">IIB")  # first page, count, form; then the nodes, when they are listed
+IDENTITY = 16  # bytes of a target id
 BODY_LIMIT = 1 << 24
 TEXT_LIMIT = 1 << 12
 
@@ -28,6 +32,16 @@ class Type(IntEnum):
     GROWN = 5
     DOUBT = 6
     SPOILED = 7
+    TARGET = 8
+    NODES = 9
+    ROOT = 10
+
+
+class Form(IntEnum):
+    """How a run of pages is written."""
+
+    BLANK = 0  # every entry of the pages is a mark
+    LISTED = 1  # a node for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +65,11 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class PassEnd:
-    """The pass is complete: its change id becomes the disk's base."""
+    """The pass is complete: its change id becomes the disk's base. Releases before version 3 wrote no roots."""
 
     pass_id: str
+    root: bytes = b""
+    previous: bytes = b""  # the root of the pass that ended before on this target, if any
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +98,37 @@ class Spoiled:
     areas: tuple[Extent, ...]
 
 
-Record = PassBegin | Ranges | PassEnd | Discard | Grown | Doubt | Spoiled
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who the target is. With a `reason` nothing is known of what it holds: the next pass compares."""
+
+    target_id: str  # 32 hex digits
+    reason: str = ""
+
+
+class Pages(NamedTuple):
+    """A run of pages and their nodes; no nodes: the pages are blank."""
+
+    first: int
+    size: int  # how many
+    nodes: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The pages of the digest table that a window touched, as they are from now on; later runs outweigh earlier ones."""
+
+    runs: tuple[Pages, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The root of the base, where its pass left none: a full proof has found target and table equal."""
+
+    root: bytes
+
+
+Record = PassBegin | Ranges | PassEnd | Discard | Grown | Doubt | Spoiled | Target | Nodes | Root
 
 
 def encode(record: Record) -> bytes:
@@ -95,6 +141,12 @@ def encode(record: Record) -> bytes:
 def read_records(data: bytes, at: int) -> tuple[list[Record], int]:
     """The valid records from `at`, and where the first invalid byte is."""
     records: list[Record] = []
+    end = take_records(data, at, records.append)
+    return records, end
+
+
+def take_records(data: bytes, at: int, take: Callable[[Record], None]) -> int:
+    """Hand on the valid records from `at`, one by one; answers where the first invalid byte is."""
     while len(data) - at >= RECORD.size + CRC.size:
         kind, length = RECORD.unpack_from(data, at)
         end = at + RECORD.size + length
@@ -105,9 +157,9 @@ def read_records(data: bytes, at: int) -> tuple[list[Record], int]:
         record = _decode(kind, data[at + RECORD.size : end])
         if record is None:
             break
-        records.append(record)
+        take(record)
         at = end + CRC.size
-    return records, at
+    return at
 
 
 def _body(record: Record) -> tuple[Type, bytes]:
@@ -126,7 +178,7 @@ def _body(record: Record) -> tuple[Type, bytes]:
         case Ranges():
             return Type.RANGES, b"".join(RANGE.pack(kind, e.start, e.length) for e, kind in record.ranges)
         case PassEnd():
-            return Type.PASS_END, _texts((record.pass_id,))
+            return Type.PASS_END, _texts((record.pass_id,)) + _roots(record)
         case Grown():
             return Type.GROWN, struct.pack(">Q", record.capacity)
         case Discard():
@@ -135,6 +187,12 @@ def _body(record: Record) -> tuple[Type, bytes]:
             return Type.DOUBT, _texts((record.reason,))
         case Spoiled():
             return Type.SPOILED, b"".join(AREA.pack(*area) for area in record.areas)
+        case Target():
+            return Type.TARGET, bytes.fromhex(record.target_id) + _texts((record.reason,))
+        case Nodes():
+            return Type.NODES, b"".join(_pages(*run) for run in record.runs)
+        case Root():
+            return Type.ROOT, record.root
 
 
 def _decode(kind: int, body: bytes) -> Record | None:
@@ -152,7 +210,7 @@ def _read(kind: int, body: bytes) -> Record | None:
         case Type.RANGES:
             return Ranges(tuple((_extent(s, n), Named(k)) for k, s, n in RANGE.iter_unpack(body)))
         case Type.PASS_END:
-            return PassEnd(*_read_texts(body, 1))
+            return _read_end(body)
         case Type.GROWN:
             return Grown(*struct.unpack(">Q", body))
         case Type.DISCARD:
@@ -161,7 +219,47 @@ def _read(kind: int, body: bytes) -> Record | None:
             return Doubt(*_read_texts(body, 1))
         case Type.SPOILED:
             return Spoiled(tuple(_extent(*area) for area in AREA.iter_unpack(body)))
+        case Type.TARGET:
+            (reason,) = _read_texts(body[IDENTITY:], 1)
+            return Target(body[:IDENTITY].hex(), reason)
+        case Type.NODES:
+            return Nodes(tuple(_read_pages(body)))
+        case Type.ROOT:
+            return Root(body) if len(body) == SIZE else None
     return None
+
+
+def _roots(record: PassEnd) -> bytes:
+    """Nothing for a pass of an older release; else its root, and the one before or zeros."""
+    return record.root + (record.previous or bytes(SIZE)) if record.root else b""
+
+
+def _read_end(body: bytes) -> PassEnd:
+    (length,) = struct.unpack_from(">H", body)
+    end = 2 + length
+    (pass_id,) = _read_texts(body[:end], 1)
+    if len(body) == end:
+        return PassEnd(pass_id)
+    root, previous = body[end : end + SIZE], body[end + SIZE :]
+    if len(previous) != SIZE:
+        raise ValueError("torn roots")
+    return PassEnd(pass_id, root, previous if any(previous) else b"")
+
+
+def _pages(first: int, count: int, nodes: bytes) -> bytes:
+    return PAGES.pack(first, count, Form.LISTED if nodes else Form.BLANK) + nodes
+
+
+def _read_pages(body: bytes) -> Iterator[Pages]:
+    at = 0
+    while at < len(body):
+        first, count, form = PAGES.unpack_from(body, at)
+        at += PAGES.size
+        size = count * SIZE if Form(form) is Form.LISTED else 0
+        if not count or at + size > len(body):
+            raise ValueError("torn nodes")
+        yield Pages(first, count, body[at : at + size])
+        at += size
 
 
 def _extent(start: int, length: int) -> Extent:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from connector import __version__
 from connector.errors import BadInput, ConnectorError, TargetFailed
 from connector.instance.evidence import Evidence
-from connector.instance.images import Images
+from connector.instance.images import Expected, Images, Shown
 from connector.instance.proofs import Proofs
 from connector.instance.records import PassBegin
 from connector.instance.store import Store
@@ -70,8 +70,8 @@ class Service:
         self.images.close()
 
     def health(self, _path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
-        disks = self.store.all()
-        return 200, {"version": __version__, "disks": len(disks), "free": free_space(self.store.directory)}
+        free = free_space(self.store.directory)
+        return 200, {"version": __version__, "disks": self.store.count(), "free": free}
 
     def disks(self, _path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
         return 200, {"disks": [disk.describe() for disk in self.store.all()]}
@@ -149,7 +149,17 @@ class Service:
         run = self.proofs.ask(self.store.get(path["key"]), PATIENCE, False)
         if run is None or run.account is None:
             return 202, {"state": "running"}
-        return 200, {"state": "done", "pass": run.pass_id, "proved": run.at, "account": run.account.to_json()}
+        base = run.base
+        return 200, {
+            "state": "done",
+            "pass": base.pass_id,
+            "reading": base.pass_id,
+            "change_id": base.change_id,
+            "snapshot": base.snapshot,
+            "proved": run.at,
+            **run.lineage,
+            "account": run.account.to_json(),
+        }
 
     def put_evidence(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         self.evidence.put(path["reading"], _take(body, "manifest", str).encode())
@@ -159,8 +169,8 @@ class Service:
         self.store.assign(_take(body, "serials", dict))
         return 200, {}
 
-    def settle(self, _path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
-        return 200, {"disks": self.images.settle()}
+    def settle(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        return 200, {"disks": self.images.settle(_expected(body))}
 
     def make_image(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         image = self.images.start(
@@ -168,6 +178,7 @@ class Service:
             _take(body, "format", str, "raw"),
             _take(body, "run", str, ""),
             _take(body, "require_same_pass", bool, True),
+            _expected(body),
         )
         return 202, image.to_json()
 
@@ -181,6 +192,13 @@ def _take(body: dict[str, Any], name: str, kind: type[T], default: T | None = No
     if type(found) is not kind:
         raise BadInput(f"field {name!r} must be {kind.__name__}")
     return found
+
+
+def _expected(body: dict[str, Any]) -> Expected | None:
+    """What each disk must show, where the caller says it."""
+    if body.get("expect") is None:
+        return None
+    return {key: Shown.from_json(row) for key, row in _take(body, "expect", dict).items()}
 
 
 def _extents(body: dict[str, Any], name: str, default: object = None) -> list[Extent]:

@@ -9,7 +9,19 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from connector.errors import Conflict
-from connector.instance.records import Discard, Doubt, Grown, PassBegin, PassEnd, Ranges, Record, Spoiled
+from connector.instance.records import (
+    Discard,
+    Doubt,
+    Grown,
+    Nodes,
+    PassBegin,
+    PassEnd,
+    Ranges,
+    Record,
+    Root,
+    Spoiled,
+    Target,
+)
 from connector.model import Extent
 from connector.transfer import extents as ranges
 from connector.transfer.receiver import Named
@@ -17,6 +29,7 @@ from connector.transfer.tiling import Piece, Reason, tile
 
 WHOLE: Final = frozenset({"full", "compare"})  # passes that look at the whole disk, whatever the base is
 ONWARD: Final = frozenset({"delta", "repair"})  # passes that go on from the base
+NO_ROOTS: Final = "its journal is of an older release and has no roots"
 LOOSE: Final = 1024  # extents that may wait before they are merged
 
 
@@ -50,6 +63,9 @@ class State:
     """`touched`: some pass wrote here once. `settled`: the target shows exactly the end of its last pass
     (invariant 10). `doubt`: why no delta may go on from the base. `spoiled`: where the target is known to
     differ from what was sent. `story`: how the last finished pass came about; `mended` of it after proofs.
+    `target`: the id of the target; `generation`: how many passes it has seen end; `root` and `previous`: of the digest
+    table at the end of the last of them and of the one before, while they are known. `unknown`: the table is not what
+    a journal of ours says; a pass must name the whole disk before it can be trusted again.
     """
 
     capacity: int
@@ -61,6 +77,20 @@ class State:
     spoiled: list[Extent] = field(default_factory=list)
     story: Story = ()
     mended: list[Extent] = field(default_factory=list)
+    target: str = ""
+    generation: int = 0
+    root: bytes = b""
+    previous: bytes = b""
+    unknown: bool = False
+
+    @property
+    def base_root(self) -> bytes:
+        """The root of the base; empty without one, and for the base of an older release."""
+        return self.root if self.base is not None else b""
+
+    def durable(self) -> list[Extent]:
+        """What the unfinished attempts name."""
+        return ranges.union(*(attempt.durable for attempt in self.attempts))
 
     @classmethod
     def fold(cls, capacity: int, records: Iterable[Record]) -> State:
@@ -79,7 +109,7 @@ class State:
             case Ranges():
                 self._name(record.ranges)
             case PassEnd():
-                self._end()
+                self._end(record)
             case Discard():
                 self.attempts = []
             case Doubt():
@@ -87,8 +117,14 @@ class State:
             case Spoiled():
                 self.spoiled, self.settled = ranges.union(self.spoiled, record.areas), False
             case Grown():
-                self.capacity, self.base, self.attempts, self.settled = record.capacity, None, [], False
-                self.story, self.mended = (), []
+                self._forget(record.capacity)
+                self.unknown = self.touched
+            case Target():
+                self._identify(record)
+            case Root():
+                self.root, self.unknown = record.root, False
+            case Nodes():  # they are kept apart, in a flat array
+                pass
 
     def current(self, pass_id: str) -> Attempt:
         """The running attempt. Raises Conflict when `pass_id` is not it."""
@@ -99,10 +135,11 @@ class State:
     def missing(self, pass_id: str, cover: Sequence[Extent], todo: Sequence[Extent]) -> list[Extent]:
         """What the pass must still name before it can be the base (invariant 2). Raises Conflict.
 
-        A comparing pass must name the whole disk, and nothing may be left that is known to be wrong.
+        A comparing pass must name the whole disk, and so must a full one when it is not known what the disk holds.
+        Nothing may be left that is known to be wrong.
         """
         attempt = self.current(pass_id)
-        if attempt.begin.kind == "compare":
+        if attempt.begin.kind == "compare" or (self.unknown and attempt.begin.kind in WHOLE):
             cover = ranges.union(cover, ranges.whole(self.capacity))
         together = ranges.union(*(a.durable for a in self.attempts))
         lacking = ranges.subtract(todo, attempt.durable)
@@ -167,9 +204,25 @@ class State:
             self.spoiled = ranges.subtract(self.spoiled, healed)
             self.mended = ranges.union(self.mended, healed)
 
-    def _end(self) -> None:
+    def _identify(self, target: Target) -> None:
+        self.target = target.target_id
+        if target.reason:
+            self._forget(self.capacity)
+            self.generation, self.root, self.previous, self.spoiled = 0, b"", b"", []
+            self.touched, self.doubt, self.unknown = True, target.reason, True
+        elif self.touched:  # what comes before was written by a release that kept no nodes
+            self.unknown = True
+            self.doubt = self.doubt or (NO_ROOTS if self.base is not None else "")
+
+    def _forget(self, capacity: int) -> None:
+        self.capacity, self.base, self.attempts, self.settled = capacity, None, [], False
+        self.story, self.mended = (), []
+
+    def _end(self, end: PassEnd) -> None:
         if not self.attempts:
             return
+        self.generation, self.root, self.previous = self.generation + 1, end.root, end.previous
+        self.unknown = self.unknown and not end.root
         ended = self.attempts[-1].begin
         if (
             self.base is None or self.base.pass_id != ended.pass_id

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import threading
 from pathlib import Path
 
-from connector.errors import BadInput, Conflict, NotFound, TargetFull
+from connector.errors import BadInput, Conflict, ConnectorError, NotFound, TargetFull
+from connector.instance.contents import DATA, TABLE
 from connector.instance.devices import Devices
-from connector.instance.disk import Disk
+from connector.instance.disk import ABOUT, JOURNAL, Disk
 from connector.instance.files import replace
-from connector.transfer.target import free_space
+from connector.transfer import digest
+from connector.transfer.extents import CELL
+from connector.transfer.target import explained, free_space
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+FILES = (JOURNAL, ABOUT, DATA, TABLE)  # of a disk
+log = logging.getLogger(__name__)
 LARGEST = 1 << 50  # bytes; beyond what any disk of vSphere can have
 
 
 class Store:
-    """Thread-safe. Opening the directory reads every journal; two processes on one directory are refused by
-    the caller's port. With `devices` a disk is the device that they assign to it; else a file.
+    """Thread-safe. Opening the directory reads every journal; the caller sees to it that no other process serves it.
+    With `devices` a disk is the device that they assign to it; else a file.
+
+    A disk that cannot be opened does not keep the others from being served: it is tried again whenever it is asked for.
     """
 
     def __init__(self, directory: Path, devices: Path | None = None) -> None:
@@ -28,27 +36,50 @@ class Store:
         self._devices = None if devices is None else Devices(devices, directory / "devices.json")
         self._lock = threading.Lock()
         self._disks: dict[str, Disk] = {}
+        self._closed: set[str] = set()  # disks that are there and could not be opened
         root = directory / "disks"
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         (directory / "images").mkdir(mode=0o700, exist_ok=True)
         for gone in root.glob(".*.gone"):
             shutil.rmtree(gone)
-        for found in sorted(root.iterdir()):
-            if (found / "disk.json").exists():
-                about = json.loads((found / "disk.json").read_text())
-                device = self._device(found.name)
-                self._disks[found.name] = Disk(found, found.name, about["capacity"], about["label"], device)
+        for home in sorted(root.iterdir()):
+            if KEY.fullmatch(home.name) and any((home / name).exists() for name in FILES):
+                self._closed.add(home.name)
+                try:
+                    self._open(home.name)
+                except (ConnectorError, OSError) as error:
+                    log.warning("disk %s cannot be opened for now: %s", home.name, error)
 
     def get(self, key: str) -> Disk:
         with self._lock:
-            disk = self._disks.get(key)
+            disk = self._reopened(key)
         if disk is None:
             raise NotFound(f"no disk {key!r} on this instance", remedy="create it first")
         return disk
 
     def all(self) -> list[Disk]:
+        """Raises what keeps one of them from being opened."""
         with self._lock:
+            for key in sorted(self._closed):
+                self._open(key)
             return [self._disks[key] for key in sorted(self._disks)]
+
+    def count(self) -> int:
+        with self._lock:
+            return len(self._disks) + len(self._closed)
+
+    def _reopened(self, key: str) -> Disk | None:
+        """The caller holds the lock."""
+        if key in self._closed:
+            self._open(key)
+        return self._disks.get(key)
+
+    def _open(self, key: str) -> None:
+        home = self.directory / "disks" / key
+        capacity, label = _about(home)
+        with explained(home):
+            self._disks[key] = Disk(home, key, capacity, label, self._device(key))
+        self._closed.discard(key)
 
     def assign(self, serials: dict[str, str]) -> None:
         """Say on which devices disks lie. Raises Conflict on an instance whose disks are files."""
@@ -70,29 +101,36 @@ class Store:
         if not 0 < capacity <= LARGEST:
             raise BadInput(f"a capacity of {capacity} bytes is not possible", on=f"disk {key}")
         with self._lock:
-            disk = self._disks.get(key)
+            disk = self._reopened(key)
             if disk is None:
                 self._require_space(key, estimate)
                 disk = self._create(key, capacity, label)
                 self._disks[key] = disk
         disk.grow(capacity)
+        if label and disk.label != label:
+            disk.label = label
+            _tell(disk)
         return disk
 
     def remove(self, key: str) -> None:
         """Forget a disk and its bytes; images keep theirs. Repeating it is harmless. Raises Conflict."""
         with self._lock:
-            disk = self._disks.get(key)
-            if disk is None:
+            disk, home = self._disks.get(key), self.directory / "disks" / key
+            if disk is None and key not in self._closed:
                 return
-            disk.retire()
-            gone = disk.directory.with_name(f".{key}.gone")
+            if disk is not None:
+                disk.retire()
+            gone = home.with_name(f".{key}.gone")
             shutil.rmtree(gone, ignore_errors=True)
-            disk.directory.rename(gone)
-            del self._disks[key]
+            home.rename(gone)
+            self._disks.pop(key, None)
+            self._closed.discard(key)
         shutil.rmtree(gone, ignore_errors=True)
 
     def close(self) -> None:
-        for disk in self.all():
+        with self._lock:
+            disks = list(self._disks.values())
+        for disk in disks:
             disk.close()
 
     def _require_space(self, key: str, estimate: int) -> None:
@@ -109,5 +147,34 @@ class Store:
     def _create(self, key: str, capacity: int, label: str) -> Disk:
         home = self.directory / "disks" / key
         disk = Disk(home, key, capacity, label, self._device(key))
-        replace(home / "disk.json", json.dumps({"capacity": capacity, "label": label}).encode())
+        _tell(disk)
         return disk
+
+
+def _tell(disk: Disk) -> None:
+    """What people and a lost journal need to know of it."""
+    about = {"capacity": disk.capacity, "label": disk.label}
+    replace(disk.directory / ABOUT, json.dumps(about).encode())
+
+
+def _about(home: Path) -> tuple[int, str]:
+    """Capacity and label as they were written down; the journal's capacity wins where there is one.
+
+    Where nothing says it, it is what the files have room for.
+    """
+    try:
+        about = json.loads((home / ABOUT).read_bytes())
+        capacity, label = about["capacity"], about["label"]
+        if type(capacity) is int and 0 < capacity <= LARGEST and isinstance(label, str):
+            return capacity, label
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    sizes = [_size(home / DATA), _size(home / TABLE) // digest.SIZE * CELL]
+    return min(LARGEST, next((size for size in sizes if size), CELL)), ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -16,7 +16,7 @@ from connector.model import Extent
 from connector.settings import TransferSettings
 from connector.transfer import extents as ranges
 from connector.transfer import sender
-from connector.transfer.endpoint import InstanceEndpoint
+from connector.transfer.endpoint import InstanceEndpoint, MissingRanges
 from connector.transfer.flow import Flow
 from connector.transfer.held import Held
 from connector.transfer.plan import Attempt, Plan, plan
@@ -25,6 +25,7 @@ from connector.transfer.sender import Progress
 from connector.transfer.source import Source
 
 FRUITLESS = 6  # reconnects in a row that moved nothing, after which the pass gives up
+FINISHES = 4  # times that a pass is finished, at most; each but the last may be told that ranges lack
 PAUSE = (0.5, 30.0)  # seconds before the first reconnect, and at most
 
 
@@ -130,8 +131,7 @@ class _DiskCopy:
         changes = _Changes(order, changed_since)
         begun = self._endpoint.begin_pass(order.key, _begin_body(order))
         want = ranges.union(want, ranges.from_json(begun["spoiled"]))
-        made = self._deliver(want, changes, bool(earlier["dirty"]))
-        self._endpoint.finish_pass(order.key, order.pass_id, made.cover, changes.fresh(made))
+        self._complete(want, changes, bool(earlier["dirty"]))
         total = self._total()
         return DiskResult(
             order.capacity,
@@ -143,6 +143,19 @@ class _DiskCopy:
             time.monotonic() - began,
             same=total.same,
         )
+
+    def _complete(self, want: list[Extent], changes: _Changes, dirty: bool) -> None:
+        """Deliver and finish. What the instance lacks then, it has found to be wrong meanwhile: it is delivered too."""
+        order = self._order
+        for more in reversed(range(FINISHES)):
+            made = self._deliver(want, changes, dirty)
+            try:
+                self._endpoint.finish_pass(order.key, order.pass_id, made.cover, changes.fresh(made))
+                return
+            except MissingRanges as short:
+                if not more:
+                    raise
+                want = ranges.union(want, short.missing)
 
     def _deliver(self, want: list[Extent], changes: _Changes, dirty: bool) -> Plan:
         """Send until nothing is left to send; a broken connection asks the journal again and goes on."""
@@ -230,7 +243,8 @@ class _Changes:
         self._known: dict[str, list[Extent]] = {}
 
     def plan(self, state: Mapping[str, Any], want: list[Extent], source: Source, dirty: bool) -> Plan:
-        attempts = [self._attempt(found) for found in state["attempts"]]
+        wrong = ranges.from_json(state["spoiled"])
+        attempts = [self._attempt(found, wrong) for found in state["attempts"]]
         whole = self._order.kind in ("full", "compare")
         allocated = None if whole else self._allocated(want, source)
         return plan(self._order.capacity, want, attempts, allocated=allocated, dirty=dirty and whole)
@@ -240,8 +254,9 @@ class _Changes:
         stale = [extent for changed in self._known.values() for extent in changed]
         return ranges.intersect(made.todo, stale)
 
-    def _attempt(self, found: Mapping[str, Any]) -> Attempt:
-        durable = ranges.from_json(found["durable"])
+    def _attempt(self, found: Mapping[str, Any], wrong: list[Extent]) -> Attempt:
+        """What was delivered and found to be wrong since is not durable."""
+        durable = ranges.subtract(ranges.from_json(found["durable"]), wrong)
         if found["pass_id"] == self._order.pass_id or (
             found["snapshot"] == self._order.snapshot and self._order.snapshot
         ):

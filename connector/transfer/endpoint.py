@@ -25,6 +25,8 @@ from connector.transfer.wire import Codec
 
 TIMEOUT = 60.0  # seconds for one answer
 ANSWER_LIMIT = 256 << 20  # bytes
+Expect = Mapping[str, Mapping[str, object]]
+"""What each disk must show, by its key: `reading`, `target`, `generation` and `root`."""
 
 
 class MissingRanges(Conflict):
@@ -110,7 +112,9 @@ class InstanceEndpoint:
             fresh = False
 
     def account(self, key: str) -> dict[str, Any]:
-        """What the proof says of every byte: `account` (see transfer.account), `pass`, and `proved` (seconds)."""
+        """What the proof says of every byte: `account` (see transfer.account), and `proved` (seconds); of the pass that was
+        proved `reading`, `snapshot`, `change_id`, and of the target `target`, `generation`, `root`, `previous_root`.
+        """
         while True:
             found = self.call("GET", f"/disks/{quote(key, safe='')}/account")
             if found.get("state") == "done":
@@ -124,18 +128,29 @@ class InstanceEndpoint:
         """Say which device carries which disk, by serial number. Repeating it is harmless."""
         self.call("PUT", "/devices", {"serials": dict(serials)})
 
-    def settle(self) -> list[str]:
-        """The disks' keys, when all show the end of one pass on stable storage. Raises Conflict in the middle of one."""
-        disks = self.call("POST", "/settle")["disks"]
+    def settle(self, expect: Expect | None = None) -> list[str]:
+        """The disks' keys, when all show the end of one pass on stable storage. Raises Conflict in the middle of one, and
+        when a disk, or the set of disks, is not what is expected.
+        """
+        disks = self.call("POST", "/settle", _expecting({}, expect))["disks"]
         assert isinstance(disks, list)
         return [str(disk["disk"]) for disk in disks]
 
     def make_image(
-        self, name: str, kind: str, run: str, *, same_pass: bool = True, wait: bool = True
+        self,
+        name: str,
+        kind: str,
+        run: str,
+        *,
+        same_pass: bool = True,
+        wait: bool = True,
+        expect: Expect | None = None,
     ) -> dict[str, object]:
-        """Order an image and, unless told otherwise, wait for it. Raises what making it failed with."""
+        """Order an image and, unless told otherwise, wait for it. Raises what making it failed with, and Conflict when a
+        disk, or the set of disks, is not what is expected.
+        """
         body = {"name": name, "format": kind, "run": run, "require_same_pass": same_pass}
-        found = self.call("POST", "/images", body)
+        found = self.call("POST", "/images", _expecting(body, expect))
         while wait and found["state"] == "making":
             time.sleep(0.2)
             found = self.image(name)
@@ -211,6 +226,10 @@ class _Connection(http.client.HTTPSConnection):
         super().connect()
         assert isinstance(self.sock, ssl.SSLSocket)
         tls.require_role(self.sock.getpeercert(), [Role.INSTANCE], f"{self.host}:{self.port}")
+
+
+def _expecting(body: dict[str, object], expect: Expect | None) -> dict[str, object]:
+    return body if expect is None else body | {"expect": {key: dict(row) for key, row in expect.items()}}
 
 
 def _error(found: object) -> ConnectorError:

@@ -55,6 +55,8 @@ def test_rot_in_the_data_is_read_again_from_the_snapshot_that_is_open(web: Bench
 
 
 def test_rot_in_the_digest_table_is_told_apart(web: Bench) -> None:
+    """Where the pass itself changes nothing: the table of a page that it changes is put right without a word."""
+    web.run()
     data, table = quiet(web, 2)
     web.flip(KEY, data)
     web.flip(KEY, entry(table), name="digests")

@@ -16,7 +16,7 @@ from connector.transfer.receiver import Named
 from tests.transfer.conftest import CELL, MIB
 
 
-def test_invariant_1_target_then_digests_then_journal_are_flushed_before_a_range_is_named(
+def test_invariant_1_target_then_journal_then_digests_are_flushed_before_a_range_is_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, int]] = []
@@ -36,6 +36,6 @@ def test_invariant_1_target_then_digests_then_journal_are_flushed_before_a_range
             assert seen == []
             session.commit([(Extent(0, CELL), Named.DATA)])
         after = journal.stat().st_size
-        assert seen == [("disk.raw", before), ("digests", before), ("journal", after)] and after > before
+        assert seen == [("disk.raw", before), ("journal", after), ("digests", after)] and after > before
         assert disk.finish("pass-1", [Extent(0, CELL)], []) == []
         assert seen[3:] == [("journal", journal.stat().st_size)]

@@ -20,20 +20,26 @@ from connector.instance.records import (
     Discard,
     Doubt,
     Grown,
+    Nodes,
+    Pages,
     PassBegin,
     PassEnd,
     Ranges,
     Record,
+    Root,
     Spoiled,
+    Target,
     encode,
     read_records,
 )
 from connector.instance.state import State
 from connector.model import Extent
+from connector.transfer import extents as ranges
 from connector.transfer.receiver import Named
 
 GOLDEN = Path(__file__).parents[2] / "fixtures" / "journals"
 CAPACITY = 1 << 30
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # every record is flushed, hundreds of them
 FULL = PassBegin("pass-1", "full", "snapshot-7", "52 de c0/81", "", '{"uuid": "6000C29a"}')
 DELTA = PassBegin("pass-2", "delta", "snapshot-9", "52 de c0/90", "52 de c0/81", '{"uuid": "6000C29a"}')
 DATA = Ranges(((Extent(0, 1 << 20), Named.DATA), (Extent(1 << 25, 1 << 29), Named.ZERO)))
@@ -72,6 +78,22 @@ NEWER: dict[str, list[Record]] = {
         PassEnd("pass-1"),
     ],
 }
+TARGET = Target("0123456789abcdef0123456789abcdef")
+TOUCHED = Nodes((Pages(0, 1, b"\x11" * 32), Pages(2, 32), Pages(40, 2, b"\x22" * 32 + b"\x33" * 32)))
+ENDED = PassEnd("pass-1", b"\x44" * 32)
+AGAIN = Nodes((Pages(0, 1, b"\x55" * 32),))
+#: Version 3: who the target is, the nodes of each window, the roots of each pass.
+ROOTED: dict[str, list[Record]] = {
+    "fresh": [TARGET],
+    "interrupted-full": [TARGET, FULL, TOUCHED, DATA],
+    "finished-full": [TARGET, FULL, TOUCHED, DATA, ENDED],
+    "finished-delta": [
+        *(TARGET, FULL, TOUCHED, DATA, ENDED, DELTA, AGAIN, CHANGED),
+        PassEnd("pass-2", b"\x66" * 32, ENDED.root),
+    ],
+    "damaged": [Target(TARGET.target_id, "its journal was missing")],
+    "adopted": [*FINISHED, TARGET, TOUCHED, Root(ENDED.root)],
+}
 
 
 def written(records: list[Record], version: int = journal.VERSION) -> bytes:
@@ -79,26 +101,59 @@ def written(records: list[Record], version: int = journal.VERSION) -> bytes:
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_golden_journals_of_version_1_are_read_for_ever_and_become_version_2(
+def test_golden_journals_of_version_1_are_read_for_ever_and_become_version_3(
     name: str, tmp_path: Path
 ) -> None:
-    stored = GOLDEN / f"{name}.journal"
-    assert written(STORIES[name], 1) == stored.read_bytes()
-    path = Path(shutil.copy(stored, tmp_path / "journal"))
-    found = Journal(path, "2000", CAPACITY)
-    assert found.records == STORIES[name]
-    found.append(Doubt("appended by a newer release"))
-    found.close()
-    assert path.read_bytes() == written([*STORIES[name], Doubt("appended by a newer release")])
+    becomes_new(GOLDEN / f"{name}.journal", STORIES[name], 1, tmp_path)
 
 
 @pytest.mark.parametrize("name", NEWER)
-def test_golden_journals_are_written_and_read_for_ever(name: str, tmp_path: Path) -> None:
-    stored = GOLDEN / "2" / f"{name}.journal"
-    assert written(NEWER[name]) == stored.read_bytes()
-    found = Journal(Path(shutil.copy(stored, tmp_path / "journal")), "2000", CAPACITY)
-    assert found.records == NEWER[name]
+def test_golden_journals_of_version_2_are_read_for_ever_and_become_version_3(
+    name: str, tmp_path: Path
+) -> None:
+    becomes_new(GOLDEN / "2" / f"{name}.journal", NEWER[name], 2, tmp_path)
+
+
+def becomes_new(stored: Path, story: list[Record], version: int, tmp_path: Path) -> None:
+    assert written(story, version) == stored.read_bytes()
+    path = Path(shutil.copy(stored, tmp_path / "journal"))
+    found = Journal(path, "2000", CAPACITY)
+    assert found.records == story
+    found.append(Doubt("appended by a newer release"), ENDED)
     found.close()
+    assert path.read_bytes() == written([*story, Doubt("appended by a newer release"), ENDED])
+
+
+@pytest.mark.parametrize("name", ROOTED)
+def test_golden_journals_are_written_and_read_for_ever(name: str, tmp_path: Path) -> None:
+    stored = GOLDEN / "3" / f"{name}.journal"
+    assert written(ROOTED[name]) == stored.read_bytes()
+    found = Journal(Path(shutil.copy(stored, tmp_path / "journal")), "2000", CAPACITY)
+    assert found.records == ROOTED[name]
+    found.close()
+
+
+def test_what_a_journal_says_of_the_target() -> None:
+    full, delta = (State.fold(CAPACITY, ROOTED[f"finished-{kind}"]) for kind in ("full", "delta"))
+    assert (full.target, full.generation, full.base_root, full.previous) == (
+        *(TARGET.target_id, 1, ENDED.root, b""),
+    )
+    assert (delta.generation, delta.base_root, delta.previous) == (2, b"\x66" * 32, ENDED.root)
+    damaged = State.fold(CAPACITY, ROOTED["damaged"])
+    assert (damaged.touched, damaged.doubt, damaged.base) == (True, "its journal was missing", None)
+    assert not State.fold(CAPACITY, ROOTED["fresh"]).touched
+
+
+def test_the_base_of_an_older_release_has_no_root_and_is_compared_once() -> None:
+    """Though a full proof may say what its root is."""
+    before = State.fold(CAPACITY, [*FINISHED, TARGET])
+    assert (before.base, before.base_root, before.unknown) == (FULL, b"", True)
+    assert "has no roots" in before.doubt
+    after = State.fold(CAPACITY, ROOTED["adopted"])
+    assert (after.base_root, after.unknown, after.doubt) == (ENDED.root, False, before.doubt)
+    half = State.fold(CAPACITY, [FULL, DATA, TARGET])
+    assert (half.doubt, half.unknown) == ("", True)
+    assert ranges.covered(half.missing("pass-1", [], [])) == CAPACITY - (1 << 20) - (1 << 29)
 
 
 @pytest.mark.parametrize(
@@ -163,12 +218,21 @@ def test_the_same_reading_may_begin_again_as_another_kind() -> None:
 
 texts = st.text(max_size=20)
 extents = st.builds(Extent, st.integers(0, 1 << 40), st.integers(1, 1 << 40))
+digests = st.sampled_from([b"\x11" * 32, bytes(range(32)), b"\xff" * 32])
+pages = st.one_of(
+    st.builds(Pages, st.integers(0, 1 << 31), st.integers(1, 1 << 31)),
+    st.lists(digests, min_size=1, max_size=3).map(lambda nodes: Pages(7, len(nodes), b"".join(nodes))),
+)
 records = st.one_of(
     st.builds(
         PassBegin, texts, st.sampled_from(["full", "delta", "compare", "repair"]), texts, texts, texts, texts
     ),
     st.lists(st.tuples(extents, st.sampled_from(Named)), max_size=5).map(lambda found: Ranges(tuple(found))),
     st.builds(PassEnd, texts),
+    st.builds(PassEnd, texts, digests, digests),
+    st.builds(Root, digests),
+    st.builds(Target, digests.map(lambda one: one[:16].hex()), texts),
+    st.lists(pages, max_size=5).map(lambda found: Nodes(tuple(found))),
     st.just(Discard()),
     st.builds(Grown, st.integers(0, 1 << 60)),
     st.builds(Doubt, texts),
@@ -181,7 +245,7 @@ def test_invariant_1_cut_at_any_byte_leaves_a_prefix(story: list[Record], data: 
     stream = written(story)
     cut = data.draw(st.integers(0, len(stream)))
     garbage = data.draw(st.binary(max_size=8))
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
         path = Path(directory, "journal")
         header = len(journal.header("2000", CAPACITY))
         path.write_bytes(stream[:cut] + (garbage if cut >= header else b""))
@@ -214,9 +278,9 @@ def test_another_disk_and_a_newer_release_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="journal of disk '2000'"):
         Journal(path, "2001", CAPACITY)
     newer = bytearray(written([FULL]))
-    newer[9] = 3
+    newer[9] = 4
     path.write_bytes(newer)
-    with pytest.raises(Conflict, match="version 3 is newer than 2"):
+    with pytest.raises(Conflict, match="version 4 is newer than 3"):
         Journal(path, "2000", CAPACITY)
     path.write_bytes(b"something else entirely")
     with pytest.raises(Conflict, match="not a journal"):

@@ -1,0 +1,68 @@
+"""The nodes of a disk's digest table, as the journal says them: 32 bytes for each page, in one flat array."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable
+from typing import Final
+
+from connector.instance.records import Grown, Pages, Record, Target
+from connector.instance.records import Nodes as Noted
+from connector.instance.state import State
+from connector.transfer import tree
+from connector.transfer.digest import SIZE
+
+UNKNOWN: Final = b"\xff" * SIZE
+"""Stands for the node of a page of which the journal says nothing; no digest is that."""
+
+
+class Nodes:
+    """Pages are blank until the journal says otherwise. Not for several threads at once: its owner holds a lock.
+
+    Memory that was never written costs nothing: the array of a disk that is mostly blank is small.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity, self._count = capacity, tree.count(capacity)
+        self._array = _array(self._count)
+
+    def apply(self, record: Record, state: State) -> None:
+        """Take one record into account; `state` already has."""
+        match record:
+            case Noted():
+                self.put(record.runs)
+            case Grown():
+                self._resize(record.capacity)
+            case Target() if state.unknown:
+                self._array[: self._count * SIZE] = UNKNOWN * self._count
+
+    def get(self, page: int) -> bytes:
+        """The node of a page, or UNKNOWN."""
+        return self._array[page * SIZE : (page + 1) * SIZE]
+
+    def put(self, runs: Iterable[Pages]) -> None:
+        """What lies beyond the disk is left out."""
+        for first, count, nodes in runs:
+            size = max(0, min(count, self._count - first)) * SIZE
+            if size:
+                self._array[first * SIZE : first * SIZE + size] = nodes[:size] or bytes(size)
+
+    @property
+    def root(self) -> bytes:
+        """The root of the disk as it is now."""
+        with memoryview(self._array) as view:
+            return tree.root(self._capacity, view[: self._count * SIZE])
+
+    def _resize(self, capacity: int) -> None:
+        """The last page may get more cells, and its last cell more bytes: then it is not known any more."""
+        kept = min(self._count, tree.count(capacity)) * SIZE
+        wider = _array(tree.count(capacity))
+        wider[:kept] = self._array[:kept]
+        if kept and self._capacity % tree.PAGE and wider[kept - SIZE : kept] != tree.BLANK:
+            wider[kept - SIZE : kept] = UNKNOWN
+        self._array.close()
+        self._array, self._capacity, self._count = wider, capacity, tree.count(capacity)
+
+
+def _array(count: int) -> mmap.mmap:
+    return mmap.mmap(-1, max(1, count * SIZE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
