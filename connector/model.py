@@ -214,6 +214,42 @@ class Network:
     kind: str = "Network"  # or "DistributedVirtualPortgroup", "OpaqueNetwork"
 
 
+class Part(StrEnum):
+    """What vCenter may not show of a machine for a moment; `fields`: those of `Machine` that say nothing then."""
+
+    CONFIGURATION = "configuration"
+    HARDWARE = "hardware"
+    GUEST = "guest"
+    ADDRESSES = "addresses"
+    NAME = "name"
+    POWER = "power"
+    HOST = "host"
+    DATASTORES = "datastores"
+    NETWORKS = "networks"
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return _FIELDS.get(self, ())
+
+
+_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    Part.CONFIGURATION: (
+        *("instance_uuid", "bios_uuid", "firmware", "guest_id", "guest_name", "cpus", "memory", "hardware"),
+        *("disks", "snapshots", "template", "cbt_enabled", "cbt_supported"),
+    ),
+    Part.HARDWARE: ("cpus", "memory", "disks"),
+    Part.GUEST: ("tools_running", "addresses"),
+    Part.ADDRESSES: ("addresses",),
+    Part.NAME: ("name", "path"),
+    Part.POWER: ("power",),
+    Part.HOST: ("host",),
+    Part.NETWORKS: ("networks",),
+}
+
+#: Without one of these a machine is not to be worked on.
+UNREADY: Final = frozenset({Part.CONFIGURATION, Part.HARDWARE, Part.POWER})
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A virtual machine as inventory sees it."""
@@ -242,6 +278,9 @@ class Machine:
     addresses: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     traits: Traits = Traits()
+    missing: tuple[
+        str, ...
+    ] = ()  # parts (`Part`) that vCenter did not show: their fields are empty, or as they were before
 
 
 @dataclass(frozen=True, slots=True)

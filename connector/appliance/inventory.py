@@ -14,6 +14,7 @@ from connector.errors import ConnectorError
 from connector.model import Finding, Inventory, Machine, Traits
 from connector.vcenter.client import VCenter
 from connector.vcenter.eligibility import survey
+from connector.vcenter.partial import remembered
 from connector.vcenter.watching import Watch
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Rescan:
         watch: bool = False,
     ) -> None:
         self._vcenter, self._connect, self._every, self._stop = vcenter, connect, every, stop
+        self._known: dict[str, Machine] = {}  # as they were last seen, by moref
         self._watch = vcenter.watch(stop) if watch else None
         self._thread = threading.Thread(target=self._loop, name="rescan")
 
@@ -88,6 +90,9 @@ class Rescan:
             self._stop.wait(max(QUIET, 9 * (time.monotonic() - began)))
 
     def _register(self, seen: Inventory) -> None:
+        """What a sweep does not show of a machine is as the sweep before showed it."""
+        machines = tuple(remembered(self._known.get(one.moref), one) for one in seen.machines)
+        seen, self._known = replace(seen, machines=machines), {one.moref: one for one in machines}
         findings = survey(seen, now=time.time())
         bare = [replace(machine, traits=_told(machine.traits)) for machine in seen.machines]
         with closing(self._connect()) as registry:

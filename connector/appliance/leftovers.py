@@ -13,8 +13,9 @@ from typing import Any, Final, Protocol
 
 from connector.appliance.claims import Claims
 from connector.appliance.ledger import ControlLedger
-from connector.errors import ConnectorError, NotFound
+from connector.errors import ConnectorError, NotFound, VCenterFault
 from connector.model import Machine
+from connector.vcenter.partial import obscured
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,15 @@ class Cleaner:
         """No machine, no snapshot: one that is gone, or whose name another machine has by now, left nothing."""
         machine = str(order["machine"])
         try:
-            if self._vcenter.find(machine).instance_uuid != order["instance_uuid"]:
+            found = self._vcenter.find(machine)
+            if what := obscured(found):  # it may be ours: nothing is forgotten
+                raise VCenterFault(
+                    f"vCenter does not show the machine's {what} now",
+                    on=found.name,
+                    remedy="it is tried again",
+                    retryable=True,
+                )
+            if found.instance_uuid != order["instance_uuid"]:
                 return
             self._ledger.attach(machine, str(order["pass_id"]))
             self._vcenter.dismiss(machine, token)

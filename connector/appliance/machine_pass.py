@@ -39,6 +39,7 @@ from connector.patience import Patience
 from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.flow import Flow
 from connector.vcenter.client import Quiesce, Snapshot, Ticket, disk_set_changes
+from connector.vcenter.partial import remembered
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class MachinePass:
         self._board.enter("snapshot")
         quiesce = Quiesce.OFF if order.final else order.quiesce
         with self._vcenter.snapshot(order.moref, reading, quiesce=quiesce, stop=self._stop) as snapshot:
-            machine = self._vcenter.find(order.moref)
+            machine = remembered(machine, self._vcenter.find(order.moref))
             self._cutover.confirm(snapshot)
             with self._guard(machine, snapshot) as guard:
                 disks = self._copied(snapshot, reading, guard)

@@ -17,6 +17,7 @@ from connector.errors import ConnectorError, NotFound
 from connector.model import Machine
 from connector.transfer.vddk_source import release_access
 from connector.vcenter.client import SNAPSHOT, TRACKING, Leftover, Tracking, VCenter
+from connector.vcenter.partial import obscured
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,8 @@ def _consolidations(practice: Practice) -> Iterator[Complaint]:
         if known.kind != SNAPSHOT or known.machine in practice.reading or known.token in standing:
             continue
         machine = practice.machines.get(known.machine)
+        if machine is not None and obscured(machine):
+            continue  # whether it is that machine is not known now
         if machine is None or machine.instance_uuid != known.instance_uuid:
             what = f"{known.token} is remembered, but its machine is gone"
             yield Complaint("record", known.name, what, "forget it", "", known.token, _nothing)
@@ -191,7 +194,7 @@ def _tracking(practice: Practice) -> Iterator[Complaint]:
         machine = practice.machines.get(known.machine)
         if known.kind != TRACKING or not known.over or machine is None:
             continue
-        if machine.instance_uuid != known.instance_uuid:
+        if obscured(machine) or machine.instance_uuid != known.instance_uuid:
             continue
 
         def restore(moref: str = known.machine) -> None:

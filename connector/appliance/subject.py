@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from connector.appliance.handback import HandedBack
 from connector.appliance.order import Order, SourceObject
-from connector.errors import NotFound
+from connector.errors import Conflict, NotFound
 from connector.model import Machine
 from connector.vcenter.client import SNAPSHOT, TRACKING, Ticket, VCenter
+from connector.vcenter.partial import obscured
 
 PATIENT = 6 * 3600.0  # seconds that the removal of what was left may take
 
 
+REST = 30.0  # seconds after which a machine of which vCenter shows too little is looked at again
+
+
 def identified(vcenter: VCenter, order: Order) -> Machine:
-    """The machine as it is now. Raises `NotFound` when it is gone, or when its moref names another one by now."""
+    """The machine as it is now. Raises `NotFound` when it is gone, or when its moref names another one by now.
+
+    Which machine it is must be known on both sides: without its configuration the pass is handed back, and looks again.
+    """
     machine = vcenter.find(order.moref)
-    if order.instance_uuid and machine.instance_uuid != order.instance_uuid:
+    if what := obscured(machine):
+        raise HandedBack(f"vCenter does not show the machine's {what} now", on=order.name, rest=REST)
+    if not order.instance_uuid or not machine.instance_uuid:
+        raise Conflict(
+            "nobody can tell which machine this is: it has no instance UUID",
+            on=order.name,
+            remedy="see that it has one in vCenter (config.instanceUuid), rescan and create a new job",
+        )
+    if machine.instance_uuid != order.instance_uuid:
         raise NotFound(
             f"{order.moref} is now another machine ({machine.name})",
             on=order.name,

@@ -79,7 +79,8 @@ def comparable(base: MachineDisk, now: MachineDisk) -> str | None:
         (not now.change_id, "CBT is not active for the disk: its snapshot has no change id"),
         (base.capacity != now.capacity, f"the disk was resized from {base.capacity} to {now.capacity} bytes"),
         (base.key != now.key, f"the device key changed from {base.key} to {now.key}"),
-        (bool(base.uuid and base.uuid != now.uuid), "another disk is in its place (uuid changed)"),
+        (not base.uuid and bool(now.uuid), "which disk the base is of is not known (no uuid)"),
+        (base.uuid != now.uuid, "another disk is in its place (uuid changed)"),
         (
             root_file(base.path) != root_file(now.path),
             f"the disk moved from {root_file(base.path)} to {root_file(now.path)}",

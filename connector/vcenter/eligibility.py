@@ -11,6 +11,7 @@ from connector.vcenter.checks import disk, guest, machine, network
 from connector.vcenter.checks.disk import trackable
 from connector.vcenter.checks.machine import foreign, hardware_level
 from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, Around, Bounds, Rule
+from connector.vcenter.partial import obscured
 
 __all__ = [
     "DISK_RULES",
@@ -31,6 +32,9 @@ RULES: tuple[Rule[Machine], ...] = machine.RULES + guest.RULES + disk.MACHINE_RU
 DISK_RULES: tuple[Rule[MachineDisk], ...] = disk.RULES
 NIC_RULES: tuple[Rule[Nic], ...] = network.RULES
 
+#: What can be said of a machine of which vCenter shows too little.
+IN_REACH: tuple[Rule[Machine], ...] = tuple(rule for rule in RULES if rule.id == "V1")
+
 _REACH = (BLOCK, WARM, WARN, INFO)
 
 
@@ -44,6 +48,8 @@ def check(
     Without `around` nothing is known of hosts, datastores and other machines, and nothing is said about them.
     """
     known = around or Around(bounds)
+    if obscured(machine):  # what the rules would judge is not known
+        return tuple(_about(IN_REACH, machine.name, machine, known))
     found = [
         *_about(RULES, machine.name, machine, known),
         *(
@@ -112,7 +118,7 @@ def _differences(old: MachineDisk, new: MachineDisk) -> Iterator[tuple[str, str]
         yield "D19", "its tracking was restarted (the uuid part of the change id differs)"
     if old.capacity != new.capacity:
         yield "D20", f"the disk was resized from {old.capacity} to {new.capacity} bytes"
-    if old.uuid and old.uuid != new.uuid:
+    if old.uuid != new.uuid:
         yield "D20", "another disk is in its place"
     elif root_file(old.path) != root_file(new.path):
         yield "D20", f"the disk moved from {root_file(old.path)} to {root_file(new.path)}"

@@ -19,6 +19,7 @@ from connector.model import (
 from connector.vcenter.answer import Row
 from connector.vcenter.devices import disks, nics, notable
 from connector.vcenter.disk_order import extra_options, stated
+from connector.vcenter.partial import missing
 from connector.vcenter.places import Places
 from connector.vcenter.values import each, kind_of, moref, number, plain, seconds, text, true
 
@@ -128,6 +129,7 @@ def machine(row: Row, context: Context) -> Machine:
         addresses=_addresses(row),
         networks=places.names(row.get("network")),
         traits=_traits(row, context, host),
+        missing=missing(row),
     )
 
 

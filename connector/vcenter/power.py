@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Event
 from typing import Any
 
-from connector.errors import Conflict, ConnectorError
+from connector.errors import Conflict, ConnectorError, VCenterFault
 from connector.model import PowerState
 from connector.vcenter import tasks
 from connector.vcenter.faults import translated
@@ -57,7 +57,7 @@ def _gracefully(session: Session, vm: Any, patience: Patience, force: bool) -> b
             session,
             vm,
             _POWER,
-            lambda row: _state(row) is PowerState.OFF,
+            lambda row: row.get("runtime.powerState") == PowerState.OFF,
             on=on,
             patience=patience,
             what="the guest's shutdown",
@@ -112,4 +112,13 @@ def _confirmed(session: Session, machine: str, wanted: PowerState) -> PowerState
 
 
 def _state(row: Row) -> PowerState:
-    return PowerState(str(row.get("runtime.powerState", PowerState.OFF)))
+    """Raises a retryable VCenterFault when vCenter does not tell: a machine of which that is not known is not off."""
+    told = row.get("runtime.powerState")
+    if told is None or str(told) not in set(PowerState):
+        raise VCenterFault(
+            "vCenter does not say whether the machine runs",
+            on=row.moref,
+            remedy="it passes when its host is connected; look at the machine in vCenter if it does not",
+            retryable=True,
+        )
+    return PowerState(str(told))

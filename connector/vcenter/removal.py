@@ -18,6 +18,7 @@ from connector.vcenter.faults import translated
 from connector.vcenter.inventory import snapshot_nodes
 from connector.vcenter.ledger import Ledger
 from connector.vcenter.naming import Ticket, owned
+from connector.vcenter.partial import MARKER, demand
 from connector.vcenter.properties import Row, read, sweep
 from connector.vcenter.session import Session
 from connector.vcenter.tasks import Patience
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 WORDS = ("snapshot", "consolidate")  # in the names of tasks that must not overlap with ours
 PATIENCE = 6 * 3600.0  # seconds: the consolidation of a large delta takes hours
-_TREE = ("snapshot", "runtime.consolidationNeeded")
+_TREE = ("snapshot", "runtime.consolidationNeeded", MARKER)
 _DISMISS = "it is tried again until it is gone; `connector doctor --repair` tries at once"
 
 
@@ -101,9 +102,13 @@ def leftovers(session: Session, owner: str, machine: str | None = None) -> tuple
     if machine is not None:
         rows: tuple[Row, ...] = (tree(session, session.managed(vim.VirtualMachine, machine)),)
     else:
-        rows = sweep(session, {vim.VirtualMachine: ("snapshot",)})
+        rows = sweep(session, {vim.VirtualMachine: ("snapshot", MARKER)})
     for row in rows:
-        if row.refused:
+        if not row.refused and not _whole(row):
+            log.warning(
+                "%s: vCenter shows it without its configuration, leftovers go unseen for now", row.moref
+            )
+        elif row.refused:
             log.warning("%s: its snapshots may not be read, leftovers would go unseen", row.moref)
     trees = ((row.moref, snapshot_nodes(row.get("snapshot"))) for row in rows)
     return tuple(Leftover(vm, node) for vm, nodes in trees for node in owned(nodes, owner))
@@ -111,7 +116,10 @@ def leftovers(session: Session, owner: str, machine: str | None = None) -> tuple
 
 def tree(session: Session, vm: Any) -> Row:
     """A machine's snapshots, and whether it needs consolidation."""
-    return read(session, vm, _TREE, on=moref(vm))
+    row = read(session, vm, _TREE, on=moref(vm))
+    if not _whole(row):  # a snapshot would look removed that is merely out of sight
+        demand(row, MARKER, moref(vm))
+    return row
 
 
 def find(row: Row, ticket: Ticket) -> SnapshotNode | None:
@@ -170,12 +178,17 @@ def _remove_one(session: Session, vm: Any, target: str, patience: Patience) -> f
         return None
 
 
+def _whole(row: Row) -> bool:
+    """Whether a row of `_TREE` without a snapshot means that there is none."""
+    return row.get("snapshot") is not None or row.get(MARKER) is not None
+
+
 def _merge(session: Session, vm: Any, target: str | None, patience: Patience) -> None:
     """Wait until the tree is without the snapshot, and consolidate what the removal left open."""
     on = moref(vm)
 
     def gone(row: Row) -> bool:
-        return target is None or not _stands(row, target)
+        return target is None or (_whole(row) and not _stands(row, target))
 
     row = tasks.watch(session, vm, _TREE, gone, on=on, patience=patience, what="the snapshot's removal")
     if row.get("runtime.consolidationNeeded"):
@@ -195,7 +208,7 @@ def consolidate(session: Session, vm: Any, patience: Patience) -> None:
         session,
         vm,
         _TREE,
-        lambda now: not now.get("runtime.consolidationNeeded"),
+        lambda now: _whole(now) and not now.get("runtime.consolidationNeeded"),
         on=on,
         patience=patience,
         what="the consolidation",

@@ -18,10 +18,10 @@ from connector.errors import ConnectorError, VCenterFault
 from connector.model import MachineDisk, SnapshotNode
 from connector.vcenter import removal, tasks
 from connector.vcenter.devices import disks
-from connector.vcenter.disk_order import extra_options, stated
 from connector.vcenter.faults import translated
 from connector.vcenter.ledger import Ledger
 from connector.vcenter.naming import Ticket
+from connector.vcenter.partial import demand
 from connector.vcenter.properties import read
 from connector.vcenter.session import Session
 from connector.vcenter.tasks import Patience
@@ -30,7 +30,7 @@ from connector.vcenter.vmomi import moref, vim
 log = logging.getLogger(__name__)
 
 HURRY = 30.0  # seconds without vCenter that a removal after a stop waits out
-_CONFIG = ("config.hardware.device", "config.bootOptions", "config.extraConfig")
+_DEVICES = "config.hardware.device"
 _TRIES = 3  # at a creation that may succeed next time, such as one that could not quiesce the guest
 
 
@@ -216,8 +216,11 @@ def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, patie
 
 
 def snapshot_disks(session: Session, snapshot: str) -> tuple[MachineDisk, ...]:
-    """The disks of a snapshot's own configuration, in their order: key, path, capacity, change id and uuid at its instant."""
+    """The disks of a snapshot's own configuration: key, path, capacity, change id and uuid at its instant.
+
+    What counts as the first of them is the machine's to say: see `Machine.disks`.
+    """
     managed = session.managed(vim.vm.Snapshot, snapshot)
-    row = read(session, managed, _CONFIG, on=snapshot)
-    extra = extra_options(row.get("config.extraConfig"))
-    return disks(row.get("config.hardware.device") or (), stated(row.get("config.bootOptions"), extra))
+    row = read(session, managed, (_DEVICES,), on=snapshot)
+    demand(row, _DEVICES, snapshot)
+    return disks(row.get(_DEVICES))

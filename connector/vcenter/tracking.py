@@ -20,6 +20,7 @@ from connector.vcenter.faults import translated
 from connector.vcenter.inventory import snapshot_nodes
 from connector.vcenter.ledger import TRACKING, Ledger
 from connector.vcenter.naming import Ticket
+from connector.vcenter.partial import demand
 from connector.vcenter.properties import Row, read
 from connector.vcenter.session import Session
 from connector.vcenter.tasks import Patience
@@ -58,7 +59,7 @@ def ensure(
     when the machine cannot be tracked as it is.
     """
     vm = session.managed(vim.VirtualMachine, machine)
-    before = read(session, vm, _READS, on=machine)
+    before = _read(session, vm, machine)
     was_enabled = bool(before.get("config.changeTrackingEnabled"))
     # a machine that is off is tracked from its next snapshot on, and marked no earlier
     running = str(before.get("runtime.powerState")) == "poweredOn"
@@ -80,7 +81,7 @@ def ensure(
                 on=machine,
                 remedy="clear what holds it, or remove it with connector doctor --repair; then start again",
             )
-    after = read(session, vm, _READS, on=machine)
+    after = _read(session, vm, machine)
     if not after.get("config.changeTrackingEnabled"):
         raise VCenterFault(
             "CBT was turned on, but vCenter still says that it is off",
@@ -94,6 +95,14 @@ def restore(session: Session, tracking: Tracking) -> None:
     """Turn CBT off again where it was off; vSphere drops the tracking files at the machine's next stun."""
     if not tracking.was_enabled:
         _reconfigure(session, session.managed(vim.VirtualMachine, tracking.machine), False, (), None)
+
+
+def _read(session: Session, vm: Any, machine: str) -> Row:
+    """What is read here, whole: a machine without its configuration would look as if CBT had been off."""
+    row = read(session, vm, _READS, on=machine)
+    demand(row, "config.hardware.device", machine)
+    demand(row, "runtime.powerState", machine)
+    return row
 
 
 def _hindrance(row: Row) -> ConnectorError | None:

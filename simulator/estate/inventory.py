@@ -221,7 +221,8 @@ class VirtualMachine:
     (`tracking_pending`).
 
     `extra` is extraConfig. `question` is a pending question's text. `reverting` is a revert that a kill
-    interrupted. `boot_order` is what bootOptions state: "disk:2001", "net:4000", "cdrom", "floppy".
+    interrupted. `boot_order` is what bootOptions state: "disk:2001", "net:4000", "cdrom", "floppy". `hidden`
+    are the property paths that vCenter does not show now, such as "config": answers leave them out.
     """
 
     moref: str
@@ -259,6 +260,7 @@ class VirtualMachine:
     reverting: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
     boot_order: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
     def snapshot(self, moref: str) -> Snapshot:
         """Raises NotFound."""

@@ -47,9 +47,12 @@ def read_object(center: Center, session: Session | None, target: Target, wanted:
     values: dict[str, Typed] = {}
     missing: dict[str, Any] = {}
     refusal = center.authority.refusal(session, target, "System.Read")
+    hidden = getattr(target.subject, "hidden", ())
     for path in wanted:
         if refusal is not None:
             missing[path] = refusal
+            continue
+        if any(f"{path}.".startswith(f"{out_of_sight}.") for out_of_sight in hidden):
             continue
         try:
             found = paths.resolve(target.kind.type, path, lambda name: center.read(target, name, session))

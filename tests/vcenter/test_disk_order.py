@@ -44,9 +44,11 @@ def _estate(
     with world(machines=1, prepare=prepare) as made, Session(made.settings()) as session:
         (machine,) = inventory.machines(session)
         shot = made.estate.snapshots.create(made.vm, "s", "")
-        taken = snapshots.snapshot_disks(session, shot)
-        assert [disk.key for disk in taken] == [disk.key for disk in machine.disks]
-        assert [disk.key for disk in inventory.refresh(session, made.vm).disks] == [d.key for d in taken]
+        assert {disk.key for disk in snapshots.snapshot_disks(session, shot)} == {
+            d.key for d in machine.disks
+        }
+        again = inventory.refresh(session, made.vm).disks
+        assert [disk.key for disk in again] == [disk.key for disk in machine.disks]
     return machine
 
 

@@ -136,6 +136,10 @@ CASES: dict[str, Case] = {
     "S6 host connected": (SOUND, SOUND, _on(replace(HOST, connection="notResponding")), _on(HOST)),
     "S6 host in service": (SOUND, SOUND, _on(replace(HOST, maintenance=True)), _on(HOST)),
     "S6 host healthy": (SOUND, SOUND, _on(replace(HOST, quarantine=True)), _on(HOST)),
+    "V1 configuration shown": (
+        replace(SOUND, missing=("configuration",)),
+        replace(SOUND, missing=("guest",)),
+    ),
     "V1 reachable": (replace(SOUND, connection="inaccessible"), replace(SOUND, connection="connected")),
     "V2 no template": (replace(SOUND, template=True), replace(SOUND, template=False)),
     "V3 not owned by an extension": (traits(managed_by="com.vmware.vcDr"), SOUND),

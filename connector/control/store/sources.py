@@ -16,6 +16,7 @@ from connector.control.store.limits import Limits
 from connector.control.store.rows import Appliance, Job, Json, Source, SourceDisk, in_order
 from connector.control.store.search import Page, SourceFilter, page
 from connector.errors import Ambiguous
+from connector.model import UNREADY, Part
 
 _SOURCES: Final = tables.sources
 _DISKS: Final = tables.source_disks
@@ -25,6 +26,8 @@ OFFLINE_CODE: Final = "SourceServer.Offline"
 GONE_CODE: Final = "SourceServer.Missing"
 OFFLINE: Final = "no appliance of its vCenter is online"
 GONE: Final = "no longer in vCenter's inventory"
+PARTIAL_CODE: Final = "SourceServer.Incomplete"
+PARTIAL: Final = "vCenter does not show its %s now; what was known of it is kept"
 
 
 class Sources:
@@ -87,25 +90,30 @@ class Sources:
     ) -> str:
         now = self._database.now()
         source_id = new_id("s") if row is None else str(row.id)
+        hidden = next((part for part in machine.get("missing", ()) if part in UNREADY), "")
+        machine = machine if row is None else _completed(machine, row)
         values: Json = {
             "instance_uuid": machine["instance_uuid"],
             "machine": machine["name"],
-            "reason": "",
-            "error_code": "",
+            "reason": PARTIAL % hidden if hidden else "",
+            "error_code": PARTIAL_CODE if hidden else "",
             "facts": {k: v for k, v in machine.items() if k not in ("disks", "findings")},
-            "findings": machine["findings"],
             "seen": now,
         }
+        event = SourceEvent.LOST if hidden else SourceEvent.SEEN
+        if row is None or not hidden:
+            values["findings"] = machine["findings"]
         if row is None or (row.machine != machine["name"] and not row.named):
             values["name"] = _free_name(connection, str(machine["name"]), source_id)
         if row is None:
             values |= {"id": source_id, "vcenter": vcenter, "moref": machine["moref"], "created": now}
-            values |= {"state": SourceState.AVAILABLE, "token_id": by.token_id if by else None}
+            values |= {"state": follow(SourceState.AVAILABLE, event), "token_id": by.token_id if by else None}
             connection.execute(_SOURCES.insert().values(**values))
         else:
-            values["state"] = follow(SourceState(row.state), SourceEvent.SEEN, source_id)
+            values["state"] = follow(SourceState(row.state), event, source_id)
             connection.execute(_SOURCES.update().where(_SOURCES.c.id == source_id).values(**values))
-        _put_disks(connection, source_id, machine["disks"])
+        if row is None or not hidden:
+            _put_disks(connection, source_id, machine["disks"])
         return source_id
 
     def modify(self, source_id: str, *, name: str | None = None, description: str | None = None) -> Source:
@@ -222,6 +230,19 @@ def must_be_online(connection: sa.Connection, source_id: str) -> None:
             on=source_id,
             remedy="start an appliance for its vCenter, or rescan",
         )
+
+
+def _completed(machine: Json, row: Any) -> Json:
+    """The machine with what its appliance could not see now as it was: not known now is no reason to forget it."""
+    if machine["instance_uuid"] not in ("", row.instance_uuid):
+        return machine  # the moref names another one by now
+    known: Json = {**row.facts, "instance_uuid": row.instance_uuid, "name": row.machine}
+    parts = [Part(name) for name in machine.get("missing", ()) if name in set(Part)]
+    kept = {name: known[name] for part in parts for name in part.fields if known.get(name)}
+    traits, before = dict(machine.get("traits") or {}), known.get("traits") or {}
+    if Part.HOST in parts and before.get("cluster"):
+        traits["cluster"] = before["cluster"]
+    return machine | kept | ({"traits": traits} if traits else {})
 
 
 def _locked(connection: sa.Connection, source_id: str) -> Any:

@@ -7,6 +7,7 @@ import re
 from connector.model import Firmware, Machine, PowerState, SnapshotNode
 from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, Around, Rule, when
 from connector.vcenter.naming import Ticket
+from connector.vcenter.partial import obscured
 
 DEEP, TOO_DEEP = 2, 28  # levels of a snapshot chain: slow, and close to vSphere's limit of 32
 OLD = 30 * 86400.0  # seconds
@@ -55,6 +56,11 @@ def _backups(machine: Machine) -> str:
 def _locked(machine: Machine) -> str:
     held = [name for name in _SNAPSHOT_CALLS if name in machine.traits.disabled_methods]
     return when(held, f"vCenter has switched off {', '.join(held)} for it")
+
+
+def _hidden(machine: Machine) -> str:
+    what = obscured(machine)
+    return when(what, f"vCenter does not show its {what} now: what was known of it is kept")
 
 
 def _host(machine: Machine, around: Around) -> str:
@@ -106,6 +112,14 @@ STATE: tuple[Rule[Machine], ...] = (
         "runtime.connectionState",
         lambda m, _: when(m.connection != "connected", f"the machine is {m.connection}"),
         "make its host and datastore reachable, or register it again",
+    ),
+    Rule(
+        "V1",
+        "configuration shown",
+        BLOCK,
+        "config, config.hardware, runtime.powerState",
+        lambda m, _: _hidden(m),
+        "wait until its host is connected; if it stays, look at the machine in vCenter, or at the user's rights",
     ),
     Rule(
         "V2",

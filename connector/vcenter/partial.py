@@ -1,0 +1,104 @@
+"""Partial answers: what vCenter does not show of a machine for a moment is not known now, which is no reason to forget it.
+
+A machine stands without `config` while its host reconnects, while it is registered, moved or upgraded, and where the user may
+not read it. Other parts go by themselves: `guest` while VMware Tools restart, `runtime.host` between two hosts. What is unset
+because there is nothing cannot be told from what is not known; so each part has a property by which a whole answer is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+from connector.errors import VCenterFault
+from connector.model import UNREADY, Machine, Part, PowerState, Traits
+from connector.vcenter.answer import Row
+
+#: A machine that has this property shows its configuration: it exists for every machine since vSphere 4.0.
+MARKER: Final = "config.instanceUuid"
+
+_DEVICES: Final = "config.hardware.device"
+
+
+def missing(row: Row) -> tuple[str, ...]:
+    """The parts of a machine that a row of `machines.MACHINE` does not show."""
+    return tuple(_missing(row))
+
+
+def _missing(row: Row) -> Iterator[Part]:
+    shown = row.values
+    if not any(path.startswith("config.") for path in shown):
+        yield Part.CONFIGURATION
+    elif _DEVICES not in shown:
+        yield Part.HARDWARE
+    if not any(path.startswith("guest.") for path in shown):
+        yield Part.GUEST
+    elif "guest.net" not in shown and row.get("runtime.powerState") == PowerState.ON:
+        yield Part.ADDRESSES
+    for path, part in _SINGLE.items():
+        if path not in shown:
+            yield part
+
+
+_SINGLE: Final = {
+    "name": Part.NAME,
+    "runtime.powerState": Part.POWER,
+    "runtime.host": Part.HOST,
+    "datastore": Part.DATASTORES,
+    "network": Part.NETWORKS,
+}
+
+
+def remembered(before: Machine | None, now: Machine) -> Machine:
+    """The machine as it is now, with what it does not show as it was `before`; `missing` still says what that is."""
+    if before is None or not now.missing or _another(before, now):
+        return now
+    parts = [Part(name) for name in now.missing]
+    kept: dict[str, Any] = {name: getattr(before, name) for part in parts for name in part.fields}
+    return replace(now, **kept, traits=_traits(before.traits, now.traits, frozenset(parts)))
+
+
+def _another(before: Machine, now: Machine) -> bool:
+    """Whether the moref names another machine by now."""
+    return bool(now.instance_uuid) and now.instance_uuid != before.instance_uuid
+
+
+def _traits(before: Traits, now: Traits, parts: frozenset[Part]) -> Traits:
+    traits = now
+    if Part.CONFIGURATION in parts:
+        traits = replace(
+            before,
+            host=now.host,
+            cluster=now.cluster,
+            datastores=now.datastores,
+            question=now.question,
+            alarms=now.alarms,
+            health=now.health,
+            guest=now.guest,
+        )
+    elif Part.HARDWARE in parts:
+        traits = replace(traits, nics=before.nics, devices=before.devices)
+    if parts & {Part.GUEST, Part.ADDRESSES}:
+        traits = replace(traits, guest=before.guest)
+    if Part.HOST in parts:
+        traits = replace(traits, host=before.host, cluster=before.cluster)
+    if Part.DATASTORES in parts:
+        traits = replace(traits, datastores=before.datastores)
+    return traits
+
+
+def obscured(machine: Machine) -> str:
+    """What is not known of it now without which nothing may be done with it; empty when all of that is known."""
+    return next((part for part in machine.missing if part in UNREADY), "")
+
+
+def demand(row: Row, marker: str, on: str) -> None:
+    """Raises a retryable VCenterFault when `row` does not have `marker`: then what else it lacks says nothing."""
+    if row.get(marker) is None:
+        raise VCenterFault(
+            "vCenter shows the machine without its configuration",
+            on=on,
+            remedy="it passes when its host is connected; look at the machine in vCenter if it does not",
+            retryable=True,
+        )
