@@ -17,8 +17,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
-from connector import environment
+from connector import environment, private
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, from_json
 
 READY_TIMEOUT = 30.0
@@ -79,7 +80,7 @@ def start(
     The child's stderr goes to `log` (appended) or is inherited. It gets a process group of its own, so that an
     interrupt on the terminal reaches only the parent, which then decides in which order to stop.
     """
-    stderr = log.open("ab") if log is not None else None
+    stderr = _log(log) if log is not None else None
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -100,6 +101,10 @@ def start(
         process.kill()
         process.communicate()
         raise
+
+
+def _log(path: Path) -> BinaryIO:
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
 
 
 def _hand_over(process: subprocess.Popen[bytes], configuration: Mapping[str, object]) -> None:
@@ -184,10 +189,11 @@ def wait_for_release() -> None:
 def own_directory(path: Path, who: str) -> int:
     """Make `path` for this user alone and hold it for this process; the lock ends with the process.
 
-    Raises BadInput when it cannot be used, Conflict when another process holds it. `who` names that other process.
+    Raises BadInput when it cannot be used or is not ours alone, Conflict when another process holds it. `who` names
+    that other process.
     """
+    private.directory(path)
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as failed:
         raise BadInput(f"cannot use this directory: {failed.strerror}", on=str(path)) from None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from connector import __version__, child, environment
+from connector import __version__, child, environment, private
 from connector.appliance import excludes
 from connector.appliance.agent import Agent
 from connector.appliance.attest import Notary
@@ -109,6 +109,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
 def signer_of(state: Path) -> Signer:
     """The key that this appliance signs evidence with; its public half lies beside it."""
     signer = Signer.load(state / "evidence-key.pem")
+    private.file(state / "evidence-key.pub")
     (state / "evidence-key.pub").write_text(signer.public_pem)
     return signer
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from connector import child
+from connector import child, private
 from connector.child import Child
 from connector.cli.job_client import JobClient
-from connector.errors import BadInput, ControlFailed, TargetFull
+from connector.errors import ControlFailed, TargetFull
 from connector.settings import VCenterSettings
 
 GRACE = 10.0  # seconds after which a silent appliance has lost its passes; both live on this machine
@@ -98,12 +98,7 @@ class Stack:
 
     def _start(self) -> None:
         place = self._place
-        try:
-            place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as failed:
-            raise BadInput(
-                f"cannot use the target directory: {failed.strerror}", on=str(place.target)
-            ) from None
+        private.directory(place.state)
         self._check_room()
         control = self._child(
             "connector.control",

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from connector import child
+from connector import child, private
 from connector.child import Child
 from connector.cloud import addresses, handover
 from connector.cloud.provider import (
@@ -64,7 +64,8 @@ class LocalProvider:
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()  # guards the two dictionaries and the choice of addresses
         with _translated(self._root):
-            (self._root / "instances").mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._root.mkdir(parents=True, exist_ok=True)
+            private.directory(self._root / "instances")
             (self._root / "images").mkdir(exist_ok=True)
 
     def check(self, placement: Placement) -> None:
@@ -74,7 +75,8 @@ class LocalProvider:
         directory = self._directory(request.token)
         with self._exclusively(request.token), _translated(directory):
             if self._running(request.token) is None:
-                (directory / "data").mkdir(parents=True, exist_ok=True)
+                private.directory(directory)
+                private.directory(directory / "data")
                 if (directory / "instance.json").exists():
                     self._start_again(request, directory)
                 else:
@@ -278,7 +280,7 @@ def _note_disks(record: Path, request: InstanceRequest) -> None:
 def _write(record: Path, content: dict[str, object]) -> None:
     """All or nothing, also when the power fails."""
     draft = record.with_suffix(".new")
-    with draft.open("w") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
         json.dump(content, file)
         file.flush()
         os.fsync(file.fileno())

@@ -43,7 +43,8 @@ def load(state: Path, host: str) -> Identity:
     public = content[content.index("-----BEGIN CERTIFICATE") :]
     certificate = state / "control.crt"  # without the key: for clients that want a file to trust
     if not certificate.exists() or certificate.read_text().strip() != public:
-        certificate.write_text(public + "\n")
+        certificate.unlink(missing_ok=True)
+        secret_file(certificate, public)
     token_file, code_file = state / "operator-token", state / "activation-code"
     return Identity(
         certificate_file=pem,

@@ -15,7 +15,7 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 
-from connector import child
+from connector import child, private
 from connector.control import connections, identity, web
 from connector.control.agents import AgentApi, nobody
 from connector.control.api import JobApi, operator
@@ -113,7 +113,9 @@ def _application(service: Service, keys: Keys, mine: Identity, options: Options)
 def _engine_url(options: Options, store: Store) -> str:
     """A file of its own beside ours; on PostgreSQL a schema of its own in the same database."""
     if store.url.startswith("sqlite"):
-        return f"sqlite:///{options.state.resolve() / 'engine.sqlite'}"
+        file = options.state.resolve() / "engine.sqlite"
+        private.file(file)
+        return f"sqlite:///{file}"
     return store.url
 
 

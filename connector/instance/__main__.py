@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from connector import environment
+from connector import environment, private
 from connector.errors import BadInput, ConnectorError, PortInUse, TargetFailed
 from connector.instance import user_data as given_data
 from connector.instance.blocks import BlockServer
@@ -128,6 +128,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _open(directory: Path, devices: Path | None) -> Store:
+    private.directory(directory)
     try:
         return Store(directory, devices)
     except OSError as error:

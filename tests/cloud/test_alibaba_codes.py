@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from connector.cloud.alibaba.api import Api
 from connector.cloud.alibaba.codes import CODES, Refusal, Verdict, judge
+from connector.cloud.alibaba.credentials import Credentials
 from connector.errors import TargetFailed
 from simulator.cloud import Region
 from simulator.cloud.codes import CODES as KNOWN
 from simulator.cloud.disks import destroy
 from simulator.faults import Rule
-from tests.cloud.alibaba import Calls, Cloud
+from tests.cloud.alibaba import Calls, Cloud, access_key_file
 from tests.cloud.conftest import image_for, request_for
 
 T1 = "instance-j-1"
@@ -56,7 +59,37 @@ AGAIN = {
     "ServiceUnavailable": 503,
     "InternalError": 500,
     "Unheard.Of": 502,
+    "LastTokenProcessing": 403,
 }
+AGAIN_TOO = {
+    "IdempotentProcessing": 403,
+    "OperationFailed.LastTokenProcessing": 400,
+    "Throttling.Api": 400,
+    "Throttling.Unheard.Of": 403,
+    "ServiceUnavailable.Zone": 403,
+    "InternalError.Storage": 400,
+    "UnknownError": 500,
+    "SystemBusy": 400,
+    "ServiceTimeout": 400,
+    "RequestTimeout": 400,
+    "Unheard.TooManyRequests": 400,
+    "Unheard.Limit": 429,
+}
+#: Tried in whole lives: each code at each call.
+TRANSIENT = (
+    "LastTokenProcessing",
+    "IdempotentProcessing",
+    "OperationFailed.LastTokenProcessing",
+    "Throttling",
+    "Throttling.User",
+    "Throttling.Api",
+    "ServiceUnavailable",
+    "InternalError",
+    "UnknownError",
+    "SystemBusy",
+    "ServiceTimeout",
+    "RequestTimeout",
+)
 
 
 def fault(call: str, code: str, status: int, times: int | None = 1) -> Rule:
@@ -103,6 +136,57 @@ def test_what_passes_by_itself_is_asked_again(quiet: Cloud, code: str, status: i
     with pytest.raises(TargetFailed) as refused:
         quiet.provider(boots=False).find(T1)
     assert refused.value.retryable
+
+
+def _life(cloud: Cloud, token: str, name: str, **more: int) -> None:
+    """An instance, an image of it, and nothing left of either."""
+    provider = cloud.provider(boots=False, **more)
+    provider.create_instance(request_for(token))
+    cloud.fill()
+    assert provider.make_image(image_for(token, name)).name == name
+    provider.release(token, keep_disks=False)
+    provider.delete_image(name)
+    assert set(cloud.census().values()) == {0}
+
+
+@pytest.mark.slow  # each refusal is waited for
+@pytest.mark.parametrize("shift", range(len(TRANSIENT)))
+def test_each_transient_code_at_each_call_fails_nothing(make_cloud: Callable[..., Cloud], shift: int) -> None:
+    """Every call of a whole life is refused once before it works; over all shifts each of them with each code."""
+    cloud = make_cloud(boot="", faults=Calls())
+    _life(cloud, T1, "plain")
+    operations = sorted({call for call in cloud.calls.seen if not call.startswith("image.")})
+    assert len(operations) >= 15
+    codes = {call: TRANSIENT[(number + shift) % len(TRANSIENT)] for number, call in enumerate(operations)}
+    for call, code in codes.items():
+        cloud.calls.add(fault(call, code, KNOWN[code][0]))
+    _life(cloud, "instance-j-2", "refused", attempts=3)
+
+
+def test_a_list_without_end_ends(quiet: Cloud) -> None:
+    """Fifty rows on every page, for ever."""
+    page = {"Images": {"Image": [{"ImageId": f"m-{n}", "Tags": {"Tag": []}} for n in range(50)]}}
+    quiet.calls.add(Rule("DescribeImages", "answer", times=None, answer=page))
+    with pytest.raises(TargetFailed, match="does not end") as endless:
+        quiet.provider(boots=False).list_images()
+    assert not endless.value.retryable
+
+
+def test_pages_that_always_differ_end_too(quiet: Cloud) -> None:
+    class Endless(Api):
+        pages = 0
+
+        def ecs(
+            self, operation: str, given: Mapping[str, Any], *, patience: float = 0.0, on: str = ""
+        ) -> dict[str, Any]:
+            self.pages += 1
+            return {"Things": {"Thing": [{"Id": f"{self.pages}/{n}"} for n in range(50)]}}
+
+    api = Endless(quiet.settings(), Credentials(access_key_file(quiet.files)))
+    with pytest.raises(TargetFailed, match="DescribeThings does not end"):
+        for _row in api.rows("ecs", "DescribeThings", ("Things", "Thing"), {}):
+            pass
+    assert api.pages < 1000
 
 
 @pytest.fixture
@@ -203,7 +287,7 @@ def test_every_documented_code_is_in_the_table_and_leads_where_it_should() -> No
         (NEXT_DISK, Verdict.NEXT_DISK),
         (STOP | STOP_IMAGE, Verdict.STOP),
         (WAIT_IMAGE, Verdict.WAIT),
-        (AGAIN, Verdict.AGAIN),
+        (AGAIN | AGAIN_TOO, Verdict.AGAIN),
     ):
         for code, status in codes.items():
             assert judge(code, status).verdict is verdict, code

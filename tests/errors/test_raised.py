@@ -17,6 +17,10 @@ ALLOWED: Final = {
     ("ValueError", "appliance/bandwidth.py"): "a validator: the configuration's reader tells BadInput",
     ("ValueError", "appliance/order.py"): "its callers in the same module make ControlFailed of it",
     ("ValueError", "cloud/alibaba/settings.py"): "a validator: BadInput in the same module",
+    (
+        "RowRefused",
+        "control/engine_rows.py",
+    ): "the engine fails that workflow alone and logs it; a message is dropped",
     ("TypeError", "instance/user_data.py"): "its caller in the same module makes BadInput of it",
     ("ValueError", "batch/"): "validators and quantities: the parser makes a problem with its line of it",
     ("ValueError", "control/messages.py"): "a validator: pydantic collects it, BadInput tells it",

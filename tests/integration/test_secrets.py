@@ -96,6 +96,13 @@ def test_invariant_12_r54_nothing_of_our_state_can_be_read_by_others_and_no_port
         os.umask(before)
     command.copied(0.2)
     during = {str(path.relative_to(house.out)) for path in visible(house.out)}
+    state = house.out / ".connector"
+    open_to_others = [
+        path for path in everything(state, house.out / "instances") if path.lstat().st_mode & 0o077
+    ]
+    assert open_to_others == []
+    names = {path.name for path in everything(state)}
+    assert {"control.sqlite", "control.sqlite-wal", "engine.sqlite"} <= names
     ports = {role: listening(command, role) for role in ROLES}
     assert (ports["appliance"], ports["worker"], ports["cli"]) == (set(), set(), set())
     assert all(address.startswith("127.") for found in ports.values() for address in found)
@@ -113,6 +120,13 @@ def visible(folder: Path) -> Iterator[Path]:
             yield from visible(entry)
         elif stat.S_ISREG(mode) and mode & stat.S_IROTH:
             yield entry
+
+
+def everything(*folders: Path) -> Iterator[Path]:
+    """The folders and what is in them; what goes away meanwhile is left out."""
+    for folder in folders:
+        yield folder
+        yield from (entry for entry in folder.rglob("*") if entry.exists())
 
 
 def private_lines(folder: Path) -> Iterator[str]:

@@ -24,6 +24,7 @@ _LOG: Final = logging.getLogger(__name__)
 _CONNECT: Final = 10_000  # milliseconds
 _READ: Final = 60_000
 _PAGE: Final = 50
+_PAGES: Final = 400  # of one list: more than any account has of what we ask for
 Json = dict[str, Any]
 T = TypeVar("T")
 
@@ -52,14 +53,22 @@ class Api:
     ) -> Iterator[Json]:
         """Every row of a list, page by page; `where` names the two levels that lists are wrapped in."""
         call = self.ecs if service == "ecs" else self.vpc
-        number = 1
-        while True:
+        last: list[Json] = []
+        for number in range(1, _PAGES + 1):
             page = call(operation, {**given, "PageNumber": number, "PageSize": _PAGE})
             found = (page.get(where[0]) or {}).get(where[1]) or []
             yield from found
             if len(found) < _PAGE:
                 return
-            number += 1
+            if found == last:
+                break
+            last = found
+        raise TargetFailed(
+            f"the list of {operation} does not end ({number} full pages)",
+            on=self.settings.region,
+            remedy="check the endpoint; if it is the cloud's own, delete what is not needed there",
+            retryable=False,
+        )
 
     def until(self, look: Callable[[], T | None], what: str, *, on: str, patience: float | None = None) -> T:
         """The first answer of `look` that is not None. Raises TargetFailed after `patience` seconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -62,10 +63,25 @@ CODES: Final = (
     Code("DependencyViolation.*", _W),
     Code("OperationConflict", _W),
     Code("TaskConflict", _W),
+    Code("IncorrectEipStatus", _W),
+    Code("IncorrectStatus", _W),
+    Code("IncorrectStatus.*", _W),
+    Code("IncorrectImageStatus", _W),
+    Code("IncorrectSnapshotStatus", _W),
+    Code("InvalidOperation.Conflict", _W),
+    Code("LastTokenProcessing", _A),
+    Code("IdempotentProcessing", _A),
+    Code("OperationFailed.LastTokenProcessing", _A),
     Code("Throttling", _A),
     Code("Throttling.*", _A),
     Code("ServiceUnavailable", _A),
+    Code("ServiceUnavailable.*", _A),
     Code("InternalError", _A),
+    Code("InternalError.*", _A),
+    Code("UnknownError", _A),
+    Code("SystemBusy", _A),
+    Code("ServiceTimeout", _A),
+    Code("RequestTimeout", _A),
     Code("SignatureNonceUsed", _A),
     Code("IdempotenceParamNotMatch", Verdict.EXISTS),
     Code("IdempotentParameterMismatch", Verdict.EXISTS),
@@ -109,12 +125,25 @@ _EXACT: Final = {code.name: code for code in CODES if not code.name.endswith(".*
 _FAMILIES: Final = {code.name[:-2]: code for code in CODES if code.name.endswith(".*")}
 
 
+#: Words of codes that are not in the table and pass by themselves, whatever status comes with them.
+_PASSING: Final = re.compile(
+    r"Throttl|TokenProcessing|IdempotentProcessing|FlowControl|TooManyRequests|TooFrequent|Busy$|Time(d)?out$"
+    r"|ServiceUnavailable|Temporar(y|ily)"
+)
+_PASSING_STATUS: Final = (408, 425, 429)
+
+
 def judge(name: str, status: int) -> Code:
-    """What follows from this code; one that nobody has met stops the job, unless it was the server's fault."""
+    """What follows from this code.
+
+    One that nobody has met stops the job, unless it was the server's fault or says itself that it passes.
+    """
     known = _EXACT.get(name) or _FAMILIES.get(name.partition(".")[0])
     if known is not None:
         return known
-    return Code(name, Verdict.AGAIN) if status >= 500 else Code(name, Verdict.STOP, "read the code's meaning")
+    if status >= 500 or status in _PASSING_STATUS or _PASSING.search(name):
+        return Code(name, Verdict.AGAIN)
+    return Code(name, Verdict.STOP, "read the code's meaning")
 
 
 class Refusal(TargetFailed):

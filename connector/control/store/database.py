@@ -21,6 +21,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from connector import private
 from connector.control.clock import Clock
 from connector.control.store import tables
 from connector.errors import BadInput, ControlFailed
@@ -148,6 +149,7 @@ def new_id(prefix: str) -> str:
 def _engine(url: str) -> sa.Engine:
     if not url.startswith("sqlite"):
         return sa.create_engine(url, pool_pre_ping=True, connect_args=dict(_NOTICE_DEATH))
+    private.file(Path(url.removeprefix("sqlite:///")))  # what SQLite makes beside it gets the same mode
     engine = sa.create_engine(url, connect_args={"timeout": 15})
 
     @sa.event.listens_for(engine, "connect")
