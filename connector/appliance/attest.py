@@ -9,6 +9,7 @@ from typing import Any
 
 from connector import __version__
 from connector.appliance.order import Order
+from connector.errors import Conflict
 from connector.model import Machine
 from connector.transfer import evidence
 from connector.transfer.endpoint import InstanceEndpoint
@@ -52,7 +53,7 @@ def attest(notary: Notary, about: About, done: Reading, endpoint: InstanceEndpoi
             "vcenter": f"{about.version} {about.build}",
             "vddk": notary.vddk,
         },
-        "disks": {str(row["key"]): _disk(row, endpoint.account(str(row["key"]))) for row in done.rows},
+        "disks": {str(row["key"]): _disk(done, row, endpoint.account(str(row["key"]))) for row in done.rows},
     }
     manifest = evidence.seal(sections, notary.signer)
     endpoint.put_evidence(done.reading, manifest)
@@ -76,6 +77,7 @@ def _pass(done: Reading) -> dict[str, Any]:
             "adopted": done.snapshot.adopted,
         },
         "dropped": [dict(disk) for disk in done.dropped],
+        "previous": None if (previous := done.order.lineage.previous) is None else dict(previous),
     }
 
 
@@ -89,7 +91,8 @@ def _machine(machine: Machine, about: About) -> dict[str, Any]:
     }
 
 
-def _disk(row: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+def _disk(done: Reading, row: Mapping[str, Any], proved: Mapping[str, Any]) -> dict[str, Any]:
+    _require_this_reading(done, row, proved)
     kept = ("label", "path", "uuid", "kind", "note", "change_id", "base_change_id")
     counted = ("planned", "read", "zero", "sent", "same", "wire")
     audited = row["audit"] and {
@@ -101,9 +104,30 @@ def _disk(row: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
         "audit": audited,
         "bytes": {name: int(row[name]) for name in counted},
         "milliseconds": int(row["seconds"] * 1000),
-        "proved": utc(float(told["proved"])),
-        **told["account"],
+        "proved": utc(float(proved["proved"])),
+        "lineage": {
+            name: proved[name] for name in ("target", "generation", "root", "previous_root", "reading")
+        },
+        **proved["account"],
     }
+
+
+def _require_this_reading(done: Reading, row: Mapping[str, Any], proved: Mapping[str, Any]) -> None:
+    """A change id is signed only for the bytes that were read under it (invariant 14). Raises Conflict."""
+    wanted = {"reading": done.reading, "change_id": row["change_id"], "snapshot": done.snapshot.token}
+    for name, value in wanted.items():
+        if proved[name] != value:
+            raise Conflict(
+                f"the instance proved {name.replace('_', ' ')} {proved[name]}, not {value}: it is not signed",
+                on=f"{done.order.name} {row['label']}",
+                remedy="start the job again: the next pass compares this disk",
+            )
+    if proved["account"]["root"]["target"] != proved["root"]:
+        raise Conflict(
+            "the instance proved another root than its journal names: it is not signed",
+            on=f"{done.order.name} {row['label']}",
+            remedy="start the job again; if it happens again, replace the instance",
+        )
 
 
 def utc(seconds: float) -> str:

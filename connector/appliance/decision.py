@@ -31,13 +31,16 @@ def decide(
     snapshot: str,
     standing: Callable[[], Collection[str]],
     changed: Changed,
+    disagreement: str = "",
 ) -> Decision:
     """`state` is the target as its instance describes it, `snapshot` the token of the one that is read, `standing()`
-    the tokens of all that are there.
+    the tokens of all that are there. `disagreement`: why the target must not be gone on from (see `lineage`).
     """
     if state is None or not state["touched"]:
-        return Decision("full")
+        return Decision("full", note=f"copied in full: {disagreement}" if disagreement else "")
     try:
+        if disagreement:
+            raise ChangesUnknown(state["doubt"] or disagreement)
         if state["base"]:
             if state["base"]["snapshot"] in standing():
                 raise ChangesUnknown("the snapshot of the base was still there when the next one was taken")

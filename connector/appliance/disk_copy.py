@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from connector.appliance.decision import Decision, decide
 from connector.appliance.guard import Guard
@@ -23,6 +23,7 @@ from connector.appliance.workbench import Workbench
 from connector.errors import (
     ChangesMissed,
     ChangesUnknown,
+    Conflict,
     Interrupted,
     NotFound,
     ProofFailed,
@@ -40,6 +41,7 @@ from connector.vcenter.client import Snapshot
 
 PLAIN = ("full", "delta")  # the kinds that a cutover is called after itself
 LISTED = 5  # places in a message, at most
+_NO_TARGET: Final[Mapping[str, Any]] = {"base": None}
 ROT = {"target": "its data", "table": "its digest table", "unclear": "either"}
 
 
@@ -75,6 +77,7 @@ class DiskCopy:
         state = self._fitting(self._target())
         base = state["base"] if state else None
         if base and base["pass_id"] == self._reading:
+            self._require_same_instant(base)
             decision = Decision("delta", note="delivered before an interruption")
             result = DiskResult(self._disk.capacity, 0, 0, 0, 0, 0, 0.0)
             if state and state["spoiled"]:
@@ -90,6 +93,16 @@ class DiskCopy:
         )
         took = time.monotonic() - began
         return self._figures(decision, replace(result, seconds=took, root=str(proof.get("root", ""))))
+
+    def _require_same_instant(self, base: Mapping[str, Any]) -> None:
+        """The id alone does not say that this reading was delivered: it must be of the same snapshot and change id."""
+        wanted = (self._snapshot.token, self._disk.change_id or "")
+        if (base["snapshot"], base["change_id"]) != wanted:
+            raise Conflict(
+                f"the target shows reading {self._reading} under another snapshot or change id",
+                on=self._on,
+                remedy="start the job again: the next pass has another id, and compares",
+            )
 
     def _target(self) -> dict[str, Any] | None:
         """What the instance has."""
@@ -141,7 +154,8 @@ class DiskCopy:
 
     def _decide(self, state: dict[str, Any] | None) -> Decision:
         self._doubt = str(state["doubt"]) if state else ""
-        return decide(state, self._disk, self._snapshot.token, self._standing, self._changed)
+        disagreement = self._order.lineage.disagreement(self._key, state or _NO_TARGET)
+        return decide(state, self._disk, self._snapshot.token, self._standing, self._changed, disagreement)
 
     def _standing(self) -> set[str]:
         machine = self._bench.vcenter.find(self._order.moref)

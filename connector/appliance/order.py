@@ -11,6 +11,8 @@ from pydantic import TypeAdapter
 
 from connector.errors import ControlFailed
 from connector.model import COMPRESS_LEVELS, Credential, InstanceAddress, MachineDisk, Replication
+from connector.transfer import lineage
+from connector.transfer.lineage import Lineage
 from connector.vcenter.client import Quiesce
 
 _DISK: Final = TypeAdapter(MachineDisk)
@@ -35,7 +37,8 @@ class Order:
     nothing has no instance. `power_on`: a cutover of this job shut the machine down, so a rollback powers it on; for
     `settling` seconds a guest that was asked may still be on its way down. Without `may_shut_down` it was shut down by an
     earlier order, together with other machines, and must not run.
-    `disk_set`: its disks as the last finished pass found them.
+    `disk_set`: its disks as the last finished pass found them. `lineage`: what the targets must show before any of them is
+    gone on from.
     """
 
     pass_id: str
@@ -61,6 +64,7 @@ class Order:
     disk_set: tuple[MachineDisk, ...] = ()
     settling: float = 0.0
     may_shut_down: bool = True
+    lineage: Lineage = field(default_factory=Lineage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,7 @@ def order_from_json(body: dict[str, Any]) -> Order:
             disk_set=tuple(_DISK.validate_python(entry) for entry in body.get("disk_set", ())),
             settling=float(body.get("settling", 0.0)),
             may_shut_down=bool(body.get("may_shut_down", True)),
+            lineage=lineage.from_json(body.get("lineage") or {}),
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(

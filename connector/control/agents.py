@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 
-from connector.control import replication, views
+from connector.control import lineage, replication, views
 from connector.control.messages import (
     Enrol,
     EvidenceReport,
@@ -131,7 +131,10 @@ class AgentApi:
         disks = self._store.passes.disk_set(job.id)
         alone = self._store.runs.get(found.run_id).cohort is None
         now = self._store.now()
-        return views.order(job, machine, found, credential, things, attempts, disks, alone=alone, now=now)
+        ends = lineage.of(self._store, job.id).to_json() if found.task.reads else None
+        return views.order(
+            job, machine, found, credential, things, attempts, disks, alone=alone, now=now, lineage=ends
+        )
 
     def _object(self, call: Call) -> Any:
         report: ThingReport = call.message

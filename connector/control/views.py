@@ -94,11 +94,13 @@ def order(
     *,
     alone: bool = True,
     now: float = 0.0,
+    lineage: Json | None = None,
 ) -> Json:
     """What an appliance needs in order to carry out a pass; holds the appliance's key.
 
     `attempts`: those at the same pass before this one; `disk_set`: the disks that the last finished pass found. A pass
     that reads nothing has no instance and no key. `alone`: it belongs to no cohort, whose machines are shut down first.
+    `lineage`: what the targets must show (see `control.lineage`).
     """
     return {
         "pass_id": found.id,
@@ -125,6 +127,7 @@ def order(
         "keep_cbt": row.keep_cbt,
         "quiesce": row.quiesce,
         "disk_set": disk_set,
+        "lineage": lineage or {},
     }
 
 

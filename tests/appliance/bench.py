@@ -6,7 +6,7 @@ The vCenter is simulated in this process, so a test reaches the true bytes; ever
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,9 @@ from connector.appliance.order import Order, SourceObject, Wishes
 from connector.appliance.progress import PassProgress
 from connector.appliance.workbench import Workbench
 from connector.settings import TransferSettings, VCenterSettings
+from connector.transfer import evidence
 from connector.transfer.evidence import Signer
+from connector.transfer.lineage import Lineage
 from connector.vcenter.client import VCenter
 from tests.integration.house import USER, House, Shape, house
 from tests.integration.witness import digest
@@ -66,6 +68,7 @@ class Bench:
     evidence: dict[str, bytes]
     result: dict[str, Any] = field(default_factory=dict)
     number: int = 0
+    handed_out: list[str] = field(default_factory=list)
 
     def order(self, **changes: Any) -> Order:
         """The next order of this machine's job."""
@@ -83,8 +86,11 @@ class Bench:
             objects=tuple(self.recorder.objects.values()),
             shutdown_deadline=20.0,
             allow_power_off=True,
+            lineage=ends(self.evidence, self.handed_out),
         )
-        return replace(made, **changes)
+        made = replace(made, **changes)
+        self.handed_out.append(made.pass_id)
+        return made
 
     def run(
         self,
@@ -124,6 +130,19 @@ class Bench:
         self.work = replace(self.work, transfer=self.work.transfer.model_copy(update=changes))
 
 
+def ends(kept: Mapping[str, bytes], handed_out: Sequence[str]) -> Lineage:
+    """What a control plane with this evidence says of a job that got passes of these ids."""
+    if not kept:
+        return Lineage(readings=frozenset(handed_out))
+    newest = next(reversed(kept))
+    since = handed_out[handed_out.index(newest) + 1 :] if newest in handed_out else handed_out
+    return Lineage(
+        evidence.heads(evidence.read(kept[newest])),
+        {"id": newest, "digest": evidence.digest(kept[newest])},
+        frozenset(since),
+    )
+
+
 @contextmanager
 def bench(home: Path, job: Job, *shapes: Shape, transfer: TransferSettings | None = None) -> Iterator[Bench]:
     """web-01 with CBT on and running, and an empty instance."""
@@ -144,10 +163,10 @@ def bench(home: Path, job: Job, *shapes: Shape, transfer: TransferSettings | Non
         vcenter = stack.enter_context(VCenter(access, owner="c0123456789abcdef", ledger=ledger))
         instance = Instance(home / "instance", job)
         stack.callback(instance.stop)
-        evidence: dict[str, bytes] = {}
-        notary = Notary(Signer.load(home / "key.pem"), "8.0.3", evidence.__setitem__)
+        kept: dict[str, bytes] = {}
+        notary = Notary(Signer.load(home / "key.pem"), "8.0.3", kept.__setitem__)
         work = Workbench(vcenter, ledger, made.vddk, "nbdssl", transfer or TransferSettings(), None, notary)
-        yield Bench(made, instance, job, work, recorder, evidence)
+        yield Bench(made, instance, job, work, recorder, kept)
 
 
 def is_on(made: House) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from connector.appliance.attest import Notary
 from connector.appliance.dispatch import carry
 from connector.appliance.governor import Thresholds
 from connector.appliance.ledger import ControlLedger
@@ -17,9 +18,11 @@ from connector.appliance.order import Order, SourceObject, Wishes
 from connector.appliance.progress import PassProgress
 from connector.appliance.workbench import Workbench
 from connector.settings import TransferSettings
+from connector.transfer.evidence import Signer
 from connector.vcenter.client import VCenter
 from simulator.estate.estate import Estate
 from simulator.vixdisklib import install
+from tests.appliance.bench import ends
 from tests.transfer.conftest import Instance, Job
 from tests.vcenter.imaginary import MIB, World, world
 
@@ -117,6 +120,8 @@ class Bench:
     vcenter: VCenter
     record: Record
     workbench: Workbench
+    evidence: dict[str, bytes]
+    handed_out: list[str] = field(default_factory=list)
     _random: random.Random = field(default_factory=lambda: random.Random(5))
 
     @property
@@ -142,8 +147,11 @@ class Bench:
             attempts=(),
             shutdown_deadline=20.0,
             allow_power_off=False,
+            lineage=ends(self.evidence, self.handed_out),
         )
-        return replace(made, **changes)
+        made = replace(made, **changes)
+        self.handed_out.append(made.pass_id)
+        return made
 
     def carry(
         self, order: Order, board: Board | None = None, stop: threading.Event | None = None
@@ -190,5 +198,7 @@ def bench(root: Path, instance: Instance, job: Job, **place: Any) -> Iterator[Be
         ledger = ControlLedger(record)
         with VCenter(made.settings(), owner=OWNER, ledger=ledger) as vcenter:
             settings = TransferSettings(depth=4, in_flight=2 * MIB, compression="none")
-            workbench = Workbench(vcenter, ledger, vddk, "nbdssl", settings)
-            yield Bench(made, instance, job, vddk, vcenter, record, workbench)
+            kept: dict[str, bytes] = {}
+            notary = Notary(Signer.load(root / "key.pem"), "8.0.3", kept.__setitem__)
+            workbench = Workbench(vcenter, ledger, vddk, "nbdssl", settings, None, notary)
+            yield Bench(made, instance, job, vddk, vcenter, record, workbench, kept)

@@ -32,7 +32,10 @@ def attempt(kind: str = "full", snapshot: str = "token-1") -> dict[str, Any]:
 
 
 def decided(
-    state: dict[str, Any] | None, standing: Collection[str] = (), known: bool = True
+    state: dict[str, Any] | None,
+    standing: Collection[str] = (),
+    known: bool = True,
+    disagreement: str = "",
 ) -> tuple[Decision, list[MachineDisk]]:
     asked: list[MachineDisk] = []
 
@@ -42,7 +45,19 @@ def decided(
             raise ChangesUnknown("tracking was restarted")
         return CHANGES
 
-    return decide(state, DISK, "token-2", lambda: standing, changed), asked
+    return decide(state, DISK, "token-2", lambda: standing, changed, disagreement), asked
+
+
+def test_invariant_13_a_disagreement_means_comparing_and_cbt_is_not_even_asked() -> None:
+    decision, asked = decided(STATE, disagreement="they disagree")
+    assert (decision.kind, decision.note, asked) == ("compare", "compared: they disagree", [])
+    decision, _ = decided(STATE | {"doubt": "its journal was lost"}, disagreement="they disagree")
+    assert decision.note == "compared: its journal was lost"
+
+
+def test_a_target_that_is_new_is_copied_in_full_and_says_why() -> None:
+    decision, _ = decided(None, disagreement="its target is gone")
+    assert (decision.kind, decision.note) == ("full", "copied in full: its target is gone")
 
 
 def test_a_delta_asks_about_the_disk_as_it_was_at_the_base() -> None:

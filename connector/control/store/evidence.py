@@ -10,7 +10,8 @@ import zstandard
 from connector.control.store import tables
 from connector.control.store.database import Database
 from connector.control.store.rows import EvidenceEntry, Pass
-from connector.errors import NotFound
+from connector.errors import EvidenceDamaged, NotFound
+from connector.transfer.evidence import LIMIT
 
 _EVIDENCE: Final = tables.evidence
 _COLUMNS: Final = [column for column in _EVIDENCE.c if column.name != "packed"]
@@ -60,8 +61,13 @@ class EvidenceStore:
             rows = connection.execute(query.order_by(*_OLDEST_FIRST))
             return [EvidenceEntry(**row._mapping) for row in rows]
 
+    def newest(self, job_id: str) -> EvidenceEntry | None:
+        """What a job's last pass left that left anything."""
+        entries = self.of(job_id)
+        return entries[-1] if entries else None
+
     def manifest(self, pass_id: str) -> bytes:
-        """The file, as it was signed."""
+        """The file, as it was signed. Raises NotFound, EvidenceDamaged."""
         query = sa.select(_EVIDENCE.c.packed).where(_EVIDENCE.c.pass_id == pass_id)
         with self._database.read() as connection:
             packed = connection.execute(query).scalar_one_or_none()
@@ -71,7 +77,14 @@ class EvidenceStore:
                 on=pass_id,
                 remedy="it is kept for a job's newest passes, and beside images",
             )
-        return zstandard.decompress(packed)
+        try:
+            return zstandard.decompress(packed, max_output_size=LIMIT)
+        except zstandard.ZstdError:
+            raise EvidenceDamaged(
+                "cannot be unpacked from the database",
+                on=pass_id,
+                remedy="use the copy beside the image; the next pass compares the disks",
+            ) from None
 
     def _beyond(self, connection: sa.Connection, job_id: str) -> list[str]:
         """Passes whose evidence a job has no room for."""

@@ -1,0 +1,107 @@
+"""Whether a target may be gone on from: what its instance says must be what the last evidence says (invariant 13). Pure.
+
+The control plane sends with each order what it knows; the instance describes the target. Either may have been put back to
+an older state by somebody who restored a backup. Where they disagree, the disk is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from connector.transfer.evidence import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What the control plane knows of a job's disks. `heads`: the end of each disk's lineage by its key, from the newest
+    evidence; `previous` names that evidence. `readings` are the ids of the passes that were handed out since then.
+    `compare`: why the control plane wants every disk compared; empty when it does not.
+    """
+
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    previous: Mapping[str, str] | None = None
+    readings: frozenset[str] = frozenset()
+    compare: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "heads": {key: head.to_json() for key, head in self.heads.items()},
+            "previous": None if self.previous is None else dict(self.previous),
+            "readings": sorted(self.readings),
+            "compare": self.compare,
+        }
+
+    def disagreement(self, key: str, state: Mapping[str, Any]) -> str:
+        """Why the target of a disk must not be gone on from; empty when everybody agrees.
+
+        `state` is the target as its instance describes it. A pass that finished at the target and died before its
+        evidence was stored is one step ahead of the head; it is recognised by its id and by the root before it.
+        """
+        if self.compare:
+            return self.compare
+        head, base = self.heads.get(key), state["base"]
+        if base is None:
+            return (
+                "" if head is None else f"its target has no finished pass, the evidence names {head.reading}"
+            )
+        if head is None:
+            return "" if base["pass_id"] in self.readings else _unknown(base["pass_id"])
+        if _is(head, state) or self._is_next(head, state):
+            return ""
+        return _difference(head, state)
+
+    def _is_next(self, head: Head, state: Mapping[str, Any]) -> bool:
+        follows = state["base"]["pass_id"] in self.readings
+        if not head.target:  # evidence of version 1 names neither target nor root
+            return follows
+        next_pass = (state["target"], state["generation"], state["previous_root"])
+        return follows and next_pass == (head.target, head.generation + 1, head.root)
+
+
+def from_json(body: Mapping[str, Any]) -> Lineage:
+    """The reverse of `to_json`; what lacks is unknown.
+
+    Raises KeyError, TypeError, ValueError or AttributeError for what it cannot be.
+    """
+    previous = body.get("previous")
+    return Lineage(
+        heads={str(key): _head(head) for key, head in (body.get("heads") or {}).items()},
+        previous=None if previous is None else {"id": str(previous["id"]), "digest": str(previous["digest"])},
+        readings=frozenset(str(reading) for reading in body.get("readings", ())),
+        compare=str(body.get("compare", "")),
+    )
+
+
+def _head(body: Mapping[str, Any]) -> Head:
+    return Head(
+        reading=str(body["reading"]),
+        change_id=str(body["change_id"]),
+        target=str(body["target"]),
+        generation=int(body["generation"]),
+        root=str(body["root"]),
+    )
+
+
+def _is(head: Head, state: Mapping[str, Any]) -> bool:
+    base = state["base"]
+    if (base["pass_id"], base["change_id"]) != (head.reading, head.change_id):
+        return False
+    target = (state["target"], state["generation"], state["root"])
+    return not head.target or target == (head.target, head.generation, head.root)
+
+
+def _unknown(reading: str) -> str:
+    return f"its target shows {reading}, of which the control plane has no evidence"
+
+
+def _difference(head: Head, state: Mapping[str, Any]) -> str:
+    base = state["base"]
+    if state["target"] != head.target and head.target:
+        return f"its target is not the one that the evidence of {head.reading} names"
+    if base["pass_id"] != head.reading:
+        return f"its target shows {base['pass_id']}, the evidence names {head.reading}"
+    if base["change_id"] != head.change_id:
+        return f"its target shows {base['pass_id']} under another change id than the evidence"
+    return f"its target shows {base['pass_id']} with another root or generation than the evidence"
