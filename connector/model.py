@@ -63,6 +63,7 @@ class MachineDisk:
     native_4k: bool = False
     first_class: bool = False  # a first-class disk, e.g. a CSI volume
     filters: tuple[str, ...] = ()  # I/O filters, e.g. of a replication
+    store: str = ""  # moref of its datastore, whose name is only unique within a datacenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +312,7 @@ class Pressure:
 
     stores: tuple[DatastoreLoad, ...]
     delta: int = 0
+    measured: bool = True  # False: vCenter does not show the files now, and `delta` says nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -119,6 +120,8 @@ class Guard:
 
     def _judge(self, pressure: Pressure) -> None:
         now = time.monotonic()
+        if not pressure.measured and self._samples:  # it has grown to what it was, at least
+            pressure = replace(pressure, delta=self._samples[-1].pressure.delta)
         with self._lock:
             self._errors = [at for at in self._errors if now - at < WINDOW]
             count = len(self._errors)

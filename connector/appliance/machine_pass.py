@@ -32,7 +32,10 @@ from connector.errors import (
     Ineligible,
     Interrupted,
     ReaderFailed,
+    SessionExpired,
     TransferFailed,
+    Unreachable,
+    VCenterFault,
 )
 from connector.model import Finding, Machine, PowerState, Severity
 from connector.patience import Patience
@@ -131,7 +134,13 @@ class MachinePass:
         if reading != self._order.pass_id:
             return
         thresholds = self._bench.governor
-        if why := obstacle(thresholds, self._vcenter.pressure(self._order.moref, None)):
+        try:
+            why = obstacle(thresholds, self._vcenter.pressure(self._order.moref, None))
+        except VCenterFault as unknown:
+            if not unknown.retryable or isinstance(unknown, Unreachable | SessionExpired):
+                raise
+            why = unknown.what
+        if why:
             raise HandedBack(f"no snapshot now: {why}", on=self._order.name, rest=thresholds.rest)
 
     def _guard(self, machine: Machine, snapshot: Snapshot) -> Guard:

@@ -26,6 +26,7 @@ _INTRODUCTION: Final = """# Checks inside the disks
 VDDK, and removes the snapshot. It asks first (`--yes` does not). Nothing is written into a disk. Machines that something
 else blocks are left alone. A snapshot that a killed look left is removed by the next look of the same user on the same
 host, and found by `connector doctor` (`--only looks`, `--repair`); looks that are alive leave each other alone.
+The first disk is the machine's own first, by boot order and controllers ([order of disks](vcenter.md#the-order-of-disks)).
 Of a guest that runs, the newest changes may be missing: journals are not replayed. This page is generated from the
 rules (`connector/offline/rules.py`).
 """

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from connector.model import Device, MachineDisk, Nic
+from connector.vcenter.datastore_paths import datastore
 from connector.vcenter.disk_order import in_order
-from connector.vcenter.values import Node, each, kind_of, number, text, true
+from connector.vcenter.values import Node, each, kind_of, moref, number, text, true
 
 CONTROLLERS: Mapping[str, tuple[str, int]] = {  # class: word in names and extraConfig keys, order of a BIOS
     "VirtualIDEController": ("ide", 0),
@@ -112,6 +113,7 @@ def _disk(device: Any, controller: Any) -> MachineDisk:
         capacity=_capacity(device),
         path=path,
         datastore=datastore(path),
+        store=moref(getattr(backing, "datastore", None)),
         backing=backing_kind(backing),
         mode=text(getattr(backing, "diskMode", None)),
         uuid=text(getattr(backing, "uuid", None)) or None,
@@ -136,12 +138,6 @@ def _parents(backing: Any) -> int:
     while (backing := getattr(backing, "parent", None)) is not None:
         count += 1
     return count
-
-
-def datastore(path: str) -> str:
-    """The datastore's name in "[name] folder/file.vmdk"; empty when the path names none."""
-    name, separator, _ = path.partition("] ")
-    return name[1:] if separator and name.startswith("[") else ""
 
 
 def _label(device: Any) -> str:

@@ -12,11 +12,13 @@ from connector.model import (
     GuestNic,
     GuestVolume,
     Machine,
+    MachineDisk,
     PowerState,
     SnapshotNode,
     Traits,
 )
 from connector.vcenter.answer import Row
+from connector.vcenter.datastore_paths import datastore
 from connector.vcenter.devices import disks, nics, notable
 from connector.vcenter.disk_order import extra_options, stated
 from connector.vcenter.partial import missing
@@ -115,9 +117,13 @@ def machine(row: Row, context: Context) -> Machine:
         hardware=text(row.get("config.version")),
         host=host,
         path=places.path(row),
-        disks=disks(
-            each(row.get("config.hardware.device")),
-            stated(row.get("config.bootOptions"), extra_options(row.get("config.extraConfig"))),
+        disks=_located(
+            disks(
+                each(row.get("config.hardware.device")),
+                stated(row.get("config.bootOptions"), extra_options(row.get("config.extraConfig"))),
+            ),
+            row,
+            places,
         ),
         snapshots=snapshot_nodes(row.get("snapshot")),
         template=true(row.get("config.template")),
@@ -130,6 +136,15 @@ def machine(row: Row, context: Context) -> Machine:
         networks=places.names(row.get("network")),
         traits=_traits(row, context, host),
         missing=missing(row),
+    )
+
+
+def _located(listed: tuple[MachineDisk, ...], row: Row, places: Places) -> tuple[MachineDisk, ...]:
+    """The disks with the names of their datastores: by reference, else by the names that its machine's datastores have."""
+    near = places.names(row.get("datastore"))
+    known = near or tuple(one.name for one in places.datastores())
+    return tuple(
+        replace(disk, datastore=places.name(disk.store) or datastore(disk.path, known)) for disk in listed
     )
 
 
@@ -306,5 +321,9 @@ def placed(drafted: Draft, context: Context) -> Machine:
         attributes=_attributes(row, context.attributes),
     )
     return replace(
-        drafted.machine, path=places.path(row), networks=places.names(row.get("network")), traits=traits
+        drafted.machine,
+        path=places.path(row),
+        disks=_located(drafted.machine.disks, row, places),
+        networks=places.names(row.get("network")),
+        traits=traits,
     )

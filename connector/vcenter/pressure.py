@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, VCenterFault
 from connector.model import DatastoreLoad, Pressure
 from connector.vcenter.faults import translated
 from connector.vcenter.properties import Row, read, related
 from connector.vcenter.session import Session
+from connector.vcenter.values import plain
 from connector.vcenter.vmomi import moref, vim
 
 _MACHINE = ("datastore", "layoutEx")
@@ -21,13 +22,26 @@ _STORE = ("summary.name", "summary.capacity", "summary.freeSpace")
 
 
 def pressure(session: Session, machine: str, snapshot: str | None) -> Pressure:
-    """The machine's datastores, and the bytes of the files that came after `snapshot`. Raises `NotFound`."""
+    """The machine's datastores, and the bytes of the files that came after `snapshot`.
+
+    Raises `NotFound`, and a retryable `VCenterFault` when vCenter does not show the datastores now.
+    """
     vm = session.managed(vim.VirtualMachine, machine)
     with suppress(ConnectorError), translated(machine):
         vm.RefreshStorageInfo()
     row = read(session, vm, _MACHINE, on=machine, partly=True)
+    if row.get("datastore") is None and "datastore" not in row.refused:
+        raise VCenterFault(
+            "vCenter does not say on which datastores the machine is",
+            on=machine,
+            remedy="it passes when its host is connected; look at the machine in vCenter if it does not",
+            retryable=True,
+        )
     stores = tuple(_load(session, store) for store in row.get("datastore") or ())
-    return Pressure(stores, _grown(row.get("layoutEx"), snapshot) if snapshot else 0)
+    layout = row.get("layoutEx")
+    if not snapshot:
+        return Pressure(stores)
+    return Pressure(stores, _grown(layout, snapshot), measured=layout is not None)
 
 
 def _load(session: Session, store: Any) -> DatastoreLoad:
@@ -36,7 +50,7 @@ def _load(session: Session, store: Any) -> DatastoreLoad:
     rows = related(session, store, "vm", {type(store): _STORE, vim.VirtualMachine: ("rootSnapshot",)})
     own = next(row for row in rows if row.moref == moref(store))
     return DatastoreLoad(
-        str(own.get("summary.name", moref(store))),
+        plain(str(own.get("summary.name", moref(store)))),
         int(own.get("summary.capacity", 0)),
         int(own.get("summary.freeSpace", 0)),
         _with_snapshots(rows),

@@ -149,12 +149,12 @@ class Hardware:
             )
             if estate.free_space(datastore) < need:
                 raise NoDiskSpace(f"{vm.name}: does not fit on the new datastore", datastore=datastore)
-            name = estate.inventory.datastores[datastore].name
+            names = {moref: store.name for moref, store in estate.inventory.datastores.items()}
             with estate.stun(moref, estate.timing.switch_stun):
                 for content in contents.values():
                     if content.tracking.active and not keep_tracking:
                         content.tracking.enable(uuid4())
-                disks = tuple(_moved(disk, datastore, name) for disk in vm.disks)
+                disks = tuple(_moved(disk, datastore, names) for disk in vm.disks)
                 estate.change_vm(moref, disks=disks, datastore=datastore)
                 self.refresh(moref)
 
@@ -210,8 +210,10 @@ def slot(vm: VirtualMachine, disk: VirtualDisk) -> str:
     return f"{_BUS_NAMES.get(controller.kind, 'scsi')}{controller.bus}:{disk.unit}"
 
 
-def _moved(disk: VirtualDisk, datastore: str, name: str) -> VirtualDisk:
-    return replace(disk, datastore=datastore, path=f"[{name}]{disk.path.partition(']')[2]}")
+def _moved(disk: VirtualDisk, datastore: str, names: dict[str, str]) -> VirtualDisk:
+    """A name may hold brackets: the path is that of the disk's own datastore."""
+    file = disk.path.removeprefix(f"[{names[disk.datastore]}]")
+    return replace(disk, datastore=datastore, path=f"[{names[datastore]}]{file}")
 
 
 def _free_key(vm: VirtualMachine, controller: int, unit: int) -> int:

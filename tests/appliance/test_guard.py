@@ -73,3 +73,12 @@ def test_a_refusal_of_the_host_slows_at_once_and_other_errors_do_not() -> None:
                 break
             threading.Event().wait(0.01)
         assert watched.pace(8) == 4
+
+
+def test_a_delta_that_vcenter_does_not_show_now_is_as_large_as_it_was() -> None:
+    grown = Pressure(ROOM.stores, delta=1 << 30)
+    looks = iter([grown, Pressure(ROOM.stores, measured=False), Pressure(ROOM.stores)])
+    watched, _ = guard(lambda: next(looks))
+    for _ in range(3):
+        watched.once()
+    assert [sample.pressure.delta for sample in watched._samples] == [1 << 30, 1 << 30, 0]

@@ -40,6 +40,13 @@ def test_a_pass_is_handed_back_before_anything_is_done(shown: Bench, path: str, 
     assert shown.estate.inventory.vm(shown.vm).power_state == "poweredOn"
 
 
+def test_no_snapshot_is_taken_while_nobody_knows_how_full_its_datastores_are(shown: Bench) -> None:
+    change_vm(shown.estate, shown.vm, hidden=("datastore",))
+    with pytest.raises(HandedBack, match="no snapshot now: vCenter does not say on which datastores"):
+        shown.carry(shown.order(1))
+    assert not shown.world.snapshots()
+
+
 def test_when_it_is_whole_again_the_pass_goes_on(shown: Bench) -> None:
     change_vm(shown.estate, shown.vm, hidden=("config",))
     with pytest.raises(HandedBack):

@@ -11,7 +11,8 @@ from connector.errors import Ambiguous, NotFound
 from connector.model import PowerState
 from connector.vcenter import inventory
 from connector.vcenter.answer import Row
-from connector.vcenter.devices import datastore, disks
+from connector.vcenter.datastore_paths import datastore
+from connector.vcenter.devices import disks
 from connector.vcenter.machines import Context
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import vim

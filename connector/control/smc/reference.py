@@ -57,6 +57,8 @@ such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file
 - Start is allowed from Waiting and begins a manual incremental run; Stop is allowed from Waiting and ends the schedule.
 - `ValidTime` defaults to 30 days after creation. `SystemDiskSize` is 20 to 2048 GiB, and a target is never smaller than its
   source.
+- The disks of a source are in the order in which its firmware looks for them: the first is the system disk, and `Index` and
+  `DiskId` count from it. A job keeps the order that was known when its first run began.
 - `ReplicationParameters` may be changed while a job is Syncing; the pass that is under way follows within a heartbeat.
   `bandwidth_limit` is in Mbit/s (1,000,000 bits a second) of what crosses the network, for all disks of a pass together,
   0 for no limit; the calendar of the appliance may allow less. `compress_level`:

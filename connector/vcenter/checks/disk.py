@@ -23,8 +23,9 @@ def trackable(disk: MachineDisk) -> bool:
 
 
 def _stores(disk: MachineDisk, around: Around) -> tuple[Datastore, ...]:
-    """The datastores that the disk's may be: a name is unique only within its datacenter."""
-    return around.datastores.get(disk.datastore, ())
+    """The disk's datastore, or those that it may be: a name is unique only within its datacenter."""
+    store = around.stores.get(disk.store)
+    return around.datastores.get(disk.datastore, ()) if store is None else (store,)
 
 
 def _shut(disk: MachineDisk, around: Around) -> str:

@@ -35,6 +35,7 @@ class Around:
     bounds: Bounds = Bounds()
     hosts: Mapping[str, Host] = field(default_factory=dict)  # by moref
     datastores: Mapping[str, tuple[Datastore, ...]] = field(default_factory=dict)  # by name
+    stores: Mapping[str, Datastore] = field(default_factory=dict)  # by moref
     twins: Mapping[str, int] = field(default_factory=dict)  # machines by BIOS UUID
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of machines by a disk's file
     snapshotted: Mapping[str, int] = field(default_factory=dict)  # machines with snapshots by datastore
@@ -55,6 +56,7 @@ class Around:
             bounds=bounds,
             hosts={one.moref: one for one in inventory.hosts},
             datastores=datastores,
+            stores={one.moref: one for one in inventory.datastores},
             twins=Counter(one.bios_uuid for one in inventory.machines if one.bios_uuid),
             owners=owners,
             snapshotted=Counter(
