@@ -44,12 +44,12 @@ class Guard:
         *,
         running: bool,
         disks: int,
-        taken: float | None = None,
+        age: float = 0.0,
     ) -> None:
-        """`taken`: when an adopted snapshot was taken, seconds since the epoch; None: just now."""
+        """`age`: seconds since an adopted snapshot was taken, by the clock that stamped it."""
         self._look, self._thresholds, self._board = look, thresholds, board
         self._running, self._disks = running, disks
-        self._age = max(0.0, time.time() - taken) if taken else 0.0
+        self._age = max(0.0, age)
         self._began = time.monotonic()
         self._samples: list[Sample] = []
         self._errors: list[float] = []

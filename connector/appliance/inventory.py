@@ -93,7 +93,7 @@ class Rescan:
         """What a sweep does not show of a machine is as the sweep before showed it."""
         machines = tuple(remembered(self._known.get(one.moref), one) for one in seen.machines)
         seen, self._known = replace(seen, machines=machines), {one.moref: one for one in machines}
-        findings = survey(seen, now=time.time())
+        findings = survey(seen, now=self._vcenter.now())
         bare = [replace(machine, traits=_told(machine.traits)) for machine in seen.machines]
         with closing(self._connect()) as registry:
             registry.put_sources(bare, findings)

@@ -150,8 +150,13 @@ class MachinePass:
             self._board,
             running=not self._order.final and machine.power is PowerState.ON,
             disks=sum(disk.capacity for disk in snapshot.disks),
-            taken=next((n.created for n in machine.snapshots if n.moref == snapshot.moref), None),
+            age=self._age(machine, snapshot),
         )
+
+    def _age(self, machine: Machine, snapshot: Snapshot) -> float:
+        """Seconds since an adopted snapshot was taken; the clock of vCenter has stamped it, and is asked what time it is."""
+        taken = next((n.created for n in machine.snapshots if n.moref == snapshot.moref), None)
+        return self._vcenter.now() - taken if taken else 0.0
 
     def _reading(self, machine: Machine) -> str:
         """The id of the reading to continue: the newest of this pass whose snapshot still stands, else a new one.

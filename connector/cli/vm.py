@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -171,9 +170,9 @@ def check_machines(
     selector = Selector.parse(words)
     access = estate.settings(url, user, password_file, thumbprint, authority)
     with estate.look(access) as vcenter:
-        seen = vcenter.inventory()
+        seen, now = vcenter.inventory(), vcenter.now()
     machines = selector.choose(seen.machines)
-    found = survey(seen, now=time.time())
+    found = survey(seen, now=now)
     if inside and vddk is not None:
         deep.agree(machines, yes)
         blocked = [

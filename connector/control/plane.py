@@ -82,7 +82,7 @@ def run(options: Options, make_provider: ProviderMaker, clock: Clock = time.time
         vault = Vault(options.state / "vault-key")
         steps = Steps(store, provider, vault)
         aside = Background()
-        watch = Watch(store, steps, aside, grace=options.grace)
+        watch = Watch(store, steps, aside, grace=options.grace, ticks=store.ticks)
         runner = Runner(
             store,
             lambda: Engine(store, steps, _engine_url(options, store)),

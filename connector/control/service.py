@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from connector.control import licences
 from connector.control.attendance import Attendance
+from connector.control.clock import SET_BACK
 from connector.control.downtime import Downtime, predicted
 from connector.control.jobs import WAITING, Event
 from connector.control.refusals import Code, Refused
@@ -124,11 +125,11 @@ class Service:
         A pass that it took and does not hold was lost between us, or in its restart: it is offered again.
         """
         self.store.appliances.beat(appliance.id)
-        before = self.store.now() - self.grace / 2
+        now = self.store.now()
 
         def dropped(found: Pass) -> bool:
-            mine = found.appliance_id == appliance.id
-            return mine and found.id not in held and (found.taken or 0.0) < before
+            mine = found.appliance_id == appliance.id and found.id not in held
+            return mine and not -SET_BACK < now - (found.taken or 0.0) <= self.grace / 2
 
         if self.store.passes.lose(dropped, f"{appliance.name} does not hold it any more"):
             self.poke()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from typing import Final
+
 from connector.control.attendance import Attendance
 from connector.control.background import Aside
 from connector.control.steps import Steps
 from connector.control.store import Store
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class Watch:
@@ -15,17 +21,38 @@ class Watch:
     """
 
     def __init__(
-        self, store: Store, steps: Steps, aside: Aside | None = None, *, grace: float = 60.0
+        self,
+        store: Store,
+        steps: Steps,
+        aside: Aside | None = None,
+        *,
+        grace: float = 60.0,
+        ticks: Callable[[], float] | None = None,
     ) -> None:
+        """`ticks`: seconds that really pass; with them a clock that was set is noticed."""
         self._store = store
         self._attendance = Attendance(store, steps, aside)
         self._grace = grace
         self._since: float | None = None
+        self._ticks = ticks
+        self._seen: tuple[float, float] | None = None  # our clock and the ticks at the last look
+
+    def _was_set(self, now: float) -> bool:
+        """Whether the clock has jumped since the last look: then nobody was silent, and everybody is heard anew."""
+        before, ticks = self._seen, now if self._ticks is None else self._ticks()
+        self._seen = (now, ticks)
+        if before is None:
+            return False
+        jumped = (now - before[0]) - (ticks - before[1])
+        if abs(jumped) < self._grace / 2 and now >= before[0]:
+            return False
+        _LOG.warning("the clock of this machine was set by %.0f s: silence is counted anew", jumped)
+        return True
 
     def look(self) -> None:
         """One look at everything."""
         now = self._store.now()
-        if self._since is None:
+        if self._since is None or self._was_set(now):
             self._since = now
         young = now - self._since < self._grace
         alive = self._store.appliances.all() if young else self._store.appliances.alive(self._grace)

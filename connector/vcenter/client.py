@@ -104,6 +104,10 @@ class VCenter:
         """Every machine with what is around it: hosts, datastores, networks, clusters, folders."""
         return inventory.whole(self._session)
 
+    def now(self) -> float:
+        """Seconds since the epoch by vCenter's own clock: what it stamps is compared with this, never with ours."""
+        return self._steady(self._session.now, "the clock of vCenter")
+
     def standing(self) -> Standing:
         """The clock, the hosts' certificates and what the user may not do, for a look at the appliance itself."""
         return standing(self._session)

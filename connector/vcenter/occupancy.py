@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, Final
@@ -38,8 +37,10 @@ def occupied(session: Session, machine: str, now: float | None = None) -> str:
     row = read(session, vm, _READS, on=machine)
     if disabled := SNAPSHOTS & set(row.get("disabledMethod") or ()):
         return f"{', '.join(sorted(disabled))} is switched off for the machine, as backups do while they work"
-    for node in snapshot_nodes(row.get("snapshot")):
-        if _at_work(node, time.time() if now is None else now):
+    nodes = snapshot_nodes(row.get("snapshot"))
+    present = session.now() if nodes and now is None else now or 0.0
+    for node in nodes:
+        if _at_work(node, present):
             return f"a backup holds its snapshot {node.name}"
     for task in tasks.running(session, vm, machine, _WORDS):
         return _told(session, task, machine)

@@ -116,6 +116,12 @@ class Session:
         with translated(str(self.endpoint)):
             vim.ServiceInstance("ServiceInstance", self._stub).CurrentTime()
 
+    def now(self) -> float:
+        """Seconds since the epoch by vCenter's clock, by which it stamps snapshots; ours may show another day."""
+        with translated(str(self.endpoint)):
+            told = self.managed(vim.ServiceInstance, "ServiceInstance").CurrentTime()
+            return float(told.timestamp())
+
     @property
     def thumbprint(self) -> str:
         """SHA-1 of the certificate that was verified for this session, in VMware's spelling."""

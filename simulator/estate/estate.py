@@ -30,12 +30,16 @@ from simulator.faults import Faults
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that things take. Stuns hold the guest's writes; a `guest_shutdown` of None never ends."""
+    """Seconds that things take. Stuns hold the guest's writes; a `guest_shutdown` of None never ends.
+
+    `clock_ahead`: how far this datacenter's clock is ahead of the machine's that simulates it; negative: behind.
+    """
 
     snapshot_stun: float = 0.02
     switch_stun: float = 0.01
     power_on: float = 0.0
     guest_shutdown: float | None = 0.3
+    clock_ahead: float = 0.0
 
 
 @dataclass(frozen=True)

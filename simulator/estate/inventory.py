@@ -6,15 +6,19 @@ Field names follow vSphere's; sizes are bytes, times ISO 8601 in UTC, references
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from simulator.estate.errors import NotFound
 
 
-def now() -> str:
-    """The present in UTC, in vSphere's form."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def now(ahead: float = 0.0) -> str:
+    """The present in UTC, in vSphere's form, by a clock that is so many seconds ahead."""
+    return (
+        (datetime.now(UTC) + timedelta(seconds=ahead))
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 class PowerState(StrEnum):

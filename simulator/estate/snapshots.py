@@ -55,7 +55,7 @@ class Snapshots:
                     id=number,
                     name=name,
                     description=description,
-                    created=now(),
+                    created=now(estate.timing.clock_ahead),
                     parent=vm.current_snapshot,
                     power_state=vm.power_state,
                     disks=disks,

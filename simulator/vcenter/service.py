@@ -4,7 +4,7 @@ settings.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from simulator.vcenter.api import make, vim, vmodl
@@ -60,16 +60,20 @@ def _content(view: View | Call) -> Any:
     return make(vim.ServiceInstanceContent, rootFolder=root, about=about(view), **MANAGERS)
 
 
+def _clock(view: View | Call) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=view.center.estate.timing.clock_ahead)
+
+
 INSTANCE = Kind(
     vim.ServiceInstance,
     {
         "content": _content,
         "capability": lambda _view: make(vim.Capability, provisioningSupported=True, multiHostSupported=True),
-        "serverClock": lambda _view: datetime.now(UTC),
+        "serverClock": lambda view: _clock(view),
     },
     {
         "RetrieveServiceContent": _content,
-        "CurrentTime": lambda _call: datetime.now(UTC),
+        "CurrentTime": lambda call: _clock(call),
         "QueryVMotionCompatibility": lambda _call: [],
     },
     frozenset({"serverClock"}),

@@ -11,8 +11,9 @@ from connector.control import views
 from connector.control.downtime import SHUTDOWN, predicted
 from connector.control.store import Wish, passes
 from connector.control.store.rows import Job, Json, Outcome, Pass, Task
+from connector.control.watch import Watch
 from connector.errors import Conflict
-from tests.control.house import House
+from tests.control.house import DAY, GRACE, House, MovableClock
 
 
 def _texts(house: House, job: str, kind: str) -> list[str]:
@@ -41,6 +42,49 @@ def test_a_pass_that_is_handed_back_rests_and_its_job_says_why(
     house.carry()
     house.turn()
     assert house.status(job) == "Finished"
+
+
+def test_a_rest_does_not_grow_with_a_clock_that_is_set_back(house: House) -> None:
+    job = house.job()
+    house.service.start(job)
+    house.turn()
+    found = house.take()
+    assert found is not None
+    house.service.finish(found.id, house.appliance, Outcome.STOPPED, {"what": "full"}, {}, rest=300.0)
+    house.turn()
+    assert house.take() is None
+    house.later(-3 * DAY)
+    assert house.take() is not None
+
+
+def test_the_next_run_does_not_move_away_with_a_clock_that_is_set_back(house: House) -> None:
+    job = house.incremental()
+    house.service.start(job)
+    assert house.run(job).state.status == "Waiting"
+    house.later(-3 * DAY)
+    assert house.status(job).startswith("Running")
+
+
+def test_a_clock_that_is_set_makes_nobody_silent(house: House) -> None:
+    """Neither back nor forward: passes stay with those who read."""
+    ticks = MovableClock()
+    house.watch = Watch(house.store, house.steps, grace=GRACE, ticks=ticks)
+    house.service.start(house.job())
+    house.turn()
+    taken = house.take()
+    assert taken is not None
+    for jump in (3 * DAY, -6 * DAY):
+        for clock in (ticks, house.clock):
+            clock.advance(GRACE + 1)
+        house.turn()
+        house.clock.advance(jump)
+        house.watch.look()
+        assert house.store.passes.of(taken.job_id)[-1].id == taken.id
+        assert house.service.heard(house.appliance, {taken.id}) == []
+    for clock in (ticks, house.clock):
+        clock.advance(GRACE + 1)
+    house.watch.look()  # now it is really silent
+    assert house.store.passes.of(taken.job_id)[-1].id != taken.id
 
 
 def test_a_resting_pass_is_stopped_at_once_and_without_an_error(house: House) -> None:

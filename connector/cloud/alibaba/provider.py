@@ -196,7 +196,11 @@ class AlibabaProvider:
 
     def _let_appear(self, book: Book, own: dict[str, str]) -> None:
         """What was begun a moment ago may not be visible yet: then it would be left behind."""
-        while time.time() - book.youngest() < self._settings.consistency:
+        young = self._settings.consistency - max(0.0, time.time() - book.youngest())
+        deadline = (
+            time.monotonic() + young
+        )  # the book's clock may be another one: no wait is longer than this
+        while time.monotonic() < deadline:
             missing = {page.kind for page in book.standing() if page.reference is None} - self._kinds(own)
             if not missing:
                 return

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from connector.control.clock import SET_BACK
 from connector.control.store import tables
 from connector.control.store.database import Database, new_id
 from connector.control.store.rows import Appliance
@@ -73,8 +74,8 @@ class Appliances:
 
     def alive(self, grace: float) -> list[Appliance]:
         """Those heard of within `grace` seconds."""
-        since = self._database.now() - grace
-        return [appliance for appliance in self.all() if appliance.heartbeat >= since]
+        now = self._database.now()
+        return [a for a in self.all() if now - grace <= a.heartbeat <= now + max(grace, SET_BACK)]
 
 
 def _digest(secret: str) -> str:

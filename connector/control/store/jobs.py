@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from connector.control import jobs as machine
 from connector.control import validity
+from connector.control.clock import SET_BACK
 from connector.control.jobs import Business, Event, State, Status
 from connector.control.refusals import Code, Refused, Unknown
 from connector.control.sources import SourceEvent
@@ -308,7 +309,13 @@ class Jobs:
                 starting=ids(
                     sa.or_(
                         sa.and_(c.status == Status.READY, c.scheduled_start <= now),
-                        sa.and_(c.status == Status.WAITING, c.next_run <= now),
+                        sa.and_(
+                            c.status == Status.WAITING,
+                            sa.or_(
+                                c.next_run <= now,
+                                sa.and_(c.next_run.is_not(None), c.ended > now + SET_BACK),
+                            ),
+                        ),
                     )
                 ),
             )

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from connector.control.clock import SET_BACK
 from connector.control.jobs import SYNCING, Event, State, follow
 from connector.control.refusals import Code, Refused
 from connector.control.store import runs, tables
@@ -107,7 +108,8 @@ class Passes:
             return _one(connection, found.id)
 
     def _next(self, connection: sa.Connection, appliance: Appliance, errands: bool) -> Pass | None:
-        ready = _PASSES.c.not_before <= self._database.now()
+        now = self._database.now()
+        ready = sa.or_(_PASSES.c.not_before <= now, _PASSES.c.offered > now + SET_BACK)
         offered = in_state(connection, PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter, ready)
         wanted = [found for found in offered if found.task.reads is not errands]
         if not wanted:
@@ -120,14 +122,14 @@ class Passes:
         now = self._database.now()
         with self._database.read() as connection:
             offered = in_state(connection, PassState.OFFERED)
-            ready = [found for found in offered if found.not_before <= now]
+            ready = [found for found in offered if not _rests(found, now)]
             by_vcenter = {
                 found.vcenter: [one for one in ready if one.vcenter == found.vcenter] for found in ready
             }
             why: dict[str, str] = {}
             for there in by_vcenter.values():
                 why |= waiting(connection, there, self._limits)
-        for resting in (found for found in offered if found.not_before > now):
+        for resting in (found for found in offered if _rests(found, now)):
             self._explain(
                 resting, f"rests, and is tried again {_clock(resting.not_before)}: {resting.reason}"
             )
@@ -430,6 +432,11 @@ def _owned(connection: sa.Connection, pass_id: str, appliance: Appliance) -> Pas
     if found.appliance_id != appliance.id or found.state not in (PassState.TAKEN, PassState.FINISHED):
         raise Conflict("this pass is not yours any more", on=pass_id, remedy="stop it and clean up")
     return found
+
+
+def _rests(found: Pass, now: float) -> bool:
+    """A rest that began in the future began before the clock was set back: it is over."""
+    return found.not_before > now and found.offered <= now + SET_BACK
 
 
 def _clock(moment: float) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from connector.control.clock import SET_BACK
 from connector.control.store import tables
 from connector.control.store.database import Database
 from connector.control.store.rows import Session
@@ -77,7 +78,13 @@ class Sessions:
 
 
 def _alive(now: float) -> sa.ColumnElement[bool]:
-    return sa.and_(_SESSIONS.c.created > now - LIFETIME, _SESSIONS.c.seen > now - IDLE)
+    """A session of the future would outlive its time: the clock has been set back, and people log in again."""
+    return sa.and_(
+        _SESSIONS.c.created > now - LIFETIME,
+        _SESSIONS.c.created <= now + SET_BACK,
+        _SESSIONS.c.seen > now - IDLE,
+        _SESSIONS.c.seen <= now + SET_BACK,
+    )
 
 
 def _digest(token: str) -> str:
