@@ -203,13 +203,7 @@ def page(found: list[Cell]) -> str:
             *("| moment | the older copy is of |", "|---|---|", *older, ""),
             *(f"| state | {' | '.join(Harm)} |", f"|---|{'---|' * len(Harm)}", *table, ""),
             *(_REFUSED, "| state | harm | moment | why |", "|---|---|---|---|", *refused, ""),
-            *(
-                _STANDING,
-                "| what happens | what follows |",
-                "|---|---|",
-                *(f"| {a} | {b} |" for a, b in STANDING.items()),
-                "",
-            ),
+            *(_STANDING, "| state | harm | and then |", "|---|---|---|", *map(_standing, STANDING), ""),
         ]
     )
 
@@ -221,12 +215,44 @@ def _line(row: str, its: list[Cell]) -> str:
     return f"| {_code(row)} | {' | '.join(moments(harm) for harm in Harm)} |"
 
 
+def _standing(cell: StandingCell) -> str:
+    then = "held until it is confirmed, then equal" if cell.held else "equal"
+    return f"| {_code(' + '.join(cell.harmed))} | {cell.harm} | {then} |"
+
+
 def _code(row: str) -> str:
     return " + ".join(f"`{part}`" for part in row.split(" + "))
 
 
-#: Cells of a standing control plane on PostgreSQL; see tests/faults/test_standing.py.
-STANDING: dict[str, str] = {}
+@dataclass(frozen=True, slots=True)
+class StandingCell:
+    """Of a control plane that stands by itself, after run 2. `held`: nothing is begun before the restore is confirmed."""
+
+    harmed: tuple[str, ...]
+    harm: Harm
+    held: bool
+    broken: str = ""  # what is not mended yet
+
+    @property
+    def id(self) -> str:
+        return f"{'+'.join(self.harmed)} {self.harm}".replace(" ", "_")
+
+
+_UNKNOWN: Final = "a restored database is not recognised"
+STANDING: Final = (
+    StandingCell(("database",), Harm.OLDER, held=True, broken=_UNKNOWN),
+    StandingCell(("database", "control/"), Harm.OLDER, held=True, broken=_UNKNOWN),
+    StandingCell(("database", "appliance/"), Harm.OLDER, held=True, broken=_UNKNOWN),
+    StandingCell(("database", "instances/INSTANCE/"), Harm.OLDER, held=True, broken=_UNKNOWN),
+    StandingCell(("database", "control/", "appliance/"), Harm.OLDER, held=True, broken=_UNKNOWN),
+    StandingCell(("database", "control/", "appliance/", "instances/INSTANCE/"), Harm.OLDER, held=False),
+    StandingCell(("control/",), Harm.OLDER, held=False),
+    StandingCell(("appliance/",), Harm.OLDER, held=False),
+    StandingCell(("appliance/",), Harm.GONE, held=False),
+    StandingCell(("instances/INSTANCE/",), Harm.OLDER, held=False),
+    StandingCell(("instances/INSTANCE/data/disks/DISK/disk.raw",), Harm.GONE, held=False),
+    StandingCell(("instances/INSTANCE/data/disks/DISK/journal",), Harm.GONE, held=False),
+)
 
 _INTRODUCTION: Final = """# Restore matrix
 
@@ -244,7 +270,9 @@ Rows are what a walk through the state directories finds after these runs: a fil
 matrix fails until this page knows it (`python -m tests.faults.restore`). A pair of files is a row where both change.
 """
 _REFUSED: Final = "A refusal is right in these cells, and in no others:\n"
-_STANDING: Final = "A control plane that stands by itself, with an appliance beside it, on PostgreSQL:\n"
+_STANDING: Final = """A control plane that stands by itself, on PostgreSQL, with an appliance beside it, after run 2. Older
+copies are of the end of run 1:
+"""
 
 
 def main() -> None:

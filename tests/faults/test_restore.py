@@ -8,7 +8,6 @@ import pytest
 
 from tests.faults import restore
 from tests.faults.restore import BROKEN, REFUSALS, Cell, Harm, Moment, each, known, page, rule
-from tests.faults.warm import warm
 from tests.faults.world import World, world
 
 CELLS = known()
@@ -16,7 +15,7 @@ CELLS = known()
 
 @pytest.fixture(scope="session")
 def life() -> Iterator[World]:
-    with world() as made, warm(made.root / "warm"):
+    with world() as made:
         yield made
 
 

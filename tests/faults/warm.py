@@ -1,7 +1,7 @@
 """Our services as processes that start at once: a parent that has imported everything forks them.
 
 A cell of the restore matrix starts the whole house twice; importing it each time would cost more than what is tried.
-`Warm.stub` stands in for `sys.executable`: what it is asked to run as `-m MODULE` is forked with the caller's arguments,
+The stub stands in for `sys.executable`: what it is asked to run as `-m MODULE` is forked with the caller's arguments,
 directory, environment and standard streams; everything else is run by the real interpreter. A stub that goes takes its
 process along.
 """
@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-MODULES: Final = ("connector.control", "connector.appliance", "connector.instance")
+MODULES: Final = ("connector.control", "connector.appliance", "connector.instance", "connector.cli.main")
 
 _STUB: Final = """#!{python} -ISs
 import array, json, os, socket, sys
@@ -48,7 +48,7 @@ os._exit(int(code or b"70"))
 @contextmanager
 def warm(root: Path) -> Iterator[None]:
     """Inside the block `sys.executable` is the stub, here and in every process that is started by it."""
-    root.mkdir()
+    root.mkdir(parents=True)
     address, stub = root / "socket", root / "python"
     python = sys.executable
     stub.write_text(_STUB.format(python=python, modules=MODULES, address=str(address)))
@@ -159,7 +159,7 @@ def _become(order: dict[str, object], streams: list[int]) -> None:
 
 def main() -> None:
     for module in MODULES:
-        importlib.import_module(f"{module}.__main__")
+        importlib.import_module(module if module.endswith(".main") else f"{module}.__main__")
     sys.executable = sys.argv[2]
     assert threading.active_count() == 1, threading.enumerate()
     parent = _Parent(sys.argv[1])

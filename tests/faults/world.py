@@ -18,6 +18,7 @@ from typing import Any, Final
 from connector.cli.main import main
 from connector.errors import ConnectorError, catalogue, from_json
 from tests.faults.restore import OLDER, Cell, Harm, Moment, Walk, Walks, is_state, stable
+from tests.faults.warm import warm
 from tests.integration.command import Command
 from tests.integration.house import MIB, House, Shape, house
 from tests.integration.witness import digest
@@ -80,7 +81,7 @@ class World:
         command.gone()
 
     def _interrupted(self, made: House, bandwidth: int) -> None:
-        """Every process is killed while blocks are copied."""
+        """Every process is killed while blocks are copied; of a warm one it is the stub, which takes it along."""
         made.reader(bandwidth=bandwidth)
         command = Command(self._words(made), self.live, {})
         command.copied(0.2)
@@ -92,7 +93,7 @@ class World:
 
     def _keep(self, moment: str) -> None:
         for name in KEPT:
-            _copy(self.live / name, self._kept / moment / name)
+            copy(self.live / name, self._kept / moment / name)
 
     def before(self, moment: Moment) -> Path:
         """The older copy."""
@@ -110,19 +111,18 @@ class World:
     def put_back(self, moment: Moment) -> None:
         for name in KEPT:
             shutil.rmtree(self.live / name)
-            _copy(self._kept / moment / name, self.live / name)
+            copy(self._kept / moment / name, self.live / name)
 
     def harm(self, cell: Cell) -> None:
         """Do to every part of the row what the cell says."""
         here, older = self.live / "out", self.before(cell.moment)
         for part in cell.parts:
-            matches = _matches(here, part)
             if cell.harm is Harm.SWAPPED:
-                _swap(*matches[:2])
+                _swap(*matches(here, part)[:2])
             elif cell.harm is Harm.OLDER:
-                _put_back(here, older, part)
+                put_back(here, older, part)
             else:
-                _damage(matches[0], cell.harm)
+                damage(matches(here, part)[0], cell.harm)
 
     @contextmanager
     def open(self) -> Iterator[House]:
@@ -157,7 +157,7 @@ def walked() -> Walks:
 @contextmanager
 def world() -> Iterator[World]:
     where = SHM if os.access(SHM, os.W_OK) else None  # what is synced there costs nothing
-    with tempfile.TemporaryDirectory(prefix="restore-", dir=where) as root:
+    with tempfile.TemporaryDirectory(prefix="restore-", dir=where) as root, warm(Path(root) / "warm"):
         yield World(Path(root))
 
 
@@ -185,12 +185,12 @@ def _differing(disks: Mapping[int, str], truth: Mapping[int, str]) -> str:
     return f"disks {[key for key in truth if disks.get(key) != truth[key]]} differ"
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cp", "-a", "--sparse=always", source, target], check=True)
 
 
-def _matches(out: Path, row: str) -> list[Path]:
+def matches(out: Path, row: str) -> list[Path]:
     """What there is of a row; a directory's match is its whole content."""
     if row == "./":
         return [out]
@@ -199,9 +199,9 @@ def _matches(out: Path, row: str) -> list[Path]:
     return [place for place in places if stable(str(place.relative_to(out))) == row.rstrip("/")]
 
 
-def _put_back(here: Path, older: Path, row: str) -> None:
+def put_back(here: Path, older: Path, row: str) -> None:
     """One match of the older copy takes its place; of a directory everything is as it was then, images excepted."""
-    source = next(match for match in _matches(older, row))
+    source = next(match for match in matches(older, row))
     target = here / source.relative_to(older)
     if not row.endswith("/"):
         shutil.copy2(source, target)
@@ -211,7 +211,7 @@ def _put_back(here: Path, older: Path, row: str) -> None:
     for file in _state_files(source, older):
         place = here / file.relative_to(older)
         place.parent.mkdir(parents=True, exist_ok=True)
-        _copy(file, place)
+        copy(file, place)
 
 
 def _state_files(place: Path, out: Path) -> list[Path]:
@@ -219,7 +219,7 @@ def _state_files(place: Path, out: Path) -> list[Path]:
     return [file for file in files if is_state(str(file.relative_to(out)))]
 
 
-def _damage(target: Path, harm: Harm) -> None:
+def damage(target: Path, harm: Harm) -> None:
     files = [target] if target.is_file() else _state_files(target, target)
     for file in files:
         size = file.stat().st_size
