@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from connector.control.vault import secret_file
+from connector.control.vault import damaged, secret_file
 
 _LIFETIME: Final = datetime.timedelta(days=3650)
 
@@ -40,9 +40,9 @@ def load(state: Path, host: str) -> Identity:
     """The identity in `state`, created when missing. `host` only names the certificate."""
     pem = state / "control.pem"
     content = secret_file(pem, _self_signed(host))
-    public = content[content.index("-----BEGIN CERTIFICATE") :]
+    public = _certificate(content, pem)
     certificate = state / "control.crt"  # without the key: for clients that want a file to trust
-    if not certificate.exists() or certificate.read_text().strip() != public:
+    if not certificate.exists() or certificate.read_bytes().strip() != public.encode():
         certificate.unlink(missing_ok=True)
         secret_file(certificate, public)
     token_file, code_file = state / "operator-token", state / "activation-code"
@@ -54,6 +54,18 @@ def load(state: Path, host: str) -> Identity:
         token=secret_file(token_file, secrets.token_urlsafe(32)),
         activation_code=secret_file(code_file, secrets.token_urlsafe(24)),
     )
+
+
+def _certificate(content: str, file: Path) -> str:
+    """The part of `content` that is no secret. Raises BadInput for what is no key with its certificate."""
+    secret, begin, rest = content.partition("-----BEGIN CERTIFICATE")
+    public = begin + rest
+    try:
+        serialization.load_pem_private_key(secret.encode(), password=None)
+        x509.load_pem_x509_certificate(public.encode())
+    except ValueError:
+        raise damaged(file) from None
+    return public
 
 
 def thumbprint(certificate: str) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from connector.errors import ControlFailed
+from connector.errors import BadInput, ControlFailed
 from connector.transfer.certificates import Authority
 
 #: Longer than any job may live; what it issues is short-lived.
@@ -23,7 +23,11 @@ class Vault:
 
     def __init__(self, key_file: Path) -> None:
         self._file = key_file
-        self._fernet = Fernet(secret_file(key_file, Fernet.generate_key().decode()).encode())
+        key = secret_file(key_file, Fernet.generate_key().decode()).encode()
+        try:
+            self._fernet = Fernet(key)
+        except ValueError:
+            raise damaged(key_file) from None
 
     def new_authority(self, job_id: str) -> str:
         """A fresh authority for one job, sealed."""
@@ -64,4 +68,22 @@ def secret_file(path: Path, fresh: str) -> str:
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
         draft.unlink()
-    return path.read_text().strip()
+    return _whole(path)
+
+
+def damaged(path: Path) -> BadInput:
+    """The refusal of a file of ours: nothing is guessed, and nothing made in its place."""
+    return BadInput(
+        "is damaged", on=str(path), remedy="restore it from the backup of this control plane's files"
+    )
+
+
+def _whole(path: Path) -> str:
+    """Printable lines. Raises BadInput."""
+    try:
+        content = path.read_text().strip()
+    except UnicodeDecodeError:
+        raise damaged(path) from None
+    if not content or not all(line.isprintable() for line in content.splitlines()):
+        raise damaged(path)
+    return content

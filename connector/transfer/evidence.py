@@ -46,8 +46,12 @@ class Signer:
             if not path.exists():
                 _create(path)
             key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        except (OSError, ValueError) as error:
-            raise BadInput(f"the key of the evidence cannot be read: {error}", on=str(path)) from None
+        except OSError as error:
+            raise BadInput(
+                f"the key of the evidence cannot be read ({error.strerror})", on=str(path)
+            ) from None
+        except ValueError:  # what the library says of it has several lines
+            key = None
         if not isinstance(key, Ed25519PrivateKey):
             raise BadInput("is no Ed25519 key", on=str(path), remedy="remove it: another one is made")
         return cls(key)

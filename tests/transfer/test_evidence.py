@@ -196,6 +196,13 @@ def test_the_key_is_made_once_kept_secret_and_read_again(tmp_path: Path) -> None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert Signer.load(path).public == made.public
     assert evidence.from_pem(made.public_pem.encode()) == made.public
-    path.write_text("not a key")
-    with pytest.raises(BadInput, match="cannot be read"):
+    whole = path.read_bytes()
+    for damaged in (b"not a key", whole[: len(whole) // 2], bytes(len(whole)), b""):
+        path.write_bytes(damaged)
+        with pytest.raises(BadInput) as refused:
+            Signer.load(path)
+        assert str(refused.value) == f"{path}: is no Ed25519 key; remove it: another one is made"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(BadInput, match=r"cannot be read \(Is a directory\)"):
         Signer.load(path)

@@ -1,0 +1,69 @@
+"""A file of the control plane's own that was overwritten or cut is named, with what to do; it is neither used nor made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from connector.control import identity
+from connector.control.vault import Vault
+from connector.errors import BadInput
+
+HOST = "127.0.0.1"
+
+
+def _start(state: Path) -> None:
+    identity.load(state, HOST)
+    Vault(state / "vault-key")
+
+
+def _zeros(file: Path) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def _half(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _noise(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00" * 20)
+
+
+def _nothing(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+HARMS = (_zeros, _half, _noise, _nothing)
+CASES = [
+    *((name, harm) for name in ("control.pem", "vault-key") for harm in HARMS),
+    *((name, harm) for name in ("operator-token", "activation-code") for harm in HARMS if harm is not _half),
+]
+
+
+@pytest.mark.parametrize(("name", "harm"), CASES)
+def test_a_damaged_file_is_named_and_left_as_it_is(
+    tmp_path: Path, name: str, harm: Callable[[Path], None]
+) -> None:
+    _start(tmp_path)
+    file = tmp_path / name
+    harm(file)
+    damaged = file.read_bytes()
+    with pytest.raises(BadInput) as refused:
+        _start(tmp_path)
+    assert (refused.value.what, refused.value.on) == ("is damaged", str(file))
+    assert "restore it" in refused.value.remedy
+    assert file.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_the_certificate_for_clients_is_a_copy_and_written_again(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    _start(tmp_path)
+    file = tmp_path / "control.crt"
+    whole = file.read_text()
+    harm(file)
+    _start(tmp_path)
+    assert file.read_text() == whole
