@@ -41,7 +41,7 @@ def test_the_database_opens_and_its_jobs_are_there_with_their_disks_in_order(rel
     assert jobs["db-01"].business is Business.SYNCING
     for name, job in jobs.items():
         assert not job.run_once
-        disks = placement.disks(job.definition, store.sources.get(job.source_id).disks)
+        disks = placement.disks(job.definition, store.sources.of(job).disks)
         assert [disk.key for disk in disks] == ORDERS[name]
         assert len(store.runs.of(job.id)) == 1
         assert len(store.passes.of(job.id)) == 1
