@@ -165,8 +165,33 @@ class Rule:
         return all(fnmatchcase(word, pattern) for word, pattern in words)
 
 
+_KEY: Final = "a key that is damaged is neither used nor replaced in silence"
+_DATABASE: Final = "a damaged database is restored from its backup, not guessed"
+_RECORD: Final = "a damaged record of a credential is removed by a person, who gives a new code for it"
+_IMAGE: Final = "the image that the forgotten run made stands under the name, and nobody knows whose it is"
+
 #: A clean refusal is right here; everywhere else the run must end equal.
-REFUSALS: Final[tuple[Rule, ...]] = ()
+REFUSALS: Final = (
+    Rule("./", "older copy", "after run *", _IMAGE),
+    Rule("./", "zeroed", "*", _KEY),
+    Rule(".connector/", "zeroed", "*", _KEY),
+    Rule(".connector/appliance/", "zeroed", "*", _RECORD),
+    Rule(".connector/appliance/evidence-key.pem", "zeroed", "*", _KEY),
+    Rule(".connector/appliance/evidence-key.pem", "cut", "*", _KEY),
+    Rule(".connector/appliance/membership.json", "zeroed", "*", _RECORD),
+    Rule(".connector/appliance/membership.json", "cut", "*", _RECORD),
+    Rule(".connector/control/", "zeroed", "*", _KEY),
+    Rule(".connector/control/activation-code", "zeroed", "*", _KEY),
+    Rule(".connector/control/control.pem", "zeroed", "*", _KEY),
+    Rule(".connector/control/control.pem", "cut", "*", _KEY),
+    Rule(".connector/control/control.sqlite", "zeroed", "*", _DATABASE),
+    Rule(".connector/control/control.sqlite", "cut", "*", _DATABASE),
+    Rule(".connector/control/operator-token", "zeroed", "*", _KEY),
+    Rule(".connector/control/vault-key", "*", "*", "what it sealed cannot be opened without it"),
+)
+
+#: With these gone the control plane is another one: it leaves the snapshots of the one before alone.
+FOREIGN: Final = ("./", ".connector/", ".connector/control/", ".connector/control/control.pem")
 
 #: What is not mended yet. Strict: a cell here that ends well fails.
 BROKEN: Final[tuple[Rule, ...]] = ()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import restore
-from tests.faults.restore import BROKEN, REFUSALS, Cell, Harm, Moment, each, known, page, rule
+from tests.faults.restore import BROKEN, FOREIGN, REFUSALS, Cell, Harm, Moment, each, known, page, rule
 from tests.faults.world import World, world
 
 CELLS = known()
@@ -45,6 +45,7 @@ def run(life: World, cell: Cell) -> None:
                 return
             if step == "--incremental":
                 house.write(count=3)
+        assert not house.snapshots() or cell.row in FOREIGN, "the snapshot of the run that was killed is left"
 
 
 @pytest.mark.faults
