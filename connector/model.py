@@ -139,6 +139,15 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something in vCenter's answer about one machine that could not be understood."""
+
+    path: str  # the property; empty for the whole object
+    what: str
+    lost: bool = False  # a value was left out, so that less is known than vCenter said
+
+
+@dataclass(frozen=True, slots=True)
 class Traits:
     """What only pre-flight checks and selectors ask of a machine; the control plane never needs it."""
 
@@ -178,6 +187,7 @@ class Traits:
     guest: Guest = Guest()
     nics: tuple[Nic, ...] = ()
     devices: tuple[Device, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

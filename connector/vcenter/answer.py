@@ -5,14 +5,15 @@ A document may be of any size, because objects are handed on one by one; an obje
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
 from xml.parsers import expat
 
-from connector.errors import VCenterFault
-from connector.vcenter.values import Node, Reference
+from connector.model import Doubt
+from connector.vcenter.bodies import Body, Stream, strange
+from connector.vcenter.characters import REPLACEMENT, Replacer
+from connector.vcenter.values import Node, Reference, Unread
 
 CHUNK = 1 << 16
 LONGEST_VALUE = 1 << 20  # characters of one text or attribute
@@ -41,13 +42,11 @@ class Row:
     moref: str
     values: Mapping[str, Any]
     refused: Mapping[str, Any] = field(default_factory=dict)
+    doubts: tuple[Doubt, ...] = ()  # what could not be understood
+    replaced: bool = False  # whether a character stands for one that could not be read
 
     def get(self, path: str, default: Any = None) -> Any:
         return self.values.get(path, default)
-
-
-class Stream(Protocol):
-    def read(self, size: int, /) -> bytes: ...
 
 
 def read_page(
@@ -60,34 +59,10 @@ def read_page(
     what the stream raises.
     """
     reader = _Reader(take, more)
-    for chunk in _unpacked(stream) if packed else _chunks(stream):
-        reader.feed(chunk)
+    body = Body(stream, packed=packed)
+    while piece := body.read(CHUNK):
+        reader.feed(piece)
     reader.close()
-
-
-def _chunks(stream: Stream) -> Iterator[bytes]:
-    while chunk := stream.read(CHUNK):
-        yield chunk
-
-
-def _unpacked(stream: Stream) -> Iterator[bytes]:
-    unpack = zlib.decompressobj(wbits=47)
-    try:
-        for chunk in _chunks(stream):
-            while chunk:
-                yield unpack.decompress(chunk, CHUNK)
-                chunk = unpack.unconsumed_tail
-        yield unpack.flush()
-        if not unpack.eof:
-            raise ConnectionResetError("the answer ended early (compressed data is cut off)")
-    except zlib.error as damaged:
-        raise _strange(f"compressed data is damaged ({damaged})") from damaged
-
-
-def _strange(what: str) -> VCenterFault:
-    return VCenterFault(
-        f"this is no answer of a vCenter: {what}", remedy="check host, port and proxies on the way there"
-    )
 
 
 class _Reader:
@@ -100,6 +75,11 @@ class _Reader:
         self._names: dict[str, str] = {}
         self._classes: dict[tuple[tuple[str, str], ...], str] = {}
         self._elements = self._letters = self._objects = self._quiet = 0
+        self._heard = 0  # tags and texts
+        self._beyond = 0  # elements open in a part of an object that is too much to be kept
+        self._lost = ""  # why such a part was not kept
+        self._long = self._replaced = False
+        self._replacer = Replacer()
         self._parser = parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.StartElementHandler = self._start
@@ -108,39 +88,43 @@ class _Reader:
         parser.StartDoctypeDeclHandler = self._doctype
 
     def feed(self, chunk: bytes) -> None:
-        before = self._elements, self._letters, self._objects
+        before = self._heard
         self._parse(chunk, False)
-        self._quiet = (
-            0 if before != (self._elements, self._letters, self._objects) else self._quiet + len(chunk)
-        )
+        self._quiet = 0 if before != self._heard else self._quiet + len(chunk)
         if self._quiet > LONGEST_TAG:
-            raise _strange(f"a tag is longer than {LONGEST_TAG} bytes")
+            raise strange(f"a tag is longer than {LONGEST_TAG} bytes")
 
     def close(self) -> None:
         self._parse(b"", True)
 
     def _parse(self, chunk: bytes, last: bool) -> None:
         try:
-            self._parser.Parse(chunk, last)
+            self._parser.Parse(self._replacer.feed(chunk, last), last)
         except expat.ExpatError as broken:
             if last and expat.ErrorString(broken.code) in _ENDED:
                 raise ConnectionResetError(f"the answer ended early ({broken})") from None
-            raise _strange(f"not XML ({broken})") from broken
+            raise strange(f"not XML ({broken})") from broken
 
     def _doctype(self, *_: object) -> NoReturn:
-        raise _strange("it declares a document type, as web pages and entity bombs do")
+        raise strange("it declares a document type, as web pages and entity bombs do")
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._heard += 1
+        if self._beyond:
+            self._beyond += 1
+            return
         stack = self._stack
         depth = len(stack)
         self._text = ""
+        self._long = False
         self._elements += 1
         name = self._names.get(tag) or self._learn(tag)
         if depth < _INSIDE:
             self._outside(name, depth)
-        stack.append([name, self._class(attributes) if attributes else "", None])
         if depth >= DEEPEST or self._elements > MOST_ELEMENTS:
             self._too_much("is nested too deeply" if depth >= DEEPEST else "has too many values")
+            return
+        stack.append([name, self._class(attributes) if attributes else "", None])
 
     def _class(self, attributes: dict[str, str]) -> str:
         said = tuple(attributes.items())
@@ -152,21 +136,31 @@ class _Reader:
         return known
 
     def _data(self, text: str) -> None:
+        self._heard += 1
+        if self._beyond or self._long:
+            return
         self._letters += len(text)
         self._text += text
+        if REPLACEMENT in text:
+            self._replaced = True
         if len(self._text) > LONGEST_VALUE or self._letters > LARGEST_OBJECT:
-            self._too_much("is too long")
+            self._long, self._text = True, ""
 
     def _end(self, _tag: str) -> None:
+        if self._beyond:
+            self._beyond -= 1
+            return
         stack = self._stack
         name, kind, parts = stack.pop()
-        value = self._text if parts is None and not kind else _value(kind, parts, self._text)
+        value = self._text or None if parts is None and not kind else _value(kind, parts, self._text)
+        if self._long:
+            value, self._long = self._unread(), False
         self._text = ""
         depth = len(stack)
         if depth == _INSIDE and name == "objects":
             self._emit(value)
         elif depth == _INSIDE and name == "token":
-            self._more(value)
+            self._more(str(value or ""))
         elif depth > _INSIDE:
             above = stack[-1]
             if above[2] is None:
@@ -180,38 +174,46 @@ class _Reader:
             else:
                 held[name] = _Several((held[name], value))
 
-    def _emit(self, found: Any) -> None:
+    def _unread(self) -> Unread:
+        if len(self._stack) <= _INSIDE:
+            raise strange("what surrounds the objects is too long")
+        return Unread("is too long to be believed")
+
+    def _emit(self, described: Any) -> None:
+        lost, replaced = self._lost, self._replaced
         self._elements = self._letters = 0
+        self._lost, self._replaced = "", False
         self._objects += 1
         if self._objects > MOST_OBJECTS:
-            raise _strange("it never ends")
+            raise strange("it never ends")
         try:
-            self._take(_row(found))
+            row = _row(described)
         except (AttributeError, TypeError) as odd:
-            raise _strange(f"an object is not described as the API says ({odd})") from odd
+            raise strange(f"an object is not described as the API says ({odd})") from odd
+        if lost or replaced:
+            row = replace(row, doubts=(Doubt("", lost, True),) if lost else (), replaced=replaced)
+        self._take(row)
 
     def _outside(self, name: str, depth: int) -> None:
         """Check what surrounds the objects."""
         if depth < len(_WAY) and name not in (_WAY[depth], "Header"):
-            raise _strange(f"it begins with <{name[:40]}>")
+            raise strange(f"it begins with <{name[:40]}>")
         if depth == 2 and name not in _ANSWERS and self._stack[-1][0] == "Body":
-            raise _strange(f"it holds <{name[:40]}> instead of properties")
+            raise strange(f"it holds <{name[:40]}> instead of properties")
 
     def _learn(self, tag: str) -> str:
         if len(self._names) > MOST_NAMES or len(tag) > 256:
-            raise _strange("its elements have endless names")
+            raise strange("its elements have endless names")
         name = self._names[tag] = tag.rpartition(":")[2]
         return name
 
-    def _too_much(self, how: str) -> NoReturn:
-        parts = self._stack[_INSIDE][2] if len(self._stack) > _INSIDE else None
-        about = (parts or {}).get("obj")
+    def _too_much(self, how: str) -> None:
+        """What is open now is passed over up to its end; the rest of the object is read on."""
+        if len(self._stack) <= _INSIDE:
+            raise strange(f"what surrounds the objects {how}")
         path = "/".join(frame[0] for frame in self._stack[_INSIDE + 1 :][:3])
-        raise VCenterFault(
-            f"{path or 'the answer'} {how} to be believed",
-            on=about.value if isinstance(about, Reference) else "",
-            remedy="look at this object in vCenter",
-        )
+        self._lost = f"{path or 'the object'} {how} to be believed"
+        self._beyond = 1
 
 
 class _Several(list[Any]):
@@ -224,23 +226,30 @@ class _Pointer(str):
     __slots__ = ()
 
 
+_NIL = "nil"  # what xsi:nil says instead of a class
+
+
 def _class(attributes: Mapping[str, str]) -> str:
     """What xsi:type says, without its prefix; for a reference, the kind of object."""
     said, pointed = "", ""
     for name, value in attributes.items():
         if len(value) > LONGEST_VALUE or len(name) > 256:
-            raise _strange("it has an endless attribute")
+            raise strange("it has an endless attribute")
         if name == "type":
             pointed = value
         elif name.endswith(":type"):
             said = value.rpartition(":")[2]
+        elif name.endswith(":nil") and value in ("true", "1"):
+            return _NIL
     return _Pointer(pointed) if pointed else said
 
 
 def _value(kind: str, parts: dict[str, Any] | None, text: str) -> Any:
     if parts is None:
         if isinstance(kind, _Pointer):
-            return Reference(kind, text)
+            return Reference(kind, text) if text else None
+        if kind is _NIL:
+            return None
         if text or not kind[:1].isupper():
             return text
         return [] if kind.startswith("ArrayOf") else Node(kind, {})
@@ -249,11 +258,12 @@ def _value(kind: str, parts: dict[str, Any] | None, text: str) -> Any:
     return Node(kind, parts)
 
 
-def _row(found: Any) -> Row:
-    pointer = found.obj
-    values = {one.name: one.val for one in _each(found.propSet) if one.val is not None}
-    missing = found.missingSet
-    refused = {one.path: one.fault.fault for one in _each(missing)} if missing is not None else {}
+def _row(described: Any) -> Row:
+    pointer = described.obj
+    stated = [one for one in _each(described.propSet) if isinstance(one, Node) and isinstance(one.name, str)]
+    values = {one.name: one.val for one in stated if one.val is not None}
+    missing = [one for one in _each(described.missingSet) if isinstance(one, Node)]
+    refused = {str(one.path): getattr(one.fault, "fault", None) for one in missing}
     return Row(pointer.kind, pointer.value, values, refused)
 
 

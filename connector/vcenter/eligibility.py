@@ -33,7 +33,7 @@ DISK_RULES: tuple[Rule[MachineDisk], ...] = disk.RULES
 NIC_RULES: tuple[Rule[Nic], ...] = network.RULES
 
 #: What can be said of a machine of which vCenter shows too little.
-IN_REACH: tuple[Rule[Machine], ...] = tuple(rule for rule in RULES if rule.id == "V1")
+IN_REACH: tuple[Rule[Machine], ...] = tuple(rule for rule in RULES if rule.id in ("V1", "V30"))
 
 _REACH = (BLOCK, WARM, WARN, INFO)
 

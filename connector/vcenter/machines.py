@@ -197,6 +197,7 @@ def _traits(row: Row, context: Context, host: str) -> Traits:
         guest=_guest(row),
         nics=nics(devices),
         devices=notable(devices),
+        doubts=row.doubts,
     )
 
 

@@ -7,10 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from connector.errors import ConnectorError, NotFound
+from connector.errors import ConnectorError, NotFound, VCenterFault
 from connector.vcenter.answer import Row, read_page
 from connector.vcenter.faults import translate, translated
+from connector.vcenter.reading import Unreadable
 from connector.vcenter.session import Session
+from connector.vcenter.sound import sound
 from connector.vcenter.vmomi import kind_of, moref, support, vim, vmodl
 
 __all__ = ["PAGE", "Row", "everything", "filter_of", "glance", "known", "read", "stream", "sweep"]
@@ -35,8 +37,15 @@ def read(session: Session, managed: Any, paths: Sequence[str], on: str, *, partl
     if not rows:
         raise NotFound("the object is gone", on=on, remedy="refresh the inventory")
     if rows[0].refused and not partly:
-        raise translate(next(iter(rows[0].refused.values())), on)
+        raise _refusal(*next(iter(rows[0].refused.items())), on)
     return rows[0]
+
+
+def _refusal(path: str, why: Any, on: str) -> ConnectorError:
+    if isinstance(why, Unreadable):
+        what = f"what vCenter says about it cannot be understood ({path}: {why.why})"
+        return VCenterFault(what, on=on, remedy="look at this object in vCenter")
+    return translate(why, on)
 
 
 def sweep(session: Session, wanted: Mapping[Any, Sequence[str]], page: int = PAGE) -> tuple[Row, ...]:
@@ -95,7 +104,7 @@ def _quick_pages(session: Session, wanted: Any, take: Callable[[Row], Item], pag
 
         def read_answer(body: Any, packed: bool) -> None:
             found.clear()
-            read_page(body, lambda row: found.append(take(_with_a_session(row))), more, packed=packed)
+            read_page(body, lambda row: found.append(take(sound(_with_a_session(row)))), more, packed=packed)
 
         collector._stub.stream(collector, call, arguments, read_answer)
         return found
@@ -193,6 +202,9 @@ def _pages(collector: Any, wanted: Any, page: int) -> Iterator[Row]:
 
 
 def _row(found: Any) -> Row:
-    values = {entry.name: entry.val for entry in found.propSet or ()}
+    """What cannot be understood is refused like what may not be read."""
+    values = {entry.name: entry.val for entry in found.propSet or () if entry.val is not None}
     refused = {entry.path: entry.fault for entry in found.missingSet or ()}
-    return Row(kind_of(found.obj), moref(found.obj), values, refused)
+    refused |= {path: value for path, value in values.items() if isinstance(value, Unreadable)}
+    kept = {path: value for path, value in values.items() if path not in refused}
+    return Row(kind_of(found.obj), moref(found.obj), kept, refused)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import select
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
-from typing import Any, Final, Protocol, TypeVar
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 from xml.parsers.expat import ErrorString, ExpatError, errors
 
-from connector.errors import NotPermitted
+from connector.errors import NotPermitted, VCenterFault
 from connector.vcenter import trust
+from connector.vcenter.bodies import Body
 from connector.vcenter.calls import CALLS, Care
 from connector.vcenter.endpoint import Endpoint
-from connector.vcenter.vmomi import SoapResponseDeserializer, SoapStubAdapter, plain, vim, vmodl
+from connector.vcenter.reading import value_of
+from connector.vcenter.vmomi import SoapStubAdapter, plain, vim, vmodl
 
 Result = TypeVar("Result")
 
+LARGEST_VALUE = 256 << 20  # bytes of an answer whose value is made whole
 _LONGEST_FAULT = 4 << 20  # bytes
 _IDLE = 25  # seconds a pooled connection may rest; front-end proxies hang up without a word later
 
@@ -82,9 +87,14 @@ class Stub(SoapStubAdapter):
                 remedy="report it: this is a defect",
             )
 
+        def take(body: Any, packed: bool) -> Any:
+            return value_of(
+                Body(body, packed=packed, most=LARGEST_VALUE).read, info.result, outerStub or self
+            )
+
         def send() -> Any:
             with _whole():
-                return _authenticated(plain.InvokeMethod(self, mo, info, args, outerStub))
+                return _authenticated(self._exchange(mo, info, args, take))
 
         return self._care.attended(care, send)
 
@@ -101,7 +111,7 @@ class Stub(SoapStubAdapter):
         answer: Result = self._care.attended(CALLS[name], send)
         return answer
 
-    def _exchange(self, mo: Any, info: Any, args: list[Any], take: Callable[[Any, bool], Result]) -> Result:
+    def _exchange(self, mo: Any, info: Any, args: Any, take: Callable[[Any, bool], Result]) -> Result:
         connection = self.GetConnection()
         try:
             body = plain.SerializeRequest(self, mo, info, args)
@@ -109,25 +119,54 @@ class Stub(SoapStubAdapter):
                 "Cookie": self.cookie,
                 "SOAPAction": self.versionId,
                 "Accept-Encoding": "gzip, deflate",
+                "Content-Type": "text/xml; charset=UTF-8",
+                "User-Agent": "connector",
             }
-            headers["Content-Type"] = "text/xml; charset=UTF-8"
             connection.request("POST", self.path, body, headers)
             answer = connection.getresponse()
-            if answer.status == 500:  # a SOAP fault; bounded, because it is read whole
-                raise SoapResponseDeserializer(self).Deserialize(answer.read(_LONGEST_FAULT), info.result)
+            self._keep_cookie(answer.getheader("Set-Cookie"))
+            packed = (answer.getheader("Content-Encoding") or "identity").lower() in ("gzip", "deflate")
+            if answer.status == 500:
+                _raise_fault(answer, packed, info, self)
             if answer.status != 200:
                 raise HTTPException(f"{answer.status} {answer.reason}")
-            packed = answer.getheader("Content-Encoding", "identity").lower() in ("gzip", "deflate")
-            found = take(answer, packed)
-            answer.read()
+            taken = take(answer, packed)
+            _drain(answer)
         except vmodl.MethodFault:
+            _drain(answer)
             plain.ReturnConnection(self, connection)
             raise
         except BaseException:
             connection.close()
             raise
         plain.ReturnConnection(self, connection)
-        return found
+        return taken
+
+    def _keep_cookie(self, cookie: str | None) -> None:
+        """What a login gives. pyVmomi reads the session's id from it for others."""
+        if not cookie:
+            return
+        self.cookie = cookie
+        with suppress(CookieError):
+            held = SimpleCookie(cookie).get("vmware_soap_session")
+            if held is not None:
+                self.sessionId = held.value
+
+
+def _raise_fault(answer: Any, packed: bool, info: Any, stub: Any) -> NoReturn:
+    """Raise the SOAP fault that came with status 500; anything else with that status is no vCenter's."""
+    document = io.BytesIO(answer.read(_LONGEST_FAULT))
+    try:
+        value_of(Body(document, packed=packed, most=_LONGEST_FAULT).read, info.result, stub)
+    except (ExpatError, ConnectionResetError, VCenterFault) as odd:
+        raise HTTPException(f"{answer.status} {answer.reason}") from odd
+    raise HTTPException(f"{answer.status} {answer.reason}, without a fault")
+
+
+def _drain(answer: Any) -> None:
+    """What stands behind the document, so that the connection can be used again; a little at most."""
+    if answer.read(_LONGEST_FAULT) and answer.read(1):
+        raise HTTPException("an answer goes on behind its end")
 
 
 def _authenticated(answer: Any) -> Any:

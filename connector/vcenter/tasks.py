@@ -138,7 +138,8 @@ def finish(
     """
 
     def over(row: Row) -> bool:
-        info = row.get("info")
+        if (info := row.get("info")) is None:
+            return False
         if progress is not None and info.progress is not None:
             progress(int(info.progress))
         return str(info.state) in _DONE
@@ -148,7 +149,8 @@ def finish(
     except NotFound as gone:
         raise Forgotten(f"vCenter has forgotten the task of {what}", on=on) from gone
     if str(info.state) == "error":
-        raise info.error
+        fault = info.error or vmodl.RuntimeFault(msg=f"{what} failed without a reason")
+        raise fault
     return Done(info.result, _seconds(info))
 
 

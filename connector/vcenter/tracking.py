@@ -24,6 +24,7 @@ from connector.vcenter.partial import demand
 from connector.vcenter.properties import Row, read
 from connector.vcenter.session import Session
 from connector.vcenter.tasks import Patience
+from connector.vcenter.values import text
 from connector.vcenter.vmomi import vim
 
 _RECONFIGURE = 600.0  # seconds
@@ -136,9 +137,10 @@ def _name(row: Row) -> str:
 def _unmarked(row: Row) -> tuple[MachineDisk, ...]:
     """The trackable disks whose own key is not set."""
     on = {
-        option.key.lower()
+        text(option.key).lower()
         for option in row.get("config.extraConfig") or ()
-        if option.key.lower().endswith(".ctkenabled") and str(option.value).lower() in ("true", "1", "yes")
+        if text(option.key).lower().endswith(".ctkenabled")
+        and str(option.value).lower() in ("true", "1", "yes")
     }
     listed = disks(row.get("config.hardware.device") or ())
     return tuple(disk for disk in listed if trackable(disk) and _key(disk).lower() not in on)

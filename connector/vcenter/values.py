@@ -34,6 +34,15 @@ class Node:
         return f"Node({self.kind!r}, {self.parts!r})"
 
 
+class Unread(Node):
+    """Stands where a value was that could not be kept; `kind` says why. It has no parts."""
+
+    __slots__ = ()
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why, {})
+
+
 def kind_of(value: object) -> str:
     """The class name as it is sent: "VirtualDisk", "VirtualDiskFlatVer2BackingInfo", "TaskInProgress"."""
     if isinstance(value, Node):
@@ -42,28 +51,31 @@ def kind_of(value: object) -> str:
 
 
 def moref(managed: Any) -> str:
-    """The managed object reference of `managed`, e.g. "vm-101"; empty for None."""
-    if managed is None:
-        return ""
-    return managed.value if isinstance(managed, Reference) else str(managed._moId)
+    """The managed object reference of `managed`, e.g. "vm-101"; empty for what is none."""
+    if isinstance(managed, Reference):
+        return managed.value
+    return str(getattr(managed, "_moId", None) or "")
 
 
 def each(value: Any) -> Sequence[Any]:
     """The members of an array: absent, single and repeated elements alike."""
     if value is None or value == "":
         return ()
-    return value if isinstance(value, list) else (value,)
+    if not isinstance(value, list):
+        return (value,)
+    return [one for one in value if one is not None] if None in value else value
 
 
 def text(value: Any) -> str:
-    return "" if value is None else str(value)
+    """Empty for what is absent, and for what is no text."""
+    return "" if value is None or isinstance(value, Node | list | tuple) else str(value)
 
 
 def number(value: Any) -> int:
     """0 for what is absent or no whole number."""
     try:
         return int(value or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0
 
 
@@ -73,12 +85,11 @@ def true(value: Any, default: bool = False) -> bool:
 
 def seconds(value: Any) -> float:
     """Seconds since the epoch; 0 for what is absent or no time."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return 0.0
-    return float(value.timestamp()) if value else 0.0
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return float(moment.timestamp()) if isinstance(moment, datetime) else 0.0
+    except (ValueError, OverflowError, OSError):
+        return 0.0
 
 
 def plain(name: str) -> str:

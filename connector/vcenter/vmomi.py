@@ -7,6 +7,7 @@ from typing import Any
 from pyVmomi import VmomiSupport as _support
 from pyVmomi import vim as _vim
 from pyVmomi import vmodl as _vmodl
+from pyVmomi.SoapAdapter import SoapDeserializer as _ValueDeserializer
 from pyVmomi.SoapAdapter import SoapResponseDeserializer as _Deserializer
 from pyVmomi.SoapAdapter import SoapStubAdapter
 
@@ -15,10 +16,12 @@ from connector.vcenter.values import kind_of, moref
 vim: Any = _vim
 vmodl: Any = _vmodl
 support: Any = _support
+SoapDeserializer: Any = _ValueDeserializer
 SoapResponseDeserializer: Any = _Deserializer
 plain: Any = SoapStubAdapter  # for calls of the base class, whose signatures are unknown
 
 __all__ = [
+    "SoapDeserializer",
     "SoapResponseDeserializer",
     "SoapStubAdapter",
     "kind_of",

@@ -47,7 +47,6 @@ ALLOWED: Final = {
     ("HTTPException", "vcenter/"): "inside of `translated`: VCenterFault",
     ("NotAuthenticated", "vcenter/"): "inside of `translated`: SessionExpired",
     ("fault", "vcenter/stub.py"): "inside of `translated`",
-    ("Deserialize", "vcenter/"): "a fault that the answer carries, inside of `translated`",
 }
 #: A user can do something about these, and what depends on the case: the message says it.
 MUST_ADVISE: Final = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -20,7 +21,7 @@ from connector.vcenter.answer import Row, read_page
 from connector.vcenter.devices import CONTROLLERS, NICS, disks
 from connector.vcenter.machines import MACHINE, Context, machine
 from connector.vcenter.session import Session
-from connector.vcenter.values import Node, Reference, each
+from connector.vcenter.values import Node, Reference, Unread, each
 from connector.vcenter.vmomi import SoapResponseDeserializer, support, vim, vmodl
 from tests.vcenter.imaginary import World, world
 from tests.vcenter.witness import Witness, vcsim
@@ -233,15 +234,12 @@ HOSTILE = {
         "<e:Envelope xmlns:e='x'><e:Body><LoginResponse/></e:Body></e:Envelope>",
         "<LoginResponse> instead",
     ),
-    "5 MB name": (objects(NAME % ("x" * 5_000_000)), r"^vm-7: propSet/val is too long to be believed; look"),
     "5 MB attribute": (
         objects(f"<obj type={quoteattr('x' * 5_000_000)}>vm-1</obj>"),
         "endless attribute|tag",
     ),
     "endless attribute": (objects(f'<obj type="{"x" * 9_000_000}'), "a tag is longer"),
     "5 MB element name": (objects(f"<{'x' * 5_000_000}/>"), "endless names|a tag is longer"),
-    "deep nesting": (objects(NAME % ("<a>" * 5000 + "</a>" * 5000)), "nested too deeply"),
-    "many values": (objects(NAME % ("<a/>" * 1_000_001)), "too many values"),
     "endless names": (objects(NAME % "".join(f"<a{n}/>" for n in range(21_000))), "endless names"),
     "no object": (objects("<propSet><name>x</name></propSet>"), "not described as the API says"),
     "text for an object": (objects("hello"), "not described as the API says"),
@@ -257,10 +255,13 @@ def test_hostile_answers_are_refused_in_one_line(what: str) -> None:
 
 
 def test_a_compressed_bomb_costs_no_memory() -> None:
-    """100 MB of one name in 100 kB: refused after the first MiB of it."""
+    """100 MB of one name in 100 kB: the machine is listed without it."""
     packed = gzip.compress(objects(NAME % ("x" * 100_000_000)), 1)
-    with pytest.raises(VCenterFault, match="too long"):
-        rows(packed, packed=True)
+    tracemalloc.start()
+    ((row,), _) = rows(packed, packed=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(row.values["name"], Unread) and peak < 8 << 20
 
 
 def test_what_may_not_be_read_is_told_with_its_fault() -> None:

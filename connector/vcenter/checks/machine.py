@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from connector.model import Firmware, Machine, PowerState, SnapshotNode
+from connector.model import Doubt, Firmware, Machine, PowerState, SnapshotNode
 from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, Around, Rule, when
 from connector.vcenter.naming import Ticket
 from connector.vcenter.partial import obscured
@@ -78,6 +79,27 @@ def _resting(machine: Machine, around: Around) -> str:
 def _quarantined(machine: Machine, around: Around) -> str:
     host = around.hosts.get(machine.host)
     return when(host and host.quarantine, f"its host {host.name} is quarantined" if host else "")
+
+
+#: Of these a value that is left out, or means nothing to us, could make the image another machine's.
+_NEEDED = ("", "config.hardware.device", "runtime.powerState", "snapshot")
+
+
+def _lost(machine: Machine) -> str:
+    """What stands in the way of a migration: disks, snapshots or power state that are not understood."""
+    grave = [one for one in machine.traits.doubts if one.path in _NEEDED and one.lost]
+    grave += [one for one in machine.traits.doubts if one.path == "runtime.powerState" and not one.lost]
+    return _doubted(grave)
+
+
+def _strange(machine: Machine) -> str:
+    return _doubted(machine.traits.doubts) if not _lost(machine) else ""
+
+
+def _doubted(doubts: Sequence[Doubt]) -> str:
+    told = [f"{one.path} {one.what}".strip() for one in doubts]
+    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
+    return "; ".join(told[:3]) + more
 
 
 STATE: tuple[Rule[Machine], ...] = (
@@ -230,6 +252,22 @@ STATE: tuple[Rule[Machine], ...] = (
         "runtime.toolsInstallerMounted",
         lambda m, _: when(m.traits.tools_installer_mounted, "the installer of VMware Tools is mounted"),
         "finish or cancel the installation",
+    ),
+    Rule(
+        "V30",
+        "disks, snapshots and power state understood",
+        BLOCK,
+        "config.hardware.device, snapshot, runtime.powerState",
+        lambda m, _: _lost(m),
+        "see in vCenter what it is and report it; a newer connector may know it",
+    ),
+    Rule(
+        "V30",
+        "answer understood",
+        WARN,
+        "every property that is read",
+        lambda m, _: _strange(m),
+        "see in vCenter whether the value is right; report it when it is",
     ),
 )
 
