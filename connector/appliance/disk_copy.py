@@ -68,6 +68,7 @@ class DiskCopy:
         self._key, self._flow = str(disk.key), flow
         self._on = f"{order.name} {disk.label}"
         self._doubt = ""
+        self._replaced = False  # another disk is in its place: its target was removed
         self._notes: list[str] = []
         self._audited: Audited | None = None
 
@@ -121,6 +122,7 @@ class DiskCopy:
         if state is None or int(state["capacity"]) <= self._disk.capacity:
             return state
         self._endpoint.remove_disk(self._key)
+        self._replaced = True
         self._notes.append(
             f"another disk of {self._disk.capacity} bytes is in its place: its target of {state['capacity']} bytes"
             " was removed, and it was copied in full"
@@ -154,7 +156,8 @@ class DiskCopy:
 
     def _decide(self, state: dict[str, Any] | None) -> Decision:
         self._doubt = str(state["doubt"]) if state else ""
-        disagreement = self._order.lineage.disagreement(self._key, state or _NO_TARGET)
+        lineage = self._order.lineage
+        disagreement = "" if self._replaced else lineage.disagreement(self._key, state or _NO_TARGET)
         return decide(state, self._disk, self._snapshot.token, self._standing, self._changed, disagreement)
 
     def _standing(self) -> set[str]:

@@ -255,7 +255,7 @@ class Disk:
             if state.current(pass_id).begin.kind in ONWARD:
                 return PassEnd(pass_id)
             self._know()
-        return PassEnd(pass_id, self._nodes.root, state.root)
+        return PassEnd(pass_id, self._nodes.root, state.previous if state.is_mending else state.root)
 
     def _know(self) -> None:
         """Pages of which the journal says nothing are as the table has them."""

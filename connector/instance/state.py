@@ -63,7 +63,7 @@ class State:
     """`touched`: some pass wrote here once. `settled`: the target shows exactly the end of its last pass
     (invariant 10). `doubt`: why no delta may go on from the base. `spoiled`: where the target is known to
     differ from what was sent. `story`: how the last finished pass came about; `mended` of it after proofs.
-    `target`: the id of the target; `generation`: how many passes it has seen end; `root` and `previous`: of the digest
+    `target`: the id of the target; `generation`: how many readings it has seen end; `root` and `previous`: of the digest
     table at the end of the last of them and of the one before, while they are known. `unknown`: the table is not what
     a journal of ours says; a pass must name the whole disk before it can be trusted again.
     """
@@ -87,6 +87,11 @@ class State:
     def base_root(self) -> bytes:
         """The root of the base; empty without one, and for the base of an older release."""
         return self.root if self.base is not None else b""
+
+    @property
+    def is_mending(self) -> bool:
+        """The running attempt repairs what the base's own reading left wrong: it adds to its story, and makes no generation."""
+        return self.base is not None and any(a.begin.pass_id == self.base.pass_id for a in self.attempts[-1:])
 
     def durable(self) -> list[Extent]:
         """What the unfinished attempts name."""
@@ -221,14 +226,10 @@ class State:
     def _end(self, end: PassEnd) -> None:
         if not self.attempts:
             return
-        self.generation, self.root, self.previous = self.generation + 1, end.root, end.previous
-        self.unknown = self.unknown and not end.root
-        ended = self.attempts[-1].begin
-        if (
-            self.base is None or self.base.pass_id != ended.pass_id
-        ):  # a repair of the same reading adds to its story
-            self.base = ended
-            self.story = _told(self.attempts)
+        self.root, self.unknown = end.root, self.unknown and not end.root
+        if not self.is_mending:
+            self.generation, self.previous = self.generation + 1, end.previous
+            self.base, self.story = self.attempts[-1].begin, _told(self.attempts)
         self.attempts, self.doubt, self.settled = [], "", not self.spoiled
 
 

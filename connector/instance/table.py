@@ -25,16 +25,27 @@ class CheckedTable:
         self._contents, self._nodes = contents, nodes
 
     def listed(self, extent: Extent) -> bytes | None:
-        """The entries of a range of whole cells; None where one of its pages is not what it must be."""
+        """The entries of a range of whole cells; None where it cannot be told what one of its pages must be.
+
+        A page that is not what it must be is read from the target: either of both may have rotted.
+        """
         found = []
         for piece in ranges.blocks([extent], PAGE):
-            page = piece.start // PAGE
-            entries = self._contents.page(page)
-            if tree.node(entries) != self._nodes.get(page):
+            entries = self._page(piece.start // PAGE)
+            if entries is None:
                 return None
             first = piece.start % PAGE // CELL * digest.SIZE
             found.append(entries[first : first + digest.count(piece.length) * digest.SIZE])
         return b"".join(found)
+
+    def _page(self, page: int) -> bytes | None:
+        entries, node = self._contents.page(page), self._nodes.get(page)
+        if tree.node(entries) == node:
+            return entries
+        if node == UNKNOWN:
+            return None
+        extent = extent_of(page, self._contents.target.capacity)
+        return resolved(entries, digest.marked(extent.length, self._contents.read_back(extent)), node)
 
     def before(self, page: int, named: Callable[[], Sequence[Extent]]) -> tuple[bytes, bool]:
         """The entries of a page that is about to be changed, and whether they can be trusted.

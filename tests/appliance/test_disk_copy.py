@@ -41,10 +41,12 @@ class Nothing:
 
 def carry(instance: Instance, disk: Path, flow: Flow) -> dict[str, Any]:
     size = disk.stat().st_size
-    seen = MachineDisk(2000, "Hard disk 1", size, "[ds] a.vmdk", "ds", "FlatVer2", "persistent")
+    seen = MachineDisk(
+        2000, "Hard disk 1", size, "[ds] a.vmdk", "ds", "FlatVer2", "persistent", change_id="id/1"
+    )
     board = PassProgress()
     board.add(DiskProgress(2000, "Hard disk 1", size))
-    snapshot = Snapshot("vm-1", "snapshot-1", "token", (seen,))
+    snapshot = Snapshot("vm-1", "snapshot-1", "snapshot-1", (seen,))
     job = order_from_json(order(1))
     return DiskCopy(
         cast(Any, Nothing()),
