@@ -174,7 +174,7 @@ class Standing:
     def confirm(self) -> None:
         """What the refusal of a restored control plane says."""
         state = ("--state", str(self.out / "control"), "--database", self.database)
-        code, error = self.say("control", "confirm", *state, "--json")
+        code, error = self.say("control", "confirm", *state, "--keep-credentials", "--json")
         assert code == 0, error
 
     def say(self, *words: str) -> tuple[int, Mapping[str, Any]]:

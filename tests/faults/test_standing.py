@@ -52,7 +52,7 @@ def test_cell(standing: Standing, cell: StandingCell) -> None:
             if cell.held:
                 assert refused is not None, "nothing is held"
                 refused.check()
-                assert "control confirm" in refused.error["remedy"]
+                assert "confirm" in refused.error["remedy"]
                 standing.confirm()
                 refused = standing.act(made, "start")
             assert refused is None, refused

@@ -173,13 +173,13 @@ def images(made: House) -> Images:
 
 
 def call(words: list[str]) -> tuple[int, Mapping[str, Any]]:
-    """`connector WORDS` in this process, its children apart: the exit code, and the error that it printed."""
+    """`connector WORDS` in this process: its exit code, and the error that it printed, else its last object."""
     out, said = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
         code = main(words)
     lines = [json.loads(line) for line in out.getvalue().splitlines() if line.startswith("{")]
-    error = next((line for line in reversed(lines) if "error" in line and "event" not in line), {})
-    return code, error
+    errors = [line for line in lines if "error" in line and "event" not in line]
+    return code, (errors or lines or [{}])[-1]
 
 
 def _differing(disks: Mapping[int, str], truth: Mapping[int, str]) -> str:
