@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from connector import __version__, child, environment, private
+from connector import __version__, child, environment, private, readable
 from connector.appliance import excludes
 from connector.appliance.agent import Agent
 from connector.appliance.attest import Notary
@@ -149,7 +149,7 @@ def membership_of(configuration: Configuration, vcenter: str) -> Membership:
             remedy="name an activation_code_file for the first start",
         )
     try:
-        code = control.activation_code_file.read_text().strip()
+        code = readable.text(control.activation_code_file).strip()
     except (OSError, UnicodeDecodeError) as broken:
         raise BadInput(
             f"cannot read the activation code: {broken!r}",

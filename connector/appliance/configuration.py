@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from connector import readable
 from connector.appliance import bandwidth
 from connector.appliance.bandwidth import Window
 from connector.appliance.governor import Thresholds
@@ -100,7 +101,7 @@ class Configuration(_Section):
 def from_yaml(path: Path) -> Configuration:
     """Load the file of a service. Raises BadInput that names the file and the field."""
     try:
-        return parse(yaml.safe_load(path.read_text()), str(path))
+        return parse(yaml.safe_load(readable.text(path)), str(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as broken:
         raise BadInput(f"cannot be read: {broken}", on=str(path)) from None
 
@@ -118,6 +119,6 @@ def parse(document: Any, name: str) -> Configuration:
 
 def _first_line(file: Path) -> str:
     try:
-        return file.read_text().splitlines()[0]
+        return readable.text(file).splitlines()[0]
     except (OSError, UnicodeDecodeError, IndexError) as broken:
         raise BadInput(f"cannot read the password: {broken!r}", on=str(file)) from None

@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
+from connector import readable
 from connector.cli.secret import access_key_secret
 from connector.cli.smc_client import Access, SmcClient
 from connector.errors import BadInput
@@ -135,7 +136,7 @@ def _settings(file: Path | None) -> Settings:
             return Settings()
     try:
         mode = file.stat().st_mode
-        found = Settings.model_validate(tomllib.loads(file.read_text()))
+        found = Settings.model_validate(tomllib.loads(readable.text(file)))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as failed:
         raise BadInput(f"cannot read the settings: {_why(failed)}", on=str(file)) from None
     except ValidationError as failed:

@@ -14,6 +14,7 @@ from typing import Final
 
 import click
 
+from connector import readable
 from connector.batch import reference, sheets
 from connector.batch.apply import Applied, Apply
 from connector.batch.cutover import CutOver
@@ -287,7 +288,7 @@ def _wave(file: Path) -> Wave:
 def _content(file: Path, most: int) -> bytes:
     """One byte more than allowed at most: whoever reads it says that it is too large."""
     try:
-        with open(file, "rb") as opened:
+        with open(readable.opened(file), "rb") as opened:
             return opened.read(most + 1)
     except OSError as failed:
         raise BadInput(f"cannot read it: {failed.strerror}", on=str(file), remedy="check the path") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from connector import readable
 from connector.errors import BadInput
 from connector.settings import credential_file
 from connector.vcenter.endpoint import Endpoint
@@ -93,7 +94,7 @@ def _from_file(file: Path, what: str) -> str:
 
 def _text(file: Path, what: str) -> str:
     try:
-        return file.read_text().removesuffix("\n").removesuffix("\r")
+        return readable.text(file).removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as failed:
         raise BadInput(f"cannot read the {what} file: {failed}", on=str(file)) from None
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import requests
 import stamina
 
-from connector import __version__
+from connector import __version__, readable
 from connector.appliance.control_client import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Pinned
 from connector.cli.refusal import refused
 from connector.control.smc import signature
@@ -218,6 +218,7 @@ def _host(url: str) -> str:
 
 def _check_authority(file: Path) -> None:
     try:
+        readable.require(file)
         ssl.create_default_context(cafile=str(file))
     except (OSError, ssl.SSLError) as failed:
         why = (

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from connector import readable
 from connector.cli.options import JSON
 from connector.errors import BadInput, ConnectorError, EvidenceDamaged, NotFound, ProofFailed, TrustFailed
 from connector.model import Extent
@@ -116,7 +117,7 @@ def verify(manifest: Path, images: tuple[str, ...], key: str | None, as_json: bo
 def read_manifest(path: Path) -> Manifest:
     """Raises BadInput, EvidenceDamaged."""
     try:
-        with path.open("rb") as file:
+        with open(readable.opened(path), "rb") as file:
             return evidence.read(file.read(evidence.LIMIT + 1))
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
@@ -130,7 +131,7 @@ def require_key(manifest: Manifest, wanted: str, path: Path) -> bytes:
     signed_by = evidence.fingerprint(manifest.key)
     if not wanted.startswith("SHA256:"):
         try:
-            wanted = evidence.fingerprint(evidence.from_pem(Path(wanted).read_bytes()))
+            wanted = evidence.fingerprint(evidence.from_pem(readable.content(Path(wanted))))
         except (OSError, ValueError) as error:
             raise BadInput(f"is no public key: {error}", on=wanted) from None
     if wanted != signed_by:

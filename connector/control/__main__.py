@@ -47,6 +47,12 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
 @click.option(
     "--limit", "limits", multiple=True, metavar="NAME=NUMBER", help="Such as host_disks=4; repeat it."
 )
+@click.option(
+    "--tls",
+    type=click.Choice(["1.3", "1.2"]),
+    default="1.3",
+    help="Least version of TLS; 1.2 for old clients of the public API.",
+)
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
 def command(
     loaded: Configuration,
@@ -58,6 +64,7 @@ def command(
     images: Path | None,
     grace: float,
     limits: tuple[str, ...],
+    tls: str,
     exit_with_stdin: bool,
 ) -> None:
     """Run the control plane: what is wanted, what is known, and who does it next.
@@ -68,7 +75,7 @@ def command(
     \b
     connector control run --state /var/lib/connector/control --images /srv/images --host 0.0.0.0 --port 8443
     """
-    options = Options(state, host, port, database, exit_with_stdin, grace, limits=Limits.of(limits))
+    options = Options(state, host, port, database, exit_with_stdin, grace, limits=Limits.of(limits), tls=tls)
     run(options, clouds.choose(cloud, images, loaded.alibaba, "--config"))
 
 

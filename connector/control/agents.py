@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -31,6 +33,7 @@ from connector.transfer import evidence
 
 _BIG: Final = 64 << 20
 _POLL: Final = 0.25  # seconds between looks during a long poll
+_WAITING: Final = 8  # long polls of one appliance at once; its loop needs two
 
 
 class AgentApi:
@@ -40,6 +43,9 @@ class AgentApi:
         self._service = service
         self._store = service.store
         self._code = activation_code
+        self._waiting: Counter[str] = (
+            Counter()
+        )  # long polls of each appliance; touched by the loop's thread only
 
     def open_endpoints(self) -> Sequence[Endpoint]:
         """For those who have only an activation code."""
@@ -111,7 +117,22 @@ class AgentApi:
         return self._store.sources.put(call.who.vcenter, call.message.machines, call.who)
 
     async def _take(self, call: Call) -> Any:
-        deadline = time.monotonic() + call.message.wait
+        with self._place(call.who.id) as may_wait:
+            return await self._waited(call, call.message.wait if may_wait else 0.0)
+
+    @contextmanager
+    def _place(self, appliance: str) -> Iterator[bool]:
+        """Whether one more call of this appliance may wait. Belongs to the thread of the loop."""
+        self._waiting[appliance] += 1
+        try:
+            yield self._waiting[appliance] <= _WAITING
+        finally:
+            self._waiting[appliance] -= 1
+            if not self._waiting[appliance]:
+                del self._waiting[appliance]
+
+    async def _waited(self, call: Call, seconds: float) -> Any:
+        deadline = time.monotonic() + seconds
         while True:
             if (order := await run_in_threadpool(self._order, call.who, call.message.errands)) is not None:
                 return {"pass": order}

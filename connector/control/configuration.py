@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from connector import readable
 from connector.errors import BadInput
 
 
@@ -27,6 +28,7 @@ class Configuration(BaseModel):
     images: Path | None = None
     grace: Annotated[float, Field(ge=1)] | None = None
     limits: dict[str, int] = {}
+    tls: Literal["1.3", "1.2"] | None = None
     alibaba: dict[str, Any] | None = None
 
     def options(self) -> dict[str, Any]:
@@ -39,6 +41,7 @@ class Configuration(BaseModel):
             "cloud": self.provider,
             "images": self.images,
             "grace": self.grace,
+            "tls": self.tls,
             "limits": [f"{name}={number}" for name, number in self.limits.items()] or None,
         }
         return {name: value for name, value in given.items() if value is not None}
@@ -47,7 +50,7 @@ class Configuration(BaseModel):
 def load(path: Path) -> Configuration:
     """Raises BadInput that names the file and the field, and repeats no value."""
     try:
-        return Configuration.model_validate(yaml.safe_load(path.read_text()) or {})
+        return Configuration.model_validate(yaml.safe_load(readable.text(path)) or {})
     except (OSError, UnicodeDecodeError) as broken:
         raise BadInput(f"cannot be read: {broken}", on=str(path)) from None
     except yaml.YAMLError as broken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import ssl
 import threading
 import time
 from contextlib import ExitStack
@@ -63,6 +64,7 @@ class Options:
     interval: float = 2.0
     limits: Limits = field(default_factory=Limits)
     bounds: Bounds = field(default_factory=Bounds)
+    tls: str = "1.3"  # the least version that a client may speak; "1.2" for clients that know no newer one
 
 
 def run(options: Options, make_provider: ProviderMaker, clock: Clock = time.time) -> None:
@@ -141,6 +143,7 @@ def _serve(app: Starlette, listener: Listener, mine: Identity, options: Options)
             app,
             http=connections.protocol(listener, options.bounds),
             ssl_certfile=str(mine.certificate_file),
+            ssl_context_factory=lambda _config, default: _least(default(), options.tls),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -165,6 +168,11 @@ def _serve(app: Starlette, listener: Listener, mine: Identity, options: Options)
         }
     )
     connections.run(server, listener, options.bounds)
+
+
+def _least(context: ssl.SSLContext, version: str) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2 if version == "1.2" else ssl.TLSVersion.TLSv1_3
+    return context
 
 
 def _fenced() -> None:

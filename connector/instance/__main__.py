@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from connector import environment, private
+from connector import environment, private, readable
 from connector.errors import BadInput, ConnectorError, PortInUse, TargetFailed
 from connector.instance import user_data as given_data
 from connector.instance.blocks import BlockServer
@@ -106,7 +106,7 @@ def _credential(from_stdin: bool, file: Path | None, given: str | None) -> Crede
     if given is not None:
         return given_data.credential(given)
     try:
-        body = json.loads(sys.stdin.readline() if file is None else file.read_text())
+        body = json.loads(sys.stdin.readline() if file is None else readable.text(file))
         return Credential(body["authority"], body["certificate"], body["key"])
     except (OSError, ValueError, KeyError, TypeError):
         raise BadInput("the credential is not a JSON object with authority, certificate and key") from None

@@ -14,6 +14,7 @@ from typing import Final
 import requests
 import stamina
 
+from connector import readable
 from connector.errors import BadInput, ConnectorError, TargetFailed
 from connector.model import Credential
 
@@ -52,7 +53,7 @@ def _text(found: dict[str, object], name: str) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return readable.content(path)
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
 

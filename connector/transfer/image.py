@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from connector import environment
+from connector import environment, readable
 from connector.errors import BadInput
 from connector.model import Extent
 from connector.transfer.source import first_data
@@ -42,7 +42,7 @@ class Image(Protocol):
 def open_image(path: Path) -> Image:
     """By its content, not by its name."""
     try:
-        with path.open("rb") as file:
+        with open(readable.opened(path, devices=True), "rb") as file:
             form = _MAGIC.get(file.read(4), "raw")
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
@@ -60,7 +60,7 @@ class RawImage:
     def __init__(self, path: Path, form: str = "raw") -> None:
         self._path, self.form = path, form
         try:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = readable.opened(path, devices=True)
         except OSError as error:
             raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
         self.capacity = os.lseek(self._file, 0, os.SEEK_END)
@@ -99,7 +99,7 @@ class MappedImage:
         self.form, self._runs, self._path = form, runs, path
         self._starts = [run.start for run in runs]
         self.capacity = runs[-1].start + runs[-1].length if runs else 0
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._file = readable.opened(path)
 
     def read_into(self, offset: int, room: memoryview) -> None:
         number = bisect_right(self._starts, offset) - 1

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from connector import readable
 from connector.errors import BadInput, Interrupted, ReaderFailed
 from connector.model import Extent
 from connector.transfer import extents as ranges
@@ -111,7 +112,7 @@ class FileSource:
     def __init__(self, path: Path, depth: int = 24) -> None:
         self._path = path
         try:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = readable.opened(path, devices=True)
         except OSError as error:
             raise BadInput(f"cannot be opened ({error.strerror})", on=str(path)) from error
         self.capacity = os.lseek(self._file, 0, os.SEEK_END)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from http.client import HTTPSConnection
 from pathlib import Path
 
+from connector import readable
 from connector.errors import BadInput, TrustFailed, Unreachable
 from connector.vcenter.endpoint import Endpoint
 
@@ -49,6 +50,7 @@ class Trust:
         """A fresh TLS client context. With a pin the chain is not checked, because the pin is."""
         if self.authority is not None:
             try:
+                readable.require(self.authority)
                 return ssl.create_default_context(cafile=str(self.authority))
             except (OSError, ssl.SSLError) as problem:
                 raise BadInput(

@@ -65,7 +65,9 @@ def test_one_look_serves_every_page() -> None:
     async def play() -> None:
         stage = Stage()
         feed = Feed(stage.look, stage.alive, pace=0.05)
-        streams = [feed.follow(f"session-{n}", frozenset([HERE if n % 2 else THERE])) for n in range(50)]
+        streams = [
+            feed.follow(f"session-{n}", f"k{n}", frozenset([HERE if n % 2 else THERE])) for n in range(50)
+        ]
         firsts = await asyncio.gather(*(parts(stream, 1) for stream in streams))
         assert {first[0]["html"] for first in firsts} == {"<td>j-1 1</td>", "<td>j-2 1</td>"}
         assert stage.asked == {HERE, THERE}
@@ -86,7 +88,7 @@ def test_a_page_is_told_only_what_changed_and_only_the_newest() -> None:
     async def play() -> None:
         stage = Stage()
         feed = Feed(stage.look, stage.alive, pace=0.02)
-        stream = feed.follow("s", frozenset([HERE]))
+        stream = feed.follow("s", "k", frozenset([HERE]))
         await parts(stream, 1)
         looks = stage.looks
         while stage.looks < looks + 5:  # nothing changes
@@ -105,16 +107,40 @@ def test_the_number_of_streams_is_bounded() -> None:
     async def play() -> None:
         stage = Stage()
         feed = Feed(stage.look, stage.alive, pace=0.02, most=3, most_of_one=2)
-        streams = [feed.follow(name, frozenset([HERE])) for name in ("a", "a", "b")]
+        streams = [feed.follow(name, name, frozenset([HERE])) for name in ("a", "a", "b")]
         for stream in streams:
             await parts(stream, 1)
-        assert not feed.has_room("c")
+        assert not feed.has_room("c", "c")
+        assert feed.has_room("a", "a")  # it takes the place of one of its own
         await streams[2].aclose()  # type: ignore[attr-defined]
-        assert feed.has_room("c")
-        assert not feed.has_room("a")
+        assert feed.has_room("c", "c")
         for stream in streams[:2]:
             await stream.aclose()  # type: ignore[attr-defined]
-        assert feed.has_room("a")
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("sessions", ["one", "many"])
+def test_who_opens_too_many_takes_only_places_of_the_same_key(sessions: str) -> None:
+    async def play() -> None:
+        stage = Stage()
+        feed = Feed(stage.look, stage.alive, pace=0.02, most=10, most_of_one=3, most_of_key=3)
+        other = feed.follow("quiet", "other", frozenset([HERE]))
+        await parts(other, 1)
+        greedy = [
+            feed.follow("g" if sessions == "one" else f"g{n}", "greedy", frozenset([HERE])) for n in range(25)
+        ]
+        for stream in greedy:
+            assert feed.has_room("g", "greedy")
+            await parts(stream, 1)
+        for stream in greedy[:22]:
+            assert b"event: replaced" in [message async for message in stream][-1]
+        assert feed.has_room("new", "third")
+        stage.version = 2
+        assert (await parts(other, 1))[0]["version"] == "2"
+        assert (await parts(greedy[-1], 1))[0]["version"] == "2"
+        for stream in (other, *greedy[22:]):
+            await stream.aclose()  # type: ignore[attr-defined]
 
     asyncio.run(play())
 
@@ -123,7 +149,10 @@ def test_a_stream_ends_with_its_session() -> None:
     async def play() -> None:
         stage = Stage()
         feed = Feed(stage.look, stage.alive, pace=5.0)  # three looks between two checks
-        mine, yours = feed.follow("mine", frozenset([HERE])), feed.follow("yours", frozenset([HERE]))
+        mine, yours = (
+            feed.follow("mine", "k", frozenset([HERE])),
+            feed.follow("yours", "k", frozenset([HERE])),
+        )
         await asyncio.gather(parts(mine, 1), parts(yours, 1))
         stage.ended = {"mine"}
         await feed._once(check=True)
@@ -140,7 +169,7 @@ def test_a_look_that_fails_is_not_the_last_one() -> None:
         stage = Stage()
         stage.broken = True
         feed = Feed(stage.look, stage.alive, pace=0.02)
-        stream = feed.follow("s", frozenset([HERE]))
+        stream = feed.follow("s", "k", frozenset([HERE]))
         assert (await anext(stream)).startswith(b"retry")
         waiting = asyncio.ensure_future(parts(stream, 1))
         while stage.looks < 3:

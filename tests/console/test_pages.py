@@ -39,6 +39,8 @@ def test_every_answer_holds_the_browser_to_what_is_ours(everything: Everything) 
         answer = visitor.get(path)
         policy = dict(rule.split(" ", 1) for rule in answer.header("content-security-policy").split("; "))
         assert policy == POLICY, path
+        assert answer.header("strict-transport-security") == "max-age=31536000"
+        assert answer.header("x-frame-options") == "DENY"
         assert answer.header("x-content-type-options") == "nosniff"
         assert answer.header("referrer-policy") == "same-origin"
         kept = "immutable" in answer.header("cache-control")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -117,6 +118,23 @@ def test_a_failing_image_is_an_error_with_its_reason(tmp_path: Path) -> None:
         eventually(lambda: jobs.job("empty")["status"] == "InError", "the job fails")
         assert "the instance has no disks" in jobs.job("empty")["error"]["what"]
         assert jobs.job("empty")["images"] == [] or not jobs.job("empty")["images"][0]["ready"]
+
+
+@pytest.mark.parametrize(("setting", "served"), [((), False), (("--tls", "1.2"), True)])
+def test_tls_1_2_is_spoken_only_where_a_setting_allows_it(
+    setting: tuple[str, ...], served: bool, tmp_path: Path
+) -> None:
+    with running(tmp_path, *setting) as started:
+        context = ssl.create_default_context(cafile=str(tmp_path / "state" / "control.crt"))
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        port = int(str(started.ready["url"]).rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), 20) as plain:
+            if served:
+                with context.wrap_socket(plain, server_hostname="127.0.0.1") as safe:
+                    assert safe.version() == "TLSv1.2"
+            else:
+                with pytest.raises(ssl.SSLError):
+                    context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
 def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ ALLOWED: Final = {
     ("KeyError", "cli/manual.py"): "a page of ours names no such command: seen by its test",
     ("KeyboardInterrupt", "cli/main.py"): "a signal as Ctrl-C, told as Interrupted at the same door",
     ("Exit", "cli/"): "click's way to end with a code, after everything is told",
+    ("OSError", "readable.py"): "as for a file that is not there: every caller makes BadInput of it",
     ("OSError", "transfer/target.py"): "libc's errno; the caller in the same module makes TargetFailed of it",
     ("OSError", "instance/device.py"): "libc's errno; the caller makes TargetFailed of it",
     ("ValueError", "transfer/evidence.py"): "a key that is none: the command tells BadInput",

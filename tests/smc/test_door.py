@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import socket
 import ssl
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,10 @@ from connector.control.smc.gate import Recent
 from connector.control.store import Store
 from connector.control.store.rows import Role
 from connector.control.vault import Vault
+from tests.control.conftest import Plane, gates, make_plane
 from tests.smc.conftest import Cloud, fresh
+
+__all__ = ["gates", "make_plane"]
 
 TABLES = {
     "DescribeSourceServers": sources.DESCRIBE,
@@ -114,12 +119,41 @@ def test_a_replayed_request_is_refused(cloud: Cloud, action: str) -> None:
     assert cloud.raw(action, nonce, Role.READER).json().get("Code") != "SignatureNonceUsed"  # another key's
 
 
+def test_a_request_is_not_replayed_to_the_next_process(make_plane: Callable[..., Plane]) -> None:
+    plane = make_plane()
+    cloud = Cloud(plane)
+    nonce = {"SignatureNonce": uuid.uuid4().hex}
+    signed = iso(0)
+    assert cloud.raw("DescribeSourceServers", nonce, Timestamp=signed).status_code == 200
+    plane.restart()
+    error(cloud.raw("DescribeSourceServers", nonce, Timestamp=signed), 400, "SignatureNonceUsed")
+    assert cloud.raw("DescribeSourceServers", {}).status_code == 200
+
+
 def test_nonces_are_forgotten_when_their_request_would_be_too_old() -> None:
     recent = Recent()
     assert recent.first("n", 900.0, 0.0)
     assert not recent.first("n", 900.0, 899.0)
     assert recent.first("m", 2000.0, 1000.0)
     assert recent.first("n", 2000.0, 1001.0)
+
+
+def _greet(cloud: Cloud, most: ssl.TLSVersion) -> str | None:
+    """The version that a client gets who speaks nothing newer than `most`."""
+    context = ssl.create_default_context(cafile=str(cloud.certificate))
+    context.maximum_version = most
+    host, _, port = cloud.host.rpartition(":")
+    with (
+        socket.create_connection((host, int(port)), 20) as plain,
+        context.wrap_socket(plain, server_hostname=host) as safe,
+    ):
+        return safe.version()
+
+
+def test_the_port_speaks_tls_1_3_and_nothing_older(cloud: Cloud) -> None:
+    assert _greet(cloud, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
+    with pytest.raises(ssl.SSLError):
+        _greet(cloud, ssl.TLSVersion.TLSv1_2)
 
 
 def test_an_unsigned_request_is_refused(cloud: Cloud) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import yaml
 
+from connector import readable
 from connector.errors import BadInput
 
 #: The names under which Alibaba Cloud's own tools look for it.
@@ -74,7 +75,7 @@ def _from_file(path: Path, mode: int) -> AccessKey:
     if stat.S_IMODE(mode) & 0o077:
         raise BadInput("others may read the access key", on=str(path), remedy=f"chmod 600 {path}")
     try:
-        content: Any = yaml.safe_load(path.read_text())
+        content: Any = yaml.safe_load(readable.text(path))
     except (yaml.YAMLError, UnicodeDecodeError):
         content = None
     if not isinstance(content, dict) or not set(content) <= set(_FIELDS):

@@ -18,9 +18,11 @@ from connector.errors import ConnectorError
 
 _LOG: Final = logging.getLogger(__name__)
 
-#: Streams at once, in this process and of one session. Beyond it a page asks again later.
+#: Streams at once, in this process: beyond it a page asks again later. Of one session and of one access key: beyond
+#: them the oldest of the same ends, so that nobody takes the places of others.
 MOST: Final = 200
 MOST_OF_ONE: Final = 12
+MOST_OF_KEY: Final = 24
 #: Seconds between two looks, between two signs of life on a stream that has nothing to say.
 PACE: Final = 1.0
 SIGN: Final = 15.0
@@ -43,10 +45,12 @@ Alive = Callable[[Collection[str]], Collection[str]]
 class Stream:
     """What one page has yet to be told. It never grows beyond the parts of that page."""
 
-    def __init__(self, session: str, topics: frozenset[Topic]) -> None:
+    def __init__(self, session: str, key: str, topics: frozenset[Topic]) -> None:
         self.session = session
+        self.key = key
         self.topics = topics
         self.ended = False
+        self._last = b""
         self._known: dict[str, str] = {}
         self._pending: dict[str, Part] = {}
         self._wake = asyncio.Event()
@@ -61,9 +65,10 @@ class Stream:
         if self._pending:
             self._wake.set()
 
-    def end(self) -> None:
-        """The session is over."""
+    def end(self, event: str = "end") -> None:
+        """The session is over, or the stream is `replaced` by a younger one."""
         self.ended = True
+        self._last = f"event: {event}\ndata: {{}}\n\n".encode()
         self._wake.set()
 
     async def messages(self) -> AsyncIterator[bytes]:
@@ -80,7 +85,7 @@ class Stream:
             for name, part in pending.items():
                 body = json.dumps({"id": name, "version": part.version, "html": str(part.html)})
                 yield f"event: part\ndata: {body}\n\n".encode()
-        yield b"event: end\ndata: {}\n\n"
+        yield self._last
 
 
 class Feed:
@@ -94,31 +99,50 @@ class Feed:
         pace: float = PACE,
         most: int = MOST,
         most_of_one: int = MOST_OF_ONE,
+        most_of_key: int = MOST_OF_KEY,
     ) -> None:
         self._look = look
         self._alive = alive
         self._pace = pace
         self._most = most
         self._most_of_one = most_of_one
-        self._streams: set[Stream] = set()
+        self._most_of_key = most_of_key
+        self._streams: dict[Stream, None] = {}  # the oldest first
         self._watcher: asyncio.Task[None] | None = None
 
-    async def follow(self, session: str, topics: frozenset[Topic]) -> AsyncIterator[bytes]:
-        """The events of one page; first everything it watches, then what changes."""
-        stream = Stream(session, topics)
-        self._streams.add(stream)
+    async def follow(self, session: str, key: str, topics: frozenset[Topic]) -> AsyncIterator[bytes]:
+        """The events of one page; first everything it watches, then what changes.
+
+        One too many of its session or of its access key ends the oldest of the same.
+        """
+        stream = Stream(session, key, topics)
+        self._streams[stream] = None
+        self._replace([s for s in self._open() if s.session == session], self._most_of_one)
+        self._replace([s for s in self._open() if s.key == key], self._most_of_key)
         try:
             if self._watcher is None or self._watcher.done():
                 self._watcher = asyncio.create_task(self._watch(), name="console watcher")
             async for message in stream.messages():
                 yield message
         finally:
-            self._streams.discard(stream)
+            self._streams.pop(stream, None)
 
-    def has_room(self, session: str) -> bool:
-        """Whether one more stream of this session may begin."""
-        of_one = sum(stream.session == session for stream in self._streams)
-        return len(self._streams) < self._most and of_one < self._most_of_one
+    def has_room(self, session: str, key: str) -> bool:
+        """Whether one more stream may begin: there is a place, or it takes that of one of its own."""
+        there = self._open()
+        replaces = (
+            sum(stream.session == session for stream in there) >= self._most_of_one
+            or sum(stream.key == key for stream in there) >= self._most_of_key
+        )
+        return replaces or len(there) < self._most
+
+    def _open(self) -> list[Stream]:
+        return [stream for stream in self._streams if not stream.ended]
+
+    @staticmethod
+    def _replace(streams: list[Stream], most: int) -> None:
+        for oldest in streams[: max(0, len(streams) - most)]:
+            oldest.end("replaced")
 
     async def _watch(self) -> None:
         looks = 0
@@ -130,14 +154,14 @@ class Feed:
     async def _once(self, *, check: bool) -> None:
         try:
             if check:
-                sessions = {stream.session for stream in self._streams}
+                sessions = {stream.session for stream in self._open()}
                 alive = await run_in_threadpool(self._alive, sessions)
-                for stream in self._streams:
+                for stream in self._open():
                     if stream.session in sessions and stream.session not in alive:
                         stream.end()
-            topics = frozenset(topic for stream in self._streams for topic in stream.topics)
+            topics = frozenset(topic for stream in self._open() for topic in stream.topics)
             found = await run_in_threadpool(self._look, topics)
-            for stream in self._streams:
+            for stream in self._open():
                 stream.offer(found)
         except ConnectorError as failed:
             _LOG.warning("the console cannot look: %s", failed)

@@ -34,6 +34,8 @@ POLICY: Final = "; ".join(
     )
 )
 _ALWAYS: Final = {
+    "strict-transport-security": "max-age=31536000",
+    "x-frame-options": "DENY",
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",

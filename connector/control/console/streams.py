@@ -44,9 +44,9 @@ class Streams:
         topics = _topics(http, may_operate=includes(guest.key.role, Role.OPERATOR))
         if not topics:
             return _no(400, "nothing to listen to")
-        if not self._feed.has_room(guest.session.id):
+        if not self._feed.has_room(guest.session.id, guest.key.id):
             return _no(503, "too many pages are open")
-        events = self._feed.follow(guest.session.id, topics)
+        events = self._feed.follow(guest.session.id, guest.key.id, topics)
         return dressed(
             StreamingResponse(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
         )

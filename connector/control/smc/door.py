@@ -68,8 +68,7 @@ class Door:
         operation = self._desk.find(claimed.action)
         permit(key, operation)
         values = parse(operation.parameters, _own(request))
-        if operation.changes:
-            self._gate.once(claimed, key)
+        self._gate.once(claimed, key, strict=operation.changes)
         return self._desk.carry_out(Caller(key, origin), operation, values)
 
 

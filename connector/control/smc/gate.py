@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import logging
 import re
 import threading
 import time
@@ -13,6 +14,9 @@ from connector.control.keys import Keys
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.signature import Claim
 from connector.control.store.rows import AccessKey
+from connector.errors import ControlFailed
+
+_LOG: Final = logging.getLogger(__name__)
 
 #: Seconds that the clocks of a client and of this process may differ.
 SKEW: Final = 900.0
@@ -51,9 +55,19 @@ class Gate:
             raise Denied("InvalidVersion", f"Specified parameter Version is not valid: use {VERSION}.")
         return key
 
-    def once(self, claim: Claim, key: AccessKey) -> None:
-        """The nonce is new to every replica: asked before anything changes."""
-        if not self._keys.claim(key.id, claim.nonce):
+    def once(self, claim: Claim, key: AccessKey, *, strict: bool = True) -> None:
+        """The nonce is new to every replica and to every process before this one: asked before anything is answered.
+
+        Not `strict`: when nothing can be written down, this process's own memory is enough, so that reading goes on.
+        """
+        try:
+            new = self._keys.claim(key.id, claim.nonce)
+        except ControlFailed as failed:
+            if strict:
+                raise
+            _LOG.warning("a nonce cannot be written down: %s", failed)
+            return
+        if not new:
             raise _used()
 
 

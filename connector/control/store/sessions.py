@@ -20,6 +20,8 @@ _SESSIONS: Final = tables.sessions
 LIFETIME: Final = 12 * 3600.0
 #: Seconds without a request after which it ends. A page that is watched live counts as being used.
 IDLE: Final = 2 * 3600.0
+#: Sessions of one access key at once.
+MOST_OF_KEY: Final = 100
 _NOTE: Final = 60.0  # a use is written down this often at most
 
 
@@ -35,6 +37,7 @@ class Sessions:
         now = self._database.now()
         with self._database.write() as connection:
             connection.execute(_SESSIONS.delete().where(sa.not_(_alive(now))))
+            _make_room(connection, key_id)
             connection.execute(
                 _SESSIONS.insert().values(
                     id=_digest(token), key_id=key_id, origin=origin, created=now, seen=now
@@ -75,6 +78,13 @@ class Sessions:
         """Log out; harmless when the session has ended."""
         with self._database.write() as connection:
             connection.execute(_SESSIONS.delete().where(_SESSIONS.c.id == _digest(token)))
+
+
+def _make_room(connection: sa.Connection, key_id: str) -> None:
+    """The sessions of this key that have not been used for the longest end."""
+    mine = sa.select(_SESSIONS.c.id).where(_SESSIONS.c.key_id == key_id).order_by(_SESSIONS.c.seen.desc())
+    over = list(connection.execute(mine.offset(MOST_OF_KEY - 1)).scalars())
+    connection.execute(_SESSIONS.delete().where(_SESSIONS.c.id.in_(over)))
 
 
 def _alive(now: float) -> sa.ColumnElement[bool]:

@@ -49,6 +49,7 @@
     source.addEventListener("open", () => say("Live", true));
     source.addEventListener("part", (event) => put(JSON.parse(event.data)));
     source.addEventListener("end", () => { hush(); location.reload(); });
+    source.addEventListener("replaced", () => { hush(); say("Not live: more pages are open with this key than it may have", false); });
     source.addEventListener("error", () => {
       say("Connecting again…", false);
       if (source && source.readyState === EventSource.CLOSED) {
