@@ -134,6 +134,13 @@ ENTRIES: Final[dict[str, Entry]] = {
         "look at the status with `connector job show`, wait for what runs, then repeat",
         "HTTP 409; the state machine of jobs; a journal that is another disk's",
     ),
+    "StateRestored": Entry(
+        "the control plane's database, its engine's database or its state directory was put back to an older copy; a failover of"
+        " the database lost its last writes",
+        "read what was restored with `connector control status`, then `connector control confirm --state DIR`; approve access"
+        " keys, activation codes and appliances again",
+        "an appliance, an instance or the state directory that knows of a later sequence or of another epoch",
+    ),
     "ControlFailed": Entry(
         "the control plane is down, restarting, or not at this address; its database is full or away",
         "see that it runs and answers, look into its log, repeat",

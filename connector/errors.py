@@ -23,6 +23,7 @@
     ├── ProofFailed          10   bytes differ
     │   └── ChangesMissed         CBT calls unchanged what is not
     ├── Conflict             11   the state of a job or source does not allow the operation
+    │   └── StateRestored         the control plane's own state is older than what others know
     ├── ControlFailed        12   the control plane is unreachable or failed
     └── Interrupted         130   stopped on request
 
@@ -231,6 +232,10 @@ class Conflict(ConnectorError):
 
     exit_code = 11
     http_status = 409
+
+
+class StateRestored(Conflict):
+    """The control plane's own state was put back to an older copy; nothing is begun until an administrator confirms."""
 
 
 class ControlFailed(ConnectorError):

@@ -28,6 +28,7 @@ from connector.appliance.membership import MEMBERSHIP, kept_membership, owner_of
 from connector.appliance.memory import ControlMemory
 from connector.appliance.repair import Practice, mend_all
 from connector.appliance.workbench import Workbench
+from connector.epoch import Memory
 from connector.errors import BadInput, ConnectorError, ControlFailed
 from connector.patience import Patience
 from connector.transfer.evidence import Signer
@@ -68,10 +69,12 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         owner = owner_of(configuration.control.thumbprint)
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
         vddk = check_installation(configuration.vddk, vcenter.about.version)
-        membership = membership_of(configuration, vcenter.about.instance_uuid)
+        memory = Memory(configuration.state / "epoch")
+        membership = membership_of(configuration, vcenter.about.instance_uuid, memory)
 
         def connect() -> ControlClient:
-            return ControlClient(configuration.control.url, configuration.control.thumbprint, membership)
+            control = configuration.control
+            return ControlClient(control.url, control.thumbprint, membership, memory)
 
         recorder.client = unwind.enter_context(closing(connect()))
 
@@ -135,7 +138,7 @@ class _Late:
         self.client.shutting_down(pass_id)
 
 
-def membership_of(configuration: Configuration, vcenter: str) -> Membership:
+def membership_of(configuration: Configuration, vcenter: str, memory: Memory | None = None) -> Membership:
     """What an earlier start kept, else what the activation code buys; kept before it is used."""
     control = configuration.control
     kept = configuration.state / MEMBERSHIP
@@ -157,7 +160,13 @@ def membership_of(configuration: Configuration, vcenter: str) -> Membership:
             remedy="the control plane's state directory has it",
         ) from None
     member = enrol(
-        control.url, control.thumbprint, code, name=configuration.name, vcenter=vcenter, version=__version__
+        control.url,
+        control.thumbprint,
+        code,
+        name=configuration.name,
+        vcenter=vcenter,
+        version=__version__,
+        memory=memory,
     )
     _keep(
         kept,

@@ -12,7 +12,9 @@ from typing import Any, Final
 import requests
 from requests.adapters import HTTPAdapter
 
+from connector import epoch
 from connector.appliance.order import Heard, heard_from_json
+from connector.epoch import Memory
 from connector.errors import BadInput, ConnectorError, ControlFailed, TrustFailed, from_json
 from connector.model import Finding, Machine
 
@@ -34,7 +36,9 @@ class Pinned(HTTPAdapter):
 class ControlConnection:
     """JSON over pinned HTTPS. One per thread: `requests` sessions are not made for sharing."""
 
-    def __init__(self, url: str, thumbprint: str, token: str = "") -> None:
+    def __init__(self, url: str, thumbprint: str, token: str = "", memory: Memory | None = None) -> None:
+        """`memory` keeps how far the control plane said that it is, and is told to it with each call."""
+        self._memory = memory
         digest = thumbprint.replace(":", "").lower()
         if not url.startswith("https://"):
             raise BadInput(
@@ -62,6 +66,7 @@ class ControlConnection:
                 method,
                 self.url + path,
                 json=body,
+                headers=self._remembered(),
                 timeout=(CONNECT_TIMEOUT, ANSWER_TIMEOUT + wait),
                 allow_redirects=False,
             )
@@ -85,6 +90,7 @@ class ControlConnection:
         except ValueError:
             body = None
         if answer.ok and body is not None:
+            self._learn(answer)
             return body
         if isinstance(body, dict) and "error" in body:
             raise from_json(body)
@@ -93,6 +99,15 @@ class ControlConnection:
             on=self.url,
             remedy="check that the address is the control plane's, and what stands between",
         )
+
+    def _remembered(self) -> dict[str, str]:
+        mark = self._memory.mark if self._memory is not None else None
+        return {} if mark is None else {epoch.HEADER: str(mark)}
+
+    def _learn(self, answer: requests.Response) -> None:
+        mark = epoch.read(answer.headers.get(epoch.HEADER, ""))
+        if self._memory is not None and mark is not None:
+            self._memory.learn(mark)
 
     def close(self) -> None:
         self._session.close()
@@ -107,10 +122,17 @@ class Membership:
 
 
 def enrol(
-    url: str, thumbprint: str, activation_code: str, *, name: str, vcenter: str, version: str
+    url: str,
+    thumbprint: str,
+    activation_code: str,
+    *,
+    name: str,
+    vcenter: str,
+    version: str,
+    memory: Memory | None = None,
 ) -> Membership:
     """Become a member. Raises `AuthenticationFailed` when the code is wrong."""
-    connection = ControlConnection(url, thumbprint)
+    connection = ControlConnection(url, thumbprint, memory=memory)
     try:
         answer = connection.call(
             "POST",
@@ -125,9 +147,11 @@ def enrol(
 class ControlClient:
     """An enrolled appliance's calls. One per thread."""
 
-    def __init__(self, url: str, thumbprint: str, membership: Membership) -> None:
+    def __init__(
+        self, url: str, thumbprint: str, membership: Membership, memory: Memory | None = None
+    ) -> None:
         token = f"{membership.appliance_id}.{membership.secret}"
-        self._connection = ControlConnection(url, thumbprint, token)
+        self._connection = ControlConnection(url, thumbprint, token, memory)
 
     def heartbeat(self, passes: Iterable[str]) -> Heard:
         """Tell which passes this appliance holds; answers what is wished of them. Every ten seconds."""

@@ -60,6 +60,145 @@ def run(arguments: tuple[str, ...]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "connector.control", *arguments])  # noqa: S606
 
 
+@control.command()
+@_STATE
+@_DATABASE
+@JSON
+def status(state: Path, database: str, as_json: bool) -> None:
+    """How far the database is, and whether its state was restored and waits for a confirmation.
+
+    \b
+    connector control status --state /var/lib/connector/control
+    """
+    from connector.control.epoch import FILE, Keeper
+    from connector.control.vault import Vault
+    from connector.control.views import epoch
+    from connector.epoch import Memory
+
+    with _store(state, database) as store:
+        Keeper(store, Vault(state / "vault-key"), Memory(state / FILE)).look()
+        found = epoch(store.epochs.current())
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    click.echo(f"Epoch     {found['number']}, since {_time(found['began'])}\nWrites    {found['sequence']}")
+    if not found["restored"]:
+        click.echo("State     in order")
+        return
+    click.echo(f"State     RESTORED, noticed {_time(found['restored_at'])}: {found['restored']}")
+    click.echo(
+        "Nothing is started, shut down, deleted or enrolled until: connector control confirm --state DIR"
+    )
+
+
+@control.command()
+@_STATE
+@_DATABASE
+@click.option(
+    "--keep-credentials", is_flag=True, help="Nothing was revoked since the backup: approve all at once."
+)
+@JSON
+def confirm(state: Path, database: str, keep_credentials: bool, as_json: bool) -> None:
+    """Work goes on after a restore. What instances hold counts; the next pass of each job compares every disk.
+
+    Access keys, activation codes and appliances must be approved again.
+
+    \b
+    connector control confirm --state /var/lib/connector/control
+    """
+    from connector.control.epoch import confirm as begin_epoch
+    from connector.control.views import epoch
+
+    with _store(state, database) as store:
+        made = begin_epoch(store, keep_credentials=keep_credentials)
+        _audit(store, "ConfirmRestore", made.epoch, {"keep_credentials": keep_credentials})
+    if as_json:
+        click.echo(json.dumps(epoch(made)))
+        return
+    click.echo(f"Epoch {made.number} begins. The next pass of each job compares every disk.")
+    if not keep_credentials:
+        click.echo(
+            "Approve who may come in again: connector control approve --state DIR ID, connector appliance"
+        )
+
+
+@control.command()
+@_STATE
+@_DATABASE
+@click.argument("ids", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All access keys and activation codes.")
+@JSON
+def approve(state: Path, database: str, ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """Access keys and activation codes count again that a restore has brought back.
+
+    \b
+    connector control approve AK0123456789 --state /var/lib/connector/control
+    """
+    if bool(ids) == everything:
+        raise BadInput("name access keys or activation codes, or --all", on="ID")
+    with _store(state, database) as store:
+        approved = store.epochs.approve(None if everything else ids)
+        for found in approved:
+            _audit(store, "Approve", found, {})
+    click.echo(
+        json.dumps({"approved": approved}) if as_json else "\n".join(f"{i} is approved" for i in approved)
+    )
+
+
+@control.command()
+@_STATE
+@_DATABASE
+@click.option(
+    "--to", "target", required=True, type=click.Path(path_type=Path), help="The file to write; a new one."
+)
+@JSON
+def backup(state: Path, database: str, target: Path, as_json: bool) -> None:
+    """Copy everything that the control plane knows into one file, mode 0600. It may run meanwhile.
+
+    The vault key is not in it: keep a copy of DIR/vault-key in another place.
+
+    \b
+    connector control backup --state /var/lib/connector/control --to /backup/control-2026-11-28.tar
+    """
+    from connector.control import backup as backups
+
+    made = backups.make(state, database, target)
+    if as_json:
+        click.echo(json.dumps({"file": str(target), "database": made.database, "made": made.made}))
+        return
+    click.echo(
+        f"{target}: {made.database}, {', '.join(made.files)}\nThe vault key is not in it: {state / 'vault-key'}"
+    )
+
+
+@control.command()
+@_STATE
+@_DATABASE
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="What `connector control backup` wrote.",
+)
+@JSON
+def restore(state: Path, database: str, source: Path, as_json: bool) -> None:
+    """Make a state directory from a backup: DIR holds the vault key alone. Then nothing is begun until it is confirmed.
+
+    \b
+    connector control restore --state /var/lib/connector/control --from /backup/control-2026-11-28.tar
+    """
+    from connector.control import backup as backups
+
+    found = backups.restore(state, database, source)
+    if as_json:
+        click.echo(json.dumps({"state": str(state), "database": found.database, "made": found.made}))
+        return
+    click.echo(
+        f"{state}: as of {_time(found.made)}. Start the control plane, then: connector control confirm --state DIR"
+    )
+
+
 @control.group()
 def key() -> None:
     """Access keys: who may call the public API, and as what."""
@@ -125,9 +264,7 @@ def list_(state: Path, database: str, as_json: bool) -> None:
             click.echo(json.dumps(_shown(row)))
             continue
         made = time.strftime("%Y-%m-%d %H:%MZ", time.gmtime(row.created))
-        click.echo(
-            f"{row.id}  {row.role:<9}  {made}  {'disabled' if row.disabled else 'active  '}  {row.name}"
-        )
+        click.echo(f"{row.id}  {row.role:<9}  {made}  {_key_state(row):<10}  {row.name}")
 
 
 @key.command()
@@ -147,6 +284,16 @@ def disable(state: Path, database: str, key_id: str, as_json: bool) -> None:
     click.echo(
         json.dumps({"access_key_id": key_id, "disabled": True}) if as_json else f"{key_id} is disabled"
     )
+
+
+def _key_state(row: AccessKey) -> str:
+    if row.disabled:
+        return "disabled"
+    return "active" if row.approved else "unapproved"
+
+
+def _time(moment: object) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(float(str(moment or 0))))
 
 
 def _usage(state: Path, key_id: str, secret_file: Path | None) -> str:
@@ -193,4 +340,5 @@ def _shown(row: AccessKey) -> dict[str, object]:
         "role": str(row.role),
         "created": row.created,
         "disabled": row.disabled,
+        "approved": row.approved,
     }

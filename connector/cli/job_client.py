@@ -72,6 +72,14 @@ class JobClient:
     def delete(self, job: str) -> Json:
         return self._object("DELETE", f"/v1/jobs/{quote(job, safe='')}")
 
+    def epoch(self) -> Json:
+        """`restored` says why the control plane begins nothing; empty when all is well."""
+        return self._object("GET", "/v1/epoch")
+
+    def confirm_restore(self, *, keep_credentials: bool = False) -> Json:
+        """That its state was restored is known: it goes on."""
+        return self._object("POST", "/v1/epoch/confirm", {"keep_credentials": keep_credentials})
+
     def close(self) -> None:
         self._connection.close()
 

@@ -115,9 +115,14 @@ def migrate(
         audit,
         accept_removed_disks,
     )
-    with choose(as_json) as display, Stack(Place(access, vddk, target, transports)) as stack:
+    with choose(as_json) as display, Stack(Place(access, vddk, target, transports), warn) as stack:
         finished = bring(stack, machines, wish, display)
     tell(finished, as_json)
+
+
+def warn(message: str) -> None:
+    """On standard error whatever the output is: people must see it."""
+    click.echo(message, err=True)
 
 
 def refuse_blocked(vcenter: VCenter, machines: Sequence[Machine]) -> None:

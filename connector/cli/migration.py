@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, count
 from typing import Any
 
@@ -65,13 +66,13 @@ def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Disp
     A machine that fails does not stop the others; the first failure is raised after all have ended. On an interrupt every
     job is asked to stop first, so that no snapshot stays.
     """
-    watched = [_begin(stack, machine, wish) for machine in machines]
+    watched = [stack.patiently(partial(_begin, stack, machine, wish)) for machine in machines]
     try:
         while any(one.ended is None for one in watched):
             stack.check()
             for one in watched:
                 if one.ended is None:
-                    _look(stack.jobs, one, wish, display)
+                    stack.patiently(partial(_look, stack.jobs, one, wish, display))
             time.sleep(POLL)
     except KeyboardInterrupt:
         with suppress(OSError):  # the terminal may be what has gone

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from connector import child, private
 from connector.child import Child
 from connector.cli.job_client import JobClient
-from connector.errors import ControlFailed, TargetFull
+from connector.errors import ControlFailed, StateRestored, TargetFull
 from connector.settings import VCenterSettings
+
+T = TypeVar("T")
 
 GRACE = 10.0  # seconds after which a silent appliance has lost its passes; both live on this machine
 LEAST_ROOM = 1 << 20  # bytes; with less, databases and journals fail
@@ -44,7 +47,9 @@ class Stack:
     `began`: seconds since the epoch; runs that were under way before have been resumed by this start.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, say: Callable[[str], None] = lambda _: None) -> None:
+        """`say` tells people that the state here was restored."""
+        self._say = say
         self._place = place
         self._unwind = ExitStack()
         self._children: list[Child] = []
@@ -65,7 +70,10 @@ class Stack:
         self._unwind.close()
 
     def check(self) -> None:
-        """Raises ControlFailed when one of the children has died, TargetFull when they cannot write any more."""
+        """Raises ControlFailed when one of the children has died, TargetFull when they cannot write any more.
+
+        A state that was restored is confirmed: this command is its own administrator.
+        """
         self._check_room()
         for process in self._children:
             if (code := process.exit_code()) is not None:
@@ -75,6 +83,27 @@ class Stack:
                     on=process.name,
                     remedy=f"run the same command again to resume; its log is in {self._logs}",
                 )
+        self.confirm()
+
+    def confirm(self) -> bool:
+        """Go on although the state was restored, and say so; False when it was not."""
+        if not (why := self.jobs.epoch()["restored"]):
+            return False
+        self._say(
+            f"WARNING: the state in {self._place.state} was restored: {why}; what the targets hold counts,"
+            " and the next pass of each job compares every disk"
+        )
+        self.jobs.confirm_restore(keep_credentials=True)
+        return True
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """Do `work`, again if the state turns out to be restored: then nothing of it was done."""
+        while True:
+            try:
+                return work()
+            except StateRestored:
+                if not self.confirm():
+                    raise
 
     def images(self) -> set[str]:
         """Names of the images that stand in the target, whoever made them."""
@@ -117,12 +146,16 @@ class Stack:
         token = Path(ready["token_file"]).read_text().strip()
         self.jobs = JobClient(ready["url"], ready["thumbprint"], token)
         self._unwind.callback(self.jobs.close)
-        self._child(
-            "connector.appliance",
-            ["--exit-with-stdin"],
-            name="appliance",
-            configuration=self._appliance(ready),
+        self.confirm()
+        self.patiently(
+            lambda: self._child(
+                "connector.appliance",
+                ["--exit-with-stdin"],
+                name="appliance",
+                configuration=self._appliance(ready),
+            )
         )
+        self.confirm()
 
     def _child(
         self, module: str, arguments: list[str], *, name: str, configuration: dict[str, object] | None = None

@@ -8,8 +8,9 @@ from typing import Any
 
 from connector.control import views
 from connector.control.applications import Applications
+from connector.control.epoch import confirm
 from connector.control.jobs import Status
-from connector.control.messages import Cutover, Members, NewJob, Rollback, Start
+from connector.control.messages import Confirm, Cutover, Members, NewJob, Rollback, Start
 from connector.control.service import Service
 from connector.control.store import Wish
 from connector.control.store.rows import Job, Json
@@ -42,6 +43,8 @@ class JobApi:
             Endpoint("POST", "/v1/jobs/{job}/stop", self._change("stop", self._service.stop)),
             Endpoint("POST", "/v1/jobs/{job}/cutover", self._cutover, Cutover),
             Endpoint("POST", "/v1/jobs/{job}/rollback", self._rollback, Rollback),
+            Endpoint("GET", "/v1/epoch", self._epoch),
+            Endpoint("POST", "/v1/epoch/confirm", self._confirm, Confirm),
             Endpoint("GET", "/v1/applications", self._applications),
             Endpoint("PUT", "/v1/applications/{name}", self._application, Members),
             Endpoint("POST", "/v1/applications/{name}/start", self._start_all, Start),
@@ -90,6 +93,15 @@ class JobApi:
         if all(entry.pass_id != wanted for entry in self._store.evidence.of(job.id)):
             raise NotFound("no evidence of this pass", on=job.id, remedy="list the evidence of the job")
         return {"manifest": self._store.evidence.manifest(wanted).decode()}
+
+    def _epoch(self, _call: Call) -> Any:
+        return views.epoch(self._store.epochs.current())
+
+    def _confirm(self, call: Call) -> Any:
+        made = confirm(self._store, keep_credentials=call.message.keep_credentials)
+        self._store.audit.add("operator", call.origin, "confirm", made.epoch, call.message.model_dump())
+        self._service.poke()
+        return views.epoch(made)
 
     def _create(self, call: Call) -> Any:
         new: NewJob = call.message

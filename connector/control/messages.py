@@ -64,6 +64,12 @@ class Rollback(Message):
     keep_cbt: bool = False
 
 
+class Confirm(Message):
+    """That the state was restored is known."""
+
+    keep_credentials: bool = False  # nothing was revoked since the backup: nobody need be approved again
+
+
 class Member(Message):
     job: Line  # id or name
     rank: Annotated[int, Field(ge=0, le=1000)] = 0  # the lowest is shut down first, and started last

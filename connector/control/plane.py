@@ -27,6 +27,9 @@ from connector.control.clouds import ProviderMaker
 from connector.control.connections import Bounds, Listener
 from connector.control.console import site
 from connector.control.console.pages import ROOT
+from connector.control.contact import Contact
+from connector.control.engine_stamp import Stamp
+from connector.control.epoch import FILE, Keeper
 from connector.control.identity import Identity
 from connector.control.keys import Keys
 from connector.control.ledger import StoreLedger
@@ -39,6 +42,7 @@ from connector.control.store import Limits, Store
 from connector.control.vault import Vault
 from connector.control.watch import Watch
 from connector.control.workflow import Engine
+from connector.epoch import Memory
 from connector.errors import Conflict, PortInUse
 
 _LOG: Final = logging.getLogger(__name__)
@@ -65,6 +69,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     bounds: Bounds = field(default_factory=Bounds)
     tls: str = "1.3"  # the least version that a client may speak; "1.2" for clients that know no newer one
+    meets_instances: bool = True  # asks each instance what it remembers of this control plane
 
 
 def run(options: Options, make_provider: ProviderMaker, clock: Clock = time.time) -> None:
@@ -82,23 +87,26 @@ def run(options: Options, make_provider: ProviderMaker, clock: Clock = time.time
         provider = make_provider(StoreLedger(store.things))
         stack.callback(provider.close)
         vault = Vault(options.state / "vault-key")
-        steps = Steps(store, provider, vault)
+        keeper = Keeper(store, vault, Memory(options.state / FILE))
+        meet = Contact(store, keeper).meet if options.meets_instances else None
+        steps = Steps(store, provider, vault, meet)
         aside = Background()
         watch = Watch(store, steps, aside, grace=options.grace, ticks=store.ticks)
         runner = Runner(
             store,
-            lambda: Engine(store, steps, _engine_url(options, store)),
+            lambda: _engine(options, store, steps),
             [watch.look, Planner(store, steps, aside).look, Conductor(store).look],
             fenced=_fenced,
+            held=keeper.look,
             interval=options.interval,
         )
         stack.callback(runner.close)
         runner.start()
         service = Service(store, steps, runner.poke, grace=options.grace)
-        _serve(_application(service, Keys(store.keys, vault), mine, options), listener, mine, options)
+        _serve(_application(service, Keys(store.keys, vault), mine, options, keeper), listener, mine, options)
 
 
-def _application(service: Service, keys: Keys, mine: Identity, options: Options) -> Starlette:
+def _application(service: Service, keys: Keys, mine: Identity, options: Options, keeper: Keeper) -> Starlette:
     people = JobApi(service, options.grace)
     agents = AgentApi(service, mine.activation_code)
     desk = smc.desk(service)
@@ -109,7 +117,16 @@ def _application(service: Service, keys: Keys, mine: Identity, options: Options)
             (agents.guard, agents.endpoints()),
         ],
         [*site.routes(service.store, desk, keys, options.grace), smc.door(desk, keys).route()],
+        exchange=keeper,
     )
+
+
+def _engine(options: Options, store: Store, steps: Steps) -> Engine:
+    """Raises `StateRestored` when its database and ours do not belong together."""
+    url = _engine_url(options, store)
+    stamp = Stamp(store, url)
+    stamp.check()
+    return Engine(store, steps, url, stamp.write)
 
 
 def _engine_url(options: Options, store: Store) -> str:

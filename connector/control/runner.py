@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from connector.control.store import Store
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, StateRestored
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -39,13 +39,16 @@ class Runner:
         looks: Sequence[Callable[[], None]],
         *,
         fenced: Callable[[], None],
+        held: Callable[[], str] = lambda: "",
         pace: float = 0.5,
         interval: float = 2.0,
     ) -> None:
+        """`held` answers why nothing may be begun; empty when all is well."""
         self._store = store
         self._make = engine
         self._looks = looks
         self._fenced = fenced
+        self._held = held
         self._pace = pace
         self._interval = interval
         self._engine: Engine | None = None
@@ -70,12 +73,18 @@ class Runner:
 
     def step(self) -> None:
         """One turn of the loop."""
+        held = self._held()
         if not self._store.become_runner():
             if self._engine is not None:
                 self._fenced()
             return
+        if held:
+            return
         if self._engine is None:
-            engine = self._make()
+            try:
+                engine = self._make()
+            except StateRestored:
+                return
             engine.launch()
             self._engine = engine
         self._engine.sweep()

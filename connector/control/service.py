@@ -125,6 +125,8 @@ class Service:
         A pass that it took and does not hold was lost between us, or in its restart: it is offered again.
         """
         self.store.appliances.beat(appliance.id)
+        if self.store.epochs.current().restored:  # what it holds is decided when the restore is confirmed
+            return self.store.passes.to_stop(appliance, held)
         now = self.store.now()
 
         def dropped(found: Pass) -> bool:
@@ -163,7 +165,12 @@ class Service:
         return ended
 
     def order(self, appliance: Appliance, errands: bool = False) -> tuple[Job, Pass] | None:
-        """The next pass for this appliance, now its own; with `errands` one that powers a machine instead."""
+        """The next pass for this appliance, now its own; with `errands` one that powers a machine instead.
+
+        None while the state is held.
+        """
+        if self.store.epochs.current().restored:
+            return None
         found = self.store.passes.take(appliance, errands)
         return None if found is None else (self.store.jobs.get(found.job_id), found)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Final
 
 from connector.cloud.provider import (
+    Health,
     ImageRequest,
     Instance,
     InstanceRequest,
@@ -31,8 +32,11 @@ from connector.control.store.rows import Image, Job, Json, Outcome, Run, Source,
 from connector.control.store.runs import ROLLBACK
 from connector.control.vault import Vault
 from connector.errors import BadInput, ControlFailed, TargetFailed
-from connector.model import Credential
+from connector.model import Credential, InstanceAddress
 from connector.transfer.certificates import Role
+
+#: Meets the instance of a job, at this address, with this identity.
+Meet = Callable[[Job, InstanceAddress, Credential], None]
 
 #: A pass of a large machine over a slow line takes weeks, and its connections are made anew all the time.
 CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
@@ -47,7 +51,9 @@ _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
 class Steps:
     """Everything that a run of a job does outside of appliances. Thread-safe."""
 
-    def __init__(self, store: Store, provider: Provider, vault: Vault) -> None:
+    def __init__(self, store: Store, provider: Provider, vault: Vault, meet: Meet | None = None) -> None:
+        """`meet` is called whenever an instance is about to be relied upon or removed."""
+        self._meet = meet
         self._store = store
         self._provider = provider
         self._vault = vault
@@ -70,7 +76,9 @@ class Steps:
         run, job = self._look(run_id)
         changes: Json = {}
         if run.plan:
-            changes["instance"] = asdict(self._need_instance(job.id).address)
+            instance = self._need_instance(job.id)
+            self._contact(job.id, instance)
+            changes["instance"] = asdict(instance.address)
         self._store.jobs.advance(run_id, Event.PREPARED, changes)
 
     def offer(self, run_id: str, slot: int) -> None:
@@ -92,7 +100,7 @@ class Steps:
         run, job = self._look(run_id)
         self._store.jobs.advance(run_id, Event.SYNCED)
         if run.plan:
-            self._need_instance(job.id)
+            self._contact(job.id, self._need_instance(job.id))
             image = self._store.things.reserve_image(job.id, run_id, _image_names(job, run), job.image_format)
             token = f"image-{run_id}"
             self._store.things.record(job.id, token, place="cloud", kind="image")
@@ -185,8 +193,11 @@ class Steps:
         """Stop the job's instance, and without `keep_disks` remove it."""
         token = instance_token(job_id)
         with self._lock(job_id):
+            self._store.epochs.must_not_be_held()
             if unless_running and self._store.jobs.get(job_id).status is Status.RUNNING:
                 return
+            if not keep_disks and (found := self._provider.find(token)) is not None:
+                self._contact(job_id, found)
             self._provider.release(token, keep_disks=keep_disks)
             if keep_disks:
                 return
@@ -259,6 +270,13 @@ class Steps:
                 )
             self._store.jobs.mark(job_id, transition_instance=instance.handle)
             return instance
+
+    def _contact(self, job_id: str, instance: Instance) -> None:
+        """What the instance knows counts more than what our database remembers. Raises `StateRestored`."""
+        job = self._store.jobs.get(job_id)
+        if self._meet is None or job.authority is None or instance.health is not Health.RUNNING:
+            return
+        self._meet(job, instance.address, self.credential(job_id, Role.CONTROL))
 
     def was_created(self, job_id: str) -> bool:
         """Whether the job has had an instance that nobody here has released."""

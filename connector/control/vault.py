@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hmac
 import json
 import os
 from pathlib import Path
@@ -28,6 +29,7 @@ class Vault:
             self._fernet = Fernet(key)
         except ValueError:
             raise damaged(key_file) from None
+        self._proving = hmac.digest(key, b"connector epoch", "sha256")
 
     def new_authority(self, job_id: str) -> str:
         """A fresh authority for one job, sealed."""
@@ -38,6 +40,14 @@ class Vault:
         """The authority that `new_authority` sealed."""
         certificate, key = json.loads(self.unseal(sealed))
         return Authority.load(certificate, key)
+
+    def proof(self, text: str) -> str:
+        """That whoever holds this key has said `text`."""
+        return hmac.digest(self._proving, text.encode(), "sha256").hex()
+
+    def proves(self, text: str, proof: str) -> bool:
+        """Whether `proof` was made of `text` with this key."""
+        return hmac.compare_digest(self.proof(text), proof)
 
     def seal(self, secret: str) -> str:
         """The secret as it may be stored."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from connector.control import jobs, replication
 from connector.control.store import Store
+from connector.control.store.counting import Point
 from connector.control.store.rows import Appliance, EvidenceEntry, Job, Json, Pass, Source, Task, Thing
 from connector.model import Credential
 from connector.transfer.evidence import fingerprint, from_pem
@@ -167,3 +168,15 @@ def percent(row: Job, passes: list[Pass]) -> float:
     disks: list[dict[str, Any]] = passes[-1].disks if passes else []
     wanted = sum(int(disk["wanted"]) for disk in disks)
     return round(100.0 * sum(int(disk["done"]) for disk in disks) / wanted, 1) if wanted else 0.0
+
+
+def epoch(point: Point) -> Json:
+    """How far the database is in which epoch; `restored` says why nothing is begun, empty when all is well."""
+    return {
+        "epoch": point.epoch,
+        "number": point.number,
+        "sequence": point.sequence,
+        "began": point.began,
+        "restored": point.restored,
+        "restored_at": point.restored_at,
+    }

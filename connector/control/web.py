@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from connector.control.messages import Empty, parse
+from connector.epoch import HEADER
 from connector.errors import BadInput, ConnectorError, ControlFailed
 
 _LOG: Final = logging.getLogger(__name__)
@@ -55,12 +56,22 @@ class Endpoint:
 Guard = Callable[[str], Any]
 
 
+class Exchange(Protocol):
+    """Hears what callers remember of us, and says what they shall remember."""
+
+    def hear(self, text: str, who: str) -> None: ...
+
+    def say(self) -> str: ...
+
+
 def application(
-    doors: Sequence[tuple[Guard, Sequence[Endpoint]]], others: Sequence[BaseRoute] = ()
+    doors: Sequence[tuple[Guard, Sequence[Endpoint]]],
+    others: Sequence[BaseRoute] = (),
+    exchange: Exchange | None = None,
 ) -> Starlette:
     """All endpoints, each behind its guard; `others` guard themselves."""
     routes: list[BaseRoute] = [
-        Route(endpoint.path, _door(guard, endpoint), methods=[endpoint.method])
+        Route(endpoint.path, _door(guard, endpoint, exchange), methods=[endpoint.method])
         for guard, endpoints in doors
         for endpoint in endpoints
     ]
@@ -73,17 +84,22 @@ def bearer(header: str) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _door(guard: Guard, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+def _door(
+    guard: Guard, endpoint: Endpoint, exchange: Exchange | None
+) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         try:
             who = await run_in_threadpool(guard, bearer(request.headers.get("authorization", "")))
+            if exchange is not None and (told := request.headers.get(HEADER)):
+                await run_in_threadpool(exchange.hear, told, f"appliance {getattr(who, 'id', '')}".strip())
             query, body = _query(request, endpoint), await _body(request, endpoint)
             origin = request.client.host if request.client else ""
             call = Call(who, dict(request.path_params), query, body, origin)
             done = (
                 await endpoint.work(call) if endpoint.waits else await run_in_threadpool(endpoint.work, call)
             )
-            return JSONResponse(done)
+            mark = exchange.say() if exchange is not None else ""
+            return JSONResponse(done, headers={HEADER: mark} if mark else None)
         except ConnectorError as failed:
             return JSONResponse(failed.to_json(), status_code=failed.http_status)
         except ClientDisconnect:

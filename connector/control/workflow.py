@@ -22,7 +22,7 @@ from connector.control.steps import Steps
 from connector.control.store import Store
 from connector.control.store.rows import Json, Outcome
 from connector.control.store.runs import ROLLBACK
-from connector.errors import ConnectorError, ControlFailed
+from connector.errors import ConnectorError, ControlFailed, StateRestored
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ EXECUTOR: Final = "control"
 
 #: A message wakes the workflow; this only bounds how long a lost message could delay it.
 RECHECK: Final = 1800.0
+
+#: Seconds between two looks whether a state that was restored is confirmed.
+HELD: Final = 2.0
 
 #: A pass may take weeks, and each restart of the control plane counts: the engine shall never give up by itself.
 _RESTARTS: Final = 10**9
@@ -52,11 +55,18 @@ def _topic(slot: int) -> str:
 
 
 def _attempt(what: str, run_id: str, work: Callable[[], None]) -> Json | None:
-    """Do a step's work; None when done, else the error. What may pass is tried again."""
+    """Do a step's work; None when done, else the error. What may pass is tried again, and a state that is held waited for."""
     try:
-        for attempt in stamina.retry_context(on=_passing, attempts=8, timeout=None, wait_max=10.0):
-            with attempt:
-                work()
+        while True:
+            try:
+                for attempt in stamina.retry_context(on=_passing, attempts=8, timeout=None, wait_max=10.0):
+                    with attempt:
+                        work()
+            except StateRestored as held:
+                _LOG.warning("%s of %s waits: %s", what, run_id, held)
+                time.sleep(HELD)
+            else:
+                break
     except ConnectorError as failed:
         _LOG.warning("%s of %s failed: %s", what, run_id, failed)
         return failed.to_json()
@@ -177,8 +187,12 @@ class Runs(DBOSConfiguredInstance):
 class Engine:
     """DBOS on this database. The caller holds the lock that makes it the only one. Used by one thread."""
 
-    def __init__(self, store: Store, steps: Steps, url: str) -> None:
+    def __init__(
+        self, store: Store, steps: Steps, url: str, swept: Callable[[], None] = lambda: None
+    ) -> None:
+        """`swept` is called after each sweep."""
         self._store = store
+        self._swept = swept
         self._begun: set[str] = set()  # workflows that this process knows to exist
         self._told: set[str] = set()  # passes whose end was announced
         self._freed: set[str] = set()  # runs that were told what became of their cohort
@@ -239,6 +253,7 @@ class Engine:
         for run in (run for run in decided.values() if run.id not in self._freed):
             self._wake(run.id, len(run.plan) - 1, f"{'proved' if run.proved else 'stopped'}-{run.id}")
         self._freed = set(decided)
+        self._swept()
 
     def _wake(self, run_id: str, slot: int, why: str) -> None:
         """Let a run look at the pass that it waits for; harmless when repeated or when the run is over."""

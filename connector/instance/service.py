@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from connector import __version__
+from connector import __version__, epoch
+from connector.epoch import Memory
 from connector.errors import BadInput, ConnectorError, TargetFailed
 from connector.instance.evidence import Evidence
 from connector.instance.images import Expected, Images, Shown
@@ -42,6 +43,7 @@ class Service:
     def __init__(self, store: Store) -> None:
         self.store, self.proofs, self.evidence = store, Proofs(), Evidence(store.directory)
         self.images = Images(store, self.evidence)
+        self.memory = Memory(store.directory / "epoch")
 
     def application(self) -> Starlette:
         table: list[tuple[str, str, Callable[[dict[str, str], dict[str, Any]], tuple[int, object]]]] = [
@@ -59,6 +61,7 @@ class Service:
             ("GET", "/disks/{key}/account", self.account),
             ("PUT", "/evidence/{reading}", self.put_evidence),
             ("PUT", "/devices", self.devices),
+            ("PUT", "/epoch", self.put_epoch),
             ("POST", "/settle", self.settle),
             ("POST", "/images", self.make_image),
             ("GET", "/images/{name}", self.image),
@@ -168,6 +171,14 @@ class Service:
     def devices(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         self.store.assign(_take(body, "serials", dict))
         return 200, {}
+
+    def put_epoch(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        """Keep the latest that a control plane said of itself; answers what was known before."""
+        mark = epoch.read(_take(body, "epoch", str))
+        if mark is None:
+            raise BadInput("this is no epoch of a control plane")
+        known = self.memory.learn(mark)
+        return 200, {"epoch": "" if known is None else str(known)}
 
     def settle(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         return 200, {"disks": self.images.settle(_expected(body))}

@@ -96,6 +96,10 @@ class InstanceEndpoint:
             at = end
         return b"".join(found)
 
+    def put_epoch(self, mark: str) -> str:
+        """Tell how far the control plane is; answers the latest that the instance knew before, empty when none."""
+        return str(self.call("PUT", "/epoch", {"epoch": mark}).get("epoch", ""))
+
     def doubt(self, key: str, reason: str) -> dict[str, object]:
         """No delta goes on from the disk's base any more: the next pass compares."""
         return self.call("POST", f"/disks/{quote(key, safe='')}/doubt", {"reason": reason})

@@ -33,6 +33,7 @@ if __name__ == "__main__":
         root / "state",
         database=database,
         exit_with_stdin=True,
+        meets_instances=False,
         grace=float(grace),
         interval=0.2,
         bounds=bounds,

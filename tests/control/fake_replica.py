@@ -80,6 +80,7 @@ if __name__ == "__main__":
         Path(state),
         database=database,
         exit_with_stdin=True,
+        meets_instances=False,
         grace=4.0,
         interval=0.5,
         limits=Limits(host_disks=HOST_DISKS, passes=PASSES),

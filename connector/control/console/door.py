@@ -63,7 +63,9 @@ SAID: Final = {
 class Door:
     """Serves pages to people who are logged in."""
 
-    def __init__(self, looks: Looks, guests: Entrance) -> None:
+    def __init__(self, looks: Looks, guests: Entrance, held: Callable[[], str] = lambda: "") -> None:
+        """`held`: why the control plane begins nothing; empty when all is well."""
+        self._held = held
         self._looks = looks
         self._entrance = guests
 
@@ -128,12 +130,13 @@ class Door:
         self, http: Request, visit: Visit, page: Page, above: Banner | None = None, status: int = 200
     ) -> Response:
         said = SAID.get(visit.query.get("said", ""))
+        held = _restored(self._held())
         about = {
             "key": visit.key,
             "csrf": entrance.proof(http.cookies.get(entrance.COOKIE, "")),
             "theme": theme(http),
             "here": visit.here,
-            "banner": above or page.banner or (Banner(said) if said else None),
+            "banner": above or held or page.banner or (Banner(said) if said else None),
             "may_operate": includes(visit.key.role, Role.OPERATOR),
             "may_admin": includes(visit.key.role, Role.ADMIN),
         }
@@ -142,6 +145,14 @@ class Door:
 
     def _guest(self, http: Request) -> Guest | None:
         return self._entrance.guest(http.cookies.get(entrance.COOKIE, ""))
+
+
+def _restored(why: str) -> Banner | None:
+    """What every page says until a restore is confirmed."""
+    if not why:
+        return None
+    remedy = "Nothing is begun until an administrator runs: connector control confirm --state DIR"
+    return Banner(f"The state of this control plane was restored: {why}. {remedy}", bad=True)
 
 
 def guarded(work: Callable[[Request, bytes], Response]) -> Callable[[Request], Awaitable[Response]]:

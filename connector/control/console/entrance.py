@@ -66,7 +66,7 @@ class Entrance:
         right = hmac.compare_digest(
             (found[1] if found else _NOBODY).encode(), secret.encode("utf-8", "replace")
         )
-        if found is None or not right or found[0].disabled:
+        if found is None or not right or not found[0].usable:
             self._attempts.failed(origin)
             if found is not None:
                 self._store.audit.add(found[0].id, origin, "ConsoleLogInRefused", found[0].id)
@@ -84,7 +84,7 @@ class Entrance:
         """Who has this cookie; None when the session has ended or the key is disabled."""
         session = self._store.sessions.find(token) if token else None
         key = self._store.keys.find(session.key_id) if session is not None else None
-        if session is None or key is None or key.disabled:
+        if session is None or key is None or not key.usable:
             return None
         return Guest(key, session)
 

@@ -45,7 +45,7 @@ def routes(store: Store, desk: Desk, keys: Keys, grace: float, looks: Looks | No
         CodePages(store, desk),
     )
     looking = (AppliancePages(store, grace), AuditPages(store))
-    door = Door(looks, entrance)
+    door = Door(looks, entrance, lambda: store.epochs.current().restored)
     return [
         _Doorstep("/", guarded(_front), methods=["GET"]),
         Route(ROOT, guarded(_front), methods=["GET"]),

@@ -13,6 +13,7 @@ from connector.errors import (
     Ineligible,
     NotFound,
     NotPermitted,
+    StateRestored,
 )
 
 
@@ -83,6 +84,7 @@ CODES: Final = (
     Code("Workgroup.NotEmpty", 400, "sources are in the workgroup", "disassociate them", documented=False),
     Code("SourceServer.InOtherWorkgroup", 400, "the source is in a workgroup", "disassociate it", documented=False),
     Code("AccessKey.NotFound", 404, "no such access key", "list them", documented=False),
+    Code("ControlPlane.StateRestored", 409, "its own state was restored", "confirm the restore", documented=False),
     Code("UnsupportedOperation.*", 400, "not offered here", "see the message", documented=False),
     Code("UnsupportedOperation", 400, "not offered", "see the message", documented=False),
     Code("Throttling", 503, "too many requests at once", "wait and repeat"),
@@ -128,6 +130,7 @@ _OURS: Final = (
     (AuthenticationFailed, "Forbidden.Unauthorized"),
     (BadInput, "InvalidParameter.Request"),
     (Ineligible, "SourceServer.Ineligible"),
+    (StateRestored, "ControlPlane.StateRestored"),
     (Conflict, "ReplicationJob.InvalidStatus"),
 )
 

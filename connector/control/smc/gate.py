@@ -43,6 +43,11 @@ class Gate:
         claim.verify(secret)
         if key.disabled:
             raise Denied("InvalidAccessKeyId.Inactive", "Specified access key is disabled.")
+        if not key.approved:
+            raise Denied(
+                "InvalidAccessKeyId.Inactive",
+                "Specified access key was brought back by a restore and is not approved again.",
+            )
         signed = _moment(claim.date)
         now = self._clock()
         if abs(now - signed) > SKEW:

@@ -10,6 +10,7 @@ from connector.control.store.applications import Applications
 from connector.control.store.audit import Audit
 from connector.control.store.cutovers import Cutovers
 from connector.control.store.database import Database
+from connector.control.store.epochs import Epochs
 from connector.control.store.evidence import EvidenceStore
 from connector.control.store.groups import Workgroups
 from connector.control.store.jobs import Jobs, Wish
@@ -38,6 +39,8 @@ class Store:
         self.limits = limits = limits or Limits()
         self._database = Database(url, clock)
         self._database.migrate()
+        self._database.begin_counting()
+        self.epochs = Epochs(self._database)
         self.sources = Sources(self._database, limits)
         self.jobs = Jobs(self._database, limits)
         self.log = Log(self._database)

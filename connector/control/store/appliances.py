@@ -59,7 +59,7 @@ class Appliances:
 
     def beat(self, appliance_id: str) -> None:
         """The appliance is alive."""
-        with self._database.write() as connection:
+        with self._database.write(counted=False) as connection:
             connection.execute(
                 _APPLIANCES.update()
                 .where(_APPLIANCES.c.id == appliance_id)

@@ -22,7 +22,7 @@ class Audit:
 
     def add(self, who: str, origin: str, action: str, subject: str, details: Json | None = None) -> None:
         """One change. `who`: an access key's id, an appliance's id, "operator" or "system"."""
-        with self._database.write() as connection:
+        with self._database.write(counted=False) as connection:
             connection.execute(
                 _AUDIT.insert().values(
                     at=self._database.now(),

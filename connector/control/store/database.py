@@ -8,10 +8,13 @@ refers to a locked one must not wait for it.
 
 from __future__ import annotations
 
+import logging
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +26,11 @@ from alembic.script import ScriptDirectory
 
 from connector import private
 from connector.control.clock import Clock
-from connector.control.store import tables
+from connector.control.store import counting, tables
+from connector.control.store.counting import Point, WentBack
 from connector.errors import BadInput, ControlFailed
+
+_LOG: Final = logging.getLogger(__name__)
 
 _PRAGMAS: Final = ("busy_timeout=15000", "foreign_keys=ON", "journal_mode=WAL", "synchronous=FULL")
 # A machine that vanished says no farewell: both ends of a connection find out within about ten seconds.
@@ -52,12 +58,75 @@ class Database:
         self.clock = clock
         self._engine = _engine(self.url)
         self._session: sa.Connection | None = None  # holds the runner lock
+        self._writer = ""  # until `begin_counting`
+        self._counting = threading.Lock()  # from a write's number to its commit
+        self._last = 0  # the sequence of this process's last counted write
+        self._latest: Point | None = None  # how far this database was known to be
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """A transaction that may change rows; committed on leaving, rolled back on any exception."""
-        with _translated(), self._engine.connect() as connection, connection.begin():
-            yield connection
+    def write(self, *, counted: bool = True) -> Iterator[sa.Connection]:
+        """A transaction that may change rows; committed on leaving, rolled back on any exception.
+
+        `counted`: it has consequences: the epoch's sequence grows with it, and it is refused with `StateRestored` while
+        the state is held, and when this database has gone back under us.
+        """
+        if not (counted and self._writer):
+            with _translated(), self._engine.connect() as connection, connection.begin():
+                yield connection
+            return
+        try:
+            with (
+                _translated(),
+                self._engine.connect() as connection,
+                connection.begin() as transaction,
+            ):
+                if restored := counting.current(connection).restored:
+                    raise counting.refusal(restored)
+                yield connection
+                with self._counting:  # until the commit: else another thread would miss this write
+                    point = counting.count(connection, self._writer, self._last, self._latest)
+                    transaction.commit()
+                    self._last, self._latest = point.sequence, point
+        except WentBack as lost:
+            self.hold(str(lost), 0)
+            raise counting.refusal(str(lost)) from None
+
+    def begin_counting(self) -> None:
+        """From now on, writes of this process are counted. The schema is the newest."""
+        self._writer = secrets.token_hex(8)
+
+    def look(self) -> Point:
+        """How far the database is. If it has gone back since this process last looked, it is held from now on."""
+        known = self._latest  # first: what was committed before is seen by what is read after
+        with (
+            self.read() as connection
+        ):  # not under the lock: whoever waits for that may hold the last connection
+            now = counting.current(connection)
+        try:
+            counting.must_go_on(now, known)
+        except WentBack as lost:
+            self.hold(str(lost), 0)
+            return replace(now, restored=now.restored or str(lost))
+        with self._counting:
+            latest = self._latest
+            if latest is None or (now.number, now.sequence) >= (latest.number, latest.sequence):
+                if latest is not None and latest.epoch != now.epoch:
+                    self._last = 0  # of before a restore that was confirmed
+                self._latest = now
+        return now
+
+    def hold(self, why: str, heard: int) -> None:
+        """Nothing that counts is written from now on, by any process, until the restore is confirmed. Repeatable."""
+        epochs = tables.epochs
+        with self.write(counted=False) as connection:
+            known = connection.execute(
+                sa.select(epochs).where(epochs.c.ended.is_(None)).with_for_update()
+            ).one()
+            values: dict[str, Any] = {"heard": max(known.heard, heard)}
+            if not known.restored:
+                values |= {"restored": why, "restored_at": self.now()}
+                _LOG.critical("%s", counting.refusal(why))
+            connection.execute(epochs.update().where(epochs.c.id == known.id).values(**values))
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

@@ -331,7 +331,7 @@ class Jobs:
 
     def mark(self, job_id: str, **values: Any) -> None:
         """Set columns that no state depends on: `waiting`, `transition_instance`. Writes only a difference."""
-        with self._database.write() as connection:
+        with self._database.write(counted=False) as connection:
             differs = sa.or_(*(_JOBS.c[name].is_distinct_from(value) for name, value in values.items()))
             connection.execute(_JOBS.update().where(_JOBS.c.id == job_id, differs).values(**values))
 
@@ -353,7 +353,7 @@ class Jobs:
 
     def note(self, job_id: str, kind: str, text: str) -> None:
         """One line for the job's log."""
-        with self._database.write() as connection:
+        with self._database.write(counted=False) as connection:
             self._database.log(connection, job_id, kind, text)
 
     def history(self, job_id: str, limit: int = 200) -> list[LogEntry]:

@@ -57,7 +57,7 @@ class Keys:
         """Whether this nonce is used for the first time, by whichever replica."""
         values = {"key_id": key_id, "nonce": nonce, "at": self._database.now()}
         try:
-            with self._database.write() as connection:
+            with self._database.write(counted=False) as connection:
                 connection.execute(_NONCES.insert().values(**values))
         except sa.exc.IntegrityError:
             return False
@@ -65,7 +65,7 @@ class Keys:
 
     def forget_nonces(self) -> None:
         """Drop those whose signature is too old to be accepted anyway."""
-        with self._database.write() as connection:
+        with self._database.write(counted=False) as connection:
             connection.execute(_NONCES.delete().where(_NONCES.c.at < self._database.now() - NONCE_LIFETIME))
 
 

@@ -144,7 +144,7 @@ class Passes:
             if connection.execute(query).scalar_one() == text:
                 return
         offered = sa.exists().where(_PASSES.c.id == found.id, _PASSES.c.state == PassState.OFFERED)
-        with self._database.write() as connection:
+        with self._database.write(counted=False) as connection:
             connection.execute(_JOBS.update().where(_JOBS.c.id == found.job_id, offered).values(waiting=text))
 
     def ended(self) -> list[Pass]:
@@ -168,7 +168,7 @@ class Passes:
 
     def progress(self, pass_id: str, appliance: Appliance, phase: str, disks: Sequence[Json]) -> None:
         """The latest figures; a report after the end is dropped."""
-        with self._database.write() as connection:
+        with self._database.write(counted=False) as connection:
             found = _owned(connection, pass_id, appliance)
             if found.state is PassState.TAKEN:
                 connection.execute(
@@ -275,6 +275,9 @@ class Passes:
     def lose(self, is_lost: Callable[[Pass], bool], why: str) -> list[Pass]:
         """Give up every taken pass for which `is_lost`, and offer it again; answers those that ended."""
         ended: list[Pass] = []
+        with self._database.read() as connection:
+            if not any(map(is_lost, in_state(connection, PassState.TAKEN))):
+                return []
         with self._database.write() as connection:
             query = (
                 sa.select(_PASSES).where(_PASSES.c.state == PassState.TAKEN).with_for_update(key_share=True)

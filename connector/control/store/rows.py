@@ -373,7 +373,11 @@ class AccessKey:
     name: str
     created: float
     disabled: bool
-    approved: bool = True
+    approved: bool = True  # not since a restore that brought it back
+
+    @property
+    def usable(self) -> bool:
+        return self.approved and not self.disabled
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class Sessions:
         """A new session; answers the cookie's value, which is kept nowhere. Sweeps sessions that have ended."""
         token = secrets.token_urlsafe(32)
         now = self._database.now()
-        with self._database.write() as connection:
+        with self._database.write(counted=False) as connection:
             connection.execute(_SESSIONS.delete().where(sa.not_(_alive(now))))
             _make_room(connection, key_id)
             connection.execute(
@@ -61,7 +61,9 @@ class Sessions:
         """Those of `ids` that are alive, by session and by key; they have been used now."""
         now = self._database.now()
         keys = tables.access_keys
-        usable = sa.exists().where(keys.c.id == _SESSIONS.c.key_id, keys.c.disabled.is_(False))
+        usable = sa.exists().where(
+            keys.c.id == _SESSIONS.c.key_id, keys.c.disabled.is_(False), keys.c.approved
+        )
         mine = sa.and_(_SESSIONS.c.id.in_(ids), _alive(now), usable)
         with self._database.read() as connection:
             found = {
@@ -70,13 +72,13 @@ class Sessions:
             }
         stale = [session for session, seen in found.items() if now - seen > _NOTE]
         if stale:
-            with self._database.write() as connection:
+            with self._database.write(counted=False) as connection:
                 connection.execute(_SESSIONS.update().where(_SESSIONS.c.id.in_(stale)).values(seen=now))
         return set(found)
 
     def close(self, token: str) -> None:
         """Log out; harmless when the session has ended."""
-        with self._database.write() as connection:
+        with self._database.write(counted=False) as connection:
             connection.execute(_SESSIONS.delete().where(_SESSIONS.c.id == _digest(token)))
 
 

@@ -43,7 +43,7 @@ class Sources:
         Each machine is `dataclasses.asdict(Machine)` plus `findings`. A missing one becomes Unavailable. A new one
         beyond the quota, or beyond what the access token of `by` may bring in, is not registered: see its notice.
         """
-        with self._database.write() as connection:
+        with self._database.write(counted=False) as connection:
             self._database.exclusive(connection, REGISTERING)
             known = {
                 row.moref: row
@@ -189,7 +189,7 @@ class Sources:
         lost = sa.and_(c.state.in_(living), c.error_code == "", c.vcenter.not_in(online))
         dark = sa.and_(c.error_code == OFFLINE_CODE, c.state != SourceState.DELETED)
         back = sa.and_(dark, c.vcenter.in_(online))
-        with self._database.write() as connection:
+        with self._database.write(counted=False) as connection:
             gone, here = {"reason": OFFLINE, "error_code": OFFLINE_CODE}, {"reason": "", "error_code": ""}
             _move_all(connection, lost, SourceEvent.LOST, **gone)
             _move_all(connection, back, SourceEvent.SEEN, **here)

@@ -75,6 +75,12 @@ class Tokens:
                 "wrong activation code", remedy="create an access token and use its code"
             )
         token = self._token(row)
+        if not token.approved:
+            raise AuthenticationFailed(
+                "this activation code was brought back by a restore",
+                on=token.id,
+                remedy="approve it with `connector control approve`, or create a new access token",
+            )
         if token.status is not TokenStatus.ACTIVE:
             raise AuthenticationFailed(
                 f"this activation code is {token.status}", on=token.id, remedy="create a new access token"
@@ -106,7 +112,7 @@ def room(connection: sa.Connection, token_id: str | None) -> int | None:
     row = connection.execute(
         sa.select(_TOKENS).where(_TOKENS.c.id == token_id).with_for_update(key_share=True)
     ).one_or_none()
-    return 0 if row is None or row.disabled else max(0, row.count - row.registered)
+    return 0 if row is None or row.disabled or not row.approved else max(0, row.count - row.registered)
 
 
 def count(connection: sa.Connection, token_id: str, more: int) -> None:
@@ -117,7 +123,7 @@ def count(connection: sa.Connection, token_id: str, more: int) -> None:
 
 
 def _status(row: Any, now: float) -> TokenStatus:
-    if row.disabled:
+    if row.disabled or not row.approved:
         return TokenStatus.DISABLED
     return TokenStatus.EXPIRED if now >= row.created + row.days * DAY else TokenStatus.ACTIVE
 

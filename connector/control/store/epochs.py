@@ -1,0 +1,146 @@
+"""Epochs: in which history this database stands, whether it was put back to an older copy, and that a person knows."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+import sqlalchemy as sa
+
+from connector.control.jobs import Status
+from connector.control.refusals import Code, Unknown
+from connector.control.store import counting, jobs, tables
+from connector.control.store.counting import Point
+from connector.control.store.database import Database
+from connector.epoch import Mark
+from connector.errors import Conflict
+
+_EPOCHS: Final = tables.epochs
+
+#: Why the next pass of each job compares after a restore that was confirmed.
+COMPARE: Final = "the control plane's state was restored"
+
+
+class Epochs:
+    """Reads are of the moment; what is held stays held through restarts. Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def current(self) -> Point:
+        with self._database.read() as connection:
+            return counting.current(connection)
+
+    def look(self) -> Point:
+        """The current epoch; the state is held from now on if the database has gone back under this process."""
+        return self._database.look()
+
+    def must_not_be_held(self) -> None:
+        """Raises `StateRestored` while nothing may be begun."""
+        if why := self.current().restored:
+            raise counting.refusal(why)
+
+    def hear(self, mark: Mark, who: str) -> str:
+        """What `who` remembers of this control plane; answers why the state is held, empty when all is well.
+
+        The mark's proof was checked: somebody really was told so.
+        """
+        with self._database.read() as connection:
+            now = counting.current(connection)
+            why = _contradiction(connection, now, mark, who)
+        if why:
+            self._database.hold(why, mark.number)
+        return now.restored or why
+
+    def hold(self, why: str) -> None:
+        """The state was restored, as somebody knows for sure: nothing is begun until it is confirmed."""
+        self._database.hold(why, 0)
+
+    def confirm(self, *, keep_credentials: bool = False) -> Point:
+        """A new epoch; work goes on. The next pass of each job compares, and who was let in must be approved again.
+
+        Raises `Conflict` when nothing was restored.
+        """
+        with self._database.write(counted=False) as connection:
+            current = connection.execute(
+                sa.select(_EPOCHS.c.id).where(_EPOCHS.c.ended.is_(None)).with_for_update()
+            )
+            here = _EPOCHS.c.id == current.scalar_one()
+            before = counting.current(connection)
+            if not before.restored:
+                raise Conflict(
+                    "nothing was restored: there is nothing to confirm",
+                    on="control plane",
+                    remedy="look at its status",
+                )
+            now = self._database.now()
+            connection.execute(_EPOCHS.update().where(here).values(ended=now))
+            number = max(before.number, before.heard) + 1
+            values = {
+                "id": secrets.token_hex(16),
+                "number": number,
+                "sequence": before.sequence,
+                "began": now,
+            }
+            connection.execute(_EPOCHS.insert().values(writer=before.writer, **values))
+            alive = tables.jobs.c.status != Status.DELETED
+            jobs.demand_compare(self._database, connection, COMPARE, alive)
+            if not keep_credentials:
+                _doubt_credentials(connection)
+            return counting.count(connection, secrets.token_hex(8), 0, None)
+
+    def approve(self, ids: Sequence[str] | None) -> list[str]:
+        """These access keys and access tokens count again; None: all. Answers those that did not count.
+
+        Raises `Unknown` for one that is neither, and changes nothing then.
+        """
+        found: list[str] = []
+        known: set[str] = set()
+        with self._database.write() as connection:
+            for table in (tables.access_keys, tables.access_tokens):
+                wanted = sa.true() if ids is None else table.c.id.in_(ids)
+                rows = connection.execute(sa.select(table.c.id, table.c.approved).where(wanted)).all()
+                known |= {row.id for row in rows}
+                found += [row.id for row in rows if not row.approved]
+                connection.execute(table.update().where(wanted).values(approved=True))
+            for unknown in sorted(set(ids or ()) - known):
+                raise Unknown(Code.KEY_UNKNOWN, "no such access key or access token", on=unknown)
+        return found
+
+    def engine_is_at(self, epoch: str, sequence: int) -> None:
+        """The engine's database is at least as far as this."""
+        here = sa.and_(_EPOCHS.c.id == epoch, _EPOCHS.c.ended.is_(None))
+        with self._database.write(counted=False) as connection:
+            connection.execute(_EPOCHS.update().where(here).values(engine=sequence))
+
+    def knows(self, epoch: str) -> bool:
+        """Whether this database is or was in that epoch."""
+        with self._database.read() as connection:
+            return _knows(connection, epoch)
+
+
+def _contradiction(connection: sa.Connection, now: Point, mark: Mark, who: str) -> str:
+    if mark.epoch != now.epoch:
+        if _knows(connection, mark.epoch):  # of before a restore that was confirmed
+            return ""
+        return (
+            f"{who} knows of an epoch {mark.number} that this database never had; it is in epoch {now.number}"
+        )
+    last = counting.last_of(connection, mark.writer)
+    if not mark.sequence or (last is not None and last >= mark.sequence):
+        return ""
+    return f"{who} knows of write number {mark.sequence}, which this database does not hold; it ends at {now.sequence}"
+
+
+def _knows(connection: sa.Connection, epoch: str) -> bool:
+    return connection.execute(sa.select(_EPOCHS.c.id).where(_EPOCHS.c.id == epoch)).first() is not None
+
+
+def _doubt_credentials(connection: sa.Connection) -> None:
+    """What was revoked since the backup is alive in it: everything is assumed revoked until it is approved again."""
+    for table in (tables.access_keys, tables.access_tokens):
+        connection.execute(table.update().values(approved=False))
+    if "approved" in tables.appliances.c:
+        connection.execute(tables.appliances.update().values(approved=False))
+    connection.execute(tables.sessions.delete())
