@@ -230,10 +230,17 @@ class Part(StrEnum):
 
     CONFIGURATION = "configuration"
     HARDWARE = "hardware"
+    IDENTITY = "instance UUID"
+    BIOS_UUID = "BIOS UUID"
+    FIRMWARE = "firmware"
+    SYSTEM = "guest system"  # as it is configured
+    SIZE = "size"  # processors and memory
+    CAPABILITY = "capability"
     GUEST = "guest"
     ADDRESSES = "addresses"
     NAME = "name"
-    POWER = "power"
+    PLACE = "place"
+    POWER = "power state"
     HOST = "host"
     DATASTORES = "datastores"
     NETWORKS = "networks"
@@ -246,12 +253,19 @@ class Part(StrEnum):
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     Part.CONFIGURATION: (
         *("instance_uuid", "bios_uuid", "firmware", "guest_id", "guest_name", "cpus", "memory", "hardware"),
-        *("disks", "snapshots", "template", "cbt_enabled", "cbt_supported"),
+        *("disks", "snapshots", "template", "cbt_enabled"),
     ),
     Part.HARDWARE: ("cpus", "memory", "disks"),
+    Part.IDENTITY: ("instance_uuid",),
+    Part.BIOS_UUID: ("bios_uuid",),
+    Part.FIRMWARE: ("firmware",),
+    Part.SYSTEM: ("guest_id", "guest_name"),
+    Part.SIZE: ("cpus", "memory"),
+    Part.CAPABILITY: ("cbt_supported",),
     Part.GUEST: ("tools_running", "addresses"),
     Part.ADDRESSES: ("addresses",),
     Part.NAME: ("name", "path"),
+    Part.PLACE: ("path",),
     Part.POWER: ("power",),
     Part.HOST: ("host",),
     Part.NETWORKS: ("networks",),

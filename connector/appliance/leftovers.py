@@ -15,7 +15,7 @@ from connector.appliance.claims import Claims
 from connector.appliance.ledger import ControlLedger
 from connector.errors import ConnectorError, NotFound, VCenterFault
 from connector.model import Machine
-from connector.vcenter.partial import obscured
+from connector.vcenter.partial import nameless
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Cleaner:
         machine = str(order["machine"])
         try:
             found = self._vcenter.find(machine)
-            if what := obscured(found):  # it may be ours: nothing is forgotten
+            if what := nameless(found):  # it may be ours: nothing is forgotten
                 raise VCenterFault(
                     f"vCenter does not show the machine's {what} now",
                     on=found.name,

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from connector.appliance.admission import refuse, wait_for_others
@@ -42,6 +42,7 @@ from connector.patience import Patience
 from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.flow import Flow
 from connector.vcenter.client import Quiesce, Snapshot, Ticket, disk_set_changes
+from connector.vcenter.disk_order import as_in
 from connector.vcenter.partial import remembered
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class MachinePass:
         quiesce = Quiesce.OFF if order.final else order.quiesce
         with self._vcenter.snapshot(order.moref, reading, quiesce=quiesce, stop=self._stop) as snapshot:
             machine = remembered(machine, self._vcenter.find(order.moref))
+            snapshot = replace(snapshot, disks=tuple(as_in(snapshot.disks, machine.disks)))
             self._cutover.confirm(snapshot)
             with self._guard(machine, snapshot) as guard:
                 disks = self._copied(snapshot, reading, guard)

@@ -17,7 +17,7 @@ from connector.errors import ConnectorError, NotFound
 from connector.model import Machine
 from connector.transfer.vddk_source import release_access
 from connector.vcenter.client import SNAPSHOT, TRACKING, Leftover, Tracking, VCenter
-from connector.vcenter.partial import obscured
+from connector.vcenter.partial import nameless
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def _consolidations(practice: Practice) -> Iterator[Complaint]:
         if known.kind != SNAPSHOT or known.machine in practice.reading or known.token in standing:
             continue
         machine = practice.machines.get(known.machine)
-        if machine is not None and obscured(machine):
+        if machine is not None and nameless(machine):
             continue  # whether it is that machine is not known now
         if machine is None or machine.instance_uuid != known.instance_uuid:
             what = f"{known.token} is remembered, but its machine is gone"
@@ -194,7 +194,7 @@ def _tracking(practice: Practice) -> Iterator[Complaint]:
         machine = practice.machines.get(known.machine)
         if known.kind != TRACKING or not known.over or machine is None:
             continue
-        if obscured(machine) or machine.instance_uuid != known.instance_uuid:
+        if nameless(machine) or machine.instance_uuid != known.instance_uuid:
             continue
 
         def restore(moref: str = known.machine) -> None:

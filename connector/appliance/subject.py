@@ -23,7 +23,9 @@ def identified(vcenter: VCenter, order: Order) -> Machine:
     machine = vcenter.find(order.moref)
     if what := obscured(machine):
         raise HandedBack(f"vCenter does not show the machine's {what} now", on=order.name, rest=REST)
-    if not order.instance_uuid or not machine.instance_uuid:
+    if order.instance_uuid and not machine.instance_uuid:
+        raise HandedBack("vCenter does not say now which machine this is", on=order.name, rest=REST)
+    if not order.instance_uuid:
         raise Conflict(
             "nobody can tell which machine this is: it has no instance UUID",
             on=order.name,

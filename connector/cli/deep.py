@@ -17,14 +17,15 @@ import click
 
 from connector.cli.looks import Told, alive, owner, working
 from connector.errors import BadInput, Conflict, ConnectorError
-from connector.model import Extent, Finding, Machine, MachineDisk, Severity
+from connector.model import Extent, Finding, Machine, Severity
 from connector.offline import rules
 from connector.offline.look import Facts, Look
 from connector.offline.window import Window
 from connector.settings import VCenterSettings
 from connector.transfer.source import Source
 from connector.transfer.vddk_source import check_installation, open_vddk_source
-from connector.vcenter.client import Snapshot, VCenter
+from connector.vcenter.client import VCenter
+from connector.vcenter.disk_order import as_in
 
 log = logging.getLogger(__name__)
 
@@ -80,19 +81,13 @@ def _look(vcenter: VCenter, machine: Machine, vddk: Path, transports: str) -> Fa
     look = Look(machine.name, machine.firmware)
     stop = Event()
     with alive() as name, vcenter.snapshot(machine.moref, name, stop=stop) as snapshot:
-        for disk in _in_order(machine, snapshot):
+        for disk in as_in(snapshot.disks, machine.disks):  # the first is the system's
             access = vcenter.vddk_access(machine.moref, snapshot, disk)
             with closing(open_vddk_source(access, vddk, DEPTH, transports=transports)) as source:
                 look.disk(disk.label, Window(_fetch(source), source.capacity))
     facts = look.facts()
     click.echo(f"{machine.name}: {facts.fetched / 1e6:.1f} MB read", err=True)
     return facts
-
-
-def _in_order(machine: Machine, snapshot: Snapshot) -> list[MachineDisk]:
-    """The disks of the snapshot as the machine counts them: the first is the system's."""
-    places = {disk.key: place for place, disk in enumerate(machine.disks)}
-    return sorted(snapshot.disks, key=lambda disk: places.get(disk.key, len(places)))
 
 
 def _fetch(source: Source) -> Callable[[int, int], bytes]:

@@ -40,6 +40,12 @@ def in_order(disks: Iterable[MachineDisk], stated: Sequence[int | str] = ()) -> 
     return (*(by_name[key] for key in first), *(disk for disk in looked if disk.key not in first))
 
 
+def as_in(disks: Iterable[MachineDisk], model: Sequence[MachineDisk]) -> list[MachineDisk]:
+    """These disks, such as a snapshot's, in the order of `model`; those that it has not follow."""
+    places = {disk.key: place for place, disk in enumerate(model)}
+    return sorted(disks, key=lambda disk: places.get(disk.key, len(places)))
+
+
 def stated(options: Any, extra: Mapping[str, str]) -> tuple[int | str, ...]:
     """What `config.bootOptions` and `config.extraConfig` (keys in lower case) say about disks, for `in_order`."""
     listed = each(getattr(options, "bootOrder", None))

@@ -14,6 +14,7 @@ from typing import Any, Final
 from connector.errors import VCenterFault
 from connector.model import UNREADY, Machine, Part, PowerState, Traits
 from connector.vcenter.answer import Row
+from connector.vcenter.values import each, text
 
 #: A machine that has this property shows its configuration: it exists for every machine since vSphere 4.0.
 MARKER: Final = "config.instanceUuid"
@@ -27,26 +28,50 @@ def missing(row: Row) -> tuple[str, ...]:
 
 
 def _missing(row: Row) -> Iterator[Part]:
-    shown = row.values
-    if not any(path.startswith("config.") for path in shown):
-        yield Part.CONFIGURATION
-    elif _DEVICES not in shown:
-        yield Part.HARDWARE
-    if not any(path.startswith("guest.") for path in shown):
+    yield from _configuration(row)
+    if not _any(row, "guest."):
         yield Part.GUEST
-    elif "guest.net" not in shown and row.get("runtime.powerState") == PowerState.ON:
+    elif "guest.net" not in row.values and row.get("runtime.powerState") == PowerState.ON:
         yield Part.ADDRESSES
+    if not _any(row, "capability."):
+        yield Part.CAPABILITY
+    if "parent" not in row.values and "parentVApp" not in row.values:
+        yield Part.PLACE
+    if text(row.get("runtime.powerState")) not in set(PowerState):
+        yield Part.POWER
     for path, part in _SINGLE.items():
-        if path not in shown:
+        if path not in row.values:
             yield part
+
+
+def _configuration(row: Row) -> Iterator[Part]:
+    if not _any(row, "config."):
+        yield Part.CONFIGURATION
+        return
+    if not each(row.get(_DEVICES)):  # the least machine has controllers
+        yield Part.HARDWARE
+    for path, part in _ALWAYS.items():
+        if not text(row.get(path)):
+            yield part
+
+
+def _any(row: Row, prefix: str) -> bool:
+    return any(path.startswith(prefix) for path in row.values)
 
 
 _SINGLE: Final = {
     "name": Part.NAME,
-    "runtime.powerState": Part.POWER,
     "runtime.host": Part.HOST,
     "datastore": Part.DATASTORES,
     "network": Part.NETWORKS,
+}
+#: What every configuration says, since vSphere 5.0.
+_ALWAYS: Final = {
+    MARKER: Part.IDENTITY,
+    "config.uuid": Part.BIOS_UUID,
+    "config.firmware": Part.FIRMWARE,
+    "config.guestId": Part.SYSTEM,
+    "config.hardware.memoryMB": Part.SIZE,
 }
 
 
@@ -93,9 +118,14 @@ def obscured(machine: Machine) -> str:
     return next((part for part in machine.missing if part in UNREADY), "")
 
 
+def nameless(machine: Machine) -> str:
+    """What is not known of it now without which nobody can tell which machine it is; empty when that is known."""
+    return obscured(machine) or ("" if machine.instance_uuid else Part.IDENTITY)
+
+
 def demand(row: Row, marker: str, on: str) -> None:
     """Raises a retryable VCenterFault when `row` does not have `marker`: then what else it lacks says nothing."""
-    if row.get(marker) is None:
+    if not row.get(marker):
         raise VCenterFault(
             "vCenter shows the machine without its configuration",
             on=on,

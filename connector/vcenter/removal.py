@@ -180,7 +180,7 @@ def _remove_one(session: Session, vm: Any, target: str, patience: Patience) -> f
 
 def _whole(row: Row) -> bool:
     """Whether a row of `_TREE` without a snapshot means that there is none."""
-    return row.get("snapshot") is not None or row.get(MARKER) is not None
+    return row.get("snapshot") is not None or bool(row.get(MARKER))
 
 
 def _merge(session: Session, vm: Any, target: str | None, patience: Patience) -> None:

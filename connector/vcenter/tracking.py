@@ -103,6 +103,8 @@ def _read(session: Session, vm: Any, machine: str) -> Row:
     row = read(session, vm, _READS, on=machine)
     demand(row, "config.hardware.device", machine)
     demand(row, "runtime.powerState", machine)
+    if row.get("capability.changeTrackingSupported") is None:
+        demand(row, "capability.changeTrackingSupported", machine)
     return row
 
 

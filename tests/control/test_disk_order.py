@@ -88,7 +88,12 @@ def test_a_job_that_runs_keeps_its_order_and_a_new_one_has_the_new_order(house: 
     assert _images(house) == [[SCSI, IDE], [SCSI, IDE, 2001]]
     assert house.get(job).disk_order == (SCSI, IDE)
     assert [disk.key for disk in house.store.sources.of(house.get(job)).disks] == [SCSI, IDE, 2001]
-    assert [disk.key for disk in house.store.sources.get(house.sources["web"]).disks] == [IDE, SCSI, 2001]
+    source = house.sources["web"]
+    assert [disk.key for disk in house.store.sources.get(source).disks] == [SCSI, IDE, 2001]
+    house.service.cutover(job, last_sync=False, changes={})
+    assert house.run(job).status == "Finished"
+    assert [disk.key for disk in house.store.sources.get(source).disks] == [IDE, SCSI, 2001]
+    assert [disk.key for disk in house.store.sources.of(house.get(job)).disks] == [SCSI, IDE, 2001]
 
 
 def test_what_a_pass_reports_is_shown_at_the_place_that_the_job_gave_it(house: House) -> None:

@@ -130,6 +130,24 @@ def test_a_run_is_refused_and_one_under_way_keeps_its_disks(house: House) -> Non
     assert house.run(job).status == "Waiting"
 
 
+def test_a_job_never_gets_the_machine_that_has_its_moref_by_now(house: House) -> None:
+    before = house.store.sources.get(_put(house))
+    job = house.incremental("web")
+    house.service.start(job)
+    assert house.run(job).status == "Waiting"
+    _put(house, instance_uuid="another", name="db", disks=())
+    now = house.store.sources.get(before.id)
+    assert (now.instance_uuid, now.machine, now.disks) == (before.instance_uuid, "web", before.disks)
+    assert (
+        now.error_code == "SourceServer.Replaced" and "vm-web names another machine by now (db)" in now.reason
+    )
+    with pytest.raises(Conflict, match="names another machine by now"):
+        house.service.start(job)
+    _put(house)
+    house.service.start(job)
+    assert house.run(job).status == "Waiting"
+
+
 def test_a_moref_that_names_another_machine_inherits_nothing(house: House) -> None:
     source = _put(house)
     _put(house, instance_uuid="another", addresses=(), missing=(Part.GUEST,))

@@ -11,10 +11,12 @@ import pytest
 from connector.errors import NotFound, VCenterFault
 from connector.model import Machine, Part, PowerState
 from connector.vcenter import inventory
+from connector.vcenter.answer import Row
 from connector.vcenter.client import Limits, VCenter
 from connector.vcenter.eligibility import check
-from connector.vcenter.partial import obscured, remembered
+from connector.vcenter.partial import missing, obscured, remembered
 from connector.vcenter.session import Session
+from connector.vcenter.values import Node
 from tests.vcenter.imaginary import World, change_vm, world
 from tests.vcenter.ledger import Memory
 
@@ -23,7 +25,14 @@ PATHS = {
     Part.HARDWARE: "config.hardware",
     Part.GUEST: "guest",
     Part.ADDRESSES: "guest.net",
+    Part.IDENTITY: "config.instanceUuid",
+    Part.BIOS_UUID: "config.uuid",
+    Part.FIRMWARE: "config.firmware",
+    Part.SYSTEM: "config.guestId",
+    Part.SIZE: "config.hardware.memoryMB",
+    Part.CAPABILITY: "capability",
     Part.NAME: "name",
+    Part.PLACE: "parent",
     Part.POWER: "runtime.powerState",
     Part.HOST: "runtime.host",
     Part.DATASTORES: "datastore",
@@ -131,3 +140,20 @@ def test_a_machine_without_its_configuration_is_found_by_what_it_shows(place: Wo
     )
     with pytest.raises(NotFound):
         inventory.find(opened, whole.instance_uuid)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "part"),
+    [
+        ("config.hardware.device", "", Part.HARDWARE),
+        ("config.hardware.device", [], Part.HARDWARE),
+        ("config.instanceUuid", "", Part.IDENTITY),
+        ("runtime.powerState", "asleep", Part.POWER),
+        ("runtime.powerState", "", Part.POWER),
+    ],
+)
+def test_what_is_empty_or_unheard_of_is_not_known_either(path: str, value: object, part: Part) -> None:
+    shown = {"config.uuid": "b", "config.instanceUuid": "i", "config.hardware.device": [Node("x", {})]}
+    row = Row("VirtualMachine", "vm-1", shown | {"runtime.powerState": "poweredOn"})
+    assert part not in missing(row)
+    assert part in missing(Row("VirtualMachine", "vm-1", {**row.values, path: value}))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from connector.control.jobs import UNFINISHED, Status
 from connector.control.refusals import Code, Refused, Unknown
 from connector.control.sources import TRANSITIONS, SourceEvent, SourceState, follow
 from connector.control.store import tables, tokens
@@ -26,6 +27,10 @@ OFFLINE_CODE: Final = "SourceServer.Offline"
 GONE_CODE: Final = "SourceServer.Missing"
 OFFLINE: Final = "no appliance of its vCenter is online"
 GONE: Final = "no longer in vCenter's inventory"
+REPLACED_CODE: Final = "SourceServer.Replaced"
+REPLACED: Final = (
+    "%s names another machine by now (%s): delete this source, and the next scan registers that one"
+)
 PARTIAL_CODE: Final = "SourceServer.Incomplete"
 PARTIAL: Final = "vCenter does not show its %s now; what was known of it is kept"
 
@@ -90,6 +95,10 @@ class Sources:
     ) -> str:
         now = self._database.now()
         source_id = new_id("s") if row is None else str(row.id)
+        if row is not None and _is_another(machine, row) and _has_jobs(connection, source_id):
+            reason = REPLACED % (machine["moref"], machine["name"])
+            _lose(connection, row, reason, REPLACED_CODE)
+            return source_id
         hidden = next((part for part in machine.get("missing", ()) if part in UNREADY), "")
         machine = machine if row is None else _completed(machine, row)
         values: Json = {
@@ -153,7 +162,7 @@ class Sources:
         return found[0]
 
     def of(self, job: Job) -> Source:
-        """The source of a job, its disks in the job's order."""
+        """The source of a job, its disks in the job's order; that of a job that goes on is its source's too."""
         source = self.get(job.source_id)
         return replace(source, disks=in_order(source.disks, job.disk_order))
 
@@ -260,9 +269,20 @@ def _unknown(source_id: str) -> Unknown:
     return Unknown(Code.SOURCE_UNKNOWN, "no such source", on=source_id, remedy="list the sources, or rescan")
 
 
-def _lose(connection: sa.Connection, row: Any) -> None:
+def _is_another(machine: Json, row: Any) -> bool:
+    """Whether the moref names another machine than the one that was registered; what is not known now is no other one."""
+    return machine["instance_uuid"] not in ("", row.instance_uuid) and bool(row.instance_uuid)
+
+
+def _has_jobs(connection: sa.Connection, source_id: str) -> bool:
+    jobs = tables.jobs.c
+    query = sa.select(jobs.id).where(jobs.source_id == source_id, jobs.status != Status.DELETED)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _lose(connection: sa.Connection, row: Any, reason: str = GONE, code: str = GONE_CODE) -> None:
     state = follow(SourceState(row.state), SourceEvent.LOST, row.id)
-    values = {"state": state, "reason": GONE, "error_code": GONE_CODE}
+    values = {"state": state, "reason": reason, "error_code": code}
     connection.execute(_SOURCES.update().where(_SOURCES.c.id == row.id).values(**values))
 
 
@@ -315,4 +335,19 @@ def _with_disks(connection: sa.Connection, rows: Sequence[Any]) -> list[Source]:
         if row.source_id in disks:
             disks[row.source_id].append(SourceDisk(row.key, row.label, row.capacity, row.facts))
     states = {row.id: SourceState(row.state) for row in rows}
-    return [Source(**{**r._mapping, "state": states[r.id]}, disks=tuple(disks[r.id])) for r in rows]
+    orders = _orders(connection, list(disks))
+    return [
+        Source(**{**r._mapping, "state": states[r.id]}, disks=in_order(disks[r.id], orders.get(r.id, ())))
+        for r in rows
+    ]
+
+
+def _orders(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Sequence[int]]:
+    """The order of the disks of those among these sources that a job has begun to read and not finished."""
+    jobs = tables.jobs.c
+    query = sa.select(jobs.source_id, jobs.disk_order).where(
+        jobs.status.in_(UNFINISHED), jobs.disk_order.is_not(None)
+    )
+    if len(ids) <= _FEW:
+        query = query.where(jobs.source_id.in_(ids))
+    return {row.source_id: row.disk_order or () for row in connection.execute(query)}
