@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import resource
 import signal
 import socket
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from connector import environment, private, readable
+from connector import child, environment, private, readable
 from connector.errors import BadInput, ConnectorError, PortInUse, TargetFailed
 from connector.instance import user_data as given_data
 from connector.instance.blocks import BlockServer
@@ -77,6 +78,7 @@ def serve(
 ) -> None:
     """Returns after a graceful stop. Port 0 picks a free one; the ready line tells which."""
     with ExitStack() as stack:
+        stack.callback(os.close, child.own_directory(directory, "another instance"))
         control = stack.enter_context(_listen(host, control_port))
         blocks = stack.enter_context(_listen(host, block_port))
         _raise_limits()

@@ -9,6 +9,7 @@ import logging
 import socket
 import ssl
 import threading
+from collections import Counter
 
 from connector.errors import ConnectorError, PeerRefused
 from connector.instance.disk import Session
@@ -19,8 +20,9 @@ from connector.transfer.tls import Channel
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 128  # at most, authenticated or not; each may hold about 12 MiB
+CONNECTIONS = 128  # at most, authenticated or not; one that carries blocks may hold about 20 MiB
 HANDSHAKES = 16  # of them not yet authenticated; one more ends the oldest
+OF_ONE = 64  # of them with the same certificate
 
 
 class BlockServer:
@@ -31,6 +33,7 @@ class BlockServer:
         self._lock = threading.Condition()
         self._channels: set[Channel] = set()
         self._strangers: list[Channel] = []  # not yet authenticated, oldest first
+        self._known: Counter[str] = Counter()  # connections by certificate
         self._closing = False
         self._thread = threading.Thread(target=self._accept, name="blocks", daemon=True)
 
@@ -71,9 +74,14 @@ class BlockServer:
             ).start()
 
     def _serve(self, channel: Channel) -> None:
+        certificate = ""
         try:
-            self._admit(channel)
-            Receiver(channel, lambda hello: self._open(hello, channel)).run()
+            certificate, count = self._admit(channel)
+            receiver = Receiver(channel, lambda hello: self._open(hello, channel))
+            if count > OF_ONE:
+                receiver.refuse(_crowded(channel))
+                return
+            receiver.run()
             channel.goodbye()
         except ConnectorError as error:
             log.warning("block connection ended: %s", error)
@@ -83,18 +91,34 @@ class BlockServer:
             channel.close()
             with self._lock:
                 self._channels.discard(channel)
+                self._known[certificate] -= 1
+                self._known += Counter()  # what is zero goes
                 self._lock.notify_all()
 
-    def _admit(self, channel: Channel) -> None:
+    def _admit(self, channel: Channel) -> tuple[str, int]:
+        """The peer's certificate, and how many connections it has now."""
         try:
             channel.handshake([Role.APPLIANCE])
         finally:
             with self._lock:
                 if channel in self._strangers:
                     self._strangers.remove(channel)
+        with self._lock:
+            self._known[channel.certificate] += 1
+            return channel.certificate, self._known[channel.certificate]
 
     def _open(self, hello: Hello, channel: Channel) -> Session:
         try:
             return self._store.get(hello.disk).open_session(hello.pass_id, hello.capacity, channel.abort)
         except ConnectorError as error:
             raise PeerRefused(error.what, on=error.on, remedy=error.remedy) from error
+
+
+def _crowded(channel: Channel) -> PeerRefused:
+    log.warning("block connection refused: %s has %d already", channel.peer, OF_ONE)
+    return PeerRefused(
+        f"{OF_ONE} connections with this certificate are open",
+        on=channel.peer,
+        remedy="use fewer connections per disk, or wait",
+        retryable=True,
+    )

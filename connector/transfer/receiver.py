@@ -28,6 +28,9 @@ WINDOW = (1 << 20, 64 << 20)  # bytes between two acknowledgements, at least and
 WINDOW_SECONDS = 1.0
 WINDOW_RANGES = 4096
 FAREWELL = 5.0  # seconds in which a refused peer can still read why
+GREETING = 30.0  # seconds in which a peer must say what it wants
+BLOCKS = frozenset({Kind.DATA, Kind.ZERO, Kind.SAME, Kind.HOLE})
+IDLE = 900.0  # seconds that a connection may live without a block: a slow source is given up before
 
 
 class Named(IntEnum):
@@ -89,15 +92,19 @@ class Hello:
 
 
 class _Lender:
-    """Buffers for frames, a fixed number: when all are lent, receiving waits."""
+    """Buffers for frames, a fixed number, made when they are first needed: when all are lent, receiving waits."""
 
     def __init__(self, count: int) -> None:
-        self._free = [bytearray(BLOCK + digest.count(BLOCK) * digest.SIZE) for _ in range(count)]
+        self._free: list[bytearray] = []
+        self._left = count  # that were not made yet
         self._changed = threading.Condition()
 
     def lend(self, size: int) -> memoryview:
         with self._changed:
-            self._changed.wait_for(lambda: self._free)
+            self._changed.wait_for(lambda: self._free or self._left)
+            if not self._free:
+                self._left -= 1
+                self._free.append(bytearray(BLOCK + digest.count(BLOCK) * digest.SIZE))
             return memoryview(self._free.pop())[:size]
 
     def back(self, frame: Frame) -> None:
@@ -113,10 +120,20 @@ class _Lender:
 class Receiver:
     """Serves one authenticated connection until END, failure or `channel.abort()`."""
 
-    def __init__(self, channel: Channel, open_sink: Callable[[Hello], Sink]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        open_sink: Callable[[Hello], Sink],
+        *,
+        greeting: float = GREETING,
+        idle: float = IDLE,
+    ) -> None:
+        """`greeting` and `idle` are seconds: until the first frame, and between two blocks."""
         self._channel, self._open_sink = channel, open_sink
+        self._patience, self._idle, self._heard = greeting, idle, time.monotonic()
+        self._greeted = False
         self._lender = _Lender(QUEUE // BLOCK + 3)
-        self._decoder = wire.Decoder(wire.FROM_APPLIANCE, self._lender.lend)
+        self._decoder = wire.Decoder(wire.FROM_APPLIANCE, self._room)
         self._lane: Conveyor[Frame] = Conveyor(QUEUE, self._lender.back)
         self._failure: ConnectorError | None = None
         self._told = False
@@ -125,6 +142,7 @@ class Receiver:
         """Returns after a complete stream; raises what went wrong, after telling the peer."""
         try:
             hello = Hello.parse(self._expect(Kind.HELLO))
+            self._greeted, self._patience, self._heard = True, self._idle, time.monotonic()
             sink = self._open_sink(hello)
         except ConnectorError as error:
             self._say(Kind.REFUSE, error)
@@ -142,6 +160,15 @@ class Receiver:
             self._stream(_Writer(sink, hello.window, self._acknowledge))
         finally:
             sink.close()
+
+    def refuse(self, error: ConnectorError) -> None:
+        """Tell a peer that is not let in, whatever it wants."""
+        self._say(Kind.REFUSE, error)
+        self._farewell(1.0)
+
+    def _room(self, size: int) -> memoryview:
+        """What a peer says first is small, and is not handed on."""
+        return self._lender.lend(size) if self._greeted else memoryview(bytearray(size))
 
     def _stream(self, writer: _Writer) -> None:
         thread = threading.Thread(target=self._write, args=(writer,), name="writer")
@@ -178,6 +205,15 @@ class Receiver:
             if not count:
                 raise TransferFailed("the appliance left before the end of the pass", on=self._channel.peer)
             frame = self._decoder.advance(count)
+            now = time.monotonic()
+            if frame is not None and frame.kind in BLOCKS:
+                self._heard = now
+            if now - self._heard > self._patience:
+                raise TransferFailed(
+                    f"carried no block for {self._patience:.0f} s",
+                    on=self._channel.peer,
+                    remedy="connect again",
+                )
             if frame is not None:
                 return frame
 
@@ -226,10 +262,10 @@ class Receiver:
         with contextlib.suppress(ConnectorError):
             self._channel.send(_parts(wire.text(kind, error.to_json())))
 
-    def _farewell(self) -> None:
+    def _farewell(self, seconds: float = FAREWELL) -> None:
         """Read on for a moment: closing with unread bytes would destroy the last message on its way."""
         self._channel.goodbye()
-        room, deadline = memoryview(bytearray(BLOCK)), time.monotonic() + FAREWELL
+        room, deadline = memoryview(bytearray(BLOCK)), time.monotonic() + seconds
         try:
             while time.monotonic() < deadline and self._channel.receive_into(room):
                 pass

@@ -119,6 +119,11 @@ class Channel:
             raise TransferFailed("the peer does not speak the block protocol", on=self.peer, retryable=False)
         return require_role(self._tls.getpeercert(), roles, self.peer)
 
+    @property
+    def certificate(self) -> str:
+        """Which certificate the peer has shown, once the handshake is complete."""
+        return str((self._tls.getpeercert() or {}).get("serialNumber", ""))
+
     def send(self, parts: Iterable[bytes | memoryview]) -> None:
         """Send everything; one thread at a time. Blocks while the peer does not take it (TransferFailed on
         timeout).

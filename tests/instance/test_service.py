@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import ssl
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +27,11 @@ from connector.errors import (
     TrustFailed,
 )
 from connector.model import InstanceAddress
-from connector.transfer import tls
+from connector.transfer import tls, wire
+from connector.transfer.certificates import Role
 from connector.transfer.endpoint import InstanceEndpoint
+from connector.transfer.receiver import Hello, Receiver
+from connector.transfer.wire import Frame, Kind
 from tests.transfer.conftest import MIB, Instance, Job
 
 
@@ -141,6 +147,88 @@ def test_a_new_pass_ends_the_connections_of_the_old_one(instance: Instance) -> N
 
 def test_stdin_s_end_stops_it_gracefully(start: Callable[..., Instance]) -> None:
     assert start().stop() == 0
+
+
+def test_a_second_instance_on_one_directory_is_refused_in_one_line(instance: Instance, job: Job) -> None:
+    words = ["--directory", str(instance.directory), "--control-port", "0", "--block-port", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "connector.instance", *words, "--credential-stdin"],
+        input=json.dumps(asdict(job.instance)) + "\n",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == Conflict.exit_code
+    assert "another instance works in this directory" in done.stderr.strip().splitlines()[-1]
+    assert instance.endpoint.health()["disks"] == 0
+
+
+def test_one_certificate_does_not_take_all_connections(instance: Instance, job: Job) -> None:
+    """Those that say nothing either; and they cost next to nothing."""
+    status = Path(f"/proc/{instance.process.pid}/status")
+    before = resident(status)
+    held = [tls.connect("127.0.0.1", instance.address.block_port, job.appliance) for _ in range(64)]
+    room = memoryview(bytearray(4096))
+    refused = tls.connect("127.0.0.1", instance.address.block_port, job.appliance)
+    assert b"64 connections with this certificate" in bytes(room[: refused.receive_into(room)]) + bytes(
+        room[: refused.receive_into(room)]
+    )
+    another = job.authority.issue(Role.APPLIANCE)
+    tls.connect("127.0.0.1", instance.address.block_port, another).close()
+    assert resident(status) - before < 128 * MIB
+    for channel in [*held, refused]:
+        channel.close()
+
+
+def resident(status: Path) -> int:
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) << 10
+
+
+@pytest.mark.parametrize("greets", [False, True])
+def test_a_connection_that_carries_no_block_ends_though_it_shows_that_it_lives(
+    job: Job, greets: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        far = socket.create_connection(listener.getsockname())
+        near, _ = listener.accept()
+    server = tls.Channel(near, tls.context(job.instance, server=True), server=True)
+    ended: list[str] = []
+
+    def serve() -> None:
+        server.handshake([Role.APPLIANCE])
+        with pytest.raises(TransferFailed) as caught:
+            Receiver(server, lambda hello: Nowhere(), greeting=0.3, idle=0.3).run()
+        ended.append(caught.value.what)
+        server.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    client = tls.Channel(far, tls.context(job.appliance, server=False), server=False)
+    client.handshake([Role.INSTANCE])
+    hello = Hello("a", "p", MIB, MIB).frame()
+    parts = [wire.encode(hello), bytes(hello.payload)]
+    client.send(parts if greets else [parts[0][:1]])
+    for number in range(1, 1000):
+        if ended:
+            break
+        with contextlib.suppress(TransferFailed):
+            client.send(
+                [wire.encode(Frame(Kind.FLUSH, number)) if greets else b"".join(parts)[number : number + 1]]
+            )
+        time.sleep(0.05)
+    thread.join(30)
+    client.close()
+    assert ended == ["carried no block for 0 s"]
+
+
+class Nowhere:
+    """A sink that gets nothing."""
+
+    capacity = MIB
+
+    def commit(self, found: object) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def test_port_in_use_is_one_line_and_code_9(instance: Instance, job: Job, tmp_path: Path) -> None:
