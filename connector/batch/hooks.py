@@ -9,10 +9,12 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 import requests
@@ -132,19 +134,31 @@ class Around:
             for name, variable in call.headersFromEnvironment.items()
         }
         body: Any = None if call.method == "GET" else asdict(event)
+        told: SimpleQueue[int | str] = SimpleQueue()
+
+        def ask() -> None:
+            try:
+                with requests.request(
+                    call.method,
+                    call.url,
+                    json=body,
+                    headers=headers,
+                    timeout=limit,
+                    allow_redirects=False,
+                    stream=True,
+                ) as answer:
+                    told.put(answer.status_code)
+            except (requests.exceptions.RequestException, ValueError) as failed:
+                told.put(type(failed).__name__)
+
+        # A thread of its own: the library's limit begins anew with every byte that comes.
+        threading.Thread(target=ask, name="hook", daemon=True).start()
         try:
-            with requests.request(
-                call.method,
-                call.url,
-                json=body,
-                headers=headers,
-                timeout=limit,
-                allow_redirects=False,
-                stream=True,
-            ) as answer:
-                status = answer.status_code
-        except (requests.exceptions.RequestException, ValueError) as failed:
-            raise ControlFailed(f"no answer ({type(failed).__name__})") from None
+            status = told.get(timeout=limit)
+        except Empty:
+            raise ControlFailed(f"no answer within {quantities.spelled(limit)}") from None
+        if isinstance(status, str):
+            raise ControlFailed(f"no answer ({status})")
         if status >= 400:
             raise ControlFailed(f"it answered {status}")
 

@@ -20,7 +20,7 @@ import requests
 import stamina
 
 from connector import __version__, readable
-from connector.appliance.control_client import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Pinned
+from connector.appliance.control_client import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Bounded, Pinned
 from connector.cli.refusal import refused
 from connector.control.smc import signature
 from connector.errors import BadInput, ConnectorError, ControlFailed, TrustFailed
@@ -74,6 +74,7 @@ class SmcClient:
         self._session.headers["user-agent"] = f"connector/{__version__}"
         self._session.trust_env = False  # a .netrc would replace our signature
         self._session.verify = str(access.authority) if access.authority else True
+        self._session.mount("https://", Bounded())
         if access.thumbprint:
             self._session.verify = False  # the thumbprint decides, checked in every handshake
             self._session.mount("https://", Pinned(access.thumbprint))

@@ -8,6 +8,7 @@ The metadata service is asked in its hardened mode, with a token of a minute, an
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,8 @@ from connector.model import Credential
 METADATA: Final = "http://100.100.100.200/latest/user-data"
 LIMIT: Final = 32 << 10  # bytes
 _TIMEOUT: Final = 5.0
+_TOTAL: Final = 30.0  # seconds for one answer
+_LARGEST: Final = 2 * LIMIT
 _PATIENCE: Final = 120.0  # seconds: the network of a booting instance comes up late
 
 
@@ -67,9 +70,7 @@ def _fetched(url: str) -> bytes:
             on=requests.RequestException, attempts=None, timeout=_PATIENCE, wait_max=5.0
         ):
             with attempt:
-                answer = session.get(url, headers=_token(session, url), timeout=_TIMEOUT)
-                answer.raise_for_status()
-                return answer.content
+                return _answer(session, "GET", url, _token(session, url))
     except requests.RequestException as failed:
         raise TargetFailed(
             f"the metadata service gave no user data ({type(failed).__name__})",
@@ -82,6 +83,17 @@ def _fetched(url: str) -> bytes:
 def _token(session: requests.Session, url: str) -> dict[str, str]:
     root = url.partition("/latest/")[0]
     lifetime = {"X-aliyun-ecs-metadata-token-ttl-seconds": "60"}
-    answer = session.put(f"{root}/latest/api/token", headers=lifetime, timeout=_TIMEOUT)
-    answer.raise_for_status()
-    return {"X-aliyun-ecs-metadata-token": answer.text}
+    token = _answer(session, "PUT", f"{root}/latest/api/token", lifetime)
+    return {"X-aliyun-ecs-metadata-token": token.decode("ascii", "replace")}
+
+
+def _answer(session: requests.Session, method: str, url: str, headers: dict[str, str]) -> bytes:
+    """Bounded as a whole: user data has 32 KiB at most, and it comes from the same machine."""
+    until, content = time.monotonic() + _TOTAL, bytearray()
+    with session.request(method, url, headers=headers, timeout=_TIMEOUT, stream=True) as answer:
+        answer.raise_for_status()
+        for piece in answer.iter_content(1):  # byte by byte: a larger piece is waited for as a whole
+            content += piece
+            if len(content) > _LARGEST or time.monotonic() > until:
+                raise requests.exceptions.ReadTimeout("the answer does not end")
+    return bytes(content)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from connector import bounded
 from connector.errors import Conflict, ConnectorError, ControlFailed, ProofFailed, TransferFailed, from_json
 from connector.model import Credential, Extent, InstanceAddress
 from connector.patience import Patience
@@ -23,7 +24,8 @@ from connector.transfer.codec import Unpacker
 from connector.transfer.tls import Channel
 from connector.transfer.wire import Codec
 
-TIMEOUT = 60.0  # seconds for one answer
+TIMEOUT = 60.0  # seconds of silence in an answer
+TOTAL = 600.0  # seconds for one answer
 ANSWER_LIMIT = 256 << 20  # bytes
 Expect = Mapping[str, Mapping[str, object]]
 """What each disk must show, by its key: `reading`, `target`, `generation` and `root`."""
@@ -46,7 +48,9 @@ class InstanceEndpoint:
     ) -> None:
         self.address, self._credential = address, credential
         self._patience = patience or Patience(0.0)
-        self._tls = tls.context(credential, server=False, protocol=None)
+        self._tls = bounded.bound(
+            tls.context(credential, server=False, protocol=None), TOTAL, ANSWER_LIMIT + (1 << 20)
+        )
 
     def health(self) -> dict[str, object]:
         return self.call("GET", "/health")

@@ -1,0 +1,56 @@
+"""Answers end: a TLS socket on which what follows a request is bounded, in bytes and in seconds altogether.
+
+The time limit of a socket starts anew with every byte, so that a peer that sends one byte a minute is never late. Here
+the clock and the count start with what we send, and no byte starts them again.
+"""
+
+from __future__ import annotations
+
+import errno
+import ssl
+import time
+from typing import Any, Final
+
+#: Seconds and bytes of an answer. A long poll waits a minute; the largest answers are lists and digests.
+LONGEST: Final = 300.0
+LARGEST: Final = 256 << 20
+
+
+class BoundedSocket(ssl.SSLSocket):
+    """For clients: one request is on its way at a time. Reading raises TimeoutError or OSError beyond the bounds."""
+
+    longest = LONGEST
+    largest = LARGEST
+    _until: float | None = None
+    _left = 0
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self._until, self._left = time.monotonic() + self.longest, self.largest
+        return super().send(data, flags)
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        if self._until is None:
+            return super().recv_into(buffer, nbytes, flags)
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(errno.ETIMEDOUT, f"the answer did not end within {self.longest:.0f} s")
+        given = self.gettimeout()
+        if given is not None and given <= left:
+            count = super().recv_into(buffer, nbytes, flags)
+        else:
+            self.settimeout(left)
+            try:
+                count = super().recv_into(buffer, nbytes, flags)
+            finally:
+                self.settimeout(given)
+        self._left -= count
+        if self._left < 0:
+            raise OSError(errno.EFBIG, f"the answer is larger than {self.largest} bytes")
+        return count
+
+
+def bound(context: ssl.SSLContext, longest: float = LONGEST, largest: int = LARGEST) -> ssl.SSLContext:
+    """Every connection made with this context is bounded. Answers the context."""
+    kind = type("BoundedSocket", (BoundedSocket,), {"longest": longest, "largest": largest})
+    context.sslsocket_class = kind
+    return context
