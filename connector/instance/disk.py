@@ -395,8 +395,11 @@ class Disk:
             self._take(record)
 
     def _take(self, record: Record) -> None:
-        self._state.apply(record)
-        self._nodes.apply(record, self._state)
+        if isinstance(record, PageNodes):
+            self._nodes.put(record.runs)
+        else:
+            self._state.apply(record)
+            self._nodes.apply(record, self._state)
 
     def _require_free(self) -> None:
         if self._held:

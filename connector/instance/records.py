@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from connector.errors import Conflict
 from connector.model import Extent
@@ -147,18 +147,19 @@ def read_records(data: bytes, at: int) -> tuple[list[Record], int]:
 
 def take_records(data: bytes, at: int, take: Callable[[Record], None]) -> int:
     """Hand on the valid records from `at`, one by one; answers where the first invalid byte is."""
-    while len(data) - at >= RECORD.size + CRC.size:
-        kind, length = RECORD.unpack_from(data, at)
-        end = at + RECORD.size + length
-        if length > BODY_LIMIT or len(data) < end + CRC.size:
+    read_head, read_crc, head, tail = RECORD.unpack_from, CRC.unpack_from, RECORD.size, CRC.size
+    while len(data) - at >= head + tail:
+        kind, length = read_head(data, at)
+        end = at + head + length
+        if length > BODY_LIMIT or len(data) < end + tail:
             break
-        if CRC.unpack_from(data, end)[0] != zlib.crc32(data[at:end]):
+        if read_crc(data, end)[0] != zlib.crc32(data[at:end]):
             break
-        record = _decode(kind, data[at + RECORD.size : end])
+        record = _decode(kind, data[at + head : end])
         if record is None:
             break
         take(record)
-        at = end + CRC.size
+        at = end + tail
     return at
 
 
@@ -197,36 +198,50 @@ def _body(record: Record) -> tuple[Type, bytes]:
 
 def _decode(kind: int, body: bytes) -> Record | None:
     """None when the body is not what its type demands: the journal ends there."""
+    reader = _READERS.get(kind)
     try:
-        return _read(kind, body)
-    except (struct.error, ValueError):
+        return None if reader is None else reader(body)
+    except (struct.error, ValueError, IndexError):
         return None
 
 
-def _read(kind: int, body: bytes) -> Record | None:
-    match kind:
-        case Type.PASS_BEGIN:
-            return PassBegin(*_read_texts(body, 6))
-        case Type.RANGES:
-            return Ranges(tuple((_extent(s, n), Named(k)) for k, s, n in RANGE.iter_unpack(body)))
-        case Type.PASS_END:
-            return _read_end(body)
-        case Type.GROWN:
-            return Grown(*struct.unpack(">Q", body))
-        case Type.DISCARD:
-            return Discard() if not body else None
-        case Type.DOUBT:
-            return Doubt(*_read_texts(body, 1))
-        case Type.SPOILED:
-            return Spoiled(tuple(_extent(*area) for area in AREA.iter_unpack(body)))
-        case Type.TARGET:
-            (reason,) = _read_texts(body[IDENTITY:], 1)
-            return Target(body[:IDENTITY].hex(), reason)
-        case Type.NODES:
-            return Nodes(tuple(_read_pages(body)))
-        case Type.ROOT:
-            return Root(body) if len(body) == SIZE else None
-    return None
+def _read_begin(body: bytes) -> PassBegin:
+    return PassBegin(*_read_texts(body, 6))
+
+
+def _read_ranges(body: bytes) -> Ranges:
+    return Ranges(
+        tuple([(_extent(start, length), _NAMED[kind]) for kind, start, length in RANGE.iter_unpack(body)])
+    )
+
+
+def _read_grown(body: bytes) -> Grown:
+    return Grown(*struct.unpack(">Q", body))
+
+
+def _read_discard(body: bytes) -> Discard | None:
+    return Discard() if not body else None
+
+
+def _read_doubt(body: bytes) -> Doubt:
+    return Doubt(*_read_texts(body, 1))
+
+
+def _read_spoiled(body: bytes) -> Spoiled:
+    return Spoiled(tuple([_extent(*area) for area in AREA.iter_unpack(body)]))
+
+
+def _read_target(body: bytes) -> Target:
+    (reason,) = _read_texts(body[IDENTITY:], 1)
+    return Target(body[:IDENTITY].hex(), reason)
+
+
+def _read_nodes(body: bytes) -> Nodes:
+    return Nodes(tuple(_read_pages(body)))
+
+
+def _read_root(body: bytes) -> Root | None:
+    return Root(body) if len(body) == SIZE else None
 
 
 def _roots(record: PassEnd) -> bytes:
@@ -255,8 +270,8 @@ def _read_pages(body: bytes) -> Iterator[Pages]:
     while at < len(body):
         first, count, form = PAGES.unpack_from(body, at)
         at += PAGES.size
-        size = count * SIZE if Form(form) is Form.LISTED else 0
-        if not count or at + size > len(body):
+        size = count * SIZE if form else 0
+        if not count or form > Form.LISTED or at + size > len(body):
             raise ValueError("torn nodes")
         yield Pages(first, count, body[at : at + size])
         at += size
@@ -288,3 +303,18 @@ def _read_texts(body: bytes, count: int) -> Iterator[str]:
     if at != len(body):
         raise ValueError("trailing bytes")
     return iter(found)
+
+
+_NAMED: Final = tuple(Named)
+_READERS: Final[Mapping[int, Callable[[bytes], Record | None]]] = {
+    Type.PASS_BEGIN.value: _read_begin,
+    Type.RANGES.value: _read_ranges,
+    Type.PASS_END.value: _read_end,
+    Type.DISCARD.value: _read_discard,
+    Type.GROWN.value: _read_grown,
+    Type.DOUBT.value: _read_doubt,
+    Type.SPOILED.value: _read_spoiled,
+    Type.TARGET.value: _read_target,
+    Type.NODES.value: _read_nodes,
+    Type.ROOT.value: _read_root,
+}

@@ -109,10 +109,10 @@ class State:
         written).
         """
         match record:
-            case PassBegin():
-                self._begin(record)
             case Ranges():
                 self._name(record.ranges)
+            case PassBegin():
+                self._begin(record)
             case PassEnd():
                 self._end(record)
             case Discard():

@@ -220,7 +220,7 @@ texts = st.text(max_size=20)
 extents = st.builds(Extent, st.integers(0, 1 << 40), st.integers(1, 1 << 40))
 digests = st.sampled_from([b"\x11" * 32, bytes(range(32)), b"\xff" * 32])
 pages = st.one_of(
-    st.builds(Pages, st.integers(0, 1 << 31), st.integers(1, 1 << 31)),
+    st.builds(Pages, st.integers(0, 1 << 31), st.integers(1, 1 << 31), st.just(b"")),
     st.lists(digests, min_size=1, max_size=3).map(lambda nodes: Pages(7, len(nodes), b"".join(nodes))),
 )
 records = st.one_of(
