@@ -1,0 +1,67 @@
+"""`connector control` where the state was restored: what it says, and the way out of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from connector.cli.control import control
+from connector.control import identity
+from connector.control.store import Store
+from connector.control.vault import Vault
+
+
+def _run(*words: str) -> str:
+    done = CliRunner().invoke(control, list(words))
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def _json(*words: str) -> Any:
+    return json.loads(_run(*words, "--json").strip().splitlines()[-1])
+
+
+def test_a_backup_is_put_back_said_confirmed_and_approved(tmp_path: Path) -> None:
+    state, new, file = tmp_path / "state", tmp_path / "new", tmp_path / "x.tar"
+    state.mkdir(mode=0o700)
+    Vault(state / "vault-key")
+    identity.load(state, "127.0.0.1")
+    Store(f"sqlite:///{state / 'control.sqlite'}").close()
+    key = _json("key", "create", "--state", str(state), "--name", "night shift")["access_key_id"]
+    assert "in order" in _run("status", "--state", str(state))
+    assert "vault key is not in it" in _run("backup", "--state", str(state), "--to", str(file))
+    new.mkdir(mode=0o700)
+    shutil.copy2(state / "vault-key", new / "vault-key")
+    assert "confirm" in _run("restore", "--state", str(new), "--from", str(file))
+    said = _run("status", "--state", str(new))
+    assert "RESTORED" in said
+    assert "connector control confirm" in said
+    before = _json("status", "--state", str(new))
+    after = _json("confirm", "--state", str(new))
+    assert (after["number"], after["restored"]) == (before["number"] + 1, "")
+    assert "unapproved" in _run("key", "list", "--state", str(new))
+    assert _json("approve", key, "--state", str(new)) == {"approved": [key]}
+    assert "active" in _run("key", "list", "--state", str(new))
+    assert "in order" in _run("status", "--state", str(new))
+
+
+def test_a_database_alone_that_was_put_back_is_said_by_the_status(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    Vault(state / "vault-key")
+    database = state / "control.sqlite"
+    Store(f"sqlite:///{database}").close()
+    _json("key", "create", "--state", str(state), "--name", "a")
+    kept = database.read_bytes()
+    _json("key", "create", "--state", str(state), "--name", "b")
+    _run("status", "--state", str(state))  # remembers how far it was
+    for file in state.glob("control.sqlite*"):
+        file.unlink()
+    database.write_bytes(kept)
+    said = _run("status", "--state", str(state))
+    assert "RESTORED" in said
+    assert "the state directory knows of write number 2" in said
