@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from connector import __version__, child, environment, private, readable
+from connector import __version__, child, environment, logs, private, readable
 from connector.appliance import excludes
 from connector.appliance.agent import Agent
 from connector.appliance.attest import Notary
@@ -197,9 +197,7 @@ def _leash(stop: threading.Event) -> None:
 def main() -> int:
     """The process's exit code."""
     environment.hide()
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.to_stderr(logging.INFO)
     try:
         command(standalone_mode=False)
     except click.ClickException as refused:

@@ -15,8 +15,11 @@ from typing import Any, Protocol
 import click
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
+
+from connector.errors import one_line
 
 LINE_EVERY = 5.0  # seconds between two progress lines of one machine where there is no terminal
 
@@ -79,10 +82,10 @@ class LineDisplay(_Quiet):
         self._next: dict[tuple[str, int], float] = {}
 
     def say(self, message: str) -> None:
-        click.echo(message, err=True)
+        click.echo(one_line(message), err=True)
 
     def phase(self, machine: str, phase: str) -> None:
-        click.echo(f"{machine}: {phase}", err=True)
+        click.echo(one_line(f"{machine}: {phase}"), err=True)
 
     def disk(self, machine: str, disk: Mapping[str, Any]) -> None:
         place, now = (machine, disk["key"]), time.monotonic()
@@ -91,8 +94,10 @@ class LineDisplay(_Quiet):
         self._next[place] = now + LINE_EVERY
         share = 100 * disk["done"] / disk["wanted"]
         click.echo(
-            f"{machine}: {disk['label']}: {share:.0f} % of {decimal(disk['wanted'])}, "
-            f"{decimal(int(disk['rate']))}/s, {eta(disk)}, limited by {disk['bottleneck'] or '-'}",
+            one_line(
+                f"{machine}: {disk['label']}: {share:.0f} % of {decimal(disk['wanted'])}, "
+                f"{decimal(int(disk['rate']))}/s, {eta(disk)}, limited by {disk['bottleneck'] or '-'}"
+            ),
             err=True,
         )
 
@@ -122,15 +127,17 @@ class BarDisplay:
         self._unwind.close()
 
     def say(self, message: str) -> None:
-        self._console.print(message, highlight=False)
+        self._console.print(Text(one_line(message)))
 
     def phase(self, machine: str, phase: str) -> None:
-        self._console.print(f"[bold]{machine}[/]: {phase}", highlight=False)
+        self._console.print(Text.assemble((one_line(machine), "bold"), ": ", one_line(phase)))
 
     def disk(self, machine: str, disk: Mapping[str, Any]) -> None:
         place = (machine, disk["key"])
         if place not in self._tasks:
-            self._tasks[place] = self._progress.add_task(f"{machine} {disk['label']}", total=None)
+            self._tasks[place] = self._progress.add_task(
+                escape(one_line(f"{machine} {disk['label']}")), total=None
+            )
         self._progress.update(
             self._tasks[place],
             total=disk["wanted"] or None,

@@ -18,7 +18,7 @@ from typing import Final
 import click
 
 from connector.appliance.repair import Complaint, Remembered, unlock
-from connector.errors import BadInput
+from connector.errors import BadInput, one_line
 from connector.vcenter.client import VCenter
 from connector.vcenter.naming import Ticket
 
@@ -47,13 +47,15 @@ class Told:
             os.fsync(out.fileno())
 
     def created(self, machine: str, token: str, snapshot: str) -> None:
-        click.echo(f"{machine}: snapshot {snapshot} taken ({token})", err=True)
+        click.echo(one_line(f"{machine}: snapshot {snapshot} taken ({token})"), err=True)
 
     def removed(self, machine: str, token: str, kind: str = "snapshot") -> None:  # noqa: ARG002 - the protocol's
         _file(token).unlink(missing_ok=True)
 
     def left(self, machine: str, token: str, why: str) -> None:
-        click.echo(f"{machine}: its snapshot {token} is still there: {why}; run this again", err=True)
+        click.echo(
+            one_line(f"{machine}: its snapshot {token} is still there: {why}; run this again"), err=True
+        )
 
 
 class NoMemory:

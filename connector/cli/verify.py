@@ -17,10 +17,19 @@ import click
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
 from connector import readable
 from connector.cli.options import JSON
-from connector.errors import BadInput, ConnectorError, EvidenceDamaged, NotFound, ProofFailed, TrustFailed
+from connector.errors import (
+    BadInput,
+    ConnectorError,
+    EvidenceDamaged,
+    NotFound,
+    ProofFailed,
+    TrustFailed,
+    one_line,
+)
 from connector.model import Extent
 from connector.transfer import evidence
 from connector.transfer import extents as ranges
@@ -206,17 +215,15 @@ def tell(manifest: Manifest, checked: Sequence[Checked], key_checked: bool, as_j
         click.echo(json.dumps(found))
         return
     console = Console(width=None if Console().is_terminal else 200)
-    console.print(
-        f"{machine.get('name')} ({machine.get('moref')}), snapshot of {_created(made)}, signed by {fingerprint}"
-        + ("" if key_checked else " (not compared with a key of yours: say --key)"),
-        highlight=False,
-    )
+    about = f"{machine.get('name')} ({machine.get('moref')}), snapshot of {_created(made)}, signed by {fingerprint}"
+    known = "" if key_checked else " (not compared with a key of yours: say --key)"
+    console.print(Text(one_line(about + known)))
     console.print(_rows(checked))
     for one in checked:
         for line in one.lines():
-            console.print(line, highlight=False)
+            console.print(Text(one_line(line)))
     for key in unchecked:
-        console.print(f"disk {key} was not checked", highlight=False)
+        console.print(Text(one_line(f"disk {key} was not checked")))
 
 
 def _created(made: Mapping[str, Any]) -> str:
@@ -231,5 +238,12 @@ def _rows(checked: Sequence[Checked]) -> Table:
     for one in checked:
         result = "as proved" if one.verdict.equal else "DIFFERS"
         size = decimal(one.account.capacity)
-        table.add_row(one.key, str(one.path), one.form, size, result, one.verdict.root[:16])
+        table.add_row(
+            Text(one_line(one.key)),
+            Text(one_line(str(one.path))),
+            one.form,
+            size,
+            result,
+            one.verdict.root[:16],
+        )
     return table

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from connector import child, environment
+from connector import child, environment, logs
 from connector.control import clouds, configuration
 from connector.control.configuration import Configuration
 from connector.control.plane import Options, run
@@ -82,9 +82,7 @@ def command(
 def main() -> int:
     """The process's exit code."""
     environment.hide()
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.to_stderr(logging.WARNING)
     try:
         command(standalone_mode=False)
     except click.ClickException as refused:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from connector import child, environment, private, readable
+from connector import child, environment, logs, private, readable
 from connector.errors import BadInput, ConnectorError, PortInUse, TargetFailed
 from connector.instance import user_data as given_data
 from connector.instance.blocks import BlockServer
@@ -58,7 +58,7 @@ def main(
 ) -> None:
     """Serve disks on BLOCK_PORT and their control on CONTROL_PORT until told to stop."""
     environment.hide()
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    logs.to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
     try:
         credential = _credential(credential_stdin, credential_file, user_data)
         serve(directory, host, control_port, block_port, credential, exit_with_stdin, devices)
