@@ -282,6 +282,18 @@ def test_r68_missed_heartbeats_make_the_sources_offline_and_the_next_one_brings_
     assert (found.state, found.error_code) == ("Available", "")
 
 
+def test_an_appliance_that_registers_its_machines_is_heard(house: House) -> None:
+    """It does so before its first heartbeat: a look in between must not take the machines away again."""
+    (source,) = house.register("a")
+    house.turn()
+    house.clock.advance(GRACE + 1)
+    house.watch.look()
+    house.register("a")
+    house.watch.look()
+    found = house.store.sources.get(source)
+    assert (found.state, found.error_code) == ("Available", "")
+
+
 def test_r89_a_job_does_not_start_while_its_source_is_offline(house: House) -> None:
     job = house.job()
     house.turn()

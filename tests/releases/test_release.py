@@ -58,7 +58,8 @@ def test_targets_open_with_what_is_durable_and_are_left_as_they_are(release: Rel
         disks = Disks(data)
         for disk in disks.all():
             about = disk.describe()
-            assert (about["capacity"], about["touched"]) == (2 * MIB, True)
+            assert (about["capacity"], about["touched"], about["root"]) == (2 * MIB, True, "")
+            assert bool(about["doubt"]) is (about["base"] is not None), "a base without roots is compared"
             bases += about["base"] is not None and about["settled"] is True
             attempts += bool(about["attempts"])
         disks.close()

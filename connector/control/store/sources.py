@@ -69,6 +69,7 @@ class Sources:
             _note(
                 connection,
                 by,
+                self._database.now(),
                 len(new) - left_out,
                 f"machines not registered: {left_out} ({why})" if left_out else "",
             )
@@ -297,14 +298,15 @@ def _free_name(connection: sa.Connection, name: str, source_id: str) -> str:
     return f"{name}_{source_id}" if _name_taken(connection, name, source_id) else name
 
 
-def _note(connection: sa.Connection, by: Appliance | None, more: int, notice: str) -> None:
+def _note(connection: sa.Connection, by: Appliance | None, now: float, more: int, notice: str) -> None:
+    """It is alive, too: its first heartbeat may come later than the next look for those that are silent."""
     if by is None:
         return
     if by.token_id is not None and more:
         tokens.count(connection, by.token_id, more)
     appliances = tables.appliances
-    changed = sa.and_(appliances.c.id == by.id, appliances.c.notice != notice)
-    connection.execute(appliances.update().where(changed).values(notice=notice))
+    mine = appliances.c.id == by.id
+    connection.execute(appliances.update().where(mine).values(notice=notice, heartbeat=now))
 
 
 def _put_disks(connection: sa.Connection, source_id: str, disks: Sequence[Mapping[str, Any]]) -> None:
