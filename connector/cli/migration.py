@@ -17,7 +17,7 @@ from typing import Any
 from connector.cli.display import Display
 from connector.cli.job_client import JobClient
 from connector.cli.stack import Stack
-from connector.errors import Conflict, ConnectorError, Interrupted, from_json
+from connector.errors import Conflict, ConnectorError, Interrupted, StateRestored, from_json
 from connector.model import Machine
 
 POLL = 0.3  # seconds between two looks at the jobs
@@ -146,6 +146,9 @@ def _look(jobs: JobClient, one: _Watched, wish: Wish, display: Display) -> None:
         return
     if job["status"] == "Waiting" and wish.cutover and not one.cut:
         _cut(jobs, one, wish)
+        return
+    if (job["error"] or {}).get("error") == StateRestored.__name__:
+        jobs.start(one.job, **wish.parameters())  # its run met a state that was not confirmed yet
         return
     one.ended = job
     if job["status"] not in ("Finished", "Waiting"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,7 +93,8 @@ def cells(walks: Walks) -> list[Cell]:
     Of a pair both change, else the one that does is a row already.
     """
     made: list[Cell] = []
-    for turn, row in enumerate(_rows(walks)):
+    for row in _rows(walks):
+        turn = zlib.crc32(row.encode())  # another row changes nothing of it
         for number, harm in enumerate(Harm):
             able = [moment for moment in Moment if _bites(row, harm, moment, walks)]
             if able and harm is Harm.OLDER:
@@ -168,11 +170,10 @@ class Rule:
 _KEY: Final = "a key that is damaged is neither used nor replaced in silence"
 _DATABASE: Final = "a damaged database is restored from its backup, not guessed"
 _RECORD: Final = "a damaged record of a credential is removed by a person, who gives a new code for it"
-_IMAGE: Final = "the image that the forgotten run made stands under the name, and nobody knows whose it is"
+_STRANGER: Final = "the database does not know the appliance, and a person says whether it may come back"
 
 #: A clean refusal is right here; everywhere else the run must end equal.
 REFUSALS: Final = (
-    Rule("./", "older copy", "after run *", _IMAGE),
     Rule("./", "zeroed", "*", _KEY),
     Rule(".connector/", "zeroed", "*", _KEY),
     Rule(".connector/appliance/", "zeroed", "*", _RECORD),
@@ -186,6 +187,9 @@ REFUSALS: Final = (
     Rule(".connector/control/control.pem", "cut", "*", _KEY),
     Rule(".connector/control/control.sqlite", "zeroed", "*", _DATABASE),
     Rule(".connector/control/control.sqlite", "cut", "*", _DATABASE),
+    Rule(".connector/control/control.sqlite", "older copy", "after run 1", _STRANGER),
+    Rule(".connector/control/control.sqlite + *", "older copy", "after run 1", _STRANGER),
+    Rule(".connector/control/control.sqlite", "deleted", "*", _STRANGER),
     Rule(".connector/control/operator-token", "zeroed", "*", _KEY),
     Rule(".connector/control/vault-key", "*", "*", "what it sealed cannot be opened without it"),
 )
@@ -263,13 +267,12 @@ class StandingCell:
         return f"{'+'.join(self.harmed)} {self.harm}".replace(" ", "_")
 
 
-_UNKNOWN: Final = "a restored database is not recognised"
 STANDING: Final = (
-    StandingCell(("database",), Harm.OLDER, held=True, broken=_UNKNOWN),
-    StandingCell(("database", "control/"), Harm.OLDER, held=True, broken=_UNKNOWN),
-    StandingCell(("database", "appliance/"), Harm.OLDER, held=True, broken=_UNKNOWN),
-    StandingCell(("database", "instances/INSTANCE/"), Harm.OLDER, held=True, broken=_UNKNOWN),
-    StandingCell(("database", "control/", "appliance/"), Harm.OLDER, held=True, broken=_UNKNOWN),
+    StandingCell(("database",), Harm.OLDER, held=True),
+    StandingCell(("database", "control/"), Harm.OLDER, held=True),
+    StandingCell(("database", "appliance/"), Harm.OLDER, held=True),
+    StandingCell(("database", "instances/INSTANCE/"), Harm.OLDER, held=True),
+    StandingCell(("database", "control/", "appliance/"), Harm.OLDER, held=True),
     StandingCell(("database", "control/", "appliance/", "instances/INSTANCE/"), Harm.OLDER, held=False),
     StandingCell(("control/",), Harm.OLDER, held=False),
     StandingCell(("appliance/",), Harm.OLDER, held=False),
