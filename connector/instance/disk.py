@@ -12,7 +12,7 @@ from pathlib import Path
 
 from connector.errors import Conflict, TransferFailed
 from connector.instance.contents import DATA, TABLE, Contents, Rot, damage
-from connector.instance.journal import DamagedJournal, Journal
+from connector.instance.journal import DamagedJournal, Journal, Reader
 from connector.instance.nodes import UNKNOWN, Nodes
 from connector.instance.records import (
     IDENTITY,
@@ -95,9 +95,9 @@ class Disk:
         return self._read()
 
     def _read(self) -> Journal:
-        def reader(capacity: int) -> Callable[[Record], None]:
+        def reader(capacity: int) -> Reader:
             self._state, self._nodes = State(capacity), Nodes(capacity)
-            return self._take
+            return Reader(self._take, self._nodes.put)
 
         return Journal(self.directory / JOURNAL, self.key, self._state.capacity, reader)
 

@@ -16,14 +16,18 @@ from typing import NamedTuple
 
 from connector.errors import Conflict, TargetFailed
 from connector.instance.files import replace
-from connector.instance.records import CRC, Record, encode, take_records
+from connector.instance.records import CRC, Record, Run, encode, take_records
 
 MAGIC = b"ACJOURN\n"
 VERSION = 3
 HEADER = struct.Struct(">8sHHIQ")  # magic, version, length of the disk key, zero, capacity; then key and CRC
 
 
-Take = Callable[[Record], None]
+class Reader(NamedTuple):
+    """Where a journal's records go: `pages` gets the runs of NODES, if they are to go elsewhere."""
+
+    take: Callable[[Record], None]
+    pages: Callable[[list[Run]], None] | None = None
 
 
 class DamagedJournal(Conflict):
@@ -34,7 +38,7 @@ class Journal:
     """One file, one disk. Not for several threads at once: its owner holds a lock."""
 
     def __init__(
-        self, path: Path, key: str, capacity: int, reader: Callable[[int], Take] | None = None
+        self, path: Path, key: str, capacity: int, reader: Callable[[int], Reader] | None = None
     ) -> None:
         """Open or create; `records` then holds what was read, unless a `reader` gets the records one by one: it is
         called with the capacity that the header says. Raises DamagedJournal, or Conflict for a newer journal.
@@ -46,7 +50,7 @@ class Journal:
         #: What the file was when it was opened; 0 for one that had nothing to say.
         self.version = 0
         try:
-            self.capacity = self._load(key, capacity, reader or (lambda _: self.records.append))
+            self.capacity = self._load(key, capacity, reader or (lambda _: Reader(self.records.append)))
         except BaseException:
             os.close(self._file)
             raise
@@ -79,7 +83,7 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def _load(self, key: str, capacity: int, reader: Callable[[int], Take]) -> int:
+    def _load(self, key: str, capacity: int, reader: Callable[[int], Reader]) -> int:
         data = self._path.read_bytes()
         found = read_header(data, str(self._path))
         if found is None:  # new, or torn before the header was durable: nothing was ever acknowledged
@@ -94,7 +98,7 @@ class Journal:
                 f"is the journal of disk {found.key!r}", on=str(self._path), remedy="do not move journals"
             )
         self.version = found.version
-        end = take_records(data, found.end, reader(found.capacity))
+        end = take_records(data, found.end, *reader(found.capacity))
         if found.version < VERSION:
             self._renew(header(key, found.capacity) + data[found.end : end])
         elif end < len(data):

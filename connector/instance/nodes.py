@@ -6,7 +6,7 @@ import mmap
 from collections.abc import Iterable
 from typing import Final
 
-from connector.instance.records import Grown, Pages, Record, Target
+from connector.instance.records import Grown, Record, Run, Target
 from connector.instance.records import Nodes as Noted
 from connector.instance.state import State
 from connector.transfer import tree
@@ -40,12 +40,15 @@ class Nodes:
         """The node of a page, or UNKNOWN."""
         return self._array[page * SIZE : (page + 1) * SIZE]
 
-    def put(self, runs: Iterable[Pages]) -> None:
+    def put(self, runs: Iterable[Run]) -> None:
         """What lies beyond the disk is left out."""
+        array, last = self._array, self._count
         for first, count, nodes in runs:
-            size = max(0, min(count, self._count - first)) * SIZE
-            if size:
-                self._array[first * SIZE : first * SIZE + size] = nodes[:size] or bytes(size)
+            if first + count <= last and nodes:
+                array[first * SIZE : (first + count) * SIZE] = nodes
+            elif first < last:
+                size = min(count, last - first) * SIZE
+                array[first * SIZE : first * SIZE + size] = nodes[:size] or bytes(size)
 
     @property
     def root(self) -> bytes:

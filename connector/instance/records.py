@@ -114,6 +114,9 @@ class Pages(NamedTuple):
     nodes: bytes = b""
 
 
+Run = tuple[int, int, bytes]  # the same
+
+
 @dataclass(frozen=True, slots=True)
 class Nodes:
     """The pages of the digest table that a window touched, as they are from now on; later runs outweigh earlier ones."""
@@ -145,8 +148,13 @@ def read_records(data: bytes, at: int) -> tuple[list[Record], int]:
     return records, end
 
 
-def take_records(data: bytes, at: int, take: Callable[[Record], None]) -> int:
-    """Hand on the valid records from `at`, one by one; answers where the first invalid byte is."""
+def take_records(
+    data: bytes, at: int, take: Callable[[Record], None], pages: Callable[[list[Run]], None] | None = None
+) -> int:
+    """Hand on the valid records from `at`, one by one; answers where the first invalid byte is.
+
+    With `pages` the runs of NODES go there, without a record around them: half of a journal is such records.
+    """
     read_head, read_crc, head, tail = RECORD.unpack_from, CRC.unpack_from, RECORD.size, CRC.size
     while len(data) - at >= head + tail:
         kind, length = read_head(data, at)
@@ -155,10 +163,16 @@ def take_records(data: bytes, at: int, take: Callable[[Record], None]) -> int:
             break
         if read_crc(data, end)[0] != zlib.crc32(data[at:end]):
             break
-        record = _decode(kind, data[at + head : end])
-        if record is None:
-            break
-        take(record)
+        if kind == _NODES and pages is not None:
+            runs = _runs(data[at + head : end])
+            if runs is None:
+                break
+            pages(runs)
+        else:
+            record = _decode(kind, data[at + head : end])
+            if record is None:
+                break
+            take(record)
         at = end + tail
     return at
 
@@ -209,10 +223,13 @@ def _read_begin(body: bytes) -> PassBegin:
     return PassBegin(*_read_texts(body, 6))
 
 
-def _read_ranges(body: bytes) -> Ranges:
-    return Ranges(
-        tuple([(_extent(start, length), _NAMED[kind]) for kind, start, length in RANGE.iter_unpack(body)])
-    )
+def _read_ranges(body: bytes) -> Ranges | None:
+    """One of them for each window of a pass: written to be fast."""
+    rows = list(RANGE.iter_unpack(body))
+    if 0 in [length for _, _, length in rows]:
+        return None
+    make, named = tuple.__new__, _NAMED
+    return Ranges(tuple([(make(Extent, (start, length)), named[kind]) for kind, start, length in rows]))
 
 
 def _read_grown(body: bytes) -> Grown:
@@ -236,8 +253,9 @@ def _read_target(body: bytes) -> Target:
     return Target(body[:IDENTITY].hex(), reason)
 
 
-def _read_nodes(body: bytes) -> Nodes:
-    return Nodes(tuple(_read_pages(body)))
+def _read_nodes(body: bytes) -> Nodes | None:
+    runs = _runs(body)
+    return None if runs is None else Nodes(tuple([Pages(*run) for run in runs]))
 
 
 def _read_root(body: bytes) -> Root | None:
@@ -265,16 +283,19 @@ def _pages(first: int, count: int, nodes: bytes) -> bytes:
     return PAGES.pack(first, count, Form.LISTED if nodes else Form.BLANK) + nodes
 
 
-def _read_pages(body: bytes) -> Iterator[Pages]:
-    at = 0
-    while at < len(body):
-        first, count, form = PAGES.unpack_from(body, at)
+def _runs(body: bytes) -> list[Run] | None:
+    """None when the body is not what NODES demands."""
+    runs: list[Run] = []
+    at, end, unpack = 0, len(body), PAGES.unpack_from
+    while at + PAGES.size <= end:
+        first, size, form = unpack(body, at)
         at += PAGES.size
-        size = count * SIZE if form else 0
-        if not count or form > Form.LISTED or at + size > len(body):
-            raise ValueError("torn nodes")
-        yield Pages(first, count, body[at : at + size])
-        at += size
+        if not size or form > Form.LISTED:
+            return None
+        after = at + size * SIZE if form else at
+        runs.append((first, size, body[at:after]))
+        at = after
+    return runs if at == end else None
 
 
 def _extent(start: int, length: int) -> Extent:
@@ -306,6 +327,7 @@ def _read_texts(body: bytes, count: int) -> Iterator[str]:
 
 
 _NAMED: Final = tuple(Named)
+_NODES: Final = Type.NODES.value
 _READERS: Final[Mapping[int, Callable[[bytes], Record | None]]] = {
     Type.PASS_BEGIN.value: _read_begin,
     Type.RANGES.value: _read_ranges,
