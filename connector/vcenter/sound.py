@@ -306,11 +306,23 @@ def _fields(kind: Any) -> dict[str, Judge]:
 
 @cache
 def _below(kind: Any) -> dict[str, Judge]:
-    """The parts of a type and of all that derive from it, for a newer type whose own parts nobody knows."""
+    """The parts of a type, and of those below it that are read, for a newer type whose own parts nobody knows."""
+    device = vim.vm.device
+    disk, card, boot = device.VirtualDisk, device.VirtualEthernetCard, vim.vm.BootOptions
+    read = (
+        *(
+            disk,
+            card,
+            device.VirtualSCSIController,
+            disk.FlatVer2BackingInfo,
+            disk.RawDiskMappingVer1BackingInfo,
+        ),
+        *(disk.SeSparseBackingInfo, card.NetworkBackingInfo, card.OpaqueNetworkBackingInfo),
+        *(card.DistributedVirtualPortBackingInfo, boot.BootableDiskDevice, boot.BootableEthernetDevice),
+    )
     found: dict[str, Judge] = {}
-    for name in support.ListDataTypes():
-        other = support.GetVmodlType(name)
-        if isinstance(other, type) and issubclass(other, kind):
+    for other in read:
+        if issubclass(other, kind):
             found |= _fields(other)
     return found | _fields(kind)
 

@@ -30,6 +30,7 @@ from simulator.vcenter.authority import Authority
 from simulator.vcenter.changes import Changes
 from simulator.vcenter.collector import Pages
 from simulator.vcenter.entities import Index, SnapshotOf, changed_morefs
+from simulator.vcenter.hostile import Variant
 from simulator.vcenter.kinds import Kind, Target, View
 from simulator.vcenter.sessions import Session, Sessions
 from simulator.vcenter.tasks import Tasks
@@ -83,6 +84,7 @@ class Center:
         self.custom_fields: dict[int, Any] = {}
         self.custom_values: dict[str, dict[int, str]] = {}
         self.extra: dict[str, Target] = {}
+        self.hostile: dict[str, dict[str, Variant]] = {}  # by moref and path: what is answered instead
         self.placed: dict[str, str] = {}  # which host was exported for each machine
         self._singletons = managers.singletons(self)
         self.sessions.ended.append(self._session_ended)

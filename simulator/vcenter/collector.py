@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.vcenter import paths, selection
 from simulator.vcenter.api import fields_of, support, vim, vmodl
 from simulator.vcenter.encode import Light, Typed
+from simulator.vcenter.hostile import Raw
 from simulator.vcenter.kinds import Call, Target
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Reading:
     """What one sweep saw of one object: values by path, and faults by path for what could not be read."""
 
     target: Target
-    values: dict[str, Typed]
+    values: dict[str, Typed | Raw]
     missing: dict[str, Any]
 
 
@@ -44,8 +45,9 @@ def wanted_paths(property_sets: Iterable[Any], target: Target) -> list[str]:
 
 def read_object(center: Center, session: Session | None, target: Target, wanted: Iterable[str]) -> Reading:
     """Read these paths. Raises InvalidProperty; what may not or cannot be read goes to `missing`."""
-    values: dict[str, Typed] = {}
+    values: dict[str, Typed | Raw] = {}
     missing: dict[str, Any] = {}
+    odd = center.hostile.get(target.moref, {})
     refusal = center.authority.refusal(session, target, "System.Read")
     hidden = getattr(target.subject, "hidden", ())
     for path in wanted:
@@ -53,6 +55,10 @@ def read_object(center: Center, session: Session | None, target: Target, wanted:
             missing[path] = refusal
             continue
         if any(f"{path}.".startswith(f"{out_of_sight}.") for out_of_sight in hidden):
+            continue
+        if path in odd:
+            if (sent := odd[path]) is not None:
+                values[path] = sent
             continue
         try:
             found = paths.resolve(target.kind.type, path, lambda name: center.read(target, name, session))

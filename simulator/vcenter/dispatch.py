@@ -22,7 +22,7 @@ from simulator.vcenter.api import (
     vmodl,
 )
 from simulator.vcenter.center import Center
-from simulator.vcenter.encode import Encoder, Typed, escape
+from simulator.vcenter.encode import Encoder, Typed, escape, octets
 from simulator.vcenter.failures import as_fault, fault_named
 from simulator.vcenter.kinds import Call, Target
 from simulator.vcenter.paths import invalid
@@ -106,7 +106,7 @@ class Dispatcher:
                 center.sessions.end_call(session)
         headers = {"Set-Cookie": set_cookie(call.cookies[COOKIE])} if COOKIE in call.cookies else {}
         text = f'{_START}<{request.method}Response xmlns="urn:vim25">{body}</{request.method}Response>{_END}'
-        return Answer(200, text.encode(errors="replace"), headers=headers, cut_after=cut)
+        return Answer(200, octets(text), headers=headers, cut_after=cut)
 
     def _target(self, request: decode.Request, session: Session | None) -> Target:
         try:

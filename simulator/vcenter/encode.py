@@ -6,6 +6,7 @@ The plan of a type (its fields, their wire types) is computed once per version: 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,11 +23,13 @@ from simulator.vcenter.api import (
     support,
     vmodl,
 )
+from simulator.vcenter.hostile import Raw
 
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord("\r"): "&#13;"}
 # XML 1.0 cannot carry these at all; a real server drops them too.
 _ESCAPES |= {code: "" for code in (*range(32), 0xFFFE, 0xFFFF) if code not in (9, 10, 13)}
 _ATTRIBUTE_ESCAPES = _ESCAPES | {ord('"'): "&quot;"}
+_LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _FAULT_FIELDS = ("dynamicType", "dynamicProperty", "msg")
 
 
@@ -54,6 +57,11 @@ def escape(text: str) -> str:
 def attribute(text: str) -> str:
     """Text for an attribute in double quotes."""
     return text.translate(_ATTRIBUTE_ESCAPES)
+
+
+def octets(text: str) -> bytes:
+    """What is sent: a lone surrogate is a question mark, unless it stands for a byte of a hostile answer."""
+    return _LONE.sub("?", text).encode(errors="surrogateescape")
 
 
 def timestamp(moment: datetime) -> str:
@@ -112,6 +120,9 @@ class Encoder:
                 self._write(out, name, inner, declared)
 
     def _write(self, out: list[str], name: str, value: Any, declared: Any) -> None:
+        if isinstance(value, Raw):
+            out.append(value.element(name))
+            return
         if isinstance(value, Typed):
             if declared is object:
                 self._write_any(out, name, value.value, value.type)

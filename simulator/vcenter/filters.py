@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.vcenter.api import vim, vmodl
 from simulator.vcenter.collector import Reading, missing_set, read_object, sweep, wanted_paths
 from simulator.vcenter.encode import Encoder, Light, Typed
+from simulator.vcenter.hostile import Raw
 from simulator.vcenter.kinds import Call, Kind, Target
 from simulator.vcenter.selection import selected
 
@@ -89,7 +90,7 @@ class Filter:
         return Light(_PC.ObjectUpdate, fields | {"kind": "modify", "changeSet": changes})
 
 
-def _change(operation: str, path: str, value: Typed | None) -> Light:
+def _change(operation: str, path: str, value: Typed | Raw | None) -> Light:
     return Light(_PC.Change, {"name": path, "op": operation, "val": value})
 
 
