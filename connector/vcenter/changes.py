@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from connector.errors import BadInput, ChangesUnknown, Conflict, ConnectorError, Ineligible, VCenterFault
 from connector.model import Extent, MachineDisk
 
+MOST_WINDOWS = 100_000  # answers about one disk; each covers 2000 extents or more
 EVERYTHING = "*"  # the change id that asks for areas in use instead of changed areas
 _RESYNC = "a pass that compares hashes finds what differs"
 _DELTA_SUFFIX = re.compile(r"-\d{6}(?=\.vmdk$)")
@@ -32,9 +33,11 @@ def covered(capacity: int, ask: Callable[[int], Window], on: str = "") -> tuple[
     `ask` gets the first uncovered offset, never `capacity` itself. Raises `ChangesUnknown` for an answer
     that contradicts itself or the question: wrong start, no length, past the end, an area outside its window.
     """
-    position = 0
+    position = asked = 0
     areas: list[Extent] = []
     while position < capacity:
+        if (asked := asked + 1) > MOST_WINDOWS:
+            raise unknown(f"{MOST_WINDOWS} answers cover {position} of {capacity} bytes", on)
         window = ask(position)
         _judge(window, position, capacity, on)
         areas.extend(window.areas)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from connector.errors import ConnectorError, NotFound, VCenterFault
-from connector.vcenter.answer import Row, read_page
+from connector.vcenter.answer import MOST_OBJECTS, Row, read_page
+from connector.vcenter.bodies import strange
 from connector.vcenter.faults import translate, translated
 from connector.vcenter.reading import Unreadable
 from connector.vcenter.session import Session
@@ -19,6 +23,9 @@ __all__ = ["PAGE", "Row", "everything", "filter_of", "glance", "known", "read", 
 
 Item = TypeVar("Item")
 
+LONGEST = 3600.0  # seconds of one sweep
+MOST_PAGES = 20_000
+EMPTY_PAGES = 3  # in a row, each with a token of the next
 PAGE = 500  # objects per answer; bounds memory on both sides
 
 
@@ -94,12 +101,14 @@ def _quick_pages(session: Session, wanted: Any, take: Callable[[Row], Item], pag
     collector = session.content.propertyCollector
     options = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=page)
     following: list[Future[list[Item]]] = []
+    progress = _Progress()
 
     def ask(number: int, call: str, arguments: list[Any]) -> list[Item]:
         found: list[Item] = []
 
         def more(token: str) -> None:
             del following[number:]  # of an attempt that broke off
+            progress.page(token)
             following.append(pool.submit(ask, number + 1, "ContinueRetrievePropertiesEx", [token]))
 
         def read_answer(body: Any, packed: bool) -> None:
@@ -113,9 +122,32 @@ def _quick_pages(session: Session, wanted: Any, take: Callable[[Row], Item], pag
         found = ask(0, "RetrievePropertiesEx", [[wanted], options])
         number = 0
         while number < len(following):
-            found += following[number].result()
+            some = following[number].result()
+            progress.objects(len(some))
+            found += some
             number += 1
     return found
+
+
+class _Progress:
+    """Whether page after page leads to an end: tokens that lead nowhere, and to ever more objects, do not."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + LONGEST
+        self._pages = self._empty = self._objects = 0
+
+    def page(self, _token: str) -> None:
+        """There is a next page."""
+        self._pages += 1
+        if self._pages > MOST_PAGES or time.monotonic() > self._until:
+            raise strange(f"it has no end after {self._pages} pages")
+
+    def objects(self, count: int) -> None:
+        """So many were in a page."""
+        self._objects += count
+        self._empty = 0 if count else self._empty + 1
+        if self._empty > EMPTY_PAGES or self._objects > MOST_OBJECTS:
+            raise strange(f"it has no end after {self._pages} pages and {self._objects} objects")
 
 
 def _with_a_session(row: Row) -> Row:
@@ -192,12 +224,14 @@ def _property_spec(kind: Any, paths: Sequence[str]) -> Any:
 
 def _pages(collector: Any, wanted: Any, page: int) -> Iterator[Row]:
     options = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=page)
-    answer = collector.RetrievePropertiesEx([wanted], options)
+    answer, progress = collector.RetrievePropertiesEx([wanted], options), _Progress()
     while answer is not None:
+        progress.objects(len(answer.objects))
         for found in answer.objects:
             yield _row(found)
         if not answer.token:
             return
+        progress.page(answer.token)
         answer = collector.ContinueRetrievePropertiesEx(answer.token)
 
 
@@ -205,6 +239,39 @@ def _row(found: Any) -> Row:
     """What cannot be understood is refused like what may not be read."""
     values = {entry.name: entry.val for entry in found.propSet or () if entry.val is not None}
     refused = {entry.path: entry.fault for entry in found.missingSet or ()}
-    refused |= {path: value for path, value in values.items() if isinstance(value, Unreadable)}
+    refused |= {path: _fitting(type(found.obj), path, value) for path, value in values.items()}
+    refused = {path: why for path, why in refused.items() if why is not None}
     kept = {path: value for path, value in values.items() if path not in refused}
     return Row(kind_of(found.obj), moref(found.obj), kept, refused)
+
+
+def _fitting(kind: Any, path: str, value: Any) -> Unreadable | None:
+    """Why a value is none of its property: anything may be sent there."""
+    if isinstance(value, Unreadable) or _fits(_declared(kind, path), value):
+        return value if isinstance(value, Unreadable) else None
+    return Unreadable(f"{kind_of(value)} is no value of it")
+
+
+@lru_cache(4096)
+def _declared(kind: Any, path: str) -> Any:
+    for name in path.split("."):
+        try:
+            kind = kind._GetPropertyInfo(name).type
+        except AttributeError:
+            return object
+    return kind
+
+
+def _fits(declared: Any, value: Any) -> bool:
+    if issubclass(declared, list):
+        return isinstance(value, list) and all(_fits(declared.Item, one) for one in value)
+    if issubclass(declared, support.ManagedObject):
+        return isinstance(value, support.ManagedObject)
+    if issubclass(declared, _EXACT):
+        return isinstance(value, declared)
+    if issubclass(declared, int | float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return declared is object or not isinstance(value, (*_EXACT, list, int, float))
+
+
+_EXACT = (bool, datetime, Exception, support.DataObject, support.ManagedObject)

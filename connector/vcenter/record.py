@@ -19,6 +19,7 @@ from connector.errors import BadInput, ConnectorError
 from connector.model import Machine
 from connector.settings import VCenterSettings
 from connector.vcenter import inventory, tracking
+from connector.vcenter.bodies import LARGEST, strange
 from connector.vcenter.scrub import SCRUBBED, Scrubber, vocabulary
 from connector.vcenter.session import Session
 from connector.vcenter.trust import PinnedConnection
@@ -74,7 +75,9 @@ class Heard(io.BytesIO):
     """An answer that was read whole, to be written down and then read by the client."""
 
     def __init__(self, answer: Any) -> None:
-        self.text: bytes = answer.read()
+        self.text: bytes = answer.read(LARGEST)
+        if answer.read(1):
+            raise strange("it never ends")
         super().__init__(self.text)
         self.status: int = answer.status
         self.reason: str = answer.reason

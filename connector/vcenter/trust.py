@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import socket
 import ssl
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPSConnection
+from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
+from typing import Any
 
 from connector import readable
 from connector.errors import BadInput, TrustFailed, Unreachable
 from connector.vcenter.endpoint import Endpoint
 
 _LENGTHS = {40: "sha1", 64: "sha256"}  # hex digits -> digest
+WHOLE = 900.0  # seconds in which an answer must have come, however slowly
 _COMPARE = "compare it with the certificate shown by vCenter itself, then set the thumbprint"
 
 
@@ -77,6 +82,34 @@ class Trust:
             )
 
 
+class _Timed(io.RawIOBase):
+    """The bytes of one answer, up to an instant: one that comes in drops has an end too."""
+
+    def __init__(self, raw: Any, sock: socket.socket, until: float) -> None:
+        self._raw, self._sock, self._until = raw, sock, until
+        self._each = sock.gettimeout()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer did not end in time")
+        self._sock.settimeout(left if self._each is None else min(left, self._each))
+        try:
+            taken: int | None = self._raw.readinto(buffer)
+            return taken
+        finally:
+            with suppress(OSError):  # closed by the other side
+                self._sock.settimeout(self._each)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
 class PinnedConnection(HTTPSConnection):
     """HTTPS whose `connect` ends with a trusted peer or with `TrustFailed`, whoever calls it.
 
@@ -92,11 +125,22 @@ class PinnedConnection(HTTPSConnection):
         seen: Callable[[bytes], None] = lambda _: None,
         patience: float = 300.0,
         reach: float = 15.0,
+        whole: float = WHOLE,
     ) -> None:
+        """`patience` is for each piece of an answer, `whole` for all of it."""
         super().__init__(host, port, timeout=reach, context=trust.context())
+        self._whole = whole
+        self.response_class = self._response  # type: ignore[assignment]
         self._trust = trust
         self._seen = seen
         self._patience = patience
+
+    def _response(self, sock: socket.socket, *words: Any, **named: Any) -> HTTPResponse:
+        answer = HTTPResponse(sock, *words, **named)
+        raw = sock.makefile("rb", buffering=0)
+        answer.fp.close()
+        answer.fp = io.BufferedReader(_Timed(raw, sock, time.monotonic() + self._whole))
+        return answer
 
     def connect(self) -> None:
         on = str(Endpoint(self.host, self.port))

@@ -17,6 +17,7 @@ from typing import Any
 from connector.errors import ConnectorError, NotFound, SessionExpired
 from connector.model import Inventory, Machine
 from connector.vcenter import inventory
+from connector.vcenter.bodies import strange
 from connector.vcenter.faults import translated
 from connector.vcenter.properties import everything, filter_of
 from connector.vcenter.session import Session
@@ -37,6 +38,7 @@ WATCHED = (
 )
 MANY = 50  # changed machines beyond which one sweep costs less than reading them one by one
 NOTICE = 30  # seconds for which one call may wait
+MOST_ROUNDS = 10_000  # answers about what has changed by now
 BATCH = 1000  # objects per answer
 
 
@@ -136,7 +138,10 @@ class _News:
 def _gather(news: _News, seconds: int) -> dict[str, bool]:
     """Everything that is told by now, after waiting for the first word."""
     told, more = news(seconds)
+    rounds = 0
     while more:
+        if (rounds := rounds + 1) > MOST_ROUNDS:
+            raise strange(f"it tells of ever more changes, after {rounds} answers")
         further, more = news(0)
         told |= further
     return told

@@ -51,6 +51,7 @@ ALLOWED: Final = {
     ("BadParameter", "cli/options.py"): "click's refusal of an option, told as BadInput by the outer door",
     ("ConnectionResetError", "vcenter/"): "inside of `translated`: Unreachable",
     ("HTTPException", "vcenter/"): "inside of `translated`: VCenterFault",
+    ("TimeoutError", "vcenter/"): "inside of `translated`: Unreachable",
     ("NotAuthenticated", "vcenter/"): "inside of `translated`: SessionExpired",
     ("fault", "vcenter/stub.py"): "inside of `translated`",
 }

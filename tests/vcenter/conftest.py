@@ -12,6 +12,24 @@ from tests.vcenter.ledger import Memory
 from tests.vcenter.witness import Witness, vcsim
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--recordings",
+        metavar="DIR",
+        help="hold our reader against the conversations with vCenters that are recorded below DIR",
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What `--recordings` found."""
+    from tests.vcenter.test_recordings import REPORT
+
+    if told := config.stash.get(REPORT, None):
+        terminalreporter.section("recordings")
+        for line in told:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def witness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Witness]:
     with vcsim(

@@ -102,8 +102,8 @@ def place_of(chosen: Mapping[str, Case]) -> Iterator[Place]:
 
 
 def few() -> dict[str, Case]:
-    """A share for every day: all ways with all properties at once, and every fifth of the rest."""
-    return together() | dict(list(cases().items())[::5])
+    """A share for every day: all ways with all properties at once, and every ninth of the rest."""
+    return together() | dict(list(cases().items())[::9])
 
 
 @pytest.fixture(
@@ -145,11 +145,9 @@ def lines(text: str) -> list[dict[str, object]]:
 @pytest.mark.usefixtures("access")
 class TestCommands:
     def test_the_list_shows_all(self, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["vm", "list", "--json"]) == 0
-        found = lines(capsys.readouterr().out)
-        assert {one["moref"] for one in found} == place.odd.keys() | set(SOUND)
-        assert main(["vm", "list"]) == 0
-        assert len(capsys.readouterr().out.splitlines()) < 3 * len(found)
+        assert main(["vm", "list", "--columns", "moref,name,host,networks,addresses"]) == 0
+        found = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+        assert place.odd.keys() | set(SOUND) <= set(found)
 
     def test_the_check_has_findings_about_the_odd_and_none_about_the_sound(
         self, place: Place, capsys: pytest.CaptureFixture[str]
@@ -181,7 +179,7 @@ def test_the_watch_goes_on(place: Place) -> None:
         told = vcenter.watch(stop).changes(notice=1)
         judge(place, next(told).inventory.machines)
         for moref in (*odd, SOUND[2]):
-            change_vm(place.estate, moref, note="changed")
+            change_vm(place.estate, moref, annotation="changed")
             place.estate.snapshots.create(moref, "of somebody", "")
         seen: set[str] = set()
         while SOUND[2] not in seen:
@@ -219,6 +217,7 @@ def test_another_machine_is_migrated(place: Place) -> None:
         assert vcenter.occupied(vm) == ""
         vcenter.clear_leftovers(machine=vm)
         assert vcenter.ensure_tracking(vm, "p0").turned_on
+        place.estate.power.write(vm, 2000, MIB, b"x" * 512)
         with vcenter.snapshot(vm, "p1") as taken:
             found = vcenter.find(vm)
             assert vcenter.changed(vm, taken, taken.disks[0], None)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import gzip
 import io
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connector.errors import ConnectorError, VCenterFault
+from connector.errors import ChangesUnknown, ConnectorError, VCenterFault
 from connector.model import PowerState
-from connector.vcenter import inventory
+from connector.vcenter import inventory, properties
 from connector.vcenter.answer import Row
 from connector.vcenter.bodies import Body
+from connector.vcenter.changes import Window, covered
 from connector.vcenter.characters import Replacer
 from connector.vcenter.devices import disks
 from connector.vcenter.eligibility import check
@@ -24,6 +28,7 @@ from connector.vcenter.properties import _row
 from connector.vcenter.reading import Unreadable, value_of
 from connector.vcenter.session import Session
 from connector.vcenter.sound import LONGEST_NAME, MOST, sound
+from connector.vcenter.trust import PinnedConnection, Trust
 from connector.vcenter.values import text
 from connector.vcenter.vmomi import vim, vmodl
 from simulator.faults import Rule
@@ -356,3 +361,60 @@ def test_an_answer_ends_at_last() -> None:
     with pytest.raises(Exception, match="never ends"):
         while packed.read(1 << 16):
             pass
+
+
+def test_an_answer_that_comes_in_drops_has_an_end() -> None:
+    """Each drop comes in time; the whole does not: headers and body alike."""
+    for beginning in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n"):
+        ours, theirs = socket.socketpair()
+        ended = threading.Event()
+
+        def drip(
+            theirs: socket.socket = theirs, ended: threading.Event = ended, first: bytes = beginning
+        ) -> None:
+            with suppress(OSError):
+                theirs.sendall(first)
+                while not ended.wait(0.01):
+                    theirs.sendall(b"x")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        connection = PinnedConnection("vcenter", 443, trust=Trust("00" * 20), whole=0.3)
+        with ours, theirs, pytest.raises(TimeoutError):
+            answer = connection._response(ours)
+            try:
+                answer.begin()
+                answer.read()
+            finally:
+                ended.set()
+                answer.close()
+        dripping.join()
+
+
+def test_pages_without_end_have_an_end(place: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token after token without an object, and object after object."""
+    monkeypatch.setattr(properties, "MOST_PAGES", 30)
+    again = "<token>t</token>%s</returnval></RetrievePropertiesExResponse>"
+    for some in ("", f"<objects>{PLAIN}</objects>"):
+        head, _, tail = objects(PLAIN).decode().partition("<objects>")
+        body = head + again % some + tail.partition("</RetrievePropertiesExResponse>")[2]
+        with Session(place.settings()) as session:
+            answer = {"status": 200, "body": body, "contentType": "text/xml"}
+            place.estate.faults.replace(
+                [
+                    Rule("RetrievePropertiesEx", "answer", times=None, answer=answer),
+                    Rule("ContinueRetrievePropertiesEx", "answer", times=None, answer=answer),
+                ]
+            )
+            try:
+                with pytest.raises(VCenterFault, match="no end after"):
+                    properties.stream(session, {vim.VirtualMachine: ("name",)}, lambda row: row)
+                with pytest.raises(VCenterFault, match="no end after"):
+                    properties.sweep(session, {vim.VirtualMachine: ("name",)})
+            finally:
+                place.estate.faults.replace([])
+
+
+def test_windows_that_cover_next_to_nothing_have_an_end() -> None:
+    with pytest.raises(ChangesUnknown, match="answers cover"):
+        covered(1 << 40, lambda start: Window(start, 1, ()))
