@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 import click
 
-from connector import __version__, child, environment, logs, private, readable
+from connector import child, environment, logs
 from connector.appliance import excludes
 from connector.appliance.agent import Agent
 from connector.appliance.attest import Notary
 from connector.appliance.configuration import Configuration, from_yaml, parse
-from connector.appliance.control_client import ControlClient, Membership, enrol
+from connector.appliance.control_client import ControlClient
 from connector.appliance.dispatch import carry
+from connector.appliance.identity import Identity
 from connector.appliance.inventory import Rescan
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.leftovers import Cleaner
-from connector.appliance.membership import MEMBERSHIP, kept_membership, owner_of
+from connector.appliance.membership import owner_of
 from connector.appliance.memory import ControlMemory
 from connector.appliance.repair import Practice, mend_all
 from connector.appliance.workbench import Workbench
 from connector.epoch import Memory
-from connector.errors import BadInput, ConnectorError, ControlFailed
+from connector.errors import ConnectorError, ControlFailed
 from connector.patience import Patience
-from connector.transfer.evidence import Signer
 from connector.transfer.vddk_source import check_installation
 from connector.vcenter.client import VCenter
 
+log = logging.getLogger(__name__)
+
 EVIDENCE_PATIENCE = 120.0  # seconds that a finished pass waits for a control plane that is away
+APPROVAL_LOOK = 5.0  # seconds between two heartbeats of an appliance that waits for approval
 #: Seconds that a control plane may need to come up again while a snapshot waits for being written down.
 CONTROL_PATIENCE = 300.0
 
@@ -70,17 +73,24 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
         vddk = check_installation(configuration.vddk, vcenter.about.version)
         memory = Memory(configuration.state / "epoch")
-        membership = membership_of(configuration, vcenter.about.instance_uuid, memory)
+        identity = Identity(configuration, vcenter.about.instance_uuid, memory)
 
         def connect() -> ControlClient:
             control = configuration.control
-            return ControlClient(control.url, control.thumbprint, membership, memory)
+            return ControlClient(control.url, control.thumbprint, lambda: identity.membership, memory)
+
+        admitted(connect, stop)
 
         recorder.client = unwind.enter_context(closing(connect()))
 
         def deliver(pass_id: str, manifest: bytes) -> None:
             with closing(connect()) as control:
                 Patience(EVIDENCE_PATIENCE, halt=stop).outlast(lambda: control.evidence(pass_id, manifest))
+
+        notary = Notary(identity.signer, vddk, deliver)
+
+        def renew() -> None:
+            identity.renew(connect, partial(setattr, notary, "signer"))
 
         bench = Workbench(
             vcenter,
@@ -89,7 +99,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
             configuration.transports,
             configuration.transfer,
             configuration.line(),
-            Notary(signer_of(configuration.state), vddk, deliver),
+            notary,
             configuration.governor,
             configuration.backup_wait,
         )
@@ -105,16 +115,26 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         )
         first = partial(mend_all, practice)
         unwind.enter_context(Cleaner(vcenter, ledger, connect, bench.claims, stop, first=first))
-        child.report_ready({"appliance": membership.appliance_id, "machines": seen, "pid": os.getpid()})
-        Agent(connect, partial(carry, bench), configuration.passes, stop).run()
+        child.report_ready(
+            {"appliance": identity.membership.appliance_id, "machines": seen, "pid": os.getpid()}
+        )
+        Agent(connect, partial(carry, bench), configuration.passes, stop, rotate=renew).run()
 
 
-def signer_of(state: Path) -> Signer:
-    """The key that this appliance signs evidence with; its public half lies beside it."""
-    signer = Signer.load(state / "evidence-key.pem")
-    private.file(state / "evidence-key.pub")
-    (state / "evidence-key.pub").write_text(signer.public_pem)
-    return signer
+def admitted(connect: Callable[[], ControlClient], stop: threading.Event) -> None:
+    """Returns when an administrator has approved this appliance, or `stop` is set."""
+    told = False
+    with closing(connect()) as control:
+        while not stop.is_set():
+            try:
+                if not control.heartbeat(()).waiting:
+                    return
+                if not told:
+                    log.warning("waits for approval: an administrator runs connector appliance approve")
+                told = True
+            except ControlFailed as failed:
+                log.warning("heartbeat: %s", failed)
+            stop.wait(APPROVAL_LOOK)
 
 
 class _Late:
@@ -136,57 +156,6 @@ class _Late:
 
     def shutting_down(self, pass_id: str) -> None:
         self.client.shutting_down(pass_id)
-
-
-def membership_of(configuration: Configuration, vcenter: str, memory: Memory | None = None) -> Membership:
-    """What an earlier start kept, else what the activation code buys; kept before it is used."""
-    control = configuration.control
-    kept = configuration.state / MEMBERSHIP
-    known = kept_membership(configuration.state)
-    if known and (known.control, known.vcenter) == (control.thumbprint, vcenter):
-        return known.membership
-    if control.activation_code_file is None:
-        raise BadInput(
-            "this appliance is not enrolled",
-            on=control.url,
-            remedy="name an activation_code_file for the first start",
-        )
-    try:
-        code = readable.text(control.activation_code_file).strip()
-    except (OSError, UnicodeDecodeError) as broken:
-        raise BadInput(
-            f"cannot read the activation code: {broken!r}",
-            on=str(control.activation_code_file),
-            remedy="the control plane's state directory has it",
-        ) from None
-    member = enrol(
-        control.url,
-        control.thumbprint,
-        code,
-        name=configuration.name,
-        vcenter=vcenter,
-        version=__version__,
-        memory=memory,
-    )
-    _keep(
-        kept,
-        {
-            "control": control.thumbprint,
-            "vcenter": vcenter,
-            "appliance_id": member.appliance_id,
-            "secret": member.secret,
-        },
-    )
-    return member
-
-
-def _keep(file: Path, document: dict[str, str]) -> None:
-    draft = file.with_suffix(".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        json.dump(document, out)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.replace(file)
 
 
 def _leash(stop: threading.Event) -> None:

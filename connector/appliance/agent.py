@@ -18,7 +18,14 @@ from typing import Any, Protocol
 from connector.appliance.handback import HandedBack
 from connector.appliance.order import Heard, Order, Wishes, order_from_json
 from connector.appliance.progress import PassProgress
-from connector.errors import AuthenticationFailed, Conflict, ConnectorError, Interrupted, NotFound
+from connector.errors import (
+    AuthenticationFailed,
+    Conflict,
+    ConnectorError,
+    Interrupted,
+    NotFound,
+    NotPermitted,
+)
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +83,15 @@ class Agent:
     """
 
     def __init__(
-        self, connect: Connect, carry: Carry, limit: int, stop: threading.Event, heartbeat: float = HEARTBEAT
+        self,
+        connect: Connect,
+        carry: Carry,
+        limit: int,
+        stop: threading.Event,
+        heartbeat: float = HEARTBEAT,
+        rotate: Callable[[], None] = lambda: None,
     ) -> None:
+        """`rotate` fetches a new secret and key; it is called when a heartbeat wishes so."""
         self._connect, self._carry, self._limit, self._stop, self._heartbeat = (
             connect,
             carry,
@@ -85,12 +99,15 @@ class Agent:
             stop,
             heartbeat,
         )
+        self._rotate = rotate
         self._lock = threading.Lock()  # guards _running
         self._running: dict[str, _Running] = {}
         self._room = {False: threading.Semaphore(limit), True: threading.Semaphore(ERRANDS)}
 
     def run(self) -> None:
-        """Until stopped. Raises AuthenticationFailed when the control plane no longer knows this appliance."""
+        """Until stopped. Raises AuthenticationFailed when the control plane no longer knows this appliance, NotPermitted
+        when it was revoked.
+        """
         with ThreadPoolExecutor(self._limit + ERRANDS, thread_name_prefix="pass") as pool:
             beat = threading.Thread(target=self._beat, name="heartbeat")
             errands = threading.Thread(target=self._run_errands, args=(pool,), name="errands")
@@ -107,7 +124,10 @@ class Agent:
     def _run_errands(self, pool: ThreadPoolExecutor) -> None:
         try:
             self._take_all(pool, errands=True)
-        except AuthenticationFailed as unknown:  # the main thread hears the same, and ends everything
+        except (
+            AuthenticationFailed,
+            NotPermitted,
+        ) as unknown:  # the main thread hears the same, and ends everything
             log.error("%s", unknown)
 
     def _take_all(self, pool: ThreadPoolExecutor, *, errands: bool) -> None:
@@ -123,7 +143,7 @@ class Agent:
         try:
             taken = control.take(TAKE_WAIT, errands)
             order = None if taken is None else order_from_json(taken)
-        except AuthenticationFailed:
+        except (AuthenticationFailed, NotPermitted):
             raise
         except ConnectorError as failed:
             log.warning("no order: %s", failed)
@@ -209,11 +229,19 @@ class Agent:
         except ConnectorError as failed:
             log.warning("heartbeat: %s", failed)
             return
+        if heard.rotate:
+            self._renew()
         with self._lock:
             for pass_id in set(heard.stop) & set(self._running):
                 self._running[pass_id].wishes.stop.set()
             for pass_id in set(heard.replication) & set(self._running):
                 self._running[pass_id].wishes.replication = heard.replication[pass_id]
+
+    def _renew(self) -> None:
+        try:
+            self._rotate()
+        except ConnectorError as failed:
+            log.warning("no new secret and key: %s", failed)
 
     def _put_down(self) -> None:
         with self._lock:

@@ -20,9 +20,9 @@ Deliver = Callable[[str, bytes], None]
 """Give the manifest of a pass to the control plane. May be repeated. Raises ConnectorErrors."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Notary:
-    """Signs for one appliance. Thread-safe."""
+    """Signs for one appliance. Thread-safe. The signer is another one after a rotation."""
 
     signer: Signer
     vddk: str  # its version
@@ -55,10 +55,11 @@ def attest(notary: Notary, about: About, done: Reading, endpoint: InstanceEndpoi
         },
         "disks": {str(row["key"]): _disk(done, row, endpoint.account(str(row["key"]))) for row in done.rows},
     }
-    manifest = evidence.seal(sections, notary.signer)
+    signer = notary.signer
+    manifest = evidence.seal(sections, signer)
     endpoint.put_evidence(done.reading, manifest)
     notary.deliver(done.order.pass_id, manifest)
-    return {"size": len(manifest), "key": evidence.fingerprint(notary.signer.public)}
+    return {"size": len(manifest), "key": evidence.fingerprint(signer.public)}
 
 
 def _pass(done: Reading) -> dict[str, Any]:

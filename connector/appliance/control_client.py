@@ -5,7 +5,7 @@ Every call may be repeated after a failure. Errors of the control plane arrive a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -53,7 +53,13 @@ class Pinned(Bounded):
 class ControlConnection:
     """JSON over pinned HTTPS. One per thread: `requests` sessions are not made for sharing."""
 
-    def __init__(self, url: str, thumbprint: str, token: str = "", memory: Memory | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        thumbprint: str,
+        token: Callable[[], str] | str = "",
+        memory: Memory | None = None,
+    ) -> None:
         """`memory` keeps how far the control plane said that it is, and is told to it with each call."""
         self._memory = memory
         digest = thumbprint.replace(":", "").lower()
@@ -68,8 +74,7 @@ class ControlConnection:
         self._session.trust_env = False  # a .netrc would replace our token
         self._session.verify = False  # the thumbprint decides, checked in every handshake
         self._session.mount("https://", Pinned(digest))
-        if token:
-            self._session.headers["Authorization"] = f"Bearer {token}"
+        self._token = token
 
     def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, wait: float = 0.0
@@ -83,7 +88,7 @@ class ControlConnection:
                 method,
                 self.url + path,
                 json=body,
-                headers=self._remembered(),
+                headers={**self._headers(), **self._remembered()},
                 timeout=(CONNECT_TIMEOUT, ANSWER_TIMEOUT + wait),
                 allow_redirects=False,
             )
@@ -100,6 +105,10 @@ class ControlConnection:
                 remedy="check that it runs, and the network",
             ) from error
         return self._read(answer)
+
+    def _headers(self) -> dict[str, str]:
+        token = self._token if isinstance(self._token, str) else self._token()
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     def _read(self, answer: requests.Response) -> Any:
         try:
@@ -147,14 +156,24 @@ def enrol(
     vcenter: str,
     version: str,
     memory: Memory | None = None,
+    evidence_key: str = "",
 ) -> Membership:
-    """Become a member. Raises `AuthenticationFailed` when the code is wrong."""
+    """Become a member. `vcenter`: its instance UUID; `evidence_key`: the public one, PEM.
+
+    Raises `AuthenticationFailed` when the code is wrong, `NotPermitted` when it is not for this vCenter.
+    """
     connection = ControlConnection(url, thumbprint, memory=memory)
     try:
         answer = connection.call(
             "POST",
             "/agents/v1/enrol",
-            {"activation_code": activation_code, "name": name, "vcenter": vcenter, "version": version},
+            {
+                "activation_code": activation_code,
+                "name": name,
+                "vcenter": vcenter,
+                "version": version,
+                "evidence_key": evidence_key,
+            },
         )
     finally:
         connection.close()
@@ -165,9 +184,18 @@ class ControlClient:
     """An enrolled appliance's calls. One per thread."""
 
     def __init__(
-        self, url: str, thumbprint: str, membership: Membership, memory: Memory | None = None
+        self,
+        url: str,
+        thumbprint: str,
+        membership: Membership | Callable[[], Membership],
+        memory: Memory | None = None,
     ) -> None:
-        token = f"{membership.appliance_id}.{membership.secret}"
+        """`membership`: asked before every call when it may change."""
+
+        def token() -> str:
+            now = membership if isinstance(membership, Membership) else membership()
+            return f"{now.appliance_id}.{now.secret}"
+
         self._connection = ControlConnection(url, thumbprint, token, memory)
 
     def heartbeat(self, passes: Iterable[str]) -> Heard:
@@ -175,6 +203,15 @@ class ControlClient:
         return heard_from_json(
             self._connection.call("POST", "/agents/v1/heartbeat", {"passes": list(passes)})
         )
+
+    def rotate(self, evidence_key: str) -> str:
+        """A new secret, for a new public key (PEM). The one before is good until the new one is used."""
+        answer = self._connection.call("POST", "/agents/v1/rotate", {"evidence_key": evidence_key})
+        return str(answer["secret"])
+
+    def register_key(self, evidence_key: str) -> None:
+        """Say the public key (PEM) that evidence is signed with. Raises Conflict when another one is registered."""
+        self._connection.call("POST", "/agents/v1/key", {"evidence_key": evidence_key})
 
     def put_sources(
         self, machines: Iterable[Machine], findings: Mapping[str, Sequence[Finding]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,23 @@ class Kept:
     control: str
     vcenter: str
     membership: Membership = field(repr=False)
+
+
+def keep_membership(state: Path, control: str, vcenter: str, membership: Membership) -> None:
+    """Durable before it is used; a crash leaves the old one or the new one."""
+    document = {
+        "control": control,
+        "vcenter": vcenter,
+        "appliance_id": membership.appliance_id,
+        "secret": membership.secret,
+    }
+    file = state / MEMBERSHIP
+    draft = file.with_suffix(".new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        json.dump(document, out)
+        out.flush()
+        os.fsync(out.fileno())
+    draft.replace(file)
 
 
 def owner_of(control: str) -> str:

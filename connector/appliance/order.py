@@ -73,6 +73,8 @@ class Heard:
 
     stop: tuple[str, ...] = ()
     replication: Mapping[str, Replication] = field(default_factory=dict)
+    waiting: bool = False  # for approval: nothing is given out until then
+    rotate: bool = False  # a new secret and key are wished
 
 
 class Wishes:
@@ -128,6 +130,8 @@ def heard_from_json(body: dict[str, Any]) -> Heard:
         return Heard(
             tuple(str(pass_id) for pass_id in body["stop"]),
             {str(pass_id): replication_from_json(found) for pass_id, found in wished.items()},
+            waiting=body.get("state", "approved") != "approved",
+            rotate=bool(body.get("rotate", False)),
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(

@@ -9,7 +9,7 @@ import click
 from connector.cli import tables
 from connector.cli.access import with_client
 from connector.cli.options import JSON
-from connector.cli.records import APPLIANCE, find, rows
+from connector.cli.records import APPLIANCE, find, identity, rows
 from connector.cli.smc_client import SmcClient
 
 COLUMNS: Final[tuple[tables.Column, ...]] = (
@@ -17,6 +17,7 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("id", lambda row: row.get("ApplianceId")),
     ("vCenter", lambda row: row.get("VCenter")),
     ("version", lambda row: row.get("Version")),
+    ("state", lambda row: row.get("State")),
     ("online", lambda row: row.get("Online")),
     ("heard of", lambda row: row.get("HeartbeatTime")),
     ("token", lambda row: row.get("AccessTokenId")),
@@ -24,14 +25,20 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
 )
 
 
+_APPLIANCE = click.argument("word", metavar="APPLIANCE")
+
+
 @click.group()
 def appliance() -> None:
-    """Appliances that have enrolled. APPLIANCE is an id, or a name that one alone has."""
+    """Appliances that have enrolled. APPLIANCE is an id, or a name that one alone has.
+
+    Approving, revoking and rotating need the role admin.
+    """
 
 
 @appliance.command("list")
 @click.option("--name", help="This name, exactly.")
-@click.option("--vcenter", "of_vcenter", metavar="URL", help="Of this vCenter, exactly.")
+@click.option("--vcenter", "of_vcenter", metavar="UUID", help="Of this vCenter (its instance UUID), exactly.")
 @click.option("--online/--offline", default=None, help="Heard of lately, or not.")
 @with_client
 @JSON
@@ -48,7 +55,7 @@ def list_(
 
 
 @appliance.command()
-@click.argument("word", metavar="APPLIANCE")
+@_APPLIANCE
 @with_client
 @JSON
 def show(client: SmcClient, word: str, as_json: bool) -> None:
@@ -62,3 +69,52 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
         tables.document(row)
     else:
         tables.shown(row, COLUMNS)
+
+
+@appliance.command()
+@_APPLIANCE
+@with_client
+@JSON
+def approve(client: SmcClient, word: str, as_json: bool) -> None:
+    """Let an appliance that waits act for its vCenter.
+
+    \b
+    connector appliance approve site-a
+    """
+    _decide(client, "ApproveMigrationAppliance", word, "approved", as_json)
+
+
+@appliance.command()
+@_APPLIANCE
+@with_client
+@JSON
+def revoke(client: SmcClient, word: str, as_json: bool) -> None:
+    """Shut an appliance out, now: its secret and its certificates are refused, its passes are offered again.
+
+    What enrols with the same code for the same vCenter afterwards waits for approval.
+
+    \b
+    connector appliance revoke site-a
+    """
+    _decide(client, "RevokeMigrationAppliance", word, "revoked", as_json)
+
+
+@appliance.command()
+@_APPLIANCE
+@with_client
+@JSON
+def rotate(client: SmcClient, word: str, as_json: bool) -> None:
+    """Give an appliance a new secret and a new key for evidence, at its next heartbeat.
+
+    The old secret ends when the new one is used; the old key is good for passes that were taken before.
+
+    \b
+    connector appliance rotate site-a
+    """
+    _decide(client, "RotateMigrationAppliance", word, "gets a new secret and key", as_json)
+
+
+def _decide(client: SmcClient, operation: str, word: str, said: str, as_json: bool) -> None:
+    key = identity(client, APPLIANCE, word)
+    answer = client.call(operation, ApplianceId=key)
+    tables.told(word, said, {"ApplianceId": key, "State": str(answer["State"])}, as_json)

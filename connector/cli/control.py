@@ -216,12 +216,29 @@ def key() -> None:
     help="read-only: look; operator: run migrations; admin: activation codes too.",
 )
 @click.option(
+    "--workgroup",
+    "workgroups",
+    metavar="ID",
+    multiple=True,
+    help="The only workgroup that it sees; may be given several times. Default: everything.",
+)
+@click.option("--days", type=click.IntRange(1, 3650), help="So long it is good for. Default: for ever.")
+@click.option(
     "--secret-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the secret to this new file, mode 0600, and do not print it.",
 )
 @JSON
-def create(state: Path, database: str, name: str, role: str, secret_file: Path | None, as_json: bool) -> None:
+def create(
+    state: Path,
+    database: str,
+    name: str,
+    role: str,
+    workgroups: tuple[str, ...],
+    days: int | None,
+    secret_file: Path | None,
+    as_json: bool,
+) -> None:
     """Make a key. Its secret is shown this once, or written to a file of its own.
 
     \b
@@ -234,9 +251,14 @@ def create(state: Path, database: str, name: str, role: str, secret_file: Path |
     from connector.control.vault import Vault
 
     with _store(state, database) as store, new_secret_file(secret_file) as keep:
-        made, secret = Keys(store.keys, Vault(state / "vault-key")).create(name, Role(role))
+        for group in workgroups:
+            store.workgroups.get(group)
+        until = None if days is None else store.now() + days * 86400.0
+        keys = Keys(store.keys, Vault(state / "vault-key"))
+        made, secret = keys.create(name, Role(role), list(workgroups) or None, until)
         keep(secret)
-        _audit(store, "CreateAccessKey", made.id, {"name": name, "role": role})
+        about: dict[str, object] = {"name": name, "role": role, "workgroups": list(workgroups), "days": days}
+        _audit(store, "CreateAccessKey", made.id, about)
     if as_json:
         click.echo(json.dumps(_shown(made) | ({} if secret_file else {"access_key_secret": secret})))
         return
@@ -341,4 +363,6 @@ def _shown(row: AccessKey) -> dict[str, object]:
         "created": row.created,
         "disabled": row.disabled,
         "approved": row.approved,
+        "workgroups": None if row.workgroups is None else list(row.workgroups),
+        "until": row.until,
     }

@@ -14,6 +14,7 @@ from connector.cli.options import JSON
 from connector.cli.records import TOKEN, find, identity, rows
 from connector.cli.secret import new_secret_file
 from connector.cli.smc_client import SmcClient
+from connector.errors import BadInput
 
 STATUSES: Final = ("activated", "unactivated", "expired")
 
@@ -72,6 +73,14 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
 @token.command()
 @click.argument("name")
 @click.option("--description", help="A description.")
+@click.option(
+    "--vcenter",
+    "of_vcenter",
+    metavar="UUID",
+    help="Good for the appliances of this vCenter only (its instance UUID). Without it what enrols waits for approval.",
+)
+@click.option("--workgroup", metavar="ID", help="The tenant whose vCenter it is. Needs --vcenter.")
+@click.option("--joins", is_flag=True, help="The first appliance needs no approval either. Needs --vcenter.")
 @click.option("--count", type=int, help="So many sources it may bring in, 1 to 1000. Default: 100.")
 @click.option("--days", type=int, help="So long it can be used, 1 to 90. Default: 30.")
 @click.option(
@@ -85,6 +94,9 @@ def create(
     client: SmcClient,
     name: str,
     description: str | None,
+    of_vcenter: str | None,
+    workgroup: str | None,
+    joins: bool,
     count: int | None,
     days: int | None,
     code_file: Path | None,
@@ -93,12 +105,17 @@ def create(
     """Make an activation code. It is shown this once; name its file in the appliance's configuration.
 
     \b
-    connector token create site-a --count 200 --days 7 --code-file site-a.code
+    connector token create site-a --vcenter 4a6b2f0e-... --count 200 --days 7 --code-file site-a.code
     """
+    if of_vcenter is None and (joins or workgroup is not None):
+        raise BadInput("--workgroup and --joins are for one vCenter", remedy="give --vcenter as well")
     with new_secret_file(code_file) as keep:
-        answer = client.call(
-            "CreateAccessToken", Name=name, Description=description, Count=count, TimeToLiveInDays=days
-        )
+        given = {"Name": name, "Description": description, "Count": count, "TimeToLiveInDays": days}
+        if of_vcenter is None:
+            answer = client.call("CreateAccessToken", **given)
+        else:
+            given |= {"VCenter": of_vcenter, "WorkgroupId": workgroup, "JoinsByItself": joins}
+            answer = client.call("CreateEnrolmentCode", **given)
         key, code = str(answer["AccessTokenId"]), str(answer["AccessTokenCode"])
         keep(code)
     made = {"AccessTokenId": key, "Name": name}
@@ -116,7 +133,7 @@ def create(
 @with_client
 @JSON
 def disable(client: SmcClient, word: str, as_json: bool) -> None:
-    """Let nobody enrol with it any more. Appliances and sources that came in by it stay.
+    """Let nobody enrol with it any more. Appliances that enrolled with it wait for approval again; their sources stay.
 
     \b
     connector token disable site-a
@@ -131,7 +148,7 @@ def disable(client: SmcClient, word: str, as_json: bool) -> None:
 @with_client
 @JSON
 def delete(client: SmcClient, word: str, as_json: bool) -> None:
-    """Delete an activation code. Appliances and sources that came in by it stay.
+    """Delete an activation code. Appliances that enrolled with it wait for approval again; their sources stay.
 
     \b
     connector token delete site-a

@@ -42,13 +42,13 @@ def order_image(address: InstanceAddress, request: ImageRequest) -> Made:
     """
     endpoint = InstanceEndpoint(address, request.control, Patience(PATIENCE, (TransferFailed,)))
     order = (request.name, request.format, request.run)
-    made = endpoint.make_image(*order, wait=False)
+    made = endpoint.make_image(*order, wait=False, expect=request.expect or None)
     while made["state"] == "making":
         time.sleep(_PACE)
         try:
             made = endpoint.image(request.name)
         except NotFound:
-            made = endpoint.make_image(*order, wait=False)
+            made = endpoint.make_image(*order, wait=False, expect=request.expect or None)
     if made["state"] != "ready":
         raise from_json(made["error"], TargetFailed)
     files = made["files"]

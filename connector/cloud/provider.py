@@ -97,8 +97,9 @@ class Instance:
 class ImageRequest:
     """What to make of an instance's disks, in this order: the first one is the system disk.
 
-    The same `token` and `run` are the same image for ever. `firmware`, `guest_id` and `architecture` are vCenter's
-    words for the machine that shall boot from it.
+    The same `token` and `run` are the same image for ever. `expect` is what the disks must show, by key: reading, target,
+    generation, root, as the evidence of the run says; other disks are no part of the image. `firmware`, `guest_id` and
+    `architecture` are vCenter's words for the machine that shall boot from it.
     """
 
     token: str
@@ -111,6 +112,7 @@ class ImageRequest:
     firmware: str = "bios"
     guest_id: str = ""
     architecture: str = "x86_64"
+    expect: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

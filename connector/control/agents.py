@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from connector.control import lineage, replication, views
 from connector.control.messages import (
     Enrol,
+    EvidenceKey,
     EvidenceReport,
     Finish,
     Heartbeat,
@@ -26,10 +27,9 @@ from connector.control.messages import (
     ThingReport,
 )
 from connector.control.service import Service
-from connector.control.store.rows import Appliance, Json, Outcome
+from connector.control.store.rows import Appliance, Json, Outcome, Standing
 from connector.control.web import Call, Endpoint, Guard
-from connector.errors import BadInput
-from connector.transfer import evidence
+from connector.errors import Conflict
 
 _BIG: Final = 64 << 20
 _POLL: Final = 0.25  # seconds between looks during a long poll
@@ -51,11 +51,18 @@ class AgentApi:
         """For those who have only an activation code."""
         return (Endpoint("POST", "/agents/v1/enrol", self._enrol, Enrol),)
 
-    def endpoints(self) -> Sequence[Endpoint]:
-        """For enrolled appliances."""
-        passes = "/agents/v1/passes"
+    def waiting_endpoints(self) -> Sequence[Endpoint]:
+        """For appliances that are known, also while they wait for approval."""
         return (
             Endpoint("POST", "/agents/v1/heartbeat", self._heartbeat, Heartbeat),
+            Endpoint("POST", "/agents/v1/key", self._key, EvidenceKey),
+            Endpoint("POST", "/agents/v1/rotate", self._rotate, EvidenceKey),
+        )
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """For approved appliances."""
+        passes = "/agents/v1/passes"
+        return (
             Endpoint("POST", "/agents/v1/leftovers", self._leftovers),
             Endpoint("POST", "/agents/v1/remembered", self._remembered),
             Endpoint("POST", "/agents/v1/leftovers/removed", self._removed, Removed),
@@ -69,27 +76,53 @@ class AgentApi:
             Endpoint("POST", f"{passes}/{{id}}/finish", self._finish, Finish),
         )
 
-    def guard(self, token: str) -> Appliance:
+    def known(self, token: str) -> Appliance:
         """`Authorization: Bearer APPLIANCE_ID.SECRET`."""
         appliance_id, _, secret = token.partition(".")
         return self._store.appliances.authenticate(appliance_id, secret)
 
+    def guard(self, token: str) -> Appliance:
+        """The same, of one that may act for its vCenter."""
+        appliance = self.known(token)
+        if appliance.state is not Standing.APPROVED:
+            raise Conflict(
+                "this appliance waits for approval",
+                on=appliance.name,
+                remedy=f"connector appliance approve {appliance.id}",
+                retryable=True,
+            )
+        return appliance
+
     def _enrol(self, call: Call) -> Any:
         wish: Enrol = call.message
         built_in = hmac.compare_digest(wish.activation_code.encode(), self._code.encode())
-        token = None if built_in else self._store.tokens.redeem(wish.activation_code).id
-        appliance, secret = self._store.appliances.enrol(wish.name, wish.vcenter, wish.version, token)
-        by = token or "activation code"
-        self._store.audit.add(
-            by, call.origin, "enrol", appliance.id, {"name": wish.name, "vcenter": wish.vcenter}
+        token = None if built_in else self._store.tokens.redeem(wish.activation_code)
+        appliance, secret = self._store.appliances.enrol(
+            wish.name, wish.vcenter, wish.version, token, wish.evidence_key
         )
-        return {"appliance_id": appliance.id, "secret": secret}
+        by = token.id if token is not None else "activation code"
+        about = {"name": wish.name, "vcenter": wish.vcenter, "state": str(appliance.state)}
+        self._store.audit.add(by, call.origin, "enrol", appliance.id, about)
+        return {"appliance_id": appliance.id, "secret": secret, "state": appliance.state}
+
+    def _key(self, call: Call) -> Any:
+        """The evidence key of an appliance that was enrolled before keys were registered."""
+        self._store.appliances.register_key(call.who.id, call.message.evidence_key)
+        return {}
+
+    def _rotate(self, call: Call) -> Any:
+        """A new secret for a new key, when an administrator has asked for it."""
+        secret = self._store.appliances.rotate(call.who.id, call.message.evidence_key)
+        self._store.audit.add(call.who.id, call.origin, "rotate", call.who.id, {})
+        return {"secret": secret}
 
     def _heartbeat(self, call: Call) -> Any:
         held = set(call.message.passes)
         stop = self._service.heard(call.who, held)
         wished = self._store.passes.definitions(call.who, held - set(stop))
         return {
+            "state": call.who.state,
+            "rotate": call.who.rotate,
             "stop": stop,
             "replication": {pass_id: replication.shown(found) for pass_id, found in wished.items()},
         }
@@ -148,7 +181,7 @@ class AgentApi:
         machine = self._store.sources.of(job)
         things = self._store.things.of(job.id, "vcenter")
         attempts = self._store.passes.before(found)
-        credential = self._service.credential(job.id) if found.task.reads else None
+        credential = self._service.credential(job.id, appliance) if found.task.reads else None
         disks = self._store.passes.disk_set(job.id)
         alone = self._store.runs.get(found.run_id).cohort is None
         now = self._store.now()
@@ -183,13 +216,7 @@ class AgentApi:
         return {}
 
     def _evidence(self, call: Call) -> Any:
-        """Only what is signed, and is of this pass, is kept."""
-        owned = self._store.passes.owned(call.path["id"], call.who)
-        manifest = call.message.manifest.encode()
-        read = evidence.read(manifest)
-        if read.sections["pass"].get("id") != owned.id:
-            raise BadInput("the manifest is of another pass", on=owned.id)
-        self._store.evidence.put(owned, manifest, evidence.pem(read.key))
+        self._service.keep_evidence(call.path["id"], call.who, call.message.manifest.encode())
         return {}
 
     def _finish(self, call: Call) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Final
 
 from connector.cloud.provider import Health, Instance
 from connector.control.background import Aside, Foreground
@@ -14,6 +16,8 @@ from connector.control.steps import Steps
 from connector.control.store import Store
 from connector.control.store.rows import Run
 from connector.errors import ConnectorError, TargetFailed
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class Attendance:
@@ -59,8 +63,16 @@ class Attendance:
                 self._store.passes.fail(run.id, Released(on=run.job_id).to_json())
         elif found.health is Health.RUNNING:
             self._follow(run, found)
+            self._outlaw(run, found)
         else:
             self._aside.once(f"instance of {run.job_id}", lambda: self._revive(run))
+
+    def _outlaw(self, run: Run, found: Instance) -> None:
+        """Whom it refuses is told again until it has heard."""
+        try:
+            self._steps.outlaw(run.job_id, found)
+        except ConnectorError as failed:
+            _LOG.warning("%s", failed)
 
     def _revive(self, run: Run) -> None:
         """Start it again; when that is impossible the pass fails and says why."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+from collections.abc import Sequence
 from typing import Final
 
 from connector.control.store import keys
@@ -26,11 +27,14 @@ class Keys:
         self._stored = stored
         self._vault = vault
 
-    def create(self, name: str, role: Role) -> tuple[AccessKey, str]:
-        """A new key and its secret, which nobody can ever read again."""
+    def create(
+        self, name: str, role: Role, workgroups: Sequence[str] | None = None, until: float | None = None
+    ) -> tuple[AccessKey, str]:
+        """A new key and its secret, which nobody can ever read again. See `AccessKey` for its limits."""
         key_id = "AK" + "".join(secrets.choice(_LETTERS) for _ in range(22))
         secret = "".join(secrets.choice(_LETTERS) for _ in range(40))
-        return self._stored.add(key_id, self._vault.seal(secret), role, name), secret
+        made = self._stored.add(key_id, self._vault.seal(secret), role, name, workgroups, until)
+        return made, secret
 
     def find(self, key_id: str) -> tuple[AccessKey, str] | None:
         """The key, disabled or not, and its secret; None when there is none."""

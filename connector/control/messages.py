@@ -5,7 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from connector.errors import BadInput, catalogue
 from connector.model import Finding, Machine
@@ -81,11 +89,24 @@ class Members(Message):
     members: Annotated[list[Member], Field(max_length=100)]
 
 
+def _ed25519(text: str) -> str:
+    """The same key, written as we write it. An empty one is none."""
+    return evidence.pem(evidence.from_pem(text.encode())) if text else ""
+
+
+PublicKey = Annotated[str, Field(max_length=400), AfterValidator(_ed25519)]
+
+
 class Enrol(Message):
     activation_code: Line
     name: Line
-    vcenter: Line
+    vcenter: Line  # its instance UUID
     version: Annotated[str, Field(max_length=80)]
+    evidence_key: PublicKey = ""  # PEM; an appliance of 0.1.0 does not say it
+
+
+class EvidenceKey(Message):
+    evidence_key: Annotated[PublicKey, Field(min_length=1)]
 
 
 class Heartbeat(Message):

@@ -41,6 +41,7 @@ from connector.control.steps import Steps
 from connector.control.store import Limits, Store
 from connector.control.vault import Vault
 from connector.control.watch import Watch
+from connector.control.witness import Ask, Tell, ask_instance, tell_instance
 from connector.control.workflow import Engine
 from connector.epoch import Memory
 from connector.errors import Conflict, PortInUse
@@ -72,7 +73,13 @@ class Options:
     meets_instances: bool = True  # asks each instance what it remembers of this control plane
 
 
-def run(options: Options, make_provider: ProviderMaker, clock: Clock = time.time) -> None:
+def run(
+    options: Options,
+    make_provider: ProviderMaker,
+    clock: Clock = time.time,
+    ask: Ask = ask_instance,
+    tell: Tell = tell_instance,
+) -> None:
     """Serve until SIGTERM, SIGINT or, when asked for, the end of standard input.
 
     Every process on one database serves; the active runner among them moves the jobs.
@@ -89,7 +96,7 @@ def run(options: Options, make_provider: ProviderMaker, clock: Clock = time.time
         vault = Vault(options.state / "vault-key")
         keeper = Keeper(store, vault, Memory(options.state / FILE))
         meet = Contact(store, keeper).meet if options.meets_instances else None
-        steps = Steps(store, provider, vault, meet)
+        steps = Steps(store, provider, vault, meet, ask, tell)
         aside = Background()
         watch = Watch(store, steps, aside, grace=options.grace, ticks=store.ticks)
         runner = Runner(
@@ -114,6 +121,7 @@ def _application(service: Service, keys: Keys, mine: Identity, options: Options,
         [
             (operator(mine.token), people.endpoints()),
             (nobody(), agents.open_endpoints()),
+            (agents.known, agents.waiting_endpoints()),
             (agents.guard, agents.endpoints()),
         ],
         [*site.routes(service.store, desk, keys, options.grace), smc.door(desk, keys).route()],

@@ -30,6 +30,7 @@ class Code(StrEnum):
     GROUP_NOT_EMPTY = "Workgroup.NotEmpty"
     GROUP_TAKEN = "SourceServer.InOtherWorkgroup"
     TOKEN_UNKNOWN = "AccessToken.NotFound"  # noqa: S105 - the name of an error
+    APPLIANCE_UNKNOWN = "MigrationAppliance.NotFound"
     KEY_UNKNOWN = "AccessKey.NotFound"
 
 

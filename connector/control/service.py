@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from connector.control import licences
+from connector.cloud.provider import Health
+from connector.control import licences, proof
 from connector.control.attendance import Attendance
 from connector.control.clock import SET_BACK
 from connector.control.downtime import Downtime, predicted
-from connector.control.jobs import WAITING, Event
+from connector.control.jobs import WAITING, Event, Status
 from connector.control.refusals import Code, Refused
 from connector.control.steps import Steps
 from connector.control.store import Store, Wish
 from connector.control.store.passes import stoppable
 from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass, PassState, Source, Thing
-from connector.errors import Conflict, ControlFailed, Ineligible, TransferFailed
+from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, Ineligible, TransferFailed
 from connector.model import Credential, PowerState, Severity
+from connector.transfer import evidence
 from connector.transfer.certificates import Role
 
 
@@ -153,6 +155,8 @@ class Service:
         """
         if outcome is Outcome.FAILED and error is None:
             error = ControlFailed("the appliance gave no reason", on=pass_id, retryable=False).to_json()
+        if outcome is Outcome.DONE:
+            self._require_proof(pass_id, appliance)
         if error is not None and (error.get("error"), error.get("retryable")) == (
             TransferFailed.__name__,
             True,
@@ -163,6 +167,57 @@ class Service:
         ended = self.store.passes.finish(pass_id, appliance, outcome, error, result, rest)
         self.poke()
         return ended
+
+    def keep_evidence(self, pass_id: str, appliance: Appliance, manifest: bytes) -> None:
+        """Only what is signed with the appliance's own key, and is of this pass and machine, is kept."""
+        found = self.store.passes.owned(pass_id, appliance)
+        read = evidence.read(manifest)
+        evidence.heads(read)  # readable, or refused here
+        job = self.store.jobs.get(found.job_id)
+        source = self.store.sources.get(job.source_id)
+        readings = {found.id, *(earlier.id for earlier in self.store.passes.before(found))}
+        keys = self.store.appliances.keys(appliance.id)
+        wrong = proof.signed_by(read, keys, found.taken or 0.0) or proof.of_this_pass(
+            read, found, source, job, readings, appliance.vcenter
+        )
+        if wrong:
+            self.store.jobs.note(job.id, "refused", f"pass {found.id}, appliance {appliance.name}: {wrong}")
+            raise BadInput(wrong, on=found.id, remedy="nothing of it is kept: run the pass again")
+        self.store.evidence.put(found, manifest, evidence.pem(read.key))
+
+    def _require_proof(self, pass_id: str, appliance: Appliance) -> None:
+        """A pass that read is done when its evidence is here and its instance confirms it; else it has failed, and the
+        appliance is refused. An instance that cannot be asked is a ControlFailed, and the report is repeated.
+        """
+        found = self.store.passes.owned(pass_id, appliance)
+        if found.state is not PassState.TAKEN or not found.task.reads:
+            return
+        manifest = self.store.evidence.find(pass_id)
+        if manifest is None:
+            wrong = "no evidence of this pass was delivered"
+        else:
+            read = evidence.read(manifest)
+            job = self.store.jobs.get(found.job_id)
+            wanted = found.wanted or self._wanted(job)
+            wrong = proof.complete(read, wanted, may_lack=job.accept_removed_disks)
+            wrong = wrong or proof.confirmed(read, self._steps.shown(found.job_id))
+        if not wrong:
+            return
+        refused = ControlFailed(
+            f"the pass is not done: {wrong}",
+            on=pass_id,
+            remedy=f"look at appliance {appliance.name}, then start the job again",
+            retryable=False,
+        )
+        self.store.jobs.note(found.job_id, "refused", f"pass {pass_id}, appliance {appliance.name}: {wrong}")
+        self.store.passes.finish(pass_id, appliance, Outcome.FAILED, refused.to_json(), {})
+        self.poke()
+        raise refused
+
+    def _wanted(self, job: Job) -> list[int]:
+        """Of a pass that was taken before it was written down."""
+        disks = self.store.sources.get(job.source_id).disks
+        return [disk.key for disk in disks if disk.key not in job.left_out]
 
     def order(self, appliance: Appliance, errands: bool = False) -> tuple[Job, Pass] | None:
         """The next pass for this appliance, now its own; with `errands` one that powers a machine instead.
@@ -182,9 +237,44 @@ class Service:
         alive = [a.id for a in self.store.appliances.alive(self.grace) if a.vcenter == appliance.vcenter]
         return found if min([*alive, appliance.id]) == appliance.id else []
 
-    def credential(self, job_id: str) -> Credential:
-        """The appliance's side of mutual TLS for one job."""
-        return self._steps.credential(job_id, Role.APPLIANCE)
+    def credential(self, job_id: str, appliance: Appliance) -> Credential:
+        """The appliance's side of mutual TLS for one job; it carries its id, by which it can be revoked."""
+        return self._steps.credential(job_id, Role.APPLIANCE, appliance.id)
+
+    def approve(self, appliance_id: str) -> Appliance:
+        """It may act for its vCenter."""
+        approved = self.store.appliances.approve(appliance_id)
+        self._outlaw()
+        return approved
+
+    def revoke(self, appliance_id: str) -> Appliance:
+        """It is out now: its secret is refused, its passes are offered again, instances refuse its certificates."""
+        revoked = self.store.appliances.revoke(appliance_id)
+        self._shut_out([revoked], "its appliance was revoked")
+        return revoked
+
+    def suspend(self, token_id: str) -> list[Appliance]:
+        """What enrolled with this code waits for approval again, and is out until then."""
+        waiting = self.store.appliances.suspend(token_id)
+        self._shut_out(waiting, "its appliance waits for approval again")
+        return waiting
+
+    def _shut_out(self, gone: list[Appliance], why: str) -> None:
+        ids = {row.id for row in gone}
+        if ids:
+            self.store.passes.lose(lambda found: found.appliance_id in ids, why)
+            self._outlaw()
+            self.poke()
+
+    def _outlaw(self) -> None:
+        """Every running instance hears whom to refuse; one that cannot be told now is told by the watch."""
+        for job in self.store.jobs.all([Status.RUNNING]):
+            try:
+                found = self._steps.find(job.id)
+                if found is not None and found.health is Health.RUNNING:
+                    self._steps.outlaw(job.id, found)
+            except ConnectorError as failed:
+                self.store.jobs.note(job.id, "appliance", failed.what)
 
 
 def blocking(source: Source) -> list[Json]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 from connector.cloud.provider import (
     Health,
@@ -22,24 +23,30 @@ from connector.cloud.provider import (
     Resource,
     TargetDisk,
 )
-from connector.control import placement
+from connector.control import placement, proof
 from connector.control.jobs import PREPARING, PROCESSING, SYNCING, Event, State, Status
 from connector.control.ledger import instance_token
+from connector.control.proof import Shown
 from connector.control.refusals import OutOfRange
 from connector.control.released import Released
 from connector.control.store import Store
-from connector.control.store.rows import Image, Job, Json, Outcome, Run, Source, Task
+from connector.control.store.rows import Image, Job, Json, Outcome, Run, Source, Standing, Task
 from connector.control.store.runs import ROLLBACK
 from connector.control.vault import Vault
-from connector.errors import BadInput, ControlFailed, TargetFailed
+from connector.control.witness import Ask, Tell, ask_instance, tell_instance
+from connector.errors import BadInput, ConnectorError, ControlFailed, TargetFailed
 from connector.model import Credential, InstanceAddress
+from connector.transfer import evidence
 from connector.transfer.certificates import Role
+from connector.transfer.evidence import Manifest
 
 #: Meets the instance of a job, at this address, with this identity.
 Meet = Callable[[Job, InstanceAddress, Credential], None]
 
 #: A pass of a large machine over a slow line takes weeks, and its connections are made anew all the time.
 CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
+
+_LOG: Final = logging.getLogger(__name__)
 
 _LONGEST_IMAGE: Final = 100
 
@@ -51,12 +58,24 @@ _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
 class Steps:
     """Everything that a run of a job does outside of appliances. Thread-safe."""
 
-    def __init__(self, store: Store, provider: Provider, vault: Vault, meet: Meet | None = None) -> None:
-        """`meet` is called whenever an instance is about to be relied upon or removed."""
+    def __init__(
+        self,
+        store: Store,
+        provider: Provider,
+        vault: Vault,
+        meet: Meet | None = None,
+        ask: Ask = ask_instance,
+        tell: Tell = tell_instance,
+    ) -> None:
+        """`meet` is called whenever an instance is about to be relied upon or removed; `ask`: how an instance is asked
+        what its disks show; `tell`: how it is told whom to refuse.
+        """
         self._meet = meet
         self._store = store
         self._provider = provider
         self._vault = vault
+        self._ask, self._tell = ask, tell
+        self._told: dict[str, tuple[str, ...]] = {}  # by instance; guarded by `_guard`
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
 
@@ -100,11 +119,12 @@ class Steps:
         run, job = self._look(run_id)
         self._store.jobs.advance(run_id, Event.SYNCED)
         if run.plan:
+            proved = self._proved(run, job)
             self._contact(job.id, self._need_instance(job.id))
             image = self._store.things.reserve_image(job.id, run_id, _image_names(job, run), job.image_format)
             token = f"image-{run_id}"
             self._store.things.record(job.id, token, place="cloud", kind="image")
-            kept = self._provider.make_image(self._image_request(job, run_id, image))
+            kept = self._provider.make_image(self._image_request(job, run_id, image, proved))
             details = dict(kept.details) | {
                 "files": list(kept.files),
                 "location": kept.location,
@@ -115,7 +135,21 @@ class Steps:
             self._prune(job)
         self._store.jobs.advance(run_id, Event.PROCESSED)
 
-    def _image_request(self, job: Job, run_id: str, image: Image) -> ImageRequest:
+    def _proved(self, run: Run, job: Job) -> Manifest:
+        """The evidence of what the run read last. Without it there is no image."""
+        slot = max(number for number, task in enumerate(run.plan) if task.reads)
+        ended = self._store.passes.verdict(run.id, slot)
+        manifest = None if ended is None else self._store.evidence.find(ended.id)
+        if manifest is None:
+            raise ControlFailed(
+                "there is no evidence of this run's pass, so no image is made of it",
+                on=job.name,
+                remedy="start the job again: its next pass leaves evidence",
+                retryable=False,
+            )
+        return evidence.read(manifest)
+
+    def _image_request(self, job: Job, run_id: str, image: Image, proved: Manifest) -> ImageRequest:
         source = self._store.sources.of(job)
         guest = str(source.facts.get("guest_id", ""))
         return ImageRequest(
@@ -125,10 +159,11 @@ class Steps:
             name=image.name,
             format=image.format,
             control=self.credential(job.id, Role.CONTROL),
-            disks=_wanted(job, source),
+            disks=_proved_disks(_wanted(job, source), proved),
             firmware=str(source.facts.get("firmware", "bios")),
             guest_id=guest,
             architecture=placement.architecture(guest),
+            expect=proof.expected(proved, {} if proof.knows_targets(proved) else self.shown(job.id)),
         )
 
     def _prune(self, job: Job) -> None:
@@ -216,14 +251,50 @@ class Steps:
         """The job's instance, as the provider sees it now."""
         return self._provider.find(instance_token(job_id))
 
-    def credential(self, job_id: str, role: Role) -> Credential:
-        """A fresh short-lived identity within this job."""
+    def shown(self, job_id: str) -> Shown:
+        """What the job's instance says of its disks, now. Raises ControlFailed, which is worth another try."""
+        try:
+            if (found := self.find(job_id)) is None:
+                raise ControlFailed("the job has no instance", on=job_id, remedy="it is tried again")
+            disks = self._ask(found, self.credential(job_id, Role.CONTROL))
+        except ConnectorError as failed:
+            raise ControlFailed(
+                f"the instance cannot be asked what it holds: {failed}", on=job_id, remedy="it is tried again"
+            ) from failed
+        return {str(disk.get("key")): disk for disk in disks}
+
+    def outlaw(self, job_id: str, instance: Instance, *, again: bool = False) -> None:
+        """A running instance knows which appliances are refused. Once is enough, unless `again`.
+
+        An instance that cannot be told is a ControlFailed, as long as there is anybody to refuse.
+        """
+        revoked = tuple(row.id for row in self._store.appliances.all() if row.state is not Standing.APPROVED)
+        with self._guard:
+            known = self._told.get(instance.handle, ())
+        if known == revoked and not again:
+            return
+        try:
+            self._tell(instance, self.credential(job_id, Role.CONTROL), revoked)
+        except ConnectorError as failed:
+            if not revoked and not known:
+                _LOG.info("instance %s was not told whom to refuse: %s", instance.handle, failed)
+                return
+            raise ControlFailed(
+                f"the instance cannot be told which appliances were revoked: {failed}",
+                on=job_id,
+                remedy="it is tried again",
+            ) from failed
+        with self._guard:
+            self._told[instance.handle] = revoked
+
+    def credential(self, job_id: str, role: Role, appliance: str = "") -> Credential:
+        """A fresh short-lived identity within this job. `appliance`: whom it is for."""
         sealed = self._store.jobs.get(job_id).authority
         if sealed is None:
             raise ControlFailed(
                 "this job has no certificate authority yet", on=job_id, remedy="start the job again"
             )
-        return self._vault.authority(sealed).issue(role, lifetime=CREDENTIAL_LIFETIME)
+        return self._vault.authority(sealed).issue(role, lifetime=CREDENTIAL_LIFETIME, appliance=appliance)
 
     def _need_instance(self, job_id: str) -> Instance:
         found = self.ensure(job_id, _NEEDS_INSTANCE)
@@ -269,6 +340,7 @@ class Steps:
                     reference=found.reference,
                 )
             self._store.jobs.mark(job_id, transition_instance=instance.handle)
+            self.outlaw(job_id, instance, again=True)
             return instance
 
     def _contact(self, job_id: str, instance: Instance) -> None:
@@ -304,6 +376,20 @@ def _wanted(job: Job, source: Source) -> tuple[TargetDisk, ...]:
     """The disks that the job brings over."""
     disks = placement.disks(job.definition, source.disks)
     return tuple(disk for disk in disks if disk.key not in job.left_out)
+
+
+def _proved_disks(wanted: Sequence[TargetDisk], proved: Manifest) -> tuple[TargetDisk, ...]:
+    """Exactly the disks that the evidence names: those that the source had when it was read."""
+    known = {str(disk.key): disk for disk in wanted}
+    return tuple(
+        [disk for key, disk in known.items() if key in proved.disks]
+        + [_read_disk(key, said) for key, said in sorted(proved.disks.items()) if key not in known]
+    )
+
+
+def _read_disk(key: str, said: Mapping[str, Any]) -> TargetDisk:
+    """A disk that the machine has lost since it was read."""
+    return TargetDisk(int(key), str(said.get("label", "")), int(said.get("capacity", 0)))
 
 
 def _given_back(result: Json) -> str:

@@ -55,7 +55,7 @@ class Watch:
         if self._since is None or self._was_set(now):
             self._since = now
         young = now - self._since < self._grace
-        alive = self._store.appliances.all() if young else self._store.appliances.alive(self._grace)
+        alive = self._store.appliances.alive(float("inf") if young else self._grace)
         ids = {appliance.id for appliance in alive}
         online = {appliance.vcenter for appliance in alive}
         self._store.passes.lose(lambda p: p.appliance_id not in ids, "its appliance fell silent")

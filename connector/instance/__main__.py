@@ -22,6 +22,7 @@ from connector import child, environment, logs, private, readable
 from connector.errors import BadInput, ConnectorError, PortInUse, TargetFailed
 from connector.instance import user_data as given_data
 from connector.instance.blocks import BlockServer
+from connector.instance.revoked import Revoked
 from connector.instance.server import ControlServer
 from connector.instance.service import Service
 from connector.instance.store import Store
@@ -84,13 +85,14 @@ def serve(
         _raise_limits()
         store = _open(directory, devices)
         stack.callback(store.close)
-        block_server = BlockServer(blocks, tls.context(credential, server=True), store)
+        revoked = Revoked(directory)
+        block_server = BlockServer(blocks, tls.context(credential, server=True), store, revoked)
         block_server.start()
         stack.callback(block_server.close)
-        service = Service(store)
+        service = Service(store, revoked)
         stack.callback(service.close)
         server = ControlServer(
-            service.application(), tls.context(credential, server=True, protocol=None), control
+            service.application(), tls.context(credential, server=True, protocol=None), control, revoked
         )
         _stop_on_request(server, exit_with_stdin)
         ready = {

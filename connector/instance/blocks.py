@@ -13,6 +13,7 @@ from collections import Counter
 
 from connector.errors import ConnectorError, PeerRefused
 from connector.instance.disk import Session
+from connector.instance.revoked import Revoked
 from connector.instance.store import Store
 from connector.transfer.certificates import Role
 from connector.transfer.receiver import Hello, Receiver
@@ -28,8 +29,8 @@ OF_ONE = 64  # of them with the same certificate
 class BlockServer:
     """Listens with threads of its own; `close` ends every connection and returns when all have left."""
 
-    def __init__(self, listener: socket.socket, tls: ssl.SSLContext, store: Store) -> None:
-        self._listener, self._tls, self._store = listener, tls, store
+    def __init__(self, listener: socket.socket, tls: ssl.SSLContext, store: Store, revoked: Revoked) -> None:
+        self._listener, self._tls, self._store, self._revoked = listener, tls, store, revoked
         self._lock = threading.Condition()
         self._channels: set[Channel] = set()
         self._strangers: list[Channel] = []  # not yet authenticated, oldest first
@@ -77,12 +78,13 @@ class BlockServer:
         certificate = ""
         try:
             certificate, count = self._admit(channel)
-            receiver = Receiver(channel, lambda hello: self._open(hello, channel))
-            if count > OF_ONE:
-                receiver.refuse(_crowded(channel))
-                return
-            receiver.run()
-            channel.goodbye()
+            with self._revoked.admitted(channel.peer_certificate, channel.abort, channel.peer):
+                receiver = Receiver(channel, lambda hello: self._open(hello, channel))
+                if count > OF_ONE:
+                    receiver.refuse(_crowded(channel))
+                    return
+                receiver.run()
+                channel.goodbye()
         except ConnectorError as error:
             log.warning("block connection ended: %s", error)
         except Exception:

@@ -8,13 +8,15 @@ import asyncio
 import logging
 import socket
 import ssl
-from typing import cast
+from functools import partial
+from typing import ClassVar, cast
 
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from connector.errors import TrustFailed
+from connector.instance.revoked import Revoked
 from connector.transfer.certificates import Role
 from connector.transfer.tls import require_role
 
@@ -25,28 +27,39 @@ KEEPALIVE = 15  # seconds
 
 
 class RoleProtocol(H11Protocol):
-    """HTTP/1.1 for peers whose certificate carries an allowed role."""
+    """HTTP/1.1 for peers whose certificate carries an allowed role; requests know it as `state.role`."""
+
+    revoked: ClassVar[Revoked]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        certificate, name = transport.get_extra_info("peercert"), str(transport.get_extra_info("peername"))
+        self._end = partial(self.loop.call_soon_threadsafe, transport.abort)
         try:
-            name = transport.get_extra_info("peername")
-            require_role(transport.get_extra_info("peercert"), ALLOWED, str(name))
+            role = require_role(certificate, ALLOWED, name)
+            self.revoked.enter(certificate, self._end, name)
         except TrustFailed as error:
             log.warning("control connection refused: %s", error)
             transport.abort()
             return
+        self.app_state = {**self.app_state, "role": role}
         super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.revoked.leave(self._end)
+        super().connection_lost(exc)
 
 
 class ControlServer(uvicorn.Server):
     """`run` blocks until `should_exit`; signals stay with the main program."""
 
-    def __init__(self, application: Starlette, tls: ssl.SSLContext, listener: socket.socket) -> None:
+    def __init__(
+        self, application: Starlette, tls: ssl.SSLContext, listener: socket.socket, revoked: Revoked
+    ) -> None:
         config = uvicorn.Config(
             application,
             log_config=None,
             access_log=False,
-            http=RoleProtocol,
+            http=type("Protocol", (RoleProtocol,), {"revoked": revoked}),
             ws="none",
             lifespan="off",
             server_header=False,

@@ -18,15 +18,17 @@ from starlette.routing import Route
 
 from connector import __version__, epoch
 from connector.epoch import Memory
-from connector.errors import BadInput, ConnectorError, TargetFailed
+from connector.errors import BadInput, ConnectorError, NotPermitted, TargetFailed
 from connector.instance.evidence import Evidence
 from connector.instance.images import Expected, Images, Shown
 from connector.instance.proofs import Proofs
 from connector.instance.records import PassBegin
+from connector.instance.revoked import Revoked
 from connector.instance.store import Store
 from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
+from connector.transfer.certificates import Role
 from connector.transfer.extents import CELL
 from connector.transfer.target import free_space
 
@@ -40,8 +42,9 @@ T = TypeVar("T")
 class Service:
     """The handlers; each returns a status and a JSON body."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, revoked: Revoked) -> None:
         self.store, self.proofs, self.evidence = store, Proofs(), Evidence(store.directory)
+        self.revoked = revoked
         self.images = Images(store, self.evidence)
         self.memory = Memory(store.directory / "epoch")
 
@@ -66,7 +69,9 @@ class Service:
             ("POST", "/images", self.make_image),
             ("GET", "/images/{name}", self.image),
         ]
-        return Starlette(routes=[Route(path, _answer(work), methods=[verb]) for verb, path, work in table])
+        routes = [Route(path, _answer(work), methods=[verb]) for verb, path, work in table]
+        mine = Route("/revoked", _answer(self.put_revoked, control_only=True), methods=["PUT"])
+        return Starlette(routes=[*routes, mine])
 
     def close(self) -> None:
         self.proofs.close()
@@ -168,6 +173,13 @@ class Service:
         self.evidence.put(path["reading"], _take(body, "manifest", str).encode())
         return 200, {}
 
+    def put_revoked(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
+        appliances = _take(body, "appliances", list)
+        if not all(isinstance(one, str) for one in appliances):
+            raise BadInput("field 'appliances' must be a list of ids")
+        self.revoked.put(appliances)
+        return 200, {}
+
     def devices(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         self.store.assign(_take(body, "serials", dict))
         return 200, {}
@@ -235,10 +247,16 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 def _answer(
-    work: Callable[[dict[str, str], dict[str, Any]], tuple[int, object]],
+    work: Callable[[dict[str, str], dict[str, Any]], tuple[int, object]], *, control_only: bool = False
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
+            if control_only and getattr(request.state, "role", None) is not Role.CONTROL:
+                raise NotPermitted(
+                    "only the control plane may do this",
+                    on=request.url.path,
+                    remedy="use its credential of this job",
+                )
             body = await _body(request)
             status, answer = await run_in_threadpool(work, dict(request.path_params), body)
         except ConnectorError as error:

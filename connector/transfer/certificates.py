@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from connector.model import Credential
 
 ROLE_PREFIX = "urn:agentless-connector:role:"
+APPLIANCE_PREFIX = "urn:agentless-connector:appliance:"
 BACKDATED = datetime.timedelta(minutes=10)  # clocks of an appliance and an instance differ
 
 
@@ -69,13 +70,15 @@ class Authority:
         *,
         lifetime: datetime.timedelta = datetime.timedelta(days=7),
         addresses: Sequence[str] = (),
+        appliance: str = "",
     ) -> Credential:
         """A credential for one side. `addresses` (IP or DNS) are only for foreign tools that insist on
-        names.
+        names. `appliance`: the id of whom it is for, by which it can be revoked.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(role.value), self._certificate.subject, key.public_key(), lifetime)
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(ROLE_PREFIX + role.value)]
+        names += [x509.UniformResourceIdentifier(APPLIANCE_PREFIX + appliance)] if appliance else []
         names += [_general_name(address) for address in addresses]
         both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         purpose = both if role is Role.INSTANCE else both[1:]

@@ -136,6 +136,10 @@ class InstanceEndpoint:
         """Say which device carries which disk, by serial number. Repeating it is harmless."""
         self.call("PUT", "/devices", {"serials": dict(serials)})
 
+    def put_revoked(self, appliances: Sequence[str]) -> None:
+        """All appliances whose certificates are refused from now on. For the control plane; repeating it is harmless."""
+        self.call("PUT", "/revoked", {"appliances": list(appliances)})
+
     def settle(self, expect: Expect | None = None) -> list[str]:
         """The disks' keys, when all show the end of one pass on stable storage. Raises Conflict in the middle of one, and
         when a disk, or the set of disks, is not what is expected.

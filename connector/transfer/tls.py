@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 
 from connector.errors import BadInput, ConnectorError, TransferFailed, TrustFailed
 from connector.model import Credential
-from connector.transfer.certificates import ROLE_PREFIX, Role
+from connector.transfer.certificates import APPLIANCE_PREFIX, ROLE_PREFIX, Role
 
 PROTOCOL = "agentless-blocks/1"
 BATCH = (
@@ -70,6 +70,13 @@ def role_of(certificate: object) -> Role:
     return Role(found[0])
 
 
+def appliance_of(certificate: object) -> str:
+    """The id of the appliance that the certificate was issued to; empty for one of another side."""
+    names = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()
+    uris = (value for kind, value in names if kind == "URI")
+    return next((uri.removeprefix(APPLIANCE_PREFIX) for uri in uris if uri.startswith(APPLIANCE_PREFIX)), "")
+
+
 def require_role(certificate: object, roles: Iterable[Role], on: str) -> Role:
     """Refuse a peer whose certificate is of this job but for another purpose."""
     role = role_of(certificate)
@@ -94,6 +101,7 @@ class Channel:
     ) -> None:
         self._sock = sock
         self.peer = _name(sock)
+        self.peer_certificate: object = None  # of the peer, once the handshake is complete
         _tune(sock, timeout)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = tls.wrap_bio(self._incoming, self._outgoing, server_side=server)
@@ -117,7 +125,8 @@ class Channel:
         self._sock.settimeout(usual)
         if self._tls.selected_alpn_protocol() != PROTOCOL:
             raise TransferFailed("the peer does not speak the block protocol", on=self.peer, retryable=False)
-        return require_role(self._tls.getpeercert(), roles, self.peer)
+        self.peer_certificate = self._tls.getpeercert()
+        return require_role(self.peer_certificate, roles, self.peer)
 
     @property
     def certificate(self) -> str:

@@ -4,10 +4,15 @@ import json
 import os
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
 
 from connector.appliance.control_client import ControlClient, Membership
+from connector.cli.job_client import JobClient
 from connector.errors import ConnectorError
+from connector.transfer.evidence import Signer
+from tests.control.honest import keep_shown, manifest
 
 DISK = {"key": 2000, "label": "Hard disk 1", "capacity": 8 << 20, "wanted": 8 << 20, "done": 8 << 20}
 RESULT = {
@@ -28,12 +33,25 @@ def work(settings: dict[str, str], held: set[str], pause: float) -> None:
             held.add(order["pass_id"])
             client.progress(order["pass_id"], "reading", [DISK])
             threading.Event().wait(pause)
+            deliver(settings, client, order)
             client.finish(order["pass_id"], "done", None, RESULT)
             held.discard(order["pass_id"])
             with open(settings["log"], "a") as log:  # one write, so that lines of several threads do not mix
                 log.write(json.dumps({"done": order["name"], "final": order["final"]}) + "\n")
         except ConnectorError:
             threading.Event().wait(0.1)
+
+
+def deliver(settings: dict[str, str], client: ControlClient, order: dict[str, Any]) -> None:
+    """The bytes are at the instance, and the evidence says so."""
+    if order["credential"] is None:
+        return
+    with closing(JobClient(settings["url"], settings["thumbprint"], settings["token"])) as jobs:
+        keys = [disk["key"] for disk in jobs.source(order["source_id"])["disks"]]
+    keys = [key for key in keys if key not in order["left_out"]]
+    keep_shown(Path(settings["cloud"]), order, keys)
+    signer = Signer.load(Path(settings["key"]))
+    client.evidence(order["pass_id"], manifest(signer, order, settings["vcenter"], keys))
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from connector.control.keys import Keys
 from connector.control.store import Store
 from connector.control.store.rows import Role
 from connector.control.vault import Vault
+from connector.transfer.evidence import Signer
 from tests.cli.conftest import bare_environment, run
 from tests.control.conftest import eventually, machine, quick_folder
 
@@ -66,6 +67,7 @@ class Site:
                 name="a1",
                 vcenter="https://vc.example",
                 version="1",
+                evidence_key=Signer.load(self.root / "evidence-key.pem").public_pem,
             )
         found = [
             replace(machine(f"vm-{number}", name, 1), host=f"host-{number % 8}", path=f"/DC0/vm/{name}")
@@ -78,6 +80,8 @@ class Site:
         settings = {
             "url": self.ready["url"], "thumbprint": self.ready["thumbprint"], "pause": str(pause),
             "appliance_id": self.member.appliance_id, "secret": self.member.secret, "log": str(self.root / "appliance.log"),
+            "token": Path(self.ready["token_file"]).read_text().strip(), "vcenter": "https://vc.example",
+            "key": str(self.root / "evidence-key.pem"), "cloud": str(self.root / "cloud"),
         }  # fmt: skip
         self.appliance = child.start(
             "tests.batch.fake_appliance", [], name="appliance", configuration=settings

@@ -68,13 +68,13 @@ class Cut:
             self.errands.append(house.store.sources.get(house.get(errand.job_id).source_id).machine)
             if errand.task is Task.SHUTDOWN:
                 house.store.cutovers.going_down(errand.job_id, errand.id)
-            house.service.finish(errand.id, self.estate.appliance, Ended.DONE, None, {})
+            house.finish(errand.id, self.estate.appliance, Ended.DONE, None, {})
             house.turn()
         while (found := house.take(self.estate.appliance)) is not None:
             machine = self.estate.house.store.sources.get(house.get(found.job_id).source_id).machine
             outcome = Ended.FAILED if machine in self.fail else Ended.DONE
             error = {"error": "ReaderFailed", "what": "broken", "on": "", "remedy": "", "retryable": False}
-            house.service.finish(
+            house.finish(
                 found.id, self.estate.appliance, outcome, error if outcome is Ended.FAILED else None, {}
             )
             house.turn()

@@ -8,7 +8,6 @@ from blake3 import blake3
 
 from connector.transfer import digest, evidence
 from connector.transfer.account import Account
-from connector.transfer.evidence import Signer
 from connector.transfer.extents import CELL
 from connector.transfer.tiling import Piece, Reason
 from tests.cli.conftest import Connector
@@ -19,21 +18,24 @@ from tests.smc.conftest import Cloud, fresh
 def test_it_is_listed_written_and_verifies_an_image(
     cloud: Cloud, connector: Connector, tmp_path: Path
 ) -> None:
-    name, signer = fresh("vm"), Signer.load(tmp_path / "key.pem")
+    name = fresh("vm")
     robot, ids = cloud.sources(machine("vm-1", name, 1))
     client = cloud.plane.client(robot.membership)
     job = cloud.plane.jobs.create(ids[name], name)["id"]
     assert "no evidence yet" in connector("job", "evidence", name).err
     assert connector("job", "evidence", name, "--to", str(tmp_path / "x.json"), code=None).code == 3
     cloud.plane.jobs.start(job)
-    pass_id = str(eventually(lambda: client.take(1.0), "the pass is offered")["pass_id"])
+    order = eventually(lambda: client.take(1.0), "the pass is offered")
+    pass_id, signer = order["pass_id"], cloud.plane.members[robot.membership.appliance_id][1]
     image = tmp_path / "2000.raw"
     image.write_bytes(b"x" * CELL)
     root = digest.root(digest.cells(memoryview(image.read_bytes())))
     whole = bytes(blake3(CELL.to_bytes(8, "big") + digest.cells(memoryview(image.read_bytes()))).digest())
     piece = Piece(0, CELL, Reason.DATA)
     account = Account(CELL, (piece,), (piece[:2],), (root,), (root,), (whole, whole))  # type: ignore[arg-type]
-    sections = {"pass": {"id": pass_id}, "machine": {}, "versions": {}, "disks": {"2000": account.to_json()}}
+    sections = dict(evidence.read(cloud.plane.evidence(robot.membership, order)).sections)
+    sections["disks"] = {"2000": sections["disks"]["2000"] | account.to_json()}
+    cloud.plane.show(order)
     client.evidence(pass_id, evidence.seal(sections, signer))
     client.finish(pass_id, "done", None, {})
     (row,) = connector("job", "evidence", name, "--json").lines

@@ -46,7 +46,7 @@ def test_a_terminal_sees_a_bar_per_disk_until_the_job_is_finished(cloud: Cloud) 
     assert "Hard disk 2" in shown
     assert "25 %" in shown
     assert "0:00:33 left" in shown
-    reader.client.finish(pass_id, "done", None, {})
+    reader.done()
     shown = heard(terminal, "Finished", shown)
     assert watch.wait(30) == 0
     os.close(terminal)
@@ -73,7 +73,7 @@ def test_a_program_gets_events_and_a_result(cloud: Cloud, connector: Connector) 
 
 def test_an_interrupt_ends_the_watching_and_not_the_job(cloud: Cloud) -> None:
     reader = Reader(cloud)
-    pass_id = reader.take()
+    reader.take()
     watch = process(cloud, "job", "watch", reader.name, stderr=subprocess.PIPE)
     assert watch.stderr is not None
     assert watch.stderr.readline().startswith(f"{reader.name}: ")
@@ -82,17 +82,17 @@ def test_an_interrupt_ends_the_watching_and_not_the_job(cloud: Cloud) -> None:
     assert watch.returncode == 130
     assert "the jobs go on" in said
     assert reader.progress()["Status"] == "Running"
-    reader.client.finish(pass_id, "done", None, {})
+    reader.done()
 
 
 def test_a_log_is_followed_to_the_end_of_the_run(cloud: Cloud) -> None:
     reader = Reader(cloud)
-    pass_id = reader.take()
+    reader.take()
     follow = process(cloud, "job", "logs", reader.name, "--follow", "--lines", "2", stdout=subprocess.PIPE)
     assert follow.stdout is not None
     first = follow.stdout.readline()
     assert "offered" in first or "taken" in first
-    reader.client.finish(pass_id, "done", None, {})
+    reader.done()
     rest, _ = follow.communicate(timeout=30)
     lines = [first, *rest.splitlines()]
     assert lines[-1].endswith("-> Finished")

@@ -39,7 +39,7 @@ class Imagined:
     def assign_devices(self, serials: Mapping[str, str]) -> None:
         self.told[self.here] = dict(serials)
 
-    def settle(self) -> list[str]:
+    def settle(self, expect: Mapping[str, Mapping[str, object]] | None = None) -> list[str]:
         return sorted(self.told.get(self.here, {}))
 
 

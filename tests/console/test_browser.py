@@ -76,8 +76,8 @@ class Desk:
 
     def take(self) -> str:
         """The pass that is offered next."""
-        order = eventually(lambda: self.appliance.take(0.2), "a pass is offered")
-        return str(order["pass_id"])
+        self.order = eventually(lambda: self.appliance.take(0.2), "a pass is offered")
+        return str(self.order["pass_id"])
 
     def report(self, pass_id: str, done: float) -> None:
         disk = DISK | {"done": int(done * DISK["wanted"]), "bottleneck": "network", "state": "full"}
@@ -151,7 +151,7 @@ def test_r4_a_night_with_the_console(desk: Desk) -> None:
     desk.report(pass_id, 0.8)
     expect(page.locator("#progress .big strong")).to_have_text("80.0 %")
     expect(page.get_by_role("button", name="Stop")).to_be_focused()
-    desk.appliance.finish(pass_id, "done", None, {})
+    desk.plane.done(desk.member, desk.order)
     expect(page.locator("#state .state")).to_have_text("Finished")
     expect(page.locator("#state")).to_contain_text("The image move-web-01 exists")
     expect(page.locator("#resources")).to_contain_text("Nothing billable in the cloud now")

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,9 @@ from connector.cli.job_client import JobClient
 from connector.control.store import Limits
 from connector.errors import ConnectorError, ReaderFailed
 from connector.model import Firmware, Machine, MachineDisk, PowerState
+from connector.transfer.evidence import Signer
 from tests.control import postgres
+from tests.control.honest import manifest, new_signer, put_shown
 
 if TYPE_CHECKING:
     from tests.control.house import House
@@ -83,11 +85,14 @@ class Plane:
         self.grace = grace
         self.bounds = bounds or {}
         self.log = root / "plane.log"
+        self.members: dict[str, tuple[str, Signer]] = {}  # vCenter and key, by id
         self.start()
 
     def start(self) -> None:
         arguments = [str(self.root), str(self.grace), self.database, json.dumps(self.bounds)]
-        self.child = child.start("tests.control.fake_plane", arguments, name="plane", log=self.log)
+        self.child = child.start(
+            "tests.control.fake_plane", arguments, name="plane", log=self.log, timeout=120.0
+        )
         self.ready = {key: str(value) for key, value in self.child.ready.items()}
         self.url, self.thumbprint = self.ready["url"], self.ready["thumbprint"]
         self.token = Path(self.ready["token_file"]).read_text().strip()
@@ -102,9 +107,43 @@ class Plane:
         self.kill()
         self.start()
 
-    def enrol(self, name: str = "appliance-1", vcenter: str = VCENTER) -> Any:
-        code = Path(self.ready["activation_code_file"]).read_text().strip()
-        return enrol(self.url, self.thumbprint, code, name=name, vcenter=vcenter, version="1")
+    def enrol(self, name: str = "appliance-1", vcenter: str = VCENTER, code: str = "") -> Any:
+        code = code or Path(self.ready["activation_code_file"]).read_text().strip()
+        signer = new_signer()
+        member = enrol(
+            self.url,
+            self.thumbprint,
+            code,
+            name=name,
+            vcenter=vcenter,
+            version="1",
+            evidence_key=signer.public_pem,
+        )
+        self.members[member.appliance_id] = (vcenter, signer)
+        return member
+
+    def keys(self, order: dict[str, Any]) -> list[int]:
+        """Of the disks that an order is about."""
+        with closing(JobClient(self.url, self.thumbprint, self.token)) as jobs:
+            disks = jobs.source(order["source_id"])["disks"]
+        return [disk["key"] for disk in disks if disk["key"] not in order["left_out"]]
+
+    def evidence(self, membership: Any, order: dict[str, Any], **changes: Any) -> bytes:
+        """What this appliance signs when it has carried out the order."""
+        vcenter, signer = self.members[membership.appliance_id]
+        return manifest(signer, order, vcenter, self.keys(order), **changes)
+
+    def show(self, order: dict[str, Any], reading: str = "") -> None:
+        """All bytes of this reading are at the instance."""
+        put_shown(order, self.keys(order), reading)
+
+    def done(self, membership: Any, order: dict[str, Any], result: dict[str, Any] | None = None) -> None:
+        """An honest appliance reports: what it calls done it has sent, and signs."""
+        client = self.client(membership)
+        if order["credential"] is not None:
+            self.show(order)
+            client.evidence(order["pass_id"], self.evidence(membership, order))
+        client.finish(order["pass_id"], "done", None, result or {})
 
     def client(self, membership: Any) -> ControlClient:
         return ControlClient(self.url, self.thumbprint, membership)
@@ -176,11 +215,16 @@ class Robot:
                 if (order["moref"], order["task"]) in self.broken:
                     client.finish(pass_id, "failed", ReaderFailed("a bad sector"), {})
                     return
-                client.finish(pass_id, "stopped" if stopped else "done", None, {"downtime": 1.5})
+                if stopped:
+                    client.finish(pass_id, "stopped", None, {"downtime": 1.5})
+                else:
+                    self.plane.done(self.membership, order, {"downtime": 1.5})
                 return
             except ConnectorError as failed:
                 if not failed.retryable:
                     return
+                time.sleep(0.05)
+            except OSError:  # the instance is being started again
                 time.sleep(0.05)
 
 

@@ -23,7 +23,7 @@ from tests.control.conftest import VCENTER, machine
 Row = dict[str, Any]
 
 BORN: Final = 1_790_000_000.0 - 45 * 86400  # long before the upgrade: older than a job may become by default
-REVISIONS: Final = tuple(f"000{n}" for n in range(1, 10))
+REVISIONS: Final = tuple(f"{n:04}" for n in range(1, 11))
 AUTHORITY: Final = "sealed"
 
 #: Name of the job to its state.
@@ -63,6 +63,7 @@ _SINCE: Final[Mapping[str, Mapping[str, Row]]] = {
     "0007": {"jobs": {"application": "", "rank": 2}, "runs": {"rank": 0, "proved": False}},
     "0008": {"jobs": {"disk_order": [2001, 2000]}, "source_disks": {"place": 0}},
     "0009": {"jobs": {"compare_reason": "the database was restored"}},
+    "0010": {"appliances": {"state": "approved", "rotate": False}, "passes": {"wanted": [2000, 2001]}},
 }
 
 

@@ -1,5 +1,6 @@
 """Stands in for an intermediate instance: same flags, same leash, same ready line; an image is one file.
 
+What its disks show was PUT to its control port.
 Gates: while a file `hold-NAME` lies in $FAKE_GATES, the step NAME waits, and says so in `at-NAME`.
 """
 
@@ -37,13 +38,25 @@ def main() -> None:
     (directory / "disk").touch()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            """Whoever reads has sent bytes: what the disks show now."""
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            (directory / "shown").write_bytes(body)
+            self._answer(b"{}")
+
+        def do_GET(self) -> None:
+            shown = directory / "shown"
+            self._answer(shown.read_bytes() if shown.exists() else b"[]")
+
         def do_POST(self) -> None:
             pass_gate("image")
             wish = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             (directory / "images").mkdir(exist_ok=True)
             file = f"images/{wish['name']}.{wish['format']}"
             (directory / file).write_text("image")
-            answer = json.dumps({"files": [file]}).encode()
+            self._answer(json.dumps({"files": [file]}).encode())
+
+        def _answer(self, answer: bytes) -> None:
             self.send_response(200)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()

@@ -24,6 +24,21 @@ def order_image(address, request):
         raise TransferFailed(str(error), on=address.host) from error
 
 
+def ask(instance, credential):
+    assert credential.key
+    address = instance.address
+    try:
+        with urllib.request.urlopen(f"http://{address.host}:{address.control_port}/disks") as answer:
+            return json.load(answer)
+    except OSError as error:
+        raise TransferFailed(str(error), on=address.host) from error
+
+
+def tell(instance, credential, revoked):
+    """Where a test can read it."""
+    Path(instance.handle, "revoked").write_text(json.dumps(list(revoked)))
+
+
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     state, grace, database = sys.argv[1:4]
@@ -39,7 +54,12 @@ if __name__ == "__main__":
         bounds=bounds,
     )
     try:
-        run(options, lambda _: LocalProvider(root / "store", "tests.control.fake_instance", order_image))
+        run(
+            options,
+            lambda _: LocalProvider(root / "store", "tests.control.fake_instance", order_image),
+            ask=ask,
+            tell=tell,
+        )
     except ConnectorError as failed:
         child.report_failure(failed)
         os._exit(1)

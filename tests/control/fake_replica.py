@@ -1,10 +1,12 @@
 """One of several control planes on one PostgreSQL: everything is real but the cloud, which is a directory they share."""
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from connector import child
 from connector.cloud.provider import (
@@ -19,7 +21,7 @@ from connector.cloud.provider import (
 from connector.control.plane import Options, run
 from connector.control.store import Limits
 from connector.errors import ConnectorError
-from connector.model import InstanceAddress
+from connector.model import Credential, InstanceAddress
 
 HOST_DISKS = 4
 PASSES = 12
@@ -72,6 +74,12 @@ class Directory:
     def close(self) -> None:
         pass
 
+    def ask(self, instance: Instance, _credential: Credential) -> list[dict[str, Any]]:
+        """What appliances have left there as the instance's answer."""
+        file = self._root / f"shown-{instance.token}"
+        disks: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
+        return disks
+
 
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
@@ -86,7 +94,8 @@ if __name__ == "__main__":
         limits=Limits(host_disks=HOST_DISKS, passes=PASSES),
     )
     try:
-        run(options, lambda _: Directory(Path(cloud)))
+        directory = Directory(Path(cloud))
+        run(options, lambda _: directory, ask=directory.ask, tell=lambda *_: None)
     except ConnectorError as failed:
         child.report_failure(failed)
         os._exit(1)

@@ -25,17 +25,20 @@ from connector.cloud.provider import (
 )
 from connector.control.applications import Applications, Conductor
 from connector.control.jobs import Status
+from connector.control.ledger import instance_token
 from connector.control.planner import Planner
 from connector.control.service import Service
 from connector.control.steps import Steps
 from connector.control.store import Limits, Store, Wish
-from connector.control.store.rows import Appliance, Job, Outcome, Pass
+from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass, PassState
 from connector.control.vault import Vault
 from connector.control.watch import Watch
 from connector.control.workflow import Runs
-from connector.errors import BadInput, ConnectorError, TargetFailed
-from connector.model import InstanceAddress
+from connector.errors import BadInput, ConnectorError, TargetFailed, TransferFailed
+from connector.model import Credential, InstanceAddress
+from connector.transfer.evidence import Signer
 from tests.control.conftest import VCENTER, machine
+from tests.control.honest import manifest, new_signer, shown
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -66,6 +69,19 @@ class Cloud:
         self.refusal: TargetFailed | None = None  # of the next instance
         self.no_image: TargetFailed | None = None  # while it is set no image is made
         self.stuck: TargetFailed | None = None  # while it is set nothing is released
+        self.shown: dict[str, list[dict[str, Any]]] = {}  # what each instance says of its disks
+        self.refused: dict[str, list[str]] = {}  # appliances that each instance refuses
+        self.silent: TransferFailed | None = None  # while it is set no instance answers
+
+    def ask(self, instance: Instance, _credential: Credential) -> list[dict[str, Any]]:
+        if self.silent is not None:
+            raise self.silent
+        return self.shown.get(instance.token, [])
+
+    def tell(self, instance: Instance, _credential: Credential, revoked: Sequence[str]) -> None:
+        if self.silent is not None:
+            raise self.silent
+        self.refused[instance.token] = list(revoked)
 
     def check(self, placement: Placement) -> None:
         if placement.instance_type and placement.instance_type not in self.types:
@@ -163,6 +179,7 @@ class House:
     def __init__(self, url: str, folder: Path, limits: Limits | None = None) -> None:
         self.url, self.folder, self.limits = url, folder, limits or Limits()
         self.clock, self.cloud = MovableClock(), Cloud()
+        self.signers: dict[str, Signer] = {}
         self.begin()
         self.appliance = self.enrol("a1")
         self.sources: dict[str, str] = {}
@@ -170,7 +187,9 @@ class House:
     def begin(self) -> None:
         """A process starts on this database."""
         self.store = Store(self.url, self.clock, self.limits)
-        steps = Steps(self.store, self.cloud, Vault(self.folder / "key"))
+        steps = Steps(
+            self.store, self.cloud, Vault(self.folder / "key"), ask=self.cloud.ask, tell=self.cloud.tell
+        )
         self.steps = steps
         self.service = Service(self.store, steps, grace=GRACE)
         self.watch = Watch(self.store, steps, grace=GRACE)
@@ -184,7 +203,11 @@ class House:
         self.begin()
 
     def enrol(self, name: str, vcenter: str = VCENTER, token: str | None = None) -> Appliance:
-        return self.store.appliances.enrol(name, vcenter, "1", token)[0]
+        by = None if token is None else self.store.tokens.get(token)
+        signer = new_signer()
+        made = self.store.appliances.enrol(name, vcenter, "1", by, signer.public_pem)[0]
+        self.signers[made.id] = signer
+        return made
 
     def register(self, *names: str, by: Appliance | None = None) -> list[str]:
         """The whole inventory of the appliance's vCenter, now."""
@@ -232,8 +255,39 @@ class House:
         found = self.take(by, errands)
         if found is not None:
             error = TargetFailed("broken").to_json() if outcome is Outcome.FAILED else None
-            self.service.finish(found.id, by or self.appliance, outcome, error, {})
+            self.finish(found.id, by or self.appliance, outcome, error, {})
         return found
+
+    def finish(
+        self,
+        pass_id: str,
+        by: Appliance,
+        outcome: Outcome,
+        error: Json | None,
+        result: Json,
+        rest: float = 0.0,
+    ) -> None:
+        """The report of an appliance that is honest: what it calls done it has sent, and signs."""
+        if outcome is Outcome.DONE:
+            self.prove(pass_id, by)
+        self.service.finish(pass_id, by, outcome, error, result, rest)
+
+    def prove(self, pass_id: str, by: Appliance) -> None:
+        """The bytes of a pass that reads are at its instance, and its evidence is here."""
+        found = self.store.passes.owned(pass_id, by)
+        if not found.task.reads or found.state is not PassState.TAKEN:
+            return
+        if by.id not in self.signers:
+            self.signers[by.id] = new_signer()
+            self.store.appliances.register_key(by.id, self.signers[by.id].public_pem)
+        job = self.store.jobs.get(found.job_id)
+        source = self.store.sources.get(job.source_id)
+        keys = [disk.key for disk in source.disks if disk.key not in job.left_out]
+        order = {"pass_id": found.id, "job_id": job.id, "moref": source.moref}
+        order |= {"instance_uuid": source.instance_uuid}
+        self.cloud.shown[instance_token(job.id)] = shown(found.id, keys)
+        made = manifest(self.signers[by.id], order, by.vcenter, keys)
+        self.service.keep_evidence(found.id, by, made)
 
     def run(self, job_id: str) -> Job:
         """From a run that has begun to its end."""

@@ -39,7 +39,7 @@ def _errand(house: House, *, outcome: Outcome = Outcome.DONE, asked: bool = True
     if found.task is Task.SHUTDOWN and asked:
         house.store.cutovers.going_down(found.job_id, found.id)
     error = {"error": "Conflict", "what": "it does not obey"} if outcome is Outcome.FAILED else None
-    house.service.finish(found.id, house.appliance, outcome, error, {"shutdown": 5.0, "powered_on": True})
+    house.finish(found.id, house.appliance, outcome, error, {"shutdown": 5.0, "powered_on": True})
     house.turn()
     return _machine(house, found)
 
@@ -72,7 +72,7 @@ def test_machines_go_down_in_order_and_none_is_read_before_all_are_off(house: Ho
     while (found := house.take()) is not None:
         finals.append(_machine(house, found))
         assert found.task is Task.FINAL
-        house.service.finish(found.id, house.appliance, Outcome.DONE, None, {})
+        house.finish(found.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
     assert sorted(finals) == ["app", "db", "web"]
     assert _states(house, jobs) == {"Finished"}
@@ -135,7 +135,7 @@ def test_a_person_who_stops_one_before_the_point_stops_all(house: House) -> None
     house.turn()
     assert house.store.passes.to_stop(house.appliance, [held.id]) == [held.id]
     assert house.status(jobs["app"]) in ("Running/Syncing", "Stopped")
-    house.service.finish(held.id, house.appliance, Outcome.STOPPED, None, {})
+    house.finish(held.id, house.appliance, Outcome.STOPPED, None, {})
     for _ in range(3):
         house.turn()
     assert [_errand(house) for _ in jobs] == ["db", "app", "web"]
@@ -346,7 +346,7 @@ def test_an_order_of_a_member_shuts_down_only_when_it_says_so(house: House) -> N
     assert first is not None
     house.store.cutovers.going_down(first.job_id, first.id)
     assert order(first)["settling"] == 660.0
-    house.service.finish(first.id, house.appliance, Outcome.DONE, None, {})
+    house.finish(first.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
     while _errand(house):
         pass
@@ -411,7 +411,7 @@ def test_an_application_goes_down_when_there_is_room_for_all_of_it_and_is_not_ov
     assert house.take(errands=True) is None and house.take() is None
     assert house.get(jobs["web"]).waiting == "waits: 2 of 7 disks on host host-1 are being read"
     assert house.get(new).waiting == "waits its turn behind an older pass"
-    house.service.finish(held.id, house.appliance, Outcome.DONE, None, {})
+    house.finish(held.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
     for name in RANKS:
         assert house.take() is None
@@ -421,7 +421,7 @@ def test_an_application_goes_down_when_there_is_room_for_all_of_it_and_is_not_ov
     assert house.take() is None
     for found in finals:
         assert found is not None
-        house.service.finish(found.id, house.appliance, Outcome.DONE, None, {})
+        house.finish(found.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
     assert _states(house, jobs) == {"Finished"}
     last = house.take()
@@ -453,7 +453,7 @@ def test_an_application_larger_than_a_limit_is_read_in_turns_when_nothing_else_i
     for _ in jobs:
         found = house.take()
         assert found is not None and house.take() is None
-        house.service.finish(found.id, house.appliance, Outcome.DONE, None, {})
+        house.finish(found.id, house.appliance, Outcome.DONE, None, {})
         house.turn()
     assert _states(house, jobs) == {"Finished"}
 
@@ -496,7 +496,7 @@ def test_ordinary_runs_go_together_and_the_spread_of_their_snapshots_is_kept(hou
         found = house.take()
         assert found is not None and found.task is Task.READ
         result = {"snapshot_taken": 1000.0 + 2 * at}
-        house.service.finish(found.id, house.appliance, Outcome.DONE, None, result)
+        house.finish(found.id, house.appliance, Outcome.DONE, None, result)
     house.turn()
     assert _states(house, jobs) == {"Waiting"}
     assert house.applications.spread("shop") == 4.0

@@ -37,7 +37,7 @@ def reading(house: House) -> tuple[str, Pass]:
 def lost_way(house: House, taken: Pass) -> None:
     """The appliance says that it could not reach the instance."""
     error = TransferFailed("connection refused", on="127.0.0.9:8080").to_json()
-    house.service.finish(taken.id, house.appliance, Outcome.FAILED, error, {})
+    house.finish(taken.id, house.appliance, Outcome.FAILED, error, {})
 
 
 def test_r55_an_instance_that_moved_is_followed_and_its_pass_given_out_again(house: House) -> None:
@@ -50,7 +50,7 @@ def test_r55_an_instance_that_moved_is_followed_and_its_pass_given_out_again(hou
     assert again is not None
     assert (again.run_id, again.slot, again.attempt) == (taken.run_id, taken.slot, 2)
     assert "is now reached at 127.0.0.10" in str(house.store.jobs.history(job))
-    house.service.finish(again.id, house.appliance, Outcome.DONE, None, {})
+    house.finish(again.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
     assert house.status(job) == "Finished"
 

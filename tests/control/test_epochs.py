@@ -84,7 +84,7 @@ def test_every_write_with_consequences_counts_and_no_other(bench: Bench) -> None
     house.turn()
     taken = house.take()
     assert taken is not None
-    house.store.evidence.put(taken, b"{}", "key")
+    house.prove(taken.id, house.appliance)
     evidence = house.store.epochs.current().sequence
     assert evidence > after_start
     house.service.finish(taken.id, house.appliance, Outcome.DONE, None, {})

@@ -64,7 +64,7 @@ def test_r13_r14_a_test_migration_shows_the_rate_and_the_data(house: House) -> N
     found = house.take()
     assert found is not None
     disks = [{"planned": 3 * GIB, "seconds": 100.0}, {"planned": 1 * GIB, "seconds": 50.0}, {"planned": "x"}]
-    house.service.finish(found.id, house.appliance, Outcome.DONE, None, {"disks": disks})
+    house.finish(found.id, house.appliance, Outcome.DONE, None, {"disks": disks})
     house.turn()
     seen = forecast(house.store, [known[a], known[b]], None, 2)
     assert (seen.rate, seen.measured) == (4 * GIB / 100.0, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from connector.appliance.control_client import Membership
 from connector.errors import BadInput, Conflict, EvidenceDamaged, NotFound
 from connector.transfer import evidence
-from connector.transfer.evidence import Signer
 from tests.control.conftest import Plane, eventually, machine
 
 
@@ -36,28 +34,19 @@ def order(shared_plane: Plane, member: Membership, vm: str) -> Iterator[dict[str
     shared_plane.jobs.start(vm, audit=1.0)
     found = eventually(lambda: client.take(0.2), "a pass is offered")
     yield found
-    client.finish(found["pass_id"], "done", None, {})
+    shared_plane.done(member, found)
     shared_plane.reach(vm, "Finished")
     client.close()
 
 
-@pytest.fixture
-def signer(tmp_path: Path) -> Signer:
-    return Signer.load(tmp_path / "key.pem")
-
-
-def manifest(signer: Signer, pass_id: str) -> bytes:
-    made = {"id": pass_id, "note": "größer"}
-    return evidence.seal({"pass": made, "machine": {}, "versions": {}, "disks": {}}, signer)
-
-
 def test_it_is_kept_and_exported(
-    shared_plane: Plane, member: Membership, order: dict[str, Any], signer: Signer, vm: str
+    shared_plane: Plane, member: Membership, order: dict[str, Any], vm: str
 ) -> None:
     assert (order["audit"], order["accept_removed_disks"]) == (1.0, True)
     jobs, pass_id = shared_plane.jobs, order["pass_id"]
     assert jobs.evidence(vm) == []
-    made = manifest(signer, pass_id)
+    signer = shared_plane.members[member.appliance_id][1]
+    made = shared_plane.evidence(member, order, note="größer")
     for _ in range(2):
         shared_plane.client(member).evidence(pass_id, made)
     (entry,) = jobs.evidence(vm)
@@ -72,16 +61,14 @@ def test_it_is_kept_and_exported(
 
 
 def test_what_is_no_evidence_of_this_pass_is_refused(
-    shared_plane: Plane, member: Membership, order: dict[str, Any], signer: Signer, vm: str
+    shared_plane: Plane, member: Membership, order: dict[str, Any], vm: str
 ) -> None:
     client, pass_id = shared_plane.client(member), order["pass_id"]
-    made = manifest(signer, pass_id)
+    made = shared_plane.evidence(member, order, note="größer")
     with pytest.raises(EvidenceDamaged, match="section pass"):
         client.evidence(pass_id, made.replace(b"\\u00f6", b"\\u00f7"))
     with pytest.raises(EvidenceDamaged):
         client.evidence(pass_id, b"{}")
-    with pytest.raises(BadInput, match="of another pass"):
-        client.evidence(pass_id, manifest(signer, "p-other"))
     stranger = shared_plane.enrol(f"{vm}-x", f"https://{vm}")
     with pytest.raises(Conflict, match="not yours"):
         shared_plane.client(stranger).evidence(pass_id, made)

@@ -210,6 +210,8 @@ def test_what_was_written_just_before_the_kill_is_not_forgotten(plane: Plane) ->
     plane.reach("deleted", "Stopped")
     order = plane.client(membership).take(10.0)
     assert order is not None
+    plane.show(order)
+    plane.client(membership).evidence(order["pass_id"], plane.evidence(membership, order))
     plane.kill()
     store = Store(f"sqlite:///{plane.root / 'state' / 'control.sqlite'}")
     (appliance,) = store.appliances.all()

@@ -159,7 +159,7 @@ class Life(RuleBasedStateMachine):
         pass_id = sorted(self.held)[n % len(self.held)]
         who, _ = self.held.pop(pass_id)
         with suppress(Conflict):
-            self.house.service.finish(pass_id, self.members[who], outcome, None, {})
+            self.house.finish(pass_id, self.members[who], outcome, None, {})
 
     @rule(who=st.integers(0, 1))
     def restart_appliance(self, who: int) -> None:

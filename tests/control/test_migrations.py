@@ -91,7 +91,7 @@ def test_an_appliance_ends_the_pass_that_it_took_before_the_upgrade(url: str, qu
     with _open(url, quick_folder) as house:
         (mine,) = [a for a in house.store.appliances.all() if a.id == "a-1"]
         assert house.service.heard(mine, {"p-syncing-1-0-1"}) == []
-        house.service.finish("p-syncing-1-0-1", mine, Outcome.DONE, None, {})
+        house.finish("p-syncing-1-0-1", mine, Outcome.DONE, None, {})
         assert house.run("j-syncing").status == "Finished"
 
 
@@ -135,7 +135,7 @@ def test_a_newer_database_is_refused_and_left_as_it_is(url: str) -> None:
     with pytest.raises(BadInput) as refused:
         Store(url)
     assert str(refused.value) == (
-        "database: a newer version of the control plane has made it (9999, this one knows 0009);"
+        "database: a newer version of the control plane has made it (9999, this one knows 0010);"
         " install that version, or restore a backup from before the upgrade"
     )
     with database.read() as connection:

@@ -18,10 +18,13 @@ import pytest
 from connector import child
 from connector.appliance.control_client import ControlClient, enrol
 from connector.cli.job_client import JobClient
-from connector.errors import BadInput, ConnectorError, PortInUse, TransferFailed
+from connector.errors import BadInput, ConnectorError, ControlFailed, NotFound, PortInUse, TransferFailed
 from connector.model import Credential, InstanceAddress
 from connector.transfer.endpoint import InstanceEndpoint
 from tests.control.conftest import VCENTER, eventually, machine
+from tests.control.honest import manifest, new_signer
+
+SIGNER = new_signer()
 
 
 @contextmanager
@@ -39,7 +42,8 @@ def people(started: child.Child) -> JobClient:
 def join(started: child.Child) -> Any:
     code = Path(str(started.ready["activation_code_file"])).read_text().strip()
     url, thumbprint = str(started.ready["url"]), str(started.ready["thumbprint"])
-    return enrol(url, thumbprint, code, name="a", vcenter=VCENTER, version="1")
+    key = SIGNER.public_pem
+    return enrol(url, thumbprint, code, name="a", vcenter=VCENTER, version="1", evidence_key=key)
 
 
 def appliance(started: child.Child, member: Any) -> ControlClient:
@@ -59,6 +63,24 @@ def copy_nothing(order: dict[str, Any], capacity: int = 1 << 20) -> None:
     instance.finish_pass("2000", pass_id, [])
 
 
+def lineage(order: dict[str, Any]) -> dict[str, Any]:
+    """Of the disk, as the instance says it; none while there is no disk."""
+    try:
+        shown = endpoint(order).disk("2000")
+    except NotFound:
+        return {}
+    return {name: shown[name] for name in ("target", "generation", "root", "previous_root")} | {
+        "reading": order["pass_id"]
+    }
+
+
+def done(client: ControlClient, order: dict[str, Any]) -> None:
+    """Report it, with evidence."""
+    made = manifest(SIGNER, order, VCENTER, [2000], change_ids={2000: "52/1"}, lineage=lineage(order))
+    client.evidence(order["pass_id"], made)
+    client.finish(order["pass_id"], "done", None, {})
+
+
 def finished(jobs: JobClient, name: str) -> Callable[[], bool]:
     return lambda: jobs.job(name)["status"] == "Finished"
 
@@ -72,7 +94,7 @@ def test_a_job_ends_with_a_readable_image(tmp_path: Path) -> None:
         order = client.take(30.0)
         assert order is not None
         copy_nothing(order)
-        client.finish(order["pass_id"], "done", None, {})
+        done(client, order)
         eventually(finished(jobs, "real"), "the job is finished")
         (image,) = jobs.job("real")["images"]
     (file,) = image["details"]["files"]
@@ -102,11 +124,11 @@ def test_killed_in_the_middle_of_a_pass_the_instance_comes_back_with_its_disks(t
 
         eventually(back, "the same instance answers the same credential")
         copy_nothing(order)
-        client.finish(order["pass_id"], "done", None, {})
+        done(client, order)
         eventually(finished(jobs, "real"), "the job is finished")
 
 
-def test_a_failing_image_is_an_error_with_its_reason(tmp_path: Path) -> None:
+def test_done_without_a_byte_is_an_error_with_its_reason(tmp_path: Path) -> None:
     with running(tmp_path) as started:
         jobs, client = people(started), appliance(started, join(started))
         client.put_sources([machine(disks=1)], {})
@@ -114,9 +136,11 @@ def test_a_failing_image_is_an_error_with_its_reason(tmp_path: Path) -> None:
         jobs.start("empty")
         order = client.take(30.0)
         assert order is not None
-        client.finish(order["pass_id"], "done", None, {})
+        with pytest.raises(ControlFailed, match="the instance has no disk 2000") as refused:
+            done(client, order)
+        assert not refused.value.retryable
         eventually(lambda: jobs.job("empty")["status"] == "InError", "the job fails")
-        assert "the instance has no disks" in jobs.job("empty")["error"]["what"]
+        assert "the instance has no disk 2000" in jobs.job("empty")["error"]["what"]
         assert jobs.job("empty")["images"] == [] or not jobs.job("empty")["images"][0]["ready"]
 
 

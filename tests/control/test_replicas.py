@@ -24,6 +24,7 @@ from connector.cli.job_client import JobClient
 from connector.errors import ConnectorError, TrustFailed
 from tests.control.conftest import DISK, VCENTER, eventually, machine
 from tests.control.fake_replica import HOST_DISKS, PASSES
+from tests.control.honest import keep_shown, manifest, new_signer
 
 SHARED = ("control.pem", "operator-token", "activation-code", "vault-key")
 
@@ -107,9 +108,16 @@ class Workers:
 
     def __init__(self, replicas: Replicas, name: str, hands: int, pause: float) -> None:
         self.replicas, self.pause = replicas, pause
+        self.signer = new_signer()
         self.member: Membership = replicas.any(
             lambda url: enrol(
-                url, replicas.thumbprint, replicas.code, name=name, vcenter=VCENTER, version="1"
+                url,
+                replicas.thumbprint,
+                replicas.code,
+                name=name,
+                vcenter=VCENTER,
+                version="1",
+                evidence_key=self.signer.public_pem,
             )
         )
         self.end = threading.Event()
@@ -148,11 +156,20 @@ class Workers:
                 self.go.wait()
                 self.end.wait(self.pause)
                 self.call(lambda client, p=pass_id: client.progress(p, "reading", [DISK]))
+                self._deliver(order)
                 self.call(lambda client, p=pass_id: client.finish(p, "done", None, {}))
             except ConnectorError as refused:
                 assert not refused.retryable, refused  # it was given to another one meanwhile
             finally:
                 self.held.discard(pass_id)
+
+    def _deliver(self, order: dict[str, Any]) -> None:
+        """The bytes are at the instance, and the evidence says so."""
+        source = self.replicas.people(lambda jobs: jobs.source(order["source_id"]))
+        keys = [disk["key"] for disk in source["disks"]]
+        keep_shown(self.replicas.root / "cloud", order, keys)
+        made = manifest(self.signer, order, VCENTER, keys)
+        self.call(lambda client: client.evidence(order["pass_id"], made))
 
 
 class Limits:

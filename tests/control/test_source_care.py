@@ -31,7 +31,7 @@ def test_a_pass_that_is_handed_back_rests_and_its_job_says_why(
         found = house.take()
         assert found is not None
         why = {"error": "Interrupted", "what": "datastore ds has 3.0% free", "on": "j", "remedy": ""}
-        house.service.finish(found.id, house.appliance, Outcome.STOPPED, why, {}, rest=300.0)
+        house.finish(found.id, house.appliance, Outcome.STOPPED, why, {}, rest=300.0)
         house.turn()
         assert house.take() is None
         waiting = house.get(job).waiting
@@ -93,7 +93,7 @@ def test_a_resting_pass_is_stopped_at_once_and_without_an_error(house: House) ->
     house.turn()
     found = house.take()
     assert found is not None
-    house.service.finish(found.id, house.appliance, Outcome.STOPPED, {"what": "full"}, {}, rest=300.0)
+    house.finish(found.id, house.appliance, Outcome.STOPPED, {"what": "full"}, {}, rest=300.0)
     house.service.stop(job)
     house.turn()
     assert (house.status(job), house.get(job).error) == ("Stopped", None)
@@ -106,7 +106,7 @@ def test_giving_back_when_asked_to_stop_is_stopping(house: House) -> None:
     found = house.take()
     assert found is not None
     house.service.stop(job)
-    house.service.finish(found.id, house.appliance, Outcome.STOPPED, {"what": "full"}, {}, rest=300.0)
+    house.finish(found.id, house.appliance, Outcome.STOPPED, {"what": "full"}, {}, rest=300.0)
     house.turn()
     assert (house.status(job), house.get(job).error) == ("Stopped", None)
 
@@ -125,7 +125,7 @@ def test_invariant_3_what_resists_stays_in_the_log_and_with_the_job_until_it_is_
 
     for trouble in ("", "a file is locked", "a file is locked"):
         told(trouble)
-    house.service.finish(found.id, house.appliance, Outcome.DONE, None, {})
+    house.finish(found.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
     assert house.status(job) == "Waiting"
     assert _texts(house, job, "left") == ["snapshot snap still stands in vCenter: a file is locked"]
@@ -164,7 +164,7 @@ def test_the_first_moment_of_the_shutdown_stays_through_crashes_and_new_attempts
 
 def test_the_downtime_of_a_resumed_cutover_lasts_from_the_first_shutdown_to_the_image(house: House) -> None:
     job, found = _cut_over(house, 40.0)
-    house.service.finish(found.id, house.appliance, Outcome.FAILED, {"error": "x", "what": "broken"}, {})
+    house.finish(found.id, house.appliance, Outcome.FAILED, {"error": "x", "what": "broken"}, {})
     house.turn()
     assert house.status(job) == "InError"
     house.clock.advance(60.0)
@@ -172,7 +172,7 @@ def test_the_downtime_of_a_resumed_cutover_lasts_from_the_first_shutdown_to_the_
     house.turn()
     again = house.take()
     assert again is not None
-    house.service.finish(again.id, house.appliance, Outcome.DONE, None, {"disks": []})
+    house.finish(again.id, house.appliance, Outcome.DONE, None, {"disks": []})
     house.turn()
     assert house.status(job) == "Finished"
     shown = views.full_job(house.store, house.get(job))
@@ -184,7 +184,7 @@ def test_the_downtime_of_a_resumed_cutover_lasts_from_the_first_shutdown_to_the_
 def test_rollback_gives_the_source_back_and_the_job_can_begin_anew(house: House, end: Outcome) -> None:
     job, found = _cut_over(house, 10.0)
     error = {"error": "x", "what": "broken"} if end is Outcome.FAILED else None
-    house.service.finish(found.id, house.appliance, end, error, {})
+    house.finish(found.id, house.appliance, end, error, {})
     house.turn()
     assert house.status(job) == ("Finished" if end is Outcome.DONE else "InError")
     house.clock.advance(20.0)
@@ -196,7 +196,7 @@ def test_rollback_gives_the_source_back_and_the_job_can_begin_anew(house: House,
     errand = house.take(errands=True)
     assert errand is not None and errand.task is Task.POWER_ON
     result: Json = {"powered_on": True, "restored_cbt": True, "troubles": ["the tape is stuck"]}
-    house.service.finish(errand.id, house.appliance, Outcome.DONE, None, result)
+    house.finish(errand.id, house.appliance, Outcome.DONE, None, result)
     house.turn()
     back = house.get(job)
     assert (str(back.state), back.cutover, back.down_since) == ("Stopped", False, None)
@@ -210,13 +210,13 @@ def test_a_source_that_stayed_on_was_not_down(house: House) -> None:
     """It was to be asked, which is written down first; but it would not be shut down."""
     job, found = _cut_over(house, 10.0)
     refused = {"error": "VCenterFault", "what": "no tools"}
-    house.service.finish(found.id, house.appliance, Outcome.FAILED, refused, {})
+    house.finish(found.id, house.appliance, Outcome.FAILED, refused, {})
     house.turn()
     house.service.rollback(job)
     house.turn()
     errand = house.take(errands=True)
     assert errand is not None
-    house.service.finish(errand.id, house.appliance, Outcome.DONE, None, {"powered_on": False})
+    house.finish(errand.id, house.appliance, Outcome.DONE, None, {"powered_on": False})
     house.turn()
     (told,) = [text for text in _texts(house, job, "rollback") if "given back" in text]
     assert "its power was left as it was" in told and "down for" not in told
@@ -235,7 +235,7 @@ def test_a_guest_that_was_asked_has_as_long_again_to_obey_and_a_minute_at_most(
 
 def test_a_rollback_that_fails_can_be_tried_again(house: House) -> None:
     job, found = _cut_over(house)
-    house.service.finish(found.id, house.appliance, Outcome.DONE, None, {})
+    house.finish(found.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
     house.service.rollback(job)
     house.turn()
@@ -262,7 +262,7 @@ def test_rollback_is_refused_where_there_is_no_way_back(house: House) -> None:
     job, found = _cut_over(house)
     with pytest.raises(Conflict, match="stop a running job first"):
         house.service.rollback(job)
-    house.service.finish(found.id, house.appliance, Outcome.DONE, None, {})
+    house.finish(found.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
     assert "rollback" in views.job(house.store, house.get(job))["allowed"]
     house.service.create(Wish(house.sources["j"], "another"))

@@ -16,7 +16,6 @@ from connector.control.store.rows import Role
 from connector.errors import ReaderFailed
 from connector.model import Finding, Severity
 from connector.transfer import evidence
-from connector.transfer.evidence import Signer
 from tests.control.conftest import eventually, machine
 from tests.smc.conftest import Cloud, fresh
 from tests.smc.test_fields import OPERATIONS
@@ -74,8 +73,16 @@ class Reader:
 
     def take(self) -> str:
         self.cloud.plane.jobs.start(self.job)
-        order = eventually(lambda: self.client.take(1.0), "the pass is offered")
-        return str(order["pass_id"])
+        return self.next()
+
+    def next(self) -> str:
+        """The pass that is offered next."""
+        self.order = eventually(lambda: self.client.take(1.0), "the pass is offered")
+        return str(self.order["pass_id"])
+
+    def done(self, result: dict[str, Any] | None = None) -> None:
+        """The pass that was taken last is reported, with proof."""
+        self.cloud.plane.done(self.robot.membership, self.order, result)
 
     def progress(self) -> Any:
         (row,) = ask(self.cloud, "DescribeReplicationJobProgress", JobId__1=self.job)["ReplicationJobs"][
@@ -100,7 +107,7 @@ def test_progress_from_ready_through_reading_to_the_end(cloud: Cloud) -> None:
     assert (disk["BytesPerSecond"], disk["Bottleneck"]) == (10**8, "network")
     assert disk["RemainingSeconds"] == row["RemainingSeconds"] == 33  # 3 GiB at 100 MB/s
     assert row["AllowedOperations"]["AllowedOperation"] == ["StopReplicationJob"]
-    reader.client.finish(pass_id, "done", None, {})
+    reader.done()
     row = eventually(lambda: (r := reader.progress())["Status"] == "Finished" and r, "the job finishes")
     assert (row["Progress"], row["BytesPerSecond"], row["Disks"]["Disk"][0]["BytesPerSecond"]) == (
         100.0,
@@ -164,11 +171,12 @@ def test_passes_show_what_was_proved_and_how_long_the_source_was_down(cloud: Clo
     reader = Reader(cloud, last_sync=True)
     disk = {"label": "Hard disk 1", "kind": "delta", "capacity": 10 * GIB, "planned": 3, "read": 3, "zero": 0}
     disk |= {"wire": 2, "seconds": 1.5, "digest": "ab" * 32, "note": "why"}
-    reader.client.finish(reader.take(), "done", None, {})
-    pass_id = str(eventually(lambda: reader.client.take(1.0), "the pass is offered")["pass_id"])
+    reader.take()
+    reader.done()
+    pass_id = reader.next()
     reader.client.shutting_down(pass_id)
     time.sleep(0.2)
-    reader.client.finish(pass_id, "done", None, {"disks": [disk]})
+    reader.done({"disks": [disk]})
     eventually(lambda: reader.progress()["Status"] == "Finished", "the job finishes")
     body = ask(cloud, "DescribeReplicationJobPasses", JobId=reader.job)
     row, before = body["Passes"]["Pass"]
@@ -194,7 +202,8 @@ def test_passes_show_what_was_proved_and_how_long_the_source_was_down(cloud: Clo
 )
 def test_a_report_that_makes_no_sense_is_still_shown(cloud: Cloud, result: dict[str, Any]) -> None:
     reader = Reader(cloud)
-    reader.client.finish(reader.take(), "done", None, result)
+    reader.take()
+    reader.done(result)
     (row,) = ask(cloud, "DescribeReplicationJobPasses", JobId=reader.job)["Passes"]["Pass"]
     assert row["DowntimeSeconds"] == -1.0
 
@@ -209,7 +218,7 @@ def test_r1_what_costs_is_listed_and_gone_when_the_job_is_over(cloud: Cloud) -> 
     assert (found["instance"]["Billable"], found["snapshot"]["Billable"]) == (True, False)
     assert (found["snapshot"]["ResourceId"], found["snapshot"]["PassId"]) == ("snapshot-7", pass_id)
     reader.client.record(pass_id, f"snapshot-{pass_id}", "snapshot", None, removed=True)
-    reader.client.finish(pass_id, "done", None, {})
+    reader.done()
     eventually(lambda: reader.progress()["Status"] == "Finished", "the job finishes")
     body = ask(cloud, "DescribeReplicationJobResources", JobId=reader.job, Released="false")
     (left,) = body["Resources"]["Resource"]
@@ -306,9 +315,9 @@ def test_r13_a_period_is_estimated_together_and_for_each_source(cloud: Cloud) ->
 
 def test_r14_a_test_migration_measures_the_line(cloud: Cloud) -> None:
     reader = Reader(cloud)
-    pass_id = reader.take()
+    reader.take()
     disk = {"key": 2000, "label": "a", "planned": 3 * GIB, "seconds": 30.0}
-    reader.client.finish(pass_id, "done", None, {"disks": [disk]})
+    reader.done({"disks": [disk]})
     eventually(lambda: reader.progress()["Status"] == "Finished", "the job finishes")
     body = ask(cloud, "EstimateMigration", SourceId__1=reader.source)
     assert (body["BytesPerSecond"], body["RateMeasured"]) == (GIB // 10, True)
@@ -328,11 +337,15 @@ def test_r29_a_licence_that_needs_a_thought_is_a_finding(cloud: Cloud) -> None:
 
 
 def test_evidence_is_listed_and_exported_byte_for_byte(cloud: Cloud, tmp_path: Path) -> None:
-    reader, signer = Reader(cloud), Signer.load(tmp_path / "key.pem")
+    reader = Reader(cloud)
     assert ask(cloud, "DescribeReplicationJobEvidence", JobId=reader.job)["Evidences"] == {"Evidence": []}
     pass_id = reader.take()
-    sections = {"pass": {"id": pass_id, "note": "größer"}, "machine": {}, "versions": {}, "disks": {}}
-    manifest = evidence.seal(sections, signer)
+    member, plane = reader.robot.membership, cloud.plane
+    signer, manifest = (
+        plane.members[member.appliance_id][1],
+        plane.evidence(member, reader.order, note="größer"),
+    )
+    plane.show(reader.order)
     reader.client.evidence(pass_id, manifest)
     reader.client.finish(pass_id, "done", None, {})
     (row,) = ask(cloud, "DescribeReplicationJobEvidence", JobId=reader.job)["Evidences"]["Evidence"]

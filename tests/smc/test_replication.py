@@ -47,7 +47,7 @@ def test_they_travel_with_the_order_and_change_while_the_pass_is_under_way(
     )
     assert code(client, "modify_replication_job_attribute", other) == "ReplicationJob.InvalidStatus"
     assert appliance.heartbeat([order["pass_id"]]) == heard
-    appliance.finish(order["pass_id"], "done", None, {})
+    cloud.plane.done(robot.membership, order)
     reach(client, job, "Finished")
     refused = code(client, "modify_replication_job_attribute", change(job, bandwidth_limit=1))
     assert refused == "ReplicationJob.InvalidStatus"

@@ -10,7 +10,15 @@ from tests.smc.test_fields import OPERATIONS
 
 #: Said here once more, and not read from the table: who gives a wrong role there finds a failure here.
 LOOKS = ("Describe", "List", "Estimate", "Export")
-ADMINS = {"CreateAccessToken", "DisableAccessToken", "DeleteAccessToken"}
+ADMINS = {
+    "CreateAccessToken",
+    "DisableAccessToken",
+    "DeleteAccessToken",
+    "CreateEnrolmentCode",
+    "ApproveMigrationAppliance",
+    "RevokeMigrationAppliance",
+    "RotateMigrationAppliance",
+}
 
 
 def needed(name: str) -> Role:

@@ -47,8 +47,8 @@ class Talk(Protocol):
         """On which devices its disks lie, by serial number."""
         ...
 
-    def settle(self) -> list[str]:
-        """The disks that show the end of one pass on stable storage."""
+    def settle(self, expect: Mapping[str, Mapping[str, object]] | None = None) -> list[str]:
+        """The disks that show the end of one pass on stable storage, and what is expected of each."""
         ...
 
 
@@ -230,7 +230,7 @@ class AlibabaProvider:
     def _settle(self, request: ImageRequest, row: Json) -> None:
         """Every disk shows the end of one pass, and nothing waits to be written (invariant 10)."""
         address = InstanceAddress(_address(row), *PORTS)
-        settled = self._reach(address, request.control).settle()
+        settled = self._reach(address, request.control).settle(request.expect or None)
         if missing := {str(disk.key) for disk in request.disks} - set(settled):
             raise TargetFailed(
                 f"the instance has no disk {sorted(missing)[0]}",

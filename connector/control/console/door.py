@@ -53,8 +53,11 @@ SAID: Final = {
     "put": "The sources are in the workgroup.",
     "taken": "The sources are out of the workgroup.",
     "dissolved": "The workgroup is deleted.",
-    "disabled": "The activation code enrols nobody any more. What it brought in stays.",
-    "forgotten": "The activation code is deleted. What it brought in stays.",
+    "disabled": "The activation code enrols nobody any more. Its appliances wait for approval again.",
+    "forgotten": "The activation code is deleted. Its appliances wait for approval again.",
+    "approved": "The appliance is approved.",
+    "revoked": "The appliance is shut out. What enrols with its code for its vCenter waits for approval.",
+    "rotated": "The appliance gets a new secret and key with its next heartbeat.",
     "ended": "Your session has ended. Log in to go on.",
     "left": "You are logged out.",
 }

@@ -66,7 +66,7 @@ class Entrance:
         right = hmac.compare_digest(
             (found[1] if found else _NOBODY).encode(), secret.encode("utf-8", "replace")
         )
-        if found is None or not right or not found[0].usable:
+        if found is None or not right or not self._good(found[0]):
             self._attempts.failed(origin)
             if found is not None:
                 self._store.audit.add(found[0].id, origin, "ConsoleLogInRefused", found[0].id)
@@ -76,6 +76,12 @@ class Entrance:
                 remedy="check both; an administrator makes keys with: connector control key create",
             )
         self._attempts.succeeded(origin)
+        if found[0].workgroups is not None:
+            raise AuthenticationFailed(
+                "this access key is limited to workgroups, and the console shows everything",
+                on="log in",
+                remedy="use it with the command line or an SDK",
+            )
         token = self._store.sessions.open(found[0].id, origin)
         self._store.audit.add(found[0].id, origin, "ConsoleLogIn", found[0].id)
         return token
@@ -84,9 +90,13 @@ class Entrance:
         """Who has this cookie; None when the session has ended or the key is disabled."""
         session = self._store.sessions.find(token) if token else None
         key = self._store.keys.find(session.key_id) if session is not None else None
-        if session is None or key is None or not key.usable:
+        if session is None or key is None or not self._good(key) or key.workgroups is not None:
             return None
         return Guest(key, session)
+
+    def _good(self, key: AccessKey) -> bool:
+        """Neither disabled, nor brought back by a restore, nor expired."""
+        return key.usable and (key.until is None or self._store.now() < key.until)
 
     def leave(self, token: str, origin: str) -> None:
         """The session ends; harmless when it has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from connector.control.console.lists import Item, Paging, Search, wanted_page
@@ -36,10 +37,11 @@ class CodePages:
         return Page("codes.html", {"codes": self._store.tokens.all(), "form": visit.form, "made": None})
 
     def _create(self, visit: Visit) -> Page:
-        given = {
-            name: visit.form.get(name, "") for name in ("Name", "Description", "Count", "TimeToLiveInDays")
-        }
-        made = self._desk.call(visit.caller, "CreateAccessToken", given)
+        names = ("Name", "Description", "Count", "TimeToLiveInDays")
+        given = {name: visit.form.get(name, "") for name in names}
+        bound = {name: visit.form[name] for name in ("VCenter", "WorkgroupId") if visit.form.get(name)}
+        operation = "CreateEnrolmentCode" if bound else "CreateAccessToken"
+        made = self._desk.call(visit.caller, operation, given | bound)
         banner = Banner(f"The activation code {given['Name']} is made. It is shown this once: copy it now.")
         return Page(
             "codes.html",
@@ -59,12 +61,29 @@ class CodePages:
 class AppliancePages:
     """Who reads for us, and whether it is there."""
 
-    def __init__(self, store: Store, grace: float) -> None:
+    def __init__(self, store: Store, desk: Desk, grace: float) -> None:
         self._store = store
+        self._desk = desk
         self._grace = grace
 
     def leaves(self) -> tuple[Leaf, ...]:
         return (Leaf("/appliances", self.list),)
+
+    def forms(self) -> tuple[Form, ...]:
+        return (
+            Form(
+                "/appliances/{id}/approve", self._decide("ApproveMigrationAppliance", "approved"), self.list
+            ),
+            Form("/appliances/{id}/revoke", self._decide("RevokeMigrationAppliance", "revoked"), self.list),
+            Form("/appliances/{id}/rotate", self._decide("RotateMigrationAppliance", "rotated"), self.list),
+        )
+
+    def _decide(self, operation: str, said: str) -> Callable[[Visit], Moved]:
+        def decide(visit: Visit) -> Moved:
+            self._desk.call(visit.caller, operation, {"ApplianceId": visit.path["id"]})
+            return Moved(link("appliances", said=said))
+
+        return decide
 
     def list(self, _visit: Visit) -> Page:
         now = self._store.now()

@@ -43,8 +43,9 @@ def routes(store: Store, desk: Desk, keys: Keys, grace: float, looks: Looks | No
         NewJobPages(store, desk),
         GroupPages(store, desk),
         CodePages(store, desk),
+        AppliancePages(store, desk, grace),
     )
-    looking = (AppliancePages(store, grace), AuditPages(store))
+    looking = (AuditPages(store),)
     door = Door(looks, entrance, lambda: store.epochs.current().restored)
     return [
         _Doorstep("/", guarded(_front), methods=["GET"]),

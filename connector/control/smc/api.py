@@ -8,6 +8,7 @@ from typing import Any
 from connector.control.keys import Keys
 from connector.control.service import Service
 from connector.control.smc.applications import ApplicationOperations
+from connector.control.smc.authority import AuthorityOperations
 from connector.control.smc.desk import Desk
 from connector.control.smc.door import Door
 from connector.control.smc.extensions import ExtensionOperations
@@ -25,11 +26,12 @@ def operations(service: Service) -> tuple[Operation, ...]:
     return (
         *SourceOperations(service).table(),
         *JobOperations(service).table(),
-        *TokenOperations(service.store).table(),
+        *TokenOperations(service).table(),
         *WorkgroupOperations(service.store).table(),
         *TagOperations(service.store).table(),
         *ExtensionOperations(service).table(),
         *ApplicationOperations(service).table(),
+        *AuthorityOperations(service).table(),
     )
 
 
@@ -39,7 +41,7 @@ def desk(service: Service) -> Desk:
     def audit(who: str, origin: str, action: str, subject: str, values: Mapping[str, Any]) -> None:
         service.store.audit.add(who, origin, action, subject[:400], dict(values))
 
-    return Desk(operations(service), audit)
+    return Desk(operations(service), audit, service.store.scope)
 
 
 def door(open_desk: Desk, keys: Keys) -> Door:

@@ -78,6 +78,7 @@ CODES: Final = (
     Code("QuotaExceeded.ReplicationJob", 400, "too many jobs", "delete jobs, or raise the quota"),
     Code("QuotaExceeded.*", 400, "a quota is used up", "delete what is not needed", documented=False),
     Code("IdempotentParameterMismatch", 400, "this ClientToken made something else", "use a new token"),
+    Code("MigrationAppliance.NotFound", 404, "no such appliance", "list them", documented=False),
     Code("AccessToken.NotFound", 404, "no such activation code", "list them", documented=False),
     Code("Workgroup.NotFound", 404, "no such workgroup", "list the workgroups", documented=False),
     Code("WorkgroupName.Duplicate", 400, "another workgroup has this name", "choose another", documented=False),

@@ -9,7 +9,9 @@ from connector.control.keys import includes
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Operation
 from connector.control.smc.parameters import Values, parse
+from connector.control.smc.scope import narrowed
 from connector.control.store.rows import AccessKey
+from connector.control.store.scope import Scope
 
 #: Records who did what, from where: key, address, operation, subject, parameters.
 Audit = Callable[[str, str, str, str, Mapping[str, Any]], None]
@@ -18,9 +20,11 @@ Audit = Callable[[str, str, str, str, Mapping[str, Any]], None]
 class Desk:
     """All operations by name. Thread-safe. Every method raises `Denied`."""
 
-    def __init__(self, operations: Iterable[Operation], audit: Audit) -> None:
+    def __init__(self, operations: Iterable[Operation], audit: Audit, scope: Scope) -> None:
+        """`scope` knows what belongs to the workgroups that a key may be limited to."""
         self._operations = {operation.name: operation for operation in operations}
         self._audit = audit
+        self._scope = scope
 
     def find(self, name: str) -> Operation:
         """The operation of this name."""
@@ -39,6 +43,7 @@ class Desk:
 
     def carry_out(self, caller: Caller, operation: Operation, values: Values) -> Answer:
         """The work of a call that has been permitted and parsed; a change is audited once it is done."""
+        values = narrowed(self._scope, caller.key, operation.name, values)
         answer = operation.work(caller, values)
         if operation.changes:
             subject = _subject(operation, values, answer)

@@ -197,6 +197,8 @@ def appliance(row: Appliance, *, online: bool) -> Answer:
         "HeartbeatTime": moment(row.heartbeat),
         "CreationTime": moment(row.created),
         "AccessTokenId": row.token_id or "",
+        "State": str(row.state),
+        "WorkgroupId": row.workgroup_id or "",
         "Notice": row.notice,
     }
 

@@ -65,7 +65,7 @@ ESTIMATE: Final = (
 APPLIANCES: Final = (
     Parameter("ApplianceId", ListOf(kinds.ID, 50)),
     Parameter("Name", kinds.WORD, meaning="exact"),
-    Parameter("VCenter", kinds.WORD, meaning="its URL, exact"),
+    Parameter("VCenter", kinds.WORD, meaning="its instance UUID, exact"),
     Parameter("Online", Flag()),
     *kinds.PAGE,
 )
@@ -341,6 +341,8 @@ APPLIANCES_ANSWER: Final = (
         _text("HeartbeatTime"),
         _text("CreationTime"),
         _text("AccessTokenId", "the activation code that it enrolled with; empty: the built-in one"),
+        _text("State", "waiting (for approval), approved or revoked"),
+        _text("WorkgroupId", "its tenant; empty: the administrator"),
         _text("Notice", "what of its inventory is not registered, and why"),
         meaning="by name",
     ),

@@ -48,6 +48,8 @@ class Gate:
                 "InvalidAccessKeyId.Inactive",
                 "Specified access key was brought back by a restore and is not approved again.",
             )
+        if key.until is not None and self._clock() >= key.until:
+            raise Denied("InvalidAccessKeyId.Inactive", "Specified access key has expired.")
         signed = _moment(claim.date)
         now = self._clock()
         if abs(now - signed) > SKEW:

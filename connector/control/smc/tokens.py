@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from connector.control.service import Service
 from connector.control.smc import kinds, shapes
 from connector.control.smc.operations import Answer, Caller, Operation
 from connector.control.smc.parameters import ListOf, OneOf, Parameter, Values, Whole
-from connector.control.store import Store
 from connector.control.store.rows import Role, TokenStatus
 
 _TOKEN: Final = Parameter("AccessTokenId", kinds.ID, required=True)
-_COUNT: Final = 100
-_DAYS: Final = 30
+COUNT: Final = 100
+DAYS: Final = 30
 
 CREATE: Final = (
     Parameter("Name", kinds.NAME, required=True),
@@ -30,12 +30,13 @@ LIST: Final = (
 class TokenOperations:
     """Activation codes: shown once, counted, expiring."""
 
-    def __init__(self, store: Store) -> None:
-        self._tokens = store.tokens
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._tokens = service.store.tokens
 
     def table(self) -> tuple[Operation, ...]:
         """One line each."""
-        gone = "its sources stay"
+        gone = "appliances that enrolled with it wait for approval again, its sources stay"
         return (
             Operation(
                 "CreateAccessToken",
@@ -63,8 +64,8 @@ class TokenOperations:
         token, code = self._tokens.create(
             values["Name"],
             values.get("Description", ""),
-            count=values.get("Count", _COUNT),
-            days=values.get("TimeToLiveInDays", _DAYS),
+            count=values.get("Count", COUNT),
+            days=values.get("TimeToLiveInDays", DAYS),
         )
         return {"AccessTokenId": token.id, "AccessTokenCode": code}
 
@@ -77,8 +78,10 @@ class TokenOperations:
 
     def _disable(self, _caller: Caller, values: Values) -> Answer:
         self._tokens.disable(values["AccessTokenId"])
+        self._service.suspend(values["AccessTokenId"])
         return {}
 
     def _delete(self, _caller: Caller, values: Values) -> Answer:
         self._tokens.delete(values["AccessTokenId"])
+        self._service.suspend(values["AccessTokenId"])
         return {}

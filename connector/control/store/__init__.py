@@ -22,6 +22,7 @@ from connector.control.store.overview import Overview
 from connector.control.store.passes import Passes
 from connector.control.store.removal import Removal
 from connector.control.store.runs import Runs
+from connector.control.store.scope import Scope
 from connector.control.store.search import JobFilter, Page, SourceFilter
 from connector.control.store.sessions import Sessions
 from connector.control.store.sources import Sources
@@ -60,6 +61,7 @@ class Store:
         self.sessions = Sessions(self._database)
         self.audit = Audit(self._database)
         self.evidence = EvidenceStore(self._database)
+        self.scope = Scope(self._database)
 
     @property
     def url(self) -> str:

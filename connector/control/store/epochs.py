@@ -13,6 +13,7 @@ from connector.control.refusals import Code, Unknown
 from connector.control.store import counting, jobs, tables
 from connector.control.store.counting import Point
 from connector.control.store.database import Database
+from connector.control.store.rows import Standing
 from connector.epoch import Mark
 from connector.errors import Conflict
 
@@ -141,6 +142,7 @@ def _doubt_credentials(connection: sa.Connection) -> None:
     """What was revoked since the backup is alive in it: everything is assumed revoked until it is approved again."""
     for table in (tables.access_keys, tables.access_tokens):
         connection.execute(table.update().values(approved=False))
-    if "approved" in tables.appliances.c:
-        connection.execute(tables.appliances.update().values(approved=False))
+    appliances = tables.appliances
+    approved = appliances.c.state == Standing.APPROVED
+    connection.execute(appliances.update().where(approved).values(state=Standing.WAITING))
     connection.execute(tables.sessions.delete())

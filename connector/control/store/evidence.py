@@ -9,11 +9,12 @@ import zstandard
 
 from connector.control.store import tables
 from connector.control.store.database import Database
-from connector.control.store.rows import EvidenceEntry, Pass
-from connector.errors import EvidenceDamaged, NotFound
+from connector.control.store.rows import EvidenceEntry, Pass, PassState
+from connector.errors import Conflict, EvidenceDamaged, NotFound
 from connector.transfer.evidence import LIMIT
 
 _EVIDENCE: Final = tables.evidence
+_PASSES: Final = tables.passes
 _COLUMNS: Final = [column for column in _EVIDENCE.c if column.name != "packed"]
 
 
@@ -38,7 +39,10 @@ class EvidenceStore:
         self._database, self._room = database, room
 
     def put(self, found: Pass, manifest: bytes, key: str) -> None:
-        """Keep it, or replace what the same pass left before. `key`: PEM of the public key that it was signed with."""
+        """Keep it, or replace what the same pass left before; what a finished pass left is never replaced (Conflict).
+
+        `key`: PEM of the public key that it was signed with.
+        """
         packed = zstandard.compress(manifest, 9)
         values: dict[str, Any] = {
             "job_id": found.job_id,
@@ -49,6 +53,9 @@ class EvidenceStore:
             "packed": packed,
         }
         with self._database.write() as connection:
+            if not _taken(connection, found):
+                _must_be_same(connection, found, manifest)
+                return
             connection.execute(_EVIDENCE.delete().where(_EVIDENCE.c.pass_id == found.id))
             connection.execute(_EVIDENCE.insert().values(pass_id=found.id, **values))
             for old in self._beyond(connection, found.job_id):
@@ -68,17 +75,22 @@ class EvidenceStore:
 
     def manifest(self, pass_id: str) -> bytes:
         """The file, as it was signed. Raises NotFound, EvidenceDamaged."""
-        query = sa.select(_EVIDENCE.c.packed).where(_EVIDENCE.c.pass_id == pass_id)
-        with self._database.read() as connection:
-            packed = connection.execute(query).scalar_one_or_none()
-        if packed is None:
+        kept = self.find(pass_id)
+        if kept is None:
             raise NotFound(
                 "no evidence of this pass",
                 on=pass_id,
                 remedy="it is kept for a job's newest passes, and beside images",
             )
+        return kept
+
+    def find(self, pass_id: str) -> bytes | None:
+        """The file, as it was signed; None when the pass left none. Raises EvidenceDamaged."""
+        query = sa.select(_EVIDENCE.c.packed).where(_EVIDENCE.c.pass_id == pass_id)
+        with self._database.read() as connection:
+            packed = connection.execute(query).scalar_one_or_none()
         try:
-            return zstandard.decompress(packed, max_output_size=LIMIT)
+            return None if packed is None else zstandard.decompress(packed, max_output_size=LIMIT)
         except zstandard.ZstdError:
             raise EvidenceDamaged(
                 "cannot be unpacked from the database",
@@ -97,3 +109,22 @@ class EvidenceStore:
             if number and total > self._room:
                 old.append(pass_id)
         return old
+
+
+def _taken(connection: sa.Connection, found: Pass) -> bool:
+    """Whether the pass is still carried by whom it was given to; locks it."""
+    query = sa.select(_PASSES.c.id).where(
+        _PASSES.c.id == found.id,
+        _PASSES.c.state == PassState.TAKEN,
+        _PASSES.c.appliance_id == found.appliance_id,
+    )
+    return connection.execute(query.with_for_update(key_share=True)).first() is not None
+
+
+def _must_be_same(connection: sa.Connection, found: Pass, manifest: bytes) -> None:
+    query = sa.select(_EVIDENCE.c.packed).where(_EVIDENCE.c.pass_id == found.id)
+    packed = connection.execute(query).scalar_one_or_none()
+    if packed is None or zstandard.decompress(packed) != manifest:
+        raise Conflict(
+            "this pass has ended: its evidence stays as it is", on=found.id, remedy="run another pass"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -24,13 +25,30 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, key_id: str, sealed: str, role: Role, name: str) -> AccessKey:
+    def add(
+        self,
+        key_id: str,
+        sealed: str,
+        role: Role,
+        name: str,
+        workgroups: Sequence[str] | None = None,
+        until: float | None = None,
+    ) -> AccessKey:
         """Keep a new key; the caller has made its id and sealed its secret."""
-        key = AccessKey(key_id, sealed, role, name, self._database.now(), disabled=False)
+        now = self._database.now()
+        seen = None if workgroups is None else tuple(workgroups)
+        key = AccessKey(key_id, sealed, role, name, now, disabled=False, workgroups=seen, until=until)
+        limits = {"workgroups": None if seen is None else list(seen), "until": until}
         with self._database.write() as connection:
             connection.execute(
                 _KEYS.insert().values(
-                    id=key_id, sealed=sealed, role=role, name=name, created=key.created, disabled=False
+                    id=key_id,
+                    sealed=sealed,
+                    role=role,
+                    name=name,
+                    created=key.created,
+                    disabled=False,
+                    **limits,
                 )
             )
         return key
@@ -70,4 +88,5 @@ class Keys:
 
 
 def _key(row: Any) -> AccessKey:
-    return AccessKey(**{**row._mapping, "role": Role(row.role)})
+    seen = None if row.workgroups is None else tuple(row.workgroups)
+    return AccessKey(**{**row._mapping, "role": Role(row.role), "workgroups": seen})

@@ -39,6 +39,7 @@ def pass_of(row: Any) -> Pass:
     values["state"] = PassState(values["state"])
     values["outcome"] = Outcome(values["outcome"]) if values["outcome"] else None
     values["task"] = Task(values["task"])
+    values["wanted"] = tuple(values["wanted"])
     return Pass(**values)
 
 

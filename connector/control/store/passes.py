@@ -19,7 +19,7 @@ from connector.control.store.database import HANDING_OUT, Database, new_id
 from connector.control.store.limits import Limits
 from connector.control.store.pass_rows import IN_ORDER, in_state, pass_of
 from connector.control.store.queue import waiting
-from connector.control.store.rows import Appliance, Json, Outcome, Pass, PassState, Task
+from connector.control.store.rows import LEFT_OUT, Appliance, Json, Outcome, Pass, PassState, Task
 from connector.errors import Conflict, NotFound
 
 _PASSES: Final = tables.passes
@@ -98,6 +98,7 @@ class Passes:
                 "appliance_id": appliance.id,
                 "taken": now,
                 "phase": "taken",
+                "wanted": _wanted(connection, found.job_id),
             }
             still = sa.and_(_PASSES.c.id == found.id, _PASSES.c.state == PassState.OFFERED)
             if connection.execute(_PASSES.update().where(still).values(**values)).rowcount != 1:
@@ -405,6 +406,17 @@ def _place(connection: sa.Connection, job_id: str) -> Json:
         "datastores": sorted({str(disk["datastore"]) for disk in facts if disk.get("datastore")}),
         "disk_count": max(1, len(facts)),
     }
+
+
+def _wanted(connection: sa.Connection, job_id: str) -> list[int]:
+    """Keys of the disks that the job brings over, as the source is known now."""
+    job = connection.execute(
+        sa.select(_JOBS.c.source_id, _JOBS.c.definition).where(_JOBS.c.id == job_id)
+    ).one()
+    disks = tables.source_disks
+    keys = connection.execute(sa.select(disks.c.key).where(disks.c.source_id == job.source_id)).scalars()
+    left_out = set(job.definition.get(LEFT_OUT, ()))
+    return sorted(key for key in keys if key not in left_out)
 
 
 def stoppable(state: State) -> bool:

@@ -51,8 +51,20 @@ class Task(StrEnum):
         return self in (Task.READ, Task.FINAL)
 
 
+class Standing(StrEnum):
+    """What an appliance may do: nothing but call in until it is approved, nothing at all once it is revoked."""
+
+    WAITING = "waiting"
+    APPROVED = "approved"
+    REVOKED = "revoked"
+
+
 @dataclass(frozen=True, slots=True)
 class Appliance:
+    """One appliance of one vCenter, which it names by its instance UUID. `workgroup_id` is its tenant, None: the
+    administrator. `rotate`: it shall ask for a new secret and key.
+    """
+
     id: str
     name: str
     vcenter: str
@@ -61,6 +73,20 @@ class Appliance:
     created: float
     token_id: str | None = None
     notice: str = ""
+    state: Standing = Standing.APPROVED
+    workgroup_id: str | None = None
+    rotate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ApplianceKey:
+    """A public key (PEM) of evidence. Once `replaced` it is good for passes that were taken before that."""
+
+    appliance_id: str
+    fingerprint: str
+    key: str
+    registered: float
+    replaced: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +273,7 @@ class Pass:
     not_before: float = 0.0
     reason: str = ""
     task: Task = Task.READ
+    wanted: tuple[int, ...] = ()  # keys of the disks, when it was taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +369,11 @@ class TokenStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An activation code, of which only a digest is kept. `registered` of `count` sources came in by it."""
+    """An activation code, of which only a digest is kept. `registered` of `count` sources came in by it.
+
+    It is good for one `vcenter` and tenant; what enrols with a code that names no vCenter waits for approval, and so does
+    the first appliance of a vCenter unless the code `joins`.
+    """
 
     id: str
     name: str
@@ -353,6 +384,9 @@ class AccessToken:
     created: float
     status: TokenStatus
     approved: bool = True
+    vcenter: str = ""
+    workgroup_id: str | None = None
+    joins: bool = False
 
 
 class Role(StrEnum):
@@ -365,7 +399,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """`sealed` is the secret as the vault sealed it: signatures cannot be checked with a digest."""
+    """`sealed` is the secret as the vault sealed it: signatures cannot be checked with a digest.
+
+    `workgroups`: ids of the only ones that its holder sees; None: everything. It is refused from `until` on.
+    """
 
     id: str
     sealed: str = field(repr=False)
@@ -374,6 +411,8 @@ class AccessKey:
     created: float
     disabled: bool
     approved: bool = True  # not since a restore that brought it back
+    workgroups: tuple[str, ...] | None = None
+    until: float | None = None
 
     @property
     def usable(self) -> bool:

@@ -21,6 +21,7 @@ from connector.model import UNREADY, Part
 
 _SOURCES: Final = tables.sources
 _DISKS: Final = tables.source_disks
+_NAMED: Final = 50  # machines that are gone, in one line of the audit log
 _FEW: Final = 200  # for more sources at once, reading all disks is faster
 
 OFFLINE_CODE: Final = "SourceServer.Offline"
@@ -73,10 +74,23 @@ class Sources:
                 len(new) - left_out,
                 f"machines not registered: {left_out} ({why})" if left_out else "",
             )
-            for moref, row in known.items():
-                if moref not in ids:
-                    _lose(connection, row)
+            lost = [row for moref, row in known.items() if moref not in ids]
+            for row in lost:
+                _lose(connection, row)
+            self._say_lost(connection, vcenter, [r for r in lost if r.error_code != GONE_CODE], ids, by)
         return ids
+
+    def _say_lost(
+        self, connection: sa.Connection, vcenter: str, lost: Sequence[Any], ids: Json, by: Appliance | None
+    ) -> None:
+        """An inventory never shrinks in silence: the audit log says whose word it was."""
+        if not lost:
+            return
+        names = sorted(row.machine for row in lost)
+        details = {"gone": len(names), "left": len(ids), "names": names[:_NAMED]}
+        who = by.id if by is not None else "system"
+        about: Json = {"at": self._database.now(), "who": who, "origin": "", "action": "inventory shrank"}
+        connection.execute(tables.audit.insert().values(**about, subject=vcenter, details=details))
 
     def _left_out(self, connection: sa.Connection, new: int, by: Appliance | None) -> tuple[int, str]:
         """How many of so many new machines cannot come in, and why."""
@@ -118,6 +132,7 @@ class Sources:
         if row is None:
             values |= {"id": source_id, "vcenter": vcenter, "moref": machine["moref"], "created": now}
             values |= {"state": follow(SourceState.AVAILABLE, event), "token_id": by.token_id if by else None}
+            values |= {"workgroup_id": by.workgroup_id if by else None}
             connection.execute(_SOURCES.insert().values(**values))
         else:
             values["state"] = follow(SourceState(row.state), event, source_id)

@@ -49,6 +49,30 @@ appliances: Final = Table(
     Column("created", Float, nullable=False),
     Column("token_id", _ID, nullable=True),  # the access token it enrolled with; null: the built-in code
     Column("notice", Text, nullable=False, server_default=""),  # what of its inventory was not registered
+    Column("state", String(20), nullable=False, server_default="approved"),  # Standing
+    Column("workgroup_id", _ID, nullable=True),  # its tenant; null: whoever owns the control plane
+    Column("next_secret_hash", String(64), nullable=False, server_default=""),  # given out, not used so far
+    Column(
+        "rotate", Boolean, nullable=False, server_default=false()
+    ),  # it shall ask for a new secret and key
+)
+
+appliance_keys: Final = Table(
+    "appliance_keys",
+    metadata,
+    Column("appliance_id", _ID, ForeignKey("appliances.id"), primary_key=True),
+    Column("fingerprint", String(80), primary_key=True),
+    Column("key", Text, nullable=False),  # public, PEM
+    Column("registered", Float, nullable=False),
+    Column("replaced", Float, nullable=True),  # good for passes that were taken before
+)
+
+vcenters: Final = Table(
+    "vcenters",
+    metadata,
+    Column("id", String(400), primary_key=True),  # its instance UUID
+    Column("workgroup_id", _ID, nullable=True),  # its tenant; null: whoever owns the control plane
+    Column("created", Float, nullable=False),
 )
 
 sources: Final = Table(
@@ -220,6 +244,7 @@ passes: Final = Table(
     Column("not_before", Float, nullable=False, server_default="0"),  # nobody takes it earlier ...
     Column("reason", Text, nullable=False, server_default=""),  # ... because of this
     Column("task", String(20), nullable=False, server_default="read"),
+    Column("wanted", JSON, nullable=False, server_default="[]"),  # keys of the disks, when it was taken
     UniqueConstraint("run_id", "slot", "attempt"),
 )
 
@@ -307,6 +332,9 @@ access_tokens: Final = Table(
     Column("disabled", Boolean, nullable=False),
     Column("created", Float, nullable=False),
     Column("approved", Boolean, nullable=False, server_default=true()),  # not since a restore
+    Column("vcenter", String(400), nullable=False, server_default=""),  # the only one that it is good for
+    Column("workgroup_id", _ID, nullable=True),  # the tenant of what comes in by it
+    Column("joins", Boolean, nullable=False, server_default=false()),  # what comes in needs no approval
 )
 
 access_keys: Final = Table(
@@ -319,6 +347,8 @@ access_keys: Final = Table(
     Column("created", Float, nullable=False),
     Column("disabled", Boolean, nullable=False),
     Column("approved", Boolean, nullable=False, server_default=true()),  # not since a restore
+    Column("workgroups", JSON(none_as_null=True), nullable=True),  # ids of those it sees; null: everything
+    Column("until", Float, nullable=True),  # nothing signed with it is accepted from then on
 )
 
 nonces: Final = Table(

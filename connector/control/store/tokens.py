@@ -1,6 +1,7 @@
 """Access tokens: activation codes for appliances. The code is shown once; only its digest is kept.
 
-A code brings in `count` sources at most. Disabled or expired it enrols nobody; what it brought in stays.
+A code brings in `count` sources at most. Disabled or expired it enrols nobody. When it is disabled or deleted, the
+appliances that it enrolled wait for approval again; their sources stay.
 """
 
 from __future__ import annotations
@@ -28,10 +29,21 @@ class Tokens:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, name: str, description: str, *, count: int, days: int) -> tuple[AccessToken, str]:
-        """A new token and its code, which nobody can ever read again."""
+    def create(
+        self,
+        name: str,
+        description: str,
+        *,
+        count: int,
+        days: int,
+        vcenter: str = "",
+        workgroup_id: str | None = None,
+        joins: bool = False,
+    ) -> tuple[AccessToken, str]:
+        """A new token and its code, which nobody can ever read again. See `AccessToken` for what it is good for."""
         code = secrets.token_urlsafe(24)
         values: Json = {"name": name, "description": description, "count": count, "days": days}
+        values |= {"vcenter": vcenter, "workgroup_id": workgroup_id, "joins": joins}
         values |= {"id": new_id("at"), "created": self._database.now(), "registered": 0, "disabled": False}
         with self._database.write() as connection:
             connection.execute(_TOKENS.insert().values(code_hash=_digest(code), **values))
@@ -54,7 +66,7 @@ class Tokens:
         return [token for token in found if status in (None, token.status)]
 
     def disable(self, token_id: str) -> None:
-        """Enrols nobody any more; sources that it brought in stay."""
+        """Enrols nobody any more; sources that it brought in stay. Its appliances are suspended by `Service.suspend`."""
         self._row(token_id)
         with self._database.write() as connection:
             connection.execute(_TOKENS.update().where(_TOKENS.c.id == token_id).values(disabled=True))

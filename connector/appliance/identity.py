@@ -1,0 +1,146 @@
+"""What an appliance proves itself with: its membership at the control plane, and its key for evidence. Both can be renewed.
+
+evidence-key.pem       the key that evidence is signed with; evidence-key.pub beside it
+evidence-key.next.pem  the one that a rotation has made, until the control plane's answer is kept
+membership.json        see `membership`
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from connector import __version__, private, readable
+from connector.appliance.configuration import Configuration
+from connector.appliance.control_client import ControlClient, Membership, enrol
+from connector.appliance.membership import keep_membership, kept_membership
+from connector.epoch import Memory
+from connector.errors import AuthenticationFailed, BadInput, Conflict, ControlFailed, StateRestored
+from connector.patience import Patience
+from connector.transfer.evidence import Signer
+
+log = logging.getLogger(__name__)
+
+START_PATIENCE = 30.0  # seconds that a control plane may need which is started at the same time
+KEY: Final = "evidence-key.pem"
+NEXT: Final = "evidence-key.next.pem"
+PUBLIC: Final = "evidence-key.pub"
+
+
+class Identity:
+    """Of one appliance at one control plane. Thread-safe: what changes is replaced at once, by the thread that renews."""
+
+    def __init__(self, configuration: Configuration, vcenter: str, memory: Memory | None = None) -> None:
+        """What an earlier start kept, if the control plane still accepts it; else what the activation code buys.
+
+        `vcenter`: the instance UUID. Raises BadInput without a code, NotPermitted when this appliance was revoked.
+        """
+        self._state, self._control, self._vcenter = configuration.state, configuration.control, vcenter
+        self._memory = memory
+        known = kept_membership(self._state)
+        mine = known is not None and (known.control, known.vcenter) == (self._control.thumbprint, vcenter)
+        self.signer = Signer.load(self._state / KEY)
+        if known is not None and mine and self._accepted(known.membership):
+            self.membership = known.membership
+        else:
+            self.membership = self._enrol(configuration.name)
+        self._publish()
+
+    def renew(self, client: Callable[[], ControlClient], signs: Callable[[Signer], None]) -> None:
+        """A new secret and a new key. Broken off anywhere, both ends still know each other, and it is done again."""
+        fresh = Signer.load(self._state / NEXT)
+        with closing(client()) as control:
+            secret = control.rotate(fresh.public_pem)
+        member = Membership(self.membership.appliance_id, secret)
+        keep_membership(self._state, self._control.thumbprint, self._vcenter, member)
+        self._adopt(fresh)
+        signs(fresh)
+        self.membership = member
+
+    def _accepted(self, member: Membership) -> bool:
+        """Whether the control plane knows this appliance with one of its keys. With a code it can enrol again.
+
+        One that was revoked never enrols by itself.
+        """
+        try:
+            if (self._state / NEXT).exists() and self._knows(
+                member, fresh := Signer.load(self._state / NEXT)
+            ):
+                self._adopt(fresh)  # a rotation was broken off after the control plane had heard of it
+                return True
+            self._register(member, self.signer)
+        except StateRestored:  # nobody enrols until that is confirmed
+            raise
+        except (AuthenticationFailed, Conflict) as unknown:
+            code = self._control.activation_code_file
+            if code is None or not code.exists():
+                raise
+            log.warning("the membership is not accepted any more, enrolling again: %s", unknown)
+            return False
+        return True
+
+    def _knows(self, member: Membership, signer: Signer) -> bool:
+        try:
+            self._register(member, signer)
+        except StateRestored:
+            raise
+        except Conflict:
+            return False
+        return True
+
+    def _register(self, member: Membership, signer: Signer) -> None:
+        with closing(
+            ControlClient(self._control.url, self._control.thumbprint, member, self._memory)
+        ) as client:
+            Patience(START_PATIENCE, (ControlFailed,)).outlast(lambda: client.register_key(signer.public_pem))
+
+    def _adopt(self, fresh: Signer) -> None:
+        (self._state / NEXT).replace(self._state / KEY)
+        directory = os.open(self._state, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        self.signer = fresh
+        self._publish()
+
+    def _publish(self) -> None:
+        """The public half lies beside the key."""
+        private.file(self._state / PUBLIC)
+        (self._state / PUBLIC).write_text(self.signer.public_pem)
+
+    def _enrol(self, name: str) -> Membership:
+        control = self._control
+        if control.activation_code_file is None:
+            raise BadInput(
+                "this appliance is not enrolled",
+                on=control.url,
+                remedy="name an activation_code_file for the first start",
+            )
+        member = enrol(
+            control.url,
+            control.thumbprint,
+            _code(control.activation_code_file),
+            name=name,
+            vcenter=self._vcenter,
+            version=__version__,
+            memory=self._memory,
+            evidence_key=self.signer.public_pem,
+        )
+        keep_membership(self._state, control.thumbprint, self._vcenter, member)
+        return member
+
+
+def _code(file: Path) -> str:
+    try:
+        return readable.text(file).strip()
+    except (OSError, UnicodeDecodeError) as broken:
+        raise BadInput(
+            f"cannot read the activation code: {broken!r}",
+            on=str(file),
+            remedy="the control plane's state directory has it",
+        ) from None

@@ -1,0 +1,141 @@
+"""Keys that are limited to workgroups: what is outside does not exist for them.
+
+`RULES` has one line for each operation. What has none is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from connector.control.refusals import Code, Unknown
+from connector.control.smc.catalogue import Denied, missing
+from connector.control.smc.parameters import Values
+from connector.control.store.rows import AccessKey, TagKind
+from connector.control.store.scope import APPLIANCE, GROUP, JOB, SOURCE, TOKEN, Scope
+
+_UNKNOWN: Final = {
+    SOURCE: Code.SOURCE_UNKNOWN,
+    JOB: Code.JOB_UNKNOWN,
+    GROUP: Code.GROUP_UNKNOWN,
+    APPLIANCE: Code.APPLIANCE_UNKNOWN,
+    TOKEN: Code.TOKEN_UNKNOWN,
+}
+_TAGGED: Final = {TagKind.SOURCE: SOURCE, TagKind.JOB: JOB, TagKind.GROUP: GROUP}
+_NOBODY: Final = "-"  # no id looks like this: a list of it alone finds nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`names`: parameters that must be given, and whose ids must be inside. `lists`: a parameter that narrows what is
+    found, to what is inside. `tags`: `ResourceId` is of the kind that `ResourceType` says.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    lists: tuple[str, str] | None = None
+    tags: str = ""  # "names" or "lists"
+
+
+def _named(**names: str) -> Rule:
+    return Rule(names)
+
+
+def _listed(parameter: str, kind: str) -> Rule:
+    return Rule(lists=(parameter, kind))
+
+
+_ONE_JOB: Final = _named(JobId=JOB)
+_ONE_SOURCE: Final = _named(SourceId=SOURCE)
+_ONE_APPLIANCE: Final = _named(ApplianceId=APPLIANCE)
+_ONE_TOKEN: Final = _named(AccessTokenId=TOKEN)
+_ONE_GROUP: Final = _named(WorkgroupId=GROUP)
+_MEMBERS: Final = _named(WorkgroupId=GROUP, SourceId=SOURCE)
+
+RULES: Final[Mapping[str, Rule]] = {
+    "DescribeSourceServers": _listed("SourceId", SOURCE),
+    "ModifySourceServerAttribute": _ONE_SOURCE,
+    "DeleteSourceServer": _ONE_SOURCE,
+    "DescribeReplicationJobs": _listed("JobId", JOB),
+    "CreateReplicationJob": _ONE_SOURCE,
+    "ModifyReplicationJobAttribute": _ONE_JOB,
+    "StartReplicationJob": _ONE_JOB,
+    "StopReplicationJob": _ONE_JOB,
+    "CutOverReplicationJob": _ONE_JOB,
+    "DeleteReplicationJob": _ONE_JOB,
+    "ListAccessTokens": _listed("AccessTokenId", TOKEN),
+    "DisableAccessToken": _ONE_TOKEN,
+    "DeleteAccessToken": _ONE_TOKEN,
+    "DescribeWorkgroups": _listed("WorkgroupId", GROUP),
+    "ModifyWorkgroupAttribute": _ONE_GROUP,
+    "AssociateSourceServers": _MEMBERS,
+    "DisassociateSourceServers": _MEMBERS,
+    "TagResources": Rule(tags="names"),
+    "UntagResources": Rule(tags="names"),
+    "ListTagResources": Rule(tags="lists"),
+    "DescribeReplicationJobProgress": _listed("JobId", JOB),
+    "DescribeReplicationJobLog": _ONE_JOB,
+    "DescribeReplicationJobPasses": _ONE_JOB,
+    "DescribeReplicationJobEvidence": _ONE_JOB,
+    "ExportReplicationJobEvidence": _ONE_JOB,
+    "DescribeReplicationJobResources": _ONE_JOB,
+    "SetReplicationJobDisks": _ONE_JOB,
+    "RollbackReplicationJob": _ONE_JOB,
+    "DescribeSourceServerFindings": _listed("SourceId", SOURCE),
+    "EstimateMigration": _ONE_SOURCE,
+    "DescribeMigrationAppliances": _listed("ApplianceId", APPLIANCE),
+    "CreateEnrolmentCode": _ONE_GROUP,
+    "ApproveMigrationAppliance": _ONE_APPLIANCE,
+    "RevokeMigrationAppliance": _ONE_APPLIANCE,
+    "RotateMigrationAppliance": _ONE_APPLIANCE,
+}
+
+#: Made for everybody, or for machines of several tenants at once: only for keys without limits.
+OUTSIDE: Final = (
+    "CreateCrossZoneMigrationJob",
+    "CreateAccessToken",
+    "CreateWorkgroup",
+    "DeleteWorkgroup",
+    "DescribeMigrationApplications",
+    "SetMigrationApplication",
+    "StartMigrationApplication",
+    "CutOverMigrationApplication",
+    "RollbackMigrationApplication",
+)
+
+
+def narrowed(scope: Scope, key: AccessKey, operation: str, values: Values) -> Values:
+    """What the operation may be asked by this key. Raises `Denied`, and `Unknown` for what is outside."""
+    if key.workgroups is None:
+        return values
+    rule = RULES.get(operation)
+    if rule is None:
+        raise Denied(
+            "Forbidden.Unauthorized",
+            f"The access key {key.id} is limited to workgroups; {operation} is for keys without limits.",
+        )
+    names, lists = _of(rule, values)
+    for parameter, kind in names.items():
+        _require(scope.ids(kind, key.workgroups), parameter, kind, values)
+    if lists is None:
+        return values
+    parameter, kind = lists
+    inside = scope.ids(kind, key.workgroups)
+    wanted = [one for one in values[parameter] if one in inside] if parameter in values else sorted(inside)
+    return {**values, parameter: wanted or [_NOBODY]}
+
+
+def _of(rule: Rule, values: Values) -> tuple[Mapping[str, str], tuple[str, str] | None]:
+    if not rule.tags:
+        return rule.names, rule.lists
+    kind = _TAGGED[TagKind(values["ResourceType"])]
+    return ({"ResourceId": kind}, None) if rule.tags == "names" else ({}, ("ResourceId", kind))
+
+
+def _require(inside: set[str], parameter: str, kind: str, values: Values) -> None:
+    if parameter not in values:
+        raise missing(parameter)
+    given = values[parameter]
+    for one in given if isinstance(given, list) else [given]:
+        if one not in inside:
+            raise Unknown(_UNKNOWN[kind], f"no such {kind}", on=str(one), remedy="list what this key sees")

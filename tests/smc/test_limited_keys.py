@@ -1,0 +1,164 @@
+"""A key that is limited to workgroups: for every operation, what is outside does not exist; and keys that end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.control.console.attempts import Attempts
+from connector.control.console.entrance import Entrance
+from connector.control.keys import Keys
+from connector.control.refusals import Unknown
+from connector.control.smc import api, signature
+from connector.control.smc.catalogue import Denied
+from connector.control.smc.desk import Desk
+from connector.control.smc.gate import Gate
+from connector.control.smc.operations import Caller
+from connector.control.smc.scope import OUTSIDE, RULES
+from connector.control.smc.signature import Claim
+from connector.control.store import Wish
+from connector.control.store.rows import AccessKey, AccessToken, Role
+from connector.control.vault import Vault
+from connector.errors import AuthenticationFailed
+from tests.control.conftest import quick_folder
+from tests.control.house import DAY, House
+
+__all__ = ["quick_folder"]
+
+#: What a list answers, and by which field of a row its ids are known.
+LISTS = {
+    "DescribeSourceServers": ("SourceServers", "SourceServer", "SourceId", "source"),
+    "DescribeReplicationJobs": ("ReplicationJobs", "ReplicationJob", "JobId", "job"),
+    "ListAccessTokens": ("AccessTokens", "AccessToken", "AccessTokenId", "token"),
+    "DescribeWorkgroups": ("Workgroups", "Workgroup", "WorkgroupId", "group"),
+    "DescribeReplicationJobProgress": ("ReplicationJobs", "ReplicationJob", "JobId", "job"),
+    "DescribeSourceServerFindings": ("SourceServers", "SourceServer", "SourceId", "source"),
+    "DescribeMigrationAppliances": ("Appliances", "Appliance", "ApplianceId", "appliance"),
+}
+
+
+class Tenant:
+    """A workgroup with one of everything."""
+
+    def __init__(self, house: House, name: str) -> None:
+        store = house.store
+        self.group = store.workgroups.create(name, "").id
+        token, _ = store.tokens.create(name, "", count=9, days=9, workgroup_id=self.group)
+        self.token = token.id
+        made = store.tokens.get(token.id)
+        self.appliance = self._enrol(house, name, made)
+        (self.source,) = house.register(f"of-{name}", by=store.appliances.get(self.appliance))
+        self.job = house.service.create(Wish(self.source, f"job-{name}")).id
+
+    @staticmethod
+    def _enrol(house: House, name: str, token: AccessToken) -> str:
+        member, _ = house.store.appliances.enrol(name, f"50-{name}", "1", token)
+        return house.store.appliances.approve(member.id).id
+
+    def ids(self, parameter: str) -> str:
+        kind = {"SourceId": "source", "JobId": "job", "WorkgroupId": "group", "ApplianceId": "appliance"}
+        return str(getattr(self, kind.get(parameter, "token")))
+
+
+class World:
+    def __init__(self, house: House) -> None:
+        self.mine, self.other = Tenant(house, "mine"), Tenant(house, "other")
+        self.desk: Desk = api.desk(house.service)
+        limits = {"workgroups": (self.mine.group,)}
+        self.limited = Caller(AccessKey("AK1", "", Role.ADMIN, "l", 0.0, False, **limits), "t")  # type: ignore[arg-type]
+
+    def call(self, operation: str, **values: Any) -> Any:
+        return self.desk.carry_out(self.limited, self.desk.find(operation), values)
+
+
+@pytest.fixture
+def house(quick_folder: Path) -> Iterator[House]:
+    made = House(f"sqlite:///{quick_folder / 'x.sqlite'}", quick_folder)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def world(house: House) -> World:
+    return World(house)
+
+
+def test_every_operation_is_ruled_once(house: House) -> None:
+    names = [operation.name for operation in api.operations(house.service)]
+    assert sorted(names) == sorted([*RULES, *OUTSIDE])
+
+
+def test_what_is_named_must_be_inside(world: World) -> None:
+    for operation, rule in RULES.items():
+        for wrong in rule.names:
+            given = {name: world.mine.ids(name) for name in rule.names} | {wrong: world.other.ids(wrong)}
+            with pytest.raises(Unknown):
+                world.call(operation, **given)
+            del given[wrong]
+            with pytest.raises(Denied, match="mandatory"):
+                world.call(operation, **given)
+
+
+@pytest.mark.parametrize("kind", ["sourceserver", "replicationjob"])
+def test_tags_of_what_is_outside(world: World, kind: str) -> None:
+    name = {"sourceserver": "SourceId", "replicationjob": "JobId"}[kind]
+    about = {"ResourceType": kind, "Tag": [{"Key": "k", "Value": "v"}]}
+    with pytest.raises(Unknown):
+        world.call("TagResources", ResourceId=[world.other.ids(name)], **about)
+    with pytest.raises(Unknown):
+        world.call("UntagResources", ResourceId=[world.other.ids(name)], ResourceType=kind, All=True)
+    world.call("TagResources", ResourceId=[world.mine.ids(name)], **about)
+    found = world.call("ListTagResources", ResourceType=kind)["TagResources"]["TagResource"]
+    assert {row["ResourceId"] for row in found} == {world.mine.ids(name)}
+
+
+def test_lists_show_what_is_inside_and_count_nothing_else(world: World) -> None:
+    assert set(LISTS) == {name for name, rule in RULES.items() if rule.lists}
+    for operation, (outer, inner, field, kind) in LISTS.items():
+        mine, other = getattr(world.mine, kind), getattr(world.other, kind)
+        for given, expected in (({}, [mine]), ({field: [mine, other]}, [mine]), ({field: [other]}, [])):
+            body = world.call(operation, **given)
+            assert [row[field] for row in body[outer][inner]] == expected, (operation, given)
+            assert body.get("TotalCount", len(expected)) == len(expected), operation
+
+
+def test_what_is_for_everybody_is_refused(world: World) -> None:
+    for operation in OUTSIDE:
+        with pytest.raises(Denied, match="limited to workgroups"):
+            world.call(operation)
+
+
+def test_a_key_ends_by_the_clock(house: House) -> None:
+    keys = Keys(house.store.keys, Vault(house.folder / "key"))
+    key, secret = keys.create("short", Role.READER, until=house.clock() + DAY)
+    assert house.store.keys.find(key.id) == key
+    gate = Gate(keys, house.clock)
+
+    def come() -> AccessKey:
+        date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(house.clock()))
+        signed = signature.sign(signature.V1, secret, "text")
+        return gate.admit(
+            Claim(signature.V1, key.id, "x", "2019-06-01", date, str(house.clock()), "text", signed)
+        )
+
+    entrance = Entrance(house.store, keys, Attempts())
+    cookie = entrance.enter(key.id, secret, "192.0.2.1")
+    assert entrance.guest(cookie) is not None
+    assert come() == key
+    house.clock.advance(DAY)
+    with pytest.raises(Denied, match="expired"):
+        come()
+    assert entrance.guest(cookie) is None
+    with pytest.raises(AuthenticationFailed):
+        entrance.enter(key.id, secret, "192.0.2.1")
+
+
+def test_the_console_is_not_for_a_limited_key(house: House) -> None:
+    keys = Keys(house.store.keys, Vault(house.folder / "key"))
+    key, secret = keys.create("limited", Role.ADMIN, ["wg-1"])
+    with pytest.raises(AuthenticationFailed, match="limited to workgroups"):
+        Entrance(house.store, keys, Attempts()).enter(key.id, secret, "192.0.2.1")
