@@ -72,7 +72,9 @@ def make(state: Path, database: str, target: Path) -> Backup:
             made = _describe(state, url, place)
             _pack(place, made, target)
     except OSError as failed:
-        raise ControlFailed(f"cannot be written: {failed.strerror}", on=str(target)) from failed
+        raise ControlFailed(
+            f"cannot be written: {failed.strerror}", on=str(target), remedy="choose a place with enough room"
+        ) from failed
     return made
 
 
@@ -182,7 +184,11 @@ def _copy_sqlite(source: Path, target: Path) -> None:
                     f"the database is damaged: {found}", on=str(source), remedy="restore a backup"
                 )
     except sqlite3.Error as failed:
-        raise ControlFailed(f"the database cannot be read: {failed}", on=str(source)) from failed
+        raise ControlFailed(
+            f"the database cannot be read: {failed}",
+            on=str(source),
+            remedy="check its disk, or restore a backup",
+        ) from failed
 
 
 def _dump(url: str, target: Path) -> None:
@@ -202,7 +208,9 @@ def _load(url: str, source: Path) -> None:
                     remedy="make a new one with createdb, and name that",
                 )
     except sa.exc.OperationalError as failed:
-        raise ControlFailed("the database does not answer", on="--database") from failed
+        raise ControlFailed(
+            "the database does not answer", on="--database", remedy="check its address, and that it runs"
+        ) from failed
     finally:
         engine.dispose()
     _run("pg_restore", url, ["--exit-on-error", "--single-transaction", "--no-owner", str(source)])
@@ -231,7 +239,12 @@ def _run(program: str, url: str, arguments: list[str]) -> None:
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it gave no reason"])[0]
-        raise ControlFailed(f"{program} failed: {said}", on="--database", retryable=False)
+        raise ControlFailed(
+            f"{program} failed: {said}",
+            on="--database",
+            remedy="check that it is of the server's version, and the rights of the user",
+            retryable=False,
+        )
 
 
 def _pack(place: Path, made: Backup, target: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from simulator.faults import Rule
 from tests.cli.conftest import Connector
 from tests.smc.conftest import Cloud
 from tests.vcenter.imaginary import PASSWORD, USER, World, change_vm, world
@@ -70,10 +71,16 @@ def test_names_are_one_line_and_command_no_terminal(home: World, run: Connector)
 
 
 def test_what_was_seen_is_shown_though_the_inventory_cannot_be_read(home: World, run: Connector) -> None:
-    change_vm(home.estate, home.vm, name="x" * 5_000_000)
+    home.estate.faults.add(Rule("RetrievePropertiesEx", "fault", times=None, message="the inventory is away"))
     found = run("doctor", "--instance", "127.0.0.1:1", "--json", code=11).lines
     assert {"A4", "A12"} <= {one["check"] for one in found}
-    assert home.vm in next(one["what"] for one in found if one["check"] == "A4")
+    assert "the inventory is away" in next(one["what"] for one in found if one["check"] == "A4")
+
+
+def test_a_machine_that_cannot_be_read_keeps_nobody_from_being_looked_at(home: World, run: Connector) -> None:
+    change_vm(home.estate, home.vm, name="x" * 5_000_000)
+    found = run("doctor", "--instance", "127.0.0.1:1", "--json", code=11).lines
+    assert "A12" in {one["check"] for one in found} and "A4" not in {one["check"] for one in found}
 
 
 def test_a_refused_login_is_a_finding_and_no_password_is_shown(

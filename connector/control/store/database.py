@@ -218,7 +218,9 @@ def new_id(prefix: str) -> str:
 def _engine(url: str) -> sa.Engine:
     if not url.startswith("sqlite"):
         return sa.create_engine(url, pool_pre_ping=True, connect_args=dict(_NOTICE_DEATH))
-    private.file(Path(url.removeprefix("sqlite:///")))  # what SQLite makes beside it gets the same mode
+    file = Path(url.removeprefix("sqlite:///"))
+    if file.parent.is_dir():  # else SQLite says that the database does not answer
+        private.file(file)  # what SQLite makes beside it gets the same mode
     engine = sa.create_engine(url, connect_args={"timeout": 15})
 
     @sa.event.listens_for(engine, "connect")
