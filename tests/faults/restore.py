@@ -255,11 +255,14 @@ def _code(row: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StandingCell:
-    """Of a control plane that stands by itself, after run 2. `held`: nothing is begun before the restore is confirmed."""
+    """Of a control plane that stands by itself, after run 2. `held`: nothing is begun before the restore is confirmed; `late`:
+    only the instance knows of it, so that the run begins and waits.
+    """
 
     harmed: tuple[str, ...]
     harm: Harm
     held: bool
+    late: bool = False
     broken: str = ""  # what is not mended yet
 
     @property
@@ -272,7 +275,7 @@ STANDING: Final = (
     StandingCell(("database", "control/"), Harm.OLDER, held=True),
     StandingCell(("database", "appliance/"), Harm.OLDER, held=True),
     StandingCell(("database", "instances/INSTANCE/"), Harm.OLDER, held=True),
-    StandingCell(("database", "control/", "appliance/"), Harm.OLDER, held=True),
+    StandingCell(("database", "control/", "appliance/"), Harm.OLDER, held=True, late=True),
     StandingCell(("database", "control/", "appliance/", "instances/INSTANCE/"), Harm.OLDER, held=False),
     StandingCell(("control/",), Harm.OLDER, held=False),
     StandingCell(("appliance/",), Harm.OLDER, held=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -157,10 +158,10 @@ class Standing:
     # ------------------------------------------------------------------ what an administrator does
 
     def act(self, made: House, verb: str) -> Refusal | None:
-        """`connector job start|cutover`: every image that it makes is that of the source."""
+        """`connector job start|cutover|watch`: every image that it makes is that of the source."""
         before, shown = images(made), len(made.witness.shown)
-        more = ["--sync"] if verb == "cutover" else []
-        code, error = self.say("job", verb, JOB, *more, "--watch", "--json")
+        more = {"start": ["--watch"], "cutover": ["--sync", "--watch"]}.get(verb, [])
+        code, error = self.say("job", verb, JOB, *more, "--json")
         truths = [made.digests(), *(dict(view.digests) for view in made.witness.shown[shown:])]
         changed = {name: disks for name, disks in images(made).items() if before.get(name) != disks}
         for name, disks in changed.items():
@@ -170,6 +171,15 @@ class Standing:
         assert truths[0] in changed.values(), f"{verb}: no image of what the source is now: {sorted(changed)}"
         assert not made.snapshots()
         return None
+
+    def await_hold(self, jobs: JobClient, seconds: float = 120.0) -> None:
+        """A run that has begun meets an instance that knows more."""
+        code, error = self.say("job", "start", JOB, "--json")
+        assert code == 0, error
+        deadline = time.monotonic() + seconds
+        while not jobs.epoch()["restored"]:
+            assert time.monotonic() < deadline, "nothing is held"
+            time.sleep(0.2)
 
     def confirm(self) -> None:
         """What the refusal of a restored control plane says."""

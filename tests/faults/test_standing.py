@@ -47,9 +47,14 @@ def test_cell(standing: Standing, cell: StandingCell) -> None:
         standing.harm(what, cell.harm)
     with house(standing.live) as made:
         made.write(count=6)
-        with standing.running(made):
-            refused = standing.act(made, "start")
-            if cell.held:
+        with standing.running(made) as jobs:
+            if cell.late:
+                standing.await_hold(jobs)
+                standing.confirm()
+                refused = standing.act(made, "watch")
+            else:
+                refused = standing.act(made, "start")
+            if cell.held and not cell.late:
                 assert refused is not None, "nothing is held"
                 refused.check()
                 assert "confirm" in refused.error["remedy"]
