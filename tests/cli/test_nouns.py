@@ -192,7 +192,13 @@ def test_an_activation_code_in_a_file_lets_an_appliance_in(
     plane = cloud.plane
     member = enrol(plane.url, plane.thumbprint, code, name=name, vcenter=f"https://{name}", version="1")
     (row,) = connector("appliance", "list", "--name", name, "--json").lines
-    assert (row["ApplianceId"], row["Online"]) == (member.appliance_id, True)
+    assert (row["ApplianceId"], row["State"], row["Online"]) == (member.appliance_id, "waiting", False)
+    assert connector("appliance", "approve", name, "--json").json["State"] == "approved"
+    (row,) = connector("appliance", "list", "--name", name, "--json").lines
+    assert (row["State"], row["Online"]) == ("approved", True)
+    assert "gets a new secret" in connector("appliance", "rotate", name).out
+    assert connector("appliance", "revoke", name, "--json").json["State"] == "revoked"
+    assert "give --vcenter as well" in connector("token", "create", name, "--joins", code=2).err
     assert row["AccessTokenId"] in said.out
     assert name in connector("appliance", "show", member.appliance_id).out
     assert "0 of 7" in connector("token", "show", name).out

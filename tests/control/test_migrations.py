@@ -91,6 +91,7 @@ def test_an_appliance_ends_the_pass_that_it_took_before_the_upgrade(url: str, qu
     with _open(url, quick_folder) as house:
         (mine,) = [a for a in house.store.appliances.all() if a.id == "a-1"]
         assert house.service.heard(mine, {"p-syncing-1-0-1"}) == []
+        house.turn()  # its instance stands
         house.finish("p-syncing-1-0-1", mine, Outcome.DONE, None, {})
         assert house.run("j-syncing").status == "Finished"
 

@@ -12,7 +12,7 @@ from Tea.exceptions import TeaException
 
 from connector.appliance.control_client import enrol
 from connector.control.store.rows import Role
-from connector.errors import AuthenticationFailed
+from connector.errors import AuthenticationFailed, Conflict
 from tests.control.conftest import eventually, machine
 from tests.smc.conftest import REGION, Cloud, fresh
 from tests.smc.test_sdk_jobs import code, create
@@ -178,6 +178,8 @@ def test_x15_activation_codes_are_shown_once_counted_and_disabled(cloud: Cloud, 
     member = enrol(
         plane.url, plane.thumbprint, made.access_token_code, name=name, vcenter=f"https://{name}", version="1"
     )
+    approval = {"ApplianceId": member.appliance_id}
+    assert cloud.raw("ApproveMigrationAppliance", approval).status_code == 200
     plane.client(member).put_sources([machine("vm-1", fresh("vm"))], {})
     assert token().registered_count == "1"
     client.disable_access_token(models.DisableAccessTokenRequest(access_token_id=made.access_token_id))
@@ -191,7 +193,9 @@ def test_x15_activation_codes_are_shown_once_counted_and_disabled(cloud: Cloud, 
             vcenter=f"https://{name}",
             version="1",
         )
-    plane.client(member).put_sources([machine("vm-1", fresh("vm"))], {})  # what it brought in stays
+    with pytest.raises(Conflict, match="waits for approval"):
+        plane.client(member).put_sources([machine("vm-1", fresh("vm"))], {})
+    assert token().registered_count == "1"  # what it brought in stays
     client.delete_access_token(models.DeleteAccessTokenRequest(access_token_id=made.access_token_id))
     body = client.list_access_tokens(
         models.ListAccessTokensRequest(access_token_id=[made.access_token_id])
