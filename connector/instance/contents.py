@@ -110,10 +110,9 @@ class Contents:
 
     def _fit(self, capacity: int) -> None:
         """What is there gets its right size: it was enlarged, and then the power failed; or it is damaged."""
-        if self._device is None and self.path.exists():
+        if self._device is None:
             resize(self.path, capacity)
-        if self._table_path.exists():
-            resize(self._table_path, digest.count(capacity) * digest.SIZE)
+        resize(self._table_path, digest.count(capacity) * digest.SIZE)
 
     def _open(self, capacity: int) -> None:
         kind = RawFileTarget if self._device is None else DeviceTarget

@@ -47,10 +47,12 @@ class DigestTable:
 
 
 def resize(path: Path, size: int) -> None:
-    """Make a sparse file `size` bytes long; what is there below stays."""
+    """Make a sparse file `size` bytes long, if it is there; what is there below stays."""
     try:
         if path.stat().st_size != size:
             os.truncate(path, size)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise TargetFailed(
             f"cannot be resized ({error.strerror})", on=str(path), remedy="check the target's storage"

@@ -55,7 +55,8 @@ class Disk:
         self, directory: Path, key: str, capacity: int, label: str = "", device: Path | None = None
     ) -> None:
         """`capacity` is that of a new disk; the journal of one that is there knows its own."""
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not directory.is_dir():
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory, self.key, self.label = directory, key, label
         self._state, self._nodes = State(capacity), Nodes(capacity)
         self._journal = self._opened(device)
@@ -79,13 +80,12 @@ class Disk:
 
         Raises Conflict for the journal of a newer release.
         """
-        strangers = any((self.directory / name).exists() for name in (ABOUT, TABLE, DATA))
         try:
             journal = self._read()
         except DamagedJournal as damaged:
             reason = f"its journal could not be used: {damaged.what}"
         else:
-            reason = self._damage(journal, strangers, device)
+            reason = self._damage(journal, device)
             if not reason:
                 return journal
             journal.close()
@@ -97,13 +97,14 @@ class Disk:
     def _read(self) -> Journal:
         def reader(capacity: int) -> Reader:
             self._state, self._nodes = State(capacity), Nodes(capacity)
-            return Reader(self._take, self._nodes.put)
+            return Reader(self._take, self._nodes.put, self._state.name)
 
         return Journal(self.directory / JOURNAL, self.key, self._state.capacity, reader)
 
-    def _damage(self, journal: Journal, strangers: bool, device: Path | None) -> str:
+    def _damage(self, journal: Journal, device: Path | None) -> str:
         state = self._state
         if not journal.version:
+            strangers = any((self.directory / name).exists() for name in (ABOUT, TABLE, DATA))
             return "its journal was missing" if strangers else ""
         if state.settled and state.root and self._nodes.root != state.root:
             return "its journal contradicts itself"

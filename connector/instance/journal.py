@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from connector.errors import Conflict, TargetFailed
 from connector.instance.files import replace
-from connector.instance.records import CRC, Record, Run, encode, take_records
+from connector.instance.records import CRC, Record, Row, Run, encode, take_records
 
 MAGIC = b"ACJOURN\n"
 VERSION = 3
@@ -24,10 +24,13 @@ HEADER = struct.Struct(">8sHHIQ")  # magic, version, length of the disk key, zer
 
 
 class Reader(NamedTuple):
-    """Where a journal's records go: `pages` gets the runs of NODES, if they are to go elsewhere."""
+    """Where a journal's records go; `pages` gets the runs of NODES and `ranges` the entries of RANGES, if they are to go
+    elsewhere.
+    """
 
     take: Callable[[Record], None]
     pages: Callable[[list[Run]], None] | None = None
+    ranges: Callable[[list[Row]], None] | None = None
 
 
 class DamagedJournal(Conflict):
@@ -84,7 +87,7 @@ class Journal:
             self._file = -1
 
     def _load(self, key: str, capacity: int, reader: Callable[[int], Reader]) -> int:
-        data = self._path.read_bytes()
+        data = _content(self._file)
         found = read_header(data, str(self._path))
         if found is None:  # new, or torn before the header was durable: nothing was ever acknowledged
             os.ftruncate(self._file, 0)
@@ -158,6 +161,14 @@ def read_header(data: bytes, on: str) -> Head | None:
 
 def _damaged(on: str) -> DamagedJournal:
     return DamagedJournal("journal header is damaged", on=on, remedy="run a pass: it compares the disk")
+
+
+def _content(file: int) -> bytes:
+    """Everything; the file stands where it stood."""
+    size, content = os.fstat(file).st_size, b""
+    while part := os.pread(file, max(1, size - len(content)), len(content)):
+        content = content + part if content else part
+    return content
 
 
 def _write(file: int, data: bytes) -> None:

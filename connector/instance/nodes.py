@@ -12,6 +12,7 @@ from connector.instance.state import State
 from connector.transfer import tree
 from connector.transfer.digest import SIZE
 
+SMALL: Final = 1 << 12  # pages, of a disk of 64 GiB
 UNKNOWN: Final = b"\xff" * SIZE
 """Stands for the node of a page of which the journal says nothing; no digest is that."""
 
@@ -38,7 +39,7 @@ class Nodes:
 
     def get(self, page: int) -> bytes:
         """The node of a page, or UNKNOWN."""
-        return self._array[page * SIZE : (page + 1) * SIZE]
+        return bytes(self._array[page * SIZE : (page + 1) * SIZE])
 
     def put(self, runs: Iterable[Run]) -> None:
         """What lies beyond the disk is left out."""
@@ -53,8 +54,7 @@ class Nodes:
     @property
     def root(self) -> bytes:
         """The root of the disk as it is now."""
-        with memoryview(self._array) as view:
-            return tree.root(self._capacity, view[: self._count * SIZE])
+        return tree.root(self._capacity, self._array[: self._count * SIZE])
 
     def _resize(self, capacity: int) -> None:
         """The last page may get more cells, and its last cell more bytes: then it is not known any more."""
@@ -63,9 +63,11 @@ class Nodes:
         wider[:kept] = self._array[:kept]
         if kept and self._capacity % tree.PAGE and wider[kept - SIZE : kept] != tree.BLANK:
             wider[kept - SIZE : kept] = UNKNOWN
-        self._array.close()
         self._array, self._capacity, self._count = wider, capacity, tree.count(capacity)
 
 
-def _array(count: int) -> mmap.mmap:
-    return mmap.mmap(-1, max(1, count * SIZE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+def _array(count: int) -> memoryview:
+    """Zeros. A small array is cheaper without a mapping of its own."""
+    if count <= SMALL:
+        return memoryview(bytearray(count * SIZE))
+    return memoryview(mmap.mmap(-1, count * SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

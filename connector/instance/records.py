@@ -17,6 +17,7 @@ from connector.transfer.receiver import Named
 RECORD = struct.Struct(">BI")  # type, length of the body; then body and CRC over all of it
 CRC = struct.Struct(">I")
 RANGE = struct.Struct(">BQQ")  # kind, start, length
+LENGTH = struct.Struct(">H")  # of a text
 AREA = struct.Struct(">QQ")  # start, length
 PAGES = struct.Struct(">IIB")  # first page, count, form; then the nodes, when they are listed
 IDENTITY = 16  # bytes of a target id
@@ -115,6 +116,7 @@ class Pages(NamedTuple):
 
 
 Run = tuple[int, int, bytes]  # the same
+Row = tuple[int, int, int]  # an entry of RANGES: kind, start, length
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,27 +151,39 @@ def read_records(data: bytes, at: int) -> tuple[list[Record], int]:
 
 
 def take_records(
-    data: bytes, at: int, take: Callable[[Record], None], pages: Callable[[list[Run]], None] | None = None
+    data: bytes,
+    at: int,
+    take: Callable[[Record], None],
+    pages: Callable[[list[Run]], None] | None = None,
+    ranges: Callable[[list[Row]], None] | None = None,
 ) -> int:
     """Hand on the valid records from `at`, one by one; answers where the first invalid byte is.
 
-    With `pages` the runs of NODES go there, without a record around them: half of a journal is such records.
+    With `pages` the runs of NODES go there, with `ranges` the entries of RANGES, without a record around them: nearly
+    all of a journal is such records.
     """
-    read_head, read_crc, head, tail = RECORD.unpack_from, CRC.unpack_from, RECORD.size, CRC.size
-    while len(data) - at >= head + tail:
+    read_head, read_crc, crc = RECORD.unpack_from, CRC.unpack_from, zlib.crc32
+    head, tail, size = RECORD.size, CRC.size, len(data)
+    while size - at >= head + tail:
         kind, length = read_head(data, at)
-        end = at + head + length
-        if length > BODY_LIMIT or len(data) < end + tail:
+        body = at + head
+        end = body + length
+        if length > BODY_LIMIT or size < end + tail:
             break
-        if read_crc(data, end)[0] != zlib.crc32(data[at:end]):
+        if read_crc(data, end)[0] != crc(data[at:end]):
             break
         if kind == _NODES and pages is not None:
-            runs = _runs(data[at + head : end])
+            runs = _runs(data, body, end)
             if runs is None:
                 break
             pages(runs)
+        elif kind == _RANGES and ranges is not None:
+            rows = _rows(data[body:end])
+            if rows is None:
+                break
+            ranges(rows)
         else:
-            record = _decode(kind, data[at + head : end])
+            record = _decode(kind, data[body:end])
             if record is None:
                 break
             take(record)
@@ -224,12 +238,21 @@ def _read_begin(body: bytes) -> PassBegin:
 
 
 def _read_ranges(body: bytes) -> Ranges | None:
-    """One of them for each window of a pass: written to be fast."""
-    rows = list(RANGE.iter_unpack(body))
-    if 0 in [length for _, _, length in rows]:
+    rows = _rows(body)
+    if rows is None:
         return None
-    make, named = tuple.__new__, _NAMED
-    return Ranges(tuple([(make(Extent, (start, length)), named[kind]) for kind, start, length in rows]))
+    return Ranges(tuple([(Extent(start, length), _NAMED[kind]) for kind, start, length in rows]))
+
+
+def _rows(body: bytes) -> list[Row] | None:
+    """None when the body is not what RANGES demands. One of them for each window of a pass: written to be fast."""
+    if len(body) % RANGE.size:
+        return None
+    rows: list[Row] = list(RANGE.iter_unpack(body))
+    for kind, _, length in rows:
+        if not length or kind >= _KINDS:
+            return None
+    return rows
 
 
 def _read_grown(body: bytes) -> Grown:
@@ -254,7 +277,7 @@ def _read_target(body: bytes) -> Target:
 
 
 def _read_nodes(body: bytes) -> Nodes | None:
-    runs = _runs(body)
+    runs = _runs(body, 0, len(body))
     return None if runs is None else Nodes(tuple([Pages(*run) for run in runs]))
 
 
@@ -283,17 +306,19 @@ def _pages(first: int, count: int, nodes: bytes) -> bytes:
     return PAGES.pack(first, count, Form.LISTED if nodes else Form.BLANK) + nodes
 
 
-def _runs(body: bytes) -> list[Run] | None:
-    """None when the body is not what NODES demands."""
+def _runs(data: bytes, at: int, end: int) -> list[Run] | None:
+    """None when what is there is not a body that NODES demands. Written to be fast, likewise."""
     runs: list[Run] = []
-    at, end, unpack = 0, len(body), PAGES.unpack_from
-    while at + PAGES.size <= end:
-        first, size, form = unpack(body, at)
-        at += PAGES.size
-        if not size or form > Form.LISTED:
+    unpack, head = PAGES.unpack_from, PAGES.size
+    while at + head <= end:
+        first, size, form = unpack(data, at)
+        at += head
+        if not size or form > _LISTED:
             return None
         after = at + size * SIZE if form else at
-        runs.append((first, size, body[at:after]))
+        if after > end:
+            return None
+        runs.append((first, size, data[at:after]))
         at = after
     return runs if at == end else None
 
@@ -316,7 +341,7 @@ def _texts(values: Iterable[str]) -> bytes:
 def _read_texts(body: bytes, count: int) -> Iterator[str]:
     found, at = [], 0
     for _ in range(count):
-        (length,) = struct.unpack_from(">H", body, at)
+        (length,) = LENGTH.unpack_from(body, at)
         at += 2 + length
         if at > len(body) or length > TEXT_LIMIT:
             raise ValueError("torn or too long a text")
@@ -327,7 +352,10 @@ def _read_texts(body: bytes, count: int) -> Iterator[str]:
 
 
 _NAMED: Final = tuple(Named)
+_KINDS: Final = len(_NAMED)
+_LISTED: Final = Form.LISTED.value
 _NODES: Final = Type.NODES.value
+_RANGES: Final = Type.RANGES.value
 _READERS: Final[Mapping[int, Callable[[bytes], Record | None]]] = {
     Type.PASS_BEGIN.value: _read_begin,
     Type.RANGES.value: _read_ranges,

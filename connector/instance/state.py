@@ -19,6 +19,7 @@ from connector.instance.records import (
     Ranges,
     Record,
     Root,
+    Row,
     Spoiled,
     Target,
 )
@@ -38,20 +39,25 @@ class Attempt:
     """One attempt at the pass that is not finished, and what of it is durable, by what was named."""
 
     begin: PassBegin
-    named: dict[Named, list[Extent]] = field(default_factory=dict)
-    _merged: dict[Named, int] = field(default_factory=dict)
+    named: tuple[list[tuple[int, int]], ...] = field(default_factory=lambda: tuple([] for _ in Named))
+    _room: int = LOOSE  # extents that may come before they are merged
 
-    def add(self, found: Iterable[tuple[Extent, Named]]) -> None:
-        for extent, kind in found:
-            self.named.setdefault(kind, []).append(extent)
-        for kind, extents in self.named.items():
-            if len(extents) > 2 * self._merged.get(kind, 0) + LOOSE:
-                self.named[kind] = merged = ranges.normalise(extents)
-                self._merged[kind] = len(merged)
+    def add(self, rows: Sequence[Row]) -> None:
+        named = self.named
+        for kind, start, length in rows:
+            named[kind].append((start, length))
+        self._room -= len(rows)
+        if self._room < 0:
+            self._merge()
+
+    def _merge(self) -> None:
+        for extents in self.named:
+            extents[:] = ranges.normalise(extents)
+        self._room = LOOSE + sum(len(extents) for extents in self.named)
 
     @property
     def durable(self) -> list[Extent]:
-        return ranges.union(*self.named.values())
+        return ranges.union(*self.named)
 
 
 Story = tuple[tuple[Named, tuple[Extent, ...]], ...]
@@ -110,7 +116,7 @@ class State:
         """
         match record:
             case Ranges():
-                self._name(record.ranges)
+                self.name([(kind, start, length) for (start, length), kind in record.ranges])
             case PassBegin():
                 self._begin(record)
             case PassEnd():
@@ -199,13 +205,13 @@ class State:
         self.attempts.append(Attempt(begin))
         self.touched, self.settled = True, False
 
-    def _name(self, found: tuple[tuple[Extent, Named], ...]) -> None:
+    def name(self, rows: Sequence[Row]) -> None:
+        """What RANGES says, without a record around it."""
         if not self.attempts:
             return
-        attempt = self.attempts[-1]
-        attempt.add(found)
+        self.attempts[-1].add(rows)
         if self.spoiled:
-            healed = ranges.intersect(self.spoiled, [extent for extent, _ in found])
+            healed = ranges.intersect(self.spoiled, [Extent(start, length) for _, start, length in rows])
             self.spoiled = ranges.subtract(self.spoiled, healed)
             self.mended = ranges.union(self.mended, healed)
 
@@ -253,7 +259,7 @@ def _told(attempts: Sequence[Attempt]) -> Story:
         (kind, tuple(ranges.normalise(attempt.named[kind])))
         for attempt in reversed(attempts)
         for kind in order
-        if attempt.named.get(kind)
+        if attempt.named[kind]
     )
 
 

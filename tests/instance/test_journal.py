@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from connector.errors import Conflict
 from connector.instance import journal
 from connector.instance.journal import Journal
+from connector.instance.nodes import Nodes as PageNodes
 from connector.instance.records import (
     CRC,
+    RANGE,
+    RECORD,
     Discard,
     Doubt,
     Grown,
@@ -29,12 +32,15 @@ from connector.instance.records import (
     Root,
     Spoiled,
     Target,
+    Type,
     encode,
     read_records,
+    take_records,
 )
 from connector.instance.state import State
 from connector.model import Extent
 from connector.transfer import extents as ranges
+from connector.transfer import tree
 from connector.transfer.receiver import Named
 
 GOLDEN = Path(__file__).parents[2] / "fixtures" / "journals"
@@ -216,6 +222,20 @@ def test_the_same_reading_may_begin_again_as_another_kind() -> None:
     assert [attempt.begin for attempt in state.attempts] == [again]
 
 
+@pytest.mark.parametrize("gib", [1, 63, 64, 65, 4096])
+def test_nodes_of_disks_of_every_size(gib: int) -> None:
+    """Those of a large disk lie in a mapping of their own; it may become large later."""
+    capacity, node, state = gib << 30, b"\x11" * 32, State(gib << 30)
+    held = PageNodes(capacity)
+    last = tree.count(capacity) - 1
+    held.apply(Nodes((Pages(last, 3, node * 3), Pages(0, 2, node * 2), Pages(1, 1))), state)
+    assert [held.get(page) for page in (0, 1, last)] == [node, tree.BLANK, node]
+    assert held.root == tree.root(capacity, node + bytes(32 * (last - 1)) + node)
+    held.apply(Grown(2 * capacity), state)
+    assert [held.get(page) for page in (0, 1, last, 2 * last)] == [node, tree.BLANK, node, tree.BLANK]
+    assert held.root == tree.root(2 * capacity, node + bytes(32 * (last - 1)) + node + bytes(32 * (last + 1)))
+
+
 texts = st.text(max_size=20)
 extents = st.builds(Extent, st.integers(0, 1 << 40), st.integers(1, 1 << 40))
 digests = st.sampled_from([b"\x11" * 32, bytes(range(32)), b"\xff" * 32])
@@ -259,6 +279,50 @@ def test_invariant_1_cut_at_any_byte_leaves_a_prefix(story: list[Record], data: 
         again = Journal(path, "2000", CAPACITY)
         assert again.records == [*found.records, PassEnd("after the cut")]
         again.close()
+
+
+def framed(kind: Type, body: bytes) -> bytes:
+    """A record whose checksum is right, whatever it says."""
+    record = RECORD.pack(kind, len(body)) + body
+    return record + CRC.pack(zlib.crc32(record))
+
+
+bodies = st.one_of(
+    st.binary(max_size=60),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(0, 2)), max_size=3).map(
+        lambda rows: b"".join(RANGE.pack(*row) for row in rows)
+    ),
+)
+begun = st.builds(PassBegin, texts, st.just("full"), texts, texts, texts)
+streams = st.lists(
+    st.one_of(
+        st.one_of(begun, records).map(encode),
+        st.builds(framed, st.sampled_from([Type.RANGES, Type.NODES]), bodies),
+    ),
+    max_size=6,
+).map(b"".join)
+
+
+@given(streams, st.binary(max_size=8))
+def test_ranges_and_pages_mean_the_same_without_a_record_around_them(stream: bytes, tail: bytes) -> None:
+    data = b"header" + stream + tail
+    expected, end = read_records(data, 6)
+    state, kept = State(CAPACITY), [record for record in expected if not isinstance(record, Ranges)]
+    taken: list[Record] = []
+
+    def take(record: Record) -> None:
+        taken.append(record)
+        state.apply(record)
+
+    def runs(listed: list[tuple[int, int, bytes]]) -> None:
+        take(Nodes(tuple(Pages(*run) for run in listed)))
+
+    assert take_records(data, 6, take, runs, state.name) == end
+    assert taken == kept
+    assert all(
+        extent.length for record in expected if isinstance(record, Ranges) for extent, _ in record.ranges
+    )
+    assert state == State.fold(CAPACITY, expected)
 
 
 @given(st.data())
