@@ -13,6 +13,8 @@ from typing import Any, Final, NoReturn
 import sqlalchemy as sa
 from dbos import DBOSPortableJSONSerializer, _serialization
 
+from connector.errors import ControlFailed
+
 _LOG: Final = logging.getLogger(__name__)
 
 SERIALIZER: Final = DBOSPortableJSONSerializer()
@@ -48,10 +50,30 @@ def drop_foreign(url: str) -> None:
     engine = sa.create_engine(url)
     try:
         with engine.begin() as connection:
+            _must_be_whole(connection)
             for table in _tables(connection):
                 _drop(connection, table)
     finally:
         engine.dispose()
+
+
+def _must_be_whole(connection: sa.Connection) -> None:
+    """Of a file: nobody else looks after it. Raises ControlFailed."""
+    if connection.dialect.name != "sqlite":
+        return
+    try:
+        whole = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok"
+    except sa.exc.OperationalError:  # locked, or no file: what comes next says so
+        raise
+    except sa.exc.DatabaseError:
+        whole = False
+    if not whole:
+        raise ControlFailed(
+            "the engine's database is damaged",
+            on=str(connection.engine.url.database),
+            remedy="restore it from the backup, or remove it: runs under way begin again, and find what they have made",
+            retryable=False,
+        )
 
 
 def drop_foreign_messages(url: str) -> None:

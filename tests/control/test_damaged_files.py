@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from connector.control import identity
+from connector.control import engine_rows, identity
 from connector.control.vault import Vault
-from connector.errors import BadInput
+from connector.errors import BadInput, ControlFailed
 
 HOST = "127.0.0.1"
 
@@ -55,6 +56,25 @@ def test_a_damaged_file_is_named_and_left_as_it_is(
     assert (refused.value.what, refused.value.on) == ("is damaged", str(file))
     assert "restore it" in refused.value.remedy
     assert file.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("harm", [_zeros, _half, _noise])
+def test_a_damaged_database_of_the_engine_is_named(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    file = tmp_path / "engine.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE notifications (destination_uuid TEXT, serialization TEXT)")
+        connection.executemany(
+            "INSERT INTO notifications VALUES (?, 'portable_json')",
+            [(f"{number:0900}",) for number in range(99)],
+        )
+    connection.close()
+    url = f"sqlite:///{file}"
+    engine_rows.drop_foreign(url)
+    harm(file)
+    with pytest.raises(ControlFailed) as refused:
+        engine_rows.drop_foreign(url)
+    assert (refused.value.what, refused.value.on) == ("the engine's database is damaged", str(file))
+    assert "remove it" in refused.value.remedy
 
 
 @pytest.mark.parametrize("harm", HARMS)

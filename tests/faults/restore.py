@@ -170,6 +170,7 @@ class Rule:
 _KEY: Final = "a key that is damaged is neither used nor replaced in silence"
 _DATABASE: Final = "a damaged database is restored from its backup, not guessed"
 _RECORD: Final = "a damaged record of a credential is removed by a person, who gives a new code for it"
+_INSTANCE: Final = "a damaged record says no more which instance it is"
 _STRANGER: Final = "the database does not know the appliance, and a person says whether it may come back"
 
 #: A clean refusal is right here; everywhere else the run must end equal.
@@ -190,6 +191,17 @@ REFUSALS: Final = (
     Rule(".connector/control/control.sqlite", "older copy", "after run 1", _STRANGER),
     Rule(".connector/control/control.sqlite + *", "older copy", "after run 1", _STRANGER),
     Rule(".connector/control/control.sqlite", "deleted", "*", _STRANGER),
+    Rule(".connector/control/engine.sqlite", "zeroed", "*", _DATABASE),
+    Rule(".connector/control/engine.sqlite", "cut", "*", _DATABASE),
+    Rule("instances/INSTANCE/", "zeroed", "*", _INSTANCE),
+    Rule("instances/INSTANCE/instance.json", "zeroed", "*", _INSTANCE),
+    Rule("instances/INSTANCE/instance.json", "cut", "*", _INSTANCE),
+    Rule(
+        "instances/INSTANCE/",
+        "deleted",
+        "run 3 killed",
+        "an instance that is gone under a run was released by somebody",
+    ),
     Rule(".connector/control/operator-token", "zeroed", "*", _KEY),
     Rule(".connector/control/vault-key", "*", "*", "what it sealed cannot be opened without it"),
 )
