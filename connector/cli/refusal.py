@@ -17,6 +17,7 @@ from connector.errors import (
     Ineligible,
     NotFound,
     NotPermitted,
+    StateRestored,
 )
 
 
@@ -37,6 +38,7 @@ KINDS: Final[tuple[tuple[str, type[ConnectorError]], ...]] = (
     ("InvalidSecurityToken.*", AuthenticationFailed),
     ("Forbidden*", NotPermitted),
     ("NoPermission", NotPermitted),
+    ("ControlPlane.StateRestored", StateRestored),
     ("SourceServer.Ineligible", Ineligible),
     ("InvalidResourceType.NotFound", BadInput),
     ("*.NotFound", NotFound),
