@@ -284,7 +284,21 @@ def run_pass(
     if found:
         session.commit(found)
     session.close()
-    assert disk.finish(begin.pass_id, made.cover, []) == []
+    for _ in range(4):  # what was found wrong meanwhile is sent besides, as `disk_pass` does it
+        if not (missing := disk.finish(begin.pass_id, made.cover, [])):
+            return
+        send(disk, source, begin.pass_id, missing)
+    raise AssertionError(f"the pass does not end: {missing}")
+
+
+def send(disk: Disk, source: dict[int, int], pass_id: str, wanted: list[Extent]) -> None:
+    """Deliver these cells, whatever the target holds."""
+    session = disk.open_session(pass_id, CAPACITY, lambda: None)
+    for number in sorted(n for e in wanted for n in range(e.start // CELL, -(-e.end // CELL))):
+        plain = memoryview(cell(source[number], number))
+        session.write(number * CELL, plain, digest.cells(plain))
+        session.commit([(extents({number})[0], Named.DATA)])
+    session.close()
 
 
 def disk_digests(disk: Disk, asked: object) -> bytes:
