@@ -76,7 +76,7 @@ class Directory:
 
     def ask(self, instance: Instance, _credential: Credential) -> list[dict[str, Any]]:
         """What appliances have left there as the instance's answer."""
-        file = self._root / f"shown-{instance.token}"
+        file = self._root / f"shown-{instance.handle}"
         disks: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
         return disks
 
