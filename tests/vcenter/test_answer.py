@@ -93,7 +93,9 @@ def typed(value: Any) -> Any:
 
 
 def same(ours: Any, theirs: Any) -> bool:
-    """One element may stand for an array of one; a time may be spelled differently."""
+    """One element may stand for an array of one; a time may be spelled differently; an empty text is unset to us."""
+    if ours is None:
+        return bool(theirs == "")
     if isinstance(theirs, list):
         return len(each(ours)) == len(theirs) and all(map(same, each(ours), theirs))
     if isinstance(theirs, dict):
