@@ -284,10 +284,15 @@ def run_pass(
     if found:
         session.commit(found)
     session.close()
-    for _ in range(4):  # what was found wrong meanwhile is sent besides, as `disk_pass` does it
-        if not (missing := disk.finish(begin.pass_id, made.cover, [])):
+    end(disk, source, begin.pass_id, made.cover)
+
+
+def end(disk: Disk, source: dict[int, int], pass_id: str, cover: list[Extent]) -> None:
+    """What was found wrong meanwhile is sent besides, as `disk_pass` does it."""
+    for _ in range(4):
+        if not (missing := disk.finish(pass_id, cover, [])):
             return
-        send(disk, source, begin.pass_id, missing)
+        send(disk, source, pass_id, missing)
     raise AssertionError(f"the pass does not end: {missing}")
 
 
