@@ -121,7 +121,8 @@ class Steps:
         if run.plan:
             proved = self._proved(run, job)
             self._contact(job.id, self._need_instance(job.id))
-            image = self._store.things.reserve_image(job.id, run_id, _image_names(job, run), job.image_format)
+            names = self._free_names(_image_names(job, run))
+            image = self._store.things.reserve_image(job.id, run_id, names, job.image_format)
             token = f"image-{run_id}"
             self._store.things.record(job.id, token, place="cloud", kind="image")
             kept = self._provider.make_image(self._image_request(job, run_id, image, proved))
@@ -148,6 +149,11 @@ class Steps:
                 retryable=False,
             )
         return evidence.read(manifest)
+
+    def _free_names(self, names: list[str]) -> list[str]:
+        """Without those of images that a database knew before it was put back to an older copy."""
+        taken = {image.name for image in self._provider.list_images()}
+        return [name for name in names if name not in taken] or names
 
     def _image_request(self, job: Job, run_id: str, image: Image, proved: Manifest) -> ImageRequest:
         source = self._store.sources.of(job)

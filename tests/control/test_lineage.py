@@ -115,3 +115,14 @@ def test_invariant_13_what_a_restored_control_plane_demands_reaches_the_order(
     ends = lineage.of(house.store, job)
     assert ends.compare == "its database was restored"
     assert ends.disagreement("2000", {"base": None}) == "its database was restored"
+
+
+def test_an_image_that_the_database_forgot_keeps_its_name(house: House) -> None:
+    """The number of a run that was forgotten is given again; its image is not replaced, and nothing is refused."""
+    job = house.incremental()
+    forgotten = "job-j_CYCLE_1"
+    house.cloud.images.append(forgotten)
+    house.service.start(job)
+    assert house.run(job).error is None
+    (image,) = house.store.things.images(job)
+    assert image.name.startswith(forgotten) and image.name != forgotten
