@@ -25,8 +25,8 @@ test: $(READY) ## the test suite
 test-slow: $(READY) ## the variants that the default set leaves out
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(TESTS)
 
-faults: $(READY) ## every cell of the fault matrix and of the restore matrix
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/faults -m faults
+faults: $(READY) ## every cell of the fault matrix and of the restore matrix; TESTS= for one of them
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m faults $(or $(TESTS),tests/faults)
 
 soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SECONDS=, SOAK_SHARE= (of passes with a fault)
 	$(BIN)/python -m pytest tests/soak -m soak
