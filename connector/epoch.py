@@ -6,13 +6,14 @@ control plane's own: nobody else can make a mark. Each control plane, appliance 
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from connector.files import replace
 
 _FORM: Final = re.compile(r"(\d{1,9})\.(\d{1,18})\.([0-9a-f]{32})\.([0-9a-f]{16})\.([0-9a-f]{64})")
 
@@ -71,20 +72,6 @@ class Memory:
         with self._lock:
             before = self._mark
             if mark.is_after(before):
-                _replace(self._file, f"{mark}\n")
+                replace(self._file, f"{mark}\n".encode())
                 self._mark = mark
             return before
-
-
-def _replace(path: Path, content: str) -> None:
-    draft = path.with_name(f".{path.name}.new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

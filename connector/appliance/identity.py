@@ -8,18 +8,18 @@ membership.json        see `membership`
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from connector import __version__, private, readable
+from connector import __version__, readable
 from connector.appliance.configuration import Configuration
 from connector.appliance.control_client import ControlClient, Membership, enrol
 from connector.appliance.membership import keep_membership, kept_membership
 from connector.epoch import Memory
 from connector.errors import AuthenticationFailed, BadInput, Conflict, ControlFailed, StateRestored
+from connector.files import move, replace
 from connector.patience import Patience
 from connector.transfer.evidence import Signer
 
@@ -99,19 +99,13 @@ class Identity:
             Patience(START_PATIENCE, (ControlFailed,)).outlast(lambda: client.register_key(signer.public_pem))
 
     def _adopt(self, fresh: Signer) -> None:
-        (self._state / NEXT).replace(self._state / KEY)
-        directory = os.open(self._state, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        move(self._state / NEXT, self._state / KEY)
         self.signer = fresh
         self._publish()
 
     def _publish(self) -> None:
         """The public half lies beside the key."""
-        private.file(self._state / PUBLIC)
-        (self._state / PUBLIC).write_text(self.signer.public_pem)
+        replace(self._state / PUBLIC, self.signer.public_pem.encode())
 
     def _enrol(self, name: str) -> Membership:
         control = self._control

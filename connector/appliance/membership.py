@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from connector.appliance.control_client import Membership
 from connector.errors import BadInput
+from connector.files import replace
 
 MEMBERSHIP: Final = "membership.json"
 
@@ -31,13 +31,7 @@ def keep_membership(state: Path, control: str, vcenter: str, membership: Members
         "appliance_id": membership.appliance_id,
         "secret": membership.secret,
     }
-    file = state / MEMBERSHIP
-    draft = file.with_suffix(".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        json.dump(document, out)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.replace(file)
+    replace(state / MEMBERSHIP, json.dumps(document).encode())
 
 
 def owner_of(control: str) -> str:

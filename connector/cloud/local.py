@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +37,7 @@ from connector.cloud.provider import (
     StoredImage,
 )
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, TargetFailed, TargetFull
+from connector.files import move, replace
 from connector.model import InstanceAddress
 
 #: A child of a killed control plane needs this long at most to notice that its leash is gone.
@@ -192,7 +192,7 @@ class LocalProvider:
                 (draft / stale).unlink()
             for source in sources:
                 if source.exists():
-                    _move(source, draft / source.name)
+                    move(source, draft / source.name)
             if missing := sorted(whole - _names(draft)):
                 raise TargetFailed(
                     f"the image lacks {', '.join(missing)}",
@@ -279,21 +279,7 @@ def _note_disks(record: Path, request: InstanceRequest) -> None:
 
 def _write(record: Path, content: dict[str, object]) -> None:
     """All or nothing, also when the power fails."""
-    draft = record.with_suffix(".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(record)
-
-
-def _move(source: Path, target: Path) -> None:
-    source.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace(record, json.dumps(content).encode())
 
 
 def _put(draft: Path, target: Path) -> None:
@@ -301,8 +287,8 @@ def _put(draft: Path, target: Path) -> None:
     former = _former(target)
     if target.exists():  # of an earlier order under this name
         _remove(former)
-        _move(target, former)
-    _move(draft, target)
+        move(target, former)
+    move(draft, target)
     _remove(former)
 
 

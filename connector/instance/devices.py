@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from connector.errors import BadInput, Conflict
-from connector.instance.files import replace
+from connector.files import replace
 
 SERIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{3,63}")
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from connector.errors import BadInput
-from connector.instance.files import replace
+from connector.files import replace
 from connector.transfer import evidence
 
 READING = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

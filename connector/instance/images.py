@@ -17,9 +17,9 @@ from pathlib import Path
 
 from connector import environment
 from connector.errors import BadInput, Conflict, ConnectorError, NotFound, ProofFailed, TargetFailed
+from connector.files import replace
 from connector.instance.disk import Disk
 from connector.instance.evidence import Evidence
-from connector.instance.files import replace
 from connector.instance.proof import prove
 from connector.instance.records import PassBegin
 from connector.instance.store import Store

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from connector.errors import Conflict, TargetFailed
-from connector.instance.files import replace
+from connector.files import replace
 from connector.instance.records import CRC, Record, Row, Run, encode, take_records
 
 MAGIC = b"ACJOURN\n"

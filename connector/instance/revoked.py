@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from connector.errors import TrustFailed
-from connector.instance.files import replace
+from connector.files import replace
 from connector.transfer.certificates import Role
 from connector.transfer.tls import appliance_of, role_of
 

@@ -10,10 +10,10 @@ import threading
 from pathlib import Path
 
 from connector.errors import BadInput, Conflict, ConnectorError, NotFound, TargetFull
+from connector.files import replace
 from connector.instance.contents import DATA, TABLE
 from connector.instance.devices import Devices
 from connector.instance.disk import ABOUT, JOURNAL, Disk
-from connector.instance.files import replace
 from connector.transfer import digest
 from connector.transfer.extents import CELL
 from connector.transfer.target import explained, free_space
