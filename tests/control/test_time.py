@@ -335,6 +335,7 @@ def test_r35_a_job_whose_instance_was_released_by_somebody_fails_clearly(house: 
     house.service.start(job)
     house.turn()
     assert house.status(job) == "InError"
+    assert house.take() is None  # a pass of a run that has ended is nobody's
     house.service.delete(job)
     house.turn()
     again = house.service.create(Wish(house.sources["j"], "again")).id

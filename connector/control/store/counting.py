@@ -48,11 +48,16 @@ def refusal(restored: str) -> StateRestored:
     )
 
 
+def no_epoch() -> ControlFailed:
+    """Somebody emptied the table of epochs."""
+    return ControlFailed("the database has no epoch", on="database", remedy="restore a backup")
+
+
 def current(connection: sa.Connection) -> Point:
     """The current epoch."""
     row = connection.execute(sa.select(_EPOCHS).where(_CURRENT)).one_or_none()
     if row is None:
-        raise ControlFailed("the database has no epoch", on="database", remedy="restore a backup")
+        raise no_epoch()
     return _point(row)
 
 
@@ -64,7 +69,10 @@ def count(connection: sa.Connection, writer: str, last: int, latest: Point | Non
         .values(sequence=_EPOCHS.c.sequence + 1, writer=writer)
         .returning(*_EPOCHS.c)
     )
-    now = _point(connection.execute(written).one())
+    row = connection.execute(written).one_or_none()
+    if row is None:
+        raise no_epoch()
+    now = _point(row)
     if now.restored:
         raise refusal(now.restored)
     must_go_on(now, latest, ahead=1)

@@ -19,6 +19,7 @@ from connector.control.store import applications, runs, sources, tables, tags
 from connector.control.store.applications import Part
 from connector.control.store.database import BEGINNING, Database, new_id
 from connector.control.store.limits import Limits
+from connector.control.store.pass_rows import withdraw
 from connector.control.store.rows import Job, Json, LogEntry, Outcome, Run, TagKind, Task
 from connector.control.store.search import JobFilter, Page, page
 from connector.errors import Ambiguous, Conflict
@@ -276,15 +277,22 @@ class Jobs:
             move(self._database, connection, job, event, **(changes or {}))
 
     def settle(self, run_id: str, event: Event, outcome: Outcome, error: Json | None = None) -> None:
-        """End a run and move its job, once: a second call finds the run ended and does nothing."""
+        """End a run and move its job, once: a second call finds the run ended and does nothing.
+
+        A pass of it that nobody has taken ends with it; an appliance that holds one is asked to stop.
+        """
         with self._database.write() as connection:
             run = runs.locked(connection, run_id)
             if run.ended is not None:
                 return
             now = self._database.now()
+            stop = bool(run.stop) or outcome is not Outcome.DONE
             connection.execute(
-                _RUNS.update().where(_RUNS.c.id == run_id).values(ended=now, outcome=outcome, error=error)
+                _RUNS.update()
+                .where(_RUNS.c.id == run_id)
+                .values(ended=now, outcome=outcome, error=error, stop=stop)
             )
+            withdraw(connection, run_id, now)
             job = locked(connection, run.job_id)
             after: Json = {"error": error, "ended": now, "waiting": ""}
             if event is Event.PAUSED:

@@ -33,6 +33,13 @@ def of_runs(connection: sa.Connection, run_ids: Sequence[str]) -> list[Pass]:
     return _found(connection, _PASSES.c.run_id.in_(run_ids))
 
 
+def withdraw(connection: sa.Connection, run_id: str, now: float) -> None:
+    """The passes of this run that nobody has taken end as stopped."""
+    waiting = sa.and_(_PASSES.c.run_id == run_id, _PASSES.c.state == PassState.OFFERED)
+    stopped: dict[str, Any] = {"state": PassState.FINISHED, "outcome": Outcome.STOPPED, "result": {}}
+    connection.execute(_PASSES.update().where(waiting).values(ended=now, **stopped))
+
+
 def pass_of(row: Any) -> Pass:
     """One row of the table of passes."""
     values = dict(row._mapping)
