@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.model import Credential, InstanceAddress, VddkAccess
 from connector.settings import TransferSettings
 from connector.transfer.disk_pass import DiskPass, copy_disk
-from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.source import FileSource, Source
 from connector.transfer.vddk_source import open_vddk_source
 

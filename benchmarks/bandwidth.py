@@ -22,13 +22,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import Interrupted
 from connector.model import Extent, InstanceAddress
 from connector.settings import TransferSettings
 from connector.transfer import extents as ranges
 from connector.transfer.certificates import Authority, Role
 from connector.transfer.disk_pass import DiskPass, copy_disk
-from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.flow import Flow
 from connector.transfer.sender import Progress
 from connector.transfer.source import Block

@@ -29,8 +29,8 @@ import sqlalchemy as sa
 
 from benchmarks import crowd
 from connector import child
+from connector.clients import signature
 from connector.control.keys import Keys
-from connector.control.smc import signature
 from connector.control.store import Store
 from connector.control.store.rows import Role
 from connector.control.vault import Vault

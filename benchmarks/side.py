@@ -17,11 +17,11 @@ from typing import Any
 sys.path[0] = str(Path.cwd())
 
 from benchmarks.pass_vs_nbdcopy import _instance, _peak  # noqa: E402
+from connector.clients.endpoint import InstanceEndpoint  # noqa: E402
 from connector.instance.store import Store  # noqa: E402
 from connector.model import Credential, Extent, InstanceAddress  # noqa: E402
 from connector.settings import TransferSettings  # noqa: E402
 from connector.transfer.disk_pass import DiskPass, copy_disk  # noqa: E402
-from connector.transfer.endpoint import InstanceEndpoint  # noqa: E402
 from connector.transfer.source import FileSource  # noqa: E402
 
 CHANGE = 64 << 10

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import disks
+from connector.clients.endpoint import InstanceEndpoint
 from connector.model import Credential, Extent, InstanceAddress
 from connector.transfer import evidence
 from connector.transfer import extents as ranges
 from connector.transfer.audit import audit
 from connector.transfer.certificates import Authority, Role
 from connector.transfer.disk_pass import DiskPass, DiskResult, copy_disk
-from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.evidence import Signer
 from connector.transfer.extents import CELL
 from connector.transfer.source import FileSource

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from connector import child
-from connector.appliance.control_client import ControlClient, enrol
 from connector.cli.main import main
+from connector.clients.agents import ControlClient, enrol
 from connector.control.keys import Keys
 from connector.control.store import Store
 from connector.control.store.rows import Role

@@ -19,7 +19,6 @@ from connector.appliance import excludes
 from connector.appliance.agent import Agent
 from connector.appliance.attest import Notary
 from connector.appliance.configuration import Configuration, from_yaml, parse
-from connector.appliance.control_client import ControlClient
 from connector.appliance.dispatch import carry
 from connector.appliance.identity import Identity
 from connector.appliance.inventory import Rescan
@@ -29,6 +28,7 @@ from connector.appliance.membership import owner_of
 from connector.appliance.memory import ControlMemory
 from connector.appliance.repair import Practice, mend_all
 from connector.appliance.workbench import Workbench
+from connector.clients.agents import ControlClient
 from connector.epoch import Memory
 from connector.errors import ConnectorError, ControlFailed
 from connector.patience import Patience

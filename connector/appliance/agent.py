@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from connector.appliance.handback import HandedBack
-from connector.appliance.order import Heard, Order, Wishes, order_from_json
+from connector.appliance.order import Order, Wishes, order_from_json
 from connector.appliance.progress import PassProgress
+from connector.clients.heartbeat import Heard
 from connector.errors import (
     AuthenticationFailed,
     Conflict,

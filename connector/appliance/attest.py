@@ -9,10 +9,10 @@ from typing import Any
 
 from connector import __version__
 from connector.appliance.order import Order
+from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import Conflict
 from connector.model import Machine
 from connector.transfer import evidence
-from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.evidence import Signer
 from connector.vcenter.client import About, Snapshot
 

@@ -20,6 +20,7 @@ from connector.appliance.opening import Opening
 from connector.appliance.order import Order
 from connector.appliance.progress import PassProgress
 from connector.appliance.workbench import Workbench
+from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import (
     ChangesMissed,
     ChangesUnknown,
@@ -32,7 +33,6 @@ from connector.model import Extent, MachineDisk
 from connector.transfer import extents as ranges
 from connector.transfer.audit import Audited, audit
 from connector.transfer.disk_pass import DiskPass, DiskResult, copy_disk
-from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.flow import Flow
 from connector.transfer.policies import Retrying
 from connector.transfer.sender import Progress

@@ -15,8 +15,8 @@ from typing import Final
 
 from connector import __version__, readable
 from connector.appliance.configuration import Configuration
-from connector.appliance.control_client import ControlClient, Membership, enrol
 from connector.appliance.membership import keep_membership, kept_membership
+from connector.clients.agents import ControlClient, Membership, enrol
 from connector.epoch import Memory
 from connector.errors import AuthenticationFailed, BadInput, Conflict, ControlFailed, StateRestored
 from connector.files import move, replace

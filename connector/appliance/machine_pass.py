@@ -26,6 +26,7 @@ from connector.appliance.progress import DiskProgress, PassProgress
 from connector.appliance.roster import reconcile
 from connector.appliance.subject import clear, identified
 from connector.appliance.workbench import Workbench
+from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import (
     ConnectorError,
     ControlFailed,
@@ -39,7 +40,6 @@ from connector.errors import (
 )
 from connector.model import Finding, Machine, PowerState, Severity
 from connector.patience import Patience
-from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.flow import Flow
 from connector.vcenter.client import Quiesce, Snapshot, Ticket, disk_set_changes
 from connector.vcenter.disk_order import as_in

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from connector.appliance.control_client import Membership
+from connector.clients.agents import Membership
 from connector.errors import BadInput
 from connector.files import replace
 

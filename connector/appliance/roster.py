@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from connector.appliance.order import Order
+from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import Conflict
 from connector.model import MachineDisk
-from connector.transfer.endpoint import InstanceEndpoint
 
 
 def reconcile(endpoint: InstanceEndpoint, order: Order, disks: Sequence[MachineDisk]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from connector import readable
 from connector.cli.secret import access_key_secret
-from connector.cli.smc_client import Access, SmcClient
+from connector.clients.smc import Access, SmcClient
 from connector.errors import BadInput
 
 #: Read when nothing else names a settings file.

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from connector.cli import tables
-from connector.cli.smc_client import Json, SmcClient
+from connector.clients.smc import Json, SmcClient
 from connector.errors import (
     AuthenticationFailed,
     ConnectorError,

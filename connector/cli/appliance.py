@@ -10,7 +10,7 @@ from connector.cli import tables
 from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.records import APPLIANCE, find, identity, rows
-from connector.cli.smc_client import SmcClient
+from connector.clients.smc import SmcClient
 
 COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("name", lambda row: row.get("Name")),

@@ -11,7 +11,7 @@ from connector.cli import job_view, tables, watching
 from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.records import JOB, find_job, items, some
-from connector.cli.smc_client import Json, SmcClient
+from connector.clients.smc import Json, SmcClient
 from connector.errors import BadInput, Conflict, ConnectorError, Interrupted, NotFound
 
 COLUMNS: Final[tuple[tables.Column, ...]] = (

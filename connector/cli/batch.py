@@ -31,8 +31,8 @@ from connector.batch.status import Status, status
 from connector.cli import batch_view as view
 from connector.cli.access import with_client
 from connector.cli.options import JSON
-from connector.cli.smc_client import SmcClient
 from connector.cli.tables import plain
+from connector.clients.smc import SmcClient
 from connector.errors import BadInput, NotFound
 
 REFUSED: Final = 2  # exit code when a manifest has problems

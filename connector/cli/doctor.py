@@ -14,7 +14,6 @@ import click
 from connector import child
 from connector.appliance import configuration as appliance
 from connector.appliance.checkup import judge
-from connector.appliance.control_client import ControlClient
 from connector.appliance.facts import Kind, Welcome
 from connector.appliance.membership import Kept, kept_membership, owner_of
 from connector.appliance.memory import ControlMemory, read
@@ -32,6 +31,7 @@ from connector.cli import doctor_view as view
 from connector.cli import estate, looks
 from connector.cli.options import JSON, optional_vcenter_options
 from connector.cli.site import NOBODY, Site
+from connector.clients.agents import ControlClient
 from connector.errors import BadInput, Conflict
 from connector.settings import VCenterSettings
 from connector.vcenter.client import VCenter

@@ -8,7 +8,7 @@ from typing import Final
 
 from connector.cli import tables
 from connector.cli.records import items
-from connector.cli.smc_client import Json, SmcClient
+from connector.clients.smc import Json, SmcClient
 from connector.errors import BadInput, NotFound
 from connector.transfer import evidence
 

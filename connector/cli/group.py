@@ -11,7 +11,7 @@ from connector.cli import acting, job_view, tables, watching
 from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.records import GROUP, JOB, SOURCE, find, identity, items, rows, some, tag_words
-from connector.cli.smc_client import Json, SmcClient
+from connector.clients.smc import Json, SmcClient
 from connector.control.jobs import Business, Event, State, Status, allowed
 from connector.errors import BadInput, Conflict
 

@@ -14,8 +14,8 @@ from connector.cli.access import with_client
 from connector.cli.job_parameters import definition, definition_options
 from connector.cli.options import JSON
 from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, tag_words
-from connector.cli.smc_client import Json, SmcClient
 from connector.cli.tagging import tag_commands
+from connector.clients.smc import Json, SmcClient
 from connector.errors import BadInput
 
 STATUSES: Final = ("Ready", "Running", "Stopped", "InError", "Waiting", "Finished", "Expired", "Deleting")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from connector.appliance.control_client import ControlConnection
+from connector.clients.agents import ControlConnection
 
 Json = dict[str, Any]
 

@@ -8,8 +8,8 @@ from rich.filesize import decimal
 
 from connector.cli import tables
 from connector.cli.records import JOB, Noun, items, rows
-from connector.cli.refusal import NotOffered
-from connector.cli.smc_client import Json, SmcClient
+from connector.clients.refusal import NotOffered
+from connector.clients.smc import Json, SmcClient
 
 _PASS: Final = Noun("pass", "DescribeReplicationJobPasses", "Passes", "Pass", "PassId", "p-")
 _RESOURCE: Final = Noun(

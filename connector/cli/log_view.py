@@ -11,9 +11,9 @@ from typing import Final
 import click
 
 from connector.cli.records import items
-from connector.cli.smc_client import Json, SmcClient
 from connector.cli.tables import plain
 from connector.cli.watching import MOVING, PACE, Patience
+from connector.clients.smc import Json, SmcClient
 from connector.errors import ControlFailed, Interrupted
 
 AT_ONCE: Final = 500

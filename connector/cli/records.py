@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connector.cli.smc_client import Json, SmcClient
+from connector.clients.smc import Json, SmcClient
 from connector.errors import Ambiguous, BadInput, NotFound
 
 _PAGE: Final = 50  # the most that the API gives at once

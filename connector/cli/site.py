@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from connector.appliance import probes
 from connector.appliance.configuration import Configuration, ControlSection
-from connector.appliance.control_client import ControlClient, ControlConnection
 from connector.appliance.facts import Fact, Kind, Welcome
 from connector.appliance.membership import kept_membership
 from connector.appliance.repair import RepairLedger
+from connector.clients.agents import ControlClient, ControlConnection
 from connector.errors import AuthenticationFailed, ConnectorError, NotPermitted
 from connector.settings import VCenterSettings
 from connector.vcenter.client import VCenter

@@ -13,9 +13,9 @@ from connector.cli import tables
 from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.records import GROUP, JOB, SOURCE, find, find_job, identity, items, rows, tag_words
-from connector.cli.refusal import NotOffered
-from connector.cli.smc_client import Json, SmcClient
 from connector.cli.tagging import tag_commands
+from connector.clients.refusal import NotOffered
+from connector.clients.smc import Json, SmcClient
 from connector.errors import BadInput
 
 STATES: Final = ("Available", "Unavailable", "InUse", "Deleting")

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.cli.display import wide_console
-from connector.cli.smc_client import Json
+from connector.clients.smc import Json
 
 #: A column: its title, and how a record's cell is made.
 Column = tuple[str, Callable[[Json], object]]

@@ -8,7 +8,7 @@ from connector.cli import tables
 from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.records import JOB, Noun, find_job, identity, tag_words
-from connector.cli.smc_client import SmcClient
+from connector.clients.smc import SmcClient
 from connector.errors import BadInput
 
 

@@ -13,7 +13,7 @@ from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.records import TOKEN, find, identity, rows
 from connector.cli.secret import new_secret_file
-from connector.cli.smc_client import SmcClient
+from connector.clients.smc import SmcClient
 from connector.errors import BadInput
 
 STATUSES: Final = ("activated", "unactivated", "expired")

@@ -15,7 +15,7 @@ import click
 
 from connector.cli.display import Display, choose
 from connector.cli.records import JOB, items
-from connector.cli.smc_client import Json, SmcClient
+from connector.clients.smc import Json, SmcClient
 from connector.errors import Conflict, ConnectorError, ControlFailed, Interrupted, NotFound, from_json
 
 PACE: Final = 0.5  # seconds between two looks

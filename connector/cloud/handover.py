@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.cloud.provider import ImageRequest
 from connector.errors import NotFound, TargetFailed, TransferFailed, from_json
 from connector.model import InstanceAddress
 from connector.patience import Patience
-from connector.transfer.endpoint import InstanceEndpoint
 
 #: Seconds that an instance which is being started may need. One that died is started again by whoever ordered, once told.
 PATIENCE: Final = 5.0

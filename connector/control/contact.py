@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.control.epoch import Keeper
 from connector.control.store import Store
 from connector.control.store.counting import refusal
@@ -12,7 +13,6 @@ from connector.control.store.rows import Job
 from connector.errors import NotFound, TransferFailed
 from connector.model import Credential, InstanceAddress
 from connector.patience import Patience
-from connector.transfer.endpoint import InstanceEndpoint
 
 _LOG: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 5.0  # seconds that an instance which is being started may need

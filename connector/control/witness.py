@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.cloud.provider import Instance
 from connector.model import Credential
 from connector.patience import Patience
-from connector.transfer.endpoint import InstanceEndpoint
 
 #: Seconds that an instance which is being started again may need while an appliance waits for its answer.
 _PATIENCE = 5.0

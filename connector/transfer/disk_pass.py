@@ -16,11 +16,11 @@ from connector.model import Extent
 from connector.settings import TransferSettings
 from connector.transfer import extents as ranges
 from connector.transfer import sender
-from connector.transfer.endpoint import InstanceEndpoint, MissingRanges
 from connector.transfer.flow import Flow
 from connector.transfer.held import Held
 from connector.transfer.plan import Attempt, Plan, plan
 from connector.transfer.receiver import Hello
+from connector.transfer.receiving import MissingRanges, ReceivingInstance
 from connector.transfer.sender import Progress
 from connector.transfer.source import Source
 
@@ -66,7 +66,7 @@ class DiskResult:
 
 def copy_disk(
     source: Source,
-    endpoint: InstanceEndpoint,
+    endpoint: ReceivingInstance,
     order: DiskPass,
     wanted: Callable[[], Sequence[Extent]] | None = None,
     changed_since: Callable[[str], Sequence[Extent]] | None = None,
@@ -105,7 +105,7 @@ class _DiskCopy:
     def __init__(
         self,
         source: Source,
-        endpoint: InstanceEndpoint,
+        endpoint: ReceivingInstance,
         order: DiskPass,
         settings: TransferSettings,
         flow: Flow,

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from connector.appliance.agent import Agent
-from connector.appliance.order import Heard, Order, Wishes
+from connector.appliance.order import Order, Wishes
 from connector.appliance.progress import PassProgress
+from connector.clients.heartbeat import Heard
 from connector.errors import AuthenticationFailed, Conflict, ConnectorError, ControlFailed, Interrupted
 from connector.model import Credential, InstanceAddress, Replication
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from connector.appliance.configuration import Configuration, parse
-from connector.appliance.control_client import ControlClient
 from connector.appliance.identity import KEY, NEXT, Identity
 from connector.appliance.membership import MEMBERSHIP
+from connector.clients.agents import ControlClient
 from connector.control.store import Store
 from connector.errors import AuthenticationFailed, Conflict, NotPermitted
 from connector.transfer.evidence import Signer

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.appliance.ledger import ControlLedger
-from connector.appliance.order import heard_from_json, order_from_json
+from connector.appliance.order import order_from_json
 from connector.appliance.progress import DiskProgress, PassProgress
+from connector.clients.heartbeat import heard_from_json
 from connector.errors import Conflict, ControlFailed, NotFound
 from connector.model import Replication
 from connector.transfer.codec import fixed_level

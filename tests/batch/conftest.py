@@ -15,8 +15,8 @@ import pytest
 from connector.batch.parse import Wave, parse
 from connector.batch.plan import Plan, plan
 from connector.batch.smc_plane import SmcPlane
-from connector.cli.refusal import refused
-from connector.cli.smc_client import _flat
+from connector.clients.refusal import refused
+from connector.clients.smc import _flat
 from connector.control.smc import api
 from connector.control.smc.catalogue import Denied, translated
 from connector.control.smc.operations import Caller

@@ -8,8 +8,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from connector.appliance.control_client import ControlClient, Membership
 from connector.cli.job_client import JobClient
+from connector.clients.agents import ControlClient, Membership
 from connector.errors import ConnectorError
 from connector.transfer.evidence import Signer
 from tests.control.honest import keep_shown, manifest

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from connector import child
-from connector.appliance.control_client import ControlClient, enrol
 from connector.batch import quantities
 from connector.cli.main import main
+from connector.clients.agents import ControlClient, enrol
 from connector.control.keys import Keys
 from connector.control.store import Store
 from connector.control.store.rows import Role

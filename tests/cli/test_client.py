@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.cli.refusal import KINDS, kind_of, refused
-from connector.cli.smc_client import Access, SmcClient
+from connector.clients.refusal import KINDS, kind_of, refused
+from connector.clients.smc import Access, SmcClient
 from connector.control.smc.catalogue import CODES
 from connector.control.store.rows import Role
 from connector.errors import EXIT_CODES, AuthenticationFailed, BadInput, ControlFailed

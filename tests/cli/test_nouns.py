@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
-from connector.appliance.control_client import enrol
 from connector.cli.main import connector as root
+from connector.clients.agents import enrol
 from connector.control.store.rows import Role
 from connector.model import Finding, Severity
 from tests.cli.conftest import Connector

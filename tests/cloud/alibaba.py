@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.cloud.alibaba.provider import AlibabaProvider
 from connector.cloud.alibaba.settings import AlibabaSettings, parse
 from connector.model import Credential, InstanceAddress
-from connector.transfer.endpoint import InstanceEndpoint
 from simulator.cloud import AccessKey, Boot, Region, Server, Stock, Timing, serve
 from simulator.faults import Faults, Rule
 from tests.cloud.ledger import MemoryLedger

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.cloud.provider import INSTANCE_NAME, Health, Placement, Provider
 from connector.errors import Conflict
 from connector.transfer.certificates import Role
-from connector.transfer.endpoint import InstanceEndpoint
 from tests.cloud.conftest import AUTHORITY, image_for, request_for
 
 T1, T2 = (f"t-{uuid.uuid4().hex}" for _ in range(2))  # other tests use the same loopback addresses

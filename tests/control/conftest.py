@@ -16,8 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from connector import child
-from connector.appliance.control_client import ControlClient, enrol
 from connector.cli.job_client import JobClient
+from connector.clients.agents import ControlClient, enrol
 from connector.control.store import Limits
 from connector.errors import ConnectorError, ReaderFailed
 from connector.model import Firmware, Machine, MachineDisk, PowerState

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from connector.appliance.control_client import ControlClient, ControlConnection, Membership, enrol
 from connector.cli.job_client import JobClient
+from connector.clients.agents import ControlClient, ControlConnection, Membership, enrol
 from connector.errors import (
     Ambiguous,
     AuthenticationFailed,

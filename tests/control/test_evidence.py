@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector.appliance.control_client import Membership
+from connector.clients.agents import Membership
 from connector.errors import BadInput, Conflict, EvidenceDamaged, NotFound
 from connector.transfer import evidence
 from tests.control.conftest import Plane, eventually, machine

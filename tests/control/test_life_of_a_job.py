@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.appliance.control_client import Membership
+from connector.clients.agents import Membership
 from connector.errors import Conflict, NotFound
 from tests.control.conftest import Plane, Robot, eventually, machine
 

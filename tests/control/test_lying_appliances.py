@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector.appliance.control_client import ControlClient, Membership
+from connector.clients.agents import ControlClient, Membership
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed
 from tests.control.conftest import Plane, eventually, machine
 from tests.control.honest import change_id, manifest, new_signer, put_shown

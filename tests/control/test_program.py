@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from connector import child
-from connector.appliance.control_client import ControlClient, enrol
 from connector.cli.job_client import JobClient
+from connector.clients.agents import ControlClient, enrol
+from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import BadInput, ConnectorError, ControlFailed, NotFound, PortInUse, TransferFailed
 from connector.model import Credential, InstanceAddress
-from connector.transfer.endpoint import InstanceEndpoint
 from tests.control.conftest import VCENTER, eventually, machine
 from tests.control.honest import manifest, new_signer
 

@@ -19,8 +19,8 @@ import pytest
 import sqlalchemy as sa
 
 from connector import child
-from connector.appliance.control_client import ControlClient, Membership, enrol
 from connector.cli.job_client import JobClient
+from connector.clients.agents import ControlClient, Membership, enrol
 from connector.errors import ConnectorError, TrustFailed
 from tests.control.conftest import DISK, VCENTER, eventually, machine
 from tests.control.fake_replica import HOST_DISKS, PASSES

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.appliance.control_client import ControlClient, enrol
+from connector.clients.agents import ControlClient, enrol
 from connector.epoch import Memory
 from connector.errors import StateRestored
 from tests.control.conftest import VCENTER, Plane, eventually, machine

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from connector.appliance.control_client import ControlConnection
 from connector.cli.main import _tell
-from connector.cli.refusal import KINDS, kind_of
+from connector.clients.agents import ControlConnection
+from connector.clients.refusal import KINDS, kind_of
 from connector.control import identity
 from connector.control.smc.catalogue import CODES as PUBLIC
 from connector.control.smc.catalogue import code_of

@@ -15,7 +15,7 @@ from tests.errors.sweep import Raise, answers, classes, raises, raises_in
 ALLOWED: Final = {
     ("Unreadable", "offline/"): "a structure that is none: the look notes it and goes on",
     ("ValueError", "appliance/bandwidth.py"): "a validator: the configuration's reader tells BadInput",
-    ("ValueError", "appliance/order.py"): "its callers in the same module make ControlFailed of it",
+    ("ValueError", "clients/heartbeat.py"): "its callers in the same module make ControlFailed of it",
     ("ValueError", "cloud/alibaba/settings.py"): "a validator: BadInput in the same module",
     (
         "RowRefused",

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from connector import bounded
-from connector.appliance.control_client import Pinned
+from connector.clients.https import Pinned
 from connector.control import identity
 from connector.instance.user_data import _answer
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import ProofFailed
 from connector.model import Extent
 from connector.settings import TransferSettings
 from connector.transfer import digest, tree
 from connector.transfer.disk_pass import DiskPass, copy_disk
-from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.source import FileSource
 from tests.transfer.conftest import CELL, MIB, Instance, Job
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import ConnectorError, NotPermitted, TransferFailed
 from connector.instance.revoked import FILE
 from connector.model import Credential
 from connector.transfer.certificates import Role
-from connector.transfer.endpoint import InstanceEndpoint
 from tests.control.conftest import eventually
 from tests.transfer.conftest import Instance, Job
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import (
     BadInput,
     Conflict,
@@ -29,7 +30,6 @@ from connector.errors import (
 from connector.model import InstanceAddress
 from connector.transfer import tls, wire
 from connector.transfer.certificates import Role
-from connector.transfer.endpoint import InstanceEndpoint
 from connector.transfer.receiver import Hello, Receiver
 from connector.transfer.wire import Frame, Kind
 from tests.transfer.conftest import MIB, Instance, Job

@@ -16,8 +16,8 @@ from alibabacloud_smc20190601.client import Client
 from alibabacloud_tea_openapi.models import Config
 from aliyunsdkcore.client import AcsClient
 
+from connector.clients import signature
 from connector.control.keys import Keys
-from connector.control.smc import signature
 from connector.control.store import Store
 from connector.control.store.rows import Role
 from connector.control.vault import Vault

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector.appliance.control_client import Membership
+from connector.clients.agents import Membership
 from connector.control.store.rows import Role
 from connector.errors import AuthenticationFailed, Conflict, ControlFailed, NotPermitted
 from tests.control.conftest import eventually, machine

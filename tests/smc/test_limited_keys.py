@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
+from connector.clients import signature
 from connector.control.console.attempts import Attempts
 from connector.control.console.entrance import Entrance
 from connector.control.keys import Keys
 from connector.control.refusals import Unknown
-from connector.control.smc import api, signature
+from connector.control.smc import api
 from connector.control.smc.catalogue import Denied
+from connector.control.smc.claims import Claim
 from connector.control.smc.desk import Desk
 from connector.control.smc.gate import Gate
 from connector.control.smc.operations import Caller
 from connector.control.smc.scope import OUTSIDE, RULES
-from connector.control.smc.signature import Claim
 from connector.control.store import Wish
 from connector.control.store.rows import AccessKey, AccessToken, Role
 from connector.control.vault import Vault

@@ -10,7 +10,7 @@ from alibabacloud_smc20190601 import models
 from alibabacloud_smc20190601.client import Client
 from Tea.exceptions import TeaException
 
-from connector.appliance.control_client import enrol
+from connector.clients.agents import enrol
 from connector.control.store.rows import Role
 from connector.errors import AuthenticationFailed, Conflict
 from tests.control.conftest import eventually, machine

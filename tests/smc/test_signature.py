@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.control.smc import signature
+from connector.clients import signature
+from connector.clients.signature import Request, sign
 from connector.control.smc.catalogue import Denied
-from connector.control.smc.signature import Request, claim, pairs, sign
+from connector.control.smc.claims import claim, pairs
 
 QUERY = (
     b"DataDisk.1.Index=1&DataDisk.1.Size=20&Frequency=12&JobType=3&MaxNumberOfImageToKeep=3&Name=job+one"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.model import Credential, InstanceAddress
 from connector.transfer.certificates import Authority, Role
-from connector.transfer.endpoint import InstanceEndpoint
 
 MIB = 1 << 20
 CELL = 1 << 16

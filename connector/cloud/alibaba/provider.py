@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
+from connector.clients.endpoint import InstanceEndpoint
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json
 from connector.cloud.alibaba.book import Book
@@ -35,7 +36,6 @@ from connector.cloud.provider import (
 )
 from connector.errors import BadInput, TargetFailed, TransferFailed, TrustFailed
 from connector.model import Credential, InstanceAddress
-from connector.transfer.endpoint import InstanceEndpoint
 
 _INSTANCES: Final = ("Instances", "Instance")
 

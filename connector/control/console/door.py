@@ -20,7 +20,7 @@ from connector.control.console.looks import Looks, dressed
 from connector.control.console.pages import ROOT, Banner, Form, Leaf, Moved, Page, Show, Visit, link
 from connector.control.keys import includes
 from connector.control.smc.catalogue import Denied, translated
-from connector.control.smc.signature import pairs
+from connector.control.smc.claims import pairs
 from connector.control.store.rows import Role
 from connector.errors import ConnectorError
 

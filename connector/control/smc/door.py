@@ -15,12 +15,13 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
+from connector.clients.signature import Request
 from connector.control.smc.catalogue import Denied, translated
+from connector.control.smc.claims import COMMON, claim, pairs
 from connector.control.smc.desk import Desk, permit
 from connector.control.smc.gate import Gate
 from connector.control.smc.operations import Answer, Caller
 from connector.control.smc.parameters import parse
-from connector.control.smc.signature import COMMON, Request, claim, pairs
 from connector.errors import ConnectorError
 
 _LOG: Final = logging.getLogger(__name__)

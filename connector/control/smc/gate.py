@@ -12,7 +12,7 @@ from typing import Final
 
 from connector.control.keys import Keys
 from connector.control.smc.catalogue import Denied
-from connector.control.smc.signature import Claim
+from connector.control.smc.claims import Claim
 from connector.control.store.rows import AccessKey
 from connector.errors import ControlFailed
 

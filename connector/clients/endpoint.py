@@ -14,13 +14,14 @@ from typing import Any
 from urllib.parse import quote
 
 from connector import bounded
-from connector.errors import Conflict, ConnectorError, ControlFailed, ProofFailed, TransferFailed, from_json
+from connector.errors import ConnectorError, ControlFailed, TransferFailed, from_json
 from connector.model import Credential, Extent, InstanceAddress
 from connector.patience import Patience
 from connector.transfer import digest, tls
 from connector.transfer import extents as ranges
 from connector.transfer.certificates import Role
 from connector.transfer.codec import Unpacker
+from connector.transfer.receiving import MissingRanges
 from connector.transfer.tls import Channel
 from connector.transfer.wire import Codec
 
@@ -29,13 +30,6 @@ TOTAL = 600.0  # seconds for one answer
 ANSWER_LIMIT = 256 << 20  # bytes
 Expect = Mapping[str, Mapping[str, object]]
 """What each disk must show, by its key: `reading`, `target`, `generation` and `root`."""
-
-
-class MissingRanges(Conflict):
-    """The plan is not complete in the journal; `missing` says what lacks."""
-
-    retryable = True
-    missing: list[Extent]
 
 
 class InstanceEndpoint:
@@ -251,6 +245,3 @@ def _error(found: object) -> ConnectorError:
         short.missing = ranges.from_json(found["missing"])
         return short
     return error
-
-
-__all__ = ["InstanceEndpoint", "MissingRanges", "ProofFailed"]

@@ -20,9 +20,9 @@ import requests
 import stamina
 
 from connector import __version__, readable
-from connector.appliance.control_client import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Bounded, Pinned
-from connector.cli.refusal import refused
-from connector.control.smc import signature
+from connector.clients import signature
+from connector.clients.https import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Bounded, Pinned
+from connector.clients.refusal import refused
 from connector.errors import BadInput, ConnectorError, ControlFailed, TrustFailed
 
 VERSION: Final = "2019-06-01"

@@ -7,47 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util.ssl_ import create_urllib3_context
 
-from connector import bounded, epoch
-from connector.appliance.order import Heard, heard_from_json
+from connector import epoch
+from connector.clients.heartbeat import Heard, heard_from_json
+from connector.clients.https import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Pinned
 from connector.epoch import Memory
 from connector.errors import BadInput, ConnectorError, ControlFailed, TrustFailed, from_json
 from connector.model import Finding, Machine
-
-CONNECT_TIMEOUT: Final = 10.0
-ANSWER_TIMEOUT: Final = 60.0
-
-
-class Bounded(HTTPAdapter):
-    """HTTPS whose answers end, however slowly or largely they come."""
-
-    def __init__(self, longest: float = bounded.LONGEST, largest: int = bounded.LARGEST) -> None:
-        self._bounds = longest, largest
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **named: Any) -> None:
-        context = bounded.bound(create_urllib3_context(), *self._bounds)
-        if "assert_fingerprint" in named:  # then the name says nothing
-            context.check_hostname = False
-        super().init_poolmanager(*args, **named, ssl_context=context)
-
-
-class Pinned(Bounded):
-    """Accepts the one certificate with this SHA-256 thumbprint and no other."""
-
-    def __init__(
-        self, thumbprint: str, longest: float = bounded.LONGEST, largest: int = bounded.LARGEST
-    ) -> None:
-        self._thumbprint = thumbprint
-        super().__init__(longest, largest)
-
-    def init_poolmanager(self, *args: Any, **named: Any) -> None:
-        super().init_poolmanager(*args, **named, assert_fingerprint=self._thumbprint)
 
 
 class ControlConnection:

@@ -1,24 +1,16 @@
-"""The two ways to sign a request, ACS3-HMAC-SHA256 and RPC V1 (HMAC-SHA1): parse, rebuild, compare. Pure.
-
-Both are computed from decoded values that are encoded again strictly (RFC 3986), because clients differ in how they
-encode and agree in what they sign. Empty values are part of what is signed.
-"""
+"""Who says to have signed a request: the claim in it is parsed, and compared with what the key's secret makes of it. Pure."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
+from connector.clients.signature import V1, V3, Request, sign, string_to_sign_v1, string_to_sign_v3
 from connector.control.smc.catalogue import Denied
-
-V3: Final = "ACS3-HMAC-SHA256"
-V1: Final = "HMAC-SHA1"
 
 #: Headers that decide what a V3 request means: each one that is present must be signed.
 _BINDING: Final = ("host", "x-acs-action", "x-acs-version", "x-acs-security-token")
@@ -47,18 +39,6 @@ COMMON: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What was received: `query` and `form` decoded, header names in lower case, the raw body."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    form: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
 class Claim:
     """Who says to have signed, when, and what they must have signed."""
 
@@ -80,11 +60,6 @@ class Claim:
                 "Specified signature is not matched with our calculation."
                 f" server string to sign is:{self.string_to_sign}",
             )
-
-
-def encode(text: str) -> str:
-    """Percent-encoded, everything but `A-Z a-z 0-9 - _ . ~`."""
-    return quote(text, safe="-_.~")
 
 
 def pairs(encoded: bytes) -> dict[str, str]:
@@ -110,42 +85,6 @@ def claim(request: Request) -> Claim:
     raise Denied("IncompleteSignature", "The request is not signed: Authorization or Signature is missing.")
 
 
-def sign(dialect: str, secret: str, string_to_sign: str) -> str:
-    """The signature as it goes over the wire."""
-    if dialect == V3:
-        return hmac.new(secret.encode(), string_to_sign.encode(), hashlib.sha256).hexdigest()
-    digest = hmac.new(f"{secret}&".encode(), string_to_sign.encode(), hashlib.sha1).digest()
-    return base64.b64encode(digest).decode()
-
-
-def authorization(request: Request, key_id: str, secret: str) -> str:
-    """The header with which a client signs all of `request` in the V3 dialect."""
-    signed = sorted(request.headers)
-    made = sign(V3, secret, _string_to_sign_v3(request, signed))
-    return f"{V3} Credential={key_id},SignedHeaders={';'.join(signed)},Signature={made}"
-
-
-def canonical_request(request: Request, signed: list[str]) -> str:
-    """The text whose digest a V3 signature covers."""
-    lines = [f"{name}:{request.headers[name].strip()}\n" for name in signed]
-    return "\n".join(
-        [
-            request.method,
-            request.path,
-            _canonical(request.query),
-            "".join(lines),
-            ";".join(signed),
-            hashlib.sha256(request.body).hexdigest(),
-        ]
-    )
-
-
-def string_to_sign_v1(method: str, parameters: Mapping[str, str]) -> str:
-    """The text that a V1 signature covers."""
-    signed = {name: value for name, value in parameters.items() if name != "Signature"}
-    return f"{method}&%2F&{encode(_canonical(signed))}"
-
-
 def _claim_v3(request: Request) -> Claim:
     found = _AUTHORIZATION.fullmatch(request.headers["authorization"].strip())
     if found is None:
@@ -166,7 +105,7 @@ def _claim_v3(request: Request) -> Claim:
         version=_of(request, "x-acs-version", "Version"),
         date=request.headers["x-acs-date"].strip(),
         nonce=request.headers["x-acs-signature-nonce"].strip(),
-        string_to_sign=_string_to_sign_v3(request, signed),
+        string_to_sign=string_to_sign_v3(request, signed),
         signature=signature.lower(),
     )
 
@@ -190,20 +129,10 @@ def _claim_v1(request: Request) -> Claim:
     )
 
 
-def _string_to_sign_v3(request: Request, signed: list[str]) -> str:
-    canonical = canonical_request(request, signed).encode("latin-1", "replace")
-    return f"{V3}\n{hashlib.sha256(canonical).hexdigest()}"
-
-
 def _of(request: Request, header: str, parameter: str) -> str:
     if header in request.headers:
         return request.headers[header].strip()
     return request.query.get(parameter, "")
-
-
-def _canonical(parameters: Mapping[str, str]) -> str:
-    # Sorted by name alone: as whole pairs, Id.10= would come before Id.1=
-    return "&".join(f"{encode(name)}={encode(parameters[name])}" for name in sorted(parameters))
 
 
 def _decoded(piece: bytes) -> str:

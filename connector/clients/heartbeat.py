@@ -1,0 +1,46 @@
+"""What a heartbeat of an appliance is answered: which passes shall stop, and how the others use the line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from connector.errors import ControlFailed
+from connector.model import COMPRESS_LEVELS, Replication
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a heartbeat answered: the passes to stop, and how each of the others shall use the line by now."""
+
+    stop: tuple[str, ...] = ()
+    replication: Mapping[str, Replication] = field(default_factory=dict)
+    waiting: bool = False  # for approval: nothing is given out until then
+    rotate: bool = False  # a new secret and key are wished
+
+
+def heard_from_json(body: dict[str, Any]) -> Heard:
+    """Read a heartbeat's answer off the wire. Raises ControlFailed."""
+    try:
+        wished = body.get("replication", {})
+        return Heard(
+            tuple(str(pass_id) for pass_id in body["stop"]),
+            {str(pass_id): replication_from_json(found) for pass_id, found in wished.items()},
+            waiting=body.get("state", "approved") != "approved",
+            rotate=bool(body.get("rotate", False)),
+        )
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
+        raise ControlFailed(
+            f"the heartbeat's answer cannot be read: {broken!r}",
+            on="control plane",
+            remedy="run the same release on appliance and control plane",
+        ) from None
+
+
+def replication_from_json(body: Any) -> Replication:
+    """Read it off the wire. Raises KeyError, TypeError, ValueError or AttributeError for what it cannot be."""
+    limit, level = int(body.get("bandwidth_limit", 0)), body.get("compress_level")
+    if limit < 0 or (level is not None and int(level) not in range(len(COMPRESS_LEVELS))):
+        raise ValueError("replication is out of its range")
+    return Replication(limit, None if level is None else int(level), bool(body.get("checksum", False)))

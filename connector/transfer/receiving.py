@@ -1,0 +1,38 @@
+"""The instance as a pass meets it: what it is asked for, and how it says that ranges lack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from connector.errors import Conflict
+from connector.model import Extent
+from connector.transfer.tls import Channel
+
+
+class MissingRanges(Conflict):
+    """The plan is not complete in the journal; `missing` says what lacks."""
+
+    retryable = True
+    missing: list[Extent]
+
+
+class ReceivingInstance(Protocol):
+    """What a pass asks of the instance that it delivers to. Thread-safe; every call may be repeated."""
+
+    def put_disk(self, key: str, capacity: int, label: str = "", estimate: int = 0) -> dict[str, Any]: ...
+
+    def disk(self, key: str) -> dict[str, Any]: ...
+
+    def begin_pass(self, key: str, body: Mapping[str, object]) -> dict[str, Any]: ...
+
+    def finish_pass(
+        self, key: str, pass_id: str, cover: Sequence[Extent], todo: Sequence[Extent] = ()
+    ) -> dict[str, Any]:
+        """Raises MissingRanges when something of the plan is not in the journal."""
+
+    def digests(self, key: str, extents: Sequence[Extent]) -> bytes: ...
+
+    def prove(self, key: str, *, fresh: bool = False) -> dict[str, Any]: ...
+
+    def connect_blocks(self) -> Channel: ...
