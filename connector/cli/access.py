@@ -101,6 +101,12 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
+def of_directory(url: str, thumbprint: str, file: Path) -> Access:
+    """As the owner of a control plane's state directory, whose access key is in `file`. Raises BadInput."""
+    found = _settings(file)
+    return Access.of(url, found.access_key_id, found.access_key_secret.get_secret_value(), thumbprint, None)
+
+
 def _access(
     url: str | None,
     key_id: str | None,

@@ -274,13 +274,17 @@ def create(
 @_DATABASE
 @JSON
 def list_(state: Path, database: str, as_json: bool) -> None:
-    """All keys, oldest first, without their secrets.
+    """All keys, without their secrets: that of the state directory, then the others, oldest first.
 
     \b
     connector control key list --state /var/lib/connector/control
     """
+    from connector.control import directory_key
+
     with _store(state, database) as store:
         found = store.keys.all()
+    if (own := directory_key.find(state)) is not None:
+        found.insert(0, own.row())
     for row in found:
         if as_json:
             click.echo(json.dumps(_shown(row)))
@@ -300,6 +304,14 @@ def disable(state: Path, database: str, key_id: str, as_json: bool) -> None:
     \b
     connector control key disable AK0123456789 --state /var/lib/connector/control
     """
+    from connector.control import directory_key
+
+    if (own := directory_key.find(state)) is not None and own.id == key_id:
+        raise BadInput(
+            "this key counts as long as its file is there",
+            on=key_id,
+            remedy=f"remove {own.file} and start the control plane again: it makes another",
+        )
     with _store(state, database) as store:
         store.keys.disable(key_id)
         _audit(store, "DisableAccessKey", key_id, {})

@@ -39,6 +39,7 @@ KINDS: Final[tuple[tuple[str, type[ConnectorError]], ...]] = (
     ("Forbidden*", NotPermitted),
     ("NoPermission", NotPermitted),
     ("ControlPlane.StateRestored", StateRestored),
+    ("ControlPlane.*", Conflict),
     ("SourceServer.Ineligible", Ineligible),
     ("InvalidResourceType.NotFound", BadInput),
     ("*.NotFound", NotFound),

@@ -1,4 +1,4 @@
-"""Who the control plane is, kept in its state directory: certificate, key, operator's token, activation code.
+"""Who the control plane is, kept in its state directory: certificate, access key, operator's token, activation code.
 
 The certificate is self-signed and pinned by its SHA-256 thumbprint, which is printed at every start.
 """
@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from connector.control import directory_key
+from connector.control.directory_key import DirectoryKey
 from connector.control.vault import damaged, secret_file
 
 _LIFETIME: Final = datetime.timedelta(days=3650)
@@ -32,6 +34,7 @@ class Identity:
     thumbprint: str
     token_file: Path
     activation_code_file: Path
+    access_key: DirectoryKey
     token: str = field(repr=False)
     activation_code: str = field(repr=False)
 
@@ -51,6 +54,7 @@ def load(state: Path, host: str) -> Identity:
         thumbprint=thumbprint(public),
         token_file=token_file,
         activation_code_file=code_file,
+        access_key=directory_key.load(state),
         token=secret_file(token_file, secrets.token_urlsafe(32)),
         activation_code=secret_file(code_file, secrets.token_urlsafe(24)),
     )

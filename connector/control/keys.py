@@ -7,6 +7,7 @@ import string
 from collections.abc import Sequence
 from typing import Final
 
+from connector.control.directory_key import DirectoryKey
 from connector.control.store import keys
 from connector.control.store.rows import AccessKey, Role
 from connector.control.vault import Vault
@@ -23,9 +24,11 @@ def includes(role: Role, needed: Role) -> bool:
 class Keys:
     """Makes and finds keys. Thread-safe. Every replica on one database needs the same vault key."""
 
-    def __init__(self, stored: keys.Keys, vault: Vault) -> None:
+    def __init__(self, stored: keys.Keys, vault: Vault, own: DirectoryKey | None = None) -> None:
+        """`own`: the key of this process's state directory."""
         self._stored = stored
         self._vault = vault
+        self._own = own
 
     def create(
         self, name: str, role: Role, workgroups: Sequence[str] | None = None, until: float | None = None
@@ -38,6 +41,8 @@ class Keys:
 
     def find(self, key_id: str) -> tuple[AccessKey, str] | None:
         """The key, disabled or not, and its secret; None when there is none."""
+        if self._own is not None and key_id == self._own.id:
+            return self._own.row(), self._own.secret
         key = self._stored.find(key_id)
         return None if key is None else (key, self._vault.unseal(key.sealed))
 

@@ -56,8 +56,8 @@ BACKLOG: Final = 256
 class Options:
     """How to run. `grace`: seconds of silence after which an appliance has lost its passes.
 
-    Replicas on one PostgreSQL share `control.pem`, `operator-token`, `activation-code` and `vault-key`: copy them
-    into each state directory before the first start.
+    Replicas on one PostgreSQL share `control.pem`, `access-key.toml`, `operator-token`, `activation-code` and `vault-key`:
+    copy them into each state directory before the first start.
     """
 
     state: Path
@@ -110,7 +110,8 @@ def run(
         stack.callback(runner.close)
         runner.start()
         service = Service(store, steps, runner.poke, grace=options.grace)
-        _serve(_application(service, Keys(store.keys, vault), mine, options, keeper), listener, mine, options)
+        keys = Keys(store.keys, vault, mine.access_key)
+        _serve(_application(service, keys, mine, options, keeper), listener, mine, options)
 
 
 def _application(service: Service, keys: Keys, mine: Identity, options: Options, keeper: Keeper) -> Starlette:
@@ -188,6 +189,7 @@ def _serve(app: Starlette, listener: Listener, mine: Identity, options: Options)
             "console": f"{url}{ROOT}",
             "thumbprint": mine.thumbprint,
             "token_file": str(mine.token_file.resolve()),
+            "access_key_file": str(mine.access_key.file.resolve()),
             "activation_code_file": str(mine.activation_code_file.resolve()),
             "state": str(options.state.resolve()),
         }

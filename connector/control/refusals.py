@@ -32,6 +32,7 @@ class Code(StrEnum):
     TOKEN_UNKNOWN = "AccessToken.NotFound"  # noqa: S105 - the name of an error
     APPLIANCE_UNKNOWN = "MigrationAppliance.NotFound"
     KEY_UNKNOWN = "AccessKey.NotFound"
+    NOT_RESTORED = "ControlPlane.NotRestored"
 
 
 class Refused(Conflict):

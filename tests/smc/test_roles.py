@@ -18,6 +18,7 @@ ADMINS = {
     "ApproveMigrationAppliance",
     "RevokeMigrationAppliance",
     "RotateMigrationAppliance",
+    "ConfirmRestore",
 }
 
 

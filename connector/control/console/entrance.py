@@ -76,6 +76,12 @@ class Entrance:
                 remedy="check both; an administrator makes keys with: connector control key create",
             )
         self._attempts.succeeded(origin)
+        if found[0].of_directory:
+            raise AuthenticationFailed(
+                "this access key belongs to the state directory, and the console is for people",
+                on="log in",
+                remedy="make a key of your own: connector control key create",
+            )
         if found[0].workgroups is not None:
             raise AuthenticationFailed(
                 "this access key is limited to workgroups, and the console shows everything",

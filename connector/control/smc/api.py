@@ -16,6 +16,7 @@ from connector.control.smc.gate import Gate
 from connector.control.smc.jobs import JobOperations
 from connector.control.smc.operations import Operation
 from connector.control.smc.sources import SourceOperations
+from connector.control.smc.state import StateOperations
 from connector.control.smc.tags import TagOperations
 from connector.control.smc.tokens import TokenOperations
 from connector.control.smc.workgroups import WorkgroupOperations
@@ -32,6 +33,7 @@ def operations(service: Service) -> tuple[Operation, ...]:
         *ExtensionOperations(service).table(),
         *ApplicationOperations(service).table(),
         *AuthorityOperations(service).table(),
+        *StateOperations(service).table(),
     )
 
 

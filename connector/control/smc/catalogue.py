@@ -86,6 +86,7 @@ CODES: Final = (
     Code("SourceServer.InOtherWorkgroup", 400, "the source is in a workgroup", "disassociate it", documented=False),
     Code("AccessKey.NotFound", 404, "no such access key", "list them", documented=False),
     Code("ControlPlane.StateRestored", 409, "its own state was restored", "confirm the restore", documented=False),
+    Code("ControlPlane.NotRestored", 409, "no restore waits for it", "look at its status", documented=False),
     Code("UnsupportedOperation.*", 400, "not offered here", "see the message", documented=False),
     Code("UnsupportedOperation", 400, "not offered", "see the message", documented=False),
     Code("Throttling", 503, "too many requests at once", "wait and repeat"),

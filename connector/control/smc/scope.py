@@ -101,6 +101,8 @@ OUTSIDE: Final = (
     "StartMigrationApplication",
     "CutOverMigrationApplication",
     "RollbackMigrationApplication",
+    "DescribeControlPlane",
+    "ConfirmRestore",
 )
 
 

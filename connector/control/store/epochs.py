@@ -9,13 +9,12 @@ from typing import Final
 import sqlalchemy as sa
 
 from connector.control.jobs import Status
-from connector.control.refusals import Code, Unknown
+from connector.control.refusals import Code, Refused, Unknown
 from connector.control.store import counting, jobs, tables
 from connector.control.store.counting import Point
 from connector.control.store.database import Database
 from connector.control.store.rows import Standing
 from connector.epoch import Mark
-from connector.errors import Conflict
 
 _EPOCHS: Final = tables.epochs
 
@@ -70,7 +69,8 @@ class Epochs:
             here = _EPOCHS.c.id == current.scalar_one()
             before = counting.current(connection)
             if not before.restored:
-                raise Conflict(
+                raise Refused(
+                    Code.NOT_RESTORED,
                     "nothing was restored: there is nothing to confirm",
                     on="control plane",
                     remedy="look at its status",

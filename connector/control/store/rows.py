@@ -402,6 +402,7 @@ class AccessKey:
     """`sealed` is the secret as the vault sealed it: signatures cannot be checked with a digest.
 
     `workgroups`: ids of the only ones that its holder sees; None: everything. It is refused from `until` on.
+    `of_directory`: it is that of the owner of the state directory, and no row.
     """
 
     id: str
@@ -413,6 +414,7 @@ class AccessKey:
     approved: bool = True  # not since a restore that brought it back
     workgroups: tuple[str, ...] | None = None
     until: float | None = None
+    of_directory: bool = False
 
     @property
     def usable(self) -> bool:

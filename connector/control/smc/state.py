@@ -1,0 +1,88 @@
+"""The operations on the control plane's own state: how far it is, and that a restore of it is known."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from connector import __version__
+from connector.control.epoch import confirm
+from connector.control.service import Service
+from connector.control.smc.catalogue import Denied
+from connector.control.smc.operations import Answer, Caller, Field, Operation
+from connector.control.smc.parameters import Flag, Parameter, Values
+from connector.control.smc.shapes import moment
+from connector.control.store.counting import Point
+from connector.control.store.rows import Role
+
+_CONFIRM: Final = (
+    Parameter(
+        "KeepCredentials",
+        Flag(),
+        meaning="nothing was revoked since the backup: nobody need be approved again; default false",
+    ),
+)
+_ANSWER: Final = (
+    Field("Version", "string", "of the control plane"),
+    Field("Epoch", "string", "a new one begins with each restore that is confirmed"),
+    Field("EpochNumber", "integer", "of the epoch, from 1"),
+    Field("EpochTime", "string", "when it began"),
+    Field("Writes", "integer", "that had consequences, so far"),
+    Field("Restored", "string", "how the restore was noticed: nothing is begun until it is confirmed; empty: all is well"),
+    Field("RestoredTime", "string", "when it was noticed; empty: it was not"),
+)  # fmt: skip
+
+
+class StateOperations:
+    """What `connector control status` and `connector control confirm` do, for those who are elsewhere."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store = service.store
+
+    def table(self) -> tuple[Operation, ...]:
+        """One line each."""
+        return (
+            Operation(
+                "DescribeControlPlane",
+                (),
+                Role.READER,
+                self._describe,
+                "how far the control plane's state is, and whether it was restored and waits for a confirmation",
+                answers=_ANSWER,
+            ),
+            Operation(
+                "ConfirmRestore",
+                _CONFIRM,
+                Role.ADMIN,
+                self._confirm,
+                "work goes on after a restore of the control plane's state; only with the key of its state directory",
+                "Epoch",
+                answers=_ANSWER,
+            ),
+        )
+
+    def _describe(self, _caller: Caller, _values: Values) -> Answer:
+        return _shown(self._store.epochs.current())
+
+    def _confirm(self, caller: Caller, values: Values) -> Answer:
+        if not caller.key.of_directory:  # a key that was revoked since the backup is alive in the database
+            raise Denied(
+                "Forbidden.Unauthorized",
+                f"The access key {caller.key.id} is one of the database that was restored.",
+                "use the key of the control plane's state directory, or: connector control confirm --state DIR",
+            )
+        made = confirm(self._store, keep_credentials=values.get("KeepCredentials", False))
+        self._service.poke()
+        return _shown(made)
+
+
+def _shown(point: Point) -> Answer:
+    return {
+        "Version": __version__,
+        "Epoch": point.epoch,
+        "EpochNumber": point.number,
+        "EpochTime": moment(point.began),
+        "Writes": point.sequence,
+        "Restored": point.restored,
+        "RestoredTime": moment(point.restored_at) if point.restored else "",
+    }
