@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,9 @@ def test_progress_from_ready_through_reading_to_the_end(cloud: Cloud) -> None:
     assert (disk["BytesPerSecond"], disk["Bottleneck"]) == (10**8, "network")
     assert disk["RemainingSeconds"] == row["RemainingSeconds"] == 33  # 3 GiB at 100 MB/s
     assert row["AllowedOperations"]["AllowedOperation"] == ["StopReplicationJob"]
+    assert (disk["DiskKey"], row["RunEndTime"], row["RunOutcome"], row["ErrorKind"]) == (2001, "", "", "")
+    begun = datetime.fromisoformat(row["RunStartTime"]).timestamp()
+    assert 0 < time.time() - begun < 60
     reader.done()
     row = eventually(lambda: (r := reader.progress())["Status"] == "Finished" and r, "the job finishes")
     assert (row["Progress"], row["BytesPerSecond"], row["Disks"]["Disk"][0]["BytesPerSecond"]) == (
@@ -114,6 +119,8 @@ def test_progress_from_ready_through_reading_to_the_end(cloud: Cloud) -> None:
         0,
         0,
     )
+    assert row["RunOutcome"] == "done"
+    assert begun < datetime.fromisoformat(row["RunEndTime"]).timestamp() <= time.time()
 
 
 def test_progress_is_in_the_order_asked_for_and_leaves_out_what_is_not_there(cloud: Cloud) -> None:
@@ -137,6 +144,8 @@ def test_what_failed_is_said_with_its_remedy(cloud: Cloud) -> None:
     reader.client.finish(reader.take(), "failed", failed, {})
     row = eventually(lambda: (r := reader.progress())["Status"] == "InError" and r, "the job fails")
     assert (row["ErrorCode"], row["ErrorMessage"]) == ("ReaderFailed", "VDDK is missing; install it")
+    shown = (row["ErrorKind"], row["ErrorReason"], row["ErrorRemedy"], row["ErrorRetryable"])
+    assert shown == ("ReaderFailed", "VDDK is missing", "install it", failed.retryable)
 
 
 def test_a_log_is_read_in_pieces_and_every_entry_comes_once(cloud: Cloud) -> None:
@@ -170,20 +179,29 @@ def test_a_log_is_read_in_pieces_and_every_entry_comes_once(cloud: Cloud) -> Non
 def test_passes_show_what_was_proved_and_how_long_the_source_was_down(cloud: Cloud) -> None:
     reader = Reader(cloud, last_sync=True)
     disk = {"label": "Hard disk 1", "kind": "delta", "capacity": 10 * GIB, "planned": 3, "read": 3, "zero": 0}
-    disk |= {"wire": 2, "seconds": 1.5, "digest": "ab" * 32, "note": "why"}
+    disk |= {"wire": 2, "seconds": 1.5, "digest": "ab" * 32, "note": "why", "key": 2000}
+    toll = {"create": 0.5, "remove": None, "left": "a file is locked"}
+    paces = [{"at": 1.0, "pace": "slower", "reason": "NFC memory"}]
     reader.take()
     reader.done()
     pass_id = reader.next()
     reader.client.shutting_down(pass_id)
     time.sleep(0.2)
-    reader.done({"disks": [disk]})
+    reader.done({"disks": [disk], "toll": toll, "governor": paces})
     eventually(lambda: reader.progress()["Status"] == "Finished", "the job finishes")
     body = ask(cloud, "DescribeReplicationJobPasses", JobId=reader.job)
     row, before = body["Passes"]["Pass"]
     assert (body["TotalCount"], row["State"], row["Outcome"], row["RunNumber"]) == (2, "Finished", "done", 1)
     assert (row["Final"], before["Final"], before["DowntimeSeconds"]) == (True, False, -1.0)
     assert 0.2 < row["DowntimeSeconds"] < 60
+    snapshot = (row["SnapshotCreateSeconds"], row["SnapshotRemoveSeconds"], row["SnapshotLeft"])
+    assert snapshot == (0.5, -1.0, "a file is locked")
+    pace = {"Time": "1970-01-01T00:00:01Z", "Pace": "slower", "Reason": "NFC memory"}
+    assert row["PaceChanges"]["PaceChange"] == [pace]
+    assert (row["Task"], before["Task"], before["SnapshotCreateSeconds"]) == ("final", "read", -1.0)
+    assert body["ForecastSeconds"] == -1.0
     (shown,) = row["Disks"]["Disk"]
+    assert shown["DiskKey"] == 2000
     assert (shown["Kind"], shown["WireBytes"], shown["Seconds"], shown["Digest"]) == (
         "delta",
         2,
@@ -198,6 +216,8 @@ def test_passes_show_what_was_proved_and_how_long_the_source_was_down(cloud: Clo
         {"disks": [{"read": "x", "seconds": None, "capacity": 1e300, "label": ["a"]}, 5, None]},
         {"disks": "none"},
         {"disks": [{"planned": True, "wire": -1.5, "digest": {}}]},
+        {"disks": [{"key": "x"}], "toll": [1], "governor": {"a": 1}},
+        {"toll": {"create": "x", "left": ["y"]}, "governor": [5, {"at": "x", "pace": None}]},
     ],
 )
 def test_a_report_that_makes_no_sense_is_still_shown(cloud: Cloud, result: dict[str, Any]) -> None:
@@ -222,7 +242,14 @@ def test_r1_what_costs_is_listed_and_gone_when_the_job_is_over(cloud: Cloud) -> 
     eventually(lambda: reader.progress()["Status"] == "Finished", "the job finishes")
     body = ask(cloud, "DescribeReplicationJobResources", JobId=reader.job, Released="false")
     (left,) = body["Resources"]["Resource"]
-    assert (left["Kind"], left["Name"]) == ("image", reader.name)
+    assert (left["Kind"], left["Name"], left["Format"], left["Ready"]) == (
+        "image",
+        reader.name,
+        "qcow2",
+        True,
+    )
+    assert left["CompletedTime"] and left["ImageId"]
+    assert json.loads(left["Details"]).get("location", "") == left["Location"]
     body = ask(cloud, "DescribeReplicationJobResources", JobId=reader.job, PageSize=2, PageNumber=2)
     assert (body["TotalCount"], len(body["Resources"]["Resource"])) == (5, 2)  # of two disks
 
@@ -235,6 +262,11 @@ def test_findings_say_whether_a_job_is_possible(cloud: Cloud) -> None:
     body = ask(cloud, "DescribeSourceServerFindings", SourceId__1=ids[name])
     (row,) = body["SourceServers"]["SourceServer"]
     assert (row["Eligible"], row["MachineId"], row["PowerState"]) == (False, "vm-1", "poweredOn")
+    assert row["InstanceUuid"] == "uuid-vm-1"
+    body = ask(cloud, "DescribeSourceServerFindings", MachineId__1="vm-1", PageSize=50)
+    assert ids[name] in [row["SourceId"] for row in body["SourceServers"]["SourceServer"]]
+    body = ask(cloud, "DescribeSourceServerFindings", MachineId__1="vm-none", SourceId__1=ids[name])
+    assert body["TotalCount"] == 0
     shown = {name.lower(): value for name, value in row["Findings"]["Finding"][0].items()}
     assert shown.items() <= dataclasses.asdict(found).items()
     assert set(shown) == {"check", "severity", "subject", "message", "remedy"}

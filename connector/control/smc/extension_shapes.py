@@ -5,17 +5,19 @@ What an appliance reported is taken as it comes and shown with the types that th
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from connector.control import licences, views
+from connector.control.downtime import Downtime
 from connector.control.estimate import Period
 from connector.control.forecast import Forecast
 from connector.control.jobs import Event
 from connector.control.service import blocking
 from connector.control.smc.operations import Answer
-from connector.control.smc.shapes import moment, wrapped
+from connector.control.smc.shapes import moment, precise, wrapped
 from connector.control.store.rows import (
     Appliance,
     EvidenceEntry,
@@ -67,8 +69,8 @@ def progress(
         "CutOver": row.cutover,
         "ErrorCode": row.error_code if row.error else "",
         "ErrorMessage": _reason(row.error),
-        "RunNumber": run.number if run else 0,
-        "RunType": run.kind if run else "",
+        **_error(row.error),
+        **_run(run),
         "StopRequested": bool(run and run.stop and run.ended is None),
         "PassId": newest.id if newest else "",
         "ApplianceName": appliances.get(newest.appliance_id or "", "") if newest else "",
@@ -77,6 +79,8 @@ def progress(
         **sums,
         "BytesPerSecond": rate,
         "RemainingSeconds": _remaining(sums["WantedBytes"] - sums["DoneBytes"], rate),
+        "DownSinceTime": moment(row.down_since),
+        "PredictedDowntimeSeconds": _known(row.predicted_downtime),
         **wrapped("Disks", "Disk", disks),
     }
 
@@ -107,6 +111,7 @@ def passed(
         "PassId": row.id,
         "RunNumber": run.number if run else 0,
         "Attempt": row.attempt,
+        "Task": str(row.task),
         "Final": row.final,
         "State": str(row.state),
         "Outcome": str(row.outcome or ""),
@@ -116,6 +121,8 @@ def passed(
         "EndTime": moment(row.ended),
         "ErrorMessage": _reason(row.error),
         "DowntimeSeconds": _downtime(down, row, image),
+        **_snapshot(result.get("toll")),
+        **wrapped("PaceChanges", "PaceChange", _paces(result.get("governor"))),
         **wrapped("Disks", "Disk", [_result(d) for d in disks] if isinstance(disks, list) else []),
     }
 
@@ -128,6 +135,7 @@ def resource(row: Thing, images: Mapping[str, Image]) -> Answer:
         "Place": row.place,
         "ResourceId": row.reference or "",
         "Name": image.name if image else "",
+        **_image(image),
         "Billable": row.billable,
         "Released": row.removed,
         "Token": row.token,
@@ -144,6 +152,7 @@ def findings(row: Source) -> Answer:
         "State": str(row.state),
         "VCenter": row.vcenter,
         "MachineId": row.moref,
+        "InstanceUuid": row.instance_uuid,
         "MachineName": row.machine,
         "InventoryPath": _words(row.facts.get("path")),
         "ClusterName": _words(_trait(row, "cluster")),
@@ -174,6 +183,20 @@ def estimated(found: Forecast) -> Answer:
     ]
     about = {"BytesPerSecond": int(found.rate), "RateMeasured": found.measured}
     return _period(found.period) | about | wrapped("SourceServers", "SourceServer", shares)
+
+
+def forecast(told: Downtime | None) -> Answer:
+    """The downtime of a cutover that begins now, by what it is spent on."""
+    parts = {
+        "": told and told.seconds,
+        "Shutdown": told and told.shutdown,
+        "Snapshot": told and told.snapshot,
+        "Reading": told and told.reading,
+        "Rest": told and told.rest,
+        "Image": told and told.image,
+    }
+    seconds = {f"Forecast{part}Seconds": _known(value) for part, value in parts.items()}
+    return seconds | {"ForecastBytes": told.changed if told else UNKNOWN}
 
 
 def _period(period: Period) -> Answer:
@@ -230,6 +253,7 @@ def _disk(disk: Mapping[str, Any], index: int, reads: bool) -> Answer:
     rate = _whole(disk.get("rate")) if reads else 0
     return {
         "Index": index,
+        "DiskKey": _key(disk),
         "Label": _words(disk.get("label")),
         "SizeBytes": _whole(disk.get("capacity")),
         "State": _words(disk.get("state")),
@@ -247,6 +271,7 @@ def _disk(disk: Mapping[str, Any], index: int, reads: bool) -> Answer:
 def _result(disk: object) -> Answer:
     found = disk if isinstance(disk, dict) else {}
     return {
+        "DiskKey": _key(found),
         "Label": _words(found.get("label")),
         "Kind": _words(found.get("kind")),
         "SizeBytes": _whole(found.get("capacity")),
@@ -257,6 +282,60 @@ def _result(disk: object) -> Answer:
         "Seconds": _number(found.get("seconds")),
         "Digest": _words(found.get("digest")),
         "Note": _words(found.get("note")),
+    }
+
+
+def _run(run: Run | None) -> Answer:
+    if run is None:
+        nothing = ("RunType", "RunStartTime", "RunEndTime", "RunOutcome")
+        return {"RunNumber": 0, **dict.fromkeys(nothing, "")}
+    return {
+        "RunNumber": run.number,
+        "RunType": run.kind,
+        "RunStartTime": precise(run.started),
+        "RunEndTime": precise(run.ended),
+        "RunOutcome": str(run.outcome or ""),
+    }
+
+
+def _error(error: Mapping[str, Any] | None) -> Answer:
+    """One of our errors, so that whoever reads it can raise it again."""
+    said = error or {}
+    names = {"ErrorKind": "error", "ErrorReason": "what", "ErrorSubject": "on", "ErrorRemedy": "remedy"}
+    return {ours: _words(said.get(theirs)) for ours, theirs in names.items()} | {
+        "ErrorRetryable": said.get("retryable") is True
+    }
+
+
+def _snapshot(toll: object) -> Answer:
+    said = toll if isinstance(toll, dict) else {}
+    return {
+        "SnapshotCreateSeconds": _known(said.get("create")),
+        "SnapshotRemoveSeconds": _known(said.get("remove")),
+        "SnapshotLeft": _words(said.get("left")),
+    }
+
+
+def _paces(changes: object) -> list[Answer]:
+    rows = [change for change in changes if isinstance(change, dict)] if isinstance(changes, list) else []
+    return [
+        {
+            "Time": moment(_number(row.get("at"))),
+            "Pace": _words(row.get("pace")),
+            "Reason": _words(row.get("reason")),
+        }
+        for row in rows
+    ]
+
+
+def _image(image: Image | None) -> Answer:
+    return {
+        "ImageId": image.id if image else "",
+        "Format": image.format if image else "",
+        "Ready": bool(image and image.ready),
+        "Location": _words(image.details.get("location")) if image else "",
+        "Details": json.dumps(image.details) if image else "",
+        "CompletedTime": precise(image.completed) if image else "",
     }
 
 
@@ -288,6 +367,15 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e18:
         return 0.0
     return float(value)
+
+
+def _known(value: object) -> float:
+    """Seconds that may not be known."""
+    return float(UNKNOWN) if value is None else _number(value)
+
+
+def _key(disk: Mapping[str, Any]) -> int:
+    return UNKNOWN if disk.get("key") is None else _whole(disk.get("key"))
 
 
 def _whole(value: object) -> int:

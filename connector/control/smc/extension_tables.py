@@ -50,6 +50,7 @@ KEEP_TRACKING: Final = Parameter(
 ROLLBACK: Final = (JOB_ID, KEEP_TRACKING)
 FINDINGS: Final = (
     Parameter("SourceId", ListOf(kinds.ID, 50)),
+    Parameter("MachineId", ListOf(kinds.WORD, 50), meaning="managed object references"),
     Parameter("WorkgroupId", kinds.WORD),
     *kinds.PAGE,
 )
@@ -96,6 +97,8 @@ _PAGE: Final = (_whole("TotalCount"), _whole("PageNumber"), _whole("PageSize"))
 _RATE: Final = _whole("BytesPerSecond", "made durable, over the last seconds; 0 when nothing is read")
 _REMAINING: Final = _whole("RemainingSeconds", "at this rate; -1: not known")
 
+_DISK_KEY: Final = _whole("DiskKey", "vCenter's key; -1: not told")
+
 PROGRESS_ANSWER: Final = (
     _list(
         "ReplicationJobs",
@@ -114,8 +117,16 @@ PROGRESS_ANSWER: Final = (
         _flag("CutOver", "the cutover has been asked for"),
         _text("ErrorCode"),
         _text("ErrorMessage", "what failed, and what to do"),
+        _text("ErrorKind", "the kind of error, as docs/errors.md lists them; empty: none"),
+        _text("ErrorReason", "what failed"),
+        _text("ErrorSubject", "on which object; empty: said already"),
+        _text("ErrorRemedy", "what to do"),
+        _flag("ErrorRetryable", "the same again may succeed"),
         _whole("RunNumber", "of the newest run, from 1; 0: none yet"),
         _text("RunType", "Manual or Schedule"),
+        _time("RunStartTime", "with milliseconds"),
+        _time("RunEndTime", "with milliseconds"),
+        _text("RunOutcome", "done, failed or stopped; empty while it lasts"),
         _flag("StopRequested"),
         _text("PassId", "the newest pass"),
         _text("ApplianceName", "who reads"),
@@ -126,10 +137,13 @@ PROGRESS_ANSWER: Final = (
         _whole("WireBytes", "what crossed the network"),
         _RATE,
         _REMAINING,
+        _time("DownSinceTime", "when our cutover asked the source to shut down"),
+        Field("PredictedDowntimeSeconds", "float", "said when the cutover began; -1: nothing was known"),
         _list(
             "Disks",
             "Disk",
             _whole("Index", "0 is the system disk"),
+            _DISK_KEY,
             _text("Label"),
             _whole("SizeBytes"),
             _text("State"),
@@ -161,14 +175,29 @@ LOG_ANSWER: Final = (
     ),
 )
 
+_FORECAST: Final = tuple(
+    Field(f"Forecast{part}Seconds", "float", meaning)
+    for part, meaning in (
+        ("", "for which a cutover that began now would keep the source down; -1: nothing is known yet"),
+        ("Shutdown", "of it, until the guest is off"),
+        ("Snapshot", "taking and removing the snapshot"),
+        ("Reading", "what has changed"),
+        ("Rest", "proof and the rest of the pass"),
+        ("Image", "the image"),
+    )
+)
+
 PASSES_ANSWER: Final = (
     *_PAGE,
+    *_FORECAST,
+    _whole("ForecastBytes", "that would have to be read; -1: nothing is known yet"),
     _list(
         "Passes",
         "Pass",
         _text("PassId"),
         _whole("RunNumber"),
         _whole("Attempt"),
+        _text("Task", "what it does: read, final (read, with the machine shut down), shutdown or power-on"),
         _flag("Final", "with the source shut down"),
         _text("State", "Offered, Taken, Finished or Lost"),
         _text("Outcome", "done, failed or stopped; empty while it lasts"),
@@ -178,9 +207,25 @@ PASSES_ANSWER: Final = (
         _time("EndTime", "when it ended"),
         _text("ErrorMessage"),
         Field("DowntimeSeconds", "float", "from shutting the source down to the image; -1: it was not"),
+        Field(
+            "SnapshotCreateSeconds",
+            "float",
+            "vCenter's task, within which the machine is stunned; -1: not told",
+        ),
+        Field("SnapshotRemoveSeconds", "float", "the same of its removal"),
+        _text("SnapshotLeft", "why the snapshot still stands; empty: it does not"),
+        _list(
+            "PaceChanges",
+            "PaceChange",
+            _text("Time"),
+            _text("Pace", "how the source was read from then on"),
+            _text("Reason", "what made it so"),
+            meaning="oldest first",
+        ),
         _list(
             "Disks",
             "Disk",
+            _DISK_KEY,
             _text("Label"),
             _text("Kind", "what was read: full, delta, ..."),
             _whole("SizeBytes"),
@@ -227,6 +272,12 @@ RESOURCES_ANSWER: Final = (
         _text("Place", "cloud or vcenter"),
         _text("ResourceId", "the place's own name for it; empty: recorded, and not seen yet"),
         _text("Name", "of an image"),
+        _text("ImageId", "of an image"),
+        _text("Format", "of an image: qcow2 or raw"),
+        _flag("Ready", "an image that is complete"),
+        _text("Location", "of an image: the provider's own word for where it is"),
+        _text("Details", "of an image: all that the provider says of it, as JSON"),
+        _time("CompletedTime", "of an image"),
         _flag("Billable", "it stands in the cloud, where things cost"),
         _flag("Released", "it is gone"),
         _text("Token", "by which the place knows it as ours"),
@@ -273,6 +324,7 @@ FINDINGS_ANSWER: Final = (
         _text("State"),
         _text("VCenter"),
         _text("MachineId", "its managed object reference"),
+        _text("InstanceUuid", "vCenter's own UUID of the machine"),
         _text("MachineName", "its name in vCenter"),
         _text("InventoryPath", "e.g. /DC0/vm/prod/web-01"),
         _text("ClusterName", "empty: not known, or a host of its own"),

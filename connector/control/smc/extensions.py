@@ -141,7 +141,8 @@ class ExtensionOperations:
             show.passed(row, runs.get(row.run_id), images.get(row.run_id), names, job.down_since)
             for row in _part(rows, values)
         ]
-        return page("Passes", "Pass", shown, len(rows), *paging(values))
+        forecast_now = show.forecast(self._service.downtime(job))
+        return forecast_now | page("Passes", "Pass", shown, len(rows), *paging(values))
 
     def _evidence(self, _caller: Caller, values: Values) -> Answer:
         job = job_by_id(self._store, values["JobId"])
@@ -182,7 +183,11 @@ class ExtensionOperations:
         return {"JobId": job.id, **wrapped("LeftOutDisks", "DiskKey", [str(key) for key in left_out])}
 
     def _findings(self, _caller: Caller, values: Values) -> Answer:
-        wanted = SourceFilter(ids=values.get("SourceId", ()), workgroup_id=values.get("WorkgroupId"))
+        wanted = SourceFilter(
+            ids=values.get("SourceId", ()),
+            workgroup_id=values.get("WorkgroupId"),
+            morefs=values.get("MachineId", ()),
+        )
         found = self._store.sources.page(wanted, *paging(values))
         shown = [show.findings(row) for row in found.rows]
         return page("SourceServers", "SourceServer", shown, found.total, *paging(values))

@@ -48,6 +48,12 @@ def moment(seconds: float | None) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
+def precise(seconds: float | None) -> str:
+    """The same with milliseconds, for what is compared with clocks of programs."""
+    whole = moment(seconds)
+    return f"{whole[:-1]}.{int(seconds % 1 * 1000):03d}Z" if whole and seconds is not None else ""
+
+
 def wrapped(plural: str, singular: str, items: Sequence[Any]) -> Answer:
     """A list as the SDKs parse it."""
     return {plural: {singular: list(items)}}

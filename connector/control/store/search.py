@@ -40,11 +40,12 @@ class SourceFilter:
     workgroup_id: str | None = None
     resource_group: str | None = None
     tags: Sequence[TagFilter] = ()
+    morefs: Sequence[str] = ()
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Everything but the tags."""
         c = tables.sources.c
-        found = [c.state != "Deleted", *_among(c.id, self.ids)]
+        found = [c.state != "Deleted", *_among(c.id, self.ids), *_among(c.moref, self.morefs)]
         found += _equal(
             (c.name, self.name),
             (c.state, self.state),
