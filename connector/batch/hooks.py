@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-import requests
-
 from connector import environment
 from connector.batch import quantities
 from connector.batch.manifest import Happening, Hook, HttpCall, Notification, Phase
@@ -129,6 +127,8 @@ class Around:
         }
 
     def _request(self, call: HttpCall, event: Event, limit: float) -> None:
+        import requests  # most waves have no webhook, and every command that reads a wave would wait for it
+
         headers = {
             name: self._environment.get(variable, "")
             for name, variable in call.headersFromEnvironment.items()

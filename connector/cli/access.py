@@ -6,17 +6,14 @@ from __future__ import annotations
 
 import functools
 import os
-import stat
-import tomllib
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import click
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
-from connector import readable
 from connector.cli.secret import access_key_secret
 from connector.clients.smc import Access, SmcClient
 from connector.errors import BadInput
@@ -65,14 +62,13 @@ _OPTIONS: Final = (
 )
 
 
-class Settings(BaseModel):
-    """What a settings file may say. Paths are relative to the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a settings file may say."""
 
     url: str = ""
     access_key_id: str = ""
-    access_key_secret: SecretStr = SecretStr("")
+    access_key_secret: str = field(default="", repr=False)
     access_key_secret_file: Path | None = None
     thumbprint: str = ""
     ca: Path | None = None
@@ -128,7 +124,7 @@ def _access(
     secret = access_key_secret(
         key_id,
         secret_file,
-        settings.access_key_secret.get_secret_value(),
+        settings.access_key_secret,
         settings.access_key_secret_file,
     )
     return Access.of(url, key_id, secret, thumbprint or "", authority)
@@ -140,30 +136,6 @@ def _settings(file: Path | None) -> Settings:
         home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
         if not (file := home / DEFAULT_SETTINGS).is_file():
             return Settings()
-    try:
-        mode = file.stat().st_mode
-        found = Settings.model_validate(tomllib.loads(readable.text(file)))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as failed:
-        raise BadInput(f"cannot read the settings: {_why(failed)}", on=str(file)) from None
-    except ValidationError as failed:
-        wrong = failed.errors(include_input=False, include_url=False, include_context=False)[0]
-        names = ", ".join(Settings.model_fields)
-        raise BadInput(
-            f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", on=str(file), remedy=f"it may set {names}"
-        ) from None
-    if found.access_key_secret.get_secret_value() and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise BadInput("others can read the secret in it", on=str(file), remedy=f"chmod 600 {file}")
-    return found.model_copy(
-        update={
-            name: file.parent / path.expanduser()
-            for name in ("access_key_secret_file", "ca")
-            if (path := getattr(found, name)) is not None
-        }
-    )
+    from connector.cli.settings_file import read
 
-
-def _why(failed: Exception) -> str:
-    """Without the file's text: a line of it may be the secret."""
-    if isinstance(failed, OSError):
-        return failed.strerror or type(failed).__name__
-    return "it is not TOML" if isinstance(failed, tomllib.TOMLDecodeError) else "it is not UTF-8"
+    return Settings(**read(file))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING
 
 from connector.cli.secret import vcenter_password
 from connector.errors import BadInput
-from connector.settings import VCenterSettings
-from connector.vcenter.client import VCenter
+
+if TYPE_CHECKING:  # vCenter's library is loaded by who looks, not by who asks for help
+    from connector.settings import VCenterSettings
+    from connector.vcenter.client import VCenter
 
 
 class NoLedger:
@@ -39,6 +40,10 @@ def settings(
             on=url,
             remedy="vCenter's administrator knows both",
         )
+    from pydantic import SecretStr
+
+    from connector.settings import VCenterSettings
+
     return VCenterSettings(
         url=url,
         user=user,
@@ -50,6 +55,8 @@ def settings(
 
 def look(access: VCenterSettings) -> VCenter:
     """A vCenter to look at."""
+    from connector.vcenter.client import VCenter
+
     return VCenter(access, owner="viewer", ledger=NoLedger())
 
 

@@ -10,7 +10,6 @@ from connector.cli import tables
 from connector.cli.records import items
 from connector.clients.smc import Json, SmcClient
 from connector.errors import BadInput, NotFound
-from connector.transfer import evidence
 
 COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("pass", lambda row: row.get("PassId")),
@@ -34,6 +33,8 @@ def entries(client: SmcClient, job: str, pass_id: str | None) -> list[Json]:
 
 def write(client: SmcClient, job: str, left: Sequence[Json], path: Path) -> None:
     """The newest manifest of `left`, checked before it is written. Raises NotFound, EvidenceDamaged, BadInput."""
+    from connector.transfer import evidence
+
     if not left:
         raise NotFound("no evidence yet", on=job, remedy="let a pass finish first")
     answer = client.call("ExportReplicationJobEvidence", JobId=job, PassId=left[-1]["PassId"])

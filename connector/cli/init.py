@@ -11,7 +11,6 @@ from typing import Final
 import click
 import yaml
 
-from connector.appliance.configuration import parse
 from connector.cli import estate, tables
 from connector.cli.blank import Answers, filled
 from connector.cli.options import JSON
@@ -128,6 +127,8 @@ def _asked(given: dict[str, str | None], line: _Line) -> Answers:
 
 
 def _check(answers: Answers, file: Path) -> None:
+    from connector.appliance.configuration import parse
+
     parse(yaml.safe_load(filled(answers)), str(file))
 
 

@@ -9,53 +9,47 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from types import FrameType
+from typing import Final
 
 import click
 
 from connector import __version__, environment
+from connector.cli.lazy import LazyGroup
 from connector.errors import EXIT_CODES, BadInput, ConnectorError, Interrupted
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
-#: Each in the module of its name; vCenter's library alone would double the time that `connector job list` takes.
-COMMANDS = (
-    "appliance",
-    "application",
-    "batch",
-    "completion",
-    "control",
-    "demo",
-    "doctor",
-    "group",
-    "init",
-    "job",
-    "migrate",
-    "record",
-    "source",
-    "token",
-    "verify",
-    "vm",
+#: Each in the module of its name, with the first sentence of its help: to show it, nothing is imported.
+COMMANDS: Final = {
+    "appliance": "Appliances that have enrolled.",
+    "application": "Applications: incremental jobs whose sources are cut over as one.",
+    "batch": "Waves: many machines by one manifest.",
+    "completion": "Print the completion script for a shell.",
+    "control": "The control plane: run it, and decide who may call it.",
+    "demo": "Migrate simulated machines while they write, cut over, and compare every byte.",
+    "doctor": "Check the appliance (names, ports, certificates, clock, privileges, VDDK, room), and find what of ours was left "
+    "in vCenter: snapshots, disks to consolidate, locks, CBT.",
+    "group": "Workgroups: waves of sources.",
+    "init": "Write an appliance's configuration, with a comment for every key, by asking for what is not given.",
+    "job": "Migration jobs: create, start, watch, cut over.",
+    "migrate": "Migrate machines while they run.",
+    "record": "Write down what vCenter answers, without names, addresses and secrets, into DIR.",
+    "source": "Migration sources: machines that appliances have registered.",
+    "token": "Activation codes (access tokens), with which appliances enrol.",
+    "verify": "Check images against the MANIFEST of the pass that made them; needs no network.",
+    "vm": "Machines in vCenter: list them, check them.",
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    package="connector.cli",
+    below=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
 )
-
-
-class Commands(click.Group):
-    """Loads a command when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        found = getattr(import_module(f"connector.cli.{cmd_name}"), cmd_name)
-        assert isinstance(found, click.Command)
-        return found
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(__version__, prog_name="connector")
 def connector() -> None:
     """Move running virtual machines out of vCenter without installing anything in a guest, and prove it.

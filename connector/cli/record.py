@@ -9,7 +9,6 @@ import click
 
 from connector.cli import estate
 from connector.cli.options import JSON, vcenter_options
-from connector.vcenter.record import record as write_down
 
 
 @click.command()
@@ -35,6 +34,8 @@ def record(
     \b
     connector record for-support --vcenter https://vc.example.com --thumbprint AA:BB:.. --machine web-01
     """
+    from connector.vcenter.record import record as write_down
+
     access = estate.settings(url, user, password_file, thumbprint, authority)
     done = write_down(access, directory, machine)
     if as_json:

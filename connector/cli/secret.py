@@ -13,8 +13,6 @@ import click
 
 from connector import readable
 from connector.errors import BadInput
-from connector.settings import credential_file
-from connector.vcenter.endpoint import Endpoint
 
 KEYRING = (
     "connector"  # the service's name in a keyring, before the host's: `keyring set "connector HOST" USER`
@@ -33,6 +31,8 @@ def vcenter_password(file: Path | None, user: str, url: str = "") -> str:
         return _from_file(file, "password")
     if (given := os.environ.get(VARIABLE)) is not None:
         return given
+    from connector.settings import credential_file
+
     if (credential := credential_file()) is not None:
         return _text(credential, "credential")
     if (kept := _from_keyring(url, user)) is not None:
@@ -103,6 +103,8 @@ def _from_keyring(url: str, user: str) -> str | None:
     """What the desktop's or the system's keyring holds for this vCenter, where the `keyring` extra is installed."""
     if not url:
         return None
+    from connector.vcenter.endpoint import Endpoint
+
     try:
         import keyring
         from keyring.errors import KeyringError

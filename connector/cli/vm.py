@@ -15,13 +15,12 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from connector.cli import deep, estate, estate_report
+from connector.cli import estate
 from connector.cli.display import wide_console
 from connector.cli.options import JSON, vcenter_options
 from connector.cli.tables import plain
 from connector.errors import BadInput
 from connector.model import Finding, Machine, Severity
-from connector.vcenter.eligibility import survey
 from connector.vcenter.selectors import Selector, described
 
 MARK = {
@@ -165,6 +164,8 @@ def check_machines(
     connector vm check cluster:prod power:on --html report.html
     connector vm check 'web-*' --deep --vddk /opt/vmware-vix-disklib-distrib
     """
+    from connector.vcenter.eligibility import survey
+
     if inside and vddk is None:
         raise BadInput("--deep reads disks through VDDK", on="--vddk", remedy="say where it is unpacked")
     selector = Selector.parse(words)
@@ -174,6 +175,8 @@ def check_machines(
     machines = selector.choose(seen.machines)
     found = survey(seen, now=now)
     if inside and vddk is not None:
+        from connector.cli import deep
+
         deep.agree(machines, yes)
         blocked = [
             one.moref for one in machines if any(f.severity is Severity.BLOCK for f in found[one.moref])
@@ -182,6 +185,8 @@ def check_machines(
             found[moref] += more
     findings = [(machine, finding) for machine in machines for finding in found[machine.moref]]
     if html is not None:
+        from connector.cli import estate_report
+
         estate_report.write(html, machines, found, url)
     if as_json:
         for machine, finding in findings:
