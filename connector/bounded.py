@@ -16,8 +16,16 @@ LONGEST: Final = 300.0
 LARGEST: Final = 256 << 20
 
 
+class Unending(TimeoutError):
+    """The answer did not end in time."""
+
+
+class TooLarge(OSError):
+    """The answer is larger than it may be."""
+
+
 class BoundedSocket(ssl.SSLSocket):
-    """For clients: one request is on its way at a time. Reading raises TimeoutError or OSError beyond the bounds."""
+    """For clients: one request is on its way at a time. Reading raises Unending and TooLarge beyond the bounds."""
 
     longest = LONGEST
     largest = LARGEST
@@ -33,7 +41,7 @@ class BoundedSocket(ssl.SSLSocket):
             return super().recv_into(buffer, nbytes, flags)
         left = self._until - time.monotonic()
         if left <= 0:
-            raise TimeoutError(errno.ETIMEDOUT, f"the answer did not end within {self.longest:.0f} s")
+            raise Unending(errno.ETIMEDOUT, self._endless())
         given = self.gettimeout()
         if given is not None and given <= left:
             count = super().recv_into(buffer, nbytes, flags)
@@ -41,12 +49,17 @@ class BoundedSocket(ssl.SSLSocket):
             self.settimeout(left)
             try:
                 count = super().recv_into(buffer, nbytes, flags)
+            except TimeoutError:
+                raise Unending(errno.ETIMEDOUT, self._endless()) from None
             finally:
                 self.settimeout(given)
         self._left -= count
         if self._left < 0:
-            raise OSError(errno.EFBIG, f"the answer is larger than {self.largest} bytes")
+            raise TooLarge(errno.EFBIG, f"the answer is larger than {self.largest} bytes")
         return count
+
+    def _endless(self) -> str:
+        return f"the answer did not end within {self.longest:.0f} s"
 
 
 def bound(context: ssl.SSLContext, longest: float = LONGEST, largest: int = LARGEST) -> ssl.SSLContext:

@@ -5,22 +5,29 @@ Every call may be repeated after a failure. Errors of the control plane arrive a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-import requests
+from typing import Any, Final
 
 from connector import epoch
+from connector.clients.failures import Peer
 from connector.clients.heartbeat import Heard, heard_from_json
-from connector.clients.https import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Pinned
+from connector.clients.https import LIMITS, Answer, Https, Limits
+from connector.clients.trust import Pinned, thumbprint_of
 from connector.epoch import Memory
-from connector.errors import BadInput, ConnectorError, ControlFailed, TrustFailed, from_json
+from connector.errors import BadInput, ConnectorError, ControlFailed, from_json
 from connector.model import Finding, Machine
+
+PEER: Final = Peer(
+    "the control plane",
+    ControlFailed,
+    trust="compare the thumbprint with the one that it prints at start",
+)
 
 
 class ControlConnection:
-    """JSON over pinned HTTPS. One per thread: `requests` sessions are not made for sharing."""
+    """JSON over pinned HTTPS. One per thread."""
 
     def __init__(
         self,
@@ -28,21 +35,15 @@ class ControlConnection:
         thumbprint: str,
         token: Callable[[], str] | str = "",
         memory: Memory | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
         """`memory` keeps how far the control plane said that it is, and is told to it with each call."""
         self._memory = memory
-        digest = thumbprint.replace(":", "").lower()
-        if not url.startswith("https://"):
-            raise BadInput(
-                "the control plane speaks HTTPS only", on=url, remedy="use the URL that it printed"
-            )
-        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-            raise BadInput("this is no SHA-256 thumbprint", on=url, remedy="use the one that it printed")
-        self.url = url.rstrip("/")
-        self._session = requests.Session()
-        self._session.trust_env = False  # a .netrc would replace our token
-        self._session.verify = False  # the thumbprint decides, checked in every handshake
-        self._session.mount("https://", Pinned(digest))
+        digest = thumbprint_of(thumbprint)
+        self._https = Https(url, Pinned(digest), PEER, limits)
+        self.url = self._https.on
+        if not digest:
+            raise BadInput("this is no SHA-256 thumbprint", on=self.url, remedy="use the one that it printed")
         self._token = token
 
     def call(
@@ -52,60 +53,34 @@ class ControlConnection:
 
         `wait`: seconds that the server may deliberately hold the answer back.
         """
-        try:
-            answer = self._session.request(
-                method,
-                self.url + path,
-                json=body,
-                headers={**self._headers(), **self._remembered()},
-                timeout=(CONNECT_TIMEOUT, ANSWER_TIMEOUT + wait),
-                allow_redirects=False,
-            )
-        except requests.exceptions.SSLError as error:
-            raise TrustFailed(
-                "the control plane shows another certificate than the pinned one",
-                on=self.url,
-                remedy="compare the thumbprint with the one that it prints at start",
-            ) from error
-        except requests.exceptions.RequestException as error:
-            raise ControlFailed(
-                f"no answer ({type(error).__name__})",
-                on=self.url,
-                remedy="check that it runs, and the network",
-            ) from error
-        return self._read(answer)
+        headers = {"Content-Type": "application/json", **self._headers(), **self._remembered()}
+        content = b"" if body is None else json.dumps(body).encode()
+        return self._read(self._https.ask(method, path, headers, content, wait=wait))
 
     def _headers(self) -> dict[str, str]:
         token = self._token if isinstance(self._token, str) else self._token()
         return {"Authorization": f"Bearer {token}"} if token else {}
 
-    def _read(self, answer: requests.Response) -> Any:
-        try:
-            body = answer.json()
-        except ValueError:
-            body = None
-        if answer.ok and body is not None:
+    def _read(self, answer: Answer) -> Any:
+        body = answer.json()
+        if answer.status < 300 and body is not None:
             self._learn(answer)
             return body
         if isinstance(body, dict) and "error" in body:
             raise from_json(body)
-        raise ControlFailed(
-            f"it answered {answer.status_code} without a reason",
-            on=self.url,
-            remedy="check that the address is the control plane's, and what stands between",
-        )
+        raise self._https.foreign(answer)
 
     def _remembered(self) -> dict[str, str]:
         mark = self._memory.mark if self._memory is not None else None
         return {} if mark is None else {epoch.HEADER: str(mark)}
 
-    def _learn(self, answer: requests.Response) -> None:
-        mark = epoch.read(answer.headers.get(epoch.HEADER, ""))
+    def _learn(self, answer: Answer) -> None:
+        mark = epoch.read(answer.headers.get(epoch.HEADER.lower(), ""))
         if self._memory is not None and mark is not None:
             self._memory.learn(mark)
 
     def close(self) -> None:
-        self._session.close()
+        self._https.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,17 @@ The instance is known by the job's authority and the role in its certificate, ne
 
 from __future__ import annotations
 
-import http.client
 import json
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
 from urllib.parse import quote
 
-from connector import bounded
+from connector.clients.failures import Peer
+from connector.clients.https import Answer, Https, Limits
 from connector.errors import ConnectorError, ControlFailed, TransferFailed, from_json
 from connector.model import Credential, Extent, InstanceAddress
 from connector.patience import Patience
@@ -25,11 +27,31 @@ from connector.transfer.receiving import MissingRanges
 from connector.transfer.tls import Channel
 from connector.transfer.wire import Codec
 
-TIMEOUT = 60.0  # seconds of silence in an answer
-TOTAL = 600.0  # seconds for one answer
-ANSWER_LIMIT = 256 << 20  # bytes
+LIMITS: Final = Limits(
+    connect=60.0, silence=60.0, whole=600.0
+)  # an instance that proves or flushes is slow to greet
+PEER: Final = Peer(
+    "the instance",
+    TransferFailed,
+    trust="use credentials that this job issued",
+    check="check the network and the instance",
+)
 Expect = Mapping[str, Mapping[str, object]]
 """What each disk must show, by its key: `reading`, `target`, `generation` and `root`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutual:
+    """One job's authority signed both sides, and the peer's certificate names this role. Over TLS 1.3 alone."""
+
+    credential: Credential
+    role: Role
+
+    def context(self) -> ssl.SSLContext:
+        return tls.context(self.credential, server=False, protocol=None)
+
+    def accept(self, sock: ssl.SSLSocket, on: str) -> None:
+        tls.require_role(sock.getpeercert(), [self.role], on)
 
 
 class InstanceEndpoint:
@@ -38,13 +60,15 @@ class InstanceEndpoint:
     the other. `patience` outlasts an instance that is being started again: every call may be repeated."""
 
     def __init__(
-        self, address: InstanceAddress, credential: Credential, patience: Patience | None = None
+        self,
+        address: InstanceAddress,
+        credential: Credential,
+        patience: Patience | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
         self.address, self._credential = address, credential
-        self._patience = patience or Patience(0.0)
-        self._tls = bounded.bound(
-            tls.context(credential, server=False, protocol=None), TOTAL, ANSWER_LIMIT + (1 << 20)
-        )
+        self._patience, self._limits = patience or Patience(0.0), limits
+        self._trust = Mutual(credential, Role.INSTANCE)
 
     def health(self) -> dict[str, object]:
         return self.call("GET", "/health")
@@ -83,7 +107,7 @@ class InstanceEndpoint:
         At most 65536 cells; `look` has the target read instead of its table. Raises WireViolation for nonsense.
         """
         body = {"extents": ranges.to_json(extents), "look": look}
-        _, content = self._exchange("POST", f"/disks/{quote(key, safe='')}/digests", body)
+        content = self._exchange("POST", f"/disks/{quote(key, safe='')}/digests", body).content
         sizes = [extent.length for extent in extents]
         size = sum(digest.count(length) for length in sizes) * digest.SIZE
         marked = Unpacker().unpack(Codec.ZSTD, content, size) if size else memoryview(b"")
@@ -173,46 +197,7 @@ class InstanceEndpoint:
 
     def call(self, verb: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
         """One request of the control port, repeated as long as there is patience."""
-        return self._object(*self._exchange(verb, path, body))
-
-    def _exchange(self, verb: str, path: str, body: Mapping[str, object] | None) -> tuple[int, bytes]:
-        return self._patience.outlast(lambda: self._once(verb, path, body))
-
-    def _once(self, verb: str, path: str, body: Mapping[str, object] | None) -> tuple[int, bytes]:
-        connection = _Connection(self.address.host, self.address.control_port, self._tls)
-        try:
-            data = b"" if body is None else json.dumps(body).encode()
-            connection.request(verb, path, data, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            content = answer.read(ANSWER_LIMIT)
-        except ssl.SSLError as error:
-            raise tls.refused(error, self._name) from None
-        except OSError as error:
-            raise tls.broken(error, self._name) from None
-        except http.client.HTTPException as error:
-            raise TransferFailed(f"the instance hung up ({type(error).__name__})", on=self._name) from None
-        finally:
-            connection.close()
-        if answer.status >= 400:
-            raise _error(self._json(answer.status, content))
-        return answer.status, content
-
-    @property
-    def _name(self) -> str:
-        return f"{self.address.host}:{self.address.control_port}"
-
-    def _json(self, status: int, content: bytes) -> object:
-        try:
-            return json.loads(content)
-        except ValueError:
-            raise ControlFailed(
-                f"the instance answered {status} without JSON",
-                on=self._name,
-                remedy="check that nothing stands between; run the same release on both sides",
-            ) from None
-
-    def _object(self, status: int, content: bytes) -> dict[str, object]:
-        found = self._json(status, content)
+        found = self._exchange(verb, path, body).json()
         if not isinstance(found, dict):
             raise ControlFailed(
                 "the instance answered something else than an object",
@@ -221,17 +206,25 @@ class InstanceEndpoint:
             )
         return found
 
+    def _exchange(self, verb: str, path: str, body: Mapping[str, object] | None) -> Answer:
+        data = b"" if body is None else json.dumps(body).encode()
+        with closing(
+            Https(f"https://{self._name}", self._trust, PEER, self._limits, self._patience)
+        ) as https:
+            return https.repeated(lambda: _once(https, verb, path, data), harmless=True)
 
-class _Connection(http.client.HTTPSConnection):
-    """Checks the role of the instance before the first byte of a request."""
+    @property
+    def _name(self) -> str:
+        host = self.address.host
+        return f"{f'[{host}]' if ':' in host else host}:{self.address.control_port}"
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
-        super().__init__(host, port, timeout=TIMEOUT, context=context)
 
-    def connect(self) -> None:
-        super().connect()
-        assert isinstance(self.sock, ssl.SSLSocket)
-        tls.require_role(self.sock.getpeercert(), [Role.INSTANCE], f"{self.host}:{self.port}")
+def _once(https: Https, verb: str, path: str, data: bytes) -> Answer:
+    answer = https.ask(verb, path, {"Content-Type": "application/json"}, data)
+    if answer.status < 300:
+        return answer
+    body = answer.json()
+    raise _error(body) if isinstance(body, dict) and "error" in body else https.foreign(answer)
 
 
 def _expecting(body: dict[str, object], expect: Expect | None) -> dict[str, object]:

@@ -1,40 +1,181 @@
-"""HTTPS as all clients speak it: answers end, and the certificate is pinned by thumbprint or checked."""
+"""One request and its answer over HTTPS, as all clients speak it: bounded, trusted before the first byte, never redirected, no
+proxy, no .netrc.
+
+What fails arrives as one of our errors. A call that is harmless to repeat is repeated here, and no other.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import http.client
+import json
+import select
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
-from requests.adapters import HTTPAdapter
-from urllib3.util.ssl_ import create_urllib3_context
+from connector import __version__, bounded
+from connector.clients import failures
+from connector.clients.failures import Peer, Stage
+from connector.clients.trust import OtherCertificate, Trust
+from connector.errors import BadInput, ControlFailed
+from connector.patience import Patience
 
-from connector import bounded
-
-CONNECT_TIMEOUT: Final = 10.0
-ANSWER_TIMEOUT: Final = 60.0
-
-
-class Bounded(HTTPAdapter):
-    """HTTPS whose answers end, however slowly or largely they come."""
-
-    def __init__(self, longest: float = bounded.LONGEST, largest: int = bounded.LARGEST) -> None:
-        self._bounds = longest, largest
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **named: Any) -> None:
-        context = bounded.bound(create_urllib3_context(), *self._bounds)
-        if "assert_fingerprint" in named:  # then the name says nothing
-            context.check_hostname = False
-        super().init_poolmanager(*args, **named, ssl_context=context)
+T = TypeVar("T")
 
 
-class Pinned(Bounded):
-    """Accepts the one certificate with this SHA-256 thumbprint and no other."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds for a connection with its handshake, of silence in an answer, and for all of it; bytes of an answer."""
+
+    connect: float = 10.0
+    silence: float = 60.0
+    whole: float = bounded.LONGEST
+    largest: int = bounded.LARGEST
+
+
+LIMITS: Final = Limits()
+_PIECE: Final = 1 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`headers` by their names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """What the content says; None when it is not JSON."""
+        try:
+            return json.loads(self.content)
+        except (ValueError, RecursionError):
+            return None
+
+
+class Https:
+    """Requests to one server, one at a time, over a connection that is kept. One per thread."""
 
     def __init__(
-        self, thumbprint: str, longest: float = bounded.LONGEST, largest: int = bounded.LARGEST
+        self, url: str, trust: Trust, peer: Peer, limits: Limits = LIMITS, patience: Patience | None = None
     ) -> None:
-        self._thumbprint = thumbprint
-        super().__init__(longest, largest)
+        """`patience`: how long a passing failure of a harmless call is outlasted. Raises BadInput for an unfit URL."""
+        host, port, self._root = _parts(url, peer)
+        context = bounded.bound(trust.context(), limits.whole, limits.largest)
+        self.on, self._peer, self._limits = url.rstrip("/"), peer, limits
+        self._patience = patience or Patience(0.0)
+        self._line = _Line(host, port, context, trust, self.on, limits.connect)
 
-    def init_poolmanager(self, *args: Any, **named: Any) -> None:
-        super().init_poolmanager(*args, **named, assert_fingerprint=self._thumbprint)
+    def repeated(self, call: Callable[[], T], *, harmless: bool) -> T:
+        """The answer of `call`, asked again after a passing failure if that is harmless."""
+        return self._patience.outlast(call) if harmless else call()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        wait: float = 0.0,
+        doubt: str = "",
+    ) -> Answer:
+        """Whatever is answered, also a refusal. Raises ConnectorErrors, with `doubt` when it may have been carried out.
+
+        `wait`: seconds that the server may deliberately hold the answer back.
+        """
+        at = Stage(self._limits.connect, sent=False)
+        try:
+            sock = self._line.ready()
+            at = Stage(self._limits.silence + wait, sent=True)
+            sock.settimeout(at.limit)
+            return self._exchange(method, self._root + path, headers, body)
+        except (OSError, http.client.HTTPException, UnicodeError, OtherCertificate) as error:
+            self.close()
+            raise failures.failed(error, self._peer, self.on, at, doubt) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def foreign(self, answer: Answer) -> ControlFailed:
+        """The error for an answer that is none of the API's."""
+        return failures.foreign(answer.status, answer.headers.get("content-type", ""), self._peer, self.on)
+
+    def close(self) -> None:
+        self._line.close()
+
+    def _exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        named = {"User-Agent": f"connector/{__version__}", **headers}
+        if not all(_sendable(value) for value in named.values()):
+            raise BadInput("the credential cannot be sent", on=self.on, remedy="check the file that it is in")
+        with suppress(BrokenPipeError):  # it reads no more because it has answered: most likely, why
+            self._line.request(method, path, body, named)
+        with self._line.getresponse() as response:
+            content = _content(response)
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, found, content)
+
+
+def _content(response: http.client.HTTPResponse) -> bytes:
+    """Piece by piece: memory is taken for what has come, not for what a header promises."""
+    found = bytearray()
+    while piece := response.read(_PIECE):
+        found += piece
+    if response.length:
+        raise http.client.IncompleteRead(b"")
+    return bytes(found)
+
+
+class _Line(http.client.HTTPSConnection):
+    """A connection that is made when it is needed, and anew when the other side has closed it meanwhile."""
+
+    def __init__(
+        self, host: str, port: int, context: ssl.SSLContext, trust: Trust, on: str, limit: float
+    ) -> None:
+        super().__init__(host, port, timeout=limit, context=context)
+        self._trust, self._on = trust, on
+
+    def ready(self) -> ssl.SSLSocket:
+        if self.sock is not None and _readable(self.sock):  # nothing was asked: it can only be the end
+            self.close()
+        if self.sock is None:
+            self.connect()
+        assert isinstance(self.sock, ssl.SSLSocket)
+        return self.sock
+
+    def connect(self) -> None:
+        super().connect()
+        assert isinstance(self.sock, ssl.SSLSocket)
+        self._trust.accept(self.sock, self._on)
+
+
+def _parts(url: str, peer: Peer) -> tuple[str, int, str]:
+    """Host, port and the path before all paths. What is no URL is not repeated: people have written passwords into URLs."""
+    form = "https://HOST[:PORT]"
+    try:
+        found = urlsplit(url)
+        port = found.port or 443
+    except ValueError:
+        raise BadInput(f"this is no URL of {peer.noun}", remedy=form) from None
+    if found.scheme != "https" or not found.hostname:
+        raise BadInput(f"{peer.noun} speaks HTTPS only", on=_shown(url), remedy=form)
+    if "@" in found.netloc:
+        raise BadInput(f"a user stands in the URL of {peer.noun}", on=found.hostname, remedy=form)
+    return found.hostname, port, found.path.rstrip("/")
+
+
+def _shown(url: str) -> str:
+    return "" if "@" in url else url
+
+
+def _sendable(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+def _readable(sock: ssl.SSLSocket) -> bool:
+    waiting = select.poll()  # select() knows no descriptor beyond 1023
+    waiting.register(sock, select.POLLIN)
+    return bool(sock.pending() or waiting.poll(0))

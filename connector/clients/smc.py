@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -16,19 +15,23 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-import requests
-import stamina
-
-from connector import __version__, readable
 from connector.clients import signature
-from connector.clients.https import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Bounded, Pinned
+from connector.clients.failures import Peer
+from connector.clients.https import LIMITS, Answer, Https, Limits
 from connector.clients.refusal import refused
-from connector.errors import BadInput, ConnectorError, ControlFailed, TrustFailed
+from connector.clients.trust import Authorities, Pinned, Trust, thumbprint_of
+from connector.errors import BadInput, ControlFailed
+from connector.patience import Patience
 
 VERSION: Final = "2019-06-01"
-ATTEMPTS: Final = 4  # within about two seconds: a replica that restarts is back by then, or it takes longer
-_PACE: Final = {"wait_initial": 0.2, "wait_max": 1.0, "wait_jitter": 0.2}  # seconds
+OUTAGE: Final = 2.0  # seconds: a replica that restarts is back by then, or it takes longer
 _SAFE: Final = ("Describe", "List")
+PEER: Final = Peer(
+    "the control plane",
+    ControlFailed,
+    trust="give its SHA-256 thumbprint with --thumbprint, or its authority with --ca",
+    insist=False,  # a person waits
+)
 
 Json = dict[str, Any]
 
@@ -49,35 +52,32 @@ class Access:
         host = _host(url)
         if thumbprint and authority:
             raise BadInput("a thumbprint and an authority are given", on=host, remedy="give one of them")
-        digest = "".join(thumbprint.split()).replace(":", "").lower()
-        if digest and (len(digest) != 64 or set(digest) - set("0123456789abcdef")):
+        if thumbprint and not thumbprint_of(thumbprint):
             raise BadInput(
                 "this is no SHA-256 thumbprint", on=host, remedy="use the one that the control plane printed"
             )
         if authority is not None:
-            _check_authority(authority)
+            Authorities(authority).context()
         if re.fullmatch(r"[\x21-\x2b\x2d-\x7e]{1,128}", key_id) is None:
             raise BadInput("this is no access key id", on="--access-key-id")
         if not secret or not _encodable(secret):
             raise BadInput("the secret is empty, or not UTF-8", on=key_id)
-        return cls(host, key_id, secret, digest, authority)
+        return cls(host, key_id, secret, thumbprint_of(thumbprint), authority)
+
+    @property
+    def trust(self) -> Trust:
+        return Pinned(self.thumbprint) if self.thumbprint else Authorities(self.authority)
 
 
 class SmcClient:
     """Calls operations. Errors of the API arrive as our own. One per thread."""
 
-    def __init__(self, access: Access, clock: Callable[[], float] = time.time) -> None:
-        self._access = access
-        self._clock = clock
+    def __init__(
+        self, access: Access, clock: Callable[[], float] = time.time, limits: Limits = LIMITS
+    ) -> None:
+        self._access, self._clock, self._limits = access, clock, limits
         self.on = f"https://{access.host}"
-        self._session = requests.Session()
-        self._session.headers["user-agent"] = f"connector/{__version__}"
-        self._session.trust_env = False  # a .netrc would replace our signature
-        self._session.verify = str(access.authority) if access.authority else True
-        self._session.mount("https://", Bounded())
-        if access.thumbprint:
-            self._session.verify = False  # the thumbprint decides, checked in every handshake
-            self._session.mount("https://", Pinned(access.thumbprint))
+        self._https = Https(self.on, access.trust, PEER, limits, Patience(OUTAGE))
 
     def call(self, action: str, /, **parameters: Any) -> Json:
         """One operation; lists and dictionaries are flattened, None is left out.
@@ -85,40 +85,24 @@ class SmcClient:
         Repeated after an outage when that is harmless: it only looks, or it carries a ClientToken.
         """
         given = dict(_flat(parameters))
-        if not action.startswith(_SAFE) and "ClientToken" not in given:
-            return self._once(action, given)
-        for attempt in stamina.retry_context(on=_passing, attempts=ATTEMPTS, **_PACE):
-            with attempt:
-                return self._once(action, given)
-        raise AssertionError("unreachable")
+        harmless = action.startswith(_SAFE) or "ClientToken" in given
+        return self._https.repeated(lambda: self._once(action, given), harmless=harmless)
 
     def another(self) -> SmcClient:
         """A client of the same access, for another thread."""
-        return SmcClient(self._access, self._clock)
+        return SmcClient(self._access, self._clock, self._limits)
 
     def close(self) -> None:
-        self._session.close()
+        self._https.close()
 
     def _once(self, action: str, given: Mapping[str, str]) -> Json:
         query = "&".join(
             f"{signature.encode(name)}={signature.encode(given[name])}" for name in sorted(given)
         )
-        try:
-            answer = self._session.post(
-                f"{self.on}/?{query}",
-                headers=self._signed(action, given),
-                timeout=(CONNECT_TIMEOUT, ANSWER_TIMEOUT),
-                allow_redirects=False,
-            )
-        except requests.exceptions.SSLError as error:
-            raise TrustFailed(
-                "the certificate of the control plane is not the trusted one",
-                on=self.on,
-                remedy="give its SHA-256 thumbprint with --thumbprint, or its authority with --ca",
-            ) from error
-        except requests.exceptions.RequestException as error:
-            raise self._silent(action, error) from error
-        return self._read(action, answer)
+        doubt = "" if action.startswith(_SAFE) else f"look whether {action} was done before repeating it"
+        return self._read(
+            action, self._https.ask("POST", f"/?{query}", self._signed(action, given), doubt=doubt)
+        )
 
     def _signed(self, action: str, given: Mapping[str, str]) -> dict[str, str]:
         headers = {
@@ -136,31 +120,13 @@ class SmcClient:
             )
         }
 
-    def _read(self, action: str, answer: requests.Response) -> Json:
-        try:
-            body = answer.json()
-        except ValueError:
-            body = None
-        if answer.status_code == 200 and isinstance(body, dict):
+    def _read(self, action: str, answer: Answer) -> Json:
+        body = answer.json()
+        if answer.status == 200 and isinstance(body, dict):
             return body
         if isinstance(body, dict) and body.get("Code"):
-            raise refused(action, answer.status_code, body, answer.headers.get("date", ""), on=self.on)
-        kind = answer.headers.get("content-type", "").partition(";")[0] or "nothing"
-        raise ControlFailed(
-            f"it answered {answer.status_code} with {kind[:40]} instead of the API's JSON",
-            on=self.on,
-            remedy="check the URL: another server, or a proxy, answers there",
-            retryable=answer.status_code in (502, 503, 504),
-        )
-
-    def _silent(self, action: str, error: requests.exceptions.RequestException) -> ControlFailed:
-        sure = action.startswith(_SAFE) or isinstance(error, requests.exceptions.ConnectTimeout)
-        check = "check that it runs, and the network"
-        return ControlFailed(
-            f"no answer ({_cause(error)})",
-            on=self.on,
-            remedy=check if sure else f"{check}; look whether {action} was done before repeating it",
-        )
+            raise refused(action, answer.status, body, answer.headers.get("date", ""), on=self.on)
+        raise self._https.foreign(answer)
 
 
 def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -184,23 +150,6 @@ def _encodable(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _passing(error: Exception) -> bool:
-    return isinstance(error, ConnectorError) and error.retryable
-
-
-def _cause(error: BaseException) -> str:
-    """The operating system's word for it, when there is one below."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.strerror:
-            return found.strerror
-        reason = getattr(found, "reason", None) or next(
-            (argument for argument in found.args if isinstance(argument, BaseException)), None
-        )
-        found = reason if isinstance(reason, BaseException) else found.__cause__ or found.__context__
-    return type(error).__name__
-
-
 def _host(url: str) -> str:
     """The URL is not repeated: people have written passwords into URLs."""
     form = "https://HOST[:PORT]"
@@ -213,18 +162,9 @@ def _host(url: str) -> str:
         raise BadInput("the control plane speaks HTTPS only", on="--endpoint", remedy=form)
     if found.path not in ("", "/") or found.query or found.fragment:
         raise BadInput("signatures cover the path, so the API is at the root", on="--endpoint", remedy=form)
-    name = f"[{found.hostname}]" if ":" in found.hostname else found.hostname
-    return name if port in (None, 443) else f"{name}:{port}"
-
-
-def _check_authority(file: Path) -> None:
     try:
-        readable.require(file)
-        ssl.create_default_context(cafile=str(file))
-    except (OSError, ssl.SSLError) as failed:
-        why = (
-            failed.strerror
-            if isinstance(failed, FileNotFoundError | PermissionError)
-            else "no certificate in it"
-        )
-        raise BadInput(f"cannot use it as an authority: {why}", on=str(file)) from None
+        host = found.hostname.encode("idna").decode()  # as it goes over the wire, and is signed
+    except UnicodeError:
+        raise BadInput("this is no name of a host", on="--endpoint", remedy=form) from None
+    name = f"[{host}]" if ":" in host else host
+    return name if port in (None, 443) else f"{name}:{port}"

@@ -7,6 +7,7 @@ import http.server
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import pytest
 import requests
 
 from connector import bounded
-from connector.clients.https import Pinned
+from connector.clients.agents import PEER
+from connector.clients.https import Https, Limits
+from connector.clients.trust import Pinned
 from connector.control import identity
+from connector.errors import ControlFailed
 from connector.instance.user_data import _answer
 
 
@@ -58,12 +62,9 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
 @pytest.mark.parametrize("served", ["https"], indirect=True)
 def test_a_client_over_tls_gives_up(served: tuple[str, str], path: str) -> None:
     url, thumbprint = served
-    with requests.Session() as session:
-        session.verify = False
-        session.trust_env = False
-        session.mount("https://", Pinned(thumbprint, longest=1.0, largest=1 << 20))
-        with pytest.raises(requests.exceptions.RequestException):
-            session.get(url + path, timeout=60)
+    https = Https(url, Pinned(thumbprint), PEER, Limits(whole=1.0, largest=1 << 20))
+    with closing(https), pytest.raises(ControlFailed):
+        https.ask("GET", path, {})
 
 
 @pytest.mark.timeout(120)
