@@ -17,7 +17,9 @@ PAUSE = (0.2, 5.0)  # seconds before the second try, and at most
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """`seconds` that a retryable failure of one of `kinds` is outlasted; setting `halt` ends that. Thread-safe."""
+    """`seconds`, from the first one on, that a retryable failure of one of `kinds` is outlasted; setting `halt` ends that.
+    Thread-safe.
+    """
 
     seconds: float
     kinds: tuple[type[ConnectorError], ...] = (ConnectorError,)
@@ -26,11 +28,14 @@ class Patience:
 
     def outlast(self, call: Callable[[], T]) -> T:
         """The answer of `call`, which must be harmless to repeat. Raises its last error."""
-        end, pause = self.clock() + self.seconds, PAUSE[0]
+        end, pause = None, PAUSE[0]
         while True:
             try:
                 return call()
             except self.kinds as failed:
+                end = (
+                    self.clock() + self.seconds if end is None else end
+                )  # a call that took long has not used it up
                 left = end - self.clock()
                 if not failed.retryable or isinstance(failed, Interrupted) or left <= 0:
                     raise

@@ -100,7 +100,7 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
 def of_directory(url: str, thumbprint: str, file: Path) -> Access:
     """As the owner of a control plane's state directory, whose access key is in `file`. Raises BadInput."""
     found = _settings(file)
-    return Access.of(url, found.access_key_id, found.access_key_secret.get_secret_value(), thumbprint, None)
+    return Access.of(url, found.access_key_id, found.access_key_secret, thumbprint, None)
 
 
 def _access(

@@ -65,6 +65,13 @@ def test_without_seconds_there_is_one_call_and_the_last_error_is_raised() -> Non
     assert peer.calls == 1
 
 
+def test_a_call_that_took_long_before_it_failed_is_repeated() -> None:
+    now = [0.0]
+    peer = Peer(TransferFailed("late"), then=lambda: now.__setitem__(0, now[0] + 60.0))
+    assert Patience(2.0, clock=lambda: now[0]).outlast(peer) == "answer"
+    assert peer.calls == 2
+
+
 def test_the_end_comes_on_time_with_the_last_error() -> None:
     failures = [TransferFailed(f"failure {number}") for number in range(100)]
     peer, began = Peer(*failures), time.monotonic()
