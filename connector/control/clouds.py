@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from connector.cloud.alibaba import settings as alibaba
-from connector.cloud.alibaba.provider import AlibabaProvider
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Ledger, Provider
 from connector.errors import BadInput
@@ -28,5 +26,8 @@ def choose(name: str, images: Path | None, section: Mapping[str, Any] | None, so
         raise BadInput(
             "the provider alibaba needs its section", on=source, remedy="see config/control-plane.yaml"
         )
+    from connector.cloud.alibaba import settings as alibaba
+    from connector.cloud.alibaba.provider import AlibabaProvider
+
     settings = alibaba.parse(dict(section), f"{source}: alibaba")
     return lambda ledger: AlibabaProvider(settings, ledger)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Final
-
-import requests
-import stamina
+from typing import TYPE_CHECKING, Final
 
 from connector import readable
 from connector.errors import BadInput, ConnectorError, TargetFailed
 from connector.model import Credential
+
+if TYPE_CHECKING:  # only an instance in a cloud asks a metadata service
+    import requests
 
 #: Where an ECS instance finds it.
 METADATA: Final = "http://100.100.100.200/latest/user-data"
@@ -63,6 +63,9 @@ def _read(path: Path) -> bytes:
 
 def _fetched(url: str) -> bytes:
     """Patient: a service that answers with an error, or not yet, is asked again."""
+    import requests
+    import stamina
+
     session = requests.Session()
     session.trust_env = False
     try:
@@ -89,11 +92,13 @@ def _token(session: requests.Session, url: str) -> dict[str, str]:
 
 def _answer(session: requests.Session, method: str, url: str, headers: dict[str, str]) -> bytes:
     """Bounded as a whole: user data has 32 KiB at most, and it comes from the same machine."""
+    from requests.exceptions import ReadTimeout
+
     until, content = time.monotonic() + _TOTAL, bytearray()
     with session.request(method, url, headers=headers, timeout=_TIMEOUT, stream=True) as answer:
         answer.raise_for_status()
         for piece in answer.iter_content(1):  # byte by byte: a larger piece is waited for as a whole
             content += piece
             if len(content) > _LARGEST or time.monotonic() > until:
-                raise requests.exceptions.ReadTimeout("the answer does not end")
+                raise ReadTimeout("the answer does not end")
     return bytes(content)

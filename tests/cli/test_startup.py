@@ -120,3 +120,17 @@ def test_commands_are_in_the_order_of_their_names() -> None:
 def test_a_command_that_is_none_is_told() -> None:
     assert isinstance(root, LazyGroup)
     assert root.get_command(click.Context(root), "frob") is None
+
+
+@pytest.mark.parametrize(
+    ("child", "spared"),
+    [
+        ("control", VCENTER | CLOUD | {"requests", "rich", "vddk"}),
+        ("appliance", SERVER | CLOUD | {"requests", "rich"}),
+        ("instance", VCENTER | CLOUD | {"dbos", "sqlalchemy", "alembic", "requests", "rich", "vddk"}),
+    ],
+)
+def test_children_of_a_migration_do_without_what_others_use(child: str, spared: set[str]) -> None:
+    code = f"import json, sys, connector.{child}.__main__; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {name.split(".")[0] for name in json.loads(done.stdout)} & spared
