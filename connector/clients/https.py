@@ -111,7 +111,9 @@ class Https:
         named = {"User-Agent": f"connector/{__version__}", **headers}
         if not all(_sendable(value) for value in named.values()):
             raise BadInput("the credential cannot be sent", on=self.on, remedy="check the file that it is in")
-        with suppress(BrokenPipeError):  # it reads no more because it has answered: most likely, why
+        with suppress(
+            ConnectionError, ssl.SSLEOFError
+        ):  # it reads no more because it has said why: that is read
             self._line.request(method, path, body, named)
         with self._line.getresponse() as response:
             content = _content(response)

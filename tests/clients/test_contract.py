@@ -188,6 +188,15 @@ def test_the_certificate_of_another_side_of_the_job(tmp_path: Path) -> None:
         assert party.server.asked == []
 
 
+def test_a_server_that_refuses_our_certificate(tmp_path: Path) -> None:
+    case = Case(tmp_path, "instance")
+    context = serving(case.file(), Authority.create("another").certificate_pem)
+    with Listening(context) as server:
+        said = refused(case.party(server, case.file()), TrustFailed)
+        assert "the instance refuses our certificate" in said
+        assert server.asked == []
+
+
 def test_nobody_listens(case: Case) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
