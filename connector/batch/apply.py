@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from connector.batch import quantities
+from connector.batch.fields import in_keys
 from connector.batch.plan import Call, Change, Plan, Step
 from connector.batch.plane import Plane
 from connector.batch.problems import ManifestRefused, Mark, Problem
@@ -200,4 +201,4 @@ def _problem(step: Step, what: str, remedy: str) -> Problem:
     path = f"machines[{step.wish.placement.entry}]" if step.wish else ""
     mark = step.mark if step.wish else Mark()
     subject = "" if what.startswith(step.machine) else f"{step.machine}: "
-    return Problem(f"{subject}{what}", mark, remedy, path)
+    return Problem(f"{subject}{in_keys(what)}", mark, in_keys(remedy), path)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
-from connector.batch import quantities
+from connector.batch import fields, quantities
 from connector.batch.selectors import Selector
 
 API_VERSION: Final = "connector/v1"
@@ -150,7 +150,16 @@ class Replication(Part):
     checksum: bool | None = Field(default=None, description="Compare checksums while transferring.")
 
 
-class Choices(Part):
+if TYPE_CHECKING:
+
+    class JobKeys(Part):
+        """The keys that the table of job fields makes."""
+
+else:
+    JobKeys = create_model("JobKeys", __base__=Part, **fields.keys())
+
+
+class Choices(JobKeys):
     """What `defaults` and each machine may choose; a machine's choice wins, field by field."""
 
     group: Name | None = Field(default=None, description="Order group, one of `groups`.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from connector.batch import quantities
+from connector.batch import fields, quantities
 from connector.batch.estimate import Estimate, estimate
 from connector.batch.parse import Wave
 from connector.batch.plane import GROUP, LEFT_OUT, WAVE, Job, Source
@@ -16,6 +16,7 @@ from connector.batch.problems import Mark, Problem
 from connector.batch.resolve import Placement, resolve
 from connector.batch.status import counting
 from connector.batch.wish import LEAST_DISK, Wish, creation, wish
+from connector.specification.fields import BY_NAME
 
 _GIB: Final = 1 << 30
 _SLACK: Final = 3600.0  # seconds between a job's creation and the moment from which its life was counted
@@ -28,36 +29,6 @@ class Change(StrEnum):
     CHANGE = "change"
     LEFT = "leave"  # it is as wanted, or beyond change
     UNTOUCHED = "not touched"  # of this wave, and not in the manifest any more
-
-
-#: When the control plane lets a parameter be changed; what is not named: before the first run.
-WHEN: Final[Mapping[str, tuple[str, ...]]] = {
-    "Description": ("Ready", "Running", "Stopped", "InError", "Waiting"),
-    "Frequency": ("Ready", "Waiting"),
-    "MaxNumberOfImageToKeep": ("Ready", "Waiting"),
-    "ValidTime": ("Ready", "Running", "Stopped", "InError", "Waiting"),
-    "ReplicationParameters": ("Ready", "Running/Syncing"),
-}
-FIXED: Final = ("RegionId", "RunOnce", "LicenseType")
-#: Where a parameter comes from in a manifest.
-_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
-    "RegionId": ("target", "region"),
-    "ImageName": ("target", "imageName"),
-    "InstanceType": ("target", "instanceType"),
-    "InstanceRamRole": ("target", "ramRole"),
-    "LicenseType": ("target", "licence"),
-    "NetMode": ("target", "network"),
-    "VpcId": ("target", "network", "vpc"),
-    "VSwitchId": ("target", "network", "vswitch"),
-    "RunOnce": ("incremental",),
-    "Frequency": ("incremental", "every"),
-    "MaxNumberOfImageToKeep": ("incremental", "keep"),
-    "ReplicationParameters": ("replication",),
-    "SystemDiskSize": ("disks", "sizes"),
-    "DataDisk": ("disks", "sizes"),
-    LEFT_OUT: ("disks",),
-    "ValidTime": ("validFor",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +230,7 @@ def _tagging(job: Job, tags: Mapping[str, str]) -> Call:
 
 def _differences(wanted: Wish, job: Job) -> Iterator[Difference]:
     for name, value in wanted.asked.items():
-        now = job.asked.get(name)
+        now = _stands(job, name)
         if name == "ReplicationParameters":
             if _object(now) != _object(value):
                 yield Difference(name, now or "{}", value)
@@ -280,6 +251,12 @@ def _differences(wanted: Wish, job: Job) -> Iterator[Difference]:
             yield Difference(name, now, value)
 
 
+def _stands(job: Job, name: str) -> Any:
+    """What a field is now. A control plane that does not know the field behaves as its default says."""
+    now = job.asked.get(name)
+    return BY_NAME[name].default if now is None and BY_NAME[name].ours else now
+
+
 def _moments(wanted: Wish, job: Job, now: float) -> Iterator[Difference]:
     """What is counted from a moment: a start that has passed, or a life that is right within an hour, is no difference."""
     if job.status == "Ready" and wanted.start is not None and wanted.start > now:
@@ -296,17 +273,16 @@ def _moments(wanted: Wish, job: Job, now: float) -> Iterator[Difference]:
 
 def _forbidden(wave: Wave, wanted: Wish, job: Job, difference: Difference) -> Problem | None:
     """The control plane would refuse this change: said before anything is changed."""
-    name, place = difference.what, wanted.placement
-    allowed = WHEN.get(name, ("Ready",))
-    if name not in FIXED and (job.status in allowed or job.state in allowed):
+    field, place = BY_NAME[difference.what], wanted.placement
+    if job.status in field.changes or job.state in field.changes:
         return None
-    path = _KEYS.get(name, ())
+    path = tuple(field.key.split(".")) if field.key else ()
     here: tuple[str | int, ...] = ("machines", place.entry, *path)
     if len(wave.document.known(here)) < 2 + min(1, len(path)):
         here = ("defaults", *path)
-    when = "once the job exists" if name in FIXED else f"while the job is {job.status}"
+    when = "once the job exists" if not field.changes else f"while the job is {job.status}"
     remedy = "put the old value back, or delete the job and apply again"
-    what = f"{place.source.name}: {difference} cannot be changed {when} ({job.id})"
+    what = f"{place.source.name}: {fields.in_keys(str(difference))} cannot be changed {when} ({job.id})"
     return Problem(what, wave.document.mark(here), remedy, ".".join(map(str, path)))
 
 

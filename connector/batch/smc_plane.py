@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, Self
 
 from connector.batch.plane import LEFT_OUT, WAVE, Job, Parameters, Passed, Run, Source, SourceDisk
 from connector.errors import BadInput
+from connector.specification.fields import JOB_FIELDS
 
 PAGE: Final = 50
 PARALLEL: Final = 8  # calls at a time: one control plane answers from one database
@@ -209,26 +210,7 @@ def _job(row: Json) -> Job:
     )
 
 
-_ASKED: Final = (
-    "Name",
-    "Description",
-    "RegionId",
-    "ImageName",
-    "TargetType",
-    "InstanceType",
-    "InstanceRamRole",
-    "LicenseType",
-    "NetMode",
-    "VpcId",
-    "VSwitchId",
-    "RunOnce",
-    "Frequency",
-    "MaxNumberOfImageToKeep",
-    "ReplicationParameters",
-    "SystemDiskSize",
-    "ScheduledStartTime",
-    "ValidTime",
-)
+_ASKED: Final = tuple(field.name for field in JOB_FIELDS if field.echoed)
 
 
 def _run(row: Json) -> Run:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from connector.batch import quantities
+from connector.batch import fields, quantities
 from connector.batch.parse import Wave
 from connector.batch.plane import GROUP, LEFT_OUT, WAVE
 from connector.batch.problems import Problem
 from connector.batch.resolve import Placement
+from connector.specification.fields import BY_NAME
 
 AGENTLESS: Final = 3
 LEAST_DISK: Final = 20  # GiB, by the API
@@ -64,6 +65,7 @@ def wish(wave: Wave, placement: Placement, names: Collection[str]) -> Wish:
         **_network(wave, placement, problems),
         **_sizes(placement),
         LEFT_OUT: list(placement.left_out),
+        **fields.asked(choices),
     }
     if choices.incremental is not None:
         asked["Frequency"] = quantities.seconds(choices.incremental.every) // 3600
@@ -86,7 +88,7 @@ def creation(wanted: Wish, wave: str, now: float, attempt: int = 0) -> dict[str,
         **{
             name: value
             for name, value in wanted.asked.items()
-            if value not in (None, "", []) and name != LEFT_OUT
+            if value not in (None, "", []) and name != LEFT_OUT and not _is_default(name, value)
         },
         "Tag": [{"Key": key, "Value": value} for key, value in sorted(wanted.tags.items())],
     }
@@ -97,6 +99,12 @@ def creation(wanted: Wish, wave: str, now: float, attempt: int = 0) -> dict[str,
     if found.get("ReplicationParameters") == "{}":
         del found["ReplicationParameters"]
     return found
+
+
+def _is_default(name: str, value: Any) -> bool:
+    """A control plane of an earlier version does not know the field; what it does is what the default says."""
+    field = BY_NAME[name]
+    return field.ours and value == field.default
 
 
 def _replication(placement: Placement) -> str:

@@ -11,7 +11,7 @@ import click
 
 from connector.cli import acting, evidence_file, job_view, log_view, tables, watching
 from connector.cli.access import with_client
-from connector.cli.job_parameters import definition, definition_options
+from connector.cli.job_parameters import as_options, definition, field_options
 from connector.cli.options import JSON
 from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, tag_words
 from connector.cli.tagging import tag_commands
@@ -82,10 +82,8 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
 
 @job.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--name", help="The job's name. Default: made from the source's.")
-@definition_options
+@field_options(new=True)
 @click.option("--region", default="local", envvar="CONNECTOR_REGION", show_default=True, help="Where to.")
-@click.option("--license", "licence", help="BYOL, when you bring your own licence.")
 @_TAG
 @click.option("--start", "then_start", is_flag=True, help="Start it at once.")
 @_WATCH
@@ -94,14 +92,12 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
 def create(
     client: SmcClient,
     sources: tuple[str, ...],
-    name: str | None,
     region: str,
-    licence: str | None,
     tagged: tuple[str, ...],
     then_start: bool,
     then_watch: bool,
     as_json: bool,
-    **wishes: Any,
+    **fields: Any,
 ) -> None:
     """Make a job for each source. Without --every it runs once; with it, it waits after each run for the next one.
 
@@ -110,16 +106,15 @@ def create(
     connector job create web-01 db-01 --every 12 --keep 3
     connector job create web-01 --name web --start-at 2026-12-05T22:00:00Z
     """
-    if name and len(sources) > 1:
-        raise BadInput("several jobs cannot have one name", on=name, remedy="create them one by one")
+    asked = definition(fields)
+    if "Name" in asked and len(sources) > 1:
+        raise BadInput("several jobs cannot have one name", on=asked["Name"], remedy="create them one by one")
     wanted = {
         "RegionId": region,
         "JobType": 3,
-        "Name": name,
-        "LicenseType": licence,
         "Tag": tag_words(tagged),
-        "RunOnce": wishes["every"] is None,
-    } | definition(**wishes)
+        "RunOnce": "Frequency" not in asked,
+    } | asked
     failures, jobs = acting.Failures(), []
     for source in [find(client, SOURCE, word) for word in sources]:
         with failures.of(str(source["Name"])):
@@ -133,22 +128,22 @@ def create(
 
 @job.command()
 @click.argument("word", metavar="JOB")
-@click.option("--name", help="A new name.")
-@definition_options
+@field_options(new=False)
 @with_client
 @JSON
-def modify(client: SmcClient, word: str, name: str | None, as_json: bool, **wishes: Any) -> None:
-    """Change a job: name and description always, interval and images kept also in Waiting, the rest before its first run.
+def modify(client: SmcClient, word: str, as_json: bool, **fields: Any) -> None:
+    """Change a job. Name and description change always, most else before its first run: see docs/job-fields.md.
 
     \b
     connector job modify web-01 --every 1
     connector job modify web-01 --valid-until 2027-01-31T00:00:00Z
     """
-    changes = {key: value for key, value in definition(**wishes).items() if value not in (None, [])}
-    if name is None and not changes:
+    changes = definition(fields)
+    if not changes:
         raise BadInput("nothing to change", on=word, remedy="see connector job modify --help")
     key = str(find_job(client, word)[JOB.key])
-    client.call("ModifyReplicationJobAttribute", JobId=key, Name=name, **changes)
+    with as_options():
+        client.call("ModifyReplicationJobAttribute", JobId=key, **changes)
     tables.told(word, "modified", {"JobId": key}, as_json)
 
 
@@ -311,10 +306,11 @@ for command in tag_commands(JOB, "replicationjob"):
 
 def _create(client: SmcClient, source: Json, wanted: Json, as_json: bool) -> Json:
     token = uuid.uuid4().hex
-    answer = client.call("CreateReplicationJob", SourceId=source["SourceId"], ClientToken=token, **wanted)
+    with as_options():
+        answer = client.call("CreateReplicationJob", SourceId=source["SourceId"], ClientToken=token, **wanted)
     key, name = answer["JobId"], str(source["Name"])
     tables.told(name, f"job {key} created", {"JobId": key, "SourceId": source["SourceId"]}, as_json)
-    return {"JobId": key, "Name": wanted["Name"] or name}
+    return {"JobId": key, "Name": wanted.get("Name") or name}
 
 
 def _found(client: SmcClient, words: Sequence[str]) -> list[Json]:

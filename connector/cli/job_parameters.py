@@ -1,76 +1,113 @@
-"""What a person says about a new or a changed job, in the parameters of the API."""
+"""What a person says about a new or a changed job, in the parameters of the API: one option for each field that has one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
 
-from connector.errors import BadInput
+from connector.errors import BadInput, ConnectorError
+from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField
+from connector.specification.value import Flag, ListOf, OneOf, Struct, WrongValue
 
-_OPTIONS: Final = (
-    click.option("--description", help="A description."),
-    click.option("--image-name", help="The image's name. Default: the job's."),
-    click.option("--every", type=int, metavar="HOURS", help="Hours from the end of a run to the next one."),
-    click.option("--keep", type=int, metavar="N", help="So many images of an incremental job are kept."),
-    click.option("--start-at", metavar="TIME", help="Begin by itself: yyyy-MM-ddTHH:mm:ssZ, UTC."),
-    click.option("--valid-until", metavar="TIME", help="7 to 90 days from its creation. Default: 30 days."),
-    click.option("--bandwidth", type=int, metavar="MBIT", help="Limit in Mbit/s; 0: none."),
-    click.option("--system-disk-size", type=int, metavar="GIB", help="A larger system disk."),
-    click.option(
-        "--data-disk", "data_disks", multiple=True, metavar="INDEX=GIB", help="A larger data disk; repeat it."
-    ),
-    click.option("--instance-type", help="Of the intermediate instance."),
-    click.option("--vswitch", help="Run in this vSwitch of a VPC."),
-    click.option(
-        "--set",
-        "others",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Any other parameter of the API, by its own name; repeat it.",
-    ),
+#: Options that the commands say themselves, because they are more than a value.
+_OWN: Final = ("RegionId", "Tag")
+_OTHERS: Final = click.option(
+    "--set",
+    "others",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other parameter of the API, by its own name; repeat it.",
 )
 
 
-def definition_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What both creating and modifying can say."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+class FieldType(click.ParamType[str]):
+    """Text that the kind of a field accepts; it is sent as it was written."""
+
+    def __init__(self, field: JobField) -> None:
+        self.name = field.metavar.lower() or "text"
+        self._field = field
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        kind = self._field.kind
+        if not isinstance(kind, ListOf | Struct):
+            try:
+                kind.read(self._field.option, text)
+            except WrongValue as wrong:
+                self.fail(wrong.rule, param, ctx)
+        return text
 
 
-def definition(
-    description: str | None,
-    image_name: str | None,
-    every: int | None,
-    keep: int | None,
-    start_at: str | None,
-    valid_until: str | None,
-    bandwidth: int | None,
-    system_disk_size: int | None,
-    data_disks: Sequence[str],
-    instance_type: str | None,
-    vswitch: str | None,
-    others: Sequence[str],
-) -> dict[str, Any]:
-    """The parameters; the API checks their values."""
-    return {
-        "Description": description,
-        "ImageName": image_name,
-        "Frequency": every,
-        "MaxNumberOfImageToKeep": keep,
-        "ScheduledStartTime": start_at,
-        "ValidTime": valid_until,
-        "ReplicationParameters": None if bandwidth is None else f'{{"bandwidth_limit":{bandwidth}}}',
-        "SystemDiskSize": system_disk_size,
-        "DataDisk": [
-            dict(zip(("Index", "Size"), _pair("--data-disk", word), strict=True)) for word in data_disks
-        ],
-        "InstanceType": instance_type,
-        "VSwitchId": vswitch,
-        "NetMode": 2 if vswitch else None,
-    } | dict(_pair("--set", word) for word in others)
+def field_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of fields: for a `new` job all, for one that exists those that can change."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = _OTHERS(command)
+        for field in reversed(JOB_FIELDS):
+            if field.option and field.name not in _OWN and (new or field.changes):
+                command = _option(field)(command)
+        return command
+
+    return add
+
+
+def definition(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of what was given, by the names of fields and `others`; what was not given is not there."""
+    asked = {
+        name: value for name, value in given.items() if name != "others" and value is not None and value != ()
+    }
+    parts: dict[str, dict[str, int]] = {}
+    for name in [name for name in asked if BY_NAME[name].part_of]:
+        parts.setdefault(BY_NAME[name].part_of, {})[name] = int(asked.pop(name))
+    asked |= {name: json.dumps(values, separators=(",", ":")) for name, values in parts.items()}
+    if "DataDisk" in asked:
+        pairs = [_pair("--data-disk", word) for word in asked["DataDisk"]]
+        asked["DataDisk"] = [{"Index": index, "Size": size} for index, size in pairs]
+    if asked.get("VSwitchId"):
+        asked["NetMode"] = 2
+    return asked | dict(_pair("--set", word) for word in given.get("others", ()))
+
+
+@contextmanager
+def as_options() -> Iterator[None]:
+    """Errors of the API about a field name the option that set it."""
+    try:
+        yield
+    except ConnectorError as failed:
+        failed.what, failed.remedy = _spelled(failed.what), _spelled(failed.remedy)
+        raise
+
+
+def _option(field: JobField) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    if isinstance(field.kind, Flag):
+        names = f"{field.option}/--no-{field.option.removeprefix('--')}"
+        return click.option(names, field.name, default=None, help=field.help)
+    if isinstance(field.kind, OneOf) and "" not in field.kind.words:
+        return click.option(field.option, field.name, type=click.Choice(field.kind.words), help=field.help)
+    several = isinstance(field.kind, ListOf)
+    return click.option(
+        field.option,
+        field.name,
+        type=FieldType(field),
+        multiple=several,
+        metavar=field.metavar or None,
+        help=f"{field.help} Repeat it." if several else field.help,
+    )
+
+
+def _spelled(text: str) -> str:
+    return _NAMES.sub(lambda match: BY_NAME[match[0]].option, text)
+
+
+#: Names of fields where they stand alone: not inside the code of an error.
+_NAMES: Final = re.compile(
+    rf"(?<![\w.])(?:{'|'.join(field.name for field in JOB_FIELDS if field.option)})(?![\w])"
+)
 
 
 def _pair(option: str, word: str) -> tuple[str, str]:

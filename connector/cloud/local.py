@@ -68,6 +68,10 @@ class LocalProvider:
             private.directory(self._root / "instances")
             (self._root / "images").mkdir(exist_ok=True)
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("image files",)
+
     def check(self, placement: Placement) -> None:
         """A directory has no type and no network: whatever is asked for is fine, and changes nothing."""
 

@@ -5,7 +5,7 @@ The caller records the token before `create_instance`, so that nothing in the cl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
@@ -167,6 +167,11 @@ class Ledger(Protocol):
 
 class Provider(Protocol):
     """Thread-safe. Its own failures are `TargetFailed` (also `TargetFull`, `PortInUse`) and nothing else."""
+
+    @property
+    def features(self) -> Collection[str]:
+        """What it can do that others cannot, in the words of `JobField.needs`."""
+        ...
 
     def check(self, placement: Placement) -> None:
         """Refuse what cannot be had, before a job is made of it: `BadInput`, whose `on` is the placement's field."""

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from connector.control.refusals import Code, Refused
+from connector.specification.fields import JobField
 
 
 class Status(StrEnum):
@@ -161,19 +162,6 @@ UNFINISHED: Final = (
 #: What a person may ask for.
 OPERATIONS: Final = (Event.START, Event.STOP, Event.CUTOVER, Event.ROLLBACK, Event.DELETE)
 
-_ALIVE: Final = tuple(status for status in Status if status not in (Status.DELETING, Status.DELETED))
-
-#: How passes use the line: it takes effect on a pass that is under way.
-REPLICATION: Final = "replication"
-
-#: When a person may change what. Whatever is not named here: before the first run.
-MODIFIABLE: Final = {
-    "name": _ALIVE,
-    "description": _ALIVE,
-    "frequency": (Status.READY, Status.WAITING),
-    "max_images": (Status.READY, Status.WAITING),
-    "valid_until": (Status.READY, Status.RUNNING, Status.STOPPED, Status.IN_ERROR, Status.WAITING),
-}
 
 #: These become Expired when their valid time has passed; a running job first ends its run.
 EXPIRING: Final = (Status.READY, Status.STOPPED, Status.IN_ERROR, Status.WAITING)
@@ -202,11 +190,9 @@ def allowed(state: State) -> tuple[Event, ...]:
     return tuple(event for event in OPERATIONS if (event, state) in _TARGETS)
 
 
-def modifiable(state: State, what: str) -> bool:
-    """Whether a person may change this column of a job, or its `REPLICATION`, now."""
-    if what == REPLICATION and state == SYNCING:
-        return True
-    return state.status in MODIFIABLE.get(what, (Status.READY,))
+def modifiable(state: State, field: JobField) -> bool:
+    """Whether a person may change this field of a job now."""
+    return str(state.status) in field.changes or str(state) in field.changes
 
 
 def events(state: State) -> tuple[Event, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from connector.cloud.provider import Health
-from connector.control import licences, proof
+from connector.control import licences, placement, proof
 from connector.control.attendance import Attendance
 from connector.control.clock import SET_BACK
 from connector.control.downtime import Downtime, predicted
@@ -18,8 +19,12 @@ from connector.control.store.passes import stoppable
 from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass, PassState, Source, Thing
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, Ineligible, TransferFailed
 from connector.model import Credential, PowerState, Severity
+from connector.specification.fields import BY_NAME, JOB_FIELDS
 from connector.transfer import evidence
 from connector.transfer.certificates import Role
+
+#: Fields with a column of their own that not every provider can have.
+_COLUMNS_CHECKED: Final = {field.column: field.name for field in JOB_FIELDS if field.needs and field.column}
 
 
 class Service:
@@ -43,7 +48,8 @@ class Service:
         source = self.store.sources.get(wish.source_id)
         for first in blocking(source):
             raise Ineligible(first["message"], on=source.name, remedy=first["remedy"])
-        self._steps.check(wish.definition, wish.region, source)
+        asked = {name: getattr(wish, column) for column, name in _COLUMNS_CHECKED.items()}
+        self._steps.check(wish.definition | asked, wish.region, source)
         guest = str(source.facts.get("guest_id", ""))
         notes = licences.warnings(guest, str(wish.definition.get("LicenseType", "")))
         return self.store.jobs.create(replace(wish, notes=notes))
@@ -108,11 +114,11 @@ class Service:
         return job
 
     def modify(self, job_id: str, changes: Json) -> Job:
-        """Change columns of a job, as far as its status allows; see `jobs.MODIFIABLE`."""
+        """Change fields of a job, as far as its state allows; see `store.Jobs.modify`."""
         job = self.store.jobs.get(job_id)
-        if "definition" in changes:
-            source = self.store.sources.of(job)
-            self._steps.check(job.definition | changes["definition"], job.region, source)
+        asked = {_COLUMNS_CHECKED.get(name, name): value for name, value in changes.items()}
+        if any(name in placement.PARAMETERS or BY_NAME[name].needs for name in asked if name in BY_NAME):
+            self._steps.check(job.definition | asked, job.region, self.store.sources.of(job))
         return self.store.jobs.modify(job.id, changes)
 
     def delete_source(self, source_id: str, *, force: bool = False) -> None:

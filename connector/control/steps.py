@@ -36,6 +36,7 @@ from connector.control.vault import Vault
 from connector.control.witness import Ask, Tell, ask_instance, tell_instance
 from connector.errors import BadInput, ConnectorError, ControlFailed, TargetFailed
 from connector.model import Credential, InstanceAddress
+from connector.specification.fields import JOB_FIELDS
 from connector.transfer import evidence
 from connector.transfer.certificates import Role
 from connector.transfer.evidence import Manifest
@@ -79,10 +80,16 @@ class Steps:
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
 
-    def check(self, definition: Json, region: str, source: Source) -> None:
-        """Raises `OutOfRange` for a definition that the provider could never carry out."""
+    def check(self, asked: Mapping[str, Any], region: str, source: Source) -> None:
+        """Raises `OutOfRange` for fields of a job, by name, that the provider could never carry out."""
+        for field in JOB_FIELDS:
+            lacking = field.needs and field.needs not in self._provider.features
+            if lacking and asked.get(field.name, field.default) != field.default:
+                raise OutOfRange(
+                    field.name, f"this provider has no {field.needs}: leave it at {field.default}"
+                )
         try:
-            self._provider.check(placement.placement(definition, region, source))
+            self._provider.check(placement.placement(asked, region, source))
         except BadInput as refused:
             raise OutOfRange(placement.parameter(refused.on), refused.what) from refused
 

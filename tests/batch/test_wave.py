@@ -167,7 +167,7 @@ def test_what_cannot_be_changed_any_more_is_said_before_anything_is_changed(esta
     found = estate.plan(wave(edited.replace("cn-hangzhou", "cn-beijing")))
     said = lines(found)
     assert said[0].startswith(
-        "wave.yaml:6:20: target.region: web-01: RegionId: cn-hangzhou -> cn-beijing cannot be changed"
+        "wave.yaml:6:20: target.region: web-01: target.region: cn-hangzhou -> cn-beijing cannot be changed"
     )
     assert any(
         line.startswith("wave.yaml:9:18: incremental: web-01: RunOnce: true -> false") for line in said

@@ -35,6 +35,10 @@ class Directory:
         for name in ("instances", "images"):
             (root / name).mkdir(parents=True, exist_ok=True)
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("image files",)
+
     def check(self, placement: Placement) -> None:
         pass
 

@@ -83,6 +83,10 @@ class Cloud:
             raise self.silent
         self.refused[instance.token] = list(revoked)
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("image files",)
+
     def check(self, placement: Placement) -> None:
         if placement.instance_type and placement.instance_type not in self.types:
             raise BadInput("no such instance type is to be had", on="instance_type")

@@ -164,7 +164,7 @@ def test_x4_an_instance_type_that_cannot_be_had_makes_no_job(house: House) -> No
     assert house.store.jobs.all() == []
     job = house.job(definition={"InstanceType": "small"})
     with pytest.raises(OutOfRange):
-        house.service.modify(job, {"definition": {"InstanceType": "huge"}})
+        house.service.modify(job, {"InstanceType": "huge"})
     assert house.get(job).definition["InstanceType"] == "small"
 
 

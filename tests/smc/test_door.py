@@ -275,7 +275,7 @@ def test_every_change_is_in_the_audit_log_and_no_secret_is(cloud: Cloud) -> None
 
 
 def _leaves(table: Any, prefix: str = "") -> list[str]:
-    from connector.control.smc.parameters import ListOf, Struct
+    from connector.specification.value import ListOf, Struct
 
     found = []
     for parameter in table:

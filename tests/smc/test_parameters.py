@@ -6,19 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.control.smc import kinds
 from connector.control.smc.catalogue import Denied, code_of
-from connector.control.smc.parameters import (
-    Flag,
-    ListOf,
-    Moment,
-    OneOf,
-    Parameter,
-    Struct,
-    Text,
-    Whole,
-    parse,
-)
+from connector.control.smc.parameters import parse
+from connector.specification import kinds
+from connector.specification.value import Flag, ListOf, Moment, OneOf, Parameter, Struct, Text, Whole
 
 TABLE = (
     Parameter("JobId", ListOf(kinds.ID, 3)),

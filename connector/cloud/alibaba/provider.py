@@ -71,6 +71,10 @@ class AlibabaProvider:
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ()
+
     def check(self, placement: Placement) -> None:
         """Refuses what this region cannot offer now (X4), and networks that do not fit together."""
         if placement.region not in ("", self._settings.region):

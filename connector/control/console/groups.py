@@ -8,10 +8,11 @@ from typing import Final
 from connector.control.console.lists import Paging, wanted_page
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
 from connector.control.console.sources import SourceLine
-from connector.control.smc import kinds
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.desk import Desk
+from connector.control.smc.parameters import read
 from connector.control.store import SourceFilter, Store
+from connector.specification import kinds
 
 #: How the boxes before sources are called; the source's id follows.
 BOX: Final = "source-"
@@ -49,7 +50,7 @@ class GroupPages:
         )
 
     def one(self, visit: Visit) -> Page:
-        kinds.ID.read("WorkgroupId", visit.path["id"])
+        read(kinds.ID, "WorkgroupId", visit.path["id"])
         group = self._store.workgroups.get(visit.path["id"])
         number, size = wanted_page(visit.query)
         found = self._store.sources.page(SourceFilter(workgroup_id=group.id), number, size)

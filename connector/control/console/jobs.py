@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from connector.control import jobs as machine
-from connector.control.console import deeds, streams
+from connector.control.console import deeds, job_fields, streams
 from connector.control.console.job_lines import JobLine, JobLines
 from connector.control.console.lists import Item, Paging, Search, wanted_page
 from connector.control.console.new_job import TRANSFER
@@ -16,11 +16,13 @@ from connector.control.console.watching import Watching
 from connector.control.jobs import Status
 from connector.control.keys import includes
 from connector.control.replication import PARAMETER
-from connector.control.smc import kinds
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.desk import Desk
+from connector.control.smc.parameters import read
 from connector.control.store import JobFilter, Store
 from connector.control.store.rows import Job, Role, TagKind
+from connector.specification import kinds
+from connector.specification.fields import BY_NAME
 
 ITEMS: Final = (
     Item("name", "Migration Job Name", "web-01_move"),
@@ -81,7 +83,7 @@ class JobPages:
         job = line.job
         may = includes(visit.key.role, Role.OPERATOR)
         disks = self._store.sources.of(job).disks
-        rhythm = not job.run_once and machine.modifiable(job.state, "frequency")
+        rhythm = not job.run_once and machine.modifiable(job.state, BY_NAME["Frequency"])
         return Page(
             "job.html",
             {
@@ -91,10 +93,11 @@ class JobPages:
                 "tags": self._store.tags.of(TagKind.JOB, [job.id])[job.id],
                 "live": streams.sheet_address(job.id),
                 "changes_rhythm": rhythm,
-                "changes_transfer": machine.modifiable(job.state, machine.REPLICATION),
+                "changes_transfer": machine.modifiable(job.state, BY_NAME["ReplicationParameters"]),
                 "transfer": _set(job),
+                "boxes": job_fields.boxes(job, visit.form),
                 "disks": disks,
-                "changes_disks": machine.modifiable(job.state, "definition") and len(disks) > 1,
+                "changes_disks": machine.modifiable(job.state, BY_NAME["LeftOutDisks"]) and len(disks) > 1,
                 "form": visit.form,
             },
         )
@@ -119,6 +122,7 @@ class JobPages:
         changed = {
             name: value for name in _CHANGES if (value := visit.form.get(name, "")) and value != known[name]
         }
+        changed |= job_fields.changes(job, visit.form)
         if transfer := _transfer(job, visit.form):
             changed[PARAMETER] = transfer
         self._desk.call(visit.caller, "ModifyReplicationJobAttribute", changed | {"JobId": job.id})
@@ -134,7 +138,7 @@ class JobPages:
         return Moved(link("jobs", job.id, said="changed"))
 
     def _line(self, job_id: str) -> JobLine:
-        kinds.ID.read("JobId", job_id)
+        read(kinds.ID, "JobId", job_id)
         line = self._lines.of([job_id]).get(job_id)
         if line is None:
             raise Denied("ReplicationJob.NotFound", f"There is no job {job_id}.")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from connector.control import licences
+from connector.control.console.job_fields import new_boxes
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
 from connector.control.console.sources import SourceLine, source_of
 from connector.control.forecast import Forecast, forecast
@@ -18,33 +19,18 @@ from connector.control.service import blocking
 from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid
 from connector.control.smc.desk import Desk, permit
-from connector.control.smc.kinds import REPLICATION
 from connector.control.store import JobFilter, Store
 from connector.control.store.rows import Source
 from connector.control.validity import DEFAULT_VALIDITY
+from connector.specification.fields import JOB_FIELDS
+from connector.specification.kinds import REPLICATION
 
 OPERATION: Final = "CreateReplicationJob"
 
 #: What the dialog asks, as the public API calls it. Anything else is refused: R78, the valid time among it.
 FIELDS: Final = frozenset(
-    {
-        "ClientToken",
-        "Description",
-        "Frequency",
-        "ImageName",
-        "InstanceType",
-        "LicenseType",
-        "MaxNumberOfImageToKeep",
-        "Name",
-        "NetMode",
-        "RegionId",
-        "RunOnce",
-        "ScheduledStartTime",
-        "SourceId",
-        "SystemDiskSize",
-        "VSwitchId",
-    }
-)
+    field.name for field in JOB_FIELDS if field.label and field.parameter and not field.part_of
+) - {"DataDisk"} | {"ClientToken", "RunOnce", "SourceId"}
 #: How data is moved: these become one JSON text.
 TRANSFER: Final = tuple(key for key, _low, _high in REPLICATION.keys)
 _DATA_DISK: Final = re.compile(r"DataDisk\.([1-9][0-9]?)\.Size")
@@ -83,6 +69,7 @@ class NewJobPages:
                 "no_mobility": licences.NO_MOBILITY
                 if licences.windows(str(source.facts.get("guest_id", "")))
                 else "",
+                "boxes": new_boxes(visit.form),
                 "forecasts": _forecasts(self._store, source),
                 "expires": now + DEFAULT_VALIDITY,
                 "form": visit.form or {"RegionId": self._region(), "ClientToken": secrets.token_hex(16)},

@@ -9,15 +9,16 @@ from connector.control import licences
 from connector.control.console.lists import Item, Paging, Search, wanted_page
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
 from connector.control.service import blocking
-from connector.control.smc import kinds
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.desk import Desk
+from connector.control.smc.parameters import read
 from connector.control.sources import SourceState
 from connector.control.store import JobFilter, SourceFilter, Store
 from connector.control.store.overview import JobGlance
 from connector.control.store.rows import Source, TagKind
 from connector.errors import NotFound
 from connector.model import Severity
+from connector.specification import kinds
 
 #: R2. These four and no other.
 ITEMS: Final = (
@@ -128,7 +129,7 @@ class SourcePages:
 
 def source_of(store: Store, source_id: str) -> Source:
     """The source with this id, names are no ids here; `Denied` when there is none."""
-    kinds.ID.read("SourceId", source_id)
+    read(kinds.ID, "SourceId", source_id)
     try:
         source = store.sources.get(source_id)
     except NotFound:

@@ -7,12 +7,13 @@ from typing import Final
 from connector.control.applications import Applications
 from connector.control.service import Service
 from connector.control.smc import extension_tables as tables
-from connector.control.smc import kinds
 from connector.control.smc.jobs import job_by_id
 from connector.control.smc.operations import Answer, Caller, Operation
-from connector.control.smc.parameters import ListOf, Parameter, Struct, Values, Whole
+from connector.control.smc.parameters import Values
 from connector.control.smc.shapes import moment, wrapped
 from connector.control.store.rows import Job, Role
+from connector.specification import kinds
+from connector.specification.value import ListOf, Parameter, Struct, Whole
 
 _NAME: Final = Parameter("Name", kinds.APPLICATION_NAME, required=True)
 _RANK: Final = Parameter(

@@ -6,11 +6,12 @@ from typing import Final
 
 from connector.control.refusals import Code, Unknown
 from connector.control.service import Service
-from connector.control.smc import kinds
 from connector.control.smc.operations import Answer, Caller, Field, Operation
-from connector.control.smc.parameters import Flag, Parameter, Values, Whole
+from connector.control.smc.parameters import Values
 from connector.control.smc.tokens import COUNT, DAYS
 from connector.control.store.rows import Appliance, Role
+from connector.specification import kinds
+from connector.specification.value import Flag, Parameter, Whole
 
 _APPLIANCE: Final = (Parameter("ApplianceId", kinds.ID, required=True),)
 _STATE: Final = (

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from connector.control.replication import PARAMETER
 from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid, missing
 from connector.control.smc.parameters import Values
 from connector.control.store.rows import Source
+from connector.specification.fields import JOB_FIELDS
 
 AGENTLESS: Final = 3
 _GIB: Final = 1 << 30
@@ -23,25 +25,7 @@ _NET_MODES: Final = (0, 2)
 _CONTAINER: Final = ("ContainerNamespace", "ContainerRepository", "ContainerTag")
 
 #: Parameters that have a column of their own; the others are kept as the definition.
-_COLUMNS: Final = frozenset(
-    {
-        "ClientToken",
-        "Description",
-        "Frequency",
-        "ImageName",
-        "JobId",
-        "JobType",
-        "MaxNumberOfImageToKeep",
-        "Name",
-        "RegionId",
-        "ResourceGroupId",
-        "RunOnce",
-        "ScheduledStartTime",
-        "SourceId",
-        "Tag",
-        "ValidTime",
-    }
-)
+_COLUMNS: Final = frozenset(field.name for field in JOB_FIELDS if field.column) | {"JobId"}
 
 
 def check_new(values: Values, source: Source) -> None:
@@ -71,8 +55,8 @@ def check(values: Values, source: Source, *, run_once: bool) -> None:
 def kept(values: Values) -> dict[str, Any]:
     """The part of the request that is kept as it was asked for, in the API's names."""
     found = {name: value for name, value in values.items() if name not in _COLUMNS}
-    if "ReplicationParameters" in found:
-        found["ReplicationParameters"] = json.dumps(found["ReplicationParameters"], separators=(",", ":"))
+    if PARAMETER in found:
+        found[PARAMETER] = json.dumps(found[PARAMETER], separators=(",", ":"))
     return found
 
 

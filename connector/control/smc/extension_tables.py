@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.control.smc import kinds
 from connector.control.smc.job_tables import JOB_ID
 from connector.control.smc.operations import Field
-from connector.control.smc.parameters import Flag, ListOf, Parameter, Whole
+from connector.specification import kinds
+from connector.specification.value import Flag, ListOf, Parameter, Whole
 
 MAX_RESULTS: Final = 500
 DEFAULT_RESULTS: Final = 100

@@ -12,11 +12,12 @@ from connector.control.smc import extension_tables as tables
 from connector.control.smc.catalogue import Denied, invalid
 from connector.control.smc.jobs import job_by_id
 from connector.control.smc.operations import Answer, Caller, Field, Operation, Work
-from connector.control.smc.parameters import Parameter, Values
+from connector.control.smc.parameters import Values
 from connector.control.smc.shapes import page, wrapped
 from connector.control.smc.sources import paging
 from connector.control.store import JobFilter, SourceFilter
 from connector.control.store.rows import LEFT_OUT, Appliance, Image, Role, Source
+from connector.specification.value import Parameter
 
 _AT_ONCE: Final = 2
 
@@ -179,7 +180,7 @@ class ExtensionOperations:
             raise invalid("DiskKey", f"the source has no disk {unknown[0]}")
         if keys and keys[0] in left_out:
             raise invalid("DiskKey", "the system disk cannot be left out")
-        self._store.jobs.modify(job.id, {"definition": {LEFT_OUT: left_out}})
+        self._store.jobs.modify(job.id, {LEFT_OUT: left_out})
         return {"JobId": job.id, **wrapped("LeftOutDisks", "DiskKey", [str(key) for key in left_out])}
 
     def _findings(self, _caller: Caller, values: Values) -> Answer:

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import Any, Final
+from typing import Final
 
-from connector.control import jobs as machine
-from connector.control import replication, views
+from connector.control import views
 from connector.control.jobs import Status
 from connector.control.service import Service
 from connector.control.smc import definition, job_tables, shapes
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Operation, Work
-from connector.control.smc.parameters import Parameter, Values
+from connector.control.smc.parameters import Values
 from connector.control.smc.sources import paging, tag_filters
 from connector.control.store import JobFilter, SourceFilter, Store, Wish
 from connector.control.store.rows import Job, Role, Source, TagKind
 from connector.errors import Ambiguous, Conflict, NotFound
+from connector.specification.fields import BY_NAME, JOB_FIELDS
+from connector.specification.value import Parameter
 
-#: Parameters that change a column of the job, and the column.
-_COLUMNS: Final = {
-    "Name": "name",
-    "Description": "description",
-    "ImageName": "image_name",
-    "Frequency": "frequency",
-    "MaxNumberOfImageToKeep": "max_images",
-    "ScheduledStartTime": "scheduled_start",
-    "ValidTime": "valid_until",
+#: Of a new job: parameters with a column of their own that the job's wish takes as they are.
+_PLAIN: Final = {
+    field.name: field.column
+    for field in JOB_FIELDS
+    if field.column
+    and field.name not in ("Name", "SourceId", "RunOnce", "Frequency", "MaxNumberOfImageToKeep", "Tag")
 }
+
+
+_CHANGED: Final = frozenset(field.name for field in JOB_FIELDS if field.column and field.changes)
 
 
 class JobOperations:
@@ -106,17 +107,12 @@ class JobOperations:
 
     def _modify(self, _caller: Caller, values: Values) -> Answer:
         job = self._job(values["JobId"])
-        changes: dict[str, Any] = {
-            _COLUMNS[name]: value for name, value in values.items() if name in _COLUMNS
-        }
-        if asked := definition.kept(values):
+        kept = definition.kept(values)
+        if kept:
             source = self._store.sources.of(job)
             definition.check(job.definition | values, source, run_once=job.run_once)
-        if replication.PARAMETER in asked:
-            changes[machine.REPLICATION] = {replication.PARAMETER: asked.pop(replication.PARAMETER)}
-        if asked:
-            changes["definition"] = asked
-        if changes:
+        columns = {BY_NAME[name].column: value for name, value in values.items() if name in _CHANGED}
+        if changes := columns | kept:
             self._service.modify(job.id, changes)
         return {}
 
@@ -192,20 +188,12 @@ def _wish(values: Values, source: Source) -> Wish:
         source_id=source.id,
         name=name,
         run_once=run_once,
-        last_sync=False,
-        image_name=values.get("ImageName") or name,
-        client_token=values.get("ClientToken"),
-        description=values.get("Description", ""),
-        job_type=values.get("JobType", definition.AGENTLESS),
-        region=values["RegionId"],
-        resource_group=values.get("ResourceGroupId", ""),
         target_instance=values.get("InstanceId", ""),
         definition=definition.kept(values),
         frequency=None if run_once else values["Frequency"],
         max_images=None if run_once else values["MaxNumberOfImageToKeep"],
-        scheduled_start=values.get("ScheduledStartTime"),
-        valid_until=values.get("ValidTime"),
         tags={tag["Key"]: tag.get("Value", "") for tag in values.get("Tag", [])},
+        **{_PLAIN[name]: value for name, value in values.items() if name in _PLAIN},
     )
 
 

@@ -7,8 +7,9 @@ from typing import Final
 
 from connector.control.smc.catalogue import CODES
 from connector.control.smc.operations import Field, Operation
-from connector.control.smc.parameters import TOLERATED, Kind, ListOf, Parameter, Struct
+from connector.control.smc.parameters import TOLERATED
 from connector.model import COMPRESS_LEVELS
+from connector.specification.value import Kind, ListOf, Parameter, Struct
 
 _INTRODUCTION: Final = """# The public API
 

@@ -12,6 +12,8 @@ from connector.control.placement import architecture
 from connector.control.smc.operations import Answer
 from connector.control.sources import SourceState
 from connector.control.store.rows import AccessToken, Image, Job, Run, Source, SourceDisk, Tag, Workgroup
+from connector.specification.fields import JOB_FIELDS, JobField
+from connector.specification.value import Moment, Share, Whole
 
 _GIB: Final = 1 << 30
 #: Seconds between two heartbeats of an appliance.
@@ -21,24 +23,8 @@ _RESOURCE: Final = {
     "sourceserver": "ALIYUN::SMC::SOURCESERVER",
     "replicationjob": "ALIYUN::SMC::REPLICATIONJOB",
 }
-#: What a job repeats of its definition, with the value for what was not asked for (None: left out).
-_ECHOED: Final = {
-    "TargetType": "Image",
-    "NetMode": 0,
-    "LicenseType": "",
-    "InstanceType": "",
-    "InstanceId": "",
-    "InstanceRamRole": "",
-    "LaunchTemplateId": "",
-    "LaunchTemplateVersion": "",
-    "VpcId": "",
-    "VSwitchId": "",
-    "ContainerNamespace": "",
-    "ContainerRepository": "",
-    "ContainerTag": "",
-    "ReplicationParameters": "",
-    "SystemDiskSize": None,
-}
+#: What a job repeats of what it was asked to be.
+_ECHOED: Final = tuple(field for field in JOB_FIELDS if field.echoed and not field.part_of)
 
 
 def moment(seconds: float | None) -> str:
@@ -113,21 +99,11 @@ def job(
 ) -> Answer:
     """One job with its history. `group`: the workgroup of its source."""
     asked = row.definition
-    echoed = {name: asked.get(name, default) for name, default in _ECHOED.items()}
-    counted = {"Frequency": row.frequency, "MaxNumberOfImageToKeep": row.max_images}
     by_run = {image.run_id: image.id for image in images if image.ready}
     return {
         "JobId": row.id,
-        "SourceId": row.source_id,
-        "Name": row.name,
-        "Description": row.description,
-        "RegionId": row.region,
-        "ResourceGroupId": row.resource_group,
         "WorkgroupId": group,
-        "JobType": row.job_type,
-        "RunOnce": row.run_once,
-        "ImageName": row.image_name,
-        **{name: value for name, value in (echoed | counted).items() if value is not None},
+        **_echo(row),
         "Status": str(row.status),
         "BusinessStatus": str(row.business),
         "StatusInfo": _status_info(row),
@@ -136,10 +112,8 @@ def job(
         "ImageId": row.image_id or "",
         "TransitionInstanceId": row.transition_instance or "",
         "CreationTime": moment(row.created),
-        "ScheduledStartTime": moment(row.scheduled_start),
         "StartTime": moment(row.started),
         "EndTime": moment(row.ended),
-        "ValidTime": moment(row.valid_until),
         **wrapped(
             "SystemDiskParts", "SystemDiskPart", [_asked_part(p) for p in asked.get("SystemDiskPart", [])]
         ),
@@ -149,6 +123,22 @@ def job(
         **wrapped("ReplicationJobRuns", "ReplicationJobRun", [_run(run, by_run) for run in runs]),
         **tags(found_tags),
     }
+
+
+def _echo(row: Job) -> Answer:
+    """The fields of a job as they would be asked for again; one that has neither a value nor a default is left out."""
+    values = {field.name: echoed(row, field) for field in _ECHOED}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def echoed(row: Job, field: JobField) -> Any:
+    """One field as it would be asked for again; its default when it was not asked for, None without one."""
+    value = getattr(row, field.column) if field.column else row.definition.get(field.name)
+    if value is None:
+        return field.default
+    if isinstance(field.kind, Moment | Share):
+        return field.kind.shown(value)
+    return int(value) if isinstance(field.kind, Whole) else value
 
 
 def access_token(row: AccessToken) -> Answer:

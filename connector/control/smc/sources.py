@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from connector.control.service import Service
-from connector.control.smc import kinds, shapes
+from connector.control.smc import shapes
 from connector.control.smc.operations import Answer, Caller, Operation
-from connector.control.smc.parameters import Flag, ListOf, OneOf, Parameter, Values
+from connector.control.smc.parameters import Values
 from connector.control.sources import SourceState
 from connector.control.store.rows import Role, TagKind
 from connector.control.store.search import SourceFilter, TagFilter
+from connector.specification import kinds
+from connector.specification.value import Flag, ListOf, OneOf, Parameter
 
 _STATES: Final = tuple(str(state) for state in SourceState if state is not SourceState.DELETED)
 _SOURCE: Final = Parameter("SourceId", kinds.ID, required=True)

@@ -9,10 +9,11 @@ from connector.control.epoch import confirm
 from connector.control.service import Service
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Field, Operation
-from connector.control.smc.parameters import Flag, Parameter, Values
+from connector.control.smc.parameters import Values
 from connector.control.smc.shapes import moment
 from connector.control.store.counting import Point
 from connector.control.store.rows import Role
+from connector.specification.value import Flag, Parameter
 
 _CONFIRM: Final = (
     Parameter(

@@ -6,13 +6,15 @@ import base64
 import json
 from typing import Final
 
-from connector.control.smc import kinds, shapes
+from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid, missing
 from connector.control.smc.operations import Answer, Caller, Operation
-from connector.control.smc.parameters import Flag, ListOf, Parameter, Struct, Text, Values
+from connector.control.smc.parameters import Values
 from connector.control.smc.sources import tag_filters
 from connector.control.store import Store
 from connector.control.store.rows import Role, TagKind
+from connector.specification import kinds
+from connector.specification.value import Flag, ListOf, Parameter, Struct, Text
 
 _TYPE: Final = Parameter("ResourceType", kinds.RESOURCE_TYPE, required=True)
 _IDS: Final = ListOf(kinds.ID, 50, "Duplicate.ResourceId")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from connector.control.service import Service
-from connector.control.smc import kinds, shapes
+from connector.control.smc import shapes
 from connector.control.smc.operations import Answer, Caller, Operation
-from connector.control.smc.parameters import ListOf, OneOf, Parameter, Values, Whole
+from connector.control.smc.parameters import Values
 from connector.control.store.rows import Role, TokenStatus
+from connector.specification import kinds
+from connector.specification.value import ListOf, OneOf, Parameter, Whole
 
 _TOKEN: Final = Parameter("AccessTokenId", kinds.ID, required=True)
 COUNT: Final = 100

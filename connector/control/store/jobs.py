@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -24,10 +23,13 @@ from connector.control.store.rows import Job, Json, LogEntry, Outcome, Run, TagK
 from connector.control.store.search import JobFilter, Page, page
 from connector.errors import Ambiguous, Conflict
 from connector.model import InstanceAddress
+from connector.specification.fields import JOB_FIELDS, JobField
 
 _JOBS: Final = tables.jobs
 _RUNS: Final = tables.runs
 
+#: Fields by where their value is kept.
+_KEPT_AS: Final = {field.column or field.name: field for field in JOB_FIELDS}
 _AFTER: Final = (machine.PREPARING, machine.SYNCING, machine.PROCESSING, machine.CLEANING)
 
 
@@ -126,20 +128,15 @@ class Jobs:
             self._database.log(connection, job_id, "warning", note)
 
     def modify(self, job_id: str, changes: Json) -> Job:
-        """Change columns of a job, all or none; `definition` and `replication`, a part of it, are merged.
+        """Change fields of a job, all or none: by their column, or by their name when they are part of the definition.
 
         `Refused` when its state does not allow it.
         """
         try:
             with self._database.write() as connection:
                 job = locked(connection, job_id)
-                if wrong := [what for what in changes if not machine.modifiable(job.state, what)]:
-                    raise Refused(
-                        Code.JOB_STATUS,
-                        f"{wrong[0]} cannot be changed while {job.state}",
-                        on=job.id,
-                        remedy="most of a job can be changed only before its first run",
-                    )
+                for what in changes:
+                    _require_changeable(job, _KEPT_AS[what])
                 values = self._checked(job, changes)
                 connection.execute(_JOBS.update().where(_JOBS.c.id == job_id).values(**values))
                 self._database.log(connection, job_id, "modified", ", ".join(sorted(changes)))
@@ -155,10 +152,8 @@ class Jobs:
         if "scheduled_start" in changes:
             wanted = changes["scheduled_start"]
             values["scheduled_start"] = validity.scheduled_start(self._database.now(), wanted)
-        parts = [values.pop(name) for name in ("definition", machine.REPLICATION) if name in values]
-        if parts:
-            values["definition"] = dict(ChainMap(*reversed(parts), job.definition))
-        return values
+        kept = {name: values.pop(name) for name in changes if not _KEPT_AS[name].column}
+        return values | ({"definition": job.definition | kept} if kept else {})
 
     def _by_token(self, token: str) -> Job | None:
         with self._database.read() as connection:
@@ -474,3 +469,16 @@ def _job(row: Any) -> Job:
     values["instance"] = InstanceAddress(**values["instance"]) if values["instance"] else None
     values["disk_order"] = tuple(values["disk_order"] or ())
     return Job(**values)
+
+
+def _require_changeable(job: Job, field: JobField) -> None:
+    """Raises `Refused` when the field cannot be changed where the job stands; says where it can."""
+    if machine.modifiable(job.state, field):
+        return
+    where = ", ".join(field.changes)
+    raise Refused(
+        Code.JOB_STATUS,
+        f"{field.name} cannot be changed while {job.state}",
+        on=job.id,
+        remedy=f"it can be changed in {where}" if where else "it is fixed when the job is created",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.control.smc.parameters import (
+from connector.specification.value import (
     Flag,
     JsonText,
     ListOf,

@@ -1,0 +1,231 @@
+"""One table makes every way in to a job: what holds for one field holds for all, and is tried for all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alibabacloud_tea_openapi.models import OpenApiRequest, Params
+from click.testing import CliRunner
+from darabonba.runtime import RuntimeOptions
+
+from connector.batch.problems import ManifestRefused
+from connector.cli.main import connector as root
+from connector.control import jobs as machine
+from connector.control.store import JobFilter
+from connector.control.store.rows import Role
+from connector.errors import ConnectorError
+from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField
+from connector.specification.reference import document
+from connector.specification.value import Flag, ListOf, Moment
+from tests.batch.conftest import HEAD, Estate, estate, fresh_store, wave
+from tests.batch.test_wave import carried
+from tests.cli.conftest import Connector, bare_environment, connector, run
+from tests.console.conftest import Console, console, empty_database, make_console
+from tests.control.conftest import quick_folder
+from tests.smc.conftest import REGION, Cloud, cloud
+from tests.specification.samples import OURS, echoed, in_manifest, valid, words, wrong
+
+__all__ = [
+    "bare_environment",
+    "cloud",
+    "connector",
+    "console",
+    "empty_database",
+    "estate",
+    "fresh_store",
+    "make_console",
+    "quick_folder",
+    "run",
+]
+
+PAGE = Path(__file__).parents[2] / "docs" / "job-fields.md"
+ids = [field.name for field in OURS]
+
+
+def test_the_page_is_current() -> None:
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(document())
+    assert PAGE.read_text() == document()
+
+
+def test_names_options_keys_and_labels_mean_one_field_each() -> None:
+    for names in (
+        [field.name for field in JOB_FIELDS],
+        [field.option for field in JOB_FIELDS if field.option],
+        [field.label for field in JOB_FIELDS if field.label],
+        [field.key for field in OURS],
+    ):
+        assert len(names) == len(set(names))
+
+
+def test_every_place_where_a_field_may_be_changed_is_a_state_of_a_job() -> None:
+    known = {str(state) for state in machine.STATES} | {str(state.status) for state in machine.STATES}
+    assert {place for field in JOB_FIELDS for place in field.changes} <= known
+
+
+def smc(cloud: Cloud, action: str, **parameters: str) -> dict[str, Any]:
+    """A call of the unmodified SDK, which has no words for our fields."""
+    call = Params(
+        action=action,
+        version="2019-06-01",
+        protocol="HTTPS",
+        method="POST",
+        pathname="/",
+        auth_type="AK",
+        style="RPC",
+        req_body_type="formData",
+        body_type="json",
+    )
+    answer = cloud.client().call_api(call, OpenApiRequest(query=parameters), RuntimeOptions())
+    return dict(answer["body"])
+
+
+def job(cloud: Cloud, job_id: str) -> dict[str, Any]:
+    page = smc(cloud, "DescribeReplicationJobs", **{"JobId.1": job_id})
+    return dict(page["ReplicationJobs"]["ReplicationJob"][0])
+
+
+def test_the_sdk_creates_changes_and_reads_every_field(cloud: Cloud) -> None:
+    first, second = ({field.name: valid(field)[n] for field in OURS} for n in (0, 1))
+    made = smc(cloud, "CreateReplicationJob", RegionId=REGION, SourceId=cloud.source(), **first)["JobId"]
+    shown = job(cloud, made)
+    assert {field.name: shown[field.name] for field in OURS} == {
+        field.name: echoed(field, first[field.name]) for field in OURS
+    }
+    changed = {name: text for name, text in second.items() if BY_NAME[name].changes}
+    smc(cloud, "ModifyReplicationJobAttribute", JobId=made, **changed)
+    shown = job(cloud, made)
+    assert {name: shown[name] for name in changed} == {
+        name: echoed(BY_NAME[name], text) for name, text in changed.items()
+    }
+
+
+def test_what_was_not_said_is_the_default_and_is_echoed(cloud: Cloud) -> None:
+    made = smc(cloud, "CreateReplicationJob", RegionId=REGION, SourceId=cloud.source())["JobId"]
+    shown = job(cloud, made)
+    assert {field.name: shown[field.name] for field in OURS} == {field.name: field.default for field in OURS}
+
+
+@pytest.mark.parametrize("field", OURS, ids=ids)
+def test_a_wrong_value_names_the_parameter(cloud: Cloud, field: JobField) -> None:
+    refused = cloud.raw(
+        "CreateReplicationJob", {"RegionId": REGION, "SourceId": "s-1", field.name: wrong(field)}
+    )
+    assert (refused.status_code, refused.json()["Code"]) == (400, f"InvalidParameter.{field.name}")
+
+
+def test_the_command_line_creates_changes_and_shows_every_field(cloud: Cloud, connector: Connector) -> None:
+    source = cloud.source()
+    first = [word for field in OURS for word in words(field, valid(field)[0])]
+    made = connector("job", "create", source, "--region", REGION, *first, "--json").json["JobId"]
+    shown = connector("job", "show", made, "--json").json
+    assert {field.name: shown[field.name] for field in OURS} == {
+        field.name: echoed(field, valid(field)[0]) for field in OURS
+    }
+    changeable = [field for field in OURS if field.changes]
+    second = [word for field in changeable for word in words(field, valid(field)[1])]
+    connector("job", "modify", made, *second)
+    shown = connector("job", "show", made, "--json").json
+    assert {field.name: shown[field.name] for field in changeable} == {
+        field.name: echoed(field, valid(field)[1]) for field in changeable
+    }
+
+
+#: Fields with an option that holds one value; lists are read by the command itself.
+ONE_VALUE = [
+    field for field in JOB_FIELDS if field.option and not isinstance(field.kind, ListOf | Moment | Flag)
+]
+
+
+@pytest.mark.parametrize("field", ONE_VALUE, ids=lambda field: field.name)
+@pytest.mark.parametrize("command", ["create", "modify"])
+def test_a_wrong_value_names_the_option_before_anybody_is_asked(field: JobField, command: str) -> None:
+    if field.name == "RegionId" or (command == "modify" and not field.changes):
+        return
+    answer = CliRunner().invoke(root, ["job", command, "x", f"{field.option}={wrong(field)}"])
+    assert answer.exit_code == 2
+    assert field.option in answer.output
+
+
+def test_the_manifest_creates_and_changes_every_field(estate: Estate) -> None:
+    estate.has("web-01")
+    for n in (0, 1):
+        lines = [f"    {field.key}: {in_manifest(field, valid(field)[n])}\n" for field in OURS]
+        text = f"{HEAD}machines:\n  - name: web-01\n{''.join(lines)}"
+        planned = estate.plan(wave(text))
+        assert not planned.problems
+        assert not carried(estate, planned).failures
+        (row,) = estate.plane.jobs("w1")
+        assert {field.name: row.asked[field.name] for field in OURS} == {
+            field.name: echoed(field, valid(field)[n]) for field in OURS
+        }
+        assert estate.plan(wave(text)).empty
+
+
+@pytest.mark.parametrize("field", OURS, ids=ids)
+def test_a_wrong_value_names_the_key(field: JobField) -> None:
+    text = f"{HEAD}machines:\n  - name: web-01\n    {field.key}: {in_manifest(field, wrong(field))}\n"
+    with pytest.raises(ManifestRefused) as refused:
+        wave(text)
+    assert field.key in str(refused.value)
+
+
+def test_the_console_creates_and_changes_every_field(console: Console) -> None:
+    (source,) = console.house.register("web-01")
+    visitor = console.visitor(Role.OPERATOR)
+    visitor.get(f"/console/new-job?source={source}")
+    first, second = ({field.name: valid(field)[n] for field in OURS if field.label} for n in (0, 1))
+    visitor.post("/console/new-job", {"SourceId": source, "RegionId": REGION} | first)
+    (made,) = console.store.jobs.page(JobFilter(), 1, 9).rows
+    assert _values(made) == first
+    page = visitor.get(f"/console/jobs/{made.id}")
+    assert all(f'name="{field.name}"' in page.text for field in OURS if field.label)
+    visitor.post(f"/console/jobs/{made.id}/modify", {"Name": made.name} | second)
+    assert _values(console.store.jobs.get(made.id)) == second
+
+
+def _values(row: Any) -> dict[str, str]:
+    from connector.control.console.job_fields import FIELDS, _written
+    from connector.control.smc.shapes import echoed as shown
+
+    return {field.name: _written(shown(row, field)) for field in FIELDS}
+
+
+#: Where a job can be brought without a cloud, and how.
+STATES: dict[str, Callable[[Any, str], None]] = {
+    "Ready": lambda house, job: None,
+    "Running/Syncing": lambda house, job: (house.service.start(job), house.turn()),  # type: ignore[dict-item]
+    "Waiting": lambda house, job: (house.service.start(job), house.run(job)),  # type: ignore[dict-item]
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    "field", [f for f in JOB_FIELDS if f.parameter and not f.part_of], ids=lambda f: f.name
+)
+def test_a_field_changes_exactly_where_the_table_says(console: Console, state: str, field: JobField) -> None:
+    house = console.house
+    made = house.incremental()
+    STATES[state](house, made)
+    assert str(house.get(made).state) == state
+    value = {"Name": "renamed", "ImageName": "renamed"}.get(field.name)
+    if value is None and field in OURS:
+        value = valid(field)[0]
+    if value is None:
+        return
+    changes = {field.column or field.name: _typed(field, value)}
+    possible = state in field.changes or state.partition("/")[0] in field.changes
+    if possible:
+        house.service.modify(made, changes)
+        return
+    with pytest.raises(ConnectorError, match=f"{field.name} cannot be changed while {state}") as refused:
+        house.service.modify(made, changes)
+    assert all(place in refused.value.remedy for place in field.changes)
+
+
+def _typed(field: JobField, text: str) -> Any:
+    return field.kind.read(field.name, text)  # type: ignore[union-attr]
