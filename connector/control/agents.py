@@ -124,7 +124,10 @@ class AgentApi:
             "state": call.who.state,
             "rotate": call.who.rotate,
             "stop": stop,
-            "replication": {pass_id: replication.shown(found) for pass_id, found in wished.items()},
+            "replication": {
+                pass_id: replication.shown(definition, final=final)
+                for pass_id, (definition, final) in wished.items()
+            },
         }
 
     def _leftovers(self, call: Call) -> Any:

@@ -121,7 +121,7 @@ def order(
         "audit": row.audit,
         "accept_removed_disks": row.accept_removed_disks,
         "left_out": list(row.left_out),
-        "replication": replication.shown(row.definition),
+        "replication": replication.shown(row.definition, final=found.final),
         "power_on": row.down_since is not None,
         "settling": max(0.0, row.settles - now),
         "may_shut_down": alone or found.task is Task.SHUTDOWN,

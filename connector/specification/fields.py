@@ -193,6 +193,12 @@ JOB_FIELDS: Final = (
         default=False, option="--accept-removed-disks", key="acceptRemovedDisks",
         label="Accept that a disk was taken out of the machine", column="accept_removed_disks", changes=AT_REST, ours=True,
     ),
+    JobField(
+        "CutoverBandwidthLimit", Whole(0, 1_000_000, "Mbit/s"),
+        "Limit of the transfer while the source is shut down; 0: none, the default.", default=0,
+        option="--cutover-bandwidth", metavar="MBIT", key="cutoverBandwidth",
+        label="Speed limit at the cutover, Mbit/s", changes=UNFINISHED, ours=True,
+    ),
     JobField("Tag", kinds.tags(), "Tags of the job.", option="--tag", metavar="KEY[=VALUE]", key="labels", column="tags",
              changes=NEVER, echoed=False),
     JobField(

@@ -257,15 +257,15 @@ class Passes:
             fine = set(connection.execute(query).scalars())
         return sorted(set(held) - fine)
 
-    def definitions(self, appliance: Appliance, held: Iterable[str]) -> dict[str, Json]:
-        """What the jobs of these passes of an appliance are defined as by now."""
+    def definitions(self, appliance: Appliance, held: Iterable[str]) -> dict[str, tuple[Json, bool]]:
+        """What the jobs of these passes of an appliance are defined as by now, and whether a pass is the final one."""
         query = (
-            sa.select(_PASSES.c.id, _JOBS.c.definition)
+            sa.select(_PASSES.c.id, _PASSES.c.final, _JOBS.c.definition)
             .join(_JOBS, _JOBS.c.id == _PASSES.c.job_id)
             .where(_PASSES.c.appliance_id == appliance.id, _PASSES.c.id.in_(list(held)))
         )
         with self._database.read() as connection:
-            return {row.id: row.definition for row in connection.execute(query)}
+            return {row.id: (row.definition, row.final) for row in connection.execute(query)}
 
     def verdict(self, run_id: str, slot: int) -> Pass | None:
         """The finished pass of this slot."""
