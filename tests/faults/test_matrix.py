@@ -19,6 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.id)
 def test_cell(shop: Shop, cell: Cell) -> None:
     works = shop.open()

@@ -38,6 +38,7 @@ def _cells() -> Iterator[object]:
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 @pytest.mark.timeout(300)
 @pytest.mark.xdist_group("standing")
 @pytest.mark.parametrize("cell", list(_cells()))
