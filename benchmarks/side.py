@@ -17,7 +17,11 @@ from typing import Any
 sys.path[0] = str(Path.cwd())
 
 from benchmarks.pass_vs_nbdcopy import _instance, _peak  # noqa: E402
-from connector.clients.endpoint import InstanceEndpoint  # noqa: E402
+
+try:  # where an earlier release has it: first, because an installed package lends what a checkout lacks
+    from connector.transfer.endpoint import InstanceEndpoint  # type: ignore[import-not-found,no-redef]
+except ModuleNotFoundError:
+    from connector.clients.endpoint import InstanceEndpoint
 from connector.instance.store import Store  # noqa: E402
 from connector.model import Credential, Extent, InstanceAddress  # noqa: E402
 from connector.settings import TransferSettings  # noqa: E402
