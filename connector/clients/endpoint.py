@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -40,15 +40,19 @@ Expect = Mapping[str, Mapping[str, object]]
 """What each disk must show, by its key: `reading`, `target`, `generation` and `root`."""
 
 
-@dataclass(frozen=True, slots=True)
 class Mutual:
     """One job's authority signed both sides, and the peer's certificate names this role. Over TLS 1.3 alone."""
 
-    credential: Credential
-    role: Role
+    def __init__(self, credential: Credential, role: Role) -> None:
+        self._credential, self.role = credential, role
 
     def context(self) -> ssl.SSLContext:
-        return tls.context(self.credential, server=False, protocol=None)
+        """The same for every connection: to read the key and the certificates costs as much as a handshake."""
+        return self._made
+
+    @cached_property
+    def _made(self) -> ssl.SSLContext:
+        return tls.context(self._credential, server=False, protocol=None)
 
     def accept(self, sock: ssl.SSLSocket, on: str) -> None:
         tls.require_role(sock.getpeercert(), [self.role], on)

@@ -25,6 +25,7 @@ ALLOWED: Final = {
     ("ValueError", "batch/"): "validators and quantities: the parser makes a problem with its line of it",
     ("ValueError", "control/messages.py"): "a validator: pydantic collects it, BadInput tells it",
     ("WentBack", "control/store/"): "the database's door holds the state and makes StateRestored of it",
+    ("WrongValue", "specification/"): "whoever reads the value says it in the words of its own callers",
     ("ValueError", "control/backup.py"): "a manifest that is none: BadInput in the same function",
     ("ValueError", "instance/records.py"): "a record that is none: the journal ends there",
     ("ValueError", "transfer/extents.py"): "the service answers BadInput, the journal's reader stops",
