@@ -99,7 +99,7 @@ def create(
     as_json: bool,
     **fields: Any,
 ) -> None:
-    """Make a job for each source. Without --every it runs once; with it, it waits after each run for the next one.
+    """Make a job for each source. Without --every and --on-demand it runs once; else it waits after each run for the next one.
 
     \b
     connector job create web-01 --start --watch
@@ -113,7 +113,7 @@ def create(
         "RegionId": region,
         "JobType": 3,
         "Tag": tag_words(tagged),
-        "RunOnce": "Frequency" not in asked,
+        "RunOnce": not ("Frequency" in asked or asked.get("OnDemand")),
     } | asked
     failures, jobs = acting.Failures(), []
     for source in [find(client, SOURCE, word) for word in sources]:

@@ -182,7 +182,8 @@ class Steps:
     def _prune(self, job: Job) -> None:
         """Beyond the number to keep, the oldest images go; one that the provider says is in use stays."""
         kept = [i for i in self._store.things.images(job.id) if i.ready and not i.removed]
-        excess = len(kept) - job.max_images if job.max_images is not None else 0
+        most = None if job.on_demand else job.max_images
+        excess = len(kept) - most if most is not None else 0
         for image in kept[:-1]:
             if excess <= 0:
                 return

@@ -138,6 +138,12 @@ JOB_FIELDS: Final = (
         metavar="TIME", key="validFor", column="valid_until", changes=UNFINISHED,
     ),
     JobField(
+        "OnDemand", Flag(),
+        "Of an incremental job: a run begins only when asked for, and every image is kept. Default: false.",
+        default=False, option="--on-demand", key="onDemand", label="Runs only when asked for", changes=BETWEEN_RUNS,
+        ours=True,
+    ),
+    JobField(
         "Frequency", Whole(1, 168, "hours"), "Hours from the end of a run to the next one.", option="--every",
         metavar="HOURS", key="incremental.every", label="Hours between two runs", column="frequency", changes=BETWEEN_RUNS,
     ),

@@ -241,6 +241,23 @@ def test_x11_beyond_the_number_to_keep_the_oldest_unused_image_goes(house: House
     assert any("CYCLE_2 stays" in entry.text for entry in house.store.jobs.history(job))
 
 
+def test_on_demand_nothing_begins_by_itself_and_every_image_stays(house: House) -> None:
+    job = house.incremental(frequency=1, max_images=1)
+    house.service.start(job)
+    assert house.run(job).next_run == house.clock.now + HOUR
+    house.service.modify(job, {"OnDemand": True})
+    house.later(9 * HOUR)
+    assert (house.status(job), len(house.store.runs.of(job))) == ("Waiting", 1)
+    house.service.start(job)
+    assert house.run(job).next_run is None
+    house.later(9 * HOUR)
+    assert house.cloud.images == ["job-j_CYCLE_1", "job-j_CYCLE_2"]
+    house.service.modify(job, {"OnDemand": False})
+    house.service.start(job)
+    assert house.run(job).next_run == house.clock.now + HOUR
+    assert house.cloud.images == ["job-j_CYCLE_3"]
+
+
 def test_x12_images_of_incremental_runs_carry_their_number(house: House) -> None:
     job = house.incremental(image_name="web")
     for _ in range(2):

@@ -34,7 +34,7 @@ def check_new(values: Values, source: Source) -> None:
     if job_type != AGENTLESS:
         raise invalid("JobType", f"3 is offered, agentless migration; {_JOB_TYPES[job_type]}")
     run_once = values.get("RunOnce", True)
-    if not run_once:
+    if not (run_once or values.get("OnDemand", False)):
         for name in ("Frequency", "MaxNumberOfImageToKeep"):
             if name not in values:
                 raise missing(name)

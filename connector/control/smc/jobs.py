@@ -190,8 +190,8 @@ def _wish(values: Values, source: Source) -> Wish:
         run_once=run_once,
         target_instance=values.get("InstanceId", ""),
         definition=definition.kept(values),
-        frequency=None if run_once else values["Frequency"],
-        max_images=None if run_once else values["MaxNumberOfImageToKeep"],
+        frequency=None if run_once else values.get("Frequency"),
+        max_images=None if run_once else values.get("MaxNumberOfImageToKeep"),
         tags={tag["Key"]: tag.get("Value", "") for tag in values.get("Tag", [])},
         **{_PLAIN[name]: value for name, value in values.items() if name in _PLAIN},
     )

@@ -21,7 +21,7 @@ class Audit:
         self._database = database
 
     def add(self, who: str, origin: str, action: str, subject: str, details: Json | None = None) -> None:
-        """One change. `who`: an access key's id, an appliance's id, "operator" or "system"."""
+        """One change. `who`: an access key's id, an appliance's id, or "system"; "operator" is of 0.1.0."""
         with self._database.write(counted=False) as connection:
             connection.execute(
                 _AUDIT.insert().values(

@@ -152,6 +152,8 @@ class Jobs:
         if "scheduled_start" in changes:
             wanted = changes["scheduled_start"]
             values["scheduled_start"] = validity.scheduled_start(self._database.now(), wanted)
+        if changes.get("OnDemand"):
+            values["next_run"] = None  # what was planned before is not asked for
         kept = {name: values.pop(name) for name in changes if not _KEPT_AS[name].column}
         return values | ({"definition": job.definition | kept} if kept else {})
 
@@ -291,7 +293,7 @@ class Jobs:
             job = locked(connection, run.job_id)
             after: Json = {"error": error, "ended": now, "waiting": ""}
             if event is Event.PAUSED:
-                after["next_run"] = validity.next_run(now, job.frequency)
+                after["next_run"] = validity.next_run(now, None if job.on_demand else job.frequency)
             if event is Event.ROLLED_BACK:
                 after.pop("error")  # why it was taken back, if not a person asked for it
                 after |= {"cutover": False, "down_since": None, "predicted_downtime": None}

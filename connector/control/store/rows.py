@@ -211,6 +211,11 @@ class Job:
         return State(self.status, self.business)
 
     @property
+    def on_demand(self) -> bool:
+        """Its runs begin only when asked for, and all its images are kept."""
+        return self.definition.get("OnDemand") is True
+
+    @property
     def settles(self) -> float:
         """When a guest that our cutover asked to shut down will either be off or stay on; 0: none was asked."""
         if self.down_since is None:
