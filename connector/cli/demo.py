@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 from pydantic import SecretStr
@@ -26,6 +25,7 @@ from connector.cli.estate import look
 from connector.cli.migrate import chosen_format, tell
 from connector.cli.migration import Wish, migrate
 from connector.cli.options import JSON
+from connector.cli.report import JobReport
 from connector.cli.stack import Place, Stack
 from connector.errors import BadInput, ControlFailed, ProofFailed
 from connector.model import Machine
@@ -102,10 +102,8 @@ def demo(
         _conclude(equals, as_json)
 
 
-def _migrate_all(
-    home: Path, arguments: list[str], image_format: str, display: Display
-) -> list[dict[str, Any]]:
-    """Full pass, delta pass, cutover of every machine; answers the finished jobs."""
+def _migrate_all(home: Path, arguments: list[str], image_format: str, display: Display) -> list[JobReport]:
+    """Full pass, delta pass, cutover of every machine; answers what is told of the jobs."""
     display.say("starting a simulated vCenter")
     with _vcenter(home, arguments) as (access, vddk), look(access) as vcenter:
         machines = vcenter.machines()
@@ -165,15 +163,15 @@ def _nothing_left(vcenter: VCenter) -> None:
             )
 
 
-def _compare_all(home: Path, jobs: Sequence[dict[str, Any]]) -> Iterator[Equal]:
+def _compare_all(home: Path, jobs: Sequence[JobReport]) -> Iterator[Equal]:
     with closing(Estate(home / "vcenter")) as estate, tempfile.TemporaryDirectory(dir=home) as room:
         names = {machine.name: machine for machine in estate.inventory.vms.values()}
         for job in jobs:
-            image = job["images"][-1]["details"]
+            image = job.images[-1]["details"]
             folder = Path(image["location"])
-            for disk in names[job["source_name"]].disks:
+            for disk in names[job.machine].disks:
                 file = folder / f"{disk.key}.{image['format']}"
-                yield _compare_one(estate, job["source_name"], disk, file, Path(room))
+                yield _compare_one(estate, job.machine, disk, file, Path(room))
 
 
 def _compare_one(estate: Estate, machine: str, disk: VirtualDisk, image: Path, room: Path) -> Equal:

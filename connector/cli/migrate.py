@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,7 +14,7 @@ from connector.cli.display import choose, wide_console
 from connector.cli.migration import Wish
 from connector.cli.migration import migrate as bring
 from connector.cli.options import JSON, share, vcenter_options
-from connector.cli.report import disk_reports, forecasts, show, show_forecast, show_tolls, tolls
+from connector.cli.report import JobReport, show, show_forecast, show_tolls
 from connector.cli.stack import Place, Stack
 from connector.errors import Ineligible
 from connector.model import Machine, PowerState, Severity
@@ -53,7 +52,11 @@ FORMATS = ("auto", "raw", "qcow2")
     help="Image format.",
 )
 @click.option(
-    "--shutdown-deadline", default=300.0, show_default=True, help="Seconds a guest gets to shut down."
+    "--shutdown-deadline",
+    type=click.FloatRange(0, 86400, min_open=True),
+    default=300.0,
+    show_default=True,
+    help="Seconds a guest gets to shut down.",
 )
 @click.option("--power-off", is_flag=True, help="Pull the plug of a guest that does not shut down in time.")
 @click.option(
@@ -143,28 +146,20 @@ def chosen_format(wanted: str) -> str:
     return "qcow2" if shutil.which("qemu-img") else "raw"
 
 
-def tell(jobs: Sequence[dict[str, Any]], as_json: bool, *, images: bool = True) -> None:
+def tell(jobs: Sequence[JobReport], as_json: bool, *, images: bool = True) -> None:
     """The table per disk, and where the images are (`images` False: they are about to vanish)."""
     if as_json:
         for job in jobs:
-            disks = [row.to_json() for row in disk_reports(job)]
-            result = {
-                "event": "result",
-                "machine": job["source_name"],
-                "status": job["status"],
-                "disks": disks,
-            }
-            more = {"images": job["images"], "snapshots": tolls(job), "downtime": forecasts(job)}
-            click.echo(json.dumps(result | more))
+            click.echo(json.dumps({"event": "result"} | job.to_json()))
         return
     console = wide_console()
-    show([row for job in jobs for row in disk_reports(job)], console)
-    show_tolls([row for job in jobs for row in tolls(job)], console)
+    show([row for job in jobs for row in job.disks], console)
+    show_tolls([row for job in jobs for row in job.snapshots], console)
     for job in jobs:
-        show_forecast(job["source_name"], forecasts(job), console)
+        show_forecast(job.machine, job.downtime, console)
     for job in jobs if images else ():
-        for image in job["images"]:
+        for image in job.images:
             console.print(
-                f"{job['source_name']}: image {image['details'].get('location', image['name'])}",
+                f"{job.machine}: image {image['details'].get('location', image['name'])}",
                 highlight=False,
             )

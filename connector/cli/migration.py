@@ -5,21 +5,26 @@ A machine has at most one unfinished job. Running again continues it: resumes wh
 
 from __future__ import annotations
 
+import math
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from itertools import chain, count
 from typing import Any
 
+from connector.cli import records
 from connector.cli.display import Display
-from connector.cli.job_client import JobClient
+from connector.cli.report import JobReport, report
 from connector.cli.stack import Stack
-from connector.errors import Conflict, ConnectorError, Interrupted, StateRestored, from_json
+from connector.clients.smc import Json, SmcClient
+from connector.errors import Conflict, ConnectorError, Interrupted, NotFound, StateRestored, from_json
 from connector.model import Machine
 
+REGION = "local"  # the embedded cloud has one place
 POLL = 0.3  # seconds between two looks at the jobs
 
 LONGEST_NAME = 60  # of 101 that an image may have: its cycle and its job are appended
@@ -39,12 +44,13 @@ class Wish:
     accept_removed_disks: bool = False
 
     def parameters(self) -> dict[str, Any]:
-        """What may be said anew with every start of a job."""
+        """What may be said anew with every start of a job, as the public API takes it and shows it."""
+        audit = None if self.audit is None else f"{100 * self.audit:.9g}%"
         return {
-            "shutdown_deadline": self.shutdown_deadline,
-            "allow_power_off": self.allow_power_off,
-            "audit": self.audit,
-            "accept_removed_disks": self.accept_removed_disks,
+            "ShutdownDeadline": math.ceil(self.shutdown_deadline),
+            "AllowPowerOff": self.allow_power_off,
+            "Audit": audit,
+            "AcceptRemovedDisks": self.accept_removed_disks,
         }
 
 
@@ -56,12 +62,12 @@ class _Watched:
     job: str
     cut: bool = False
     phase: str = ""
-    ended: dict[str, Any] | None = None
+    ended: Json | None = None
     errors: list[ConnectorError] = field(default_factory=list)
 
 
-def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Display) -> list[dict[str, Any]]:
-    """Bring every machine as far as `wish` says; answers the finished jobs as the control plane shows them.
+def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Display) -> list[JobReport]:
+    """Bring every machine as far as `wish` says; answers what is told of the jobs that have ended.
 
     A machine that fails does not stop the others; the first failure is raised after all have ended. On an interrupt every
     job is asked to stop first, so that no snapshot stays.
@@ -72,7 +78,7 @@ def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Disp
             stack.check()
             for one in watched:
                 if one.ended is None:
-                    stack.patiently(partial(_look, stack.jobs, one, wish, display))
+                    stack.patiently(partial(_look, stack.client, one, wish, display))
             time.sleep(POLL)
     except KeyboardInterrupt:
         with suppress(OSError):  # the terminal may be what has gone
@@ -82,91 +88,164 @@ def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Disp
     for one in watched:
         if one.errors:
             raise one.errors[0]
-    return [one.ended for one in watched if one.ended is not None]
+    return [report(stack.client, one.ended) for one in watched if one.ended is not None]
 
 
 def _begin(stack: Stack, machine: Machine, wish: Wish) -> _Watched:
-    jobs = stack.jobs
-    source = next(s for s in jobs.sources() if s["moref"] == machine.moref)
-    mine = [job for job in jobs.jobs() if job["source_id"] == source["id"]]
-    job = next((job for job in mine if job["status"] in UNFINISHED), None)
-    if job is None and mine and _resumed(stack, mine[0]):
+    client = stack.client
+    source = _source(client, machine)
+    mine = list(records.rows(client, records.JOB, SourceId=[source]))  # newest first
+    job = next((job for job in mine if job["Status"] in UNFINISHED), None)
+    if job is None and mine and _resumed(stack, mine[0]["JobId"]):
         job = mine[0]
-    job = job or _create(stack, machine, source["id"], wish)
-    if job["run_once"] and (wish.incremental or wish.cutover):
+    job = job or _create(stack, machine, source, wish)
+    if job["RunOnce"] and (wish.incremental or wish.cutover):
         raise Conflict(
             "an unfinished migration was begun without --incremental and --cutover",
             on=machine.name,
             remedy="finish it with the command that began it, or use another --to",
         )
-    one = _Watched(machine.name, job["id"])
-    if job["status"] == "Waiting" and wish.cutover:
-        _cut(jobs, one, wish)
-    elif job["status"] != "Running" and not _resumed(stack, job):
-        jobs.start(job["id"], **wish.parameters())
-        one.cut = bool(job["cutover"])
+    one = _Watched(machine.name, job["JobId"])
+    if job["Status"] == "Waiting" and wish.cutover:
+        _cut(client, one, wish)
+    elif job["Status"] != "Running" and not _resumed(stack, one.job):
+        _start(client, one, wish)
+        one.cut = _progress(client, one.job)["CutOver"]
     return one
 
 
-def _resumed(stack: Stack, job: dict[str, Any]) -> bool:
+def _source(client: SmcClient, machine: Machine) -> str:
+    """The id of the machine's source: the appliance has registered it when it started."""
+    for row in records.rows(client, records.MACHINE, MachineId=[machine.moref]):
+        return str(row["SourceId"])
+    raise NotFound("the appliance has not registered this machine", on=machine.name, remedy="read its log")
+
+
+def _job(client: SmcClient, job: str) -> Json:
+    """The job with what it was asked to be."""
+    return records.find(client, records.JOB, job)
+
+
+def _progress(client: SmcClient, job: str) -> Json:
+    """How far the job is."""
+    answer = client.call("DescribeReplicationJobProgress", JobId=[job])
+    for row in records.items(answer, "ReplicationJobs", "ReplicationJob"):
+        return row
+    raise NotFound("the job is gone", on=job, remedy="somebody has deleted it: run the same command again")
+
+
+def _resumed(stack: Stack, job: str) -> bool:
     """Whether this very start took up the job's interrupted run and has brought it to its good end already."""
-    runs = stack.jobs.job(job["id"])["runs"]
-    if not runs or runs[-1]["outcome"] != "done":
+    run = _progress(stack.client, job)
+    if run["RunOutcome"] != "done":
         return False
-    return bool(runs[-1]["started"] < stack.began <= runs[-1]["ended"])
+    begun, ended = (datetime.fromisoformat(run[name]).timestamp() for name in ("RunStartTime", "RunEndTime"))
+    return begun < stack.began <= ended
 
 
-def _create(stack: Stack, machine: Machine, source: str, wish: Wish) -> dict[str, Any]:
-    jobs = stack.jobs
-    name = free_name(plain_name(machine.name), {job["name"] for job in jobs.jobs()}, stack.images())
-    return jobs.create(
-        source,
-        name,
-        run_once=not (wish.incremental or wish.cutover),
-        image_name=name,
-        image_format=wish.image_format,
+def _create(stack: Stack, machine: Machine, source: str, wish: Wish) -> Json:
+    client = stack.client
+    name = free_name(plain_name(machine.name), _JobNames(client), stack.images())
+    once = not (wish.incremental or wish.cutover)
+    made = client.call(
+        "CreateReplicationJob",
+        RegionId=REGION,
+        SourceId=source,
+        Name=name,
+        RunOnce=once,
+        OnDemand=None if once else True,
+        ImageName=name,
+        ImageFormat=wish.image_format,
         **wish.parameters(),
     )
+    return _job(client, made["JobId"])
 
 
-def _look(jobs: JobClient, one: _Watched, wish: Wish, display: Display) -> None:
-    job = jobs.job(one.job)
-    phase = (
-        job["phase"]
-        if job["business_status"] == "Syncing" and job["phase"]
-        else job["business_status"] or job["status"]
-    )
+class _JobNames(Container[str]):
+    """Names that jobs have."""
+
+    def __init__(self, client: SmcClient) -> None:
+        self._client = client
+
+    def __contains__(self, name: object) -> bool:
+        return any(True for _ in records.rows(self._client, records.JOB, Name=name))
+
+
+def _look(client: SmcClient, one: _Watched, wish: Wish, display: Display) -> None:
+    job = _progress(client, one.job)
+    syncing = job["BusinessStatus"] == "Syncing"
+    phase = job["Phase"] if syncing and job["Phase"] else job["BusinessStatus"] or job["Status"]
     if phase != one.phase:
         one.phase = phase
         display.phase(one.name, phase)
-    if job["business_status"] == "Syncing":
-        for disk in job["disks"]:
-            display.disk(one.name, disk)
-    if job["status"] == "Running":
+    if syncing:
+        for disk in records.items(job, "Disks", "Disk"):
+            display.disk(one.name, _shown(disk))
+    if job["Status"] == "Running":
         return
-    if job["status"] == "Waiting" and wish.cutover and not one.cut:
-        _cut(jobs, one, wish)
+    if job["Status"] == "Waiting" and wish.cutover and not one.cut:
+        _cut(client, one, wish)
         return
-    if (job["error"] or {}).get("error") == StateRestored.__name__:
-        jobs.start(one.job, **wish.parameters())  # its run met a state that was not confirmed yet
+    if job["ErrorKind"] == StateRestored.__name__:
+        _start(client, one, wish)  # its run met a state that was not confirmed yet
         return
     one.ended = job
-    if job["status"] not in ("Finished", "Waiting"):
+    if job["Status"] not in ("Finished", "Waiting"):
         one.errors.append(_why(one, job))
 
 
-def _cut(jobs: JobClient, one: _Watched, wish: Wish) -> None:
-    jobs.cutover(one.job, sync_data=True, **wish.parameters())
+def _shown(disk: Json) -> dict[str, Any]:
+    """A disk under way with the names of `appliance.progress.DiskProgress`."""
+    return {
+        "key": disk["DiskKey"],
+        "label": disk["Label"],
+        "capacity": disk["SizeBytes"],
+        "wanted": disk["WantedBytes"],
+        "done": disk["DoneBytes"],
+        "read": disk["ReadBytes"],
+        "zero": disk["ZeroBytes"],
+        "wire": disk["WireBytes"],
+        "rate": disk["BytesPerSecond"],
+        "bottleneck": disk["Bottleneck"],
+        "state": disk["State"],
+    }
+
+
+def _say(client: SmcClient, one: _Watched, wish: Wish) -> None:
+    """What this command says counts more than what the job was created with."""
+    job = _job(client, one.job)
+    wanted = {name: value for name, value in wish.parameters().items() if value is not None}
+    changes = {name: value for name, value in wanted.items() if job.get(name) != value}
+    if changes:
+        client.call("ModifyReplicationJobAttribute", JobId=one.job, **changes)
+
+
+def _start(client: SmcClient, one: _Watched, wish: Wish) -> None:
+    _say(client, one, wish)
+    client.call("StartReplicationJob", JobId=one.job)
+
+
+def _cut(client: SmcClient, one: _Watched, wish: Wish) -> None:
+    _say(client, one, wish)
+    client.call("CutOverReplicationJob", JobId=one.job, SyncData=True)
     one.cut = True
 
 
-def _why(one: _Watched, job: dict[str, Any]) -> ConnectorError:
-    if job["error"]:
-        failed = from_json(job["error"])
+def _why(one: _Watched, job: Json) -> ConnectorError:
+    if job["ErrorKind"]:
+        failed = from_json(
+            {
+                "error": job["ErrorKind"],
+                "what": job["ErrorReason"],
+                "on": job["ErrorSubject"],
+                "remedy": job["ErrorRemedy"],
+                "retryable": job["ErrorRetryable"],
+            }
+        )
         failed.on = failed.on or one.name
         return failed
     return Interrupted(
-        f"the job is {job['status']}", on=one.name, remedy="run the same command again to resume"
+        f"the job is {job['Status']}", on=one.name, remedy="run the same command again to resume"
     )
 
 
@@ -175,17 +254,17 @@ def _stop_all(stack: Stack, watched: Sequence[_Watched]) -> None:
     for one in watched:
         if one.ended is None:
             try:
-                stack.jobs.stop(one.job)
+                stack.client.call("StopReplicationJob", JobId=one.job)
             except ConnectorError:
                 continue  # not in a state that can be stopped; leaving the house stops it too
     deadline = time.monotonic() + 60.0
     while time.monotonic() < deadline:
-        if all(stack.jobs.job(one.job)["business_status"] != "Syncing" for one in watched):
+        if all(_progress(stack.client, one.job)["BusinessStatus"] != "Syncing" for one in watched):
             return
         time.sleep(POLL)
 
 
-def free_name(name: str, jobs: Collection[str], images: Collection[str]) -> str:
+def free_name(name: str, jobs: Container[str], images: Collection[str]) -> str:
     """`name`, else `name-2` and so on: of no job, and of no image, those of single runs included."""
 
     def free(candidate: str) -> bool:
@@ -198,9 +277,9 @@ def free_name(name: str, jobs: Collection[str], images: Collection[str]) -> str:
 def plain_name(name: str) -> str:
     """A machine's name as jobs and images may be called, with room for what they append.
 
-    A letter first, then letters, digits, "_", "." or "-".
+    A letter first, then letters, digits, "_" or "-".
     """
-    plain = re.sub(r"[^A-Za-z0-9_.\-]+", "-", name).strip("-.")
+    plain = re.sub(r"[^A-Za-z0-9_\-]+", "-", name).strip("-")
     if not plain or not plain[0].isalpha():
         plain = f"vm-{plain}"
     return plain[:LONGEST_NAME].ljust(2, "-")

@@ -35,6 +35,11 @@ TOKEN: Final = Noun(
 APPLIANCE: Final = Noun(
     "appliance", "DescribeMigrationAppliances", "Appliances", "Appliance", "ApplianceId", "a-"
 )
+PASS: Final = Noun("pass", "DescribeReplicationJobPasses", "Passes", "Pass", "PassId", "p-")
+RESOURCE: Final = Noun("resource", "DescribeReplicationJobResources", "Resources", "Resource", "Token", "")
+MACHINE: Final = Noun(
+    "source", "DescribeSourceServerFindings", "SourceServers", "SourceServer", "SourceId", "s-"
+)
 
 
 def items(answer: Json, plural: str, singular: str) -> list[Json]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+
+from connector.cli import records
+from connector.clients.smc import Json, SmcClient
 
 COLUMNS = (
     ("machine", "left"),
@@ -56,37 +61,78 @@ class DiskReport:
         return asdict(self) | {"ratio": self.ratio, "rate": self.rate}
 
 
-def disk_reports(job: Mapping[str, Any]) -> list[DiskReport]:
-    """Every finished pass of one job as the control plane shows it, oldest first."""
-    name, rows = job["source_name"], []
-    for done in job["passes"]:
-        result = done.get("result") or {}
-        for disk in result.get("disks", ()):
-            rows.append(_row(name, disk, downtime(job, done)))
-    return rows
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """One job that has come to rest. `snapshots`: what each cost; `downtime`: see `forecasts`."""
+
+    machine: str
+    status: str
+    disks: list[DiskReport]
+    images: list[dict[str, Any]]
+    snapshots: list[dict[str, Any]]
+    downtime: dict[str, float | None]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"disks": [disk.to_json() for disk in self.disks]}
 
 
-def downtime(job: Mapping[str, Any], done: Mapping[str, Any]) -> float | None:
+def report(client: SmcClient, job: Json) -> JobReport:
+    """Everything that is told of a job at its end; `job` as DescribeReplicationJobProgress shows it."""
+    passes = list(records.rows(client, records.PASS, JobId=job["JobId"]))[::-1]
+    resources = records.rows(client, records.RESOURCE, JobId=job["JobId"])
+    return JobReport(
+        machine=job["SourceName"],
+        status=job["Status"],
+        disks=disk_reports(job, passes),
+        images=[_image(job["JobId"], row) for row in resources if row["ImageId"]],
+        snapshots=tolls(job, passes),
+        downtime=forecasts(job, passes),
+    )
+
+
+def disk_reports(job: Json, passes: Sequence[Json]) -> list[DiskReport]:
+    """Every disk of every pass that is done, oldest first."""
+    return [
+        _row(job["SourceName"], disk, downtime(done))
+        for done in passes
+        for disk in records.items(done, "Disks", "Disk")
+    ]
+
+
+def downtime(done: Json) -> float | None:
     """Seconds from first asking a machine to shut down until its image existed, through whatever happened in between.
 
     None for a pass that needed no shutdown.
     """
-    since = job.get("down_since")
-    if since is None or not done["final"]:
-        return None
-    made = [image["completed"] for image in job["images"] if image["run_id"] == done["run_id"]]
-    return float(max((m for m in made if m), default=done["ended"] or since)) - float(since)
+    return _known(done["DowntimeSeconds"])
 
 
-def tolls(job: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the snapshots of one job's finished passes cost its machine, oldest first: seconds, and what still stands."""
-    return [
-        {"machine": job["source_name"], "pass": done["id"]}
-        | done["result"]["toll"]
-        | {"governor": done["result"].get("governor", [])}
-        for done in job["passes"]
-        if (done.get("result") or {}).get("toll")
+def tolls(job: Json, passes: Sequence[Json]) -> list[dict[str, Any]]:
+    """What the snapshots of a job's passes cost its machine, oldest first: seconds, and what still stands."""
+    rows = [
+        {
+            "machine": job["SourceName"],
+            "pass": done["PassId"],
+            "create": _known(done["SnapshotCreateSeconds"]),
+            "remove": _known(done["SnapshotRemoveSeconds"]),
+            "left": done["SnapshotLeft"],
+            "governor": [
+                {"at": _seconds(change["Time"]), "pace": change["Pace"], "reason": change["Reason"]}
+                for change in records.items(done, "PaceChanges", "PaceChange")
+            ],
+        }
+        for done in passes
     ]
+    return [row for row in rows if (row["create"], row["remove"], row["left"]) != (None, None, "")]
+
+
+def forecasts(job: Json, passes: Sequence[Json]) -> dict[str, float | None]:
+    """The downtime of a cutover in seconds: as it was predicted when it began, and as it was."""
+    finals = [done for done in passes if done["Final"] and done["Outcome"] == "done"]
+    return {
+        "predicted": _known(job["PredictedDowntimeSeconds"]),
+        "measured": downtime(finals[-1]) if finals else None,
+    }
 
 
 def show_tolls(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
@@ -102,15 +148,6 @@ def show_tolls(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
             console.print(f"{row['machine']}: its snapshot still stands: {row['left']}", highlight=False)
 
 
-def forecasts(job: Mapping[str, Any]) -> dict[str, float | None]:
-    """The downtime of a cutover in seconds: as it was predicted when it began, and as it was."""
-    finals = [done for done in job["passes"] if done["final"] and done.get("result")]
-    return {
-        "predicted": job.get("predicted_downtime"),
-        "measured": downtime(job, finals[-1]) if finals else None,
-    }
-
-
 def show_forecast(machine: str, seconds: Mapping[str, float | None], console: Console) -> None:
     """One line after a cutover."""
     if seconds["measured"] is None:
@@ -122,20 +159,43 @@ def show_forecast(machine: str, seconds: Mapping[str, float | None], console: Co
 _TOLL = (("create", "taken"), ("remove", "removed"))
 
 
-def _row(machine: str, disk: Mapping[str, Any], down: float | None) -> DiskReport:
+def _known(seconds: float) -> float | None:
+    return None if seconds < 0 else float(seconds)
+
+
+def _seconds(time: str) -> float | None:
+    return datetime.fromisoformat(time).timestamp() if time else None
+
+
+def _image(job: str, row: Json) -> dict[str, Any]:
+    return {
+        "id": row["ImageId"],
+        "job_id": job,
+        "run_id": row["Token"].removeprefix("image-"),
+        "name": row["Name"],
+        "format": row["Format"],
+        "ready": row["Ready"],
+        "details": json.loads(row["Details"]),
+        "created": _seconds(row["CreationTime"]),
+        "removed": row["Released"],
+        "completed": _seconds(row["CompletedTime"]),
+    }
+
+
+def _row(machine: str, disk: Json, down: float | None) -> DiskReport:
     return DiskReport(
         machine=machine,
-        disk=str(disk["label"]),
-        key=int(disk["key"]),
-        kind=str(disk["kind"]),
-        capacity=int(disk["capacity"]),
-        planned=int(disk["planned"]),
-        read=int(disk["read"]),
-        zero=int(disk["zero"]),
-        wire=int(disk["wire"]),
-        seconds=float(disk["seconds"]),
-        digest=str(disk["digest"]),
-        note=str(disk.get("note", "")),
+        disk=disk["Label"],
+        key=disk["DiskKey"],
+        kind=disk["Kind"],
+        capacity=disk["SizeBytes"],
+        planned=disk["PlannedBytes"],
+        read=disk["ReadBytes"],
+        zero=disk["ZeroBytes"],
+        wire=disk["WireBytes"],
+        seconds=disk["Seconds"],
+        digest=disk["Digest"],
+        note=disk["Note"],
         downtime=down,
     )
 

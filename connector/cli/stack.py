@@ -16,7 +16,8 @@ from typing import Self, TypeVar
 
 from connector import child, private
 from connector.child import Child
-from connector.cli.job_client import JobClient
+from connector.cli.access import of_directory
+from connector.clients.smc import SmcClient
 from connector.errors import ControlFailed, StateRestored, TargetFull
 from connector.settings import VCenterSettings
 
@@ -53,7 +54,7 @@ class Stack:
         self._place = place
         self._unwind = ExitStack()
         self._children: list[Child] = []
-        self.jobs: JobClient
+        self.client: SmcClient
         self.began = time.time()
 
     def __enter__(self) -> Self:
@@ -87,13 +88,13 @@ class Stack:
 
     def confirm(self) -> bool:
         """Go on although the state was restored, and say so; False when it was not."""
-        if not (why := self.jobs.epoch()["restored"]):
+        if not (why := self.client.call("DescribeControlPlane")["Restored"]):
             return False
         self._say(
             f"WARNING: the state in {self._place.state} was restored: {why}; what the targets hold counts,"
             " and the next pass of each job compares every disk"
         )
-        self.jobs.confirm_restore(keep_credentials=True)
+        self.client.call("ConfirmRestore", KeepCredentials=True)
         return True
 
     def patiently(self, work: Callable[[], T]) -> T:
@@ -143,9 +144,9 @@ class Stack:
             name="control plane",
         )
         ready = {key: str(value) for key, value in control.ready.items()}
-        token = Path(ready["token_file"]).read_text().strip()
-        self.jobs = JobClient(ready["url"], ready["thumbprint"], token)
-        self._unwind.callback(self.jobs.close)
+        access = of_directory(ready["url"], ready["thumbprint"], Path(ready["access_key_file"]))
+        self.client = SmcClient(access)
+        self._unwind.callback(self.client.close)
         self.confirm()
         self.patiently(
             lambda: self._child(

@@ -1,7 +1,7 @@
 """A copy of everything that a control plane knows, made while it runs, in one file; and a state directory made from it.
 
-The vault key is not in the file, and what lets people and appliances in anew is not either: the next start makes a new operator's
-token and activation code. What was restored is held until it is confirmed.
+The vault key is not in the file, and what lets people and appliances in anew is not either: the next start makes a new access key
+of the directory and a new activation code. What was restored is held until it is confirmed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Who the control plane is, kept in its state directory: certificate, access key, operator's token, activation code.
+"""Who the control plane is, kept in its state directory: certificate, access key, activation code.
 
 The certificate is self-signed and pinned by its SHA-256 thumbprint, which is printed at every start.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import ipaddress
@@ -32,10 +33,8 @@ class Identity:
 
     certificate_file: Path
     thumbprint: str
-    token_file: Path
     activation_code_file: Path
     access_key: DirectoryKey
-    token: str = field(repr=False)
     activation_code: str = field(repr=False)
 
 
@@ -48,14 +47,14 @@ def load(state: Path, host: str) -> Identity:
     if not certificate.exists() or certificate.read_bytes().strip() != public.encode():
         certificate.unlink(missing_ok=True)
         secret_file(certificate, public)
-    token_file, code_file = state / "operator-token", state / "activation-code"
+    with contextlib.suppress(OSError):  # of 0.1.0: it opens nothing any more
+        (state / "operator-token").unlink(missing_ok=True)
+    code_file = state / "activation-code"
     return Identity(
         certificate_file=pem,
         thumbprint=thumbprint(public),
-        token_file=token_file,
         activation_code_file=code_file,
         access_key=directory_key.load(state),
-        token=secret_file(token_file, secrets.token_urlsafe(32)),
         activation_code=secret_file(code_file, secrets.token_urlsafe(24)),
     )
 

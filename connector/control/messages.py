@@ -36,59 +36,6 @@ class Empty(Message):
     """No body, or `{}`."""
 
 
-class NewJob(Message):
-    source: Line  # id or name
-    name: Name
-    run_once: bool = True
-    last_sync: bool | None = None  # default: no for run once, yes for incremental
-    image_name: Name | None = None
-    image_format: Literal["qcow2", "raw"] = "qcow2"
-    shutdown_deadline: Seconds = 600.0
-    allow_power_off: bool = False
-    audit: Share | None = None  # of what CBT calls unchanged; default: as the appliance is configured
-    accept_removed_disks: bool = False
-    quiesce: Literal["off", "try", "require"] = "off"
-    client_token: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,64}$")] | None = None
-
-
-class Start(Message):
-    """What is given replaces what the job was created with."""
-
-    shutdown_deadline: Seconds | None = None
-    allow_power_off: bool | None = None
-    audit: Share | None = None
-    accept_removed_disks: bool | None = None
-
-
-class Cutover(Message):
-    sync_data: bool | None = None  # default: as the job was created
-    shutdown_deadline: Seconds | None = None
-    allow_power_off: bool | None = None
-    audit: Share | None = None
-    accept_removed_disks: bool | None = None
-
-
-class Rollback(Message):
-    keep_cbt: bool = False
-
-
-class Confirm(Message):
-    """That the state was restored is known."""
-
-    keep_credentials: bool = False  # nothing was revoked since the backup: nobody need be approved again
-
-
-class Member(Message):
-    job: Line  # id or name
-    rank: Annotated[int, Field(ge=0, le=1000)] = 0  # the lowest is shut down first, and started last
-
-
-class Members(Message):
-    """All jobs of an application; none: it is no more."""
-
-    members: Annotated[list[Member], Field(max_length=100)]
-
-
 def _ed25519(text: str) -> str:
     """The same key, written as we write it. An empty one is none."""
     return evidence.pem(evidence.from_pem(text.encode())) if text else ""

@@ -19,7 +19,6 @@ from starlette.applications import Starlette
 from connector import child, private
 from connector.control import connections, identity, web
 from connector.control.agents import AgentApi, nobody
-from connector.control.api import JobApi, operator
 from connector.control.applications import Conductor
 from connector.control.background import Background
 from connector.control.clock import Clock
@@ -56,8 +55,8 @@ BACKLOG: Final = 256
 class Options:
     """How to run. `grace`: seconds of silence after which an appliance has lost its passes.
 
-    Replicas on one PostgreSQL share `control.pem`, `access-key.toml`, `operator-token`, `activation-code` and `vault-key`:
-    copy them into each state directory before the first start.
+    Replicas on one PostgreSQL share `control.pem`, `access-key.toml`, `activation-code` and `vault-key`: copy them
+    into each state directory before the first start.
     """
 
     state: Path
@@ -115,12 +114,10 @@ def run(
 
 
 def _application(service: Service, keys: Keys, mine: Identity, options: Options, keeper: Keeper) -> Starlette:
-    people = JobApi(service, options.grace)
     agents = AgentApi(service, mine.activation_code)
     desk = smc.desk(service)
     return web.application(
         [
-            (operator(mine.token), people.endpoints()),
             (nobody(), agents.open_endpoints()),
             (agents.known, agents.waiting_endpoints()),
             (agents.guard, agents.endpoints()),
@@ -188,7 +185,6 @@ def _serve(app: Starlette, listener: Listener, mine: Identity, options: Options)
             "url": url,
             "console": f"{url}{ROOT}",
             "thumbprint": mine.thumbprint,
-            "token_file": str(mine.token_file.resolve()),
             "access_key_file": str(mine.access_key.file.resolve()),
             "activation_code_file": str(mine.activation_code_file.resolve()),
             "state": str(options.state.resolve()),

@@ -1,4 +1,4 @@
-"""What people can ask for. Every door (our job API, the public SMC API) comes through here."""
+"""What people can ask for. Both doors (the public API, the console) come through here."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Service:
     def cutover(self, job_id: str, *, last_sync: bool | None, changes: Json) -> Job:
         """From Waiting: shut the source down, last pass, last image; or without a last pass just finish.
 
-        `changes` may set what `messages.Cutover` lists beside `sync_data`.
+        `changes` are columns that are set with it.
         """
         job = self.store.jobs.get(job_id)
         if job.run_once and job.state == WAITING:

@@ -4,41 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 from connector.control import jobs, replication
-from connector.control.store import Store
 from connector.control.store.counting import Point
-from connector.control.store.rows import Appliance, EvidenceEntry, Job, Json, Pass, Source, Task, Thing
+from connector.control.store.rows import Job, Json, Pass, Source, Task, Thing
 from connector.model import Credential
-from connector.transfer.evidence import fingerprint, from_pem
-
-_HIDDEN: Final = {"authority", "status", "business", "client_token"}
-
-
-def source(row: Source) -> Json:
-    """A source with its disks."""
-    return asdict(row) | {"disks": [asdict(disk) for disk in row.disks]}
-
-
-def appliance(row: Appliance, now: float, grace: float) -> Json:
-    """An appliance; `online` when it was heard of within `grace` seconds."""
-    return asdict(row) | {"online": row.heartbeat >= now - grace}
-
-
-def job(store: Store, row: Job) -> Json:
-    """One line of a list: the job, what is allowed now, how far its newest pass is."""
-    passes = store.passes.of(row.id)
-    body: Json = {key: value for key, value in asdict(row).items() if key not in _HIDDEN}
-    return body | {
-        "status": row.status,
-        "business_status": row.business,
-        "allowed": [str(event) for event in allowed(row)],
-        "source_name": store.sources.get(row.source_id).name,
-        "progress": percent(row, passes),
-        "phase": passes[-1].phase if passes else "",
-        "disks": passes[-1].disks if passes else [],
-    }
 
 
 def allowed(row: Job) -> list[jobs.Event]:
@@ -56,32 +27,6 @@ def impossible(row: Job) -> set[jobs.Event]:
     if row.application or not (row.cutover or row.last_sync):
         never.add(jobs.Event.ROLLBACK)
     return never
-
-
-def full_job(store: Store, row: Job) -> Json:
-    """Everything about one job."""
-    return job(store, row) | {
-        "runs": [asdict(run) for run in store.runs.of(row.id)],
-        "passes": [asdict(found) for found in store.passes.of(row.id)],
-        "images": [asdict(image) for image in store.things.images(row.id)],
-        "objects": [asdict(thing) for thing in store.things.of(row.id)],
-        "events": [asdict(entry) for entry in store.jobs.history(row.id)],
-        "evidence": [evidence(entry) for entry in store.evidence.of(row.id)],
-    }
-
-
-def application(name: str, jobs: Sequence[Job], spread: float | None = None) -> Json:
-    """An application: its jobs in the order in which they are shut down; `start_place`: 1 is started first at the target."""
-    shown = ("id", "name", "rank", "status", "business", "waiting", "cutover", "down_since", "error")
-    ranks = sorted({job.rank for job in jobs}, reverse=True)
-    return {
-        "name": name,
-        "spread": spread,
-        "members": [
-            {key: getattr(job, key) for key in shown} | {"start_place": ranks.index(job.rank) + 1}
-            for job in jobs
-        ],
-    }
 
 
 def order(
@@ -130,11 +75,6 @@ def order(
         "disk_set": disk_set,
         "lineage": lineage or {},
     }
-
-
-def evidence(row: EvidenceEntry) -> Json:
-    """What a pass left as proof, without the manifest itself."""
-    return asdict(row) | {"fingerprint": fingerprint(from_pem(row.key.encode()))}
 
 
 def thing(row: Thing) -> Json:

@@ -30,7 +30,7 @@ _UNEXPECTED: Final = ControlFailed(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One accepted request: who (None for people), the path's parameters, the query, the message, its address."""
+    """One accepted request: who, the path's parameters, the query, the message, its address."""
 
     who: Any
     path: dict[str, str]
@@ -133,7 +133,11 @@ async def _body(request: Request, endpoint: Endpoint) -> BaseModel:
     return await run_in_threadpool(parse, endpoint.message, body)
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    failed = BadInput(error.detail, on="request", remedy="see docs/control.md for the paths and methods")
+    if request.url.path.startswith("/v1/"):  # of 0.1.0
+        remedy = "use the public API, which is signed, at /: see docs/smc-api.md"
+        failed = BadInput("the job API under /v1 is gone", on="request", remedy=remedy)
+    else:
+        failed = BadInput(error.detail, on="request", remedy="see docs/control.md for the paths and methods")
     return JSONResponse(failed.to_json(), status_code=error.status_code, headers=error.headers)

@@ -8,11 +8,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from connector.cli.job_client import JobClient
+from connector.cli.access import of_directory
 from connector.clients.agents import ControlClient, Membership
 from connector.errors import ConnectorError
 from connector.transfer.evidence import Signer
 from tests.control.honest import keep_shown, manifest
+from tests.people import People
 
 DISK = {"key": 2000, "label": "Hard disk 1", "capacity": 8 << 20, "wanted": 8 << 20, "done": 8 << 20}
 RESULT = {
@@ -46,7 +47,8 @@ def deliver(settings: dict[str, str], client: ControlClient, order: dict[str, An
     """The bytes are at the instance, and the evidence says so."""
     if order["credential"] is None:
         return
-    with closing(JobClient(settings["url"], settings["thumbprint"], settings["token"])) as jobs:
+    access = of_directory(settings["url"], settings["thumbprint"], Path(settings["access_key_file"]))
+    with closing(People(access)) as jobs:
         keys = [disk["key"] for disk in jobs.source(order["source_id"])["disks"]]
     keys = [key for key in keys if key not in order["left_out"]]
     keep_shown(Path(settings["cloud"]), order, keys)

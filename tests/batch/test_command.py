@@ -80,7 +80,7 @@ class Site:
         settings = {
             "url": self.ready["url"], "thumbprint": self.ready["thumbprint"], "pause": str(pause),
             "appliance_id": self.member.appliance_id, "secret": self.member.secret, "log": str(self.root / "appliance.log"),
-            "token": Path(self.ready["token_file"]).read_text().strip(), "vcenter": "https://vc.example",
+            "access_key_file": self.ready["access_key_file"], "vcenter": "https://vc.example",
             "key": str(self.root / "evidence-key.pem"), "cloud": str(self.root / "cloud"),
         }  # fmt: skip
         self.appliance = child.start(

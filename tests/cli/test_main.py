@@ -20,6 +20,7 @@ from connector.cli.migration import free_name, plain_name
 from connector.cli.secret import VARIABLE, vcenter_password
 from connector.errors import BadInput
 from connector.instance.images import NAME
+from connector.specification import kinds
 
 WRONG = (
     ["frob"],
@@ -86,7 +87,14 @@ def test_a_password_that_others_can_read_is_refused(tmp_path: Path, mode: int) -
 
 @pytest.mark.parametrize(
     ("name", "plain"),
-    [("web-01", "web-01"), ("01 web", "vm-01-web"), ("Büro/1", "B-ro-1"), ("..", "vm-"), ("x", "x-")],
+    [
+        ("web-01", "web-01"),
+        ("01 web", "vm-01-web"),
+        ("Büro/1", "B-ro-1"),
+        ("..", "vm-"),
+        ("x", "x-"),
+        ("db.example", "db-example"),
+    ],
 )
 def test_names_of_machines_become_names_of_images(name: str, plain: str) -> None:
     assert plain_name(name) == plain
@@ -101,6 +109,8 @@ def test_no_name_is_too_long_or_empty() -> None:
 def test_every_name_of_a_machine_makes_a_name_that_an_instance_accepts(name: str, job: int, run: int) -> None:
     whole = f"{free_name(plain_name(name), {plain_name(name)}, set())}_CYCLE_{run}_j-{'0' * 20}_{run}"
     assert NAME.fullmatch(whole)
+    job_name = free_name(plain_name(name), {plain_name(name)}, set())
+    assert kinds.NAME.read("Name", job_name) == job_name
 
 
 def test_a_free_name_is_of_no_job_and_of_no_image() -> None:

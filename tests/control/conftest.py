@@ -16,14 +16,14 @@ import pytest
 import sqlalchemy as sa
 
 from connector import child
-from connector.cli.job_client import JobClient
 from connector.clients.agents import ControlClient, enrol
 from connector.control.store import Limits
-from connector.errors import ConnectorError, ReaderFailed
+from connector.errors import ConnectorError, NotFound, ReaderFailed
 from connector.model import Firmware, Machine, MachineDisk, PowerState
 from connector.transfer.evidence import Signer
 from tests.control import postgres
 from tests.control.honest import manifest, new_signer, put_shown
+from tests.people import owner
 
 if TYPE_CHECKING:
     from tests.control.house import House
@@ -95,8 +95,7 @@ class Plane:
         )
         self.ready = {key: str(value) for key, value in self.child.ready.items()}
         self.url, self.thumbprint = self.ready["url"], self.ready["thumbprint"]
-        self.token = Path(self.ready["token_file"]).read_text().strip()
-        self.jobs = JobClient(self.url, self.thumbprint, self.token)
+        self.jobs = owner(self.ready)
 
     def kill(self) -> None:
         if self.child.exit_code() is None:
@@ -124,7 +123,7 @@ class Plane:
 
     def keys(self, order: dict[str, Any]) -> list[int]:
         """Of the disks that an order is about."""
-        with closing(JobClient(self.url, self.thumbprint, self.token)) as jobs:
+        with closing(owner(self.ready)) as jobs:
             disks = jobs.source(order["source_id"])["disks"]
         return [disk["key"] for disk in disks if disk["key"] not in order["left_out"]]
 
@@ -159,12 +158,23 @@ class Plane:
         (self.gates / f"at-{gate}").unlink(missing_ok=True)
 
     def status(self, job: str) -> str:
-        found = self.jobs.job(job)
+        found = self.jobs.status(job)
         return "/".join(filter(None, (found["status"], found["business_status"])))
 
     def reach(self, job: str, status: str, seconds: float = 30.0) -> Any:
         eventually(lambda: self.status(job) == status, f"{job} is {status}; log: {self.log}", seconds)
         return self.jobs.job(job)
+
+    def gone(self, job: str) -> None:
+        """The job is deleted, and nothing knows it any more."""
+
+        def look() -> bool:
+            try:
+                return not self.jobs.status(job)
+            except NotFound:
+                return True
+
+        eventually(look, f"{job} is gone; log: {self.log}", 30.0)
 
 
 class Robot:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from connector.cli.job_client import JobClient
 from connector.clients.agents import ControlClient, ControlConnection, Membership, enrol
+from connector.clients.smc import Access
 from connector.errors import (
-    Ambiguous,
     AuthenticationFailed,
     BadInput,
     Conflict,
@@ -24,11 +24,19 @@ from connector.errors import (
 )
 from connector.model import Finding, Severity
 from tests.control.conftest import DISK, Plane, Robot, machine
+from tests.people import People, access
 
 
 @pytest.fixture(scope="module")
 def plane(shared_plane: Plane) -> Plane:
     return shared_plane
+
+
+@pytest.fixture(scope="module")
+def member(plane: Plane) -> str:
+    """What an appliance shows at the door."""
+    found = plane.enrol("door", "https://door")
+    return f"{found.appliance_id}.{found.secret}"
 
 
 def _ask(plane: Plane, method: str, path: str, token: str | None = None, **more: Any) -> requests.Response:
@@ -41,12 +49,9 @@ def _ask(plane: Plane, method: str, path: str, token: str | None = None, **more:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/v1/jobs"),
-        ("POST", "/v1/jobs"),
-        ("DELETE", "/v1/jobs/j"),
-        ("GET", "/v1/sources"),
         ("POST", "/agents/v1/passes/take"),
         ("PUT", "/agents/v1/sources"),
+        ("POST", "/agents/v1/heartbeat"),
     ],
 )
 def test_nobody_enters_without_the_right_token(plane: Plane, method: str, path: str, token: str) -> None:
@@ -55,10 +60,14 @@ def test_nobody_enters_without_the_right_token(plane: Plane, method: str, path: 
     assert answer.json()["error"] == "AuthenticationFailed"
 
 
-def test_the_operators_token_opens_no_door_of_the_agents_and_the_reverse(plane: Plane) -> None:
+def test_the_owners_key_opens_no_door_of_the_agents_and_the_reverse(plane: Plane) -> None:
     member = plane.enrol("two-doors", "https://doors")
-    assert _ask(plane, "POST", "/agents/v1/heartbeat", plane.token, json={}).status_code == 401
-    assert _ask(plane, "GET", "/v1/jobs", f"{member.appliance_id}.{member.secret}").status_code == 401
+    own = access(plane.ready)
+    for token in (own.secret, f"{own.key_id}.{own.secret}"):
+        assert _ask(plane, "POST", "/agents/v1/heartbeat", token, json={}).status_code == 401
+    appliance = Access.of(plane.url, member.appliance_id, member.secret, plane.thumbprint, None)
+    with pytest.raises(AuthenticationFailed):
+        People(appliance).jobs()
 
 
 def test_a_wrong_activation_code_enrols_nobody(plane: Plane) -> None:
@@ -68,7 +77,7 @@ def test_a_wrong_activation_code_enrols_nobody(plane: Plane) -> None:
 
 def test_another_certificate_than_the_pinned_one_is_refused_before_a_byte_is_sent(plane: Plane) -> None:
     with pytest.raises(TrustFailed, match="another certificate"):
-        JobClient(plane.url, "00" * 32, plane.token).jobs()
+        People(replace(access(plane.ready), thumbprint="00" * 32)).jobs()
 
 
 @pytest.mark.parametrize(("url", "thumbprint"), [("http://h", "00" * 32), ("https://h", "abc")])
@@ -82,7 +91,7 @@ def test_an_unreachable_control_plane_is_retryable() -> None:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
         with pytest.raises(ControlFailed) as failed:
-            JobClient(f"https://127.0.0.1:{port}", "00" * 32, "t").jobs()
+            People(Access.of(f"https://127.0.0.1:{port}", "AK1", "t", "00" * 32, None)).jobs()
     assert failed.value.retryable
 
 
@@ -92,38 +101,60 @@ def test_an_unreachable_control_plane_is_retryable() -> None:
         (b"{", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b"[]", "body"),
-        (b'{"source": "s", "name": "n1", "sourse": 1}', "sourse: Extra inputs"),
-        (b'{"source": "s"}', "name: Field required"),
-        (b'{"source": "s", "name": "1bad name"}', "name:"),
-        (b'{"source": "s", "name": "n1", "image_format": "vhd"}', "image_format"),
-        (b'{"source": "s", "name": "n1", "image_name": "../x"}', "image_name"),
-        (b'{"source": "s", "name": "n1", "shutdown_deadline": NaN}', "shutdown_deadline"),
-        (b'{"source": "s", "name": "n1", "shutdown_deadline": -1}', "shutdown_deadline"),
-        (b'{"source": "a\\u0000b", "name": "n1"}', "source"),
+        (b'{"passes": [], "pases": []}', "pases: Extra inputs"),
+        (b'{"passes": 5}', "passes"),
+        (b'{"passes": ["a\\u0000b"]}', "passes"),
     ],
 )
-def test_a_wrong_body_is_one_line_that_names_the_field(plane: Plane, body: bytes, says: str) -> None:
-    answer = _ask(plane, "POST", "/v1/jobs", plane.token, data=body)
+def test_a_wrong_body_is_one_line_that_names_the_field(
+    plane: Plane, member: str, body: bytes, says: str
+) -> None:
+    answer = _ask(plane, "POST", "/agents/v1/heartbeat", member, data=body)
     assert answer.status_code == 400
     assert says in answer.json()["what"]
     assert "Traceback" not in answer.text
 
 
-def test_a_body_that_is_too_large_is_cut_off(plane: Plane) -> None:
-    answer = _ask(plane, "POST", "/v1/jobs", plane.token, data=b" " * (2 << 20))
+@pytest.mark.parametrize("number", ["NaN", "-1", "1e9"])
+def test_a_number_out_of_bounds_names_its_field(plane: Plane, member: str, number: str) -> None:
+    answer = _ask(plane, "POST", "/agents/v1/passes/take", member, data=f'{{"wait": {number}}}')
+    assert (answer.status_code, answer.json()["what"].partition(":")[0]) == (400, "wait")
+
+
+def test_a_body_that_is_too_large_is_cut_off(plane: Plane, member: str) -> None:
+    answer = _ask(plane, "POST", "/agents/v1/heartbeat", member, data=b" " * (2 << 20))
     assert answer.status_code == 400
     assert "larger than" in answer.json()["what"]
 
 
-@pytest.mark.parametrize(("path", "status"), [("/v2/jobs", 404), ("/v1/jobs/x/fly", 404)])
-def test_unknown_paths_answer_json(plane: Plane, path: str, status: int) -> None:
-    answer = _ask(plane, "GET", path, plane.token)
-    assert (answer.status_code, answer.json()["error"]) == (status, "BadInput")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v2/jobs"),
+        ("GET", "/v1/jobs"),
+        ("POST", "/v1/jobs"),
+        ("GET", "/v1/jobs/x"),
+        ("POST", "/v1/jobs/x/start"),
+        ("GET", "/v1/sources"),
+        ("PUT", "/v1/applications/x"),
+        ("POST", "/v1/epoch/confirm"),
+        ("POST", "/agents/v1/fly"),
+    ],
+)
+def test_unknown_paths_answer_json_and_the_job_api_of_0_1_0_is_one(
+    plane: Plane, method: str, path: str
+) -> None:
+    answer = _ask(plane, method, path, access(plane.ready).secret)
+    assert (answer.status_code, answer.json()["error"]) == (404, "BadInput")
+    gone = "the job API under /v1 is gone" in answer.json()["what"]
+    assert gone is path.startswith("/v1/")
+    if gone:
+        assert "docs/smc-api.md" in answer.json()["remedy"]
 
 
-def test_unknown_parameters_and_statuses_are_refused(plane: Plane) -> None:
-    assert _ask(plane, "GET", "/v1/jobs?limit=1", plane.token).status_code == 400
-    with pytest.raises(BadInput, match="one of Ready"):
+def test_unknown_parameters_and_statuses_are_refused(plane: Plane, member: str) -> None:
+    assert _ask(plane, "POST", "/agents/v1/heartbeat?limit=1", member).status_code == 400
+    with pytest.raises(BadInput, match="Ready"):
         plane.jobs.jobs("Sleeping")
 
 
@@ -159,8 +190,7 @@ def test_two_machines_of_one_name_need_an_id(plane: Plane) -> None:
     ids = Robot(plane, plane.enrol("twins", "https://twins")).register(
         machine("vm-1", "twin"), machine("vm-2", "twin")
     )
-    with pytest.raises(Ambiguous, match=ids["vm-1"]):
-        plane.jobs.create("twin", "twin-job")
+    assert plane.jobs.source(ids["vm-1"])["name"] == "twin"
     assert plane.jobs.create(ids["vm-2"], "twin-job")["source_name"] == f"twin_{ids['vm-2']}"
 
 
@@ -175,7 +205,7 @@ def test_a_blocking_finding_refuses_the_job_with_its_remedy(
     finding = Finding("D1", severity, name, "a shared disk", "unshare it")
     plane.client(member).put_sources([machine("vm-1", name)], {"vm-1": [finding]})
     if refused:
-        with pytest.raises(Ineligible, match="a shared disk; unshare it"):
+        with pytest.raises(Ineligible, match=r"a shared disk \(SourceServer.Ineligible\); unshare it"):
             plane.jobs.create(name, name)
     else:
         plane.jobs.create(name, name)
@@ -244,8 +274,15 @@ def test_no_secret_is_stored_shown_or_logged(plane: Plane) -> None:
     order = plane.client(member).take(10.0)
     assert order is not None
     code = Path(plane.ready["activation_code_file"]).read_text().strip()
-    secrets = [member.secret, plane.token, code, order["credential"]["key"].splitlines()[1], "PRIVATE KEY"]
+    secrets = [
+        member.secret,
+        access(plane.ready).secret,
+        code,
+        order["credential"]["key"].splitlines()[1],
+        "PRIVATE KEY",
+    ]
     shown = json.dumps([plane.jobs.job("secret"), plane.jobs.appliances(), plane.jobs.sources()])
+    shown += json.dumps(plane.jobs.client.call("DescribeReplicationJobs", PageSize=50))
     files = [f for f in (plane.root / "state").iterdir() if "sqlite" in f.name]
     stored = b"".join(file.read_bytes() for file in files).decode("latin-1")
     for secret in secrets:
@@ -253,14 +290,14 @@ def test_no_secret_is_stored_shown_or_logged(plane: Plane) -> None:
         assert secret not in stored
         assert secret not in plane.log.read_text()
     assert "secret" not in repr(Membership("a", "secret"))
-    private = ["control.pem", "operator-token", "activation-code", "vault-key"]
+    private = ["control.pem", "access-key.toml", "activation-code", "vault-key"]
     assert {(plane.root / "state" / name).stat().st_mode & 0o777 for name in private} == {0o600}
 
 
 def test_only_tls_is_spoken(plane: Plane) -> None:
     host, port = plane.url.removeprefix("https://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as plain:
-        plain.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n")
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"HTTP" not in plain.recv(100)
 
 

@@ -90,7 +90,7 @@ def test_it_is_made_while_jobs_run_and_they_go_on_from_it(url: str, empty: str, 
     with _busy(lambda n: house.store.tokens.create(f"t{n}", "", count=1, days=1)):
         made = backup.make(state, "" if url.startswith("sqlite") else url, file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    for secret in (backup.VAULT_KEY, "operator-token", "activation-code"):
+    for secret in (backup.VAULT_KEY, "access-key.toml", "activation-code"):
         assert (state / secret).read_bytes().strip() not in file.read_bytes()
     for job in jobs:
         house.run(job)

@@ -38,8 +38,8 @@ def _nothing(file: Path) -> None:
 
 HARMS = (_zeros, _half, _noise, _nothing)
 CASES = [
-    *((name, harm) for name in ("control.pem", "vault-key") for harm in HARMS),
-    *((name, harm) for name in ("operator-token", "activation-code") for harm in HARMS if harm is not _half),
+    *((name, harm) for name in ("control.pem", "access-key.toml", "vault-key") for harm in HARMS),
+    *(("activation-code", harm) for harm in HARMS if harm is not _half),
 ]
 
 

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from connector.control import engine_rows
+from connector.control.store import Store
 from tests.control.conftest import Plane, Robot, eventually
 
 NOW = 1_790_000_000_000
@@ -111,7 +112,11 @@ def _waiting(plane: Plane, robot: Robot, job: str) -> str:
     plane.jobs.create("web-01", job)
     plane.jobs.start(job)
     eventually(lambda: robot.orders, "the pass is taken")
-    return str(plane.jobs.job(job)["runs"][0]["id"])
+    state = plane.root / "state"
+    store = Store(plane.database or f"sqlite:///{state / 'control.sqlite'}")
+    (run,) = store.runs.of(plane.jobs.id(job))
+    store.close()
+    return run.id
 
 
 def test_rows_planted_while_the_control_plane_is_down_are_dropped_and_its_jobs_end(

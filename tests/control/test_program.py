@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from connector import child
-from connector.cli.job_client import JobClient
 from connector.clients.agents import ControlClient, enrol
 from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import BadInput, ConnectorError, ControlFailed, NotFound, PortInUse, TransferFailed
 from connector.model import Credential, InstanceAddress
 from tests.control.conftest import VCENTER, eventually, machine
 from tests.control.honest import manifest, new_signer
+from tests.people import People, owner
 
 SIGNER = new_signer()
 
@@ -34,9 +34,8 @@ def running(root: Path, *more: str) -> Iterator[child.Child]:
         yield started
 
 
-def people(started: child.Child) -> JobClient:
-    token = Path(str(started.ready["token_file"])).read_text().strip()
-    return JobClient(str(started.ready["url"]), str(started.ready["thumbprint"]), token)
+def people(started: child.Child) -> People:
+    return owner(started.ready)
 
 
 def join(started: child.Child) -> Any:
@@ -81,8 +80,8 @@ def done(client: ControlClient, order: dict[str, Any]) -> None:
     client.finish(order["pass_id"], "done", None, {})
 
 
-def finished(jobs: JobClient, name: str) -> Callable[[], bool]:
-    return lambda: jobs.job(name)["status"] == "Finished"
+def finished(jobs: People, name: str) -> Callable[[], bool]:
+    return lambda: bool(jobs.status(name)["status"] == "Finished")
 
 
 def test_a_job_ends_with_a_readable_image(tmp_path: Path) -> None:

@@ -19,14 +19,15 @@ import pytest
 import sqlalchemy as sa
 
 from connector import child
-from connector.cli.job_client import JobClient
+from connector.cli.access import of_directory
 from connector.clients.agents import ControlClient, Membership, enrol
 from connector.errors import ConnectorError, TrustFailed
 from tests.control.conftest import DISK, VCENTER, eventually, machine
 from tests.control.fake_replica import HOST_DISKS, PASSES
 from tests.control.honest import keep_shown, manifest, new_signer
+from tests.people import People
 
-SHARED = ("control.pem", "operator-token", "activation-code", "vault-key")
+SHARED = ("control.pem", "access-key.toml", "activation-code", "vault-key")
 
 
 class Replicas:
@@ -41,7 +42,7 @@ class Replicas:
                 shutil.copy2(root / "0" / name, root / str(number) / name)
             self.children.append(self._start(number))
         self.thumbprint = str(self.children[0].ready["thumbprint"])
-        self.token = Path(str(self.children[0].ready["token_file"])).read_text().strip()
+        self.key = Path(str(self.children[0].ready["access_key_file"]))
         self.code = Path(str(self.children[0].ready["activation_code_file"])).read_text().strip()
         driver = database.replace("postgresql:", "postgresql+psycopg:")
         self.engine = sa.create_engine(driver, isolation_level="AUTOCOMMIT")
@@ -92,8 +93,9 @@ class Replicas:
                 time.sleep(0.1)
         raise AssertionError("nobody answers")
 
-    def people(self, call: Callable[[JobClient], Any]) -> Any:
-        return self.any(lambda url: call(JobClient(url, self.thumbprint, self.token)))
+    def people(self, call: Callable[[People], Any]) -> Any:
+        """With one key, whichever answers: they share it."""
+        return self.any(lambda url: call(People(of_directory(url, self.thumbprint, self.key))))
 
     def close(self) -> None:
         for started in self.children:

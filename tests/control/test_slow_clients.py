@@ -16,7 +16,7 @@ from tests.control.conftest import Plane, eventually
 
 PATIENCE = 1.0
 HEAD = b"POST /agents/v1/enrol HTTP/1.1\r\nHost: plane\r\nContent-Length: %d\r\n\r\n"
-GET = b"GET /v1/jobs HTTP/1.1\r\nHost: plane\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: plane\r\n\r\n"
 PACE = 0.05  # seconds between two bytes
 LONG = b"/console/static/console.css"
 
@@ -98,7 +98,7 @@ def test_a_head_byte_by_byte_is_dropped(impatient: Plane, stack: ExitStack) -> N
 
 def test_the_head_of_a_second_request_is_no_exception(impatient: Plane, stack: ExitStack) -> None:
     sock = _speak(impatient, stack)
-    assert _answer(sock, GET) == 401
+    assert _answer(sock, GET) == 400
     assert _drip(sock, b"GET / HTTP/1.1\r\nX: " + b"x" * 400)
 
 
@@ -136,18 +136,18 @@ def test_a_crowd_between_two_requests_keeps_nobody_out(
     plane = make_plane(bounds={"waiting": 5})
     crowd = [_speak(plane, stack) for _ in range(5)]
     for sock in crowd:
-        assert _answer(sock, GET) == 401
+        assert _answer(sock, GET) == 400
     assert plane.jobs.jobs() == []
     assert _is_dropped(crowd[0])
-    assert _answer(crowd[-1], GET) == 401
+    assert _answer(crowd[-1], GET) == 400
 
 
 def test_who_has_asked_may_wait_and_may_rest(impatient: Plane, stack: ExitStack) -> None:
     assert impatient.client(impatient.enrol()).take(1.5 * PATIENCE) is None
     sock = _speak(impatient, stack)
-    assert _answer(sock, GET) == 401
+    assert _answer(sock, GET) == 400
     assert _hear(sock, 1.3 * PATIENCE) is None
-    assert _answer(sock, GET) == 401
+    assert _answer(sock, GET) == 400
 
 
 def test_who_sends_much_at_a_fair_pace_is_heard(impatient: Plane, stack: ExitStack) -> None:

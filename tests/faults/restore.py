@@ -202,7 +202,8 @@ REFUSALS: Final = (
         "run 3 killed",
         "an instance that is gone under a run was released by somebody",
     ),
-    Rule(".connector/control/operator-token", "zeroed", "*", _KEY),
+    Rule(".connector/control/access-key.toml", "zeroed", "*", _KEY),
+    Rule(".connector/control/access-key.toml", "cut", "*", _KEY),
     Rule(".connector/control/vault-key", "*", "*", "what it sealed cannot be opened without it"),
 )
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from connector import child
-from connector.cli.job_client import JobClient
 from tests.faults.restore import Harm, Moment
 from tests.faults.world import DISKS, MACHINE, Refusal, call, copy, damage, images, matches, put_back
 from tests.integration.house import USER, House, Shape, house
+from tests.people import People, owner
 
 JOB: Final = "standing"
 DATABASE: Final = "database"
@@ -77,7 +77,7 @@ class Standing:
     # ------------------------------------------------------------------ processes
 
     @contextmanager
-    def running(self, made: House) -> Iterator[JobClient]:
+    def running(self, made: House) -> Iterator[People]:
         """Control plane and appliance run; with the operator's client."""
         state, log = self.out / "control", self.live
         with ExitStack() as stack:
@@ -95,7 +95,7 @@ class Standing:
                 "CONNECTOR_CONTROL_URL": ready["url"],
                 "CONNECTOR_CONTROL_THUMBPRINT": ready["thumbprint"],
             }
-            jobs = JobClient(ready["url"], ready["thumbprint"], Path(ready["token_file"]).read_text().strip())
+            jobs = owner(ready)
             stack.callback(jobs.close)
             stack.enter_context(self._appliance(made, ready))
             yield jobs
@@ -172,7 +172,7 @@ class Standing:
         assert not made.snapshots()
         return None
 
-    def await_hold(self, jobs: JobClient, seconds: float = 120.0) -> None:
+    def await_hold(self, jobs: People, seconds: float = 120.0) -> None:
         """A run that has begun meets an instance that knows more."""
         code, error = self.say("job", "start", JOB, "--json")
         assert code == 0, error

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from connector.control.store.rows import Pass
 from connector.errors import ConnectorError, catalogue, from_json
 from tests.faults.conftest import Shop
 from tests.faults.matrix import ALL, CELLS, WHY_NOT, Cell, Fault, Outcome, Part, page
@@ -58,7 +59,7 @@ def _run(works: Works, total: int, cell: Cell) -> None:
     assert works.foreign() == foreign
     works.no_snapshot()
     if cell.fault is not Fault.FLIP:
-        _check_twice(found)
+        _check_twice(works.readings(job))
     works.end(job)
 
 
@@ -78,11 +79,11 @@ def _check_cause(error: dict[str, Any] | None) -> None:
     assert "\n" not in str(known)
 
 
-def _check_twice(job: dict[str, Any]) -> None:
+def _check_twice(passes: list[Pass]) -> None:
     """What was durable before the last attempt was not read again, but for one window."""
-    rows = {row["key"]: row for row in job["passes"][-1]["disks"]}
-    for earlier in job["passes"][:-1]:
-        for disk in earlier["disks"]:
+    rows = {row["key"]: row for row in passes[-1].disks}
+    for earlier in passes[:-1]:
+        for disk in earlier.disks:
             last = rows[disk["key"]]
             if last["read"]:
                 assert last["read"] + disk["done"] <= last["wanted"] + WINDOW + MIB, (disk, last)

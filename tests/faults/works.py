@@ -19,11 +19,13 @@ import psutil
 
 from connector import child
 from connector.child import Child
-from connector.cli.job_client import JobClient
+from connector.control.store import Store
+from connector.control.store.rows import Pass
 from connector.errors import ConnectorError
 from tests.faults.relay import Relay
 from tests.integration.house import MIB, USER, House, Shape, house
 from tests.integration.witness import digest
+from tests.people import People, owner
 
 WINDOW = 4 * MIB  # bytes in flight per disk
 GRACE = 4.0  # seconds after which a silent appliance has lost its pass
@@ -48,17 +50,14 @@ class Works:
     _end: threading.Event = field(default_factory=threading.Event)
     _port: int = 0
     _ready: dict[str, str] = field(default_factory=dict)
-    jobs: JobClient = field(init=False)
+    jobs: People = field(init=False)
 
     # ------------------------------------------------------------------ processes
 
     def start(self) -> None:
         self._port = _free_port()
         self._start("control")
-        ready = self._ready
-        self.jobs = JobClient(
-            ready["url"], ready["thumbprint"], Path(ready["token_file"]).read_text().strip()
-        )
+        self.jobs = owner(self._ready)
         self._start("appliance")
         threading.Thread(target=self._supervise, daemon=True).start()
 
@@ -175,7 +174,7 @@ class Works:
     def again(self, job: str) -> dict[str, Any]:
         """Start it until it does not fail any more: what was broken has been mended, but perhaps not noticed yet."""
         for _ in range(3):
-            _patiently(lambda: self.jobs.start(job), 30.0)
+            _patiently(lambda: self.jobs.start(job) or {}, 30.0)
             found = self.rest(job)
             if found["status"] in DONE:
                 break
@@ -212,13 +211,20 @@ class Works:
         """The job as the control plane shows it, once it answers again."""
         return _patiently(lambda: self.jobs.job(job), seconds)
 
+    def readings(self, job: str) -> list[Pass]:
+        """Its passes as they are written down, with what each appliance reported of its disks last."""
+        store = Store(f"sqlite:///{self.small['control'] / 'state' / 'control.sqlite'}")
+        found = store.passes.of(job)
+        store.close()
+        return found
+
     def rest(self, job: str, seconds: float = 90.0) -> dict[str, Any]:
         """The job, once it moves no more."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            found = self.job(job)
+            found = _patiently(lambda: self.jobs.status(job), 60.0)
             if found["status"] in RESTING:
-                return found
+                return self.job(job)
             time.sleep(0.1)
         raise AssertionError(f"never rests: {self.job(job)}")
 

@@ -13,6 +13,7 @@ from connector.cli.stack import Stack
 from simulator.faults import Rule
 from tests.integration.house import MIB, House, Shape, equal, is_off
 from tests.integration.test_rollback import stack
+from tests.people import Applications, People
 
 TINY = ((2 * MIB, MIB),)
 RANKS = {"web": 1, "app": 2, "db": 3}
@@ -24,20 +25,22 @@ def shop(make_house: Callable[..., House]) -> House:
     return make_house(*SHAPES)
 
 
-def begin(running: Stack) -> None:
+def begin(running: Stack) -> Applications:
     """All three wait between two runs, and are one application."""
+    jobs = People(client=running.client)
     for name in RANKS:
-        running.jobs.create(name, name, run_once=False, image_format="raw")
-        running.jobs.start(name)
+        jobs.create(name, name, run_once=False, image_format="raw")
+        jobs.start(name)
     rest(running, "Waiting")
-    running.jobs.applications.put("shop", RANKS)
+    jobs.applications.put("shop", RANKS)
+    return jobs.applications
 
 
 def rest(running: Stack, *wanted: str, seconds: float = 90.0) -> list[dict[str, Any]]:
     """All three once they stand in these statuses."""
-    deadline = time.monotonic() + seconds
+    deadline, jobs = time.monotonic() + seconds, People(client=running.client)
     while True:
-        found = [running.jobs.job(name) for name in RANKS]
+        found = [jobs.job(name) for name in RANKS]
         if all(job["status"] in wanted for job in found):
             return found
         running.check()
@@ -58,11 +61,11 @@ def power(house: House) -> set[str]:
 
 def test_they_go_down_in_order_and_become_images_when_all_are_proved(shop: House) -> None:
     with stack(shop) as running:
-        begin(running)
+        shops = begin(running)
         for name in RANKS:
             shop.write(name)
         before = len(shop.witness.calls)
-        running.jobs.applications.cutover("shop")
+        shops.cutover("shop")
         done = rest(running, "Finished")
         calls = [call for call, _ in shop.witness.calls[before:]]
         assert asked(shop, "ShutdownGuest") == ["web", "app", "db"]
@@ -73,7 +76,7 @@ def test_they_go_down_in_order_and_become_images_when_all_are_proved(shop: House
         for name in RANKS:
             equal(shop, name, name)
         assert not shop.snapshots()
-        running.jobs.applications.rollback("shop")
+        shops.rollback("shop")
         rest(running, "Stopped")
         assert asked(shop, "PowerOnVM_Task") == ["db", "app", "web"]
         assert power(shop) == set(RANKS)
@@ -81,11 +84,11 @@ def test_they_go_down_in_order_and_become_images_when_all_are_proved(shop: House
 
 def test_invariant_10_one_whose_proof_fails_leaves_all_running_and_no_image(shop: House) -> None:
     with stack(shop) as running:
-        begin(running)
+        shops = begin(running)
         images, vm = shop.images(), shop.machine("app")
         shop.witness.add(Rule("estate.track", "answer", answer={"lose": True}))
         shop.estate.power.write(vm.moref, vm.disks[0].key, MIB // 2, b"lost" * 128)
-        running.jobs.applications.cutover("shop", audit=1.0)
+        shops.cutover("shop", audit=1.0)
         found = rest(running, "Stopped")
         assert shop.images() == images and not shop.snapshots()
         assert asked(shop, "ShutdownGuest") == ["web", "app", "db"]
@@ -99,11 +102,11 @@ def test_invariant_10_one_whose_proof_fails_leaves_all_running_and_no_image(shop
 @pytest.mark.slow
 def test_invariant_7_one_that_cannot_be_shut_down_leaves_all_running_and_no_image(shop: House) -> None:
     with stack(shop) as running:
-        begin(running)
+        shops = begin(running)
         images = shop.images()
         app = shop.machine("app").moref
         shop.witness.add(Rule("ShutdownGuest", "fault", object=app, fault="ToolsUnavailable", times=None))
-        running.jobs.applications.cutover("shop", shutdown_deadline=2.0)
+        shops.cutover("shop", shutdown_deadline=2.0)
         found = rest(running, "Stopped")
         assert shop.images() == images
         assert power(shop) == set(RANKS) and not shop.snapshots()
@@ -120,12 +123,12 @@ def test_invariant_8_killed_in_the_middle_it_goes_on_and_is_never_half(
     shop: House, part: str, call: str, skip: int
 ) -> None:
     with stack(shop) as running:
-        begin(running)
+        shops = begin(running)
         images = shop.images()
         for name in RANKS:
             shop.write(name)
         killed = shop.witness.when(call, lambda: kill(part), skip=skip)
-        running.jobs.applications.cutover("shop")
+        shops.cutover("shop")
         assert killed.wait(60.0)
     with stack(shop) as running:
         found = rest(running, "Finished", "Stopped")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,9 +33,9 @@ def test_invariant_12_secrets_stay_where_they_belong(make_house: Callable[..., H
     assert cookies
     assert keys
     control = house.out / ".connector" / "control"
-    token = (control / "operator-token").read_text().strip()
+    key = tomllib.loads((control / "access-key.toml").read_text())["access_key_secret"]
     code = (control / "activation-code").read_text().strip()
-    secrets = {house.password, token, code, *cookies, *keys}
+    secrets = {house.password, key, code, *cookies, *keys}
     said = [*words, *settings, done.stdout, done.stderr]
     for place in visible(house.out):
         said.append(place.read_bytes().decode(errors="replace"))
