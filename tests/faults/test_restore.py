@@ -28,7 +28,6 @@ def _cells() -> Iterator[object]:
 
 @pytest.mark.faults
 @pytest.mark.timeout(900)
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("cell", list(_cells()))
 def test_cell(life: World, cell: Cell) -> None:
     run(life, cell)
@@ -50,7 +49,6 @@ def run(life: World, cell: Cell) -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(900)
 @pytest.mark.timeout(3600)
 def test_what_a_walk_finds_is_what_the_page_has(life: World) -> None:
     """A file that is new is tried here, at once, in all of its cells."""
