@@ -12,7 +12,7 @@ import click
 
 from connector.errors import BadInput, ConnectorError
 from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField
-from connector.specification.value import Flag, ListOf, OneOf, Struct, WrongValue
+from connector.specification.value import Flag, ListOf, OneOf, Share, Struct, Whole, WrongValue
 
 #: Options that the commands say themselves, because they are more than a value.
 _OWN: Final = ("RegionId", "Tag")
@@ -54,6 +54,36 @@ def field_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., 
         return command
 
     return add
+
+
+#: `--incremental` and `--cutover` of a migration say it.
+_IMPLIED: Final = ("OnDemand",)
+#: What `connector migrate` can say too: fields of ours that may be said anew before each run.
+OF_MIGRATIONS: Final = tuple(
+    field
+    for field in JOB_FIELDS
+    if field.ours and field.option and "Waiting" in field.changes and field.name not in _IMPLIED
+)
+
+
+def migration_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `OF_MIGRATIONS`."""
+    for field in reversed(OF_MIGRATIONS):
+        command = _option(field)(command)
+    return command
+
+
+def as_echoed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, as the API echoes it, so that it can be compared with what stands."""
+    return {name: _echo(BY_NAME[name], value) for name, value in given.items() if value is not None}
+
+
+def _echo(field: JobField, value: Any) -> Any:
+    if isinstance(field.kind, Whole):
+        return int(value)
+    if isinstance(field.kind, Share):
+        return field.kind.shown(field.kind.read(field.option, value))
+    return value
 
 
 def definition(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,16 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from connector.cli import estate
 from connector.cli.display import choose, wide_console
+from connector.cli.job_parameters import migration_options
 from connector.cli.migration import Wish
 from connector.cli.migration import migrate as bring
-from connector.cli.options import JSON, share, vcenter_options
+from connector.cli.options import JSON, vcenter_options
 from connector.cli.report import JobReport, show, show_forecast, show_tolls
 from connector.cli.stack import Place, Stack
 from connector.errors import Ineligible
@@ -51,25 +53,7 @@ FORMATS = ("auto", "raw", "qcow2")
     show_default=True,
     help="Image format.",
 )
-@click.option(
-    "--shutdown-deadline",
-    type=click.FloatRange(0, 86400, min_open=True),
-    default=300.0,
-    show_default=True,
-    help="Seconds a guest gets to shut down.",
-)
-@click.option("--power-off", is_flag=True, help="Pull the plug of a guest that does not shut down in time.")
-@click.option(
-    "--audit",
-    callback=share,
-    metavar="SHARE",
-    help="Share of what CBT calls unchanged that each delta reads and compares, as 0.1% or 100%. [default: 0.1%]",
-)
-@click.option(
-    "--accept-removed-disks",
-    is_flag=True,
-    help="A disk that was taken out of the machine since the last run leaves the migration, too.",
-)
+@migration_options
 @click.option(
     "--transports", default="nbdssl", show_default=True, help="VDDK transports, tried left to right."
 )
@@ -86,12 +70,9 @@ def migrate(
     incremental: bool,
     cutover: bool,
     image_format: str,
-    shutdown_deadline: float,
-    power_off: bool,
-    audit: float | None,
-    accept_removed_disks: bool,
     transports: str,
     as_json: bool,
+    **fields: Any,
 ) -> None:
     """Migrate machines while they run. VM is a name, an inventory path, a moref or an instance UUID.
 
@@ -109,15 +90,7 @@ def migrate(
         refuse_blocked(vcenter, machines)
         version = vcenter.about.version
     check_installation(vddk, version)
-    wish = Wish(
-        incremental,
-        cutover,
-        chosen_format(image_format),
-        shutdown_deadline,
-        power_off,
-        audit,
-        accept_removed_disks,
-    )
+    wish = Wish(incremental, cutover, chosen_format(image_format), fields)
     with choose(as_json) as display, Stack(Place(access, vddk, target, transports), warn) as stack:
         finished = bring(stack, machines, wish, display)
     tell(finished, as_json)

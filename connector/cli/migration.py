@@ -5,10 +5,9 @@ A machine has at most one unfinished job. Running again continues it: resumes wh
 
 from __future__ import annotations
 
-import math
 import re
 import time
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +17,7 @@ from typing import Any
 
 from connector.cli import records
 from connector.cli.display import Display
+from connector.cli.job_parameters import OF_MIGRATIONS, as_echoed
 from connector.cli.report import JobReport, report
 from connector.cli.stack import Stack
 from connector.clients.smc import Json, SmcClient
@@ -25,6 +25,9 @@ from connector.errors import Conflict, ConnectorError, Interrupted, NotFound, St
 from connector.model import Machine
 
 REGION = "local"  # the embedded cloud has one place
+DEADLINE = (
+    300  # seconds that a guest gets to shut down when nothing else is said: somebody waits for this command
+)
 POLL = 0.3  # seconds between two looks at the jobs
 
 LONGEST_NAME = 60  # of 101 that an image may have: its cycle and its job are appended
@@ -33,25 +36,21 @@ UNFINISHED = ("Ready", "Running", "Stopped", "InError", "Waiting")
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is wanted for each machine. `cutover` implies that the job stays open for deltas until it."""
+    """What is wanted for each machine. `cutover` implies that the job stays open for deltas until it.
+
+    `fields`: of the job, by name, as they were given; None: not given.
+    """
 
     incremental: bool = False
     cutover: bool = False
     image_format: str = "raw"
-    shutdown_deadline: float = 300.0
-    allow_power_off: bool = False
-    audit: float | None = None
-    accept_removed_disks: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, Any]:
-        """What may be said anew with every start of a job, as the public API takes it and shows it."""
-        audit = None if self.audit is None else f"{100 * self.audit:.9g}%"
-        return {
-            "ShutdownDeadline": math.ceil(self.shutdown_deadline),
-            "AllowPowerOff": self.allow_power_off,
-            "Audit": audit,
-            "AcceptRemovedDisks": self.accept_removed_disks,
-        }
+        """What may be said anew with every start of a job, as the public API takes it; what was not given is the default."""
+        wanted = {known.name: known.default for known in OF_MIGRATIONS} | {"ShutdownDeadline": DEADLINE}
+        wanted |= as_echoed(self.fields)
+        return {name: value for name, value in wanted.items() if value != ""}
 
 
 @dataclass(slots=True)

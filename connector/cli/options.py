@@ -15,19 +15,6 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per
 _URL: dict[str, Any] = {"envvar": "CONNECTOR_VCENTER_URL", "metavar": "URL", "help": "https://HOST[:PORT]"}
 
 
-def share(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
-    """A part of a whole: `0.1%`, `100%`, or a number from 0 to 1; a callback of options."""
-    if value is None:
-        return None
-    try:
-        found = float(value.removesuffix("%")) / (100.0 if value.endswith("%") else 1.0)
-    except ValueError:
-        found = -1.0
-    if not 0.0 <= found <= 1.0:
-        raise click.BadParameter(f"{value[:40]!r} is no share: say 0.1% or 100%")
-    return found
-
-
 _VCENTER = (
     click.option(
         "--user",

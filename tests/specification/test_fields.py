@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from darabonba.runtime import RuntimeOptions
 
 from connector.batch.problems import ManifestRefused
+from connector.cli.job_parameters import OF_MIGRATIONS
 from connector.cli.main import connector as root
+from connector.cli.migration import Wish
 from connector.control import jobs as machine
 from connector.control.store import JobFilter
 from connector.control.store.rows import Role
@@ -149,6 +151,18 @@ def test_a_wrong_value_names_the_option_before_anybody_is_asked(field: JobField,
     answer = CliRunner().invoke(root, ["job", command, "x", f"{field.option}={wrong(field)}"])
     assert answer.exit_code == 2
     assert field.option in answer.output
+
+
+def test_a_migration_says_every_field_that_may_be_said_before_each_run() -> None:
+    shown = CliRunner().invoke(root, ["migrate", "--help"]).output
+    for field in OF_MIGRATIONS:
+        assert field.option in shown
+        for text in valid(field):
+            wish = Wish(fields={field.name: text == "true" if isinstance(field.kind, Flag) else text})
+            assert wish.parameters()[field.name] == echoed(field, text)
+    assert {"ShutdownDeadline", "AllowPowerOff", "Quiesce", "Audit", "AcceptRemovedDisks"} <= {
+        field.name for field in OF_MIGRATIONS
+    }
 
 
 def test_the_manifest_creates_and_changes_every_field(estate: Estate) -> None:

@@ -1,0 +1,28 @@
+"""Kinds of value: what they take, and what they say of what they do not take."""
+
+from __future__ import annotations
+
+import pytest
+
+from connector.specification.value import Moment, Share, WrongValue
+
+SHARES = [("0.1%", 0.001), ("100%", 1.0), ("0", 0.0), ("1", 1.0), ("0.25", 0.25), ("5%", 0.05)]
+
+
+@pytest.mark.parametrize(("text", "value"), SHARES)
+def test_a_share_is_a_percentage_or_a_part_of_one(text: str, value: float) -> None:
+    kind = Share()
+    assert kind.read("Audit", text) == pytest.approx(value)
+    assert kind.read("Audit", kind.shown(kind.read("Audit", text))) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "2", "101%", "-1%", "0,1%", "nan", "inf", "1e-3", "half", "%", "1%%"])
+def test_what_is_no_share_is_refused_with_the_rule(text: str) -> None:
+    with pytest.raises(WrongValue, match=r"0\.1%, 100%, or a number from 0 to 1"):
+        Share().read("Audit", text)
+
+
+def test_a_moment_is_shown_as_it_is_read() -> None:
+    kind = Moment()
+    assert kind.shown(kind.read("ValidTime", "2026-12-05T22:00:00Z")) == "2026-12-05T22:00:00Z"
+    assert kind.shown(1e12) == ""
