@@ -29,6 +29,7 @@ FIELDS = {
     "accept_removed_disks": "AcceptRemovedDisks",
     "client_token": "ClientToken",
     "run_once": "RunOnce",
+    "region": "RegionId",
 }
 ALLOWED = {
     "StartReplicationJob": "start",
@@ -96,8 +97,8 @@ class People:
         if asked.get("RunOnce") is False:
             asked = {"OnDemand": True} | asked
         found = records.identity(self.client, records.SOURCE, source)
-        about = {"RegionId": REGION, "SourceId": found, "Name": name}
-        made = self.client.call("CreateReplicationJob", **about, **asked)
+        about = {"RegionId": REGION, "SourceId": found, "Name": name} | asked
+        made = self.client.call("CreateReplicationJob", **about)
         return self.status(made["JobId"])
 
     def modify(self, job: str, **fields: Any) -> None:

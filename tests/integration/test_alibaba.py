@@ -28,6 +28,7 @@ from tests.ecs.account import read
 from tests.integration.house import MIB, House, Shape, is_off
 from tests.people import owner
 
+REGION = "cn-hangzhou"
 SHAPE = Shape("web-01", ((6 * MIB, 3 * MIB), (4 * MIB + 1536, MIB)), firmware="efi")
 
 
@@ -131,7 +132,7 @@ def test_r42_a_machine_becomes_an_image_in_ecs_byte_for_byte_and_nothing_else_is
 ) -> None:
     whole, house = plane
     before = house.content()
-    job = whole.jobs.create("web-01", "web", image_name="web")["id"]
+    job = whole.jobs.create("web-01", "web", image_name="web", region=REGION)["id"]
     whole.jobs.start(job)
     done = whole.reach(job, "Finished")
     image = image_of(region, "web")
@@ -163,7 +164,7 @@ def test_runs_follow_each_other_on_the_same_instance_and_the_official_sdk_sees_t
 ) -> None:
     whole, house = plane
     first = house.content()
-    job = whole.jobs.create("web-01", "web", image_name="web", run_once=False)["id"]
+    job = whole.jobs.create("web-01", "web", image_name="web", run_once=False, region=REGION)["id"]
     whole.jobs.start(job)
     waiting = whole.reach(job, "Waiting")
     (instance,) = region.region.instances
@@ -219,7 +220,7 @@ def test_a_control_plane_killed_in_the_middle_of_a_call_leaves_one_of_everything
         house = make_house(SHAPE)
         whole = Plane(stack, house, region, tmp_path)
         before = house.content()
-        job = whole.jobs.create("web-01", "web", image_name="web")["id"]
+        job = whole.jobs.create("web-01", "web", image_name="web", region=REGION)["id"]
         whole.jobs.start(job)
         assert assassin.heard.wait(90)
         whole.kill_control()
