@@ -295,7 +295,11 @@ def test_an_application_is_cut_over_and_taken_back_as_one(cloud: Cloud, connecto
         assert "as a whole" in connector("job", "cutover", web, "--sync", code=11).err
         connector("application", "start", shop, "--watch")
         robot.broken.add(("vm-2", "final"))
-        failed = connector("application", "cutover", shop, "--watch", code=7)
+        failed = connector("application", "cutover", shop, "--watch", code=None)
+        assert failed.code in (
+            7,
+            11,
+        )  # the reader's failure, or that all were taken back when that was quicker
         assert "a bad sector" in failed.err
         shown = connector("application", "show", shop).out
         assert "Stopped" in shown and "InError" not in shown
