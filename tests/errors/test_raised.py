@@ -51,7 +51,6 @@ ALLOWED: Final = {
     ("OSError", "instance/device.py"): "libc's errno; the caller makes TargetFailed of it",
     ("ValueError", "transfer/evidence.py"): "a key that is none: the command tells BadInput",
     ("NoAccount", "transfer/account.py"): "the verifier tells EvidenceDamaged with the disk",
-    ("BadParameter", "cli/options.py"): "click's refusal of an option, told as BadInput by the outer door",
     ("ConnectionResetError", "vcenter/"): "inside of `translated`: Unreachable",
     ("HTTPException", "vcenter/"): "inside of `translated`: VCenterFault",
     ("TimeoutError", "vcenter/"): "inside of `translated`: Unreachable",

@@ -44,7 +44,7 @@ CODES: Final = (
     Code("MissingParameter.*", 400, "a required parameter is missing or empty", "give it"),
     Code("InvalidParameter.*", 400, "a value breaks the parameter's rule", "see the parameter's rule"),
     Code(
-        "UnknownParameter", 400, "the operation has no such parameter", "check its spelling; a newer control plane may know it", documented=False
+        "UnknownParameter", 400, "no such parameter", "check its spelling; a newer release may know it", documented=False
     ),
     Code("MalformedRequest", 400, "the request cannot be read", "send a query or a form", documented=False),
     Code("NumberExceed.*", 400, "too many items in a list", "split the request"),
