@@ -39,7 +39,6 @@ def _cells() -> Iterator[object]:
 
 @pytest.mark.faults
 @pytest.mark.timeout(900)
-@pytest.mark.timeout(300)
 @pytest.mark.xdist_group("standing")
 @pytest.mark.parametrize("cell", list(_cells()))
 def test_cell(standing: Standing, cell: StandingCell) -> None:
