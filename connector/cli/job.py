@@ -11,7 +11,7 @@ import click
 
 from connector.cli import acting, evidence_file, job_view, log_view, tables, watching
 from connector.cli.access import with_client
-from connector.cli.job_parameters import as_options, definition, field_options
+from connector.cli.job_parameters import as_options, definition, field_options, with_other_parts
 from connector.cli.options import JSON
 from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, tag_words
 from connector.cli.tagging import tag_commands
@@ -141,7 +141,8 @@ def modify(client: SmcClient, word: str, as_json: bool, **fields: Any) -> None:
     changes = definition(fields)
     if not changes:
         raise BadInput("nothing to change", on=word, remedy="see connector job modify --help")
-    key = str(find_job(client, word)[JOB.key])
+    stands = find_job(client, word)
+    key, changes = str(stands[JOB.key]), with_other_parts(changes, fields, stands)
     with as_options():
         client.call("ModifyReplicationJobAttribute", JobId=key, **changes)
     tables.told(word, "modified", {"JobId": key}, as_json)

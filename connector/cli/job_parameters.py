@@ -103,6 +103,20 @@ def definition(given: Mapping[str, Any]) -> dict[str, Any]:
     return asked | dict(_pair("--set", word) for word in given.get("others", ()))
 
 
+def with_other_parts(
+    changes: Mapping[str, Any], given: Mapping[str, Any], stands: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The changes, where a parameter of which a part was given keeps the parts that the job has already."""
+    merged = dict(changes)
+    for name in {
+        BY_NAME[part].part_of for part, value in given.items() if part != "others" and value is not None
+    }:
+        if name:
+            parts = json.loads(stands.get(name) or "{}") | json.loads(changes[name])
+            merged[name] = json.dumps(parts, separators=(",", ":"))
+    return merged
+
+
 @contextmanager
 def as_options() -> Iterator[None]:
     """Errors of the API about a field name the option that set it."""

@@ -20,14 +20,13 @@ from connector.cli.display import Display
 from connector.cli.job_parameters import OF_MIGRATIONS, as_echoed
 from connector.cli.report import JobReport, report
 from connector.cli.stack import Stack
+from connector.cli.watching import as_displayed
 from connector.clients.smc import Json, SmcClient
 from connector.errors import Conflict, ConnectorError, Interrupted, NotFound, StateRestored, from_json
 from connector.model import Machine
 
 REGION = "local"  # the embedded cloud has one place
-DEADLINE = (
-    300  # seconds that a guest gets to shut down when nothing else is said: somebody waits for this command
-)
+DEADLINE = 300  # seconds for a guest to shut down when nothing is said: somebody waits for this command
 POLL = 0.3  # seconds between two looks at the jobs
 
 LONGEST_NAME = 60  # of 101 that an image may have: its cycle and its job are appended
@@ -179,7 +178,7 @@ def _look(client: SmcClient, one: _Watched, wish: Wish, display: Display) -> Non
         display.phase(one.name, phase)
     if syncing:
         for disk in records.items(job, "Disks", "Disk"):
-            display.disk(one.name, _shown(disk))
+            display.disk(one.name, as_displayed(disk, "DiskKey"))
     if job["Status"] == "Running":
         return
     if job["Status"] == "Waiting" and wish.cutover and not one.cut:
@@ -193,28 +192,10 @@ def _look(client: SmcClient, one: _Watched, wish: Wish, display: Display) -> Non
         one.errors.append(_why(one, job))
 
 
-def _shown(disk: Json) -> dict[str, Any]:
-    """A disk under way with the names of `appliance.progress.DiskProgress`."""
-    return {
-        "key": disk["DiskKey"],
-        "label": disk["Label"],
-        "capacity": disk["SizeBytes"],
-        "wanted": disk["WantedBytes"],
-        "done": disk["DoneBytes"],
-        "read": disk["ReadBytes"],
-        "zero": disk["ZeroBytes"],
-        "wire": disk["WireBytes"],
-        "rate": disk["BytesPerSecond"],
-        "bottleneck": disk["Bottleneck"],
-        "state": disk["State"],
-    }
-
-
 def _say(client: SmcClient, one: _Watched, wish: Wish) -> None:
     """What this command says counts more than what the job was created with."""
     job = _job(client, one.job)
-    wanted = {name: value for name, value in wish.parameters().items() if value is not None}
-    changes = {name: value for name, value in wanted.items() if job.get(name) != value}
+    changes = {name: value for name, value in wish.parameters().items() if job.get(name) != value}
     if changes:
         client.call("ModifyReplicationJobAttribute", JobId=one.job, **changes)
 

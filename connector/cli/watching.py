@@ -101,19 +101,21 @@ def _show(one: _Watched, row: Json, display: Display) -> None:
         display.phase(one.name, phase)
     if row.get("BusinessStatus") == "Syncing":
         for disk in items(row, "Disks", "Disk"):
-            display.disk(one.name, _as_displayed(disk))
+            display.disk(one.name, as_displayed(disk, "Index"))
     if status not in MOVING:
         one.ended = row
 
 
-def _as_displayed(disk: Json) -> dict[str, Any]:
+def as_displayed(disk: Json, key: str) -> dict[str, Any]:
+    """A disk under way with the names of `appliance.progress.DiskProgress`; `key`: the field that names it."""
     return {
-        "key": disk["Index"],
+        "key": disk[key],
         "label": disk["Label"],
         "capacity": disk["SizeBytes"],
         "wanted": disk["WantedBytes"],
         "done": disk["DoneBytes"],
         "read": disk["ReadBytes"],
+        "zero": disk["ZeroBytes"],
         "wire": disk["WireBytes"],
         "rate": disk["BytesPerSecond"],
         "bottleneck": disk["Bottleneck"],

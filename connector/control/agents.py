@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
 
-from connector.control import lineage, replication, views
+from connector.control import lineage, views
 from connector.control.messages import (
     Enrol,
     EvidenceKey,
@@ -119,15 +119,11 @@ class AgentApi:
     def _heartbeat(self, call: Call) -> Any:
         held = set(call.message.passes)
         stop = self._service.heard(call.who, held)
-        wished = self._store.passes.definitions(call.who, held - set(stop))
         return {
             "state": call.who.state,
             "rotate": call.who.rotate,
             "stop": stop,
-            "replication": {
-                pass_id: replication.shown(definition, final=final)
-                for pass_id, (definition, final) in wished.items()
-            },
+            "replication": self._service.replication(call.who, held - set(stop)),
         }
 
     def _leftovers(self, call: Call) -> Any:

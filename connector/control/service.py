@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from connector.cloud.provider import Health
-from connector.control import licences, placement, proof
+from connector.control import licences, placement, proof, replication
 from connector.control.attendance import Attendance
 from connector.control.clock import SET_BACK
 from connector.control.downtime import Downtime, predicted
@@ -120,6 +120,11 @@ class Service:
         if any(name in placement.PARAMETERS or BY_NAME[name].needs for name in asked if name in BY_NAME):
             self._steps.check(job.definition | asked, job.region, self.store.sources.of(job))
         return self.store.jobs.modify(job.id, changes)
+
+    def replication(self, appliance: Appliance, held: set[str]) -> dict[str, Json]:
+        """How each of these passes of an appliance shall use the line by now."""
+        passes = self.store.passes.definitions(appliance, held).items()
+        return {one: replication.shown(definition, final=final) for one, (definition, final) in passes}
 
     def delete_source(self, source_id: str, *, force: bool = False) -> None:
         """The source is Deleting; with `force` so are its jobs. It is gone when they are released."""

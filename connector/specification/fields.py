@@ -33,7 +33,8 @@ class JobField:
     `column`: where the store keeps its value; empty: in the job's definition, under `name`.
     `default`: what is echoed for a field that was not given; None: nothing.
     `changes`: where a job may stand when the field is changed. `part_of`: the parameter of which this is a part.
-    `sizes`: it is checked against the disks of the source.
+    `parameter`: CreateReplicationJob takes it; else an operation of its own sets it. `echoed`: DescribeReplicationJobs shows it
+    under its own name; lists have shapes of their own there. `metavar`: what the option's value is called in `--help`.
     `needs`: what a provider must be able to do, when not every provider is. `ours`: the service has no such parameter.
     """
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}\Z")
-_SHARE: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,15})?%?\Z")
+_SHARE: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?%?\Z")
 _NEVER: Final = 1e11  # seconds since the epoch
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
@@ -88,8 +88,9 @@ class Share:
         return share
 
     def shown(self, value: float) -> str:
-        """As people write it."""
-        return f"{value * 100:.9g}%"
+        """As people write it, and as it is read."""
+        digits = f"{value * 100:.9f}".rstrip("0").rstrip(".")
+        return f"{digits}%"
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class Cloud:
     """A provider in memory; counts what it does."""
 
     def __init__(self) -> None:
+        self.features: tuple[str, ...] = ("image files",)
         self.instances: dict[str, Health] = {}
         self.images: list[str] = []
         self.in_use: set[str] = set()
@@ -82,10 +83,6 @@ class Cloud:
         if self.silent is not None:
             raise self.silent
         self.refused[instance.token] = list(revoked)
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        return ("image files",)
 
     def check(self, placement: Placement) -> None:
         if placement.instance_type and placement.instance_type not in self.types:

@@ -8,7 +8,7 @@ from tests.control.house import House
 LIMITED = {"ReplicationParameters": '{"bandwidth_limit":40,"compress_level":3}'}
 
 
-def test_a_final_pass_has_a_limit_of_its_own_and_none_unless_it_was_asked_for(house: House) -> None:
+def test_a_final_pass_has_a_limit_of_its_own_and_none_unless_it_was_asked_for() -> None:
     asked = LIMITED | {"CutoverBandwidthLimit": 500}
     assert replication.wished(LIMITED, final=False).bandwidth_limit == 40
     assert replication.wished(LIMITED, final=True).bandwidth_limit == 0
@@ -28,5 +28,4 @@ def test_it_can_be_changed_while_the_final_pass_is_under_way(house: House) -> No
     order = views.order(row, source, taken, None, [])
     assert order["replication"]["bandwidth_limit"] == 0
     house.service.modify(job, {"CutoverBandwidthLimit": 200})
-    definition, final = house.store.passes.definitions(house.appliance, [taken.id])[taken.id]
-    assert replication.shown(definition, final=final)["bandwidth_limit"] == 200
+    assert house.service.replication(house.appliance, {taken.id})[taken.id]["bandwidth_limit"] == 200

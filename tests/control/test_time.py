@@ -253,6 +253,7 @@ def test_on_demand_nothing_begins_by_itself_and_every_image_stays(house: House) 
     house.later(9 * HOUR)
     assert house.cloud.images == ["job-j_CYCLE_1", "job-j_CYCLE_2"]
     house.service.modify(job, {"OnDemand": False})
+    assert house.get(job).next_run == house.clock.now + HOUR  # the rhythm begins when it is said
     house.service.start(job)
     assert house.run(job).next_run == house.clock.now + HOUR
     assert house.cloud.images == ["job-j_CYCLE_3"]

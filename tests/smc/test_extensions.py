@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alibabacloud_tea_openapi.models import OpenApiRequest, Params
-from darabonba.runtime import RuntimeOptions
 
 from connector.control.smc.operations import Field
 from connector.control.store.rows import Role
@@ -311,21 +309,8 @@ def test_a_name_that_several_have_is_no_id_either(cloud: Cloud) -> None:
 
 def test_the_current_sdk_calls_an_extension_by_its_name(cloud: Cloud) -> None:
     reader = Reader(cloud)
-    call = Params(
-        action="DescribeReplicationJobLog",
-        version="2019-06-01",
-        protocol="HTTPS",
-        method="POST",
-        pathname="/",
-        auth_type="AK",
-        style="RPC",
-        req_body_type="formData",
-        body_type="json",
-    )
-    answer = cloud.client(Role.READER).call_api(
-        call, OpenApiRequest(query={"JobId": reader.job}), RuntimeOptions()
-    )
-    assert answer["body"]["LogEntries"]["LogEntry"][0]["Kind"] == "created"
+    answer = cloud.by_sdk("DescribeReplicationJobLog", {"JobId": reader.job}, Role.READER)
+    assert answer["LogEntries"]["LogEntry"][0]["Kind"] == "created"
 
 
 def test_r13_a_period_is_estimated_together_and_for_each_source(cloud: Cloud) -> None:

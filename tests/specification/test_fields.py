@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alibabacloud_tea_openapi.models import OpenApiRequest, Params
 from click.testing import CliRunner
-from darabonba.runtime import RuntimeOptions
 
+from connector.batch.plan import plan
 from connector.batch.problems import ManifestRefused
 from connector.cli.job_parameters import OF_MIGRATIONS
 from connector.cli.main import connector as root
 from connector.cli.migration import Wish
 from connector.control import jobs as machine
+from connector.control.refusals import OutOfRange, Refused
 from connector.control.store import JobFilter
+from connector.control.store import Wish as NewJob
 from connector.control.store.rows import Role
-from connector.errors import ConnectorError
 from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField
 from connector.specification.reference import document
 from connector.specification.value import Flag, ListOf, Moment
@@ -46,6 +48,8 @@ __all__ = [
 
 PAGE = Path(__file__).parents[2] / "docs" / "job-fields.md"
 ids = [field.name for field in OURS]
+#: A job for which every field has a meaning.
+INCREMENTAL = {"RunOnce": "false", "Frequency": "6", "MaxNumberOfImageToKeep": "3"}
 
 
 def test_the_page_is_current() -> None:
@@ -69,37 +73,21 @@ def test_every_place_where_a_field_may_be_changed_is_a_state_of_a_job() -> None:
     assert {place for field in JOB_FIELDS for place in field.changes} <= known
 
 
-def smc(cloud: Cloud, action: str, **parameters: str) -> dict[str, Any]:
-    """A call of the unmodified SDK, which has no words for our fields."""
-    call = Params(
-        action=action,
-        version="2019-06-01",
-        protocol="HTTPS",
-        method="POST",
-        pathname="/",
-        auth_type="AK",
-        style="RPC",
-        req_body_type="formData",
-        body_type="json",
-    )
-    answer = cloud.client().call_api(call, OpenApiRequest(query=parameters), RuntimeOptions())
-    return dict(answer["body"])
-
-
 def job(cloud: Cloud, job_id: str) -> dict[str, Any]:
-    page = smc(cloud, "DescribeReplicationJobs", **{"JobId.1": job_id})
+    page = cloud.by_sdk("DescribeReplicationJobs", {"JobId.1": job_id})
     return dict(page["ReplicationJobs"]["ReplicationJob"][0])
 
 
 def test_the_sdk_creates_changes_and_reads_every_field(cloud: Cloud) -> None:
     first, second = ({field.name: valid(field)[n] for field in OURS} for n in (0, 1))
-    made = smc(cloud, "CreateReplicationJob", RegionId=REGION, SourceId=cloud.source(), **first)["JobId"]
+    about = {"RegionId": REGION, "SourceId": cloud.source()} | INCREMENTAL
+    made = cloud.by_sdk("CreateReplicationJob", about | first)["JobId"]
     shown = job(cloud, made)
     assert {field.name: shown[field.name] for field in OURS} == {
         field.name: echoed(field, first[field.name]) for field in OURS
     }
     changed = {name: text for name, text in second.items() if BY_NAME[name].changes}
-    smc(cloud, "ModifyReplicationJobAttribute", JobId=made, **changed)
+    cloud.by_sdk("ModifyReplicationJobAttribute", {"JobId": made} | changed)
     shown = job(cloud, made)
     assert {name: shown[name] for name in changed} == {
         name: echoed(BY_NAME[name], text) for name, text in changed.items()
@@ -107,7 +95,7 @@ def test_the_sdk_creates_changes_and_reads_every_field(cloud: Cloud) -> None:
 
 
 def test_what_was_not_said_is_the_default_and_is_echoed(cloud: Cloud) -> None:
-    made = smc(cloud, "CreateReplicationJob", RegionId=REGION, SourceId=cloud.source())["JobId"]
+    made = cloud.by_sdk("CreateReplicationJob", {"RegionId": REGION, "SourceId": cloud.source()})["JobId"]
     shown = job(cloud, made)
     assert {field.name: shown[field.name] for field in OURS} == {field.name: field.default for field in OURS}
 
@@ -123,7 +111,8 @@ def test_a_wrong_value_names_the_parameter(cloud: Cloud, field: JobField) -> Non
 def test_the_command_line_creates_changes_and_shows_every_field(cloud: Cloud, connector: Connector) -> None:
     source = cloud.source()
     first = [word for field in OURS for word in words(field, valid(field)[0])]
-    made = connector("job", "create", source, "--region", REGION, *first, "--json").json["JobId"]
+    rhythm = ("--every", "6", "--keep", "3")
+    made = connector("job", "create", source, "--region", REGION, *rhythm, *first, "--json").json["JobId"]
     shown = connector("job", "show", made, "--json").json
     assert {field.name: shown[field.name] for field in OURS} == {
         field.name: echoed(field, valid(field)[0]) for field in OURS
@@ -137,20 +126,72 @@ def test_the_command_line_creates_changes_and_shows_every_field(cloud: Cloud, co
     }
 
 
-#: Fields with an option that holds one value; lists are read by the command itself.
-ONE_VALUE = [
-    field for field in JOB_FIELDS if field.option and not isinstance(field.kind, ListOf | Moment | Flag)
+def _one_value(field: JobField) -> bool:
+    """Lists are read by the command itself, flags cannot be wrong, the region may be any word."""
+    return (
+        bool(field.option) and not isinstance(field.kind, ListOf | Moment | Flag) and field.name != "RegionId"
+    )
+
+
+WRONG = [
+    (command, field)
+    for field in JOB_FIELDS
+    if _one_value(field)
+    for command in (("create", "modify") if field.changes else ("create",))
 ]
 
 
-@pytest.mark.parametrize("field", ONE_VALUE, ids=lambda field: field.name)
-@pytest.mark.parametrize("command", ["create", "modify"])
-def test_a_wrong_value_names_the_option_before_anybody_is_asked(field: JobField, command: str) -> None:
-    if field.name == "RegionId" or (command == "modify" and not field.changes):
-        return
+@pytest.mark.parametrize(("command", "field"), WRONG, ids=lambda part: getattr(part, "name", part))
+def test_a_wrong_value_names_the_option_before_anybody_is_asked(command: str, field: JobField) -> None:
     answer = CliRunner().invoke(root, ["job", command, "x", f"{field.option}={wrong(field)}"])
     assert answer.exit_code == 2
     assert field.option in answer.output
+
+
+def test_what_the_control_plane_refuses_names_the_option(cloud: Cloud, connector: Connector) -> None:
+    made = connector("job", "create", cloud.source(), "--region", REGION, "--json").json["JobId"]
+    refused = connector("job", "modify", made, "--on-demand", code=2).err
+    assert "parameter --on-demand is not valid" in refused
+    cloud.by_sdk("StartReplicationJob", {"JobId": made})
+    refused = connector("job", "modify", made, "--image-name", "other", code=11).err
+    assert "--image-name cannot be changed while" in refused
+    assert "it can be changed in Ready" in refused
+
+
+def test_a_part_of_a_parameter_that_is_changed_leaves_the_others(cloud: Cloud, connector: Connector) -> None:
+    said = ("--compression", "3", "--bandwidth", "100")
+    made = connector("job", "create", cloud.source(), "--region", REGION, *said, "--json").json["JobId"]
+    connector("job", "modify", made, "--bandwidth", "50")
+    parts = json.loads(connector("job", "show", made, "--json").json["ReplicationParameters"])
+    assert parts == {"bandwidth_limit": 50, "compress_level": 3}
+
+
+def test_a_field_that_the_provider_cannot_have_is_refused_by_its_name(console: Console) -> None:
+    house = console.house
+    (needy,) = [field for field in JOB_FIELDS if field.needs]
+    (source,) = house.register("web-01")
+    house.cloud.features = ()
+    wanted: dict[str, Any] = {needy.column: valid(needy)[0]}
+    with pytest.raises(OutOfRange, match=f"no {needy.needs}") as refused:
+        house.service.create(NewJob(source, "web", **wanted))
+    assert refused.value.parameter == needy.name
+    made = house.service.create(NewJob(source, "web")).id
+    with pytest.raises(OutOfRange, match=f"no {needy.needs}"):
+        house.service.modify(made, wanted)
+
+
+def test_runs_on_demand_and_a_rhythm_do_not_contradict(cloud: Cloud) -> None:
+    about = {"RegionId": REGION, "SourceId": cloud.source()}
+    refused = cloud.raw("CreateReplicationJob", about | {"OnDemand": "true"}).json()
+    assert (refused["Code"], "incremental" in refused["Message"]) == ("InvalidParameter.OnDemand", True)
+    made = cloud.by_sdk("CreateReplicationJob", about | {"RunOnce": "false", "OnDemand": "true"})["JobId"]
+    off = {"JobId": made, "OnDemand": "false"}
+    refused = cloud.raw("ModifyReplicationJobAttribute", off).json()
+    assert refused["Code"] == "MissingParameter.Frequency"
+    rhythm = {"Frequency": "6", "MaxNumberOfImageToKeep": "3"}
+    cloud.by_sdk("ModifyReplicationJobAttribute", off | rhythm)
+    shown = job(cloud, made)
+    assert (shown["OnDemand"], shown["Frequency"]) == (False, 6)
 
 
 def test_a_migration_says_every_field_that_may_be_said_before_each_run() -> None:
@@ -169,7 +210,7 @@ def test_the_manifest_creates_and_changes_every_field(estate: Estate) -> None:
     estate.has("web-01")
     for n in (0, 1):
         lines = [f"    {field.key}: {in_manifest(field, valid(field)[n])}\n" for field in OURS]
-        text = f"{HEAD}machines:\n  - name: web-01\n{''.join(lines)}"
+        text = f"{HEAD}machines:\n  - name: web-01\n    incremental: {{every: 6h, keep: 3}}\n{''.join(lines)}"
         planned = estate.plan(wave(text))
         assert not planned.problems
         assert not carried(estate, planned).failures
@@ -193,7 +234,7 @@ def test_the_console_creates_and_changes_every_field(console: Console) -> None:
     visitor = console.visitor(Role.OPERATOR)
     visitor.get(f"/console/new-job?source={source}")
     first, second = ({field.name: valid(field)[n] for field in OURS if field.label} for n in (0, 1))
-    visitor.post("/console/new-job", {"SourceId": source, "RegionId": REGION} | first)
+    visitor.post("/console/new-job", {"SourceId": source, "RegionId": REGION} | INCREMENTAL | first)
     (made,) = console.store.jobs.page(JobFilter(), 1, 9).rows
     assert _values(made) == first
     page = visitor.get(f"/console/jobs/{made.id}")
@@ -217,29 +258,46 @@ STATES: dict[str, Callable[[Any, str], None]] = {
 }
 
 
+#: Fields that are set alone, each with a value that a job of the service can have.
+SINGLE = {
+    "Name": "renamed",
+    "ImageName": "renamed",
+    "Description": "other",
+    "Frequency": "24",
+    "MaxNumberOfImageToKeep": "2",
+    "NetMode": "0",
+    "InstanceRamRole": "role",
+    "ReplicationParameters": '{"bandwidth_limit": 1}',
+    "LicenseType": "BYOL",
+} | {field.name: valid(field)[0] for field in OURS}
+
+
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize(
-    "field", [f for f in JOB_FIELDS if f.parameter and not f.part_of], ids=lambda f: f.name
-)
-def test_a_field_changes_exactly_where_the_table_says(console: Console, state: str, field: JobField) -> None:
-    house = console.house
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_field_changes_exactly_where_the_table_says(console: Console, state: str, name: str) -> None:
+    house, field = console.house, BY_NAME[name]
     made = house.incremental()
     STATES[state](house, made)
     assert str(house.get(made).state) == state
-    value = {"Name": "renamed", "ImageName": "renamed"}.get(field.name)
-    if value is None and field in OURS:
-        value = valid(field)[0]
-    if value is None:
-        return
-    changes = {field.column or field.name: _typed(field, value)}
-    possible = state in field.changes or state.partition("/")[0] in field.changes
-    if possible:
+    changes = {field.column or name: field.kind.read(name, SINGLE[name])}  # type: ignore[union-attr]
+    if state in field.changes or state.partition("/")[0] in field.changes:
         house.service.modify(made, changes)
         return
-    with pytest.raises(ConnectorError, match=f"{field.name} cannot be changed while {state}") as refused:
+    with pytest.raises(Refused, match=f"{name} cannot be changed while {state}") as refused:
         house.service.modify(made, changes)
     assert all(place in refused.value.remedy for place in field.changes)
 
 
-def _typed(field: JobField, text: str) -> Any:
-    return field.kind.read(field.name, text)  # type: ignore[union-attr]
+def test_a_wave_takes_a_field_that_the_control_plane_does_not_know_for_its_default(estate: Estate) -> None:
+    estate.has("web-01")
+    text = f"{HEAD}machines:\n  - name: web-01\n"
+    planned = estate.plan(wave(text))
+    (created,) = [call for step in planned.steps for call in step.calls]
+    assert not set(created.parameters) & set(ids), "an older control plane would refuse it"
+    carried(estate, planned)
+    jobs = [
+        replace(row, asked={name: value for name, value in row.asked.items() if name not in ids})
+        for row in estate.plane.jobs("w1")
+    ]
+    sources = [row for row in estate.plane.sources() if row.vcenter == estate.vcenter]
+    assert plan(wave(text), sources, jobs, estate.house.clock()).empty

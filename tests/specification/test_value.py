@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connector.specification.value import Moment, Share, WrongValue
 
@@ -14,6 +18,13 @@ def test_a_share_is_a_percentage_or_a_part_of_one(text: str, value: float) -> No
     kind = Share()
     assert kind.read("Audit", text) == pytest.approx(value)
     assert kind.read("Audit", kind.shown(kind.read("Audit", text))) == pytest.approx(value)
+
+
+@given(st.decimals(0, 1, places=9))
+def test_what_is_shown_of_a_share_reads_as_the_same_share(part: Decimal) -> None:
+    kind = Share()
+    value = kind.read("Audit", f"{part:f}")
+    assert kind.read("Audit", kind.shown(value)) == pytest.approx(value, abs=1e-12)
 
 
 @pytest.mark.parametrize("text", ["", "2", "101%", "-1%", "0,1%", "nan", "inf", "1e-3", "half", "%", "1%%"])

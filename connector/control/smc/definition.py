@@ -34,11 +34,20 @@ def check_new(values: Values, source: Source) -> None:
     if job_type != AGENTLESS:
         raise invalid("JobType", f"3 is offered, agentless migration; {_JOB_TYPES[job_type]}")
     run_once = values.get("RunOnce", True)
-    if not (run_once or values.get("OnDemand", False)):
-        for name in ("Frequency", "MaxNumberOfImageToKeep"):
-            if name not in values:
-                raise missing(name)
+    check_rhythm(values, run_once=run_once)
     check(values, source, run_once=run_once)
+
+
+def check_rhythm(values: Values, *, run_once: bool) -> None:
+    """Raises `Denied` when it is not said when runs begin and how many images stay, or is said of a job that runs once."""
+    on_demand = values.get("OnDemand", False)
+    if run_once and on_demand:
+        raise invalid("OnDemand", "false for a job that runs once; it is for incremental jobs")
+    if run_once or on_demand:
+        return
+    for name in ("Frequency", "MaxNumberOfImageToKeep"):
+        if values.get(name) is None:
+            raise missing(name)
 
 
 def check(values: Values, source: Source, *, run_once: bool) -> None:

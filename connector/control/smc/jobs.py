@@ -111,6 +111,9 @@ class JobOperations:
         if kept:
             source = self._store.sources.of(job)
             definition.check(job.definition | values, source, run_once=job.run_once)
+        if "OnDemand" in values:  # jobs of 0.1.0 have no rhythm and do not say so
+            standing = {"Frequency": job.frequency, "MaxNumberOfImageToKeep": job.max_images}
+            definition.check_rhythm(standing | values, run_once=job.run_once)
         columns = {BY_NAME[name].column: value for name, value in values.items() if name in _CHANGED}
         if changes := columns | kept:
             self._service.modify(job.id, changes)

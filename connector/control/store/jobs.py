@@ -152,10 +152,16 @@ class Jobs:
         if "scheduled_start" in changes:
             wanted = changes["scheduled_start"]
             values["scheduled_start"] = validity.scheduled_start(self._database.now(), wanted)
-        if changes.get("OnDemand"):
-            values["next_run"] = None  # what was planned before is not asked for
+        if changes.get("OnDemand", job.on_demand) is not job.on_demand:
+            values["next_run"] = self._next_run(job, changes)
         kept = {name: values.pop(name) for name in changes if not _KEPT_AS[name].column}
         return values | ({"definition": job.definition | kept} if kept else {})
+
+    def _next_run(self, job: Job, changes: Json) -> float | None:
+        """Of a job that waits: what was planned is not asked for any more, or the rhythm begins now."""
+        if changes["OnDemand"] or job.state != machine.WAITING:
+            return None
+        return validity.next_run(self._database.now(), changes.get("frequency", job.frequency))
 
     def _by_token(self, token: str) -> Job | None:
         with self._database.read() as connection:
