@@ -17,6 +17,7 @@ from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, t
 from connector.cli.tagging import tag_commands
 from connector.clients.smc import Json, SmcClient
 from connector.errors import BadInput
+from connector.specification.kinds import LOCAL_REGION
 
 STATUSES: Final = ("Ready", "Running", "Stopped", "InError", "Waiting", "Finished", "Expired", "Deleting")
 
@@ -83,7 +84,9 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
 @job.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @field_options(new=True)
-@click.option("--region", default="local", envvar="CONNECTOR_REGION", show_default=True, help="Where to.")
+@click.option(
+    "--region", default=LOCAL_REGION, envvar="CONNECTOR_REGION", show_default=True, help="Where to."
+)
 @_TAG
 @click.option("--start", "then_start", is_flag=True, help="Start it at once.")
 @_WATCH

@@ -24,8 +24,8 @@ from connector.cli.watching import as_displayed
 from connector.clients.smc import Json, SmcClient
 from connector.errors import Conflict, ConnectorError, Interrupted, NotFound, StateRestored, from_json
 from connector.model import Machine
+from connector.specification.kinds import LOCAL_REGION
 
-REGION = "local"  # the embedded cloud has one place
 DEADLINE = 300  # seconds for a guest to shut down when nothing is said: somebody waits for this command
 POLL = 0.3  # seconds between two looks at the jobs
 
@@ -147,7 +147,7 @@ def _create(stack: Stack, machine: Machine, source: str, wish: Wish) -> Json:
     once = not (wish.incremental or wish.cutover)
     made = client.call(
         "CreateReplicationJob",
-        RegionId=REGION,
+        RegionId=LOCAL_REGION,
         SourceId=source,
         Name=name,
         RunOnce=once,

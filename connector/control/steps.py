@@ -24,7 +24,7 @@ from connector.cloud.provider import (
     TargetDisk,
 )
 from connector.control import placement, proof
-from connector.control.jobs import PREPARING, PROCESSING, SYNCING, Event, State, Status
+from connector.control.jobs import CLEANING, PREPARING, PROCESSING, SYNCING, Event, State, Status
 from connector.control.ledger import instance_token
 from connector.control.proof import Shown
 from connector.control.refusals import OutOfRange
@@ -100,6 +100,8 @@ class Steps:
     def prepare(self, run_id: str) -> None:
         """The intermediate instance stands and trusts this job's certificates."""
         run, job = self._look(run_id)
+        if _has_its_image(run, job):
+            return
         changes: Json = {}
         if run.plan:
             instance = self._need_instance(job.id)
@@ -124,6 +126,8 @@ class Steps:
     def image(self, run_id: str) -> None:
         """The disks of this run have become an image."""
         run, job = self._look(run_id)
+        if _has_its_image(run, job):
+            return
         self._store.jobs.advance(run_id, Event.SYNCED)
         if run.plan:
             proved = self._proved(run, job)
@@ -413,6 +417,11 @@ def _given_back(result: Json) -> str:
     words += ["CBT off as before"] if result.get("restored_cbt") else []
     words += [f"trouble: {trouble}" for trouble in result.get("troubles", ())]
     return ", ".join(words)
+
+
+def _has_its_image(run: Run, job: Job) -> bool:
+    """A step that is executed again: the process died after the step's work and before the engine's note of it."""
+    return run.ended is not None or job.state == CLEANING
 
 
 def _is_last(job: Job) -> bool:

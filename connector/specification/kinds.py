@@ -33,6 +33,8 @@ DESCRIPTION: Final = Text(2, 128, r"[^\W\d_].*", "a letter first, no http:// or 
 LONG_DESCRIPTION: Final = Text(0, 256, "", "no http:// or https:// at the start", _URL)
 GROUP_DESCRIPTION: Final = Text(2, 256, "", "no http:// or https:// at the start", _URL)
 ID: Final = Text(1, 80)
+#: The region of a cloud that has only one place. Its jobs are in every region that a client asks for.
+LOCAL_REGION: Final = "local"
 #: What a filter compares with: any text, compared exactly.
 WORD: Final = Text(1, 400)
 TOKEN: Final = Text(1, 64, r"[\x21-\x7e]+", "ASCII")

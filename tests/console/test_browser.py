@@ -267,6 +267,7 @@ def test_light_or_dark_stays_as_chosen(desk: Desk) -> None:
     expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
     assert page.evaluate(colour) != light
     page.get_by_role("link", name="Audit log").click()
+    expect(page.get_by_role("heading", name="Audit log")).to_be_visible()
     assert page.evaluate(colour) != light
     page.get_by_role("button", name="System").click()
     assert page.evaluate(colour) == light

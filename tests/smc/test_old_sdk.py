@@ -93,13 +93,13 @@ def test_every_operation_through_the_old_sdk(cloud: Cloud) -> None:
     assert len(old.called) == 24
 
 
-def test_jobs_that_were_made_without_a_region_are_seen_from_every_region(cloud: Cloud) -> None:
-    """The old SDK names its region with every request, and jobs of the command line have none."""
+def test_jobs_of_a_cloud_with_one_place_are_seen_from_every_region(cloud: Cloud) -> None:
+    """The old SDK names its region with every request, and jobs of the command line are in the only one there is."""
     name = fresh("vm")
     cloud.sources(machine("vm-1", name))
     job = cloud.plane.jobs.create(name, name)["id"]
     (row,) = Old(cloud).DescribeReplicationJobs(JobIds=[job])["ReplicationJobs"]["ReplicationJob"]
-    assert (row["JobId"], row["RegionId"]) == (job, "")
+    assert (row["JobId"], row["RegionId"]) == (job, "local")
 
 
 def test_a_common_request_by_get_and_with_a_form(cloud: Cloud) -> None:

@@ -23,7 +23,7 @@ from connector.control.store import JobFilter, Store
 from connector.control.store.rows import Source
 from connector.control.validity import DEFAULT_VALIDITY
 from connector.specification.fields import JOB_FIELDS
-from connector.specification.kinds import REPLICATION
+from connector.specification.kinds import LOCAL_REGION, REPLICATION
 
 OPERATION: Final = "CreateReplicationJob"
 
@@ -35,7 +35,6 @@ FIELDS: Final = frozenset(
 TRANSFER: Final = tuple(key for key, _low, _high in REPLICATION.keys)
 _DATA_DISK: Final = re.compile(r"DataDisk\.([1-9][0-9]?)\.Size")
 _INCREMENTAL: Final = ("Frequency", "MaxNumberOfImageToKeep")
-_LOCAL: Final = "local"
 #: Bytes a second: 100 Mbit/s and 1 Gbit/s.
 _RATES: Final = (12_500_000.0, 125_000_000.0)
 
@@ -84,7 +83,7 @@ class NewJobPages:
     def _region(self) -> str:
         """Most jobs go where the one before went."""
         newest = self._store.jobs.page(JobFilter(), 1, 1).rows
-        return (newest[0].region if newest else "") or _LOCAL
+        return (newest[0].region if newest else "") or LOCAL_REGION
 
 
 def _forecasts(store: Store, source: Source) -> Sequence[Forecast]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from connector.control.store import tables
 from connector.control.store.rows import TagKind
+from connector.specification.kinds import LOCAL_REGION
 
 Row = TypeVar("Row")
 
@@ -67,7 +68,7 @@ class SourceFilter:
 class JobFilter:
     """Deleted jobs are never found; `status` "Deleting" finds those that are being removed.
 
-    A job that was made without a region is in every one.
+    A job of a cloud with one place, or without a region, is in every one: old SDKs name theirs in every request.
     """
 
     ids: Sequence[str] = ()
@@ -94,7 +95,7 @@ class JobFilter:
             (c.resource_group, self.resource_group),
         )
         if self.region is not None:
-            found.append(c.region.in_((self.region, "")))
+            found.append(c.region.in_((self.region, LOCAL_REGION, "")))
         return found
 
 
