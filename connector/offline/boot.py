@@ -23,25 +23,34 @@ _FILES: Final = 100_000  # in one of them
 _ZEROS: Final = re.compile(rb"\0+")
 _CPIO: Final = re.compile(rb"07070[12][0-9a-fA-F]{104}")
 
-#: Devices by a place that another machine does not have.
-_PLACE: Final = re.compile(r"/dev/(?:(?:s|h|v|xv)d[a-z]+[0-9]*|nvme\d+n\d+(?:p\d+)?|disk/by-(?:path|id)/\S+)")
+#: Devices by a place or a serial number that another machine does not have. Of by-id, names of LVM and of RAID stay.
+_PLACE: Final = re.compile(
+    r"/dev/(?:(?:s|h|v|xv)d[a-z]+[0-9]*|nvme\d+n\d+(?:p\d+)?|mmcblk\d+(?:p\d+)?|dasd[a-z]+\d*"
+    r"|(?:cciss|ida|rd)/c\d+d\d+(?:p\d+)?|block/\d+:\d+"
+    r"|disk/by-(?:path|diskseq)/[^\s\"'\\,;]+|disk/by-id/(?!dm-|md-|lvm-)[^\s\"'\\,;]+)"
+)
+#: One within a line: what is before and after it ends a word of a configuration or of a kernel's command line.
+_WITHIN: Final = re.compile(rf"(?:^|[\s\"'=,:;({{|])({_PLACE.pattern})(?=$|[\s\"'\\,:;)}}|])")
+#: A kernel's root by the number of its device, as LILO wrote it: root=802, root=8:2.
+_NUMBERED: Final = re.compile(r"\broot=(?:0x)?([0-9a-fA-F]{3,4}|\d+:\d+)(?=$|[\s\"'])")
+_TITLE: Final = re.compile(r"\s*(?:menuentry|submenu|title|menu\s+label)\s", re.IGNORECASE)
 #: What a target shows its disks and network cards as; one of each is enough.
 DRIVERS: Final = {"disk": ("virtio_blk", "virtio_scsi", "nvme"), "network": ("virtio_net",)}
 
 
 def places(text: str) -> list[str]:
-    """Devices that fstab or a kernel's command line name by where they are, in order."""
-    found = []
+    """Devices that a configuration file or a kernel's command line names by where they are, in order, each once.
+
+    Comments and the titles of a menu are not looked at.
+    """
+    devices: dict[str, None] = {}
     for line in text.splitlines():
-        words = line.split("#", 1)[0].split()
-        if words and (match := _PLACE.fullmatch(words[0])):
-            found.append(match[0])
-    return found
-
-
-def rooted(text: str) -> list[str]:
-    """The roots that a boot loader's configuration names by where they are."""
-    return sorted({match[1] for match in re.finditer(r"\broot=(\S+)", text) if _PLACE.fullmatch(match[1])})
+        if _TITLE.match(line):
+            continue
+        words = re.split(r"(?:^|\s)#", line, maxsplit=1)[0]
+        devices |= dict.fromkeys(match[1] for match in _WITHIN.finditer(words))
+        devices |= dict.fromkeys(f"root={match[1]}" for match in _NUMBERED.finditer(words))
+    return list(devices)
 
 
 def modules(image: bytes) -> set[str]:

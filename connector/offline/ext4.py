@@ -11,11 +11,34 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from connector.offline.window import Bytes, Unreadable
+from connector.offline.window import Bytes, Missing, Unreadable
 
 ROOT: Final = 2
-_EXTENTS: Final = 0x80000  # inode flag
+_COMPRESSED_FEATURE, _OTHER_JOURNAL, _META_BG = 0x1, 0x8, 0x10
+#: Features that this reader has to know, and does. Read-only features change nothing for one who only reads.
+_UNDERSTOOD: Final = {
+    0x2: "filetype",
+    0x4: "recover",
+    _META_BG: "meta_bg",
+    0x40: "extents",
+    0x80: "64bit",
+    0x100: "mmp",
+    0x200: "flex_bg",
+    0x400: "ea_inode",
+    0x2000: "metadata_csum_seed",
+    0x4000: "large_dir",
+    0x8000: "inline_data",
+    0x10000: "encrypt",
+    0x20000: "casefold",
+}
+_NAMES: Final = {_COMPRESSED_FEATURE: "compression", _OTHER_JOURNAL: "journal_dev", 0x1000: "dirdata"}
+_SPARSE, _SPARSE2 = 0x1, 0x200  # which groups have copies: of read-only features, of compatible ones
+_EXTENTS: Final = 0x80000  # inode flags
 _INLINE: Final = 0x10000000
+_ENCRYPTED: Final = 0x800
+_FOLDED: Final = 0x40000000
+_ATTRIBUTES: Final = 0xEA020000
+_SYSTEM_DATA: Final = (7, b"data")  # where the rest of what is kept within an inode is
 _DEPTH: Final = 5
 _LINKS: Final = 8
 _MOST_ENTRIES: Final = 20_000
@@ -31,7 +54,8 @@ class Inode:
     mode: int
     size: int
     flags: int
-    block: bytes  # 60 bytes: extents, block numbers, or a short link's target
+    block: bytes  # 60 bytes: extents, block numbers, a short link's target, or the content's beginning
+    more: bytes = b""  # of content that is kept within the inode: what follows
 
     @property
     def kind(self) -> int:
@@ -39,7 +63,7 @@ class Inode:
 
 
 class Ext4:
-    """One file system. Every method raises Unreadable for what is not as it must be, or not there."""
+    """One file system. Every method raises Unreadable for what is not as it must be, Missing for what is not there."""
 
     def __init__(self, volume: Bytes) -> None:
         self._volume = volume
@@ -50,7 +74,8 @@ class Ext4:
         if log > 6:
             raise Unreadable("the ext4 superblock makes no sense")
         self.block = 1024 << log
-        self._incompatible = struct.unpack_from("<I", sb, 96)[0]
+        compatible, self._incompatible, read_only = struct.unpack_from("<III", sb, 92)
+        _understand(self._incompatible)
         self._inodes, self._per_group = (struct.unpack_from("<I", sb, at)[0] for at in (0, 40))
         self.blocks = struct.unpack_from("<I", sb, 4)[0] | (
             self._wide and struct.unpack_from("<I", sb, 0x150)[0] << 32
@@ -60,12 +85,14 @@ class Ext4:
         )
         self.free_inodes = struct.unpack_from("<I", sb, 16)[0]
         self.inodes = self._inodes
-        self._first = struct.unpack_from("<I", sb, 20)[0]
         revision = struct.unpack_from("<I", sb, 76)[0]
         self._inode = struct.unpack_from("<H", sb, 88)[0] if revision else 128
         self._descriptor = struct.unpack_from("<H", sb, 254)[0] if self._wide else 32
         if not (128 <= self._inode <= 4096 and 32 <= self._descriptor <= 1024 and self._per_group):
             raise Unreadable("the ext4 superblock makes no sense")
+        self._groups = _Groups.of(
+            sb, self.block, self._descriptor, (compatible, self._incompatible, read_only)
+        )
 
     @property
     def _wide(self) -> int:
@@ -82,7 +109,7 @@ class Ext4:
         """What is in a directory."""
         inode = self.find(path)
         if inode.kind != _DIRECTORY:
-            raise Unreadable(f"{path} is no directory")
+            raise Missing(f"there is no directory {path}")
         return [name for name, _ in self._entries(inode) if name not in (".", "..")]
 
     def find(self, path: str, links: int = _LINKS) -> Inode:
@@ -92,9 +119,9 @@ class Ext4:
             raise Unreadable("a path is deeper than is looked at")
         inode = self.inode(ROOT)
         for place, word in enumerate(words):
-            number = next((number for name, number in self._entries(inode) if name == word), 0)
+            number = self._looked_up(inode, word)
             if not number:
-                raise Unreadable(f"there is no {path}")
+                raise Missing(f"there is no {path}")
             inode = self.inode(number)
             if inode.kind == _LINK:
                 if not links:
@@ -104,53 +131,86 @@ class Ext4:
                 return self.find("/".join([*base, target, *words[place + 1 :]]), links - 1)
         return inode
 
+    def _looked_up(self, directory: Inode, word: str) -> int:
+        """The number of what has this name in a directory; 0 when nothing has."""
+        if directory.kind != _DIRECTORY:
+            return 0
+        folded = 0
+        for name, number in self._entries(directory):
+            if name == word:
+                return number
+            if directory.flags & _FOLDED and name.casefold() == word.casefold():
+                folded = number
+        return folded
+
     def inode(self, number: int) -> Inode:
         """One inode by its number."""
         if not 0 < number <= self._inodes:
             raise Unreadable("a directory names an inode that does not exist")
         group, index = divmod(number - 1, self._per_group)
-        at = (self._first + 1) * self.block + group * self._descriptor
-        descriptor = self._volume.read(at, self._descriptor)
+        descriptor = self._volume.read(self._groups.descriptor(group), self._descriptor)
         table = struct.unpack_from("<I", descriptor, 8)[0]
         if self._descriptor >= 64:
             table |= struct.unpack_from("<I", descriptor, 40)[0] << 32
-        raw = self._volume.read(table * self.block + index * self._inode, 128)
+        raw = self._volume.read(table * self.block + index * self._inode, self._inode)
         mode, size, high = (struct.unpack_from(f, raw, o)[0] for f, o in (("<H", 0), ("<I", 4), ("<I", 108)))
-        return Inode(mode, size | high << 32, struct.unpack_from("<I", raw, 32)[0], raw[40:100])
+        flags = struct.unpack_from("<I", raw, 32)[0]
+        more = _kept(raw) if flags & _INLINE else b""
+        return Inode(mode, size | high << 32, flags, raw[40:100], more)
 
     def _target(self, inode: Inode) -> str:
-        raw = inode.block[: inode.size] if inode.size < 60 else self._content(inode, _LONGEST_PATH)
+        short = inode.size < 60 and not inode.flags & (_ENCRYPTED | _INLINE)
+        raw = inode.block[: inode.size] if short else self._content(inode, _LONGEST_PATH)
         return raw.decode("utf-8", "replace").partition("\0")[0]
 
     def _entries(self, inode: Inode) -> Iterator[tuple[str, int]]:
-        """Names and inode numbers; an indexed directory reads as a plain one."""
+        """Names and inode numbers; an indexed directory reads as a plain one. Unreadable when there may be more."""
         if inode.kind != _DIRECTORY:
             raise Unreadable("a path leads through something that is no directory")
-        seen = 0
-        for block in self._blocks(inode, min(inode.size, _MOST_ENTRIES * 300)):
+        most = _MOST_ENTRIES * 300
+        damaged, count = False, 0
+        for block in self._listings(inode, min(inode.size, most)):
             at = 0
             while at + 8 <= len(block):
                 number, length, name_length = struct.unpack_from("<IHB", block, at)
-                seen += 1
-                if length < 8 or seen > _MOST_ENTRIES:
-                    return
+                length = _record(length, len(block))
+                count += 1
+                if count > _MOST_ENTRIES:
+                    raise Unreadable("a directory has more entries than are looked at")
+                if length < 8:
+                    damaged = damaged or any(block[at:])
+                    break
                 if number and at + 8 + name_length <= len(block):
                     yield block[at + 8 : at + 8 + name_length].decode("utf-8", "replace"), number
                 at += length
+        if damaged:
+            raise Unreadable("a directory is damaged")
+        if inode.size > most:
+            raise Unreadable("a directory is larger than is looked at")
+
+    def _listings(self, inode: Inode, length: int) -> Iterator[bytes]:
+        """The runs of entries in a directory. Within an inode there are two, after the parent's number."""
+        if not inode.flags & _INLINE:
+            yield from self._blocks(inode, length)
+            return
+        _refuse_encrypted(inode)
+        yield inode.block[4:]
+        yield inode.more
 
     def _content(self, inode: Inode, most: int) -> bytes:
         wanted = min(inode.size, most)
-        found = bytearray()
+        content = bytearray()
         for block in self._blocks(inode, wanted):
-            found += block
-        return bytes(found[:wanted])
+            content += block
+        return bytes(content[:wanted])
 
     def _blocks(self, inode: Inode, length: int) -> Iterator[bytes]:
         """The first `length` bytes by blocks; what is not mapped reads as zeros."""
+        _refuse_encrypted(inode)
         if inode.flags & _INLINE:
-            if inode.kind == _DIRECTORY or inode.size > len(inode.block):
-                raise Unreadable("what is kept within its inode is not looked into")
-            yield inode.block[:length]
+            if inode.size > len(inode.block) + len(inode.more):
+                raise Unreadable("what is kept within an inode is damaged")
+            yield (inode.block + inode.more)[:length]
             return
         count = -(-length // self.block)
         places = self._mapped(inode, count)
@@ -206,3 +266,92 @@ class Ext4:
         """A block of block numbers; a missing one stands for as many holes."""
         raw = self._volume.read(place * self.block, self.block) if place else bytes(self.block)
         return list(struct.unpack(f"<{self.block // 4}I", raw))
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Where the descriptors of block groups are: one table behind the superblock, or spread over the groups (meta_bg)."""
+
+    block: int
+    each: int  # bytes of a descriptor
+    first_data: int
+    per_group: int  # blocks
+    spread_from: int | None  # the first block of descriptors that is not in the table
+    copies: frozenset[int] | None  # sparse_super2: groups with a copy of the superblock, beside the first
+    sparse: bool
+
+    @classmethod
+    def of(cls, sb: bytes, block: int, each: int, features: tuple[int, int, int]) -> _Groups:
+        """From a superblock and its features: compatible, incompatible, read-only."""
+        compatible, incompatible, read_only = features
+        (first, per_group, spread) = (struct.unpack_from("<I", sb, at)[0] for at in (20, 32, 0x104))
+        copies = frozenset(struct.unpack_from("<2I", sb, 0x24C)) if compatible & _SPARSE2 else None
+        return cls(
+            block,
+            each,
+            first,
+            per_group,
+            spread if incompatible & _META_BG else None,
+            copies,
+            bool(read_only & _SPARSE),
+        )
+
+    def descriptor(self, group: int) -> int:
+        """The offset of a group's descriptor."""
+        per_block = self.block // self.each
+        number, place = divmod(group, per_block)
+        behind = 2 if self.block == 1024 else 1  # the superblock is 1024 bytes into the file system
+        if self.spread_from is None or number < self.spread_from:
+            return (behind + number) * self.block + place * self.each
+        if not number:
+            return behind * self.block + place * self.each
+        first = number * per_block  # the group that keeps the descriptors of its neighbours
+        at = self.first_data + first * self.per_group + self._has_copy(first)
+        return at * self.block + place * self.each
+
+    def _has_copy(self, group: int) -> bool:
+        if self.copies is not None:
+            return group in self.copies
+        return not self.sparse or group <= 1 or any(_power(group, base) for base in (3, 5, 7))
+
+
+def _power(number: int, base: int) -> bool:
+    while number % base == 0:
+        number //= base
+    return number == 1
+
+
+def _understand(features: int) -> None:
+    """Raises Unreadable for a feature that may change where things are, and is not known here."""
+    strange = [1 << bit for bit in range(32) if features >> bit & 1 and 1 << bit not in _UNDERSTOOD]
+    if strange:
+        names = ", ".join(_NAMES.get(bit, f"{bit:#x}") for bit in strange)
+        raise Unreadable(f"not understood: an ext4 with the feature {names}")
+
+
+def _refuse_encrypted(inode: Inode) -> None:
+    if inode.flags & _ENCRYPTED:
+        raise Unreadable("not understood: a file or directory that ext4 encrypts")
+
+
+def _record(length: int, block: int) -> int:
+    """The length of a directory's entry: in a block of 64 KiB, 65536 does not fit into its field."""
+    if block < 65536:
+        return length
+    return 65536 if length in (0, 65535) else length & 0xFFFC | (length & 3) << 16
+
+
+def _kept(raw: bytes) -> bytes:
+    """What of a content is kept behind an inode, as the extended attribute system.data."""
+    if len(raw) <= 132:
+        return b""
+    start = 128 + struct.unpack_from("<H", raw, 128)[0]
+    if start + 4 > len(raw) or struct.unpack_from("<I", raw, start)[0] != _ATTRIBUTES:
+        return b""
+    first = at = start + 4
+    while at + 16 <= len(raw) and any(raw[at : at + 4]):
+        length, index, offset, _, size = struct.unpack_from("<BBHII", raw, at)
+        if (index, raw[at + 16 : at + 16 + length]) == _SYSTEM_DATA:
+            return raw[first + offset : first + offset + size]
+        at += 16 + -(-length // 4) * 4
+    return b""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from connector.offline import boot, lvm, partitions, volumes
+from connector.offline import boot, loaders, lvm, partitions, volumes
 from connector.offline.ext4 import Ext4
+from connector.offline.fat import Fat
 from connector.offline.ntfs import Ntfs
 from connector.offline.partitions import Partition, Table
 from connector.offline.volumes import Volume
-from connector.offline.window import Bytes, Part, Unreadable, Window
+from connector.offline.window import Bytes, Files, Missing, Part, Unreadable, Window
 
 Found = TypeVar("Found")
 
@@ -20,7 +21,6 @@ _KERNEL: Final = re.compile(r"(?:initrd\.img|initramfs|initrd)-(?P<version>[^/]*
 _NOT: Final = ("rescue", "kdump")
 _MOST_LOGICAL: Final = 64  # volumes of one group
 _IMMUTABLE: Final = 0x10  # flag of an inode
-_CONFIGS: Final = ("grub/grub.cfg", "grub2/grub.cfg", "grub/menu.lst", "extlinux/extlinux.conf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,21 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Linux:
-    """The root of an installed Linux; `fstab` and `roots` are devices that it names by where they are."""
+    """The root of an installed Linux."""
 
     place: str
     name: str
-    fstab: tuple[str, ...] = ()
     immutable: bool = False  # resolv.conf cannot be changed
     free_inodes: float = 1.0  # share
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A file that names devices by where they are: another machine may not have them, or have others there."""
+
+    place: str
+    file: str
+    devices: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,8 @@ class Facts:
     linux: tuple[Linux, ...] = ()
     windows: tuple[Windows, ...] = ()
     kernels: tuple[Kernel, ...] = ()
-    roots: tuple[str, ...] = ()
+    named: tuple[Named, ...] = ()
+    loaders: tuple[str, ...] = ()  # places of FAT file systems with something for UEFI to start
     usage: tuple[Usage, ...] = ()
     closed: tuple[tuple[str, str], ...] = ()
     fetched: int = 0
@@ -113,7 +122,8 @@ class Look:
         self._linux: list[Linux] = []
         self._windows: list[Windows] = []
         self._kernels: list[Kernel] = []
-        self._roots: list[str] = []
+        self._named: list[Named] = []
+        self._loaders: list[str] = []
         self._usage: list[Usage] = []
         self._closed: list[tuple[str, str]] = []
         self._fetched = 0
@@ -137,7 +147,8 @@ class Look:
             tuple(self._linux),
             tuple(self._windows),
             tuple(self._kernels),
-            tuple(dict.fromkeys(self._roots)),
+            tuple(self._named),
+            tuple(self._loaders),
             tuple(self._usage),
             tuple(self._closed),
             self._fetched,
@@ -177,6 +188,8 @@ class Look:
             self._ext(place, Ext4(part))
         elif place.volume.kind == "ntfs":
             self._ntfs(place, Ntfs(part))
+        elif place.volume.kind == "vfat":
+            self._fat(place, Fat(part))
         elif place.volume.kind in ("xfs", "btrfs", "raid"):
             self._closed.append((str(place), f"{place.volume.kind} is not looked into"))
 
@@ -184,38 +197,48 @@ class Look:
         names = files.names()
         self._windows.append(Windows(str(place), "windows" in names, files.asleep(), files.dirty()))
 
+    def _fat(self, place: Place, files: Fat) -> None:
+        if self._tried(str(place), lambda: loaders.starts(files), False):
+            self._loaders.append(str(place))
+        self._names_devices(place, files, loaders.configurations(files, ""))
+
     def _ext(self, place: Place, files: Ext4) -> None:
         size = files.blocks * files.block
         self._usage.append(Usage(str(place), size - files.free * files.block, size))
         top = set(files.names("/"))
         if "etc" in top:
             self._tried(str(place), lambda: self._root(place, files), None)
-        folder = "/boot/" if "boot" in top else "/"
-        self._tried(str(place), lambda: self._boot(place, files, folder), None)
+        folder = "/boot" if "boot" in top else ""
+        self._names_devices(place, files, loaders.configurations(files, folder))
+        self._tried(str(place), lambda: self._kernels_in(place, files, f"{folder}/"), None)
 
     def _root(self, place: Place, files: Ext4) -> None:
-        fstab = _text(files, "/etc/fstab")
         immutable = False
         if "resolv.conf" in files.names("/etc"):
-            immutable = _quietly(lambda: bool(files.find("/etc/resolv.conf").flags & _IMMUTABLE), False)
+            resolv = self._sought(place, "/etc/resolv.conf", lambda: files.find("/etc/resolv.conf").flags, 0)
+            immutable = bool(resolv & _IMMUTABLE)
         share = files.free_inodes / files.inodes if files.inodes else 1.0
-        found = Linux(str(place), _pretty(files), tuple(boot.places(fstab)), immutable, share)
-        self._linux.append(found)
+        self._linux.append(Linux(str(place), self._pretty(place, files), immutable, share))
+        self._names_devices(place, files, loaders.settings(files))
 
-    def _boot(self, place: Place, files: Ext4, folder: str) -> None:
+    def _names_devices(self, place: Place, files: Files, paths: Iterable[str | loaders.Closed]) -> None:
+        """See which of these files name devices by where they are."""
+        for path in paths:
+            if isinstance(path, loaders.Closed):
+                self._closed.append((f"{place} {path.path}", path.why))
+            elif devices := boot.places(self._text(place, files, path)):
+                self._named.append(Named(str(place), path, tuple(devices)))
+
+    def _kernels_in(self, place: Place, files: Ext4, folder: str) -> None:
         names = files.names(folder)
-        for name in _CONFIGS:
-            if name.partition("/")[0] in names:
-                self._roots += boot.rooted(_text(files, folder + name))
         images = [n for n in names if _KERNEL.fullmatch(n) and not any(word in n for word in _NOT)]
         if images:
             newest = max(images, key=_natural)
             self._kernels.append(self._kernel(place, files, folder, newest))
 
     def _kernel(self, place: Place, files: Ext4, folder: str, name: str) -> Kernel:
-        found = _KERNEL.fullmatch(name)
-        version = found["version"] if found else ""
-        config = _text(files, f"{folder}config-{version}")
+        version = match["version"] if (match := _KERNEL.fullmatch(name)) else ""
+        config = self._text(place, files, f"{folder}config-{version}")
         try:
             there = boot.modules(files.read(folder + name, boot.MOST)) | _builtin(config)
         except Unreadable as why:
@@ -228,21 +251,24 @@ class Look:
             )
         return Kernel(str(place), name, missing)
 
+    def _text(self, place: Place, files: Files, path: str) -> str:
+        """A file's text, "" when it is not there."""
+        return self._sought(place, path, lambda: files.read(path).decode("utf-8", "replace"), "")
 
-def _text(files: Ext4, path: str) -> str:
-    return _quietly(lambda: files.read(path).decode("utf-8", "replace"), "")
+    def _sought(self, place: Place, path: str, look: Callable[[], Found], otherwise: Found) -> Found:
+        """What may be missing. A file that is there and cannot be read is told: it is no missing one."""
+        try:
+            return look()
+        except Missing:
+            return otherwise
+        except Unreadable as why:
+            self._closed.append((f"{place} {path}", str(why)))
+            return otherwise
 
-
-def _quietly(look: Callable[[], Found], otherwise: Found) -> Found:
-    try:
-        return look()
-    except Unreadable:
-        return otherwise
-
-
-def _pretty(files: Ext4) -> str:
-    match = re.search(r'^PRETTY_NAME="?([^"\n]*)', _text(files, "/etc/os-release"), re.MULTILINE)
-    return match[1][:80] if match else "Linux"
+    def _pretty(self, place: Place, files: Ext4) -> str:
+        text = self._text(place, files, "/etc/os-release")
+        match = re.search(r'^PRETTY_NAME="?([^"\n]*)', text, re.MULTILINE)
+        return match[1][:80] if match else "Linux"
 
 
 def _builtin(config: str) -> set[str]:

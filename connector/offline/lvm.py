@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +15,7 @@ _LARGEST: Final = 4 << 20  # bytes of metadata
 _DEPTH: Final = 8
 _TOKEN = re.compile(r'#[^\n]*|"(?:[^"\\]|\\.){0,1000}"|[\[\]{}=,]|[^\s\[\]{}=,"#]+')
 _SECTOR: Final = 512
+_CHECKSUM: Final = 0xF597A6CF ^ 0xFFFFFFFF  # LVM's CRC-32 begins with the first, and zlib's inverts it
 
 
 class LogicalVolume(NamedTuple):
@@ -62,15 +64,24 @@ def logical_volumes(area: Bytes) -> tuple[LogicalVolume, ...]:
 
 def _label(area: Bytes) -> tuple[str, tuple[int, int]]:
     head = area.read(0, 4 * _SECTOR)
-    at = next((n * _SECTOR for n in range(4) if head[n * _SECTOR :][:8] == b"LABELONE"), None)
-    if at is None:
+    labels = [n for n in range(4) if head[n * _SECTOR :][:8] == b"LABELONE"]
+    if not labels:
         raise Unreadable("no physical volume")
+    at = max(labels, key=lambda n: _sound(head, n)) * _SECTOR
     here = at + _unpack("<I", head, at + 20)[0]
     identity = head[here : here + 32].decode("ascii", "replace")
     areas = list(_pairs(head, here + 40))
     if not areas:
         raise Unreadable("a physical volume without metadata")
     return identity, areas[0]
+
+
+def _sound(head: bytes, place: int) -> tuple[bool, bool]:
+    """How far a label is to be believed: its checksum, and that it names its own sector. An older one may be near it."""
+    at = place * _SECTOR
+    sector, checksum = _unpack("<QI", head, at + 8)
+    right = zlib.crc32(head[at + 20 : at + _SECTOR], _CHECKSUM) ^ 0xFFFFFFFF == checksum
+    return right and sector == place, sector == place
 
 
 def _pairs(head: bytes, at: int) -> Iterator[tuple[int, int]]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import struct
 import uuid
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from connector.offline.window import Bytes, Unreadable
+from connector.offline.volumes import fat_sector, recognise
+from connector.offline.window import Bytes, Part, Unreadable
 
 SECTOR: Final = 512
+#: Bytes of a sector, as tables may count: 512 is what nearly every disk has, 4096 is a native 4K disk.
+_SECTORS: Final = (512, 4096, 2048, 1024)
 _MOST: Final = 256  # entries of a GPT, logical partitions of a chain
 _LARGEST_ENTRY: Final = 4096
 _EXTENDED: Final = (0x05, 0x0F, 0x85)
@@ -44,6 +48,7 @@ class Table:
     partitions: tuple[Partition, ...] = ()
     damage: str = ""
     code: bool = False  # there is something to boot in the first sector
+    sector: int = SECTOR  # bytes of the sectors that the table counts in
 
 
 def read(disk: Bytes) -> Table:
@@ -51,69 +56,85 @@ def read(disk: Bytes) -> Table:
     if disk.size < SECTOR:
         return Table()
     first = disk.read(0, SECTOR)
-    entries = [_ENTRY.unpack_from(first, 446 + 16 * n) for n in range(4)]
+    entries = [_Line(*_ENTRY.unpack_from(first, 446 + 16 * n)) for n in range(4)]
     signed, code = first[510:512] == b"\x55\xaa", any(first[:440])
-    if (signed and any(entry[2] == PROTECTIVE for entry in entries)) or _header(disk, 1) is not None:
+    protected = signed and any(entry.kind == PROTECTIVE for entry in entries)
+    if protected or any(_header(disk, 1, sector) for sector in _SECTORS):
         return _read_gpt(disk, code)
-    if not signed or _is_boot_sector(first) or any(entry[0] not in (0, 0x80) for entry in entries):
+    if not signed or _is_boot_sector(first) or any(entry.flag not in (0, 0x80) for entry in entries):
         return Table()
+    sector = _counted_in(disk, entries)
     try:
-        return Table("mbr", tuple(_mbr(disk, entries)), code=code)
+        return Table("mbr", tuple(_mbr(disk, entries, sector)), code=code, sector=sector)
     except Unreadable as wrong:
-        return Table("mbr", tuple(_primary(entries)), str(wrong), code)
+        return Table("mbr", tuple(_primary(entries, sector)), str(wrong), code, sector)
+
+
+class _Line(NamedTuple):
+    """A line of an MBR."""
+
+    flag: int
+    first_place: bytes
+    kind: int
+    last_place: bytes
+    start: int
+    sectors: int
 
 
 def _is_boot_sector(first: bytes) -> bool:
     """A file system that begins at the first byte of the disk, without partitions."""
-    return (
-        first[3:11] in (b"NTFS    ", b"-FVE-FS-", b"EXFAT   ")
-        or first[54:59] == b"FAT16"
-        or first[82:87] == b"FAT32"
-    )
+    return first[3:11] in (b"NTFS    ", b"-FVE-FS-", b"EXFAT   ") or bool(fat_sector(first))
 
 
-def _primary(entries: list[tuple[int, bytes, int, bytes, int, int]]) -> list[Partition]:
+def _counted_in(disk: Bytes, entries: Sequence[_Line]) -> int:
+    """Bytes of an MBR's sectors. It does not say: they are those with which a known volume is where it says."""
+    for sector in _SECTORS[:2]:
+        for part in _primary(entries, sector):
+            if part.start < disk.size and recognise(Part(disk, part.start, part.length)).kind:
+                return sector
+    return SECTOR
+
+
+def _primary(entries: Sequence[_Line], sector: int) -> list[Partition]:
     return [
-        Partition(n, start * SECTOR, count * SECTOR, f"{kind:02x}", active=flag == 0x80)
-        for n, (flag, _, kind, _, start, count) in enumerate(entries, 1)
-        if kind and count
+        Partition(n, one.start * sector, one.sectors * sector, f"{one.kind:02x}", active=one.flag == 0x80)
+        for n, one in enumerate(entries, 1)
+        if one.kind and one.sectors
     ]
 
 
-def _mbr(disk: Bytes, entries: list[tuple[int, bytes, int, bytes, int, int]]) -> list[Partition]:
-    found = _primary(entries)
-    for _, _, kind, _, start, _ in entries:
-        if kind in _EXTENDED:
-            found += _logical(disk, start)
-    return found
+def _mbr(disk: Bytes, entries: Sequence[_Line], sector: int) -> list[Partition]:
+    partitions = _primary(entries, sector)
+    for entry in entries:
+        if entry.kind in _EXTENDED:
+            partitions += _logical(disk, entry.start, sector)
+    return partitions
 
 
-def _logical(disk: Bytes, base: int) -> list[Partition]:
-    found: list[Partition] = []
+def _logical(disk: Bytes, base: int, sector: int) -> list[Partition]:
+    partitions: list[Partition] = []
     at = base
     for number in range(5, 5 + _MOST):
-        sector = disk.read(at * SECTOR, SECTOR)
-        if sector[510:512] != b"\x55\xaa":
+        raw = disk.read(at * sector, SECTOR)
+        if raw[510:512] != b"\x55\xaa":
             raise Unreadable("the chain of logical partitions is broken")
-        flag, _, kind, _, start, count = _ENTRY.unpack_from(sector, 446)
-        if kind and count:
-            found.append(
-                Partition(number, (at + start) * SECTOR, count * SECTOR, f"{kind:02x}", active=flag == 0x80)
-            )
-        _, _, kind, _, start, _ = _ENTRY.unpack_from(sector, 462)
-        if kind not in _EXTENDED or not start:
-            return found
-        at = base + start
+        here, following = (_Line(*_ENTRY.unpack_from(raw, place)) for place in (446, 462))
+        if here.kind and here.sectors:
+            start, length = (at + here.start) * sector, here.sectors * sector
+            partitions.append(Partition(number, start, length, f"{here.kind:02x}", active=here.flag == 0x80))
+        if following.kind not in _EXTENDED or not following.start:
+            return partitions
+        at = base + following.start
     raise Unreadable("the chain of logical partitions has no end")
 
 
-def _header(disk: Bytes, sector: int) -> tuple[int, ...] | None:
+def _header(disk: Bytes, place: int, sector: int) -> tuple[int, ...] | None:
     """The numbers of a GPT header whose checksum is right: first entry's sector, count, size, checksum of the entries."""
-    if (sector + 1) * SECTOR > disk.size:
+    if place < 1 or (place + 1) * sector > disk.size:
         return None
-    raw = disk.read(sector * SECTOR, SECTOR)
+    raw = disk.read(place * sector, SECTOR)
     magic, _, size, checksum, _, own, _, _, _, _, entries, count, each, total = _GPT.unpack_from(raw)
-    if magic != b"EFI PART" or not _GPT.size <= size <= SECTOR or own != sector:
+    if magic != b"EFI PART" or not _GPT.size <= size <= SECTOR or own != place:
         return None
     if zlib.crc32(raw[:16] + bytes(4) + raw[20:size]) != checksum:
         return None
@@ -123,27 +144,34 @@ def _header(disk: Bytes, sector: int) -> tuple[int, ...] | None:
 
 
 def _read_gpt(disk: Bytes, code: bool) -> Table:
-    last = disk.size // SECTOR - 1
-    primary, backup = _header(disk, 1), _header(disk, last)
+    """Read in sectors of each size: the table with the least damage counts, 512 bytes first."""
+    tables = [_gpt(disk, code, sector) for sector in _SECTORS]
+    readable = [table for table in tables if table.partitions]
+    return min(readable or tables, key=lambda table: len(table.damage))
+
+
+def _gpt(disk: Bytes, code: bool, sector: int) -> Table:
+    last = disk.size // sector - 1
     damage = []
-    found: list[Partition] | None = None
-    for header, what in ((primary, "the GPT header"), (backup, "the backup GPT at the end of the disk")):
+    partitions: list[Partition] | None = None
+    for place, what in ((1, "the GPT header"), (last, "the backup GPT at the end of the disk")):
         try:
+            header = _header(disk, place, sector)
             if header is None:
                 raise Unreadable(f"{what} is not there, or damaged")
-            entries = _entries(disk, header, what)
-            found = entries if found is None else found
+            entries = _entries(disk, header, what, sector)
+            partitions = entries if partitions is None else partitions
         except Unreadable as wrong:
             damage.append(str(wrong))
-    return Table("gpt", tuple(found or ()), "; ".join(damage), code)
+    return Table("gpt", tuple(partitions or ()), "; ".join(damage), code, sector)
 
 
-def _entries(disk: Bytes, header: tuple[int, ...], what: str) -> list[Partition]:
-    sector, count, each, checksum = header
-    raw = disk.read(sector * SECTOR, count * each)
+def _entries(disk: Bytes, header: tuple[int, ...], what: str, sector: int) -> list[Partition]:
+    place, count, each, checksum = header
+    raw = disk.read(place * sector, count * each)
     if zlib.crc32(raw) != checksum:
         raise Unreadable(f"{what} has damaged entries")
-    found = []
+    partitions = []
     for number in range(count):
         entry = raw[number * each : number * each + 128]
         if any(entry[:16]):
@@ -151,5 +179,7 @@ def _entries(disk: Bytes, header: tuple[int, ...], what: str) -> list[Partition]
             name = entry[56:128].decode("utf-16-le", "replace").partition("\0")[0]
             kind = str(uuid.UUID(bytes_le=entry[:16]))
             if end >= start:
-                found.append(Partition(number + 1, start * SECTOR, (end - start + 1) * SECTOR, kind, name))
-    return found
+                partitions.append(
+                    Partition(number + 1, start * sector, (end - start + 1) * sector, kind, name)
+                )
+    return partitions

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.model import Finding, Severity
-from connector.offline.look import DiskFacts, Facts
-from connector.offline.partitions import ESP, LDM, LDM_MBR
+from connector.offline.look import DiskFacts, Facts, Place
+from connector.offline.partitions import ESP, LDM, LDM_MBR, SECTOR
 from connector.offline.volumes import ENCRYPTED
 
 BLOCK, WARN, INFO = Severity.BLOCK, Severity.WARN, Severity.INFO
@@ -80,11 +80,9 @@ def _several(facts: Facts) -> Wrong:
 
 
 def _placed(facts: Facts) -> Wrong:
-    for one in facts.linux:
-        if one.fstab:
-            yield one.place, f"/etc/fstab names {', '.join(one.fstab[:4])} by place"
-    if facts.roots:
-        yield "boot loader", f"the kernel's root is {', '.join(facts.roots[:4])}, by place"
+    for one in facts.named:
+        more = ", ..." if len(one.devices) > 4 else ""
+        yield one.place, f"{one.file} names {', '.join(one.devices[:4])}{more} by place"
 
 
 def _undriven(what: str) -> Callable[[Facts], Wrong]:
@@ -121,10 +119,40 @@ def _old_xfs(facts: Facts) -> Wrong:
                 yield str(place), "an XFS of version 4, which newer kernels do not mount"
 
 
+def _typed(disk: DiskFacts) -> bool:
+    """Whether one of its partitions says that it is an EFI system partition."""
+    return any(one.kind in (ESP, "ef") for one in disk.table.partitions)
+
+
+def _loaders(facts: Facts, disk: DiskFacts) -> list[Place]:
+    """The FAT file systems of a disk with something for UEFI to start, whatever type their partitions have."""
+    return [place for place in disk.places if str(place) in facts.loaders]
+
+
+def _fats(disk: DiskFacts) -> list[Place]:
+    return [place for place in disk.places if place.volume.kind == "vfat"]
+
+
 def _no_esp(facts: Facts) -> Wrong:
-    kinds = {p.kind for disk in facts.disks for p in disk.table.partitions}
-    if facts.firmware == "efi" and facts.disks and not kinds & {ESP, "ef"}:
+    there = any(_typed(disk) or _fats(disk) for disk in facts.disks)
+    if facts.firmware == "efi" and facts.disks and not there:
         yield facts.disks[0].label, "the firmware is UEFI, but no disk has an EFI system partition"
+
+
+def _mistyped_esp(facts: Facts) -> Wrong:
+    if facts.firmware != "efi" or any(_typed(disk) for disk in facts.disks):
+        return
+    sure = [place for disk in facts.disks for place in _loaders(facts, disk)]
+    for place in sure or [place for disk in facts.disks for place in _fats(disk)]:
+        kind = place.partition.kind if place.partition else "none"
+        by = "files" if sure else "file system (FAT, without a loader that is seen)"
+        yield str(place), f"an EFI system partition by its {by}, but not by its type ({kind})"
+
+
+def _large_sectors(facts: Facts) -> Wrong:
+    for disk in facts.disks:
+        if disk.table.scheme and disk.table.sector != SECTOR:
+            yield disk.label, f"its partition table counts in sectors of {disk.table.sector} bytes"
 
 
 def _no_code(facts: Facts) -> Wrong:
@@ -138,7 +166,7 @@ def _can_start(facts: Facts, disk: DiskFacts) -> bool | None:
     if any(what == disk.label for what, _ in facts.closed):
         return None
     if facts.firmware == "efi":
-        return any(p.kind in (ESP, "ef") for p in disk.table.partitions)
+        return bool(_typed(disk) or _loaders(facts, disk)) or (None if _fats(disk) else False)
     if disk.table.scheme:
         return disk.table.code
     return False if all(place.volume.blank for place in disk.places) else None
@@ -227,7 +255,7 @@ RULES: Final = (
         "O5",
         "devices are named by place",
         WARN,
-        "/etc/fstab, boot loader",
+        "/etc/fstab, crypttab, default/grub; entries and environment of the boot loader",
         _placed,
         "name them by UUID= or LABEL=",
     ),
@@ -291,9 +319,25 @@ RULES: Final = (
         "O10",
         "no EFI system partition",
         BLOCK,
-        "partition types",
+        "partition types, FAT file systems and /EFI in them",
         _no_esp,
         "check the firmware setting, and which disk is the first",
+    ),
+    DeepRule(
+        "O10",
+        "an EFI system partition has another type",
+        WARN,
+        "partition types, FAT file systems and /EFI in them",
+        _mistyped_esp,
+        "not every firmware starts it: set the type in the guest (sgdisk -t N:ef00)",
+    ),
+    DeepRule(
+        "O10",
+        "a partition table in large sectors",
+        WARN,
+        "MBR, GPT",
+        _large_sectors,
+        "a target whose disks have sectors of 512 bytes finds no partitions: choose one with such sectors",
     ),
     DeepRule(
         "O10",

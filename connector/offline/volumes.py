@@ -20,8 +20,8 @@ _SIGNATURES: Final = (
     (0x438, b"\x53\xef", "ext"),
     (0, b"XFSB", "xfs"),
     (0x10040, b"_BHRfS_M", "btrfs"),
-    (0x218, b"LVM2 001", "lvm"),
-    (0x18, b"LVM2 001", "lvm"),
+    # a physical volume's label is in any of the first four sectors, of 512 bytes on each disk
+    *((512 * place + 0x18, b"LVM2 001", "lvm") for place in (1, 0, 2, 3)),
     (0xFF6, b"SWAPSPACE2", "swap"),
     (0x1000, b"\xfc\x4e\x2b\xa9", "raid"),
     (0, b"\xfc\x4e\x2b\xa9", "raid"),
@@ -50,7 +50,17 @@ def recognise(volume: Bytes) -> Volume:
     for offset, signature, kind in _SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
             return Volume(kind, _detail(kind, head))
-    return Volume(blank=not any(head))
+    return Volume("vfat") if fat_sector(head) else Volume(blank=not any(head))
+
+
+def fat_sector(head: bytes) -> int:
+    """Bytes of a sector of a FAT that begins here, by the numbers in its boot sector; 0 when it is none."""
+    if len(head) < 512 or head[510:512] != b"\x55\xaa" or head[0] not in (0xEB, 0xE9):
+        return 0
+    sector, cluster, reserved, copies = struct.unpack_from("<HBHB", head, 11)
+    media, per_table, wide = head[21], *struct.unpack_from("<H12xI", head, 22)
+    sound = sector in (512, 1024, 2048, 4096) and cluster and not cluster & (cluster - 1)
+    return sector if sound and reserved and copies in (1, 2) and media >= 0xF0 and (per_table or wide) else 0
 
 
 def _detail(kind: str, head: bytes) -> str:

@@ -17,6 +17,10 @@ class Unreadable(Exception):
     """These bytes are no such structure, or there is no end to them. `args[0]` says which."""
 
 
+class Missing(Unreadable):
+    """There is no such file: everything on the way to it was understood, and it is not there."""
+
+
 class Bytes(Protocol):
     """A range of bytes that can be read anywhere; `size` bytes long."""
 
@@ -24,6 +28,16 @@ class Bytes(Protocol):
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly these bytes. Raises Unreadable beyond the end."""
+
+
+class Files(Protocol):
+    """A file system that is read here. A file that is not there is `Missing`; any other `Unreadable` leaves that open."""
+
+    def read(self, path: str, most: int = 1 << 20) -> bytes:
+        """The first `most` bytes of a file."""
+
+    def names(self, path: str) -> list[str]:
+        """What is in a directory."""
 
 
 class Window:

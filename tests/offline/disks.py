@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+import uuid
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,6 +60,98 @@ def ntfs(path: Path, files: Mapping[str, bytes] | None = None, size: int = 16 * 
     return path
 
 
+def fat(path: Path, files: Mapping[str, bytes], bits: int, sector: int = 512, size: int = 40 * MIB) -> Path:
+    """A FAT as mkfs.vfat makes it, with these files put in, each under its long name."""
+    run(need("mkfs.vfat", "dosfstools"), f"-F{bits}", "-S", str(sector), "-s1", blank(path, size))
+    disk = bytearray(path.read_bytes())
+    reserved, copies, entries = struct.unpack_from("<HBH", disk, 14)
+    table = struct.unpack_from("<H", disk, 22)[0] or struct.unpack_from("<I", disk, 36)[0]
+    start, root = reserved * sector, (reserved + copies * table) * sector
+    data = root + entries * 32
+    chain = {12: 0xFFF, 16: 0xFFFF, 32: 0x0FFFFFFF}
+    free = 3 if bits == 32 else 2
+
+    def mark(cluster: int, following: int) -> None:
+        if bits == 12:
+            at = start + cluster * 3 // 2
+            pair = int.from_bytes(disk[at : at + 2], "little")
+            pair = pair & 0xF | following << 4 if cluster & 1 else pair & 0xF000 | following
+            disk[at : at + 2] = pair.to_bytes(2, "little")
+        else:
+            width = bits // 8
+            at = start + cluster * width
+            disk[at : at + width] = following.to_bytes(width, "little")
+
+    def store(content: bytes) -> int:
+        """Every second cluster, so that chains are no runs."""
+        nonlocal free
+        first, count = free, max(1, -(-len(content) // sector))
+        for number in range(count):
+            mark(free, free + 2 if number + 1 < count else chain[bits])
+            at = data + (free - 2) * sector
+            piece = content[number * sector : (number + 1) * sector]
+            disk[at : at + len(piece)] = piece
+            free += 2
+        return first
+
+    def listing(tree: dict[str, object]) -> bytes:
+        out = bytearray()
+        for number, (name, inside) in enumerate(tree.items()):
+            folder = isinstance(inside, dict)
+            content = listing(inside) if isinstance(inside, dict) else bytes(inside)  # type: ignore[call-overload]
+            out += _long_name(name) + f"F{number:<7}TXT".encode() + bytes([0x10 if folder else 0x20])
+            first = store(content)
+            out += struct.pack("<8xHHHHI", first >> 16, 0, 0, first & 0xFFFF, 0 if folder else len(content))
+        return bytes(out)
+
+    tree: dict[str, object] = {}
+    for name, content in files.items():
+        *folders, last = name.split("/")
+        place = tree
+        for folder in folders:
+            place = place.setdefault(folder, {})  # type: ignore[assignment]
+        place[last] = content
+    top = listing(tree)
+    at = data if bits == 32 else root
+    assert len(top) <= sector
+    disk[at : at + len(top)] = top
+    path.write_bytes(disk)
+    return path
+
+
+def _long_name(name: str) -> bytes:
+    units = (name + "\0").encode("utf-16-le")
+    units += b"\xff" * (-len(units) % 26)
+    pieces = [units[at : at + 26] for at in range(0, len(units), 26)]
+    out = b""
+    for number in range(len(pieces), 0, -1):
+        piece, last = pieces[number - 1], 0x40 if number == len(pieces) else 0
+        out += bytes([number | last]) + piece[:10] + b"\x0f\0\0" + piece[10:22] + b"\0\0" + piece[22:]
+    return out
+
+
+def gpt_of_sectors(sector: int, size: int, parts: Mapping[tuple[int, int], str]) -> bytes:
+    """A disk whose GPT counts in sectors of this size: (start, length) in bytes, and a type."""
+    disk, last = bytearray(size), size // sector - 1
+    table = b"".join(
+        uuid.UUID(kind).bytes_le + bytes([n] * 16) + struct.pack("<QQ", at // sector, (at + length) // sector - 1)
+        + bytes(80)
+        for n, ((at, length), kind) in enumerate(parts.items(), 1)
+    ).ljust(128 * 128, b"\0")  # fmt: skip
+    span = len(table) // sector
+    struct.pack_into("<B3sB3sII2s", disk, 446, 0, b"", 0xEE, b"", 1, min(last, 0xFFFFFFFF), b"")
+    disk[510:512] = b"\x55\xaa"
+    for own, other, at in ((1, last, 2), (last, 1, last - span)):
+        head = b"EFI PART" + struct.pack(
+            "<IIIIQQQQ16sQIII", 0x10000, 92, 0, 0, own, other, 2 + span, last - span - 1, bytes(16), at, 128, 128,
+            zlib.crc32(table),
+        )  # fmt: skip
+        head = head[:16] + struct.pack("<I", zlib.crc32(head)) + head[20:]
+        disk[own * sector : own * sector + len(head)] = head
+        disk[at * sector : at * sector + len(table)] = table
+    return bytes(disk)
+
+
 def mbr(path: Path, size: int, script: str) -> Path:
     run(need("sfdisk", "fdisk"), "-q", blank(path, size), given="label: dos\n" + script)
     return path
@@ -75,6 +169,10 @@ def put(path: Path, offset: int, data: bytes) -> Path:
     return path
 
 
+def patched(disk: bytes, offset: int, data: bytes) -> bytes:
+    return disk[:offset] + data + disk[offset + len(data) :]
+
+
 def cpio(files: Mapping[str, bytes]) -> bytes:
     """An archive of the kind "newc"."""
     out = bytearray()
@@ -87,8 +185,11 @@ def cpio(files: Mapping[str, bytes]) -> bytes:
     return bytes(out)
 
 
-def lvm(content: bytes, start: int = MIB) -> bytes:
-    """A physical volume with one logical volume that holds `content` in two runs, the second one first on disk."""
+def lvm(content: bytes, start: int = MIB, label: int = 1) -> bytes:
+    """A physical volume with one logical volume that holds `content` in two runs, the second one first on disk.
+
+    `label`: the sector that its label is in, 0 to 3.
+    """
     identity = "0123456789abcdefABCDEF0123456789"
     dashed = "-".join(
         (identity[:6], identity[6:10], identity[10:14], identity[14:18], identity[18:22], identity[22:26])
@@ -105,13 +206,24 @@ segment2 {{ start_extent = {half} extent_count = {extents - half} type = "stripe
 mirror {{ segment1 {{ start_extent = 0 extent_count = 1 type = "raid1" }} }} }} }}
 """.encode()
     volume = bytearray(start)
-    volume[512:544] = struct.pack("<8sQII8s", b"LABELONE", 1, 0, 32, b"LVM2 001")
-    volume[544:576] = identity.encode()
-    volume[576:584] = struct.pack("<Q", start + extents * MIB)
-    volume[584:664] = struct.pack("<10Q", start, 0, 0, 0, 4096, start - 4096, 0, 0, 0, 0)
+    inside = struct.pack("<I8s", 32, b"LVM2 001") + identity.encode()
+    inside += struct.pack("<11Q", start + extents * MIB, start, 0, 0, 0, 4096, start - 4096, 0, 0, 0, 0)
+    inside = inside.ljust(512 - 20, b"\0")
+    head = struct.pack("<8sQI", b"LABELONE", label, _lvm_checksum(inside))
+    volume[512 * label : 512 * label + 512] = head + inside
     volume[4096:4160] = struct.pack(
         "<I16sIQQQQII", 0, b" LVM2 x[5A%r0N*>", 1, 4096, start - 4096, 512, len(text), 0, 0
     )
     volume[4608 : 4608 + len(text)] = text
     whole = content.ljust(extents * MIB, b"\0")
     return bytes(volume) + whole[half * MIB :] + whole[: half * MIB]
+
+
+def _lvm_checksum(data: bytes) -> int:
+    """As lib/misc/crc.c of LVM2 counts it, bit by bit."""
+    checksum = 0xF597A6CF
+    for byte in data:
+        checksum ^= byte
+        for _ in range(8):
+            checksum = checksum >> 1 ^ (0xEDB88320 if checksum & 1 else 0)
+    return checksum

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connector.model import Severity
-from connector.offline.look import DiskFacts, Facts, Kernel, Linux, Place, Usage, Windows
+from connector.offline.look import DiskFacts, Facts, Kernel, Linux, Named, Place, Usage, Windows
 from connector.offline.partitions import ESP, LDM, Partition, Table
 from connector.offline.reference import NOT_SEEN, document
 from connector.offline.rules import RULES, judge
@@ -59,7 +59,10 @@ CASES: dict[str, tuple[Facts, Facts]] = {
     "O3 Windows is hibernated": (windows(asleep=True), windows()),
     "O3 an NTFS is dirty": (windows(dirty=True), windows()),
     "O4 several operating systems": (replace(windows(), linux=SOUND.linux), windows()),
-    "O5 devices are named by place": (replace(SOUND, linux=(Linux("p", "Debian", ("/dev/sda1",)),)), SOUND),
+    "O5 devices are named by place": (
+        replace(SOUND, named=(Named("p", "/etc/fstab", ("/dev/sda1",)),)),
+        SOUND,
+    ),
     "O6 no disk driver for the target": (
         replace(SOUND, kernels=(Kernel("p", "initrd", {"disk": ("virtio_blk",)}),)),
         replace(SOUND, kernels=(Kernel("p", "initrd", {"network": ("virtio_net",)}),)),
@@ -86,6 +89,11 @@ CASES: dict[str, tuple[Facts, Facts]] = {
         replace(SOUND, firmware="efi"),
         replace(with_disk(disk(ESP)), firmware="efi"),
     ),
+    "O10 an EFI system partition has another type": (
+        replace(with_disk(disk("0c", Volume("vfat"))), firmware="efi", loaders=("disk 1 partition 1",)),
+        replace(with_disk(disk(ESP, Volume("vfat"))), firmware="efi", loaders=("disk 1 partition 1",)),
+    ),
+    "O10 a partition table in large sectors": (with_disk(disk(sector=4096)), SOUND),
     "O10 nothing to boot by BIOS": (
         with_disk(disk(code=False)),
         replace(with_disk(disk(ESP, code=False)), firmware="efi"),

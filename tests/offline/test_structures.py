@@ -19,7 +19,22 @@ from connector.offline.ext4 import Ext4
 from connector.offline.look import Look
 from connector.offline.ntfs import Ntfs
 from connector.offline.window import Part, Unreadable, Window
-from tests.offline.disks import MIB, cpio, ext4, gpt, lvm, mbr, need, ntfs, put, run, window
+from tests.offline.disks import (
+    MIB,
+    cpio,
+    ext4,
+    fat,
+    gpt,
+    gpt_of_sectors,
+    lvm,
+    mbr,
+    need,
+    ntfs,
+    patched,
+    put,
+    run,
+    window,
+)
 
 
 def test_an_mbr_with_logical_partitions(tmp_path: Path) -> None:
@@ -110,18 +125,6 @@ def test_every_file_of_an_ext4_is_read_as_it_was_written(tmp_path: Path, options
     assert 3 * MIB < (found.blocks - found.free) * found.block < 16 * MIB
 
 
-def test_what_an_ext4_keeps_within_inodes_is_refused_and_not_misread(tmp_path: Path) -> None:
-    (tmp_path / "tree" / "etc").mkdir(parents=True)
-    (tmp_path / "tree" / "etc" / "fstab").write_bytes(b"x")
-    (tmp_path / "tree" / "short").write_bytes(b"y" * 50)
-    (tmp_path / "tree" / "longer").write_bytes(b"z" * 90)
-    found = Ext4(window(ext4(tmp_path / "d", tmp_path / "tree", 8 * MIB, "-O", "inline_data", "-I", "256")))
-    assert found.read("short") == b"y" * 50
-    for path in ("longer", "etc/fstab"):
-        with pytest.raises(Unreadable, match="within its inode"):
-            found.read(path)
-
-
 def test_an_ntfs_that_sleeps_or_is_dirty(tmp_path: Path) -> None:
     files = {f"file-{n:03}.txt": b"x" * n for n in range(120)} | {"hiberfil.sys": b"HIBR" + bytes(9000)}
     found = Ntfs(window(ntfs(tmp_path / "asleep", files)))
@@ -194,17 +197,29 @@ def _endless() -> bytes:
         ("/dev/mapper/vg-root / xfs", []),
         ("/dev/disk/by-uuid/1-2 / ext4", []),
         ("/dev/cdrom /media iso9660", []),
+        ("UUID=1-2 / ext4 defaults # was on /dev/sda1 during installation", []),
+        ("UUID=1-2 /srv xfs logdev=/dev/sdc1,noatime", ["/dev/sdc1"]),
+        ("luks-home /dev/sdb2 none luks", ["/dev/sdb2"]),
+        ("luks-home UUID=1-2 /dev/sdc1:/key luks,header=/dev/sdd", ["/dev/sdc1", "/dev/sdd"]),
+        ("options root=/dev/sda3 ro resume=/dev/sda2", ["/dev/sda3", "/dev/sda2"]),
+        ("kernelopts=root=/dev/sda3 ro", ["/dev/sda3"]),
+        ('GRUB_CMDLINE_LINUX="boot=/dev/sda1 resume=/dev/sda2"', ["/dev/sda1", "/dev/sda2"]),
+        ("GRUB_CMDLINE_LINUX='cryptdevice=/dev/nvme0n1p3:root:allow-discards'", ["/dev/nvme0n1p3"]),
+        (
+            "linux /vmlinuz root=/dev/disk/by-id/scsi-36000c29-part3 ro",
+            ["/dev/disk/by-id/scsi-36000c29-part3"],
+        ),
+        ("/dev/disk/by-id/dm-name-vg-root / xfs", []),
+        ("linux /vmlinuz root=UUID=7 ro console=ttyS0", []),
+        ("linux /vmlinuz root=/dev/mapper/x rd.lvm.lv=x/root", []),
+        ("  menuentry 'Debian (on /dev/sda2)' {", []),
+        ("title Rocky Linux (on /dev/sda2)", []),
+        ("append root=802 ro", ["root=802"]),
+        ("What=/dev/sdb1", ["/dev/sdb1"]),
     ],
 )
 def test_devices_that_are_named_by_place(line: str, found: list[str]) -> None:
     assert boot.places(line) == found
-
-
-def test_roots_in_a_boot_loader() -> None:
-    text = (
-        "linux /vmlinuz root=/dev/sda1 ro\nlinux /vmlinuz root=UUID=7 ro\nlinux /vmlinuz root=/dev/mapper/x"
-    )
-    assert boot.rooted(text) == ["/dev/sda1"]
 
 
 @pytest.mark.parametrize(
@@ -300,24 +315,38 @@ def test_a_window_reads_once_and_ends_at_its_budget() -> None:
         part.read(part.size, 1)
 
 
-def test_a_root_in_a_logical_volume_is_looked_into_and_what_is_not_plain_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("label", range(4))
+def test_a_root_in_a_logical_volume_is_looked_into_and_what_is_not_plain_is_told(
+    tmp_path: Path, label: int
+) -> None:
     tree = tmp_path / "tree"
     for folder in ("etc", "boot/grub"):
         (tree / folder).mkdir(parents=True)
     (tree / "etc" / "fstab").write_text("/dev/sdb1 /srv ext4\n")
     (tree / "boot" / "config-6.1").write_text("CONFIG_EXT4_FS=y\n")
     (tree / "boot" / "initrd.img-6.1").write_bytes(gzip.compress(cpio({"a/ahci.ko": b"x"})))
-    content = lvm(ext4(tmp_path / "root", tree, 9 * MIB).read_bytes())
+    content = lvm(ext4(tmp_path / "root", tree, 9 * MIB).read_bytes(), label=label)
     disk = put(mbr(tmp_path / "disk", 32 * MIB, "start=2048, size=24MiB, type=8e\n"), MIB, content)
     look = Look("vm", "bios")
     look.disk("Hard disk 1", window(disk))
     facts = look.facts()
     (root,), (kernel,) = facts.linux, facts.kernels
-    assert (root.place, root.fstab) == ("Hard disk 1 partition 1 vg/root", ("/dev/sdb1",))
+    assert root.place == "Hard disk 1 partition 1 vg/root"
+    assert [(one.file, one.devices) for one in facts.named] == [("/etc/fstab", ("/dev/sdb1",))]
     assert "disk" in kernel.missing
     assert facts.closed == (
         ("Hard disk 1 partition 1 vg/mirror", "it does not lie in plain runs of this disk alone"),
     )
+
+
+def test_of_two_labels_the_sound_one_counts() -> None:
+    """A physical volume was made again with its label in another sector, and the first label is still there."""
+    sound, older = lvm(bytes(2 * MIB), label=3), lvm(bytes(2 * MIB), label=0)
+    disk = bytearray(sound)
+    disk[:512] = older[:32] + b"9" * 32 + older[64:512]
+    look = Look("vm", "bios")
+    look.disk("disk", window(bytes(disk)))
+    assert [place.logical for place in look.facts().disks[0].places] == ["", "vg/root"]
 
 
 def test_lvm_that_is_damaged_is_told_and_no_more() -> None:
@@ -346,7 +375,12 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
         gpt(place / "g", 8 * MIB, "size=1MiB\n"),
     ]
     disks = [file.read_bytes() for file in made]
-    return [*disks, lvm(disks[0])]
+    esp = fat(place / "f", {"EFI/BOOT/BOOTX64.EFI": b"MZ"}, 12, size=2 * MIB).read_bytes()
+    large = patched(gpt_of_sectors(4096, 8 * MIB, {(MIB, 2 * MIB): partitions.ESP}), MIB, esp)
+    kept = ext4(
+        place / "k", tree, 8 * MIB, "-b", "1024", "-O", "inline_data,meta_bg,^resize_inode"
+    ).read_bytes()
+    return [*disks, lvm(disks[0]), esp, large, kept]
 
 
 @settings(max_examples=60, deadline=None)
