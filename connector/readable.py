@@ -42,8 +42,8 @@ def content(path: Path, limit: int = LIMIT) -> bytes:
 
 
 def text(path: Path, limit: int = LIMIT) -> str:
-    """The same as text. Raises OSError, UnicodeDecodeError."""
-    return content(path, limit).decode().replace("\r\n", "\n")
+    """The same as text, without a byte order mark. Raises OSError, UnicodeDecodeError."""
+    return content(path, limit).decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def require(path: Path) -> None:

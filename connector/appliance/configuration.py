@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from connector import readable
+from connector import pasted, readable
 from connector.appliance import bandwidth
 from connector.appliance.bandwidth import Window
 from connector.appliance.governor import Thresholds
@@ -39,7 +39,7 @@ class VCenterSection(_Section):
         """Read the password; raises BadInput when there is none."""
         secret, file = self.password, self.password_file or credential_file()
         if secret is None and file is not None:
-            secret = SecretStr(_first_line(file))
+            secret = SecretStr(_password(file))
         if secret is None:
             raise BadInput(
                 "no password",
@@ -117,8 +117,8 @@ def parse(document: Any, name: str) -> Configuration:
         raise BadInput("; ".join(faults), on=name, remedy="compare with config/appliance.yaml") from None
 
 
-def _first_line(file: Path) -> str:
+def _password(file: Path) -> str:
     try:
-        return readable.text(file).splitlines()[0]
-    except (OSError, UnicodeDecodeError, IndexError) as broken:
+        return pasted.password(readable.content(file), "password", str(file))
+    except OSError as broken:
         raise BadInput(f"cannot read the password: {broken!r}", on=str(file)) from None

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from connector import __version__, readable
+from connector import __version__, pasted, readable
 from connector.appliance.configuration import Configuration
 from connector.appliance.membership import keep_membership, kept_membership
 from connector.clients.agents import ControlClient, Membership, enrol
@@ -42,7 +42,7 @@ class Identity:
         self._state, self._control, self._vcenter = configuration.state, configuration.control, vcenter
         self._memory = memory
         known = kept_membership(self._state)
-        mine = known is not None and (known.control, known.vcenter) == (self._control.thumbprint, vcenter)
+        mine = known is not None and known.is_of(self._control.thumbprint) and known.vcenter == vcenter
         self.signer = Signer.load(self._state / KEY)
         if known is not None and mine and self._accepted(known.membership):
             self.membership = known.membership
@@ -131,8 +131,8 @@ class Identity:
 
 def _code(file: Path) -> str:
     try:
-        return readable.text(file).strip()
-    except (OSError, UnicodeDecodeError) as broken:
+        return pasted.token(readable.content(file), "activation code", str(file))
+    except OSError as broken:
         raise BadInput(
             f"cannot read the activation code: {broken!r}",
             on=str(file),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from connector import pasted
 from connector.clients.agents import Membership
 from connector.errors import BadInput
 from connector.files import replace
@@ -22,6 +23,10 @@ class Kept:
     vcenter: str
     membership: Membership = field(repr=False)
 
+    def is_of(self, control: str) -> bool:
+        """However the two thumbprints are written."""
+        return self.control == control or _digits(self.control) == _digits(control)
+
 
 def keep_membership(state: Path, control: str, vcenter: str, membership: Membership) -> None:
     """Durable before it is used; a crash leaves the old one or the new one."""
@@ -36,7 +41,7 @@ def keep_membership(state: Path, control: str, vcenter: str, membership: Members
 
 def owner_of(control: str) -> str:
     """Whose snapshots are ours: those of every appliance of the control plane with this thumbprint."""
-    return "c" + control.replace(":", "").lower()[:16]
+    return "c" + _digits(control)[:16]
 
 
 def kept_membership(state: Path) -> Kept | None:
@@ -53,3 +58,7 @@ def kept_membership(state: Path) -> Kept | None:
         raise BadInput(
             "is damaged", on=str(file), remedy="remove it and give a new activation code"
         ) from None
+
+
+def _digits(thumbprint: str) -> str:
+    return pasted.thumbprint(thumbprint) or thumbprint.replace(":", "").lower()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from connector import pasted
 from connector.appliance.facts import Certificate, Clock, Door, Fact, Kind, Library, Name, Room, Welcome
 from connector.errors import ConnectorError, Unreachable
 from connector.settings import VCenterSettings
@@ -137,7 +138,7 @@ def _host(one: HostDoor, ports: Ports) -> Iterator[Fact]:
 
 def _beside(kind: Kind, on: str, given: str, shown: bytes) -> Certificate:
     """Both thumbprints in one spelling: that of the digest which was given."""
-    bare = "".join(given.split()).replace(":", "").replace("-", "").upper()
+    bare = pasted.thumbprint(given).upper()
     digest = "sha256" if len(bare) == 64 else "sha1"
     pairs = ":".join(bare[at : at + 2] for at in range(0, len(bare), 2))
     return Certificate(kind, on, pairs, thumbprint(shown, digest))

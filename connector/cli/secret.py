@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from connector import readable
+from connector import pasted, readable
 from connector.errors import BadInput
 
 KEYRING = (
@@ -25,20 +25,22 @@ def vcenter_password(file: Path | None, user: str, url: str = "") -> str:
     """The password from `file`, else from the environment, a systemd credential, the keyring, else asked for on the
     terminal.
 
-    One trailing newline of the file is not part of the password. A file that others may read is refused.
+    The end of its line and a byte order mark are not part of the password; characters that nobody sees are refused before
+    they are sent. A file that others may read is refused.
     """
     if file is not None:
-        return _from_file(file, "password")
+        return pasted.password(_from_file(file, "password"), "password", str(file))
     if (given := os.environ.get(VARIABLE)) is not None:
-        return given
+        return pasted.password(given, "password", f"${VARIABLE}")
     from connector.settings import credential_file
 
     if (credential := credential_file()) is not None:
-        return _text(credential, "credential")
+        return pasted.password(_content(credential, "credential"), "password", str(credential))
     if (kept := _from_keyring(url, user)) is not None:
         return kept
     if sys.stdin.isatty():
-        return str(click.prompt(f"Password of {user}", hide_input=True, err=True))
+        typed = str(click.prompt(f"Password of {user}", hide_input=True, err=True))
+        return pasted.password(typed, "password", user)
     raise BadInput(
         "no password given", on=user, remedy=f"set {VARIABLE}, or name a file with --password-file"
     )
@@ -47,15 +49,17 @@ def vcenter_password(file: Path | None, user: str, url: str = "") -> str:
 def access_key_secret(key_id: str, file: Path | None, settled: str, settled_file: Path | None) -> str:
     """The secret of an access key from `file`, else from the environment, else as a settings file says, else asked for."""
     if file is not None:
-        return _from_file(file, "secret")
+        return pasted.token(_from_file(file, "secret"), "secret", str(file))
     if given := os.environ.get(SECRET_VARIABLE):
-        return given
+        return pasted.token(given, "secret", f"${SECRET_VARIABLE}")
     if settled:
-        return settled
+        return pasted.token(settled, "secret", key_id)
     if settled_file is not None:
-        return _from_file(settled_file, "secret")
+        return pasted.token(_from_file(settled_file, "secret"), "secret", str(settled_file))
     if sys.stdin.isatty():
-        return str(click.prompt(f"Secret of {key_id}", hide_input=True, err=True))
+        return pasted.token(
+            str(click.prompt(f"Secret of {key_id}", hide_input=True, err=True)), "secret", key_id
+        )
     raise BadInput(
         "no secret given",
         on=key_id,
@@ -85,17 +89,17 @@ def new_secret_file(file: Path | None) -> Iterator[Callable[[str], None]]:
         raise
 
 
-def _from_file(file: Path, what: str) -> str:
-    text = _text(file, what)
+def _from_file(file: Path, what: str) -> bytes:
+    content = _content(file, what)
     if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) and file.is_file():
         raise BadInput(f"others can read the {what} file", on=str(file), remedy=f"chmod 600 {file}")
-    return text
+    return content
 
 
-def _text(file: Path, what: str) -> str:
+def _content(file: Path, what: str) -> bytes:
     try:
-        return readable.text(file).removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as failed:
+        return readable.content(file)
+    except OSError as failed:
         raise BadInput(f"cannot read the {what} file: {failed}", on=str(file)) from None
 
 

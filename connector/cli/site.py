@@ -72,7 +72,7 @@ def _control(section: ControlSection, state: Path) -> Iterator[Fact]:
 def _speak(section: ControlSection, state: Path) -> None:
     """A harmless call with our credential; without one yet, a call that must be refused for the want of it."""
     kept = kept_membership(state)
-    if kept is not None and kept.control == section.thumbprint:
+    if kept is not None and kept.is_of(section.thumbprint):
         with closing(ControlClient(section.url, section.thumbprint, kept.membership)) as client:
             client.remembered()
         return

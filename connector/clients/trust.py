@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from connector import readable
+from connector import pasted, readable
 from connector.errors import BadInput
 
 
@@ -76,8 +76,8 @@ class Authorities:
 
 def thumbprint_of(text: str) -> str:
     """64 hex digits of what people write as a SHA-256 thumbprint; empty when it is none."""
-    bare = "".join(text.split()).replace(":", "").lower()
-    return bare if len(bare) == 64 and set(bare) <= set("0123456789abcdef") else ""
+    bare = pasted.thumbprint(text)
+    return bare if len(bare) == 64 else ""
 
 
 def _strict(context: ssl.SSLContext) -> ssl.SSLContext:

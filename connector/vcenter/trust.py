@@ -14,7 +14,7 @@ from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
-from connector import readable
+from connector import pasted, readable
 from connector.errors import BadInput, TrustFailed, Unreachable
 from connector.vcenter.endpoint import Endpoint
 
@@ -37,15 +37,15 @@ class Trust:
 
     @classmethod
     def of(cls, pin: str, authority: Path | None) -> Trust:
-        """Check what the user gave. Colons, blanks and letter case of the thumbprint do not matter."""
-        bare = "".join(pin.split()).replace(":", "").replace("-", "").lower()
-        if bool(bare) == bool(authority):
+        """Check what the user gave. How the thumbprint is written does not matter: `pasted.thumbprint`."""
+        bare = pasted.thumbprint(pin)
+        if bool(pin.strip()) == bool(authority):
             raise BadInput(
                 "exactly one of thumbprint and authority must say whom to trust",
                 on="vCenter settings",
                 remedy="give the SHA-256 thumbprint of vCenter's certificate or a file with its authority",
             )
-        if bare and (len(bare) not in _LENGTHS or set(bare) - set("0123456789abcdef")):
+        if pin.strip() and not bare:
             raise BadInput(
                 "the thumbprint is neither SHA-1 (40 hex digits) nor SHA-256 (64)", on="vCenter settings"
             )

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from connector import readable
+from connector import pasted, readable
 from connector.errors import BadInput
 
 #: The names under which Alibaba Cloud's own tools look for it.
@@ -68,7 +68,7 @@ class Credentials:
                 on="alibaba",
                 remedy=f"name an access_key_file, or set {VARIABLES[0]} and {VARIABLES[1]}",
             )
-        return AccessKey(key, secret, token)
+        return _key(key, secret, token, "alibaba")
 
 
 def _from_file(path: Path, mode: int) -> AccessKey:
@@ -87,4 +87,13 @@ def _from_file(path: Path, mode: int) -> AccessKey:
             on=str(path),
             remedy=f"it has the lines {_FIELDS[0]}: ... and {_FIELDS[1]}: ...",
         )
-    return AccessKey(key, secret, token)
+    return _key(key, secret, token, str(path))
+
+
+def _key(key: str, secret: str, token: str, on: str) -> AccessKey:
+    """Without what was copied along with them. Raises BadInput."""
+    return AccessKey(
+        pasted.token(key, "access key's id", on),
+        pasted.token(secret, "access key's secret", on),
+        pasted.token(token, "security token", on) if token else "",
+    )

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from connector import pasted
 from connector.control.console import entrance
 from connector.control.console.door import SAID, THEME, THEMES, banner, guarded, read_form, theme, to_login
 from connector.control.console.entrance import Entrance, TooSoon
@@ -61,7 +62,7 @@ class LoginPages:
             given = read_form(http, body, http.cookies.get(entrance.VISITOR, ""))
             back = given.get("back", "")
             token = self._entrance.enter(
-                given.get("key", "").strip(), given.get("secret", "").strip(), origin
+                pasted.bare(given.get("key", "")), pasted.bare(given.get("secret", "")), origin
             )
         except Denied as refused:
             return self._page(http, banner(refused), refused.status)
