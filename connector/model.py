@@ -136,6 +136,7 @@ class Guest:
     nics: tuple[GuestNic, ...] = ()
     volumes: tuple[GuestVolume, ...] = ()
     gateway: bool = False  # whether a default route is reported
+    dns: bool = False  # whether the IP stack names resolvers, for all cards together
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,9 @@ class Traits:
     reserved_cpu: int = 0  # MHz
     reserved_memory: int = 0  # bytes
     disk_uuids: bool = False  # disk.EnableUUID
-    tracking_keys: tuple[tuple[str, bool], ...] = ()  # per-disk CBT: "scsi0:0", on or off
+    tracking_keys: tuple[
+        tuple[str, bool], ...
+    ] = ()  # CBT of a place for a disk: "scsi0:0", on or off; it may hold no disk
     alarms: int = 0
     health: str = "green"
     issues: tuple[str, ...] = ()
@@ -201,6 +204,7 @@ class Host:
     maintenance: bool = False
     quarantine: bool = False
     version: str = ""
+    build: str = ""  # of ESXi
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +227,7 @@ class Network:
     moref: str
     name: str
     kind: str = "Network"  # or "DistributedVirtualPortgroup", "OpaqueNetwork"
+    segment: bool = False  # NSX made it, although it is shown as a port group
 
 
 class Part(StrEnum):

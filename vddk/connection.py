@@ -84,7 +84,7 @@ class Connection:
         with ExitStack() as stack:
             parameters = Parameters(library, spec)
             stack.callback(parameters.free)
-            if self._tried("PrepareForAccess", parameters.pointer, identity):
+            if library.guards and self._tried("PrepareForAccess", parameters.pointer, identity):
                 stack.callback(self._tried, "EndAccess", parameters.pointer, identity)
             library.call(
                 "ConnectEx", parameters.pointer, 1, _text(spec.snapshot_moref), spec.transports.encode(),
@@ -124,6 +124,8 @@ def release(library: Library, spec: DiskSpec) -> int:
         stack.callback(parameters.free)
         target = f"{spec.connection.vm_moref} on {spec.connection.server}"
         remaining = _cleaned(library, parameters, target)
+        if not library.guards:
+            return remaining
         try:
             library.call("PrepareForAccess", parameters.pointer, spec.identity.encode(), target=target)
         except VixError as error:

@@ -111,6 +111,11 @@ class Library:
         """Whether an optional function is there."""
         return name in self._functions
 
+    @property
+    def guards(self) -> bool:
+        """Whether it can forbid that a machine moves while it is read: one of the two calls alone would leave a lock."""
+        return self.has("PrepareForAccess") and self.has("EndAccess")
+
     def invoke(self, name: str, *arguments: Any) -> Any:
         """Calls a function and counts it; the answer is as the library gave it."""
         spent = self._spent[name]
@@ -167,6 +172,11 @@ class Library:
                 bytes(root.resolve()), bytes(configuration), target=str(self.path),
             )  # fmt: skip
             unless_started.pop_all()
+        if not self.guards:
+            LOGGER.warning(
+                "%s lacks PrepareForAccess or EndAccess: a machine may move while it is read",
+                self.path,
+            )
         if self.major < 7:
             LOGGER.warning(
                 "VDDK %s is slow and unreliable with many disks; 7.0 or newer is advised", self.version

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Final
+from unicodedata import normalize
 
 from connector.batch import quantities
 from connector.batch.manifest import Choices, Entry
@@ -17,6 +19,12 @@ from connector.batch.selectors import Selector
 
 #: Facts of sources that the public API alone does not tell; a selector over one that nobody told would match nothing.
 _OPTIONAL: Final = ("folder", "cluster", "power", "tag", "network")
+
+#: What vCenter calls a hard disk, in the languages that it speaks. A label is in the language of whoever asked for it.
+_HARD_DISK: Final = re.compile(
+    r"(?:hard disk|festplatte|disque dur|disco duro|disco rigido|disco rígido|harde schijf|жесткий диск|жёсткий диск"
+    r"|硬盘|硬碟|ハード ?ディスク|하드 ?디스크)\s*(?=[\d*?\[])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,23 @@ def resolve(wave: Wave, sources: Sequence[Source]) -> Resolved:
     placements = [
         _placed(wave, number, source, problems) for number, source in sorted(chosen, key=lambda p: p[0])
     ]
+    problems += _matched_by_none(wave, placements)
     return Resolved(tuple(placements), tuple(problems))
+
+
+def _matched_by_none(wave: Wave, placements: Sequence[Placement]) -> Iterator[Problem]:
+    """What is said about disks for all machines at once, and fits the disk of none: most likely it is misspelt."""
+    disks = wave.manifest.defaults.disks
+    for key in ("include", "exclude", "sizes"):
+        concerned = [one for one in placements if _root(wave, one.entry, key) == ("defaults",)]
+        for place, choice in enumerate(getattr(disks, key) or ()):
+            word = choice.disk if key == "sizes" else choice
+            if concerned and not any(any(_matching(one.source, word)) for one in concerned):
+                labels = dict.fromkeys(disk.label for one in concerned for disk in one.source.disks)
+                mark = wave.mark("defaults", "disks", key, place)
+                what = f"no machine of the wave has a disk {word!r}"
+                remedy = f"their disks are {', '.join(list(labels)[:8]) or 'none'}"
+                yield Problem(what, mark, remedy, "defaults.disks")
 
 
 def _found(
@@ -187,8 +211,16 @@ def _source_problems(source: Source, mark: Mark) -> Iterator[Problem]:
 
 def _matching(source: Source, disk: str | int) -> Iterator[SourceDisk]:
     for found in source.disks:
-        if found.key == disk if isinstance(disk, int) else fnmatchcase(found.label.lower(), disk.lower()):
+        if found.key == disk if isinstance(disk, int) else labelled(found.label, disk):
             yield found
+
+
+def labelled(label: str, pattern: str) -> bool:
+    """Whether a pattern fits a label, whichever languages the two are in."""
+    own, wanted = (normalize("NFKC", text).lower() for text in (label, pattern))
+    return fnmatchcase(own, wanted) or fnmatchcase(
+        *(_HARD_DISK.sub("hard disk ", text, 1) for text in (own, wanted))
+    )
 
 
 def _no_disk(source: Source, disk: str | int, mark: Mark) -> Problem:

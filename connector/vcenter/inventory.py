@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 
 from connector.errors import Ambiguous, NotFound
 from connector.model import Inventory, Machine
@@ -78,7 +79,7 @@ def _kept(row: Row) -> Row | Draft:
 
 
 def _typed(wanted: Mapping[str, Sequence[str]]) -> dict[object, Sequence[str]]:
-    return {getattr(vim, kind): paths for kind, paths in wanted.items()}
+    return {attrgetter(kind)(vim): paths for kind, paths in wanted.items()}
 
 
 def _places(session: Session, rows: Sequence[Row]) -> Places:

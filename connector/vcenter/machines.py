@@ -249,6 +249,7 @@ def _guest(row: Row) -> Guest:
             for one in each(get("guest.disk"))
         ),
         gateway=any(_routed(stack) for stack in each(get("guest.ipStack"))),
+        dns=any(_resolves(stack) for stack in each(get("guest.ipStack"))),
     )
 
 
@@ -259,8 +260,13 @@ def _guest_nic(nic: Any) -> GuestNic:
         addresses=tuple(text(one.ipAddress) for one in configured) or tuple(map(text, each(nic.ipAddress))),
         origins=tuple(text(one.origin) for one in configured),
         prefixes=tuple(number(one.prefixLength) for one in configured),
-        dns=nic.dnsConfig is not None,
+        dns=_resolves(nic),
     )
+
+
+def _resolves(told: Any) -> bool:
+    """Whether a card, or the IP stack of all cards, names resolvers."""
+    return told.dnsConfig is not None and bool(each(told.dnsConfig.ipAddress))
 
 
 def _routed(stack: Any) -> bool:

@@ -23,6 +23,7 @@ AROUND: Mapping[str, Sequence[str]] = {
         "runtime.inMaintenanceMode",
         "runtime.inQuarantineMode",
         "config.product.version",
+        "config.product.build",
     ),
     "Datastore": (
         "name",
@@ -33,6 +34,7 @@ AROUND: Mapping[str, Sequence[str]] = {
         "summary.maintenanceMode",
     ),
     "Network": ("name",),
+    "dvs.DistributedVirtualPortgroup": ("name", "config.backingType"),
 }
 _NETWORKS = {"Network", "DistributedVirtualPortgroup", "OpaqueNetwork"}
 
@@ -80,6 +82,7 @@ class Places:
                 true(row.get("runtime.inMaintenanceMode")),
                 true(row.get("runtime.inQuarantineMode")),
                 text(row.get("config.product.version")),
+                text(row.get("config.product.build")),
             )
             for row in self._of({"HostSystem"})
         )
@@ -99,7 +102,15 @@ class Places:
         )
 
     def networks(self) -> tuple[Network, ...]:
-        return tuple(Network(row.moref, self.name(row.moref), row.kind) for row in self._of(_NETWORKS))
+        return tuple(
+            Network(
+                row.moref,
+                self.name(row.moref),
+                row.kind,
+                text(row.get("config.backingType")).lower() == "nsx",
+            )
+            for row in self._of(_NETWORKS)
+        )
 
     def clusters(self) -> tuple[str, ...]:
         return tuple(self.name(row.moref) for row in self._of({"ClusterComputeResource"}))

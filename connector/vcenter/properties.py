@@ -238,11 +238,16 @@ def _pages(collector: Any, wanted: Any, page: int) -> Iterator[Row]:
 def _row(found: Any) -> Row:
     """What cannot be understood is refused like what may not be read."""
     values = {entry.name: entry.val for entry in found.propSet or () if entry.val is not None}
-    refused = {entry.path: entry.fault for entry in found.missingSet or ()}
+    refused = {str(entry.path): _reason(entry.fault) for entry in found.missingSet or ()}
     refused |= {path: _fitting(type(found.obj), path, value) for path, value in values.items()}
     refused = {path: why for path, why in refused.items() if why is not None}
     kept = {path: value for path, value in values.items() if path not in refused}
     return Row(kind_of(found.obj), moref(found.obj), kept, refused)
+
+
+def _reason(fault: Any) -> Any:
+    """Why a property may not be read. What comes without a fault is refused all the same, and not unset."""
+    return fault if isinstance(fault, Exception | Unreadable) else Unreadable("no reason is given")
 
 
 def _fitting(kind: Any, path: str, value: Any) -> Unreadable | None:

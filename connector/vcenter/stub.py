@@ -13,7 +13,7 @@ from xml.parsers.expat import ErrorString, ExpatError, errors
 
 from connector.errors import NotPermitted, VCenterFault
 from connector.vcenter import trust
-from connector.vcenter.bodies import Body
+from connector.vcenter.bodies import PACKINGS, Body
 from connector.vcenter.calls import CALLS, Care
 from connector.vcenter.endpoint import Endpoint
 from connector.vcenter.reading import value_of
@@ -125,7 +125,7 @@ class Stub(SoapStubAdapter):
             connection.request("POST", self.path, body, headers)
             answer = connection.getresponse()
             self._keep_cookie(answer.getheader("Set-Cookie"))
-            packed = (answer.getheader("Content-Encoding") or "identity").lower() in ("gzip", "deflate")
+            packed = (answer.getheader("Content-Encoding") or "").strip().lower() in PACKINGS
             if answer.status == 500:
                 _raise_fault(answer, packed, info, self)
             if answer.status != 200:

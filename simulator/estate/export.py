@@ -41,6 +41,7 @@ class Export:
             for view, disks in views.items():
                 (home / view).mkdir(parents=True, exist_ok=True)
                 replace_file(home / view / "disks", _index(vm, view, disks, storage))
+            replace_file(home / "power", f"{vm.power_state}\n")  # a running machine's live disks are locked
             for path in home.iterdir():
                 if path.name not in views and path.is_dir():
                     shutil.rmtree(path)

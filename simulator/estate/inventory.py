@@ -125,12 +125,13 @@ class Datastore:
 
 @dataclass(frozen=True)
 class Network:
-    """`type`: "Network" or "DistributedVirtualPortgroup"."""
+    """`type`: "Network" or "DistributedVirtualPortgroup"; `segment`: a port group that NSX made."""
 
     moref: str
     name: str
     parent: str
     type: str = "Network"
+    segment: bool = False
 
 
 @dataclass(frozen=True)

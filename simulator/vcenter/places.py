@@ -202,6 +202,7 @@ PORTGROUP: dict[str, Property] = {
         numPorts=8,
         type="earlyBinding",
         autoExpand=True,
+        backingType="nsx" if view.target.subject.segment else "standard",
     ),
 }
 

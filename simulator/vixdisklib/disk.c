@@ -75,6 +75,10 @@ static VixError open_remote(const struct connection *connection, const char *pat
         code = estate_host(connection->vm);
     if (code)
         return code;
+    if (!connection->snapshot && conf.lock_live && estate_runs(connection->vm)) {
+        say(WARN, "NfcNetTcpGetSockFd: the host cannot lock %s: a running machine has it open\n", path);
+        return VIX_E_FILE_ACCESS_ERROR;
+    }
     say(LOG, "NBD_ClientOpen: attempting to create connection to vpxa-nfc%s://%s@%s:902\n",
         !strcmp(connection->transport, "nbdssl") ? "ssl" : "", path, connection->server);
     if (!aio.buffers || !aio.buffer_bytes || aio.buffers > AIO_LIMIT / aio.buffer_bytes) {

@@ -197,6 +197,20 @@ bool estate_has_snapshots(const char *vm)
     return found;
 }
 
+static bool match_running(char *line, void *data)
+{
+    (void)data;
+    return !strcmp(trim(line), "poweredOn");
+}
+
+bool estate_runs(const char *vm)
+{
+    char *path = plain_name(vm) ? format("%s/%s/power", conf.root, vm) : NULL;
+    FILE *file = path ? fopen(path, "re") : NULL;
+    free(path);
+    return file && each_line(file, match_running, NULL);
+}
+
 static int adapter_number(const char *name)
 {
     static const char *const known[] = {"ide", "buslogic", "lsilogic"};

@@ -98,6 +98,7 @@ struct placement estate_placement(const char *vm);
 VixError estate_left(const char *vm, const struct placement *then);
 bool estate_has_view(const char *vm, const char *view); /* view NULL: the machine itself */
 bool estate_has_snapshots(const char *vm);
+bool estate_runs(const char *vm);
 VixError estate_find(const char *vm, const char *view, const char *path, struct estate_disk *out);
 void estate_disk_free(struct estate_disk *disk);
 

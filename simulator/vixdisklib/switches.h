@@ -23,6 +23,7 @@ NUMBER(nfc_request, 0, "largest single read in bytes; beyond: the same failure; 
 TEXT(query, "normal", "QueryAllocatedBlocks: normal, unsupported (code 6), empty (no block at all), full (one run)")
 TEXT(transports, "file:san:hotadd:nbdssl:nbd", "what ListTransportModes says; only nbdssl, nbd and file work")
 NUMBER(require_snapshot, 0, "1: ConnectEx without snapshotRef on a machine that has snapshots fails with 13")
+NUMBER(lock_live, 1, "0: Open of a running machine's live disk, without snapshotRef, works; as on a host it fails with 13")
 NUMBER(require_thumbprint, 1, "0: connect params without a thumbprint are accepted")
 NUMBER(prepare_code, 0, "error code that PrepareForAccess returns, as on ESXi or without the privileges; 0: works")
 TEXT(faults, "", "rules separated by ';': KIND [on=CALL] [at=N] [times=K] [code=E] [path=TEXT] [ms=N] [latch=FILE], see below")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.batch import quantities
+from connector.batch import quantities, resolve
 from connector.batch.apply import Applied, Apply
 from connector.batch.plan import Change, Plan
 from connector.batch.problems import ManifestRefused
@@ -126,6 +126,40 @@ def test_going_back_to_the_default_is_a_change_too(estate: Estate) -> None:
     }  # fmt: skip
     assert carried(estate, found).failures == ()
     assert estate.plan(wave(text)).empty
+
+
+@pytest.mark.parametrize(
+    ("label", "pattern", "fits"),
+    [
+        ("Festplatte 2", "Hard disk 2", True),
+        ("Hard disk 2", "festplatte 2", True),
+        ("\u786c\u76d8 2", "Hard disk 2", True),
+        ("\u30cf\u30fc\u30c9 \u30c7\u30a3\u30b9\u30af 2", "\u786c\u76d82", True),
+        ("Disque dur\u00a012", "Hard disk [1-9]?", True),
+        ("Festplatte 12", "Hard disk *", True),
+        ("Festplatte 12", "Hard disk 2", False),
+        ("Festplatte 2", "Festplatte", False),
+        ("data", "Hard disk 2", False),
+        ("data", "DATA", True),
+    ],
+)
+def test_labels_of_disks_in_the_language_of_a_vcenter(label: str, pattern: str, fits: bool) -> None:
+    assert resolve.labelled(label, pattern) is fits
+
+
+@pytest.mark.parametrize(
+    "choice", ["exclude: [{0}]", "include: [2000, {0}]", "sizes: [{{disk: {0}, size: 90GiB}}]"]
+)
+def test_a_disk_that_no_machine_of_the_wave_has_is_said(estate: Estate, choice: str) -> None:
+    estate.has("web-01", disks=2)
+    estate.has("web-02", disks=3)
+    machines = "machines:\n  - selector: name:web-*\n"
+    for word, said in (("Hard disk 3", False), ("Hard disk 7", True), ("2009", True)):
+        text = HEAD + "  disks: {" + choice.format(word) + "}\n" + machines
+        told = [
+            line for line in lines(estate.plan(wave(text))) if "no machine of the wave has a disk" in line
+        ]
+        assert bool(told) is said and all("defaults.disks" in line and "Hard disk 3" in line for line in told)
 
 
 def test_disks_stay_behind_where_they_are_told_to(estate: Estate) -> None:

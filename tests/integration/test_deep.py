@@ -57,7 +57,7 @@ def test_what_is_in_the_disks_is_found_and_nothing_is_left(house: House, run: Ru
     assert inside == {
         ("O3", "Windows is hibernated, or was shut down by fast startup"),
         ("O5", "/etc/fstab names /dev/sda1 by place"),
-        ("O5", "the kernel's root is /dev/sda1, by place"),
+        ("O5", "/boot/grub/grub.cfg names /dev/sda1 by place"),
         ("O6", "initrd.img-5.10.0 has none of virtio_blk, virtio_scsi, nvme"),
         ("O6", "initrd.img-5.10.0 has none of virtio_net"),
         (

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from connector.errors import VCenterFault
 from connector.vcenter import answer, inventory, properties
 from connector.vcenter.answer import Row, read_page
+from connector.vcenter.bodies import Body
 from connector.vcenter.devices import CONTROLLERS, NICS, disks
 from connector.vcenter.machines import MACHINE, Context, machine
+from connector.vcenter.reading import value_of
 from connector.vcenter.session import Session
 from connector.vcenter.values import Node, Reference, Unread, each
 from connector.vcenter.vmomi import SoapResponseDeserializer, support, vim, vmodl
@@ -200,6 +202,71 @@ def test_documents_of_any_shape_are_read_alike(
     theirs = {one.name: one.val for one in expected.objects[0].propSet}
     assert row.values["name"] == theirs["name"]
     assert disks(row.values["config.hardware.device"]) == disks(theirs["config.hardware.device"])
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+def in_members(data: bytes) -> bytes:
+    """Several gzip members, an empty one and padding among them, as some proxies send."""
+    cut = len(data) // 3
+    parts = (data[:cut], b"", data[cut : 2 * cut], data[2 * cut :])
+    return (
+        b"".join(gzip.compress(part) for part in parts[:3]) + bytes(700) + gzip.compress(parts[3]) + bytes(9)
+    )
+
+
+@pytest.mark.parametrize(
+    "pack", [raw_deflate, in_members, zlib.compress, gzip.compress], ids=lambda p: p.__name__
+)
+@pytest.mark.parametrize("piece", [1, 2, 3, 17, 1 << 16])
+def test_every_way_to_pack_an_answer(pack: Callable[[bytes], bytes], piece: int) -> None:
+    named = "x" * 70_000
+    document = objects(
+        f'<obj type="VirtualMachine">vm-1</obj><propSet><name>name</name><val>{named}</val></propSet>'
+    )
+    packed = pack(document)
+    ((row,), _) = rows(packed, packed=True, piece=piece)
+    assert row.values["name"] == named
+    for cut in (1, 2, len(packed) // 2):
+        with pytest.raises(ConnectionResetError, match="ended early"):
+            rows(packed[:cut], packed=True, piece=piece)
+    with pytest.raises(ConnectionResetError, match="ended early"):
+        rows(b"", packed=True)
+
+
+def test_packed_answers_that_never_end_are_refused() -> None:
+    """Without end of data, and without end of members that hold nothing."""
+    for endless in (gzip.compress(b""), b"\0\0\0\xff\xff"):
+        body = Body(io.BytesIO(endless * (1 + (2 << 20) // len(endless))), packed=True, most=1 << 20)
+        with pytest.raises((VCenterFault, ConnectionResetError)):
+            while body.read():
+                pass
+
+
+def test_what_may_not_be_read_without_a_reason_is_not_taken_for_unset() -> None:
+    """A proxy, or a vCenter under load, leaves the fault of a missing property out."""
+    missing = "<missingSet><path>snapshot</path>{}</missingSet>"
+    for fault in ("", "<fault/>", "<fault><localizedMessage>no</localizedMessage></fault>"):
+        document = objects(f'<obj type="VirtualMachine">vm-1</obj>{missing.format(fault)}')
+        ((row,), _) = rows(document)
+        assert row.refused == {"snapshot": None} and not row.values
+        (slow,) = properties._pages(_Answering(document), None, 1)
+        assert "snapshot" in slow.refused and not slow.values
+        told = str(properties._refusal("snapshot", slow.refused["snapshot"], "vm-1"))
+        assert "no reason is given" in told or "(MethodFault: no)" in told
+
+
+class _Answering:
+    """A property collector with one answer."""
+
+    def __init__(self, document: bytes) -> None:
+        self._document = document
+
+    def RetrievePropertiesEx(self, _filters: Any, _options: Any) -> Any:
+        return value_of(io.BytesIO(self._document).read, RESULT, None)
 
 
 @given(st.binary(max_size=400))

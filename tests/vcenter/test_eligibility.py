@@ -21,6 +21,7 @@ from connector.model import (
     Inventory,
     Machine,
     MachineDisk,
+    Network,
     Nic,
     PowerState,
     Severity,
@@ -74,7 +75,11 @@ SOUND = Machine(
     disks=(DISK,),
     cbt_enabled=True,
     tools_running=True,
-    traits=Traits(nics=(NIC,), guest=Guest(host_name="web", nics=(ADDRESS,), gateway=True)),
+    traits=Traits(
+        tracking_keys=(("scsi0:0", True),),
+        nics=(NIC,),
+        guest=Guest(host_name="web", nics=(ADDRESS,), gateway=True),
+    ),
 )
 
 
@@ -154,10 +159,22 @@ CASES: dict[str, Case] = {
     "V6 snapshots supported": (traits(snapshots_supported=False), SOUND),
     "V7 hardware version": (replace(SOUND, hardware="vmx-04"), replace(SOUND, hardware="vmx-07")),
     "V8 CBT supported": (replace(SOUND, cbt_supported=False), SOUND),
+    "V8 CBT tells every write": (
+        SOUND,
+        SOUND,
+        _on(replace(HOST, version="6.0.0", build="3073146")),
+        _on(replace(HOST, version="6.0.0", build="3247720")),
+    ),
+    "V8 CBT survives growing disks": (
+        SOUND,
+        SOUND,
+        _on(replace(HOST, version="8.0.2", build="22380479")),
+        _on(replace(HOST, version="8.0.2", build="23305546")),
+    ),
     "V9 CBT on": (replace(SOUND, cbt_enabled=False), SOUND),
     "V9 CBT on for each disk": (
+        traits(tracking_keys=(("scsi0:1", True),)),
         traits(tracking_keys=(("scsi0:0", True), ("scsi0:1", False))),
-        traits(tracking_keys=(("scsi0:0", True),)),
     ),
     "V10 no snapshots while CBT is off": (
         replace(SOUND, cbt_enabled=False, snapshots=_chain(1)),
@@ -313,6 +330,74 @@ def test_no_snapshot_covers_a_disk_of_a_free_mode(mode: str) -> None:
 @pytest.mark.parametrize("kind", ["VirtualSriovEthernetCard", "VirtualNVDIMM", "VirtualSCSIPassthrough"])
 def test_every_kind_of_passthrough_blocks(kind: str) -> None:
     assert _fired("V19 no device passed through", _device(kind), Around())
+
+
+@pytest.mark.parametrize(
+    ("version", "build", "capacity", "told"),
+    [
+        ("6.0.0", "3247719", 8, "V8 CBT tells every write"),
+        ("6.0.0", "", 8, ""),
+        ("6.5.0", "4564106", 999, ""),
+        ("4.1.0", "260247", 129, "V8 CBT survives growing disks"),
+        ("5.5.0", "", 129, "V8 CBT survives growing disks"),
+        ("5.5.0", "1331820", 128, ""),
+        ("8.0.2", "23305545", 8, "V8 CBT survives growing disks"),
+        ("8.0.2", "", 8, ""),
+        ("8.0.1", "21495797", 8, ""),
+        ("8.0.3", "24022510", 999, ""),
+        ("8.0.20", "22380479", 8, ""),
+        ("", "", 999, ""),
+    ],
+)
+def test_known_faults_of_change_tracking_by_build(version: str, build: str, capacity: int, told: str) -> None:
+    around = _on(replace(HOST, version=version, build=build))
+    rules = ("V8 CBT tells every write", "V8 CBT survives growing disks")
+    assert [rule for rule in rules if _fired(rule, _disk(capacity=capacity << 30), around)] == [told] * bool(
+        told
+    )
+
+
+def test_tracking_is_judged_by_the_disks_and_not_by_the_keys() -> None:
+    """A missing key is off, a key of no disk means nothing, a disk that cannot be tracked needs none."""
+    second = replace(DISK, key=2001, label="Hard disk 2", controller="nvme0", unit=3)
+    raw = replace(DISK, key=2002, label="Hard disk 3", unit=5, mode="independent_persistent")
+    machine = replace(SOUND, disks=(DISK, second, raw))
+    (finding,) = _fired("V9 CBT on for each disk", machine, Around())
+    assert finding.message == "CBT is off for Hard disk 2 (nvme0:3)"
+    keys = (("scsi0:0", True), ("nvme0:3", True), ("scsi0:9", False))
+    tracked = replace(machine, traits=replace(SOUND.traits, tracking_keys=keys))
+    assert not _fired("V9 CBT on for each disk", tracked, Around())
+    assert not _fired("V9 CBT on for each disk", replace(machine, cbt_enabled=False), Around())
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [("/", "erofs"), ("/snap/core/1", "squashfs"), ("/media/cd", "iso9660"), ("D:\\", "UDF"), ("D:\\", "CDFS"),
+     ("/mnt", "ISO 9660"),
+     ("/snap/core/1", ""), ("/var/lib/snapd/snap/lxd/2", "fuse.snapfuse"), ("/opt/app", "fuse.squashfuse"), ("/x", "cramfs")],
+)  # fmt: skip
+def test_a_file_system_that_is_made_full_is_not_cramped(volume: tuple[str, str]) -> None:
+    path, kind = volume
+    assert not [one for one in check(_volume(path, 0, kind)) if one.check == "V26"]
+    assert [one for one in check(_volume("/snapshots", 0, "ext4")) if one.check == "V26"]
+
+
+def test_resolvers_that_only_the_ip_stack_names() -> None:
+    alone = replace(ADDRESS, dns=False)
+    assert _fired("V27 static addresses complete", _guest(nics=(alone,)), Around())
+    assert not _fired("V27 static addresses complete", _guest(nics=(alone,), dns=True), Around())
+
+
+def test_a_segment_of_nsx_that_is_shown_as_a_port_group() -> None:
+    networks = (
+        Network("dvportgroup-7", "seg-web", "DistributedVirtualPortgroup", segment=True),
+        Network("dvportgroup-8", "vlan-8", "DistributedVirtualPortgroup"),
+    )
+    cards = tuple(
+        replace(NIC, label=one.name, backing="DistributedVirtualPort", network=one.moref) for one in networks
+    )
+    found = survey(Inventory((traits(nics=cards),), networks=networks))["vm-1"]
+    assert [one.message for one in found if one.check == "N1"] == ["it is on an NSX segment (seg-web)"]
 
 
 def test_every_documented_check_has_a_rule_or_a_reason() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ from connector.vcenter.datastore_paths import datastore
 from connector.vcenter.devices import disks
 from connector.vcenter.machines import Context
 from connector.vcenter.session import Session
+from connector.vcenter.values import Node
 from connector.vcenter.vmomi import vim
-from simulator.estate.inventory import Folder
+from simulator.estate.inventory import Folder, Inventory
 from tests.vcenter.imaginary import World, change_vm, world
 
 
@@ -53,6 +55,39 @@ def test_vcsim_machines_answer_to_every_name(session: Session) -> None:
         for wanted in (one.moref, one.instance_uuid, one.path):
             assert inventory.find(session, wanted).moref == one.moref
         assert one.path.startswith("/DC0/") and one.disks and one.host
+
+
+def test_a_port_group_that_nsx_made_is_told_from_others(place: World, opened: Session) -> None:
+    def made(old: Inventory) -> Inventory:
+        segment = replace(old.networks["dvportgroup-42"], segment=True)
+        return replace(old, networks=old.networks | {"dvportgroup-42": segment})
+
+    assert not any(one.segment for one in inventory.whole(opened).networks)
+    place.estate.change(made)
+    networks = inventory.whole(opened).networks
+    assert [one.name for one in networks if one.segment] == ["DPG-Servers"] and len(networks) == 2
+    assert all(one.build.isdecimal() for one in inventory.whole(opened).hosts)
+
+
+@pytest.mark.parametrize(
+    ("cards", "stacks", "card", "stack"),
+    [
+        ([], [{"ipAddress": ["192.0.2.53"]}], False, True),
+        ([{"ipAddress": ["192.0.2.53"]}], [], True, False),
+        ([{"hostName": "web"}], [{"hostName": "web"}], False, False),
+        ([{"ipAddress": "192.0.2.53"}], [{"ipAddress": "192.0.2.54"}, {}], True, True),
+    ],
+)
+def test_who_names_resolvers(cards: Any, stacks: Any, card: bool, stack: bool) -> None:
+    told = {
+        "guest.net": [
+            Node("GuestNicInfo", {"macAddress": "00:50:56:00:00:01", "dnsConfig": Node("x", one)})
+            for one in cards or [{}]
+        ],
+        "guest.ipStack": [Node("GuestStackInfo", {"dnsConfig": Node("x", one)}) for one in stacks],
+    }
+    guest = inventory.machine(Row("VirtualMachine", "vm-1", told), Context()).traits.guest
+    assert (guest.nics[0].dns, guest.dns) == (card, stack)
 
 
 def test_an_ambiguous_name_lists_the_candidates_and_the_way_out(opened: Session) -> None:

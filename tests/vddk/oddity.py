@@ -32,6 +32,8 @@ class Oddity:
         connection = ConnectionSpec("vc", "", UserPassword("root", PASSWORD), "vm-1")
         return DiskSpec(connection, "[ds] a/b.vmdk", compression)
 
-    def open(self, oddity: str, version: str = "8.0.0", depth: int = 8) -> WorkerDisk:
+    def open(
+        self, oddity: str, version: str = "8.0.0", depth: int = 8, flags: tuple[str, ...] = ()
+    ) -> WorkerDisk:
         self.environment.setenv("ODDITY", oddity)
-        return WorkerDisk(self.installation(version), self.spec(), depth, deadline=10)
+        return WorkerDisk(self.installation(version, *flags), self.spec(), depth, deadline=10)

@@ -20,7 +20,7 @@ from vddk.errors import (
     WorkerDied,
 )
 from vddk.spec import Compression, Extent
-from vddk.worker import open_in_worker, probe
+from vddk.worker import open_in_worker, probe, release_in_worker
 
 CHUNK = 65536
 MIB = 1 << 20
@@ -42,6 +42,23 @@ def test_a_missing_function_is_named_with_the_oldest_version(oddity: Oddity) -> 
         probe(oddity.installation("8.0.0", "-DWITHOUT_WAIT").directory)
     assert caught.value.symbol == "VixDiskLib_Wait"
     assert "VixDiskLib_Wait" in str(caught.value) and "6.7" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "flags", [("-DWITHOUT_PREPARE",), ("-DWITHOUT_END",), ("-DWITHOUT_PREPARE", "-DWITHOUT_END")]
+)
+def test_a_library_that_cannot_keep_a_machine_from_moving_reads_and_says_so(
+    flags: tuple[str, ...], oddity: Oddity, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of two calls that belong together one alone is not made."""
+    with oddity.open("", flags=flags) as disk:
+        memory = bytearray(MIB)
+        disk.read_into(0, memory)
+    assert memory == b"x" * MIB
+    said = [record.getMessage() for record in caplog.records]
+    assert [line for line in said if "lacks PrepareForAccess or EndAccess" in line]
+    assert not [line for line in said if "VixDiskLib_PrepareForAccess" in line]
+    release_in_worker(oddity.installation("8.0.0", *flags), oddity.spec())
 
 
 def test_a_file_that_is_no_library(tmp_path: Path) -> None:

@@ -213,6 +213,25 @@ def test_a_machine_with_snapshots_may_insist_on_a_snapshot(
     assert strict.connect() == "0"
 
 
+def test_the_live_disk_of_a_running_machine_needs_a_snapshot(
+    start: Start, estate: Estate, layers: list[Layer]
+) -> None:
+    """Its host has the file locked. A machine that is off, and one that is suspended, has no such lock."""
+    estate.view(layers, view="current")
+    power = estate.root / "vm-16" / "power"
+    for state, live in (("poweredOn", "13"), ("poweredOff", "0"), ("suspended", "0")):
+        power.write_text(state + "\n")
+        for snapshot, code in (("-", live), ("snapshot-7", "0")):
+            client = start()
+            client.init()
+            assert client.connect(snapshot=snapshot) == "0"
+            assert client.open() == code, (state, snapshot)
+    power.write_text("poweredOn\n")
+    lenient = start(lock_live=0)
+    lenient.init()
+    assert [lenient.connect(snapshot="-"), lenient.open()] == ["0", "0"]
+
+
 def test_before_8_0_2_network_errors_are_access_errors(start: Start, estate: Estate) -> None:
     (estate.root / "hosts").write_text("vm-16\trefused\n")
     client = start(version="8.0.1")

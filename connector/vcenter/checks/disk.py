@@ -77,6 +77,16 @@ def _boots_elsewhere(machine: Machine) -> str:
     return f"{why} and states no boot order: {machine.disks[0].label} is taken for the first" if why else ""
 
 
+def _untracked(machine: Machine) -> list[str]:
+    """The disks that could be tracked and have no key of their own that says so. Keys of no disk mean nothing."""
+    on = {place for place, tracked in machine.traits.tracking_keys if tracked}
+    return [
+        f"{disk.label} ({disk.controller}:{disk.unit})"
+        for disk in machine.disks
+        if trackable(disk) and disk.controller and f"{disk.controller}:{disk.unit}".lower() not in on
+    ]
+
+
 MACHINE_RULES: tuple[Rule[Machine], ...] = (
     Rule(
         "V9",
@@ -84,10 +94,11 @@ MACHINE_RULES: tuple[Rule[Machine], ...] = (
         WARN,
         "config.extraConfig (ctkEnabled)",
         lambda m, _: when(
-            m.cbt_enabled and not all(on for _, on in m.traits.tracking_keys),
-            f"CBT is off for {', '.join(disk for disk, on in m.traits.tracking_keys if not on)}",
+            m.cbt_enabled and _untracked(m),
+            f"CBT is off for {', '.join(_untracked(m))}",
         ),
-        "such a disk is read in full in each pass; set its ctkEnabled to TRUE while it is off",
+        "it is turned on before the first pass while the machine runs without snapshots; "
+        "else such a disk is read in full in each pass: set its ctkEnabled to TRUE while the machine is off",
     ),
     Rule(
         "D16",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from connector.model import GuestNic, GuestVolume, Machine, PowerState
+from connector.model import Guest, GuestNic, GuestVolume, Machine, PowerState
 from connector.vcenter.checks.rule import BLOCK, INFO, MIB, WARN, Around, Rule, when
 
 _PASSTHROUGH = {
@@ -15,7 +15,14 @@ _PASSTHROUGH = {
     "VirtualSCSIPassthrough": "SCSI device",
 }
 _PORTS = {"VirtualSerialPort", "VirtualParallelPort", "VirtualFloppy"}
-_READ_ONLY = {"squashfs", "iso9660", "udf", "tmpfs", "devtmpfs", "overlay", "cdfs", "ramfs"}
+#: File systems that have no room by nature, with or without what mounts them in user space ("fuse.squashfuse").
+_READ_ONLY = {
+    *("squashfs", "squashfuse", "snapfuse", "erofs", "erofsfuse", "cramfs", "romfs", "zisofs"),
+    *("iso9660", "isofs", "cd9660", "cdfs", "cdrom", "udf", "fuseiso"),
+    *("tmpfs", "devtmpfs", "overlay", "overlayfs", "ramfs", "rootfs", "efivarfs"),
+}
+#: Where snap mounts its images, which VMware Tools may report without their type.
+_SNAPS = ("/snap/", "/var/lib/snapd/snap/")
 _SYSTEM = {"/": 100 * MIB, "c:": 100 * MIB, "/boot": 50 * MIB}  # what converting a guest needs
 _ANY = 10 * MIB
 _TOO_OLD = {"guestToolsTooOld", "guestToolsBlacklisted"}
@@ -57,10 +64,16 @@ def _cramped(machine: Machine, system: bool) -> str:
         for one in machine.traits.guest.volumes
         if (_key(one) in _SYSTEM) is system
         and one.capacity > 0
-        and one.filesystem.lower() not in _READ_ONLY
+        and not _full_by_nature(one)
         and one.free < _needed(one)
     ]
     return ", ".join(found)
+
+
+def _full_by_nature(volume: GuestVolume) -> bool:
+    """Whether its free space says nothing: it is made full, and nobody can write there."""
+    kind = re.sub(r"[^a-z0-9]", "", volume.filesystem.lower().removeprefix("fuse.").removeprefix("fuseblk."))
+    return kind in _READ_ONLY or f"{volume.path}/".startswith(_SNAPS)
 
 
 def _key(volume: GuestVolume) -> str:
@@ -94,13 +107,17 @@ def _incomplete(machine: Machine) -> str:
     guest = machine.traits.guest
     found = []
     for nic in guest.nics:
-        if "manual" in nic.origins and (lacking := _lacking(nic, guest.gateway)):
+        if "manual" in nic.origins and (lacking := _lacking(nic, guest)):
             found.append(f"{nic.mac} lacks {lacking}")
     return ", ".join(found)
 
 
-def _lacking(nic: GuestNic, gateway: bool) -> str:
-    told = ((not all(nic.prefixes), "a prefix"), (not nic.dns, "resolvers"), (not gateway, "a gateway"))
+def _lacking(nic: GuestNic, guest: Guest) -> str:
+    told = (
+        (not all(nic.prefixes), "a prefix"),
+        (not (nic.dns or guest.dns), "resolvers"),
+        (not guest.gateway, "a gateway"),
+    )
     return ", ".join(word for missing, word in told if missing)
 
 

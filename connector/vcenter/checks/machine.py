@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from connector.model import Doubt, Firmware, Machine, PowerState, SnapshotNode
+from connector.model import Doubt, Firmware, Host, Machine, PowerState, SnapshotNode
 from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, Around, Rule, when
 from connector.vcenter.naming import Ticket
 from connector.vcenter.partial import obscured
@@ -79,6 +80,57 @@ def _resting(machine: Machine, around: Around) -> str:
 def _quarantined(machine: Machine, around: Around) -> str:
     host = around.hosts.get(machine.host)
     return when(host and host.quarantine, f"its host {host.name} is quarantined" if host else "")
+
+
+_TRACKED_AT_ONCE = 128 << 30  # bytes; growing past a multiple of it broke CBT of ESXi 4 and 5
+_EXTENDED = (
+    "a disk that was extended past 128 GB reports wrong changes, and its CBT must be reset then (KB 2090639)"
+)
+_GROWN = "a disk that is extended while the machine runs reports no changes of its new part (KB 95965)"
+
+
+class _Fault(NamedTuple):
+    """Versions of ESXi whose change tracking misses writes, from one build to before another."""
+
+    version: str  # its beginning
+    first: int
+    mended: int  # the first build without it; 0: none is known
+    what: str
+
+
+_CONSOLIDATED = _Fault(
+    "6.0.", 0, 3247720, "writes during the consolidation of a snapshot are not tracked (KB 2136854)"
+)  # ESXi600-201511001
+_FAULTS = (
+    _Fault("4.", 0, 0, _EXTENDED),
+    _Fault("5.", 0, 0, _EXTENDED),
+    _Fault("8.0.2.", 22380479, 23305546, _GROWN),  # 8.0 Update 2, up to Update 2b
+)
+
+
+def _has(host: Host | None, fault: _Fault) -> bool:
+    """Whether a host is known to have the fault. One whose build is not shown is only blamed where no build mends it."""
+    if host is None or not f"{host.version}.".startswith(fault.version):
+        return False
+    if not fault.mended:
+        return True
+    return host.build.isdecimal() and fault.first <= int(host.build) < fault.mended
+
+
+def _misses_writes(machine: Machine, around: Around) -> str:
+    host = around.hosts.get(machine.host)
+    return _faulty(host, _CONSOLIDATED.what) if _has(host, _CONSOLIDATED) else ""
+
+
+def _misses_growth(machine: Machine, around: Around) -> str:
+    host = around.hosts.get(machine.host)
+    large = any(disk.capacity > _TRACKED_AT_ONCE for disk in machine.disks)
+    told = [one.what for one in _FAULTS if _has(host, one) and (large or one.mended)]
+    return _faulty(host, told[0]) if told else ""
+
+
+def _faulty(host: Host | None, what: str) -> str:
+    return f"its host {host.name} has ESXi {host.version} build {host.build}: {what}" if host else ""
 
 
 #: Of these a value that is left out, or means nothing to us, could make the image another machine's.
@@ -218,6 +270,22 @@ STATE: tuple[Rule[Machine], ...] = (
         "capability.changeTrackingSupported",
         lambda m, _: when(not m.cbt_supported, "its host does not support CBT for it"),
         "migrate it powered off",
+    ),
+    Rule(
+        "V8",
+        "CBT tells every write",
+        WARM,
+        "host.config.product.version, host.config.product.build",
+        _misses_writes,
+        "patch the host (ESXi600-201511001), reset CBT and start anew; or migrate it powered off",
+    ),
+    Rule(
+        "V8",
+        "CBT survives growing disks",
+        WARN,
+        "host.config.product.version, host.config.product.build",
+        _misses_growth,
+        "do not extend its disks until it has moved; after an extension reset CBT, or patch the host first",
     ),
     Rule(
         "V9",

@@ -13,6 +13,14 @@ def _unmapped(nic: Nic, around: Around) -> str:
     )
 
 
+def _segment(nic: Nic, around: Around) -> str:
+    """NSX shows its segments as networks of their own kind, or as port groups of a distributed switch."""
+    name = around.segments.get(nic.network)
+    if nic.backing != "OpaqueNetwork" and name is None:
+        return ""
+    return f"it is on an NSX segment ({name or nic.network})"
+
+
 RULES: tuple[Rule[Nic], ...] = (
     Rule(
         "N1",
@@ -26,8 +34,8 @@ RULES: tuple[Rule[Nic], ...] = (
         "N1",
         "ordinary network",
         WARN,
-        "VirtualEthernetCard.backing",
-        lambda n, _: when(n.backing == "OpaqueNetwork", f"it is on an NSX segment ({n.network})"),
+        "VirtualEthernetCard.backing, DistributedVirtualPortgroup.config.backingType",
+        _segment,
         "its rules and addresses live in NSX: plan them at the target",
     ),
     Rule(

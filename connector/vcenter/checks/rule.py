@@ -40,6 +40,7 @@ class Around:
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names of machines by a disk's file
     snapshotted: Mapping[str, int] = field(default_factory=dict)  # machines with snapshots by datastore
     now: float = 0.0  # seconds since the epoch; 0 leaves ages out
+    segments: Mapping[str, str] = field(default_factory=dict)  # names of port groups that NSX made, by key
 
     @classmethod
     def of(cls, inventory: Inventory, bounds: Bounds, now: float = 0.0) -> Around:
@@ -63,6 +64,7 @@ class Around:
                 name for one in inventory.machines if one.snapshots for name in one.traits.datastores
             ),
             now=now,
+            segments={one.moref: one.name for one in inventory.networks if one.segment},
         )
 
 
