@@ -180,6 +180,11 @@ class DiskChain:
         with self._lock:
             return self._shape.nodes[str(self._at(point))].name
 
+    def names(self, point: str | None = None) -> list[str]:
+        """The vmdk file names of a view's layers, topmost first."""
+        with self._lock:
+            return [self._shape.nodes[str(number)].name for number in self._ancestors(self._at(point))]
+
     def used(self, *, thin: bool = True) -> int:
         """Bytes of storage behind all layers; the base of a thick disk counts in full."""
         with self._lock:

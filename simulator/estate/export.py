@@ -41,7 +41,8 @@ class Export:
             for view, disks in views.items():
                 (home / view).mkdir(parents=True, exist_ok=True)
                 replace_file(home / view / "disks", _index(vm, view, disks, storage))
-            replace_file(home / "power", f"{vm.power_state}\n")  # a running machine's live disks are locked
+            (self.root / "power").mkdir(exist_ok=True)  # a running machine's live disks are locked
+            replace_file(self.root / "power" / vm.moref, f"{vm.power_state}\n")
             for path in home.iterdir():
                 if path.name not in views and path.is_dir():
                     shutil.rmtree(path)
@@ -49,6 +50,7 @@ class Export:
     def remove_machine(self, moref: str) -> None:
         with self._lock:
             shutil.rmtree(self.root / moref, ignore_errors=True)
+            (self.root / "power" / moref).unlink(missing_ok=True)
 
     def access(self, thumbprint: str, users: Iterable[tuple[str, str]]) -> None:
         """Who may connect: the SHA-1 thumbprint of the server's certificate, and (user, password) pairs."""

@@ -167,8 +167,10 @@ class Hardware:
         directory, _, _ = disk.path.rpartition("/")
         current = content.tracking.current_id() if point is None else disk.change_id
         change_id = None if current is None else str(current)
-        path = f"{directory}/{content.chain.name(point)}"
-        return replace(disk, path=path, change_id=change_id, capacity=content.chain.capacity)
+        path, *parents = (f"{directory}/{name}" for name in content.chain.names(point))
+        return replace(
+            disk, path=path, change_id=change_id, capacity=content.chain.capacity, parents=tuple(parents)
+        )
 
     def _new_disk(
         self,

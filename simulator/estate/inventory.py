@@ -151,7 +151,8 @@ class VirtualDisk:
     """A disk device. `path` is its live file "[datastore] dir/name.vmdk" and moves with snapshots; `storage`
     names the directory of its bytes and never changes; `scratch` is the (start, length) that a guest may
     overwrite freely. `backing`: "flat", "sesparse", "rdm-virtual", "rdm-physical". `change_id` is what the
-    running disk shows.
+    running disk shows. `parents`: the files below `path`, the next one first, whether a snapshot needs them or
+    they only wait for consolidation.
     """
 
     key: int
@@ -169,6 +170,7 @@ class VirtualDisk:
     thin: bool = True
     change_id: str | None = None
     scratch: tuple[int, int] | None = None
+    parents: tuple[str, ...] = ()
 
     @property
     def snapshots_allowed(self) -> bool:

@@ -24,7 +24,7 @@ from simulator.estate.inventory import (
     ResourcePool,
     VirtualMachine,
 )
-from simulator.vcenter import entity_kinds, filters, host_calls, managers
+from simulator.vcenter import entity_kinds, files, filters, host_calls, managers
 from simulator.vcenter.api import vmodl
 from simulator.vcenter.authority import Authority
 from simulator.vcenter.changes import Changes
@@ -145,6 +145,7 @@ class Center:
             or self.views.find(moref)
             or self.extra.get(moref)
             or self.collectors.find(moref)
+            or files.browser(self, moref)
         )
 
     def reference(self, moref: str) -> Any:

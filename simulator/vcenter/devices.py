@@ -35,15 +35,13 @@ _NICS: dict[str, Any] = {
 _PCI, _FIRST_IDE = 100, 200
 
 
-def chain(vm: VirtualMachine, key: int, snapshot: str | None, top: str | None = None) -> list[str]:
-    """File names of a disk's chain, topmost first: of a snapshot's view, or (with `top`) of the live disk."""
-    names = [] if top is None else [top]
-    at = snapshot
-    while at is not None:
-        taken = vm.snapshot(at)
-        names += [disk.path for disk in taken.disks if disk.key == key]
-        at = taken.parent
-    return list(dict.fromkeys(names))
+def chain(vm: VirtualMachine, key: int, snapshot: str | None) -> list[str]:
+    """File names of a disk's chain, topmost first: of a snapshot's view, or (None) of the live disk.
+
+    Files that no snapshot needs are in it until they are consolidated.
+    """
+    disks = vm.disks if snapshot is None else vm.snapshot(snapshot).disks
+    return [name for disk in disks if disk.key == key for name in (disk.path, *disk.parents)]
 
 
 def hardware(vm: VirtualMachine, inventory: Inventory, snapshot: Snapshot | None = None) -> Any:
@@ -72,12 +70,7 @@ def _devices(vm: VirtualMachine, inventory: Inventory, snapshot: Snapshot | None
         if controller.kind != "ide":
             yield _controller(controller, children.get(controller.key, []))
     for disk in disks:
-        names = (
-            chain(vm, disk.key, vm.current_snapshot, disk.path)
-            if snapshot is None
-            else chain(vm, disk.key, snapshot.moref)
-        )
-        yield _disk(disk, names)
+        yield _disk(disk, chain(vm, disk.key, None if snapshot is None else snapshot.moref))
     for nic in vm.nics:
         yield _nic(nic, inventory)
 

@@ -239,11 +239,11 @@ def layout(vm: VirtualMachine, inventory: Inventory, sizes: dict[str, int]) -> A
     files = _FileTable(sizes)
     files.add(vmx_path(vm, inventory), "config", 4096)
     home = vmx_path(vm, inventory).rpartition("/")[0]
-    live = [_disk_layout(files, vm, disk.key, vm.current_snapshot, disk.path) for disk in vm.disks]
+    live = [_disk_layout(files, vm, disk.key, None) for disk in vm.disks]
     snapshots = []
     for taken in vm.snapshots:
         data = files.add(f"{home}/{vm.name}-Snapshot{taken.id}.vmsn", "snapshotData", 32768)
-        disks = [_disk_layout(files, vm, disk.key, taken.moref, None) for disk in taken.disks]
+        disks = [_disk_layout(files, vm, disk.key, taken.moref) for disk in taken.disks]
         snapshots.append(
             make(
                 vim.vm.FileLayoutEx.SnapshotLayout,
@@ -291,9 +291,7 @@ class _FileTable:
         ]
 
 
-def _disk_layout(
-    files: _FileTable, vm: VirtualMachine, key: int, snapshot: str | None, top: str | None
-) -> Any:
-    names = list(reversed(devices.chain(vm, key, snapshot, top)))
+def _disk_layout(files: _FileTable, vm: VirtualMachine, key: int, snapshot: str | None) -> Any:
+    names = list(reversed(devices.chain(vm, key, snapshot)))
     units = [make(vim.vm.FileLayoutEx.DiskUnit, fileKey=files.disk(name)) for name in names]
     return make(vim.vm.FileLayoutEx.DiskLayout, key=key, chain=units)

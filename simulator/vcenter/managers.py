@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.estate.inventory import Inventory
-from simulator.vcenter import authority, catalogue, filters, search, service, views
+from simulator.vcenter import authority, catalogue, files, filters, search, service, views
 from simulator.vcenter.api import vim
 from simulator.vcenter.kinds import Kind, Target
 
@@ -27,6 +27,8 @@ _KINDS: tuple[Kind, ...] = (
     catalogue.DISKS,
     catalogue.LICENSES,
     filters.COLLECTOR,
+    files.LOGS,
+    files.STORAGE_OBJECTS,
     Kind(vim.FileManager),
     Kind(vim.PerformanceManager),
 )

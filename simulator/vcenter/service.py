@@ -27,6 +27,8 @@ MANAGERS: dict[str, Any] = {
     "searchIndex": vim.SearchIndex("SearchIndex"),
     "virtualDiskManager": vim.VirtualDiskManager("virtualDiskManager"),
     "fileManager": vim.FileManager("FileManager"),
+    "diagnosticManager": vim.DiagnosticManager("DiagMgr"),
+    "vStorageObjectManager": vim.vslm.vcenter.VStorageObjectManager("VStorageObjectManager"),
     "perfManager": vim.PerformanceManager("PerfMgr"),
     "licenseManager": vim.LicenseManager("LicenseManager"),
 }

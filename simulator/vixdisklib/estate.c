@@ -205,7 +205,7 @@ static bool match_running(char *line, void *data)
 
 bool estate_runs(const char *vm)
 {
-    char *path = plain_name(vm) ? format("%s/%s/power", conf.root, vm) : NULL;
+    char *path = plain_name(vm) ? format("%s/power/%s", conf.root, vm) : NULL;
     FILE *file = path ? fopen(path, "re") : NULL;
     free(path);
     return file && each_line(file, match_running, NULL);

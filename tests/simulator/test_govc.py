@@ -126,6 +126,31 @@ def test_places(govc: Govc) -> None:
     assert "Virtual Machines:  3" in govc("datacenter.info", "DC0")
 
 
+def test_files_of_a_datastore(govc: Govc) -> None:
+    listed = govc("datastore.ls", "-ds", "datastore-1").split()
+    assert {"idle-00001", "idle-00003"} <= set(listed)
+    inside = govc("datastore.ls", "-ds", "datastore-1", "idle-00001").split()
+    assert {"idle-00001.vmdk", "idle-00001.vmx", "vmware.log"} <= set(inside)
+    (found,) = read(govc, "datastore.ls", "-l", "-ds", "datastore-1", "idle-00003/*.vmx")
+    assert [one["path"] for one in found["file"]] == ["idle-00003.vmx"] and found["file"][0]["fileSize"] > 0
+    everything = read(govc, "datastore.ls", "-R", "-ds", "datastore-1")
+    assert {one["folderPath"] for one in everything} >= {"[datastore-1]", "[datastore-1] idle-00003/"}
+    assert "not found" in govc("datastore.ls", "-ds", "datastore-1", "nothing", fails=True)
+
+
+def test_logs(govc: Govc) -> None:
+    assert "vpxd" in govc("logs.ls") and "/var/log/hostd.log" in govc(
+        "logs.ls", "-host", "/DC0/host/Cluster-1/esx-01.lab.example"
+    )
+    assert "PowerOffVM_Task" in govc("logs", "-log", "vpxd")
+
+
+def test_first_class_disks(govc: Govc) -> None:
+    """There are none, which is no error."""
+    assert govc("disk.ls", "-ds", "datastore-1").strip() == ""
+    assert "e9b06a8b" in govc("disk.ls", "-ds", "datastore-1", "e9b06a8b", fails=True)
+
+
 def test_tasks_events_and_sessions(govc: Govc) -> None:
     govc("snapshot.create", "-vm", "idle-00003", "one")
     assert "CreateSnapshot" in govc("tasks")

@@ -160,6 +160,33 @@ def test_snapshots_have_files_chains_and_trees(client: Any) -> None:
         finished(vm.RevertToCurrentSnapshot_Task())
 
 
+def chain_of(disk: Any) -> list[str]:
+    """The files of a disk by its backing and the parents of it, topmost first."""
+    names, backing = [], disk.backing
+    while backing is not None:
+        names.append(backing.fileName.rpartition("/")[2])
+        backing = backing.parent
+    return names
+
+
+def test_files_that_wait_for_consolidation_are_parents_of_the_backing(client: Any) -> None:
+    vm = machine(client, "idle-00002")
+    base = chain_of(disks(vm)[0])
+    first = finished(vm.CreateSnapshot_Task("one", "", False, False))
+    second = finished(vm.CreateSnapshot_Task("two", "", False, False))
+    before = chain_of(disks(vm)[0])
+    assert len(before) == len(base) + 2 and before[-1] == base[-1]
+    finished(first.RemoveSnapshot_Task(False, False))
+    assert chain_of(disks(vm)[0]) == before and chain_of(disks(second)[0]) == before[1:]
+    finished(second.RemoveSnapshot_Task(False, False))
+    assert vm.snapshot is None and vm.runtime.consolidationNeeded
+    assert chain_of(disks(vm)[0]) == before
+    (layout,) = [one for one in vm.layoutEx.disk if one.key == disks(vm)[0].key]
+    assert len(layout.chain) == len(before)
+    finished(vm.ConsolidateVMDisks_Task())
+    assert chain_of(disks(vm)[0]) == base and not vm.runtime.consolidationNeeded
+
+
 def test_removal_without_consolidation_asks_for_it(client: Any) -> None:
     vm = machine(client)
     snapshot = finished(vm.CreateSnapshot_Task("one", "", False, False))

@@ -218,7 +218,8 @@ def test_the_live_disk_of_a_running_machine_needs_a_snapshot(
 ) -> None:
     """Its host has the file locked. A machine that is off, and one that is suspended, has no such lock."""
     estate.view(layers, view="current")
-    power = estate.root / "vm-16" / "power"
+    power = estate.root / "power" / "vm-16"
+    power.parent.mkdir()
     for state, live in (("poweredOn", "13"), ("poweredOff", "0"), ("suspended", "0")):
         power.write_text(state + "\n")
         for snapshot, code in (("-", live), ("snapshot-7", "0")):
