@@ -178,7 +178,7 @@ class Choices(JobKeys):
 
 
 class Entry(Choices):
-    """One machine by `name` or `moref`, or all that a `selector` finds. Exactly one of the three."""
+    """One machine by `name`, `moref` or both, or all that a `selector` finds. With both the `moref` decides."""
 
     name: Line | None = Field(default=None, description="Name in vCenter; must be one machine's alone.")
     moref: Word | None = Field(default=None, description="Managed object reference, e.g. `vm-101`.")

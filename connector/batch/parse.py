@@ -130,14 +130,16 @@ def _entries(wave: Wave) -> Iterator[Problem]:
     for number, entry in enumerate(wave.manifest.machines):
         path: Path = ("machines", number)
         given = [name for name in ("name", "moref", "selector") if getattr(entry, name) is not None]
-        if len(given) != 1:
+        if len(given) != 1 and given != ["name", "moref"]:
             what = f"{' and '.join(given)} are given" if given else "no machine is chosen"
-            yield _at(wave, path, what, "give exactly one of name, moref and selector")
+            yield _at(wave, path, what, "give name, moref, both, or a selector")
             continue
-        identity = (given[0], str(getattr(entry, given[0])).lower(), (entry.vcenter or "").lower())
+        identity = (given[-1], str(getattr(entry, given[-1])).lower(), (entry.vcenter or "").lower())
         if identity in seen:
             first = wave.mark("machines", seen[identity]).line
-            yield _at(wave, (*path, given[0]), f"this machine is in line {first} already", "keep one of them")
+            yield _at(
+                wave, (*path, given[-1]), f"this machine is in line {first} already", "keep one of them"
+            )
         seen.setdefault(identity, number)
 
 

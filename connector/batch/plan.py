@@ -100,7 +100,7 @@ class Plan:
 def plan(wave: Wave, sources: Sequence[Source], jobs: Sequence[Job], now: float) -> Plan:
     """`jobs`: those that carry the wave's tag, newest first."""
     resolved = resolve(wave, sources)
-    problems, warnings = list(resolved.problems), []
+    problems, warnings = list(resolved.problems), list(resolved.warnings)
     standing = counting(jobs)
     names = {job.name for job in jobs if job.status != "Finished"}
     steps = []

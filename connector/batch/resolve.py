@@ -16,6 +16,8 @@ from connector.batch.parse import Wave
 from connector.batch.plane import Source, SourceDisk
 from connector.batch.problems import Mark, Problem
 from connector.batch.selectors import Selector
+from connector.batch.servers import server_url
+from connector.names import unescaped, visible
 
 #: Facts of sources that the public API alone does not tell; a selector over one that nobody told would match nothing.
 _OPTIONAL: Final = ("folder", "cluster", "power", "tag", "network")
@@ -58,17 +60,20 @@ class Resolved:
 
     placements: tuple[Placement, ...]
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
 
 
 def resolve(wave: Wave, sources: Sequence[Source]) -> Resolved:
     """Explicit entries take their machines first; selectors share out the rest, and never the same machine twice."""
     problems: list[Problem] = []
+    warnings: list[Problem] = []
     taken: dict[str, int] = {}
     chosen: list[tuple[int, Source]] = []
     entries = list(enumerate(wave.manifest.machines))
     explicit = [(number, entry) for number, entry in entries if entry.selector is None]
     for number, entry in explicit + [pair for pair in entries if pair[1].selector is not None]:
         found = _found(wave, number, entry, sources, problems)
+        warnings += _other_names(wave, number, entry, found)
         fresh = [source for source in found if source.id not in taken]
         for source in found:
             other = taken.get(source.id)
@@ -82,7 +87,7 @@ def resolve(wave: Wave, sources: Sequence[Source]) -> Resolved:
         _placed(wave, number, source, problems) for number, source in sorted(chosen, key=lambda p: p[0])
     ]
     problems += _matched_by_none(wave, placements)
-    return Resolved(tuple(placements), tuple(problems))
+    return Resolved(tuple(placements), tuple(problems), tuple(warnings))
 
 
 def _matched_by_none(wave: Wave, placements: Sequence[Placement]) -> Iterator[Problem]:
@@ -108,13 +113,16 @@ def _found(
     if entry.selector is not None:
         mark = wave.mark("machines", number, "selector")
         return _selected(entry.selector, near, mark, path, problems)
-    kind = "name" if entry.name is not None else "moref"
-    wanted = entry.name if entry.name is not None else entry.moref
+    kind = "moref" if entry.moref is not None else "name"
+    wanted = entry.moref if entry.moref is not None else entry.name
     mark = wave.mark("machines", number, kind)
     found = [s for s in near if (s.name if kind == "name" else s.moref) == wanted]
     if kind == "name":
         found = found or [s for s in near if s.registered == wanted]
+        found = found or [s for s in near if s.name == unescaped(str(wanted))]
     found = [s for s in found if not s.missing] or found[:1]
+    if len(found) > 1 and kind == "moref" and entry.name is not None:
+        found = [s for s in found if _is_called(s, entry.name)] or found
     if not found:
         names = [s.name if kind == "name" else s.moref for s in near]
         problems.append(
@@ -126,6 +134,24 @@ def _found(
         problems.append(Problem(what, mark, "name one by moref, and vcenter if there are several", path))
         return []
     return found
+
+
+def _is_called(source: Source, name: str) -> bool:
+    return name in (source.name, source.registered) or unescaped(name) == source.name
+
+
+def _other_names(wave: Wave, number: int, entry: Entry, sources: Sequence[Source]) -> Iterator[Problem]:
+    """The moref decides; a name beside it that is another one is said."""
+    if entry.moref is None or entry.name is None:
+        return
+    for source in sources:
+        if not _is_called(source, entry.name):
+            mark = wave.mark("machines", number, "moref")
+            what = (
+                f"{source.moref} is called {visible(source.name)!r} in vCenter, not {visible(entry.name)!r}"
+            )
+            remedy = "the moref decides; if it is wrong, take it out"
+            yield Problem(what, mark, remedy, f"machines[{number}]")
 
 
 def _selected(
@@ -238,13 +264,9 @@ def _twice(wave: Wave, number: int, other: int, source: Source) -> Problem:
 def _suggestion(wanted: str, names: Sequence[str]) -> str:
     close = get_close_matches(wanted, [name for name in names if name], 1)
     if close:
-        return f"did you mean {close[0]}? letter case matters"
+        return f"did you mean {visible(close[0])}? letter case matters"
     return "`connector vm list` shows what is there; a source appears when an appliance has seen it"
 
 
 def _same_url(one: str, other: str) -> bool:
-    return _plain_url(one) == _plain_url(other)
-
-
-def _plain_url(url: str) -> str:
-    return url.lower().removeprefix("https://").rstrip("/").removesuffix(":443")
+    return server_url(one) == server_url(other)

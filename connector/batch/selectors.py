@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Final, Protocol, Self
 
 from connector.errors import BadInput
+from connector.names import unescaped
 
 POWER: Final = {"on": "poweredOn", "off": "poweredOff", "suspended": "suspended"}
 _TERM: Final = re.compile(r'(!?)(?:([A-Za-z]+):)?("[^"]*"|[^\s"!][^\s"]*)(?:\s+|\Z)')
@@ -66,7 +67,8 @@ class Term:
             return facts.power == POWER[self.glob.lower()]
         if self.what == "folder":
             return _below(facts.folder, self.glob)
-        return _like(self.glob, str(getattr(facts, self.what)))
+        value = str(getattr(facts, self.what))
+        return _like(self.glob, value) or (self.what == "name" and _like(unescaped(self.glob), value))
 
 
 KEYS: Final = ("name", "moref", "folder", "cluster", "tag", "power", "guest", "network")
@@ -101,7 +103,9 @@ class Selector:
         return cls(text, tuple(names), tuple(terms))
 
     def matches(self, facts: Facts) -> bool:
-        named = not self.names or any(_like(n, facts.name) or n == facts.moref for n in self.names)
+        named = not self.names or any(
+            _like(n, facts.name) or _like(unescaped(n), facts.name) or n == facts.moref for n in self.names
+        )
         return named and all(term.holds(facts) for term in self.terms)
 
 

@@ -1,27 +1,31 @@
 """A spreadsheet's rows, or RVTools' vInfo and vDisk sheets, to a manifest. Pure: text in, text out.
 
-Columns are found by their headings, in any order and letter case; what a row cannot say is left to the defaults.
+Columns are found by their headings, in any order and letter case; what a row cannot say is left to the defaults. A sheet
+with RVTools' own columns has only those: what else is called like one of our headings is a custom attribute.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
 
+from connector.batch import table
 from connector.batch.manifest import API_VERSION, KIND, MAX_MACHINES
-from connector.batch.problems import ManifestRefused, Mark, Problem
+from connector.batch.servers import server_url
+from connector.batch.table import MAX_BYTES, Sheet, plain, refused
+from connector.batch.words import truth
+from connector.names import skeleton, unescaped
 
-MAX_BYTES: Final = 16 << 20
-_LONGEST_CELL: Final = 4096
+__all__ = ["MAX_BYTES", "Imported", "Sheet", "manifest", "read"]
 
 #: Headings of a spreadsheet of one's own, and of RVTools (its names differ between versions).
-_NAME: Final = ("name", "vm", "machine", "vm name")
-_MOREF: Final = ("moref", "vm id", "vmid")
+_NAME: Final = ("vm", "vm name", "name", "machine")
+_MOREF: Final = ("vm id", "vmid", "moref")
 _GROUP: Final = ("group", "order group", "migration group")
 _REGION: Final = ("region",)
 _INSTANCE: Final = ("instance type", "instancetype")
@@ -31,22 +35,29 @@ _TEMPLATE: Final = ("template",)
 _SRM: Final = ("srm placeholder",)
 _VCENTER: Final = ("vi sdk server",)
 _DISK: Final = ("disk",)
-_KEY: Final = ("disk key",)
-_RAW: Final = ("raw", "raw comp. mode", "raw comp mode")
+_RAW: Final = ("raw",)
+_RAW_MODE: Final = ("raw comp. mode", "raw comp mode")
 _MODE: Final = ("disk mode",)
-_SHARING: Final = ("sharing mode", "shared bus")
-
-
-@dataclass(slots=True)
-class Sheet:
-    """Rows by heading in lower case, each with the line on which it begins."""
-
-    file: str
-    headings: tuple[str, ...]
-    rows: list[tuple[int, Mapping[str, str]]] = field(default_factory=list)
-
-    def has(self, names: Sequence[str]) -> bool:
-        return any(name in self.headings for name in names)
+_SHARING: Final = ("sharing mode",)
+_BUS: Final = ("shared bus",)
+_READ: Final = frozenset(
+    (*_NAME, *_MOREF, *_GROUP, *_REGION, *_INSTANCE, *_VSWITCH, *_BANDWIDTH, *_TEMPLATE, *_SRM, *_VCENTER)
+)
+_READ_OF_DISKS: Final = frozenset(
+    (*_NAME, *_MOREF, *_VCENTER, *_DISK, *_RAW, *_RAW_MODE, *_MODE, *_SHARING, *_BUS)
+)
+#: Headings that only RVTools writes, beside `VM`; and those of ours that it never does.
+_RVTOOLS: Final = frozenset(
+    {"powerstate", "srm placeholder", "config status", "connection state", "guest state", "vm uuid"}
+    | {"vi sdk server", "vi sdk server type", "vi sdk api version", "vi sdk uuid", "disk key", "disk mode"}
+    | {"os according to the configuration file", "os according to the vmware tools", "in use mib"}
+)
+_OURS: Final = (
+    *(name for name in (*_NAME, *_MOREF) if name not in ("vm", "vm id")),
+    *(*_GROUP, *_REGION, *_INSTANCE, *_VSWITCH, *_BANDWIDTH),
+)
+_GUARDED: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+_NOT_SHARED: Final = ("none", "nosharing", "sharingnone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,50 +69,46 @@ class Imported:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """Whom a row means. `id` and `server` may be empty."""
+
+    line: int
+    row: Mapping[str, str] = field(repr=False)
+    name: str
+    id: str
+    server: str
+    ours: bool  # the columns of our headings are ours
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return self.id, self.server
+
+
 def read(content: bytes, file: str) -> Sheet:
-    """Comma, semicolon or tab between cells; UTF-8, UTF-16 with its mark, or else Windows-1252. Raises `ManifestRefused`."""
-    if len(content) > MAX_BYTES:
-        raise _refused(file, 1, f"the file is larger than {MAX_BYTES >> 20} MiB", "split it")
-    if content[:4] == b"PK\x03\x04":
-        remedy = "save the sheet as CSV: RVTools does with ExportvInfo2csv"
-        raise _refused(file, 1, "this is a workbook, not CSV", remedy)
-    text = _decoded(content)
-    head = text.partition("\n")[0]
-    separator = max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    sheet: Sheet | None = None
-    try:
-        for cells in reader:
-            if sheet is None:
-                sheet = Sheet(file, tuple(cell.strip().lower() for cell in cells))
-            elif any(cell.strip() for cell in cells):
-                row = dict(
-                    zip(sheet.headings, (cell.strip()[:_LONGEST_CELL] for cell in cells), strict=False)
-                )
-                sheet.rows.append((reader.line_num, row))
-    except csv.Error as broken:
-        raise _refused(file, reader.line_num, f"not CSV: {broken}", "check the quotes of this row") from None
-    if sheet is None or not sheet.rows:
-        raise _refused(file, 1, "there is no row below the headings", "export at least one machine")
-    return sheet
+    """Raises `ManifestRefused`."""
+    return table.read(content, file, _READ | _READ_OF_DISKS | _RVTOOLS)
 
 
 def manifest(sheet: Sheet, wave: str, region: str, disks: Sheet | None = None) -> Imported:
     """A manifest with one entry a row. `disks` is RVTools' vDisk sheet. Raises `ManifestRefused`."""
     if not sheet.has(_NAME) and not sheet.has(_MOREF):
-        found = ", ".join(sheet.headings[:8]) or "none"
+        shown = plain(", ".join(sheet.headings[:8])) or "none"
         remedy = "give a column VM (or name), or VM ID (or moref)"
-        raise _refused(sheet.file, 1, f"no column names a machine; the headings are {found}", remedy)
-    notes: list[str] = []
-    entries = list(_entries(sheet, notes))
+        raise refused(sheet.file, 1, f"no column names a machine; the headings are {shown}", remedy)
+    sheet.require_single(_read_of(sheet, _READ))
+    notes = [*sheet.notes, *_attributes(sheet)]
+    machines = list(_machines(sheet, notes))
+    entries = _entries(machines)
     if not entries:
-        raise _refused(sheet.file, 1, "no row is a machine that can be migrated", "; ".join(notes[:3]))
+        raise refused(sheet.file, 1, "no row is a machine that can be migrated", "; ".join(notes[:3]))
     if len(entries) > MAX_MACHINES:
-        raise _refused(
+        raise refused(
             sheet.file, 1, f"more than {MAX_MACHINES} machines", "split the sheet into several waves"
         )
     if disks is not None:
-        notes += _disk_notes(disks, _meant(sheet, entries))
+        disks.require_single(_read_of(disks, _READ_OF_DISKS))
+        notes += [*disks.notes, *_disk_notes(disks, machines)]
     body: dict[str, Any] = {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -113,34 +120,105 @@ def manifest(sheet: Sheet, wave: str, region: str, disks: Sheet | None = None) -
     body["machines"] = entries
     text = yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120)
     remarks = "".join(f"# look: {note}\n" for note in notes)
-    return Imported(f"# From {_plain(sheet.file)}: check it, then `connector batch validate`.\n{remarks}{text}",
+    return Imported(f"# From {plain(sheet.file)}: check it, then `connector batch validate`.\n{remarks}{text}",
                     len(entries), tuple(notes))  # fmt: skip
 
 
-def _entries(sheet: Sheet, notes: list[str]) -> Iterator[dict[str, Any]]:
-    names = [_cell(row, _NAME) for _, row in sheet.rows]
-    twice = (
-        {name for name in names if name and names.count(name) > 1} if len(names) < MAX_MACHINES * 2 else set()
-    )
-    for line, row in sheet.rows:
-        name, moref = _cell(row, _NAME), _cell(row, _MOREF)
-        where = f"{_plain(sheet.file)}:{line}: {_plain(name or moref or 'a row')}"
-        if not name and not moref:
-            notes.append(f"{where} names no machine, left out")
-        elif _yes(_cell(row, _TEMPLATE)) or _yes(_cell(row, _SRM)):
-            notes.append(f"{where} is a template or a placeholder, left out")
-        elif name in twice and not moref:
-            notes.append(f"{where} comes twice and has no VM ID, left out")
-        else:
-            yield _entry(row, name, moref, by_moref=not name or name in twice)
+def _is_rvtools(sheet: Sheet) -> bool:
+    return "vm" in sheet.headings and not _RVTOOLS.isdisjoint(sheet.headings)
 
 
-def _entry(row: Mapping[str, str], name: str, moref: str, *, by_moref: bool) -> dict[str, Any]:
-    entry: dict[str, Any] = {"moref": moref} if by_moref else {"name": name}
-    if by_moref and (server := _cell(row, _VCENTER)):
-        entry["vcenter"] = server if server.startswith("https://") else f"https://{server}"
+def _read_of(sheet: Sheet, names: frozenset[str]) -> frozenset[str]:
+    return names - frozenset(_OURS) if _is_rvtools(sheet) else names
+
+
+def _attributes(sheet: Sheet) -> Iterator[str]:
+    """One note for the columns that are custom attributes here, whatever they are called."""
+    columns = [name for name in dict.fromkeys(sheet.headings) if name in _OURS]
+    if columns and _is_rvtools(sheet):
+        are = "is a custom attribute" if len(columns) == 1 else "are custom attributes"
+        remedy = "write groups and the like into the manifest, or into a sheet of your own"
+        yield f"{plain(sheet.file)}: this is RVTools' sheet: {', '.join(columns)} {are} here, not taken; {remedy}"
+
+
+def _machines(sheet: Sheet, notes: list[str]) -> Iterator[_Machine]:
+    """The rows that are machines; each of the others is noted."""
+    ids: dict[tuple[str, str], _Machine] = {}
+    alike: dict[str, _Machine] = {}
+    readable = [_machine(sheet, line, row) for line, row in sheet.rows]
+    names = Counter(one.name.lower() for one in readable)
+    for one in readable:
+        where = f"{plain(sheet.file)}:{one.line}: {plain(one.name or one.id or 'a row')}"
+        if why := _left_out(one, names):
+            notes.append(f"{where} {why}, left out")
+            continue
+        first = ids.setdefault(one.identity, one) if one.id else one
+        if first is not one:
+            other = f" there, {plain(first.name)}" if first.name != one.name else ""
+            notes.append(f"{where} has the VM ID of line {first.line}{other}: the ID counts, left out")
+            continue
+        near = alike.setdefault(skeleton(one.name), one) if one.name else one
+        if near.name != one.name and near.name.lower() != one.name.lower():
+            notes.append(f"{where} looks like line {near.line}, {plain(near.name)}, and is another name")
+        yield one
+
+
+def _machine(sheet: Sheet, line: int, row: Mapping[str, str]) -> _Machine:
+    names, ids = (("vm",), ("vm id",)) if _is_rvtools(sheet) else (_NAME, _MOREF)
+    given = next((row[name] for name in names if row.get(name, "").strip()), "")
+    if _is_export(sheet):
+        name = given[1:] if given[:1] == "'" and given[1:].startswith(_GUARDED) else given
+    else:
+        name = unescaped(given.strip(" \t\r\n"))
+    return _Machine(line, row, name, _cell(row, ids), _server(row), ours=not _is_rvtools(sheet))
+
+
+def _is_export(sheet: Sheet) -> bool:
+    """What `connector vm list --csv` wrote: names as they are, guarded where a spreadsheet would take them for a formula."""
+    return {"name", "moref"} <= set(sheet.headings) and "vm" not in sheet.headings
+
+
+def _left_out(one: _Machine, names: Mapping[str, int]) -> str:
+    """Why a row becomes no entry; empty for one that does."""
+    if not one.name.strip() and not one.id:
+        return "names no machine"
+    for columns in (_TEMPLATE, _SRM):
+        word = _cell(one.row, columns)
+        answer = truth(word)
+        if answer is None:
+            return f"says {plain(word)!r} in the column {columns[0]}, which is no known word for yes or no"
+        if answer:
+            return "is a template or a placeholder"
+    if names[one.name.lower()] > 1 and not one.id:
+        return "comes twice and has no VM ID"
+    return ""
+
+
+def _entries(machines: Sequence[_Machine]) -> list[dict[str, Any]]:
+    names = Counter(one.name.lower() for one in machines)
+    several = len({one.server for one in machines if one.server}) > 1
+    return [_entry(one, with_server=several or names[one.name.lower()] > 1) for one in machines]
+
+
+def _entry(one: _Machine, *, with_server: bool) -> dict[str, Any]:
+    """By name and id: the id counts, and the name is compared."""
+    entry: dict[str, Any] = {}
+    if one.name and (not one.id or re.fullmatch(r"[^\x00-\x1f\x7f]{1,400}", one.name)):
+        entry["name"] = one.name
+    if one.id:
+        entry["moref"] = one.id
+    if one.id and one.server and (with_server or "name" not in entry):
+        entry["vcenter"] = one.server
+    return entry | _choices(one)
+
+
+def _choices(one: _Machine) -> dict[str, Any]:
+    """What columns of ours say."""
+    row, chosen = one.row, dict[str, Any]()
+    if not one.ours:
+        return chosen
     if group := _cell(row, _GROUP):
-        entry["group"] = group
+        chosen["group"] = group
     target: dict[str, Any] = {}
     if region := _cell(row, _REGION):
         target["region"] = region
@@ -149,55 +227,65 @@ def _entry(row: Mapping[str, str], name: str, moref: str, *, by_moref: bool) -> 
     if vswitch := _cell(row, _VSWITCH):
         target["network"] = {"mode": "vpc", "vswitch": vswitch}
     if target:
-        entry["target"] = target
+        chosen["target"] = target
     if bandwidth := _cell(row, _BANDWIDTH):
-        entry["bandwidth"] = bandwidth
-    return entry
+        chosen["bandwidth"] = bandwidth
+    return chosen
 
 
-def _meant(sheet: Sheet, entries: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Names of the machines that became entries, also of those that are named by moref."""
-    morefs = {entry["moref"] for entry in entries if "moref" in entry}
-    named = {entry["name"] for entry in entries if "name" in entry}
-    return named | {_cell(row, _NAME) for _, row in sheet.rows if _cell(row, _MOREF) in morefs}
-
-
-def _disk_notes(disks: Sheet, names: set[str]) -> Iterator[str]:
+def _disk_notes(disks: Sheet, machines: Sequence[_Machine]) -> Iterator[str]:
     """Disks that snapshots do not contain, or that several machines write to: they decide whether a machine can go."""
-    if not disks.has(_NAME) or not disks.has(_DISK):
-        raise _refused(disks.file, 1, "this is no vDisk sheet", "it has columns VM and Disk")
+    if (not disks.has(_NAME) and not disks.has(_MOREF)) or not disks.has(_DISK):
+        raise refused(disks.file, 1, "this is no vDisk sheet", "it has columns VM and Disk")
+    conflicts: set[str] = set()
     for line, row in disks.rows:
-        if _cell(row, _NAME) not in names:
+        disk = _machine(disks, line, row)
+        meant = [one for one in machines if _is_of(disk, one)]
+        if not meant:
             continue
-        where = f"{_plain(disks.file)}:{line}: {_plain(_cell(row, _NAME))}: {_plain(_cell(row, _DISK))}"
-        if "independent" in _cell(row, _MODE).lower():
-            yield f"{where} is independent: no snapshot contains it"
-        if _yes(_cell(row, _RAW)) or "physical" in _cell(row, _RAW).lower():
-            yield f"{where} is a raw device mapping: only virtual compatibility can be read"
-        if _cell(row, _SHARING).lower() not in ("", "none", "nosharing", "sharingnone"):
-            yield f"{where} is shared: other machines write to it"
+        where = f"{plain(disks.file)}:{line}: {plain(meant[0].name or disk.id)}: {plain(_cell(row, _DISK))}"
+        if (
+            disk.id
+            and disk.name
+            and disk.name not in {one.name for one in meant}
+            and disk.id not in conflicts
+        ):
+            conflicts.add(disk.id)
+            yield f"{where}: this sheet calls {disk.id} {plain(disk.name)}: the VM ID counts"
+        yield from (f"{where} {fact}" for fact in _facts(row))
+
+
+def _is_of(disk: _Machine, one: _Machine) -> bool:
+    if disk.server and one.server and disk.server != one.server:
+        return False
+    return disk.id == one.id if disk.id and one.id else bool(disk.name) and disk.name == one.name
+
+
+def _facts(row: Mapping[str, str]) -> Iterator[str]:
+    if "independent" in _cell(row, _MODE).lower():
+        yield "is independent: no snapshot contains it"
+    raw, mode = truth(_cell(row, _RAW)), _cell(row, _RAW_MODE).lower()
+    if raw or (mode and truth(mode) is not False and mode != "none"):
+        yield "is a raw device mapping: only virtual compatibility can be read"
+    elif raw is None:
+        yield f"may be a raw device mapping: {plain(_cell(row, _RAW))!r} is no known word for yes or no"
+    ways = [
+        f"{how} ({plain(_cell(row, columns))})"
+        for how, columns in (("by its bus", _BUS), ("by multi-writer", _SHARING))
+        if _shares(_cell(row, columns))
+    ]
+    if ways:
+        yield f"is shared {' and '.join(ways)}: other machines write to it"
+
+
+def _shares(cell: str) -> bool:
+    return "".join(cell.lower().split()) not in _NOT_SHARED and truth(cell) is not False
+
+
+def _server(row: Mapping[str, str]) -> str:
+    server = _cell(row, _VCENTER)
+    return server_url(server) if server else ""
 
 
 def _cell(row: Mapping[str, str], names: Sequence[str]) -> str:
-    return next((row[name] for name in names if row.get(name)), "")
-
-
-def _yes(text: str) -> bool:
-    return text.lower() in ("true", "yes", "1", "wahr", "vrai")
-
-
-def _decoded(content: bytes) -> str:
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16", "replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
-
-
-def _plain(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
-
-
-def _refused(file: str, line: int, what: str, remedy: str) -> ManifestRefused:
-    return ManifestRefused(file, [Problem(what, Mark(line, 1), remedy)])
+    return next((row[name].strip() for name in names if row.get(name, "").strip()), "")

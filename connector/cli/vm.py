@@ -51,10 +51,13 @@ COLUMNS: Mapping[str, Callable[[Machine], object]] = {
     "memory": lambda m: m.memory,
     "hardware": lambda m: m.hardware,
     "tools": lambda m: "running" if m.tools_running else "",
+    "template": lambda m: "true" if m.template else "false",
     "tags": lambda m: " ".join(m.traits.tags),
     "attributes": lambda m: " ".join(f"{name}={value}" for name, value in m.traits.attributes),
 }
 USUAL = ("name", "moref", "power", "firmware", "guest", "disks", "capacity", "CBT", "snapshots")
+#: The last of them, so that reading takes away only what was put before it.
+_GUARDED = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 _BYTES = {"capacity", "memory"}
 
 
@@ -86,7 +89,9 @@ def vm() -> None:
     metavar="NAME,...",
     help=f"Columns of the table and of --csv: {', '.join(COLUMNS)}.",
 )
-@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values; sizes in bytes.")
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="Comma-separated values; sizes in bytes. `batch import` reads them."
+)
 @JSON
 def list_machines(
     words: tuple[str, ...],
@@ -112,7 +117,7 @@ def list_machines(
         for machine in machines:
             click.echo(json.dumps(asdict(machine)))
     elif as_csv:
-        _write_csv(machines, columns)
+        _write_csv(machines, (*columns, "template") if columns == USUAL else columns)
     else:
         wide_console().print(_machine_table(machines, columns))
 
@@ -206,7 +211,7 @@ def _write_csv(machines: Sequence[Machine], columns: Sequence[str]) -> None:
 
 def _cell(value: Any) -> Any:
     """A spreadsheet takes text that begins like this for a formula; what a guest calls itself must not be one."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return f"'{value}" if isinstance(value, str) and value[:1] in _GUARDED else value
 
 
 def _machine_table(machines: Sequence[Machine], columns: Sequence[str]) -> Table:

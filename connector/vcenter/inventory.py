@@ -110,4 +110,5 @@ _MATCHERS: tuple[Callable[[Row, str, Places], bool], ...] = (
     lambda row, wanted, _: text(row.get("config.instanceUuid")).lower() == wanted.lower() != "",
     lambda row, wanted, places: wanted.startswith("/") and places.path(row) == wanted.rstrip("/"),
     lambda row, wanted, _: wanted in (text(row.get("name")), plain(text(row.get("name")))),
+    lambda row, wanted, _: plain(wanted) == plain(text(row.get("name"))),
 )

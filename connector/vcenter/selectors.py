@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 
 from connector.errors import Ambiguous, BadInput, NotFound
 from connector.model import Machine, PowerState
+from connector.names import unescaped
 
 _WILD = frozenset("*?[")
 _POWER = {"on": PowerState.ON, "off": PowerState.OFF, "suspended": PowerState.SUSPENDED}
@@ -46,7 +47,7 @@ def _attribute(machine: Machine, pattern: str) -> bool:
 
 
 CONDITIONS: Mapping[str, tuple[str, Callable[[Machine, str], bool]]] = {
-    "name": ("name", lambda m, p: _like(m.name, p)),
+    "name": ("name", lambda m, p: _like(m.name, p) or _like(m.name, unescaped(p))),
     "moref": ("managed object reference", lambda m, p: _like(m.moref, p)),
     "folder": ("in or below this folder, by path or by name", _below),
     "cluster": ("name of the cluster", lambda m, p: _like(m.traits.cluster, p)),
@@ -139,7 +140,11 @@ def _named(word: str, machines: Sequence[Machine]) -> Sequence[Machine]:
             if len(hits) > 1:
                 raise _ambiguous(word, hits)
             return hits
-    found = [one for one in machines if _like(one.name, word)] if _WILD & set(word) else []
+    found = (
+        [one for one in machines if _like(one.name, word) or _like(one.name, unescaped(word))]
+        if _WILD & set(word)
+        else []
+    )
     if not found:
         raise NotFound(
             "no machine has that name, inventory path, instance UUID or moref",
@@ -154,6 +159,7 @@ _IDENTITIES: tuple[Callable[[Machine, str], bool], ...] = (
     lambda one, word: bool(one.instance_uuid) and one.instance_uuid.lower() == word.lower(),
     lambda one, word: word.startswith("/") and one.path == word.rstrip("/"),
     lambda one, word: one.name == word,
+    lambda one, word: one.name == unescaped(word),
 )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
-from urllib.parse import unquote
+
+from connector.names import unescaped
 
 
 class Reference(NamedTuple):
@@ -94,4 +95,4 @@ def seconds(value: Any) -> float:
 
 def plain(name: str) -> str:
     """vCenter writes "/", "\\" and "%" in names as %2f, %5c and %25."""
-    return unquote(name) if "%" in name else name
+    return unescaped(name)

@@ -59,12 +59,12 @@ BAD: dict[tuple[str, str], tuple[str, str, str]] = {
     ("  name: w1\n", ""): ("3:10", "a mapping is expected", "KEY: VALUE"),
     ("Europe/Berlin", "Mars/Base"): ("5:11", "no such time zone", "docs/manifest.md"),
     ("timeZone: Europe/Berlin\n", ""): ("21:19", "no time zone", "2026"),
-    ("  - name: db-01\n", "  - name: db-01\n    moref: vm-1\n"): (
+    ("  - name: db-01\n", "  - name: db-01\n    selector: 'db-*'\n"): (
         "14:5",
-        "name and moref are given",
-        "exactly one",
+        "name and selector are given",
+        "or a selector",
     ),
-    ("  - name: db-01\n", "  - vcenter: https://v\n"): ("14:5", "no machine is chosen", "exactly one"),
+    ("  - name: db-01\n", "  - vcenter: https://v\n"): ("14:5", "no machine is chosen", "or a selector"),
     ('  - selector: "name:web-* power:on"', "  - name: db-01"): ("17:11", "in line 14 already", "keep one"),
     ("end: 2030-12-06", "end: 2030-12-04"): ("22:42", "ends before it starts", "swap"),
     ("start: 2030-12-05T22:00", "start: 2030-13-05T22:00"): ("22:19", "month must be", "e.g."),

@@ -37,9 +37,9 @@ def test_rvtools_sheets_become_a_manifest() -> None:
     )
     found = parse(made.text.encode(), "w1.yaml").manifest
     assert [(entry.name, entry.moref, entry.vcenter) for entry in found.machines] == [
-        ("web-01", None, None),
-        (None, "vm-102", "https://vc.example"),
-        (None, "vm-103", "https://vc.example"),
+        ("web-01", "vm-101", None),
+        ("twin", "vm-102", "https://vc.example"),
+        ("twin", "vm-103", "https://vc.example"),
     ]
     assert [note.partition(" is ")[0] for note in made.notes] == [
         "vInfo.csv:5: golden",

@@ -1,0 +1,35 @@
+"""The address of a vCenter in one spelling, however a sheet, a manifest or an appliance writes it. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+
+def server_url(text: str) -> str:
+    """`https://HOST[:PORT]`, the host in lower case, IPv6 in brackets, without the usual port and the API's path.
+
+    What is no address is answered as it is.
+    """
+    bare = text.strip()
+    try:
+        host = bare if isinstance(ip_address(bare), IPv6Address) else ""
+    except ValueError:
+        host = ""
+    try:
+        parts = urlsplit(f"https://[{host}]" if host else bare if "://" in bare else f"https://{bare}")
+        name, port = parts.hostname or "", parts.port or 443
+    except ValueError:
+        return bare
+    if not name or parts.scheme.lower() != "https" or any(c.isspace() for c in name):
+        return bare
+    if ":" in name:
+        name = f"[{_short(name)}]"
+    return f"https://{name}" + ("" if port == 443 else f":{port}")
+
+
+def _short(address: str) -> str:
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        return address

@@ -1,0 +1,36 @@
+"""Words for yes and no in sheets: those of Excel and RVTools in the languages of their users. Pure."""
+
+# ruff: noqa: RUF001 - letters of other alphabets are meant
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+_YES: Final = """
+    true yes y t 1 -1 on wahr ja richtig j vrai oui o vero si sì sí verdadero verdadeiro sim waar prawda tak sant sann sand tosi
+    kyllä pravda ano áno igaz igen adevărat da doğru evet истина да істина так истинно istina αληθησ αληθεσ αληθής ναι cert
+    egia bai tõene tõsi jah patiess jā tiesa taip true() =true() vrai() wahr() вярно resnično 真 是 はい 참 예 đúng có benar ya
+"""
+_NO: Final = """
+    false no n f 0 off falsch nein faux non falso não nao onwaar nee fałsz nie falskt nej usann nei falsk epätosi ei nepravda ne
+    nem hamis fals nu yanlış hayır ложь нет хибність ні laž laz netočno ψευδησ ψευδεσ ψευδής όχι fals faltsua ez väär vale
+    aplams nē netiesa false() =false() faux() falsch() невярно не 假 否 いいえ 偽 거짓 아니요 sai không salah tidak
+"""
+
+
+def _fold(word: str) -> str:
+    """Letter case, accents and the dot of the i do not matter."""
+    parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", word).casefold())
+    return "".join(c for c in parts if not unicodedata.combining(c)).replace("ı", "i").strip()
+
+
+YES: Final = frozenset(map(_fold, _YES.split()))
+NO: Final = frozenset(map(_fold, _NO.split()))
+
+
+def truth(cell: str) -> bool | None:
+    """An empty cell is no; None for a word that is not known: it is never guessed."""
+    word = _fold(cell)
+    if not word or word in NO:
+        return False
+    return True if word in YES else None
