@@ -35,6 +35,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from connector.names import visible
+
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "a defect",
@@ -55,7 +57,7 @@ EXIT_CODES: dict[int, str] = {
 
 def one_line(text: str) -> str:
     """`text` for people: whatever a name in it holds, it ends no line and commands no terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return visible(text)
 
 
 class ConnectorError(Exception):

@@ -15,18 +15,19 @@ from rich.text import Text
 
 from connector.cli.display import wide_console
 from connector.clients.smc import Json
+from connector.names import visible
 
 #: A column: its title, and how a record's cell is made.
 Column = tuple[str, Callable[[Json], object]]
 
 
 def plain(value: object) -> str:
-    """One printable line; a dash for what is not there."""
+    """One printable line, names that look alike told apart; a dash for what is not there."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split()) or "-"
+    return visible(str(value)) or "-"
 
 
 def listed(records: Iterable[Json], columns: Sequence[Column], as_json: bool, nothing: str) -> None:
