@@ -14,6 +14,7 @@ from tests.errors.sweep import Raise, answers, classes, raises, raises_in
 #: What else may be raised, where, and who stops it before a user sees it. A place that ends in / is a room.
 ALLOWED: Final = {
     ("Unreadable", "offline/"): "a structure that is none: the look notes it and goes on",
+    ("Missing", "offline/"): "a file that is not there: the look notes nothing and goes on",
     ("ValueError", "appliance/bandwidth.py"): "a validator: the configuration's reader tells BadInput",
     ("ValueError", "clients/heartbeat.py"): "its callers in the same module make ControlFailed of it",
     ("ValueError", "cloud/alibaba/settings.py"): "a validator: BadInput in the same module",
