@@ -92,11 +92,16 @@ class _Parent:
             for key, _ in self._selector.select():
                 if key.data is None:
                     return self._end()
+                if self._selector.get_map().get(key.fileobj) is not key:
+                    continue  # what was done for another event of this round has ended it
                 key.data(key.fileobj)
 
     def _accept(self, _listener: object) -> None:
         way, _ = self._listener.accept()
         line, control, _, _ = way.recvmsg(1 << 20, socket.CMSG_SPACE(3 * 4))
+        if not line:  # its stub was killed before it said anything
+            way.close()
+            return
         streams = array.array("i", control[0][2])
         pid = os.fork()
         if not pid:
