@@ -61,6 +61,15 @@ _OPTIONS: Final = (
     ),
 )
 
+_VARIABLES: Final = (
+    "CONTROL_URL",
+    "CONTROL_THUMBPRINT",
+    "CONTROL_CA",
+    "CONTROL_SETTINGS",
+    "ACCESS_KEY_ID",
+    "ACCESS_KEY_SECRET_FILE",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -101,6 +110,27 @@ def of_directory(url: str, thumbprint: str, file: Path) -> Access:
     """As the owner of a control plane's state directory, whose access key is in `file`. Raises BadInput."""
     found = _settings(file)
     return Access.of(url, found.access_key_id, found.access_key_secret, thumbprint, None)
+
+
+def configured() -> Access | None:
+    """Access to the control plane that the environment or the settings file names; None when none is named.
+
+    Raises BadInput when it is named and something else is missing.
+    """
+    words = {name: os.environ.get(f"CONNECTOR_{name}") for name in _VARIABLES}
+    file = words["CONTROL_SETTINGS"]
+    settings = _settings(Path(file) if file else None)
+    if not (words["CONTROL_URL"] or settings.url):
+        return None
+    secret, authority = words["ACCESS_KEY_SECRET_FILE"], words["CONTROL_CA"]
+    return _access(
+        words["CONTROL_URL"],
+        words["ACCESS_KEY_ID"],
+        Path(secret) if secret else None,
+        words["CONTROL_THUMBPRINT"],
+        Path(authority) if authority else None,
+        settings,
+    )
 
 
 def _access(

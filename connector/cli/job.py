@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from connector.cli import acting, evidence_file, job_view, log_view, tables, watching
+from connector.cli import acting, evidence_file, job_view, log_view, outage, tables, watching
 from connector.cli.access import with_client
 from connector.cli.job_parameters import as_options, definition, field_options, with_other_parts
 from connector.cli.options import JSON
@@ -23,6 +24,7 @@ STATUSES: Final = ("Ready", "Running", "Stopped", "InError", "Waiting", "Finishe
 
 _JOBS = click.argument("words", nargs=-1, required=True, metavar="JOB...")
 _WATCH = click.option("--watch", "then_watch", is_flag=True, help="Then watch until it rests.")
+_YES = click.option("--yes", is_flag=True, help="Do not ask.")
 _TAG = click.option("--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", help="Of the job; repeat it.")
 
 
@@ -57,8 +59,9 @@ def list_(
     connector job list --source web-01 --json
     """
     of = [identity(client, SOURCE, source)] if source else None
-    found = rows(client, JOB, Name=name, Status=status, SourceId=of, Tag=tag_words(tagged))
+    found = list(rows(client, JOB, Name=name, Status=status, SourceId=of, Tag=tag_words(tagged)))
     tables.listed(found, job_view.COLUMNS, as_json, "no job")
+    outage.say(found)
 
 
 @job.command()
@@ -159,6 +162,8 @@ def modify(client: SmcClient, word: str, as_json: bool, **fields: Any) -> None:
 def start(client: SmcClient, words: tuple[str, ...], then_watch: bool, as_json: bool) -> None:
     """Begin or resume: from Ready, Stopped, InError, and from Waiting for a run before its time.
 
+    A cutover that was stopped or failed is resumed.
+
     \b
     connector job start web-01 db-01 --watch
     """
@@ -167,16 +172,24 @@ def start(client: SmcClient, words: tuple[str, ...], then_watch: bool, as_json: 
 
 @job.command()
 @_JOBS
+@_YES
 @_WATCH
 @with_client
 @JSON
-def stop(client: SmcClient, words: tuple[str, ...], then_watch: bool, as_json: bool) -> None:
+def stop(client: SmcClient, words: tuple[str, ...], yes: bool, then_watch: bool, as_json: bool) -> None:
     """Pause: while data flows, or from Waiting. The position inside the disks is kept; start resumes there.
+
+    A cutover that has shut its source down is stopped only after a question: the source stays down.
 
     \b
     connector job stop web-01
     """
-    _act(client, acting.STOP, _found(client, words), then_watch, as_json)
+    found = _found(client, words)
+    outage.agree(found, "stop the cutover of {names}? The source stays down until you go on", yes)
+    _act(client, acting.STOP, found, then_watch, as_json)
+    for row in found if not as_json else ():
+        if outage.notice(row):
+            click.echo(f"{row['Name']}: {outage.ways_on(row['Name'])}", err=True)
 
 
 @job.command()
@@ -232,15 +245,24 @@ def rollback(
 
 @job.command()
 @_JOBS
+@_YES
 @with_client
 @JSON
-def delete(client: SmcClient, words: tuple[str, ...], as_json: bool) -> None:
+def delete(client: SmcClient, words: tuple[str, ...], yes: bool, as_json: bool) -> None:
     """Delete jobs that do not run, and release everything intermediate. Images stay.
+
+    On a terminal it asks first. A job whose source is down is deleted only after a question, or with --yes: its
+    rollback goes with it.
 
     \b
     connector job delete web-01
     """
-    _act(client, acting.DELETE, _found(client, words), False, as_json)
+    found = _found(client, words)
+    outage.agree(found, "delete {names}? Afterwards only you can power the source on again", yes)
+    if not yes and sys.stdin.isatty() and not any(row.get("SourceDown") for row in found):
+        names = ", ".join(str(row["Name"]) for row in found)
+        click.confirm(f"delete {names} and what was transferred for it? Images stay", abort=True, err=True)
+    _act(client, acting.DELETE, found, False, as_json)
 
 
 @job.command()

@@ -6,10 +6,11 @@ from typing import Final
 
 from rich.filesize import decimal
 
-from connector.cli import tables
+from connector.cli import outage, tables
 from connector.cli.records import JOB, Noun, items, rows
 from connector.clients.refusal import NotOffered
 from connector.clients.smc import Json, SmcClient
+from connector.specification.outage import TITLE
 
 _PASS: Final = Noun("pass", "DescribeReplicationJobPasses", "Passes", "Pass", "PassId", "p-")
 _RESOURCE: Final = Noun(
@@ -18,8 +19,15 @@ _RESOURCE: Final = Noun(
 
 
 def state(row: Json) -> str:
-    """The business status while it runs, else the status."""
-    return str(row.get("BusinessStatus") or row.get("Status"))
+    """The business status while it runs, else the status; and that the source is down."""
+    word = str(row.get("BusinessStatus") or row.get("Status"))
+    return f"{word}, {TITLE}" if row.get("SourceDown") else word
+
+
+def _progress(row: Json) -> str:
+    """Nothing where no pass has read anything in this run."""
+    percent = float(row.get("Progress") or 0)
+    return "" if not percent and row.get("Status") != "Running" else f"{percent:.0f} %"
 
 
 def _rhythm(row: Json) -> str:
@@ -48,7 +56,7 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("id", lambda row: row.get("JobId")),
     ("source", lambda row: row.get("SourceId")),
     ("state", state),
-    ("progress", lambda row: f"{float(row.get('Progress') or 0):.0f} %"),
+    ("progress", _progress),
     ("runs", _rhythm),
     ("started", lambda row: row.get("StartTime")),
     ("ended", lambda row: row.get("EndTime")),
@@ -56,6 +64,8 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("error", lambda row: row.get("ErrorCode")),
 )
 FIELDS: Final[tuple[tables.Column, ...]] = (
+    ("attention", lambda row: outage.notice(row)),
+    ("ways on", lambda row: outage.ways_on(str(row.get("Name"))) if outage.notice(row) else ""),
     ("name", lambda row: row.get("Name")),
     ("id", lambda row: row.get("JobId")),
     ("description", lambda row: row.get("Description")),

@@ -10,15 +10,16 @@ from typing import Any
 
 import click
 
-from connector.cli import estate
+from connector.cli import elsewhere, estate
 from connector.cli.display import choose, wide_console
+from connector.cli.elsewhere import refuse_others
 from connector.cli.job_parameters import migration_options
 from connector.cli.migration import Wish
 from connector.cli.migration import migrate as bring
 from connector.cli.options import JSON, vcenter_options
 from connector.cli.report import JobReport, show, show_forecast, show_tolls
 from connector.cli.stack import Place, Stack
-from connector.errors import Ineligible
+from connector.errors import BadInput, Ineligible
 from connector.model import Machine, PowerState, Severity
 from connector.transfer.vddk_source import check_installation
 from connector.vcenter.client import VCenter
@@ -46,6 +47,18 @@ FORMATS = ("auto", "raw", "qcow2")
     "--cutover", is_flag=True, help="Shut the machine down, send the last delta, make the final image."
 )
 @click.option(
+    "--rollback",
+    is_flag=True,
+    help="Take a cutover back: power the machine on again, as it was found. Alone, without --incremental and --cutover.",
+)
+@click.option("--again", is_flag=True, help="Copy a machine anew whose migration is finished.")
+@click.option(
+    elsewhere.OPTION,
+    "despite_others",
+    is_flag=True,
+    help="Cut over although a control plane or another connector works on the machine.",
+)
+@click.option(
     "--format",
     "image_format",
     type=click.Choice(FORMATS),
@@ -69,6 +82,9 @@ def migrate(
     target: Path,
     incremental: bool,
     cutover: bool,
+    rollback: bool,
+    again: bool,
+    despite_others: bool,
     image_format: str,
     transports: str,
     as_json: bool,
@@ -76,22 +92,32 @@ def migrate(
 ) -> None:
     """Migrate machines while they run. VM is a name, an inventory path, a moref or an instance UUID.
 
-    Images appear in DIR/images. An interrupted run resumes inside the disk when the same command is given again.
+    Images appear in DIR/images. An interrupted run resumes inside the disk when the same command is given again. A
+    migration that is finished is not done again, unless --again is given.
 
     \b
     connector migrate web-01 db-01 --vcenter https://vc.example.com --thumbprint AA:BB:.. \\
         --vddk /opt/vmware-vix-disklib-distrib --to /srv/images --incremental
     connector migrate web-01 db-01 ... --cutover
     """
+    if rollback and (incremental or cutover or again):
+        raise BadInput(
+            "a cutover is either done or taken back",
+            on="--rollback",
+            remedy="give --rollback without the others",
+        )
     access = estate.settings(url, user, password_file, thumbprint, authority)
     with estate.look(access) as vcenter:
         found = [vcenter.find(name) for name in estate.named(names)]
         machines = list({machine.moref: machine for machine in found}.values())
-        refuse_blocked(vcenter, machines)
+        if not rollback:
+            refuse_blocked(vcenter, machines)
         version = vcenter.about.version
     check_installation(vddk, version)
-    wish = Wish(incremental, cutover, chosen_format(image_format), fields)
+    wish = Wish(incremental, cutover, chosen_format(image_format), fields, rollback=rollback, again=again)
     with choose(as_json) as display, Stack(Place(access, vddk, target, transports), warn) as stack:
+        if cutover and not despite_others:
+            refuse_others(machines, stack.thumbprint)
         finished = bring(stack, machines, wish, display)
     tell(finished, as_json)
 

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain, count
 from typing import Any
 
-from connector.cli import records
+from connector.cli import outage, records
 from connector.cli.display import Display
 from connector.cli.job_parameters import OF_MIGRATIONS, as_echoed
 from connector.cli.report import JobReport, report
@@ -24,11 +24,17 @@ from connector.cli.watching import as_displayed
 from connector.clients.smc import Json, SmcClient
 from connector.errors import Conflict, ConnectorError, Interrupted, NotFound, StateRestored, from_json
 from connector.model import Machine
+from connector.specification import outage as outage_words
 from connector.specification.kinds import LOCAL_REGION
 
 DEADLINE = 300  # seconds for a guest to shut down when nothing is said: somebody waits for this command
 POLL = 0.3  # seconds between two looks at the jobs
 
+STOPPING = 60.0  # seconds for jobs to stop
+
+WAYS_ON = outage_words.ways_on(
+    "the same command again", "the same command with --rollback in place of --cutover"
+)
 LONGEST_NAME = 60  # of 101 that an image may have: its cycle and its job are appended
 UNFINISHED = ("Ready", "Running", "Stopped", "InError", "Waiting")
 
@@ -37,6 +43,7 @@ UNFINISHED = ("Ready", "Running", "Stopped", "InError", "Waiting")
 class Wish:
     """What is wanted for each machine. `cutover` implies that the job stays open for deltas until it.
 
+    `rollback`: take a cutover back, and nothing else. `again`: copy anew what is finished.
     `fields`: of the job, by name, as they were given; None: not given.
     """
 
@@ -44,6 +51,8 @@ class Wish:
     cutover: bool = False
     image_format: str = "raw"
     fields: Mapping[str, Any] = field(default_factory=dict)
+    rollback: bool = False
+    again: bool = False
 
     def parameters(self) -> dict[str, Any]:
         """What may be said anew with every start of a job, as the public API takes it; what was not given is the default."""
@@ -60,6 +69,7 @@ class _Watched:
     job: str
     cut: bool = False
     phase: str = ""
+    row: Json = field(default_factory=dict)
     ended: Json | None = None
     errors: list[ConnectorError] = field(default_factory=list)
 
@@ -70,7 +80,8 @@ def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Disp
     A machine that fails does not stop the others; the first failure is raised after all have ended. On an interrupt every
     job is asked to stop first, so that no snapshot stays.
     """
-    watched = [stack.patiently(partial(_begin, stack, machine, wish)) for machine in machines]
+    begin = _roll_back if wish.rollback else _begin
+    watched = [stack.patiently(partial(begin, stack, machine, wish, display)) for machine in machines]
     try:
         while any(one.ended is None for one in watched):
             stack.check()
@@ -82,20 +93,28 @@ def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Disp
         with suppress(OSError):  # the terminal may be what has gone
             display.say("stopping; snapshots are being removed")
         _stop_all(stack, watched)
-        raise Interrupted("stopped", remedy="run the same command again to resume") from None
+        raise _interrupted(watched) from None
     for one in watched:
         if one.errors:
             raise one.errors[0]
     return [report(stack.client, one.ended) for one in watched if one.ended is not None]
 
 
-def _begin(stack: Stack, machine: Machine, wish: Wish) -> _Watched:
+def _interrupted(watched: Sequence[_Watched]) -> Interrupted:
+    down = [f"{one.name}: {text}" for one in watched if (text := outage.notice(one.row))]
+    remedy = f"run the same command again to resume{'; ' + WAYS_ON if down else ''}"
+    return Interrupted("; ".join(["stopped", *down]), remedy=remedy)
+
+
+def _begin(stack: Stack, machine: Machine, wish: Wish, display: Display) -> _Watched:
     client = stack.client
     source = _source(client, machine)
     mine = list(records.rows(client, records.JOB, SourceId=[source]))  # newest first
     job = next((job for job in mine if job["Status"] in UNFINISHED), None)
     if job is None and mine and _resumed(stack, mine[0]["JobId"]):
         job = mine[0]
+    if job is None and mine and not wish.again and (done := _finished(stack, machine, mine[0], display)):
+        return done
     job = job or _create(stack, machine, source, wish)
     if job["RunOnce"] and (wish.incremental or wish.cutover):
         raise Conflict(
@@ -110,6 +129,48 @@ def _begin(stack: Stack, machine: Machine, wish: Wish) -> _Watched:
         _start(client, one, wish)
         one.cut = _progress(client, one.job)["CutOver"]
     return one
+
+
+def _finished(stack: Stack, machine: Machine, job: Json, display: Display) -> _Watched | None:
+    """The machine's migration when it is finished and its image still stands."""
+    if job["Status"] != "Finished":
+        return None
+    row = _progress(stack.client, job["JobId"])
+    standing = [
+        image["name"] for image in report(stack.client, row).images if image["name"] in stack.images()
+    ]
+    if not standing:
+        return None
+    display.say(f"{machine.name}: already finished, image {standing[-1]}; --again makes another")
+    return _Watched(machine.name, job["JobId"], ended=row)
+
+
+def _roll_back(stack: Stack, machine: Machine, _wish: Wish, _display: Display) -> _Watched:
+    """Begin to take the newest job's cutover back; one that runs is stopped first."""
+    client = stack.client
+    source = _source(client, machine)
+    for job in records.rows(client, records.JOB, SourceId=[source]):
+        one = _Watched(machine.name, job["JobId"], cut=True)
+        row = _progress(client, one.job)
+        if row["Status"] == "Running" and row["CutOver"] and row["BusinessStatus"] != "RollingBack":
+            _stop_all(stack, [one])
+            row = _at_rest(client, one)
+        allowed: list[Any] = records.items(row, "AllowedOperations", "AllowedOperation")
+        if "RollbackReplicationJob" in allowed:
+            client.call("RollbackReplicationJob", JobId=one.job, KeepChangeTracking=False)
+            return one
+        if row["BusinessStatus"] == "RollingBack":
+            return one
+        break
+    raise Conflict("there is no cutover to take back", on=machine.name, remedy="nothing was shut down here")
+
+
+def _at_rest(client: SmcClient, one: _Watched) -> Json:
+    """The job when its stop has come through."""
+    deadline = time.monotonic() + STOPPING
+    while (row := _progress(client, one.job))["Status"] == "Running" and time.monotonic() < deadline:
+        time.sleep(POLL)
+    return row
 
 
 def _source(client: SmcClient, machine: Machine) -> str:
@@ -171,6 +232,11 @@ class _JobNames(Container[str]):
 
 def _look(client: SmcClient, one: _Watched, wish: Wish, display: Display) -> None:
     job = _progress(client, one.job)
+    if bool(job["SourceDown"]) != bool(one.row.get("SourceDown")):
+        display.say(
+            f"{one.name}: {outage.notice(job) or 'the source is up, or its image has taken its place'}"
+        )
+    one.row = job
     syncing = job["BusinessStatus"] == "Syncing"
     phase = job["Phase"] if syncing and job["Phase"] else job["BusinessStatus"] or job["Status"]
     if phase != one.phase:
@@ -188,6 +254,9 @@ def _look(client: SmcClient, one: _Watched, wish: Wish, display: Display) -> Non
         _start(client, one, wish)  # its run met a state that was not confirmed yet
         return
     one.ended = job
+    if wish.rollback and job["Status"] == "Stopped":
+        display.say(f"{one.name}: the cutover is taken back, the source is as it was found")
+        return
     if job["Status"] not in ("Finished", "Waiting"):
         one.errors.append(_why(one, job))
 
@@ -223,10 +292,11 @@ def _why(one: _Watched, job: Json) -> ConnectorError:
             }
         )
         failed.on = failed.on or one.name
-        return failed
-    return Interrupted(
+        return outage.added(failed, job, one.name, WAYS_ON)
+    stopped = Interrupted(
         f"the job is {job['Status']}", on=one.name, remedy="run the same command again to resume"
     )
+    return outage.added(stopped, job, one.name, WAYS_ON)
 
 
 def _stop_all(stack: Stack, watched: Sequence[_Watched]) -> None:
@@ -237,9 +307,11 @@ def _stop_all(stack: Stack, watched: Sequence[_Watched]) -> None:
                 stack.client.call("StopReplicationJob", JobId=one.job)
             except ConnectorError:
                 continue  # not in a state that can be stopped; leaving the house stops it too
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + STOPPING
     while time.monotonic() < deadline:
-        if all(_progress(stack.client, one.job)["BusinessStatus"] != "Syncing" for one in watched):
+        for one in watched:
+            one.row = _progress(stack.client, one.job)
+        if all(one.row["BusinessStatus"] != "Syncing" for one in watched):
             return
         time.sleep(POLL)
 

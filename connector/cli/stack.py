@@ -55,6 +55,7 @@ class Stack:
         self._unwind = ExitStack()
         self._children: list[Child] = []
         self.client: SmcClient
+        self.thumbprint = ""  # of the control plane's certificate
         self.began = time.time()
 
     def __enter__(self) -> Self:
@@ -144,6 +145,7 @@ class Stack:
             name="control plane",
         )
         ready = {key: str(value) for key, value in control.ready.items()}
+        self.thumbprint = ready["thumbprint"]
         access = of_directory(ready["url"], ready["thumbprint"], Path(ready["access_key_file"]))
         self.client = SmcClient(access)
         self._unwind.callback(self.client.close)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import click
 
+from connector.cli import outage
 from connector.cli.display import Display, choose
 from connector.cli.records import JOB, items
 from connector.clients.smc import Json, SmcClient
@@ -30,6 +31,8 @@ class _Watched:
     name: str
     phase: str = ""
     ended: Json | None = None
+    last: Json = field(default_factory=dict)
+    down: bool = False
 
 
 @dataclass(slots=True)
@@ -59,15 +62,20 @@ def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
         try:
             _until_rest(client, watched, display)
         except KeyboardInterrupt:
+            down = outage.lines(one.last for one in watched.values())
             raise Interrupted(
-                "stopped watching; the jobs go on", remedy="watch again, or `connector job stop`"
+                "; ".join(["stopped watching; the jobs go on", *down]),
+                remedy="watch again, or `connector job stop`",
             ) from None
     if as_json:
         for key, one in watched.items():
             click.echo(json.dumps(_result(key, one)))
     for one in watched.values():
         if failed := _failure(one):
-            raise failed
+            raise outage.added(failed, one.ended or {}, one.name)
+    for one in watched.values():
+        if text := outage.notice(one.ended or {}):
+            click.echo(f"{one.name}: {text}; {outage.ways_on(one.name)}", err=True)
 
 
 def _until_rest(client: SmcClient, watched: dict[str, _Watched], display: Display) -> None:
@@ -92,7 +100,11 @@ def _look(client: SmcClient, keys: Sequence[str], watched: dict[str, _Watched], 
 
 
 def _show(one: _Watched, row: Json, display: Display) -> None:
+    one.last = row
     status = str(row["Status"])
+    if bool(row.get("SourceDown")) != one.down:
+        one.down = not one.down
+        display.say(f"{one.name}: {outage.notice(row) or 'the cutover has ended'}")
     phase = str(row.get("BusinessStatus") or status)
     if phase == "Syncing":
         phase = str(row.get("WaitingFor") or row.get("Phase") or phase)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from connector.control.jobs import ROLLING_BACK, Status
 from connector.control.store.rows import Image, Job, Json, Outcome, Pass
 
 SHUTDOWN: Final = 60.0  # seconds that a guest is taken to need until one of its shutdowns was measured
@@ -33,6 +34,30 @@ class Downtime:
 
     def to_json(self) -> Json:
         return asdict(self) | {"seconds": self.seconds}
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A source that a cutover has shut down; neither the cutover nor a rollback has ended.
+
+    `since`: seconds since the epoch. `back_in`: seconds until the cutover is expected to end, 0 or less when it takes
+    longer than predicted, None when nobody knows. `at_rest`: nothing is under way that ends it.
+    """
+
+    since: float
+    back_in: float | None = None
+    at_rest: bool = False
+
+
+def outage(job: Job, now: float) -> Outage | None:
+    """None while the source is up, and when the cutover is done: then the image has taken its place."""
+    if job.down_since is None or job.status in (Status.FINISHED, Status.DELETED):
+        return None
+    if job.status is not Status.RUNNING:
+        return Outage(job.down_since, at_rest=True)
+    if job.state == ROLLING_BACK or job.predicted_downtime is None:
+        return Outage(job.down_since)
+    return Outage(job.down_since, job.predicted_downtime - max(0.0, now - job.down_since))
 
 
 def predicted(job: Job, passes: Sequence[Pass], images: Sequence[Image], now: float) -> Downtime | None:

@@ -347,7 +347,7 @@ class Steps:
                 raise Released(on=job_id)
             instance = self._provider.create_instance(request)
             self._store.things.record(
-                job_id, token, place="cloud", kind="instance", reference=instance.handle
+                job_id, token, place="cloud", kind="instance", reference=instance.handle, made_again=True
             )
             for found in instance.resources:
                 self._store.things.record(
@@ -356,6 +356,7 @@ class Steps:
                     place="cloud",
                     kind=found.kind,
                     reference=found.reference,
+                    made_again=True,
                 )
             self._store.jobs.mark(job_id, transition_instance=instance.handle)
             self.outlaw(job_id, instance, again=True)

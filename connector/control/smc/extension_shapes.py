@@ -17,7 +17,7 @@ from connector.control.forecast import Forecast
 from connector.control.jobs import Event
 from connector.control.service import blocking
 from connector.control.smc.operations import Answer
-from connector.control.smc.shapes import moment, precise, wrapped
+from connector.control.smc.shapes import moment, outage, precise, wrapped
 from connector.control.store.rows import (
     Appliance,
     EvidenceEntry,
@@ -46,7 +46,12 @@ _OPERATIONS: Final = {
 
 
 def progress(
-    row: Job, source: Source | None, run: Run | None, newest: Pass | None, appliances: Mapping[str, str]
+    row: Job,
+    source: Source | None,
+    run: Run | None,
+    newest: Pass | None,
+    appliances: Mapping[str, str],
+    now: float,
 ) -> Answer:
     """Where a job is. `appliances`: names by id."""
     reads = newest is not None and newest.state is PassState.TAKEN
@@ -79,7 +84,7 @@ def progress(
         **sums,
         "BytesPerSecond": rate,
         "RemainingSeconds": _remaining(sums["WantedBytes"] - sums["DoneBytes"], rate),
-        "DownSinceTime": moment(row.down_since),
+        **outage(row, now),
         "PredictedDowntimeSeconds": _known(row.predicted_downtime),
         **wrapped("Disks", "Disk", disks),
     }

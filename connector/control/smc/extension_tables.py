@@ -137,7 +137,11 @@ PROGRESS_ANSWER: Final = (
         _whole("WireBytes", "what crossed the network"),
         _RATE,
         _REMAINING,
+        _flag("SourceDown", "a cutover has shut the source down, and neither it nor a rollback has ended"),
         _time("DownSinceTime", "when our cutover asked the source to shut down"),
+        _whole(
+            "BackInSeconds", "until the cutover is expected to end; 0: longer than predicted; -1: not known"
+        ),
         Field("PredictedDowntimeSeconds", "float", "said when the cutover began; -1: nothing was known"),
         _list(
             "Disks",

@@ -107,7 +107,7 @@ class ExtensionOperations:
         )
 
     def _progress(self, _caller: Caller, values: Values) -> Answer:
-        wanted = list(dict.fromkeys(values["JobId"]))
+        wanted, now = list(dict.fromkeys(values["JobId"])), self._store.now()
         rows = {row.id: row for row in self._store.jobs.page(JobFilter(ids=wanted), 1, len(wanted)).rows}
         runs = self._store.runs.of_many(list(rows))
         newest = self._store.passes.newest(list(rows))
@@ -119,6 +119,7 @@ class ExtensionOperations:
                 runs[job][-1] if runs[job] else None,
                 newest.get(job),
                 names,
+                now,
             )
             for job in wanted
             if job in rows

@@ -151,7 +151,7 @@ class JobOperations:
         return source
 
     def _shown(self, rows: list[Job]) -> list[Answer]:
-        ids = [row.id for row in rows]
+        ids, now = [row.id for row in rows], self._store.now()
         tags = self._store.tags.of(TagKind.JOB, ids)
         runs = self._store.runs.of_many(ids)
         images = self._store.things.images_of(ids)
@@ -168,6 +168,7 @@ class JobOperations:
                 images[row.id],
                 views.percent(row, [newest[row.id]] if row.id in newest else []),
                 groups.get(row.source_id, ""),
+                now,
             )
             for row in rows
         ]

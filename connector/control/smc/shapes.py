@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from connector.control import downtime
 from connector.control.jobs import Status
 from connector.control.placement import architecture
 from connector.control.smc.operations import Answer
@@ -96,6 +98,7 @@ def job(
     images: Sequence[Image],
     progress: float,
     group: str,
+    now: float,
 ) -> Answer:
     """One job with its history. `group`: the workgroup of its source."""
     asked = row.definition
@@ -111,6 +114,7 @@ def job(
         "Progress": float(progress),
         "ImageId": row.image_id or "",
         "TransitionInstanceId": row.transition_instance or "",
+        **outage(row, now),
         "CreationTime": moment(row.created),
         "StartTime": moment(row.started),
         "EndTime": moment(row.ended),
@@ -122,6 +126,17 @@ def job(
         **wrapped("LeftOutDisks", "DiskKey", [str(key) for key in row.left_out]),
         **wrapped("ReplicationJobRuns", "ReplicationJobRun", [_run(run, by_run) for run in runs]),
         **tags(found_tags),
+    }
+
+
+def outage(row: Job, now: float) -> Answer:
+    """Whether a cutover of this job keeps its source down, since when, and for how long still."""
+    down = downtime.outage(row, now)
+    left = None if down is None else down.back_in
+    return {
+        "SourceDown": down is not None,
+        "DownSinceTime": moment(row.down_since),
+        "BackInSeconds": -1 if left is None else max(0, math.ceil(left)),
     }
 
 

@@ -34,8 +34,11 @@ class Things:
         removed: bool = False,
         pass_id: str | None = None,
         trouble: str = "",
+        made_again: bool = False,
     ) -> Thing:
-        """Record or complete one thing. Knowledge only grows: nothing is forgotten, no removal undone.
+        """Record or complete one thing. Knowledge only grows: nothing is forgotten, no removal undone by a late report.
+
+        `made_again`: whoever creates it has just done so, under the token of one that was removed before.
 
         `trouble`: why it could not be removed; the job's log has it, and has its end.
         """
@@ -53,7 +56,10 @@ class Things:
             elif (row.job_id, row.place, row.kind) != (job_id, place, kind):
                 raise Conflict("this token names another object", on=token, remedy="use a new token")
             else:
-                values = {"reference": reference or row.reference, "removed": removed or row.removed}
+                values = {
+                    "reference": reference or row.reference,
+                    "removed": removed or (row.removed and not made_again),
+                }
                 values["trouble"] = "" if values["removed"] else trouble or row.trouble
                 self._tell(connection, _thing(row), values["trouble"])
                 connection.execute(_OBJECTS.update().where(_OBJECTS.c.token == token).values(**values))

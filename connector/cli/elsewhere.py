@@ -1,0 +1,66 @@
+"""Whether somebody else migrates a machine that `connector migrate --cutover` is about to shut down.
+
+A control plane that is configured is asked for unfinished jobs: a job that waits leaves nothing in vCenter to see. Else only
+snapshots that another connector has taken are seen. What runs elsewhere and has no snapshot now is not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Final
+
+from connector.appliance.membership import owner_of
+from connector.cli import records
+from connector.cli.access import configured
+from connector.clients.smc import SmcClient
+from connector.errors import Conflict, ConnectorError
+from connector.model import Machine
+from connector.vcenter.naming import Ticket
+
+OPTION: Final = "--despite-other-jobs"
+_UNFINISHED: Final = ("Ready", "Running", "Stopped", "InError", "Waiting")
+
+
+def refuse_others(machines: Sequence[Machine], control: str) -> None:
+    """Raises Conflict for the first machine that somebody else works on. `control`: thumbprint of our own control plane."""
+    for machine in machines:
+        _refuse_snapshots(machine, owner_of(control))
+    access = configured()
+    if access is None:
+        return
+    try:
+        with closing(SmcClient(access)) as client:
+            for machine in machines:
+                _refuse_jobs(client, machine, access.host)
+    except Conflict:
+        raise
+    except ConnectorError as failed:
+        failed.remedy = f"{failed.remedy}; or give {OPTION}, and nobody is asked".removeprefix("; ")
+        raise
+
+
+def _refuse_snapshots(machine: Machine, owner: str) -> None:
+    for node in machine.snapshots:
+        ticket = Ticket.of(node.description)
+        if ticket is not None and ticket.owner != owner:
+            raise Conflict(
+                f"another connector has the snapshot {node.name!r} on it",
+                on=machine.name,
+                remedy=f"finish that migration first, or give {OPTION}",
+            )
+
+
+def _refuse_jobs(client: SmcClient, machine: Machine, host: str) -> None:
+    sources = [
+        row["SourceId"]
+        for row in records.rows(client, records.MACHINE, MachineId=[machine.moref])
+        if row["InstanceUuid"] == machine.instance_uuid
+    ]
+    for job in records.rows(client, records.JOB, SourceId=sources) if sources else ():
+        if job["Status"] in _UNFINISHED:
+            raise Conflict(
+                f"the control plane at {host} has an unfinished job for it: {job['Name']} ({job['Status']})",
+                on=machine.name,
+                remedy=f"connector job cutover {job['Name']} --sync; or delete that job, or give {OPTION}",
+            )

@@ -1,0 +1,67 @@
+"""A source that a cutover has shut down, as the command line says it: from the API's rows, with the commands that lead on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import click
+
+from connector.clients.smc import Json
+from connector.errors import BadInput, ConnectorError
+from connector.specification import outage
+
+_UNDER_WAY: Final = "Running"
+
+
+def notice(row: Json) -> str:
+    """What is to be said of this job; empty while its source is up. Older control planes do not tell: then empty too."""
+    if not row.get("SourceDown"):
+        return ""
+    since = str(row.get("DownSinceTime") or "").replace("T", " ").replace("Z", " UTC")
+    left = int(row.get("BackInSeconds", -1))
+    return outage.notice(since, None if left < 0 else float(left), at_rest=row.get("Status") != _UNDER_WAY)
+
+
+def ways_on(name: str) -> str:
+    """The two ways on for a job of a control plane."""
+    return outage.ways_on(f"connector job start {name} --watch", f"connector job rollback {name} --watch")
+
+
+def lines(rows: Iterable[Json]) -> list[str]:
+    """One line for each job whose source is down."""
+    return [f"{row.get('Name') or row['JobId']}: {text}" for row in rows if (text := notice(row))]
+
+
+def say(rows: Iterable[Json]) -> None:
+    """The same on standard error, whatever the output is: people must see it."""
+    for line in lines(rows):
+        click.echo(line, err=True)
+
+
+def added(failed: ConnectorError, row: Json, name: str, ways: str = "") -> ConnectorError:
+    """The error with what it means for the source. `ways`: how to go on, if not by commands on the job."""
+    if text := notice(row):
+        failed.what = f"{text}; {failed.what}"
+        failed.remedy = (
+            f"{failed.remedy}; {ways or ways_on(name)}" if failed.remedy else ways or ways_on(name)
+        )
+    return failed
+
+
+def agree(rows: Sequence[Json], question: str, yes: bool) -> None:
+    """Ask before something is done to jobs whose sources are down.
+
+    Raises BadInput where nobody can be asked. `question` holds `{names}`.
+    """
+    down = [row for row in rows if row.get("SourceDown")]
+    if yes or not down:
+        return
+    say(down)
+    names = ", ".join(str(row.get("Name") or row["JobId"]) for row in down)
+    if not sys.stdin.isatty():
+        raise BadInput(
+            f"{outage.TITLE}: {question.format(names=names)}", on=names, remedy="give --yes to do it"
+        )
+    click.confirm(question.format(names=names), abort=True, err=True)
