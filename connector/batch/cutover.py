@@ -188,7 +188,7 @@ class CutOver:
             rests = all(job.status == "Finished" or job.status in _STUCK for job in jobs)
             if rests and all(map(self._settled, groups)):
                 jobs = [job for name in groups for job in self._grouped().get(name, ())]
-                return [(self._machine(job), job.error or job.state) for job in jobs if job.status in _STUCK]
+                return [(self._machine(job), _why(job)) for job in jobs if job.status in _STUCK]
             for name in groups:
                 self._ask(name, grouped.get(name, ()))
             self._pause(poll)
@@ -202,6 +202,10 @@ class CutOver:
 
     def _machine(self, job: Job) -> str:
         return self._names.get(job.source, job.name)
+
+
+def _why(job: Job) -> str:
+    return "; ".join(filter(None, (job.down, job.error or job.state)))
 
 
 def _done(jobs: Sequence[Job]) -> bool:

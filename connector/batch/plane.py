@@ -84,6 +84,7 @@ class Job:
     image: str = ""
     error: str = ""
     waiting: str = ""
+    down: str = ""  # that a cutover keeps its source down, in words; empty while it is up
     runs: tuple[Run, ...] = ()
 
     @property

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from connector.batch.plane import Job, Source
+from connector.batch.resolve import Placement
 
 #: Nothing happens to these until somebody asks for it, or their interval comes.
-SETTLED = ("Finished", "Waiting", "InError", "Stopped", "Expired")
+SETTLED = ("Finished", "Waiting", "InError", "Stopped", "Expired", "missing")
 FAILED = ("InError", "Expired")
+MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,13 @@ class Status:
         return {"wave": self.wave, "counts": self.counts, "machines": [asdict(row) for row in self.rows]}
 
 
-def status(wave: str, jobs: Sequence[Job], sources: Sequence[Source]) -> Status:
-    """In the order of groups and names; of several jobs of one machine the one that counts."""
+def status(
+    wave: str, jobs: Sequence[Job], sources: Sequence[Source], placements: Sequence[Placement] = ()
+) -> Status:
+    """In the order of groups and names; of several jobs of one machine the one that counts.
+
+    `placements`: the machines that the manifest names; those without a job are shown as missing.
+    """
     names = {source.id: source.name for source in sources}
     rows = [
         Row(
@@ -69,12 +76,20 @@ def status(wave: str, jobs: Sequence[Job], sources: Sequence[Source]) -> Status:
             job.state,
             job.progress,
             job.image,
-            job.error or job.waiting or (f"begins at {starts}" if (starts := _starts(job)) else ""),
+            "; ".join(filter(None, (job.down, job.error or job.waiting)))
+            or (f"begins at {starts}" if (starts := _starts(job)) else ""),
             _starts(job),
         )
         for job in counting(jobs).values()
     ]
+    known = counting(jobs)
+    rows += [_missing(placement) for placement in placements if placement.source.id not in known]
     return Status(wave, tuple(sorted(rows, key=lambda row: (row.group, row.machine, row.job))))
+
+
+def _missing(placement: Placement) -> Row:
+    note = "no job of this wave: `connector batch apply` makes one"
+    return Row(placement.source.name, placement.group, "", MISSING, MISSING, 0.0, "", note)
 
 
 def _starts(job: Job) -> str:

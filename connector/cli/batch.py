@@ -26,8 +26,9 @@ from connector.batch.plan import Plan, plan
 from connector.batch.plane import Plane
 from connector.batch.problems import ManifestRefused
 from connector.batch.report import report
+from connector.batch.resolve import resolve
 from connector.batch.smc_plane import PARALLEL, SmcPlane
-from connector.batch.status import Status, status
+from connector.batch.status import Status, counting, status
 from connector.cli import batch_view as view
 from connector.cli.access import with_client
 from connector.cli.options import JSON
@@ -37,6 +38,7 @@ from connector.errors import BadInput, NotFound
 
 REFUSED: Final = 2  # exit code when a manifest has problems
 FAILED: Final = 12  # a call was refused or lost, a hook failed, a machine's job failed
+_BY_HAND: Final = ("Ready", "Stopped")
 _LATEST: Final = 3600.0  # seconds; a pause between two looks is never longer
 
 _FILE = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
@@ -51,6 +53,7 @@ def batch() -> None:
     connector batch validate w1.yaml        what is wrong with it, line by line
     connector batch plan     w1.yaml        what would change
     connector batch apply    w1.yaml        change it
+    connector batch start    w1.yaml        begin what begins by hand
     connector batch status   w1.yaml --watch
     connector batch cutover  w1.yaml        inside its window, group by group
     connector batch report   w1.yaml --html w1.html
@@ -144,7 +147,7 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
             sources = plane.sources()
             shown: Status | None = None
             while True:
-                now = status(wave.name, plane.jobs(wave.name), sources)
+                now = status(wave.name, plane.jobs(wave.name), sources, resolve(wave, sources).placements)
                 if now != shown:
                     view.print_status(now, as_json, again=shown is not None)
                 shown = now
@@ -153,6 +156,35 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
                 _pause(every)
     if shown.failed:
         raise click.exceptions.Exit(FAILED)
+
+
+@batch.command()
+@_FILE
+@with_client
+@JSON
+def start(client: SmcClient, file: Path, as_json: bool) -> None:
+    """Begin the jobs that begin by hand, and resume those that were stopped. It is not the cutover: no source is shut down.
+
+    A cutover that was stopped is not resumed by this: `connector batch cutover` does it.
+
+    \b
+    connector batch start wave.yaml
+    """
+    with _told(as_json):
+        wave = _wave(file)
+        with _plane(client) as plane:
+            names = {source.id: source.name for source in plane.sources()}
+            jobs = list(counting(plane.jobs(wave.name)).values())
+            begun = [job for job in jobs if job.status in _BY_HAND and not job.down]
+            for job in begun:
+                plane.start(job.id)
+                view.said(
+                    f"{names.get(job.source, job.name)}: started",
+                    {"machine": names.get(job.source, job.name), "job": job.id},
+                    as_json,
+                )
+    if not as_json:
+        click.echo(plain(f"{wave.name}: {len(begun)} of {len(jobs)} jobs started"))
 
 
 @batch.command()

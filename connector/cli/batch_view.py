@@ -129,7 +129,7 @@ def _words(step: Step) -> str:
     if step.change is Change.CREATE and step.wish is not None:
         asked, place = step.wish.asked, step.wish.placement
         rhythm = f"every {asked['Frequency']} h" if "Frequency" in asked else "once"
-        begins = "at once" if step.starts else "as scheduled" if step.wish.start else "by hand"
+        begins = "at once" if step.starts else "as scheduled" if step.wish.start else "by hand (batch start)"
         disks = f"{len(place.disks)} disks, {decimal(place.size)}"
         return plain(f"create {step.wish.name}: {disks}, {rhythm}, begins {begins}")
     told = "; ".join(map(str, step.differences))

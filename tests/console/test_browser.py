@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from connector.control.store import Store
 from connector.control.store.rows import Role
 from tests.control.conftest import Plane, eventually, machine
 from tests.smc.conftest import Cloud
@@ -271,4 +272,43 @@ def test_light_or_dark_stays_as_chosen(desk: Desk) -> None:
     assert page.evaluate(colour) != light
     page.get_by_role("button", name="System").click()
     assert page.evaluate(colour) == light
+    assert desk.complaints == []
+
+
+def test_the_dangerous_moment_reads_at_a_glance(desk: Desk) -> None:
+    """A cutover that was stopped after the shutdown: on a desktop and on a phone, with both ways on."""
+    job = desk.plane.jobs.create("web-05", "move-web-05", run_once=False)["id"]
+    desk.plane.jobs.start(job)
+    desk.take()
+    desk.plane.done(desk.member, desk.order)
+    desk.plane.reach(job, "Waiting")
+    desk.plane.jobs.cutover(job)
+    pass_id = desk.take()
+    store = Store(desk.cloud.database)
+    store.cutovers.going_down(job, pass_id)
+    store.close()
+    page = desk.person(Role.OPERATOR)
+    page.get_by_role("link", name="move-web-05").first.click()
+    expect(page.locator("#state")).to_contain_text("SOURCE IS DOWN since")
+    expect(page.locator("#deeds summary", has_text="Stop…")).to_be_visible()
+    shot(page, "source-down-running")
+    desk.plane.jobs.stop(job)
+    desk.appliance.finish(pass_id, "stopped", None, {})
+    expect(page.locator("#state")).to_contain_text("nothing is under way that brings it back")
+    expect(page.get_by_role("button", name="Resume the cutover")).to_be_visible()
+    expect(page.locator("#deeds summary", has_text="Roll back…")).to_be_visible()
+    for name, width in (("desktop", 1280), ("phone", 390)):
+        page.set_viewport_size({"width": width, "height": 800})
+        shot(page, f"source-down-job-{name}")
+    found = Axe().run(page).response
+    assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
+    page.goto(f"{desk.plane.url}/console/jobs")
+    for name, width in (("desktop", 1280), ("phone", 390)):
+        page.set_viewport_size({"width": width, "height": 800})
+        expect(page.locator(f"#line-{job}")).to_contain_text("SOURCE IS DOWN")
+        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(wide) == 0, name
+        shot(page, f"source-down-jobs-{name}")
+    found = Axe().run(page).response
+    assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
     assert desk.complaints == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from connector.control import jobs
@@ -81,6 +81,8 @@ DEEDS: Final = (
     ),
 )
 
+RESUME: Final = "Resume the cutover"
+
 _BY_WORD: Final = {deed.word: deed for deed in DEEDS}
 
 
@@ -88,6 +90,20 @@ def possible(state: State, never: Collection[Event] = ()) -> tuple[Deed, ...]:
     """Those that the transition table allows in `state`, but for what this job can `never` do."""
     events = [event for event in jobs.events(state) if event not in never]
     return tuple(deed for deed in DEEDS if deed.event in events)
+
+
+def in_cutover(deed: Deed) -> Deed:
+    """The same deed while a cutover keeps the source down."""
+    if deed.word == "start":
+        return replace(deed, label=RESUME, labels={})
+    if deed.word == "stop":
+        return replace(
+            deed, warning="The source is down, and stays down until the cutover is resumed or taken back."
+        )
+    if deed.word == "delete":
+        lost = "The source is down. Without this job nothing here can power it on again. "
+        return replace(deed, warning=lost + deed.warning)
+    return deed
 
 
 def named(word: str) -> Deed | None:

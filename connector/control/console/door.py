@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from connector.control.console.pages import ROOT, Banner, Form, Leaf, Moved, Pag
 from connector.control.keys import includes
 from connector.control.smc.catalogue import Denied, translated
 from connector.control.smc.claims import pairs
+from connector.control.store.overview import JobGlance
 from connector.control.store.rows import Role
 from connector.errors import ConnectorError
 
@@ -66,9 +67,16 @@ SAID: Final = {
 class Door:
     """Serves pages to people who are logged in."""
 
-    def __init__(self, looks: Looks, guests: Entrance, held: Callable[[], str] = lambda: "") -> None:
-        """`held`: why the control plane begins nothing; empty when all is well."""
+    def __init__(
+        self,
+        looks: Looks,
+        guests: Entrance,
+        held: Callable[[], str] = lambda: "",
+        down: Callable[[], Sequence[JobGlance]] = lambda: (),
+    ) -> None:
+        """`held`: why the control plane begins nothing; empty when all is well. `down`: jobs whose sources are down."""
         self._held = held
+        self._down = down
         self._looks = looks
         self._entrance = guests
 
@@ -139,6 +147,7 @@ class Door:
             "csrf": entrance.proof(http.cookies.get(entrance.COOKIE, "")),
             "theme": theme(http),
             "here": visit.here,
+            "down": self._down(),
             "banner": above or held or page.banner or (Banner(said) if said else None),
             "may_operate": includes(visit.key.role, Role.OPERATOR),
             "may_admin": includes(visit.key.role, Role.ADMIN),

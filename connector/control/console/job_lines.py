@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connector.control import views
-from connector.control.console import deeds
+from connector.control import downtime, views
+from connector.control.console import deeds, words
 from connector.control.console.deeds import Deed
 from connector.control.console.figures import Figures, figures
 from connector.control.jobs import Business, Status
 from connector.control.store import JobFilter, Page, Store
 from connector.control.store.rows import Job
+from connector.specification import outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class JobLine:
     source_name: str
     figures: Figures
     percent: float
+    outage: str = ""  # that the source is down; empty while it is up
 
     @property
     def state(self) -> str:
@@ -30,7 +32,9 @@ class JobLine:
 
     @property
     def deeds(self) -> tuple[Deed, ...]:
-        return deeds.possible(self.job.state, views.impossible(self.job))
+        """What may be done, called by what it does to this job."""
+        possible = deeds.possible(self.job.state, views.impossible(self.job))
+        return tuple(map(deeds.in_cutover, possible)) if self.job.down_since else possible
 
     @property
     def shows_progress(self) -> bool:
@@ -75,12 +79,21 @@ class JobLines:
         """The lines of these jobs, in their order."""
         newest = self._store.passes.newest([job.id for job in jobs])
         names = self._store.overview.source_names({job.source_id for job in jobs})
+        now = self._store.now()
         return [
             JobLine(
                 job,
                 names.get(job.source_id, ""),
                 figures(newest.get(job.id)),
                 views.percent(job, [newest[job.id]] if job.id in newest else []),
+                _outage(job, now),
             )
             for job in jobs
         ]
+
+
+def _outage(job: Job, now: float) -> str:
+    down = downtime.outage(job, now)
+    if down is None:
+        return ""
+    return outage.notice(f"{words.moment(down.since)} UTC", down.back_in, at_rest=down.at_rest)

@@ -44,6 +44,15 @@ class Overview:
             rows = connection.execute(query.where(c.id.in_(ids), c.status != Status.DELETED)).all()
         return {r.id: JobGlance(r.id, r.name, State(Status(r.status), Business(r.business))) for r in rows}
 
+    def down(self) -> list[JobGlance]:
+        """Jobs whose cutover has shut the source down, while neither it nor a rollback has ended; the longest first."""
+        c = tables.jobs.c
+        query = sa.select(c.id, c.name, c.status, c.business).order_by(c.down_since)
+        over = (Status.FINISHED, Status.DELETED)
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(c.down_since.is_not(None), c.status.not_in(over))).all()
+        return [JobGlance(r.id, r.name, State(Status(r.status), Business(r.business))) for r in rows]
+
     def source_names(self, ids: Collection[str]) -> dict[str, str]:
         """Names of sources by id, deleted ones too."""
         c = tables.sources.c

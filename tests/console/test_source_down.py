@@ -1,0 +1,79 @@
+"""A source that a cutover has shut down: every page says so, and its buttons say what they do."""
+
+from __future__ import annotations
+
+import pytest
+
+from connector.control.store.rows import Outcome, Pass, Role
+from connector.errors import TargetFailed
+from tests.console.conftest import Console
+
+
+def _cut_over(console: Console) -> tuple[str, Pass]:
+    """A job whose cutover has shut its source down."""
+    house = console.house
+    job = house.incremental()
+    house.service.start(job)
+    house.run(job)
+    house.service.cutover(job, last_sync=True, changes={"predicted_downtime": 300.0})
+    house.turn()
+    taken = house.take()
+    assert taken is not None
+    house.store.cutovers.going_down(job, taken.id)
+    return job, taken
+
+
+def test_every_page_says_that_a_source_is_down_until_it_is_not(console: Console) -> None:
+    job, taken = _cut_over(console)
+    visitor = console.visitor(Role.OPERATOR)
+    for path in ("/console/jobs", f"/console/jobs/{job}", "/console/sources", "/console/groups"):
+        assert "SOURCE IS DOWN" in visitor.get(path).page.text, path
+    page = visitor.get(f"/console/jobs/{job}").page
+    state = page.one(id="state").text
+    assert "SOURCE IS DOWN since " in state
+    assert "its last changes are being copied" in state
+    assert "Cutover" in page.one(id="runs").text
+    assert "stays down until the cutover is resumed" in page.one(id="deeds").text
+
+    error = TargetFailed("broken").to_json()
+    console.house.finish(taken.id, console.house.appliance, Outcome.FAILED, error, {})
+    console.house.turn()
+    page = visitor.get(f"/console/jobs/{job}").page
+    state = page.one(id="state").text
+    assert "nothing is under way that brings it back" in state
+    assert "Resume the cutover goes on where it stopped" in " ".join(state.split())
+    assert "Roll back powers the source on again" in " ".join(state.split())
+    assert "Resume the cutover" in page.one(id="deeds").text
+
+    visitor.post(f"/console/jobs/{job}/start")
+    console.house.run(job)
+    assert console.house.status(job) == "Finished"
+    for path in ("/console/jobs", f"/console/jobs/{job}"):
+        assert "SOURCE IS DOWN" not in visitor.get(path).page.text, path
+
+
+def test_what_is_made_again_after_a_rollback_is_billable_again(console: Console) -> None:
+    house = console.house
+    job, taken = _cut_over(console)
+    house.finish(taken.id, house.appliance, Outcome.DONE, None, {})
+    house.turn()
+    assert house.status(job) == "Finished"
+    assert "Nothing billable" in console.job_page(job).page.one(id="resources").text
+    house.service.rollback(job)
+    house.turn()
+    house.carry(errands=True)
+    house.turn()
+    assert house.status(job) == "Stopped"
+    house.service.start(job)
+    house.turn()
+    assert "Nothing billable" not in console.job_page(job).page.one(id="resources").text
+
+
+@pytest.mark.parametrize("ago", [0.0, 100_000.0])
+def test_a_cutover_that_takes_longer_than_predicted_says_so(console: Console, ago: float) -> None:
+    job, _ = _cut_over(console)
+    console.house.clock.advance(ago)
+    console.house.store.appliances.beat(console.house.appliance.id)
+    shown = console.job_page(job).page.one(id="state").text
+    assert ("longer than predicted" in shown) == bool(ago), shown
+    assert ("back in about" in shown) == (not ago), shown
