@@ -12,6 +12,7 @@ import logging
 import os
 import resource
 import secrets
+import shlex
 import signal
 import sys
 import tempfile
@@ -305,6 +306,8 @@ def _announce(server: Server, password_file: Path, vddk: Path | None, directory:
     }
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
+    environment = directory / "environment"
+    environment.write_text(_environment(server, password_file, vddk))
     names = ", ".join(vm.name for vm in list(server.center.estate.inventory.vms.values())[:6])
     click.echo(
         f"""simulated vCenter ready
@@ -316,6 +319,9 @@ def _announce(server: Server, password_file: Path, vddk: Path | None, directory:
   machines    {names}
   VDDK        {vddk or "not built"}
 
+  . {environment}    # in the terminal where you run connector; it exports:
+{_indented(environment)}
+
   export GOVC_URL={server.url} GOVC_USERNAME='{server.user}'
   export GOVC_PASSWORD="$(cat {password_file})" GOVC_TLS_CA_CERTS={server.certificate}
   govc find / -type m
@@ -323,6 +329,23 @@ def _announce(server: Server, password_file: Path, vddk: Path | None, directory:
 Stop with Ctrl-C or SIGTERM.""",
         err=True,
     )
+
+
+def _environment(server: Server, password_file: Path, vddk: Path | None) -> str:
+    """What the connector reads from its environment, as a shell takes it. It names the password's file, not the password."""
+    given = {
+        "CONNECTOR_VCENTER_URL": server.url.removesuffix("/sdk"),
+        "CONNECTOR_VCENTER_USER": server.user,
+        "CONNECTOR_VCENTER_PASSWORD_FILE": str(password_file),
+        "CONNECTOR_VCENTER_THUMBPRINT": server.thumbprint_sha256,
+    }
+    if vddk is not None:
+        given["CONNECTOR_VDDK"] = str(vddk)
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in given.items())
+
+
+def _indented(file: Path) -> str:
+    return "\n".join(f"      {line}" for line in file.read_text().splitlines())
 
 
 if __name__ == "__main__":

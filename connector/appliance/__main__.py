@@ -170,10 +170,12 @@ def main() -> int:
     try:
         command(standalone_mode=False)
     except click.ClickException as refused:
-        refused.show()
+        what = refused.format_message().rstrip(".")
+        click.echo(f"connector appliance: {what}; see connector appliance run --help", err=True)
         return refused.exit_code
     except ConnectorError as failed:
-        child.report_failure(failed)
+        if "--exit-with-stdin" in sys.argv:
+            child.report_failure(failed)
         click.echo(f"connector appliance: {failed}", err=True)
         return failed.exit_code
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Final
 
 import click
@@ -34,6 +36,21 @@ def appliance() -> None:
 
     Approving, revoking and rotating need the role admin.
     """
+
+
+@appliance.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(arguments: tuple[str, ...]) -> None:
+    """Run an appliance in the foreground, as its file says; see `connector appliance run --help`.
+
+    \b
+    connector appliance run --config /etc/connector/appliance.yaml
+    """
+    sys.stdout.flush()
+    # It takes this process over: its signals and its end are its own.
+    os.execv(sys.executable, [sys.executable, "-m", "connector.appliance", *arguments])  # noqa: S606
 
 
 @appliance.command("list")

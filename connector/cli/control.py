@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the store brings a database library along, which no other c
     from connector.control.store import Store
     from connector.control.store.rows import AccessKey
 
+PORT = 8443  # of `connector control run` when nothing is said
 ROLES = ("read-only", "operator", "admin")
 
 _STATE = click.option(
@@ -50,14 +51,40 @@ def control() -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(arguments: tuple[str, ...]) -> None:
-    """Run the control plane in the foreground; see `connector control run --help`.
+    """Run the control plane in the foreground; see `connector control run --help`. It listens on port 8443 unless told.
 
     \b
-    connector control run --state /var/lib/connector/control
+    connector control run --state /var/lib/connector/control --images /srv/images
     """
     sys.stdout.flush()
+    if not any(word.partition("=")[0] in ("--port", "--config") for word in arguments):
+        os.environ.setdefault("CONNECTOR_CONTROL_PORT", str(PORT))
     # It takes this process over: its signals and its end are its own.
     os.execv(sys.executable, [sys.executable, "-m", "connector.control", *arguments])  # noqa: S606
+
+
+@control.command()
+@_STATE
+@click.option(
+    "--endpoint", "url", default=f"https://127.0.0.1:{PORT}", show_default=True, help="Where it listens."
+)
+def environment(state: Path, url: str) -> None:
+    """Print what a shell must export so that commands call this control plane as the owner of its state directory.
+
+    \b
+    eval "$(connector control environment --state /var/lib/connector/control)"
+    """
+    from connector.control import directory_key, identity
+
+    if directory_key.find(state) is None:
+        raise BadInput("no control plane has been started here yet", on=str(state), remedy="start it first")
+    given = {
+        "CONNECTOR_CONTROL_URL": url,
+        "CONNECTOR_CONTROL_THUMBPRINT": identity.thumbprint((state / "control.crt").read_text()),
+        "CONNECTOR_CONTROL_SETTINGS": str((state / directory_key.FILE).resolve()),
+    }
+    for name, value in given.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
 
 
 @control.command()

@@ -36,8 +36,10 @@ _BLANK: Final = Answers()
 )
 @click.option("--thumbprint", envvar="CONNECTOR_VCENTER_THUMBPRINT", help="Of vCenter's certificate.")
 @click.option("--ca", "authority", envvar="CONNECTOR_VCENTER_CA", help="PEM file with vCenter's authority.")
-@click.option("--control", metavar="URL", help="The control plane.")
-@click.option("--control-thumbprint", help="SHA-256 of its certificate.")
+@click.option("--control", metavar="URL", envvar="CONNECTOR_CONTROL_URL", help="The control plane.")
+@click.option(
+    "--control-thumbprint", envvar="CONNECTOR_CONTROL_THUMBPRINT", help="SHA-256 of its certificate."
+)
 @click.option("--activation-code-file", help="Where its activation code is, or will be.")
 @click.option("--vddk", envvar="CONNECTOR_VDDK", help="The unpacked VDDK.")
 @click.option("--state", help="Where the appliance keeps its identity.")
@@ -165,4 +167,4 @@ def _tell(file: Path, answers: Answers, seen: int | None, as_json: bool) -> None
     click.echo(f"{file} is written" + ("" if seen is None else f"; {answers.user} sees {seen} machines"))
     for what in missing:
         click.echo(f"still missing: {what}")
-    click.echo(f"next: connector doctor --config {file}; then python -m connector.appliance --config {file}")
+    click.echo(f"next: connector doctor --config {file}; then connector appliance run --config {file}")

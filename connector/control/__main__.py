@@ -24,7 +24,13 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     return loaded
 
 
-@click.command(context_settings={"auto_envvar_prefix": "CONNECTOR_CONTROL", "show_default": True})
+@click.command(
+    context_settings={
+        "auto_envvar_prefix": "CONNECTOR_CONTROL",
+        "show_default": True,
+        "help_option_names": ["-h", "--help"],
+    }
+)
 @click.option(
     "--config",
     "loaded",
@@ -86,16 +92,22 @@ def main() -> int:
     try:
         command(standalone_mode=False)
     except click.ClickException as refused:
-        child.report_failure(BadInput(refused.format_message()))
-        refused.show()
-        return refused.exit_code
+        return _tell(
+            BadInput(refused.format_message().rstrip("."), remedy="see connector control run --help")
+        )
     except click.Abort:
         return 130
     except ConnectorError as failed:
-        child.report_failure(failed)
-        click.echo(f"connector control: {failed}", err=True)
-        return failed.exit_code
+        return _tell(failed)
     return 0
+
+
+def _tell(failed: ConnectorError) -> int:
+    """Once: to the program that started this one as JSON, else to a person."""
+    if "--exit-with-stdin" in sys.argv:
+        child.report_failure(failed)
+    click.echo(f"connector control: {failed}", err=True)
+    return failed.exit_code
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -43,7 +44,7 @@ from connector.control.watch import Watch
 from connector.control.witness import Ask, Tell, ask_instance, tell_instance
 from connector.control.workflow import Engine
 from connector.epoch import Memory
-from connector.errors import Conflict, PortInUse
+from connector.errors import BadInput, Conflict, PortInUse
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -153,6 +154,18 @@ def _listen(host: str, port: int) -> Listener:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
+        if isinstance(error, socket.gaierror):
+            raise BadInput(
+                f"this name has no address: {error.strerror}",
+                on=f"--host {host}",
+                remedy="give an address of this machine, or 0.0.0.0 for all of them",
+            ) from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise BadInput(
+                "this machine has no such address",
+                on=f"--host {host}",
+                remedy="0.0.0.0 listens on all of them",
+            ) from error
         raise PortInUse(
             f"cannot listen: {error.strerror}", on=f"{host}:{port}", remedy="choose another --host or --port"
         ) from error
