@@ -163,6 +163,8 @@ SPEAKS_OTHERWISE = {
     "batch schema": "it prints a JSON document",
     "completion": "it prints a program for a shell",
     "control run": "it hands over to the service, which says in JSON that it is ready",
+    "appliance run": "it hands over to the service, which says in JSON that it is ready",
+    "control environment": "it prints a program for a shell",
 }
 
 

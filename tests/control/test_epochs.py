@@ -197,6 +197,8 @@ def test_a_confirmation_that_was_lost_is_recognised_and_its_number_not_given_aga
     known = read(mark)
     assert known is not None
     assert confirm(house.store).number == known.number + 1
+    bench.keeper.hear(mark, "appliance a-1")  # it still remembers that epoch: a person knows of it now
+    assert bench.keeper.look() == ""
 
 
 def test_a_failover_that_loses_the_last_writes_is_noticed_by_the_process_that_made_them(bench: Bench) -> None:
@@ -290,6 +292,21 @@ def test_a_database_that_is_older_than_its_engines_is_recognised(
     with pytest.raises(StateRestored, match="engine"):
         stamp().check()
     assert bench.house.store.epochs.current().restored
+
+
+def test_an_engines_database_of_an_epoch_that_was_lost_holds_the_state_once(
+    stamped: tuple[Bench, Callable[[], Stamp]],
+) -> None:
+    bench, stamp = stamped
+    bench.house.job("a")
+    stamp().write()
+    _rewrite(stamp(), "f" * 32, 7)
+    with pytest.raises(StateRestored, match="never had"):
+        stamp().check()
+    confirm(bench.house.store)
+    stamp().check()
+    assert stamp()._read() is None
+    assert not bench.house.store.epochs.current().restored
 
 
 def _rewrite(stamp: Stamp, epoch: str, sequence: int) -> None:

@@ -197,6 +197,12 @@ REFUSALS: Final = (
     Rule("instances/INSTANCE/instance.json", "zeroed", "*", _INSTANCE),
     Rule("instances/INSTANCE/instance.json", "cut", "*", _INSTANCE),
     Rule(
+        "instances/INSTANCE/instance.json",
+        "deleted",
+        "*",
+        "without its record the provider has no such instance: somebody released it",
+    ),
+    Rule(
         "instances/INSTANCE/",
         "deleted",
         "run 3 killed",

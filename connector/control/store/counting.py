@@ -108,3 +108,20 @@ def _point(row: Any) -> Point:
     values["epoch"] = values.pop("id")
     values.pop("ended")
     return Point(**values)
+
+
+def remember_lost(connection: sa.Connection, epoch: str, now: float) -> None:
+    """An epoch of which somebody knows, and of which this database lost everything. Its number is below all others."""
+    epochs = tables.epochs
+    if connection.execute(sa.select(epochs.c.id).where(epochs.c.id == epoch)).first() is not None:
+        return
+    lowest = connection.execute(sa.select(sa.func.min(epochs.c.number))).scalar_one()
+    values = {
+        "id": epoch,
+        "number": min(lowest, 0) - 1,
+        "sequence": 0,
+        "writer": "",
+        "began": now,
+        "ended": now,
+    }
+    connection.execute(epochs.insert().values(**values))

@@ -115,8 +115,11 @@ class Database:
                 self._latest = now
         return now
 
-    def hold(self, why: str, heard: int) -> None:
-        """Nothing that counts is written from now on, by any process, until the restore is confirmed. Repeatable."""
+    def hold(self, why: str, heard: int, lost: str = "") -> None:
+        """Nothing that counts is written from now on, by any process, until the restore is confirmed. Repeatable.
+
+        `lost`: an epoch that this database never had. It is known from now on: whoever remembers it holds the state once.
+        """
         epochs = tables.epochs
         with self.write(counted=False) as connection:
             known = connection.execute(
@@ -127,6 +130,8 @@ class Database:
                 values |= {"restored": why, "restored_at": self.now()}
                 _LOG.critical("%s", counting.refusal(why))
             connection.execute(epochs.update().where(epochs.c.id == known.id).values(**values))
+            if lost:
+                counting.remember_lost(connection, lost, self.now())
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

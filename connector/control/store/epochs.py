@@ -49,13 +49,17 @@ class Epochs:
         with self._database.read() as connection:
             now = counting.current(connection)
             why = _contradiction(connection, now, mark, who)
+            known = _knows(connection, mark.epoch)
         if why:
-            self._database.hold(why, mark.number)
+            self._database.hold(why, mark.number, "" if known else mark.epoch)
         return now.restored or why
 
-    def hold(self, why: str) -> None:
-        """The state was restored, as somebody knows for sure: nothing is begun until it is confirmed."""
-        self._database.hold(why, 0)
+    def hold(self, why: str, lost: str = "") -> None:
+        """The state was restored, as somebody knows for sure: nothing is begun until it is confirmed.
+
+        `lost`: the epoch that this database never had, if that is how it is known.
+        """
+        self._database.hold(why, 0, lost)
 
     def confirm(self, *, keep_credentials: bool = False) -> Point:
         """A new epoch; work goes on. The next pass of each job compares, and who was let in must be approved again.
