@@ -19,7 +19,7 @@ from connector.batch.plan import Change, Plan, Step
 from connector.batch.problems import Problem
 from connector.batch.report import Report
 from connector.batch.status import Status
-from connector.cli.display import wide_console
+from connector.cli.display import print_table
 from connector.cli.tables import plain
 
 #: Makes the text of a file only when it is wanted.
@@ -47,7 +47,7 @@ def print_plan(plan: Plan, *, verbose: bool, as_json: bool) -> None:
             for call in step.calls:
                 table.add_row("", "", "", Text(str(call), style="dim"))
     if table.row_count:
-        wide_console().print(table)
+        print_table(table)
     counts = ", ".join(
         f"{plan.count(change)} to {change}" for change in (Change.CREATE, Change.CHANGE, Change.LEFT)
     )
@@ -92,7 +92,7 @@ def print_status(status: Status, as_json: bool, *, again: bool) -> None:
         for row in status.rows:
             cells = (row.machine, row.group, row.job, row.state, f"{row.progress:.0f}%", row.image, row.note)
             table.add_row(*(Text(plain(cell)) for cell in cells))
-        wide_console().print(table)
+        print_table(table)
     click.echo(f"{status.wave}: {counts}")
 
 
@@ -117,7 +117,7 @@ def print_report(report: Report, as_json: bool) -> None:
         down = "-" if line.downtime < 0 else quantities.spelled(line.downtime)
         cells = (line.machine, line.group, line.state, str(line.runs), decimal(line.read), decimal(line.wire))
         table.add_row(*(Text(plain(cell)) for cell in (*cells, down, line.image)))
-    wide_console().print(table)
+    print_table(table)
     totals = report.totals
     click.echo(
         f"{report.wave}: {totals['finished']} of {totals['machines']} finished, {totals['failed']} failed, "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Protocol
@@ -16,11 +16,15 @@ import click
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Table
 from rich.text import Text
 
 from connector.errors import one_line
 
+_WIDEST = 10_000  # columns
+_STACKED = 4  # a table of fewer columns is folded inside its cells
 LINE_EVERY = 5.0  # seconds between two progress lines of one machine where there is no terminal
 
 
@@ -180,3 +184,31 @@ def wide_console() -> Console:
     """Stdout; where it is no terminal, nobody is helped by folding a table at 80 columns."""
     console = Console()
     return console if console.is_terminal else Console(width=200)
+
+
+def print_table(table: Table, console: Console | None = None) -> None:
+    """A table as wide as it is; one that a terminal has no room for is stacked: a block of lines for each row.
+
+    Nothing is cut. Where there is no terminal, a row is one line however long it is.
+    """
+    console = console or Console()
+    natural = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    if not console.is_terminal:
+        Console(width=max(console.width, natural), file=console.file).print(table)
+    elif natural <= console.width or len(table.columns) < _STACKED:
+        console.print(table)
+    else:
+        for line in _stacked(table):
+            console.print(line, soft_wrap=False)
+
+
+def _stacked(table: Table) -> Iterator[Text]:
+    """Each row as its first cell, and below it a line for each other cell that says something."""
+    titles = [str(column.header) for column in table.columns]
+    room = max(map(len, titles[1:]))
+    for row in zip(*(list(column.cells) for column in table.columns), strict=True):
+        yield Text(str(row[0]), style="bold")
+        for title, cell in zip(titles[1:], row[1:], strict=True):
+            text = cell if isinstance(cell, Text) else Text.from_markup(str(cell))
+            if text.plain not in ("", "-"):
+                yield Text(f"  {title:<{room}}  ") + text

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from connector.appliance.checkup import Verdict
 from connector.appliance.repair import Complaint
-from connector.cli.display import wide_console
+from connector.cli.display import print_table, wide_console
 from connector.cli.tables import plain
 from connector.errors import Conflict
 from connector.vcenter import role as needed
@@ -40,7 +40,7 @@ def verdicts(found: Sequence[Verdict], looked: int, as_json: bool) -> bool:
         for one, names in _alike(found):
             cells = (one.check, "blocks" if one.bad else "warning", names, one.what, one.remedy)
             table.add_row(*(Text(plain(cell)) for cell in cells))
-        wide_console().print(table)
+        print_table(table)
     else:
         wide_console().print(f"appliance: {looked} things looked at, nothing wrong")
     return any(one.bad for one in found)
@@ -62,7 +62,7 @@ def left(rows: Sequence[Row], as_json: bool, repair: bool) -> None:
     for row in rows:
         cells = (row.complaint.check, row.complaint.on, row.complaint.what, row.outcome)
         table.add_row(*(Text(plain(cell)) for cell in cells))
-    console.print(table)
+    print_table(table, console)
 
 
 def role(seen: Standing, user: str, as_json: bool) -> int:

@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from connector.cli import records
+from connector.cli.display import print_table
 from connector.clients.smc import Json, SmcClient
 
 COLUMNS = (
@@ -207,7 +208,7 @@ def show(reports: Sequence[DiskReport], console: Console) -> None:
         table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
     for row in reports:
         table.add_row(*_cells(row))
-    console.print(table)
+    print_table(table, console)
     for line in _notes(reports):
         console.print(line, highlight=False)
 

@@ -13,7 +13,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from connector.cli.display import wide_console
+from connector.cli.display import print_table, wide_console
 from connector.clients.smc import Json
 from connector.names import visible
 
@@ -40,7 +40,7 @@ def listed(records: Iterable[Json], columns: Sequence[Column], as_json: bool, no
     if not found:
         click.echo(nothing, err=True)
         return
-    wide_console().print(_table(found, columns))
+    print_table(_table(found, columns))
 
 
 def shown(record: Json, fields: Sequence[Column]) -> None:
@@ -57,7 +57,7 @@ def section(title: str, records: Sequence[Json], columns: Sequence[Column]) -> N
     """A titled table below a record; nothing when it would be empty."""
     if records:
         click.echo(f"\n{title}")
-        wide_console().print(_table(records, columns))
+        print_table(_table(records, columns))
 
 
 def document(record: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.cli import estate
-from connector.cli.display import wide_console
+from connector.cli.display import print_table, wide_console
 from connector.cli.options import JSON, vcenter_options
 from connector.cli.tables import plain
 from connector.errors import BadInput
@@ -119,7 +119,7 @@ def list_machines(
     elif as_csv:
         _write_csv(machines, (*columns, "template") if columns == USUAL else columns)
     else:
-        wide_console().print(_machine_table(machines, columns))
+        print_table(_machine_table(machines, columns))
 
 
 @vm.command("check", epilog=described())
@@ -233,4 +233,4 @@ def _show_findings(findings: list[tuple[str, Finding]], machines: int) -> None:
         told = (finding.subject, finding.message, remedy)
         cells = (Text(plain(cell)) for cell in told)
         table.add_row(Text(plain(name)), finding.check, MARK[finding.severity], *cells)
-    console.print(table)
+    print_table(table, console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 
@@ -299,7 +300,7 @@ def _must_offer(console: Console, job: str, allowed: set[str]) -> None:
     assert offered == allowed
     in_list = console.visitor(Role.OPERATOR).get("/console/jobs").page.one("tr", id=f"line-{job}")
     shown = {found["formaction"].rpartition("/")[2] for found in in_list.all("button")}
-    assert shown == allowed & {"start", "stop"}
+    assert shown == allowed & {"start", "stop", "cutover"}
 
 
 def _put(console: Console, job: str, state: State, **columns: object) -> None:
@@ -313,3 +314,28 @@ def _put(console: Console, job: str, state: State, **columns: object) -> None:
 def test_numbers_of_pages_are_bounded() -> None:
     assert lists.wanted_page({"page": "9" * 7})[0] == 1_000_000
     assert lists.wanted_page({"page": "9" * 8}) == (1, 20)
+
+
+@pytest.mark.parametrize(
+    ("part", "shown"),
+    [
+        ("SHOP", {"shop-web", "shop-db"}),
+        ("-db", {"shop-db", "crm-db"}),
+        ("%", set()),
+        ("_", set()),
+        ("p-w", {"shop-web"}),
+    ],
+)
+def test_a_list_is_narrowed_by_a_part_of_the_name_in_whatever_case(
+    console: Console, part: str, shown: set[str]
+) -> None:
+    names = {"shop-web", "shop-db", "crm-db"}
+    for name in sorted(names):
+        console.house.job(name)
+    visitor = console.visitor()
+    for place, prefix in (("jobs", "job-"), ("sources", "")):
+        page = visitor.get(f"/console/{place}?part={quote(part)}").page
+        found = {link.text.strip().removeprefix(prefix) for link in page.all("a", **{"class": "name"})}
+        assert found == shown, place
+        exact = visitor.get(f"/console/{place}?item=name&value={prefix}{part}").page
+        assert not list(exact.all("a", **{"class": "name"})), "the search stays exact"

@@ -85,7 +85,7 @@ def test_r4_pick_an_item_type_a_value_press_enter(console: Console) -> None:
     form = visitor.get(SOURCES).page.one("form", role="search")
     assert (form["method"], form["action"]) == ("get", SOURCES)
     fields = [found["name"] for found in form.all() if "name" in found]
-    assert fields == ["item", "value"]
+    assert fields == ["item", "value", "part"]
     assert form.has("button")  # which is what Enter presses
     found = visitor.get(f"{form['action']}?item=name&value=web-02").page
     assert found.one("option", selected="")["value"] == "name"

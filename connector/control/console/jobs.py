@@ -62,6 +62,7 @@ class JobPages:
             ids=[word] if (word := search.given("id")) else (),
             source_ids=[word] if (word := search.given("source")) else (),
             status=status if status in _STATUSES else None,
+            part=search.part,
         )
         number, size = wanted_page(visit.query)
         found = self._lines.page(wanted, number, size)

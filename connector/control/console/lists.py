@@ -28,6 +28,7 @@ class Search:
     items: Sequence[Item]
     item: Item
     value: str
+    part: str = ""  # of a name: narrows the list, whatever is searched for exactly
 
     @classmethod
     def of(cls, items: Sequence[Item], query: Mapping[str, str]) -> Search:
@@ -35,7 +36,9 @@ class Search:
         item = next((found for found in items if found.word == wanted), items[0])
         value = query.get("value", "")
         # No id and no state begins or ends with a space: a pasted one means the same. A name may.
-        return cls(items, item, value if item.word == "name" else value.strip())
+        return cls(
+            items, item, value if item.word == "name" else value.strip(), query.get("part", "").strip()
+        )
 
     def given(self, word: str) -> str | None:
         """What to compare this item with; None when it is not searched by."""
@@ -66,7 +69,9 @@ class Paging:
 
     def to(self, number: int, size: int = 0) -> str:
         """The address of another page of the same search."""
-        kept = {name: value for name, value in self.query.items() if name in ("item", "value", "status")}
+        kept = {
+            name: value for name, value in self.query.items() if name in ("item", "value", "status", "part")
+        }
         return link(*self.place, **kept, page=number, size=size or self.size)
 
 

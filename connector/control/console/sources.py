@@ -79,6 +79,7 @@ class SourcePages:
             ids=[word] if (word := search.given("id")) else (),
             state=search.given("state"),
             job_id=search.given("job"),
+            part=search.part,
         )
         number, size = wanted_page(visit.query)
         found = self._store.sources.page(wanted, number, size)

@@ -31,7 +31,7 @@ class Page(Generic[Row]):
 
 @dataclass(frozen=True, slots=True)
 class SourceFilter:
-    """`job_id` is the source's last job; `job_types` are of any of its jobs."""
+    """`job_id` is the source's last job; `job_types` are of any of its jobs; `part`: of the name, in whatever case."""
 
     ids: Sequence[str] = ()
     name: str | None = None
@@ -42,6 +42,7 @@ class SourceFilter:
     resource_group: str | None = None
     tags: Sequence[TagFilter] = ()
     morefs: Sequence[str] = ()
+    part: str = ""
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Everything but the tags."""
@@ -54,6 +55,8 @@ class SourceFilter:
             (c.workgroup_id, self.workgroup_id),
             (c.resource_group, self.resource_group),
         )
+        if self.part:
+            found.append(c.name.icontains(self.part, autoescape=True))
         if self.job_types:
             jobs = tables.jobs.c
             found.append(
@@ -81,6 +84,7 @@ class JobFilter:
     region: str | None = None
     resource_group: str | None = None
     tags: Sequence[TagFilter] = ()
+    part: str = ""  # of the name, in whatever case
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Everything but the tags."""
@@ -94,6 +98,8 @@ class JobFilter:
             (c.job_type, self.job_type),
             (c.resource_group, self.resource_group),
         )
+        if self.part:
+            found.append(c.name.icontains(self.part, autoescape=True))
         if self.region is not None:
             found.append(c.region.in_((self.region, LOCAL_REGION, "")))
         return found

@@ -186,6 +186,8 @@ Index("ix_jobs_status_created", jobs.c.status, jobs.c.created)
 Index("ix_jobs_page", jobs.c.created, jobs.c.id, jobs.c.status)
 Index("ix_jobs_region_page", jobs.c.region, jobs.c.created, jobs.c.id, jobs.c.status)
 Index("ix_jobs_source_type", jobs.c.source_id, jobs.c.job_type)
+_down = text("down_since IS NOT NULL")
+Index("ix_jobs_down", jobs.c.down_since, jobs.c.status, sqlite_where=_down, postgresql_where=_down)
 _unfinished = text(f"status IN ({', '.join(repr(str(s)) for s in UNFINISHED)})")
 Index(
     "ux_jobs_unfinished_source",
