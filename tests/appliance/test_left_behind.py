@@ -157,7 +157,7 @@ def test_what_is_remembered_of_a_machine_that_is_gone_is_forgotten(ward: Ward) -
 
 def test_the_lock_of_a_reader_that_died_is_undone_and_anothers_stays(ward: Ward, tmp_path: Path) -> None:
     vcenter = ward.practice.vcenter
-    ward.place.estate.inventory.vm(ward.place.vm).power_state = "poweredOff"  # else a host refuses the live disk
+    ward.place.estate.power.off(ward.place.vm)  # else a host refuses the live disk
     disk = vcenter.find(ward.place.vm).disks[0]
     source = open_vddk_source(vcenter.vddk_access(ward.place.vm, None, disk), tmp_path / "vddk")
     worker = source._disk._worker.pid  # type: ignore[attr-defined]
