@@ -19,7 +19,7 @@ AT_REST: Final = ("Ready", "Stopped", "InError", "Waiting")
 UNFINISHED: Final = ("Ready", "Running", "Stopped", "InError", "Waiting")
 ALIVE: Final = (*UNFINISHED, "Finished", "Expired")
 BETWEEN_RUNS: Final = ("Ready", "Waiting")
-WHILE_SYNCING: Final = ("Ready", "Running/Syncing")
+WHILE_SYNCING: Final = (*AT_REST, "Running/Syncing")
 
 _WORD: Final = Text(0, 256)
 
