@@ -102,7 +102,7 @@ def test_a_log_is_followed_to_the_end_of_the_run(cloud: Cloud) -> None:
 
 def test_silence_is_borne_and_told_once(speaker: Speaker, run: Connector) -> None:
     speaker.say(200, JOBS)
-    for _ in range(5):  # more than one look repeats by itself
+    for _ in range(12):  # more than one look repeats by itself, however quick the machine is
         speaker.say(0, "")
     speaker.say(200, progress("Running", BusinessStatus="Syncing", WaitingFor="waits: no appliance"))
     speaker.say(200, progress("Finished"))

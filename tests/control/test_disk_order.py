@@ -110,7 +110,7 @@ def test_what_a_pass_reports_is_shown_at_the_place_that_the_job_gave_it(house: H
     )
     source = house.store.sources.get(house.sources["web"])
     (newest,) = house.store.passes.newest([job]).values()
-    shown = progress(house.get(job), source, None, newest, {})
+    shown = progress(house.get(job), source, None, newest, {}, house.store.now())
     assert [disk["Index"] for disk in shown["Disks"]["Disk"]] == [1, 0]
 
 
