@@ -142,7 +142,9 @@ def test_logs(govc: Govc) -> None:
     assert "vpxd" in govc("logs.ls") and "/var/log/hostd.log" in govc(
         "logs.ls", "-host", "/DC0/host/Cluster-1/esx-01.lab.example"
     )
-    assert "PowerOffVM_Task" in govc("logs", "-log", "vpxd")
+    govc("snapshot.create", "-vm", "idle-00003", "for the log")
+    assert "CreateSnapshot_Task" in govc("logs", "-log", "vpxd")
+    govc("snapshot.remove", "-vm", "idle-00003", "for the log")
 
 
 def test_first_class_disks(govc: Govc) -> None:
