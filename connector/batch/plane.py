@@ -85,6 +85,7 @@ class Job:
     error: str = ""
     waiting: str = ""
     down: str = ""  # that a cutover keeps its source down, in words; empty while it is up
+    cut_over: bool = False  # its cutover has been asked for: to start it is to resume that
     runs: tuple[Run, ...] = ()
 
     @property

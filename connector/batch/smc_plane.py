@@ -206,18 +206,11 @@ def _job(row: Json) -> Job:
         ended=str(row.get("EndTime") or ""),
         image=str(row.get("ImageId") or ""),
         error=str(wrong.get("error_msg", "")) if status in ("InError", "Stopped") else "",
-        down=_down(row, status),
+        down=outage.of_row(row),
+        cut_over=bool(row.get("CutOver")),
         waiting="" if wrong else str(row.get("StatusInfo") or ""),
         runs=tuple(map(_run, _rows(row, "ReplicationJobRuns", "ReplicationJobRun"))),
     )
-
-
-def _down(row: Json, status: str) -> str:
-    if not row.get("SourceDown"):
-        return ""
-    since = str(row.get("DownSinceTime") or "").replace("T", " ").replace("Z", " UTC")
-    left = int(row.get("BackInSeconds", -1))
-    return outage.notice(since, None if left < 0 else float(left), at_rest=status != "Running")
 
 
 _ASKED: Final = tuple(field.name for field in JOB_FIELDS if field.echoed)

@@ -10,10 +10,10 @@ from typing import Any
 from connector.batch.plane import Job, Source
 from connector.batch.resolve import Placement
 
+MISSING = "missing"  # there is no job
 #: Nothing happens to these until somebody asks for it, or their interval comes.
-SETTLED = ("Finished", "Waiting", "InError", "Stopped", "Expired", "missing")
+SETTLED = ("Finished", "Waiting", "InError", "Stopped", "Expired", MISSING)
 FAILED = ("InError", "Expired")
-MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ def status(
     `placements`: the machines that the manifest names; those without a job are shown as missing.
     """
     names = {source.id: source.name for source in sources}
+    known = counting(jobs)
     rows = [
         Row(
             names.get(job.source, job.source),
@@ -80,9 +81,8 @@ def status(
             or (f"begins at {starts}" if (starts := _starts(job)) else ""),
             _starts(job),
         )
-        for job in counting(jobs).values()
+        for job in known.values()
     ]
-    known = counting(jobs)
     rows += [_missing(placement) for placement in placements if placement.source.id not in known]
     return Status(wave, tuple(sorted(rows, key=lambda row: (row.group, row.machine, row.job))))
 

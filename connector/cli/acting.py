@@ -68,6 +68,6 @@ def act(client: SmcClient, what: Act, jobs: Iterable[Json], as_json: bool, **par
         with failures.of(name):
             answer = client.call(what.action, JobId=key, **parameters)
             fields = {"JobId": key, "Name": name, "Operation": what.action}
-            done = "the cutover is resumed" if what is START and job.get("SourceDown") else what.done
+            done = "the cutover is resumed" if what is START and job.get("CutOver") else what.done
             tables.told(name, done, fields | {"RequestId": answer.get("RequestId")}, as_json)
     failures.done()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ import click
 from connector import readable
 from connector.batch import reference, sheets
 from connector.batch.apply import Applied, Apply
+from connector.batch.begin import begin
 from connector.batch.cutover import CutOver
 from connector.batch.document import MAX_BYTES
 from connector.batch.hooks import Around
@@ -28,7 +30,7 @@ from connector.batch.problems import ManifestRefused
 from connector.batch.report import report
 from connector.batch.resolve import resolve
 from connector.batch.smc_plane import PARALLEL, SmcPlane
-from connector.batch.status import Status, counting, status
+from connector.batch.status import Status, status
 from connector.cli import batch_view as view
 from connector.cli.access import with_client
 from connector.cli.options import JSON
@@ -38,7 +40,6 @@ from connector.errors import BadInput, NotFound
 
 REFUSED: Final = 2  # exit code when a manifest has problems
 FAILED: Final = 12  # a call was refused or lost, a hook failed, a machine's job failed
-_BY_HAND: Final = ("Ready", "Stopped")
 _LATEST: Final = 3600.0  # seconds; a pause between two looks is never longer
 
 _FILE = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
@@ -173,18 +174,11 @@ def start(client: SmcClient, file: Path, as_json: bool) -> None:
     with _told(as_json):
         wave = _wave(file)
         with _plane(client) as plane:
-            names = {source.id: source.name for source in plane.sources()}
-            jobs = list(counting(plane.jobs(wave.name)).values())
-            begun = [job for job in jobs if job.status in _BY_HAND and not job.down]
-            for job in begun:
-                plane.start(job.id)
-                view.said(
-                    f"{names.get(job.source, job.name)}: started",
-                    {"machine": names.get(job.source, job.name), "job": job.id},
-                    as_json,
-                )
-    if not as_json:
-        click.echo(plain(f"{wave.name}: {len(begun)} of {len(jobs)} jobs started"))
+            told = _quiet if as_json else (lambda machine, what: click.echo(plain(f"{machine}: {what}")))
+            begun = begin(plane, wave.name, told)
+    view.said(f"{wave.name}: {len(begun.started)} jobs started", asdict(begun), as_json)
+    if begun.failed:
+        raise click.exceptions.Exit(FAILED)
 
 
 @batch.command()

@@ -57,7 +57,8 @@ def run(arguments: tuple[str, ...]) -> None:
     connector control run --state /var/lib/connector/control --images /srv/images
     """
     sys.stdout.flush()
-    if not any(word.partition("=")[0] in ("--port", "--config") for word in arguments):
+    told = any(word.partition("=")[0] in ("--port", "--config") for word in arguments)
+    if not told and not os.environ.get("CONNECTOR_CONTROL_CONFIG"):
         os.environ.setdefault("CONNECTOR_CONTROL_PORT", str(PORT))
     # It takes this process over: its signals and its end are its own.
     os.execv(sys.executable, [sys.executable, "-m", "connector.control", *arguments])  # noqa: S606
@@ -76,11 +77,12 @@ def environment(state: Path, url: str) -> None:
     """
     from connector.control import directory_key, identity
 
-    if directory_key.find(state) is None:
+    certificate = state / "control.crt"
+    if directory_key.find(state) is None or not certificate.is_file():
         raise BadInput("no control plane has been started here yet", on=str(state), remedy="start it first")
     given = {
         "CONNECTOR_CONTROL_URL": url,
-        "CONNECTOR_CONTROL_THUMBPRINT": identity.thumbprint((state / "control.crt").read_text()),
+        "CONNECTOR_CONTROL_THUMBPRINT": identity.thumbprint(certificate.read_text()),
         "CONNECTOR_CONTROL_SETTINGS": str((state / directory_key.FILE).resolve()),
     }
     for name, value in given.items():

@@ -18,6 +18,7 @@ from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, t
 from connector.cli.tagging import tag_commands
 from connector.clients.smc import Json, SmcClient
 from connector.errors import BadInput
+from connector.specification import outage as outage_words
 from connector.specification.kinds import LOCAL_REGION
 
 STATUSES: Final = ("Ready", "Running", "Stopped", "InError", "Waiting", "Finished", "Expired", "Deleting")
@@ -188,7 +189,7 @@ def stop(client: SmcClient, words: tuple[str, ...], yes: bool, then_watch: bool,
     outage.agree(found, "stop the cutover of {names}? The source stays down until you go on", yes)
     _act(client, acting.STOP, found, then_watch, as_json)
     for row in found if not as_json else ():
-        if outage.notice(row):
+        if outage_words.of_row(row):
             click.echo(f"{row['Name']}: {outage.ways_on(row['Name'])}", err=True)
 
 

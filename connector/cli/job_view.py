@@ -10,7 +10,7 @@ from connector.cli import outage, tables
 from connector.cli.records import JOB, Noun, items, rows
 from connector.clients.refusal import NotOffered
 from connector.clients.smc import Json, SmcClient
-from connector.specification.outage import TITLE
+from connector.specification import outage as outage_words
 
 _PASS: Final = Noun("pass", "DescribeReplicationJobPasses", "Passes", "Pass", "PassId", "p-")
 _RESOURCE: Final = Noun(
@@ -21,7 +21,7 @@ _RESOURCE: Final = Noun(
 def state(row: Json) -> str:
     """The business status while it runs, else the status; and that the source is down."""
     word = str(row.get("BusinessStatus") or row.get("Status"))
-    return f"{word}, {TITLE}" if row.get("SourceDown") else word
+    return f"{word}, {outage_words.TITLE}" if row.get("SourceDown") else word
 
 
 def _progress(row: Json) -> str:
@@ -64,8 +64,8 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("error", lambda row: row.get("ErrorCode")),
 )
 FIELDS: Final[tuple[tables.Column, ...]] = (
-    ("attention", lambda row: outage.notice(row)),
-    ("ways on", lambda row: outage.ways_on(str(row.get("Name"))) if outage.notice(row) else ""),
+    ("attention", lambda row: outage_words.of_row(row)),
+    ("ways on", lambda row: outage.ways_on(str(row.get("Name"))) if outage_words.of_row(row) else ""),
     ("name", lambda row: row.get("Name")),
     ("id", lambda row: row.get("JobId")),
     ("description", lambda row: row.get("Description")),

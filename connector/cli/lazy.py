@@ -20,6 +20,7 @@ class LazyGroup(click.Group):
         super().__init__(*given, **named)
         self._package = package
         self.summaries = {name: click.Command(name, help=text) for name, text in below.items()}
+        self.commands = dict(self.summaries)  # from which click makes its "Did you mean"
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(self.summaries)

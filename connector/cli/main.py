@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-import re
 import signal
 import sys
 import threading
@@ -140,17 +138,7 @@ def _as_ours(refused: click.ClickException) -> BadInput:
     """What the option parser refused, in one line like everything else."""
     context = refused.ctx if isinstance(refused, click.UsageError) else None
     command = context.command_path if context else "connector"
-    near = _near(refused.format_message(), context)
-    meant = f"did you mean {' or '.join(near)}? " if near else ""
-    return BadInput(refused.format_message().rstrip("."), remedy=f"{meant}see {command} --help")
-
-
-def _near(message: str, context: click.Context | None) -> list[str]:
-    """Commands that are called nearly like the one that was typed."""
-    typed = re.match("No such command '(.*)'", message)
-    if typed is None or context is None or not isinstance(context.command, click.Group):
-        return []
-    return difflib.get_close_matches(typed[1], context.command.list_commands(context), n=2)
+    return BadInput(refused.format_message().rstrip("."), remedy=f"see {command} --help")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from connector.cli import elsewhere, estate
 from connector.cli.display import choose, wide_console
 from connector.cli.elsewhere import refuse_others
 from connector.cli.job_parameters import migration_options
-from connector.cli.migration import Wish
+from connector.cli.migration import Wish, to_cut_over
 from connector.cli.migration import migrate as bring
 from connector.cli.options import JSON, vcenter_options
 from connector.cli.report import JobReport, show, show_forecast, show_tolls
@@ -117,7 +117,7 @@ def migrate(
     wish = Wish(incremental, cutover, chosen_format(image_format), fields, rollback=rollback, again=again)
     with choose(as_json) as display, Stack(Place(access, vddk, target, transports), warn) as stack:
         if cutover and not despite_others:
-            refuse_others(machines, stack.thumbprint)
+            refuse_others(to_cut_over(stack, machines), stack.thumbprint)
         finished = bring(stack, machines, wish, display)
     tell(finished, as_json)
 

@@ -93,16 +93,28 @@ def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Disp
         with suppress(OSError):  # the terminal may be what has gone
             display.say("stopping; snapshots are being removed")
         _stop_all(stack, watched)
-        raise _interrupted(watched) from None
+        raise _interrupted(watched, wish) from None
     for one in watched:
         if one.errors:
             raise one.errors[0]
     return [report(stack.client, one.ended) for one in watched if one.ended is not None]
 
 
-def _interrupted(watched: Sequence[_Watched]) -> Interrupted:
-    down = [f"{one.name}: {text}" for one in watched if (text := outage.notice(one.row))]
-    remedy = f"run the same command again to resume{'; ' + WAYS_ON if down else ''}"
+def to_cut_over(stack: Stack, machines: Sequence[Machine]) -> list[Machine]:
+    """Those whose cutover would begin: one that has begun is resumed whoever else is there, for its source may be down."""
+    wanted = []
+    for machine in machines:
+        newest = next(
+            records.rows(stack.client, records.JOB, SourceId=[_source(stack.client, machine)]), None
+        )
+        if newest is None or not newest["CutOver"]:
+            wanted.append(machine)
+    return wanted
+
+
+def _interrupted(watched: Sequence[_Watched], wish: Wish) -> Interrupted:
+    down = [f"{one.name}: {text}" for one in watched if (text := outage_words.of_row(one.row))]
+    remedy = f"run the same command again to resume{'; ' + WAYS_ON if down and not wish.rollback else ''}"
     return Interrupted("; ".join(["stopped", *down]), remedy=remedy)
 
 
@@ -234,7 +246,7 @@ def _look(client: SmcClient, one: _Watched, wish: Wish, display: Display) -> Non
     job = _progress(client, one.job)
     if bool(job["SourceDown"]) != bool(one.row.get("SourceDown")):
         display.say(
-            f"{one.name}: {outage.notice(job) or 'the source is up, or its image has taken its place'}"
+            f"{one.name}: {outage_words.of_row(job) or 'the source is up, or its image has taken its place'}"
         )
     one.row = job
     syncing = job["BusinessStatus"] == "Syncing"

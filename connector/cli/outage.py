@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 import click
 
 from connector.clients.smc import Json
 from connector.errors import BadInput, ConnectorError
 from connector.specification import outage
-
-_UNDER_WAY: Final = "Running"
-
-
-def notice(row: Json) -> str:
-    """What is to be said of this job; empty while its source is up. Older control planes do not tell: then empty too."""
-    if not row.get("SourceDown"):
-        return ""
-    since = str(row.get("DownSinceTime") or "").replace("T", " ").replace("Z", " UTC")
-    left = int(row.get("BackInSeconds", -1))
-    return outage.notice(since, None if left < 0 else float(left), at_rest=row.get("Status") != _UNDER_WAY)
 
 
 def ways_on(name: str) -> str:
@@ -31,7 +19,7 @@ def ways_on(name: str) -> str:
 
 def lines(rows: Iterable[Json]) -> list[str]:
     """One line for each job whose source is down."""
-    return [f"{row.get('Name') or row['JobId']}: {text}" for row in rows if (text := notice(row))]
+    return [f"{row.get('Name') or row['JobId']}: {text}" for row in rows if (text := outage.of_row(row))]
 
 
 def say(rows: Iterable[Json]) -> None:
@@ -42,7 +30,7 @@ def say(rows: Iterable[Json]) -> None:
 
 def added(failed: ConnectorError, row: Json, name: str, ways: str = "") -> ConnectorError:
     """The error with what it means for the source. `ways`: how to go on, if not by commands on the job."""
-    if text := notice(row):
+    if text := outage.of_row(row):
         failed.what = f"{text}; {failed.what}"
         failed.remedy = (
             f"{failed.remedy}; {ways or ways_on(name)}" if failed.remedy else ways or ways_on(name)

@@ -18,6 +18,7 @@ from connector.cli.display import Display, choose
 from connector.cli.records import JOB, items
 from connector.clients.smc import Json, SmcClient
 from connector.errors import Conflict, ConnectorError, ControlFailed, Interrupted, NotFound, from_json
+from connector.specification import outage as outage_words
 
 PACE: Final = 0.5  # seconds between two looks
 PATIENCE: Final = 60.0  # seconds of silence after which the control plane counts as gone
@@ -74,7 +75,7 @@ def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
         if failed := _failure(one):
             raise outage.added(failed, one.ended or {}, one.name)
     for one in watched.values():
-        if text := outage.notice(one.ended or {}):
+        if text := outage_words.of_row(one.ended or {}):
             click.echo(f"{one.name}: {text}; {outage.ways_on(one.name)}", err=True)
 
 
@@ -104,7 +105,7 @@ def _show(one: _Watched, row: Json, display: Display) -> None:
     status = str(row["Status"])
     if bool(row.get("SourceDown")) != one.down:
         one.down = not one.down
-        display.say(f"{one.name}: {outage.notice(row) or 'the cutover has ended'}")
+        display.say(f"{one.name}: {outage_words.of_row(row) or 'the cutover has ended'}")
     phase = str(row.get("BusinessStatus") or status)
     if phase == "Syncing":
         phase = str(row.get("WaitingFor") or row.get("Phase") or phase)

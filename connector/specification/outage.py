@@ -5,7 +5,8 @@ The same words stand in lists, on pages, in the terminal and in errors.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 TITLE: Final = "SOURCE IS DOWN"
 
@@ -24,6 +25,15 @@ def notice(since: str, back_in: float | None, *, at_rest: bool = False) -> str:
     if back_in <= 0:
         return f"{TITLE} since {since}, longer than predicted"
     return f"{TITLE} since {since}, back in about {about(back_in)}"
+
+
+def of_row(row: Mapping[str, Any]) -> str:
+    """What is to be said of a job as the API shows it; empty while its source is up, or where the API does not tell."""
+    if not row.get("SourceDown"):
+        return ""
+    since = str(row.get("DownSinceTime") or "").replace("T", " ").replace("Z", " UTC")
+    left = int(row.get("BackInSeconds", -1))
+    return notice(since, None if left < 0 else float(left), at_rest=row.get("Status") != "Running")
 
 
 def ways_on(resume: str, roll_back: str) -> str:

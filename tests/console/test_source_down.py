@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from connector.control.console.streams import sheet_address
 from connector.control.store.rows import Outcome, Pass, Role
 from connector.errors import TargetFailed
 from tests.console.conftest import Console
+from tests.console.test_live import Ear
 
 
 def _cut_over(console: Console) -> tuple[str, Pass]:
@@ -77,3 +79,33 @@ def test_a_cutover_that_takes_longer_than_predicted_says_so(console: Console, ag
     shown = console.job_page(job).page.one(id="state").text
     assert ("longer than predicted" in shown) == bool(ago), shown
     assert ("back in about" in shown) == (not ago), shown
+
+
+def test_a_cutover_that_was_stopped_before_the_shutdown_warns_before_it_is_resumed(console: Console) -> None:
+    house = console.house
+    job = house.incremental()
+    house.service.start(job)
+    house.run(job)
+    house.service.cutover(job, last_sync=True, changes={})
+    house.turn()
+    house.service.stop(job)
+    house.turn()
+    page = console.job_page(job).page
+    assert "SOURCE IS DOWN" not in page.text
+    deeds = page.one(id="deeds").text
+    assert "Resume the cutover" in deeds and "Start again" not in deeds
+    assert "The source is shut down now" in deeds
+
+
+def test_the_banner_of_an_open_page_goes_when_the_source_is_replaced(console: Console) -> None:
+    job, taken = _cut_over(console)
+    ear = Ear(console.visitor(Role.OPERATOR), sheet_address(job))
+
+    def finish() -> None:
+        console.house.finish(taken.id, console.house.appliance, Outcome.DONE, None, {})
+        console.house.turn()
+
+    ear.hear("down", "SOURCE IS DOWN")
+    ear.hear("state", "Finished", then=finish)
+    ear.hear("down", "")
+    assert "SOURCE IS DOWN" not in ear.parts["down"]

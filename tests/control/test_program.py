@@ -168,6 +168,28 @@ def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [("nobody.invalid", "this name has no address"), ("192.0.2.7", "this machine has no such address")],
+)
+def test_a_host_that_cannot_be_listened_on_is_not_called_a_taken_port(
+    tmp_path: Path, host: str, said: str
+) -> None:
+    with pytest.raises(BadInput, match=said) as refused, running(tmp_path, "--host", host):
+        pass
+    assert refused.value.on == f"--host {host}" and "0.0.0.0" in refused.value.remedy
+
+
+@pytest.mark.parametrize("module", ["connector.control", "connector.appliance"])
+@pytest.mark.parametrize("words", [("-x",), ("--config", "/nowhere.yaml")], ids=str)
+def test_a_person_is_told_once_and_a_program_as_json(module: str, words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", module, *words]
+    person = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert person.returncode == 2, person
+    assert person.stdout == ""
+    assert len(person.stderr.splitlines()) == 1, person.stderr
+
+
 def test_an_unknown_database_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="mysql"), running(tmp_path, "--database", "mysql://x/y"):
         pass

@@ -11,6 +11,13 @@ from tests.integration.command import Command
 from tests.integration.conftest import Run, Start
 from tests.integration.house import MIB, House, Shape, equal, is_off
 
+#: A control plane that is configured and does not answer.
+ELSEWHERE = {
+    "CONNECTOR_CONTROL_URL": "https://127.0.0.1:1",
+    "CONNECTOR_CONTROL_THUMBPRINT": ":".join(["AB"] * 32),
+    "CONNECTOR_ACCESS_KEY_ID": "nobody",
+    "CONNECTOR_ACCESS_KEY_SECRET": "nothing",
+}
 TINY = Shape("web-01", ((2 * MIB, MIB),))
 
 
@@ -60,6 +67,9 @@ def test_a_cutover_that_is_interrupted_says_that_the_source_is_down_and_goes_bot
     assert is_off(tiny.machine())
     equal(tiny, "web-01", "web-01")
 
+    again = run(_words(tiny, "--cutover"))
+    assert again.code == 0 and "web-01: already finished, image web-01" in again.stdout
+
     taken_back = run(_words(tiny, "--rollback"))  # of a cutover that is finished
     assert taken_back.code == 0, taken_back.stderr
     assert not is_off(tiny.machine())
@@ -69,35 +79,32 @@ def test_a_cutover_that_fails_after_the_shutdown_says_so_and_is_resumed_by_the_s
     tiny: House, run: Run
 ) -> None:
     assert run(_words(tiny, "--incremental")).code == 0
+    nothing = run(_words(tiny, "--rollback"))
+    assert nothing.code == 11 and "there is no cutover to take back" in nothing.complaint
+    refused = run(_words(tiny, "--cutover"), **ELSEWHERE)  # nobody can say whether it is migrated elsewhere
+    assert refused.code == 12 and "--despite-other-jobs" in refused.complaint
+    assert not is_off(tiny.machine())
     tiny.witness.add(Rule("QueryChangedDiskAreas", "fault", fault="NoPermission"))
     broken = run(_words(tiny, "--cutover"))
     assert broken.code == 4, broken.stderr
     assert "SOURCE IS DOWN since " in broken.complaint
     assert "and nothing is under way that brings it back" in broken.complaint
     assert "the same command with --rollback" in broken.complaint
-    done = run(_words(tiny, "--cutover"))
+    done = run(
+        _words(tiny, "--cutover"), **ELSEWHERE
+    )  # the source is down: it is resumed whoever else is there
     assert done.code == 0, done.stderr
     equal(tiny, "web-01", "web-01")
 
 
-@pytest.mark.parametrize("option", ["", "--cutover"])
-def test_what_is_finished_is_not_done_again_unless_asked(tiny: House, run: Run, option: str) -> None:
-    words = _words(tiny, *filter(None, [option]))
+def test_what_is_finished_is_not_done_again_unless_asked(tiny: House, run: Run) -> None:
+    words = _words(tiny)
     assert run(words).code == 0
     made = tiny.images()
     again = run(words)
     assert again.code == 0, again.stderr
     assert "web-01: already finished, image web-01" in again.stdout
     assert tiny.images() == made
-    if not option:
-        another = run([*words, "--again"])
-        assert another.code == 0, another.stderr
-        assert len(tiny.images()) == len(made) + 1
-
-
-def test_there_is_nothing_to_take_back_where_nothing_was_cut_over(tiny: House, run: Run) -> None:
-    assert run(_words(tiny, "--incremental")).code == 0
-    refused = run(_words(tiny, "--rollback"))
-    assert refused.code == 11
-    assert "there is no cutover to take back" in refused.complaint
-    assert not is_off(tiny.machine())
+    another = run([*words, "--again"])
+    assert another.code == 0, another.stderr
+    assert len(tiny.images()) == len(made) + 1

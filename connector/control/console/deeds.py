@@ -92,10 +92,13 @@ def possible(state: State, never: Collection[Event] = ()) -> tuple[Deed, ...]:
     return tuple(deed for deed in DEEDS if deed.event in events)
 
 
-def in_cutover(deed: Deed) -> Deed:
-    """The same deed while a cutover keeps the source down."""
+def in_cutover(deed: Deed, *, down: bool) -> Deed:
+    """The same deed of a job whose cutover has been asked for. `down`: it has shut the source down already."""
     if deed.word == "start":
-        return replace(deed, label=RESUME, labels={})
+        warning = "" if down else "The source is shut down now, and its last changes are read."
+        return replace(deed, label=RESUME, labels={}, warning=warning)
+    if not down:
+        return deed
     if deed.word == "stop":
         return replace(
             deed, warning="The source is down, and stays down until the cutover is resumed or taken back."

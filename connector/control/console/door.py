@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
@@ -16,12 +17,11 @@ from starlette.routing import BaseRoute, Route
 
 from connector.control.console import entrance
 from connector.control.console.entrance import Entrance, Guest
-from connector.control.console.looks import Looks, dressed
+from connector.control.console.looks import Looks, Part, dressed
 from connector.control.console.pages import ROOT, Banner, Form, Leaf, Moved, Page, Show, Visit, link
 from connector.control.keys import includes
 from connector.control.smc.catalogue import Denied, translated
 from connector.control.smc.claims import pairs
-from connector.control.store.overview import JobGlance
 from connector.control.store.rows import Role
 from connector.errors import ConnectorError
 
@@ -72,9 +72,9 @@ class Door:
         looks: Looks,
         guests: Entrance,
         held: Callable[[], str] = lambda: "",
-        down: Callable[[], Sequence[JobGlance]] = lambda: (),
+        down: Callable[[], Part] = lambda: Part(Markup(""), ""),
     ) -> None:
-        """`held`: why the control plane begins nothing; empty when all is well. `down`: jobs whose sources are down."""
+        """`held`: why the control plane begins nothing; empty when all is well. `down`: what is said of sources that are down."""
         self._held = held
         self._down = down
         self._looks = looks

@@ -34,7 +34,9 @@ class JobLine:
     def deeds(self) -> tuple[Deed, ...]:
         """What may be done, called by what it does to this job."""
         possible = deeds.possible(self.job.state, views.impossible(self.job))
-        return tuple(map(deeds.in_cutover, possible)) if self.job.down_since else possible
+        if not self.job.cutover:
+            return possible
+        return tuple(deeds.in_cutover(deed, down=bool(self.outage)) for deed in possible)
 
     @property
     def shows_progress(self) -> bool:

@@ -46,7 +46,7 @@ def routes(store: Store, desk: Desk, keys: Keys, grace: float, looks: Looks | No
         AppliancePages(store, desk, grace),
     )
     looking = (AuditPages(store),)
-    door = Door(looks, entrance, lambda: store.epochs.current().restored, store.overview.down)
+    door = Door(looks, entrance, lambda: store.epochs.current().restored, watching.down)
     return [
         _Doorstep("/", guarded(_front), methods=["GET"]),
         Route(ROOT, guarded(_front), methods=["GET"]),

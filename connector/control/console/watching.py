@@ -1,11 +1,11 @@
-"""What live pages watch, read from the store: three queries a look, and the rest only for what has changed since.
+"""What live pages watch, read from the store: four queries a look, and the rest only for what has changed since.
 
 `Watching.look` is called by one watcher, never twice at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,10 +15,13 @@ from connector.control.console.live import Topic
 from connector.control.console.looks import Looks, Part
 from connector.control.jobs import Status
 from connector.control.store import Store
+from connector.control.store.overview import JobGlance
 
 LINE: Final = "line"
 SHEET: Final = "sheet"
 COUNTS: Final = "counts"
+#: The element of every page that says which sources are down.
+DOWN: Final = "down"
 
 #: The parts of a job's page, in no particular order; each is a template of this name.
 SHEET_PARTS: Final = ("state", "deeds", "progress", "runs", "images", "resources", "log")
@@ -66,31 +69,41 @@ class Watching:
         lines = self._lines.of(ids)
         entries = self._store.overview.newest_entries([t.id for t in topics if t.kind == SHEET])
         counted = self._counted() if any(topic.kind == COUNTS for topic in topics) else ()
+        down = self._store.overview.down()
         self._looked += 1
         seen: dict[Topic, _Seen] = {}
         for topic in topics:
             line = lines.get(topic.id)
             sign = {
-                COUNTS: counted,
+                COUNTS: (counted, down),
                 LINE: line,
-                SHEET: (line, entries.get(topic.id), self._looked // _REREAD),
+                SHEET: (line, down, entries.get(topic.id), self._looked // _REREAD),
             }[topic.kind]
             known = self._seen.get(topic)
             if known is not None and known.sign == sign:
                 seen[topic] = known
             else:
-                seen[topic] = _Seen(sign, self._parts(topic, line, counted))
+                seen[topic] = _Seen(sign, self._parts(topic, line, counted, down))
         self._seen = seen
         return {topic: found.parts for topic, found in seen.items()}
 
-    def _parts(self, topic: Topic, line: JobLine | None, counted: Counted) -> Parts:
+    def _parts(
+        self, topic: Topic, line: JobLine | None, counted: Counted, down: Sequence[JobGlance]
+    ) -> Parts:
         if topic.kind == COUNTS:
-            return {"counts": self._counts(counted, topic.id)}
+            return {"counts": self._counts(counted, topic.id), DOWN: self._down(down)}
         if line is None:
             return self._gone(topic)
         if topic.kind == LINE:
             return {f"line-{topic.id}": self.line(line, may_operate=topic.may_operate)}
-        return self.sheet(line, may_operate=topic.may_operate)
+        return {**self.sheet(line, may_operate=topic.may_operate), DOWN: self._down(down)}
+
+    def down(self) -> Part:
+        """On every page: the jobs whose sources are down."""
+        return self._down(self._store.overview.down())
+
+    def _down(self, jobs: Sequence[JobGlance]) -> Part:
+        return self._looks.part("job/down.html", {"down": jobs})
 
     def line(self, line: JobLine, *, may_operate: bool) -> Part:
         """The cells of one line of a list."""

@@ -71,7 +71,6 @@ def progress(
         **wrapped("AllowedOperations", "AllowedOperation", _allowed(row)),
         "WaitingFor": row.waiting,
         "NextRunTime": moment(row.next_run),
-        "CutOver": row.cutover,
         "ErrorCode": row.error_code if row.error else "",
         "ErrorMessage": _reason(row.error),
         **_error(row.error),

@@ -134,6 +134,7 @@ def outage(row: Job, now: float) -> Answer:
     down = downtime.outage(row, now)
     left = None if down is None else down.back_in
     return {
+        "CutOver": row.cutover,
         "SourceDown": down is not None,
         "DownSinceTime": moment(row.down_since),
         "BackInSeconds": -1 if left is None else max(0, math.ceil(left)),

@@ -1,0 +1,56 @@
+"""The start of a wave's runs by hand. It never resumes a cutover: that would shut a source down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from connector.batch.plane import Job, Plane
+from connector.batch.status import counting
+from connector.errors import Conflict, NotFound
+
+_BY_HAND: Final = ("Ready", "Stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Names of machines. `left`: their cutover was stopped; `failed`: with the reason."""
+
+    started: tuple[str, ...]
+    left: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+
+
+def begin(plane: Plane, wave: str, told: Callable[[str, str], None] = lambda _name, _what: None) -> Begun:
+    """Start what is Ready, resume what is Stopped; a machine that is refused stops no other.
+
+    `told` gets one line for each machine. Raises NotFound when the wave has no jobs.
+    """
+    jobs = list(counting(plane.jobs(wave)).values())
+    if not jobs:
+        raise NotFound("the wave has no jobs", on=wave, remedy="apply it first")
+    names = {source.id: source.name for source in plane.sources()}
+    started, left, failed = [], [], []
+    for job in jobs:
+        name = names.get(job.source, job.name)
+        if job.status not in _BY_HAND:
+            continue
+        if job.cut_over:
+            told(name, "left: its cutover was stopped, and `connector batch cutover` resumes it")
+            left.append(name)
+        elif refusal := _refusal(plane, job):
+            told(name, f"not started: {refusal}")
+            failed.append((name, refusal))
+        else:
+            told(name, "started")
+            started.append(name)
+    return Begun(tuple(started), tuple(left), tuple(failed))
+
+
+def _refusal(plane: Plane, job: Job) -> str:
+    try:
+        plane.start(job.id)
+    except Conflict as refused:
+        return str(refused)
+    return ""

@@ -1,0 +1,103 @@
+"""Commands on jobs whose sources are down: all of them say so, and what makes it worse is asked first."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from tests.cli.conftest import Connector, Speaker
+
+DOWN = {
+    "JobId": "j-1", "Name": "web", "Status": "Running", "BusinessStatus": "Syncing", "CutOver": True, "SourceDown": True,
+    "DownSinceTime": "2026-01-01T00:00:00Z", "BackInSeconds": 200,
+}  # fmt: skip
+SENTENCE = "web: SOURCE IS DOWN since 2026-01-01 00:00:00 UTC, back in about 4 min"
+
+
+def listed(row: Mapping[str, object]) -> dict[str, object]:
+    return {"TotalCount": 1, "ReplicationJobs": {"ReplicationJob": [dict(row)]}}
+
+
+def asked(speaker: Speaker) -> list[str]:
+    return [str(request["x-acs-action"]) for request in speaker.asked]
+
+
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_the_list_says_it_beside_the_table_and_beside_json(
+    speaker: Speaker, run: Connector, flags: tuple[str, ...]
+) -> None:
+    speaker.say(200, listed(DOWN))
+    said = run("job", "list", *flags)
+    assert SENTENCE in said.err
+    assert "SOURCE IS DOWN" in said.out if not flags else json.loads(said.out)["SourceDown"]
+
+
+@pytest.mark.parametrize(
+    ("command", "action"), [("stop", "StopReplicationJob"), ("delete", "DeleteReplicationJob")]
+)
+def test_what_leaves_a_source_down_needs_a_yes(
+    speaker: Speaker, run: Connector, command: str, action: str
+) -> None:
+    speaker.say(200, listed(DOWN))
+    refused = run("job", command, "web", code=2)
+    assert "SOURCE IS DOWN" in refused.err and "give --yes" in refused.err
+    assert action not in asked(speaker)
+    done = run("job", command, "web", "--yes")
+    assert action in asked(speaker)
+    if command == "stop":
+        assert "connector job start web --watch" in done.err
+        assert "connector job rollback web --watch" in done.err
+
+
+def test_without_a_terminal_a_job_whose_source_is_up_is_deleted_as_ever(
+    speaker: Speaker, run: Connector
+) -> None:
+    speaker.say(200, listed(DOWN | {"SourceDown": False, "Status": "Waiting"}))
+    run("job", "delete", "web")
+    assert "DeleteReplicationJob" in asked(speaker)
+
+
+@pytest.mark.parametrize(("answer", "deleted"), [(b"n\n", False), (b"y\n", True)])
+def test_on_a_terminal_a_deletion_is_asked_first(
+    speaker: Speaker, run: Connector, answer: bytes, deleted: bool
+) -> None:
+    assert run
+    speaker.say(200, listed(DOWN | {"SourceDown": False, "Status": "Waiting"}))
+    ours, theirs = pty.openpty()
+    os.write(ours, answer)
+    command = [sys.executable, "-m", "connector.cli.main", "job", "delete", "web"]
+    done = subprocess.run(
+        command, stdin=theirs, capture_output=True, text=True, timeout=120, env=dict(os.environ)
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert "delete web and what was transferred for it?" in done.stderr
+    assert ("DeleteReplicationJob" in asked(speaker)) is deleted, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cut_over", "said"), [(True, "web: the cutover is resumed"), (False, "web: started")]
+)
+def test_a_start_says_when_it_resumes_a_cutover(
+    speaker: Speaker, run: Connector, cut_over: bool, said: str
+) -> None:
+    speaker.say(200, listed(DOWN | {"CutOver": cut_over, "SourceDown": False, "Status": "Stopped"}))
+    assert said in run("job", "start", "web").out
+
+
+def test_a_mistyped_command_is_answered_with_what_was_meant(run: Connector) -> None:
+    assert "Did you mean 'migrate'?" in run("mgirate", code=2).err
+    assert "Did you mean 'rollback'?" in run("job", "rolback", code=2).err
+    assert "Did you mean" not in run("zzzzzz", code=2).err
