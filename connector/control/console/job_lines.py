@@ -34,7 +34,7 @@ class JobLine:
     def deeds(self) -> tuple[Deed, ...]:
         """What may be done, called by what it does to this job."""
         possible = deeds.possible(self.job.state, views.impossible(self.job))
-        if not self.job.cutover:
+        if not self.job.cutover or self.job.status is Status.WAITING:
             return possible
         return tuple(deeds.in_cutover(deed, down=bool(self.outage)) for deed in possible)
 
