@@ -17,6 +17,7 @@ import pytest
 
 from tests.ecs.account import Account, read, settled
 from tests.ecs.conftest import Open
+from tests.processes import children, command_line
 
 #: Says on both ports what it was given, writes to its first data disk, and counts its starts on the system disk.
 GUEST = """
@@ -166,4 +167,4 @@ def test_nothing_runs_when_the_region_is_gone(open_region: Open, guest: str, tmp
     assert running[second].poll() is None  # type: ignore[union-attr]
     account.region.close()
     assert running[second].poll() is not None  # type: ignore[union-attr]
-    assert str(tmp_path) not in str([one.cmdline() for one in psutil.Process().children(recursive=True)])
+    assert str(tmp_path) not in str([command_line(one) for one in children()])

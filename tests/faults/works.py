@@ -26,6 +26,7 @@ from tests.faults.relay import Relay
 from tests.integration.house import MIB, USER, House, Shape, house
 from tests.integration.witness import digest
 from tests.people import People, owner
+from tests.processes import children, command_line, lives, present
 
 WINDOW = 4 * MIB  # bytes in flight per disk
 GRACE = 4.0  # seconds after which a silent appliance has lost its pass
@@ -72,15 +73,10 @@ class Works:
     def processes(self, role: str) -> list[psutil.Process]:
         """The living processes of this role."""
         if role in self._children:
-            return [psutil.Process(self._children[role].pid)]
+            return present(self._children[role].pid)
         parent = {"instance": "control", "worker": "appliance"}[role]
-        with suppress(psutil.Error):
-            return [
-                one
-                for one in psutil.Process(self._children[parent].pid).children(recursive=True)
-                if ROLES[role] in " ".join(one.cmdline()) and one.status() != psutil.STATUS_ZOMBIE
-            ]
-        return []
+        below = children(self._children[parent].pid)
+        return [one for one in below if ROLES[role] in command_line(one) and lives(one)]
 
     def kill(self, role: str) -> None:
         for one in self.processes(role):

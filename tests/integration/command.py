@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 
+from tests.processes import command_line, kill, lives
+
 MARK = "CONNECTOR_TEST_RUN"
 ROLES = {
     "cli": "connector.cli.main",
@@ -124,12 +126,12 @@ class Command:
 
     def processes(self, role: str = "") -> list[psutil.Process]:
         """What runs of this command now, its orphans included."""
-        return [one for one in marked(self.mark) if not role or ROLES[role] in " ".join(one.cmdline())]
+        return [one for one in marked(self.mark) if not role or ROLES[role] in command_line(one)]
 
     def kill(self, role: str, seconds: float = 20.0) -> None:
         """kill -9 of every process of that role; waits until there is one."""
         for one in self.present(role, seconds):
-            one.kill()
+            kill(one)
 
     def present(self, role: str, seconds: float = 60.0) -> list[psutil.Process]:
         """The processes of that role, as soon as there is one."""
@@ -152,7 +154,7 @@ class Command:
         """Nothing of it runs any more; orphans get a moment to notice."""
         deadline = time.monotonic() + seconds
         while left := self.processes():
-            assert time.monotonic() < deadline, [one.cmdline() for one in left]
+            assert time.monotonic() < deadline, [command_line(one) for one in left]
             time.sleep(0.05)
 
     def end(self) -> None:
@@ -161,14 +163,14 @@ class Command:
             self.process.kill()
             self.process.wait()
         for one in self.processes():
-            one.kill()
+            kill(one)
 
 
 def marked(mark: str) -> list[psutil.Process]:
     found = []
     for one in psutil.process_iter():
         try:
-            if one.status() != psutil.STATUS_ZOMBIE and one.environ().get(MARK) == mark:
+            if lives(one) and one.environ().get(MARK) == mark:
                 found.append(one)
         except psutil.Error:
             continue

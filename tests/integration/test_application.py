@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import psutil
 import pytest
 
 from connector.cli.stack import Stack
@@ -14,6 +13,7 @@ from simulator.faults import Rule
 from tests.integration.house import MIB, House, Shape, equal, is_off
 from tests.integration.test_rollback import stack
 from tests.people import Applications, People
+from tests.processes import children, command_line, kill
 
 TINY = ((2 * MIB, MIB),)
 RANKS = {"web": 1, "app": 2, "db": 3}
@@ -127,7 +127,7 @@ def test_invariant_8_killed_in_the_middle_it_goes_on_and_is_never_half(
         images = shop.images()
         for name in RANKS:
             shop.write(name)
-        killed = shop.witness.when(call, lambda: kill(part), skip=skip)
+        killed = shop.witness.when(call, lambda: kill_child(part), skip=skip)
         shops.cutover("shop")
         assert killed.wait(60.0)
     with stack(shop) as running:
@@ -142,8 +142,8 @@ def test_invariant_8_killed_in_the_middle_it_goes_on_and_is_never_half(
         assert not shop.snapshots()
 
 
-def kill(module: str) -> None:
+def kill_child(module: str) -> None:
     """kill -9 of this test's child that runs `module`."""
-    for child in psutil.Process().children(recursive=True):
-        if module in child.cmdline():
-            child.kill()
+    for child in children():
+        if module in command_line(child).split():
+            kill(child)

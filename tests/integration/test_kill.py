@@ -16,6 +16,7 @@ import pytest
 from tests.integration.command import Command, Outcome
 from tests.integration.conftest import Run, Start
 from tests.integration.house import MIB, House, Shape, equal
+from tests.processes import kill
 
 WINDOW = 4 * MIB
 DISKS = ((24 * MIB, 20 * MIB), (3 * MIB + 512, MIB))
@@ -284,7 +285,7 @@ def test_killed_again_and_again_at_random_moments(big: House, begin: Start, seed
         while time.monotonic() < timer and command.process.poll() is None:
             time.sleep(0.02)
         for one in command.processes(source.choice(PARTS)):
-            one.kill()
+            kill(one)
         outcome = command.wait()
         command.gone()
         if outcome.code == 0:

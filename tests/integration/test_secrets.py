@@ -14,6 +14,7 @@ import psutil
 from tests.integration.command import ROLES, Command, marked
 from tests.integration.conftest import Start
 from tests.integration.house import MIB, House, Shape
+from tests.processes import addresses, children, lives
 
 
 def test_invariant_12_secrets_stay_where_they_belong(make_house: Callable[..., House], start: Start) -> None:
@@ -149,19 +150,13 @@ def test_the_marks_of_a_command_cover_its_children(make_house: Callable[..., Hou
     house.reader(bandwidth=2 * MIB)
     command = start(house.migration("web-01"))
     command.copied(0.2)
-    children = psutil.Process(command.process.pid).children(recursive=True)
+    below = children(command.process.pid)
     mark = {one.pid for one in marked(command.mark)}
-    assert all(one.pid in mark or _is_over(one) for one in children)
+    assert all(one.pid in mark or not lives(one) for one in below)
     assert len(mark) >= 4
     assert command.wait().code == 0
 
 
-def _is_over(process: psutil.Process) -> bool:
-    """It ended between the two looks, as short helpers of the command do."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
 def listening(command: Command, role: str) -> set[str]:
     """The addresses at which the processes of that role can be reached."""
-    found = [one.net_connections("inet") for one in command.processes(role)]
-    return {c.laddr.ip for connections in found for c in connections if c.status == psutil.CONN_LISTEN}
+    return {host for process in command.processes(role) for host, _ in addresses(process)}
