@@ -17,9 +17,16 @@ def unescaped(name: str) -> str:
 
 def visible(text: str) -> str:
     """One line. Blanks of other kinds, marks without width and loose accents are written out, as `<U+00A0>`."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     loose = unicodedata.normalize("NFC", text) != text
     shown = "".join(_shown(character, loose) for character in text)
     return " ".join(shown.split())
+
+
+def on_page(value: object) -> object:
+    """For whatever a template puts into a page: text is `visible`; what is a piece of a page already stays as it is."""
+    return value if hasattr(value, "__html__") else visible(str(value))
 
 
 def skeleton(name: str) -> str:

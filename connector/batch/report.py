@@ -17,6 +17,7 @@ import jinja2
 from connector.batch import quantities
 from connector.batch.plane import Job, Passed, Source
 from connector.batch.status import counting
+from connector.names import on_page
 
 #: A cell that begins with one of these is a formula to a spreadsheet.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -91,7 +92,7 @@ class Report:
 
     def to_html(self) -> str:
         """One page without a script and without anything from elsewhere."""
-        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+        environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=on_page)
         environment.filters |= {"bytes": _bytes, "span": _span}
         page = files("connector.batch").joinpath("report.html.j2").read_text()
         return environment.from_string(page).render(report=self, totals=self.totals)

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from connector import __version__
 from connector.errors import BadInput
 from connector.model import Finding, Machine, Severity
+from connector.names import on_page
 
 WORDS = {
     Severity.BLOCK: "blocks",
@@ -26,7 +27,10 @@ def page(
 ) -> str:
     """`findings` by moref. Everything that vCenter said is escaped."""
     templates = Environment(
-        loader=PackageLoader("connector.cli"), autoescape=select_autoescape(["j2"]), undefined=StrictUndefined
+        loader=PackageLoader("connector.cli"),
+        autoescape=select_autoescape(["j2"]),
+        undefined=StrictUndefined,
+        finalize=on_page,
     )
     counts = Counter(one.severity for found in findings.values() for one in found)
     ready = sum(1 for one in machines if not _grave(findings.get(one.moref, ())))

@@ -304,12 +304,13 @@ def test_webhooks_carry_a_secret_that_is_not_in_the_file(listener: tuple[str, li
 
 
 def test_a_report_is_safe_for_browsers_and_spreadsheets(estate: Estate) -> None:
-    estate.has("<b>web</b>", "=cmd()")
+    estate.has("<b>web</b>\u202e", "=cmd()")
     found = estate.plan(wave(HEAD + "machines:\n  - selector: name:*\n"))
     Apply(estate.plane, found, clock=estate.house.clock).run()
     made = report("w1", estate.plane.jobs("w1"), estate.plane.sources(), {}, estate.house.clock())
     assert "<b>web" not in made.to_html()
     assert "&lt;b&gt;web" in made.to_html()
+    assert "&lt;U+202E&gt;" in made.to_html()
     assert "'=cmd()" in made.to_csv()
     assert made.totals["machines"] == 2
     assert sys.getsizeof(made.to_html()) < 20_000

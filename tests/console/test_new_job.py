@@ -85,22 +85,22 @@ def test_incremental_jobs_say_their_rhythm(console: Console) -> None:
 @pytest.mark.parametrize(
     "form, field",
     [
-        ({"RunOnce": "false", "Frequency": "169", "MaxNumberOfImageToKeep": "1"}, "Frequency"),
-        ({"RunOnce": "false", "Frequency": "1", "MaxNumberOfImageToKeep": "0"}, "MaxNumberOfImageToKeep"),
-        ({"RunOnce": "false"}, "Frequency"),
-        ({"RegionId": ""}, "RegionId"),
-        ({"NetMode": "2"}, "VSwitchId"),
-        ({"SystemDiskSize": "9"}, "SystemDiskSize"),
-        ({"DataDisk.1.Size": "x"}, "DataDisk.1.Size"),
-        ({"ScheduledStartTime": "tomorrow"}, "ScheduledStartTime"),
-        ({"ScheduledStartTime": "2019-01-01T00:00"}, "ScheduledStartTime"),
-        ({"LicenseType": "OEM"}, "LicenseType"),
-        ({"compress_level": "11"}, "ReplicationParameters"),
+        ({"RunOnce": "false", "Frequency": "169", "MaxNumberOfImageToKeep": "1"}, "Hours between two runs"),
+        ({"RunOnce": "false", "Frequency": "1", "MaxNumberOfImageToKeep": "0"}, "Images to keep"),
+        ({"RunOnce": "false"}, "Hours between two runs"),
+        ({"RegionId": ""}, "Destination region"),
+        ({"NetMode": "2"}, "vSwitch"),
+        ({"SystemDiskSize": "9"}, "System disk, GiB"),
+        ({"DataDisk.1.Size": "x"}, "Data disk 1, GiB"),
+        ({"ScheduledStartTime": "tomorrow"}, "Scheduled start, UTC"),
+        ({"ScheduledStartTime": "2019-01-01T00:00"}, "Scheduled start, UTC"),
+        ({"LicenseType": "OEM"}, "Licence"),
+        ({"compress_level": "11"}, "Compression level"),
     ],
 )
 def test_the_public_api_judges_the_dialog(console: Console, form: dict[str, str], field: str) -> None:
     _, refused = make(console, **form)
-    assert (refused.status, field in refused.banner) == (400, True), refused.banner
+    assert (refused.status, f"“{field}”" in refused.banner) == (400, True), refused.banner
     assert console.store.jobs.page(JobFilter(), 1, 9).total == 0
 
 

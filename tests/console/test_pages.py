@@ -13,8 +13,10 @@ from connector.control.console import deeds, lists
 from connector.control.jobs import State, Status
 from connector.control.store import Limits, Wish
 from connector.control.store.rows import Role
+from connector.names import visible
 from tests.console.conftest import Console
 from tests.console.everything import Everything
+from tests.console.reading import Element
 
 POLICY = {
     "default-src": "'none'",
@@ -117,8 +119,19 @@ def test_only_an_administrator_makes_activation_codes(everything: Everything) ->
     assert [token.id for token in everything.console.store.tokens.all()] == [everything.token]
 
 
-def test_what_people_and_machines_are_called_is_text(console: Console) -> None:
-    hostile = "<script>alert(1)</script>\"'&{{7*7}}"
+#: As markup, and with what nobody sees: a mark that turns the text around, blanks of other kinds, a loose accent, ESC.
+HOSTILE = "<script>alert(1)</script>\"'&{{7*7}} web\u202e10\u00a0e\u0301\u200b\x1b[31m"
+UNSEEN = "\u202e\u00a0\u0301\u200b\x1b"
+
+
+def unseen(page: Element) -> list[str]:
+    """What a page holds of it. A form sends a value back as it is."""
+    shown = [value for e in page.all() for name, value in e.attributes.items() if name != "value"]
+    return [text for text in (page.text, *shown) if set(text) & set(UNSEEN)]
+
+
+def test_what_people_and_machines_are_called_is_text_and_nothing_in_it_is_unseen(console: Console) -> None:
+    hostile = HOSTILE
     (source,) = console.house.register(hostile)
     console.store.sources.modify(source, description=hostile)
     job = console.house.service.create(Wish(source, "job-web-01")).id
@@ -127,6 +140,7 @@ def test_what_people_and_machines_are_called_is_text(console: Console) -> None:
     console.store.audit.add(hostile, "", hostile, hostile, {hostile: hostile})
     console.house.enrol(hostile, f"https://{hostile}")
     visitor = console.visitor()
+    assert visitor.get(f"/console/sources/{source}").page.one("input", name="Name")["value"] == hostile
     for path in (
         "/console/sources",
         f"/console/sources/{source}",
@@ -137,7 +151,10 @@ def test_what_people_and_machines_are_called_is_text(console: Console) -> None:
     ):
         answer = visitor.get(path)
         assert "<script>alert" not in answer.text, path
-        assert hostile in answer.page.text, path
+        assert visible(hostile) in answer.page.text, path
+        assert "<U+202E>10<U+00A0>e<U+0301><U+200B>" in visible(hostile)
+        assert not unseen(answer.page), path
+        assert "&amp;lt;" not in answer.text, path
         assert len(list(answer.page.all("script"))) == 1, path
 
 

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from connector.control.console import entrance
 from connector.control.console.entrance import Entrance, Guest
+from connector.control.console.labels import field_at_fault, spoken
 from connector.control.console.looks import Looks, Part, dressed
 from connector.control.console.pages import ROOT, Banner, Form, Leaf, Moved, Page, Show, Visit, link
 from connector.control.keys import includes
@@ -227,10 +228,8 @@ def theme(http: Request) -> str:
 
 def banner(denied: Denied) -> Banner:
     """What failed, on what, what to do; in one line."""
-    family, _, name = denied.code.partition(".")
-    what, remedy = denied.message.strip().rstrip("."), denied.remedy.strip().rstrip(".")
-    field = name if family in ("InvalidParameter", "MissingParameter", "NumberExceed") else ""
-    return Banner(f"{what}. {remedy[:1].upper()}{remedy[1:]}.", bad=True, field=field)
+    what, remedy = spoken(denied)
+    return Banner(f"{what}. {remedy[:1].upper()}{remedy[1:]}.", bad=True, field=field_at_fault(denied))
 
 
 def _denied(refused: Denied | ConnectorError) -> Denied:

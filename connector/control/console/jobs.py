@@ -10,7 +10,7 @@ from connector.control import jobs as machine
 from connector.control.console import deeds, job_fields, streams
 from connector.control.console.job_lines import JobLine, JobLines
 from connector.control.console.lists import Item, Paging, Search, wanted_page
-from connector.control.console.new_job import TRANSFER
+from connector.control.console.new_job import TRANSFER, transfer
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
 from connector.control.console.watching import Watching
 from connector.control.jobs import Status
@@ -124,8 +124,8 @@ class JobPages:
             name: value for name in _CHANGES if (value := visit.form.get(name, "")) and value != known[name]
         }
         changed |= job_fields.changes(job, visit.form)
-        if transfer := _transfer(job, visit.form):
-            changed[PARAMETER] = transfer
+        if moved := _transfer(job, visit.form):
+            changed[PARAMETER] = moved
         self._desk.call(visit.caller, "ModifyReplicationJobAttribute", changed | {"JobId": job.id})
         return Moved(link("jobs", job.id, said="changed"))
 
@@ -157,4 +157,4 @@ def _transfer(job: Job, form: Mapping[str, str]) -> str:
     before = {key: str(value) for key, value in _set(job).items()}
     after = before | {key: form[key] for key in TRANSFER if key in form}
     after = {key: value for key, value in after.items() if value}
-    return json.dumps(after) if after != before else ""
+    return json.dumps(transfer(after)) if after != before else ""

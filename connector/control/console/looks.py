@@ -17,7 +17,9 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from connector.control.console import words
+from connector.control.console.labels import label
 from connector.control.console.pages import ROOT, link
+from connector.names import on_page
 
 _ROOM: Final = "connector.control.console"
 
@@ -64,11 +66,12 @@ class Looks:
             loader=PackageLoader(_ROOM),
             autoescape=True,
             undefined=StrictUndefined,
+            finalize=on_page,
             trim_blocks=True,
             lstrip_blocks=True,
         )
         self._environment.filters.update(words.FILTERS)
-        self._environment.globals.update(link=link, asset=self._address)
+        self._environment.globals.update(link=link, asset=self._address, label=label)
 
     def write(self, template: str, values: Mapping[str, Any]) -> str:
         """A whole page."""

@@ -19,11 +19,13 @@ from connector.control.service import blocking
 from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid
 from connector.control.smc.desk import Desk, permit
+from connector.control.smc.parameters import read
 from connector.control.store import JobFilter, Store
 from connector.control.store.rows import Source
 from connector.control.validity import DEFAULT_VALIDITY
-from connector.specification.fields import JOB_FIELDS
+from connector.specification.fields import BY_NAME, JOB_FIELDS
 from connector.specification.kinds import LOCAL_REGION, REPLICATION
+from connector.specification.value import Whole
 
 OPERATION: Final = "CreateReplicationJob"
 
@@ -33,6 +35,7 @@ FIELDS: Final = frozenset(
 ) - {"DataDisk"} | {"ClientToken", "RunOnce", "SourceId"}
 #: How data is moved: these become one JSON text.
 TRANSFER: Final = tuple(key for key, _low, _high in REPLICATION.keys)
+_TRANSFER_KINDS: Final = {key: kind for key in TRANSFER if isinstance(kind := BY_NAME[key].kind, Whole)}
 _DATA_DISK: Final = re.compile(r"DataDisk\.([1-9][0-9]?)\.Size")
 _INCREMENTAL: Final = ("Frequency", "MaxNumberOfImageToKeep")
 #: Bytes a second: 100 Mbit/s and 1 Gbit/s.
@@ -97,7 +100,7 @@ def _forecasts(store: Store, source: Source) -> Sequence[Forecast]:
 def asked(form: Mapping[str, str]) -> dict[str, str]:
     """The public API's parameters of what was filled in; `Denied` for a field that the dialog does not have."""
     given = {name: value for name, value in form.items() if value != ""}
-    replication = {key: given.pop(key) for key in TRANSFER if key in given}
+    replication = transfer({key: given.pop(key) for key in TRANSFER if key in given})
     sizes = {
         int(found.group(1)): given.pop(name)
         for name in list(given)
@@ -112,9 +115,14 @@ def asked(form: Mapping[str, str]) -> dict[str, str]:
         given["ScheduledStartTime"] = _utc(start)
     if replication:
         given[PARAMETER] = json.dumps(replication)
-    for number, (index, size) in enumerate(sorted(sizes.items()), 1):
-        given |= {f"DataDisk.{number}.Index": str(index), f"DataDisk.{number}.Size": size}
+    for index, size in sizes.items():  # numbered by index, so that a refusal names the box at fault
+        given |= {f"DataDisk.{index}.Index": str(index), f"DataDisk.{index}.Size": size}
     return given | {"JobType": "3"}
+
+
+def transfer(given: Mapping[str, str]) -> dict[str, int]:
+    """How data is moved, as whole numbers; `Denied` names the one that breaks its rule."""
+    return {key: read(_TRANSFER_KINDS[key], key, value) for key, value in given.items()}
 
 
 def _utc(text: str) -> str:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+from markupsafe import escape
+
+from connector.names import visible
+
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 _NEVER: Final = 1e11
 
@@ -77,4 +81,7 @@ FILTERS: Final[dict[str, Any]] = {
     "thousands": count,
     "plural": plural,
     "percent": percent,
+    "visible": visible,
+    #: As it is: for what a form sends back. Everything else that a page shows is `visible`.
+    "exact": escape,
 }

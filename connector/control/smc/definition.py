@@ -93,7 +93,7 @@ def _check_target(values: Values, *, run_once: bool) -> None:
 def _check_disks(values: Values, source: Source) -> None:
     disks = source.disks
     if "SystemDiskSize" in values and disks:
-        _check_size("SystemDiskSize", values["SystemDiskSize"], disks[0].capacity)
+        _check_size("SystemDiskSize", values["SystemDiskSize"], disks[0].capacity, "the system disk")
     size = values.get("SystemDiskSize", shapes.gib(disks[0].capacity) if disks else 0)
     _check_parts("SystemDiskPart", values.get("SystemDiskPart", []), size)
     for disk in values.get("DataDisk", []):
@@ -103,7 +103,8 @@ def _check_disks(values: Values, source: Source) -> None:
                 f"The source has {max(0, len(disks) - 1)} data disks; none has the index {disk['Index']}.",
             )
         capacity = disks[disk["Index"]].capacity
-        _check_size("DataDisk.Size", disk.get("Size", shapes.gib(capacity)), capacity)
+        which = f"data disk {disk['Index']}"
+        _check_size("DataDisk.Size", disk.get("Size", shapes.gib(capacity)), capacity, which)
         _check_parts("DataDisk.Part", disk.get("Part", []), disk.get("Size", shapes.gib(capacity)))
 
 
@@ -117,7 +118,8 @@ def _check_layout(layout: dict[str, Any], source: Source) -> None:
         capacity = source.disks[index].capacity
         if disk.get("LVM"):
             raise invalid(f"{name}.LVM", "blocks are copied as they are; volumes are not rebuilt")
-        _check_size(f"{name}.Size", disk.get("Size", shapes.gib(capacity)), capacity)
+        which = f"data disk {index}" if index else "the system disk"
+        _check_size(f"{name}.Size", disk.get("Size", shapes.gib(capacity)), capacity, which)
         _check_parts(f"{name}.Part", disk.get("Part", []), disk.get("Size", shapes.gib(capacity)))
 
 
@@ -129,9 +131,9 @@ def _layout(layout: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], int |
         yield "Disks.Data", disk, int(text) if text.isdecimal() and 0 < int(text) < 1000 else None
 
 
-def _check_size(name: str, size: int, capacity: int) -> None:
+def _check_size(name: str, size: int, capacity: int, which: str) -> None:
     if size * _GIB < capacity:
-        raise invalid(name, f"at least {shapes.gib(capacity)} GiB, the size of the source's disk")
+        raise invalid(name, f"at least {shapes.gib(capacity)} GiB, the size of {which} at the source")
 
 
 def _check_parts(name: str, parts: list[dict[str, Any]], size: int) -> None:
