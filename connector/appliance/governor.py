@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from connector.amounts import size
 from connector.model import DatastoreLoad, Pressure
 
 WINDOW: Final = 60.0  # seconds over which errors are counted
@@ -172,7 +173,7 @@ def _fills_in(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
         rate = max(ours, (before.get(store.name, store.free) - store.free) / span)
         if rate > 0:
             left = store.free / rate
-            words = f"datastore {store.name} is full in {_time(left)} at the present rate ({_size(rate)}/s)"
+            words = f"datastore {store.name} is full in {_time(left)} at the present rate ({size(rate)}/s)"
             found.append(_Reading(left, words))
     return found
 
@@ -184,7 +185,7 @@ def _delta(samples: Sequence[Sample], thresholds: Thresholds) -> list[_Reading]:
     share = last.pressure.delta / last.disks
     return [
         _Reading(
-            share, f"the snapshot's delta has grown to {_size(last.pressure.delta)}, {share:.0%} of the disks"
+            share, f"the snapshot's delta has grown to {size(last.pressure.delta)}, {share:.0%} of the disks"
         )
     ]
 
@@ -225,19 +226,11 @@ def _share(store: DatastoreLoad) -> float:
 
 
 def _space(store: DatastoreLoad) -> str:
-    return f"datastore {store.name} has {_share(store):.1%} free ({_size(store.free)})"
+    return f"datastore {store.name} has {_share(store):.1%} free ({size(store.free)})"
 
 
 def _crowd(store: DatastoreLoad) -> str:
     return f"{store.snapshots} machines on datastore {store.name} have a snapshot"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
 
 
 def _time(seconds: float) -> str:

@@ -84,13 +84,13 @@ class MachinePass:
         refuse(self._vcenter, machine, warm=machine.power is PowerState.ON and not order.final)
         shutdown = self._cutover.shut_down(machine) if order.final else None
         reading = self._reading(machine)
-        self._board.enter("clearing left-overs")
+        self._board.enter("removing what an earlier attempt left")
         clear(self._vcenter, order, keep=self._ticket(reading).token)
         if machine.power is PowerState.ON and not order.final:
             self._may_begin(reading)
             self._board.enter("switching CBT on")
             self._vcenter.ensure_tracking(order.moref, STUN + order.pass_id, stop=self._stop)
-        self._board.enter("snapshot")
+        self._board.enter("taking the snapshot")
         quiesce = Quiesce.OFF if order.final else order.quiesce
         with self._vcenter.snapshot(order.moref, reading, quiesce=quiesce, stop=self._stop) as snapshot:
             machine = remembered(machine, self._vcenter.find(order.moref))
@@ -103,7 +103,7 @@ class MachinePass:
         self._board.enter("signing the evidence")
         done = Reading(order, machine, snapshot, reading, began, time.time(), disks, self._dropped)
         evidence = self._attest(done)
-        self._board.enter("delivered")
+        self._board.enter("copied and proved")
         return {
             "disks": disks,
             "dropped": self._dropped,

@@ -35,6 +35,8 @@ class _Meter:
     samples: list[tuple[float, int]] = field(default_factory=list)
 
     def add(self, now: float, done: int) -> float:
+        if self.samples and done < self.samples[-1][1]:
+            self.samples.clear()  # its target lost what was not durable: what comes is counted from here on
         self.samples.append((now, done))
         while len(self.samples) > 2 and now - self.samples[0][0] > self.window:
             self.samples.pop(0)

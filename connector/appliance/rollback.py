@@ -34,7 +34,7 @@ class Rollback:
     def run(self) -> dict[str, Any]:
         """Returns what was done: `powered_on`, `restored_cbt`, `troubles`. Raises when the power cannot be switched on."""
         machine = identified(self._bench.vcenter, self._order)
-        self._board.enter("clearing left-overs")
+        self._board.enter("removing what an earlier attempt left")
         cleared = self._tried(lambda: clear(self._bench.vcenter, self._order, limit=SHORT))
         restored = not self._order.keep_cbt and self._tried(self._restore)
         powered = self._power_on(machine)

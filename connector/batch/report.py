@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import jinja2
 
+from connector.amounts import size
 from connector.batch import quantities
 from connector.batch.plane import Job, Passed, Source
 from connector.batch.status import counting
@@ -93,7 +94,7 @@ class Report:
     def to_html(self) -> str:
         """One page without a script and without anything from elsewhere."""
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=on_page)
-        environment.filters |= {"bytes": _bytes, "span": _span}
+        environment.filters |= {"bytes": size, "span": _span}
         page = files("connector.batch").joinpath("report.html.j2").read_text()
         return environment.from_string(page).render(report=self, totals=self.totals)
 
@@ -139,14 +140,6 @@ def _line(job: Job, source: Source | None, passes: Sequence[Passed]) -> Line:
 
 def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def _span(seconds: float) -> str:

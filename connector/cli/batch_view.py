@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from connector import amounts
 from connector.batch import quantities
 from connector.batch.apply import Applied
 from connector.batch.cutover import Outcome
@@ -112,16 +112,23 @@ def print_report(report: Report, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.to_json()))
         return
-    table = Table("machine", "group", "state", "runs", "read", "network", "downtime", "image", box=None)
+    table = Table("machine", "group", "state", "runs", "read", "sent", "downtime", "image", box=None)
     for line in report.lines:
         down = "-" if line.downtime < 0 else quantities.spelled(line.downtime)
-        cells = (line.machine, line.group, line.state, str(line.runs), decimal(line.read), decimal(line.wire))
+        cells = (
+            line.machine,
+            line.group,
+            line.state,
+            str(line.runs),
+            amounts.size(line.read),
+            amounts.size(line.wire),
+        )
         table.add_row(*(Text(plain(cell)) for cell in (*cells, down, line.image)))
     print_table(table)
     totals = report.totals
     click.echo(
         f"{report.wave}: {totals['finished']} of {totals['machines']} finished, {totals['failed']} failed, "
-        f"{decimal(totals['read'])} read, {decimal(totals['wire'])} over the network"
+        f"{amounts.size(totals['read'])} read, {amounts.size(totals['wire'])} sent"
     )
 
 
@@ -130,7 +137,7 @@ def _words(step: Step) -> str:
         asked, place = step.wish.asked, step.wish.placement
         rhythm = f"every {asked['Frequency']} h" if "Frequency" in asked else "once"
         begins = "at once" if step.starts else "as scheduled" if step.wish.start else "by hand (batch start)"
-        disks = f"{len(place.disks)} disks, {decimal(place.size)}"
+        disks = f"{len(place.disks)} disks, {amounts.size(place.size)}"
         return plain(f"create {step.wish.name}: {disks}, {rhythm}, begins {begins}")
     told = "; ".join(map(str, step.differences))
     return plain(told or f"{step.change}: {step.note}")
@@ -141,12 +148,12 @@ def _print_estimate(plan: Plan) -> None:
     if not figures.machines:
         return
     click.echo(
-        f"first runs: {figures.machines} machines, {decimal(figures.first_run)}, about "
+        f"first runs: {figures.machines} machines, {amounts.size(figures.first_run)}, about "
         f"{quantities.spelled(figures.seconds)} in all, {quantities.spelled(figures.longest)} for the slowest"
     )
     if figures.delta_bytes:
         click.echo(
-            f"deltas: {figures.deltas} before the cutover, {decimal(figures.delta_bytes)} with the last ones; "
+            f"deltas: {figures.deltas} before the cutover, {amounts.size(figures.delta_bytes)} with the last ones; "
             f"the cutover takes about {quantities.spelled(figures.cutover)}"
         )
     cost = f", about {figures.cost:.2f} {figures.currency}" if figures.cost else ""

@@ -15,6 +15,7 @@ from typing import Final
 
 import click
 
+from connector import amounts
 from connector.cli.looks import Told, alive, owner, working
 from connector.errors import BadInput, Conflict, ConnectorError, one_line
 from connector.model import Extent, Finding, Machine, Severity
@@ -86,7 +87,7 @@ def _look(vcenter: VCenter, machine: Machine, vddk: Path, transports: str) -> Fa
             with closing(open_vddk_source(access, vddk, DEPTH, transports=transports)) as source:
                 look.disk(disk.label, Window(_fetch(source), source.capacity))
     facts = look.facts()
-    click.echo(one_line(f"{machine.name}: {facts.fetched / 1e6:.1f} MB read"), err=True)
+    click.echo(one_line(f"{machine.name}: {amounts.size(facts.fetched)} read"), err=True)
     return facts
 
 

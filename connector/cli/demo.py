@@ -16,9 +16,8 @@ from pathlib import Path
 
 import click
 from pydantic import SecretStr
-from rich.filesize import decimal
 
-from connector import child, environment
+from connector import amounts, child, environment
 from connector.cli.compare import Comparison, compare
 from connector.cli.display import Display, choose
 from connector.cli.estate import look
@@ -148,7 +147,7 @@ def _simulator(home: Path, arguments: Sequence[str]) -> child.Child:
 
 
 def _portrait(machine: Machine) -> str:
-    sizes = ", ".join(decimal(disk.capacity) for disk in machine.disks)
+    sizes = ", ".join(amounts.size(disk.capacity) for disk in machine.disks)
     return f"{machine.name}: {machine.firmware}, {len(machine.disks)} disk(s) ({sizes}), {machine.power}"
 
 

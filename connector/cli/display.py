@@ -13,18 +13,22 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import click
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
-from rich.filesize import decimal
-from rich.markup import escape
 from rich.measure import Measurement
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import Progress, ProgressColumn, Task, TaskID
 from rich.table import Table
 from rich.text import Text
 
+from connector import amounts
 from connector.errors import one_line
+from connector.specification import limits
 
 _WIDEST = 10_000  # columns
 _STACKED = 4  # a table of fewer columns is folded inside its cells
+_BAR, _LEAST_BAR = 28, 8  # columns of a bar, at most and at least
+_LEAST_NAME, _RATE, _SIZE = 8, 10, 20  # columns of a name at least, of a rate, of "DONE of WANTED"
+_LIMIT = len("limited by ") + max(map(len, limits.LIMITS.values()))
 LINE_EVERY = 5.0  # seconds between two progress lines of one machine where there is no terminal
 
 
@@ -99,25 +103,20 @@ class LineDisplay(_Quiet):
         share = 100 * disk["done"] / disk["wanted"]
         click.echo(
             one_line(
-                f"{machine}: {disk['label']}: {share:.0f} % of {decimal(disk['wanted'])}, "
-                f"{decimal(int(disk['rate']))}/s, {eta(disk)}, limited by {disk['bottleneck'] or '-'}"
+                f"{machine}: {disk['label']}: {share:.0f} % of {amounts.size(disk['wanted'])}, "
+                + ", ".join(filter(None, (amounts.rate(disk["rate"]), eta(disk), limited(disk))))
             ),
             err=True,
         )
 
 
 class BarDisplay:
-    """For terminals: one bar per disk with rate, time left and bottleneck."""
+    """For terminals: one line per disk with a bar, rate, time left and what limits the rate."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            TextColumn("{task.percentage:>3.0f} %"),
-            _Facts(),
-            console=self._console,
-        )
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._line = _Line(self._console)
+        self._progress = Progress(self._line, console=self._console)
         self._tasks: dict[tuple[str, int], TaskID] = {}
         self._unwind = ExitStack()
 
@@ -139,27 +138,73 @@ class BarDisplay:
     def disk(self, machine: str, disk: Mapping[str, Any]) -> None:
         place = (machine, disk["key"])
         if place not in self._tasks:
-            self._tasks[place] = self._progress.add_task(
-                escape(one_line(f"{machine} {disk['label']}")), total=None
-            )
+            name = one_line(f"{machine} {disk['label']}")
+            self._line.names = max(self._line.names, cell_len(name))
+            self._tasks[place] = self._progress.add_task(name, total=None, shown=dict(disk))
         self._progress.update(
-            self._tasks[place],
-            total=disk["wanted"] or None,
-            completed=disk["done"],
-            rate=disk["rate"],
-            left=eta(disk),
-            limit=disk["bottleneck"],
+            self._tasks[place], total=disk["wanted"] or None, completed=disk["done"], shown=dict(disk)
         )
 
 
-class _Facts(ProgressColumn):
-    """Bytes, rate, time left, bottleneck."""
+class _Line(ProgressColumn):
+    """A disk in one line of the terminal: what there is no room for is left out, what matters least first."""
+
+    max_refresh = 0.0  # its width may change at any time
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self.names = 0  # columns of the longest name
 
     def render(self, task: Task) -> Text:
-        done, wanted = decimal(int(task.completed)), decimal(int(task.total or 0))
-        rate = decimal(int(task.fields.get("rate", 0)))
-        limit = task.fields.get("limit") or "-"
-        return Text(f"{done} of {wanted}  {rate}/s  {task.fields.get('left', '')}  limited by {limit}")
+        shown, width = task.fields["shown"], self._console.width
+        return bar_line(task.description, shown, width, self.names)
+
+
+def bar_line(name: str, disk: Mapping[str, Any], width: int, name_width: int = 0) -> Text:
+    """At most `width` columns. Percent and time left stay; then rate, a bar, what limits the rate, and bytes.
+
+    `name_width`: of the longest name, so that bars stand below each other.
+    """
+    share = min(1.0, disk["done"] / disk["wanted"]) if disk["wanted"] else 0.0
+    parts = [f"{100 * share:>3.0f} %", f"{eta(disk):<13}"]
+    room = width - sum(map(len, parts)) - 2 * len(parts)
+    name_width = max(_LEAST_NAME, min(max(name_width, cell_len(name)), room - _RATE - 2))
+    room -= name_width
+    if room >= _RATE + 2:
+        parts.insert(1, f"{amounts.rate(disk['rate']):<{_RATE}}")
+        room -= _RATE + 2
+    size = f"{amounts.size(disk['done'])} of {amounts.size(disk['wanted'])}"
+    for text, reserved in ((limited(disk), _LIMIT), (size, _SIZE)):
+        if room - _LEAST_BAR - 2 >= reserved + 2:
+            parts.append(f"{text:<{reserved}}")
+            room -= reserved + 2
+    bar = min(_BAR, room - 2) if room >= _LEAST_BAR + 2 else 0
+    name = _shortened(name, name_width)
+    line = Text(name + " " * (name_width - cell_len(name)), no_wrap=True, overflow="crop")
+    if bar:
+        filled = round(bar * share)
+        line.append("  ").append("\u2501" * filled, "bar.complete").append(
+            "\u2501" * (bar - filled), "bar.back"
+        )
+    line.append("  " + "  ".join(parts))
+    line.rstrip()
+    line.truncate(width, overflow="crop")
+    return line
+
+
+def _shortened(name: str, room: int) -> str:
+    """Its beginning and its end, which tells disks apart."""
+    if cell_len(name) <= room:
+        return name
+    tail = chop_cells(name[::-1], room // 2)[0][::-1]
+    return f"{chop_cells(name, room - cell_len(tail) - 1)[0]}\u2026{tail}"
+
+
+def limited(disk: Mapping[str, Any]) -> str:
+    """What limits the rate, as a clause; empty while nobody knows, and when nothing is left to do."""
+    what = limits.named(str(disk["bottleneck"]))
+    return f"limited by {what}" if what and disk["wanted"] > disk["done"] else ""
 
 
 def eta(disk: Mapping[str, Any]) -> str:

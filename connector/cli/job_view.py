@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from rich.filesize import decimal
-
+from connector import amounts
 from connector.cli import outage, tables
 from connector.cli.records import JOB, Noun, items, rows
 from connector.clients.refusal import NotOffered
 from connector.clients.smc import Json, SmcClient
+from connector.specification import limits
 from connector.specification import outage as outage_words
 
 _PASS: Final = Noun("pass", "DescribeReplicationJobPasses", "Passes", "Pass", "PassId", "p-")
+#: States of the API that say nothing to people.
+PASS_STATES: Final = {"offered": "waits for an appliance", "taken": "under way"}
 _RESOURCE: Final = Noun(
     "resource", "DescribeReplicationJobResources", "Resources", "Resource", "Token", "instance-"
 )
@@ -43,12 +45,18 @@ def _left(disk: Json) -> str:
     return "-" if seconds < 0 else f"{seconds // 3600}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
 
 
-def _bytes(name: str) -> tables.Column:
+def _outcome(row: Json) -> str:
+    """How a pass ended, or where it is."""
+    state = str(row.get("State") or "")
+    return str(row.get("Outcome") or PASS_STATES.get(state, state))
+
+
+def _bytes(name: str, title: str = "") -> tables.Column:
     def cell(row: Json) -> str | None:
         size = row.get(f"{name.title()}Bytes")
-        return None if size is None else decimal(int(size))
+        return None if size is None else amounts.size(int(size))
 
-    return name, cell
+    return title or name, cell
 
 
 COLUMNS: Final[tuple[tables.Column, ...]] = (
@@ -91,12 +99,12 @@ FIELDS: Final[tuple[tables.Column, ...]] = (
 DISKS: Final[tuple[tables.Column, ...]] = (
     ("index", lambda disk: disk.get("Index")),
     ("disk", lambda disk: disk.get("Label")),
-    _bytes("wanted"),
-    _bytes("done"),
-    _bytes("wire"),
-    ("rate", lambda disk: f"{decimal(int(disk.get('BytesPerSecond') or 0))}/s"),
+    _bytes("wanted", "to copy"),
+    _bytes("done", "copied"),
+    _bytes("wire", "sent"),
+    ("rate", lambda disk: amounts.rate(int(disk.get("BytesPerSecond") or 0))),
     ("left", _left),
-    ("limited by", lambda disk: disk.get("Bottleneck")),
+    ("limited by", lambda disk: limits.named(str(disk.get("Bottleneck") or ""))),
 )
 RUNS: Final[tuple[tables.Column, ...]] = (
     ("started", lambda run: run.get("StartTime")),
@@ -108,13 +116,13 @@ PASSES: Final[tuple[tables.Column, ...]] = (
     ("run", lambda row: row.get("RunNumber")),
     ("started", lambda row: row.get("StartTime")),
     ("ended", lambda row: row.get("EndTime")),
-    ("outcome", lambda row: row.get("Outcome") or row.get("State")),
+    ("outcome", _outcome),
     ("appliance", lambda row: row.get("ApplianceName")),
     ("disk", lambda row: row.get("Label")),
     ("kind", lambda row: row.get("Kind")),
-    _bytes("planned"),
+    _bytes("planned", "to copy"),
     _bytes("read"),
-    _bytes("wire"),
+    _bytes("wire", "sent"),
     ("digest", lambda row: str(row.get("Digest") or "")[:16]),
     ("error", lambda row: row.get("ErrorMessage")),
 )

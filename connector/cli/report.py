@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.filesize import decimal
 from rich.table import Table
 
+from connector import amounts
 from connector.cli import records
 from connector.cli.display import print_table
 from connector.clients.smc import Json, SmcClient
@@ -21,9 +21,9 @@ COLUMNS = (
     ("disk", "left"),
     ("pass", "left"),
     ("capacity", "right"),
-    ("planned", "right"),
+    ("to copy", "right"),
     ("read", "right"),
-    ("wire", "right"),
+    ("sent", "right"),
     ("ratio", "right"),
     ("rate", "right"),
     ("downtime", "right"),
@@ -217,9 +217,9 @@ def _cells(row: DiskReport) -> Iterable[str]:
     yield row.machine
     yield row.disk
     yield row.kind
-    yield from (decimal(value) for value in (row.capacity, row.planned, row.read, row.wire))
+    yield from (amounts.size(value) for value in (row.capacity, row.planned, row.read, row.wire))
     yield "-" if row.ratio is None else f"{row.ratio:.1f}"
-    yield "-" if row.rate is None else f"{decimal(int(row.rate))}/s"
+    yield "-" if row.rate is None else amounts.rate(row.rate)
     yield "-" if row.downtime is None else f"{row.downtime:.1f} s"
     yield row.digest[:16]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import click
-from rich.filesize import decimal
 
+from connector import amounts
 from connector.cli import tables
 from connector.cli.access import with_client
 from connector.cli.options import JSON
@@ -93,13 +93,13 @@ _PARTS: Final[tuple[tables.Column, ...]] = (
     ("in all", _lasting("Total")),
 )
 ESTIMATE: Final[tuple[tables.Column, ...]] = (
-    ("line", lambda row: f"{int(row.get('BytesPerSecond') or 0) * 8 / 1e6:.0f} Mbit/s"),
+    ("line", lambda row: amounts.line(int(row.get("BytesPerSecond") or 0))),
     ("line is", lambda row: "as passes have measured it" if row.get("RateMeasured") else "as given"),
     *_PARTS,
 )
 SHARES: Final[tuple[tables.Column, ...]] = (
     ("name", lambda row: row.get("Name")),
-    ("data", lambda row: decimal(int(row.get("Bytes") or 0))),
+    ("data", lambda row: amounts.size(int(row.get("Bytes") or 0))),
     ("data is", lambda row: "measured" if row.get("BytesMeasured") else "the disks' capacity"),
     *_PARTS,
 )

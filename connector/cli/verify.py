@@ -15,11 +15,10 @@ from typing import Any, Final
 
 import click
 from rich.console import Console
-from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from connector import readable
+from connector import amounts, readable
 from connector.cli.options import JSON
 from connector.errors import (
     BadInput,
@@ -237,7 +236,7 @@ def _rows(checked: Sequence[Checked]) -> Table:
         table.add_column(title, no_wrap=True)
     for one in checked:
         result = "as proved" if one.verdict.equal else "DIFFERS"
-        size = decimal(one.account.capacity)
+        size = amounts.size(one.account.capacity)
         table.add_row(
             Text(one_line(one.key)),
             Text(one_line(str(one.path))),

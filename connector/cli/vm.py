@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from connector import amounts
 from connector.cli import estate
 from connector.cli.display import print_table, wide_console
 from connector.cli.options import JSON, vcenter_options
@@ -162,7 +162,7 @@ def check_machines(
     """Say what stands in the way of migrating machines, all of them or those that are selected.
 
     Exit code 5 when something blocks. docs/checks.md lists the checks. With --deep each machine gets a snapshot for some
-    seconds, and a few MB of its disks are read: partitions, encryption, hibernation, fstab, drivers in the initramfs.
+    seconds, and a few MiB of its disks are read: partitions, encryption, hibernation, fstab, drivers in the initramfs.
 
     \b
     connector vm check web-01 db-01 --vcenter https://vc.example.com --thumbprint AA:BB:..
@@ -218,7 +218,7 @@ def _machine_table(machines: Sequence[Machine], columns: Sequence[str]) -> Table
     table = Table(*columns, box=None)
     for machine in machines:
         values = ((column, COLUMNS[column](machine)) for column in columns)
-        table.add_row(*(decimal(int(str(v))) if c in _BYTES else Text(plain(v)) for c, v in values))
+        table.add_row(*(amounts.size(int(str(v))) if c in _BYTES else Text(plain(v)) for c, v in values))
     return table
 
 

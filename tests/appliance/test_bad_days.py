@@ -44,7 +44,7 @@ def _restarted(desk: Bench, seconds: float = 1.0) -> None:
 
 def _one_snapshot_one_reading(desk: Bench, done: dict[str, object], board: Board) -> None:
     assert desk.equal() and not desk.world.snapshots()
-    assert board.phases.count("snapshot") == 1
+    assert board.phases.count("taking the snapshot") == 1
     disks: list[dict[str, int]] = done["disks"]  # type: ignore[assignment]
     assert sum(disk["read"] for disk in disks) <= 12 * MIB + WINDOW
 
@@ -67,7 +67,7 @@ def test_a_restart_of_vcenter_is_waited_out(desk: Bench, moment: str) -> None:
         board.when(copied(0.3), _meanwhile(lambda: _restarted(desk)))
     else:
         call = {"creation": "CreateSnapshot_Task", "removal": "RemoveSnapshot_Task"}[moment]
-        phase = {"creation": "snapshot", "removal": "removing the snapshot"}[moment]
+        phase = {"creation": "taking the snapshot", "removal": "removing the snapshot"}[moment]
         desk.estate.hardware.set_change_tracking(desk.vm, True)
         desk.estate.snapshots.remove(desk.vm, desk.estate.snapshots.create(desk.vm, "stun"))
         desk.estate.faults.add(Rule(f"task:{call}", "delay", seconds=0.8))

@@ -69,7 +69,7 @@ def test_a_machine_that_is_powered_on_during_its_cutover_is_refused(desk: Bench,
     board = Board()
     early = moment == "before the snapshot"
     board.when(
-        (lambda phase, _: phase == "snapshot") if early else copied(0.2),
+        (lambda phase, _: phase == "taking the snapshot") if early else copied(0.2),
         lambda: desk.estate.power.on(desk.vm),
     )
     with pytest.raises(Conflict, match="powered the machine on during its cutover") as refused:

@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+import termios
 from typing import Any
 
 import pytest
@@ -40,9 +41,10 @@ def test_a_terminal_sees_a_bar_per_disk_until_the_job_is_finished(cloud: Cloud) 
     pass_id = reader.take()
     reader.client.progress(pass_id, "reading", [READING])
     terminal, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 120))
     watch = process(cloud, "job", "watch", reader.name, stdout=subprocess.PIPE, stderr=theirs)
     os.close(theirs)
-    shown = heard(terminal, "limited by network")
+    shown = heard(terminal, "limited by the network")
     assert "Hard disk 2" in shown
     assert "25 %" in shown
     assert "0:00:33 left" in shown
@@ -91,7 +93,7 @@ def test_a_log_is_followed_to_the_end_of_the_run(cloud: Cloud) -> None:
     follow = process(cloud, "job", "logs", reader.name, "--follow", "--lines", "2", stdout=subprocess.PIPE)
     assert follow.stdout is not None
     first = follow.stdout.readline()
-    assert "offered" in first or "taken" in first
+    assert "offered" in first or "begun" in first
     reader.done()
     rest, _ = follow.communicate(timeout=30)
     lines = [first, *rest.splitlines()]

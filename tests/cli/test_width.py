@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from connector.cli.display import print_table
+from connector.cli.display import BarDisplay, bar_line, print_table
 
 TITLES = ("name", "id", "source", "state", "progress", "image")
 ROW = ("web-01", "j-0123456789abcdef0123", "s-0123456789abcdef0123", "Syncing, SOURCE IS DOWN", "71 %", "-")
@@ -42,3 +43,44 @@ def test_a_pipe_gets_one_line_for_each_row_however_long() -> None:
     lines = _printed(30, terminal=False)
     assert len(lines) == 3
     assert all(value in lines[1] for value in ROW)
+
+
+DISK = {
+    "key": 2000,
+    "label": "Hard disk 1",
+    "wanted": 100 << 30,
+    "done": 33 << 30,
+    "rate": 123456789.0,
+    "bottleneck": "limit",
+}
+LONG = "a-very-long-machine-name-of-somebody-in-production-0001 Hard disk 12"
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 120, 200])
+@pytest.mark.parametrize("name", ["web-01 Hard disk 1", LONG, "ウェブサーバー東京本社第一 Hard disk 1"])
+def test_a_bar_fits_one_line_of_any_terminal(width: int, name: str) -> None:
+    line = bar_line(name, DISK, width)
+    assert line.cell_len <= width
+    assert "\n" not in line.plain
+    if width >= 40:
+        assert "33 %" in line.plain and "0:09:43 left" in line.plain
+        assert line.plain.split("  ")[0].rstrip()[-1] == name[-1], "the disk's number is told"
+
+
+def test_a_bar_at_80_columns_has_a_rate_and_a_wide_one_says_what_limits_it() -> None:
+    assert "118 MiB/s" in bar_line("web-01 Hard disk 1", DISK, 80).plain
+    wide = bar_line("web-01 Hard disk 1", DISK, 160).plain
+    assert "limited by the bandwidth limit" in wide
+    assert "33 GiB of 100 GiB" in wide
+
+
+def test_bars_stand_below_each_other_a_line_for_each_disk() -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=80, force_terminal=True, color_system=None, legacy_windows=False)
+    with BarDisplay(console) as display:
+        display.disk(LONG, DISK)
+        display.disk("db", DISK | {"key": 2001, "label": "Hard disk 2"})
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue().replace("\r", "\n"))
+    drawn = [line.rstrip() for line in plain.splitlines() if " % " in line][-2:]
+    assert max(map(len, drawn)) <= 80
+    assert len({line.index(" % ") for line in drawn}) == 1

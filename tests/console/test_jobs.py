@@ -303,7 +303,7 @@ def test_progress_is_shown_disk_by_disk(console: Console) -> None:
     assert "network" in summary
     line = console.visitor().get(JOBS).page.one("tr", id=f"line-{job}").text
     assert "30.0 %" in line
-    assert "limited by network" in line
+    assert "limited by the network" in line
 
 
 def test_a_new_run_does_not_show_the_progress_of_the_one_before(console: Console) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.control.store.rows import Pass, PassState
+from connector.specification import limits
 
 _PROVED = "proved"  # how appliances call a disk that is read and compared
 
@@ -90,6 +91,6 @@ def _disk(reported: Mapping[str, Any], *, running: bool) -> DiskFigures:
         wanted=int(reported.get("wanted", 0)),
         done=int(reported.get("done", 0)),
         rate=float(reported.get("rate", 0.0)) if running and state != _PROVED else 0.0,
-        bottleneck=str(reported.get("bottleneck", "")) if running else "",
+        bottleneck=limits.named(str(reported.get("bottleneck", ""))) if running else "",
         state=state,
     )

@@ -7,19 +7,10 @@ from typing import Any, Final
 
 from markupsafe import escape
 
+from connector.amounts import size
 from connector.names import visible
 
-_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 _NEVER: Final = 1e11
-
-
-def size(count: float) -> str:
-    """Bytes in the largest unit that leaves something before the point."""
-    value, unit = float(count), 0
-    while value >= 1024 and unit < len(_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    digits = 0 if unit == 0 or value >= 100 or value == int(value) else 1
-    return f"{value:.{digits}f} {_UNITS[unit]}"
 
 
 def rate(per_second: float) -> str:

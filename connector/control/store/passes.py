@@ -97,14 +97,14 @@ class Passes:
                 "state": PassState.TAKEN,
                 "appliance_id": appliance.id,
                 "taken": now,
-                "phase": "taken",
+                "phase": f"begun by the appliance {appliance.name}"[:400],
                 "wanted": _wanted(connection, found.job_id),
             }
             still = sa.and_(_PASSES.c.id == found.id, _PASSES.c.state == PassState.OFFERED)
             if connection.execute(_PASSES.update().where(still).values(**values)).rowcount != 1:
                 return None
             connection.execute(_JOBS.update().where(_JOBS.c.id == found.job_id).values(waiting=""))
-            text = f"pass {found.id} taken by {appliance.name}"
+            text = f"pass {found.id} begun by the appliance {appliance.name}"
             self._database.log(connection, found.job_id, "taken", text)
             return _one(connection, found.id)
 
