@@ -15,6 +15,7 @@ from typing import Any, Final
 import click
 
 from connector.cli.secret import access_key_secret
+from connector.cli.typed import as_typed
 from connector.clients.smc import Access, SmcClient
 from connector.errors import BadInput
 
@@ -84,7 +85,7 @@ class Settings:
 
 
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options, and gives `command` a client as its first argument."""
+    """Adds the options, and gives `command` a client as its first argument; refusals name what was typed."""
 
     @functools.wraps(command)
     def run(
@@ -97,7 +98,7 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
         **given: Any,
     ) -> Any:
         access = _access(url, key_id, secret_file, thumbprint, authority, _settings(settings))
-        with closing(SmcClient(access)) as client:
+        with closing(SmcClient(access)) as client, as_typed():
             return command(client, **given)
 
     decorated: Callable[..., Any] = run

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from connector.cli import tables
+from connector.cli.typed import as_typed
 from connector.clients.smc import Json, SmcClient
 from connector.errors import (
     AuthenticationFailed,
@@ -45,7 +46,8 @@ class Failures:
     def of(self, name: str) -> Iterator[None]:
         """Keeps the first failure inside, and tells the others."""
         try:
-            yield
+            with as_typed():
+                yield
         except (AuthenticationFailed, ControlFailed, NotPermitted, TrustFailed):
             raise
         except ConnectorError as failed:

@@ -12,7 +12,7 @@ import click
 
 from connector.cli import acting, evidence_file, job_view, log_view, outage, tables, watching
 from connector.cli.access import with_client
-from connector.cli.job_parameters import as_options, definition, field_options, with_other_parts
+from connector.cli.job_parameters import definition, field_options, with_other_parts
 from connector.cli.options import JSON
 from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, tag_words
 from connector.cli.tagging import tag_commands
@@ -150,8 +150,7 @@ def modify(client: SmcClient, word: str, as_json: bool, **fields: Any) -> None:
         raise BadInput("nothing to change", on=word, remedy="see connector job modify --help")
     stands = find_job(client, word)
     key, changes = str(stands[JOB.key]), with_other_parts(changes, fields, stands)
-    with as_options():
-        client.call("ModifyReplicationJobAttribute", JobId=key, **changes)
+    client.call("ModifyReplicationJobAttribute", JobId=key, **changes)
     tables.told(word, "modified", {"JobId": key}, as_json)
 
 
@@ -333,8 +332,7 @@ for command in tag_commands(JOB, "replicationjob"):
 
 def _create(client: SmcClient, source: Json, wanted: Json, as_json: bool) -> Json:
     token = uuid.uuid4().hex
-    with as_options():
-        answer = client.call("CreateReplicationJob", SourceId=source["SourceId"], ClientToken=token, **wanted)
+    answer = client.call("CreateReplicationJob", SourceId=source["SourceId"], ClientToken=token, **wanted)
     key, name = answer["JobId"], str(source["Name"])
     tables.told(name, f"job {key} created", {"JobId": key, "SourceId": source["SourceId"]}, as_json)
     return {"JobId": key, "Name": wanted.get("Name") or name}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import click
 
-from connector.errors import BadInput, ConnectorError
+from connector.errors import BadInput
 from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField
 from connector.specification.value import Flag, ListOf, OneOf, Share, Struct, Whole, WrongValue
 
@@ -117,16 +115,6 @@ def with_other_parts(
     return merged
 
 
-@contextmanager
-def as_options() -> Iterator[None]:
-    """Errors of the API about a field name the option that set it."""
-    try:
-        yield
-    except ConnectorError as failed:
-        failed.what, failed.remedy = _spelled(failed.what), _spelled(failed.remedy)
-        raise
-
-
 def _option(field: JobField) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     if isinstance(field.kind, Flag):
         names = f"{field.option}/--no-{field.option.removeprefix('--')}"
@@ -142,16 +130,6 @@ def _option(field: JobField) -> Callable[[Callable[..., Any]], Callable[..., Any
         metavar=field.metavar or None,
         help=f"{field.help} Repeat it." if several else field.help,
     )
-
-
-def _spelled(text: str) -> str:
-    return _NAMES.sub(lambda match: BY_NAME[match[0]].option, text)
-
-
-#: Names of fields where they stand alone: not inside the code of an error.
-_NAMES: Final = re.compile(
-    rf"(?<![\w.])(?:{'|'.join(field.name for field in JOB_FIELDS if field.option)})(?![\w])"
-)
 
 
 def _pair(option: str, word: str) -> tuple[str, str]:

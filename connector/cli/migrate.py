@@ -19,6 +19,7 @@ from connector.cli.migration import migrate as bring
 from connector.cli.options import JSON, vcenter_options
 from connector.cli.report import JobReport, show, show_forecast, show_tolls
 from connector.cli.stack import Place, Stack
+from connector.cli.typed import as_typed
 from connector.errors import BadInput, Ineligible
 from connector.model import Machine, PowerState, Severity
 from connector.transfer.vddk_source import check_installation
@@ -115,7 +116,8 @@ def migrate(
         version = vcenter.about.version
     check_installation(vddk, version)
     wish = Wish(incremental, cutover, chosen_format(image_format), fields, rollback=rollback, again=again)
-    with choose(as_json) as display, Stack(Place(access, vddk, target, transports), warn) as stack:
+    house = Place(access, vddk, target, transports)
+    with as_typed(), choose(as_json) as display, Stack(house, warn) as stack:
         if cutover and not despite_others:
             refuse_others(to_cut_over(stack, machines), stack.thumbprint)
         finished = bring(stack, machines, wish, display)

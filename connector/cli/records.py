@@ -113,12 +113,12 @@ def identity(client: SmcClient, noun: Noun, word: str) -> str:
     return str(find(client, noun, word)[noun.key])
 
 
-def tag_words(words: Sequence[str]) -> list[Json]:
-    """`KEY=VALUE` or `KEY` as the API takes tags."""
+def tag_words(words: Sequence[str], on: str = "--tag") -> list[Json]:
+    """`KEY=VALUE` or `KEY` as the API takes tags; `on`: what was typed."""
     found = []
     for word in words:
         key, separator, value = word.partition("=")
         if not key:
-            raise BadInput(f"{word[:80]!r} is no tag", on="--tag", remedy="KEY=VALUE or KEY")
+            raise BadInput(f"{word[:80]!r} is no tag", on=on, remedy="KEY=VALUE or KEY")
         found.append({"Key": key, "Value": value} if separator else {"Key": key})
     return found

@@ -32,7 +32,9 @@ def tag_commands(noun: Noun, resource: str) -> tuple[click.Command, click.Comman
     @JSON
     def tag(client: SmcClient, word: str, given: tuple[str, ...], as_json: bool) -> None:
         key = named(client, word)
-        client.call("TagResources", ResourceType=resource, ResourceId=[key], Tag=tag_words(given))
+        client.call(
+            "TagResources", ResourceType=resource, ResourceId=[key], Tag=tag_words(given, "KEY=VALUE")
+        )
         tables.told(word, "tagged", {noun.key: key}, as_json)
 
     @click.command(

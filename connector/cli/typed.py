@@ -1,0 +1,147 @@
+"""What the public API refuses, in the words that were typed: `--mbit`, not `BandwidthLimit`.
+
+Every option and argument whose value goes to the API is in `SENT`, or is called like the job field that it sets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import click
+
+from connector.errors import ConnectorError
+from connector.specification.fields import BY_NAME
+
+#: Parameters of the API by the name of the option or argument; a job field's option is named as the field.
+SENT: Final[Mapping[str, tuple[str, ...]]] = {
+    "at_once": ("AtOnce",),
+    "count": ("Count",),
+    "days": ("TimeToLiveInDays",),
+    "description": ("Description",),
+    "everything": ("All",),
+    "force": ("Force",),
+    "given": ("Tag",),
+    "group": ("WorkgroupId",),
+    "image_format": ("ImageFormat",),
+    "job": ("JobId",),
+    "joins": ("JoinsByItself",),
+    "keep_cbt": ("KeepChangeTracking",),
+    "keys": ("TagKey",),
+    "lines": ("MaxResults",),
+    "mbit": ("BandwidthLimit",),
+    "name": ("Name",),
+    "of_vcenter": ("VCenter",),
+    "online": ("Online",),
+    "pass_id": ("PassId",),
+    "region": ("RegionId",),
+    "source": ("SourceId",),
+    "sources": ("SourceId",),
+    "state": ("State",),
+    "status": ("Status",),
+    "sync": ("SyncData",),
+    "tagged": ("Tag",),
+    "workgroup": ("WorkgroupId",),
+}
+#: An argument that names a record, by its placeholder.
+NAMED: Final[Mapping[str, tuple[str, ...]]] = {
+    "APPLIANCE": ("ApplianceId",),
+    "GROUP": ("WorkgroupId",),
+    "JOB": ("JobId", "Member"),
+    "SOURCE": ("SourceId",),
+    "TOKEN": ("AccessTokenId",),
+}
+
+_PATH: Final = r"(?:\.[0-9]+)?(?:\.[A-Za-z]+)*"  # of an item of a list, or a part of a structure
+_PHRASES: Final = (
+    (r"The specified parameter (NAME) is not valid: ", r"\1: "),
+    (r"(NAME) is mandatory for this action", r"\1 is missing"),
+    (r"(NAME) may have at most (\d+) items", r"\1 may be given at most \2 times"),
+    (r"(NAME) holds an item twice", r"\1 says the same twice"),
+)
+_CODE: Final = re.compile(r" \((?:InvalidParameter|MissingParameter|NumberExceed)\.[\w.]+\)")
+_BEFORE: Final = re.compile(r"(?:parameter|specified|use|give|without|with) \Z", re.IGNORECASE)
+
+
+@contextmanager
+def as_typed() -> Iterator[None]:
+    """What is refused inside names the options and arguments of the command that runs."""
+    try:
+        yield
+    except ConnectorError as failed:
+        if context := click.get_current_context(silent=True):
+            respell(failed, words(context.command, context.params))
+        raise
+
+
+def words(command: click.Command, given: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """What a person types for each parameter of the API that `command` sends. `given`: what was typed."""
+    known: dict[str, str] = {}
+    for parameter in command.params:
+        word = _word(parameter)
+        for name in sent(parameter):
+            known.setdefault(name, word)
+        field = BY_NAME.get(str(parameter.name))
+        if field and field.part_of:
+            known[field.part_of] = ", ".join(filter(None, (known.get(field.part_of), word)))
+    for pair in (given or {}).get("others") or ():
+        name = pair.partition("=")[0]
+        known[name] = f"--set {name}"
+    return known
+
+
+def sent(parameter: click.Parameter) -> tuple[str, ...]:
+    """The parameters of the API that an option or an argument sets; none: it stays here."""
+    name = str(parameter.name)
+    if isinstance(parameter, click.Argument) and (found := NAMED.get(_word(parameter))):
+        return found
+    return SENT.get(name, (name,) if name in BY_NAME else ())
+
+
+def respell(failed: ConnectorError, known: Mapping[str, str]) -> None:
+    """Replace the names of the API in an error."""
+    if not known:
+        return
+    failed.on = _exactly(failed.on, known)
+    before = failed.what
+    failed.what, failed.remedy = _respelled(before, known), _respelled(failed.remedy, known)
+    if failed.what != before:
+        failed.what = _CODE.sub("", failed.what)
+
+
+def _word(parameter: click.Parameter) -> str:
+    if isinstance(parameter, click.Option):
+        return max(parameter.opts, key=len)
+    return re.sub(r"\[=.*\]|\.\.\.|[\[\]]", "", parameter.make_metavar(click.Context(_NOTHING)))
+
+
+_NOTHING: Final = click.Command("")
+
+
+def _exactly(on: str, known: Mapping[str, str]) -> str:
+    name = re.sub(rf"{_PATH}\Z", "", on) if "." in on else on
+    return known.get(name, on)
+
+
+def _respelled(text: str, known: Mapping[str, str]) -> str:
+    names = "|".join(sorted(map(re.escape, known), key=len, reverse=True))
+    for phrase, said in _PHRASES:
+        whole = phrase.replace("(NAME)", rf"(?P<name>{names}){_PATH}", 1)
+        text = re.sub(whole, lambda m, said=said: _filled(said, m, known), text)  # type: ignore[misc]
+    return re.sub(rf"(?<![\w.-])(?<!--set )({names}){_PATH}(?![\w-])", lambda m: _alone(m, known), text)
+
+
+def _filled(said: str, match: re.Match[str], known: Mapping[str, str]) -> str:
+    count = match[2] if match.re.groups > 1 else ""
+    return said.replace(r"\1", known[match["name"]]).replace(r"\2", count)
+
+
+def _alone(match: re.Match[str], known: Mapping[str, str]) -> str:
+    """A name that is also a plain word is replaced only where it can be nothing else."""
+    name = match[1]
+    plain = re.fullmatch(r"[A-Z][a-z]+", name) and not BY_NAME.get(name)
+    if plain and not _BEFORE.search(match.string[: match.start()]):
+        return match[0]
+    return known[name]
