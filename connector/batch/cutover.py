@@ -60,12 +60,13 @@ class CutOver:
         self._names = {source.id: source.name for source in self._plane.sources()}
         levels = self._levels()
         finished: list[str] = []
+        did = False  # whether this very run cut a group over
         for number, level in enumerate(levels):
             jobs = self._grouped()
             due = [name for name in level if not _done(jobs.get(name, ()))]
             later = tuple(map(_label, (name for below in levels[number:] for name in below)))
             if trouble := self._trouble(due, jobs, regardless):
-                if not finished:
+                if not did:
                     raise trouble
                 self._told(str(trouble))
                 return Outcome(tuple(finished), (), later)
@@ -76,6 +77,7 @@ class CutOver:
                 return Outcome(tuple(finished), tuple(failed), later)
             for name in due:
                 self._end(name, jobs[name])
+            did = did or bool(due)
             finished += [_label(name) for name in level if jobs.get(name)]
         self._around.notify(Happening.WAVE_FINISHED)
         return Outcome(tuple(finished))
@@ -103,13 +105,23 @@ class CutOver:
             if not regardless and (closed := self._closed(name)):
                 return closed
             for job in jobs[name]:
-                if remedy := _STUCK.get(job.status):
-                    what = f"it is {job.state}{': ' if job.error else ''}{job.error}"
-                    return Conflict(what, on=self._machine(job), remedy=remedy.format(job=job.id))
+                if job.status in _STUCK:
+                    return self._stuck(job)
             if self._orders.get(name) and (missing := self._unordered(name, jobs[name])):
                 what = f"shutdownOrder of group {name} does not say when it is shut down"
                 return Conflict(what, on=missing, remedy="add it, or a glob that its name matches")
         return None
+
+    def _stuck(self, job: Job) -> Conflict:
+        """Why no cutover of a job can begin, and the command that helps."""
+        if job.rolled_back:
+            what = "its cutover was rolled back, and its source runs"
+            remedy = (
+                f"sync it anew with `connector batch start {self._wave.file}`, then run the cutover again"
+            )
+            return Conflict(what, on=self._machine(job), remedy=remedy)
+        what = f"it is {job.state}{': ' if job.error else ''}{job.error}"
+        return Conflict(what, on=self._machine(job), remedy=_STUCK[job.status].format(job=job.name))
 
     def _ranks(self, group: str, jobs: Sequence[Job]) -> dict[str, int]:
         """By machine."""

@@ -56,6 +56,10 @@ class Source:
         return sum(disk.size for disk in self.disks)
 
 
+#: Kind of a run that gives the source back.
+ROLLBACK: Final = "Rollback"
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of a job; times are ISO 8601 in UTC, empty for not yet."""
@@ -91,6 +95,11 @@ class Job:
     @property
     def state(self) -> str:
         return f"{self.status}/{self.business}" if self.business else self.status
+
+    @property
+    def rolled_back(self) -> bool:
+        """Its cutover was taken back: the source runs again, and the next start syncs it anew."""
+        return self.status == "Stopped" and bool(self.runs) and self.runs[-1].kind == ROLLBACK
 
     @property
     def group(self) -> str:

@@ -14,6 +14,7 @@ MISSING = "missing"  # there is no job
 #: Nothing happens to these until somebody asks for it, or their interval comes.
 SETTLED = ("Finished", "Waiting", "InError", "Stopped", "Expired", MISSING)
 FAILED = ("InError", "Expired")
+UNFINISHED = ("Ready", "Running", "Waiting", "Stopped", "InError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +78,20 @@ def status(
             job.state,
             job.progress,
             job.image,
-            "; ".join(filter(None, (job.down, job.error or job.waiting)))
-            or (f"begins at {starts}" if (starts := _starts(job)) else ""),
+            _note(job),
             _starts(job),
         )
         for job in known.values()
     ]
     rows += [_missing(placement) for placement in placements if placement.source.id not in known]
     return Status(wave, tuple(sorted(rows, key=lambda row: (row.group, row.machine, row.job))))
+
+
+def _note(job: Job) -> str:
+    back = "rolled back, its source runs: `connector batch start` syncs it anew" if job.rolled_back else ""
+    starts = _starts(job)
+    said = "; ".join(filter(None, (job.down, back, job.error or job.waiting)))
+    return said or (f"begins at {starts}" if starts else "")
 
 
 def _missing(placement: Placement) -> Row:
@@ -103,6 +110,6 @@ def counting(jobs: Sequence[Job]) -> dict[str, Job]:
         if job.status == "Deleting":
             continue
         known = found.get(job.source)
-        if known is None or (known.status == "Finished" and job.status != "Finished"):
+        if known is None or (known.status == "Finished" and job.status in UNFINISHED):
             found[job.source] = job
     return found

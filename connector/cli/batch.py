@@ -19,7 +19,7 @@ from connector import readable
 from connector.batch import reference, sheets
 from connector.batch.apply import Applied, Apply
 from connector.batch.begin import begin
-from connector.batch.cutover import CutOver
+from connector.batch.cutover import CutOver, Outcome
 from connector.batch.document import MAX_BYTES
 from connector.batch.hooks import Around
 from connector.batch.manifest import Happening, Phase
@@ -36,7 +36,7 @@ from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.tables import plain
 from connector.clients.smc import SmcClient
-from connector.errors import BadInput, NotFound
+from connector.errors import BadInput, Conflict, NotFound
 
 REFUSED: Final = 2  # exit code when a manifest has problems
 FAILED: Final = 12  # a call was refused or lost, a hook failed, a machine's job failed
@@ -204,8 +204,8 @@ def cutover(client: SmcClient, file: Path, regardless: bool, every: float, as_js
             told = _quiet if as_json else (lambda line: click.echo(plain(line)))
             done = CutOver(plane, wave, around, told, pause=_pause).run(regardless=regardless, poll=every)
     view.print_cutover(done, as_json)
-    if done.failed or done.not_begun:
-        raise click.exceptions.Exit(FAILED)
+    if code := cutover_code(done):
+        raise click.exceptions.Exit(code)
 
 
 @batch.command(name="report")
@@ -282,6 +282,13 @@ def schema() -> None:
     connector batch schema > manifest.schema.json
     """
     click.echo(reference.schema_text(), nl=False)
+
+
+def cutover_code(done: Outcome) -> int:
+    """The exit code: what failed counts more than what was not ready to begin."""
+    if done.failed:
+        return FAILED
+    return Conflict.exit_code if done.not_begun else 0
 
 
 def _apply(plane: Plane, found: Plan, around: Around, as_json: bool) -> Applied:

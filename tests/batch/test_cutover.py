@@ -18,9 +18,11 @@ from connector.batch.apply import Apply
 from connector.batch.cutover import CutOver, Outcome
 from connector.batch.hooks import Around, HookFailed
 from connector.batch.manifest import Happening, Phase
+from connector.batch.plane import Job
 from connector.batch.problems import ManifestRefused, Mark, Problem
 from connector.batch.report import report
-from connector.batch.status import status
+from connector.batch.status import counting, status
+from connector.cli.batch import cutover_code
 from connector.cli.batch_view import print_cutover
 from connector.control.store.rows import Outcome as Ended
 from connector.control.store.rows import Task
@@ -343,6 +345,50 @@ def test_a_group_with_an_order_of_which_one_fails_is_running_again_and_says_who(
             cut.estate.plane.start(job.id)
     assert cut.run(regardless=True).failed == ()
     assert set(cut.states().values()) == {"Finished"}
+
+
+def test_after_a_rollback_a_cutover_says_how_to_go_on_and_a_later_one_ends_well(cut: Cut) -> None:
+    assert cut.run(regardless=True).finished == ("group db", "group web")
+    house, plane = cut.estate.house, cut.estate.plane
+    names = {source.id: source.name for source in plane.sources()}
+    back = next(job for job in plane.jobs("w1") if names[job.source] == "web-01")
+    house.service.rollback(back.id)
+    for _ in range(3):
+        cut.work()
+    (row,) = [row for row in status("w1", plane.jobs("w1"), plane.sources()).rows if row.status == "Stopped"]
+    assert row.note.startswith("rolled back, its source runs")
+    with pytest.raises(Conflict, match="its cutover was rolled back, and its source runs") as refused:
+        cut.run(regardless=True)  # although the other group is finished already
+    assert refused.value.on == "web-01"
+    assert "connector batch start" in refused.value.remedy
+    plane.start(back.id)
+    for _ in range(6):
+        cut.work()
+    assert cut.run(regardless=True) == Outcome(("group db", "group web"))
+    assert set(cut.states().values()) == {"Finished"}
+
+
+@pytest.mark.parametrize(
+    ("done", "code"),
+    [
+        (Outcome(("group db",)), 0),
+        (Outcome((), (), ("group web",)), 11),
+        (Outcome((), (("web-01", "broken"),), ("group web",)), 12),
+    ],
+    ids=["finished", "not ready", "failed"],
+)
+def test_the_exit_code_of_a_cutover(done: Outcome, code: int) -> None:
+    assert cutover_code(done) == code
+
+
+def test_the_newest_job_counts_beside_one_whose_validity_is_over() -> None:
+    made = [_job("j-2", "Finished"), _job("j-1", "Expired")]
+    assert counting(made)["s-1"].id == "j-2"
+    assert counting([_job("j-2", "Finished"), _job("j-1", "Waiting")])["s-1"].id == "j-1"
+
+
+def _job(key: str, status_: str) -> Job:
+    return Job(key, key, "s-1", status_, "", 0.0, {}, {})
 
 
 def test_a_machine_that_no_line_of_the_order_names_is_refused_before_anything_begins(cut: Cut) -> None:
