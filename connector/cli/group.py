@@ -1,4 +1,4 @@
-"""`connector group`: workgroups, the waves in which sources move; what is asked of a group is asked of its jobs."""
+"""`connector group`: workgroups, sources that belong together; what is asked of one is asked of the jobs of its sources."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def _warned(row: Json, kind: str) -> int:
 
 @click.group()
 def group() -> None:
-    """Workgroups: waves of sources.
+    """Workgroups: sources that belong together.
 
-    GROUP is an id or a name. start, stop, cutover and watch are for those jobs of the group's sources that are in a
+    GROUP is an id or a name. start, stop, cutover and watch are for those jobs of its sources that are in a
     state for it; the others are named and left alone.
     """
 
@@ -80,7 +80,7 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
     With --json one document: the workgroup, and `SourceServers` with a `Job` in each.
 
     \b
-    connector group show wave-1
+    connector group show shop
     """
     row = find(client, GROUP, word)
     members = _members(client, row["WorkgroupId"])
@@ -103,7 +103,7 @@ def create(
     """Make a workgroup.
 
     \b
-    connector group create wave-1 --description "Saturday night"
+    connector group create shop --description "Saturday night"
     """
     answer = client.call(
         "CreateWorkgroup",
@@ -113,7 +113,7 @@ def create(
         ClientToken=uuid.uuid4().hex,
     )
     key = answer["WorkgroupId"]
-    tables.told(name, f"group {key} created", {"WorkgroupId": key}, as_json)
+    tables.told(name, f"workgroup {key} created", {"WorkgroupId": key}, as_json)
 
 
 @group.command()
@@ -126,7 +126,7 @@ def modify(client: SmcClient, word: str, name: str | None, description: str | No
     """Change a workgroup's name or description.
 
     \b
-    connector group modify wave-1 --name wave-2
+    connector group modify shop --name shop-eu
     """
     if name is None and description is None:
         raise BadInput("nothing to change", on=word, remedy="give --name or --description")
@@ -143,7 +143,7 @@ def delete(client: SmcClient, word: str, as_json: bool) -> None:
     """Delete an empty workgroup.
 
     \b
-    connector group delete wave-1
+    connector group delete shop
     """
     key = identity(client, GROUP, word)
     client.call("DeleteWorkgroup", WorkgroupId=key)
@@ -159,7 +159,7 @@ def associate(client: SmcClient, word: str, sources: tuple[str, ...], as_json: b
     """Put sources into a workgroup. A source is in one at most.
 
     \b
-    connector group associate wave-1 web-01 db-01
+    connector group associate shop web-01 db-01
     """
     _put(client, "AssociateSourceServers", "added", word, sources, as_json)
 
@@ -173,7 +173,7 @@ def disassociate(client: SmcClient, word: str, sources: tuple[str, ...], as_json
     """Take sources out of a workgroup.
 
     \b
-    connector group disassociate wave-1 web-01
+    connector group disassociate shop web-01
     """
     _put(client, "DisassociateSourceServers", "taken out", word, sources, as_json)
 
@@ -184,10 +184,10 @@ def disassociate(client: SmcClient, word: str, sources: tuple[str, ...], as_json
 @with_client
 @JSON
 def start(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None:
-    """Start or resume the group's jobs.
+    """Start or resume the workgroup's jobs.
 
     \b
-    connector group start wave-1 --watch
+    connector group start shop --watch
     """
     _act(client, word, Event.START, acting.START, then_watch, as_json)
 
@@ -198,10 +198,10 @@ def start(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None
 @with_client
 @JSON
 def stop(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None:
-    """Pause the group's jobs.
+    """Pause the workgroup's jobs.
 
     \b
-    connector group stop wave-1
+    connector group stop shop
     """
     _act(client, word, Event.STOP, acting.STOP, then_watch, as_json)
 
@@ -213,10 +213,10 @@ def stop(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None:
 @with_client
 @JSON
 def cutover(client: SmcClient, word: str, sync: bool | None, then_watch: bool, as_json: bool) -> None:
-    """End the group's incremental jobs that wait.
+    """End the workgroup's incremental jobs that wait.
 
     \b
-    connector group cutover wave-1 --sync --watch
+    connector group cutover shop --sync --watch
     """
     if sync is None:
         raise BadInput(
@@ -232,16 +232,16 @@ def cutover(client: SmcClient, word: str, sync: bool | None, then_watch: bool, a
 @with_client
 @JSON
 def watch(client: SmcClient, word: str, as_json: bool) -> None:
-    """Watch the group's jobs until they rest; see `connector job watch`.
+    """Watch the workgroup's jobs until they rest; see `connector job watch`.
 
     \b
-    connector group watch wave-1
+    connector group watch shop
     """
     watching.watch(client, _jobs(client, word), as_json)
 
 
 def _members(client: SmcClient, key: str) -> list[Json]:
-    """The group's sources, each with its last job."""
+    """The workgroup's sources, each with its last job."""
     sources = list(rows(client, SOURCE, WorkgroupId=key))
     jobs = {row["JobId"]: row for row in some(client, JOB, [s["JobId"] for s in sources if s.get("JobId")])}
     return [source | {"Job": jobs.get(source.get("JobId"), {})} for source in sources]
@@ -251,7 +251,7 @@ def _jobs(client: SmcClient, word: str) -> list[Json]:
     found = [member["Job"] for member in _members(client, identity(client, GROUP, word)) if member["Job"]]
     if not found:
         raise Conflict(
-            "no source of the group has a job", on=word, remedy="create jobs: connector job create"
+            "no source of the workgroup has a job", on=word, remedy="create jobs: connector job create"
         )
     return found
 
@@ -272,7 +272,7 @@ def _act(
             click.echo(f"{tables.plain(job.get('Name'))}: left alone, it is {job_view.state(job)}", err=True)
     if not ready:
         raise Conflict(
-            f"no job of the group is in a state for {event}",
+            f"no job of the workgroup is in a state for {event}",
             on=word,
             remedy="look at the jobs with `connector job list`",
         )

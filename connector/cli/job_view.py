@@ -92,7 +92,7 @@ FIELDS: Final[tuple[tables.Column, ...]] = (
     ("appliance", lambda row: row["Details"].get("ApplianceName")),
     ("phase", lambda row: row["Details"].get("Phase")),
     ("region", lambda row: row.get("RegionId")),
-    ("group", lambda row: row.get("WorkgroupId")),
+    ("workgroup", lambda row: row.get("WorkgroupId")),
     ("tags", tables.tags),
     ("created", lambda row: row.get("CreationTime")),
 )

@@ -31,7 +31,7 @@ COMMANDS: Final = {
     "demo": "Migrate simulated machines while they write, cut over, and compare every byte.",
     "doctor": "Check the appliance (names, ports, certificates, clock, privileges, VDDK, room), and find what of ours was left "
     "in vCenter: snapshots, disks to consolidate, locks, CBT.",
-    "group": "Workgroups: waves of sources.",
+    "group": "Workgroups: sources that belong together.",
     "init": "Write an appliance's configuration, with a comment for every key, by asking for what is not given.",
     "job": "Migration jobs: create, start, watch, cut over.",
     "migrate": "Migrate machines while they run.",

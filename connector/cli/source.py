@@ -37,7 +37,7 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("disks", lambda row: len(_disks(row))),
     ("size", lambda row: tables.gib(sum(int(disk.get("Size") or 0) for disk in _disks(row)))),
     ("last job", lambda row: row.get("JobId")),
-    ("group", lambda row: row.get("WorkgroupId")),
+    ("workgroup", lambda row: row.get("WorkgroupId")),
     ("error", lambda row: row.get("ErrorCode")),
 )
 FIELDS: Final[tuple[tables.Column, ...]] = (
@@ -57,7 +57,7 @@ FIELDS: Final[tuple[tables.Column, ...]] = (
     ("can be migrated", lambda row: row["Details"].get("Eligible")),
     ("last seen", lambda row: row["Details"].get("LastSeenTime")),
     ("last job", lambda row: row.get("JobId")),
-    ("group", lambda row: row.get("WorkgroupId")),
+    ("workgroup", lambda row: row.get("WorkgroupId")),
     ("tags", tables.tags),
     ("created", lambda row: row.get("CreationTime")),
 )
@@ -134,7 +134,7 @@ def list_(
 
     \b
     connector source list --state Available
-    connector source list --group wave-1 --tag owner=shop --json
+    connector source list --group shop --tag owner=shop --json
     """
     found = rows(
         client,

@@ -23,7 +23,7 @@ def tag_commands(noun: Noun, resource: str) -> tuple[click.Command, click.Comman
         help=f"""Attach tags to a {noun.word}; one that is there gets the new value.
 
         \b
-        connector {noun.word} tag web-01 owner=shop wave=1
+        connector {noun.word} tag web-01 owner=shop floor=2
         """
     )
     @click.argument("word", metavar=metavar)
@@ -41,7 +41,7 @@ def tag_commands(noun: Noun, resource: str) -> tuple[click.Command, click.Comman
         help=f"""Take tags off a {noun.word}.
 
         \b
-        connector {noun.word} untag web-01 wave
+        connector {noun.word} untag web-01 floor
         connector {noun.word} untag web-01 --all
         """
     )

@@ -79,7 +79,7 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
     metavar="UUID",
     help="Good for the appliances of this vCenter only (its instance UUID). Without it what enrols waits for approval.",
 )
-@click.option("--workgroup", metavar="ID", help="The tenant whose vCenter it is. Needs --vcenter.")
+@click.option("--workgroup", metavar="ID", help="The workgroup whose vCenter it is. Needs --vcenter.")
 @click.option("--joins", is_flag=True, help="The first appliance needs no approval either. Needs --vcenter.")
 @click.option("--count", type=int, help="So many sources it may bring in, 1 to 1000. Default: 100.")
 @click.option("--days", type=int, help="So long it can be used, 1 to 90. Default: 30.")

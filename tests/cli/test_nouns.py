@@ -157,7 +157,7 @@ def test_a_wave_starts_pauses_and_ends_as_one(cloud: Cloud, connector: Connector
     robot, _ = cloud.sources(*(machine(f"vm-{n}", name) for n, name in enumerate(names)))
     connector("group", "create", group, "--description", "Saturday", "--tag", "night=1")
     connector("group", "associate", group, *names)
-    assert "no source of the group has a job" in connector("group", "start", group, code=11).err
+    assert "no source of the workgroup has a job" in connector("group", "start", group, code=11).err
     for name in names[:2]:
         connector("job", "create", name, "--name", name, "--every", "24", "--keep", "1")
     with robot:

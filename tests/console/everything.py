@@ -15,7 +15,7 @@ class Everything:
         self.console = console
         self.source, self.free = house.register("web-01", "web-02")
         self.job = house.service.create(Wish(self.source, "job-web-01")).id
-        self.group = console.store.workgroups.create("wave-1", "").id
+        self.group = console.store.workgroups.create("shop", "").id
         self.token = console.store.tokens.create("north", "", count=1, days=1)[0].id
         self.pages = [
             "/console/jobs",

@@ -83,6 +83,12 @@ def test_pages_are_well_made(everything: Everything) -> None:
             assert form.has("input", name="csrf"), path
 
 
+def test_no_page_calls_a_workgroup_a_wave(everything: Everything) -> None:
+    visitor = everything.console.visitor()
+    for path in everything.pages:
+        assert "wave" not in visitor.get(path).page.text.lower(), path
+
+
 def test_a_key_that_may_only_look_sees_no_button(everything: Everything) -> None:
     visitor = everything.console.visitor(Role.READER)
     for path in everything.pages:

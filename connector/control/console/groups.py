@@ -1,4 +1,4 @@
-"""Pages of workgroups: waves of sources."""
+"""Pages of workgroups: sources that belong together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operations on workgroups: waves of sources."""
+"""The operations on workgroups: sources that belong together."""
 
 from __future__ import annotations
 

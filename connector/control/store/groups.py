@@ -1,4 +1,4 @@
-"""Workgroups: waves of sources. A source is in one group at most; a group's status follows from its jobs."""
+"""Workgroups: sources that belong together. A source is in one group at most; a group's status follows from its jobs."""
 
 from __future__ import annotations
 

@@ -354,7 +354,7 @@ class GroupStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Workgroup:
-    """A wave of sources. `failed`: sources whose last job is InError; `unrelated`: those without a job."""
+    """Sources that belong together. `failed`: sources whose last job is InError; `unrelated`: those without a job."""
 
     id: str
     name: str
