@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from urllib.parse import quote
@@ -284,11 +285,35 @@ def test_every_change_is_in_the_audit_log_with_key_and_address(console: Console)
     job, visitor = console.house.job(), console.visitor(Role.OPERATOR, "198.51.100.4")
     visitor.post(f"/console/jobs/{job}/start")
     page = visitor.get(f"/console/audit?item=subject&value={job}").page
-    row = next(page.one("tbody").all("tr")).text
-    assert "StartReplicationJob" in row
-    assert console.people[Role.OPERATOR][0].id in row
-    assert "198.51.100.4" in row
+    row = next(page.one("tbody").all("tr"))
+    key = console.people[Role.OPERATOR][0]
+    when, who, what, subject, origin, _ = (cell.text for cell in row.all("td"))
+    assert (who, what, subject, origin) == (
+        f"{key.name} {key.id}",
+        "StartReplicationJob",
+        f"job-j {job}",
+        "198.51.100.4",
+    )
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", when)
+    assert [link["href"] for link in row.all("a")] == [
+        f"/console/audit?item=who&value={key.id}",
+        f"/console/audit?item=subject&value={job}",
+    ]
     assert "No change matches" in visitor.get("/console/audit?item=who&value=nobody").page.text
+
+
+def test_a_change_of_many_things_is_one_line_with_the_rest_in_its_details(console: Console) -> None:
+    first, second = console.house.register("web-01", "web-02")
+    group = console.store.workgroups.create("shop", "").id
+    visitor = console.visitor(Role.OPERATOR)
+    boxes = {f"source-{first}": "1", f"source-{second}": "1", "WorkgroupId": group}
+    visitor.post("/console/put-into-group", boxes)
+    console.store.audit.add("local user ops", "this machine", "CreateKey", "no id of ours", {})
+    rows = list(visitor.get("/console/audit").page.one("tbody").all("tr"))
+    assert "local user ops CreateKey no id of ours" in rows[0].text
+    assert not rows[0].has("details")
+    assert "AssociateSourceServers" in rows[1].text
+    assert {first, second} <= set(rows[1].one("details").text.replace(",", "").split())
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from connector.control.console.lists import Item, Paging, Search, wanted_page
 from connector.control.console.pages import Banner, Form, Leaf, Moved, Page, Visit, link
 from connector.control.smc.desk import Desk
 from connector.control.store import Store
+from connector.control.store.rows import AuditEntry
 
 AUDIT_ITEMS: Final = (
     Item("subject", "Object", "j-…, s-…, wg-…"),
@@ -92,6 +94,23 @@ class AppliancePages:
         return Page("appliances.html", {"lines": lines})
 
 
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Who did something, or to what it was done. `name` is empty for what has none, as "system"."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """One change in one line."""
+
+    entry: AuditEntry
+    who: Party
+    objects: Sequence[Party]
+
+
 class AuditPages:
     """Every change that somebody asked for."""
 
@@ -106,4 +125,23 @@ class AuditPages:
         number, size = wanted_page(visit.query)
         found = self._store.audit.page(number, size, subject=search.given("subject"), who=search.given("who"))
         paging = Paging(number, size, found.total, ("audit",), visit.query)
-        return Page("audit.html", {"search": search, "entries": found.rows, "paging": paging})
+        return Page("audit.html", {"search": search, "lines": self._lines(found.rows), "paging": paging})
+
+    def _lines(self, entries: Sequence[AuditEntry]) -> list[AuditLine]:
+        """With names beside ids: a fixed number of queries for any number of lines."""
+        ids = {entry.who for entry in entries} | {word for entry in entries for word in entry.subject.split()}
+        names = self._store.overview.names(ids)
+        return [
+            AuditLine(
+                entry,
+                Party(entry.who, names.get(entry.who, "")),
+                [Party(word, names.get(word, "")) for word in _objects(entry.subject, names)],
+            )
+            for entry in entries
+        ]
+
+
+def _objects(subject: str, names: Mapping[str, str]) -> list[str]:
+    """Several ids stand side by side; what is no list of ids is one thing, whatever blanks it holds."""
+    words = subject.split()
+    return words if any(word in names for word in words) else [subject] if subject else []

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 import sqlalchemy as sa
 
 from connector.control.jobs import Business, State, Status
 from connector.control.store import tables
 from connector.control.store.database import Database
+
+#: What has an id and a name; no two of them have an id in common.
+_NAMED: Final = (
+    tables.jobs,
+    tables.sources,
+    tables.workgroups,
+    tables.appliances,
+    tables.access_keys,
+    tables.access_tokens,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,12 @@ class Overview:
         with self._database.read() as connection:
             rows = connection.execute(sa.select(c.id, c.name).where(c.id.in_(ids)))
             return {row.id: row.name for row in rows}
+
+    def names(self, ids: Collection[str]) -> dict[str, str]:
+        """Names of whatever has one of these ids, of deleted things too as long as their row is there."""
+        rows = [sa.select(t.c.id, t.c.name).where(t.c.id.in_(ids)) for t in _NAMED]
+        with self._database.read() as connection:
+            return {row.id: row.name for row in connection.execute(sa.union_all(*rows))}
 
     def group_names(self) -> dict[str, str]:
         """Names of all workgroups by id, in their order."""
