@@ -12,14 +12,14 @@ from urllib.parse import quote
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from connector.control.console import entrance
 from connector.control.console.entrance import Entrance, Guest
 from connector.control.console.labels import field_at_fault, spoken
 from connector.control.console.looks import Looks, Part, dressed
-from connector.control.console.pages import ROOT, Banner, Form, Leaf, Moved, Page, Show, Visit, link
+from connector.control.console.pages import ROOT, Banner, Download, Form, Leaf, Moved, Page, See, Visit, link
 from connector.control.keys import includes
 from connector.control.smc.catalogue import Denied, translated
 from connector.control.smc.claims import pairs
@@ -96,14 +96,15 @@ class Door:
         """For every other address under the console's."""
         return Route(ROOT + "/{rest:path}", guarded(partial(self._see, _nowhere)), methods=_METHODS)
 
-    def _see(self, show: Show, http: Request, _body: bytes) -> Response:
+    def _see(self, show: See, http: Request, _body: bytes) -> Response:
         guest = self._guest(http)
         if guest is None:
             return to_login(http)
         visit = _visit(http, guest)
         try:
             _sound(visit.query, visit.path)
-            return self._written(http, visit, show(visit))
+            shown = show(visit)
+            return _sent(shown) if isinstance(shown, Download) else self._written(http, visit, shown)
         except (Denied, ConnectorError) as refused:
             return self._refused(http, visit, _denied(refused))
 
@@ -239,6 +240,12 @@ def _denied(refused: Denied | ConnectorError) -> Denied:
     if denied.status >= 500:  # the page does not say what: the log does
         _LOG.warning("the console could not do it: %s", refused)
     return denied
+
+
+def _sent(file: Download) -> Response:
+    """As a file, whatever a browser would rather do with text."""
+    kept = {"content-disposition": f'attachment; filename="{file.name}"'}
+    return dressed(StreamingResponse(file.pieces, media_type="text/plain", headers=kept))
 
 
 def _nowhere(_visit: Visit) -> Page:

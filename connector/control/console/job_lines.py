@@ -10,9 +10,11 @@ from connector.control.console import deeds, words
 from connector.control.console.deeds import Deed
 from connector.control.console.figures import Figures, figures
 from connector.control.jobs import Business, Status
+from connector.control.smc.catalogue import Denied
+from connector.control.smc.parameters import read
 from connector.control.store import JobFilter, Page, Store
 from connector.control.store.rows import Job
-from connector.specification import outage
+from connector.specification import kinds, outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,14 @@ class JobLines:
             return {}
         found = self._store.jobs.page(JobFilter(ids=list(ids)), 1, len(ids))
         return {line.job.id: line for line in self.lines(found.rows)}
+
+    def one(self, job_id: str) -> JobLine:
+        """The job with this id; `Denied` when there is none."""
+        read(kinds.ID, "JobId", job_id)
+        line = self.of([job_id]).get(job_id)
+        if line is None:
+            raise Denied("ReplicationJob.NotFound", f"There is no job {job_id}.")
+        return line
 
     def lines(self, jobs: Sequence[Job]) -> list[JobLine]:
         """The lines of these jobs, in their order."""

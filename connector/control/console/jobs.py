@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from connector.control import jobs as machine
 from connector.control.console import deeds, job_fields, streams
-from connector.control.console.job_lines import JobLine, JobLines
+from connector.control.console.job_lines import JobLines
 from connector.control.console.lists import Item, Paging, Search, wanted_page
 from connector.control.console.new_job import TRANSFER, transfer
 from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
@@ -18,10 +18,8 @@ from connector.control.keys import includes
 from connector.control.replication import PARAMETER
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.desk import Desk
-from connector.control.smc.parameters import read
 from connector.control.store import JobFilter, Store
 from connector.control.store.rows import Job, Role, TagKind
-from connector.specification import kinds
 from connector.specification.fields import BY_NAME
 
 ITEMS: Final = (
@@ -80,7 +78,7 @@ class JobPages:
         )
 
     def one(self, visit: Visit) -> Page:
-        line = self._line(visit.path["id"])
+        line = self._lines.one(visit.path["id"])
         job = line.job
         may = includes(visit.key.role, Role.OPERATOR)
         disks = self._store.sources.of(job).disks
@@ -113,7 +111,7 @@ class JobPages:
         return Moved(link("jobs", visit.path["id"], said=deed.word))
 
     def _modify(self, visit: Visit) -> Moved:
-        job = self._line(visit.path["id"]).job
+        job = self._lines.one(visit.path["id"]).job
         known = {
             "Name": job.name,
             "Description": job.description,
@@ -131,19 +129,12 @@ class JobPages:
 
     def _choose_disks(self, visit: Visit) -> Moved:
         """What is not ticked stays behind."""
-        job = self._line(visit.path["id"]).job
+        job = self._lines.one(visit.path["id"]).job
         disks = self._store.sources.of(job).disks[1:]
         left = [str(disk.key) for disk in disks if f"{BOX}{disk.key}" not in visit.form]
         given = {f"DiskKey.{number}": key for number, key in enumerate(left, 1)}
         self._desk.call(visit.caller, "SetReplicationJobDisks", given | {"JobId": job.id})
         return Moved(link("jobs", job.id, said="changed"))
-
-    def _line(self, job_id: str) -> JobLine:
-        read(kinds.ID, "JobId", job_id)
-        line = self._lines.of([job_id]).get(job_id)
-        if line is None:
-            raise Denied("ReplicationJob.NotFound", f"There is no job {job_id}.")
-        return line
 
 
 def _set(job: Job) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -50,6 +50,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Download:
+    """A text file to take along, sent piece by piece. `name` is safe: letters, digits, dots, _ and -."""
+
+    name: str
+    pieces: Iterator[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """Done: the browser goes on to `to`, which is one of our own addresses."""
 
@@ -57,15 +65,16 @@ class Moved:
 
 
 Show = Callable[[Visit], Page]
+See = Callable[[Visit], Page | Download]
 Do = Callable[[Visit], Page | Moved]
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A page to look at."""
+    """A page to look at, or a file to take along."""
 
     path: str
-    show: Show
+    show: See
 
 
 @dataclass(frozen=True, slots=True)

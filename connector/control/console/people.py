@@ -127,7 +127,7 @@ class AuditPages:
         paging = Paging(number, size, found.total, ("audit",), visit.query)
         return Page("audit.html", {"search": search, "lines": self._lines(found.rows), "paging": paging})
 
-    def _lines(self, entries: Sequence[AuditEntry]) -> list[AuditLine]:
+    def _lines(self, entries: Sequence[AuditEntry]) -> Sequence[AuditLine]:
         """With names beside ids: a fixed number of queries for any number of lines."""
         ids = {entry.who for entry in entries} | {word for entry in entries for word in entry.subject.split()}
         names = self._store.overview.names(ids)

@@ -12,6 +12,7 @@ from connector.control.console.door import Door, guarded
 from connector.control.console.entrance import Entrance
 from connector.control.console.groups import GroupPages
 from connector.control.console.job_lines import JobLines
+from connector.control.console.job_log import JobLogs
 from connector.control.console.job_sheet import Sheets
 from connector.control.console.jobs import JobPages
 from connector.control.console.live import Feed
@@ -45,7 +46,7 @@ def routes(store: Store, desk: Desk, keys: Keys, grace: float, looks: Looks | No
         CodePages(store, desk),
         AppliancePages(store, desk, grace),
     )
-    looking = (AuditPages(store),)
+    looking = (AuditPages(store), JobLogs(store, lines))
     door = Door(looks, entrance, lambda: store.epochs.current().restored, watching.down)
     return [
         _Doorstep("/", guarded(_front), methods=["GET"]),
