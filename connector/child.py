@@ -22,6 +22,8 @@ from typing import BinaryIO
 from connector import environment, private
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, from_json
 
+#: In the environment of a child whose starter reads its first line, whatever that says.
+AWAITED = "CONNECTOR_STARTER_READS_JSON"
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
 
@@ -87,7 +89,7 @@ def start(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env=environment.without_secrets(),
+            env=environment.without_secrets() | {AWAITED: "1"},
             process_group=0,
         )
     finally:
@@ -153,6 +155,11 @@ def _why_not_ready(process: subprocess.Popen[bytes], timeout: float) -> str:
     except subprocess.TimeoutExpired:
         return f"did not become ready within {timeout:.0f} s"
     return f"ended with exit code {code} before it was ready"
+
+
+def awaited() -> bool:
+    """Child side: whether a program waits for our first line. Asked once: our own children are not awaited by it."""
+    return os.environ.pop(AWAITED, "") == "1"
 
 
 def report_ready(facts: Mapping[str, object]) -> None:

@@ -21,7 +21,7 @@ from connector.appliance.attest import Notary
 from connector.appliance.configuration import Configuration, from_yaml, parse
 from connector.appliance.dispatch import carry
 from connector.appliance.identity import Identity
-from connector.appliance.inventory import Rescan
+from connector.appliance.inventory import PEERS, Rescan
 from connector.appliance.ledger import ControlLedger
 from connector.appliance.leftovers import Cleaner
 from connector.appliance.membership import owner_of
@@ -31,6 +31,7 @@ from connector.appliance.workbench import Workbench
 from connector.clients.agents import ControlClient
 from connector.epoch import Memory
 from connector.errors import ConnectorError, ControlFailed
+from connector.outages import Outages
 from connector.patience import Patience
 from connector.transfer.vddk_source import check_installation
 from connector.vcenter.client import VCenter
@@ -72,6 +73,7 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         owner = owner_of(configuration.control.thumbprint)
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
         vddk = check_installation(configuration.vddk, vcenter.about.version)
+        outages = Outages(log, PEERS)
         memory = Memory(configuration.state / "epoch")
         identity = Identity(configuration, vcenter.about.instance_uuid, memory)
 
@@ -103,7 +105,9 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
             configuration.governor,
             configuration.backup_wait,
         )
-        rescan = Rescan(vcenter, connect, configuration.rescan, stop, watch=configuration.watch)
+        rescan = Rescan(
+            vcenter, connect, configuration.rescan, stop, watch=configuration.watch, outages=outages
+        )
         seen = rescan.once()
         unwind.enter_context(rescan)
         practice = Practice(
@@ -114,26 +118,31 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
             bench.claims,
         )
         first = partial(mend_all, practice)
-        unwind.enter_context(Cleaner(vcenter, ledger, connect, bench.claims, stop, first=first))
+        unwind.enter_context(
+            Cleaner(vcenter, ledger, connect, bench.claims, stop, first=first, outages=outages)
+        )
         child.report_ready(
             {"appliance": identity.membership.appliance_id, "machines": seen, "pid": os.getpid()}
         )
-        Agent(connect, partial(carry, bench), configuration.passes, stop, rotate=renew).run()
+        work = partial(carry, bench)
+        Agent(connect, work, configuration.passes, stop, rotate=renew, outages=outages).run()
 
 
 def admitted(connect: Callable[[], ControlClient], stop: threading.Event) -> None:
     """Returns when an administrator has approved this appliance, or `stop` is set."""
-    told = False
+    told, outages = False, Outages(log, PEERS)
     with closing(connect()) as control:
         while not stop.is_set():
             try:
                 if not control.heartbeat(()).waiting:
+                    outages.heard(ControlFailed)
                     return
                 if not told:
                     log.warning("waits for approval: an administrator runs connector appliance approve")
                 told = True
+                outages.heard(ControlFailed)
             except ControlFailed as failed:
-                log.warning("heartbeat: %s", failed)
+                outages.missed("heartbeat", failed)
             stop.wait(APPROVAL_LOOK)
 
 
@@ -166,6 +175,7 @@ def _leash(stop: threading.Event) -> None:
 def main() -> int:
     """The process's exit code."""
     environment.hide()
+    awaited = child.awaited()
     logs.to_stderr(logging.INFO)
     try:
         command(standalone_mode=False)
@@ -174,7 +184,7 @@ def main() -> int:
         click.echo(f"connector appliance: {what}; see connector appliance run --help", err=True)
         return refused.exit_code
     except ConnectorError as failed:
-        if "--exit-with-stdin" in sys.argv:
+        if awaited:
             child.report_failure(failed)
         click.echo(f"connector appliance: {failed}", err=True)
         return failed.exit_code

@@ -23,10 +23,12 @@ from connector.errors import (
     AuthenticationFailed,
     Conflict,
     ConnectorError,
+    ControlFailed,
     Interrupted,
     NotFound,
     NotPermitted,
 )
+from connector.outages import Outages
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +93,10 @@ class Agent:
         stop: threading.Event,
         heartbeat: float = HEARTBEAT,
         rotate: Callable[[], None] = lambda: None,
+        outages: Outages | None = None,
     ) -> None:
         """`rotate` fetches a new secret and key; it is called when a heartbeat wishes so."""
+        self._outages = outages or Outages(log, {ControlFailed: "the control plane"})
         self._connect, self._carry, self._limit, self._stop, self._heartbeat = (
             connect,
             carry,
@@ -143,11 +147,12 @@ class Agent:
         order = None
         try:
             taken = control.take(TAKE_WAIT, errands)
+            self._outages.heard(ControlFailed)
             order = None if taken is None else order_from_json(taken)
         except (AuthenticationFailed, NotPermitted):
             raise
         except ConnectorError as failed:
-            log.warning("no order: %s", failed)
+            self._outages.missed("no order", failed)
             self._stop.wait(BACK_OFF)
         finally:
             if order is None:
@@ -168,7 +173,7 @@ class Agent:
         error: ConnectorError | None = None
         result: dict[str, Any] = {}
         rest = 0.0
-        with _Reporter(self._connect, running):
+        with _Reporter(self._connect, running, self._outages):
             try:
                 result = dict(self._carry(order, running.board, running.wishes))
                 outcome = "done"
@@ -209,10 +214,11 @@ class Agent:
             try:
                 with closing(self._connect()) as control:
                     control.finish(pass_id, outcome, error, result, rest)
+                self._outages.heard(ControlFailed)
                 return
             except ConnectorError as failed:
                 attempts += 1
-                log.warning("the end of pass %s was not heard: %s", pass_id, failed)
+                self._outages.missed(f"the end of pass {pass_id} was not heard", failed)
                 if not failed.retryable or (self._stop.is_set() and attempts >= 3):
                     return
                 self._stop.wait(BACK_OFF)
@@ -228,8 +234,9 @@ class Agent:
         try:
             heard = control.heartbeat(carried)
         except ConnectorError as failed:
-            log.warning("heartbeat: %s", failed)
+            self._outages.missed("heartbeat", failed)
             return
+        self._outages.heard(ControlFailed)
         if heard.rotate:
             self._renew()
         with self._lock:
@@ -255,8 +262,8 @@ class Agent:
 class _Reporter:
     """Sends a pass's progress while it is carried out, and once more at its end."""
 
-    def __init__(self, connect: Connect, running: _Running) -> None:
-        self._connect, self._running = connect, running
+    def __init__(self, connect: Connect, running: _Running, outages: Outages) -> None:
+        self._connect, self._running, self._outages = connect, running, outages
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=f"report {running.order.name}")
 
@@ -280,4 +287,4 @@ class _Reporter:
         except (NotFound, Conflict):  # the pass was given to somebody else
             self._running.wishes.stop.set()
         except ConnectorError as failed:
-            log.warning("progress of %s: %s", self._running.order.name, failed)
+            self._outages.missed(f"progress of {self._running.order.name}", failed)

@@ -16,8 +16,9 @@ from typing import Any, Final, Self
 
 from connector.appliance.governor import TREND, WINDOW, Pace, Sample, Thresholds, Verdict, judge
 from connector.appliance.progress import PassProgress
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Unreachable
 from connector.model import Pressure
+from connector.outages import Outages
 from connector.transfer.vddk_source import overloaded
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Guard:
         self._look, self._thresholds, self._board = look, thresholds, board
         self._running, self._disks = running, disks
         self._age = max(0.0, age)
+        self._outages = Outages(log, {Unreachable: "vCenter"})
         self._began = time.monotonic()
         self._samples: list[Sample] = []
         self._errors: list[float] = []
@@ -90,8 +92,9 @@ class Guard:
         try:
             pressure = self._look()
         except ConnectorError as failed:
-            log.warning("the snapshot is not watched for now: %s", failed)
+            self._outages.missed("the snapshot is not watched for now", failed)
             return
+        self._outages.heard(Unreachable)
         self._judge(pressure)
 
     def __enter__(self) -> Self:

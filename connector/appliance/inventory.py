@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, ControlFailed, Unreachable
 from connector.model import Finding, Inventory, Machine, Traits
+from connector.outages import Outages
 from connector.vcenter.client import VCenter
 from connector.vcenter.eligibility import survey
 from connector.vcenter.partial import remembered
@@ -19,6 +20,8 @@ from connector.vcenter.watching import Watch
 
 log = logging.getLogger(__name__)
 
+#: Who an appliance calls, by the error that silence is.
+PEERS: Final = {ControlFailed: "the control plane", Unreachable: "vCenter"}
 AGAIN = 30.0  # seconds after which a vCenter that did not answer is followed again
 QUIET = 1.0  # seconds between two changes that are passed on: what comes together goes together
 LOOK = 0.5  # seconds between two calls that end the waiting for news
@@ -47,7 +50,9 @@ class Rescan:
         stop: threading.Event,
         *,
         watch: bool = False,
+        outages: Outages | None = None,
     ) -> None:
+        self._outages = outages or Outages(log, PEERS)
         self._vcenter, self._connect, self._every, self._stop = vcenter, connect, every, stop
         self._known: dict[str, Machine] = {}  # as they were last seen, by moref
         self._watch = vcenter.watch(stop) if watch else None
@@ -78,7 +83,7 @@ class Rescan:
                     self._follow(self._watch)
                     return
             except ConnectorError as failed:
-                log.warning("the inventory was not renewed: %s", failed)
+                self._outages.missed("the inventory was not renewed", failed)
                 if self._watch is not None and self._stop.wait(min(self._every, AGAIN)):
                     return
 
@@ -97,6 +102,7 @@ class Rescan:
         bare = [replace(machine, traits=_told(machine.traits)) for machine in seen.machines]
         with closing(self._connect()) as registry:
             registry.put_sources(bare, findings)
+        self._outages.heard(ControlFailed, Unreachable)
 
 
 def _told(traits: Traits) -> Traits:

@@ -12,9 +12,11 @@ from contextlib import closing
 from typing import Any, Final, Protocol
 
 from connector.appliance.claims import Claims
+from connector.appliance.inventory import PEERS
 from connector.appliance.ledger import ControlLedger
-from connector.errors import ConnectorError, NotFound, VCenterFault
+from connector.errors import ConnectorError, NotFound, Unreachable, VCenterFault
 from connector.model import Machine
+from connector.outages import Outages
 from connector.vcenter.partial import nameless
 
 log = logging.getLogger(__name__)
@@ -54,8 +56,10 @@ class Cleaner:
         stop: threading.Event,
         every: float = EVERY,
         first: Callable[[], None] = lambda: None,
+        outages: Outages | None = None,
     ) -> None:
         """`first` is done once at the start of the thread, before the first look."""
+        self._outages = outages or Outages(log, PEERS)
         self._vcenter, self._ledger, self._connect, self._stop = vcenter, ledger, connect, stop
         self._claims, self._every, self._first = claims, every, first
         self._thread = threading.Thread(target=self._loop, name="cleaner")
@@ -74,9 +78,10 @@ class Cleaner:
         try:
             self._remove(token, order)
         except ConnectorError as failed:
-            log.warning("%s stays in vCenter for now: %s", token, failed)
+            self._outages.missed(f"{token} stays in vCenter for now", failed)
             control.resists(token, failed.what)
             return False
+        self._outages.heard(Unreachable)
         control.removed(token)
         return True
 
@@ -110,9 +115,9 @@ class Cleaner:
         try:
             self._first()
         except ConnectorError as failed:
-            log.warning("what earlier lives left was not looked for: %s", failed)
+            self._outages.missed("what earlier lives left was not looked for", failed)
         while not self._stop.wait(self._every):
             try:
                 self.once()
             except ConnectorError as failed:
-                log.warning("leftovers were not looked for: %s", failed)
+                self._outages.missed("leftovers were not looked for", failed)

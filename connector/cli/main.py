@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-from connector import __version__, environment
+from connector import __version__, environment, logs
 from connector.cli.lazy import LazyGroup
 from connector.errors import EXIT_CODES, BadInput, ConnectorError, Interrupted
 
@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; the value is the process's exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     environment.hide()
+    logs.for_a_person()
     try:
         return _run(words)
     finally:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import click
 
+from connector import outages
 from connector.cli import outage
 from connector.cli.display import Display, choose
 from connector.cli.records import JOB, items
@@ -53,6 +54,8 @@ class Patience:
             raise failed
 
     def heard(self) -> None:
+        if self.since is not None:
+            self.say(f"the control plane answers again after {outages.spelled(self.clock() - self.since)}")
         self.since = None
 
 

@@ -88,23 +88,24 @@ def command(
 def main() -> int:
     """The process's exit code."""
     environment.hide()
+    awaited = child.awaited()
     logs.to_stderr(logging.WARNING)
     try:
         command(standalone_mode=False)
     except click.ClickException as refused:
         return _tell(
-            BadInput(refused.format_message().rstrip("."), remedy="see connector control run --help")
+            BadInput(refused.format_message().rstrip("."), remedy="see connector control run --help"), awaited
         )
     except click.Abort:
         return 130
     except ConnectorError as failed:
-        return _tell(failed)
+        return _tell(failed, awaited)
     return 0
 
 
-def _tell(failed: ConnectorError) -> int:
-    """Once: to the program that started this one as JSON, else to a person."""
-    if "--exit-with-stdin" in sys.argv:
+def _tell(failed: ConnectorError, awaited: bool) -> int:
+    """To a person; to the program that awaits our first line as JSON too."""
+    if awaited:
         child.report_failure(failed)
     click.echo(f"connector control: {failed}", err=True)
     return failed.exit_code

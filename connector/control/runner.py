@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from connector.control.store import Store
+from connector.control.store.database import PEERS, DatabaseSilent
 from connector.errors import ConnectorError, StateRestored
+from connector.outages import Outages
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class Runner:
         self._looks = looks
         self._fenced = fenced
         self._held = held
+        self._outages = Outages(_LOG, PEERS)
         self._pace = pace
         self._interval = interval
         self._engine: Engine | None = None
@@ -91,7 +94,7 @@ class Runner:
         if self._store.ticks() - self._looked >= self._interval:
             self._looked = self._store.ticks()
             for look in self._looks:
-                _guarded(look)
+                self._guarded(look)
 
     def close(self) -> None:
         """Stop; returns at once, even when a look is under way."""
@@ -106,14 +109,14 @@ class Runner:
             self._wake.clear()
             if self._end.is_set():
                 return
-            _guarded(self.step)
+            self._guarded(self.step)
 
-
-def _guarded(look: Callable[[], None]) -> None:
-    """The outer door of the thread and of each look: one that stumbles keeps no other from looking."""
-    try:
-        look()
-    except ConnectorError as failed:
-        _LOG.warning("the runner cannot look: %s", failed)
-    except Exception:  # noqa: BLE001 - outer door of a thread
-        _LOG.exception("the runner stumbled; it goes on")
+    def _guarded(self, look: Callable[[], None]) -> None:
+        """The outer door of the thread and of each look: one that stumbles keeps no other from looking."""
+        try:
+            look()
+            self._outages.heard(DatabaseSilent)
+        except ConnectorError as failed:
+            self._outages.missed("the runner cannot look", failed)
+        except Exception:  # noqa: BLE001 - outer door of a thread
+            _LOG.exception("the runner stumbled; it goes on")

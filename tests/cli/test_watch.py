@@ -110,6 +110,7 @@ def test_silence_is_borne_and_told_once(speaker: Speaker, run: Connector) -> Non
     speaker.say(200, progress("Finished"))
     said = run("job", "watch", "j-1").err
     assert said.count("still trying") == 1
+    assert said.count("the control plane answers again after ") == 1
     assert "web: waits: no appliance" in said
     assert said.endswith("web: Finished\n")
 
@@ -125,7 +126,8 @@ def test_silence_has_an_end() -> None:
     now[0] = 161.0
     with pytest.raises(ControlFailed):
         patience.bear(silent)
-    assert len(said) == 2
+    assert len(said) == 3
+    assert said[1] == "the control plane answers again after 59 s"
     with pytest.raises(ControlFailed):
         watching.Patience(said.append).bear(ControlFailed("a page", retryable=False))
 

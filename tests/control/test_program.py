@@ -228,3 +228,16 @@ def test_the_help_names_every_option() -> None:
         "--exit-with-stdin",
     ):
         assert option in shown.stdout
+
+
+@pytest.mark.parametrize("module", ["connector.control", "connector.appliance"])
+def test_who_reads_the_first_line_gets_json_and_a_person_gets_a_sentence(module: str, tmp_path: Path) -> None:
+    wrong = ["--config", str(tmp_path / "no-such-file"), "--exit-with-stdin"]
+    by_hand = subprocess.run(
+        [sys.executable, "-m", module, *wrong], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert (by_hand.returncode, by_hand.stdout) == (BadInput.exit_code, "")
+    (line,) = by_hand.stderr.splitlines()
+    with pytest.raises(BadInput) as refused:
+        child.start(module, wrong, name="child", log=tmp_path / "log")
+    assert str(refused.value) in line

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -61,3 +63,43 @@ def test_what_is_printed_for_each_machine_is_one_line(capsys: pytest.CaptureFixt
     shown.disk(FORGED, disk | {"eta": 1.0})
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1 and "\x1b" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "shown"),
+    [
+        ("connector.appliance.agent", logging.WARNING, True),
+        ("vddk.worker", logging.WARNING, True),
+        ("stamina", logging.WARNING, False),
+        ("urllib3.connectionpool", logging.WARNING, False),
+        ("dbos", logging.WARNING, False),
+        ("uvicorn.error", logging.INFO, False),
+        ("dbos", logging.ERROR, True),
+    ],
+)
+def test_of_libraries_a_service_passes_on_errors_only(name: str, level: int, shown: bool) -> None:
+    assert logs.ours(logging.LogRecord(name, level, "", 1, "text", (), None)) is shown
+
+
+_SAYS = """
+import logging, sys
+from connector import logs
+logs.to_stderr(logging.WARNING) if sys.argv[1] == "service" else logs.for_a_person()
+from connector.control import workflow
+import dbos._logger, stamina
+dbos._logger.init_logger()
+dbos._logger.dbos_logger.warning("a warning of the engine")
+for attempt in stamina.retry_context(on=ValueError, attempts=2, wait_initial=0, wait_max=0, wait_jitter=0):
+    with attempt:
+        if attempt.num == 1:
+            raise ValueError("passes")
+logging.getLogger("urllib3").warning("retrying")
+logging.getLogger("connector.any").warning("ours")
+"""
+
+
+@pytest.mark.parametrize("kind", ["service", "command"])
+def test_libraries_say_nothing_on_standard_error(kind: str) -> None:
+    done = subprocess.run([sys.executable, "-c", _SAYS, kind], capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("ours")

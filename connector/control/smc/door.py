@@ -22,7 +22,9 @@ from connector.control.smc.desk import Desk, permit
 from connector.control.smc.gate import Gate
 from connector.control.smc.operations import Answer, Caller
 from connector.control.smc.parameters import parse
+from connector.control.store.database import PEERS, DatabaseSilent
 from connector.errors import ConnectorError
+from connector.outages import Outages
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class Door:
     def __init__(self, desk: Desk, gate: Gate) -> None:
         self._desk = desk
         self._gate = gate
+        self._outages = Outages(_LOG, PEERS)
 
     def route(self) -> Route:
         """Where the API is mounted: signatures cover the path, so it can be nowhere else."""
@@ -48,13 +51,14 @@ class Door:
             body = await _body(http)
             origin = http.client.host if http.client else ""
             done = await run_in_threadpool(self._handle, http, body, origin)
+            self._outages.heard(DatabaseSilent)
             return _response(200, {"RequestId": request_id} | done)
         except ClientDisconnect:
             return Response(status_code=400)
         except ConnectorError as failed:
             denied = translated(failed)
             if denied.status >= 500:  # the caller is not told what: the log is
-                _LOG.warning("request %s failed: %s", request_id, failed)
+                self._outages.missed(f"request {request_id} failed", failed)
         except Denied as refused:
             denied = refused
         except Exception:  # noqa: BLE001 - outer door: nobody outside sees a stack trace

@@ -13,8 +13,10 @@ from typing import Final
 from connector.control.keys import Keys
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.claims import Claim
+from connector.control.store.database import PEERS, DatabaseSilent
 from connector.control.store.rows import AccessKey
 from connector.errors import ControlFailed
+from connector.outages import Outages
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Gate:
         self._keys = keys
         self._clock = clock
         self._recent = Recent()
+        self._outages = Outages(_LOG, PEERS)
 
     def admit(self, claim: Claim) -> AccessKey:
         """The key that signed this, here and now, for the first time in this process."""
@@ -72,8 +75,9 @@ class Gate:
         except ControlFailed as failed:
             if strict:
                 raise
-            _LOG.warning("a nonce cannot be written down: %s", failed)
+            self._outages.missed("a nonce cannot be written down", failed)
             return
+        self._outages.heard(DatabaseSilent)
         if not new:
             raise _used()
 

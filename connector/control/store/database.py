@@ -12,7 +12,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from connector import private
 from connector.control.clock import Clock
 from connector.control.store import counting, tables
 from connector.control.store.counting import Point, WentBack
-from connector.errors import BadInput, ControlFailed
+from connector.errors import BadInput, ConnectorError, ControlFailed
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -268,13 +268,21 @@ def _tables_may_be_rebuilt(connection: sa.Connection) -> Iterator[None]:
         raw.execute("PRAGMA foreign_keys=ON")
 
 
+class DatabaseSilent(ControlFailed):
+    """The database does not answer now."""
+
+
+#: The peer of a control plane, for `Outages`.
+PEERS: Final[Mapping[type[ConnectorError], str]] = {DatabaseSilent: "the database"}
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     """Database outages become one line; mistakes of ours (integrity, programming) pass through unchanged."""
     try:
         yield
     except sa.exc.OperationalError as error:
-        raise ControlFailed(
+        raise DatabaseSilent(
             f"the database does not answer: {type(error.orig).__name__}",
             on="database",
             remedy="check that it runs and that its disk has space",

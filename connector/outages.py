@@ -1,0 +1,62 @@
+"""A peer that is away is said once when that begins, and once when it ends, however many calls fail meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from connector.errors import ConnectorError
+
+
+class Outages:
+    """Thread-safe; shared by all who call the same peers.
+
+    `peers`: what each is called, by the kind of error that its silence is. Only a failure that may pass by itself is an
+    outage; any other is logged each time.
+    """
+
+    def __init__(
+        self,
+        log: logging.Logger,
+        peers: Mapping[type[ConnectorError], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log, self._peers, self._clock = log, dict(peers), clock
+        self._lock = threading.Lock()
+        self._since: dict[str, float] = {}
+        self._failed: dict[str, int] = {}
+
+    def missed(self, what: str, failed: ConnectorError) -> None:
+        """`what` was tried, and failed."""
+        peer = next((name for kind, name in self._peers.items() if isinstance(failed, kind)), "")
+        if not peer or not failed.retryable:
+            self._log.warning("%s: %s", what, failed)
+            return
+        with self._lock:
+            self._failed[peer] = self._failed.get(peer, 0) + 1
+            if peer in self._since:
+                return
+            self._since[peer] = self._clock()
+        self._log.warning("%s: %s; it is tried again, and said when %s answers", what, failed, peer)
+
+    def heard(self, *kinds: type[ConnectorError]) -> None:
+        """These peers have answered."""
+        for kind in kinds:
+            peer = self._peers[kind]
+            if peer not in self._since:
+                continue
+            with self._lock:
+                began, failed = self._since.pop(peer, None), self._failed.pop(peer, 0)
+            if began is not None:
+                lasted = spelled(self._clock() - began)
+                self._log.warning("%s answers again after %s; calls that failed: %d", peer, lasted, failed)
+
+
+def spelled(seconds: float) -> str:
+    """How long something lasted: `45 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
