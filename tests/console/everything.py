@@ -30,6 +30,7 @@ class Everything:
             "/console/audit",
         ]
         self.changes = [
+            *(f"/console/bulk/{deed.word}{step}" for deed in deeds.DEEDS for step in ("", "/confirmed")),
             *(f"/console/jobs/{self.job}/{deed.word}" for deed in deeds.DEEDS),
             f"/console/jobs/{self.job}/modify",
             f"/console/jobs/{self.job}/disks",

@@ -312,3 +312,38 @@ def test_the_dangerous_moment_reads_at_a_glance(desk: Desk) -> None:
     found = Axe().run(page).response
     assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
     assert desk.complaints == []
+
+
+def test_many_jobs_at_once_by_keyboard_alone(desk: Desk) -> None:
+    """Ticks stay while lines change; the page that asks and the one that answers are fit for everybody."""
+    job = desk.plane.jobs.create("web-04", "move-web-04")["id"]
+    page = desk.person(Role.OPERATOR, color_scheme="light")
+    line = page.locator(f"#line-{job}")
+    box = page.get_by_label("Tick move-web-04")
+    box.press("Space")
+    desk.plane.jobs.start(job)
+    expect(line.locator(".state")).to_have_text("Syncing")
+    expect(box).to_be_checked()
+    expect(box).to_be_focused()
+    shot(page, "jobs-ticked")
+    page.get_by_role("button", name="Stop…").press("Enter")
+    expect(page.get_by_role("heading", name="Stop: 1 job?")).to_be_visible()
+    expect(page.locator("#wanted")).to_contain_text("move-web-04")
+    fit(page, "bulk")
+    page.get_by_role("button", name="Stop: 1 job").press("Enter")
+    expect(page.locator(".banner").first).to_contain_text("Stop: 1 of 1 jobs done.")
+    fit(page, "bulk-done")
+    assert desk.complaints == []
+
+
+def fit(page: Page, name: str) -> None:
+    """Nothing serious for Axe, and no wider than a phone."""
+    for kind, width in (("desktop", 1280), ("phone", 390)):
+        page.set_viewport_size({"width": width, "height": 800})
+        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(wide) == 0, name
+        shot(page, f"{name}-{kind}")
+    found = Axe().run(page).response
+    grave = [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")]
+    assert grave == [], (name, grave)
+    page.set_viewport_size({"width": 1280, "height": 800})

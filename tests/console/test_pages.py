@@ -321,7 +321,7 @@ def test_a_change_of_many_things_is_one_line_with_the_rest_in_its_details(consol
 )
 def test_a_job_offers_exactly_what_the_table_allows(console: Console, state: State) -> None:
     job = console.house.incremental()
-    _put(console, job, state)
+    put(console, job, state)
     _must_offer(
         console, job, {deed.word for deed in deeds.DEEDS if deed.event in jobs.events(state)} - {"rollback"}
     )
@@ -331,11 +331,11 @@ def test_what_was_cut_over_can_be_rolled_back_and_a_member_of_an_application_not
     console: Console,
 ) -> None:
     job = console.house.incremental()
-    _put(console, job, State(Status.FINISHED), cutover=1)
+    put(console, job, State(Status.FINISHED), cutover=1)
     _must_offer(console, job, {"rollback", "delete"})
-    _put(console, job, State(Status.FINISHED), cutover=1, application="shop")
+    put(console, job, State(Status.FINISHED), cutover=1, application="shop")
     _must_offer(console, job, {"delete"})
-    _put(console, job, State(Status.WAITING), application="shop")
+    put(console, job, State(Status.WAITING), application="shop")
     _must_offer(console, job, {"start", "stop", "delete"})
 
 
@@ -351,7 +351,7 @@ def _must_offer(console: Console, job: str, allowed: set[str]) -> None:
     assert shown == allowed & {"start", "stop", "cutover"}
 
 
-def _put(console: Console, job: str, state: State, **columns: object) -> None:
+def put(console: Console, job: str, state: State, **columns: object) -> None:
     """As if the job had come there."""
     with sqlite3.connect(console.house.folder / "console-0.sqlite") as database:
         values = {"status": str(state.status), "business": str(state.business), **columns}

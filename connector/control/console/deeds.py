@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from connector.control import jobs
-from connector.control.jobs import IN_ERROR, STOPPED, WAITING, Event, State
+from connector.control.jobs import IN_ERROR, READY, STOPPED, SYNCING, WAITING, Event, State
 
 
 @dataclass(frozen=True, slots=True)
 class Deed:
     """One operation of the public API as a button. `word` is its part of the address.
 
-    A deed with a `warning` asks once more before it is done.
+    A deed with a `warning` asks once more before it is done. `effect` is what happens to a job, for a deed without one.
     """
 
     word: str
@@ -24,12 +24,18 @@ class Deed:
     given: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[State, str] = field(default_factory=dict)
     warning: str = ""
+    effects: Mapping[State, str] = field(default_factory=dict)
+    shuts_down: bool = False  # a source that is up
     reads: bool = False  # it begins to read the source, so the source must be online
     grave: bool = False
 
     def says(self, state: State) -> str:
         """The label while the job is in `state`."""
         return self.labels.get(state, self.label)
+
+    def does(self, state: State) -> str:
+        """What happens to a job in `state`, in whole sentences."""
+        return self.warning or self.effects.get(state, "")
 
 
 DEEDS: Final = (
@@ -39,9 +45,25 @@ DEEDS: Final = (
         "StartReplicationJob",
         "Start",
         labels={STOPPED: "Start again", IN_ERROR: "Start again", WAITING: "Run incremental now"},
+        effects={
+            READY: "Its first run begins. The source is read, and stays as it is.",
+            STOPPED: "It goes on where it stopped.",
+            IN_ERROR: "It goes on where it failed.",
+            WAITING: "An incremental run begins now.",
+        },
         reads=True,
     ),
-    Deed("stop", Event.STOP, "StopReplicationJob", "Stop", labels={WAITING: "Stop the schedule"}),
+    Deed(
+        "stop",
+        Event.STOP,
+        "StopReplicationJob",
+        "Stop",
+        labels={WAITING: "Stop the schedule"},
+        effects={
+            SYNCING: "Its pass ends, its position is kept.",
+            WAITING: "No run begins by itself any more. What was transferred is kept.",
+        },
+    ),
     Deed(
         "cutover",
         Event.CUTOVER,
@@ -50,6 +72,7 @@ DEEDS: Final = (
         given={"SyncData": "true"},
         warning="The source is shut down now. What changed since the last run is read, the last image is made, and"
         " the intermediate instance is released.",
+        shuts_down=True,
         reads=True,
     ),
     Deed(
@@ -96,7 +119,11 @@ def in_cutover(deed: Deed, *, down: bool) -> Deed:
     """The same deed of a job whose cutover has been asked for. `down`: it has shut the source down already."""
     if deed.word == "start":
         warning = "" if down else "The source is shut down now, and its last changes are read."
-        return replace(deed, label=RESUME, labels={}, warning=warning)
+        goes_on = "The source is down. The cutover goes on where it stopped."
+        return replace(
+            deed, label=RESUME, labels={}, warning=warning, effects=dict.fromkeys(deed.effects, goes_on),
+            shuts_down=not down,
+        )  # fmt: skip
     if not down:
         return deed
     if deed.word == "stop":

@@ -106,7 +106,7 @@ class Door:
             shown = show(visit)
             return _sent(shown) if isinstance(shown, Download) else self._written(http, visit, shown)
         except (Denied, ConnectorError) as refused:
-            return self._refused(http, visit, _denied(refused))
+            return self._refused(http, visit, as_denied(refused))
 
     def _change(self, form: Form, http: Request, body: bytes) -> Response:
         guest = self._guest(http)
@@ -122,7 +122,7 @@ class Door:
         try:
             done = form.do(visit)
         except (Denied, ConnectorError) as refused:
-            return self._again(http, visit, form, _denied(refused))
+            return self._again(http, visit, form, as_denied(refused))
         if isinstance(done, Moved):
             return dressed(RedirectResponse(done.to, 303))
         return self._written(http, visit, done)
@@ -233,7 +233,8 @@ def banner(denied: Denied) -> Banner:
     return Banner(f"{what}. {remedy[:1].upper()}{remedy[1:]}.", bad=True, field=field_at_fault(denied))
 
 
-def _denied(refused: Denied | ConnectorError) -> Denied:
+def as_denied(refused: Denied | ConnectorError) -> Denied:
+    """A refusal under its public code; what fails inside of us is in the log, and no page says it."""
     if isinstance(refused, Denied):
         return refused
     denied = translated(refused)

@@ -70,6 +70,7 @@ class JobPages:
             {
                 "search": search,
                 "status": status,
+                "deeds": deeds.DEEDS,
                 "counts": self._watching.counts(status),
                 "lines": [(line.job.id, self._watching.line(line, may_operate=may)) for line in found.rows],
                 "paging": Paging(number, size, found.total, ("jobs",), visit.query),

@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from connector.control.console.attempts import Attempts
+from connector.control.console.bulk import BulkPages
 from connector.control.console.door import Door, guarded
 from connector.control.console.entrance import Entrance
 from connector.control.console.groups import GroupPages
@@ -38,14 +39,16 @@ def routes(store: Store, desk: Desk, keys: Keys, grace: float, looks: Looks | No
     entrance = Entrance(store, keys, Attempts())
     lines = JobLines(store)
     watching = Watching(store, lines, Sheets(store), looks)
+    jobs = JobPages(store, desk, lines, watching)
     changing = (
-        JobPages(store, desk, lines, watching),
+        jobs,
         SourcePages(store, desk),
         NewJobPages(store, desk),
         GroupPages(store, desk),
         CodePages(store, desk),
         AppliancePages(store, desk, grace),
     )
+    bulk = BulkPages(store, desk, lines, jobs)
     looking = (AuditPages(store), JobLogs(store, lines))
     door = Door(looks, entrance, lambda: store.epochs.current().restored, watching.down)
     return [
@@ -56,7 +59,7 @@ def routes(store: Store, desk: Desk, keys: Keys, grace: float, looks: Looks | No
         Streams(entrance, Feed(watching.look, store.sessions.use)).route(),
         *door.routes(
             [leaf for pages in (*changing, *looking) for leaf in pages.leaves()],
-            [form for pages in changing for form in pages.forms()],
+            [form for pages in (*changing, bulk) for form in pages.forms()],
         ),
         door.last_route(),
     ]

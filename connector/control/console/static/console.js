@@ -13,7 +13,9 @@
     const focused = place.contains(document.activeElement) ? trace(document.activeElement) : null;
     const open = [...place.querySelectorAll("details[open] > summary")].map((found) => found.textContent);
     const scrolled = [...place.querySelectorAll("[tabindex]")].map((found) => [found.scrollLeft, found.scrollTop]);
+    const ticked = [...place.querySelectorAll(".box input:checked")].map((found) => found.name);
     place.innerHTML = part.html;
+    for (const box of place.querySelectorAll(".box input")) box.checked = ticked.includes(box.name);
     if (part.id === "state") document.querySelector("main > .banner.good")?.remove(); // what was said is overtaken
     place.dataset.version = part.version;
     for (const summary of place.querySelectorAll("details > summary")) {
@@ -23,13 +25,13 @@
       if (scrolled[number]) [found.scrollLeft, found.scrollTop] = scrolled[number];
     });
     if (focused) {
-      const again = [...place.querySelectorAll("a, button, summary, [tabindex]")].find((found) => trace(found) === focused);
+      const again = [...place.querySelectorAll("a, button, input, summary, [tabindex]")].find((found) => trace(found) === focused);
       (again || document.getElementById("main")).focus({ preventScroll: true });
     }
   }
 
   function trace(element) {
-    return [element.tagName, element.getAttribute("formaction") || element.getAttribute("href") || element.textContent].join(" ");
+    return [element.tagName, element.getAttribute("formaction") || element.getAttribute("href") || element.name || element.textContent].join(" ");
   }
 
   function say(text, alive) {
