@@ -17,9 +17,9 @@ def unescaped(name: str) -> str:
 
 def visible(text: str) -> str:
     """One line. Blanks of other kinds, marks without width and loose accents are written out, as `<U+00A0>`."""
-    if text.isascii() and text.isprintable():
+    loose = not unicodedata.is_normalized("NFC", text)
+    if text.isprintable() and not loose:
         return " ".join(text.split())
-    loose = unicodedata.normalize("NFC", text) != text
     shown = "".join(_shown(character, loose) for character in text)
     return " ".join(shown.split())
 

@@ -6,13 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from connector.cli import estate_report
 from connector.cli.main import main
 from connector.cli.secret import VARIABLE
 from connector.cli.vm import COLUMNS
+from tests.control.conftest import machine
 from tests.vcenter.imaginary import PASSWORD, World, change_vm, world
 
 
@@ -98,6 +101,11 @@ class TestAccess:
         ):
             assert part in text
         assert "it is a template" in capsys.readouterr().out
+
+    def test_the_report_shows_what_a_name_hides(self) -> None:
+        text = estate_report.page([machine("vm-1", "web\u202e10\u00a0")], {}, "vc", datetime.now(UTC))
+        assert "web&lt;U+202E&gt;10&lt;U+00A0&gt;" in text
+        assert not {"\u202e", "\u00a0"} & set(text)
 
     def test_json_findings_tell_property_and_remedy(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["vm", "check", "vm-101", "--json"]) == 0
