@@ -22,7 +22,8 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("state", lambda row: row.get("State")),
     ("online", lambda row: row.get("Online")),
     ("heard of", lambda row: row.get("HeartbeatTime")),
-    ("token", lambda row: row.get("AccessTokenId")),
+    ("token", tables.named("AccessTokenName", "AccessTokenId")),
+    ("workgroup", tables.named("WorkgroupName", "WorkgroupId")),
     ("notice", lambda row: row.get("Notice")),
 )
 

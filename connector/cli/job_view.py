@@ -62,7 +62,7 @@ def _bytes(name: str, title: str = "") -> tables.Column:
 COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("name", lambda row: row.get("Name")),
     ("id", lambda row: row.get("JobId")),
-    ("source", lambda row: row.get("SourceId")),
+    ("source", tables.named("SourceName", "SourceId")),
     ("state", state),
     ("progress", _progress),
     ("runs", _rhythm),
@@ -77,7 +77,7 @@ FIELDS: Final[tuple[tables.Column, ...]] = (
     ("name", lambda row: row.get("Name")),
     ("id", lambda row: row.get("JobId")),
     ("description", lambda row: row.get("Description")),
-    ("source", lambda row: f"{row['Details'].get('SourceName') or ''} {row.get('SourceId')}"),
+    ("source", tables.both("SourceName", "SourceId")),
     ("state", lambda row: f"{row.get('Status')} {row.get('BusinessStatus') or ''}"),
     ("allowed", lambda row: ", ".join(items(row["Details"], "AllowedOperations", "AllowedOperation"))),  # type: ignore[arg-type]
     ("waits for", lambda row: row["Details"].get("WaitingFor")),
@@ -92,7 +92,7 @@ FIELDS: Final[tuple[tables.Column, ...]] = (
     ("appliance", lambda row: row["Details"].get("ApplianceName")),
     ("phase", lambda row: row["Details"].get("Phase")),
     ("region", lambda row: row.get("RegionId")),
-    ("workgroup", lambda row: row.get("WorkgroupId")),
+    ("workgroup", tables.both("WorkgroupName", "WorkgroupId")),
     ("tags", tables.tags),
     ("created", lambda row: row.get("CreationTime")),
 )

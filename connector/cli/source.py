@@ -36,8 +36,8 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("platform", lambda row: row.get("Platform")),
     ("disks", lambda row: len(_disks(row))),
     ("size", lambda row: tables.gib(sum(int(disk.get("Size") or 0) for disk in _disks(row)))),
-    ("last job", lambda row: row.get("JobId")),
-    ("workgroup", lambda row: row.get("WorkgroupId")),
+    ("last job", tables.named("JobName", "JobId")),
+    ("workgroup", tables.named("WorkgroupName", "WorkgroupId")),
     ("error", lambda row: row.get("ErrorCode")),
 )
 FIELDS: Final[tuple[tables.Column, ...]] = (
@@ -56,8 +56,8 @@ FIELDS: Final[tuple[tables.Column, ...]] = (
     ("CBT", lambda row: row["Details"].get("CbtEnabled")),
     ("can be migrated", lambda row: row["Details"].get("Eligible")),
     ("last seen", lambda row: row["Details"].get("LastSeenTime")),
-    ("last job", lambda row: row.get("JobId")),
-    ("workgroup", lambda row: row.get("WorkgroupId")),
+    ("last job", tables.both("JobName", "JobId")),
+    ("workgroup", tables.both("WorkgroupName", "WorkgroupId")),
     ("tags", tables.tags),
     ("created", lambda row: row.get("CreationTime")),
 )

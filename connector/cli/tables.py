@@ -70,6 +70,16 @@ def told(name: str, what: str, fields: Json, as_json: bool) -> None:
     click.echo(json.dumps(fields) if as_json else f"{plain(name)}: {what}")
 
 
+def named(name: str, key: str) -> Callable[[Json], str]:
+    """A cell with the name of what another record is meant by; its id where the control plane tells no name."""
+    return lambda row: str(row.get(name) or row.get(key) or "")
+
+
+def both(name: str, key: str) -> Callable[[Json], str]:
+    """The same with the id beside the name."""
+    return lambda row: " ".join(filter(None, (str(row.get(name) or ""), str(row.get(key) or ""))))
+
+
 def gib(size: object) -> str:
     """Whole GiB as the API counts disks."""
     return f"{size} GiB"

@@ -11,7 +11,7 @@ import click
 from connector.cli import tables
 from connector.cli.access import with_client
 from connector.cli.options import JSON
-from connector.cli.records import TOKEN, find, identity, rows
+from connector.cli.records import GROUP, TOKEN, find, identity, rows
 from connector.cli.secret import new_secret_file
 from connector.clients.smc import SmcClient
 from connector.errors import BadInput
@@ -79,7 +79,9 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
     metavar="UUID",
     help="Good for the appliances of this vCenter only (its instance UUID). Without it what enrols waits for approval.",
 )
-@click.option("--workgroup", metavar="ID", help="The workgroup whose vCenter it is. Needs --vcenter.")
+@click.option(
+    "--workgroup", metavar="GROUP", help="The workgroup whose vCenter it is (id or name). Needs --vcenter."
+)
 @click.option("--joins", is_flag=True, help="The first appliance needs no approval either. Needs --vcenter.")
 @click.option("--count", type=int, help="So many sources it may bring in, 1 to 1000. Default: 100.")
 @click.option("--days", type=int, help="So long it can be used, 1 to 90. Default: 30.")
@@ -114,7 +116,8 @@ def create(
         if of_vcenter is None:
             answer = client.call("CreateAccessToken", **given)
         else:
-            given |= {"VCenter": of_vcenter, "WorkgroupId": workgroup, "JoinsByItself": joins}
+            tenant = identity(client, GROUP, workgroup) if workgroup else None
+            given |= {"VCenter": of_vcenter, "WorkgroupId": tenant, "JoinsByItself": joins}
             answer = client.call("CreateEnrolmentCode", **given)
         key, code = str(answer["AccessTokenId"]), str(answer["AccessTokenCode"])
         keep(code)

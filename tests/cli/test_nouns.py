@@ -46,6 +46,27 @@ def test_a_source_is_listed_shown_changed_and_forgotten(cloud: Cloud, connector:
     eventually(lambda: connector("source", "show", ids[name], code=None).code == 3, "the source is gone")
 
 
+def test_lists_show_names_where_the_api_means_records_by_their_ids(
+    cloud: Cloud, connector: Connector
+) -> None:
+    name, group = fresh("vm"), fresh("wg")
+    _, ids = cloud.sources(machine("vm-1", name, 1))
+    connector("group", "create", group)
+    connector("group", "associate", group, name)
+    job = f"{name}-job"
+    connector("job", "create", name, "--name", job)
+    (row,) = connector("job", "list", "--name", job, "--json").lines
+    assert (row["SourceName"], row["WorkgroupName"], row["SourceId"]) == (name, group, ids[name])
+    (row,) = connector("source", "list", "--name", name, "--json").lines
+    assert (row["JobName"], row["WorkgroupName"]) == (job, group)
+    assert ids[name] not in connector("job", "list", "--name", job).out
+    listed = connector("source", "list", "--name", name).out
+    assert f" {job} " in listed and f" {group} " in listed
+    assert f"{name} {ids[name]}" in connector("job", "show", job).out
+    appliances = connector("appliance", "list", "--json").lines
+    assert {row["AccessTokenName"] == "" for row in appliances if not row["AccessTokenId"]} <= {True}
+
+
 def test_r13_how_long_it_may_take_is_told_for_all_and_each(cloud: Cloud, connector: Connector) -> None:
     first, second = fresh("vm"), fresh("vm")
     cloud.sources(machine("vm-1", first, 1), machine("vm-2", second, 1))

@@ -17,7 +17,6 @@ from connector.control.store.limits import Claim, reasons
 from connector.control.store.rows import Outcome, Pass, Task, TokenStatus
 from connector.control.store.sources import OFFLINE_CODE
 from connector.errors import AuthenticationFailed, BadInput
-from tests.control.conftest import VCENTER
 from tests.control.house import DAY, GRACE, HOUR, House
 
 
@@ -562,7 +561,7 @@ def test_a_pass_waits_for_its_limit_and_its_job_says_why(make_house: Callable[[L
     for job in (first, second):
         house.service.start(job)
         house.later(1)  # the older one is taken first
-    assert house.get(first).waiting == f"waits for an appliance of {VCENTER} with room for it"
+    assert house.get(first).waiting == "waits for room at the appliance a1"
     assert house.take() is not None
     assert house.take(house.enrol("a2")) is None
     house.turn()
@@ -570,7 +569,7 @@ def test_a_pass_waits_for_its_limit_and_its_job_says_why(make_house: Callable[[L
     assert house.get(second).waiting == "waits: 2 of 2 disks on host host-1 are being read"
     house.clock.advance(GRACE + 1)
     house.watch.look()
-    assert house.get(second).waiting == f"waits: no appliance of {VCENTER} is online"
+    assert house.get(second).waiting == "waits: none of the appliances a1, a2 is online"
 
 
 def _pass(number: int, host: str, disks: int, stores: tuple[str, ...] = ("ds",)) -> Pass:
@@ -584,7 +583,7 @@ def _pass(number: int, host: str, disks: int, stores: tuple[str, ...] = ("ds",))
     ("limits", "why"),
     [
         (Limits(passes=1), "1 of 1 machines in all"),
-        (Limits(vcenter_disks=3), "3 of 3 disks of v"),
+        (Limits(vcenter_disks=3), "3 of 3 disks of its vCenter"),
         (Limits(host_disks=4), "3 of 4 disks on host h"),
         (Limits(datastore_machines=1), "1 of 1 machines on datastore ds"),
     ],

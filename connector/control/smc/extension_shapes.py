@@ -214,7 +214,8 @@ def _period(period: Period) -> Answer:
     return {f"{part}Seconds": round(float(seconds), 1) for part, seconds in parts.items()}
 
 
-def appliance(row: Appliance, *, online: bool) -> Answer:
+def appliance(row: Appliance, names: Mapping[str, str], *, online: bool) -> Answer:
+    """`names`: of what has an id in it."""
     return {
         "ApplianceId": row.id,
         "Name": row.name,
@@ -224,8 +225,10 @@ def appliance(row: Appliance, *, online: bool) -> Answer:
         "HeartbeatTime": moment(row.heartbeat),
         "CreationTime": moment(row.created),
         "AccessTokenId": row.token_id or "",
+        "AccessTokenName": names.get(row.token_id or "", ""),
         "State": str(row.state),
         "WorkgroupId": row.workgroup_id or "",
+        "WorkgroupName": names.get(row.workgroup_id or "", ""),
         "Notice": row.notice,
     }
 

@@ -217,7 +217,10 @@ class ExtensionOperations:
             )
 
         rows = [row for row in self._store.appliances.all() if matches(row)]
-        shown = [show.appliance(row, online=row.id in alive) for row in _part(rows, values)]
+        part = _part(rows, values)
+        within = {key for row in part for key in (row.token_id, row.workgroup_id) if key}
+        names = self._store.overview.names(within)
+        shown = [show.appliance(row, names, online=row.id in alive) for row in part]
         return page("Appliances", "Appliance", shown, len(rows), *paging(values))
 
     def _sources(self, ids: Iterable[str]) -> dict[str, Source]:

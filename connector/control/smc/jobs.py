@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Final
 
 from connector.control import views
@@ -160,6 +161,7 @@ class JobOperations:
         groups = {
             s.id: s.workgroup_id or "" for s in self._store.sources.page(wanted, 1, len(rows) or 1).rows
         }
+        names = self._store.overview.names({*groups, *filter(None, groups.values())})
         return [
             shapes.job(
                 row,
@@ -167,11 +169,16 @@ class JobOperations:
                 runs[row.id],
                 images[row.id],
                 views.percent(row, [newest[row.id]] if row.id in newest else []),
-                groups.get(row.source_id, ""),
+                _origin(row, groups, names),
                 now,
             )
             for row in rows
         ]
+
+
+def _origin(row: Job, groups: Mapping[str, str], names: Mapping[str, str]) -> shapes.Origin:
+    group = groups.get(row.source_id, "")
+    return shapes.Origin(names.get(row.source_id, ""), group, names.get(group, ""))
 
 
 def job_by_id(store: Store, job_id: str) -> Job:

@@ -69,6 +69,8 @@ such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file
 - A source's disk is listed as one part that covers it: blocks are read without a look at partitions. `Block=false`, `LVM=true`
   and exclude lists are refused.
 - `ImageName` that is taken gets the job's id appended; it is never an error.
+- Answers name what they mean by an id: `SourceName` and `WorkgroupName` in DescribeReplicationJobs, `JobName` and
+  `WorkgroupName` in DescribeSourceServers. The service has no such fields; official clients leave them aside.
 """
 
 _EXTENSIONS: Final = """## Extensions

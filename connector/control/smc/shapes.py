@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from connector.control import downtime
@@ -57,8 +58,8 @@ def tags(found: Sequence[Tag]) -> Answer:
     return wrapped("Tags", "Tag", [{"Key": tag.key, "Value": tag.value} for tag in found])
 
 
-def source(row: Source, found_tags: Sequence[Tag], version: str) -> Answer:
-    """One source. `version`: of the appliance that sees it."""
+def source(row: Source, found_tags: Sequence[Tag], version: str, names: Mapping[str, str]) -> Answer:
+    """One source. `version`: of the appliance that sees it; `names`: of what has an id in it."""
     shown = row.state is SourceState.UNAVAILABLE
     about = {"error_code": row.error_code, "error_msg": row.reason}
     disks = row.disks
@@ -70,6 +71,7 @@ def source(row: Source, found_tags: Sequence[Tag], version: str) -> Answer:
         "StatusInfo": json.dumps(about) if shown else "",
         "ErrorCode": row.error_code if shown else "",
         "JobId": row.last_job or "",
+        "JobName": names.get(row.last_job or "", ""),
         "CreationTime": moment(row.created),
         "Platform": str(row.facts.get("guest_name", "")),
         "Architecture": architecture(str(row.facts.get("guest_id", ""))),
@@ -81,6 +83,7 @@ def source(row: Source, found_tags: Sequence[Tag], version: str) -> Answer:
         "SystemDiskSize": gib(disks[0].capacity) if disks else 0,
         "ResourceGroupId": row.resource_group,
         "WorkgroupId": row.workgroup_id or "",
+        "WorkgroupName": names.get(row.workgroup_id or "", ""),
         **wrapped("SystemDiskParts", "SystemDiskPart", _parts(0, disks[0]) if disks else []),
         **wrapped("DataDisks", "DataDisk", [_data_disk(n, d) for n, d in enumerate(disks[1:], 1)]),
         "Disks": {
@@ -91,21 +94,32 @@ def source(row: Source, found_tags: Sequence[Tag], version: str) -> Answer:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a job's source is called, and the workgroup that it is in."""
+
+    source_name: str
+    group: str
+    group_name: str
+
+
 def job(
     row: Job,
     found_tags: Sequence[Tag],
     runs: Sequence[Run],
     images: Sequence[Image],
     progress: float,
-    group: str,
+    origin: Origin,
     now: float,
 ) -> Answer:
-    """One job with its history. `group`: the workgroup of its source."""
+    """One job with its history."""
     asked = row.definition
     by_run = {image.run_id: image.id for image in images if image.ready}
     return {
         "JobId": row.id,
-        "WorkgroupId": group,
+        "WorkgroupId": origin.group,
+        "WorkgroupName": origin.group_name,
+        "SourceName": origin.source_name,
         **_echo(row),
         "Status": str(row.status),
         "BusinessStatus": str(row.business),

@@ -86,7 +86,9 @@ class SourceOperations:
         versions = {
             a.vcenter: a.version for a in sorted(self._store.appliances.all(), key=lambda a: a.heartbeat)
         }
-        shown = [shapes.source(row, tags[row.id], versions.get(row.vcenter, "")) for row in found.rows]
+        within = {key for row in found.rows for key in (row.last_job, row.workgroup_id) if key}
+        names = self._store.overview.names(within)
+        shown = [shapes.source(row, tags[row.id], versions.get(row.vcenter, ""), names) for row in found.rows]
         return shapes.page("SourceServers", "SourceServer", shown, found.total, number, size)
 
     def _modify(self, _caller: Caller, values: Values) -> Answer:

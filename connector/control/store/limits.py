@@ -68,7 +68,7 @@ class _Kind(NamedTuple):
     def __str__(self) -> str:
         words = {
             "passes": "machines in all",
-            "vcenter_disks": f"disks of {self.vcenter}",
+            "vcenter_disks": "disks of its vCenter",
             "host_disks": f"disks on host {self.place}",
             "datastore_machines": f"machines on datastore {self.place}",
         }

@@ -6,6 +6,7 @@ A lost pass gets a new attempt with a new id, so its former appliance can report
 from __future__ import annotations
 
 import datetime
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -19,13 +20,14 @@ from connector.control.store.database import HANDING_OUT, Database, new_id
 from connector.control.store.limits import Limits
 from connector.control.store.pass_rows import IN_ORDER, in_state, pass_of
 from connector.control.store.queue import waiting
-from connector.control.store.rows import LEFT_OUT, Appliance, Json, Outcome, Pass, PassState, Task
+from connector.control.store.rows import LEFT_OUT, Appliance, Json, Outcome, Pass, PassState, Standing, Task
 from connector.errors import Conflict, NotFound
 
 _PASSES: Final = tables.passes
 _RUNS: Final = tables.runs
 _JOBS: Final = tables.jobs
 
+_SHOWN: Final = 3  # names of appliances in one sentence
 #: After so many lost appliances a pass is given up.
 ATTEMPTS: Final = 20
 
@@ -127,6 +129,7 @@ class Passes:
             by_vcenter = {
                 found.vcenter: [one for one in ready if one.vcenter == found.vcenter] for found in ready
             }
+            readers = _readers(connection)
             why: dict[str, str] = {}
             for there in by_vcenter.values():
                 why |= waiting(connection, there, self._limits)
@@ -135,9 +138,9 @@ class Passes:
                 resting, f"rests, and is tried again {_clock(resting.not_before)}: {resting.reason}"
             )
         for found in ready:
-            idle = f"waits for an appliance of {found.vcenter} with room for it"
-            absent = f"waits: no appliance of {found.vcenter} is online"
-            self._explain(found, (why[found.id] or idle) if found.vcenter in online else absent)
+            names = readers.get(found.vcenter, [])
+            busy = why[found.id] or _busy(names)
+            self._explain(found, busy if found.vcenter in online else _absent(names))
 
     def _explain(self, found: Pass, text: str) -> None:
         with self._database.read() as connection:
@@ -406,6 +409,32 @@ def _place(connection: sa.Connection, job_id: str) -> Json:
         "datastores": sorted({str(disk["datastore"]) for disk in facts if disk.get("datastore")}),
         "disk_count": max(1, len(facts)),
     }
+
+
+def _readers(connection: sa.Connection) -> dict[str, list[str]]:
+    """Names of the appliances that may read, by vCenter."""
+    c, found = tables.appliances.c, defaultdict[str, list[str]](list)
+    approved = c.state == Standing.APPROVED
+    for row in connection.execute(sa.select(c.vcenter, c.name).where(approved).order_by(c.name)):
+        found[row.vcenter].append(row.name)
+    return found
+
+
+def _busy(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"waits for room at the appliance {names[0]}"
+    return f"waits for room at {f'one of the appliances {_some(names)}' if names else 'an appliance'}"
+
+
+def _absent(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"waits: the appliance {names[0]} is not online"
+    return f"waits: {f'none of the appliances {_some(names)}' if names else 'no appliance of its vCenter'} is online"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _wanted(connection: sa.Connection, job_id: str) -> list[int]:

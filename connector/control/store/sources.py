@@ -20,6 +20,7 @@ from connector.errors import Ambiguous
 from connector.model import UNREADY, Part
 
 _SOURCES: Final = tables.sources
+_CODES: Final = tables.access_tokens
 _DISKS: Final = tables.source_disks
 _NAMED: Final = 50  # machines that are gone, in one line of the audit log
 _FEW: Final = 200  # for more sources at once, reading all disks is faster
@@ -101,7 +102,8 @@ class Sources:
         bounds = [(limit - connection.execute(alive).scalar_one(), why) for limit, why in bounds]
         room = tokens.room(connection, by.token_id) if by is not None and new else None
         if by is not None and room is not None:
-            bounds.append((room, f"access token {by.token_id} brings in no more"))
+            code = connection.execute(sa.select(_CODES.c.name).where(_CODES.c.id == by.token_id)).scalar()
+            bounds.append((room, f"the activation code {code or by.token_id} brings in no more"))
         free, why = min(bounds, default=(new, ""))
         return max(0, new - max(0, free)), why
 
@@ -223,7 +225,7 @@ class Sources:
 def move(connection: sa.Connection, source_id: str, event: SourceEvent, **changes: Any) -> None:
     """Follow the table for one source, inside the caller's transaction."""
     row = _locked(connection, source_id)
-    subject = f"{source_id} ({row.reason})" if row.reason else source_id
+    subject = f"{row.name} ({row.reason})" if row.reason else str(row.name)
     state = follow(SourceState(row.state), event, subject)
     if event is SourceEvent.FREED and row.error_code:  # it went offline while it was in use
         state = follow(state, SourceEvent.LOST, subject)
