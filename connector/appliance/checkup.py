@@ -35,9 +35,15 @@ class Verdict:
         return self.severity is Severity.BLOCK
 
 
-def _of(kind: Kind, wrong: Callable[[Any], str]) -> Callable[[Any, Around], str]:
+@dataclass(frozen=True, slots=True)
+class _of:
     """The rule for facts of one kind."""
-    return lambda fact, _around: wrong(fact) if fact.kind is kind else ""
+
+    kind: Kind
+    wrong: Callable[[Any], str]
+
+    def __call__(self, fact: Any, _around: Around) -> str:
+        return self.wrong(fact) if fact.kind is self.kind else ""
 
 
 def _any(wrong: Callable[[Any], str]) -> Callable[[Any, Around], str]:
@@ -88,11 +94,19 @@ NAMES: Final[tuple[Rule[Any], ...]] = (
     Rule("A1", "the instance's name resolves", BLOCK, "DNS", _of(Kind.INSTANCE, _trouble), _DNS),
     Rule(
         "A1",
-        "each connected host's name, as vCenter shows it, resolves",
+        "the name of each connected host that runs machines, as vCenter shows it, resolves",
         BLOCK,
         "`host.name`, DNS",
         _of(Kind.HOST, _trouble),
         _DNS + ": disks are read from the host by this name",
+    ),
+    Rule(
+        "A1",
+        "the names of the other connected hosts resolve",
+        WARN,
+        "`host.name`, DNS",
+        _of(Kind.IDLE_HOST, _trouble),
+        _DNS + ", before a machine moves there",
     ),
 )
 
@@ -107,11 +121,19 @@ DOORS: Final[tuple[Rule[Any], ...]] = (
     ),
     Rule(
         "A6",
-        "each host's port 902 accepts connections",
+        "port 902 of each host that runs machines accepts connections",
         BLOCK,
         "port 902",
         _of(Kind.HOST, _trouble),
         "open TCP 902 from the appliance to the host; VDDK reads disks there",
+    ),
+    Rule(
+        "A6",
+        "port 902 of the other hosts accepts connections",
+        WARN,
+        "port 902",
+        _of(Kind.IDLE_HOST, _trouble),
+        "open TCP 902 from the appliance to the host, before a machine moves there",
     ),
     Rule(
         "A6",
@@ -150,10 +172,18 @@ CERTIFICATES: Final[tuple[Rule[Any], ...]] = (
     ),
     Rule(
         "A7",
-        "each host shows the certificate that vCenter knows",
+        "each host that runs machines shows the certificate that vCenter knows",
         BLOCK,
         "TLS of the host, `summary.config.sslThumbprint`",
         _of(Kind.HOST, _unlike),
+        "reconnect the host in vCenter, which then learns its new certificate",
+    ),
+    Rule(
+        "A7",
+        "the other hosts show the certificates that vCenter knows",
+        WARN,
+        "TLS of the host, `summary.config.sslThumbprint`",
+        _of(Kind.IDLE_HOST, _unlike),
         "reconnect the host in vCenter, which then learns its new certificate",
     ),
 )
@@ -273,6 +303,24 @@ def judge(facts: Iterable[Fact]) -> Iterator[Verdict]:
         for rule in RULES[type(fact)]:
             if what := rule.wrong(fact, around):
                 yield Verdict(rule.id, rule.title, rule.severity, on, what, rule.remedy)
+
+
+def passed(facts: Iterable[Fact]) -> Iterator[tuple[str, str, str]]:
+    """What is in order: check, title and object of every rule that some fact was held against, and keeps."""
+    around = Around()
+    for fact in facts:
+        for rule in RULES[type(fact)]:
+            if _compared(rule, fact) and not rule.wrong(fact, around):
+                yield rule.id, rule.title, fact.name if isinstance(fact, Grant) else fact.on
+
+
+def _compared(rule: Rule[Any], fact: Fact) -> bool:
+    """Whether a rule says something of a fact: of its kind, seen, and with something to compare it with."""
+    if isinstance(rule.wrong, _of) and rule.wrong.kind is not getattr(fact, "kind", None):
+        return False
+    if isinstance(fact, Certificate):
+        return bool(fact.given)
+    return not getattr(fact, "trouble", "")
 
 
 def document() -> str:

@@ -13,6 +13,7 @@ class Kind(StrEnum):
 
     VCENTER = "vCenter"
     HOST = "ESXi host"
+    IDLE_HOST = "ESXi host that no machine needs"
     HOST_TLS = "ESXi host, TLS"
     CONTROL = "control plane"
     INSTANCE = "instance"

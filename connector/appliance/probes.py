@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from connector.vcenter.standing import HostDoor, Standing
 from connector.vcenter.trust import presented, thumbprint
 
 REACH: Final = 5.0  # seconds that a connection may take, and a greeting
+SHOWN: Final = 5  # names of machines in one finding
 ABREAST: Final = 32  # hosts tried side by side
 
 
@@ -123,17 +124,28 @@ def knocked(kind: Kind, host: str, port: int, *, listen: bool = False) -> Door:
 
 
 def _host(one: HostDoor, ports: Ports) -> Iterator[Fact]:
-    yield (name := resolved(Kind.HOST, one.name))
+    kind = Kind.HOST if one.machines else Kind.IDLE_HOST
+    name = resolved(kind, one.name)
     if name.trouble:
+        yield replace(name, trouble=f"{name.trouble}; {_held(one.machines)}")
         return
-    yield knocked(Kind.HOST, one.name, ports.nfc, listen=True)
+    yield name
+    yield knocked(kind, one.name, ports.nfc, listen=True)
     on = f"{one.name}:{ports.host}"
     try:
         shown = presented(Endpoint(one.name, ports.host), reach=REACH)
     except Unreachable as silent:
         yield Door(Kind.HOST_TLS, on, trouble=_what(silent))
     else:
-        yield _beside(Kind.HOST, on, one.thumbprint, shown)
+        yield _beside(kind, on, one.thumbprint, shown)
+
+
+def _held(machines: Sequence[str]) -> str:
+    """Which machines cannot be read when their host is out of reach."""
+    if not machines:
+        return "no machine that is to be migrated runs there"
+    more = f" and {len(machines) - SHOWN} more" if len(machines) > SHOWN else ""
+    return f"it runs {', '.join(machines[:SHOWN])}{more}"
 
 
 def _beside(kind: Kind, on: str, given: str, shown: bytes) -> Certificate:

@@ -13,7 +13,7 @@ import click
 
 from connector import child
 from connector.appliance import configuration as appliance
-from connector.appliance.checkup import judge
+from connector.appliance.checkup import judge, passed
 from connector.appliance.facts import Kind, Welcome
 from connector.appliance.membership import Kept, kept_membership, owner_of
 from connector.appliance.memory import ControlMemory, read
@@ -86,6 +86,14 @@ class House:
     help="Try the ports 8080 and 8703 of this instance too; repeatable.",
 )
 @click.option(
+    "--machine",
+    "machines",
+    metavar="VM",
+    multiple=True,
+    help="Only this machine is to be migrated: other hosts do not matter; repeatable. Default: every machine.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Failures and warnings only, not what passed.")
+@click.option(
     "--role", "as_role", is_flag=True, help="Show missing privileges and how to grant them; nothing else."
 )
 @click.option("--repair", is_flag=True, help="Do what is shown. Nobody else's snapshot is touched.")
@@ -102,6 +110,8 @@ def doctor(
     vddk: Path | None,
     only: str | None,
     instances: tuple[str, ...],
+    machines: tuple[str, ...],
+    quiet: bool,
     as_role: bool,
     repair: bool,
     restore_cbt: bool,
@@ -117,6 +127,7 @@ def doctor(
     connector doctor --vcenter https://vc.example.com --thumbprint AA:BB:.. --role
     connector doctor --to /srv/images --vcenter https://vc.example.com --thumbprint AA:BB:..
     connector doctor --config /etc/connector/appliance.yaml --repair
+    connector doctor --vcenter https://vc.example.com --thumbprint AA:BB:.. --machine web-01 --quiet
     """
     if target is not None and file is not None:
         raise BadInput("say whose left-overs with one of --to and --config, not both")
@@ -137,9 +148,11 @@ def doctor(
             raise click.exceptions.Exit(view.role(vcenter.standing(), access.user, as_json))
     bad = False
     if only not in ("left", "looks"):
-        site = Site(access, config, target, vddk or (config.vddk if config else None), instances)
+        library = vddk or (config.vddk if config else None)
+        site = Site(access, config, target, library, instances, machines)
         with ExitStack() as unwind:
-            bad = view.verdicts(list(judge(seen := list(site.facts(unwind)))), len(seen), as_json)
+            seen = list(site.facts(unwind))
+        bad = view.verdicts(list(judge(seen)), () if quiet else list(passed(seen)), as_json)
         if any(isinstance(one, Welcome) and one.kind is Kind.VCENTER and one.trouble for one in seen):
             raise click.exceptions.Exit(UNMENDED)
     if only not in ("appliance", "looks") and (target is not None or config is not None):

@@ -30,19 +30,28 @@ class Row:
     bad: bool
 
 
-def verdicts(found: Sequence[Verdict], looked: int, as_json: bool) -> bool:
-    """Show them; whether one blocks."""
+def verdicts(found: Sequence[Verdict], passed: Sequence[tuple[str, str, str]], as_json: bool) -> bool:
+    """Show what passed and, last, what did not; whether one blocks. Programs get what did not pass."""
     if as_json:
         for one in found:
             click.echo(json.dumps(asdict(one) | {"severity": one.severity.value, "bad": one.bad}))
-    elif found:
+        return any(one.bad for one in found)
+    broken = {one.title for one in found}
+    if passed := [one for one in passed if one[1] not in broken]:
+        table = Table("check", "", "passed", "on", box=None)
+        for check, title, names in _together(passed):
+            table.add_row(Text(check), Text("ok", style="green"), Text(title), Text(plain(names)))
+        print_table(table)
+    if found:
+        click.echo("")
         table = Table("check", "", "on", "finding", "what to do", box=None)
         for one, names in _alike(found):
             cells = (one.check, "blocks" if one.bad else "warning", names, one.what, one.remedy)
             table.add_row(*(Text(plain(cell)) for cell in cells))
         print_table(table)
-    else:
-        wide_console().print(f"appliance: {looked} things looked at, nothing wrong")
+    blocks = sum(one.bad for one in found)
+    said = f"{len(found)} findings, {blocks} of them block a migration" if found else "nothing wrong"
+    wide_console().print(f"appliance: {said}", highlight=False)
     return any(one.bad for one in found)
 
 
@@ -89,11 +98,24 @@ def role(seen: Standing, user: str, as_json: bool) -> int:
     return Conflict.exit_code if essential else 0
 
 
+def _together(passed: Sequence[tuple[str, str, str]]) -> Iterable[tuple[str, str, str]]:
+    """One line for all objects of the same rule."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for check, title, on in passed:
+        groups.setdefault((check, title), []).append(on)
+    for (check, title), names in sorted(groups.items(), key=lambda one: int(one[0][0][1:])):
+        yield check, title, _some(list(dict.fromkeys(names)))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
 def _alike(found: Sequence[Verdict]) -> Iterable[tuple[Verdict, str]]:
     """One line for all objects with the same finding."""
     groups: dict[tuple[str, str, str], list[Verdict]] = {}
     for one in found:
         groups.setdefault((one.check, one.title, one.what), []).append(one)
     for same in groups.values():
-        more = f" and {len(same) - SHOWN} more" if len(same) > SHOWN else ""
-        yield same[0], ", ".join(one.on for one in same[:SHOWN]) + more
+        yield same[0], _some([one.on for one in same])

@@ -15,7 +15,7 @@ from connector.appliance.facts import Fact, Kind, Welcome
 from connector.appliance.membership import kept_membership
 from connector.appliance.repair import RepairLedger
 from connector.clients.agents import ControlClient, ControlConnection
-from connector.errors import AuthenticationFailed, ConnectorError, NotPermitted
+from connector.errors import Ambiguous, AuthenticationFailed, ConnectorError, NotFound, NotPermitted
 from connector.settings import VCenterSettings
 from connector.vcenter.client import VCenter
 
@@ -24,13 +24,17 @@ NOBODY: Final = "c0000000000000000"  # an owner that has no snapshots: this look
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """`target` is the directory of `connector migrate`, `config` that of a service; what is None is not looked at."""
+    """`target` is the directory of `connector migrate`, `config` that of a service; what is None is not looked at.
+
+    `machines`: the only ones that are to be migrated; empty: all may be.
+    """
 
     vcenter: VCenterSettings
     config: Configuration | None
     target: Path | None
     vddk: Path | None
     instances: tuple[str, ...] = ()
+    machines: tuple[str, ...] = ()
     ports: probes.Ports = probes.Ports()  # noqa: RUF009 - frozen
 
     def facts(self, unwind: ExitStack) -> Iterator[Fact]:
@@ -41,7 +45,10 @@ class Site:
         try:
             vcenter = unwind.enter_context(VCenter(self.vcenter, owner=NOBODY, ledger=RepairLedger()))
             versions = (vcenter.about.version,)
-            seen = vcenter.standing()
+            chosen = [vcenter.find(word).moref for word in self.machines]
+            seen = vcenter.standing(chosen)
+        except (NotFound, Ambiguous):
+            raise  # a machine that was named
         except ConnectorError as refused:
             yield Welcome(Kind.VCENTER, who, str(refused))
         else:

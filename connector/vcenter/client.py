@@ -108,9 +108,12 @@ class VCenter:
         """Seconds since the epoch by vCenter's own clock: what it stamps is compared with this, never with ours."""
         return self._steady(self._session.now, "the clock of vCenter")
 
-    def standing(self) -> Standing:
-        """The clock, the hosts' certificates and what the user may not do, for a look at the appliance itself."""
-        return standing(self._session)
+    def standing(self, chosen: Collection[str] = ()) -> Standing:
+        """The clock, the hosts' certificates and what the user may not do, for a look at the appliance itself.
+
+        `chosen`: the only machines that are to be migrated, by moref; none: all may be.
+        """
+        return standing(self._session, chosen)
 
     def watch(self, stop: Event) -> Watch:
         """The inventory, and then what becomes of it, until `stop`."""

@@ -6,7 +6,8 @@ Looking only. Privileges are asked for many objects at once; one that this vCent
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,12 +26,13 @@ BULK: Final = 500  # objects per question
 
 @dataclass(frozen=True, slots=True)
 class HostDoor:
-    """An ESXi host by the name at which its disks are read, and the SHA-1 of the certificate that vCenter expects."""
+    """An ESXi host that is connected: the name at which disks are read, the SHA-1 of the certificate that vCenter expects."""
 
     moref: str
     name: str
     thumbprint: str
     version: str
+    machines: tuple[str, ...] = ()  # names of those that run there and may be migrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,12 @@ class Standing:
     administers: bool = False
 
 
-def standing(session: Session) -> Standing:
-    """Everything at once."""
+def standing(session: Session, chosen: Collection[str] = ()) -> Standing:
+    """Everything at once. `chosen`: the only machines that are to be migrated, by moref; none: all may be."""
     seen = inventory.whole(session)
     skew, latency = _clock(session)
     grants = tuple(_grants(session, seen))
-    return Standing(skew, latency, _hosts(session, seen), grants, _administers(session))
+    return Standing(skew, latency, _hosts(session, seen, chosen), grants, _administers(session))
 
 
 def _clock(session: Session) -> tuple[float, float]:
@@ -74,12 +76,16 @@ def _clock(session: Session) -> tuple[float, float]:
     return (before + after) / 2 - told, (after - before) / 2
 
 
-def _hosts(session: Session, seen: Inventory) -> tuple[HostDoor, ...]:
+def _hosts(session: Session, seen: Inventory, chosen: Collection[str]) -> tuple[HostDoor, ...]:
     """Those that are connected: nothing is read from the others."""
     rows = stream(session, {vim.HostSystem: ("summary.config.sslThumbprint",)}, lambda row: row)
+    there = defaultdict[str, list[str]](list)
+    for machine in seen.machines:
+        if not machine.template and (not chosen or machine.moref in chosen):
+            there[machine.host].append(machine.name)
     prints = {row.moref: text(row.get("summary.config.sslThumbprint")) for row in rows}
     return tuple(
-        HostDoor(one.moref, one.name, prints.get(one.moref, ""), one.version)
+        HostDoor(one.moref, one.name, prints.get(one.moref, ""), one.version, tuple(there[one.moref]))
         for one in seen.hosts
         if one.connection == "connected"
     )

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 import yaml
 
-from connector.appliance.checkup import RULES, document, judge
+from connector.appliance.checkup import RULES, document, judge, passed
 from connector.appliance.facts import Certificate, Clock, Door, Fact, Kind, Library, Name, Room, Welcome
 from connector.vcenter import role
 from connector.vcenter.role import On
@@ -33,14 +33,22 @@ CASES: Final[dict[str, tuple[Fact, Fact]]] = {
         Name(Kind.INSTANCE, "in", (), UNKNOWN),
         Name(Kind.INSTANCE, "in", ("::1",)),
     ),
-    "each connected host's name, as vCenter shows it, resolves": (
+    "the name of each connected host that runs machines, as vCenter shows it, resolves": (
         Name(Kind.HOST, "esx", (), UNKNOWN),
         Name(Kind.HOST, "esx", ("10.0.0.3",)),
     ),
+    "the names of the other connected hosts resolve": (
+        Name(Kind.IDLE_HOST, "esx", (), UNKNOWN),
+        Name(Kind.IDLE_HOST, "esx", ("10.0.0.3",)),
+    ),
     "vCenter answers with TLS": (Door(Kind.VCENTER, "vc:443", "", CLOSED), Door(Kind.VCENTER, "vc:443")),
-    "each host's port 902 accepts connections": (
+    "port 902 of each host that runs machines accepts connections": (
         Door(Kind.HOST, "esx:902", "", CLOSED),
         Door(Kind.HOST, "esx:902", "220 VMware Authentication Daemon"),
+    ),
+    "port 902 of the other hosts accepts connections": (
+        Door(Kind.IDLE_HOST, "esx:902", "", CLOSED),
+        Door(Kind.IDLE_HOST, "esx:902", "220 VMware Authentication Daemon"),
     ),
     "each host's port 902 greets as NFC does": (
         Door(Kind.HOST, "esx:902", "SSH-2.0"),
@@ -58,9 +66,13 @@ CASES: Final[dict[str, tuple[Fact, Fact]]] = {
         Certificate(Kind.VCENTER, "vc:443", "AA:BB", "AA:CC"),
         Certificate(Kind.VCENTER, "vc:443", "AA:BB", "AA:BB"),
     ),
-    "each host shows the certificate that vCenter knows": (
+    "each host that runs machines shows the certificate that vCenter knows": (
         Certificate(Kind.HOST, "esx:443", "AA:BB", "AA:CC"),
         Certificate(Kind.HOST, "esx:443", "", "AA:CC"),
+    ),
+    "the other hosts show the certificates that vCenter knows": (
+        Certificate(Kind.IDLE_HOST, "esx:443", "AA:BB", "AA:CC"),
+        Certificate(Kind.IDLE_HOST, "esx:443", "AA:BB", "AA:BB"),
     ),
     "vCenter accepts the login, and answers": (
         Welcome(Kind.VCENTER, "vc", "refused"),
@@ -107,6 +119,14 @@ def test_every_check_fails_for_one_fact_and_passes_for_another(title: str) -> No
     wrong, right = CASES[title]
     assert title in {one.title for one in judge([wrong])}
     assert title not in {one.title for one in judge([right])}
+
+
+@pytest.mark.parametrize("title", [rule.title for rules in RULES.values() for rule in rules])
+def test_what_passed_is_what_was_looked_at_and_is_not_wrong(title: str) -> None:
+    wrong, right = CASES[title]
+    assert title not in {one for _, one, _ in passed([wrong])}
+    compared = not isinstance(right, Certificate) or bool(right.given)
+    assert (title in {one for _, one, _ in passed([right])}) is compared
 
 
 def test_one_fact_breaks_no_two_degrees_of_one_check() -> None:

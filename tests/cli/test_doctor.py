@@ -34,9 +34,35 @@ def test_findings_are_data_and_the_exit_code_says_whether_one_blocks(home: World
     assert set(found[0]) == {"check", "title", "severity", "on", "what", "remedy", "bad"}
 
 
+def test_a_host_matters_by_the_machines_that_are_to_be_migrated(home: World, run: Connector) -> None:
+    found = [one for one in run("doctor", "--json", code=11).lines if one["check"] == "A1"]
+    holding = [one for one in found if one["bad"]]
+    assert holding and all("; it runs " in one["what"] for one in holding)
+    name = next(one["name"] for one in run("vm", "list", "--json").lines if one["moref"] == home.vm)
+    of_one = [
+        one for one in run("doctor", "--machine", name, "--json", code=11).lines if one["check"] == "A1"
+    ]
+    (needed,) = [one for one in of_one if one["bad"]]
+    assert needed["what"].endswith(f"it runs {name}")
+    assert len(of_one) == len(found)
+    assert "no machine that is to be migrated runs there" in next(o["what"] for o in of_one if not o["bad"])
+    assert "nothing" not in run("doctor", "--machine", "no-such-machine", code=3).out
+
+
+def test_people_see_what_passed_unless_they_want_failures_only(home: World, run: Connector) -> None:
+    said = run("doctor", code=11).out
+    assert "vCenter accepts the login, and answers" in said
+    assert "A5" in said and said.splitlines()[-1].startswith("appliance: ")
+    home.server.center.authority.deny(SNAPSHOT, home.vm)
+    assert "ok  the user may do what a migration needs" not in run("doctor", code=11).out
+    quiet = run("doctor", "--quiet", code=11).out
+    assert "vCenter accepts the login, and answers" not in quiet
+    assert "A1" in quiet
+
+
 def test_people_get_one_line_for_all_machines_with_the_same_finding(home: World, run: Connector) -> None:
     home.server.center.authority.deny(SNAPSHOT)
-    lines = [line for line in run("doctor", code=11).out.splitlines() if "A8" in line]
+    lines = [line for line in run("doctor", "--quiet", code=11).out.splitlines() if "A8" in line]
     assert len(lines) == 1
 
 
