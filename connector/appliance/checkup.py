@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from connector import amounts
 from connector.appliance.facts import Certificate, Clock, Door, Fact, Kind, Library, Name, Room, Welcome
 from connector.model import Severity
 from connector.vcenter import role
@@ -81,7 +82,7 @@ def _scarce(room: Room, least: float, below: float) -> str:
     """`below`: nothing to say when there is so little that the graver rule speaks."""
     return when(
         not room.trouble and below <= room.free < least,
-        f"{room.free / MIB:.0f} MiB free of {room.size / GIB:.1f} GiB",
+        f"{amounts.size(room.free)} free of {amounts.size(room.size)}",
     )
 
 

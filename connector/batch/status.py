@@ -30,6 +30,7 @@ class Row:
     image: str
     note: str  # why it waits, or what failed
     starts: str = ""  # when it begins by itself; ISO 8601
+    name: str = ""  # of the job
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ def status(
             job.image,
             _note(job),
             _starts(job),
+            job.name,
         )
         for job in known.values()
     ]

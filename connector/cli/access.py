@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from connector.cli.secret import access_key_secret
-from connector.cli.typed import as_typed
+from connector.cli.typed import as_given, as_typed
 from connector.clients.smc import Access, SmcClient
 from connector.errors import BadInput
 
@@ -97,7 +97,8 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
         settings: Path | None,
         **given: Any,
     ) -> Any:
-        access = _access(url, key_id, secret_file, thumbprint, authority, _settings(settings))
+        with as_given():
+            access = _access(url, key_id, secret_file, thumbprint, authority, _settings(settings))
         with closing(SmcClient(access)) as client, as_typed():
             return command(client, **given)
 

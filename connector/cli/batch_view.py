@@ -90,7 +90,7 @@ def print_status(status: Status, as_json: bool, *, again: bool) -> None:
     if not again or status.settled:
         table = Table("machine", "group", "job", "state", "progress", "image", "note", box=None)
         for row in status.rows:
-            cells = (row.machine, row.group, row.job, row.state, f"{row.progress:.0f}%", row.image, row.note)
+            cells = (row.machine, row.group, row.name, row.state, f"{row.progress:.0f}%", row.image, row.note)
             table.add_row(*(Text(plain(cell)) for cell in cells))
         print_table(table)
     click.echo(f"{status.wave}: {counts}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from connector import __version__
+from connector import __version__, amounts
 from connector.errors import BadInput
 from connector.model import Finding, Machine, Severity
 from connector.names import on_page
@@ -32,6 +32,7 @@ def page(
         undefined=StrictUndefined,
         finalize=on_page,
     )
+    templates.filters["size"] = amounts.size
     counts = Counter(one.severity for found in findings.values() for one in found)
     ready = sum(1 for one in machines if not _grave(findings.get(one.moref, ())))
     return templates.get_template("check.html.j2").render(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from connector.errors import ConnectorError
 from connector.specification.fields import BY_NAME
@@ -73,6 +74,20 @@ def as_typed() -> Iterator[None]:
     except ConnectorError as failed:
         if context := click.get_current_context(silent=True):
             respell(failed, words(context.command, context.params))
+        raise
+
+
+@contextmanager
+def as_given() -> Iterator[None]:
+    """An option that is refused inside is named as it was given: as itself, or as the variable that said its value."""
+    try:
+        yield
+    except ConnectorError as failed:
+        context = click.get_current_context(silent=True)
+        for parameter in context.command.params if context else ():
+            if context and failed.on in parameter.opts and isinstance(parameter.envvar, str):
+                source = context.get_parameter_source(str(parameter.name))
+                failed.on = parameter.envvar if source is ParameterSource.ENVIRONMENT else failed.on
         raise
 
 

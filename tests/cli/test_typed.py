@@ -136,3 +136,14 @@ def test_the_control_plane_s_own_refusals(connector: Connector, words: tuple[Any
     ran = connector(*words, code=2)
     assert says in ran.err
     assert "InvalidParameter" not in ran.err
+
+
+def test_what_a_variable_said_is_named_by_the_variable(
+    run: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONNECTOR_ACCESS_KEY_ID", "AK1")
+    monkeypatch.setenv("CONNECTOR_ACCESS_KEY_SECRET", "secret")
+    typed_ = run("job", "list", "--endpoint", "http://host", code=2).err
+    assert "--endpoint: the control plane speaks HTTPS only" in typed_
+    monkeypatch.setenv("CONNECTOR_CONTROL_URL", "http://host")
+    assert "CONNECTOR_CONTROL_URL: the control plane speaks HTTPS only" in run("job", "list", code=2).err
