@@ -6,8 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Final
 
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, ControlFailed
+
+BORNE: Final = 60.0  # seconds of silence after which a control plane counts as gone
 
 
 class Outages:
@@ -52,6 +55,38 @@ class Outages:
             if began is not None:
                 lasted = spelled(self._clock() - began)
                 self._log.warning("%s answers again after %s; calls that failed: %d", peer, lasted, failed)
+
+
+class Silence:
+    """Who watches through the control plane bears its silence for `limit` seconds: a replica may be taking over.
+
+    `say` gets a line when it begins and one when it ends.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        limit: float = BORNE,
+    ) -> None:
+        self._say, self._clock, self._limit = say, clock, limit
+        self.since: float | None = None
+
+    def bear(self, failed: ControlFailed) -> None:
+        """Raises it when nothing is to be waited for, or it has lasted too long."""
+        if not failed.retryable:
+            raise failed
+        now = self._clock()
+        if self.since is None:
+            self.since = now
+            self._say(f"{failed}; still trying")
+        if now - self.since > self._limit:
+            raise failed
+
+    def heard(self) -> None:
+        if self.since is not None:
+            self._say(f"the control plane answers again after {spelled(self._clock() - self.since)}")
+        self.since = None
 
 
 def spelled(seconds: float) -> str:

@@ -17,7 +17,8 @@ from connector.batch.manifest import Happening, Phase
 from connector.batch.parse import Wave
 from connector.batch.plane import Job, Plane
 from connector.batch.status import counting
-from connector.errors import Conflict, NotFound
+from connector.errors import Conflict, ControlFailed, NotFound
+from connector.outages import Silence
 
 POLL: Final = 2.0
 #: From these states nothing leads to a cutover by itself.
@@ -188,23 +189,38 @@ class CutOver:
         return not self._orders.get(group) or self._plane.settled(self._application(group))
 
     def _follow(self, groups: Sequence[str], poll: float) -> list[tuple[str, str]]:
-        """Until every machine of the groups is finished or has failed; answers those that failed."""
+        """Until every machine of the groups is finished or has failed; answers those that failed.
+
+        A control plane that is silent for a while is waited for: sources may be down.
+        """
         said: set[str] = set()
+        silence = Silence(self._told, self._clock)
         while groups:
-            grouped = self._grouped()
-            jobs = [job for name in groups for job in grouped.get(name, ())]
-            for job in jobs:
-                if job.status == "Finished" and job.id not in said:
-                    said.add(job.id)
-                    self._told(f"{self._machine(job)}: finished, image {job.image}")
-            rests = all(job.status == "Finished" or job.status in _STUCK for job in jobs)
-            if rests and all(map(self._settled, groups)):
-                jobs = [job for name in groups for job in self._grouped().get(name, ())]
-                return [(self._machine(job), _why(job)) for job in jobs if job.status in _STUCK]
-            for name in groups:
-                self._ask(name, grouped.get(name, ()))
+            try:
+                failed = self._look(groups, said)
+                silence.heard()
+                if failed is not None:
+                    return failed
+            except ControlFailed as silent:
+                silence.bear(silent)
             self._pause(poll)
         return []
+
+    def _look(self, groups: Sequence[str], said: set[str]) -> list[tuple[str, str]] | None:
+        """What failed when all is over, else None. What waits is asked; `said`: jobs whose end was told."""
+        grouped = self._grouped()
+        jobs = [job for name in groups for job in grouped.get(name, ())]
+        for job in jobs:
+            if job.status == "Finished" and job.id not in said:
+                said.add(job.id)
+                self._told(f"{self._machine(job)}: finished, image {job.image}")
+        rests = all(job.status == "Finished" or job.status in _STUCK for job in jobs)
+        if rests and all(map(self._settled, groups)):
+            jobs = [job for name in groups for job in self._grouped().get(name, ())]
+            return [(self._machine(job), _why(job)) for job in jobs if job.status in _STUCK]
+        for name in groups:
+            self._ask(name, grouped.get(name, ()))
+        return None
 
     def _end(self, group: str, jobs: Sequence[Job]) -> None:
         machines = [self._machine(job) for job in jobs]

@@ -36,7 +36,8 @@ from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.tables import plain
 from connector.clients.smc import SmcClient
-from connector.errors import BadInput, Conflict, NotFound
+from connector.errors import BadInput, Conflict, ControlFailed, NotFound
+from connector.outages import Silence
 
 REFUSED: Final = 2  # exit code when a manifest has problems
 FAILED: Final = 12  # a call was refused or lost, a hook failed, a machine's job failed
@@ -147,14 +148,22 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
         with _plane(client) as plane:
             sources = plane.sources()
             shown: Status | None = None
-            while True:
-                now = status(wave.name, plane.jobs(wave.name), sources, resolve(wave, sources).placements)
+            silence = Silence(lambda line: click.echo(plain(line), err=True))
+            while shown is None or (watch and not shown.settled):
+                if shown is not None:
+                    _pause(every)
+                try:
+                    jobs = plane.jobs(wave.name)
+                    silence.heard()
+                except ControlFailed as silent:
+                    if shown is None:
+                        raise
+                    silence.bear(silent)
+                    continue
+                now = status(wave.name, jobs, sources, resolve(wave, sources).placements)
                 if now != shown:
                     view.print_status(now, as_json, again=shown is not None)
                 shown = now
-                if not watch or now.settled:
-                    break
-                _pause(every)
     if shown.failed:
         raise click.exceptions.Exit(FAILED)
 

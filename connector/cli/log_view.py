@@ -12,9 +12,10 @@ import click
 
 from connector.cli.records import items
 from connector.cli.tables import plain
-from connector.cli.watching import MOVING, PACE, Patience
+from connector.cli.watching import MOVING, PACE
 from connector.clients.smc import Json, SmcClient
 from connector.errors import ControlFailed, Interrupted
+from connector.outages import Silence
 
 AT_ONCE: Final = 500
 #: Entries written at the same moment may appear in either order: so many are read again.
@@ -38,17 +39,17 @@ def follow(client: SmcClient, key: str, lines: int, as_json: bool) -> None:
     answer = client.call("DescribeReplicationJobLog", JobId=key, MaxResults=min(lines, AT_ONCE))
     tail = _Tail(client, key, _entries(answer))
     _print(_entries(answer), as_json)
-    patience = Patience(lambda message: click.echo(message, err=True))
+    silence = Silence(lambda message: click.echo(message, err=True))
     try:
         while True:
             try:
                 found = tail.more()
-                patience.heard()
+                silence.heard()
             except ControlFailed as failed:
-                patience.bear(failed)
+                silence.bear(failed)
                 found = []
             _print(found, as_json)
-            if not found and patience.since is None and tail.status not in MOVING:
+            if not found and silence.since is None and tail.status not in MOVING:
                 return
             if not found:
                 time.sleep(PACE)

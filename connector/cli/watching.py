@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import click
 
-from connector import outages
 from connector.cli import outage
 from connector.cli.display import Display, choose
 from connector.cli.records import JOB, items
 from connector.clients.smc import Json, SmcClient
 from connector.errors import Conflict, ConnectorError, ControlFailed, Interrupted, NotFound, from_json
+from connector.outages import Silence
 from connector.specification import outage as outage_words
 
 PACE: Final = 0.5  # seconds between two looks
-PATIENCE: Final = 60.0  # seconds of silence after which the control plane counts as gone
 #: A job in any other status rests.
 MOVING: Final = ("Running", "Deleting")
 _AT_ONCE: Final = 50
@@ -35,28 +34,6 @@ class _Watched:
     ended: Json | None = None
     last: Json = field(default_factory=dict)
     down: bool = False
-
-
-@dataclass(slots=True)
-class Patience:
-    """Silence is borne for `PATIENCE` seconds, then raised."""
-
-    say: Callable[[str], None]
-    clock: Callable[[], float] = time.monotonic
-    since: float | None = None
-
-    def bear(self, failed: ControlFailed) -> None:
-        now = self.clock()
-        if self.since is None:
-            self.since = now
-            self.say(f"{failed}; still trying")
-        if not failed.retryable or now - self.since > PATIENCE:
-            raise failed
-
-    def heard(self) -> None:
-        if self.since is not None:
-            self.say(f"the control plane answers again after {outages.spelled(self.clock() - self.since)}")
-        self.since = None
 
 
 def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
@@ -83,13 +60,13 @@ def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
 
 
 def _until_rest(client: SmcClient, watched: dict[str, _Watched], display: Display) -> None:
-    patience = Patience(display.say)
+    silence = Silence(display.say)
     while open_ := [key for key, one in watched.items() if one.ended is None]:
         try:
             _look(client, open_, watched, display)
-            patience.heard()
+            silence.heard()
         except ControlFailed as failed:
-            patience.bear(failed)
+            silence.bear(failed)
         if any(one.ended is None for one in watched.values()):
             time.sleep(PACE)
 

@@ -26,7 +26,7 @@ from connector.cli.batch import cutover_code
 from connector.cli.batch_view import print_cutover
 from connector.control.store.rows import Outcome as Ended
 from connector.control.store.rows import Task
-from connector.errors import Conflict, NotFound
+from connector.errors import Conflict, ControlFailed, NotFound
 from tests.batch.conftest import HEAD, Estate, wave
 
 WAVE = (
@@ -366,6 +366,39 @@ def test_after_a_rollback_a_cutover_says_how_to_go_on_and_a_later_one_ends_well(
         cut.work()
     assert cut.run(regardless=True) == Outcome(("group db", "group web"))
     assert set(cut.states().values()) == {"Finished"}
+
+
+class _Away:
+    """A plane that is silent for some looks, once a cutover is under way."""
+
+    def __init__(self, plane: Any, looks: int) -> None:
+        self._plane, self.looks, self._begun = plane, looks, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plane, name)
+
+    def cut_over(self, job: str, *, final_sync: bool) -> None:
+        self._begun = True
+        self._plane.cut_over(job, final_sync=final_sync)
+
+    def jobs(self, wave_: str) -> Any:
+        if self._begun and self.looks:
+            self.looks -= 1
+            raise ControlFailed("no answer", on="https://control")
+        return self._plane.jobs(wave_)
+
+
+def test_a_silent_control_plane_does_not_end_a_cutover_and_is_said_once(cut: Cut) -> None:
+    cut.estate.plane = _Away(cut.estate.plane, 20)  # type: ignore[assignment]
+    assert cut.run(regardless=True) == Outcome(("group db", "group web"))
+    assert sum("still trying" in line for line in cut.said) == 1
+    assert "the control plane answers again after 20 s" in cut.said
+
+
+def test_a_silence_that_does_not_end_is_a_failure(cut: Cut) -> None:
+    cut.estate.plane = _Away(cut.estate.plane, 1000)  # type: ignore[assignment]
+    with pytest.raises(ControlFailed):
+        cut.run(regardless=True)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from connector.cli import watching
 from connector.errors import ControlFailed, ReaderFailed
+from connector.outages import Silence
 from tests.cli.conftest import Connector, Speaker, process
 from tests.control.conftest import eventually
 from tests.smc.conftest import Cloud
@@ -117,7 +117,7 @@ def test_silence_is_borne_and_told_once(speaker: Speaker, run: Connector) -> Non
 
 def test_silence_has_an_end() -> None:
     now, said, silent = [0.0], [], ControlFailed("no answer")
-    patience = watching.Patience(said.append, clock=lambda: now[0])
+    patience = Silence(said.append, clock=lambda: now[0])
     for now[0] in (1.0, 50.0, 60.0):
         patience.bear(silent)
     patience.heard()
@@ -129,7 +129,7 @@ def test_silence_has_an_end() -> None:
     assert len(said) == 3
     assert said[1] == "the control plane answers again after 59 s"
     with pytest.raises(ControlFailed):
-        watching.Patience(said.append).bear(ControlFailed("a page", retryable=False))
+        Silence(said.append).bear(ControlFailed("a page", retryable=False))
 
 
 @pytest.mark.parametrize(
