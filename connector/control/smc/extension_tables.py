@@ -158,7 +158,10 @@ PROGRESS_ANSWER: Final = (
             _whole("WireBytes"),
             _RATE,
             _REMAINING,
-            _text("Bottleneck", "which part of the way limits the rate"),
+            _text(
+                "Bottleneck",
+                "what limits the rate: reading (the source), network, limit (the bandwidth limit), cpu, writing (the target)",
+            ),
         ),
         meaning="in the order asked for; unknown ids are left out",
     ),

@@ -36,7 +36,7 @@ class ExtensionOperations:
                 "DescribeReplicationJobProgress",
                 (tables.PROGRESS, tables.PROGRESS_ANSWER),
                 self._progress,
-                "how far jobs are: per disk with rate, time left and bottleneck, and what is allowed now",
+                "how far jobs are: per disk with rate, time left and what limits it, and what is allowed now",
             ),
             _looking(
                 "DescribeReplicationJobLog",

@@ -48,7 +48,11 @@ ELSEWHERE: Final = (
         "names unique, earlier objects of the job found",
         "the control plane, by token, before it creates",
     ),
-    Elsewhere("T4", "bandwidth to the instance", "the pass itself: rate, time left and bottleneck are shown"),
+    Elsewhere(
+        "T4",
+        "bandwidth to the instance",
+        "the pass itself: rate, time left and what limits the rate are shown",
+    ),
 )
 
 REPEATED: Final = ["V5", "V6", "V11", "V12", "D13", "D14", "D19", "D20", "S5", "S8"]
