@@ -28,6 +28,7 @@ _STUCK: Final = {
     "InError": "see `connector job logs {job}`, put it right, start it again",
     "Expired": "its validity is over: delete it, and apply again",
 }
+_BACK: Final = "its cutover was rolled back, and its source runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +66,17 @@ class CutOver:
         for number, level in enumerate(levels):
             jobs = self._grouped()
             due = [name for name in level if not _done(jobs.get(name, ()))]
-            later = tuple(map(_label, (name for below in levels[number:] for name in below)))
+            later = [_label(name) for below in levels[number + 1 :] for name in below if jobs.get(name)]
             if trouble := self._trouble(due, jobs, regardless):
                 if not did:
                     raise trouble
                 self._told(str(trouble))
-                return Outcome(tuple(finished), (), later)
+                return Outcome(tuple(finished), (), (*map(_label, due), *later))
             for name in due:
                 self._begin(name, jobs[name])
             if failed := self._follow(due, poll):
                 self._around.notify(Happening.FAILED, "", [name for name, _ in failed], failed[0][1])
-                return Outcome(tuple(finished), tuple(failed), later)
+                return Outcome(tuple(finished), tuple(failed), tuple(later))
             for name in due:
                 self._end(name, jobs[name])
             did = did or bool(due)
@@ -116,7 +117,7 @@ class CutOver:
     def _stuck(self, job: Job) -> Conflict:
         """Why no cutover of a job can begin, and the command that helps."""
         if job.rolled_back:
-            what = "its cutover was rolled back, and its source runs"
+            what = _BACK
             remedy = (
                 f"sync it anew with `connector batch start {self._wave.file}`, then run the cutover again"
             )
@@ -233,6 +234,8 @@ class CutOver:
 
 
 def _why(job: Job) -> str:
+    if job.rolled_back and not job.error:
+        return _BACK
     return "; ".join(filter(None, (job.down, job.error or job.state)))
 
 

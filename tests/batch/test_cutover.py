@@ -368,6 +368,24 @@ def test_after_a_rollback_a_cutover_says_how_to_go_on_and_a_later_one_ends_well(
     assert set(cut.states().values()) == {"Finished"}
 
 
+def test_a_rollback_while_a_cutover_is_followed_is_the_reason_that_is_given(cut: Cut) -> None:
+    house, work = cut.estate.house, cut.work
+    names = {source.id: source.name for source in cut.estate.plane.sources()}
+
+    def work_and_take_back(seconds: float) -> None:
+        work(seconds)
+        for job in cut.estate.plane.jobs("w1"):
+            if names[job.source] == "db-01" and job.status == "Finished" and not job.rolled_back:
+                house.service.rollback(job.id)
+                work(seconds)
+                work(seconds)
+
+    cut.work = work_and_take_back  # type: ignore[method-assign]
+    done = cut.run(regardless=True)
+    assert done.failed == (("db-01", "its cutover was rolled back, and its source runs"),)
+    assert done.not_begun == ("group web",)
+
+
 class _Away:
     """A plane that is silent for some looks, once a cutover is under way."""
 
