@@ -166,13 +166,14 @@ def bar_line(name: str, disk: Mapping[str, Any], width: int, name_width: int = 0
 
     `name_width`: of the longest name, so that bars stand below each other.
     """
-    share = min(1.0, disk["done"] / disk["wanted"]) if disk["wanted"] else 0.0
+    share = min(1.0, disk["done"] / disk["wanted"]) if disk["wanted"] else float(_over(disk))
     parts = [f"{100 * share:>3.0f} %", f"{eta(disk):<13}"]
     room = width - sum(map(len, parts)) - 2 * len(parts)
     name_width = max(_LEAST_NAME, min(max(name_width, cell_len(name)), room - _RATE - 2))
     room -= name_width
     if room >= _RATE + 2:
-        parts.insert(1, f"{amounts.rate(disk['rate']):<{_RATE}}")
+        rate = amounts.rate(disk["rate"]) if disk["wanted"] > disk["done"] else ""
+        parts.insert(1, f"{rate:<{_RATE}}")
         room -= _RATE + 2
     size = f"{amounts.size(disk['done'])} of {amounts.size(disk['wanted'])}"
     for text, reserved in ((limited(disk), _LIMIT), (size, _SIZE)):
@@ -208,14 +209,19 @@ def limited(disk: Mapping[str, Any]) -> str:
 
 
 def eta(disk: Mapping[str, Any]) -> str:
-    """Time left at the present rate, or a dash when nothing moves."""
+    """Time left at the present rate, or dashes when nothing moves or nobody knows yet how much there is."""
     left = disk["wanted"] - disk["done"]
     if left <= 0:
-        return "done"
+        return "done" if _over(disk) else "--:--"
     if disk["rate"] <= 0:
         return "--:--"
     seconds = int(left / disk["rate"]) + 1
     return f"{seconds // 3600}:{seconds % 3600 // 60:02}:{seconds % 60:02} left"
+
+
+def _over(disk: Mapping[str, Any]) -> bool:
+    """Whether a disk of which nothing is left to do has had anything to do, or was found to be as it must be."""
+    return bool(disk["wanted"]) or disk.get("state") == "proved"
 
 
 def choose(as_json: bool) -> Display:

@@ -74,6 +74,24 @@ def test_a_bar_at_80_columns_has_a_rate_and_a_wide_one_says_what_limits_it() -> 
     assert "33 GiB of 100 GiB" in wide
 
 
+@pytest.mark.parametrize(
+    ("wanted", "done", "state", "percent", "left"),
+    [
+        (0, 0, "waiting", "0 %", "--:--"),
+        (0, 0, "proved", "100 %", "done"),
+        (9 << 20, 9 << 20, "delta", "100 %", "done"),
+    ],
+    ids=["not begun", "nothing had changed", "all is there"],
+)
+def test_a_disk_that_has_nothing_to_do_yet_is_not_done(
+    wanted: int, done: int, state: str, percent: str, left: str
+) -> None:
+    disk = DISK | {"wanted": wanted, "done": done, "rate": 0.0, "state": state}
+    line = bar_line("web-01 Hard disk 1", disk, 80).plain
+    assert f" {percent} " in line and line.endswith(left)
+    assert "bytes/s" not in line
+
+
 def test_bars_stand_below_each_other_a_line_for_each_disk() -> None:
     file = io.StringIO()
     console = Console(file=file, width=80, force_terminal=True, color_system=None, legacy_windows=False)
