@@ -41,7 +41,7 @@ def _rhythm(row: Json) -> str:
 def _left(disk: Json) -> str:
     seconds = int(disk.get("RemainingSeconds", -1))
     if seconds == 0:
-        return "done"
+        return "done" if disk.get("WantedBytes") or disk.get("State") == "proved" else "-"
     return "-" if seconds < 0 else f"{seconds // 3600}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from connector.cli import job_view
 from connector.cli.display import BarDisplay, bar_line, print_table
 
 TITLES = ("name", "id", "source", "state", "progress", "image")
@@ -90,6 +91,14 @@ def test_a_disk_that_has_nothing_to_do_yet_is_not_done(
     line = bar_line("web-01 Hard disk 1", disk, 80).plain
     assert f" {percent} " in line and line.endswith(left)
     assert "bytes/s" not in line
+
+
+def test_the_list_of_a_job_s_disks_says_the_same() -> None:
+    left = dict(job_view.DISKS)["left"]
+    assert left({"RemainingSeconds": 0, "WantedBytes": 0, "State": "waiting"}) == "-"
+    assert left({"RemainingSeconds": 0, "WantedBytes": 0, "State": "proved"}) == "done"
+    assert left({"RemainingSeconds": 0, "WantedBytes": 1, "State": "delta"}) == "done"
+    assert left({"RemainingSeconds": 61, "WantedBytes": 1, "State": "delta"}) == "0:01:01"
 
 
 def test_bars_stand_below_each_other_a_line_for_each_disk() -> None:
