@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from connector.batch import quantities
+from connector.batch.manifest import Assumptions
 from connector.batch.parse import Wave
 from connector.batch.resolve import Placement
 
@@ -49,7 +50,7 @@ def estimate(wave: Wave, placements: Sequence[Placement], now: float) -> Estimat
         return Estimate(currency=told.currency)
     link = quantities.megabits(told.link) * _MBIT
     single = min(quantities.megabits(told.perMachine) * _MBIT, link)
-    all_rates = min(link, told.parallel * single)
+    all_rates = min(link, min(told.parallel, len(placements)) * single)
     until = _until(wave)
     first = deltas = delta_bytes = images = cutover_bytes = 0
     longest = 0.0
@@ -84,7 +85,7 @@ def estimate(wave: Wave, placements: Sequence[Placement], now: float) -> Estimat
         cutover=last,
         cost=cost,
         currency=told.currency,
-        assumptions=_assumptions(wave, until > now),
+        assumptions=_assumptions(wave, placements, until > now),
     )
 
 
@@ -114,14 +115,23 @@ def _cost(wave: Wave, machines: int, capacity: int, kept: float, stands: float) 
     return round(instances + disks + images, 2)
 
 
-def _assumptions(wave: Wave, has_end: bool) -> tuple[str, ...]:
-    told = wave.manifest.assumptions
-    priced = told.instanceHour or told.diskGibMonth or told.imageGibMonth
-    return (
-        f"{told.used:.0%} of each disk is read in the first run",
-        f"{told.dailyChange:.1%} of that changes in a day",
-        f"{told.perMachine} for one machine, {told.link} for all, {told.parallel} machines at a time",
-        f"{_FIXED:.0f} s of each run are not copying: instance, snapshot, image",
-        f"everything stands {'until the last window ends' if has_end else 'as long as the first runs take'}",
-        f"prices of the manifest, in {told.currency}" if priced else "no prices are given, so no cost",
-    )
+def _assumptions(wave: Wave, placements: Sequence[Placement], has_end: bool) -> tuple[str, ...]:
+    """Those that these figures rest on, as they were used; none that did not count."""
+    return tuple(filter(None, _said(wave.manifest.assumptions, placements, has_end)))
+
+
+def _said(told: Assumptions, placements: Sequence[Placement], has_end: bool) -> Iterator[str]:
+    yield f"{told.used:.0%} of each disk is read in the first run"
+    if any(place.choices.incremental for place in placements):
+        yield f"{told.dailyChange:.1%} of that changes in a day"
+    together = min(told.parallel, len(placements))
+    each = min(told.perMachine, told.link, key=quantities.megabits)
+    yield f"{each} for one machine, {told.link} for all, {together} at a time"
+    if slower := sum(_limit(p) > 0 and _limit(p) < quantities.megabits(each) * _MBIT for p in placements):
+        yield f"{slower} of {len(placements)} by their own bandwidth limit"
+    yield f"{_FIXED:.0f} s of each run are not copying: instance, snapshot, image"
+    if not (told.instanceHour or told.diskGibMonth or told.imageGibMonth):
+        yield "no prices are given, so no cost"
+        return
+    yield f"everything stands {'until the last window ends' if has_end else 'as long as the first runs take'}"
+    yield f"prices of the manifest, in {told.currency}"

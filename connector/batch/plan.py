@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 
-from connector.batch import fields, quantities
+from connector.batch import earlier, fields, quantities
 from connector.batch.estimate import Estimate, estimate
 from connector.batch.parse import Wave
 from connector.batch.plane import GROUP, LEFT_OUT, WAVE, Job, Source
 from connector.batch.problems import Mark, Problem
-from connector.batch.resolve import Placement, resolve
+from connector.batch.resolve import Placement, Resolved
 from connector.batch.status import counting
 from connector.batch.wish import LEAST_DISK, Wish, creation, wish
 from connector.specification.fields import BY_NAME
@@ -97,9 +98,15 @@ class Plan:
         return sum(step.change is change for step in self.steps)
 
 
-def plan(wave: Wave, sources: Sequence[Source], jobs: Sequence[Job], now: float) -> Plan:
-    """`jobs`: those that carry the wave's tag, newest first."""
-    resolved = resolve(wave, sources)
+def plan(
+    wave: Wave,
+    resolved: Resolved,
+    sources: Sequence[Source],
+    jobs: Sequence[Job],
+    now: float,
+    elsewhere: Mapping[str, Job] = MappingProxyType({}),
+) -> Plan:
+    """`jobs`: those that carry the wave's tag, newest first. `elsewhere`: see `earlier.finished_elsewhere`."""
     problems, warnings = list(resolved.problems), list(resolved.warnings)
     standing = counting(jobs)
     names = {job.name for job in jobs if job.status != "Finished"}
@@ -111,6 +118,7 @@ def plan(wave: Wave, sources: Sequence[Source], jobs: Sequence[Job], now: float)
         problems += wanted.problems
         if job is None:
             problems += _obstacles(placement)
+            warnings += _repeated(placement, elsewhere)
             steps.append(_create(wave, wanted, now))
         else:
             step, wrong, notes = _compare(wave, wanted, job, now)
@@ -147,6 +155,15 @@ def _obstacles(placement: Placement) -> Iterator[Problem]:
         what = f"{source.name} cannot be migrated as it is: {source.blocking[0]}"
         remedy = f"`connector vm check {source.name}` lists everything and what to do"
         yield Problem(what, placement.mark, remedy, path)
+
+
+def _repeated(placement: Placement, elsewhere: Mapping[str, Job]) -> Iterator[Problem]:
+    """That this machine has been migrated already."""
+    if (job := elsewhere.get(placement.source.id)) is not None:
+        what = f"{placement.source.name} was {earlier.sentence(job)}: it would be migrated again"
+        yield Problem(
+            what, placement.mark, "take it out if that is not wanted", f"machines[{placement.entry}]"
+        )
 
 
 def _create(wave: Wave, wanted: Wish, now: float) -> Step:

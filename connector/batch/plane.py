@@ -113,7 +113,7 @@ class Passed:
     planned: int
     read: int
     wire: int
-    downtime: float  # -1: it was not shut down
+    downtime: float | None  # seconds; None: it was not shut down
     digests: tuple[str, ...] = ()
 
 

@@ -26,7 +26,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One machine. Bytes, seconds, ISO 8601 in UTC; -1 seconds: not known, or not yet."""
+    """One machine. Bytes, seconds, ISO 8601 in UTC; None: not known, or not yet."""
 
     machine: str
     moref: str
@@ -38,11 +38,11 @@ class Line:
     runs: int
     started: str
     ended: str
-    seconds: float
+    seconds: float | None
     planned: int
     read: int
     wire: int
-    downtime: float
+    downtime: float | None
     image: str
     digests: str
     error: str
@@ -61,7 +61,7 @@ class Report:
         """Over all machines; the span is from the first start to the last end."""
         starts = [line.started for line in self.lines if line.started]
         ends = [line.ended for line in self.lines if line.ended]
-        down = [line.downtime for line in self.lines if line.downtime >= 0]
+        down = [line.downtime for line in self.lines if line.downtime is not None]
         return {
             "machines": len(self.lines),
             "finished": sum(line.state == "Finished" for line in self.lines),
@@ -71,7 +71,7 @@ class Report:
             "wire": sum(line.wire for line in self.lines),
             "started": min(starts, default=""),
             "ended": max(ends, default=""),
-            "longest_downtime": max(down, default=-1.0),
+            "longest_downtime": max(down, default=None),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Report:
         }
 
     def to_csv(self) -> str:
-        """With a heading; what a spreadsheet would take for a formula is quoted."""
+        """With a heading. What is not known is empty; what a spreadsheet would take for a formula is quoted."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(Line.__dataclass_fields__)
@@ -127,11 +127,11 @@ def _line(job: Job, source: Source | None, passes: Sequence[Passed]) -> Line:
         runs=len(job.runs),
         started=started,
         ended=job.ended,
-        seconds=over - begun if begun is not None and over is not None else -1.0,
+        seconds=over - begun if begun is not None and over is not None else None,
         planned=sum(passed.planned for passed in passes),
         read=sum(passed.read for passed in passes),
         wire=sum(passed.wire for passed in passes),
-        downtime=max((passed.downtime for passed in passes), default=-1.0),
+        downtime=max((p.downtime for p in passes if p.downtime is not None), default=None),
         image=job.image,
         digests=" ".join(passes[0].digests) if passes else "",
         error=job.error,
@@ -142,5 +142,5 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _span(seconds: float) -> str:
-    return "-" if seconds < 0 else quantities.spelled(seconds)
+def _span(seconds: float | None) -> str:
+    return "-" if seconds is None else quantities.spelled(seconds)

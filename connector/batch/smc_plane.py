@@ -226,9 +226,15 @@ def _passed(row: Json) -> Passed:
         planned=sum(int(disk["PlannedBytes"]) for disk in disks),
         read=sum(int(disk["ReadBytes"]) for disk in disks),
         wire=sum(int(disk["WireBytes"]) for disk in disks),
-        downtime=float(row.get("DowntimeSeconds", -1)),
+        downtime=_downtime(row.get("DowntimeSeconds")),
         digests=tuple(str(disk["Digest"]) for disk in disks if disk.get("Digest")),
     )
+
+
+def _downtime(seconds: object) -> float | None:
+    """The public API says -1 for a source that was not shut down."""
+    given = float(seconds) if isinstance(seconds, int | float) else -1.0
+    return given if given >= 0 else None
 
 
 def _parsed(text: object) -> Json:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
+from connector.batch import earlier
 from connector.batch.plane import Job, Source
 from connector.batch.resolve import Placement
 
@@ -62,11 +64,16 @@ class Status:
 
 
 def status(
-    wave: str, jobs: Sequence[Job], sources: Sequence[Source], placements: Sequence[Placement] = ()
+    wave: str,
+    jobs: Sequence[Job],
+    sources: Sequence[Source],
+    placements: Sequence[Placement] = (),
+    elsewhere: Mapping[str, Job] = MappingProxyType({}),
 ) -> Status:
     """In the order of groups and names; of several jobs of one machine the one that counts.
 
     `placements`: the machines that the manifest names; those without a job are shown as missing.
+    `elsewhere`: see `earlier.finished_elsewhere`.
     """
     names = {source.id: source.name for source in sources}
     known = counting(jobs)
@@ -85,7 +92,11 @@ def status(
         )
         for job in known.values()
     ]
-    rows += [_missing(placement) for placement in placements if placement.source.id not in known]
+    rows += [
+        _missing(placement, elsewhere.get(placement.source.id))
+        for placement in placements
+        if placement.source.id not in known
+    ]
     return Status(wave, tuple(sorted(rows, key=lambda row: (row.group, row.machine, row.job))))
 
 
@@ -96,8 +107,10 @@ def _note(job: Job) -> str:
     return said or (f"begins at {starts}" if starts else "")
 
 
-def _missing(placement: Placement) -> Row:
+def _missing(placement: Placement, finished: Job | None) -> Row:
     note = "no job of this wave: `connector batch apply` makes one"
+    if finished is not None:
+        note = f"{earlier.sentence(finished)}; `connector batch apply` would migrate it again"
     return Row(placement.source.name, placement.group, "", MISSING, MISSING, 0.0, "", note)
 
 

@@ -21,6 +21,7 @@ from connector.batch.apply import Applied, Apply
 from connector.batch.begin import begin
 from connector.batch.cutover import CutOver, Outcome
 from connector.batch.document import MAX_BYTES
+from connector.batch.earlier import finished_elsewhere
 from connector.batch.hooks import Around
 from connector.batch.manifest import Happening, Phase
 from connector.batch.parse import Wave, check_time, parse
@@ -152,15 +153,17 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
             while shown is None or (watch and not shown.settled):
                 if shown is not None:
                     _pause(every)
+                placements = resolve(wave, sources).placements
                 try:
                     jobs = plane.jobs(wave.name)
+                    elsewhere = finished_elsewhere(plane, placements, jobs)
                     silence.heard()
                 except ControlFailed as silent:
                     if shown is None:
                         raise
                     silence.bear(silent)
                     continue
-                now = status(wave.name, jobs, sources, resolve(wave, sources).placements)
+                now = status(wave.name, jobs, sources, placements, elsewhere)
                 if now != shown:
                     view.print_status(now, as_json, again=shown is not None)
                 shown = now
@@ -320,7 +323,9 @@ def _planned(wave: Wave, plane: Plane) -> Plan:
     with ThreadPoolExecutor(2) as pool:
         sources = pool.submit(plane.sources)
         jobs = pool.submit(plane.jobs, wave.name)
-        return plan(wave, sources.result(), jobs.result(), time.time())
+    resolved = resolve(wave, sources.result())
+    elsewhere = finished_elsewhere(plane, resolved.placements, jobs.result())
+    return plan(wave, resolved, sources.result(), jobs.result(), time.time(), elsewhere)
 
 
 def _wave(file: Path) -> Wave:

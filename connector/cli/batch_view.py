@@ -114,7 +114,7 @@ def print_report(report: Report, as_json: bool) -> None:
         return
     table = Table("machine", "group", "state", "runs", "read", "sent", "downtime", "image", box=None)
     for line in report.lines:
-        down = "-" if line.downtime < 0 else quantities.spelled(line.downtime)
+        down = "-" if line.downtime is None else quantities.spelled(line.downtime)
         cells = (
             line.machine,
             line.group,

@@ -19,6 +19,7 @@ from simulator.estate.inventory import (
 )
 from simulator.vcenter.api import vim
 from simulator.vcenter.kinds import Target
+from simulator.vcenter.naming import same
 
 if TYPE_CHECKING:
     from simulator.vcenter.center import Center
@@ -40,7 +41,7 @@ def rename(center: Center, target: Target, name: str) -> None:
     table = _TABLES[type(target.subject)]
     with center.naming:
         for sibling in center.index.children.get(target.subject.parent or "", ()):
-            if sibling != target.moref and center.index.entities[sibling].name == name:
+            if sibling != target.moref and same(center.index.entities[sibling].name, name):
                 raise vim.fault.DuplicateName(
                     name=name, object=center.reference(sibling), msg=f"The name '{name}' already exists."
                 )

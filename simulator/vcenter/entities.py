@@ -23,6 +23,7 @@ from simulator.estate.inventory import (
     Snapshot,
     VirtualMachine,
 )
+from simulator.vcenter.naming import escaped
 
 Entity = Folder | Datacenter | Cluster | ResourcePool | Host | Datastore | Network | VirtualMachine
 
@@ -93,7 +94,7 @@ class Index:
     def path(self, moref: str) -> str:
         """The inventory path, `datacenter/vm/name`; empty for the root folder."""
         names = [entity.name for entity in self.ancestors(moref)]
-        return "/".join(name.replace("/", "%2f") for name in reversed(names[:-1]))
+        return "/".join(escaped(name) for name in reversed(names[:-1]))
 
     def datacenter_of(self, moref: str) -> str | None:
         return next((e.moref for e in self.ancestors(moref) if isinstance(e, Datacenter)), None)

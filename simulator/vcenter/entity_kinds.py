@@ -9,6 +9,7 @@ from simulator.vcenter.api import fields_of, vim
 from simulator.vcenter.authority import describe
 from simulator.vcenter.catalogue import custom_values
 from simulator.vcenter.kinds import Call, Kind, Method, Property, View
+from simulator.vcenter.naming import escaped
 from simulator.vcenter.reconfigure import reconfigure
 
 
@@ -29,7 +30,7 @@ def _roles(view: View) -> list[int]:
 
 _ENTITY: dict[str, Property] = {
     "parent": _parent,
-    "name": lambda view: view.target.subject.name,
+    "name": lambda view: escaped(view.target.subject.name),
     "overallStatus": lambda _view: "green",
     "configStatus": lambda _view: "green",
     "configIssue": lambda _view: [],

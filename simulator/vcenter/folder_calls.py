@@ -8,6 +8,7 @@ from typing import Any
 from simulator.estate.inventory import Folder, Inventory
 from simulator.vcenter.api import vim, vmodl
 from simulator.vcenter.kinds import Call, Method, Target
+from simulator.vcenter.naming import same
 from simulator.vcenter.tasks import Running
 
 _LETTERS = {"vm": "v", "host": "h", "datastore": "s", "network": "n", "datacenter": "d"}
@@ -19,7 +20,7 @@ def _create(call: Call) -> Any:
     if not name.strip() or len(name) > 80:
         raise vim.fault.InvalidName(name=name, msg=f"The name '{name}' is not valid.")
     siblings = center.index.children.get(parent.moref, ())
-    taken = next((child for child in siblings if center.index.entities[child].name == name), None)
+    taken = next((child for child in siblings if same(center.index.entities[child].name, name)), None)
     if taken is not None:
         raise vim.fault.DuplicateName(
             name=name, object=center.reference(taken), msg=f"The name '{name}' already exists."

@@ -10,6 +10,7 @@ from simulator.vcenter.api import make, vim
 from simulator.vcenter.entities import datastores_of
 from simulator.vcenter.kinds import Property, View
 from simulator.vcenter.machine_config import moment
+from simulator.vcenter.naming import escaped
 
 
 def _vm(view: View) -> VirtualMachine:
@@ -159,7 +160,7 @@ def _summary(view: View) -> Any:
 def _config_summary(vm: VirtualMachine, inventory: Inventory) -> Any:
     return make(
         vim.vm.Summary.ConfigSummary,
-        name=vm.name,
+        name=escaped(vm.name),
         template=vm.template,
         vmPathName=machine_config.vmx_path(vm, inventory),
         memorySizeMB=vm.memory >> 20,

@@ -10,6 +10,7 @@ from typing import Any
 from simulator.estate.inventory import Inventory, PowerState, Snapshot, VirtualMachine
 from simulator.vcenter import devices
 from simulator.vcenter.api import make, vim
+from simulator.vcenter.naming import escaped
 
 GUEST_NAMES = {
     "debian12_64Guest": "Debian GNU/Linux 12 (64-bit)",
@@ -63,7 +64,7 @@ def config(vm: VirtualMachine, inventory: Inventory, snapshot: Snapshot | None =
         vim.vm.ConfigInfo,
         changeVersion=change_version(vm),
         modified=moment(vm.created),
-        name=vm.name,
+        name=escaped(vm.name),
         guestFullName=guest_name(vm),
         version=vm.version,
         uuid=vm.uuid,

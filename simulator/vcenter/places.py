@@ -9,6 +9,7 @@ from typing import Any
 from simulator.estate.inventory import Cluster, Host
 from simulator.vcenter.api import make, vim
 from simulator.vcenter.kinds import Property, View
+from simulator.vcenter.naming import escaped
 
 _CHILD_TYPES = {
     "vm": ["Folder", "VirtualMachine", "VirtualApp"],
@@ -149,7 +150,7 @@ def _pool_config(view: View) -> Any:
 def _pool_summary(view: View) -> Any:
     return make(
         vim.ResourcePool.Summary,
-        name=view.target.subject.name,
+        name=escaped(view.target.subject.name),
         config=_pool_config(view),
         runtime=_pool_runtime(view),
     )
@@ -174,7 +175,7 @@ def _network_summary(view: View) -> Any:
     return make(
         vim.Network.Summary,
         network=view.target.reference,
-        name=view.target.subject.name,
+        name=escaped(view.target.subject.name),
         accessible=True,
         ipPoolName="",
     )
@@ -198,7 +199,7 @@ PORTGROUP: dict[str, Property] = {
     "config": lambda view: make(
         vim.dvs.DistributedVirtualPortgroup.ConfigInfo,
         key=view.target.moref,
-        name=view.target.subject.name,
+        name=escaped(view.target.subject.name),
         numPorts=8,
         type="earlyBinding",
         autoExpand=True,
@@ -212,7 +213,7 @@ def _datastore_summary(view: View) -> Any:
     return make(
         vim.Datastore.Summary,
         datastore=view.target.reference,
-        name=store.name,
+        name=escaped(store.name),
         url=_url(view),
         capacity=store.capacity,
         freeSpace=view.center.free_space(store.moref),
@@ -232,7 +233,7 @@ def _url(view: View) -> str:
 def _datastore_info(view: View) -> Any:
     store = view.target.subject
     fields = {
-        "name": store.name,
+        "name": escaped(store.name),
         "url": _url(view),
         "freeSpace": view.center.free_space(store.moref),
         "maxFileSize": 70368744177664,
@@ -244,7 +245,7 @@ def _datastore_info(view: View) -> Any:
     volume = make(
         vim.host.VmfsVolume,
         type="VMFS",
-        name=store.name,
+        name=escaped(store.name),
         capacity=store.capacity,
         blockSizeMb=1,
         maxBlocks=63963136,

@@ -9,6 +9,7 @@ from simulator.estate.inventory import VirtualMachine
 from simulator.vcenter.api import vim
 from simulator.vcenter.kinds import Call, Kind, Method
 from simulator.vcenter.machine_config import vmx_path
+from simulator.vcenter.naming import same
 
 
 def _one(morefs: Iterator[str], call: Call) -> Any:
@@ -57,9 +58,8 @@ def _by_path(call: Call) -> Any:
     index = call.center.index
     at = index.root.moref
     for part in [part for part in call["inventoryPath"].split("/") if part]:
-        name = part.replace("%2f", "/").replace("%2F", "/")
         children = _named_children(call, at)
-        following = next((moref for moref, known in children if known == name), None)
+        following = next((moref for moref, known in children if same(known, part)), None)
         if following is None:
             return None
         at = following
@@ -76,7 +76,7 @@ def _named_children(call: Call, moref: str) -> list[tuple[str, str]]:
 
 def _child(call: Call) -> Any:
     target = call.center.locate(call["entity"])
-    found = (moref for moref, name in _named_children(call, target.moref) if name == call["name"])
+    found = (moref for moref, name in _named_children(call, target.moref) if same(name, call["name"]))
     return _one(found, call)
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from connector.batch.earlier import finished_elsewhere
 from connector.batch.parse import Wave, parse
 from connector.batch.plan import Plan, plan
+from connector.batch.resolve import resolve
 from connector.batch.smc_plane import SmcPlane
 from connector.clients.refusal import refused
 from connector.clients.smc import _flat
@@ -95,7 +97,9 @@ class Estate:
 
     def plan(self, wave: Wave, now: float | None = None) -> Plan:
         mine = [source for source in self.plane.sources() if source.vcenter == self.vcenter]
-        return plan(wave, mine, self.plane.jobs(wave.name), self.house.clock() if now is None else now)
+        resolved, jobs = resolve(wave, mine), self.plane.jobs(wave.name)
+        elsewhere = finished_elsewhere(self.plane, resolved.placements, jobs)
+        return plan(wave, resolved, mine, jobs, self.house.clock() if now is None else now, elsewhere)
 
 
 @pytest.fixture(scope="session")

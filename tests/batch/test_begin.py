@@ -6,6 +6,7 @@ from typing import Any
 
 from connector.batch.apply import Apply
 from connector.batch.begin import begin
+from connector.batch.earlier import finished_elsewhere
 from connector.batch.resolve import resolve
 from connector.batch.status import status
 from tests.batch.conftest import HEAD, Estate, wave
@@ -65,3 +66,26 @@ def test_a_machine_of_the_manifest_without_a_job_is_missing(estate: Estate) -> N
     assert (row.status, row.job) == ("missing", "") and "batch apply" in row.note
     assert shown.counts == {"Ready": 1, "missing": 1}
     assert shown.settled and not shown.finished
+
+
+def test_a_machine_that_another_wave_finished_is_noted(estate: Estate) -> None:
+    estate.has("web", "db")
+    estate.house.appliance = estate.appliance
+    earlier = wave(MANUAL.replace("w1", "w0").replace("name:*", "name:web"))
+    assert not Apply(estate.plane, estate.plan(earlier), clock=estate.house.clock).run().failures
+    [job] = estate.plane.jobs("w0")
+    estate.house.service.start(job.id)
+    estate.house.run(job.id)
+    estate.house.service.cutover(job.id, last_sync=False, changes={})
+    estate.house.run(job.id)
+    [job] = estate.plane.jobs("w0")
+    assert job.status == "Finished" and job.image
+    by = f"finished by wave w0 ({job.id}), image {job.image}"
+    [warning] = estate.plan(wave(MANUAL)).warnings
+    assert warning.what == f"web was {by}: it would be migrated again"
+    sources = estate.plane.sources()
+    placements = resolve(wave(MANUAL), sources).placements
+    elsewhere = finished_elsewhere(estate.plane, placements, ())
+    rows = {row.machine: row for row in status("w1", [], sources, placements, elsewhere).rows}
+    assert rows["web"].note == f"{by}; `connector batch apply` would migrate it again"
+    assert rows["db"].note.startswith("no job of this wave")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import sys
@@ -315,6 +317,9 @@ def test_a_report_is_safe_for_browsers_and_spreadsheets(estate: Estate) -> None:
     assert "&lt;U+202E&gt;" in made.to_html()
     assert "'=cmd()" in made.to_csv()
     assert made.totals["machines"] == 2
+    rows = list(csv.DictReader(io.StringIO(made.to_csv())))
+    assert {(row["seconds"], row["downtime"]) for row in rows} == {("", "")}  # not yet
+    assert made.totals["longest_downtime"] is None
     assert sys.getsizeof(made.to_html()) < 20_000
 
 

@@ -428,8 +428,28 @@ def test_the_estimate_says_what_it_rests_on(estate: Estate) -> None:
     assert (found.machines, found.disks, found.capacity, found.first_run) == (2, 4, 40 << 30, 20 << 30)
     assert found.seconds == pytest.approx((20 << 30) / 1e8 + 120)
     assert found.cost > 0
-    assert any("50% of each disk" in line for line in found.assumptions)
+    assert found.assumptions == (
+        "50% of each disk is read in the first run",
+        "3.0% of that changes in a day",
+        "800Mbit/s for one machine, 800Mbit/s for all, 2 at a time",
+        "120 s of each run are not copying: instance, snapshot, image",
+        "everything stands as long as the first runs take",
+        "prices of the manifest, in EUR",
+    )
     assert found.snapshots == 4  # a first run and a last one for each
+
+
+def test_only_what_counted_is_said_to_be_assumed(estate: Estate) -> None:
+    estate.has("web-01")
+    more = "assumptions: {perMachine: 2Gbit/s, link: 1Gbit/s}\n"
+    text = HEAD + more + "machines:\n  - {name: web-01, bandwidth: 100Mbit/s}\n"
+    said = estate.plan(wave(text)).estimate.assumptions
+    assert said[1:] == (
+        "1Gbit/s for one machine, 1Gbit/s for all, 1 at a time",
+        "1 of 1 by their own bandwidth limit",
+        "120 s of each run are not copying: instance, snapshot, image",
+        "no prices are given, so no cost",
+    )
 
 
 def settle(estate: Estate) -> None:

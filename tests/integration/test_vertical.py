@@ -97,16 +97,16 @@ def test_an_empty_disk_and_a_machine_that_is_off(make_house: Callable[..., House
 
 
 def test_every_line_is_json_and_names_its_event(make_house: Callable[..., House], run: Run) -> None:
-    house = make_house(Shape("web-01", SMALL))
+    house = make_house(Shape("web/01", SMALL))  # vCenter shows it as web%2f01
     house.reader(bandwidth=2 * MIB)
-    done = run(house.migration("web-01"))
+    done = run(house.migration("web%2f01"))
     assert done.code == 0
     assert len(done.events) == len(done.stdout.splitlines())
     assert {event["event"] for event in done.events} == {"message", "phase", "disk", "result"} - (
         {"message"} if not any(e["event"] == "message" for e in done.events) else set()
     )
     assert done.stderr == ""
-    row = done.result()["disks"][0]
+    row = done.result("web/01")["disks"][0]
     assert row["capacity"] == 6 * MIB
     assert 3 * MIB - 4096 <= row["read"] <= row["planned"] <= 6 * MIB
     assert row["digest"]

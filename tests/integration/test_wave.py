@@ -86,7 +86,7 @@ class Site:
 
 @pytest.fixture
 def site(make_house: Callable[..., House], monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    house = make_house(Shape("db-01", DISKS), Shape("web-01", DISKS))
+    house = make_house(Shape("db/01", DISKS), Shape("web-01", DISKS))
     house.reader(bandwidth=5 * MIB)
     with ExitStack() as unwind:
         found = Site(house, unwind)
@@ -104,7 +104,7 @@ defaults:
   incremental: {{every: 24h, keep: 2}}
 groups: [{{name: db}}, {{name: web, after: [db]}}]
 machines:
-  - {{name: db-01, group: db, disks: {{exclude: ["Hard disk 2"]}}}}
+  - {{name: db%2f01, group: db, disks: {{exclude: ["Hard disk 2"]}}}}
   - {{selector: "name:web-* power:on cluster:?*", group: web}}
 schedule: {{start: now}}
 cutover: {{window: {{start: {quantities.written(begin)}, end: {quantities.written(end)}}}}}
@@ -136,16 +136,16 @@ def test_a_wave_survives_two_kills_of_the_appliance(
     assert states() == {"Waiting": 2}
     assert "no change" in run("batch", "apply", str(file)).out
     assert "opens in" in run("batch", "cutover", str(file), code=11).err
-    assert not any(is_off(house.machine(name)) for name in ("db-01", "web-01"))
-    for name in ("db-01", "web-01"):
+    assert not any(is_off(house.machine(name)) for name in ("db/01", "web-01"))
+    for name in ("db/01", "web-01"):
         house.write(name)
     file.write_text(manifest(time.time() - 60, time.time() + 3600))
     cut = run("batch", "cutover", str(file), "--every", "0.3", "--json").json
     assert cut["finished"] == ["group db", "group web"]
-    assert all(is_off(house.machine(name)) for name in ("db-01", "web-01"))
+    assert all(is_off(house.machine(name)) for name in ("db/01", "web-01"))
     assert image(house, "web-01") == house.digests("web-01")
-    first = min(house.digests("db-01"))
-    assert image(house, "db-01") == {first: house.digests("db-01")[first]}  # the other disk stayed behind
+    first = min(house.digests("db/01"))
+    assert image(house, "db-01") == {first: house.digests("db/01")[first]}  # the other disk stayed behind
     assert not house.snapshots()
     report = run("batch", "report", str(file), "--json").json
     assert report["totals"]["finished"] == 2

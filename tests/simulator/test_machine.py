@@ -363,3 +363,17 @@ def test_folders_are_made_and_filled(client: Any) -> None:
         top.CreateFolder("wave 1")
     with pytest.raises(vmodl.fault.NotSupported):
         wave.MoveIntoFolder_Task([wave.parent])
+
+
+@pytest.mark.parametrize("given", ["a/b\\c 50%", "a%2fb%5cc 50%25", "a%2Fb%5Cc 50%25"])
+def test_signs_of_paths_are_escaped_in_names(client: Any, given: str) -> None:
+    vm, index = machine(client), client.content.searchIndex
+    finished(vm.Rename_Task(given))
+    shown = given if "%" in given[:4] else "a%2fb%5cc 50%25"
+    assert vm.name == vm.config.name == vm.summary.config.name == shown
+    for written in (given, "a%2fb%5cc 50%25", "a%2Fb%5cc 50%"):
+        assert index.FindChild(vm.parent, written) == vm
+    assert index.FindByInventoryPath("DC0/vm/a%2fb%5cc 50%25") == vm
+    vm.parent.CreateFolder("x/y")
+    with pytest.raises(vim.fault.DuplicateName):
+        vm.parent.CreateFolder("x%2fy")
