@@ -21,6 +21,7 @@ from simulator.vcenter.sessions import Session
 from tests.appliance.desk import Bench, Board, copied
 from tests.appliance.test_agent import order as body
 from tests.vcenter.imaginary import MIB
+from tests.waiting import PATIENCE
 
 WINDOW = 4 * MIB  # of both disks
 
@@ -86,7 +87,7 @@ def test_invariant_4_a_vcenter_that_is_away_for_too_long_leaves_a_snapshot_that_
 
     def away() -> None:
         with desk.world.server.down():
-            back.wait(30)
+            back.wait(PATIENCE)
 
     board.when(lambda phase, _: phase == "removing the snapshot", _meanwhile(away))
     desk.estate.faults.add(Rule("task:RemoveSnapshot_Task", "delay", seconds=1.0, skip=1))
@@ -118,7 +119,7 @@ def test_a_host_in_maintenance_is_waited_for_until_its_machine_has_moved(desk: B
     board.when(lambda *_: _is_waiting(board), waiting.set)
 
     def evacuate() -> None:
-        assert waiting.wait(30)
+        assert waiting.wait(PATIENCE)
         host_calls.move(center, desk.vm, there)
 
     mover = threading.Thread(target=evacuate)
@@ -253,7 +254,7 @@ def test_a_backup_at_work_is_waited_for_and_the_phase_says_so(
         end = lambda: snapshots.remove(vm, held)  # noqa: E731
     else:
         release = threading.Event()
-        desk.world.server.center.tasks.start(_call(desk), lambda _: release.wait(30))
+        desk.world.server.center.tasks.start(_call(desk), lambda _: release.wait(PATIENCE))
         end = release.set
     board = Board()
     board.when(lambda phase, _: phase.startswith("waiting: "), _meanwhile(end))

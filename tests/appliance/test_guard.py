@@ -12,6 +12,7 @@ from connector.appliance.progress import PassProgress
 from connector.errors import ConnectorError, Unreachable
 from connector.model import DatastoreLoad, Pressure
 from connector.transfer.vddk_source import explain
+from tests.waiting import PATIENCE
 
 ROOM = Pressure((DatastoreLoad("ds", 100, 50),))
 FULL = Pressure((DatastoreLoad("ds", 100, 1),))
@@ -34,7 +35,7 @@ def test_it_gives_back_what_fills_the_datastore_and_says_why() -> None:
     looks = iter([ROOM, ROOM, FULL])
     watched, board = guard(lambda: next(looks, FULL))
     with watched:
-        assert watched.given_back.wait(5)
+        assert watched.given_back.wait(PATIENCE)
         assert watched.pace(8) == 0
     assert board.read()[0].startswith("giving the snapshot back: datastore ds has 1.0% free")
     assert [change["pace"] for change in watched.history] == ["give back"]
@@ -50,7 +51,7 @@ def test_a_vcenter_that_does_not_answer_changes_nothing() -> None:
 
     watched, board = guard(look)
     with watched:
-        assert asked.acquire(timeout=5) and asked.acquire(timeout=5)
+        assert asked.acquire(timeout=PATIENCE) and asked.acquire(timeout=PATIENCE)
         assert watched.pace(8) == 8 and not watched.given_back.is_set()
     assert board.read()[0] == "copying"
 
@@ -64,7 +65,7 @@ def test_a_refusal_of_the_host_slows_at_once_and_other_errors_do_not() -> None:
 
     watched, _ = guard(look, every=3600.0)
     with watched:
-        assert looked.wait(5)
+        assert looked.wait(PATIENCE)
         watched.failed(ConnectorError("something else"))
         assert watched.pace(8) == 8
         watched.failed(refusal())

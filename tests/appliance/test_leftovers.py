@@ -14,6 +14,7 @@ from connector.appliance.leftovers import Cleaner
 from connector.errors import NotFound, VCenterFault
 from connector.model import Machine
 from tests.control.conftest import machine
+from tests.waiting import PATIENCE
 
 
 class Plane:
@@ -100,5 +101,5 @@ def test_it_looks_by_itself_until_it_is_stopped() -> None:
     gone = threading.Event()
     plane.removed = lambda _token: gone.set()  # type: ignore[method-assign]
     with Cleaner(vcenter, vcenter.ledger, lambda: plane, Claims(), stop, every=0.01):
-        assert gone.wait(5)
+        assert gone.wait(PATIENCE)
     assert stop.is_set()

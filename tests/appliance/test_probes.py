@@ -24,6 +24,7 @@ from simulator.estate.estate import Estate
 from simulator.vixdisklib import install
 from tests.vcenter.imaginary import World, world
 from tests.vcenter.ledger import Memory
+from tests.waiting import PATIENCE
 
 HERE = "127.0.0.1"
 
@@ -64,7 +65,7 @@ def door(greeting: bytes) -> Iterator[int]:
         finally:
             with contextlib.suppress(OSError):
                 server.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    thread.join(PATIENCE)
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from connector.control.store.rows import Role
 from connector.control.vault import Vault
 from connector.transfer.evidence import Signer
 from tests.cli.conftest import bare_environment, run
-from tests.control.conftest import eventually, machine, quick_folder
+from tests.control.conftest import machine, quick_folder
+from tests.waiting import eventually
 
 __all__ = ["bare_environment", "quick_folder", "run"]
 
@@ -162,7 +163,7 @@ def test_a_wave_from_its_plan_to_its_report(
     done = run("batch", "apply", str(file), "--json").json
     assert (len(done["created"]), len(done["started"]), done["failures"]) == (size, size, [])
     for share in (0.2, 0.6):
-        eventually(lambda share=share: len(site.log) >= size * share, "passes are read", 120)
+        eventually(lambda share=share: len(site.log) >= size * share, "passes are read")
         site.kill()
         site.read(0.1)
     run("batch", "status", str(file), "--watch", "--every", "0.3")

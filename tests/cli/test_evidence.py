@@ -11,8 +11,9 @@ from connector.transfer.account import Account
 from connector.transfer.extents import CELL
 from connector.transfer.tiling import Piece, Reason
 from tests.cli.conftest import Connector
-from tests.control.conftest import eventually, machine
+from tests.control.conftest import machine
 from tests.smc.conftest import Cloud, fresh
+from tests.waiting import eventually
 
 
 def test_it_is_listed_written_and_verifies_an_image(

@@ -21,6 +21,7 @@ from connector.cli.blank import Answers, filled
 from tests.cli.conftest import Connector
 from tests.smc.conftest import Cloud
 from tests.vcenter.imaginary import PASSWORD, USER, World, world
+from tests.waiting import PATIENCE
 
 REFERENCE = Path(__file__).parents[2] / "config" / "appliance.yaml"
 
@@ -46,7 +47,7 @@ def on_a_terminal(words: list[str], answers: list[str]) -> tuple[int, str]:
         pass
     finally:
         os.close(ours)
-    return running.wait(60), shown.decode()
+    return running.wait(PATIENCE), shown.decode()
 
 
 def typed(place: World, cloud: Cloud, tmp_path: Path, *, same: str = "y") -> list[str]:

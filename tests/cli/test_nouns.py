@@ -13,8 +13,9 @@ from connector.clients.agents import enrol
 from connector.control.store.rows import Role
 from connector.model import Finding, Severity
 from tests.cli.conftest import Connector
-from tests.control.conftest import eventually, machine
+from tests.control.conftest import machine
 from tests.smc.conftest import Cloud, fresh
+from tests.waiting import eventually
 
 
 def test_a_source_is_listed_shown_changed_and_forgotten(cloud: Cloud, connector: Connector) -> None:

@@ -18,6 +18,7 @@ from connector.vcenter.role import On
 from simulator.vcenter.server import serve
 from tests.vcenter.imaginary import PASSWORD, USER, World, world
 from tests.vcenter.ledger import Memory
+from tests.waiting import PATIENCE
 
 HOME = Path.home() / "go" / "bin" / "govc"
 GOVC = shutil.which("govc") or (str(HOME) if HOME.exists() else None)
@@ -49,7 +50,7 @@ def administrator(home: World, folder: Path, line: str) -> None:
     words = shlex.split(line)
     assert GOVC is not None and words[0] == "govc"
     done = subprocess.run(
-        [GOVC, *words[1:]], env=access, capture_output=True, text=True, timeout=60, check=False
+        [GOVC, *words[1:]], env=access, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import pytest
 
 from tests.cli.conftest import Connector, Speaker
+from tests.waiting import PATIENCE
 
 DOWN = {
     "JobId": "j-1", "Name": "web", "Status": "Running", "BusinessStatus": "Syncing", "CutOver": True, "SourceDown": True,
@@ -79,7 +80,7 @@ def test_on_a_terminal_a_deletion_is_asked_first(
     os.write(ours, answer)
     command = [sys.executable, "-m", "connector.cli.main", "job", "delete", "web"]
     done = subprocess.run(
-        command, stdin=theirs, capture_output=True, text=True, timeout=120, env=dict(os.environ)
+        command, stdin=theirs, capture_output=True, text=True, timeout=PATIENCE, env=dict(os.environ)
     )
     os.close(ours)
     os.close(theirs)

@@ -15,9 +15,9 @@ import pytest
 from connector.errors import ControlFailed, ReaderFailed
 from connector.outages import Silence
 from tests.cli.conftest import Connector, Speaker, process
-from tests.control.conftest import eventually
 from tests.smc.conftest import Cloud
 from tests.smc.test_extensions import READING, Reader
+from tests.waiting import PATIENCE, eventually
 
 JOBS = {"TotalCount": 1, "ReplicationJobs": {"ReplicationJob": [{"JobId": "j-1", "Name": "web"}]}}
 
@@ -50,7 +50,7 @@ def test_a_terminal_sees_a_bar_per_disk_until_the_job_is_finished(cloud: Cloud) 
     assert "0:00:33 left" in shown
     reader.done()
     shown = heard(terminal, "Finished", shown)
-    assert watch.wait(30) == 0
+    assert watch.wait(PATIENCE) == 0
     os.close(terminal)
 
 
@@ -65,7 +65,7 @@ def test_a_program_gets_events_and_a_result(cloud: Cloud, connector: Connector) 
     assert (disk["event"], disk["key"], disk["done"], disk["rate"]) == ("disk", 1, READING["done"], 10**8)
     failed = ReaderFailed("VDDK is missing", remedy="install it")
     reader.client.finish(pass_id, "failed", failed, {})
-    *_, result, error = [json.loads(line) for line in watch.communicate(timeout=30)[0].splitlines()]
+    *_, result, error = [json.loads(line) for line in watch.communicate(timeout=PATIENCE)[0].splitlines()]
     assert (result["event"], result["status"]) == ("result", "InError")
     assert result["error"] == "VDDK is missing; install it"
     assert (error["error"], watch.returncode) == ("ReaderFailed", ReaderFailed.exit_code)
@@ -80,7 +80,7 @@ def test_an_interrupt_ends_the_watching_and_not_the_job(cloud: Cloud) -> None:
     assert watch.stderr is not None
     assert watch.stderr.readline().startswith(f"{reader.name}: ")
     watch.send_signal(signal.SIGINT)
-    _, said = watch.communicate(timeout=30)
+    _, said = watch.communicate(timeout=PATIENCE)
     assert watch.returncode == 130
     assert "the jobs go on" in said
     assert reader.progress()["Status"] == "Running"
@@ -95,7 +95,7 @@ def test_a_log_is_followed_to_the_end_of_the_run(cloud: Cloud) -> None:
     first = follow.stdout.readline()
     assert "offered" in first or "begun" in first
     reader.done()
-    rest, _ = follow.communicate(timeout=30)
+    rest, _ = follow.communicate(timeout=PATIENCE)
     lines = [first, *rest.splitlines()]
     assert lines[-1].endswith("-> Finished")
     assert len(lines) == len(set(lines))

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.waiting import PATIENCE
+
 Say = Callable[[socket.socket, threading.Event], bool]
 """Writes an answer; whether the connection goes on. The event is set when the test is over."""
 
@@ -113,7 +115,7 @@ def raw(content: bytes) -> Say:
 
 
 def silent(sock: socket.socket, over: threading.Event) -> bool:
-    over.wait(60)
+    over.wait(PATIENCE)
     return False
 
 

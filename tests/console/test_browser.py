@@ -12,12 +12,15 @@ import pytest
 
 from connector.control.store import Store
 from connector.control.store.rows import Role
-from tests.control.conftest import Plane, eventually, machine
+from tests.control.conftest import Plane, machine
 from tests.smc.conftest import Cloud
+from tests.waiting import eventually
 
 playwright_api = pytest.importorskip("playwright.sync_api")
 from axe_playwright_python.sync_playwright import Axe  # noqa: E402
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect  # noqa: E402
+
+from tests.waiting import PATIENCE  # noqa: E402
 
 #: Screenshots are for people; the folder is not kept in the repository.
 ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts" / "console"
@@ -101,7 +104,7 @@ def desk(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     root = tmp_path_factory.mktemp("desk")
     (root / "gates").mkdir()
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=PATIENCE * 1000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAKE_GATES", str(root / "gates"))
         plane = Plane(root)

@@ -24,6 +24,7 @@ from connector.transfer.evidence import Signer
 from tests.control import postgres
 from tests.control.honest import manifest, new_signer, put_shown
 from tests.people import owner
+from tests.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
     from tests.control.house import House
@@ -63,16 +64,6 @@ def machine(moref: str = "vm-1", name: str = "web-01", disks: int = 2) -> Machin
     )
 
 
-def eventually(look: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
-    """The first true answer of `look`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.03)
-    raise AssertionError(f"did not happen: {what}")
-
-
 class Plane:
     """A control plane as a child process that can be killed and started again on the same state."""
 
@@ -91,7 +82,7 @@ class Plane:
     def start(self) -> None:
         arguments = [str(self.root), str(self.grace), self.database, json.dumps(self.bounds)]
         self.child = child.start(
-            "tests.control.fake_plane", arguments, name="plane", log=self.log, timeout=120.0
+            "tests.control.fake_plane", arguments, name="plane", log=self.log, timeout=PATIENCE
         )
         self.ready = {key: str(value) for key, value in self.child.ready.items()}
         self.url, self.thumbprint = self.ready["url"], self.ready["thumbprint"]
@@ -161,7 +152,7 @@ class Plane:
         found = self.jobs.status(job)
         return "/".join(filter(None, (found["status"], found["business_status"])))
 
-    def reach(self, job: str, status: str, seconds: float = 30.0) -> Any:
+    def reach(self, job: str, status: str, seconds: float = PATIENCE) -> Any:
         eventually(lambda: self.status(job) == status, f"{job} is {status}; log: {self.log}", seconds)
         return self.jobs.job(job)
 
@@ -174,7 +165,7 @@ class Plane:
             except NotFound:
                 return True
 
-        eventually(look, f"{job} is gone; log: {self.log}", 30.0)
+        eventually(look, f"{job} is gone; log: {self.log}")
 
 
 class Robot:

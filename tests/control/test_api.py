@@ -25,6 +25,7 @@ from connector.errors import (
 from connector.model import Finding, Severity
 from tests.control.conftest import DISK, Plane, Robot, machine
 from tests.people import People, access
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,9 @@ def member(plane: Plane) -> str:
 def _ask(plane: Plane, method: str, path: str, token: str | None = None, **more: Any) -> requests.Response:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with pytest.warns(Warning):
-        return requests.request(method, plane.url + path, headers=headers, verify=False, timeout=10, **more)
+        return requests.request(
+            method, plane.url + path, headers=headers, verify=False, timeout=PATIENCE, **more
+        )
 
 
 @pytest.mark.parametrize("token", [None, "wrong", "a-1.secret"])
@@ -296,7 +299,7 @@ def test_no_secret_is_stored_shown_or_logged(plane: Plane) -> None:
 
 def test_only_tls_is_spoken(plane: Plane) -> None:
     host, port = plane.url.removeprefix("https://").split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as plain:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"HTTP" not in plain.recv(100)
 

@@ -13,6 +13,7 @@ from connector.control.background import Background
 from connector.control.store.rows import Outcome, Pass, PassState
 from connector.errors import Conflict, ConnectorError, TargetFailed, TransferFailed
 from tests.control.house import House
+from tests.waiting import PATIENCE
 
 TOKEN = "instance-{}"
 
@@ -148,14 +149,14 @@ def test_work_aside_is_done_once_at_a_time_and_survives_what_it_raises() -> None
 
     def work() -> None:
         count.append(1)
-        go.wait(10)
+        go.wait(PATIENCE)
         done.release()
         raise ConnectorError("broken")
 
     aside.once("a", work)
     aside.once("a", work)
     go.set()
-    assert done.acquire(timeout=10)
+    assert done.acquire(timeout=PATIENCE)
     assert len(count) == 1
     ended = threading.Event()
     while not ended.is_set():

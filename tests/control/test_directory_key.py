@@ -25,8 +25,9 @@ from connector.control.store.rows import Role
 from connector.control.vault import Vault
 from connector.epoch import Memory
 from connector.errors import AuthenticationFailed, Conflict, NotPermitted, StateRestored
-from tests.control.conftest import Plane, eventually
+from tests.control.conftest import Plane
 from tests.control.house import House
+from tests.waiting import eventually
 
 
 def call(plane: Plane, action: str, access: Access | None = None, **parameters: object) -> Json:

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from connector.control import engine_rows
 from connector.control.store import Store
-from tests.control.conftest import Plane, Robot, eventually
+from tests.control.conftest import Plane, Robot
+from tests.waiting import eventually
 
 NOW = 1_790_000_000_000
 

@@ -11,7 +11,8 @@ import pytest
 from connector.clients.agents import Membership
 from connector.errors import BadInput, Conflict, EvidenceDamaged, NotFound
 from connector.transfer import evidence
-from tests.control.conftest import Plane, eventually, machine
+from tests.control.conftest import Plane, machine
+from tests.waiting import eventually
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from connector.control.jobs import Event
 from connector.control.store import Store
 from connector.control.store.rows import Outcome
 from connector.errors import Conflict
-from tests.control.conftest import Plane, Robot, eventually, machine
+from tests.control.conftest import Plane, Robot, machine
+from tests.waiting import eventually
 
 
 def _finished_once(plane: Plane, job: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from connector.clients.agents import Membership
 from connector.errors import Conflict, NotFound
-from tests.control.conftest import Plane, Robot, eventually, machine
+from tests.control.conftest import Plane, Robot, machine
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ import pytest
 
 from connector.clients.agents import ControlClient, Membership
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed
-from tests.control.conftest import Plane, eventually, machine
+from tests.control.conftest import Plane, machine
 from tests.control.honest import change_id, manifest, new_signer, put_shown
+from tests.waiting import eventually
 
 
 class Liar:

@@ -20,9 +20,10 @@ from connector.clients.agents import ControlClient, enrol
 from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import BadInput, ConnectorError, ControlFailed, NotFound, PortInUse, TransferFailed
 from connector.model import Credential, InstanceAddress
-from tests.control.conftest import VCENTER, eventually, machine
+from tests.control.conftest import VCENTER, machine
 from tests.control.honest import manifest, new_signer
 from tests.people import People, owner
+from tests.waiting import eventually
 
 SIGNER = new_signer()
 

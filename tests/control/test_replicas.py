@@ -22,10 +22,11 @@ from connector import child
 from connector.cli.access import of_directory
 from connector.clients.agents import ControlClient, Membership, enrol
 from connector.errors import ConnectorError, TrustFailed
-from tests.control.conftest import DISK, VCENTER, eventually, machine
+from tests.control.conftest import DISK, VCENTER, machine
 from tests.control.fake_replica import HOST_DISKS, PASSES
 from tests.control.honest import keep_shown, manifest, new_signer
 from tests.people import People
+from tests.waiting import eventually
 
 SHARED = ("control.pem", "access-key.toml", "activation-code", "vault-key")
 
@@ -76,7 +77,7 @@ class Replicas:
         began = time.monotonic()
         os.kill(self.children[victim].pid, signal.SIGKILL)
         self.children[victim].stop()
-        eventually(lambda: self.active() not in (None, victim), "another one takes over", 20.0)
+        eventually(lambda: self.active() not in (None, victim), "another one takes over")
         took = time.monotonic() - began
         self.children[victim] = self._start(victim)
         return took
@@ -234,7 +235,7 @@ def test_every_job_finishes_once_whoever_is_killed(
         for name in names:
             replicas.people(lambda people, n=name: people.create(n, n))
             replicas.people(lambda people, n=name: people.start(n))
-        eventually(lambda: limits.most == HOST_DISKS, "as much is read as may be", 60.0)
+        eventually(lambda: limits.most == HOST_DISKS, "as much is read as may be")
         for worker in workers:
             worker.go.set()
         took = []
@@ -242,7 +243,7 @@ def test_every_job_finishes_once_whoever_is_killed(
             time.sleep(every)  # the kill shall come at no chosen moment
             took.append(replicas.kill_active())
         try:
-            eventually(lambda: _statuses(replicas) == {"Finished": jobs}, "all jobs finish", 90.0)
+            eventually(lambda: _statuses(replicas) == {"Finished": jobs}, "all jobs finish")
         except AssertionError as late:
             hands = [sum(thread.is_alive() for thread in worker.threads) for worker in workers]
             raise AssertionError(f"{_left(replicas)}; hands that still work: {hands}") from late

@@ -11,7 +11,8 @@ import pytest
 from connector.clients.agents import ControlClient, enrol
 from connector.epoch import Memory
 from connector.errors import StateRestored
-from tests.control.conftest import VCENTER, Plane, eventually, machine
+from tests.control.conftest import VCENTER, Plane, machine
+from tests.waiting import eventually
 
 
 def test_an_appliance_that_knows_more_has_everything_held_until_it_is_confirmed(

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.control.conftest import Plane, eventually
+from tests.control.conftest import Plane
+from tests.waiting import eventually
 
 PATIENCE = 1.0
 HEAD = b"POST /agents/v1/enrol HTTP/1.1\r\nHost: plane\r\nContent-Length: %d\r\n\r\n"

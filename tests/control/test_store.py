@@ -25,6 +25,7 @@ from connector.control.store.rows import Outcome, PassState
 from connector.errors import Conflict, ControlFailed, NotFound
 from tests.control.conftest import VCENTER, Plane, Robot, machine
 from tests.control.earlier import at_revision
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -212,7 +213,7 @@ def test_who_refers_to_a_locked_job_need_not_wait_for_it(empty_postgres_url: str
         jobs.locked(connection, job)
         writer = threading.Thread(target=lambda: (store.jobs.note(job, "test", "beside it"), done.set()))
         writer.start()
-        finished = done.wait(10)
+        finished = done.wait(PATIENCE)
     writer.join()
     store.close()
     assert finished

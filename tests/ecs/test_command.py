@@ -16,6 +16,8 @@ from alibabacloud_ecs20140526.models import DescribeImagesRequest
 from alibabacloud_tea_openapi.models import Config
 from Tea.exceptions import TeaException
 
+from tests.waiting import PATIENCE
+
 
 def start(*words: str) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     command = [sys.executable, "-m", "simulator.cloud", *words]
@@ -58,7 +60,7 @@ def test_ready_line_then_a_region_then_an_end(tmp_path: Path, end: str) -> None:
             process.stdin.close()  # type: ignore[union-attr]
         else:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.wait()

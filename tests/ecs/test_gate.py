@@ -24,6 +24,7 @@ from Tea.exceptions import TeaException
 from simulator.cloud import AccessKey, Server
 from tests.ecs.account import KEY, Account, code_of
 from tests.ecs.conftest import Clock, Open
+from tests.waiting import PATIENCE
 
 
 def older(action: str, version: str = "2014-05-26", method: str = "POST", **given: Any) -> CommonRequest:
@@ -172,7 +173,7 @@ def send_to(server: Server) -> Callable[[dict[str, str]], requests.Response]:
 
     def send(parameters: dict[str, str]) -> requests.Response:
         url = f"https://{server.endpoint}/?{urlencode(parameters)}"
-        return session.post(url, verify=str(server.certificate), timeout=10)
+        return session.post(url, verify=str(server.certificate), timeout=PATIENCE)
 
     return send
 

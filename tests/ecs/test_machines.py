@@ -7,8 +7,6 @@ import json
 import socket
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pytest
 from tests.ecs.account import Account, read, settled
 from tests.ecs.conftest import Open
 from tests.processes import children, command_line
+from tests.waiting import eventually
 
 #: Says on both ports what it was given, writes to its first data disk, and counts its starts on the system disk.
 GUEST = """
@@ -64,14 +63,7 @@ def hear(address: str, port: int = 8080) -> dict[str, Any] | None:
 
 
 def heard(address: str, port: int = 8080) -> dict[str, Any]:
-    return until(lambda: hear(address, port))
-
-
-def until(look: Callable[[], Any], seconds: float = 20.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline
-    return found
+    return eventually(lambda: hear(address, port), f"{address} answers")
 
 
 def let_in(account: Account, source: str = "127.0.0.0/8", ports: str = "8080/8080") -> None:

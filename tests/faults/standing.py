@@ -17,6 +17,7 @@ from tests.faults.restore import Harm, Moment
 from tests.faults.world import DISKS, MACHINE, Refusal, call, copy, damage, images, matches, put_back
 from tests.integration.house import USER, House, Shape, house
 from tests.people import People, owner
+from tests.waiting import PATIENCE
 
 JOB: Final = "standing"
 DATABASE: Final = "database"
@@ -87,7 +88,7 @@ class Standing:
                 [*options, "--grace", str(GRACE), "--exit-with-stdin"],
                 name="control plane",
                 log=log / "control.log",
-                timeout=90,
+                timeout=PATIENCE,
             )
             stack.enter_context(control)
             ready = {key: str(value) for key, value in control.ready.items()}
@@ -121,7 +122,7 @@ class Standing:
             name="appliance",
             configuration=configuration,
             log=self.live / "appliance.log",
-            timeout=90,
+            timeout=PATIENCE,
         )
 
     # ------------------------------------------------------------------ moments and harm
@@ -172,7 +173,7 @@ class Standing:
         assert not made.snapshots()
         return None
 
-    def await_hold(self, jobs: People, seconds: float = 120.0) -> None:
+    def await_hold(self, jobs: People, seconds: float = PATIENCE) -> None:
         """A run that has begun meets an instance that knows more."""
         code, error = self.say("job", "start", JOB, "--json")
         assert code == 0, error

@@ -26,6 +26,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.waiting import PATIENCE
+
 MODULES: Final = ("connector.control", "connector.appliance", "connector.instance", "connector.cli.main")
 
 _STUB: Final = """#!{python} -ISs
@@ -71,7 +73,7 @@ def warm(root: Path) -> Iterator[None]:
         os.environ.pop("SSL_CERT_FILE")
         if authorities is not None:
             os.environ["SSL_CERT_FILE"] = authorities
-        parent.communicate(timeout=30)
+        parent.communicate(timeout=PATIENCE)
 
 
 class _Parent:

@@ -27,6 +27,7 @@ from tests.integration.house import MIB, USER, House, Shape, house
 from tests.integration.witness import digest
 from tests.people import People, owner
 from tests.processes import children, command_line, lives, present
+from tests.waiting import PATIENCE
 
 WINDOW = 4 * MIB  # bytes in flight per disk
 GRACE = 4.0  # seconds after which a silent appliance has lost its pass
@@ -114,7 +115,7 @@ class Works:
                 name=name,
                 configuration=configuration,
                 log=self.root / f"{name}.log",
-                timeout=60,
+                timeout=PATIENCE,
             )
             if name == "control":
                 self._ready = {key: str(value) for key, value in self._children[name].ready.items()}
@@ -179,7 +180,7 @@ class Works:
     def end(self, job: str) -> None:
         """The job is deleted, and nothing intermediate is left."""
         self.jobs.delete(job)
-        deadline = time.monotonic() + 30.0
+        deadline = time.monotonic() + PATIENCE
         while list(self.small["target"].glob("instances/*")):
             assert time.monotonic() < deadline, "the instance is still there"
             time.sleep(0.05)
@@ -190,7 +191,7 @@ class Works:
         for image in self.images():
             shutil.rmtree(self.small["target"] / "images" / image)
 
-    def no_snapshot(self, seconds: float = 30.0) -> None:
+    def no_snapshot(self, seconds: float = PATIENCE) -> None:
         """No snapshot of ours is left, at the latest once appliances have cleaned up."""
         deadline = time.monotonic() + seconds
         while any(MACHINE in vm.name and vm.snapshots for vm in self.house.estate.inventory.vms.values()):
@@ -203,7 +204,7 @@ class Works:
 
     # ------------------------------------------------------------------ what can be seen
 
-    def job(self, job: str, seconds: float = 60.0) -> dict[str, Any]:
+    def job(self, job: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The job as the control plane shows it, once it answers again."""
         return _patiently(lambda: self.jobs.job(job), seconds)
 
@@ -214,7 +215,7 @@ class Works:
         store.close()
         return found
 
-    def rest(self, job: str, seconds: float = 90.0) -> dict[str, Any]:
+    def rest(self, job: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The job, once it moves no more."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

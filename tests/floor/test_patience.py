@@ -11,6 +11,7 @@ import pytest
 
 from connector.errors import ConnectorError, ControlFailed, Interrupted, TargetFailed, TransferFailed
 from connector.patience import Patience
+from tests.waiting import PATIENCE
 
 
 class Peer:
@@ -110,7 +111,7 @@ def test_a_stop_ends_a_pause() -> None:
     while peer.calls < 3:
         assert not halt.wait(0.01)
     halt.set()
-    waiting.join(30)
+    waiting.join(PATIENCE)
     assert ended and peer.calls <= 4
 
 

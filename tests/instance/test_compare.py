@@ -30,6 +30,7 @@ from connector.transfer.receiver import Named
 from connector.transfer.source import FileSource
 from tests.instance.test_pass import StopAfter, order, same
 from tests.transfer.conftest import CELL, MIB, Instance, make_disk
+from tests.waiting import PATIENCE
 
 SMALL = TransferSettings(in_flight=2 * MIB, compression="none")
 
@@ -122,7 +123,7 @@ def test_invariant_9_a_comparing_pass_killed_in_the_middle_goes_on_where_it_was(
 
     def kill() -> None:
         """As soon as something is acknowledged, which takes a second at most."""
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + PATIENCE
         while not (found := durable()) and time.monotonic() < deadline:
             time.sleep(0.05)
         seen.append(found)

@@ -11,8 +11,8 @@ from connector.errors import ConnectorError, NotPermitted, TransferFailed
 from connector.instance.revoked import FILE
 from connector.model import Credential
 from connector.transfer.certificates import Role
-from tests.control.conftest import eventually
 from tests.transfer.conftest import Instance, Job
+from tests.waiting import eventually
 
 
 def issued(job: Job, name: str) -> Credential:

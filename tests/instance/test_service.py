@@ -33,6 +33,7 @@ from connector.transfer.certificates import Role
 from connector.transfer.receiver import Hello, Receiver
 from connector.transfer.wire import Frame, Kind
 from tests.transfer.conftest import MIB, Instance, Job
+from tests.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_without_a_certificate_nothing_is_said(instance: Instance) -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection(
-        "127.0.0.1", instance.address.control_port, context=context, timeout=5
+        "127.0.0.1", instance.address.control_port, context=context, timeout=PATIENCE
     )
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
         connection.request("GET", "/health")
@@ -216,7 +217,7 @@ def test_a_connection_that_carries_no_block_ends_though_it_shows_that_it_lives(
                 [wire.encode(Frame(Kind.FLUSH, number)) if greets else b"".join(parts)[number : number + 1]]
             )
         time.sleep(0.05)
-    thread.join(30)
+    thread.join(PATIENCE)
     client.close()
     assert ended == ["carried no block for 0 s"]
 

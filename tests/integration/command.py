@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from tests.processes import command_line, kill, lives
+from tests.waiting import PATIENCE
 
 MARK = "CONNECTOR_TEST_RUN"
 ROLES = {
@@ -95,7 +96,7 @@ class Command:
         with self._heard:
             self._heard.notify_all()
 
-    def until(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 60.0) -> dict[str, Any]:
+    def until(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE) -> dict[str, Any]:
         """The first JSON line that fits; fails when the command ends before."""
         deadline = time.monotonic() + seconds
         seen = 0
@@ -116,7 +117,7 @@ class Command:
         with self._heard:
             return [event for line in self._lines if (event := _event(line)) is not None]
 
-    def copied(self, share: float, seconds: float = 60.0) -> None:
+    def copied(self, share: float, seconds: float = PATIENCE) -> None:
         """Wait until `share` of some disk's plan is durable."""
 
         def far(event: dict[str, Any]) -> bool:
@@ -128,12 +129,12 @@ class Command:
         """What runs of this command now, its orphans included."""
         return [one for one in marked(self.mark) if not role or ROLES[role] in command_line(one)]
 
-    def kill(self, role: str, seconds: float = 20.0) -> None:
+    def kill(self, role: str, seconds: float = PATIENCE) -> None:
         """kill -9 of every process of that role; waits until there is one."""
         for one in self.present(role, seconds):
             kill(one)
 
-    def present(self, role: str, seconds: float = 60.0) -> list[psutil.Process]:
+    def present(self, role: str, seconds: float = PATIENCE) -> list[psutil.Process]:
         """The processes of that role, as soon as there is one."""
         deadline = time.monotonic() + seconds
         while not (found := self.processes(role)):
@@ -144,13 +145,13 @@ class Command:
     def interrupt(self, number: int = signal.SIGINT) -> None:
         self.process.send_signal(number)
 
-    def wait(self, seconds: float = 100.0) -> Outcome:
+    def wait(self, seconds: float = PATIENCE) -> Outcome:
         code = self.process.wait(seconds)
-        self._thread.join(5.0)
+        self._thread.join(PATIENCE)
         events = tuple(event for line in self._lines if (event := _event(line)) is not None)
         return Outcome(code, "".join(self._lines), self._stderr.read_text(), events)
 
-    def gone(self, seconds: float = 30.0) -> None:
+    def gone(self, seconds: float = PATIENCE) -> None:
         """Nothing of it runs any more; orphans get a moment to notice."""
         deadline = time.monotonic() + seconds
         while left := self.processes():

@@ -27,6 +27,7 @@ from tests.cloud.alibaba import Calls, Cloud, cloud
 from tests.ecs.account import read
 from tests.integration.house import MIB, House, Shape, is_off
 from tests.people import owner
+from tests.waiting import PATIENCE
 
 REGION = "cn-hangzhou"
 SHAPE = Shape("web-01", ((6 * MIB, 3 * MIB), (4 * MIB + 1536, MIB)), firmware="efi")
@@ -60,7 +61,7 @@ class Plane:
     def _start_control(self, port: int | None = 0) -> child.Child:
         words = ["--config", str(self.config), "--port", str(port), "--exit-with-stdin"]
         log = self._folder / "control.log"
-        started = child.start("connector.control", words, name="control plane", log=log, timeout=90.0)
+        started = child.start("connector.control", words, name="control plane", log=log, timeout=PATIENCE)
         return self._stack.enter_context(started)
 
     def _appliance(self, house: House) -> None:
@@ -83,11 +84,11 @@ class Plane:
                 name="appliance",
                 configuration=configuration,
                 log=self._folder / "appliance.log",
-                timeout=90.0,
+                timeout=PATIENCE,
             )
         )
 
-    def reach(self, job: str, *statuses: str, seconds: float = 100.0) -> dict[str, Any]:
+    def reach(self, job: str, *statuses: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until the job has one of these statuses; any other end is told."""
         deadline = time.monotonic() + seconds
         while True:
@@ -222,7 +223,7 @@ def test_a_control_plane_killed_in_the_middle_of_a_call_leaves_one_of_everything
         before = house.content()
         job = whole.jobs.create("web-01", "web", image_name="web", region=REGION)["id"]
         whole.jobs.start(job)
-        assert assassin.heard.wait(90)
+        assert assassin.heard.wait(PATIENCE)
         whole.kill_control()
         whole.reach(job, "Finished")
         same(region, image_of(region, "web"), before)

@@ -14,6 +14,7 @@ from tests.integration.house import MIB, House, Shape, equal, is_off
 from tests.integration.test_rollback import stack
 from tests.people import Applications, People
 from tests.processes import children, command_line, kill
+from tests.waiting import PATIENCE
 
 TINY = ((2 * MIB, MIB),)
 RANKS = {"web": 1, "app": 2, "db": 3}
@@ -36,7 +37,7 @@ def begin(running: Stack) -> Applications:
     return jobs.applications
 
 
-def rest(running: Stack, *wanted: str, seconds: float = 90.0) -> list[dict[str, Any]]:
+def rest(running: Stack, *wanted: str, seconds: float = PATIENCE) -> list[dict[str, Any]]:
     """All three once they stand in these statuses."""
     deadline, jobs = time.monotonic() + seconds, People(client=running.client)
     while True:
@@ -129,7 +130,7 @@ def test_invariant_8_killed_in_the_middle_it_goes_on_and_is_never_half(
             shop.write(name)
         killed = shop.witness.when(call, lambda: kill_child(part), skip=skip)
         shops.cutover("shop")
-        assert killed.wait(60.0)
+        assert killed.wait(PATIENCE)
     with stack(shop) as running:
         found = rest(running, "Finished", "Stopped")
         assert len({job["status"] for job in found}) == 1

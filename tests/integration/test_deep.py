@@ -18,6 +18,7 @@ from tests.integration.command import Command
 from tests.integration.conftest import Run, Start
 from tests.integration.house import MIB, House, Shape
 from tests.offline.disks import cpio, ext4, mbr, ntfs, put
+from tests.waiting import PATIENCE
 
 TINY = ((40 * MIB, 0), (24 * MIB, 0))
 
@@ -110,7 +111,7 @@ def test_a_machine_that_cannot_be_read_is_told_and_its_snapshot_goes(house: Hous
 
 def reading(house: House, command: Command, looks_: int = 1) -> None:
     """Wait until so many looks have their snapshots, and this one reads."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while len(house.snapshots()) < looks_:
         assert time.monotonic() < deadline, "no snapshot was taken"
         time.sleep(0.02)

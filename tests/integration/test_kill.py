@@ -17,6 +17,7 @@ from tests.integration.command import Command, Outcome
 from tests.integration.conftest import Run, Start
 from tests.integration.house import MIB, House, Shape, equal
 from tests.processes import kill
+from tests.waiting import PATIENCE
 
 WINDOW = 4 * MIB
 DISKS = ((24 * MIB, 20 * MIB), (3 * MIB + 512, MIB))
@@ -115,7 +116,7 @@ def test_invariant_3_killed_at_a_call_to_vcenter(big: House, begin: Start, part:
     killed = big.witness.when(call, lambda: command[0].kill(part), skip=skip)
     command.append(begin(big.migration("web-01")))
     broken = command[0].wait()
-    assert killed.wait(10.0)
+    assert killed.wait(PATIENCE)
     assert broken.code in (12, -signal.SIGKILL)
     command[0].gone()
     resumed(big, begin, big.migration("web-01"))
@@ -145,7 +146,7 @@ def test_invariant_3_target_side_killed_at_a_call_to_vcenter(
 def test_killed_while_the_image_is_made(big: House, begin: Start, part: str) -> None:
     big.reader()
     first = begin(big.migration("web-01"))
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + PATIENCE
     while not list(big.out.glob("instances/*/data/images/.*.new")):
         assert first.process.poll() is None
         assert time.monotonic() < deadline
@@ -312,9 +313,10 @@ def test_a_closed_terminal_puts_the_snapshot_down(big: House, begin: Start) -> N
         while b"copying" not in shown:
             shown += os.read(terminal, 65536)
         os.close(terminal)
-        assert process.wait(60.0) in (1, 130)  # whichever it notices first: the signal, or that nobody reads
-    assert asked.wait(30.0)
-    deadline = time.monotonic() + 30.0
+        # whichever it notices first: the signal, or that nobody reads
+        assert process.wait(PATIENCE) in (1, 130)
+    assert asked.wait(PATIENCE)
+    deadline = time.monotonic() + PATIENCE
     while big.snapshots() and time.monotonic() < deadline:
         time.sleep(0.05)
     resumed(big, begin, big.migration("web-01"))
@@ -326,7 +328,7 @@ def test_a_reader_of_the_output_that_goes_away(big: House, begin: Start) -> None
     first.copied(0.1)
     assert first.process.stdout is not None
     first.deaf()
-    assert first.process.wait(60.0) != 0
+    assert first.process.wait(PATIENCE) != 0
     first.gone()
     assert not big.snapshots()
     assert "Traceback" not in first.wait().stderr

@@ -17,6 +17,7 @@ from connector.settings import VCenterSettings
 from simulator.faults import Rule
 from tests.integration.house import MIB, House, Shape, equal, is_off
 from tests.people import People
+from tests.waiting import PATIENCE
 
 TINY = ((2 * MIB, MIB),)
 
@@ -28,7 +29,7 @@ def stack(house: House) -> Stack:
     return Stack(Place(access, house.vddk, house.out))
 
 
-def reach(running: Stack, job: str, status: str, seconds: float = 60.0) -> dict[str, Any]:
+def reach(running: Stack, job: str, status: str, seconds: float = PATIENCE) -> dict[str, Any]:
     deadline, jobs = time.monotonic() + seconds, People(client=running.client)
     while (found := jobs.status(job))["status"] != status:
         running.check()

@@ -21,9 +21,9 @@ from connector.control.store import Store
 from connector.control.store.rows import Role
 from connector.control.vault import Vault
 from tests.cli.conftest import bare_environment, run
-from tests.control.conftest import eventually
 from tests.integration.house import MIB, USER, House, Shape, is_off
 from tests.integration.witness import digest
+from tests.waiting import PATIENCE, eventually
 
 __all__ = ["bare_environment", "run"]
 
@@ -40,7 +40,7 @@ class Site:
             child.start(
                 "connector.control",
                 ["--state", str(self.state), "--images", str(house.out), "--grace", "3", "--exit-with-stdin"],
-                name="control plane", log=house.root / "control.log", timeout=60.0,
+                name="control plane", log=house.root / "control.log", timeout=PATIENCE,
             )
         )  # fmt: skip
         self.ready = {key: str(value) for key, value in self.control.ready.items()}
@@ -73,7 +73,7 @@ class Site:
         }  # fmt: skip
         started = child.start(
             "connector.appliance", ["--exit-with-stdin"], name="appliance", configuration=configuration,
-            log=house.root / "appliance.log", timeout=60.0,
+            log=house.root / "appliance.log", timeout=PATIENCE,
         )  # fmt: skip
         self._unwind.enter_context(started)
         return started

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 HEADING = "## How do I try a whole night, without VMware?"
 MACHINES = ("db-01", "mail-01", "web-01", "app-01")
@@ -63,7 +65,7 @@ def terminal(block: str, clone: Path, name: str, ready: str) -> Iterator[None]:
             if shell.poll() is None:
                 os.killpg(shell.pid, signal.SIGINT)
             try:
-                shell.wait(120)
+                shell.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 os.killpg(shell.pid, signal.SIGKILL)
                 raise

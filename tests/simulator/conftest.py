@@ -17,6 +17,7 @@ from simulator.estate.build import SCSI, Layout, build_estate
 from simulator.estate.estate import Estate, Policy, Timing
 from simulator.faults import Faults
 from simulator.vcenter import Options, Server, serve
+from tests.waiting import PATIENCE
 
 MIB = 1 << 20
 USER, PASSWORD = "administrator@vsphere.local", 'correct & <horse> "battery"'
@@ -74,7 +75,7 @@ def machine(instance: Any, name: str = "idle-00001") -> Any:
     return found
 
 
-def finished(task: Any, seconds: float = 20.0) -> Any:
+def finished(task: Any, seconds: float = PATIENCE) -> Any:
     """Wait for a task by property filter; its result. Raises its fault."""
     collector = task._stub and vim.ServiceInstance("ServiceInstance", task._stub).content.propertyCollector
     own = collector.CreatePropertyCollector()
@@ -99,7 +100,7 @@ def finished(task: Any, seconds: float = 20.0) -> Any:
         own.DestroyPropertyCollector()
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     """Poll something that no event tells of."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -15,6 +15,7 @@ from simulator.estate.estate import Estate
 from simulator.faults import Rule
 from simulator.vcenter import Server
 from tests.simulator.conftest import PC, USER, all_machines, connect, finished, machine, sweep_spec
+from tests.waiting import PATIENCE
 
 CREATE = "VirtualMachine.State.CreateSnapshot"
 
@@ -144,7 +145,7 @@ def test_a_cut_loses_the_answer_but_not_the_work(client: Any, estate: Estate, le
     with pytest.raises((OSError, http.client.HTTPException, Exception)) as caught:
         vm.CreateSnapshot_Task("one", "", False, False)
     assert not isinstance(caught.value, vmodl.MethodFault)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not estate.inventory.vm(vm._moId).snapshots and time.monotonic() < deadline:
         time.sleep(0.01)
     assert [shot.name for shot in vm.snapshot.rootSnapshotList] == ["one"]
@@ -173,6 +174,6 @@ def test_a_delay_delays_only_its_call(client: Any, server: Server, estate: Estat
     thread = threading.Thread(target=slow)
     thread.start()
     assert machine(other).name == "idle-00001"
-    thread.join(10)
+    thread.join(PATIENCE)
     assert took[0] >= 0.4
     Disconnect(other)

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from pyVim.connect import Disconnect, SmartConnect
 
+from tests.waiting import PATIENCE
+
 SMALL = ("--vms", "0", "--fillers", "2", "--no-vddk")
 
 
@@ -38,7 +40,7 @@ def running(*arguments: str, **options: Any) -> Iterator[tuple[subprocess.Popen[
         yield child, json.loads(line)
     finally:
         child.terminate()
-        child.wait(20)
+        child.wait(PATIENCE)
         for pipe in (child.stdin, child.stdout, child.stderr):
             if pipe is not None:
                 pipe.close()
@@ -67,7 +69,7 @@ def test_a_temporary_estate_is_served_and_removed() -> None:
         access = Path(ready["directory"]) / "export" / "access"
         assert stat.S_IMODE(access.stat().st_mode) == 0o600
         child.send_signal(signal.SIGTERM)
-        assert child.wait(15) == 0
+        assert child.wait(PATIENCE) == 0
         assert child.stderr is not None
         said = child.stderr.read()
         assert "GOVC_URL" in said
@@ -81,11 +83,11 @@ def test_a_kept_estate_keeps_password_thumbprint_and_machines(tmp_path: Path, ho
         before, password = names(first), Path(first["password_file"]).read_text()
         if how == "kill":
             child.kill()
-            child.wait(15)
+            child.wait(PATIENCE)
         else:
             assert child.stdin is not None
             child.stdin.close()
-            assert child.wait(15) == 0
+            assert child.wait(PATIENCE) == 0
     with running(*arguments) as (_, second):
         assert names(second) == before
         assert second["thumbprint"] == first["thumbprint"]
@@ -109,7 +111,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         [sys.executable, "-m", "simulator", *SMALL, "--faults", str(rules)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 1

@@ -25,6 +25,7 @@ from tests.simulator.conftest import (
     machine,
     sweep_spec,
 )
+from tests.waiting import PATIENCE
 
 
 def wait(collector: Any, version: str, seconds: int = 5, most: int | None = None) -> Any:
@@ -97,7 +98,7 @@ def test_a_waiting_call_wakes_at_the_change(server: Server, client: Any, watched
         waiting = pool.submit(wait, collector, version, 20)
         began = time.monotonic()
         server.center.estate.power.off("vm-101")
-        update = waiting.result(timeout=10)
+        update = waiting.result(timeout=PATIENCE)
     assert changes(update)[("vm-101", "runtime.powerState")] == "poweredOff"
     assert time.monotonic() - began < 5
     assert client.CurrentTime() is not None
@@ -136,7 +137,7 @@ def test_cancel_wakes_the_waiter(watched: tuple[Any, str]) -> None:
         waiting = pool.submit(wait, collector, version, 30)
         assert eventually(lambda: _cancel(collector) or waiting.done())
         with pytest.raises(vmodl.fault.RequestCanceled):
-            waiting.result(timeout=10)
+            waiting.result(timeout=PATIENCE)
 
 
 def _cancel(collector: Any) -> bool:
@@ -162,7 +163,7 @@ def test_the_end_of_a_session_ends_its_waiting_calls(server: Server, client: Any
     thread.start()
     assert eventually(lambda: any(s.running for s in server.center.sessions.all() if s.key == key))
     client.content.sessionManager.TerminateSession([key])
-    thread.join(10)
+    thread.join(PATIENCE)
     assert isinstance(outcome[0], vim.fault.NotAuthenticated)
 
 
@@ -236,5 +237,5 @@ def test_the_server_stops_although_somebody_waits(estate: Estate) -> None:
         assert eventually(lambda: any(session.running for session in server.center.sessions.all()))
         began = time.monotonic()
     assert time.monotonic() - began < 5
-    thread.join(10)
+    thread.join(PATIENCE)
     assert len(outcome) == 1

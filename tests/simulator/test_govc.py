@@ -14,6 +14,7 @@ import pytest
 
 from simulator.vcenter import Server, serve
 from tests.simulator.conftest import ACCOUNTS, PASSWORD, USER, opened_estate
+from tests.waiting import PATIENCE
 
 _HOMES = (Path.home() / "go" / "bin", Path("/usr/local/bin"))
 GOVC = shutil.which("govc") or next((str(home / "govc") for home in _HOMES if (home / "govc").exists()), None)
@@ -49,7 +50,7 @@ def govc(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Govc:
             env=environment | changed,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert (done.returncode != 0) == fails, done.stderr + done.stdout

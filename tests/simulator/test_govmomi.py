@@ -17,6 +17,7 @@ from connector.vcenter.client import VCenter
 from simulator.vcenter import Options, Server, serve
 from tests.simulator.conftest import ACCOUNTS, MIB, PASSWORD, USER, opened_estate
 from tests.vcenter.ledger import Memory
+from tests.waiting import PATIENCE
 
 SOURCES = Path(__file__).parent / "govmomi"
 GO = shutil.which("go") or next((str(p) for p in (Path("/usr/local/go/bin/go"),) if p.exists()), None)
@@ -54,7 +55,7 @@ def ask(program: Path, server: Server, *words: object) -> dict[str, Any]:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

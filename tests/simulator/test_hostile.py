@@ -19,6 +19,7 @@ from pyVmomi import SoapAdapter, vim
 from simulator.vcenter import Server, decode, serve
 from simulator.vcenter.encode import Encoder
 from tests.simulator.conftest import ACCOUNTS, all_machines, connect, opened_estate
+from tests.waiting import PATIENCE
 
 _SOAP = 'xmlns:e="http://schemas.xmlsoap.org/soap/envelope/" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 _TIME = '<CurrentTime xmlns="urn:vim25"><_this type="ServiceInstance">ServiceInstance</_this></CurrentTime>'
@@ -44,7 +45,7 @@ def login(fields: str, this: str = '<_this type="SessionManager">SessionManager<
 
 def post(server: Server, document: str | bytes, **options: Any) -> requests.Response:
     data = document.encode() if isinstance(document, str) else document
-    return requests.post(server.url, data=data, verify=str(server.certificate), timeout=20, **options)
+    return requests.post(server.url, data=data, verify=str(server.certificate), timeout=PATIENCE, **options)
 
 
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>' + envelope(
@@ -149,7 +150,7 @@ def test_other_paths_and_the_version_document(server: Server) -> None:
     root = server.url.removesuffix("/sdk")
 
     def get(path: str) -> requests.Response:
-        return requests.get(root + path, verify=str(server.certificate), timeout=10)
+        return requests.get(root + path, verify=str(server.certificate), timeout=PATIENCE)
 
     assert "<version>8.0.3.0</version>" in get("/sdk/vimServiceVersions.xml").text
     assert "9.0.0.0" not in get("/sdk/vimServiceVersions.xml").text
@@ -157,7 +158,8 @@ def test_other_paths_and_the_version_document(server: Server) -> None:
     assert get("/").status_code == 200
     assert get("/../../etc/passwd").status_code == 404
     assert (
-        requests.post(root + "/pbm", data=b"", verify=str(server.certificate), timeout=10).status_code == 404
+        requests.post(root + "/pbm", data=b"", verify=str(server.certificate), timeout=PATIENCE).status_code
+        == 404
     )
 
 

@@ -15,6 +15,7 @@ from simulator.estate.estate import Estate
 from simulator.vcenter import Options, Server, serve
 from simulator.vcenter.encode import escape
 from tests.simulator.conftest import ACCOUNTS, PASSWORD, USER, connect, eventually
+from tests.waiting import PATIENCE
 
 _ENVELOPE = (
     '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>{}'
@@ -28,7 +29,7 @@ def post(server: Server, body: str, **headers: str) -> requests.Response:
         data=_ENVELOPE.format(body).encode(),
         headers={"SOAPAction": '"urn:vim25/8.0.3.0"', "Content-Type": "text/xml", **headers},
         verify=str(server.certificate),
-        timeout=10,
+        timeout=PATIENCE,
     )
 
 

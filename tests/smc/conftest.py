@@ -24,6 +24,7 @@ from connector.control.store.rows import Role
 from connector.control.vault import Vault
 from connector.model import Machine
 from tests.control.conftest import Plane, Robot, machine
+from tests.waiting import PATIENCE
 
 REGION = "cn-hangzhou"
 
@@ -61,7 +62,9 @@ class Cloud:
         """The SDK before it."""
         key, own = self.keys[role]
         port = int(self.host.rpartition(":")[2])
-        return AcsClient(key, secret or own, REGION, port=port, verify=str(self.certificate), timeout=20)
+        return AcsClient(
+            key, secret or own, REGION, port=port, verify=str(self.certificate), timeout=PATIENCE
+        )
 
     def by_sdk(self, action: str, query: dict[str, str], role: Role = Role.ADMIN) -> dict[str, Any]:
         """A call by name with the current SDK, for what it has no class or no field for; answers the body."""
@@ -104,7 +107,7 @@ class Cloud:
         given.setdefault("Signature", signature.sign(signature.V1, secret, text))
         query = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in given.items())
         return self.session.request(
-            method, f"{self.plane.url}/?{query}", verify=str(self.certificate), timeout=30
+            method, f"{self.plane.url}/?{query}", verify=str(self.certificate), timeout=PATIENCE
         )
 
     def signed_v3(self, action: str, form: bytes, **changes: str) -> requests.Response:
@@ -125,7 +128,11 @@ class Cloud:
         names = ";".join(sorted(headers))
         headers["authorization"] = f"{signature.V3} Credential={key},SignedHeaders={names},Signature={signed}"
         return self.session.post(
-            f"{self.plane.url}/", form, headers=headers | changes, verify=str(self.certificate), timeout=30
+            f"{self.plane.url}/",
+            form,
+            headers=headers | changes,
+            verify=str(self.certificate),
+            timeout=PATIENCE,
         )
 
     def sources(self, *machines: Machine) -> tuple[Robot, dict[str, str]]:

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import pytest
 
 from connector.control.store.rows import Role
-from tests.control.conftest import eventually, machine
+from tests.control.conftest import machine
 from tests.smc.conftest import REGION, Cloud, fresh
+from tests.waiting import PATIENCE, eventually
 
 _HOMES = (Path.home() / "go" / "bin", Path("/usr/local/bin"))
 #: Both take the same words.
@@ -54,7 +55,7 @@ def smc(request: pytest.FixtureRequest, cloud: Cloud, tmp_path: Path) -> Smc:
         }
         _profile(tmp_path, key, secret)
         command = [program, "smc", operation, "--endpoint", cloud.host, "--region", REGION, *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
         assert (done.returncode != 0) == bool(code), done.stdout + done.stderr
         return done.stdout + done.stderr if code else json.loads(done.stdout)
 

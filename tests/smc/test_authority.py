@@ -11,10 +11,11 @@ import pytest
 from connector.clients.agents import Membership
 from connector.control.store.rows import Role
 from connector.errors import AuthenticationFailed, Conflict, ControlFailed, NotPermitted
-from tests.control.conftest import eventually, machine
+from tests.control.conftest import machine
 from tests.control.honest import new_signer
 from tests.smc.conftest import Cloud, fresh
 from tests.smc.test_extensions import Reader, ask
+from tests.waiting import eventually
 
 
 @pytest.fixture

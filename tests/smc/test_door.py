@@ -32,6 +32,7 @@ from connector.control.store.rows import Role
 from connector.control.vault import Vault
 from tests.control.conftest import Plane, gates, make_plane
 from tests.smc.conftest import Cloud, fresh
+from tests.waiting import PATIENCE
 
 __all__ = ["gates", "make_plane"]
 
@@ -350,7 +351,7 @@ def test_fuzz_no_bytes_make_it_stumble(cloud: Cloud) -> None:
     dice = random.Random(20190601)
     host, port = cloud.host.split(":")
     context = ssl.create_default_context(cafile=str(cloud.certificate))
-    connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=20)
+    connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=PATIENCE)
     understood = 0
     for _ in range(100):
         junk = "".join(dice.choice("%&=+;?abcXYZ09.\xff\xe9-_~/") for _ in range(dice.randrange(60)))

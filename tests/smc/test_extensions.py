@@ -16,9 +16,10 @@ from connector.control.store.rows import Role
 from connector.errors import ReaderFailed
 from connector.model import Finding, Severity
 from connector.transfer import evidence
-from tests.control.conftest import eventually, machine
+from tests.control.conftest import machine
 from tests.smc.conftest import Cloud, fresh
 from tests.smc.test_fields import OPERATIONS
+from tests.waiting import eventually
 
 GIB = 1 << 30
 TYPES = {"string": str, "integer": int, "float": float, "boolean": bool}

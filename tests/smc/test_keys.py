@@ -15,6 +15,7 @@ from connector.cli.control import ROLES
 from connector.control.store import Store
 from connector.control.store.rows import Role
 from tests.smc.conftest import Cloud
+from tests.waiting import PATIENCE
 
 CONNECTOR = f"{sys.executable} -m connector.cli.main"
 
@@ -30,7 +31,7 @@ def key(cloud: Cloud, *words: str) -> Any:
         "--state",
         str(cloud.state),
     ]
-    return subprocess.run([*command, *words[1:]], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*command, *words[1:]], capture_output=True, text=True, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_new_key_says_how_to_use_it_and_the_secret_can_stay_in_a_file(cloud: C
     script = "\n".join(
         [*exports, f"export CONNECTOR_CONTROL_URL={cloud.plane.url}", f"{CONNECTOR} source list"]
     )
-    used = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, timeout=60)
+    used = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, timeout=PATIENCE)
     assert used.returncode == 0, used.stderr
     shown = key(cloud, "create", "--name", "n")
     assert "CONNECTOR_ACCESS_KEY_SECRET_FILE=FILE" in shown.stdout
@@ -94,7 +95,7 @@ def test_the_roles_on_the_command_line_are_the_roles() -> None:
 
 def test_the_control_plane_runs_from_the_command_line() -> None:
     command = [sys.executable, "-m", "connector.cli.main", "control", "run", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0
     assert "Run the control plane" in done.stdout
 

@@ -11,8 +11,9 @@ from aliyunsdkcore.acs_exception.exceptions import ServerException
 from aliyunsdkcore.request import CommonRequest
 
 from connector.control.store.rows import Role
-from tests.control.conftest import eventually, machine
+from tests.control.conftest import machine
 from tests.smc.conftest import Cloud, fresh
+from tests.waiting import eventually
 
 
 class Old:

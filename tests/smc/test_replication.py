@@ -12,9 +12,10 @@ from alibabacloud_smc20190601.client import Client
 from connector.appliance.order import order_from_json
 from connector.control.store.rows import Role
 from connector.model import Replication
-from tests.control.conftest import eventually, machine
+from tests.control.conftest import machine
 from tests.smc.conftest import Cloud, fresh
 from tests.smc.test_sdk_jobs import code, create, job_of, reach, start
+from tests.waiting import eventually
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from Tea.exceptions import TeaException
 from connector.control.smc import shapes
 from connector.control.store.rows import Role
 from connector.model import Finding, Severity
-from tests.control.conftest import Plane, eventually, machine
+from tests.control.conftest import Plane, machine
 from tests.smc.conftest import REGION, Cloud, fresh
 from tests.smc.test_sdk_jobs import code, create, iso, job_of, reach, start
 from tests.smc.test_sdk_rest import found, source_of
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -222,7 +223,7 @@ def test_r68_a_silent_appliance_takes_its_sources_offline_until_it_is_back(
     assert row.error_code == "SourceServer.Offline"
     assert "SourceServer.Offline" in row.status_info
     appliance.heartbeat([])
-    eventually(lambda: source_of(client, ids[name]).state == "Available", "its source is back", 5)
+    eventually(lambda: source_of(client, ids[name]).state == "Available", "its source is back")
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from alibabacloud_smc20190601.client import Client
 from Tea.exceptions import TeaException
 
 from connector.control.store.rows import Role
-from tests.control.conftest import eventually, machine
+from tests.control.conftest import machine
 from tests.smc.conftest import REGION, Cloud, fresh
+from tests.waiting import eventually
 
 
 def create(client: Client, source: str, **fields: Any) -> str:

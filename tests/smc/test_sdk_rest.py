@@ -13,9 +13,10 @@ from Tea.exceptions import TeaException
 from connector.clients.agents import enrol
 from connector.control.store.rows import Role
 from connector.errors import AuthenticationFailed, Conflict
-from tests.control.conftest import eventually, machine
+from tests.control.conftest import machine
 from tests.smc.conftest import REGION, Cloud, fresh
 from tests.smc.test_sdk_jobs import code, create
+from tests.waiting import eventually
 
 
 @pytest.fixture

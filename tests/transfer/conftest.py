@@ -17,6 +17,7 @@ import pytest
 from connector.clients.endpoint import InstanceEndpoint
 from connector.model import Credential, InstanceAddress
 from connector.transfer.certificates import Authority, Role
+from tests.waiting import PATIENCE
 
 MIB = 1 << 20
 CELL = 1 << 16
@@ -98,7 +99,7 @@ class Instance:
         if self.process.poll() is None:
             assert self.process.stdin
             self.process.stdin.close()
-        code = self.process.wait(30)
+        code = self.process.wait(PATIENCE)
         if self.process.stdout:
             self.process.stdout.close()
         return code

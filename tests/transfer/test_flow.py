@@ -19,6 +19,7 @@ from connector.transfer.policies import Wrapper
 from connector.transfer.source import Block, FileSource
 from tests.transfer.conftest import MIB, Job
 from tests.transfer.test_transfer import MemorySink, hello, listening
+from tests.waiting import PATIENCE
 
 MBIT = 1e6 / 8
 
@@ -116,7 +117,7 @@ def test_who_waits_hears_at_once_that_its_turn_has_come() -> None:
     waiting = threading.Thread(target=throttle.take, args=(1, gone.is_set))
     waiting.start()
     gone.set()
-    waiting.join(10)
+    waiting.join(PATIENCE)
     assert not waiting.is_alive()
 
 
@@ -153,7 +154,7 @@ class _Halting(Wrapper):
     def read(self, extents: list[Extent], halt: threading.Event | None = None) -> Iterator[Block]:  # type: ignore[override]
         for number, block in enumerate(self._source.read(extents, halt)):
             if number == 2:
-                assert self.go_on.wait(20)
+                assert self.go_on.wait(PATIENCE)
             yield block
 
 

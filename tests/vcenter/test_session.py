@@ -19,6 +19,7 @@ from simulator.vcenter.center import Options
 from tests.vcenter.imaginary import world
 from tests.vcenter.ledger import Memory
 from tests.vcenter.witness import PASSWORD, USER, Witness, vcsim
+from tests.waiting import PATIENCE
 
 
 def _kill(victim: Session, witness: Witness) -> None:
@@ -142,7 +143,7 @@ def test_keep_alive_speaks_when_idle_and_leaves_no_thread(witness: Witness) -> N
             return asked(care, send)  # type: ignore[arg-type]
 
         session._stub._care = type("Listening", (), {"attended": staticmethod(listening)})()
-        assert spoken.wait(5)
+        assert spoken.wait(PATIENCE)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("keep-alive")]
 
 

@@ -13,6 +13,7 @@ import pytest
 from connector.vcenter import inventory
 from connector.vcenter.session import Session
 from tests.vcenter.witness import PASSWORD, USER, Witness
+from tests.waiting import PATIENCE
 
 HOME = Path.home() / "go" / "bin" / "govc"
 GOVC = shutil.which("govc") or (str(HOME) if HOME.exists() else None)
@@ -33,7 +34,9 @@ def govc(place: Witness, home: Path, *words: str) -> str:
         "PATH": os.environ["PATH"],
     }
     assert GOVC is not None
-    done = subprocess.run([GOVC, *words], env=access, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [GOVC, *words], env=access, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

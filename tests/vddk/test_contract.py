@@ -9,6 +9,7 @@ import pytest
 
 from tests.vddk.contract import CHECKS, DEPTH
 from tests.vddk.estate import Estate
+from tests.waiting import PATIENCE
 from vddk.spec import Installation
 from vddk.worker import open_in_worker
 
@@ -31,7 +32,7 @@ def in_process(
     )
     run = subprocess.run(
         [sys.executable, "-m", "tests.vddk.in_process", str(tmp / "estate"), str(used.directory)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     outcome: dict[str, str] = json.loads(run.stdout)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.vddk.estate import Estate
 from tests.vddk.oddity import Oddity
+from tests.waiting import PATIENCE
 from vddk.__main__ import main
 from vddk.errors import BadSetting, LibraryNotFound, SymbolMissing
 from vddk.loading import candidates, find, version_of
@@ -107,7 +108,7 @@ def test_the_program_says_in_one_line_why_not(
 def python(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
-        capture_output=True, text=True, cwd=REPOSITORY, timeout=30, check=False,
+        capture_output=True, text=True, cwd=REPOSITORY, timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.vddk.estate import CAPACITY, COOKIE, PASSWORD, SMALL, SMALL_PATH, USER, Estate, build
+from tests.waiting import PATIENCE
 from vddk import process
 from vddk.errors import (
     AuthenticationFailed,
@@ -191,7 +192,7 @@ def test_completions_keep_their_timeout(estate: Estate, tmp_path: Path) -> None:
         began = time.monotonic()
         assert disk.completions(timeout=0.1) == []
         assert 0.09 < time.monotonic() - began < 0.9
-        assert [completion.token for completion in disk.completions(timeout=5)] == [5]
+        assert [completion.token for completion in disk.completions(timeout=PATIENCE)] == [5]
 
 
 def test_one_failing_read_fails_alone(estate: Estate, tmp_path: Path) -> None:
@@ -346,7 +347,7 @@ def test_the_worker_dies_with_its_parent(installation: Installation, estate: Est
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    child.wait(timeout=5)
+    child.wait(timeout=PATIENCE)
     assert list(scratch.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from tests.vixdisklib.estate import PATH, THUMBPRINT
+from tests.waiting import PATIENCE
 
 
 class Client:
@@ -61,7 +62,7 @@ class Client:
             stdin.close()
         stdout.read()
         stdout.close()
-        return self._process.wait(timeout=60)
+        return self._process.wait(timeout=PATIENCE)
 
     def log(self) -> str:
         return self._errors.read_text()
