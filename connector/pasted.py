@@ -41,7 +41,16 @@ def password(content: bytes | str, what: str, on: str) -> str:
 
     Raises BadInput when nothing is left, or when it holds what no person types on purpose.
     """
-    text = _decoded(content, what, on).removeprefix("\ufeff").rstrip("\r\n")
+    return _seen(_decoded(content, what, on).removeprefix("\ufeff").rstrip("\r\n"), what, on)
+
+
+def account(text: str, on: str) -> str:
+    """The name of an account, without what came along with a copy. Raises BadInput as `password` does."""
+    return _seen(bare(text), "user", on)
+
+
+def _seen(text: str, what: str, on: str) -> str:
+    """`text`, when a person can see all of it."""
     if not text:
         raise BadInput(f"the {what} is empty", on=on, remedy="write it there, on one line")
     for place, character in enumerate(text, start=1):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from connector import pasted
 from connector.errors import AuthenticationFailed, ConnectorError, SessionExpired
 from connector.settings import VCenterSettings
 from connector.vcenter import trust
@@ -53,7 +54,7 @@ class Session:
         """`connection` makes the connections in place of `PinnedConnection`, for a recorder to listen."""
         self._connection = connection
         self.endpoint = Endpoint.parse(settings.url)
-        self.user = settings.user
+        self.user = pasted.account(settings.user, str(self.endpoint))
         self._password = settings.password
         self._trust = trust.Trust.of(settings.thumbprint, settings.authority)
         self._keep_alive = keep_alive

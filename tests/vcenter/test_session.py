@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from connector.errors import AuthenticationFailed, NotFound, NotPermitted, SessionExpired
+from connector.errors import AuthenticationFailed, BadInput, NotFound, NotPermitted, SessionExpired
 from connector.vcenter import inventory, properties
 from connector.vcenter.calls import CALLS, Care
 from connector.vcenter.client import VCenter
@@ -51,6 +51,15 @@ def test_about_and_cookie(session: Session) -> None:
     assert session.about.api_version == "8.0.3.0"
     assert session.about.instance_uuid
     assert session.cookie
+
+
+def test_a_user_is_sent_as_a_person_reads_it(witness: Witness) -> None:
+    with Session(witness.settings(user=f"\ufeff {USER}\u200b\r\n")) as opened:
+        assert opened.user == USER
+    with pytest.raises(BadInput, match=r"character 3 of the user is U\+00A0"):
+        Session(witness.settings(user="me\xa0too"))
+    with pytest.raises(BadInput, match="the user is empty"):
+        Session(witness.settings(user="\u200b"))
 
 
 def test_a_wrong_password(witness: Witness) -> None:
