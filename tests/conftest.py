@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import warm
 
 # A shell starts background jobs with the interrupt ignored, and children inherit that through exec: tests that
 # interrupt a program would wait in vain.
@@ -21,3 +26,31 @@ settings.load_profile("busy")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where simulated clouds keep their one certificate: SDKs keep the trust of their first connection to a port."""
     return tmp_path_factory.mktemp("certificates")
+
+
+@pytest.fixture(scope="session")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A stand-in for the interpreter that starts our services at once (tests/warm.py)."""
+    with warm.parent(tmp_path_factory.mktemp("warm") / "parent") as made:
+        yield made
+
+
+REAL: Final = sys.executable
+#: Rooms whose tests start services of ours again and again.
+STARTING = frozenset({"batch", "cli", "console", "control", "integration", "smc"})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _started_at_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.path.parent.name not in STARTING:
+        yield
+        return
+    with warm.in_place(request.getfixturevalue("stub")):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _started_cold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The marker `cold`: with the real interpreter."""
+    if request.node.get_closest_marker("cold") is not None:
+        monkeypatch.setattr(sys, "executable", REAL)

@@ -11,9 +11,9 @@ import pytest
 from tests.control.postgres import binaries, cluster
 from tests.faults.restore import STANDING, Moment, StandingCell
 from tests.faults.standing import Standing
-from tests.faults.warm import warm
 from tests.faults.world import SHM
 from tests.integration.house import house
+from tests.warm import warm
 
 
 @pytest.fixture(scope="session")

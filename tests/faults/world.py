@@ -18,10 +18,10 @@ from typing import Any, Final
 from connector.cli.main import main
 from connector.errors import ConnectorError, catalogue, from_json
 from tests.faults.restore import OLDER, Cell, Harm, Moment, Walk, Walks, is_state, stable
-from tests.faults.warm import warm
 from tests.integration.command import Command
 from tests.integration.house import MIB, House, Shape, house
 from tests.integration.witness import digest
+from tests.warm import warm
 
 MACHINE: Final = "web-01"
 DISKS: Final = ((40 * MIB, 2 * MIB), (40 * MIB, 2 * MIB))  # more than two pages of a digest table each

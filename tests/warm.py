@@ -1,9 +1,11 @@
 """Our services as processes that start at once: a parent that has imported everything forks them.
 
-A cell of the restore matrix starts the whole house twice; importing it each time would cost more than what is tried.
-The stub stands in for `sys.executable`: what it is asked to run as `-m MODULE` is forked with the caller's arguments,
-directory, environment and standard streams; everything else is run by the real interpreter. A stub that goes takes its
-process along.
+A test that starts the whole house would spend most of its time in imports. The stub stands in for `sys.executable`: what
+it is asked to run as `-m MODULE` is forked with the caller's arguments, directory, environment and standard streams;
+everything else is run by the real interpreter. Signals reach the process through the stub, a stub that goes takes its
+process along, and a process that dies of a signal is seen to die of it.
+
+What looks at a process from the outside (/proc, sockets, memory) sees the stub: such a test has the marker `cold`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import array
 import contextlib
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import runpy
@@ -26,54 +29,76 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.waiting import PATIENCE
 
-MODULES: Final = ("connector.control", "connector.appliance", "connector.instance", "connector.cli.main")
+MODULES: Final = (
+    "connector.control",
+    "connector.appliance",
+    "connector.instance",
+    "connector.cli.main",
+    "tests.control.fake_plane",
+)
 
 _STUB: Final = """#!{python} -ISs
-import array, json, os, socket, sys
-if sys.argv[1] != "-m" or sys.argv[2] not in {modules}:
+import array, json, os, signal, socket, sys
+if len(sys.argv) < 3 or sys.argv[1] != "-m" or sys.argv[2] not in {modules}:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-order = dict(words=sys.argv[2:], where=os.getcwd(), environment=dict(os.environ), group=os.getpgrp() == os.getpid())
+mask = os.umask(0)
+os.umask(mask)
+order = dict(words=sys.argv[2:], mask=mask, where=os.getcwd(), environment=dict(os.environ), group=os.getpgrp() == os.getpid())
 line = json.dumps(order).encode()
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as way:
     way.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     way.connect({address!r})
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda number, _: way.send(b"%d" % number))
     way.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
     for stream in (0, 1):
         os.close(stream)
-    code = way.recv(16)
-os._exit(int(code or b"70"))
+    code = int(way.recv(16) or b"70")
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    os.kill(os.getpid(), -code)
+os._exit(code)
 """
 
 
 @contextmanager
-def warm(root: Path) -> Iterator[None]:
-    """Inside the block `sys.executable` is the stub, here and in every process that is started by it."""
+def parent(root: Path) -> Iterator[Path]:
+    """The stub of a parent that lives inside the block; `root` is made for the two."""
     root.mkdir(parents=True)
     address, stub = root / "socket", root / "python"
-    python = sys.executable
-    stub.write_text(_STUB.format(python=python, modules=MODULES, address=str(address)))
+    stub.write_text(_STUB.format(python=sys.executable, modules=MODULES, address=str(address)))
     stub.chmod(0o700)
-    order = [python, "-m", "tests.faults.warm", str(address), str(stub)]
-    parent = subprocess.Popen(
-        order, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    order = [sys.executable, "-m", "tests.warm", str(address), str(stub)]
+    process = subprocess.Popen(
+        order, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
     )
-    assert parent.stdout is not None
-    assert parent.stdout.readline() == b"ready\n"
-    sys.executable = str(stub)
-    authorities = os.environ.get("SSL_CERT_FILE")
-    os.environ["SSL_CERT_FILE"] = (
-        os.devnull
-    )  # everything is pinned; reading the machine's for each connection costs most of all
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
     try:
-        yield
+        yield stub
     finally:
-        sys.executable = python
-        os.environ.pop("SSL_CERT_FILE")
-        if authorities is not None:
-            os.environ["SSL_CERT_FILE"] = authorities
-        parent.communicate(timeout=PATIENCE)
+        process.communicate(timeout=PATIENCE)
+
+
+@contextmanager
+def in_place(stub: Path) -> Iterator[None]:
+    """Inside the block `sys.executable` is the stub, here and in every process that is started by it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(stub))
+        # Everything is pinned: to read the machine's authorities for each connection costs most of all.
+        patch.setenv("SSL_CERT_FILE", os.devnull)
+        yield
+
+
+@contextmanager
+def warm(root: Path) -> Iterator[None]:
+    """Both."""
+    with parent(root) as stub, in_place(stub):
+        yield
 
 
 class _Parent:
@@ -113,24 +138,26 @@ class _Parent:
         handle = os.pidfd_open(pid)
         self._pids[handle] = pid, way
         self._selector.register(handle, selectors.EVENT_READ, self._ended)
-        self._selector.register(way, selectors.EVENT_READ, self._left)
+        self._selector.register(way, selectors.EVENT_READ, self._signalled)
 
     def _ended(self, handle: int) -> None:
         pid, way = self._pids.pop(handle)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         with contextlib.suppress(OSError):
-            way.send(str(code if code >= 0 else 128 - code).encode())
+            way.send(b"%d" % code)
         self._selector.unregister(handle)
         self._selector.unregister(way)
         os.close(handle)
         way.close()
 
-    def _left(self, way: socket.socket) -> None:
-        """Its stub was killed."""
+    def _signalled(self, way: socket.socket) -> None:
+        """Its stub passes a signal on, or was killed."""
+        number = int(way.recv(16) or b"%d" % signal.SIGKILL)
         for handle, (pid, its) in list(self._pids.items()):
             if its is way:
-                os.kill(pid, signal.SIGKILL)
-                self._ended(handle)
+                os.kill(pid, number)
+                if number == signal.SIGKILL:
+                    self._ended(handle)
 
     def _end(self) -> None:
         for pid, _ in self._pids.values():
@@ -146,11 +173,15 @@ def _become(order: dict[str, object], streams: list[int]) -> None:
         os.closerange(3, 1 << 10)
         if order["group"]:
             os.setpgid(0, 0)
+        os.umask(int(order["mask"]))  # type: ignore[call-overload]
         os.chdir(str(order["where"]))
         os.environ.clear()
         os.environ.update(order["environment"])  # type: ignore[call-overload]
         words = list(order["words"])  # type: ignore[call-overload]
         sys.argv = words
+        for name in (words[0], f"{words[0]}.__main__"):
+            if not hasattr(sys.modules.get(name), "__path__"):
+                sys.modules.pop(name, None)  # it is run as a program now, not imported
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as ended:
@@ -166,7 +197,9 @@ def _become(order: dict[str, object], streams: list[int]) -> None:
 
 def main() -> None:
     for module in MODULES:
-        importlib.import_module(module if module.endswith(".main") else f"{module}.__main__")
+        for name in (module, f"{module}.__main__"):
+            if importlib.util.find_spec(name.rpartition(".")[0]).submodule_search_locations is not None:  # type: ignore[union-attr]
+                importlib.import_module(name)
     sys.executable = sys.argv[2]
     assert threading.active_count() == 1, threading.enumerate()
     parent = _Parent(sys.argv[1])
