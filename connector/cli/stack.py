@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ from connector import child, private
 from connector.child import Child
 from connector.cli.access import of_directory
 from connector.clients.smc import SmcClient
-from connector.errors import ControlFailed, StateRestored, TargetFull
+from connector.errors import Conflict, ControlFailed, StateRestored, TargetFull
 from connector.settings import VCenterSettings
 
 T = TypeVar("T")
@@ -95,7 +95,10 @@ class Stack:
             f"WARNING: the state in {self._place.state} was restored: {why}; what the targets hold counts,"
             " and the next pass of each job compares every disk"
         )
-        self.client.call("ConfirmRestore", KeepCredentials=True)
+        with suppress(
+            StateRestored, Conflict
+        ):  # held anew while it was confirmed; or confirmed by somebody else
+            self.client.call("ConfirmRestore", KeepCredentials=True)
         return True
 
     def patiently(self, work: Callable[[], T]) -> T:

@@ -7,12 +7,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from connector.cli.control import control
+from connector.cli.stack import Place, Stack
+from connector.clients.smc import Access, SmcClient
 from connector.control import identity
 from connector.control.store import Store
 from connector.control.vault import Vault
+from connector.errors import StateRestored
+from connector.settings import VCenterSettings
+from tests.cli.conftest import Speaker
 
 
 def _run(*words: str) -> str:
@@ -65,3 +71,24 @@ def test_a_database_alone_that_was_put_back_is_said_by_the_status(tmp_path: Path
     said = _run("status", "--state", str(state))
     assert "RESTORED" in said
     assert "the state directory knows of write number 2" in said
+
+
+def test_a_state_that_is_held_anew_while_it_is_confirmed_is_confirmed_again(
+    tmp_path: Path, speaker: Speaker
+) -> None:
+    held = {"Code": "ControlPlane.StateRestored", "Message": "the state was restored", "RequestId": "r"}
+    warned: list[str] = []
+    house = Stack(Place(VCenterSettings(url="https://vc.example"), tmp_path, tmp_path), warned.append)
+    house.client = SmcClient(Access.of(speaker.url, "key", "secret", speaker.thumbprint, None))
+    speaker.say(409, held)  # the work itself
+    for why in ("the database went back", "an appliance knows more"):
+        speaker.say(200, {"Restored": why})
+        speaker.say(409, held)
+        speaker.say(409, held)
+    speaker.say(200, {"Restored": ""})
+    with pytest.raises(StateRestored):
+        house.patiently(lambda: house.client.call("DescribeReplicationJobs"))
+    assert [why in line for line, why in zip(warned, ("went back", "knows more"), strict=True)] == [
+        True,
+        True,
+    ]

@@ -183,6 +183,18 @@ def test_after_the_confirmation_work_goes_on_and_every_job_compares(bench: Bench
         confirm(house.store)
 
 
+def test_what_was_heard_before_a_confirmation_holds_nothing_after_it(bench: Bench) -> None:
+    """The answer of `hear` and its hold are two transactions, and a confirmation may come between them."""
+    store = bench.house.store
+    seen = store.epochs.current()
+    store.epochs.hold("appliance a-1 knows more")
+    confirm(store)
+    store.epochs._database.hold("appliance a-1 knows more", seen.number, epoch=seen.epoch)
+    assert not store.epochs.current().restored
+    store.epochs.hold("appliance a-2 knows more")
+    assert store.epochs.current().restored
+
+
 def test_a_confirmation_that_was_lost_is_recognised_and_its_number_not_given_again(bench: Bench) -> None:
     house = bench.house
     kept = bench.backup()

@@ -203,6 +203,12 @@ REFUSALS: Final = (
         "without its record the provider has no such instance: somebody released it",
     ),
     Rule(
+        ".connector/control/control.pem",
+        "deleted",
+        "run 3 killed",
+        "with another identity the snapshot of the run that was killed is another connector's: a person decides",
+    ),
+    Rule(
         "instances/INSTANCE/",
         "deleted",
         "run 3 killed",

@@ -115,16 +115,19 @@ class Database:
                 self._latest = now
         return now
 
-    def hold(self, why: str, heard: int, lost: str = "") -> None:
+    def hold(self, why: str, heard: int, lost: str = "", epoch: str = "") -> None:
         """Nothing that counts is written from now on, by any process, until the restore is confirmed. Repeatable.
 
         `lost`: an epoch that this database never had. It is known from now on: whoever remembers it holds the state once.
+        `epoch`: the one in which `why` was found. When another has begun since, a person has confirmed, and `why` is over.
         """
         epochs = tables.epochs
         with self.write(counted=False) as connection:
             known = connection.execute(
                 sa.select(epochs).where(epochs.c.ended.is_(None)).with_for_update()
             ).one()
+            if epoch and known.id != epoch:
+                return
             values: dict[str, Any] = {"heard": max(known.heard, heard)}
             if not known.restored:
                 values |= {"restored": why, "restored_at": self.now()}

@@ -51,7 +51,7 @@ class Epochs:
             why = _contradiction(connection, now, mark, who)
             known = _knows(connection, mark.epoch)
         if why:
-            self._database.hold(why, mark.number, "" if known else mark.epoch)
+            self._database.hold(why, mark.number, "" if known else mark.epoch, now.epoch)
         return now.restored or why
 
     def hold(self, why: str, lost: str = "") -> None:
