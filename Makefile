@@ -25,7 +25,7 @@ test: $(READY) ## the test suite
 test-slow: $(READY) ## the variants that the default set leaves out
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(TESTS)
 
-faults: $(READY) ## every cell of the fault matrix and of the restore matrix; TESTS= for one of them
+faults: $(READY) ## every cell of the fault matrix and of the restore matrix; TESTS= for one of them, FAULTS_SHARE=N for one cell in N, FAULTS_SEED=
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m faults $(or $(TESTS),tests/faults)
 
 soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SECONDS=, SOAK_SHARE= (of passes with a fault)
