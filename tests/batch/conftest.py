@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -23,10 +22,10 @@ from connector.control.smc import api
 from connector.control.smc.catalogue import Denied, translated
 from connector.control.smc.operations import Caller
 from connector.control.smc.parameters import parse as parsed
-from connector.control.store import Store
 from connector.control.store.rows import AccessKey, Role
 from connector.errors import ConnectorError
 from connector.model import Machine
+from tests.control import fresh
 from tests.control.conftest import machine, quick_folder
 from tests.control.house import House
 
@@ -102,18 +101,9 @@ class Estate:
         return plan(wave, resolved, mine, jobs, self.house.clock() if now is None else now, elsewhere)
 
 
-@pytest.fixture(scope="session")
-def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that nobody has used: making one takes longer than copying it."""
-    folder = tmp_path_factory.mktemp("store")
-    Store(f"sqlite:///{folder / 'control.sqlite'}").close()
-    return folder / "control.sqlite"
-
-
 @pytest.fixture
-def estate(quick_folder: Path, fresh_store: Path) -> Iterator[Estate]:
-    shutil.copy(fresh_store, quick_folder)
-    house = House(f"sqlite:///{quick_folder / 'control.sqlite'}", quick_folder)
+def estate(quick_folder: Path) -> Iterator[Estate]:
+    house = House(fresh.sqlite(quick_folder / "control.sqlite"), quick_folder)
     house.cloud.types |= {"ecs.g6", "ecs.g6.large"}
     found = Estate(house)
     with found.plane:

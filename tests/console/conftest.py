@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,10 +11,11 @@ from connector.control.console import site
 from connector.control.console.looks import Looks
 from connector.control.keys import Keys
 from connector.control.smc import api as smc
-from connector.control.store import Limits, Store
+from connector.control.store import Limits
 from connector.control.store.rows import Role
 from connector.control.vault import Vault
 from tests.console.visitor import Answer, Visitor
+from tests.control import fresh
 from tests.control.conftest import quick_folder
 from tests.control.house import GRACE, House
 
@@ -55,22 +55,13 @@ class Console:
         return self.visitor(role).get(f"/console/jobs/{job_id}")
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Migrated once, copied for each test."""
-    file: Path = tmp_path_factory.mktemp("empty") / "console.sqlite"
-    Store(f"sqlite:///{file}").close()
-    return file
-
-
 @pytest.fixture
-def make_console(quick_folder: Path, empty_database: Path) -> Iterator[Callable[..., Console]]:
+def make_console(quick_folder: Path) -> Iterator[Callable[..., Console]]:
     made: list[Console] = []
 
     def make(limits: Limits | None = None) -> Console:
-        file = quick_folder / f"console-{len(made)}.sqlite"
-        shutil.copy(empty_database, file)
-        made.append(Console(f"sqlite:///{file}", quick_folder, limits))
+        url = fresh.sqlite(quick_folder / f"console-{len(made)}.sqlite")
+        made.append(Console(url, quick_folder, limits))
         return made[-1]
 
     yield make

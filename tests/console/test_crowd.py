@@ -4,7 +4,6 @@ to find a few rows.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from connector.control.store.rows import Role
 from tests.console.conftest import Console
 from tests.console.crowd import fill
 from tests.console.visitor import Visitor
+from tests.control import fresh
 
 MANY = 10_000
 #: Processor seconds for a page, on whatever machine this is: ten times what they take.
@@ -44,11 +44,11 @@ PAGES = {
 
 
 class Crowd:
-    def __init__(self, file: Path, empty: Path, count: int) -> None:
-        shutil.copy(empty, file)
-        fill(f"sqlite:///{file}", count)
+    def __init__(self, file: Path, count: int) -> None:
+        url = fresh.sqlite(file)
+        fill(url, count)
         self.count = count
-        self.console = Console(f"sqlite:///{file}", file.parent)
+        self.console = Console(url, file.parent)
         self.statements: list[str] = []
         sa.event.listen(sa.Engine, "before_cursor_execute", self._note)
         self.visitor: Visitor = self.console.visitor(Role.ADMIN)
@@ -77,8 +77,8 @@ class Crowd:
 
 
 @contextmanager
-def crowd(folder: Path, empty: Path, count: int) -> Iterator[Crowd]:
-    made = Crowd(folder / f"crowd-{count}.sqlite", empty, count)
+def crowd(folder: Path, count: int) -> Iterator[Crowd]:
+    made = Crowd(folder / f"crowd-{count}.sqlite", count)
     yield made
     made.close()
 
@@ -91,14 +91,14 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def few(folder: Path, empty_database: Path) -> Iterator[Crowd]:
-    with crowd(folder, empty_database, 100) as made:
+def few(folder: Path) -> Iterator[Crowd]:
+    with crowd(folder, 100) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def many(folder: Path, empty_database: Path) -> Iterator[Crowd]:
-    with crowd(folder, empty_database, MANY) as made:
+def many(folder: Path) -> Iterator[Crowd]:
+    with crowd(folder, MANY) as made:
         yield made
 
 

@@ -6,14 +6,12 @@ import signal
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import sqlalchemy as sa
 
 from connector import child
 from connector.clients.agents import ControlClient, enrol
@@ -21,7 +19,7 @@ from connector.control.store import Limits
 from connector.errors import ConnectorError, NotFound, ReaderFailed
 from connector.model import Firmware, Machine, MachineDisk, PowerState
 from connector.transfer.evidence import Signer
-from tests.control import postgres
+from tests.control import fresh, postgres
 from tests.control.honest import manifest, new_signer, put_shown
 from tests.people import owner
 from tests.waiting import PATIENCE, eventually
@@ -77,6 +75,9 @@ class Plane:
         self.bounds = bounds or {}
         self.log = root / "plane.log"
         self.members: dict[str, tuple[str, Signer]] = {}  # vCenter and key, by id
+        if not database and not (root / "state").exists():
+            (root / "state").mkdir(mode=0o700)
+            fresh.sqlite(root / "state" / "control.sqlite")
         self.start()
 
     def start(self) -> None:
@@ -284,22 +285,24 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def empty_postgres_url(postgres_server: str) -> str:
-    """A database of its own for one test."""
-    name = f"db_{uuid.uuid4().hex}"
-    driver = postgres_server.replace("postgresql:", "postgresql+psycopg:")
-    engine = sa.create_engine(driver, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return postgres_server.rsplit("/", 1)[0] + f"/{name}"
+    """A database of its own for one test, without a table."""
+    return fresh.empty_postgres(postgres_server)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, quick_folder: Path) -> str:
+    """A database of its own for one test, of the newest version."""
+    if request.param == "sqlite":
+        return fresh.sqlite(quick_folder / "control.sqlite")
+    return fresh.postgres(request.getfixturevalue("postgres_server"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, quick_folder: Path) -> str:
+    """The same, without a table."""
     if request.param == "sqlite":
         return f"sqlite:///{quick_folder / 'control.sqlite'}"
-    found: str = request.getfixturevalue("empty_postgres_url")
-    return found
+    return fresh.empty_postgres(request.getfixturevalue("postgres_server"))
 
 
 @pytest.fixture

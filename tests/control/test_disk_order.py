@@ -124,8 +124,9 @@ def test_a_disk_that_became_the_system_disk_is_not_left_out(house: House) -> Non
 
 
 def test_jobs_of_the_release_before_that_have_run_keep_the_order_of_keys(
-    url: str, quick_folder: Path
+    empty_url: str, quick_folder: Path
 ) -> None:
+    url = empty_url
     fill(url, "0007")
     database = Database(url)
     with database.write() as connection:

@@ -19,6 +19,11 @@ from tests.control.earlier import BORN, JOBS, REVISIONS, at_revision, fill
 from tests.control.house import DAY, House
 
 
+@pytest.fixture
+def url(empty_url: str) -> str:
+    return empty_url
+
+
 @contextmanager
 def _open(url: str, folder: Path) -> Iterator[House]:
     """Today's code opens it, and the appliance that stands there has been heard of."""
@@ -39,7 +44,7 @@ _CASES = [
 ]
 
 
-@pytest.mark.parametrize(("url", "revision"), _CASES, indirect=["url"])
+@pytest.mark.parametrize(("empty_url", "revision"), _CASES, indirect=["empty_url"])
 def test_a_database_of_an_earlier_version_is_read_and_its_jobs_go_on(
     url: str, quick_folder: Path, revision: str
 ) -> None:

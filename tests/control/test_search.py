@@ -18,11 +18,8 @@ from connector.control.store.rows import TagKind
 COUNT = 60
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, quick_folder: Path) -> Any:
-    url = f"sqlite:///{quick_folder / 'x.sqlite'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("empty_postgres_url")
+@pytest.fixture
+def store(url: str) -> Any:
     crowd.fill(url, COUNT)
     made = Store(url)
     yield made

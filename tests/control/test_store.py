@@ -75,7 +75,8 @@ def test_migrating_again_changes_nothing(store: Store, url: str) -> None:
     assert store.sources.get(source).moref == "vm-1"
 
 
-def test_runs_from_before_there_were_applications_belong_to_none(url: str) -> None:
+def test_runs_from_before_there_were_applications_belong_to_none(empty_url: str) -> None:
+    url = empty_url
     database = Database(url)
     with at_revision(database, "0006") as connection:
         connection.exec_driver_sql(
@@ -107,8 +108,9 @@ def test_runs_from_before_there_were_applications_belong_to_none(url: str) -> No
     store.close()
 
 
-def test_what_the_first_schema_held_is_still_there(url: str) -> None:
+def test_what_the_first_schema_held_is_still_there(empty_url: str) -> None:
     """Names become unique, and a rebuilt table takes nothing with it that refers to it."""
+    url = empty_url
     database = Database(url)
     with at_revision(database, "0001") as connection:
         facts = "'x', 'u', 'twin', 'Available', '', '{}', '[]', 1, 1"
