@@ -47,6 +47,10 @@ TRANSITIONS: Final = {
     (SourceState.DELETING, SourceEvent.DELETED): SourceState.DELETED,
 }
 
+_REFUSED: Final = {
+    SourceEvent.TAKEN: "no job can be made or started for it",
+    SourceEvent.DELETE: "it cannot be deleted",
+}
 _REMEDIES: Final = {
     SourceState.UNAVAILABLE: "start an appliance for its vCenter, or rescan",
     SourceState.IN_USE: "finish or delete its unfinished job first",
@@ -60,9 +64,8 @@ def follow(state: SourceState, event: SourceEvent, subject: str = "source") -> S
     target = TRANSITIONS.get((state, event))
     if target is None:
         code = Code.SOURCE_UNFINISHED if state is SourceState.IN_USE else Code.SOURCE_STATE
-        raise Refused(
-            code, f"{event} is not possible while {state}", on=subject, remedy=_REMEDIES.get(state, "")
-        )
+        what = f"{_REFUSED.get(event, f'{event} is not possible')} while it is {state}"
+        raise Refused(code, what, on=subject, remedy=_REMEDIES.get(state, ""))
     return target
 
 

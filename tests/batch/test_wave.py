@@ -280,7 +280,8 @@ def test_a_machine_that_vanished_between_plan_and_apply_undoes_all_of_it(estate:
     estate.loses("db-01")
     done = carried(estate, found)
     (problem,) = done.failures
-    assert problem.line("wave.yaml").startswith("wave.yaml:9:5: machines[1]: db-01: ")
+    said = "db-01 (no longer in vCenter's inventory): no job can be made or started for it while it is Unavailable"
+    assert problem.line("wave.yaml").startswith(f"wave.yaml:9:5: machines[1]: {said}")
     assert problem.remedy
     settle(estate)
     assert estate.plane.jobs("w1") == []

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.integration.command import ROLES, Command, marked
 from tests.integration.conftest import Start
@@ -17,6 +18,7 @@ from tests.integration.house import MIB, House, Shape
 from tests.processes import addresses, children, lives
 
 
+@pytest.mark.cold
 def test_invariant_12_secrets_stay_where_they_belong(make_house: Callable[..., House], start: Start) -> None:
     house = make_house(Shape("web-01", ((6 * MIB, 4 * MIB),)))
     house.reader(bandwidth=2 * MIB, log_secrets=1)
@@ -51,6 +53,7 @@ def test_invariant_12_secrets_stay_where_they_belong(make_house: Callable[..., H
             assert secret not in text
 
 
+@pytest.mark.cold
 def test_invariant_12_no_process_shows_a_secret_that_came_by_environment(
     make_house: Callable[..., House], start: Start
 ) -> None:
@@ -89,6 +92,7 @@ def test_invariant_12_no_process_shows_a_secret_that_came_by_environment(
     assert command.wait().code == 0
 
 
+@pytest.mark.cold
 def test_invariant_12_r54_nothing_of_our_state_can_be_read_by_others_and_no_port_is_open_to_them(
     make_house: Callable[..., House], start: Start
 ) -> None:
@@ -144,6 +148,7 @@ def private_lines(folder: Path) -> Iterator[str]:
                 yield lines[number + 1]
 
 
+@pytest.mark.cold
 def test_the_marks_of_a_command_cover_its_children(make_house: Callable[..., House], start: Start) -> None:
     """What the tests above look at is really everything: each child of the command carries the mark."""
     house = make_house(Shape("web-01", ((6 * MIB, 4 * MIB),)))
