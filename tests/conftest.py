@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ from tests import warm
 # A shell starts background jobs with the interrupt ignored, and children inherit that through exec: tests that
 # interrupt a program would wait in vain.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Readline leaves the size of a terminal in the environment of whoever loads it, for all children: none of ours is that terminal.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
 
 # A busy machine makes no example wrong.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

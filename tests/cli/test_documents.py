@@ -46,11 +46,14 @@ def _cases() -> Iterator[object]:
 def test_a_command_that_a_document_shows_exists_with_its_options(command: str) -> None:
     words = shlex.split(_LEFT_OPEN.sub(" ", command), comments=True)[1:]
     part: click.Command = root
-    context = click.Context(root, info_name="connector")
+    context = click.Context(root, info_name="connector", **root.context_settings)
     while isinstance(part, click.Group) and words and not words[0].startswith("-"):
         following = part.get_command(context, words[0])
         assert following is not None, f"no command {words[0]}"
-        part, context = following, click.Context(following, parent=context, info_name=words[0])
+        part, context = (
+            following,
+            click.Context(following, parent=context, info_name=words[0], **following.context_settings),
+        )
         words = words[1:]
     if "arguments" in {option.name for option in part.params}:  # a service, which reads its words itself
         service = [sys.executable, "-m", "connector.cli.main", *context.command_path.split()[1:], "--help"]

@@ -64,7 +64,7 @@ def _images(house: House) -> list[list[int]]:
 def test_the_first_disk_is_the_system_disk_whatever_its_key(house: House) -> None:
     source = house.store.sources.get(_register(house, IDE, SCSI))
     assert [disk.key for disk in source.disks] == [IDE, SCSI]
-    shown = shapes.source(source, (), "1")
+    shown = shapes.source(source, (), "1", {})
     assert shown["SystemDiskSize"] == shapes.gib(IDE << 20)
     assert [disk["Index"] for disk in shown["DataDisks"]["DataDisk"]] == [1]
     house.sources["web"] = source.id

@@ -67,7 +67,7 @@ def test_what_was_known_stays_and_the_source_is_not_available(house: House) -> N
         assert now.facts[name] == before.facts[name]
     assert now.facts["traits"]["cluster"] == "c1"
     house.store.sources.set_online({VCENTER})
-    with pytest.raises(Conflict, match="not possible while Unavailable"):
+    with pytest.raises(Conflict, match="while it is Unavailable"):
         house.job("web")
     _put(house, FINDING)
     back = house.store.sources.get(before.id)

@@ -21,6 +21,9 @@ from tests.waiting import PATIENCE
 
 WINDOW = 4 * MIB
 DISKS = ((24 * MIB, 20 * MIB), (3 * MIB + 512, MIB))
+#: A kill must hit the process itself, at once, and not a stand-in that passes it on.
+pytestmark = pytest.mark.cold
+
 TERMINAL = """
 import fcntl, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)

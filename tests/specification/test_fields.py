@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from connector.batch.plan import plan
 from connector.batch.problems import ManifestRefused
+from connector.batch.resolve import resolve
 from connector.cli.job_parameters import OF_MIGRATIONS
 from connector.cli.main import connector as root
 from connector.cli.migration import Wish
@@ -25,10 +26,10 @@ from connector.control.store.rows import Role
 from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField
 from connector.specification.reference import document
 from connector.specification.value import Flag, ListOf, Moment
-from tests.batch.conftest import HEAD, Estate, estate, fresh_store, wave
+from tests.batch.conftest import HEAD, Estate, estate, wave
 from tests.batch.test_wave import carried
 from tests.cli.conftest import Connector, bare_environment, connector, run
-from tests.console.conftest import Console, console, empty_database, make_console
+from tests.console.conftest import Console, console, make_console
 from tests.control.conftest import quick_folder
 from tests.smc.conftest import REGION, Cloud, cloud
 from tests.specification.samples import OURS, echoed, in_manifest, valid, words, wrong
@@ -38,9 +39,7 @@ __all__ = [
     "cloud",
     "connector",
     "console",
-    "empty_database",
     "estate",
-    "fresh_store",
     "make_console",
     "quick_folder",
     "run",
@@ -300,4 +299,5 @@ def test_a_wave_takes_a_field_that_the_control_plane_does_not_know_for_its_defau
         for row in estate.plane.jobs("w1")
     ]
     sources = [row for row in estate.plane.sources() if row.vcenter == estate.vcenter]
-    assert plan(wave(text), sources, jobs, estate.house.clock()).empty
+    read = wave(text)
+    assert plan(read, resolve(read, sources), sources, jobs, estate.house.clock()).empty
