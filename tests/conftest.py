@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -34,9 +35,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def stub() -> Iterator[Path]:
     """A stand-in for the interpreter that starts our services at once (tests/warm.py)."""
-    with warm.parent(tmp_path_factory.mktemp("warm") / "parent") as made:
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="warm-"
+        ) as folder,  # a short path: a socket's has 107 bytes at most
+        warm.parent(Path(folder) / "parent") as made,
+    ):
         yield made
 
 
