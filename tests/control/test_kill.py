@@ -169,7 +169,7 @@ def test_r31_a_silent_appliance_loses_its_pass_to_another(make_plane: Callable[.
 
 
 def test_r30_r31_a_restarted_appliance_gets_its_pass_again(make_plane: Callable[..., Plane]) -> None:
-    plane = make_plane(grace=2.0)
+    plane = make_plane(grace=6.0)
     membership = plane.enrol()
     Robot(plane, membership).register()
     plane.jobs.create("web-01", "j1")
