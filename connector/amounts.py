@@ -1,4 +1,4 @@
-"""Bytes, rates and lines as people read them, the same everywhere: KiB, MiB, GiB; MiB/s of data; Mbit/s of a line. Pure."""
+"""Bytes, rates, lines and spans of time as people read them: KiB, MiB, GiB; MiB/s of data; Mbit/s of a line; min, h. Pure."""
 
 from __future__ import annotations
 
@@ -24,3 +24,18 @@ def rate(per_second: float) -> str:
 def line(bytes_per_second: float) -> str:
     """What a line carries, as lines are sold: 1,000,000 bits a second are 1 Mbit/s."""
     return f"{bytes_per_second * 8 / 1e6:.0f} Mbit/s"
+
+
+def span(seconds: float) -> str:
+    """Seconds as people say them: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    whole = round(seconds)
+    if whole < 90:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from connector.amounts import span
 from connector.errors import ConnectorError, ControlFailed
 
 BORNE: Final = 60.0  # seconds of silence after which a control plane counts as gone
@@ -53,7 +54,7 @@ class Outages:
             with self._lock:
                 began, failed = self._since.pop(peer, None), self._failed.pop(peer, 0)
             if began is not None:
-                lasted = spelled(self._clock() - began)
+                lasted = span(self._clock() - began)
                 self._log.warning("%s answers again after %s; calls that failed: %d", peer, lasted, failed)
 
 
@@ -85,13 +86,5 @@ class Silence:
 
     def heard(self) -> None:
         if self.since is not None:
-            self._say(f"the control plane answers again after {spelled(self._clock() - self.since)}")
+            self._say(f"the control plane answers again after {span(self._clock() - self.since)}")
         self.since = None
-
-
-def spelled(seconds: float) -> str:
-    """How long something lasted: `45 s`, `12 min`, `3 h 20 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

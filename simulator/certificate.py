@@ -65,9 +65,8 @@ def _names(host: str, name: str) -> list[x509.GeneralName]:
 
 
 def _create(certificate: Path, key: Path, host: str, common: str) -> None:
-    secret = ec.generate_private_key(
-        ec.SECP256R1()
-    )  # an RSA key takes a third of a second, for each estate of each test
+    # An RSA key takes a third of a second, for each estate of each test.
+    secret = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
     now = datetime.now(UTC)
     usage = x509.KeyUsage(

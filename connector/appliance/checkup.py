@@ -37,7 +37,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _of:
+class _OfKind:
     """The rule for facts of one kind."""
 
     kind: Kind
@@ -90,15 +90,15 @@ _DNS = "add the name to the DNS that the appliance uses (or /etc/hosts)"
 _THUMBPRINT = "compare with the certificate on the server itself; after a renewal, set the new thumbprint"
 
 NAMES: Final[tuple[Rule[Any], ...]] = (
-    Rule("A1", "vCenter's name resolves", BLOCK, "DNS", _of(Kind.VCENTER, _trouble), _DNS),
-    Rule("A1", "the control plane's name resolves", BLOCK, "DNS", _of(Kind.CONTROL, _trouble), _DNS),
-    Rule("A1", "the instance's name resolves", BLOCK, "DNS", _of(Kind.INSTANCE, _trouble), _DNS),
+    Rule("A1", "vCenter's name resolves", BLOCK, "DNS", _OfKind(Kind.VCENTER, _trouble), _DNS),
+    Rule("A1", "the control plane's name resolves", BLOCK, "DNS", _OfKind(Kind.CONTROL, _trouble), _DNS),
+    Rule("A1", "the instance's name resolves", BLOCK, "DNS", _OfKind(Kind.INSTANCE, _trouble), _DNS),
     Rule(
         "A1",
         "the name of each connected host that runs machines, as vCenter shows it, resolves",
         BLOCK,
         "`host.name`, DNS",
-        _of(Kind.HOST, _trouble),
+        _OfKind(Kind.HOST, _trouble),
         _DNS + ": disks are read from the host by this name",
     ),
     Rule(
@@ -106,7 +106,7 @@ NAMES: Final[tuple[Rule[Any], ...]] = (
         "the names of the other connected hosts resolve",
         WARN,
         "`host.name`, DNS",
-        _of(Kind.IDLE_HOST, _trouble),
+        _OfKind(Kind.IDLE_HOST, _trouble),
         _DNS + ", before a machine moves there",
     ),
 )
@@ -117,7 +117,7 @@ DOORS: Final[tuple[Rule[Any], ...]] = (
         "vCenter answers with TLS",
         BLOCK,
         "its port, 443",
-        _of(Kind.VCENTER, _trouble),
+        _OfKind(Kind.VCENTER, _trouble),
         "open the way from the appliance to vCenter, and check the address",
     ),
     Rule(
@@ -125,7 +125,7 @@ DOORS: Final[tuple[Rule[Any], ...]] = (
         "port 902 of each host that runs machines accepts connections",
         BLOCK,
         "port 902",
-        _of(Kind.HOST, _trouble),
+        _OfKind(Kind.HOST, _trouble),
         "open TCP 902 from the appliance to the host; VDDK reads disks there",
     ),
     Rule(
@@ -133,7 +133,7 @@ DOORS: Final[tuple[Rule[Any], ...]] = (
         "port 902 of the other hosts accepts connections",
         WARN,
         "port 902",
-        _of(Kind.IDLE_HOST, _trouble),
+        _OfKind(Kind.IDLE_HOST, _trouble),
         "open TCP 902 from the appliance to the host, before a machine moves there",
     ),
     Rule(
@@ -141,7 +141,7 @@ DOORS: Final[tuple[Rule[Any], ...]] = (
         "each host's port 902 greets as NFC does",
         WARN,
         "the first line of port 902",
-        _of(Kind.HOST, _unheard),
+        _OfKind(Kind.HOST, _unheard),
         "see what stands between: a proxy that accepts everything hides a closed door",
     ),
     Rule(
@@ -149,7 +149,7 @@ DOORS: Final[tuple[Rule[Any], ...]] = (
         "each host answers with TLS",
         WARN,
         "port 443 of the host",
-        _of(Kind.HOST_TLS, _trouble),
+        _OfKind(Kind.HOST_TLS, _trouble),
         "open TCP 443 to the host, or look at its certificate by other means",
     ),
     Rule(
@@ -157,7 +157,7 @@ DOORS: Final[tuple[Rule[Any], ...]] = (
         "the instance's ports are open",
         BLOCK,
         "ports 8080 and 8703",
-        _of(Kind.INSTANCE, _trouble),
+        _OfKind(Kind.INSTANCE, _trouble),
         "open TCP 8080 and 8703 from the appliance to the instance, in its security group too",
     ),
 )
@@ -168,7 +168,7 @@ CERTIFICATES: Final[tuple[Rule[Any], ...]] = (
         "vCenter shows the certificate whose thumbprint was given",
         BLOCK,
         "TLS",
-        _of(Kind.VCENTER, _unlike),
+        _OfKind(Kind.VCENTER, _unlike),
         _THUMBPRINT,
     ),
     Rule(
@@ -176,7 +176,7 @@ CERTIFICATES: Final[tuple[Rule[Any], ...]] = (
         "each host that runs machines shows the certificate that vCenter knows",
         BLOCK,
         "TLS of the host, `summary.config.sslThumbprint`",
-        _of(Kind.HOST, _unlike),
+        _OfKind(Kind.HOST, _unlike),
         "reconnect the host in vCenter, which then learns its new certificate",
     ),
     Rule(
@@ -184,7 +184,7 @@ CERTIFICATES: Final[tuple[Rule[Any], ...]] = (
         "the other hosts show the certificates that vCenter knows",
         WARN,
         "TLS of the host, `summary.config.sslThumbprint`",
-        _of(Kind.IDLE_HOST, _unlike),
+        _OfKind(Kind.IDLE_HOST, _unlike),
         "reconnect the host in vCenter, which then learns its new certificate",
     ),
 )
@@ -195,7 +195,7 @@ WELCOMES: Final[tuple[Rule[Any], ...]] = (
         "vCenter accepts the login, and answers",
         BLOCK,
         "Login, the inventory",
-        _of(Kind.VCENTER, _trouble),
+        _OfKind(Kind.VCENTER, _trouble),
         "check what is named, user and password, then run this again: what needs a session was not checked",
     ),
     Rule(
@@ -203,7 +203,7 @@ WELCOMES: Final[tuple[Rule[Any], ...]] = (
         "the control plane answers, and knows this appliance",
         BLOCK,
         "the control plane's API, with our credential",
-        _of(Kind.CONTROL, _trouble),
+        _OfKind(Kind.CONTROL, _trouble),
         "check that it runs and the way there; a forgotten appliance is enrolled again with a new activation code",
     ),
 )
@@ -255,7 +255,7 @@ ROOMS: Final[tuple[Rule[Any], ...]] = (
         "the state directory can be used",
         BLOCK,
         "its file system",
-        _of(Kind.STATE, lambda room: room.trouble or _scarce(room, LEAST_STATE, 0)),
+        _OfKind(Kind.STATE, lambda room: room.trouble or _scarce(room, LEAST_STATE, 0)),
         "make room, or let the appliance's user write there",
     ),
     Rule(
@@ -263,7 +263,7 @@ ROOMS: Final[tuple[Rule[Any], ...]] = (
         "the state directory has room to spare",
         WARN,
         "its file system",
-        _of(Kind.STATE, lambda room: _scarce(room, SPARE_STATE, LEAST_STATE)),
+        _OfKind(Kind.STATE, lambda room: _scarce(room, SPARE_STATE, LEAST_STATE)),
         "make room",
     ),
     Rule(
@@ -271,7 +271,7 @@ ROOMS: Final[tuple[Rule[Any], ...]] = (
         "the target can be used",
         BLOCK,
         "its file system",
-        _of(Kind.TARGET, lambda room: room.trouble or _scarce(room, MIB, 0)),
+        _OfKind(Kind.TARGET, lambda room: room.trouble or _scarce(room, MIB, 0)),
         "make room, or let this user write there",
     ),
     Rule(
@@ -279,7 +279,7 @@ ROOMS: Final[tuple[Rule[Any], ...]] = (
         "a tenth of the target is free",
         WARN,
         "its file system",
-        _of(Kind.TARGET, lambda room: _scarce(room, SPARE_TARGET * room.size, MIB)),
+        _OfKind(Kind.TARGET, lambda room: _scarce(room, SPARE_TARGET * room.size, MIB)),
         "make room: images need as much as the machines' disks hold",
     ),
 )
@@ -317,7 +317,7 @@ def passed(facts: Iterable[Fact]) -> Iterator[tuple[str, str, str]]:
 
 def _compared(rule: Rule[Any], fact: Fact) -> bool:
     """Whether a rule says something of a fact: of its kind, seen, and with something to compare it with."""
-    if isinstance(rule.wrong, _of) and rule.wrong.kind is not getattr(fact, "kind", None):
+    if isinstance(rule.wrong, _OfKind) and rule.wrong.kind is not getattr(fact, "kind", None):
         return False
     if isinstance(fact, Certificate):
         return bool(fact.given)

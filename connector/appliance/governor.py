@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from connector.amounts import size
+from connector.amounts import size, span
 from connector.model import DatastoreLoad, Pressure
 
 WINDOW: Final = 60.0  # seconds over which errors are counted
@@ -123,7 +123,7 @@ def judge(thresholds: Thresholds, samples: Sequence[Sample]) -> Verdict:
     if not running:
         return Verdict(min(found.pace, Pace.PAUSE), found.reason)
     if found.pace is Pace.PAUSE and paused >= thresholds.paused:
-        return Verdict(Pace.GIVE_BACK, f"{found.reason}, for {_time(paused)}")
+        return Verdict(Pace.GIVE_BACK, f"{found.reason}, for {span(paused)}")
     return found
 
 
@@ -163,17 +163,17 @@ def _fills_in(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
     """Each datastore's free space over the rate at which it, or our delta on it, has been growing."""
     last = samples[-1]
     first = next((sample for sample in samples if last.at - sample.at <= TREND), last)
-    span = last.at - first.at
-    if span < STEADY:
+    lasted = last.at - first.at
+    if lasted < STEADY:
         return []
     before = {store.name: store.free for store in first.pressure.stores}
-    ours = (last.pressure.delta - first.pressure.delta) / span
+    ours = (last.pressure.delta - first.pressure.delta) / lasted
     found = []
     for store in last.pressure.stores:
-        rate = max(ours, (before.get(store.name, store.free) - store.free) / span)
+        rate = max(ours, (before.get(store.name, store.free) - store.free) / lasted)
         if rate > 0:
             left = store.free / rate
-            words = f"datastore {store.name} is full in {_time(left)} at the present rate ({size(rate)}/s)"
+            words = f"datastore {store.name} is full in {span(left)} at the present rate ({size(rate)}/s)"
             found.append(_Reading(left, words))
     return found
 
@@ -201,7 +201,7 @@ def _snapshots(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
 
 
 def _age(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
-    return [_Reading(samples[-1].age, f"the snapshot is {_time(samples[-1].age)} old")]
+    return [_Reading(samples[-1].age, f"the snapshot is {span(samples[-1].age)} old")]
 
 
 class _Signal(NamedTuple):
@@ -231,9 +231,3 @@ def _space(store: DatastoreLoad) -> str:
 
 def _crowd(store: DatastoreLoad) -> str:
     return f"{store.snapshots} machines on datastore {store.name} have a snapshot"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from connector import amounts
 from connector.batch import quantities
 from connector.batch.groups import order, ranks
 from connector.batch.hooks import Around
@@ -140,7 +141,7 @@ class CutOver:
             return Conflict("the manifest sets no cutover window", on=subject, remedy=remedy)
         start, end = (quantities.written(moment) for moment in window)
         if now < window[0]:
-            what = f"the cutover window opens in {quantities.spelled(window[0] - now)}, at {start}"
+            what = f"the cutover window opens in {amounts.span(window[0] - now)}, at {start}"
             return Conflict(what, on=subject, remedy="wait for it, or use --now")
         if now >= window[1]:
             return Conflict(f"the cutover window closed at {end}", on=subject, remedy="move it, or use --now")

@@ -85,7 +85,7 @@ def estimate(wave: Wave, placements: Sequence[Placement], now: float) -> Estimat
         cutover=last,
         cost=cost,
         currency=told.currency,
-        assumptions=_assumptions(wave, placements, until > now),
+        assumptions=tuple(_assumptions(told, placements, until > now)),
     )
 
 
@@ -115,12 +115,8 @@ def _cost(wave: Wave, machines: int, capacity: int, kept: float, stands: float) 
     return round(instances + disks + images, 2)
 
 
-def _assumptions(wave: Wave, placements: Sequence[Placement], has_end: bool) -> tuple[str, ...]:
+def _assumptions(told: Assumptions, placements: Sequence[Placement], has_end: bool) -> Iterator[str]:
     """Those that these figures rest on, as they were used; none that did not count."""
-    return tuple(filter(None, _said(wave.manifest.assumptions, placements, has_end)))
-
-
-def _said(told: Assumptions, placements: Sequence[Placement], has_end: bool) -> Iterator[str]:
     yield f"{told.used:.0%} of each disk is read in the first run"
     if any(place.choices.incremental for place in placements):
         yield f"{told.dailyChange:.1%} of that changes in a day"

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from connector import environment
+from connector import amounts, environment
 from connector.batch import quantities
 from connector.batch.manifest import Happening, Hook, HttpCall, Notification, Phase
 from connector.batch.parse import Wave
@@ -156,7 +156,7 @@ class Around:
         try:
             status = told.get(timeout=limit)
         except Empty:
-            raise ControlFailed(f"no answer within {quantities.spelled(limit)}") from None
+            raise ControlFailed(f"no answer within {amounts.span(limit)}") from None
         if isinstance(status, str):
             raise ControlFailed(f"no answer ({status})")
         if status >= 400:
@@ -180,7 +180,7 @@ def _program(command: Sequence[str], event: Event, limit: float, variables: Mapp
         _, said = process.communicate(json.dumps(asdict(event)).encode(), timeout=limit)
     except subprocess.TimeoutExpired:
         _end(process)
-        raise ControlFailed(f"did not end within {quantities.spelled(limit)}") from None
+        raise ControlFailed(f"did not end within {amounts.span(limit)}") from None
     except BaseException:
         _end(process)
         raise

@@ -64,21 +64,6 @@ def read(text: str) -> float | None:
         return None
 
 
-def spelled(span: float) -> str:
-    """Seconds as people say them: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
-    whole = round(span)
-    if whole < 90:
-        return f"{whole} s"
-    minutes = round(span / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
-
-
 def _scaled(form: re.Pattern[str], units: dict[str, int], text: str, rule: str) -> int:
     found = form.match(text)
     if found is None:

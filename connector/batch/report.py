@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import jinja2
 
-from connector.amounts import size
+from connector.amounts import size, span
 from connector.batch import quantities
 from connector.batch.plane import Job, Passed, Source
 from connector.batch.status import counting
@@ -143,4 +143,4 @@ def _cell(value: Any) -> Any:
 
 
 def _span(seconds: float | None) -> str:
-    return "-" if seconds is None else quantities.spelled(seconds)
+    return "-" if seconds is None else span(seconds)

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from connector import amounts
-from connector.batch import quantities
 from connector.batch.apply import Applied
 from connector.batch.cutover import Outcome
 from connector.batch.plan import Change, Plan, Step
@@ -114,7 +113,7 @@ def print_report(report: Report, as_json: bool) -> None:
         return
     table = Table("machine", "group", "state", "runs", "read", "sent", "downtime", "image", box=None)
     for line in report.lines:
-        down = "-" if line.downtime is None else quantities.spelled(line.downtime)
+        down = "-" if line.downtime is None else amounts.span(line.downtime)
         cells = (
             line.machine,
             line.group,
@@ -149,12 +148,12 @@ def _print_estimate(plan: Plan) -> None:
         return
     click.echo(
         f"first runs: {figures.machines} machines, {amounts.size(figures.first_run)}, about "
-        f"{quantities.spelled(figures.seconds)} in all, {quantities.spelled(figures.longest)} for the slowest"
+        f"{amounts.span(figures.seconds)} in all, {amounts.span(figures.longest)} for the slowest"
     )
     if figures.delta_bytes:
         click.echo(
             f"deltas: {figures.deltas} before the cutover, {amounts.size(figures.delta_bytes)} with the last ones; "
-            f"the cutover takes about {quantities.spelled(figures.cutover)}"
+            f"the cutover takes about {amounts.span(figures.cutover)}"
         )
     cost = f", about {figures.cost:.2f} {figures.currency}" if figures.cost else ""
     click.echo(f"snapshots: {figures.snapshots}; images kept: {figures.images}{cost}")

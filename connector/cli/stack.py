@@ -24,6 +24,9 @@ from connector.settings import VCenterSettings
 T = TypeVar("T")
 
 GRACE = 10.0  # seconds after which a silent appliance has lost its passes; both live on this machine
+CONFIRMED = (
+    10  # times that one command confirms a restore; somebody who says so for ever is not believed for ever
+)
 LEAST_ROOM = 1 << 20  # bytes; with less, databases and journals fail
 
 
@@ -57,6 +60,7 @@ class Stack:
         self.client: SmcClient
         self.thumbprint = ""  # of the control plane's certificate
         self.began = time.time()
+        self._confirmed = 0  # restores that this command has confirmed
 
     def __enter__(self) -> Self:
         try:
@@ -88,16 +92,23 @@ class Stack:
         self.confirm()
 
     def confirm(self) -> bool:
-        """Go on although the state was restored, and say so; False when it was not."""
+        """Go on although the state was restored, and say so; False when it was not. Raises StateRestored when it never ends."""
         if not (why := self.client.call("DescribeControlPlane")["Restored"]):
             return False
         self._say(
             f"WARNING: the state in {self._place.state} was restored: {why}; what the targets hold counts,"
             " and the next pass of each job compares every disk"
         )
-        with suppress(
-            StateRestored, Conflict
-        ):  # held anew while it was confirmed; or confirmed by somebody else
+        if self._confirmed == CONFIRMED:
+            raise StateRestored(
+                f"the state was confirmed {CONFIRMED} times and is held again: {why}",
+                on=str(self._place.state),
+                remedy="somebody remembers a later state than the one here: stop other connectors that use it, run the"
+                " command again, and report it with the logs there if it comes back",
+            )
+        self._confirmed += 1
+        # refused: it was held anew while it was confirmed, or somebody else has confirmed it
+        with suppress(StateRestored, Conflict):
             self.client.call("ConfirmRestore", KeepCredentials=True)
         return True
 

@@ -49,7 +49,7 @@ class Stamp:
         if epoch != now.epoch and self._store.epochs.knows(epoch):
             self._forget()
         elif why := _contradiction(now, epoch, sequence):
-            self._store.epochs.hold(why, "" if epoch == now.epoch else epoch)
+            self._store.epochs.hold(why, "" if epoch == now.epoch else epoch, now.epoch)
             raise refusal(why)
 
     def write(self) -> None:

@@ -80,6 +80,7 @@ def test_a_machine_that_another_wave_finished_is_noted(estate: Estate) -> None:
     estate.house.run(job.id)
     [job] = estate.plane.jobs("w0")
     assert job.status == "Finished" and job.image
+    assert {passed.downtime for passed in estate.plane.passes(job.id)} == {None}, "it was not shut down"
     by = f"finished by wave w0 ({job.id}), image {job.image}"
     [warning] = estate.plan(wave(MANUAL)).warnings
     assert warning.what == f"web was {by}: it would be migrated again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from connector.cli.control import control
-from connector.cli.stack import Place, Stack
+from connector.cli.stack import CONFIRMED, Place, Stack
 from connector.clients.smc import Access, SmcClient
 from connector.control import identity
 from connector.control.store import Store
@@ -73,17 +74,40 @@ def test_a_database_alone_that_was_put_back_is_said_by_the_status(tmp_path: Path
     assert "the state directory knows of write number 2" in said
 
 
+def _held() -> dict[str, str]:
+    return {"Code": "ControlPlane.StateRestored", "Message": "the state was restored", "RequestId": "r"}
+
+
+def _stack(folder: Path, speaker: Speaker, say: Callable[[str], None]) -> Stack:
+    made = Stack(Place(VCenterSettings(url="https://vc.example"), folder, folder), say)
+    made.client = SmcClient(Access.of(speaker.url, "key", "secret", speaker.thumbprint, None))
+    return made
+
+
+def test_a_state_that_is_held_for_ever_is_not_confirmed_for_ever(tmp_path: Path, speaker: Speaker) -> None:
+    warned: list[str] = []
+    house = _stack(tmp_path, speaker, warned.append)
+    for _ in range(CONFIRMED + 1):
+        speaker.say(409, _held())  # the work itself
+        speaker.say(200, {"Restored": "an appliance knows more"})
+        speaker.say(200, {"Restored": ""})  # the confirmation
+    with pytest.raises(
+        StateRestored, match=f"confirmed {CONFIRMED} times and is held again: an appliance knows more"
+    ):
+        house.patiently(lambda: house.client.call("DescribeReplicationJobs"))
+
+
 def test_a_state_that_is_held_anew_while_it_is_confirmed_is_confirmed_again(
     tmp_path: Path, speaker: Speaker
 ) -> None:
-    held = {"Code": "ControlPlane.StateRestored", "Message": "the state was restored", "RequestId": "r"}
+    held = _held()
     warned: list[str] = []
-    house = Stack(Place(VCenterSettings(url="https://vc.example"), tmp_path, tmp_path), warned.append)
-    house.client = SmcClient(Access.of(speaker.url, "key", "secret", speaker.thumbprint, None))
+    house = _stack(tmp_path, speaker, warned.append)
     speaker.say(409, held)  # the work itself
-    for why in ("the database went back", "an appliance knows more"):
+    other = held | {"Code": "ControlPlane.NotRestored", "Message": "nothing was restored"}
+    for why, answer in (("the database went back", held), ("an appliance knows more", other)):
         speaker.say(200, {"Restored": why})
-        speaker.say(409, held)
+        speaker.say(409, answer)
         speaker.say(409, held)
     speaker.say(200, {"Restored": ""})
     with pytest.raises(StateRestored):

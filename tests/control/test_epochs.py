@@ -183,16 +183,47 @@ def test_after_the_confirmation_work_goes_on_and_every_job_compares(bench: Bench
         confirm(house.store)
 
 
-def test_what_was_heard_before_a_confirmation_holds_nothing_after_it(bench: Bench) -> None:
-    """The answer of `hear` and its hold are two transactions, and a confirmation may come between them."""
-    store = bench.house.store
-    seen = store.epochs.current()
-    store.epochs.hold("appliance a-1 knows more")
-    confirm(store)
-    store.epochs._database.hold("appliance a-1 knows more", seen.number, epoch=seen.epoch)
-    assert not store.epochs.current().restored
-    store.epochs.hold("appliance a-2 knows more")
-    assert store.epochs.current().restored
+def _heard(bench: Bench, mark: str) -> None:
+    bench.keeper.hear(mark, "appliance a-1")
+
+
+def _looked(bench: Bench, _mark: str) -> None:
+    bench.keeper.look()
+
+
+def _wrote(bench: Bench, _mark: str) -> None:
+    with pytest.raises(StateRestored):
+        bench.house.store.tokens.create("t", "", count=1, days=1)
+
+
+@pytest.mark.parametrize("noticed", [_heard, _looked, _wrote])
+def test_a_restore_that_is_confirmed_while_it_is_noticed_once_more_is_not_held_anew(
+    bench: Bench, noticed: Callable[[Bench, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To find a reason and to hold for it are two transactions: somebody else holds and confirms between them."""
+    house = bench.house
+    kept = bench.backup()
+    house.service.start(house.job())
+    mark = bench.told()
+    bench.put_back(kept)  # under the living process
+    if noticed is _heard:
+        bench.restart()
+    database = house.store._database
+    hold, reasons = database.hold, list[str]()
+
+    def late(why: str, *more: Any, **named: Any) -> None:
+        monkeypatch.setattr(database, "hold", hold)
+        hold("somebody else was faster", 0)
+        confirm(house.store)
+        reasons.append(why)
+        hold(why, *more, **named)
+
+    monkeypatch.setattr(database, "hold", late)
+    noticed(bench, mark)
+    assert len(reasons) == 1
+    assert not house.store.epochs.current().restored
+    house.store.epochs.hold("another restore")
+    assert house.store.epochs.current().restored
 
 
 def test_a_confirmation_that_was_lost_is_recognised_and_its_number_not_given_again(bench: Bench) -> None:

@@ -6,8 +6,9 @@ import logging
 
 import pytest
 
+from connector.amounts import span
 from connector.errors import ConnectorError, ControlFailed, Unreachable, VCenterFault
-from connector.outages import Outages, spelled
+from connector.outages import Outages
 
 PEERS: dict[type[ConnectorError], str] = {ControlFailed: "the control plane", Unreachable: "vCenter"}
 
@@ -66,4 +67,4 @@ def test_what_does_not_pass_by_itself_is_said_each_time(
     ("seconds", "said"), [(0.4, "0 s"), (89, "89 s"), (600, "10 min"), (12_000, "3 h 20 min")]
 )
 def test_how_long(seconds: float, said: str) -> None:
-    assert spelled(seconds) == said
+    assert span(seconds) == said

@@ -36,7 +36,11 @@ class Point:
 
 
 class WentBack(Exception):
-    """The database has lost what was committed to it; its text says how that is known."""
+    """The database has lost what was committed to it; its text says how that is known, `epoch` in which one that was seen."""
+
+    def __init__(self, how: str, epoch: str) -> None:
+        super().__init__(how)
+        self.epoch = epoch
 
 
 def refusal(restored: str) -> StateRestored:
@@ -82,7 +86,7 @@ def count(connection: sa.Connection, writer: str, last: int, latest: Point | Non
     if connection.execute(moved).rowcount == 1:
         return now
     if known:
-        raise WentBack(f"the database has lost what this process wrote as number {known}")
+        raise WentBack(f"the database has lost what this process wrote as number {known}", now.epoch)
     connection.execute(_WRITERS.insert().values(id=writer, last=now.sequence))
     return now
 
@@ -92,10 +96,12 @@ def must_go_on(now: Point, latest: Point | None, ahead: int = 0) -> None:
     if latest is None or now.number > latest.number:
         return
     if now.epoch != latest.epoch:
-        raise WentBack(f"the database was in epoch {latest.number} and is in another epoch {now.number}")
+        raise WentBack(
+            f"the database was in epoch {latest.number} and is in another epoch {now.number}", now.epoch
+        )
     if now.sequence < latest.sequence + ahead:
         behind = f"number {latest.sequence}, and now it ends at {now.sequence - ahead}"
-        raise WentBack(f"the database held writes up to {behind}")
+        raise WentBack(f"the database held writes up to {behind}", now.epoch)
 
 
 def last_of(connection: sa.Connection, writer: str) -> int | None:

@@ -88,7 +88,7 @@ class Database:
                     transaction.commit()
                     self._last, self._latest = point.sequence, point
         except WentBack as lost:
-            self.hold(str(lost), 0)
+            self.hold(str(lost), 0, epoch=lost.epoch)
             raise counting.refusal(str(lost)) from None
 
     def begin_counting(self) -> None:
@@ -105,7 +105,7 @@ class Database:
         try:
             counting.must_go_on(now, known)
         except WentBack as lost:
-            self.hold(str(lost), 0)
+            self.hold(str(lost), 0, epoch=lost.epoch)
             return replace(now, restored=now.restored or str(lost))
         with self._counting:
             latest = self._latest

@@ -54,12 +54,12 @@ class Epochs:
             self._database.hold(why, mark.number, "" if known else mark.epoch, now.epoch)
         return now.restored or why
 
-    def hold(self, why: str, lost: str = "") -> None:
+    def hold(self, why: str, lost: str = "", epoch: str = "") -> None:
         """The state was restored, as somebody knows for sure: nothing is begun until it is confirmed.
 
-        `lost`: the epoch that this database never had, if that is how it is known.
+        `lost`: the epoch that this database never had, if that is how it is known. `epoch`: see `Database.hold`.
         """
-        self._database.hold(why, 0, lost)
+        self._database.hold(why, 0, lost, epoch)
 
     def confirm(self, *, keep_credentials: bool = False) -> Point:
         """A new epoch; work goes on. The next pass of each job compares, and who was let in must be approved again.

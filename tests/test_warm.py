@@ -1,0 +1,45 @@
+"""What is started through the stand-in behaves as what the real interpreter starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import PATIENCE, eventually
+
+
+@pytest.mark.parametrize("words", [["--version"], ["frob"], ["verify", "nowhere"]])
+def test_it_says_and_ends_the_same(stub: Path, words: list[str]) -> None:
+    real, stand_in = (
+        subprocess.run(
+            [python, "-m", "connector.cli.main", *words], capture_output=True, text=True, timeout=PATIENCE
+        )
+        for python in (sys.executable, stub)
+    )
+    assert (stand_in.returncode, stand_in.stdout, stand_in.stderr) == (
+        real.returncode,
+        real.stdout,
+        real.stderr,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGKILL])
+def test_a_signal_ends_it_and_is_seen_to_have_ended_it(stub: Path, number: signal.Signals) -> None:
+    waiting = [str(stub), "-m", "connector.appliance", "--exit-with-stdin"]
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        handed_over = f"/proc/{process.pid}/fd/0"  # the stand-in closes it when its order is out
+        eventually(lambda: not os.path.lexists(handed_over), "the order is out")
+        os.kill(process.pid, number)
+        assert process.wait(PATIENCE) == -number
+        assert process.stdout is not None
+        assert process.stdout.read() == b""  # nobody holds its end of the pipe any more
+
+
+def test_what_is_not_ours_is_run_by_the_real_interpreter(stub: Path) -> None:
+    said = subprocess.run([stub, "-c", "print(6 * 7)"], capture_output=True, timeout=PATIENCE, check=True)
+    assert said.stdout == b"42\n"
