@@ -110,7 +110,8 @@ def _log(path: Path) -> BinaryIO:
 
 
 def _hand_over(process: subprocess.Popen[bytes], configuration: Mapping[str, object]) -> None:
-    assert process.stdin is not None
+    if process.stdin is None:
+        raise AssertionError("the child has no standard input")
     try:
         process.stdin.write(json.dumps(configuration).encode() + b"\n")
         process.stdin.flush()
@@ -134,7 +135,8 @@ def _ready_line(
 
 
 def _first_line(process: subprocess.Popen[bytes], timeout: float) -> bytes:
-    assert process.stdout is not None
+    if process.stdout is None:
+        raise AssertionError("the child has no standard output")
     deadline = time.monotonic() + timeout
     line = bytearray()
     with selectors.DefaultSelector() as selector:

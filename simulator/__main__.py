@@ -20,6 +20,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import click
 
@@ -34,6 +35,7 @@ from simulator.vcenter.failures import fault_named
 from simulator.vixdisklib import CompilerError, install
 
 _ALIGNED = 1 << 20
+T = TypeVar("T")
 
 
 def _size(text: str) -> int:
@@ -168,19 +170,23 @@ def _run(stack: ExitStack, given: dict[str, object]) -> None:
     stop.wait()
 
 
-def _int(value: object) -> int:
-    assert isinstance(value, int)
+def _of(kind: type[T], value: object) -> T:
+    """An option's value; click has made it of this type."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
     return value
+
+
+def _int(value: object) -> int:
+    return _of(int, value)
 
 
 def _float(value: object) -> float:
-    assert isinstance(value, int | float)
-    return float(value)
+    return float(_of(int, value) if isinstance(value, int) else _of(float, value))
 
 
 def _strings(value: object) -> tuple[str, ...]:
-    assert isinstance(value, tuple)
-    return value
+    return _of(tuple, value)
 
 
 def _stop_event(with_stdin: bool) -> threading.Event:
@@ -214,9 +220,9 @@ def _directory(stack: ExitStack, given: object) -> Path:
     if given is None:
         temporary = tempfile.TemporaryDirectory(prefix="simulator-", ignore_cleanup_errors=True)
         return Path(stack.enter_context(temporary))
-    assert isinstance(given, Path)
-    given.mkdir(parents=True, exist_ok=True)
-    return given.absolute()
+    directory = _of(Path, given)
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory.absolute()
 
 
 def _password(directory: Path, given: object) -> tuple[str, Path]:

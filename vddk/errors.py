@@ -336,6 +336,9 @@ def _tree(root: type[VddkError]) -> Iterator[type[VddkError]]:
 
 
 CLASSES: Final[dict[str, type[VddkError]]] = {cls.__name__: cls for cls in _tree(VddkError)}
+VIX_CLASSES: Final[dict[str, type[VixError]]] = {
+    name: cls for name, cls in CLASSES.items() if issubclass(cls, VixError)
+}
 
 
 def from_value(
@@ -345,9 +348,7 @@ def from_value(
     code = CODES.get(value & 0xFFFF, UNKNOWN)
     told = next(((hint, line) for hint in HINTS for line in reversed(log) if hint.text in line), None)
     family, line = (told[0].family, told[1]) if told else (code.family, "")
-    cls = CLASSES[family]
-    assert issubclass(cls, VixError)
-    return cls(value, call, target, text, line)
+    return VIX_CLASSES[family](value, call, target, text, line)
 
 
 def to_fields(error: VddkError) -> dict[str, Any]:

@@ -234,18 +234,18 @@ class _Process:
     def library(self, installation: Installation, tmp: Path | None) -> Library:
         with self._lock:
             if self._library is None:
-                self._start(Library(installation), tmp)
-            elif not self._running or self._library.installation != installation:
+                return self._start(Library(installation), tmp)
+            if not self._running or self._library.installation != installation:
                 raise AlreadyInitialised(str(self._library.installation.directory))
-            assert self._library is not None
             return self._library
 
-    def _start(self, library: Library, tmp: Path | None) -> None:
+    def _start(self, library: Library, tmp: Path | None) -> Library:
         library.on_main_thread()
         self._library = library  # spent, even if the start fails
         library.start(tmp)
         self._running = True
         atexit.register(self.stop)
+        return library
 
     def stop(self) -> None:
         with self._lock:

@@ -91,12 +91,15 @@ class Channel:
         """
         until = None if timeout is None else time.monotonic() + timeout
         while (packet := self._taken(wait=until is None)) is None:
-            assert until is not None
-            left = until - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self._readable.poll(math.ceil(left * 1000))
+            if until is not None:
+                self._await(until)
         return packet
+
+    def _await(self, until: float) -> None:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._readable.poll(math.ceil(left * 1000))
 
     def _taken(self, wait: bool) -> Packet | None:
         flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from vddk import allocation, wire
-from vddk.errors import BadSetting, DiskClosed, VddkError, WorkerError, from_fields
+from vddk.errors import BadBuffer, BadSetting, DiskClosed, VddkError, WorkerError, from_fields
 from vddk.flight import Ended, Flight
 from vddk.loading import Probe
 from vddk.process import Worker
@@ -71,12 +71,7 @@ class Remote:
         return [memory[index * stride : index * stride + size] for index in range(count)]
 
     def start(self, key: int, offset: int, memory: memoryview) -> None:
-        region, start = self._located(memory)
-        if region is None:
-            slot = self._borrow(len(memory))
-            self._borrowed[key] = _Spare(slot, memory)
-            region, start = self._located(slot)
-        assert region is not None
+        region, start = self._located(memory) or self._lent(key, memory)
         if not self._waiting:
             self._heard = time.monotonic()
         self._waiting.add(key)
@@ -182,13 +177,22 @@ class Remote:
         self._regions.append(region)
         return region
 
-    def _located(self, memory: memoryview) -> tuple[_Region | None, int]:
+    def _located(self, memory: memoryview) -> tuple[_Region, int] | None:
         address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         for region in self._regions:
             start = address - region.address
             if 0 <= start <= len(region.memory) - len(memory):
                 return region, start
-        return None, 0
+        return None
+
+    def _lent(self, key: int, memory: memoryview) -> tuple[_Region, int]:
+        """Where a read into other memory goes first."""
+        slot = self._borrow(len(memory))
+        self._borrowed[key] = _Spare(slot, memory)
+        place = self._located(slot)
+        if place is None:
+            raise BadBuffer(f"a spare piece of {len(slot)} bytes lies in no shared memory")
+        return place
 
     def _borrow(self, length: int) -> memoryview:
         for index, slot in enumerate(self._spare):
@@ -224,7 +228,7 @@ class WorkerDisk:
             )
             self._info = DiskInfo(**answer["info"])
             self._transport = str(answer["transport"])
-            self._flight = Flight(self._remote, self._info.capacity, depth)
+            self._reads = Flight(self._remote, self._info.capacity, depth)
             stack.pop_all()
 
     @property
@@ -246,21 +250,18 @@ class WorkerDisk:
 
     def read_into(self, offset: int, buffer: Memory) -> None:
         with self._turn:
-            assert self._open
             self._flight.read_into(offset, buffer)
 
     def submit(self, offset: int, buffer: Memory, token: int) -> None:
         with self._turn:
-            assert self._open
             self._flight.submit(offset, buffer, token)
 
     def completions(self, timeout: float | None = None) -> list[Completion]:
         with self._turn:
-            assert self._open
             return self._flight.completions(timeout)
 
     def allocated(self, start: int, length: int) -> Iterator[Extent]:
-        assert self._open
+        self._require_open()
         return allocation.extents(self._query, self._info.capacity, start, length, self._spec.chunk)
 
     def metadata(self) -> dict[str, str]:
@@ -293,11 +294,19 @@ class WorkerDisk:
     ) -> None:
         self.close()
 
-    @property
-    def _open(self) -> Remote:
+    def _require_open(self) -> None:
         if self._closed:
             raise DiskClosed(self._spec.path)
+
+    @property
+    def _open(self) -> Remote:
+        self._require_open()
         return self._remote
+
+    @property
+    def _flight(self) -> Flight:
+        self._require_open()
+        return self._reads
 
     def _query(self, window: allocation.Window) -> list[Extent]:
         with self._turn:

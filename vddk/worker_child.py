@@ -23,7 +23,7 @@ from vddk import loading, wire
 from vddk.allocation import Window
 from vddk.connection import release
 from vddk.disk import LibraryDisk
-from vddk.errors import VddkError, to_fields
+from vddk.errors import DiskClosed, VddkError, to_fields
 
 FAREWELL_PATIENCE: Final = 20.0
 """Seconds in which an orphaned worker closes its disk before it ends regardless."""
@@ -124,11 +124,16 @@ class Server:
         self._regions[request["region"]] = mmap.mmap(fds[0], request["size"])
         wire.close_all(fds)
 
+    @property
+    def _opened(self) -> LibraryDisk:
+        if self._disk is None:
+            raise DiskClosed("the disk of this worker")
+        return self._disk
+
     def _read(self, read: wire.Read) -> None:
-        assert self._disk is not None
         memory = memoryview(self._regions[read.region])[read.start : read.start + read.length]
         try:
-            self._disk.submit(read.offset, memory, read.key)
+            self._opened.submit(read.offset, memory, read.key)
         except VddkError as error:
             self._failed(read.key, error)
 
@@ -146,14 +151,12 @@ class Server:
         self._channel.send_json({"failed": key, "error": [type(error).__name__, to_fields(error)]})
 
     def _allocated(self, request: dict[str, Any]) -> None:
-        assert self._disk is not None
         self._channel.send_extents(
-            self._disk.query(Window(request["start"], request["length"], answerable=True))
+            self._opened.query(Window(request["start"], request["length"], answerable=True))
         )
 
     def _metadata(self, _: dict[str, Any]) -> dict[str, str]:
-        assert self._disk is not None
-        return self._disk.metadata()
+        return self._opened.metadata()
 
     def _close(self, _: dict[str, Any]) -> None:
         if self._disk is not None:

@@ -56,10 +56,10 @@ class Guard:
         self._samples: list[Sample] = []
         self._errors: list[float] = []
         self._paused: float | None = None
-        self._lock = threading.Lock()  # guards _errors and verdict
+        self._lock = threading.Lock()  # guards _errors; the rest is written by the thread of `_loop` alone
         self._wake, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="guard", daemon=True)
-        self.verdict = Verdict(Pace.GO)
+        self.verdict = Verdict(Pace.GO)  # replaced as a whole, and not any more once `given_back` is set
         self.given_back = threading.Event()
         self.history: list[dict[str, Any]] = []
 

@@ -94,7 +94,8 @@ class Apply:
         return [_problem(step, "its jobs were deleted too often", "rename the wave") for step in pending]
 
     def _create_one(self, step: Step, attempt: int) -> None:
-        assert step.wish is not None
+        if step.wish is None:
+            raise AssertionError(f"no job is wished for {step.machine}")
         asked = creation(step.wish, self._plan.wave.name, self._clock(), attempt)
         job = self._plane.create(asked)
         self._created[job] = step

@@ -191,7 +191,8 @@ class _Composer:
         if parent.items is not None:
             parent.items.append(node)
             return True
-        assert parent.entries is not None
+        if parent.entries is None:
+            raise AssertionError("a scalar holds no values")
         if keys[-1] is not None:
             name, key_mark = keys[-1]
             keys[-1] = None

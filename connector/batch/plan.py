@@ -17,6 +17,7 @@ from connector.batch.problems import Mark, Problem
 from connector.batch.resolve import Placement, Resolved
 from connector.batch.status import counting
 from connector.batch.wish import LEAST_DISK, Wish, creation, wish
+from connector.errors import ControlFailed
 from connector.specification.fields import BY_NAME
 
 _GIB: Final = 1 << 30
@@ -107,6 +108,7 @@ def plan(
     elsewhere: Mapping[str, Job] = MappingProxyType({}),
 ) -> Plan:
     """`jobs`: those that carry the wave's tag, newest first. `elsewhere`: see `earlier.finished_elsewhere`."""
+    _require_members(wave, jobs)
     problems, warnings = list(resolved.problems), list(resolved.warnings)
     standing = counting(jobs)
     names = {job.name for job in jobs if job.status != "Finished"}
@@ -125,7 +127,7 @@ def plan(
             steps.append(step)
             problems += wrong
             warnings += notes
-    steps += _untouched(wave, jobs, sources, {placement.source.id for placement in resolved.placements})
+    steps += _untouched(jobs, sources, {placement.source.id for placement in resolved.placements})
     if (start := wave.start()) and start <= now and any(step.starts for step in steps):
         mark = wave.mark("schedule", "start")
         what = "the scheduled start has passed: what has not begun is started at once"
@@ -309,7 +311,16 @@ def _notes(wave: Wave, wanted: Wish, job: Job) -> Iterator[Problem]:
         yield Problem(what, wave.mark("schedule", "start"), "move it, or delete the job and apply again")
 
 
-def _untouched(wave: Wave, jobs: Sequence[Job], sources: Sequence[Source], mine: set[str]) -> Iterator[Step]:
+def _require_members(wave: Wave, jobs: Sequence[Job]) -> None:
+    """A job of another wave must not be touched. Raises ControlFailed."""
+    for job in jobs:
+        other = job.tags.get(WAVE, wave.name)
+        if other != wave.name:
+            what = f"the control plane lists {job.id} of wave {other} among the jobs of {wave.name}"
+            raise ControlFailed(what, on=wave.name, remedy="run the same release on both sides")
+
+
+def _untouched(jobs: Sequence[Job], sources: Sequence[Source], mine: set[str]) -> Iterator[Step]:
     names = {source.id: source.name for source in sources}
     for job in jobs:
         if job.source in mine or job.status == "Deleting":
@@ -318,7 +329,6 @@ def _untouched(wave: Wave, jobs: Sequence[Job], sources: Sequence[Source], mine:
         yield Step(
             Change.UNTOUCHED, names.get(job.source, job.source), job.tags.get(GROUP, ""), job=job, note=note
         )
-    assert all(job.tags.get(WAVE, wave.name) == wave.name for job in jobs)
 
 
 def _object(text: object) -> dict[str, Any]:

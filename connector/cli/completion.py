@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from connector.errors import BadInput
+
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -20,6 +22,7 @@ def completion(context: click.Context, shell: str) -> None:
     connector completion fish > ~/.config/fish/completions/connector.fish
     """
     kind = get_completion_class(shell)
-    assert kind is not None
+    if kind is None:
+        raise BadInput(f"there is no completion for {shell}")
     root = context.find_root().command
     click.echo(kind(root, {}, "connector", "_CONNECTOR_COMPLETE").source())

@@ -177,7 +177,8 @@ def _left(
     """Look for what was left, and mend it where that is asked for; whether something is still wrong."""
     with ExitStack() as unwind:
         if house is None:
-            assert target is not None
+            if target is None:
+                raise BadInput("say whose left-overs with exactly one of --to and --config")
             if only is None and kept_membership(target / ".connector" / "appliance") is None:
                 return False  # nothing ever ran here, so nothing was left
             house = unwind.enter_context(_embedded(target, access, vddk))

@@ -41,9 +41,7 @@ def _rows(command: click.Command, path: str, parent: click.Context) -> Iterator[
     context = click.Context(command, parent, info_name=path.rpartition(" ")[2])
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
-            child = command.get_command(context, name)
-            assert child is not None
-            yield from _rows(child, f"{path} {name}", context)
+            yield from _rows(_child(command, context, name), f"{path} {name}", context)
         return
     words = " ".join(
         [path, *(p.make_metavar(context) for p in command.params if isinstance(p, click.Argument))]
@@ -60,11 +58,15 @@ def _rows(command: click.Command, path: str, parent: click.Context) -> Iterator[
 def _leaf(context: click.Context, *names: str) -> click.Command:
     command = context.command
     for name in names:
-        assert isinstance(command, click.Group)
-        found = command.get_command(context, name)
-        assert found is not None
-        command = found
+        command = _child(command, context, name)
     return command
+
+
+def _child(command: click.Command, context: click.Context, name: str) -> click.Command:
+    child = command.get_command(context, name) if isinstance(command, click.Group) else None
+    if child is None:
+        raise KeyError(name)
+    return child
 
 
 def _connection(command: click.Command) -> list[click.Option]:

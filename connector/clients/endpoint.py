@@ -102,8 +102,7 @@ class InstanceEndpoint:
         self.call("DELETE", f"/disks/{quote(key, safe='')}")
 
     def disks(self) -> list[dict[str, object]]:
-        found = self.call("GET", "/disks")["disks"]
-        return [dict(disk) for disk in found] if isinstance(found, list) else []
+        return objects(self.call("GET", "/disks"), "disks", self._name)
 
     def digests(self, key: str, extents: Sequence[Extent], *, look: bool = False) -> bytes:
         """The digests of what the target holds in these ranges of whole cells, one after the other.
@@ -166,9 +165,8 @@ class InstanceEndpoint:
         """The disks' keys, when all show the end of one pass on stable storage. Raises Conflict in the middle of one, and
         when a disk, or the set of disks, is not what is expected.
         """
-        disks = self.call("POST", "/settle", _expecting({}, expect))["disks"]
-        assert isinstance(disks, list)
-        return [str(disk["disk"]) for disk in disks]
+        disks = objects(self.call("POST", "/settle", _expecting({}, expect)), "disks", self._name)
+        return [str(disk.get("disk", "")) for disk in disks]
 
     def make_image(
         self,
@@ -203,11 +201,7 @@ class InstanceEndpoint:
         """One request of the control port, repeated as long as there is patience."""
         found = self._exchange(verb, path, body).json()
         if not isinstance(found, dict):
-            raise ControlFailed(
-                "the instance answered something else than an object",
-                on=self._name,
-                remedy="run the same release on both sides",
-            )
+            raise _other_release("something else than an object", self._name)
         return found
 
     def _exchange(self, verb: str, path: str, body: Mapping[str, object] | None) -> Answer:
@@ -229,6 +223,19 @@ def _once(https: Https, verb: str, path: str, data: bytes) -> Answer:
         return answer
     body = answer.json()
     raise _error(body) if isinstance(body, dict) and "error" in body else https.foreign(answer)
+
+
+def objects(answer: Mapping[str, object], name: str, on: str) -> list[dict[str, object]]:
+    """The list of objects of this name. Raises ControlFailed when there is none."""
+    rows = answer.get(name)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _other_release(f"no list of objects as {name!r}", on)
+    return rows
+
+
+def _other_release(what: str, on: str) -> ControlFailed:
+    remedy = "run the same release on both sides"
+    return ControlFailed(f"the instance answered {what}", on=on, remedy=remedy)
 
 
 def _expecting(body: dict[str, object], expect: Expect | None) -> dict[str, object]:

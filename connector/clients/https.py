@@ -20,7 +20,7 @@ from connector import __version__, bounded
 from connector.clients import failures
 from connector.clients.failures import Peer, Stage
 from connector.clients.trust import OtherCertificate, Trust
-from connector.errors import BadInput, ControlFailed
+from connector.errors import BadInput, ControlFailed, TrustFailed
 from connector.patience import Patience
 
 T = TypeVar("T")
@@ -145,13 +145,18 @@ class _Line(http.client.HTTPSConnection):
             self.close()
         if self.sock is None:
             self.connect()
-        assert isinstance(self.sock, ssl.SSLSocket)
-        return self.sock
+        return self._secure()
 
     def connect(self) -> None:
         super().connect()
-        assert isinstance(self.sock, ssl.SSLSocket)
-        self._trust.accept(self.sock, self._on)
+        self._trust.accept(self._secure(), self._on)
+
+    def _secure(self) -> ssl.SSLSocket:
+        if not isinstance(self.sock, ssl.SSLSocket):
+            raise TrustFailed(
+                "the connection is not encrypted", on=self._on, remedy="use an address with https://"
+            )
+        return self.sock
 
 
 def _parts(url: str, peer: Peer) -> tuple[str, int, str]:

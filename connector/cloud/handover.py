@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from connector.clients.endpoint import InstanceEndpoint
+from connector.clients.endpoint import InstanceEndpoint, objects
 from connector.cloud.provider import ImageRequest
 from connector.errors import NotFound, TargetFailed, TransferFailed, from_json
 from connector.model import InstanceAddress
@@ -51,8 +51,7 @@ def order_image(address: InstanceAddress, request: ImageRequest) -> Made:
             made = endpoint.make_image(*order, wait=False, expect=request.expect or None)
     if made["state"] != "ready":
         raise from_json(made["error"], TargetFailed)
-    files = made["files"]
-    assert isinstance(files, list)
+    files = objects(made, "files", request.name)
     places = {str(disk.key): place for place, disk in enumerate(request.disks)}
     files = sorted(files, key=lambda file: places.get(str(file["disk"]), len(places)))
     disks = [
@@ -61,5 +60,5 @@ def order_image(address: InstanceAddress, request: ImageRequest) -> Made:
     ]
     details = {"disks": disks, "format": made["format"], "note": made["note"]}
     beside = made.get("beside") or []
-    assert isinstance(beside, list)
-    return Made((*(str(f["path"]) for f in files), *map(str, beside)), details)
+    names = map(str, beside) if isinstance(beside, list) else ()
+    return Made((*(str(f["path"]) for f in files), *names), details)

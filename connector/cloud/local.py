@@ -87,13 +87,15 @@ class LocalProvider:
                     self._start_first(request, directory)
             _note_disks(directory / "instance.json", request)
         found = self.find(request.token)
-        assert found is not None
+        if found is None:
+            raise _gone(directory)
         return found
 
     def _start_again(self, request: InstanceRequest, directory: Path) -> None:
         """Where it was before: appliances under way know that address."""
         record = _read(directory / "instance.json")
-        assert record is not None
+        if record is None:
+            raise _gone(directory)
         host = str(record["host"])
         addresses.wait_free(host, ORPHAN_PATIENCE)
         self._start(request, directory, host)
@@ -251,6 +253,12 @@ class LocalProvider:
             lock = self._locks.setdefault(token, threading.RLock())
         with lock:
             yield
+
+
+def _gone(directory: Path) -> TargetFailed:
+    return TargetFailed(
+        "the record of this instance is gone", on=str(directory / "instance.json"), remedy="delete the job"
+    )
 
 
 def _plain(name: str) -> str:

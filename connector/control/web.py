@@ -134,7 +134,8 @@ async def _body(request: Request, endpoint: Endpoint) -> BaseModel:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    if not isinstance(error, HTTPException):
+        raise error
     if request.url.path.startswith("/v1/"):  # of 0.1.0
         remedy = "use the public API, which is signed, at /: see docs/smc-api.md"
         failed = BadInput("the job API under /v1 is gone", on="request", remedy=remedy)

@@ -132,9 +132,8 @@ def _bounded(extents: list[Extent], capacity: int) -> list[Extent]:
     return found
 
 
-def _in_order(pool: ThreadPoolExecutor, work: object, capacity: int) -> Iterator[_Part]:
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[Extent], _Part], capacity: int) -> Iterator[_Part]:
     """Results in disk order, with only a few work items under way so that memory stays small."""
-    assert callable(work)
     waiting = []
     for extent in ranges.blocks(ranges.whole(capacity), STRIDE):
         waiting.append(pool.submit(work, extent))

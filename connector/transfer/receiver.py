@@ -111,7 +111,8 @@ class _Lender:
         if frame.owner is not None:
             whole = frame.owner.obj
             frame.owner, frame.payload = None, b""
-            assert isinstance(whole, bytearray)
+            if not isinstance(whole, bytearray):
+                raise AssertionError("the frame's memory was not lent here")
             with self._changed:
                 self._free.append(whole)
                 self._changed.notify()

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connector.errors import Interrupted
 from connector.model import Extent
@@ -236,7 +236,9 @@ class _Pipeline:
         with self._drawing:
             began = time.monotonic()
             block = next(blocks, None)
-            self._tally.reading += time.monotonic() - began
+            took = time.monotonic() - began
+        with self._lock:
+            self._tally.reading += took
             if block is not None:
                 self._tally.read += len(block.data)
         return block
@@ -303,7 +305,8 @@ class _Pipeline:
         wire_bytes = sum(c.channel.sent for c in self._connections)
         held = sum(c.held for c in self._connections)
         blocked = held + sum(c.channel.blocked + c.waited for c in self._connections)
-        reading = (self._tally.reading - last.reading) / span
+        tally = self._counted()
+        reading = (tally.reading - last.reading) / span
         waiting = (blocked - last.blocked) / span / len(self._connections)
         hungry = sum(c.hunger for c in self._connections) / len(self._connections)
         link = None
@@ -315,21 +318,16 @@ class _Pipeline:
                 link = (wire_bytes - last.wire) / span / waiting
         elif reading > 0.5:
             bottleneck = "reading"
-        with self._lock:
-            working, computing = self._tally.working, self._tally.computing
-        strain = (
-            (working - last.working) / max(computing - last.computing, 1e-6)
-            if working > last.working
-            else 1.0
-        )
+        working, computing = tally.working - last.working, tally.computing - last.computing
+        strain = working / max(computing, 1e-6) if working > 0 else 1.0
         self._choice.use(self._flow.compression)
         self._choice.decide(link, strain)
         self._last = _Interval(
-            now, self._tally.reading, working, computing, blocked, held, wire_bytes, bottleneck
+            now, tally.reading, tally.working, tally.computing, blocked, held, wire_bytes, bottleneck
         )
 
     def _look(self) -> Progress:
-        tally = self._tally
+        tally = self._counted()
         return Progress(
             tally.read,
             tally.zero,
@@ -340,6 +338,11 @@ class _Pipeline:
             self._choice.level,
             same=sum(c.same for c in self._connections),
         )
+
+    def _counted(self) -> _Tally:
+        """All counters at one moment."""
+        with self._lock:
+            return replace(self._tally)
 
     def _fail(self, error: BaseException) -> None:
         """The first error wins; everybody is told to leave."""

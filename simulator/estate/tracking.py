@@ -219,7 +219,8 @@ class Tracking:
         return generation, last
 
     def _current(self) -> Generation:
-        assert self._history.active is not None
+        if self._history.active is None:
+            raise NotTracked("change tracking is not active on this disk")
         return self._history.generations[self._history.active]
 
     def _file(self, uuid: str, epoch: int) -> Path:

@@ -57,7 +57,8 @@ class Fat32:
             if isinstance(body, dict):
                 entries += _entry(_short(name), _DIRECTORY, self._directory(body, mine), 0)
                 continue
-            assert isinstance(body, bytes)
+            if not isinstance(body, bytes):
+                raise TypeError(f"{name} is neither a directory nor bytes")
             first = self._allocate(len(body)) if body else 0
             entries += _entry(_short(name), _ARCHIVE, first, len(body))
             self._store(first, body)

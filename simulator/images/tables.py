@@ -44,7 +44,8 @@ def mbr(partitions: list[Partition], signature: int) -> bytes:
 
 
 def _mbr_entry(part: Partition, *, active: bool) -> bytes:
-    assert isinstance(part.type, int)
+    if not isinstance(part.type, int):
+        raise TypeError(f"an MBR names types by numbers, not by {part.type}")
     flag = 0x80 if active and part.type != PROTECTIVE else 0
     sectors = min(part.length // SECTOR, 0xFFFFFFFF)
     return _MBR_ENTRY.pack(flag, b"\xfe\xff\xff", part.type, b"\xfe\xff\xff", part.start // SECTOR, sectors)
@@ -69,8 +70,8 @@ def gpt(partitions: list[Partition], disk: UUID, capacity: int) -> list[tuple[in
 
 
 def _gpt_entry(part: Partition) -> bytes:
-    assert isinstance(part.type, UUID)
-    assert part.uuid is not None
+    if not isinstance(part.type, UUID) or part.uuid is None:
+        raise TypeError(f"a GPT names types and partitions by UUIDs, not by {part.type} and {part.uuid}")
     place = struct.pack("<QQQ", part.start // SECTOR, part.stop // SECTOR - 1, 0)
     return part.type.bytes_le + part.uuid.bytes_le + place + part.name.encode("utf-16-le").ljust(72, b"\0")
 

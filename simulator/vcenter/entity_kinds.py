@@ -72,7 +72,8 @@ def _kind(
     """`fresh`: the properties depend on other objects too, so none is kept."""
     table = _ENTITY | properties
     unknown = table.keys() - fields_of(kind).keys()
-    assert not unknown, f"{kind.__name__} has no {sorted(unknown)}"
+    if unknown:
+        raise TypeError(f"{kind.__name__} has no {sorted(unknown)}")
     volatile = frozenset(table) if fresh else _ALWAYS_FRESH
     return Kind(kind, table, _ENTITY_METHODS | (methods or {}), volatile, announced=not fresh)
 

@@ -155,8 +155,7 @@ class Collectors:
 def _collector(call: Call) -> Collector:
     if isinstance(call.target.subject, Collector):
         return call.target.subject
-    assert call.session is not None
-    return call.center.collectors.default(call.session)
+    return call.center.collectors.default(call.opened)
 
 
 def create_filter(call: Call) -> Any:
@@ -173,8 +172,7 @@ def create_filter(call: Call) -> Any:
 
 
 def create_collector(call: Call) -> Any:
-    assert call.session is not None
-    return COLLECTOR.type(call.center.collectors.create(call.session).moref)
+    return COLLECTOR.type(call.center.collectors.create(call.opened).moref)
 
 
 def destroy_collector(call: Call) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from simulator.vcenter.api import name_of
+from simulator.vcenter.api import name_of, vim
 
 if TYPE_CHECKING:
     from simulator.vcenter.center import Center
@@ -33,6 +33,17 @@ class Call:
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments.get(name)
+
+    @property
+    def opened(self) -> Session:
+        """The session; NotAuthenticated before login."""
+        if self.session is None:
+            raise vim.fault.NotAuthenticated(
+                object=self.target.reference,
+                privilegeId="System.View",
+                msg="The session is not authenticated.",
+            )
+        return self.session
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,8 +107,7 @@ def _is_active(call: Call) -> bool:
 
 
 def _acquire_ticket(call: Call) -> str:
-    assert call.session is not None
-    return call.center.sessions.ticket(call.session)
+    return call.center.sessions.ticket(call.opened)
 
 
 def _terminate(call: Call) -> None:

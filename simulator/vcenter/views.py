@@ -68,8 +68,7 @@ class Views:
 
 
 def _owner(call: Call) -> str:
-    assert call.session is not None
-    return call.session.key
+    return call.opened.key
 
 
 def _create_container(call: Call) -> Any:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from connector.batch import quantities, resolve
 from connector.batch.apply import Applied, Apply
-from connector.batch.plan import Change, Plan
+from connector.batch.plan import Change, Plan, plan
 from connector.batch.problems import ManifestRefused
 from connector.errors import Conflict, ConnectorError, ControlFailed
 from tests.batch.conftest import HEAD, Estate, wave
@@ -191,6 +191,15 @@ def test_a_machine_taken_out_is_not_touched(estate: Estate) -> None:
     ]
     assert found.empty
     assert "job delete" in found.steps[1].note
+
+
+def test_a_job_of_another_wave_is_never_planned_for(estate: Estate) -> None:
+    estate.has("web-01")
+    text = HEAD + "machines:\n  - name: web-01\n"
+    applied(estate, text)
+    other = wave(text.replace("name: w1", "name: w2"))
+    with pytest.raises(ControlFailed, match="of wave w1 among the jobs of w2"):
+        plan(other, resolve.resolve(other, []), [], estate.plane.jobs("w1"), estate.house.clock())
 
 
 def test_what_cannot_be_changed_any_more_is_said_before_anything_is_changed(estate: Estate) -> None:

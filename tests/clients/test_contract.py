@@ -277,6 +277,18 @@ def test_json_that_is_none(party: Party, body: str) -> None:
     assert "it answered 500" in refused(party, ControlFailed)
 
 
+@pytest.mark.parametrize("body", ["{}", '{"disks": {"a": 1}}', '{"disks": ["a"]}'])
+def test_a_list_that_is_none(tmp_path: Path, body: str) -> None:
+    case = Case(tmp_path, "instance")
+    with case.against(case.file()) as party:
+        party.server.answers = [answer(200, body)] * 2
+        endpoint = InstanceEndpoint(
+            InstanceAddress("127.0.0.1", party.server.port), case.authority.issue(Role.APPLIANCE)
+        )
+        for call in (endpoint.settle, endpoint.disks):
+            assert "no list of objects as 'disks'" in refused(party, ControlFailed, call)
+
+
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_a_balancer_that_does_not_reach_it_for_a_moment(party: Party, status: int, case: Case) -> None:
     party.server.answers = [answer(status, *HTML), answer(200, "{}")]

@@ -432,3 +432,26 @@ def test_deepest(installation: Installation, estate: Estate) -> None:
         while len(seen) < 256:
             seen |= {completion.token for completion in disk.completions()}
         assert all(shared[t] == estate.truth[t * 65536 : (t + 1) * 65536] for t in range(256))
+
+
+CLOSED = """
+import pickle, sys
+from pathlib import Path
+from tests.vddk.contract import DEPTH, closes_once_and_for_good
+from vddk.spec import Installation
+from vddk.worker import open_in_worker
+estate = pickle.loads(Path(sys.argv[1]).read_bytes())
+with open_in_worker(Installation(Path(sys.argv[2])), estate.spec(), DEPTH) as disk:
+    closes_once_and_for_good(disk, estate)
+"""
+
+
+def test_a_closed_disk_refuses_also_where_python_leaves_assertions_out(
+    installation: Installation, estate: Estate, tmp_path: Path
+) -> None:
+    (tmp_path / "estate").write_bytes(pickle.dumps(estate))
+    run = subprocess.run(
+        [sys.executable, "-O", "-c", CLOSED, str(tmp_path / "estate"), str(installation.directory)],
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr

@@ -19,7 +19,8 @@ class Service:
     def request(self, operation: str, given: dict[str, Any]) -> Any:
         """The typed request of an operation, from the API's own names. A name that it does not have is a defect of ours."""
         made = getattr(self.models, f"{operation}Request")().from_map(given)
-        assert _kept(given, made.to_map()), f"{operation} does not have all of the parameters {sorted(given)}"
+        if not _kept(given, made.to_map()):
+            raise AssertionError(f"{operation} does not have all of the parameters {sorted(given)}")
         return made
 
     @staticmethod
