@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from connector.appliance.handback import HandedBack
 from connector.appliance.order import Order, Wishes, order_from_json
 from connector.appliance.progress import PassProgress
-from connector.clients.heartbeat import Heard
+from connector.clients.heartbeat import HEARTBEAT, Heard
 from connector.errors import (
     AuthenticationFailed,
     Conflict,
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 
 TAKE_WAIT = 1.0  # seconds one call waits at the control plane for an order; also how long a stop waits for it
 REPORT_EVERY = 0.5  # seconds between two progress reports of one pass
-HEARTBEAT = 2.0  # seconds; also how long a stop may take to be heard
 BACK_OFF = 2.0  # seconds after a call that failed
 ERRANDS = 8  # orders that power a machine, side by side
 

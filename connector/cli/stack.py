@@ -17,13 +17,16 @@ from typing import Self, TypeVar
 from connector import child, private
 from connector.child import Child
 from connector.cli.access import of_directory
+from connector.clients.heartbeat import HEARTBEAT
 from connector.clients.smc import SmcClient
 from connector.errors import Conflict, ControlFailed, StateRestored, TargetFull
 from connector.settings import VCenterSettings
 
 T = TypeVar("T")
 
-GRACE = 10.0  # seconds after which a silent appliance has lost its passes; both live on this machine
+GRACE = (
+    5.0 * HEARTBEAT
+)  # seconds after which a silent appliance has lost its passes; both live on this machine
 CONFIRMED = (
     10  # times that one command confirms a restore; somebody who says so for ever is not believed for ever
 )

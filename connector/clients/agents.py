@@ -143,7 +143,7 @@ class ControlClient:
         self._connection = ControlConnection(url, thumbprint, token, memory)
 
     def heartbeat(self, passes: Iterable[str]) -> Heard:
-        """Tell which passes this appliance holds; answers what is wished of them. Every ten seconds."""
+        """Tell which passes this appliance holds; answers what is wished of them. Every `HEARTBEAT` seconds."""
         return heard_from_json(
             self._connection.call("POST", "/agents/v1/heartbeat", {"passes": list(passes)})
         )

@@ -1,13 +1,18 @@
-"""What a heartbeat of an appliance is answered: which passes shall stop, and how the others use the line."""
+"""How often an appliance is heard of, and what it is answered: which passes shall stop, and how the others use the line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from connector.errors import ControlFailed
 from connector.model import COMPRESS_LEVELS, Replication
+
+#: Seconds between two heartbeats of an appliance; also how long a stop may take to be heard.
+HEARTBEAT: Final = 2
+#: Seconds without a heartbeat after which an appliance counts as silent, unless the control plane is told otherwise.
+SILENCE: Final = 30.0 * HEARTBEAT
 
 
 @dataclass(frozen=True, slots=True)

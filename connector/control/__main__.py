@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from connector import child, environment, logs
+from connector.clients.heartbeat import SILENCE
 from connector.control import clouds, configuration
 from connector.control.configuration import Configuration
 from connector.control.plane import Options, run
@@ -48,7 +49,7 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Image store of the provider local.")
 @click.option(
-    "--grace", default=60.0, type=click.FloatRange(1.0), help="Seconds; then a silent appliance is lost."
+    "--grace", default=SILENCE, type=click.FloatRange(1.0), help="Seconds; then a silent appliance is lost."
 )
 @click.option(
     "--limit", "limits", multiple=True, metavar="NAME=NUMBER", help="Such as host_disks=4; repeat it."

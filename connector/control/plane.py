@@ -18,6 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from connector import child, private
+from connector.clients.heartbeat import SILENCE
 from connector.control import connections, identity, web
 from connector.control.agents import AgentApi, nobody
 from connector.control.applications import Conductor
@@ -65,7 +66,7 @@ class Options:
     port: int = 0
     database: str = ""  # default: a SQLite file in the state directory
     exit_with_stdin: bool = False
-    grace: float = 60.0
+    grace: float = SILENCE
     interval: float = 2.0
     limits: Limits = field(default_factory=Limits)
     bounds: Bounds = field(default_factory=Bounds)

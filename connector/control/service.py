@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from connector.clients.heartbeat import SILENCE
 from connector.cloud.provider import Health
 from connector.control import licences, placement, proof, replication
 from connector.control.attendance import Attendance
@@ -31,7 +32,7 @@ class Service:
     """Operations on jobs. Thread-safe; each is durable when it returns."""
 
     def __init__(
-        self, store: Store, steps: Steps, poke: Callable[[], None] = lambda: None, *, grace: float = 60.0
+        self, store: Store, steps: Steps, poke: Callable[[], None] = lambda: None, *, grace: float = SILENCE
     ) -> None:
         """`poke` tells the active runner to look at once when it is in this process; otherwise it looks soon.
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from connector.clients.heartbeat import SILENCE
 from connector.control.attendance import Attendance
 from connector.control.background import Aside
 from connector.control.steps import Steps
@@ -26,7 +27,7 @@ class Watch:
         steps: Steps,
         aside: Aside | None = None,
         *,
-        grace: float = 60.0,
+        grace: float = SILENCE,
         ticks: Callable[[], float] | None = None,
     ) -> None:
         """`ticks`: seconds that really pass; with them a clock that was set is noticed."""

@@ -11,6 +11,7 @@ from alibabacloud_smc20190601.client import Client
 from Tea.exceptions import TeaException
 
 from connector.clients.agents import enrol
+from connector.clients.heartbeat import HEARTBEAT
 from connector.control.store.rows import Role
 from connector.errors import AuthenticationFailed, Conflict
 from tests.control.conftest import machine
@@ -44,7 +45,7 @@ def test_a_source_shows_its_disks_and_its_system(cloud: Cloud, client: Client) -
     row = source_of(client, source)
     assert (row.name, row.state, row.status_info, row.error_code) == (name, "Available", "", "")
     assert (row.platform, row.architecture, row.replication_driver) == ("Debian 12", "x86_64", "SMT")
-    assert (row.heartbeat_rate, row.agent_version, row.system_disk_size) == (30, "1", 10)
+    assert (row.heartbeat_rate, row.agent_version, row.system_disk_size) == (HEARTBEAT, "1", 10)
     (part,) = row.system_disk_parts.system_disk_part
     assert (part.device, part.size_bytes, part.can_block, part.need) == ("0_0", 10 << 30, True, True)
     assert [(d.index, d.size) for d in row.data_disks.data_disk] == [(1, 10), (2, 10)]

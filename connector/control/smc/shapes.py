@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from connector.clients.heartbeat import HEARTBEAT
 from connector.control import downtime
 from connector.control.jobs import Status
 from connector.control.placement import architecture
@@ -19,8 +20,6 @@ from connector.specification.fields import JOB_FIELDS, JobField
 from connector.specification.value import Moment, Share, Whole
 
 _GIB: Final = 1 << 30
-#: Seconds between two heartbeats of an appliance.
-HEARTBEAT: Final = 30
 DRIVER: Final = "SMT"
 _RESOURCE: Final = {
     "sourceserver": "ALIYUN::SMC::SOURCESERVER",
