@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,9 @@ class Reading:
     dropped: Sequence[Mapping[str, Any]]
 
 
-def attest(notary: Notary, about: About, done: Reading, endpoint: InstanceEndpoint) -> dict[str, Any]:
+def attest(
+    notary: Notary, about: About, done: Reading, endpoint: InstanceEndpoint, stop: threading.Event
+) -> dict[str, Any]:
     """Seal the evidence, leave it with the instance and the control plane; answers what identifies it."""
     sections = {
         "pass": _pass(done),
@@ -53,7 +56,9 @@ def attest(notary: Notary, about: About, done: Reading, endpoint: InstanceEndpoi
             "vcenter": f"{about.version} {about.build}",
             "vddk": notary.vddk,
         },
-        "disks": {str(row["key"]): _disk(done, row, endpoint.account(str(row["key"]))) for row in done.rows},
+        "disks": {
+            str(row["key"]): _disk(done, row, endpoint.account(str(row["key"]), stop)) for row in done.rows
+        },
     }
     signer = notary.signer
     manifest = evidence.seal(sections, signer)

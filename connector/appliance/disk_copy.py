@@ -131,12 +131,13 @@ class DiskCopy:
 
     def _prove(self) -> dict[str, Any]:
         """The proof; what it finds wrong is read again, and proved again. Raises ProofFailed the second time."""
+        self._check_stop()
         try:
-            return self._endpoint.prove(self._key, fresh=self._flow.reread)
+            return self._endpoint.prove(self._key, fresh=self._flow.reread, stop=self._stop)
         except ProofFailed:
             self._check_stop()
             self._mend()
-        return self._endpoint.prove(self._key)
+        return self._endpoint.prove(self._key, stop=self._stop)
 
     def _mend(self) -> None:
         """Read again what the target is known to hold wrongly, from the snapshot that it shall show."""

@@ -121,7 +121,9 @@ class MachinePass:
 
     def _attest(self, done: Reading) -> dict[str, Any] | None:
         notary = self._bench.notary
-        return None if notary is None else attest(notary, self._vcenter.about, done, self._endpoint)
+        return (
+            None if notary is None else attest(notary, self._vcenter.about, done, self._endpoint, self._stop)
+        )
 
     def _findings(self, snapshot: Snapshot, quiesce: Quiesce) -> Iterator[Finding]:
         """What a person should know about this pass although it went well."""
@@ -201,12 +203,13 @@ class MachinePass:
         failures: list[ConnectorError] = []
         results: dict[int, dict[str, Any]] = {}
         halt = _Either(self._stop, guard.given_back)
+        endpoint = self._endpoint.until(halt)
         with ThreadPoolExecutor(len(wanted), thread_name_prefix="disk") as pool:
             running = {
                 pool.submit(
                     DiskCopy(
                         self._bench,
-                        self._endpoint,
+                        endpoint,
                         self._order,
                         snapshot,
                         disk,
@@ -226,7 +229,7 @@ class MachinePass:
                     results[running[done].key] = done.result()
                 except ConnectorError as failed:
                     failures.append(failed)
-        if guard.given_back.is_set() and not self._stop.is_set():
+        if failures and guard.given_back.is_set() and not self._stop.is_set():
             why = guard.verdict.reason
             raise HandedBack(f"the snapshot was given back: {why}", on=self._order.name, rest=guard.rest)
         _raise_first(failures)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import ssl
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 from urllib.parse import quote
 
 from connector.clients.failures import Peer
 from connector.clients.https import Answer, Https, Limits
-from connector.errors import ConnectorError, ControlFailed, TransferFailed, from_json
+from connector.errors import ConnectorError, ControlFailed, Interrupted, TransferFailed, from_json
 from connector.model import Credential, Extent, InstanceAddress
 from connector.patience import Patience
 from connector.transfer import digest, tls
@@ -36,6 +38,7 @@ PEER: Final = Peer(
     trust="use credentials that this job issued",
     check="check the network and the instance",
 )
+LOOK: Final = 1.0  # seconds between two looks at `stop` while a proof is waited for
 Expect = Mapping[str, Mapping[str, object]]
 """What each disk must show, by its key: `reading`, `target`, `generation` and `root`."""
 
@@ -73,6 +76,12 @@ class InstanceEndpoint:
         self.address, self._credential = address, credential
         self._patience, self._limits = patience or Patience(0.0), limits
         self._trust = Mutual(credential, Role.INSTANCE)
+
+    def until(self, halt: threading.Event) -> InstanceEndpoint:
+        """The same, whose patience ends when `halt` is set."""
+        return InstanceEndpoint(
+            self.address, self._credential, replace(self._patience, halt=halt), self._limits
+        )
 
     def health(self) -> dict[str, object]:
         return self.call("GET", "/health")
@@ -132,22 +141,36 @@ class InstanceEndpoint:
     def discard_attempts(self, key: str) -> dict[str, object]:
         return self.call("DELETE", f"/disks/{quote(key, safe='')}/attempts")
 
-    def prove(self, key: str, *, fresh: bool = False) -> dict[str, object]:
-        """Waits for the proof. Raises ProofFailed, Conflict in the middle of a pass."""
-        while True:
-            found = self.call("POST", f"/disks/{quote(key, safe='')}/proof", {"fresh": fresh})
-            if found.get("state") == "done":
-                return found
-            fresh = False
+    def prove(
+        self, key: str, *, fresh: bool = False, stop: threading.Event | None = None
+    ) -> dict[str, object]:
+        """Waits for the proof. Raises ProofFailed, Conflict in the middle of a pass, and Interrupted soon after `stop` is
+        set; the instance goes on proving then, and who asks again about the same reading joins it.
+        """
+        path, first = f"/disks/{quote(key, safe='')}/proof", {"fresh": fresh}
+        return self._proved("POST", path, first, stop)
 
-    def account(self, key: str) -> dict[str, Any]:
+    def account(self, key: str, stop: threading.Event | None = None) -> dict[str, Any]:
         """What the proof says of every byte: `account` (see transfer.account), and `proved` (seconds); of the pass that was
         proved `reading`, `snapshot`, `change_id`, and of the target `target`, `generation`, `root`, `previous_root`.
+        A proof that must be made again is waited for, until `stop` is set.
         """
+        return self._proved("GET", f"/disks/{quote(key, safe='')}/account", {}, stop)
+
+    def _proved(
+        self, verb: str, path: str, first: Mapping[str, object], stop: threading.Event | None
+    ) -> dict[str, Any]:
+        """Asks until the answer is there. The instance holds no answer back for longer than `LOOK`."""
+        body = dict(first)
         while True:
-            found = self.call("GET", f"/disks/{quote(key, safe='')}/account")
-            if found.get("state") == "done":
-                return found
+            answer = self.call(verb, path, body | {"wait": LOOK})
+            if answer.get("state") == "done":
+                return answer
+            if stop is not None and stop.is_set():
+                raise Interrupted(
+                    "stopped while the instance proves", on=self._name, remedy="run it again: it resumes"
+                )
+            body = {}
 
     def put_evidence(self, reading: str, manifest: bytes) -> None:
         """Images of this reading carry the manifest from now on. Repeating it is harmless."""

@@ -97,9 +97,10 @@ def prove(
 ) -> Proof:
     """Read everything; roots of both ends for each of `parts`, which tile the disk.
 
-    Mismatches are in the result, not raised. Raises TargetFailed; ends early when `stop` is set.
+    Mismatches are in the result, not raised. Raises TargetFailed. Ends within a block when `stop` is set: what was
+    found wrong until then is in the result, which has no root.
     """
-    capacity = target.capacity
+    capacity, stop = target.capacity, stop or threading.Event()
     proof = Proof(capacity)
     source, found = Roots(capacity, parts), Roots(capacity, parts)
     local = threading.local()
@@ -107,17 +108,20 @@ def prove(
     def work(extent: Extent) -> _Part:
         if not hasattr(local, "room"):
             local.room = memoryview(bytearray(BLOCK))
-        if stop is not None and stop.is_set():
-            return _Part()
-        return _check(target, table, node, extent, local.room)
+        return _check(target, table, node, extent, local.room, stop)
 
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="proof") as pool:
         for part in _in_order(pool, work, capacity):
+            if stop.is_set():  # the part may be short, and those that wait are empty
+                proof.add(0, 0, 0, part.wrong)
+                break
             source.feed(part.wanted, part.entries)
             for digests, entries in zip(part.found, part.held, strict=True):
                 found.feed(digests, entries)
             proof.add(part.data, part.zero, part.holes, part.wrong)
     proof.mismatches = _bounded(proof.mismatches, capacity)
+    if stop.is_set():
+        return proof
     proof.root, proof.source_root = found.whole.hex(), source.whole.hex()
     proof.source, proof.target = tuple(source.found), tuple(found.found)
     return proof
@@ -143,7 +147,11 @@ def _in_order(pool: ThreadPoolExecutor, work: Callable[[Extent], _Part], capacit
         yield future.result()
 
 
-def _check(target: Target, table: DigestTable, node: Node, extent: Extent, room: memoryview) -> _Part:
+def _check(
+    target: Target, table: DigestTable, node: Node, extent: Extent, room: memoryview, stop: threading.Event
+) -> _Part:
+    if stop.is_set():
+        return _Part()
     entries = table.read(extent.start, extent.length)
     doubtful = list(_doubtful(node, extent, entries))
     part = _Part(wanted=digest.unmarked(extent.length, entries), entries=entries)
@@ -153,6 +161,8 @@ def _check(target: Target, table: DigestTable, node: Node, extent: Extent, room:
         part.held.append(entries)
         return part
     for piece in ranges.blocks([extent]):
+        if stop.is_set():
+            return part
         first = (piece.start - extent.start) // CELL * digest.SIZE
         view = room[: piece.length]
         target.read_into(piece.start, view)

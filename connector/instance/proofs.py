@@ -1,5 +1,9 @@
 """Running proofs: at most one for each disk, joined by whoever asks again, kept until the next pass
 begins.
+
+A proof goes on when nobody waits for it any more: whoever reads under the same snapshot again joins it, or takes its
+result. As soon as another reading begins, or the disk is changed otherwise, it is ended: its result would speak of what the
+disk no longer shows. What it had found wrong until then is kept, and the next reading delivers it.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from connector.transfer.account import Account, parts_of
 
 log = logging.getLogger(__name__)
 NAMED = 5  # places in a message, at most
+WAY = 20.0  # seconds that a block of a proof may take which is ended
 
 
 @dataclass(slots=True)
@@ -26,6 +31,7 @@ class Run:
     base: PassBegin
     at: float = field(default_factory=time.time)
     done: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
     proof: Proof | None = None
     account: Account | None = None
     lineage: dict[str, object] = field(default_factory=dict)
@@ -42,7 +48,7 @@ class Proofs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}  # by disk, the newest
-        self._stop = threading.Event()
+        self._closed = False
 
     def ask(self, disk: Disk, patience: float, fresh: bool) -> Run | None:
         """The proof of what the disk shows; None when it still runs after `patience` seconds. `fresh` reads
@@ -55,6 +61,8 @@ class Proofs:
                 disk.release()
             else:
                 run = self._runs[disk.key] = Run(base)
+                if self._closed:
+                    run.stop.set()
                 threading.Thread(
                     target=self._prove, args=(disk, run), name=f"proof {disk.key}", daemon=True
                 ).start()
@@ -66,21 +74,35 @@ class Proofs:
             raise run.error
         return run
 
+    def make_way(self, key: str, reading: str = "") -> None:
+        """The disk is about to change: end its proof, unless it is of this reading. Returns when the disk is let go of, or
+        after some seconds: then a block of it cannot be read, and the change is refused.
+        """
+        with self._lock:
+            run = self._runs.get(key)
+        if run is not None and run.pass_id != reading:
+            run.stop.set()
+            run.done.wait(WAY)
+
     def close(self) -> None:
-        self._stop.set()
-        for run in list(self._runs.values()):
+        with self._lock:
+            self._closed = True
+            runs = list(self._runs.values())
+        for run in runs:
+            run.stop.set()
+        for run in runs:
             run.done.wait(30)
 
     def _prove(self, disk: Disk, run: Run) -> None:
         try:
             contents, pieces = disk.contents, disk.account()
             parts = parts_of(pieces, disk.capacity)
-            proof = run.proof = prove(contents.target, contents.table, self._stop, parts, disk.node)
+            proof = run.proof = prove(contents.target, contents.table, run.stop, parts, disk.node)
             if proof.mismatched:
                 disk.spoil(proof.mismatches)
                 run.error = _differs(proof, disk.key)
-            elif self._stop.is_set():  # what was not read proves nothing; the caller asks again
-                run.error = TransferFailed("stops before its proof is done", on=f"disk {disk.key}")
+            elif not proof.root:  # what was not read proves nothing; the caller asks again
+                run.error = TransferFailed("its proof was ended before it was done", on=f"disk {disk.key}")
             else:
                 disk.adopt(bytes.fromhex(proof.root))
                 run.lineage = disk.lineage()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import zstandard
@@ -18,7 +19,7 @@ from starlette.routing import Route
 
 from connector import __version__, epoch
 from connector.epoch import Memory
-from connector.errors import BadInput, ConnectorError, NotPermitted, TargetFailed
+from connector.errors import BadInput, ConnectorError, NotFound, NotPermitted, TargetFailed
 from connector.instance.evidence import Evidence
 from connector.instance.images import Expected, Images, Shown
 from connector.instance.proofs import Proofs
@@ -34,7 +35,7 @@ from connector.transfer.target import free_space
 
 log = logging.getLogger(__name__)
 BODY_LIMIT = 64 << 20  # bytes; a plan of a badly fragmented disk is a few MiB
-PATIENCE = 20.0  # seconds that a proof may keep a request waiting
+PATIENCE = 20.0  # seconds that a proof may keep a request waiting, at most
 PAGE = 1 << 16  # cells whose digests one answer holds, at most: 2 MiB
 T = TypeVar("T")
 
@@ -89,10 +90,14 @@ class Service:
 
     def put_disk(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         capacity, estimate = _take(body, "capacity", int), _take(body, "estimate", int, 0)
+        with suppress(NotFound):
+            if self.store.get(path["key"]).capacity < capacity:
+                self.proofs.make_way(path["key"])
         disk = self.store.put(path["key"], capacity, _take(body, "label", str, ""), estimate)
         return 200, disk.describe()
 
     def remove_disk(self, path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+        self.proofs.make_way(path["key"])
         self.store.remove(path["key"])
         return 200, {}
 
@@ -123,6 +128,7 @@ class Service:
             json.dumps(identity, sort_keys=True) if identity else "",
         )
         disk = self.store.get(path["key"])
+        self.proofs.make_way(disk.key, begin.pass_id)
         disk.begin(begin)
         return 200, disk.describe()
 
@@ -147,14 +153,15 @@ class Service:
         return 200, disk.describe()
 
     def proof(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
-        run = self.proofs.ask(self.store.get(path["key"]), PATIENCE, _take(body, "fresh", bool, False))
+        fresh = _take(body, "fresh", bool, False)
+        run = self.proofs.ask(self.store.get(path["key"]), _patience(body), fresh)
         if run is None or run.proof is None:
             return 202, {"state": "running"}
         return 200, {"state": "done", **run.proof.to_json()}
 
-    def account(self, path: dict[str, str], _body: dict[str, Any]) -> tuple[int, object]:
+    def account(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         """Every byte with its reason and the digests of both ends, of the proof that was made before or is made now."""
-        run = self.proofs.ask(self.store.get(path["key"]), PATIENCE, False)
+        run = self.proofs.ask(self.store.get(path["key"]), _patience(body), False)
         if run is None or run.account is None:
             return 202, {"state": "running"}
         base = run.base
@@ -215,6 +222,12 @@ def _take(body: dict[str, Any], name: str, kind: type[T], default: T | None = No
     if type(found) is not kind:
         raise BadInput(f"field {name!r} must be {kind.__name__}")
     return found
+
+
+def _patience(body: dict[str, Any]) -> float:
+    """How long the caller lets the answer wait for a proof, `wait` seconds."""
+    wished = _take(body, "wait", float, PATIENCE)
+    return wished if 0.0 <= wished <= PATIENCE else PATIENCE
 
 
 def _expected(body: dict[str, Any]) -> Expected | None:

@@ -92,7 +92,7 @@ def copy_disk(
     result = copy.run(wanted, changed_since)
     if not prove:
         return result
-    began, proof = time.monotonic(), endpoint.prove(order.key, fresh=flow.reread)
+    began, proof = time.monotonic(), endpoint.prove(order.key, fresh=flow.reread, stop=stop)
     return replace(
         result,
         seconds=result.seconds + time.monotonic() - began,

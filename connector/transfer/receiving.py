@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -33,6 +34,7 @@ class ReceivingInstance(Protocol):
 
     def digests(self, key: str, extents: Sequence[Extent]) -> bytes: ...
 
-    def prove(self, key: str, *, fresh: bool = False) -> dict[str, Any]: ...
+    def prove(self, key: str, *, fresh: bool = False, stop: threading.Event | None = None) -> dict[str, Any]:
+        """Waits for the proof. Raises ProofFailed, and Interrupted soon after `stop` is set."""
 
     def connect_blocks(self) -> Channel: ...

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connector.appliance.handback import HandedBack
-from tests.appliance.desk import Bench, Board, copied
+from connector.errors import Interrupted
+from tests.appliance.desk import KEYS, Bench, Board, bench, copied
+from tests.transfer.conftest import Instance, Job
 from tests.vcenter.imaginary import MIB
+from tests.waiting import PATIENCE, eventually
 
 
 def _full(desk: Bench) -> None:
@@ -88,3 +95,28 @@ def test_too_many_snapshots_on_a_datastore_are_waited_for(desk: Bench, crowd: bo
     with pytest.raises(HandedBack, match="the limit is 1"):
         desk.carry(order)
     assert desk.world.snapshots() == ["by hand"]
+
+
+@pytest.mark.parametrize("why", ["stopped", "given back"])
+def test_a_stop_is_heard_while_the_instance_proves(
+    start: Callable[..., Instance], job: Job, tmp_path: Path, why: str
+) -> None:
+    """The snapshot goes at once; the proof goes on, and makes way for the next reading."""
+    hold, stop = tmp_path / "hold", threading.Event()
+    with bench(tmp_path, start(module="tests.transfer.gated_instance"), job) as desk:
+        desk.governed(every=0.05, rest=7)
+        hold.touch()
+        with ThreadPoolExecutor(1) as pool:
+            carried = pool.submit(desk.carry, desk.order(1), Board(), stop)
+            try:
+                eventually(lambda: all((tmp_path / f"read-{key}").exists() for key in KEYS), "it proves")
+                stop.set() if why == "stopped" else _full(desk)
+                with pytest.raises(Interrupted, match=why):
+                    carried.result(PATIENCE)
+                assert not desk.world.snapshots()
+            finally:
+                hold.unlink()
+        _other(desk, 0)
+        desk.write(1)
+        assert [disk["kind"] for disk in desk.carry(desk.order(2))["disks"]] == ["delta", "delta"]
+        assert desk.equal()

@@ -75,7 +75,7 @@ def settled(store: Store) -> Disk:
 def test_a_proof_that_is_stopped_proves_nothing(settled: Disk) -> None:
     proofs = Proofs()
     proofs.close()
-    with pytest.raises(TransferFailed, match="stops before its proof is done") as stopped:
+    with pytest.raises(TransferFailed, match="its proof was ended before it was done") as stopped:
         proofs.ask(settled, 20.0, fresh=False)
     assert stopped.value.retryable
 

@@ -59,13 +59,14 @@ class Instance:
         *,
         preexec: Callable[[], None] | None = None,
         words: Sequence[str] = ("--credential-stdin",),
+        module: str = "connector.instance",
     ) -> None:
         self.directory, self._job = directory, job
         self.process = subprocess.Popen(
             [
                 sys.executable,
                 "-m",
-                "connector.instance",
+                module,
                 "--directory",
                 str(directory),
                 "--control-port",
