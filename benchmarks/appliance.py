@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from connector.clients.endpoint import InstanceEndpoint
+from connector.kinds import PassKind
 from connector.model import Credential, InstanceAddress, VddkAccess
 from connector.settings import TransferSettings
 from connector.transfer.disk_pass import DiskPass, copy_disk
-from connector.transfer.source import FileSource, Source
+from connector.transfer.source import BlockSource, FileSource
 from connector.transfer.vddk_source import open_vddk_source
 
 THUMBPRINT = ":".join(["AA"] * 20)
@@ -36,7 +37,7 @@ def export(disk: Path, home: Path) -> Path:
     return install(home / "vddk", root)
 
 
-def open_source(order: dict[str, Any]) -> Source:
+def open_source(order: dict[str, Any]) -> BlockSource:
     disk, home = Path(order["disk"]), Path(order["home"])
     if order["reader"] == "file":
         return FileSource(disk)
@@ -65,7 +66,7 @@ def main() -> None:
     settings = TransferSettings(compression=order["compression"], connections=order["connections"])
     before, began = _cpu(), time.monotonic()
     source = open_source(order)
-    job = DiskPass("2000", "pass-1", source.capacity, "full", "snapshot-1", "id/1")
+    job = DiskPass("2000", "pass-1", source.capacity, PassKind.FULL, "snapshot-1", "id/1")
     result = copy_disk(source, endpoint, job, settings=settings)
     wall = time.monotonic() - began
     source.close()

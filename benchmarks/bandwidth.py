@@ -24,13 +24,14 @@ from typing import Any
 
 from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import Interrupted
+from connector.kinds import PassKind
 from connector.model import Extent, InstanceAddress
 from connector.settings import TransferSettings
 from connector.transfer import extents as ranges
-from connector.transfer.certificates import Authority, Role
+from connector.transfer.certificates import Authority, CertificateRole
 from connector.transfer.disk_pass import DiskPass, copy_disk
 from connector.transfer.flow import Flow
-from connector.transfer.sender import Progress
+from connector.transfer.sender import SendProgress
 from connector.transfer.source import Block
 
 MBIT = 1e6 / 8
@@ -69,7 +70,7 @@ class Wire:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look)
 
-    def report(self, disk: str, seen: Progress) -> None:
+    def report(self, disk: str, seen: SendProgress) -> None:
         self._sent[disk] = seen.wire
 
     def __enter__(self) -> Wire:
@@ -104,11 +105,11 @@ def instance(home: Path) -> Iterator[InstanceEndpoint]:
     )
     assert process.stdin and process.stdout
     try:
-        process.stdin.write(json.dumps(asdict(authority.issue(Role.INSTANCE))) + "\n")
+        process.stdin.write(json.dumps(asdict(authority.issue(CertificateRole.INSTANCE))) + "\n")
         process.stdin.flush()
         ready = json.loads(process.stdout.readline())
         address = InstanceAddress("127.0.0.1", ready["control_port"], ready["block_port"])
-        yield InstanceEndpoint(address, authority.issue(Role.APPLIANCE))
+        yield InstanceEndpoint(address, authority.issue(CertificateRole.APPLIANCE))
     finally:
         process.stdin.close()
         process.wait()
@@ -156,7 +157,7 @@ def _steps(begin: float, end: float) -> Iterator[float]:
 
 
 def _copy(endpoint: InstanceEndpoint, key: str, flow: Flow, wire: Wire, stop: threading.Event) -> None:
-    job = DiskPass(key, "pass-1", DISK, "full", "snapshot-1", "id/1")
+    job = DiskPass(key, "pass-1", DISK, PassKind.FULL, "snapshot-1", "id/1")
     with suppress(Interrupted):
         copy_disk(
             Noise(),

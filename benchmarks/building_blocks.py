@@ -21,7 +21,7 @@ import zstandard
 from blake3 import blake3
 
 from connector.transfer import digest, tls
-from connector.transfer.certificates import Authority, Role
+from connector.transfer.certificates import Authority, CertificateRole
 from connector.transfer.extents import BLOCK
 
 AMOUNT = 512 << 20
@@ -67,15 +67,15 @@ def files(directory: Path, blocks: list[memoryview]) -> dict[str, float]:
 def transport(blocks: list[memoryview]) -> dict[str, float]:
     """CPU seconds for each GiB, of either end (user and system)."""
     authority = Authority.create("benchmark")
-    server = tls.context(authority.issue(Role.INSTANCE), server=True)
-    credential = authority.issue(Role.APPLIANCE)
+    server = tls.context(authority.issue(CertificateRole.INSTANCE), server=True)
+    credential = authority.issue(CertificateRole.APPLIANCE)
     listener = socket.create_server(("127.0.0.1", 0))
     spent: dict[str, float] = {}
 
     def receive() -> None:
         sock, _ = listener.accept()
         channel = tls.Channel(sock, server, server=True)
-        channel.handshake([Role.APPLIANCE])
+        channel.handshake([CertificateRole.APPLIANCE])
         room, left = memoryview(bytearray(BLOCK)), AMOUNT
         before = _thread_cpu()
         while left:

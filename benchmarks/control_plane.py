@@ -30,10 +30,10 @@ import sqlalchemy as sa
 from benchmarks import crowd
 from connector import child
 from connector.clients import signature
-from connector.control.keys import Keys
+from connector.control.domain.entities import Role
+from connector.control.state.access_keys import AccessKeys
+from connector.control.state.vault import Vault
 from connector.control.store import Store
-from connector.control.store.rows import Role
-from connector.control.vault import Vault
 
 BATCH = 12  # requests of one turn
 CLIENTS = 3
@@ -126,7 +126,7 @@ def server(home: Path, count: int, database: str) -> Iterator[Server]:
         "connector.control", words, name="control plane", log=home / f"{count}.log", timeout=120
     ) as run:
         store = Store(url)
-        key, secret = Keys(store.keys, Vault(state / "vault-key")).create("benchmark", Role.OPERATOR)
+        key, secret = AccessKeys(store.keys, Vault(state / "vault-key")).create("benchmark", Role.OPERATOR)
         store.close()
         yield Server(str(run.ready["url"]), str(state / "control.crt"), run.pid, key.id, secret, count)
 

@@ -20,10 +20,10 @@ from typing import Final
 
 from connector.instance.disk import Disk
 from connector.instance.journal import header
-from connector.instance.records import Nodes, Pages, PassBegin, PassEnd, Ranges, Target, encode
+from connector.instance.records import NodeRecord, Pages, PassBegin, PassEnd, Ranges, TargetRecord, encode
+from connector.kinds import RangeState
 from connector.model import Extent
 from connector.transfer import digest, tree
-from connector.transfer.receiver import Named
 
 CAPACITY: Final = 16 << 40
 FILLED: Final = 1 << 40
@@ -53,15 +53,15 @@ def main() -> None:
 def _made(home: Path, window: int) -> int:
     """The files of a disk after a full pass; answers the size of its journal."""
     nodes = os.urandom(digest.SIZE * tree.count(FILLED))
-    parts = [encode(Target("ab" * 16)), encode(PassBegin("p", "full", "s", "c", ""))]
+    parts = [encode(TargetRecord("ab" * 16)), encode(PassBegin("p", "full", "s", "c", ""))]
     for at in range(0, FILLED, window):
         first, after = at // tree.PAGE, -(-(at + window) // tree.PAGE)
         touched = nodes[first * digest.SIZE : after * digest.SIZE]
-        parts.append(encode(Nodes((Pages(first, after - first, touched),))))
-        parts.append(encode(Ranges(((Extent(at, window), Named.DATA),))))
+        parts.append(encode(NodeRecord((Pages(first, after - first, touched),))))
+        parts.append(encode(Ranges(((Extent(at, window), RangeState.DATA),))))
     blank = tree.count(CAPACITY) - tree.count(FILLED)
-    parts.append(encode(Nodes((Pages(tree.count(FILLED), blank),))))
-    parts.append(encode(Ranges(((Extent(FILLED, CAPACITY - FILLED), Named.HOLE),))))
+    parts.append(encode(NodeRecord((Pages(tree.count(FILLED), blank),))))
+    parts.append(encode(Ranges(((Extent(FILLED, CAPACITY - FILLED), RangeState.HOLE),))))
     root = tree.root(CAPACITY, nodes + bytes(blank * digest.SIZE))
     content = header(KEY, CAPACITY) + b"".join([*parts, encode(PassEnd("p", root))])
     (home / "journal").write_bytes(content)

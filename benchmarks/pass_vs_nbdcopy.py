@@ -29,7 +29,7 @@ import psutil
 
 from benchmarks import disks
 from connector.settings import TransferSettings
-from connector.transfer.certificates import Authority, Role
+from connector.transfer.certificates import Authority, CertificateRole
 
 HERE = "127.0.0.1"
 
@@ -171,8 +171,8 @@ def _same(left: Path, right: Path) -> None:
 
 def _certificates(home: Path) -> tuple[Path, dict[str, dict[str, str]]]:
     authority = Authority.create("benchmark")
-    instance = authority.issue(Role.INSTANCE, addresses=[HERE])
-    appliance = authority.issue(Role.APPLIANCE, addresses=[HERE])
+    instance = authority.issue(CertificateRole.INSTANCE, addresses=[HERE])
+    appliance = authority.issue(CertificateRole.APPLIANCE, addresses=[HERE])
     home.mkdir()
     (home / "ca-cert.pem").write_text(authority.certificate_pem)
     for name, credential in (("server", instance), ("client", appliance)):

@@ -22,11 +22,17 @@ try:  # where an earlier release has it: first, because an installed package len
     from connector.transfer.endpoint import InstanceEndpoint  # type: ignore[import-not-found,no-redef]
 except ModuleNotFoundError:
     from connector.clients.endpoint import InstanceEndpoint
-from connector.instance.store import Store  # noqa: E402
+from connector.instance.store import DiskStore  # noqa: E402
 from connector.model import Credential, Extent, InstanceAddress  # noqa: E402
 from connector.settings import TransferSettings  # noqa: E402
 from connector.transfer.disk_pass import DiskPass, copy_disk  # noqa: E402
 from connector.transfer.source import FileSource  # noqa: E402
+
+try:
+    from connector.kinds import PassKind
+except ImportError:  # a release that has them as plain words
+    PassKind = str  # type: ignore[assignment,misc]
+
 
 CHANGE = 64 << 10
 
@@ -41,9 +47,9 @@ def main() -> None:
         settings = TransferSettings(compression="none")
         source = FileSource(disk)
         passes = {
-            "full": (DiskPass("2000", "pass-1", source.capacity, "full", "s-1", "id/1"), None),
+            "full": (DiskPass("2000", "pass-1", source.capacity, PassKind("full"), "s-1", "id/1"), None),
             "delta": (
-                DiskPass("2000", "pass-2", source.capacity, "delta", "s-2", "id/2", "id/1"),
+                DiskPass("2000", "pass-2", source.capacity, PassKind("delta"), "s-2", "id/2", "id/1"),
                 _changed(source.capacity, order["changes"]),
             ),
         }
@@ -62,7 +68,7 @@ def main() -> None:
 
 def _opened(directory: Path) -> dict[str, float]:
     before, began = time.process_time(), time.monotonic()
-    Store(directory).close()
+    DiskStore(directory).close()
     return {"wall": time.monotonic() - began, "cpu": time.process_time() - before}
 
 

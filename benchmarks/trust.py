@@ -30,7 +30,7 @@ from connector.model import Credential, Extent, InstanceAddress
 from connector.transfer import evidence
 from connector.transfer import extents as ranges
 from connector.transfer.audit import audit
-from connector.transfer.certificates import Authority, Role
+from connector.transfer.certificates import Authority, CertificateRole
 from connector.transfer.disk_pass import DiskPass, DiskResult, copy_disk
 from connector.transfer.evidence import Signer
 from connector.transfer.extents import CELL
@@ -147,10 +147,10 @@ def instance(home: Path) -> Iterator[InstanceEndpoint]:
         text=True,
     )
     assert child.stdin and child.stdout
-    child.stdin.write(json.dumps(asdict(authority.issue(Role.INSTANCE))) + "\n")
+    child.stdin.write(json.dumps(asdict(authority.issue(CertificateRole.INSTANCE))) + "\n")
     child.stdin.flush()
     ready = json.loads(child.stdout.readline())
-    credential: Credential = authority.issue(Role.APPLIANCE)
+    credential: Credential = authority.issue(CertificateRole.APPLIANCE)
     try:
         yield InstanceEndpoint(
             InstanceAddress("127.0.0.1", ready["control_port"], ready["block_port"]), credential

@@ -18,10 +18,10 @@ from pathlib import Path
 from connector import child
 from connector.cli.main import main
 from connector.clients.agents import ControlClient, enrol
-from connector.control.keys import Keys
+from connector.control.domain.entities import Role
+from connector.control.state.access_keys import AccessKeys
+from connector.control.state.vault import Vault
 from connector.control.store import Store
-from connector.control.store.rows import Role
-from connector.control.vault import Vault
 from tests.control.conftest import machine
 
 HEAD = """apiVersion: connector/v1
@@ -65,7 +65,9 @@ def run(count: int, root: Path) -> None:
     with child.start("tests.control.fake_replica", arguments, name="plane", log=root / "log") as plane:
         ready = {key: str(value) for key, value in plane.ready.items()}
         store = Store(database)
-        key, secret = Keys(store.keys, Vault(root / "state" / "vault-key")).create("wave", Role.OPERATOR)
+        key, secret = AccessKeys(store.keys, Vault(root / "state" / "vault-key")).create(
+            "wave", Role.OPERATOR
+        )
         store.close()
         os.environ |= {
             "CONNECTOR_CONTROL_URL": ready["url"],

@@ -22,7 +22,7 @@ HEADER: Final = "X-Connector-Epoch"
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class EpochMark:
     """`number` grows with each confirmed restore, `sequence` with each write that has consequences."""
 
     number: int
@@ -39,35 +39,35 @@ class Mark:
     def __str__(self) -> str:
         return f"{self.body}.{self.proof}"
 
-    def is_after(self, other: Mark | None) -> bool:
+    def is_after(self, other: EpochMark | None) -> bool:
         """Whether it is worth more to remember."""
         return other is None or (self.number, self.sequence) > (other.number, other.sequence)
 
 
-def read(text: str) -> Mark | None:
+def read(text: str) -> EpochMark | None:
     """The mark; None for anything that is not of its form."""
     parts = _FORM.fullmatch(text.strip())
     if parts is None:
         return None
     number, sequence, epoch, writer, proof = parts.groups()
-    return Mark(int(number), int(sequence), epoch, writer, proof)
+    return EpochMark(int(number), int(sequence), epoch, writer, proof)
 
 
-class Memory:
+class EpochMemory:
     """The latest mark, in a file that survives a crash. Thread-safe."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._mark: Mark | None = None
+        self._mark: EpochMark | None = None
         with suppress(OSError, UnicodeDecodeError):
             self._mark = read(file.read_text())
 
     @property
-    def mark(self) -> Mark | None:
+    def mark(self) -> EpochMark | None:
         return self._mark
 
-    def learn(self, mark: Mark) -> Mark | None:
+    def learn(self, mark: EpochMark) -> EpochMark | None:
         """Keep it if it is the later one; answers what was known before, which its control plane must hear."""
         with self._lock:
             before = self._mark

@@ -140,7 +140,7 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class UnclearData:
     """Something in vCenter's answer about one machine that could not be understood."""
 
     path: str  # the property; empty for the whole object
@@ -190,7 +190,7 @@ class Traits:
     guest: Guest = Guest()
     nics: tuple[Nic, ...] = ()
     devices: tuple[Device, ...] = ()
-    doubts: tuple[Doubt, ...] = ()
+    doubts: tuple[UnclearData, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ class Network:
     segment: bool = False  # NSX made it, although it is shown as a port group
 
 
-class Part(StrEnum):
+class MachinePart(StrEnum):
     """What vCenter may not show of a machine for a moment; `fields`: those of `Machine` that say nothing then."""
 
     CONFIGURATION = "configuration"
@@ -256,28 +256,28 @@ class Part(StrEnum):
 
 
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    Part.CONFIGURATION: (
+    MachinePart.CONFIGURATION: (
         *("instance_uuid", "bios_uuid", "firmware", "guest_id", "guest_name", "cpus", "memory", "hardware"),
         *("disks", "snapshots", "template", "cbt_enabled"),
     ),
-    Part.HARDWARE: ("cpus", "memory", "disks"),
-    Part.IDENTITY: ("instance_uuid",),
-    Part.BIOS_UUID: ("bios_uuid",),
-    Part.FIRMWARE: ("firmware",),
-    Part.SYSTEM: ("guest_id", "guest_name"),
-    Part.SIZE: ("cpus", "memory"),
-    Part.CAPABILITY: ("cbt_supported",),
-    Part.GUEST: ("tools_running", "addresses"),
-    Part.ADDRESSES: ("addresses",),
-    Part.NAME: ("name", "path"),
-    Part.PLACE: ("path",),
-    Part.POWER: ("power",),
-    Part.HOST: ("host",),
-    Part.NETWORKS: ("networks",),
+    MachinePart.HARDWARE: ("cpus", "memory", "disks"),
+    MachinePart.IDENTITY: ("instance_uuid",),
+    MachinePart.BIOS_UUID: ("bios_uuid",),
+    MachinePart.FIRMWARE: ("firmware",),
+    MachinePart.SYSTEM: ("guest_id", "guest_name"),
+    MachinePart.SIZE: ("cpus", "memory"),
+    MachinePart.CAPABILITY: ("cbt_supported",),
+    MachinePart.GUEST: ("tools_running", "addresses"),
+    MachinePart.ADDRESSES: ("addresses",),
+    MachinePart.NAME: ("name", "path"),
+    MachinePart.PLACE: ("path",),
+    MachinePart.POWER: ("power",),
+    MachinePart.HOST: ("host",),
+    MachinePart.NETWORKS: ("networks",),
 }
 
 #: Without one of these a machine is not to be worked on.
-UNREADY: Final = frozenset({Part.CONFIGURATION, Part.HARDWARE, Part.POWER})
+UNREADY: Final = frozenset({MachinePart.CONFIGURATION, MachinePart.HARDWARE, MachinePart.POWER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,7 @@ class Machine:
     traits: Traits = Traits()
     missing: tuple[
         str, ...
-    ] = ()  # parts (`Part`) that vCenter did not show: their fields are empty, or as they were before
+    ] = ()  # parts (`MachinePart`) that vCenter did not show: their fields are empty, or as they were before
 
 
 @dataclass(frozen=True, slots=True)

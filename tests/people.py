@@ -146,14 +146,14 @@ class People:
         job_id = found["id"]
         shown = records.find(self.client, records.JOB, job_id)
         passes = list(records.rows(self.client, records.PASS, JobId=job_id))[::-1]
-        things = list(records.rows(self.client, records.RESOURCE, JobId=job_id))
+        resources = list(records.rows(self.client, records.RESOURCE, JobId=job_id))
         log = self.client.call("DescribeReplicationJobLog", JobId=job_id, MaxResults=500)
         return found | {
             "transition_instance": shown["TransitionInstanceId"],
             "runs": records.items(shown, "ReplicationJobRuns", "ReplicationJobRun"),
             "passes": [_pass(row) for row in passes],
-            "images": [_image(row) for row in things if row["ImageId"]],
-            "objects": [_thing(row) for row in things],
+            "images": [_image(row) for row in resources if row["ImageId"]],
+            "objects": [_resource(row) for row in resources],
             "events": [{"kind": e["Kind"], "text": e["Text"]} for e in records.items(log, "LogEntries", "LogEntry")],
             "evidence": self.evidence(job_id),
         }  # fmt: skip
@@ -273,6 +273,6 @@ def _image(row: Mapping[str, Any]) -> dict[str, Any]:
     return about | {"details": json.loads(row["Details"])}
 
 
-def _thing(row: Mapping[str, Any]) -> dict[str, Any]:
+def _resource(row: Mapping[str, Any]) -> dict[str, Any]:
     about = {"kind": row["Kind"], "place": row["Place"], "token": row["Token"], "removed": row["Released"]}
     return about | {"reference": row["ResourceId"] or None}

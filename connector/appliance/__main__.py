@@ -17,19 +17,19 @@ import click
 from connector import child, environment, logs
 from connector.appliance import excludes
 from connector.appliance.agent import Agent
-from connector.appliance.attest import Notary
-from connector.appliance.configuration import Configuration, from_yaml, parse
-from connector.appliance.dispatch import carry
-from connector.appliance.identity import Identity
+from connector.appliance.cleanup.ledger import ControlLedger
+from connector.appliance.cleanup.leftovers import Cleaner
+from connector.appliance.cleanup.register import ControlRegister
+from connector.appliance.cleanup.repair import RepairContext, mend_all
+from connector.appliance.configuration import ApplianceConfiguration, from_yaml, parse
+from connector.appliance.identity import ApplianceIdentity
 from connector.appliance.inventory import PEERS, Rescan
-from connector.appliance.ledger import ControlLedger
-from connector.appliance.leftovers import Cleaner
 from connector.appliance.membership import owner_of
-from connector.appliance.memory import ControlMemory
-from connector.appliance.repair import Practice, mend_all
-from connector.appliance.workbench import Workbench
+from connector.appliance.passes.context import PassContext
+from connector.appliance.passes.dispatch import carry
+from connector.appliance.passes.evidence import EvidenceWriter
 from connector.clients.agents import ControlClient
-from connector.epoch import Memory
+from connector.epoch import EpochMemory
 from connector.errors import ConnectorError, ControlFailed
 from connector.outages import Outages
 from connector.patience import Patience
@@ -63,7 +63,7 @@ def command(file: Path | None, exit_with_stdin: bool) -> None:
     run(configuration, stop)
 
 
-def run(configuration: Configuration, stop: threading.Event) -> None:
+def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
     """Until `stop` is set. Everything that was begun is put down before this returns."""
     with ExitStack() as unwind:
         unwind.callback(os.close, child.own_directory(configuration.state, "another appliance"))
@@ -74,8 +74,8 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
         vddk = check_installation(configuration.vddk, vcenter.about.version)
         outages = Outages(log, PEERS)
-        memory = Memory(configuration.state / "epoch")
-        identity = Identity(configuration, vcenter.about.instance_uuid, memory)
+        memory = EpochMemory(configuration.state / "epoch")
+        identity = ApplianceIdentity(configuration, vcenter.about.instance_uuid, memory)
 
         def connect() -> ControlClient:
             control = configuration.control
@@ -89,19 +89,19 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
             with closing(connect()) as control:
                 Patience(EVIDENCE_PATIENCE, halt=stop).outlast(lambda: control.evidence(pass_id, manifest))
 
-        notary = Notary(identity.signer, vddk, deliver)
+        evidence_writer = EvidenceWriter(identity.signer, vddk, deliver)
 
         def renew() -> None:
-            identity.renew(connect, partial(setattr, notary, "signer"))
+            identity.renew(connect, partial(setattr, evidence_writer, "signer"))
 
-        bench = Workbench(
+        context = PassContext(
             vcenter,
             ledger,
             configuration.vddk,
             configuration.transports,
             configuration.transfer,
             configuration.line(),
-            notary,
+            evidence_writer,
             configuration.governor,
             configuration.backup_wait,
         )
@@ -110,21 +110,21 @@ def run(configuration: Configuration, stop: threading.Event) -> None:
         )
         seen = rescan.once()
         unwind.enter_context(rescan)
-        practice = Practice(
+        repair_context = RepairContext(
             vcenter,
-            ControlMemory(connect),
+            ControlRegister(connect),
             configuration.vddk,
             configuration.transports,
-            bench.claims,
+            context.claims,
         )
-        first = partial(mend_all, practice)
+        first = partial(mend_all, repair_context)
         unwind.enter_context(
-            Cleaner(vcenter, ledger, connect, bench.claims, stop, first=first, outages=outages)
+            Cleaner(vcenter, ledger, connect, context.claims, stop, first=first, outages=outages)
         )
         child.report_ready(
             {"appliance": identity.membership.appliance_id, "machines": seen, "pid": os.getpid()}
         )
-        work = partial(carry, bench)
+        work = partial(carry, context)
         Agent(connect, work, configuration.passes, stop, rotate=renew, outages=outages).run()
 
 

@@ -15,10 +15,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from connector.appliance.handback import HandedBack
-from connector.appliance.order import Order, Wishes, order_from_json
+from connector.appliance.passes.give_back import HandedBack
+from connector.appliance.passes.order import Order, PassControl, order_from_json
 from connector.appliance.progress import PassProgress
-from connector.clients.heartbeat import HEARTBEAT, Heard
+from connector.clients.heartbeat import HEARTBEAT, HeartbeatAnswer
 from connector.errors import (
     AuthenticationFailed,
     Conflict,
@@ -41,7 +41,7 @@ ERRANDS = 8  # orders that power a machine, side by side
 class Control(Protocol):
     """The control plane, as one thread of an appliance speaks to it. Raises ConnectorError; every call may be repeated."""
 
-    def heartbeat(self, passes: Sequence[str]) -> Heard:
+    def heartbeat(self, passes: Sequence[str]) -> HeartbeatAnswer:
         """Say which passes are under way; answers what is wished of them."""
 
     def take(self, wait: float, errands: bool = False) -> dict[str, Any] | None:
@@ -65,7 +65,7 @@ Connect = Callable[[], Control]
 """A connection of the calling thread's own; the caller closes it."""
 
 
-Carry = Callable[[Order, PassProgress, Wishes], Mapping[str, Any]]
+Carry = Callable[[Order, PassProgress, PassControl], Mapping[str, Any]]
 """Carry out one order; answers the measured result; raises ConnectorError, Interrupted once a stop is wished,
 HandedBack when it cannot go on now."""
 
@@ -74,7 +74,7 @@ HandedBack when it cannot go on now."""
 class _Running:
     order: Order
     room: threading.Semaphore
-    wishes: Wishes
+    pass_control: PassControl
     board: PassProgress = field(default_factory=PassProgress)
     future: Future[None] | None = None
 
@@ -160,7 +160,7 @@ class Agent:
             self._begin(order, pool, room)
 
     def _begin(self, order: Order, pool: ThreadPoolExecutor, room: threading.Semaphore) -> None:
-        running = _Running(order, room, Wishes(order.replication))
+        running = _Running(order, room, PassControl(order.replication))
         with self._lock:
             self._running[order.pass_id] = running
         running.future = pool.submit(self._work, running)
@@ -174,7 +174,7 @@ class Agent:
         rest = 0.0
         with _Reporter(self._connect, running, self._outages):
             try:
-                result = dict(self._carry(order, running.board, running.wishes))
+                result = dict(self._carry(order, running.board, running.pass_control))
                 outcome = "done"
             except HandedBack as later:
                 outcome, error, rest = "stopped", later, later.rest
@@ -240,9 +240,9 @@ class Agent:
             self._renew()
         with self._lock:
             for pass_id in set(heard.stop) & set(self._running):
-                self._running[pass_id].wishes.stop.set()
+                self._running[pass_id].pass_control.stop.set()
             for pass_id in set(heard.replication) & set(self._running):
-                self._running[pass_id].wishes.replication = heard.replication[pass_id]
+                self._running[pass_id].pass_control.replication = heard.replication[pass_id]
 
     def _renew(self) -> None:
         try:
@@ -254,7 +254,7 @@ class Agent:
         with self._lock:
             carried = list(self._running.values())
         for running in carried:
-            running.wishes.stop.set()
+            running.pass_control.stop.set()
         wait([running.future for running in carried if running.future is not None])
 
 
@@ -284,6 +284,6 @@ class _Reporter:
         try:
             control.progress(self._running.order.pass_id, phase, disks)
         except (NotFound, Conflict):  # the pass was given to somebody else
-            self._running.wishes.stop.set()
+            self._running.pass_control.stop.set()
         except ConnectorError as failed:
             self._outages.missed(f"progress of {self._running.order.name}", failed)

@@ -35,7 +35,7 @@ def _minutes(text: Any) -> Any:
 TimeOfDay = Annotated[int, BeforeValidator(_minutes), Field(ge=0, le=_MIDNIGHT)]
 
 
-class Window(BaseModel):
+class BandwidthWindow(BaseModel):
     """On these days, between these times, at most so many Mbit/s for all passes of the appliance together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +58,7 @@ class Calendar:
     """Thread-safe. `clock` answers seconds since the epoch."""
 
     def __init__(
-        self, windows: Sequence[Window], zone: tzinfo, clock: Callable[[], float] = time.time
+        self, windows: Sequence[BandwidthWindow], zone: tzinfo, clock: Callable[[], float] = time.time
     ) -> None:
         self._windows, self._zone, self._clock = tuple(windows), zone, clock
 

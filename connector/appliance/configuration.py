@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from connector import pasted, readable
 from connector.appliance import bandwidth
-from connector.appliance.bandwidth import Window
-from connector.appliance.governor import Thresholds
+from connector.appliance.bandwidth import BandwidthWindow
+from connector.appliance.snapshot_care.governor import Thresholds
 from connector.errors import BadInput
 from connector.settings import CREDENTIAL, TransferSettings, VCenterSettings, credential_file
 from connector.transfer.flow import Throttle
@@ -63,7 +63,7 @@ class ControlSection(_Section):
     activation_code_file: Path | None = None
 
 
-class Configuration(_Section):
+class ApplianceConfiguration(_Section):
     """Everything. `passes` machines are copied side by side; `transports` are VDDK's, tried left to right.
 
     `bandwidth` is a calendar in the `timezone`; where its windows overlap the smallest counts.
@@ -80,7 +80,7 @@ class Configuration(_Section):
     watch: bool = Field(True, description="vCenter tells what changes, and it is passed on at once")
     transfer: TransferSettings = TransferSettings()
     governor: Thresholds = Thresholds()
-    bandwidth: tuple[Window, ...] = ()
+    bandwidth: tuple[BandwidthWindow, ...] = ()
     timezone: str = "UTC"
 
     @field_validator("timezone")
@@ -98,7 +98,7 @@ class Configuration(_Section):
     backup_wait: float = Field(3600.0, ge=0, description="seconds that a pass waits for a backup at work")
 
 
-def from_yaml(path: Path) -> Configuration:
+def from_yaml(path: Path) -> ApplianceConfiguration:
     """Load the file of a service. Raises BadInput that names the file and the field."""
     try:
         return parse(yaml.safe_load(readable.text(path)), str(path))
@@ -106,10 +106,10 @@ def from_yaml(path: Path) -> Configuration:
         raise BadInput(f"cannot be read: {broken}", on=str(path)) from None
 
 
-def parse(document: Any, name: str) -> Configuration:
+def parse(document: Any, name: str) -> ApplianceConfiguration:
     """Validate a document. Raises BadInput with every field that is wrong, and no value."""
     try:
-        return Configuration.model_validate(document)
+        return ApplianceConfiguration.model_validate(document)
     except ValidationError as broken:
         faults = (
             f"{'.'.join(map(str, fault['loc'])) or 'document'}: {fault['msg']}" for fault in broken.errors()

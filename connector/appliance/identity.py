@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from connector import __version__, pasted, readable
-from connector.appliance.configuration import Configuration
+from connector.appliance.configuration import ApplianceConfiguration
 from connector.appliance.membership import keep_membership, kept_membership
 from connector.clients.agents import ControlClient, Membership, enrol
-from connector.epoch import Memory
+from connector.epoch import EpochMemory
 from connector.errors import AuthenticationFailed, BadInput, Conflict, ControlFailed, StateRestored
 from connector.files import move, replace
 from connector.patience import Patience
@@ -31,10 +31,12 @@ NEXT: Final = "evidence-key.next.pem"
 PUBLIC: Final = "evidence-key.pub"
 
 
-class Identity:
+class ApplianceIdentity:
     """Of one appliance at one control plane. Thread-safe: what changes is replaced at once, by the thread that renews."""
 
-    def __init__(self, configuration: Configuration, vcenter: str, memory: Memory | None = None) -> None:
+    def __init__(
+        self, configuration: ApplianceConfiguration, vcenter: str, memory: EpochMemory | None = None
+    ) -> None:
         """What an earlier start kept, if the control plane still accepts it; else what the activation code buys.
 
         `vcenter`: the instance UUID. Raises BadInput without a code, NotPermitted when this appliance was revoked.

@@ -16,7 +16,7 @@ from connector.outages import Outages
 from connector.vcenter.client import VCenter
 from connector.vcenter.eligibility import survey
 from connector.vcenter.partial import remembered
-from connector.vcenter.watching import Watch
+from connector.vcenter.watching import InventoryWatch
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Rescan:
                 if self._watch is not None and self._stop.wait(min(self._every, AGAIN)):
                     return
 
-    def _follow(self, watch: Watch) -> None:
+    def _follow(self, watch: InventoryWatch) -> None:
         """Until the end: every change, but no more often than leaves nine tenths of the time to others."""
         for change in watch.changes(lasting=self._every):
             began = time.monotonic()

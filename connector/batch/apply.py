@@ -16,11 +16,11 @@ from typing import Final, TypeVar
 
 from connector.batch import quantities
 from connector.batch.fields import in_keys
-from connector.batch.plan import Call, Change, Plan, Step
+from connector.batch.job_specification import creation
+from connector.batch.plan import JobChange, PlannedCall, Step, WavePlan
 from connector.batch.plane import Plane
-from connector.batch.problems import ManifestRefused, Mark, Problem
+from connector.batch.problems import FilePosition, ManifestRefused, Problem
 from connector.batch.smc_plane import PARALLEL
-from connector.batch.wish import creation
 from connector.errors import Conflict, ConnectorError
 
 ATTEMPTS: Final = 100  # jobs of one wave and machine that were deleted again
@@ -49,7 +49,7 @@ class Apply:
     def __init__(
         self,
         plane: Plane,
-        plan: Plan,
+        plan: WavePlan,
         told: Callable[[str, str], None] = lambda _machine, _what: None,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
@@ -82,7 +82,7 @@ class Apply:
 
     def _create(self) -> list[Problem]:
         """Jobs for all new machines. A token whose job was deleted since answers that job: the next one is tried."""
-        pending = [step for step in self._plan.pending if step.change is Change.CREATE]
+        pending = [step for step in self._plan.pending if step.change is JobChange.CREATE]
         for attempt in range(ATTEMPTS):
             failures = self._each(pending, partial(self._create_one, attempt=attempt))
             if failures or not pending:
@@ -94,17 +94,17 @@ class Apply:
         return [_problem(step, "its jobs were deleted too often", "rename the wave") for step in pending]
 
     def _create_one(self, step: Step, attempt: int) -> None:
-        if step.wish is None:
+        if step.specification is None:
             raise AssertionError(f"no job is wished for {step.machine}")
-        asked = creation(step.wish, self._plan.wave.name, self._clock(), attempt)
+        asked = creation(step.specification, self._plan.wave.name, self._clock(), attempt)
         job = self._plane.create(asked)
         self._created[job] = step
-        if step.wish.placement.left_out:
-            self._plane.leave_out(job, step.wish.placement.left_out)
+        if step.specification.placement.left_out:
+            self._plane.leave_out(job, step.specification.placement.left_out)
         self._told(step.machine, "created")
 
     def _change(self) -> list[Problem]:
-        return self._each([s for s in self._plan.pending if s.change is Change.CHANGE], self._change_one)
+        return self._each([s for s in self._plan.pending if s.change is JobChange.CHANGE], self._change_one)
 
     def _change_one(self, step: Step) -> None:
         self._changed.append(step)
@@ -112,7 +112,7 @@ class Apply:
             self._do(call)
         self._told(step.machine, "changed")
 
-    def _do(self, call: Call) -> None:
+    def _do(self, call: PlannedCall) -> None:
         given = dict(call.parameters)
         if call.action == "ModifyReplicationJobAttribute":
             self._plane.modify(str(given.pop("JobId")), given)
@@ -199,7 +199,7 @@ def _said(why: ConnectorError) -> str:
 
 
 def _problem(step: Step, what: str, remedy: str) -> Problem:
-    path = f"machines[{step.wish.placement.entry}]" if step.wish else ""
-    mark = step.mark if step.wish else Mark()
+    path = f"machines[{step.specification.placement.entry}]" if step.specification else ""
+    mark = step.mark if step.specification else FilePosition()
     subject = "" if what.startswith(step.machine) else f"{step.machine}: "
     return Problem(f"{subject}{in_keys(what)}", mark, in_keys(remedy), path)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from connector.batch.plane import Job, Plane
+from connector.batch.plane import JobView, Plane
 from connector.batch.status import counting
 from connector.errors import Conflict, NotFound
 
@@ -48,7 +48,7 @@ def begin(plane: Plane, wave: str, told: Callable[[str, str], None] = lambda _na
     return Begun(tuple(started), tuple(left), tuple(failed))
 
 
-def _refusal(plane: Plane, job: Job) -> str:
+def _refusal(plane: Plane, job: JobView) -> str:
     try:
         plane.start(job.id)
     except Conflict as refused:

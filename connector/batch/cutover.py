@@ -13,10 +13,10 @@ from typing import Final
 from connector import amounts
 from connector.batch import quantities
 from connector.batch.groups import order, ranks
-from connector.batch.hooks import Around
+from connector.batch.hooks import HookRunner
 from connector.batch.manifest import Happening, Phase
 from connector.batch.parse import Wave
-from connector.batch.plane import Job, Plane
+from connector.batch.plane import JobView, Plane
 from connector.batch.status import counting
 from connector.errors import Conflict, ControlFailed, NotFound
 from connector.outages import Silence
@@ -33,7 +33,7 @@ _BACK: Final = "its cutover was rolled back, and its source runs"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CutoverResult:
     """Groups in the order in which they were done; `failed` are machines with their reason."""
 
     finished: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class CutOver:
         self,
         plane: Plane,
         wave: Wave,
-        around: Around,
+        around: HookRunner,
         told: Callable[[str], None] = lambda _line: None,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
@@ -58,7 +58,7 @@ class CutOver:
         self._names: dict[str, str] = {}
         self._orders = {group.name: group.shutdownOrder for group in wave.manifest.groups}
 
-    def run(self, *, regardless: bool = False, poll: float = POLL) -> Outcome:
+    def run(self, *, regardless: bool = False, poll: float = POLL) -> CutoverResult:
         """`regardless`: of the windows. Raises `Conflict` when nothing may begin now; then nothing has begun."""
         self._names = {source.id: source.name for source in self._plane.sources()}
         levels = self._levels()
@@ -72,18 +72,18 @@ class CutOver:
                 if not did:
                     raise trouble
                 self._told(str(trouble))
-                return Outcome(tuple(finished), (), (*map(_label, due), *later))
+                return CutoverResult(tuple(finished), (), (*map(_label, due), *later))
             for name in due:
                 self._begin(name, jobs[name])
             if failed := self._follow(due, poll):
                 self._around.notify(Happening.FAILED, "", [name for name, _ in failed], failed[0][1])
-                return Outcome(tuple(finished), tuple(failed), tuple(later))
+                return CutoverResult(tuple(finished), tuple(failed), tuple(later))
             for name in due:
                 self._end(name, jobs[name])
             did = did or bool(due)
             finished += [_label(name) for name in level if jobs.get(name)]
         self._around.notify(Happening.WAVE_FINISHED)
-        return Outcome(tuple(finished))
+        return CutoverResult(tuple(finished))
 
     def _levels(self) -> list[list[str]]:
         """Group names; "" are the machines without a group, which are among the first."""
@@ -92,16 +92,16 @@ class CutOver:
             raise NotFound("the wave has no jobs", on=self._wave.name, remedy="apply it first")
         return [["", *levels[0]], *levels[1:]] if levels else [[""]]
 
-    def _grouped(self) -> dict[str, list[Job]]:
+    def _grouped(self) -> dict[str, list[JobView]]:
         """The wave's jobs as they are now, by group; "" for those without one."""
         known = {group.name for group in self._wave.manifest.groups}
-        found: dict[str, list[Job]] = {}
+        found: dict[str, list[JobView]] = {}
         for job in counting(self._plane.jobs(self._wave.name)).values():
             found.setdefault(job.group if job.group in known else "", []).append(job)
         return found
 
     def _trouble(
-        self, groups: Sequence[str], jobs: dict[str, list[Job]], regardless: bool
+        self, groups: Sequence[str], jobs: dict[str, list[JobView]], regardless: bool
     ) -> Conflict | None:
         """Why the groups of this level cannot begin: their windows, or machines from which no cutover is possible."""
         for name in groups:
@@ -115,7 +115,7 @@ class CutOver:
                 return Conflict(what, on=missing, remedy="add it, or a glob that its name matches")
         return None
 
-    def _stuck(self, job: Job) -> Conflict:
+    def _stuck(self, job: JobView) -> Conflict:
         """Why no cutover of a job can begin, and the command that helps."""
         if job.rolled_back:
             what = _BACK
@@ -126,11 +126,11 @@ class CutOver:
         what = f"it is {job.state}{': ' if job.error else ''}{job.error}"
         return Conflict(what, on=self._machine(job), remedy=_STUCK[job.status].format(job=job.name))
 
-    def _ranks(self, group: str, jobs: Sequence[Job]) -> dict[str, int]:
+    def _ranks(self, group: str, jobs: Sequence[JobView]) -> dict[str, int]:
         """By machine."""
         return ranks(self._orders[group], [self._machine(job) for job in jobs])
 
-    def _unordered(self, group: str, jobs: Sequence[Job]) -> str:
+    def _unordered(self, group: str, jobs: Sequence[JobView]) -> str:
         return min({self._machine(job) for job in jobs} - set(self._ranks(group, jobs)), default="")
 
     def _closed(self, group: str) -> Conflict | None:
@@ -147,7 +147,7 @@ class CutOver:
             return Conflict(f"the cutover window closed at {end}", on=subject, remedy="move it, or use --now")
         return None
 
-    def _begin(self, group: str, jobs: Sequence[Job]) -> None:
+    def _begin(self, group: str, jobs: Sequence[JobView]) -> None:
         machines = [self._machine(job) for job in jobs]
         if self._orders.get(group):
             places = self._ranks(group, jobs)
@@ -161,7 +161,7 @@ class CutOver:
     def _application(self, group: str) -> str:
         return f"{self._wave.name}.{group}"
 
-    def _ask(self, group: str, jobs: Sequence[Job]) -> None:
+    def _ask(self, group: str, jobs: Sequence[JobView]) -> None:
         """Ask for the cutover of what waits. A delta that begins in this very moment is followed, and asked again."""
         if self._orders.get(group):
             self._ask_all(group, jobs)
@@ -176,7 +176,7 @@ class CutOver:
             except Conflict as refused:
                 self._told(f"{self._machine(job)}: not yet: {refused.what}")
 
-    def _ask_all(self, group: str, jobs: Sequence[Job]) -> None:
+    def _ask_all(self, group: str, jobs: Sequence[JobView]) -> None:
         """Ask for the cutover of an application, as soon as all of it waits."""
         if {job.status for job in jobs} - {"Finished"} != {"Waiting"}:
             return
@@ -224,23 +224,23 @@ class CutOver:
             self._ask(name, grouped.get(name, ()))
         return None
 
-    def _end(self, group: str, jobs: Sequence[Job]) -> None:
+    def _end(self, group: str, jobs: Sequence[JobView]) -> None:
         machines = [self._machine(job) for job in jobs]
         self._around.run(Phase.AFTER_CUTOVER, group, machines)
         self._around.notify(Happening.GROUP_FINISHED, group, machines)
         self._told(f"{_label(group)}: finished")
 
-    def _machine(self, job: Job) -> str:
+    def _machine(self, job: JobView) -> str:
         return self._names.get(job.source, job.name)
 
 
-def _why(job: Job) -> str:
+def _why(job: JobView) -> str:
     if job.rolled_back and not job.error:
         return _BACK
     return "; ".join(filter(None, (job.down, job.error or job.state)))
 
 
-def _done(jobs: Sequence[Job]) -> bool:
+def _done(jobs: Sequence[JobView]) -> bool:
     return all(job.status == "Finished" for job in jobs)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from connector.batch.problems import ManifestRefused, Mark, Problem
+from connector.batch.problems import FilePosition, ManifestRefused, Problem
 
 MAX_BYTES: Final = 4 << 20
 MAX_DEPTH: Final = 24
@@ -33,13 +33,13 @@ Path = tuple[str | int, ...]
 
 
 @dataclass(slots=True)
-class Node:
+class YamlNode:
     """One value as it was written. `items` is set for lists, `entries` for mappings (key -> its place and value)."""
 
-    mark: Mark
+    mark: FilePosition
     scalar: Any = None
-    items: list[Node] | None = None
-    entries: dict[str, tuple[Mark, Node]] | None = None
+    items: list[YamlNode] | None = None
+    entries: dict[str, tuple[FilePosition, YamlNode]] | None = None
 
     @property
     def kind(self) -> str:
@@ -51,7 +51,7 @@ class Node:
 class Wrong(Exception):
     """The text cannot be read; carries the one problem."""
 
-    def __init__(self, what: str, mark: Mark, remedy: str = "") -> None:
+    def __init__(self, what: str, mark: FilePosition, remedy: str = "") -> None:
         super().__init__(what)
         self.problem = Problem(what, mark, remedy)
 
@@ -61,14 +61,14 @@ class Document:
     """A file's content: `value` is made of dict, list, str, int, float, bool and None."""
 
     file: str
-    root: Node
+    root: YamlNode
     value: Any
 
-    def mark(self, path: Path) -> Mark:
+    def mark(self, path: Path) -> FilePosition:
         """The place of a value, or of the nearest thing around it that exists."""
         return self._walk(path)[0]
 
-    def key_mark(self, path: Path) -> Mark:
+    def key_mark(self, path: Path) -> FilePosition:
         """The place of the key under which a value stands."""
         return self._walk(path)[1]
 
@@ -81,7 +81,7 @@ class Document:
                 found.append(step)
         return tuple(found)
 
-    def _walk(self, path: Path) -> tuple[Mark, Mark]:
+    def _walk(self, path: Path) -> tuple[FilePosition, FilePosition]:
         node, key = self.root, self.root.mark
         for step in path:
             if (below := _below(node, step)) is not None:
@@ -101,19 +101,23 @@ def read(content: bytes, file: str) -> Document:
 def _decoded(content: bytes) -> str:
     if len(content) > MAX_BYTES:
         raise Wrong(
-            f"the file is larger than {MAX_BYTES >> 20} MiB", Mark(), "split the wave into several manifests"
+            f"the file is larger than {MAX_BYTES >> 20} MiB",
+            FilePosition(),
+            "split the wave into several manifests",
         )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as broken:
         line = content.count(b"\n", 0, broken.start) + 1
         column = broken.start - content.rfind(b"\n", 0, broken.start)
-        raise Wrong("this is not UTF-8", Mark(line, column), "save the file as UTF-8") from None
+        raise Wrong("this is not UTF-8", FilePosition(line, column), "save the file as UTF-8") from None
     if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
         line = text.count("\n", 0, found.start()) + 1
         column = found.start() - text.rfind("\n", 0, found.start())
         raise Wrong(
-            f"the character #x{ord(found.group()):04x} is not allowed", Mark(line, column), "remove it"
+            f"the character #x{ord(found.group()):04x} is not allowed",
+            FilePosition(line, column),
+            "remove it",
         )
     return text
 
@@ -123,13 +127,13 @@ class _Composer:
     """Builds nodes from parser events, without recursion, so that no depth of input can exhaust the stack."""
 
     text: str
-    anchors: dict[str, Node] = field(default_factory=dict)
+    anchors: dict[str, YamlNode] = field(default_factory=dict)
     count: int = 0
 
-    def compose(self) -> Node:
-        root: Node | None = None
-        open_nodes: list[Node] = []
-        keys: list[tuple[str, Mark] | None] = []
+    def compose(self) -> YamlNode:
+        root: YamlNode | None = None
+        open_nodes: list[YamlNode] = []
+        keys: list[tuple[str, FilePosition] | None] = []
         for event in self._events():
             mark = _mark(event.start_mark)
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
@@ -150,7 +154,7 @@ class _Composer:
                 open_nodes.append(node)
                 keys.append(None)
         if root is None:
-            raise Wrong("the file is empty", Mark(), "see config/manifest.yaml for an example")
+            raise Wrong("the file is empty", FilePosition(), "see config/manifest.yaml for an example")
         return root
 
     def _events(self) -> Iterator[Any]:
@@ -163,9 +167,9 @@ class _Composer:
                 f"not YAML: {what}", _mark(broken.problem_mark or broken.context_mark), remedy
             ) from None
         except yaml.YAMLError as broken:
-            raise Wrong(f"not YAML: {' '.join(str(broken).split())[:200]}", Mark()) from None
+            raise Wrong(f"not YAML: {' '.join(str(broken).split())[:200]}", FilePosition()) from None
 
-    def _node(self, event: Any, mark: Mark) -> Node:
+    def _node(self, event: Any, mark: FilePosition) -> YamlNode:
         self.count += 1
         if self.count > MAX_NODES:
             raise Wrong(f"more than {MAX_NODES} values", mark, "split the wave into several manifests")
@@ -175,7 +179,7 @@ class _Composer:
             return self.anchors[event.anchor]
         if event.tag is not None and event.tag not in ("!", "tag:yaml.org,2002:str"):
             raise Wrong("tags are not accepted", mark, "write the plain value")
-        node = Node(mark)
+        node = YamlNode(mark)
         if isinstance(event, yaml.ScalarEvent):
             node.scalar = _scalar(event)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -186,7 +190,9 @@ class _Composer:
             self.anchors[event.anchor] = node
         return node
 
-    def _put(self, parent: Node, keys: list[tuple[str, Mark] | None], node: Node, event: Any) -> bool:
+    def _put(
+        self, parent: YamlNode, keys: list[tuple[str, FilePosition] | None], node: YamlNode, event: Any
+    ) -> bool:
         """Into its list or under its key; False when `node` was itself the key."""
         if parent.items is not None:
             parent.items.append(node)
@@ -216,7 +222,7 @@ class _Unfolding:
 
     count: int = 0
 
-    def value(self, node: Node, depth: int) -> Any:
+    def value(self, node: YamlNode, depth: int) -> Any:
         self.count += 1
         if self.count > MAX_NODES or depth > MAX_DEPTH:
             raise Wrong("aliases unfold to too much", node.mark, "write it out, or split the wave")
@@ -227,7 +233,7 @@ class _Unfolding:
         return node.scalar
 
 
-def _below(node: Node, step: str | int) -> tuple[Mark, Node] | None:
+def _below(node: YamlNode, step: str | int) -> tuple[FilePosition, YamlNode] | None:
     if node.entries is not None and isinstance(step, str):
         return node.entries.get(step)
     if node.items is not None and isinstance(step, int) and 0 <= step < len(node.items):
@@ -246,5 +252,5 @@ def _scalar(event: Any) -> Any:
     return float(text) if _DECIMAL.match(text) else text
 
 
-def _mark(mark: Any) -> Mark:
-    return Mark() if mark is None else Mark(mark.line + 1, mark.column + 1)
+def _mark(mark: Any) -> FilePosition:
+    return FilePosition() if mark is None else FilePosition(mark.line + 1, mark.column + 1)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from connector.batch import quantities
 from connector.batch.manifest import Assumptions
 from connector.batch.parse import Wave
-from connector.batch.resolve import Placement
+from connector.batch.resolve import ResolvedMachine
 
 _GIB: Final = 1 << 30
 _HOUR: Final = 3600.0
@@ -43,7 +43,7 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(wave: Wave, placements: Sequence[Placement], now: float) -> Estimate:
+def estimate(wave: Wave, placements: Sequence[ResolvedMachine], now: float) -> Estimate:
     """Until the end of the cutover's window when there is one, else of the first runs alone."""
     told = wave.manifest.assumptions
     if not placements:
@@ -95,11 +95,11 @@ def _until(wave: Wave) -> float:
     return max((window[1] for name in groups if (window := wave.window(name))), default=0.0)
 
 
-def _limit(place: Placement) -> float:
+def _limit(place: ResolvedMachine) -> float:
     return quantities.megabits(place.choices.bandwidth) * _MBIT if place.choices.bandwidth else 0.0
 
 
-def _rhythm(place: Placement, data: int, daily: float, left: float) -> tuple[int, int]:
+def _rhythm(place: ResolvedMachine, data: int, daily: float, left: float) -> tuple[int, int]:
     """Deltas before the cutover, and the bytes of each."""
     if place.choices.incremental is None:
         return 0, 0
@@ -115,7 +115,7 @@ def _cost(wave: Wave, machines: int, capacity: int, kept: float, stands: float) 
     return round(instances + disks + images, 2)
 
 
-def _assumptions(told: Assumptions, placements: Sequence[Placement], has_end: bool) -> Iterator[str]:
+def _assumptions(told: Assumptions, placements: Sequence[ResolvedMachine], has_end: bool) -> Iterator[str]:
     """Those that these figures rest on, as they were used; none that did not count."""
     yield f"{told.used:.0%} of each disk is read in the first run"
     if any(place.choices.incremental for place in placements):

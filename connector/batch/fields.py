@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from connector.batch import quantities
 from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField
-from connector.specification.value import Flag, OneOf, Share, Whole, WrongValue
+from connector.specification.value import Flag, Fraction, OneOf, Whole, WrongValue
 
 #: What the service has no word for is a key; the fields of the service stand in the manifest's own sections.
 KEYED: Final = tuple(field for field in JOB_FIELDS if field.ours and field.parameter and field.key)
@@ -84,6 +84,6 @@ def _parameter(field: JobField, value: Any) -> Any:
     if isinstance(kind, Whole) and kind.unit in _WRITTEN:
         value = _WRITTEN[kind.unit][0](value)
         return kind.read(field.name, str(value))
-    if isinstance(kind, Share):
+    if isinstance(kind, Fraction):
         return kind.shown(kind.read(field.name, value))
     return value

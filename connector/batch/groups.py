@@ -4,43 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from graphlib import CycleError, TopologicalSorter
 
 
 def cycle(after: Mapping[str, Sequence[str]]) -> list[str]:
     """The groups of one cycle in order, the first one again at the end; empty when there is none. Unknown names are no groups."""
-    done: set[str] = set()
-    for start in after:
-        trail: list[str] = []
-        stack = [(start, iter(after[start]))] if start not in done else []
-        trail.extend(name for name, _ in stack)
-        while stack:
-            name, left = stack[-1]
-            below = next((other for other in left if other in after and other not in done), None)
-            if below is None:
-                done.add(name)
-                stack.pop()
-                trail.pop()
-            elif below in trail:
-                return [*trail[trail.index(below) :], below]
-            else:
-                trail.append(below)
-                stack.append((below, iter(after[below])))
+    try:
+        _sorter(after).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
     return []
 
 
 def order(after: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Levels: every group stands after all that it waits for; within a level in the order given. There must be no cycle."""
+    """Levels: every group comes after all that it waits for; within a level in the order given. Raises ValueError on a cycle."""
+    sorter, place = _sorter(after), {name: n for n, name in enumerate(after)}
+    sorter.prepare()
     levels: list[list[str]] = []
-    placed: set[str] = set()
-    left = list(after)
-    while left:
-        ready = [name for name in left if all(o in placed for o in after[name] if o in after)]
-        if not ready:
-            raise ValueError(f"a cycle: {' -> '.join(cycle(after))}")
-        levels.append(ready)
-        placed.update(ready)
-        left = [name for name in left if name not in placed]
+    while ready := sorter.get_ready():
+        levels.append(sorted(ready, key=place.__getitem__))
+        sorter.done(*ready)
     return levels
+
+
+def _sorter(after: Mapping[str, Sequence[str]]) -> TopologicalSorter[str]:
+    return TopologicalSorter(
+        {name: [other for other in others if other in after] for name, others in after.items()}
+    )
 
 
 def ranks(patterns: Sequence[str], names: Sequence[str]) -> dict[str, int]:

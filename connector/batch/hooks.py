@@ -36,7 +36,7 @@ class HookFailed(ControlFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class HookEvent:
     """What a hook is told."""
 
     wave: str
@@ -46,7 +46,7 @@ class Event:
     detail: str = ""
 
 
-class Around:
+class HookRunner:
     """The hooks and notifications of one wave. `warned` gets one line for each failure that stops nothing."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Around:
 
     def run(self, phase: Phase, group: str = "", machines: Sequence[str] = ()) -> None:
         """Every hook of the phase, in the manifest's order. Raises `HookFailed` for one that must not fail."""
-        event = Event(self._wave.name, phase.value, group, tuple(machines))
+        event = HookEvent(self._wave.name, phase.value, group, tuple(machines))
         for hook in self._wave.manifest.hooks:
             if hook.phase is not phase or (hook.groups and group not in hook.groups):
                 continue
@@ -100,18 +100,18 @@ class Around:
         self, what: Happening, group: str = "", machines: Sequence[str] = (), detail: str = ""
     ) -> None:
         """Tell everybody who wants to know. Never raises."""
-        event = Event(self._wave.name, what.value, group, tuple(machines), detail)
+        event = HookEvent(self._wave.name, what.value, group, tuple(machines), detail)
         for notification in self._wave.manifest.notifications:
             if what in notification.events:
                 self._tell(notification, event)
 
-    def _tell(self, notification: Notification, event: Event) -> None:
+    def _tell(self, notification: Notification, event: HookEvent) -> None:
         try:
             self._request(notification.webhook, event, _NOTICE)
         except ConnectorError as failed:
             self._warned(f"notification {notification.name}: {failed.what}")
 
-    def _carry_out(self, hook: Hook, event: Event) -> None:
+    def _carry_out(self, hook: Hook, event: HookEvent) -> None:
         limit = float(quantities.seconds(hook.timeout))
         if hook.http is not None:
             self._request(hook.http, event, limit)
@@ -126,7 +126,7 @@ class Around:
             name: self._environment[name] for name in hook.environment if name in self._environment
         }
 
-    def _request(self, call: HttpCall, event: Event, limit: float) -> None:
+    def _request(self, call: HttpCall, event: HookEvent, limit: float) -> None:
         import requests  # most waves have no webhook, and every command that reads a wave would wait for it
 
         headers = {
@@ -163,7 +163,7 @@ class Around:
             raise ControlFailed(f"it answered {status}")
 
 
-def _program(command: Sequence[str], event: Event, limit: float, variables: Mapping[str, str]) -> None:
+def _program(command: Sequence[str], event: HookEvent, limit: float, variables: Mapping[str, str]) -> None:
     """Run to its end in a group of its own, so that what it started ends with it."""
     try:
         process = subprocess.Popen(

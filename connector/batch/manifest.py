@@ -12,8 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
-from connector.batch import fields, quantities
-from connector.batch.selectors import Selector
+from connector.batch import fields, quantities, selectors
 
 API_VERSION: Final = "connector/v1"
 KIND: Final = "MigrationWave"
@@ -52,7 +51,7 @@ Size = Annotated[str, _checked(quantities.size), Field(pattern=r"^[0-9]{1,9} ?(M
 Rate = Annotated[str, _checked(quantities.megabits), Field(pattern=r"^[0-9]{1,9} ?(Mbit/s|Gbit/s)$")]
 Moment = Annotated[str, Field(min_length=16, max_length=25)]
 Zone = Annotated[str, _checked(_zone), Field(max_length=64)]
-Query = Annotated[str, _checked(Selector.parse), Field(min_length=1, max_length=400)]
+Query = Annotated[str, _checked(selectors.checked), Field(min_length=1, max_length=400)]
 #: Names of waves and groups become tags and parts of job names.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 Line = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -67,13 +66,13 @@ Labels = Annotated[dict[TagKey, TagValue], Field(max_length=16)]
 Pattern = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z{][A-Za-z0-9:_{}-]*$")]
 
 
-class Part(BaseModel):
+class ManifestPart(BaseModel):
     """Frozen, and closed: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Metadata(Part):
+class Metadata(ManifestPart):
     """What the wave is called."""
 
     name: Name = Field(description="Name of the wave; its jobs carry it as the tag `wave`.")
@@ -81,7 +80,7 @@ class Metadata(Part):
     description: Annotated[str, Field(max_length=400)] = Field(default="", description="For people.")
 
 
-class Network(Part):
+class NetworkSection(ManifestPart):
     """Where the intermediate instance of a machine stands."""
 
     mode: Literal["internet", "vpc"] = Field(
@@ -91,7 +90,7 @@ class Network(Part):
     vswitch: Word | None = Field(default=None, description="VSwitch id.")
 
 
-class Target(Part):
+class TargetSection(ManifestPart):
     """What a machine becomes."""
 
     region: Word | None = Field(default=None, description="Region of the image, e.g. `cn-hangzhou`.")
@@ -108,17 +107,17 @@ class Target(Part):
     )
     ramRole: Word | None = Field(default=None, description="RAM role of the intermediate instance.")
     licence: Literal["BYOL"] | None = Field(default=None, description="`BYOL`: bring your own licence.")
-    network: Network | None = Field(default=None, description="Network of the intermediate instance.")
+    network: NetworkSection | None = Field(default=None, description="Network of the intermediate instance.")
 
 
-class DiskSize(Part):
+class DiskSize(ManifestPart):
     """A larger disk at the target."""
 
     disk: Line | int = Field(description="Label as vCenter shows it, glob allowed, or key.")
     size: Size = Field(description="At least the size of the source's disk; whole GiB.")
 
 
-class Disks(Part):
+class DisksSection(ManifestPart):
     """Which disks must be there, and how large they become."""
 
     include: Annotated[list[Line | int], Field(max_length=64)] | None = Field(
@@ -134,14 +133,14 @@ class Disks(Part):
     )
 
 
-class Incremental(Part):
+class Incremental(ManifestPart):
     """A job that goes on with deltas until its cutover."""
 
     every: Duration = Field(description="Interval between two runs: whole hours from 1h to 168h.")
     keep: Annotated[int, Field(ge=1, le=10)] = Field(description="Images to keep, the newest ones.")
 
 
-class Replication(Part):
+class ReplicationSection(ManifestPart):
     """How bytes travel."""
 
     compression: Annotated[int, Field(ge=0, le=10)] | None = Field(
@@ -152,24 +151,24 @@ class Replication(Part):
 
 if TYPE_CHECKING:
 
-    class JobKeys(Part):
+    class JobKeys(ManifestPart):
         """The keys that the table of job fields makes."""
 
 else:
-    JobKeys = create_model("JobKeys", __base__=Part, **fields.keys())
+    JobKeys = create_model("JobKeys", __base__=ManifestPart, **fields.keys())
 
 
 class Choices(JobKeys):
     """What `defaults` and each machine may choose; a machine's choice wins, field by field."""
 
     group: Name | None = Field(default=None, description="Order group, one of `groups`.")
-    target: Target = Field(default=Target(), description="What the machine becomes.")
-    disks: Disks = Field(default=Disks(), description="Choices about single disks.")
+    target: TargetSection = Field(default=TargetSection(), description="What the machine becomes.")
+    disks: DisksSection = Field(default=DisksSection(), description="Choices about single disks.")
     incremental: Incremental | None = Field(
         default=None, description="Interval and images to keep. Absent, or `null` against a default: one run."
     )
     bandwidth: Rate | None = Field(default=None, description="Limit for each machine. Absent: unlimited.")
-    replication: Replication = Field(default=Replication(), description="How bytes travel.")
+    replication: ReplicationSection = Field(default=ReplicationSection(), description="How bytes travel.")
     validFor: Duration | None = Field(
         default=None,
         description="Life of a job from its creation, 7d to 90d; the control plane's default is 30d.",
@@ -177,7 +176,7 @@ class Choices(JobKeys):
     labels: Labels = Field(default={}, description="Tags of the jobs, besides those of the wave.")
 
 
-class Entry(Choices):
+class MachineEntry(Choices):
     """One machine by `name`, `moref` or both, or all that a `selector` finds. With both the `moref` decides."""
 
     name: Line | None = Field(default=None, description="Name in vCenter; must be one machine's alone.")
@@ -193,31 +192,33 @@ class Entry(Choices):
     )
 
 
-class Window(Part):
+class CutoverWindow(ManifestPart):
     """When a cutover may begin. Moments without an offset are in `timeZone`."""
 
     start: Moment = Field(description="ISO 8601, e.g. `2026-12-05T22:00`.")
     end: Moment = Field(description="No group begins after it. A cutover that has begun is finished.")
 
 
-class Cutover(Part):
+class CutoverSection(ManifestPart):
     """The window in which `batch cutover` works without `--now`."""
 
-    window: Window = Field(description="When a cutover may begin.")
+    window: CutoverWindow = Field(description="When a cutover may begin.")
     finalSync: bool = Field(
         default=True,
         description="Shut the source down and copy the last changes. `false`: end with the last image.",
     )
 
 
-class Group(Part):
+class Group(ManifestPart):
     """Machines that are cut over together, after the groups that they depend on."""
 
     name: Name = Field(description="Name of the group.")
     after: Annotated[list[Name], Field(max_length=64)] = Field(
         default=[], description="Groups that must be finished before this one begins."
     )
-    window: Window | None = Field(default=None, description="A window of its own, instead of the wave's.")
+    window: CutoverWindow | None = Field(
+        default=None, description="A window of its own, instead of the wave's."
+    )
     shutdownOrder: Annotated[list[Line], Field(max_length=100)] = Field(
         default=[],
         description=(
@@ -227,7 +228,7 @@ class Group(Part):
     )
 
 
-class Schedule(Part):
+class Schedule(ManifestPart):
     """When the first run of each machine begins."""
 
     start: Annotated[str, Field(min_length=3, max_length=25)] = Field(
@@ -245,7 +246,7 @@ class Phase(StrEnum):
     AFTER_CUTOVER = "after-cutover"
 
 
-class HttpCall(Part):
+class HttpCall(ManifestPart):
     """A request; any status below 400 is success. Redirects are not followed."""
 
     url: Url = Field(description="Where to.")
@@ -258,7 +259,7 @@ class HttpCall(Part):
     )
 
 
-class Hook(Part):
+class Hook(ManifestPart):
     """Something that is done around a phase, by the command that carries the phase out. `http` or `command`."""
 
     name: Name = Field(description="Name of the hook.")
@@ -293,7 +294,7 @@ class Happening(StrEnum):
     FAILED = "failed"
 
 
-class Notification(Part):
+class Notification(ManifestPart):
     """A webhook that is told; its failure is a warning and never more."""
 
     name: Name = Field(description="Name of the notification.")
@@ -303,7 +304,7 @@ class Notification(Part):
     )
 
 
-class NetworkMapping(Part):
+class NetworkMapping(ManifestPart):
     """Machines on this network of vCenter use that VSwitch; the first that matches one of a machine's networks wins."""
 
     source: Line = Field(description="Name of a network or port group in vCenter, glob allowed.")
@@ -311,7 +312,7 @@ class NetworkMapping(Part):
     vpc: Word | None = Field(default=None, description="VPC id.")
 
 
-class Assumptions(Part):
+class Assumptions(ManifestPart):
     """What estimates rest on. Prices are in `currency`; 0 leaves the cost out."""
 
     used: Annotated[float, Field(gt=0, le=1, strict=False)] = Field(
@@ -337,7 +338,7 @@ class Assumptions(Part):
     currency: Word = Field(default="EUR", description="Only printed.")
 
 
-class MigrationWave(Part):
+class MigrationWave(ManifestPart):
     """A wave: machines that migrate by one plan."""
 
     apiVersion: Literal["connector/v1"] = Field(description="Version of this format.")
@@ -349,7 +350,7 @@ class MigrationWave(Part):
     defaults: Choices = Field(
         default=Choices(), description="What machines choose unless they say otherwise."
     )
-    machines: Annotated[list[Entry], Field(min_length=1, max_length=MAX_MACHINES)] = Field(
+    machines: Annotated[list[MachineEntry], Field(min_length=1, max_length=MAX_MACHINES)] = Field(
         description="The machines of the wave."
     )
     groups: Annotated[list[Group], Field(max_length=64)] = Field(
@@ -360,7 +361,7 @@ class MigrationWave(Part):
         default=[], description="Networks of vCenter and their VSwitches."
     )
     schedule: Schedule = Field(default=Schedule(), description="When the first run begins.")
-    cutover: Cutover | None = Field(
+    cutover: CutoverSection | None = Field(
         default=None, description="The cutover's window. Without it: only with `--now`."
     )
     hooks: Annotated[list[Hook], Field(max_length=64)] = Field(
@@ -373,13 +374,13 @@ class MigrationWave(Part):
 
 
 def merged(base: Any, over: Any) -> Any:
-    """`over` with what it leaves open taken from `base`, field by field; both of one class of `Part`."""
+    """`over` with what it leaves open taken from `base`, field by field; both of one class of `ManifestPart`."""
     values: dict[str, Any] = {}
     for name in type(base).model_fields:
         below, above = getattr(base, name), getattr(over, name)
         if name not in over.model_fields_set:
             values[name] = below
-        elif type(below) is type(above) and isinstance(above, Part):
+        elif type(below) is type(above) and isinstance(above, ManifestPart):
             values[name] = merged(below, above)
         elif isinstance(below, dict) and isinstance(above, dict):
             values[name] = below | above

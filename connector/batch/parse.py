@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from connector.batch import document, quantities
 from connector.batch.document import Document, Path
 from connector.batch.groups import cycle
-from connector.batch.manifest import Choices, Entry, MigrationWave, Window, merged
-from connector.batch.problems import ManifestRefused, Mark, Problem
+from connector.batch.manifest import Choices, CutoverWindow, MachineEntry, MigrationWave, merged
+from connector.batch.problems import FilePosition, ManifestRefused, Problem
 
 #: What pydantic says in its own words, and what we say.
 _WORDS: Final = {
@@ -47,7 +47,7 @@ class Wave:
     def zone(self) -> ZoneInfo | None:
         return ZoneInfo(self.manifest.timeZone) if self.manifest.timeZone else None
 
-    def mark(self, *path: str | int) -> Mark:
+    def mark(self, *path: str | int) -> FilePosition:
         return self.document.mark(path)
 
     def choices(self, index: int) -> Choices:
@@ -80,7 +80,9 @@ def parse(content: bytes, file: str) -> Wave:
     """Raises `ManifestRefused` with every problem that can be seen without a clock and without the control plane."""
     found = document.read(content, file)
     if not isinstance(found.value, dict):
-        raise ManifestRefused(file, [Problem("this is not a manifest", Mark(), "see config/manifest.yaml")])
+        raise ManifestRefused(
+            file, [Problem("this is not a manifest", FilePosition(), "see config/manifest.yaml")]
+        )
     try:
         wave = Wave(found, MigrationWave.model_validate(found.value))
     except ValidationError as invalid:
@@ -117,7 +119,7 @@ def check_time(wave: Wave, now: float) -> None:
         raise ManifestRefused(wave.file, problems)
 
 
-def _windows(wave: Wave) -> Iterator[tuple[Path, Window]]:
+def _windows(wave: Wave) -> Iterator[tuple[Path, CutoverWindow]]:
     if wave.manifest.cutover:
         yield ("cutover", "window"), wave.manifest.cutover.window
     for number, group in enumerate(wave.manifest.groups):
@@ -220,7 +222,7 @@ def _moments(wave: Wave) -> Iterator[Problem]:
 
 
 def _rules(wave: Wave) -> Iterator[Problem]:
-    parts: list[tuple[Path, Choices | Entry]] = [(("defaults",), wave.manifest.defaults)]
+    parts: list[tuple[Path, Choices | MachineEntry]] = [(("defaults",), wave.manifest.defaults)]
     parts += [(("machines", number), entry) for number, entry in enumerate(wave.manifest.machines)]
     for path, part in parts:
         if part.incremental:
@@ -265,7 +267,7 @@ def _near(name: str, names: Sequence[str]) -> str:
 
 
 def _translated(invalid: ValidationError, found: Document) -> list[Problem]:
-    problems: dict[tuple[Mark, str, str], Problem] = {}
+    problems: dict[tuple[FilePosition, str, str], Problem] = {}
     for error in invalid.errors(include_url=False, include_input=False):
         problem = _problem(error, found)
         problems.setdefault((problem.mark, problem.path, problem.what), problem)

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from connector.batch import earlier, fields, quantities
 from connector.batch.estimate import Estimate, estimate
+from connector.batch.job_specification import LEAST_DISK, JobSpecification, creation, specification
 from connector.batch.parse import Wave
-from connector.batch.plane import GROUP, LEFT_OUT, WAVE, Job, Source
-from connector.batch.problems import Mark, Problem
-from connector.batch.resolve import Placement, Resolved
+from connector.batch.plane import GROUP, LEFT_OUT, WAVE, JobView, SourceView
+from connector.batch.problems import FilePosition, Problem
+from connector.batch.resolve import Resolved, ResolvedMachine
 from connector.batch.status import counting
-from connector.batch.wish import LEAST_DISK, Wish, creation, wish
 from connector.errors import ControlFailed
 from connector.specification.fields import BY_NAME
 
@@ -24,7 +24,7 @@ _GIB: Final = 1 << 30
 _SLACK: Final = 3600.0  # seconds between a job's creation and the moment from which its life was counted
 
 
-class Change(StrEnum):
+class JobChange(StrEnum):
     """What would happen to one machine's job."""
 
     CREATE = "create"
@@ -34,7 +34,7 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class PlannedCall:
     """One call of the public API."""
 
     action: str
@@ -61,24 +61,24 @@ class Difference:
 class Step:
     """One machine of the wave. `undo` puts a changed job back; a created one is deleted."""
 
-    change: Change
+    change: JobChange
     machine: str
     group: str
-    wish: Wish | None = None
-    job: Job | None = None
+    specification: JobSpecification | None = None
+    job: JobView | None = None
     differences: tuple[Difference, ...] = ()
-    calls: tuple[Call, ...] = ()
-    undo: tuple[Call, ...] = ()
+    calls: tuple[PlannedCall, ...] = ()
+    undo: tuple[PlannedCall, ...] = ()
     note: str = ""
     starts: bool = False
 
     @property
-    def mark(self) -> Mark:
-        return self.wish.placement.mark if self.wish else Mark()
+    def mark(self) -> FilePosition:
+        return self.specification.placement.mark if self.specification else FilePosition()
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WavePlan:
     """What `apply` would do. With problems it does nothing."""
 
     wave: Wave
@@ -89,24 +89,24 @@ class Plan:
 
     @property
     def pending(self) -> tuple[Step, ...]:
-        return tuple(step for step in self.steps if step.change in (Change.CREATE, Change.CHANGE))
+        return tuple(step for step in self.steps if step.change in (JobChange.CREATE, JobChange.CHANGE))
 
     @property
     def empty(self) -> bool:
         return not self.pending
 
-    def count(self, change: Change) -> int:
+    def count(self, change: JobChange) -> int:
         return sum(step.change is change for step in self.steps)
 
 
 def plan(
     wave: Wave,
     resolved: Resolved,
-    sources: Sequence[Source],
-    jobs: Sequence[Job],
+    sources: Sequence[SourceView],
+    jobs: Sequence[JobView],
     now: float,
-    elsewhere: Mapping[str, Job] = MappingProxyType({}),
-) -> Plan:
+    elsewhere: Mapping[str, JobView] = MappingProxyType({}),
+) -> WavePlan:
     """`jobs`: those that carry the wave's tag, newest first. `elsewhere`: see `earlier.finished_elsewhere`."""
     _require_members(wave, jobs)
     problems, warnings = list(resolved.problems), list(resolved.warnings)
@@ -115,7 +115,7 @@ def plan(
     steps = []
     for placement in resolved.placements:
         job = standing.get(placement.source.id)
-        wanted = wish(wave, placement, names)
+        wanted = specification(wave, placement, names)
         names.add(wanted.name)
         problems += wanted.problems
         if job is None:
@@ -132,15 +132,17 @@ def plan(
         mark = wave.mark("schedule", "start")
         what = "the scheduled start has passed: what has not begun is started at once"
         warnings.append(Problem(what, mark, "use `start: manual` to begin by hand", "schedule.start"))
-    figures = estimate(wave, [step.wish.placement for step in steps if step.wish and _ahead(step)], now)
-    return Plan(wave, tuple(steps), tuple(problems), tuple(warnings), figures)
+    figures = estimate(
+        wave, [step.specification.placement for step in steps if step.specification and _ahead(step)], now
+    )
+    return WavePlan(wave, tuple(steps), tuple(problems), tuple(warnings), figures)
 
 
 def _ahead(step: Step) -> bool:
-    return step.change is Change.CREATE or (step.job is not None and step.job.status == "Ready")
+    return step.change is JobChange.CREATE or (step.job is not None and step.job.status == "Ready")
 
 
-def _obstacles(placement: Placement) -> Iterator[Problem]:
+def _obstacles(placement: ResolvedMachine) -> Iterator[Problem]:
     """Why no job can be created for this machine now; the call would be refused."""
     source, path = placement.source, f"machines[{placement.entry}]"
     if source.missing or source.state == "Deleting":
@@ -159,7 +161,7 @@ def _obstacles(placement: Placement) -> Iterator[Problem]:
         yield Problem(what, placement.mark, remedy, path)
 
 
-def _repeated(placement: Placement, elsewhere: Mapping[str, Job]) -> Iterator[Problem]:
+def _repeated(placement: ResolvedMachine, elsewhere: Mapping[str, JobView]) -> Iterator[Problem]:
     """That this machine has been migrated already."""
     if (job := elsewhere.get(placement.source.id)) is not None:
         what = f"{placement.source.name} was {earlier.sentence(job)}: it would be migrated again"
@@ -168,24 +170,26 @@ def _repeated(placement: Placement, elsewhere: Mapping[str, Job]) -> Iterator[Pr
         )
 
 
-def _create(wave: Wave, wanted: Wish, now: float) -> Step:
+def _create(wave: Wave, wanted: JobSpecification, now: float) -> Step:
     starts = wanted.start is not None and wanted.start <= now
-    calls = [Call("CreateReplicationJob", creation(wanted, wave.name, now))]
+    calls = [PlannedCall("CreateReplicationJob", creation(wanted, wave.name, now))]
     place = wanted.placement
     if place.left_out:
         calls.append(_leaving("(the new job)", place.left_out))
     if starts:
-        calls.append(Call("StartReplicationJob", {"JobId": "(the new job)"}))
-    return Step(Change.CREATE, place.source.name, place.group, wanted, calls=tuple(calls), starts=starts)
+        calls.append(PlannedCall("StartReplicationJob", {"JobId": "(the new job)"}))
+    return Step(JobChange.CREATE, place.source.name, place.group, wanted, calls=tuple(calls), starts=starts)
 
 
-def _compare(wave: Wave, wanted: Wish, job: Job, now: float) -> tuple[Step, list[Problem], list[Problem]]:
+def _compare(
+    wave: Wave, wanted: JobSpecification, job: JobView, now: float
+) -> tuple[Step, list[Problem], list[Problem]]:
     place = wanted.placement
     if job.status in ("Finished", "Expired"):
         note = (
             "finished" if job.status == "Finished" else "expired: delete the job, and apply creates a new one"
         )
-        return Step(Change.LEFT, place.source.name, place.group, wanted, job, note=note), [], []
+        return Step(JobChange.LEFT, place.source.name, place.group, wanted, job, note=note), [], []
     differences = [*_differences(wanted, job), *_moments(wanted, job, now)]
     problems = [problem for d in differences if (problem := _forbidden(wave, wanted, job, d))]
     tags = {key: value for key, value in wanted.tags.items() if job.tags.get(key) != value}
@@ -198,7 +202,7 @@ def _compare(wave: Wave, wanted: Wish, job: Job, now: float) -> tuple[Step, list
     ]
     if starts:
         told.append(Difference("start", "by hand", "at once"))
-    change = Change.CHANGE if calls else Change.LEFT
+    change = JobChange.CHANGE if calls else JobChange.LEFT
     note = f"{job.state}: {job.error}" if job.error else job.state
     step = Step(
         change,
@@ -216,8 +220,8 @@ def _compare(wave: Wave, wanted: Wish, job: Job, now: float) -> tuple[Step, list
 
 
 def _calls(
-    job: Job, differences: Sequence[Difference], tags: Mapping[str, str], starts: bool
-) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
+    job: JobView, differences: Sequence[Difference], tags: Mapping[str, str], starts: bool
+) -> tuple[tuple[PlannedCall, ...], tuple[PlannedCall, ...]]:
     calls, undo = [], []
     for left in (difference for difference in differences if difference.what == LEFT_OUT):
         calls.append(_leaving(job.id, left.wanted))
@@ -226,28 +230,30 @@ def _calls(
     if differences:
         new = {d.what: d.wanted for d in differences}
         old = {d.what: d.now for d in differences if d.now is not None}
-        calls.append(Call("ModifyReplicationJobAttribute", {"JobId": job.id} | new))
-        undo.append(Call("ModifyReplicationJobAttribute", {"JobId": job.id} | old))
+        calls.append(PlannedCall("ModifyReplicationJobAttribute", {"JobId": job.id} | new))
+        undo.append(PlannedCall("ModifyReplicationJobAttribute", {"JobId": job.id} | old))
     if tags:
         before = {key: job.tags[key] for key in tags if key in job.tags}
         calls.append(_tagging(job, tags))
         if before:
             undo.append(_tagging(job, before))
     if starts:
-        calls.append(Call("StartReplicationJob", {"JobId": job.id}))
+        calls.append(PlannedCall("StartReplicationJob", {"JobId": job.id}))
     return tuple(calls), tuple(undo)
 
 
-def _leaving(job: str, keys: Sequence[int]) -> Call:
-    return Call("SetReplicationJobDisks", {"JobId": job, "DiskKey": list(keys)})
+def _leaving(job: str, keys: Sequence[int]) -> PlannedCall:
+    return PlannedCall("SetReplicationJobDisks", {"JobId": job, "DiskKey": list(keys)})
 
 
-def _tagging(job: Job, tags: Mapping[str, str]) -> Call:
+def _tagging(job: JobView, tags: Mapping[str, str]) -> PlannedCall:
     listed = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
-    return Call("TagResources", {"ResourceType": "replicationjob", "ResourceId": [job.id], "Tag": listed})
+    return PlannedCall(
+        "TagResources", {"ResourceType": "replicationjob", "ResourceId": [job.id], "Tag": listed}
+    )
 
 
-def _differences(wanted: Wish, job: Job) -> Iterator[Difference]:
+def _differences(wanted: JobSpecification, job: JobView) -> Iterator[Difference]:
     for name, value in wanted.asked.items():
         now = _stands(job, name)
         if name == "ReplicationParameters":
@@ -270,13 +276,13 @@ def _differences(wanted: Wish, job: Job) -> Iterator[Difference]:
             yield Difference(name, now, value)
 
 
-def _stands(job: Job, name: str) -> Any:
+def _stands(job: JobView, name: str) -> Any:
     """What a field is now. A control plane that does not know the field behaves as its default says."""
     now = job.asked.get(name)
     return BY_NAME[name].default if now is None and BY_NAME[name].ours else now
 
 
-def _moments(wanted: Wish, job: Job, now: float) -> Iterator[Difference]:
+def _moments(wanted: JobSpecification, job: JobView, now: float) -> Iterator[Difference]:
     """What is counted from a moment: a start that has passed, or a life that is right within an hour, is no difference."""
     if job.status == "Ready" and wanted.start is not None and wanted.start > now:
         text = quantities.written(wanted.start)
@@ -290,7 +296,7 @@ def _moments(wanted: Wish, job: Job, now: float) -> Iterator[Difference]:
             yield Difference("ValidTime", job.asked.get("ValidTime") or None, quantities.written(end))
 
 
-def _forbidden(wave: Wave, wanted: Wish, job: Job, difference: Difference) -> Problem | None:
+def _forbidden(wave: Wave, wanted: JobSpecification, job: JobView, difference: Difference) -> Problem | None:
     """The control plane would refuse this change: said before anything is changed."""
     field, place = BY_NAME[difference.what], wanted.placement
     if job.status in field.changes or job.state in field.changes:
@@ -305,13 +311,13 @@ def _forbidden(wave: Wave, wanted: Wish, job: Job, difference: Difference) -> Pr
     return Problem(what, wave.document.mark(here), remedy, ".".join(map(str, path)))
 
 
-def _notes(wave: Wave, wanted: Wish, job: Job) -> Iterator[Problem]:
+def _notes(wave: Wave, wanted: JobSpecification, job: JobView) -> Iterator[Problem]:
     if wanted.start is None and job.status == "Ready" and (when := job.asked.get("ScheduledStartTime")):
         what = f"{wanted.placement.source.name} keeps its scheduled start at {when}: it cannot be taken back"
         yield Problem(what, wave.mark("schedule", "start"), "move it, or delete the job and apply again")
 
 
-def _require_members(wave: Wave, jobs: Sequence[Job]) -> None:
+def _require_members(wave: Wave, jobs: Sequence[JobView]) -> None:
     """A job of another wave must not be touched. Raises ControlFailed."""
     for job in jobs:
         other = job.tags.get(WAVE, wave.name)
@@ -320,14 +326,18 @@ def _require_members(wave: Wave, jobs: Sequence[Job]) -> None:
             raise ControlFailed(what, on=wave.name, remedy="run the same release on both sides")
 
 
-def _untouched(jobs: Sequence[Job], sources: Sequence[Source], mine: set[str]) -> Iterator[Step]:
+def _untouched(jobs: Sequence[JobView], sources: Sequence[SourceView], mine: set[str]) -> Iterator[Step]:
     names = {source.id: source.name for source in sources}
     for job in jobs:
         if job.source in mine or job.status == "Deleting":
             continue
         note = f"{job.state}; not in the manifest: `connector job delete {job.id}` if it is not wanted"
         yield Step(
-            Change.UNTOUCHED, names.get(job.source, job.source), job.tags.get(GROUP, ""), job=job, note=note
+            JobChange.UNTOUCHED,
+            names.get(job.source, job.source),
+            job.tags.get(GROUP, ""),
+            job=job,
+            note=note,
         )
 
 
@@ -343,13 +353,13 @@ def _object(text: object) -> dict[str, Any]:
     )
 
 
-def _whole(wanted: Wish, index: int) -> int:
+def _whole(wanted: JobSpecification, index: int) -> int:
     """What the control plane makes of a disk that nobody enlarges; GiB."""
     size = next((disk.size for disk in wanted.placement.source.disks if disk.index == index), 0)
     return max(-(-size // _GIB), LEAST_DISK)
 
 
-def _disks(disks: Sequence[Mapping[str, Any]], wanted: Wish) -> dict[int, int]:
+def _disks(disks: Sequence[Mapping[str, Any]], wanted: JobSpecification) -> dict[int, int]:
     found = {disk.index: _whole(wanted, disk.index) for disk in wanted.placement.source.disks if disk.index}
     return found | {
         int(disk["Index"]): int(disk.get("Size") or found.get(int(disk["Index"]), 0)) for disk in disks

@@ -20,7 +20,7 @@ LEFT_OUT: Final = "LeftOutDisks"
 
 
 @dataclass(frozen=True, slots=True)
-class SourceDisk:
+class SourceDiskView:
     """One disk of a source; `index` 0 is the system disk. `size` is bytes; `key` is 0 where it is not known."""
 
     index: int
@@ -30,7 +30,7 @@ class SourceDisk:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceView:
     """A registered machine. Empty facts are not known. `name` is the machine's in vCenter, `registered` the source's."""
 
     id: str
@@ -47,7 +47,7 @@ class Source:
     guest: str = ""
     networks: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
-    disks: tuple[SourceDisk, ...] = ()
+    disks: tuple[SourceDiskView, ...] = ()
     blocking: tuple[str, ...] = ()  # findings that no job gets past
     last_job: str = ""
 
@@ -61,7 +61,7 @@ ROLLBACK: Final = "Rollback"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunView:
     """One run of a job; times are ISO 8601 in UTC, empty for not yet."""
 
     start: str
@@ -71,7 +71,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class JobView:
     """A job as the control plane shows it; `asked` in the names of CreateReplicationJob."""
 
     id: str
@@ -90,7 +90,7 @@ class Job:
     waiting: str = ""
     down: str = ""  # that a cutover keeps its source down, in words; empty while it is up
     cut_over: bool = False  # its cutover has been asked for: to start it is to resume that
-    runs: tuple[Run, ...] = ()
+    runs: tuple[RunView, ...] = ()
 
     @property
     def state(self) -> str:
@@ -125,9 +125,9 @@ class Plane(Protocol):
     nothing of it runs, nor is about to be taken back.
     """
 
-    def sources(self) -> Sequence[Source]: ...
-    def jobs(self, wave: str) -> Sequence[Job]: ...
-    def jobs_by_id(self, ids: Sequence[str]) -> Sequence[Job]: ...
+    def sources(self) -> Sequence[SourceView]: ...
+    def jobs(self, wave: str) -> Sequence[JobView]: ...
+    def jobs_by_id(self, ids: Sequence[str]) -> Sequence[JobView]: ...
     def passes(self, job: str) -> Sequence[Passed]: ...
     def create(self, parameters: Parameters) -> str: ...
     def modify(self, job: str, parameters: Parameters) -> None: ...

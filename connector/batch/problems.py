@@ -12,7 +12,7 @@ MOST = 50
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Mark:
+class FilePosition:
     """A place in a file; both numbers count from 1."""
 
     line: int = 1
@@ -24,7 +24,7 @@ class Problem:
     """One thing that is wrong: what, where, and what to do."""
 
     what: str
-    mark: Mark
+    mark: FilePosition
     remedy: str = ""
     path: str = ""  # e.g. "machines[3].target.region"
 

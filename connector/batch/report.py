@@ -16,7 +16,7 @@ import jinja2
 
 from connector.amounts import size, span
 from connector.batch import quantities
-from connector.batch.plane import Job, Passed, Source
+from connector.batch.plane import JobView, Passed, SourceView
 from connector.batch.status import counting
 from connector.names import on_page
 
@@ -101,8 +101,8 @@ class Report:
 
 def report(
     wave: str,
-    jobs: Sequence[Job],
-    sources: Sequence[Source],
+    jobs: Sequence[JobView],
+    sources: Sequence[SourceView],
     passes: Mapping[str, Sequence[Passed]],
     now: float,
 ) -> Report:
@@ -113,7 +113,7 @@ def report(
     return Report(wave, quantities.written(now), tuple(ordered))
 
 
-def _line(job: Job, source: Source | None, passes: Sequence[Passed]) -> Line:
+def _line(job: JobView, source: SourceView | None, passes: Sequence[Passed]) -> Line:
     started = min((run.start for run in job.runs if run.start), default=job.started)
     begun, over = quantities.read(started), quantities.read(job.ended)
     return Line(

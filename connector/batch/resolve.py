@@ -11,11 +11,11 @@ from typing import Final
 from unicodedata import normalize
 
 from connector.batch import quantities
-from connector.batch.manifest import Choices, Entry
+from connector.batch.manifest import Choices, MachineEntry
 from connector.batch.parse import Wave
-from connector.batch.plane import Source, SourceDisk
-from connector.batch.problems import Mark, Problem
-from connector.batch.selectors import Selector
+from connector.batch.plane import SourceDiskView, SourceView
+from connector.batch.problems import FilePosition, Problem
+from connector.batch.selectors import SelectableSource, selector
 from connector.batch.servers import server_url
 from connector.names import unescaped, visible
 
@@ -30,18 +30,18 @@ _HARD_DISK: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class ResolvedMachine:
     """One machine of the wave with everything that was chosen for it."""
 
     entry: int
-    source: Source
+    source: SourceView
     choices: Choices
-    mark: Mark
+    mark: FilePosition
     sizes: tuple[tuple[int, int], ...] = ()  # disk index, bytes
     left_out: tuple[int, ...] = ()  # disk keys
 
     @property
-    def disks(self) -> tuple[SourceDisk, ...]:
+    def disks(self) -> tuple[SourceDiskView, ...]:
         """The disks that migrate."""
         return tuple(disk for disk in self.source.disks if not disk.key or disk.key not in self.left_out)
 
@@ -58,17 +58,17 @@ class Placement:
 class Resolved:
     """The machines of a wave, and what stands in the way."""
 
-    placements: tuple[Placement, ...]
+    placements: tuple[ResolvedMachine, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...] = ()
 
 
-def resolve(wave: Wave, sources: Sequence[Source]) -> Resolved:
+def resolve(wave: Wave, sources: Sequence[SourceView]) -> Resolved:
     """Explicit entries take their machines first; selectors share out the rest, and never the same machine twice."""
     problems: list[Problem] = []
     warnings: list[Problem] = []
     taken: dict[str, int] = {}
-    chosen: list[tuple[int, Source]] = []
+    chosen: list[tuple[int, SourceView]] = []
     entries = list(enumerate(wave.manifest.machines))
     explicit = [(number, entry) for number, entry in entries if entry.selector is None]
     for number, entry in explicit + [pair for pair in entries if pair[1].selector is not None]:
@@ -90,7 +90,7 @@ def resolve(wave: Wave, sources: Sequence[Source]) -> Resolved:
     return Resolved(tuple(placements), tuple(problems), tuple(warnings))
 
 
-def _matched_by_none(wave: Wave, placements: Sequence[Placement]) -> Iterator[Problem]:
+def _matched_by_none(wave: Wave, placements: Sequence[ResolvedMachine]) -> Iterator[Problem]:
     """What is said about disks for all machines at once, and fits the disk of none: most likely it is misspelt."""
     disks = wave.manifest.defaults.disks
     for key in ("include", "exclude", "sizes"):
@@ -106,8 +106,8 @@ def _matched_by_none(wave: Wave, placements: Sequence[Placement]) -> Iterator[Pr
 
 
 def _found(
-    wave: Wave, number: int, entry: Entry, sources: Sequence[Source], problems: list[Problem]
-) -> list[Source]:
+    wave: Wave, number: int, entry: MachineEntry, sources: Sequence[SourceView], problems: list[Problem]
+) -> list[SourceView]:
     near = [s for s in sources if entry.vcenter is None or _same_url(s.vcenter, entry.vcenter)]
     path = f"machines[{number}]"
     if entry.selector is not None:
@@ -136,11 +136,13 @@ def _found(
     return found
 
 
-def _is_called(source: Source, name: str) -> bool:
+def _is_called(source: SourceView, name: str) -> bool:
     return name in (source.name, source.registered) or unescaped(name) == source.name
 
 
-def _other_names(wave: Wave, number: int, entry: Entry, sources: Sequence[Source]) -> Iterator[Problem]:
+def _other_names(
+    wave: Wave, number: int, entry: MachineEntry, sources: Sequence[SourceView]
+) -> Iterator[Problem]:
     """The moref decides; a name beside it that is another one is said."""
     if entry.moref is None or entry.name is None:
         return
@@ -155,22 +157,22 @@ def _other_names(wave: Wave, number: int, entry: Entry, sources: Sequence[Source
 
 
 def _selected(
-    text: str, sources: Sequence[Source], mark: Mark, path: str, problems: list[Problem]
-) -> list[Source]:
-    selector = Selector.parse(text)
-    found = [s for s in sources if selector.matches(s) and not s.missing]
+    text: str, sources: Sequence[SourceView], mark: FilePosition, path: str, problems: list[Problem]
+) -> list[SourceView]:
+    wanted = selector(text)
+    found = [s for s in sources if wanted.matches(SelectableSource(s)) and not s.missing]
     if found:
         return sorted(found, key=lambda s: (s.name, s.moref, s.id))
     remedy = "`connector vm list` shows what is there; a source appears when an appliance has seen it"
-    for term in selector.terms:
-        what = {"tag": "tags", "network": "networks"}.get(term.what, term.what)
-        if term.what in _OPTIONAL and not any(getattr(s, what) for s in sources):
+    for condition in wanted.conditions:
+        what = {"tag": "tags", "network": "networks"}.get(condition.key, condition.key)
+        if condition.key in _OPTIONAL and not any(getattr(s, what) for s in sources):
             remedy = f"this control plane tells no {what} of its sources: select by name"
     problems.append(Problem(f"the selector {text!r} matches no machine", mark, remedy, path))
     return []
 
 
-def _placed(wave: Wave, number: int, source: Source, problems: list[Problem]) -> Placement:
+def _placed(wave: Wave, number: int, source: SourceView, problems: list[Problem]) -> ResolvedMachine:
     choices = wave.choices(number)
     mark = wave.mark("machines", number)
     problems += _source_problems(source, mark)
@@ -188,15 +190,15 @@ def _placed(wave: Wave, number: int, source: Source, problems: list[Problem]) ->
                 problems.append(Problem(what, where, "a disk cannot become smaller", f"machines[{number}]"))
             sizes[disk.index] = wanted
     left_out = _left_out(wave, number, source, choices, problems)
-    return Placement(number, source, choices, mark, tuple(sorted(sizes.items())), left_out)
+    return ResolvedMachine(number, source, choices, mark, tuple(sorted(sizes.items())), left_out)
 
 
 def _left_out(
-    wave: Wave, number: int, source: Source, choices: Choices, problems: list[Problem]
+    wave: Wave, number: int, source: SourceView, choices: Choices, problems: list[Problem]
 ) -> tuple[int, ...]:
     """Keys of the disks that stay behind: excluded, or not among those that are included."""
     chosen = choices.disks
-    out: dict[int, SourceDisk] = {}
+    out: dict[int, SourceDiskView] = {}
     for key in ("include", "exclude"):
         words: Sequence[str | int] | None = getattr(chosen, key)
         if words is None:
@@ -225,7 +227,7 @@ def _root(wave: Wave, number: int, key: str) -> tuple[str | int, ...]:
     return ("machines", number) if key in own.disks.model_fields_set else ("defaults",)
 
 
-def _source_problems(source: Source, mark: Mark) -> Iterator[Problem]:
+def _source_problems(source: SourceView, mark: FilePosition) -> Iterator[Problem]:
     if source.missing:
         remedy = "take it out of the manifest, or bring it back and rescan"
         yield Problem(f"{source.name} is no longer in vCenter", mark, remedy)
@@ -235,7 +237,7 @@ def _source_problems(source: Source, mark: Mark) -> Iterator[Problem]:
         )
 
 
-def _matching(source: Source, disk: str | int) -> Iterator[SourceDisk]:
+def _matching(source: SourceView, disk: str | int) -> Iterator[SourceDiskView]:
     for found in source.disks:
         if found.key == disk if isinstance(disk, int) else labelled(found.label, disk):
             yield found
@@ -249,12 +251,12 @@ def labelled(label: str, pattern: str) -> bool:
     )
 
 
-def _no_disk(source: Source, disk: str | int, mark: Mark) -> Problem:
+def _no_disk(source: SourceView, disk: str | int, mark: FilePosition) -> Problem:
     labels = ", ".join(found.label for found in source.disks[:8]) or "none"
     return Problem(f"{source.name} has no disk {disk!r}", mark, f"its disks are {labels}")
 
 
-def _twice(wave: Wave, number: int, other: int, source: Source) -> Problem:
+def _twice(wave: Wave, number: int, other: int, source: SourceView) -> Problem:
     line = wave.mark("machines", other).line
     what = f"{source.name} is chosen here and in line {line}"
     remedy = "let one of the two leave it out, e.g. with !name:" + source.name

@@ -12,7 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, Protocol, Self
 
-from connector.batch.plane import LEFT_OUT, WAVE, Job, Parameters, Passed, Run, Source, SourceDisk
+from connector.batch.plane import (
+    LEFT_OUT,
+    WAVE,
+    JobView,
+    Parameters,
+    Passed,
+    RunView,
+    SourceDiskView,
+    SourceView,
+)
 from connector.errors import BadInput
 from connector.specification import outage
 from connector.specification.fields import JOB_FIELDS
@@ -23,7 +32,7 @@ PARALLEL: Final = 8  # calls at a time: one control plane answers from one datab
 Json = dict[str, Any]
 
 
-class Caller(Protocol):
+class RequestSender(Protocol):
     """Signs and sends one request. Used by one thread at a time."""
 
     def call(self, action: str, /, **parameters: Any) -> Json: ...
@@ -33,10 +42,10 @@ class Caller(Protocol):
 class SmcPlane:
     """`Plane` over the public API. A context manager: leaving it closes every connection."""
 
-    def __init__(self, callers: Callable[[], Caller]) -> None:
+    def __init__(self, callers: Callable[[], RequestSender]) -> None:
         self._callers = callers
         self._own = threading.local()
-        self._made: list[Caller] = []
+        self._made: list[RequestSender] = []
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="plane")
 
     def __enter__(self) -> Self:
@@ -47,7 +56,7 @@ class SmcPlane:
         for caller in self._made:
             caller.close()
 
-    def sources(self) -> Sequence[Source]:
+    def sources(self) -> Sequence[SourceView]:
         rows = self._all("DescribeSourceServers", "SourceServers", "SourceServer", {})
         more: dict[str, Json] = {}
         with suppress(BadInput):  # a control plane without this extension refuses its name
@@ -55,14 +64,14 @@ class SmcPlane:
             more = {str(row["SourceId"]): row for row in told}
         return [_source(row, more.get(str(row["SourceId"]), {})) for row in rows]
 
-    def jobs(self, wave: str) -> Sequence[Job]:
+    def jobs(self, wave: str) -> Sequence[JobView]:
         wanted = {"Tag": [{"Key": WAVE, "Value": wave}]}
         return [
             _job(row)
             for row in self._all("DescribeReplicationJobs", "ReplicationJobs", "ReplicationJob", wanted)
         ]
 
-    def jobs_by_id(self, ids: Sequence[str]) -> Sequence[Job]:
+    def jobs_by_id(self, ids: Sequence[str]) -> Sequence[JobView]:
         parts = [list(ids[start : start + PAGE]) for start in range(0, len(ids), PAGE)]
         pages = self._pool.map(
             lambda part: self._call("DescribeReplicationJobs", JobId=part, PageSize=PAGE), parts
@@ -112,7 +121,7 @@ class SmcPlane:
         self._call("DeleteReplicationJob", JobId=job)
 
     def _call(self, action: str, /, **parameters: Any) -> Json:
-        caller: Caller | None = getattr(self._own, "caller", None)
+        caller: RequestSender | None = getattr(self._own, "caller", None)
         if caller is None:
             caller = self._own.caller = self._callers()
             self._made.append(caller)
@@ -137,11 +146,11 @@ def _rows(page: Json, plural: str, singular: str) -> list[Any]:
     return list((page.get(plural) or {}).get(singular) or [])
 
 
-def _source(row: Json, told: Json) -> Source:
+def _source(row: Json, told: Json) -> SourceView:
     about = _parsed(row.get("SystemInfo"))
     path = str(told.get("InventoryPath") or "")
     wrong = _parsed(row.get("StatusInfo"))
-    return Source(
+    return SourceView(
         id=str(row["SourceId"]),
         name=str(told.get("MachineName") or about.get("hostname") or row["Name"]),
         registered=str(row["Name"]),
@@ -175,7 +184,7 @@ def _blocking(told: Json) -> Iterator[str]:
             yield f"{finding.get('Message')} ({finding.get('Check')})"
 
 
-def _disks(row: Json, told: Json) -> Iterator[SourceDisk]:
+def _disks(row: Json, told: Json) -> Iterator[SourceDiskView]:
     keys = [int(key) for key in _rows(told, "DiskKeys", "DiskKey") if str(key).isdecimal()]
     shown: Json = row.get("Disks") or {}
     parts: list[Json] = [shown["System"]] if shown.get("System") else []
@@ -183,16 +192,18 @@ def _disks(row: Json, told: Json) -> Iterator[SourceDisk]:
     for index, disk in enumerate(parts):
         first: Json = next(iter(_rows(disk, "Parts", "Part")), {})
         size = int(first.get("SizeBytes", 0)) or int(disk.get("Size", 0)) << 30
-        yield SourceDisk(index, str(first.get("Path") or ""), size, keys[index] if index < len(keys) else 0)
+        yield SourceDiskView(
+            index, str(first.get("Path") or ""), size, keys[index] if index < len(keys) else 0
+        )
 
 
-def _job(row: Json) -> Job:
+def _job(row: Json) -> JobView:
     data = [{"Index": d["Index"], "Size": d.get("Size")} for d in _rows(row, "DataDisks", "DataDisk")]
     left_out = [int(key) for key in _rows(row, "LeftOutDisks", "DiskKey")]
     asked = {name: row.get(name) for name in _ASKED} | {"DataDisk": data, LEFT_OUT: left_out}
     wrong = _parsed(row.get("StatusInfo"))
     status = str(row["Status"])
-    return Job(
+    return JobView(
         id=str(row["JobId"]),
         name=str(row["Name"]),
         source=str(row["SourceId"]),
@@ -216,8 +227,8 @@ def _job(row: Json) -> Job:
 _ASKED: Final = tuple(field.name for field in JOB_FIELDS if field.echoed)
 
 
-def _run(row: Json) -> Run:
-    return Run(*(str(row.get(name) or "") for name in ("StartTime", "EndTime", "Type", "ImageId")))
+def _run(row: Json) -> RunView:
+    return RunView(*(str(row.get(name) or "") for name in ("StartTime", "EndTime", "Type", "ImageId")))
 
 
 def _passed(row: Json) -> Passed:

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from connector.batch import earlier
-from connector.batch.plane import Job, Source
-from connector.batch.resolve import Placement
+from connector.batch.plane import JobView, SourceView
+from connector.batch.resolve import ResolvedMachine
 
 MISSING = "missing"  # there is no job
 #: Nothing happens to these until somebody asks for it, or their interval comes.
@@ -20,7 +20,7 @@ UNFINISHED = ("Ready", "Running", "Waiting", "Stopped", "InError")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MachineStatus:
     """One machine."""
 
     machine: str
@@ -36,11 +36,11 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class WaveStatus:
     """The whole wave."""
 
     wave: str
-    rows: tuple[Row, ...]
+    rows: tuple[MachineStatus, ...]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -56,7 +56,7 @@ class Status:
         return bool(self.rows) and all(row.status == "Finished" for row in self.rows)
 
     @property
-    def failed(self) -> tuple[Row, ...]:
+    def failed(self) -> tuple[MachineStatus, ...]:
         return tuple(row for row in self.rows if row.status in FAILED)
 
     def to_json(self) -> dict[str, Any]:
@@ -65,11 +65,11 @@ class Status:
 
 def status(
     wave: str,
-    jobs: Sequence[Job],
-    sources: Sequence[Source],
-    placements: Sequence[Placement] = (),
-    elsewhere: Mapping[str, Job] = MappingProxyType({}),
-) -> Status:
+    jobs: Sequence[JobView],
+    sources: Sequence[SourceView],
+    placements: Sequence[ResolvedMachine] = (),
+    elsewhere: Mapping[str, JobView] = MappingProxyType({}),
+) -> WaveStatus:
     """In the order of groups and names; of several jobs of one machine the one that counts.
 
     `placements`: the machines that the manifest names; those without a job are shown as missing.
@@ -78,7 +78,7 @@ def status(
     names = {source.id: source.name for source in sources}
     known = counting(jobs)
     rows = [
-        Row(
+        MachineStatus(
             names.get(job.source, job.source),
             job.group,
             job.id,
@@ -97,30 +97,30 @@ def status(
         for placement in placements
         if placement.source.id not in known
     ]
-    return Status(wave, tuple(sorted(rows, key=lambda row: (row.group, row.machine, row.job))))
+    return WaveStatus(wave, tuple(sorted(rows, key=lambda row: (row.group, row.machine, row.job))))
 
 
-def _note(job: Job) -> str:
+def _note(job: JobView) -> str:
     back = "rolled back, its source runs: `connector batch start` syncs it anew" if job.rolled_back else ""
     starts = _starts(job)
     said = "; ".join(filter(None, (job.down, back, job.error or job.waiting)))
     return said or (f"begins at {starts}" if starts else "")
 
 
-def _missing(placement: Placement, finished: Job | None) -> Row:
+def _missing(placement: ResolvedMachine, finished: JobView | None) -> MachineStatus:
     note = "no job of this wave: `connector batch apply` makes one"
     if finished is not None:
         note = f"{earlier.sentence(finished)}; `connector batch apply` would migrate it again"
-    return Row(placement.source.name, placement.group, "", MISSING, MISSING, 0.0, "", note)
+    return MachineStatus(placement.source.name, placement.group, "", MISSING, MISSING, 0.0, "", note)
 
 
-def _starts(job: Job) -> str:
+def _starts(job: JobView) -> str:
     return str(job.asked.get("ScheduledStartTime") or "") if job.status == "Ready" else ""
 
 
-def counting(jobs: Sequence[Job]) -> dict[str, Job]:
+def counting(jobs: Sequence[JobView]) -> dict[str, JobView]:
     """By source, the job that counts: the unfinished one, else the newest. `jobs` are newest first."""
-    found: dict[str, Job] = {}
+    found: dict[str, JobView] = {}
     for job in jobs:
         if job.status == "Deleting":
             continue

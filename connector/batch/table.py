@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from connector.batch.problems import ManifestRefused, Mark, Problem
+from connector.batch.problems import FilePosition, ManifestRefused, Problem
 from connector.names import visible
 
 MAX_BYTES: Final = 16 << 20
@@ -87,7 +87,7 @@ def plain(text: str) -> str:
 
 
 def refused(file: str, line: int, what: str, remedy: str) -> ManifestRefused:
-    return ManifestRefused(file, [Problem(what, Mark(line, 1), remedy)])
+    return ManifestRefused(file, [Problem(what, FilePosition(line, 1), remedy)])
 
 
 def _records(text: str, separator: str, file: str, above: int) -> Iterator[tuple[int, list[str]]]:

@@ -16,22 +16,23 @@ from typing import Final
 import click
 
 from connector import readable
-from connector.batch import reference, sheets
+from connector.batch import sheets
 from connector.batch.apply import Applied, Apply
 from connector.batch.begin import begin
-from connector.batch.cutover import CutOver, Outcome
+from connector.batch.cutover import CutOver, CutoverResult
 from connector.batch.document import MAX_BYTES
 from connector.batch.earlier import finished_elsewhere
-from connector.batch.hooks import Around
+from connector.batch.hooks import HookRunner
 from connector.batch.manifest import Happening, Phase
 from connector.batch.parse import Wave, check_time, parse
-from connector.batch.plan import Plan, plan
+from connector.batch.plan import WavePlan, plan
 from connector.batch.plane import Plane
 from connector.batch.problems import ManifestRefused
 from connector.batch.report import report
 from connector.batch.resolve import resolve
+from connector.batch.schema import schema_text
 from connector.batch.smc_plane import PARALLEL, SmcPlane
-from connector.batch.status import Status, status
+from connector.batch.status import WaveStatus, status
 from connector.cli import batch_view as view
 from connector.cli.access import with_client
 from connector.cli.options import JSON
@@ -119,7 +120,7 @@ def apply(client: SmcClient, file: Path, as_json: bool) -> None:
     with _told(as_json):
         wave = _wave(file)
         check_time(wave, time.time())
-        around = Around(wave, _warn)
+        around = HookRunner(wave, _warn)
         around.check()
         with _plane(client) as plane:
             found = _planned(wave, plane)
@@ -148,7 +149,7 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
         wave = _wave(file)
         with _plane(client) as plane:
             sources = plane.sources()
-            shown: Status | None = None
+            shown: WaveStatus | None = None
             silence = Silence(lambda line: click.echo(plain(line), err=True))
             while shown is None or (watch and not shown.settled):
                 if shown is not None:
@@ -210,7 +211,7 @@ def cutover(client: SmcClient, file: Path, regardless: bool, every: float, as_js
     """
     with _told(as_json):
         wave = _wave(file)
-        around = Around(wave, _warn)
+        around = HookRunner(wave, _warn)
         around.check()
         with _plane(client) as plane:
             told = _quiet if as_json else (lambda line: click.echo(plain(line)))
@@ -293,17 +294,17 @@ def schema() -> None:
     \b
     connector batch schema > manifest.schema.json
     """
-    click.echo(reference.schema_text(), nl=False)
+    click.echo(schema_text(), nl=False)
 
 
-def cutover_code(done: Outcome) -> int:
+def cutover_code(done: CutoverResult) -> int:
     """The exit code: what failed counts more than what was not ready to begin."""
     if done.failed:
         return FAILED
     return Conflict.exit_code if done.not_begun else 0
 
 
-def _apply(plane: Plane, found: Plan, around: Around, as_json: bool) -> Applied:
+def _apply(plane: Plane, found: WavePlan, around: HookRunner, as_json: bool) -> Applied:
     """Hooks run when there is something to do: applying again does nothing, and so do they."""
     if found.empty:
         return Applied()
@@ -319,7 +320,7 @@ def _apply(plane: Plane, found: Plan, around: Around, as_json: bool) -> Applied:
     return done
 
 
-def _planned(wave: Wave, plane: Plane) -> Plan:
+def _planned(wave: Wave, plane: Plane) -> WavePlan:
     with ThreadPoolExecutor(2) as pool:
         sources = pool.submit(plane.sources)
         jobs = pool.submit(plane.jobs, wave.name)

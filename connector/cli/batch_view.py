@@ -13,33 +13,38 @@ from rich.text import Text
 
 from connector import amounts
 from connector.batch.apply import Applied
-from connector.batch.cutover import Outcome
-from connector.batch.plan import Change, Plan, Step
+from connector.batch.cutover import CutoverResult
+from connector.batch.plan import JobChange, Step, WavePlan
 from connector.batch.problems import Problem
 from connector.batch.report import Report
-from connector.batch.status import Status
+from connector.batch.status import WaveStatus
 from connector.cli.display import print_table
 from connector.cli.tables import plain
 
 #: Makes the text of a file only when it is wanted.
 Made = Callable[[], str]
 
-_SIGNS = {Change.CREATE: "+", Change.CHANGE: "~", Change.LEFT: " ", Change.UNTOUCHED: "?"}
-_COLOURS = {Change.CREATE: "green", Change.CHANGE: "yellow", Change.LEFT: "", Change.UNTOUCHED: "dim"}
+_SIGNS = {JobChange.CREATE: "+", JobChange.CHANGE: "~", JobChange.LEFT: " ", JobChange.UNTOUCHED: "?"}
+_COLOURS = {
+    JobChange.CREATE: "green",
+    JobChange.CHANGE: "yellow",
+    JobChange.LEFT: "",
+    JobChange.UNTOUCHED: "dim",
+}
 
 
 def said(text: str, record: dict[str, Any], as_json: bool) -> None:
     click.echo(json.dumps(record) if as_json else text)
 
 
-def print_plan(plan: Plan, *, verbose: bool, as_json: bool) -> None:
+def print_plan(plan: WavePlan, *, verbose: bool, as_json: bool) -> None:
     """Machines that change first; those that do not are only counted unless `verbose`."""
     if as_json:
         click.echo(json.dumps(_plan_record(plan, verbose=verbose)))
         return
     table = Table("", "machine", "group", "what", box=None, show_header=False)
     for step in plan.steps:
-        if step.change is not Change.LEFT or verbose:
+        if step.change is not JobChange.LEFT or verbose:
             sign = Text(_SIGNS[step.change], style=_COLOURS[step.change])
             table.add_row(sign, plain(step.machine), plain(step.group), Text(_words(step)))
         if verbose:
@@ -48,15 +53,15 @@ def print_plan(plan: Plan, *, verbose: bool, as_json: bool) -> None:
     if table.row_count:
         print_table(table)
     counts = ", ".join(
-        f"{plan.count(change)} to {change}" for change in (Change.CREATE, Change.CHANGE, Change.LEFT)
+        f"{plan.count(change)} to {change}" for change in (JobChange.CREATE, JobChange.CHANGE, JobChange.LEFT)
     )
-    click.echo(f"{plan.wave.name}: {counts}, {plan.count(Change.UNTOUCHED)} not touched")
+    click.echo(f"{plan.wave.name}: {counts}, {plan.count(JobChange.UNTOUCHED)} not touched")
     _print_estimate(plan)
     _print_problems(plan.wave.file, plan.warnings, "warning: ")
     _print_problems(plan.wave.file, plan.problems)
 
 
-def print_applied(plan: Plan, done: Applied, as_json: bool) -> None:
+def print_applied(plan: WavePlan, done: Applied, as_json: bool) -> None:
     """What was done in one line, then what was not."""
     if as_json:
         record = {name: list(getattr(done, name)) for name in ("created", "changed", "started")}
@@ -78,7 +83,7 @@ def print_applied(plan: Plan, done: Applied, as_json: bool) -> None:
         click.echo(f"{plan.wave.name}: {figures}")
 
 
-def print_status(status: Status, as_json: bool, *, again: bool) -> None:
+def print_status(status: WaveStatus, as_json: bool, *, again: bool) -> None:
     """One table, or one JSON object per look."""
     if as_json:
         click.echo(json.dumps(status.to_json()))
@@ -95,7 +100,7 @@ def print_status(status: Status, as_json: bool, *, again: bool) -> None:
     click.echo(f"{status.wave}: {counts}")
 
 
-def print_cutover(done: Outcome, as_json: bool) -> None:
+def print_cutover(done: CutoverResult, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return
@@ -132,17 +137,23 @@ def print_report(report: Report, as_json: bool) -> None:
 
 
 def _words(step: Step) -> str:
-    if step.change is Change.CREATE and step.wish is not None:
-        asked, place = step.wish.asked, step.wish.placement
+    if step.change is JobChange.CREATE and step.specification is not None:
+        asked, place = step.specification.asked, step.specification.placement
         rhythm = f"every {asked['Frequency']} h" if "Frequency" in asked else "once"
-        begins = "at once" if step.starts else "as scheduled" if step.wish.start else "by hand (batch start)"
+        begins = (
+            "at once"
+            if step.starts
+            else "as scheduled"
+            if step.specification.start
+            else "by hand (batch start)"
+        )
         disks = f"{len(place.disks)} disks, {amounts.size(place.size)}"
-        return plain(f"create {step.wish.name}: {disks}, {rhythm}, begins {begins}")
+        return plain(f"create {step.specification.name}: {disks}, {rhythm}, begins {begins}")
     told = "; ".join(map(str, step.differences))
     return plain(told or f"{step.change}: {step.note}")
 
 
-def _print_estimate(plan: Plan) -> None:
+def _print_estimate(plan: WavePlan) -> None:
     figures = plan.estimate
     if not figures.machines:
         return
@@ -165,7 +176,7 @@ def _print_problems(file: str, problems: Sequence[Problem], prefix: str = "") ->
         click.echo(f"{prefix}{problem.line(file)}", err=True)
 
 
-def _plan_record(plan: Plan, *, verbose: bool) -> dict[str, Any]:
+def _plan_record(plan: WavePlan, *, verbose: bool) -> dict[str, Any]:
     steps = [
         {
             "change": str(step.change),
@@ -184,7 +195,7 @@ def _plan_record(plan: Plan, *, verbose: bool) -> dict[str, Any]:
     ]
     return {
         "wave": plan.wave.name,
-        "counts": {str(change): plan.count(change) for change in Change},
+        "counts": {str(change): plan.count(change) for change in JobChange},
         "steps": steps,
         "estimate": plan.estimate.to_json(),
         "problems": [problem.to_json(plan.wave.file) for problem in plan.problems],

@@ -20,8 +20,8 @@ from connector.cli.secret import new_secret_file
 from connector.errors import BadInput
 
 if TYPE_CHECKING:  # the store brings a database library along, which no other command needs
+    from connector.control.domain.entities import AccessKey
     from connector.control.store import Store
-    from connector.control.store.rows import AccessKey
 
 PORT = 8443  # of `connector control run` when nothing is said
 ROLES = ("read-only", "operator", "admin")
@@ -75,7 +75,7 @@ def environment(state: Path, url: str) -> None:
     \b
     eval "$(connector control environment --state /var/lib/connector/control)"
     """
-    from connector.control import directory_key, identity
+    from connector.control.state import directory_key, identity
 
     certificate = state / "control.crt"
     if directory_key.find(state) is None or not certificate.is_file():
@@ -99,13 +99,13 @@ def status(state: Path, database: str, as_json: bool) -> None:
     \b
     connector control status --state /var/lib/connector/control
     """
-    from connector.control.epoch import FILE, Keeper
-    from connector.control.vault import Vault
-    from connector.control.views import epoch
-    from connector.epoch import Memory
+    from connector.control.http.views import epoch
+    from connector.control.state.epoch import FILE, Keeper
+    from connector.control.state.vault import Vault
+    from connector.epoch import EpochMemory
 
     with _store(state, database) as store:
-        Keeper(store, Vault(state / "vault-key"), Memory(state / FILE)).look()
+        Keeper(store, Vault(state / "vault-key"), EpochMemory(state / FILE)).look()
         found = epoch(store.epochs.current())
     if as_json:
         click.echo(json.dumps(found))
@@ -135,8 +135,8 @@ def confirm(state: Path, database: str, keep_credentials: bool, as_json: bool) -
     \b
     connector control confirm --state /var/lib/connector/control
     """
-    from connector.control.epoch import confirm as begin_epoch
-    from connector.control.views import epoch
+    from connector.control.http.views import epoch
+    from connector.control.state.epoch import confirm as begin_epoch
 
     with _store(state, database) as store:
         made = begin_epoch(store, keep_credentials=keep_credentials)
@@ -189,7 +189,7 @@ def backup(state: Path, database: str, target: Path, as_json: bool) -> None:
     \b
     connector control backup --state /var/lib/connector/control --to /backup/control-2026-11-28.tar
     """
-    from connector.control import backup as backups
+    from connector.control.state import backup as backups
 
     made = backups.make(state, database, target)
     if as_json:
@@ -217,7 +217,7 @@ def restore(state: Path, database: str, source: Path, as_json: bool) -> None:
     \b
     connector control restore --state /var/lib/connector/control --from /backup/control-2026-11-28.tar
     """
-    from connector.control import backup as backups
+    from connector.control.state import backup as backups
 
     found = backups.restore(state, database, source)
     if as_json:
@@ -275,15 +275,15 @@ def create(
     """
     if not 0 < len(name) <= 128 or not name.isprintable():
         raise BadInput("a name has 1 to 128 printable characters", on="--name")
-    from connector.control.keys import Keys
-    from connector.control.store.rows import Role
-    from connector.control.vault import Vault
+    from connector.control.domain.entities import Role
+    from connector.control.state.access_keys import AccessKeys
+    from connector.control.state.vault import Vault
 
     with _store(state, database) as store, new_secret_file(secret_file) as keep:
         for group in workgroups:
             store.workgroups.get(group)
         until = None if days is None else store.now() + days * 86400.0
-        keys = Keys(store.keys, Vault(state / "vault-key"))
+        keys = AccessKeys(store.keys, Vault(state / "vault-key"))
         made, secret = keys.create(name, Role(role), list(workgroups) or None, until)
         keep(secret)
         about: dict[str, object] = {"name": name, "role": role, "workgroups": list(workgroups), "days": days}
@@ -308,7 +308,7 @@ def list_(state: Path, database: str, as_json: bool) -> None:
     \b
     connector control key list --state /var/lib/connector/control
     """
-    from connector.control import directory_key
+    from connector.control.state import directory_key
 
     with _store(state, database) as store:
         found = store.keys.all()
@@ -333,7 +333,7 @@ def disable(state: Path, database: str, key_id: str, as_json: bool) -> None:
     \b
     connector control key disable AK0123456789 --state /var/lib/connector/control
     """
-    from connector.control import directory_key
+    from connector.control.state import directory_key
 
     if (own := directory_key.find(state)) is not None and own.id == key_id:
         raise BadInput(
@@ -370,7 +370,7 @@ def _usage(state: Path, key_id: str, secret_file: Path | None) -> str:
     ]
     certificate = state / "control.crt"
     if certificate.is_file():
-        from connector.control.identity import thumbprint
+        from connector.control.state.identity import thumbprint
 
         lines.append(f"export CONNECTOR_CONTROL_THUMBPRINT={thumbprint(certificate.read_text())}")
     return "\n".join(["", "# connector source list works with", *lines])

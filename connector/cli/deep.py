@@ -20,10 +20,10 @@ from connector.cli.looks import Told, alive, owner, working
 from connector.errors import BadInput, Conflict, ConnectorError, one_line
 from connector.model import Extent, Finding, Machine, Severity
 from connector.offline import rules
-from connector.offline.look import Facts, Look
-from connector.offline.window import Window
+from connector.offline.look import GuestFacts, Look
+from connector.offline.window import DiskReader
 from connector.settings import VCenterSettings
-from connector.transfer.source import Source
+from connector.transfer.source import BlockSource
 from connector.transfer.vddk_source import check_installation, open_vddk_source
 from connector.vcenter.client import VCenter
 from connector.vcenter.disk_order import as_in
@@ -75,7 +75,7 @@ def _unseen(machine: Machine, why: str) -> Finding:
     return Finding(NOT_SEEN, Severity.WARN, machine.name, f"not looked into: {why}", "run it again", "VDDK")
 
 
-def _look(vcenter: VCenter, machine: Machine, vddk: Path, transports: str) -> Facts:
+def _look(vcenter: VCenter, machine: Machine, vddk: Path, transports: str) -> GuestFacts:
     vcenter.clear_leftovers(keep=working(vcenter.owner), machine=machine.moref)
     if why := vcenter.occupied(machine.moref):
         raise Conflict(why, on=machine.name, remedy="let it end")
@@ -85,13 +85,13 @@ def _look(vcenter: VCenter, machine: Machine, vddk: Path, transports: str) -> Fa
         for disk in as_in(snapshot.disks, machine.disks):  # the first is the system's
             access = vcenter.vddk_access(machine.moref, snapshot, disk)
             with closing(open_vddk_source(access, vddk, DEPTH, transports=transports)) as source:
-                look.disk(disk.label, Window(_fetch(source), source.capacity))
+                look.disk(disk.label, DiskReader(_fetch(source), source.capacity))
     facts = look.facts()
     click.echo(one_line(f"{machine.name}: {amounts.size(facts.fetched)} read"), err=True)
     return facts
 
 
-def _fetch(source: Source) -> Callable[[int, int], bytes]:
+def _fetch(source: BlockSource) -> Callable[[int, int], bytes]:
     def fetch(offset: int, length: int) -> bytes:
         found = bytearray(length)
         for block in source.read([Extent(offset, length)]):

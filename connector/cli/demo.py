@@ -22,10 +22,10 @@ from connector.cli.compare import Comparison, compare
 from connector.cli.display import Display, choose
 from connector.cli.estate import look
 from connector.cli.migrate import chosen_format, tell
-from connector.cli.migration import Wish, migrate
+from connector.cli.migration import MigrationRequest, migrate
 from connector.cli.options import JSON
 from connector.cli.report import JobReport
-from connector.cli.stack import Place, Stack
+from connector.cli.stack import Stack, StackLocation
 from connector.errors import BadInput, ControlFailed, ProofFailed
 from connector.model import Machine
 from connector.settings import VCenterSettings
@@ -108,14 +108,16 @@ def _migrate_all(home: Path, arguments: list[str], image_format: str, display: D
         machines = vcenter.machines()
         for machine in machines:
             display.say(_portrait(machine))
-        with Stack(Place(access, vddk, home / "target")) as stack:
+        with Stack(StackLocation(access, vddk, home / "target")) as stack:
             display.say("full pass")
-            migrate(stack, machines, Wish(incremental=True, image_format=image_format), display)
+            migrate(stack, machines, MigrationRequest(incremental=True, image_format=image_format), display)
             display.say(f"the guests go on writing for {PAUSE:.0f} s, then a delta pass")
             time.sleep(PAUSE)
-            migrate(stack, machines, Wish(incremental=True, image_format=image_format), display)
+            migrate(stack, machines, MigrationRequest(incremental=True, image_format=image_format), display)
             display.say("cutover: shut down, last delta, image")
-            finished = migrate(stack, machines, Wish(cutover=True, image_format=image_format), display)
+            finished = migrate(
+                stack, machines, MigrationRequest(cutover=True, image_format=image_format), display
+            )
         _nothing_left(vcenter)
     return finished
 

@@ -13,20 +13,20 @@ import click
 
 from connector import child
 from connector.appliance import configuration as appliance
-from connector.appliance.checkup import judge, passed
-from connector.appliance.facts import Kind, Welcome
-from connector.appliance.membership import Kept, kept_membership, owner_of
-from connector.appliance.memory import ControlMemory, read
-from connector.appliance.repair import (
+from connector.appliance.cleanup.register import ControlRegister, read
+from connector.appliance.cleanup.repair import (
     CHECKS,
-    Complaint,
-    Memory,
-    Practice,
-    Remembered,
+    LeftoverFinding,
+    RegisteredResource,
+    RepairContext,
     RepairLedger,
+    ResourceRegister,
     examine,
     mended,
 )
+from connector.appliance.doctor.facts import FactKind, LoginFact
+from connector.appliance.doctor.rules import judge, passed
+from connector.appliance.membership import Kept, kept_membership, owner_of
 from connector.cli import doctor_view as view
 from connector.cli import estate, looks
 from connector.cli.options import JSON, optional_vcenter_options
@@ -48,7 +48,7 @@ class House:
 
     vcenter: VCenterSettings
     kept: Kept
-    memory: Callable[[str], Memory]  # by the vCenter's name in the control plane
+    memory: Callable[[str], ResourceRegister]  # by the vCenter's name in the control plane
     vddk: Path | None
     transports: str = "nbdssl"
 
@@ -153,7 +153,7 @@ def doctor(
         with ExitStack() as unwind:
             seen = list(site.facts(unwind))
         bad = view.verdicts(list(judge(seen)), () if quiet else list(passed(seen)), as_json)
-        if any(isinstance(one, Welcome) and one.kind is Kind.VCENTER and one.trouble for one in seen):
+        if any(isinstance(one, LoginFact) and one.kind is FactKind.VCENTER and one.trouble for one in seen):
             raise click.exceptions.Exit(UNMENDED)
     if only not in ("appliance", "looks") and (target is not None or config is not None):
         house = _service(config, str(file), vddk) if config is not None else None
@@ -185,10 +185,10 @@ def _left(
         owner = owner_of(house.kept.control)
         vcenter = unwind.enter_context(VCenter(house.vcenter, owner=owner, ledger=RepairLedger()))
         memory = house.memory(vcenter.about.instance_uuid)
-        practice = Practice(vcenter, memory, house.vddk, house.transports)
+        repair_context = RepairContext(vcenter, memory, house.vddk, house.transports)
         rows = [
-            view.Row(found, *_treated(practice, found, repair, restore_cbt))
-            for found in examine(practice, CHECKS)
+            view.LeftoverRow(found, *_treated(repair_context, found, repair, restore_cbt))
+            for found in examine(repair_context, CHECKS)
         ]
     view.left(rows, as_json, repair)
     return any(row.bad for row in rows)
@@ -197,15 +197,17 @@ def _left(
 def _looks(access: VCenterSettings, vddk: Path | None, repair: bool, as_json: bool) -> bool:
     """Left-overs of this user's own looks into disks, of which no control plane knows."""
     with VCenter(access, owner=looks.owner(), ledger=looks.Told()) as vcenter:
-        practice = Practice(vcenter, looks.NoMemory(), vddk)
-        found = looks.complaints(vcenter, vddk)
-        rows = [view.Row(one, *_treated(practice, one, repair, False)) for one in found]
+        repair_context = RepairContext(vcenter, looks.NoMemory(), vddk)
+        found = looks.findings(vcenter, vddk)
+        rows = [view.LeftoverRow(one, *_treated(repair_context, one, repair, False)) for one in found]
     if rows:
         view.left(rows, as_json, repair)
     return any(row.bad for row in rows)
 
 
-def _treated(practice: Practice, found: Complaint, repair: bool, restore_cbt: bool) -> tuple[str, bool]:
+def _treated(
+    repair_context: RepairContext, found: LeftoverFinding, repair: bool, restore_cbt: bool
+) -> tuple[str, bool]:
     """What became of it, and whether it is still wrong."""
     if found.voluntary and not restore_cbt:
         return f"with --repair --restore-cbt: {found.mending}", False
@@ -213,11 +215,11 @@ def _treated(practice: Practice, found: Complaint, repair: bool, restore_cbt: bo
         return "not ours to mend", True
     if not repair:
         return f"with --repair: {found.mending}", True
-    why = mended(practice, found)
+    why = mended(repair_context, found)
     return (f"stays: {why}", True) if why else ("mended", False)
 
 
-def _service(settings: appliance.Configuration, file: str, vddk: Path | None) -> House:
+def _service(settings: appliance.ApplianceConfiguration, file: str, vddk: Path | None) -> House:
     control = settings.control
     kept = kept_membership(settings.state)
     if kept is None or kept.control != control.thumbprint:
@@ -230,7 +232,7 @@ def _service(settings: appliance.Configuration, file: str, vddk: Path | None) ->
     def connect() -> ControlClient:
         return ControlClient(control.url, control.thumbprint, kept.membership)
 
-    memory = ControlMemory(connect)
+    memory = ControlRegister(connect)
     return House(
         settings.vcenter.settings(), kept, lambda _: memory, vddk or settings.vddk, settings.transports
     )
@@ -249,7 +251,7 @@ def _embedded(target: Path, access: VCenterSettings, vddk: Path | None) -> Itera
 
 
 @contextmanager
-def _store(control: Path) -> Iterator[Callable[[str], Memory]]:
+def _store(control: Path) -> Iterator[Callable[[str], ResourceRegister]]:
     """While this runs no migration begins in the directory; one that runs already goes on."""
     from connector.control.store import Store
 
@@ -269,17 +271,17 @@ class StoreMemory:
     def __init__(self, store: Store, vcenter: str, runs: bool) -> None:
         self._store, self._vcenter, self._runs = store, vcenter, runs
 
-    def remembered(self) -> Sequence[Remembered]:
-        from connector.control import views
+    def remembered(self) -> Sequence[RegisteredResource]:
+        from connector.control.http import views
 
-        found = self._store.things.remembered(self._vcenter)
+        found = self._store.resources.remembered(self._vcenter)
         return read({"things": [views.remembered(*one) for one in found]})
 
     def reading(self) -> frozenset[str]:
-        return frozenset(self._store.things.reading(self._vcenter)) if self._runs else frozenset()
+        return frozenset(self._store.resources.reading(self._vcenter)) if self._runs else frozenset()
 
     def removed(self, token: str) -> None:
-        self._store.things.cleaned(token, self._vcenter)
+        self._store.resources.cleaned(token, self._vcenter)
 
     def resists(self, token: str, trouble: str) -> None:
-        self._store.things.cleaned(token, self._vcenter, trouble)
+        self._store.resources.cleaned(token, self._vcenter, trouble)

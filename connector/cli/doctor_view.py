@@ -10,27 +10,27 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from connector.appliance.checkup import Verdict
-from connector.appliance.repair import Complaint
+from connector.appliance.cleanup.repair import LeftoverFinding
+from connector.appliance.doctor.rules import DoctorFinding
 from connector.cli.display import print_table, wide_console
 from connector.cli.tables import plain
 from connector.errors import Conflict
 from connector.vcenter import role as needed
-from connector.vcenter.standing import Standing
+from connector.vcenter.facts import VCenterFacts
 
 SHOWN = 3  # objects named of many with the same finding
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LeftoverRow:
     """A left-over, what became of it, and whether it is still wrong."""
 
-    complaint: Complaint
+    finding: LeftoverFinding
     outcome: str
     bad: bool
 
 
-def verdicts(found: Sequence[Verdict], passed: Sequence[tuple[str, str, str]], as_json: bool) -> bool:
+def verdicts(found: Sequence[DoctorFinding], passed: Sequence[tuple[str, str, str]], as_json: bool) -> bool:
     """Show what passed and, last, what did not; whether one blocks. Programs get what did not pass."""
     if as_json:
         for one in found:
@@ -55,11 +55,11 @@ def verdicts(found: Sequence[Verdict], passed: Sequence[tuple[str, str, str]], a
     return any(one.bad for one in found)
 
 
-def left(rows: Sequence[Row], as_json: bool, repair: bool) -> None:
+def left(rows: Sequence[LeftoverRow], as_json: bool, repair: bool) -> None:
     """Show what was left, and what became of it."""
     if as_json:
         for row in rows:
-            found = row.complaint
+            found = row.finding
             line = {"check": found.check, "on": found.on, "what": found.what}
             click.echo(json.dumps(line | {"outcome": row.outcome, "bad": row.bad}))
         return
@@ -69,12 +69,12 @@ def left(rows: Sequence[Row], as_json: bool, repair: bool) -> None:
         return
     table = Table("check", "machine", "finding", "mended" if repair else "what would be done", box=None)
     for row in rows:
-        cells = (row.complaint.check, row.complaint.on, row.complaint.what, row.outcome)
+        cells = (row.finding.check, row.finding.on, row.finding.what, row.outcome)
         table.add_row(*(Text(plain(cell)) for cell in cells))
     print_table(table, console)
 
 
-def role(seen: Standing, user: str, as_json: bool) -> int:
+def role(seen: VCenterFacts, user: str, as_json: bool) -> int:
     """Show what is missing where, and the commands that grant it; the exit code."""
     lacking = [one for one in seen.grants if one.missing]
     commands = needed.commands(needed.OWN_USER if seen.administers else user)
@@ -112,9 +112,9 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _alike(found: Sequence[Verdict]) -> Iterable[tuple[Verdict, str]]:
+def _alike(found: Sequence[DoctorFinding]) -> Iterable[tuple[DoctorFinding, str]]:
     """One line for all objects with the same finding."""
-    groups: dict[tuple[str, str, str], list[Verdict]] = {}
+    groups: dict[tuple[str, str, str], list[DoctorFinding]] = {}
     for one in found:
         groups.setdefault((one.check, one.title, one.what), []).append(one)
     for same in groups.values():

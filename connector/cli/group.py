@@ -12,7 +12,7 @@ from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.records import GROUP, JOB, SOURCE, find, identity, items, rows, some, tag_words
 from connector.clients.smc import Json, SmcClient
-from connector.control.jobs import Business, Event, State, Status, allowed
+from connector.control.domain.jobs import BusinessStatus, JobEvent, JobState, JobStatus, allowed
 from connector.errors import BadInput, Conflict
 
 STATUSES: Final = ("NotStarted", "InProgress", "Cutover", "Completed")
@@ -189,7 +189,7 @@ def start(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None
     \b
     connector group start shop --watch
     """
-    _act(client, word, Event.START, acting.START, then_watch, as_json)
+    _act(client, word, JobEvent.START, acting.START, then_watch, as_json)
 
 
 @group.command()
@@ -203,7 +203,7 @@ def stop(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None:
     \b
     connector group stop shop
     """
-    _act(client, word, Event.STOP, acting.STOP, then_watch, as_json)
+    _act(client, word, JobEvent.STOP, acting.STOP, then_watch, as_json)
 
 
 @group.command()
@@ -224,7 +224,7 @@ def cutover(client: SmcClient, word: str, sync: bool | None, then_watch: bool, a
             on=word,
             remedy="give --sync or --no-sync",
         )
-    _act(client, word, Event.CUTOVER, acting.CUT_OVER, then_watch, as_json, SyncData=sync)
+    _act(client, word, JobEvent.CUTOVER, acting.CUT_OVER, then_watch, as_json, SyncData=sync)
 
 
 @group.command()
@@ -259,7 +259,7 @@ def _jobs(client: SmcClient, word: str) -> list[Json]:
 def _act(
     client: SmcClient,
     word: str,
-    event: Event,
+    event: JobEvent,
     what: acting.Act,
     then_watch: bool,
     as_json: bool,
@@ -281,13 +281,13 @@ def _act(
         watching.watch(client, ready, as_json)
 
 
-def _possible(job: Json, event: Event) -> bool:
-    if event is Event.CUTOVER and job.get("RunOnce", True):
+def _possible(job: Json, event: JobEvent) -> bool:
+    if event is JobEvent.CUTOVER and job.get("RunOnce", True):
         return False
     status, business = str(job.get("Status")), str(job.get("BusinessStatus") or "")
-    if status not in list(Status) or business not in list(Business):
+    if status not in list(JobStatus) or business not in list(BusinessStatus):
         return True  # a word that we do not know: the control plane decides
-    return event in allowed(State(Status(status), Business(business)))
+    return event in allowed(JobState(JobStatus(status), BusinessStatus(business)))
 
 
 def _put(

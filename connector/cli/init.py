@@ -15,8 +15,8 @@ from connector.cli import estate, tables
 from connector.cli.blank import Answers, filled
 from connector.cli.options import JSON
 from connector.errors import BadInput, Conflict, TrustFailed
-from connector.vcenter.endpoint import Endpoint
-from connector.vcenter.trust import Trust, presented, thumbprint
+from connector.vcenter.endpoint import VCenterAddress
+from connector.vcenter.trust import VCenterTrust, presented, thumbprint
 
 FILE: Final = "appliance.yaml"
 _BLANK: Final = Answers()
@@ -81,7 +81,7 @@ class _Line:
         if self._offline:
             return self.ask(option, f"SHA-256 thumbprint of the {whose}'s certificate", "")
         self._must_answer(option)
-        found = thumbprint(presented(Endpoint.parse(url)), "sha256")
+        found = thumbprint(presented(VCenterAddress.parse(url)), "sha256")
         click.echo(f"The {whose} presents a certificate with the SHA-256 thumbprint\n  {found}", err=True)
         if not click.confirm(f"Is this what the {whose} itself shows?", default=False, err=True):
             raise TrustFailed("its certificate was not accepted", on=url, remedy="find out who answers there")
@@ -98,11 +98,11 @@ def _asked(given: dict[str, str | None], line: _Line) -> Answers:
         return line.ask(f"--{key.replace('_', '-')}", question, example) if told is None else told
 
     answers = replace(_BLANK, thumbprint="", name=say("name", "Name of this appliance", os.uname().nodename))
-    vcenter = str(Endpoint.parse(say("vcenter", "vCenter, as https://HOST")))
+    vcenter = str(VCenterAddress.parse(say("vcenter", "vCenter, as https://HOST")))
     authority, pin = given.get("authority") or "", given.get("thumbprint") or ""
     if not authority and not pin:
         pin = line.compare("--thumbprint", vcenter, "vCenter")
-    Trust.of(pin, Path(authority) if authority else None)
+    VCenterTrust.of(pin, Path(authority) if authority else None)
     answers = replace(
         answers,
         vcenter=vcenter,
@@ -114,7 +114,7 @@ def _asked(given: dict[str, str | None], line: _Line) -> Answers:
         ),
     )
     control = say("control", "Control plane, as https://HOST:PORT")
-    Endpoint.parse(control)
+    VCenterAddress.parse(control)
     pin = given.get("control_thumbprint") or line.compare("--control-thumbprint", control, "control plane")
     return replace(
         answers,

@@ -10,7 +10,7 @@ import click
 
 from connector.errors import BadInput
 from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField
-from connector.specification.value import Flag, ListOf, OneOf, Share, Struct, Whole, WrongValue
+from connector.specification.value import Flag, Fraction, ListOf, OneOf, Struct, Whole, WrongValue
 
 #: Options that the commands say themselves, because they are more than a value.
 _OWN: Final = ("RegionId", "Tag")
@@ -79,7 +79,7 @@ def as_echoed(given: Mapping[str, Any]) -> dict[str, Any]:
 def _echo(field: JobField, value: Any) -> Any:
     if isinstance(field.kind, Whole):
         return int(value)
-    if isinstance(field.kind, Share):
+    if isinstance(field.kind, Fraction):
         return field.kind.shown(field.kind.read(field.option, value))
     return value
 

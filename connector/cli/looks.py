@@ -17,7 +17,7 @@ from typing import Final
 
 import click
 
-from connector.appliance.repair import Complaint, Remembered, unlock
+from connector.appliance.cleanup.repair import LeftoverFinding, RegisteredResource, unlock
 from connector.errors import BadInput, one_line
 from connector.vcenter.client import VCenter
 from connector.vcenter.naming import Ticket
@@ -61,7 +61,7 @@ class Told:
 class NoMemory:
     """Of looks no control plane knows: `repair.Memory` of nothing."""
 
-    def remembered(self) -> Sequence[Remembered]:
+    def remembered(self) -> Sequence[RegisteredResource]:
         return ()
 
     def reading(self) -> frozenset[str]:
@@ -104,22 +104,22 @@ def working(owner_: str) -> frozenset[str]:
     )
 
 
-def complaints(vcenter: VCenter, vddk: Path | None) -> tuple[Complaint, ...]:
+def findings(vcenter: VCenter, vddk: Path | None) -> tuple[LeftoverFinding, ...]:
     """What looks of this vCenter's owner left when they were killed, and how it is mended."""
     standing = vcenter.leftovers()
     busy = working(vcenter.owner)  # read after the snapshots: a look is locked before its snapshot stands
     found = ((one.machine, one.node.description.strip()) for one in standing)
-    return tuple(_complaint(vcenter, vddk, machine, token) for machine, token in found if token not in busy)
+    return tuple(_finding(vcenter, vddk, machine, token) for machine, token in found if token not in busy)
 
 
-def _complaint(vcenter: VCenter, vddk: Path | None, machine: str, token: str) -> Complaint:
+def _finding(vcenter: VCenter, vddk: Path | None, machine: str, token: str) -> LeftoverFinding:
     def mend() -> None:
         vcenter.dismiss(machine, token)
         if vddk is not None and vcenter.locked(machine):
             unlock(vcenter, vcenter.find(machine), vddk, "nbdssl")
 
     what = f"snapshot {token} of a look that was killed"
-    return Complaint("snapshot", machine, what, "remove it and consolidate", machine, token, mend)
+    return LeftoverFinding("snapshot", machine, what, "remove it and consolidate", machine, token, mend)
 
 
 def _file(token: str) -> Path:

@@ -14,11 +14,11 @@ from connector.cli import elsewhere, estate
 from connector.cli.display import choose, wide_console
 from connector.cli.elsewhere import refuse_others
 from connector.cli.job_parameters import migration_options
-from connector.cli.migration import Wish, to_cut_over
+from connector.cli.migration import MigrationRequest, to_cut_over
 from connector.cli.migration import migrate as bring
 from connector.cli.options import JSON, vcenter_options
 from connector.cli.report import JobReport, show, show_forecast, show_tolls
-from connector.cli.stack import Place, Stack
+from connector.cli.stack import Stack, StackLocation
 from connector.cli.typed import as_typed
 from connector.errors import BadInput, Ineligible
 from connector.model import Machine, PowerState, Severity
@@ -115,12 +115,14 @@ def migrate(
             refuse_blocked(vcenter, machines)
         version = vcenter.about.version
     check_installation(vddk, version)
-    wish = Wish(incremental, cutover, chosen_format(image_format), fields, rollback=rollback, again=again)
-    house = Place(access, vddk, target, transports)
+    request = MigrationRequest(
+        incremental, cutover, chosen_format(image_format), fields, rollback=rollback, again=again
+    )
+    house = StackLocation(access, vddk, target, transports)
     with as_typed(), choose(as_json) as display, Stack(house, warn) as stack:
         if cutover and not despite_others:
             refuse_others(to_cut_over(stack, machines), stack.thumbprint)
-        finished = bring(stack, machines, wish, display)
+        finished = bring(stack, machines, request, display)
     tell(finished, as_json)
 
 

@@ -40,7 +40,7 @@ UNFINISHED = ("Ready", "Running", "Stopped", "InError", "Waiting")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class MigrationRequest:
     """What is wanted for each machine. `cutover` implies that the job stays open for deltas until it.
 
     `rollback`: take a cutover back, and nothing else. `again`: copy anew what is finished.
@@ -74,26 +74,28 @@ class _Watched:
     errors: list[ConnectorError] = field(default_factory=list)
 
 
-def migrate(stack: Stack, machines: Sequence[Machine], wish: Wish, display: Display) -> list[JobReport]:
-    """Bring every machine as far as `wish` says; answers what is told of the jobs that have ended.
+def migrate(
+    stack: Stack, machines: Sequence[Machine], request: MigrationRequest, display: Display
+) -> list[JobReport]:
+    """Bring every machine as far as `request` says; answers what is told of the jobs that have ended.
 
     A machine that fails does not stop the others; the first failure is raised after all have ended. On an interrupt every
     job is asked to stop first, so that no snapshot stays.
     """
-    begin = _roll_back if wish.rollback else _begin
-    watched = [stack.patiently(partial(begin, stack, machine, wish, display)) for machine in machines]
+    begin = _roll_back if request.rollback else _begin
+    watched = [stack.patiently(partial(begin, stack, machine, request, display)) for machine in machines]
     try:
         while any(one.ended is None for one in watched):
             stack.check()
             for one in watched:
                 if one.ended is None:
-                    stack.patiently(partial(_look, stack.client, one, wish, display))
+                    stack.patiently(partial(_look, stack.client, one, request, display))
             time.sleep(POLL)
     except KeyboardInterrupt:
         with suppress(OSError):  # the terminal may be what has gone
             display.say("stopping; snapshots are being removed")
         _stop_all(stack, watched)
-        raise _interrupted(watched, wish) from None
+        raise _interrupted(watched, request) from None
     for one in watched:
         if one.errors:
             raise one.errors[0]
@@ -112,33 +114,33 @@ def to_cut_over(stack: Stack, machines: Sequence[Machine]) -> list[Machine]:
     return wanted
 
 
-def _interrupted(watched: Sequence[_Watched], wish: Wish) -> Interrupted:
+def _interrupted(watched: Sequence[_Watched], request: MigrationRequest) -> Interrupted:
     down = [f"{one.name}: {text}" for one in watched if (text := outage_words.of_row(one.row))]
-    remedy = f"run the same command again to resume{'; ' + WAYS_ON if down and not wish.rollback else ''}"
+    remedy = f"run the same command again to resume{'; ' + WAYS_ON if down and not request.rollback else ''}"
     return Interrupted("; ".join(["stopped", *down]), remedy=remedy)
 
 
-def _begin(stack: Stack, machine: Machine, wish: Wish, display: Display) -> _Watched:
+def _begin(stack: Stack, machine: Machine, request: MigrationRequest, display: Display) -> _Watched:
     client = stack.client
     source = _source(client, machine)
     mine = list(records.rows(client, records.JOB, SourceId=[source]))  # newest first
     job = next((job for job in mine if job["Status"] in UNFINISHED), None)
     if job is None and mine and _resumed(stack, mine[0]["JobId"]):
         job = mine[0]
-    if job is None and mine and not wish.again and (done := _finished(stack, machine, mine[0], display)):
+    if job is None and mine and not request.again and (done := _finished(stack, machine, mine[0], display)):
         return done
-    job = job or _create(stack, machine, source, wish)
-    if job["RunOnce"] and (wish.incremental or wish.cutover):
+    job = job or _create(stack, machine, source, request)
+    if job["RunOnce"] and (request.incremental or request.cutover):
         raise Conflict(
             "an unfinished migration was begun without --incremental and --cutover",
             on=machine.name,
             remedy="finish it with the command that began it, or use another --to",
         )
     one = _Watched(machine.name, job["JobId"])
-    if job["Status"] == "Waiting" and wish.cutover:
-        _cut(client, one, wish)
+    if job["Status"] == "Waiting" and request.cutover:
+        _cut(client, one, request)
     elif job["Status"] != "Running" and not _resumed(stack, one.job):
-        _start(client, one, wish)
+        _start(client, one, request)
         one.cut = _progress(client, one.job)["CutOver"]
     return one
 
@@ -157,7 +159,7 @@ def _finished(stack: Stack, machine: Machine, job: Json, display: Display) -> _W
     return _Watched(machine.name, job["JobId"], ended=row)
 
 
-def _roll_back(stack: Stack, machine: Machine, _wish: Wish, _display: Display) -> _Watched:
+def _roll_back(stack: Stack, machine: Machine, _request: MigrationRequest, _display: Display) -> _Watched:
     """Begin to take the newest job's cutover back; one that runs is stopped first."""
     client = stack.client
     source = _source(client, machine)
@@ -214,10 +216,10 @@ def _resumed(stack: Stack, job: str) -> bool:
     return begun < stack.began <= ended
 
 
-def _create(stack: Stack, machine: Machine, source: str, wish: Wish) -> Json:
+def _create(stack: Stack, machine: Machine, source: str, request: MigrationRequest) -> Json:
     client = stack.client
     name = free_name(plain_name(machine.name), _JobNames(client), stack.images())
-    once = not (wish.incremental or wish.cutover)
+    once = not (request.incremental or request.cutover)
     made = client.call(
         "CreateReplicationJob",
         RegionId=LOCAL_REGION,
@@ -226,8 +228,8 @@ def _create(stack: Stack, machine: Machine, source: str, wish: Wish) -> Json:
         RunOnce=once,
         OnDemand=None if once else True,
         ImageName=name,
-        ImageFormat=wish.image_format,
-        **wish.parameters(),
+        ImageFormat=request.image_format,
+        **request.parameters(),
     )
     return _job(client, made["JobId"])
 
@@ -242,7 +244,7 @@ class _JobNames(Container[str]):
         return any(True for _ in records.rows(self._client, records.JOB, Name=name))
 
 
-def _look(client: SmcClient, one: _Watched, wish: Wish, display: Display) -> None:
+def _look(client: SmcClient, one: _Watched, request: MigrationRequest, display: Display) -> None:
     job = _progress(client, one.job)
     if bool(job["SourceDown"]) != bool(one.row.get("SourceDown")):
         display.say(
@@ -259,35 +261,35 @@ def _look(client: SmcClient, one: _Watched, wish: Wish, display: Display) -> Non
             display.disk(one.name, as_displayed(disk, "DiskKey"))
     if job["Status"] == "Running":
         return
-    if job["Status"] == "Waiting" and wish.cutover and not one.cut:
-        _cut(client, one, wish)
+    if job["Status"] == "Waiting" and request.cutover and not one.cut:
+        _cut(client, one, request)
         return
     if job["ErrorKind"] == StateRestored.__name__:
-        _start(client, one, wish)  # its run met a state that was not confirmed yet
+        _start(client, one, request)  # its run met a state that was not confirmed yet
         return
     one.ended = job
-    if wish.rollback and job["Status"] == "Stopped":
+    if request.rollback and job["Status"] == "Stopped":
         display.say(f"{one.name}: the cutover is taken back, the source is as it was found")
         return
     if job["Status"] not in ("Finished", "Waiting"):
         one.errors.append(_why(one, job))
 
 
-def _say(client: SmcClient, one: _Watched, wish: Wish) -> None:
+def _say(client: SmcClient, one: _Watched, request: MigrationRequest) -> None:
     """What this command says counts more than what the job was created with."""
     job = _job(client, one.job)
-    changes = {name: value for name, value in wish.parameters().items() if job.get(name) != value}
+    changes = {name: value for name, value in request.parameters().items() if job.get(name) != value}
     if changes:
         client.call("ModifyReplicationJobAttribute", JobId=one.job, **changes)
 
 
-def _start(client: SmcClient, one: _Watched, wish: Wish) -> None:
-    _say(client, one, wish)
+def _start(client: SmcClient, one: _Watched, request: MigrationRequest) -> None:
+    _say(client, one, request)
     client.call("StartReplicationJob", JobId=one.job)
 
 
-def _cut(client: SmcClient, one: _Watched, wish: Wish) -> None:
-    _say(client, one, wish)
+def _cut(client: SmcClient, one: _Watched, request: MigrationRequest) -> None:
+    _say(client, one, request)
     client.call("CutOverReplicationJob", JobId=one.job, SyncData=True)
     one.cut = True
 

@@ -107,7 +107,7 @@ def _from_keyring(url: str, user: str) -> str | None:
     """What the desktop's or the system's keyring holds for this vCenter, where the `keyring` extra is installed."""
     if not url:
         return None
-    from connector.vcenter.endpoint import Endpoint
+    from connector.vcenter.endpoint import VCenterAddress
 
     try:
         import keyring
@@ -115,5 +115,5 @@ def _from_keyring(url: str, user: str) -> str | None:
     except ImportError:
         return None
     with suppress(KeyringError):  # none there, or locked: then it is asked for
-        return keyring.get_password(f"{KEYRING} {Endpoint.parse(url).host}", user)
+        return keyring.get_password(f"{KEYRING} {VCenterAddress.parse(url).host}", user)
     return None

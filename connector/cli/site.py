@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from connector.appliance import probes
-from connector.appliance.configuration import Configuration, ControlSection
-from connector.appliance.facts import Fact, Kind, Welcome
+from connector.appliance.cleanup.repair import RepairLedger
+from connector.appliance.configuration import ApplianceConfiguration, ControlSection
+from connector.appliance.doctor import probes
+from connector.appliance.doctor.facts import Fact, FactKind, LoginFact
 from connector.appliance.membership import kept_membership
-from connector.appliance.repair import RepairLedger
 from connector.clients.agents import ControlClient, ControlConnection
 from connector.errors import Ambiguous, AuthenticationFailed, ConnectorError, NotFound, NotPermitted
 from connector.settings import VCenterSettings
@@ -30,7 +30,7 @@ class Site:
     """
 
     vcenter: VCenterSettings
-    config: Configuration | None
+    config: ApplianceConfiguration | None
     target: Path | None
     vddk: Path | None
     instances: tuple[str, ...] = ()
@@ -50,9 +50,9 @@ class Site:
         except (NotFound, Ambiguous):
             raise  # a machine that was named
         except ConnectorError as refused:
-            yield Welcome(Kind.VCENTER, who, str(refused))
+            yield LoginFact(FactKind.VCENTER, who, str(refused))
         else:
-            yield Welcome(Kind.VCENTER, who)
+            yield LoginFact(FactKind.VCENTER, who)
             yield from probes.after_login(self.vcenter.url, seen, self.ports)
             versions = (vcenter.about.version, *(host.version for host in seen.hosts))
         if self.vddk is not None:
@@ -65,15 +65,15 @@ class Site:
 
     def _rooms(self) -> Iterator[Fact]:
         if self.config is not None:
-            yield probes.room(Kind.STATE, self.config.state)
+            yield probes.room(FactKind.STATE, self.config.state)
         if self.target is not None:
-            yield probes.room(Kind.TARGET, self.target)
+            yield probes.room(FactKind.TARGET, self.target)
 
 
 def _control(section: ControlSection, state: Path) -> Iterator[Fact]:
-    yield (name := probes.resolved(Kind.CONTROL, urlsplit(section.url).hostname or section.url))
+    yield (name := probes.resolved(FactKind.CONTROL, urlsplit(section.url).hostname or section.url))
     if not name.trouble:
-        yield probes.welcome(Kind.CONTROL, section.url, lambda: _speak(section, state))
+        yield probes.welcome(FactKind.CONTROL, section.url, lambda: _speak(section, state))
 
 
 def _speak(section: ControlSection, state: Path) -> None:

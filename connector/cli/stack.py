@@ -34,7 +34,7 @@ LEAST_ROOM = 1 << 20  # bytes; with less, databases and journals fail
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StackLocation:
     """Where an embedded house stands and what it works with."""
 
     vcenter: VCenterSettings
@@ -54,7 +54,7 @@ class Stack:
     `began`: seconds since the epoch; runs that were under way before have been resumed by this start.
     """
 
-    def __init__(self, place: Place, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, place: StackLocation, say: Callable[[str], None] = lambda _: None) -> None:
         """`say` tells people that the state here was restored."""
         self._say = say
         self._place = place

@@ -35,7 +35,7 @@ from connector.transfer import extents as ranges
 from connector.transfer.account import Account, NoAccount, from_json
 from connector.transfer.evidence import Manifest
 from connector.transfer.image import open_image
-from connector.transfer.verify import Verdict, check
+from connector.transfer.verify import VerificationResult, check
 
 SHOWN: Final = 20  # differences of one disk that are listed for people
 ENDINGS: Final = (".raw", ".qcow2", ".vmdk", ".img")
@@ -50,7 +50,7 @@ class Checked:
     path: Path
     form: str
     account: Account
-    verdict: Verdict
+    verdict: VerificationResult
 
     def to_json(self) -> dict[str, Any]:
         verdict = self.verdict

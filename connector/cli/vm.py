@@ -21,7 +21,8 @@ from connector.cli.options import JSON, vcenter_options
 from connector.cli.tables import plain
 from connector.errors import BadInput
 from connector.model import Finding, Machine, Severity
-from connector.vcenter.selectors import Selector, described
+from connector.selectors import Selector, described
+from connector.vcenter.selectors import choose
 
 MARK = {
     Severity.BLOCK: "[red]blocks[/]",
@@ -110,9 +111,9 @@ def list_machines(
     connector vm list --vcenter https://vc.example.com --thumbprint AA:BB:.. --password-file vc.password
     connector vm list 'web-*' power:on folder:/DC0/vm/prod --columns name,host,addresses --csv
     """
-    selector = Selector.parse(words)
+    selector = Selector.of(words)
     with estate.look(estate.settings(url, user, password_file, thumbprint, authority)) as vcenter:
-        machines = selector.choose(vcenter.machines())
+        machines = choose(selector, vcenter.machines())
     if as_json:
         for machine in machines:
             click.echo(json.dumps(asdict(machine)))
@@ -173,11 +174,11 @@ def check_machines(
 
     if inside and vddk is None:
         raise BadInput("--deep reads disks through VDDK", on="--vddk", remedy="say where it is unpacked")
-    selector = Selector.parse(words)
+    selector = Selector.of(words)
     access = estate.settings(url, user, password_file, thumbprint, authority)
     with estate.look(access) as vcenter:
         seen, now = vcenter.inventory(), vcenter.now()
-    machines = selector.choose(seen.machines)
+    machines = choose(selector, seen.machines)
     found = survey(seen, now=now)
     if inside and vddk is not None:
         from connector.cli import deep

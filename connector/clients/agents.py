@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from connector import epoch
 from connector.clients.failures import Peer
-from connector.clients.heartbeat import Heard, heard_from_json
-from connector.clients.https import LIMITS, Answer, Https, Limits
+from connector.clients.heartbeat import HeartbeatAnswer, heard_from_json
+from connector.clients.https import LIMITS, Answer, Https, RequestLimits
 from connector.clients.trust import Pinned, thumbprint_of
-from connector.epoch import Memory
+from connector.epoch import EpochMemory
 from connector.errors import BadInput, ConnectorError, ControlFailed, from_json
 from connector.model import Finding, Machine
 
@@ -34,8 +34,8 @@ class ControlConnection:
         url: str,
         thumbprint: str,
         token: Callable[[], str] | str = "",
-        memory: Memory | None = None,
-        limits: Limits = LIMITS,
+        memory: EpochMemory | None = None,
+        limits: RequestLimits = LIMITS,
     ) -> None:
         """`memory` keeps how far the control plane said that it is, and is told to it with each call."""
         self._memory = memory
@@ -99,7 +99,7 @@ def enrol(
     name: str,
     vcenter: str,
     version: str,
-    memory: Memory | None = None,
+    memory: EpochMemory | None = None,
     evidence_key: str = "",
 ) -> Membership:
     """Become a member. `vcenter`: its instance UUID; `evidence_key`: the public one, PEM.
@@ -132,7 +132,7 @@ class ControlClient:
         url: str,
         thumbprint: str,
         membership: Membership | Callable[[], Membership],
-        memory: Memory | None = None,
+        memory: EpochMemory | None = None,
     ) -> None:
         """`membership`: asked before every call when it may change."""
 
@@ -142,7 +142,7 @@ class ControlClient:
 
         self._connection = ControlConnection(url, thumbprint, token, memory)
 
-    def heartbeat(self, passes: Iterable[str]) -> Heard:
+    def heartbeat(self, passes: Iterable[str]) -> HeartbeatAnswer:
         """Tell which passes this appliance holds; answers what is wished of them. Every `HEARTBEAT` seconds."""
         return heard_from_json(
             self._connection.call("POST", "/agents/v1/heartbeat", {"passes": list(passes)})

@@ -17,19 +17,19 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from connector.clients.failures import Peer
-from connector.clients.https import Answer, Https, Limits
+from connector.clients.https import Answer, Https, RequestLimits
 from connector.errors import ConnectorError, ControlFailed, Interrupted, TransferFailed, from_json
 from connector.model import Credential, Extent, InstanceAddress
 from connector.patience import Patience
 from connector.transfer import digest, tls
 from connector.transfer import extents as ranges
-from connector.transfer.certificates import Role
+from connector.transfer.certificates import CertificateRole
 from connector.transfer.codec import Unpacker
 from connector.transfer.receiving import MissingRanges
 from connector.transfer.tls import Channel
 from connector.transfer.wire import Codec
 
-LIMITS: Final = Limits(
+LIMITS: Final = RequestLimits(
     connect=60.0, silence=60.0, whole=600.0
 )  # an instance that proves or flushes is slow to greet
 PEER: Final = Peer(
@@ -46,7 +46,7 @@ Expect = Mapping[str, Mapping[str, object]]
 class Mutual:
     """One job's authority signed both sides, and the peer's certificate names this role. Over TLS 1.3 alone."""
 
-    def __init__(self, credential: Credential, role: Role) -> None:
+    def __init__(self, credential: Credential, role: CertificateRole) -> None:
         self._credential, self.role = credential, role
 
     def context(self) -> ssl.SSLContext:
@@ -71,11 +71,11 @@ class InstanceEndpoint:
         address: InstanceAddress,
         credential: Credential,
         patience: Patience | None = None,
-        limits: Limits = LIMITS,
+        limits: RequestLimits = LIMITS,
     ) -> None:
         self.address, self._credential = address, credential
         self._patience, self._limits = patience or Patience(0.0), limits
-        self._trust = Mutual(credential, Role.INSTANCE)
+        self._trust = Mutual(credential, CertificateRole.INSTANCE)
 
     def until(self, halt: threading.Event) -> InstanceEndpoint:
         """The same, whose patience ends when `halt` is set."""

@@ -35,14 +35,14 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class RequestStage:
     """How far a request had come: the limit that ran, and whether anything of it may have been carried out."""
 
     limit: float
     sent: bool
 
 
-def failed(error: Exception, peer: Peer, on: str, at: Stage, doubt: str = "") -> ConnectorError:
+def failed(error: Exception, peer: Peer, on: str, at: RequestStage, doubt: str = "") -> ConnectorError:
     """What a socket, TLS or HTTP reported. `doubt`: what to do besides when nobody knows whether it was carried out."""
     if isinstance(error, OtherCertificate):
         return TrustFailed(

@@ -16,7 +16,7 @@ SILENCE: Final = 30.0 * HEARTBEAT
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class HeartbeatAnswer:
     """What a heartbeat answered: the passes to stop, and how each of the others shall use the line by now."""
 
     stop: tuple[str, ...] = ()
@@ -25,11 +25,11 @@ class Heard:
     rotate: bool = False  # a new secret and key are wished
 
 
-def heard_from_json(body: dict[str, Any]) -> Heard:
+def heard_from_json(body: dict[str, Any]) -> HeartbeatAnswer:
     """Read a heartbeat's answer off the wire. Raises ControlFailed."""
     try:
         wished = body.get("replication", {})
-        return Heard(
+        return HeartbeatAnswer(
             tuple(str(pass_id) for pass_id in body["stop"]),
             {str(pass_id): replication_from_json(found) for pass_id, found in wished.items()},
             waiting=body.get("state", "approved") != "approved",

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from connector import __version__, bounded
 from connector.clients import failures
-from connector.clients.failures import Peer, Stage
+from connector.clients.failures import Peer, RequestStage
 from connector.clients.trust import OtherCertificate, Trust
 from connector.errors import BadInput, ControlFailed, TrustFailed
 from connector.patience import Patience
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """Seconds for a connection with its handshake, of silence in an answer, and for all of it; bytes of an answer."""
 
     connect: float = 10.0
@@ -36,7 +36,7 @@ class Limits:
     largest: int = bounded.LARGEST
 
 
-LIMITS: Final = Limits()
+LIMITS: Final = RequestLimits()
 _PIECE: Final = 1 << 20  # bytes
 
 
@@ -60,7 +60,12 @@ class Https:
     """Requests to one server, one at a time, over a connection that is kept. One per thread."""
 
     def __init__(
-        self, url: str, trust: Trust, peer: Peer, limits: Limits = LIMITS, patience: Patience | None = None
+        self,
+        url: str,
+        trust: Trust,
+        peer: Peer,
+        limits: RequestLimits = LIMITS,
+        patience: Patience | None = None,
     ) -> None:
         """`patience`: how long a passing failure of a harmless call is outlasted. Raises BadInput for an unfit URL."""
         host, port, self._root = _parts(url, peer)
@@ -87,10 +92,10 @@ class Https:
 
         `wait`: seconds that the server may deliberately hold the answer back.
         """
-        at = Stage(self._limits.connect, sent=False)
+        at = RequestStage(self._limits.connect, sent=False)
         try:
             sock = self._line.ready()
-            at = Stage(self._limits.silence + wait, sent=True)
+            at = RequestStage(self._limits.silence + wait, sent=True)
             sock.settimeout(at.limit)
             return self._exchange(method, self._root + path, headers, body)
         except (OSError, http.client.HTTPException, UnicodeError, OtherCertificate) as error:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from connector.clients import signature
 from connector.clients.failures import Peer
-from connector.clients.https import LIMITS, Answer, Https, Limits
+from connector.clients.https import LIMITS, Answer, Https, RequestLimits
 from connector.clients.refusal import refused
 from connector.clients.trust import Authorities, Pinned, Trust, thumbprint_of
 from connector.errors import BadInput, ControlFailed
@@ -73,7 +73,7 @@ class SmcClient:
     """Calls operations. Errors of the API arrive as our own. One per thread."""
 
     def __init__(
-        self, access: Access, clock: Callable[[], float] = time.time, limits: Limits = LIMITS
+        self, access: Access, clock: Callable[[], float] = time.time, limits: RequestLimits = LIMITS
     ) -> None:
         self._access, self._clock, self._limits = access, clock, limits
         self.on = f"https://{access.host}"

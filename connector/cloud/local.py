@@ -28,12 +28,12 @@ from connector.child import Child
 from connector.cloud import addresses, handover
 from connector.cloud.provider import (
     INSTANCE_NAME,
+    CloudResource,
     Health,
     ImageRequest,
     Instance,
     InstanceRequest,
     Placement,
-    Resource,
     StoredImage,
 )
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, TargetFailed, TargetFull
@@ -153,7 +153,7 @@ class LocalProvider:
             return None
         health = Health.STOPPED if self._running(token) is None else Health.RUNNING
         address = InstanceAddress(str(record["host"]), addresses.CONTROL_PORT, addresses.BLOCK_PORT)
-        disks = [Resource("disk", str(directory / "data" / "disks" / key)) for key in _disks(record)]
+        disks = [CloudResource("disk", str(directory / "data" / "disks" / key)) for key in _disks(record)]
         return Instance(str(directory), INSTANCE_NAME, address, health, tuple(disks), token)
 
     def describe(self) -> Sequence[Instance]:

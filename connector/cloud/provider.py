@@ -71,7 +71,7 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class CloudResource:
     """Something that exists beside an instance because of it, and may be billed: `kind` is "disk", "snapshot" and so on."""
 
     kind: str
@@ -89,7 +89,7 @@ class Instance:
     name: str
     address: InstanceAddress
     health: Health
-    resources: tuple[Resource, ...] = ()
+    resources: tuple[CloudResource, ...] = ()
     token: str = ""
 
 
@@ -132,7 +132,7 @@ class StoredImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """One line of a ledger: what was intended at `created`, what it became, and whether it is gone."""
 
     token: str
@@ -142,7 +142,7 @@ class Entry:
     created: float
 
 
-class Ledger(Protocol):
+class ProviderLedger(Protocol):
     """Where a provider writes what it is about to create, before the call that does. `owner` is an instance's token.
 
     It outlives this process and is shared by all that may act for the same owner. Tokens begin with their owner's.
@@ -160,7 +160,7 @@ class Ledger(Protocol):
         """It does not exist, and never will under this token."""
         ...
 
-    def entries(self, owner: str) -> Sequence[Entry]:
+    def entries(self, owner: str) -> Sequence[LedgerEntry]:
         """Everything that was ever intended for this owner, oldest first."""
         ...
 

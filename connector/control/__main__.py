@@ -11,16 +11,17 @@ import click
 
 from connector import child, environment, logs
 from connector.clients.heartbeat import SILENCE
-from connector.control import clouds, configuration
-from connector.control.configuration import Configuration
+from connector.cloud import factory
+from connector.control import configuration
+from connector.control.configuration import ControlConfiguration
 from connector.control.plane import Options, run
-from connector.control.store import Limits
+from connector.control.store import Quotas
 from connector.errors import BadInput, ConnectorError
 
 
-def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> Configuration:
+def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> ControlConfiguration:
     """What the file says are the defaults of the other options."""
-    loaded = Configuration() if path is None else configuration.load(path)
+    loaded = ControlConfiguration() if path is None else configuration.load(path)
     context.default_map = {**(context.default_map or {}), **loaded.options()}
     return loaded
 
@@ -45,7 +46,7 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="0: any free port.")
 @click.option("--database", default="", help="postgresql://USER@ADDRESS/NAME. Default: own file.")
 @click.option(
-    "--provider", "cloud", type=click.Choice(clouds.NAMES), default="local", help="The target cloud."
+    "--provider", "cloud", type=click.Choice(factory.NAMES), default="local", help="The target cloud."
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Image store of the provider local.")
 @click.option(
@@ -62,7 +63,7 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
 )
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
 def command(
-    loaded: Configuration,
+    loaded: ControlConfiguration,
     state: Path,
     host: str,
     port: int,
@@ -82,8 +83,8 @@ def command(
     \b
     connector control run --state /var/lib/connector/control --images /srv/images --host 0.0.0.0 --port 8443
     """
-    options = Options(state, host, port, database, exit_with_stdin, grace, limits=Limits.of(limits), tls=tls)
-    run(options, clouds.choose(cloud, images, loaded.alibaba, "--config"))
+    options = Options(state, host, port, database, exit_with_stdin, grace, limits=Quotas.of(limits), tls=tls)
+    run(options, factory.choose(cloud, images, loaded.alibaba, "--config"))
 
 
 def main() -> int:

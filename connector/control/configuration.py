@@ -15,7 +15,7 @@ from connector import readable
 from connector.errors import BadInput
 
 
-class Configuration(BaseModel):
+class ControlConfiguration(BaseModel):
     """`None` leaves it to the command's option, or its default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,10 +47,10 @@ class Configuration(BaseModel):
         return {name: value for name, value in given.items() if value is not None}
 
 
-def load(path: Path) -> Configuration:
+def load(path: Path) -> ControlConfiguration:
     """Raises BadInput that names the file and the field, and repeats no value."""
     try:
-        return Configuration.model_validate(yaml.safe_load(readable.text(path)) or {})
+        return ControlConfiguration.model_validate(yaml.safe_load(readable.text(path)) or {})
     except (OSError, UnicodeDecodeError) as broken:
         raise BadInput(f"cannot be read: {broken}", on=str(path)) from None
     except yaml.YAMLError as broken:

@@ -19,32 +19,32 @@ from starlette.applications import Starlette
 
 from connector import child, private
 from connector.clients.heartbeat import SILENCE
-from connector.control import connections, identity, web
-from connector.control.agents import AgentApi, nobody
-from connector.control.applications import Conductor
-from connector.control.background import Background
-from connector.control.clock import Clock
-from connector.control.clouds import ProviderMaker
-from connector.control.connections import Bounds, Listener
+from connector.cloud.factory import ProviderMaker
+from connector.control.agents.api import AgentApi, nobody
 from connector.control.console import site
 from connector.control.console.pages import ROOT
-from connector.control.contact import Contact
-from connector.control.engine_stamp import Stamp
-from connector.control.epoch import FILE, Keeper
-from connector.control.identity import Identity
-from connector.control.keys import Keys
-from connector.control.ledger import StoreLedger
-from connector.control.planner import Planner
-from connector.control.runner import Runner
-from connector.control.service import Service
+from connector.control.domain.clock import Clock
+from connector.control.engine.background import Background
+from connector.control.engine.instances import Ask, InstanceContact, Tell, ask_instance, tell_instance
+from connector.control.engine.monitors import ApplianceMonitor
+from connector.control.engine.runner import Runner
+from connector.control.engine.scheduler import Scheduler
+from connector.control.engine.stamp import DatabaseStamp
+from connector.control.engine.steps import Steps
+from connector.control.engine.workflow import DbosEngine
+from connector.control.http import connections, exchange
+from connector.control.http.connections import ConnectionLimits, Listener
+from connector.control.service.applications import CohortMonitor
+from connector.control.service.jobs import JobService
 from connector.control.smc import api as smc
-from connector.control.steps import Steps
-from connector.control.store import Limits, Store
-from connector.control.vault import Vault
-from connector.control.watch import Watch
-from connector.control.witness import Ask, Tell, ask_instance, tell_instance
-from connector.control.workflow import Engine
-from connector.epoch import Memory
+from connector.control.state import identity
+from connector.control.state.access_keys import AccessKeys
+from connector.control.state.epoch import FILE, Keeper
+from connector.control.state.identity import ControlIdentity
+from connector.control.state.vault import Vault
+from connector.control.store import Quotas, Store
+from connector.control.store.provider_ledger import StoreLedger
+from connector.epoch import EpochMemory
 from connector.errors import BadInput, Conflict, PortInUse
 
 _LOG: Final = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ class Options:
     exit_with_stdin: bool = False
     grace: float = SILENCE
     interval: float = 2.0
-    limits: Limits = field(default_factory=Limits)
-    bounds: Bounds = field(default_factory=Bounds)
+    limits: Quotas = field(default_factory=Quotas)
+    bounds: ConnectionLimits = field(default_factory=ConnectionLimits)
     tls: str = "1.3"  # the least version that a client may speak; "1.2" for clients that know no newer one
     meets_instances: bool = True  # asks each instance what it remembers of this control plane
 
@@ -92,49 +92,51 @@ def run(
         url = options.database or f"sqlite:///{options.state.resolve() / 'control.sqlite'}"
         store = Store(url, clock, options.limits)
         stack.callback(store.close)
-        provider = make_provider(StoreLedger(store.things))
+        provider = make_provider(StoreLedger(store.resources))
         stack.callback(provider.close)
         vault = Vault(options.state / "vault-key")
-        keeper = Keeper(store, vault, Memory(options.state / FILE))
-        meet = Contact(store, keeper).meet if options.meets_instances else None
+        keeper = Keeper(store, vault, EpochMemory(options.state / FILE))
+        meet = InstanceContact(store, keeper).meet if options.meets_instances else None
         steps = Steps(store, provider, vault, meet, ask, tell)
         aside = Background()
-        watch = Watch(store, steps, aside, grace=options.grace, ticks=store.ticks)
+        watch = ApplianceMonitor(store, steps, aside, grace=options.grace, ticks=store.ticks)
         runner = Runner(
             store,
             lambda: _engine(options, store, steps),
-            [watch.look, Planner(store, steps, aside).look, Conductor(store).look],
+            [watch.look, Scheduler(store, steps, aside).look, CohortMonitor(store).look],
             fenced=_fenced,
             held=keeper.look,
             interval=options.interval,
         )
         stack.callback(runner.close)
         runner.start()
-        service = Service(store, steps, runner.poke, grace=options.grace)
-        keys = Keys(store.keys, vault, mine.access_key)
+        service = JobService(store, steps, runner.poke, grace=options.grace)
+        keys = AccessKeys(store.keys, vault, mine.access_key)
         _serve(_application(service, keys, mine, options, keeper), listener, mine, options)
 
 
-def _application(service: Service, keys: Keys, mine: Identity, options: Options, keeper: Keeper) -> Starlette:
+def _application(
+    service: JobService, keys: AccessKeys, mine: ControlIdentity, options: Options, keeper: Keeper
+) -> Starlette:
     agents = AgentApi(service, mine.activation_code)
-    desk = smc.desk(service)
-    return web.application(
+    dispatcher = smc.dispatcher(service)
+    return exchange.application(
         [
             (nobody(), agents.open_endpoints()),
             (agents.known, agents.waiting_endpoints()),
             (agents.guard, agents.endpoints()),
         ],
-        [*site.routes(service.store, desk, keys, options.grace), smc.door(desk, keys).route()],
+        [*site.routes(service.store, dispatcher, keys, options.grace), smc.door(dispatcher, keys).route()],
         exchange=keeper,
     )
 
 
-def _engine(options: Options, store: Store, steps: Steps) -> Engine:
+def _engine(options: Options, store: Store, steps: Steps) -> DbosEngine:
     """Raises `StateRestored` when its database and ours do not belong together."""
     url = _engine_url(options, store)
-    stamp = Stamp(store, url)
+    stamp = DatabaseStamp(store, url)
     stamp.check()
-    return Engine(store, steps, url, stamp.write)
+    return DbosEngine(store, steps, url, stamp.write)
 
 
 def _engine_url(options: Options, store: Store) -> str:
@@ -174,7 +176,7 @@ def _listen(host: str, port: int) -> Listener:
     return listener
 
 
-def _serve(app: Starlette, listener: Listener, mine: Identity, options: Options) -> None:
+def _serve(app: Starlette, listener: Listener, mine: ControlIdentity, options: Options) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -24,8 +24,8 @@ from connector.instance import user_data as given_data
 from connector.instance.blocks import BlockServer
 from connector.instance.revoked import Revoked
 from connector.instance.server import ControlServer
-from connector.instance.service import Service
-from connector.instance.store import Store
+from connector.instance.service import InstanceService
+from connector.instance.store import DiskStore
 from connector.model import Credential
 from connector.transfer import tls
 
@@ -89,7 +89,7 @@ def serve(
         block_server = BlockServer(blocks, tls.context(credential, server=True), store, revoked)
         block_server.start()
         stack.callback(block_server.close)
-        service = Service(store, revoked)
+        service = InstanceService(store, revoked)
         stack.callback(service.close)
         server = ControlServer(
             service.application(), tls.context(credential, server=True, protocol=None), control, revoked
@@ -131,10 +131,10 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _open(directory: Path, devices: Path | None) -> Store:
+def _open(directory: Path, devices: Path | None) -> DiskStore:
     private.directory(directory)
     try:
-        return Store(directory, devices)
+        return DiskStore(directory, devices)
     except OSError as error:
         raise TargetFailed(
             f"cannot be used ({error.strerror})",

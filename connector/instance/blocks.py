@@ -12,10 +12,10 @@ import threading
 from collections import Counter
 
 from connector.errors import ConnectorError, PeerRefused
-from connector.instance.disk import Session
+from connector.instance.disk import WriteSession
 from connector.instance.revoked import Revoked
-from connector.instance.store import Store
-from connector.transfer.certificates import Role
+from connector.instance.store import DiskStore
+from connector.transfer.certificates import CertificateRole
 from connector.transfer.receiver import Hello, Receiver
 from connector.transfer.tls import Channel
 
@@ -29,7 +29,9 @@ OF_ONE = 64  # of them with the same certificate
 class BlockServer:
     """Listens with threads of its own; `close` ends every connection and returns when all have left."""
 
-    def __init__(self, listener: socket.socket, tls: ssl.SSLContext, store: Store, revoked: Revoked) -> None:
+    def __init__(
+        self, listener: socket.socket, tls: ssl.SSLContext, store: DiskStore, revoked: Revoked
+    ) -> None:
         self._listener, self._tls, self._store, self._revoked = listener, tls, store, revoked
         self._lock = threading.Condition()
         self._channels: set[Channel] = set()
@@ -100,7 +102,7 @@ class BlockServer:
     def _admit(self, channel: Channel) -> tuple[str, int]:
         """The peer's certificate, and how many connections it has now."""
         try:
-            channel.handshake([Role.APPLIANCE])
+            channel.handshake([CertificateRole.APPLIANCE])
         finally:
             with self._lock:
                 if channel in self._strangers:
@@ -109,7 +111,7 @@ class BlockServer:
             self._known[channel.certificate] += 1
             return channel.certificate, self._known[channel.certificate]
 
-    def _open(self, hello: Hello, channel: Channel) -> Session:
+    def _open(self, hello: Hello, channel: Channel) -> WriteSession:
         try:
             return self._store.get(hello.disk).open_session(hello.pass_id, hello.capacity, channel.abort)
         except ConnectorError as error:

@@ -8,7 +8,7 @@ from typing import Final
 
 from connector.instance.device import DeviceTarget
 from connector.instance.digests import DigestTable, resize
-from connector.instance.window import Change, extent_of
+from connector.instance.window import TableChange, extent_of
 from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
@@ -51,7 +51,7 @@ class Contents:
         """True when it is certain, without reading, that every byte is zero and the table says so."""
         return self.target.blank and self.table.blank
 
-    def change(self, change: Change) -> None:
+    def change(self, change: TableChange) -> None:
         """Bring the table up to date after a window; see `flush`."""
         for extent in change.blank():
             self.table.zero(*extent)

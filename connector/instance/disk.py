@@ -13,11 +13,11 @@ from pathlib import Path
 from connector.errors import Conflict, TransferFailed
 from connector.instance.contents import DATA, TABLE, Contents, Rot, damage
 from connector.instance.journal import DamagedJournal, Journal, Reader
-from connector.instance.nodes import UNKNOWN, Nodes
+from connector.instance.nodes import UNKNOWN, NodeArray
 from connector.instance.records import (
     IDENTITY,
     Discard,
-    Doubt,
+    DoubtRecord,
     Grown,
     Pages,
     PassBegin,
@@ -26,17 +26,17 @@ from connector.instance.records import (
     Record,
     Root,
     Spoiled,
-    Target,
+    TargetRecord,
 )
-from connector.instance.records import Nodes as PageNodes
-from connector.instance.state import ONWARD, State, account
+from connector.instance.records import NodeRecord as PageNodes
+from connector.instance.state import ONWARD, DiskState, account
 from connector.instance.table import CheckedTable
 from connector.instance.window import Pending, extent_of
+from connector.kinds import RangeState
 from connector.model import Extent
 from connector.transfer import digest, tree
 from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
-from connector.transfer.receiver import Named
 from connector.transfer.tiling import Piece
 
 FENCE = 30.0  # seconds that sessions of an older pass get in order to leave
@@ -58,9 +58,9 @@ class Disk:
         if not directory.is_dir():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory, self.key, self.label = directory, key, label
-        self._state, self._nodes = State(capacity), Nodes(capacity)
+        self._state, self._nodes = DiskState(capacity), NodeArray(capacity)
         self._journal = self._opened(device)
-        self._sessions: set[Session] = set()
+        self._sessions: set[WriteSession] = set()
         self._changed = threading.Condition()
         self._held = 0  # proofs and images that read the settled disk
         #: A write may have reached the target and not the table, or the reverse: only reading tells.
@@ -68,7 +68,7 @@ class Disk:
         self._rot = Rot()  # of what was mended since the last proof that failed
         try:
             if not self._state.target:
-                self._note(Target(secrets.token_hex(IDENTITY)))
+                self._note(TargetRecord(secrets.token_hex(IDENTITY)))
             self.contents = Contents(directory, self._state.capacity, device)
         except BaseException:
             self._journal.close()
@@ -90,13 +90,13 @@ class Disk:
                 return journal
             journal.close()
         log.warning("disk %s is compared in its next pass: %s", self.key, reason)
-        target = Target(secrets.token_hex(IDENTITY), reason[:1000])
+        target = TargetRecord(secrets.token_hex(IDENTITY), reason[:1000])
         Journal.renew(self.directory / JOURNAL, self.key, self._state.capacity, target)
         return self._read()
 
     def _read(self) -> Journal:
         def reader(capacity: int) -> Reader:
-            self._state, self._nodes = State(capacity), Nodes(capacity)
+            self._state, self._nodes = DiskState(capacity), NodeArray(capacity)
             return Reader(self._take, self._nodes.put, self._state.name)
 
         return Journal(self.directory / JOURNAL, self.key, self._state.capacity, reader)
@@ -212,7 +212,7 @@ class Disk:
         """No delta goes on from this base any more. Repeating it is harmless."""
         with self._changed:
             if self._state.base is not None and not self._state.doubt:
-                self._note(Doubt(reason[:1000]))
+                self._note(DoubtRecord(reason[:1000]))
 
     def spoil(self, areas: Sequence[Extent]) -> None:
         """A proof found that the target differs there from what was sent: no image until it is mended."""
@@ -299,13 +299,13 @@ class Disk:
         """Everything that was written is where a snapshot of the storage will find it. The caller holds the disk."""
         self.contents.settle()
 
-    def open_session(self, pass_id: str, capacity: int, cancel: Callable[[], None]) -> Session:
+    def open_session(self, pass_id: str, capacity: int, cancel: Callable[[], None]) -> WriteSession:
         """Admit a writer of the running pass. `cancel` must make it leave soon. Raises Conflict."""
         with self._changed:
             self._state.current(pass_id)
             if capacity != self.capacity:
                 raise Conflict(f"has {self.capacity} bytes, not {capacity}", on=self.key, remedy="plan again")
-            session = Session(self, pass_id, cancel)
+            session = WriteSession(self, pass_id, cancel)
             self._sessions.add(session)
             return session
 
@@ -323,7 +323,9 @@ class Disk:
             self.contents.close()
             self._journal.close()
 
-    def _commit(self, session: Session, found: list[tuple[Extent, Named]], pending: Pending) -> None:
+    def _commit(
+        self, session: WriteSession, found: list[tuple[Extent, RangeState]], pending: Pending
+    ) -> None:
         """Target, then journal, then digests: only then may the caller acknowledge (invariant 1).
 
         The journal has the nodes of the pages before the table has the entries: what is lost in between can be told
@@ -375,7 +377,7 @@ class Disk:
             with self._changed:
                 self._rot += rot
 
-    def _leave(self, session: Session, *, torn: bool) -> None:
+    def _leave(self, session: WriteSession, *, torn: bool) -> None:
         with self._changed:
             self._torn |= torn
             self._sessions.discard(session)
@@ -419,7 +421,7 @@ class Disk:
             raise Conflict("an older connection does not end", on=self.key, remedy="try again in a minute")
 
 
-class Session:
+class WriteSession:
     """The writing end of one connection (the receiver's sink)."""
 
     def __init__(self, disk: Disk, pass_id: str, cancel: Callable[[], None]) -> None:
@@ -451,7 +453,7 @@ class Session:
         if entries is not None:
             self._pending.write(extent, entries)
 
-    def commit(self, found: list[tuple[Extent, Named]]) -> None:
+    def commit(self, found: list[tuple[Extent, RangeState]]) -> None:
         self._disk._commit(self, found, self._pending)
         self._pending.clear()
         self._loose = False
@@ -465,7 +467,7 @@ def _spoiled(areas: Sequence[Extent]) -> list[Spoiled]:
     return [Spoiled(tuple(areas[at : at + AREAS])) for at in range(0, len(areas), AREAS)]
 
 
-def _lineage(state: State) -> dict[str, object]:
+def _lineage(state: DiskState) -> dict[str, object]:
     root = state.base_root
     return {
         "target": state.target,

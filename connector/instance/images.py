@@ -22,7 +22,7 @@ from connector.instance.disk import Disk
 from connector.instance.evidence import Evidence
 from connector.instance.proof import prove
 from connector.instance.records import PassBegin
-from connector.instance.store import Store
+from connector.instance.store import DiskStore
 from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
@@ -63,7 +63,7 @@ Expected = Mapping[str, Shown]
 
 
 @dataclass(slots=True)
-class Image:
+class ImageBuild:
     """One hand-over. `state` is "making", "ready" or "failed"; `format` is what was really written. `beside` are the
     paths of what belongs to it and is no disk: the evidence, and the digest table of each disk.
     """
@@ -90,18 +90,18 @@ class Image:
         }
 
 
-class Images:
+class ImageBuilder:
     """Makes one image at a time for each name, in the background."""
 
-    def __init__(self, store: Store, evidence: Evidence) -> None:
+    def __init__(self, store: DiskStore, evidence: Evidence) -> None:
         self._store, self._evidence = store, evidence
         self._lock = threading.Lock()
-        self._images: dict[str, Image] = {}
+        self._images: dict[str, ImageBuild] = {}
         self._threads: list[threading.Thread] = []
 
     def start(
         self, name: str, wanted: str, run: str, same_pass: bool = True, expected: Expected | None = None
-    ) -> Image:
+    ) -> ImageBuild:
         """Begin, or find what was begun before with the same `run` (invariant 8). Raises Conflict in the
         middle of a pass, and when the disks do not show what is `expected`.
         """
@@ -116,7 +116,7 @@ class Images:
             if found is not None and found.state == "making":
                 raise Conflict("is being made for another run", on=f"image {name}", remedy="wait for it")
             disks = self._hold(same_pass, expected)
-            image = self._images[name] = Image(name, run, wanted)
+            image = self._images[name] = ImageBuild(name, run, wanted)
             if wanted == "qcow2" and shutil.which("qemu-img") is None:
                 image.format, image.note = (
                     "raw",
@@ -138,7 +138,7 @@ class Images:
             for disk in disks:
                 disk.release()
 
-    def get(self, name: str) -> Image:
+    def get(self, name: str) -> ImageBuild:
         with self._lock:
             if name not in self._images:
                 raise NotFound(f"no image {name!r}", remedy="order it first")
@@ -181,7 +181,7 @@ class Images:
             _sync(table)
         return ["evidence.json", *(f"{disk.key}.digests" for disk in disks)]
 
-    def _make(self, image: Image, disks: list[Disk]) -> None:
+    def _make(self, image: ImageBuild, disks: list[Disk]) -> None:
         home = self._store.directory / "images"
         temporary = home / f".{image.name}.new"
         try:
@@ -213,7 +213,7 @@ class Images:
             for disk in disks:
                 disk.release()
 
-    def _fail(self, image: Image, temporary: Path, error: Exception) -> None:
+    def _fail(self, image: ImageBuild, temporary: Path, error: Exception) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         what = str(error) if isinstance(error, OSError) else f"the instance failed ({type(error).__name__})"
         told = TargetFailed(what, on=f"image {image.name}", remedy="see the instance's log")

@@ -119,7 +119,7 @@ class Journal:
         self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
 
 
-class Head(NamedTuple):
+class JournalHeader(NamedTuple):
     """What a journal's header says; records begin at `end`."""
 
     key: str
@@ -135,7 +135,7 @@ def header(key: str, capacity: int, version: int = VERSION) -> bytes:
     return head + CRC.pack(zlib.crc32(head))
 
 
-def read_header(data: bytes, on: str) -> Head | None:
+def read_header(data: bytes, on: str) -> JournalHeader | None:
     """None when the header is torn. Raises Conflict for what is no journal."""
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
         raise DamagedJournal(
@@ -154,7 +154,7 @@ def read_header(data: bytes, on: str) -> Head | None:
     if CRC.unpack_from(data, end)[0] != zlib.crc32(data[:end]) or reserved:
         raise _damaged(on)
     try:
-        return Head(data[HEADER.size : end].decode(), capacity, version, end + CRC.size)
+        return JournalHeader(data[HEADER.size : end].decode(), capacity, version, end + CRC.size)
     except UnicodeDecodeError:
         raise _damaged(on) from None
 

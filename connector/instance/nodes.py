@@ -6,9 +6,9 @@ import mmap
 from collections.abc import Iterable
 from typing import Final
 
-from connector.instance.records import Grown, Record, Run, Target
-from connector.instance.records import Nodes as Noted
-from connector.instance.state import State
+from connector.instance.records import Grown, Record, Run, TargetRecord
+from connector.instance.records import NodeRecord as Noted
+from connector.instance.state import DiskState
 from connector.transfer import tree
 from connector.transfer.digest import SIZE
 
@@ -17,7 +17,7 @@ UNKNOWN: Final = b"\xff" * SIZE
 """Stands for the node of a page of which the journal says nothing; no digest is that."""
 
 
-class Nodes:
+class NodeArray:
     """Pages are blank until the journal says otherwise. Not for several threads at once: its owner holds a lock.
 
     Memory that was never written costs nothing: the array of a disk that is mostly blank is small.
@@ -27,14 +27,14 @@ class Nodes:
         self._capacity, self._count = capacity, tree.count(capacity)
         self._array = _array(self._count)
 
-    def apply(self, record: Record, state: State) -> None:
+    def apply(self, record: Record, state: DiskState) -> None:
         """Take one record into account; `state` already has."""
         match record:
             case Noted():
                 self.put(record.runs)
             case Grown():
                 self._resize(record.capacity)
-            case Target() if state.unknown:
+            case TargetRecord() if state.unknown:
                 self._array[: self._count * SIZE] = UNKNOWN * self._count
 
     def get(self, page: int) -> bytes:

@@ -25,7 +25,7 @@ WAY = 20.0  # seconds that a block of a proof may take which is ended
 
 
 @dataclass(slots=True)
-class Run:
+class RunningProof:
     """One proof of one pass. Its results are there when it is `done`; `account` and `lineage` when nothing differed."""
 
     base: PassBegin
@@ -47,10 +47,10 @@ class Proofs:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._runs: dict[str, Run] = {}  # by disk, the newest
+        self._runs: dict[str, RunningProof] = {}  # by disk, the newest
         self._closed = False
 
-    def ask(self, disk: Disk, patience: float, fresh: bool) -> Run | None:
+    def ask(self, disk: Disk, patience: float, fresh: bool) -> RunningProof | None:
         """The proof of what the disk shows; None when it still runs after `patience` seconds. `fresh` reads
         again even when there is a result. Raises Conflict in the middle of a pass, ProofFailed when a cell
         differs."""
@@ -60,7 +60,7 @@ class Proofs:
             if run is not None and run.pass_id == base.pass_id and (not run.done.is_set() or not fresh):
                 disk.release()
             else:
-                run = self._runs[disk.key] = Run(base)
+                run = self._runs[disk.key] = RunningProof(base)
                 if self._closed:
                     run.stop.set()
                 threading.Thread(
@@ -93,7 +93,7 @@ class Proofs:
         for run in runs:
             run.done.wait(30)
 
-    def _prove(self, disk: Disk, run: Run) -> None:
+    def _prove(self, disk: Disk, run: RunningProof) -> None:
         try:
             contents, pieces = disk.contents, disk.account()
             parts = parts_of(pieces, disk.capacity)

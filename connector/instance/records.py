@@ -10,9 +10,9 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from connector.errors import Conflict
+from connector.kinds import RangeState
 from connector.model import Extent
 from connector.transfer.digest import SIZE
-from connector.transfer.receiver import Named
 
 RECORD = struct.Struct(">BI")  # type, length of the body; then body and CRC over all of it
 CRC = struct.Struct(">I")
@@ -38,7 +38,7 @@ class Type(IntEnum):
     ROOT = 10
 
 
-class Form(IntEnum):
+class PageEncoding(IntEnum):
     """How a run of pages is written."""
 
     BLANK = 0  # every entry of the pages is a mark
@@ -61,7 +61,7 @@ class PassBegin:
 class Ranges:
     """Ranges of the running attempt that are durable on the target."""
 
-    ranges: tuple[tuple[Extent, Named], ...]
+    ranges: tuple[tuple[Extent, RangeState], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Grown:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class DoubtRecord:
     """The base's change id must not be used any more, and why: the next pass compares."""
 
     reason: str
@@ -100,7 +100,7 @@ class Spoiled:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class TargetRecord:
     """Who the target is. With a `reason` nothing is known of what it holds: the next pass compares."""
 
     target_id: str  # 32 hex digits
@@ -120,7 +120,7 @@ Row = tuple[int, int, int]  # an entry of RANGES: kind, start, length
 
 
 @dataclass(frozen=True, slots=True)
-class Nodes:
+class NodeRecord:
     """The pages of the digest table that a window touched, as they are from now on; later runs outweigh earlier ones."""
 
     runs: tuple[Pages, ...]
@@ -133,7 +133,9 @@ class Root:
     root: bytes
 
 
-Record = PassBegin | Ranges | PassEnd | Discard | Grown | Doubt | Spoiled | Target | Nodes | Root
+Record = (
+    PassBegin | Ranges | PassEnd | Discard | Grown | DoubtRecord | Spoiled | TargetRecord | NodeRecord | Root
+)
 
 
 def encode(record: Record) -> bytes:
@@ -212,13 +214,13 @@ def _body(record: Record) -> tuple[Type, bytes]:
             return Type.GROWN, struct.pack(">Q", record.capacity)
         case Discard():
             return Type.DISCARD, b""
-        case Doubt():
+        case DoubtRecord():
             return Type.DOUBT, _texts((record.reason,))
         case Spoiled():
             return Type.SPOILED, b"".join(AREA.pack(*area) for area in record.areas)
-        case Target():
+        case TargetRecord():
             return Type.TARGET, bytes.fromhex(record.target_id) + _texts((record.reason,))
-        case Nodes():
+        case NodeRecord():
             return Type.NODES, b"".join(_pages(*run) for run in record.runs)
         case Root():
             return Type.ROOT, record.root
@@ -263,22 +265,22 @@ def _read_discard(body: bytes) -> Discard | None:
     return Discard() if not body else None
 
 
-def _read_doubt(body: bytes) -> Doubt:
-    return Doubt(*_read_texts(body, 1))
+def _read_doubt(body: bytes) -> DoubtRecord:
+    return DoubtRecord(*_read_texts(body, 1))
 
 
 def _read_spoiled(body: bytes) -> Spoiled:
     return Spoiled(tuple([_extent(*area) for area in AREA.iter_unpack(body)]))
 
 
-def _read_target(body: bytes) -> Target:
+def _read_target(body: bytes) -> TargetRecord:
     (reason,) = _read_texts(body[IDENTITY:], 1)
-    return Target(body[:IDENTITY].hex(), reason)
+    return TargetRecord(body[:IDENTITY].hex(), reason)
 
 
-def _read_nodes(body: bytes) -> Nodes | None:
+def _read_nodes(body: bytes) -> NodeRecord | None:
     runs = _runs(body, 0, len(body))
-    return None if runs is None else Nodes(tuple([Pages(*run) for run in runs]))
+    return None if runs is None else NodeRecord(tuple([Pages(*run) for run in runs]))
 
 
 def _read_root(body: bytes) -> Root | None:
@@ -303,7 +305,7 @@ def _read_end(body: bytes) -> PassEnd:
 
 
 def _pages(first: int, count: int, nodes: bytes) -> bytes:
-    return PAGES.pack(first, count, Form.LISTED if nodes else Form.BLANK) + nodes
+    return PAGES.pack(first, count, PageEncoding.LISTED if nodes else PageEncoding.BLANK) + nodes
 
 
 def _runs(data: bytes, at: int, end: int) -> list[Run] | None:
@@ -351,9 +353,9 @@ def _read_texts(body: bytes, count: int) -> Iterator[str]:
     return iter(found)
 
 
-_NAMED: Final = tuple(Named)
+_NAMED: Final = tuple(RangeState)
 _KINDS: Final = len(_NAMED)
-_LISTED: Final = Form.LISTED.value
+_LISTED: Final = PageEncoding.LISTED.value
 _NODES: Final = Type.NODES.value
 _RANGES: Final = Type.RANGES.value
 _READERS: Final[Mapping[int, Callable[[bytes], Record | None]]] = {

@@ -15,7 +15,7 @@ from typing import Final
 
 from connector.errors import TrustFailed
 from connector.files import replace
-from connector.transfer.certificates import Role
+from connector.transfer.certificates import CertificateRole
 from connector.transfer.tls import appliance_of, role_of
 
 FILE: Final = "revoked.json"
@@ -57,7 +57,7 @@ class Revoked:
         """A connection begins. Raises TrustFailed."""
         appliance = appliance_of(certificate)
         with self._lock:
-            if self._ids is None and role_of(certificate) is Role.APPLIANCE:
+            if self._ids is None and role_of(certificate) is CertificateRole.APPLIANCE:
                 raise TrustFailed("nobody knows which appliances were revoked", on=on, remedy=_DAMAGED)
             if self._ids is not None and appliance in self._ids:
                 raise TrustFailed(

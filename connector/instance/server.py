@@ -17,11 +17,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from connector.errors import TrustFailed
 from connector.instance.revoked import Revoked
-from connector.transfer.certificates import Role
+from connector.transfer.certificates import CertificateRole
 from connector.transfer.tls import require_role
 
 log = logging.getLogger(__name__)
-ALLOWED = (Role.APPLIANCE, Role.CONTROL)
+ALLOWED = (CertificateRole.APPLIANCE, CertificateRole.CONTROL)
 CONCURRENCY = 64
 KEEPALIVE = 15  # seconds
 

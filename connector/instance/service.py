@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -18,18 +18,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from connector import __version__, epoch
-from connector.epoch import Memory
+from connector.epoch import EpochMemory
 from connector.errors import BadInput, ConnectorError, NotFound, NotPermitted, TargetFailed
+from connector.http_edge import Handler, edge, read_body
 from connector.instance.evidence import Evidence
-from connector.instance.images import Expected, Images, Shown
+from connector.instance.images import Expected, ImageBuilder, Shown
 from connector.instance.proofs import Proofs
 from connector.instance.records import PassBegin
 from connector.instance.revoked import Revoked
-from connector.instance.store import Store
+from connector.instance.store import DiskStore
 from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
-from connector.transfer.certificates import Role
+from connector.transfer.certificates import CertificateRole
 from connector.transfer.extents import CELL
 from connector.transfer.target import free_space
 
@@ -40,14 +41,14 @@ PAGE = 1 << 16  # cells whose digests one answer holds, at most: 2 MiB
 T = TypeVar("T")
 
 
-class Service:
+class InstanceService:
     """The handlers; each returns a status and a JSON body."""
 
-    def __init__(self, store: Store, revoked: Revoked) -> None:
+    def __init__(self, store: DiskStore, revoked: Revoked) -> None:
         self.store, self.proofs, self.evidence = store, Proofs(), Evidence(store.directory)
         self.revoked = revoked
-        self.images = Images(store, self.evidence)
-        self.memory = Memory(store.directory / "epoch")
+        self.images = ImageBuilder(store, self.evidence)
+        self.memory = EpochMemory(store.directory / "epoch")
 
     def application(self) -> Starlette:
         table: list[tuple[str, str, Callable[[dict[str, str], dict[str, Any]], tuple[int, object]]]] = [
@@ -245,11 +246,7 @@ def _extents(body: dict[str, Any], name: str, default: object = None) -> list[Ex
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    data = b""
-    async for part in request.stream():
-        data += part
-        if len(data) > BODY_LIMIT:
-            raise BadInput("the request is too large")
+    data = await read_body(request, BODY_LIMIT)
     try:
         body = json.loads(data) if data else {}
     except (ValueError, RecursionError):
@@ -261,27 +258,28 @@ async def _body(request: Request) -> dict[str, Any]:
 
 def _answer(
     work: Callable[[dict[str, str], dict[str, Any]], tuple[int, object]], *, control_only: bool = False
-) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        try:
-            if control_only and getattr(request.state, "role", None) is not Role.CONTROL:
-                raise NotPermitted(
-                    "only the control plane may do this",
-                    on=request.url.path,
-                    remedy="use its credential of this job",
-                )
-            body = await _body(request)
-            status, answer = await run_in_threadpool(work, dict(request.path_params), body)
-        except ConnectorError as error:
-            return JSONResponse(error.to_json(), error.http_status)
-        except Exception as error:
-            log.exception("request failed")
-            failed = TargetFailed(
-                f"the instance failed ({type(error).__name__})", remedy="see the instance's log"
+) -> Handler:
+    async def handle(request: Request) -> Response:
+        if control_only and getattr(request.state, "role", None) is not CertificateRole.CONTROL:
+            raise NotPermitted(
+                "only the control plane may do this",
+                on=request.url.path,
+                remedy="use its credential of this job",
             )
-            return JSONResponse(failed.to_json(), 500)
+        body = await _body(request)
+        status, answer = await run_in_threadpool(work, dict(request.path_params), body)
         if isinstance(answer, bytes):
             return Response(answer, status, media_type="application/octet-stream")
         return JSONResponse(answer, status)
 
-    return endpoint
+    return edge(handle, _failure)
+
+
+def _failure(_request: Request, failed: Exception) -> Response:
+    if isinstance(failed, ConnectorError):
+        return JSONResponse(failed.to_json(), failed.http_status)
+    log.error("request failed", exc_info=failed)
+    unexpected = TargetFailed(
+        f"the instance failed ({type(failed).__name__})", remedy="see the instance's log"
+    )
+    return JSONResponse(unexpected.to_json(), 500)

@@ -11,9 +11,9 @@ from typing import Final
 from connector.errors import Conflict
 from connector.instance.records import (
     Discard,
-    Doubt,
+    DoubtRecord,
     Grown,
-    Nodes,
+    NodeRecord,
     PassBegin,
     PassEnd,
     Ranges,
@@ -21,25 +21,27 @@ from connector.instance.records import (
     Root,
     Row,
     Spoiled,
-    Target,
+    TargetRecord,
 )
+from connector.kinds import PassKind, RangeState
 from connector.model import Extent
 from connector.transfer import extents as ranges
-from connector.transfer.receiver import Named
 from connector.transfer.tiling import Piece, Reason, tile
 
-WHOLE: Final = frozenset({"full", "compare"})  # passes that look at the whole disk, whatever the base is
-ONWARD: Final = frozenset({"delta", "repair"})  # passes that go on from the base
+WHOLE: Final = frozenset(
+    kind for kind in PassKind if kind.is_whole
+)  # passes that look at the whole disk, whatever the base is
+ONWARD: Final = frozenset(PassKind) - WHOLE  # passes that go on from the base
 NO_ROOTS: Final = "its journal is of an older release and has no roots"
 LOOSE: Final = 1024  # extents that may wait before they are merged
 
 
 @dataclass(slots=True)
-class Attempt:
+class DiskAttempt:
     """One attempt at the pass that is not finished, and what of it is durable, by what was named."""
 
     begin: PassBegin
-    named: tuple[list[tuple[int, int]], ...] = field(default_factory=lambda: tuple([] for _ in Named))
+    named: tuple[list[tuple[int, int]], ...] = field(default_factory=lambda: tuple([] for _ in RangeState))
     _room: int = LOOSE  # extents that may come before they are merged
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -60,12 +62,12 @@ class Attempt:
         return ranges.union(*self.named)
 
 
-Story = tuple[tuple[Named, tuple[Extent, ...]], ...]
+Story = tuple[tuple[RangeState, tuple[Extent, ...]], ...]
 """What a finished pass named, newest attempt first: of an extent that is named twice the first entry counts."""
 
 
 @dataclass(slots=True)
-class State:
+class DiskState:
     """`touched`: some pass wrote here once. `settled`: the target shows exactly the end of its last pass
     (invariant 10). `doubt`: why no delta may go on from the base. `spoiled`: where the target is known to
     differ from what was sent. `story`: how the last finished pass came about; `mended` of it after proofs.
@@ -76,7 +78,7 @@ class State:
 
     capacity: int
     base: PassBegin | None = None
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[DiskAttempt] = field(default_factory=list)
     touched: bool = False
     settled: bool = False
     doubt: str = ""
@@ -104,7 +106,7 @@ class State:
         return ranges.union(*(attempt.durable for attempt in self.attempts))
 
     @classmethod
-    def fold(cls, capacity: int, records: Iterable[Record]) -> State:
+    def fold(cls, capacity: int, records: Iterable[Record]) -> DiskState:
         state = cls(capacity)
         for record in records:
             state.apply(record)
@@ -123,21 +125,21 @@ class State:
                 self._end(record)
             case Discard():
                 self.attempts = []
-            case Doubt():
+            case DoubtRecord():
                 self.doubt = record.reason
             case Spoiled():
                 self.spoiled, self.settled = ranges.union(self.spoiled, record.areas), False
             case Grown():
                 self._forget(record.capacity)
                 self.unknown = self.touched
-            case Target():
+            case TargetRecord():
                 self._identify(record)
             case Root():
                 self.root, self.unknown = record.root, False
-            case Nodes():  # they are kept apart, in a flat array
+            case NodeRecord():  # they are kept apart, in a flat array
                 pass
 
-    def current(self, pass_id: str) -> Attempt:
+    def current(self, pass_id: str) -> DiskAttempt:
         """The running attempt. Raises Conflict when `pass_id` is not it."""
         if not self.attempts or self.attempts[-1].begin.pass_id != pass_id:
             raise Conflict(f"pass {pass_id} is not the running pass", remedy="begin the pass first")
@@ -150,7 +152,7 @@ class State:
         Nothing may be left that is known to be wrong.
         """
         attempt = self.current(pass_id)
-        if attempt.begin.kind == "compare" or (self.unknown and attempt.begin.kind in WHOLE):
+        if attempt.begin.kind == PassKind.COMPARE or (self.unknown and attempt.begin.kind in WHOLE):
             cover = ranges.union(cover, ranges.whole(self.capacity))
         together = ranges.union(*(a.durable for a in self.attempts))
         lacking = ranges.subtract(todo, attempt.durable)
@@ -183,7 +185,7 @@ class State:
 
     def _check_base(self, begin: PassBegin) -> None:
         if self.base is not None and self.base.pass_id == begin.pass_id:
-            if begin.kind == "repair" and _same_instant(self.base, begin):
+            if begin.kind == PassKind.REPAIR and _same_instant(self.base, begin):
                 return
             raise Conflict(f"pass {begin.pass_id} is finished", remedy="use a new pass id")
         base = self.base.change_id if self.base else ""
@@ -202,7 +204,7 @@ class State:
         self.attempts = [a for a in self.attempts if a.begin.kind == begin.kind]
         if not mending and not self.attempts:
             self.story, self.mended = (), []
-        self.attempts.append(Attempt(begin))
+        self.attempts.append(DiskAttempt(begin))
         self.touched, self.settled = True, False
 
     def name(self, rows: Sequence[Row]) -> None:
@@ -215,7 +217,7 @@ class State:
             self.spoiled = ranges.subtract(self.spoiled, healed)
             self.mended = ranges.union(self.mended, healed)
 
-    def _identify(self, target: Target) -> None:
+    def _identify(self, target: TargetRecord) -> None:
         self.target = target.target_id
         if target.reason:
             self._forget(self.capacity)
@@ -239,22 +241,22 @@ class State:
         self.attempts, self.doubt, self.settled = [], "", not self.spoiled
 
 
-def account(state: State) -> list[Piece]:
+def account(state: DiskState) -> list[Piece]:
     """Why the target holds what it holds at the end of its last finished pass: pieces that tile the disk."""
     onward = state.base is not None and state.base.kind in ONWARD
     words = {
-        Named.DATA: Reason.CHANGED if onward else Reason.DATA,
-        Named.ZERO: Reason.ZERO,
-        Named.HOLE: Reason.UNALLOCATED,
-        Named.SAME: Reason.EQUAL,
+        RangeState.DATA: Reason.CHANGED if onward else Reason.DATA,
+        RangeState.ZERO: Reason.ZERO,
+        RangeState.HOLE: Reason.UNALLOCATED,
+        RangeState.SAME: Reason.EQUAL,
     }
     claims = [(Reason.REPAIRED, state.mended), *((words[kind], extents) for kind, extents in state.story)]
     return tile(state.capacity, claims, Reason.UNCHANGED if onward else Reason.UNALLOCATED)
 
 
-def _told(attempts: Sequence[Attempt]) -> Story:
+def _told(attempts: Sequence[DiskAttempt]) -> Story:
     """Within one attempt nothing is named twice with different words, unless it was replayed: bytes win."""
-    order = (Named.DATA, Named.ZERO, Named.HOLE, Named.SAME)
+    order = (RangeState.DATA, RangeState.ZERO, RangeState.HOLE, RangeState.SAME)
     return tuple(
         (kind, tuple(ranges.normalise(attempt.named[kind])))
         for attempt in reversed(attempts)

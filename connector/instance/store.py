@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 LARGEST = 1 << 50  # bytes; beyond what any disk of vSphere can have
 
 
-class Store:
+class DiskStore:
     """Thread-safe. Opening the directory reads every journal; the caller sees to it that no other process serves it.
     With `devices` a disk is the device that they assign to it; else a file.
 

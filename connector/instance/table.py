@@ -7,7 +7,7 @@ from itertools import compress, product
 from typing import Final
 
 from connector.instance.contents import Contents
-from connector.instance.nodes import UNKNOWN, Nodes
+from connector.instance.nodes import UNKNOWN, NodeArray
 from connector.instance.window import extent_of
 from connector.model import Extent
 from connector.transfer import digest, tree
@@ -21,7 +21,7 @@ TRIED: Final = 8  # cells of a page that may differ between table and target for
 class CheckedTable:
     """Reads only. `nodes` may change meanwhile: a page that is being changed is taken for one that cannot be trusted."""
 
-    def __init__(self, contents: Contents, nodes: Nodes) -> None:
+    def __init__(self, contents: Contents, nodes: NodeArray) -> None:
         self._contents, self._nodes = contents, nodes
 
     def listed(self, extent: Extent) -> bytes | None:

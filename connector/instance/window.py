@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from itertools import groupby
 
-from connector.instance.records import Nodes, Pages
+from connector.instance.records import NodeRecord, Pages
 from connector.model import Extent
 from connector.transfer import digest, tree
 from connector.transfer import extents as ranges
@@ -48,9 +48,9 @@ class Pending:
         """What of a range it changes."""
         return ranges.intersect([within], (extent for extent, _ in self._items))
 
-    def change(self, capacity: int, load: Load) -> Change:
+    def change(self, capacity: int, load: Load) -> TableChange:
         """What it does to the table of a disk. Raises what `load` raises."""
-        change = Change(capacity, load)
+        change = TableChange(capacity, load)
         for extent, entries in self._items:
             if entries:
                 change.write(extent, entries)
@@ -59,7 +59,7 @@ class Pending:
         return change
 
 
-class Change:
+class TableChange:
     """Whole pages of the table, as they are after a window."""
 
     def __init__(self, capacity: int, load: Load) -> None:
@@ -87,7 +87,7 @@ class Change:
         tail = Extent(after * PAGE, max(0, extent.end - after * PAGE))
         self._marks(part for part in (head, tail) if part.length)
 
-    def record(self) -> Nodes:
+    def record(self) -> NodeRecord:
         """The nodes of the pages."""
         nodes = [(page, tree.node(bytes(self._pages[page]))) for page in sorted(self._pages)]
         runs = [Pages(first, after - first) for first, after in self._blank]
@@ -95,7 +95,7 @@ class Change:
             rows = [row for _, row in group]
             blank = rows[0][1] == tree.BLANK
             runs.append(Pages(rows[0][0], len(rows), b"" if blank else b"".join(node for _, node in rows)))
-        return Nodes(tuple(runs))
+        return NodeRecord(tuple(runs))
 
     def blank(self) -> Iterator[Extent]:
         """The ranges of the disk whose pages have no entry any more; to be written before the `pages`."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import zstandard
 
-from connector.offline.window import Unreadable
+from connector.offline.window import UnreadableStructure
 
 MOST: Final = 96 << 20  # bytes of an initramfs, as it lies on the disk
 _UNPACKED: Final = 512 << 20  # bytes of it at most, of which names alone are kept
@@ -78,17 +78,17 @@ def _names(image: bytes) -> Iterator[str]:
         reader = _Reader(plain)
         yield from _archive(reader)
         at += reader.at
-    raise Unreadable("the initramfs has more archives than is looked at")
+    raise UnreadableStructure("the initramfs has more archives than is looked at")
 
 
 def _packed(data: bytes) -> Iterator[str]:
     stream = _unpacked(data)
     if stream is None:
-        raise Unreadable("the initramfs is packed in a way that is not known here")
+        raise UnreadableStructure("the initramfs is packed in a way that is not known here")
     try:
         yield from _archive(_Reader(stream))
     except (zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError, EOFError) as broken:
-        raise Unreadable(f"the initramfs is damaged ({type(broken).__name__})") from None
+        raise UnreadableStructure(f"the initramfs is damaged ({type(broken).__name__})") from None
 
 
 def _unpacked(data: bytes) -> Any:
@@ -128,11 +128,11 @@ class _Reader:
 
     def take(self, length: int) -> bytes:
         if self.at + length > _UNPACKED:
-            raise Unreadable("the initramfs unpacks to more than is looked at")
+            raise UnreadableStructure("the initramfs unpacks to more than is looked at")
         found: bytes = self._stream.read(length)
         self.at += len(found)
         if len(found) < length:
-            raise Unreadable("the initramfs ends too early")
+            raise UnreadableStructure("the initramfs ends too early")
         return found
 
     def skip(self, length: int) -> None:
@@ -145,14 +145,14 @@ def _archive(reader: _Reader) -> Iterator[str]:
     for _ in range(_FILES):
         head = reader.take(110)
         if not _CPIO.fullmatch(head):
-            raise Unreadable("the initramfs is no cpio archive")
+            raise UnreadableStructure("the initramfs is no cpio archive")
         size, length = int(head[54:62], 16), int(head[94:102], 16)
         if length > _LONGEST_NAME:
-            raise Unreadable("the initramfs has a name without end")
+            raise UnreadableStructure("the initramfs has a name without end")
         name = reader.take(length).rstrip(b"\0").decode("utf-8", "replace")
         reader.skip(-(110 + length) % 4)
         if name == "TRAILER!!!":
             return
         reader.skip(size + -size % 4)
         yield name
-    raise Unreadable("the initramfs has more files than is looked at")
+    raise UnreadableStructure("the initramfs has more files than is looked at")

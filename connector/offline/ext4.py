@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from connector.offline.window import Bytes, Missing, Unreadable
+from connector.offline.window import Bytes, Missing, UnreadableStructure
 
 ROOT: Final = 2
 _COMPRESSED_FEATURE, _OTHER_JOURNAL, _META_BG = 0x1, 0x8, 0x10
@@ -69,10 +69,10 @@ class Ext4:
         self._volume = volume
         sb = volume.read(1024, 1024)
         if sb[56:58] != b"\x53\xef":
-            raise Unreadable("there is no ext4 superblock")
+            raise UnreadableStructure("there is no ext4 superblock")
         (log,) = struct.unpack_from("<I", sb, 24)
         if log > 6:
-            raise Unreadable("the ext4 superblock makes no sense")
+            raise UnreadableStructure("the ext4 superblock makes no sense")
         self.block = 1024 << log
         compatible, self._incompatible, read_only = struct.unpack_from("<III", sb, 92)
         _understand(self._incompatible)
@@ -89,7 +89,7 @@ class Ext4:
         self._inode = struct.unpack_from("<H", sb, 88)[0] if revision else 128
         self._descriptor = struct.unpack_from("<H", sb, 254)[0] if self._wide else 32
         if not (128 <= self._inode <= 4096 and 32 <= self._descriptor <= 1024 and self._per_group):
-            raise Unreadable("the ext4 superblock makes no sense")
+            raise UnreadableStructure("the ext4 superblock makes no sense")
         self._groups = _Groups.of(
             sb, self.block, self._descriptor, (compatible, self._incompatible, read_only)
         )
@@ -102,7 +102,7 @@ class Ext4:
         """The first `most` bytes of a file; links are followed."""
         inode = self.find(path)
         if inode.kind != _FILE:
-            raise Unreadable(f"{path} is no file")
+            raise UnreadableStructure(f"{path} is no file")
         return self._content(inode, most)
 
     def names(self, path: str) -> list[str]:
@@ -116,7 +116,7 @@ class Ext4:
         """Follows links, within this file system."""
         words = [word for word in path.split("/") if word not in ("", ".")]
         if len(words) > _DEEPEST:
-            raise Unreadable("a path is deeper than is looked at")
+            raise UnreadableStructure("a path is deeper than is looked at")
         inode = self.inode(ROOT)
         for place, word in enumerate(words):
             number = self._looked_up(inode, word)
@@ -125,7 +125,7 @@ class Ext4:
             inode = self.inode(number)
             if inode.kind == _LINK:
                 if not links:
-                    raise Unreadable(f"{path} has too many links")
+                    raise UnreadableStructure(f"{path} has too many links")
                 target = self._target(inode)
                 base = [] if target.startswith("/") else words[:place]
                 return self.find("/".join([*base, target, *words[place + 1 :]]), links - 1)
@@ -146,7 +146,7 @@ class Ext4:
     def inode(self, number: int) -> Inode:
         """One inode by its number."""
         if not 0 < number <= self._inodes:
-            raise Unreadable("a directory names an inode that does not exist")
+            raise UnreadableStructure("a directory names an inode that does not exist")
         group, index = divmod(number - 1, self._per_group)
         descriptor = self._volume.read(self._groups.descriptor(group), self._descriptor)
         table = struct.unpack_from("<I", descriptor, 8)[0]
@@ -166,7 +166,7 @@ class Ext4:
     def _entries(self, inode: Inode) -> Iterator[tuple[str, int]]:
         """Names and inode numbers; an indexed directory reads as a plain one. Unreadable when there may be more."""
         if inode.kind != _DIRECTORY:
-            raise Unreadable("a path leads through something that is no directory")
+            raise UnreadableStructure("a path leads through something that is no directory")
         most = _MOST_ENTRIES * 300
         damaged, count = False, 0
         for block in self._listings(inode, min(inode.size, most)):
@@ -176,7 +176,7 @@ class Ext4:
                 length = _record(length, len(block))
                 count += 1
                 if count > _MOST_ENTRIES:
-                    raise Unreadable("a directory has more entries than are looked at")
+                    raise UnreadableStructure("a directory has more entries than are looked at")
                 if length < 8:
                     damaged = damaged or any(block[at:])
                     break
@@ -184,9 +184,9 @@ class Ext4:
                     yield block[at + 8 : at + 8 + name_length].decode("utf-8", "replace"), number
                 at += length
         if damaged:
-            raise Unreadable("a directory is damaged")
+            raise UnreadableStructure("a directory is damaged")
         if inode.size > most:
-            raise Unreadable("a directory is larger than is looked at")
+            raise UnreadableStructure("a directory is larger than is looked at")
 
     def _listings(self, inode: Inode, length: int) -> Iterator[bytes]:
         """The runs of entries in a directory. Within an inode there are two, after the parent's number."""
@@ -209,7 +209,7 @@ class Ext4:
         _refuse_encrypted(inode)
         if inode.flags & _INLINE:
             if inode.size > len(inode.block) + len(inode.more):
-                raise Unreadable("what is kept within an inode is damaged")
+                raise UnreadableStructure("what is kept within an inode is damaged")
             yield (inode.block + inode.more)[:length]
             return
         count = -(-length // self.block)
@@ -229,11 +229,11 @@ class Ext4:
         """The extents of one node, which lie within its parent's entry, one after the other: so every tree has an end."""
         magic, entries, _, level = struct.unpack_from("<HHHH", node)
         if magic != 0xF30A or depth < level or 12 * entries + 12 > len(node):
-            raise Unreadable("a tree of extents is damaged")
+            raise UnreadableStructure("a tree of extents is damaged")
         firsts = [struct.unpack_from("<I", node, 12 + 12 * number)[0] for number in range(entries)]
         least, end = within
         if any(one >= other for one, other in pairwise(firsts)) or (firsts and firsts[0] < least):
-            raise Unreadable("a tree of extents is tangled")
+            raise UnreadableStructure("a tree of extents is tangled")
         for number, first in enumerate(firsts):
             if first >= end:
                 return
@@ -259,7 +259,7 @@ class Ext4:
             for place in self._numbers(numbers[13])[: -(-(count - 12 - per) // per)]:
                 found += self._numbers(place)
         if count > len(found) and numbers[14]:
-            raise Unreadable("the file is too long to be looked into")
+            raise UnreadableStructure("the file is too long to be looked into")
         return {logical: place for logical, place in enumerate(found[:count]) if place}
 
     def _numbers(self, place: int) -> list[int]:
@@ -326,12 +326,12 @@ def _understand(features: int) -> None:
     strange = [1 << bit for bit in range(32) if features >> bit & 1 and 1 << bit not in _UNDERSTOOD]
     if strange:
         names = ", ".join(_NAMES.get(bit, f"{bit:#x}") for bit in strange)
-        raise Unreadable(f"not understood: an ext4 with the feature {names}")
+        raise UnreadableStructure(f"not understood: an ext4 with the feature {names}")
 
 
 def _refuse_encrypted(inode: Inode) -> None:
     if inode.flags & _ENCRYPTED:
-        raise Unreadable("not understood: a file or directory that ext4 encrypts")
+        raise UnreadableStructure("not understood: a file or directory that ext4 encrypts")
 
 
 def _record(length: int, block: int) -> int:

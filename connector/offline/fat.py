@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from connector.offline.volumes import fat_sector
-from connector.offline.window import Bytes, Missing, Unreadable
+from connector.offline.window import Bytes, Missing, UnreadableStructure
 
 _DIRECTORY, _LABEL, _LONG = 0x10, 0x08, 0x0F
 _DELETED: Final = 0xE5
@@ -35,7 +35,7 @@ class Fat:
         boot = volume.read(0, 512)
         sector = fat_sector(boot)
         if not sector:
-            raise Unreadable("there is no FAT boot sector")
+            raise UnreadableStructure("there is no FAT boot sector")
         per_cluster, reserved, copies, entries, small = struct.unpack_from("<BHBHH", boot, 13)
         large, wide = struct.unpack_from("<II", boot, 32)
         table = struct.unpack_from("<H", boot, 22)[0] or wide
@@ -45,7 +45,7 @@ class Fat:
         self._data = self._fixed + -(-entries * 32 // sector) * sector
         self._count = ((small or large) * sector - self._data) // self._cluster
         if self._count < 1:
-            raise Unreadable("the FAT boot sector makes no sense")
+            raise UnreadableStructure("the FAT boot sector makes no sense")
         self._bits = 12 if self._count < _SMALL else 16 if self._count < _MIDDLE else 32
         self._root = struct.unpack_from("<I", boot, 44)[0] if self._bits == 32 else 0
 
@@ -53,7 +53,7 @@ class Fat:
         """The first `most` bytes of a file."""
         entry = self._find(path)
         if entry.directory:
-            raise Unreadable(f"{path} is no file")
+            raise UnreadableStructure(f"{path} is no file")
         return self._content(entry.cluster, min(entry.size, most)) if entry.size else b""
 
     def names(self, path: str) -> list[str]:
@@ -122,12 +122,12 @@ class Fat:
         last = {12: 0xFF8, 16: 0xFFF8, 32: 0x0FFFFFF8}[self._bits]
         for _ in range(min(self._count, _MOST_CLUSTERS)):
             if not 2 <= cluster < self._count + 2:
-                raise Unreadable("a FAT has a damaged chain of clusters")
+                raise UnreadableStructure("a FAT has a damaged chain of clusters")
             yield cluster
             cluster = self._next(cluster)
             if cluster >= last:
                 return
-        raise Unreadable("a FAT has a chain of clusters without end")
+        raise UnreadableStructure("a FAT has a chain of clusters without end")
 
     def _next(self, cluster: int) -> int:
         if self._bits == 12:

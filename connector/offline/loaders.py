@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from connector.offline.window import Files, Missing, Unreadable
+from connector.offline.window import Files, Missing, UnreadableStructure
 
 _MOST: Final = 64  # files of one folder
 
@@ -33,23 +33,25 @@ _SETTINGS: Final = (
 )
 
 
-class Closed(NamedTuple):
+class UnreadableFolder(NamedTuple):
     """A folder that is there and cannot be read."""
 
     path: str
     why: str
 
 
-def configurations(files: Files, folder: str) -> Iterator[str | Closed]:
+def configurations(files: Files, folder: str) -> Iterator[str | UnreadableFolder]:
     """The boot loader's files. `folder`: "/boot" in a root, "" in a boot partition or an EFI system partition."""
     for below, wanted in _CONFIGURATIONS:
         yield from _listed(files, folder + below, wanted)
     for efi in (f"{folder}/EFI", f"{folder}/efi/EFI"):
         for vendor in _listed(files, efi, ("",)):
-            yield from [vendor] if isinstance(vendor, Closed) else _listed(files, vendor, _OF_VENDORS)
+            yield from (
+                [vendor] if isinstance(vendor, UnreadableFolder) else _listed(files, vendor, _OF_VENDORS)
+            )
 
 
-def settings(files: Files) -> Iterator[str | Closed]:
+def settings(files: Files) -> Iterator[str | UnreadableFolder]:
     """The files of a root."""
     for folder, wanted in _SETTINGS:
         yield from _listed(files, folder, wanted)
@@ -61,17 +63,17 @@ def starts(files: Files) -> bool:
         try:
             if any(name.lower().endswith(".efi") for name in _names(files, f"/EFI/{vendor}")):
                 return True
-        except Unreadable:  # a file beside the folders, or a damaged one
+        except UnreadableStructure:  # a file beside the folders, or a damaged one
             continue
     return False
 
 
-def _listed(files: Files, folder: str, wanted: tuple[str, ...]) -> Sequence[str | Closed]:
+def _listed(files: Files, folder: str, wanted: tuple[str, ...]) -> Sequence[str | UnreadableFolder]:
     """The files of a folder with one of these names, or whose names end like that when it begins with a dot."""
     try:
         names = _names(files, folder or "/")
-    except Unreadable as why:
-        return [Closed(folder, str(why))]
+    except UnreadableStructure as why:
+        return [UnreadableFolder(folder, str(why))]
     return [f"{folder}/{name}" for name in sorted(names) if any(_is(name, one) for one in wanted)][:_MOST]
 
 

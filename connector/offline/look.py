@@ -13,7 +13,7 @@ from connector.offline.fat import Fat
 from connector.offline.ntfs import Ntfs
 from connector.offline.partitions import Partition, Table
 from connector.offline.volumes import Volume
-from connector.offline.window import Bytes, Files, Missing, Part, Unreadable, Window
+from connector.offline.window import Bytes, DiskReader, DiskSlice, Files, Missing, UnreadableStructure
 
 Found = TypeVar("Found")
 
@@ -24,7 +24,7 @@ _IMMUTABLE: Final = 0x10  # flag of an inode
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class VolumeLocation:
     """One volume of one disk. `partition` None: it fills the disk."""
 
     disk: str  # its label
@@ -44,7 +44,7 @@ class DiskFacts:
     label: str
     size: int
     table: Table
-    places: tuple[Place, ...]
+    places: tuple[VolumeLocation, ...]
     system: bool = False
 
 
@@ -69,7 +69,7 @@ class Linux:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class DeviceNames:
     """A file that names devices by where they are: another machine may not have them, or have others there."""
 
     place: str
@@ -97,7 +97,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class GuestFacts:
     """Everything that was seen in one machine. `closed`: what could not be looked into, and why."""
 
     machine: str
@@ -106,7 +106,7 @@ class Facts:
     linux: tuple[Linux, ...] = ()
     windows: tuple[Windows, ...] = ()
     kernels: tuple[Kernel, ...] = ()
-    named: tuple[Named, ...] = ()
+    named: tuple[DeviceNames, ...] = ()
     loaders: tuple[str, ...] = ()  # places of FAT file systems with something for UEFI to start
     usage: tuple[Usage, ...] = ()
     closed: tuple[tuple[str, str], ...] = ()
@@ -122,13 +122,13 @@ class Look:
         self._linux: list[Linux] = []
         self._windows: list[Windows] = []
         self._kernels: list[Kernel] = []
-        self._named: list[Named] = []
+        self._named: list[DeviceNames] = []
         self._loaders: list[str] = []
         self._usage: list[Usage] = []
         self._closed: list[tuple[str, str]] = []
         self._fetched = 0
 
-    def disk(self, label: str, window: Window) -> None:
+    def disk(self, label: str, window: DiskReader) -> None:
         """Look into one disk; the first is the system disk."""
         table = self._tried(label, lambda: partitions.read(window), Table())
         found = list(self._places(label, window, table))
@@ -138,9 +138,9 @@ class Look:
             self._tried(str(place), lambda place=place, part=part: self._inside(place, part), None)  # type: ignore[misc]
         self._fetched += window.fetched
 
-    def facts(self) -> Facts:
+    def facts(self) -> GuestFacts:
         """What was seen so far."""
-        return Facts(
+        return GuestFacts(
             self._machine,
             self._firmware,
             tuple(self._disks),
@@ -157,33 +157,35 @@ class Look:
     def _tried(self, what: str, look: Callable[[], Found], otherwise: Found) -> Found:
         try:
             return look()
-        except Unreadable as why:
+        except UnreadableStructure as why:
             self._closed.append((what, str(why)))
             return otherwise
 
-    def _places(self, label: str, window: Window, table: Table) -> Iterator[tuple[Place, Bytes]]:
+    def _places(self, label: str, window: DiskReader, table: Table) -> Iterator[tuple[VolumeLocation, Bytes]]:
         parts: list[tuple[Partition | None, Bytes]] = [
-            (one, Part(window, one.start, one.length)) for one in table.partitions
+            (one, DiskSlice(window, one.start, one.length)) for one in table.partitions
         ]
         for partition, part in parts or [(None, window)]:
             where = label if partition is None else f"{label} partition {partition.number}"
             volume = self._tried(where, lambda part=part: volumes.recognise(part), Volume())  # type: ignore[misc]
-            yield Place(label, partition, volume), part
+            yield VolumeLocation(label, partition, volume), part
             if volume.kind == "lvm":
                 yield from self._logical(label, partition, part)
 
-    def _logical(self, label: str, partition: Partition | None, part: Bytes) -> Iterator[tuple[Place, Bytes]]:
-        where = str(Place(label, partition, Volume("lvm")))
+    def _logical(
+        self, label: str, partition: Partition | None, part: Bytes
+    ) -> Iterator[tuple[VolumeLocation, Bytes]]:
+        where = str(VolumeLocation(label, partition, Volume("lvm")))
         none: tuple[lvm.LogicalVolume, ...] = ()
         for found in self._tried(where, lambda: lvm.logical_volumes(part), none)[:_MOST_LOGICAL]:
-            place = Place(label, partition, Volume(), found.name)
+            place = VolumeLocation(label, partition, Volume(), found.name)
             if (inside := found.area) is None:
                 self._closed.append((str(place), "it does not lie in plain runs of this disk alone"))
                 continue
             volume = self._tried(str(place), lambda inside=inside: volumes.recognise(inside), Volume())  # type: ignore[misc]
             yield replace(place, volume=volume), inside
 
-    def _inside(self, place: Place, part: Bytes) -> None:
+    def _inside(self, place: VolumeLocation, part: Bytes) -> None:
         if place.volume.kind == "ext":
             self._ext(place, Ext4(part))
         elif place.volume.kind == "ntfs":
@@ -193,16 +195,16 @@ class Look:
         elif place.volume.kind in ("xfs", "btrfs", "raid"):
             self._closed.append((str(place), f"{place.volume.kind} is not looked into"))
 
-    def _ntfs(self, place: Place, files: Ntfs) -> None:
+    def _ntfs(self, place: VolumeLocation, files: Ntfs) -> None:
         names = files.names()
         self._windows.append(Windows(str(place), "windows" in names, files.asleep(), files.dirty()))
 
-    def _fat(self, place: Place, files: Fat) -> None:
+    def _fat(self, place: VolumeLocation, files: Fat) -> None:
         if self._tried(str(place), lambda: loaders.starts(files), False):
             self._loaders.append(str(place))
         self._names_devices(place, files, loaders.configurations(files, ""))
 
-    def _ext(self, place: Place, files: Ext4) -> None:
+    def _ext(self, place: VolumeLocation, files: Ext4) -> None:
         size = files.blocks * files.block
         self._usage.append(Usage(str(place), size - files.free * files.block, size))
         top = set(files.names("/"))
@@ -212,7 +214,7 @@ class Look:
         self._names_devices(place, files, loaders.configurations(files, folder))
         self._tried(str(place), lambda: self._kernels_in(place, files, f"{folder}/"), None)
 
-    def _root(self, place: Place, files: Ext4) -> None:
+    def _root(self, place: VolumeLocation, files: Ext4) -> None:
         immutable = False
         if "resolv.conf" in files.names("/etc"):
             resolv = self._sought(place, "/etc/resolv.conf", lambda: files.find("/etc/resolv.conf").flags, 0)
@@ -221,27 +223,29 @@ class Look:
         self._linux.append(Linux(str(place), self._pretty(place, files), immutable, share))
         self._names_devices(place, files, loaders.settings(files))
 
-    def _names_devices(self, place: Place, files: Files, paths: Iterable[str | loaders.Closed]) -> None:
+    def _names_devices(
+        self, place: VolumeLocation, files: Files, paths: Iterable[str | loaders.UnreadableFolder]
+    ) -> None:
         """See which of these files name devices by where they are."""
         for path in paths:
-            if isinstance(path, loaders.Closed):
+            if isinstance(path, loaders.UnreadableFolder):
                 self._closed.append((f"{place} {path.path}", path.why))
             elif devices := boot.places(self._text(place, files, path)):
-                self._named.append(Named(str(place), path, tuple(devices)))
+                self._named.append(DeviceNames(str(place), path, tuple(devices)))
 
-    def _kernels_in(self, place: Place, files: Ext4, folder: str) -> None:
+    def _kernels_in(self, place: VolumeLocation, files: Ext4, folder: str) -> None:
         names = files.names(folder)
         images = [n for n in names if _KERNEL.fullmatch(n) and not any(word in n for word in _NOT)]
         if images:
             newest = max(images, key=_natural)
             self._kernels.append(self._kernel(place, files, folder, newest))
 
-    def _kernel(self, place: Place, files: Ext4, folder: str, name: str) -> Kernel:
+    def _kernel(self, place: VolumeLocation, files: Ext4, folder: str, name: str) -> Kernel:
         version = match["version"] if (match := _KERNEL.fullmatch(name)) else ""
         config = self._text(place, files, f"{folder}config-{version}")
         try:
             there = boot.modules(files.read(folder + name, boot.MOST)) | _builtin(config)
-        except Unreadable as why:
+        except UnreadableStructure as why:
             return Kernel(str(place), name, trouble=str(why))
         missing = {what: some for what, some in boot.DRIVERS.items() if not there.intersection(some)}
         if missing and not config:  # what it lacks may be built in: no claim
@@ -251,21 +255,21 @@ class Look:
             )
         return Kernel(str(place), name, missing)
 
-    def _text(self, place: Place, files: Files, path: str) -> str:
+    def _text(self, place: VolumeLocation, files: Files, path: str) -> str:
         """A file's text, "" when it is not there."""
         return self._sought(place, path, lambda: files.read(path).decode("utf-8", "replace"), "")
 
-    def _sought(self, place: Place, path: str, look: Callable[[], Found], otherwise: Found) -> Found:
+    def _sought(self, place: VolumeLocation, path: str, look: Callable[[], Found], otherwise: Found) -> Found:
         """What may be missing. A file that is there and cannot be read is told: it is no missing one."""
         try:
             return look()
         except Missing:
             return otherwise
-        except Unreadable as why:
+        except UnreadableStructure as why:
             self._closed.append((f"{place} {path}", str(why)))
             return otherwise
 
-    def _pretty(self, place: Place, files: Ext4) -> str:
+    def _pretty(self, place: VolumeLocation, files: Ext4) -> str:
         text = self._text(place, files, "/etc/os-release")
         match = re.search(r'^PRETTY_NAME="?([^"\n]*)', text, re.MULTILINE)
         return match[1][:80] if match else "Linux"

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from connector.offline.window import Bytes, Part, Unreadable
+from connector.offline.window import Bytes, DiskSlice, UnreadableStructure
 
 _MAGIC: Final = b" LVM2 x[5A%r0N*>"
 _LARGEST: Final = 4 << 20  # bytes of metadata
@@ -40,7 +40,7 @@ class _Runs:
 
     def read(self, offset: int, length: int) -> bytes:
         if offset < 0 or offset + length > self.size:
-            raise Unreadable("beyond a logical volume")
+            raise UnreadableStructure("beyond a logical volume")
         parts = []
         for run in self._runs:
             low, high = max(offset, run.start), min(offset + length, run.start + run.size)
@@ -50,7 +50,7 @@ class _Runs:
 
 
 def logical_volumes(area: Bytes) -> tuple[LogicalVolume, ...]:
-    """Those of the physical volume's group, by name. Raises `Unreadable`."""
+    """Those of the physical volume's group, by name. Raises `UnreadableStructure`."""
     identity, metadata = _label(area)
     groups = _parsed(_metadata(area, metadata))
     found = []
@@ -66,13 +66,13 @@ def _label(area: Bytes) -> tuple[str, tuple[int, int]]:
     head = area.read(0, 4 * _SECTOR)
     labels = [n for n in range(4) if head[n * _SECTOR :][:8] == b"LABELONE"]
     if not labels:
-        raise Unreadable("no physical volume")
+        raise UnreadableStructure("no physical volume")
     at = max(labels, key=lambda n: _sound(head, n)) * _SECTOR
     here = at + _unpack("<I", head, at + 20)[0]
     identity = head[here : here + 32].decode("ascii", "replace")
     areas = list(_pairs(head, here + 40))
     if not areas:
-        raise Unreadable("a physical volume without metadata")
+        raise UnreadableStructure("a physical volume without metadata")
     return identity, areas[0]
 
 
@@ -100,10 +100,10 @@ def _metadata(area: Bytes, where: tuple[int, int]) -> str:
     base = where[0]
     head = area.read(base, _SECTOR)
     if head[4:20] != _MAGIC:
-        raise Unreadable("damaged LVM metadata")
+        raise UnreadableStructure("damaged LVM metadata")
     ring, offset, size = _unpack("<QQQ", head, 32)
     if size > _LARGEST or offset > ring:
-        raise Unreadable("absurd LVM metadata")
+        raise UnreadableStructure("absurd LVM metadata")
     first = min(size, ring - offset)
     data = area.read(base + offset, first) + area.read(base + _SECTOR, size - first)
     return data.decode("utf-8", "replace")
@@ -119,11 +119,11 @@ def _parsed(text: str) -> dict[str, Any]:
             stack[-1][name] = inner
             stack.append(inner)
             if len(stack) > _DEPTH:
-                raise Unreadable("LVM metadata nested too deep")
+                raise UnreadableStructure("LVM metadata nested too deep")
         elif word == "}":
             stack.pop()
             if not stack:
-                raise Unreadable("damaged LVM metadata")
+                raise UnreadableStructure("damaged LVM metadata")
         elif word == "=":
             stack[-1][name] = _value(words)
         elif word and word[0] != "#":
@@ -184,12 +184,12 @@ def _area(area: Bytes, group: dict[str, Any], volume: Any, own: tuple[str, int] 
     joined = all(run.start == sum(one.size for one in runs[:n]) for n, run in enumerate(runs[:64]))
     if not runs or len(runs) > 64 or not joined or any(run.place < 0 for run in runs):
         return None
-    return Part(area, runs[0].place, runs[0].size) if len(runs) == 1 else _Runs(area, tuple(runs))
+    return DiskSlice(area, runs[0].place, runs[0].size) if len(runs) == 1 else _Runs(area, tuple(runs))
 
 
 def _number(value: Any) -> int:
     if not isinstance(value, int):
-        raise Unreadable("damaged LVM metadata")
+        raise UnreadableStructure("damaged LVM metadata")
     return value
 
 
@@ -197,4 +197,4 @@ def _unpack(layout: str, data: bytes, offset: int = 0) -> tuple[Any, ...]:
     try:
         return struct.unpack_from(layout, data, offset)
     except struct.error:
-        raise Unreadable("the LVM label is cut off") from None
+        raise UnreadableStructure("the LVM label is cut off") from None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from connector.offline.window import Bytes, Unreadable
+from connector.offline.window import Bytes, UnreadableStructure
 
 _MFT, _VOLUME, _ROOT = 0, 3, 5
 _INFORMATION, _DATA, _INDEX_ROOT, _INDEX_BLOCKS = 0x70, 0x80, 0x90, 0xA0
@@ -35,7 +35,7 @@ class Ntfs:
         self._volume = volume
         boot = volume.read(0, 512)
         if boot[3:11] != b"NTFS    ":
-            raise Unreadable("there is no NTFS boot sector")
+            raise UnreadableStructure("there is no NTFS boot sector")
         sector, per_cluster = struct.unpack_from("<HB", boot, 11)
         per_cluster = per_cluster if per_cluster <= 0x80 else 1 << (256 - per_cluster)
         self._cluster = sector * per_cluster
@@ -43,7 +43,7 @@ class Ntfs:
         size = struct.unpack_from("<b", boot, 64)[0]
         self._record = 1 << -size if size < 0 else size * self._cluster
         if not (512 <= self._cluster <= 2 << 20 and 512 <= self._record <= 65536):
-            raise Unreadable("the NTFS boot sector makes no sense")
+            raise UnreadableStructure("the NTFS boot sector makes no sense")
         first = _fixed(volume.read(mft * self._cluster, self._record), b"FILE")
         self._table = self._attribute(first, _DATA).runs
 
@@ -51,7 +51,7 @@ class Ntfs:
         """It was not unmounted, or waits for chkdsk."""
         content = self._attribute(self._entry(_VOLUME), _INFORMATION).content
         if len(content) < 12:
-            raise Unreadable("the NTFS volume record is damaged")
+            raise UnreadableStructure("the NTFS volume record is damaged")
         return bool(struct.unpack_from("<H", content, 10)[0] & 1)
 
     def names(self) -> dict[str, int]:
@@ -60,7 +60,7 @@ class Ntfs:
         record = self._entry(_ROOT)
         root = self._attribute(record, _INDEX_ROOT).content
         if len(root) < 32:
-            raise Unreadable("the NTFS root directory is damaged")
+            raise UnreadableStructure("the NTFS root directory is damaged")
         found.update(_index(root[16:]))
         (block,) = struct.unpack_from("<I", root, 8)
         blocks = self._find(record, _INDEX_BLOCKS)
@@ -86,7 +86,7 @@ class Ntfs:
     def _attribute(self, record: bytes, kind: int) -> _Attribute:
         found = self._find(record, kind)
         if found is None:
-            raise Unreadable("an NTFS record lacks what belongs to it")
+            raise UnreadableStructure("an NTFS record lacks what belongs to it")
         return found
 
     def _find(self, record: bytes, kind: int) -> _Attribute | None:
@@ -105,7 +105,7 @@ class Ntfs:
             size, start = struct.unpack_from("<IH", raw, 16)
             return _Attribute(raw[start : start + size], size=size)
         if len(raw) < 64:
-            raise Unreadable("an NTFS attribute is damaged")
+            raise UnreadableStructure("an NTFS attribute is damaged")
         (start,) = struct.unpack_from("<H", raw, 32)
         (size,) = struct.unpack_from("<Q", raw, 48)
         return _Attribute(runs=tuple(_runs(raw[start:])), size=size)
@@ -126,22 +126,22 @@ class Ntfs:
                 )
             at += length
         if len(found) < wanted:
-            raise Unreadable("an NTFS file ends too early")
+            raise UnreadableStructure("an NTFS file ends too early")
         return bytes(found)
 
 
 def _fixed(raw: bytes, magic: bytes) -> bytes:
     """A record with the last two bytes of each of its sectors put back."""
     if raw[:4] != magic:
-        raise Unreadable("an NTFS record is damaged")
+        raise UnreadableStructure("an NTFS record is damaged")
     start, count = struct.unpack_from("<HH", raw, 4)
     if start + 2 * count > len(raw) or (count - 1) * 512 > len(raw) or count < 1:
-        raise Unreadable("an NTFS record is damaged")
+        raise UnreadableStructure("an NTFS record is damaged")
     mended, check = bytearray(raw), raw[start : start + 2]
     for number in range(1, count):
         end = 512 * number
         if raw[end - 2 : end] != check:
-            raise Unreadable("an NTFS record was half written")
+            raise UnreadableStructure("an NTFS record was half written")
         mended[end - 2 : end] = raw[start + 2 * number : start + 2 * number + 2]
     return bytes(mended)
 
@@ -156,10 +156,10 @@ def _runs(raw: bytes) -> Iterator[tuple[int, int]]:
         step = int.from_bytes(raw[at + 1 + size : at + 1 + size + offset], "little", signed=True)
         cluster += step
         if cluster < 0 or not size or size > 8 or offset > 8:
-            raise Unreadable("an NTFS list of runs is damaged")
+            raise UnreadableStructure("an NTFS list of runs is damaged")
         yield (cluster if offset else -1), count
         at += 1 + size + offset
-    raise Unreadable("an NTFS list of runs has no end")
+    raise UnreadableStructure("an NTFS list of runs has no end")
 
 
 def _index(header: bytes) -> Iterator[tuple[str, int]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from connector.offline.volumes import fat_sector, recognise
-from connector.offline.window import Bytes, Part, Unreadable
+from connector.offline.window import Bytes, DiskSlice, UnreadableStructure
 
 SECTOR: Final = 512
 #: Bytes of a sector, as tables may count: 512 is what nearly every disk has, 4096 is a native 4K disk.
@@ -66,7 +66,7 @@ def read(disk: Bytes) -> Table:
     sector = _counted_in(disk, entries)
     try:
         return Table("mbr", tuple(_mbr(disk, entries, sector)), code=code, sector=sector)
-    except Unreadable as wrong:
+    except UnreadableStructure as wrong:
         return Table("mbr", tuple(_primary(entries, sector)), str(wrong), code, sector)
 
 
@@ -90,7 +90,7 @@ def _counted_in(disk: Bytes, entries: Sequence[_Line]) -> int:
     """Bytes of an MBR's sectors. It does not say: they are those with which a known volume is where it says."""
     for sector in _SECTORS[:2]:
         for part in _primary(entries, sector):
-            if part.start < disk.size and recognise(Part(disk, part.start, part.length)).kind:
+            if part.start < disk.size and recognise(DiskSlice(disk, part.start, part.length)).kind:
                 return sector
     return SECTOR
 
@@ -117,7 +117,7 @@ def _logical(disk: Bytes, base: int, sector: int) -> list[Partition]:
     for number in range(5, 5 + _MOST):
         raw = disk.read(at * sector, SECTOR)
         if raw[510:512] != b"\x55\xaa":
-            raise Unreadable("the chain of logical partitions is broken")
+            raise UnreadableStructure("the chain of logical partitions is broken")
         here, following = (_Line(*_ENTRY.unpack_from(raw, place)) for place in (446, 462))
         if here.kind and here.sectors:
             start, length = (at + here.start) * sector, here.sectors * sector
@@ -125,7 +125,7 @@ def _logical(disk: Bytes, base: int, sector: int) -> list[Partition]:
         if following.kind not in _EXTENDED or not following.start:
             return partitions
         at = base + following.start
-    raise Unreadable("the chain of logical partitions has no end")
+    raise UnreadableStructure("the chain of logical partitions has no end")
 
 
 def _header(disk: Bytes, place: int, sector: int) -> tuple[int, ...] | None:
@@ -158,10 +158,10 @@ def _gpt(disk: Bytes, code: bool, sector: int) -> Table:
         try:
             header = _header(disk, place, sector)
             if header is None:
-                raise Unreadable(f"{what} is not there, or damaged")
+                raise UnreadableStructure(f"{what} is not there, or damaged")
             entries = _entries(disk, header, what, sector)
             partitions = entries if partitions is None else partitions
-        except Unreadable as wrong:
+        except UnreadableStructure as wrong:
             damage.append(str(wrong))
     return Table("gpt", tuple(partitions or ()), "; ".join(damage), code, sector)
 
@@ -170,7 +170,7 @@ def _entries(disk: Bytes, header: tuple[int, ...], what: str, sector: int) -> li
     place, count, each, checksum = header
     raw = disk.read(place * sector, count * each)
     if zlib.crc32(raw) != checksum:
-        raise Unreadable(f"{what} has damaged entries")
+        raise UnreadableStructure(f"{what} has damaged entries")
     partitions = []
     for number in range(count):
         entry = raw[number * each : number * each + 128]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.model import Finding, Severity
-from connector.offline.look import DiskFacts, Facts, Place
+from connector.offline.look import DiskFacts, GuestFacts, VolumeLocation
 from connector.offline.partitions import ESP, LDM, LDM_MBR, SECTOR
 from connector.offline.volumes import ENCRYPTED
 
@@ -28,11 +28,11 @@ class DeepRule:
     title: str  # with the id, unique
     severity: Severity
     reads: str
-    wrong: Callable[[Facts], Wrong]
+    wrong: Callable[[GuestFacts], Wrong]
     remedy: str
 
 
-def judge(facts: Facts) -> tuple[Finding, ...]:
+def judge(facts: GuestFacts) -> tuple[Finding, ...]:
     """Every finding, the gravest first."""
     order = (BLOCK, WARN, INFO)
     found = [
@@ -43,8 +43,8 @@ def judge(facts: Facts) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
 
 
-def _dynamic(system: bool) -> Callable[[Facts], Wrong]:
-    def wrong(facts: Facts) -> Wrong:
+def _dynamic(system: bool) -> Callable[[GuestFacts], Wrong]:
+    def wrong(facts: GuestFacts) -> Wrong:
         for disk in facts.disks:
             if disk.system is system and any(
                 p.kind in (f"{LDM_MBR:02x}", *LDM) for p in disk.table.partitions
@@ -54,39 +54,39 @@ def _dynamic(system: bool) -> Callable[[Facts], Wrong]:
     return wrong
 
 
-def _encrypted(facts: Facts) -> Wrong:
+def _encrypted(facts: GuestFacts) -> Wrong:
     for disk in facts.disks:
         for place in disk.places:
             if (name := ENCRYPTED.get(place.volume.kind)) is not None:
                 yield str(place), f"encrypted with {name} {place.volume.detail}".rstrip()
 
 
-def _asleep(facts: Facts) -> Wrong:
+def _asleep(facts: GuestFacts) -> Wrong:
     for one in facts.windows:
         if one.asleep:
             yield one.place, "Windows is hibernated, or was shut down by fast startup"
 
 
-def _dirty(facts: Facts) -> Wrong:
+def _dirty(facts: GuestFacts) -> Wrong:
     for one in facts.windows:
         if one.dirty:
             yield one.place, "the NTFS is marked dirty"
 
 
-def _several(facts: Facts) -> Wrong:
+def _several(facts: GuestFacts) -> Wrong:
     roots = [one.place for one in facts.linux] + [one.place for one in facts.windows if one.system]
     if len(roots) > 1:
         yield roots[0], f"{len(roots)} operating systems: {', '.join(roots)}"
 
 
-def _placed(facts: Facts) -> Wrong:
+def _placed(facts: GuestFacts) -> Wrong:
     for one in facts.named:
         more = ", ..." if len(one.devices) > 4 else ""
         yield one.place, f"{one.file} names {', '.join(one.devices[:4])}{more} by place"
 
 
-def _undriven(what: str) -> Callable[[Facts], Wrong]:
-    def wrong(facts: Facts) -> Wrong:
+def _undriven(what: str) -> Callable[[GuestFacts], Wrong]:
+    def wrong(facts: GuestFacts) -> Wrong:
         for kernel in facts.kernels:
             if drivers := kernel.missing.get(what):
                 yield kernel.place, f"{kernel.name} has none of {', '.join(drivers)}"
@@ -94,25 +94,25 @@ def _undriven(what: str) -> Callable[[Facts], Wrong]:
     return wrong
 
 
-def _unseen(facts: Facts) -> Wrong:
+def _unseen(facts: GuestFacts) -> Wrong:
     for kernel in facts.kernels:
         if kernel.trouble:
             yield kernel.place, f"{kernel.name}: {kernel.trouble}"
 
 
-def _inodes(facts: Facts) -> Wrong:
+def _inodes(facts: GuestFacts) -> Wrong:
     for one in facts.linux:
         if one.free_inodes < _FEW_INODES:
             yield one.place, f"{one.free_inodes:.1%} of its inodes are free"
 
 
-def _immutable(facts: Facts) -> Wrong:
+def _immutable(facts: GuestFacts) -> Wrong:
     for one in facts.linux:
         if one.immutable:
             yield one.place, "/etc/resolv.conf cannot be changed (chattr +i)"
 
 
-def _old_xfs(facts: Facts) -> Wrong:
+def _old_xfs(facts: GuestFacts) -> Wrong:
     for disk in facts.disks:
         for place in disk.places:
             if place.volume.kind == "xfs" and place.volume.detail == "version 4":
@@ -124,22 +124,22 @@ def _typed(disk: DiskFacts) -> bool:
     return any(one.kind in (ESP, "ef") for one in disk.table.partitions)
 
 
-def _loaders(facts: Facts, disk: DiskFacts) -> list[Place]:
+def _loaders(facts: GuestFacts, disk: DiskFacts) -> list[VolumeLocation]:
     """The FAT file systems of a disk with something for UEFI to start, whatever type their partitions have."""
     return [place for place in disk.places if str(place) in facts.loaders]
 
 
-def _fats(disk: DiskFacts) -> list[Place]:
+def _fats(disk: DiskFacts) -> list[VolumeLocation]:
     return [place for place in disk.places if place.volume.kind == "vfat"]
 
 
-def _no_esp(facts: Facts) -> Wrong:
+def _no_esp(facts: GuestFacts) -> Wrong:
     there = any(_typed(disk) or _fats(disk) for disk in facts.disks)
     if facts.firmware == "efi" and facts.disks and not there:
         yield facts.disks[0].label, "the firmware is UEFI, but no disk has an EFI system partition"
 
 
-def _mistyped_esp(facts: Facts) -> Wrong:
+def _mistyped_esp(facts: GuestFacts) -> Wrong:
     if facts.firmware != "efi" or any(_typed(disk) for disk in facts.disks):
         return
     sure = [place for disk in facts.disks for place in _loaders(facts, disk)]
@@ -149,19 +149,19 @@ def _mistyped_esp(facts: Facts) -> Wrong:
         yield str(place), f"an EFI system partition by its {by}, but not by its type ({kind})"
 
 
-def _large_sectors(facts: Facts) -> Wrong:
+def _large_sectors(facts: GuestFacts) -> Wrong:
     for disk in facts.disks:
         if disk.table.scheme and disk.table.sector != SECTOR:
             yield disk.label, f"its partition table counts in sectors of {disk.table.sector} bytes"
 
 
-def _no_code(facts: Facts) -> Wrong:
+def _no_code(facts: GuestFacts) -> Wrong:
     system = next((disk for disk in facts.disks if disk.system), None)
     if facts.firmware != "efi" and system is not None and system.table.scheme and not system.table.code:
         yield system.label, "the firmware is BIOS, but the first sector has nothing to boot"
 
 
-def _can_start(facts: Facts, disk: DiskFacts) -> bool | None:
+def _can_start(facts: GuestFacts, disk: DiskFacts) -> bool | None:
     """Whether the firmware finds something to start on this disk; None where that cannot be told."""
     if any(what == disk.label for what, _ in facts.closed):
         return None
@@ -172,7 +172,7 @@ def _can_start(facts: Facts, disk: DiskFacts) -> bool | None:
     return False if all(place.volume.blank for place in disk.places) else None
 
 
-def _another_starts(facts: Facts) -> Wrong:
+def _another_starts(facts: GuestFacts) -> Wrong:
     first = next((disk for disk in facts.disks if disk.system), None)
     if first is None or _can_start(facts, first) is not False:
         return
@@ -181,24 +181,24 @@ def _another_starts(facts: Facts) -> Wrong:
         yield first.label, f"it is the first disk and has nothing to start from, {', '.join(able)} has"
 
 
-def _damaged(facts: Facts) -> Wrong:
+def _damaged(facts: GuestFacts) -> Wrong:
     for disk in facts.disks:
         if disk.table.damage:
             yield disk.label, disk.table.damage
 
 
-def _blank(facts: Facts) -> Wrong:
+def _blank(facts: GuestFacts) -> Wrong:
     for disk in facts.disks:
         if disk.system and not disk.table.scheme and all(place.volume.blank for place in disk.places):
             yield disk.label, "the system disk has neither partitions nor a file system"
 
 
-def _usage(facts: Facts) -> Wrong:
+def _usage(facts: GuestFacts) -> Wrong:
     for one in facts.usage:
         yield one.place, f"{one.used / _GIB:.1f} of {one.size / _GIB:.1f} GiB are in use"
 
 
-def _closed(facts: Facts) -> Wrong:
+def _closed(facts: GuestFacts) -> Wrong:
     yield from facts.closed
 
 

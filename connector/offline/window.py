@@ -13,11 +13,11 @@ BUDGET: Final = 192 << 20  # bytes that a look at one disk may read
 _KEPT: Final = 256  # pieces that are remembered
 
 
-class Unreadable(Exception):
+class UnreadableStructure(Exception):
     """These bytes are no such structure, or there is no end to them. `args[0]` says which."""
 
 
-class Missing(Unreadable):
+class Missing(UnreadableStructure):
     """There is no such file: everything on the way to it was understood, and it is not there."""
 
 
@@ -31,7 +31,7 @@ class Bytes(Protocol):
 
 
 class Files(Protocol):
-    """A file system that is read here. A file that is not there is `Missing`; any other `Unreadable` leaves that open."""
+    """A file system that is read here. `Missing` says that a file is not there; `UnreadableStructure` leaves that open."""
 
     def read(self, path: str, most: int = 1 << 20) -> bytes:
         """The first `most` bytes of a file."""
@@ -40,7 +40,7 @@ class Files(Protocol):
         """What is in a directory."""
 
 
-class Window:
+class DiskReader:
     """A whole disk. `read` bytes were fetched so far. One thread."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, budget: int = BUDGET) -> None:
@@ -52,7 +52,7 @@ class Window:
     def read(self, offset: int, length: int) -> bytes:
         """See `Bytes`."""
         if offset < 0 or length < 0 or offset + length > self.size:
-            raise Unreadable("it points beyond the end of the disk")
+            raise UnreadableStructure("it points beyond the end of the disk")
         found = bytearray()
         while len(found) < length:
             at = offset + len(found)
@@ -67,7 +67,7 @@ class Window:
         start = number * PIECE
         length = min(PIECE, self.size - start)
         if self.fetched + length > self._budget:
-            raise Unreadable(f"more than {self._budget >> 20} MiB would have to be read")
+            raise UnreadableStructure(f"more than {self._budget >> 20} MiB would have to be read")
         self.fetched += length
         while len(self._pieces) >= _KEPT:
             del self._pieces[next(iter(self._pieces))]
@@ -75,7 +75,7 @@ class Window:
         return self._pieces[number]
 
 
-class Part:
+class DiskSlice:
     """A partition of a disk, or whatever else lies in it in one run."""
 
     def __init__(self, inside: Bytes, start: int, size: int) -> None:
@@ -86,5 +86,5 @@ class Part:
     def read(self, offset: int, length: int) -> bytes:
         """See `Bytes`."""
         if offset < 0 or length < 0 or offset + length > self.size:
-            raise Unreadable("it points beyond the end of its partition")
+            raise UnreadableStructure("it points beyond the end of its partition")
         return self._inside.read(self._start + offset, length)

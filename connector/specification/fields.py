@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connector.specification import kinds
-from connector.specification.value import Flag, Kind, Moment, OneOf, Share, Text, Whole
+from connector.specification.value import Flag, Fraction, Kind, Moment, OneOf, Text, Whole
 
 #: Where a job may stand when a field is changed: words of the public API, a status or a status and a business status.
 NEVER: Final = ()
@@ -189,7 +189,7 @@ JOB_FIELDS: Final = (
         option="--quiesce", key="quiesce", label="Quiesced snapshots", column="quiesce", changes=AT_REST, ours=True,
     ),
     JobField(
-        "Audit", Share(), "Share of what CBT calls unchanged that each delta reads and compares, as 0.1% or 100%."
+        "Audit", Fraction(), "Share of what CBT calls unchanged that each delta reads and compares, as 0.1% or 100%."
         " Default: as the appliance is configured.", default="",
         option="--audit", metavar="SHARE", key="audit", label="Share to read again, as 0.1%", column="audit",
         changes=AT_REST, ours=True,

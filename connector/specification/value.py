@@ -74,7 +74,7 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Fraction:
     """A part of a whole, as `0.1%`, `100%` or a number from 0 to 1; answers the number."""
 
     says: str = "a share: 0.1%, 100%, or a number from 0 to 1"
@@ -192,7 +192,7 @@ class Struct:
     fields: tuple[Parameter, ...]
 
 
-Scalar = Text | Whole | Share | Flag | OneOf | Moment | JsonText
+Scalar = Text | Whole | Fraction | Flag | OneOf | Moment | JsonText
 Kind = Scalar | ListOf | Struct
 
 

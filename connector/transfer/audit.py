@@ -20,7 +20,7 @@ from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
-from connector.transfer.source import Source
+from connector.transfer.source import BlockSource
 
 FEW: Final = 8  # cells that are read at least, however small the share
 BATCH: Final = 4096  # cells whose digests are asked for together
@@ -69,7 +69,7 @@ def sample(unchanged: Sequence[Extent], capacity: int, share: float, seed: int) 
 
 
 def audit(
-    source: Source,
+    source: BlockSource,
     fetch: Fetch,
     unchanged: Sequence[Extent],
     share: float,
@@ -91,7 +91,7 @@ def audit(
 
 
 def _differing(
-    source: Source, fetch: Fetch, batch: list[Extent], done: Audited, halt: threading.Event | None
+    source: BlockSource, fetch: Fetch, batch: list[Extent], done: Audited, halt: threading.Event | None
 ) -> list[Extent]:
     listed = fetch(batch, False)
     held = {cell.start: one for cell, one in zip(batch, digest.each(listed), strict=True)}
@@ -107,7 +107,7 @@ def _differing(
 
 
 def _confirmed(
-    source: Source, fetch: Fetch, wrong: list[Extent], halt: threading.Event | None
+    source: BlockSource, fetch: Fetch, wrong: list[Extent], halt: threading.Event | None
 ) -> list[Extent]:
     """Of cells whose digest is not the one in the table: those where the target itself differs."""
     held = dict(zip((cell.start for cell in wrong), digest.each(fetch(wrong, True)), strict=True))
@@ -115,7 +115,7 @@ def _confirmed(
 
 
 def _read(
-    source: Source, batch: list[Extent], halt: threading.Event | None, *, sparse: bool = True
+    source: BlockSource, batch: list[Extent], halt: threading.Event | None, *, sparse: bool = True
 ) -> Iterator[tuple[Extent, bytes]]:
     """Cells and their digests; unallocated ones may be left out when asking for them pays."""
     wanted = ranges.normalise(batch)

@@ -21,7 +21,7 @@ APPLIANCE_PREFIX = "urn:agentless-connector:appliance:"
 BACKDATED = datetime.timedelta(minutes=10)  # clocks of an appliance and an instance differ
 
 
-class Role(StrEnum):
+class CertificateRole(StrEnum):
     APPLIANCE = "appliance"
     CONTROL = "control"
     INSTANCE = "instance"
@@ -66,7 +66,7 @@ class Authority:
 
     def issue(
         self,
-        role: Role,
+        role: CertificateRole,
         *,
         lifetime: datetime.timedelta = datetime.timedelta(days=7),
         addresses: Sequence[str] = (),
@@ -81,7 +81,7 @@ class Authority:
         names += [x509.UniformResourceIdentifier(APPLIANCE_PREFIX + appliance)] if appliance else []
         names += [_general_name(address) for address in addresses]
         both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        purpose = both if role is Role.INSTANCE else both[1:]
+        purpose = both if role is CertificateRole.INSTANCE else both[1:]
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

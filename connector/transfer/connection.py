@@ -17,16 +17,16 @@ from connector.transfer.conveyor import Conveyor
 from connector.transfer.flow import Flow
 from connector.transfer.receiver import Hello
 from connector.transfer.tls import Channel
-from connector.transfer.wire import Codec, Frame, Kind
+from connector.transfer.wire import Codec, Frame, FrameKind
 
 KEEPALIVE = 10.0  # seconds of silence after which a FLUSH shows that we live
 
 
 @dataclass(slots=True)
-class Item:
+class OutgoingFrame:
     """What becomes one frame. `release` gives the plain bytes back to the source, once."""
 
-    kind: Kind
+    kind: FrameKind
     offset: int
     length: int
     codec: Codec = Codec.NONE
@@ -50,7 +50,7 @@ class Connection:
         channel: Channel,
         hello: Hello,
         credit: int,
-        lane: Conveyor[Item],
+        lane: Conveyor[OutgoingFrame],
         flow: Flow | None = None,
     ) -> None:
         self.channel, self._hello, self._credit, self._lane = channel, hello, credit, lane
@@ -74,7 +74,7 @@ class Connection:
         self.channel.send(_parts(self._hello.frame()))
         while (frame := self._receive()) is None:
             pass
-        if frame.kind != Kind.READY:
+        if frame.kind != FrameKind.READY:
             raise reason(frame)
         version = frame.text.get("version", 1)
         self._version = version if isinstance(version, int) else 1
@@ -91,10 +91,10 @@ class Connection:
             elif self._lane.ended:
                 break
             else:
-                self._put(Frame(Kind.FLUSH), 0)
+                self._put(Frame(FrameKind.FLUSH), 0)
         with self._changed:
             self._ended = True
-        self._put(Frame(Kind.END), 0)
+        self._put(Frame(FrameKind.END), 0)
 
     def take_acknowledgements(self) -> None:
         """The other thread: until END is acknowledged."""
@@ -102,7 +102,7 @@ class Connection:
             frame = self._receive()
             if frame is None:
                 continue
-            if frame.kind != Kind.ACK:
+            if frame.kind != FrameKind.ACK:
                 raise reason(frame)
             with self._changed:
                 self._settle(frame)
@@ -116,18 +116,18 @@ class Connection:
             self._changed.notify_all()
         self.channel.abort()
 
-    def _send_item(self, item: Item) -> None:
+    def _send_item(self, item: OutgoingFrame) -> None:
         with self._changed:
-            if self._flying and self._flying + item.length > self._credit and item.kind == Kind.DATA:
+            if self._flying and self._flying + item.length > self._credit and item.kind == FrameKind.DATA:
                 began = time.monotonic()
                 self._changed.wait_for(
                     lambda: self._aborted or not self._flying or self._flying + item.length <= self._credit
                 )
                 self.waited += time.monotonic() - began
-        kind = Kind.ZERO if item.kind == Kind.HOLE and self._version < 2 else item.kind
+        kind = FrameKind.ZERO if item.kind == FrameKind.HOLE and self._version < 2 else item.kind
         frame = Frame(kind, 0, item.offset, item.length, item.codec, item.digests, item.payload)
-        plain = item.length if item.kind == Kind.DATA else 0
-        self._put(frame, plain, item.length if item.kind == Kind.SAME else 0)
+        plain = item.length if item.kind == FrameKind.DATA else 0
+        self._put(frame, plain, item.length if item.kind == FrameKind.SAME else 0)
 
     def _put(self, frame: Frame, plain: int, same: int = 0) -> None:
         with self._changed:
@@ -171,7 +171,7 @@ class Connection:
 
 def reason(frame: Frame) -> errors.ConnectorError:
     """The error that a REFUSE or ERROR frame carries."""
-    if frame.kind not in (Kind.REFUSE, Kind.ERROR):
+    if frame.kind not in (FrameKind.REFUSE, FrameKind.ERROR):
         return WireViolation(f"{frame.kind.name} frame came where it does not belong")
     return errors.from_json(frame.text, fallback=PeerRefused)
 

@@ -5,11 +5,11 @@ zero test.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import Enum
 from functools import lru_cache
 
 from blake3 import blake3
 
+from connector.kinds import RangeState
 from connector.transfer.extents import CELL
 
 SIZE = 32
@@ -81,15 +81,7 @@ def root(digests: bytes) -> bytes:
     return bytes(blake3(digests).digest())
 
 
-class Run(Enum):
-    """What a run of cells is, beside what the other side holds."""
-
-    DATA = "data"
-    ZERO = "zero"
-    SAME = "same"
-
-
-def runs(length: int, digests: bytes, held: bytes = b"") -> Iterator[tuple[int, int, Run]]:
+def runs(length: int, digests: bytes, held: bytes = b"") -> Iterator[tuple[int, int, RangeState]]:
     """Cut `[0, length)` into `(start, end, kind)` runs of equal kind, by the digests of its cells.
 
     `held`: the digests of what the other side holds there; without them nothing is the same.
@@ -107,8 +99,8 @@ def runs(length: int, digests: bytes, held: bytes = b"") -> Iterator[tuple[int, 
         yield start, length, kind
 
 
-def _kind(digests: bytes, held: bytes, index: int, size: int) -> Run:
+def _kind(digests: bytes, held: bytes, index: int, size: int) -> RangeState:
     own = digests[index * SIZE : (index + 1) * SIZE]
     if held and own == held[index * SIZE : (index + 1) * SIZE]:
-        return Run.SAME
-    return Run.ZERO if own == zeros(size) else Run.DATA
+        return RangeState.SAME
+    return RangeState.ZERO if own == zeros(size) else RangeState.DATA

@@ -12,17 +12,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from connector.errors import Interrupted, TransferFailed
+from connector.kinds import PassKind
 from connector.model import Extent
 from connector.settings import TransferSettings
 from connector.transfer import extents as ranges
 from connector.transfer import sender
 from connector.transfer.flow import Flow
-from connector.transfer.held import Held
-from connector.transfer.plan import Attempt, Plan, plan
+from connector.transfer.plan import InterruptedAttempt, Plan, plan
 from connector.transfer.receiver import Hello
 from connector.transfer.receiving import MissingRanges, ReceivingInstance
-from connector.transfer.sender import Progress
-from connector.transfer.source import Source
+from connector.transfer.sender import SendProgress
+from connector.transfer.source import BlockSource
+from connector.transfer.target_digests import TargetDigests
 
 FRUITLESS = 6  # reconnects in a row that moved nothing, after which the pass gives up
 FINISHES = 4  # times that a pass is finished, at most; each but the last may be told that ranges lack
@@ -38,7 +39,7 @@ class DiskPass:
     key: str
     pass_id: str
     capacity: int
-    kind: str  # "full", "delta", "compare" or "repair"
+    kind: PassKind
     snapshot: str
     change_id: str
     base_change_id: str = ""
@@ -65,7 +66,7 @@ class DiskResult:
 
 
 def copy_disk(
-    source: Source,
+    source: BlockSource,
     endpoint: ReceivingInstance,
     order: DiskPass,
     wanted: Callable[[], Sequence[Extent]] | None = None,
@@ -73,7 +74,7 @@ def copy_disk(
     *,
     settings: TransferSettings | None = None,
     flow: Flow | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[SendProgress], None] = lambda _: None,
     stop: threading.Event | None = None,
     prove: bool = False,
 ) -> DiskResult:
@@ -104,18 +105,18 @@ def copy_disk(
 class _DiskCopy:
     def __init__(
         self,
-        source: Source,
+        source: BlockSource,
         endpoint: ReceivingInstance,
         order: DiskPass,
         settings: TransferSettings,
         flow: Flow,
-        progress: Callable[[Progress], None],
+        progress: Callable[[SendProgress], None],
         stop: threading.Event | None,
     ) -> None:
         self._source, self._endpoint, self._order, self._flow = source, endpoint, order, flow
         self._settings, self._progress, self._stop = settings, progress, stop or threading.Event()
-        self._sum = Progress()  # of the attempts that broke
-        self._seen = Progress()  # of the one that runs
+        self._sum = SendProgress()  # of the attempts that broke
+        self._seen = SendProgress()  # of the one that runs
         self._wanted = self._held = (
             0  # bytes of the plan, and of it what was durable when the running attempt began
         )
@@ -185,8 +186,8 @@ class _DiskCopy:
     def _send(self, made: Plan) -> None:
         order, connections = self._order, max(1, self._settings.connections)
         held = None
-        if order.kind == "compare":
-            held = Held(lambda extents: self._endpoint.digests(order.key, extents), order.capacity)
+        if order.kind is PassKind.COMPARE:
+            held = TargetDigests(lambda extents: self._endpoint.digests(order.key, extents), order.capacity)
         hello = Hello(order.key, order.pass_id, order.capacity, self._settings.in_flight // 2 // connections)
         sender.send(
             self._source,
@@ -201,16 +202,16 @@ class _DiskCopy:
             stop=self._stop,
         )
 
-    def _report(self, seen: Progress) -> None:
+    def _report(self, seen: SendProgress) -> None:
         self._seen = seen
         self._progress(self._total())
 
     def _bank(self) -> None:
-        self._sum, self._seen = self._total(), Progress()
+        self._sum, self._seen = self._total(), SendProgress()
 
-    def _total(self) -> Progress:
+    def _total(self) -> SendProgress:
         a, b = self._sum, self._seen
-        return Progress(
+        return SendProgress(
             a.read + b.read,
             a.zero + b.zero,
             a.sent + b.sent,
@@ -242,10 +243,10 @@ class _Changes:
         self._order, self._changed_since = order, changed_since
         self._known: dict[str, list[Extent]] = {}
 
-    def plan(self, state: Mapping[str, Any], want: list[Extent], source: Source, dirty: bool) -> Plan:
+    def plan(self, state: Mapping[str, Any], want: list[Extent], source: BlockSource, dirty: bool) -> Plan:
         wrong = ranges.from_json(state["spoiled"])
         attempts = [self._attempt(found, wrong) for found in state["attempts"]]
-        whole = self._order.kind in ("full", "compare")
+        whole = self._order.kind.is_whole
         allocated = None if whole else self._allocated(want, source)
         return plan(self._order.capacity, want, attempts, allocated=allocated, dirty=dirty and whole)
 
@@ -254,14 +255,14 @@ class _Changes:
         stale = [extent for changed in self._known.values() for extent in changed]
         return ranges.intersect(made.todo, stale)
 
-    def _attempt(self, found: Mapping[str, Any], wrong: list[Extent]) -> Attempt:
+    def _attempt(self, found: Mapping[str, Any], wrong: list[Extent]) -> InterruptedAttempt:
         """What was delivered and found to be wrong since is not durable."""
         durable = ranges.subtract(ranges.from_json(found["durable"]), wrong)
         if found["pass_id"] == self._order.pass_id or (
             found["snapshot"] == self._order.snapshot and self._order.snapshot
         ):
-            return Attempt(durable)
-        return Attempt(durable, self._changed(str(found["change_id"])))
+            return InterruptedAttempt(durable)
+        return InterruptedAttempt(durable, self._changed(str(found["change_id"])))
 
     def _changed(self, change_id: str) -> list[Extent]:
         if change_id not in self._known:
@@ -274,7 +275,7 @@ class _Changes:
         return self._known[change_id]
 
     @staticmethod
-    def _allocated(want: list[Extent], source: Source) -> list[Extent]:
+    def _allocated(want: list[Extent], source: BlockSource) -> list[Extent]:
         """What of a delta must be read at all; one question for each wide extent, none for narrow ones."""
         found = []
         for extent in ranges.normalise(want):

@@ -100,7 +100,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class LineageHead:
     """The end of a disk's lineage: what its target held when the evidence was signed.
 
     `generation` counts the finished passes of the target; `root` is that of its digest table. Evidence of version 1
@@ -174,16 +174,16 @@ def digest(data: bytes) -> str:
     return str(blake3(data).hexdigest())
 
 
-def heads(manifest: Manifest) -> dict[str, Head]:
+def heads(manifest: Manifest) -> dict[str, LineageHead]:
     """The end of the lineage of each disk, by its key. Raises EvidenceDamaged for a disk that says none."""
     reading = str(manifest.sections["pass"].get("reading", ""))
     return {key: _head(key, disk, reading) for key, disk in manifest.disks.items()}
 
 
-def _head(key: str, disk: Mapping[str, Any], reading: str) -> Head:
+def _head(key: str, disk: Mapping[str, Any], reading: str) -> LineageHead:
     try:
         lineage = disk.get("lineage") or {}
-        return Head(
+        return LineageHead(
             reading=str(lineage.get("reading", reading)),
             change_id=str(disk.get("change_id", "")),
             target=str(lineage.get("target", "")),

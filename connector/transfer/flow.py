@@ -40,7 +40,7 @@ class Bucket:
         self._room -= count
 
 
-class Clock(Protocol):
+class FlowClock(Protocol):
     """Time for those who wait; thread-safe."""
 
     def now(self) -> float: ...
@@ -64,7 +64,7 @@ class Throttle:
     `rate()` is bytes a second, 0 for no limit; it is asked for each piece, and again while a sender waits.
     """
 
-    def __init__(self, rate: Callable[[], float], clock: Clock | None = None) -> None:
+    def __init__(self, rate: Callable[[], float], clock: FlowClock | None = None) -> None:
         self._rate, self._clock = rate, clock or RealClock()
         self._bucket = Bucket(self._clock.now())
         self._queue: deque[object] = deque()
@@ -107,7 +107,7 @@ class Flow:
         rate: Callable[[], float] = lambda: 0.0,
         shared: Throttle | None = None,
         reread: Callable[[], bool] = lambda: False,
-        clock: Clock | None = None,
+        clock: FlowClock | None = None,
     ) -> None:
         self._compression, self._reread = compression, reread
         self._throttles = [Throttle(rate, clock), *([shared] if shared else [])]

@@ -24,7 +24,7 @@ _MAGIC: Final = {b"QFI\xfb": "qcow2", b"KDMV": "vmdk", b"COWD": "vmdk", b"# Di":
 _INSTALL: Final = "install qemu-img (Debian package qemu-utils)"
 
 
-class Image(Protocol):
+class DiskImage(Protocol):
     """Read only. Any number of threads may read at once. Raises BadInput for what cannot be read."""
 
     form: str
@@ -39,7 +39,7 @@ class Image(Protocol):
     def close(self) -> None: ...
 
 
-def open_image(path: Path) -> Image:
+def open_image(path: Path) -> DiskImage:
     """By its content, not by its name."""
     try:
         with open(readable.opened(path, devices=True), "rb") as file:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from connector.transfer.evidence import Head
+from connector.transfer.evidence import LineageHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Lineage:
     `compare`: why the control plane wants every disk compared; empty when it does not.
     """
 
-    heads: Mapping[str, Head] = field(default_factory=dict)
+    heads: Mapping[str, LineageHead] = field(default_factory=dict)
     previous: Mapping[str, str] | None = None
     readings: frozenset[str] = frozenset()
     compare: str = ""
@@ -52,7 +52,7 @@ class Lineage:
             return ""
         return _difference(head, state)
 
-    def _is_next(self, head: Head, state: Mapping[str, Any]) -> bool:
+    def _is_next(self, head: LineageHead, state: Mapping[str, Any]) -> bool:
         follows = state["base"]["pass_id"] in self.readings
         if not head.target:  # evidence of version 1 names neither target nor root
             return follows
@@ -74,8 +74,8 @@ def from_json(body: Mapping[str, Any]) -> Lineage:
     )
 
 
-def _head(body: Mapping[str, Any]) -> Head:
-    return Head(
+def _head(body: Mapping[str, Any]) -> LineageHead:
+    return LineageHead(
         reading=str(body["reading"]),
         change_id=str(body["change_id"]),
         target=str(body["target"]),
@@ -84,7 +84,7 @@ def _head(body: Mapping[str, Any]) -> Head:
     )
 
 
-def _is(head: Head, state: Mapping[str, Any]) -> bool:
+def _is(head: LineageHead, state: Mapping[str, Any]) -> bool:
     base = state["base"]
     if (base["pass_id"], base["change_id"]) != (head.reading, head.change_id):
         return False
@@ -96,7 +96,7 @@ def _unknown(reading: str) -> str:
     return f"its target shows {reading}, of which the control plane has no evidence"
 
 
-def _difference(head: Head, state: Mapping[str, Any]) -> str:
+def _difference(head: LineageHead, state: Mapping[str, Any]) -> str:
     base = state["base"]
     if state["target"] != head.target and head.target:
         return f"its target is not the one that the evidence of {head.reading} names"

@@ -12,7 +12,7 @@ from connector.transfer import extents as ranges
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class InterruptedAttempt:
     """An interrupted attempt at the same pass, as the plan needs it.
 
     `durable` is what its journal names; `changed` is what changed on the source between the change id under
@@ -44,7 +44,7 @@ class Plan:
 def plan(
     capacity: int,
     wanted: Iterable[Extent],
-    attempts: Sequence[Attempt] = (),
+    attempts: Sequence[InterruptedAttempt] = (),
     *,
     allocated: Iterable[Extent] | None = None,
     dirty: bool = False,
@@ -67,7 +67,7 @@ def plan(
     return Plan(ranges.subtract(todo, zero), zero, ranges.union(want, todo, zero))
 
 
-def _weigh(capacity: int, attempts: Sequence[Attempt]) -> tuple[list[Extent], list[Extent]]:
+def _weigh(capacity: int, attempts: Sequence[InterruptedAttempt]) -> tuple[list[Extent], list[Extent]]:
     """All that is durable, and the part of it that changed since; a later delivery outweighs an earlier
     one.
     """

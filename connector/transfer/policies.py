@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from connector.errors import ConnectorError, Interrupted
 from connector.model import Extent
 from connector.transfer import extents as ranges
-from connector.transfer.source import Block, Source
+from connector.transfer.source import Block, BlockSource
 
 
 class Wrapper:
     """Passes everything on."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: BlockSource) -> None:
         self._source = source
 
     @property
@@ -45,11 +45,11 @@ class Retrying(Wrapper):
 
     def __init__(
         self,
-        source: Source,
+        source: BlockSource,
         tries: int = 5,
         pause: float = 0.5,
         longest: float = 30.0,
-        reopen: Callable[[], Source] | None = None,
+        reopen: Callable[[], BlockSource] | None = None,
         failed: Callable[[ConnectorError], None] = lambda _: None,
     ) -> None:
         super().__init__(source)
@@ -82,7 +82,7 @@ class Retrying(Wrapper):
 class Delayed(Wrapper):
     """Every block comes `seconds` late: a slow host, for tests and rehearsals."""
 
-    def __init__(self, source: Source, seconds: float) -> None:
+    def __init__(self, source: BlockSource, seconds: float) -> None:
         super().__init__(source)
         self._seconds = seconds
 
@@ -101,7 +101,7 @@ class Failing(Wrapper):
     rehearsals.
     """
 
-    def __init__(self, source: Source, fault: Callable[[int], ConnectorError | None]) -> None:
+    def __init__(self, source: BlockSource, fault: Callable[[int], ConnectorError | None]) -> None:
         super().__init__(source)
         self._fault = fault
 

@@ -11,17 +11,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
 
 from connector.errors import ConnectorError, TargetFailed, TransferFailed, WireViolation
+from connector.kinds import RangeState
 from connector.model import Extent
 from connector.transfer import digest, wire
 from connector.transfer.codec import Unpacker
 from connector.transfer.conveyor import Closed, Conveyor
 from connector.transfer.extents import BLOCK, CELL
 from connector.transfer.tls import Channel
-from connector.transfer.wire import Frame, Kind
+from connector.transfer.wire import Frame, FrameKind
 
 QUEUE = 16 << 20  # bytes between the two threads of a connection
 WINDOW = (1 << 20, 64 << 20)  # bytes between two acknowledgements, at least and at most
@@ -29,17 +29,8 @@ WINDOW_SECONDS = 1.0
 WINDOW_RANGES = 4096
 FAREWELL = 5.0  # seconds in which a refused peer can still read why
 GREETING = 30.0  # seconds in which a peer must say what it wants
-BLOCKS = frozenset({Kind.DATA, Kind.ZERO, Kind.SAME, Kind.HOLE})
+BLOCKS = frozenset({FrameKind.DATA, FrameKind.ZERO, FrameKind.SAME, FrameKind.HOLE})
 IDLE = 900.0  # seconds that a connection may live without a block: a slow source is given up before
-
-
-class Named(IntEnum):
-    """What was said about a range. The numbers stand in journals."""
-
-    DATA = 0  # read, and sent
-    ZERO = 1  # read, and it was zeros
-    SAME = 2  # read, and equal to what the target holds
-    HOLE = 3  # not read: the source has nothing there, it reads as zeros
 
 
 class Sink(Protocol):
@@ -57,7 +48,7 @@ class Sink(Protocol):
     def confirm(self, offset: int, length: int, root: bytes) -> None:
         """Raises TransferFailed unless the range holds cells whose digests have this root."""
 
-    def commit(self, found: list[tuple[Extent, Named]]) -> None:
+    def commit(self, found: list[tuple[Extent, RangeState]]) -> None:
         """In the order in which they were written."""
 
     def close(self) -> None: ...
@@ -88,7 +79,7 @@ class Hello:
 
     def frame(self) -> Frame:
         body: dict[str, object] = {"disk": self.disk, "pass": self.pass_id}
-        return wire.text(Kind.HELLO, body | {"capacity": self.capacity, "window": self.window})
+        return wire.text(FrameKind.HELLO, body | {"capacity": self.capacity, "window": self.window})
 
 
 class _Lender:
@@ -142,18 +133,18 @@ class Receiver:
     def run(self) -> None:
         """Returns after a complete stream; raises what went wrong, after telling the peer."""
         try:
-            hello = Hello.parse(self._expect(Kind.HELLO))
+            hello = Hello.parse(self._expect(FrameKind.HELLO))
             self._greeted, self._patience, self._heard = True, self._idle, time.monotonic()
             sink = self._open_sink(hello)
         except ConnectorError as error:
-            self._say(Kind.REFUSE, error)
+            self._say(FrameKind.REFUSE, error)
             self._farewell()
             raise
         try:
             self._channel.send(
                 _parts(
                     wire.text(
-                        Kind.READY,
+                        FrameKind.READY,
                         {"window": hello.window, "cell": CELL, "block": BLOCK, "version": wire.VERSION},
                     )
                 )
@@ -164,7 +155,7 @@ class Receiver:
 
     def refuse(self, error: ConnectorError) -> None:
         """Tell a peer that is not let in, whatever it wants."""
-        self._say(Kind.REFUSE, error)
+        self._say(FrameKind.REFUSE, error)
         self._farewell(1.0)
 
     def _room(self, size: int) -> memoryview:
@@ -188,7 +179,7 @@ class Receiver:
             thread.join()
         if self._failure is not None:
             if not self._told:
-                self._say(Kind.ERROR, self._failure)
+                self._say(FrameKind.ERROR, self._failure)
             self._farewell()
             raise self._failure
 
@@ -197,7 +188,7 @@ class Receiver:
         while True:
             frame = self._next()
             self._lane.put(frame, len(frame.payload))
-            if frame.kind == Kind.END:
+            if frame.kind == FrameKind.END:
                 return
 
     def _next(self) -> Frame:
@@ -218,7 +209,7 @@ class Receiver:
             if frame is not None:
                 return frame
 
-    def _expect(self, kind: Kind) -> Frame:
+    def _expect(self, kind: FrameKind) -> Frame:
         frame = self._next()
         if frame.kind != kind:
             raise WireViolation(f"{frame.kind.name} frame came before {kind.name}", on=self._channel.peer)
@@ -253,13 +244,13 @@ class Receiver:
         """
         if self._failure is None:
             self._failure, self._told = error, True
-            self._say(Kind.ERROR, error)
+            self._say(FrameKind.ERROR, error)
 
     def _acknowledge(self, sequence: int, durable: int) -> None:
-        ack = Frame(Kind.ACK, sequence=sequence, offset=int(self._channel.starved * 1e6), length=durable)
+        ack = Frame(FrameKind.ACK, sequence=sequence, offset=int(self._channel.starved * 1e6), length=durable)
         self._channel.send(_parts(ack))
 
-    def _say(self, kind: Kind, error: ConnectorError) -> None:
+    def _say(self, kind: FrameKind, error: ConnectorError) -> None:
         with contextlib.suppress(ConnectorError):
             self._channel.send(_parts(wire.text(kind, error.to_json())))
 
@@ -280,7 +271,7 @@ class _Writer:
     def __init__(self, sink: Sink, window: int, acknowledge: Callable[[int, int], None]) -> None:
         self._sink, self._window, self._acknowledge = sink, window, acknowledge
         self._unpacker = Unpacker()
-        self._found: list[tuple[Extent, Named]] = []
+        self._found: list[tuple[Extent, RangeState]] = []
         self._bytes = self._durable = self._sequence = 0
         self._since: float | None = None  # when the oldest frame that is not yet acknowledged came
         self._asked = False
@@ -293,17 +284,17 @@ class _Writer:
     def apply(self, frame: Frame) -> None:
         if frame.offset + frame.length > self._sink.capacity:
             raise WireViolation(f"{frame.length} bytes at {frame.offset} lie outside of the disk")
-        if frame.kind == Kind.DATA:
+        if frame.kind == FrameKind.DATA:
             self._data(frame)
-        elif frame.kind in (Kind.ZERO, Kind.HOLE):
+        elif frame.kind in (FrameKind.ZERO, FrameKind.HOLE):
             self._whole_cells(frame)
             self._sink.zero(frame.offset, frame.length)
-            self._note(frame, Named.ZERO if frame.kind == Kind.ZERO else Named.HOLE)
-        elif frame.kind == Kind.SAME:
+            self._note(frame, RangeState.ZERO if frame.kind == FrameKind.ZERO else RangeState.HOLE)
+        elif frame.kind == FrameKind.SAME:
             self._whole_cells(frame)
             self._sink.confirm(frame.offset, frame.length, frame.digests)
-            self._note(frame, Named.SAME)
-        elif frame.kind == Kind.HELLO:
+            self._note(frame, RangeState.SAME)
+        elif frame.kind == FrameKind.HELLO:
             raise WireViolation("HELLO came twice")
         else:
             self._asked = True
@@ -336,14 +327,14 @@ class _Writer:
             )
         self._sink.write(frame.offset, plain, frame.digests)
         self._bytes += frame.length
-        self._note(frame, Named.DATA)
+        self._note(frame, RangeState.DATA)
 
     def _whole_cells(self, frame: Frame) -> None:
         end = frame.offset + frame.length
         if end % CELL and end != self._sink.capacity:
             raise WireViolation(f"{frame.length} bytes at {frame.offset} are not whole cells")
 
-    def _note(self, frame: Frame, named: Named) -> None:
+    def _note(self, frame: Frame, named: RangeState) -> None:
         extent = Extent(frame.offset, frame.length)
         if self._found and self._found[-1][1] == named and self._found[-1][0].end == extent.start:
             last = self._found[-1][0]

@@ -16,18 +16,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from connector.errors import Interrupted
+from connector.kinds import RangeState
 from connector.model import Extent
 from connector.settings import TransferSettings
 from connector.transfer import digest
 from connector.transfer.codec import Choice, Packer
-from connector.transfer.connection import Connection, Item
+from connector.transfer.connection import Connection, OutgoingFrame
 from connector.transfer.conveyor import Closed, Conveyor
-from connector.transfer.digest import Run
 from connector.transfer.flow import Flow
 from connector.transfer.receiver import Hello
-from connector.transfer.source import Block, Source
+from connector.transfer.source import Block, BlockSource
 from connector.transfer.tls import Channel
-from connector.transfer.wire import Kind
+from connector.transfer.wire import FrameKind
 
 LANE = (
     12 << 20
@@ -37,7 +37,7 @@ TICK = 0.25  # seconds between two reports
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SendProgress:
     """Bytes so far. `sent` is plain bytes of data frames, `wire` what they cost including TLS, `acked` is
     durable, `same` was found on the target as it is on the source.
     """
@@ -111,7 +111,7 @@ class _Interval:
 
 
 def send(
-    source: Source,
+    source: BlockSource,
     connect: Callable[[], Channel],
     hello: Hello,
     read: Sequence[Extent],
@@ -120,7 +120,7 @@ def send(
     held: Held | None = None,
     settings: TransferSettings | None = None,
     flow: Flow | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[SendProgress], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> Sent:
     """Deliver `read` (from the source) and `zero` (unallocated there) to one disk of an instance.
@@ -141,7 +141,7 @@ def send(
 class _Pipeline:
     def __init__(
         self,
-        source: Source,
+        source: BlockSource,
         hello: Hello,
         settings: TransferSettings,
         flow: Flow,
@@ -151,7 +151,7 @@ class _Pipeline:
         self._held = held
         self._source, self._hello, self._settings, self._stop = source, hello, settings, stop
         self._flow = flow
-        self._lane: Conveyor[Item] = Conveyor(LANE, Item.release)
+        self._lane: Conveyor[OutgoingFrame] = Conveyor(LANE, OutgoingFrame.release)
         self._choice = Choice(flow.compression)
         self._halt = threading.Event()
         self._lock = threading.Condition()
@@ -168,8 +168,8 @@ class _Pipeline:
         connect: Callable[[], Channel],
         read: Sequence[Extent],
         zero: Sequence[Extent],
-        progress: Callable[[Progress], None],
-    ) -> Progress:
+        progress: Callable[[SendProgress], None],
+    ) -> SendProgress:
         blocks = self._source.read(read, self._halt)
         try:
             number = max(1, self._settings.connections)
@@ -224,7 +224,7 @@ class _Pipeline:
         """The work of a coder thread: from the source to the lane."""
         packer = Packer(self._choice)
         for extent in zero:
-            self._lane.put(Item(Kind.HOLE, extent.start, extent.length), 0)
+            self._lane.put(OutgoingFrame(FrameKind.HOLE, extent.start, extent.length), 0)
         while (block := self._draw(blocks)) is not None:
             self._code_block(block, packer)
         with self._lock:
@@ -251,8 +251,8 @@ class _Pipeline:
         except BaseException:
             block.release()
             raise
-        zero = sum(item.length for item in items if item.kind == Kind.ZERO)
-        sent = sum(item.length for item in items if item.kind == Kind.DATA)
+        zero = sum(item.length for item in items if item.kind == FrameKind.ZERO)
+        sent = sum(item.length for item in items if item.kind == FrameKind.DATA)
         with self._lock:
             self._tally.working += time.perf_counter() - clock
             self._tally.computing += time.thread_time() - processor
@@ -267,25 +267,25 @@ class _Pipeline:
         if closed:
             raise Closed
 
-    def _items(self, block: Block, digests: bytes, packer: Packer) -> list[Item]:
+    def _items(self, block: Block, digests: bytes, packer: Packer) -> list[OutgoingFrame]:
         items = []
         held = self._held(Extent(block.offset, len(block.data))) if self._held else b""
         for start, end, run in digest.runs(len(block.data), digests, held):
             own = digests[digest.count(start) * digest.SIZE : digest.count(end) * digest.SIZE]
             at, length = block.offset + start, end - start
-            if run is Run.ZERO:
-                items.append(Item(Kind.ZERO, at, length))
-            elif run is Run.SAME:
-                items.append(Item(Kind.SAME, at, length, digests=digest.root(own)))
+            if run is RangeState.ZERO:
+                items.append(OutgoingFrame(FrameKind.ZERO, at, length))
+            elif run is RangeState.SAME:
+                items.append(OutgoingFrame(FrameKind.SAME, at, length, digests=digest.root(own)))
             else:
                 codec, payload = packer.pack(block.data[start:end])
-                items.append(Item(Kind.DATA, at, length, codec, own, payload))
+                items.append(OutgoingFrame(FrameKind.DATA, at, length, codec, own, payload))
         lease = _Lease(block, len(items))
         for item in items:
             item.lease = lease
         return items
 
-    def _supervise(self, progress: Callable[[Progress], None]) -> None:
+    def _supervise(self, progress: Callable[[SendProgress], None]) -> None:
         while True:
             with self._lock:
                 self._lock.wait_for(lambda: self._running == 0 or self._failure is not None, TICK)
@@ -326,9 +326,9 @@ class _Pipeline:
             now, tally.reading, tally.working, tally.computing, blocked, held, wire_bytes, bottleneck
         )
 
-    def _look(self) -> Progress:
+    def _look(self) -> SendProgress:
         tally = self._counted()
-        return Progress(
+        return SendProgress(
             tally.read,
             tally.zero,
             tally.sent,

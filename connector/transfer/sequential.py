@@ -6,37 +6,37 @@ import time
 from collections.abc import Iterator, Sequence
 
 from connector.errors import TransferFailed
+from connector.kinds import RangeState
 from connector.model import Extent
 from connector.transfer import connection, digest, wire
-from connector.transfer.digest import Run
 from connector.transfer.receiver import Hello
 from connector.transfer.sender import Sent
-from connector.transfer.source import Block, Source
+from connector.transfer.source import Block, BlockSource
 from connector.transfer.tls import Channel
-from connector.transfer.wire import Frame, Kind
+from connector.transfer.wire import Frame, FrameKind
 
 
 def send(
-    source: Source, channel: Channel, hello: Hello, read: Sequence[Extent], zero: Sequence[Extent] = ()
+    source: BlockSource, channel: Channel, hello: Hello, read: Sequence[Extent], zero: Sequence[Extent] = ()
 ) -> Sent:
     """See `sender.send`; closes nothing, retries nothing, compresses nothing."""
     began, sequence, total, data = time.monotonic(), 0, 0, 0
     decoder = wire.Decoder(wire.FROM_INSTANCE)
     _put(channel, hello.frame())
-    _await(channel, decoder, Kind.READY)
+    _await(channel, decoder, FrameKind.READY)
     for extent in zero:
         sequence += 1
-        _put(channel, Frame(Kind.HOLE, sequence, extent.start, extent.length))
+        _put(channel, Frame(FrameKind.HOLE, sequence, extent.start, extent.length))
     for block in source.read(read):
         for frame in _frames(block):
             sequence += 1
             frame.sequence = sequence
             _put(channel, frame)
-            data += frame.length if frame.kind == Kind.DATA else 0
+            data += frame.length if frame.kind == FrameKind.DATA else 0
         total += len(block.data)
         block.release()
-    _put(channel, Frame(Kind.END, sequence + 1))
-    while _await(channel, decoder, Kind.ACK).sequence <= sequence:
+    _put(channel, Frame(FrameKind.END, sequence + 1))
+    while _await(channel, decoder, FrameKind.ACK).sequence <= sequence:
         pass
     return Sent(total, total - data, data, channel.sent, time.monotonic() - began)
 
@@ -45,12 +45,17 @@ def _frames(block: Block) -> Iterator[Frame]:
     """Runs of data with their digests, runs of zeros without."""
     digests = digest.cells(block.data)
     for start, end, run in digest.runs(len(block.data), digests):
-        if run is Run.ZERO:
-            yield Frame(Kind.ZERO, 0, block.offset + start, end - start)
+        if run is RangeState.ZERO:
+            yield Frame(FrameKind.ZERO, 0, block.offset + start, end - start)
         else:
             own = digests[digest.count(start) * digest.SIZE : digest.count(end) * digest.SIZE]
             yield Frame(
-                Kind.DATA, 0, block.offset + start, end - start, digests=own, payload=block.data[start:end]
+                FrameKind.DATA,
+                0,
+                block.offset + start,
+                end - start,
+                digests=own,
+                payload=block.data[start:end],
             )
 
 
@@ -58,7 +63,7 @@ def _put(channel: Channel, frame: Frame) -> None:
     channel.send([wire.encode(frame), frame.payload])
 
 
-def _await(channel: Channel, decoder: wire.Decoder, kind: Kind) -> Frame:
+def _await(channel: Channel, decoder: wire.Decoder, kind: FrameKind) -> Frame:
     while True:
         count = channel.receive_into(decoder.buffer())
         if not count:

@@ -48,7 +48,7 @@ class Block:
             home.give(whole)
 
 
-class Source(Protocol):
+class BlockSource(Protocol):
     """A disk to read. One thread reads at a time; `release` of blocks may happen on other threads.
 
     Every method raises ReaderFailed; nothing is retried inside (see policies).

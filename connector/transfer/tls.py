@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 
 from connector.errors import BadInput, ConnectorError, TransferFailed, TrustFailed
 from connector.model import Credential
-from connector.transfer.certificates import APPLIANCE_PREFIX, ROLE_PREFIX, Role
+from connector.transfer.certificates import APPLIANCE_PREFIX, ROLE_PREFIX, CertificateRole
 
 PROTOCOL = "agentless-blocks/1"
 BATCH = (
@@ -55,7 +55,7 @@ def context(credential: Credential, *, server: bool, protocol: str | None = PROT
     return made
 
 
-def role_of(certificate: object) -> Role:
+def role_of(certificate: object) -> CertificateRole:
     """The role in the SAN URI of what `getpeercert()` returned. Raises TrustFailed when there is none."""
     names = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()
     found = [
@@ -63,11 +63,11 @@ def role_of(certificate: object) -> Role:
         for kind, value in names
         if kind == "URI" and value.startswith(ROLE_PREFIX)
     ]
-    if len(found) != 1 or found[0] not in list(Role):
+    if len(found) != 1 or found[0] not in list(CertificateRole):
         raise TrustFailed(
             "the peer's certificate names no role", remedy="use credentials that this job issued"
         )
-    return Role(found[0])
+    return CertificateRole(found[0])
 
 
 def appliance_of(certificate: object) -> str:
@@ -77,7 +77,7 @@ def appliance_of(certificate: object) -> str:
     return next((uri.removeprefix(APPLIANCE_PREFIX) for uri in uris if uri.startswith(APPLIANCE_PREFIX)), "")
 
 
-def require_role(certificate: object, roles: Iterable[Role], on: str) -> Role:
+def require_role(certificate: object, roles: Iterable[CertificateRole], on: str) -> CertificateRole:
     """Refuse a peer whose certificate is of this job but for another purpose."""
     role = role_of(certificate)
     wanted = list(roles)
@@ -115,7 +115,7 @@ class Channel:
             count
         )  # asked before bytes are sent; how many now? may wait
 
-    def handshake(self, roles: Iterable[Role], timeout: float = HANDSHAKE) -> Role:
+    def handshake(self, roles: Iterable[CertificateRole], timeout: float = HANDSHAKE) -> CertificateRole:
         """Complete the handshake within `timeout` seconds in all and check the peer's role."""
         deadline, usual = time.monotonic() + timeout, self._sock.gettimeout()
         while not self._shake():
@@ -254,7 +254,7 @@ def connect(host: str, port: int, credential: Credential, *, timeout: float = 60
         raise broken(error, f"{host}:{port}") from None
     channel = Channel(sock, tls, server=False, timeout=timeout)
     try:
-        channel.handshake([Role.INSTANCE])
+        channel.handshake([CertificateRole.INSTANCE])
     except BaseException:
         channel.close()
         raise

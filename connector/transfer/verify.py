@@ -16,14 +16,14 @@ from connector.transfer import digest
 from connector.transfer import extents as ranges
 from connector.transfer.account import Account
 from connector.transfer.extents import BLOCK, CELL
-from connector.transfer.image import Image, RawImage
+from connector.transfer.image import DiskImage, RawImage
 from connector.transfer.roots import Roots
 
 STRIDE: Final = 16 << 20  # bytes of one work item
 
 
 @dataclass(slots=True)
-class Verdict:
+class VerificationResult:
     """`differences` are byte ranges; `exact` tells that they are cells (64 KiB), found with an intact digest table."""
 
     root: str = ""
@@ -38,12 +38,12 @@ class Verdict:
 
 def check(
     account: Account,
-    image: Image,
+    image: DiskImage,
     table: Path | None = None,
     *,
     workers: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
-) -> Verdict:
+) -> VerificationResult:
     """Read the whole image, several threads at a time; memory does not grow with it. `progress` gets bytes done.
 
     `table`: the digest table beside the image; with it, differences are located to the cell. Raises BadInput.
@@ -54,7 +54,7 @@ def check(
     for extent, digests in _in_order(reader.digests, capacity, workers or 2 * (os.cpu_count() or 2)):
         roots.feed(digests)
         progress(extent.end)
-    verdict = Verdict(_root(roots, account).hex())
+    verdict = VerificationResult(_root(roots, account).hex())
     wrong = [
         part
         for part, found, source, target in zip(
@@ -77,7 +77,7 @@ def _root(roots: Roots, account: Account) -> bytes:
 class _Reader:
     """An image that may be shorter or longer than the disk: what lacks is a difference, and so is what is too much."""
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: DiskImage) -> None:
         self._image = image
         self._local = threading.local()
         self._capacity = 0

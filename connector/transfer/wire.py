@@ -24,7 +24,7 @@ HEADER = struct.Struct(">4sBBBBQQQIIII")
 TEXT_LIMIT = 1 << 14  # bytes of JSON in HELLO, READY, REFUSE and ERROR
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     HELLO = 1
     READY = 2
     REFUSE = 3
@@ -43,11 +43,23 @@ class Codec(IntEnum):
     ZSTD = 1
 
 
-SINCE = {Kind.SAME: 2, Kind.HOLE: 2}  # version of the format; of every other kind it is 1
-FROM_APPLIANCE = frozenset({Kind.HELLO, Kind.DATA, Kind.ZERO, Kind.SAME, Kind.HOLE, Kind.FLUSH, Kind.END})
-FROM_INSTANCE = frozenset({Kind.READY, Kind.REFUSE, Kind.ACK, Kind.ERROR})
-TEXT = frozenset({Kind.HELLO, Kind.READY, Kind.REFUSE, Kind.ERROR})
-COUNTED = frozenset({Kind.DATA, Kind.ZERO, Kind.SAME, Kind.HOLE, Kind.FLUSH, Kind.END})
+SINCE = {FrameKind.SAME: 2, FrameKind.HOLE: 2}  # version of the format; of every other kind it is 1
+FROM_APPLIANCE = frozenset(
+    {
+        FrameKind.HELLO,
+        FrameKind.DATA,
+        FrameKind.ZERO,
+        FrameKind.SAME,
+        FrameKind.HOLE,
+        FrameKind.FLUSH,
+        FrameKind.END,
+    }
+)
+FROM_INSTANCE = frozenset({FrameKind.READY, FrameKind.REFUSE, FrameKind.ACK, FrameKind.ERROR})
+TEXT = frozenset({FrameKind.HELLO, FrameKind.READY, FrameKind.REFUSE, FrameKind.ERROR})
+COUNTED = frozenset(
+    {FrameKind.DATA, FrameKind.ZERO, FrameKind.SAME, FrameKind.HOLE, FrameKind.FLUSH, FrameKind.END}
+)
 
 
 @dataclass(slots=True)
@@ -58,7 +70,7 @@ class Frame:
     waiting for bytes, `length` the plain bytes that are durable on this connection.
     """
 
-    kind: Kind
+    kind: FrameKind
     sequence: int = 0
     offset: int = 0
     length: int = 0
@@ -100,12 +112,12 @@ def encode(frame: Frame) -> bytes:
     return head + zlib.crc32(head).to_bytes(4, "big") + frame.digests
 
 
-def text(kind: Kind, body: dict[str, object]) -> Frame:
+def text(kind: FrameKind, body: dict[str, object]) -> Frame:
     """A frame that carries a JSON object."""
     return Frame(kind, payload=json.dumps(body, separators=(",", ":"), sort_keys=True).encode())
 
 
-def _parse(header: memoryview, accepts: frozenset[Kind]) -> tuple[Frame, int, int]:
+def _parse(header: memoryview, accepts: frozenset[FrameKind]) -> tuple[Frame, int, int]:
     """The frame without its body, the bytes of digests and of payload that follow."""
     fields = HEADER.unpack(header)
     magic, version, kind, codec, flags, sequence, offset, length, digests, payload, reserved, crc = fields
@@ -119,21 +131,21 @@ def _parse(header: memoryview, accepts: frozenset[Kind]) -> tuple[Frame, int, in
         raise WireViolation("frame header is damaged (CRC differs)")
     if kind not in accepts:
         raise WireViolation(f"frame kind {kind} is not expected from this side")
-    if version != SINCE.get(Kind(kind), 1):
+    if version != SINCE.get(FrameKind(kind), 1):
         raise WireViolation(f"frame kind {kind} does not belong to version {version}")
     if flags or reserved:
         raise WireViolation("reserved fields of a frame are not zero")
-    if codec not in (Codec.NONE, Codec.ZSTD) or (codec and kind != Kind.DATA):
+    if codec not in (Codec.NONE, Codec.ZSTD) or (codec and kind != FrameKind.DATA):
         raise WireViolation(f"codec {codec} is not known for a frame of kind {kind}")
-    frame = Frame(Kind(kind), sequence, offset, length, Codec(codec))
+    frame = Frame(FrameKind(kind), sequence, offset, length, Codec(codec))
     _check_body(frame, digests, payload)
     return frame, digests, payload
 
 
 def _check_body(frame: Frame, digests: int, payload: int) -> None:
-    if frame.kind == Kind.DATA:
+    if frame.kind == FrameKind.DATA:
         _check_data(frame, digests, payload)
-    elif frame.kind == Kind.SAME:
+    elif frame.kind == FrameKind.SAME:
         _check_same(frame, digests, payload)
     elif digests:
         raise WireViolation(f"{frame.kind.name} frame must not carry digests")
@@ -142,10 +154,10 @@ def _check_body(frame: Frame, digests: int, payload: int) -> None:
             raise WireViolation(f"{frame.kind.name} frame has a wrong shape")
     elif payload:
         raise WireViolation(f"{frame.kind.name} frame must not carry a payload")
-    elif frame.kind in (Kind.ZERO, Kind.HOLE):
+    elif frame.kind in (FrameKind.ZERO, FrameKind.HOLE):
         if frame.offset % CELL or not frame.length or frame.offset + frame.length >= 1 << 63:
             raise WireViolation(f"{frame.kind.name} frame at {frame.offset} is not aligned to cells")
-    elif frame.kind in (Kind.FLUSH, Kind.END) and (frame.offset or frame.length):
+    elif frame.kind in (FrameKind.FLUSH, FrameKind.END) and (frame.offset or frame.length):
         raise WireViolation(f"{frame.kind.name} frame has a wrong shape")
 
 
@@ -181,7 +193,7 @@ class Decoder:
 
     def __init__(
         self,
-        accepts: frozenset[Kind],
+        accepts: frozenset[FrameKind],
         allocate: Callable[[int], memoryview] = lambda n: memoryview(bytearray(n)),
     ) -> None:
         self._accepts = accepts
@@ -239,7 +251,7 @@ class Decoder:
             if frame.sequence != self._sequence + 1:
                 raise WireViolation(f"frame {frame.sequence} follows frame {self._sequence}")
             self._sequence = frame.sequence
-        elif frame.kind == Kind.ACK:
+        elif frame.kind == FrameKind.ACK:
             if frame.sequence < self._sequence:
                 raise WireViolation(f"acknowledgement went back from {self._sequence} to {frame.sequence}")
             self._sequence = frame.sequence

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 from xml.parsers import expat
 
-from connector.model import Doubt
-from connector.vcenter.bodies import Body, Stream, strange
+from connector.model import UnclearData
+from connector.vcenter.bodies import AnswerStream, Body, strange
 from connector.vcenter.characters import REPLACEMENT, Replacer
-from connector.vcenter.values import Node, Reference, Unread
+from connector.vcenter.values import DataObject, Reference, Unread
 
 CHUNK = 1 << 16
 LONGEST_VALUE = 1 << 20  # characters of one text or attribute
@@ -35,14 +35,14 @@ _INSIDE = 4  # elements open around an object: envelope, body, response, returnv
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PropertyRow:
     """The properties of one managed object that are set, and the faults of those that may not be read."""
 
     kind: str  # e.g. "VirtualMachine"
     moref: str
     values: Mapping[str, Any]
     refused: Mapping[str, Any] = field(default_factory=dict)
-    doubts: tuple[Doubt, ...] = ()  # what could not be understood
+    doubts: tuple[UnclearData, ...] = ()  # what could not be understood
     replaced: bool = False  # whether a character stands for one that could not be read
 
     def get(self, path: str, default: Any = None) -> Any:
@@ -50,7 +50,11 @@ class Row:
 
 
 def read_page(
-    stream: Stream, take: Callable[[Row], None], more: Callable[[str], None], *, packed: bool = False
+    stream: AnswerStream,
+    take: Callable[[PropertyRow], None],
+    more: Callable[[str], None],
+    *,
+    packed: bool = False,
 ) -> None:
     """Hand every object of an answer to `take`, and the token of the next page, if there is one, to `more`.
 
@@ -68,7 +72,7 @@ def read_page(
 class _Reader:
     """The state of one document. `stack` holds [name, class, parts] of each open element."""
 
-    def __init__(self, take: Callable[[Row], None], more: Callable[[str], None]) -> None:
+    def __init__(self, take: Callable[[PropertyRow], None], more: Callable[[str], None]) -> None:
         self._take, self._more = take, more
         self._stack: list[list[Any]] = []
         self._text = ""
@@ -191,7 +195,7 @@ class _Reader:
         except (AttributeError, TypeError) as odd:
             raise strange(f"an object is not described as the API says ({odd})") from odd
         if lost or replaced:
-            row = replace(row, doubts=(Doubt("", lost, True),) if lost else (), replaced=replaced)
+            row = replace(row, doubts=(UnclearData("", lost, True),) if lost else (), replaced=replaced)
         self._take(row)
 
     def _outside(self, name: str, depth: int) -> None:
@@ -252,19 +256,21 @@ def _value(kind: str, parts: dict[str, Any] | None, text: str) -> Any:
             return None
         if text or not kind[:1].isupper():
             return text
-        return [] if kind.startswith("ArrayOf") else Node(kind, {})
+        return [] if kind.startswith("ArrayOf") else DataObject(kind, {})
     if kind.startswith("ArrayOf"):
         return [one for held in parts.values() for one in (held if type(held) is _Several else (held,))]
-    return Node(kind, parts)
+    return DataObject(kind, parts)
 
 
-def _row(described: Any) -> Row:
+def _row(described: Any) -> PropertyRow:
     pointer = described.obj
-    stated = [one for one in _each(described.propSet) if isinstance(one, Node) and isinstance(one.name, str)]
+    stated = [
+        one for one in _each(described.propSet) if isinstance(one, DataObject) and isinstance(one.name, str)
+    ]
     values = {one.name: one.val for one in stated if one.val is not None}
-    missing = [one for one in _each(described.missingSet) if isinstance(one, Node)]
+    missing = [one for one in _each(described.missingSet) if isinstance(one, DataObject)]
     refused = {str(one.path): getattr(one.fault, "fault", None) for one in missing}
-    return Row(pointer.kind, pointer.value, values, refused)
+    return PropertyRow(pointer.kind, pointer.value, values, refused)
 
 
 def _each(value: Any) -> Any:

@@ -14,14 +14,14 @@ _FRAMED, _BARE = 47, -15  # of zlib: a frame of gzip or zlib, which it finds out
 PACKINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})  # as Content-Encoding names them
 
 
-class Stream(Protocol):
+class AnswerStream(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
 class Body:
     """A stream of at most `most` bytes, unpacked while it is read."""
 
-    def __init__(self, stream: Stream, *, packed: bool = False, most: int = LARGEST) -> None:
+    def __init__(self, stream: AnswerStream, *, packed: bool = False, most: int = LARGEST) -> None:
         self._stream = _Bounded(stream, most)
         self._unpacked = _Bounded(_Unpacked(self._stream), most) if packed else self._stream
 
@@ -33,7 +33,7 @@ class Body:
 class _Bounded:
     """A stream that ends."""
 
-    def __init__(self, stream: Stream, most: int) -> None:
+    def __init__(self, stream: AnswerStream, most: int) -> None:
         self._stream, self._most = stream, most
 
     def read(self, size: int, /) -> bytes:
@@ -47,7 +47,7 @@ class _Bounded:
 class _Unpacked:
     """What gzip or deflate packed: several members one after the other, and deflate with or without zlib's frame."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: AnswerStream) -> None:
         self._stream = stream
         self._tail = b""  # read and not unpacked yet
         self._unpack: Any = None  # of the member that is read now

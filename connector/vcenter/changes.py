@@ -19,7 +19,7 @@ _DELTA_SUFFIX = re.compile(r"-\d{6}(?=\.vmdk$)")
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ChangedAreas:
     """One answer: the areas that changed within `[start, start + length)`."""
 
     start: int
@@ -27,7 +27,7 @@ class Window:
     areas: tuple[Extent, ...]
 
 
-def covered(capacity: int, ask: Callable[[int], Window], on: str = "") -> tuple[Extent, ...]:
+def covered(capacity: int, ask: Callable[[int], ChangedAreas], on: str = "") -> tuple[Extent, ...]:
     """Ask window after window until the whole disk is covered; sorted, merged extents.
 
     `ask` gets the first uncovered offset, never `capacity` itself. Raises `ChangesUnknown` for an answer
@@ -45,7 +45,7 @@ def covered(capacity: int, ask: Callable[[int], Window], on: str = "") -> tuple[
     return merged(areas)
 
 
-def _judge(window: Window, position: int, capacity: int, on: str) -> None:
+def _judge(window: ChangedAreas, position: int, capacity: int, on: str) -> None:
     end = window.start + window.length
     if window.start != position:
         raise unknown(f"asked from {position}, the answer starts at {window.start}", on)

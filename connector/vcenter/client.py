@@ -24,28 +24,28 @@ from connector.vcenter import (
     tracking,
 )
 from connector.vcenter.eligibility import Bounds, disk_set_changes
-from connector.vcenter.ledger import SNAPSHOT, TRACKING, Ledger
+from connector.vcenter.facts import VCenterFacts, standing
+from connector.vcenter.ledger import SNAPSHOT, TRACKING, SnapshotLedger
 from connector.vcenter.naming import Ticket
 from connector.vcenter.removal import Leftover
 from connector.vcenter.session import KEEP_ALIVE, About, Session
-from connector.vcenter.snapshots import Limits, Quiesce, Snapshot, Toll
-from connector.vcenter.standing import Standing, standing
-from connector.vcenter.tasks import Patience
+from connector.vcenter.snapshots import Quiesce, Snapshot, SnapshotCost, SnapshotTimeouts
+from connector.vcenter.tasks import WaitLimit
 from connector.vcenter.tracking import Tracking
-from connector.vcenter.watching import Watch
+from connector.vcenter.watching import InventoryWatch
 
 __all__ = [
     "SNAPSHOT",
     "TRACKING",
     "About",
     "Bounds",
-    "Ledger",
     "Leftover",
-    "Limits",
     "Quiesce",
     "Snapshot",
+    "SnapshotCost",
+    "SnapshotLedger",
+    "SnapshotTimeouts",
     "Ticket",
-    "Toll",
     "Tracking",
     "VCenter",
     "disk_set_changes",
@@ -62,7 +62,7 @@ class VCenter:
     """
 
     def __init__(
-        self, settings: VCenterSettings, *, owner: str, ledger: Ledger, keep_alive: float = KEEP_ALIVE
+        self, settings: VCenterSettings, *, owner: str, ledger: SnapshotLedger, keep_alive: float = KEEP_ALIVE
     ) -> None:
         """`owner` marks our snapshots; `ledger` remembers them across a crash."""
         self.owner = owner
@@ -89,7 +89,7 @@ class VCenter:
         """Do work that bears repetition: at once and once, or through an outage."""
         if self._stop is None:
             return work()
-        patience = Patience(tasks.OUTAGE, self._stop)
+        patience = WaitLimit(tasks.OUTAGE, self._stop)
         return tasks.persist(work, on=on, patience=patience, what="vCenter", tries=1)
 
     @property
@@ -108,16 +108,16 @@ class VCenter:
         """Seconds since the epoch by vCenter's own clock: what it stamps is compared with this, never with ours."""
         return self._steady(self._session.now, "the clock of vCenter")
 
-    def standing(self, chosen: Collection[str] = ()) -> Standing:
+    def standing(self, chosen: Collection[str] = ()) -> VCenterFacts:
         """The clock, the hosts' certificates and what the user may not do, for a look at the appliance itself.
 
         `chosen`: the only machines that are to be migrated, by moref; none: all may be.
         """
         return standing(self._session, chosen)
 
-    def watch(self, stop: Event) -> Watch:
+    def watch(self, stop: Event) -> InventoryWatch:
         """The inventory, and then what becomes of it, until `stop`."""
-        return Watch(self._session, stop)
+        return InventoryWatch(self._session, stop)
 
     def find(self, wanted: str) -> Machine:
         """The one machine with that moref, instance UUID, inventory path or name."""
@@ -159,7 +159,7 @@ class VCenter:
             raise NotPermitted(
                 "this snapshot is not ours", on=f"{machine} {token}", remedy="whoever made it shall remove it"
             )
-        removal.dismiss(self._session, machine, ticket, self._ledger, patience=Patience(limit))
+        removal.dismiss(self._session, machine, ticket, self._ledger, patience=WaitLimit(limit))
 
     def ensure_tracking(self, machine: str, pass_id: str, *, stop: Event | None = None) -> Tracking:
         """Turn CBT on where it is off."""
@@ -179,7 +179,7 @@ class VCenter:
         *,
         quiesce: Quiesce = Quiesce.OFF,
         stop: Event | None = None,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: SnapshotTimeouts = SnapshotTimeouts(),  # noqa: B008 - frozen
     ) -> AbstractContextManager[Snapshot]:
         """The machine's snapshot for one pass, taken or adopted on entry, gone and consolidated on exit.
 

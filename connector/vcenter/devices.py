@@ -8,7 +8,7 @@ from typing import Any
 from connector.model import Device, MachineDisk, Nic
 from connector.vcenter.datastore_paths import datastore
 from connector.vcenter.disk_order import in_order
-from connector.vcenter.values import Node, each, kind_of, moref, number, text, true
+from connector.vcenter.values import DataObject, each, kind_of, moref, number, text, true
 
 CONTROLLERS: Mapping[str, tuple[str, int]] = {  # class: word in names and extraConfig keys, order of a BIOS
     "VirtualIDEController": ("ide", 0),
@@ -47,7 +47,7 @@ NOTABLE = frozenset(
         "VirtualCdrom",
     }
 )
-_NOBODY = Node("", {})
+_NOBODY = DataObject("", {})
 
 
 def disks(devices: Iterable[Any], stated: Sequence[int | str] = ()) -> tuple[MachineDisk, ...]:

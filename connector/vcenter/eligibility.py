@@ -10,15 +10,15 @@ from connector.vcenter.changes import history, root_file
 from connector.vcenter.checks import disk, guest, machine, network
 from connector.vcenter.checks.disk import trackable
 from connector.vcenter.checks.machine import foreign, hardware_level
-from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, Around, Bounds, Rule
+from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, Bounds, CheckContext, Rule
 from connector.vcenter.partial import obscured
 
 __all__ = [
     "DISK_RULES",
     "NIC_RULES",
     "RULES",
-    "Around",
     "Bounds",
+    "CheckContext",
     "check",
     "disk_set_changes",
     "foreign",
@@ -41,13 +41,13 @@ _REACH = (BLOCK, WARM, WARN, INFO)
 def check(
     machine: Machine,
     bounds: Bounds = Bounds(),  # noqa: B008 - frozen
-    around: Around | None = None,
+    around: CheckContext | None = None,
 ) -> tuple[Finding, ...]:
     """Every finding about a machine, its disks and its network cards, the gravest first.
 
     Without `around` nothing is known of hosts, datastores and other machines, and nothing is said about them.
     """
-    known = around or Around(bounds)
+    known = around or CheckContext(bounds)
     if obscured(machine):  # what the rules would judge is not known
         return tuple(_about(IN_REACH, machine.name, machine, known))
     found = [
@@ -72,11 +72,11 @@ def survey(
     now: float = 0.0,
 ) -> dict[str, tuple[Finding, ...]]:
     """The findings about every machine by its moref, with everything that the inventory knows around it."""
-    around = Around.of(inventory, bounds, now)
+    around = CheckContext.of(inventory, bounds, now)
     return {one.moref: check(one, bounds, around) for one in inventory.machines}
 
 
-def _about(rules: Iterable[Rule[Any]], name: str, subject: object, around: Around) -> Iterator[Finding]:
+def _about(rules: Iterable[Rule[Any]], name: str, subject: object, around: CheckContext) -> Iterator[Finding]:
     for rule in rules:
         if message := rule.wrong(subject, around):
             yield Finding(rule.id, rule.severity, name, message, rule.remedy, rule.reads, rule.fixable)

@@ -11,7 +11,7 @@ _HOW = "write https://HOST, https://HOST:PORT or https://HOST/sdk"
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class VCenterAddress:
     """Host, port and path of one vCenter's SOAP API."""
 
     host: str
@@ -19,7 +19,7 @@ class Endpoint:
     path: str = "/sdk"
 
     @classmethod
-    def parse(cls, url: str) -> Endpoint:
+    def parse(cls, url: str) -> VCenterAddress:
         """Accept a bare host name, an HTTPS address, IPv6 in brackets, with or without "/sdk".
 
         Raises `BadInput`, and never repeats user information that somebody put into the address.

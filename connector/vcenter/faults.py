@@ -28,7 +28,7 @@ from connector.vcenter.vmomi import kind_of, vmodl
 _LOOK = "see the task and the events of the object in vCenter"
 
 
-class Rule(NamedTuple):
+class FaultRule(NamedTuple):
     """How one fault class, and every class below it without a rule of its own, is told to a user."""
 
     error: type[ConnectorError]
@@ -45,134 +45,150 @@ _REFRESH = "refresh the inventory"
 _ADDRESS = "check the address, the port and the way there"
 _QUIESCE = "take the snapshot without quiescing"
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, FaultRule] = {
     # session and rights
-    "InvalidLogin": Rule(
+    "InvalidLogin": FaultRule(
         AuthenticationFailed,
         "user or password refused",
         "check both; nothing is retried, because accounts lock",
     ),
-    "InvalidLocale": Rule(BadInput, "locale refused"),
-    "NotAuthenticated": Rule(SessionExpired, "the session has ended", retryable=True),
-    "NoPermission": Rule(NotPermitted, "a privilege is missing", _RIGHTS, details=("privilegeId",)),
-    "SecurityError": Rule(NotPermitted, "refused for security reasons", _RIGHTS),
-    "AuthenticationRequired": Rule(AuthenticationFailed, "vCenter demands another kind of login"),
-    "InvalidToken": Rule(AuthenticationFailed, "the login token was refused"),
-    "SessionNotFound": Rule(SessionExpired, "the session has ended", retryable=True),
-    "PasswordExpired": Rule(AuthenticationFailed, "the password has expired", "set a new one in vCenter"),
-    "RestrictedVersion": Rule(Ineligible, "the licence of this host forbids the call", "license the host"),
-    "RestrictedByAdministrator": Rule(NotPermitted, "the administrator has restricted this operation"),
+    "InvalidLocale": FaultRule(BadInput, "locale refused"),
+    "NotAuthenticated": FaultRule(SessionExpired, "the session has ended", retryable=True),
+    "NoPermission": FaultRule(NotPermitted, "a privilege is missing", _RIGHTS, details=("privilegeId",)),
+    "SecurityError": FaultRule(NotPermitted, "refused for security reasons", _RIGHTS),
+    "AuthenticationRequired": FaultRule(AuthenticationFailed, "vCenter demands another kind of login"),
+    "InvalidToken": FaultRule(AuthenticationFailed, "the login token was refused"),
+    "SessionNotFound": FaultRule(SessionExpired, "the session has ended", retryable=True),
+    "PasswordExpired": FaultRule(
+        AuthenticationFailed, "the password has expired", "set a new one in vCenter"
+    ),
+    "RestrictedVersion": FaultRule(
+        Ineligible, "the licence of this host forbids the call", "license the host"
+    ),
+    "RestrictedByAdministrator": FaultRule(NotPermitted, "the administrator has restricted this operation"),
     # what is asked about
-    "ManagedObjectNotFound": Rule(NotFound, "the object is gone", _REFRESH, details=("obj",)),
-    "NotFound": Rule(NotFound, "the snapshot or disk is gone", _REFRESH),
-    "InvalidArgument": Rule(VCenterFault, "an argument was refused", details=("invalidProperty",)),
-    "InvalidRequest": Rule(VCenterFault, "the request was not understood"),
-    "InvalidType": Rule(
+    "ManagedObjectNotFound": FaultRule(NotFound, "the object is gone", _REFRESH, details=("obj",)),
+    "NotFound": FaultRule(NotFound, "the snapshot or disk is gone", _REFRESH),
+    "InvalidArgument": FaultRule(VCenterFault, "an argument was refused", details=("invalidProperty",)),
+    "InvalidRequest": FaultRule(VCenterFault, "the request was not understood"),
+    "InvalidType": FaultRule(
         VCenterFault, "this vCenter does not know the type of an argument", details=("argument",)
     ),
-    "MethodNotFound": Rule(VCenterFault, "this vCenter does not offer the call", details=("method",)),
-    "InvalidProperty": Rule(VCenterFault, "this vCenter does not know a property", details=("name",)),
-    "InvalidCollectorVersion": Rule(SessionExpired, "the change notification was lost", retryable=True),
-    "NotSupported": Rule(Ineligible, "not supported for this machine in its present state"),
-    "NotImplemented": Rule(VCenterFault, "this vCenter does not implement the call"),
-    "NotEnoughLicenses": Rule(Ineligible, "no licence is left for this operation"),
-    "InvalidName": Rule(BadInput, "a name was refused", details=("name",)),
-    "DuplicateName": Rule(Ambiguous, "an object of that name exists", details=("name",)),
+    "MethodNotFound": FaultRule(VCenterFault, "this vCenter does not offer the call", details=("method",)),
+    "InvalidProperty": FaultRule(VCenterFault, "this vCenter does not know a property", details=("name",)),
+    "InvalidCollectorVersion": FaultRule(SessionExpired, "the change notification was lost", retryable=True),
+    "NotSupported": FaultRule(Ineligible, "not supported for this machine in its present state"),
+    "NotImplemented": FaultRule(VCenterFault, "this vCenter does not implement the call"),
+    "NotEnoughLicenses": FaultRule(Ineligible, "no licence is left for this operation"),
+    "InvalidName": FaultRule(BadInput, "a name was refused", details=("name",)),
+    "DuplicateName": FaultRule(Ambiguous, "an object of that name exists", details=("name",)),
     # state
-    "TaskInProgress": Rule(Conflict, "another task is running on it", _BUSY, retryable=True),
-    "ConcurrentAccess": Rule(
+    "TaskInProgress": FaultRule(Conflict, "another task is running on it", _BUSY, retryable=True),
+    "ConcurrentAccess": FaultRule(
         Conflict, "somebody else changed it at the same time", "try again", retryable=True
     ),
-    "InvalidState": Rule(Conflict, "its state does not allow the operation"),
-    "InvalidPowerState": Rule(
+    "InvalidState": FaultRule(Conflict, "its state does not allow the operation"),
+    "InvalidPowerState": FaultRule(
         Conflict, "its power state does not allow the operation", details=("existingState", "requestedState")
     ),
-    "ToolsUnavailable": Rule(
+    "ToolsUnavailable": FaultRule(
         Conflict,
         "VMware Tools do not run in the guest, so it cannot be asked to shut down",
         "shut it down from inside, or allow a hard power-off",
     ),
-    "Timedout": Rule(VCenterFault, "vCenter gave up waiting", "try again", retryable=True),
-    "RequestCanceled": Rule(Conflict, "somebody cancelled the task", "try again", retryable=True),
-    "HostNotConnected": Rule(VCenterFault, "its host is not connected", "reconnect the host", retryable=True),
-    "HostNotReachable": Rule(VCenterFault, "its host does not answer", "reconnect the host", retryable=True),
-    "HostCommunication": Rule(
+    "Timedout": FaultRule(VCenterFault, "vCenter gave up waiting", "try again", retryable=True),
+    "RequestCanceled": FaultRule(Conflict, "somebody cancelled the task", "try again", retryable=True),
+    "HostNotConnected": FaultRule(
+        VCenterFault, "its host is not connected", "reconnect the host", retryable=True
+    ),
+    "HostNotReachable": FaultRule(
+        VCenterFault, "its host does not answer", "reconnect the host", retryable=True
+    ),
+    "HostCommunication": FaultRule(
         VCenterFault, "vCenter cannot talk to the host", "check the host", retryable=True
     ),
-    "HostConnectFault": Rule(
+    "HostConnectFault": FaultRule(
         VCenterFault, "vCenter cannot connect to the host", "check the host", retryable=True
     ),
-    "InsufficientResourcesFault": Rule(VCenterFault, "the host has not enough resources", "free some"),
+    "InsufficientResourcesFault": FaultRule(VCenterFault, "the host has not enough resources", "free some"),
     # snapshots, files, configuration
-    "SnapshotFault": Rule(
+    "SnapshotFault": FaultRule(
         VCenterFault, "the snapshot failed", "see the machine's log (vmware.log)", retryable=True
     ),
-    "ApplicationQuiesceFault": Rule(
+    "ApplicationQuiesceFault": FaultRule(
         VCenterFault, "the guest could not be quiesced", _QUIESCE, retryable=True
     ),
-    "FilesystemQuiesceFault": Rule(VCenterFault, "the guest could not be quiesced", _QUIESCE, retryable=True),
-    "TooManySnapshotLevels": Rule(Ineligible, "too many snapshot levels", "delete old snapshots first"),
-    "SnapshotDisabled": Rule(
+    "FilesystemQuiesceFault": FaultRule(
+        VCenterFault, "the guest could not be quiesced", _QUIESCE, retryable=True
+    ),
+    "TooManySnapshotLevels": FaultRule(Ineligible, "too many snapshot levels", "delete old snapshots first"),
+    "SnapshotDisabled": FaultRule(
         Ineligible, "snapshots are disabled for this machine", "enable them in its options"
     ),
-    "SnapshotLocked": Rule(Conflict, "snapshots of this machine are locked", _BUSY, retryable=True),
-    "SnapshotIncompatibleDeviceInVm": Rule(
+    "SnapshotLocked": FaultRule(Conflict, "snapshots of this machine are locked", _BUSY, retryable=True),
+    "SnapshotIncompatibleDeviceInVm": FaultRule(
         Ineligible,
         "a device of this machine does not allow snapshots",
         "remove the device or migrate it powered off",
     ),
-    "MemorySnapshotOnIndependentDisk": Rule(
+    "MemorySnapshotOnIndependentDisk": FaultRule(
         VCenterFault, "an independent disk does not allow a memory snapshot"
     ),
-    "MultipleSnapshotsNotSupported": Rule(
+    "MultipleSnapshotsNotSupported": FaultRule(
         Ineligible, "this machine allows one snapshot only", "delete the other"
     ),
-    "SnapshotNoChange": Rule(VCenterFault, "nothing changed since the last snapshot"),
-    "VmConfigFault": Rule(Ineligible, "its configuration does not allow the operation"),
-    "GenericVmConfigFault": Rule(
+    "SnapshotNoChange": FaultRule(VCenterFault, "nothing changed since the last snapshot"),
+    "VmConfigFault": FaultRule(Ineligible, "its configuration does not allow the operation"),
+    "GenericVmConfigFault": FaultRule(
         VCenterFault, "its configuration does not allow the operation", details=("reason",)
     ),
-    "FileFault": Rule(VCenterFault, "a file could not be used", details=("file",)),
-    "FileNotFound": Rule(NotFound, "a file is missing on the datastore", details=("file",)),
-    "FileLocked": Rule(Conflict, "a file is locked", _BUSY, retryable=True, details=("file",)),
-    "NoDiskSpace": Rule(VCenterFault, "the datastore is full", _SPACE, details=("datastore", "file")),
-    "InvalidDatastore": Rule(VCenterFault, "the datastore cannot be used", details=("name",)),
-    "InaccessibleDatastore": Rule(
+    "FileFault": FaultRule(VCenterFault, "a file could not be used", details=("file",)),
+    "FileNotFound": FaultRule(NotFound, "a file is missing on the datastore", details=("file",)),
+    "FileLocked": FaultRule(Conflict, "a file is locked", _BUSY, retryable=True, details=("file",)),
+    "NoDiskSpace": FaultRule(VCenterFault, "the datastore is full", _SPACE, details=("datastore", "file")),
+    "InvalidDatastore": FaultRule(VCenterFault, "the datastore cannot be used", details=("name",)),
+    "InaccessibleDatastore": FaultRule(
         VCenterFault, "the datastore is not accessible", details=("name",), retryable=True
     ),
     # vCenter itself
-    "MethodDisabled": Rule(Conflict, "the call is switched off for this machine", _BUSY, True, ("source",)),
-    "MethodAlreadyDisabledFault": Rule(Conflict, "the call is switched off for this machine", _BUSY, True),
-    "VAppOperationInProgress": Rule(Conflict, "its vApp is busy", _BUSY, retryable=True),
-    "DisallowedChangeByService": Rule(Conflict, "another service manages it", details=("serviceName",)),
-    "ConflictingDatastoreFound": Rule(
+    "MethodDisabled": FaultRule(
+        Conflict, "the call is switched off for this machine", _BUSY, True, ("source",)
+    ),
+    "MethodAlreadyDisabledFault": FaultRule(
+        Conflict, "the call is switched off for this machine", _BUSY, True
+    ),
+    "VAppOperationInProgress": FaultRule(Conflict, "its vApp is busy", _BUSY, retryable=True),
+    "DisallowedChangeByService": FaultRule(Conflict, "another service manages it", details=("serviceName",)),
+    "ConflictingDatastoreFound": FaultRule(
         VCenterFault, "two datastores share a name or an address", details=("name",)
     ),
-    "DatabaseError": Rule(VCenterFault, "vCenter's database failed", "check vCenter", retryable=True),
-    "OperationDisallowedOnHost": Rule(VCenterFault, "its host does not allow the operation"),
-    "DisallowedOperationOnFailoverHost": Rule(VCenterFault, "its host is reserved for failover"),
-    "FailToLockFaultToleranceVMs": Rule(Conflict, "Fault Tolerance does not allow the operation", _BUSY),
-    "LicenseAssignmentFailed": Rule(Ineligible, "the licence could not be used", "check vCenter's licences"),
-    "ThirdPartyLicenseAssignmentFailed": Rule(
+    "DatabaseError": FaultRule(VCenterFault, "vCenter's database failed", "check vCenter", retryable=True),
+    "OperationDisallowedOnHost": FaultRule(VCenterFault, "its host does not allow the operation"),
+    "DisallowedOperationOnFailoverHost": FaultRule(VCenterFault, "its host is reserved for failover"),
+    "FailToLockFaultToleranceVMs": FaultRule(Conflict, "Fault Tolerance does not allow the operation", _BUSY),
+    "LicenseAssignmentFailed": FaultRule(
+        Ineligible, "the licence could not be used", "check vCenter's licences"
+    ),
+    "ThirdPartyLicenseAssignmentFailed": FaultRule(
         Ineligible, "the licence could not be used", "check the licences"
     ),
-    "CannotDisableDrsOnClustersWithVApps": Rule(VCenterFault, "the cluster's vApps forbid it"),
-    "InvalidProfileReferenceHost": Rule(VCenterFault, "the host profile has no reference host"),
-    "InvalidScheduledTask": Rule(VCenterFault, "a scheduled task is invalid"),
-    "HostConfigFault": Rule(VCenterFault, "the host's configuration failed"),
-    "SystemError": Rule(
+    "CannotDisableDrsOnClustersWithVApps": FaultRule(VCenterFault, "the cluster's vApps forbid it"),
+    "InvalidProfileReferenceHost": FaultRule(VCenterFault, "the host profile has no reference host"),
+    "InvalidScheduledTask": FaultRule(VCenterFault, "a scheduled task is invalid"),
+    "HostConfigFault": FaultRule(VCenterFault, "the host's configuration failed"),
+    "SystemError": FaultRule(
         VCenterFault, "vCenter reports an internal error", details=("reason",), retryable=True
     ),
-    "UnexpectedFault": Rule(VCenterFault, "vCenter reports an unexpected fault", retryable=True),
-    "OutOfBounds": Rule(VCenterFault, "a limit of vCenter was passed", details=("argumentName",)),
+    "UnexpectedFault": FaultRule(VCenterFault, "vCenter reports an unexpected fault", retryable=True),
+    "OutOfBounds": FaultRule(VCenterFault, "a limit of vCenter was passed", details=("argumentName",)),
 }
 
 _STARTING = ("502", "503", "504")  # what the proxy in front says while vCenter starts
 
-FALLBACK = Rule(VCenterFault, "vCenter answered with a fault")
+FALLBACK = FaultRule(VCenterFault, "vCenter answered with a fault")
 
 
-def rule(fault: type[object]) -> Rule:
+def rule(fault: type[object]) -> FaultRule:
     """The rule of the nearest class in the fault's ancestry."""
     names = (kind.__name__.rpartition(".")[2] for kind in fault.__mro__)
     return next((RULES[name] for name in names if name in RULES), FALLBACK)

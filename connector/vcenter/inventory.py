@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from connector.errors import Ambiguous, NotFound
 from connector.model import Inventory, Machine
-from connector.vcenter.answer import Row
+from connector.vcenter.answer import PropertyRow
 from connector.vcenter.machines import MACHINE, Context, Draft, draft, machine, placed, snapshot_nodes
 from connector.vcenter.places import AROUND, FOLDERS, Places
 from connector.vcenter.properties import glance, stream
@@ -33,7 +33,7 @@ def whole(session: Session) -> Inventory:
     """Machines and everything around them, in one sweep."""
     wanted = {vim.VirtualMachine: MACHINE} | _typed(FOLDERS) | _typed(AROUND)
     seen = stream(session, wanted, _kept)
-    places = _places(session, [one for one in seen if isinstance(one, Row)])
+    places = _places(session, [one for one in seen if isinstance(one, PropertyRow)])
     context = Context(places, _attributes(session))
     found = (placed(one, context) for one in seen if isinstance(one, Draft))
     return Inventory(
@@ -74,7 +74,7 @@ def refresh(session: Session, one: str) -> Machine:
     return machine(row, Context(places, _attributes(session)))
 
 
-def _kept(row: Row) -> Row | Draft:
+def _kept(row: PropertyRow) -> PropertyRow | Draft:
     return draft(row) if row.kind == "VirtualMachine" else row
 
 
@@ -82,7 +82,7 @@ def _typed(wanted: Mapping[str, Sequence[str]]) -> dict[object, Sequence[str]]:
     return {attrgetter(kind)(vim): paths for kind, paths in wanted.items()}
 
 
-def _places(session: Session, rows: Sequence[Row]) -> Places:
+def _places(session: Session, rows: Sequence[PropertyRow]) -> Places:
     root = moref(session.content.rootFolder)
     return Places([row for row in rows if row.kind != "VirtualMachine"], root)
 
@@ -95,7 +95,7 @@ def _attributes(session: Session) -> dict[int, str]:
     return {number(one.key): text(one.name) for one in each(row.get("field"))}
 
 
-def _ambiguous(wanted: str, hits: Sequence[Row], places: Places) -> Ambiguous:
+def _ambiguous(wanted: str, hits: Sequence[PropertyRow], places: Places) -> Ambiguous:
     shown = ", ".join(f"{places.path(row)} ({row.moref})" for row in hits[:8])
     more = f" and {len(hits) - 8} more" if len(hits) > 8 else ""
     return Ambiguous(
@@ -105,7 +105,7 @@ def _ambiguous(wanted: str, hits: Sequence[Row], places: Places) -> Ambiguous:
     )
 
 
-_MATCHERS: tuple[Callable[[Row, str, Places], bool], ...] = (
+_MATCHERS: tuple[Callable[[PropertyRow, str, Places], bool], ...] = (
     lambda row, wanted, _: row.moref == wanted,
     lambda row, wanted, _: text(row.get("config.instanceUuid")).lower() == wanted.lower() != "",
     lambda row, wanted, places: wanted.startswith("/") and places.path(row) == wanted.rstrip("/"),

@@ -8,7 +8,7 @@ SNAPSHOT: Final = "snapshot"
 TRACKING: Final = "tracking"  # CBT that was off, and is on because of us
 
 
-class Ledger(Protocol):
+class SnapshotLedger(Protocol):
     """Each call must be durable when it returns, and may be repeated. From any thread."""
 
     def planned(self, machine: str, token: str, kind: str = SNAPSHOT) -> None: ...

@@ -17,7 +17,7 @@ from connector.model import (
     SnapshotNode,
     Traits,
 )
-from connector.vcenter.answer import Row
+from connector.vcenter.answer import PropertyRow
 from connector.vcenter.datastore_paths import datastore
 from connector.vcenter.devices import disks, nics, notable
 from connector.vcenter.disk_order import extra_options, stated
@@ -99,7 +99,7 @@ class Context:
     attributes: Mapping[int, str] = field(default_factory=dict)  # of custom attributes: key -> name
 
 
-def machine(row: Row, context: Context) -> Machine:
+def machine(row: PropertyRow, context: Context) -> Machine:
     """The value of one row."""
     places = context.places
     host = moref(row.get("runtime.host"))
@@ -139,7 +139,7 @@ def machine(row: Row, context: Context) -> Machine:
     )
 
 
-def _located(listed: tuple[MachineDisk, ...], row: Row, places: Places) -> tuple[MachineDisk, ...]:
+def _located(listed: tuple[MachineDisk, ...], row: PropertyRow, places: Places) -> tuple[MachineDisk, ...]:
     """The disks with the names of their datastores: by reference, else by the names that its machine's datastores have."""
     near = places.names(row.get("datastore"))
     known = near or tuple(one.name for one in places.datastores())
@@ -152,7 +152,7 @@ def _power(state: str) -> PowerState:
     return PowerState(state) if state in set(PowerState) else PowerState.OFF
 
 
-def _traits(row: Row, context: Context, host: str) -> Traits:
+def _traits(row: PropertyRow, context: Context, host: str) -> Traits:
     get = row.get
     devices = each(get("config.hardware.device"))
     extra = extra_options(get("config.extraConfig"))
@@ -220,17 +220,17 @@ def _boot(device: Any) -> str:
     return f"{word}:{key}" if key is not None else word
 
 
-def _attributes(row: Row, names: Mapping[int, str]) -> tuple[tuple[str, str], ...]:
+def _attributes(row: PropertyRow, names: Mapping[int, str]) -> tuple[tuple[str, str], ...]:
     held = ((number(one.key), text(one.value)) for one in each(row.get("customValue")))
     return tuple((names.get(key, str(key)), value) for key, value in held)
 
 
-def _addresses(row: Row) -> tuple[str, ...]:
+def _addresses(row: PropertyRow) -> tuple[str, ...]:
     found = (text(one) for nic in each(row.get("guest.net")) for one in each(nic.ipAddress))
     return tuple(dict.fromkeys(found))
 
 
-def _guest(row: Row) -> Guest:
+def _guest(row: PropertyRow) -> Guest:
     get = row.get
     return Guest(
         id=text(get("guest.guestId")),
@@ -307,13 +307,13 @@ class Draft:
     """A machine whose references are still morefs, because a sweep may show what they lead to later."""
 
     machine: Machine
-    references: Row
+    references: PropertyRow
 
 
-def draft(row: Row) -> Draft:
+def draft(row: PropertyRow) -> Draft:
     """The value of one row, and of the row only what `placed` needs."""
     kept = {path: row.values[path] for path in _REFERENCES if path in row.values}
-    return Draft(machine(row, Context()), Row(row.kind, row.moref, kept))
+    return Draft(machine(row, Context()), PropertyRow(row.kind, row.moref, kept))
 
 
 def placed(drafted: Draft, context: Context) -> Machine:

@@ -15,7 +15,7 @@ from connector.vcenter import tasks
 from connector.vcenter.checks.machine import is_backup
 from connector.vcenter.inventory import snapshot_nodes
 from connector.vcenter.naming import Ticket
-from connector.vcenter.properties import Row, read, sweep
+from connector.vcenter.properties import PropertyRow, read, sweep
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import vim
 
@@ -59,7 +59,7 @@ def all_locked(session: Session) -> tuple[str, ...]:
     return tuple(row.moref for row in rows if _is_locked(row))
 
 
-def _is_locked(row: Row) -> bool:
+def _is_locked(row: PropertyRow) -> bool:
     disabled: Collection[str] = row.get("disabledMethod") or ()
     return bool(MOVES & set(disabled))
 

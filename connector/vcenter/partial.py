@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from connector.errors import VCenterFault
-from connector.model import UNREADY, Machine, Part, PowerState, Traits
-from connector.vcenter.answer import Row
+from connector.model import UNREADY, Machine, MachinePart, PowerState, Traits
+from connector.vcenter.answer import PropertyRow
 from connector.vcenter.values import each, text
 
 #: A machine that has this property shows its configuration: it exists for every machine since vSphere 4.0.
@@ -22,56 +22,56 @@ MARKER: Final = "config.instanceUuid"
 _DEVICES: Final = "config.hardware.device"
 
 
-def missing(row: Row) -> tuple[str, ...]:
+def missing(row: PropertyRow) -> tuple[str, ...]:
     """The parts of a machine that a row of `machines.MACHINE` does not show."""
     return tuple(_missing(row))
 
 
-def _missing(row: Row) -> Iterator[Part]:
+def _missing(row: PropertyRow) -> Iterator[MachinePart]:
     yield from _configuration(row)
     if not _any(row, "guest."):
-        yield Part.GUEST
+        yield MachinePart.GUEST
     elif "guest.net" not in row.values and row.get("runtime.powerState") == PowerState.ON:
-        yield Part.ADDRESSES
+        yield MachinePart.ADDRESSES
     if not _any(row, "capability."):
-        yield Part.CAPABILITY
+        yield MachinePart.CAPABILITY
     if "parent" not in row.values and "parentVApp" not in row.values:
-        yield Part.PLACE
+        yield MachinePart.PLACE
     if text(row.get("runtime.powerState")) not in set(PowerState):
-        yield Part.POWER
+        yield MachinePart.POWER
     for path, part in _SINGLE.items():
         if path not in row.values:
             yield part
 
 
-def _configuration(row: Row) -> Iterator[Part]:
+def _configuration(row: PropertyRow) -> Iterator[MachinePart]:
     if not _any(row, "config."):
-        yield Part.CONFIGURATION
+        yield MachinePart.CONFIGURATION
         return
     if not each(row.get(_DEVICES)):  # the least machine has controllers
-        yield Part.HARDWARE
+        yield MachinePart.HARDWARE
     for path, part in _ALWAYS.items():
         if not text(row.get(path)):
             yield part
 
 
-def _any(row: Row, prefix: str) -> bool:
+def _any(row: PropertyRow, prefix: str) -> bool:
     return any(path.startswith(prefix) for path in row.values)
 
 
 _SINGLE: Final = {
-    "name": Part.NAME,
-    "runtime.host": Part.HOST,
-    "datastore": Part.DATASTORES,
-    "network": Part.NETWORKS,
+    "name": MachinePart.NAME,
+    "runtime.host": MachinePart.HOST,
+    "datastore": MachinePart.DATASTORES,
+    "network": MachinePart.NETWORKS,
 }
 #: What every configuration says, since vSphere 5.0.
 _ALWAYS: Final = {
-    MARKER: Part.IDENTITY,
-    "config.uuid": Part.BIOS_UUID,
-    "config.firmware": Part.FIRMWARE,
-    "config.guestId": Part.SYSTEM,
-    "config.hardware.memoryMB": Part.SIZE,
+    MARKER: MachinePart.IDENTITY,
+    "config.uuid": MachinePart.BIOS_UUID,
+    "config.firmware": MachinePart.FIRMWARE,
+    "config.guestId": MachinePart.SYSTEM,
+    "config.hardware.memoryMB": MachinePart.SIZE,
 }
 
 
@@ -79,7 +79,7 @@ def remembered(before: Machine | None, now: Machine) -> Machine:
     """The machine as it is now, with what it does not show as it was `before`; `missing` still says what that is."""
     if before is None or not now.missing or _another(before, now):
         return now
-    parts = [Part(name) for name in now.missing]
+    parts = [MachinePart(name) for name in now.missing]
     kept: dict[str, Any] = {name: getattr(before, name) for part in parts for name in part.fields}
     return replace(now, **kept, traits=_traits(before.traits, now.traits, frozenset(parts)))
 
@@ -89,9 +89,9 @@ def _another(before: Machine, now: Machine) -> bool:
     return bool(now.instance_uuid) and now.instance_uuid != before.instance_uuid
 
 
-def _traits(before: Traits, now: Traits, parts: frozenset[Part]) -> Traits:
+def _traits(before: Traits, now: Traits, parts: frozenset[MachinePart]) -> Traits:
     traits = now
-    if Part.CONFIGURATION in parts:
+    if MachinePart.CONFIGURATION in parts:
         traits = replace(
             before,
             host=now.host,
@@ -102,13 +102,13 @@ def _traits(before: Traits, now: Traits, parts: frozenset[Part]) -> Traits:
             health=now.health,
             guest=now.guest,
         )
-    elif Part.HARDWARE in parts:
+    elif MachinePart.HARDWARE in parts:
         traits = replace(traits, nics=before.nics, devices=before.devices)
-    if parts & {Part.GUEST, Part.ADDRESSES}:
+    if parts & {MachinePart.GUEST, MachinePart.ADDRESSES}:
         traits = replace(traits, guest=before.guest)
-    if Part.HOST in parts:
+    if MachinePart.HOST in parts:
         traits = replace(traits, host=before.host, cluster=before.cluster)
-    if Part.DATASTORES in parts:
+    if MachinePart.DATASTORES in parts:
         traits = replace(traits, datastores=before.datastores)
     return traits
 
@@ -120,10 +120,10 @@ def obscured(machine: Machine) -> str:
 
 def nameless(machine: Machine) -> str:
     """What is not known of it now without which nobody can tell which machine it is; empty when that is known."""
-    return obscured(machine) or ("" if machine.instance_uuid else Part.IDENTITY)
+    return obscured(machine) or ("" if machine.instance_uuid else MachinePart.IDENTITY)
 
 
-def demand(row: Row, marker: str, on: str) -> None:
+def demand(row: PropertyRow, marker: str, on: str) -> None:
     """Raises a retryable VCenterFault when `row` does not have `marker`: then what else it lacks says nothing."""
     if not row.get(marker):
         raise VCenterFault(

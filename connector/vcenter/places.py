@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connector.model import Datastore, Host, Network
-from connector.vcenter.answer import Row
+from connector.vcenter.answer import PropertyRow
 from connector.vcenter.values import each, moref, number, plain, text, true
 
 FOLDERS: Mapping[str, Sequence[str]] = {
@@ -42,10 +42,10 @@ _NETWORKS = {"Network", "DistributedVirtualPortgroup", "OpaqueNetwork"}
 class Places:
     """Rows of everything but machines, by moref. The invisible root folder is no part of a path."""
 
-    def __init__(self, rows: Sequence[Row] = (), root: str = "") -> None:
+    def __init__(self, rows: Sequence[PropertyRow] = (), root: str = "") -> None:
         self._rows = {row.moref: row for row in rows if row.moref != root}
 
-    def path(self, row: Row) -> str:
+    def path(self, row: PropertyRow) -> str:
         """ "/DC0/vm/folder/name", each part still escaped: a slash in a name stays unambiguous."""
         parts = [text(row.get("name"))]
         above = moref(row.get("parent")) or moref(row.get("parentVApp"))
@@ -118,5 +118,5 @@ class Places:
     def folders(self) -> tuple[str, ...]:
         return tuple(sorted(self.path(row) for row in self._of({"Folder", "Datacenter", "VirtualApp"})))
 
-    def _of(self, kinds: set[str]) -> list[Row]:
+    def _of(self, kinds: set[str]) -> list[PropertyRow]:
         return sorted((row for row in self._rows.values() if row.kind in kinds), key=lambda row: row.moref)

@@ -9,9 +9,9 @@ from connector.errors import Conflict, ConnectorError, VCenterFault
 from connector.model import PowerState
 from connector.vcenter import tasks
 from connector.vcenter.faults import translated
-from connector.vcenter.properties import Row, read
+from connector.vcenter.properties import PropertyRow, read
 from connector.vcenter.session import Session
-from connector.vcenter.tasks import Patience
+from connector.vcenter.tasks import WaitLimit
 from connector.vcenter.vmomi import vim
 
 _POWER = ("runtime.powerState",)
@@ -35,7 +35,7 @@ def shut_down(
     now = state(session, machine)
     if now is PowerState.SUSPENDED:
         raise Conflict("the machine is suspended", on=machine, remedy="resume it, then shut it down")
-    if now is PowerState.ON and not _gracefully(session, vm, Patience(within, stop or Event()), force):
+    if now is PowerState.ON and not _gracefully(session, vm, WaitLimit(within, stop or Event()), force):
         _task(session, vm, vm.PowerOffVM_Task, "the power-off", PowerState.OFF, stop)
     return _confirmed(session, machine, PowerState.OFF)
 
@@ -48,7 +48,7 @@ def power_on(session: Session, machine: str, *, stop: Event | None = None) -> Po
     return _confirmed(session, machine, PowerState.ON)
 
 
-def _gracefully(session: Session, vm: Any, patience: Patience, force: bool) -> bool:
+def _gracefully(session: Session, vm: Any, patience: WaitLimit, force: bool) -> bool:
     """Whether the guest obeyed. Without `force`, whatever hinders it is raised."""
     on = vm._moId
     try:
@@ -69,7 +69,7 @@ def _gracefully(session: Session, vm: Any, patience: Patience, force: bool) -> b
     return True
 
 
-def _told(failed: ConnectorError, on: str, patience: Patience) -> ConnectorError:
+def _told(failed: ConnectorError, on: str, patience: WaitLimit) -> ConnectorError:
     if patience.left > 0 or patience.stop.is_set():
         return failed
     return Conflict(
@@ -91,7 +91,7 @@ def _ask(vm: Any) -> None:
 
 def _task(session: Session, vm: Any, start: Any, what: str, wanted: PowerState, stop: Event | None) -> None:
     """Run a power task; a machine that is where it should be is no failure, whatever the task said."""
-    on, patience = vm._moId, Patience(_TASK, stop or Event())
+    on, patience = vm._moId, WaitLimit(_TASK, stop or Event())
 
     def once() -> None:
         try:
@@ -111,7 +111,7 @@ def _confirmed(session: Session, machine: str, wanted: PowerState) -> PowerState
     return now
 
 
-def _state(row: Row) -> PowerState:
+def _state(row: PropertyRow) -> PowerState:
     """Raises a retryable VCenterFault when vCenter does not tell: a machine of which that is not known is not off."""
     told = row.get("runtime.powerState")
     if told is None or str(told) not in set(PowerState):

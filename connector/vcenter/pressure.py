@@ -12,7 +12,7 @@ from typing import Any
 from connector.errors import ConnectorError, VCenterFault
 from connector.model import DatastoreLoad, Pressure
 from connector.vcenter.faults import translated
-from connector.vcenter.properties import Row, read, related
+from connector.vcenter.properties import PropertyRow, read, related
 from connector.vcenter.session import Session
 from connector.vcenter.values import plain
 from connector.vcenter.vmomi import moref, vim
@@ -57,7 +57,7 @@ def _load(session: Session, store: Any) -> DatastoreLoad:
     )
 
 
-def _with_snapshots(rows: Iterable[Row]) -> int:
+def _with_snapshots(rows: Iterable[PropertyRow]) -> int:
     return sum(bool(row.get("rootSnapshot")) for row in rows)
 
 

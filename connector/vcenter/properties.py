@@ -11,15 +11,15 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from connector.errors import ConnectorError, NotFound, VCenterFault
-from connector.vcenter.answer import MOST_OBJECTS, Row, read_page
+from connector.vcenter.answer import MOST_OBJECTS, PropertyRow, read_page
 from connector.vcenter.bodies import strange
 from connector.vcenter.faults import translate, translated
-from connector.vcenter.reading import Unreadable
+from connector.vcenter.reading import UnreadableValue
 from connector.vcenter.session import Session
 from connector.vcenter.sound import sound
 from connector.vcenter.vmomi import kind_of, moref, support, vim, vmodl
 
-__all__ = ["PAGE", "Row", "everything", "filter_of", "glance", "known", "read", "stream", "sweep"]
+__all__ = ["PAGE", "PropertyRow", "everything", "filter_of", "glance", "known", "read", "stream", "sweep"]
 
 Item = TypeVar("Item")
 
@@ -29,7 +29,9 @@ EMPTY_PAGES = 3  # in a row, each with a token of the next
 PAGE = 500  # objects per answer; bounds memory on both sides
 
 
-def read(session: Session, managed: Any, paths: Sequence[str], on: str, *, partly: bool = False) -> Row:
+def read(
+    session: Session, managed: Any, paths: Sequence[str], on: str, *, partly: bool = False
+) -> PropertyRow:
     """The named properties of one object; raises `NotFound` when it is gone.
 
     A property that may not be read is an error too, unless `partly`: taking it for unset would make a snapshot
@@ -49,16 +51,16 @@ def read(session: Session, managed: Any, paths: Sequence[str], on: str, *, partl
 
 
 def _refusal(path: str, why: Any, on: str) -> ConnectorError:
-    if isinstance(why, Unreadable):
+    if isinstance(why, UnreadableValue):
         what = f"what vCenter says about it cannot be understood ({path}: {why.why})"
         return VCenterFault(what, on=on, remedy="look at this object in vCenter")
     return translate(why, on)
 
 
-def sweep(session: Session, wanted: Mapping[Any, Sequence[str]], page: int = PAGE) -> tuple[Row, ...]:
+def sweep(session: Session, wanted: Mapping[Any, Sequence[str]], page: int = PAGE) -> tuple[PropertyRow, ...]:
     """The named properties of every object of the given kinds in the whole inventory, page by page."""
 
-    def once() -> tuple[Row, ...]:
+    def once() -> tuple[PropertyRow, ...]:
         with everything(session, list(wanted)) as view:
             return tuple(_pages(session.content.propertyCollector, _filter(view, wanted), page))
 
@@ -67,7 +69,10 @@ def sweep(session: Session, wanted: Mapping[Any, Sequence[str]], page: int = PAG
 
 
 def stream(
-    session: Session, wanted: Mapping[Any, Sequence[str]], take: Callable[[Row], Item], page: int = PAGE
+    session: Session,
+    wanted: Mapping[Any, Sequence[str]],
+    take: Callable[[PropertyRow], Item],
+    page: int = PAGE,
 ) -> list[Item]:
     """The same sweep by the fast reader: `take` makes of each row, whose values are those of `values`, what is kept.
 
@@ -82,7 +87,7 @@ def stream(
         return session.steadily(once)
 
 
-def glance(session: Session, managed: Any, paths: Sequence[str], on: str) -> Row:
+def glance(session: Session, managed: Any, paths: Sequence[str], on: str) -> PropertyRow:
     """One object by the fast reader, with what may be read of it; raises `NotFound` when it is gone."""
     ((kind, known),) = _spoken(session, {type(managed): paths}).items()
     wanted = vmodl.query.PropertyCollector.FilterSpec(
@@ -96,7 +101,9 @@ def glance(session: Session, managed: Any, paths: Sequence[str], on: str) -> Row
     return rows[0]
 
 
-def _quick_pages(session: Session, wanted: Any, take: Callable[[Row], Item], page: int | None) -> list[Item]:
+def _quick_pages(
+    session: Session, wanted: Any, take: Callable[[PropertyRow], Item], page: int | None
+) -> list[Item]:
     """Page after page; the next one is asked for as soon as its token is seen, so that vCenter works while we read."""
     collector = session.content.propertyCollector
     options = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=page)
@@ -150,7 +157,7 @@ class _Progress:
             raise strange(f"it has no end after {self._pages} pages and {self._objects} objects")
 
 
-def _with_a_session(row: Row) -> Row:
+def _with_a_session(row: PropertyRow) -> PropertyRow:
     """The row; without a session a property collector may answer and hide the fault in it."""
     for fault in row.refused.values():
         if kind_of(fault) == "NotAuthenticated":
@@ -180,7 +187,7 @@ def known(kind: Any, path: str, version: str) -> bool:
 
 def related(
     session: Session, managed: Any, path: str, wanted: Mapping[Any, Sequence[str]]
-) -> tuple[Row, ...]:
+) -> tuple[PropertyRow, ...]:
     """The named properties of one object and of those that its property `path` refers to."""
     collector = vmodl.query.PropertyCollector
     through = collector.TraversalSpec(name=path, path=path, skip=False, type=type(managed))
@@ -222,7 +229,7 @@ def _property_spec(kind: Any, paths: Sequence[str]) -> Any:
     return vmodl.query.PropertyCollector.PropertySpec(type=kind, pathSet=list(paths), all=False)
 
 
-def _pages(collector: Any, wanted: Any, page: int) -> Iterator[Row]:
+def _pages(collector: Any, wanted: Any, page: int) -> Iterator[PropertyRow]:
     options = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=page)
     answer, progress = collector.RetrievePropertiesEx([wanted], options), _Progress()
     while answer is not None:
@@ -235,26 +242,26 @@ def _pages(collector: Any, wanted: Any, page: int) -> Iterator[Row]:
         answer = collector.ContinueRetrievePropertiesEx(answer.token)
 
 
-def _row(found: Any) -> Row:
+def _row(found: Any) -> PropertyRow:
     """What cannot be understood is refused like what may not be read."""
     values = {entry.name: entry.val for entry in found.propSet or () if entry.val is not None}
     refused = {str(entry.path): _reason(entry.fault) for entry in found.missingSet or ()}
     refused |= {path: _fitting(type(found.obj), path, value) for path, value in values.items()}
     refused = {path: why for path, why in refused.items() if why is not None}
     kept = {path: value for path, value in values.items() if path not in refused}
-    return Row(kind_of(found.obj), moref(found.obj), kept, refused)
+    return PropertyRow(kind_of(found.obj), moref(found.obj), kept, refused)
 
 
 def _reason(fault: Any) -> Any:
     """Why a property may not be read. What comes without a fault is refused all the same, and not unset."""
-    return fault if isinstance(fault, Exception | Unreadable) else Unreadable("no reason is given")
+    return fault if isinstance(fault, Exception | UnreadableValue) else UnreadableValue("no reason is given")
 
 
-def _fitting(kind: Any, path: str, value: Any) -> Unreadable | None:
+def _fitting(kind: Any, path: str, value: Any) -> UnreadableValue | None:
     """Why a value is none of its property: anything may be sent there."""
-    if isinstance(value, Unreadable) or _fits(_declared(kind, path), value):
-        return value if isinstance(value, Unreadable) else None
-    return Unreadable(f"{kind_of(value)} is no value of it")
+    if isinstance(value, UnreadableValue) or _fits(_declared(kind, path), value):
+        return value if isinstance(value, UnreadableValue) else None
+    return UnreadableValue(f"{kind_of(value)} is no value of it")
 
 
 @lru_cache(4096)

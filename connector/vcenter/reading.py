@@ -1,7 +1,7 @@
 """The answers of all calls but the hot one, as pyVmomi's values; what cannot be understood costs one property at most.
 
 pyVmomi's own reader gives up on a word, type or number that its tables do not know. Ours passes over parts that are
-newer than the tables, and puts `Unreadable` where the value of a property was that it could not make sense of.
+newer than the tables, and puts `UnreadableValue` where the value of a property was that it could not make sense of.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HOLDERS: Final = (vmodl.DynamicProperty, vmodl.query.PropertyCollector.Change)
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableValue:
     """Stands where the value of a property was that makes no sense to us."""
 
     why: str
@@ -198,14 +198,14 @@ class _Values(SoapDeserializer):  # type: ignore[misc]
         return True
 
     def _leave_out(self, odd: Exception, opened: int) -> None:
-        """Put `Unreadable` in place of the property's value, and pass over what is still open of it."""
+        """Put `UnreadableValue` in place of the property's value, and pass over what is still open of it."""
         held = [at for at, one in enumerate(self.stack) if isinstance(one, _HOLDERS)]
         if not held:
             raise _incomprehensible(_why(odd)) from odd
         at = held[-1]
         self._beyond = len(self.stack) - 1 - at + opened
         del self.stack[at + 1 :]
-        object.__setattr__(self.stack[at], "val", Unreadable(_why(odd)))
+        object.__setattr__(self.stack[at], "val", UnreadableValue(_why(odd)))
 
 
 def _fault_named(name: str) -> Any:

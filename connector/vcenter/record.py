@@ -36,7 +36,7 @@ class Tape:
     interactions: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, method: str, path: str, body: bytes, answer: Heard) -> None:
+    def add(self, method: str, path: str, body: bytes, answer: RecordedAnswer) -> None:
         spoken = {
             "request": {
                 "method": method,
@@ -71,7 +71,7 @@ class Tape:
         return file
 
 
-class Heard(io.BytesIO):
+class RecordedAnswer(io.BytesIO):
     """An answer that was read whole, to be written down and then read by the client."""
 
     def __init__(self, answer: Any) -> None:
@@ -110,7 +110,7 @@ class _Listening(PinnedConnection):
         super().request(method, url, said or None, plain, **more)
 
     def getresponse(self) -> Any:
-        answer = Heard(super().getresponse())
+        answer = RecordedAnswer(super().getresponse())
         self._tape.add(*self._asked, answer)
         return answer
 

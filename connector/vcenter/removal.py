@@ -16,12 +16,12 @@ from connector.model import SnapshotNode
 from connector.vcenter import tasks
 from connector.vcenter.faults import translated
 from connector.vcenter.inventory import snapshot_nodes
-from connector.vcenter.ledger import Ledger
+from connector.vcenter.ledger import SnapshotLedger
 from connector.vcenter.naming import Ticket, owned
 from connector.vcenter.partial import MARKER, demand
-from connector.vcenter.properties import Row, read, sweep
+from connector.vcenter.properties import PropertyRow, read, sweep
 from connector.vcenter.session import Session
-from connector.vcenter.tasks import Patience
+from connector.vcenter.tasks import WaitLimit
 from connector.vcenter.vmomi import moref, vim
 
 log = logging.getLogger(__name__)
@@ -44,9 +44,9 @@ def dismiss(
     session: Session,
     machine: str,
     ticket: Ticket,
-    ledger: Ledger,
+    ledger: SnapshotLedger,
     known: str | None = None,
-    patience: Patience | None = None,
+    patience: WaitLimit | None = None,
 ) -> float | None:
     """Remove the snapshot of this ticket, wait for consolidation, tell the ledger; seconds that the removal took.
 
@@ -55,7 +55,7 @@ def dismiss(
     vm = session.managed(vim.VirtualMachine, machine)
     seconds: float | None = None
     try:
-        seconds = _remove(session, vm, ticket, known, patience or Patience(PATIENCE))
+        seconds = _remove(session, vm, ticket, known, patience or WaitLimit(PATIENCE))
     except NotFound:
         log.info("%s is gone, and its snapshot %s with it", machine, ticket.name)
     except ConnectorError as failed:
@@ -71,7 +71,7 @@ def dismiss(
 def clear_leftovers(
     session: Session,
     owner: str,
-    ledger: Ledger,
+    ledger: SnapshotLedger,
     *,
     keep: Collection[str] = (),
     machine: str | None = None,
@@ -88,7 +88,7 @@ def clear_leftovers(
         if ticket is None or ticket.token in keep:
             continue
         try:
-            dismiss(session, found.machine, ticket, ledger, found.node.moref, Patience(limit))
+            dismiss(session, found.machine, ticket, ledger, found.node.moref, WaitLimit(limit))
             cleared.append(found)
         except ConnectorError as failed:
             errors.append(failed)
@@ -100,7 +100,7 @@ def clear_leftovers(
 def leftovers(session: Session, owner: str, machine: str | None = None) -> tuple[Leftover, ...]:
     """Every snapshot that carries `owner`'s token, on one machine or on all."""
     if machine is not None:
-        rows: tuple[Row, ...] = (tree(session, session.managed(vim.VirtualMachine, machine)),)
+        rows: tuple[PropertyRow, ...] = (tree(session, session.managed(vim.VirtualMachine, machine)),)
     else:
         rows = sweep(session, {vim.VirtualMachine: ("snapshot", MARKER)})
     for row in rows:
@@ -114,7 +114,7 @@ def leftovers(session: Session, owner: str, machine: str | None = None) -> tuple
     return tuple(Leftover(vm, node) for vm, nodes in trees for node in owned(nodes, owner))
 
 
-def tree(session: Session, vm: Any) -> Row:
+def tree(session: Session, vm: Any) -> PropertyRow:
     """A machine's snapshots, and whether it needs consolidation."""
     row = read(session, vm, _TREE, on=moref(vm))
     if not _whole(row):  # a snapshot would look removed that is merely out of sight
@@ -122,13 +122,15 @@ def tree(session: Session, vm: Any) -> Row:
     return row
 
 
-def find(row: Row, ticket: Ticket) -> SnapshotNode | None:
+def find(row: PropertyRow, ticket: Ticket) -> SnapshotNode | None:
     """The snapshot of this ticket in a machine's tree."""
     ours = owned(snapshot_nodes(row.get("snapshot")), ticket.owner)
     return next((node for node in ours if Ticket.of(node.description) == ticket), None)
 
 
-def _remove(session: Session, vm: Any, ticket: Ticket, known: str | None, patience: Patience) -> float | None:
+def _remove(
+    session: Session, vm: Any, ticket: Ticket, known: str | None, patience: WaitLimit
+) -> float | None:
     took: list[float | None] = [None]
 
     def once() -> None:
@@ -142,11 +144,11 @@ def _remove(session: Session, vm: Any, ticket: Ticket, known: str | None, patien
     return took[0]
 
 
-def _stands(row: Row, target: str) -> bool:
+def _stands(row: PropertyRow, target: str) -> bool:
     return any(node.moref == target for node in snapshot_nodes(row.get("snapshot")))
 
 
-def _ours(session: Session, vm: Any, ticket: Ticket, patience: Patience) -> str | None:
+def _ours(session: Session, vm: Any, ticket: Ticket, patience: WaitLimit) -> str | None:
     """The snapshot of a create call whose answer never came. vCenter may need a moment to show its task."""
     for _ in range(2):
         tasks.settle(session, vm, moref(vm), WORDS, patience)
@@ -157,7 +159,7 @@ def _ours(session: Session, vm: Any, ticket: Ticket, patience: Patience) -> str 
     return None
 
 
-def _remove_one(session: Session, vm: Any, target: str, patience: Patience) -> float | None:
+def _remove_one(session: Session, vm: Any, target: str, patience: WaitLimit) -> float | None:
     """Seconds of the removal; None when somebody else was faster, or the task failed after its work was done."""
     on = moref(vm)
     doomed = session.managed(vim.vm.Snapshot, target)
@@ -178,16 +180,16 @@ def _remove_one(session: Session, vm: Any, target: str, patience: Patience) -> f
         return None
 
 
-def _whole(row: Row) -> bool:
+def _whole(row: PropertyRow) -> bool:
     """Whether a row of `_TREE` without a snapshot means that there is none."""
     return row.get("snapshot") is not None or bool(row.get(MARKER))
 
 
-def _merge(session: Session, vm: Any, target: str | None, patience: Patience) -> None:
+def _merge(session: Session, vm: Any, target: str | None, patience: WaitLimit) -> None:
     """Wait until the tree is without the snapshot, and consolidate what the removal left open."""
     on = moref(vm)
 
-    def gone(row: Row) -> bool:
+    def gone(row: PropertyRow) -> bool:
         return target is None or (_whole(row) and not _stands(row, target))
 
     row = tasks.watch(session, vm, _TREE, gone, on=on, patience=patience, what="the snapshot's removal")
@@ -195,7 +197,7 @@ def _merge(session: Session, vm: Any, target: str | None, patience: Patience) ->
         consolidate(session, vm, patience)
 
 
-def consolidate(session: Session, vm: Any, patience: Patience) -> None:
+def consolidate(session: Session, vm: Any, patience: WaitLimit) -> None:
     """Fold open deltas and wait until vCenter agrees that none is left."""
     on = moref(vm)
     try:

@@ -15,7 +15,7 @@ from connector.errors import AuthenticationFailed, ConnectorError, SessionExpire
 from connector.settings import VCenterSettings
 from connector.vcenter import trust
 from connector.vcenter.calls import Care
-from connector.vcenter.endpoint import Endpoint
+from connector.vcenter.endpoint import VCenterAddress
 from connector.vcenter.faults import not_a_vcenter, translated
 from connector.vcenter.stub import BROKEN, Stub
 from connector.vcenter.vmomi import support, vim, vmodl
@@ -53,10 +53,10 @@ class Session:
     ) -> None:
         """`connection` makes the connections in place of `PinnedConnection`, for a recorder to listen."""
         self._connection = connection
-        self.endpoint = Endpoint.parse(settings.url)
+        self.endpoint = VCenterAddress.parse(settings.url)
         self.user = pasted.account(settings.user, str(self.endpoint))
         self._password = settings.password
-        self._trust = trust.Trust.of(settings.thumbprint, settings.authority)
+        self._trust = trust.VCenterTrust.of(settings.thumbprint, settings.authority)
         self._keep_alive = keep_alive
         self._renewing = threading.RLock()  # guards _generation and _refused, and makes logins one at a time
         self._generation = 0

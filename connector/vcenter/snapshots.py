@@ -19,12 +19,12 @@ from connector.model import MachineDisk, SnapshotNode
 from connector.vcenter import removal, tasks
 from connector.vcenter.devices import disks
 from connector.vcenter.faults import translated
-from connector.vcenter.ledger import Ledger
+from connector.vcenter.ledger import SnapshotLedger
 from connector.vcenter.naming import Ticket
 from connector.vcenter.partial import demand
 from connector.vcenter.properties import read
 from connector.vcenter.session import Session
-from connector.vcenter.tasks import Patience
+from connector.vcenter.tasks import WaitLimit
 from connector.vcenter.vmomi import moref, vim
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Quiesce(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SnapshotTimeouts:
     """Seconds."""
 
     create: float = 1800.0
@@ -51,7 +51,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Toll:
+class SnapshotCost:
     """What a snapshot cost its machine: seconds of its two tasks, each an upper bound of the stun in it.
 
     None where vCenter did not tell. `left` says why it still stands. Complete once the snapshot's block is left.
@@ -73,7 +73,7 @@ class Snapshot:
     quiesced: bool = False
     adopted: bool = False
     off: bool = False  # the machine was powered off at its instant
-    toll: Toll = field(default_factory=Toll, compare=False)
+    toll: SnapshotCost = field(default_factory=SnapshotCost, compare=False)
 
     @property
     def untracked(self) -> tuple[int, ...]:
@@ -93,23 +93,23 @@ def held(
     session: Session,
     machine: str,
     ticket: Ticket,
-    ledger: Ledger,
+    ledger: SnapshotLedger,
     *,
     quiesce: Quiesce = Quiesce.OFF,
     stop: Event | None = None,
-    limits: Limits = Limits(),
+    limits: SnapshotTimeouts = SnapshotTimeouts(),
 ) -> Iterator[Snapshot]:
     """Take, or adopt after a crash, the machine's snapshot of this ticket; gone when the block is left.
 
     A removal that fails is no error of the block: `Snapshot.toll.left` and the ledger have it, and so has a note on
     the block's own error. `stop` ends the waiting for the creation, never the removal.
     """
-    patience = Patience(limits.create, stop or Event())
+    patience = WaitLimit(limits.create, stop or Event())
     vm = session.managed(vim.VirtualMachine, machine)
     known = _standing(session, vm, ticket, patience)
     ledger.planned(machine, ticket.token)
     target = known.moref if known else None
-    toll = Toll()
+    toll = SnapshotCost()
     try:
         made = _Made(known) if known else _create(session, vm, ticket, quiesce, patience)
         target, toll.create = made.node.moref, made.seconds
@@ -141,21 +141,21 @@ def _put_down(
     session: Session,
     machine: str,
     ticket: Ticket,
-    ledger: Ledger,
+    ledger: SnapshotLedger,
     target: str | None,
-    toll: Toll,
-    limits: Limits,
+    toll: SnapshotCost,
+    limits: SnapshotTimeouts,
     stopped: bool,
 ) -> None:
     # whoever was asked to stop waits for a task, but not for a vCenter that is away: the next start cleans up
-    patience = Patience(limits.remove, outage=HURRY if stopped else None)
+    patience = WaitLimit(limits.remove, outage=HURRY if stopped else None)
     try:
         toll.remove = removal.dismiss(session, machine, ticket, ledger, target, patience)
     except ConnectorError as failed:
         toll.left = str(failed)
 
 
-def _standing(session: Session, vm: Any, ticket: Ticket, patience: Patience) -> SnapshotNode | None:
+def _standing(session: Session, vm: Any, ticket: Ticket, patience: WaitLimit) -> SnapshotNode | None:
     """The snapshot of this ticket, once nobody works on the machine's snapshots any more."""
 
     def look() -> SnapshotNode | None:
@@ -165,7 +165,7 @@ def _standing(session: Session, vm: Any, ticket: Ticket, patience: Patience) -> 
     return tasks.persist(look, on=moref(vm), patience=patience, what="the machine's snapshots")
 
 
-def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, patience: Patience) -> _Made:
+def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, patience: WaitLimit) -> _Made:
     def attempt(quietly: bool) -> _Made:
         return tasks.persist(
             lambda: _create_once(session, vm, ticket, quietly, patience),
@@ -185,7 +185,7 @@ def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, patienc
     return attempt(False)
 
 
-def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, patience: Patience) -> _Made:
+def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, patience: WaitLimit) -> _Made:
     """An answer that was lost, and a task that failed or was forgotten after its work: the snapshot may stand."""
     if (found := _standing(session, vm, ticket, patience)) is not None:
         return _Made(found, found.quiesced)

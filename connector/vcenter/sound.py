@@ -11,10 +11,10 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from connector.model import Doubt
-from connector.vcenter.answer import Row
+from connector.model import UnclearData
+from connector.vcenter.answer import PropertyRow
 from connector.vcenter.characters import REPLACEMENT
-from connector.vcenter.values import Node, Reference, Unread
+from connector.vcenter.values import DataObject, Reference, Unread
 from connector.vcenter.vmomi import support, vim, vmodl
 
 LONGEST: Final = 64 << 10  # characters of a text of a machine; extraConfig and notes stay far below
@@ -31,7 +31,7 @@ Judge = Callable[[Any, "_Judgement"], Any]
 """The value as it may be used; None when it is unset or left out."""
 
 
-def sound(row: Row) -> Row:
+def sound(row: PropertyRow) -> PropertyRow:
     """The row without what cannot be understood, which its doubts name."""
     judges = _properties(row.kind)
     doubts = list(row.doubts)
@@ -46,7 +46,7 @@ def sound(row: Row) -> Row:
         if kept is not value:
             changed[path] = kept
         if judgement.said:
-            doubts += [Doubt(path, what, lost) for what, lost in judgement.said]
+            doubts += [UnclearData(path, what, lost) for what, lost in judgement.said]
             judgement.said.clear()
     if not doubts and not changed:
         return row
@@ -147,7 +147,8 @@ def _misfit(value: Any, wanted: str) -> str:
     if isinstance(value, Unread):
         return value.kind
     seen = "a reference" if isinstance(value, Reference) else "a list" if isinstance(value, list) else ""
-    return f"is no {wanted.partition(' ')[2]} but {seen or (value.kind if isinstance(value, Node) else '') or _shown(value)}"
+    seen = seen or (value.kind if isinstance(value, DataObject) else "")
+    return f"is no {wanted.partition(' ')[2]} but {seen or _shown(value)}"
 
 
 def _bare(value: Any, judgement: _Judgement, wanted: str) -> str | None:
@@ -248,14 +249,14 @@ def _object(kind: Any) -> Judge:
     known: dict[str, dict[str, Judge]] = {}  # by the class that was sent
 
     def judge(value: Any, judgement: _Judgement) -> Any:
-        if type(value) is not Node:
+        if type(value) is not DataObject:
             if value is not None and not (type(value) is str and not value.strip()):
                 judgement.lose(_misfit(value, f"a {kind._wsdlName}"))
             return None
         fields = known.get(value.kind)
         return _parts(fields, value, judgement) if fields is not None else first(value, judgement)
 
-    def first(value: Node, judgement: _Judgement) -> Any:
+    def first(value: DataObject, judgement: _Judgement) -> Any:
         actual = _named(value.kind) if value.kind else kind
         if actual is None:
             judgement.say(f"is of a kind that is not known here: {_shown(value.kind)}", _matters(kind, value))
@@ -269,18 +270,18 @@ def _object(kind: Any) -> Judge:
     return judge
 
 
-def _matters(kind: Any, value: Node) -> bool:
+def _matters(kind: Any, value: DataObject) -> bool:
     """Whether an unknown device may be a disk: such a one must not be passed over."""
     return kind is vim.vm.device.VirtualDevice and bool(value.capacityInKB or value.capacityInBytes)
 
 
-def _parts(judges: dict[str, Judge], value: Node, judgement: _Judgement) -> Node:
+def _parts(judges: dict[str, Judge], value: DataObject, judgement: _Judgement) -> DataObject:
     """The node itself when nothing had to be left out."""
     if len(judgement.where) > DEEPEST:
         judgement.where, deep = judgement.where[:3], judgement.where
         judgement.lose("is nested too deeply")
         judgement.where = deep
-        return Node(value.kind, {})
+        return DataObject(value.kind, {})
     changed: dict[str, Any] = {}
     where, easy = judgement.where, not judgement.replaced
     for name, part in value.parts.items():
@@ -292,7 +293,7 @@ def _parts(judges: dict[str, Judge], value: Node, judgement: _Judgement) -> Node
         where.pop()
         if kept is not part:
             changed[name] = kept
-    return Node(value.kind, {**value.parts, **changed}) if changed else value
+    return DataObject(value.kind, {**value.parts, **changed}) if changed else value
 
 
 def _dropped(_value: Any, _judgement: _Judgement) -> None:

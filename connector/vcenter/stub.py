@@ -15,7 +15,7 @@ from connector.errors import NotPermitted, VCenterFault
 from connector.vcenter import trust
 from connector.vcenter.bodies import PACKINGS, Body
 from connector.vcenter.calls import CALLS, Care
-from connector.vcenter.endpoint import Endpoint
+from connector.vcenter.endpoint import VCenterAddress
 from connector.vcenter.reading import value_of
 from connector.vcenter.vmomi import SoapStubAdapter, plain, vim, vmodl
 
@@ -39,8 +39,8 @@ class Stub(SoapStubAdapter):
 
     def __init__(
         self,
-        endpoint: Endpoint,
-        confidence: trust.Trust,
+        endpoint: VCenterAddress,
+        confidence: trust.VCenterTrust,
         version: str,
         care: SessionCare,
         seen: Callable[[bytes], None],

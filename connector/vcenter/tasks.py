@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from connector.errors import ConnectorError, Interrupted, NotFound, SessionExpired, Unreachable, VCenterFault
 from connector.vcenter.faults import translate, translated
-from connector.vcenter.properties import Row, read
+from connector.vcenter.properties import PropertyRow, read
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import moref, vim, vmodl
 
@@ -28,7 +28,7 @@ _DONE = ("success", "error")
 
 
 @dataclass(frozen=True)
-class Patience:
+class WaitLimit:
     """How long to wait, and who may call it off. The clock starts at construction."""
 
     limit: float
@@ -78,7 +78,7 @@ class Done(NamedTuple):
 
 
 def persist(
-    work: Callable[[], Result], *, on: str, patience: Patience, what: str, tries: int = TRIES
+    work: Callable[[], Result], *, on: str, patience: WaitLimit, what: str, tries: int = TRIES
 ) -> Result:
     """Do `work`, which must bear repetition, until what it raises cannot pass by itself.
 
@@ -108,7 +108,7 @@ def run(
     start: Callable[[], Any],
     *,
     on: str,
-    patience: Patience,
+    patience: WaitLimit,
     what: str,
     progress: Progress | None = None,
 ) -> Done:
@@ -128,7 +128,7 @@ def finish(
     task: Any,
     *,
     on: str,
-    patience: Patience,
+    patience: WaitLimit,
     what: str,
     progress: Progress | None = None,
 ) -> Done:
@@ -137,7 +137,7 @@ def finish(
     A task that vCenter has forgotten (it was restarted) may have done its work or not: a retryable error.
     """
 
-    def over(row: Row) -> bool:
+    def over(row: PropertyRow) -> bool:
         if (info := row.get("info")) is None:
             return False
         if progress is not None and info.progress is not None:
@@ -160,7 +160,7 @@ def _seconds(info: Any) -> float | None:
     return max(0.0, float((info.completeTime - info.startTime).total_seconds()))
 
 
-def _let_pass(session: Session, running: Any, on: str, patience: Patience) -> None:
+def _let_pass(session: Session, running: Any, on: str, patience: WaitLimit) -> None:
     if running is None:
         patience.pause(BACK_OFF)
         return
@@ -173,12 +173,12 @@ def watch(
     session: Session,
     managed: Any,
     paths: Sequence[str],
-    until: Callable[[Row], bool],
+    until: Callable[[PropertyRow], bool],
     *,
     on: str,
-    patience: Patience,
+    patience: WaitLimit,
     what: str,
-) -> Row:
+) -> PropertyRow:
     """Read the properties after every change until they satisfy `until`; survives renewals and short outages.
 
     Each wait has a property collector of its own, so that waits in several threads do not share notices.
@@ -251,7 +251,7 @@ def _info(session: Session, task: Any, on: str) -> Any:
     return None
 
 
-def settle(session: Session, machine: Any, on: str, words: Sequence[str], patience: Patience) -> None:
+def settle(session: Session, machine: Any, on: str, words: Sequence[str], patience: WaitLimit) -> None:
     """Wait until no such task runs on the machine, whoever started it."""
     while busy := running(session, machine, on, words):
         patience.check(on, "another task on the machine")

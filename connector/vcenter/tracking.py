@@ -13,17 +13,17 @@ from typing import Any
 from connector.errors import ChangesUnknown, Conflict, ConnectorError, Ineligible, VCenterFault
 from connector.model import Extent, MachineDisk
 from connector.vcenter import snapshots, tasks
-from connector.vcenter.changes import EVERYTHING, Window, comparable, covered, doubted, unknown
+from connector.vcenter.changes import EVERYTHING, ChangedAreas, comparable, covered, doubted, unknown
 from connector.vcenter.devices import disks
 from connector.vcenter.eligibility import hardware_level, trackable
 from connector.vcenter.faults import translated
 from connector.vcenter.inventory import snapshot_nodes
-from connector.vcenter.ledger import TRACKING, Ledger
+from connector.vcenter.ledger import TRACKING, SnapshotLedger
 from connector.vcenter.naming import Ticket
 from connector.vcenter.partial import demand
-from connector.vcenter.properties import Row, read
+from connector.vcenter.properties import PropertyRow, read
 from connector.vcenter.session import Session
-from connector.vcenter.tasks import Patience
+from connector.vcenter.tasks import WaitLimit
 from connector.vcenter.values import text
 from connector.vcenter.vmomi import vim
 
@@ -51,7 +51,7 @@ class Tracking:
 
 
 def ensure(
-    session: Session, machine: str, ticket: Ticket, ledger: Ledger, *, stop: Event | None = None
+    session: Session, machine: str, ticket: Ticket, ledger: SnapshotLedger, *, stop: Event | None = None
 ) -> Tracking:
     """Turn CBT on for the machine and each of its trackable disks, unless it is on.
 
@@ -98,7 +98,7 @@ def restore(session: Session, tracking: Tracking) -> None:
         _reconfigure(session, session.managed(vim.VirtualMachine, tracking.machine), False, (), None)
 
 
-def _read(session: Session, vm: Any, machine: str) -> Row:
+def _read(session: Session, vm: Any, machine: str) -> PropertyRow:
     """What is read here, whole: a machine without its configuration would look as if CBT had been off."""
     row = read(session, vm, _READS, on=machine)
     demand(row, "config.hardware.device", machine)
@@ -108,7 +108,7 @@ def _read(session: Session, vm: Any, machine: str) -> Row:
     return row
 
 
-def _hindrance(row: Row) -> ConnectorError | None:
+def _hindrance(row: PropertyRow) -> ConnectorError | None:
     """Why CBT cannot be turned on now."""
     level = row.get("config.version") or ""
     if not row.get("capability.changeTrackingSupported"):
@@ -132,11 +132,11 @@ def _hindrance(row: Row) -> ConnectorError | None:
 _COLD = "migrate it powered off"
 
 
-def _name(row: Row) -> str:
+def _name(row: PropertyRow) -> str:
     return str(row.get("name") or row.moref)
 
 
-def _unmarked(row: Row) -> tuple[MachineDisk, ...]:
+def _unmarked(row: PropertyRow) -> tuple[MachineDisk, ...]:
     """The trackable disks whose own key is not set."""
     on = {
         text(option.key).lower()
@@ -152,7 +152,7 @@ def _key(disk: MachineDisk) -> str:
     return f"{disk.controller}:{disk.unit}.ctkEnabled"
 
 
-def _never(row: Row, unmarked: Iterable[MachineDisk]) -> tuple[int, ...]:
+def _never(row: PropertyRow, unmarked: Iterable[MachineDisk]) -> tuple[int, ...]:
     listed = disks(row.get("config.hardware.device") or ())
     never = {disk.key for disk in listed if not trackable(disk)} | {disk.key for disk in unmarked}
     return tuple(sorted(never))
@@ -168,7 +168,7 @@ def _reconfigure(
     keys = [vim.option.OptionValue(key=_key(disk), value="TRUE") for disk in mark if disk.controller]
     spec = vim.vm.ConfigSpec(changeTrackingEnabled=enabled, extraConfig=keys)
     on, what = str(vm._moId), "the change of CBT"
-    patience = Patience(_RECONFIGURE, stop or Event())
+    patience = WaitLimit(_RECONFIGURE, stop or Event())
 
     def once() -> None:
         with translated(on):
@@ -205,13 +205,13 @@ def _areas(
     view = session.managed(vim.vm.Snapshot, snapshot) if snapshot else None
     on = f"{machine} {disk.label}"
 
-    def ask(start: int) -> Window:
+    def ask(start: int) -> ChangedAreas:
         try:
             with translated(on):
                 answer = vm.QueryChangedDiskAreas(view, disk.key, start, since)
         except ConnectorError as failed:
             raise doubted(failed) from failed
         areas = tuple(Extent(int(area.start), int(area.length)) for area in answer.changedArea or ())
-        return Window(int(answer.startOffset), int(answer.length), areas)
+        return ChangedAreas(int(answer.startOffset), int(answer.length), areas)
 
     return covered(disk.capacity, ask, on)

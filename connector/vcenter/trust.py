@@ -16,7 +16,7 @@ from typing import Any
 
 from connector import pasted, readable
 from connector.errors import BadInput, TrustFailed, Unreachable
-from connector.vcenter.endpoint import Endpoint
+from connector.vcenter.endpoint import VCenterAddress
 
 _LENGTHS = {40: "sha1", 64: "sha256"}  # hex digits -> digest
 WHOLE = 900.0  # seconds in which an answer must have come, however slowly
@@ -29,14 +29,14 @@ def thumbprint(certificate: bytes, digest: str = "sha1") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class VCenterTrust:
     """Either a pinned thumbprint (SHA-1 or SHA-256) or a file of authorities; never both, never neither."""
 
     pin: str = ""
     authority: Path | None = None
 
     @classmethod
-    def of(cls, pin: str, authority: Path | None) -> Trust:
+    def of(cls, pin: str, authority: Path | None) -> VCenterTrust:
         """Check what the user gave. How the thumbprint is written does not matter: `pasted.thumbprint`."""
         bare = pasted.thumbprint(pin)
         if bool(pin.strip()) == bool(authority):
@@ -121,7 +121,7 @@ class PinnedConnection(HTTPSConnection):
         host: str,
         port: int,
         *,
-        trust: Trust,
+        trust: VCenterTrust,
         seen: Callable[[bytes], None] = lambda _: None,
         patience: float = 300.0,
         reach: float = 15.0,
@@ -143,7 +143,7 @@ class PinnedConnection(HTTPSConnection):
         return answer
 
     def connect(self) -> None:
-        on = str(Endpoint(self.host, self.port))
+        on = str(VCenterAddress(self.host, self.port))
         try:
             super().connect()
             certificate = self.sock.getpeercert(binary_form=True)
@@ -162,7 +162,7 @@ class PinnedConnection(HTTPSConnection):
         self._seen(certificate or b"")
 
 
-def presented(endpoint: Endpoint, *, reach: float = 15.0) -> bytes:
+def presented(endpoint: VCenterAddress, *, reach: float = 15.0) -> bytes:
     """The DER certificate that the server shows right now, for a person to compare.
 
     Nothing is sent over the connection and nothing is trusted because of it.

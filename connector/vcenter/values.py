@@ -19,7 +19,7 @@ class Reference(NamedTuple):
     value: str  # e.g. "host-12"
 
 
-class Node:
+class DataObject:
     """A data object: its class name as far as it was sent, and its parts by name. An absent part reads as None."""
 
     __slots__ = ("kind", "parts")
@@ -35,7 +35,7 @@ class Node:
         return f"Node({self.kind!r}, {self.parts!r})"
 
 
-class Unread(Node):
+class Unread(DataObject):
     """Stands where a value was that could not be kept; `kind` says why. It has no parts."""
 
     __slots__ = ()
@@ -46,7 +46,7 @@ class Unread(Node):
 
 def kind_of(value: object) -> str:
     """The class name as it is sent: "VirtualDisk", "VirtualDiskFlatVer2BackingInfo", "TaskInProgress"."""
-    if isinstance(value, Node):
+    if isinstance(value, DataObject):
         return value.kind
     return str(getattr(type(value), "_wsdlName", "") or type(value).__name__.rpartition(".")[2])
 
@@ -69,7 +69,7 @@ def each(value: Any) -> Sequence[Any]:
 
 def text(value: Any) -> str:
     """Empty for what is absent, and for what is no text."""
-    return "" if value is None or isinstance(value, Node | list | tuple) else str(value)
+    return "" if value is None or isinstance(value, DataObject | list | tuple) else str(value)
 
 
 def number(value: Any) -> int:

@@ -43,7 +43,7 @@ BATCH = 1000  # objects per answer
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class InventoryChange:
     """What happened since the last look; machines by moref."""
 
     inventory: Inventory  # as it is now
@@ -51,7 +51,7 @@ class Change:
     removed: tuple[str, ...] = ()
 
 
-class Watch:
+class InventoryWatch:
     """The inventory, and then what becomes of it. One thread; it ends when `stop` is set, at once after `hush`."""
 
     def __init__(self, session: Session, stop: threading.Event) -> None:
@@ -64,8 +64,8 @@ class Watch:
         if (news := self._news) is not None:
             news.hush()
 
-    def changes(self, notice: int = NOTICE, lasting: float = math.inf) -> Iterator[Change]:
-        """First the whole inventory, at once; then a `Change` whenever something happened.
+    def changes(self, notice: int = NOTICE, lasting: float = math.inf) -> Iterator[InventoryChange]:
+        """First the whole inventory, at once; then a `InventoryChange` whenever something happened.
 
         A lost session or notification starts over with a whole sweep, and so does the end of `lasting` seconds, because not
         everything is watched: nothing that happened meanwhile is missed. Raises what a sweep raises.
@@ -75,7 +75,7 @@ class Watch:
                 self._news, due = next_news, time.monotonic() + lasting
                 news = _gather(next_news, 0)  # what there is; from here on nothing is missed
                 seen = inventory.whole(self._session)
-                yield Change(seen, tuple(one.moref for one in seen.machines))
+                yield InventoryChange(seen, tuple(one.moref for one in seen.machines))
                 while not self._stop.is_set() and (left := due - time.monotonic()) > 0:
                     news = _gather(next_news, max(1, math.ceil(min(notice, left))))
                     if news:
@@ -83,7 +83,7 @@ class Watch:
                         seen = change.inventory
                         yield change
 
-    def _apply(self, seen: Inventory, news: dict[str, bool]) -> Change:
+    def _apply(self, seen: Inventory, news: dict[str, bool]) -> InventoryChange:
         """Read again what changed; `news` tells by moref whether a machine is still there."""
         before = {one.moref for one in seen.machines}
         if len(news) > MANY or any(present and one not in before for one, present in news.items()):
@@ -92,7 +92,7 @@ class Watch:
             now = replace(seen, machines=self._reread(seen.machines, news))
         there = {one.moref for one in now.machines}
         changed = tuple(sorted(one for one in there if news.get(one) or one not in before))
-        return Change(now, changed, tuple(sorted(before - there)))
+        return InventoryChange(now, changed, tuple(sorted(before - there)))
 
     def _reread(self, machines: Sequence[Machine], news: dict[str, bool]) -> tuple[Machine, ...]:
         kept = [one for one in machines if one.moref not in news]

@@ -1,6 +1,6 @@
 """An imaginary ECS region: `serve(Region(...), [AccessKey(...)])` inside a program, `python -m simulator.cloud` beside one."""
 
-from simulator.cloud.gate import AccessKey
+from simulator.cloud.authenticator import AccessKey
 from simulator.cloud.machines import Boot
 from simulator.cloud.region import Quotas, Region, Timing
 from simulator.cloud.server import Server, serve

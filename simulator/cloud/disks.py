@@ -11,8 +11,8 @@ from simulator.cloud.codes import Refused
 from simulator.cloud.networks import tagged, utc
 from simulator.cloud.parameters import Parameters
 from simulator.cloud.region import Region
+from simulator.cloud.resources import GIB, Disk, Instance
 from simulator.cloud.snapshots import in_progress, ready
-from simulator.cloud.things import GIB, Disk, Instance
 
 Answer = dict[str, Any]
 LETTERS: Final = "bcdefghijklmnopqrstuvwxyz"

@@ -21,8 +21,8 @@ from simulator.cloud import (
     networks,
     snapshots,
 )
+from simulator.cloud.authenticator import Authenticator
 from simulator.cloud.codes import Refused, missing
-from simulator.cloud.gate import Gate
 from simulator.cloud.parameters import Parameters
 from simulator.cloud.region import Region
 from simulator.cloud.signature import AROUND, Request, claim
@@ -98,7 +98,7 @@ OPERATIONS: Final = {ECS: _ECS, VPC: _VPC}
 class Dispatcher:
     """Answers calls for one region. Thread-safe; calls are carried out one after another."""
 
-    def __init__(self, region: Region, gate: Gate) -> None:
+    def __init__(self, region: Region, gate: Authenticator) -> None:
         self._region = region
         self._gate = gate
 

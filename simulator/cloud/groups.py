@@ -10,7 +10,7 @@ from simulator.cloud.codes import Refused, invalid
 from simulator.cloud.networks import tagged, utc
 from simulator.cloud.parameters import Parameters
 from simulator.cloud.region import Region
-from simulator.cloud.things import Group, Instance, Rule
+from simulator.cloud.resources import Group, Instance, Rule
 
 Answer = dict[str, Any]
 _PORTS: Final = re.compile(r"(-?[0-9]{1,5})/(-?[0-9]{1,5})")

@@ -10,7 +10,7 @@ from simulator.cloud.codes import Refused, invalid, missing
 from simulator.cloud.networks import tagged, utc
 from simulator.cloud.parameters import Parameters
 from simulator.cloud.region import Region
-from simulator.cloud.things import Image, Mapping
+from simulator.cloud.resources import Image, Mapping
 
 Answer = dict[str, Any]
 _NAME: Final = re.compile(r"[A-Za-z\u4e00-\u9fff][\w:\-]{1,127}")

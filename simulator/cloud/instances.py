@@ -13,7 +13,7 @@ from simulator.cloud.codes import Refused, invalid
 from simulator.cloud.networks import tagged, utc
 from simulator.cloud.parameters import Parameters
 from simulator.cloud.region import Region
-from simulator.cloud.things import Eip, Instance
+from simulator.cloud.resources import Eip, Instance
 
 Answer = dict[str, Any]
 _USER_DATA: Final = 32 << 10

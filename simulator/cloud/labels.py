@@ -8,7 +8,7 @@ from simulator.cloud.codes import Refused, missing
 from simulator.cloud.networks import tagged
 from simulator.cloud.parameters import Parameters
 from simulator.cloud.region import Region, Shelf
-from simulator.cloud.things import Thing
+from simulator.cloud.resources import CloudObject
 
 Answer = dict[str, Any]
 
@@ -45,7 +45,7 @@ def list_tag_resources(region: Region, given: Parameters) -> Answer:
     return {"NextToken": "", "TagResources": {"TagResource": rows}}
 
 
-def _things(region: Region, given: Parameters) -> list[Thing]:
+def _things(region: Region, given: Parameters) -> list[CloudObject]:
     shelf = _shelf(region, given.need("ResourceType"))
     ids = given.texts("ResourceId")
     if not ids:

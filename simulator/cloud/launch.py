@@ -10,9 +10,9 @@ from simulator.cloud import disks, images, instances
 from simulator.cloud.codes import Refused, invalid
 from simulator.cloud.parameters import Parameters
 from simulator.cloud.region import Region
+from simulator.cloud.resources import Group, Image, Instance, VSwitch
 from simulator.cloud.snapshots import ready
 from simulator.cloud.stock import SIZES, Type
-from simulator.cloud.things import Group, Image, Instance, VSwitch
 
 Answer = dict[str, Any]
 _DEVICE: Final = re.compile(r"/dev/xvd[b-z]")

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from simulator.cloud.things import GIB, Disk, Instance
+from simulator.cloud.resources import GIB, Disk, Instance
 
 
 class Boot:

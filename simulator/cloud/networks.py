@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from simulator.cloud.codes import Refused, invalid
 from simulator.cloud.parameters import Parameters
 from simulator.cloud.region import Region
-from simulator.cloud.things import Eip, Thing, Vpc, VSwitch
+from simulator.cloud.resources import CloudObject, Eip, Vpc, VSwitch
 
 Answer = dict[str, Any]
-T = TypeVar("T", bound=Thing)
+T = TypeVar("T", bound=CloudObject)
 
 
 def utc(moment: float) -> str:
@@ -154,7 +154,7 @@ def release_eip(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def _pending(region: Region, thing: Thing) -> bool:
+def _pending(region: Region, thing: CloudObject) -> bool:
     return region.age(thing.created) < region.timing.network
 
 
@@ -177,7 +177,7 @@ def _within(block: ipaddress.IPv4Network | ipaddress.IPv6Network, outer: str) ->
     )
 
 
-def _tags(thing: Thing) -> Answer:
+def _tags(thing: CloudObject) -> Answer:
     return {"Tags": {"Tag": [{"Key": key, "Value": value} for key, value in thing.tags.items()]}}
 
 

@@ -18,12 +18,23 @@ from typing import Any, Final, Generic, TypeVar
 from simulator.cloud.codes import Refused
 from simulator.cloud.machines import Boot
 from simulator.cloud.network import Network
+from simulator.cloud.resources import (
+    CloudObject,
+    Disk,
+    Eip,
+    Group,
+    Image,
+    Instance,
+    Mapping,
+    Snapshot,
+    Vpc,
+    VSwitch,
+)
 from simulator.cloud.stock import Stock
-from simulator.cloud.things import Disk, Eip, Group, Image, Instance, Mapping, Snapshot, Thing, Vpc, VSwitch
 from simulator.faults import Faults
 
 _LETTERS: Final = string.ascii_lowercase + string.digits
-T = TypeVar("T", bound=Thing)
+T = TypeVar("T", bound=CloudObject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +109,7 @@ class Shelf(Generic[T]):
     def __len__(self) -> int:
         return len(self._things)
 
-    def _visible(self, thing: Thing) -> bool:
+    def _visible(self, thing: CloudObject) -> bool:
         timing = self._region.timing
         return self._region.age(thing.created) >= timing.lag and self._looks[thing.id] >= timing.lag_looks
 

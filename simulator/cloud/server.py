@@ -11,9 +11,9 @@ from typing import Final, cast
 
 from simulator import certificate
 from simulator.certificate import Certificate
+from simulator.cloud.authenticator import AccessKey, Authenticator
 from simulator.cloud.codes import Refused
 from simulator.cloud.dispatch import Dispatcher
-from simulator.cloud.gate import AccessKey, Gate
 from simulator.cloud.region import Region
 from simulator.cloud.signature import Request, decode
 from simulator.https import Answer, Handler, TlsServer
@@ -87,7 +87,7 @@ def serve(
     kept = certificate.load_or_create(
         certificates or region.directory / "certificate", host, "ecs.simulated.test"
     )
-    door = Door((host, port), kept, Dispatcher(region, Gate(keys, region.clock)))
+    door = Door((host, port), kept, Dispatcher(region, Authenticator(keys, region.clock)))
     thread = threading.Thread(target=door.serve_forever, args=(0.1,), name="cloud door", daemon=True)
     thread.start()
     try:

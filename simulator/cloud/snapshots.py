@@ -9,7 +9,7 @@ from simulator.cloud.codes import Refused
 from simulator.cloud.networks import tagged, utc
 from simulator.cloud.parameters import Parameters
 from simulator.cloud.region import Region
-from simulator.cloud.things import GIB, Disk, Snapshot
+from simulator.cloud.resources import GIB, Disk, Snapshot
 
 Answer = dict[str, Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.appliance.desk import Bench, bench
+from tests.appliance.desk import Bench, context
 from tests.transfer.conftest import Instance, Job, disk, instance, job, start
 
 __all__ = ["disk", "instance", "job", "start"]
@@ -15,5 +15,5 @@ __all__ = ["disk", "instance", "job", "start"]
 
 @pytest.fixture
 def desk(tmp_path: Path, instance: Instance, job: Job) -> Iterator[Bench]:
-    with bench(tmp_path, instance, job) as made:
+    with context(tmp_path, instance, job) as made:
         yield made

@@ -10,19 +10,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from connector.appliance.attest import Notary
-from connector.appliance.dispatch import carry
-from connector.appliance.governor import Thresholds
-from connector.appliance.ledger import ControlLedger
-from connector.appliance.order import Order, SourceObject, Wishes
+from connector.appliance.cleanup.ledger import ControlLedger
+from connector.appliance.passes.context import PassContext
+from connector.appliance.passes.dispatch import carry
+from connector.appliance.passes.evidence import EvidenceWriter
+from connector.appliance.passes.order import Order, OrderResource, PassControl
 from connector.appliance.progress import PassProgress
-from connector.appliance.workbench import Workbench
+from connector.appliance.snapshot_care.governor import Thresholds
 from connector.settings import TransferSettings
 from connector.transfer.evidence import Signer
 from connector.vcenter.client import VCenter
 from simulator.estate.estate import Estate
 from simulator.vixdisklib import install
-from tests.appliance.bench import ends
+from tests.appliance.context import ends
 from tests.transfer.conftest import Instance, Job
 from tests.vcenter.imaginary import MIB, World, world
 
@@ -34,7 +34,7 @@ KEYS = (2000, 2001)  # of the two disks of each machine, 4 and 8 MiB
 class Record:
     """A control plane's memory of what was made in vCenter: token -> (pass, kind, moref, removed, trouble)."""
 
-    things: dict[str, tuple[str, str, str | None, bool, str]] = field(default_factory=dict)
+    resources: dict[str, tuple[str, str, str | None, bool, str]] = field(default_factory=dict)
     shutdowns: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,9 +49,9 @@ class Record:
         trouble: str = "",
     ) -> None:
         with self.lock:
-            before = self.things.get(token, (pass_id, kind, None, False, ""))
+            before = self.resources.get(token, (pass_id, kind, None, False, ""))
             gone = removed or before[3]
-            self.things[token] = (
+            self.resources[token] = (
                 pass_id,
                 kind,
                 moref or before[2],
@@ -63,11 +63,11 @@ class Record:
         with self.lock:
             self.shutdowns.append(pass_id)
 
-    def objects(self) -> tuple[SourceObject, ...]:
+    def objects(self) -> tuple[OrderResource, ...]:
         with self.lock:
             return tuple(
-                SourceObject(token, kind, moref, removed)
-                for token, (_, kind, moref, removed, _trouble) in self.things.items()
+                OrderResource(token, kind, moref, removed)
+                for token, (_, kind, moref, removed, _trouble) in self.resources.items()
             )
 
 
@@ -119,7 +119,7 @@ class Bench:
     vddk: Path
     vcenter: VCenter
     record: Record
-    workbench: Workbench
+    workbench: PassContext
     evidence: dict[str, bytes]
     handed_out: list[str] = field(default_factory=list)
     _random: random.Random = field(default_factory=lambda: random.Random(5))
@@ -156,9 +156,9 @@ class Bench:
     def carry(
         self, order: Order, board: Board | None = None, stop: threading.Event | None = None
     ) -> dict[str, Any]:
-        wishes = Wishes(order.replication)
-        wishes.stop = stop or wishes.stop
-        return dict(carry(self.workbench, order, board or Board(), wishes))
+        pass_control = PassControl(order.replication)
+        pass_control.stop = stop or pass_control.stop
+        return dict(carry(self.workbench, order, board or Board(), pass_control))
 
     def governed(self, **thresholds: Any) -> None:
         """From now on these thresholds hold."""
@@ -186,7 +186,7 @@ class Bench:
 
 
 @contextmanager
-def bench(root: Path, instance: Instance, job: Job, **place: Any) -> Iterator[Bench]:
+def context(root: Path, instance: Instance, job: Job, **place: Any) -> Iterator[Bench]:
     """The first machine's disks are full of data; `place` goes to `world`."""
     with world(**place) as made:
         source = random.Random(3)
@@ -199,6 +199,6 @@ def bench(root: Path, instance: Instance, job: Job, **place: Any) -> Iterator[Be
         with VCenter(made.settings(), owner=OWNER, ledger=ledger) as vcenter:
             settings = TransferSettings(depth=4, in_flight=2 * MIB, compression="none")
             kept: dict[str, bytes] = {}
-            notary = Notary(Signer.load(root / "key.pem"), "8.0.3", kept.__setitem__)
-            workbench = Workbench(vcenter, ledger, vddk, "nbdssl", settings, None, notary)
+            evidence_writer = EvidenceWriter(Signer.load(root / "key.pem"), "8.0.3", kept.__setitem__)
+            workbench = PassContext(vcenter, ledger, vddk, "nbdssl", settings, None, evidence_writer)
             yield Bench(made, instance, job, vddk, vcenter, record, workbench, kept)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from connector.appliance.agent import Agent
-from connector.appliance.order import Order, Wishes
+from connector.appliance.passes.order import Order, PassControl
 from connector.appliance.progress import PassProgress
-from connector.clients.heartbeat import Heard
+from connector.clients.heartbeat import HeartbeatAnswer
 from connector.errors import AuthenticationFailed, Conflict, ConnectorError, ControlFailed, Interrupted
 from connector.model import Credential, InstanceAddress, Replication
 
@@ -49,11 +49,11 @@ class Plane:
     held: list[set[str]] = field(default_factory=list)
     heard: threading.Condition = field(default_factory=threading.Condition)
 
-    def heartbeat(self, passes: Sequence[str]) -> Heard:
+    def heartbeat(self, passes: Sequence[str]) -> HeartbeatAnswer:
         with self.heard:
             self.held.append(set(passes))
             self.heard.notify_all()
-            return Heard(tuple(self.unwanted), dict(self.wished))
+            return HeartbeatAnswer(tuple(self.unwanted), dict(self.wished))
 
     def take(self, wait: float, errands: bool = False) -> dict[str, Any] | None:
         with self.heard:
@@ -91,7 +91,7 @@ class Plane:
             assert self.heard.wait_for(look, PATIENCE)
 
 
-Carry = Callable[[Order, PassProgress, Wishes], Mapping[str, Any]]
+Carry = Callable[[Order, PassProgress, PassControl], Mapping[str, Any]]
 
 
 @contextmanager
@@ -143,8 +143,8 @@ def test_every_failure_is_an_outcome(failed: Exception) -> None:
         assert "\n" not in str(error)
 
 
-def wait_for_stop(_order: Order, _board: PassProgress, wishes: Wishes) -> dict[str, Any]:
-    assert wishes.stop.wait(PATIENCE)
+def wait_for_stop(_order: Order, _board: PassProgress, pass_control: PassControl) -> dict[str, Any]:
+    assert pass_control.stop.wait(PATIENCE)
     raise Interrupted("stopped")
 
 
@@ -153,12 +153,12 @@ def test_what_a_heartbeat_wishes_reaches_the_pass_that_is_under_way() -> None:
     plane.wished = {"p-1": Replication(4, 0, True), "p-99": Replication(1)}
     seen: dict[str, list[Replication]] = {}
 
-    def carry(order: Order, _board: PassProgress, wishes: Wishes) -> dict[str, Any]:
-        seen[order.pass_id] = [wishes.replication]
+    def carry(order: Order, _board: PassProgress, pass_control: PassControl) -> dict[str, Any]:
+        seen[order.pass_id] = [pass_control.replication]
         with plane.heard:
             beats = len(plane.held)
             assert plane.heard.wait_for(lambda: len(plane.held) > beats + 1, PATIENCE)
-        seen[order.pass_id].append(wishes.replication)
+        seen[order.pass_id].append(pass_control.replication)
         return {}
 
     with agent(plane, carry):

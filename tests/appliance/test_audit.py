@@ -8,7 +8,7 @@ import pytest
 
 from connector.errors import ChangesMissed
 from simulator.faults import Rule
-from tests.appliance.bench import CELL, MIB, Bench, bench
+from tests.appliance.context import CELL, MIB, Bench, context
 from tests.transfer.conftest import make_job
 
 KEY = 2000
@@ -16,7 +16,7 @@ KEY = 2000
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with bench(tmp_path_factory.mktemp("audit"), make_job("audit")) as made:
+    with context(tmp_path_factory.mktemp("audit"), make_job("audit")) as made:
         yield made
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from connector.appliance import admission, opening
-from connector.appliance.order import order_from_json
+from connector.appliance.passes import admission, opening
+from connector.appliance.passes.order import order_from_json
 from connector.errors import Conflict, Ineligible, NotFound, VCenterFault
 from connector.vcenter import tasks
 from connector.vcenter.client import Quiesce
@@ -94,7 +94,7 @@ def test_invariant_4_a_vcenter_that_is_away_for_too_long_leaves_a_snapshot_that_
     done = desk.carry(desk.order(1), board)
     back.set()
     assert desk.equal() and done["toll"]["left"]
-    assert any(trouble for *_, trouble in desk.record.things.values())
+    assert any(trouble for *_, trouble in desk.record.resources.values())
 
 
 def _other_host(desk: Bench) -> str:
@@ -161,7 +161,7 @@ def test_a_machine_that_is_deleted_in_the_middle_is_told_by_its_name_and_leaves_
     assert gone.value.on == "web-01"
     left = [
         token
-        for token, (_, kind, _, removed, _) in desk.record.things.items()
+        for token, (_, kind, _, removed, _) in desk.record.resources.items()
         if not removed and kind == "snapshot"
     ]
     assert not left
@@ -281,7 +281,7 @@ def test_a_backup_that_does_not_end_is_told_and_nothing_has_happened(
     desk.estate.snapshots.create(desk.vm, "VEEAM BACKUP TEMPORARY SNAPSHOT")
     with pytest.raises(Conflict, match=r"waited 0\.2 s for somebody else: a backup holds its snapshot VEEAM"):
         desk.carry(desk.order(1, final=True, task="final"))
-    assert desk.record.things == {} and desk.record.shutdowns == []
+    assert desk.record.resources == {} and desk.record.shutdowns == []
     desk.estate.change_vm(
         desk.vm,
         snapshots=tuple(

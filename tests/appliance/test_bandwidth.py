@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.appliance.bandwidth import DAYS, Calendar, Window
-from connector.appliance.configuration import Configuration, parse
+from connector.appliance.bandwidth import DAYS, BandwidthWindow, Calendar
+from connector.appliance.configuration import ApplianceConfiguration, parse
 from connector.errors import BadInput
 
 OFFICE = {"days": ["mon", "tue", "wed", "thu", "fri"], "from": "08:00", "to": "18:00", "mbit": 50}
@@ -27,7 +27,7 @@ BASE: dict[str, Any] = {
 
 
 def limit(moment: datetime, *windows: dict[str, Any]) -> float:
-    found = [Window.model_validate(window) for window in windows]
+    found = [BandwidthWindow.model_validate(window) for window in windows]
     return Calendar(found, moment.tzinfo or UTC, moment.timestamp).rate() / MBIT
 
 
@@ -64,7 +64,7 @@ def test_where_windows_overlap_the_smallest_counts() -> None:
 @settings(max_examples=20)
 @given(st.sampled_from(DAYS), st.integers(0, 1439), st.integers(0, 1440))
 def test_a_window_of_one_day_holds_once_a_week_for_its_length(day: str, start: int, end: int) -> None:
-    window = Window.model_validate(
+    window = BandwidthWindow.model_validate(
         {
             "days": [day],
             "from": f"{start // 60:02}:{start % 60:02}",
@@ -90,7 +90,7 @@ def test_the_calendar_is_read_in_its_time_zone() -> None:
 
 
 def test_without_a_calendar_nothing_is_shared() -> None:
-    assert Configuration.model_validate(BASE).line() is None
+    assert ApplianceConfiguration.model_validate(BASE).line() is None
     line = parse(BASE | {"bandwidth": [{"mbit": 1}]}, "test").line()
     assert line is not None
     assert line.portion(1 << 20) < 1 << 20

@@ -9,11 +9,21 @@ from typing import Final
 import pytest
 import yaml
 
-from connector.appliance.checkup import RULES, document, judge, passed
-from connector.appliance.facts import Certificate, Clock, Door, Fact, Kind, Library, Name, Room, Welcome
+from connector.appliance.doctor.facts import (
+    CertificateFact,
+    ClockFact,
+    Fact,
+    FactKind,
+    LibraryFact,
+    LoginFact,
+    NameFact,
+    PortFact,
+    SpaceFact,
+)
+from connector.appliance.doctor.rules import RULES, document, judge, passed
 from connector.vcenter import role
+from connector.vcenter.facts import Grant
 from connector.vcenter.role import On
-from connector.vcenter.standing import Grant
 
 ROOT = Path(__file__).parents[2]
 MIB, GIB = 1 << 20, 1 << 30
@@ -22,67 +32,70 @@ UNKNOWN, CLOSED = "does not resolve (unknown)", "no connection (refused)"
 #: title of a rule -> (a fact that breaks it, one that does not)
 CASES: Final[dict[str, tuple[Fact, Fact]]] = {
     "vCenter's name resolves": (
-        Name(Kind.VCENTER, "vc", (), UNKNOWN),
-        Name(Kind.VCENTER, "vc", ("10.0.0.1",)),
+        NameFact(FactKind.VCENTER, "vc", (), UNKNOWN),
+        NameFact(FactKind.VCENTER, "vc", ("10.0.0.1",)),
     ),
     "the control plane's name resolves": (
-        Name(Kind.CONTROL, "cp", (), UNKNOWN),
-        Name(Kind.CONTROL, "cp", ("10.0.0.2",)),
+        NameFact(FactKind.CONTROL, "cp", (), UNKNOWN),
+        NameFact(FactKind.CONTROL, "cp", ("10.0.0.2",)),
     ),
     "the instance's name resolves": (
-        Name(Kind.INSTANCE, "in", (), UNKNOWN),
-        Name(Kind.INSTANCE, "in", ("::1",)),
+        NameFact(FactKind.INSTANCE, "in", (), UNKNOWN),
+        NameFact(FactKind.INSTANCE, "in", ("::1",)),
     ),
     "the name of each connected host that runs machines, as vCenter shows it, resolves": (
-        Name(Kind.HOST, "esx", (), UNKNOWN),
-        Name(Kind.HOST, "esx", ("10.0.0.3",)),
+        NameFact(FactKind.HOST, "esx", (), UNKNOWN),
+        NameFact(FactKind.HOST, "esx", ("10.0.0.3",)),
     ),
     "the names of the other connected hosts resolve": (
-        Name(Kind.IDLE_HOST, "esx", (), UNKNOWN),
-        Name(Kind.IDLE_HOST, "esx", ("10.0.0.3",)),
+        NameFact(FactKind.IDLE_HOST, "esx", (), UNKNOWN),
+        NameFact(FactKind.IDLE_HOST, "esx", ("10.0.0.3",)),
     ),
-    "vCenter answers with TLS": (Door(Kind.VCENTER, "vc:443", "", CLOSED), Door(Kind.VCENTER, "vc:443")),
+    "vCenter answers with TLS": (
+        PortFact(FactKind.VCENTER, "vc:443", "", CLOSED),
+        PortFact(FactKind.VCENTER, "vc:443"),
+    ),
     "port 902 of each host that runs machines accepts connections": (
-        Door(Kind.HOST, "esx:902", "", CLOSED),
-        Door(Kind.HOST, "esx:902", "220 VMware Authentication Daemon"),
+        PortFact(FactKind.HOST, "esx:902", "", CLOSED),
+        PortFact(FactKind.HOST, "esx:902", "220 VMware Authentication Daemon"),
     ),
     "port 902 of the other hosts accepts connections": (
-        Door(Kind.IDLE_HOST, "esx:902", "", CLOSED),
-        Door(Kind.IDLE_HOST, "esx:902", "220 VMware Authentication Daemon"),
+        PortFact(FactKind.IDLE_HOST, "esx:902", "", CLOSED),
+        PortFact(FactKind.IDLE_HOST, "esx:902", "220 VMware Authentication Daemon"),
     ),
     "each host's port 902 greets as NFC does": (
-        Door(Kind.HOST, "esx:902", "SSH-2.0"),
-        Door(Kind.HOST, "esx:902", "220 VMware Authentication Daemon"),
+        PortFact(FactKind.HOST, "esx:902", "SSH-2.0"),
+        PortFact(FactKind.HOST, "esx:902", "220 VMware Authentication Daemon"),
     ),
     "each host answers with TLS": (
-        Door(Kind.HOST_TLS, "esx:443", "", CLOSED),
-        Door(Kind.HOST_TLS, "esx:443"),
+        PortFact(FactKind.HOST_TLS, "esx:443", "", CLOSED),
+        PortFact(FactKind.HOST_TLS, "esx:443"),
     ),
     "the instance's ports are open": (
-        Door(Kind.INSTANCE, "in:8703", "", CLOSED),
-        Door(Kind.INSTANCE, "in:8703"),
+        PortFact(FactKind.INSTANCE, "in:8703", "", CLOSED),
+        PortFact(FactKind.INSTANCE, "in:8703"),
     ),
     "vCenter shows the certificate whose thumbprint was given": (
-        Certificate(Kind.VCENTER, "vc:443", "AA:BB", "AA:CC"),
-        Certificate(Kind.VCENTER, "vc:443", "AA:BB", "AA:BB"),
+        CertificateFact(FactKind.VCENTER, "vc:443", "AA:BB", "AA:CC"),
+        CertificateFact(FactKind.VCENTER, "vc:443", "AA:BB", "AA:BB"),
     ),
     "each host that runs machines shows the certificate that vCenter knows": (
-        Certificate(Kind.HOST, "esx:443", "AA:BB", "AA:CC"),
-        Certificate(Kind.HOST, "esx:443", "", "AA:CC"),
+        CertificateFact(FactKind.HOST, "esx:443", "AA:BB", "AA:CC"),
+        CertificateFact(FactKind.HOST, "esx:443", "", "AA:CC"),
     ),
     "the other hosts show the certificates that vCenter knows": (
-        Certificate(Kind.IDLE_HOST, "esx:443", "AA:BB", "AA:CC"),
-        Certificate(Kind.IDLE_HOST, "esx:443", "AA:BB", "AA:BB"),
+        CertificateFact(FactKind.IDLE_HOST, "esx:443", "AA:BB", "AA:CC"),
+        CertificateFact(FactKind.IDLE_HOST, "esx:443", "AA:BB", "AA:BB"),
     ),
     "vCenter accepts the login, and answers": (
-        Welcome(Kind.VCENTER, "vc", "refused"),
-        Welcome(Kind.VCENTER, "vc"),
+        LoginFact(FactKind.VCENTER, "vc", "refused"),
+        LoginFact(FactKind.VCENTER, "vc"),
     ),
     "the control plane answers, and knows this appliance": (
-        Welcome(Kind.CONTROL, "cp", "refused"),
-        Welcome(Kind.CONTROL, "cp"),
+        LoginFact(FactKind.CONTROL, "cp", "refused"),
+        LoginFact(FactKind.CONTROL, "cp"),
     ),
-    "the clocks agree within 60 s": (Clock("vc", -61.0), Clock("vc", 90.0, latency=40.0)),
+    "the clocks agree within 60 s": (ClockFact("vc", -61.0), ClockFact("vc", 90.0, latency=40.0)),
     "the user may do what a migration needs": (
         Grant(On.MACHINE, "vm-1", "web", ("VirtualMachine.State.CreateSnapshot",)),
         Grant(On.MACHINE, "vm-1", "web", ("VirtualMachine.Interact.PowerOff",)),
@@ -92,24 +105,24 @@ CASES: Final[dict[str, tuple[Fact, Fact]]] = {
         Grant(On.ROOT, "group-d1", "root folder", ()),
     ),
     "the VDDK is there, loads, and fits this vSphere": (
-        Library("/opt/vddk", "8.0.3", trouble="no library"),
-        Library("/opt/vddk", "8.0.3", "8.0.3"),
+        LibraryFact("/opt/vddk", "8.0.3", trouble="no library"),
+        LibraryFact("/opt/vddk", "8.0.3", "8.0.3"),
     ),
     "the state directory can be used": (
-        Room(Kind.STATE, "/var", 63 * MIB, GIB),
-        Room(Kind.STATE, "/var", 64 * MIB, GIB),
+        SpaceFact(FactKind.STATE, "/var", 63 * MIB, GIB),
+        SpaceFact(FactKind.STATE, "/var", 64 * MIB, GIB),
     ),
     "the state directory has room to spare": (
-        Room(Kind.STATE, "/var", GIB - 1, 9 * GIB),
-        Room(Kind.STATE, "/var", GIB, 9 * GIB),
+        SpaceFact(FactKind.STATE, "/var", GIB - 1, 9 * GIB),
+        SpaceFact(FactKind.STATE, "/var", GIB, 9 * GIB),
     ),
     "the target can be used": (
-        Room(Kind.TARGET, "/srv", trouble="read-only"),
-        Room(Kind.TARGET, "/srv", MIB, GIB),
+        SpaceFact(FactKind.TARGET, "/srv", trouble="read-only"),
+        SpaceFact(FactKind.TARGET, "/srv", MIB, GIB),
     ),
     "a tenth of the target is free": (
-        Room(Kind.TARGET, "/srv", 99 * MIB, 1000 * MIB),
-        Room(Kind.TARGET, "/srv", 100 * MIB, 1000 * MIB),
+        SpaceFact(FactKind.TARGET, "/srv", 99 * MIB, 1000 * MIB),
+        SpaceFact(FactKind.TARGET, "/srv", 100 * MIB, 1000 * MIB),
     ),
 }
 
@@ -125,7 +138,7 @@ def test_every_check_fails_for_one_fact_and_passes_for_another(title: str) -> No
 def test_what_passed_is_what_was_looked_at_and_is_not_wrong(title: str) -> None:
     wrong, right = CASES[title]
     assert title not in {one for _, one, _ in passed([wrong])}
-    compared = not isinstance(right, Certificate) or bool(right.given)
+    compared = not isinstance(right, CertificateFact) or bool(right.given)
     assert (title in {one for _, one, _ in passed([right])}) is compared
 
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from connector.appliance.configuration import from_yaml, parse
-from connector.appliance.governor import Thresholds
-from connector.appliance.identity import Identity
+from connector.appliance.identity import ApplianceIdentity
+from connector.appliance.snapshot_care.governor import Thresholds
 from connector.errors import BadInput
 
 REFERENCE = Path(__file__).parents[2] / "config" / "appliance.yaml"
@@ -52,5 +52,5 @@ def test_a_missing_activation_code_is_one_line_that_names_the_file(tmp_path: Pat
     document["state"] = str(tmp_path)
     document["control"]["activation_code_file"] = str(tmp_path / "missing.code")
     with pytest.raises(BadInput, match=r"missing\.code") as refused:
-        Identity(parse(document, "appliance.yaml"), "uuid")
+        ApplianceIdentity(parse(document, "appliance.yaml"), "uuid")
     assert "\n" not in str(refused.value)

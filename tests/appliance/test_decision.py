@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector.appliance.decision import Decision, decide
+from connector.appliance.passes.planning import Decision, decide
 from connector.errors import ChangesUnknown
 from connector.model import Extent, MachineDisk
 

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from connector.appliance.disk_copy import DiskCopy
-from connector.appliance.governor import Thresholds
-from connector.appliance.guard import Guard
-from connector.appliance.order import order_from_json
+from connector.appliance.passes.disk import DiskCopy
+from connector.appliance.passes.order import order_from_json
 from connector.appliance.progress import DiskProgress, PassProgress
+from connector.appliance.snapshot_care.governor import Thresholds
+from connector.appliance.snapshot_care.guard import Guard
 from connector.errors import ReaderFailed
 from connector.model import MachineDisk
 from connector.settings import TransferSettings

@@ -14,14 +14,14 @@ from connector.errors import Interrupted
 from connector.settings import TransferSettings
 from simulator.estate.inventory import PowerState
 from simulator.faults import Rule
-from tests.appliance.bench import CELL, MIB, Bench, bench
+from tests.appliance.context import CELL, MIB, Bench, context
 from tests.transfer.conftest import make_job
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """One machine that has been through it all: each case begins with a delta that puts it right."""
-    with bench(tmp_path_factory.mktemp("doubt"), make_job("doubt")) as made:
+    with context(tmp_path_factory.mktemp("doubt"), make_job("doubt")) as made:
         yield made
 
 
@@ -194,7 +194,7 @@ class Halfway(PassProgress):
 def test_a_first_pass_whose_changes_are_lost_in_the_middle_is_not_sent_again(tmp_path: Path) -> None:
     """Interrupted, its snapshot gone and CBT reset since: everything is read again, what is there is not sent again."""
     settings = TransferSettings(in_flight=2 * MIB, compression="none")
-    with bench(tmp_path, make_job("first"), transfer=settings) as web:
+    with context(tmp_path, make_job("first"), transfer=settings) as web:
         web.house.reader(bandwidth=2 * MIB)
         board = Halfway()
         with pytest.raises(Interrupted):

@@ -13,7 +13,7 @@ from connector.cli.main import main
 from connector.transfer import evidence
 from connector.transfer.account import Account, from_json
 from connector.transfer.tiling import Reason
-from tests.appliance.bench import CELL, MIB, Bench, bench
+from tests.appliance.context import CELL, MIB, Bench, context
 from tests.transfer.conftest import make_job
 
 KEY = 2000
@@ -21,7 +21,7 @@ KEY = 2000
 
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with bench(tmp_path_factory.mktemp("evidence"), make_job("evidence")) as made:
+    with context(tmp_path_factory.mktemp("evidence"), make_job("evidence")) as made:
         yield made
 
 
@@ -147,8 +147,8 @@ def test_an_image_is_verified_offline(web: Bench, capsys: pytest.CaptureFixture[
     web.run()
     home = images(web, "good")
     public = tmp_path / "key.pub"
-    assert web.work.notary is not None
-    public.write_text(web.work.notary.signer.public_pem)
+    assert web.work.evidence_writer is not None
+    public.write_text(web.work.evidence_writer.signer.public_pem)
     assert verify(str(home / "evidence.json"), "--key", str(public)) == 0
     assert "as proved" in capsys.readouterr().out
     print_ = evidence.fingerprint(manifest(web).key)

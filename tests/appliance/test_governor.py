@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.appliance.governor import Pace, Sample, Thresholds, judge, obstacle
+from connector.appliance.snapshot_care.governor import Pace, Sample, Thresholds, judge, obstacle
 from connector.model import DatastoreLoad, Pressure
 
 GIB = 1 << 30

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 
 import vddk.errors
-from connector.appliance.governor import Thresholds
-from connector.appliance.guard import Guard
 from connector.appliance.progress import PassProgress
+from connector.appliance.snapshot_care.governor import Thresholds
+from connector.appliance.snapshot_care.guard import Guard
 from connector.errors import ConnectorError, Unreachable
 from connector.model import DatastoreLoad, Pressure
 from connector.transfer.vddk_source import explain

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from connector.appliance.configuration import Configuration, parse
-from connector.appliance.identity import KEY, NEXT, Identity
+from connector.appliance.configuration import ApplianceConfiguration, parse
+from connector.appliance.identity import KEY, NEXT, ApplianceIdentity
 from connector.appliance.membership import MEMBERSHIP
 from connector.clients.agents import ControlClient
 from connector.control.store import Store
@@ -35,18 +35,18 @@ class Site:
             "vddk": "/nowhere",
             "state": str(state),
         }
-        self.with_code: Configuration = parse(document, "test")
+        self.with_code: ApplianceConfiguration = parse(document, "test")
         document["control"] |= {"activation_code_file": None}
-        self.without: Configuration = parse(document, "test")
+        self.without: ApplianceConfiguration = parse(document, "test")
         self.store = Store(f"sqlite:///{plane.root / 'state' / 'control.sqlite'}")
 
-    def start(self, *, code: bool = True) -> Identity:
-        return Identity(self.with_code if code else self.without, f"{VCENTER}-{self.state.name}")
+    def start(self, *, code: bool = True) -> ApplianceIdentity:
+        return ApplianceIdentity(self.with_code if code else self.without, f"{VCENTER}-{self.state.name}")
 
-    def client(self, identity: Identity) -> ControlClient:
+    def client(self, identity: ApplianceIdentity) -> ControlClient:
         return ControlClient(self.plane.url, self.plane.thumbprint, lambda: identity.membership)
 
-    def key(self, identity: Identity) -> str:
+    def key(self, identity: ApplianceIdentity) -> str:
         """The one that is good at the control plane."""
         keys = self.store.appliances.keys(identity.membership.appliance_id)
         (good,) = [key.key for key in keys if key.replaced is None]

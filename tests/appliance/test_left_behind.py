@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from connector.appliance.claims import Claims
-from connector.appliance.repair import (
+from connector.appliance.cleanup.machine_lock import MachineLocks
+from connector.appliance.cleanup.repair import (
     CHECKS,
-    Complaint,
-    Practice,
-    Remembered,
+    LeftoverFinding,
+    RegisteredResource,
+    RepairContext,
     RepairLedger,
     examine,
     mend_all,
@@ -34,12 +34,12 @@ TOKEN = f"connector:{OWNER}:p-1"
 
 @dataclass
 class Memory:
-    known: list[Remembered] = field(default_factory=list)
+    known: list[RegisteredResource] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
     gone: list[str] = field(default_factory=list)
     troubles: dict[str, str] = field(default_factory=dict)
 
-    def remembered(self) -> list[Remembered]:
+    def remembered(self) -> list[RegisteredResource]:
         return [one for one in self.known if one.token not in self.gone]
 
     def reading(self) -> frozenset[str]:
@@ -56,24 +56,24 @@ class Memory:
 class Ward:
     place: World
     memory: Memory
-    practice: Practice
+    repair_context: RepairContext
 
     def remember(
         self, token: str = TOKEN, kind: str = "snapshot", *, over: bool = True, uuid: str = ""
     ) -> None:
         vm = self.place.estate.inventory.vm(self.place.vm)
         instance = uuid or vm.instance_uuid
-        self.memory.known.append(Remembered(token, kind, vm.moref, instance, vm.name, False, over))
+        self.memory.known.append(RegisteredResource(token, kind, vm.moref, instance, vm.name, False, over))
 
     def orphan(self, token: str = TOKEN, vm: str = "") -> str:
         return self.place.estate.snapshots.create(vm or self.place.vm, "connector-p-1", token)
 
-    def found(self) -> list[Complaint]:
-        return list(examine(self.practice))
+    def found(self) -> list[LeftoverFinding]:
+        return list(examine(self.repair_context))
 
-    def only(self) -> Complaint:
-        (complaint,) = self.found()
-        return complaint
+    def only(self) -> LeftoverFinding:
+        (finding,) = self.found()
+        return finding
 
 
 @pytest.fixture
@@ -82,14 +82,14 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
         install(tmp_path / "vddk", place.estate.export.root)
         with VCenter(place.settings(), owner=OWNER, ledger=RepairLedger()) as vcenter:
             memory = Memory()
-            yield Ward(place, memory, Practice(vcenter, memory, tmp_path / "vddk"))
+            yield Ward(place, memory, RepairContext(vcenter, memory, tmp_path / "vddk"))
 
 
 def test_where_nothing_is_wrong_nothing_is_found_and_nothing_changed(ward: Ward) -> None:
     ward.place.estate.snapshots.create(ward.place.vm, "by hand", "connector: not a token")
     ward.place.estate.snapshots.create(ward.place.vm, "connector-p-1", "connector:cffffffffffffffff:p-1")
     assert ward.found() == []
-    mend_all(ward.practice)
+    mend_all(ward.repair_context)
     assert len(ward.place.snapshots()) == 2
 
 
@@ -98,10 +98,10 @@ def test_invariant_3_orphans_of_ours_go_and_nobody_elses(ward: Ward) -> None:
     ward.orphan()
     ward.place.estate.snapshots.create(ward.place.vm, "a backup", "child of ours")
     ward.remember()
-    complaint = ward.only()
-    assert (complaint.check, complaint.mending) == ("snapshot", "remove it and consolidate")
+    finding = ward.only()
+    assert (finding.check, finding.mending) == ("snapshot", "remove it and consolidate")
     assert len(ward.place.snapshots()) == 3  # looking changes nothing
-    assert mended(ward.practice, complaint) == ""
+    assert mended(ward.repair_context, finding) == ""
     assert ward.place.snapshots() == ["by hand", "a backup"]
     assert ward.memory.gone == [TOKEN]
     assert ward.found() == []
@@ -112,13 +112,13 @@ def test_what_a_pass_works_with_is_left_alone_also_when_it_begins_in_between(war
     ward.memory.busy = {ward.place.vm}
     assert ward.found() == []
     ward.memory.busy = set()
-    complaint = ward.only()
+    finding = ward.only()
     ward.memory.busy = {ward.place.vm}
-    assert mended(ward.practice, complaint) == "a pass works on the machine now"
+    assert mended(ward.repair_context, finding) == "a pass works on the machine now"
     ward.memory.busy = set()
-    claims: Claims = ward.practice.claims
+    claims: MachineLocks = ward.repair_context.claims
     with claims.held(ward.place.vm):
-        assert mended(ward.practice, complaint) == "a pass works on the machine now"
+        assert mended(ward.repair_context, finding) == "a pass works on the machine now"
     assert len(ward.place.snapshots()) == 1
 
 
@@ -128,7 +128,7 @@ def test_what_resists_is_told_and_does_not_stop_the_others(ward: Ward) -> None:
     ward.place.estate.faults.add(
         Rule("RemoveSnapshot_Task", "fault", object=stuck, fault="FileFault", times=None)
     )
-    mend_all(ward.practice)
+    mend_all(ward.repair_context)
     assert ward.place.snapshots() == ["connector-p-1"] and ward.place.snapshots(ward.place.other()) == []
     assert set(ward.memory.troubles) == {TOKEN}
 
@@ -143,7 +143,7 @@ def test_invariant_4_what_a_removal_left_to_consolidate_is_consolidated_if_it_wa
     mine, foreign = ward.found()
     assert (mine.check, foreign.check) == ("consolidation", "consolidation")
     assert foreign.mend is None and "nothing is known" in foreign.what
-    mend_all(ward.practice)
+    mend_all(ward.repair_context)
     assert not estate.inventory.vm(ward.place.vm).consolidation_needed
     assert estate.inventory.vm(ward.place.other()).consolidation_needed
 
@@ -151,26 +151,26 @@ def test_invariant_4_what_a_removal_left_to_consolidate_is_consolidated_if_it_wa
 def test_what_is_remembered_of_a_machine_that_is_gone_is_forgotten(ward: Ward) -> None:
     ward.remember(uuid="of another machine")
     assert ward.only().check == "record"
-    mend_all(ward.practice)
+    mend_all(ward.repair_context)
     assert ward.memory.gone == [TOKEN] and ward.found() == []
 
 
 def test_the_lock_of_a_reader_that_died_is_undone_and_anothers_stays(ward: Ward, tmp_path: Path) -> None:
-    vcenter = ward.practice.vcenter
+    vcenter = ward.repair_context.vcenter
     ward.place.estate.power.off(ward.place.vm)  # else a host refuses the live disk
     disk = vcenter.find(ward.place.vm).disks[0]
     source = open_vddk_source(vcenter.vddk_access(ward.place.vm, None, disk), tmp_path / "vddk")
     worker = source._disk._worker.pid  # type: ignore[attr-defined]
     os.kill(worker, signal.SIGKILL)
     source.close()
-    complaint = ward.only()
-    assert complaint.check == "lock" and vcenter.locked() == (ward.place.vm,)
-    assert mended(ward.practice, complaint) == ""
+    finding = ward.only()
+    assert finding.check == "lock" and vcenter.locked() == (ward.place.vm,)
+    assert mended(ward.repair_context, finding) == ""
     assert vcenter.locked() == ()
     foreign = ward.place.estate.export.root / "prepared" / f"{ward.place.vm}@{b'a backup'.hex()}"
     foreign.write_text(f"{os.getpid()}\n")
-    assert mended(ward.practice, ward.only()) == "what remains of the lock is not ours"
-    ward.practice.vddk = None
+    assert mended(ward.repair_context, ward.only()) == "what remains of the lock is not ours"
+    ward.repair_context.vddk = None
     assert ward.only().mend is None
 
 
@@ -184,11 +184,11 @@ def test_cbt_is_put_back_only_on_request_and_only_when_the_job_is_over(ward: War
     assert ward.found() == []
     ward.memory.known.clear()
     ward.remember(token, "tracking")
-    complaint = ward.only()
-    assert complaint.voluntary
-    mend_all(ward.practice)
+    finding = ward.only()
+    assert finding.voluntary
+    mend_all(ward.repair_context)
     assert ward.place.estate.inventory.vm(ward.place.vm).change_tracking
-    assert mended(ward.practice, complaint) == ""
+    assert mended(ward.repair_context, finding) == ""
     assert not ward.place.estate.inventory.vm(ward.place.vm).change_tracking
     assert ward.found() == []
 

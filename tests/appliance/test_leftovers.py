@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from connector.appliance.claims import Claims
-from connector.appliance.ledger import ControlLedger
-from connector.appliance.leftovers import Cleaner
+from connector.appliance.cleanup.ledger import ControlLedger
+from connector.appliance.cleanup.leftovers import Cleaner
+from connector.appliance.cleanup.machine_lock import MachineLocks
 from connector.errors import NotFound, VCenterFault
 from connector.model import Machine
 from tests.control.conftest import machine
@@ -79,14 +79,14 @@ def test_a_leftover_is_reported_when_it_is_gone(
 ) -> None:
     plane = Plane("snap")
     vcenter.ledger = ControlLedger(plane)
-    cleaner = Cleaner(vcenter, vcenter.ledger, lambda: plane, Claims(), threading.Event())
+    cleaner = Cleaner(vcenter, vcenter.ledger, lambda: plane, MachineLocks(), threading.Event())
     assert cleaner.once() == 1 - len(left)
     assert (vcenter.cleared, plane.left) == (cleared, left)
     assert plane.troubles == ({"snap": "locked"} if vcenter.fails else {})
 
 
 def test_a_machine_that_is_being_read_is_left_alone() -> None:
-    plane, vcenter, claims = Plane("snap"), VCenter(machine()), Claims()
+    plane, vcenter, claims = Plane("snap"), VCenter(machine()), MachineLocks()
     vcenter.ledger = ControlLedger(plane)
     cleaner = Cleaner(vcenter, vcenter.ledger, lambda: plane, claims, threading.Event())
     with claims.held("vm-1"):
@@ -100,6 +100,6 @@ def test_it_looks_by_itself_until_it_is_stopped() -> None:
     vcenter.ledger = ControlLedger(plane)
     gone = threading.Event()
     plane.removed = lambda _token: gone.set()  # type: ignore[method-assign]
-    with Cleaner(vcenter, vcenter.ledger, lambda: plane, Claims(), stop, every=0.01):
+    with Cleaner(vcenter, vcenter.ledger, lambda: plane, MachineLocks(), stop, every=0.01):
         assert gone.wait(PATIENCE)
     assert stop.is_set()

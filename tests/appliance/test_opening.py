@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from connector.appliance import opening
-from connector.appliance.governor import Thresholds
-from connector.appliance.guard import Guard
-from connector.appliance.opening import TRIES, Opening
+from connector.appliance.passes import opening
+from connector.appliance.passes.opening import TRIES, Opening
 from connector.appliance.progress import PassProgress
+from connector.appliance.snapshot_care.governor import Thresholds
+from connector.appliance.snapshot_care.guard import Guard
 from connector.errors import AuthenticationFailed, Interrupted, SessionExpired
 from connector.model import Extent, Pressure, VddkAccess
 from connector.settings import TransferSettings
@@ -32,7 +32,7 @@ class Desk:
     def __init__(self, home: Path, *accesses: VddkAccess) -> None:
         self._accesses, self.asked, self.stop = list(accesses), 0, threading.Event()
         vddk = vddk_installation(home, make_disk(home / "disk.raw", 4 * MIB))
-        bench: Any = SimpleNamespace(
+        context: Any = SimpleNamespace(
             vcenter=self, vddk=vddk, transports="nbdssl", transfer=TransferSettings()
         )
         order: Any = SimpleNamespace(moref="vm-1", name="web-01")
@@ -40,7 +40,7 @@ class Desk:
         disk: Any = SimpleNamespace(key=2000)
         board = PassProgress()
         guard = Guard(lambda: Pressure(()), Thresholds(), board, running=True, disks=4 * MIB)
-        self.open = Opening(bench, order, snapshot, disk, board, guard, self.stop)
+        self.open = Opening(context, order, snapshot, disk, board, guard, self.stop)
 
     def vddk_access(self, *_: object) -> VddkAccess:
         self.asked += 1

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.appliance.ledger import ControlLedger
-from connector.appliance.order import order_from_json
+from connector.appliance.cleanup.ledger import ControlLedger
+from connector.appliance.passes.order import order_from_json
 from connector.appliance.progress import DiskProgress, PassProgress
 from connector.clients.heartbeat import heard_from_json
 from connector.errors import Conflict, ControlFailed, NotFound

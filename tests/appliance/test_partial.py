@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from connector.appliance.claims import Claims
-from connector.appliance.handback import HandedBack
+from connector.appliance.cleanup.ledger import ControlLedger
+from connector.appliance.cleanup.leftovers import Cleaner
+from connector.appliance.cleanup.machine_lock import MachineLocks
 from connector.appliance.inventory import Rescan
-from connector.appliance.ledger import ControlLedger
-from connector.appliance.leftovers import Cleaner
-from connector.appliance.subject import identified
+from connector.appliance.passes.give_back import HandedBack
+from connector.appliance.passes.machine_identity import identified
 from connector.errors import Conflict, NotFound
-from connector.model import Part
+from connector.model import MachinePart
 from connector.vcenter.client import VCenter
 from tests.appliance.desk import OWNER, Bench
 from tests.appliance.test_leftovers import Plane
@@ -36,7 +36,7 @@ def test_a_pass_is_handed_back_before_anything_is_done(shown: Bench, path: str, 
     with pytest.raises(HandedBack, match="vCenter does not show the machine's") as back:
         shown.carry(shown.order(1, final=final))
     assert back.value.rest > 0
-    assert not shown.world.snapshots() and not shown.record.things
+    assert not shown.world.snapshots() and not shown.record.resources
     assert shown.estate.inventory.vm(shown.vm).power_state == "poweredOn"
 
 
@@ -73,7 +73,7 @@ def test_what_was_left_on_it_is_not_forgotten(shown: Bench, path: str) -> None:
     where = {"machine": shown.vm, "instance_uuid": "u", "pass_id": "p-1"}
     plane.leftovers = lambda: [{"token": token} | where for token in plane.left]  # type: ignore[method-assign]
     ledger = ControlLedger(plane)
-    cleaner = Cleaner(shown.vcenter, ledger, lambda: plane, Claims(), threading.Event())
+    cleaner = Cleaner(shown.vcenter, ledger, lambda: plane, MachineLocks(), threading.Event())
     change_vm(shown.estate, shown.vm, hidden=(path,))
     assert cleaner.once() == 0
     assert plane.left == ["token"] and "does not show" in plane.troubles["token"]
@@ -89,7 +89,7 @@ def test_the_control_plane_is_told_what_was_known(shown: Bench) -> None:
         change_vm(shown.estate, shown.vm, hidden=())
         renewed.once()
     whole, partial, again = (next(m for m in told if m.moref == shown.vm) for told in registry.told)
-    assert partial.missing == (Part.CONFIGURATION, Part.GUEST)
+    assert partial.missing == (MachinePart.CONFIGURATION, MachinePart.GUEST)
     assert (partial.disks, partial.instance_uuid, partial.firmware) == (
         whole.disks,
         whole.instance_uuid,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from connector.appliance.handback import HandedBack
+from connector.appliance.passes.give_back import HandedBack
 from connector.errors import Interrupted
-from tests.appliance.desk import KEYS, Bench, Board, bench, copied
+from tests.appliance.desk import KEYS, Bench, Board, context, copied
 from tests.transfer.conftest import Instance, Job
 from tests.vcenter.imaginary import MIB
 from tests.waiting import PATIENCE, eventually
@@ -103,7 +103,7 @@ def test_a_stop_is_heard_while_the_instance_proves(
 ) -> None:
     """The snapshot goes at once; the proof goes on, and makes way for the next reading."""
     hold, stop = tmp_path / "hold", threading.Event()
-    with bench(tmp_path, start(module="tests.transfer.gated_instance"), job) as desk:
+    with context(tmp_path, start(module="tests.transfer.gated_instance"), job) as desk:
         desk.governed(every=0.05, rest=7)
         hold.touch()
         with ThreadPoolExecutor(1) as pool:

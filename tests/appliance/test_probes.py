@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from connector.appliance import probes
-from connector.appliance.checkup import Verdict, judge
-from connector.appliance.facts import Certificate, Kind, Library, Room, Welcome
-from connector.appliance.probes import Ports
+from connector.appliance.doctor import probes
+from connector.appliance.doctor.facts import CertificateFact, FactKind, LibraryFact, LoginFact, SpaceFact
+from connector.appliance.doctor.probes import Ports
+from connector.appliance.doctor.rules import DoctorFinding, judge
 from connector.cli.site import Site
 from connector.vcenter.client import VCenter
+from connector.vcenter.facts import VCenterFacts
 from connector.vcenter.role import On, wanted
-from connector.vcenter.standing import Standing
 from simulator.estate.estate import Estate
 from simulator.vixdisklib import install
 from tests.vcenter.imaginary import World, world
@@ -76,12 +76,12 @@ def closed() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def standing(home: World) -> Standing:
+def standing(home: World) -> VCenterFacts:
     with VCenter(home.settings(), owner="c0", ledger=Memory()) as vcenter:
         return vcenter.standing()
 
 
-def hosts(home: World, ports: Ports) -> list[Verdict]:
+def hosts(home: World, ports: Ports) -> list[DoctorFinding]:
     seen = replace(standing(home), grants=())
     return list(judge(probes.after_login(home.server.url, seen, ports)))
 
@@ -141,8 +141,8 @@ def test_a_login_that_is_refused_is_a_finding_and_the_rest_is_looked_at(home: Wo
     with ExitStack() as unwind:
         seen = list(site.facts(unwind))
     assert "A4" in {one.check for one in judge(seen)}
-    assert any(isinstance(one, Room) for one in seen)
-    assert not any("wrong" in one.trouble for one in seen if isinstance(one, Welcome))
+    assert any(isinstance(one, SpaceFact) for one in seen)
+    assert not any("wrong" in one.trouble for one in seen if isinstance(one, LoginFact))
 
 
 def test_what_the_user_may_not_do_is_told_per_object(home: World) -> None:
@@ -167,18 +167,18 @@ def test_the_clock_is_compared_by_vcenters_own(home: World) -> None:
 
 def test_a_vddk_is_loaded_and_held_against_every_version(home: World, tmp_path: Path) -> None:
     (found,) = probes.installation(tmp_path / "none", ("8.0.3",))
-    assert isinstance(found, Library) and found.trouble
+    assert isinstance(found, LibraryFact) and found.trouble
     install(tmp_path / "vddk", home.estate.export.root)
     fit = list(probes.installation(tmp_path / "vddk", ("8.0.3", "8.0.3")))
-    assert [one.trouble for one in fit if isinstance(one, Library)] == [""]
+    assert [one.trouble for one in fit if isinstance(one, LibraryFact)] == [""]
     unfit = list(probes.installation(tmp_path / "vddk", ("8.0.3", "5.5.0")))
     assert [one.check for one in judge(unfit)] == ["A9"]
 
 
 def test_a_directory_that_is_not_there_yet_has_the_room_of_the_one_above(tmp_path: Path) -> None:
-    here = probes.room(Kind.STATE, tmp_path / "a" / "b")
+    here = probes.room(FactKind.STATE, tmp_path / "a" / "b")
     assert here.free > 0 and not here.trouble
-    nowhere = probes.room(Kind.STATE, Path("/proc/self/nowhere"))
+    nowhere = probes.room(FactKind.STATE, Path("/proc/self/nowhere"))
     assert [one.check for one in judge([nowhere])] == ["A10"]
 
 
@@ -194,5 +194,5 @@ def test_ports_of_an_instance() -> None:
 def test_thumbprints_are_compared_in_the_spelling_that_was_given(home: World) -> None:
     spelled = home.server.thumbprint.replace(":", " ").lower()
     facts = list(probes.before_login(home.settings(thumbprint=spelled)))
-    (shown,) = [one for one in facts if isinstance(one, Certificate)]
+    (shown,) = [one for one in facts if isinstance(one, CertificateFact)]
     assert shown.given == shown.seen == home.server.thumbprint

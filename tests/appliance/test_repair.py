@@ -10,7 +10,7 @@ import pytest
 from connector.appliance.progress import PassProgress
 from connector.errors import Conflict, ProofFailed
 from simulator.estate.inventory import PowerState
-from tests.appliance.bench import CELL, MIB, Bench, bench
+from tests.appliance.context import CELL, MIB, Bench, context
 from tests.transfer.conftest import make_job
 
 KEY = 2000
@@ -18,7 +18,7 @@ KEY = 2000
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with bench(tmp_path_factory.mktemp("repair"), make_job("repair")) as made:
+    with context(tmp_path_factory.mktemp("repair"), make_job("repair")) as made:
         yield made
 
 

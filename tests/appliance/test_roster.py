@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from connector.errors import Conflict
-from tests.appliance.bench import MIB, Bench, bench
+from tests.appliance.context import MIB, Bench, context
 from tests.transfer.conftest import make_job
 
 
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with bench(tmp_path_factory.mktemp("roster"), make_job("roster")) as made:
+    with context(tmp_path_factory.mktemp("roster"), make_job("roster")) as made:
         made.run()
         yield made
 

@@ -13,16 +13,16 @@ import pytest
 
 from connector.batch.earlier import finished_elsewhere
 from connector.batch.parse import Wave, parse
-from connector.batch.plan import Plan, plan
+from connector.batch.plan import WavePlan, plan
 from connector.batch.resolve import resolve
 from connector.batch.smc_plane import SmcPlane
 from connector.clients.refusal import refused
 from connector.clients.smc import _flat
+from connector.control.domain.entities import AccessKey, Role
 from connector.control.smc import api
 from connector.control.smc.catalogue import Denied, translated
 from connector.control.smc.operations import Caller
 from connector.control.smc.parameters import parse as parsed
-from connector.control.store.rows import AccessKey, Role
 from connector.errors import ConnectorError
 from connector.model import Machine
 from tests.control import fresh
@@ -94,7 +94,7 @@ class Estate:
         bodies = [asdict(found) | {"findings": []} for found in self.machines]
         self.house.store.sources.put(self.vcenter, bodies, self.appliance)
 
-    def plan(self, wave: Wave, now: float | None = None) -> Plan:
+    def plan(self, wave: Wave, now: float | None = None) -> WavePlan:
         mine = [source for source in self.plane.sources() if source.vcenter == self.vcenter]
         resolved, jobs = resolve(wave, mine), self.plane.jobs(wave.name)
         elsewhere = finished_elsewhere(self.plane, resolved.placements, jobs)

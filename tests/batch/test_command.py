@@ -19,10 +19,10 @@ from connector import child
 from connector.batch import quantities
 from connector.cli.main import main
 from connector.clients.agents import ControlClient, enrol
-from connector.control.keys import Keys
+from connector.control.domain.entities import Role
+from connector.control.state.access_keys import AccessKeys
+from connector.control.state.vault import Vault
 from connector.control.store import Store
-from connector.control.store.rows import Role
-from connector.control.vault import Vault
 from connector.transfer.evidence import Signer
 from tests.cli.conftest import bare_environment, run
 from tests.control.conftest import machine, quick_folder
@@ -45,7 +45,9 @@ class Site:
         )
         self.ready = {key: str(value) for key, value in self.plane.ready.items()}
         store = Store(database)
-        key, secret = Keys(store.keys, Vault(root / "state" / "vault-key")).create("wave", Role.OPERATOR)
+        key, secret = AccessKeys(store.keys, Vault(root / "state" / "vault-key")).create(
+            "wave", Role.OPERATOR
+        )
         store.close()
         for name, value in {
             "CONNECTOR_CONTROL_URL": self.ready["url"],

@@ -17,17 +17,17 @@ import pytest
 
 from connector.batch import quantities
 from connector.batch.apply import Apply
-from connector.batch.cutover import CutOver, Outcome
-from connector.batch.hooks import Around, HookFailed
+from connector.batch.cutover import CutOver, CutoverResult
+from connector.batch.hooks import HookFailed, HookRunner
 from connector.batch.manifest import Happening, Phase
-from connector.batch.plane import Job
-from connector.batch.problems import ManifestRefused, Mark, Problem
+from connector.batch.plane import JobView
+from connector.batch.problems import FilePosition, ManifestRefused, Problem
 from connector.batch.report import report
 from connector.batch.status import counting, status
 from connector.cli.batch import cutover_code
 from connector.cli.batch_view import print_cutover
-from connector.control.store.rows import Outcome as Ended
-from connector.control.store.rows import Task
+from connector.control.domain.entities import Outcome as Ended
+from connector.control.domain.entities import Task
 from connector.errors import Conflict, ControlFailed, NotFound
 from tests.batch.conftest import HEAD, Estate, wave
 
@@ -83,10 +83,10 @@ class Cut:
             )
             house.turn()
 
-    def run(self, **options: Any) -> Outcome:
+    def run(self, **options: Any) -> CutoverResult:
         found = wave(self.text)
         cut = CutOver(
-            self.estate.plane, found, Around(found, self.warned.append), self.said.append,
+            self.estate.plane, found, HookRunner(found, self.warned.append), self.said.append,
             clock=self.estate.house.clock, pause=self.work,
         )  # fmt: skip
         return cut.run(**options)
@@ -145,7 +145,7 @@ def test_outside_of_the_window_nothing_begins(cut: Cut, begin: Any, end: Any, wo
 def test_a_group_does_not_begin_after_the_window(cut: Cut) -> None:
     cut.text, cut.pace = windowed(cut.estate, -10, 60), 90.0
     done = cut.run()
-    assert done == Outcome(("group db",), (), ("group web",))
+    assert done == CutoverResult(("group db",), (), ("group web",))
     assert cut.states() == {"db-01": "Finished", "web-01": "Waiting", "web-02": "Waiting"}
     assert "window closed" in cut.said[-1]
     assert cut.run(regardless=True).finished == ("group db", "group web")
@@ -200,8 +200,8 @@ def test_a_program_gets_no_secret_but_those_it_names(tmp_path: Path) -> None:
         "HEADER": "s4",
     }
     with pytest.raises(ManifestRefused, match="the variable CHAT_PASSWORD is not set; export CHAT_PASSWORD"):
-        Around(wave(text), print, {"HEADER": "x"}).check()
-    around = Around(wave(text), print, given)
+        HookRunner(wave(text), print, {"HEADER": "x"}).check()
+    around = HookRunner(wave(text), print, given)
     around.check()
     around.run(Phase.BEFORE_CUTOVER, "db", ["db-01"])
     lines = set(seen.read_text().splitlines())
@@ -212,13 +212,13 @@ def test_a_program_gets_no_secret_but_those_it_names(tmp_path: Path) -> None:
 def test_a_hook_gets_the_event_and_ends_with_all_it_started(tmp_path: Path) -> None:
     told, child = tmp_path / "told", tmp_path / "child"
     good = wave(WAVE + hook("before-cutover", ["sh", "-c", f"cat > {told}"]))
-    Around(good, print).run(Phase.BEFORE_CUTOVER, "db", ["db-01"])
+    HookRunner(good, print).run(Phase.BEFORE_CUTOVER, "db", ["db-01"])
     event = {"wave": "w1", "what": "before-cutover", "group": "db", "machines": ["db-01"], "detail": ""}
     assert json.loads(told.read_text()) == event
-    Around(good, print).run(Phase.AFTER_CUTOVER, "db")  # not its phase
+    HookRunner(good, print).run(Phase.AFTER_CUTOVER, "db")  # not its phase
     slow = f"sleep 600 & echo $! > {child}; wait"
     with pytest.raises(HookFailed, match="did not end within 1 s"):
-        Around(wave(WAVE + hook("after-apply", ["sh", "-c", slow], ", timeout: 1s")), print).run(
+        HookRunner(wave(WAVE + hook("after-apply", ["sh", "-c", slow], ", timeout: 1s")), print).run(
             Phase.AFTER_APPLY
         )
     with pytest.raises(ProcessLookupError):
@@ -226,7 +226,7 @@ def test_a_hook_gets_the_event_and_ends_with_all_it_started(tmp_path: Path) -> N
             os.kill(int(child.read_text()), 0)
             threading.Event().wait(0.02)
     with pytest.raises(HookFailed, match="cannot be started: No such file"):
-        Around(wave(WAVE + hook("after-apply", ["/no/such"])), print).run(Phase.AFTER_APPLY)
+        HookRunner(wave(WAVE + hook("after-apply", ["/no/such"])), print).run(Phase.AFTER_APPLY)
 
 
 def test_a_hook_runs_no_word_of_a_name(tmp_path: Path) -> None:
@@ -239,18 +239,18 @@ def test_a_hook_runs_no_word_of_a_name(tmp_path: Path) -> None:
         f"x\ntouch {tmp_path}/d",
     ]
     noted = wave(WAVE + hook("before-cutover", ["sh", "-c", f"cat > {told}"]))
-    Around(noted, print).run(Phase.BEFORE_CUTOVER, "db", traps)
+    HookRunner(noted, print).run(Phase.BEFORE_CUTOVER, "db", traps)
     assert json.loads(told.read_text())["machines"] == traps
     assert [file.name for file in tmp_path.iterdir()] == ["told"]
 
 
 def test_no_name_forges_a_line_of_what_people_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     name = "web\nfinished: everything\x9b2J"
-    print_cutover(Outcome(finished=(name,), failed=((name, name),), not_begun=(name,)), as_json=False)
+    print_cutover(CutoverResult(finished=(name,), failed=((name, name),), not_begun=(name,)), as_json=False)
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 1 and len(said.err.splitlines()) == 2
     assert "\x9b" not in said.out + said.err
-    assert Problem(f"no {name}", Mark()).line("wave.yaml").isprintable()
+    assert Problem(f"no {name}", FilePosition()).line("wave.yaml").isprintable()
 
 
 @pytest.fixture
@@ -290,8 +290,8 @@ def test_webhooks_carry_a_secret_that_is_not_in_the_file(listener: tuple[str, li
     with pytest.raises(
         ManifestRefused, match=r"wave.yaml:\d+:\d+: the variable HOOK_TOKEN is not set; export HOOK_TOKEN"
     ):
-        Around(wave(text), warned.append, {}).check()
-    around = Around(wave(text), warned.append, {"HOOK_TOKEN": "hush"})
+        HookRunner(wave(text), warned.append, {}).check()
+    around = HookRunner(wave(text), warned.append, {"HOOK_TOKEN": "hush"})
     around.check()
     around.notify(Happening.WAVE_FINISHED)
     around.notify(Happening.FAILED, "web", ["web-01"], "broken")
@@ -301,10 +301,10 @@ def test_webhooks_carry_a_secret_that_is_not_in_the_file(listener: tuple[str, li
     assert warned == ["notification broken: it answered 500"] * 2
     http = WAVE + f"hooks:\n  - {{name: h, phase: before-apply, http: {{url: {url}/broken}}}}\n"
     with pytest.raises(HookFailed, match="hook h: it answered 500"):
-        Around(wave(http), warned.append).run(Phase.BEFORE_APPLY)
+        HookRunner(wave(http), warned.append).run(Phase.BEFORE_APPLY)
     gone = http.replace(url, "http://127.0.0.1:9")
     with pytest.raises(HookFailed, match="hook h: no answer"):
-        Around(wave(gone), warned.append).run(Phase.BEFORE_APPLY)
+        HookRunner(wave(gone), warned.append).run(Phase.BEFORE_APPLY)
 
 
 def test_a_report_is_safe_for_browsers_and_spreadsheets(estate: Estate) -> None:
@@ -369,7 +369,7 @@ def test_after_a_rollback_a_cutover_says_how_to_go_on_and_a_later_one_ends_well(
     plane.start(back.id)
     for _ in range(6):
         cut.work()
-    assert cut.run(regardless=True) == Outcome(("group db", "group web"))
+    assert cut.run(regardless=True) == CutoverResult(("group db", "group web"))
     assert set(cut.states().values()) == {"Finished"}
 
 
@@ -413,7 +413,7 @@ class _Away:
 
 def test_a_silent_control_plane_does_not_end_a_cutover_and_is_said_once(cut: Cut) -> None:
     cut.estate.plane = _Away(cut.estate.plane, 20)  # type: ignore[assignment]
-    assert cut.run(regardless=True) == Outcome(("group db", "group web"))
+    assert cut.run(regardless=True) == CutoverResult(("group db", "group web"))
     assert sum("still trying" in line for line in cut.said) == 1
     assert "the control plane answers again after 20 s" in cut.said
 
@@ -427,13 +427,13 @@ def test_a_silence_that_does_not_end_is_a_failure(cut: Cut) -> None:
 @pytest.mark.parametrize(
     ("done", "code"),
     [
-        (Outcome(("group db",)), 0),
-        (Outcome((), (), ("group web",)), 11),
-        (Outcome((), (("web-01", "broken"),), ("group web",)), 12),
+        (CutoverResult(("group db",)), 0),
+        (CutoverResult((), (), ("group web",)), 11),
+        (CutoverResult((), (("web-01", "broken"),), ("group web",)), 12),
     ],
     ids=["finished", "not ready", "failed"],
 )
-def test_the_exit_code_of_a_cutover(done: Outcome, code: int) -> None:
+def test_the_exit_code_of_a_cutover(done: CutoverResult, code: int) -> None:
     assert cutover_code(done) == code
 
 
@@ -443,8 +443,8 @@ def test_the_newest_job_counts_beside_one_whose_validity_is_over() -> None:
     assert counting([_job("j-2", "Finished"), _job("j-1", "Waiting")])["s-1"].id == "j-1"
 
 
-def _job(key: str, status_: str) -> Job:
-    return Job(key, key, "s-1", status_, "", 0.0, {}, {})
+def _job(key: str, status_: str) -> JobView:
+    return JobView(key, key, "s-1", status_, "", 0.0, {}, {})
 
 
 def test_a_machine_that_no_line_of_the_order_names_is_refused_before_anything_begins(cut: Cut) -> None:

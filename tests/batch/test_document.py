@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from connector.batch import document
 from connector.batch.document import read
 from connector.batch.parse import parse
-from connector.batch.problems import ManifestRefused, Mark
+from connector.batch.problems import FilePosition, ManifestRefused
 
 SEEDS = sorted((Path(__file__).parent.parent.parent / "fixtures" / "manifests").iterdir())
 ROOT = Path(__file__).parent.parent.parent
@@ -27,9 +27,9 @@ def refused(content: bytes) -> ManifestRefused:
 def test_every_value_knows_its_place() -> None:
     found = read(b"a: 1\nb:\n  - x: on\n    y: 22:00\n  - [1, 2.5, null]\n", "f")
     assert found.value == {"a": 1, "b": [{"x": "on", "y": "22:00"}, [1, 2.5, None]]}
-    assert found.mark(("b", 0, "y")) == Mark(4, 8)
-    assert found.key_mark(("b", 0, "y")) == Mark(4, 5)
-    assert found.mark(("b", 7, "z")) == Mark(3, 3)  # the nearest that exists
+    assert found.mark(("b", 0, "y")) == FilePosition(4, 8)
+    assert found.key_mark(("b", 0, "y")) == FilePosition(4, 5)
+    assert found.mark(("b", 7, "z")) == FilePosition(3, 3)  # the nearest that exists
 
 
 def test_an_alias_is_the_value_it_names() -> None:

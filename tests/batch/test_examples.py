@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from connector.batch import reference
 from connector.batch.apply import Apply
-from connector.batch.hooks import Around
+from connector.batch.hooks import HookRunner
 from connector.batch.parse import check_time, parse
+from connector.batch.schema import schema_text
 from connector.cli.main import main
 from tests.batch.conftest import Estate
+from tools.docs.manifest import document
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = sorted((ROOT / "config").glob("manifest*.yaml"))
@@ -27,11 +28,11 @@ def current(file: Path, text: str) -> None:
 
 
 def test_the_schema_is_current() -> None:
-    current(ROOT / "config" / "manifest.schema.json", reference.schema_text())
+    current(ROOT / "config" / "manifest.schema.json", schema_text())
 
 
 def test_the_reference_is_current() -> None:
-    current(ROOT / "docs" / "manifest.md", reference.document())
+    current(ROOT / "docs" / "manifest.md", document())
 
 
 def test_the_command_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +51,7 @@ def test_each_example_is_loaded_planned_and_applied(estate: Estate, file: Path) 
     estate.has("report-01", networks=("vlan-9",))
     found = parse(file.read_bytes(), file.name)
     check_time(found, estate.house.clock())
-    Around(found, print, {}).check()
+    HookRunner(found, print, {}).check()
     planned = estate.plan(found)
     assert planned.problems == ()
     done = Apply(estate.plane, planned, clock=estate.house.clock, pause=estate.house.later).run()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connector.batch.parse import parse
-from connector.batch.plane import Source
+from connector.batch.plane import SourceView
 from connector.batch.problems import ManifestRefused
 from connector.batch.resolve import resolve
 from connector.batch.servers import server_url
@@ -152,8 +152,8 @@ def test_the_id_decides_over_the_name() -> None:
 
 def test_a_name_that_vcenter_does_not_confirm_is_said_by_the_plan() -> None:
     wave = parse(_made("VM,VM ID\nweb,vm-1\n").text.encode(), "w1.yaml")
-    there = Source(id="s-1", name="db", registered="db", state="Available", moref="vm-1")
-    other = Source(id="s-2", name="web", registered="web", state="Available", moref="vm-2")
+    there = SourceView(id="s-1", name="db", registered="db", state="Available", moref="vm-1")
+    other = SourceView(id="s-2", name="web", registered="web", state="Available", moref="vm-2")
     found = resolve(wave, [there, other])
     assert [one.source.id for one in found.placements] == ["s-1"]
     assert not found.problems
@@ -178,7 +178,7 @@ def test_a_server_has_one_spelling(text: str) -> None:
     rows = f'VM,VM ID,VI SDK Server\na,vm-1,"{text}"\na,vm-2,"{text}"\n'
     wave = parse(_made(rows).text.encode(), "w1.yaml")
     assert {entry.vcenter for entry in wave.manifest.machines} == {SERVERS[text]}
-    there = Source(id="s", name="a", registered="a", state="Available", moref="vm-1", vcenter=text)
+    there = SourceView(id="s", name="a", registered="a", state="Available", moref="vm-1", vcenter=text)
     assert [one.source.id for one in resolve(wave, [there]).placements] == ["s"]
 
 
@@ -221,7 +221,7 @@ def test_our_own_export_is_read_back_unchanged(name: str, capsys: pytest.Capture
 def test_vcenter_s_escapes_mean_the_same_in_sheets_and_manifests(raw: str, name: str) -> None:
     assert _machines(_made(f"VM,VM ID\n{raw},vm-1\n"))[0][0] == name
     written = f"apiVersion: connector/v1\nkind: MigrationWave\nmetadata: {{name: w}}\ndefaults: {{target: {{region: r}}}}\nmachines: [{{name: '{raw}'}}]\n"  # noqa: E501
-    there = Source(id="s", name=name, registered=name, state="Available", moref="vm-1")
+    there = SourceView(id="s", name=name, registered=name, state="Available", moref="vm-1")
     assert [p.source.id for p in resolve(parse(written.encode(), "w.yaml"), [there]).placements] == ["s"]
 
 

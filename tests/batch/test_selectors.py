@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.batch.plane import Source
-from connector.batch.selectors import Selector, selector
+from connector.batch.plane import SourceView
+from connector.batch.selectors import SelectableSource, selector
 from connector.errors import BadInput
 
-WEB = Source(
+WEB = SourceView(
     "s-1", "web-01", "web-01", "Available", moref="vm-1", power="poweredOn", folder="/DC0/vm/prod/shop",
     cluster="C1", guest="Debian 12", networks=("VM Network", "vlan-10"), tags={"tier": "web", "gold": ""},
 )  # fmt: skip
@@ -23,7 +23,7 @@ WEB = Source(
     ],
 )  # fmt: skip
 def test_matches(text: str) -> None:
-    assert Selector.parse(text).matches(WEB)
+    assert selector(text).matches(SelectableSource(WEB))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_matches(text: str) -> None:
     ],
 )
 def test_does_not_match(text: str) -> None:
-    assert not Selector.parse(text).matches(WEB)
+    assert not selector(text).matches(SelectableSource(WEB))
 
 
 @pytest.mark.parametrize("text", ["", "  ", "colour:red", "power:up", 'name:"open', "!", "!web-01"])
@@ -54,8 +54,8 @@ def test_what_means_nothing_is_refused(text: str) -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_a_selector_or_refused(text: str) -> None:
     try:
-        found = Selector.parse(text)
-    except ValueError:
+        parsed = selector(text)
+    except BadInput:
         return
-    assert found.terms or found.names
-    found.matches(WEB)
+    assert parsed.conditions or parsed.names
+    parsed.matches(SelectableSource(WEB))

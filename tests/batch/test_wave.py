@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from connector.batch import quantities, resolve
 from connector.batch.apply import Applied, Apply
-from connector.batch.plan import Change, Plan, plan
+from connector.batch.plan import JobChange, WavePlan, plan
 from connector.batch.problems import ManifestRefused
 from connector.errors import Conflict, ConnectorError, ControlFailed
 from tests.batch.conftest import HEAD, Estate, wave
@@ -22,11 +22,11 @@ def applied(estate: Estate, text: str) -> Applied:
     return carried(estate, estate.plan(wave(text)))
 
 
-def carried(estate: Estate, found: Plan) -> Applied:
+def carried(estate: Estate, found: WavePlan) -> Applied:
     return Apply(estate.plane, found, clock=estate.house.clock, pause=estate.house.later).run()
 
 
-def lines(found: Plan) -> list[str]:
+def lines(found: WavePlan) -> list[str]:
     return [problem.line("wave.yaml") for problem in found.problems]
 
 
@@ -40,7 +40,7 @@ def test_applying_again_changes_nothing(estate: Estate) -> None:
     estate.has("web-01", "web-02", "db-01")
     text = HEAD + "machines:\n  - selector: name:web-*\n  - name: db-01\n"
     first = estate.plan(wave(text))
-    assert [step.change for step in first.steps] == [Change.CREATE] * 3
+    assert [step.change for step in first.steps] == [JobChange.CREATE] * 3
     assert not first.problems
     assert len(carried(estate, first).created) == 3
     estate.desk.changing()
@@ -93,9 +93,9 @@ def test_an_edit_changes_only_what_differs(estate: Estate) -> None:
     )
     found = estate.plan(wave(edited + "  - name: db-01\n"))
     assert [(step.machine, step.change) for step in found.steps] == [
-        ("web-01", Change.LEFT),
-        ("web-02", Change.CHANGE),
-        ("db-01", Change.CREATE),
+        ("web-01", JobChange.LEFT),
+        ("web-02", JobChange.CHANGE),
+        ("db-01", JobChange.CREATE),
     ]
     assert [str(d) for d in found.steps[1].differences][1:] == [
         "Frequency: 6 -> 12",
@@ -186,8 +186,8 @@ def test_a_machine_taken_out_is_not_touched(estate: Estate) -> None:
     applied(estate, HEAD + "machines:\n  - selector: name:web-*\n")
     found = estate.plan(wave(HEAD + "machines:\n  - name: web-01\n"))
     assert [(step.machine, step.change) for step in found.steps] == [
-        ("web-01", Change.LEFT),
-        ("web-02", Change.UNTOUCHED),
+        ("web-01", JobChange.LEFT),
+        ("web-02", JobChange.UNTOUCHED),
     ]
     assert found.empty
     assert "job delete" in found.steps[1].note
@@ -375,7 +375,7 @@ def test_a_start_that_is_due_begins_and_one_that_is_not_is_scheduled(estate: Est
     assert estate.plan(wave(text)).empty
     clock.advance(7200)
     found = estate.plan(wave(text + "  - name: web-02\n"))
-    assert [step.change for step in found.steps] == [Change.LEFT, Change.CREATE]
+    assert [step.change for step in found.steps] == [JobChange.LEFT, JobChange.CREATE]
     assert "has passed" in found.warnings[0].what
     assert carried(estate, found).started == (job_of(estate, "web-02").id,)
     assert job_of(estate, "web-02").status == "Running"

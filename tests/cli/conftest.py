@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from connector.cli.main import main
-from connector.control import identity
-from connector.control.store.rows import Role
+from connector.control.domain.entities import Role
+from connector.control.state import identity
 from tests.smc.conftest import Cloud, cloud
 
 __all__ = ["cloud"]

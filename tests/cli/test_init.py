@@ -16,7 +16,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.appliance.configuration import Configuration, from_yaml, parse
+from connector.appliance.configuration import ApplianceConfiguration, from_yaml, parse
 from connector.cli.blank import Answers, filled
 from tests.cli.conftest import Connector
 from tests.smc.conftest import Cloud
@@ -141,7 +141,7 @@ def test_the_reference_is_the_same_file_and_every_key_has_a_comment() -> None:
     text = REFERENCE.read_text()
     assert text == filled(Answers())
     documented = set(re.findall(r"^#? ?([a-z_]+):", text, re.MULTILINE))
-    assert documented >= set(Configuration.model_fields)
+    assert documented >= set(ApplianceConfiguration.model_fields)
 
 
 @given(

@@ -10,7 +10,7 @@ import pytest
 
 from connector.cli.main import COMMANDS
 from connector.cli.main import connector as root
-from connector.cli.manual import filled, nouns
+from tools.docs.commands import filled, nouns
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 

@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from connector.cli.control import control
-from connector.cli.stack import CONFIRMED, Place, Stack
+from connector.cli.stack import CONFIRMED, Stack, StackLocation
 from connector.clients.smc import Access, SmcClient
-from connector.control import identity
+from connector.control.state import identity
+from connector.control.state.vault import Vault
 from connector.control.store import Store
-from connector.control.vault import Vault
 from connector.errors import StateRestored
 from connector.settings import VCenterSettings
 from tests.cli.conftest import Speaker
@@ -79,7 +79,7 @@ def _held() -> dict[str, str]:
 
 
 def _stack(folder: Path, speaker: Speaker, say: Callable[[str], None]) -> Stack:
-    made = Stack(Place(VCenterSettings(url="https://vc.example"), folder, folder), say)
+    made = Stack(StackLocation(VCenterSettings(url="https://vc.example"), folder, folder), say)
     made.client = SmcClient(Access.of(speaker.url, "key", "secret", speaker.thumbprint, None))
     return made
 

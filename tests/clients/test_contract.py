@@ -15,12 +15,12 @@ import pytest
 
 from connector.clients.agents import ControlConnection
 from connector.clients.endpoint import InstanceEndpoint
-from connector.clients.https import Limits
+from connector.clients.https import RequestLimits
 from connector.clients.smc import Access, SmcClient
 from connector.errors import BadInput, ConnectorError, ControlFailed, TransferFailed, TrustFailed
 from connector.model import Credential, InstanceAddress
 from connector.patience import Patience
-from connector.transfer.certificates import Authority, Role
+from connector.transfer.certificates import Authority, CertificateRole
 from tests.clients.wire import (
     DAY,
     Listening,
@@ -35,7 +35,7 @@ from tests.clients.wire import (
 )
 
 SECRET = "hunter2-in-the-header"
-LIMITS = Limits(connect=5.0, silence=1.0, whole=3.0, largest=1 << 20)
+LIMITS = RequestLimits(connect=5.0, silence=1.0, whole=3.0, largest=1 << 20)
 HTML = ("<html>sign in, hunter3</html>", "text/html; charset=utf-8")
 
 
@@ -57,7 +57,7 @@ class Case:
         self.home, self.name = home, name
         self.authority = Authority.create("j-1")
 
-    def file(self, until: datetime.timedelta = DAY, role: Role = Role.INSTANCE) -> Path:
+    def file(self, until: datetime.timedelta = DAY, role: CertificateRole = CertificateRole.INSTANCE) -> Path:
         if self.name != "instance":
             return certificate(self.home, until=until)
         issued = self.authority.issue(role, lifetime=until)
@@ -72,9 +72,9 @@ class Case:
         with Listening(context) as server:
             yield self.party(server, trusted or shown)
 
-    def party(self, server: Server, trusted: Path, limits: Limits = LIMITS) -> Party:
+    def party(self, server: Server, trusted: Path, limits: RequestLimits = LIMITS) -> Party:
         if self.name == "instance":
-            credential = self.authority.issue(Role.APPLIANCE)
+            credential = self.authority.issue(CertificateRole.APPLIANCE)
             return instance(server, credential, limits)
         if self.name == "appliance":
             return appliance(server, thumbprint(trusted), limits)
@@ -82,19 +82,19 @@ class Case:
         return signed(server, pin, file, limits)
 
 
-def signed(server: Server, pin: str, file: Path | None, limits: Limits) -> Party:
+def signed(server: Server, pin: str, file: Path | None, limits: RequestLimits) -> Party:
     client = SmcClient(Access.of(server.url, "AKtest", SECRET, pin, file), limits=limits)
     look, change = lambda: client.call("DescribeX"), lambda: client.call("StartX")
     return Party(server, look, change, ControlFailed, "the control plane")
 
 
-def appliance(server: Server, pin: str, limits: Limits) -> Party:
+def appliance(server: Server, pin: str, limits: RequestLimits) -> Party:
     client = ControlConnection(server.url, pin, SECRET, limits=limits)
     call = lambda: client.call("POST", "/agents/v1/x", {"x": 1})  # noqa: E731 - a name for both
     return Party(server, call, call, ControlFailed, "the control plane")
 
 
-def instance(server: Server, credential: Credential, limits: Limits) -> Party:
+def instance(server: Server, credential: Credential, limits: RequestLimits) -> Party:
     address = InstanceAddress("127.0.0.1", server.port)
     client = InstanceEndpoint(address, credential, Patience(2.0), limits)
     return Party(server, client.health, InstanceEndpoint(address, credential, limits=limits).health,
@@ -182,7 +182,7 @@ def test_a_certificate_for_another_name(tmp_path: Path) -> None:
 
 def test_the_certificate_of_another_side_of_the_job(tmp_path: Path) -> None:
     case = Case(tmp_path, "instance")
-    foreign = case.file(role=Role.CONTROL)
+    foreign = case.file(role=CertificateRole.CONTROL)
     with case.against(foreign) as party:
         refused(party, TrustFailed)
         assert party.server.asked == []
@@ -216,7 +216,7 @@ def test_silence(party: Party) -> None:
 def test_silence_in_the_handshake(case: Case) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         server = Server(mute.getsockname()[1])
-        party = case.party(server, case.file(), Limits(connect=1.0))
+        party = case.party(server, case.file(), RequestLimits(connect=1.0))
         assert "no answer within 1 s" in refused(party, party.kind)
 
 
@@ -283,7 +283,7 @@ def test_a_list_that_is_none(tmp_path: Path, body: str) -> None:
     with case.against(case.file()) as party:
         party.server.answers = [answer(200, body)] * 2
         endpoint = InstanceEndpoint(
-            InstanceAddress("127.0.0.1", party.server.port), case.authority.issue(Role.APPLIANCE)
+            InstanceAddress("127.0.0.1", party.server.port), case.authority.issue(CertificateRole.APPLIANCE)
         )
         for call in (endpoint.settle, endpoint.disks):
             assert "no list of objects as 'disks'" in refused(party, ControlFailed, call)

@@ -9,7 +9,7 @@ import pytest
 
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import ImageRequest, InstanceRequest, Placement, Provider, TargetDisk
-from connector.transfer.certificates import Authority, Role
+from connector.transfer.certificates import Authority, CertificateRole
 from tests.cloud.alibaba import Cloud, cloud
 
 AUTHORITY = Authority.create("contract")
@@ -18,7 +18,7 @@ DISKS = (TargetDisk(2000, "Hard disk 1", 1 << 20),)
 
 def request_for(token: str, disks: tuple[TargetDisk, ...] = DISKS, **placement: Any) -> InstanceRequest:
     """What the control plane asks for."""
-    inside, ours = AUTHORITY.issue(Role.INSTANCE), AUTHORITY.issue(Role.CONTROL)
+    inside, ours = AUTHORITY.issue(CertificateRole.INSTANCE), AUTHORITY.issue(CertificateRole.CONTROL)
     return InstanceRequest(token, f"job-{token}", disks, inside, ours, Placement(**placement))
 
 
@@ -26,7 +26,7 @@ def image_for(
     token: str, name: str, run: str = "r1", disks: tuple[TargetDisk, ...] = DISKS, **more: Any
 ) -> ImageRequest:
     """What the control plane asks for when the passes of a run are done."""
-    ours = AUTHORITY.issue(Role.CONTROL)
+    ours = AUTHORITY.issue(CertificateRole.CONTROL)
     return ImageRequest(token, f"job-{token}", run, name, "raw", ours, disks, **more)
 
 

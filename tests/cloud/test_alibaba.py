@@ -18,7 +18,7 @@ from connector.cloud.alibaba.provider import AlibabaProvider
 from connector.cloud.provider import Health, Placement, TargetDisk
 from connector.errors import BadInput, TargetFailed
 from simulator.cloud import Stock
-from simulator.cloud.things import GIB, Instance
+from simulator.cloud.resources import GIB, Instance
 from tests.cloud.alibaba import KEY, Cloud
 from tests.cloud.conftest import image_for, request_for
 from tests.ecs.account import Account, read
@@ -45,8 +45,8 @@ def test_r56_its_name_says_that_nobody_may_delete_it_and_tags_say_whose_it_is(qu
     assert made.name == only(quiet).name == "No_Delete_SMC_Transition_Instance"
     assert only(quiet).tags["connector-token"] == T1
     assert only(quiet).tags["team"] == "migration"
-    for thing in (*quiet.region.disks, *quiet.region.groups, *quiet.region.vpcs, *quiet.region.vswitches):
-        assert thing.tags["connector-token"] == T1
+    for resource in (*quiet.region.disks, *quiet.region.groups, *quiet.region.vpcs, *quiet.region.vswitches):
+        assert resource.tags["connector-token"] == T1
 
 
 def test_r58_exactly_two_ports_are_open_to_exactly_the_configured_addresses(quiet: Cloud) -> None:

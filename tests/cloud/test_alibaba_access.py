@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.cloud.alibaba.credentials import VARIABLES, AccessKey, Credentials
+from connector.cloud.alibaba.credentials import VARIABLES, CloudAccessKey, Credentials
 from connector.cloud.alibaba.provider import AlibabaProvider
 from connector.errors import BadInput
 from tests.cloud.alibaba import Cloud, access_key_file
@@ -27,17 +27,17 @@ def file(tmp_path: Path, content: str, mode: int = 0o600) -> Path:
 def test_a_file_is_read_and_read_again_when_it_was_replaced(tmp_path: Path) -> None:
     path = file(tmp_path, f"access_key_id: one\naccess_key_secret: {SECRET}\n")
     credentials = Credentials(path, {})
-    assert credentials.current() == AccessKey("one", SECRET)
+    assert credentials.current() == CloudAccessKey("one", SECRET)
     new = tmp_path / "new"
     new.write_text("access_key_id: two\naccess_key_secret: x\nsecurity_token: t\n")
     new.chmod(0o600)
     new.replace(path)
-    assert credentials.current() == AccessKey("two", "x", "t")
+    assert credentials.current() == CloudAccessKey("two", "x", "t")
 
 
 def test_the_environment_has_the_names_that_the_clouds_own_tools_use() -> None:
     names = dict(zip(VARIABLES, ("id", SECRET, "token"), strict=True))
-    assert Credentials(None, names).current() == AccessKey("id", SECRET, "token")
+    assert Credentials(None, names).current() == CloudAccessKey("id", SECRET, "token")
     assert VARIABLES[0] == "ALIBABA_CLOUD_ACCESS_KEY_ID"
     with pytest.raises(BadInput, match="there is no access key"):
         Credentials(None, {VARIABLES[0]: "id"}).current()
@@ -63,7 +63,7 @@ def test_a_file_that_will_not_do_is_one_line_without_its_content(
 
 
 def test_a_key_does_not_show_its_secret() -> None:
-    assert SECRET not in repr(AccessKey("id", SECRET, SECRET))
+    assert SECRET not in repr(CloudAccessKey("id", SECRET, SECRET))
 
 
 def test_a_provider_without_a_key_is_not_made(quiet: Cloud, tmp_path: Path) -> None:

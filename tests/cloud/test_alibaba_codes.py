@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connector.cloud.alibaba.api import Api
-from connector.cloud.alibaba.codes import CODES, Refusal, Verdict, judge
+from connector.cloud.alibaba.codes import CODES, Refusal, RefusalEffect, judge
 from connector.cloud.alibaba.credentials import Credentials
 from connector.errors import TargetFailed
 from simulator.cloud import Region
@@ -283,11 +283,11 @@ def test_an_instance_that_somebody_protects_is_told(ready: Cloud, code: str) -> 
 
 def test_every_documented_code_is_in_the_table_and_leads_where_it_should() -> None:
     for codes, verdict in (
-        (NEXT_TYPE, Verdict.NEXT_TYPE),
-        (NEXT_DISK, Verdict.NEXT_DISK),
-        (STOP | STOP_IMAGE, Verdict.STOP),
-        (WAIT_IMAGE, Verdict.WAIT),
-        (AGAIN | AGAIN_TOO, Verdict.AGAIN),
+        (NEXT_TYPE, RefusalEffect.NEXT_TYPE),
+        (NEXT_DISK, RefusalEffect.NEXT_DISK),
+        (STOP | STOP_IMAGE, RefusalEffect.STOP),
+        (WAIT_IMAGE, RefusalEffect.WAIT),
+        (AGAIN | AGAIN_TOO, RefusalEffect.AGAIN),
     ):
         for code, status in codes.items():
             assert judge(code, status).verdict is verdict, code
@@ -295,8 +295,8 @@ def test_every_documented_code_is_in_the_table_and_leads_where_it_should() -> No
 
 
 def test_who_is_told_to_act_is_told_how() -> None:
-    assert not [code.name for code in CODES if code.verdict is Verdict.STOP and not code.remedy]
-    assert judge("Never.Heard", 418).verdict is Verdict.STOP
+    assert not [code.name for code in CODES if code.verdict is RefusalEffect.STOP and not code.remedy]
+    assert judge("Never.Heard", 418).verdict is RefusalEffect.STOP
 
 
 def test_the_simulated_cloud_knows_the_status_of_each() -> None:

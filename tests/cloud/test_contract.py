@@ -10,7 +10,7 @@ import pytest
 from connector.clients.endpoint import InstanceEndpoint
 from connector.cloud.provider import INSTANCE_NAME, Health, Placement, Provider
 from connector.errors import Conflict
-from connector.transfer.certificates import Role
+from connector.transfer.certificates import CertificateRole
 from tests.cloud.conftest import AUTHORITY, image_for, request_for
 
 T1, T2 = (f"t-{uuid.uuid4().hex}" for _ in range(2))  # other tests use the same loopback addresses
@@ -20,7 +20,7 @@ Factory = Callable[[], Provider]
 def _endpoint(provider: Provider, token: str) -> InstanceEndpoint:
     found = provider.find(token)
     assert found is not None
-    return InstanceEndpoint(found.address, AUTHORITY.issue(Role.CONTROL))
+    return InstanceEndpoint(found.address, AUTHORITY.issue(CertificateRole.CONTROL))
 
 
 def test_an_unknown_token_has_no_instance_and_releasing_it_is_harmless(provider_factory: Factory) -> None:

@@ -7,12 +7,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from connector.control.jobs import Status
+from connector.control.domain.jobs import JobStatus
 from connector.control.store import tables
 from connector.control.store.database import normal_url
 from tests.control.conftest import VCENTER, machine
 
-_STATUSES = (Status.FINISHED, Status.FINISHED, Status.WAITING, Status.READY, Status.RUNNING, Status.IN_ERROR)
+_STATUSES = (
+    JobStatus.FINISHED,
+    JobStatus.FINISHED,
+    JobStatus.WAITING,
+    JobStatus.READY,
+    JobStatus.RUNNING,
+    JobStatus.IN_ERROR,
+)
 _DISK = {
     "key": 2000,
     "label": "Hard disk 1",
@@ -71,10 +78,10 @@ def _rows(count: int, began: float) -> dict[sa.Table, list[dict[str, Any]]]:
     return rows
 
 
-def _source(ids: dict[str, str], found: dict[str, Any], status: Status, at: float) -> dict[str, Any]:
+def _source(ids: dict[str, str], found: dict[str, Any], status: JobStatus, at: float) -> dict[str, Any]:
     about = {"moref": found["moref"], "instance_uuid": found["instance_uuid"], "facts": found, "findings": []}
     names = {"id": ids["s"], "vcenter": VCENTER, "name": found["name"], "machine": found["name"]}
-    state = "Available" if status is Status.FINISHED else "InUse"
+    state = "Available" if status is JobStatus.FINISHED else "InUse"
     return about | names | {"state": state, "reason": "", "seen": at, "created": at, "last_job": ids["j"]}
 
 
@@ -83,13 +90,13 @@ def _disk(ids: dict[str, str], disk: dict[str, Any]) -> dict[str, Any]:
     return about | {"source_id": ids["s"], "facts": disk}
 
 
-def _run(ids: dict[str, str], status: Status, at: float) -> dict[str, Any]:
-    ended = None if status is Status.RUNNING else at + 60
+def _run(ids: dict[str, str], status: JobStatus, at: float) -> dict[str, Any]:
+    ended = None if status is JobStatus.RUNNING else at + 60
     about = {"kind": "Manual", "plan": [False], "started": at, "stop": False, "number": 1, "outcome": None}
     return about | {"id": ids["r"], "job_id": ids["j"], "ended": ended}
 
 
-def _pass(ids: dict[str, str], status: Status, at: float) -> dict[str, Any]:
+def _pass(ids: dict[str, str], status: JobStatus, at: float) -> dict[str, Any]:
     about = {
         "slot": 0,
         "attempt": 1,
@@ -98,7 +105,7 @@ def _pass(ids: dict[str, str], status: Status, at: float) -> dict[str, Any]:
         "phase": "copying",
         "disks": [_DISK],
     }
-    state = "Taken" if status is Status.RUNNING else "Finished"
+    state = "Taken" if status is JobStatus.RUNNING else "Finished"
     when = {"state": state, "appliance_id": "a-crowd", "offered": at, "taken": at}
     return about | when | {"id": ids["p"], "run_id": ids["r"], "job_id": ids["j"]}
 
@@ -108,14 +115,14 @@ def _image(ids: dict[str, str], number: int, at: float) -> dict[str, Any]:
     return about | {"id": ids["m"], "job_id": ids["j"], "run_id": ids["r"]}
 
 
-def _job(ids: dict[str, str], status: Status, at: float, number: int) -> dict[str, Any]:
-    once = status is not Status.WAITING
+def _job(ids: dict[str, str], status: JobStatus, at: float, number: int) -> dict[str, Any]:
+    once = status is not JobStatus.WAITING
     return {
         "id": ids["j"],
         "source_id": ids["s"],
         "name": f"job-{number:05d}",
         "status": status,
-        "business": "Syncing" if status is Status.RUNNING else "",
+        "business": "Syncing" if status is JobStatus.RUNNING else "",
         "run_once": once,
         "last_sync": False,
         "image_name": f"image-{number:05d}",
@@ -123,7 +130,7 @@ def _job(ids: dict[str, str], status: Status, at: float, number: int) -> dict[st
         "shutdown_deadline": 600.0,
         "allow_power_off": False,
         "cutover": False,
-        "error": _ERROR if status is Status.IN_ERROR else None,
+        "error": _ERROR if status is JobStatus.IN_ERROR else None,
         "created": at,
         "changed": at,
         "started": at,

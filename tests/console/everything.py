@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from connector.control.console import deeds
-from connector.control.store import Wish
+from connector.control.console import actions
+from connector.control.store import NewJob
 from tests.console.conftest import Console
 
 
@@ -14,7 +14,7 @@ class Everything:
         house = console.house
         self.console = console
         self.source, self.free = house.register("web-01", "web-02")
-        self.job = house.service.create(Wish(self.source, "job-web-01")).id
+        self.job = house.service.create(NewJob(self.source, "job-web-01")).id
         self.group = console.store.workgroups.create("shop", "").id
         self.token = console.store.tokens.create("north", "", count=1, days=1)[0].id
         self.pages = [
@@ -30,8 +30,12 @@ class Everything:
             "/console/audit",
         ]
         self.changes = [
-            *(f"/console/bulk/{deed.word}{step}" for deed in deeds.DEEDS for step in ("", "/confirmed")),
-            *(f"/console/jobs/{self.job}/{deed.word}" for deed in deeds.DEEDS),
+            *(
+                f"/console/bulk/{action.word}{step}"
+                for action in actions.ACTIONS
+                for step in ("", "/confirmed")
+            ),
+            *(f"/console/jobs/{self.job}/{action.word}" for action in actions.ACTIONS),
             f"/console/jobs/{self.job}/modify",
             f"/console/jobs/{self.job}/disks",
             f"/console/sources/{self.source}/modify",

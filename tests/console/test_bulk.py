@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from connector.control import jobs
-from connector.control.console import deeds
+from connector.control.console import actions as actions
 from connector.control.console.bulk import MOST
-from connector.control.jobs import Status
-from connector.control.store.rows import Role
+from connector.control.domain import jobs
+from connector.control.domain.entities import Role
+from connector.control.domain.jobs import JobStatus
 from tests.console.conftest import Console
 from tests.console.reading import Element
 from tests.console.test_pages import put
@@ -17,14 +17,14 @@ from tests.console.visitor import Answer, Visitor
 JOBS = "/console/jobs"
 
 
-def tick(visitor: Visitor, deed: str, *ids: str, back: str = JOBS) -> Answer:
+def tick(visitor: Visitor, action: str, *ids: str, back: str = JOBS) -> Answer:
     """The boxes before these jobs, and the button below the list."""
-    return visitor.post(f"/console/bulk/{deed}", {"back": back} | {f"job-{job}": "1" for job in ids})
+    return visitor.post(f"/console/bulk/{action}", {"back": back} | {f"job-{job}": "1" for job in ids})
 
 
-def confirm(visitor: Visitor, asked: Answer, deed: str) -> Answer:
+def confirm(visitor: Visitor, asked: Answer, action: str) -> Answer:
     """The button of the page that asks."""
-    form = asked.page.one("form", action=f"/console/bulk/{deed}/confirmed")
+    form = asked.page.one("form", action=f"/console/bulk/{action}/confirmed")
     return visitor.post(form["action"], {field["name"]: field["value"] for field in form.all("input")})
 
 
@@ -103,19 +103,19 @@ def test_what_has_changed_since_it_was_asked_about_is_not_done(console: Console)
 
 def test_many_may_be_asked_exactly_what_one_may_in_every_state(console: Console) -> None:
     visitor = console.visitor(Role.OPERATOR)
-    states = [state for state in jobs.STATES if state.status is not Status.DELETED]
+    states = [state for state in jobs.STATES if state.status is not JobStatus.DELETED]
     ids = {}
     for number, state in enumerate(states):
         ids[f"job-{number}"] = job = console.house.incremental(str(number))
         put(console, job, state, cutover=number % 2)
     single = {}
     for name, job in ids.items():
-        buttons = visitor.get(f"{JOBS}/{job}").page.one("div", id="deeds").all("button", form="act")
+        buttons = visitor.get(f"{JOBS}/{job}").page.one("div", id="actions").all("button", form="act")
         single[name] = {found["formaction"].rpartition("/")[2] for found in buttons}
-    assert set().union(*single.values()) == {deed.word for deed in deeds.DEEDS}
-    for deed in deeds.DEEDS:
-        page = tick(visitor, deed.word, *ids.values()).page
-        assert set(lines(page, "wanted")) == {name for name, words in single.items() if deed.word in words}
+    assert set().union(*single.values()) == {action.word for action in actions.ACTIONS}
+    for action in actions.ACTIONS:
+        page = tick(visitor, action.word, *ids.values()).page
+        assert set(lines(page, "wanted")) == {name for name, words in single.items() if action.word in words}
         assert set(lines(page, "wanted")) | set(lines(page, "refused")) == set(ids)
         for text in lines(page, "wanted").values():
             assert text.endswith("."), "it says what will happen"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from starlette.routing import Route
 
-from connector.control.store.rows import Role
+from connector.control.domain.entities import Role
 from tests.console.conftest import Console
 
 #: For somebody who is not logged in.

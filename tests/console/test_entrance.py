@@ -6,11 +6,12 @@ import sqlite3
 
 import pytest
 
-from connector.control.console import attempts, entrance
-from connector.control.console.attempts import Attempts
+from connector.control.console import sessions as attempts
+from connector.control.console import sessions as authenticator
 from connector.control.console.pages import ours
+from connector.control.console.sessions import LoginThrottle
+from connector.control.domain.entities import Role
 from connector.control.store import sessions
-from connector.control.store.rows import Role
 from tests.console.conftest import Console
 from tests.console.visitor import HOST, Visitor
 
@@ -25,17 +26,17 @@ def test_the_right_secret_opens_the_console_and_says_who_is_there(console: Conso
 
 def test_the_cookie_is_for_this_host_and_no_script(console: Console) -> None:
     visitor = console.visitor()
-    mine = [cookie for cookie in visitor.set_cookies if cookie.startswith(f"{entrance.COOKIE}=")]
+    mine = [cookie for cookie in visitor.set_cookies if cookie.startswith(f"{authenticator.COOKIE}=")]
     words = {word.strip().lower() for word in mine[0].split(";")[1:]}
     assert {"secure", "httponly", "samesite=strict", "path=/"} == words
-    assert entrance.COOKIE.startswith("__Host-")
+    assert authenticator.COOKIE.startswith("__Host-")
 
 
 def test_the_database_alone_opens_nothing(console: Console) -> None:
     visitor = console.visitor()
     kept = (console.house.folder / "console-0.sqlite").read_bytes()
     kept += (console.house.folder / "console-0.sqlite-wal").read_bytes()
-    assert visitor.cookies[entrance.COOKIE].encode() not in kept
+    assert visitor.cookies[authenticator.COOKIE].encode() not in kept
     for _key, secret in console.people.values():
         assert secret.encode() not in kept
 
@@ -124,11 +125,11 @@ def test_a_copied_cookie_ends_with_its_session(console: Console) -> None:
 
 def test_logging_in_ends_the_session_that_the_browser_had(console: Console) -> None:
     visitor = console.visitor()
-    before = visitor.cookies[entrance.COOKIE]
+    before = visitor.cookies[authenticator.COOKIE]
     key, secret = console.people[Role.READER]
     visitor.log_in(key.id, secret)
-    assert visitor.cookies[entrance.COOKIE] != before
-    visitor.cookies[entrance.COOKIE] = before
+    assert visitor.cookies[authenticator.COOKIE] != before
+    visitor.cookies[authenticator.COOKIE] = before
     assert visitor.get(JOBS).status == 303
 
 
@@ -191,7 +192,7 @@ def test_nobody_can_be_logged_in_from_another_site(console: Console) -> None:
     key, secret = console.people[Role.ADMIN]
     visitor = console.visitor(None)
     assert visitor.post("/console/login", {"key": key.id, "secret": secret}).status == 403
-    assert entrance.COOKIE not in visitor.cookies
+    assert authenticator.COOKIE not in visitor.cookies
 
 
 def test_guessing_is_slow_and_does_not_lock_the_owner_out(console: Console) -> None:
@@ -215,7 +216,7 @@ class Ticks:
 
 def test_each_failure_costs_more_until_the_address_is_forgotten() -> None:
     ticks = Ticks()
-    counted = Attempts(ticks)
+    counted = LoginThrottle(ticks)
     waits = []
     for _ in range(attempts.FREE + 9):
         counted.failed("192.0.2.1")
@@ -232,7 +233,7 @@ def test_each_failure_costs_more_until_the_address_is_forgotten() -> None:
 
 
 def test_one_person_with_many_addresses_is_one_person() -> None:
-    counted = Attempts(Ticks())
+    counted = LoginThrottle(Ticks())
     for number in range(attempts.FREE + 1):
         counted.failed(f"2001:db8:1:2::{number:x}")
     assert counted.wait("2001:db8:1:2:ffff::1") > 0
@@ -240,7 +241,7 @@ def test_one_person_with_many_addresses_is_one_person() -> None:
 
 
 def test_a_flood_of_addresses_takes_no_memory() -> None:
-    counted = Attempts(Ticks())
+    counted = LoginThrottle(Ticks())
     for number in range(attempts.MOST + 50):
         counted.failed(f"10.{number >> 16}.{(number >> 8) & 255}.{number & 255}")
     assert len(counted._failures) == attempts.MOST

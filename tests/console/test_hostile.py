@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from connector.control.console.door import MAX_BODY
+from connector.control.console.middleware import MAX_BODY
 from tests.console.conftest import Console
 from tests.console.everything import Everything
 from tests.console.visitor import Answer, Visitor

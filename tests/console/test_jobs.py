@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector.control.store.rows import Outcome, Role
+from connector.control.domain.entities import Outcome, Role
 from tests.console.conftest import Console
 from tests.control.house import DAY, HOUR
 
@@ -44,8 +44,8 @@ def test_r86_r87_a_running_job_can_be_stopped_while_it_syncs_and_never_deleted(c
     page = visitor.get(f"{JOBS}/{job}")
     assert page.buttons() == {}
     assert "Nothing can be done while Preparing" in page.page.text
-    for deed in ("stop", "delete"):
-        assert visitor.post(f"{JOBS}/{job}/{deed}").status == 400
+    for action in ("stop", "delete"):
+        assert visitor.post(f"{JOBS}/{job}/{action}").status == 400
     console.house.turn()
     page = visitor.get(f"{JOBS}/{job}")
     assert set(page.buttons()) == {"Stop"}
@@ -104,7 +104,7 @@ def test_r41_r90_a_finished_job_says_its_image_and_what_to_check(console: Consol
     console.house.service.start(job)
     console.house.run(job)
     page = console.job_page(job)
-    image = console.store.things.images(job)[0]
+    image = console.store.resources.images(job)[0]
     assert page.states[0] == "Finished"
     assert f"The image {image.name} exists" in page.banner
     for word in ("pay-as-you-go instance", "system disk", "host name", "network", "services"):
@@ -158,14 +158,14 @@ def test_r91_r101_a_waiting_job_runs_now_stops_changes_completes_or_goes(console
     assert len(list(visitor.get(f"{JOBS}/{job}").page.one(id="images").one("tbody").all("tr"))) == 2
 
 
-@pytest.mark.parametrize("deed, cutover, last_sync", [("cutover", True, True), ("close", True, False)])
+@pytest.mark.parametrize("action, cutover, last_sync", [("cutover", True, True), ("close", True, False)])
 def test_cutover_asks_once_more_and_says_what_happens(
-    console: Console, deed: str, cutover: bool, last_sync: bool
+    console: Console, action: str, cutover: bool, last_sync: bool
 ) -> None:
     job = _waiting(console)
     visitor = console.visitor(Role.OPERATOR)
     page = visitor.get(f"{JOBS}/{job}").page
-    (button,) = [f for f in page.all("button", form="act") if f["formaction"].endswith(f"/{deed}")]
+    (button,) = [f for f in page.all("button", form="act") if f["formaction"].endswith(f"/{action}")]
     panel = button.parent
     assert panel is not None
     assert panel.parent is not None
@@ -181,8 +181,8 @@ def test_cutover_asks_once_more_and_says_what_happens(
 def test_what_does_not_fit_the_state_is_refused_and_changes_nothing(console: Console) -> None:
     job = console.house.job()
     visitor = console.visitor(Role.OPERATOR)
-    for deed in ("stop", "cutover", "close"):
-        refused = visitor.post(f"{JOBS}/{job}/{deed}")
+    for action in ("stop", "cutover", "close"):
+        refused = visitor.post(f"{JOBS}/{job}/{action}")
         assert (refused.status, f"{job}:" in refused.banner) == (400, True)
         assert refused.states[0] == "Ready"
     assert visitor.post(f"{JOBS}/{job}/fly").status == 404

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from connector.control.console.labels import LABELS, label, spoken
+from connector.control.console.form_fields import LABELS, label, spoken
+from connector.control.domain.entities import Role
 from connector.control.smc.catalogue import Denied
-from connector.control.store.rows import Role
 from tests.console.conftest import Console
 from tests.console.everything import Everything
 from tests.console.reading import Element

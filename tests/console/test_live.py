@@ -11,9 +11,9 @@ import pytest
 from markupsafe import Markup
 
 from connector.control.console.live import Feed, Topic
-from connector.control.console.looks import Part
 from connector.control.console.streams import sheet_address
-from connector.control.store.rows import Role
+from connector.control.console.templating import Fragment
+from connector.control.domain.entities import Role
 from tests.console.conftest import Console
 from tests.console.visitor import Visitor
 
@@ -25,21 +25,21 @@ class Stage:
     """What a watcher looks at; counts how often."""
 
     def __init__(self) -> None:
-        self.looks = 0
+        self.templates = 0
         self.checks = 0
         self.asked: Set[Topic] = set()
         self.version = 1
         self.ended: set[str] = set()
         self.broken = False
 
-    def look(self, topics: Set[Topic]) -> Mapping[Topic, Mapping[str, Part]]:
-        self.looks += 1
+    def look(self, topics: Set[Topic]) -> Mapping[Topic, Mapping[str, Fragment]]:
+        self.templates += 1
         self.asked = topics
         if self.broken:
             raise RuntimeError("broken")
         return {
             topic: {
-                f"line-{topic.id}": Part(Markup(f"<td>{topic.id} {self.version}</td>"), str(self.version))
+                f"line-{topic.id}": Fragment(Markup(f"<td>{topic.id} {self.version}</td>"), str(self.version))
             }
             for topic in topics
         }
@@ -71,11 +71,11 @@ def test_one_look_serves_every_page() -> None:
         firsts = await asyncio.gather(*(parts(stream, 1) for stream in streams))
         assert {first[0]["html"] for first in firsts} == {"<td>j-1 1</td>", "<td>j-2 1</td>"}
         assert stage.asked == {HERE, THERE}
-        before = stage.looks
+        before = stage.templates
         stage.version = 2
         seconds = await asyncio.gather(*(parts(stream, 1) for stream in streams))
         assert all(second[0]["version"] == "2" for second in seconds)
-        assert stage.looks - before <= 5  # not fifty
+        assert stage.templates - before <= 5  # not fifty
         (watcher,) = [task for task in asyncio.all_tasks() if task.get_name() == "console watcher"]
         for stream in streams:
             await stream.aclose()  # type: ignore[attr-defined]
@@ -90,12 +90,12 @@ def test_a_page_is_told_only_what_changed_and_only_the_newest() -> None:
         feed = Feed(stage.look, stage.alive, pace=0.02)
         stream = feed.follow("s", "k", frozenset([HERE]))
         await parts(stream, 1)
-        looks = stage.looks
-        while stage.looks < looks + 5:  # nothing changes
+        templates = stage.templates
+        while stage.templates < templates + 5:  # nothing changes
             await asyncio.sleep(0.01)
         for version in (2, 3, 4):  # a page that reads slowly misses what was overtaken
-            stage.version, looks = version, stage.looks
-            while stage.looks < looks + 2:
+            stage.version, templates = version, stage.templates
+            while stage.templates < templates + 2:
                 await asyncio.sleep(0.01)
         assert [part["version"] for part in await parts(stream, 1)] == ["4"]
         await stream.aclose()  # type: ignore[attr-defined]
@@ -172,7 +172,7 @@ def test_a_look_that_fails_is_not_the_last_one() -> None:
         stream = feed.follow("s", "k", frozenset([HERE]))
         assert (await anext(stream)).startswith(b"retry")
         waiting = asyncio.ensure_future(parts(stream, 1))
-        while stage.looks < 3:
+        while stage.templates < 3:
             await asyncio.sleep(0.01)
         stage.broken = False
         assert (await waiting)[0]["id"] == "line-j-1"
@@ -220,11 +220,11 @@ def test_a_job_goes_on_before_the_eyes_of_whoever_watches(console: Console) -> N
     ear = Ear(visitor, sheet_address(job))
     ear.hear("state", "Preparing", then=lambda: console.house.service.start(job))
     assert "Ready -&gt; Running/Preparing" in ear.parts["log"]
-    ear.hear("deeds", f"/console/jobs/{job}/stop", then=console.house.turn)
+    ear.hear("actions", f"/console/jobs/{job}/stop", then=console.house.turn)
     page = visitor.get(f"/console/jobs/{job}")
-    shown = page.page.one(id="deeds")["data-version"]
+    shown = page.page.one(id="actions")["data-version"]
     assert shown
-    assert ">Stop</button>" in ear.parts["deeds"].replace("\n", "")
+    assert ">Stop</button>" in ear.parts["actions"].replace("\n", "")
 
 
 def test_what_the_page_shows_and_what_is_sent_have_one_version(console: Console) -> None:
@@ -252,7 +252,7 @@ def test_what_the_page_shows_and_what_is_sent_have_one_version(console: Console)
 def test_a_reader_hears_no_buttons(console: Console) -> None:
     job = console.house.job()
     ear = Ear(console.visitor(Role.READER), sheet_address(job))
-    ear.hear("deeds", "read-only")
+    ear.hear("actions", "read-only")
     assert "<button" not in "".join(ear.parts.values())
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from connector.control.console.new_job import asked
+from connector.control.domain.entities import Role
 from connector.control.smc.catalogue import Denied
 from connector.control.store import JobFilter
-from connector.control.store.rows import Role
 from tests.console.conftest import Console
 from tests.console.test_sources import job_of, register
 from tests.console.visitor import Answer, Visitor

@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import pytest
 
-from connector.control import jobs
-from connector.control.console import deeds, lists
-from connector.control.jobs import State, Status
-from connector.control.store import Limits, Wish
-from connector.control.store.rows import Role
+from connector.control.console import actions, lists
+from connector.control.domain import jobs
+from connector.control.domain.entities import Role
+from connector.control.domain.jobs import JobState, JobStatus
+from connector.control.store import NewJob, Quotas
 from connector.names import visible
 from tests.console.conftest import Console
 from tests.console.everything import Everything
@@ -141,7 +141,7 @@ def test_what_people_and_machines_are_called_is_text_and_nothing_in_it_is_unseen
     hostile = HOSTILE
     (source,) = console.house.register(hostile)
     console.store.sources.modify(source, description=hostile)
-    job = console.house.service.create(Wish(source, "job-web-01")).id
+    job = console.house.service.create(NewJob(source, "job-web-01")).id
     console.store.jobs.note(job, "note", hostile)
     console.store.jobs.mark(job, waiting=hostile)
     console.store.audit.add(hostile, "", hostile, hostile, {hostile: hostile})
@@ -245,7 +245,7 @@ def test_workgroups_are_made_filled_emptied_and_deleted(console: Console) -> Non
 
 
 def test_a_full_workgroup_refuses_the_choice_and_keeps_it(make_console: Callable[..., Console]) -> None:
-    console = make_console(Limits(workgroup_sources=1))
+    console = make_console(Quotas(workgroup_sources=1))
     first, second = console.house.register("web-01", "web-02")
     group = console.store.workgroups.create("wave-1", "").id
     visitor = console.visitor()
@@ -317,13 +317,15 @@ def test_a_change_of_many_things_is_one_line_with_the_rest_in_its_details(consol
 
 
 @pytest.mark.parametrize(
-    "state", [state for state in jobs.STATES if state.status is not Status.DELETED], ids=str
+    "state", [state for state in jobs.STATES if state.status is not JobStatus.DELETED], ids=str
 )
-def test_a_job_offers_exactly_what_the_table_allows(console: Console, state: State) -> None:
+def test_a_job_offers_exactly_what_the_table_allows(console: Console, state: JobState) -> None:
     job = console.house.incremental()
     put(console, job, state)
     _must_offer(
-        console, job, {deed.word for deed in deeds.DEEDS if deed.event in jobs.events(state)} - {"rollback"}
+        console,
+        job,
+        {action.word for action in actions.ACTIONS if action.event in jobs.events(state)} - {"rollback"},
     )
 
 
@@ -331,11 +333,11 @@ def test_what_was_cut_over_can_be_rolled_back_and_a_member_of_an_application_not
     console: Console,
 ) -> None:
     job = console.house.incremental()
-    put(console, job, State(Status.FINISHED), cutover=1)
+    put(console, job, JobState(JobStatus.FINISHED), cutover=1)
     _must_offer(console, job, {"rollback", "delete"})
-    put(console, job, State(Status.FINISHED), cutover=1, application="shop")
+    put(console, job, JobState(JobStatus.FINISHED), cutover=1, application="shop")
     _must_offer(console, job, {"delete"})
-    put(console, job, State(Status.WAITING), application="shop")
+    put(console, job, JobState(JobStatus.WAITING), application="shop")
     _must_offer(console, job, {"start", "stop", "delete"})
 
 
@@ -343,7 +345,7 @@ def _must_offer(console: Console, job: str, allowed: set[str]) -> None:
     page = console.job_page(job).page
     offered = {
         found["formaction"].rpartition("/")[2]
-        for found in page.one("div", id="deeds").all("button", form="act")
+        for found in page.one("div", id="actions").all("button", form="act")
     }
     assert offered == allowed
     in_list = console.visitor(Role.OPERATOR).get("/console/jobs").page.one("tr", id=f"line-{job}")
@@ -351,7 +353,7 @@ def _must_offer(console: Console, job: str, allowed: set[str]) -> None:
     assert shown == allowed & {"start", "stop", "cutover"}
 
 
-def put(console: Console, job: str, state: State, **columns: object) -> None:
+def put(console: Console, job: str, state: JobState, **columns: object) -> None:
     """As if the job had come there."""
     with sqlite3.connect(console.house.folder / "console-0.sqlite") as database:
         values = {"status": str(state.status), "business": str(state.business), **columns}

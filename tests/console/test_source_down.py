@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.control.console.streams import sheet_address
-from connector.control.store.rows import Outcome, Pass, Role
+from connector.control.domain.entities import Outcome, Pass, Role
 from connector.errors import TargetFailed
 from tests.console.conftest import Console
 from tests.console.test_live import Ear
@@ -35,7 +35,7 @@ def test_every_page_says_that_a_source_is_down_until_it_is_not(console: Console)
     assert "SOURCE IS DOWN since " in state
     assert "its last changes are being copied" in state
     assert "Cutover" in page.one(id="runs").text
-    assert "stays down until the cutover is resumed" in page.one(id="deeds").text
+    assert "stays down until the cutover is resumed" in page.one(id="actions").text
 
     error = TargetFailed("broken").to_json()
     console.house.finish(taken.id, console.house.appliance, Outcome.FAILED, error, {})
@@ -45,7 +45,7 @@ def test_every_page_says_that_a_source_is_down_until_it_is_not(console: Console)
     assert "nothing is under way that brings it back" in state
     assert "Resume the cutover goes on where it stopped" in " ".join(state.split())
     assert "Roll back powers the source on again" in " ".join(state.split())
-    assert "Resume the cutover" in page.one(id="deeds").text
+    assert "Resume the cutover" in page.one(id="actions").text
 
     visitor.post(f"/console/jobs/{job}/start")
     console.house.run(job)
@@ -92,9 +92,9 @@ def test_a_cutover_that_was_stopped_before_the_shutdown_warns_before_it_is_resum
     house.turn()
     page = console.job_page(job).page
     assert "SOURCE IS DOWN" not in page.text
-    deeds = page.one(id="deeds").text
-    assert "Resume the cutover" in deeds and "Start again" not in deeds
-    assert "The source is shut down now" in deeds
+    actions = page.one(id="actions").text
+    assert "Resume the cutover" in actions and "Start again" not in actions
+    assert "The source is shut down now" in actions
 
 
 def test_the_banner_of_an_open_page_goes_when_the_source_is_replaced(console: Console) -> None:

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import asdict
 from typing import Any
 
-from connector.control.store import JobFilter, Wish
-from connector.control.store.rows import Role
+from connector.control.domain.entities import Role
+from connector.control.store import JobFilter, NewJob
 from connector.model import Finding, Severity
 from tests.console.conftest import Console
 from tests.console.visitor import Answer
@@ -116,7 +116,7 @@ def test_r12_an_empty_console_says_how_a_migration_goes(console: Console) -> Non
 
 def test_r67_r75_only_an_available_source_is_offered_a_job(console: Console) -> None:
     first, second, third = register(console, *(machine(f"vm-{n}", f"web-{n}") for n in (1, 2, 3)))
-    console.house.service.create(Wish(first, "job-1"))
+    console.house.service.create(NewJob(first, "job-1"))
     register(console, machine("vm-1", "web-1"), machine("vm-2", "web-2"))  # the third is gone
     visitor = console.visitor(Role.OPERATOR)
     offers = {found["href"] for found in visitor.get(SOURCES).page.all("a", class_="button")}

@@ -45,7 +45,7 @@ class Answer:
         return [found.text for found in self.page.all("span", class_="state")]
 
     def buttons(self) -> dict[str, str]:
-        """Where each button of a deed leads, by what it says; without those that cannot be pressed."""
+        """Where each button of an action leads, by what it says; without those that cannot be pressed."""
         return {
             found.text: found["formaction"]
             for found in self.page.all("button", form="act")

@@ -15,7 +15,7 @@ import pytest
 
 from connector import child
 from connector.clients.agents import ControlClient, enrol
-from connector.control.store import Limits
+from connector.control.store import Quotas
 from connector.errors import ConnectorError, NotFound, ReaderFailed
 from connector.model import Firmware, Machine, MachineDisk, PowerState
 from connector.transfer.evidence import Signer
@@ -231,13 +231,13 @@ class Robot:
 
 
 @pytest.fixture
-def make_house(quick_folder: Path) -> Iterator[Callable[[Limits], House]]:
+def make_house(quick_folder: Path) -> Iterator[Callable[[Quotas], House]]:
     """Control planes without processes, on SQLite."""
     from tests.control.house import House
 
     made: list[House] = []
 
-    def make(limits: Limits) -> House:
+    def make(limits: Quotas) -> House:
         made.append(House(f"sqlite:///{quick_folder / 'x.sqlite'}", quick_folder, limits))
         return made[-1]
 
@@ -247,8 +247,8 @@ def make_house(quick_folder: Path) -> Iterator[Callable[[Limits], House]]:
 
 
 @pytest.fixture
-def house(make_house: Callable[[Limits], House]) -> House:
-    return make_house(Limits())
+def house(make_house: Callable[[Quotas], House]) -> House:
+    return make_house(Quotas())
 
 
 @pytest.fixture

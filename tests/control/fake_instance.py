@@ -50,9 +50,9 @@ def main() -> None:
 
         def do_POST(self) -> None:
             pass_gate("image")
-            wish = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            new_job = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             (directory / "images").mkdir(exist_ok=True)
-            file = f"images/{wish['name']}.{wish['format']}"
+            file = f"images/{new_job['name']}.{new_job['format']}"
             (directory / file).write_text("image")
             self._answer(json.dumps({"files": [file]}).encode())
 

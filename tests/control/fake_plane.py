@@ -10,7 +10,7 @@ from pathlib import Path
 from connector import child
 from connector.cloud.handover import Made
 from connector.cloud.local import LocalProvider
-from connector.control.connections import Bounds
+from connector.control.http.connections import ConnectionLimits
 from connector.control.plane import Options, run
 from connector.errors import ConnectorError, TransferFailed
 
@@ -42,7 +42,7 @@ def tell(instance, credential, revoked):
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     state, grace, database = sys.argv[1:4]
-    bounds = Bounds(**json.loads(sys.argv[4]))
+    bounds = ConnectionLimits(**json.loads(sys.argv[4]))
     root = Path(state)
     options = Options(
         root / "state",

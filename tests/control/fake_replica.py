@@ -19,7 +19,7 @@ from connector.cloud.provider import (
     StoredImage,
 )
 from connector.control.plane import Options, run
-from connector.control.store import Limits
+from connector.control.store import Quotas
 from connector.errors import ConnectorError
 from connector.model import Credential, InstanceAddress
 
@@ -95,7 +95,7 @@ if __name__ == "__main__":
         meets_instances=False,
         grace=4.0,
         interval=0.5,
-        limits=Limits(host_disks=HOST_DISKS, passes=PASSES),
+        limits=Quotas(host_disks=HOST_DISKS, passes=PASSES),
     )
     try:
         directory = Directory(Path(cloud))

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from connector.control.ledger import instance_token
+from connector.control.store.provider_ledger import instance_token
 from connector.transfer import evidence
 from connector.transfer.evidence import Signer
 

@@ -15,25 +15,25 @@ from typing import Any
 
 from connector.cloud.provider import (
     INSTANCE_NAME,
+    CloudResource,
     Health,
     ImageRequest,
     Instance,
     InstanceRequest,
     Placement,
-    Resource,
     StoredImage,
 )
-from connector.control.applications import Applications, Conductor
-from connector.control.jobs import Status
-from connector.control.ledger import instance_token
-from connector.control.planner import Planner
-from connector.control.service import Service
-from connector.control.steps import Steps
-from connector.control.store import Limits, Store, Wish
-from connector.control.store.rows import Appliance, Job, Json, Outcome, Pass, PassState
-from connector.control.vault import Vault
-from connector.control.watch import Watch
-from connector.control.workflow import Runs
+from connector.control.domain.entities import Appliance, Job, Json, Outcome, Pass, PassState
+from connector.control.domain.jobs import JobStatus
+from connector.control.engine.monitors import ApplianceMonitor
+from connector.control.engine.scheduler import Scheduler
+from connector.control.engine.steps import Steps
+from connector.control.engine.workflow import RunWorkflows
+from connector.control.service.applications import ApplicationService, CohortMonitor
+from connector.control.service.jobs import JobService
+from connector.control.state.vault import Vault
+from connector.control.store import NewJob, Quotas, Store
+from connector.control.store.provider_ledger import instance_token
 from connector.errors import BadInput, ConnectorError, TargetFailed, TransferFailed
 from connector.model import Credential, InstanceAddress
 from connector.transfer.evidence import Signer
@@ -100,7 +100,7 @@ class Cloud:
     def find(self, token: str) -> Instance | None:
         if token not in self.instances:
             return None
-        disks = [Resource("disk", f"d-{disk.key}") for disk in self.requests[token].disks]
+        disks = [CloudResource("disk", f"d-{disk.key}") for disk in self.requests[token].disks]
         health = self.instances[token]
         address = InstanceAddress(self.hosts.get(token, "127.0.0.9"))
         return Instance(f"i-{token}", INSTANCE_NAME, address, health, tuple(disks), token)
@@ -177,8 +177,8 @@ class Script:
 
 
 class House:
-    def __init__(self, url: str, folder: Path, limits: Limits | None = None) -> None:
-        self.url, self.folder, self.limits = url, folder, limits or Limits()
+    def __init__(self, url: str, folder: Path, limits: Quotas | None = None) -> None:
+        self.url, self.folder, self.limits = url, folder, limits or Quotas()
         self.clock, self.cloud = MovableClock(), Cloud()
         self.signers: dict[str, Signer] = {}
         self.begin()
@@ -192,11 +192,11 @@ class House:
             self.store, self.cloud, Vault(self.folder / "key"), ask=self.cloud.ask, tell=self.cloud.tell
         )
         self.steps = steps
-        self.service = Service(self.store, steps, grace=GRACE)
-        self.watch = Watch(self.store, steps, grace=GRACE)
-        self.planner = Planner(self.store, steps)
-        self.applications = Applications(self.service)
-        self.conductor = Conductor(self.store)
+        self.service = JobService(self.store, steps, grace=GRACE)
+        self.watch = ApplianceMonitor(self.store, steps, grace=GRACE)
+        self.planner = Scheduler(self.store, steps)
+        self.applications = ApplicationService(self.service)
+        self.conductor = CohortMonitor(self.store)
 
     def crash(self) -> None:
         """The process dies and another one starts."""
@@ -217,16 +217,16 @@ class House:
         self.sources |= self.store.sources.put(by.vcenter, bodies, by)
         return [self.sources[f"vm-{name}"] for name in names]
 
-    def job(self, name: str = "j", **wish: Any) -> str:
+    def job(self, name: str = "j", **new_job: Any) -> str:
         if name not in self.sources:
             (self.sources[name],) = self.register(*[*self._known(), name])[-1:]
-        return self.service.create(Wish(self.sources[name], f"job-{name}", **wish)).id
+        return self.service.create(NewJob(self.sources[name], f"job-{name}", **new_job)).id
 
     def _known(self) -> list[str]:
         return [s.machine for s in self.store.sources.all() if s.vcenter == self.appliance.vcenter]
 
-    def incremental(self, name: str = "j", **wish: Any) -> str:
-        return self.job(name, **{"run_once": False, "frequency": 12, "max_images": 3} | wish)
+    def incremental(self, name: str = "j", **new_job: Any) -> str:
+        return self.job(name, **{"run_once": False, "frequency": 12, "max_images": 3} | new_job)
 
     def turn(self, crash_after: int | None = None) -> None:
         """What the active runner does in one turn; appliances that exist are heard of."""
@@ -241,10 +241,10 @@ class House:
     def sweep(self, crash_after: int | None = None) -> None:
         for run in self.store.runs.open():
             with suppress(Pending):
-                work = Runs.rollback if run.kind == "Rollback" else Runs.run
+                work = RunWorkflows.rollback if run.kind == "Rollback" else RunWorkflows.run
                 inspect.unwrap(work)(Script(self.store, self.steps, crash_after), run.id)  # type: ignore[arg-type]
-        for job in self.store.jobs.all([Status.DELETING]):
-            inspect.unwrap(Runs.delete)(Script(self.store, self.steps, crash_after), job.id)  # type: ignore[arg-type]
+        for job in self.store.jobs.all([JobStatus.DELETING]):
+            inspect.unwrap(RunWorkflows.delete)(Script(self.store, self.steps, crash_after), job.id)  # type: ignore[arg-type]
 
     def take(self, by: Appliance | None = None, errands: bool = False) -> Pass | None:
         return self.store.passes.take(by or self.appliance, errands)

@@ -8,12 +8,21 @@ from dataclasses import replace
 
 import pytest
 
-from connector.control import views
-from connector.control.cohorts import SLACK, Member, broken, obstacle, overdue, provable, together, unproved
-from connector.control.jobs import Event
-from connector.control.store import Wish
-from connector.control.store.limits import Limits
-from connector.control.store.rows import Json, Outcome, Pass, Task
+from connector.control.domain.cohorts import (
+    SLACK,
+    Member,
+    broken,
+    obstacle,
+    overdue,
+    provable,
+    together,
+    unproved,
+)
+from connector.control.domain.entities import Json, Outcome, Pass, Task
+from connector.control.domain.jobs import JobEvent
+from connector.control.http import views
+from connector.control.store import NewJob
+from connector.control.store.limits import Quotas
 from connector.errors import BadInput, Conflict, NotFound, TargetFailed
 from tests.control.house import Crash, House
 
@@ -309,7 +318,7 @@ def test_a_member_is_neither_cut_over_alone_nor_in_two_applications(house: House
         house.applications.put("other", {jobs["web"]: 0})
     with pytest.raises(BadInput, match="twice"):
         house.applications.put("shop", {jobs["web"]: 0, "job-web": 1})
-    once = house.service.create(Wish(house.register(*RANKS, "once")[-1], "once")).id
+    once = house.service.create(NewJob(house.register(*RANKS, "once")[-1], "once")).id
     with pytest.raises(Conflict, match="runs once"):
         house.applications.put("shop", {once: 0})
     house.applications.cutover("shop", {})
@@ -387,15 +396,15 @@ def test_the_rules_by_themselves() -> None:
     assert obstacle(Task.FINAL, down, [down, stopped]) == "waits: its application is taken back"
 
 
-def _limited(make_house: Callable[[Limits], House], limits: Limits) -> tuple[House, dict[str, str]]:
+def _limited(make_house: Callable[[Quotas], House], limits: Quotas) -> tuple[House, dict[str, str]]:
     house = make_house(limits)
     return house, _made(house)
 
 
 def test_an_application_goes_down_when_there_is_room_for_all_of_it_and_is_not_overtaken(
-    make_house: Callable[[Limits], House],
+    make_house: Callable[[Quotas], House],
 ) -> None:
-    house, jobs = _limited(make_house, Limits(host_disks=7))  # two disks each
+    house, jobs = _limited(make_house, Quotas(host_disks=7))  # two disks each
     house.register(*RANKS, "old", "new")
     old, new = house.job("old"), house.job("new")
     house.service.start(old)
@@ -429,9 +438,9 @@ def test_an_application_goes_down_when_there_is_room_for_all_of_it_and_is_not_ov
 
 
 def test_room_is_kept_for_an_application_whose_machines_go_down(
-    make_house: Callable[[Limits], House],
+    make_house: Callable[[Quotas], House],
 ) -> None:
-    house, _ = _limited(make_house, Limits(passes=3))
+    house, _ = _limited(make_house, Quotas(passes=3))
     house.register(*RANKS, "other")
     house.applications.cutover("shop", {})
     house.turn()
@@ -444,9 +453,9 @@ def test_room_is_kept_for_an_application_whose_machines_go_down(
 
 
 def test_an_application_larger_than_a_limit_is_read_in_turns_when_nothing_else_is(
-    make_house: Callable[[Limits], House],
+    make_house: Callable[[Quotas], House],
 ) -> None:
-    house, jobs = _limited(make_house, Limits(host_disks=3))
+    house, jobs = _limited(make_house, Quotas(host_disks=3))
     house.applications.cutover("shop", {})
     house.turn()
     assert [_errand(house) for _ in jobs] == ["web", "app", "db"]
@@ -459,9 +468,9 @@ def test_an_application_larger_than_a_limit_is_read_in_turns_when_nothing_else_i
 
 
 def test_two_applications_of_which_each_fills_the_limit_go_one_after_the_other(
-    make_house: Callable[[Limits], House],
+    make_house: Callable[[Quotas], House],
 ) -> None:
-    house, jobs = _limited(make_house, Limits(host_disks=6))
+    house, jobs = _limited(make_house, Quotas(host_disks=6))
     house.register(*RANKS, "a", "b")
     others = {name: house.incremental(name) for name in ("a", "b")}
     for job in others.values():
@@ -488,7 +497,7 @@ def test_ordinary_runs_go_together_and_the_spread_of_their_snapshots_is_kept(hou
     house.planner.look()
     assert _states(house, jobs) == {"Running/Preparing"}
     (first, *_) = house.store.runs.open()
-    house.store.jobs.advance(first.id, Event.PREPARED)
+    house.store.jobs.advance(first.id, JobEvent.PREPARED)
     house.store.passes.offer(first.id, 0)
     assert house.take() is None
     house.turn()
@@ -517,7 +526,7 @@ def test_one_that_fails_an_ordinary_run_does_not_keep_the_others(house: House) -
     house.applications.start("shop", {})
     (first, *_) = house.store.runs.open()
     house.store.jobs.settle(
-        first.id, Event.FAILED, Outcome.FAILED, {"error": "TargetFailed", "what": "no instance"}
+        first.id, JobEvent.FAILED, Outcome.FAILED, {"error": "TargetFailed", "what": "no instance"}
     )
     for _ in range(3):
         house.turn()

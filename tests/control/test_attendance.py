@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from connector.cloud.provider import Health
-from connector.control.background import Background
-from connector.control.store.rows import Outcome, Pass, PassState
+from connector.control.domain.entities import Outcome, Pass, PassState
+from connector.control.engine.background import Background
 from connector.errors import Conflict, ConnectorError, TargetFailed, TransferFailed
 from tests.control.house import House
 from tests.waiting import PATIENCE

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from connector.control import backup, identity
-from connector.control.epoch import confirm
-from connector.control.store import Limits, Store
-from connector.control.vault import Vault
+from connector.control.state import backup, identity
+from connector.control.state.epoch import confirm
+from connector.control.state.vault import Vault
+from connector.control.store import Quotas, Store
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, StateRestored
 from tests.control.house import House
 
@@ -81,7 +81,7 @@ def test_it_is_made_while_jobs_run_and_they_go_on_from_it(url: str, empty: str, 
     state = _state(quick_folder)
     if url.startswith("sqlite"):
         url = f"sqlite:///{state / 'control.sqlite'}"
-    house = House(url, quick_folder, Limits())
+    house = House(url, quick_folder, Quotas())
     jobs = [house.incremental(name) for name in "abc"]
     for job in jobs:
         house.service.start(job)

@@ -9,10 +9,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from connector.cloud import factory
 from connector.cloud.alibaba import settings as alibaba
-from connector.control import clouds, configuration
+from connector.control import configuration
 from connector.control.__main__ import command
-from connector.control.store import Limits
+from connector.control.store import Quotas
 from connector.errors import BadInput
 from connector.instance import user_data
 from connector.instance.__main__ import main as instance
@@ -29,7 +30,7 @@ def written(tmp_path: Path, content: Any) -> Path:
 def test_the_reference_file_loads() -> None:
     loaded = configuration.load(REFERENCE)
     assert loaded.options()["port"] == 8443
-    Limits.of(loaded.options()["limits"])
+    Quotas.of(loaded.options()["limits"])
     assert loaded.alibaba is not None
     settings = alibaba.parse(loaded.alibaba, "alibaba")
     assert settings.reachable_from == ("198.51.100.7/32", "203.0.113.0/28")
@@ -81,9 +82,9 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, content: Any, says: str) -> No
 
 def test_each_cloud_says_what_it_needs() -> None:
     with pytest.raises(BadInput, match="needs a place for images"):
-        clouds.choose("local", None, None, "--config")
+        factory.choose("local", None, None, "--config")
     with pytest.raises(BadInput, match="needs its section"):
-        clouds.choose("alibaba", None, None, "--config")
+        factory.choose("alibaba", None, None, "--config")
 
 
 def test_options_count_more_than_the_file(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from connector.control import engine_rows, identity
-from connector.control.vault import Vault
+from connector.control.engine import rows
+from connector.control.state import identity
+from connector.control.state.vault import Vault
 from connector.errors import BadInput, ControlFailed
 
 HOST = "127.0.0.1"
@@ -69,10 +70,10 @@ def test_a_damaged_database_of_the_engine_is_named(tmp_path: Path, harm: Callabl
         )
     connection.close()
     url = f"sqlite:///{file}"
-    engine_rows.drop_foreign(url)
+    rows.drop_foreign(url)
     harm(file)
     with pytest.raises(ControlFailed) as refused:
-        engine_rows.drop_foreign(url)
+        rows.drop_foreign(url)
     assert (refused.value.what, refused.value.on) == ("the engine's database is damaged", str(file))
     assert "remove it" in refused.value.remedy
 

@@ -15,15 +15,14 @@ from click.testing import CliRunner
 from connector.cli.access import of_directory
 from connector.cli.control import control
 from connector.clients.smc import Access, Json, SmcClient
-from connector.control import directory_key
-from connector.control.console.attempts import Attempts
-from connector.control.console.entrance import Entrance
-from connector.control.epoch import FILE
-from connector.control.keys import Keys
+from connector.control.console.sessions import LoginThrottle, SessionAuthenticator
+from connector.control.domain.entities import Role
+from connector.control.state import directory_key
+from connector.control.state.access_keys import AccessKeys
+from connector.control.state.epoch import FILE
+from connector.control.state.vault import Vault
 from connector.control.store import Store
-from connector.control.store.rows import Role
-from connector.control.vault import Vault
-from connector.epoch import Memory
+from connector.epoch import EpochMemory
 from connector.errors import AuthenticationFailed, Conflict, NotPermitted, StateRestored
 from tests.control.conftest import Plane
 from tests.control.house import House
@@ -40,7 +39,7 @@ def new_key(plane: Plane) -> Access:
     """An administrator's, in the database."""
     state = plane.root / "state"
     store = Store(f"sqlite:///{state / 'control.sqlite'}")
-    key, secret = Keys(store.keys, Vault(state / "vault-key")).create("admin", Role.ADMIN)
+    key, secret = AccessKeys(store.keys, Vault(state / "vault-key")).create("admin", Role.ADMIN)
     store.close()
     return Access.of(plane.url, key.id, secret, plane.thumbprint, None)
 
@@ -55,7 +54,7 @@ def entries(plane: Plane, action: str) -> list[str]:
 
 def remembered(state: Path) -> int:
     """The number of the last write that the state directory knows of."""
-    mark = Memory(state / FILE).mark
+    mark = EpochMemory(state / FILE).mark
     return 0 if mark is None else mark.sequence
 
 
@@ -114,9 +113,9 @@ def test_it_alone_confirms_a_restore_and_is_not_doubted_then(make_plane: Callabl
 
 def test_people_log_in_with_keys_of_their_own(house: House, tmp_path: Path) -> None:
     own = directory_key.load(tmp_path)
-    keys = Keys(house.store.keys, Vault(tmp_path / "vault-key"), own)
+    keys = AccessKeys(house.store.keys, Vault(tmp_path / "vault-key"), own)
     with pytest.raises(AuthenticationFailed, match="connector control key create"):
-        Entrance(house.store, keys, Attempts()).enter(own.id, own.secret, "192.0.2.1")
+        SessionAuthenticator(house.store, keys, LoginThrottle()).enter(own.id, own.secret, "192.0.2.1")
 
 
 def test_it_is_listed_and_is_ended_by_its_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from connector.cloud.provider import ImageRequest, StoredImage
 from connector.control.smc import shapes
 from connector.control.smc.extension_shapes import progress
-from connector.control.store import Limits
+from connector.control.store import Quotas
 from connector.control.store.database import Database
 from connector.errors import Conflict
 from tests.control.conftest import VCENTER, machine
@@ -44,7 +44,7 @@ class _Images(Cloud):
 
 @pytest.fixture
 def house(url: str, quick_folder: Path) -> Iterator[House]:
-    made = House(url, quick_folder, Limits())
+    made = House(url, quick_folder, Quotas())
     made.cloud = _Images()
     made.begin()
     yield made
@@ -141,7 +141,7 @@ def test_jobs_of_the_release_before_that_have_run_keep_the_order_of_keys(
                 {"key": key, "facts": {"controller": f"{controller}0", "bus": 0, "unit": 0}},
             )
     database.close()
-    house = House(url, quick_folder, Limits())
+    house = House(url, quick_folder, Quotas())
     try:
         for name, keys in (("waiting", [2000, 2001]), ("syncing", [2000, 2001]), ("ready", [2001, 2000])):
             job = house.get(f"j-{name}")

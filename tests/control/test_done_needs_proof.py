@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector.control.store.rows import Outcome, Pass
+from connector.control.domain.entities import Outcome, Pass
 from connector.errors import ControlFailed, TransferFailed
 from tests.control.house import House
 

@@ -13,7 +13,7 @@ import dbos
 import pytest
 import sqlalchemy as sa
 
-from connector.control import engine_rows
+from connector.control.engine import rows
 from connector.control.store import Store
 from tests.control.conftest import Plane, Robot
 from tests.waiting import eventually
@@ -175,8 +175,8 @@ def test_nothing_of_the_engine_unpickles_but_the_one_class_that_is_disarmed(tmp_
     }
     assert users == {"_serialization.py"}
     assert (package / "_serialization.py").read_text().count("pickle.loads") == 1
-    engine_rows.refuse_pickles()
+    rows.refuse_pickles()
     text = base64.b64encode(pickle.dumps(Burglar(tmp_path / "mark"))).decode()
-    with pytest.raises(engine_rows.RowRefused):
-        dbos._serialization.deserialize_value(text, "py_pickle", engine_rows.SERIALIZER)
+    with pytest.raises(rows.RowRefused):
+        dbos._serialization.deserialize_value(text, "py_pickle", rows.SERIALIZER)
     assert not (tmp_path / "mark").exists()

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from connector.control.engine_stamp import Stamp
-from connector.control.epoch import Keeper, confirm
-from connector.control.keys import Keys
-from connector.control.store import Limits, Store, tables
-from connector.control.store.rows import Outcome, Role, TokenStatus
-from connector.control.vault import Vault
-from connector.epoch import Memory, read
+from connector.control.domain.entities import Outcome, Role, TokenStatus
+from connector.control.engine.stamp import DatabaseStamp
+from connector.control.state.access_keys import AccessKeys
+from connector.control.state.epoch import Keeper, confirm
+from connector.control.state.vault import Vault
+from connector.control.store import Quotas, Store, tables
+from connector.epoch import EpochMemory, read
 from connector.errors import AuthenticationFailed, Conflict, StateRestored
 from tests.control.house import DAY, House
 
@@ -33,7 +33,7 @@ class Bench:
         self.keeper = self.begin()
 
     def begin(self) -> Keeper:
-        return Keeper(self.house.store, self.vault, Memory(self.folder / "epoch"))
+        return Keeper(self.house.store, self.vault, EpochMemory(self.folder / "epoch"))
 
     def backup(self) -> dict[str, list[dict[str, Any]]]:
         with self.house.store._database.read() as connection:
@@ -63,14 +63,14 @@ class Bench:
 
 
 @pytest.fixture
-def bench(url: str, quick_folder: Path) -> Iterator[Bench]:
-    house = House(url, quick_folder, Limits())
+def context(url: str, quick_folder: Path) -> Iterator[Bench]:
+    house = House(url, quick_folder, Quotas())
     yield Bench(house, quick_folder)
     house.store.close()
 
 
-def test_every_write_with_consequences_counts_and_no_other(bench: Bench) -> None:
-    house = bench.house
+def test_every_write_with_consequences_counts_and_no_other(context: Bench) -> None:
+    house = context.house
     job = house.job()
     before = house.store.epochs.current().sequence
     for _ in range(3):
@@ -91,43 +91,43 @@ def test_every_write_with_consequences_counts_and_no_other(bench: Bench) -> None
     assert house.store.epochs.current().sequence > evidence
 
 
-def _appliance(bench: Bench, mark: str) -> None:
-    bench.keeper.hear(mark, "appliance a-1")
+def _appliance(context: Bench, mark: str) -> None:
+    context.keeper.hear(mark, "appliance a-1")
 
 
-def _directory(bench: Bench, mark: str) -> None:
-    (bench.folder / "epoch").write_text(mark)
-    bench.keeper = bench.begin()
+def _directory(context: Bench, mark: str) -> None:
+    (context.folder / "epoch").write_text(mark)
+    context.keeper = context.begin()
 
 
 @pytest.mark.parametrize("tell", [_appliance, _directory])
 def test_a_database_that_was_put_back_is_recognised_although_it_has_gone_on(
-    bench: Bench, tell: Callable[[Bench, str], None]
+    context: Bench, tell: Callable[[Bench, str], None]
 ) -> None:
-    house = bench.house
+    house = context.house
     job = house.incremental()
-    kept = bench.backup()
-    bench.restart()
+    kept = context.backup()
+    context.restart()
     house.service.start(job)
-    mark = bench.told()
-    bench.put_back(kept)
-    (bench.folder / "epoch").unlink()  # a whole directory went back with it
-    bench.restart()
+    mark = context.told()
+    context.put_back(kept)
+    (context.folder / "epoch").unlink()  # a whole directory went back with it
+    context.restart()
     for name in "abcdef":  # the fork has come further than what is remembered
         house.store.tokens.create(name, "", count=1, days=1)
-    assert bench.keeper.look() == ""
-    tell(bench, mark)
-    assert "does not hold" in bench.keeper.look()
-    assert bench.keeper.say() == ""
+    assert context.keeper.look() == ""
+    tell(context, mark)
+    assert "does not hold" in context.keeper.look()
+    assert context.keeper.say() == ""
     with pytest.raises(StateRestored) as refused:
         house.service.start(job)
     assert "connector control confirm" in str(refused.value)
-    bench.restart()
-    assert bench.keeper.look()
+    context.restart()
+    assert context.keeper.look()
 
 
-def test_while_it_is_held_nothing_is_begun_given_out_ended_or_let_in(bench: Bench) -> None:
-    house = bench.house
+def test_while_it_is_held_nothing_is_begun_given_out_ended_or_let_in(context: Bench) -> None:
+    house = context.house
     waiting, expiring = house.incremental("a"), house.job("b", valid_until=house.clock() + 8 * DAY)
     running = house.job("c")
     house.service.start(running)
@@ -155,18 +155,18 @@ def test_while_it_is_held_nothing_is_begun_given_out_ended_or_let_in(bench: Benc
     assert house.cloud.instances == instances
 
 
-def test_after_the_confirmation_work_goes_on_and_every_job_compares(bench: Bench) -> None:
-    house = bench.house
+def test_after_the_confirmation_work_goes_on_and_every_job_compares(context: Bench) -> None:
+    house = context.house
     job = house.incremental()
     house.service.start(job)
     house.turn()
     taken = house.take()
     assert taken is not None
-    mark = bench.told()
+    mark = context.told()
     house.store.epochs.hold("a test says so")
-    bench.restart()
+    context.restart()
     with pytest.raises(StateRestored):
-        bench.keeper.now()
+        context.keeper.now()
     before = house.store.epochs.current()
     point = confirm(house.store, keep_credentials=True)
     assert (point.number, point.restored) == (before.number + 1, "")
@@ -174,40 +174,40 @@ def test_after_the_confirmation_work_goes_on_and_every_job_compares(bench: Bench
     again = house.store.passes.newest([job])[job]
     assert (again.attempt, str(again.state)) == (2, "Offered")
     assert house.store.passes.to_stop(house.appliance, [taken.id]) == [taken.id]
-    assert bench.keeper.look() == ""
-    bench.keeper.hear(mark, "appliance a-1")  # of before: known
-    assert bench.keeper.look() == ""
+    assert context.keeper.look() == ""
+    context.keeper.hear(mark, "appliance a-1")  # of before: known
+    assert context.keeper.look() == ""
     house.run(job)
     assert house.get(job).compare_reason == ""
     with pytest.raises(Conflict, match="nothing was restored"):
         confirm(house.store)
 
 
-def _heard(bench: Bench, mark: str) -> None:
-    bench.keeper.hear(mark, "appliance a-1")
+def _heard(context: Bench, mark: str) -> None:
+    context.keeper.hear(mark, "appliance a-1")
 
 
-def _looked(bench: Bench, _mark: str) -> None:
-    bench.keeper.look()
+def _looked(context: Bench, _mark: str) -> None:
+    context.keeper.look()
 
 
-def _wrote(bench: Bench, _mark: str) -> None:
+def _wrote(context: Bench, _mark: str) -> None:
     with pytest.raises(StateRestored):
-        bench.house.store.tokens.create("t", "", count=1, days=1)
+        context.house.store.tokens.create("t", "", count=1, days=1)
 
 
 @pytest.mark.parametrize("noticed", [_heard, _looked, _wrote])
 def test_a_restore_that_is_confirmed_while_it_is_noticed_once_more_is_not_held_anew(
-    bench: Bench, noticed: Callable[[Bench, str], None], monkeypatch: pytest.MonkeyPatch
+    context: Bench, noticed: Callable[[Bench, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To find a reason and to hold for it are two transactions: somebody else holds and confirms between them."""
-    house = bench.house
-    kept = bench.backup()
+    house = context.house
+    kept = context.backup()
     house.service.start(house.job())
-    mark = bench.told()
-    bench.put_back(kept)  # under the living process
+    mark = context.told()
+    context.put_back(kept)  # under the living process
     if noticed is _heard:
-        bench.restart()
+        context.restart()
     database = house.store._database
     hold, reasons = database.hold, list[str]()
 
@@ -219,48 +219,50 @@ def test_a_restore_that_is_confirmed_while_it_is_noticed_once_more_is_not_held_a
         hold(why, *more, **named)
 
     monkeypatch.setattr(database, "hold", late)
-    noticed(bench, mark)
+    noticed(context, mark)
     assert len(reasons) == 1
     assert not house.store.epochs.current().restored
     house.store.epochs.hold("another restore")
     assert house.store.epochs.current().restored
 
 
-def test_a_confirmation_that_was_lost_is_recognised_and_its_number_not_given_again(bench: Bench) -> None:
-    house = bench.house
-    kept = bench.backup()
+def test_a_confirmation_that_was_lost_is_recognised_and_its_number_not_given_again(context: Bench) -> None:
+    house = context.house
+    kept = context.backup()
     house.store.epochs.hold("once")
     confirm(house.store)
-    mark = bench.told()
-    bench.put_back(kept)
-    bench.restart()
-    (bench.folder / "epoch").unlink(missing_ok=True)
-    bench.keeper.hear(mark, "appliance a-1")
-    assert "never had" in bench.keeper.look()
+    mark = context.told()
+    context.put_back(kept)
+    context.restart()
+    (context.folder / "epoch").unlink(missing_ok=True)
+    context.keeper.hear(mark, "appliance a-1")
+    assert "never had" in context.keeper.look()
     known = read(mark)
     assert known is not None
     assert confirm(house.store).number == known.number + 1
-    bench.keeper.hear(mark, "appliance a-1")  # it still remembers that epoch: a person knows of it now
-    assert bench.keeper.look() == ""
+    context.keeper.hear(mark, "appliance a-1")  # it still remembers that epoch: a person knows of it now
+    assert context.keeper.look() == ""
 
 
-def test_a_failover_that_loses_the_last_writes_is_noticed_by_the_process_that_made_them(bench: Bench) -> None:
-    house = bench.house
+def test_a_failover_that_loses_the_last_writes_is_noticed_by_the_process_that_made_them(
+    context: Bench,
+) -> None:
+    house = context.house
     job = house.job()
-    kept = bench.backup()
+    kept = context.backup()
     house.service.start(job)
-    bench.put_back(kept)  # under the living process
+    context.put_back(kept)  # under the living process
     with pytest.raises(StateRestored):
         house.service.start(job)
-    assert bench.keeper.look()
+    assert context.keeper.look()
     confirm(house.store)
-    assert bench.keeper.look() == ""
+    assert context.keeper.look() == ""
     house.service.start(job)
 
 
-def test_what_a_restore_brings_back_must_be_approved_again(bench: Bench) -> None:
-    house = bench.house
-    keys = Keys(house.store.keys, bench.vault)
+def test_what_a_restore_brings_back_must_be_approved_again(context: Bench) -> None:
+    house = context.house
+    keys = AccessKeys(house.store.keys, context.vault)
     key, _ = keys.create("night shift", Role.OPERATOR)
     token, code = house.store.tokens.create("t", "", count=5, days=5)
     house.store.epochs.hold("a test says so")
@@ -279,80 +281,82 @@ def test_what_a_restore_brings_back_must_be_approved_again(bench: Bench) -> None
     assert house.store.tokens.redeem(code).id == token.id
 
 
-def test_what_this_control_plane_never_said_holds_nothing(bench: Bench, tmp_path: Path) -> None:
-    house = bench.house
+def test_what_this_control_plane_never_said_holds_nothing(context: Bench, tmp_path: Path) -> None:
+    house = context.house
     house.job()
     (tmp_path / "other").mkdir()
-    foreign = Keeper(house.store, Vault(tmp_path / "other" / "key"), Memory(tmp_path / "other" / "epoch"))
+    foreign = Keeper(
+        house.store, Vault(tmp_path / "other" / "key"), EpochMemory(tmp_path / "other" / "epoch")
+    )
     foreign.look()
-    own = bench.told()
+    own = context.told()
     forged = own.replace(own.split(".")[1], str(10**6), 1) if own.split(".")[1] != "1" else own + "0"
     for mark in (foreign.say(), forged, "", "nonsense", own[:-1], "1.2.3"):
-        bench.keeper.hear(mark, "a liar")
-        assert bench.keeper.look() == ""
+        context.keeper.hear(mark, "a liar")
+        assert context.keeper.look() == ""
 
 
 @pytest.fixture
-def stamped(bench: Bench) -> tuple[Bench, Callable[[], Stamp]]:
-    url = bench.house.store.url
+def stamped(context: Bench) -> tuple[Bench, Callable[[], DatabaseStamp]]:
+    url = context.house.store.url
     if url.startswith("sqlite"):
-        url = f"sqlite:///{bench.folder / 'engine.sqlite'}"
+        url = f"sqlite:///{context.folder / 'engine.sqlite'}"
     else:
-        with bench.house.store._database.write(counted=False) as connection:
+        with context.house.store._database.write(counted=False) as connection:
             connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS dbos"))
-    return bench, lambda: Stamp(bench.house.store, url)
+    return context, lambda: DatabaseStamp(context.house.store, url)
 
 
 def test_an_engines_database_that_was_put_back_alone_is_recognised(
-    stamped: tuple[Bench, Callable[[], Stamp]],
+    stamped: tuple[Bench, Callable[[], DatabaseStamp]],
 ) -> None:
-    bench, stamp = stamped
-    bench.house.job("a")
+    context, stamp = stamped
+    context.house.job("a")
     stamp().check()
     stamp().write()
     old = stamp()._read()
-    bench.house.job("b")
+    context.house.job("b")
     stamp().write()
     stamp().check()
     assert old is not None
     _rewrite(stamp(), *old)
     with pytest.raises(StateRestored, match="engine"):
         stamp().check()
-    confirm(bench.house.store)
+    confirm(context.house.store)
     stamp().check()
     assert stamp()._read() is None  # nothing of it is believed
 
 
 def test_a_database_that_is_older_than_its_engines_is_recognised(
-    stamped: tuple[Bench, Callable[[], Stamp]],
+    stamped: tuple[Bench, Callable[[], DatabaseStamp]],
 ) -> None:
-    bench, stamp = stamped
-    bench.house.job("a")
+    context, stamp = stamped
+    context.house.job("a")
     stamp().write()
     found = stamp()._read()
     assert found is not None
     _rewrite(stamp(), found[0], found[1] + 1)
     with pytest.raises(StateRestored, match="engine"):
         stamp().check()
-    assert bench.house.store.epochs.current().restored
+    assert context.house.store.epochs.current().restored
 
 
 def test_an_engines_database_of_an_epoch_that_was_lost_holds_the_state_once(
-    stamped: tuple[Bench, Callable[[], Stamp]],
+    stamped: tuple[Bench, Callable[[], DatabaseStamp]],
 ) -> None:
-    bench, stamp = stamped
-    bench.house.job("a")
+    context, stamp = stamped
+    context.house.job("a")
     stamp().write()
     _rewrite(stamp(), "f" * 32, 7)
     with pytest.raises(StateRestored, match="never had"):
         stamp().check()
-    confirm(bench.house.store)
+    confirm(context.house.store)
     stamp().check()
     assert stamp()._read() is None
-    assert not bench.house.store.epochs.current().restored
+    assert not context.house.store.epochs.current().restored
 
 
-def _rewrite(stamp: Stamp, epoch: str, sequence: int) -> None:
+def _rewrite(stamp: DatabaseStamp, epoch: str, sequence: int) -> None:
     engine = sa.create_engine(stamp._url)
     with engine.begin() as connection:
         connection.execute(stamp._table.update().values(epoch=epoch, sequence=sequence))

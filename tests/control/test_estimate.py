@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.control import estimate
-from connector.control.forecast import forecast
-from connector.control.refusals import OutOfRange
-from connector.control.store.rows import Outcome
+from connector.control.domain.entities import Outcome
+from connector.control.domain.refusals import OutOfRange
+from connector.control.service import forecast as estimate
+from connector.control.service.forecast import forecast
 from tests.control.house import House
 
 GIB, MIB = 1 << 30, 1 << 20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from connector.control.domain.entities import Outcome
 from connector.control.store import tables
-from connector.control.store.rows import Outcome
 from tests.control.house import House
 
 RUN = re.compile(r"r-[0-9a-f]{20}")

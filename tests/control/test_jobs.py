@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.control import jobs, sources
-from connector.control.jobs import Event, State, Status
-from connector.control.sources import SourceEvent, SourceState
+from connector.control.domain import jobs, sources
+from connector.control.domain.jobs import JobEvent, JobState, JobStatus
+from connector.control.domain.sources import SourceEvent, SourceState
 from connector.errors import Conflict
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "control.md"
 
 
-@given(st.lists(st.sampled_from(Event), max_size=40))
-def test_no_path_leaves_the_table(path: list[Event]) -> None:
+@given(st.lists(st.sampled_from(JobEvent), max_size=40))
+def test_no_path_leaves_the_table(path: list[JobEvent]) -> None:
     state = jobs.READY
     for event in path:
         try:
@@ -52,29 +52,29 @@ def test_one_event_in_one_state_has_one_target() -> None:
 @pytest.mark.parametrize(
     ("state", "allowed"),
     [
-        (jobs.READY, {Event.START, Event.DELETE}),
+        (jobs.READY, {JobEvent.START, JobEvent.DELETE}),
         (jobs.PREPARING, set()),
-        (jobs.SYNCING, {Event.STOP}),
+        (jobs.SYNCING, {JobEvent.STOP}),
         (jobs.PROCESSING, set()),
         (jobs.CLEANING, set()),
         (jobs.ROLLING_BACK, set()),
-        (jobs.STOPPED, {Event.START, Event.ROLLBACK, Event.DELETE}),
-        (jobs.IN_ERROR, {Event.START, Event.ROLLBACK, Event.DELETE}),
-        (jobs.WAITING, {Event.START, Event.STOP, Event.CUTOVER, Event.DELETE}),
-        (jobs.FINISHED, {Event.ROLLBACK, Event.DELETE}),
-        (jobs.EXPIRED, {Event.ROLLBACK, Event.DELETE}),
+        (jobs.STOPPED, {JobEvent.START, JobEvent.ROLLBACK, JobEvent.DELETE}),
+        (jobs.IN_ERROR, {JobEvent.START, JobEvent.ROLLBACK, JobEvent.DELETE}),
+        (jobs.WAITING, {JobEvent.START, JobEvent.STOP, JobEvent.CUTOVER, JobEvent.DELETE}),
+        (jobs.FINISHED, {JobEvent.ROLLBACK, JobEvent.DELETE}),
+        (jobs.EXPIRED, {JobEvent.ROLLBACK, JobEvent.DELETE}),
         (jobs.DELETING, set()),
         (jobs.DELETED, set()),
     ],
 )
 def test_r84_r86_r87_r88_r91_r93_operations_are_those_of_the_public_api(
-    state: State, allowed: set[Event]
+    state: JobState, allowed: set[JobEvent]
 ) -> None:
     assert set(jobs.allowed(state)) == allowed
 
 
 def test_a_running_job_never_jumps_to_finished_without_cleaning() -> None:
-    into = {source for t in jobs.TRANSITIONS if t.target.status is Status.FINISHED for source in t.sources}
+    into = {source for t in jobs.TRANSITIONS if t.target.status is JobStatus.FINISHED for source in t.sources}
     assert into == {jobs.CLEANING}
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from connector import child
-from connector.control.jobs import Event
+from connector.control.domain.entities import Outcome
+from connector.control.domain.jobs import JobEvent
 from connector.control.store import Store
-from connector.control.store.rows import Outcome
 from connector.errors import Conflict
 from tests.control.conftest import Plane, Robot, machine
 from tests.waiting import eventually
@@ -39,8 +39,12 @@ def test_killed_in_every_step_of_one_run(plane: Plane) -> None:
         for gate, following in (("prepare", "image"), ("image", "clean"), ("clean", None)):
             plane.at(gate)
             if gate == "prepare":
-                (thing,) = plane.jobs.job("j1")["objects"]
-                assert (thing["kind"], thing["reference"], thing["removed"]) == ("instance", None, False)
+                (resource,) = plane.jobs.job("j1")["objects"]
+                assert (resource["kind"], resource["reference"], resource["removed"]) == (
+                    "instance",
+                    None,
+                    False,
+                )
             plane.kill()
             if following is not None:
                 plane.hold(following)
@@ -226,8 +230,8 @@ def test_what_was_written_just_before_the_kill_is_not_forgotten(plane: Plane) ->
     store = Store(f"sqlite:///{plane.root / 'state' / 'control.sqlite'}")
     (appliance,) = store.appliances.all()
     store.passes.finish(order["pass_id"], appliance, Outcome.DONE, None, {})
-    store.jobs.begin(ids["started"], Event.START)
-    store.jobs.apply(ids["deleted"], Event.DELETE)
+    store.jobs.begin(ids["started"], JobEvent.START)
+    store.jobs.apply(ids["deleted"], JobEvent.DELETE)
     store.close()
     plane.start()
     with Robot(plane, membership):

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from connector.control import lineage
-from connector.control.store import tables
-from connector.control.store.rows import Pass
+from connector.control.domain.entities import Pass
+from connector.control.store import lineage, tables
 from connector.transfer import evidence
-from connector.transfer.evidence import Head, Signer
+from connector.transfer.evidence import LineageHead, Signer
 from connector.transfer.lineage import Lineage
 from tests.control.house import House
 
@@ -64,7 +63,7 @@ def test_invariant_13_an_order_names_the_head_of_each_disk_and_the_passes_since(
     house.store.evidence.put(first, sealed, signer.public_pem)
     second = lose(house, first)
     assert lineage.of(house.store, job) == Lineage(
-        {"2000": Head(first.id, "52/1", "t-1", 7, "aa")},
+        {"2000": LineageHead(first.id, "52/1", "t-1", 7, "aa")},
         {"id": first.id, "digest": evidence.digest(sealed)},
         frozenset({second.id}),
     )
@@ -124,5 +123,5 @@ def test_an_image_that_the_database_forgot_keeps_its_name(house: House) -> None:
     house.cloud.images.append(forgotten)
     house.service.start(job)
     assert house.run(job).error is None
-    (image,) = house.store.things.images(job)
+    (image,) = house.store.resources.images(job)
     assert image.name.startswith(forgotten) and image.name != forgotten

@@ -19,10 +19,10 @@ from hypothesis.stateful import (
 )
 
 from connector.cloud.provider import Health
-from connector.control import jobs as machine
-from connector.control.jobs import Status
-from connector.control.store import Limits, Wish
-from connector.control.store.rows import Job, Outcome, Pass, PassState
+from connector.control.domain import jobs as machine
+from connector.control.domain.entities import Job, Outcome, Pass, PassState
+from connector.control.domain.jobs import JobStatus
+from connector.control.store import NewJob, Quotas
 from connector.control.store.sources import OFFLINE_CODE
 from connector.errors import Conflict, ControlFailed, NotFound
 from connector.specification.fields import JOB_FIELDS
@@ -37,7 +37,7 @@ CHANGES = {
     "valid_until": None,
 }
 KEPT_AS = {field.column or field.name: field for field in JOB_FIELDS}
-LIMITS = Limits(running=2, host_disks=2)
+LIMITS = Quotas(running=2, host_disks=2)
 MACHINES = ("a", "b", "c")
 
 
@@ -62,7 +62,7 @@ class Life(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            for job in self.house.store.jobs.all([*Status]):
+            for job in self.house.store.jobs.all([*JobStatus]):
                 self.led_along_the_table(job)
         finally:
             self.house.store.close()
@@ -75,17 +75,19 @@ class Life(RuleBasedStateMachine):
             before, arrow, after = entry.text.partition(": ")[0].partition(" -> ")
             if arrow:
                 assert before == str(state), entry
-                state = machine.follow(state, machine.Event(entry.kind))
+                state = machine.follow(state, machine.JobEvent(entry.kind))
                 assert after == str(state), entry
         assert state == job.state
 
     @rule(name=st.sampled_from(MACHINES), incremental=st.booleans(), last=st.booleans())
     def create(self, name: str, incremental: bool, last: bool) -> None:
         self.number += 1
-        wish = Wish(self.house.sources[f"vm-{name}"], f"job{self.number}", not incremental, last_sync=last)
+        new_job = NewJob(
+            self.house.sources[f"vm-{name}"], f"job{self.number}", not incremental, last_sync=last
+        )
         more = {"frequency": 24, "max_images": 2} if incremental else {}
         with suppress(Conflict, NotFound):
-            self.house.service.create(Wish(**{**_fields(wish), **more}))
+            self.house.service.create(NewJob(**{**_fields(new_job), **more}))
 
     @rule(
         n=st.integers(0, 5), what=st.sampled_from(["start", "stop", "delete", "close", "cutover", "rollback"])
@@ -95,14 +97,14 @@ class Life(RuleBasedStateMachine):
         if not (alive := self.house.store.jobs.all()):
             return
         job = alive[n % len(alive)]
-        event = machine.Event(what)
+        event = machine.JobEvent(what)
         possible = event in machine.events(job.state)
-        if event is machine.Event.ROLLBACK:
+        if event is machine.JobEvent.ROLLBACK:
             possible = possible and (job.cutover or job.last_sync)
         service = self.house.service
         try:
-            if event in (machine.Event.CLOSE, machine.Event.CUTOVER):
-                service.cutover(job.id, last_sync=event is machine.Event.CUTOVER, changes={})
+            if event in (machine.JobEvent.CLOSE, machine.JobEvent.CUTOVER):
+                service.cutover(job.id, last_sync=event is machine.JobEvent.CUTOVER, changes={})
             else:
                 getattr(service, what)(job.id)
         except Conflict:
@@ -113,7 +115,7 @@ class Life(RuleBasedStateMachine):
                 "runs once",
                 "another job has the source",
             )
-            hindered = (machine.Event.START, machine.Event.CUTOVER, machine.Event.ROLLBACK)
+            hindered = (machine.JobEvent.START, machine.JobEvent.CUTOVER, machine.JobEvent.ROLLBACK)
             assert not possible or event in hindered, more
             return
         assert possible, f"{what} while {job.state}"
@@ -197,7 +199,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def limits_hold(self) -> None:
-        running = self.house.store.jobs.all([Status.RUNNING])
+        running = self.house.store.jobs.all([JobStatus.RUNNING])
         forward = [job for job in running if job.state != machine.ROLLING_BACK]  # the way back is always open
         assert len(forward) <= LIMITS.running
         taken = [p for job in self.house.store.jobs.all() for p in self.house.store.passes.of(job.id)]
@@ -215,29 +217,29 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def one_run_is_open_exactly_while_its_job_runs(self) -> None:
         open_runs = [run.job_id for run in self.house.store.runs.open()]
-        assert sorted(open_runs) == sorted(job.id for job in self.house.store.jobs.all([Status.RUNNING]))
+        assert sorted(open_runs) == sorted(job.id for job in self.house.store.jobs.all([JobStatus.RUNNING]))
 
     @invariant()
     def over_is_over(self) -> None:
-        for job in self.house.store.jobs.all([Status.DELETED]):
+        for job in self.house.store.jobs.all([JobStatus.DELETED]):
             assert f"instance-{job.id}" not in self.house.cloud.instances
 
     @invariant()
     def a_finished_run_has_one_image_and_nothing_else(self) -> None:
-        for job in self.house.store.jobs.all([Status.FINISHED]):
+        for job in self.house.store.jobs.all([JobStatus.FINISHED]):
             assert f"instance-{job.id}" not in self.house.cloud.instances
-            images = [i for i in self.house.store.things.images(job.id) if i.ready and not i.removed]
+            images = [i for i in self.house.store.resources.images(job.id) if i.ready and not i.removed]
             assert {image.name for image in images} <= set(self.house.cloud.images)
             assert len({image.run_id for image in images}) == len(images)
-        for job in self.house.store.jobs.all([Status.WAITING]):
+        for job in self.house.store.jobs.all([JobStatus.WAITING]):
             assert (
                 f"instance-{job.id}" in self.stolen
                 or self.house.cloud.instances.get(f"instance-{job.id}") is Health.STOPPED
             )
 
 
-def _fields(wish: Wish) -> dict[str, object]:
-    return {name: getattr(wish, name) for name in wish.__slots__}
+def _fields(new_job: NewJob) -> dict[str, object]:
+    return {name: getattr(new_job, name) for name in new_job.__slots__}
 
 
 def _empty(house: House) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from connector.control.store import JobFilter, Limits, SourceFilter, Store
+from connector.control.domain.entities import Outcome, Role, TagKind, Task
+from connector.control.store import JobFilter, Quotas, SourceFilter, Store
 from connector.control.store.database import Database
-from connector.control.store.rows import Outcome, Role, TagKind, Task
 from connector.control.store.sources import GONE, GONE_CODE, OFFLINE, OFFLINE_CODE
 from connector.errors import BadInput, ControlFailed
 from tests.control.conftest import VCENTER
@@ -27,7 +27,7 @@ def url(empty_url: str) -> str:
 @contextmanager
 def _open(url: str, folder: Path) -> Iterator[House]:
     """Today's code opens it, and the appliance that stands there has been heard of."""
-    house = House(url, folder, Limits())
+    house = House(url, folder, Quotas())
     try:
         yield house
     finally:
@@ -64,8 +64,8 @@ def _everything_is_there(store: Store) -> None:
         (run,) = store.runs.of(job.id)
         assert (run.plan, run.started) == ((Task.READ,), BORN + 60)
         assert [(p.task, p.taken) for p in store.passes.of(job.id)] == [(Task.READ, BORN + 61)]
-        assert [image.name for image in store.things.images(job.id)] == [f"image-{name}"]
-        assert {t.reference for t in store.things.of(job.id)} == {"snapshot-1", "image-1"}
+        assert [image.name for image in store.resources.images(job.id)] == [f"image-{name}"]
+        assert {t.reference for t in store.resources.of(job.id)} == {"snapshot-1", "image-1"}
         assert [entry.kind for entry in store.jobs.history(job.id)] == ["created"]
         source = store.sources.get(job.source_id)
         assert (source.name, source.last_job, len(source.disks)) == (f"web-{name}", job.id, 2)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from connector.control.store import Limits
+from connector.control.store import Quotas
 from connector.control.store.sources import PARTIAL_CODE
 from connector.errors import Conflict
-from connector.model import Part, PowerState, Traits
+from connector.model import MachinePart, PowerState, Traits
 from tests.control.conftest import VCENTER, machine
 from tests.control.house import House
 
@@ -33,7 +33,7 @@ EMPTY: dict[str, Any] = {
 
 @pytest.fixture
 def house(url: str, quick_folder: Path) -> Iterator[House]:
-    made = House(url, quick_folder, Limits())
+    made = House(url, quick_folder, Quotas())
     yield made
     made.store.close()
 
@@ -51,7 +51,7 @@ def test_what_was_known_stays_and_the_source_is_not_available(house: House) -> N
         house,
         {**FINDING, "check": "V1"},
         **EMPTY,
-        missing=(Part.CONFIGURATION, Part.HOST),
+        missing=(MachinePart.CONFIGURATION, MachinePart.HOST),
         host="",
         traits=Traits(),
     )
@@ -77,11 +77,13 @@ def test_what_was_known_stays_and_the_source_is_not_available(house: House) -> N
 @pytest.mark.parametrize(
     ("part", "changes"),
     [
-        (Part.HARDWARE, {"disks": (), "cpus": 0}),
-        (Part.POWER, {"power": PowerState.OFF}),
+        (MachinePart.HARDWARE, {"disks": (), "cpus": 0}),
+        (MachinePart.POWER, {"power": PowerState.OFF}),
     ],
 )
-def test_without_hardware_or_power_state_too(house: House, part: Part, changes: dict[str, Any]) -> None:
+def test_without_hardware_or_power_state_too(
+    house: House, part: MachinePart, changes: dict[str, Any]
+) -> None:
     before = house.store.sources.get(_put(house))
     _put(house, **changes, missing=(part,))
     now = house.store.sources.get(before.id)
@@ -95,14 +97,14 @@ def test_without_hardware_or_power_state_too(house: House, part: Part, changes: 
 
 def test_parts_that_nothing_depends_on_leave_it_available(house: House) -> None:
     source = _put(house)
-    _put(house, FINDING, addresses=(), host="", missing=(Part.GUEST, Part.HOST))
+    _put(house, FINDING, addresses=(), host="", missing=(MachinePart.GUEST, MachinePart.HOST))
     now = house.store.sources.get(source)
     assert (now.state, now.facts["addresses"], now.facts["host"]) == ("Available", ["192.0.2.7"], "host-1")
     assert [one["check"] for one in now.findings] == ["D16"]
 
 
 def test_one_that_was_never_seen_whole_waits_for_that(house: House) -> None:
-    source = _put(house, FINDING, **EMPTY, missing=(Part.CONFIGURATION,))
+    source = _put(house, FINDING, **EMPTY, missing=(MachinePart.CONFIGURATION,))
     now = house.store.sources.get(source)
     assert (now.state, now.disks, now.error_code) == ("Unavailable", (), PARTIAL_CODE)
     assert len(now.findings) == 1
@@ -116,7 +118,7 @@ def test_a_run_is_refused_and_one_under_way_keeps_its_disks(house: House) -> Non
     job = house.incremental("web")
     house.service.start(job)
     house.turn()
-    _put(house, **EMPTY, missing=(Part.CONFIGURATION,))
+    _put(house, **EMPTY, missing=(MachinePart.CONFIGURATION,))
     assert house.store.sources.get(house.sources["web"]).state == "InUse"
     assert house.run(job).status == "Waiting"
     (request,) = house.cloud.requests.values()
@@ -150,5 +152,5 @@ def test_a_job_never_gets_the_machine_that_has_its_moref_by_now(house: House) ->
 
 def test_a_moref_that_names_another_machine_inherits_nothing(house: House) -> None:
     source = _put(house)
-    _put(house, instance_uuid="another", addresses=(), missing=(Part.GUEST,))
+    _put(house, instance_uuid="another", addresses=(), missing=(MachinePart.GUEST,))
     assert house.store.sources.get(source).facts["addresses"] == []

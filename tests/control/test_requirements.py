@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from connector.cloud import licences
 from connector.cloud.provider import Health, Placement
-from connector.control import licences, views
-from connector.control.refusals import Code, OutOfRange, Refused
+from connector.control.domain.entities import Outcome
+from connector.control.domain.refusals import OutOfRange, RefusalCode, StateRefusal
+from connector.control.http import views
 from connector.control.smc import extension_shapes as show
-from connector.control.store import Wish
-from connector.control.store.rows import Outcome
+from connector.control.store import NewJob
 from tests.control.conftest import machine
 from tests.control.house import House
 
@@ -27,7 +28,7 @@ def house(quick_folder: Path) -> Iterator[House]:
 
 
 def costs(house: House, job: str) -> list[str]:
-    shown = [show.resource(thing, {}) for thing in house.store.things.of(job)]
+    shown = [show.resource(resource, {}) for resource in house.store.resources.of(job)]
     return sorted(row["Kind"] for row in shown if row["Billable"] and not row["Released"])
 
 
@@ -106,19 +107,19 @@ def test_r86_r87_a_running_job_is_neither_deleted_nor_stopped_outside_of_syncing
     work = house.cloud.make_image
 
     def make_image(*arguments: Any) -> Any:
-        for wish in (house.service.stop, house.service.delete, house.service.start):
-            with pytest.raises(Refused, check=lambda r: r.code == Code.JOB_STATUS):
-                wish(job)
+        for new_job in (house.service.stop, house.service.delete, house.service.start):
+            with pytest.raises(StateRefusal, check=lambda r: r.code == RefusalCode.JOB_STATUS):
+                new_job(job)
             refused.append(house.status(job))
         return work(*arguments)
 
     monkeypatch.setattr(house.cloud, "make_image", make_image)
     house.service.start(job)
-    for wish in (house.service.stop, house.service.delete):
-        with pytest.raises(Refused):
-            wish(job)
+    for new_job in (house.service.stop, house.service.delete):
+        with pytest.raises(StateRefusal):
+            new_job(job)
     house.turn()
-    with pytest.raises(Refused):
+    with pytest.raises(StateRefusal):
         house.service.delete(job)
     house.run(job)
     assert refused == ["Running/Processing"] * 3
@@ -219,7 +220,7 @@ def test_r29_the_warning_stands_in_the_jobs_log_and_beside_the_source(house: Hou
     assert "2008 is not supported" in warning
     assert (finding["Check"], finding["Severity"]) == ("licence", "warn")
     for _ in range(2):  # the same wish again is the same job, and says nothing twice
-        job = house.service.create(Wish(source, "x", client_token="t"))
+        job = house.service.create(NewJob(source, "x", client_token="t"))
     log = [entry.text for entry in house.store.jobs.history(job.id) if entry.kind == "warning"]
     assert log == [warning]
 
@@ -239,7 +240,7 @@ def test_r41_a_finished_job_names_the_image_that_can_be_tried(house: House) -> N
     job = house.job()
     house.service.start(job)
     done = house.run(job)
-    (image,) = house.store.things.images(job)
+    (image,) = house.store.resources.images(job)
     assert done.image_id == image.id
     assert image.details["location"] == f"cloud:{image.name}"
     assert image.name in [kept.name for kept in house.cloud.list_images()]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connector.clients.agents import ControlClient, enrol
-from connector.epoch import Memory
+from connector.epoch import EpochMemory
 from connector.errors import StateRestored
 from tests.control.conftest import VCENTER, Plane, machine
 from tests.waiting import eventually
@@ -19,7 +19,7 @@ def test_an_appliance_that_knows_more_has_everything_held_until_it_is_confirmed(
     make_plane: Callable[..., Plane], tmp_path: Path
 ) -> None:
     plane = make_plane()
-    memory = Memory(tmp_path / "appliance-epoch")
+    memory = EpochMemory(tmp_path / "appliance-epoch")
     code = Path(plane.ready["activation_code_file"]).read_text().strip()
     about = {"name": "a", "vcenter": VCENTER, "version": "1"}
     member = enrol(plane.url, plane.thumbprint, code, memory=memory, **about)

@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks import crowd
-from connector.control.jobs import Event
+from connector.control.domain.entities import TagKind
+from connector.control.domain.jobs import JobEvent
 from connector.control.store import JobFilter, SourceFilter, Store, search
-from connector.control.store.rows import TagKind
 
 COUNT = 60
 
@@ -60,7 +60,7 @@ def test_what_is_deleted_is_not_counted_by_its_tags(store: Store) -> None:
     store.removal.source(ready, force=True)
     for job in store.jobs.all():
         if job.source_id == ready:
-            store.jobs.apply(job.id, Event.DELETED)
+            store.jobs.apply(job.id, JobEvent.DELETED)
     assert store.removal.finish() == [ready]
     assert store.sources.page(SourceFilter(tags=[("env", None)])).total == before - 1
     assert store.tags.of(TagKind.SOURCE, [ready]) == {ready: []}

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from connector.cli.report import downtime
-from connector.control import views
-from connector.control.downtime import SHUTDOWN, predicted
-from connector.control.jobs import Event
+from connector.control.domain.downtime import SHUTDOWN, predicted
+from connector.control.domain.entities import Job, Json, Outcome, Pass, Task
+from connector.control.domain.jobs import JobEvent
+from connector.control.engine.monitors import ApplianceMonitor
+from connector.control.http import views
 from connector.control.smc import extension_shapes as show
-from connector.control.store import Wish, passes
-from connector.control.store.rows import Job, Json, Outcome, Pass, Task
-from connector.control.watch import Watch
+from connector.control.store import NewJob, passes
 from connector.errors import Conflict
 from tests.control.house import DAY, GRACE, House, MovableClock
 
@@ -70,7 +70,7 @@ def test_the_next_run_does_not_move_away_with_a_clock_that_is_set_back(house: Ho
 def test_a_clock_that_is_set_makes_nobody_silent(house: House) -> None:
     """Neither back nor forward: passes stay with those who read."""
     ticks = MovableClock()
-    house.watch = Watch(house.store, house.steps, grace=GRACE, ticks=ticks)
+    house.watch = ApplianceMonitor(house.store, house.steps, grace=GRACE, ticks=ticks)
     house.service.start(house.job())
     house.turn()
     taken = house.take()
@@ -121,7 +121,7 @@ def test_invariant_3_what_resists_stays_in_the_log_and_with_the_job_until_it_is_
     assert found is not None
 
     def told(trouble: str) -> None:
-        house.store.things.record(
+        house.store.resources.record(
             job, "snap", place="vcenter", kind="snapshot", pass_id=found.id, trouble=trouble
         )
 
@@ -131,11 +131,11 @@ def test_invariant_3_what_resists_stays_in_the_log_and_with_the_job_until_it_is_
     house.turn()
     assert house.status(job) == "Waiting"
     assert _texts(house, job, "left") == ["snapshot snap still stands in vCenter: a file is locked"]
-    ((_, thing),) = house.service.leftovers(house.appliance)
-    assert (thing.token, thing.trouble) == ("snap", "a file is locked")
-    house.store.things.cleaned("snap", house.appliance.vcenter, "the datastore is gone")
+    ((_, resource),) = house.service.leftovers(house.appliance)
+    assert (resource.token, resource.trouble) == ("snap", "a file is locked")
+    house.store.resources.cleaned("snap", house.appliance.vcenter, "the datastore is gone")
     assert len(_texts(house, job, "left")) == 2
-    house.store.things.cleaned("snap", house.appliance.vcenter)
+    house.store.resources.cleaned("snap", house.appliance.vcenter)
     assert _texts(house, job, "mended") == ["snapshot snap is gone"]
     assert not house.service.leftovers(house.appliance)
 
@@ -177,7 +177,7 @@ def test_the_downtime_of_a_resumed_cutover_lasts_from_the_first_shutdown_to_the_
     house.finish(again.id, house.appliance, Outcome.DONE, None, {"disks": []})
     house.turn()
     assert house.status(job) == "Finished"
-    images = {image.run_id: image for image in house.store.things.images(job)}
+    images = {image.run_id: image for image in house.store.resources.images(job)}
     since = house.get(job).down_since
     lasted = [
         downtime(show.passed(row, None, images.get(row.run_id), {}, since))
@@ -260,7 +260,7 @@ def test_rollback_is_refused_where_there_is_no_way_back(house: House) -> None:
     once = house.job()
     house.service.start(once)
     house.run(once)
-    assert Event.ROLLBACK not in views.allowed(house.get(once))
+    assert JobEvent.ROLLBACK not in views.allowed(house.get(once))
     with pytest.raises(Conflict, match="never shut its source down"):
         house.service.rollback(once)
     house.service.delete(once)
@@ -270,8 +270,8 @@ def test_rollback_is_refused_where_there_is_no_way_back(house: House) -> None:
         house.service.rollback(job)
     house.finish(found.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
-    assert Event.ROLLBACK in views.allowed(house.get(job))
-    house.service.create(Wish(house.sources["j"], "another"))
+    assert JobEvent.ROLLBACK in views.allowed(house.get(job))
+    house.service.create(NewJob(house.sources["j"], "another"))
     with pytest.raises(Conflict, match="InUse"):
         house.service.rollback(job)
 

@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from connector.control.jobs import Event, Status
-from connector.control.store import Store, Wish, jobs, tables
+from connector.control.domain.entities import Outcome, PassState
+from connector.control.domain.jobs import JobEvent, JobStatus
+from connector.control.store import NewJob, Store, jobs, tables
 from connector.control.store.database import Database
 from connector.control.store.evidence import EvidenceStore
 from connector.control.store.passes import ATTEMPTS
-from connector.control.store.rows import Outcome, PassState
 from connector.errors import Conflict, ControlFailed, NotFound
 from tests.control.conftest import VCENTER, Plane, Robot, machine
 from tests.control.earlier import at_revision
@@ -146,22 +146,22 @@ def test_rows_are_frozen(store: Store) -> None:
 
 def test_of_many_who_want_one_source_one_wins(store: Store) -> None:
     source = _source(store)
-    results = _together(6, lambda n: store.jobs.create(Wish(source, f"job{n}")))
+    results = _together(6, lambda n: store.jobs.create(NewJob(source, f"job{n}")))
     assert sum(isinstance(r, Conflict) for r in results) == 5
     assert len(store.jobs.all()) == 1
 
 
 def test_of_many_starts_one_makes_a_run(store: Store) -> None:
-    job = store.jobs.create(Wish(_source(store), "j"))
-    results = _together(6, lambda _n: store.jobs.begin(job.id, Event.START))
+    job = store.jobs.create(NewJob(_source(store), "j"))
+    results = _together(6, lambda _n: store.jobs.begin(job.id, JobEvent.START))
     assert sum(isinstance(r, Conflict) for r in results) == 5
     assert [run.number for run in store.runs.of(job.id)] == [1]
 
 
 def _syncing(store: Store) -> str:
-    job = store.jobs.create(Wish(_source(store), "j"))
-    run = store.jobs.begin(job.id, Event.START)
-    store.jobs.advance(run.id, Event.PREPARED)
+    job = store.jobs.create(NewJob(_source(store), "j"))
+    run = store.jobs.begin(job.id, JobEvent.START)
+    store.jobs.advance(run.id, JobEvent.PREPARED)
     return run.id
 
 
@@ -185,14 +185,14 @@ def test_a_stop_and_an_offer_at_the_same_time_never_strand_the_pass(store: Store
 def test_a_stop_and_the_word_that_all_are_proved_never_both_win(store: Store) -> None:
     bodies = [asdict(machine(f"vm-{n}", f"m-{n}")) | {"findings": []} for n in (1, 2)]
     known = store.sources.put(VCENTER, bodies).values()
-    ids = [store.jobs.create(Wish(one, f"j-{one}", run_once=False, frequency=12)).id for one in known]
+    ids = [store.jobs.create(NewJob(one, f"j-{one}", run_once=False, frequency=12)).id for one in known]
     with store._database.write() as connection:
         connection.exec_driver_sql("UPDATE jobs SET status = 'Waiting'")
-    cohort = store.jobs.begin_together(Event.CUTOVER, dict.fromkeys(ids, 0), {})
+    cohort = store.jobs.begin_together(JobEvent.CUTOVER, dict.fromkeys(ids, 0), {})
     appliance = store.appliances.enrol("a", VCENTER, "1")[0]
     open_runs = store.runs.open()
     for run in open_runs:
-        store.jobs.advance(run.id, Event.PREPARED)
+        store.jobs.advance(run.id, JobEvent.PREPARED)
     for slot, errands in enumerate((True, False)):
         for run in open_runs:
             store.passes.offer(run.id, slot)
@@ -209,7 +209,7 @@ def test_a_stop_and_the_word_that_all_are_proved_never_both_win(store: Store) ->
 def test_who_refers_to_a_locked_job_need_not_wait_for_it(empty_postgres_url: str) -> None:
     """Else two that lock a job and its run in different orders would wait for each other."""
     store = Store(empty_postgres_url)
-    job = store.jobs.create(Wish(_source(store), "j")).id
+    job = store.jobs.create(NewJob(_source(store), "j")).id
     done = threading.Event()
     with store._database.write() as connection:
         jobs.locked(connection, job)
@@ -223,22 +223,29 @@ def test_who_refers_to_a_locked_job_need_not_wait_for_it(empty_postgres_url: str
 
 def test_reports_of_the_workflow_may_be_repeated(store: Store) -> None:
     run = _syncing(store)
-    for event in (Event.PREPARED, Event.SYNCED, Event.PREPARED, Event.SYNCED, Event.PROCESSED, Event.SYNCED):
+    for event in (
+        JobEvent.PREPARED,
+        JobEvent.SYNCED,
+        JobEvent.PREPARED,
+        JobEvent.SYNCED,
+        JobEvent.PROCESSED,
+        JobEvent.SYNCED,
+    ):
         store.jobs.advance(run, event)
     for _ in range(2):
-        store.jobs.settle(run, Event.FINISHED, Outcome.DONE)
+        store.jobs.settle(run, JobEvent.FINISHED, Outcome.DONE)
     job = store.jobs.get("j")
-    assert job.status is Status.FINISHED
-    store.jobs.advance(run, Event.PREPARED)
-    assert store.jobs.get("j").status is Status.FINISHED
+    assert job.status is JobStatus.FINISHED
+    store.jobs.advance(run, JobEvent.PREPARED)
+    assert store.jobs.get("j").status is JobStatus.FINISHED
 
 
 def test_a_late_report_of_an_old_run_does_not_touch_the_new_one(store: Store) -> None:
     old = _syncing(store)
-    store.jobs.settle(old, Event.FAILED, Outcome.FAILED, Conflict("x").to_json())
-    store.jobs.begin(store.runs.get(old).job_id, Event.START)
-    store.jobs.settle(old, Event.STOPPED, Outcome.STOPPED)
-    store.jobs.advance(old, Event.PREPARED)
+    store.jobs.settle(old, JobEvent.FAILED, Outcome.FAILED, Conflict("x").to_json())
+    store.jobs.begin(store.runs.get(old).job_id, JobEvent.START)
+    store.jobs.settle(old, JobEvent.STOPPED, Outcome.STOPPED)
+    store.jobs.advance(old, JobEvent.PREPARED)
     assert str(store.jobs.get("j").state) == "Running/Preparing"
 
 
@@ -257,33 +264,33 @@ def test_a_pass_is_given_up_after_many_lost_appliances(store: Store) -> None:
 
 def test_one_token_names_one_object(store: Store) -> None:
     job = store.runs.get(_syncing(store)).job_id
-    store.things.record(job, "t", place="vcenter", kind="snapshot", reference="snapshot-1")
-    store.things.record(job, "t", place="vcenter", kind="snapshot", removed=True)
-    store.things.record(job, "t", place="vcenter", kind="snapshot")
-    (thing,) = store.things.of(job)
-    assert (thing.reference, thing.removed) == ("snapshot-1", True)
+    store.resources.record(job, "t", place="vcenter", kind="snapshot", reference="snapshot-1")
+    store.resources.record(job, "t", place="vcenter", kind="snapshot", removed=True)
+    store.resources.record(job, "t", place="vcenter", kind="snapshot")
+    (resource,) = store.resources.of(job)
+    assert (resource.reference, resource.removed) == ("snapshot-1", True)
     with pytest.raises(Conflict):
-        store.things.record(job, "t", place="cloud", kind="instance")
+        store.resources.record(job, "t", place="cloud", kind="instance")
 
 
 def test_the_name_of_an_image_is_free_again_when_its_run_failed_before_it_was_made(store: Store) -> None:
     first = _syncing(store)
     job = store.runs.get(first).job_id
-    assert store.things.reserve_image(job, first, ["a", "b"], "raw").name == "a"
-    store.jobs.settle(first, Event.FAILED, Outcome.FAILED, Conflict("x").to_json())
-    second = store.jobs.begin(job, Event.START).id
-    images = _together(2, lambda _: store.things.reserve_image(job, second, ["a", "b"], "raw"))
+    assert store.resources.reserve_image(job, first, ["a", "b"], "raw").name == "a"
+    store.jobs.settle(first, JobEvent.FAILED, Outcome.FAILED, Conflict("x").to_json())
+    second = store.jobs.begin(job, JobEvent.START).id
+    images = _together(2, lambda _: store.resources.reserve_image(job, second, ["a", "b"], "raw"))
     assert {image.name for image in images} == {"a"}
 
 
 def test_an_image_that_was_made_keeps_its_name(store: Store) -> None:
     first = _syncing(store)
     job = store.runs.get(first).job_id
-    store.things.reserve_image(job, first, ["a", "b"], "raw")
-    store.things.complete_image(first, {})
-    store.jobs.settle(first, Event.FAILED, Outcome.FAILED, Conflict("x").to_json())
-    second = store.jobs.begin(job, Event.START).id
-    assert store.things.reserve_image(job, second, ["a", "b"], "raw").name == "b"
+    store.resources.reserve_image(job, first, ["a", "b"], "raw")
+    store.resources.complete_image(first, {})
+    store.jobs.settle(first, JobEvent.FAILED, Outcome.FAILED, Conflict("x").to_json())
+    second = store.jobs.begin(job, JobEvent.START).id
+    assert store.resources.reserve_image(job, second, ["a", "b"], "raw").name == "b"
 
 
 def test_evidence_is_kept_packed_and_the_oldest_makes_room(store: Store, url: str) -> None:

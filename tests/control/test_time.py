@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from connector.control.jobs import Event
-from connector.control.refusals import Code, OutOfRange, Refused
-from connector.control.store import Limits, Wish
-from connector.control.store.limits import Claim, reasons
-from connector.control.store.rows import Outcome, Pass, Task, TokenStatus
+from connector.control.domain.entities import Outcome, Pass, Task, TokenStatus
+from connector.control.domain.jobs import JobEvent
+from connector.control.domain.refusals import OutOfRange, RefusalCode, StateRefusal
+from connector.control.store import NewJob, Quotas
+from connector.control.store.limits import PassGroup, reasons
 from connector.control.store.sources import OFFLINE_CODE
 from connector.errors import AuthenticationFailed, BadInput
 from tests.control.house import DAY, GRACE, HOUR, House
 
 
-def _refused(code: Code) -> pytest.RaisesContext[Refused]:
-    return pytest.raises(Refused, check=lambda refused: refused.code == code)
+def _refused(code: RefusalCode) -> pytest.RaisesContext[StateRefusal]:
+    return pytest.raises(StateRefusal, check=lambda refused: refused.code == code)
 
 
 def test_r77_a_job_expires_thirty_days_after_its_creation(house: House) -> None:
@@ -91,13 +91,13 @@ def test_r82_whatever_does_not_run_expires(house: House, state: str) -> None:
     house.turn()
     assert house.status(job) == state
     house.clock.advance(30 * DAY)
-    with pytest.raises(Refused, match="valid time"):
+    with pytest.raises(StateRefusal, match="valid time"):
         house.service.start(job)
     house.turn()
     assert house.status(job) == "Expired"
-    for wish in (Event.START, Event.STOP, Event.CUTOVER):
-        with _refused(Code.JOB_STATUS):
-            house.store.jobs.begin(job, wish)
+    for new_job in (JobEvent.START, JobEvent.STOP, JobEvent.CUTOVER):
+        with _refused(RefusalCode.JOB_STATUS):
+            house.store.jobs.begin(job, new_job)
 
 
 def test_x14_the_instance_of_an_incremental_job_stays_until_it_expires(house: House) -> None:
@@ -127,7 +127,7 @@ def test_r83_an_expired_job_is_deleted_seven_days_later(house: House) -> None:
 def test_r93_an_expired_job_can_only_be_deleted(house: House) -> None:
     job = house.job()
     house.later(30 * DAY)
-    with _refused(Code.JOB_STATUS):
+    with _refused(RefusalCode.JOB_STATUS):
         house.service.modify(job, {"valid_until": house.clock.now + 8 * DAY})
     house.service.delete(job)
     house.turn()
@@ -187,7 +187,7 @@ def test_r101_a_changed_interval_counts_from_the_run_after_the_next_start(house:
     assert house.run(job).next_run == house.clock.now + 1 * HOUR
     house.later(1 * HOUR)
     assert house.status(job) == "Running/Syncing"
-    with _refused(Code.JOB_STATUS):
+    with _refused(RefusalCode.JOB_STATUS):
         house.service.modify(job, {"frequency": 2})
 
 
@@ -234,7 +234,7 @@ def test_x11_beyond_the_number_to_keep_the_oldest_unused_image_goes(house: House
         if run == 2:
             house.cloud.in_use.add("job-j_CYCLE_2")
     assert house.cloud.images == ["job-j_CYCLE_2", "job-j_CYCLE_4"]
-    images = house.store.things.images(job)
+    images = house.store.resources.images(job)
     assert [image.name for image in images if not image.removed] == house.cloud.images
     assert house.get(job).image_id == images[-1].id
     assert any("CYCLE_2 stays" in entry.text for entry in house.store.jobs.history(job))
@@ -271,7 +271,7 @@ def test_x9_cutover_works_only_from_waiting_with_and_without_a_last_sync(
     house: House, last_sync: bool
 ) -> None:
     job = house.incremental()
-    with _refused(Code.JOB_STATUS):
+    with _refused(RefusalCode.JOB_STATUS):
         house.service.cutover(job, last_sync=last_sync, changes={})
     house.service.start(job)
     house.run(job)
@@ -292,8 +292,8 @@ def test_r68_missed_heartbeats_make_the_sources_offline_and_the_next_one_brings_
     house.watch.look()
     found = house.store.sources.get(source)
     assert (found.state, found.error_code) == ("Unavailable", "SourceServer.Offline")
-    with _refused(Code.SOURCE_STATE):
-        house.service.create(Wish(source, "x"))
+    with _refused(RefusalCode.SOURCE_STATE):
+        house.service.create(NewJob(source, "x"))
     house.turn()
     found = house.store.sources.get(source)
     assert (found.state, found.error_code) == ("Available", "")
@@ -318,7 +318,7 @@ def test_r89_a_job_does_not_start_while_its_source_is_offline(house: House) -> N
     house.watch.look()
     found = house.store.sources.get(house.sources["j"])
     assert (found.state, found.error_code) == ("InUse", OFFLINE_CODE)
-    with _refused(Code.SOURCE_STATE):
+    with _refused(RefusalCode.SOURCE_STATE):
         house.service.start(job)
     house.service.delete(job)
     assert house.store.sources.get(house.sources["j"]).state == "Unavailable"
@@ -355,7 +355,7 @@ def test_r35_a_job_whose_instance_was_released_by_somebody_fails_clearly(house: 
     assert house.take() is None  # a pass of a run that has ended is nobody's
     house.service.delete(job)
     house.turn()
-    again = house.service.create(Wish(house.sources["j"], "again")).id
+    again = house.service.create(NewJob(house.sources["j"], "again")).id
     house.service.start(again)
     assert str(house.run(again).state) == "Finished"
 
@@ -364,7 +364,7 @@ def test_r34_after_finished_the_source_takes_a_new_job(house: House) -> None:
     job = house.job()
     house.service.start(job)
     assert str(house.run(job).state) == "Finished"
-    assert house.service.create(Wish(house.sources["j"], "second")).status == "Ready"
+    assert house.service.create(NewJob(house.sources["j"], "second")).status == "Ready"
 
 
 @pytest.mark.parametrize("state", ["Ready", "Running", "InError"])
@@ -376,15 +376,15 @@ def test_r75_r76_no_second_job_while_one_is_unfinished(house: House, state: str)
     if state == "InError":
         house.carry(Outcome.FAILED)
         house.turn()
-    with _refused(Code.SOURCE_UNFINISHED):
-        house.service.create(Wish(house.sources["j"], "second"))
+    with _refused(RefusalCode.SOURCE_UNFINISHED):
+        house.service.create(NewJob(house.sources["j"], "second"))
 
 
 def test_r92_while_a_job_is_being_deleted_its_source_takes_another(house: House) -> None:
     job = house.job()
     house.service.delete(job)
     assert house.status(job) == "Deleting"
-    assert house.service.create(Wish(house.sources["j"], "second")).status == "Ready"
+    assert house.service.create(NewJob(house.sources["j"], "second")).status == "Ready"
 
 
 def test_r5_a_deleted_source_is_registered_anew_by_the_next_scan(house: House) -> None:
@@ -399,12 +399,12 @@ def test_r5_a_deleted_source_is_registered_anew_by_the_next_scan(house: House) -
 def test_r6_r7_a_source_with_a_job_is_deleted_only_with_force_and_never_while_it_runs(house: House) -> None:
     job = house.job()
     source = house.sources["j"]
-    with _refused(Code.SOURCE_RELATED):
+    with _refused(RefusalCode.SOURCE_RELATED):
         house.service.delete_source(source)
     house.service.start(job)
     house.turn()
     for force in (True, False):
-        with _refused(Code.SOURCE_RUNNING):
+        with _refused(RefusalCode.SOURCE_RUNNING):
             house.service.delete_source(source, force=force)
     house.service.stop(job)
     house.turn()
@@ -439,20 +439,20 @@ def test_r8_after_stop_and_delete_of_the_job_the_source_can_be_deleted(house: Ho
     assert house.store.sources.all() == []
 
 
-def test_x13_quotas_refuse_the_next_one(make_house: Callable[[Limits], House]) -> None:
-    house = make_house(Limits(sources=3, jobs=2, running=1))
+def test_x13_quotas_refuse_the_next_one(make_house: Callable[[Quotas], House]) -> None:
+    house = make_house(Quotas(sources=3, jobs=2, running=1))
     a, b, c = house.register("a", "b", "c")
     assert "vm-d" not in house.store.sources.put(house.appliance.vcenter, [], None)
     with pytest.raises(KeyError):
         house.register("a", "b", "c", "d")
     (appliance,) = house.store.appliances.all()
     assert appliance.notice == "machines not registered: 1 (at most 3 sources)"
-    first = house.service.create(Wish(a, "one", scheduled_start=house.clock.now + 1)).id
-    second = house.service.create(Wish(b, "two")).id
-    with _refused(Code.JOB_QUOTA):
-        house.service.create(Wish(c, "three"))
+    first = house.service.create(NewJob(a, "one", scheduled_start=house.clock.now + 1)).id
+    second = house.service.create(NewJob(b, "two")).id
+    with _refused(RefusalCode.JOB_QUOTA):
+        house.service.create(NewJob(c, "three"))
     house.service.start(second)
-    with _refused(Code.RUNNING_QUOTA):
+    with _refused(RefusalCode.RUNNING_QUOTA):
         house.service.start(first)
     house.later(2)
     assert house.get(first).waiting == "its scheduled run waits: as many jobs run as may run: 1"
@@ -483,26 +483,26 @@ def test_x15_a_code_enrols_until_it_is_used_up_disabled_or_expired(house: House)
 
 
 def test_x17_workgroups_have_limits_and_a_status_that_follows_from_their_jobs(tmp_path: Path) -> None:
-    house = House(f"sqlite:///{tmp_path / 'g.sqlite'}", tmp_path, Limits(workgroups=2, workgroup_sources=2))
+    house = House(f"sqlite:///{tmp_path / 'g.sqlite'}", tmp_path, Quotas(workgroups=2, workgroup_sources=2))
     a, b, c = house.register("a", "b", "c")
     groups = house.store.workgroups
     wave = groups.create("wave", "first", client_token="t").id
     assert groups.create("other", "again", client_token="t").id == wave
-    with _refused(Code.GROUP_NAME):
+    with _refused(RefusalCode.GROUP_NAME):
         groups.create("wave", "")
     other = groups.create("late", "").id
-    with _refused(Code.GROUP_QUOTA):
+    with _refused(RefusalCode.GROUP_QUOTA):
         groups.create("third", "")
     groups.associate(wave, [a, b])
-    with _refused(Code.GROUP_TAKEN):
+    with _refused(RefusalCode.GROUP_TAKEN):
         groups.associate(other, [a])
-    with _refused(Code.GROUP_SOURCES_QUOTA):
+    with _refused(RefusalCode.GROUP_SOURCES_QUOTA):
         groups.associate(wave, [c])
-    with _refused(Code.GROUP_NOT_EMPTY):
+    with _refused(RefusalCode.GROUP_NOT_EMPTY):
         groups.delete(wave)
     found = groups.get(wave)
     assert (found.status, found.unrelated) == ("NotStarted", tuple(sorted([a, b])))
-    job = house.service.create(Wish(a, "one")).id
+    job = house.service.create(NewJob(a, "one")).id
     house.service.start(job)
     house.turn()
     assert groups.get(wave).status == "InProgress"
@@ -526,7 +526,7 @@ def test_what_a_deleted_job_left_in_vcenter_is_ordered_away_from_one_appliance(h
     house.turn()
     found = house.take()
     assert found is not None
-    record = partial(house.store.things.record, job, "snap", place="vcenter", kind="snapshot")
+    record = partial(house.store.resources.record, job, "snap", place="vcenter", kind="snapshot")
     record(pass_id=found.id)  # planned; whether it was created nobody knows
     house.service.stop(job)
     other, stranger = house.enrol("a2"), house.enrol("a3", "https://elsewhere")
@@ -543,20 +543,20 @@ def test_what_a_deleted_job_left_in_vcenter_is_ordered_away_from_one_appliance(h
     asked = [bool(house.service.leftovers(a)) for a in (house.appliance, other, stranger)]
     assert sorted(asked) == [False, False, True]
     assert not asked[2]
-    house.store.things.cleaned("snap", "https://elsewhere")
-    assert house.store.things.leftovers(house.appliance.vcenter)
-    second = house.service.create(Wish(house.sources["j"], "second")).id
+    house.store.resources.cleaned("snap", "https://elsewhere")
+    assert house.store.resources.leftovers(house.appliance.vcenter)
+    second = house.service.create(NewJob(house.sources["j"], "second")).id
     house.service.start(second)
-    assert not house.store.things.leftovers(house.appliance.vcenter)
+    assert not house.store.resources.leftovers(house.appliance.vcenter)
     house.run(second)
-    ((machine, thing),) = house.store.things.leftovers(house.appliance.vcenter)
-    assert (machine.moref, thing.token) == ("vm-j", "snap")
-    house.store.things.cleaned("snap", house.appliance.vcenter)
-    assert not house.store.things.leftovers(house.appliance.vcenter)
+    ((machine, resource),) = house.store.resources.leftovers(house.appliance.vcenter)
+    assert (machine.moref, resource.token) == ("vm-j", "snap")
+    house.store.resources.cleaned("snap", house.appliance.vcenter)
+    assert not house.store.resources.leftovers(house.appliance.vcenter)
 
 
-def test_a_pass_waits_for_its_limit_and_its_job_says_why(make_house: Callable[[Limits], House]) -> None:
-    house = make_house(Limits(host_disks=2))
+def test_a_pass_waits_for_its_limit_and_its_job_says_why(make_house: Callable[[Quotas], House]) -> None:
+    house = make_house(Quotas(host_disks=2))
     first, second = house.job("a"), house.job("b")
     for job in (first, second):
         house.service.start(job)
@@ -582,23 +582,23 @@ def _pass(number: int, host: str, disks: int, stores: tuple[str, ...] = ("ds",))
 @pytest.mark.parametrize(
     ("limits", "why"),
     [
-        (Limits(passes=1), "1 of 1 machines in all"),
-        (Limits(vcenter_disks=3), "3 of 3 disks of its vCenter"),
-        (Limits(host_disks=4), "3 of 4 disks on host h"),
-        (Limits(datastore_machines=1), "1 of 1 machines on datastore ds"),
+        (Quotas(passes=1), "1 of 1 machines in all"),
+        (Quotas(vcenter_disks=3), "3 of 3 disks of its vCenter"),
+        (Quotas(host_disks=4), "3 of 4 disks on host h"),
+        (Quotas(datastore_machines=1), "1 of 1 machines on datastore ds"),
     ],
 )
-def test_each_limit_holds_a_pass_back_and_is_named(limits: Limits, why: str) -> None:
+def test_each_limit_holds_a_pass_back_and_is_named(limits: Quotas, why: str) -> None:
     running, wanted = [_pass(1, "h", 3)], _pass(2, "h", 2)
-    assert reasons([Claim((wanted,))], running, limits)["2"] == f"waits: {why} are being read"
-    assert reasons([Claim((wanted,))], running, Limits())["2"] == ""
+    assert reasons([PassGroup((wanted,))], running, limits)["2"] == f"waits: {why} are being read"
+    assert reasons([PassGroup((wanted,))], running, Quotas())["2"] == ""
 
 
 def test_a_machine_larger_than_the_limit_runs_alone_and_is_not_overtaken() -> None:
     big, small, far = _pass(2, "h", 12), _pass(3, "h", 1), _pass(4, "other", 1)
-    limits = Limits(host_disks=8)
-    assert reasons([Claim((big,))], [], limits)["2"] == ""
-    why = reasons([Claim((one,)) for one in (big, small, far)], [_pass(1, "h", 1)], limits)
+    limits = Quotas(host_disks=8)
+    assert reasons([PassGroup((big,))], [], limits)["2"] == ""
+    why = reasons([PassGroup((one,)) for one in (big, small, far)], [_pass(1, "h", 1)], limits)
     assert why == {
         "2": "waits: 1 of 8 disks on host h are being read",
         "3": "waits its turn behind an older pass",
@@ -607,7 +607,7 @@ def test_a_machine_larger_than_the_limit_runs_alone_and_is_not_overtaken() -> No
 
 
 def test_limits_are_chosen_by_name() -> None:
-    assert Limits.of(["host_disks=4", "jobs=2000"]) == Limits(host_disks=4, jobs=2000)
+    assert Quotas.of(["host_disks=4", "jobs=2000"]) == Quotas(host_disks=4, jobs=2000)
     for wrong in ("disks=4", "jobs", "jobs=", "jobs=0", "jobs=-1", "jobs=many", "jobs=99999999999"):
         with pytest.raises(BadInput, match="NAME: sources, jobs"):
-            Limits.of([wrong])
+            Quotas.of([wrong])

@@ -15,9 +15,9 @@ import pytest
 from connector.cli.main import _tell
 from connector.clients.agents import ControlConnection
 from connector.clients.refusal import KINDS, kind_of
-from connector.control import identity
 from connector.control.smc.catalogue import CODES as PUBLIC
 from connector.control.smc.catalogue import code_of
+from connector.control.state import identity
 from connector.error_catalogue import ENTRIES
 from connector.errors import EXIT_CODES, ConnectorError, catalogue, from_json
 from connector.transfer.vddk_source import explain

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from connector.instance.records import Ranges, encode
+from connector.kinds import RangeState
 from connector.model import Extent
-from connector.transfer.receiver import Named
 from simulator.faults import Rule
 from tests.faults.matrix import Cell, Fault, Moment, Part
 from tests.faults.works import Works, filled
@@ -181,7 +181,7 @@ def flip(file: Path) -> None:
 
 def tear(journal: Path) -> None:
     """The power failed while a record was being written: some of its bytes are not there, and nobody was told of it."""
-    written = encode(Ranges(((Extent(0, MIB), Named.DATA),)))
+    written = encode(Ranges(((Extent(0, MIB), RangeState.DATA),)))
     with journal.open("ab") as file:
         file.write(written[: random.Random(journal.stat().st_size).randrange(1, len(written))])
 

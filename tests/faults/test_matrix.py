@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector.control.store.rows import Pass
+from connector.control.domain.entities import Pass
 from connector.errors import ConnectorError, catalogue, from_json
 from tests.faults.conftest import Shop
 from tests.faults.matrix import ALL, CELLS, WHY_NOT, Cell, Fault, Outcome, Part, page

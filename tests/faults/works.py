@@ -19,8 +19,8 @@ import psutil
 
 from connector import child
 from connector.child import Child
+from connector.control.domain.entities import Pass
 from connector.control.store import Store
-from connector.control.store.rows import Pass
 from connector.errors import ConnectorError
 from tests.faults.relay import Relay
 from tests.integration.house import MIB, USER, House, Shape, house

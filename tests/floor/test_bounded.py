@@ -16,9 +16,9 @@ import requests
 
 from connector import bounded
 from connector.clients.agents import PEER
-from connector.clients.https import Https, Limits
+from connector.clients.https import Https, RequestLimits
 from connector.clients.trust import Pinned
-from connector.control import identity
+from connector.control.state import identity
 from connector.errors import ControlFailed
 from connector.instance.user_data import _answer
 
@@ -62,7 +62,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
 @pytest.mark.parametrize("served", ["https"], indirect=True)
 def test_a_client_over_tls_gives_up(served: tuple[str, str], path: str) -> None:
     url, thumbprint = served
-    https = Https(url, Pinned(thumbprint), PEER, Limits(whole=1.0, largest=1 << 20))
+    https = Https(url, Pinned(thumbprint), PEER, RequestLimits(whole=1.0, largest=1 << 20))
     with closing(https), pytest.raises(ControlFailed):
         https.ask("GET", path, {})
 

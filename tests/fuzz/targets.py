@@ -23,14 +23,14 @@ from connector.errors import BadInput, Conflict, EvidenceDamaged, WireViolation
 from connector.instance import journal
 from connector.instance.journal import Journal
 from connector.instance.records import RECORD, Ranges, encode
-from connector.instance.state import State
+from connector.instance.state import DiskState
 from connector.transfer import evidence, wire
 from connector.transfer.account import NoAccount, from_json
 from connector.transfer.codec import Unpacker
 from connector.transfer.evidence import Signer
 from connector.transfer.extents import BLOCK
 from connector.transfer.receiver import Hello
-from connector.transfer.wire import Decoder, Kind
+from connector.transfer.wire import Decoder, FrameKind
 
 FIXTURES: Final = Path(__file__).parents[2] / "fixtures"
 MIB: Final = 1 << 20
@@ -73,15 +73,15 @@ def read_frames(data: bytes) -> str:
     return " / ".join(heard)
 
 
-def _frames(data: bytes, accepts: frozenset[Kind], step: int) -> list[str]:
+def _frames(data: bytes, accepts: frozenset[FrameKind], step: int) -> list[str]:
     decoder, unpacker, seen = Decoder(accepts), Unpacker(), []
     try:
         for at in range(0, len(data), step or 1):
             for frame in decoder.feed(data[at : at + step]):
                 seen.append(frame.kind.name)
                 if frame.kind in wire.TEXT:
-                    _ = Hello.parse(frame) if frame.kind == Kind.HELLO else frame.text
-                if frame.kind == Kind.DATA:
+                    _ = Hello.parse(frame) if frame.kind == FrameKind.HELLO else frame.text
+                if frame.kind == FrameKind.DATA:
                     assert len(unpacker.unpack(frame.codec, frame.payload, frame.length)) == frame.length
                     assert frame.length <= BLOCK
     except WireViolation as refused:
@@ -104,7 +104,7 @@ def read_journal(data: bytes) -> str:
     assert b"".join(encode(record) for record in found.records) == kept[start:]
     ranges = [extent for record in found.records if isinstance(record, Ranges) for extent, _ in record.ranges]
     assert all(extent.length > 0 for extent in ranges), "an extent of no bytes"
-    state = State.fold(found.capacity, found.records)
+    state = DiskState.fold(found.capacity, found.records)
     kinds = [type(record).__name__ for record in found.records]
     return f"{' '.join(kinds)} {state.settled} {len(state.attempts)}"
 

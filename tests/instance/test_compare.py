@@ -17,17 +17,16 @@ from connector.errors import Conflict, Interrupted, TransferFailed
 from connector.instance.disk import Disk
 from connector.instance.proof import prove
 from connector.instance.records import PassBegin
+from connector.kinds import PassKind, RangeState
 from connector.model import Extent
 from connector.settings import TransferSettings
 from connector.transfer import digest, tree
 from connector.transfer import extents as ranges
-from connector.transfer.digest import Run
 from connector.transfer.disk_pass import DiskPass, copy_disk
-from connector.transfer.held import PAGE, Held
-from connector.transfer.plan import Attempt, plan
+from connector.transfer.plan import InterruptedAttempt, plan
 from connector.transfer.policies import Delayed
-from connector.transfer.receiver import Named
 from connector.transfer.source import FileSource
+from connector.transfer.target_digests import PAGE, TargetDigests
 from tests.instance.test_pass import StopAfter, order, same
 from tests.transfer.conftest import CELL, MIB, Instance, make_disk
 from tests.waiting import PATIENCE
@@ -36,7 +35,7 @@ SMALL = TransferSettings(in_flight=2 * MIB, compression="none")
 
 
 def compare(path: Path, **changes: object) -> DiskPass:
-    fresh = {"pass_id": "pass-2", "kind": "compare", "snapshot": "snapshot-2", "change_id": "new/1"}
+    fresh = {"pass_id": "pass-2", "kind": PassKind.COMPARE, "snapshot": "snapshot-2", "change_id": "new/1"}
     return order(path, **(fresh | changes))
 
 
@@ -98,7 +97,7 @@ def test_the_base_is_gone_from_the_moment_a_comparing_pass_begins(instance: Inst
         copy_disk(slow, instance.endpoint, compare(disk), settings=SMALL, stop=stop)
     assert instance.endpoint.disk("2000")["base"] is None
     with pytest.raises(Conflict, match="the base is missing"):
-        delta = order(disk, pass_id="pass-3", kind="delta", base_change_id="id/1", snapshot="s3")
+        delta = order(disk, pass_id="pass-3", kind=PassKind.DELTA, base_change_id="id/1", snapshot="s3")
         copy_disk(FileSource(disk), instance.endpoint, delta, list)
 
 
@@ -177,7 +176,7 @@ def test_pages_are_few_and_asked_for_once() -> None:
         asked.extend(extents)
         return b"".join(bytes([e.start // PAGE] * digest.SIZE) * digest.count(e.length) for e in extents)
 
-    held = Held(fetch, capacity)  # type: ignore[arg-type]
+    held = TargetDigests(fetch, capacity)  # type: ignore[arg-type]
     for extent in ranges.blocks([Extent(0, capacity)]):
         number = extent.start // PAGE
         assert held(extent) == bytes([number] * digest.SIZE) * digest.count(extent.length)
@@ -239,17 +238,17 @@ def run_pass(
     state = disk.describe()
     allocated = {n for n, content in source.items() if content}
     attempts = [
-        Attempt(
+        InterruptedAttempt(
             ranges.from_json(a["durable"]),
             () if a["pass_id"] == begin.pass_id else extents(changed[str(a["change_id"])]),
         )
         for a in state["attempts"]  # type: ignore[attr-defined]
     ]
     made = plan(CAPACITY, extents(allocated), attempts, dirty=True)
-    held = Held(lambda asked: disk_digests(disk, asked), CAPACITY)
+    held = TargetDigests(lambda asked: disk_digests(disk, asked), CAPACITY)
     session = disk.open_session(begin.pass_id, CAPACITY, lambda: None)
     loose: dict[int, tuple[bytes, bytes]] = {}
-    found: list[tuple[Extent, Named]] = []
+    found: list[tuple[Extent, RangeState]] = []
     for number in sorted(n for e in made.todo for n in range(e.start // CELL, -(-e.end // CELL))):
         if may_die and data.draw(st.integers(0, 9)) == 9:
             for n, before in loose.items():
@@ -262,16 +261,16 @@ def run_pass(
         own = digest.cells(plain)
         if extent in made.zero or ranges.intersect([extent], made.zero):
             session.zero(*extent)
-            found.append((extent, Named.HOLE))
+            found.append((extent, RangeState.HOLE))
         else:
             ((_, _, run),) = digest.runs(len(plain), own, held(extent))
-            if run is Run.SAME:
+            if run is RangeState.SAME:
                 session.confirm(*extent, digest.root(own))
-            elif run is Run.ZERO:
+            elif run is RangeState.ZERO:
                 session.zero(*extent)
             else:
                 session.write(extent.start, plain, own)
-            found.append((extent, {Run.SAME: Named.SAME, Run.ZERO: Named.ZERO, Run.DATA: Named.DATA}[run]))
+            found.append((extent, run))
         if data.draw(st.booleans()):
             session.commit(found)
             if (
@@ -303,7 +302,7 @@ def send(disk: Disk, source: dict[int, int], pass_id: str, wanted: list[Extent])
     for number in sorted(n for e in wanted for n in range(e.start // CELL, -(-e.end // CELL))):
         plain = memoryview(cell(source[number], number))
         session.write(number * CELL, plain, digest.cells(plain))
-        session.commit([(extents({number})[0], Named.DATA)])
+        session.commit([(extents({number})[0], RangeState.DATA)])
     session.close()
 
 
@@ -365,6 +364,6 @@ def run_to_the_end(
             session.write(n * CELL, plain, digest.cells(plain))
         else:
             session.zero(n * CELL, len(plain))
-        session.commit([(extents({n})[0], Named.DATA)])
+        session.commit([(extents({n})[0], RangeState.DATA)])
     session.close()
     assert disk.finish("p-0", [Extent(0, CAPACITY)], []) == []

@@ -19,6 +19,7 @@ import pytest
 
 from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import ProofFailed
+from connector.kinds import PassKind
 from connector.model import Extent
 from connector.settings import TransferSettings
 from connector.transfer import digest, tree
@@ -162,11 +163,11 @@ def bring(endpoint: InstanceEndpoint, disk: Disk, number: int) -> tuple[str, ...
         endpoint.remove_disk(disk.key)
     state: dict[str, Any] = endpoint.put_disk(disk.key, CAPACITY)
     if not state["touched"]:
-        kind, base = "full", ""
+        kind, base = PassKind.FULL, ""
     elif state["doubt"] or not state["base"]:
-        kind, base = "compare", ""
+        kind, base = PassKind.COMPARE, ""
     else:
-        kind, base = "repair" if state["spoiled"] else "delta", state["base"]["change_id"]
+        kind, base = PassKind.REPAIR if state["spoiled"] else PassKind.DELTA, state["base"]["change_id"]
     order = DiskPass(disk.key, f"p-{number}", CAPACITY, kind, f"s-{number}", f"c/{number}", base)
     wanted = (lambda: disk.changes(int(base[2:]))) if base else None
     copy_disk(FileSource(disk.source), endpoint, order, wanted, settings=SETTINGS)
@@ -175,7 +176,13 @@ def bring(endpoint: InstanceEndpoint, disk: Disk, number: int) -> tuple[str, ...
         return (kind,)
     except ProofFailed:
         mend = DiskPass(
-            disk.key, order.pass_id, CAPACITY, "repair", order.snapshot, order.change_id, order.change_id
+            disk.key,
+            order.pass_id,
+            CAPACITY,
+            PassKind.REPAIR,
+            order.snapshot,
+            order.change_id,
+            order.change_id,
         )
         copy_disk(FileSource(disk.source), endpoint, mend, list, settings=SETTINGS)
         endpoint.prove(disk.key)

@@ -10,9 +10,9 @@ import pytest
 
 from connector.instance.disk import Disk
 from connector.instance.records import PassBegin
+from connector.kinds import RangeState
 from connector.model import Extent
 from connector.transfer import digest
-from connector.transfer.receiver import Named
 from tests.transfer.conftest import CELL, MIB
 
 
@@ -34,7 +34,7 @@ def test_invariant_1_target_then_journal_then_digests_are_flushed_before_a_range
             data = memoryview(b"x" * CELL)
             session.write(0, data, digest.cells(data))
             assert seen == []
-            session.commit([(Extent(0, CELL), Named.DATA)])
+            session.commit([(Extent(0, CELL), RangeState.DATA)])
         after = journal.stat().st_size
         assert seen == [("disk.raw", before), ("journal", after), ("digests", after)] and after > before
         assert disk.finish("pass-1", [Extent(0, CELL)], []) == []

@@ -12,10 +12,11 @@ import pytest
 from connector.errors import ProofFailed, TargetFailed, TransferFailed
 from connector.instance.disk import Disk
 from connector.instance.evidence import Evidence
-from connector.instance.images import Images
+from connector.instance.images import ImageBuilder
 from connector.instance.proofs import Proofs
 from connector.instance.records import PassBegin
-from connector.instance.store import Store
+from connector.instance.store import DiskStore
+from connector.kinds import PassKind
 from connector.transfer.disk_pass import DiskPass, copy_disk
 from connector.transfer.source import FileSource
 from connector.transfer.tiling import Piece
@@ -43,7 +44,9 @@ def flip(path: Path, at: int) -> None:
 def test_invariant_10_what_rots_between_proof_and_image_makes_no_image(
     instance: Instance, disk: Path, form: str, where: int
 ) -> None:
-    order = DiskPass("2000", "pass-1", disk.stat().st_size, "full", "snapshot-1", "id/1", label="Hard disk 1")
+    order = DiskPass(
+        "2000", "pass-1", disk.stat().st_size, PassKind.FULL, "snapshot-1", "id/1", label="Hard disk 1"
+    )
     copy_disk(FileSource(disk), instance.endpoint, order, prove=True)
     target, images = instance.disk("2000"), instance.directory / "images"
     with target.open("rb") as file:
@@ -57,14 +60,14 @@ def test_invariant_10_what_rots_between_proof_and_image_makes_no_image(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path / "instance")
+def store(tmp_path: Path) -> Iterator[DiskStore]:
+    made = DiskStore(tmp_path / "instance")
     yield made
     made.close()
 
 
 @pytest.fixture
-def settled(store: Store) -> Disk:
+def settled(store: DiskStore) -> Disk:
     """An empty disk that shows the end of a pass."""
     disk = store.put("2000", MIB, "Hard disk 1")
     disk.begin(PassBegin("pass-1", "full", "snapshot-1", "id/1", "", ""))
@@ -104,9 +107,9 @@ class Defective(Evidence):
 
 
 def test_an_image_that_fails_by_a_defect_is_failed_and_not_still_being_made(
-    store: Store, settled: Disk, tmp_path: Path
+    store: DiskStore, settled: Disk, tmp_path: Path
 ) -> None:
-    images = Images(store, Defective(tmp_path / "instance"))
+    images = ImageBuilder(store, Defective(tmp_path / "instance"))
     image = images.start("web-01", "raw", "run-1")
     images.close()
     assert image.state == "failed" and "LookupError" in str(image.error)

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from connector.errors import Conflict
 from connector.instance import journal
 from connector.instance.journal import Journal
-from connector.instance.nodes import Nodes as PageNodes
+from connector.instance.nodes import NodeArray as PageNodes
 from connector.instance.records import (
     CRC,
     RANGE,
     RECORD,
     Discard,
-    Doubt,
+    DoubtRecord,
     Grown,
-    Nodes,
+    NodeRecord,
     Pages,
     PassBegin,
     PassEnd,
@@ -31,25 +31,25 @@ from connector.instance.records import (
     Record,
     Root,
     Spoiled,
-    Target,
+    TargetRecord,
     Type,
     encode,
     read_records,
     take_records,
 )
-from connector.instance.state import State
+from connector.instance.state import DiskState
+from connector.kinds import RangeState
 from connector.model import Extent
 from connector.transfer import extents as ranges
 from connector.transfer import tree
-from connector.transfer.receiver import Named
 
 GOLDEN = Path(__file__).parents[2] / "fixtures" / "journals"
 CAPACITY = 1 << 30
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # every record is flushed, hundreds of them
 FULL = PassBegin("pass-1", "full", "snapshot-7", "52 de c0/81", "", '{"uuid": "6000C29a"}')
 DELTA = PassBegin("pass-2", "delta", "snapshot-9", "52 de c0/90", "52 de c0/81", '{"uuid": "6000C29a"}')
-DATA = Ranges(((Extent(0, 1 << 20), Named.DATA), (Extent(1 << 25, 1 << 29), Named.ZERO)))
-CHANGED = Ranges(((Extent(1 << 16, 1 << 16), Named.DATA),))
+DATA = Ranges(((Extent(0, 1 << 20), RangeState.DATA), (Extent(1 << 25, 1 << 29), RangeState.ZERO)))
+CHANGED = Ranges(((Extent(1 << 16, 1 << 16), RangeState.DATA),))
 STORIES: dict[str, list[Record]] = {
     "fresh": [],
     "interrupted-full": [FULL, DATA],
@@ -61,18 +61,18 @@ STORIES: dict[str, list[Record]] = {
 COMPARE = PassBegin("pass-3", "compare", "snapshot-11", "71 aa 09/2", "", '{"uuid": "6000C29a"}')
 COMPARED = Ranges(
     (
-        (Extent(0, 1 << 25), Named.SAME),
-        (Extent(1 << 25, 1 << 20), Named.DATA),
-        (Extent(33 << 20, CAPACITY - (33 << 20)), Named.HOLE),
+        (Extent(0, 1 << 25), RangeState.SAME),
+        (Extent(1 << 25, 1 << 20), RangeState.DATA),
+        (Extent(33 << 20, CAPACITY - (33 << 20)), RangeState.HOLE),
     )
 )
 REPAIR = PassBegin("pass-1", "repair", "snapshot-7", "52 de c0/81", "52 de c0/81", '{"uuid": "6000C29a"}')
 WRONG = Spoiled((Extent(1 << 16, 1 << 16), Extent(1 << 20, 1 << 16)))
 FINISHED = STORIES["finished-full"]
 NEWER: dict[str, list[Record]] = {
-    "interrupted-compare": [*FINISHED, Doubt("CBT missed a write"), COMPARE, COMPARED],
+    "interrupted-compare": [*FINISHED, DoubtRecord("CBT missed a write"), COMPARE, COMPARED],
     "finished-compare": [*FINISHED, COMPARE, COMPARED, PassEnd("pass-3")],
-    "doubted": [*FINISHED, Doubt("CBT missed a write")],
+    "doubted": [*FINISHED, DoubtRecord("CBT missed a write")],
     "spoiled": [*FINISHED, WRONG],
     "half-repaired": [*FINISHED, WRONG, REPAIR, CHANGED],
     "repaired": [
@@ -80,14 +80,14 @@ NEWER: dict[str, list[Record]] = {
         WRONG,
         REPAIR,
         CHANGED,
-        Ranges(((WRONG.areas[1], Named.DATA),)),
+        Ranges(((WRONG.areas[1], RangeState.DATA),)),
         PassEnd("pass-1"),
     ],
 }
-TARGET = Target("0123456789abcdef0123456789abcdef")
-TOUCHED = Nodes((Pages(0, 1, b"\x11" * 32), Pages(2, 32), Pages(40, 2, b"\x22" * 32 + b"\x33" * 32)))
+TARGET = TargetRecord("0123456789abcdef0123456789abcdef")
+TOUCHED = NodeRecord((Pages(0, 1, b"\x11" * 32), Pages(2, 32), Pages(40, 2, b"\x22" * 32 + b"\x33" * 32)))
 ENDED = PassEnd("pass-1", b"\x44" * 32)
-AGAIN = Nodes((Pages(0, 1, b"\x55" * 32),))
+AGAIN = NodeRecord((Pages(0, 1, b"\x55" * 32),))
 #: Version 3: who the target is, the nodes of each window, the roots of each pass.
 ROOTED: dict[str, list[Record]] = {
     "fresh": [TARGET],
@@ -97,7 +97,7 @@ ROOTED: dict[str, list[Record]] = {
         *(TARGET, FULL, TOUCHED, DATA, ENDED, DELTA, AGAIN, CHANGED),
         PassEnd("pass-2", b"\x66" * 32, ENDED.root),
     ],
-    "damaged": [Target(TARGET.target_id, "its journal was missing")],
+    "damaged": [TargetRecord(TARGET.target_id, "its journal was missing")],
     "adopted": [*FINISHED, TARGET, TOUCHED, Root(ENDED.root)],
 }
 
@@ -125,9 +125,9 @@ def becomes_new(stored: Path, story: list[Record], version: int, tmp_path: Path)
     path = Path(shutil.copy(stored, tmp_path / "journal"))
     found = Journal(path, "2000", CAPACITY)
     assert found.records == story
-    found.append(Doubt("appended by a newer release"), ENDED)
+    found.append(DoubtRecord("appended by a newer release"), ENDED)
     found.close()
-    assert path.read_bytes() == written([*story, Doubt("appended by a newer release"), ENDED])
+    assert path.read_bytes() == written([*story, DoubtRecord("appended by a newer release"), ENDED])
 
 
 @pytest.mark.parametrize("name", ROOTED)
@@ -140,24 +140,24 @@ def test_golden_journals_are_written_and_read_for_ever(name: str, tmp_path: Path
 
 
 def test_what_a_journal_says_of_the_target() -> None:
-    full, delta = (State.fold(CAPACITY, ROOTED[f"finished-{kind}"]) for kind in ("full", "delta"))
+    full, delta = (DiskState.fold(CAPACITY, ROOTED[f"finished-{kind}"]) for kind in ("full", "delta"))
     assert (full.target, full.generation, full.base_root, full.previous) == (
         *(TARGET.target_id, 1, ENDED.root, b""),
     )
     assert (delta.generation, delta.base_root, delta.previous) == (2, b"\x66" * 32, ENDED.root)
-    damaged = State.fold(CAPACITY, ROOTED["damaged"])
+    damaged = DiskState.fold(CAPACITY, ROOTED["damaged"])
     assert (damaged.touched, damaged.doubt, damaged.base) == (True, "its journal was missing", None)
-    assert not State.fold(CAPACITY, ROOTED["fresh"]).touched
+    assert not DiskState.fold(CAPACITY, ROOTED["fresh"]).touched
 
 
 def test_the_base_of_an_older_release_has_no_root_and_is_compared_once() -> None:
     """Though a full proof may say what its root is."""
-    before = State.fold(CAPACITY, [*FINISHED, TARGET])
+    before = DiskState.fold(CAPACITY, [*FINISHED, TARGET])
     assert (before.base, before.base_root, before.unknown) == (FULL, b"", True)
     assert "has no roots" in before.doubt
-    after = State.fold(CAPACITY, ROOTED["adopted"])
+    after = DiskState.fold(CAPACITY, ROOTED["adopted"])
     assert (after.base_root, after.unknown, after.doubt) == (ENDED.root, False, before.doubt)
-    half = State.fold(CAPACITY, [FULL, DATA, TARGET])
+    half = DiskState.fold(CAPACITY, [FULL, DATA, TARGET])
     assert (half.doubt, half.unknown) == ("", True)
     assert ranges.covered(half.missing("pass-1", [], [])) == CAPACITY - (1 << 20) - (1 << 29)
 
@@ -182,28 +182,28 @@ def test_the_base_of_an_older_release_has_no_root_and_is_compared_once() -> None
 def test_what_a_journal_means(
     name: str, base: PassBegin | None, attempts: list[PassBegin], settled: bool
 ) -> None:
-    state = State.fold(CAPACITY, (STORIES | NEWER)[name])
+    state = DiskState.fold(CAPACITY, (STORIES | NEWER)[name])
     assert (state.base, [a.begin for a in state.attempts], state.settled) == (base, attempts, settled)
 
 
 def test_what_is_known_to_be_wrong_shrinks_as_it_is_mended() -> None:
-    assert State.fold(CAPACITY, NEWER["spoiled"]).spoiled == list(WRONG.areas)
-    half = State.fold(CAPACITY, NEWER["half-repaired"])
+    assert DiskState.fold(CAPACITY, NEWER["spoiled"]).spoiled == list(WRONG.areas)
+    half = DiskState.fold(CAPACITY, NEWER["half-repaired"])
     assert (half.spoiled, half.mended) == ([WRONG.areas[1]], [WRONG.areas[0]])
     assert half.missing("pass-1", [], []) == [WRONG.areas[1]]
-    whole = State.fold(CAPACITY, NEWER["repaired"])
+    whole = DiskState.fold(CAPACITY, NEWER["repaired"])
     assert (whole.spoiled, whole.mended, whole.base) == ([], list(WRONG.areas), FULL)
 
 
 def test_invariant_2_a_comparing_pass_is_not_complete_before_it_named_the_whole_disk() -> None:
-    state = State.fold(CAPACITY, NEWER["interrupted-compare"])
+    state = DiskState.fold(CAPACITY, NEWER["interrupted-compare"])
     assert state.missing("pass-3", [], []) == []
-    short = State.fold(CAPACITY, [*NEWER["interrupted-compare"][:-1], CHANGED])
+    short = DiskState.fold(CAPACITY, [*NEWER["interrupted-compare"][:-1], CHANGED])
     assert short.missing("pass-3", [], []) == [Extent(0, 1 << 16), Extent(1 << 17, CAPACITY - (1 << 17))]
 
 
 def test_invariant_6_nothing_goes_on_from_a_base_in_doubt() -> None:
-    state = State.fold(CAPACITY, NEWER["doubted"])
+    state = DiskState.fold(CAPACITY, NEWER["doubted"])
     for kind in ("delta", "repair"):
         with pytest.raises(Conflict, match="CBT missed a write"):
             state.check_begin(PassBegin("pass-4", kind, "s", "52 de c0/95", FULL.change_id))
@@ -215,7 +215,7 @@ def test_invariant_6_nothing_goes_on_from_a_base_in_doubt() -> None:
 
 
 def test_the_same_reading_may_begin_again_as_another_kind() -> None:
-    state = State.fold(CAPACITY, STORIES["interrupted-delta"])
+    state = DiskState.fold(CAPACITY, STORIES["interrupted-delta"])
     again = PassBegin("pass-2", "compare", DELTA.snapshot, DELTA.change_id, "", DELTA.identity)
     assert state.check_begin(again)
     state.apply(again)
@@ -225,10 +225,10 @@ def test_the_same_reading_may_begin_again_as_another_kind() -> None:
 @pytest.mark.parametrize("gib", [1, 63, 64, 65, 4096])
 def test_nodes_of_disks_of_every_size(gib: int) -> None:
     """Those of a large disk lie in a mapping of their own; it may become large later."""
-    capacity, node, state = gib << 30, b"\x11" * 32, State(gib << 30)
+    capacity, node, state = gib << 30, b"\x11" * 32, DiskState(gib << 30)
     held = PageNodes(capacity)
     last = tree.count(capacity) - 1
-    held.apply(Nodes((Pages(last, 3, node * 3), Pages(0, 2, node * 2), Pages(1, 1))), state)
+    held.apply(NodeRecord((Pages(last, 3, node * 3), Pages(0, 2, node * 2), Pages(1, 1))), state)
     assert [held.get(page) for page in (0, 1, last)] == [node, tree.BLANK, node]
     assert held.root == tree.root(capacity, node + bytes(32 * (last - 1)) + node)
     held.apply(Grown(2 * capacity), state)
@@ -247,15 +247,17 @@ records = st.one_of(
     st.builds(
         PassBegin, texts, st.sampled_from(["full", "delta", "compare", "repair"]), texts, texts, texts, texts
     ),
-    st.lists(st.tuples(extents, st.sampled_from(Named)), max_size=5).map(lambda found: Ranges(tuple(found))),
+    st.lists(st.tuples(extents, st.sampled_from(RangeState)), max_size=5).map(
+        lambda found: Ranges(tuple(found))
+    ),
     st.builds(PassEnd, texts),
     st.builds(PassEnd, texts, digests, digests),
     st.builds(Root, digests),
-    st.builds(Target, digests.map(lambda one: one[:16].hex()), texts),
-    st.lists(pages, max_size=5).map(lambda found: Nodes(tuple(found))),
+    st.builds(TargetRecord, digests.map(lambda one: one[:16].hex()), texts),
+    st.lists(pages, max_size=5).map(lambda found: NodeRecord(tuple(found))),
     st.just(Discard()),
     st.builds(Grown, st.integers(0, 1 << 60)),
-    st.builds(Doubt, texts),
+    st.builds(DoubtRecord, texts),
     st.lists(extents, max_size=5).map(lambda found: Spoiled(tuple(found))),
 )
 
@@ -307,7 +309,7 @@ streams = st.lists(
 def test_ranges_and_pages_mean_the_same_without_a_record_around_them(stream: bytes, tail: bytes) -> None:
     data = b"header" + stream + tail
     expected, end = read_records(data, 6)
-    state, kept = State(CAPACITY), [record for record in expected if not isinstance(record, Ranges)]
+    state, kept = DiskState(CAPACITY), [record for record in expected if not isinstance(record, Ranges)]
     taken: list[Record] = []
 
     def take(record: Record) -> None:
@@ -315,14 +317,14 @@ def test_ranges_and_pages_mean_the_same_without_a_record_around_them(stream: byt
         state.apply(record)
 
     def runs(listed: list[tuple[int, int, bytes]]) -> None:
-        take(Nodes(tuple(Pages(*run) for run in listed)))
+        take(NodeRecord(tuple(Pages(*run) for run in listed)))
 
     assert take_records(data, 6, take, runs, state.name) == end
     assert taken == kept
     assert all(
         extent.length for record in expected if isinstance(record, Ranges) for extent, _ in record.ranges
     )
-    assert state == State.fold(CAPACITY, expected)
+    assert state == DiskState.fold(CAPACITY, expected)
 
 
 @given(st.data())

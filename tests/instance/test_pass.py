@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from connector.errors import Conflict, Interrupted, ProofFailed, TargetFull, TransferFailed
+from connector.kinds import PassKind
 from connector.model import Extent
 from connector.settings import TransferSettings
 from connector.transfer.disk_pass import DiskPass, copy_disk
@@ -23,7 +24,9 @@ SMALL = TransferSettings(in_flight=2 * MIB)
 
 
 def order(path: Path, **changes: object) -> DiskPass:
-    made = DiskPass("2000", "pass-1", path.stat().st_size, "full", "snapshot-1", "id/1", label="Hard disk 1")
+    made = DiskPass(
+        "2000", "pass-1", path.stat().st_size, PassKind.FULL, "snapshot-1", "id/1", label="Hard disk 1"
+    )
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -43,7 +46,7 @@ def test_x22_full_pass_then_delta_then_image(instance: Instance, disk: Path) -> 
         out.write(bytes(3 * CELL))
     changed = [Extent(7 * CELL + 100, 7000), Extent(20 * MIB, 3 * CELL)]
     delta = order(
-        disk, pass_id="pass-2", kind="delta", change_id="id/2", base_change_id="id/1", snapshot="s-2"
+        disk, pass_id="pass-2", kind=PassKind.DELTA, change_id="id/2", base_change_id="id/1", snapshot="s-2"
     )
     second = copy_disk(FileSource(disk), instance.endpoint, delta, lambda: changed, prove=True)
     assert same(disk, instance.disk("2000"))
@@ -78,7 +81,7 @@ def test_several_connections_and_compression_deliver_the_same(instance: Instance
 
 
 def test_delta_needs_its_base(instance: Instance, disk: Path) -> None:
-    delta = order(disk, kind="delta", base_change_id="id/0")
+    delta = order(disk, kind=PassKind.DELTA, base_change_id="id/0")
     with pytest.raises(Conflict, match="run a comparing pass"):
         copy_disk(FileSource(disk), instance.endpoint, delta, lambda: [Extent(0, CELL)])
 

@@ -10,13 +10,13 @@ from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import ConnectorError, NotPermitted, TransferFailed
 from connector.instance.revoked import FILE
 from connector.model import Credential
-from connector.transfer.certificates import Role
+from connector.transfer.certificates import CertificateRole
 from tests.transfer.conftest import Instance, Job
 from tests.waiting import eventually
 
 
 def issued(job: Job, name: str) -> Credential:
-    return job.authority.issue(Role.APPLIANCE, appliance=name)
+    return job.authority.issue(CertificateRole.APPLIANCE, appliance=name)
 
 
 def refused(call: Callable[[], object]) -> bool:

@@ -29,9 +29,9 @@ from connector.errors import (
 )
 from connector.model import InstanceAddress
 from connector.transfer import tls, wire
-from connector.transfer.certificates import Role
+from connector.transfer.certificates import CertificateRole
 from connector.transfer.receiver import Hello, Receiver
-from connector.transfer.wire import Frame, Kind
+from connector.transfer.wire import Frame, FrameKind
 from tests.transfer.conftest import MIB, Instance, Job
 from tests.waiting import PATIENCE
 
@@ -120,7 +120,7 @@ def test_blocks_for_a_pass_that_does_not_run_are_refused(instance: Instance) -> 
         (Hello("a", "p", 2 * MIB, MIB), "has 1048576 bytes"),
     ]:
         channel = instance.endpoint.connect_blocks()
-        lane: Conveyor[connection.Item] = Conveyor(1, connection.Item.release)
+        lane: Conveyor[connection.OutgoingFrame] = Conveyor(1, connection.OutgoingFrame.release)
         with pytest.raises(PeerRefused, match=reason):
             connection.Connection(channel, hello, MIB, lane).open()
         channel.close()
@@ -173,7 +173,7 @@ def test_one_certificate_does_not_take_all_connections(instance: Instance, job: 
     assert b"64 connections with this certificate" in bytes(room[: refused.receive_into(room)]) + bytes(
         room[: refused.receive_into(room)]
     )
-    another = job.authority.issue(Role.APPLIANCE)
+    another = job.authority.issue(CertificateRole.APPLIANCE)
     tls.connect("127.0.0.1", instance.address.block_port, another).close()
     assert resident(status) - before < 128 * MIB
     for channel in [*held, refused]:
@@ -196,7 +196,7 @@ def test_a_connection_that_carries_no_block_ends_though_it_shows_that_it_lives(
     ended: list[str] = []
 
     def serve() -> None:
-        server.handshake([Role.APPLIANCE])
+        server.handshake([CertificateRole.APPLIANCE])
         with pytest.raises(TransferFailed) as caught:
             Receiver(server, lambda hello: Nowhere(), greeting=0.3, idle=0.3).run()
         ended.append(caught.value.what)
@@ -205,7 +205,7 @@ def test_a_connection_that_carries_no_block_ends_though_it_shows_that_it_lives(
     thread = threading.Thread(target=serve)
     thread.start()
     client = tls.Channel(far, tls.context(job.appliance, server=False), server=False)
-    client.handshake([Role.INSTANCE])
+    client.handshake([CertificateRole.INSTANCE])
     hello = Hello("a", "p", MIB, MIB).frame()
     parts = [wire.encode(hello), bytes(hello.payload)]
     client.send(parts if greets else [parts[0][:1]])
@@ -214,7 +214,11 @@ def test_a_connection_that_carries_no_block_ends_though_it_shows_that_it_lives(
             break
         with contextlib.suppress(TransferFailed):
             client.send(
-                [wire.encode(Frame(Kind.FLUSH, number)) if greets else b"".join(parts)[number : number + 1]]
+                [
+                    wire.encode(Frame(FrameKind.FLUSH, number))
+                    if greets
+                    else b"".join(parts)[number : number + 1]
+                ]
             )
         time.sleep(0.05)
     thread.join(PATIENCE)

@@ -21,7 +21,7 @@ from alibabacloud_tea_openapi.models import Config
 
 from connector import child
 from connector.cli.main import main
-from simulator.cloud.things import GIB, Image
+from simulator.cloud.resources import GIB, Image
 from simulator.faults import Rule
 from tests.cloud.alibaba import Calls, Cloud, cloud
 from tests.ecs.account import read

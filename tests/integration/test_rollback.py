@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from connector.cli import records
 from connector.cli.report import report
-from connector.cli.stack import Place, Stack
+from connector.cli.stack import Stack, StackLocation
 from connector.settings import VCenterSettings
 from simulator.faults import Rule
 from tests.integration.house import MIB, House, Shape, equal, is_off
@@ -26,7 +26,7 @@ def stack(house: House) -> Stack:
     access = VCenterSettings(
         url=house.server.url, thumbprint=house.server.thumbprint, password=SecretStr(house.password)
     )
-    return Stack(Place(access, house.vddk, house.out))
+    return Stack(StackLocation(access, house.vddk, house.out))
 
 
 def reach(running: Stack, job: str, status: str, seconds: float = PATIENCE) -> dict[str, Any]:

@@ -16,10 +16,10 @@ import pytest
 
 from connector import child
 from connector.batch import quantities
-from connector.control.keys import Keys
+from connector.control.domain.entities import Role
+from connector.control.state.access_keys import AccessKeys
+from connector.control.state.vault import Vault
 from connector.control.store import Store
-from connector.control.store.rows import Role
-from connector.control.vault import Vault
 from tests.cli.conftest import bare_environment, run
 from tests.integration.house import MIB, USER, House, Shape, is_off
 from tests.integration.witness import digest
@@ -48,7 +48,7 @@ class Site:
 
     def variables(self) -> dict[str, str]:
         store = Store(f"sqlite:///{self.state / 'control.sqlite'}")
-        key, secret = Keys(store.keys, Vault(self.state / "vault-key")).create("wave", Role.OPERATOR)
+        key, secret = AccessKeys(store.keys, Vault(self.state / "vault-key")).create("wave", Role.OPERATOR)
         store.close()
         return {
             "CONNECTOR_CONTROL_URL": self.ready["url"],

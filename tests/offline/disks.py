@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.offline.window import Window
+from connector.offline.window import DiskReader
 
 MIB = 1 << 20
 
@@ -38,9 +38,9 @@ def blank(path: Path, size: int) -> Path:
     return path
 
 
-def window(data: bytes | Path, **more: int) -> Window:
+def window(data: bytes | Path, **more: int) -> DiskReader:
     content = data if isinstance(data, bytes) else data.read_bytes()
-    return Window(lambda at, length: content[at : at + length], len(content), **more)
+    return DiskReader(lambda at, length: content[at : at + length], len(content), **more)
 
 
 def ext4(path: Path, tree: Path, size: int = 32 * MIB, *options: str) -> Path:

@@ -13,10 +13,10 @@ import pytest
 from connector.model import Finding, Severity
 from connector.offline.ext4 import Ext4
 from connector.offline.fat import Fat
-from connector.offline.look import Facts, Look
+from connector.offline.look import GuestFacts, Look
 from connector.offline.partitions import ESP
 from connector.offline.rules import judge
-from connector.offline.window import Missing, Unreadable, Window
+from connector.offline.window import DiskReader, Missing, UnreadableStructure
 from tests.offline.disks import (
     MIB,
     blank,
@@ -36,19 +36,19 @@ DISKS = Path(__file__).parents[2] / "fixtures" / "disks"
 DATA = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"  # Microsoft basic data
 
 
-def packed(name: str) -> Window:
+def packed(name: str) -> DiskReader:
     data = lzma.decompress((DISKS / name).read_bytes())
-    return Window(lambda at, length: data[at : at + length], len(data))
+    return DiskReader(lambda at, length: data[at : at + length], len(data))
 
 
-def facts(firmware: str, *disks: Window) -> Facts:
+def facts(firmware: str, *disks: DiskReader) -> GuestFacts:
     look = Look("vm", firmware)
     for number, disk in enumerate(disks, 1):
         look.disk(f"disk {number}", disk)
     return look.facts()
 
 
-def grave(seen: Facts) -> list[Finding]:
+def grave(seen: GuestFacts) -> list[Finding]:
     return [one for one in judge(seen) if one.severity is not Severity.INFO]
 
 
@@ -122,7 +122,7 @@ def test_files_of_a_fat(tmp_path: Path, bits: int, sector: int, size: int) -> No
     for wrong in ("nothing", "EFI/nothing", "empty/deeper"):
         with pytest.raises(Missing):
             seen.read(wrong)
-    with pytest.raises(Unreadable, match="no file"):
+    with pytest.raises(UnreadableStructure, match="no file"):
         seen.read("EFI")
 
 
@@ -245,7 +245,7 @@ def test_features_that_change_where_things_are(tmp_path: Path, options: tuple[st
             disk.seek(at)
             return disk.read(length)
 
-        seen = Ext4(Window(fetch, 480 * MIB))
+        seen = Ext4(DiskReader(fetch, 480 * MIB))
         for name, content in files.items():
             assert seen.read(name) == content.encode(), name
         assert seen.read("link") == files["etc/fstab"].encode()

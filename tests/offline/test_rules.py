@@ -9,20 +9,29 @@ from pathlib import Path
 import pytest
 
 from connector.model import Severity
-from connector.offline.look import DiskFacts, Facts, Kernel, Linux, Named, Place, Usage, Windows
+from connector.offline.look import (
+    DeviceNames,
+    DiskFacts,
+    GuestFacts,
+    Kernel,
+    Linux,
+    Usage,
+    VolumeLocation,
+    Windows,
+)
 from connector.offline.partitions import ESP, LDM, Partition, Table
-from connector.offline.reference import NOT_SEEN, document
 from connector.offline.rules import RULES, judge
 from connector.offline.volumes import Volume
+from tools.docs.deep_checks import NOT_SEEN, document
 
 PAGE = Path(__file__).parents[2] / "docs" / "deep-checks.md"
 GIB = 1 << 30
 
 ROOT = Partition(1, 1 << 20, GIB, "83")
-EXT = Place("disk 1", ROOT, Volume("ext"))
+EXT = VolumeLocation("disk 1", ROOT, Volume("ext"))
 SYSTEM = DiskFacts("disk 1", 2 * GIB, Table("mbr", (ROOT,), code=True), (EXT,), True)
 DATA = DiskFacts("disk 2", 2 * GIB, Table("mbr", (ROOT,), code=True), (replace(EXT, disk="disk 2"),))
-SOUND = Facts(
+SOUND = GuestFacts(
     "web-01",
     "bios",
     (SYSTEM, DATA),
@@ -35,21 +44,21 @@ def disk(
     kind: str = "83", volume: Volume | None = None, *, of: DiskFacts = SYSTEM, **table: object
 ) -> DiskFacts:
     part = replace(ROOT, kind=kind)
-    place = Place(of.label, part, volume or Volume("ext"))
+    place = VolumeLocation(of.label, part, volume or Volume("ext"))
     return replace(of, table=replace(of.table, partitions=(part,), **table), places=(place,))  # type: ignore[arg-type]
 
 
-def with_disk(*disks: DiskFacts) -> Facts:
+def with_disk(*disks: DiskFacts) -> GuestFacts:
     return replace(SOUND, disks=disks)
 
 
-def windows(**more: bool) -> Facts:
+def windows(**more: bool) -> GuestFacts:
     seen = {"system": True, "asleep": False, "dirty": False} | more
     return replace(SOUND, linux=(), windows=(Windows("disk 1 partition 2", **seen),))
 
 
 #: By id and title: a machine that fails it, one that passes.
-CASES: dict[str, tuple[Facts, Facts]] = {
+CASES: dict[str, tuple[GuestFacts, GuestFacts]] = {
     "O1 the system disk is a dynamic disk": (
         with_disk(disk("42"), DATA),
         with_disk(SYSTEM, disk("42", of=DATA)),
@@ -60,7 +69,7 @@ CASES: dict[str, tuple[Facts, Facts]] = {
     "O3 an NTFS is dirty": (windows(dirty=True), windows()),
     "O4 several operating systems": (replace(windows(), linux=SOUND.linux), windows()),
     "O5 devices are named by place": (
-        replace(SOUND, named=(Named("p", "/etc/fstab", ("/dev/sda1",)),)),
+        replace(SOUND, named=(DeviceNames("p", "/etc/fstab", ("/dev/sda1",)),)),
         SOUND,
     ),
     "O6 no disk driver for the target": (
@@ -100,8 +109,10 @@ CASES: dict[str, tuple[Facts, Facts]] = {
     ),
     "O10 a partition table is damaged": (with_disk(disk(damage="the backup is not there")), SOUND),
     "O10 the system disk is blank": (
-        with_disk(DiskFacts("disk 1", GIB, Table(), (Place("disk 1", None, Volume(blank=True)),), True)),
-        with_disk(DiskFacts("disk 1", GIB, Table(), (Place("disk 1", None, Volume("ext")),), True)),
+        with_disk(
+            DiskFacts("disk 1", GIB, Table(), (VolumeLocation("disk 1", None, Volume(blank=True)),), True)
+        ),
+        with_disk(DiskFacts("disk 1", GIB, Table(), (VolumeLocation("disk 1", None, Volume("ext")),), True)),
     ),
     "O12 how full a file system is": (replace(SOUND, usage=(Usage("p", GIB, 2 * GIB),)), SOUND),
     "O12 what could not be looked into": (replace(SOUND, closed=(("p", "lvm is not looked into"),)), SOUND),
@@ -127,8 +138,8 @@ def test_a_sound_machine_has_no_finding_and_the_gravest_come_first() -> None:
 def test_which_disk_can_start_is_said_only_where_it_is_known() -> None:
     title = "the first disk cannot start, another can"
     (rule,) = (one for one in RULES if one.title == title)
-    blank = DiskFacts("disk 1", GIB, Table(), (Place("disk 1", None, Volume(blank=True)),), True)
-    floppy = DiskFacts("disk 1", GIB, Table(), (Place("disk 1", None, Volume("ntfs")),), True)
+    blank = DiskFacts("disk 1", GIB, Table(), (VolumeLocation("disk 1", None, Volume(blank=True)),), True)
+    floppy = DiskFacts("disk 1", GIB, Table(), (VolumeLocation("disk 1", None, Volume("ntfs")),), True)
     esp = disk(ESP, of=DATA)
     assert [on for on, _ in rule.wrong(with_disk(blank, DATA))] == ["disk 1"]
     assert [on for on, _ in rule.wrong(replace(with_disk(SYSTEM, esp), firmware="efi"))] == ["disk 1"]

@@ -18,7 +18,7 @@ from connector.offline import boot, partitions, volumes
 from connector.offline.ext4 import Ext4
 from connector.offline.look import Look
 from connector.offline.ntfs import Ntfs
-from connector.offline.window import Part, Unreadable, Window
+from connector.offline.window import DiskReader, DiskSlice, UnreadableStructure
 from tests.offline.disks import (
     MIB,
     cpio,
@@ -120,7 +120,7 @@ def test_every_file_of_an_ext4_is_read_as_it_was_written(tmp_path: Path, options
     assert set(found.names("/etc/many")) == {f"file-{n:04}" for n in range(700)}
     assert found.read("big", 10) == files["big"][:10]
     for wrong in ("nothing", "loop", "etc", "small/deeper"):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableStructure):
             found.read(wrong)
     assert 3 * MIB < (found.blocks - found.free) * found.block < 16 * MIB
 
@@ -163,9 +163,9 @@ def test_an_initramfs_that_is_none_or_has_no_end() -> None:
         gzip.compress(b"no archive" * 100),
         gzip.compress(cpio({"a": b""}))[:-30],
     ):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableStructure):
             boot.modules(wrong)
-    with pytest.raises(Unreadable, match="more than is looked at"):
+    with pytest.raises(UnreadableStructure, match="more than is looked at"):
         boot.modules(_endless())
     assert boot.modules(b"") == set()
 
@@ -300,18 +300,18 @@ def test_a_window_reads_once_and_ends_at_its_budget() -> None:
         asked.append((offset, length))
         return bytes(length)
 
-    disk = Window(fetch, 10 * MIB + 5, budget=MIB)
+    disk = DiskReader(fetch, 10 * MIB + 5, budget=MIB)
     disk.read(10, 20)
     disk.read(65530, 10)
     assert asked == [(0, 65536), (65536, 65536)] and disk.fetched == 131072
     assert len(disk.read(10 * MIB, 5)) == 5
-    with pytest.raises(Unreadable, match="beyond"):
+    with pytest.raises(UnreadableStructure, match="beyond"):
         disk.read(10 * MIB, 6)
-    with pytest.raises(Unreadable, match="more than 1 MiB"):
+    with pytest.raises(UnreadableStructure, match="more than 1 MiB"):
         disk.read(2 * MIB, 2 * MIB)
-    part = Part(disk, MIB, 20 * MIB)
+    part = DiskSlice(disk, MIB, 20 * MIB)
     assert part.size == 9 * MIB + 5
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableStructure):
         part.read(part.size, 1)
 
 
@@ -424,7 +424,7 @@ def _tangled() -> bytes:
 
 @pytest.mark.timeout(20)
 def test_a_tree_of_extents_that_meets_itself_ends() -> None:
-    with pytest.raises(Unreadable, match="extents"):
+    with pytest.raises(UnreadableStructure, match="extents"):
         Ext4(window(_tangled())).names("/")
 
 
@@ -437,7 +437,7 @@ def test_a_tree_of_extents_that_meets_itself_ends() -> None:
 def test_an_initramfs_of_very_many_small_things_ends(piece: bytes) -> None:
     try:
         assert len(boot.modules(piece * (32 * MIB // len(piece)))) < 100
-    except Unreadable as refused:
+    except UnreadableStructure as refused:
         assert "than is looked at" in str(refused)
 
 
@@ -448,5 +448,5 @@ def test_links_that_lead_through_very_many_names_end(tmp_path: Path) -> None:
     for number in range(3000):
         (tree / "etc" / f"file-{number:04}").touch()
     (tree / "etc" / "fstab").symlink_to("../etc/" * 100 + "fstab")
-    with pytest.raises(Unreadable, match="deeper"):
+    with pytest.raises(UnreadableStructure, match="deeper"):
         Ext4(window(ext4(tmp_path / "d", tree, 16 * MIB))).read("/etc/fstab")

@@ -15,7 +15,7 @@ from connector.clients.trust import thumbprint_of
 from connector.cloud.alibaba.credentials import Credentials
 from connector.errors import BadInput
 from connector.pasted import thumbprint
-from connector.vcenter.trust import Trust
+from connector.vcenter.trust import VCenterTrust
 
 SHA1 = hashlib.sha1(b"x").hexdigest()
 SHA256 = hashlib.sha256(b"x").hexdigest()
@@ -56,7 +56,7 @@ def test_a_thumbprint_may_be_written_as_every_tool_shows_it(spelling: str, digit
         longer=_pairs(digits, "\u2013"),
     )
     assert thumbprint(text) == digits
-    assert Trust.of(text, None).pin == digits
+    assert VCenterTrust.of(text, None).pin == digits
     assert thumbprint_of(text) == (digits if len(digits) == 64 else "")
 
 
@@ -68,7 +68,7 @@ def test_a_thumbprint_may_be_written_as_every_tool_shows_it(spelling: str, digit
 def test_what_is_no_thumbprint_is_none(text: str) -> None:
     assert thumbprint(text) == ""
     with pytest.raises(BadInput):
-        Trust.of(text, None)
+        VCenterTrust.of(text, None)
 
 
 def test_an_appliance_knows_its_control_plane_however_the_thumbprint_is_written() -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from connector.control.vault import Vault
+from connector.control.state.vault import Vault
 
 FOLDER: Final = Path(__file__).parents[2] / "fixtures" / "releases"
 RELEASES: Final = sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir())

@@ -12,10 +12,10 @@ from connector.appliance import configuration as appliance
 from connector.batch.parse import parse
 from connector.cli.main import main
 from connector.control import configuration as control
-from connector.control import placement
-from connector.control.jobs import Business, Status
+from connector.control.domain import definition
+from connector.control.domain.jobs import BusinessStatus, JobStatus
 from connector.control.store import Store
-from connector.instance.store import Store as Disks
+from connector.instance.store import DiskStore
 from connector.transfer import evidence
 from tests.integration.command import Outcome
 from tests.integration.house import MIB, house
@@ -34,14 +34,14 @@ def test_the_database_opens_and_its_jobs_are_there_with_their_disks_in_order(rel
     store = Store(release.database)
     jobs = {job.name: job for job in store.jobs.all()}
     assert {name: job.status for name, job in jobs.items()} == {
-        "web-01": Status.WAITING,
-        "mix-01": Status.WAITING,
-        "db-01": Status.RUNNING,
+        "web-01": JobStatus.WAITING,
+        "mix-01": JobStatus.WAITING,
+        "db-01": JobStatus.RUNNING,
     }
-    assert jobs["db-01"].business is Business.SYNCING
+    assert jobs["db-01"].business is BusinessStatus.SYNCING
     for name, job in jobs.items():
         assert not job.run_once
-        disks = placement.disks(job.definition, store.sources.of(job).disks)
+        disks = definition.disks(job.definition, store.sources.of(job).disks)
         assert [disk.key for disk in disks] == ORDERS[name]
         assert len(store.runs.of(job.id)) == 1
         assert len(store.passes.of(job.id)) == 1
@@ -55,7 +55,7 @@ def test_targets_open_with_what_is_durable_and_are_left_as_they_are(release: Rel
     bases = attempts = 0
     for data in sorted(release.root.glob("out/instances/*/data")):
         before = {file: file.read_bytes() for file in data.rglob("disk.raw")}
-        disks = Disks(data)
+        disks = DiskStore(data)
         for disk in disks.all():
             about = disk.describe()
             assert (about["capacity"], about["touched"], about["root"]) == (2 * MIB, True, "")

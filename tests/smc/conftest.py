@@ -18,10 +18,10 @@ from aliyunsdkcore.client import AcsClient
 from darabonba.runtime import RuntimeOptions
 
 from connector.clients import signature
-from connector.control.keys import Keys
+from connector.control.domain.entities import Role
+from connector.control.state.access_keys import AccessKeys
+from connector.control.state.vault import Vault
 from connector.control.store import Store
-from connector.control.store.rows import Role
-from connector.control.vault import Vault
 from connector.model import Machine
 from tests.control.conftest import Plane, Robot, machine
 from tests.waiting import PATIENCE
@@ -43,7 +43,7 @@ class Cloud:
 
     def new_key(self, role: Role) -> tuple[str, str]:
         store = Store(self.database)
-        key, secret = Keys(store.keys, Vault(self.state / "vault-key")).create(f"test {role}", role)
+        key, secret = AccessKeys(store.keys, Vault(self.state / "vault-key")).create(f"test {role}", role)
         store.close()
         return key.id, secret
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from connector.control.store.rows import Role
+from connector.control.domain.entities import Role
 from tests.control.conftest import machine
 from tests.smc.conftest import REGION, Cloud, fresh
 from tests.waiting import PATIENCE, eventually
@@ -74,7 +74,7 @@ def test_sources_are_listed_and_a_job_is_created_and_started(cloud: Cloud, smc: 
     robot, ids = cloud.sources(machine("vm-1", name))
     (row,) = smc("DescribeSourceServers", "--SourceId.1", ids[name])["SourceServers"]["SourceServer"]
     assert (row["Name"], row["State"]) == (name, "Available")
-    wish = {
+    new_job = {
         "SourceId": ids[name],
         "RegionId": REGION,
         "JobType": "3",
@@ -82,12 +82,12 @@ def test_sources_are_listed_and_a_job_is_created_and_started(cloud: Cloud, smc: 
         "Description": "one job ~ä",
     }
     with robot:
-        job = smc("CreateReplicationJob", *(w for k, v in wish.items() for w in (f"--{k}", v)))["JobId"]
+        job = smc("CreateReplicationJob", *(w for k, v in new_job.items() for w in (f"--{k}", v)))["JobId"]
         smc("StartReplicationJob", "--JobId", job)
 
         def status() -> str:
             (shown,) = smc("DescribeReplicationJobs", "--JobId.1", job)["ReplicationJobs"]["ReplicationJob"]
-            assert shown["Description"] == wish["Description"]
+            assert shown["Description"] == new_job["Description"]
             return str(shown["Status"])
 
         eventually(lambda: status() == "Finished", "the job is finished")

@@ -23,13 +23,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from Tea.exceptions import TeaException
 
-from connector.control.keys import Keys
-from connector.control.smc import extension_tables, job_tables, sources, tags, tokens, workgroups
+from connector.control.domain.entities import Role
+from connector.control.smc import enrolment, sources, tables, tags, workgroups
+from connector.control.smc import tables as job_tables
+from connector.control.smc.authenticator import Recent
 from connector.control.smc.catalogue import code_of
-from connector.control.smc.gate import Recent
+from connector.control.state.access_keys import AccessKeys
+from connector.control.state.vault import Vault
 from connector.control.store import Store
-from connector.control.store.rows import Role
-from connector.control.vault import Vault
 from tests.control.conftest import Plane, gates, make_plane
 from tests.smc.conftest import Cloud, fresh
 from tests.waiting import PATIENCE
@@ -46,20 +47,20 @@ TABLES = {
     "StartReplicationJob": (job_tables.JOB_ID,),
     "CutOverReplicationJob": job_tables.CUT_OVER,
     "CreateCrossZoneMigrationJob": job_tables.CROSS_ZONE,
-    "CreateAccessToken": tokens.CREATE,
-    "ListAccessTokens": tokens.LIST,
+    "CreateAccessToken": enrolment.CREATE,
+    "ListAccessTokens": enrolment.LIST,
     "CreateWorkgroup": workgroups.CREATE,
     "DescribeWorkgroups": workgroups.DESCRIBE,
     "ModifyWorkgroupAttribute": workgroups.MODIFY,
     "TagResources": tags.TAG,
     "UntagResources": tags.UNTAG,
     "ListTagResources": tags.LIST,
-    "DescribeReplicationJobProgress": extension_tables.PROGRESS,
-    "DescribeReplicationJobLog": extension_tables.LOG,
-    "DescribeReplicationJobPasses": extension_tables.PASSES,
-    "DescribeReplicationJobResources": extension_tables.RESOURCES,
-    "DescribeSourceServerFindings": extension_tables.FINDINGS,
-    "DescribeMigrationAppliances": extension_tables.APPLIANCES,
+    "DescribeReplicationJobProgress": tables.PROGRESS,
+    "DescribeReplicationJobLog": tables.LOG,
+    "DescribeReplicationJobPasses": tables.PASSES,
+    "DescribeReplicationJobResources": tables.RESOURCES,
+    "DescribeSourceServerFindings": tables.FINDINGS,
+    "DescribeMigrationAppliances": tables.APPLIANCES,
 }
 
 
@@ -193,7 +194,7 @@ def test_a_wrong_secret_arrives_as_each_sdks_own_error(cloud: Cloud) -> None:
 def test_what_fails_inside_stays_inside(cloud: Cloud, tmp_path: Path) -> None:
     """A key that another vault sealed cannot be opened; nobody outside learns which file is missing."""
     store = Store(cloud.database)
-    key, _ = Keys(store.keys, Vault(tmp_path / "other-vault-key")).create("foreign", Role.ADMIN)
+    key, _ = AccessKeys(store.keys, Vault(tmp_path / "other-vault-key")).create("foreign", Role.ADMIN)
     store.close()
     body = error(cloud.raw("DescribeSourceServers", {"AccessKeyId": key.id}), 503, "ServiceUnavailable")
     assert "vault" not in json.dumps(body)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from connector.control.domain.entities import Role
 from connector.control.smc.operations import Field
-from connector.control.store.rows import Role
 from connector.errors import ReaderFailed
 from connector.model import Finding, Severity
 from connector.transfer import evidence

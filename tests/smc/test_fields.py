@@ -11,9 +11,9 @@ from alibabacloud_smc20190601 import client as sdk
 from alibabacloud_smc20190601 import models
 from alibabacloud_tea_openapi.utils import Utils
 
+from connector.control.domain.entities import Role
 from connector.control.smc import api
 from connector.control.smc.parameters import TOLERATED
-from connector.control.store.rows import Role
 from tests.control.conftest import machine
 from tests.smc.conftest import REGION, Cloud, fresh
 from tests.smc.test_door import _leaves

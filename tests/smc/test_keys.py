@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from connector.cli.control import ROLES
+from connector.control.domain.entities import Role
 from connector.control.store import Store
-from connector.control.store.rows import Role
 from tests.smc.conftest import Cloud
 from tests.waiting import PATIENCE
 

@@ -10,20 +10,19 @@ from typing import Any
 import pytest
 
 from connector.clients import signature
-from connector.control.console.attempts import Attempts
-from connector.control.console.entrance import Entrance
-from connector.control.keys import Keys
-from connector.control.refusals import Unknown
+from connector.control.console.sessions import LoginThrottle, SessionAuthenticator
+from connector.control.domain.entities import AccessKey, AccessToken, Role
+from connector.control.domain.refusals import UnknownObject
 from connector.control.smc import api
+from connector.control.smc.authenticator import Authenticator
 from connector.control.smc.catalogue import Denied
-from connector.control.smc.claims import Claim
-from connector.control.smc.desk import Desk
-from connector.control.smc.gate import Gate
+from connector.control.smc.dispatcher import OperationDispatcher
 from connector.control.smc.operations import Caller
 from connector.control.smc.scope import OUTSIDE, RULES
-from connector.control.store import Wish
-from connector.control.store.rows import AccessKey, AccessToken, Role
-from connector.control.vault import Vault
+from connector.control.smc.signature_claim import SignatureClaim
+from connector.control.state.access_keys import AccessKeys
+from connector.control.state.vault import Vault
+from connector.control.store import NewJob
 from connector.errors import AuthenticationFailed
 from tests.control.conftest import quick_folder
 from tests.control.house import DAY, House
@@ -53,7 +52,7 @@ class Tenant:
         made = store.tokens.get(token.id)
         self.appliance = self._enrol(house, name, made)
         (self.source,) = house.register(f"of-{name}", by=store.appliances.get(self.appliance))
-        self.job = house.service.create(Wish(self.source, f"job-{name}")).id
+        self.job = house.service.create(NewJob(self.source, f"job-{name}")).id
 
     @staticmethod
     def _enrol(house: House, name: str, token: AccessToken) -> str:
@@ -68,12 +67,12 @@ class Tenant:
 class World:
     def __init__(self, house: House) -> None:
         self.mine, self.other = Tenant(house, "mine"), Tenant(house, "other")
-        self.desk: Desk = api.desk(house.service)
+        self.dispatcher: OperationDispatcher = api.dispatcher(house.service)
         limits = {"workgroups": (self.mine.group,)}
         self.limited = Caller(AccessKey("AK1", "", Role.ADMIN, "l", 0.0, False, **limits), "t")  # type: ignore[arg-type]
 
     def call(self, operation: str, **values: Any) -> Any:
-        return self.desk.carry_out(self.limited, self.desk.find(operation), values)
+        return self.dispatcher.carry_out(self.limited, self.dispatcher.find(operation), values)
 
 
 @pytest.fixture
@@ -97,7 +96,7 @@ def test_what_is_named_must_be_inside(world: World) -> None:
     for operation, rule in RULES.items():
         for wrong in rule.names:
             given = {name: world.mine.ids(name) for name in rule.names} | {wrong: world.other.ids(wrong)}
-            with pytest.raises(Unknown):
+            with pytest.raises(UnknownObject):
                 world.call(operation, **given)
             del given[wrong]
             with pytest.raises(Denied, match="mandatory"):
@@ -108,9 +107,9 @@ def test_what_is_named_must_be_inside(world: World) -> None:
 def test_tags_of_what_is_outside(world: World, kind: str) -> None:
     name = {"sourceserver": "SourceId", "replicationjob": "JobId"}[kind]
     about = {"ResourceType": kind, "Tag": [{"Key": "k", "Value": "v"}]}
-    with pytest.raises(Unknown):
+    with pytest.raises(UnknownObject):
         world.call("TagResources", ResourceId=[world.other.ids(name)], **about)
-    with pytest.raises(Unknown):
+    with pytest.raises(UnknownObject):
         world.call("UntagResources", ResourceId=[world.other.ids(name)], ResourceType=kind, All=True)
     world.call("TagResources", ResourceId=[world.mine.ids(name)], **about)
     found = world.call("ListTagResources", ResourceType=kind)["TagResources"]["TagResource"]
@@ -134,19 +133,19 @@ def test_what_is_for_everybody_is_refused(world: World) -> None:
 
 
 def test_a_key_ends_by_the_clock(house: House) -> None:
-    keys = Keys(house.store.keys, Vault(house.folder / "key"))
+    keys = AccessKeys(house.store.keys, Vault(house.folder / "key"))
     key, secret = keys.create("short", Role.READER, until=house.clock() + DAY)
     assert house.store.keys.find(key.id) == key
-    gate = Gate(keys, house.clock)
+    authenticator = Authenticator(keys, house.clock)
 
     def come() -> AccessKey:
         date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(house.clock()))
         signed = signature.sign(signature.V1, secret, "text")
-        return gate.admit(
-            Claim(signature.V1, key.id, "x", "2019-06-01", date, str(house.clock()), "text", signed)
+        return authenticator.admit(
+            SignatureClaim(signature.V1, key.id, "x", "2019-06-01", date, str(house.clock()), "text", signed)
         )
 
-    entrance = Entrance(house.store, keys, Attempts())
+    entrance = SessionAuthenticator(house.store, keys, LoginThrottle())
     cookie = entrance.enter(key.id, secret, "192.0.2.1")
     assert entrance.guest(cookie) is not None
     assert come() == key
@@ -159,7 +158,7 @@ def test_a_key_ends_by_the_clock(house: House) -> None:
 
 
 def test_the_console_is_not_for_a_limited_key(house: House) -> None:
-    keys = Keys(house.store.keys, Vault(house.folder / "key"))
+    keys = AccessKeys(house.store.keys, Vault(house.folder / "key"))
     key, secret = keys.create("limited", Role.ADMIN, ["wg-1"])
     with pytest.raises(AuthenticationFailed, match="limited to workgroups"):
-        Entrance(house.store, keys, Attempts()).enter(key.id, secret, "192.0.2.1")
+        SessionAuthenticator(house.store, keys, LoginThrottle()).enter(key.id, secret, "192.0.2.1")

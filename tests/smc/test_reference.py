@@ -6,11 +6,11 @@ import os
 import re
 from pathlib import Path
 
-from connector.control.refusals import Code
+from connector.control.domain.refusals import RefusalCode
 from connector.control.smc import api
 from connector.control.smc.catalogue import CODES, code_of
-from connector.control.smc.reference import document
 from tests.smc.test_fields import OPERATIONS
+from tools.docs.smc_api import document
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "smc-api.md"
 SOURCES = Path(api.__file__).parent
@@ -29,7 +29,7 @@ def test_every_code_that_is_raised_is_in_the_catalogue_and_each_is_there_once() 
         for file in SOURCES.glob("*.py")
         for code in re.findall(r'Denied\(\s*f?"([A-Za-z.]+)', file.read_text())
     }
-    for code in (raised - {"MissingParameter.", "InvalidParameter."}) | {str(code) for code in Code}:
+    for code in (raised - {"MissingParameter.", "InvalidParameter."}) | {str(code) for code in RefusalCode}:
         assert code_of(code.rstrip(".")).status >= 400
     names = [code.name for code in CODES]
     assert len(names) == len(set(names))

@@ -12,8 +12,8 @@ from alibabacloud_smc20190601 import models
 from alibabacloud_smc20190601.client import Client
 from Tea.exceptions import TeaException
 
+from connector.control.domain.entities import Role
 from connector.control.smc import shapes
-from connector.control.store.rows import Role
 from connector.model import Finding, Severity
 from tests.control.conftest import Plane, machine
 from tests.smc.conftest import REGION, Cloud, fresh

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from connector.clients import signature
 from connector.clients.signature import Request, sign
 from connector.control.smc.catalogue import Denied
-from connector.control.smc.claims import claim, pairs
+from connector.control.smc.signature_claim import claim, pairs
 
 QUERY = (
     b"DataDisk.1.Index=1&DataDisk.1.Size=20&Frequency=12&JobType=3&MaxNumberOfImageToKeep=3&Name=job+one"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from connector.specification.fields import JOB_FIELDS, JobField
-from connector.specification.value import Flag, OneOf, Share, Text, Whole
+from connector.specification.value import Flag, Fraction, OneOf, Text, Whole
 
 #: What the service has no parameter for.
 OURS: Final = tuple(field for field in JOB_FIELDS if field.ours and field.parameter)
@@ -22,7 +22,7 @@ def valid(field: JobField) -> tuple[str, str]:
         return others[0], others[-1] if len(others) > 1 else str(field.default)
     if isinstance(kind, Whole):
         return str(kind.low + 1), str(kind.high if kind.high < 1 << 31 else kind.low + 2)
-    if isinstance(kind, Share):
+    if isinstance(kind, Fraction):
         return "2.5%", "100%"
     assert isinstance(kind, Text), f"no sample for {field.name}: say one here"
     return "sample-1", "sample-2"
@@ -35,7 +35,7 @@ def wrong(field: JobField) -> str:
         return str(kind.low - 1)
     if isinstance(kind, Text):
         return "x" * (kind.most + 1)
-    return "101%" if isinstance(kind, Share) else "purple"
+    return "101%" if isinstance(kind, Fraction) else "purple"
 
 
 def echoed(field: JobField, text: str) -> object:

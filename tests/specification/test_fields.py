@@ -17,14 +17,12 @@ from connector.batch.problems import ManifestRefused
 from connector.batch.resolve import resolve
 from connector.cli.job_parameters import OF_MIGRATIONS
 from connector.cli.main import connector as root
-from connector.cli.migration import Wish
-from connector.control import jobs as machine
-from connector.control.refusals import OutOfRange, Refused
-from connector.control.store import JobFilter
-from connector.control.store import Wish as NewJob
-from connector.control.store.rows import Role
+from connector.cli.migration import MigrationRequest
+from connector.control.domain import jobs as machine
+from connector.control.domain.entities import Role
+from connector.control.domain.refusals import OutOfRange, StateRefusal
+from connector.control.store import JobFilter, NewJob
 from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField
-from connector.specification.reference import document
 from connector.specification.value import Flag, ListOf, Moment
 from tests.batch.conftest import HEAD, Estate, estate, wave
 from tests.batch.test_wave import carried
@@ -33,6 +31,7 @@ from tests.console.conftest import Console, console, make_console
 from tests.control.conftest import quick_folder
 from tests.smc.conftest import REGION, Cloud, cloud
 from tests.specification.samples import OURS, echoed, in_manifest, valid, words, wrong
+from tools.docs.job_fields import document
 
 __all__ = [
     "bare_environment",
@@ -198,7 +197,9 @@ def test_a_migration_says_every_field_that_may_be_said_before_each_run() -> None
     for field in OF_MIGRATIONS:
         assert field.option in shown
         for text in valid(field):
-            wish = Wish(fields={field.name: text == "true" if isinstance(field.kind, Flag) else text})
+            wish = MigrationRequest(
+                fields={field.name: text == "true" if isinstance(field.kind, Flag) else text}
+            )
             assert wish.parameters()[field.name] == echoed(field, text)
     assert {"ShutdownDeadline", "AllowPowerOff", "Quiesce", "Audit", "AcceptRemovedDisks"} <= {
         field.name for field in OF_MIGRATIONS
@@ -243,7 +244,7 @@ def test_the_console_creates_and_changes_every_field(console: Console) -> None:
 
 
 def _values(row: Any) -> dict[str, str]:
-    from connector.control.console.job_fields import FIELDS, _written
+    from connector.control.console.form_fields import FIELDS, _written
     from connector.control.smc.shapes import echoed as shown
 
     return {field.name: _written(shown(row, field)) for field in FIELDS}
@@ -282,7 +283,7 @@ def test_a_field_changes_exactly_where_the_table_says(console: Console, state: s
     if state in field.changes or state.partition("/")[0] in field.changes:
         house.service.modify(made, changes)
         return
-    with pytest.raises(Refused, match=f"{name} cannot be changed while {state}") as refused:
+    with pytest.raises(StateRefusal, match=f"{name} cannot be changed while {state}") as refused:
         house.service.modify(made, changes)
     assert all(place in refused.value.remedy for place in field.changes)
 

@@ -16,7 +16,7 @@ import pytest
 
 from connector.clients.endpoint import InstanceEndpoint
 from connector.model import Credential, InstanceAddress
-from connector.transfer.certificates import Authority, Role
+from connector.transfer.certificates import Authority, CertificateRole
 from tests.waiting import PATIENCE
 
 MIB = 1 << 20
@@ -35,8 +35,13 @@ class Job:
 
 def make_job(name: str) -> Job:
     authority = Authority.create(name)
-    issued = {role: authority.issue(role) for role in Role}
-    return Job(authority, issued[Role.APPLIANCE], issued[Role.CONTROL], issued[Role.INSTANCE])
+    issued = {role: authority.issue(role) for role in CertificateRole}
+    return Job(
+        authority,
+        issued[CertificateRole.APPLIANCE],
+        issued[CertificateRole.CONTROL],
+        issued[CertificateRole.INSTANCE],
+    )
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def test_version_1_is_read_and_no_flipped_bit_of_it_is_missed(signer: Signer) ->
     old = version_1(signer)
     manifest = read(old)
     assert (manifest.version, manifest.sections, manifest.key) == (1, SECTIONS, signer.public)
-    assert evidence.heads(manifest)["2000"] == evidence.Head(reading="p-1", change_id="")
+    assert evidence.heads(manifest)["2000"] == evidence.LineageHead(reading="p-1", change_id="")
     for at in range(len(old)):
         with pytest.raises((EvidenceDamaged, BadInput)):
             read(old[:at] + bytes([old[at] ^ 1]) + old[at + 1 :])
@@ -78,7 +78,7 @@ def test_a_head_says_where_the_lineage_of_a_disk_ends(signer: Signer) -> None:
     lineage = {"target": "t1", "generation": 4, "root": "aa", "previous_root": "bb", "reading": "p-0"}
     disks = {"2000": {"change_id": "52 1/3", "lineage": lineage}}
     head = evidence.heads(read(seal(SECTIONS | {"disks": disks}, signer)))["2000"]
-    assert head == evidence.Head("p-0", "52 1/3", "t1", 4, "aa")
+    assert head == evidence.LineageHead("p-0", "52 1/3", "t1", 4, "aa")
     disks["2000"]["lineage"] = ["no", "object"]
     with pytest.raises(EvidenceDamaged, match="disk 2000 has no readable lineage"):
         evidence.heads(read(seal(SECTIONS | {"disks": disks}, signer)))

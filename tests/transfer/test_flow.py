@@ -164,7 +164,7 @@ def test_the_compression_changes_while_a_disk_is_sent(job: Job, tmp_path: Path) 
     source = _Halting(FileSource(disk))
     wished, levels = ["none"], []
 
-    def look(seen: sender.Progress) -> None:
+    def look(seen: sender.SendProgress) -> None:
         levels.append(seen.level)
         wished[0] = "9"
         if seen.level == 9:

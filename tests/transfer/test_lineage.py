@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from connector.appliance.order import order_from_json
+from connector.appliance.passes.order import order_from_json
 from connector.errors import ControlFailed
-from connector.transfer.evidence import Head
+from connector.transfer.evidence import LineageHead
 from connector.transfer.lineage import Lineage, from_json
 
-HEAD = Head("p-a", "52/7", "t-1", 3, "root-3")
+HEAD = LineageHead("p-a", "52/7", "t-1", 3, "root-3")
 STATE: dict[str, Any] = {
     "base": {"pass_id": "p-a", "change_id": "52/7"},
     "target": "t-1",
@@ -29,7 +29,7 @@ NEXT = {
 }
 
 
-def lineage(head: Head | None = HEAD, *readings: str, compare: str = "") -> Lineage:
+def lineage(head: LineageHead | None = HEAD, *readings: str, compare: str = "") -> Lineage:
     return Lineage({} if head is None else {"2000": head}, None, frozenset(readings), compare)
 
 
@@ -82,7 +82,7 @@ def test_what_the_control_plane_doubts_is_compared_whatever_the_target_says() ->
 
 
 def test_evidence_of_version_1_is_compared_by_reading_and_change_id() -> None:
-    old = Head("p-a", "52/7")
+    old = LineageHead("p-a", "52/7")
     assert lineage(old).disagreement("2000", STATE) == ""
     assert lineage(old, "p-b").disagreement("2000", NEXT) == ""
     assert lineage(old).disagreement("2000", NEXT) != ""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from connector.model import Extent
 from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
-from connector.transfer.plan import Attempt, plan
+from connector.transfer.plan import InterruptedAttempt, plan
 
 CELLS = 24
 CAPACITY = CELLS * CELL - 512
@@ -42,7 +42,7 @@ def test_invariant_9_delivering_the_plan_makes_the_target_equal(data: st.DataObj
         for _, since in past:
             since |= changed
         allocated = {n for n, content in source.items() if content}
-        attempts = [Attempt(to_extents(d), to_extents(c)) for d, c in past]
+        attempts = [InterruptedAttempt(to_extents(d), to_extents(c)) for d, c in past]
         made = plan(CAPACITY, to_extents(allocated), attempts, dirty=dirty or attempt > 0)
         todo = to_cells(made.read) | to_cells(made.zero)
         assert not to_cells(made.read) & to_cells(made.zero)
@@ -52,7 +52,10 @@ def test_invariant_9_delivering_the_plan_makes_the_target_equal(data: st.DataObj
         past.append((done, set()))
     allocated = {n for n, content in source.items() if content}
     made = plan(
-        CAPACITY, to_extents(allocated), [Attempt(to_extents(d), to_extents(c)) for d, c in past], dirty=True
+        CAPACITY,
+        to_extents(allocated),
+        [InterruptedAttempt(to_extents(d), to_extents(c)) for d, c in past],
+        dirty=True,
     )
     for n in to_cells(made.read):
         target[n] = source[n]
@@ -63,7 +66,7 @@ def test_invariant_9_delivering_the_plan_makes_the_target_equal(data: st.DataObj
 
 @given(cells, cells)
 def test_same_snapshot_reads_nothing_twice(wanted: set[int], durable: set[int]) -> None:
-    made = plan(CAPACITY, to_extents(wanted), [Attempt(to_extents(durable))])
+    made = plan(CAPACITY, to_extents(wanted), [InterruptedAttempt(to_extents(durable))])
     assert to_cells(made.read) == wanted - durable and made.zero == []
     assert to_cells(made.cover) == wanted
 
@@ -81,18 +84,18 @@ def test_extents_are_rounded_to_cells_and_clipped() -> None:
 
 
 def test_what_changed_within_a_durable_cell_makes_the_whole_cell_stale() -> None:
-    attempt = Attempt([Extent(0, 4 * CELL)], [Extent(CELL + 100, 3)])
+    attempt = InterruptedAttempt([Extent(0, 4 * CELL)], [Extent(CELL + 100, 3)])
     made = plan(CAPACITY, [Extent(0, 2 * CELL)], [attempt])
     assert made.read == [Extent(CELL, CELL)]
 
 
 def test_what_a_later_attempt_delivered_again_is_not_stale_for_the_earlier_one() -> None:
     changed = [Extent(0, 2 * CELL)]
-    earlier, later = Attempt([Extent(0, 4 * CELL)], changed), Attempt([Extent(0, CELL)])
+    earlier, later = InterruptedAttempt([Extent(0, 4 * CELL)], changed), InterruptedAttempt([Extent(0, CELL)])
     assert plan(CAPACITY, [Extent(0, 4 * CELL)], [earlier, later]).read == [Extent(CELL, CELL)]
     assert plan(CAPACITY, [Extent(0, 4 * CELL)], [later, earlier]).read == changed
 
 
 def test_what_became_stale_is_covered_even_where_nothing_is_allocated_any_more() -> None:
-    made = plan(CAPACITY, [], [Attempt([Extent(0, 2 * CELL)], [Extent(0, CELL)])])
+    made = plan(CAPACITY, [], [InterruptedAttempt([Extent(0, 2 * CELL)], [Extent(0, CELL)])])
     assert made.read == made.cover == [Extent(0, CELL)]

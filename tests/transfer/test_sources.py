@@ -12,7 +12,7 @@ from connector.errors import Interrupted, ReaderFailed
 from connector.model import Extent, VddkAccess
 from connector.transfer import extents as ranges
 from connector.transfer.policies import Delayed, Failing, Retrying
-from connector.transfer.source import FileSource, Source
+from connector.transfer.source import BlockSource, FileSource
 from connector.transfer.vddk_source import open_vddk_source
 from tests.transfer.conftest import CELL, MIB, make_disk
 
@@ -37,7 +37,7 @@ def vddk_installation(home: Path, disk: Path, **switches: object) -> Path:
     return library.install(home / "vddk", home / "estate", **switches)
 
 
-MAKERS: dict[str, Callable[[Path, Path], Source]] = {
+MAKERS: dict[str, Callable[[Path, Path], BlockSource]] = {
     "file": lambda disk, _: FileSource(disk, 8),
     "vddk": lambda disk, home: open_vddk_source(vddk_access(), vddk_installation(home, disk), depth=4),
     "retrying": lambda disk, _: Retrying(FileSource(disk, 8)),
@@ -47,14 +47,14 @@ MAKERS: dict[str, Callable[[Path, Path], Source]] = {
 
 
 @pytest.fixture(params=MAKERS)
-def source(request: pytest.FixtureRequest, disk: Path, tmp_path: Path) -> Iterator[Source]:
+def source(request: pytest.FixtureRequest, disk: Path, tmp_path: Path) -> Iterator[BlockSource]:
     made = MAKERS[request.param](disk, tmp_path)
     yield made
     made.close()
     made.close()
 
 
-def collect(source: Source, extents: list[Extent]) -> dict[int, bytes]:
+def collect(source: BlockSource, extents: list[Extent]) -> dict[int, bytes]:
     found = {}
     for block in source.read(extents):
         assert block.offset not in found
@@ -63,7 +63,7 @@ def collect(source: Source, extents: list[Extent]) -> dict[int, bytes]:
     return found
 
 
-def test_contract_blocks_are_the_bytes_of_the_extents(source: Source, disk: Path) -> None:
+def test_contract_blocks_are_the_bytes_of_the_extents(source: BlockSource, disk: Path) -> None:
     content = disk.read_bytes()
     assert source.capacity == len(content)
     extents = [Extent(0, 3 * CELL), Extent(MIB - CELL, 5 * MIB), Extent(source.capacity - 512, 512)]
@@ -73,7 +73,7 @@ def test_contract_blocks_are_the_bytes_of_the_extents(source: Source, disk: Path
     assert ranges.normalise(Extent(o, len(d)) for o, d in found.items()) == ranges.normalise(extents)
 
 
-def test_contract_what_is_not_allocated_reads_as_zeros(source: Source, disk: Path) -> None:
+def test_contract_what_is_not_allocated_reads_as_zeros(source: BlockSource, disk: Path) -> None:
     everything = ranges.whole(source.capacity)
     holes = ranges.subtract(everything, source.allocated(Extent(0, source.capacity)))
     assert holes
@@ -81,12 +81,12 @@ def test_contract_what_is_not_allocated_reads_as_zeros(source: Source, disk: Pat
     assert not any(any(content[e.start : e.end]) for e in holes)
 
 
-def test_contract_a_window_of_allocation_is_clipped(source: Source) -> None:
+def test_contract_a_window_of_allocation_is_clipped(source: BlockSource) -> None:
     window = Extent(3 * MIB, 2 * MIB)
     assert ranges.intersect(source.allocated(window), [window]) == source.allocated(window)
 
 
-def test_contract_buffers_are_bounded_and_waiting_for_one_can_be_halted(source: Source) -> None:
+def test_contract_buffers_are_bounded_and_waiting_for_one_can_be_halted(source: BlockSource) -> None:
     halt, held = threading.Event(), []
     timer = threading.Timer(0.4, halt.set)
     timer.start()
@@ -100,7 +100,7 @@ def test_contract_buffers_are_bounded_and_waiting_for_one_can_be_halted(source: 
     assert len(collect(source, [Extent(0, 4 * MIB)])) == 4
 
 
-def test_contract_closing_the_iterator_gives_everything_back(source: Source) -> None:
+def test_contract_closing_the_iterator_gives_everything_back(source: BlockSource) -> None:
     for _ in range(20):
         reading = source.read(ranges.whole(source.capacity))
         next(reading).release()

@@ -22,17 +22,18 @@ from connector.errors import (
     TrustFailed,
     WireViolation,
 )
+from connector.kinds import RangeState
 from connector.model import Extent
 from connector.settings import TransferSettings
 from connector.transfer import digest, sender, sequential, tls, wire
 from connector.transfer import extents as ranges
-from connector.transfer.certificates import Role
+from connector.transfer.certificates import CertificateRole
 from connector.transfer.plan import plan
 from connector.transfer.policies import Delayed, Failing
-from connector.transfer.receiver import Hello, Named, Receiver
+from connector.transfer.receiver import Hello, Receiver
 from connector.transfer.source import FileSource
 from connector.transfer.target import MemoryTarget
-from connector.transfer.wire import Frame, Kind
+from connector.transfer.wire import Frame, FrameKind
 from tests.transfer.conftest import CELL, MIB, Job, make_disk
 
 
@@ -60,7 +61,7 @@ class MemorySink:
         if digest.root(digest.cells(memoryview(room))) != root:
             raise TransferFailed("not the same")
 
-    def commit(self, found: list[tuple[Extent, Named]]) -> None:
+    def commit(self, found: list[tuple[Extent, RangeState]]) -> None:
         self.target.flush()
         self.committed += [extent for extent, _ in found]
 
@@ -76,7 +77,9 @@ class MemorySink:
 class Listener:
     """A block port over one sink."""
 
-    def __init__(self, job: Job, sink: MemorySink | Exception, role: Role = Role.APPLIANCE) -> None:
+    def __init__(
+        self, job: Job, sink: MemorySink | Exception, role: CertificateRole = CertificateRole.APPLIANCE
+    ) -> None:
         self.sink, self._job, self._role = sink, job, role
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -207,23 +210,26 @@ def test_a_bit_flipped_after_digesting_is_refused_and_not_written(job: Job) -> N
         channel = _introduced(peer, MIB)
         plain = os.urandom(CELL)
         spoilt = bytes([plain[0] ^ 4]) + plain[1:]
-        _put(channel, Frame(Kind.DATA, 1, 0, CELL, digests=digest.cells(memoryview(plain)), payload=spoilt))
+        _put(
+            channel,
+            Frame(FrameKind.DATA, 1, 0, CELL, digests=digest.cells(memoryview(plain)), payload=spoilt),
+        )
         answer = _answer(channel)
         channel.close()
-    assert answer.kind == Kind.ERROR and "digest differs" in str(answer.text["what"])
+    assert answer.kind == FrameKind.ERROR and "digest differs" in str(answer.text["what"])
     assert sink.committed == [] and not any(sink.content())
 
 
 HOSTILE: dict[str, list[Frame]] = {
-    "beyond the disk": [Frame(Kind.ZERO, 1, 0, 1 << 40)],
+    "beyond the disk": [Frame(FrameKind.ZERO, 1, 0, 1 << 40)],
     "half a cell": [
-        Frame(Kind.DATA, 1, 0, 512, digests=digest.cells(memoryview(bytes(512))), payload=bytes(512))
+        Frame(FrameKind.DATA, 1, 0, 512, digests=digest.cells(memoryview(bytes(512))), payload=bytes(512))
     ],
     "hello twice": [hello(MIB).frame()],
-    "gap": [Frame(Kind.FLUSH, 1), Frame(Kind.FLUSH, 3)],
-    "wrong direction": [Frame(Kind.ACK, 1)],
+    "gap": [Frame(FrameKind.FLUSH, 1), Frame(FrameKind.FLUSH, 3)],
+    "wrong direction": [Frame(FrameKind.ACK, 1)],
     "data with codec zstd that is not": [
-        Frame(Kind.DATA, 1, 0, CELL, wire.Codec.ZSTD, digest.cells(memoryview(bytes(CELL))), b"garbage")
+        Frame(FrameKind.DATA, 1, 0, CELL, wire.Codec.ZSTD, digest.cells(memoryview(bytes(CELL))), b"garbage")
     ],
 }
 
@@ -235,10 +241,10 @@ def test_hostile_frames_get_a_refusal_and_write_nothing(name: str, job: Job) -> 
         channel = _introduced(peer, MIB)
         for frame in HOSTILE[name]:
             _put(channel, frame)
-        while (answer := _answer(channel)).kind == Kind.ACK:
+        while (answer := _answer(channel)).kind == FrameKind.ACK:
             pass
         channel.close()
-    assert answer.kind == Kind.ERROR and answer.text["error"] == "WireViolation"
+    assert answer.kind == FrameKind.ERROR and answer.text["error"] == "WireViolation"
     assert sink.committed == [] and [type(e) for e in peer.failures] == [WireViolation]
 
 
@@ -375,7 +381,7 @@ def test_a_handshake_that_dribbles_ends_at_its_deadline(job: Job) -> None:
     channel = tls.Channel(near, tls.context(job.instance, server=True), server=True)
     began = time.monotonic()
     with pytest.raises(TransferFailed):
-        channel.handshake([Role.APPLIANCE], timeout=0.4)
+        channel.handshake([CertificateRole.APPLIANCE], timeout=0.4)
     assert time.monotonic() - began < 5
     stop.set()
     thread.join()
@@ -391,7 +397,7 @@ def test_an_instance_that_is_none_is_not_believed(job: Job) -> None:
         sock, _ = listener.accept()
         channel = tls.Channel(sock, tls.context(job.control, server=True), server=True)
         with pytest.raises((TransferFailed, TrustFailed)):
-            channel.handshake([Role.APPLIANCE])
+            channel.handshake([CertificateRole.APPLIANCE])
             channel.receive_into(memoryview(bytearray(1)))
         channel.close()
 
@@ -407,7 +413,7 @@ def test_expired_certificates_are_refused(job: Job) -> None:
     import datetime
     from dataclasses import replace
 
-    past = job.authority.issue(Role.APPLIANCE, lifetime=datetime.timedelta(minutes=-5))
+    past = job.authority.issue(CertificateRole.APPLIANCE, lifetime=datetime.timedelta(minutes=-5))
     with (
         listening(replace(job, appliance=past), MemorySink(MIB)) as peer,
         pytest.raises((TrustFailed, TransferFailed)),
@@ -425,7 +431,7 @@ def test_keys_never_show(job: Job) -> None:
 def _introduced(peer: Listener, capacity: int) -> tls.Channel:
     channel = peer.connect()
     _put(channel, hello(capacity).frame())
-    assert _answer(channel).kind == Kind.READY
+    assert _answer(channel).kind == FrameKind.READY
     return channel
 
 

@@ -21,7 +21,7 @@ from connector.transfer.account import Account, parts_of
 from connector.transfer.image import ConvertedImage, MappedImage, open_image
 from connector.transfer.roots import Roots
 from connector.transfer.tiling import Piece, Reason, tile
-from connector.transfer.verify import Verdict, check
+from connector.transfer.verify import VerificationResult, check
 from tests.transfer.conftest import CELL, MIB, make_disk
 
 CAPACITY = 20 * MIB + 3 * 512
@@ -53,7 +53,7 @@ def account(image: Path) -> Account:
     return account_of(image.read_bytes(), tile(CAPACITY, [(Reason.CHANGED, changed)], Reason.UNCHANGED))
 
 
-def verified(account: Account, path: Path, table: Path | None = None) -> Verdict:
+def verified(account: Account, path: Path, table: Path | None = None) -> VerificationResult:
     with closing(open_image(path)) as found:
         return check(account, found, table)
 

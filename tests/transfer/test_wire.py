@@ -16,7 +16,7 @@ from connector.transfer import digest, wire
 from connector.transfer.codec import Unpacker
 from connector.transfer.extents import BLOCK, CELL
 from connector.transfer.receiver import Hello
-from connector.transfer.wire import Codec, Decoder, Frame, Kind
+from connector.transfer.wire import Codec, Decoder, Frame, FrameKind
 
 GOLDEN = Path(__file__).parents[2] / "fixtures" / "frames"
 EVERYTHING = wire.FROM_APPLIANCE | wire.FROM_INSTANCE
@@ -24,7 +24,7 @@ EVERYTHING = wire.FROM_APPLIANCE | wire.FROM_INSTANCE
 
 def block(offset: int, plain: bytes, sequence: int = 1) -> Frame:
     return Frame(
-        Kind.DATA, sequence, offset, len(plain), digests=digest.cells(memoryview(plain)), payload=plain
+        FrameKind.DATA, sequence, offset, len(plain), digests=digest.cells(memoryview(plain)), payload=plain
     )
 
 
@@ -32,37 +32,37 @@ def golden() -> dict[str, list[Frame]]:
     """What the golden files hold: the two directions of a short conversation."""
     plain = bytes(range(256)) * (CELL // 256) + b"tail" * 128
     packed = bytes.fromhex("28b52ffd60ff0f4d00001000000100fad0032c")
-    zeros = Frame(Kind.DATA, 4, BLOCK, 4351, Codec.ZSTD, digest.cells(memoryview(bytes(4351))), packed)
+    zeros = Frame(FrameKind.DATA, 4, BLOCK, 4351, Codec.ZSTD, digest.cells(memoryview(bytes(4351))), packed)
     return {
         "appliance": [
             Hello("2000", "pass-1", 5 << 30, 32 << 20).frame(),
-            Frame(Kind.ZERO, 1, 1 << 30, 3 << 30),
+            Frame(FrameKind.ZERO, 1, 1 << 30, 3 << 30),
             block(0, plain, 2),
-            Frame(Kind.FLUSH, 3),
+            Frame(FrameKind.FLUSH, 3),
             zeros,
-            Frame(Kind.END, 5),
+            Frame(FrameKind.END, 5),
         ],
         "instance": [
-            wire.text(Kind.READY, {"window": 32 << 20, "cell": CELL, "block": BLOCK}),
-            Frame(Kind.ACK, 3, 1500, len(plain)),
-            Frame(Kind.ACK, 5, 2500, len(plain) + 4351),
-            wire.text(Kind.ERROR, {"error": "TargetFull", "what": "no space left"}),
+            wire.text(FrameKind.READY, {"window": 32 << 20, "cell": CELL, "block": BLOCK}),
+            Frame(FrameKind.ACK, 3, 1500, len(plain)),
+            Frame(FrameKind.ACK, 5, 2500, len(plain) + 4351),
+            wire.text(FrameKind.ERROR, {"error": "TargetFull", "what": "no space left"}),
         ],
         "compare": [
             Frame(
-                Kind.SAME,
+                FrameKind.SAME,
                 1,
                 0,
                 BLOCK,
                 digests=digest.root(digest.cells(memoryview(bytes(range(256)) * 4096))),
             ),
             block(BLOCK, plain, 2),
-            Frame(Kind.HOLE, 3, 2 * BLOCK, 3 << 30),
-            Frame(Kind.SAME, 4, (3 << 30) + 2 * BLOCK, 512, digests=digest.root(digest.zeros(512))),
-            Frame(Kind.END, 5),
+            Frame(FrameKind.HOLE, 3, 2 * BLOCK, 3 << 30),
+            Frame(FrameKind.SAME, 4, (3 << 30) + 2 * BLOCK, 512, digests=digest.root(digest.zeros(512))),
+            Frame(FrameKind.END, 5),
         ],
         "refusal": [
-            wire.text(Kind.REFUSE, {"error": "PeerRefused", "what": "pass-1 is not the running pass"})
+            wire.text(FrameKind.REFUSE, {"error": "PeerRefused", "what": "pass-1 is not the running pass"})
         ],
     }
 
@@ -172,13 +172,13 @@ def test_a_lying_header_is_refused_before_any_memory_is_taken(changes: dict[str,
 
 def test_acknowledgements_never_go_back() -> None:
     with pytest.raises(WireViolation, match="went back"):
-        list(Decoder(wire.FROM_INSTANCE).feed(encoded([Frame(Kind.ACK, 5), Frame(Kind.ACK, 4)])))
+        list(Decoder(wire.FROM_INSTANCE).feed(encoded([Frame(FrameKind.ACK, 5), Frame(FrameKind.ACK, 4)])))
 
 
 @pytest.mark.parametrize("text", [b"[]", b"{", b"\xff", b"[" * 10000])
 def test_text_that_is_no_object_is_refused(text: bytes) -> None:
     with pytest.raises(WireViolation):
-        _ = Frame(Kind.HELLO, payload=text).text
+        _ = Frame(FrameKind.HELLO, payload=text).text
 
 
 def test_decompression_is_bounded_by_the_frame() -> None:

@@ -21,12 +21,12 @@ from typing import Any
 import yaml
 
 from connector.errors import ConnectorError
-from connector.vcenter.answer import Row, read_page
+from connector.vcenter.answer import PropertyRow, read_page
 from connector.vcenter.eligibility import check
 from connector.vcenter.machines import Context, machine
-from connector.vcenter.reading import Unreadable, value_of
+from connector.vcenter.reading import UnreadableValue, value_of
 from connector.vcenter.sound import sound
-from connector.vcenter.values import Node, Reference, Unread, each
+from connector.vcenter.values import DataObject, Reference, Unread, each
 from connector.vcenter.vmomi import SoapResponseDeserializer, support
 
 _ANSWER = re.compile(
@@ -183,8 +183,8 @@ def _judge(answer: Answer, report: Report) -> None:
                 report.differs.append(f"{answer.where} {moref} {what}")
 
 
-def _by_us(answer: Answer) -> list[Row]:
-    rows: list[Row] = []
+def _by_us(answer: Answer) -> list[PropertyRow]:
+    rows: list[PropertyRow] = []
     document = _as_page(answer)
     read_page(io.BytesIO(document), rows.append, lambda _: None)
     return rows
@@ -210,7 +210,7 @@ def _as_page(answer: Answer) -> bytes:
     return head + opening + b"<returnval>" + inner + b"</returnval>" + closing + tail
 
 
-def _understood(answer: Answer, row: Row, report: Report) -> None:
+def _understood(answer: Answer, row: PropertyRow, report: Report) -> None:
     """What the tables say of it; a machine is made of it, and judged."""
     held = sound(row)
     report.odd += [f"{answer.where} {row.moref} {one.path} {one.what}" for one in held.doubts]
@@ -250,7 +250,7 @@ def _values(content: Any) -> dict[str, Any]:
 
 def _differences(ours: Any, theirs: Any, where: str) -> Iterator[str]:
     """Where two values are not the same; pyVmomi's class decides how they are compared."""
-    if isinstance(theirs, Unreadable):
+    if isinstance(theirs, UnreadableValue):
         return
     if _blank(theirs) or _blank(ours):
         if not (_blank(theirs) and _blank(ours)):
@@ -258,8 +258,8 @@ def _differences(ours: Any, theirs: Any, where: str) -> Iterator[str]:
     elif isinstance(theirs, list):
         yield from _lists([one for one in each(ours) if not _blank(one)], theirs, where)
     elif isinstance(theirs, Exception):
-        held = ours.fault if isinstance(ours, Node) and "fault" in ours.parts else ours
-        if not isinstance(held, Node) or held.kind != theirs._wsdlName:
+        held = ours.fault if isinstance(ours, DataObject) and "fault" in ours.parts else ours
+        if not isinstance(held, DataObject) or held.kind != theirs._wsdlName:
             yield f"{where}: we have {_short(ours)}, pyVmomi the fault {theirs._wsdlName}"
     elif isinstance(theirs, support.DataObject):
         yield from _objects_differ(ours, theirs, where)
@@ -277,7 +277,7 @@ def _lists(ours: list[Any], theirs: list[Any], where: str) -> Iterator[str]:
 
 
 def _objects_differ(ours: Any, theirs: Any, where: str) -> Iterator[str]:
-    if not isinstance(ours, Node) or ours.kind not in ("", theirs._wsdlName):
+    if not isinstance(ours, DataObject) or ours.kind not in ("", theirs._wsdlName):
         yield f"{where}: we have {_short(ours)}, pyVmomi {theirs._wsdlName}"
         return
     for info in theirs._GetPropertyList():
@@ -293,7 +293,7 @@ def _blank(value: Any) -> bool:
         return True
     if isinstance(value, list):
         return all(map(_blank, value))
-    if isinstance(value, Node):
+    if isinstance(value, DataObject):
         return not isinstance(value, Unread) and all(map(_blank, value.parts.values()))
     if isinstance(value, support.DataObject) and type(value)._GetPropertyList():
         return (

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from connector.errors import VCenterFault
 from connector.vcenter import answer, inventory, properties
-from connector.vcenter.answer import Row, read_page
+from connector.vcenter.answer import PropertyRow, read_page
 from connector.vcenter.bodies import Body
 from connector.vcenter.devices import CONTROLLERS, NICS, disks
 from connector.vcenter.machines import MACHINE, Context, machine
 from connector.vcenter.reading import value_of
 from connector.vcenter.session import Session
-from connector.vcenter.values import Node, Reference, Unread, each
+from connector.vcenter.values import DataObject, Reference, Unread, each
 from connector.vcenter.vmomi import SoapResponseDeserializer, support, vim, vmodl
 from tests.vcenter.imaginary import World, world
 from tests.vcenter.witness import Witness, vcsim
@@ -38,8 +38,8 @@ ENVELOPE = (
 RESULT = vmodl.query.PropertyCollector._methodInfo["RetrievePropertiesEx"].result
 
 
-def rows(document: bytes, *, packed: bool = False, piece: int = 1 << 16) -> tuple[list[Row], str]:
-    found: list[Row] = []
+def rows(document: bytes, *, packed: bool = False, piece: int = 1 << 16) -> tuple[list[PropertyRow], str]:
+    found: list[PropertyRow] = []
     tokens: list[str] = []
     read_page(_Pieces(document, piece), found.append, tokens.append, packed=packed)
     return found, "".join(tokens)
@@ -67,7 +67,7 @@ def by_pyvmomi(document: bytes) -> Any:
 
 def plain(value: Any) -> Any:
     """What both parsers must agree on: pyVmomi's values without their types, ours without their order of arrival."""
-    if isinstance(value, Node):
+    if isinstance(value, DataObject):
         return {name: plain(part) for name, part in value.parts.items()}
     if isinstance(value, Reference):
         return value.value

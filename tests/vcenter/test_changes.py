@@ -22,13 +22,13 @@ from connector.errors import (
     VCenterFault,
 )
 from connector.model import Extent, MachineDisk
-from connector.vcenter.changes import Window, comparable, covered, doubted, merged, root_file
+from connector.vcenter.changes import ChangedAreas, comparable, covered, doubted, merged, root_file
 
 CELL = 512
 
 
 @st.composite
-def _answers(draw: st.DrawFn) -> tuple[int, set[int], Callable[[int], Window], list[int]]:
+def _answers(draw: st.DrawFn) -> tuple[int, set[int], Callable[[int], ChangedAreas], list[int]]:
     """A disk, its changed cells, and a server that pages over them in windows of any length."""
     cells = draw(st.integers(1, 60))
     dirty = draw(st.sets(st.integers(0, cells - 1)))
@@ -36,19 +36,19 @@ def _answers(draw: st.DrawFn) -> tuple[int, set[int], Callable[[int], Window], l
     ends = [*cuts, cells]
     asked: list[int] = []
 
-    def ask(start: int) -> Window:
+    def ask(start: int) -> ChangedAreas:
         asked.append(start)
         assert start < cells * CELL, "asked at or past the end"
         end = next(end for end in ends if end * CELL > start)
         areas = tuple(Extent(n * CELL, CELL) for n in sorted(dirty) if start <= n * CELL < end * CELL)
-        return Window(start, end * CELL - start, areas)
+        return ChangedAreas(start, end * CELL - start, areas)
 
     return cells * CELL, dirty, ask, asked
 
 
 @given(_answers())
 def test_invariant_5_every_changed_byte_is_found_whatever_the_paging(
-    case: tuple[int, set[int], Callable[[int], Window], list[int]],
+    case: tuple[int, set[int], Callable[[int], ChangedAreas], list[int]],
 ) -> None:
     capacity, dirty, ask, asked = case
     found = covered(capacity, ask)
@@ -59,39 +59,43 @@ def test_invariant_5_every_changed_byte_is_found_whatever_the_paging(
 
 
 def test_invariant_5_empty_windows_in_the_middle_do_not_end_the_search() -> None:
-    pages = {0: Window(0, 10, ()), 10: Window(10, 10, ()), 20: Window(20, 10, (Extent(25, 5),))}
+    pages = {
+        0: ChangedAreas(0, 10, ()),
+        10: ChangedAreas(10, 10, ()),
+        20: ChangedAreas(20, 10, (Extent(25, 5),)),
+    }
     assert covered(30, pages.__getitem__) == (Extent(25, 5),)
 
 
 def test_a_disk_without_capacity_is_not_asked_about() -> None:
-    def never(_: int) -> Window:
+    def never(_: int) -> ChangedAreas:
         raise AssertionError
 
     assert covered(0, never) == ()
 
 
 WRONG = {
-    "zero length": Window(0, 0, ()),
-    "negative length": Window(0, -5, ()),
-    "wrong start": Window(5, 95, ()),
-    "start before": Window(-5, 100, ()),
-    "past the end": Window(0, 101, ()),
-    "area before the window": Window(0, 50, (Extent(-1, 3),)),
-    "area past the window": Window(0, 50, (Extent(49, 2),)),
-    "area past the disk": Window(0, 100, (Extent(99, 2),)),
-    "empty area": Window(0, 100, (Extent(9, 0),)),
+    "zero length": ChangedAreas(0, 0, ()),
+    "negative length": ChangedAreas(0, -5, ()),
+    "wrong start": ChangedAreas(5, 95, ()),
+    "start before": ChangedAreas(-5, 100, ()),
+    "past the end": ChangedAreas(0, 101, ()),
+    "area before the window": ChangedAreas(0, 50, (Extent(-1, 3),)),
+    "area past the window": ChangedAreas(0, 50, (Extent(49, 2),)),
+    "area past the disk": ChangedAreas(0, 100, (Extent(99, 2),)),
+    "empty area": ChangedAreas(0, 100, (Extent(9, 0),)),
 }
 
 
 @pytest.mark.parametrize("answer", WRONG.values(), ids=list(WRONG))
-def test_contradictions_are_refused(answer: Window) -> None:
+def test_contradictions_are_refused(answer: ChangedAreas) -> None:
     with pytest.raises(ChangesUnknown, match="hashes"):
         covered(100, lambda _: answer, "vm-1 Hard disk 1")
 
 
 @given(st.integers(1, 99), st.integers(-200, 200), st.integers(-50, 200))
 def test_a_second_window_that_does_not_continue_is_refused(first: int, start: int, length: int) -> None:
-    pages = [Window(0, first, ()), Window(start, length, ())]
+    pages = [ChangedAreas(0, first, ()), ChangedAreas(start, length, ())]
     if start == first and length == 100 - first:
         return
     with pytest.raises((ChangesUnknown, IndexError)) as refused:

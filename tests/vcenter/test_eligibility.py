@@ -11,7 +11,6 @@ import pytest
 from connector.model import (
     Datastore,
     Device,
-    Doubt,
     Finding,
     Firmware,
     Guest,
@@ -27,14 +26,14 @@ from connector.model import (
     Severity,
     SnapshotNode,
     Traits,
+    UnclearData,
 )
-from connector.vcenter.checks.reference import ELSEWHERE, document
 from connector.vcenter.eligibility import (
     DISK_RULES,
     NIC_RULES,
     RULES,
-    Around,
     Bounds,
+    CheckContext,
     check,
     disk_set_changes,
     hardware_level,
@@ -42,6 +41,7 @@ from connector.vcenter.eligibility import (
     survey,
     trackable,
 )
+from tools.docs.checks import ELSEWHERE, document
 
 PAGE = Path(__file__).parents[2] / "docs" / "checks.md"
 
@@ -92,7 +92,11 @@ def _disk(**changes: object) -> Machine:
 
 
 B, W, N, INFO = Severity.BLOCK, Severity.WARM_BLOCK, Severity.WARN, Severity.INFO
-Case = tuple[Machine, Machine] | tuple[Machine, Machine, Around] | tuple[Machine, Machine, Around, Around]
+Case = (
+    tuple[Machine, Machine]
+    | tuple[Machine, Machine, CheckContext]
+    | tuple[Machine, Machine, CheckContext, CheckContext]
+)
 HOST = Host("host-1", "esx-1")
 STORE = Datastore("datastore-1", "ds1", "VMFS", 1 << 40, 1 << 39)
 
@@ -117,20 +121,20 @@ def _volume(path: str, free: int, filesystem: str = "ext4") -> Machine:
     return _guest(volumes=(GuestVolume(path, 8 << 30, free, filesystem),))
 
 
-def _on(host: Host) -> Around:
-    return Around(hosts={host.moref: host})
+def _on(host: Host) -> CheckContext:
+    return CheckContext(hosts={host.moref: host})
 
 
-def _in(*stores: Datastore) -> Around:
-    return Around(datastores={"ds1": stores})
+def _in(*stores: Datastore) -> CheckContext:
+    return CheckContext(datastores={"ds1": stores})
 
 
 def _address(**changes: object) -> Machine:
     return _guest(nics=(replace(ADDRESS, **changes),))  # type: ignore[arg-type]
 
 
-def _to(**changes: object) -> Around:
-    return Around(Bounds(**changes))  # type: ignore[arg-type]
+def _to(**changes: object) -> CheckContext:
+    return CheckContext(Bounds(**changes))  # type: ignore[arg-type]
 
 
 def _aged(created: float) -> Machine:
@@ -185,7 +189,7 @@ CASES: dict[str, Case] = {
         replace(SOUND, snapshots=_chain(28)),
         replace(SOUND, snapshots=_chain(27)),
     ),
-    "V10 no old snapshot": (_aged(1e9), _aged(1e9 + 2 * 86400), Around(now=1e9 + 31 * 86400)),
+    "V10 no old snapshot": (_aged(1e9), _aged(1e9 + 2 * 86400), CheckContext(now=1e9 + 31 * 86400)),
     "V11 no snapshot of ours": (
         replace(SOUND, snapshots=_chain(1, "x", "connector:a:p1")),
         replace(SOUND, snapshots=_chain(1)),
@@ -217,7 +221,11 @@ CASES: dict[str, Case] = {
     "V20 no port or floppy": (_device("VirtualFloppy"), _device("VirtualFloppy", connected=False)),
     "V20 no disc inserted": (_device("VirtualCdrom"), _device("VirtualCdrom", connected=False)),
     "V21 no special settings": (traits(latency="high", reserved_memory=1 << 30), traits(latency="normal")),
-    "V22 unique BIOS UUID": (SOUND, replace(SOUND, bios_uuid="other"), Around(twins={"b": 2, "other": 1})),
+    "V22 unique BIOS UUID": (
+        SOUND,
+        replace(SOUND, bios_uuid="other"),
+        CheckContext(twins={"b": 2, "other": 1}),
+    ),
     "V22 stable identity": (replace(SOUND, instance_uuid=""), SOUND),
     "V23 Tools run": (
         replace(SOUND, tools_running=False),
@@ -239,12 +247,22 @@ CASES: dict[str, Case] = {
     "V28 name legal at the target": (replace(SOUND, name="web 50% off"), replace(SOUND, name="web-01.a")),
     "V29 no trouble": (traits(health="red", issues=("host lost its path",)), traits(health="gray")),
     "V30 disks, snapshots and power state understood": (
-        traits(doubts=(Doubt("config.hardware.device", "capacityInBytes is no whole number but 'x'", True),)),
         traits(
-            doubts=(Doubt("guest.net", "is no text but a list", True), Doubt("snapshot", "holds characters"))
+            doubts=(
+                UnclearData("config.hardware.device", "capacityInBytes is no whole number but 'x'", True),
+            )
+        ),
+        traits(
+            doubts=(
+                UnclearData("guest.net", "is no text but a list", True),
+                UnclearData("snapshot", "holds characters"),
+            )
         ),
     ),
-    "V30 answer understood": (traits(doubts=(Doubt("name", "holds characters that cannot be read"),)), SOUND),
+    "V30 answer understood": (
+        traits(doubts=(UnclearData("name", "holds characters that cannot be read"),)),
+        SOUND,
+    ),
     "N4 one IPv4 address per card": (
         _address(addresses=("192.0.2.7", "192.0.2.8"), prefixes=(24, 24), origins=("dhcp", "dhcp")),
         _address(addresses=("192.0.2.7", "fe80::1"), prefixes=(24, 64), origins=("dhcp", "other")),
@@ -279,8 +297,8 @@ CASES: dict[str, Case] = {
     "D14 few open snapshots on the datastore": (
         SOUND,
         SOUND,
-        Around(snapshotted={"ds1": 16}),
-        Around(snapshotted={"ds1": 15, "ds2": 99}),
+        CheckContext(snapshotted={"ds1": 16}),
+        CheckContext(snapshotted={"ds1": 15, "ds2": 99}),
     ),
     "D15 ordinary datastore": (SOUND, SOUND, _in(replace(STORE, kind="VVOL")), _in(STORE)),
     "N1 network mapped": (_nic(network="other"), SOUND, _to(networks=frozenset({"VM Network"}))),
@@ -291,7 +309,7 @@ CASES: dict[str, Case] = {
 ALL = {f"{rule.id} {rule.title}": rule for rule in (*RULES, *DISK_RULES, *NIC_RULES)}
 
 
-def _fired(rule: str, machine: Machine, around: Around) -> list[Finding]:
+def _fired(rule: str, machine: Machine, around: CheckContext) -> list[Finding]:
     wanted = ALL[rule]
     return [
         one
@@ -303,7 +321,7 @@ def _fired(rule: str, machine: Machine, around: Around) -> list[Finding]:
 @pytest.mark.parametrize("rule", CASES)
 def test_a_rule_fires_where_it_must_and_nowhere_else(rule: str) -> None:
     bad, good, *around = CASES[rule]
-    first, last = (around[0], around[-1]) if around else (Around(), Around())
+    first, last = (around[0], around[-1]) if around else (CheckContext(), CheckContext())
     found = _fired(rule, bad, first)
     assert len(found) >= 1
     for one in found:
@@ -324,12 +342,12 @@ def test_every_rule_has_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize("mode", ["independent_nonpersistent", "nonpersistent", "undoable", "append"])
 def test_no_snapshot_covers_a_disk_of_a_free_mode(mode: str) -> None:
-    assert _fired("D1 dependent", _disk(mode=mode), Around())
+    assert _fired("D1 dependent", _disk(mode=mode), CheckContext())
 
 
 @pytest.mark.parametrize("kind", ["VirtualSriovEthernetCard", "VirtualNVDIMM", "VirtualSCSIPassthrough"])
 def test_every_kind_of_passthrough_blocks(kind: str) -> None:
-    assert _fired("V19 no device passed through", _device(kind), Around())
+    assert _fired("V19 no device passed through", _device(kind), CheckContext())
 
 
 @pytest.mark.parametrize(
@@ -362,12 +380,12 @@ def test_tracking_is_judged_by_the_disks_and_not_by_the_keys() -> None:
     second = replace(DISK, key=2001, label="Hard disk 2", controller="nvme0", unit=3)
     raw = replace(DISK, key=2002, label="Hard disk 3", unit=5, mode="independent_persistent")
     machine = replace(SOUND, disks=(DISK, second, raw))
-    (finding,) = _fired("V9 CBT on for each disk", machine, Around())
+    (finding,) = _fired("V9 CBT on for each disk", machine, CheckContext())
     assert finding.message == "CBT is off for Hard disk 2 (nvme0:3)"
     keys = (("scsi0:0", True), ("nvme0:3", True), ("scsi0:9", False))
     tracked = replace(machine, traits=replace(SOUND.traits, tracking_keys=keys))
-    assert not _fired("V9 CBT on for each disk", tracked, Around())
-    assert not _fired("V9 CBT on for each disk", replace(machine, cbt_enabled=False), Around())
+    assert not _fired("V9 CBT on for each disk", tracked, CheckContext())
+    assert not _fired("V9 CBT on for each disk", replace(machine, cbt_enabled=False), CheckContext())
 
 
 @pytest.mark.parametrize(
@@ -384,8 +402,8 @@ def test_a_file_system_that_is_made_full_is_not_cramped(volume: tuple[str, str])
 
 def test_resolvers_that_only_the_ip_stack_names() -> None:
     alone = replace(ADDRESS, dns=False)
-    assert _fired("V27 static addresses complete", _guest(nics=(alone,)), Around())
-    assert not _fired("V27 static addresses complete", _guest(nics=(alone,), dns=True), Around())
+    assert _fired("V27 static addresses complete", _guest(nics=(alone,)), CheckContext())
+    assert not _fired("V27 static addresses complete", _guest(nics=(alone,), dns=True), CheckContext())
 
 
 def test_a_segment_of_nsx_that_is_shown_as_a_port_group() -> None:

@@ -11,12 +11,12 @@ import pytest
 from connector.errors import Ambiguous, NotFound
 from connector.model import PowerState
 from connector.vcenter import inventory
-from connector.vcenter.answer import Row
+from connector.vcenter.answer import PropertyRow
 from connector.vcenter.datastore_paths import datastore
 from connector.vcenter.devices import disks
 from connector.vcenter.machines import Context
 from connector.vcenter.session import Session
-from connector.vcenter.values import Node
+from connector.vcenter.values import DataObject
 from connector.vcenter.vmomi import vim
 from simulator.estate.inventory import Folder, Inventory
 from tests.vcenter.imaginary import World, change_vm, world
@@ -81,12 +81,14 @@ def test_a_port_group_that_nsx_made_is_told_from_others(place: World, opened: Se
 def test_who_names_resolvers(cards: Any, stacks: Any, card: bool, stack: bool) -> None:
     told = {
         "guest.net": [
-            Node("GuestNicInfo", {"macAddress": "00:50:56:00:00:01", "dnsConfig": Node("x", one)})
+            DataObject("GuestNicInfo", {"macAddress": "00:50:56:00:00:01", "dnsConfig": DataObject("x", one)})
             for one in cards or [{}]
         ],
-        "guest.ipStack": [Node("GuestStackInfo", {"dnsConfig": Node("x", one)}) for one in stacks],
+        "guest.ipStack": [
+            DataObject("GuestStackInfo", {"dnsConfig": DataObject("x", one)}) for one in stacks
+        ],
     }
-    guest = inventory.machine(Row("VirtualMachine", "vm-1", told), Context()).traits.guest
+    guest = inventory.machine(PropertyRow("VirtualMachine", "vm-1", told), Context()).traits.guest
     assert (guest.nics[0].dns, guest.dns) == (card, stack)
 
 
@@ -111,7 +113,7 @@ def test_a_machine_out_of_reach_is_listed(opened: Session) -> None:
 
 
 def test_a_row_of_unset_properties_is_still_a_machine() -> None:
-    bare = inventory.machine(Row("VirtualMachine", "vm-9", {}), Context())
+    bare = inventory.machine(PropertyRow("VirtualMachine", "vm-9", {}), Context())
     assert (bare.moref, bare.name, bare.power, bare.disks) == ("vm-9", "vm-9", PowerState.OFF, ())
 
 

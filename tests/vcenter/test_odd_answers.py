@@ -16,19 +16,19 @@ import pytest
 from connector.errors import ChangesUnknown, ConnectorError, VCenterFault
 from connector.model import PowerState
 from connector.vcenter import inventory, properties
-from connector.vcenter.answer import Row
+from connector.vcenter.answer import PropertyRow
 from connector.vcenter.bodies import Body
-from connector.vcenter.changes import Window, covered
+from connector.vcenter.changes import ChangedAreas, covered
 from connector.vcenter.characters import Replacer
 from connector.vcenter.devices import disks
 from connector.vcenter.eligibility import check
 from connector.vcenter.machines import Context, machine
 from connector.vcenter.power import _state
 from connector.vcenter.properties import _row
-from connector.vcenter.reading import Unreadable, value_of
+from connector.vcenter.reading import UnreadableValue, value_of
 from connector.vcenter.session import Session
 from connector.vcenter.sound import LONGEST_NAME, MOST, sound
-from connector.vcenter.trust import PinnedConnection, Trust
+from connector.vcenter.trust import PinnedConnection, VCenterTrust
 from connector.vcenter.values import text
 from connector.vcenter.vmomi import vim, vmodl
 from simulator.faults import Rule
@@ -68,7 +68,7 @@ def prop(path: str, value: str) -> str:
     return f"<propSet><name>{path}</name>{value}</propSet>"
 
 
-def seen(*parts: str | bytes) -> tuple[Row, Row]:
+def seen(*parts: str | bytes) -> tuple[PropertyRow, PropertyRow]:
     """An odd machine, and the quiet one behind it, as the fast reader and the tables give them."""
     document = objects(OBJECT % "vm-1" + "PARTS", PLAIN)
     whole = b"".join(one.encode() if isinstance(one, str) else one for one in parts)
@@ -77,7 +77,7 @@ def seen(*parts: str | bytes) -> tuple[Row, Row]:
     return sound(odd), quiet
 
 
-def by_pyvmomi(*parts: str | bytes) -> Row:
+def by_pyvmomi(*parts: str | bytes) -> PropertyRow:
     whole = b"".join(one.encode() if isinstance(one, str) else one for one in parts)
     document = objects(OBJECT % "vm-1" + "PARTS", PLAIN).replace(b"PARTS", whole)
     odd, quiet = map(_row, value_of(io.BytesIO(document).read, RESULT, None).objects)
@@ -259,7 +259,7 @@ def test_pyvmomi_reads_on_where_its_own_reader_gives_up() -> None:
         prop("runtime.host", '<val type="FutureHost" xsi:type="ManagedObjectReference">host-1</val>'),
         prop("config.guestId", '<val xsi:type="xsd:string">debian</val>'),
     )
-    unread = {path for path, why in row.refused.items() if isinstance(why, Unreadable)}
+    unread = {path for path, why in row.refused.items() if isinstance(why, UnreadableValue)}
     assert unread == {"config.hardware.numCPU", "config.template", "config.bootOptions"}
     assert row.values.keys() == {
         "runtime.powerState",
@@ -334,7 +334,7 @@ def test_a_refusal_without_a_fault_is_told_in_one_line(place: World, body: str, 
 @pytest.mark.parametrize("said", ["", "hibernating"])
 def test_a_machine_whose_power_state_is_not_known_is_not_off(said: str) -> None:
     with pytest.raises(VCenterFault, match="does not say"):
-        _state(Row("VirtualMachine", "vm-1", {"runtime.powerState": said} if said else {}))
+        _state(PropertyRow("VirtualMachine", "vm-1", {"runtime.powerState": said} if said else {}))
 
 
 def test_an_answer_that_is_no_answer_is_told() -> None:
@@ -379,7 +379,7 @@ def test_an_answer_that_comes_in_drops_has_an_end() -> None:
 
         dripping = threading.Thread(target=drip)
         dripping.start()
-        connection = PinnedConnection("vcenter", 443, trust=Trust("00" * 20), whole=0.3)
+        connection = PinnedConnection("vcenter", 443, trust=VCenterTrust("00" * 20), whole=0.3)
         with ours, theirs, pytest.raises(TimeoutError):
             answer = connection._response(ours)
             try:
@@ -417,4 +417,4 @@ def test_pages_without_end_have_an_end(place: World, monkeypatch: pytest.MonkeyP
 
 def test_windows_that_cover_next_to_nothing_have_an_end() -> None:
     with pytest.raises(ChangesUnknown, match="answers cover"):
-        covered(1 << 40, lambda start: Window(start, 1, ()))
+        covered(1 << 40, lambda start: ChangedAreas(start, 1, ()))

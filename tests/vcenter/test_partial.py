@@ -9,34 +9,34 @@ from dataclasses import fields, replace
 import pytest
 
 from connector.errors import NotFound, VCenterFault
-from connector.model import Machine, Part, PowerState
+from connector.model import Machine, MachinePart, PowerState
 from connector.vcenter import inventory
-from connector.vcenter.answer import Row
-from connector.vcenter.client import Limits, VCenter
+from connector.vcenter.answer import PropertyRow
+from connector.vcenter.client import SnapshotTimeouts, VCenter
 from connector.vcenter.eligibility import check
 from connector.vcenter.partial import missing, obscured, remembered
 from connector.vcenter.session import Session
-from connector.vcenter.values import Node
+from connector.vcenter.values import DataObject
 from tests.vcenter.imaginary import World, change_vm, world
 from tests.vcenter.ledger import Memory
 
 PATHS = {
-    Part.CONFIGURATION: "config",
-    Part.HARDWARE: "config.hardware",
-    Part.GUEST: "guest",
-    Part.ADDRESSES: "guest.net",
-    Part.IDENTITY: "config.instanceUuid",
-    Part.BIOS_UUID: "config.uuid",
-    Part.FIRMWARE: "config.firmware",
-    Part.SYSTEM: "config.guestId",
-    Part.SIZE: "config.hardware.memoryMB",
-    Part.CAPABILITY: "capability",
-    Part.NAME: "name",
-    Part.PLACE: "parent",
-    Part.POWER: "runtime.powerState",
-    Part.HOST: "runtime.host",
-    Part.DATASTORES: "datastore",
-    Part.NETWORKS: "network",
+    MachinePart.CONFIGURATION: "config",
+    MachinePart.HARDWARE: "config.hardware",
+    MachinePart.GUEST: "guest",
+    MachinePart.ADDRESSES: "guest.net",
+    MachinePart.IDENTITY: "config.instanceUuid",
+    MachinePart.BIOS_UUID: "config.uuid",
+    MachinePart.FIRMWARE: "config.firmware",
+    MachinePart.SYSTEM: "config.guestId",
+    MachinePart.SIZE: "config.hardware.memoryMB",
+    MachinePart.CAPABILITY: "capability",
+    MachinePart.NAME: "name",
+    MachinePart.PLACE: "parent",
+    MachinePart.POWER: "runtime.powerState",
+    MachinePart.HOST: "runtime.host",
+    MachinePart.DATASTORES: "datastore",
+    MachinePart.NETWORKS: "network",
 }
 
 
@@ -60,8 +60,8 @@ def _bare(one: Machine) -> Machine:
     return replace(one, missing=())
 
 
-@pytest.mark.parametrize("part", Part)
-def test_each_part_is_kept_as_it_was_and_named(place: World, opened: Session, part: Part) -> None:
+@pytest.mark.parametrize("part", MachinePart)
+def test_each_part_is_kept_as_it_was_and_named(place: World, opened: Session, part: MachinePart) -> None:
     whole = inventory.refresh(opened, place.vm)
     assert (whole.missing, whole.addresses != (), whole.tools_running) == ((), True, True)
     change_vm(place.estate, place.vm, hidden=(PATHS[part],))
@@ -122,7 +122,7 @@ def test_tracking_that_cannot_be_seen_was_not_off(place: World, opened: Session)
 
 def test_a_snapshot_out_of_sight_is_not_gone(place: World, opened: Session) -> None:
     with VCenter(place.settings(), owner="partial", ledger=Memory()) as vcenter:
-        with vcenter.snapshot(place.vm, "p-2", limits=Limits(remove=1.0)) as snapshot:
+        with vcenter.snapshot(place.vm, "p-2", limits=SnapshotTimeouts(remove=1.0)) as snapshot:
             change_vm(place.estate, place.vm, hidden=("config", "snapshot"))
         assert snapshot.toll.left and place.snapshots()
         shown = threading.Timer(1.0, lambda: change_vm(place.estate, place.vm, hidden=()))
@@ -145,15 +145,15 @@ def test_a_machine_without_its_configuration_is_found_by_what_it_shows(place: Wo
 @pytest.mark.parametrize(
     ("path", "value", "part"),
     [
-        ("config.hardware.device", "", Part.HARDWARE),
-        ("config.hardware.device", [], Part.HARDWARE),
-        ("config.instanceUuid", "", Part.IDENTITY),
-        ("runtime.powerState", "asleep", Part.POWER),
-        ("runtime.powerState", "", Part.POWER),
+        ("config.hardware.device", "", MachinePart.HARDWARE),
+        ("config.hardware.device", [], MachinePart.HARDWARE),
+        ("config.instanceUuid", "", MachinePart.IDENTITY),
+        ("runtime.powerState", "asleep", MachinePart.POWER),
+        ("runtime.powerState", "", MachinePart.POWER),
     ],
 )
-def test_what_is_empty_or_unheard_of_is_not_known_either(path: str, value: object, part: Part) -> None:
-    shown = {"config.uuid": "b", "config.instanceUuid": "i", "config.hardware.device": [Node("x", {})]}
-    row = Row("VirtualMachine", "vm-1", shown | {"runtime.powerState": "poweredOn"})
+def test_what_is_empty_or_unheard_of_is_not_known_either(path: str, value: object, part: MachinePart) -> None:
+    shown = {"config.uuid": "b", "config.instanceUuid": "i", "config.hardware.device": [DataObject("x", {})]}
+    row = PropertyRow("VirtualMachine", "vm-1", shown | {"runtime.powerState": "poweredOn"})
     assert part not in missing(row)
-    assert part in missing(Row("VirtualMachine", "vm-1", {**row.values, path: value}))
+    assert part in missing(PropertyRow("VirtualMachine", "vm-1", {**row.values, path: value}))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from connector.errors import Ambiguous, BadInput, ConnectorError, NotFound
 from connector.model import Machine, PowerState, Traits
-from connector.vcenter.selectors import CONDITIONS, Selector, described
+from connector.selectors import CONDITIONS, Selector, described
+from connector.vcenter.selectors import choose
 from tests.vcenter.test_eligibility import SOUND
 
 
@@ -71,7 +72,7 @@ MEANT: dict[str, list[int]] = {
 
 @pytest.mark.parametrize("words", MEANT)
 def test_who_is_meant(words: str) -> None:
-    assert [int(one.moref[3:]) for one in Selector.parse(words.split()).choose(ESTATE)] == MEANT[words]
+    assert [int(one.moref[3:]) for one in choose(Selector.of(words.split()), ESTATE)] == MEANT[words]
 
 
 def test_every_condition_has_a_case_and_a_line_in_help() -> None:
@@ -99,7 +100,7 @@ REFUSED = {
 def test_what_is_refused_and_how(words: str) -> None:
     kind, said = REFUSED[words]
     with pytest.raises(kind, match=said):
-        Selector.parse(words.split()).choose(ESTATE)
+        choose(Selector.of(words.split()), ESTATE)
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=12)
@@ -108,7 +109,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_
 @given(st.lists(WORDS, max_size=4))
 def test_any_words_select_or_are_refused_in_one_line(words: list[str]) -> None:
     try:
-        chosen = Selector.parse(words).choose(ESTATE)
+        chosen = choose(Selector.of(words), ESTATE)
     except ConnectorError as refused:
         assert len(str(refused).splitlines()) == 1
     else:
@@ -117,9 +118,9 @@ def test_any_words_select_or_are_refused_in_one_line(words: list[str]) -> None:
 
 @given(st.sampled_from([words for words in MEANT if words]), st.sampled_from(["power:on", "cluster:C1"]))
 def test_one_more_condition_never_means_more(words: str, more: str) -> None:
-    before = set(Selector.parse(words.split()).choose(ESTATE))
+    before = set(choose(Selector.of(words.split()), ESTATE))
     try:
-        after = set(Selector.parse([*words.split(), more]).choose(ESTATE))
+        after = set(choose(Selector.of([*words.split(), more]), ESTATE))
     except NotFound:
         after = set()
     assert after <= before

@@ -18,8 +18,8 @@ from connector.vcenter.client import VCenter
 from connector.vcenter.naming import Ticket, owned
 from connector.vcenter.removal import clear_leftovers, dismiss
 from connector.vcenter.session import Session
-from connector.vcenter.snapshots import Limits, Quiesce, held
-from connector.vcenter.tasks import Patience
+from connector.vcenter.snapshots import Quiesce, SnapshotTimeouts, held
+from connector.vcenter.tasks import WaitLimit
 from connector.vcenter.vmomi import vim
 from simulator.estate.estate import Timing
 from simulator.faults import Rule
@@ -149,7 +149,7 @@ def test_another_task_is_waited_for(place: World, open_session: Session, ledger:
     with held(open_session, place.vm, TICKET, ledger):
         assert place.snapshots() == ["backup", "connector-pass-1"]
     assert place.snapshots() == ["backup"]
-    assert tasks.finish(open_session, foreign, on="x", patience=Patience(5), what="it") is not None
+    assert tasks.finish(open_session, foreign, on="x", patience=WaitLimit(5), what="it") is not None
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_a_deadline_ends_the_waiting_for_a_creation(ledger: Memory) -> None:
     with world(options=Options(task_seconds=1.2)) as place, Session(place.settings()) as session:
         with (
             pytest.raises(VCenterFault, match="within 0"),
-            held(session, place.vm, TICKET, ledger, limits=Limits(create=0.2)),
+            held(session, place.vm, TICKET, ledger, limits=SnapshotTimeouts(create=0.2)),
         ):
             pass
         assert place.snapshots() == []

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from connector.errors import BadInput, ConnectorError, TrustFailed, Unreachable, VCenterFault
 from connector.settings import VCenterSettings
-from connector.vcenter.endpoint import Endpoint
+from connector.vcenter.endpoint import VCenterAddress
 from connector.vcenter.session import Session
-from connector.vcenter.trust import Trust, presented, thumbprint
+from connector.vcenter.trust import VCenterTrust, presented, thumbprint
 from tests.vcenter.witness import PASSWORD, USER, Identity, Witness, identity
 
 
@@ -31,7 +31,7 @@ from tests.vcenter.witness import PASSWORD, USER, Identity, Witness, identity
     ],
 )
 def test_addresses(url: str, host: str, port: int) -> None:
-    assert Endpoint.parse(url) == Endpoint(host, port)
+    assert VCenterAddress.parse(url) == VCenterAddress(host, port)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_addresses(url: str, host: str, port: int) -> None:
 )
 def test_bad_addresses_are_refused_without_repeating_secrets(url: str) -> None:
     with pytest.raises(BadInput) as refused:
-        Endpoint.parse(url)
+        VCenterAddress.parse(url)
     assert "hunter2" not in str(refused.value)
 
 
 def test_an_ipv6_address_is_written_in_brackets() -> None:
-    assert str(Endpoint("2001:db8::1", 9443)) == "https://[2001:db8::1]:9443"
+    assert str(VCenterAddress("2001:db8::1", 9443)) == "https://[2001:db8::1]:9443"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_an_ipv6_address_is_written_in_brackets() -> None:
 )
 def test_trust_needs_exactly_one_usable_source(pin: str, authority: Path | None) -> None:
     with pytest.raises(BadInput):
-        Trust.of(pin, authority)
+        VCenterTrust.of(pin, authority)
 
 
 @pytest.mark.parametrize("digest", ["sha1", "sha256"])
@@ -97,7 +97,7 @@ def test_an_unreadable_authority_file_is_named(witness: Witness, tmp_path: Path)
 
 
 def test_a_person_can_be_shown_the_certificate(witness: Witness) -> None:
-    assert presented(Endpoint.parse(witness.url)) == witness.identity.der
+    assert presented(VCenterAddress.parse(witness.url)) == witness.identity.der
 
 
 class Impostor:
@@ -154,7 +154,7 @@ def _settings(url: str, **changes: object) -> VCenterSettings:
 
 
 def test_a_wrong_certificate_is_shown_and_hears_nothing(impostor: Impostor) -> None:
-    actual = thumbprint(presented(Endpoint.parse(impostor.url)), "sha256")
+    actual = thumbprint(presented(VCenterAddress.parse(impostor.url)), "sha256")
     with pytest.raises(TrustFailed) as refused, Session(_settings(impostor.url)):
         pass
     assert actual in str(refused.value)
@@ -170,7 +170,7 @@ def test_a_pinned_connection_is_checked_every_time(tmp_path: Path, witness: Witn
     try:
         with Session(witness.settings()) as session:
             genuine = session.endpoint
-            session._stub._endpoint = Endpoint.parse(swapped.url)
+            session._stub._endpoint = VCenterAddress.parse(swapped.url)
             session._stub.DropConnections()
             with pytest.raises(TrustFailed):
                 session._login()

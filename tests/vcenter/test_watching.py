@@ -13,12 +13,12 @@ from connector.model import PowerState
 from connector.vcenter import inventory, power
 from connector.vcenter.client import VCenter
 from connector.vcenter.session import Session
-from connector.vcenter.watching import Change, Watch
+from connector.vcenter.watching import InventoryChange, InventoryWatch
 from tests.vcenter.imaginary import World, change_vm, world
 from tests.vcenter.ledger import Memory
 from tests.vcenter.witness import Witness
 
-Next = Callable[[], Change]
+Next = Callable[[], InventoryChange]
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def watching(settings: Any) -> Iterator[tuple[Session, Next]]:
     stop = threading.Event()
     with ExitStack() as unwind:
         session = unwind.enter_context(Session(settings))
-        told = Watch(session, stop).changes(notice=1)
+        told = InventoryWatch(session, stop).changes(notice=1)
         unwind.callback(told.close)  # type: ignore[attr-defined]
         unwind.callback(stop.set)
         yield session, lambda: next(told)
@@ -55,7 +55,7 @@ def test_what_happens_in_the_simulator_is_told(place: World) -> None:
         assert third.inventory.hosts == first.inventory.hosts
 
 
-def _until(following: Next, moref: str) -> Change:
+def _until(following: Next, moref: str) -> InventoryChange:
     """The change that tells of this machine; one act may be told in several."""
     while moref not in (change := following()).changed:
         pass
@@ -109,7 +109,7 @@ def test_vcsim_tells_too(witness: Witness) -> None:
 def test_the_watch_ends_when_it_is_told_to(place: World) -> None:
     stop = threading.Event()
     with Session(place.settings()) as session:
-        told = Watch(session, stop).changes(notice=1)
+        told = InventoryWatch(session, stop).changes(notice=1)
         assert next(told).changed
         stop.set()
         assert list(told) == []

@@ -14,9 +14,9 @@ from typing import Any, Final, TypeVar
 
 import stamina
 
-from connector.cloud.alibaba.codes import Refusal, Verdict
-from connector.cloud.alibaba.credentials import AccessKey, Credentials
-from connector.cloud.alibaba.sdk import Sdk, Service, load
+from connector.cloud.alibaba.codes import Refusal, RefusalEffect
+from connector.cloud.alibaba.credentials import CloudAccessKey, Credentials
+from connector.cloud.alibaba.sdk import Sdk, SdkService, load
 from connector.cloud.alibaba.settings import AlibabaSettings
 from connector.errors import TargetFailed
 
@@ -38,7 +38,7 @@ class Api:
         credentials.current()  # without a key nothing is begun
         self._sdk: Sdk = load()
         self._lock = threading.Lock()
-        self._clients: dict[str, tuple[AccessKey, Any]] = {}
+        self._clients: dict[str, tuple[CloudAccessKey, Any]] = {}
 
     def ecs(self, operation: str, given: Mapping[str, Any], *, patience: float = 0.0, on: str = "") -> Json:
         """One call. With `patience`, what only has to be waited for is tried again for so many seconds."""
@@ -89,19 +89,25 @@ class Api:
         time.sleep(self.settings.poll)
 
     def _patient(
-        self, service: Service, name: str, operation: str, given: Mapping[str, Any], patience: float, on: str
+        self,
+        service: SdkService,
+        name: str,
+        operation: str,
+        given: Mapping[str, Any],
+        patience: float,
+        on: str,
     ) -> Json:
         deadline = time.monotonic() + patience
         while True:
             try:
                 return self._repeated(service, name, operation, given, on)
             except Refusal as refused:
-                if refused.verdict is not Verdict.WAIT or time.monotonic() >= deadline:
+                if refused.verdict is not RefusalEffect.WAIT or time.monotonic() >= deadline:
                     raise
             self.pause()
 
     def _repeated(
-        self, service: Service, name: str, operation: str, given: Mapping[str, Any], on: str
+        self, service: SdkService, name: str, operation: str, given: Mapping[str, Any], on: str
     ) -> Json:
         for attempt in stamina.retry_context(
             on=_again, attempts=self.settings.attempts, timeout=None, wait_initial=0.5, wait_max=10.0
@@ -110,7 +116,9 @@ class Api:
                 return self._once(service, name, operation, given, on)
         raise AssertionError("unreachable: the last attempt raises")
 
-    def _once(self, service: Service, name: str, operation: str, given: Mapping[str, Any], on: str) -> Json:
+    def _once(
+        self, service: SdkService, name: str, operation: str, given: Mapping[str, Any], on: str
+    ) -> Json:
         client = self._client(service, name)
         request = service.request(
             operation, {key: value for key, value in given.items() if value not in (None, [])}
@@ -143,7 +151,7 @@ class Api:
             retryable=passes,
         )
 
-    def _client(self, service: Service, name: str) -> Any:
+    def _client(self, service: SdkService, name: str) -> Any:
         """One for each service and key: a renewed key gets a new one."""
         key = self._credentials.current()
         with self._lock:
@@ -152,7 +160,7 @@ class Api:
                 known = self._clients[name] = (key, service.client(self._config(name, key)))
             return known[1]
 
-    def _config(self, name: str, key: AccessKey) -> Any:
+    def _config(self, name: str, key: CloudAccessKey) -> Any:
         settings = self.settings
         given: Json = {
             "access_key_id": key.id,
@@ -175,7 +183,7 @@ def client_token(token: str) -> str:
 
 def _again(error: Exception) -> bool:
     if isinstance(error, Refusal):
-        return error.verdict is Verdict.AGAIN
+        return error.verdict is RefusalEffect.AGAIN
     return isinstance(error, TargetFailed) and error.retryable
 
 

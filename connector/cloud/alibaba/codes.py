@@ -10,7 +10,7 @@ from typing import Final
 from connector.errors import TargetFailed
 
 
-class Verdict(StrEnum):
+class RefusalEffect(StrEnum):
     """What a refusal means for the caller."""
 
     NEXT_TYPE = "next instance type or zone"
@@ -23,102 +23,108 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class EcsCode:
     """One line of the table. A name may end in `.*`: the rest does not matter."""
 
     name: str
-    verdict: Verdict
+    verdict: RefusalEffect
     remedy: str = ""
 
 
-_N, _D, _W, _A, _S = Verdict.NEXT_TYPE, Verdict.NEXT_DISK, Verdict.WAIT, Verdict.AGAIN, Verdict.STOP
+_N, _D, _W, _A, _S = (
+    RefusalEffect.NEXT_TYPE,
+    RefusalEffect.NEXT_DISK,
+    RefusalEffect.WAIT,
+    RefusalEffect.AGAIN,
+    RefusalEffect.STOP,
+)
 _TOP_UP: Final = "top the account up, then start the job again"
 _QUOTA: Final = "delete what is not needed or ask for a higher quota, then start the job again"
 _KEY: Final = "check the access key of the control plane"
 
 CODES: Final = (
-    Code("OperationDenied.NoStock", _N),
-    Code("InvalidInstanceType.ZoneNotSupported", _N),
-    Code("InvalidInstanceType.NotSupported", _N),
-    Code("InvalidInstanceType.ValueNotSupported", _N),
-    Code("InvalidInstanceType.ValueUnauthorized", _N),
-    Code("Zone.NotOnSale", _N),
-    Code("Zone.NotOpen", _N),
-    Code("ImageNotSupportInstanceType", _N),
-    Code("QuotaExceed.ElasticQuota", _N),
-    Code("InvalidDiskCategory.NotSupported", _D),
-    Code("InvalidDiskCategory.ValueNotSupported", _D),
-    Code("InvalidDataDiskCategory.NotSupported", _D),
-    Code("InvalidSystemDiskCategory.ValueNotSupported", _D),
-    Code("CategoryNotSupported", _D),
-    Code("IncorrectInstanceStatus.Initializing", _W),
-    Code("IncorrectInstanceStatus", _W),
-    Code("IncorrectDiskStatus", _W),
-    Code("IncorrectDiskStatus.CreatingSnapshot", _W),
-    Code("InvalidSnapshotId.NotReady", _W),
-    Code("ImageIsCreating", _W),
-    Code("IncorrectVpcStatus", _W),
-    Code("IncorrectVSwitchStatus", _W),
-    Code("DependencyViolation", _W),
-    Code("DependencyViolation.*", _W),
-    Code("OperationConflict", _W),
-    Code("TaskConflict", _W),
-    Code("IncorrectEipStatus", _W),
-    Code("IncorrectStatus", _W),
-    Code("IncorrectStatus.*", _W),
-    Code("IncorrectImageStatus", _W),
-    Code("IncorrectSnapshotStatus", _W),
-    Code("InvalidOperation.Conflict", _W),
-    Code("LastTokenProcessing", _A),
-    Code("IdempotentProcessing", _A),
-    Code("OperationFailed.LastTokenProcessing", _A),
-    Code("Throttling", _A),
-    Code("Throttling.*", _A),
-    Code("ServiceUnavailable", _A),
-    Code("ServiceUnavailable.*", _A),
-    Code("InternalError", _A),
-    Code("InternalError.*", _A),
-    Code("UnknownError", _A),
-    Code("SystemBusy", _A),
-    Code("ServiceTimeout", _A),
-    Code("RequestTimeout", _A),
-    Code("SignatureNonceUsed", _A),
-    Code("IdempotenceParamNotMatch", Verdict.EXISTS),
-    Code("IdempotentParameterMismatch", Verdict.EXISTS),
-    Code("InvalidImageName.Duplicated", Verdict.RENAME),
-    Code("InvalidAccountStatus.NotEnoughBalance", _S, _TOP_UP),
-    Code("InsufficientBalance", _S, _TOP_UP),
-    Code(
+    EcsCode("OperationDenied.NoStock", _N),
+    EcsCode("InvalidInstanceType.ZoneNotSupported", _N),
+    EcsCode("InvalidInstanceType.NotSupported", _N),
+    EcsCode("InvalidInstanceType.ValueNotSupported", _N),
+    EcsCode("InvalidInstanceType.ValueUnauthorized", _N),
+    EcsCode("Zone.NotOnSale", _N),
+    EcsCode("Zone.NotOpen", _N),
+    EcsCode("ImageNotSupportInstanceType", _N),
+    EcsCode("QuotaExceed.ElasticQuota", _N),
+    EcsCode("InvalidDiskCategory.NotSupported", _D),
+    EcsCode("InvalidDiskCategory.ValueNotSupported", _D),
+    EcsCode("InvalidDataDiskCategory.NotSupported", _D),
+    EcsCode("InvalidSystemDiskCategory.ValueNotSupported", _D),
+    EcsCode("CategoryNotSupported", _D),
+    EcsCode("IncorrectInstanceStatus.Initializing", _W),
+    EcsCode("IncorrectInstanceStatus", _W),
+    EcsCode("IncorrectDiskStatus", _W),
+    EcsCode("IncorrectDiskStatus.CreatingSnapshot", _W),
+    EcsCode("InvalidSnapshotId.NotReady", _W),
+    EcsCode("ImageIsCreating", _W),
+    EcsCode("IncorrectVpcStatus", _W),
+    EcsCode("IncorrectVSwitchStatus", _W),
+    EcsCode("DependencyViolation", _W),
+    EcsCode("DependencyViolation.*", _W),
+    EcsCode("OperationConflict", _W),
+    EcsCode("TaskConflict", _W),
+    EcsCode("IncorrectEipStatus", _W),
+    EcsCode("IncorrectStatus", _W),
+    EcsCode("IncorrectStatus.*", _W),
+    EcsCode("IncorrectImageStatus", _W),
+    EcsCode("IncorrectSnapshotStatus", _W),
+    EcsCode("InvalidOperation.Conflict", _W),
+    EcsCode("LastTokenProcessing", _A),
+    EcsCode("IdempotentProcessing", _A),
+    EcsCode("OperationFailed.LastTokenProcessing", _A),
+    EcsCode("Throttling", _A),
+    EcsCode("Throttling.*", _A),
+    EcsCode("ServiceUnavailable", _A),
+    EcsCode("ServiceUnavailable.*", _A),
+    EcsCode("InternalError", _A),
+    EcsCode("InternalError.*", _A),
+    EcsCode("UnknownError", _A),
+    EcsCode("SystemBusy", _A),
+    EcsCode("ServiceTimeout", _A),
+    EcsCode("RequestTimeout", _A),
+    EcsCode("SignatureNonceUsed", _A),
+    EcsCode("IdempotenceParamNotMatch", RefusalEffect.EXISTS),
+    EcsCode("IdempotentParameterMismatch", RefusalEffect.EXISTS),
+    EcsCode("InvalidImageName.Duplicated", RefusalEffect.RENAME),
+    EcsCode("InvalidAccountStatus.NotEnoughBalance", _S, _TOP_UP),
+    EcsCode("InsufficientBalance", _S, _TOP_UP),
+    EcsCode(
         "InvalidAccountStatus.SnapshotServiceUnavailable", _S, "activate the snapshot service of the account"
     ),
-    Code("QuotaExceed.PostPaidDisk", _S, _QUOTA),
-    Code("QuotaExceed.AfterpayInstance", _S, _QUOTA),
-    Code("QuotaExceed.Image", _S, _QUOTA),
-    Code("QuotaExceed.Snapshot", _S, _QUOTA),
-    Code("QuotaExceeded.Vpc", _S, "name a vswitch in the settings, or delete a VPC that is not needed"),
-    Code(
+    EcsCode("QuotaExceed.PostPaidDisk", _S, _QUOTA),
+    EcsCode("QuotaExceed.AfterpayInstance", _S, _QUOTA),
+    EcsCode("QuotaExceed.Image", _S, _QUOTA),
+    EcsCode("QuotaExceed.Snapshot", _S, _QUOTA),
+    EcsCode("QuotaExceeded.Vpc", _S, "name a vswitch in the settings, or delete a VPC that is not needed"),
+    EcsCode(
         "InstanceDiskLimitExceeded", _S, "an instance has 16 data disks at most: migrate fewer disks at once"
     ),
-    Code("Forbidden.RiskControl", _S, "ask the support of the cloud to release the account"),
-    Code("Forbidden.RAM", _S, "grant the permissions that docs/alibaba.md lists"),
-    Code("Forbidden.SubUser", _S, "let the RAM user buy instances"),
-    Code("NoPermission", _S, "grant the permissions that docs/alibaba.md lists"),
-    Code("InvalidUser.PassRoleForbidden", _S, "let the RAM user pass this role to ECS, or name no role"),
-    Code("InvalidVSwitchId.NotFound", _S, "name a vSwitch of this region"),
-    Code("InvalidSecurityGroupId.NotFound", _S, "name a security group of this region, or none"),
-    Code("InvalidSecurityGroupId.VPCMismatch", _S, "name a security group of the vSwitch's VPC, or none"),
-    Code("InvalidImageId.NotFound", _S, "name a prepared instance image of this region"),
-    Code("InvalidOperation.DeletionProtection", _S, "switch off the deletion protection of the instance"),
-    Code("ChargeTypeViolation", _S, "release the subscription instance in the console"),
-    Code("InvalidDevice.*", _S, "a defect: report it"),
-    Code("InvalidSize.ValueNotSupported", _S, "ask for a size that the cloud offers"),
-    Code("IncorrectDiskStatus.NeverUsed", _S, "start the job again"),
-    Code("InvalidAccessKeyId.NotFound", _S, _KEY),
-    Code("InvalidAccessKeyId.Inactive", _S, _KEY),
-    Code("SignatureDoesNotMatch", _S, _KEY),
-    Code("InvalidSecurityToken.*", _S, "renew the temporary access key"),
-    Code("InvalidTimeStamp.Expired", _S, "set the clock of the control plane"),
-    Code("IllegalTimestamp", _S, "set the clock of the control plane"),
+    EcsCode("Forbidden.RiskControl", _S, "ask the support of the cloud to release the account"),
+    EcsCode("Forbidden.RAM", _S, "grant the permissions that docs/alibaba.md lists"),
+    EcsCode("Forbidden.SubUser", _S, "let the RAM user buy instances"),
+    EcsCode("NoPermission", _S, "grant the permissions that docs/alibaba.md lists"),
+    EcsCode("InvalidUser.PassRoleForbidden", _S, "let the RAM user pass this role to ECS, or name no role"),
+    EcsCode("InvalidVSwitchId.NotFound", _S, "name a vSwitch of this region"),
+    EcsCode("InvalidSecurityGroupId.NotFound", _S, "name a security group of this region, or none"),
+    EcsCode("InvalidSecurityGroupId.VPCMismatch", _S, "name a security group of the vSwitch's VPC, or none"),
+    EcsCode("InvalidImageId.NotFound", _S, "name a prepared instance image of this region"),
+    EcsCode("InvalidOperation.DeletionProtection", _S, "switch off the deletion protection of the instance"),
+    EcsCode("ChargeTypeViolation", _S, "release the subscription instance in the console"),
+    EcsCode("InvalidDevice.*", _S, "a defect: report it"),
+    EcsCode("InvalidSize.ValueNotSupported", _S, "ask for a size that the cloud offers"),
+    EcsCode("IncorrectDiskStatus.NeverUsed", _S, "start the job again"),
+    EcsCode("InvalidAccessKeyId.NotFound", _S, _KEY),
+    EcsCode("InvalidAccessKeyId.Inactive", _S, _KEY),
+    EcsCode("SignatureDoesNotMatch", _S, _KEY),
+    EcsCode("InvalidSecurityToken.*", _S, "renew the temporary access key"),
+    EcsCode("InvalidTimeStamp.Expired", _S, "set the clock of the control plane"),
+    EcsCode("IllegalTimestamp", _S, "set the clock of the control plane"),
 )
 
 _EXACT: Final = {code.name: code for code in CODES if not code.name.endswith(".*")}
@@ -133,7 +139,7 @@ _PASSING: Final = re.compile(
 _PASSING_STATUS: Final = (408, 425, 429)
 
 
-def judge(name: str, status: int) -> Code:
+def judge(name: str, status: int) -> EcsCode:
     """What follows from this code.
 
     One that nobody has met stops the job, unless it was the server's fault or says itself that it passes.
@@ -142,8 +148,8 @@ def judge(name: str, status: int) -> Code:
     if known is not None:
         return known
     if status >= 500 or status in _PASSING_STATUS or _PASSING.search(name):
-        return Code(name, Verdict.AGAIN)
-    return Code(name, Verdict.STOP, "read the code's meaning")
+        return EcsCode(name, RefusalEffect.AGAIN)
+    return EcsCode(name, RefusalEffect.STOP, "read the code's meaning")
 
 
 class Refusal(TargetFailed):
@@ -158,7 +164,7 @@ class Refusal(TargetFailed):
             f"{operation} was refused: {code} ({message.strip().rstrip('.')}; request {request})",
             on=on,
             remedy=judge(code, status).remedy,
-            retryable=self.verdict in (Verdict.WAIT, Verdict.AGAIN),
+            retryable=self.verdict in (RefusalEffect.WAIT, RefusalEffect.AGAIN),
         )
 
     @property

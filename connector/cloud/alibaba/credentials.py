@@ -28,7 +28,7 @@ _FIELDS: Final = ("access_key_id", "access_key_secret", "security_token")
 
 
 @dataclass(frozen=True, slots=True)
-class AccessKey:
+class CloudAccessKey:
     """With a `token` it is a temporary one."""
 
     id: str
@@ -43,9 +43,9 @@ class Credentials:
         self._file = file
         self._environment = environment
         self._lock = threading.Lock()
-        self._read: tuple[int, AccessKey] | None = None
+        self._read: tuple[int, CloudAccessKey] | None = None
 
-    def current(self) -> AccessKey:
+    def current(self) -> CloudAccessKey:
         """The key to sign with now. Raises BadInput when there is none."""
         if self._file is None:
             return self._from_environment()
@@ -60,7 +60,7 @@ class Credentials:
                 ) from None
             return self._read[1]
 
-    def _from_environment(self) -> AccessKey:
+    def _from_environment(self) -> CloudAccessKey:
         key, secret, token = (self._environment.get(name, "") for name in VARIABLES)
         if not key or not secret:
             raise BadInput(
@@ -71,7 +71,7 @@ class Credentials:
         return _key(key, secret, token, "alibaba")
 
 
-def _from_file(path: Path, mode: int) -> AccessKey:
+def _from_file(path: Path, mode: int) -> CloudAccessKey:
     if stat.S_IMODE(mode) & 0o077:
         raise BadInput("others may read the access key", on=str(path), remedy=f"chmod 600 {path}")
     try:
@@ -90,9 +90,9 @@ def _from_file(path: Path, mode: int) -> AccessKey:
     return _key(key, secret, token, str(path))
 
 
-def _key(key: str, secret: str, token: str, on: str) -> AccessKey:
+def _key(key: str, secret: str, token: str, on: str) -> CloudAccessKey:
     """Without what was copied along with them. Raises BadInput."""
-    return AccessKey(
+    return CloudAccessKey(
         pasted.token(key, "access key's id", on),
         pasted.token(secret, "access key's secret", on),
         pasted.token(token, "security token", on) if token else "",

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json, client_token
-from connector.cloud.alibaba.book import Book
-from connector.cloud.alibaba.codes import NoStock, Refusal, Verdict
+from connector.cloud.alibaba.codes import NoStock, Refusal, RefusalEffect
 from connector.cloud.alibaba.launch import DISK_LIMIT, disk_key, disk_name, wanted
 from connector.cloud.alibaba.market import GIB, Market
+from connector.cloud.alibaba.owner_ledger import OwnerLedger
 from connector.cloud.alibaba.specification import Offer
 from connector.cloud.provider import TargetDisk
 from connector.errors import TargetFailed
@@ -18,7 +18,7 @@ from connector.errors import TargetFailed
 _DISKS: Final = ("Disks", "Disk")
 
 
-class Disks:
+class CloudDisks:
     """Thread-safe; one thread at a time acts for one owner."""
 
     def __init__(self, api: Api) -> None:
@@ -35,7 +35,7 @@ class Disks:
         return list(self._rows({"Tag": tags.written(own)}))
 
     def complete(
-        self, instance: Json, disks: Sequence[TargetDisk], book: Book, own: dict[str, str]
+        self, instance: Json, disks: Sequence[TargetDisk], book: OwnerLedger, own: dict[str, str]
     ) -> dict[str, Json]:
         """The disk for each source disk, by key: one that is missing is made and attached, one that is small is enlarged."""
         instance_id = str(instance["InstanceId"])
@@ -56,7 +56,7 @@ class Disks:
             self._enlarge(found[str(disk.key)], disk)
         return {str(disk.key): found[str(disk.key)] for disk in disks}
 
-    def _launched(self, instance: str, book: Book) -> dict[str, Json] | None:
+    def _launched(self, instance: str, book: OwnerLedger) -> dict[str, Json] | None:
         """All its data disks by key; None while one that it was launched with cannot be seen."""
         found = self._by_key(instance)
         names = (page.name.removeprefix("launch-disk/") for page in book.standing("launch-disk"))
@@ -66,7 +66,7 @@ class Disks:
         rows = ((disk_key(str(row.get("DiskName") or "")), row) for row in self.of_instance(instance))
         return {key: row for key, row in rows if key is not None}
 
-    def _create(self, instance: Json, disk: TargetDisk, book: Book, own: dict[str, str]) -> str:
+    def _create(self, instance: Json, disk: TargetDisk, book: OwnerLedger, own: dict[str, str]) -> str:
         """A disk that is not attached yet; the same one each time."""
         mine = own | {tags.DISK: str(disk.key)}
 
@@ -83,7 +83,7 @@ class Disks:
             try:
                 made = str(self._api.ecs("CreateDisk", given, on=book.owner)["DiskId"])
             except Refusal as refused:
-                if refused.verdict is not Verdict.EXISTS:
+                if refused.verdict is not RefusalEffect.EXISTS:
                     raise
                 made = str(self._api.until(look, "visible", on=page.token)["DiskId"])
         else:

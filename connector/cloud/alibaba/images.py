@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from connector.cloud.alibaba import guest, tags
 from connector.cloud.alibaba.api import Api, Json, client_token
-from connector.cloud.alibaba.book import Book, Page
-from connector.cloud.alibaba.codes import Refusal, Verdict
+from connector.cloud.alibaba.codes import Refusal, RefusalEffect
 from connector.cloud.alibaba.market import GIB
+from connector.cloud.alibaba.owner_ledger import ObjectAttempts, OwnerLedger
 from connector.cloud.provider import ImageRequest, StoredImage
 from connector.errors import TargetFailed
 
@@ -26,7 +26,7 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9:_-]")
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
-class Images:
+class CloudImages:
     """Thread-safe; one thread at a time acts for one owner."""
 
     def __init__(self, api: Api) -> None:
@@ -34,7 +34,7 @@ class Images:
         self._settings = api.settings
 
     def make(
-        self, request: ImageRequest, disks: dict[str, Json], book: Book, own: dict[str, str]
+        self, request: ImageRequest, disks: dict[str, Json], book: OwnerLedger, own: dict[str, str]
     ) -> StoredImage:
         """The image of this run; found when it was made before. `disks`: the cloud's, by the source disk's key."""
         mine = own | {tags.RUN: request.run}
@@ -66,7 +66,7 @@ class Images:
         return self._api.until(look, "available", on=image, patience=float("inf"))
 
     def _snapshots(
-        self, request: ImageRequest, disks: dict[str, Json], book: Book, mine: dict[str, str]
+        self, request: ImageRequest, disks: dict[str, Json], book: OwnerLedger, mine: dict[str, str]
     ) -> list[tuple[str, int]]:
         """Id and size of the snapshot of each disk, in the order of the request, when all are accomplished."""
         begun = [self._snapshot(str(disk.key), disks[str(disk.key)], book, mine) for disk in request.disks]
@@ -77,7 +77,9 @@ class Images:
             done.append((snapshot, size))
         return done
 
-    def _snapshot(self, key: str, disk: Json, book: Book, mine: dict[str, str]) -> tuple[Page, str]:
+    def _snapshot(
+        self, key: str, disk: Json, book: OwnerLedger, mine: dict[str, str]
+    ) -> tuple[ObjectAttempts, str]:
         own = mine | {tags.DISK: key}
 
         def look() -> Json | None:
@@ -99,7 +101,7 @@ class Images:
                     "CreateSnapshot", given, patience=self._settings.patience, on=str(disk["DiskId"])
                 )
             except Refusal as refused:
-                if refused.verdict is not Verdict.EXISTS:
+                if refused.verdict is not RefusalEffect.EXISTS:
                     raise
                 row = self._api.until(look, "visible", on=page.token)
         return page, str(row["SnapshotId"])
@@ -117,7 +119,11 @@ class Images:
         return int(row.get("SourceDiskSize") or 0)
 
     def _create(
-        self, request: ImageRequest, snapshots: Sequence[tuple[str, int]], book: Book, mine: dict[str, str]
+        self,
+        request: ImageRequest,
+        snapshots: Sequence[tuple[str, int]],
+        book: OwnerLedger,
+        mine: dict[str, str],
     ) -> Json:
         """Under the name that was asked for; when it is taken, with the job's id appended (X3)."""
         page = book.open("image", f"image/{request.run}")
@@ -136,9 +142,9 @@ class Images:
             try:
                 return self._api.ecs("CreateImage", given, patience=self._settings.patience, on=name)
             except Refusal as refused:
-                if refused.verdict is Verdict.EXISTS:
+                if refused.verdict is RefusalEffect.EXISTS:
                     return self._api.until(lambda: self._begun(mine), "visible", on=page.token)
-                if refused.verdict is not Verdict.RENAME:
+                if refused.verdict is not RefusalEffect.RENAME:
                     raise
         raise TargetFailed(
             "every name for the image is taken", on=request.name, remedy="choose another image name"

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json, client_token
-from connector.cloud.alibaba.book import Book, Page
-from connector.cloud.alibaba.codes import NoStock, Refusal, Verdict
+from connector.cloud.alibaba.codes import NoStock, Refusal, RefusalEffect
 from connector.cloud.alibaba.market import GIB, Category, Market
 from connector.cloud.alibaba.network import Networks, Switch
+from connector.cloud.alibaba.owner_ledger import ObjectAttempts, OwnerLedger
 from connector.cloud.alibaba.specification import Offer, candidates
 from connector.cloud.provider import INSTANCE_NAME, InstanceRequest, TargetDisk
 from connector.errors import TargetFailed
@@ -29,7 +29,7 @@ _DIGESTS: Final = 2048  # bytes of a disk for each byte of its digest table, whi
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class LaunchAttempt:
     """One way to launch."""
 
     offer: Offer
@@ -40,17 +40,17 @@ class Attempt:
         return f"launch/{self.offer.zone}/{self.offer.type}/{self.category}"
 
     @classmethod
-    def of(cls, page: Page) -> Attempt:
+    def of(cls, page: ObjectAttempts) -> LaunchAttempt:
         _, zone, kind, category = page.name.split("/")
         return cls(Offer(zone, kind), category)
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class LaunchRequest:
     """Everything that the attempts of one launch share. `look` finds the instance by its tags."""
 
     request: InstanceRequest
-    book: Book
+    book: OwnerLedger
     own: dict[str, str]
     look: Callable[[], Json | None]
     image: Json
@@ -69,7 +69,11 @@ class Launcher:
         self._market = Market(api)
 
     def launch(
-        self, request: InstanceRequest, book: Book, own: dict[str, str], look: Callable[[], Json | None]
+        self,
+        request: InstanceRequest,
+        book: OwnerLedger,
+        own: dict[str, str],
+        look: Callable[[], Json | None],
     ) -> str:
         """The id of the instance. Raises NoStock, or what stops the job."""
         if len(request.disks) > DISK_LIMIT:
@@ -79,77 +83,81 @@ class Launcher:
                 remedy="migrate fewer disks at once",
             )
         switches = {switch.zone: switch for switch in self._networks.switches(request.placement)}
-        errand = Errand(request, book, own, look, self._image(request.placement.architecture), switches)
-        return self._unsettled(errand) or self._in_order(errand)
+        launch = LaunchRequest(
+            request, book, own, look, self._image(request.placement.architecture), switches
+        )
+        return self._unsettled(launch) or self._in_order(launch)
 
-    def _unsettled(self, errand: Errand) -> str | None:
+    def _unsettled(self, launch: LaunchRequest) -> str | None:
         """What a crash may have made: attempts whose outcome nobody knows are made again."""
-        for page in errand.book.standing("launch"):
-            made = self._try(errand, Attempt.of(page))
+        for page in launch.book.standing("launch"):
+            made = self._try(launch, LaunchAttempt.of(page))
             if isinstance(made, str):
                 return made
         return None
 
-    def _in_order(self, errand: Errand) -> str:
-        placement, zones = errand.request.placement, list(errand.switches)
+    def _in_order(self, launch: LaunchRequest) -> str:
+        placement, zones = launch.request.placement, list(launch.switches)
         for offer in candidates(
             placement.architecture, placement.instance_type, lambda wanted: self._market.offers(wanted, zones)
         ):
-            for category in self._sold(errand, offer):
-                made = self._try(errand, Attempt(offer, category.name))
+            for category in self._sold(launch, offer):
+                made = self._try(launch, LaunchAttempt(offer, category.name))
                 if isinstance(made, str):
                     return made
-                if made.verdict is Verdict.NEXT_TYPE:
+                if made.verdict is RefusalEffect.NEXT_TYPE:
                     break
-        raise _nothing(errand)
+        raise _nothing(launch)
 
-    def _sold(self, errand: Errand, offer: Offer) -> list[Category]:
+    def _sold(self, launch: LaunchRequest, offer: Offer) -> list[Category]:
         """Categories in which every disk of the machine can be had for this type."""
-        if offer not in errand.sold:
-            errand.sold[offer] = [
+        if offer not in launch.sold:
+            launch.sold[offer] = [
                 category
                 for category in self._market.categories(offer, "DataDisk")
-                if all(category.size(wanted(disk)) is not None for disk in errand.request.disks)
+                if all(category.size(wanted(disk)) is not None for disk in launch.request.disks)
             ]
-        return errand.sold[offer]
+        return launch.sold[offer]
 
-    def _try(self, errand: Errand, attempt: Attempt) -> str | Refusal:
+    def _try(self, launch: LaunchRequest, attempt: LaunchAttempt) -> str | Refusal:
         """The id of the instance, or why the next attempt is due. Raises what stops the job."""
         try:
-            return self._run(errand, attempt)
+            return self._run(launch, attempt)
         except Refusal as refused:
-            if refused.verdict not in (Verdict.NEXT_TYPE, Verdict.NEXT_DISK):
+            if refused.verdict not in (RefusalEffect.NEXT_TYPE, RefusalEffect.NEXT_DISK):
                 raise
-            errand.book.gone(errand.book.open("launch", attempt.name))
-            errand.reasons.append(f"{attempt.offer.type} in {attempt.offer.zone}: {refused.code}")
+            launch.book.gone(launch.book.open("launch", attempt.name))
+            launch.reasons.append(f"{attempt.offer.type} in {attempt.offer.zone}: {refused.code}")
             return refused
 
-    def _run(self, errand: Errand, attempt: Attempt) -> str:
+    def _run(self, launch: LaunchRequest, attempt: LaunchAttempt) -> str:
         zone = attempt.offer.zone
-        switch = self._networks.connected(errand.book, errand.switches.get(zone) or Switch(zone), errand.own)
-        group = self._networks.group(errand.book, switch, errand.own)
-        given = self._order(errand, attempt, switch, group)
-        page = errand.book.open("launch", attempt.name)
-        note_disks(errand.book, [disk.key for disk in errand.request.disks])
-        reached = tags.VPC if errand.request.placement.net_mode == 2 else tags.INTERNET
-        own = errand.own | {tags.NET: reached} | self._settings.tags
+        switch = self._networks.connected(launch.book, launch.switches.get(zone) or Switch(zone), launch.own)
+        group = self._networks.group(launch.book, switch, launch.own)
+        given = self._order(launch, attempt, switch, group)
+        page = launch.book.open("launch", attempt.name)
+        note_disks(launch.book, [disk.key for disk in launch.request.disks])
+        reached = tags.VPC if launch.request.placement.net_mode == 2 else tags.INTERNET
+        own = launch.own | {tags.NET: reached} | self._settings.tags
         given |= {"Tag": tags.written(own), "ClientToken": client_token(page.token)}
         try:
-            told = self._api.ecs("RunInstances", given, on=errand.request.job_id)
+            told = self._api.ecs("RunInstances", given, on=launch.request.job_id)
         except Refusal as refused:
-            if refused.verdict is not Verdict.EXISTS:
+            if refused.verdict is not RefusalEffect.EXISTS:
                 raise
-            return str(self._api.until(errand.look, "visible", on=errand.request.token)["InstanceId"])
+            return str(self._api.until(launch.look, "visible", on=launch.request.token)["InstanceId"])
         return str(told["InstanceIdSets"]["InstanceIdSet"][0])
 
-    def _order(self, errand: Errand, attempt: Attempt, switch: Switch, group: str) -> dict[str, Any]:
-        request, placement, settings = errand.request, errand.request.placement, self._settings
+    def _order(
+        self, launch: LaunchRequest, attempt: LaunchAttempt, switch: Switch, group: str
+    ) -> dict[str, Any]:
+        request, placement, settings = launch.request, launch.request.placement, self._settings
         internet = settings.bandwidth if placement.net_mode != 2 else 0
         return {
             "RegionId": settings.region,
             "ZoneId": attempt.offer.zone,
             "InstanceType": attempt.offer.type,
-            "ImageId": errand.image["ImageId"],
+            "ImageId": launch.image["ImageId"],
             "VSwitchId": switch.id,
             "SecurityGroupId": group,
             "InstanceName": INSTANCE_NAME,
@@ -158,8 +166,8 @@ class Launcher:
             "InternetChargeType": "PayByTraffic" if internet else None,
             "InternetMaxBandwidthOut": internet,
             "Amount": 1,
-            "SystemDisk": self._system_disk(errand, attempt),
-            "DataDisk": self._data_disks(errand, attempt),
+            "SystemDisk": self._system_disk(launch, attempt),
+            "DataDisk": self._data_disks(launch, attempt),
             "UserData": user_data(request.credential),
             "HttpEndpoint": "enabled",
             "HttpTokens": "required",
@@ -169,16 +177,16 @@ class Launcher:
             "ResourceGroupId": settings.resource_group,
         }
 
-    def _system_disk(self, errand: Errand, attempt: Attempt) -> dict[str, Any]:
+    def _system_disk(self, launch: LaunchRequest, attempt: LaunchAttempt) -> dict[str, Any]:
         """Room for the image, and for the journals and digests of all disks."""
-        digests = -(-sum(disk.capacity for disk in errand.request.disks) // _DIGESTS // GIB)
-        size = max(int(errand.image.get("Size") or 0), 20) + digests + 1
+        digests = -(-sum(disk.capacity for disk in launch.request.disks) // _DIGESTS // GIB)
+        size = max(int(launch.image.get("Size") or 0), 20) + digests + 1
         names = [category.name for category in self._market.categories(attempt.offer, "SystemDisk")]
         name = attempt.category if attempt.category in names or not names else names[0]
         return {"Category": name, "Size": str(size), **self._level(name)}
 
-    def _data_disks(self, errand: Errand, attempt: Attempt) -> list[dict[str, Any]]:
-        known = {category.name: category for category in self._sold(errand, attempt.offer)}
+    def _data_disks(self, launch: LaunchRequest, attempt: LaunchAttempt) -> list[dict[str, Any]]:
+        known = {category.name: category for category in self._sold(launch, attempt.offer)}
         category = known.get(attempt.category, Category(attempt.category, 0, 0))
         return [
             {
@@ -188,7 +196,7 @@ class Launcher:
                 "DeleteWithInstance": True,
                 **self._level(attempt.category),
             }
-            for disk in errand.request.disks
+            for disk in launch.request.disks
         ]
 
     def _level(self, category: str) -> dict[str, str]:
@@ -218,7 +226,7 @@ class Launcher:
         return dict(row)
 
 
-def note_disks(book: Book, keys: Sequence[int]) -> None:
+def note_disks(book: OwnerLedger, keys: Sequence[int]) -> None:
     """Which disks come with the instance: they may be seen later than it, and must not be made a second time."""
     names = {f"launch-disk/{key}" for key in keys}
     for page in book.standing("launch-disk"):
@@ -256,9 +264,9 @@ def wanted(disk: TargetDisk) -> int:
     return max(disk.capacity, disk.size)
 
 
-def _nothing(errand: Errand) -> TargetFailed:
-    named, reasons = errand.request.placement.instance_type, errand.reasons
+def _nothing(launch: LaunchRequest) -> TargetFailed:
+    named, reasons = launch.request.placement.instance_type, launch.reasons
     what = f"instance type {named} cannot be had" if named else "no instance type can be had"
     tried = f" (tried {'; '.join(reasons[:6])}{' and more' if len(reasons) > 6 else ''})" if reasons else ""
     remedy = "name another InstanceType, or none" if named else "try another region or zone, or later"
-    return NoStock(what + tried, on=errand.request.job_id, remedy=f"{remedy}; then start the job again")
+    return NoStock(what + tried, on=launch.request.job_id, remedy=f"{remedy}; then start the job again")

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json, client_token
-from connector.cloud.alibaba.book import Book, Page
-from connector.cloud.alibaba.codes import Refusal, Verdict
+from connector.cloud.alibaba.codes import Refusal, RefusalEffect
+from connector.cloud.alibaba.owner_ledger import ObjectAttempts, OwnerLedger
 from connector.cloud.provider import Placement
 from connector.errors import BadInput
 
@@ -64,7 +64,7 @@ class Networks:
         told = self._api.ecs("DescribeZones", {"RegionId": self._settings.region})
         return [str(row["ZoneId"]) for row in (told.get("Zones") or {}).get("Zone") or []]
 
-    def connected(self, book: Book, switch: Switch, own: dict[str, str]) -> Switch:
+    def connected(self, book: OwnerLedger, switch: Switch, own: dict[str, str]) -> Switch:
         """The same place, with a vSwitch that exists. `own`: the tags of what is made."""
         if switch.id:
             return switch
@@ -86,7 +86,7 @@ class Networks:
         )
         return Switch(switch.zone, made, vpc)
 
-    def group(self, book: Book, switch: Switch, own: dict[str, str]) -> str:
+    def group(self, book: OwnerLedger, switch: Switch, own: dict[str, str]) -> str:
         """The security group for an instance on this vSwitch, with its rules."""
         if self._settings.security_group is not None:
             return self._settings.security_group
@@ -160,8 +160,8 @@ class Networks:
 
     def _made(
         self,
-        page: Page,
-        book: Book,
+        page: ObjectAttempts,
+        book: OwnerLedger,
         look: Callable[[], Json | None],
         create: Callable[[str], Json],
         key: str,
@@ -173,7 +173,7 @@ class Networks:
             try:
                 row = create(client_token(page.token))
             except Refusal as refused:
-                if refused.verdict is not Verdict.EXISTS:
+                if refused.verdict is not RefusalEffect.EXISTS:
                     raise
                 row = self._api.until(look, "visible", on=page.token)
         made = str(row[key])

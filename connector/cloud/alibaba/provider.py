@@ -14,24 +14,24 @@ from typing import Any, Final, Protocol
 from connector.clients.endpoint import InstanceEndpoint
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json
-from connector.cloud.alibaba.book import Book
 from connector.cloud.alibaba.codes import Refusal
 from connector.cloud.alibaba.credentials import Credentials
-from connector.cloud.alibaba.disks import Disks
-from connector.cloud.alibaba.images import Images
+from connector.cloud.alibaba.disks import CloudDisks
+from connector.cloud.alibaba.images import CloudImages
 from connector.cloud.alibaba.launch import Launcher, user_data
 from connector.cloud.alibaba.market import Market
 from connector.cloud.alibaba.network import PORTS, Networks
+from connector.cloud.alibaba.owner_ledger import OwnerLedger
 from connector.cloud.alibaba.settings import AlibabaSettings
 from connector.cloud.alibaba.specification import Wanted
 from connector.cloud.provider import (
+    CloudResource,
     Health,
     ImageRequest,
     Instance,
     InstanceRequest,
-    Ledger,
     Placement,
-    Resource,
+    ProviderLedger,
     StoredImage,
 )
 from connector.errors import BadInput, TargetFailed, TransferFailed, TrustFailed
@@ -59,15 +59,17 @@ Reach = Callable[[InstanceAddress, Credential], Talk]
 class AlibabaProvider:
     """Instances of the account. Thread-safe."""
 
-    def __init__(self, settings: AlibabaSettings, ledger: Ledger, *, reach: Reach = InstanceEndpoint) -> None:
+    def __init__(
+        self, settings: AlibabaSettings, ledger: ProviderLedger, *, reach: Reach = InstanceEndpoint
+    ) -> None:
         self._settings = settings
         self._api = Api(settings, Credentials(settings.access_key_file))
         self._ledger = ledger
         self._reach = reach
         self._networks = Networks(self._api)
         self._launcher = Launcher(self._api, self._networks)
-        self._disks = Disks(self._api)
-        self._images = Images(self._api)
+        self._disks = CloudDisks(self._api)
+        self._images = CloudImages(self._api)
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
 
@@ -92,7 +94,7 @@ class AlibabaProvider:
 
     def create_instance(self, request: InstanceRequest) -> Instance:
         with self._exclusively(request.token):
-            book, own = Book(self._ledger, request.token), _own(request.token, request.job_id)
+            book, own = OwnerLedger(self._ledger, request.token), _own(request.token, request.job_id)
             row = self._row(request.token)
             if row is None:
                 self._launcher.launch(request, book, own, lambda: self._row(request.token))
@@ -179,7 +181,7 @@ class AlibabaProvider:
 
     def _remove(self, token: str) -> None:
         """Instances, then disks, then snapshots without an image, then networks: everything that carries the token."""
-        book, own = Book(self._ledger, token), {tags.OWNER: token}
+        book, own = OwnerLedger(self._ledger, token), {tags.OWNER: token}
         self._let_appear(book, own)
         patience = self._settings.patience
         for row in self._all(token):
@@ -198,7 +200,7 @@ class AlibabaProvider:
             if page.reference not in left:
                 book.gone(page)
 
-    def _let_appear(self, book: Book, own: dict[str, str]) -> None:
+    def _let_appear(self, book: OwnerLedger, own: dict[str, str]) -> None:
         """What was begun a moment ago may not be visible yet: then it would be left behind."""
         young = self._settings.consistency - max(0.0, time.time() - book.youngest())
         deadline = (
@@ -227,7 +229,7 @@ class AlibabaProvider:
                     "there is no such instance", on=request.token, remedy="start the job again"
                 )
             self._settle(request, row)
-            book, own = Book(self._ledger, request.token), _own(request.token, request.job_id)
+            book, own = OwnerLedger(self._ledger, request.token), _own(request.token, request.job_id)
             disks = self._disks.complete(row, request.disks, book, own)
             return self._images.make(request, disks, book, own)
 
@@ -247,7 +249,7 @@ class AlibabaProvider:
 
     def delete_image(self, name: str) -> None:
         for snapshot in self._images.delete(name):
-            book = Book(self._ledger, tags.read(snapshot).get(tags.OWNER, ""))
+            book = OwnerLedger(self._ledger, tags.read(snapshot).get(tags.OWNER, ""))
             for page in book.standing("snapshot"):
                 if page.reference == snapshot["SnapshotId"]:
                     book.gone(page)
@@ -260,14 +262,14 @@ class AlibabaProvider:
 
     def _row(self, token: str) -> Json | None:
         """The instance of this token: by its id as far as it is known, else by its tag; the oldest if there were two."""
-        known = Book(self._ledger, token).instance()
+        known = OwnerLedger(self._ledger, token).instance()
         rows = self._all(token) if known is None else list(self._rows(InstanceIds=f'["{known}"]'))
         return min(rows, key=lambda row: str(row.get("CreationTime")), default=None)
 
     def _all(self, token: str) -> list[Json]:
         """By tag, and by the id that the ledger knows."""
         rows = list(self._rows(Tag=tags.written({tags.OWNER: token})))
-        known = Book(self._ledger, token).instance()
+        known = OwnerLedger(self._ledger, token).instance()
         if known is not None and all(row["InstanceId"] != known for row in rows):
             rows += list(self._rows(InstanceIds=f'["{known}"]'))
         return rows
@@ -289,7 +291,7 @@ def _own(token: str, job_id: str) -> dict[str, str]:
 
 
 def _shown(row: Json, disks: Sequence[Json]) -> Instance:
-    resources = [Resource("disk", str(disk["DiskId"])) for disk in disks]
+    resources = [CloudResource("disk", str(disk["DiskId"])) for disk in disks]
     return Instance(
         handle=str(row["InstanceId"]),
         name=str(row.get("InstanceName") or ""),

@@ -10,7 +10,7 @@ from connector.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class SdkService:
     """One API of the cloud: `models` and the class of its client."""
 
     models: Any
@@ -43,8 +43,8 @@ def _kept(given: Any, made: Any) -> bool:
 class Sdk:
     """Everything of it that is used."""
 
-    ecs: Service
-    vpc: Service
+    ecs: SdkService
+    vpc: SdkService
     config: Any
     options: Any
     refused: Any  # the exception that carries a code
@@ -75,5 +75,9 @@ def load() -> Sdk:
             remedy="pip install 'agentless-connector[alibaba]'",
         ) from None
     return Sdk(
-        Service(ecs_models, EcsClient), Service(vpc_models, VpcClient), Config, RuntimeOptions, TeaException
+        SdkService(ecs_models, EcsClient),
+        SdkService(vpc_models, VpcClient),
+        Config,
+        RuntimeOptions,
+        TeaException,
     )

@@ -20,7 +20,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Images(_Section):
+class ImageSettings(_Section):
     """The prepared images that intermediate instances boot, by processor architecture."""
 
     x86_64: _Id
@@ -35,7 +35,7 @@ class AlibabaSettings(_Section):
     """Names are those of `config/control-plane.yaml`, where each is explained. Sizes are GiB, times seconds."""
 
     region: _Id
-    images: Images
+    images: ImageSettings
     reachable_from: Annotated[tuple[str, ...], Field(min_length=1, max_length=50)]
     zones: tuple[_Id, ...] = ()
     vswitches: tuple[_Id, ...] = ()

@@ -8,22 +8,22 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from connector.control import jobs as machine
-from connector.control import views
-from connector.control.console import deeds
-from connector.control.console.deeds import Deed
-from connector.control.console.door import SAID, as_denied
+from connector.control.console import actions
+from connector.control.console.actions import Action
+from connector.control.console.form_fields import spoken
 from connector.control.console.job_lines import JobLine, JobLines
 from connector.control.console.jobs import JobPages
-from connector.control.console.labels import spoken
 from connector.control.console.lists import SIZES
-from connector.control.console.pages import Banner, Form, Page, Visit, link, ours
-from connector.control.jobs import Event
-from connector.control.refusals import Refused
+from connector.control.console.middleware import SAID, as_denied
+from connector.control.console.pages import Banner, Form, Page, PageRequest, link, ours
+from connector.control.domain import jobs as machine
+from connector.control.domain.entities import Job
+from connector.control.domain.jobs import JobEvent
+from connector.control.domain.refusals import StateRefusal
+from connector.control.http import views
 from connector.control.smc.catalogue import Denied
-from connector.control.smc.desk import Desk, permit
+from connector.control.smc.dispatcher import OperationDispatcher, permit
 from connector.control.store import Store
-from connector.control.store.rows import Job
 from connector.errors import ConnectorError
 
 #: How the boxes before jobs are called; the job's id follows.
@@ -38,18 +38,18 @@ class Intent:
     """What would happen to one job. `refused`: why nothing would; empty when something would."""
 
     line: JobLine
-    deed: Deed | None = None
+    action: Action | None = None
     refused: str = ""
 
     @property
     def effect(self) -> str:
-        return self.deed.does(self.line.job.state) if self.deed else ""
+        return self.action.does(self.line.job.state) if self.action else ""
 
     @property
     def sign(self) -> str:
         """Follows from everything that a person was asked about this job: what is confirmed is what was shown."""
         job, down = self.line.job, bool(self.line.outage)
-        label = self.deed.says(job.state) if self.deed else ""
+        label = self.action.says(job.state) if self.action else ""
         shown = (job.id, str(job.state), down, label, self.effect, self.refused)
         return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
 
@@ -65,93 +65,95 @@ class Result:
 
 
 class BulkPages:
-    """The confirmation of one deed for many jobs, and its results."""
+    """The confirmation of one action for many jobs, and its results."""
 
-    def __init__(self, store: Store, desk: Desk, lines: JobLines, pages: JobPages) -> None:
+    def __init__(
+        self, store: Store, dispatcher: OperationDispatcher, lines: JobLines, pages: JobPages
+    ) -> None:
         self._store = store
-        self._desk = desk
+        self._dispatcher = dispatcher
         self._lines = lines
         self._pages = pages
 
     def forms(self) -> tuple[Form, ...]:
         return (
-            Form("/bulk/{deed}", self._ask, self._list),
-            Form("/bulk/{deed}/confirmed", self._do, self._list),
+            Form("/bulk/{action}", self._ask, self._list),
+            Form("/bulk/{action}/confirmed", self._do, self._list),
         )
 
-    def _ask(self, visit: Visit) -> Page:
+    def _ask(self, request: PageRequest) -> Page:
         """Names each job and what will happen to it. Nothing is changed yet."""
-        deed = self._permitted(visit)
-        ids = list(_ticked(visit))
+        action = self._permitted(request)
+        ids = list(_ticked(request))
         lines = self._lines.of(ids)
-        intents = [self._intent(lines[job_id], deed) for job_id in ids if job_id in lines]
+        intents = [self._intent(lines[job_id], action) for job_id in ids if job_id in lines]
         return Page(
             "bulk.html",
             {
-                "deed": deed,
+                "action": action,
                 "wanted": [intent for intent in intents if not intent.refused],
                 "refused": [intent for intent in intents if intent.refused],
                 "gone": [job_id for job_id in ids if job_id not in lines],
                 "all": intents,
-                "back": _back(visit),
-                "here": _back(visit),
+                "back": _back(request),
+                "here": _back(request),
             },
         )
 
-    def _do(self, visit: Visit) -> Page:
+    def _do(self, request: PageRequest) -> Page:
         """One after the other; a job that is refused stops no other."""
-        deed = self._permitted(visit)
-        results = [self._done(visit, deed, job_id, sign) for job_id, sign in _ticked(visit).items()]
+        action = self._permitted(request)
+        results = [self._done(request, action, job_id, sign) for job_id, sign in _ticked(request).items()]
         good = sum(result.done for result in results)
-        said = f"{deed.label}: {good} of {len(results)} jobs done"
+        said = f"{action.label}: {good} of {len(results)} jobs done"
         said += f", {len(results) - good} refused." if good < len(results) else "."
         return Page(
             "bulk_done.html",
-            {"deed": deed, "results": results, "back": _back(visit), "here": _back(visit)},
+            {"action": action, "results": results, "back": _back(request), "here": _back(request)},
             Banner(said, bad=good < len(results)),
         )
 
-    def _done(self, visit: Visit, deed: Deed, job_id: str, sign: str) -> Result:
+    def _done(self, request: PageRequest, action: Action, job_id: str, sign: str) -> Result:
         """Looked at once more first: whoever confirmed has seen it as it is now."""
         name = ""
         try:
             line = self._lines.one(job_id)
             name = line.job.name
-            intent = self._intent(line, deed)
+            intent = self._intent(line, action)
             if intent.sign != sign:
                 return Result(job_id, name, False, f"{_CHANGED}. Now it is {line.state}")
             if intent.refused:
                 return Result(job_id, name, False, intent.refused)
-            self._desk.call(visit.caller, deed.operation, {"JobId": job_id, **deed.given})
+            self._dispatcher.call(request.caller, action.operation, {"JobId": job_id, **action.given})
         except (Denied, ConnectorError) as failed:
             what, remedy = spoken(as_denied(failed))
             return Result(job_id, name, False, f"{what}; {remedy}" if remedy else what)
-        return Result(job_id, name, True, SAID[deed.word])
+        return Result(job_id, name, True, SAID[action.word])
 
-    def _permitted(self, visit: Visit) -> Deed:
-        deed = deeds.named(visit.path["deed"])
-        if deed is None:
+    def _permitted(self, request: PageRequest) -> Action:
+        action = actions.named(request.path["action"])
+        if action is None:
             raise Denied("InvalidAction.NotFound", "There is no such operation on a job.")
-        permit(visit.key, self._desk.find(deed.operation))
-        return deed
+        permit(request.key, self._dispatcher.find(action.operation))
+        return action
 
-    def _intent(self, line: JobLine, wanted: Deed) -> Intent:
-        deed = next((found for found in line.deeds if found.word == wanted.word), None)
-        if deed is None:
+    def _intent(self, line: JobLine, wanted: Action) -> Intent:
+        action = next((found for found in line.actions if found.word == wanted.word), None)
+        if action is None:
             return Intent(line, refused=_why_not(line.job, wanted.event))
-        if deed.reads and (source := self._store.sources.get(line.job.source_id)).error_code:
+        if action.reads and (source := self._store.sources.get(line.job.source_id)).error_code:
             return Intent(line, refused=f"its source {source.name} cannot be read: {source.reason}")
-        return Intent(line, deed)
+        return Intent(line, action)
 
-    def _list(self, visit: Visit) -> Page:
+    def _list(self, request: PageRequest) -> Page:
         """The list that was ticked, as it was narrowed."""
-        back = _back(visit)
-        return self._pages.list(replace(visit, query=dict(parse_qsl(urlsplit(back).query)), here=back))
+        back = _back(request)
+        return self._pages.list(replace(request, query=dict(parse_qsl(urlsplit(back).query)), here=back))
 
 
-def _ticked(visit: Visit) -> Mapping[str, str]:
+def _ticked(request: PageRequest) -> Mapping[str, str]:
     """The jobs whose boxes are ticked, each with what its box says."""
-    found = {name.removeprefix(BOX): value for name, value in visit.form.items() if name.startswith(BOX)}
+    found = {name.removeprefix(BOX): value for name, value in request.form.items() if name.startswith(BOX)}
     if not found:
         raise Denied("MissingParameter.JobId", "No job is ticked.", "tick the boxes of the jobs")
     if len(found) > MOST:
@@ -159,18 +161,18 @@ def _ticked(visit: Visit) -> Mapping[str, str]:
     return found
 
 
-def _why_not(job: Job, event: Event) -> str:
+def _why_not(job: Job, event: JobEvent) -> str:
     """Why nobody may ask this of this job now."""
     try:
         machine.follow(job.state, event, job.name)
-    except Refused as refused:
+    except StateRefusal as refused:
         return f"{refused.what}; {refused.remedy}" if refused.remedy else refused.what
     if event in views.impossible(job) and job.application:
         return f"its application {job.application} is cut over and rolled back as a whole"
-    return "this job never shut its source down" if event is Event.ROLLBACK else "this job runs once"
+    return "this job never shut its source down" if event is JobEvent.ROLLBACK else "this job runs once"
 
 
-def _back(visit: Visit) -> str:
+def _back(request: PageRequest) -> str:
     """The list that the boxes were in."""
-    given = visit.form.get("back", "")
+    given = request.form.get("back", "")
     return given if ours(given) and urlsplit(given).path == link("jobs") else link("jobs")

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connector.control import downtime, views
-from connector.control.console import deeds, words
-from connector.control.console.deeds import Deed
+from connector.control.console import actions
+from connector.control.console import figures as words
+from connector.control.console.actions import Action
 from connector.control.console.figures import Figures, figures
-from connector.control.jobs import Business, Status
+from connector.control.domain import downtime
+from connector.control.domain.entities import Job
+from connector.control.domain.jobs import BusinessStatus, JobStatus
+from connector.control.http import views
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.parameters import read
-from connector.control.store import JobFilter, Page, Store
-from connector.control.store.rows import Job
+from connector.control.store import JobFilter, ResultPage, Store
 from connector.specification import kinds, outage
 
 
@@ -33,30 +35,30 @@ class JobLine:
         return str(self.job.business or self.job.status)
 
     @property
-    def deeds(self) -> tuple[Deed, ...]:
+    def actions(self) -> tuple[Action, ...]:
         """What may be done, called by what it does to this job."""
-        possible = deeds.possible(self.job.state, views.impossible(self.job))
-        if not self.job.cutover or self.job.status is Status.WAITING:
+        possible = actions.possible(self.job.state, views.impossible(self.job))
+        if not self.job.cutover or self.job.status is JobStatus.WAITING:
             return possible
-        return tuple(deeds.in_cutover(deed, down=bool(self.outage)) for deed in possible)
+        return tuple(actions.in_cutover(action, down=bool(self.outage)) for action in possible)
 
     @property
     def shows_progress(self) -> bool:
         """Whether the figures say something about now."""
         return bool(self.figures.disks) and self.job.status in (
-            Status.RUNNING,
-            Status.STOPPED,
-            Status.IN_ERROR,
+            JobStatus.RUNNING,
+            JobStatus.STOPPED,
+            JobStatus.IN_ERROR,
         )
 
     @property
     def copies(self) -> bool:
-        return self.job.business is Business.SYNCING and self.figures.running
+        return self.job.business is BusinessStatus.SYNCING and self.figures.running
 
     @property
     def trouble(self) -> str:
         """One line: what failed, or what it waits for."""
-        if self.job.error is not None and self.job.status is Status.IN_ERROR:
+        if self.job.error is not None and self.job.status is JobStatus.IN_ERROR:
             return str(self.job.error.get("what", ""))
         return self.job.waiting
 
@@ -67,10 +69,10 @@ class JobLines:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def page(self, wanted: JobFilter, number: int, size: int) -> Page[JobLine]:
+    def page(self, wanted: JobFilter, number: int, size: int) -> ResultPage[JobLine]:
         """Jobs that match exactly, newest first."""
         found = self._store.jobs.page(wanted, number, size)
-        return Page(found.total, self.lines(found.rows))
+        return ResultPage(found.total, self.lines(found.rows))
 
     def of(self, ids: Sequence[str]) -> dict[str, JobLine]:
         """These jobs by id; what is deleted is left out."""

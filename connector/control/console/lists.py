@@ -13,7 +13,7 @@ _LAST: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class SearchItem:
     """Something to search by. `word` is its name in an address."""
 
     word: str
@@ -25,13 +25,13 @@ class Item:
 class Search:
     """The drop-down, and what was typed beside it. An item that does not exist counts as the first."""
 
-    items: Sequence[Item]
-    item: Item
+    items: Sequence[SearchItem]
+    item: SearchItem
     value: str
     part: str = ""  # of a name: narrows the list, whatever is searched for exactly
 
     @classmethod
-    def of(cls, items: Sequence[Item], query: Mapping[str, str]) -> Search:
+    def of(cls, items: Sequence[SearchItem], query: Mapping[str, str]) -> Search:
         wanted = query.get("item", "")
         item = next((found for found in items if found.word == wanted), items[0])
         value = query.get("value", "")

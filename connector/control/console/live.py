@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 
-from connector.control.console.looks import Part
+from connector.control.console.templating import Fragment
 from connector.errors import ConnectorError
 
 _LOG: Final = logging.getLogger(__name__)
@@ -37,12 +37,12 @@ class Topic(NamedTuple):
 
 
 #: Parts of pages by their element's id, for every topic; a topic without any has none any more.
-Look = Callable[[Set[Topic]], Mapping[Topic, Mapping[str, Part]]]
+Look = Callable[[Set[Topic]], Mapping[Topic, Mapping[str, Fragment]]]
 #: Those of these sessions that have not ended.
 Alive = Callable[[Collection[str]], Collection[str]]
 
 
-class Stream:
+class EventStream:
     """What one page has yet to be told. It never grows beyond the parts of that page."""
 
     def __init__(self, session: str, key: str, topics: frozenset[Topic]) -> None:
@@ -52,10 +52,10 @@ class Stream:
         self.ended = False
         self._last = b""
         self._known: dict[str, str] = {}
-        self._pending: dict[str, Part] = {}
+        self._pending: dict[str, Fragment] = {}
         self._wake = asyncio.Event()
 
-    def offer(self, found: Mapping[Topic, Mapping[str, Part]]) -> None:
+    def offer(self, found: Mapping[Topic, Mapping[str, Fragment]]) -> None:
         """Keep what this page does not show yet; a newer version replaces an older one that was not sent."""
         for topic in self.topics:
             for name, part in found.get(topic, {}).items():
@@ -107,7 +107,7 @@ class Feed:
         self._most = most
         self._most_of_one = most_of_one
         self._most_of_key = most_of_key
-        self._streams: dict[Stream, None] = {}  # the oldest first
+        self._streams: dict[EventStream, None] = {}  # the oldest first
         self._watcher: asyncio.Task[None] | None = None
 
     async def follow(self, session: str, key: str, topics: frozenset[Topic]) -> AsyncIterator[bytes]:
@@ -115,7 +115,7 @@ class Feed:
 
         One too many of its session or of its access key ends the oldest of the same.
         """
-        stream = Stream(session, key, topics)
+        stream = EventStream(session, key, topics)
         self._streams[stream] = None
         self._replace([s for s in self._open() if s.session == session], self._most_of_one)
         self._replace([s for s in self._open() if s.key == key], self._most_of_key)
@@ -136,19 +136,19 @@ class Feed:
         )
         return replaces or len(there) < self._most
 
-    def _open(self) -> list[Stream]:
+    def _open(self) -> list[EventStream]:
         return [stream for stream in self._streams if not stream.ended]
 
     @staticmethod
-    def _replace(streams: list[Stream], most: int) -> None:
+    def _replace(streams: list[EventStream], most: int) -> None:
         for oldest in streams[: max(0, len(streams) - most)]:
             oldest.end("replaced")
 
     async def _watch(self) -> None:
-        looks = 0
+        templates = 0
         while self._streams:
-            await self._once(check=looks % max(1, round(SIGN / self._pace)) == 0)
-            looks += 1
+            await self._once(check=templates % max(1, round(SIGN / self._pace)) == 0)
+            templates += 1
             await asyncio.sleep(self._pace)
 
     async def _once(self, *, check: bool) -> None:

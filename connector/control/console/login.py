@@ -10,11 +10,20 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from connector import pasted
-from connector.control.console import entrance
-from connector.control.console.door import SAID, THEME, THEMES, banner, guarded, read_form, theme, to_login
-from connector.control.console.entrance import Entrance, TooSoon
-from connector.control.console.looks import Looks, dressed
+from connector.control.console import sessions
+from connector.control.console.middleware import (
+    SAID,
+    THEME,
+    THEMES,
+    banner,
+    guarded,
+    read_form,
+    theme,
+    to_login,
+)
 from connector.control.console.pages import ROOT, Banner, link, ours
+from connector.control.console.sessions import SessionAuthenticator, TooSoon
+from connector.control.console.templating import Templates, with_headers
 from connector.control.smc.catalogue import Denied
 from connector.errors import AuthenticationFailed
 
@@ -24,9 +33,9 @@ _YEAR: Final = 365 * 86400
 class LoginPages:
     """What somebody sees who is not, or no longer, logged in."""
 
-    def __init__(self, looks: Looks, guests: Entrance) -> None:
-        self._looks = looks
-        self._entrance = guests
+    def __init__(self, templates: Templates, guests: SessionAuthenticator) -> None:
+        self._templates = templates
+        self._authenticator = guests
 
     def routes(self) -> list[BaseRoute]:
         """They guard themselves."""
@@ -35,7 +44,7 @@ class LoginPages:
             Route(f"{ROOT}/login", guarded(self._enter), methods=["POST"]),
             Route(f"{ROOT}/logout", guarded(self._leave), methods=["POST"]),
             Route(f"{ROOT}/theme", guarded(self._choose), methods=["POST"]),
-            Route(f"{ROOT}/static/{{name}}", guarded(partial(_file, self._looks)), methods=["GET"]),
+            Route(f"{ROOT}/static/{{name}}", guarded(partial(_file, self._templates)), methods=["GET"]),
         ]
 
     def _show(self, http: Request, _body: bytes) -> Response:
@@ -43,25 +52,25 @@ class LoginPages:
         return self._page(http, Banner(said) if said else None)
 
     def _page(self, http: Request, above: Banner | None, status: int = 200, back: str = "") -> Response:
-        visitor = http.cookies.get(entrance.VISITOR) or entrance.fresh()
+        visitor = http.cookies.get(sessions.VISITOR) or sessions.fresh()
         back = back or http.query_params.get("back", "")
         values = {
-            "csrf": entrance.proof(visitor),
+            "csrf": sessions.proof(visitor),
             "theme": theme(http),
             "banner": above,
             "back": back if ours(back) else "",
         }
-        response = Response(self._looks.write("login.html", values), status, media_type="text/html")
-        entrance.bake(response, entrance.VISITOR, visitor)
-        return dressed(response)
+        response = Response(self._templates.write("login.html", values), status, media_type="text/html")
+        sessions.bake(response, sessions.VISITOR, visitor)
+        return with_headers(response)
 
     def _enter(self, http: Request, body: bytes) -> Response:
         origin = http.client.host if http.client else ""
         back = ""
         try:
-            given = read_form(http, body, http.cookies.get(entrance.VISITOR, ""))
+            given = read_form(http, body, http.cookies.get(sessions.VISITOR, ""))
             back = given.get("back", "")
-            token = self._entrance.enter(
+            token = self._authenticator.enter(
                 pasted.bare(given.get("key", "")), pasted.bare(given.get("secret", "")), origin
             )
         except Denied as refused:
@@ -72,24 +81,24 @@ class LoginPages:
             return response
         except AuthenticationFailed as refused:
             return self._page(http, Banner(str(refused), bad=True), refused.http_status, back)
-        self._entrance.forget(http.cookies.get(entrance.COOKIE, ""))
+        self._authenticator.forget(http.cookies.get(sessions.COOKIE, ""))
         response = RedirectResponse(back if ours(back) else link("jobs"), 303)
-        entrance.bake(response, entrance.COOKIE, token)
-        entrance.eat(response, entrance.VISITOR)
-        return dressed(response)
+        sessions.bake(response, sessions.COOKIE, token)
+        sessions.eat(response, sessions.VISITOR)
+        return with_headers(response)
 
     def _leave(self, http: Request, body: bytes) -> Response:
-        cookie = http.cookies.get(entrance.COOKIE, "")
+        cookie = http.cookies.get(sessions.COOKIE, "")
         read_form(http, body, cookie)
-        self._entrance.leave(cookie, http.client.host if http.client else "")
+        self._authenticator.leave(cookie, http.client.host if http.client else "")
         response = RedirectResponse(link("login", said="left"), 303)
-        entrance.eat(response, entrance.COOKIE)
-        return dressed(response)
+        sessions.eat(response, sessions.COOKIE)
+        return with_headers(response)
 
     def _choose(self, http: Request, body: bytes) -> Response:
         """Kept in a cookie, so that a page comes in its colours at once and without a script."""
-        cookie = http.cookies.get(entrance.COOKIE, "")
-        if self._entrance.guest(cookie) is None:
+        cookie = http.cookies.get(sessions.COOKIE, "")
+        if self._authenticator.guest(cookie) is None:
             return to_login(http)
         given = read_form(http, body, cookie)
         back, chosen = given.get("back", ""), given.get("theme", "")
@@ -100,9 +109,11 @@ class LoginPages:
             )
         else:
             response.delete_cookie(THEME, path=ROOT, secure=True, httponly=True, samesite="strict")
-        return dressed(response)
+        return with_headers(response)
 
 
-def _file(looks: Looks, http: Request, _body: bytes) -> Response:
-    found = looks.file(http.path_params["name"])
-    return found if found is not None else dressed(Response("no such file", 404, media_type="text/plain"))
+def _file(templates: Templates, http: Request, _body: bytes) -> Response:
+    found = templates.file(http.path_params["name"])
+    return (
+        found if found is not None else with_headers(Response("no such file", 404, media_type="text/plain"))
+    )

@@ -8,21 +8,21 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from connector.control import licences
-from connector.control.console.job_fields import new_boxes
-from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
+from connector.cloud import licences
+from connector.control.console.form_fields import new_boxes
+from connector.control.console.pages import Form, Page, PageRequest, Redirect, View, link
 from connector.control.console.sources import SourceLine, source_of
-from connector.control.forecast import Forecast, forecast
-from connector.control.refusals import OutOfRange
-from connector.control.replication import PARAMETER
-from connector.control.service import blocking
+from connector.control.domain.definition import PARAMETER
+from connector.control.domain.entities import Source
+from connector.control.domain.refusals import OutOfRange
+from connector.control.domain.validity import DEFAULT_VALIDITY
+from connector.control.service.forecast import Forecast, forecast
+from connector.control.service.jobs import blocking
 from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid
-from connector.control.smc.desk import Desk, permit
+from connector.control.smc.dispatcher import OperationDispatcher, permit
 from connector.control.smc.parameters import read
 from connector.control.store import JobFilter, Store
-from connector.control.store.rows import Source
-from connector.control.validity import DEFAULT_VALIDITY
 from connector.specification.fields import BY_NAME, JOB_FIELDS
 from connector.specification.kinds import LOCAL_REGION, REPLICATION
 from connector.specification.value import Whole
@@ -45,20 +45,20 @@ _RATES: Final = (12_500_000.0, 125_000_000.0)
 class NewJobPages:
     """From a source to a job."""
 
-    def __init__(self, store: Store, desk: Desk) -> None:
+    def __init__(self, store: Store, dispatcher: OperationDispatcher) -> None:
         self._store = store
-        self._desk = desk
+        self._dispatcher = dispatcher
 
-    def leaves(self) -> tuple[Leaf, ...]:
-        return (Leaf("/new-job", self.ask),)
+    def leaves(self) -> tuple[View, ...]:
+        return (View("/new-job", self.ask),)
 
     def forms(self) -> tuple[Form, ...]:
         return (Form("/new-job", self._create, self.ask),)
 
-    def ask(self, visit: Visit) -> Page:
+    def ask(self, request: PageRequest) -> Page:
         """The dialog, filled in as it was sent when it comes back refused."""
-        permit(visit.key, self._desk.find(OPERATION))
-        source = source_of(self._store, visit.form.get("SourceId") or visit.query.get("source", ""))
+        permit(request.key, self._dispatcher.find(OPERATION))
+        source = source_of(self._store, request.form.get("SourceId") or request.query.get("source", ""))
         now = self._store.now()
         return Page(
             "new_job.html",
@@ -71,17 +71,17 @@ class NewJobPages:
                 "no_mobility": licences.NO_MOBILITY
                 if licences.windows(str(source.facts.get("guest_id", "")))
                 else "",
-                "boxes": new_boxes(visit.form),
+                "boxes": new_boxes(request.form),
                 "forecasts": _forecasts(self._store, source),
                 "expires": now + DEFAULT_VALIDITY,
-                "form": visit.form or {"RegionId": self._region(), "ClientToken": secrets.token_hex(16)},
+                "form": request.form or {"RegionId": self._region(), "ClientToken": secrets.token_hex(16)},
             },
         )
 
-    def _create(self, visit: Visit) -> Moved:
-        permit(visit.key, self._desk.find(OPERATION))  # first of all, whatever else is wrong
-        answer = self._desk.call(visit.caller, OPERATION, asked(visit.form))
-        return Moved(link("jobs", answer["JobId"], said="created"))
+    def _create(self, request: PageRequest) -> Redirect:
+        permit(request.key, self._dispatcher.find(OPERATION))  # first of all, whatever else is wrong
+        answer = self._dispatcher.call(request.caller, OPERATION, asked(request.form))
+        return Redirect(link("jobs", answer["JobId"], said="created"))
 
     def _region(self) -> str:
         """Most jobs go where the one before went."""

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from connector.control.domain.entities import AccessKey, ConsoleSession
 from connector.control.smc.operations import Caller
-from connector.control.store.rows import AccessKey, Session
 
 ROOT: Final = "/console"
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PageRequest:
     """One request of a person who is logged in. `here` is its own address without the origin."""
 
     key: AccessKey
-    session: Session
+    session: ConsoleSession
     origin: str
     here: str
     path: Mapping[str, str] = field(default_factory=dict)
@@ -58,19 +58,19 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Redirect:
     """Done: the browser goes on to `to`, which is one of our own addresses."""
 
     to: str
 
 
-Show = Callable[[Visit], Page]
-See = Callable[[Visit], Page | Download]
-Do = Callable[[Visit], Page | Moved]
+Show = Callable[[PageRequest], Page]
+See = Callable[[PageRequest], Page | Download]
+Do = Callable[[PageRequest], Page | Redirect]
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class View:
     """A page to look at, or a file to take along."""
 
     path: str

@@ -7,58 +7,62 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from connector.control.console.attempts import Attempts
+from connector.control.console.administration import AppliancePages, AuditPages, CodePages
 from connector.control.console.bulk import BulkPages
-from connector.control.console.door import Door, guarded
-from connector.control.console.entrance import Entrance
 from connector.control.console.groups import GroupPages
 from connector.control.console.job_lines import JobLines
-from connector.control.console.job_log import JobLogs
-from connector.control.console.job_sheet import Sheets
+from connector.control.console.job_page import JobDetailsReader, JobLogs
 from connector.control.console.jobs import JobPages
 from connector.control.console.live import Feed
 from connector.control.console.login import LoginPages
-from connector.control.console.looks import Looks, dressed
+from connector.control.console.middleware import PageDispatcher, guarded
 from connector.control.console.new_job import NewJobPages
 from connector.control.console.pages import ROOT, link
-from connector.control.console.people import AppliancePages, AuditPages, CodePages
+from connector.control.console.sessions import LoginThrottle, SessionAuthenticator
 from connector.control.console.sources import SourcePages
 from connector.control.console.streams import Streams
+from connector.control.console.templating import Templates, with_headers
 from connector.control.console.watching import Watching
-from connector.control.keys import Keys
-from connector.control.smc.desk import Desk
+from connector.control.smc.dispatcher import OperationDispatcher
+from connector.control.state.access_keys import AccessKeys
 from connector.control.store import Store
 
 
-def routes(store: Store, desk: Desk, keys: Keys, grace: float, looks: Looks | None = None) -> list[BaseRoute]:
+def routes(
+    store: Store,
+    dispatcher: OperationDispatcher,
+    keys: AccessKeys,
+    grace: float,
+    templates: Templates | None = None,
+) -> list[BaseRoute]:
     """Everything under `/console`, and the way there from `/`: put them before the public API.
 
-    Changes go through `desk`; `grace` is how long an appliance may be silent; `looks` can be shared.
+    Changes go through `dispatcher`; `grace` is how long an appliance may be silent; `templates` can be shared.
     """
-    looks = looks or Looks()
-    entrance = Entrance(store, keys, Attempts())
+    templates = templates or Templates()
+    authenticator = SessionAuthenticator(store, keys, LoginThrottle())
     lines = JobLines(store)
-    watching = Watching(store, lines, Sheets(store), looks)
-    jobs = JobPages(store, desk, lines, watching)
+    watching = Watching(store, lines, JobDetailsReader(store), templates)
+    jobs = JobPages(store, dispatcher, lines, watching)
     changing = (
         jobs,
-        SourcePages(store, desk),
-        NewJobPages(store, desk),
-        GroupPages(store, desk),
-        CodePages(store, desk),
-        AppliancePages(store, desk, grace),
+        SourcePages(store, dispatcher),
+        NewJobPages(store, dispatcher),
+        GroupPages(store, dispatcher),
+        CodePages(store, dispatcher),
+        AppliancePages(store, dispatcher, grace),
     )
-    bulk = BulkPages(store, desk, lines, jobs)
+    bulk = BulkPages(store, dispatcher, lines, jobs)
     looking = (AuditPages(store), JobLogs(store, lines))
-    door = Door(looks, entrance, lambda: store.epochs.current().restored, watching.down)
+    door = PageDispatcher(templates, authenticator, lambda: store.epochs.current().restored, watching.down)
     return [
         _Doorstep("/", guarded(_front), methods=["GET"]),
         Route(ROOT, guarded(_front), methods=["GET"]),
         Route(f"{ROOT}/", guarded(_front), methods=["GET"]),
-        *LoginPages(looks, entrance).routes(),
-        Streams(entrance, Feed(watching.look, store.sessions.use)).route(),
+        *LoginPages(templates, authenticator).routes(),
+        Streams(authenticator, Feed(watching.look, store.sessions.use)).route(),
         *door.routes(
-            [leaf for pages in (*changing, *looking) for leaf in pages.leaves()],
+            [view for pages in (*changing, *looking) for view in pages.leaves()],
             [form for pages in (*changing, bulk) for form in pages.forms()],
         ),
         door.last_route(),
@@ -76,4 +80,4 @@ class _Doorstep(Route):
 
 
 def _front(_http: Request, _body: bytes) -> Response:
-    return dressed(RedirectResponse(link("jobs"), 303))
+    return with_headers(RedirectResponse(link("jobs"), 303))

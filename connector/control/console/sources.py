@@ -5,27 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from connector.control import licences
-from connector.control.console.lists import Item, Paging, Search, wanted_page
-from connector.control.console.pages import Form, Leaf, Moved, Page, Visit, link
-from connector.control.service import blocking
+from connector.cloud import licences
+from connector.control.console.lists import Paging, Search, SearchItem, wanted_page
+from connector.control.console.pages import Form, Page, PageRequest, Redirect, View, link
+from connector.control.domain.entities import Source, TagKind
+from connector.control.domain.sources import SourceState
+from connector.control.service.jobs import blocking
 from connector.control.smc.catalogue import Denied
-from connector.control.smc.desk import Desk
+from connector.control.smc.dispatcher import OperationDispatcher
 from connector.control.smc.parameters import read
-from connector.control.sources import SourceState
 from connector.control.store import JobFilter, SourceFilter, Store
 from connector.control.store.overview import JobGlance
-from connector.control.store.rows import Source, TagKind
 from connector.errors import NotFound
 from connector.model import Severity
 from connector.specification import kinds
 
 #: R2. These four and no other.
 ITEMS: Final = (
-    Item("name", "Migration Source Name", "web-01"),
-    Item("id", "Migration Source ID", "s-…"),
-    Item("state", "Status", "Available, InUse, Unavailable or Deleting"),
-    Item("job", "Last Migration Job ID", "j-…"),
+    SearchItem("name", "Migration Source Name", "web-01"),
+    SearchItem("id", "Migration Source ID", "s-…"),
+    SearchItem("state", "Status", "Available, InUse, Unavailable or Deleting"),
+    SearchItem("job", "Last Migration Job ID", "j-…"),
 )
 _JOBS: Final = 20  # of a source's jobs, its page shows the newest
 
@@ -58,12 +58,12 @@ class SourceLine:
 class SourcePages:
     """Sources as people see them."""
 
-    def __init__(self, store: Store, desk: Desk) -> None:
+    def __init__(self, store: Store, dispatcher: OperationDispatcher) -> None:
         self._store = store
-        self._desk = desk
+        self._dispatcher = dispatcher
 
-    def leaves(self) -> tuple[Leaf, ...]:
-        return (Leaf("/sources", self.list), Leaf("/sources/{id}", self.one))
+    def leaves(self) -> tuple[View, ...]:
+        return (View("/sources", self.list), View("/sources/{id}", self.one))
 
     def forms(self) -> tuple[Form, ...]:
         return (
@@ -71,9 +71,9 @@ class SourcePages:
             Form("/sources/{id}/delete", self._delete, self.one),
         )
 
-    def list(self, visit: Visit) -> Page:
+    def list(self, request: PageRequest) -> Page:
         """R4: an item from the drop-down, a value, Enter."""
-        search = Search.of(ITEMS, visit.query)
+        search = Search.of(ITEMS, request.query)
         wanted = SourceFilter(
             name=search.given("name"),
             ids=[word] if (word := search.given("id")) else (),
@@ -81,7 +81,7 @@ class SourcePages:
             job_id=search.given("job"),
             part=search.part,
         )
-        number, size = wanted_page(visit.query)
+        number, size = wanted_page(request.query)
         found = self._store.sources.page(wanted, number, size)
         last = self._store.overview.jobs({row.last_job for row in found.rows if row.last_job})
         return Page(
@@ -89,14 +89,14 @@ class SourcePages:
             {
                 "search": search,
                 "lines": [SourceLine(row, last.get(row.last_job or "")) for row in found.rows],
-                "paging": Paging(number, size, found.total, ("sources",), visit.query),
+                "paging": Paging(number, size, found.total, ("sources",), request.query),
                 "groups": self._store.overview.group_names(),
                 "appliances": bool(found.rows) or bool(self._store.appliances.all()),
             },
         )
 
-    def one(self, visit: Visit) -> Page:
-        source = source_of(self._store, visit.path["id"])
+    def one(self, request: PageRequest) -> Page:
+        source = source_of(self._store, request.path["id"])
         jobs = self._store.jobs.page(JobFilter(source_ids=[source.id]), 1, _JOBS).rows
         last = self._store.overview.jobs([source.last_job] if source.last_job else [])
         return Page(
@@ -109,23 +109,23 @@ class SourcePages:
                 "tags": self._store.tags.of(TagKind.SOURCE, [source.id])[source.id],
                 "advice": licences.warnings(str(source.facts.get("guest_id", ""))),
                 "blocking": blocking(source),
-                "form": visit.form,
+                "form": request.form,
             },
         )
 
-    def _modify(self, visit: Visit) -> Moved:
-        given = {name: visit.form.get(name, "") for name in ("Name", "Description")}
-        source = source_of(self._store, visit.path["id"])
+    def _modify(self, request: PageRequest) -> Redirect:
+        given = {name: request.form.get(name, "") for name in ("Name", "Description")}
+        source = source_of(self._store, request.path["id"])
         if given["Name"] == source.name:  # vCenter's name may break the rule that a new one must follow
             del given["Name"]
-        self._desk.call(visit.caller, "ModifySourceServerAttribute", given | {"SourceId": source.id})
-        return Moved(link("sources", source.id, said="changed"))
+        self._dispatcher.call(request.caller, "ModifySourceServerAttribute", given | {"SourceId": source.id})
+        return Redirect(link("sources", source.id, said="changed"))
 
-    def _delete(self, visit: Visit) -> Moved:
-        force = "true" if visit.form.get("Force") else "false"
-        given = {"SourceId": visit.path["id"], "Force": force}
-        self._desk.call(visit.caller, "DeleteSourceServer", given)
-        return Moved(link("sources", said="removed"))
+    def _delete(self, request: PageRequest) -> Redirect:
+        force = "true" if request.form.get("Force") else "false"
+        given = {"SourceId": request.path["id"], "Force": force}
+        self._dispatcher.call(request.caller, "DeleteSourceServer", given)
+        return Redirect(link("sources", said="removed"))
 
 
 def source_of(store: Store, source_id: str) -> Source:

@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from connector.control.console import entrance
-from connector.control.console.entrance import Entrance
+from connector.control.console import sessions
 from connector.control.console.live import Feed, Topic
-from connector.control.console.looks import dressed
 from connector.control.console.pages import ROOT, link
+from connector.control.console.sessions import SessionAuthenticator
+from connector.control.console.templating import with_headers
 from connector.control.console.watching import COUNTS, LINE, SHEET
-from connector.control.keys import includes
-from connector.control.store.rows import Role
+from connector.control.domain.entities import Role
+from connector.control.state.access_keys import includes
 from connector.errors import ConnectorError
 
 #: Lines on one page at most, and characters of an id.
@@ -27,8 +27,8 @@ _ID: Final = 80
 class Streams:
     """Server-sent events for pages of people who are logged in."""
 
-    def __init__(self, guests: Entrance, feed: Feed) -> None:
-        self._entrance = guests
+    def __init__(self, guests: SessionAuthenticator, feed: Feed) -> None:
+        self._authenticator = guests
         self._feed = feed
 
     def route(self) -> BaseRoute:
@@ -36,7 +36,7 @@ class Streams:
 
     async def _listen(self, http: Request) -> Response:
         try:
-            guest = await run_in_threadpool(self._entrance.guest, http.cookies.get(entrance.COOKIE, ""))
+            guest = await run_in_threadpool(self._authenticator.guest, http.cookies.get(sessions.COOKIE, ""))
         except ConnectorError:
             return _no(503, "the control plane cannot answer now")
         if guest is None:
@@ -47,7 +47,7 @@ class Streams:
         if not self._feed.has_room(guest.session.id, guest.key.id):
             return _no(503, "too many pages are open")
         events = self._feed.follow(guest.session.id, guest.key.id, topics)
-        return dressed(
+        return with_headers(
             StreamingResponse(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
         )
 
@@ -74,4 +74,4 @@ def _topics(http: Request, *, may_operate: bool) -> frozenset[Topic]:
 
 
 def _no(status: int, text: str) -> Response:
-    return dressed(Response(text, status, media_type="text/plain"))
+    return with_headers(Response(text, status, media_type="text/plain"))

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connector.control.console.job_lines import JobLine, JobLines
-from connector.control.console.job_sheet import Sheets
+from connector.control.console.job_page import JobDetailsReader
 from connector.control.console.live import Topic
-from connector.control.console.looks import Looks, Part
-from connector.control.jobs import Status
+from connector.control.console.templating import Fragment, Templates
+from connector.control.domain.jobs import JobStatus
 from connector.control.store import Store
 from connector.control.store.overview import JobGlance
 
@@ -24,23 +24,23 @@ COUNTS: Final = "counts"
 DOWN: Final = "down"
 
 #: The parts of a job's page, in no particular order; each is a template of this name.
-SHEET_PARTS: Final = ("state", "deeds", "progress", "runs", "images", "resources", "log")
+SHEET_PARTS: Final = ("state", "actions", "progress", "runs", "images", "resources", "log")
 
 _ORDER: Final = (
-    Status.RUNNING,
-    Status.IN_ERROR,
-    Status.WAITING,
-    Status.READY,
-    Status.STOPPED,
-    Status.FINISHED,
-    Status.EXPIRED,
-    Status.DELETING,
+    JobStatus.RUNNING,
+    JobStatus.IN_ERROR,
+    JobStatus.WAITING,
+    JobStatus.READY,
+    JobStatus.STOPPED,
+    JobStatus.FINISHED,
+    JobStatus.EXPIRED,
+    JobStatus.DELETING,
 )
 
 #: A job's page is read anew after so many looks even when neither job nor log changed: its source may have.
 _REREAD: Final = 5
 
-Parts = Mapping[str, Part]
+Parts = Mapping[str, Fragment]
 Counted = tuple[tuple[str, int], ...]
 
 
@@ -55,11 +55,11 @@ class _Seen:
 class Watching:
     """Writes the parts of pages, for pages themselves and for those who watch them."""
 
-    def __init__(self, store: Store, lines: JobLines, sheets: Sheets, looks: Looks) -> None:
+    def __init__(self, store: Store, lines: JobLines, sheets: JobDetailsReader, templates: Templates) -> None:
         self._store = store
         self._lines = lines
         self._sheets = sheets
-        self._looks = looks
+        self._templates = templates
         self._seen: dict[Topic, _Seen] = {}
         self._looked = 0
 
@@ -98,28 +98,28 @@ class Watching:
             return {f"line-{topic.id}": self.line(line, may_operate=topic.may_operate)}
         return {**self.sheet(line, may_operate=topic.may_operate), DOWN: self._down(down)}
 
-    def down(self) -> Part:
+    def down(self) -> Fragment:
         """On every page: the jobs whose sources are down."""
         return self._down(self._store.overview.down())
 
-    def _down(self, jobs: Sequence[JobGlance]) -> Part:
-        return self._looks.part("job/down.html", {"down": jobs})
+    def _down(self, jobs: Sequence[JobGlance]) -> Fragment:
+        return self._templates.part("job/down.html", {"down": jobs})
 
-    def line(self, line: JobLine, *, may_operate: bool) -> Part:
+    def line(self, line: JobLine, *, may_operate: bool) -> Fragment:
         """The cells of one line of a list."""
-        return self._looks.part("job/line.html", {"line": line, "may_operate": may_operate})
+        return self._templates.part("job/line.html", {"line": line, "may_operate": may_operate})
 
     def sheet(self, line: JobLine, *, may_operate: bool) -> Parts:
         """Everything on a job's page that changes by itself."""
         values = {"sheet": self._sheets.of(line), "line": line, "may_operate": may_operate}
-        return {name: self._looks.part(f"job/{name}.html", values) for name in SHEET_PARTS}
+        return {name: self._templates.part(f"job/{name}.html", values) for name in SHEET_PARTS}
 
-    def counts(self, chosen: str) -> Part:
+    def counts(self, chosen: str) -> Fragment:
         """How many jobs there are in each status; `chosen` is the one that is shown."""
         return self._counts(self._counted(), chosen)
 
-    def _counts(self, counted: Counted, chosen: str) -> Part:
-        return self._looks.part("job/counts.html", {"counts": counted, "chosen": chosen})
+    def _counts(self, counted: Counted, chosen: str) -> Fragment:
+        return self._templates.part("job/counts.html", {"counts": counted, "chosen": chosen})
 
     def _counted(self) -> Counted:
         found = self._store.overview.job_counts()
@@ -127,4 +127,4 @@ class Watching:
 
     def _gone(self, topic: Topic) -> Parts:
         name = f"line-{topic.id}" if topic.kind == LINE else "state"
-        return {name: self._looks.part(f"job/gone_{topic.kind}.html", {})}
+        return {name: self._templates.part(f"job/gone_{topic.kind}.html", {})}

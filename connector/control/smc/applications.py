@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.control.applications import Applications
-from connector.control.service import Service
-from connector.control.smc import extension_tables as tables
+from connector.control.domain.entities import Job, Role
+from connector.control.service.applications import ApplicationService
+from connector.control.service.jobs import JobService
+from connector.control.smc import tables
 from connector.control.smc.jobs import job_by_id
 from connector.control.smc.operations import Answer, Caller, Operation
 from connector.control.smc.parameters import Values
 from connector.control.smc.shapes import moment, wrapped
-from connector.control.store.rows import Job, Role
 from connector.specification import kinds
 from connector.specification.value import ListOf, Parameter, Struct, Whole
 
@@ -37,9 +37,9 @@ ROLLBACK: Final = (_NAME, tables.KEEP_TRACKING)
 class ApplicationOperations:
     """Applications and what is asked of them as a whole."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: JobService) -> None:
         self._store = service.store
-        self._together = Applications(service)
+        self._together = ApplicationService(service)
 
     def table(self) -> tuple[Operation, ...]:
         """One line each."""

@@ -18,7 +18,7 @@ from connector.errors import (
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class ErrorCode:
     """One line of the error catalogue. `name` may end in `.*`: the rest is the parameter's name."""
 
     name: str
@@ -29,76 +29,76 @@ class Code:
 
 
 CODES: Final = (
-    Code("InvalidAction.NotFound", 404, "no such operation", "see the list of operations"),
-    Code("InvalidVersion", 404, "this API has one version", "use version 2019-06-01"),
-    Code("InvalidAccessKeyId.NotFound", 404, "no such access key", "create one: connector control key create"),
-    Code(
+    ErrorCode("InvalidAction.NotFound", 404, "no such operation", "see the list of operations"),
+    ErrorCode("InvalidVersion", 404, "this API has one version", "use version 2019-06-01"),
+    ErrorCode("InvalidAccessKeyId.NotFound", 404, "no such access key", "create one: connector control key create"),
+    ErrorCode(
         "InvalidAccessKeyId.Inactive", 403, "the access key is disabled", "use another one", documented=False
     ),
-    Code("SignatureDoesNotMatch", 400, "the secret or the signing is wrong", "compare the string to sign"),
-    Code("IncompleteSignature", 400, "a part of the signature is missing", "sign as the official SDKs do"),
-    Code("SignatureNonceUsed", 400, "this request was made before", "use a fresh nonce for each request"),
-    Code("InvalidTimeStamp.Format", 400, "the time has another format", "use yyyy-MM-ddTHH:mm:ssZ, in UTC"),
-    Code("InvalidTimeStamp.Expired", 400, "the clocks are over 15 minutes apart", "set the client's clock"),
-    Code("Forbidden.Unauthorized", 403, "the key's role does not allow this", "use a key with a higher role"),
-    Code("MissingParameter.*", 400, "a required parameter is missing or empty", "give it"),
-    Code("InvalidParameter.*", 400, "a value breaks the parameter's rule", "see the parameter's rule"),
-    Code(
+    ErrorCode("SignatureDoesNotMatch", 400, "the secret or the signing is wrong", "compare the string to sign"),
+    ErrorCode("IncompleteSignature", 400, "a part of the signature is missing", "sign as the official SDKs do"),
+    ErrorCode("SignatureNonceUsed", 400, "this request was made before", "use a fresh nonce for each request"),
+    ErrorCode("InvalidTimeStamp.Format", 400, "the time has another format", "use yyyy-MM-ddTHH:mm:ssZ, in UTC"),
+    ErrorCode("InvalidTimeStamp.Expired", 400, "the clocks are over 15 minutes apart", "set the client's clock"),
+    ErrorCode("Forbidden.Unauthorized", 403, "the key's role does not allow this", "use a key with a higher role"),
+    ErrorCode("MissingParameter.*", 400, "a required parameter is missing or empty", "give it"),
+    ErrorCode("InvalidParameter.*", 400, "a value breaks the parameter's rule", "see the parameter's rule"),
+    ErrorCode(
         "UnknownParameter", 400, "no such parameter", "check its spelling; a newer release may know it", documented=False
     ),
-    Code("MalformedRequest", 400, "the request cannot be read", "send a query or a form", documented=False),
-    Code("NumberExceed.*", 400, "too many items in a list", "split the request"),
-    Code("MissingParameter.ResourceType", 400, "the type of the resources is missing", "give ResourceType"),
-    Code("InvalidResourceType.NotFound", 400, "no such type", "sourceserver or replicationjob"),
-    Code("Duplicate.ResourceId", 400, "an id is listed twice", "list each once"),
-    Code("InvalidResourceId.NotFound", 400, "no resource has this id", "list the resources"),
-    Code("Duplicate.DiskKey", 400, "a disk is listed twice", "list each disk once", documented=False),
-    Code("Duplicate.TagKey", 400, "a tag key is listed twice", "list each once", documented=False),
-    Code("Duplicate.JobId", 400, "a job is listed twice", "list each once", documented=False),
-    Code("SourceServer.NotFound", 404, "no such source", "list the sources, or rescan", documented=False),
-    Code("SourceServerState.Invalid", 400, "the source's state does not allow this", "bring it back online"),
-    Code(
+    ErrorCode("MalformedRequest", 400, "the request cannot be read", "send a query or a form", documented=False),
+    ErrorCode("NumberExceed.*", 400, "too many items in a list", "split the request"),
+    ErrorCode("MissingParameter.ResourceType", 400, "the type of the resources is missing", "give ResourceType"),
+    ErrorCode("InvalidResourceType.NotFound", 400, "no such type", "sourceserver or replicationjob"),
+    ErrorCode("Duplicate.ResourceId", 400, "an id is listed twice", "list each once"),
+    ErrorCode("InvalidResourceId.NotFound", 400, "no resource has this id", "list the resources"),
+    ErrorCode("Duplicate.DiskKey", 400, "a disk is listed twice", "list each disk once", documented=False),
+    ErrorCode("Duplicate.TagKey", 400, "a tag key is listed twice", "list each once", documented=False),
+    ErrorCode("Duplicate.JobId", 400, "a job is listed twice", "list each once", documented=False),
+    ErrorCode("SourceServer.NotFound", 404, "no such source", "list the sources, or rescan", documented=False),
+    ErrorCode("SourceServerState.Invalid", 400, "the source's state does not allow this", "bring it back online"),
+    ErrorCode(
         "SourceServer.WithUnfinishedReplicationJob",
         400,
         "the source has an unfinished job",
         "finish or delete that job first",
         documented=False,
     ),
-    Code(
+    ErrorCode(
         "SourceServer.WithRunningReplicationJob", 400, "a job of the source is running", "stop and delete it"
     ),
-    Code("SourceServer.Ineligible", 400, "a finding blocks the source", "see the message", documented=False),
-    Code("ReplicationJob.Related", 400, "the source has a job", "delete the job first, or use Force"),
-    Code("SourceServerName.Duplicate", 400, "another source has this name", "choose another name"),
-    Code("ReplicationJob.NotFound", 404, "no such job", "list the jobs", documented=False),
-    Code("ReplicationJob.InvalidStatus", 400, "the job's status does not allow this", "see the message"),
-    Code("ReplicationJobName.Duplicate", 400, "another job has this name", "choose another name"),
-    Code("ReplicationJobDataDiskIndex.Invalid", 400, "the source has no such data disk", "list its disks"),
-    Code("DataDisk.DuplicateIndex", 400, "a data disk is listed twice", "list each disk once"),
-    Code("QuotaExceeded.ReplicationJob", 400, "too many jobs", "delete jobs, or raise the quota"),
-    Code("QuotaExceeded.*", 400, "a quota is used up", "delete what is not needed", documented=False),
-    Code("IdempotentParameterMismatch", 400, "this ClientToken made something else", "use a new token"),
-    Code("MigrationAppliance.NotFound", 404, "no such appliance", "list them", documented=False),
-    Code("AccessToken.NotFound", 404, "no such activation code", "list them", documented=False),
-    Code("Workgroup.NotFound", 404, "no such workgroup", "list the workgroups", documented=False),
-    Code("WorkgroupName.Duplicate", 400, "another workgroup has this name", "choose another", documented=False),
-    Code("Workgroup.NotEmpty", 400, "sources are in the workgroup", "disassociate them", documented=False),
-    Code("SourceServer.InOtherWorkgroup", 400, "the source is in a workgroup", "disassociate it", documented=False),
-    Code("AccessKey.NotFound", 404, "no such access key", "list them", documented=False),
-    Code("ControlPlane.StateRestored", 409, "its own state was restored", "confirm the restore", documented=False),
-    Code("ControlPlane.NotRestored", 409, "no restore waits for it", "look at its status", documented=False),
-    Code("UnsupportedOperation.*", 400, "not offered here", "see the message", documented=False),
-    Code("UnsupportedOperation", 400, "not offered", "see the message", documented=False),
-    Code("Throttling", 503, "too many requests at once", "wait and repeat"),
-    Code("ServiceUnavailable", 503, "the control plane cannot answer now", "wait and repeat"),
-    Code("InternalError", 500, "a defect of ours", "read the control plane's log"),
+    ErrorCode("SourceServer.Ineligible", 400, "a finding blocks the source", "see the message", documented=False),
+    ErrorCode("ReplicationJob.Related", 400, "the source has a job", "delete the job first, or use Force"),
+    ErrorCode("SourceServerName.Duplicate", 400, "another source has this name", "choose another name"),
+    ErrorCode("ReplicationJob.NotFound", 404, "no such job", "list the jobs", documented=False),
+    ErrorCode("ReplicationJob.InvalidStatus", 400, "the job's status does not allow this", "see the message"),
+    ErrorCode("ReplicationJobName.Duplicate", 400, "another job has this name", "choose another name"),
+    ErrorCode("ReplicationJobDataDiskIndex.Invalid", 400, "the source has no such data disk", "list its disks"),
+    ErrorCode("DataDisk.DuplicateIndex", 400, "a data disk is listed twice", "list each disk once"),
+    ErrorCode("QuotaExceeded.ReplicationJob", 400, "too many jobs", "delete jobs, or raise the quota"),
+    ErrorCode("QuotaExceeded.*", 400, "a quota is used up", "delete what is not needed", documented=False),
+    ErrorCode("IdempotentParameterMismatch", 400, "this ClientToken made something else", "use a new token"),
+    ErrorCode("MigrationAppliance.NotFound", 404, "no such appliance", "list them", documented=False),
+    ErrorCode("AccessToken.NotFound", 404, "no such activation code", "list them", documented=False),
+    ErrorCode("Workgroup.NotFound", 404, "no such workgroup", "list the workgroups", documented=False),
+    ErrorCode("WorkgroupName.Duplicate", 400, "another workgroup has this name", "choose another", documented=False),
+    ErrorCode("Workgroup.NotEmpty", 400, "sources are in the workgroup", "disassociate them", documented=False),
+    ErrorCode("SourceServer.InOtherWorkgroup", 400, "the source is in a workgroup", "disassociate it", documented=False),
+    ErrorCode("AccessKey.NotFound", 404, "no such access key", "list them", documented=False),
+    ErrorCode("ControlPlane.StateRestored", 409, "its own state was restored", "confirm the restore", documented=False),
+    ErrorCode("ControlPlane.NotRestored", 409, "no restore waits for it", "look at its status", documented=False),
+    ErrorCode("UnsupportedOperation.*", 400, "not offered here", "see the message", documented=False),
+    ErrorCode("UnsupportedOperation", 400, "not offered", "see the message", documented=False),
+    ErrorCode("Throttling", 503, "too many requests at once", "wait and repeat"),
+    ErrorCode("ServiceUnavailable", 503, "the control plane cannot answer now", "wait and repeat"),
+    ErrorCode("InternalError", 500, "a defect of ours", "read the control plane's log"),
 )  # fmt: skip
 
 _EXACT: Final = {code.name: code for code in CODES if not code.name.endswith(".*")}
 _FAMILIES: Final = {code.name[:-2]: code for code in CODES if code.name.endswith(".*")}
 
 
-def code_of(name: str) -> Code:
+def code_of(name: str) -> ErrorCode:
     """The catalogue's line for a code as it appears on the wire; `KeyError` when there is none."""
     return _EXACT.get(name) or _FAMILIES[name.partition(".")[0]]
 

@@ -10,38 +10,38 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from connector.control import licences, views
-from connector.control.downtime import Downtime
-from connector.control.estimate import Period
-from connector.control.forecast import Forecast
-from connector.control.jobs import Event
-from connector.control.service import blocking
-from connector.control.smc.operations import Answer
-from connector.control.smc.shapes import moment, outage, precise, wrapped
-from connector.control.store.rows import (
+from connector.cloud import licences
+from connector.control.domain.downtime import Downtime
+from connector.control.domain.entities import (
     Appliance,
     EvidenceEntry,
-    Image,
     Job,
+    JobImage,
     LogEntry,
     Pass,
     PassState,
     Run,
     Source,
-    Thing,
+    TrackedResource,
     in_order,
 )
+from connector.control.domain.jobs import JobEvent
+from connector.control.http import views
+from connector.control.service.forecast import Forecast, Period
+from connector.control.service.jobs import blocking
+from connector.control.smc.operations import Answer
+from connector.control.smc.shapes import moment, outage, precise, wrapped
 from connector.model import Severity
 from connector.transfer.evidence import fingerprint, from_pem
 
 UNKNOWN: Final = -1
 
 _OPERATIONS: Final = {
-    Event.START: "StartReplicationJob",
-    Event.STOP: "StopReplicationJob",
-    Event.CUTOVER: "CutOverReplicationJob",
-    Event.ROLLBACK: "RollbackReplicationJob",
-    Event.DELETE: "DeleteReplicationJob",
+    JobEvent.START: "StartReplicationJob",
+    JobEvent.STOP: "StopReplicationJob",
+    JobEvent.CUTOVER: "CutOverReplicationJob",
+    JobEvent.ROLLBACK: "RollbackReplicationJob",
+    JobEvent.DELETE: "DeleteReplicationJob",
 }
 
 
@@ -106,7 +106,7 @@ def evidence(row: EvidenceEntry, run: int) -> Answer:
 
 
 def passed(
-    row: Pass, run: Run | None, image: Image | None, appliances: Mapping[str, str], down: float | None
+    row: Pass, run: Run | None, image: JobImage | None, appliances: Mapping[str, str], down: float | None
 ) -> Answer:
     """One pass with what it did. `image`: of its run, if there is one; `down`: since when the source is shut down."""
     result = row.result or {}
@@ -131,7 +131,7 @@ def passed(
     }
 
 
-def resource(row: Thing, images: Mapping[str, Image]) -> Answer:
+def resource(row: TrackedResource, images: Mapping[str, JobImage]) -> Answer:
     """One thing that was made because of a job. `images` by run."""
     image = images.get(row.token.removeprefix("image-")) if row.kind == "image" else None
     return {
@@ -335,7 +335,7 @@ def _paces(changes: object) -> list[Answer]:
     ]
 
 
-def _image(image: Image | None) -> Answer:
+def _image(image: JobImage | None) -> Answer:
     return {
         "ImageId": image.id if image else "",
         "Format": image.format if image else "",
@@ -351,7 +351,7 @@ def _finding(finding: Mapping[str, Any]) -> Answer:
     return {name.title(): _words(finding.get(name)) for name in names}
 
 
-def _downtime(since: float | None, row: Pass, image: Image | None) -> float:
+def _downtime(since: float | None, row: Pass, image: JobImage | None) -> float:
     """Of a pass of the cutover that shut the source down, whichever of its attempts did; others read it as it ran."""
     if since is None or not row.final or (row.ended or since) < since:
         return float(UNKNOWN)

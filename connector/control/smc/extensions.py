@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from connector.control.forecast import forecast
-from connector.control.service import Service
+from connector.control.domain.entities import LEFT_OUT, Appliance, JobImage, Role, Source
+from connector.control.service.forecast import forecast
+from connector.control.service.jobs import JobService
 from connector.control.smc import extension_shapes as show
-from connector.control.smc import extension_tables as tables
+from connector.control.smc import tables
 from connector.control.smc.catalogue import Denied, invalid
 from connector.control.smc.jobs import job_by_id
 from connector.control.smc.operations import Answer, Caller, Field, Operation, Work
@@ -16,7 +17,6 @@ from connector.control.smc.parameters import Values
 from connector.control.smc.shapes import page, wrapped
 from connector.control.smc.sources import paging
 from connector.control.store import JobFilter, SourceFilter
-from connector.control.store.rows import LEFT_OUT, Appliance, Image, Role, Source
 from connector.specification.value import Parameter
 
 _AT_ONCE: Final = 2
@@ -25,7 +25,7 @@ _AT_ONCE: Final = 2
 class ExtensionOperations:
     """What the public API has no operation for."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: JobService) -> None:
         self._service = service
         self._store = service.store
 
@@ -163,7 +163,9 @@ class ExtensionOperations:
         job = job_by_id(self._store, values["JobId"])
         images = self._images(job.id)
         rows = [
-            row for row in self._store.things.of(job.id) if values.get("Released", row.removed) is row.removed
+            row
+            for row in self._store.resources.of(job.id)
+            if values.get("Released", row.removed) is row.removed
         ]
         shown = [show.resource(row, images) for row in _part(rows, values)]
         return page("Resources", "Resource", shown, len(rows), *paging(values))
@@ -231,9 +233,9 @@ class ExtensionOperations:
             row.id: row for row in self._store.sources.page(SourceFilter(ids=wanted), 1, len(wanted)).rows
         }
 
-    def _images(self, job_id: str) -> dict[str, Image]:
+    def _images(self, job_id: str) -> dict[str, JobImage]:
         """By run."""
-        return {image.run_id: image for image in self._store.things.images(job_id)}
+        return {image.run_id: image for image in self._store.resources.images(job_id)}
 
     def _names(self) -> dict[str, str]:
         return {row.id: row.name for row in self._store.appliances.all()}

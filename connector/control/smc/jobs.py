@@ -7,16 +7,16 @@ import secrets
 from collections.abc import Mapping
 from typing import Final
 
-from connector.control import views
-from connector.control.jobs import Status
-from connector.control.service import Service
-from connector.control.smc import definition, job_tables, shapes
+from connector.control.domain.entities import Job, Role, Source, TagKind
+from connector.control.domain.jobs import JobStatus
+from connector.control.http import views
+from connector.control.service.jobs import JobService
+from connector.control.smc import job_rules, shapes, tables
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Operation, Work
 from connector.control.smc.parameters import Values
 from connector.control.smc.sources import paging, tag_filters
-from connector.control.store import JobFilter, SourceFilter, Store, Wish
-from connector.control.store.rows import Job, Role, Source, TagKind
+from connector.control.store import JobFilter, NewJob, SourceFilter, Store
 from connector.errors import Ambiguous, Conflict, NotFound
 from connector.specification.fields import BY_NAME, JOB_FIELDS
 from connector.specification.value import Parameter
@@ -36,21 +36,19 @@ _CHANGED: Final = frozenset(field.name for field in JOB_FIELDS if field.column a
 class JobOperations:
     """Migration jobs, as people and programs see them."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: JobService) -> None:
         self._service = service
         self._store = service.store
 
     def table(self) -> tuple[Operation, ...]:
         """One line each."""
-        one = (job_tables.JOB_ID,)
+        one = (tables.JOB_ID,)
         return (
-            Operation(
-                "DescribeReplicationJobs", job_tables.DESCRIBE, Role.READER, self._describe, "list jobs"
-            ),
-            _changing("CreateReplicationJob", job_tables.CREATE, self._create, "make a job for a source"),
+            Operation("DescribeReplicationJobs", tables.DESCRIBE, Role.READER, self._describe, "list jobs"),
+            _changing("CreateReplicationJob", tables.CREATE, self._create, "make a job for a source"),
             _changing(
                 "ModifyReplicationJobAttribute",
-                job_tables.MODIFY,
+                tables.MODIFY,
                 self._modify,
                 "change a job: its name and description always, most else before its first run",
             ),
@@ -58,14 +56,14 @@ class JobOperations:
             _changing("StopReplicationJob", one, self._stop, "pause: while Syncing, or from Waiting"),
             _changing(
                 "CutOverReplicationJob",
-                job_tables.CUT_OVER,
+                tables.CUT_OVER,
                 self._cut_over,
                 "end an incremental job, from Waiting",
             ),
             _changing("DeleteReplicationJob", one, self._delete, "from any status but Running"),
             Operation(
                 "CreateCrossZoneMigrationJob",
-                job_tables.CROSS_ZONE,
+                tables.CROSS_ZONE,
                 Role.OPERATOR,
                 _cross_zone,
                 "refused: it moves ECS instances, not virtual machines",
@@ -74,19 +72,21 @@ class JobOperations:
 
     def _create(self, _caller: Caller, values: Values) -> Answer:
         source = self._source(values["SourceId"])
-        definition.check_new(values, source)
-        made = self._make(_wish(values, source))
+        job_rules.check_new(values, source)
+        made = self._make(_new_job(values, source))
         if made.source_id != source.id or ("Name" in values and made.name != values["Name"]):
             raise Denied("IdempotentParameterMismatch", "This ClientToken created another job.")
         return {"JobId": made.id}
 
-    def _make(self, wish: Wish) -> Job:
+    def _make(self, new_job: NewJob) -> Job:
         try:
-            return self._service.create(wish)
+            return self._service.create(new_job)
         except Conflict:
-            if wish.client_token is None:
+            if new_job.client_token is None:
                 raise
-            return self._service.create(wish)  # the same request may have won the race: it answers for both
+            return self._service.create(
+                new_job
+            )  # the same request may have won the race: it answers for both
 
     def _describe(self, _caller: Caller, values: Values) -> Answer:
         number, size = paging(values)
@@ -108,13 +108,13 @@ class JobOperations:
 
     def _modify(self, _caller: Caller, values: Values) -> Answer:
         job = self._job(values["JobId"])
-        kept = definition.kept(values)
+        kept = job_rules.kept(values)
         if kept:
             source = self._store.sources.of(job)
-            definition.check(job.definition | values, source, run_once=job.run_once)
+            job_rules.check(job.definition | values, source, run_once=job.run_once)
         if "OnDemand" in values:  # jobs of 0.1.0 have no rhythm and do not say so
             standing = {"Frequency": job.frequency, "MaxNumberOfImageToKeep": job.max_images}
-            definition.check_rhythm(standing | values, run_once=job.run_once)
+            job_rules.check_rhythm(standing | values, run_once=job.run_once)
         columns = {BY_NAME[name].column: value for name, value in values.items() if name in _CHANGED}
         if changes := columns | kept:
             self._service.modify(job.id, changes)
@@ -135,7 +135,7 @@ class JobOperations:
 
     def _delete(self, _caller: Caller, values: Values) -> Answer:
         job = self._job(values["JobId"])
-        if job.status is not Status.DELETING:
+        if job.status is not JobStatus.DELETING:
             self._service.delete(job.id)
         return {}
 
@@ -155,7 +155,7 @@ class JobOperations:
         ids, now = [row.id for row in rows], self._store.now()
         tags = self._store.tags.of(TagKind.JOB, ids)
         runs = self._store.runs.of_many(ids)
-        images = self._store.things.images_of(ids)
+        images = self._store.resources.images_of(ids)
         newest = self._store.passes.newest(ids)
         wanted = SourceFilter(ids=list({row.source_id for row in rows}) or ["none"])
         groups = {
@@ -187,20 +187,20 @@ def job_by_id(store: Store, job_id: str) -> Job:
         job = store.jobs.get(job_id)
     except (NotFound, Ambiguous):
         job = None
-    if job is None or job.id != job_id or job.status is Status.DELETED:
+    if job is None or job.id != job_id or job.status is JobStatus.DELETED:
         raise Denied("ReplicationJob.NotFound", f"The specified replication job {job_id} is not found.")
     return job
 
 
-def _wish(values: Values, source: Source) -> Wish:
+def _new_job(values: Values, source: Source) -> NewJob:
     run_once = values.get("RunOnce", True)
     name: str = values.get("Name") or _name_for(source)
-    return Wish(
+    return NewJob(
         source_id=source.id,
         name=name,
         run_once=run_once,
         target_instance=values.get("InstanceId", ""),
-        definition=definition.kept(values),
+        definition=job_rules.kept(values),
         frequency=None if run_once else values.get("Frequency"),
         max_images=None if run_once else values.get("MaxNumberOfImageToKeep"),
         tags={tag["Key"]: tag.get("Value", "") for tag in values.get("Tag", [])},

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from connector.control.domain.entities import AccessKey, Role
 from connector.control.smc.parameters import Values
-from connector.control.store.rows import AccessKey, Role
 from connector.specification.value import Parameter
 
 Answer = dict[str, Any]

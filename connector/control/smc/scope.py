@@ -9,25 +9,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from connector.control.refusals import Code, Unknown
+from connector.control.domain.entities import AccessKey, TagKind
+from connector.control.domain.refusals import RefusalCode, UnknownObject
 from connector.control.smc.catalogue import Denied, missing
 from connector.control.smc.parameters import Values
-from connector.control.store.rows import AccessKey, TagKind
-from connector.control.store.scope import APPLIANCE, GROUP, JOB, SOURCE, TOKEN, Scope
+from connector.control.store.search import APPLIANCE, GROUP, JOB, SOURCE, TOKEN, Scope
 
 _UNKNOWN: Final = {
-    SOURCE: Code.SOURCE_UNKNOWN,
-    JOB: Code.JOB_UNKNOWN,
-    GROUP: Code.GROUP_UNKNOWN,
-    APPLIANCE: Code.APPLIANCE_UNKNOWN,
-    TOKEN: Code.TOKEN_UNKNOWN,
+    SOURCE: RefusalCode.SOURCE_UNKNOWN,
+    JOB: RefusalCode.JOB_UNKNOWN,
+    GROUP: RefusalCode.GROUP_UNKNOWN,
+    APPLIANCE: RefusalCode.APPLIANCE_UNKNOWN,
+    TOKEN: RefusalCode.TOKEN_UNKNOWN,
 }
 _TAGGED: Final = {TagKind.SOURCE: SOURCE, TagKind.JOB: JOB, TagKind.GROUP: GROUP}
 _NOBODY: Final = "-"  # no id looks like this: a list of it alone finds nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ScopeRule:
     """`names`: parameters that must be given, and whose ids must be inside. `lists`: a parameter that narrows what is
     found, to what is inside. `tags`: `ResourceId` is of the kind that `ResourceType` says.
     """
@@ -37,12 +37,12 @@ class Rule:
     tags: str = ""  # "names" or "lists"
 
 
-def _named(**names: str) -> Rule:
-    return Rule(names)
+def _named(**names: str) -> ScopeRule:
+    return ScopeRule(names)
 
 
-def _listed(parameter: str, kind: str) -> Rule:
-    return Rule(lists=(parameter, kind))
+def _listed(parameter: str, kind: str) -> ScopeRule:
+    return ScopeRule(lists=(parameter, kind))
 
 
 _ONE_JOB: Final = _named(JobId=JOB)
@@ -52,7 +52,7 @@ _ONE_TOKEN: Final = _named(AccessTokenId=TOKEN)
 _ONE_GROUP: Final = _named(WorkgroupId=GROUP)
 _MEMBERS: Final = _named(WorkgroupId=GROUP, SourceId=SOURCE)
 
-RULES: Final[Mapping[str, Rule]] = {
+RULES: Final[Mapping[str, ScopeRule]] = {
     "DescribeSourceServers": _listed("SourceId", SOURCE),
     "ModifySourceServerAttribute": _ONE_SOURCE,
     "DeleteSourceServer": _ONE_SOURCE,
@@ -70,9 +70,9 @@ RULES: Final[Mapping[str, Rule]] = {
     "ModifyWorkgroupAttribute": _ONE_GROUP,
     "AssociateSourceServers": _MEMBERS,
     "DisassociateSourceServers": _MEMBERS,
-    "TagResources": Rule(tags="names"),
-    "UntagResources": Rule(tags="names"),
-    "ListTagResources": Rule(tags="lists"),
+    "TagResources": ScopeRule(tags="names"),
+    "UntagResources": ScopeRule(tags="names"),
+    "ListTagResources": ScopeRule(tags="lists"),
     "DescribeReplicationJobProgress": _listed("JobId", JOB),
     "DescribeReplicationJobLog": _ONE_JOB,
     "DescribeReplicationJobPasses": _ONE_JOB,
@@ -107,7 +107,7 @@ OUTSIDE: Final = (
 
 
 def narrowed(scope: Scope, key: AccessKey, operation: str, values: Values) -> Values:
-    """What the operation may be asked by this key. Raises `Denied`, and `Unknown` for what is outside."""
+    """What the operation may be asked by this key. Raises `Denied`, and `UnknownObject` for what is outside."""
     if key.workgroups is None:
         return values
     rule = RULES.get(operation)
@@ -127,7 +127,7 @@ def narrowed(scope: Scope, key: AccessKey, operation: str, values: Values) -> Va
     return {**values, parameter: wanted or [_NOBODY]}
 
 
-def _of(rule: Rule, values: Values) -> tuple[Mapping[str, str], tuple[str, str] | None]:
+def _of(rule: ScopeRule, values: Values) -> tuple[Mapping[str, str], tuple[str, str] | None]:
     if not rule.tags:
         return rule.names, rule.lists
     kind = _TAGGED[TagKind(values["ResourceType"])]
@@ -140,4 +140,6 @@ def _require(inside: set[str], parameter: str, kind: str, values: Values) -> Non
     given = values[parameter]
     for one in given if isinstance(given, list) else [given]:
         if one not in inside:
-            raise Unknown(_UNKNOWN[kind], f"no such {kind}", on=str(one), remedy="list what this key sees")
+            raise UnknownObject(
+                _UNKNOWN[kind], f"no such {kind}", on=str(one), remedy="list what this key sees"
+            )

@@ -10,14 +10,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connector.clients.heartbeat import HEARTBEAT
-from connector.control import downtime
-from connector.control.jobs import Status
-from connector.control.placement import architecture
+from connector.control.domain import downtime
+from connector.control.domain.definition import architecture
+from connector.control.domain.entities import (
+    AccessToken,
+    Job,
+    JobImage,
+    Run,
+    Source,
+    SourceDisk,
+    Tag,
+    Workgroup,
+)
+from connector.control.domain.jobs import JobStatus
+from connector.control.domain.sources import SourceState
 from connector.control.smc.operations import Answer
-from connector.control.sources import SourceState
-from connector.control.store.rows import AccessToken, Image, Job, Run, Source, SourceDisk, Tag, Workgroup
 from connector.specification.fields import JOB_FIELDS, JobField
-from connector.specification.value import Moment, Share, Whole
+from connector.specification.value import Fraction, Moment, Whole
 
 _GIB: Final = 1 << 30
 DRIVER: Final = "SMT"
@@ -106,7 +115,7 @@ def job(
     row: Job,
     found_tags: Sequence[Tag],
     runs: Sequence[Run],
-    images: Sequence[Image],
+    images: Sequence[JobImage],
     progress: float,
     origin: Origin,
     now: float,
@@ -123,7 +132,7 @@ def job(
         "Status": str(row.status),
         "BusinessStatus": str(row.business),
         "StatusInfo": _status_info(row),
-        "ErrorCode": row.error_code if row.status is Status.IN_ERROR else "",
+        "ErrorCode": row.error_code if row.status is JobStatus.IN_ERROR else "",
         "Progress": float(progress),
         "ImageId": row.image_id or "",
         "TransitionInstanceId": row.transition_instance or "",
@@ -165,7 +174,7 @@ def echoed(row: Job, field: JobField) -> Any:
     value = getattr(row, field.column) if field.column else row.definition.get(field.name)
     if value is None:
         return field.default
-    if isinstance(field.kind, Moment | Share):
+    if isinstance(field.kind, Moment | Fraction):
         return field.kind.shown(value)
     return int(value) if isinstance(field.kind, Whole) else value
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector.control.service import Service
+from connector.control.domain.entities import Role, TagKind
+from connector.control.domain.sources import SourceState
+from connector.control.service.jobs import JobService
 from connector.control.smc import shapes
 from connector.control.smc.operations import Answer, Caller, Operation
 from connector.control.smc.parameters import Values
-from connector.control.sources import SourceState
-from connector.control.store.rows import Role, TagKind
 from connector.control.store.search import SourceFilter, TagFilter
 from connector.specification import kinds
 from connector.specification.value import Flag, ListOf, OneOf, Parameter
@@ -43,7 +43,7 @@ DELETE: Final = (
 class SourceOperations:
     """Sources, as people and programs see them."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: JobService) -> None:
         self._service = service
         self._store = service.store
 

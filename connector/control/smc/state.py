@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from connector import __version__
-from connector.control.epoch import confirm
-from connector.control.service import Service
+from connector.control.domain.entities import Role
+from connector.control.service.jobs import JobService
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.operations import Answer, Caller, Field, Operation
 from connector.control.smc.parameters import Values
 from connector.control.smc.shapes import moment
-from connector.control.store.counting import Point
-from connector.control.store.rows import Role
+from connector.control.state.epoch import confirm
+from connector.control.store.write_count import WritePosition
 from connector.specification.value import Flag, Parameter
 
 _CONFIRM: Final = (
@@ -36,7 +36,7 @@ _ANSWER: Final = (
 class StateOperations:
     """What `connector control status` and `connector control confirm` do, for those who are elsewhere."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: JobService) -> None:
         self._service = service
         self._store = service.store
 
@@ -77,7 +77,7 @@ class StateOperations:
         return _shown(made)
 
 
-def _shown(point: Point) -> Answer:
+def _shown(point: WritePosition) -> Answer:
     return {
         "Version": __version__,
         "Epoch": point.epoch,

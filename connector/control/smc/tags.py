@@ -6,13 +6,13 @@ import base64
 import json
 from typing import Final
 
+from connector.control.domain.entities import Role, TagKind
 from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid, missing
 from connector.control.smc.operations import Answer, Caller, Operation
 from connector.control.smc.parameters import Values
 from connector.control.smc.sources import tag_filters
 from connector.control.store import Store
-from connector.control.store.rows import Role, TagKind
 from connector.specification import kinds
 from connector.specification.value import Flag, ListOf, Parameter, Struct, Text
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from connector.control.domain.entities import GroupStatus, Role, TagKind
 from connector.control.smc import shapes
 from connector.control.smc.operations import Answer, Caller, Operation, Work
 from connector.control.smc.parameters import Values
 from connector.control.smc.sources import paging, tag_filters
 from connector.control.store import Store
-from connector.control.store.rows import GroupStatus, Role, TagKind
 from connector.specification import kinds
 from connector.specification.value import ListOf, OneOf, Parameter
 

@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import time
 
-from connector.control.clock import Clock
+from connector.control.domain.clock import Clock
 from connector.control.store.appliances import Appliances
-from connector.control.store.applications import Applications
+from connector.control.store.applications import ApplicationStore
 from connector.control.store.audit import Audit
 from connector.control.store.cutovers import Cutovers
 from connector.control.store.database import Database
 from connector.control.store.epochs import Epochs
 from connector.control.store.evidence import EvidenceStore
 from connector.control.store.groups import Workgroups
-from connector.control.store.jobs import Jobs, Wish
-from connector.control.store.keys import Keys
-from connector.control.store.limits import Limits
+from connector.control.store.jobs import Jobs, NewJob
+from connector.control.store.keys import AccessKeyStore
+from connector.control.store.limits import Quotas
 from connector.control.store.log import Log
-from connector.control.store.measured import Measured
-from connector.control.store.overview import Overview
+from connector.control.store.overview import Measured, Overview
 from connector.control.store.passes import Passes
 from connector.control.store.removal import Removal
-from connector.control.store.runs import Runs
-from connector.control.store.scope import Scope
-from connector.control.store.search import JobFilter, Page, SourceFilter
+from connector.control.store.runs import RunStore
+from connector.control.store.search import JobFilter, ResultPage, Scope, SourceFilter
 from connector.control.store.sessions import Sessions
 from connector.control.store.sources import Sources
 from connector.control.store.tags import Tags
-from connector.control.store.things import Things
 from connector.control.store.tokens import Tokens
+from connector.control.store.tracked_resources import TrackedResources
 
-__all__ = ["JobFilter", "Limits", "Page", "SourceFilter", "Store", "Wish"]
+__all__ = ["JobFilter", "NewJob", "Quotas", "ResultPage", "SourceFilter", "Store"]
 
 
 class Store:
     """Opened on a URL (`sqlite:///FILE`, `postgresql://...`), migrated to the newest schema. Thread-safe."""
 
-    def __init__(self, url: str, clock: Clock = time.time, limits: Limits | None = None) -> None:
-        self.limits = limits = limits or Limits()
+    def __init__(self, url: str, clock: Clock = time.time, limits: Quotas | None = None) -> None:
+        self.limits = limits = limits or Quotas()
         self._database = Database(url, clock)
         self._database.migrate()
         self._database.begin_counting()
@@ -45,18 +43,18 @@ class Store:
         self.sources = Sources(self._database, limits)
         self.jobs = Jobs(self._database, limits)
         self.log = Log(self._database)
-        self.runs = Runs(self._database)
+        self.runs = RunStore(self._database)
         self.passes = Passes(self._database, limits)
         self.appliances = Appliances(self._database)
         self.measured = Measured(self._database)
-        self.things = Things(self._database)
+        self.resources = TrackedResources(self._database)
         self.cutovers = Cutovers(self._database)
-        self.applications = Applications(self._database)
+        self.applications = ApplicationStore(self._database)
         self.removal = Removal(self._database)
         self.tags = Tags(self._database)
         self.workgroups = Workgroups(self._database, limits)
         self.tokens = Tokens(self._database)
-        self.keys = Keys(self._database)
+        self.keys = AccessKeyStore(self._database)
         self.overview = Overview(self._database)
         self.sessions = Sessions(self._database)
         self.audit = Audit(self._database)

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.clock import SET_BACK
+from connector.control.domain.clock import SET_BACK
+from connector.control.domain.entities import AccessToken, Appliance, ApplianceKey, ApplianceStatus
 from connector.control.store import tables
 from connector.control.store.database import REGISTERING, Database, new_id
-from connector.control.store.rows import AccessToken, Appliance, ApplianceKey, Standing
 from connector.errors import AuthenticationFailed, Conflict, NotFound, NotPermitted
 from connector.transfer.evidence import fingerprint, from_pem
 
@@ -48,7 +48,7 @@ class Appliances:
             )
             _may_serve(token, vcenter, owner)
             standing = _standing(connection, token, vcenter, known=owner is not None)
-            if standing is Standing.APPROVED and owner is None:
+            if standing is ApplianceStatus.APPROVED and owner is None:
                 _claim(connection, vcenter, tenant, now)
             connection.execute(
                 _APPLIANCES.insert().values(
@@ -77,7 +77,7 @@ class Appliances:
         fresh = hmac.compare_digest(row.next_secret_hash if row is not None else "", digest)
         if row is None or not (current or fresh):
             raise AuthenticationFailed("unknown appliance or wrong secret", remedy="enrol it again")
-        if Standing(row.state) is Standing.REVOKED:
+        if ApplianceStatus(row.state) is ApplianceStatus.REVOKED:
             raise NotPermitted(
                 "this appliance was revoked",
                 on=row.name,
@@ -116,21 +116,23 @@ class Appliances:
                     remedy="revoke this appliance",
                 )
             tenant = row.workgroup_id if owner is None else owner[0]
-            changes = {"state": Standing.APPROVED, "workgroup_id": tenant}
+            changes = {"state": ApplianceStatus.APPROVED, "workgroup_id": tenant}
             connection.execute(_APPLIANCES.update().where(_APPLIANCES.c.id == row.id).values(**changes))
             return _appliance(_row(connection, appliance_id))
 
     def revoke(self, appliance_id: str) -> Appliance:
         """Its secrets are refused from now on. Repeating it is harmless."""
-        self._set(appliance_id, state=Standing.REVOKED)
+        self._set(appliance_id, state=ApplianceStatus.REVOKED)
         return self.get(appliance_id)
 
     def suspend(self, token_id: str) -> list[Appliance]:
         """What came in by this code waits for approval again; answers those that this changed."""
-        approved = sa.and_(_APPLIANCES.c.token_id == token_id, _APPLIANCES.c.state == Standing.APPROVED)
+        approved = sa.and_(
+            _APPLIANCES.c.token_id == token_id, _APPLIANCES.c.state == ApplianceStatus.APPROVED
+        )
         with self._database.write() as connection:
             rows = connection.execute(sa.select(_APPLIANCES).where(approved)).all()
-            connection.execute(_APPLIANCES.update().where(approved).values(state=Standing.WAITING))
+            connection.execute(_APPLIANCES.update().where(approved).values(state=ApplianceStatus.WAITING))
         return [self.get(row.id) for row in rows]
 
     def ask_rotation(self, appliance_id: str) -> Appliance:
@@ -192,7 +194,7 @@ class Appliances:
         """Those that may act and were heard of within `grace` seconds."""
         now = self._database.now()
         lately = [a for a in self.all() if now - grace <= a.heartbeat <= now + max(grace, SET_BACK)]
-        return [a for a in lately if a.state is Standing.APPROVED]
+        return [a for a in lately if a.state is ApplianceStatus.APPROVED]
 
     def _set(self, appliance_id: str, **changes: object) -> None:
         with self._database.write() as connection:
@@ -217,19 +219,21 @@ def _may_serve(token: AccessToken | None, vcenter: str, owner: tuple[str | None]
         )
 
 
-def _standing(connection: sa.Connection, token: AccessToken | None, vcenter: str, *, known: bool) -> Standing:
+def _standing(
+    connection: sa.Connection, token: AccessToken | None, vcenter: str, *, known: bool
+) -> ApplianceStatus:
     """Whether what comes in by this code waits for an administrator: after a revocation it does in any case."""
     revoked = sa.select(_APPLIANCES.c.id).where(
         _APPLIANCES.c.token_id == token.id if token is not None else _APPLIANCES.c.token_id.is_(None),
         _APPLIANCES.c.vcenter == vcenter,
-        _APPLIANCES.c.state == Standing.REVOKED,
+        _APPLIANCES.c.state == ApplianceStatus.REVOKED,
     )
     if connection.execute(revoked.limit(1)).first() is not None:
-        return Standing.WAITING
+        return ApplianceStatus.WAITING
     if token is None:
-        return Standing.APPROVED
+        return ApplianceStatus.APPROVED
     named = token.vcenter == vcenter
-    return Standing.APPROVED if named and (token.joins or known) else Standing.WAITING
+    return ApplianceStatus.APPROVED if named and (token.joins or known) else ApplianceStatus.WAITING
 
 
 def _tenant(connection: sa.Connection, vcenter: str) -> tuple[str | None] | None:
@@ -277,4 +281,4 @@ def _digest(secret: str) -> str:
 
 def _appliance(row: Any) -> Appliance:
     values = {name: value for name, value in row._mapping.items() if name not in _SECRETS}
-    return Appliance(**values | {"state": Standing(row.state)})
+    return Appliance(**values | {"state": ApplianceStatus(row.state)})

@@ -8,23 +8,23 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.cohorts import Member, broken, obstacle, provable, unproved
-from connector.control.jobs import Event, Status
-from connector.control.refusals import Code, Refused
+from connector.control.domain.cohorts import Member, broken, obstacle, provable, unproved
+from connector.control.domain.entities import Job, Outcome, Pass, PassState, Task
+from connector.control.domain.jobs import JobEvent, JobStatus
+from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.store import runs, tables
 from connector.control.store.database import BEGINNING, Database
-from connector.control.store.rows import Job, Outcome, Pass, PassState, Task
 
 _JOBS: Final = tables.jobs
 _RUNS: Final = tables.runs
 _PASSES: Final = tables.passes
 
 #: Where a job stands whose part in a cohort is not settled.
-_UNSETTLED: Final = (Status.RUNNING, Status.STOPPED, Status.IN_ERROR, Status.EXPIRED)
+_UNSETTLED: Final = (JobStatus.RUNNING, JobStatus.STOPPED, JobStatus.IN_ERROR, JobStatus.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CohortRun:
     """A run's place in a cohort. `proved`: it was decided that everybody in it is."""
 
     cohort: str
@@ -32,14 +32,14 @@ class Part:
     proved: bool = False
 
 
-class Applications:
+class ApplicationStore:
     """Which jobs belong together, and how far what they do together is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, name: str, ranks: Mapping[str, int]) -> None:
-        """From now on exactly these jobs are the application; none: it is no more. `Refused` while one is cut over."""
+        """From now on exactly these jobs are the application; none: it is no more. `StateRefusal` while one is cut over."""
         with self._database.write() as connection:
             self._database.exclusive(connection, BEGINNING)
             touched = sa.or_(_JOBS.c.application == name, _JOBS.c.id.in_(list(ranks)))
@@ -61,11 +61,11 @@ class Applications:
         query = sa.select(_JOBS.c.id, _JOBS.c.rank, _JOBS.c.status).where(
             _JOBS.c.application == mine,
             _JOBS.c.application != "",
-            _JOBS.c.status.not_in((Status.DELETING, Status.DELETED)),
+            _JOBS.c.status.not_in((JobStatus.DELETING, JobStatus.DELETED)),
         )
         with self._database.read() as connection:
             found = connection.execute(query).all()
-        return {job.id: job.rank for job in found if all(one.status == Status.WAITING for one in found)}
+        return {job.id: job.rank for job in found if all(one.status == JobStatus.WAITING for one in found)}
 
     def moments(self, job_ids: Sequence[str]) -> list[float]:
         """When the snapshots of the last common run of all these jobs were taken; empty: their last runs were not common."""
@@ -201,42 +201,42 @@ def obstacles(connection: sa.Connection, offered: Sequence[Pass]) -> dict[str, s
     return why
 
 
-def place(connection: sa.Connection, job: Job, event: Event) -> Part | None:
-    """The part in a cohort that a run of this job alone goes on with. `Refused` for what is done only together."""
-    if job.application and event in (Event.CUTOVER, Event.CLOSE, Event.ROLLBACK):
-        what = "taken back" if event is Event.ROLLBACK else "cut over"
-        raise Refused(
-            Code.JOB_STATUS,
+def place(connection: sa.Connection, job: Job, event: JobEvent) -> CohortRun | None:
+    """The part in a cohort that a run of this job alone goes on with. `StateRefusal` for what is done only together."""
+    if job.application and event in (JobEvent.CUTOVER, JobEvent.CLOSE, JobEvent.ROLLBACK):
+        what = "taken back" if event is JobEvent.ROLLBACK else "cut over"
+        raise StateRefusal(
+            RefusalCode.JOB_STATUS,
             f"its application {job.application} is {what} as a whole",
             on=job.name,
-            remedy=f"{'roll back' if event is Event.ROLLBACK else 'cut over'} the application, or take the job out of it",
+            remedy=f"{'roll back' if event is JobEvent.ROLLBACK else 'cut over'} the application, or take the job out of it",
         )
-    if event is not Event.START or not job.cutover:
+    if event is not JobEvent.START or not job.cutover:
         return None
     newest = runs.newest(connection, job.id)
     if newest is None or newest.cohort is None:
         return None
     if not newest.proved:
-        raise Refused(
-            Code.JOB_STATUS,
+        raise StateRefusal(
+            RefusalCode.JOB_STATUS,
             "its application is taken back: not all of its machines were proved",
             on=job.name,
             remedy="wait until the job is Stopped; if a machine could not be powered on, roll the application back again",
         )
-    return Part(newest.cohort, newest.rank, proved=True)
+    return CohortRun(newest.cohort, newest.rank, proved=True)
 
 
 def _must_be_free(job: Any, name: str) -> None:
     if job.application not in ("", name):
-        raise Refused(
-            Code.JOB_STATUS,
+        raise StateRefusal(
+            RefusalCode.JOB_STATUS,
             f"it belongs to the application {job.application}",
             on=job.name,
             remedy="take it out of that one first",
         )
-    if job.status == Status.RUNNING and job.cutover:
-        raise Refused(
-            Code.JOB_STATUS,
+    if job.status == JobStatus.RUNNING and job.cutover:
+        raise StateRefusal(
+            RefusalCode.JOB_STATUS,
             "it is being cut over",
             on=job.name,
             remedy="wait until it has ended",

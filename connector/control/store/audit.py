@@ -6,10 +6,10 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from connector.control.domain.entities import AuditEntry, Json
 from connector.control.store import tables
 from connector.control.store.database import Database
-from connector.control.store.rows import AuditEntry, Json
-from connector.control.store.search import Page
+from connector.control.store.search import ResultPage
 
 _AUDIT: Final = tables.audit
 
@@ -36,7 +36,7 @@ class Audit:
 
     def page(
         self, number: int = 1, size: int = 50, *, subject: str | None = None, who: str | None = None
-    ) -> Page[AuditEntry]:
+    ) -> ResultPage[AuditEntry]:
         """Newest first."""
         wanted = [
             column == value
@@ -49,4 +49,4 @@ class Audit:
             ).scalar_one()
             query = sa.select(_AUDIT).where(*wanted).order_by(_AUDIT.c.id.desc())
             rows = connection.execute(query.limit(size).offset((number - 1) * size))
-            return Page(total, [AuditEntry(**row._mapping) for row in rows])
+            return ResultPage(total, [AuditEntry(**row._mapping) for row in rows])

@@ -20,7 +20,7 @@ class Cutovers:
     def going_down(self, job_id: str, pass_id: str) -> float:
         """The source is about to be asked to shut down; answers since when it counts as down.
 
-        Told before the deed and durable when answered. The first moment stays, through crashes and new attempts; but
+        Said before the shutdown, and durable when answered. The first moment stays, through crashes and new attempts; but
         a machine that runs long after it should have been off was powered on again, and its downtime begins anew.
         """
         with self._database.write() as connection:

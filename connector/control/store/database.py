@@ -25,9 +25,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from connector import private
-from connector.control.clock import Clock
-from connector.control.store import counting, tables
-from connector.control.store.counting import Point, WentBack
+from connector.control.domain.clock import Clock
+from connector.control.store import tables, write_count
+from connector.control.store.write_count import WentBack, WritePosition
 from connector.errors import BadInput, ConnectorError, ControlFailed
 
 _LOG: Final = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Database:
         self._writer = ""  # until `begin_counting`
         self._counting = threading.Lock()  # from a write's number to its commit
         self._last = 0  # the sequence of this process's last counted write
-        self._latest: Point | None = None  # how far this database was known to be
+        self._latest: WritePosition | None = None  # how far this database was known to be
 
     @contextmanager
     def write(self, *, counted: bool = True) -> Iterator[sa.Connection]:
@@ -80,30 +80,30 @@ class Database:
                 self._engine.connect() as connection,
                 connection.begin() as transaction,
             ):
-                if restored := counting.current(connection).restored:
-                    raise counting.refusal(restored)
+                if restored := write_count.current(connection).restored:
+                    raise write_count.refusal(restored)
                 yield connection
                 with self._counting:  # until the commit: else another thread would miss this write
-                    point = counting.count(connection, self._writer, self._last, self._latest)
+                    point = write_count.count(connection, self._writer, self._last, self._latest)
                     transaction.commit()
                     self._last, self._latest = point.sequence, point
         except WentBack as lost:
             self.hold(str(lost), 0, epoch=lost.epoch)
-            raise counting.refusal(str(lost)) from None
+            raise write_count.refusal(str(lost)) from None
 
     def begin_counting(self) -> None:
         """From now on, writes of this process are counted. The schema is the newest."""
         self._writer = secrets.token_hex(8)
 
-    def look(self) -> Point:
+    def look(self) -> WritePosition:
         """How far the database is. If it has gone back since this process last looked, it is held from now on."""
         known = self._latest  # first: what was committed before is seen by what is read after
         with (
             self.read() as connection
         ):  # not under the lock: whoever waits for that may hold the last connection
-            now = counting.current(connection)
+            now = write_count.current(connection)
         try:
-            counting.must_go_on(now, known)
+            write_count.must_go_on(now, known)
         except WentBack as lost:
             self.hold(str(lost), 0, epoch=lost.epoch)
             return replace(now, restored=now.restored or str(lost))
@@ -131,10 +131,10 @@ class Database:
             values: dict[str, Any] = {"heard": max(known.heard, heard)}
             if not known.restored:
                 values |= {"restored": why, "restored_at": self.now()}
-                _LOG.critical("%s", counting.refusal(why))
+                _LOG.critical("%s", write_count.refusal(why))
             connection.execute(epochs.update().where(epochs.c.id == known.id).values(**values))
             if lost:
-                counting.remember_lost(connection, lost, self.now())
+                write_count.remember_lost(connection, lost, self.now())
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

@@ -8,13 +8,13 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector.control.jobs import Status
-from connector.control.refusals import Code, Refused, Unknown
-from connector.control.store import counting, jobs, tables
-from connector.control.store.counting import Point
+from connector.control.domain.entities import ApplianceStatus
+from connector.control.domain.jobs import JobStatus
+from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
+from connector.control.store import jobs, tables, write_count
 from connector.control.store.database import Database
-from connector.control.store.rows import Standing
-from connector.epoch import Mark
+from connector.control.store.write_count import WritePosition
+from connector.epoch import EpochMark
 
 _EPOCHS: Final = tables.epochs
 
@@ -28,26 +28,26 @@ class Epochs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def current(self) -> Point:
+    def current(self) -> WritePosition:
         with self._database.read() as connection:
-            return counting.current(connection)
+            return write_count.current(connection)
 
-    def look(self) -> Point:
+    def look(self) -> WritePosition:
         """The current epoch; the state is held from now on if the database has gone back under this process."""
         return self._database.look()
 
     def must_not_be_held(self) -> None:
         """Raises `StateRestored` while nothing may be begun."""
         if why := self.current().restored:
-            raise counting.refusal(why)
+            raise write_count.refusal(why)
 
-    def hear(self, mark: Mark, who: str) -> str:
+    def hear(self, mark: EpochMark, who: str) -> str:
         """What `who` remembers of this control plane; answers why the state is held, empty when all is well.
 
         The mark's proof was checked: somebody really was told so.
         """
         with self._database.read() as connection:
-            now = counting.current(connection)
+            now = write_count.current(connection)
             why = _contradiction(connection, now, mark, who)
             known = _knows(connection, mark.epoch)
         if why:
@@ -61,7 +61,7 @@ class Epochs:
         """
         self._database.hold(why, 0, lost, epoch)
 
-    def confirm(self, *, keep_credentials: bool = False) -> Point:
+    def confirm(self, *, keep_credentials: bool = False) -> WritePosition:
         """A new epoch; work goes on. The next pass of each job compares, and who was let in must be approved again.
 
         Raises `Conflict` when nothing was restored.
@@ -71,10 +71,10 @@ class Epochs:
                 sa.select(_EPOCHS.c.id).where(_EPOCHS.c.ended.is_(None)).with_for_update()
             )
             here = _EPOCHS.c.id == current.scalar_one()
-            before = counting.current(connection)
+            before = write_count.current(connection)
             if not before.restored:
-                raise Refused(
-                    Code.NOT_RESTORED,
+                raise StateRefusal(
+                    RefusalCode.NOT_RESTORED,
                     "nothing was restored: there is nothing to confirm",
                     on="control plane",
                     remedy="look at its status",
@@ -89,16 +89,16 @@ class Epochs:
                 "began": now,
             }
             connection.execute(_EPOCHS.insert().values(writer=before.writer, **values))
-            alive = tables.jobs.c.status != Status.DELETED
+            alive = tables.jobs.c.status != JobStatus.DELETED
             jobs.demand_compare(self._database, connection, COMPARE, alive)
             if not keep_credentials:
                 _doubt_credentials(connection)
-            return counting.count(connection, secrets.token_hex(8), 0, None)
+            return write_count.count(connection, secrets.token_hex(8), 0, None)
 
     def approve(self, ids: Sequence[str] | None) -> list[str]:
         """These access keys and access tokens count again; None: all. Answers those that did not count.
 
-        Raises `Unknown` for one that is neither, and changes nothing then.
+        Raises `UnknownObject` for one that is neither, and changes nothing then.
         """
         found: list[str] = []
         known: set[str] = set()
@@ -110,7 +110,7 @@ class Epochs:
                 found += [row.id for row in rows if not row.approved]
                 connection.execute(table.update().where(wanted).values(approved=True))
             for unknown in sorted(set(ids or ()) - known):
-                raise Unknown(Code.KEY_UNKNOWN, "no such access key or access token", on=unknown)
+                raise UnknownObject(RefusalCode.KEY_UNKNOWN, "no such access key or access token", on=unknown)
         return found
 
     def engine_is_at(self, epoch: str, sequence: int) -> None:
@@ -125,14 +125,14 @@ class Epochs:
             return _knows(connection, epoch)
 
 
-def _contradiction(connection: sa.Connection, now: Point, mark: Mark, who: str) -> str:
+def _contradiction(connection: sa.Connection, now: WritePosition, mark: EpochMark, who: str) -> str:
     if mark.epoch != now.epoch:
         if _knows(connection, mark.epoch):  # of before a restore that was confirmed
             return ""
         return (
             f"{who} knows of an epoch {mark.number} that this database never had; it is in epoch {now.number}"
         )
-    last = counting.last_of(connection, mark.writer)
+    last = write_count.last_of(connection, mark.writer)
     if not mark.sequence or (last is not None and last >= mark.sequence):
         return ""
     return f"{who} knows of write number {mark.sequence}, which this database does not hold; it ends at {now.sequence}"
@@ -147,6 +147,6 @@ def _doubt_credentials(connection: sa.Connection) -> None:
     for table in (tables.access_keys, tables.access_tokens):
         connection.execute(table.update().values(approved=False))
     appliances = tables.appliances
-    approved = appliances.c.state == Standing.APPROVED
-    connection.execute(appliances.update().where(approved).values(state=Standing.WAITING))
+    approved = appliances.c.state == ApplianceStatus.APPROVED
+    connection.execute(appliances.update().where(approved).values(state=ApplianceStatus.WAITING))
     connection.execute(tables.sessions.delete())

@@ -7,9 +7,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 import zstandard
 
+from connector.control.domain.entities import EvidenceEntry, Pass, PassState
 from connector.control.store import tables
 from connector.control.store.database import Database
-from connector.control.store.rows import EvidenceEntry, Pass, PassState
 from connector.errors import Conflict, EvidenceDamaged, NotFound
 from connector.transfer.evidence import LIMIT
 

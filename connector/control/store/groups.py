@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.jobs import Status
-from connector.control.refusals import Code, Refused, Unknown
+from connector.control.domain.entities import GroupStatus, Json, TagKind, Workgroup
+from connector.control.domain.jobs import JobStatus
+from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
 from connector.control.store import tables, tags
 from connector.control.store.database import GROUPING, Database, new_id
-from connector.control.store.limits import Limits
-from connector.control.store.rows import GroupStatus, Json, TagKind, Workgroup
-from connector.control.store.search import Page, TagFilter, tagged
+from connector.control.store.limits import Quotas
+from connector.control.store.search import ResultPage, TagFilter, tagged
 
 _GROUPS: Final = tables.workgroups
 _SOURCES: Final = tables.sources
@@ -23,7 +23,7 @@ _JOBS: Final = tables.jobs
 class Workgroups:
     """Groups by name."""
 
-    def __init__(self, database: Database, limits: Limits) -> None:
+    def __init__(self, database: Database, limits: Quotas) -> None:
         self._database = database
         self._limits = limits
 
@@ -52,7 +52,9 @@ class Workgroups:
             if connection.execute(sa.select(sa.func.count()).select_from(_GROUPS)).scalar_one() >= (
                 self._limits.workgroups
             ):
-                raise Refused(Code.GROUP_QUOTA, f"at most {self._limits.workgroups} workgroups", on=name)
+                raise StateRefusal(
+                    RefusalCode.GROUP_QUOTA, f"at most {self._limits.workgroups} workgroups", on=name
+                )
             connection.execute(_GROUPS.insert().values(**values))
             tags.put(connection, TagKind.GROUP, values["id"], tags_ or {})
             return self._one(connection, values["id"])
@@ -70,7 +72,7 @@ class Workgroups:
         name: str | None = None,
         status: str | None = None,
         tags_: Sequence[TagFilter] = (),
-    ) -> Page[Workgroup]:
+    ) -> ResultPage[Workgroup]:
         """Groups that match exactly, newest first. A `status` is worked out for all of them: there are few."""
         query = sa.select(_GROUPS).where(*tagged(TagKind.GROUP, _GROUPS.c.id, tags_))
         if ids:
@@ -81,9 +83,9 @@ class Workgroups:
             rows = connection.execute(query.order_by(_GROUPS.c.created.desc(), _GROUPS.c.id)).all()
             here = slice((number - 1) * size, number * size)
             if status is None:
-                return Page(len(rows), _groups(connection, rows[here]))
+                return ResultPage(len(rows), _groups(connection, rows[here]))
             found = [group for group in _groups(connection, rows) if group.status == status]
-        return Page(len(found), found[here])
+        return ResultPage(len(found), found[here])
 
     def modify(self, group_id: str, *, name: str | None = None, description: str | None = None) -> None:
         changes = {k: v for k, v in {"name": name, "description": description}.items() if v is not None}
@@ -96,12 +98,12 @@ class Workgroups:
                 connection.execute(_GROUPS.update().where(_GROUPS.c.id == group_id).values(**changes))
 
     def delete(self, group_id: str) -> None:
-        """`Refused` while it has sources."""
+        """`StateRefusal` while it has sources."""
         with self._database.write() as connection:
             self._database.exclusive(connection, GROUPING)
             if self._one(connection, group_id).sources:
-                raise Refused(
-                    Code.GROUP_NOT_EMPTY,
+                raise StateRefusal(
+                    RefusalCode.GROUP_NOT_EMPTY,
                     "the workgroup has sources",
                     on=group_id,
                     remedy="take them out first",
@@ -117,16 +119,16 @@ class Workgroups:
             inside = set(self._one(connection, group_id).sources)
             for row in _sources(connection, wanted):
                 if row.workgroup_id not in (None, group_id):
-                    raise Refused(
-                        Code.GROUP_TAKEN,
+                    raise StateRefusal(
+                        RefusalCode.GROUP_TAKEN,
                         "this source is in another workgroup",
                         on=row.id,
                         remedy="take it out first",
                     )
             if len(inside | wanted) > self._limits.workgroup_sources:
                 most = self._limits.workgroup_sources
-                raise Refused(
-                    Code.GROUP_SOURCES_QUOTA, f"at most {most} sources in one workgroup", on=group_id
+                raise StateRefusal(
+                    RefusalCode.GROUP_SOURCES_QUOTA, f"at most {most} sources in one workgroup", on=group_id
                 )
             connection.execute(
                 _SOURCES.update().where(_SOURCES.c.id.in_(wanted)).values(workgroup_id=group_id)
@@ -144,14 +146,14 @@ class Workgroups:
     def _one(self, connection: sa.Connection, group_id: str) -> Workgroup:
         rows = connection.execute(sa.select(_GROUPS).where(_GROUPS.c.id == group_id)).all()
         if not rows:
-            raise Unknown(Code.GROUP_UNKNOWN, "no such workgroup", on=group_id)
+            raise UnknownObject(RefusalCode.GROUP_UNKNOWN, "no such workgroup", on=group_id)
         return _groups(connection, rows)[0]
 
 
 def _free_name(connection: sa.Connection, name: str) -> None:
     if connection.execute(sa.select(_GROUPS.c.id).where(_GROUPS.c.name == name)).first():
-        raise Refused(
-            Code.GROUP_NAME, "another workgroup has this name", on=name, remedy="choose another name"
+        raise StateRefusal(
+            RefusalCode.GROUP_NAME, "another workgroup has this name", on=name, remedy="choose another name"
         )
 
 
@@ -159,7 +161,7 @@ def _sources(connection: sa.Connection, ids: set[str]) -> Sequence[Any]:
     query = sa.select(_SOURCES.c.id, _SOURCES.c.workgroup_id)
     rows = connection.execute(query.where(_SOURCES.c.id.in_(ids), _SOURCES.c.state != "Deleted")).all()
     if missing := sorted(ids - {row.id for row in rows}):
-        raise Unknown(Code.SOURCE_UNKNOWN, "no such source", on=missing[0])
+        raise UnknownObject(RefusalCode.SOURCE_UNKNOWN, "no such source", on=missing[0])
     return rows
 
 
@@ -167,7 +169,9 @@ def _groups(connection: sa.Connection, rows: Sequence[Any]) -> list[Workgroup]:
     query = (
         sa.select(_SOURCES.c.id, _SOURCES.c.workgroup_id, _JOBS.c.status, _JOBS.c.cutover)
         .join(
-            _JOBS, sa.and_(_JOBS.c.id == _SOURCES.c.last_job, _JOBS.c.status != Status.DELETED), isouter=True
+            _JOBS,
+            sa.and_(_JOBS.c.id == _SOURCES.c.last_job, _JOBS.c.status != JobStatus.DELETED),
+            isouter=True,
         )
         .where(_SOURCES.c.workgroup_id.in_([row.id for row in rows]), _SOURCES.c.state != "Deleted")
         .order_by(_SOURCES.c.id)
@@ -186,17 +190,17 @@ def _group(row: Any, members: Sequence[Any]) -> Workgroup:
         created=row.created,
         status=_status(members),
         sources=tuple(m.id for m in members),
-        failed=tuple(m.id for m in members if m.status == Status.IN_ERROR),
+        failed=tuple(m.id for m in members if m.status == JobStatus.IN_ERROR),
         unrelated=tuple(m.id for m in members if m.status is None),
     )
 
 
 def _status(members: Sequence[Any]) -> GroupStatus:
     statuses = {member.status for member in members}
-    if statuses <= {None, Status.READY}:
+    if statuses <= {None, JobStatus.READY}:
         return GroupStatus.NOT_STARTED
-    if statuses == {Status.FINISHED}:
+    if statuses == {JobStatus.FINISHED}:
         return GroupStatus.COMPLETED
-    if any(member.cutover or member.status == Status.FINISHED for member in members if member.status):
+    if any(member.cutover or member.status == JobStatus.FINISHED for member in members if member.status):
         return GroupStatus.CUTOVER
     return GroupStatus.IN_PROGRESS

@@ -8,19 +8,19 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control import jobs as machine
-from connector.control import validity
-from connector.control.clock import SET_BACK
-from connector.control.jobs import Business, Event, State, Status
-from connector.control.refusals import Code, Refused, Unknown
-from connector.control.sources import SourceEvent
+from connector.control.domain import jobs as machine
+from connector.control.domain import validity
+from connector.control.domain.clock import SET_BACK
+from connector.control.domain.entities import Job, Json, LogEntry, Outcome, Run, TagKind, Task
+from connector.control.domain.jobs import BusinessStatus, JobEvent, JobState, JobStatus
+from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
+from connector.control.domain.sources import SourceEvent
 from connector.control.store import applications, runs, sources, tables, tags
-from connector.control.store.applications import Part
+from connector.control.store.applications import CohortRun
 from connector.control.store.database import BEGINNING, Database, new_id
-from connector.control.store.limits import Limits
+from connector.control.store.limits import Quotas
 from connector.control.store.pass_rows import withdraw
-from connector.control.store.rows import Job, Json, LogEntry, Outcome, Run, TagKind, Task
-from connector.control.store.search import JobFilter, Page, page
+from connector.control.store.search import JobFilter, ResultPage, page
 from connector.errors import Ambiguous, Conflict
 from connector.model import InstanceAddress
 from connector.specification.fields import JOB_FIELDS, JobField
@@ -34,7 +34,7 @@ _AFTER: Final = (machine.PREPARING, machine.SYNCING, machine.PROCESSING, machine
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class NewJob:
     """What a new job shall do. `last_sync`: the last pass happens with the source shut down.
 
     `definition` is the request in the public API's names; `frequency` is hours; times are seconds. `notes` begin its log.
@@ -78,59 +78,59 @@ class Due:
 class Jobs:
     """The wish to migrate one source, and its state."""
 
-    def __init__(self, database: Database, limits: Limits) -> None:
+    def __init__(self, database: Database, limits: Quotas) -> None:
         self._database = database
         self._limits = limits
 
-    def create(self, wish: Wish) -> Job:
+    def create(self, new_job: NewJob) -> Job:
         """A job in Ready; the same `client_token` answers the same job again."""
-        if wish.client_token and (existing := self._by_token(wish.client_token)):
+        if new_job.client_token and (existing := self._by_token(new_job.client_token)):
             return existing
         job_id = new_id("j")
         try:
             with self._database.write() as connection:
                 self._database.exclusive(connection, BEGINNING)
-                self._insert(connection, job_id, wish)
+                self._insert(connection, job_id, new_job)
         except sa.exc.IntegrityError as error:
-            if wish.client_token and (existing := self._by_token(wish.client_token)):
+            if new_job.client_token and (existing := self._by_token(new_job.client_token)):
                 return existing
-            raise _same_name(wish.name) from error
+            raise _same_name(new_job.name) from error
         return self.get(job_id)
 
-    def _insert(self, connection: sa.Connection, job_id: str, wish: Wish) -> None:
+    def _insert(self, connection: sa.Connection, job_id: str, new_job: NewJob) -> None:
         now = self._database.now()
-        validity.rhythm(wish.frequency, wish.max_images)
-        values: Json = {k: v for k, v in asdict(wish).items() if k not in ("tags", "notes")}
+        validity.rhythm(new_job.frequency, new_job.max_images)
+        values: Json = {k: v for k, v in asdict(new_job).items() if k not in ("tags", "notes")}
         values |= {
             "id": job_id,
-            "image_name": wish.image_name or wish.name,
-            "status": Status.READY,
-            "business": Business.NONE,
+            "image_name": new_job.image_name or new_job.name,
+            "status": JobStatus.READY,
+            "business": BusinessStatus.NONE,
             "cutover": False,
             "created": now,
             "changed": now,
-            "valid_until": validity.valid_until(now, wish.valid_until),
-            "scheduled_start": validity.scheduled_start(now, wish.scheduled_start),
+            "valid_until": validity.valid_until(now, new_job.valid_until),
+            "scheduled_start": validity.scheduled_start(now, new_job.scheduled_start),
         }
-        alive = _JOBS.c.status.not_in((Status.DELETING, Status.DELETED))
+        alive = _JOBS.c.status.not_in((JobStatus.DELETING, JobStatus.DELETED))
         if _count(connection, alive) >= self._limits.jobs:
-            raise Refused(
-                Code.JOB_QUOTA,
+            raise StateRefusal(
+                RefusalCode.JOB_QUOTA,
                 f"at most {self._limits.jobs} jobs",
-                on=wish.name,
+                on=new_job.name,
                 remedy="delete finished jobs",
             )
-        sources.move(connection, wish.source_id, SourceEvent.TAKEN, last_job=job_id)
+        sources.move(connection, new_job.source_id, SourceEvent.TAKEN, last_job=job_id)
         connection.execute(_JOBS.insert().values(**values))
-        tags.put(connection, TagKind.JOB, job_id, wish.tags)
-        self._database.log(connection, job_id, "created", f"job {wish.name} created")
-        for note in wish.notes:
+        tags.put(connection, TagKind.JOB, job_id, new_job.tags)
+        self._database.log(connection, job_id, "created", f"job {new_job.name} created")
+        for note in new_job.notes:
             self._database.log(connection, job_id, "warning", note)
 
     def modify(self, job_id: str, changes: Json) -> Job:
         """Change fields of a job, all or none: by their column, or by their name when they are part of the definition.
 
-        `Refused` when its state does not allow it.
+        `StateRefusal` when its state does not allow it.
         """
         try:
             with self._database.write() as connection:
@@ -170,7 +170,7 @@ class Jobs:
 
     def get(self, job_id: str) -> Job:
         """By id, or by the name of a job that is not deleted."""
-        alive = _JOBS.c.status != Status.DELETED
+        alive = _JOBS.c.status != JobStatus.DELETED
         with self._database.read() as connection:
             rows = connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job_id)).all()
             rows = rows or connection.execute(sa.select(_JOBS).where(_JOBS.c.name == job_id, alive)).all()
@@ -181,20 +181,20 @@ class Jobs:
             raise Ambiguous(f"{len(rows)} jobs have this name", on=job_id, remedy=f"use an id: {ids}")
         return _job(rows[0])
 
-    def all(self, statuses: Sequence[Status] = ()) -> list[Job]:
+    def all(self, statuses: Sequence[JobStatus] = ()) -> list[Job]:
         """Newest first; deleted ones only when asked for."""
         query = sa.select(_JOBS).order_by(_JOBS.c.created.desc(), _JOBS.c.id)
-        query = query.where(_JOBS.c.status.in_(statuses) if statuses else _JOBS.c.status != Status.DELETED)
+        query = query.where(_JOBS.c.status.in_(statuses) if statuses else _JOBS.c.status != JobStatus.DELETED)
         with self._database.read() as connection:
             return [_job(row) for row in connection.execute(query)]
 
-    def page(self, wanted: JobFilter, number: int = 1, size: int = 10) -> Page[Job]:
+    def page(self, wanted: JobFilter, number: int = 1, size: int = 10) -> ResultPage[Job]:
         """Jobs that match exactly, newest first."""
         with self._database.read() as connection:
             total, rows = page(connection, _JOBS, wanted, number, size)
-            return Page(total, [_job(row) for row in rows])
+            return ResultPage(total, [_job(row) for row in rows])
 
-    def begin(self, job_id: str, event: Event, changes: Json | None = None, kind: str = "Manual") -> Run:
+    def begin(self, job_id: str, event: JobEvent, changes: Json | None = None, kind: str = "Manual") -> Run:
         """START, CUTOVER, CLOSE or ROLLBACK: the new state and the new run in one transaction."""
         with self._database.write() as connection:
             self._database.exclusive(connection, BEGINNING)
@@ -204,7 +204,7 @@ class Jobs:
 
     def begin_together(
         self,
-        event: Event,
+        event: JobEvent,
         ranks: Mapping[str, int],
         changes: Mapping[str, Json],
         kind: str = "Manual",
@@ -218,59 +218,68 @@ class Jobs:
             self._database.exclusive(connection, BEGINNING)
             for job_id, rank in sorted(ranks.items()):
                 job = locked(connection, job_id)
-                self._begin(connection, job, event, changes.get(job_id, {}), Part(cohort, rank), kind)
+                self._begin(connection, job, event, changes.get(job_id, {}), CohortRun(cohort, rank), kind)
         return cohort
 
     def _begin(
-        self, connection: sa.Connection, job: Job, event: Event, changes: Json, part: Part | None, kind: str
+        self,
+        connection: sa.Connection,
+        job: Job,
+        event: JobEvent,
+        changes: Json,
+        part: CohortRun | None,
+        kind: str,
     ) -> Run:
         now = self._database.now()
         machine.follow(job.state, event, job.id)
         if (
-            part is None or event is not Event.ROLLBACK
+            part is None or event is not JobEvent.ROLLBACK
         ):  # one of several that is offline does not keep the others
             self._must_be_possible(connection, job, event)
-        if event in (Event.CUTOVER, Event.CLOSE):
-            changes = changes | {"cutover": True, "last_sync": event is Event.CUTOVER}
-        if event is Event.ROLLBACK:
+        if event in (JobEvent.CUTOVER, JobEvent.CLOSE):
+            changes = changes | {"cutover": True, "last_sync": event is JobEvent.CUTOVER}
+        if event is JobEvent.ROLLBACK:
             kind = runs.ROLLBACK
         begun: Json = {"started": now, "ended": None, "waiting": "", "error": None}
         changes = begun | changes
-        if event is Event.START and not job.disk_order:
+        if event is JobEvent.START and not job.disk_order:
             changes |= {"disk_order": _frozen(connection, job)}
         job = move(self._database, connection, job, event, **changes)
-        plan = [Task.POWER_ON] if event is Event.ROLLBACK else _plan(job)
+        plan = [Task.POWER_ON] if event is JobEvent.ROLLBACK else _plan(job)
         if part is None:
             return runs.add(connection, job.id, kind, plan, now)
-        if event is Event.CUTOVER:
+        if event is JobEvent.CUTOVER:
             plan = [Task.SHUTDOWN, *plan]
         return runs.add(connection, job.id, kind, plan, now, **asdict(part))
 
-    def _must_be_possible(self, connection: sa.Connection, job: Job, event: Event) -> None:
-        if event is Event.CLOSE:  # reads nothing, ends at once
+    def _must_be_possible(self, connection: sa.Connection, job: Job, event: JobEvent) -> None:
+        if event is JobEvent.CLOSE:  # reads nothing, ends at once
             return
-        if event is Event.ROLLBACK:  # the way back is always open, but it needs somebody to go it
+        if event is JobEvent.ROLLBACK:  # the way back is always open, but it needs somebody to go it
             sources.must_be_online(connection, job.source_id)
             return
         if self._database.now() >= job.valid_until:
-            raise Refused(
-                Code.JOB_STATUS, "the valid time of this job has passed", on=job.id, remedy="create a new job"
+            raise StateRefusal(
+                RefusalCode.JOB_STATUS,
+                "the valid time of this job has passed",
+                on=job.id,
+                remedy="create a new job",
             )
         sources.must_be_online(connection, job.source_id)
-        if _count(connection, _JOBS.c.status == Status.RUNNING) >= self._limits.running:
-            raise Refused(
-                Code.RUNNING_QUOTA,
+        if _count(connection, _JOBS.c.status == JobStatus.RUNNING) >= self._limits.running:
+            raise StateRefusal(
+                RefusalCode.RUNNING_QUOTA,
                 f"as many jobs run as may run: {self._limits.running}",
                 on=job.id,
                 remedy="start it when another has ended",
             )
 
-    def apply(self, job_id: str, event: Event) -> Job:
+    def apply(self, job_id: str, event: JobEvent) -> Job:
         """A change of state that needs nothing beside it: STOP while waiting, DELETE, DELETED, EXPIRED."""
         with self._database.write() as connection:
             return move(self._database, connection, locked(connection, job_id), event)
 
-    def advance(self, run_id: str, event: Event, changes: Json | None = None) -> None:
+    def advance(self, run_id: str, event: JobEvent, changes: Json | None = None) -> None:
         """A report of the workflow; harmless when it was made before. `changes` are columns of the job."""
         with self._database.write() as connection:
             run = runs.locked(connection, run_id)
@@ -279,7 +288,7 @@ class Jobs:
                 return
             move(self._database, connection, job, event, **(changes or {}))
 
-    def settle(self, run_id: str, event: Event, outcome: Outcome, error: Json | None = None) -> None:
+    def settle(self, run_id: str, event: JobEvent, outcome: Outcome, error: Json | None = None) -> None:
         """End a run and move its job, once: a second call finds the run ended and does nothing.
 
         A pass of it that nobody has taken ends with it; an appliance that holds one is asked to stop.
@@ -298,9 +307,9 @@ class Jobs:
             withdraw(connection, run_id, now)
             job = locked(connection, run.job_id)
             after: Json = {"error": error, "ended": now, "waiting": ""}
-            if event is Event.PAUSED:
+            if event is JobEvent.PAUSED:
                 after["next_run"] = validity.next_run(now, None if job.on_demand else job.frequency)
-            if event is Event.ROLLED_BACK:
+            if event is JobEvent.ROLLED_BACK:
                 after.pop("error")  # why it was taken back, if not a person asked for it
                 after |= {"cutover": False, "down_since": None, "predicted_downtime": None}
             move(self._database, connection, job, event, **after)
@@ -316,12 +325,12 @@ class Jobs:
 
             return Due(
                 expiring=ids(c.status.in_(machine.EXPIRING), c.valid_until <= now),
-                remnants=ids(c.status == Status.EXPIRED, c.expired <= remnant),
+                remnants=ids(c.status == JobStatus.EXPIRED, c.expired <= remnant),
                 starting=ids(
                     sa.or_(
-                        sa.and_(c.status == Status.READY, c.scheduled_start <= now),
+                        sa.and_(c.status == JobStatus.READY, c.scheduled_start <= now),
                         sa.and_(
-                            c.status == Status.WAITING,
+                            c.status == JobStatus.WAITING,
                             sa.or_(
                                 c.next_run <= now,
                                 sa.and_(c.next_run.is_not(None), c.ended > now + SET_BACK),
@@ -351,7 +360,7 @@ class Jobs:
 
         It is done with when a pass of the job that reads has ended well.
         """
-        wanted = _JOBS.c.status != Status.DELETED
+        wanted = _JOBS.c.status != JobStatus.DELETED
         if job_ids is not None:
             wanted = sa.and_(wanted, _JOBS.c.id.in_(job_ids))
         with self._database.write() as connection:
@@ -375,7 +384,7 @@ class Jobs:
             return [LogEntry(**row._mapping) for row in connection.execute(query)][::-1]
 
 
-def move(database: Database, connection: sa.Connection, job: Job, event: Event, **changes: Any) -> Job:
+def move(database: Database, connection: sa.Connection, job: Job, event: JobEvent, **changes: Any) -> Job:
     """Follow the table for one job, inside the caller's transaction, with what belongs to the new state."""
     target = machine.follow(job.state, event, job.id)
     now = database.now()
@@ -383,9 +392,9 @@ def move(database: Database, connection: sa.Connection, job: Job, event: Event, 
     if "error" in changes:
         error = changes["error"] or {}
         values["error_code"] = error.get("code") or error.get("error", "")
-    if event is Event.EXPIRED:
+    if event is JobEvent.EXPIRED:
         values["expired"] = now
-    if event is Event.ROLLBACK and job.status is Status.FINISHED:
+    if event is JobEvent.ROLLBACK and job.status is JobStatus.FINISHED:
         sources.move(connection, job.source_id, SourceEvent.TAKEN, last_job=job.id)
     done = connection.execute(
         _JOBS.update()
@@ -394,9 +403,9 @@ def move(database: Database, connection: sa.Connection, job: Job, event: Event, 
     )
     if done.rowcount != 1:
         raise Conflict("another request changed this job first", on=job.id, remedy="look again")
-    if event is Event.FINISHED or (event is Event.DELETE and job.status is not Status.FINISHED):
+    if event is JobEvent.FINISHED or (event is JobEvent.DELETE and job.status is not JobStatus.FINISHED):
         sources.move(connection, job.source_id, SourceEvent.FREED)
-    if event is Event.DELETED:
+    if event is JobEvent.DELETED:
         tags.forget(connection, TagKind.JOB, job.id)
     reason = changes.get("error")
     text = f"{job.state} -> {target}" + (f": {reason['what']}" if reason else "")
@@ -427,17 +436,17 @@ def locked(connection: sa.Connection, job_id: str) -> Job:
 
 def jobs_of(connection: sa.Connection, source_id: str) -> list[Job]:
     """The jobs of a source that are not deleted, locked."""
-    query = sa.select(_JOBS).where(_JOBS.c.source_id == source_id, _JOBS.c.status != Status.DELETED)
+    query = sa.select(_JOBS).where(_JOBS.c.source_id == source_id, _JOBS.c.status != JobStatus.DELETED)
     return [_job(row) for row in connection.execute(query.with_for_update(key_share=True)).all()]
 
 
 def _frozen(connection: sa.Connection, job: Job) -> list[int]:
-    """Keys of the source's disks: their order from now on, whatever becomes of the source's. `Refused` without the first."""
+    """Keys of the source's disks: their order from now on, whatever becomes of the source's. `StateRefusal` without the first."""
     (source,) = sources.some(connection, [job.source_id])
     keys = [disk.key for disk in source.disks]
     if keys and keys[0] in job.left_out:
-        raise Refused(
-            Code.JOB_STATUS,
+        raise StateRefusal(
+            RefusalCode.JOB_STATUS,
             f"disk {keys[0]} is the system disk by now, and the job leaves it out",
             on=job.id,
             remedy="choose the disks of the job again",
@@ -453,7 +462,7 @@ def _plan(job: Job) -> list[Task]:
     return [Task.READ]
 
 
-def _reached(state: State, event: Event) -> bool:
+def _reached(state: JobState, event: JobEvent) -> bool:
     targets = {t.target for t in machine.TRANSITIONS if t.event is event}
     return state in _AFTER and any(t in _AFTER and _AFTER.index(state) >= _AFTER.index(t) for t in targets)
 
@@ -462,30 +471,32 @@ def _count(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
     return connection.execute(sa.select(sa.func.count()).select_from(_JOBS).where(which)).scalar_one()
 
 
-def _unknown(job_id: str) -> Unknown:
-    return Unknown(Code.JOB_UNKNOWN, "no such job", on=job_id, remedy="list the jobs")
+def _unknown(job_id: str) -> UnknownObject:
+    return UnknownObject(RefusalCode.JOB_UNKNOWN, "no such job", on=job_id, remedy="list the jobs")
 
 
-def _same_name(name: str) -> Refused:
-    return Refused(Code.JOB_NAME, "another job has this name", on=name, remedy="choose another name")
+def _same_name(name: str) -> StateRefusal:
+    return StateRefusal(
+        RefusalCode.JOB_NAME, "another job has this name", on=name, remedy="choose another name"
+    )
 
 
 def _job(row: Any) -> Job:
     values = dict(row._mapping)
-    values["status"] = Status(values["status"])
-    values["business"] = Business(values["business"])
+    values["status"] = JobStatus(values["status"])
+    values["business"] = BusinessStatus(values["business"])
     values["instance"] = InstanceAddress(**values["instance"]) if values["instance"] else None
     values["disk_order"] = tuple(values["disk_order"] or ())
     return Job(**values)
 
 
 def _require_changeable(job: Job, field: JobField) -> None:
-    """Raises `Refused` when the field cannot be changed where the job stands; says where it can."""
+    """Raises `StateRefusal` when the field cannot be changed where the job stands; says where it can."""
     if machine.modifiable(job.state, field):
         return
     where = ", ".join(field.changes)
-    raise Refused(
-        Code.JOB_STATUS,
+    raise StateRefusal(
+        RefusalCode.JOB_STATUS,
         f"{field.name} cannot be changed while {job.state}",
         on=job.id,
         remedy=f"it can be changed in {where}" if where else "it is fixed when the job is created",

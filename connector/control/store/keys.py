@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.refusals import Code, Unknown
+from connector.control.domain.entities import AccessKey, Role
+from connector.control.domain.refusals import RefusalCode, UnknownObject
 from connector.control.store import tables
 from connector.control.store.database import Database
-from connector.control.store.rows import AccessKey, Role
 
 _KEYS: Final = tables.access_keys
 _NONCES: Final = tables.nonces
@@ -19,7 +19,7 @@ _NONCES: Final = tables.nonces
 NONCE_LIFETIME: Final = 3600.0
 
 
-class Keys:
+class AccessKeyStore:
     """Keys of people and programs. Secrets are sealed before they come here."""
 
     def __init__(self, database: Database) -> None:
@@ -69,7 +69,7 @@ class Keys:
         with self._database.write() as connection:
             done = connection.execute(_KEYS.update().where(_KEYS.c.id == key_id).values(disabled=True))
         if done.rowcount != 1:
-            raise Unknown(Code.KEY_UNKNOWN, "no such access key", on=key_id)
+            raise UnknownObject(RefusalCode.KEY_UNKNOWN, "no such access key", on=key_id)
 
     def claim(self, key_id: str, nonce: str) -> bool:
         """Whether this nonce is used for the first time, by whichever replica."""

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
-from connector.control.store.rows import Pass
+from connector.control.domain.entities import Pass
 from connector.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Quotas:
     """Quotas of things that exist, then limits on what is read at the same time across all appliances.
 
     A disk that is read costs its ESXi host and its vCenter one connection; a machine that is read costs each of its
@@ -31,7 +31,7 @@ class Limits:
     passes: int = 50
 
     @classmethod
-    def of(cls, words: Iterable[str]) -> Limits:
+    def of(cls, words: Iterable[str]) -> Quotas:
         """From words such as `host_disks=4`; `BadInput` for a limit that does not exist and for less than 1."""
         names = [limit.name for limit in fields(cls)]
         chosen: dict[str, int] = {}
@@ -48,7 +48,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class PassGroup:
     """Passes that are given out in one: all of them fit, or none begins. One alone, or an application's."""
 
     passes: Sequence[Pass]
@@ -59,7 +59,7 @@ class Claim:
 
 
 class _Kind(NamedTuple):
-    """What one limit counts, by its field of `Limits`; and where: vCenter, then a host or datastore of it."""
+    """What one limit counts, by its field of `Quotas`; and where: vCenter, then a host or datastore of it."""
 
     limit: str
     vcenter: str = ""
@@ -76,7 +76,7 @@ class _Kind(NamedTuple):
 
 
 def reasons(
-    claims: Sequence[Claim], running: Sequence[Pass], limits: Limits, reserved: Sequence[Pass] = ()
+    claims: Sequence[PassGroup], running: Sequence[Pass], limits: Quotas, reserved: Sequence[Pass] = ()
 ) -> dict[str, str]:
     """Why each pass of the claims must wait while `running` are read; empty for one that need not. Pure.
 
@@ -99,7 +99,7 @@ def reasons(
     return found
 
 
-def _obstacle(wanted: Counter[_Kind], used: Counter[_Kind], limits: Limits) -> str:
+def _obstacle(wanted: Counter[_Kind], used: Counter[_Kind], limits: Quotas) -> str:
     for kind, more in wanted.items():
         limit = getattr(limits, kind.limit)
         if used[kind] > 0 and used[kind] + more > limit:

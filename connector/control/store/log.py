@@ -7,9 +7,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from connector.control.domain.entities import LogEntry
 from connector.control.store import tables
 from connector.control.store.database import Database
-from connector.control.store.rows import LogEntry
 
 _EVENTS: Final = tables.events
 

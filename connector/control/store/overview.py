@@ -1,16 +1,60 @@
-"""Bulk looks for pages that many people keep open: few columns, one query for any number of rows."""
+"""What finished passes have shown: how fast the line was, how much a source had to read."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import sqlalchemy as sa
 
-from connector.control.jobs import Business, State, Status
+from connector.control.domain.entities import Json, Outcome
+from connector.control.domain.jobs import BusinessStatus, JobState, JobStatus
 from connector.control.store import tables
 from connector.control.store.database import Database
+
+_PASSES: Final = tables.passes
+_JOBS: Final = tables.jobs
+_NEWEST: Final = 10
+
+
+class Measured:
+    """Figures that appliances reported at the end of their passes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def rate(self, vcenters: Iterable[str]) -> float | None:
+        """Bytes of plan a second that the newest passes of these vCenters have reached; None without any."""
+        done = sa.and_(_PASSES.c.outcome == Outcome.DONE, _PASSES.c.vcenter.in_(list(vcenters)))
+        query = sa.select(_PASSES.c.result).where(done).order_by(_PASSES.c.ended.desc()).limit(_NEWEST)
+        with self._database.read() as connection:
+            results = connection.execute(query).scalars().all()
+        passes = [disks for result in results if (disks := _disks(result))]
+        planned = sum(size for disks in passes for size, _ in disks)
+        seconds = sum(max(took for _, took in disks) for disks in passes)
+        return planned / seconds if planned and seconds else None
+
+    def planned(self, source_ids: Sequence[str]) -> dict[str, int]:
+        """Bytes that the first pass of the newest job of each of these sources had to read, where it is known."""
+        query = (
+            sa.select(_JOBS.c.source_id, _PASSES.c.result)
+            .join(_JOBS, _JOBS.c.id == _PASSES.c.job_id)
+            .where(_JOBS.c.source_id.in_(source_ids), _PASSES.c.outcome == Outcome.DONE)
+            .order_by(_JOBS.c.created, _PASSES.c.offered.desc())
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        found = {row.source_id: sum(size for size, _ in _disks(row.result)) for row in rows}
+        return {source_id: size for source_id, size in found.items() if size}
+
+
+def _disks(result: Json | None) -> list[tuple[int, float]]:
+    """Planned bytes and seconds of each disk, as far as the appliance reported them in their right types."""
+    disks = (result or {}).get("disks")
+    pairs = [(d.get("planned"), d.get("seconds")) for d in disks or [] if isinstance(d, dict)]
+    return [(n, float(s)) for n, s in pairs if isinstance(n, int) and isinstance(s, int | float)]
+
 
 #: What has an id and a name; no two of them have an id in common.
 _NAMED: Final = (
@@ -29,7 +73,7 @@ class JobGlance:
 
     id: str
     name: str
-    state: State
+    state: JobState
 
 
 class Overview:
@@ -38,31 +82,38 @@ class Overview:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def job_counts(self) -> dict[Status, int]:
+    def job_counts(self) -> dict[JobStatus, int]:
         """How many jobs are in each status; deleted ones are not counted."""
         status = tables.jobs.c.status
         query = (
-            sa.select(status, sa.func.count().label("jobs")).where(status != Status.DELETED).group_by(status)
+            sa.select(status, sa.func.count().label("jobs"))
+            .where(status != JobStatus.DELETED)
+            .group_by(status)
         )
         with self._database.read() as connection:
-            return {Status(row.status): row.jobs for row in connection.execute(query)}
+            return {JobStatus(row.status): row.jobs for row in connection.execute(query)}
 
     def jobs(self, ids: Collection[str]) -> dict[str, JobGlance]:
         """These jobs by id; deleted ones are left out."""
         c = tables.jobs.c
         query = sa.select(c.id, c.name, c.status, c.business)
         with self._database.read() as connection:
-            rows = connection.execute(query.where(c.id.in_(ids), c.status != Status.DELETED)).all()
-        return {r.id: JobGlance(r.id, r.name, State(Status(r.status), Business(r.business))) for r in rows}
+            rows = connection.execute(query.where(c.id.in_(ids), c.status != JobStatus.DELETED)).all()
+        return {
+            r.id: JobGlance(r.id, r.name, JobState(JobStatus(r.status), BusinessStatus(r.business)))
+            for r in rows
+        }
 
     def down(self) -> list[JobGlance]:
         """Jobs whose cutover has shut the source down, while neither it nor a rollback has ended; the longest first."""
         c = tables.jobs.c
         query = sa.select(c.id, c.name, c.status, c.business).order_by(c.down_since)
-        over = (Status.FINISHED, Status.DELETED)
+        over = (JobStatus.FINISHED, JobStatus.DELETED)
         with self._database.read() as connection:
             rows = connection.execute(query.where(c.down_since.is_not(None), c.status.not_in(over))).all()
-        return [JobGlance(r.id, r.name, State(Status(r.status), Business(r.business))) for r in rows]
+        return [
+            JobGlance(r.id, r.name, JobState(JobStatus(r.status), BusinessStatus(r.business))) for r in rows
+        ]
 
     def source_names(self, ids: Collection[str]) -> dict[str, str]:
         """Names of sources by id, deleted ones too."""

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from connector.control.domain.entities import Outcome, Pass, PassState, Task
 from connector.control.store import tables
-from connector.control.store.rows import Outcome, Pass, PassState, Task
 
 _PASSES: Final = tables.passes
 

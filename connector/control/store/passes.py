@@ -12,15 +12,24 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.clock import SET_BACK
-from connector.control.jobs import SYNCING, Event, State, follow
-from connector.control.refusals import Code, Refused
+from connector.control.domain.clock import SET_BACK
+from connector.control.domain.entities import (
+    LEFT_OUT,
+    Appliance,
+    ApplianceStatus,
+    Json,
+    Outcome,
+    Pass,
+    PassState,
+    Task,
+)
+from connector.control.domain.jobs import SYNCING, JobEvent, JobState, follow
+from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.store import runs, tables
 from connector.control.store.database import HANDING_OUT, Database, new_id
-from connector.control.store.limits import Limits
+from connector.control.store.limits import Quotas
 from connector.control.store.pass_rows import IN_ORDER, in_state, pass_of
 from connector.control.store.queue import waiting
-from connector.control.store.rows import LEFT_OUT, Appliance, Json, Outcome, Pass, PassState, Standing, Task
 from connector.errors import Conflict, NotFound
 
 _PASSES: Final = tables.passes
@@ -35,7 +44,7 @@ ATTEMPTS: Final = 20
 class Passes:
     """Every reading of every source."""
 
-    def __init__(self, database: Database, limits: Limits) -> None:
+    def __init__(self, database: Database, limits: Quotas) -> None:
         self._database = database
         self._limits = limits
 
@@ -222,15 +231,15 @@ class Passes:
             job = connection.execute(
                 sa.select(tables.jobs).where(tables.jobs.c.id == job_id).with_for_update(key_share=True)
             ).one()
-            follow(State(job.status, job.business), Event.STOP, job_id)
+            follow(JobState(job.status, job.business), JobEvent.STOP, job_id)
             run = connection.execute(
                 sa.select(_RUNS)
                 .where(_RUNS.c.job_id == job_id, _RUNS.c.ended.is_(None))
                 .with_for_update(key_share=True)
             ).one()
             if run.proved:
-                raise Refused(
-                    Code.JOB_STATUS,
+                raise StateRefusal(
+                    RefusalCode.JOB_STATUS,
                     "all machines of its application are proved: it ends in a moment",
                     on=job.name,
                     remedy="wait until it is Finished; then the application can be rolled back",
@@ -414,7 +423,7 @@ def _place(connection: sa.Connection, job_id: str) -> Json:
 def _readers(connection: sa.Connection) -> dict[str, list[str]]:
     """Names of the appliances that may read, by vCenter."""
     c, found = tables.appliances.c, defaultdict[str, list[str]](list)
-    approved = c.state == Standing.APPROVED
+    approved = c.state == ApplianceStatus.APPROVED
     for row in connection.execute(sa.select(c.vcenter, c.name).where(approved).order_by(c.name)):
         found[row.vcenter].append(row.name)
     return found
@@ -448,7 +457,7 @@ def _wanted(connection: sa.Connection, job_id: str) -> list[int]:
     return sorted(key for key in keys if key not in left_out)
 
 
-def stoppable(state: State) -> bool:
+def stoppable(state: JobState) -> bool:
     """Whether STOP is a request to a running pass rather than a change of state."""
     return state == SYNCING
 

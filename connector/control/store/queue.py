@@ -11,11 +11,11 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from connector.control.domain.entities import Pass, PassState
 from connector.control.store import runs, tables
 from connector.control.store.applications import obstacles
-from connector.control.store.limits import Claim, Limits, reasons
+from connector.control.store.limits import PassGroup, Quotas, reasons
 from connector.control.store.pass_rows import in_state, of_runs
-from connector.control.store.rows import Pass, PassState
 
 _RUNS: Final = tables.runs
 
@@ -45,7 +45,7 @@ class _Cohort:
                 yield found
 
 
-def waiting(connection: sa.Connection, offered: Sequence[Pass], limits: Limits) -> dict[str, str]:
+def waiting(connection: sa.Connection, offered: Sequence[Pass], limits: Quotas) -> dict[str, str]:
     """Why each of `offered`, oldest first, must wait; empty for one that need not."""
     together = obstacles(connection, offered)
     cohorts = _cohorts(connection)
@@ -55,17 +55,17 @@ def waiting(connection: sa.Connection, offered: Sequence[Pass], limits: Limits) 
     return {found.id: together.get(found.id) or why.get(found.id, "") for found in offered}
 
 
-def _claims(offered: Sequence[Pass], cohorts: dict[str, _Cohort]) -> list[Claim]:
+def _claims(offered: Sequence[Pass], cohorts: dict[str, _Cohort]) -> list[PassGroup]:
     by_run = {found.run_id: cohort for cohort in cohorts.values() for found in cohort.passes}
-    claims: list[Claim] = []
+    claims: list[PassGroup] = []
     claimed: set[str] = set()
     for found in offered:
         cohort = by_run.get(found.run_id)
         if cohort is None or cohort.admitted:
             if found.task.reads:
-                claims.append(Claim((found,), admitted=cohort is not None))
+                claims.append(PassGroup((found,), admitted=cohort is not None))
         elif cohort.ready and found.id not in claimed:
-            claims.append(Claim(cohort.passes, together=True))
+            claims.append(PassGroup(cohort.passes, together=True))
             claimed |= {member.id for member in cohort.passes}
     return claims
 

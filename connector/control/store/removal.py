@@ -6,12 +6,12 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector.control.jobs import Event, Status
-from connector.control.refusals import Code, Refused
-from connector.control.sources import SourceEvent, SourceState
+from connector.control.domain.entities import TagKind
+from connector.control.domain.jobs import JobEvent, JobStatus
+from connector.control.domain.refusals import RefusalCode, StateRefusal
+from connector.control.domain.sources import SourceEvent, SourceState
 from connector.control.store import jobs, sources, tables, tags
 from connector.control.store.database import REGISTERING, Database
-from connector.control.store.rows import TagKind
 
 _SOURCES: Final = tables.sources
 _JOBS: Final = tables.jobs
@@ -24,32 +24,32 @@ class Removal:
         self._database = database
 
     def source(self, source_id: str, *, force: bool) -> None:
-        """The source is Deleting, and with `force` so are its jobs. `Refused` while one runs, or without `force` exists."""
+        """The source is Deleting, and with `force` so are its jobs. `StateRefusal` while one runs, or without `force` exists."""
         with self._database.write() as connection:
             self._database.exclusive(connection, REGISTERING)
             related = jobs.jobs_of(connection, source_id)
-            if running := [job for job in related if job.status is Status.RUNNING]:
-                raise Refused(
-                    Code.SOURCE_RUNNING,
+            if running := [job for job in related if job.status is JobStatus.RUNNING]:
+                raise StateRefusal(
+                    RefusalCode.SOURCE_RUNNING,
                     "the source has a running job",
                     on=running[0].id,
                     remedy="stop and delete the job first",
                 )
-            alive = [job for job in related if job.status is not Status.DELETING]
+            alive = [job for job in related if job.status is not JobStatus.DELETING]
             if alive and not force:
-                raise Refused(
-                    Code.SOURCE_RELATED,
+                raise StateRefusal(
+                    RefusalCode.SOURCE_RELATED,
                     "the source has a job",
                     on=alive[0].id,
                     remedy="delete the job first, or delete the source with force",
                 )
             for job in alive:
-                jobs.move(self._database, connection, job, Event.DELETE)
+                jobs.move(self._database, connection, job, JobEvent.DELETE)
             sources.move(connection, source_id, SourceEvent.DELETE, workgroup_id=None)
 
     def finish(self) -> list[str]:
         """Sources that are Deleting and have no job left are gone; answers them."""
-        left = sa.exists().where(_JOBS.c.source_id == _SOURCES.c.id, _JOBS.c.status != Status.DELETED)
+        left = sa.exists().where(_JOBS.c.source_id == _SOURCES.c.id, _JOBS.c.status != JobStatus.DELETED)
         query = sa.select(_SOURCES.c.id).where(_SOURCES.c.state == SourceState.DELETING, ~left)
         with self._database.read() as connection:
             ready = list(connection.execute(query).scalars())

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from connector.control.domain.entities import Outcome, Run, Task
 from connector.control.store import tables
 from connector.control.store.database import Database, new_id
-from connector.control.store.rows import Outcome, Run, Task
 from connector.errors import NotFound
 
 _RUNS: Final = tables.runs
@@ -17,7 +17,7 @@ _RUNS: Final = tables.runs
 ROLLBACK: Final = "Rollback"  # the kind of a run that gives the source back
 
 
-class Runs:
+class RunStore:
     """The executions of jobs."""
 
     def __init__(self, database: Database) -> None:

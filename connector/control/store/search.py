@@ -1,16 +1,48 @@
-"""Searches of the public API: exact matches, ANDed; an absent filter does not filter; newest first, in pages."""
+"""What belongs to some workgroups: their sources, the jobs of these, appliances, activation codes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import sqlalchemy as sa
 
+from connector.control.domain.entities import TagKind
 from connector.control.store import tables
-from connector.control.store.rows import TagKind
+from connector.control.store.database import Database
 from connector.specification.kinds import LOCAL_REGION
+
+SOURCE: Final = "source"
+JOB: Final = "job"
+GROUP: Final = "group"
+APPLIANCE: Final = "appliance"
+TOKEN: Final = "token"  # noqa: S105 - a kind of thing
+
+_OWNED: Final = {SOURCE: tables.sources, APPLIANCE: tables.appliances, TOKEN: tables.access_tokens}
+
+
+class Scope:
+    """Thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ids(self, kind: str, workgroups: Collection[str]) -> set[str]:
+        """Everything of this kind that belongs to these workgroups."""
+        if kind == GROUP:
+            return set(workgroups)
+        with self._database.read() as connection:
+            return {str(found) for found in connection.execute(_query(kind, workgroups)).scalars()}
+
+
+def _query(kind: str, workgroups: Collection[str]) -> sa.Select[tuple[str]]:
+    if kind == JOB:
+        sources = _query(SOURCE, workgroups)
+        return sa.select(tables.jobs.c.id).where(tables.jobs.c.source_id.in_(sources))
+    table = _OWNED[kind]
+    return sa.select(table.c.id).where(table.c.workgroup_id.in_(list(workgroups)))
+
 
 Row = TypeVar("Row")
 
@@ -22,7 +54,7 @@ _MANY: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Row]):
+class ResultPage(Generic[Row]):
     """One page of what was found; `total` counts all of it."""
 
     total: int

@@ -9,10 +9,10 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from connector.control.clock import SET_BACK
+from connector.control.domain.clock import SET_BACK
+from connector.control.domain.entities import ConsoleSession
 from connector.control.store import tables
 from connector.control.store.database import Database
-from connector.control.store.rows import Session
 
 _SESSIONS: Final = tables.sessions
 
@@ -45,7 +45,7 @@ class Sessions:
             )
         return token
 
-    def find(self, token: str) -> Session | None:
+    def find(self, token: str) -> ConsoleSession | None:
         """The session of this cookie, which has been used now; None when there is none or it has ended."""
         now = self._database.now()
         query = sa.select(_SESSIONS).where(_SESSIONS.c.id == _digest(token), _alive(now))
@@ -55,7 +55,7 @@ class Sessions:
             return None
         if now - row.seen > _NOTE:
             self.use([row.id])
-        return Session(**row._mapping)
+        return ConsoleSession(**row._mapping)
 
     def use(self, ids: Collection[str]) -> set[str]:
         """Those of `ids` that are alive, by session and by key; they have been used now."""

@@ -8,16 +8,16 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.jobs import UNFINISHED, Status
-from connector.control.refusals import Code, Refused, Unknown
-from connector.control.sources import TRANSITIONS, SourceEvent, SourceState, follow
+from connector.control.domain.entities import Appliance, Job, Json, Source, SourceDisk, in_order
+from connector.control.domain.jobs import UNFINISHED, JobStatus
+from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
+from connector.control.domain.sources import TRANSITIONS, SourceEvent, SourceState, follow
 from connector.control.store import tables, tokens
 from connector.control.store.database import REGISTERING, Database, new_id
-from connector.control.store.limits import Limits
-from connector.control.store.rows import Appliance, Job, Json, Source, SourceDisk, in_order
-from connector.control.store.search import Page, SourceFilter, page
+from connector.control.store.limits import Quotas
+from connector.control.store.search import ResultPage, SourceFilter, page
 from connector.errors import Ambiguous
-from connector.model import UNREADY, Part
+from connector.model import UNREADY, MachinePart
 
 _SOURCES: Final = tables.sources
 _CODES: Final = tables.access_tokens
@@ -40,7 +40,7 @@ PARTIAL: Final = "vCenter does not show its %s now; what was known of it is kept
 class Sources:
     """Registered machines and their disks."""
 
-    def __init__(self, database: Database, limits: Limits) -> None:
+    def __init__(self, database: Database, limits: Quotas) -> None:
         self._database = database
         self._limits = limits
 
@@ -151,8 +151,8 @@ class Sources:
             _locked(connection, source_id)
             if name is not None:
                 if _name_taken(connection, name, source_id):
-                    raise Refused(
-                        Code.SOURCE_NAME,
+                    raise StateRefusal(
+                        RefusalCode.SOURCE_NAME,
                         "another source has this name",
                         on=name,
                         remedy="choose another name",
@@ -193,11 +193,11 @@ class Sources:
         with self._database.read() as connection:
             return _with_disks(connection, connection.execute(query).all())
 
-    def page(self, wanted: SourceFilter, number: int = 1, size: int = 10) -> Page[Source]:
+    def page(self, wanted: SourceFilter, number: int = 1, size: int = 10) -> ResultPage[Source]:
         """Sources that match exactly, newest first, with their disks."""
         with self._database.read() as connection:
             total, rows = page(connection, _SOURCES, wanted, number, size)
-            return Page(total, _with_disks(connection, rows))
+            return ResultPage(total, _with_disks(connection, rows))
 
     def set_online(self, online: set[str]) -> None:
         """Sources of vCenters without a living appliance go offline, and come back with it.
@@ -248,11 +248,11 @@ def some(connection: sa.Connection, ids: Iterable[str]) -> list[Source]:
 
 
 def must_be_online(connection: sa.Connection, source_id: str) -> None:
-    """`Refused` when nobody can read this source now."""
+    """`StateRefusal` when nobody can read this source now."""
     row = _locked(connection, source_id)
     if row.error_code:
-        raise Refused(
-            Code.SOURCE_STATE,
+        raise StateRefusal(
+            RefusalCode.SOURCE_STATE,
             f"the source is not available: {row.reason}",
             on=source_id,
             remedy="start an appliance for its vCenter, or rescan",
@@ -264,10 +264,10 @@ def _completed(machine: Json, row: Any) -> Json:
     if machine["instance_uuid"] not in ("", row.instance_uuid):
         return machine  # the moref names another one by now
     known: Json = {**row.facts, "instance_uuid": row.instance_uuid, "name": row.machine}
-    parts = [Part(name) for name in machine.get("missing", ()) if name in set(Part)]
+    parts = [MachinePart(name) for name in machine.get("missing", ()) if name in set(MachinePart)]
     kept = {name: known[name] for part in parts for name in part.fields if known.get(name)}
     traits, before = dict(machine.get("traits") or {}), known.get("traits") or {}
-    if Part.HOST in parts and before.get("cluster"):
+    if MachinePart.HOST in parts and before.get("cluster"):
         traits["cluster"] = before["cluster"]
     return machine | kept | ({"traits": traits} if traits else {})
 
@@ -283,8 +283,10 @@ def _locked(connection: sa.Connection, source_id: str) -> Any:
     return row
 
 
-def _unknown(source_id: str) -> Unknown:
-    return Unknown(Code.SOURCE_UNKNOWN, "no such source", on=source_id, remedy="list the sources, or rescan")
+def _unknown(source_id: str) -> UnknownObject:
+    return UnknownObject(
+        RefusalCode.SOURCE_UNKNOWN, "no such source", on=source_id, remedy="list the sources, or rescan"
+    )
 
 
 def _is_another(machine: Json, row: Any) -> bool:
@@ -294,7 +296,7 @@ def _is_another(machine: Json, row: Any) -> bool:
 
 def _has_jobs(connection: sa.Connection, source_id: str) -> bool:
     jobs = tables.jobs.c
-    query = sa.select(jobs.id).where(jobs.source_id == source_id, jobs.status != Status.DELETED)
+    query = sa.select(jobs.id).where(jobs.source_id == source_id, jobs.status != JobStatus.DELETED)
     return connection.execute(query.limit(1)).first() is not None
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
     true,
 )
 
-from connector.control.jobs import UNFINISHED
+from connector.control.domain.jobs import UNFINISHED
 
 metadata: Final = MetaData(
     naming_convention={

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.refusals import Code, Refused, Unknown
+from connector.control.domain.entities import Tag, TagKind
+from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
 from connector.control.store import tables
 from connector.control.store.database import Database
-from connector.control.store.rows import Tag, TagKind
 from connector.control.store.search import TagFilter, tagged
 
 _TAGS: Final = tables.tags
@@ -37,7 +37,7 @@ class Tags:
         self._database = database
 
     def put(self, kind: TagKind, ids: Sequence[str], tags: Mapping[str, str]) -> None:
-        """Set these tags on all of these; `Unknown` or `Refused` changes nothing."""
+        """Set these tags on all of these; `UnknownObject` or `StateRefusal` changes nothing."""
         with self._database.write() as connection:
             _must_exist(connection, kind, ids)
             for resource in ids:
@@ -82,11 +82,11 @@ class Tags:
 
 
 def put(connection: sa.Connection, kind: TagKind, resource: str, tags: Mapping[str, str]) -> None:
-    """Set tags inside the caller's transaction; `Refused` when there would be too many."""
+    """Set tags inside the caller's transaction; `StateRefusal` when there would be too many."""
     here = sa.and_(_TAGS.c.kind == kind, _TAGS.c.resource_id == resource)
     known = set(connection.execute(sa.select(_TAGS.c.key).where(here)).scalars())
     if len(known | set(tags)) > MOST:
-        raise Refused(Code.TAG_QUOTA, f"at most {MOST} tags on one resource", on=resource)
+        raise StateRefusal(RefusalCode.TAG_QUOTA, f"at most {MOST} tags on one resource", on=resource)
     if tags:
         connection.execute(_TAGS.delete().where(here, _TAGS.c.key.in_(tags)))
         rows = [{"kind": kind, "resource_id": resource, "key": k, "value": v} for k, v in tags.items()]
@@ -105,7 +105,7 @@ def _must_exist(connection: sa.Connection, kind: TagKind, ids: Sequence[str]) ->
         query = query.where(state != "Deleted")
     known = set(connection.execute(query).scalars())
     if missing := [resource for resource in ids if resource not in known]:
-        raise Unknown(Code.RESOURCE_UNKNOWN, f"no such {kind}", on=missing[0])
+        raise UnknownObject(RefusalCode.RESOURCE_UNKNOWN, f"no such {kind}", on=missing[0])
 
 
 def _tag(row: Any) -> Tag:

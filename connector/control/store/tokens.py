@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector.control.refusals import Code, Unknown
+from connector.control.domain.entities import AccessToken, Json, TokenStatus
+from connector.control.domain.refusals import RefusalCode, UnknownObject
+from connector.control.domain.validity import DAY
 from connector.control.store import tables
 from connector.control.store.database import Database, new_id
-from connector.control.store.rows import AccessToken, Json, TokenStatus
-from connector.control.validity import DAY
 from connector.errors import AuthenticationFailed
 
 _TOKENS: Final = tables.access_tokens
@@ -109,7 +109,7 @@ class Tokens:
         with self._database.read() as connection:
             row = connection.execute(sa.select(_TOKENS).where(_TOKENS.c.id == token_id)).one_or_none()
         if row is None:
-            raise Unknown(Code.TOKEN_UNKNOWN, "no such access token", on=token_id)
+            raise UnknownObject(RefusalCode.TOKEN_UNKNOWN, "no such access token", on=token_id)
         return row
 
     def _token(self, row: Any) -> AccessToken:

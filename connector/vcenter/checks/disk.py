@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connector.model import Datastore, Machine, MachineDisk
-from connector.vcenter.checks.rule import BLOCK, GIB, INFO, WARM, WARN, Around, Rule, when
+from connector.vcenter.checks.rule import BLOCK, GIB, INFO, WARM, WARN, CheckContext, Rule, when
 from connector.vcenter.disk_order import uncertain
 
 UNTRACKABLE = {"FlatVer1", "SparseVer1", "RawDiskVer2", "PartitionedRawDiskVer2"}
@@ -22,24 +22,24 @@ def trackable(disk: MachineDisk) -> bool:
     return not (physical or free or disk.backing in UNTRACKABLE or disk.backing == "LocalPMem")
 
 
-def _stores(disk: MachineDisk, around: Around) -> tuple[Datastore, ...]:
+def _stores(disk: MachineDisk, around: CheckContext) -> tuple[Datastore, ...]:
     """The disk's datastore, or those that it may be: a name is unique only within its datacenter."""
     store = around.stores.get(disk.store)
     return around.datastores.get(disk.datastore, ()) if store is None else (store,)
 
 
-def _shut(disk: MachineDisk, around: Around) -> str:
+def _shut(disk: MachineDisk, around: CheckContext) -> str:
     stores = _stores(disk, around)
     return when(stores and not any(one.accessible for one in stores), f"{disk.datastore} is not accessible")
 
 
-def _resting(disk: MachineDisk, around: Around) -> str:
+def _resting(disk: MachineDisk, around: CheckContext) -> str:
     stores = _stores(disk, around)
     resting = stores and all(one.maintenance == "inMaintenance" for one in stores)
     return when(resting, f"{disk.datastore} is in maintenance")
 
 
-def _full(disk: MachineDisk, around: Around) -> str:
+def _full(disk: MachineDisk, around: CheckContext) -> str:
     stores = [one for one in _stores(disk, around) if one.capacity]
     needed = max(LEAST_FREE, disk.capacity * CHURN // 100)
     free = max((one.free for one in stores), default=needed)
@@ -48,17 +48,17 @@ def _full(disk: MachineDisk, around: Around) -> str:
     )
 
 
-def _crowded(disk: MachineDisk, around: Around) -> str:
+def _crowded(disk: MachineDisk, around: CheckContext) -> str:
     count = around.snapshotted.get(disk.datastore, 0)
     return when(count > MOST_SNAPSHOTTED, f"{count} machines on {disk.datastore} have open snapshots")
 
 
-def _special(disk: MachineDisk, around: Around) -> str:
+def _special(disk: MachineDisk, around: CheckContext) -> str:
     kinds = {one.kind for one in _stores(disk, around)} & _SPECIAL
     return when(kinds, f"{disk.datastore} is of type {', '.join(sorted(kinds))}")
 
 
-def _shared(disk: MachineDisk, around: Around) -> str:
+def _shared(disk: MachineDisk, around: CheckContext) -> str:
     others = around.owners.get(disk.path, ())
     by = f": {', '.join(others[:8])}" if len(others) > 1 else ""
     return when(disk.sharing == "sharingMultiWriter", f"several machines may write to the disk{by}")

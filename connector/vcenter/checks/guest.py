@@ -6,7 +6,7 @@ import re
 from ipaddress import ip_address
 
 from connector.model import Guest, GuestNic, GuestVolume, Machine, PowerState
-from connector.vcenter.checks.rule import BLOCK, INFO, MIB, WARN, Around, Rule, when
+from connector.vcenter.checks.rule import BLOCK, INFO, MIB, WARN, CheckContext, Rule, when
 
 _PASSTHROUGH = {
     "VirtualPCIPassthrough": "PCI device",
@@ -152,7 +152,7 @@ def _trouble(machine: Machine) -> str:
     return "; ".join([*told, *traits.issues[:3]])
 
 
-def _twins(machine: Machine, around: Around) -> str:
+def _twins(machine: Machine, around: CheckContext) -> str:
     count = around.twins.get(machine.bios_uuid, 0)
     return when(count > 1, f"{count} machines have its BIOS UUID {machine.bios_uuid}")
 

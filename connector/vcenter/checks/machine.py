@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from connector.model import Doubt, Firmware, Host, Machine, PowerState, SnapshotNode
-from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, Around, Rule, when
+from connector.model import Firmware, Host, Machine, PowerState, SnapshotNode, UnclearData
+from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, CheckContext, Rule, when
 from connector.vcenter.naming import Ticket
 from connector.vcenter.partial import obscured
 
@@ -39,7 +39,7 @@ def _depth(machine: Machine) -> int:
     return max((node.depth + 1 for node in foreign(machine)), default=0)
 
 
-def _days(machine: Machine, around: Around) -> int:
+def _days(machine: Machine, around: CheckContext) -> int:
     """Age of the oldest foreign snapshot; 0 without one, or without a clock."""
     created = [node.created for node in foreign(machine) if node.created]
     age = around.now - min(created, default=around.now)
@@ -65,19 +65,19 @@ def _hidden(machine: Machine) -> str:
     return when(what, f"vCenter does not show its {what} now: what was known of it is kept")
 
 
-def _host(machine: Machine, around: Around) -> str:
+def _host(machine: Machine, around: CheckContext) -> str:
     host = around.hosts.get(machine.host)
     return when(
         host and host.connection != "connected", f"its host {host.name} is {host.connection}" if host else ""
     )
 
 
-def _resting(machine: Machine, around: Around) -> str:
+def _resting(machine: Machine, around: CheckContext) -> str:
     host = around.hosts.get(machine.host)
     return when(host and host.maintenance, f"its host {host.name} is in maintenance mode" if host else "")
 
 
-def _quarantined(machine: Machine, around: Around) -> str:
+def _quarantined(machine: Machine, around: CheckContext) -> str:
     host = around.hosts.get(machine.host)
     return when(host and host.quarantine, f"its host {host.name} is quarantined" if host else "")
 
@@ -117,12 +117,12 @@ def _has(host: Host | None, fault: _Fault) -> bool:
     return host.build.isdecimal() and fault.first <= int(host.build) < fault.mended
 
 
-def _misses_writes(machine: Machine, around: Around) -> str:
+def _misses_writes(machine: Machine, around: CheckContext) -> str:
     host = around.hosts.get(machine.host)
     return _faulty(host, _CONSOLIDATED.what) if _has(host, _CONSOLIDATED) else ""
 
 
-def _misses_growth(machine: Machine, around: Around) -> str:
+def _misses_growth(machine: Machine, around: CheckContext) -> str:
     host = around.hosts.get(machine.host)
     large = any(disk.capacity > _TRACKED_AT_ONCE for disk in machine.disks)
     told = [one.what for one in _FAULTS if _has(host, one) and (large or one.mended)]
@@ -148,7 +148,7 @@ def _strange(machine: Machine) -> str:
     return _doubted(machine.traits.doubts) if not _lost(machine) else ""
 
 
-def _doubted(doubts: Sequence[Doubt]) -> str:
+def _doubted(doubts: Sequence[UnclearData]) -> str:
     told = [f"{one.path} {one.what}".strip() for one in doubts]
     more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
     return "; ".join(told[:3]) + more

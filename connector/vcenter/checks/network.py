@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from connector.model import Nic
-from connector.vcenter.checks.rule import BLOCK, INFO, WARN, Around, Rule, when
+from connector.vcenter.checks.rule import BLOCK, INFO, WARN, CheckContext, Rule, when
 
 
-def _unmapped(nic: Nic, around: Around) -> str:
+def _unmapped(nic: Nic, around: CheckContext) -> str:
     mapped = around.bounds.networks
     return when(
         mapped is not None and nic.network not in mapped, f"{nic.network or 'its network'} is not mapped"
     )
 
 
-def _segment(nic: Nic, around: Around) -> str:
+def _segment(nic: Nic, around: CheckContext) -> str:
     """NSX shows its segments as networks of their own kind, or as port groups of a distributed switch."""
     name = around.segments.get(nic.network)
     if nic.backing != "OpaqueNetwork" and name is None:

@@ -29,7 +29,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class CheckContext:
     """What a rule may ask besides its subject. Everything is optional: a rule says nothing about the unknown."""
 
     bounds: Bounds = Bounds()
@@ -43,7 +43,7 @@ class Around:
     segments: Mapping[str, str] = field(default_factory=dict)  # names of port groups that NSX made, by key
 
     @classmethod
-    def of(cls, inventory: Inventory, bounds: Bounds, now: float = 0.0) -> Around:
+    def of(cls, inventory: Inventory, bounds: Bounds, now: float = 0.0) -> CheckContext:
         """Everything that an inventory tells."""
         datastores: dict[str, tuple[Datastore, ...]] = {}
         for one in inventory.datastores:
@@ -76,7 +76,7 @@ class Rule(Generic[Subject]):
     title: str  # with the id, unique
     severity: Severity
     reads: str  # the properties
-    wrong: Callable[[Subject, Around], str]
+    wrong: Callable[[Subject, CheckContext], str]
     remedy: str
     fixable: bool = False  # the tool can do what the remedy says
 

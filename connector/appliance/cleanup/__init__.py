@@ -1,0 +1,1 @@
+"""What passes leave in vCenter: recorded before it is made, removed afterwards, repaired on request."""

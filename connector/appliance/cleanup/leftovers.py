@@ -1,0 +1,123 @@
+"""A job that does not read may have left a snapshot in vCenter: the control plane remembers it and orders its removal.
+
+What resists is told there and ordered again, until it is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, Final, Protocol
+
+from connector.appliance.cleanup.ledger import ControlLedger
+from connector.appliance.cleanup.machine_lock import MachineLocks
+from connector.appliance.inventory import PEERS
+from connector.errors import ConnectorError, NotFound, Unreachable, VCenterFault
+from connector.model import Machine
+from connector.outages import Outages
+from connector.vcenter.partial import nameless
+
+log = logging.getLogger(__name__)
+
+EVERY: Final = 30.0  # seconds between two looks
+
+
+class Orders(Protocol):
+    """The part of the control plane that knows what was left."""
+
+    def leftovers(self) -> list[dict[str, Any]]: ...
+
+    def removed(self, token: str) -> None: ...
+
+    def resists(self, token: str, trouble: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class SnapshotRemover(Protocol):
+    """The part of vCenter that removes snapshots of ours."""
+
+    def find(self, wanted: str) -> Machine: ...
+
+    def dismiss(self, machine: str, token: str) -> None: ...
+
+
+class Cleaner:
+    """A context manager around a thread that removes what it is ordered to remove."""
+
+    def __init__(
+        self,
+        vcenter: SnapshotRemover,
+        ledger: ControlLedger,
+        connect: Callable[[], Orders],
+        claims: MachineLocks,
+        stop: threading.Event,
+        every: float = EVERY,
+        first: Callable[[], None] = lambda: None,
+        outages: Outages | None = None,
+    ) -> None:
+        """`first` is done once at the start of the thread, before the first look."""
+        self._outages = outages or Outages(log, PEERS)
+        self._vcenter, self._ledger, self._connect, self._stop = vcenter, ledger, connect, stop
+        self._claims, self._every, self._first = claims, every, first
+        self._thread = threading.Thread(target=self._loop, name="cleaner")
+
+    def once(self) -> int:
+        """Carry out what is ordered now; answers how many things are gone. The others are ordered again."""
+        gone = 0
+        with closing(self._connect()) as control:
+            for order in control.leftovers():
+                with self._claims.tried(str(order["machine"])) as free:
+                    gone += free and self._carry_out(order, control)
+        return gone
+
+    def _carry_out(self, order: dict[str, Any], control: Orders) -> bool:
+        token = str(order["token"])
+        try:
+            self._remove(token, order)
+        except ConnectorError as failed:
+            self._outages.missed(f"{token} stays in vCenter for now", failed)
+            control.resists(token, failed.what)
+            return False
+        self._outages.heard(Unreachable)
+        control.removed(token)
+        return True
+
+    def _remove(self, token: str, order: dict[str, Any]) -> None:
+        """No machine, no snapshot: one that is gone, or whose name another machine has by now, left nothing."""
+        machine = str(order["machine"])
+        try:
+            found = self._vcenter.find(machine)
+            if what := nameless(found):  # it may be ours: nothing is forgotten
+                raise VCenterFault(
+                    f"vCenter does not show the machine's {what} now",
+                    on=found.name,
+                    remedy="it is tried again",
+                    retryable=True,
+                )
+            if found.instance_uuid != order["instance_uuid"]:
+                return
+            self._ledger.attach(machine, str(order["pass_id"]))
+            self._vcenter.dismiss(machine, token)
+        except NotFound:
+            return
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        try:
+            self._first()
+        except ConnectorError as failed:
+            self._outages.missed("what earlier lives left was not looked for", failed)
+        while not self._stop.wait(self._every):
+            try:
+                self.once()
+            except ConnectorError as failed:
+                self._outages.missed("leftovers were not looked for", failed)

@@ -1,0 +1,66 @@
+"""The control plane's memory of one vCenter, as an appliance asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Protocol
+
+from connector.appliance.cleanup.repair import RegisteredResource
+from connector.errors import ControlFailed
+
+
+class RegisterClient(Protocol):
+    def remembered(self) -> dict[str, Any]: ...
+
+    def removed(self, token: str) -> None: ...
+
+    def resists(self, token: str, trouble: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class ControlRegister:
+    """See `repair.Memory`. Makes a connection for each call."""
+
+    def __init__(self, connect: Callable[[], RegisterClient]) -> None:
+        self._connect = connect
+
+    def remembered(self) -> Sequence[RegisteredResource]:
+        with closing(self._connect()) as control:
+            return read(control.remembered())
+
+    def reading(self) -> frozenset[str]:
+        with closing(self._connect()) as control:
+            return frozenset(str(moref) for moref in control.remembered()["reading"])
+
+    def removed(self, token: str) -> None:
+        with closing(self._connect()) as control:
+            control.removed(token)
+
+    def resists(self, token: str, trouble: str) -> None:
+        with closing(self._connect()) as control:
+            control.resists(token, trouble)
+
+
+def read(answer: Mapping[str, Any]) -> tuple[RegisteredResource, ...]:
+    """Off the wire. Raises ControlFailed when a field is missing."""
+    try:
+        return tuple(
+            RegisteredResource(
+                str(resource["token"]),
+                str(resource["kind"]),
+                str(resource["machine"]),
+                str(resource["instance_uuid"]),
+                str(resource["name"]),
+                bool(resource["busy"]),
+                bool(resource["over"]),
+            )
+            for resource in answer["things"]
+        )
+    except (KeyError, TypeError) as broken:
+        raise ControlFailed(
+            f"its memory cannot be read: {broken!r}",
+            on="control plane",
+            remedy="use an appliance and a control plane of the same version",
+        ) from None

@@ -1,0 +1,1 @@
+"""What must be true around an appliance before a migration: probes, facts, rules."""

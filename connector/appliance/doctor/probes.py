@@ -1,0 +1,178 @@
+"""Looking around an appliance: names, ports, certificates, clock, VDDK, disk space, partners. Changes nothing.
+
+Everything is tried, whatever else fails; what cannot be seen is a fact too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from connector import pasted
+from connector.appliance.doctor.facts import (
+    CertificateFact,
+    ClockFact,
+    Fact,
+    FactKind,
+    LibraryFact,
+    LoginFact,
+    NameFact,
+    PortFact,
+    SpaceFact,
+)
+from connector.errors import ConnectorError, Unreachable
+from connector.settings import VCenterSettings
+from connector.transfer.vddk_source import check_installation
+from connector.vcenter.endpoint import VCenterAddress
+from connector.vcenter.facts import HostPort, VCenterFacts
+from connector.vcenter.trust import presented, thumbprint
+
+REACH: Final = 5.0  # seconds that a connection may take, and a greeting
+SHOWN: Final = 5  # names of machines in one finding
+ABREAST: Final = 32  # hosts tried side by side
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where doors are; an estate behind a forwarder has others."""
+
+    nfc: int = 902
+    host: int = 443
+    instance: tuple[int, ...] = (8080, 8703)
+
+
+def before_login(settings: VCenterSettings) -> Iterator[Fact]:
+    """What can be said of a vCenter without telling it who we are."""
+    endpoint = VCenterAddress.parse(settings.url)
+    yield resolved(FactKind.VCENTER, endpoint.host)
+    on = f"{endpoint.host}:{endpoint.port}"
+    try:
+        shown = presented(endpoint, reach=REACH)
+    except Unreachable as silent:
+        yield PortFact(FactKind.VCENTER, on, trouble=_what(silent))
+        return
+    yield PortFact(FactKind.VCENTER, on)
+    yield _beside(FactKind.VCENTER, on, settings.thumbprint, shown)
+
+
+def after_login(on: str, seen: VCenterFacts, ports: Ports = Ports()) -> Iterator[Fact]:
+    """Clock, every host, and the privileges."""
+    yield ClockFact(on, seen.skew, seen.latency)
+    yield from _abreast([lambda one=one: list(_host(one, ports)) for one in seen.hosts])  # type: ignore[misc]
+    yield from seen.grants
+
+
+def instance(address: str, ports: Ports = Ports()) -> Iterator[Fact]:
+    """An intermediate instance, by `HOST` (both its ports) or `HOST:PORT`."""
+    parts = urlsplit(f"//{address}")
+    host = parts.hostname or address
+    yield (name := resolved(FactKind.INSTANCE, host))
+    if not name.trouble:
+        for port in (parts.port,) if parts.port else ports.instance:
+            yield knocked(FactKind.INSTANCE, host, port)
+
+
+def installation(path: Path, versions: Sequence[str]) -> Iterator[Fact]:
+    """A VDDK beside each vSphere version that it must serve; vCenter's first."""
+    for vsphere in dict.fromkeys(version for version in versions if version):
+        try:
+            yield LibraryFact(str(path), vsphere, version=check_installation(path, vsphere))
+        except ConnectorError as unfit:
+            yield LibraryFact(str(path), vsphere, trouble=_what(unfit))
+            return
+
+
+def room(kind: FactKind, path: Path) -> SpaceFact:
+    """The file system of a directory, or of the nearest one above it that exists."""
+    there = next((one for one in (path, *path.absolute().parents) if one.exists()), Path("/"))
+    try:
+        usage = shutil.disk_usage(there)
+    except OSError as failed:
+        return SpaceFact(kind, str(path), trouble=failed.strerror or type(failed).__name__)
+    denied = "" if os.access(there, os.W_OK | os.X_OK) else f"{there} may not be written by this user"
+    return SpaceFact(kind, str(path), usage.free, usage.total, denied)
+
+
+def welcome(kind: FactKind, on: str, call: Callable[[], object]) -> LoginFact:
+    """Whether a call that needs our credential is answered."""
+    try:
+        call()
+    except ConnectorError as refused:
+        return LoginFact(kind, on, _what(refused))
+    return LoginFact(kind, on)
+
+
+def resolved(kind: FactKind, host: str) -> NameFact:
+    """What a name leads to, as this machine is told."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as unknown:
+        return NameFact(
+            kind, host, trouble=f"does not resolve ({getattr(unknown, 'strerror', None) or unknown})"
+        )
+    return NameFact(kind, host, tuple(dict.fromkeys(str(one[4][0]) for one in found)))
+
+
+def knocked(kind: FactKind, host: str, port: int, *, listen: bool = False) -> PortFact:
+    """Whether a port accepts a connection, and with `listen` what it says by itself."""
+    on = f"{host}:{port}"
+    greeting = b""
+    try:
+        with socket.create_connection((host, port), timeout=REACH) as connection:
+            if listen:
+                with suppress(OSError):
+                    greeting = connection.recv(128)
+    except OSError as closed:
+        return PortFact(kind, on, trouble=f"no connection ({closed.strerror or closed})")
+    return PortFact(kind, on, greeting.decode("ascii", "replace"))
+
+
+def _host(one: HostPort, ports: Ports) -> Iterator[Fact]:
+    kind = FactKind.HOST if one.machines else FactKind.IDLE_HOST
+    name = resolved(kind, one.name)
+    if name.trouble:
+        yield replace(name, trouble=f"{name.trouble}; {_held(one.machines)}")
+        return
+    yield name
+    yield knocked(kind, one.name, ports.nfc, listen=True)
+    on = f"{one.name}:{ports.host}"
+    try:
+        shown = presented(VCenterAddress(one.name, ports.host), reach=REACH)
+    except Unreachable as silent:
+        yield PortFact(FactKind.HOST_TLS, on, trouble=_what(silent))
+    else:
+        yield _beside(kind, on, one.thumbprint, shown)
+
+
+def _held(machines: Sequence[str]) -> str:
+    """Which machines cannot be read when their host is out of reach."""
+    if not machines:
+        return "no machine that is to be migrated runs there"
+    more = f" and {len(machines) - SHOWN} more" if len(machines) > SHOWN else ""
+    return f"it runs {', '.join(machines[:SHOWN])}{more}"
+
+
+def _beside(kind: FactKind, on: str, given: str, shown: bytes) -> CertificateFact:
+    """Both thumbprints in one spelling: that of the digest which was given."""
+    bare = pasted.thumbprint(given).upper()
+    digest = "sha256" if len(bare) == 64 else "sha1"
+    pairs = ":".join(bare[at : at + 2] for at in range(0, len(bare), 2))
+    return CertificateFact(kind, on, pairs, thumbprint(shown, digest))
+
+
+def _abreast(works: Sequence[Callable[[], list[Fact]]]) -> Iterator[Fact]:
+    with ThreadPoolExecutor(ABREAST, thread_name_prefix="probe") as pool:
+        for facts in pool.map(lambda work: work(), works):
+            yield from facts
+
+
+def _what(error: ConnectorError) -> str:
+    return str(error).split("\n", 1)[0]

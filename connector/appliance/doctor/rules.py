@@ -1,0 +1,346 @@
+"""What must be true around an appliance before a migration: rules over facts, in the shape of the pre-flight checks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connector import amounts
+from connector.appliance.doctor.facts import (
+    CertificateFact,
+    ClockFact,
+    Fact,
+    FactKind,
+    LibraryFact,
+    LoginFact,
+    NameFact,
+    PortFact,
+    SpaceFact,
+)
+from connector.model import Severity
+from connector.vcenter import role
+from connector.vcenter.checks.rule import BLOCK, GIB, MIB, WARN, CheckContext, Rule, when
+from connector.vcenter.facts import Grant
+
+LEAST_STATE: Final = 64 * MIB  # bytes without which keeping a membership, claims and logs fails
+SPARE_STATE: Final = GIB
+SPARE_TARGET: Final = 0.1  # of its file system
+MOST_SKEW: Final = 60.0  # seconds; signatures tolerate minutes, and logs of both sides shall be comparable
+_HELLO: Final = "220"  # what the NFC door of an ESXi host says first
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorFinding:
+    """A rule that a fact breaks."""
+
+    check: str
+    title: str
+    severity: Severity
+    on: str
+    what: str
+    remedy: str
+
+    @property
+    def bad(self) -> bool:
+        return self.severity is Severity.BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class _OfKind:
+    """The rule for facts of one kind."""
+
+    kind: FactKind
+    wrong: Callable[[Any], str]
+
+    def __call__(self, fact: Any, _around: CheckContext) -> str:
+        return self.wrong(fact) if fact.kind is self.kind else ""
+
+
+def _any(wrong: Callable[[Any], str]) -> Callable[[Any, CheckContext], str]:
+    return lambda fact, _around: wrong(fact)
+
+
+def _trouble(fact: Any) -> str:
+    return str(fact.trouble)
+
+
+def _unlike(fact: CertificateFact) -> str:
+    return when(fact.given and fact.given != fact.seen, f"shows {fact.seen}, not {fact.given}")
+
+
+def _unheard(door: PortFact) -> str:
+    silent = not door.trouble and not door.greeting.startswith(_HELLO)
+    return when(silent, f"something answers, but does not greet like an ESXi host: {door.greeting[:40]!r}")
+
+
+def _lacks(needed: bool) -> Callable[[Grant], str]:
+    def wrong(grant: Grant) -> str:
+        names = [name for name in grant.missing if role.needed(name) is needed]
+        return when(names, f"{grant.on}: {', '.join(names)}")
+
+    return wrong
+
+
+def _skewed(clock: ClockFact) -> str:
+    off = abs(clock.skew) - clock.latency
+    way = "ahead of" if clock.skew > 0 else "behind"
+    return when(off > MOST_SKEW, f"{abs(clock.skew):.0f} s {way} vCenter")
+
+
+def _scarce(room: SpaceFact, least: float, below: float) -> str:
+    """`below`: nothing to say when there is so little that the graver rule speaks."""
+    return when(
+        not room.trouble and below <= room.free < least,
+        f"{amounts.size(room.free)} free of {amounts.size(room.size)}",
+    )
+
+
+_DNS = "add the name to the DNS that the appliance uses (or /etc/hosts)"
+_THUMBPRINT = "compare with the certificate on the server itself; after a renewal, set the new thumbprint"
+
+NAMES: Final[tuple[Rule[Any], ...]] = (
+    Rule("A1", "vCenter's name resolves", BLOCK, "DNS", _OfKind(FactKind.VCENTER, _trouble), _DNS),
+    Rule("A1", "the control plane's name resolves", BLOCK, "DNS", _OfKind(FactKind.CONTROL, _trouble), _DNS),
+    Rule("A1", "the instance's name resolves", BLOCK, "DNS", _OfKind(FactKind.INSTANCE, _trouble), _DNS),
+    Rule(
+        "A1",
+        "the name of each connected host that runs machines, as vCenter shows it, resolves",
+        BLOCK,
+        "`host.name`, DNS",
+        _OfKind(FactKind.HOST, _trouble),
+        _DNS + ": disks are read from the host by this name",
+    ),
+    Rule(
+        "A1",
+        "the names of the other connected hosts resolve",
+        WARN,
+        "`host.name`, DNS",
+        _OfKind(FactKind.IDLE_HOST, _trouble),
+        _DNS + ", before a machine moves there",
+    ),
+)
+
+DOORS: Final[tuple[Rule[Any], ...]] = (
+    Rule(
+        "A2",
+        "vCenter answers with TLS",
+        BLOCK,
+        "its port, 443",
+        _OfKind(FactKind.VCENTER, _trouble),
+        "open the way from the appliance to vCenter, and check the address",
+    ),
+    Rule(
+        "A6",
+        "port 902 of each host that runs machines accepts connections",
+        BLOCK,
+        "port 902",
+        _OfKind(FactKind.HOST, _trouble),
+        "open TCP 902 from the appliance to the host; VDDK reads disks there",
+    ),
+    Rule(
+        "A6",
+        "port 902 of the other hosts accepts connections",
+        WARN,
+        "port 902",
+        _OfKind(FactKind.IDLE_HOST, _trouble),
+        "open TCP 902 from the appliance to the host, before a machine moves there",
+    ),
+    Rule(
+        "A6",
+        "each host's port 902 greets as NFC does",
+        WARN,
+        "the first line of port 902",
+        _OfKind(FactKind.HOST, _unheard),
+        "see what stands between: a proxy that accepts everything hides a closed door",
+    ),
+    Rule(
+        "A7",
+        "each host answers with TLS",
+        WARN,
+        "port 443 of the host",
+        _OfKind(FactKind.HOST_TLS, _trouble),
+        "open TCP 443 to the host, or look at its certificate by other means",
+    ),
+    Rule(
+        "A12",
+        "the instance's ports are open",
+        BLOCK,
+        "ports 8080 and 8703",
+        _OfKind(FactKind.INSTANCE, _trouble),
+        "open TCP 8080 and 8703 from the appliance to the instance, in its security group too",
+    ),
+)
+
+CERTIFICATES: Final[tuple[Rule[Any], ...]] = (
+    Rule(
+        "A3",
+        "vCenter shows the certificate whose thumbprint was given",
+        BLOCK,
+        "TLS",
+        _OfKind(FactKind.VCENTER, _unlike),
+        _THUMBPRINT,
+    ),
+    Rule(
+        "A7",
+        "each host that runs machines shows the certificate that vCenter knows",
+        BLOCK,
+        "TLS of the host, `summary.config.sslThumbprint`",
+        _OfKind(FactKind.HOST, _unlike),
+        "reconnect the host in vCenter, which then learns its new certificate",
+    ),
+    Rule(
+        "A7",
+        "the other hosts show the certificates that vCenter knows",
+        WARN,
+        "TLS of the host, `summary.config.sslThumbprint`",
+        _OfKind(FactKind.IDLE_HOST, _unlike),
+        "reconnect the host in vCenter, which then learns its new certificate",
+    ),
+)
+
+WELCOMES: Final[tuple[Rule[Any], ...]] = (
+    Rule(
+        "A4",
+        "vCenter accepts the login, and answers",
+        BLOCK,
+        "Login, the inventory",
+        _OfKind(FactKind.VCENTER, _trouble),
+        "check what is named, user and password, then run this again: what needs a session was not checked",
+    ),
+    Rule(
+        "A11",
+        "the control plane answers, and knows this appliance",
+        BLOCK,
+        "the control plane's API, with our credential",
+        _OfKind(FactKind.CONTROL, _trouble),
+        "check that it runs and the way there; a forgotten appliance is enrolled again with a new activation code",
+    ),
+)
+
+CLOCKS: Final[tuple[Rule[Any], ...]] = (
+    Rule(
+        "A5",
+        f"the clocks agree within {MOST_SKEW:.0f} s",
+        WARN,
+        "`CurrentTime`",
+        _any(_skewed),
+        "let both take their time from the same NTP servers",
+    ),
+)
+
+GRANTS: Final[tuple[Rule[Any], ...]] = (
+    Rule(
+        "A8",
+        "the user may do what a migration needs",
+        BLOCK,
+        "`HasPrivilegeOnEntities`, on each machine and datastore",
+        _any(_lacks(True)),
+        "give the role of config/vcenter-role.yaml; `connector doctor --role` prints the commands",
+    ),
+    Rule(
+        "A8",
+        "the user may do what makes it safer or complete",
+        WARN,
+        "`HasPrivilegeOnEntities`, on each machine and datastore",
+        _any(_lacks(False)),
+        "config/vcenter-role.yaml says what is lost without; `connector doctor --role` prints the commands",
+    ),
+)
+
+LIBRARIES: Final[tuple[Rule[Any], ...]] = (
+    Rule(
+        "A9",
+        "the VDDK is there, loads, and fits this vSphere",
+        BLOCK,
+        "the library, loaded in a process of its own; versions of vCenter and hosts",
+        _any(_trouble),
+        "unpack a VDDK whose version is at most one newer, two older than vSphere's (docs/vddk.md)",
+    ),
+)
+
+ROOMS: Final[tuple[Rule[Any], ...]] = (
+    Rule(
+        "A10",
+        "the state directory can be used",
+        BLOCK,
+        "its file system",
+        _OfKind(FactKind.STATE, lambda room: room.trouble or _scarce(room, LEAST_STATE, 0)),
+        "make room, or let the appliance's user write there",
+    ),
+    Rule(
+        "A10",
+        "the state directory has room to spare",
+        WARN,
+        "its file system",
+        _OfKind(FactKind.STATE, lambda room: _scarce(room, SPARE_STATE, LEAST_STATE)),
+        "make room",
+    ),
+    Rule(
+        "A10",
+        "the target can be used",
+        BLOCK,
+        "its file system",
+        _OfKind(FactKind.TARGET, lambda room: room.trouble or _scarce(room, MIB, 0)),
+        "make room, or let this user write there",
+    ),
+    Rule(
+        "A10",
+        "a tenth of the target is free",
+        WARN,
+        "its file system",
+        _OfKind(FactKind.TARGET, lambda room: _scarce(room, SPARE_TARGET * room.size, MIB)),
+        "make room: images need as much as the machines' disks hold",
+    ),
+)
+
+RULES: Final[dict[type, tuple[Rule[Any], ...]]] = {
+    NameFact: NAMES,
+    PortFact: DOORS,
+    CertificateFact: CERTIFICATES,
+    LoginFact: WELCOMES,
+    ClockFact: CLOCKS,
+    Grant: GRANTS,
+    LibraryFact: LIBRARIES,
+    SpaceFact: ROOMS,
+}
+
+
+def judge(facts: Iterable[Fact]) -> Iterator[DoctorFinding]:
+    """Every rule that some fact breaks, in the order of the facts."""
+    around = CheckContext()
+    for fact in facts:
+        on = fact.name if isinstance(fact, Grant) else fact.on
+        for rule in RULES[type(fact)]:
+            if what := rule.wrong(fact, around):
+                yield DoctorFinding(rule.id, rule.title, rule.severity, on, what, rule.remedy)
+
+
+def passed(facts: Iterable[Fact]) -> Iterator[tuple[str, str, str]]:
+    """What is in order: check, title and object of every rule that some fact was held against, and keeps."""
+    around = CheckContext()
+    for fact in facts:
+        for rule in RULES[type(fact)]:
+            if _compared(rule, fact) and not rule.wrong(fact, around):
+                yield rule.id, rule.title, fact.name if isinstance(fact, Grant) else fact.on
+
+
+def _compared(rule: Rule[Any], fact: Fact) -> bool:
+    """Whether a rule says something of a fact: of its kind, seen, and with something to compare it with."""
+    if isinstance(rule.wrong, _OfKind) and rule.wrong.kind is not getattr(fact, "kind", None):
+        return False
+    if isinstance(fact, CertificateFact):
+        return bool(fact.given)
+    return not getattr(fact, "trouble", "")
+
+
+def document() -> str:
+    """The table of docs/doctor.md."""
+    rules = sorted(
+        (one for some in RULES.values() for one in some), key=lambda one: (int(one.id[1:]), one.severity)
+    )
+    head = "| check | in order when | else | looks at | what to do |\n| --- | --- | --- | --- | --- |\n"
+    return head + "".join(
+        f"| {one.id} | {one.title} | {'blocks' if one.severity is BLOCK else 'warning'} | {one.reads} | {one.remedy} |\n"
+        for one in rules
+    )

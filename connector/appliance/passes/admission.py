@@ -1,0 +1,40 @@
+"""What must be so before anything is done to a machine: nothing forbids it, and nobody else is at work on it."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from connector.appliance.passes.context import PassContext
+from connector.appliance.passes.order import Order
+from connector.appliance.progress import PassProgress
+from connector.errors import Conflict, Ineligible, Interrupted
+from connector.model import Machine, Severity
+from connector.vcenter.client import VCenter
+
+LOOK = 2.0  # seconds between two looks at who else is at the machine
+
+
+def refuse(vcenter: VCenter, machine: Machine, *, warm: bool) -> None:
+    """Raises Ineligible for what stands in the way. `warm`: of a machine that is read while it runs."""
+    grave = {Severity.BLOCK, Severity.WARM_BLOCK} if warm else {Severity.BLOCK}
+    for finding in vcenter.check(machine):
+        if finding.severity in grave:
+            raise Ineligible(
+                f"{finding.message} ({finding.check})", on=finding.subject, remedy=finding.remedy
+            )
+
+
+def wait_for_others(context: PassContext, order: Order, board: PassProgress, stop: threading.Event) -> None:
+    """S10: a backup at work is waited for; before anything is done, above all before the machine is shut down."""
+    deadline = time.monotonic() + context.backup_wait
+    while why := context.vcenter.occupied(order.moref):
+        if time.monotonic() > deadline:
+            raise Conflict(
+                f"waited {context.backup_wait:g} s for somebody else: {why}",
+                on=order.name,
+                remedy="let it end, or stop it; then start the job again",
+            )
+        board.enter(f"waiting: {why}")
+        if stop.wait(LOOK):
+            raise Interrupted("stopped while waiting for a backup", on=order.name)

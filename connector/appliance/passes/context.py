@@ -1,0 +1,30 @@
+"""What every pass of an appliance uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from connector.appliance.cleanup.ledger import ControlLedger
+from connector.appliance.cleanup.machine_lock import MachineLocks
+from connector.appliance.passes.evidence import EvidenceWriter
+from connector.appliance.snapshot_care.governor import Thresholds
+from connector.settings import TransferSettings
+from connector.transfer.flow import Throttle
+from connector.vcenter.client import VCenter
+
+
+@dataclass(frozen=True, slots=True)
+class PassContext:
+    """Shared by all passes. Thread-safe."""
+
+    vcenter: VCenter
+    ledger: ControlLedger
+    vddk: Path
+    transports: str
+    transfer: TransferSettings
+    line: Throttle | None = None  # what all passes of this appliance share
+    evidence_writer: EvidenceWriter | None = None  # without one, passes leave no evidence
+    governor: Thresholds = field(default_factory=Thresholds)
+    backup_wait: float = 3600.0
+    claims: MachineLocks = field(default_factory=MachineLocks)

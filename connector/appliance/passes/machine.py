@@ -1,0 +1,265 @@
+"""One machine's pass: shut down if it is the cutover, snapshot, copy every disk, prove, give the snapshot back.
+
+A crash leaves a snapshot and a half-delivered pass. The next attempt adopts that snapshot when it still can be read for
+the same purpose, else removes it first; in both cases it resumes inside the disks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from typing import Any
+
+from connector.appliance.passes.admission import refuse, wait_for_others
+from connector.appliance.passes.context import PassContext
+from connector.appliance.passes.cutover import CutoverShutdown
+from connector.appliance.passes.disk import DiskCopy
+from connector.appliance.passes.disk_set import reconcile
+from connector.appliance.passes.evidence import Reading, attest
+from connector.appliance.passes.give_back import HandedBack
+from connector.appliance.passes.machine_identity import clear, identified
+from connector.appliance.passes.order import Order, PassControl
+from connector.appliance.progress import DiskProgress, PassProgress
+from connector.appliance.snapshot_care.governor import obstacle
+from connector.appliance.snapshot_care.guard import Guard
+from connector.clients.endpoint import InstanceEndpoint
+from connector.errors import (
+    ConnectorError,
+    ControlFailed,
+    Ineligible,
+    Interrupted,
+    ReaderFailed,
+    SessionExpired,
+    TransferFailed,
+    Unreachable,
+    VCenterFault,
+)
+from connector.model import Finding, Machine, PowerState, Severity
+from connector.patience import Patience
+from connector.transfer.flow import Flow
+from connector.vcenter.client import Quiesce, Snapshot, Ticket, disk_set_changes
+from connector.vcenter.disk_order import as_in
+from connector.vcenter.partial import remembered
+
+log = logging.getLogger(__name__)
+
+INSTANCE_PATIENCE = 90.0  # seconds that an instance may need to come up again
+STUN = "cbt-"  # marks the ticket of the snapshot that only serves to switch CBT on
+
+
+class MachinePass:
+    """Carries out one order once."""
+
+    def __init__(
+        self, context: PassContext, order: Order, board: PassProgress, pass_control: PassControl
+    ) -> None:
+        self._context, self._order, self._board, self._stop = context, order, board, pass_control.stop
+        self._vcenter = context.vcenter
+        if order.instance is None or order.credential is None:
+            raise ControlFailed(
+                "the order names no instance to copy to",
+                on=order.name,
+                remedy="use an appliance and a control plane of the same version",
+            )
+        self._cutover = CutoverShutdown(context, order, board, pass_control.stop)
+        patience = Patience(INSTANCE_PATIENCE, (TransferFailed,), pass_control.stop)
+        self._endpoint = InstanceEndpoint(order.instance, order.credential, patience)
+        self._flow = Flow(
+            lambda: pass_control.replication.compression or context.transfer.compression,
+            lambda: pass_control.replication.rate,
+            context.line,
+            lambda: pass_control.replication.checksum,
+        )
+        self._dropped: list[dict[str, Any]] = []
+
+    def run(self) -> dict[str, Any]:
+        """Returns the measured figures. Raises the first error, after the snapshot is gone."""
+        order = self._order
+        identified(self._vcenter, order)
+        wait_for_others(self._context, order, self._board, self._stop)
+        began = time.time()
+        machine = identified(self._vcenter, order)
+        refuse(self._vcenter, machine, warm=machine.power is PowerState.ON and not order.final)
+        shutdown = self._cutover.shut_down(machine) if order.final else None
+        reading = self._reading(machine)
+        self._board.enter("removing what an earlier attempt left")
+        clear(self._vcenter, order, keep=self._ticket(reading).token)
+        if machine.power is PowerState.ON and not order.final:
+            self._may_begin(reading)
+            self._board.enter("switching CBT on")
+            self._vcenter.ensure_tracking(order.moref, STUN + order.pass_id, stop=self._stop)
+        self._board.enter("taking the snapshot")
+        quiesce = Quiesce.OFF if order.final else order.quiesce
+        with self._vcenter.snapshot(order.moref, reading, quiesce=quiesce, stop=self._stop) as snapshot:
+            machine = remembered(machine, self._vcenter.find(order.moref))
+            snapshot = replace(snapshot, disks=tuple(as_in(snapshot.disks, machine.disks)))
+            self._cutover.confirm(snapshot)
+            with self._guard(machine, snapshot) as guard:
+                disks = self._copied(snapshot, reading, guard)
+            self._cutover.confirm(snapshot)
+            self._board.enter("removing the snapshot")
+        self._board.enter("signing the evidence")
+        done = Reading(order, machine, snapshot, reading, began, time.time(), disks, self._dropped)
+        evidence = self._attest(done)
+        self._board.enter("copied and proved")
+        return {
+            "disks": disks,
+            "dropped": self._dropped,
+            "shutdown": shutdown,
+            "reading": reading,
+            "adopted": snapshot.adopted,
+            "snapshot_taken": next((n.created for n in machine.snapshots if n.moref == snapshot.moref), None),
+            "evidence": evidence,
+            "toll": asdict(snapshot.toll),
+            "governor": guard.history,
+            "quiesced": snapshot.quiesced,
+            "disk_set": [asdict(disk) for disk in snapshot.disks],
+            "findings": [asdict(finding) for finding in self._findings(snapshot, quiesce)],
+        }
+
+    def _attest(self, done: Reading) -> dict[str, Any] | None:
+        writer = self._context.evidence_writer
+        return (
+            None if writer is None else attest(writer, self._vcenter.about, done, self._endpoint, self._stop)
+        )
+
+    def _findings(self, snapshot: Snapshot, quiesce: Quiesce) -> Iterator[Finding]:
+        """What a person should know about this pass although it went well."""
+        if self._order.disk_set:
+            yield from disk_set_changes(self._order.name, self._order.disk_set, snapshot.disks)
+        if quiesce is Quiesce.TRY and not snapshot.quiesced and not snapshot.adopted:
+            text = "the guest could not be quiesced: this snapshot is crash-consistent"
+            yield Finding("V24", Severity.WARN, self._order.name, text, "look at VMware Tools in the guest")
+
+    def _may_begin(self, reading: str) -> None:
+        """D13, D14: a machine that runs fills its datastores while its snapshot is open. One that stands, stands."""
+        if reading != self._order.pass_id:
+            return
+        thresholds = self._context.governor
+        try:
+            why = obstacle(thresholds, self._vcenter.pressure(self._order.moref, None))
+        except VCenterFault as unknown:
+            if not unknown.retryable or isinstance(unknown, Unreachable | SessionExpired):
+                raise
+            why = unknown.what
+        if why:
+            raise HandedBack(f"no snapshot now: {why}", on=self._order.name, rest=thresholds.rest)
+
+    def _guard(self, machine: Machine, snapshot: Snapshot) -> Guard:
+        return Guard(
+            lambda: self._vcenter.pressure(self._order.moref, snapshot),
+            self._context.governor,
+            self._board,
+            running=not self._order.final and machine.power is PowerState.ON,
+            disks=sum(disk.capacity for disk in snapshot.disks),
+            age=self._age(machine, snapshot),
+        )
+
+    def _age(self, machine: Machine, snapshot: Snapshot) -> float:
+        """Seconds since an adopted snapshot was taken; the clock of vCenter has stamped it, and is asked what time it is."""
+        taken = next((n.created for n in machine.snapshots if n.moref == snapshot.moref), None)
+        return self._vcenter.now() - taken if taken else 0.0
+
+    def _reading(self, machine: Machine) -> str:
+        """The id of the reading to continue: the newest of this pass whose snapshot still stands, else a new one.
+
+        The record alone is no proof: somebody may have removed the snapshot, or its removal was never heard of. Nor is
+        a standing snapshot: one of an earlier run, which resisted its removal, shows an earlier instant. A cutover never
+        continues: the snapshot may have been taken while the machine still ran.
+        """
+        if self._order.final:
+            return self._order.pass_id
+        standing = {node.description.strip() for node in machine.snapshots}
+        for known in reversed(self._order.objects):
+            ticket = Ticket.of(known.token) if known.token in standing else None
+            if ticket and ticket.owner == self._vcenter.owner and ticket.pass_id in self._order.attempts:
+                return ticket.pass_id
+        return self._order.pass_id
+
+    def _ticket(self, reading: str) -> Ticket:
+        return Ticket(self._vcenter.owner, reading)
+
+    def _copied(self, snapshot: Snapshot, reading: str, guard: Guard) -> list[dict[str, Any]]:
+        try:
+            return self._copy_all(snapshot, reading, guard)
+        except ReaderFailed:
+            identified(self._vcenter, self._order)  # a machine that is gone explains it better
+            raise
+
+    def _copy_all(self, snapshot: Snapshot, reading: str, guard: Guard) -> list[dict[str, Any]]:
+        """All disks side by side; the first real error stops the others and is the one that is raised."""
+        wanted = [disk for disk in snapshot.disks if disk.key not in self._order.left_out]
+        if not wanted:
+            raise Ineligible(
+                "the machine has no disks",
+                on=self._order.name,
+                remedy="add a disk, or take the machine out of the job",
+            )
+        self._dropped = reconcile(self._endpoint, self._order, wanted)
+        for disk in wanted:
+            self._board.add(DiskProgress(disk.key, disk.label, disk.capacity))
+        failures: list[ConnectorError] = []
+        results: dict[int, dict[str, Any]] = {}
+        halt = _Either(self._stop, guard.given_back)
+        endpoint = self._endpoint.until(halt)
+        with ThreadPoolExecutor(len(wanted), thread_name_prefix="disk") as pool:
+            running = {
+                pool.submit(
+                    DiskCopy(
+                        self._context,
+                        endpoint,
+                        self._order,
+                        snapshot,
+                        disk,
+                        reading,
+                        self._board,
+                        self._flow,
+                        halt,
+                        guard,
+                    ).run
+                ): disk
+                for disk in wanted
+            }
+            for done in as_completed(running):
+                if done.exception() is not None:
+                    halt.set()
+                try:
+                    results[running[done].key] = done.result()
+                except ConnectorError as failed:
+                    failures.append(failed)
+        if failures and guard.given_back.is_set() and not self._stop.is_set():
+            why = guard.verdict.reason
+            raise HandedBack(f"the snapshot was given back: {why}", on=self._order.name, rest=guard.rest)
+        _raise_first(failures)
+        return [results[disk.key] for disk in wanted]
+
+
+class _Either(threading.Event):
+    """Set by itself or by an outer event: one disk's failure stops its siblings without looking like a wish."""
+
+    def __init__(self, *outer: threading.Event) -> None:
+        super().__init__()
+        self._outer = outer
+
+    def is_set(self) -> bool:
+        return super().is_set() or any(event.is_set() for event in self._outer)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Looks at the outer events four times a second."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            left = 0.25 if deadline is None else min(0.25, deadline - time.monotonic())
+            if left <= 0:
+                break
+            super().wait(left)
+        return self.is_set()
+
+
+def _raise_first(failures: Sequence[ConnectorError]) -> None:
+    real = [failed for failed in failures if not isinstance(failed, Interrupted)]
+    for failed in (*real, *failures):
+        raise failed

@@ -1,0 +1,71 @@
+"""A disk is opened wherever its machine runs now: what passes by itself is tried again, a host that lets go is waited for.
+
+Each opening asks vCenter for a session that is alive, and starts a worker of its own; the snapshot stays the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+from connector.appliance.passes.context import PassContext
+from connector.appliance.passes.order import Order
+from connector.appliance.progress import PassProgress
+from connector.appliance.snapshot_care.guard import Guard
+from connector.errors import ConnectorError, Interrupted
+from connector.model import MachineDisk
+from connector.transfer.source import BlockSource
+from connector.transfer.vddk_source import open_vddk_source, unplaced
+from connector.vcenter.client import Snapshot
+
+log = logging.getLogger(__name__)
+
+HOST: Final = 1800.0  # seconds that a machine may take to find another host
+TRIES: Final = 4  # at anything else that may pass
+PAUSE: Final = 1.0  # seconds before the second attempt; it doubles, up to five
+
+
+class Opening:
+    """Opens one disk of a snapshot, as often as it is called. One thread at a time."""
+
+    def __init__(
+        self,
+        context: PassContext,
+        order: Order,
+        snapshot: Snapshot,
+        disk: MachineDisk,
+        board: PassProgress,
+        guard: Guard,
+        stop: threading.Event,
+    ) -> None:
+        self._context, self._order, self._snapshot, self._disk = context, order, snapshot, disk
+        self._board, self._guard, self._stop = board, guard, stop
+
+    def __call__(self) -> BlockSource:
+        """Raises what does not pass, or not in time; Interrupted after a stop."""
+        failures, homeless = 0, None
+        while True:
+            try:
+                with self._guard.hearing():
+                    return self._once()
+            except ConnectorError as failed:
+                if unplaced(failed):
+                    homeless = homeless or time.monotonic()
+                    over = time.monotonic() - homeless > HOST
+                    self._board.update(self._disk.key, state="waiting for the machine's host")
+                else:
+                    failures += 1
+                    over = failures >= TRIES
+                if over or not failed.retryable or isinstance(failed, Interrupted):
+                    raise
+                log.warning("%s: opened again soon: %s", self._order.name, failed)
+            if self._stop.wait(min(5.0, PAUSE * 2.0 ** max(0, failures - 1))):
+                raise Interrupted("stopped on request", on=self._order.name)
+
+    def _once(self) -> BlockSource:
+        context = self._context
+        access = context.vcenter.vddk_access(self._order.moref, self._snapshot, self._disk)
+        depth, pace = context.transfer.depth, self._guard.pace
+        return open_vddk_source(access, context.vddk, depth, transports=context.transports, pace=pace)

@@ -1,0 +1,131 @@
+"""An order is one machine's pass, as the control plane hands it out: frozen, complete, and safe to carry out twice."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from connector.clients.heartbeat import replication_from_json
+from connector.errors import ControlFailed
+from connector.model import Credential, InstanceAddress, MachineDisk, Replication
+from connector.transfer import lineage
+from connector.transfer.lineage import Lineage
+from connector.vcenter.client import Quiesce
+
+_DISK: Final = TypeAdapter(MachineDisk)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderResource:
+    """Something that an earlier attempt may have created in vCenter; `token` was recorded before the call."""
+
+    token: str
+    kind: str
+    moref: str | None
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One machine's pass. `final` means: shut it down first, this is the cutover.
+
+    `replication` is as wished when the order was given; heartbeats say what is wished since (see `PassControl`).
+    `attempts` are the ids of earlier attempts at this very pass: only their snapshots may be continued. What reads
+    nothing has no instance. `power_on`: a cutover of this job shut the machine down, so a rollback powers it on; for
+    `settling` seconds a guest that was asked may still be on its way down. Without `may_shut_down` it was shut down by an
+    earlier order, together with other machines, and must not run.
+    `disk_set`: its disks as the last finished pass found them. `lineage`: what the targets must show before any of them is
+    gone on from.
+    """
+
+    pass_id: str
+    job_id: str
+    moref: str
+    instance_uuid: str
+    name: str
+    final: bool
+    instance: InstanceAddress | None
+    credential: Credential | None
+    objects: tuple[OrderResource, ...]
+    shutdown_deadline: float
+    allow_power_off: bool
+    audit: float | None = None  # share of what CBT calls unchanged; None: as the appliance is configured
+    accept_removed_disks: bool = False
+    attempts: tuple[str, ...] = ()
+    left_out: frozenset[int] = frozenset()  # keys of disks that stay behind
+    replication: Replication = field(default_factory=Replication)
+    task: str = "read"
+    power_on: bool = False
+    keep_cbt: bool = False
+    quiesce: Quiesce = Quiesce.OFF
+    disk_set: tuple[MachineDisk, ...] = ()
+    settling: float = 0.0
+    may_shut_down: bool = True
+    lineage: Lineage = field(default_factory=Lineage)
+
+
+class PassControl:
+    """What is wished of a pass while it is carried out: that it stops, and how it uses the line. Thread-safe."""
+
+    def __init__(self, replication: Replication | None = None) -> None:
+        self.stop = threading.Event()
+        self.replication = replication or Replication()
+
+
+def order_from_json(body: dict[str, Any]) -> Order:
+    """Read an order off the wire. Raises ControlFailed when a field is missing or of the wrong type."""
+    try:
+        instance, credential = body["instance"], body["credential"]
+        return Order(
+            pass_id=str(body["pass_id"]),
+            job_id=str(body["job_id"]),
+            moref=str(body["moref"]),
+            instance_uuid=str(body["instance_uuid"]),
+            name=str(body["name"]),
+            final=bool(body["final"]),
+            instance=None if instance is None else _address(instance),
+            credential=None if credential is None else _credential(credential),
+            objects=tuple(_object(entry) for entry in body.get("objects", ())),
+            attempts=tuple(str(attempt) for attempt in body.get("attempts", ())),
+            shutdown_deadline=float(body.get("shutdown_deadline", 300.0)),
+            allow_power_off=bool(body.get("allow_power_off", False)),
+            accept_removed_disks=bool(body.get("accept_removed_disks", False)),
+            audit=None if body.get("audit") is None else min(1.0, max(0.0, float(body["audit"]))),
+            left_out=frozenset(int(key) for key in body.get("left_out", ())),
+            replication=replication_from_json(body.get("replication") or {}),
+            task=str(body.get("task", "final" if body["final"] else "read")),
+            power_on=bool(body.get("power_on", False)),
+            keep_cbt=bool(body.get("keep_cbt", False)),
+            quiesce=Quiesce(body.get("quiesce", "off")),
+            disk_set=tuple(_DISK.validate_python(entry) for entry in body.get("disk_set", ())),
+            settling=float(body.get("settling", 0.0)),
+            may_shut_down=bool(body.get("may_shut_down", True)),
+            lineage=lineage.from_json(body.get("lineage") or {}),
+        )
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
+        raise ControlFailed(
+            f"the order cannot be read: {broken!r}",
+            on="control plane",
+            remedy="run the same release on appliance and control plane",
+        ) from None
+
+
+def _address(body: dict[str, Any]) -> InstanceAddress:
+    return InstanceAddress(str(body["host"]), int(body["control_port"]), int(body["block_port"]))
+
+
+def _credential(body: dict[str, Any]) -> Credential:
+    return Credential(str(body["authority"]), str(body["certificate"]), str(body["key"]))
+
+
+def _object(entry: dict[str, Any]) -> OrderResource:
+    moref = entry.get("moref")
+    return OrderResource(
+        token=str(entry["token"]),
+        kind=str(entry["kind"]),
+        moref=None if moref is None else str(moref),
+        removed=bool(entry.get("removed", False)),
+    )

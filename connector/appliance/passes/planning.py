@@ -1,0 +1,84 @@
+"""How to bring one disk up to date: go on from the base, compare, or copy. Where anything is in doubt the whole disk is
+read and compared: never "no changes". Pure, but for the questions it asks vCenter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from connector.errors import ChangesUnknown
+from connector.kinds import PassKind
+from connector.model import Extent, MachineDisk
+
+Changed = Callable[[MachineDisk], tuple[Extent, ...]]
+"""What changed on the disk since it was as given. Raises ChangesUnknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`changes` None means: everything that is allocated. `note` says why it is no delta."""
+
+    kind: PassKind
+    base_change_id: str = ""
+    changes: tuple[Extent, ...] | None = None
+    note: str = ""
+
+
+def decide(
+    state: Mapping[str, Any] | None,
+    disk: MachineDisk,
+    snapshot: str,
+    standing: Callable[[], Collection[str]],
+    changed: Changed,
+    disagreement: str = "",
+) -> Decision:
+    """`state` is the target as its instance describes it, `snapshot` the token of the one that is read, `standing()`
+    the tokens of all that are there. `disagreement`: why the target must not be gone on from (see `lineage`).
+    """
+    if state is None or not state["touched"]:
+        return Decision(PassKind.FULL, note=f"copied in full: {disagreement}" if disagreement else "")
+    try:
+        if disagreement:
+            raise ChangesUnknown(state["doubt"] or disagreement)
+        if state["base"]:
+            if state["base"]["snapshot"] in standing():
+                raise ChangesUnknown("the snapshot of the base was still there when the next one was taken")
+            return _onward(state, disk, changed)
+        return _resumed(state, disk, snapshot, changed)
+    except ChangesUnknown as doubt:
+        return Decision(PassKind.COMPARE, note=f"compared: {doubt.what}")
+
+
+def _onward(state: Mapping[str, Any], disk: MachineDisk, changed: Changed) -> Decision:
+    base = state["base"]
+    if state["doubt"]:
+        raise ChangesUnknown(state["doubt"])
+    identity = base["identity"] or {}
+    was = replace(
+        disk,
+        capacity=int(state["capacity"]),
+        change_id=base["change_id"] or None,
+        uuid=identity.get("uuid") or None,
+        path=identity.get("path") or disk.path,
+    )
+    changes = changed(was)
+    if not state["spoiled"]:
+        return Decision(PassKind.DELTA, str(base["change_id"]), changes)
+    wrong = sum(length for _, length in state["spoiled"])
+    note = f"repaired: {wrong} bytes of the target were not what was sent, they were read again"
+    return Decision(PassKind.REPAIR, str(base["change_id"]), changes, note)
+
+
+def _resumed(state: Mapping[str, Any], disk: MachineDisk, snapshot: str, changed: Changed) -> Decision:
+    """No base: a first pass that was interrupted goes on as long as CBT can tell what changed since."""
+    attempts = state["attempts"]
+    if not attempts or any(attempt["kind"] != "full" for attempt in attempts):
+        raise ChangesUnknown(
+            state["doubt"] or "the target holds no finished pass that a delta could go on from"
+        )
+    for attempt in attempts:
+        if attempt["snapshot"] != snapshot:
+            changed(replace(disk, change_id=attempt["change_id"] or None))
+    return Decision(PassKind.FULL)

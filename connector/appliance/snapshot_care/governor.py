@@ -1,0 +1,233 @@
+"""How hard a source may be read while its snapshot is open: values in, a decision and its reason out. Pure.
+
+Each signal has a ladder of three steps; the worst signal decides. Reading slower makes a delta live longer, so a datastore
+that fills is answered by giving the snapshot back, while a host that is short of NFC memory is answered by asking for less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from connector.amounts import size, span
+from connector.model import DatastoreLoad, Pressure
+
+WINDOW: Final = 60.0  # seconds over which errors are counted
+TREND: Final = 300.0  # seconds over which growth is measured
+STEADY: Final = 60.0  # seconds that a growth must have been seen before it is believed
+
+
+class Pace(IntEnum):
+    """What to do now, mildest first."""
+
+    GO = 0
+    SLOW = 1  # half the reads in flight, or less
+    PAUSE = 2  # none, the snapshot stays
+    GIVE_BACK = 3  # the snapshot goes before harm is done; the pass resumes later
+
+
+class Ladder(BaseModel):
+    """At which value of a signal each step is taken; null: never."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slow: float | None = Field(default=None, ge=0)
+    pause: float | None = Field(default=None, ge=0)
+    give_back: float | None = Field(default=None, ge=0)
+
+
+class Thresholds(BaseModel):
+    """The ladders, and what must hold before a snapshot is taken. Shares are of 1, times are seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    free: Ladder = Field(default=Ladder(give_back=0.05), description="free share of a datastore, at or below")
+    fills_in: Ladder = Field(
+        default=Ladder(give_back=600.0), description="time until it is full, at or below"
+    )
+    delta: Ladder = Field(
+        default=Ladder(give_back=0.5), description="our delta, share of the disks, at or above"
+    )
+    delta_floor: int = Field(default=1 << 30, ge=0, description="bytes that our delta may always have")
+    nfc: Ladder = Field(
+        default=Ladder(slow=1, pause=6, give_back=60), description="NFC errors a minute, at or above"
+    )
+    snapshots: Ladder = Field(
+        default=Ladder(slow=20), description="machines of a datastore with one, at or above"
+    )
+    age: Ladder = Field(default=Ladder(give_back=72 * 3600.0), description="age of our snapshot, at or above")
+    paused: float = Field(
+        default=1800.0, gt=0, description="a pause that lasts longer gives the snapshot back"
+    )
+    begin_free: float = Field(default=0.1, ge=0, le=1, description="free share that a new snapshot needs")
+    begin_snapshots: int = Field(
+        default=15, ge=1, description="machines with one beyond which no new one is taken"
+    )
+    every: float = Field(default=15.0, gt=0, description="between two looks at vCenter")
+    rest: float = Field(
+        default=300.0, gt=0, le=86400, description="until a pass that was given back is tried again"
+    )
+
+
+class PaceDecision(NamedTuple):
+    """`halvings`: how often a slow pace halves the reads in flight; one is always left."""
+
+    pace: Pace
+    reason: str = ""
+    halvings: int = 0
+
+    def depth(self, most: int) -> int:
+        """How many reads may be in flight, of `most`."""
+        if self.pace is Pace.GO:
+            return most
+        return max(1, most >> self.halvings) if self.pace is Pace.SLOW else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look. `at` and `age` are seconds, `disks` the bytes of the machine's disks, `nfc` its errors in the window.
+
+    A machine that does not run grows no delta: its snapshot harms no datastore, and giving it back would only cost time.
+    """
+
+    at: float
+    age: float
+    pressure: Pressure
+    running: bool = True
+    disks: int = 0
+    nfc: int = 0
+    paused: float = 0.0  # seconds since the pause began that lasts now
+
+
+class _Reading(NamedTuple):
+    """The worst value of one signal, and in words what it is."""
+
+    value: float
+    words: str
+
+
+def judge(thresholds: Thresholds, samples: Sequence[Sample]) -> PaceDecision:
+    """What the newest of `samples` (oldest first) asks for; the growth between them counts."""
+    found = PaceDecision(Pace.GO)
+    running, paused = samples[-1].running, samples[-1].paused
+    for signal in _SIGNALS if running else (_NFC,):
+        ladder: Ladder = getattr(thresholds, signal.name)
+        for reading in signal.read(samples, thresholds):
+            pace = _step(ladder, reading.value, signal.falling)
+            if pace > found.pace:
+                found = PaceDecision(pace, reading.words, _halvings(pace, signal, ladder, samples[-1]))
+    if not running:
+        return PaceDecision(min(found.pace, Pace.PAUSE), found.reason)
+    if found.pace is Pace.PAUSE and paused >= thresholds.paused:
+        return PaceDecision(Pace.GIVE_BACK, f"{found.reason}, for {span(paused)}")
+    return found
+
+
+def obstacle(thresholds: Thresholds, pressure: Pressure) -> str:
+    """Why no snapshot may be taken now; empty when one may."""
+    for store in pressure.stores:
+        if _share(store) < thresholds.begin_free:
+            return f"{_space(store)}, a snapshot needs {thresholds.begin_free:.0%}"
+        if store.snapshots >= thresholds.begin_snapshots:
+            return f"{_crowd(store)}, the limit is {thresholds.begin_snapshots}"
+    return ""
+
+
+def _halvings(pace: Pace, signal: _Signal, ladder: Ladder, sample: Sample) -> int:
+    """Each further refusal by the host halves again, until what is asked for fits."""
+    if pace is not Pace.SLOW:
+        return 0
+    return max(1, min(8, int(sample.nfc / max(1.0, ladder.slow or 1.0)))) if signal is _NFC else 1
+
+
+def _step(ladder: Ladder, value: float, falling: bool) -> Pace:
+    for pace, limit in (
+        (Pace.GIVE_BACK, ladder.give_back),
+        (Pace.PAUSE, ladder.pause),
+        (Pace.SLOW, ladder.slow),
+    ):
+        if limit is not None and (value <= limit if falling else value >= limit):
+            return pace
+    return Pace.GO
+
+
+def _free(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
+    return [_Reading(_share(store), _space(store)) for store in samples[-1].pressure.stores]
+
+
+def _fills_in(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
+    """Each datastore's free space over the rate at which it, or our delta on it, has been growing."""
+    last = samples[-1]
+    first = next((sample for sample in samples if last.at - sample.at <= TREND), last)
+    lasted = last.at - first.at
+    if lasted < STEADY:
+        return []
+    before = {store.name: store.free for store in first.pressure.stores}
+    ours = (last.pressure.delta - first.pressure.delta) / lasted
+    found = []
+    for store in last.pressure.stores:
+        rate = max(ours, (before.get(store.name, store.free) - store.free) / lasted)
+        if rate > 0:
+            left = store.free / rate
+            words = f"datastore {store.name} is full in {span(left)} at the present rate ({size(rate)}/s)"
+            found.append(_Reading(left, words))
+    return found
+
+
+def _delta(samples: Sequence[Sample], thresholds: Thresholds) -> list[_Reading]:
+    last = samples[-1]
+    if not last.disks or last.pressure.delta < thresholds.delta_floor:
+        return []
+    share = last.pressure.delta / last.disks
+    return [
+        _Reading(
+            share, f"the snapshot's delta has grown to {size(last.pressure.delta)}, {share:.0%} of the disks"
+        )
+    ]
+
+
+def _nfc(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
+    return [
+        _Reading(samples[-1].nfc, f"the host refused {samples[-1].nfc} reads within a minute: NFC memory")
+    ]
+
+
+def _snapshots(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
+    return [_Reading(store.snapshots, _crowd(store)) for store in samples[-1].pressure.stores]
+
+
+def _age(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
+    return [_Reading(samples[-1].age, f"the snapshot is {span(samples[-1].age)} old")]
+
+
+class _Signal(NamedTuple):
+    name: str  # of its ladder
+    falling: bool  # less is worse
+    read: Callable[[Sequence[Sample], Thresholds], list[_Reading]]
+
+
+_NFC: Final = _Signal("nfc", False, _nfc)
+_SIGNALS: Final = (
+    _Signal("free", True, _free),
+    _Signal("fills_in", True, _fills_in),
+    _Signal("delta", False, _delta),
+    _NFC,
+    _Signal("snapshots", False, _snapshots),
+    _Signal("age", False, _age),
+)
+
+
+def _share(store: DatastoreLoad) -> float:
+    return store.free / store.capacity if store.capacity else 1.0
+
+
+def _space(store: DatastoreLoad) -> str:
+    return f"datastore {store.name} has {_share(store):.1%} free ({size(store.free)})"
+
+
+def _crowd(store: DatastoreLoad) -> str:
+    return f"{store.snapshots} machines on datastore {store.name} have a snapshot"

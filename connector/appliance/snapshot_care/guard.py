@@ -1,0 +1,167 @@
+"""Whoever holds a snapshot is watched: a thread looks at vCenter and at the host's refusals, and sets the pace of all readers.
+
+Thread rule: `pace`, `failed` and `hearing` may be called from any thread while the guard is entered.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, Self
+
+from connector.appliance.progress import PassProgress
+from connector.appliance.snapshot_care.governor import (
+    TREND,
+    WINDOW,
+    Pace,
+    PaceDecision,
+    Sample,
+    Thresholds,
+    judge,
+)
+from connector.errors import ConnectorError, Unreachable
+from connector.model import Pressure
+from connector.outages import Outages
+from connector.transfer.vddk_source import overloaded
+
+log = logging.getLogger(__name__)
+
+_PHASES: Final = {
+    Pace.GO: "copying",
+    Pace.SLOW: "copying slowly",
+    Pace.PAUSE: "paused",
+    Pace.GIVE_BACK: "giving the snapshot back",
+}
+
+
+class Guard:
+    """A context manager while a snapshot is open. `given_back` is set once, when the snapshot must go.
+
+    `history` tells every change of pace: seconds since the epoch, what, why.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], Pressure],
+        thresholds: Thresholds,
+        board: PassProgress,
+        *,
+        running: bool,
+        disks: int,
+        age: float = 0.0,
+    ) -> None:
+        """`age`: seconds since an adopted snapshot was taken, by the clock that stamped it."""
+        self._look, self._thresholds, self._board = look, thresholds, board
+        self._running, self._disks = running, disks
+        self._age = max(0.0, age)
+        self._outages = Outages(log, {Unreachable: "vCenter"})
+        self._began = time.monotonic()
+        self._samples: list[Sample] = []
+        self._errors: list[float] = []
+        self._paused: float | None = None
+        self._lock = threading.Lock()  # guards _errors; the rest is written by the thread of `_loop` alone
+        self._wake, self._ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="guard", daemon=True)
+        self.verdict = PaceDecision(Pace.GO)  # replaced as a whole, and not any more once `given_back` is set
+        self.given_back = threading.Event()
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def rest(self) -> float:
+        return self._thresholds.rest
+
+    def pace(self, depth: int) -> int:
+        """How many reads may be in flight, of `depth`."""
+        return self.verdict.depth(depth)
+
+    def failed(self, error: ConnectorError) -> None:
+        """A read or an opening failed; when it was for want of the host's memory, the pace is set anew at once."""
+        if overloaded(error):
+            with self._lock:
+                self._errors.append(time.monotonic())
+            self._wake.set()
+
+    @contextmanager
+    def hearing(self) -> Iterator[None]:
+        """Whatever fails inside is heard, and passes on."""
+        try:
+            yield
+        except ConnectorError as error:
+            self.failed(error)
+            raise
+
+    def once(self) -> None:
+        """Look and judge. A vCenter that does not answer leaves the pace as it was."""
+        try:
+            pressure = self._look()
+        except ConnectorError as failed:
+            self._outages.missed("the snapshot is not watched for now", failed)
+            return
+        self._outages.heard(Unreachable)
+        self._judge(pressure)
+
+    def __enter__(self) -> Self:
+        self._board.enter(_PHASES[Pace.GO])
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._wake.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        due = time.monotonic()
+        while not self._ended.is_set():
+            if time.monotonic() >= due:
+                self.once()
+                due = time.monotonic() + self._thresholds.every
+            elif self._samples:
+                self._judge(self._samples[-1].pressure)
+            # errors age out of their window between two looks, so the pace is set anew more often than vCenter is asked
+            self._wake.wait(min(max(0.05, due - time.monotonic()), 5.0))
+            self._wake.clear()
+
+    def _judge(self, pressure: Pressure) -> None:
+        now = time.monotonic()
+        if not pressure.measured and self._samples:  # it has grown to what it was, at least
+            pressure = replace(pressure, delta=self._samples[-1].pressure.delta)
+        with self._lock:
+            self._errors = [at for at in self._errors if now - at < WINDOW]
+            count = len(self._errors)
+        sample = Sample(
+            at=now,
+            age=self._age + now - self._began,
+            pressure=pressure,
+            running=self._running,
+            disks=self._disks,
+            nfc=count,
+            paused=now - self._paused if self._paused is not None else 0.0,
+        )
+        self._samples = [*(s for s in self._samples if now - s.at <= TREND), sample]
+        self._apply(judge(self._thresholds, self._samples), now)
+
+    def _apply(self, verdict: PaceDecision, now: float) -> None:
+        if self.given_back.is_set():
+            return
+        before, self.verdict = self.verdict, verdict
+        if verdict.pace is not Pace.PAUSE:
+            self._paused = None
+        elif self._paused is None:
+            self._paused = now
+        if verdict.pace is before.pace:
+            return
+        phase = _PHASES[verdict.pace]
+        log.warning("%s%s", phase, f": {verdict.reason}" if verdict.reason else "")
+        self._board.enter(f"{phase}: {verdict.reason}" if verdict.reason else phase)
+        what = verdict.pace.name.lower().replace("_", " ")
+        self.history.append({"at": time.time(), "pace": what, "reason": verdict.reason})
+        if verdict.pace is Pace.GIVE_BACK:
+            self.given_back.set()

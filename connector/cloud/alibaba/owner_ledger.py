@@ -1,0 +1,84 @@
+"""The ledger as one instance's owner uses it: which attempt at which object is under way, and what came of it.
+
+A token is `OWNER/NAME/NUMBER`. The number rises when an earlier attempt is known to be gone, so that a client token is
+never used for a second object. The reference is written when the object has been seen: what has none may still appear.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from connector.cloud.provider import LedgerEntry, ProviderLedger
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectAttempts:
+    """One attempt."""
+
+    kind: str
+    name: str
+    token: str
+    reference: str | None
+
+
+class OwnerLedger:
+    """Not for several threads at once: whoever acts for an owner holds its lock."""
+
+    def __init__(self, ledger: ProviderLedger, owner: str) -> None:
+        self._ledger = ledger
+        self.owner = owner
+
+    def open(self, kind: str, name: str) -> ObjectAttempts:
+        """The attempt that is under way or done; a new one, written down, when there is none."""
+        pages = sorted((e for e in self._entries() if self._name(e) == name), key=_number)
+        if pages and not pages[-1].gone:
+            return self._page(pages[-1])
+        token = f"{self.owner}/{name}/{len(pages) + 1}"
+        self._ledger.intend(self.owner, kind, token)
+        return ObjectAttempts(kind, name, token, None)
+
+    def made(self, page: ObjectAttempts, reference: str) -> None:
+        self._ledger.made(self.owner, page.kind, page.token, reference)
+
+    def gone(self, page: ObjectAttempts) -> None:
+        self._ledger.gone(self.owner, page.kind, page.token)
+
+    def own(self, reference: str) -> None:
+        """The instance itself has been seen."""
+        self._ledger.made(self.owner, "instance", self.owner, reference)
+        for page in self.standing("launch"):
+            self.made(page, reference)
+
+    def instance(self) -> str | None:
+        """The cloud's id of the instance, as far as it is known."""
+        return next((entry.reference for entry in self._entries() if entry.token == self.owner), None)
+
+    def standing(self, kind: str = "") -> list[ObjectAttempts]:
+        """Every attempt that is not known to be gone, oldest first."""
+        return [
+            self._page(entry)
+            for entry in self._entries()
+            if not entry.gone and entry.token != self.owner and kind in ("", entry.kind) and self._name(entry)
+        ]
+
+    def youngest(self) -> float:
+        """When the last attempt was written down; 0 when none is standing."""
+        return max((e.created for e in self._entries() if not e.gone), default=0.0)
+
+    def _entries(self) -> list[LedgerEntry]:
+        return [
+            entry
+            for entry in self._ledger.entries(self.owner)
+            if entry.token == self.owner or entry.token.startswith(f"{self.owner}/")
+        ]
+
+    def _name(self, entry: LedgerEntry) -> str:
+        return entry.token.removeprefix(f"{self.owner}/").rpartition("/")[0]
+
+    def _page(self, entry: LedgerEntry) -> ObjectAttempts:
+        return ObjectAttempts(entry.kind, self._name(entry), entry.token, entry.reference)
+
+
+def _number(entry: LedgerEntry) -> int:
+    number = entry.token.rpartition("/")[2]
+    return int(number) if number.isdecimal() else 0

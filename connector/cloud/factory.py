@@ -1,0 +1,33 @@
+"""Which target cloud a control plane works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from connector.cloud.local import LocalProvider
+from connector.cloud.provider import Provider, ProviderLedger
+from connector.errors import BadInput
+
+NAMES: Final = ("local", "alibaba")
+
+#: The target cloud, which writes down in this ledger what it makes.
+ProviderMaker = Callable[[ProviderLedger], Provider]
+
+
+def choose(name: str, images: Path | None, section: Mapping[str, Any] | None, source: str) -> ProviderMaker:
+    """Raises BadInput when what the cloud needs to know is not there; `source` names where it should stand."""
+    if name == "local":
+        if images is None:
+            raise BadInput("the local provider needs a place for images", on="--images")
+        return lambda _: LocalProvider(images)
+    if section is None:
+        raise BadInput(
+            "the provider alibaba needs its section", on=source, remedy="see config/control-plane.yaml"
+        )
+    from connector.cloud.alibaba import settings as alibaba
+    from connector.cloud.alibaba.provider import AlibabaProvider
+
+    settings = alibaba.parse(dict(section), f"{source}: alibaba")
+    return lambda ledger: AlibabaProvider(settings, ledger)

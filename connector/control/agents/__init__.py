@@ -1,0 +1,1 @@
+"""The agents' API: appliances enrol, take passes, and report."""

@@ -1,0 +1,232 @@
+"""The agents' API: appliances enrol once, then call in; nothing calls them. Every call may be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from starlette.concurrency import run_in_threadpool
+
+from connector.control.agents.messages import (
+    Enrol,
+    EvidenceKey,
+    EvidenceReport,
+    Finish,
+    Heartbeat,
+    ProgressReport,
+    Removed,
+    Resists,
+    ResourceReport,
+    SourceList,
+    Take,
+)
+from connector.control.domain.entities import Appliance, ApplianceStatus, Json, Outcome
+from connector.control.http import views
+from connector.control.http.exchange import ApiRequest, ApiRoute, Authenticate
+from connector.control.service.jobs import JobService
+from connector.control.store import lineage
+from connector.errors import Conflict
+
+_BIG: Final = 64 << 20
+_POLL: Final = 0.25  # seconds between looks during a long poll
+_WAITING: Final = 8  # long polls of one appliance at once; its loop needs two
+
+
+class AgentApi:
+    """The endpoints under `/agents/v1`."""
+
+    def __init__(self, service: JobService, activation_code: str) -> None:
+        self._service = service
+        self._store = service.store
+        self._code = activation_code
+        self._waiting: Counter[str] = (
+            Counter()
+        )  # long polls of each appliance; touched by the loop's thread only
+
+    def open_endpoints(self) -> Sequence[ApiRoute]:
+        """For those who have only an activation code."""
+        return (ApiRoute("POST", "/agents/v1/enrol", self._enrol, Enrol),)
+
+    def waiting_endpoints(self) -> Sequence[ApiRoute]:
+        """For appliances that are known, also while they wait for approval."""
+        return (
+            ApiRoute("POST", "/agents/v1/heartbeat", self._heartbeat, Heartbeat),
+            ApiRoute("POST", "/agents/v1/key", self._key, EvidenceKey),
+            ApiRoute("POST", "/agents/v1/rotate", self._rotate, EvidenceKey),
+        )
+
+    def endpoints(self) -> Sequence[ApiRoute]:
+        """For approved appliances."""
+        passes = "/agents/v1/passes"
+        return (
+            ApiRoute("POST", "/agents/v1/leftovers", self._leftovers),
+            ApiRoute("POST", "/agents/v1/remembered", self._remembered),
+            ApiRoute("POST", "/agents/v1/leftovers/removed", self._removed, Removed),
+            ApiRoute("POST", "/agents/v1/leftovers/resists", self._resists, Resists),
+            ApiRoute("PUT", "/agents/v1/sources", self._sources, SourceList, max_body=_BIG),
+            ApiRoute("POST", f"{passes}/take", self._take, Take, waits=True),
+            ApiRoute("POST", f"{passes}/{{id}}/objects", self._object, ResourceReport),
+            ApiRoute("POST", f"{passes}/{{id}}/down", self._down),
+            ApiRoute("POST", f"{passes}/{{id}}/progress", self._progress, ProgressReport),
+            ApiRoute("PUT", f"{passes}/{{id}}/evidence", self._evidence, EvidenceReport, max_body=_BIG),
+            ApiRoute("POST", f"{passes}/{{id}}/finish", self._finish, Finish),
+        )
+
+    def known(self, token: str) -> Appliance:
+        """`Authorization: Bearer APPLIANCE_ID.SECRET`."""
+        appliance_id, _, secret = token.partition(".")
+        return self._store.appliances.authenticate(appliance_id, secret)
+
+    def guard(self, token: str) -> Appliance:
+        """The same, of one that may act for its vCenter."""
+        appliance = self.known(token)
+        if appliance.state is not ApplianceStatus.APPROVED:
+            raise Conflict(
+                "this appliance waits for approval",
+                on=appliance.name,
+                remedy=f"connector appliance approve {appliance.id}",
+                retryable=True,
+            )
+        return appliance
+
+    def _enrol(self, call: ApiRequest) -> Any:
+        new_job: Enrol = call.message
+        built_in = hmac.compare_digest(new_job.activation_code.encode(), self._code.encode())
+        token = None if built_in else self._store.tokens.redeem(new_job.activation_code)
+        appliance, secret = self._store.appliances.enrol(
+            new_job.name, new_job.vcenter, new_job.version, token, new_job.evidence_key
+        )
+        by = token.id if token is not None else "activation code"
+        about = {"name": new_job.name, "vcenter": new_job.vcenter, "state": str(appliance.state)}
+        self._store.audit.add(by, call.origin, "enrol", appliance.id, about)
+        return {"appliance_id": appliance.id, "secret": secret, "state": appliance.state}
+
+    def _key(self, call: ApiRequest) -> Any:
+        """The evidence key of an appliance that was enrolled before keys were registered."""
+        self._store.appliances.register_key(call.who.id, call.message.evidence_key)
+        return {}
+
+    def _rotate(self, call: ApiRequest) -> Any:
+        """A new secret for a new key, when an administrator has asked for it."""
+        secret = self._store.appliances.rotate(call.who.id, call.message.evidence_key)
+        self._store.audit.add(call.who.id, call.origin, "rotate", call.who.id, {})
+        return {"secret": secret}
+
+    def _heartbeat(self, call: ApiRequest) -> Any:
+        held = set(call.message.passes)
+        stop = self._service.heard(call.who, held)
+        return {
+            "state": call.who.state,
+            "rotate": call.who.rotate,
+            "stop": stop,
+            "replication": self._service.replication(call.who, held - set(stop)),
+        }
+
+    def _leftovers(self, call: ApiRequest) -> Any:
+        """Orders to clean up, for one appliance of each vCenter."""
+        return {"leftovers": [views.leftover(*found) for found in self._service.leftovers(call.who)]}
+
+    def _remembered(self, call: ApiRequest) -> Any:
+        resources = self._store.resources.remembered(call.who.vcenter)
+        return {
+            "things": [views.remembered(*found) for found in resources],
+            "reading": sorted(self._store.resources.reading(call.who.vcenter)),
+        }
+
+    def _removed(self, call: ApiRequest) -> Any:
+        self._store.resources.cleaned(call.message.token, call.who.vcenter)
+        return {}
+
+    def _resists(self, call: ApiRequest) -> Any:
+        self._store.resources.cleaned(call.message.token, call.who.vcenter, call.message.trouble)
+        return {}
+
+    def _sources(self, call: ApiRequest) -> Any:
+        return self._store.sources.put(call.who.vcenter, call.message.machines, call.who)
+
+    async def _take(self, call: ApiRequest) -> Any:
+        with self._place(call.who.id) as may_wait:
+            return await self._waited(call, call.message.wait if may_wait else 0.0)
+
+    @contextmanager
+    def _place(self, appliance: str) -> Iterator[bool]:
+        """Whether one more call of this appliance may wait. Belongs to the thread of the loop."""
+        self._waiting[appliance] += 1
+        try:
+            yield self._waiting[appliance] <= _WAITING
+        finally:
+            self._waiting[appliance] -= 1
+            if not self._waiting[appliance]:
+                del self._waiting[appliance]
+
+    async def _waited(self, call: ApiRequest, seconds: float) -> Any:
+        deadline = time.monotonic() + seconds
+        while True:
+            if (order := await run_in_threadpool(self._order, call.who, call.message.errands)) is not None:
+                return {"pass": order}
+            if (left := deadline - time.monotonic()) <= 0:
+                return {"pass": None}
+            await asyncio.sleep(min(_POLL, left))
+
+    def _order(self, appliance: Appliance, errands: bool) -> Json | None:
+        taken = self._service.order(appliance, errands)
+        if taken is None:
+            return None
+        job, found = taken
+        machine = self._store.sources.of(job)
+        resources = self._store.resources.of(job.id, "vcenter")
+        attempts = self._store.passes.before(found)
+        credential = self._service.credential(job.id, appliance) if found.task.reads else None
+        disks = self._store.passes.disk_set(job.id)
+        alone = self._store.runs.get(found.run_id).cohort is None
+        now = self._store.now()
+        ends = lineage.of(self._store, job.id).to_json() if found.task.reads else None
+        return views.order(
+            job, machine, found, credential, resources, attempts, disks, alone=alone, now=now, lineage=ends
+        )
+
+    def _object(self, call: ApiRequest) -> Any:
+        report: ResourceReport = call.message
+        owned = self._store.passes.owned(call.path["id"], call.who)
+        resource = self._store.resources.record(
+            owned.job_id,
+            report.token,
+            place="vcenter",
+            kind=report.kind,
+            reference=report.moref,
+            removed=report.removed,
+            pass_id=owned.id,
+            trouble=report.trouble,
+        )
+        return views.resource(resource)
+
+    def _down(self, call: ApiRequest) -> Any:
+        owned = self._store.passes.owned(call.path["id"], call.who)
+        return {"down_since": self._store.cutovers.going_down(owned.job_id, owned.id)}
+
+    def _progress(self, call: ApiRequest) -> Any:
+        report: ProgressReport = call.message
+        disks = [disk.model_dump() for disk in report.disks]
+        self._store.passes.progress(call.path["id"], call.who, report.phase, disks)
+        return {}
+
+    def _evidence(self, call: ApiRequest) -> Any:
+        self._service.keep_evidence(call.path["id"], call.who, call.message.manifest.encode())
+        return {}
+
+    def _finish(self, call: ApiRequest) -> Any:
+        report: Finish = call.message
+        error = report.error.model_dump() if report.error else None
+        outcome = Outcome(report.outcome)
+        self._service.finish(call.path["id"], call.who, outcome, error, report.result, report.rest)
+        return {}
+
+
+def nobody() -> Authenticate:
+    """Open to everyone; the endpoint itself asks for a code."""
+    return lambda _token: None

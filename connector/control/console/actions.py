@@ -1,0 +1,141 @@
+"""What a person may do to a job in which state: read from the transition table, with the words that the page says. Data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from connector.control.domain import jobs
+from connector.control.domain.jobs import IN_ERROR, READY, STOPPED, SYNCING, WAITING, JobEvent, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One operation of the public API as a button. `word` is its part of the address.
+
+    An action with a `warning` asks once more before it is done. `effect` is what happens to a job, for an action without one.
+    """
+
+    word: str
+    event: JobEvent
+    operation: str
+    label: str
+    given: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[JobState, str] = field(default_factory=dict)
+    warning: str = ""
+    effects: Mapping[JobState, str] = field(default_factory=dict)
+    shuts_down: bool = False  # a source that is up
+    reads: bool = False  # it begins to read the source, so the source must be online
+    grave: bool = False
+
+    def says(self, state: JobState) -> str:
+        """The label while the job is in `state`."""
+        return self.labels.get(state, self.label)
+
+    def does(self, state: JobState) -> str:
+        """What happens to a job in `state`, in whole sentences."""
+        return self.warning or self.effects.get(state, "")
+
+
+ACTIONS: Final = (
+    Action(
+        "start",
+        JobEvent.START,
+        "StartReplicationJob",
+        "Start",
+        labels={STOPPED: "Start again", IN_ERROR: "Start again", WAITING: "Run incremental now"},
+        effects={
+            READY: "Its first run begins. The source is read, and stays as it is.",
+            STOPPED: "It goes on where it stopped.",
+            IN_ERROR: "It goes on where it failed.",
+            WAITING: "An incremental run begins now.",
+        },
+        reads=True,
+    ),
+    Action(
+        "stop",
+        JobEvent.STOP,
+        "StopReplicationJob",
+        "Stop",
+        labels={WAITING: "Stop the schedule"},
+        effects={
+            SYNCING: "Its pass ends, its position is kept.",
+            WAITING: "No run begins by itself any more. What was transferred is kept.",
+        },
+    ),
+    Action(
+        "cutover",
+        JobEvent.CUTOVER,
+        "CutOverReplicationJob",
+        "Cut over",
+        given={"SyncData": "true"},
+        warning="The source is shut down now. What changed since the last run is read, the last image is made, and"
+        " the intermediate instance is released.",
+        shuts_down=True,
+        reads=True,
+    ),
+    Action(
+        "close",
+        JobEvent.CLOSE,
+        "CutOverReplicationJob",
+        "Complete without a last pass",
+        given={"SyncData": "false"},
+        warning="The job ends with the image that it has. The source stays as it is, the intermediate instance is"
+        " released.",
+    ),
+    Action(
+        "rollback",
+        JobEvent.ROLLBACK,
+        "RollbackReplicationJob",
+        "Roll back",
+        warning="The source is powered on again, as it was found, and the job is stopped. What was written to a machine"
+        " made of the image is not brought back.",
+        grave=True,
+    ),
+    Action(
+        "delete",
+        JobEvent.DELETE,
+        "DeleteReplicationJob",
+        "Delete",
+        warning="The intermediate instance, its disks and our snapshots are released, and with them what was"
+        " transferred. Images stay.",
+        grave=True,
+    ),
+)
+
+RESUME: Final = "Resume the cutover"
+
+_BY_WORD: Final = {action.word: action for action in ACTIONS}
+
+
+def possible(state: JobState, never: Collection[JobEvent] = ()) -> tuple[Action, ...]:
+    """Those that the transition table allows in `state`, but for what this job can `never` do."""
+    events = [event for event in jobs.events(state) if event not in never]
+    return tuple(action for action in ACTIONS if action.event in events)
+
+
+def in_cutover(action: Action, *, down: bool) -> Action:
+    """The same action of a job whose cutover has been asked for. `down`: it has shut the source down already."""
+    if action.word == "start":
+        warning = "" if down else "The source is shut down now, and its last changes are read."
+        goes_on = "The source is down. The cutover goes on where it stopped."
+        return replace(
+            action, label=RESUME, labels={}, warning=warning, effects=dict.fromkeys(action.effects, goes_on),
+            shuts_down=not down,
+        )  # fmt: skip
+    if not down:
+        return action
+    if action.word == "stop":
+        return replace(
+            action, warning="The source is down, and stays down until the cutover is resumed or taken back."
+        )
+    if action.word == "delete":
+        lost = "The source is down. Without this job nothing here can power it on again. "
+        return replace(action, warning=lost + action.warning)
+    return action
+
+
+def named(word: str) -> Action | None:
+    """The action of this address."""
+    return _BY_WORD.get(word)

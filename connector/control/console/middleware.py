@@ -1,0 +1,291 @@
+"""What every request for a page passes through: a session, a form of ours, sound text. Every failure is a page with one line."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final
+from urllib.parse import quote
+
+from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from connector.control.console import sessions
+from connector.control.console.form_fields import field_at_fault, spoken
+from connector.control.console.pages import (
+    ROOT,
+    Banner,
+    Download,
+    Form,
+    Page,
+    PageRequest,
+    Redirect,
+    See,
+    View,
+    link,
+)
+from connector.control.console.sessions import SessionAuthenticator, SessionUser
+from connector.control.console.templating import Fragment, Templates, with_headers
+from connector.control.domain.entities import Role
+from connector.control.smc.catalogue import Denied, translated
+from connector.control.smc.signature_claim import pairs
+from connector.control.state.access_keys import includes
+from connector.errors import ConnectorError
+from connector.http_edge import FORM, BodyTooLarge, Handler, edge, media_type, read_body
+
+_LOG: Final = logging.getLogger(__name__)
+
+MAX_BODY: Final = 64 << 10
+MAX_TEXT: Final = 4000
+THEMES: Final = ("light", "dark")
+THEME: Final = "console-theme"
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_UNSOUND: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+_ASK_AGAIN: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Connector</title><meta http-equiv="refresh" content="0"></head>
+<body><p><a href="">Go on to the console</a></p></body></html>
+"""
+
+#: What a page says after something was done; the address carries the word, never the sentence.
+SAID: Final = {
+    "created": "The job is created. It starts when you say so, or when it is scheduled.",
+    "start": "The job starts.",
+    "stop": "Stop is asked for. The position is kept.",
+    "cutover": "The cutover begins: the source is shut down, then the last pass runs.",
+    "close": "The job is being completed.",
+    "delete": "The job is being deleted: what it made is released.",
+    "changed": "The change is saved.",
+    "removed": "The source is being removed. A rescan registers its machine as a new source.",
+    "made": "The workgroup is made.",
+    "put": "The sources are in the workgroup.",
+    "taken": "The sources are out of the workgroup.",
+    "dissolved": "The workgroup is deleted.",
+    "disabled": "The activation code enrols nobody any more. Its appliances wait for approval again.",
+    "forgotten": "The activation code is deleted. Its appliances wait for approval again.",
+    "approved": "The appliance is approved.",
+    "revoked": "The appliance is shut out. What enrols with its code for its vCenter waits for approval.",
+    "rotated": "The appliance gets a new secret and key with its next heartbeat.",
+    "ended": "Your session has ended. Log in to go on.",
+    "left": "You are logged out.",
+}
+
+
+class PageDispatcher:
+    """Serves pages to people who are logged in."""
+
+    def __init__(
+        self,
+        templates: Templates,
+        guests: SessionAuthenticator,
+        held: Callable[[], str] = lambda: "",
+        down: Callable[[], Fragment] = lambda: Fragment(Markup(""), ""),
+    ) -> None:
+        """`held`: why the control plane begins nothing; empty when all is well. `down`: what is said of sources that are down."""
+        self._held = held
+        self._down = down
+        self._templates = templates
+        self._authenticator = guests
+
+    def routes(self, leaves: Iterable[View], forms: Iterable[Form]) -> list[BaseRoute]:
+        """One for each page and each change, in this order."""
+        found: list[BaseRoute] = [
+            Route(ROOT + view.path, guarded(partial(self._see, view.show)), methods=["GET"])
+            for view in leaves
+        ]
+        found += [
+            Route(ROOT + form.path, guarded(partial(self._change, form)), methods=["POST"]) for form in forms
+        ]
+        return found
+
+    def last_route(self) -> BaseRoute:
+        """For every other address under the console's."""
+        return Route(ROOT + "/{rest:path}", guarded(partial(self._see, _nowhere)), methods=_METHODS)
+
+    def _see(self, show: See, http: Request, _body: bytes) -> Response:
+        guest = self._guest(http)
+        if guest is None:
+            return to_login(http)
+        request = _request(http, guest)
+        try:
+            _sound(request.query, request.path)
+            shown = show(request)
+            return _sent(shown) if isinstance(shown, Download) else self._written(http, request, shown)
+        except (Denied, ConnectorError) as refused:
+            return self._refused(http, request, as_denied(refused))
+
+    def _change(self, form: Form, http: Request, body: bytes) -> Response:
+        guest = self._guest(http)
+        if guest is None:
+            return to_login(http)
+        request = _request(http, guest)
+        try:
+            given = read_form(http, body, http.cookies.get(sessions.COOKIE, ""))
+            _sound(request.path)
+        except Denied as refused:
+            return self._refused(http, request, refused)
+        request = _request(http, guest, given)
+        try:
+            done = form.do(request)
+        except (Denied, ConnectorError) as refused:
+            return self._again(http, request, form, as_denied(refused))
+        if isinstance(done, Redirect):
+            return with_headers(RedirectResponse(done.to, 303))
+        return self._written(http, request, done)
+
+    def _again(self, http: Request, request: PageRequest, form: Form, denied: Denied) -> Response:
+        """The page that the form was on, with the reason; the reason alone when that page is gone too."""
+        try:
+            page = form.again(request)
+        except (Denied, ConnectorError):
+            return self._refused(http, request, denied)
+        return self._written(http, request, page, banner(denied), denied.status)
+
+    def _refused(self, http: Request, request: PageRequest, denied: Denied) -> Response:
+        page = Page("refused.html", {"status": denied.status})
+        return self._written(http, request, page, banner(denied), denied.status)
+
+    def _written(
+        self, http: Request, request: PageRequest, page: Page, above: Banner | None = None, status: int = 200
+    ) -> Response:
+        said = SAID.get(request.query.get("said", ""))
+        held = _restored(self._held())
+        about = {
+            "key": request.key,
+            "csrf": sessions.proof(http.cookies.get(sessions.COOKIE, "")),
+            "theme": theme(http),
+            "here": request.here,
+            "down": self._down(),
+            "banner": above or held or page.banner or (Banner(said) if said else None),
+            "may_operate": includes(request.key.role, Role.OPERATOR),
+            "may_admin": includes(request.key.role, Role.ADMIN),
+        }
+        html = self._templates.write(page.template, about | dict(page.values))
+        return with_headers(Response(html, status, media_type="text/html"))
+
+    def _guest(self, http: Request) -> SessionUser | None:
+        return self._authenticator.guest(http.cookies.get(sessions.COOKIE, ""))
+
+
+def _restored(why: str) -> Banner | None:
+    """What every page says until a restore is confirmed."""
+    if not why:
+        return None
+    remedy = "Nothing is begun until an administrator runs: connector control confirm --state DIR"
+    return Banner(f"The state of this control plane was restored: {why}. {remedy}", bad=True)
+
+
+def guarded(work: Callable[[Request, bytes], Response]) -> Handler:
+    """`work` in a thread of its own. Every failure is answered in words for people."""
+
+    async def handle(http: Request) -> Response:
+        return await run_in_threadpool(work, http, await read_body(http, MAX_BODY))
+
+    return edge(handle, _failure)
+
+
+def _failure(http: Request, failed: Exception) -> Response:
+    if isinstance(failed, Denied):
+        return _plain(failed.status, failed.message)
+    if isinstance(failed, BodyTooLarge):
+        return _plain(Denied("MalformedRequest", "").status, f"The body is larger than {MAX_BODY} bytes.")
+    if isinstance(failed, ConnectorError):
+        _LOG.warning("the console cannot answer %.200r: %s", http.scope["path"], failed)
+        return _plain(503, "The control plane cannot answer now: wait, then reload the page.")
+    _LOG.error("%s %.200r failed unexpectedly", http.method, http.scope["path"], exc_info=failed)
+    return _plain(500, "The page failed because of a defect of ours: the control plane's log says which.")
+
+
+def read_form(http: Request, body: bytes, cookie: str) -> dict[str, str]:
+    """The form's fields; raises `Denied` when it does not come from a page of ours in this session."""
+    if body and media_type(http) != FORM:
+        raise Denied("MalformedRequest", f"The body must be {FORM}.")
+    given = pairs(body)
+    foreign = http.headers.get("origin") not in (None, f"https://{http.headers.get('host', '')}")
+    if foreign or not sessions.proven(cookie, given.pop("csrf", "")):
+        raise Denied(
+            "Forbidden.Unauthorized",
+            "This form does not belong to your session; nothing was changed.",
+            "reload the page and send it again",
+        )
+    _sound(given)
+    return given
+
+
+def to_login(http: Request) -> Response:
+    """Log in first; what was asked for by address is shown afterwards.
+
+    A link on another site brings no cookie along, even where there is a session: our own page asks once more then.
+    """
+    if http.method == "GET" and http.headers.get("sec-fetch-site") == "cross-site":
+        return with_headers(Response(_ASK_AGAIN, media_type="text/html"))
+    back = _here(http) if http.method == "GET" else None
+    said = "ended" if http.cookies.get(sessions.COOKIE) else None
+    response = RedirectResponse(link("login", back=back, said=said), 303)
+    return with_headers(response)
+
+
+def theme(http: Request) -> str:
+    """The chosen colour scheme; empty for the system's."""
+    chosen = http.cookies.get(THEME, "")
+    return chosen if chosen in THEMES else ""
+
+
+def banner(denied: Denied) -> Banner:
+    """What failed, on what, what to do; in one line."""
+    what, remedy = spoken(denied)
+    return Banner(f"{what}. {remedy[:1].upper()}{remedy[1:]}.", bad=True, field=field_at_fault(denied))
+
+
+def as_denied(refused: Denied | ConnectorError) -> Denied:
+    """A refusal under its public code; what fails inside of us is in the log, and no page says it."""
+    if isinstance(refused, Denied):
+        return refused
+    denied = translated(refused)
+    if denied.status >= 500:  # the page does not say what: the log does
+        _LOG.warning("the console could not do it: %s", refused)
+    return denied
+
+
+def _sent(file: Download) -> Response:
+    """As a file, whatever a browser would rather do with text."""
+    kept = {"content-disposition": f'attachment; filename="{file.name}"'}
+    return with_headers(StreamingResponse(file.pieces, media_type="text/plain", headers=kept))
+
+
+def _nowhere(_request: PageRequest) -> Page:
+    raise Denied("InvalidAction.NotFound", "There is no such page.", "use the links above")
+
+
+def _request(http: Request, guest: SessionUser, form: Mapping[str, str] | None = None) -> PageRequest:
+    return PageRequest(
+        key=guest.key,
+        session=guest.session,
+        origin=http.client.host if http.client else "",
+        here=_here(http),
+        path=dict(http.path_params),
+        query=dict(http.query_params),
+        form=form or {},
+    )
+
+
+def _here(http: Request) -> str:
+    """Its own address; the Host header may be nonsense and has no part in it."""
+    path, query = quote(http.scope["path"]), http.scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _sound(*given: Mapping[str, Any]) -> None:
+    for values in given:
+        for name, value in values.items():
+            if len(str(value)) > MAX_TEXT or _UNSOUND.search(f"{name}{value}"):
+                raise Denied("MalformedRequest", "A value is too long, or holds control characters.")
+
+
+def _plain(status: int, text: str) -> Response:
+    return with_headers(Response(text, status, media_type="text/plain"))

@@ -1,0 +1,1 @@
+"""What a control plane decides, as values and tables: states, transitions, validity, applications. Pure."""

@@ -1,0 +1,78 @@
+"""A source takes one unfinished job at a time; its state follows `TRANSITIONS` and nothing else. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from connector.control.domain.refusals import RefusalCode, StateRefusal
+
+
+class SourceState(StrEnum):
+    """The states of the public SMC API."""
+
+    AVAILABLE = "Available"
+    UNAVAILABLE = "Unavailable"
+    IN_USE = "InUse"
+    DELETING = "Deleting"
+    DELETED = "Deleted"  # of ours: such a source is shown nowhere, its machine may be registered anew
+
+
+class SourceEvent(StrEnum):
+    """What can happen to a source."""
+
+    SEEN = "seen"
+    LOST = "lost"
+    TAKEN = "taken"
+    FREED = "freed"
+    DELETE = "delete"
+    DELETED = "deleted"
+
+
+TRANSITIONS: Final = {
+    (SourceState.AVAILABLE, SourceEvent.SEEN): SourceState.AVAILABLE,
+    (SourceState.AVAILABLE, SourceEvent.LOST): SourceState.UNAVAILABLE,
+    (SourceState.AVAILABLE, SourceEvent.TAKEN): SourceState.IN_USE,
+    (SourceState.AVAILABLE, SourceEvent.FREED): SourceState.AVAILABLE,
+    (SourceState.AVAILABLE, SourceEvent.DELETE): SourceState.DELETING,
+    (SourceState.UNAVAILABLE, SourceEvent.SEEN): SourceState.AVAILABLE,
+    (SourceState.UNAVAILABLE, SourceEvent.LOST): SourceState.UNAVAILABLE,
+    (SourceState.UNAVAILABLE, SourceEvent.FREED): SourceState.UNAVAILABLE,
+    (SourceState.UNAVAILABLE, SourceEvent.DELETE): SourceState.DELETING,
+    (SourceState.IN_USE, SourceEvent.SEEN): SourceState.IN_USE,
+    (SourceState.IN_USE, SourceEvent.LOST): SourceState.IN_USE,  # the job finds out, and says so better
+    (SourceState.IN_USE, SourceEvent.FREED): SourceState.AVAILABLE,
+    (SourceState.DELETING, SourceEvent.SEEN): SourceState.DELETING,
+    (SourceState.DELETING, SourceEvent.LOST): SourceState.DELETING,
+    (SourceState.DELETING, SourceEvent.DELETED): SourceState.DELETED,
+}
+
+_REFUSED: Final = {
+    SourceEvent.TAKEN: "no job can be made or started for it",
+    SourceEvent.DELETE: "it cannot be deleted",
+}
+_REMEDIES: Final = {
+    SourceState.UNAVAILABLE: "start an appliance for its vCenter, or rescan",
+    SourceState.IN_USE: "finish or delete its unfinished job first",
+    SourceState.DELETING: "it is being removed",
+    SourceState.DELETED: "rescan its vCenter to register the machine anew",
+}
+
+
+def follow(state: SourceState, event: SourceEvent, subject: str = "source") -> SourceState:
+    """The state after `event`; `StateRefusal` when the table has no such line."""
+    target = TRANSITIONS.get((state, event))
+    if target is None:
+        code = RefusalCode.SOURCE_UNFINISHED if state is SourceState.IN_USE else RefusalCode.SOURCE_STATE
+        what = f"{_REFUSED.get(event, f'{event} is not possible')} while it is {state}"
+        raise StateRefusal(code, what, on=subject, remedy=_REMEDIES.get(state, ""))
+    return target
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram; what changes nothing is left out."""
+    lines = ["stateDiagram-v2", f"    [*] --> {SourceState.AVAILABLE}: seen"]
+    lines += [
+        f"    {state} --> {after}: {event}" for (state, event), after in TRANSITIONS.items() if state != after
+    ]
+    return "\n".join([*lines, f"    {SourceState.DELETED} --> [*]"])

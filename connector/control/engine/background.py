@@ -1,0 +1,55 @@
+"""Work that a cloud may take minutes for, beside the runner, which must go on looking."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from connector.errors import ConnectorError
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Background:
+    """One thread for each key, never two. What fails is logged: whoever asked will look again, and ask again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way: set[str] = set()
+
+    def once(self, key: str, work: Callable[[], None]) -> None:
+        """Begin `work`, unless what was begun for `key` has not ended yet."""
+        with self._lock:
+            if key in self._under_way:
+                return
+            self._under_way.add(key)
+        threading.Thread(target=self._do, args=(key, work), name=key, daemon=True).start()
+
+    def _do(self, key: str, work: Callable[[], None]) -> None:
+        try:
+            attempt(key, work)
+        finally:
+            with self._lock:
+                self._under_way.discard(key)
+
+
+class Foreground:
+    """The same at once, in the caller's thread."""
+
+    def once(self, key: str, work: Callable[[], None]) -> None:
+        attempt(key, work)
+
+
+def attempt(key: str, work: Callable[[], None]) -> None:
+    """The outer door of such a thread."""
+    try:
+        work()
+    except ConnectorError as failed:
+        _LOG.warning("%s: %s", key, failed)
+    except Exception:  # noqa: BLE001 - outer door of a thread
+        _LOG.exception("%s stumbled", key)
+
+
+BackgroundWork = Background | Foreground

@@ -1,0 +1,154 @@
+"""Two monitors of the active runner: appliances that fell silent, and instances that were released, stopped or moved."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Final
+
+from connector.clients.heartbeat import SILENCE
+from connector.cloud.provider import Health, Instance
+from connector.control.domain.entities import Run
+from connector.control.domain.jobs import SYNCING
+from connector.control.domain.refusals import Released, Stopped
+from connector.control.engine.background import BackgroundWork, Foreground
+from connector.control.engine.steps import Steps
+from connector.control.store import Store
+from connector.control.store.provider_ledger import instance_token
+from connector.errors import ConnectorError, TargetFailed
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class InstanceMonitor:
+    """Thread-safe. What takes time is done aside."""
+
+    def __init__(self, store: Store, steps: Steps, aside: BackgroundWork | None = None) -> None:
+        self._store = store
+        self._steps = steps
+        self._aside = aside or Foreground()
+
+    def look(self) -> None:
+        """At the instance of every run that has a pass under way."""
+        runs = [run for run in self._store.runs.open() if self._is_reading(run)]
+        if not runs:
+            return
+        instances = self._steps.instances()
+        for run in runs:
+            self._attend(run, instances)
+
+    def displaced(self, run_id: str) -> bool:
+        """Whether a pass of this run that could not reach its instance may reach it soon: then it is offered again."""
+        run = self._store.runs.get(run_id)
+        if not self._is_reading(run):
+            return False
+        try:
+            found = self._steps.find(run.job_id)
+        except ConnectorError:
+            return False
+        if found is None:
+            return False
+        if found.health is not Health.RUNNING:
+            return self._offer_again(run, "its instance is not running")
+        return self._follow(run, found)
+
+    def _is_reading(self, run: Run) -> bool:
+        return bool(run.plan) and self._store.jobs.get(run.job_id).state == SYNCING
+
+    def _attend(self, run: Run, instances: Mapping[str, Instance]) -> None:
+        """A list may lag behind: before anything is concluded from it, the instance itself is asked for."""
+        found = instances.get(instance_token(run.job_id)) or self._steps.find(run.job_id)
+        if found is None:
+            if self._steps.was_created(run.job_id):
+                self._store.passes.fail(run.id, Released(on=run.job_id).to_json())
+        elif found.health is Health.RUNNING:
+            self._follow(run, found)
+            self._outlaw(run, found)
+        else:
+            self._aside.once(f"instance of {run.job_id}", lambda: self._revive(run))
+
+    def _outlaw(self, run: Run, found: Instance) -> None:
+        """Whom it refuses is told again until it has heard."""
+        try:
+            self._steps.outlaw(run.job_id, found)
+        except ConnectorError as failed:
+            _LOG.warning("%s", failed)
+
+    def _revive(self, run: Run) -> None:
+        """Start it again; when that is impossible the pass fails and says why."""
+        try:
+            found = self._steps.ensure(run.job_id, (SYNCING,))
+        except TargetFailed as failed:
+            if failed.retryable:
+                raise
+            told = failed if isinstance(failed, Released) else Stopped(failed, on=run.job_id)
+            self._store.passes.fail(run.id, told.to_json())
+            return
+        if found is not None:
+            self._store.jobs.note(run.job_id, Stopped.code, "the intermediate instance was started again")
+            self._follow(run, found)
+
+    def _follow(self, run: Run, found: Instance) -> bool:
+        """Remember a new address, and give the pass to whoever reads it from there; False when it is the old one."""
+        known = self._store.jobs.get(run.job_id).instance
+        if not found.address.host or found.address == known:
+            return False
+        self._store.jobs.relocate(run.job_id, asdict(found.address))
+        text = f"the intermediate instance is now reached at {found.address.host}"
+        self._store.jobs.note(run.job_id, "instance", text)
+        return self._offer_again(run, "its instance has another address")
+
+    def _offer_again(self, run: Run, why: str) -> bool:
+        self._store.passes.lose(lambda found: found.run_id == run.id, why)
+        return True
+
+
+class ApplianceMonitor:
+    """Only the active runner looks. An appliance that is silent for `grace` seconds has lost its passes.
+
+    Silence counts from our first look at the earliest: while nobody was here, nobody could be heard.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        steps: Steps,
+        aside: BackgroundWork | None = None,
+        *,
+        grace: float = SILENCE,
+        ticks: Callable[[], float] | None = None,
+    ) -> None:
+        """`ticks`: seconds that really pass; with them a clock that was set is noticed."""
+        self._store = store
+        self._instance_monitor = InstanceMonitor(store, steps, aside)
+        self._grace = grace
+        self._since: float | None = None
+        self._ticks = ticks
+        self._seen: tuple[float, float] | None = None  # our clock and the ticks at the last look
+
+    def _was_set(self, now: float) -> bool:
+        """Whether the clock has jumped since the last look: then nobody was silent, and everybody is heard anew."""
+        before, ticks = self._seen, now if self._ticks is None else self._ticks()
+        self._seen = (now, ticks)
+        if before is None:
+            return False
+        jumped = (now - before[0]) - (ticks - before[1])
+        if abs(jumped) < self._grace / 2 and now >= before[0]:
+            return False
+        _LOG.warning("the clock of this machine was set by %.0f s: silence is counted anew", jumped)
+        return True
+
+    def look(self) -> None:
+        """One look at everything."""
+        now = self._store.now()
+        if self._since is None or self._was_set(now):
+            self._since = now
+        young = now - self._since < self._grace
+        alive = self._store.appliances.alive(float("inf") if young else self._grace)
+        ids = {appliance.id for appliance in alive}
+        online = {appliance.vcenter for appliance in alive}
+        self._store.passes.lose(lambda p: p.appliance_id not in ids, "its appliance fell silent")
+        self._store.sources.set_online(online)
+        self._store.passes.explain(online)
+        self._instance_monitor.look()

@@ -1,0 +1,73 @@
+"""What time asks for: validity, scheduled and repeated runs, the end of what is expired.
+
+Every timer is a column of a job, compared with the clock at each look. Nothing is scheduled anywhere else, so
+nothing can be lost, and a changed date counts from the next look on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from connector.control.domain.jobs import JobEvent
+from connector.control.engine.background import BackgroundWork, Foreground
+from connector.control.engine.steps import Steps
+from connector.control.store import Store
+from connector.errors import Conflict, ConnectorError
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Only the active runner looks. Each change is a compare-and-set: a person may always be faster."""
+
+    def __init__(self, store: Store, steps: Steps, aside: BackgroundWork | None = None) -> None:
+        self._store = store
+        self._steps = steps
+        self._aside = aside or Foreground()
+
+    def look(self) -> None:
+        """Everything that is due now. What is over ends before anything begins."""
+        due = self._store.jobs.due()
+        self._each(due.expiring, lambda job: self._apply(job, JobEvent.EXPIRED))
+        self._each(due.remnants, lambda job: self._apply(job, JobEvent.DELETE))
+        self._each(self._store.resources.abandoned(), self._release)
+        self._each(due.starting, self._begin)
+        self._store.removal.finish()
+        self._store.keys.forget_nonces()
+
+    def _begin(self, job_id: str) -> None:
+        if job_id not in self._store.jobs.due().starting:  # expired just now, or a person was faster
+            return
+        try:
+            if together := self._store.applications.together_with(job_id):
+                self._store.jobs.begin_together(JobEvent.START, together, {}, "Schedule")
+            else:
+                self._store.jobs.begin(job_id, JobEvent.START, kind="Schedule")
+        except Conflict as refused:
+            self._store.jobs.mark(job_id, waiting=f"its scheduled run waits: {refused.what}")
+
+    def _apply(self, job_id: str, event: JobEvent) -> None:
+        try:
+            self._store.jobs.apply(job_id, event)
+        except Conflict as refused:
+            _LOG.info("%s", refused)
+            return
+        self._store.audit.add("system", "", str(event), job_id)
+
+    def _release(self, job_id: str) -> None:
+        """An expired job has no use for its intermediate instance."""
+
+        def work() -> None:
+            self._steps.release(job_id, keep_disks=False, unless_running=True)
+
+        self._aside.once(f"release of {job_id}", work)
+
+    @staticmethod
+    def _each(jobs: Iterable[str], work: Callable[[str], None]) -> None:
+        for job_id in jobs:
+            try:
+                work(job_id)
+            except ConnectorError as failed:
+                _LOG.warning("what is due for %s could not be done: %s", job_id, failed)

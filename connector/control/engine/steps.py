@@ -1,0 +1,446 @@
+"""What the steps of a run do. Each may be killed at any point and done again: it looks first at what exists.
+
+Instances are started and released under one lock per job, after another look at the job: the watch and the
+workflow both touch them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from connector.cloud.provider import (
+    CloudResource,
+    Health,
+    ImageRequest,
+    Instance,
+    InstanceRequest,
+    Provider,
+    TargetDisk,
+)
+from connector.control.domain import definition, proof
+from connector.control.domain.entities import ApplianceStatus, Job, JobImage, Json, Outcome, Run, Source, Task
+from connector.control.domain.jobs import (
+    CLEANING,
+    PREPARING,
+    PROCESSING,
+    SYNCING,
+    JobEvent,
+    JobState,
+    JobStatus,
+)
+from connector.control.domain.proof import Shown
+from connector.control.domain.refusals import OutOfRange, Released
+from connector.control.engine.instances import Ask, Tell, ask_instance, tell_instance
+from connector.control.state.vault import Vault
+from connector.control.store import Store
+from connector.control.store.provider_ledger import instance_token
+from connector.control.store.runs import ROLLBACK
+from connector.errors import BadInput, ConnectorError, ControlFailed, TargetFailed
+from connector.model import Credential, InstanceAddress
+from connector.specification.fields import JOB_FIELDS
+from connector.transfer import evidence
+from connector.transfer.certificates import CertificateRole
+from connector.transfer.evidence import Manifest
+
+#: Meets the instance of a job, at this address, with this identity.
+Meet = Callable[[Job, InstanceAddress, Credential], None]
+
+#: A pass of a large machine over a slow line takes weeks, and its connections are made anew all the time.
+CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
+
+_LOG: Final = logging.getLogger(__name__)
+
+_LONGEST_IMAGE: Final = 100
+
+#: What of a job stays in the cloud when its instance is released.
+OUTLIVING: Final = ("image", "snapshot")
+_NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
+
+
+class Steps:
+    """Everything that a run of a job does outside of appliances. Thread-safe."""
+
+    def __init__(
+        self,
+        store: Store,
+        provider: Provider,
+        vault: Vault,
+        meet: Meet | None = None,
+        ask: Ask = ask_instance,
+        tell: Tell = tell_instance,
+    ) -> None:
+        """`meet` is called whenever an instance is about to be relied upon or removed; `ask`: how an instance is asked
+        what its disks show; `tell`: how it is told whom to refuse.
+        """
+        self._meet = meet
+        self._store = store
+        self._provider = provider
+        self._vault = vault
+        self._ask, self._tell = ask, tell
+        self._told: dict[str, tuple[str, ...]] = {}  # by instance; guarded by `_guard`
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()  # guards the dictionary of locks
+
+    def check(self, asked: Mapping[str, Any], region: str, source: Source) -> None:
+        """Raises `OutOfRange` for fields of a job, by name, that the provider could never carry out."""
+        for field in JOB_FIELDS:
+            lacking = field.needs and field.needs not in self._provider.features
+            if lacking and asked.get(field.name, field.default) != field.default:
+                raise OutOfRange(
+                    field.name, f"this provider has no {field.needs}: leave it at {field.default}"
+                )
+        try:
+            self._provider.check(definition.placement(asked, region, source))
+        except BadInput as refused:
+            raise OutOfRange(definition.parameter(refused.on), refused.what) from refused
+
+    def plan(self, run_id: str) -> int:
+        """How many passes the run has."""
+        return len(self._store.runs.get(run_id).plan)
+
+    def prepare(self, run_id: str) -> None:
+        """The intermediate instance stands and trusts this job's certificates."""
+        run, job = self._look(run_id)
+        if _has_its_image(run, job):
+            return
+        changes: Json = {}
+        if run.plan:
+            instance = self._need_instance(job.id)
+            self._contact(job.id, instance)
+            changes["instance"] = asdict(instance.address)
+        self._store.jobs.advance(run_id, JobEvent.PREPARED, changes)
+
+    def offer(self, run_id: str, slot: int) -> None:
+        """An appliance can take the pass."""
+        self._store.passes.offer(run_id, slot)
+
+    def verdict(self, run_id: str, slot: int) -> Json | None:
+        """How the pass ended; None while it has not, and while a last one waits for others to be proved with it."""
+        ended = self._store.passes.verdict(run_id, slot)
+        if ended is None:
+            return None
+        outcome = ended.outcome
+        if outcome is Outcome.DONE and ended.task is Task.FINAL:
+            outcome = self._store.applications.word(run_id)
+        return None if outcome is None else {"outcome": outcome, "error": ended.error}
+
+    def image(self, run_id: str) -> None:
+        """The disks of this run have become an image."""
+        run, job = self._look(run_id)
+        if _has_its_image(run, job):
+            return
+        self._store.jobs.advance(run_id, JobEvent.SYNCED)
+        if run.plan:
+            proved = self._proved(run, job)
+            self._contact(job.id, self._need_instance(job.id))
+            names = self._free_names(_image_names(job, run))
+            image = self._store.resources.reserve_image(job.id, run_id, names, job.image_format)
+            token = f"image-{run_id}"
+            self._store.resources.record(job.id, token, place="cloud", kind="image")
+            kept = self._provider.make_image(self._image_request(job, run_id, image, proved))
+            details = dict(kept.details) | {
+                "files": list(kept.files),
+                "location": kept.location,
+                "size": kept.size,
+            }
+            self._store.resources.record(job.id, token, place="cloud", kind="image", reference=kept.location)
+            self._store.resources.complete_image(run_id, details, name=kept.name, image_id=kept.id)
+            self._prune(job)
+        self._store.jobs.advance(run_id, JobEvent.PROCESSED)
+
+    def _proved(self, run: Run, job: Job) -> Manifest:
+        """The evidence of what the run read last. Without it there is no image."""
+        slot = max(number for number, task in enumerate(run.plan) if task.reads)
+        ended = self._store.passes.verdict(run.id, slot)
+        manifest = None if ended is None else self._store.evidence.find(ended.id)
+        if manifest is None:
+            raise ControlFailed(
+                "there is no evidence of this run's pass, so no image is made of it",
+                on=job.name,
+                remedy="start the job again: its next pass leaves evidence",
+                retryable=False,
+            )
+        return evidence.read(manifest)
+
+    def _free_names(self, names: list[str]) -> list[str]:
+        """Without those of images that a database knew before it was put back to an older copy."""
+        taken = {image.name for image in self._provider.list_images()}
+        return [name for name in names if name not in taken] or names
+
+    def _image_request(self, job: Job, run_id: str, image: JobImage, proved: Manifest) -> ImageRequest:
+        source = self._store.sources.of(job)
+        guest = str(source.facts.get("guest_id", ""))
+        return ImageRequest(
+            token=instance_token(job.id),
+            job_id=job.id,
+            run=run_id,
+            name=image.name,
+            format=image.format,
+            control=self.credential(job.id, CertificateRole.CONTROL),
+            disks=_proved_disks(_wanted(job, source), proved),
+            firmware=str(source.facts.get("firmware", "bios")),
+            guest_id=guest,
+            architecture=definition.architecture(guest),
+            expect=proof.expected(proved, {} if proof.knows_targets(proved) else self.shown(job.id)),
+        )
+
+    def _prune(self, job: Job) -> None:
+        """Beyond the number to keep, the oldest images go; one that the provider says is in use stays."""
+        kept = [i for i in self._store.resources.images(job.id) if i.ready and not i.removed]
+        most = None if job.on_demand else job.max_images
+        excess = len(kept) - most if most is not None else 0
+        for image in kept[:-1]:
+            if excess <= 0:
+                return
+            try:
+                self._provider.delete_image(image.name)
+            except TargetFailed as refused:
+                if refused.retryable:  # not a word on this image: a newer one must not go in its place
+                    raise
+                self._store.jobs.note(job.id, "image", f"image {image.name} stays: {refused.what}")
+                continue
+            self._store.resources.remove_image(image.id)
+            excess -= 1
+
+    def clean(self, run_id: str) -> None:
+        """Release what only this run needed; the disks of an incremental job stay for its next run."""
+        _, job = self._look(run_id)
+        self.release(job.id, keep_disks=not _is_last(job), unless_running=False)
+
+    def settle(self, run_id: str) -> None:
+        """The run has done everything."""
+        run, job = self._look(run_id)
+        if run.kind != ROLLBACK:
+            event = JobEvent.FINISHED if _is_last(job) else JobEvent.PAUSED
+            self._store.jobs.settle(run_id, event, Outcome.DONE)
+        elif run.ended is None:
+            given_back = self._store.passes.verdict(run_id, 0)
+            result = (given_back.result if given_back else None) or {}
+            self._store.cutovers.came_up(job.id, _given_back(result), again=bool(result.get("powered_on")))
+            self._store.jobs.settle(run_id, JobEvent.ROLLED_BACK, Outcome.DONE)
+
+    def give_up(self, run_id: str, error: Json | None) -> None:
+        """The run failed, or was stopped when there is no error."""
+        event, outcome = (JobEvent.FAILED, Outcome.FAILED) if error else (JobEvent.STOPPED, Outcome.STOPPED)
+        self._store.jobs.settle(run_id, event, outcome, error)
+
+    def park(self, run_id: str) -> None:
+        """After `give_up`: stop the instance, keep its disks, unless the job was started again meanwhile."""
+        self.release(self._store.runs.get(run_id).job_id, keep_disks=True, unless_running=True)
+
+    def forget(self, job_id: str) -> None:
+        """The end of a deleted job: nothing intermediate remains."""
+        if self._store.jobs.get(job_id).status is not JobStatus.DELETING:
+            return
+        try:
+            self.release(job_id, keep_disks=False, unless_running=True)
+        except TargetFailed as failed:
+            self._store.jobs.mark(job_id, waiting=f"what it made in the cloud cannot be released: {failed}")
+            raise
+        left = [t for t in self._store.resources.of(job_id, "vcenter") if not t.removed and t.reference]
+        for resource in left:
+            text = f"{resource.kind} {resource.reference} may still exist in vCenter"
+            self._store.jobs.note(job_id, "left", text)
+        self._store.jobs.apply(job_id, JobEvent.DELETED)
+
+    def release(self, job_id: str, *, keep_disks: bool, unless_running: bool) -> None:
+        """Stop the job's instance, and without `keep_disks` remove it."""
+        token = instance_token(job_id)
+        with self._lock(job_id):
+            self._store.epochs.must_not_be_held()
+            if unless_running and self._store.jobs.get(job_id).status is JobStatus.RUNNING:
+                return
+            if not keep_disks and (found := self._provider.find(token)) is not None:
+                self._contact(job_id, found)
+            self._provider.release(token, keep_disks=keep_disks)
+            if keep_disks:
+                return
+            for resource in self._store.resources.of(job_id, "cloud"):
+                if resource.kind not in OUTLIVING and not resource.removed:
+                    self._store.resources.record(
+                        job_id, resource.token, place="cloud", kind=resource.kind, removed=True
+                    )
+            self._store.jobs.mark(job_id, transition_instance=None)
+
+    def instances(self) -> Mapping[str, Instance]:
+        """Every instance that the provider lists, by token."""
+        return {found.token: found for found in self._provider.describe()}
+
+    def find(self, job_id: str) -> Instance | None:
+        """The job's instance, as the provider sees it now."""
+        return self._provider.find(instance_token(job_id))
+
+    def shown(self, job_id: str) -> Shown:
+        """What the job's instance says of its disks, now. Raises ControlFailed, which is worth another try."""
+        try:
+            if (found := self.find(job_id)) is None:
+                raise ControlFailed("the job has no instance", on=job_id, remedy="it is tried again")
+            disks = self._ask(found, self.credential(job_id, CertificateRole.CONTROL))
+        except ConnectorError as failed:
+            raise ControlFailed(
+                f"the instance cannot be asked what it holds: {failed}", on=job_id, remedy="it is tried again"
+            ) from failed
+        return {str(disk.get("key")): disk for disk in disks}
+
+    def outlaw(self, job_id: str, instance: Instance, *, again: bool = False) -> None:
+        """A running instance knows which appliances are refused. Once is enough, unless `again`.
+
+        An instance that cannot be told is a ControlFailed, as long as there is anybody to refuse.
+        """
+        revoked = tuple(
+            row.id for row in self._store.appliances.all() if row.state is not ApplianceStatus.APPROVED
+        )
+        with self._guard:
+            known = self._told.get(instance.handle, ())
+        if known == revoked and not again:
+            return
+        try:
+            self._tell(instance, self.credential(job_id, CertificateRole.CONTROL), revoked)
+        except ConnectorError as failed:
+            if not revoked and not known:
+                _LOG.info("instance %s was not told whom to refuse: %s", instance.handle, failed)
+                return
+            raise ControlFailed(
+                f"the instance cannot be told which appliances were revoked: {failed}",
+                on=job_id,
+                remedy="it is tried again",
+            ) from failed
+        with self._guard:
+            self._told[instance.handle] = revoked
+
+    def credential(self, job_id: str, role: CertificateRole, appliance: str = "") -> Credential:
+        """A fresh short-lived identity within this job. `appliance`: whom it is for."""
+        sealed = self._store.jobs.get(job_id).authority
+        if sealed is None:
+            raise ControlFailed(
+                "this job has no certificate authority yet", on=job_id, remedy="start the job again"
+            )
+        return self._vault.authority(sealed).issue(role, lifetime=CREDENTIAL_LIFETIME, appliance=appliance)
+
+    def _need_instance(self, job_id: str) -> Instance:
+        found = self.ensure(job_id, _NEEDS_INSTANCE)
+        if found is None:
+            raise ControlFailed(
+                "the job left its state while its instance was being started",
+                on=job_id,
+                remedy="look at the job; start it again when it should run",
+            )
+        return found
+
+    def ensure(self, job_id: str, states: tuple[JobState, ...]) -> Instance | None:
+        """The running instance of a job that is in one of `states`; recorded before it is created."""
+        token = instance_token(job_id)
+        with self._lock(job_id):
+            job = self._store.jobs.get(job_id)
+            if job.state not in states:
+                return None
+            if job.authority is None:
+                self._store.jobs.set_authority(job_id, self._vault.new_authority(job_id))
+            self._store.resources.record(job_id, token, place="cloud", kind="instance")
+            source = self._store.sources.of(job)
+            request = InstanceRequest(
+                token=token,
+                job_id=job_id,
+                disks=_wanted(job, source),
+                credential=self.credential(job_id, CertificateRole.INSTANCE),
+                control=self.credential(job_id, CertificateRole.CONTROL),
+                placement=definition.placement(job.definition, job.region, source),
+            )
+            if self.was_created(job_id) and self._provider.find(token) is None:
+                raise Released(on=job_id)
+            instance = self._provider.create_instance(request)
+            self._store.resources.record(
+                job_id, token, place="cloud", kind="instance", reference=instance.handle, made_again=True
+            )
+            for found in instance.resources:
+                self._store.resources.record(
+                    job_id,
+                    _resource_token(token, found),
+                    place="cloud",
+                    kind=found.kind,
+                    reference=found.reference,
+                    made_again=True,
+                )
+            self._store.jobs.mark(job_id, transition_instance=instance.handle)
+            self.outlaw(job_id, instance, again=True)
+            return instance
+
+    def _contact(self, job_id: str, instance: Instance) -> None:
+        """What the instance knows counts more than what our database remembers. Raises `StateRestored`."""
+        job = self._store.jobs.get(job_id)
+        if self._meet is None or job.authority is None or instance.health is not Health.RUNNING:
+            return
+        self._meet(job, instance.address, self.credential(job_id, CertificateRole.CONTROL))
+
+    def was_created(self, job_id: str) -> bool:
+        """Whether the job has had an instance that nobody here has released."""
+        token = instance_token(job_id)
+        return any(
+            resource.token == token and resource.reference and not resource.removed
+            for resource in self._store.resources.of(job_id, "cloud")
+        )
+
+    def _look(self, run_id: str) -> tuple[Run, Job]:
+        run = self._store.runs.get(run_id)
+        return run, self._store.jobs.get(run.job_id)
+
+    def _lock(self, job_id: str) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(job_id, threading.Lock())
+
+
+def _resource_token(token: str, found: CloudResource) -> str:
+    digest = hashlib.sha256(found.reference.encode()).hexdigest()
+    return f"{token}-{found.kind}-{digest[:16]}"
+
+
+def _wanted(job: Job, source: Source) -> tuple[TargetDisk, ...]:
+    """The disks that the job brings over."""
+    disks = definition.disks(job.definition, source.disks)
+    return tuple(disk for disk in disks if disk.key not in job.left_out)
+
+
+def _proved_disks(wanted: Sequence[TargetDisk], proved: Manifest) -> tuple[TargetDisk, ...]:
+    """Exactly the disks that the evidence names: those that the source had when it was read."""
+    known = {str(disk.key): disk for disk in wanted}
+    return tuple(
+        [disk for key, disk in known.items() if key in proved.disks]
+        + [_read_disk(key, said) for key, said in sorted(proved.disks.items()) if key not in known]
+    )
+
+
+def _read_disk(key: str, said: Mapping[str, Any]) -> TargetDisk:
+    """A disk that the machine has lost since it was read."""
+    return TargetDisk(int(key), str(said.get("label", "")), int(said.get("capacity", 0)))
+
+
+def _given_back(result: Json) -> str:
+    """What a rollback did, in one line for the job's log."""
+    words = ["the source was given back"]
+    words += ["powered on again"] if result.get("powered_on") else ["its power was left as it was"]
+    words += ["CBT off as before"] if result.get("restored_cbt") else []
+    words += [f"trouble: {trouble}" for trouble in result.get("troubles", ())]
+    return ", ".join(words)
+
+
+def _has_its_image(run: Run, job: Job) -> bool:
+    """A step that is executed again: the process died after the step's work and before the engine's note of it."""
+    return run.ended is not None or job.state == CLEANING
+
+
+def _is_last(job: Job) -> bool:
+    return job.run_once or job.cutover
+
+
+def _image_names(job: Job, run: Run) -> list[str]:
+    """Candidates, best first. An image is also a file: no colon, and room for what is appended."""
+    cycle = "" if _is_last(job) else f"_CYCLE_{run.number}"
+    endings = (cycle, f"{cycle}_{job.id}", f"{cycle}_{job.id}_{run.number}")
+    plain = job.image_name.replace(":", "-")
+    return [plain[: _LONGEST_IMAGE - len(ending)] + ending for ending in endings]

@@ -1,0 +1,173 @@
+"""Connections to the control plane: whoever keeps it waiting is dropped, so that the others are served.
+
+A client owes a request from when it connects, or begins the next one, until the request is complete. Then it may wait
+for its answer as long as that takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import resource
+import socket
+from dataclasses import dataclass
+from typing import Any, Final
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_LOG: Final = logging.getLogger(__name__)
+
+_OWING: Final = (h11.IDLE, h11.SEND_BODY)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How long a client may keep us waiting, and how many may.
+
+    `patience`: seconds for the handshake, and for a request; each `rate` bytes of a request earn one second more. Who
+    does not read its answer is dropped after three times as long. `waiting`: beyond so many connections without a
+    complete request, the one that has been so the longest is dropped; each costs half a MiB.
+    """
+
+    patience: float = 20.0
+    rate: int = 16 << 10
+    waiting: int = 256
+
+
+class Waiting:
+    """The connections from which no complete request is in hand, the oldest first. Belongs to the thread of the loop."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._dropped = 0
+        self._found: dict[Any, Any] = {}  # the peer's address to its socket
+
+    def enter(self, peer: Any, sock: Any) -> None:
+        """It waits from now; whoever has waited too long for so many is shut down."""
+        self._found.pop(peer, None)
+        self._found[peer] = sock
+        while len(self._found) > self._most:
+            oldest = self._found.pop(next(iter(self._found)))
+            with contextlib.suppress(OSError):  # it has closed already
+                oldest.shutdown(socket.SHUT_RDWR)
+            self._dropped += 1
+            if (
+                self._dropped % self._most == 0
+            ):  # what asyncio kept of each is a cycle: nothing else frees it soon
+                gc.collect()
+
+    def leave(self, peer: Any) -> None:
+        """Its request is here, or it is gone."""
+        self._found.pop(peer, None)
+
+
+class Listener(socket.socket):
+    """A listening socket that counts whom it accepts, before a handshake."""
+
+    waiting: Waiting
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        accepted, peer = super().accept()
+        self.waiting.enter(peer, accepted)
+        return accepted, peer
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """uvicorn has no setting for how long a handshake may take; the default is a minute."""
+
+    def __init__(self, patience: float) -> None:
+        super().__init__()
+        self._patience = patience
+
+    async def create_server(self, *args: Any, **options: Any) -> Any:
+        options |= {"ssl_handshake_timeout": self._patience, "ssl_shutdown_timeout": self._patience}
+        return await super().create_server(*args, **options)
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's own, with an end to its patience."""
+
+    bounds: ConnectionLimits
+    waiting: Waiting
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._peer = transport.get_extra_info("peername")
+        self._deadline: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._received += len(data)
+        if self.conn.their_state not in _OWING:
+            self._satisfied()
+        elif self._deadline is None:
+            self.waiting.enter(self._peer, self.transport.get_extra_info("socket"))
+            self._expect(len(data))
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state in _OWING and not self.transport.is_closing():
+            self.waiting.enter(self._peer, self.transport.get_extra_info("socket"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._satisfied()
+        self._reads_again()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(3 * self.bounds.patience, self._drop, "does not read its answer")
+
+    def resume_writing(self) -> None:
+        self._reads_again()
+        super().resume_writing()
+
+    def _expect(self, received: int = 0) -> None:
+        """A whole request, beginning now."""
+        self._begun, self._received = self.loop.time(), received
+        self._deadline = self.loop.call_later(self.bounds.patience, self._look)
+
+    def _look(self) -> None:
+        if self.flow.read_paused:  # it is we who let it wait
+            self._expect()
+            return
+        until = self._begun + self.bounds.patience + self._received / self.bounds.rate
+        if self.loop.time() < until:
+            self._deadline = self.loop.call_at(until, self._look)
+        else:
+            self._drop("does not complete its request")
+
+    def _satisfied(self) -> None:
+        self.waiting.leave(self._peer)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _reads_again(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _drop(self, why: str) -> None:
+        _LOG.info("%s is dropped: it %s", self._peer, why)
+        self.transport.abort()
+
+
+def protocol(listener: Listener, bounds: ConnectionLimits) -> type[asyncio.Protocol]:
+    """For the configuration of the server that `run` runs."""
+    listener.waiting = Waiting(bounds.waiting)
+    return type("Protocol", (_Protocol,), {"bounds": bounds, "waiting": listener.waiting})
+
+
+def run(server: uvicorn.Server, listener: Listener, bounds: ConnectionLimits) -> None:
+    """Serve until the server is told to exit."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with asyncio.Runner(loop_factory=lambda: _Loop(bounds.patience)) as runner:
+        runner.run(server.serve(sockets=[listener]))

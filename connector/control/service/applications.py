@@ -1,0 +1,155 @@
+"""Applications: what people ask of jobs that are cut over and given back together, and what becomes of a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from connector.control.domain.cohorts import Member, broken, overdue
+from connector.control.domain.entities import Job, Json
+from connector.control.domain.jobs import JobEvent, JobState, JobStatus, allowed
+from connector.control.domain.refusals import RefusalCode, StateRefusal
+from connector.control.service.jobs import JobService
+from connector.control.store import Store
+from connector.errors import BadInput, Conflict, ControlFailed, NotFound
+
+_AGAIN: Final = "put right what failed, start the jobs again, and cut the application over again"
+
+
+class ApplicationService:
+    """Operations on whole applications. Thread-safe; each is durable when it returns."""
+
+    def __init__(self, service: JobService) -> None:
+        self._service = service
+        self._store = service.store
+
+    def put(self, name: str, ranks: Mapping[str, int]) -> list[Job]:
+        """Exactly these incremental jobs, by id or name, with their ranks; none: the application is no more."""
+        jobs = [self._store.jobs.get(word) for word in ranks]
+        by_id = {job.id: rank for job, rank in zip(jobs, ranks.values(), strict=True)}
+        if len(by_id) < len(ranks):
+            raise BadInput("a job is named twice", on=name, remedy="name each job once")
+        for job in jobs:
+            _must_be_incremental(job)
+        self._store.applications.put(name, by_id)
+        return self.all().get(name, [])
+
+    def all(self) -> dict[str, list[Job]]:
+        """Jobs of each application, in the order in which they are shut down."""
+        found: dict[str, list[Job]] = {}
+        for job in sorted(self._store.jobs.all(), key=lambda job: (job.application, job.rank, job.name)):
+            if job.application and job.status is not JobStatus.DELETING:
+                found.setdefault(job.application, []).append(job)
+        return found
+
+    def get(self, name: str) -> list[Job]:
+        """Raises `NotFound`."""
+        if name not in (known := self.all()):
+            raise NotFound("no such application", on=name, remedy="list the applications")
+        return known[name]
+
+    def start(self, name: str, changes: Json) -> list[Job]:
+        """All or none: a run of each, whose snapshots are taken close together. `changes`: as of one job."""
+        jobs = self.get(name)
+        for job in jobs:
+            if job.cutover:
+                raise StateRefusal(
+                    RefusalCode.JOB_STATUS,
+                    "its application was cut over",
+                    on=job.name,
+                    remedy="start the jobs that failed one by one, or roll the application back",
+                )
+        return self._begin(name, JobEvent.START, jobs, {job.id: changes for job in jobs})
+
+    def spread(self, name: str) -> float | None:
+        """Seconds between the snapshots of the last run that all read together while they ran; None: there was none."""
+        moments = self._store.applications.moments([job.id for job in self.get(name)])
+        return max(moments) - min(moments) if moments else None
+
+    def settled(self, name: str) -> bool:
+        """Whether nothing of it runs, nor is about to be taken back."""
+        jobs = self.get(name)
+        if any(job.status is JobStatus.RUNNING for job in jobs):
+            return False
+        mine = {job.id for job in jobs}
+        cohorts = [
+            self._store.applications.members(cohort) for cohort in self._store.applications.unsettled()
+        ]
+        return not any(broken(members) for members in cohorts if mine & {member.job_id for member in members})
+
+    def cutover(self, name: str, changes: Json) -> list[Job]:
+        """All or none: shut down rank by rank, read when all are off, images when all are proved. `changes`: as of one job."""
+        jobs = self.get(name)
+        wishes: dict[str, Json] = {}
+        for job in jobs:
+            _must_be_incremental(job)
+            told = self._service.downtime(job)
+            wishes[job.id] = changes | ({"predicted_downtime": told.seconds} if told else {})
+        return self._begin(name, JobEvent.CUTOVER, jobs, wishes)
+
+    def rollback(self, name: str, *, keep_cbt: bool = False) -> list[Job]:
+        """After a cutover: all of its sources as they were found, powered on in reverse order."""
+        jobs = [job for job in self.get(name) if job.cutover]
+        if not jobs:
+            raise StateRefusal(
+                RefusalCode.JOB_STATUS,
+                "this application was not cut over",
+                on=name,
+                remedy="rollback works after a cutover",
+            )
+        return self._begin(name, JobEvent.ROLLBACK, jobs, {job.id: {"keep_cbt": keep_cbt} for job in jobs})
+
+    def _begin(self, name: str, event: JobEvent, jobs: list[Job], wishes: Mapping[str, Json]) -> list[Job]:
+        self._store.jobs.begin_together(event, {job.id: job.rank for job in jobs}, wishes)
+        self._service.poke()
+        return self.get(name)
+
+
+class CohortMonitor:
+    """Looks after cohorts: decides that all are proved, or takes all back. Only the active runner looks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def look(self) -> None:
+        """At every cutover of an application that is not over."""
+        for cohort in self._store.applications.unsettled():
+            why = self._store.applications.decide(cohort)
+            members = self._store.applications.members(cohort)
+            if why:
+                self._take_back(members, why)
+            elif why := overdue(members, self._store.now()):
+                failed = ControlFailed(
+                    why, remedy="see why the others were not shut down; then cut over again"
+                )
+                for member in (member for member in members if not member.off):
+                    self._store.passes.fail(member.run_id, failed.to_json())
+        self._store.applications.explain()
+
+    def _take_back(self, members: list[Member], why: str) -> None:
+        """First everybody stops; when all have, all go back in one transaction. CBT stays: another cutover will follow."""
+        under_way = [member for member in members if not member.over]
+        for member in under_way:
+            try:
+                self._store.passes.stop(member.job_id)
+            except StateRefusal:  # it prepares still: looked at again
+                continue
+        if under_way:
+            return
+        states = {member.job_id: self._store.jobs.get(member.job_id).state for member in members}
+        back = {member.job_id: member.rank for member in members if _goes_back(states[member.job_id])}
+        reason = Conflict(f"{why}: all are taken back", remedy=_AGAIN).to_json()
+        wishes: Json = {"keep_cbt": True, "error": reason}
+        self._store.jobs.begin_together(JobEvent.ROLLBACK, back, dict.fromkeys(back, wishes))
+        for job_id in states:
+            how = "is taken back" if job_id in back else "is not taken back any more"
+            self._store.jobs.note(job_id, "application", f"{why}: this source {how}")
+
+
+def _goes_back(state: JobState) -> bool:
+    return JobEvent.ROLLBACK in allowed(state)
+
+
+def _must_be_incremental(job: Job) -> None:
+    if job.run_once:
+        raise Conflict("this job runs once", on=job.name, remedy="applications are made of incremental jobs")

@@ -1,0 +1,115 @@
+"""Who may come in: a known key, a right signature, a fresh nonce, a clock within 15 minutes."""
+
+from __future__ import annotations
+
+import calendar
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from connector.control.domain.entities import AccessKey
+from connector.control.smc.catalogue import Denied
+from connector.control.smc.signature_claim import SignatureClaim
+from connector.control.state.access_keys import AccessKeys
+from connector.control.store.database import PEERS, DatabaseSilent
+from connector.errors import ControlFailed
+from connector.outages import Outages
+
+_LOG: Final = logging.getLogger(__name__)
+
+#: Seconds that the clocks of a client and of this process may differ.
+SKEW: Final = 900.0
+VERSION: Final = "2019-06-01"
+_FORM: Final = "%Y-%m-%dT%H:%M:%SZ"
+_KEY_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,80}")
+_NONCE: Final = re.compile(r"[\x20-\x7e]{1,128}")
+
+
+class Authenticator:
+    """Checks claims. Thread-safe. `clock` is the wall's, also where tests move the clock of jobs."""
+
+    def __init__(self, keys: AccessKeys, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._recent = Recent()
+        self._outages = Outages(_LOG, PEERS)
+
+    def admit(self, claim: SignatureClaim) -> AccessKey:
+        """The key that signed this, here and now, for the first time in this process."""
+        found = self._keys.find(claim.key_id) if _KEY_ID.fullmatch(claim.key_id) else None
+        if found is None:
+            raise Denied("InvalidAccessKeyId.NotFound", "Specified access key is not found.")
+        key, secret = found
+        claim.verify(secret)
+        if key.disabled:
+            raise Denied("InvalidAccessKeyId.Inactive", "Specified access key is disabled.")
+        if not key.approved:
+            raise Denied(
+                "InvalidAccessKeyId.Inactive",
+                "Specified access key was brought back by a restore and is not approved again.",
+            )
+        if key.until is not None and self._clock() >= key.until:
+            raise Denied("InvalidAccessKeyId.Inactive", "Specified access key has expired.")
+        signed = _moment(claim.date)
+        now = self._clock()
+        if abs(now - signed) > SKEW:
+            raise Denied("InvalidTimeStamp.Expired", "Specified time stamp or date value is expired.")
+        if _NONCE.fullmatch(claim.nonce) is None:
+            raise Denied("IncompleteSignature", "The signature nonce must be 1 to 128 ASCII characters.")
+        if not self._recent.first(f"{key.id} {claim.nonce}", signed + SKEW, now):
+            raise _used()
+        if claim.version != VERSION:
+            raise Denied("InvalidVersion", f"Specified parameter Version is not valid: use {VERSION}.")
+        return key
+
+    def once(self, claim: SignatureClaim, key: AccessKey, *, strict: bool = True) -> None:
+        """The nonce is new to every replica and to every process before this one: asked before anything is answered.
+
+        Not `strict`: when nothing can be written down, this process's own memory is enough, so that reading goes on.
+        """
+        try:
+            new = self._keys.claim(key.id, claim.nonce)
+        except ControlFailed as failed:
+            if strict:
+                raise
+            self._outages.missed("a nonce cannot be written down", failed)
+            return
+        self._outages.heard(DatabaseSilent)
+        if not new:
+            raise _used()
+
+
+class Recent:
+    """Nonces that this process has seen, each until its request would be too old anyway. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+        self._swept = 0.0
+        self._lock = threading.Lock()
+
+    def first(self, nonce: str, until: float, now: float) -> bool:
+        """Whether `nonce` is new; remembered in any case."""
+        with self._lock:
+            if now > self._swept + 60:
+                self._until = {known: end for known, end in self._until.items() if end >= now}
+                self._swept = now
+            if nonce in self._until:
+                return False
+            self._until[nonce] = until
+            return True
+
+
+def _used() -> Denied:
+    return Denied("SignatureNonceUsed", "Specified signature nonce was used already.")
+
+
+def _moment(text: str) -> float:
+    try:
+        return float(calendar.timegm(time.strptime(text, _FORM)))
+    except (ValueError, OverflowError):
+        raise Denied(
+            "InvalidTimeStamp.Format", "Specified time stamp or date value is not well formatted."
+        ) from None

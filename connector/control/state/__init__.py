@@ -1,0 +1,1 @@
+"""The files of the state directory: certificate, keys, vault, backup, and how far the database was."""

@@ -1,0 +1,342 @@
+"""A copy of everything that a control plane knows, made while it runs, in one file; and a state directory made from it.
+
+The vault key is not in the file, and what lets people and appliances in anew is not either: the next start makes a new access key
+of the directory and a new activation code. What was restored is held until it is confirmed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from connector import __version__, child
+from connector.control.state.vault import Vault
+from connector.control.store import Store
+from connector.control.store.database import normal_url
+from connector.errors import BadInput, Conflict, ControlFailed
+
+FORMAT: Final = "connector-control-backup"
+VERSION: Final = 1
+MANIFEST: Final = "MANIFEST.json"
+VAULT_KEY: Final = "vault-key"
+_SQLITE: Final = ("control.sqlite", "engine.sqlite")
+_DUMP: Final = "database.dump"  # of PostgreSQL, with the engine's schema
+_IDENTITY: Final = ("control.pem",)
+_LARGEST_MANIFEST: Final = 1 << 20
+_PIECE: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What a backup says of itself. `files`: size and SHA-256 by name. `vault`: a proof of which vault key belongs to it."""
+
+    made: float
+    release: str
+    database: str  # "sqlite" or "postgresql"
+    vault: str
+    files: Mapping[str, Mapping[str, Any]]
+
+
+def make(state: Path, database: str, target: Path) -> Backup:
+    """Write `target`, which only its owner may read. The control plane may run. Raises `BadInput` when the file exists."""
+    url = _url(state, database)
+    if not (state / VAULT_KEY).is_file():
+        raise BadInput("no control plane has run here", on=str(state), remedy="check --state")
+    if target.exists():
+        raise BadInput("this file exists", on=str(target), remedy="choose another name for the backup")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".backup-", dir=target.absolute().parent) as folder:
+            place = Path(folder)
+            for name in _IDENTITY:
+                _copy(state / name, place / name)
+            if url.startswith("sqlite"):
+                for name in reversed(_SQLITE):  # ours last: it must not be behind the engine's
+                    _copy_sqlite(state / name, place / name)
+            else:
+                _dump(url, place / _DUMP)
+            made = _describe(state, url, place)
+            _pack(place, made, target)
+    except OSError as failed:
+        raise ControlFailed(
+            f"cannot be written: {failed.strerror}", on=str(target), remedy="choose a place with enough room"
+        ) from failed
+    return made
+
+
+def restore(state: Path, database: str, source: Path) -> Backup:
+    """Make `state` from a backup, and hold it. Nothing is touched unless everything is sound.
+
+    Raises `Conflict` when something is in the way, `BadInput` for a damaged file or another vault key.
+    """
+    with _unpacked(source) as (found, place):
+        if found.database == "postgresql" and not database:
+            raise BadInput(
+                "this is a backup of a PostgreSQL database", on="--database", remedy="name an empty one"
+            )
+        if found.database == "sqlite" and database and not database.startswith("sqlite"):
+            raise BadInput("this is a backup of a SQLite database", on="--database", remedy="leave it out")
+        lock = child.own_directory(state, "a control plane")
+        try:
+            _must_be_free(state)
+            _must_be_its_key(state, found)
+            for name in _IDENTITY:
+                _copy(place / name, state / name)
+            url = _url(state, database)
+            if found.database == "postgresql":
+                _load(url, place / _DUMP)
+            else:
+                for name in _SQLITE:
+                    _copy(place / name, state / name)
+            _hold(url, found)
+        finally:
+            os.close(lock)
+    return found
+
+
+def _url(state: Path, database: str) -> str:
+    return normal_url(database or f"sqlite:///{state.resolve() / _SQLITE[0]}")
+
+
+def _describe(state: Path, url: str, place: Path) -> Backup:
+    files = {
+        path.name: {"size": path.stat().st_size, "sha256": _digest(path)} for path in sorted(place.iterdir())
+    }
+    kind = "sqlite" if url.startswith("sqlite") else "postgresql"
+    return Backup(time.time(), __version__, kind, Vault(state / VAULT_KEY).proof(FORMAT), files)
+
+
+def _hold(url: str, found: Backup) -> None:
+    store = Store(url)
+    try:
+        moment = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(found.made))
+        store.epochs.hold(f"a backup of {moment} was put back with `connector control restore`")
+    finally:
+        store.close()
+
+
+def _must_be_free(state: Path) -> None:
+    there = [name for name in (*_SQLITE, *_IDENTITY) if (state / name).exists()]
+    if there:
+        raise Conflict(
+            f"{there[0]} is there already: a control plane has used this directory",
+            on=str(state),
+            remedy="restore into a new directory that holds the vault key alone",
+        )
+
+
+def _must_be_its_key(state: Path, found: Backup) -> None:
+    if not (state / VAULT_KEY).is_file():
+        raise BadInput(
+            "the vault key is not here, and not in the backup",
+            on=str(state / VAULT_KEY),
+            remedy="put the key there that belongs to this control plane; docs/control.md says where it is kept",
+        )
+    if not Vault(state / VAULT_KEY).proves(FORMAT, found.vault):
+        raise BadInput(
+            "this is another vault key than the one that the backup was made with",
+            on=str(state / VAULT_KEY),
+            remedy="put the key there that belongs to this control plane",
+        )
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.exists():
+        return
+    with source.open("rb") as content, _new_file(target) as out:
+        shutil.copyfileobj(content, out, _PIECE)
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[io.BufferedWriter]:
+    """For its owner alone, and durable when this returns."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as out:
+        yield out
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _copy_sqlite(source: Path, target: Path) -> None:
+    """As of one moment, whatever is written meanwhile."""
+    if not source.exists():
+        return
+    with _new_file(target):
+        pass
+    try:
+        with closing(sqlite3.connect(source, timeout=30)) as of, closing(sqlite3.connect(target)) as to:
+            of.backup(to)
+            if (found := to.execute("PRAGMA quick_check").fetchone()) != ("ok",):
+                raise ControlFailed(
+                    f"the database is damaged: {found}", on=str(source), remedy="restore a backup"
+                )
+    except sqlite3.Error as failed:
+        raise ControlFailed(
+            f"the database cannot be read: {failed}",
+            on=str(source),
+            remedy="check its disk, or restore a backup",
+        ) from failed
+
+
+def _dump(url: str, target: Path) -> None:
+    with _new_file(target):
+        pass
+    _run("pg_dump", url, ["--format=custom", f"--file={target}"])
+
+
+def _load(url: str, source: Path) -> None:
+    engine = sa.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            if sa.inspect(connection).get_table_names():
+                raise Conflict(
+                    "the database is not empty",
+                    on="--database",
+                    remedy="make a new one with createdb, and name that",
+                )
+    except sa.exc.OperationalError as failed:
+        raise ControlFailed(
+            "the database does not answer", on="--database", remedy="check its address, and that it runs"
+        ) from failed
+    finally:
+        engine.dispose()
+    _run("pg_restore", url, ["--exit-on-error", "--single-transaction", "--no-owner", str(source)])
+
+
+def _run(program: str, url: str, arguments: list[str]) -> None:
+    """A program of PostgreSQL; the password travels in a file that only we may read."""
+    if (path := shutil.which(program)) is None:
+        raise ControlFailed(
+            f"{program} is not installed here",
+            on="PATH",
+            remedy="install the client programs of PostgreSQL, or make the copy where they are",
+            retryable=False,
+        )
+    parsed = sa.make_url(url)
+    plain = parsed.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    with tempfile.TemporaryDirectory(prefix="connector-") as folder:
+        environment = dict(os.environ)
+        environment.pop("PGPASSWORD", None)
+        if parsed.password:
+            secret = str(parsed.password).replace("\\", "\\\\").replace(":", "\\:")
+            with _new_file(Path(folder) / "pass") as file:
+                file.write(f"*:*:*:*:{secret}\n".encode())
+            environment["PGPASSFILE"] = str(Path(folder) / "pass")
+        words = [path, f"--dbname={plain}", *arguments]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it gave no reason"])[0]
+        raise ControlFailed(
+            f"{program} failed: {said}",
+            on="--database",
+            remedy="check that it is of the server's version, and the rights of the user",
+            retryable=False,
+        )
+
+
+def _pack(place: Path, made: Backup, target: Path) -> None:
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        "release": made.release,
+        "made": made.made,
+        "database": made.database,
+        "vault": made.vault,
+        "files": made.files,
+    }
+    content = json.dumps(about, indent=1).encode()
+    draft = place / ".draft"
+    with _new_file(draft) as out, tarfile.open(fileobj=out, mode="w") as archive:
+        _add(archive, MANIFEST, io.BytesIO(content), len(content))
+        for name, facts in made.files.items():
+            with (place / name).open("rb") as file:
+                _add(archive, name, file, facts["size"])
+    os.link(draft, target)  # refuses a file that has appeared meanwhile
+
+
+def _add(archive: tarfile.TarFile, name: str, content: Any, size: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = size, 0o600
+    archive.addfile(entry, content)
+
+
+@contextmanager
+def _unpacked(source: Path) -> Iterator[tuple[Backup, Path]]:
+    """A folder with the files of a backup, each as its manifest says."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="connector-") as folder:
+            with tarfile.open(source, mode="r:") as archive:
+                found = _manifest(archive, source)
+                for name, facts in found.files.items():
+                    _extract(archive, name, facts, Path(folder) / name, source)
+            yield found, Path(folder)
+    except tarfile.TarError:
+        raise _damaged(source, "it is no backup, or cut short") from None
+    except FileNotFoundError:
+        raise BadInput("no such file", on=str(source)) from None
+
+
+def _manifest(archive: tarfile.TarFile, source: Path) -> Backup:
+    first = archive.next()
+    file = archive.extractfile(first) if first is not None and first.name == MANIFEST else None
+    if first is None or file is None or first.size > _LARGEST_MANIFEST:
+        raise _damaged(source, "it has no manifest")
+    try:
+        about = json.loads(file.read())
+        if about["format"] != FORMAT:
+            raise ValueError
+        if about["version"] != VERSION:
+            raise BadInput(
+                f"the backup is of version {about['version']}, this release reads {VERSION}",
+                on=str(source),
+                remedy="use the release that made it, or a newer one",
+            )
+        names = set(about["files"])
+        if not names <= {*_SQLITE, *_IDENTITY, _DUMP}:
+            raise ValueError
+        return Backup(
+            float(about["made"]),
+            str(about["release"]),
+            str(about["database"]),
+            str(about["vault"]),
+            about["files"],
+        )
+    except (ValueError, KeyError, TypeError):
+        raise _damaged(source, "its manifest cannot be read") from None
+
+
+def _extract(
+    archive: tarfile.TarFile, name: str, facts: Mapping[str, Any], target: Path, source: Path
+) -> None:
+    try:
+        file = archive.extractfile(archive.getmember(name))
+    except KeyError:
+        file = None
+    if file is None:
+        raise _damaged(source, f"{name} is not in it")
+    with _new_file(target) as out:
+        shutil.copyfileobj(file, out, _PIECE)
+    if (target.stat().st_size, _digest(target)) != (facts.get("size"), facts.get("sha256")):
+        raise _damaged(source, f"{name} is not as it was written")
+
+
+def _damaged(source: Path, why: str) -> BadInput:
+    return BadInput(f"the backup is damaged: {why}", on=str(source), remedy="use another backup")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,232 @@
+"""Things created in vCenter or the cloud: recorded with a token before the call that creates them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from connector.control.domain.entities import JobImage, Json, Source, TrackedResource
+from connector.control.domain.jobs import JobStatus
+from connector.control.store import sources, tables
+from connector.control.store.database import Database, new_id
+from connector.errors import Conflict
+
+_OBJECTS: Final = tables.objects
+_IMAGES: Final = tables.images
+
+
+class TrackedResources:
+    """What exists because of a job, and must one day be removed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(
+        self,
+        job_id: str,
+        token: str,
+        *,
+        place: str,
+        kind: str,
+        reference: str | None = None,
+        removed: bool = False,
+        pass_id: str | None = None,
+        trouble: str = "",
+        made_again: bool = False,
+    ) -> TrackedResource:
+        """Record or complete one thing. Knowledge only grows: nothing is forgotten, no removal undone by a late report.
+
+        `made_again`: whoever creates it has just done so, under the token of one that was removed before.
+
+        `trouble`: why it could not be removed; the job's log has it, and has its end.
+        """
+        with self._database.write() as connection:
+            row = connection.execute(
+                sa.select(_OBJECTS).where(_OBJECTS.c.token == token).with_for_update(key_share=True)
+            ).one_or_none()
+            if row is None:
+                values: Json = {"place": place, "kind": kind, "reference": reference, "removed": removed}
+                connection.execute(
+                    _OBJECTS.insert().values(
+                        token=token, job_id=job_id, pass_id=pass_id, created=self._database.now(), **values
+                    )
+                )
+            elif (row.job_id, row.place, row.kind) != (job_id, place, kind):
+                raise Conflict("this token names another object", on=token, remedy="use a new token")
+            else:
+                values = {
+                    "reference": reference or row.reference,
+                    "removed": removed or (row.removed and not made_again),
+                }
+                values["trouble"] = "" if values["removed"] else trouble or row.trouble
+                self._tell(connection, _resource(row), values["trouble"])
+                connection.execute(_OBJECTS.update().where(_OBJECTS.c.token == token).values(**values))
+            return _resource(connection.execute(sa.select(_OBJECTS).where(_OBJECTS.c.token == token)).one())
+
+    def _tell(self, connection: sa.Connection, before: TrackedResource, trouble: str) -> None:
+        if trouble and trouble != before.trouble:
+            text = f"{before.kind} {before.token} still stands in vCenter: {trouble}"
+            self._database.log(connection, before.job_id, "left", text)
+        elif before.trouble and not trouble:
+            self._database.log(connection, before.job_id, "mended", f"{before.kind} {before.token} is gone")
+
+    def of(self, job_id: str, place: str | None = None) -> list[TrackedResource]:
+        """A job's things, oldest first."""
+        query = sa.select(_OBJECTS).where(_OBJECTS.c.job_id == job_id)
+        if place is not None:
+            query = query.where(_OBJECTS.c.place == place)
+        with self._database.read() as connection:
+            return [_resource(row) for row in connection.execute(query.order_by(_OBJECTS.c.created))]
+
+    def leftovers(self, vcenter: str) -> list[tuple[Source, TrackedResource]]:
+        """What may still stand in this vCenter although its job does not read now, with its machine.
+
+        Not while any job reads the same machine: its passes clear what they find.
+        """
+        over = tables.jobs.c.status != JobStatus.RUNNING
+        busy = sa.select(tables.jobs.c.source_id).where(tables.jobs.c.status == JobStatus.RUNNING)
+        query = (
+            sa.select(_OBJECTS, tables.jobs.c.source_id)
+            .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
+            .join(tables.sources, tables.sources.c.id == tables.jobs.c.source_id)
+            .where(_OBJECTS.c.place == "vcenter", _OBJECTS.c.kind == "snapshot")
+            .where(_OBJECTS.c.removed.is_(False), over)
+            .where(tables.sources.c.vcenter == vcenter, tables.jobs.c.source_id.not_in(busy))
+            .order_by(_OBJECTS.c.created)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            found = {s.id: s for s in sources.some(connection, {row.source_id for row in rows})}
+        return [
+            (
+                found[row.source_id],
+                TrackedResource(**{k: v for k, v in row._mapping.items() if k != "source_id"}),
+            )
+            for row in rows
+        ]
+
+    def remembered(self, vcenter: str) -> list[tuple[Source, TrackedResource, JobStatus]]:
+        """Everything in this vCenter that was not removed, as far as we know, with its machine and its job's status."""
+        query = (
+            sa.select(_OBJECTS, tables.jobs.c.source_id, tables.jobs.c.status)
+            .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
+            .join(tables.sources, tables.sources.c.id == tables.jobs.c.source_id)
+            .where(_OBJECTS.c.place == "vcenter", _OBJECTS.c.removed.is_(False))
+            .where(tables.sources.c.vcenter == vcenter)
+            .order_by(_OBJECTS.c.created)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            found = {s.id: s for s in sources.some(connection, {row.source_id for row in rows})}
+        beside = ("source_id", "status")
+        return [
+            (
+                found[row.source_id],
+                TrackedResource(**{k: v for k, v in row._mapping.items() if k not in beside}),
+                JobStatus(row.status),
+            )
+            for row in rows
+        ]
+
+    def reading(self, vcenter: str) -> set[str]:
+        """Morefs of this vCenter's machines that a running job reads, or will."""
+        query = (
+            sa.select(tables.sources.c.moref)
+            .join(tables.jobs, tables.jobs.c.source_id == tables.sources.c.id)
+            .where(tables.sources.c.vcenter == vcenter, tables.jobs.c.status == JobStatus.RUNNING)
+        )
+        with self._database.read() as connection:
+            return set(connection.execute(query).scalars())
+
+    def cleaned(self, token: str, vcenter: str, trouble: str = "") -> None:
+        """An appliance of this vCenter has seen to it that this thing is gone, or says why it is not. Repeatable."""
+        for _, resource, _status in self.remembered(vcenter):
+            if resource.token == token:
+                place, kind = resource.place, resource.kind
+                self.record(
+                    resource.job_id, token, place=place, kind=kind, removed=not trouble, trouble=trouble
+                )
+
+    def abandoned(self) -> list[str]:
+        """Jobs that have expired and still have an intermediate instance."""
+        query = (
+            sa.select(_OBJECTS.c.job_id)
+            .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
+            .where(tables.jobs.c.status == JobStatus.EXPIRED, _OBJECTS.c.kind == "instance")
+            .where(_OBJECTS.c.place == "cloud", _OBJECTS.c.removed.is_(False))
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def reserve_image(self, job_id: str, run_id: str, names: Sequence[str], form: str) -> JobImage:
+        """The image of this run, not ready yet, under the first of `names` that is free. Idempotent."""
+        query = sa.select(_IMAGES).where(_IMAGES.c.run_id == run_id)
+        given_up = sa.and_(_IMAGES.c.job_id == job_id, _IMAGES.c.run_id != run_id, sa.not_(_IMAGES.c.ready))
+        with self._database.write() as connection:  # an earlier run failed before its image: the name is free
+            connection.execute(_IMAGES.delete().where(given_up))
+        for name in names:
+            try:
+                with self._database.write() as connection:
+                    if (row := connection.execute(query).one_or_none()) is None:
+                        values: Json = {"id": new_id("m"), "job_id": job_id, "run_id": run_id, "ready": False}
+                        values |= {
+                            "name": name,
+                            "format": form,
+                            "details": {},
+                            "created": self._database.now(),
+                        }
+                        connection.execute(_IMAGES.insert().values(**values))
+                        row = connection.execute(query).one()
+                    return JobImage(**row._mapping)
+            except sa.exc.IntegrityError:
+                continue
+        raise Conflict("images with this name exist", on=names[0], remedy="choose another image name")
+
+    def complete_image(self, run_id: str, details: Json, *, name: str = "", image_id: str = "") -> None:
+        """The image of this run exists; the cloud may have given it another `name` and an id of its own."""
+        with self._database.write() as connection:
+            row = connection.execute(sa.select(_IMAGES).where(_IMAGES.c.run_id == run_id)).one()
+            values: Json = {
+                "ready": True,
+                "details": details,
+                "name": name or row.name,
+                "id": image_id or row.id,
+                "completed": row.completed or self._database.now(),
+            }
+            connection.execute(_IMAGES.update().where(_IMAGES.c.run_id == run_id).values(**values))
+            connection.execute(
+                tables.jobs.update().where(tables.jobs.c.id == row.job_id).values(image_id=values["id"])
+            )
+            if not row.ready:
+                self._database.log(connection, row.job_id, "image", f"image {values['name']} exists")
+
+    def images_of(self, job_ids: Sequence[str]) -> dict[str, list[JobImage]]:
+        """The images of each of these jobs, oldest first."""
+        found: dict[str, list[JobImage]] = {job_id: [] for job_id in job_ids}
+        query = sa.select(_IMAGES).where(_IMAGES.c.job_id.in_(job_ids)).order_by(_IMAGES.c.created)
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                found[row.job_id].append(JobImage(**row._mapping))
+        return found
+
+    def images(self, job_id: str) -> list[JobImage]:
+        """A job's images, oldest first."""
+        query = sa.select(_IMAGES).where(_IMAGES.c.job_id == job_id).order_by(_IMAGES.c.created)
+        with self._database.read() as connection:
+            return [JobImage(**row._mapping) for row in connection.execute(query)]
+
+    def remove_image(self, image_id: str) -> None:
+        """The image is gone: it made room for a newer one."""
+        with self._database.write() as connection:
+            row = connection.execute(sa.select(_IMAGES).where(_IMAGES.c.id == image_id)).one()
+            connection.execute(_IMAGES.update().where(_IMAGES.c.id == image_id).values(removed=True))
+            token = f"image-{row.run_id}"
+            connection.execute(_OBJECTS.update().where(_OBJECTS.c.token == token).values(removed=True))
+            if not row.removed:
+                self._database.log(connection, row.job_id, "image", f"image {row.name} removed")
+
+
+def _resource(row: Any) -> TrackedResource:
+    return TrackedResource(**row._mapping)

@@ -1,0 +1,1 @@
+"""Programs for whoever works on the product; nothing here is shipped."""
