@@ -38,7 +38,7 @@ def without_secrets(
 def hide() -> None:
     """Overwrite the secrets in the block that /proc/PID/environ shows; `os.environ` still has them.
 
-    At the door of a program, before anything is started. A child that inherits without asking gets no secret either.
+    First thing in a program, before anything is started. A child that inherits without asking gets no secret either.
     """
     library = ctypes.CDLL(None)
     library.getenv.restype = ctypes.c_void_p

@@ -22,7 +22,7 @@ ENTRIES: Final[dict[str, CatalogueEntry]] = {
     "ConnectorError": CatalogueEntry(
         "a defect of the connector",
         "report it with the message and the log",
-        "any exception that is not foreseen, at the outermost door of a process",
+        "any exception that is not foreseen, at the outermost handler of a process",
     ),
     "BadInput": CatalogueEntry(
         "a wrong option, file, field or manifest; two wishes that exclude each other",

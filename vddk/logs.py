@@ -113,7 +113,7 @@ class Callbacks:
         def receive(template: bytes | None, arguments: int | None) -> None:
             try:
                 self._take(self._format(template, arguments), level)
-            except Exception:  # noqa: BLE001  an outer door: an exception here would vanish inside the library
+            except Exception:  # noqa: BLE001  an outermost handler: an exception here would vanish inside the library
                 self._logger.warning("a log line of VDDK could not be formatted")
 
         return receive

@@ -125,7 +125,7 @@ class Worker:
             while line := lines.readline(LONGEST_LINE):
                 try:
                     self._take(line.rstrip("\n"))
-                except Exception:  # noqa: BLE001  the outer door of this thread: a handler may fail, reading goes on
+                except Exception:  # noqa: BLE001  The outermost handler of this thread: a handler may fail, reading goes on
                     self._lines.append("(a line that could not be logged)")
 
     def _take(self, line: str) -> None:

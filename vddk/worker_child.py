@@ -184,7 +184,7 @@ def main(fd: int, level: int) -> None:
         status = 0
     except (BrokenPipeError, ConnectionResetError):
         loading.stop_library()
-    except Exception:  # noqa: BLE001  the outer door of this process
+    except Exception:  # noqa: BLE001  The outermost handler of this process
         traceback.print_exc()
     finally:
         sys.stderr.flush()

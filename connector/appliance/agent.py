@@ -166,7 +166,7 @@ class Agent:
         running.future = pool.submit(self._work, running)
 
     def _work(self, running: _Running) -> None:
-        """The worker loop's outer door: whatever happens is reported as the pass's outcome."""
+        """The worker loop's outermost handler: whatever happens is reported as the pass's outcome."""
         order = running.order
         outcome = "failed"
         error: ConnectorError | None = None

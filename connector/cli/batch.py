@@ -359,7 +359,7 @@ def _plane(client: SmcClient) -> Iterator[Plane]:
 
 @contextmanager
 def _told(as_json: bool) -> Iterator[None]:
-    """All problems of a manifest, a line each; any other error goes on to the outer door."""
+    """All problems of a manifest, a line each; any other error goes on to the outermost handler."""
     try:
         yield
     except ManifestRefused as refused:

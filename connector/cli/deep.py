@@ -16,7 +16,7 @@ from typing import Final
 import click
 
 from connector import amounts
-from connector.cli.looks import Told, alive, owner, working
+from connector.cli.deep_snapshots import FileLedger, alive, owner, working
 from connector.errors import BadInput, Conflict, ConnectorError, one_line
 from connector.model import Extent, Finding, Machine, Severity
 from connector.offline import rules
@@ -58,7 +58,7 @@ def findings(
     `forbidden`: morefs of machines that something blocks; they are left alone.
     """
     found: dict[str, tuple[Finding, ...]] = {}
-    with VCenter(access, owner=owner(), ledger=Told()) as vcenter:
+    with VCenter(access, owner=owner(), ledger=FileLedger()) as vcenter:
         check_installation(vddk, vcenter.about.version)
         for machine in machines:
             if machine.moref in forbidden:

@@ -27,8 +27,8 @@ from connector.appliance.cleanup.repair import (
 from connector.appliance.doctor.facts import FactKind, LoginFact
 from connector.appliance.doctor.rules import judge, passed
 from connector.appliance.membership import Kept, kept_membership, owner_of
+from connector.cli import deep_snapshots, estate
 from connector.cli import doctor_view as view
-from connector.cli import estate, looks
 from connector.cli.options import JSON, optional_vcenter_options
 from connector.cli.site import NOBODY, Site
 from connector.clients.agents import ControlClient
@@ -196,9 +196,9 @@ def _left(
 
 def _looks(access: VCenterSettings, vddk: Path | None, repair: bool, as_json: bool) -> bool:
     """Left-overs of this user's own looks into disks, of which no control plane knows."""
-    with VCenter(access, owner=looks.owner(), ledger=looks.Told()) as vcenter:
-        repair_context = RepairContext(vcenter, looks.NoMemory(), vddk)
-        found = looks.findings(vcenter, vddk)
+    with VCenter(access, owner=deep_snapshots.owner(), ledger=deep_snapshots.FileLedger()) as vcenter:
+        repair_context = RepairContext(vcenter, deep_snapshots.NoMemory(), vddk)
+        found = deep_snapshots.findings(vcenter, vddk)
         rows = [view.LeftoverRow(one, *_treated(repair_context, one, repair, False)) for one in found]
     if rows:
         view.left(rows, as_json, repair)

@@ -1,4 +1,4 @@
-"""The outermost door: commands in, exit codes out; every failure is one line on stderr."""
+"""The outermost handler: commands in, exit codes out; every failure is one line on stderr."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _run(words: list[str]) -> int:
         return _tell(Interrupted("stopped", remedy="running the same command again resumes"), words)
     except ConnectorError as failed:
         return _tell(failed, words)
-    except Exception as unforeseen:  # noqa: BLE001 - the outer door
+    except Exception as unforeseen:  # noqa: BLE001 - the outermost handler
         what = f"unforeseen {type(unforeseen).__name__}: {unforeseen}"
         return _tell(ConnectorError(what, remedy="this is a defect, please report it"), words)
     return answer if isinstance(answer, int) else 0  # click answers the code of an Exit

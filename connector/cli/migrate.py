@@ -17,7 +17,7 @@ from connector.cli.job_parameters import migration_options
 from connector.cli.migration import MigrationRequest, to_cut_over
 from connector.cli.migration import migrate as bring
 from connector.cli.options import JSON, vcenter_options
-from connector.cli.report import JobReport, show, show_forecast, show_tolls
+from connector.cli.report import JobReport, show, show_forecast, show_snapshot_costs
 from connector.cli.stack import Stack, StackLocation
 from connector.cli.typed import as_typed
 from connector.errors import BadInput, Ineligible
@@ -157,7 +157,7 @@ def tell(jobs: Sequence[JobReport], as_json: bool, *, images: bool = True) -> No
         return
     console = wide_console()
     show([row for job in jobs for row in job.disks], console)
-    show_tolls([row for job in jobs for row in job.snapshots], console)
+    show_snapshot_costs([row for job in jobs for row in job.snapshots], console)
     for job in jobs:
         show_forecast(job.machine, job.downtime, console)
     for job in jobs if images else ():

@@ -86,7 +86,7 @@ def report(client: SmcClient, job: Json) -> JobReport:
         status=job["Status"],
         disks=disk_reports(job, passes),
         images=[_image(job["JobId"], row) for row in resources if row["ImageId"]],
-        snapshots=tolls(job, passes),
+        snapshots=snapshot_costs(job, passes),
         downtime=forecasts(job, passes),
     )
 
@@ -108,7 +108,7 @@ def downtime(done: Json) -> float | None:
     return _known(done["DowntimeSeconds"])
 
 
-def tolls(job: Json, passes: Sequence[Json]) -> list[dict[str, Any]]:
+def snapshot_costs(job: Json, passes: Sequence[Json]) -> list[dict[str, Any]]:
     """What the snapshots of a job's passes cost its machine, oldest first: seconds, and what still stands."""
     rows = [
         {
@@ -136,10 +136,10 @@ def forecasts(job: Json, passes: Sequence[Json]) -> dict[str, float | None]:
     }
 
 
-def show_tolls(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+def show_snapshot_costs(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Per snapshot: its tasks' times, within which the machine was stunned, what slowed its reading, why it resisted."""
     for row in rows:
-        took = (f"{what} in {row[key]:.2f} s" for key, what in _TOLL if row.get(key) is not None)
+        took = (f"{what} in {row[key]:.2f} s" for key, what in _SNAPSHOT_COST if row.get(key) is not None)
         if line := ", ".join(took):
             console.print(f"{row['machine']}: snapshot {line} (the stun is a part of it)", highlight=False)
         for change in row.get("governor", ()):
@@ -157,7 +157,7 @@ def show_forecast(machine: str, seconds: Mapping[str, float | None], console: Co
     console.print(f"{machine}: down for {seconds['measured']:.0f} s{said}", highlight=False)
 
 
-_TOLL = (("create", "taken"), ("remove", "removed"))
+_SNAPSHOT_COST = (("create", "taken"), ("remove", "removed"))
 
 
 def _known(seconds: float) -> float | None:

@@ -28,10 +28,10 @@ class HeartbeatAnswer:
 def heard_from_json(body: dict[str, Any]) -> HeartbeatAnswer:
     """Read a heartbeat's answer off the wire. Raises ControlFailed."""
     try:
-        wished = body.get("replication", {})
+        requested = body.get("replication", {})
         return HeartbeatAnswer(
             tuple(str(pass_id) for pass_id in body["stop"]),
-            {str(pass_id): replication_from_json(found) for pass_id, found in wished.items()},
+            {str(pass_id): replication_from_json(found) for pass_id, found in requested.items()},
             waiting=body.get("state", "approved") != "approved",
             rotate=bool(body.get("rotate", False)),
         )

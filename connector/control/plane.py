@@ -126,7 +126,10 @@ def _application(
             (agents.known, agents.waiting_endpoints()),
             (agents.guard, agents.endpoints()),
         ],
-        [*site.routes(service.store, dispatcher, keys, options.grace), smc.door(dispatcher, keys).route()],
+        [
+            *site.routes(service.store, dispatcher, keys, options.grace),
+            smc.endpoint(dispatcher, keys).route(),
+        ],
         exchange=keeper,
     )
 

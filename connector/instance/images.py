@@ -206,7 +206,7 @@ class ImageBuilder:
             self._fail(image, temporary, error)
         except (
             Exception
-        ) as defect:  # the outer door of this thread: whoever waits for the image must hear of it
+        ) as defect:  # The outermost handler of this thread: whoever waits for the image must hear of it
             log.exception("image %s failed", image.name)
             self._fail(image, temporary, defect)
         finally:

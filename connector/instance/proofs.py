@@ -113,7 +113,7 @@ class Proofs:
             run.error = error
         except (
             Exception
-        ) as defect:  # the outer door of this thread: whoever waits for the proof must hear of it
+        ) as defect:  # The outermost handler of this thread: whoever waits for the proof must hear of it
             log.exception("the proof of disk %s failed", disk.key)
             what = (
                 str(defect) if isinstance(defect, OSError) else f"the proof failed ({type(defect).__name__})"

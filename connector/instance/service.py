@@ -227,8 +227,8 @@ def _take(body: dict[str, Any], name: str, kind: type[T], default: T | None = No
 
 def _patience(body: dict[str, Any]) -> float:
     """How long the caller lets the answer wait for a proof, `wait` seconds."""
-    wished = _take(body, "wait", float, PATIENCE)
-    return wished if 0.0 <= wished <= PATIENCE else PATIENCE
+    requested = _take(body, "wait", float, PATIENCE)
+    return requested if 0.0 <= requested <= PATIENCE else PATIENCE
 
 
 def _expected(body: dict[str, Any]) -> Expected | None:

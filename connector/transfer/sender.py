@@ -181,7 +181,7 @@ class _Pipeline:
                 connection.open()
             self._start(blocks, zero)
             self._supervise(progress)
-        except BaseException as error:  # noqa: BLE001 - outer door of a pass: everything must be unwound
+        except BaseException as error:  # noqa: BLE001 - outermost handler of a pass: everything must be unwound
             self._fail(error)
         finally:
             self._end(blocks)

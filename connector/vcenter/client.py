@@ -1,4 +1,4 @@
-"""The door to this room: values of `connector.model` in and out; no pyVmomi object gets outside."""
+"""The interface of this room: values of `connector.model` in and out; no pyVmomi object gets outside."""
 
 from __future__ import annotations
 

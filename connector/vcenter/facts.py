@@ -94,14 +94,14 @@ def _hosts(session: Session, seen: Inventory, chosen: Collection[str]) -> tuple[
 def _grants(session: Session, seen: Inventory) -> Iterator[Grant]:
     manager = session.content.authorizationManager
     known = _known(session, manager)
-    for on, things in _things(session, seen).items():
+    for on, objects in _held_at(session, seen).items():
         asked = [name for name in wanted(on) if name in known]
-        for some in _bulks(list(things)):
+        for some in _bulks(list(objects)):
             refs = [_reference(session, on, one) for one in some]
             for entity in _ask(session, manager, refs, asked):
                 missing = {row.privId for row in entity.privAvailability if not row.isGranted}
                 one = moref(entity.entity)
-                yield Grant(on, one, things.get(one, one), tuple(name for name in asked if name in missing))
+                yield Grant(on, one, objects.get(one, one), tuple(name for name in asked if name in missing))
 
 
 def _administers(session: Session) -> bool:
@@ -109,7 +109,7 @@ def _administers(session: Session) -> bool:
     return any(row.isGranted for one in answers for row in one.privAvailability)
 
 
-def _things(session: Session, seen: Inventory) -> dict[On, dict[str, str]]:
+def _held_at(session: Session, seen: Inventory) -> dict[On, dict[str, str]]:
     """Names by moref. A template is no machine that anybody migrates."""
     machines = [one for one in seen.machines if not one.template]
     return {

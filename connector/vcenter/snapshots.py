@@ -73,7 +73,7 @@ class Snapshot:
     quiesced: bool = False
     adopted: bool = False
     off: bool = False  # the machine was powered off at its instant
-    toll: SnapshotCost = field(default_factory=SnapshotCost, compare=False)
+    cost: SnapshotCost = field(default_factory=SnapshotCost, compare=False)
 
     @property
     def untracked(self) -> tuple[int, ...]:
@@ -109,10 +109,10 @@ def held(
     known = _standing(session, vm, ticket, patience)
     ledger.planned(machine, ticket.token)
     target = known.moref if known else None
-    toll = SnapshotCost()
+    cost = SnapshotCost()
     try:
         made = _Made(known) if known else _create(session, vm, ticket, quiesce, patience)
-        target, toll.create = made.node.moref, made.seconds
+        target, cost.create = made.node.moref, made.seconds
         ledger.created(machine, ticket.token, target)
         yield Snapshot(
             machine,
@@ -127,14 +127,14 @@ def held(
             made.quiesced,
             adopted=known is not None,
             off=made.node.off,
-            toll=toll,
+            cost=cost,
         )
     except BaseException as first:
-        _put_down(session, machine, ticket, ledger, target, toll, limits, patience.stop.is_set())
-        if toll.left:
-            first.add_note(f"the snapshot {ticket.name} was left behind: {toll.left}")
+        _put_down(session, machine, ticket, ledger, target, cost, limits, patience.stop.is_set())
+        if cost.left:
+            first.add_note(f"the snapshot {ticket.name} was left behind: {cost.left}")
         raise
-    _put_down(session, machine, ticket, ledger, target, toll, limits, patience.stop.is_set())
+    _put_down(session, machine, ticket, ledger, target, cost, limits, patience.stop.is_set())
 
 
 def _put_down(
@@ -143,16 +143,16 @@ def _put_down(
     ticket: Ticket,
     ledger: SnapshotLedger,
     target: str | None,
-    toll: SnapshotCost,
+    cost: SnapshotCost,
     limits: SnapshotTimeouts,
     stopped: bool,
 ) -> None:
     # whoever was asked to stop waits for a task, but not for a vCenter that is away: the next start cleans up
     patience = WaitLimit(limits.remove, outage=HURRY if stopped else None)
     try:
-        toll.remove = removal.dismiss(session, machine, ticket, ledger, target, patience)
+        cost.remove = removal.dismiss(session, machine, ticket, ledger, target, patience)
     except ConnectorError as failed:
-        toll.left = str(failed)
+        cost.left = str(failed)
 
 
 def _standing(session: Session, vm: Any, ticket: Ticket, patience: WaitLimit) -> SnapshotNode | None:

@@ -76,9 +76,9 @@ def ensure(
     if running:
         with snapshots.held(session, machine, _stun(ticket), ledger, stop=stop) as taken:
             pass
-        if taken.toll.left:
+        if taken.cost.left:
             raise Conflict(
-                f"the snapshot that switched CBT on still stands: {taken.toll.left}",
+                f"the snapshot that switched CBT on still stands: {taken.cost.left}",
                 on=machine,
                 remedy="clear what holds it, or remove it with connector doctor --repair; then start again",
             )

@@ -98,16 +98,16 @@ OPERATIONS: Final = {ECS: _ECS, VPC: _VPC}
 class Dispatcher:
     """Answers calls for one region. Thread-safe; calls are carried out one after another."""
 
-    def __init__(self, region: Region, gate: Authenticator) -> None:
+    def __init__(self, region: Region, authenticator: Authenticator) -> None:
         self._region = region
-        self._gate = gate
+        self._authenticator = authenticator
 
     def answer(self, request: Request) -> Answer:
         request_id = str(uuid.uuid4()).upper()
         rule: Rule | None = None
         try:
             claimed = claim(request)
-            self._gate.admit(claimed)
+            self._authenticator.admit(claimed)
             own = {name: value for name, value in request.parameters.items() if name not in AROUND}
             given = Parameters(own)
             rule = self._region.faults.consult(claimed.action, given.target())
@@ -116,7 +116,7 @@ class Dispatcher:
         except Refused as refused:
             host = request.headers.get("host", "")
             status, body = refused.status, _error(refused, request_id, host)
-        except Exception:  # noqa: BLE001 - outer door: a defect is an answer, and in the log
+        except Exception:  # noqa: BLE001 - outermost handler: a defect is an answer, and in the log
             _log.exception("call failed")
             status, body = 500, _error(Refused("InternalError"), request_id, "")
         cut = rule.bytes if rule is not None and rule.action == "cut" else None

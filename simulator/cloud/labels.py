@@ -17,18 +17,18 @@ def tag_resources(region: Region, given: Parameters) -> Answer:
     tags = given.tags()
     if not tags:
         raise missing("Tag")
-    for thing in _things(region, given):
-        if len(thing.tags | tags) > 20:
+    for resource in _resources(region, given):
+        if len(resource.tags | tags) > 20:
             raise Refused("TagLimitExceeded")
-        thing.tags |= tags
+        resource.tags |= tags
     return {}
 
 
 def untag_resources(region: Region, given: Parameters) -> Answer:
     keys = set(given.texts("TagKey"))
-    for thing in _things(region, given):
-        gone = set(thing.tags) if given.flag("All") and not keys else keys
-        thing.tags = {key: value for key, value in thing.tags.items() if key not in gone}
+    for resource in _resources(region, given):
+        gone = set(resource.tags) if given.flag("All") and not keys else keys
+        resource.tags = {key: value for key, value in resource.tags.items() if key not in gone}
     return {}
 
 
@@ -36,24 +36,24 @@ def list_tag_resources(region: Region, given: Parameters) -> Answer:
     kind = given.need("ResourceType")
     ids, wanted = set(given.texts("ResourceId")), given.tags()
     rows = [
-        {"ResourceType": kind, "ResourceId": thing.id, "TagKey": key, "TagValue": value}
-        for thing in tagged(_shelf(region, kind).seen(), wanted)
-        if not ids or thing.id in ids
-        for key, value in thing.tags.items()
+        {"ResourceType": kind, "ResourceId": resource.id, "TagKey": key, "TagValue": value}
+        for resource in tagged(_shelf(region, kind).seen(), wanted)
+        if not ids or resource.id in ids
+        for key, value in resource.tags.items()
         if not wanted or key in wanted
     ]
     return {"NextToken": "", "TagResources": {"TagResource": rows}}
 
 
-def _things(region: Region, given: Parameters) -> list[CloudObject]:
+def _resources(region: Region, given: Parameters) -> list[CloudObject]:
     shelf = _shelf(region, given.need("ResourceType"))
     ids = given.texts("ResourceId")
     if not ids:
         raise missing("ResourceId")
-    found = {thing.id: thing for thing in shelf.seen()}
+    found = {resource.id: resource for resource in shelf.seen()}
     if not set(ids) <= set(found):
         raise Refused("InvalidResourceId.NotFound")
-    return [found[thing_id] for thing_id in ids]
+    return [found[resource_id] for resource_id in ids]
 
 
 def _shelf(region: Region, kind: str) -> Shelf[Any]:

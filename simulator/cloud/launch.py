@@ -158,18 +158,18 @@ def _launch(region: Region, given: Parameters, order: _Order) -> Instance:
         bandwidth=order.bandwidth,
         protected=given.flag("DeletionProtection"),
     )
-    for wish in (order.system, *order.data):
+    for requested in (order.system, *order.data):
         disk = disks.make(
             region,
             zone=instance.zone,
-            category=wish.category,
-            size=wish.size,
-            system=wish is order.system,
-            snapshot=wish.snapshot,
-            level=wish.level,
+            category=requested.category,
+            size=requested.size,
+            system=requested is order.system,
+            snapshot=requested.snapshot,
+            level=requested.level,
         )
-        disk.name, disk.tags, disk.delete_with_instance = wish.name, dict(tags), not wish.keep
-        disks.join(region, disk, instance, "/dev/xvda" if disk.system else wish.device)
+        disk.name, disk.tags, disk.delete_with_instance = requested.name, dict(tags), not requested.keep
+        disks.join(region, disk, instance, "/dev/xvda" if disk.system else requested.device)
     region.instances.add(instance)
     instances.power_on(region, instance)
     return instance

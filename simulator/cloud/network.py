@@ -1,4 +1,4 @@
-"""The way to an instance: each of its addresses is a gate on loopback that asks the security groups, then forwards.
+"""The way to an instance: each of its addresses is a forwarder on loopback that asks the security groups, then forwards.
 
 An address that is taken away from an instance breaks what is connected through it.
 """
@@ -22,7 +22,7 @@ T = TypeVar("T")
 Allowed = Callable[[str, int], bool]
 
 
-class _Gate:
+class _Forwarder:
     def __init__(self) -> None:
         self.servers: list[asyncio.Server] = []
         self.open: set[asyncio.StreamWriter] = set()
@@ -34,7 +34,7 @@ class Network:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gates: dict[str, _Gate] = {}
+        self._forwarders: dict[str, _Forwarder] = {}
 
     @staticmethod
     def new_address() -> str:
@@ -43,16 +43,16 @@ class Network:
 
     def open(self, address: str, nic: str, allowed: Allowed) -> None:
         """From now on `address` leads to the instance whose programs listen at `nic`."""
-        if address and address not in self._gates:
+        if address and address not in self._forwarders:
             self._run(self._open(address, nic, allowed))
 
     def shut(self, address: str) -> None:
         """Nothing is there any more. Harmless when it never was."""
-        if address in self._gates:
-            self._run(self._shut(self._gates.pop(address)))
+        if address in self._forwarders:
+            self._run(self._shut(self._forwarders.pop(address)))
 
     def close(self) -> None:
-        for address in list(self._gates):
+        for address in list(self._forwarders):
             self.shut(address)
         with self._guard:
             loop, self._loop = self._loop, None
@@ -67,25 +67,25 @@ class Network:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_PATIENCE)
 
     async def _open(self, address: str, nic: str, allowed: Allowed) -> None:
-        gate = self._gates[address] = _Gate()
+        forwarder = self._forwarders[address] = _Forwarder()
         for port in PORTS:
 
             async def accept(
                 reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int = port
             ) -> None:
-                await _forward(gate, reader, writer, (nic, port), allowed)
+                await _forward(forwarder, reader, writer, (nic, port), allowed)
 
-            gate.servers.append(await asyncio.start_server(accept, address, port))
+            forwarder.servers.append(await asyncio.start_server(accept, address, port))
 
-    async def _shut(self, gate: _Gate) -> None:
-        for server in gate.servers:
+    async def _shut(self, forwarder: _Forwarder) -> None:
+        for server in forwarder.servers:
             server.close()
-        for writer in list(gate.open):
+        for writer in list(forwarder.open):
             writer.transport.abort()
 
 
 async def _forward(
-    gate: _Gate,
+    forwarder: _Forwarder,
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     target: tuple[str, int],
@@ -100,11 +100,11 @@ async def _forward(
         writer.transport.abort()
         return
     both = {writer, inner_writer}
-    gate.open |= both
+    forwarder.open |= both
     try:
         await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
     finally:
-        gate.open -= both
+        forwarder.open -= both
         for one in both:
             one.close()
 

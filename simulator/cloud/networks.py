@@ -21,12 +21,12 @@ def utc(moment: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
-def tagged(things: Iterable[T], wanted: dict[str, str]) -> list[T]:
+def tagged(resources: Iterable[T], wanted: dict[str, str]) -> list[T]:
     """Those that have all of these tags; an empty value means any."""
     return [
-        thing
-        for thing in things
-        if all(key in thing.tags and value in ("", thing.tags[key]) for key, value in wanted.items())
+        resource
+        for resource in resources
+        if all(key in resource.tags and value in ("", resource.tags[key]) for key, value in wanted.items())
     ]
 
 
@@ -154,8 +154,8 @@ def release_eip(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def _pending(region: Region, thing: CloudObject) -> bool:
-    return region.age(thing.created) < region.timing.network
+def _pending(region: Region, resource: CloudObject) -> bool:
+    return region.age(resource.created) < region.timing.network
 
 
 def _cidr(text: str) -> str:
@@ -177,8 +177,8 @@ def _within(block: ipaddress.IPv4Network | ipaddress.IPv6Network, outer: str) ->
     )
 
 
-def _tags(thing: CloudObject) -> Answer:
-    return {"Tags": {"Tag": [{"Key": key, "Value": value} for key, value in thing.tags.items()]}}
+def _tags(resource: CloudObject) -> Answer:
+    return {"Tags": {"Tag": [{"Key": key, "Value": value} for key, value in resource.tags.items()]}}
 
 
 def _vpc(region: Region, vpc: Vpc) -> Answer:

@@ -27,11 +27,11 @@ class Page:
     size: int
     by_token: bool = False
 
-    def of(self, things: list[T]) -> tuple[list[T], str]:
+    def of(self, resources: list[T]) -> tuple[list[T], str]:
         """The page, and the token of the next one ("" at the end)."""
         start = (self.number - 1) * self.size
-        more = start + self.size < len(things)
-        return things[start : start + self.size], str(self.number + 1) if more else ""
+        more = start + self.size < len(resources)
+        return resources[start : start + self.size], str(self.number + 1) if more else ""
 
     def heading(self, total: int, token: str) -> dict[str, Any]:
         """What an answer says about the list as a whole."""

@@ -41,7 +41,7 @@ T = TypeVar("T", bound=CloudObject)
 class Timing:
     """Seconds that things take. `lag`: until what was made can be seen and addressed.
 
-    `lag_looks`: and until so many lists have been made without it.
+    `lag_lists`: and until so many lists have been made without it.
     """
 
     pending: float = 0.3
@@ -52,7 +52,7 @@ class Timing:
     image: float = 0.5
     network: float = 0.2
     lag: float = 0.1
-    lag_looks: int = 0
+    lag_lists: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,47 +71,49 @@ class Shelf(Generic[T]):
         self.unknown = unknown
         self._prefix = prefix
         self._region = region
-        self._things: dict[str, T] = {}
-        self._looks: Counter[str] = Counter()
+        self._resources: dict[str, T] = {}
+        self._lists: Counter[str] = Counter()
 
     def new_id(self) -> str:
         return f"{self._prefix}-sim" + "".join(secrets.choice(_LETTERS) for _ in range(17))
 
-    def add(self, thing: T, *, known: bool = False) -> T:
+    def add(self, resource: T, *, known: bool = False) -> T:
         """`known`: it has been there for long."""
-        self._things[thing.id] = thing
-        self._looks[thing.id] = self._region.timing.lag_looks if known else 0
-        return thing
+        self._resources[resource.id] = resource
+        self._lists[resource.id] = self._region.timing.lag_lists if known else 0
+        return resource
 
-    def get(self, thing_id: str) -> T:
+    def get(self, resource_id: str) -> T:
         """Raises Refused for what is not there, or cannot be seen yet."""
-        found = self._things.get(thing_id)
+        found = self._resources.get(resource_id)
         if found is None or not self._visible(found):
             raise Refused(self.unknown)
         return found
 
-    def peek(self, thing_id: str) -> T | None:
+    def peek(self, resource_id: str) -> T | None:
         """What really is there."""
-        return self._things.get(thing_id)
+        return self._resources.get(resource_id)
 
     def seen(self) -> list[T]:
         """What a list shows, newest first."""
-        shown = [thing for thing in reversed(self._things.values()) if self._visible(thing)]
-        self._looks.update(self._things.keys())
+        shown = [resource for resource in reversed(self._resources.values()) if self._visible(resource)]
+        self._lists.update(self._resources.keys())
         return shown
 
-    def drop(self, thing_id: str) -> None:
-        self._things.pop(thing_id, None)
+    def drop(self, resource_id: str) -> None:
+        self._resources.pop(resource_id, None)
 
     def __iter__(self) -> Iterator[T]:
-        return iter(list(self._things.values()))
+        return iter(list(self._resources.values()))
 
     def __len__(self) -> int:
-        return len(self._things)
+        return len(self._resources)
 
-    def _visible(self, thing: CloudObject) -> bool:
+    def _visible(self, resource: CloudObject) -> bool:
         timing = self._region.timing
-        return self._region.age(thing.created) >= timing.lag and self._looks[thing.id] >= timing.lag_looks
+        return (
+            self._region.age(resource.created) >= timing.lag and self._lists[resource.id] >= timing.lag_lists
+        )
 
 
 @dataclass(slots=True)
@@ -158,9 +160,9 @@ class Region:
         """Seconds since then."""
         return self.clock() - moment
 
-    def new_path(self, thing_id: str) -> Path:
+    def new_path(self, resource_id: str) -> Path:
         """Where the content of a disk or a snapshot lies."""
-        return self.directory / "files" / f"{thing_id}.raw"
+        return self.directory / "files" / f"{resource_id}.raw"
 
     def once(
         self, action: str, token: str, fingerprint: str, mismatch: str, work: Callable[[], dict[str, Any]]

@@ -37,7 +37,7 @@ class Server:
         return f"{self.host}:{self.port}"
 
 
-class Door(TlsServer):
+class RegionListener(TlsServer):
     """Serves one dispatcher."""
 
     def __init__(self, address: tuple[str, int], kept: Certificate, dispatcher: Dispatcher) -> None:
@@ -71,7 +71,7 @@ class _Handler(Handler):
             self.refuse(400)
             return
         request = Request(self.command, parameters, asked, headers, body)
-        self.send(cast(Door, self.server).dispatcher.answer(request))
+        self.send(cast(RegionListener, self.server).dispatcher.answer(request))
 
 
 @contextmanager
@@ -87,14 +87,14 @@ def serve(
     kept = certificate.load_or_create(
         certificates or region.directory / "certificate", host, "ecs.simulated.test"
     )
-    door = Door((host, port), kept, Dispatcher(region, Authenticator(keys, region.clock)))
-    thread = threading.Thread(target=door.serve_forever, args=(0.1,), name="cloud door", daemon=True)
+    listener = RegionListener((host, port), kept, Dispatcher(region, Authenticator(keys, region.clock)))
+    thread = threading.Thread(target=listener.serve_forever, args=(0.1,), name="cloud https", daemon=True)
     thread.start()
     try:
-        yield Server(host, int(door.server_address[1]), kept.certificate, region)
+        yield Server(host, int(listener.server_address[1]), kept.certificate, region)
     finally:
-        door.shutdown()
-        door.hang_up()
-        door.server_close()
+        listener.shutdown()
+        listener.hang_up()
+        listener.server_close()
         region.close()
         thread.join(_DRAIN_SECONDS)

@@ -79,7 +79,7 @@ class Dispatcher:
             return self._call(request, caller, encoder, _cut(rule))
         except decode.Malformed as error:
             return _fault(encoder, fault_named("InvalidRequest", str(error)), _cut(rule))
-        except Exception as error:  # noqa: BLE001 - the outer door of a request: every failure is an answer
+        except Exception as error:  # noqa: BLE001 - the outermost handler of a request: every failure is an answer
             return _fault(encoder, as_fault(error), _cut(rule))
 
     def _consult(self, request: decode.Request) -> Rule | None:

@@ -12,14 +12,14 @@ from simulator import certificate
 from simulator.estate.estate import Estate
 from simulator.vcenter.center import Center, Options
 from simulator.vcenter.dispatch import Dispatcher
-from simulator.vcenter.door import Door
+from simulator.vcenter.https import SoapListener
 
 DEFAULT_USER = "administrator@vsphere.local"
 _DRAIN_SECONDS = 5.0
 
 
 class Front:
-    """Whoever answers at one address: a door that can be shut and opened again."""
+    """Whoever answers at one address: a listener that can be closed and opened again."""
 
     def __init__(self, address: tuple[str, int], kept: certificate.Certificate, center: Center) -> None:
         self._address, self._kept, self._center = address, kept, center
@@ -27,18 +27,18 @@ class Front:
 
     def open(self) -> None:
         """Answer, at the same port as before."""
-        self.door = Door(self._address, self._kept, Dispatcher(self._center))
-        self._address = (self._address[0], int(self.door.server_address[1]))
+        self.listener = SoapListener(self._address, self._kept, Dispatcher(self._center))
+        self._address = (self._address[0], int(self.listener.server_address[1]))
         self._thread = threading.Thread(
-            target=self.door.serve_forever, args=(0.05,), name="vcenter door", daemon=True
+            target=self.listener.serve_forever, args=(0.05,), name="vcenter https", daemon=True
         )
         self._thread.start()
 
     def shut(self) -> None:
         """Whoever connects is refused, who is connected loses the connection."""
-        self.door.shutdown()
-        self.door.server_close()
-        self.door.hang_up()
+        self.listener.shutdown()
+        self.listener.server_close()
+        self.listener.hang_up()
         self._thread.join(_DRAIN_SECONDS)
 
     @property
@@ -61,8 +61,8 @@ class Server:
     front: Front = field(repr=False)
 
     @property
-    def door(self) -> Door:
-        return self.front.door
+    def listener(self) -> SoapListener:
+        return self.front.listener
 
     @contextmanager
     def down(self) -> Iterator[None]:
@@ -110,7 +110,7 @@ def serve(
             host, front.port, user, password, kept.sha1, kept.sha256, kept.certificate, center, front
         )
     finally:
-        front.door.shutdown()
+        front.listener.shutdown()
         center.close()
         center.tasks.drain(_DRAIN_SECONDS)
         front.shut()

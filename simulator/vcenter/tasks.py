@@ -104,7 +104,7 @@ class Tasks:
             self._center.estate.faults.meet(f"task:{task.method}", task.entity.moref)
             result = work(Running(task, self._center))
             self._center.estate.faults.meet(f"done:{task.method}", task.entity.moref)
-        except Exception as error:  # noqa: BLE001 - the outer door of the task's thread
+        except Exception as error:  # noqa: BLE001 - The outermost handler of the task's thread
             self._finish(task, "error", error=as_fault(error))
         else:
             self._finish(task, "success", result=result)

@@ -43,7 +43,7 @@ class Plane:
     errands: list[dict[str, Any]] = field(default_factory=list)
     deaf: list[ConnectorError] = field(default_factory=list)
     unwanted: list[str] = field(default_factory=list)
-    wished: dict[str, Replication] = field(default_factory=dict)
+    replication_of: dict[str, Replication] = field(default_factory=dict)
     refusal: ConnectorError | None = None
     ends: list[tuple[str, str, ConnectorError | None]] = field(default_factory=list)
     held: list[set[str]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Plane:
         with self.heard:
             self.held.append(set(passes))
             self.heard.notify_all()
-            return HeartbeatAnswer(tuple(self.unwanted), dict(self.wished))
+            return HeartbeatAnswer(tuple(self.unwanted), dict(self.replication_of))
 
     def take(self, wait: float, errands: bool = False) -> dict[str, Any] | None:
         with self.heard:
@@ -150,7 +150,7 @@ def wait_for_stop(_order: Order, _board: PassProgress, pass_control: PassControl
 
 def test_what_a_heartbeat_wishes_reaches_the_pass_that_is_under_way() -> None:
     plane = Plane([order(1) | {"replication": {"bandwidth_limit": 8}}, order(2)])
-    plane.wished = {"p-1": Replication(4, 0, True), "p-99": Replication(1)}
+    plane.replication_of = {"p-1": Replication(4, 0, True), "p-99": Replication(1)}
     seen: dict[str, list[Replication]] = {}
 
     def carry(order: Order, _board: PassProgress, pass_control: PassControl) -> dict[str, Any]:

@@ -66,12 +66,12 @@ def test_the_checksum_of_a_job_decides_whether_an_earlier_proof_counts(
     instance: Instance, disk: Path
 ) -> None:
     copy_disk(FileSource(disk), instance.endpoint, disk_pass(disk), prove=True)
-    wished = [False]
-    flow = Flow(reread=lambda: wished[0])
+    replication_of = [False]
+    flow = Flow(reread=lambda: replication_of[0])
     first = carry(instance, disk, flow)
     damage(instance.disk("2000"))
     assert carry(instance, disk, flow)["digest"] == first["digest"] != ""
-    wished[0] = True
+    replication_of[0] = True
     with pytest.raises(ReaderFailed, match="nobody reads here"):  # it wants to read again what is wrong
         carry(instance, disk, flow)
     assert instance.endpoint.disk("2000")["spoiled"]

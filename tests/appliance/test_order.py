@@ -56,8 +56,13 @@ def test_compress_levels_go_from_none_to_strong_and_the_default_one_adapts() -> 
 
 
 @given(JSON, JSON)
-def test_a_heartbeats_answer_of_the_wrong_shape_never_breaks_the_loop(stop: object, wished: object) -> None:
-    for body in ({"stop": stop, "replication": wished}, {"stop": [], "replication": {"p": wished}}):
+def test_a_heartbeats_answer_of_the_wrong_shape_never_breaks_the_loop(
+    stop: object, replication_of: object
+) -> None:
+    for body in (
+        {"stop": stop, "replication": replication_of},
+        {"stop": [], "replication": {"p": replication_of}},
+    ):
         try:
             heard_from_json(body)
         except ControlFailed as refused:

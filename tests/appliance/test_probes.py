@@ -47,7 +47,7 @@ def home() -> Iterator[World]:
 
 
 @contextmanager
-def door(greeting: bytes) -> Iterator[int]:
+def listener(greeting: bytes) -> Iterator[int]:
     """A port that greets everybody and hangs up."""
     with socket.create_server((HERE, 0)) as server:
 
@@ -91,7 +91,7 @@ def port_of(home: World) -> int:
 
 
 def test_a_host_that_greets_and_shows_its_certificate_passes(home: World) -> None:
-    with door(b"220 VMware Authentication Daemon Version 1.10: SSL Required\r\n") as nfc:
+    with listener(b"220 VMware Authentication Daemon Version 1.10: SSL Required\r\n") as nfc:
         assert hosts(home, Ports(nfc, port_of(home))) == []
 
 
@@ -102,7 +102,7 @@ def test_closed_doors_of_a_host_are_found(home: World) -> None:
 
 
 def test_a_proxy_that_accepts_everything_is_noticed(home: World) -> None:
-    with door(b"HTTP/1.0 400 Bad\r\n") as nfc:
+    with listener(b"HTTP/1.0 400 Bad\r\n") as nfc:
         (found, *_) = hosts(home, Ports(nfc, port_of(home)))
     assert found.check == "A6" and not found.bad and "HTTP/1.0" in found.what
 
@@ -110,7 +110,7 @@ def test_a_proxy_that_accepts_everything_is_noticed(home: World) -> None:
 def test_a_host_with_another_certificate_than_vcenter_knows(home: World) -> None:
     seen = replace(standing(home), grants=())
     strange = replace(seen, hosts=tuple(replace(one, thumbprint="AA" * 20) for one in seen.hosts))
-    with door(b"220 hello\r\n") as nfc:
+    with listener(b"220 hello\r\n") as nfc:
         found = list(judge(probes.after_login("vc", strange, Ports(nfc, port_of(home)))))
     assert {(one.check, one.bad) for one in found} == {("A7", True)}
 
@@ -129,7 +129,7 @@ def test_vcenter_is_looked_at_before_it_is_told_who_we_are(home: World) -> None:
     with closed() as port:
         (found,) = judge(probes.before_login(home.settings(url=f"https://{HERE}:{port}")))
     assert found.check == "A2"
-    with door(b"not TLS at all\r\n") as port:
+    with listener(b"not TLS at all\r\n") as port:
         (found,) = judge(probes.before_login(home.settings(url=f"https://{HERE}:{port}")))
     assert found.check == "A2"
 
@@ -183,7 +183,7 @@ def test_a_directory_that_is_not_there_yet_has_the_room_of_the_one_above(tmp_pat
 
 
 def test_ports_of_an_instance() -> None:
-    with door(b"") as one, closed() as other:
+    with listener(b"") as one, closed() as other:
         found = list(judge(probes.instance(HERE, Ports(instance=(one, other)))))
         assert [(verdict.check, verdict.on) for verdict in found] == [("A12", f"{HERE}:{other}")]
         assert not list(judge(probes.instance(f"{HERE}:{one}")))

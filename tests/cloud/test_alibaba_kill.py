@@ -22,7 +22,7 @@ from tests.cloud.conftest import image_for, request_for
 
 TOKEN = "instance-j-1"
 DISKS = (TargetDisk(2000, "Hard disk 1", 1 << 20), TargetDisk(2001, "Hard disk 2", 1 << 20))
-SLOW_TO_SHOW = replace(QUICK, lag=0.0, lag_looks=2, snapshot=0.0, image=0.0)
+SLOW_TO_SHOW = replace(QUICK, lag=0.0, lag_lists=2, snapshot=0.0, image=0.0)
 ONE = {"instances": 1, "disks": 3, "groups": 1, "vpcs": 1, "vswitches": 1, "snapshots": 0, "images": 0}
 IMAGED = ONE | {"snapshots": 2, "images": 1}
 RELEASED = dict.fromkeys(ONE, 0) | {"snapshots": 2, "images": 1}

@@ -11,10 +11,10 @@ LIMITED = {"ReplicationParameters": '{"bandwidth_limit":40,"compress_level":3}'}
 
 def test_a_final_pass_has_a_limit_of_its_own_and_none_unless_it_was_asked_for() -> None:
     asked = LIMITED | {"CutoverBandwidthLimit": 500}
-    assert definition.wished(LIMITED, final=False).bandwidth_limit == 40
-    assert definition.wished(LIMITED, final=True).bandwidth_limit == 0
-    assert definition.wished(asked, final=True).bandwidth_limit == 500
-    assert definition.wished(asked, final=True).compress_level == 3
+    assert definition.replication_of(LIMITED, final=False).bandwidth_limit == 40
+    assert definition.replication_of(LIMITED, final=True).bandwidth_limit == 0
+    assert definition.replication_of(asked, final=True).bandwidth_limit == 500
+    assert definition.replication_of(asked, final=True).compress_level == 3
 
 
 def test_it_can_be_changed_while_the_final_pass_is_under_way(house: House) -> None:

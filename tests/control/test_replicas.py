@@ -181,7 +181,7 @@ class Limits:
     def __init__(self, replicas: Replicas) -> None:
         self.replicas = replicas
         self.broken: list[str] = []
-        self.looks = 0
+        self.monitors = 0
         self.most = 0
         self.end = threading.Event()
         self.thread = threading.Thread(target=self._look)
@@ -200,7 +200,7 @@ class Limits:
                 "SELECT host, sum(disk_count) AS disks, count(*) AS machines FROM passes"
                 " WHERE state = 'Taken' GROUP BY host"
             )
-            self.looks += 1
+            self.monitors += 1
             self.most = max(self.most, *(row.disks for row in rows), 0) if rows else self.most
             if any(row.disks > HOST_DISKS for row in rows) or sum(row.machines for row in rows) > PASSES:
                 self.broken.append(str(rows))

@@ -114,7 +114,7 @@ def test_nobody_listens(small: House, run: Run) -> None:
 
 
 @contextmanager
-def door(answer: bytes, context: ssl.SSLContext | None = None) -> Iterator[int]:
+def listener(answer: bytes, context: ssl.SSLContext | None = None) -> Iterator[int]:
     """A port on which something else than a vCenter answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -139,7 +139,7 @@ PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 14\r\nCon
 
 
 def test_something_else_answers_in_clear_text(small: House, run: Run) -> None:
-    with door(PAGE) as port:
+    with listener(PAGE) as port:
         done = run(instead(small.migration("web-01"), "--vcenter", f"https://127.0.0.1:{port}"))
     assert done.code in (4, 6)
     assert "127.0.0.1" in done.complaint
@@ -150,7 +150,7 @@ def test_something_else_answers_over_tls(small: House, run: Run, tmp_path: Path)
     kept = certificate.load_or_create(tmp_path / "other", "127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(kept.certificate, kept.key)
-    with door(PAGE, context) as port:
+    with listener(PAGE, context) as port:
         words = instead(small.migration("web-01"), "--vcenter", f"https://127.0.0.1:{port}")
         done = run(instead(words, "--thumbprint", kept.sha1))
     assert done.code == 6, done.stderr

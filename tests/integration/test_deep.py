@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.cli import deep, looks
+from connector.cli import deep, deep_snapshots
 from simulator.faults import Rule
 from tests.integration.command import Command
 from tests.integration.conftest import Run, Start
@@ -95,7 +95,7 @@ def test_what_a_killed_look_left_is_removed_by_the_next_and_others_snapshots_sta
     house: House, run: Run
 ) -> None:
     moref = house.machine().moref
-    house.estate.snapshots.create(moref, "connector-look-1", f"connector:{looks.owner()}:look-1")
+    house.estate.snapshots.create(moref, "connector-look-1", f"connector:{deep_snapshots.owner()}:look-1")
     house.estate.snapshots.create(moref, "nightly", "somebody's backup")
     run(check(house, "--deep", "--yes"))
     assert [shot.name for shot in house.machine().snapshots] == ["nightly"]

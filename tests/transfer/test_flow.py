@@ -162,11 +162,11 @@ def test_the_compression_changes_while_a_disk_is_sent(job: Job, tmp_path: Path) 
     disk = tmp_path / "disk"
     disk.write_bytes(b"compressible " * (4 * MIB // 13 + 1))
     source = _Halting(FileSource(disk))
-    wished, levels = ["none"], []
+    replication_of, levels = ["none"], []
 
     def look(seen: sender.SendProgress) -> None:
         levels.append(seen.level)
-        wished[0] = "9"
+        replication_of[0] = "9"
         if seen.level == 9:
             source.go_on.set()
 
@@ -177,7 +177,7 @@ def test_the_compression_changes_while_a_disk_is_sent(job: Job, tmp_path: Path) 
             peer.connect,
             hello(source.capacity),
             ranges.whole(source.capacity),
-            flow=Flow(lambda: wished[0]),
+            flow=Flow(lambda: replication_of[0]),
             progress=look,
         )
     assert levels == sorted(levels)

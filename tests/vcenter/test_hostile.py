@@ -223,6 +223,6 @@ def test_another_machine_is_migrated(place: Place) -> None:
             assert vcenter.changed(vm, taken, taken.disks[0], None)
             assert vcenter.pressure(vm, taken).stores
             assert found.disks[0].key == taken.disks[0].key and found.traits.doubts == ()
-        assert taken.toll.left == ""
+        assert taken.cost.left == ""
         vcenter.restore_tracking(tracking.Tracking(vm, False, True))
         assert vcenter.find("/".join(["", *found.path.split("/")[1:]])).moref == vm

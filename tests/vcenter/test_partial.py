@@ -124,7 +124,7 @@ def test_a_snapshot_out_of_sight_is_not_gone(place: World, opened: Session) -> N
     with VCenter(place.settings(), owner="partial", ledger=Memory()) as vcenter:
         with vcenter.snapshot(place.vm, "p-2", limits=SnapshotTimeouts(remove=1.0)) as snapshot:
             change_vm(place.estate, place.vm, hidden=("config", "snapshot"))
-        assert snapshot.toll.left and place.snapshots()
+        assert snapshot.cost.left and place.snapshots()
         shown = threading.Timer(1.0, lambda: change_vm(place.estate, place.vm, hidden=()))
         shown.start()
         vcenter.dismiss(place.vm, snapshot.token)

@@ -206,9 +206,9 @@ def test_a_server_that_hung_up_on_resting_connections_is_not_noticed(ledger: Mem
     with world() as place, VCenter(place.settings(), owner="a", ledger=ledger) as vcenter:
         for _ in range(3):
             vcenter.shut_down(place.vm, within=5)
-            place.server.door.hang_up()
+            place.server.listener.hang_up()
             vcenter.power_on(place.vm)
-            place.server.door.hang_up()
+            place.server.listener.hang_up()
 
 
 def test_an_idle_session_that_expired_is_renewed(ledger: Memory) -> None:
@@ -244,7 +244,7 @@ def test_out_of_sight_is_not_gone(ledger: Memory) -> None:
     with world() as place, VCenter(place.settings(), owner="a", ledger=ledger) as vcenter:
         with vcenter.snapshot(place.vm, "p1") as taken:
             place.server.center.authority.deny("System.Read", place.vm)
-        assert "privilege" in taken.toll.left
+        assert "privilege" in taken.cost.left
         assert place.snapshots() == ["connector-p1"]
         assert "removed" not in ledger.steps
         place.server.center.authority.allow("System.Read", place.vm)

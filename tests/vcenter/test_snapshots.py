@@ -207,10 +207,10 @@ def test_the_toll_of_a_snapshot_is_an_upper_bound_of_its_stuns(ledger: Memory) -
     with world(timing=Timing(0.15, 0.1, 0, 0.1)) as place, Session(place.settings()) as session:
         with held(session, place.vm, TICKET, ledger) as taken:
             created = place.estate.gate(place.vm).longest
-        toll = taken.toll
-        assert toll.create is not None and 0.15 <= created <= toll.create < 5
-        assert toll.remove is not None and place.estate.gate(place.vm).longest <= toll.remove < 5
-        assert toll.left == ""
+        cost = taken.cost
+        assert cost.create is not None and 0.15 <= created <= cost.create < 5
+        assert cost.remove is not None and place.estate.gate(place.vm).longest <= cost.remove < 5
+        assert cost.left == ""
 
 
 def _stuck(place: World) -> None:
@@ -225,7 +225,7 @@ def test_invariant_3_a_failed_removal_fails_nobody_and_is_told_until_it_is_mende
     _stuck(place)
     with held(open_session, place.vm, TICKET, ledger) as taken:
         pass
-    assert "stuck" in taken.toll.left
+    assert "stuck" in taken.cost.left
     assert ledger.steps == ["planned", "created", "left"]
     assert "stuck" in ledger.told[-1][3]
     place.estate.faults.replace([])
@@ -285,7 +285,7 @@ def test_invariant_4_a_consolidation_that_stays_open_is_told_and_done_next_time(
 ) -> None:
     with held(open_session, place.vm, TICKET, ledger) as taken:
         place.estate.faults.add(_locked(99))
-    assert "locked" in taken.toll.left and ledger.steps[-1] == "left"
+    assert "locked" in taken.cost.left and ledger.steps[-1] == "left"
     assert place.snapshots() == [] and place.estate.inventory.vm(place.vm).consolidation_needed
     place.estate.faults.replace([])
     dismiss(open_session, place.vm, TICKET, ledger)

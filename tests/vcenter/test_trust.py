@@ -106,20 +106,20 @@ class Impostor:
     def __init__(self, shown: Identity) -> None:
         self.heard = b""
         self._shown = shown
-        self._door = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self._door.getsockname()[1]}"
+        return f"https://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def _serve(self) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._shown.certificate, self._shown.key)
         while True:
             try:
-                plain, _ = self._door.accept()
+                plain, _ = self._listener.accept()
             except OSError:
                 return
             try:
@@ -130,9 +130,9 @@ class Impostor:
                 continue
 
     def close(self) -> None:
-        if self._door.fileno() >= 0:
-            self._door.shutdown(socket.SHUT_RDWR)
-            self._door.close()
+        if self._listener.fileno() >= 0:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
         self._thread.join()
 
 
@@ -181,8 +181,8 @@ def test_a_pinned_connection_is_checked_every_time(tmp_path: Path, witness: Witn
 
 
 def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     with pytest.raises(Unreachable, match="refused"), Session(_settings(f"https://127.0.0.1:{port}")):
         pass
 
@@ -193,10 +193,10 @@ def test_a_name_that_does_not_resolve() -> None:
 
 
 def test_clear_text_at_the_other_end() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
-            talk, _ = door.accept()
+            talk, _ = listener.accept()
             talk.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             talk.close()
 
@@ -204,7 +204,7 @@ def test_clear_text_at_the_other_end() -> None:
         thread.start()
         with (
             pytest.raises(Unreachable, match="TLS"),
-            Session(_settings(f"https://127.0.0.1:{door.getsockname()[1]}")),
+            Session(_settings(f"https://127.0.0.1:{listener.getsockname()[1]}")),
         ):
             pass
         thread.join()
@@ -227,17 +227,17 @@ def test_something_that_is_no_vcenter(tmp_path: Path, status: bytes, body: bytes
     shown = identity(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(shown.certificate, shown.key)
-    with socket.create_server(("127.0.0.1", 0)) as door:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
-            plain, _ = door.accept()
+            plain, _ = listener.accept()
             with context.wrap_socket(plain, server_side=True) as talk:
                 talk.recv(65536)
                 talk.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
         thread = threading.Thread(target=answer)
         thread.start()
-        url = f"https://127.0.0.1:{door.getsockname()[1]}"
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         with (
             pytest.raises(VCenterFault, match="vCenter") as refused,
             Session(_settings(url, thumbprint=shown.thumbprint("sha1"))),

@@ -28,7 +28,7 @@ def nouns(page: str) -> list[str]:
 def _section(root: click.Group, noun: str) -> str:
     context = click.Context(root, info_name="connector")
     if noun == _CONNECTION:
-        example = _leaf(context, "source", "list")
+        example = _command(context, "source", "list")
         rows = ((f"`{_flag(o)}`", f"`{o.envvar}`", o.help or "") for o in _connection(example))
         return _table(("flag", "variable", ""), rows)
     command = root.get_command(context, noun)
@@ -55,7 +55,7 @@ def _rows(command: click.Command, path: str, parent: click.Context) -> Iterator[
     yield f"`{words}`", command.get_short_help_str(200), " ".join(own)
 
 
-def _leaf(context: click.Context, *names: str) -> click.Command:
+def _command(context: click.Context, *names: str) -> click.Command:
     command = context.command
     for name in names:
         command = _child(command, context, name)

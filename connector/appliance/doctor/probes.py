@@ -42,7 +42,7 @@ ABREAST: Final = 32  # hosts tried side by side
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where doors are; an estate behind a forwarder has others."""
+    """Where services listen; an estate behind a forwarder has others."""
 
     nfc: int = 902
     host: int = 443

@@ -27,7 +27,7 @@ LEAST_STATE: Final = 64 * MIB  # bytes without which keeping a membership, claim
 SPARE_STATE: Final = GIB
 SPARE_TARGET: Final = 0.1  # of its file system
 MOST_SKEW: Final = 60.0  # seconds; signatures tolerate minutes, and logs of both sides shall be comparable
-_HELLO: Final = "220"  # what the NFC door of an ESXi host says first
+_HELLO: Final = "220"  # what the NFC port of an ESXi host says first
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ def _unlike(fact: CertificateFact) -> str:
     return when(fact.given and fact.given != fact.seen, f"shows {fact.seen}, not {fact.given}")
 
 
-def _unheard(door: PortFact) -> str:
-    silent = not door.trouble and not door.greeting.startswith(_HELLO)
-    return when(silent, f"something answers, but does not greet like an ESXi host: {door.greeting[:40]!r}")
+def _unheard(port: PortFact) -> str:
+    silent = not port.trouble and not port.greeting.startswith(_HELLO)
+    return when(silent, f"something answers, but does not greet like an ESXi host: {port.greeting[:40]!r}")
 
 
 def _lacks(needed: bool) -> Callable[[Grant], str]:
@@ -121,7 +121,7 @@ NAMES: Final[tuple[Rule[Any], ...]] = (
     ),
 )
 
-DOORS: Final[tuple[Rule[Any], ...]] = (
+PORTS: Final[tuple[Rule[Any], ...]] = (
     Rule(
         "A2",
         "vCenter answers with TLS",
@@ -152,7 +152,7 @@ DOORS: Final[tuple[Rule[Any], ...]] = (
         WARN,
         "the first line of port 902",
         _OfKind(FactKind.HOST, _unheard),
-        "see what stands between: a proxy that accepts everything hides a closed door",
+        "see what stands between: a proxy that accepts everything hides a closed port",
     ),
     Rule(
         "A7",
@@ -296,7 +296,7 @@ ROOMS: Final[tuple[Rule[Any], ...]] = (
 
 RULES: Final[dict[type, tuple[Rule[Any], ...]]] = {
     NameFact: NAMES,
-    PortFact: DOORS,
+    PortFact: PORTS,
     CertificateFact: CERTIFICATES,
     LoginFact: WELCOMES,
     ClockFact: CLOCKS,

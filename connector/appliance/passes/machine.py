@@ -114,7 +114,7 @@ class MachinePass:
             "adopted": snapshot.adopted,
             "snapshot_taken": next((n.created for n in machine.snapshots if n.moref == snapshot.moref), None),
             "evidence": evidence,
-            "toll": asdict(snapshot.toll),
+            "toll": asdict(snapshot.cost),
             "governor": guard.history,
             "quiesced": snapshot.quiesced,
             "disk_set": [asdict(disk) for disk in snapshot.disks],

@@ -165,5 +165,5 @@ class Feed:
                 stream.offer(found)
         except ConnectorError as failed:
             _LOG.warning("the console cannot look: %s", failed)
-        except Exception:  # noqa: BLE001 - outer door of a task: pages must come to life again
+        except Exception:  # noqa: BLE001 - outermost handler of a task: pages must come to life again
             _LOG.exception("the console's watcher stumbled; it goes on")

@@ -33,9 +33,9 @@ _YEAR: Final = 365 * 86400
 class LoginPages:
     """What somebody sees who is not, or no longer, logged in."""
 
-    def __init__(self, templates: Templates, guests: SessionAuthenticator) -> None:
+    def __init__(self, templates: Templates, authenticator: SessionAuthenticator) -> None:
         self._templates = templates
-        self._authenticator = guests
+        self._authenticator = authenticator
 
     def routes(self) -> list[BaseRoute]:
         """They guard themselves."""

@@ -82,7 +82,7 @@ class PageDispatcher:
     def __init__(
         self,
         templates: Templates,
-        guests: SessionAuthenticator,
+        authenticator: SessionAuthenticator,
         held: Callable[[], str] = lambda: "",
         down: Callable[[], Fragment] = lambda: Fragment(Markup(""), ""),
     ) -> None:
@@ -90,7 +90,7 @@ class PageDispatcher:
         self._held = held
         self._down = down
         self._templates = templates
-        self._authenticator = guests
+        self._authenticator = authenticator
 
     def routes(self, leaves: Iterable[View], forms: Iterable[Form]) -> list[BaseRoute]:
         """One for each page and each change, in this order."""

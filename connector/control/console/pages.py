@@ -1,4 +1,4 @@
-"""What a page is made of: who looks, what is shown, where to go next. Frozen values between the door and the pages."""
+"""What a page is made of: who looks, what is shown, where to go next. Frozen values between the middleware and the pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PageRequest:
 
     @property
     def caller(self) -> Caller:
-        """The same person at the public API's desk."""
+        """The same person as the public API knows callers."""
         return Caller(self.key, self.origin)
 
 

@@ -54,22 +54,24 @@ def routes(
     )
     bulk = BulkPages(store, dispatcher, lines, jobs)
     looking = (AuditPages(store), JobLogs(store, lines))
-    door = PageDispatcher(templates, authenticator, lambda: store.epochs.current().restored, watching.down)
+    page_dispatcher = PageDispatcher(
+        templates, authenticator, lambda: store.epochs.current().restored, watching.down
+    )
     return [
-        _Doorstep("/", guarded(_front), methods=["GET"]),
+        _RootRoute("/", guarded(_front), methods=["GET"]),
         Route(ROOT, guarded(_front), methods=["GET"]),
         Route(f"{ROOT}/", guarded(_front), methods=["GET"]),
         *LoginPages(templates, authenticator).routes(),
         Streams(authenticator, Feed(watching.look, store.sessions.use)).route(),
-        *door.routes(
+        *page_dispatcher.routes(
             [view for pages in (*changing, *looking) for view in pages.leaves()],
             [form for pages in (*changing, bulk) for form in pages.forms()],
         ),
-        door.last_route(),
+        page_dispatcher.last_route(),
     ]
 
 
-class _Doorstep(Route):
+class _RootRoute(Route):
     """The address that people type. The public API lives there too, and nobody asks it for a page without a query."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

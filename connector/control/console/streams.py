@@ -27,8 +27,8 @@ _ID: Final = 80
 class Streams:
     """Server-sent events for pages of people who are logged in."""
 
-    def __init__(self, guests: SessionAuthenticator, feed: Feed) -> None:
-        self._authenticator = guests
+    def __init__(self, authenticator: SessionAuthenticator, feed: Feed) -> None:
+        self._authenticator = authenticator
         self._feed = feed
 
     def route(self) -> BaseRoute:

@@ -72,7 +72,7 @@ PARAMETER = "ReplicationParameters"
 CUTOVER = "CutoverBandwidthLimit"
 
 
-def wished(definition: Mapping[str, Any], *, final: bool) -> Replication:
+def replication_of(definition: Mapping[str, Any], *, final: bool) -> Replication:
     """How a pass of the job shall use the line; what was not asked for is as the appliance is configured.
 
     `final`: the source is shut down, and every second counts: then the limit is one of its own.
@@ -88,4 +88,4 @@ def wished(definition: Mapping[str, Any], *, final: bool) -> Replication:
 
 def shown(definition: Mapping[str, Any], *, final: bool) -> dict[str, Any]:
     """The same as appliances read it."""
-    return asdict(wished(definition, final=final))
+    return asdict(replication_of(definition, final=final))

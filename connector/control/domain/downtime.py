@@ -73,9 +73,9 @@ def predicted(job: Job, passes: Sequence[Pass], images: Sequence[JobImage], now:
     spent = max(0.0, (last.ended or 0.0) - (last.taken or 0.0))
     return Downtime(
         shutdown=_shutdown(job, [p for p in passes if p.outcome is Outcome.DONE]),
-        snapshot=float(_toll(last).get("create") or 0.0) + float(_toll(last).get("remove") or 0.0),
+        snapshot=float(_cost(last).get("create") or 0.0) + float(_cost(last).get("remove") or 0.0),
         reading=reading * changed / read if read else 0.0,
-        rest=max(0.0, spent - reading - float(_toll(last).get("create") or 0.0)),
+        rest=max(0.0, spent - reading - float(_cost(last).get("create") or 0.0)),
         image=_image(images),
         changed=changed,
     )
@@ -108,6 +108,6 @@ def _sum(found: Pass, what: str) -> int:
     return sum(int(disk.get(what) or 0) for disk in _disks(found))
 
 
-def _toll(found: Pass) -> dict[str, Any]:
-    toll: dict[str, Any] = (found.result or {}).get("toll") or {}
-    return toll
+def _cost(found: Pass) -> dict[str, Any]:
+    cost: dict[str, Any] = (found.result or {}).get("toll") or {}
+    return cost

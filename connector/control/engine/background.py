@@ -43,12 +43,12 @@ class Foreground:
 
 
 def attempt(key: str, work: Callable[[], None]) -> None:
-    """The outer door of such a thread."""
+    """The outermost handler of such a thread."""
     try:
         work()
     except ConnectorError as failed:
         _LOG.warning("%s: %s", key, failed)
-    except Exception:  # noqa: BLE001 - outer door of a thread
+    except Exception:  # noqa: BLE001 - outermost handler of a thread
         _LOG.exception("%s stumbled", key)
 
 

@@ -38,7 +38,7 @@ class Runner:
         self,
         store: Store,
         engine: Callable[[], Engine],
-        looks: Sequence[Callable[[], None]],
+        monitors: Sequence[Callable[[], None]],
         *,
         fenced: Callable[[], None],
         held: Callable[[], str] = lambda: "",
@@ -48,7 +48,7 @@ class Runner:
         """`held` answers why nothing may be begun; empty when all is well."""
         self._store = store
         self._make = engine
-        self._looks = looks
+        self._monitors = monitors
         self._fenced = fenced
         self._held = held
         self._outages = Outages(_LOG, PEERS)
@@ -93,7 +93,7 @@ class Runner:
         self._engine.sweep()
         if self._store.ticks() - self._looked >= self._interval:
             self._looked = self._store.ticks()
-            for look in self._looks:
+            for look in self._monitors:
                 self._guarded(look)
 
     def close(self) -> None:
@@ -112,11 +112,11 @@ class Runner:
             self._guarded(self.step)
 
     def _guarded(self, look: Callable[[], None]) -> None:
-        """The outer door of the thread and of each look: one that stumbles keeps no other from looking."""
+        """The outermost handler of the thread and of each look: one that stumbles keeps no other from looking."""
         try:
             look()
             self._outages.heard(DatabaseSilent)
         except ConnectorError as failed:
             self._outages.missed("the runner cannot look", failed)
-        except Exception:  # noqa: BLE001 - outer door of a thread
+        except Exception:  # noqa: BLE001 - outermost handler of a thread
             _LOG.exception("the runner stumbled; it goes on")

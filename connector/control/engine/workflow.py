@@ -70,7 +70,7 @@ def _attempt(what: str, run_id: str, work: Callable[[], None]) -> Json | None:
     except ConnectorError as failed:
         _LOG.warning("%s of %s failed: %s", what, run_id, failed)
         return failed.to_json()
-    except Exception:  # noqa: BLE001 - outer door of a step: the run must end in a state that a person sees
+    except Exception:  # noqa: BLE001 - outermost handler of a step: the run must end in a state that a person sees
         _LOG.exception("%s of %s failed unexpectedly", what, run_id)
         return ControlFailed(
             f"unexpected failure during {what}",

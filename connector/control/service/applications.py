@@ -80,12 +80,12 @@ class ApplicationService:
     def cutover(self, name: str, changes: Json) -> list[Job]:
         """All or none: shut down rank by rank, read when all are off, images when all are proved. `changes`: as of one job."""
         jobs = self.get(name)
-        wishes: dict[str, Json] = {}
+        changes_of: dict[str, Json] = {}
         for job in jobs:
             _must_be_incremental(job)
             told = self._service.downtime(job)
-            wishes[job.id] = changes | ({"predicted_downtime": told.seconds} if told else {})
-        return self._begin(name, JobEvent.CUTOVER, jobs, wishes)
+            changes_of[job.id] = changes | ({"predicted_downtime": told.seconds} if told else {})
+        return self._begin(name, JobEvent.CUTOVER, jobs, changes_of)
 
     def rollback(self, name: str, *, keep_cbt: bool = False) -> list[Job]:
         """After a cutover: all of its sources as they were found, powered on in reverse order."""
@@ -99,8 +99,10 @@ class ApplicationService:
             )
         return self._begin(name, JobEvent.ROLLBACK, jobs, {job.id: {"keep_cbt": keep_cbt} for job in jobs})
 
-    def _begin(self, name: str, event: JobEvent, jobs: list[Job], wishes: Mapping[str, Json]) -> list[Job]:
-        self._store.jobs.begin_together(event, {job.id: job.rank for job in jobs}, wishes)
+    def _begin(
+        self, name: str, event: JobEvent, jobs: list[Job], changes_of: Mapping[str, Json]
+    ) -> list[Job]:
+        self._store.jobs.begin_together(event, {job.id: job.rank for job in jobs}, changes_of)
         self._service.poke()
         return self.get(name)
 
@@ -139,8 +141,8 @@ class CohortMonitor:
         states = {member.job_id: self._store.jobs.get(member.job_id).state for member in members}
         back = {member.job_id: member.rank for member in members if _goes_back(states[member.job_id])}
         reason = Conflict(f"{why}: all are taken back", remedy=_AGAIN).to_json()
-        wishes: Json = {"keep_cbt": True, "error": reason}
-        self._store.jobs.begin_together(JobEvent.ROLLBACK, back, dict.fromkeys(back, wishes))
+        changes_of: Json = {"keep_cbt": True, "error": reason}
+        self._store.jobs.begin_together(JobEvent.ROLLBACK, back, dict.fromkeys(back, changes_of))
         for job_id in states:
             how = "is taken back" if job_id in back else "is not taken back any more"
             self._store.jobs.note(job_id, "application", f"{why}: this source {how}")

@@ -1,4 +1,4 @@
-"""What people can ask for. Both doors (the public API, the console) come through here."""
+"""What people can ask for. The public API and the console both come through here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public API put together: its 24 operations, and extensions of ours, at one desk, behind one gate and one door."""
+"""The public API put together: its 24 operations, and extensions of ours, with one dispatcher, authenticator and endpoint."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def dispatcher(service: JobService) -> OperationDispatcher:
     return OperationDispatcher(operations(service), audit, service.store.scope)
 
 
-def door(open_desk: OperationDispatcher, keys: AccessKeys) -> ApiEndpoint:
+def endpoint(dispatcher: OperationDispatcher, keys: AccessKeys) -> ApiEndpoint:
     """The public API over these operations."""
-    return ApiEndpoint(open_desk, Authenticator(keys))
+    return ApiEndpoint(dispatcher, Authenticator(keys))

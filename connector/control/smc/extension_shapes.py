@@ -314,8 +314,8 @@ def _error(error: Mapping[str, Any] | None) -> Answer:
     }
 
 
-def _snapshot(toll: object) -> Answer:
-    said = toll if isinstance(toll, dict) else {}
+def _snapshot(cost: object) -> Answer:
+    said = cost if isinstance(cost, dict) else {}
     return {
         "SnapshotCreateSeconds": _known(said.get("create")),
         "SnapshotRemoveSeconds": _known(said.get("remove")),

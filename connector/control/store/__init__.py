@@ -1,4 +1,4 @@
-"""What the control plane knows: one object per kind of row, all behind one door to the database."""
+"""What the control plane knows: one object per kind of row, all over one database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one door to the database: `read()` and `write()` are transactions.
+"""The one way to the database: `read()` and `write()` are transactions.
 
 On SQLite a write holds the lock from its start, so what it read stays true until it commits.
 
@@ -140,7 +140,7 @@ class Database:
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that only looks; never waits for a writer on SQLite."""
         with _translated(), self._engine.connect() as connection:
-            connection.execution_options(only_looks=True)
+            connection.execution_options(read_only=True)
             with connection.begin():
                 yield connection
 
@@ -165,13 +165,13 @@ class Database:
     def now(self) -> float:
         return self.clock()
 
-    def exclusive(self, connection: sa.Connection, door: int) -> None:
-        """Until the caller's transaction ends, nobody else on this database passes `door`.
+    def exclusive(self, connection: sa.Connection, lock: int) -> None:
+        """Until the caller's transaction ends, nobody else on this database passes `lock`.
 
         On SQLite a write transaction is alone anyway.
         """
         if not self.url.startswith("sqlite"):
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(door)))
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
 
     def log(self, connection: sa.Connection, job_id: str, kind: str, text: str) -> None:
         """Append one line to a job's log, inside the caller's transaction."""
@@ -239,8 +239,8 @@ def _engine(url: str) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        looks = connection.get_execution_options().get("only_looks")
-        connection.exec_driver_sql("BEGIN" if looks else "BEGIN IMMEDIATE")
+        read_only = connection.get_execution_options().get("read_only")
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
 

@@ -222,8 +222,8 @@ class Passes:
                 self._log(connection, found, f"handed back{f': {reason}' if reason else ' by its appliance'}")
                 self._renew(connection, found, error, rest, reason)
                 return _one(connection, pass_id)
-            wished = outcome is Outcome.STOPPED
-            return self._end(connection, pass_id, outcome, None if wished else error, result)
+            was_asked = outcome is Outcome.STOPPED
+            return self._end(connection, pass_id, outcome, None if was_asked else error, result)
 
     def stop(self, job_id: str) -> Pass | None:
         """Ask the running run to stop. A pass that nobody has taken ends here, and is answered."""

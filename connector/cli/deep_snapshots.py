@@ -36,7 +36,7 @@ def directory() -> Path:
     return Path(base) / "connector" / "looks"
 
 
-class Told:
+class FileLedger:
     """The ledger of looks: what is made is on this user's disk first, and people are told."""
 
     def planned(self, machine: str, token: str, kind: str = "snapshot") -> None:
@@ -68,10 +68,10 @@ class NoMemory:
         return frozenset()
 
     def removed(self, token: str) -> None:
-        """`Told` knows."""
+        """`FileLedger` knows."""
 
     def resists(self, token: str, trouble: str) -> None:
-        """`Told` knows."""
+        """`FileLedger` knows."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""HTTPS door: which path is a SOAP call, and which a document that clients look at."""
+"""HTTPS: which path is a SOAP call, and which a document that clients look at."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simulator.vcenter.sessions import cookie_in
 _SOAP_PATHS = frozenset({"/sdk", "/sdk/", "/sdk/vimService", "/sdk/webService"})
 
 
-class Door(TlsServer):
+class SoapListener(TlsServer):
     """Serves one dispatcher."""
 
     def __init__(self, address: tuple[str, int], certificate: Certificate, dispatcher: Dispatcher) -> None:
@@ -37,7 +37,7 @@ class _Handler(Handler):
             self.headers.get("User-Agent", ""),
             self.headers.get("SOAPAction", ""),
         )
-        self.send(cast(Door, self.server).dispatcher.answer(body, caller))
+        self.send(cast(SoapListener, self.server).dispatcher.answer(body, caller))
 
     def do_GET(self) -> None:
         """The few documents that clients look at."""
