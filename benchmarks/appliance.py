@@ -13,11 +13,11 @@ from typing import Any
 
 from connector.clients.endpoint import InstanceEndpoint
 from connector.kinds import PassKind
-from connector.model import Credential, InstanceAddress, VddkAccess
+from connector.model import Credential, DiskAccess, InstanceAddress
 from connector.settings import TransferSettings
+from connector.sources.vddk import VddkReader
 from connector.transfer.disk_pass import DiskPass, copy_disk
 from connector.transfer.source import BlockSource, FileSource
-from connector.transfer.vddk_source import open_vddk_source
 
 THUMBPRINT = ":".join(["AA"] * 20)
 PATH = "[datastore1] bench/bench.vmdk"
@@ -41,8 +41,8 @@ def open_source(order: dict[str, Any]) -> BlockSource:
     disk, home = Path(order["disk"]), Path(order["home"])
     if order["reader"] == "file":
         return FileSource(disk)
-    access = VddkAccess("vcenter", 443, THUMBPRINT, "bench", "bench", False, "vm-1", "snapshot-1", PATH)
-    return open_vddk_source(access, home / "vddk")
+    access = DiskAccess("vcenter", 443, THUMBPRINT, "bench", "bench", False, "vm-1", "snapshot-1", PATH)
+    return VddkReader(home / "vddk").open(access)
 
 
 def _cpu() -> float:

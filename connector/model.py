@@ -358,8 +358,8 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class VddkAccess:
-    """What a VDDK worker needs in order to open one disk of one snapshot. `repr` hides the secret."""
+class DiskAccess:
+    """What a reader needs in order to open one disk of one snapshot. `repr` hides the secret."""
 
     server: str
     port: int

@@ -33,7 +33,7 @@ from connector.epoch import EpochMemory
 from connector.errors import ConnectorError, ControlFailed
 from connector.outages import Outages
 from connector.patience import Patience
-from connector.transfer.vddk_source import check_installation
+from connector.sources.factory import ReaderSettings, reader
 from connector.vcenter.client import VCenter
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,8 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
         ledger = ControlLedger(recorder, Patience(CONTROL_PATIENCE, (ControlFailed,), stop))
         owner = owner_of(configuration.control.thumbprint)
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
-        vddk = check_installation(configuration.vddk, vcenter.about.version)
+        disk_reader = reader(ReaderSettings(configuration.vddk, configuration.transports))
+        version = disk_reader.check(vcenter.about.version)
         outages = Outages(log, PEERS)
         memory = EpochMemory(configuration.state / "epoch")
         identity = ApplianceIdentity(configuration, vcenter.about.instance_uuid, memory)
@@ -89,7 +90,7 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
             with closing(connect()) as control:
                 Patience(EVIDENCE_PATIENCE, halt=stop).outlast(lambda: control.evidence(pass_id, manifest))
 
-        evidence_writer = EvidenceWriter(identity.signer, vddk, deliver)
+        evidence_writer = EvidenceWriter(identity.signer, disk_reader.name, version, deliver)
 
         def renew() -> None:
             identity.renew(connect, partial(setattr, evidence_writer, "signer"))
@@ -97,8 +98,7 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
         context = PassContext(
             vcenter,
             ledger,
-            configuration.vddk,
-            configuration.transports,
+            disk_reader,
             configuration.transfer,
             configuration.line(),
             evidence_writer,
@@ -113,8 +113,7 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
         repair_context = RepairContext(
             vcenter,
             ControlRegister(connect),
-            configuration.vddk,
-            configuration.transports,
+            disk_reader,
             context.claims,
         )
         first = partial(mend_all, repair_context)

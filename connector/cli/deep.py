@@ -23,8 +23,9 @@ from connector.offline import rules
 from connector.offline.look import GuestFacts, Look
 from connector.offline.window import DiskReader
 from connector.settings import VCenterSettings
+from connector.sources.factory import ReaderSettings, reader
+from connector.sources.reader import Reader
 from connector.transfer.source import BlockSource
-from connector.transfer.vddk_source import check_installation, open_vddk_source
 from connector.vcenter.client import VCenter
 from connector.vcenter.disk_order import as_in
 
@@ -59,13 +60,14 @@ def findings(
     """
     found: dict[str, tuple[Finding, ...]] = {}
     with VCenter(access, owner=owner(), ledger=FileLedger()) as vcenter:
-        check_installation(vddk, vcenter.about.version)
+        disk_reader = reader(ReaderSettings(vddk, transports))
+        disk_reader.check(vcenter.about.version)
         for machine in machines:
             if machine.moref in forbidden:
                 found[machine.moref] = (_unseen(machine, "something blocks it: see the other findings"),)
                 continue
             try:
-                found[machine.moref] = rules.judge(_look(vcenter, machine, vddk, transports))
+                found[machine.moref] = rules.judge(_look(vcenter, machine, disk_reader))
             except ConnectorError as failed:
                 found[machine.moref] = (_unseen(machine, str(failed)),)
     return found
@@ -75,7 +77,7 @@ def _unseen(machine: Machine, why: str) -> Finding:
     return Finding(NOT_SEEN, Severity.WARN, machine.name, f"not looked into: {why}", "run it again", "VDDK")
 
 
-def _look(vcenter: VCenter, machine: Machine, vddk: Path, transports: str) -> GuestFacts:
+def _look(vcenter: VCenter, machine: Machine, disk_reader: Reader) -> GuestFacts:
     vcenter.clear_leftovers(keep=working(vcenter.owner), machine=machine.moref)
     if why := vcenter.occupied(machine.moref):
         raise Conflict(why, on=machine.name, remedy="let it end")
@@ -83,8 +85,8 @@ def _look(vcenter: VCenter, machine: Machine, vddk: Path, transports: str) -> Gu
     stop = Event()
     with alive() as name, vcenter.snapshot(machine.moref, name, stop=stop) as snapshot:
         for disk in as_in(snapshot.disks, machine.disks):  # the first is the system's
-            access = vcenter.vddk_access(machine.moref, snapshot, disk)
-            with closing(open_vddk_source(access, vddk, DEPTH, transports=transports)) as source:
+            access = vcenter.disk_access(machine.moref, snapshot, disk)
+            with closing(disk_reader.open(access, DEPTH)) as source:
                 look.disk(disk.label, DiskReader(_fetch(source), source.capacity))
     facts = look.facts()
     click.echo(one_line(f"{machine.name}: {amounts.size(facts.fetched)} read"), err=True)

@@ -19,6 +19,7 @@ import click
 
 from connector.appliance.cleanup.repair import LeftoverFinding, RegisteredResource, unlock
 from connector.errors import BadInput, one_line
+from connector.sources.factory import ReaderSettings, reader
 from connector.vcenter.client import VCenter
 from connector.vcenter.naming import Ticket
 
@@ -116,7 +117,7 @@ def _finding(vcenter: VCenter, vddk: Path | None, machine: str, token: str) -> L
     def mend() -> None:
         vcenter.dismiss(machine, token)
         if vddk is not None and vcenter.locked(machine):
-            unlock(vcenter, vcenter.find(machine), vddk, "nbdssl")
+            unlock(vcenter, vcenter.find(machine), reader(ReaderSettings(vddk)))
 
     what = f"snapshot {token} of a look that was killed"
     return LeftoverFinding("snapshot", machine, what, "remove it and consolidate", machine, token, mend)

@@ -34,6 +34,8 @@ from connector.cli.site import NOBODY, Site
 from connector.clients.agents import ControlClient
 from connector.errors import BadInput, Conflict
 from connector.settings import VCenterSettings
+from connector.sources.factory import ReaderSettings, reader
+from connector.sources.reader import Reader
 from connector.vcenter.client import VCenter
 
 if TYPE_CHECKING:  # the store brings a database library along, which a look by --config does not need
@@ -185,7 +187,7 @@ def _left(
         owner = owner_of(house.kept.control)
         vcenter = unwind.enter_context(VCenter(house.vcenter, owner=owner, ledger=RepairLedger()))
         memory = house.memory(vcenter.about.instance_uuid)
-        repair_context = RepairContext(vcenter, memory, house.vddk, house.transports)
+        repair_context = RepairContext(vcenter, memory, _reader(house.vddk, house.transports))
         rows = [
             view.LeftoverRow(found, *_treated(repair_context, found, repair, restore_cbt))
             for found in examine(repair_context, CHECKS)
@@ -194,10 +196,14 @@ def _left(
     return any(row.bad for row in rows)
 
 
+def _reader(vddk: Path | None, transports: str = "nbdssl") -> Reader | None:
+    return None if vddk is None else reader(ReaderSettings(vddk, transports))
+
+
 def _looks(access: VCenterSettings, vddk: Path | None, repair: bool, as_json: bool) -> bool:
     """Left-overs of this user's own looks into disks, of which no control plane knows."""
     with VCenter(access, owner=deep_snapshots.owner(), ledger=deep_snapshots.FileLedger()) as vcenter:
-        repair_context = RepairContext(vcenter, deep_snapshots.NoMemory(), vddk)
+        repair_context = RepairContext(vcenter, deep_snapshots.NoMemory(), _reader(vddk))
         found = deep_snapshots.findings(vcenter, vddk)
         rows = [view.LeftoverRow(one, *_treated(repair_context, one, repair, False)) for one in found]
     if rows:

@@ -22,7 +22,7 @@ from connector.cli.stack import Stack, StackLocation
 from connector.cli.typed import as_typed
 from connector.errors import BadInput, Ineligible
 from connector.model import Machine, PowerState, Severity
-from connector.transfer.vddk_source import check_installation
+from connector.sources.factory import ReaderSettings, reader
 from connector.vcenter.client import VCenter
 
 FORMATS = ("auto", "raw", "qcow2")
@@ -114,7 +114,7 @@ def migrate(
         if not rollback:
             refuse_blocked(vcenter, machines)
         version = vcenter.about.version
-    check_installation(vddk, version)
+    reader(ReaderSettings(vddk)).check(version)
     request = MigrationRequest(
         incremental, cutover, chosen_format(image_format), fields, rollback=rollback, again=again
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from connector.errors import Conflict, TransferFailed
 from connector.instance.contents import DATA, TABLE, Contents, Rot, damage
-from connector.instance.journal import DamagedJournal, Journal, Reader
+from connector.instance.journal import DamagedJournal, Journal, JournalReader
 from connector.instance.nodes import UNKNOWN, NodeArray
 from connector.instance.records import (
     IDENTITY,
@@ -95,9 +95,9 @@ class Disk:
         return self._read()
 
     def _read(self) -> Journal:
-        def reader(capacity: int) -> Reader:
+        def reader(capacity: int) -> JournalReader:
             self._state, self._nodes = DiskState(capacity), NodeArray(capacity)
-            return Reader(self._take, self._nodes.put, self._state.name)
+            return JournalReader(self._take, self._nodes.put, self._state.name)
 
         return Journal(self.directory / JOURNAL, self.key, self._state.capacity, reader)
 

@@ -23,7 +23,7 @@ VERSION = 3
 HEADER = struct.Struct(">8sHHIQ")  # magic, version, length of the disk key, zero, capacity; then key and CRC
 
 
-class Reader(NamedTuple):
+class JournalReader(NamedTuple):
     """Where a journal's records go; `pages` gets the runs of NODES and `ranges` the entries of RANGES, if they are to go
     elsewhere.
     """
@@ -41,7 +41,7 @@ class Journal:
     """One file, one disk. Not for several threads at once: its owner holds a lock."""
 
     def __init__(
-        self, path: Path, key: str, capacity: int, reader: Callable[[int], Reader] | None = None
+        self, path: Path, key: str, capacity: int, reader: Callable[[int], JournalReader] | None = None
     ) -> None:
         """Open or create; `records` then holds what was read, unless a `reader` gets the records one by one: it is
         called with the capacity that the header says. Raises DamagedJournal, or Conflict for a newer journal.
@@ -53,7 +53,9 @@ class Journal:
         #: What the file was when it was opened; 0 for one that had nothing to say.
         self.version = 0
         try:
-            self.capacity = self._load(key, capacity, reader or (lambda _: Reader(self.records.append)))
+            self.capacity = self._load(
+                key, capacity, reader or (lambda _: JournalReader(self.records.append))
+            )
         except BaseException:
             os.close(self._file)
             raise
@@ -86,7 +88,7 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def _load(self, key: str, capacity: int, reader: Callable[[int], Reader]) -> int:
+    def _load(self, key: str, capacity: int, reader: Callable[[int], JournalReader]) -> int:
         data = _content(self._file)
         found = read_header(data, str(self._path))
         if found is None:  # new, or torn before the header was durable: nothing was ever acknowledged

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from connector.errors import NotPermitted
-from connector.model import Extent, Finding, Inventory, Machine, MachineDisk, PowerState, Pressure, VddkAccess
+from connector.model import DiskAccess, Extent, Finding, Inventory, Machine, MachineDisk, PowerState, Pressure
 from connector.settings import VCenterSettings
 from connector.vcenter import (
     eligibility,
@@ -227,13 +227,13 @@ class VCenter:
         """Power the machine on and confirm it."""
         return self._steady(lambda: power.power_on(self._session, machine, stop=stop), machine)
 
-    def vddk_access(self, machine: str, snapshot: Snapshot | None, disk: MachineDisk) -> VddkAccess:
+    def disk_access(self, machine: str, snapshot: Snapshot | None, disk: MachineDisk) -> DiskAccess:
         """What a worker needs to open the disk now.
 
         The cookie lives as long as the session: ask again before each open.
         """
         self._steady(self._session.touch, machine)
-        return VddkAccess(
+        return DiskAccess(
             server=self._session.endpoint.host,
             port=self._session.endpoint.port,
             thumbprint=self._session.thumbprint,

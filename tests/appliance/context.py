@@ -21,6 +21,7 @@ from connector.appliance.passes.evidence import EvidenceWriter
 from connector.appliance.passes.order import Order, OrderResource, PassControl
 from connector.appliance.progress import PassProgress
 from connector.settings import TransferSettings, VCenterSettings
+from connector.sources.vddk import VddkReader
 from connector.transfer import evidence
 from connector.transfer.evidence import Signer
 from connector.transfer.lineage import Lineage
@@ -166,9 +167,9 @@ def context(
         instance = Instance(home / "instance", job)
         stack.callback(instance.stop)
         kept: dict[str, bytes] = {}
-        evidence_writer = EvidenceWriter(Signer.load(home / "key.pem"), "8.0.3", kept.__setitem__)
+        evidence_writer = EvidenceWriter(Signer.load(home / "key.pem"), "vddk", "8.0.3", kept.__setitem__)
         work = PassContext(
-            vcenter, ledger, made.vddk, "nbdssl", transfer or TransferSettings(), None, evidence_writer
+            vcenter, ledger, VddkReader(made.vddk), transfer or TransferSettings(), None, evidence_writer
         )
         yield Bench(made, instance, job, work, recorder, kept)
 

@@ -18,6 +18,7 @@ from connector.appliance.passes.order import Order, OrderResource, PassControl
 from connector.appliance.progress import PassProgress
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.settings import TransferSettings
+from connector.sources.vddk import VddkReader
 from connector.transfer.evidence import Signer
 from connector.vcenter.client import VCenter
 from simulator.estate.estate import Estate
@@ -199,6 +200,6 @@ def context(root: Path, instance: Instance, job: Job, **place: Any) -> Iterator[
         with VCenter(made.settings(), owner=OWNER, ledger=ledger) as vcenter:
             settings = TransferSettings(depth=4, in_flight=2 * MIB, compression="none")
             kept: dict[str, bytes] = {}
-            evidence_writer = EvidenceWriter(Signer.load(root / "key.pem"), "8.0.3", kept.__setitem__)
-            workbench = PassContext(vcenter, ledger, vddk, "nbdssl", settings, None, evidence_writer)
+            evidence_writer = EvidenceWriter(Signer.load(root / "key.pem"), "vddk", "8.0.3", kept.__setitem__)
+            workbench = PassContext(vcenter, ledger, VddkReader(vddk), settings, None, evidence_writer)
             yield Bench(made, instance, job, vddk, vcenter, record, workbench, kept)

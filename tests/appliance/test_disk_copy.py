@@ -35,7 +35,7 @@ class Nothing:
     def vcenter(self) -> Nothing:
         return self
 
-    def vddk_access(self, *_: object) -> None:
+    def disk_access(self, *_: object) -> None:
         raise ReaderFailed("nobody reads here")
 
 

@@ -11,7 +11,7 @@ from connector.appliance.snapshot_care.governor import Thresholds
 from connector.appliance.snapshot_care.guard import Guard
 from connector.errors import ConnectorError, Unreachable
 from connector.model import DatastoreLoad, Pressure
-from connector.transfer.vddk_source import explain
+from connector.sources.vddk import explain
 from tests.waiting import PATIENCE
 
 ROOM = Pressure((DatastoreLoad("ds", 100, 50),))

@@ -21,7 +21,7 @@ from connector.appliance.cleanup.repair import (
     mend_all,
     mended,
 )
-from connector.transfer.vddk_source import open_vddk_source
+from connector.sources.vddk import VddkReader
 from connector.vcenter.client import VCenter
 from simulator.faults import Rule
 from simulator.vixdisklib import install
@@ -82,7 +82,7 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
         install(tmp_path / "vddk", place.estate.export.root)
         with VCenter(place.settings(), owner=OWNER, ledger=RepairLedger()) as vcenter:
             memory = Memory()
-            yield Ward(place, memory, RepairContext(vcenter, memory, tmp_path / "vddk"))
+            yield Ward(place, memory, RepairContext(vcenter, memory, VddkReader(tmp_path / "vddk")))
 
 
 def test_where_nothing_is_wrong_nothing_is_found_and_nothing_changed(ward: Ward) -> None:
@@ -159,7 +159,7 @@ def test_the_lock_of_a_reader_that_died_is_undone_and_anothers_stays(ward: Ward,
     vcenter = ward.repair_context.vcenter
     ward.place.estate.power.off(ward.place.vm)  # else a host refuses the live disk
     disk = vcenter.find(ward.place.vm).disks[0]
-    source = open_vddk_source(vcenter.vddk_access(ward.place.vm, None, disk), tmp_path / "vddk")
+    source = VddkReader(tmp_path / "vddk").open(vcenter.disk_access(ward.place.vm, None, disk))
     worker = source._disk._worker.pid  # type: ignore[attr-defined]
     os.kill(worker, signal.SIGKILL)
     source.close()
@@ -170,7 +170,7 @@ def test_the_lock_of_a_reader_that_died_is_undone_and_anothers_stays(ward: Ward,
     foreign = ward.place.estate.export.root / "prepared" / f"{ward.place.vm}@{b'a backup'.hex()}"
     foreign.write_text(f"{os.getpid()}\n")
     assert mended(ward.repair_context, ward.only()) == "what remains of the lock is not ours"
-    ward.repair_context.vddk = None
+    ward.repair_context.reader = None
     assert ward.only().mend is None
 
 

@@ -16,12 +16,13 @@ from connector.appliance.progress import PassProgress
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.appliance.snapshot_care.guard import Guard
 from connector.errors import AuthenticationFailed, Interrupted, SessionExpired
-from connector.model import Extent, Pressure, VddkAccess
+from connector.model import DiskAccess, Extent, Pressure
 from connector.settings import TransferSettings
+from connector.sources.vddk import VddkReader
 from tests.transfer.conftest import MIB, make_disk
-from tests.transfer.test_sources import vddk_access, vddk_installation
+from tests.transfer.test_sources import disk_access, vddk_installation
 
-GOOD = vddk_access()
+GOOD = disk_access()
 STALE = replace(GOOD, secret="52-session-that-ended", secret_is_cookie=True)
 WRONG = replace(GOOD, secret="changed-meanwhile")
 
@@ -29,12 +30,10 @@ WRONG = replace(GOOD, secret="changed-meanwhile")
 class Desk:
     """Answers with these accesses in turn, the last one again and again."""
 
-    def __init__(self, home: Path, *accesses: VddkAccess) -> None:
+    def __init__(self, home: Path, *accesses: DiskAccess) -> None:
         self._accesses, self.asked, self.stop = list(accesses), 0, threading.Event()
         vddk = vddk_installation(home, make_disk(home / "disk.raw", 4 * MIB))
-        context: Any = SimpleNamespace(
-            vcenter=self, vddk=vddk, transports="nbdssl", transfer=TransferSettings()
-        )
+        context: Any = SimpleNamespace(vcenter=self, reader=VddkReader(vddk), transfer=TransferSettings())
         order: Any = SimpleNamespace(moref="vm-1", name="web-01")
         snapshot: Any = None
         disk: Any = SimpleNamespace(key=2000)
@@ -42,7 +41,7 @@ class Desk:
         guard = Guard(lambda: Pressure(()), Thresholds(), board, running=True, disks=4 * MIB)
         self.open = Opening(context, order, snapshot, disk, board, guard, self.stop)
 
-    def vddk_access(self, *_: object) -> VddkAccess:
+    def disk_access(self, *_: object) -> DiskAccess:
         self.asked += 1
         return self._accesses.pop(0) if len(self._accesses) > 1 else self._accesses[0]
 

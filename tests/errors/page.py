@@ -8,7 +8,7 @@ from typing import Final
 from connector.control.smc.catalogue import code_of, translated
 from connector.error_catalogue import ENTRIES
 from connector.errors import EXIT_CODES, ConnectorError, ReaderFailed, catalogue
-from connector.transfer.vddk_source import MEANING
+from connector.sources.vddk import MEANING
 from connector.vcenter.faults import RULES
 from vddk.codes import CODES
 from vddk.errors import CLASSES

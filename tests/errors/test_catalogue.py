@@ -20,7 +20,7 @@ from connector.control.smc.catalogue import code_of
 from connector.control.state import identity
 from connector.error_catalogue import ENTRIES
 from connector.errors import EXIT_CODES, ConnectorError, catalogue, from_json
-from connector.transfer.vddk_source import explain
+from connector.sources.vddk import explain
 from connector.vcenter.faults import RULES, translate
 from connector.vcenter.vmomi import support, vmodl
 from tests.errors.page import kind_of_code, page, smc_code

@@ -9,21 +9,21 @@ from pathlib import Path
 import pytest
 
 from connector.errors import Interrupted, ReaderFailed
-from connector.model import Extent, VddkAccess
+from connector.model import DiskAccess, Extent
+from connector.sources.vddk import VddkReader
 from connector.transfer import extents as ranges
 from connector.transfer.policies import Delayed, Failing, Retrying
 from connector.transfer.source import BlockSource, FileSource
-from connector.transfer.vddk_source import open_vddk_source
 from tests.transfer.conftest import CELL, MIB, make_disk
 
 THUMBPRINT = ":".join(["AB"] * 20)
 VMDK = "[datastore1] web/web.vmdk"
 
 
-def vddk_access(**changes: object) -> VddkAccess:
+def disk_access(**changes: object) -> DiskAccess:
     fields: dict[str, object] = {"server": "vcenter", "port": 443, "thumbprint": THUMBPRINT, "user": "svc"}
     fields |= {"secret": "hunter2", "secret_is_cookie": False, "vm": "vm-1", "snapshot": "s-1", "path": VMDK}
-    return VddkAccess(**fields | changes)  # type: ignore[arg-type]
+    return DiskAccess(**fields | changes)  # type: ignore[arg-type]
 
 
 def vddk_installation(home: Path, disk: Path, **switches: object) -> Path:
@@ -39,7 +39,7 @@ def vddk_installation(home: Path, disk: Path, **switches: object) -> Path:
 
 MAKERS: dict[str, Callable[[Path, Path], BlockSource]] = {
     "file": lambda disk, _: FileSource(disk, 8),
-    "vddk": lambda disk, home: open_vddk_source(vddk_access(), vddk_installation(home, disk), depth=4),
+    "vddk": lambda disk, home: VddkReader(vddk_installation(home, disk)).open(disk_access(), 4),
     "retrying": lambda disk, _: Retrying(FileSource(disk, 8)),
     "delayed": lambda disk, _: Delayed(FileSource(disk, 8), 0.0),
     "failing": lambda disk, _: Failing(FileSource(disk, 8), lambda _: None),
@@ -151,19 +151,19 @@ def test_vddk_failures_become_ours(disk: Path, tmp_path: Path) -> None:
 
     installation = vddk_installation(tmp_path, disk)
     with pytest.raises(AuthenticationFailed) as caught:
-        open_vddk_source(vddk_access(secret="wrong-secret"), installation)
+        VddkReader(installation).open(disk_access(secret="wrong-secret"))
     assert "wrong-secret" not in str(caught.value)
     with pytest.raises(ConnectorError, match=r"other\.vmdk"):
-        open_vddk_source(vddk_access(path="[datastore1] web/other.vmdk"), installation)
+        VddkReader(installation).open(disk_access(path="[datastore1] web/other.vmdk"))
     with pytest.raises(ReaderFailed, match="libvixDiskLib"):
-        open_vddk_source(vddk_access(), tmp_path / "nothing")
+        VddkReader(tmp_path / "nothing").open(disk_access())
 
 
 def test_vddk_worker_that_dies_is_a_retryable_reader_failure(disk: Path, tmp_path: Path) -> None:
     import os
     import signal
 
-    source = open_vddk_source(vddk_access(), vddk_installation(tmp_path, disk), depth=2)
+    source = VddkReader(vddk_installation(tmp_path, disk)).open(disk_access(), 2)
     reading = source.read(ranges.whole(source.capacity))
     next(reading).release()
     os.kill(source._disk.pid, signal.SIGKILL)  # type: ignore[attr-defined]

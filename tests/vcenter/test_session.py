@@ -258,9 +258,9 @@ def test_a_worker_never_gets_a_dead_cookie(ledger: Memory) -> None:
         VCenter(place.settings(), owner="a", ledger=ledger) as vcenter,
     ):
         disk = vcenter.find(place.vm).disks[0]
-        first = vcenter.vddk_access(place.vm, None, disk).secret
+        first = vcenter.disk_access(place.vm, None, disk).secret
         threading.Event().wait(1.2)
-        second = vcenter.vddk_access(place.vm, None, disk).secret
+        second = vcenter.disk_access(place.vm, None, disk).secret
         assert first and second and first != second
 
 

@@ -284,12 +284,12 @@ def test_a_suspended_machine(place: World, vcenter: VCenter) -> None:
 
 def test_what_a_worker_gets(place: World, vcenter: VCenter) -> None:
     with vcenter.snapshot(place.vm, "p1") as taken:
-        access = vcenter.vddk_access(place.vm, taken, taken.disks[1])
+        access = vcenter.disk_access(place.vm, taken, taken.disks[1])
     assert access.thumbprint == place.server.thumbprint
     assert (access.vm, access.snapshot, access.path) == (place.vm, taken.moref, taken.disks[1].path)
     assert access.secret and access.secret_is_cookie
     assert access.secret not in repr(access)
-    assert vcenter.vddk_access(place.vm, None, taken.disks[1]).snapshot is None
+    assert vcenter.disk_access(place.vm, None, taken.disks[1]).snapshot is None
 
 
 def test_vcsim_turns_tracking_on_and_off(witness: Witness, ledger: Memory) -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Protocol
 
 from connector.appliance.cleanup.machine_lock import MachineLocks
 from connector.errors import ConnectorError, NotFound
 from connector.model import Machine
-from connector.transfer.vddk_source import release_access
+from connector.sources.reader import Reader
 from connector.vcenter.client import SNAPSHOT, TRACKING, Leftover, Tracking, VCenter
 from connector.vcenter.partial import nameless
 
@@ -90,8 +89,7 @@ class RepairContext:
 
     vcenter: VCenter
     memory: ResourceRegister
-    vddk: Path | None = None
-    transports: str = "nbdssl"
+    reader: Reader | None = None
     claims: MachineLocks = field(default_factory=MachineLocks)
     standing: tuple[Leftover, ...] = ()
     machines: Mapping[str, Machine] = field(default_factory=dict)
@@ -176,14 +174,14 @@ def _locks(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
             continue
         on = repair_context.name(moref)
         what = "it is locked against being moved, as while its disks are read"
-        if repair_context.vddk is None:
+        if repair_context.reader is None:
             yield LeftoverFinding("lock", on, f"{what}; with --vddk, what of it is ours can be undone")
             continue
 
         def release(
-            machine: Machine = repair_context.machines[moref], vddk: Path = repair_context.vddk
+            machine: Machine = repair_context.machines[moref], reader: Reader = repair_context.reader
         ) -> None:
-            unlock(repair_context.vcenter, machine, vddk, repair_context.transports)
+            unlock(repair_context.vcenter, machine, reader)
             if repair_context.vcenter.locked(machine.moref):
                 raise NotFound("what remains of the lock is not ours", on=machine.name)
 
@@ -255,8 +253,7 @@ def mend_all(repair_context: RepairContext) -> None:
             log.warning("%s: stays for now: %s", finding.on, why)
 
 
-def unlock(vcenter: VCenter, machine: Machine, vddk: Path, transports: str) -> None:
+def unlock(vcenter: VCenter, machine: Machine, reader: Reader) -> None:
     """Undo what killed workers of ours left: for each disk under the names that it had when it was read."""
     for disk in machine.disks:
-        access = vcenter.vddk_access(machine.moref, None, disk)
-        release_access(access, vddk, transports=transports)
+        reader.release(vcenter.disk_access(machine.moref, None, disk))

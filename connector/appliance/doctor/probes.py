@@ -30,7 +30,7 @@ from connector.appliance.doctor.facts import (
 )
 from connector.errors import ConnectorError, Unreachable
 from connector.settings import VCenterSettings
-from connector.transfer.vddk_source import check_installation
+from connector.sources.factory import ReaderSettings, reader
 from connector.vcenter.endpoint import VCenterAddress
 from connector.vcenter.facts import HostPort, VCenterFacts
 from connector.vcenter.trust import presented, thumbprint
@@ -84,7 +84,7 @@ def installation(path: Path, versions: Sequence[str]) -> Iterator[Fact]:
     """A VDDK beside each vSphere version that it must serve; vCenter's first."""
     for vsphere in dict.fromkeys(version for version in versions if version):
         try:
-            yield LibraryFact(str(path), vsphere, version=check_installation(path, vsphere))
+            yield LibraryFact(str(path), vsphere, version=reader(ReaderSettings(path)).check(vsphere))
         except ConnectorError as unfit:
             yield LibraryFact(str(path), vsphere, trouble=_what(unfit))
             return

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from connector.appliance.cleanup.ledger import ControlLedger
 from connector.appliance.cleanup.machine_lock import MachineLocks
 from connector.appliance.passes.evidence import EvidenceWriter
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.settings import TransferSettings
+from connector.sources.reader import Reader
 from connector.transfer.flow import Throttle
 from connector.vcenter.client import VCenter
 
@@ -20,8 +20,7 @@ class PassContext:
 
     vcenter: VCenter
     ledger: ControlLedger
-    vddk: Path
-    transports: str
+    reader: Reader
     transfer: TransferSettings
     line: Throttle | None = None  # what all passes of this appliance share
     evidence_writer: EvidenceWriter | None = None  # without one, passes leave no evidence

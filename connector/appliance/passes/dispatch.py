@@ -61,6 +61,6 @@ def _unlock(context: PassContext, order: Order) -> None:
     """Its disks are closed; if it still may not be moved, a worker that was killed may have left its lock."""
     try:
         if context.vcenter.locked(order.moref):
-            unlock(context.vcenter, context.vcenter.find(order.moref), context.vddk, context.transports)
+            unlock(context.vcenter, context.vcenter.find(order.moref), context.reader)
     except ConnectorError as failed:
         log.warning("%s: it may be left locked against being moved: %s", order.name, failed)

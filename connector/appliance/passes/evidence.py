@@ -26,7 +26,8 @@ class EvidenceWriter:
     """Signs for one appliance. Thread-safe. The signer is another one after a rotation."""
 
     signer: Signer
-    vddk: str  # its version
+    reader: str  # its name, as `versions` of the evidence has it
+    reader_version: str
     deliver: Deliver
 
 
@@ -58,7 +59,7 @@ def attest(
         "versions": {
             "connector": __version__,
             "vcenter": f"{about.version} {about.build}",
-            "vddk": evidence_writer.vddk,
+            evidence_writer.reader: evidence_writer.reader_version,
         },
         "disks": {
             str(row["key"]): _disk(done, row, endpoint.account(str(row["key"]), stop)) for row in done.rows

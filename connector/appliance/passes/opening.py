@@ -16,8 +16,8 @@ from connector.appliance.progress import PassProgress
 from connector.appliance.snapshot_care.guard import Guard
 from connector.errors import ConnectorError, Interrupted
 from connector.model import MachineDisk
+from connector.sources.reader import is_unplaced
 from connector.transfer.source import BlockSource
-from connector.transfer.vddk_source import open_vddk_source, unplaced
 from connector.vcenter.client import Snapshot
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Opening:
                 with self._guard.hearing():
                     return self._once()
             except ConnectorError as failed:
-                if unplaced(failed):
+                if is_unplaced(failed):
                     homeless = homeless or time.monotonic()
                     over = time.monotonic() - homeless > HOST
                     self._board.update(self._disk.key, state="waiting for the machine's host")
@@ -66,6 +66,5 @@ class Opening:
 
     def _once(self) -> BlockSource:
         context = self._context
-        access = context.vcenter.vddk_access(self._order.moref, self._snapshot, self._disk)
-        depth, pace = context.transfer.depth, self._guard.pace
-        return open_vddk_source(access, context.vddk, depth, transports=context.transports, pace=pace)
+        access = context.vcenter.disk_access(self._order.moref, self._snapshot, self._disk)
+        return context.reader.open(access, context.transfer.depth, self._guard.pace)

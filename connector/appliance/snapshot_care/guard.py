@@ -27,7 +27,7 @@ from connector.appliance.snapshot_care.governor import (
 from connector.errors import ConnectorError, Unreachable
 from connector.model import Pressure
 from connector.outages import Outages
-from connector.transfer.vddk_source import overloaded
+from connector.sources.reader import is_overloaded
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Guard:
 
     def failed(self, error: ConnectorError) -> None:
         """A read or an opening failed; when it was for want of the host's memory, the pace is set anew at once."""
-        if overloaded(error):
+        if is_overloaded(error):
             with self._lock:
                 self._errors.append(time.monotonic())
             self._wake.set()

@@ -5,7 +5,7 @@ our errors here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import vddk.errors
 import vddk.worker
 from connector import errors
 from connector.errors import ConnectorError, Interrupted, ReaderFailed
-from connector.model import Extent, VddkAccess
+from connector.model import DiskAccess, Extent
+from connector.sources.reader import HostOverloaded, HostUnavailable, Pace, full_pace
 from connector.transfer import extents as ranges
 from connector.transfer.extents import BLOCK
 from connector.transfer.source import PATIENCE, Block
@@ -32,17 +33,15 @@ MEANING: dict[type[vddk.errors.VddkError], type[ConnectorError]] = {
     vddk.errors.LicenseMissing: errors.Ineligible,
     vddk.errors.EncryptedDisk: errors.Ineligible,
     vddk.errors.Unsupported: errors.Ineligible,
+    vddk.errors.OutOfResources: HostOverloaded,
+    vddk.errors.HostUnavailable: HostUnavailable,
 }
-
-
-Pace = Callable[[int], int]
-"""How many reads may be in flight now, of so many at most; 0 pauses. Asked before each read, from the reading thread."""
 
 
 class VddkSource:
     """See `source.Source`. Owns the disk and closes it."""
 
-    def __init__(self, disk: Disk, path: str, depth: int, pace: Pace = lambda depth: depth) -> None:
+    def __init__(self, disk: Disk, path: str, depth: int, pace: Pace = full_pace) -> None:
         self._disk, self._path, self._depth, self._pace = disk, path, depth, pace
         self.capacity = disk.info.capacity
         with _explained(path):
@@ -136,27 +135,45 @@ class VddkSource:
             flying.clear()
 
 
-def open_vddk_source(
-    access: VddkAccess,
-    installation: Path,
-    depth: int = 8,
-    *,
-    transports: str = "nbdssl",
-    silence: float | None = SILENCE,
-    pace: Pace = lambda depth: depth,
-) -> VddkSource:
-    """Open one disk of one snapshot in a worker process. Raises ReaderFailed and what `MEANING` lists."""
-    with _explained(access.path):
-        connection = _connection(access, transports)
-        disk = open_in_worker(Installation(installation), DiskSpec(connection, access.path), depth, silence)
-        try:
-            return VddkSource(disk, access.path, depth, pace)
-        except BaseException:
-            disk.close()
-            raise
+class VddkReader:
+    """See `reader.Reader`. Each disk is opened in a worker process of its own, which alone loads the library."""
+
+    name = "vddk"
+
+    def __init__(
+        self, installation: Path, transports: str = "nbdssl", silence: float | None = SILENCE
+    ) -> None:
+        self._installation, self._transports, self._silence = Installation(installation), transports, silence
+
+    def check(self, vsphere: str) -> str:
+        """The version of the library, loaded in a process of its own and fit for that vSphere version.
+
+        Raises ReaderFailed or BadInput that names the missing library or symbol, or the versions that do not fit.
+        """
+        with _explained(str(self._installation.directory)):
+            library = vddk.worker.probe(self._installation.directory)
+            vddk.errors.check_versions(library.version, vsphere)
+        return library.version
+
+    def open(self, access: DiskAccess, depth: int = 8, pace: Pace = full_pace) -> VddkSource:
+        """Raises ReaderFailed and what `MEANING` lists."""
+        with _explained(access.path):
+            spec = DiskSpec(_connection(access, self._transports), access.path)
+            disk = open_in_worker(self._installation, spec, depth, self._silence)
+            try:
+                return VddkSource(disk, access.path, depth, pace)
+            except BaseException:
+                disk.close()
+                raise
+
+    def release(self, access: DiskAccess) -> int:
+        """Raises what `MEANING` lists, ReaderFailed for everything else."""
+        with _explained(access.path):
+            spec = DiskSpec(_connection(access, self._transports), access.path)
+            return vddk.worker.release_in_worker(self._installation, spec)
 
 
-def _connection(access: VddkAccess, transports: str) -> ConnectionSpec:
+def _connection(access: DiskAccess, transports: str) -> ConnectionSpec:
     if access.secret_is_cookie:
         secret: SessionCookie | UserPassword = SessionCookie(access.secret, access.user)
     else:
@@ -172,43 +189,12 @@ def _connection(access: VddkAccess, transports: str) -> ConnectionSpec:
     )
 
 
-def release_access(access: VddkAccess, installation: Path, *, transports: str = "nbdssl") -> int:
-    """Undo what a killed reader of this disk left on its machine; returns how many leftovers of anybody's remain.
-
-    The disk must not be open anywhere meanwhile. Raises what `MEANING` lists, ReaderFailed for everything else.
-    """
-    with _explained(access.path):
-        spec = DiskSpec(_connection(access, transports), access.path)
-        return vddk.worker.release_in_worker(Installation(installation), spec)
-
-
-def check_installation(installation: Path, vsphere: str) -> str:
-    """The version of the VDDK in `installation`, loaded in a process of its own and fit for that vSphere version.
-
-    Raises ReaderFailed or BadInput that names the missing library or symbol, or the versions that do not fit.
-    """
-    with _explained(str(installation)):
-        found = vddk.worker.probe(installation)
-        vddk.errors.check_versions(found.version, vsphere)
-    return found.version
-
-
 def explain(error: vddk.errors.VddkError, path: str) -> ConnectorError:
     """Our error for one of VDDK's, by `MEANING`; ReaderFailed for everything else. Keeps whether a retry can
     help; an expired session can be logged in again, which VDDK itself cannot do.
     """
     kind = next((MEANING[c] for c in type(error).__mro__ if c in MEANING), ReaderFailed)
     return kind(str(error), on=path, retryable=error.retryable or kind.retryable)
-
-
-def overloaded(error: ConnectorError) -> bool:
-    """Whether the host had no memory left for a read: asking for less helps more than asking again."""
-    return error.retryable and isinstance(error.__cause__, vddk.errors.OutOfResources)
-
-
-def unplaced(error: ConnectorError) -> bool:
-    """Whether the machine's host lets go of it (maintenance, disconnected): it will run elsewhere, or there again."""
-    return isinstance(error.__cause__, vddk.errors.HostUnavailable)
 
 
 @contextmanager
