@@ -2,7 +2,8 @@
 written for it.
 """
 
-from simulator.vcenter.center import Center, Options
+from simulator.vcenter.center import Center
+from simulator.vcenter.options import Options
 from simulator.vcenter.server import DEFAULT_USER, Server, serve
 
 __all__ = ["DEFAULT_USER", "Center", "Options", "Server", "serve"]

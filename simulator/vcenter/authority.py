@@ -13,10 +13,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from simulator.vcenter.api import make, support, vim, vmodl
-from simulator.vcenter.kinds import Call, Kind, Method, Target
+from simulator.vcenter.kinds import Call, Center, Kind, Method, Target
 
 if TYPE_CHECKING:
-    from simulator.vcenter.center import Center
     from simulator.vcenter.sessions import Session
 
 ADMIN, READ_ONLY, NO_ACCESS = -1, -2, -5

@@ -7,14 +7,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simulator.vcenter.api import make, name_of, vim, vmodl
-from simulator.vcenter.kinds import Call, Kind, Method, Target, View
+from simulator.vcenter.kinds import Call, Center, Kind, Method, Target, View
 from simulator.vcenter.tasks import Task, describe
-
-if TYPE_CHECKING:
-    from simulator.vcenter.center import Center
 
 _EXTENSION_KEYS = ("com.vmware.vim.sms", "com.vmware.vim.eam", "com.vmware.vsan.health", "vim")
 

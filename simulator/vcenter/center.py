@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,33 +27,17 @@ from simulator.vcenter import entity_kinds, files, filters, host_calls, managers
 from simulator.vcenter.api import vmodl
 from simulator.vcenter.authority import Authority
 from simulator.vcenter.changes import Changes
-from simulator.vcenter.collector import Pages
 from simulator.vcenter.entities import Index, SnapshotOf, changed_morefs
 from simulator.vcenter.hostile import Variant
 from simulator.vcenter.kinds import Kind, Target, View
+from simulator.vcenter.options import Options
+from simulator.vcenter.pages import Pages
 from simulator.vcenter.sessions import Session, Sessions
 from simulator.vcenter.tasks import Tasks
 from simulator.vcenter.views import Views
 
 _MOST_CACHED = 20_000
 _REAP_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How this vCenter behaves.
-
-    `session_timeout`: idle seconds until a session ends, 0 for never. `page`: objects in one answer of the
-    property collector whatever the client asks for, 0 for no limit. `cbt_page`: extents in one answer of
-    QueryChangedDiskAreas; `cbt_gaps`: quiet stretches get empty answers of their own. `task_seconds`: the
-    least that a task takes.
-    """
-
-    session_timeout: float = 1800.0
-    cbt_page: int = 2000
-    cbt_gaps: bool = False
-    task_seconds: float = 0.0
-    page: int = 0
 
 
 class Center:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from simulator.estate.inventory import (
     Cluster,
@@ -18,11 +17,8 @@ from simulator.estate.inventory import (
     VirtualMachine,
 )
 from simulator.vcenter.api import vim
-from simulator.vcenter.kinds import Target
+from simulator.vcenter.kinds import Center, Target
 from simulator.vcenter.naming import same
-
-if TYPE_CHECKING:
-    from simulator.vcenter.center import Center
 
 _TABLES: Mapping[type, str] = {
     Folder: "folders",

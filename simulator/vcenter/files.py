@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simulator.vcenter import machine_config
 from simulator.vcenter.api import make, vim, vmodl
-from simulator.vcenter.kinds import Call, Kind, Target
-
-if TYPE_CHECKING:
-    from simulator.vcenter.center import Center
+from simulator.vcenter.kinds import Call, Center, Kind, Target
 
 PREFIX = "datastoreBrowser-"
 _B = vim.host.DatastoreBrowser

@@ -18,11 +18,10 @@ from simulator.vcenter.api import vim, vmodl
 from simulator.vcenter.collector import Reading, missing_set, read_object, sweep, wanted_paths
 from simulator.vcenter.encode import Encoder, Light, Typed
 from simulator.vcenter.hostile import Raw
-from simulator.vcenter.kinds import Call, Kind, Target
+from simulator.vcenter.kinds import Call, Center, Kind, Target
 from simulator.vcenter.selection import selected
 
 if TYPE_CHECKING:
-    from simulator.vcenter.center import Center
     from simulator.vcenter.sessions import Session
 
 _PC = vmodl.query.PropertyCollector
@@ -155,7 +154,8 @@ class Collectors:
 def _collector(call: Call) -> Collector:
     if isinstance(call.target.subject, Collector):
         return call.target.subject
-    return call.center.collectors.default(call.opened)
+    collector: Collector = call.center.collectors.default(call.opened)
+    return collector
 
 
 def create_filter(call: Call) -> Any:

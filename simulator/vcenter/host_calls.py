@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simulator.estate.inventory import Host, Inventory, PowerState
 from simulator.vcenter.api import vim
-from simulator.vcenter.kinds import Call, Method
+from simulator.vcenter.kinds import Call, Center, Method
 from simulator.vcenter.tasks import Running
-
-if TYPE_CHECKING:
-    from simulator.vcenter.center import Center
 
 
 def export_states(center: Center) -> None:

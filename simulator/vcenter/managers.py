@@ -4,15 +4,12 @@ start with.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simulator.estate.inventory import Inventory
 from simulator.vcenter import authority, catalogue, files, filters, search, service, views
 from simulator.vcenter.api import vim
-from simulator.vcenter.kinds import Kind, Target
-
-if TYPE_CHECKING:
-    from simulator.vcenter.center import Center
+from simulator.vcenter.kinds import Center, Kind, Target
 
 _KINDS: tuple[Kind, ...] = (
     service.SESSIONS,

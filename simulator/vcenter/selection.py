@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.vcenter import paths
 from simulator.vcenter.api import ManagedObject, vmodl
-from simulator.vcenter.kinds import Target
+from simulator.vcenter.kinds import Center, Target
 
 if TYPE_CHECKING:
-    from simulator.vcenter.center import Center
     from simulator.vcenter.sessions import Session
 
 _TRAVERSAL = vmodl.query.PropertyCollector.TraversalSpec

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from simulator import certificate
 from simulator.estate.estate import Estate
-from simulator.vcenter.center import Center, Options
+from simulator.vcenter.center import Center
 from simulator.vcenter.dispatch import Dispatcher
 from simulator.vcenter.https import SoapListener
+from simulator.vcenter.options import Options
 
 DEFAULT_USER = "administrator@vsphere.local"
 _DRAIN_SECONDS = 5.0

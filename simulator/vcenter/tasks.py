@@ -10,14 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simulator.vcenter.api import MethodFault, make, method_named, name_of, vim, vmodl
 from simulator.vcenter.failures import as_fault
-from simulator.vcenter.kinds import Call, Kind, Target, View
-
-if TYPE_CHECKING:
-    from simulator.vcenter.center import Center
+from simulator.vcenter.kinds import Call, Center, Kind, Target, View
 
 _KEPT = 2000
 _RECENT = 10

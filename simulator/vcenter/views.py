@@ -7,14 +7,11 @@ from __future__ import annotations
 import secrets
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simulator.vcenter.api import vim, vmodl
-from simulator.vcenter.kinds import Call, Kind, Target
+from simulator.vcenter.kinds import Call, Center, Kind, Target
 from simulator.vcenter.kinds import View as Reading
-
-if TYPE_CHECKING:
-    from simulator.vcenter.center import Center
 
 
 @dataclass(slots=True)
