@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from connector.backoff import PEER
 from connector.errors import ConnectorError, Interrupted
 
 T = TypeVar("T")
-PAUSE = (0.2, 5.0)  # seconds before the second try, and at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Patience:
 
     def outlast(self, call: Callable[[], T]) -> T:
         """The answer of `call`, which must be harmless to repeat. Raises its last error."""
-        end, pause = None, PAUSE[0]
+        end, failures = None, 0
         while True:
             try:
                 return call()
@@ -39,7 +38,6 @@ class Patience:
                 left = end - self.clock()
                 if not failed.retryable or isinstance(failed, Interrupted) or left <= 0:
                     raise
-                spread = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
-                if self.halt.wait(min(left, spread)):
+                failures += 1
+                if self.halt.wait(min(left, PEER.pause(failures))):
                     raise
-                pause = min(PAUSE[1], 2 * pause)

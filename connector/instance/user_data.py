@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from connector import readable
+from connector.backoff import METADATA_SERVICE, retrying
 from connector.errors import BadInput, ConnectorError, TargetFailed
 from connector.model import Credential
 
@@ -64,14 +65,11 @@ def _read(path: Path) -> bytes:
 def _fetched(url: str) -> bytes:
     """Patient: a service that answers with an error, or not yet, is asked again."""
     import requests
-    import stamina
 
     session = requests.Session()
     session.trust_env = False
     try:
-        for attempt in stamina.retry_context(
-            on=requests.RequestException, attempts=None, timeout=_PATIENCE, wait_max=5.0
-        ):
+        for attempt in retrying(METADATA_SERVICE, requests.RequestException, timeout=_PATIENCE):
             with attempt:
                 return _answer(session, "GET", url, _token(session, url))
     except requests.RequestException as failed:

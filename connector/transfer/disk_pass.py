@@ -4,13 +4,13 @@ as it pays.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from connector.backoff import TRANSFER
 from connector.errors import Interrupted, TransferFailed
 from connector.kinds import PassKind
 from connector.model import Extent
@@ -27,7 +27,6 @@ from connector.transfer.target_digests import TargetDigests
 
 FRUITLESS = 6  # reconnects in a row that moved nothing, after which the pass gives up
 FINISHES = 4  # times that a pass is finished, at most; each but the last may be told that ranges lack
-PAUSE = (0.5, 30.0)  # seconds before the first reconnect, and at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +228,7 @@ class _DiskCopy:
         return total.acked + total.same
 
     def _wait(self, fruitless: int) -> None:
-        pause = min(PAUSE[1], PAUSE[0] * 2.0 ** (fruitless - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+        pause = TRANSFER.pause(fruitless)
         if self._stop.wait(pause):
             raise Interrupted(
                 "stopped on request", on=f"disk {self._order.key}", remedy="run it again: it resumes"

@@ -5,10 +5,10 @@ Rates are no policy: what is limited is the wire, see `flow`.
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
+from connector.backoff import TRANSFER, Backoff
 from connector.errors import ConnectorError, Interrupted
 from connector.model import Extent
 from connector.transfer import extents as ranges
@@ -47,13 +47,12 @@ class Retrying(Wrapper):
         self,
         source: BlockSource,
         tries: int = 5,
-        pause: float = 0.5,
-        longest: float = 30.0,
+        backoff: Backoff = TRANSFER,
         reopen: Callable[[], BlockSource] | None = None,
         failed: Callable[[ConnectorError], None] = lambda _: None,
     ) -> None:
         super().__init__(source)
-        self._tries, self._pause, self._longest, self._reopen = tries, pause, longest, reopen
+        self._tries, self._backoff, self._reopen = tries, backoff, reopen
         self._failed = failed
 
     def read(self, extents: Iterable[Extent], halt: threading.Event | None = None) -> Iterator[Block]:
@@ -69,7 +68,7 @@ class Retrying(Wrapper):
                 if not error.retryable or isinstance(error, Interrupted) or failures >= self._tries:
                     raise
                 self._failed(error)
-                _pause(min(self._longest, self._pause * 2 ** (failures - 1)) * random.uniform(0.5, 1.0), halt)  # noqa: S311 - spreads retries
+                _pause(self._backoff.pause(failures), halt)
                 self._renew()
             left = ranges.subtract(left, done)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any, NamedTuple, TypeVar
 
+from connector.backoff import VCENTER
 from connector.errors import ConnectorError, Interrupted, NotFound, SessionExpired, Unreachable, VCenterFault
 from connector.vcenter.faults import translate, translated
 from connector.vcenter.properties import PropertyRow, read
@@ -20,8 +21,6 @@ Progress = Callable[[int], None]
 Result = TypeVar("Result")
 
 NOTICE = 1  # seconds that one question for changes may hang; bounds the answer to a stop
-BACK_OFF = 2.0  # seconds before the first new attempt; it doubles with each
-LONGEST = 60.0  # seconds between two attempts at most
 TRIES = 8  # at what may pass by itself, such as a locked file: about four minutes
 OUTAGE = 900.0  # seconds without vCenter that a wait survives; a restart takes about ten minutes
 _DONE = ("success", "error")
@@ -100,7 +99,7 @@ def persist(
             if over or not failed.retryable or patience.left <= 0:
                 raise
             patience.check(on, what)
-            patience.pause(min(LONGEST, BACK_OFF * 2.0 ** max(0, failures - 1)))
+            patience.pause(VCENTER.pause(failures))
 
 
 def run(
@@ -162,7 +161,7 @@ def _seconds(info: Any) -> float | None:
 
 def _let_pass(session: Session, running: Any, on: str, patience: WaitLimit) -> None:
     if running is None:
-        patience.pause(BACK_OFF)
+        patience.pause(VCENTER.first)
         return
     with suppress(vmodl.MethodFault, Forgotten):  # how the other task ends is not our business
         finish(session, running, on=on, patience=patience, what="the running task")

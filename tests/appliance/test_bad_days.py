@@ -11,6 +11,7 @@ import pytest
 
 from connector.appliance.passes import admission, opening
 from connector.appliance.passes.order import order_from_json
+from connector.backoff import Backoff
 from connector.errors import Conflict, Ineligible, NotFound, VCenterFault
 from connector.vcenter import tasks
 from connector.vcenter.client import Quiesce
@@ -29,8 +30,8 @@ WINDOW = 4 * MIB  # of both disks
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """New attempts come soon."""
-    monkeypatch.setattr(tasks, "BACK_OFF", 0.1)
-    monkeypatch.setattr(opening, "PAUSE", 0.1)
+    monkeypatch.setattr(tasks, "VCENTER", Backoff(0.1, 60.0))
+    monkeypatch.setattr(opening, "OPENING", Backoff(0.1, 5.0))
 
 
 def _meanwhile(work: Callable[[], None]) -> Callable[[], None]:

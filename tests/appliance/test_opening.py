@@ -15,6 +15,7 @@ from connector.appliance.passes.opening import TRIES, Opening
 from connector.appliance.progress import PassProgress
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.appliance.snapshot_care.guard import Guard
+from connector.backoff import Backoff
 from connector.errors import AuthenticationFailed, Interrupted, SessionExpired
 from connector.model import DiskAccess, Extent, Pressure
 from connector.settings import TransferSettings
@@ -48,7 +49,7 @@ class Desk:
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "PAUSE", 0.01)
+    monkeypatch.setattr(opening, "OPENING", Backoff(0.01, 5.0))
 
 
 def test_a_session_that_expired_before_the_opening_is_asked_for_anew(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ _SAYS = """
 import logging, sys
 from connector import logs
 logs.to_stderr(logging.WARNING) if sys.argv[1] == "service" else logs.for_a_person()
-from connector.control import workflow
+from connector.control.engine import workflow
 import dbos._logger, stamina
 dbos._logger.init_logger()
 dbos._logger.dbos_logger.warning("a warning of the engine")

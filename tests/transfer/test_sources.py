@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.backoff import Backoff
 from connector.errors import Interrupted, ReaderFailed
 from connector.model import DiskAccess, Extent
 from connector.sources.vddk import VddkReader
@@ -126,7 +127,7 @@ def test_retry_reads_only_what_is_left(disk: Path) -> None:
         failed.append(offset)
         return ReaderFailed("NFC error 5", retryable=True)
 
-    source = Retrying(Failing(FileSource(disk, 8), once_each), tries=3, pause=0.001)
+    source = Retrying(Failing(FileSource(disk, 8), once_each), tries=3, backoff=Backoff(0.001, 0.001))
     found = collect(source, ranges.whole(source.capacity))
     assert b"".join(found[key] for key in sorted(found)) == disk.read_bytes()
 
@@ -142,7 +143,10 @@ def test_retry_gives_up_and_never_repeats_what_cannot_help(disk: Path) -> None:
             return ReaderFailed("gone", retryable=retryable)
 
         with pytest.raises(ReaderFailed, match="gone"):
-            collect(Retrying(Failing(FileSource(disk, 8), always), tries=3, pause=0.001), [Extent(0, MIB)])
+            collect(
+                Retrying(Failing(FileSource(disk, 8), always), tries=3, backoff=Backoff(0.001, 0.001)),
+                [Extent(0, MIB)],
+            )
         assert len(seen) == times
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.backoff import Backoff
 from connector.errors import BadInput, ConnectorError, Interrupted, NotFound, VCenterFault
 from connector.vcenter import inventory, tasks
 from connector.vcenter.client import VCenter
@@ -158,7 +159,7 @@ def test_another_task_is_waited_for(place: World, open_session: Session, ledger:
 def test_task_in_progress_is_waited_out(
     place: World, open_session: Session, ledger: Memory, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "BACK_OFF", 0.05)
+    monkeypatch.setattr(tasks, "VCENTER", Backoff(0.05, 60.0))
     place.estate.faults.add(Rule(call=call, action="fault", fault="TaskInProgress", times=2))
     with held(open_session, place.vm, TICKET, ledger):
         pass
@@ -172,7 +173,7 @@ def _unlucky(times: int) -> Rule:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """New attempts come at once."""
-    monkeypatch.setattr(tasks, "BACK_OFF", 0.01)
+    monkeypatch.setattr(tasks, "VCENTER", Backoff(0.01, 60.0))
 
 
 @pytest.mark.usefixtures("hasty")
@@ -272,7 +273,7 @@ def test_consolidation_is_done_when_the_removal_left_it_open(
     place: World, open_session: Session, ledger: Memory, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file was locked during the removal: the snapshot is gone from the tree, its delta is not."""
-    monkeypatch.setattr(tasks, "BACK_OFF", 0.05)
+    monkeypatch.setattr(tasks, "VCENTER", Backoff(0.05, 60.0))
     with held(open_session, place.vm, TICKET, ledger):
         place.estate.faults.add(_locked(times))
     assert not place.estate.inventory.vm(place.vm).consolidation_needed

@@ -14,6 +14,7 @@ from connector.appliance.passes.context import PassContext
 from connector.appliance.passes.order import Order
 from connector.appliance.progress import PassProgress
 from connector.appliance.snapshot_care.guard import Guard
+from connector.backoff import OPENING
 from connector.errors import ConnectorError, Interrupted
 from connector.model import MachineDisk
 from connector.sources.reader import is_unplaced
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 
 HOST: Final = 1800.0  # seconds that a machine may take to find another host
 TRIES: Final = 4  # at anything else that may pass
-PAUSE: Final = 1.0  # seconds before the second attempt; it doubles, up to five
 
 
 class Opening:
@@ -61,7 +61,7 @@ class Opening:
                 if over or not failed.retryable or isinstance(failed, Interrupted):
                     raise
                 log.warning("%s: opened again soon: %s", self._order.name, failed)
-            if self._stop.wait(min(5.0, PAUSE * 2.0 ** max(0, failures - 1))):
+            if self._stop.wait(OPENING.pause(failures)):
                 raise Interrupted("stopped on request", on=self._order.name)
 
     def _once(self) -> BlockSource:

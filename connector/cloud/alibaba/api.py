@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
-import stamina
-
+from connector.backoff import CLOUD, retrying
 from connector.cloud.alibaba.codes import Refusal, RefusalEffect
 from connector.cloud.alibaba.credentials import CloudAccessKey, Credentials
 from connector.cloud.alibaba.sdk import Sdk, SdkService, load
@@ -109,9 +108,7 @@ class Api:
     def _repeated(
         self, service: SdkService, name: str, operation: str, given: Mapping[str, Any], on: str
     ) -> Json:
-        for attempt in stamina.retry_context(
-            on=_again, attempts=self.settings.attempts, timeout=None, wait_initial=0.5, wait_max=10.0
-        ):
+        for attempt in retrying(CLOUD, _again, attempts=self.settings.attempts):
             with attempt:
                 return self._once(service, name, operation, given, on)
         raise AssertionError("unreachable: the last attempt raises")

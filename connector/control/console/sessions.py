@@ -16,6 +16,7 @@ from typing import Final
 
 from starlette.responses import Response
 
+from connector.backoff import LOGIN
 from connector.control.domain.entities import AccessKey, ConsoleSession
 from connector.control.state.access_keys import AccessKeys
 from connector.control.store import Store
@@ -23,9 +24,6 @@ from connector.errors import AuthenticationFailed
 
 #: Wrong secrets that cost nothing but themselves.
 FREE: Final = 4
-#: Seconds to wait after the next one; it doubles up to `LONGEST`.
-FIRST: Final = 2.0
-LONGEST: Final = 60.0
 #: Seconds after which an address is forgotten.
 MEMORY: Final = 900.0
 #: Addresses that are remembered; beyond it the one that failed longest ago goes.
@@ -41,7 +39,7 @@ class _Failures:
     def until(self) -> float:
         if self.count <= FREE:
             return self.last
-        return self.last + min(LONGEST, FIRST * 2.0 ** min(16, self.count - FREE - 1))
+        return self.last + LOGIN.pause(self.count - FREE)
 
 
 class LoginThrottle:

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
-import stamina
 from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
 from dbos import error as engine_errors
 
+from connector.backoff import STEP, retrying
 from connector.control.domain.entities import Json, Outcome
 from connector.control.domain.jobs import JobStatus
 from connector.control.engine import rows
@@ -59,7 +59,7 @@ def _attempt(what: str, run_id: str, work: Callable[[], None]) -> Json | None:
     try:
         while True:
             try:
-                for attempt in stamina.retry_context(on=_passing, attempts=8, timeout=None, wait_max=10.0):
+                for attempt in retrying(STEP, _passing, attempts=8):
                     with attempt:
                         work()
             except StateRestored as held:

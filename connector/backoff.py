@@ -1,0 +1,66 @@
+"""How long to wait before trying again: one formula, and the policies of every loop of ours by name.
+
+Loops that a stop must end at once wait on its event and take their pauses from here. Others retry with stamina (`retrying`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import stamina
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds before the first new attempt, and at most; each pause doubles the one before.
+
+    `spread`: pauses are shortened at random, by half at most, so that many callers do not come back at once.
+    """
+
+    first: float
+    longest: float
+    spread: bool = True
+
+    def pause(self, failures: int) -> float:
+        """Seconds after so many failures in a row, 1 or more."""
+        pause = min(self.longest, self.first * 2.0 ** min(32, max(0, failures - 1)))
+        return pause * random.uniform(0.5, 1.0) if self.spread else pause  # noqa: S311 - guards nothing
+
+
+#: A process of ours that is being started again.
+PEER = Backoff(0.2, 5.0)
+#: Reads of a source, and new connections to an instance.
+TRANSFER = Backoff(0.5, 30.0)
+#: Opening a disk on its host.
+OPENING = Backoff(1.0, 5.0, spread=False)
+#: Calls to vCenter.
+VCENTER = Backoff(2.0, 60.0, spread=False)
+#: Attempts to log in from one address, after those that are free.
+LOGIN = Backoff(2.0, 60.0, spread=False)
+#: Calls to a cloud's API.
+CLOUD = Backoff(0.5, 10.0)
+#: Steps of a run.
+STEP = Backoff(0.1, 10.0)
+#: The metadata service of a booting instance.
+METADATA_SERVICE = Backoff(0.1, 5.0)
+
+
+def retrying(
+    policy: Backoff,
+    on: type[Exception] | Callable[[Exception], bool],
+    *,
+    attempts: int | None = None,
+    timeout: float | None = None,
+) -> Iterator[stamina.Attempt]:
+    """Attempts as stamina makes them: `for attempt in retrying(...): with attempt: ...`. The last failure is raised."""
+    import stamina
+
+    return iter(
+        stamina.retry_context(
+            on=on, attempts=attempts, timeout=timeout, wait_initial=policy.first, wait_max=policy.longest
+        )
+    )
