@@ -345,6 +345,16 @@ class Pressure:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetLimits:
+    """What a target cloud takes; bytes and counts. The defaults are of one of which nothing is known that it refuses."""
+
+    largest_disk: int = 1 << 62
+    most_disks: int = 1 << 16
+    secure_boot: bool = True
+    sector_4k: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One result of one pre-flight check on one object."""
 

@@ -23,7 +23,7 @@ from connector.appliance.cleanup.register import ControlRegister
 from connector.appliance.cleanup.repair import RepairContext, mend_all
 from connector.appliance.configuration import ApplianceConfiguration, from_yaml, parse
 from connector.appliance.identity import ApplianceIdentity
-from connector.appliance.inventory import PEERS, Rescan
+from connector.appliance.inventory import PEERS, KnownTarget, Rescan
 from connector.appliance.membership import owner_of
 from connector.appliance.passes.context import PassContext
 from connector.appliance.passes.dispatch import carry
@@ -82,7 +82,8 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
             control = configuration.control
             return ControlClient(control.url, control.thumbprint, lambda: identity.membership, memory)
 
-        admitted(connect, stop)
+        target = KnownTarget()
+        admitted(connect, stop, target)
 
         recorder.client = unwind.enter_context(closing(connect()))
 
@@ -104,9 +105,16 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
             evidence_writer,
             configuration.governor,
             configuration.backup_wait,
+            target=target,
         )
         rescan = Rescan(
-            vcenter, connect, configuration.rescan, stop, watch=configuration.watch, outages=outages
+            vcenter,
+            connect,
+            configuration.rescan,
+            stop,
+            watch=configuration.watch,
+            outages=outages,
+            target=target,
         )
         seen = rescan.once()
         unwind.enter_context(rescan)
@@ -124,16 +132,20 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
             {"appliance": identity.membership.appliance_id, "machines": seen, "pid": os.getpid()}
         )
         work = partial(carry, context)
-        Agent(connect, work, configuration.passes, stop, rotate=renew, outages=outages).run()
+        Agent(
+            connect, work, configuration.passes, stop, rotate=renew, outages=outages, hear=target.hear
+        ).run()
 
 
-def admitted(connect: Callable[[], ControlClient], stop: threading.Event) -> None:
-    """Returns when an administrator has approved this appliance, or `stop` is set."""
+def admitted(connect: Callable[[], ControlClient], stop: threading.Event, target: KnownTarget) -> None:
+    """Returns when an administrator has approved this appliance, and `target` is known; or `stop` is set."""
     told, outages = False, Outages(log, PEERS)
     with closing(connect()) as control:
         while not stop.is_set():
             try:
-                if not control.heartbeat(()).waiting:
+                heard = control.heartbeat(())
+                target.hear(heard)
+                if not heard.waiting:
                     outages.heard(ControlFailed)
                     return
                 if not told:

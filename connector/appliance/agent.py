@@ -93,8 +93,9 @@ class Agent:
         heartbeat: float = HEARTBEAT,
         rotate: Callable[[], None] = lambda: None,
         outages: Outages | None = None,
+        hear: Callable[[HeartbeatAnswer], None] = lambda _: None,
     ) -> None:
-        """`rotate` fetches a new secret and key; it is called when a heartbeat wishes so."""
+        """`rotate` fetches a new secret and key; it is called when a heartbeat wishes so. `hear` gets every answer."""
         self._outages = outages or Outages(log, {ControlFailed: "the control plane"})
         self._connect, self._carry, self._limit, self._stop, self._heartbeat = (
             connect,
@@ -103,7 +104,7 @@ class Agent:
             stop,
             heartbeat,
         )
-        self._rotate = rotate
+        self._rotate, self._hear = rotate, hear
         self._lock = threading.Lock()  # guards _running
         self._running: dict[str, _Running] = {}
         self._room = {False: threading.Semaphore(limit), True: threading.Semaphore(ERRANDS)}
@@ -236,6 +237,7 @@ class Agent:
             self._outages.missed("heartbeat", failed)
             return
         self._outages.heard(ControlFailed)
+        self._hear(heard)
         if heard.rotate:
             self._renew()
         with self._lock:

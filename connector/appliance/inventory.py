@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from connector.clients.heartbeat import HeartbeatAnswer
 from connector.errors import ConnectorError, ControlFailed, Unreachable
-from connector.model import Finding, Inventory, Machine, Traits
+from connector.model import Finding, Inventory, Machine, TargetLimits, Traits
 from connector.outages import Outages
 from connector.vcenter.client import VCenter
 from connector.vcenter.eligibility import survey
@@ -35,6 +36,16 @@ class Registry(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(slots=True)
+class KnownTarget:
+    """What the control plane's target takes, as the newest heartbeat said. Replaced as a whole, read by any thread."""
+
+    limits: TargetLimits = field(default_factory=TargetLimits)
+
+    def hear(self, heard: HeartbeatAnswer) -> None:
+        self.limits = heard.limits or self.limits
+
+
 class Rescan:
     """A context manager around a thread that keeps the control plane's picture of this vCenter current.
 
@@ -51,7 +62,10 @@ class Rescan:
         *,
         watch: bool = False,
         outages: Outages | None = None,
+        target: KnownTarget | None = None,
     ) -> None:
+        """`target`: what the checks go by."""
+        self._target = target or KnownTarget()
         self._outages = outages or Outages(log, PEERS)
         self._vcenter, self._connect, self._every, self._stop = vcenter, connect, every, stop
         self._known: dict[str, Machine] = {}  # as they were last seen, by moref
@@ -98,7 +112,7 @@ class Rescan:
         """What a sweep does not show of a machine is as the sweep before showed it."""
         machines = tuple(remembered(self._known.get(one.moref), one) for one in seen.machines)
         seen, self._known = replace(seen, machines=machines), {one.moref: one for one in machines}
-        findings = survey(seen, now=self._vcenter.now())
+        findings = survey(seen, self._target.limits, now=self._vcenter.now())
         bare = [replace(machine, traits=_told(machine.traits)) for machine in seen.machines]
         with closing(self._connect()) as registry:
             registry.put_sources(bare, findings)

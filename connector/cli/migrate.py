@@ -133,9 +133,11 @@ def warn(message: str) -> None:
 
 def refuse_blocked(vcenter: VCenter, machines: Sequence[Machine]) -> None:
     """Known obstacles are told before anything is begun. Raises Ineligible for the first one."""
+    from connector.cloud import factory
+
     for machine in machines:
         grave = {Severity.BLOCK} | ({Severity.WARM_BLOCK} if machine.power is PowerState.ON else set())
-        for finding in vcenter.check(machine):
+        for finding in vcenter.check(machine, factory.limits("local")):
             if finding.severity in grave:
                 raise Ineligible(
                     f"{finding.message} ({finding.check})", on=finding.subject, remedy=finding.remedy

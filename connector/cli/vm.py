@@ -31,6 +31,8 @@ MARK = {
     Severity.INFO: "note",
 }
 
+TARGETS = ("local", "alibaba")
+
 COLUMNS: Mapping[str, Callable[[Machine], object]] = {
     "name": lambda m: m.name,
     "moref": lambda m: m.moref,
@@ -127,6 +129,11 @@ def list_machines(
 @click.argument("words", nargs=-1, metavar="[SELECTOR]...")
 @vcenter_options
 @click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    help="The cloud whose limits count. [default: what every target takes]",
+)
+@click.option(
     "--html",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -153,6 +160,7 @@ def check_machines(
     password_file: Path | None,
     thumbprint: str,
     authority: Path | None,
+    target: str | None,
     html: Path | None,
     inside: bool,
     yes: bool,
@@ -170,6 +178,7 @@ def check_machines(
     connector vm check cluster:prod power:on --html report.html
     connector vm check 'web-*' --deep --vddk /opt/vmware-vix-disklib-distrib
     """
+    from connector.cloud import factory
     from connector.vcenter.eligibility import survey
 
     if inside and vddk is None:
@@ -179,7 +188,7 @@ def check_machines(
     with estate.look(access) as vcenter:
         seen, now = vcenter.inventory(), vcenter.now()
     machines = choose(selector, seen.machines)
-    found = survey(seen, now=now)
+    found = survey(seen, factory.limits(target), now)
     if inside and vddk is not None:
         from connector.cli import deep
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connector.errors import ControlFailed
-from connector.model import COMPRESS_LEVELS, Replication
+from connector.model import COMPRESS_LEVELS, Replication, TargetLimits
 
 #: Seconds between two heartbeats of an appliance; also how long a stop may take to be heard.
 HEARTBEAT: Final = 2
@@ -23,6 +23,7 @@ class HeartbeatAnswer:
     replication: Mapping[str, Replication] = field(default_factory=dict)
     waiting: bool = False  # for approval: nothing is given out until then
     rotate: bool = False  # a new secret and key are wished
+    limits: TargetLimits | None = None  # of the target; None: a control plane before they were told
 
 
 def heard_from_json(body: dict[str, Any]) -> HeartbeatAnswer:
@@ -34,6 +35,7 @@ def heard_from_json(body: dict[str, Any]) -> HeartbeatAnswer:
             {str(pass_id): replication_from_json(found) for pass_id, found in requested.items()},
             waiting=body.get("state", "approved") != "approved",
             rotate=bool(body.get("rotate", False)),
+            limits=_limits_from_json(body["target"]) if "target" in body else None,
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(
@@ -41,6 +43,17 @@ def heard_from_json(body: dict[str, Any]) -> HeartbeatAnswer:
             on="control plane",
             remedy="run the same release on appliance and control plane",
         ) from None
+
+
+def _limits_from_json(body: Mapping[str, Any]) -> TargetLimits:
+    """What a newer control plane says besides is not known here. Raises as the reader of the answer expects."""
+    unlimited = TargetLimits()
+    return TargetLimits(
+        int(body.get("largest_disk", unlimited.largest_disk)),
+        int(body.get("most_disks", unlimited.most_disks)),
+        bool(body.get("secure_boot", unlimited.secure_boot)),
+        bool(body.get("sector_4k", unlimited.sector_4k)),
+    )
 
 
 def replication_from_json(body: Any) -> Replication:

@@ -6,14 +6,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from connector.cloud.alibaba.limits import LIMITS as ALIBABA
+from connector.cloud.local import LIMITS as LOCAL
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Provider, ProviderLedger
 from connector.errors import BadInput
-
-NAMES: Final = ("local", "alibaba")
+from connector.model import TargetLimits
 
 #: The target cloud, which writes down in this ledger what it makes.
 ProviderMaker = Callable[[ProviderLedger], Provider]
+
+
+LIMITS: Final[Mapping[str, TargetLimits]] = {"local": LOCAL, "alibaba": ALIBABA}
+NAMES: Final = tuple(LIMITS)
+
+
+def limits(name: str | None) -> TargetLimits:
+    """What the target of that name takes; of no name: what every target takes."""
+    chosen = LIMITS.values() if name is None else (LIMITS[name],)
+    return TargetLimits(
+        min(one.largest_disk for one in chosen),
+        min(one.most_disks for one in chosen),
+        all(one.secure_boot for one in chosen),
+        all(one.sector_4k for one in chosen),
+    )
 
 
 def choose(name: str, images: Path | None, section: Mapping[str, Any] | None, source: str) -> ProviderMaker:

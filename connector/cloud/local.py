@@ -38,11 +38,15 @@ from connector.cloud.provider import (
 )
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, TargetFailed, TargetFull
 from connector.files import move, replace
-from connector.model import InstanceAddress
+from connector.model import InstanceAddress, TargetLimits
 
 #: A child of a killed control plane needs this long at most to notice that its leash is gone.
 ORPHAN_PATIENCE: Final = 25.0
 _ATTEMPTS: Final = 3
+
+
+#: An image is files: what an instance takes, and as many disks as a machine can have.
+LIMITS: Final = TargetLimits(largest_disk=1 << 50, most_disks=256)
 
 
 class LocalProvider:
@@ -71,6 +75,10 @@ class LocalProvider:
     @property
     def features(self) -> tuple[str, ...]:
         return ("image files",)
+
+    @property
+    def limits(self) -> TargetLimits:
+        return LIMITS
 
     def check(self, placement: Placement) -> None:
         """A directory has no type and no network: whatever is asked for is fine, and changes nothing."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
-from connector.model import Credential, InstanceAddress
+from connector.model import Credential, InstanceAddress, TargetLimits
 
 #: The name that an operator of the target cloud sees, and must not delete.
 INSTANCE_NAME: Final = "No_Delete_SMC_Transition_Instance"
@@ -171,6 +171,11 @@ class Provider(Protocol):
     @property
     def features(self) -> Collection[str]:
         """What it can do that others cannot, in the words of `JobField.needs`."""
+        ...
+
+    @property
+    def limits(self) -> TargetLimits:
+        """What it takes of a machine: pre-flight checks go by them."""
         ...
 
     def check(self, placement: Placement) -> None:

@@ -10,7 +10,17 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from connector.errors import NotPermitted
-from connector.model import DiskAccess, Extent, Finding, Inventory, Machine, MachineDisk, PowerState, Pressure
+from connector.model import (
+    DiskAccess,
+    Extent,
+    Finding,
+    Inventory,
+    Machine,
+    MachineDisk,
+    PowerState,
+    Pressure,
+    TargetLimits,
+)
 from connector.settings import VCenterSettings
 from connector.vcenter import (
     eligibility,
@@ -23,7 +33,7 @@ from connector.vcenter import (
     tasks,
     tracking,
 )
-from connector.vcenter.eligibility import Bounds, disk_set_changes
+from connector.vcenter.eligibility import CheckContext, disk_set_changes
 from connector.vcenter.facts import VCenterFacts, standing
 from connector.vcenter.ledger import SNAPSHOT, TRACKING, SnapshotLedger
 from connector.vcenter.naming import Ticket
@@ -38,7 +48,6 @@ __all__ = [
     "SNAPSHOT",
     "TRACKING",
     "About",
-    "Bounds",
     "Leftover",
     "Quiesce",
     "Snapshot",
@@ -123,9 +132,16 @@ class VCenter:
         """The one machine with that moref, instance UUID, inventory path or name."""
         return self._steady(lambda: inventory.find(self._session, wanted), wanted)
 
-    def check(self, machine: Machine, bounds: Bounds = Bounds()) -> tuple[Finding, ...]:  # noqa: B008 - frozen
-        """Pre-flight findings about a machine, the gravest first."""
-        return eligibility.check(machine, bounds)
+    def check(
+        self,
+        machine: Machine,
+        limits: TargetLimits = TargetLimits(),  # noqa: B008 - frozen
+    ) -> tuple[Finding, ...]:
+        """Pre-flight findings about a machine, the gravest first: by the rules of the survey, with its host, its datastores
+        and networks as they are now. Of other machines nothing is known here: what needs them only ever warns.
+        """
+        seen = self._steady(lambda: inventory.surroundings(self._session), machine.name)
+        return eligibility.check(machine, limits, CheckContext.of(seen, limits, self.now()))
 
     def clear_leftovers(
         self, *, keep: Collection[str] = (), machine: str | None = None, limit: float = removal.PATIENCE

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from connector.model import Finding, Inventory, Machine, MachineDisk, Nic, PowerState
+from connector.model import Finding, Inventory, Machine, MachineDisk, Nic, PowerState, TargetLimits
 from connector.vcenter.changes import history, root_file
 from connector.vcenter.checks import disk, guest, machine, network
 from connector.vcenter.checks.disk import trackable
 from connector.vcenter.checks.machine import foreign, hardware_level
-from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, Bounds, CheckContext, Rule
+from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, CheckContext, Rule
 from connector.vcenter.partial import obscured
 
 __all__ = [
     "DISK_RULES",
+    "GOVERNED",
     "NIC_RULES",
+    "PASSING",
     "RULES",
-    "Bounds",
     "CheckContext",
     "check",
     "disk_set_changes",
@@ -35,19 +36,25 @@ NIC_RULES: tuple[Rule[Nic], ...] = network.RULES
 #: What can be said of a machine of which vCenter shows too little.
 IN_REACH: tuple[Rule[Machine], ...] = tuple(rule for rule in RULES if rule.id in ("V1", "V30"))
 
+#: Before a pass: room and crowds on datastores are judged by the thresholds of the appliance, which waits.
+GOVERNED: frozenset[str] = frozenset({"D13", "D14"})
+
+#: Before a pass: somebody works on a host or a datastore, and ends; the pass waits.
+PASSING: frozenset[str] = frozenset({"S6", "D12"})
+
 _REACH = (BLOCK, WARM, WARN, INFO)
 
 
 def check(
     machine: Machine,
-    bounds: Bounds = Bounds(),  # noqa: B008 - frozen
+    limits: TargetLimits = TargetLimits(),  # noqa: B008 - frozen
     around: CheckContext | None = None,
 ) -> tuple[Finding, ...]:
     """Every finding about a machine, its disks and its network cards, the gravest first.
 
     Without `around` nothing is known of hosts, datastores and other machines, and nothing is said about them.
     """
-    known = around or CheckContext(bounds)
+    known = around or CheckContext(limits)
     if obscured(machine):  # what the rules would judge is not known
         return tuple(_about(IN_REACH, machine.name, machine, known))
     found = [
@@ -68,12 +75,12 @@ def check(
 
 def survey(
     inventory: Inventory,
-    bounds: Bounds = Bounds(),  # noqa: B008 - frozen
+    limits: TargetLimits = TargetLimits(),  # noqa: B008 - frozen
     now: float = 0.0,
 ) -> dict[str, tuple[Finding, ...]]:
     """The findings about every machine by its moref, with everything that the inventory knows around it."""
-    around = CheckContext.of(inventory, bounds, now)
-    return {one.moref: check(one, bounds, around) for one in inventory.machines}
+    around = CheckContext.of(inventory, limits, now)
+    return {one.moref: check(one, limits, around) for one in inventory.machines}
 
 
 def _about(rules: Iterable[Rule[Any]], name: str, subject: object, around: CheckContext) -> Iterator[Finding]:

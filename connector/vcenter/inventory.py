@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from operator import attrgetter
 
 from connector.errors import Ambiguous, NotFound
@@ -36,14 +37,25 @@ def whole(session: Session) -> Inventory:
     places = _places(session, [one for one in seen if isinstance(one, PropertyRow)])
     context = Context(places, _attributes(session))
     found = (placed(one, context) for one in seen if isinstance(one, Draft))
+    machines = tuple(sorted(found, key=lambda one: (one.path, one.moref)))
+    return replace(_around(places), machines=machines)
+
+
+def _around(places: Places) -> Inventory:
     return Inventory(
-        machines=tuple(sorted(found, key=lambda one: (one.path, one.moref))),
+        machines=(),
         hosts=places.hosts(),
         datastores=places.datastores(),
         networks=places.networks(),
         clusters=places.clusters(),
         folders=places.folders(),
     )
+
+
+def surroundings(session: Session) -> Inventory:
+    """Everything around machines, and no machine."""
+    places = _places(session, stream(session, _typed(FOLDERS) | _typed(AROUND), lambda row: row))
+    return _around(places)
 
 
 def find(session: Session, wanted: str) -> Machine:

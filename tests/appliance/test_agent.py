@@ -227,3 +227,15 @@ def test_a_stop_does_not_wait_long_for_an_order_that_does_not_come() -> None:
     with agent(_Patient(), lambda *_: {}):
         pass
     assert time.monotonic() - began < 5.0
+
+
+def test_whoever_wants_to_hears_every_answer() -> None:
+    plane, stop, heard = Plane(), threading.Event(), []
+
+    def hear(answer: HeartbeatAnswer) -> None:
+        heard.append(answer)
+        stop.set()
+
+    plane.unwanted = ["p-1"]
+    Agent(lambda: plane, lambda *_: {}, 1, stop, heartbeat=0.02, hear=hear).run()
+    assert heard[0] == HeartbeatAnswer(("p-1",))

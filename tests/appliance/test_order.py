@@ -62,6 +62,8 @@ def test_a_heartbeats_answer_of_the_wrong_shape_never_breaks_the_loop(
     for body in (
         {"stop": stop, "replication": replication_of},
         {"stop": [], "replication": {"p": replication_of}},
+        {"stop": [], "target": replication_of},
+        {"stop": [], "target": {"most_disks": replication_of}},
     ):
         try:
             heard_from_json(body)

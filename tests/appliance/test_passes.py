@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connector.appliance.passes.give_back import HandedBack
-from connector.errors import Interrupted
+from connector.clients.heartbeat import heard_from_json
+from connector.errors import Ineligible, Interrupted
+from connector.model import TargetLimits
 from tests.appliance.desk import KEYS, Bench, Board, context, copied
 from tests.transfer.conftest import Instance, Job
 from tests.vcenter.imaginary import MIB
@@ -120,3 +122,33 @@ def test_a_stop_is_heard_while_the_instance_proves(
         desk.write(1)
         assert [disk["kind"] for disk in desk.carry(desk.order(2))["disks"]] == ["delta", "delta"]
         assert desk.equal()
+
+
+AROUND: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "S6 maintenance": ("hosts", r"is in maintenance mode \(S6\)", {"in_maintenance": True}),
+    "S6 connection": ("hosts", r"is notResponding \(S6\)", {"connection_state": "notResponding"}),
+    "D12 access": ("datastores", r"is not accessible \(D12\)", {"accessible": False}),
+    "D12 maintenance": ("datastores", r"is in maintenance \(D12\)", {"maintenance_mode": "inMaintenance"}),
+}
+
+
+def test_what_the_survey_says_of_host_and_datastore_is_asked_again_before_each_pass(desk: Bench) -> None:
+    before = desk.estate.inventory
+    for kind, said, trouble in AROUND.values():
+        there = {moref: replace(one, **trouble) for moref, one in getattr(before, kind).items()}
+        desk.estate.change(lambda old, kind=kind, there=there: replace(old, **{kind: there}))
+        for final in (False, True):
+            with pytest.raises(HandedBack, match=f"not now: .* {said}") as back:
+                desk.carry(desk.order(1, final=final))
+            assert back.value.rest == desk.workbench.governor.rest
+        desk.estate.change(lambda old, kind=kind: replace(old, **{kind: getattr(before, kind)}))
+    assert not desk.world.snapshots() and desk.record.shutdowns == []
+
+
+def test_what_the_target_takes_is_heard_of_and_asked_for_before_each_pass(desk: Bench) -> None:
+    told = {"stop": [], "target": asdict(TargetLimits(most_disks=1))}
+    desk.workbench.target.hear(heard_from_json(told))
+    desk.workbench.target.hear(heard_from_json({"stop": []}))  # of a control plane that says nothing of it
+    with pytest.raises(Ineligible, match=r"has 2 disks, the target takes 1 \(D16\)"):
+        desk.carry(desk.order(1))
+    assert not desk.world.snapshots()

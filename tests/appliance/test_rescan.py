@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from connector.appliance.inventory import Rescan
-from connector.model import Finding, Machine, PowerState
+from connector.appliance.inventory import KnownTarget, Rescan
+from connector.model import Finding, Machine, PowerState, TargetLimits
 from connector.vcenter.client import VCenter
 from simulator.vcenter.edits import destroy_machine
 from tests.vcenter.imaginary import MIB, World, change_vm, world
@@ -24,6 +24,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.told: list[tuple[Machine, ...]] = []
+        self.findings: Mapping[str, Sequence[Finding]] = {}
         self._news = threading.Condition()
 
     def put_sources(
@@ -33,6 +34,7 @@ class Registry:
     ) -> dict[str, str]:
         with self._news:
             self.told.append(tuple(machines))
+            self.findings = findings
             self._news.notify_all()
         return {}
 
@@ -98,3 +100,10 @@ def test_the_end_does_not_wait_for_news(place: World) -> None:
         time.sleep(1.5)  # beyond the quiet after a change: now it waits for vCenter, for half a minute
         began = time.monotonic()
     assert time.monotonic() - began < 10.0
+
+
+def test_the_survey_goes_by_what_the_target_takes(place: World) -> None:
+    registry, target = Registry(), KnownTarget(TargetLimits(most_disks=1))
+    with VCenter(place.settings(), owner="rescan", ledger=Memory()) as vcenter:
+        Rescan(vcenter, lambda: registry, EVER, threading.Event(), target=target).once()
+    assert all("D16" in {one.check for one in found} for found in registry.findings.values())

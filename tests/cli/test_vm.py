@@ -14,7 +14,8 @@ import pytest
 from connector.cli import estate_report
 from connector.cli.main import main
 from connector.cli.secret import VARIABLE
-from connector.cli.vm import COLUMNS
+from connector.cli.vm import COLUMNS, TARGETS
+from connector.cloud import factory
 from tests.control.conftest import machine
 from tests.vcenter.imaginary import PASSWORD, World, change_vm, world
 
@@ -113,6 +114,23 @@ class TestAccess:
         tracking = next(one for one in found if one["check"] == "V9")
         assert (tracking["reads"], tracking["fixable"]) == ("config.changeTrackingEnabled", True)
         assert {one["moref"] for one in found} == {"vm-101"}
+
+    def test_the_limits_are_those_of_the_target(
+        self, place: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert TARGETS == factory.NAMES
+        change_vm(place.estate, "vm-101", secure_boot=True)
+        try:
+            for words, warned in (
+                ([], True),
+                (["--target", "alibaba"], True),
+                (["--target", "local"], False),
+            ):
+                assert main(["vm", "check", "vm-101", "--json", *words]) == 0
+                found = [json.loads(line)["check"] for line in capsys.readouterr().out.splitlines()]
+                assert ("V18" in found) is warned
+        finally:
+            change_vm(place.estate, "vm-101", secure_boot=False)
 
     @pytest.mark.parametrize(
         ("words", "code", "said"),

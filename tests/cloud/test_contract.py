@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from connector.clients.endpoint import InstanceEndpoint
+from connector.cloud import factory
 from connector.cloud.provider import INSTANCE_NAME, Health, Placement, Provider
 from connector.errors import Conflict
 from connector.transfer.certificates import CertificateRole
@@ -43,6 +44,10 @@ def test_create_twice_is_one_instance_that_answers(provider_factory: Factory) ->
 
 def test_where_nothing_is_asked_for_nothing_is_refused(provider_factory: Factory) -> None:
     provider_factory().check(Placement())
+
+
+def test_its_limits_are_those_that_are_known_without_it(provider_factory: Factory) -> None:
+    assert provider_factory().limits in factory.LIMITS.values()
 
 
 def test_two_instances_have_two_addresses(provider_factory: Factory) -> None:

@@ -21,7 +21,7 @@ from connector.cloud.provider import (
 from connector.control.plane import Options, run
 from connector.control.store import Quotas
 from connector.errors import ConnectorError
-from connector.model import Credential, InstanceAddress
+from connector.model import Credential, InstanceAddress, TargetLimits
 
 HOST_DISKS = 4
 PASSES = 12
@@ -38,6 +38,10 @@ class Directory:
     @property
     def features(self) -> tuple[str, ...]:
         return ("image files",)
+
+    @property
+    def limits(self) -> TargetLimits:
+        return TargetLimits(most_disks=5)
 
     def check(self, placement: Placement) -> None:
         pass

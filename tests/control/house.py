@@ -35,7 +35,7 @@ from connector.control.state.vault import Vault
 from connector.control.store import NewJob, Quotas, Store
 from connector.control.store.provider_ledger import instance_token
 from connector.errors import BadInput, ConnectorError, TargetFailed, TransferFailed
-from connector.model import Credential, InstanceAddress
+from connector.model import Credential, InstanceAddress, TargetLimits
 from connector.transfer.evidence import Signer
 from tests.control.conftest import VCENTER, machine
 from tests.control.honest import manifest, new_signer, shown
@@ -61,6 +61,7 @@ class Cloud:
 
     def __init__(self) -> None:
         self.features: tuple[str, ...] = ("image files",)
+        self.limits = TargetLimits(most_disks=5)
         self.instances: dict[str, Health] = {}
         self.images: list[str] = []
         self.in_use: set[str] = set()

@@ -13,6 +13,7 @@ import requests
 
 from connector.clients.agents import ControlClient, ControlConnection, Membership, enrol
 from connector.clients.smc import Access
+from connector.cloud import factory
 from connector.errors import (
     AuthenticationFailed,
     BadInput,
@@ -312,4 +313,5 @@ def test_the_identity_survives_a_restart(plane: Plane) -> None:
     assert {k: v for k, v in plane.ready.items() if k not in ports} == {
         k: v for k, v in before.items() if k not in ports
     }
-    assert ControlClient(plane.url, plane.thumbprint, member).heartbeat([]).stop == ()
+    heard = ControlClient(plane.url, plane.thumbprint, member).heartbeat([])
+    assert (heard.stop, heard.limits) == ((), factory.limits("local"))

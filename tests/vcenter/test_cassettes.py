@@ -15,6 +15,7 @@ from vcr.request import Request
 from connector.errors import AuthenticationFailed, ConnectorError, NotFound
 from connector.vcenter import inventory
 from connector.vcenter.client import VCenter
+from connector.vcenter.eligibility import check
 from connector.vcenter.session import Session
 from connector.vcenter.snapshots import Snapshot
 from tests.vcenter.cassettes import FOLDER, MIB, conversation, request_filter, response_filter
@@ -79,7 +80,7 @@ def test_inventory(ledger: Memory) -> None:
         assert [first.path, second.path] == ["/DC0/vm/idle-00001", "/DC0/vm/idle-00002"]
         assert [disk.capacity for disk in first.disks] == [4 * MIB, 8 * MIB]
         assert vcenter.find("idle-00002") == second
-        assert [finding.check for finding in vcenter.check(first)] == ["V9", "D7", "D7"]
+        assert [finding.check for finding in check(first)] == ["V9", "D7", "D7"]
 
 
 def test_inventory_of_vcsim(ledger: Memory) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from connector.model import Severity
 from connector.vcenter.checks.rule import Rule
-from connector.vcenter.eligibility import DISK_RULES, NIC_RULES, RULES
+from connector.vcenter.eligibility import DISK_RULES, GOVERNED, NIC_RULES, PASSING, RULES
 
 
 class Elsewhere(NamedTuple):
@@ -55,8 +55,6 @@ ELSEWHERE: Final = (
     ),
 )
 
-REPEATED: Final = ["V5", "V6", "V11", "V12", "D13", "D14", "D19", "D20", "S5", "S8"]
-
 SAYS: Final = {
     Severity.BLOCK: "blocks",
     Severity.WARM_BLOCK: "blocks while running",
@@ -69,6 +67,16 @@ _INTRODUCTION: Final = """# Pre-flight checks
 `connector vm check` reads the inventory and applies these rules; with `--deep` also [those that look into the
 disks](deep-checks.md). Nothing is changed. What *blocks* makes the exit code 5; what *blocks while running* goes away when the
 machine is powered off. This page is generated from the rules (`connector/vcenter/checks`); a test fails when it is out of date.
+"""
+
+_REPEATED: Final = """What was true on Tuesday may be different on Saturday night: everything that blocks is asked again.
+
+- {blocking}: the pass ends with what blocks.
+- {passing}: somebody works on a host or a datastore. The pass waits; its job says for what.
+- {governed}: the thresholds of the appliance decide ([operating](operating.md)). The pass of a running machine waits.
+- V11, V12: what was left is removed, and consolidation is waited for.
+- D19, D20: the disks are compared with those of the pass before.
+- S8, S10: the pass waits for the host's memory, and for a backup at work.
 """
 
 _TITLES: Final = (("Machines", RULES), ("Disks", DISK_RULES), ("Network cards", NIC_RULES))
@@ -88,7 +96,21 @@ def _parts() -> Iterator[str]:
     yield "Inventory values do not tell these; they are checked where the answer is.\n"
     yield _table(("check", "what", "where"), ELSEWHERE)
     yield "## Repeated before every pass\n"
-    yield f"{', '.join(REPEATED)}: what was true on Tuesday may be different on Saturday night.\n"
+    yield _REPEATED.format(
+        blocking=_listed(_blocking() - GOVERNED - PASSING),
+        passing=_listed(PASSING),
+        governed=_listed(GOVERNED),
+    )
+
+
+def _blocking() -> frozenset[str]:
+    """The checks that forbid a migration, or that of a running machine."""
+    grave = (Severity.BLOCK, Severity.WARM_BLOCK)
+    return frozenset(rule.id for _, rules in _TITLES for rule in rules if rule.severity in grave)
+
+
+def _listed(ids: Iterable[str]) -> str:
+    return ", ".join(sorted(ids, key=lambda one: ("SVDN".index(one[0]), int(one[1:]))))
 
 
 def _rows(rules: Iterable[Rule[Any]]) -> Iterator[Sequence[str]]:

@@ -6,23 +6,28 @@ import threading
 import time
 
 from connector.appliance.passes.context import PassContext
+from connector.appliance.passes.give_back import HandedBack
 from connector.appliance.passes.order import Order
 from connector.appliance.progress import PassProgress
 from connector.errors import Conflict, Ineligible, Interrupted
 from connector.model import Machine, Severity
-from connector.vcenter.client import VCenter
+from connector.vcenter.eligibility import GOVERNED, PASSING
 
 LOOK = 2.0  # seconds between two looks at who else is at the machine
 
 
-def refuse(vcenter: VCenter, machine: Machine, *, warm: bool) -> None:
-    """Raises Ineligible for what stands in the way. `warm`: of a machine that is read while it runs."""
+def refuse(context: PassContext, machine: Machine, *, warm: bool) -> None:
+    """Raises Ineligible for what stands in the way, HandedBack for what passes by itself. `warm`: of a machine that is read
+    while it runs.
+    """
     grave = {Severity.BLOCK, Severity.WARM_BLOCK} if warm else {Severity.BLOCK}
-    for finding in vcenter.check(machine):
-        if finding.severity in grave:
-            raise Ineligible(
-                f"{finding.message} ({finding.check})", on=finding.subject, remedy=finding.remedy
-            )
+    for finding in context.vcenter.check(machine, context.target.limits):
+        if finding.severity not in grave or finding.check in GOVERNED:
+            continue
+        what = f"{finding.message} ({finding.check})"
+        if finding.check in PASSING:
+            raise HandedBack(f"not now: {what}", on=finding.subject, rest=context.governor.rest)
+        raise Ineligible(what, on=finding.subject, remedy=finding.remedy)
 
 
 def wait_for_others(context: PassContext, order: Order, board: PassProgress, stop: threading.Event) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from connector.appliance.cleanup.ledger import ControlLedger
 from connector.appliance.cleanup.machine_lock import MachineLocks
+from connector.appliance.inventory import KnownTarget
 from connector.appliance.passes.evidence import EvidenceWriter
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.settings import TransferSettings
@@ -27,3 +28,4 @@ class PassContext:
     governor: Thresholds = field(default_factory=Thresholds)
     backup_wait: float = 3600.0
     claims: MachineLocks = field(default_factory=MachineLocks)
+    target: KnownTarget = field(default_factory=KnownTarget)

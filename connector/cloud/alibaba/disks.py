@@ -8,7 +8,8 @@ from typing import Any, Final
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json, client_token
 from connector.cloud.alibaba.codes import NoStock, Refusal, RefusalEffect
-from connector.cloud.alibaba.launch import DISK_LIMIT, disk_key, disk_name, wanted
+from connector.cloud.alibaba.launch import disk_key, disk_name, wanted
+from connector.cloud.alibaba.limits import DISK_LIMIT
 from connector.cloud.alibaba.market import GIB, Market
 from connector.cloud.alibaba.owner_ledger import OwnerLedger
 from connector.cloud.alibaba.specification import Offer

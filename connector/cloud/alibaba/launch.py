@@ -15,6 +15,7 @@ from typing import Any, Final
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json, client_token
 from connector.cloud.alibaba.codes import NoStock, Refusal, RefusalEffect
+from connector.cloud.alibaba.limits import DISK_LIMIT
 from connector.cloud.alibaba.market import GIB, Category, Market
 from connector.cloud.alibaba.network import Networks, Switch
 from connector.cloud.alibaba.owner_ledger import ObjectAttempts, OwnerLedger
@@ -24,7 +25,6 @@ from connector.errors import TargetFailed
 from connector.model import Credential
 
 USER_DATA_LIMIT: Final = 16 << 10  # bytes before base64
-DISK_LIMIT: Final = 16  # data disks of one instance
 _DIGESTS: Final = 2048  # bytes of a disk for each byte of its digest table, which lies on the system disk
 
 

@@ -19,6 +19,7 @@ from connector.cloud.alibaba.credentials import Credentials
 from connector.cloud.alibaba.disks import CloudDisks
 from connector.cloud.alibaba.images import CloudImages
 from connector.cloud.alibaba.launch import Launcher, user_data
+from connector.cloud.alibaba.limits import LIMITS
 from connector.cloud.alibaba.market import Market
 from connector.cloud.alibaba.network import PORTS, Networks
 from connector.cloud.alibaba.owner_ledger import OwnerLedger
@@ -35,7 +36,7 @@ from connector.cloud.provider import (
     StoredImage,
 )
 from connector.errors import BadInput, TargetFailed, TransferFailed, TrustFailed
-from connector.model import Credential, InstanceAddress
+from connector.model import Credential, InstanceAddress, TargetLimits
 
 _INSTANCES: Final = ("Instances", "Instance")
 
@@ -76,6 +77,10 @@ class AlibabaProvider:
     @property
     def features(self) -> tuple[str, ...]:
         return ()
+
+    @property
+    def limits(self) -> TargetLimits:
+        return LIMITS
 
     def check(self, placement: Placement) -> None:
         """Refuses what this region cannot offer now (X4), and networks that do not fit together."""

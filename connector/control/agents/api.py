@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -125,6 +126,7 @@ class AgentApi:
             "rotate": call.who.rotate,
             "stop": stop,
             "replication": self._service.replication(call.who, held - set(stop)),
+            "target": asdict(self._service.limits),
         }
 
     def _leftovers(self, call: ApiRequest) -> Any:

@@ -42,7 +42,7 @@ from connector.control.store import Store
 from connector.control.store.provider_ledger import instance_token
 from connector.control.store.runs import ROLLBACK
 from connector.errors import BadInput, ConnectorError, ControlFailed, TargetFailed
-from connector.model import Credential, InstanceAddress
+from connector.model import Credential, InstanceAddress, TargetLimits
 from connector.specification.fields import JOB_FIELDS
 from connector.transfer import evidence
 from connector.transfer.certificates import CertificateRole
@@ -86,6 +86,11 @@ class Steps:
         self._told: dict[str, tuple[str, ...]] = {}  # by instance; guarded by `_guard`
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
+
+    @property
+    def limits(self) -> TargetLimits:
+        """What the target takes."""
+        return self._provider.limits
 
     def check(self, asked: Mapping[str, Any], region: str, source: Source) -> None:
         """Raises `OutOfRange` for fields of a job, by name, that the provider could never carry out."""

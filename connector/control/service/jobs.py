@@ -30,7 +30,7 @@ from connector.control.engine.steps import Steps
 from connector.control.store import NewJob, Store
 from connector.control.store.passes import stoppable
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, Ineligible, TransferFailed
-from connector.model import Credential, PowerState, Severity
+from connector.model import Credential, PowerState, Severity, TargetLimits
 from connector.specification.fields import BY_NAME, JOB_FIELDS
 from connector.transfer import evidence
 from connector.transfer.certificates import CertificateRole
@@ -143,6 +143,11 @@ class JobService:
         self.store.removal.source(source_id, force=force)
         self.store.removal.finish()
         self.poke()
+
+    @property
+    def limits(self) -> TargetLimits:
+        """What the target takes of a machine."""
+        return self._steps.limits
 
     def heard(self, appliance: Appliance, held: set[str]) -> list[str]:
         """A heartbeat: the passes that the appliance must stop.

@@ -114,8 +114,8 @@ MACHINE_RULES: tuple[Rule[Machine], ...] = (
         BLOCK,
         "config.hardware.device",
         lambda m, around: when(
-            len(m.disks) > around.bounds.most_disks,
-            f"it has {len(m.disks)} disks, the target takes {around.bounds.most_disks}",
+            len(m.disks) > around.limits.most_disks,
+            f"it has {len(m.disks)} disks, the target takes {around.limits.most_disks}",
         ),
         "exclude disks, or join them inside the guest",
     ),
@@ -210,8 +210,8 @@ RULES: tuple[Rule[MachineDisk], ...] = (
         BLOCK,
         "capacityInBytes",
         lambda d, around: when(
-            d.capacity > around.bounds.largest_disk,
-            f"its {d.capacity} bytes are more than the target's {around.bounds.largest_disk}",
+            d.capacity > around.limits.largest_disk,
+            f"its {d.capacity} bytes are more than the target's {around.limits.largest_disk}",
         ),
         "split the disk inside the guest",
     ),
@@ -228,7 +228,7 @@ RULES: tuple[Rule[MachineDisk], ...] = (
         "sectors of 512 bytes",
         WARN,
         "virtualDiskFormat",
-        lambda d, around: when(d.native_4k and not around.bounds.sector_4k, "its sectors have 4 KiB"),
+        lambda d, around: when(d.native_4k and not around.limits.sector_4k, "its sectors have 4 KiB"),
         "choose a target with such sectors, or copy its files into a disk with 512-byte sectors",
     ),
     Rule(

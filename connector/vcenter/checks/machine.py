@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from connector.model import Firmware, Host, Machine, PowerState, SnapshotNode, UnclearData
+from connector.model import Host, Machine, PowerState, SnapshotNode, UnclearData
 from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, CheckContext, Rule, when
 from connector.vcenter.naming import Ticket
 from connector.vcenter.partial import obscured
@@ -450,21 +450,11 @@ FEATURES: tuple[Rule[Machine], ...] = (
     ),
     Rule(
         "V18",
-        "firmware fits the target",
-        BLOCK,
-        "config.firmware",
-        lambda m, around: when(
-            m.firmware is Firmware.EFI and not around.bounds.uefi, "it boots by UEFI, the target cannot"
-        ),
-        "choose a target with UEFI",
-    ),
-    Rule(
-        "V18",
         "secure boot fits the target",
         WARN,
         "config.bootOptions.efiSecureBootEnabled",
         lambda m, around: when(
-            m.traits.secure_boot and not around.bounds.secure_boot, "it boots with secure boot"
+            m.traits.secure_boot and not around.limits.secure_boot, "it boots with secure boot"
         ),
         "choose a target with secure boot, or expect the machine to boot without",
     ),

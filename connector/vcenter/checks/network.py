@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from connector.model import Nic
-from connector.vcenter.checks.rule import BLOCK, INFO, WARN, CheckContext, Rule, when
-
-
-def _unmapped(nic: Nic, around: CheckContext) -> str:
-    mapped = around.bounds.networks
-    return when(
-        mapped is not None and nic.network not in mapped, f"{nic.network or 'its network'} is not mapped"
-    )
+from connector.vcenter.checks.rule import INFO, WARN, CheckContext, Rule, when
 
 
 def _segment(nic: Nic, around: CheckContext) -> str:
@@ -22,14 +15,6 @@ def _segment(nic: Nic, around: CheckContext) -> str:
 
 
 RULES: tuple[Rule[Nic], ...] = (
-    Rule(
-        "N1",
-        "network mapped",
-        BLOCK,
-        "VirtualEthernetCard.backing",
-        _unmapped,
-        "add the network to the mapping",
-    ),
     Rule(
         "N1",
         "ordinary network",

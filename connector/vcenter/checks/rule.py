@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from connector.model import Datastore, Host, Inventory, Machine, Severity
+from connector.model import Datastore, Host, Inventory, Machine, Severity, TargetLimits
 
 Subject = TypeVar("Subject")
 
@@ -17,22 +17,10 @@ MIB, GIB = 1 << 20, 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What the target can take; bytes and counts."""
-
-    largest_disk: int = 32 << 40
-    most_disks: int = 17
-    uefi: bool = True
-    secure_boot: bool = False
-    sector_4k: bool = False
-    networks: frozenset[str] | None = None  # names that the mapping covers; None when there is none yet
-
-
-@dataclass(frozen=True, slots=True)
 class CheckContext:
     """What a rule may ask besides its subject. Everything is optional: a rule says nothing about the unknown."""
 
-    bounds: Bounds = Bounds()
+    limits: TargetLimits = field(default_factory=TargetLimits)
     hosts: Mapping[str, Host] = field(default_factory=dict)  # by moref
     datastores: Mapping[str, tuple[Datastore, ...]] = field(default_factory=dict)  # by name
     stores: Mapping[str, Datastore] = field(default_factory=dict)  # by moref
@@ -43,7 +31,7 @@ class CheckContext:
     segments: Mapping[str, str] = field(default_factory=dict)  # names of port groups that NSX made, by key
 
     @classmethod
-    def of(cls, inventory: Inventory, bounds: Bounds, now: float = 0.0) -> CheckContext:
+    def of(cls, inventory: Inventory, limits: TargetLimits, now: float = 0.0) -> CheckContext:
         """Everything that an inventory tells."""
         datastores: dict[str, tuple[Datastore, ...]] = {}
         for one in inventory.datastores:
@@ -54,7 +42,7 @@ class CheckContext:
                 if disk.sharing == "sharingMultiWriter":
                     owners[disk.path] = (*owners.get(disk.path, ()), machine.name)
         return cls(
-            bounds=bounds,
+            limits=limits,
             hosts={one.moref: one for one in inventory.hosts},
             datastores=datastores,
             stores={one.moref: one for one in inventory.datastores},
