@@ -1,4 +1,4 @@
-"""The one hot answer, a page of properties, read by expat straight from the stream; nothing in it is trusted.
+"""A page of properties, the answer that is read most, is parsed by expat from the stream; nothing in it is trusted.
 
 A document may be of any size, because objects are handed on one by one; an object, a value and a name may not.
 """
@@ -56,11 +56,11 @@ def read_page(
     *,
     packed: bool = False,
 ) -> None:
-    """Hand every object of an answer to `take`, and the token of the next page, if there is one, to `more`.
+    """Pass every object of an answer to `take`, and the token of the next page to `more` if there is a next page.
 
     The token comes before the objects. `packed` says that the bytes are compressed (gzip or deflate). Raises
-    `VCenterFault` for anything that is no such answer, `ConnectionResetError` for one that ends in the middle, and
-    what the stream raises.
+    `VCenterFault` for anything else than such an answer, `ConnectionResetError` for an answer that ends in the
+    middle, and what the stream raises.
     """
     reader = _Reader(take, more)
     body = Body(stream, packed=packed)
@@ -79,8 +79,8 @@ class _Reader:
         self._names: dict[str, str] = {}
         self._classes: dict[tuple[tuple[str, str], ...], str] = {}
         self._elements = self._letters = self._objects = self._quiet = 0
-        self._heard = 0  # tags and texts
-        self._beyond = 0  # elements open in a part of an object that is too much to be kept
+        self._events = 0  # tags and texts
+        self._beyond = 0  # open elements of a part that is too large or too deep to be kept
         self._lost = ""  # why such a part was not kept
         self._long = self._replaced = False
         self._replacer = Replacer()
@@ -92,9 +92,9 @@ class _Reader:
         parser.StartDoctypeDeclHandler = self._doctype
 
     def feed(self, chunk: bytes) -> None:
-        before = self._heard
+        events = self._events
         self._parse(chunk, False)
-        self._quiet = 0 if before != self._heard else self._quiet + len(chunk)
+        self._quiet = 0 if events != self._events else self._quiet + len(chunk)
         if self._quiet > LONGEST_TAG:
             raise strange(f"a tag is longer than {LONGEST_TAG} bytes")
 
@@ -113,7 +113,7 @@ class _Reader:
         raise strange("it declares a document type, as web pages and entity bombs do")
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        self._heard += 1
+        self._events += 1
         if self._beyond:
             self._beyond += 1
             return
@@ -131,16 +131,16 @@ class _Reader:
         stack.append([name, self._class(attributes) if attributes else "", None])
 
     def _class(self, attributes: dict[str, str]) -> str:
-        said = tuple(attributes.items())
-        known = self._classes.get(said)
-        if known is None:
+        key = tuple(attributes.items())
+        kind = self._classes.get(key)
+        if kind is None:
             if len(self._classes) > MOST_NAMES:
                 self._classes.clear()
-            known = self._classes[said] = _class(attributes)
-        return known
+            kind = self._classes[key] = _class(attributes)
+        return kind
 
     def _data(self, text: str) -> None:
-        self._heard += 1
+        self._events += 1
         if self._beyond or self._long:
             return
         self._letters += len(text)
@@ -170,13 +170,13 @@ class _Reader:
             if above[2] is None:
                 above[2] = {name: value}
                 return
-            held = above[2]
-            if name not in held:
-                held[name] = value
-            elif type(held[name]) is _Several:
-                held[name].append(value)
+            parts = above[2]
+            if name not in parts:
+                parts[name] = value
+            elif type(parts[name]) is _Several:
+                parts[name].append(value)
             else:
-                held[name] = _Several((held[name], value))
+                parts[name] = _Several((parts[name], value))
 
     def _unread(self) -> Unread:
         if len(self._stack) <= _INSIDE:
@@ -212,7 +212,7 @@ class _Reader:
         return name
 
     def _too_much(self, how: str) -> None:
-        """What is open now is passed over up to its end; the rest of the object is read on."""
+        """Skip the open element up to its end, and read on with the rest of the object."""
         if len(self._stack) <= _INSIDE:
             raise strange(f"what surrounds the objects {how}")
         path = "/".join(frame[0] for frame in self._stack[_INSIDE + 1 :][:3])
@@ -230,22 +230,22 @@ class _Pointer(str):
     __slots__ = ()
 
 
-_NIL = "nil"  # what xsi:nil says instead of a class
+_NIL = "nil"  # the class of an element that xsi:nil marks as unset
 
 
 def _class(attributes: Mapping[str, str]) -> str:
-    """What xsi:type says, without its prefix; for a reference, the kind of object."""
-    said, pointed = "", ""
+    """The type in xsi:type without its prefix; for a reference, the kind of object."""
+    declared, reference = "", ""
     for name, value in attributes.items():
         if len(value) > LONGEST_VALUE or len(name) > 256:
             raise strange("it has an endless attribute")
         if name == "type":
-            pointed = value
+            reference = value
         elif name.endswith(":type"):
-            said = value.rpartition(":")[2]
+            declared = value.rpartition(":")[2]
         elif name.endswith(":nil") and value in ("true", "1"):
             return _NIL
-    return _Pointer(pointed) if pointed else said
+    return _Pointer(reference) if reference else declared
 
 
 def _value(kind: str, parts: dict[str, Any] | None, text: str) -> Any:
@@ -258,18 +258,24 @@ def _value(kind: str, parts: dict[str, Any] | None, text: str) -> Any:
             return text
         return [] if kind.startswith("ArrayOf") else DataObject(kind, {})
     if kind.startswith("ArrayOf"):
-        return [one for held in parts.values() for one in (held if type(held) is _Several else (held,))]
+        return [
+            value
+            for values in parts.values()
+            for value in (values if type(values) is _Several else (values,))
+        ]
     return DataObject(kind, parts)
 
 
 def _row(described: Any) -> PropertyRow:
     pointer = described.obj
-    stated = [
-        one for one in _each(described.propSet) if isinstance(one, DataObject) and isinstance(one.name, str)
+    properties = [
+        entry
+        for entry in _each(described.propSet)
+        if isinstance(entry, DataObject) and isinstance(entry.name, str)
     ]
-    values = {one.name: one.val for one in stated if one.val is not None}
-    missing = [one for one in _each(described.missingSet) if isinstance(one, DataObject)]
-    refused = {str(one.path): getattr(one.fault, "fault", None) for one in missing}
+    values = {entry.name: entry.val for entry in properties if entry.val is not None}
+    missing = [entry for entry in _each(described.missingSet) if isinstance(entry, DataObject)]
+    refused = {str(entry.path): getattr(entry.fault, "fault", None) for entry in missing}
     return PropertyRow(pointer.kind, pointer.value, values, refused)
 
 

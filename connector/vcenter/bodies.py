@@ -1,4 +1,4 @@
-"""The body of an answer as plain bytes, compressed or not; one that is cut off or never ends is told as such."""
+"""The body of an answer is read as plain bytes, and never more of them than the limit allows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from connector.errors import VCenterFault
 LARGEST: Final = 1 << 30  # bytes of one answer; 500 machines with all that is read of them are about 20 MiB
 _PIECE: Final = 1 << 16
 _GZIP: Final = b"\x1f\x8b"
-_FRAMED, _BARE = 47, -15  # of zlib: a frame of gzip or zlib, which it finds out; none
+_FRAMED, _BARE = 47, -15  # wbits of zlib: with the frame of gzip or zlib, without a frame
 PACKINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})  # as Content-Encoding names them
 
 
@@ -45,12 +45,12 @@ class _Bounded:
 
 
 class _Unpacked:
-    """What gzip or deflate packed: several members one after the other, and deflate with or without zlib's frame."""
+    """Data of gzip or deflate, unpacked: several members in a row, and deflate with or without zlib's frame."""
 
     def __init__(self, stream: AnswerStream) -> None:
         self._stream = stream
         self._tail = b""  # read and not unpacked yet
-        self._unpack: Any = None  # of the member that is read now
+        self._unpack: Any = None  # unpacks the current member
         self._last = False  # nothing follows
 
     def read(self, size: int, /) -> bytes:
@@ -75,14 +75,14 @@ class _Unpacked:
         return b""
 
     def _frame(self) -> int:
-        """How zlib has to read what begins here. Deflate must have zlib's frame, but some servers leave it out."""
+        """The wbits for the member that begins here. Deflate must have zlib's frame, but some servers leave it out."""
         self._look_ahead()
         head = self._tail[:2]
         zlibs = len(head) == 2 and head[0] & 0xF == 8 and int.from_bytes(head, "big") % 31 == 0
         return _FRAMED if zlibs or _GZIP.startswith(head) else _BARE
 
     def _next_member(self) -> None:
-        """Another one follows only gzip; zeros between members are padding, what else follows is no part of the answer."""
+        """Only a member of gzip may follow. Zeros before it are padding; anything else is no part of the answer."""
         self._look_ahead()
         while self._tail and not self._tail.strip(b"\0"):
             self._tail = b""
@@ -98,7 +98,7 @@ class _Unpacked:
 
 
 def strange(what: str) -> VCenterFault:
-    """The error about an answer that no vCenter gives."""
+    """The error for an answer that no vCenter gives."""
     return VCenterFault(
-        f"this is no answer of a vCenter: {what}", remedy="check host, port and proxies on the way there"
+        f"this is no answer of a vCenter: {what}", remedy="check host, port and the proxies in between"
     )

@@ -1,4 +1,4 @@
-"""Everything this connector ever says to vCenter. A call that is not in the table does not leave the process.
+"""The connector calls vCenter only by the names in this table. A call that is not in it does not leave the process.
 
 That is how "no guest operation is ever called" holds: guest managers have no row here.
 """
@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Care(Enum):
-    """What the round trip may do on its own when a call fails for want of a session or a connection."""
+    """What the transport may do by itself when a call fails because the session or the connection is gone."""
 
     OPEN = "works without a session; never answered by logging in"
     READ = "asking twice is harmless: repeated after a new login and after a broken connection"

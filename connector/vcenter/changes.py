@@ -1,4 +1,4 @@
-"""Changed areas count by the length they cover, never by emptiness: the windows add up to the disk.
+"""An answer counts by the length that it covers, whether it names areas or not: the windows add up to the disk.
 
 The paging core is pure: `covered` takes any function that answers for a window.
 """
@@ -28,15 +28,15 @@ class ChangedAreas:
 
 
 def covered(capacity: int, ask: Callable[[int], ChangedAreas], on: str = "") -> tuple[Extent, ...]:
-    """Ask window after window until the whole disk is covered; sorted, merged extents.
+    """The changed areas of the whole disk as sorted, merged extents; asks window after window.
 
     `ask` gets the first uncovered offset, never `capacity` itself. Raises `ChangesUnknown` for an answer
     that contradicts itself or the question: wrong start, no length, past the end, an area outside its window.
     """
-    position = asked = 0
+    position = answers = 0
     areas: list[Extent] = []
     while position < capacity:
-        if (asked := asked + 1) > MOST_WINDOWS:
+        if (answers := answers + 1) > MOST_WINDOWS:
             raise unknown(f"{MOST_WINDOWS} answers cover {position} of {capacity} bytes", on)
         window = ask(position)
         _judge(window, position, capacity, on)
@@ -62,27 +62,27 @@ def _judge(window: ChangedAreas, position: int, capacity: int, on: str) -> None:
 
 def merged(areas: Iterable[Extent]) -> tuple[Extent, ...]:
     """The same bytes as ascending extents that neither touch nor overlap."""
-    found: list[Extent] = []
+    extents: list[Extent] = []
     for area in sorted(areas):
-        if found and area.start <= found[-1].end:
-            last = found.pop()
-            found.append(Extent(last.start, max(last.end, area.end) - last.start))
+        if extents and area.start <= extents[-1].end:
+            last = extents.pop()
+            extents.append(Extent(last.start, max(last.end, area.end) - last.start))
         else:
-            found.append(area)
-    return tuple(found)
+            extents.append(area)
+    return tuple(extents)
 
 
 def comparable(base: MachineDisk, now: MachineDisk) -> str | None:
-    """Why `now`'s changes since `base` cannot be asked for; None when they can.
+    """Why the changes of `now` since `base` cannot be queried; None when they can.
 
-    Both are disks of snapshots: `base` of the one whose pass is complete, `now` of the one being read.
+    Both are disks of snapshots: `base` of the last finished reading, `now` of the snapshot that is read.
     """
     checks: tuple[tuple[bool, str], ...] = (
         (not base.change_id, "the base has no change id"),
         (not now.change_id, "CBT is not active for the disk: its snapshot has no change id"),
         (base.capacity != now.capacity, f"the disk was resized from {base.capacity} to {now.capacity} bytes"),
         (base.key != now.key, f"the device key changed from {base.key} to {now.key}"),
-        (not base.uuid and bool(now.uuid), "which disk the base is of is not known (no uuid)"),
+        (not base.uuid and bool(now.uuid), "the base does not say of which disk it is (no uuid)"),
         (base.uuid != now.uuid, "another disk is in its place (uuid changed)"),
         (
             root_file(base.path) != root_file(now.path),
@@ -104,12 +104,12 @@ def root_file(path: str) -> str:
 
 
 def unknown(why: str, on: str) -> ChangesUnknown:
-    """The error that sends a disk into a hash-compare pass."""
+    """The error that makes the pass compare this disk."""
     return ChangesUnknown(f"changes are not known: {why}", on=on, remedy=_RESYNC)
 
 
 def doubted(error: ConnectorError) -> ConnectorError:
-    """What a failed query means for its disk. What passes by itself stays what it is."""
+    """The error of a failed query, as it concerns the disk. A failure that passes by itself is returned unchanged."""
     if error.retryable or not isinstance(error, VCenterFault | Conflict | Ineligible | BadInput):
         return error
     return error if isinstance(error, ChangesUnknown) else unknown(error.what, error.on)

@@ -1,4 +1,4 @@
-"""What no XML document may hold is replaced on the way in: bytes that are no UTF-8, control characters, U+FFFF.
+"""Characters that XML forbids are replaced before parsing: bytes that are no UTF-8, control characters, U+FFFF.
 
 One such character in the notes of one machine must not cost the answer about all of them. Pure.
 """
@@ -17,7 +17,7 @@ _NUMBER: Final = re.compile("&#(?:x([0-9a-fA-F]+)|([0-9]+));")
 _DECLARED: Final = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 _HEAD: Final = 256  # bytes in which a document says how it is encoded
 _LONGEST: Final = 64  # characters of a reference, which may be cut in two between pieces
-_SPOKEN: Final = {"ascii", "cp1252", "iso8859-1", "utf-16", "utf-16-be", "utf-16-le"}
+_ENCODINGS: Final = {"ascii", "cp1252", "iso8859-1", "utf-16", "utf-16-be", "utf-16-le"}
 
 
 class Replacer:
@@ -30,7 +30,7 @@ class Replacer:
         self._plain = True  # the document is in UTF-8, so that sound ASCII can pass as it is
 
     def feed(self, piece: bytes, last: bool = False) -> bytes:
-        """What may be parsed by now; `last` with the last piece."""
+        """The text that may be parsed so far; `last` says that the last piece is here."""
         if self._head is not None:
             self._head += piece
             if not last and len(self._head) < _HEAD and b">" not in self._head:
@@ -45,14 +45,14 @@ class Replacer:
         return (_NUMBER.sub(_referred, text) if "&#" in text else text).encode()
 
     def _begin(self, head: bytes) -> bytes:
-        """Choose the decoder; what is parsed is UTF-8, so no declaration may say otherwise."""
+        """Choose the decoder. The parser gets UTF-8, so the declaration of another encoding is replaced."""
         if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             self._decoder, self._plain = codecs.getincrementaldecoder("utf-16")("replace"), False
             return head
         if (declared := _DECLARED.match(head)) is None:
             return head
         name = _codec(declared[1].decode())
-        if name in _SPOKEN:
+        if name in _ENCODINGS:
             self._decoder, self._plain = codecs.getincrementaldecoder(name)("replace"), False
             return head[: declared.start(1)] + b"UTF-8" + head[declared.end(1) :]
         return head
@@ -66,7 +66,7 @@ def _codec(name: str) -> str:
 
 
 def _is_sound(piece: bytes) -> bool:
-    """Whether nothing needs to be looked at: the ordinary case, at the speed of memory."""
+    """Whether nothing has to be replaced. The test is fast, because nearly every piece passes it."""
     return (
         piece.isascii()
         and b"&#" not in piece
@@ -76,7 +76,7 @@ def _is_sound(piece: bytes) -> bool:
 
 
 def _cut(text: str) -> int:
-    """Where a reference begins that the next piece may end."""
+    """Where a reference begins that may end in the next piece only; without one, the end of the text."""
     begin = text.rfind("&", max(0, len(text) - _LONGEST))
     return len(text) if begin < 0 or ";" in text[begin:] else begin
 

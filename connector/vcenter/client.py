@@ -95,7 +95,7 @@ class VCenter:
         return patient
 
     def _steady(self, work: Callable[[], Result], on: str) -> Result:
-        """Do work that bears repetition: at once and once, or through an outage."""
+        """Do work that may be repeated: once only, or, with `during`, through an outage."""
         if self._stop is None:
             return work()
         patience = WaitLimit(tasks.OUTAGE, self._stop)
@@ -114,23 +114,23 @@ class VCenter:
         return inventory.whole(self._session)
 
     def now(self) -> float:
-        """Seconds since the epoch by vCenter's own clock: what it stamps is compared with this, never with ours."""
+        """Seconds since the epoch by vCenter's own clock. Its time stamps are compared with this clock, never with ours."""
         return self._steady(self._session.now, "the clock of vCenter")
 
     def standing(self, chosen: Collection[str] = ()) -> VCenterFacts:
-        """The clock, the hosts' certificates and what the user may not do, for a look at the appliance itself.
+        """The clock, the hosts' certificates and the user's missing privileges, for the doctor.
 
         `chosen`: the only machines that are to be migrated, by moref; none: all may be.
         """
         return standing(self._session, chosen)
 
     def watch(self, stop: Event) -> InventoryWatch:
-        """The inventory, and then what becomes of it, until `stop`."""
+        """The inventory, and then each change of it, until `stop`."""
         return InventoryWatch(self._session, stop)
 
-    def find(self, wanted: str) -> Machine:
+    def find(self, phrase: str) -> Machine:
         """The one machine with that moref, instance UUID, inventory path or name."""
-        return self._steady(lambda: inventory.find(self._session, wanted), wanted)
+        return self._steady(lambda: inventory.find(self._session, phrase), phrase)
 
     def check(
         self,
@@ -152,28 +152,28 @@ class VCenter:
         )
 
     def leftovers(self, machine: str | None = None) -> tuple[Leftover, ...]:
-        """Every snapshot that carries this owner's token; of those that a pass holds now too."""
+        """Every snapshot that carries this owner's token, also those that a pass uses now."""
         return removal.leftovers(self._session, self.owner, machine)
 
     def occupied(self, machine: str) -> str:
-        """What somebody else, such as a backup, does on the machine just now; empty when nobody does."""
+        """What somebody else, such as a backup, is doing on the machine now; empty when nobody is."""
         return self._steady(lambda: occupancy.occupied(self._session, machine), machine)
 
     def locked(self, machine: str | None = None) -> tuple[str, ...]:
-        """The machines that may not be moved now, as while their disks are read; of one or of all."""
+        """The machines that vCenter may not move now, as while their disks are read. Looks at one machine or at all."""
         if machine is None:
             return occupancy.all_locked(self._session)
         return (machine,) if occupancy.locked(self._session, machine) else ()
 
     def dismiss(self, machine: str, token: str, limit: float = removal.PATIENCE) -> None:
-        """Remove the one snapshot with this token of ours, if it still stands, and fold what it left.
+        """Remove the snapshot with this token of ours if it still exists, and consolidate what it left.
 
-        What resists for `limit` seconds is raised, after the ledger was told.
+        Raises the error of a removal that fails for `limit` seconds, after writing it to the ledger.
         """
         ticket = Ticket.of(token)
         if ticket is None or ticket.owner != self.owner:
             raise NotPermitted(
-                "this snapshot is not ours", on=f"{machine} {token}", remedy="whoever made it shall remove it"
+                "this snapshot is not ours", on=f"{machine} {token}", remedy="let its owner remove it"
             )
         removal.dismiss(self._session, machine, ticket, self._ledger, patience=WaitLimit(limit))
 
@@ -197,9 +197,9 @@ class VCenter:
         stop: Event | None = None,
         limits: SnapshotTimeouts = SnapshotTimeouts(),  # noqa: B008 - frozen
     ) -> AbstractContextManager[Snapshot]:
-        """The machine's snapshot for one pass, taken or adopted on entry, gone and consolidated on exit.
+        """The machine's snapshot for one pass: taken or adopted on entry, removed and consolidated on exit.
 
-        One that resists its removal is no error: `Snapshot.toll.left` says so, and the ledger knows.
+        A removal that fails is no error: `Snapshot.cost.left` and the ledger say why.
         """
         return snapshots.held(
             self._session,
@@ -214,9 +214,9 @@ class VCenter:
     def changed(
         self, machine: str, snapshot: Snapshot | None, disk: MachineDisk, base: MachineDisk | None
     ) -> tuple[Extent, ...]:
-        """What changed on a snapshot's disk since `base`; without a base, the areas in use.
+        """The areas of a snapshot's disk that changed since `base`; without a base, the areas in use.
 
-        Raises `ChangesUnknown` when that cannot be known. `snapshot` None asks a powered-off machine.
+        Raises `ChangesUnknown` when they cannot be known. Without `snapshot` the machine itself is asked, which must be off.
         """
         view = snapshot.moref if snapshot else None
         if base is None:
@@ -224,7 +224,7 @@ class VCenter:
         return self._steady(lambda: tracking.changed(self._session, machine, view, disk, base), machine)
 
     def pressure(self, machine: str, snapshot: Snapshot | None) -> Pressure:
-        """How full the machine's datastores are now, and how far the files that `snapshot` made grow have grown."""
+        """How full the machine's datastores are now, and how large the files are that grow because of `snapshot`."""
         return pressure.pressure(self._session, machine, snapshot.moref if snapshot else None)
 
     def power(self, machine: str) -> PowerState:

@@ -1,7 +1,8 @@
 """The datastore in a path such as "[name] folder/file.vmdk".
 
-A name may hold brackets and blanks, and as %2f, %5c and %25 also "/", "\\" and "%". Text alone cannot always tell where such a
-name ends: "[a] b] c/d.vmdk" is a file on `a` or on `a] b`. So the known datastores decide, and only without them the brackets.
+A name may contain brackets and blanks. It may also contain "/", "\\" and "%", written as %2f, %5c and %25. The text alone does
+not always show where a name ends: "[a] b] c/d.vmdk" is a file on `a` or on `a] b`. So the names of the known datastores decide;
+without them the brackets do.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _END: Final = "] "
 
 
 def datastore(path: str, known: Iterable[str] = ()) -> str:
-    """The name of the datastore, unescaped; empty without one. Of the names in `known` the longest that fits wins."""
+    """The name of the datastore, unescaped; empty when the path names none. The longest fitting name of `known` wins."""
     if not path.startswith("["):
         return ""
     inside = path[1:]
@@ -25,7 +26,7 @@ def datastore(path: str, known: Iterable[str] = ()) -> str:
 
 
 def _bracketed(text: str) -> str:
-    """Up to the bracket that closes the first one, where pairs nest; else up to the first that could."""
+    """The text up to the bracket that closes the first one, with nested pairs; else up to the first closing bracket."""
     depth = 1
     for at, letter in enumerate(text):
         depth += (letter == "[") - (letter == "]")

@@ -1,4 +1,4 @@
-"""Virtual devices as vSphere lists them. A disk: device key for today, backing uuid for identity."""
+"""Virtual devices as vSphere lists them. The device key finds a disk today; the uuid of its backing identifies it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _NOBODY = DataObject("", {})
 
 
 def disks(devices: Iterable[Any], stated: Sequence[int | str] = ()) -> tuple[MachineDisk, ...]:
-    """Every virtual disk, in the one order (`disk_order`); `stated`: what the boot options say. Unknown controllers come last."""
+    """Every virtual disk, in the order of `disk_order`; `stated` is what the boot options say. Unknown controllers come last."""
     listed = list(devices or ())
     controllers = {number(device.key): device for device in listed if kind_of(device) in CONTROLLERS}
     return in_order(
@@ -70,11 +70,17 @@ def nics(devices: Iterable[Any]) -> tuple[Nic, ...]:
 
 
 def notable(devices: Iterable[Any]) -> tuple[Device, ...]:
-    """The other devices that pre-flight has something to say about."""
+    """The other devices that pre-flight checks know."""
     return tuple(
-        Device(number(one.key), _label(one), kind_of(one), backing_kind(one.backing), _connected(one))
-        for one in devices or ()
-        if kind_of(one) in NOTABLE or kind_of(one) == "VirtualSriovEthernetCard"
+        Device(
+            number(device.key),
+            _label(device),
+            kind_of(device),
+            backing_kind(device.backing),
+            _connected(device),
+        )
+        for device in devices or ()
+        if kind_of(device) in NOTABLE or kind_of(device) == "VirtualSriovEthernetCard"
     )
 
 
@@ -87,13 +93,13 @@ def _nic(device: Any) -> Nic:
     backing = device.backing
     state = device.connectable
     port = getattr(backing, "port", None)
-    named = getattr(backing, "deviceName", None) or getattr(backing, "opaqueNetworkId", None)
+    network = getattr(backing, "deviceName", None) or getattr(backing, "opaqueNetworkId", None)
     return Nic(
         key=number(device.key),
         label=_label(device),
         kind=kind_of(device),
         backing="" if backing is None else backing_kind(backing).removeprefix("VirtualEthernetCard"),
-        network=text(port.portgroupKey if port is not None else named),
+        network=text(port.portgroupKey if port is not None else network),
         mac=text(device.macAddress).lower(),
         start_connected=state is None or true(state.startConnected),
     )
@@ -129,7 +135,7 @@ def _disk(device: Any, controller: Any) -> MachineDisk:
         parents=_parents(backing),
         native_4k=text(getattr(device, "virtualDiskFormat", None)) == "native_4k",
         first_class=getattr(device, "vDiskId", None) is not None,
-        filters=tuple(text(one) for one in each(getattr(device, "iofilter", None))),
+        filters=tuple(text(entry) for entry in each(getattr(device, "iofilter", None))),
     )
 
 
@@ -146,7 +152,7 @@ def _label(device: Any) -> str:
 
 
 def _capacity(device: Any) -> int:
-    """Bytes; the KB field is only believed where the byte field is missing, because it is rounded."""
+    """Bytes. The field in KB is rounded, so it counts only where the field in bytes is missing."""
     return number(device.capacityInBytes) or number(device.capacityInKB) * 1024
 
 

@@ -1,18 +1,18 @@
-"""The one order of a machine's disks: the first is the one that the firmware starts from.
+"""A machine's disks have one order, and its first disk is the one that the firmware starts from.
 
-It is computed where a machine is built, travels with it, and is used by all: checks, deep look, control plane, images.
+The order is computed where a machine is built and stays with it. Checks, deep checks, control plane and images all use it.
 
-What is stated comes first: the disks that `config.bootOptions.bootOrder` names (BIOS and EFI alike, since vSphere API 5.0), then
+A stated order comes first: the disks that `config.bootOptions.bootOrder` names (BIOS and EFI alike, since vSphere API 5.0), then
 those of `bios.hddOrder` in `config.extraConfig`, which older tools write (VMware KB 2011654: "scsi2:2,scsi0:1,ide1:0"; it
-overrides the BIOS setup). The rest follows as the virtual BIOS looks: IDE first, whose driver is part of it, then SCSI, SATA,
-NVMe. Within a kind the number of the controller's bus counts, then the unit, both as numbers. Kinds of SCSI controllers share one
-numbering of buses. PVSCSI has units up to 64; the device keys of those above 15 (131072 and more) lie beyond the keys of every
-other disk, so that keys tell nothing about order.
+overrides the BIOS setup). The others follow in the order in which the virtual BIOS looks for them: IDE (its driver is part of the
+BIOS), SCSI, SATA, NVMe. Within a kind the number of the controller's bus counts, then the unit, both as numbers. All kinds of
+SCSI controllers share one numbering of buses. PVSCSI has units up to 64. The device keys of units above 15 (131072 and more) are
+larger than the keys of every other disk, so keys say nothing about the order.
 
-That SCSI comes before NVMe was observed by bottlerocket-os/bottlerocket#1554. Where SATA stands is not certain: a disk on a new
-SATA controller may take the first place from a SCSI disk (ansible-collections/community.vmware#1543), and what is chosen in the
-BIOS setup lies in the NVRAM file, which no property shows. So `uncertain` says when the order is a guess (check D17), and the
-deep look says when it was a wrong one (check O10).
+SCSI comes before NVMe: bottlerocket-os/bottlerocket#1554 observed it. The place of SATA is not certain: a disk on a new SATA
+controller may take the first place from a SCSI disk (ansible-collections/community.vmware#1543). A choice in the BIOS setup is
+kept in the NVRAM file, which no property shows. So `uncertain` says when the order is a guess (check D17), and a deep check says
+when the guess was wrong (check O10).
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from connector.model import MachineDisk
 from connector.vcenter.values import each, kind_of, number, text
 
 HDD_ORDER: Final = "bios.hddorder"  # key of extraConfig, lower case
-BUSES: Final = ("ide", "scsi", "sata", "nvme")  # as the virtual BIOS looks
+BUSES: Final = ("ide", "scsi", "sata", "nvme")  # in the order in which the virtual BIOS looks for disks
 
 _WORD: Final = re.compile(r"([a-z]+)\d*")
 
 
 def in_order(disks: Iterable[MachineDisk], stated: Sequence[int | str] = ()) -> tuple[MachineDisk, ...]:
-    """These disks in the one order. `stated`: device keys and places ("scsi0:1"), the first to start from first."""
-    looked = sorted(disks, key=_place)
+    """These disks in order. `stated`: device keys and places ("scsi0:1") in the order of booting."""
+    ordered = sorted(disks, key=_place)
     by_name: dict[int | str, MachineDisk] = {}
-    for disk in looked:
+    for disk in ordered:
         by_name |= {disk.key: disk, place(disk): disk}
     first = dict.fromkeys(by_name[name].key for name in stated if name in by_name)
-    return (*(by_name[key] for key in first), *(disk for disk in looked if disk.key not in first))
+    return (*(by_name[key] for key in first), *(disk for disk in ordered if disk.key not in first))
 
 
 def as_in(disks: Iterable[MachineDisk], model: Sequence[MachineDisk]) -> list[MachineDisk]:
-    """These disks, such as a snapshot's, in the order of `model`; those that it has not follow."""
+    """These disks, such as a snapshot's, in the order of `model`; disks that `model` does not have come last."""
     places = {disk.key: place for place, disk in enumerate(model)}
     return sorted(disks, key=lambda disk: places.get(disk.key, len(places)))
 
@@ -49,18 +49,18 @@ def as_in(disks: Iterable[MachineDisk], model: Sequence[MachineDisk]) -> list[Ma
 def stated(options: Any, extra: Mapping[str, str]) -> tuple[int | str, ...]:
     """What `config.bootOptions` and `config.extraConfig` (keys in lower case) say about disks, for `in_order`."""
     listed = each(getattr(options, "bootOrder", None))
-    keys = [number(one.deviceKey) for one in listed if kind_of(one).endswith("BootableDiskDevice")]
+    keys = [number(device.deviceKey) for device in listed if kind_of(device).endswith("BootableDiskDevice")]
     places = [word.strip().lower() for word in extra.get(HDD_ORDER, "").split(",")]
     return (*keys, *(word for word in places if word))
 
 
 def place(disk: MachineDisk) -> str:
-    """Where a disk hangs, as a vmx file writes it: "scsi0:1"."""
+    """The place of a disk as a vmx file writes it: "scsi0:1"."""
     return f"{disk.controller}:{disk.unit}"
 
 
 def uncertain(disks: Sequence[MachineDisk]) -> str:
-    """Why, without a stated order, the first of these disks may not be the one that starts; empty when it is."""
+    """Why the machine may start from another disk than the first when no order is stated; empty when it will not."""
     kinds = dict.fromkeys(_word(disk) for disk in disks)
     if "sata" in kinds and kinds.keys() & {"scsi", "nvme"}:
         return f"it has disks on {' and '.join(kinds)}"
@@ -69,7 +69,7 @@ def uncertain(disks: Sequence[MachineDisk]) -> str:
 
 def extra_options(values: Any) -> dict[str, str]:
     """`config.extraConfig` by key in lower case."""
-    return {text(one.key).lower(): text(one.value) for one in each(values)}
+    return {text(option.key).lower(): text(option.value) for option in each(values)}
 
 
 def _place(disk: MachineDisk) -> tuple[int, int, int, int]:

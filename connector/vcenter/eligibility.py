@@ -1,4 +1,4 @@
-"""Whether a machine can be migrated, and how: tables of rules over inventory values, without any I/O."""
+"""Tables of rules over inventory values decide whether a machine can be migrated, and how. No I/O."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ RULES: tuple[Rule[Machine], ...] = machine.RULES + guest.RULES + disk.MACHINE_RU
 DISK_RULES: tuple[Rule[MachineDisk], ...] = disk.RULES
 NIC_RULES: tuple[Rule[Nic], ...] = network.RULES
 
-#: What can be said of a machine of which vCenter shows too little.
+#: The rules that apply to a machine of which vCenter shows too little.
 IN_REACH: tuple[Rule[Machine], ...] = tuple(rule for rule in RULES if rule.id in ("V1", "V30"))
 
-#: Before a pass: room and crowds on datastores are judged by the thresholds of the appliance, which waits.
+#: Before a pass the appliance applies its own thresholds to these, and waits: space on datastores, number of snapshots.
 GOVERNED: frozenset[str] = frozenset({"D13", "D14"})
 
-#: Before a pass: somebody works on a host or a datastore, and ends; the pass waits.
+#: Before a pass the appliance waits for the end of these: work on a host or on a datastore.
 PASSING: frozenset[str] = frozenset({"S6", "D12"})
 
 _REACH = (BLOCK, WARM, WARN, INFO)
@@ -52,25 +52,25 @@ def check(
 ) -> tuple[Finding, ...]:
     """Every finding about a machine, its disks and its network cards, the gravest first.
 
-    Without `around` nothing is known of hosts, datastores and other machines, and nothing is said about them.
+    Without `around` the rules know no hosts, datastores and other machines, and find nothing wrong with them.
     """
-    known = around or CheckContext(limits)
-    if obscured(machine):  # what the rules would judge is not known
-        return tuple(_about(IN_REACH, machine.name, machine, known))
-    found = [
-        *_about(RULES, machine.name, machine, known),
+    context = around or CheckContext(limits)
+    if obscured(machine):  # the other rules need what is not known
+        return tuple(_about(IN_REACH, machine.name, machine, context))
+    findings = [
+        *_about(RULES, machine.name, machine, context),
         *(
-            one
+            finding
             for disk in machine.disks
-            for one in _about(DISK_RULES, f"{machine.name} {disk.label}", disk, known)
+            for finding in _about(DISK_RULES, f"{machine.name} {disk.label}", disk, context)
         ),
         *(
-            one
+            finding
             for nic in machine.traits.nics
-            for one in _about(NIC_RULES, f"{machine.name} {nic.label}", nic, known)
+            for finding in _about(NIC_RULES, f"{machine.name} {nic.label}", nic, context)
         ),
     ]
-    return tuple(sorted(found, key=lambda finding: _REACH.index(finding.severity)))
+    return tuple(sorted(findings, key=lambda finding: _REACH.index(finding.severity)))
 
 
 def survey(
@@ -78,9 +78,9 @@ def survey(
     limits: TargetLimits = TargetLimits(),  # noqa: B008 - frozen
     now: float = 0.0,
 ) -> dict[str, tuple[Finding, ...]]:
-    """The findings about every machine by its moref, with everything that the inventory knows around it."""
+    """The findings about every machine of an inventory, by moref."""
     around = CheckContext.of(inventory, limits, now)
-    return {one.moref: check(one, limits, around) for one in inventory.machines}
+    return {machine.moref: check(machine, limits, around) for machine in inventory.machines}
 
 
 def _about(rules: Iterable[Rule[Any]], name: str, subject: object, around: CheckContext) -> Iterator[Finding]:
@@ -98,14 +98,15 @@ def obstacles(findings: Iterable[Finding], power: PowerState) -> tuple[Finding, 
 def disk_set_changes(
     subject: str, before: Sequence[MachineDisk], now: Sequence[MachineDisk]
 ) -> tuple[Finding, ...]:
-    """D19 and D20: disks whose tracking was restarted, or that were added, removed, resized, replaced or moved since
-    `before`; those need a resync.
+    """D19 and D20: disks that need a resync, because they changed since `before` or their tracking was restarted.
+
+    A disk changes when it is added, removed, resized, replaced or moved.
     """
     old = {disk.key: disk for disk in before}
     new = {disk.key: disk for disk in now}
-    told = [("D20", new[key].label, "the disk was added") for key in new.keys() - old.keys()]
-    told += [("D20", old[key].label, "the disk was removed") for key in old.keys() - new.keys()]
-    told += [
+    changes = [("D20", new[key].label, "the disk was added") for key in new.keys() - old.keys()]
+    changes += [("D20", old[key].label, "the disk was removed") for key in old.keys() - new.keys()]
+    changes += [
         (check_id, new[key].label, why)
         for key in old.keys() & new.keys()
         for check_id, why in _differences(old[key], new[key])
@@ -113,7 +114,7 @@ def disk_set_changes(
     remedy = "this disk is read again and compared by hash"
     return tuple(
         Finding(check_id, WARN, f"{subject} {label}", why, remedy, _READS[check_id], True)
-        for check_id, label, why in sorted(told)
+        for check_id, label, why in sorted(changes)
     )
 
 

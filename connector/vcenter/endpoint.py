@@ -1,4 +1,4 @@
-"""Where vCenter's API lives. A URL never carries credentials, and never clear text."""
+"""The address of a vCenter's API. It is always https and never contains credentials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class VCenterAddress:
         """
         text = url.strip()
         parts = urlsplit(text if "://" in text else f"https://{text}")
-        _refuse(parts.scheme != "https", "vCenter is only spoken to over https", parts.hostname)
+        _refuse(parts.scheme != "https", "the address does not begin with https://", parts.hostname)
         _refuse(parts.username is not None, "the address must not contain a user or password", parts.hostname)
         _refuse(not parts.hostname, "the address names no host", None)
         _refuse(bool(parts.query or parts.fragment), "the address has a query or fragment", parts.hostname)

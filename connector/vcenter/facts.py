@@ -1,6 +1,6 @@
-"""Where we stand with a vCenter: its clock, its hosts' names and certificates, and what we may not do on which object.
+"""Facts about a vCenter for the doctor: its clock, its hosts' names and certificates, the user's missing privileges.
 
-Looking only. Privileges are asked for many objects at once; one that this vCenter does not know is not asked for.
+Nothing is changed. One question asks about many objects, and only about privileges that this vCenter knows.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ BULK: Final = 500  # objects per question
 
 @dataclass(frozen=True, slots=True)
 class HostPort:
-    """An ESXi host that is connected: the name at which disks are read, the SHA-1 of the certificate that vCenter expects."""
+    """A connected ESXi host. Disks are read from `name`; `thumbprint` is the SHA-1 that vCenter expects of its certificate."""
 
     moref: str
     name: str
     thumbprint: str
     version: str
-    machines: tuple[str, ...] = ()  # names of those that run there and may be migrated
+    machines: tuple[str, ...] = ()  # names of the machines there that may be migrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class VCenterFacts:
-    """`skew`: seconds by which our clock is ahead of vCenter's; `latency`: how far that may be off.
+    """`skew`: seconds by which our clock is ahead of vCenter's; `latency`: how far `skew` may be off.
 
-    `administers`: the user may grant permissions, so it is nobody to narrow down to a role.
+    `administers`: the user may grant permissions, so the connector's role must not replace its rights.
     """
 
     skew: float
@@ -60,91 +60,92 @@ class VCenterFacts:
 
 
 def standing(session: Session, chosen: Collection[str] = ()) -> VCenterFacts:
-    """Everything at once. `chosen`: the only machines that are to be migrated, by moref; none: all may be."""
-    seen = inventory.whole(session)
+    """All facts. `chosen`: the only machines that are to be migrated, by moref; none: all may be."""
+    inventory_now = inventory.whole(session)
     skew, latency = _clock(session)
-    grants = tuple(_grants(session, seen))
-    return VCenterFacts(skew, latency, _hosts(session, seen, chosen), grants, _administers(session))
+    grants = tuple(_grants(session, inventory_now))
+    return VCenterFacts(skew, latency, _hosts(session, inventory_now, chosen), grants, _administers(session))
 
 
 def _clock(session: Session) -> tuple[float, float]:
     with translated(str(session.endpoint)):
         instance = session.managed(vim.ServiceInstance, "ServiceInstance")
         before = time.time()
-        told = instance.CurrentTime().timestamp()
+        theirs = instance.CurrentTime().timestamp()
         after = time.time()
-    return (before + after) / 2 - told, (after - before) / 2
+    return (before + after) / 2 - theirs, (after - before) / 2
 
 
-def _hosts(session: Session, seen: Inventory, chosen: Collection[str]) -> tuple[HostPort, ...]:
-    """Those that are connected: nothing is read from the others."""
+def _hosts(session: Session, inventory_now: Inventory, chosen: Collection[str]) -> tuple[HostPort, ...]:
+    """The connected hosts: nothing is read from the others."""
     rows = stream(session, {vim.HostSystem: ("summary.config.sslThumbprint",)}, lambda row: row)
-    there = defaultdict[str, list[str]](list)
-    for machine in seen.machines:
+    machines = defaultdict[str, list[str]](list)
+    for machine in inventory_now.machines:
         if not machine.template and (not chosen or machine.moref in chosen):
-            there[machine.host].append(machine.name)
+            machines[machine.host].append(machine.name)
     prints = {row.moref: text(row.get("summary.config.sslThumbprint")) for row in rows}
     return tuple(
-        HostPort(one.moref, one.name, prints.get(one.moref, ""), one.version, tuple(there[one.moref]))
-        for one in seen.hosts
-        if one.connection == "connected"
+        HostPort(host.moref, host.name, prints.get(host.moref, ""), host.version, tuple(machines[host.moref]))
+        for host in inventory_now.hosts
+        if host.connection == "connected"
     )
 
 
-def _grants(session: Session, seen: Inventory) -> Iterator[Grant]:
+def _grants(session: Session, inventory_now: Inventory) -> Iterator[Grant]:
     manager = session.content.authorizationManager
     known = _known(session, manager)
-    for on, objects in _held_at(session, seen).items():
-        asked = [name for name in wanted(on) if name in known]
+    for on, objects in _held_at(session, inventory_now).items():
+        privileges = [name for name in wanted(on) if name in known]
         for some in _bulks(list(objects)):
-            refs = [_reference(session, on, one) for one in some]
-            for entity in _ask(session, manager, refs, asked):
-                missing = {row.privId for row in entity.privAvailability if not row.isGranted}
-                one = moref(entity.entity)
-                yield Grant(on, one, objects.get(one, one), tuple(name for name in asked if name in missing))
+            refs = [_reference(session, on, entity) for entity in some]
+            for answer in _ask(session, manager, refs, privileges):
+                missing = {row.privId for row in answer.privAvailability if not row.isGranted}
+                entity = moref(answer.entity)
+                name = objects.get(entity, entity)
+                yield Grant(on, entity, name, tuple(known for known in privileges if known in missing))
 
 
 def _administers(session: Session) -> bool:
     answers = _ask(session, session.content.authorizationManager, [session.content.rootFolder], [ADMINISTERS])
-    return any(row.isGranted for one in answers for row in one.privAvailability)
+    return any(row.isGranted for answer in answers for row in answer.privAvailability)
 
 
-def _held_at(session: Session, seen: Inventory) -> dict[On, dict[str, str]]:
-    """Names by moref. A template is no machine that anybody migrates."""
-    machines = [one for one in seen.machines if not one.template]
+def _held_at(session: Session, inventory_now: Inventory) -> dict[On, dict[str, str]]:
+    """Names by moref. Templates are left out, because nobody migrates them."""
+    migratable = [machine for machine in inventory_now.machines if not machine.template]
     return {
         On.ROOT: {moref(session.content.rootFolder): "root folder"},
-        On.MACHINE: {one.moref: one.name for one in machines if not _encrypted(one)},
-        On.ENCRYPTED: {one.moref: one.name for one in machines if _encrypted(one)},
-        On.DATASTORE: {one.moref: one.name for one in seen.datastores},
+        On.MACHINE: {machine.moref: machine.name for machine in migratable if not _encrypted(machine)},
+        On.ENCRYPTED: {machine.moref: machine.name for machine in migratable if _encrypted(machine)},
+        On.DATASTORE: {machine.moref: machine.name for machine in inventory_now.datastores},
     }
 
 
-def _ask(session: Session, manager: Any, refs: Sequence[Any], asked: Sequence[str]) -> Sequence[Any]:
-    """The answers for those that are still there: one that went away meanwhile makes vCenter refuse the whole question."""
+def _ask(session: Session, manager: Any, refs: Sequence[Any], privileges: Sequence[str]) -> Sequence[Any]:
+    """The answers about the objects that still exist. vCenter refuses a question that names an object that is gone."""
     current = read(session, session.content.sessionManager, ("currentSession",), on=str(session.endpoint))
     key = str(current.get("currentSession").key)
     try:
         with translated(str(session.endpoint)):
-            return list(manager.HasPrivilegeOnEntities(list(refs), key, list(asked)) or ())
+            return list(manager.HasPrivilegeOnEntities(list(refs), key, list(privileges)) or ())
     except NotFound:
         half = len(refs) // 2
         if not half:
             return ()
         return [
-            *_ask(session, manager, refs[:half], asked),
-            *_ask(session, manager, refs[half:], asked),
+            *_ask(session, manager, refs[:half], privileges),
+            *_ask(session, manager, refs[half:], privileges),
         ]
 
 
 def _known(session: Session, manager: Any) -> frozenset[str]:
     row = read(session, manager, ("privilegeList",), on=str(session.endpoint))
-    return frozenset(str(one.privId) for one in row.get("privilegeList") or ())
+    return frozenset(str(privilege.privId) for privilege in row.get("privilegeList") or ())
 
 
-def _reference(session: Session, on: On, one: str) -> Any:
+def _reference(session: Session, on: On, entity: str) -> Any:
     kind = {On.ROOT: vim.Folder, On.DATASTORE: vim.Datastore}.get(on, vim.VirtualMachine)
-    return session.managed(kind, one)
+    return session.managed(kind, entity)
 
 
 def _bulks(morefs: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -1,4 +1,4 @@
-"""Every failure of a vCenter call becomes one of our errors here, by a table; nothing foreign gets out."""
+"""Every failure of a vCenter call becomes one of our errors, by the table here; no foreign exception leaves the room."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LOOK = "see the task and the events of the object in vCenter"
 
 
 class FaultRule(NamedTuple):
-    """How one fault class, and every class below it without a rule of its own, is told to a user."""
+    """The error for one fault class, and for every class below it that has no rule of its own."""
 
     error: type[ConnectorError]
     what: str
@@ -42,7 +42,7 @@ _BUSY = "wait for the running task; a backup may hold the machine"
 _SPACE = "free space on the datastore, or move the machine"
 _RIGHTS = "grant the privilege to this user on the machine and its datastores, see the vCenter role"
 _REFRESH = "refresh the inventory"
-_ADDRESS = "check the address, the port and the way there"
+_ADDRESS = "check the address, the port and the network in between"
 _QUIESCE = "take the snapshot without quiescing"
 
 RULES: dict[str, FaultRule] = {
@@ -183,7 +183,7 @@ RULES: dict[str, FaultRule] = {
     "OutOfBounds": FaultRule(VCenterFault, "a limit of vCenter was passed", details=("argumentName",)),
 }
 
-_STARTING = ("502", "503", "504")  # what the proxy in front says while vCenter starts
+_STARTING = ("502", "503", "504")  # the proxy's answers while vCenter starts
 
 FALLBACK = FaultRule(VCenterFault, "vCenter answered with a fault")
 
@@ -195,26 +195,26 @@ def rule(fault: type[object]) -> FaultRule:
 
 
 def translate(fault: Any, on: str = "") -> ConnectorError:
-    """The error that tells a user about a vim or vmodl fault, with vCenter's own words in brackets."""
-    found = rule(type(fault))
-    details = [str(getattr(fault, name, "") or "") for name in found.details]
-    said = [kind_of(fault), *details, _words(fault)]
-    heard = ": ".join(dict.fromkeys(part.strip("'") for part in said if part))
-    return found.error(f"{found.what} ({heard})", on=on, remedy=found.remedy, retryable=found.retryable)
+    """The error for a vim or vmodl fault, with vCenter's own words in brackets."""
+    entry = rule(type(fault))
+    details = [str(getattr(fault, name, "") or "") for name in entry.details]
+    words = [kind_of(fault), *details, _words(fault)]
+    quoted = ": ".join(dict.fromkeys(part.strip("'") for part in words if part))
+    return entry.error(f"{entry.what} ({quoted})", on=on, remedy=entry.remedy, retryable=entry.retryable)
 
 
 def _words(fault: Any) -> str:
     """vCenter's localized message, and its first explanation when it gives any."""
-    spoken = [str(getattr(fault, "msg", "") or "")]
-    spoken += [str(entry.message or "") for entry in (getattr(fault, "faultMessage", None) or [])[:1]]
-    return " ".join(part for part in spoken if part)
+    messages = [str(getattr(fault, "msg", "") or "")]
+    messages += [str(entry.message or "") for entry in (getattr(fault, "faultMessage", None) or [])[:1]]
+    return " ".join(part for part in messages if part)
 
 
 @contextmanager
 def translated(on: str) -> Iterator[None]:
-    """Turn whatever pyVmomi, TLS, HTTP or the socket raises inside into our errors about `on`.
+    """Turn what pyVmomi, TLS, HTTP or the socket raises inside into our errors about `on`.
 
-    Our own errors pass, and gain the subject when they have none.
+    Our own errors pass; they get `on` when they name no object.
     """
     try:
         yield
@@ -227,7 +227,7 @@ def translated(on: str) -> Iterator[None]:
         raise TrustFailed(
             f"certificate not trusted ({getattr(problem, 'verify_message', problem)})",
             on=on,
-            remedy="compare its thumbprint on a trusted way and give it, or give the authority's file",
+            remedy="compare its thumbprint with the one that vCenter shows and set it, or give the authority's file",
         ) from problem
     except ssl.SSLError as problem:
         raise Unreachable(
@@ -250,5 +250,5 @@ def _network(problem: OSError) -> str:
 
 
 def not_a_vcenter(what: str, on: str) -> VCenterFault:
-    """Something answers there, but not in the language of the vSphere API."""
+    """The error for a server that answers, but not as the vSphere API does."""
     return VCenterFault(f"this does not look like a vCenter: {what}", on=on, remedy="check host and port")

@@ -1,4 +1,4 @@
-"""The whole inventory in one sweep; a machine whose properties are missing is listed with what is known."""
+"""One sweep reads the whole inventory. A machine whose properties are missing is listed with those that are there."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def machines(session: Session) -> tuple[Machine, ...]:
 
 def whole(session: Session) -> Inventory:
     """Machines and everything around them, in one sweep."""
-    wanted = {vim.VirtualMachine: MACHINE} | _typed(FOLDERS) | _typed(AROUND)
-    seen = stream(session, wanted, _kept)
-    places = _places(session, [one for one in seen if isinstance(one, PropertyRow)])
+    paths = {vim.VirtualMachine: MACHINE} | _typed(FOLDERS) | _typed(AROUND)
+    rows = stream(session, paths, _kept)
+    places = _places(session, [row for row in rows if isinstance(row, PropertyRow)])
     context = Context(places, _attributes(session))
-    found = (placed(one, context) for one in seen if isinstance(one, Draft))
-    machines = tuple(sorted(found, key=lambda one: (one.path, one.moref)))
+    drafts = (placed(row, context) for row in rows if isinstance(row, Draft))
+    machines = tuple(sorted(drafts, key=lambda machine: (machine.path, machine.moref)))
     return replace(_around(places), machines=machines)
 
 
@@ -58,31 +58,31 @@ def surroundings(session: Session) -> Inventory:
     return _around(places)
 
 
-def find(session: Session, wanted: str) -> Machine:
+def find(session: Session, phrase: str) -> Machine:
     """The one machine with that moref, instance UUID, inventory path or name."""
-    if _MOREF.fullmatch(wanted):
+    if _MOREF.fullmatch(phrase):
         with suppress(NotFound):  # it may still be a name
-            return refresh(session, wanted)
+            return refresh(session, phrase)
     rows = stream(session, {vim.VirtualMachine: IDENTITY} | _typed(FOLDERS), lambda row: row)
     places = _places(session, rows)
     candidates = [row for row in rows if row.kind == "VirtualMachine"]
     for matches in _MATCHERS:
-        hits = [row for row in candidates if matches(row, wanted, places)]
+        hits = [row for row in candidates if matches(row, phrase, places)]
         if len(hits) == 1:
             return refresh(session, hits[0].moref)
         if hits:
-            raise _ambiguous(wanted, hits, places)
+            raise _ambiguous(phrase, hits, places)
     raise NotFound(
         "no machine has that name, inventory path, instance UUID or moref",
-        on=wanted,
+        on=phrase,
         remedy="list the machines; the user may lack the right to see it",
     )
 
 
-def refresh(session: Session, one: str) -> Machine:
+def refresh(session: Session, machine_moref: str) -> Machine:
     """Read one machine again by its moref; raises `NotFound` when it is gone."""
     places = _places(session, stream(session, _typed(FOLDERS) | _typed(AROUND), lambda row: row))
-    row = glance(session, session.managed(vim.VirtualMachine, one), MACHINE, on=one)
+    row = glance(session, session.managed(vim.VirtualMachine, machine_moref), MACHINE, on=machine_moref)
     return machine(row, Context(places, _attributes(session)))
 
 
@@ -90,8 +90,8 @@ def _kept(row: PropertyRow) -> PropertyRow | Draft:
     return draft(row) if row.kind == "VirtualMachine" else row
 
 
-def _typed(wanted: Mapping[str, Sequence[str]]) -> dict[object, Sequence[str]]:
-    return {attrgetter(kind)(vim): paths for kind, paths in wanted.items()}
+def _typed(properties: Mapping[str, Sequence[str]]) -> dict[object, Sequence[str]]:
+    return {attrgetter(kind)(vim): paths for kind, paths in properties.items()}
 
 
 def _places(session: Session, rows: Sequence[PropertyRow]) -> Places:
@@ -104,23 +104,23 @@ def _attributes(session: Session) -> dict[int, str]:
     if (keeper := session.content.customFieldsManager) is None:
         return {}
     row = glance(session, keeper, ("field",), on="custom attributes")
-    return {number(one.key): text(one.name) for one in each(row.get("field"))}
+    return {number(definition.key): text(definition.name) for definition in each(row.get("field"))}
 
 
-def _ambiguous(wanted: str, hits: Sequence[PropertyRow], places: Places) -> Ambiguous:
-    shown = ", ".join(f"{places.path(row)} ({row.moref})" for row in hits[:8])
+def _ambiguous(phrase: str, hits: Sequence[PropertyRow], places: Places) -> Ambiguous:
+    listed = ", ".join(f"{places.path(row)} ({row.moref})" for row in hits[:8])
     more = f" and {len(hits) - 8} more" if len(hits) > 8 else ""
     return Ambiguous(
-        f"{len(hits)} machines answer to it: {shown}{more}",
-        on=wanted,
+        f"{len(hits)} machines answer to it: {listed}{more}",
+        on=phrase,
         remedy="use the moref or the inventory path",
     )
 
 
 _MATCHERS: tuple[Callable[[PropertyRow, str, Places], bool], ...] = (
-    lambda row, wanted, _: row.moref == wanted,
-    lambda row, wanted, _: text(row.get("config.instanceUuid")).lower() == wanted.lower() != "",
-    lambda row, wanted, places: wanted.startswith("/") and places.path(row) == wanted.rstrip("/"),
-    lambda row, wanted, _: wanted in (text(row.get("name")), plain(text(row.get("name")))),
-    lambda row, wanted, _: plain(wanted) == plain(text(row.get("name"))),
+    lambda row, phrase, _: row.moref == phrase,
+    lambda row, phrase, _: text(row.get("config.instanceUuid")).lower() == phrase.lower() != "",
+    lambda row, phrase, places: phrase.startswith("/") and places.path(row) == phrase.rstrip("/"),
+    lambda row, phrase, _: phrase in (text(row.get("name")), plain(text(row.get("name")))),
+    lambda row, phrase, _: plain(phrase) == plain(text(row.get("name"))),
 )

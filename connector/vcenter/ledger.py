@@ -1,4 +1,4 @@
-"""Where intents survive a crash: what is made in vCenter is written down before it is made."""
+"""An object of vCenter is written into a ledger before the call that creates it, so that a crash forgets none."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ class SnapshotLedger(Protocol):
     def removed(self, machine: str, token: str, kind: str = SNAPSHOT) -> None: ...
 
     def left(self, machine: str, token: str, why: str) -> None:
-        """It stands, or what it left needs consolidation, although it was to go."""
+        """The removal failed: the snapshot still exists, or its disks still need consolidation."""

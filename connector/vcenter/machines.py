@@ -1,4 +1,4 @@
-"""What a row of properties says about a machine; unset properties become the emptiest truthful value."""
+"""Makes a machine from a row of properties. An unset property becomes an empty value, never a guess."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ _EXTRA = "numa.nodeaffinity", "disk.enableuuid"
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a machine's references lead to."""
+    """The names behind a machine's references."""
 
     places: Places = field(default_factory=Places)
     attributes: Mapping[int, str] = field(default_factory=dict)  # of custom attributes: key -> name
@@ -140,9 +140,9 @@ def machine(row: PropertyRow, context: Context) -> Machine:
 
 
 def _located(listed: tuple[MachineDisk, ...], row: PropertyRow, places: Places) -> tuple[MachineDisk, ...]:
-    """The disks with the names of their datastores: by reference, else by the names that its machine's datastores have."""
+    """The disks with the names of their datastores: by reference, else by their path and the machine's datastores."""
     near = places.names(row.get("datastore"))
-    known = near or tuple(one.name for one in places.datastores())
+    known = near or tuple(store.name for store in places.datastores())
     return tuple(
         replace(disk, datastore=places.name(disk.store) or datastore(disk.path, known)) for disk in listed
     )
@@ -164,10 +164,10 @@ def _traits(row: PropertyRow, context: Context, host: str) -> Traits:
         cluster=context.places.cluster(host),
         datastores=context.places.names(get("datastore")),
         attributes=_attributes(row, context.attributes),
-        tags=tuple(text(one.key) for one in each(get("tag"))),
+        tags=tuple(text(entry.key) for entry in each(get("tag"))),
         managed_by=text(managed.extensionKey) if managed is not None else "",
         question=" ".join(text(question.text).split()) if question is not None else "",
-        disabled_methods=tuple(text(one) for one in each(get("disabledMethod"))),
+        disabled_methods=tuple(text(entry) for entry in each(get("disabledMethod"))),
         snapshots_supported=true(get("capability.snapshotOperationsSupported"), True),
         snapshots_disabled=true(get("config.flags.snapshotDisabled"))
         or true(get("config.flags.snapshotLocked")),
@@ -181,7 +181,7 @@ def _traits(row: PropertyRow, context: Context, host: str) -> Traits:
         sgx=sgx is not None and number(sgx.epcSize) > 0,
         sev=true(get("config.sevEnabled")),
         secure_boot=boot is not None and true(getattr(boot, "efiSecureBootEnabled", None)),
-        boot_order=tuple(_boot(one) for one in each(boot.bootOrder)) if boot is not None else (),
+        boot_order=tuple(_boot(entry) for entry in each(boot.bootOrder)) if boot is not None else (),
         cpu_hot_add=true(get("config.cpuHotAddEnabled")),
         memory_hot_add=true(get("config.memoryHotAddEnabled")),
         affinity=bool(affinity is not None and each(affinity.affinitySet)) or bool(extra.get(_EXTRA[0])),
@@ -193,7 +193,9 @@ def _traits(row: PropertyRow, context: Context, host: str) -> Traits:
         tracking_keys=_tracking(extra),
         alarms=len(each(get("triggeredAlarmState"))),
         health=text(get("overallStatus")) or "green",
-        issues=tuple(text(one.fullFormattedMessage) or kind_of(one) for one in each(get("configIssue"))),
+        issues=tuple(
+            text(entry.fullFormattedMessage) or kind_of(entry) for entry in each(get("configIssue"))
+        ),
         guest=_guest(row),
         nics=nics(devices),
         devices=notable(devices),
@@ -221,13 +223,13 @@ def _boot(device: Any) -> str:
 
 
 def _attributes(row: PropertyRow, names: Mapping[int, str]) -> tuple[tuple[str, str], ...]:
-    held = ((number(one.key), text(one.value)) for one in each(row.get("customValue")))
-    return tuple((names.get(key, str(key)), value) for key, value in held)
+    values = ((number(entry.key), text(entry.value)) for entry in each(row.get("customValue")))
+    return tuple((names.get(key, str(key)), value) for key, value in values)
 
 
 def _addresses(row: PropertyRow) -> tuple[str, ...]:
-    found = (text(one) for nic in each(row.get("guest.net")) for one in each(nic.ipAddress))
-    return tuple(dict.fromkeys(found))
+    addresses = (text(address) for nic in each(row.get("guest.net")) for address in each(nic.ipAddress))
+    return tuple(dict.fromkeys(addresses))
 
 
 def _guest(row: PropertyRow) -> Guest:
@@ -238,15 +240,15 @@ def _guest(row: PropertyRow) -> Guest:
         family=text(get("guest.guestFamily")),
         host_name=text(get("guest.hostName")),
         tools_version=text(get("guest.toolsVersionStatus2")),
-        nics=tuple(_guest_nic(one) for one in each(get("guest.net"))),
+        nics=tuple(_guest_nic(entry) for entry in each(get("guest.net"))),
         volumes=tuple(
             GuestVolume(
-                text(one.diskPath),
-                number(one.capacity),
-                number(one.freeSpace),
-                text(getattr(one, "filesystemType", None)),
+                text(entry.diskPath),
+                number(entry.capacity),
+                number(entry.freeSpace),
+                text(getattr(entry, "filesystemType", None)),
             )
-            for one in each(get("guest.disk"))
+            for entry in each(get("guest.disk"))
         ),
         gateway=any(_routed(stack) for stack in each(get("guest.ipStack"))),
         dns=any(_resolves(stack) for stack in each(get("guest.ipStack"))),
@@ -257,16 +259,17 @@ def _guest_nic(nic: Any) -> GuestNic:
     configured = each(nic.ipConfig.ipAddress) if nic.ipConfig is not None else ()
     return GuestNic(
         mac=text(nic.macAddress).lower(),
-        addresses=tuple(text(one.ipAddress) for one in configured) or tuple(map(text, each(nic.ipAddress))),
-        origins=tuple(text(one.origin) for one in configured),
-        prefixes=tuple(number(one.prefixLength) for one in configured),
+        addresses=tuple(text(address.ipAddress) for address in configured)
+        or tuple(map(text, each(nic.ipAddress))),
+        origins=tuple(text(address.origin) for address in configured),
+        prefixes=tuple(number(address.prefixLength) for address in configured),
         dns=_resolves(nic),
     )
 
 
-def _resolves(told: Any) -> bool:
+def _resolves(configured: Any) -> bool:
     """Whether a card, or the IP stack of all cards, names resolvers."""
-    return told.dnsConfig is not None and bool(each(told.dnsConfig.ipAddress))
+    return configured.dnsConfig is not None and bool(each(configured.dnsConfig.ipAddress))
 
 
 def _routed(stack: Any) -> bool:
@@ -280,11 +283,11 @@ def _routed(stack: Any) -> bool:
 
 def snapshot_nodes(info: Any) -> tuple[SnapshotNode, ...]:
     """A machine's snapshot tree, parents before their children; empty when it has none."""
-    found: list[SnapshotNode] = []
+    nodes: list[SnapshotNode] = []
     pending = [(node, 0) for node in reversed(each(getattr(info, "rootSnapshotList", None)))]
     while pending:
         node, depth = pending.pop()
-        found.append(
+        nodes.append(
             SnapshotNode(
                 moref(node.snapshot),
                 plain(text(node.name)),
@@ -296,7 +299,7 @@ def snapshot_nodes(info: Any) -> tuple[SnapshotNode, ...]:
             )
         )
         pending.extend((child, depth + 1) for child in reversed(each(node.childSnapshotList)))
-    return tuple(found)
+    return tuple(nodes)
 
 
 _REFERENCES = ("name", "parent", "parentVApp", "runtime.host", "network", "datastore", "customValue")
@@ -304,20 +307,20 @@ _REFERENCES = ("name", "parent", "parentVApp", "runtime.host", "network", "datas
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A machine whose references are still morefs, because a sweep may show what they lead to later."""
+    """A machine whose references are still morefs. The objects behind them may come later in the sweep."""
 
     machine: Machine
     references: PropertyRow
 
 
 def draft(row: PropertyRow) -> Draft:
-    """The value of one row, and of the row only what `placed` needs."""
-    kept = {path: row.values[path] for path in _REFERENCES if path in row.values}
-    return Draft(machine(row, Context()), PropertyRow(row.kind, row.moref, kept))
+    """The machine of one row, and those of the row's properties that `placed` needs."""
+    references = {path: row.values[path] for path in _REFERENCES if path in row.values}
+    return Draft(machine(row, Context()), PropertyRow(row.kind, row.moref, references))
 
 
 def placed(drafted: Draft, context: Context) -> Machine:
-    """The machine with everything that its references lead to."""
+    """The machine with the names behind its references."""
     row, places = drafted.references, context.places
     host = drafted.machine.host
     traits = replace(

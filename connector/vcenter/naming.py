@@ -1,4 +1,4 @@
-"""A snapshot is ours if and only if its description is our token; its name is for people, no proof."""
+"""A snapshot is ours if and only if its description is our token. Its name is for people and proves nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TOKEN = re.compile(rf"connector:({_PART.pattern}):({_PART.pattern})")
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Whose snapshot it is and for which pass. Letters, digits, ".", "_" and "-"; at most 64 each."""
+    """The owner of a snapshot and its pass. Letters, digits, ".", "_" and "-"; at most 64 of each."""
 
     owner: str
     pass_id: str
@@ -32,19 +32,19 @@ class Ticket:
 
     @property
     def token(self) -> str:
-        """The snapshot's whole description, and the key under which a ledger knows it."""
+        """The snapshot's whole description, and its key in a ledger."""
         return f"connector:{self.owner}:{self.pass_id}"
 
     @property
     def tracking(self) -> str:
-        """Under which a ledger knows that this pass turned CBT on."""
+        """The key of the ledger's entry that this pass turned CBT on."""
         return f"tracking:{self.owner}:{self.pass_id}"
 
     @classmethod
     def of(cls, description: str) -> Ticket | None:
         """The ticket that a snapshot carries, or None for a snapshot that is not ours."""
-        found = _TOKEN.fullmatch(description.strip())
-        return cls(found[1], found[2]) if found else None
+        match = _TOKEN.fullmatch(description.strip())
+        return cls(match[1], match[2]) if match else None
 
 
 def owned(nodes: tuple[SnapshotNode, ...], owner: str) -> tuple[SnapshotNode, ...]:

@@ -1,6 +1,6 @@
-"""Who else is at a machine: a backup at work is waited for, and a lock of ours that nobody holds any more is found.
+"""Finds other work on a machine: a backup that runs now, and a lock that a reader left behind.
 
-`disabledMethod` names what may not be called now, not by whom it was forbidden.
+`disabledMethod` names the calls that are forbidden now. It does not say who forbade them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from connector.vcenter.properties import PropertyRow, read, sweep
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import vim
 
-#: What a reader that prepared for access forbids others, and forbids them for ever when it died.
+#: What a reader of disks forbids to others. The calls stay forbidden when the reader dies.
 MOVES: Final = frozenset({"RelocateVM_Task", "MigrateVM_Task"})
-#: What a backup forbids others while it works.
+#: What a backup forbids to others while it works.
 SNAPSHOTS: Final = frozenset({"CreateSnapshot_Task", "CreateSnapshotEx_Task", "RemoveSnapshot_Task"})
 
 _WORDS: Final = ("snapshot", "consolidate", "backup", "clone", "relocate", "migrate", "export")
@@ -32,7 +32,7 @@ _READS: Final = ("disabledMethod", "snapshot")
 
 
 def occupied(session: Session, machine: str, now: float | None = None) -> str:
-    """S10, V6: what somebody else does on the machine just now, in words; empty when nobody does."""
+    """S10, V6: what somebody else is doing on the machine now, in words; empty when nobody is."""
     vm = session.managed(vim.VirtualMachine, machine)
     row = read(session, vm, _READS, on=machine)
     if disabled := SNAPSHOTS & set(row.get("disabledMethod") or ()):
@@ -43,18 +43,18 @@ def occupied(session: Session, machine: str, now: float | None = None) -> str:
         if _at_work(node, present):
             return f"a backup holds its snapshot {node.name}"
     for task in tasks.running(session, vm, machine, _WORDS):
-        return _told(session, task, machine)
+        return _in_words(session, task, machine)
     return ""
 
 
 def locked(session: Session, machine: str) -> bool:
-    """Whether the machine may not be moved."""
+    """Whether vCenter may not move the machine."""
     vm = session.managed(vim.VirtualMachine, machine)
     return _is_locked(read(session, vm, ("disabledMethod",), on=machine))
 
 
 def all_locked(session: Session) -> tuple[str, ...]:
-    """Every machine that may not be moved, whoever forbids it."""
+    """Every machine that vCenter may not move, whoever forbids it."""
     rows = sweep(session, {vim.VirtualMachine: ("disabledMethod",)})
     return tuple(row.moref for row in rows if _is_locked(row))
 
@@ -68,7 +68,7 @@ def _at_work(node: SnapshotNode, now: float) -> bool:
     return Ticket.of(node.description) is None and is_backup(node) and now - node.created < _YOUNG
 
 
-def _told(session: Session, task: Any, machine: str) -> str:
+def _in_words(session: Session, task: Any, machine: str) -> str:
     name, user = "a task", ""
     with suppress(ConnectorError):  # tasks are forgotten after a while
         info = read(session, task, ("info",), machine).get("info")

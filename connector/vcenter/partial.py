@@ -1,8 +1,8 @@
-"""Partial answers: what vCenter does not show of a machine for a moment is not known now, which is no reason to forget it.
+"""A part of a machine that vCenter does not show for a moment is unknown, and its last known value is kept.
 
-A machine stands without `config` while its host reconnects, while it is registered, moved or upgraded, and where the user may
-not read it. Other parts go by themselves: `guest` while VMware Tools restart, `runtime.host` between two hosts. What is unset
-because there is nothing cannot be told from what is not known; so each part has a property by which a whole answer is known.
+A machine has no `config` while its host reconnects, while it is registered, moved or upgraded, and where the user may not read
+it. Other parts vanish alone: `guest` while VMware Tools restart, `runtime.host` between two hosts. An unset property may mean
+"nothing" or "not known". So each part has one property that every whole answer contains.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from connector.model import UNREADY, Machine, MachinePart, PowerState, Traits
 from connector.vcenter.answer import PropertyRow
 from connector.vcenter.values import each, text
 
-#: A machine that has this property shows its configuration: it exists for every machine since vSphere 4.0.
+#: The property by which a shown configuration is known: every machine has it since vSphere 4.0.
 MARKER: Final = "config.instanceUuid"
 
 _DEVICES: Final = "config.hardware.device"
@@ -48,7 +48,7 @@ def _configuration(row: PropertyRow) -> Iterator[MachinePart]:
     if not _any(row, "config."):
         yield MachinePart.CONFIGURATION
         return
-    if not each(row.get(_DEVICES)):  # the least machine has controllers
+    if not each(row.get(_DEVICES)):  # every machine has controllers
         yield MachinePart.HARDWARE
     for path, part in _ALWAYS.items():
         if not text(row.get(path)):
@@ -65,7 +65,7 @@ _SINGLE: Final = {
     "datastore": MachinePart.DATASTORES,
     "network": MachinePart.NETWORKS,
 }
-#: What every configuration says, since vSphere 5.0.
+#: The properties that every configuration has since vSphere 5.0.
 _ALWAYS: Final = {
     MARKER: MachinePart.IDENTITY,
     "config.uuid": MachinePart.BIOS_UUID,
@@ -76,16 +76,16 @@ _ALWAYS: Final = {
 
 
 def remembered(before: Machine | None, now: Machine) -> Machine:
-    """The machine as it is now, with what it does not show as it was `before`; `missing` still says what that is."""
+    """The machine as it is now, with its missing parts as they were `before`; `missing` still names them."""
     if before is None or not now.missing or _another(before, now):
         return now
     parts = [MachinePart(name) for name in now.missing]
-    kept: dict[str, Any] = {name: getattr(before, name) for part in parts for name in part.fields}
-    return replace(now, **kept, traits=_traits(before.traits, now.traits, frozenset(parts)))
+    values: dict[str, Any] = {name: getattr(before, name) for part in parts for name in part.fields}
+    return replace(now, **values, traits=_traits(before.traits, now.traits, frozenset(parts)))
 
 
 def _another(before: Machine, now: Machine) -> bool:
-    """Whether the moref names another machine by now."""
+    """Whether the moref now belongs to another machine."""
     return bool(now.instance_uuid) and now.instance_uuid != before.instance_uuid
 
 
@@ -114,21 +114,21 @@ def _traits(before: Traits, now: Traits, parts: frozenset[MachinePart]) -> Trait
 
 
 def obscured(machine: Machine) -> str:
-    """What is not known of it now without which nothing may be done with it; empty when all of that is known."""
+    """The unknown part without which nothing may be done with the machine; empty when there is none."""
     return next((part for part in machine.missing if part in UNREADY), "")
 
 
 def nameless(machine: Machine) -> str:
-    """What is not known of it now without which nobody can tell which machine it is; empty when that is known."""
+    """The unknown part without which the machine cannot be identified; empty when there is none."""
     return obscured(machine) or ("" if machine.instance_uuid else MachinePart.IDENTITY)
 
 
 def demand(row: PropertyRow, marker: str, on: str) -> None:
-    """Raises a retryable VCenterFault when `row` does not have `marker`: then what else it lacks says nothing."""
+    """Raise a retryable `VCenterFault` when `row` lacks `marker`: then its other unset properties mean nothing."""
     if not row.get(marker):
         raise VCenterFault(
             "vCenter shows the machine without its configuration",
             on=on,
-            remedy="it passes when its host is connected; look at the machine in vCenter if it does not",
+            remedy="wait until its host is connected; if it stays, look at the machine in vCenter",
             retryable=True,
         )

@@ -1,4 +1,4 @@
-"""Where machines are: folders, clusters, hosts, datastores, networks, and the names they lead to."""
+"""The places of machines (folders, clusters, hosts, datastores, networks) by moref, and their names."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NETWORKS = {"Network", "DistributedVirtualPortgroup", "OpaqueNetwork"}
 
 
 class Places:
-    """Rows of everything but machines, by moref. The invisible root folder is no part of a path."""
+    """The rows of everything but machines, by moref. The invisible root folder is no part of a path."""
 
     def __init__(self, rows: Sequence[PropertyRow] = (), root: str = "") -> None:
         self._rows = {row.moref: row for row in rows if row.moref != root}
@@ -49,27 +49,27 @@ class Places:
         """ "/DC0/vm/folder/name", each part still escaped: a slash in a name stays unambiguous."""
         parts = [text(row.get("name"))]
         above = moref(row.get("parent")) or moref(row.get("parentVApp"))
-        seen: set[str] = set()
-        while (place := self._rows.get(above)) is not None and above not in seen:
-            seen.add(above)
+        visited: set[str] = set()
+        while (place := self._rows.get(above)) is not None and above not in visited:
+            visited.add(above)
             parts.append(text(place.get("name")))
             above = moref(place.get("parentFolder")) or moref(place.get("parent"))
         return "/" + "/".join(reversed(parts))
 
-    def name(self, one: str) -> str:
+    def name(self, reference: str) -> str:
         """The name of an object by its moref; empty when it is not known."""
-        found = self._rows.get(one)
-        return plain(text(found.get("name"))) if found is not None else ""
+        row = self._rows.get(reference)
+        return plain(text(row.get("name"))) if row is not None else ""
 
     def names(self, references: Any) -> tuple[str, ...]:
-        """The names of the known among them."""
-        known = (moref(one) for one in each(references))
-        return tuple(self.name(one) for one in known if one in self._rows)
+        """The names of those references that are known."""
+        morefs = (moref(reference) for reference in each(references))
+        return tuple(self.name(reference) for reference in morefs if reference in self._rows)
 
     def cluster(self, host: str) -> str:
-        """The name of the cluster that a host is part of; a host of its own has none."""
-        found = self._rows.get(host)
-        above = self._rows.get(moref(found.get("parent"))) if found is not None else None
+        """The name of the cluster of a host; a host without a cluster has none."""
+        row = self._rows.get(host)
+        above = self._rows.get(moref(row.get("parent"))) if row is not None else None
         return self.name(above.moref) if above is not None and above.kind == "ClusterComputeResource" else ""
 
     def hosts(self) -> tuple[Host, ...]:

@@ -1,4 +1,4 @@
-"""A machine is off when vCenter says so, not when it was asked to be."""
+"""A machine is off when vCenter says so, and not when it was asked to shut down."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def state(session: Session, machine: str) -> PowerState:
 def shut_down(
     session: Session, machine: str, *, within: float, force: bool = False, stop: Event | None = None
 ) -> PowerState:
-    """Ask the guest to shut down and wait `within` seconds; then, only with `force`, pull the plug.
+    """Ask the guest to shut down and wait `within` seconds; then, only with `force`, power the machine off.
 
-    Returns `OFF` once it is confirmed. Raises `Conflict` when the machine is suspended, or when the guest
-    cannot be asked or does not obey and `force` is not given.
+    Returns `OFF` once vCenter confirms it. Raises `Conflict` when the machine is suspended. Without `force` it raises
+    `Conflict` also when the guest cannot be asked or does not shut down.
     """
     vm = session.managed(vim.VirtualMachine, machine)
     now = state(session, machine)
@@ -41,7 +41,7 @@ def shut_down(
 
 
 def power_on(session: Session, machine: str, *, stop: Event | None = None) -> PowerState:
-    """Power the machine on; returns `ON` once it is confirmed."""
+    """Power the machine on; returns `ON` once vCenter confirms it."""
     vm = session.managed(vim.VirtualMachine, machine)
     if state(session, machine) is not PowerState.ON:
         _task(session, vm, vm.PowerOnVM_Task, "the power-on", PowerState.ON, stop)
@@ -49,7 +49,7 @@ def power_on(session: Session, machine: str, *, stop: Event | None = None) -> Po
 
 
 def _gracefully(session: Session, vm: Any, patience: WaitLimit, force: bool) -> bool:
-    """Whether the guest obeyed. Without `force`, whatever hinders it is raised."""
+    """Whether the guest shut down. Without `force` the reason why it did not is raised."""
     on = vm._moId
     try:
         tasks.persist(lambda: _ask(vm), on=on, patience=patience, what="the guest's shutdown")
@@ -64,12 +64,12 @@ def _gracefully(session: Session, vm: Any, patience: WaitLimit, force: bool) -> 
         )
     except ConnectorError as failed:
         if patience.stop.is_set() or (state(session, on) is not PowerState.OFF and not force):
-            raise _told(failed, on, patience) from failed
+            raise _explained(failed, on, patience) from failed
         return state(session, on) is PowerState.OFF
     return True
 
 
-def _told(failed: ConnectorError, on: str, patience: WaitLimit) -> ConnectorError:
+def _explained(failed: ConnectorError, on: str, patience: WaitLimit) -> ConnectorError:
     if patience.left > 0 or patience.stop.is_set():
         return failed
     return Conflict(
@@ -80,7 +80,7 @@ def _told(failed: ConnectorError, on: str, patience: WaitLimit) -> ConnectorErro
 
 
 def _ask(vm: Any) -> None:
-    """A guest that is down already, by an answer that was lost or by itself, need not be asked."""
+    """Ask the guest. A machine that is off already, by a lost answer or by itself, is no error."""
     try:
         with translated(vm._moId):
             vm.ShutdownGuest()
@@ -90,7 +90,7 @@ def _ask(vm: Any) -> None:
 
 
 def _task(session: Session, vm: Any, start: Any, what: str, wanted: PowerState, stop: Event | None) -> None:
-    """Run a power task; a machine that is where it should be is no failure, whatever the task said."""
+    """Run a power task. When the machine has the wanted state, the task's own failure does not count."""
     on, patience = vm._moId, WaitLimit(_TASK, stop or Event())
 
     def once() -> None:
@@ -107,18 +107,20 @@ def _task(session: Session, vm: Any, start: Any, what: str, wanted: PowerState, 
 def _confirmed(session: Session, machine: str, wanted: PowerState) -> PowerState:
     now = state(session, machine)
     if now is not wanted:
-        raise Conflict(f"the machine is {now}, not {wanted}", on=machine, remedy="somebody else may be at it")
+        raise Conflict(
+            f"the machine is {now}, not {wanted}", on=machine, remedy="see in vCenter who else works on it"
+        )
     return now
 
 
 def _state(row: PropertyRow) -> PowerState:
-    """Raises a retryable VCenterFault when vCenter does not tell: a machine of which that is not known is not off."""
-    told = row.get("runtime.powerState")
-    if told is None or str(told) not in set(PowerState):
+    """The power state of a row. Raises a retryable `VCenterFault` when vCenter does not say: unknown is not off."""
+    power = row.get("runtime.powerState")
+    if power is None or str(power) not in set(PowerState):
         raise VCenterFault(
             "vCenter does not say whether the machine runs",
             on=row.moref,
-            remedy="it passes when its host is connected; look at the machine in vCenter if it does not",
+            remedy="wait until its host is connected; if it stays, look at the machine in vCenter",
             retryable=True,
         )
-    return PowerState(str(told))
+    return PowerState(str(power))

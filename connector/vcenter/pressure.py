@@ -1,6 +1,6 @@
-"""What an open snapshot does to the datastores under it, as fresh as vCenter can tell.
+"""What an open snapshot costs the datastores under it, as fresh as vCenter can say.
 
-vCenter keeps free space and file sizes for minutes; it is asked to look again first, where the user may ask that.
+vCenter keeps free space and file sizes for minutes. So it is asked to refresh them first, where the user may do that.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def pressure(session: Session, machine: str, snapshot: str | None) -> Pressure:
         raise VCenterFault(
             "vCenter does not say on which datastores the machine is",
             on=machine,
-            remedy="it passes when its host is connected; look at the machine in vCenter if it does not",
+            remedy="wait until its host is connected; if it stays, look at the machine in vCenter",
             retryable=True,
         )
     stores = tuple(_load(session, store) for store in row.get("datastore") or ())
@@ -62,7 +62,7 @@ def _with_snapshots(rows: Iterable[PropertyRow]) -> int:
 
 
 def _grown(layout: Any, snapshot: str) -> int:
-    """Bytes of the files in the chains of today that are not in the chains of the snapshot."""
+    """Bytes of the files that are in the machine's chains now and not in the snapshot's chains."""
     if layout is None:
         return 0
     sizes: Mapping[int, int] = {file.key: int(file.size or 0) for file in layout.file or ()}

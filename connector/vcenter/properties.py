@@ -1,4 +1,4 @@
-"""Properties are read through the property collector only: what is unset is absent and raises nothing."""
+"""Properties are read through the property collector only: an unset property is absent from the row."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def read(
 ) -> PropertyRow:
     """The named properties of one object; raises `NotFound` when it is gone.
 
-    A property that may not be read is an error too, unless `partly`: taking it for unset would make a snapshot
-    look removed that is merely out of sight.
+    A property that may not be read is an error too, unless `partly`. Otherwise a snapshot that the user may not see
+    would look removed.
     """
-    wanted = vmodl.query.PropertyCollector.FilterSpec(
+    spec = vmodl.query.PropertyCollector.FilterSpec(
         objectSet=[vmodl.query.PropertyCollector.ObjectSpec(obj=managed)],
         propSet=[_property_spec(type(managed), paths)],
     )
     with translated(on):
-        rows = list(_pages(session.content.propertyCollector, wanted, 1))
+        rows = list(_pages(session.content.propertyCollector, spec, 1))
     if not rows:
         raise NotFound("the object is gone", on=on, remedy="refresh the inventory")
     if rows[0].refused and not partly:
@@ -50,19 +50,21 @@ def read(
     return rows[0]
 
 
-def _refusal(path: str, why: Any, on: str) -> ConnectorError:
-    if isinstance(why, UnreadableValue):
-        what = f"what vCenter says about it cannot be understood ({path}: {why.why})"
+def _refusal(path: str, reason: Any, on: str) -> ConnectorError:
+    if isinstance(reason, UnreadableValue):
+        what = f"what vCenter says about it cannot be understood ({path}: {reason.why})"
         return VCenterFault(what, on=on, remedy="look at this object in vCenter")
-    return translate(why, on)
+    return translate(reason, on)
 
 
-def sweep(session: Session, wanted: Mapping[Any, Sequence[str]], page: int = PAGE) -> tuple[PropertyRow, ...]:
+def sweep(
+    session: Session, properties: Mapping[Any, Sequence[str]], page: int = PAGE
+) -> tuple[PropertyRow, ...]:
     """The named properties of every object of the given kinds in the whole inventory, page by page."""
 
     def once() -> tuple[PropertyRow, ...]:
-        with everything(session, list(wanted)) as view:
-            return tuple(_pages(session.content.propertyCollector, _filter(view, wanted), page))
+        with everything(session, list(properties)) as view:
+            return tuple(_pages(session.content.propertyCollector, _filter(view, properties), page))
 
     with translated(str(session.endpoint)):
         return session.steadily(once)
@@ -70,87 +72,87 @@ def sweep(session: Session, wanted: Mapping[Any, Sequence[str]], page: int = PAG
 
 def stream(
     session: Session,
-    wanted: Mapping[Any, Sequence[str]],
+    properties: Mapping[Any, Sequence[str]],
     take: Callable[[PropertyRow], Item],
     page: int = PAGE,
 ) -> list[Item]:
-    """The same sweep by the fast reader: `take` makes of each row, whose values are those of `values`, what is kept.
+    """The same sweep by the fast reader, whose values are those of `values`. `take` makes an item of each row.
 
-    Memory is bounded by what `take` keeps. Properties that this vCenter's API version does not know are left out.
+    Only the items are kept in memory. Properties that this vCenter's API version does not know are left out.
     """
 
     def once() -> list[Item]:
-        with everything(session, list(wanted)) as view:
-            return _quick_pages(session, filter_of(session, view, wanted), take, page)
+        with everything(session, list(properties)) as view:
+            return _quick_pages(session, filter_of(session, view, properties), take, page)
 
     with translated(str(session.endpoint)):
         return session.steadily(once)
 
 
 def glance(session: Session, managed: Any, paths: Sequence[str], on: str) -> PropertyRow:
-    """One object by the fast reader, with what may be read of it; raises `NotFound` when it is gone."""
-    ((kind, known),) = _spoken(session, {type(managed): paths}).items()
-    wanted = vmodl.query.PropertyCollector.FilterSpec(
+    """The readable properties of one object, by the fast reader; raises `NotFound` when the object is gone."""
+    ((kind, known),) = _supported(session, {type(managed): paths}).items()
+    spec = vmodl.query.PropertyCollector.FilterSpec(
         objectSet=[vmodl.query.PropertyCollector.ObjectSpec(obj=managed)],
         propSet=[_property_spec(kind, known)],
     )
     with translated(on):
-        rows = _quick_pages(session, wanted, lambda row: row, 1)
+        rows = _quick_pages(session, spec, lambda row: row, 1)
     if not rows:
         raise NotFound("the object is gone", on=on, remedy="refresh the inventory")
     return rows[0]
 
 
 def _quick_pages(
-    session: Session, wanted: Any, take: Callable[[PropertyRow], Item], page: int | None
+    session: Session, spec: Any, take: Callable[[PropertyRow], Item], page: int | None
 ) -> list[Item]:
-    """Page after page; the next one is asked for as soon as its token is seen, so that vCenter works while we read."""
+    """All pages. Each page is requested as soon as its token is known, so that vCenter works while we read."""
     collector = session.content.propertyCollector
     options = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=page)
     following: list[Future[list[Item]]] = []
     progress = _Progress()
 
     def ask(number: int, call: str, arguments: list[Any]) -> list[Item]:
-        found: list[Item] = []
+        items: list[Item] = []
 
         def more(token: str) -> None:
-            del following[number:]  # of an attempt that broke off
+            del following[number:]  # of an attempt that was cut off
             progress.page(token)
             following.append(pool.submit(ask, number + 1, "ContinueRetrievePropertiesEx", [token]))
 
         def read_answer(body: Any, packed: bool) -> None:
-            found.clear()
-            read_page(body, lambda row: found.append(take(sound(_with_a_session(row)))), more, packed=packed)
+            items.clear()
+            read_page(body, lambda row: items.append(take(sound(_with_a_session(row)))), more, packed=packed)
 
         collector._stub.stream(collector, call, arguments, read_answer)
-        return found
+        return items
 
     with ThreadPoolExecutor(2, thread_name_prefix="pages") as pool:
-        found = ask(0, "RetrievePropertiesEx", [[wanted], options])
+        items = ask(0, "RetrievePropertiesEx", [[spec], options])
         number = 0
         while number < len(following):
             some = following[number].result()
             progress.objects(len(some))
-            found += some
+            items += some
             number += 1
-    return found
+    return items
 
 
 class _Progress:
-    """Whether page after page leads to an end: tokens that lead nowhere, and to ever more objects, do not."""
+    """Refuses pages without end: too many of them, too many empty ones, or too many objects."""
 
     def __init__(self) -> None:
         self._until = time.monotonic() + LONGEST
         self._pages = self._empty = self._objects = 0
 
     def page(self, _token: str) -> None:
-        """There is a next page."""
+        """Count a next page."""
         self._pages += 1
         if self._pages > MOST_PAGES or time.monotonic() > self._until:
             raise strange(f"it has no end after {self._pages} pages")
 
     def objects(self, count: int) -> None:
-        """So many were in a page."""
+        """Count the objects of a page."""
         self._objects += count
         self._empty = 0 if count else self._empty + 1
         if self._empty > EMPTY_PAGES or self._objects > MOST_OBJECTS:
@@ -158,17 +160,18 @@ class _Progress:
 
 
 def _with_a_session(row: PropertyRow) -> PropertyRow:
-    """The row; without a session a property collector may answer and hide the fault in it."""
+    """The row. Without a session a property collector may answer and put the fault into the row, which is raised here."""
     for fault in row.refused.values():
         if kind_of(fault) == "NotAuthenticated":
             raise vim.fault.NotAuthenticated()
     return row
 
 
-def _spoken(session: Session, wanted: Mapping[Any, Sequence[str]]) -> dict[Any, tuple[str, ...]]:
+def _supported(session: Session, properties: Mapping[Any, Sequence[str]]) -> dict[Any, tuple[str, ...]]:
     version = session.content.propertyCollector._stub.version
     return {
-        kind: tuple(path for path in paths if known(kind, path, version)) for kind, paths in wanted.items()
+        kind: tuple(path for path in paths if known(kind, path, version))
+        for kind, paths in properties.items()
     }
 
 
@@ -176,27 +179,27 @@ def known(kind: Any, path: str, version: str) -> bool:
     """Whether the API of `version` has the property; asking for one that it lacks fails the whole call."""
     for name in path.split("."):
         try:
-            found = kind._GetPropertyInfo(name)
+            declared = kind._GetPropertyInfo(name)
         except AttributeError:
             return False
-        if not support.IsChildVersion(version, found.version):
+        if not support.IsChildVersion(version, declared.version):
             return False
-        kind = found.type
+        kind = declared.type
     return True
 
 
 def related(
-    session: Session, managed: Any, path: str, wanted: Mapping[Any, Sequence[str]]
+    session: Session, managed: Any, path: str, properties: Mapping[Any, Sequence[str]]
 ) -> tuple[PropertyRow, ...]:
     """The named properties of one object and of those that its property `path` refers to."""
     collector = vmodl.query.PropertyCollector
     through = collector.TraversalSpec(name=path, path=path, skip=False, type=type(managed))
-    asked = collector.FilterSpec(
+    spec = collector.FilterSpec(
         objectSet=[collector.ObjectSpec(obj=managed, skip=False, selectSet=[through])],
-        propSet=[_property_spec(kind, paths) for kind, paths in wanted.items()],
+        propSet=[_property_spec(kind, paths) for kind, paths in properties.items()],
     )
     with translated(moref(managed)):
-        return session.steadily(lambda: tuple(_pages(session.content.propertyCollector, asked, PAGE)))
+        return session.steadily(lambda: tuple(_pages(session.content.propertyCollector, spec, PAGE)))
 
 
 @contextmanager
@@ -211,17 +214,17 @@ def everything(session: Session, kinds: list[Any]) -> Iterator[Any]:
             view.DestroyView()
 
 
-def filter_of(session: Session, view: Any, wanted: Mapping[Any, Sequence[str]]) -> Any:
+def filter_of(session: Session, view: Any, properties: Mapping[Any, Sequence[str]]) -> Any:
     """A filter over a view for those of the properties that this vCenter's API version knows."""
-    return _filter(view, _spoken(session, wanted))
+    return _filter(view, _supported(session, properties))
 
 
-def _filter(view: Any, wanted: Mapping[Any, Sequence[str]]) -> Any:
+def _filter(view: Any, properties: Mapping[Any, Sequence[str]]) -> Any:
     collector = vmodl.query.PropertyCollector
     through = collector.TraversalSpec(name="view", path="view", skip=False, type=type(view))
     return collector.FilterSpec(
         objectSet=[collector.ObjectSpec(obj=view, skip=True, selectSet=[through])],
-        propSet=[_property_spec(kind, paths) for kind, paths in wanted.items()],
+        propSet=[_property_spec(kind, paths) for kind, paths in properties.items()],
     )
 
 
@@ -229,36 +232,36 @@ def _property_spec(kind: Any, paths: Sequence[str]) -> Any:
     return vmodl.query.PropertyCollector.PropertySpec(type=kind, pathSet=list(paths), all=False)
 
 
-def _pages(collector: Any, wanted: Any, page: int) -> Iterator[PropertyRow]:
+def _pages(collector: Any, spec: Any, page: int) -> Iterator[PropertyRow]:
     options = vmodl.query.PropertyCollector.RetrieveOptions(maxObjects=page)
-    answer, progress = collector.RetrievePropertiesEx([wanted], options), _Progress()
+    answer, progress = collector.RetrievePropertiesEx([spec], options), _Progress()
     while answer is not None:
         progress.objects(len(answer.objects))
-        for found in answer.objects:
-            yield _row(found)
+        for entry in answer.objects:
+            yield _row(entry)
         if not answer.token:
             return
         progress.page(answer.token)
         answer = collector.ContinueRetrievePropertiesEx(answer.token)
 
 
-def _row(found: Any) -> PropertyRow:
-    """What cannot be understood is refused like what may not be read."""
-    values = {entry.name: entry.val for entry in found.propSet or () if entry.val is not None}
-    refused = {str(entry.path): _reason(entry.fault) for entry in found.missingSet or ()}
-    refused |= {path: _fitting(type(found.obj), path, value) for path, value in values.items()}
+def _row(content: Any) -> PropertyRow:
+    """The row of one object. A value that cannot be understood counts as a property that may not be read."""
+    values = {entry.name: entry.val for entry in content.propSet or () if entry.val is not None}
+    refused = {str(entry.path): _reason(entry.fault) for entry in content.missingSet or ()}
+    refused |= {path: _fitting(type(content.obj), path, value) for path, value in values.items()}
     refused = {path: why for path, why in refused.items() if why is not None}
-    kept = {path: value for path, value in values.items() if path not in refused}
-    return PropertyRow(kind_of(found.obj), moref(found.obj), kept, refused)
+    readable = {path: value for path, value in values.items() if path not in refused}
+    return PropertyRow(kind_of(content.obj), moref(content.obj), readable, refused)
 
 
 def _reason(fault: Any) -> Any:
-    """Why a property may not be read. What comes without a fault is refused all the same, and not unset."""
+    """Why a property may not be read. A refusal without a fault is a refusal too, and not an unset property."""
     return fault if isinstance(fault, Exception | UnreadableValue) else UnreadableValue("no reason is given")
 
 
 def _fitting(kind: Any, path: str, value: Any) -> UnreadableValue | None:
-    """Why a value is none of its property: anything may be sent there."""
+    """Why a value does not have its property's type; None when it has. A server may send anything."""
     if isinstance(value, UnreadableValue) or _fits(_declared(kind, path), value):
         return value if isinstance(value, UnreadableValue) else None
     return UnreadableValue(f"{kind_of(value)} is no value of it")
@@ -276,7 +279,7 @@ def _declared(kind: Any, path: str) -> Any:
 
 def _fits(declared: Any, value: Any) -> bool:
     if issubclass(declared, list):
-        return isinstance(value, list) and all(_fits(declared.Item, one) for one in value)
+        return isinstance(value, list) and all(_fits(declared.Item, item) for item in value)
     if issubclass(declared, support.ManagedObject):
         return isinstance(value, support.ManagedObject)
     if issubclass(declared, _EXACT):

@@ -1,7 +1,7 @@
-"""The answers of all calls but the hot one, as pyVmomi's values; what cannot be understood costs one property at most.
+"""Reads the answers of all calls except pages of properties, as pyVmomi's values. An odd value costs one property at most.
 
-pyVmomi's own reader gives up on a word, type or number that its tables do not know. Ours passes over parts that are
-newer than the tables, and puts `UnreadableValue` where the value of a property was that it could not make sense of.
+pyVmomi's own reader gives up on a word, type or number that its tables do not know. Ours skips parts that are
+newer than the tables, and puts `UnreadableValue` in place of a property's value that it cannot understand.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ _HOLDERS: Final = (vmodl.DynamicProperty, vmodl.query.PropertyCollector.Change)
 
 @dataclass(frozen=True, slots=True)
 class UnreadableValue:
-    """Stands where the value of a property was that makes no sense to us."""
+    """Takes the place of a property's value that cannot be understood."""
 
     why: str
 
 
 def value_of(read: Read, result: Any, stub: Any) -> Any:
-    """The value of an answer; raises the fault that it holds, `ExpatError` for what is no XML, `VCenterFault` for the rest."""
+    """The value of an answer. Raises the fault in it, `ExpatError` when it is no XML, `VCenterFault` when it is no answer."""
     answer = _Answer(stub)
     value = answer.Deserialize(_Sound(read), result)
     if answer.isFault:
-        fault = value if isinstance(value, Exception) else vmodl.RuntimeFault(msg=answer.said)
+        fault = value if isinstance(value, Exception) else vmodl.RuntimeFault(msg=answer.message)
         raise fault
     if not answer.answered:
-        raise _incomprehensible("it is none to what was asked")
+        raise _incomprehensible("it does not belong to the call")
     return value
 
 
 def _incomprehensible(why: str) -> VCenterFault:
-    """There is no property that alone could be left out."""
+    """The error for an answer of which no single property can be left out."""
     return VCenterFault(
         f"an answer of vCenter cannot be understood ({why})",
         remedy="look at this object in vCenter, and report it",
@@ -53,7 +53,7 @@ def _incomprehensible(why: str) -> VCenterFault:
 
 
 class _Sound:
-    """A stream of sound characters, for the parser's own loop."""
+    """The stream with every unsound character replaced, for the parser's own loop."""
 
     def __init__(self, read: Read) -> None:
         self._read, self._replacer = read, Replacer()
@@ -75,7 +75,7 @@ class _Answer(SoapResponseDeserializer):  # type: ignore[misc]
         super().__init__(stub)
         self.deser = _Values(stub)
         self.answered = False
-        self.said = ""
+        self.message = ""
 
     def StartElementHandler(self, tag: str, attr: dict[str, str]) -> None:
         self.answered = self.answered or tag.endswith("Response")
@@ -83,11 +83,11 @@ class _Answer(SoapResponseDeserializer):  # type: ignore[misc]
 
     def EndElementHandler(self, tag: str) -> None:
         super().EndElementHandler(tag)
-        self.said = self.msg
+        self.message = self.msg
 
 
 class _Values(SoapDeserializer):  # type: ignore[misc]
-    """A value by its declared type. `_beyond` counts the open elements that are passed over."""
+    """A value by its declared type. `_beyond` counts the open elements that are skipped."""
 
     def __init__(self, stub: Any) -> None:
         super().__init__(stub)
@@ -105,7 +105,7 @@ class _Values(SoapDeserializer):  # type: ignore[misc]
             elif not self.stack and self.isFault:
                 self._begin_fault(tag, attr)
             else:
-                super().StartElementHandler(tag, self._known(tag, attr))
+                super().StartElementHandler(tag, self._with_known_types(tag, attr))
                 self._bare = _TYPE not in attr
         except _ODD as odd:
             self._leave_out(odd, 1)
@@ -137,7 +137,7 @@ class _Values(SoapDeserializer):  # type: ignore[misc]
         return above._GetPropertyInfo(self.SplitTag(tag)[1]).type
 
     def _is_newer(self, tag: str) -> bool:
-        """A part that the tables do not know."""
+        """Whether the element is a part that the tables do not know."""
         above = self.stack[-1] if self.stack else None
         if not isinstance(above, support.DataObject):
             return False
@@ -147,16 +147,18 @@ class _Values(SoapDeserializer):  # type: ignore[misc]
             return True
         return False
 
-    def _known(self, tag: str, attr: dict[str, str]) -> dict[str, str]:
-        """The attributes without types that the tables do not know; the declared ones stand in for them."""
+    def _with_known_types(self, tag: str, attr: dict[str, str]) -> dict[str, str]:
+        """The attributes; a type that the tables do not know is replaced by the declared type."""
         declared = self._declared(tag)
         item = getattr(declared, "Item", declared)
-        known = dict(attr)
+        attributes = dict(attr)
         if item is not object and not self._names_a_type(attr.get(_TYPE)):
-            del known[_TYPE]
+            del attributes[_TYPE]
         if "type" in attr and not self._names_a_type(attr["type"]):
-            known["type"] = item._wsdlName if issubclass(item, support.ManagedObject) else "ManagedEntity"
-        return known
+            attributes["type"] = (
+                item._wsdlName if issubclass(item, support.ManagedObject) else "ManagedEntity"
+            )
+        return attributes
 
     def _names_a_type(self, name: str | None) -> bool:
         if name is None:
@@ -168,7 +170,7 @@ class _Values(SoapDeserializer):  # type: ignore[misc]
         return True
 
     def _begin_fault(self, tag: str, attr: dict[str, str]) -> None:
-        """What is raised: the fault by its element's name, by its type, or one that only says something."""
+        """Begin the fault that is raised: by its element's name, else by its type, else one with a message only."""
         for name in (
             tag.rpartition(" ")[2].removesuffix("Fault"),
             (attr.get(_TYPE) or "").rpartition(":")[2],
@@ -180,7 +182,7 @@ class _Values(SoapDeserializer):  # type: ignore[misc]
         self.stack.append(vmodl.RuntimeFault())
 
     def _is_set(self, bare: bool) -> bool:
-        """Whether the innermost element says anything. Makes ready what pyVmomi would trip over."""
+        """Whether the innermost element has a value. Repairs what pyVmomi would fail on."""
         kind: Any = self.stack[-1]
         if bare and not self.data.strip() and len(self.stack) > 1 and kind is not str:
             return False
@@ -198,11 +200,11 @@ class _Values(SoapDeserializer):  # type: ignore[misc]
         return True
 
     def _leave_out(self, odd: Exception, opened: int) -> None:
-        """Put `UnreadableValue` in place of the property's value, and pass over what is still open of it."""
-        held = [at for at, one in enumerate(self.stack) if isinstance(one, _HOLDERS)]
-        if not held:
+        """Put `UnreadableValue` in place of the property's value, and skip the elements of it that are still open."""
+        holders = [at for at, element in enumerate(self.stack) if isinstance(element, _HOLDERS)]
+        if not holders:
             raise _incomprehensible(_why(odd)) from odd
-        at = held[-1]
+        at = holders[-1]
         self._beyond = len(self.stack) - 1 - at + opened
         del self.stack[at + 1 :]
         object.__setattr__(self.stack[at], "val", UnreadableValue(_why(odd)))

@@ -1,4 +1,4 @@
-"""A conversation with a real vCenter, written down scrubbed, for tests to replay. It only reads."""
+"""Records a conversation with a real vCenter, scrubbed, for tests to replay. It only reads."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ FILE = "conversation.yaml"
 
 @dataclass
 class Tape:
-    """What was said, scrubbed before it is kept. Thread rule: many connections may write, one at a time each."""
+    """The recorded calls and answers, scrubbed before they are kept. Connections of several threads may add to it."""
 
     scrubber: Scrubber
     interactions: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, method: str, path: str, body: bytes, answer: RecordedAnswer) -> None:
-        spoken = {
+        interaction = {
             "request": {
                 "method": method,
                 "uri": NOWHERE + path,
@@ -51,7 +51,7 @@ class Tape:
             },
         }
         with self.lock:
-            self.interactions.append(spoken)
+            self.interactions.append(interaction)
 
     def write(self, directory: Path) -> Path:
         """Write the file that vcrpy reads. Raises `BadInput` when it exists or cannot be written."""
@@ -72,7 +72,7 @@ class Tape:
 
 
 class RecordedAnswer(io.BytesIO):
-    """An answer that was read whole, to be written down and then read by the client."""
+    """An answer that was read to its end, to be recorded and then read by the client."""
 
     def __init__(self, answer: Any) -> None:
         self.text: bytes = answer.read(LARGEST)
@@ -86,38 +86,38 @@ class RecordedAnswer(io.BytesIO):
     @property
     def kept(self) -> dict[str, list[str]]:
         """The headers that a client reads, without the session's secret."""
-        told = {"content-type": [self._headers.get("content-type", "text/xml")]}
+        headers = {"content-type": [self._headers.get("content-type", "text/xml")]}
         if "set-cookie" in self._headers:
-            told["set-cookie"] = [f"vmware_soap_session={SCRUBBED}; Path=/; HttpOnly; Secure"]
-        return told
+            headers["set-cookie"] = [f"vmware_soap_session={SCRUBBED}; Path=/; HttpOnly; Secure"]
+        return headers
 
     def getheader(self, name: str, default: str | None = None) -> str | None:
         return self._headers.get(name.lower(), default)
 
 
-class _Listening(PinnedConnection):
-    """A connection that writes down what passes. The certificate is checked as ever."""
+class _RecordingConnection(PinnedConnection):
+    """A connection that records its calls and answers. The certificate is checked as always."""
 
     def __init__(self, *words: Any, tape: Tape, **named: Any) -> None:
         super().__init__(*words, **named)
         self._tape = tape
-        self._asked: tuple[str, str, bytes] = ("", "", b"")
+        self._request: tuple[str, str, bytes] = ("", "", b"")
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **more: Any) -> None:
-        said = body.encode() if isinstance(body, str) else bytes(body or b"")
-        self._asked = (method, url, said)
+        content = body.encode() if isinstance(body, str) else bytes(body or b"")
+        self._request = (method, url, content)
         plain = {name: value for name, value in (headers or {}).items() if name.lower() != "accept-encoding"}
-        super().request(method, url, said or None, plain, **more)
+        super().request(method, url, content or None, plain, **more)
 
     def getresponse(self) -> Any:
         answer = RecordedAnswer(super().getresponse())
-        self._tape.add(*self._asked, answer)
+        self._tape.add(*self._request, answer)
         return answer
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was written where."""
+    """What was recorded, and in which file."""
 
     file: Path
     calls: int
@@ -127,20 +127,20 @@ class Recording:
 def record(settings: VCenterSettings, directory: Path, wanted: str = "") -> Recording:
     """Log in, read the inventory, and of one machine (`wanted`) what a pass reads without changing anything.
 
-    Raises `BadInput` before anything is asked when `directory` already has a recording.
+    Raises `BadInput` before the login when `directory` already has a recording.
     """
     if (directory / FILE).exists():
         raise BadInput("there is a recording already", on=str(directory), remedy="choose a new directory")
     tape = Tape(Scrubber(secrets.token_bytes(32), vocabulary()))
-    with Session(settings, connection=partial(_Listening, tape=tape)) as session:
-        seen = inventory.whole(session)
+    with Session(settings, connection=partial(_RecordingConnection, tape=tape)) as session:
+        sweep = inventory.whole(session)
         if wanted:
             _look_closely(session, inventory.find(session, wanted))
-    return Recording(tape.write(directory), len(tape.interactions), len(seen.machines))
+    return Recording(tape.write(directory), len(tape.interactions), len(sweep.machines))
 
 
 def _look_closely(session: Session, machine: Machine) -> None:
-    """The areas in use of each disk; a fault is as good an answer as any."""
+    """Ask for the areas in use of each disk. A fault is recorded like any other answer."""
     view = machine.snapshots[-1].moref if machine.snapshots else None
     for disk in machine.disks:
         with suppress(ConnectorError):

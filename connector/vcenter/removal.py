@@ -1,6 +1,6 @@
-"""A snapshot of ours is gone when the tree is without it and nothing needs consolidation; until then we go on trying.
+"""A snapshot of ours is gone when it is not in the tree and nothing needs consolidation; until then removal goes on.
 
-Only the moref that our create call returned, or a whole token of ours, is ever removed, and never its children.
+Only a snapshot with the moref of our create call, or with a whole token of ours, is removed, and never its children.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DISMISS = "it is tried again until it is gone; `connector doctor --repair` trie
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A snapshot that an earlier life of this owner left on a machine."""
+    """A snapshot of this owner on a machine, left by a pass that ended or still in use."""
 
     machine: str
     node: SnapshotNode
@@ -48,9 +48,9 @@ def dismiss(
     known: str | None = None,
     patience: WaitLimit | None = None,
 ) -> float | None:
-    """Remove the snapshot of this ticket, wait for consolidation, tell the ledger; seconds that the removal took.
+    """Remove the snapshot of this ticket, wait for consolidation, and write it to the ledger; seconds of the removal.
 
-    `known` is its moref; without, it is found by its token. What resists is told to the ledger too, and raised.
+    `known` is its moref; without it, its token is searched for. A failure goes to the ledger too, and is raised.
     """
     vm = session.managed(vim.VirtualMachine, machine)
     seconds: float | None = None
@@ -61,7 +61,7 @@ def dismiss(
     except ConnectorError as failed:
         failed.remedy = failed.remedy or _DISMISS
         log.error("snapshot %s left behind: %s", ticket.name, failed)
-        with suppress(ConnectorError):  # the ledger's own trouble must not hide this one
+        with suppress(ConnectorError):  # a failure of the ledger must not hide this one
             ledger.left(machine, ticket.token, failed.what)
         raise
     ledger.removed(machine, ticket.token)
@@ -79,17 +79,17 @@ def clear_leftovers(
 ) -> tuple[Leftover, ...]:
     """Remove every snapshot that carries `owner`'s token, except the tokens in `keep`; returns those removed.
 
-    Looks at one machine or at all. One that resists does not stop the others; the first error is raised last.
+    Looks at one machine or at all. A removal that fails does not stop the others; the first error is raised at the end.
     """
     cleared: list[Leftover] = []
     errors: list[ConnectorError] = []
-    for found in leftovers(session, owner, machine):
-        ticket = Ticket.of(found.node.description)
+    for leftover in leftovers(session, owner, machine):
+        ticket = Ticket.of(leftover.node.description)
         if ticket is None or ticket.token in keep:
             continue
         try:
-            dismiss(session, found.machine, ticket, ledger, found.node.moref, WaitLimit(limit))
-            cleared.append(found)
+            dismiss(session, leftover.machine, ticket, ledger, leftover.node.moref, WaitLimit(limit))
+            cleared.append(leftover)
         except ConnectorError as failed:
             errors.append(failed)
     if errors:
@@ -117,7 +117,7 @@ def leftovers(session: Session, owner: str, machine: str | None = None) -> tuple
 def tree(session: Session, vm: Any) -> PropertyRow:
     """A machine's snapshots, and whether it needs consolidation."""
     row = read(session, vm, _TREE, on=moref(vm))
-    if not _whole(row):  # a snapshot would look removed that is merely out of sight
+    if not _whole(row):  # otherwise a snapshot that is not shown would look removed
         demand(row, MARKER, moref(vm))
     return row
 
@@ -134,9 +134,9 @@ def _remove(
     took: list[float | None] = [None]
 
     def once() -> None:
-        target = known or _ours(session, vm, ticket, patience)
+        target = known or _moref_of(session, vm, ticket, patience)
         tasks.settle(session, vm, moref(vm), WORDS, patience)
-        if target is not None and _stands(tree(session, vm), target):
+        if target is not None and _exists(tree(session, vm), target):
             took[0] = _remove_one(session, vm, target, patience)
         _merge(session, vm, target, patience)
 
@@ -144,23 +144,23 @@ def _remove(
     return took[0]
 
 
-def _stands(row: PropertyRow, target: str) -> bool:
+def _exists(row: PropertyRow, target: str) -> bool:
     return any(node.moref == target for node in snapshot_nodes(row.get("snapshot")))
 
 
-def _ours(session: Session, vm: Any, ticket: Ticket, patience: WaitLimit) -> str | None:
-    """The snapshot of a create call whose answer never came. vCenter may need a moment to show its task."""
+def _moref_of(session: Session, vm: Any, ticket: Ticket, patience: WaitLimit) -> str | None:
+    """The moref of this ticket's snapshot, whose create call had no answer. vCenter may need a moment to show its task."""
     for _ in range(2):
         tasks.settle(session, vm, moref(vm), WORDS, patience)
-        found = find(tree(session, vm), ticket)
-        if found is not None:
-            return found.moref
+        node = find(tree(session, vm), ticket)
+        if node is not None:
+            return node.moref
         patience.pause(0.5)
     return None
 
 
 def _remove_one(session: Session, vm: Any, target: str, patience: WaitLimit) -> float | None:
-    """Seconds of the removal; None when somebody else was faster, or the task failed after its work was done."""
+    """Seconds of the removal; None when somebody else removed it first, or the task failed after its work was done."""
     on = moref(vm)
     doomed = session.managed(vim.vm.Snapshot, target)
     try:
@@ -175,22 +175,22 @@ def _remove_one(session: Session, vm: Any, target: str, patience: WaitLimit) -> 
     except NotFound:
         return None
     except ConnectorError:
-        if _stands(tree(session, vm), target):
+        if _exists(tree(session, vm), target):
             raise
         return None
 
 
 def _whole(row: PropertyRow) -> bool:
-    """Whether a row of `_TREE` without a snapshot means that there is none."""
+    """Whether the row shows the machine whole: then no snapshot in it means that there is none."""
     return row.get("snapshot") is not None or bool(row.get(MARKER))
 
 
 def _merge(session: Session, vm: Any, target: str | None, patience: WaitLimit) -> None:
-    """Wait until the tree is without the snapshot, and consolidate what the removal left open."""
+    """Wait until the snapshot is not in the tree, and consolidate what the removal left open."""
     on = moref(vm)
 
     def gone(row: PropertyRow) -> bool:
-        return target is None or (_whole(row) and not _stands(row, target))
+        return target is None or (_whole(row) and not _exists(row, target))
 
     row = tasks.watch(session, vm, _TREE, gone, on=on, patience=patience, what="the snapshot's removal")
     if row.get("runtime.consolidationNeeded"):
@@ -198,7 +198,7 @@ def _merge(session: Session, vm: Any, target: str | None, patience: WaitLimit) -
 
 
 def consolidate(session: Session, vm: Any, patience: WaitLimit) -> None:
-    """Fold open deltas and wait until vCenter agrees that none is left."""
+    """Consolidate open deltas, and wait until vCenter says that none is left."""
     on = moref(vm)
     try:
         with translated(on):

@@ -1,4 +1,4 @@
-"""The role in vCenter that migrations need: each privilege, where it must hold, and what it is for. Pure."""
+"""The role in vCenter that migrations need: each privilege, on which kind of object, and why. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 ROLE: Final = "Connector"
 OWN_USER: Final = "connector@vsphere.local"  # an example
-#: Who may grant permissions must not be given this role: it would replace what they have.
+#: A user with this privilege must not get the role: it would replace the user's rights.
 ADMINISTERS: Final = "Authorization.ModifyPermissions"
 
 
@@ -25,7 +25,7 @@ class On(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Privilege:
-    """`needed`: nothing can be migrated without; otherwise something is lost, which `why` says."""
+    """`needed`: without it nothing can be migrated. Without another one, only what `why` says is lost."""
 
     id: str
     on: On
@@ -56,23 +56,23 @@ PRIVILEGES: Final = (
 def wanted(on: On) -> tuple[str, ...]:
     """The privileges that must hold on one object of a kind."""
     kinds = {on, On.MACHINE} if on is On.ENCRYPTED else {on}
-    return tuple(one.id for one in PRIVILEGES if one.on in kinds)
+    return tuple(privilege.id for privilege in PRIVILEGES if privilege.on in kinds)
 
 
 def needed(privilege: str) -> bool:
-    """Whether nothing goes without it."""
-    return any(one.needed for one in PRIVILEGES if one.id == privilege)
+    """Whether nothing can be migrated without it."""
+    return any(entry.needed for entry in PRIVILEGES if entry.id == privilege)
 
 
 def grantable() -> tuple[str, ...]:
-    """What a role names: System.* belongs to every role, and vCenter refuses it in a list."""
-    return tuple(sorted({one.id for one in PRIVILEGES if not one.id.startswith("System.")}))
+    """The privileges that a role lists. System.* belongs to every role, and vCenter refuses it in a list."""
+    return tuple(sorted({privilege.id for privilege in PRIVILEGES if not privilege.id.startswith("System.")}))
 
 
 def commands(user: str) -> tuple[str, ...]:
     """The govc commands that make the role and give it to the user, on everything below the root folder.
 
-    They replace what the user may there: never for an administrator.
+    They replace the user's rights there, so they are never for an administrator.
     """
     return (
         f"govc role.create {ROLE} {' '.join(grantable())}",
@@ -86,20 +86,23 @@ def document() -> str:
 
 
 def table() -> Sequence[Sequence[str]]:
-    """Rows for the documentation: privilege, on what, what for, whether it can be done without."""
-    return [(one.id, one.on.value, one.why, "" if one.needed else "yes") for one in PRIVILEGES]
+    """Rows for the documentation: privilege, kind of object, reason, whether it is optional."""
+    return [
+        (privilege.id, privilege.on.value, privilege.why, "" if privilege.needed else "yes")
+        for privilege in PRIVILEGES
+    ]
 
 
 def _lines() -> Iterator[str]:
     yield "# The role for the connector's user in vCenter. Make it in vCenter's own pages, or with govc:"
     for command in commands(OWN_USER):
         yield f"#   {command}"
-    yield "# The second replaces what its user may there, so give it to a user of its own, never to an administrator."
+    yield "# The second command replaces the user's rights: use an account of its own, never an administrator's."
     yield "# `connector doctor --role` says what is missing on which machine and datastore. Generated; a test compares."
     yield f"name: {ROLE}"
     yield "privileges:"
-    for one in PRIVILEGES:
-        yield f"  - id: {one.id}"
-        yield f"    on: {one.on.value}"
-        yield f"    needed: {'true' if one.needed else 'false'}"
-        yield f"    why: {one.why}"
+    for privilege in PRIVILEGES:
+        yield f"  - id: {privilege.id}"
+        yield f"    on: {privilege.on.value}"
+        yield f"    needed: {'true' if privilege.needed else 'false'}"
+        yield f"    why: {privilege.why}"

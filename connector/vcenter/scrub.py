@@ -1,7 +1,7 @@
-"""A conversation without names, addresses and secrets, in which equal things stay equal.
+"""Takes names, addresses and secrets out of a recorded conversation; equal words stay equal.
 
-Every word that is not of the API's own vocabulary becomes a pseudonym made with a key that is thrown away: who replays
-the conversation asks with pseudonyms for what was answered with pseudonyms, and nobody can turn them back.
+Every word that is not part of the API's own vocabulary becomes a pseudonym. The key of the pseudonyms is thrown away, so nobody
+can turn them back. A test that replays the conversation asks with the pseudonyms of its answers.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Scrubber:
 
     def document(self, text: str) -> str:
         """A SOAP envelope, request or answer."""
-        return _ELEMENT.sub(lambda found: found[1] + self._content(found[2], found[3]), text)
+        return _ELEMENT.sub(lambda match: match[1] + self._content(match[2], match[3]), text)
 
     def _content(self, element: str, text: str) -> str:
         if element in _CREDENTIALS:
@@ -89,20 +89,20 @@ class Scrubber:
         """One value: a name, a path, an address, a sentence."""
         if _WHOLE.fullmatch(text):
             return text
-        return _TOKENS.sub(lambda found: self._kinds[str(found.lastgroup)](found[0]), text)
+        return _TOKENS.sub(lambda match: self._kinds[str(match.lastgroup)](match[0]), text)
 
     def _word(self, word: str) -> str:
         numbered = _NUMBERED.fullmatch(word)
         if word in self._known or (numbered and numbered[1] in self._known):
             return word
-        if word.isdigit():  # kept as a value, so kept as part of a name
+        if word.isdigit():  # numbers are kept as values, so they are kept in names too
             return word
         return f"n{self._digest(word)[:8]}"
 
     def _hexadecimal(self, text: str) -> str:
-        """The same layout with other digits; letter case does not make another thing of it."""
+        """The same layout with other digits. The result does not depend on letter case."""
         digits = iter(self._digest(re.sub(r"\W", "", text.lower())) * (len(text) // 64 + 1))
-        return "".join(next(digits) if one.isalnum() else one for one in text)
+        return "".join(next(digits) if letter.isalnum() else letter for letter in text)
 
     def _ipv4(self, text: str) -> str:
         if any(int(part) > 255 for part in text.split(".")) or text in ("0.0.0.0", "255.255.255.255"):  # noqa: S104

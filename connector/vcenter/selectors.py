@@ -1,4 +1,4 @@
-"""Which machines of a vCenter a selector means: the grammar is `connector.selectors`. Pure."""
+"""Chooses the machines of a vCenter that a selector means. The grammar is in `connector.selectors`. Pure."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class SelectableMachine:
 
 
 def choose(selector: Selector, machines: Sequence[Machine]) -> tuple[Machine, ...]:
-    """The machines meant, in the order given. Names are also inventory paths, morefs and instance UUIDs.
+    """The machines meant, in the order of `machines`. A name may be an inventory path, a moref or an instance UUID too.
 
-    Raises `NotFound` when a name, or all of it, means nobody; `Ambiguous` when a name without wildcards means several.
+    Raises `NotFound` when a name or the whole selector means no machine, `Ambiguous` when a name without wildcards means several.
     """
     named = {machine.moref for name in selector.names for machine in _named(name, machines)}
     chosen = tuple(
@@ -78,42 +78,40 @@ def choose(selector: Selector, machines: Sequence[Machine]) -> tuple[Machine, ..
         if (not selector.names or machine.moref in named) and selector.narrows(SelectableMachine(machine))
     )
     if not chosen and (selector.names or selector.conditions):
-        raise NotFound(
-            "no machine is meant by it", on=str(selector), remedy="see connector vm list for what there is"
-        )
+        raise NotFound("no machine matches", on=str(selector), remedy="connector vm list shows the machines")
     return chosen
 
 
 def _named(word: str, machines: Sequence[Machine]) -> Sequence[Machine]:
     for identity in _IDENTITIES:
-        if hits := [one for one in machines if identity(one, word)]:
+        if hits := [machine for machine in machines if identity(machine, word)]:
             if len(hits) > 1:
                 raise _ambiguous(word, hits)
             return hits
-    found = [machine for machine in machines if named_like(machine.name, word)] if _WILD & set(word) else []
-    if not found:
+    matches = [machine for machine in machines if named_like(machine.name, word)] if _WILD & set(word) else []
+    if not matches:
         raise NotFound(
             "no machine has that name, inventory path, instance UUID or moref",
             on=word,
             remedy="list the machines; the user may lack the right to see it",
         )
-    return found
+    return matches
 
 
 _IDENTITIES: tuple[Callable[[Machine, str], bool], ...] = (
-    lambda one, word: one.moref == word,
-    lambda one, word: bool(one.instance_uuid) and one.instance_uuid.lower() == word.lower(),
-    lambda one, word: word.startswith("/") and one.path == word.rstrip("/"),
-    lambda one, word: one.name == word,
-    lambda one, word: one.name == unescaped(word),
+    lambda machine, word: machine.moref == word,
+    lambda machine, word: bool(machine.instance_uuid) and machine.instance_uuid.lower() == word.lower(),
+    lambda machine, word: word.startswith("/") and machine.path == word.rstrip("/"),
+    lambda machine, word: machine.name == word,
+    lambda machine, word: machine.name == unescaped(word),
 )
 
 
 def _ambiguous(word: str, hits: Sequence[Machine]) -> Ambiguous:
-    shown = ", ".join(f"{one.path} ({one.moref})" for one in hits[:8])
+    listed = ", ".join(f"{machine.path} ({machine.moref})" for machine in hits[:8])
     more = f" and {len(hits) - 8} more" if len(hits) > 8 else ""
     return Ambiguous(
-        f"{len(hits)} machines answer to it: {shown}{more}",
+        f"{len(hits)} machines answer to it: {listed}{more}",
         on=word,
         remedy="use the moref or the inventory path",
     )

@@ -1,4 +1,4 @@
-"""Sessions never die silently: idle ones are kept alive, lost ones renewed once a call, refused ones not."""
+"""A lost session is renewed once for each call, an idle one is kept alive, and a refused login is never tried again."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ from connector.vcenter.vmomi import support, vim, vmodl
 
 Result = TypeVar("Result")
 
-KEEP_ALIVE = 300.0  # seconds of idleness before a word is said; vCenter ends idle sessions after 30 minutes
+KEEP_ALIVE = (
+    300.0  # idle seconds before a call keeps the session alive; vCenter ends idle sessions after 30 minutes
+)
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Which vCenter answers."""
+    """The product, version and identity of a vCenter."""
 
     name: str
     version: str
@@ -51,7 +53,7 @@ class Session:
         keep_alive: float = KEEP_ALIVE,
         connection: Callable[..., trust.PinnedConnection] | None = None,
     ) -> None:
-        """`connection` makes the connections in place of `PinnedConnection`, for a recorder to listen."""
+        """`connection` replaces `PinnedConnection`, for recording."""
         self._connection = connection
         self.endpoint = VCenterAddress.parse(settings.url)
         self.user = pasted.account(settings.user, str(self.endpoint))
@@ -101,9 +103,14 @@ class Session:
 
     @property
     def about(self) -> About:
-        told = self.content.about
+        about = self.content.about
         return About(
-            told.fullName, told.version, told.apiVersion, told.build, told.instanceUuid or "", told.apiType
+            about.fullName,
+            about.version,
+            about.apiVersion,
+            about.build,
+            about.instanceUuid or "",
+            about.apiType,
         )
 
     @property
@@ -118,10 +125,10 @@ class Session:
             vim.ServiceInstance("ServiceInstance", self._stub).CurrentTime()
 
     def now(self) -> float:
-        """Seconds since the epoch by vCenter's clock, by which it stamps snapshots; ours may show another day."""
+        """Seconds since the epoch by vCenter's clock, which stamps snapshots. Our own clock may differ."""
         with translated(str(self.endpoint)):
-            told = self.managed(vim.ServiceInstance, "ServiceInstance").CurrentTime()
-            return float(told.timestamp())
+            moment = self.managed(vim.ServiceInstance, "ServiceInstance").CurrentTime()
+            return float(moment.timestamp())
 
     @property
     def thumbprint(self) -> str:
@@ -130,7 +137,7 @@ class Session:
 
     @property
     def generation(self) -> int:
-        """How many logins there have been; objects of the property collector belong to one of them."""
+        """How many logins there were; each object of the property collector belongs to one of them."""
         return self._generation
 
     def managed(self, kind: Any, moref: str) -> Any:
@@ -138,7 +145,7 @@ class Session:
         return kind(moref, self._stub)
 
     def steadily(self, work: Callable[[], Result]) -> Result:
-        """Run `work`, and once more when the session under it had to be renewed meanwhile."""
+        """Run `work`, and run it once more when the session was renewed meanwhile."""
         before = self._generation
         try:
             return work()
@@ -189,7 +196,7 @@ class Session:
             try:
                 self.touch()
             except ConnectorError:
-                self._used = time.monotonic()  # whoever needs the session next will see and tell
+                self._used = time.monotonic()  # the next call meets the failure and reports it
 
     def _hang_up(self) -> None:
         if self._stub is not None:
@@ -201,8 +208,8 @@ class Session:
     def _negotiate(self) -> str:
         """The newest API version that both sides speak, read from the server over a verified connection."""
         offered = _versions(self._ask(f"{self.endpoint.path}/vimServiceVersions.xml"))
-        spoken: list[str] = [v for v in support.GetServiceVersions("vim25") if v.startswith("vim.version.")]
-        for version in spoken:
+        ours: list[str] = [v for v in support.GetServiceVersions("vim25") if v.startswith("vim.version.")]
+        for version in ours:
             if support.versionIdMap[version] in offered:
                 return version
         raise not_a_vcenter("it offers no version of the vSphere API from 5.5 on", str(self.endpoint))
@@ -223,10 +230,10 @@ class Session:
 
 
 def _versions(document: bytes) -> frozenset[str]:
-    """Version ids of "urn:vim25" in vimServiceVersions.xml; empty when it is something else."""
+    """Version ids of "urn:vim25" in vimServiceVersions.xml; empty for another document."""
     try:
         root = ET.fromstring(document)  # noqa: S314 - the peer is verified, and expat bounds entity expansion
     except ET.ParseError:
         return frozenset()
     spaces = [space for space in root.iter("namespace") if space.findtext("name") == "urn:vim25"]
-    return frozenset(found.text or "" for space in spaces for found in space.iter("version"))
+    return frozenset(entry.text or "" for space in spaces for entry in space.iter("version"))

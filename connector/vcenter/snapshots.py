@@ -1,7 +1,7 @@
-"""A snapshot of ours exists inside a `with` and nowhere else: it is removed on every way out, and only it.
+"""A snapshot of ours exists only inside a `with`: it is removed on every way out, and nothing else is removed.
 
-Before the create call its token is in the caller's ledger, so a crash leaves a name to look for. A removal that fails
-stops nobody: it is told to the ledger, and tried again by others until it is done.
+Its token is in the caller's ledger before the create call, so that it can be found after a crash. A removal that fails
+raises nothing here: it goes to the ledger, and the cleaner repeats it until it succeeds.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 
 HURRY = 30.0  # seconds without vCenter that a removal after a stop waits out
 _DEVICES = "config.hardware.device"
-_TRIES = 3  # at a creation that may succeed next time, such as one that could not quiesce the guest
+_TRIES = 3  # of a creation that may succeed next time, e.g. when the guest could not be quiesced
 
 
 class Quiesce(StrEnum):
-    """Whether the guest is asked to flush first. Off unless a user wants it."""
+    """Whether the guest is asked to flush first. It is not, unless a user wants it."""
 
     OFF = "off"
     TRY = "try"  # fall back to a crash-consistent snapshot
@@ -52,9 +52,9 @@ class SnapshotTimeouts:
 
 @dataclass(slots=True)
 class SnapshotCost:
-    """What a snapshot cost its machine: seconds of its two tasks, each an upper bound of the stun in it.
+    """The seconds of a snapshot's two tasks. Each is an upper bound of the stun that its machine had.
 
-    None where vCenter did not tell. `left` says why it still stands. Complete once the snapshot's block is left.
+    None means that vCenter did not say. `left` says why the snapshot still exists. Complete after the snapshot's block.
     """
 
     create: float | None = None
@@ -77,12 +77,12 @@ class Snapshot:
 
     @property
     def untracked(self) -> tuple[int, ...]:
-        """Device keys of the disks without a change id: read in full by this pass, and by the next."""
+        """Device keys of the disks without a change id. This pass and the next read them in full."""
         return tuple(disk.key for disk in self.disks if not disk.change_id)
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _Creation:
     node: SnapshotNode
     quiesced: bool = False
     seconds: float | None = None
@@ -99,45 +99,45 @@ def held(
     stop: Event | None = None,
     limits: SnapshotTimeouts = SnapshotTimeouts(),
 ) -> Iterator[Snapshot]:
-    """Take, or adopt after a crash, the machine's snapshot of this ticket; gone when the block is left.
+    """Take, or adopt after a crash, the machine's snapshot of this ticket; it is removed when the block ends.
 
-    A removal that fails is no error of the block: `Snapshot.toll.left` and the ledger have it, and so has a note on
-    the block's own error. `stop` ends the waiting for the creation, never the removal.
+    A removal that fails is no error of the block: `Snapshot.cost.left`, the ledger and a note on the block's own error
+    say it. `stop` ends the wait for the creation, never the removal.
     """
     patience = WaitLimit(limits.create, stop or Event())
     vm = session.managed(vim.VirtualMachine, machine)
-    known = _standing(session, vm, ticket, patience)
+    existing = _find(session, vm, ticket, patience)
     ledger.planned(machine, ticket.token)
-    target = known.moref if known else None
+    target = existing.moref if existing else None
     cost = SnapshotCost()
     try:
-        made = _Made(known) if known else _create(session, vm, ticket, quiesce, patience)
-        target, cost.create = made.node.moref, made.seconds
+        creation = _Creation(existing) if existing else _create(session, vm, ticket, quiesce, patience)
+        target, cost.create = creation.node.moref, creation.seconds
         ledger.created(machine, ticket.token, target)
         yield Snapshot(
             machine,
             target,
             ticket.token,
             tasks.persist(
-                lambda: snapshot_disks(session, made.node.moref),
+                lambda: snapshot_disks(session, creation.node.moref),
                 on=machine,
                 patience=patience,
                 what="its disks",
             ),
-            made.quiesced,
-            adopted=known is not None,
-            off=made.node.off,
+            creation.quiesced,
+            adopted=existing is not None,
+            off=creation.node.off,
             cost=cost,
         )
     except BaseException as first:
-        _put_down(session, machine, ticket, ledger, target, cost, limits, patience.stop.is_set())
+        _remove(session, machine, ticket, ledger, target, cost, limits, patience.stop.is_set())
         if cost.left:
             first.add_note(f"the snapshot {ticket.name} was left behind: {cost.left}")
         raise
-    _put_down(session, machine, ticket, ledger, target, cost, limits, patience.stop.is_set())
+    _remove(session, machine, ticket, ledger, target, cost, limits, patience.stop.is_set())
 
 
-def _put_down(
+def _remove(
     session: Session,
     machine: str,
     ticket: Ticket,
@@ -147,7 +147,7 @@ def _put_down(
     limits: SnapshotTimeouts,
     stopped: bool,
 ) -> None:
-    # whoever was asked to stop waits for a task, but not for a vCenter that is away: the next start cleans up
+    # after a stop the task is waited for, but an outage of vCenter only for a moment: the next start cleans up
     patience = WaitLimit(limits.remove, outage=HURRY if stopped else None)
     try:
         cost.remove = removal.dismiss(session, machine, ticket, ledger, target, patience)
@@ -155,8 +155,8 @@ def _put_down(
         cost.left = str(failed)
 
 
-def _standing(session: Session, vm: Any, ticket: Ticket, patience: WaitLimit) -> SnapshotNode | None:
-    """The snapshot of this ticket, once nobody works on the machine's snapshots any more."""
+def _find(session: Session, vm: Any, ticket: Ticket, patience: WaitLimit) -> SnapshotNode | None:
+    """The snapshot of this ticket, looked for when no task works on the machine's snapshots any more."""
 
     def look() -> SnapshotNode | None:
         tasks.settle(session, vm, moref(vm), removal.WORDS, patience)
@@ -165,8 +165,8 @@ def _standing(session: Session, vm: Any, ticket: Ticket, patience: WaitLimit) ->
     return tasks.persist(look, on=moref(vm), patience=patience, what="the machine's snapshots")
 
 
-def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, patience: WaitLimit) -> _Made:
-    def attempt(quietly: bool) -> _Made:
+def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, patience: WaitLimit) -> _Creation:
+    def attempt(quietly: bool) -> _Creation:
         return tasks.persist(
             lambda: _create_once(session, vm, ticket, quietly, patience),
             on=moref(vm),
@@ -185,10 +185,10 @@ def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, patienc
     return attempt(False)
 
 
-def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, patience: WaitLimit) -> _Made:
-    """An answer that was lost, and a task that failed or was forgotten after its work: the snapshot may stand."""
-    if (found := _standing(session, vm, ticket, patience)) is not None:
-        return _Made(found, found.quiesced)
+def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, patience: WaitLimit) -> _Creation:
+    """Create it, unless it exists: an answer may get lost, and a task may fail or be forgotten after its work."""
+    if (existing := _find(session, vm, ticket, patience)) is not None:
+        return _Creation(existing, existing.quiesced)
     try:
         with translated(moref(vm)):
             seconds = tasks.run(
@@ -202,23 +202,23 @@ def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, patie
         if patience.stop.is_set() or patience.left <= 0:
             raise
         log.warning("%s: is the snapshot there all the same? %s", moref(vm), failed)
-        if (found := _standing(session, vm, ticket, patience)) is None:
+        if (existing := _find(session, vm, ticket, patience)) is None:
             raise
-        return _Made(found, found.quiesced)
-    if (found := _standing(session, vm, ticket, patience)) is None:
+        return _Creation(existing, existing.quiesced)
+    if (existing := _find(session, vm, ticket, patience)) is None:
         raise VCenterFault(
-            "somebody removed our snapshot at once",
+            "somebody removed our snapshot right after its creation",
             on=moref(vm),
             remedy="look for who or what removes snapshots of this machine",
             retryable=True,
         )
-    return _Made(found, found.quiesced, seconds)
+    return _Creation(existing, existing.quiesced, seconds)
 
 
 def snapshot_disks(session: Session, snapshot: str) -> tuple[MachineDisk, ...]:
     """The disks of a snapshot's own configuration: key, path, capacity, change id and uuid at its instant.
 
-    What counts as the first of them is the machine's to say: see `Machine.disks`.
+    The machine decides which of them is the first: see `Machine.disks`.
     """
     managed = session.managed(vim.vm.Snapshot, snapshot)
     row = read(session, managed, (_DEVICES,), on=snapshot)

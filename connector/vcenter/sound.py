@@ -1,6 +1,6 @@
-"""A row is held against the API's own tables: what fits stays, what does not is left out and told as a doubt.
+"""A row is checked against the API's own tables: a value that does not fit is left out, and a doubt says so.
 
-After this every value has the shape that its property declares, so that nothing about one machine can trip a reader.
+Every value then has the type that its property declares, so that no value of one machine can break a reader.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from connector.vcenter.vmomi import support, vim, vmodl
 LONGEST: Final = 64 << 10  # characters of a text of a machine; extraConfig and notes stay far below
 LONGEST_NAME: Final = 512  # characters; vCenter itself allows 80
 DEEPEST: Final = 100  # parts within parts; chains of disks and trees of snapshots stay below
-MOST: Final = 20  # doubts told of one object
+MOST: Final = 20  # doubts about one object
 
 _NAMES: Final = frozenset({"name"})
 _RANGES: Final = {"byte": 8, "short": 16, "int": 32, "long": 64}
@@ -32,46 +32,46 @@ Judge = Callable[[Any, "_Judgement"], Any]
 
 
 def sound(row: PropertyRow) -> PropertyRow:
-    """The row without what cannot be understood, which its doubts name."""
+    """The row without the values that cannot be understood; its doubts name them."""
     judges = _properties(row.kind)
     doubts = list(row.doubts)
     changed: dict[str, Any] = {}
     judgement = _Judgement(row.replaced)
     for path, value in row.values.items():
         judge = judges.get(path) or _learn(judges, row.kind, path)
-        kept = judge(value, judgement)
-        if path in _NAMES and isinstance(kept, str) and len(kept) > LONGEST_NAME:
-            kept = kept[:LONGEST_NAME]
+        checked = judge(value, judgement)
+        if path in _NAMES and isinstance(checked, str) and len(checked) > LONGEST_NAME:
+            checked = checked[:LONGEST_NAME]
             judgement.say(f"is longer than {LONGEST_NAME} characters")
-        if kept is not value:
-            changed[path] = kept
-        if judgement.said:
-            doubts += [UnclearData(path, what, lost) for what, lost in judgement.said]
-            judgement.said.clear()
+        if checked is not value:
+            changed[path] = checked
+        if judgement.remarks:
+            doubts += [UnclearData(path, what, lost) for what, lost in judgement.remarks]
+            judgement.remarks.clear()
     if not doubts and not changed:
         return row
-    values = {path: kept for path, kept in {**row.values, **changed}.items() if kept is not None}
+    values = {path: checked for path, checked in {**row.values, **changed}.items() if checked is not None}
     return replace(row, values=values, doubts=tuple(doubts[:MOST]))
 
 
 @dataclass(slots=True)
 class _Judgement:
-    """What is said about one property; `where` leads to the part that is looked at now."""
+    """The remarks about one property; `where` is the path of the part that is checked now."""
 
     replaced: bool
     where: list[str] = field(default_factory=list)
-    said: list[tuple[str, bool]] = field(default_factory=list)
+    remarks: list[tuple[str, bool]] = field(default_factory=list)
 
     def say(self, what: str, lost: bool = False) -> None:
-        if len(self.said) <= MOST:
-            self.said.append((f"{'.'.join(self.where)} {what}".strip(), lost))
+        if len(self.remarks) <= MOST:
+            self.remarks.append((f"{'.'.join(self.where)} {what}".strip(), lost))
 
     def lose(self, what: str) -> None:
         self.say(what, True)
 
 
 def _shown(value: object) -> str:
-    """A value in a sentence: on one line, and not all of it."""
+    """The beginning of a value, for a message of one line."""
     return (
         ascii(value if len(value) < 40 else f"{value[:40]}...")
         if isinstance(value, str)
@@ -146,9 +146,9 @@ def _text(value: Any, judgement: _Judgement) -> Any:
 def _misfit(value: Any, wanted: str) -> str:
     if isinstance(value, Unread):
         return value.kind
-    seen = "a reference" if isinstance(value, Reference) else "a list" if isinstance(value, list) else ""
-    seen = seen or (value.kind if isinstance(value, DataObject) else "")
-    return f"is no {wanted.partition(' ')[2]} but {seen or _shown(value)}"
+    actual = "a reference" if isinstance(value, Reference) else "a list" if isinstance(value, list) else ""
+    actual = actual or (value.kind if isinstance(value, DataObject) else "")
+    return f"is no {wanted.partition(' ')[2]} but {actual or _shown(value)}"
 
 
 def _bare(value: Any, judgement: _Judgement, wanted: str) -> str | None:
@@ -198,22 +198,22 @@ def _switch(_kind: Any) -> Judge:
             return value
         if (word := _bare(value, judgement, "a yes or no")) is None:
             return None
-        if (known := {"true": "true", "1": "true", "false": "false", "0": "false"}.get(word.lower())) is None:
+        if (value := {"true": "true", "1": "true", "false": "false", "0": "false"}.get(word.lower())) is None:
             judgement.lose(f"is neither true nor false but {_shown(word)}")
-        return known
+        return value
 
     return judge
 
 
 def _word(kind: Any) -> Judge:
-    known = frozenset(kind.values)
+    words = frozenset(kind.values)
 
     def judge(value: Any, judgement: _Judgement) -> Any:
-        if value in known if type(value) is str else False:
+        if value in words if type(value) is str else False:
             return value
         if (word := _bare(value, judgement, "a word")) is None:
             return None
-        if word not in known:
+        if word not in words:
             judgement.say(f"is a word that is not known here: {_shown(word)}")
         return _text(word, judgement)
 
@@ -246,14 +246,14 @@ def _reference(_kind: Any) -> Judge:
 
 
 def _object(kind: Any) -> Judge:
-    known: dict[str, dict[str, Judge]] = {}  # by the class that was sent
+    fields_of: dict[str, dict[str, Judge]] = {}  # by the class in the answer
 
     def judge(value: Any, judgement: _Judgement) -> Any:
         if type(value) is not DataObject:
             if value is not None and not (type(value) is str and not value.strip()):
                 judgement.lose(_misfit(value, f"a {kind._wsdlName}"))
             return None
-        fields = known.get(value.kind)
+        fields = fields_of.get(value.kind)
         return _parts(fields, value, judgement) if fields is not None else first(value, judgement)
 
     def first(value: DataObject, judgement: _Judgement) -> Any:
@@ -264,14 +264,14 @@ def _object(kind: Any) -> Judge:
         if not issubclass(actual, kind):
             judgement.lose(f"is no {kind._wsdlName} but {_shown(value.kind)}")
             return None
-        known[value.kind] = _fields(actual)
-        return _parts(known[value.kind], value, judgement)
+        fields_of[value.kind] = _fields(actual)
+        return _parts(fields_of[value.kind], value, judgement)
 
     return judge
 
 
 def _matters(kind: Any, value: DataObject) -> bool:
-    """Whether an unknown device may be a disk: such a one must not be passed over."""
+    """Whether a device of unknown kind may be a disk: a disk must not be ignored."""
     return kind is vim.vm.device.VirtualDevice and bool(value.capacityInKB or value.capacityInBytes)
 
 
@@ -289,10 +289,10 @@ def _parts(judges: dict[str, Judge], value: DataObject, judgement: _Judgement) -
         if part is None or (judge is _text and easy and type(part) is str and len(part) <= LONGEST):
             continue
         where.append(name)
-        kept = (judge or (_anything if len(name) < 256 else _dropped))(part, judgement)
+        checked = (judge or (_anything if len(name) < 256 else _dropped))(part, judgement)
         where.pop()
-        if kept is not part:
-            changed[name] = kept
+        if checked is not part:
+            changed[name] = checked
     return DataObject(value.kind, {**value.parts, **changed}) if changed else value
 
 
@@ -307,7 +307,7 @@ def _fields(kind: Any) -> dict[str, Judge]:
 
 @cache
 def _below(kind: Any) -> dict[str, Judge]:
-    """The parts of a type, and of those below it that are read, for a newer type whose own parts nobody knows."""
+    """The parts of a type and of those below it that are read. They are used for a newer type with unknown parts."""
     device = vim.vm.device
     disk, card, boot = device.VirtualDisk, device.VirtualEthernetCard, vim.vm.BootOptions
     read = (
@@ -321,11 +321,11 @@ def _below(kind: Any) -> dict[str, Judge]:
         *(disk.SeSparseBackingInfo, card.NetworkBackingInfo, card.OpaqueNetworkBackingInfo),
         *(card.DistributedVirtualPortBackingInfo, boot.BootableDiskDevice, boot.BootableEthernetDevice),
     )
-    found: dict[str, Judge] = {}
+    judges: dict[str, Judge] = {}
     for other in read:
         if issubclass(other, kind):
-            found |= _fields(other)
-    return found | _fields(kind)
+            judges |= _fields(other)
+    return judges | _fields(kind)
 
 
 def _list_of(item: Any) -> Judge:
@@ -336,13 +336,13 @@ def _list_of(item: Any) -> Judge:
             return None
         if not isinstance(value, list):
             return inner(value, judgement)
-        changed, kept = False, []
-        for one in value:
-            sound_one = inner(one, judgement)
-            changed = changed or sound_one is None or sound_one is not one
-            if sound_one is not None:
-                kept.append(sound_one)
-        return kept if changed else value
+        changed, items = False, []
+        for item_value in value:
+            checked = inner(item_value, judgement)
+            changed = changed or checked is None or checked is not item_value
+            if checked is not None:
+                items.append(checked)
+        return items if changed else value
 
     return judge
 

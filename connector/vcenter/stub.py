@@ -1,4 +1,4 @@
-"""One SOAP call, one round trip: verified connections, only calls of the table, session care around it."""
+"""Each SOAP call is one round trip on a verified connection, and only calls of the table `CALLS` are sent."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Result = TypeVar("Result")
 
 LARGEST_VALUE = 256 << 20  # bytes of an answer whose value is made whole
 _LONGEST_FAULT = 4 << 20  # bytes
-_IDLE = 25  # seconds a pooled connection may rest; front-end proxies hang up without a word later
+_IDLE = 25  # seconds that a pooled connection may rest; later a proxy may have closed it silently
 
 _ENDED: Final = (errors.XML_ERROR_NO_ELEMENTS, errors.XML_ERROR_UNCLOSED_TOKEN, errors.XML_ERROR_PARTIAL_CHAR)
 
 
 class SessionCare(Protocol):
-    """Whoever owns the session decides what a failed call is worth."""
+    """The owner of the session decides what follows a failed call."""
 
     def attended(self, care: Care, send: Callable[[], Any]) -> Any: ...
 
@@ -130,7 +130,7 @@ class Stub(SoapStubAdapter):
                 _raise_fault(answer, packed, info, self)
             if answer.status != 200:
                 raise HTTPException(f"{answer.status} {answer.reason}")
-            taken = take(answer, packed)
+            value = take(answer, packed)
             _drain(answer)
         except vmodl.MethodFault:
             _drain(answer)
@@ -140,21 +140,21 @@ class Stub(SoapStubAdapter):
             connection.close()
             raise
         plain.ReturnConnection(self, connection)
-        return taken
+        return value
 
     def _keep_cookie(self, cookie: str | None) -> None:
-        """What a login gives. pyVmomi reads the session's id from it for others."""
+        """Keep the cookie of a login. pyVmomi reads the session's id from it."""
         if not cookie:
             return
         self.cookie = cookie
         with suppress(CookieError):
-            held = SimpleCookie(cookie).get("vmware_soap_session")
-            if held is not None:
-                self.sessionId = held.value
+            morsel = SimpleCookie(cookie).get("vmware_soap_session")
+            if morsel is not None:
+                self.sessionId = morsel.value
 
 
 def _raise_fault(answer: Any, packed: bool, info: Any, stub: Any) -> NoReturn:
-    """Raise the SOAP fault that came with status 500; anything else with that status is no vCenter's."""
+    """Raise the SOAP fault of an answer with status 500. Anything else with that status does not come from a vCenter."""
     document = io.BytesIO(answer.read(_LONGEST_FAULT))
     try:
         value_of(Body(document, packed=packed, most=_LONGEST_FAULT).read, info.result, stub)
@@ -164,15 +164,15 @@ def _raise_fault(answer: Any, packed: bool, info: Any, stub: Any) -> NoReturn:
 
 
 def _drain(answer: Any) -> None:
-    """What stands behind the document, so that the connection can be used again; a little at most."""
+    """Read what follows the document, so that the connection can be used again; only a little may follow."""
     if answer.read(_LONGEST_FAULT) and answer.read(1):
         raise HTTPException("an answer goes on behind its end")
 
 
 def _authenticated(answer: Any) -> Any:
-    """The answer; without a session a property collector may answer and hide the fault in it."""
-    for found in getattr(answer, "objects", None) or ():
-        for missing in found.missingSet or ():
+    """The answer. Without a session a property collector may answer and put the fault into it, which is raised here."""
+    for entry in getattr(answer, "objects", None) or ():
+        for missing in entry.missingSet or ():
             if isinstance(missing.fault, vim.fault.NotAuthenticated):
                 raise missing.fault
     return answer
@@ -180,7 +180,7 @@ def _authenticated(answer: Any) -> Any:
 
 @contextmanager
 def _whole() -> Iterator[None]:
-    """An answer that ends in the middle is a broken connection; what cannot be parsed for another reason is no answer."""
+    """Turn the parser's error about an answer that ended early into an error of the connection."""
     try:
         yield
     except ExpatError as error:
@@ -190,7 +190,7 @@ def _whole() -> Iterator[None]:
 
 
 def _hung_up(connection: Any) -> bool:
-    """Whether the peer closed a resting connection: it is readable although nothing was asked."""
+    """Whether the peer closed a resting connection: then it is readable although no call was sent."""
     sock = connection.sock
     if sock is None:
         return True
@@ -203,4 +203,4 @@ def _hung_up(connection: Any) -> bool:
 
 
 BROKEN = (ConnectionError, HTTPException)
-"""What a connection that died under a call raises."""
+"""The errors of a connection that broke during a call."""

@@ -1,4 +1,4 @@
-"""Waiting is change notification with a deadline: a notice wakes us; what we believe is what we then read."""
+"""A wait ends by what is read after a change notification, never by the notification itself; every wait has a deadline."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from connector.vcenter.vmomi import moref, vim, vmodl
 Progress = Callable[[int], None]
 Result = TypeVar("Result")
 
-NOTICE = 1  # seconds that one question for changes may hang; bounds the answer to a stop
-TRIES = 8  # at what may pass by itself, such as a locked file: about four minutes
+NOTICE = 1  # seconds that one call for changes may wait; a stop is noticed within them
+TRIES = 8  # for a failure that may pass by itself, such as a locked file: about four minutes
 OUTAGE = 900.0  # seconds without vCenter that a wait survives; a restart takes about ten minutes
 _DONE = ("success", "error")
 
 
 @dataclass(frozen=True)
 class WaitLimit:
-    """How long to wait, and who may call it off. The clock starts at construction."""
+    """How long to wait, and the stop that ends the wait. The clock starts at construction."""
 
     limit: float
     stop: threading.Event = field(default_factory=threading.Event)
@@ -60,7 +60,7 @@ class WaitLimit:
 
 
 class Forgotten(VCenterFault):
-    """vCenter was restarted and does not know the task any more: its work may be done or not."""
+    """vCenter does not know the task any more, because it was restarted. The task's work may be done or not."""
 
     retryable = True
 
@@ -70,7 +70,7 @@ class Forgotten(VCenterFault):
 
 
 class Done(NamedTuple):
-    """The end of a task. `seconds` by vCenter's own clock; None when it does not tell."""
+    """The end of a task. `seconds` are by vCenter's own clock; None when it does not say."""
 
     result: Any
     seconds: float | None
@@ -79,9 +79,9 @@ class Done(NamedTuple):
 def persist(
     work: Callable[[], Result], *, on: str, patience: WaitLimit, what: str, tries: int = TRIES
 ) -> Result:
-    """Do `work`, which must bear repetition, until what it raises cannot pass by itself.
+    """Do `work`, which may be repeated, until it succeeds or fails for a reason that does not pass by itself.
 
-    An outage of vCenter is waited out; anything else that may pass is tried `tries` times, ever later.
+    An outage of vCenter is waited out. Any other failure that may pass is tried `tries` times, with growing pauses.
     """
     failures, lost = 0, None
     while True:
@@ -111,7 +111,7 @@ def run(
     what: str,
     progress: Progress | None = None,
 ) -> Done:
-    """Start a task and wait for its end; behind another task, wait for that one and start again."""
+    """Start a task and wait for its end. When another task is in the way, wait for its end and start again."""
     while True:
         try:
             return finish(session, start(), on=on, patience=patience, what=what, progress=progress)
@@ -131,9 +131,9 @@ def finish(
     what: str,
     progress: Progress | None = None,
 ) -> Done:
-    """Wait for a task; returns its result, raises the vim fault it ended with.
+    """Wait for a task; returns its result, or raises the vim fault of its end.
 
-    A task that vCenter has forgotten (it was restarted) may have done its work or not: a retryable error.
+    Raises the retryable `Forgotten` when vCenter was restarted and does not know the task any more.
     """
 
     def over(row: PropertyRow) -> bool:
@@ -163,7 +163,7 @@ def _let_pass(session: Session, running: Any, on: str, patience: WaitLimit) -> N
     if running is None:
         patience.pause(VCENTER.first)
         return
-    with suppress(vmodl.MethodFault, Forgotten):  # how the other task ends is not our business
+    with suppress(vmodl.MethodFault, Forgotten):  # the result of the other task does not matter
         finish(session, running, on=on, patience=patience, what="the running task")
     patience.pause(0.05)
 
@@ -205,7 +205,7 @@ def watch(
 
 @contextmanager
 def _notices(session: Session, managed: Any, paths: Sequence[str]) -> Iterator[Callable[[int], None]]:
-    """A function that returns when something changed, at once on its first call, or after some seconds."""
+    """A function that returns after a change or after some seconds; its first call returns at once."""
     query = vmodl.query.PropertyCollector
     collector = session.content.propertyCollector.CreatePropertyCollector()
     version = ""
@@ -221,9 +221,9 @@ def _notices(session: Session, managed: Any, paths: Sequence[str]) -> Iterator[C
         version = news.version if news is not None else version
 
     try:
-        wanted = query.PropertySpec(type=type(managed), pathSet=list(paths), all=False)
+        properties = query.PropertySpec(type=type(managed), pathSet=list(paths), all=False)
         collector.CreateFilter(
-            query.FilterSpec(objectSet=[query.ObjectSpec(obj=managed)], propSet=[wanted]), False
+            query.FilterSpec(objectSet=[query.ObjectSpec(obj=managed)], propSet=[properties]), False
         )
         yield notice
     finally:
@@ -235,13 +235,13 @@ def _notices(session: Session, managed: Any, paths: Sequence[str]) -> Iterator[C
 
 def running(session: Session, machine: Any, on: str, words: Sequence[str]) -> tuple[Any, ...]:
     """Tasks on a machine that have not ended and whose name contains one of the lower-case words."""
-    found = []
+    tasks = []
     for task in read(session, machine, ("recentTask",), on).get("recentTask") or ():
         info = _info(session, task, on)
-        named = f"{info.name} {info.descriptionId}".lower() if info is not None else ""
-        if info is not None and str(info.state) not in _DONE and any(word in named for word in words):
-            found.append(task)
-    return tuple(found)
+        names = f"{info.name} {info.descriptionId}".lower() if info is not None else ""
+        if info is not None and str(info.state) not in _DONE and any(word in names for word in words):
+            tasks.append(task)
+    return tuple(tasks)
 
 
 def _info(session: Session, task: Any, on: str) -> Any:
@@ -251,7 +251,7 @@ def _info(session: Session, task: Any, on: str) -> Any:
 
 
 def settle(session: Session, machine: Any, on: str, words: Sequence[str], patience: WaitLimit) -> None:
-    """Wait until no such task runs on the machine, whoever started it."""
+    """Wait until no task with such a name runs on the machine, whoever started it."""
     while busy := running(session, machine, on, words):
         patience.check(on, "another task on the machine")
         _let_pass(session, busy[0], on, patience)

@@ -1,6 +1,6 @@
-"""Tracking is on when vSphere says so for machine and disk; without a change id, a disk is read in full.
+"""CBT is on when vSphere says so for the machine and for the disk; a disk without a change id is read in full.
 
-Turning it on needs a machine without snapshots: otherwise vSphere answers wrongly, and without an error.
+CBT may be turned on only while the machine has no snapshots. Otherwise vSphere gives wrong answers, without an error.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _READS = (
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """How a machine's tracking was, and how it is now. Keep it: `restore` needs `was_enabled`."""
+    """How a machine's CBT was, and how it is now. `restore` needs `was_enabled` later."""
 
     machine: str
     was_enabled: bool
@@ -55,14 +55,14 @@ def ensure(
 ) -> Tracking:
     """Turn CBT on for the machine and each of its trackable disks, unless it is on.
 
-    That it was off goes to the ledger first, under `ticket.tracking`, so that it can be put back.
+    Before, the ledger records under `ticket.tracking` that it was off, so that it can be turned off again.
     A running machine is stunned once, by a snapshot of our own (recorded like any other). Raises `Ineligible`
     when the machine cannot be tracked as it is.
     """
     vm = session.managed(vim.VirtualMachine, machine)
     before = _read(session, vm, machine)
     was_enabled = bool(before.get("config.changeTrackingEnabled"))
-    # a machine that is off is tracked from its next snapshot on, and marked no earlier
+    # a machine that is off is tracked from its next snapshot on; its disks get their keys then
     running = str(before.get("runtime.powerState")) == "poweredOn"
     missing = _unmarked(before) if running else ()
     hindrance = _hindrance(before)
@@ -74,13 +74,13 @@ def ensure(
         ledger.planned(machine, ticket.tracking, TRACKING)
     _reconfigure(session, vm, True, missing if was_enabled else (), stop)
     if running:
-        with snapshots.held(session, machine, _stun(ticket), ledger, stop=stop) as taken:
+        with snapshots.held(session, machine, _stun(ticket), ledger, stop=stop) as stun:
             pass
-        if taken.cost.left:
+        if stun.cost.left:
             raise Conflict(
-                f"the snapshot that switched CBT on still stands: {taken.cost.left}",
+                f"the snapshot that switched CBT on was not removed: {stun.cost.left}",
                 on=machine,
-                remedy="clear what holds it, or remove it with connector doctor --repair; then start again",
+                remedy="remove it with connector doctor --repair, then start again",
             )
     after = _read(session, vm, machine)
     if not after.get("config.changeTrackingEnabled"):
@@ -99,7 +99,7 @@ def restore(session: Session, tracking: Tracking) -> None:
 
 
 def _read(session: Session, vm: Any, machine: str) -> PropertyRow:
-    """What is read here, whole: a machine without its configuration would look as if CBT had been off."""
+    """The properties, complete: a machine without its configuration would look as if CBT had been off."""
     row = read(session, vm, _READS, on=machine)
     demand(row, "config.hardware.device", machine)
     demand(row, "runtime.powerState", machine)
@@ -137,7 +137,7 @@ def _name(row: PropertyRow) -> str:
 
 
 def _unmarked(row: PropertyRow) -> tuple[MachineDisk, ...]:
-    """The trackable disks whose own key is not set."""
+    """The trackable disks whose own ctkEnabled key is not set."""
     on = {
         text(option.key).lower()
         for option in row.get("config.extraConfig") or ()
@@ -180,9 +180,9 @@ def _reconfigure(
 def changed(
     session: Session, machine: str, snapshot: str | None, disk: MachineDisk, base: MachineDisk
 ) -> tuple[Extent, ...]:
-    """What changed on `disk` (of `snapshot`, or of the machine when off) since the snapshot disk `base`.
+    """The areas of `disk` (of `snapshot`, or of a machine that is off) that changed since the snapshot disk `base`.
 
-    Raises `ChangesUnknown` with the reason when the answer could be incomplete; never answers "nothing" then.
+    Raises `ChangesUnknown` with the reason when the answer could be incomplete; it never answers "nothing" then.
     """
     why = comparable(base, disk)
     if why is not None or base.change_id is None:
@@ -191,7 +191,7 @@ def changed(
 
 
 def in_use(session: Session, machine: str, snapshot: str | None, disk: MachineDisk) -> tuple[Extent, ...]:
-    """The areas in use, as far as vSphere knows them; the whole disk where it does not."""
+    """The areas in use; the whole disk when vSphere does not know them."""
     try:
         return _areas(session, machine, snapshot, disk, EVERYTHING)
     except ChangesUnknown:

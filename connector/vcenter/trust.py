@@ -1,4 +1,4 @@
-"""Trust is decided on the very connection that carries the login, before it carries a byte of ours."""
+"""The server is trusted or refused on the connection that carries the login, before a byte of ours is sent."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from connector.errors import BadInput, TrustFailed, Unreachable
 from connector.vcenter.endpoint import VCenterAddress
 
 _LENGTHS = {40: "sha1", 64: "sha256"}  # hex digits -> digest
-WHOLE = 900.0  # seconds in which an answer must have come, however slowly
+WHOLE = 900.0  # seconds within which a whole answer must arrive
 _COMPARE = "compare it with the certificate shown by vCenter itself, then set the thumbprint"
 
 
 def thumbprint(certificate: bytes, digest: str = "sha1") -> str:
-    """Digest of a DER certificate the way VMware writes it: upper-case pairs with colons."""
+    """Digest of a DER certificate as VMware writes it: upper-case pairs with colons."""
     return hashlib.new(digest, certificate, usedforsecurity=False).digest().hex(":").upper()
 
 
 @dataclass(frozen=True, slots=True)
 class VCenterTrust:
-    """Either a pinned thumbprint (SHA-1 or SHA-256) or a file of authorities; never both, never neither."""
+    """Exactly one of a pinned thumbprint (SHA-1 or SHA-256) and a file of authorities."""
 
     pin: str = ""
     authority: Path | None = None
 
     @classmethod
     def of(cls, pin: str, authority: Path | None) -> VCenterTrust:
-        """Check what the user gave. How the thumbprint is written does not matter: `pasted.thumbprint`."""
+        """The trust from a user's settings. The thumbprint may be written in any way: see `pasted.thumbprint`."""
         bare = pasted.thumbprint(pin)
         if bool(pin.strip()) == bool(authority):
             raise BadInput(
-                "exactly one of thumbprint and authority must say whom to trust",
+                "thumbprint and authority are both set, or both missing",
                 on="vCenter settings",
-                remedy="give the SHA-256 thumbprint of vCenter's certificate or a file with its authority",
+                remedy="set one of them: the SHA-256 thumbprint of vCenter's certificate, or a file with its authority",
             )
         if pin.strip() and not bare:
             raise BadInput(
@@ -52,7 +52,7 @@ class VCenterTrust:
         return cls(bare, authority)
 
     def context(self) -> ssl.SSLContext:
-        """A fresh TLS client context. With a pin the chain is not checked, because the pin is."""
+        """A fresh TLS client context. With a pin the chain is not checked, because `accept` checks the pin."""
         if self.authority is not None:
             try:
                 readable.require(self.authority)
@@ -83,7 +83,7 @@ class VCenterTrust:
 
 
 class _Timed(io.RawIOBase):
-    """The bytes of one answer, up to an instant: one that comes in drops has an end too."""
+    """The bytes of one answer, up to a deadline: an answer that arrives too slowly ends too."""
 
     def __init__(self, raw: Any, sock: socket.socket, until: float) -> None:
         self._raw, self._sock, self._until = raw, sock, until
@@ -93,13 +93,13 @@ class _Timed(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        left = self._until - time.monotonic()
-        if left <= 0:
+        remaining = self._until - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError("the answer did not end in time")
-        self._sock.settimeout(left if self._each is None else min(left, self._each))
+        self._sock.settimeout(remaining if self._each is None else min(remaining, self._each))
         try:
-            taken: int | None = self._raw.readinto(buffer)
-            return taken
+            count: int | None = self._raw.readinto(buffer)
+            return count
         finally:
             with suppress(OSError):  # closed by the other side
                 self._sock.settimeout(self._each)
@@ -111,9 +111,9 @@ class _Timed(io.RawIOBase):
 
 
 class PinnedConnection(HTTPSConnection):
-    """HTTPS whose `connect` ends with a trusted peer or with `TrustFailed`, whoever calls it.
+    """HTTPS whose `connect` ends with a trusted peer or raises `TrustFailed`.
 
-    `seen` is told the peer's DER certificate once it is trusted.
+    `seen` gets the peer's DER certificate once it is trusted.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class PinnedConnection(HTTPSConnection):
         reach: float = 15.0,
         whole: float = WHOLE,
     ) -> None:
-        """`patience` is for each piece of an answer, `whole` for all of it."""
+        """`patience` bounds the wait for each piece of an answer, `whole` the time for all of it."""
         super().__init__(host, port, timeout=reach, context=trust.context())
         self._whole = whole
         self.response_class = self._response  # type: ignore[assignment]
@@ -163,9 +163,9 @@ class PinnedConnection(HTTPSConnection):
 
 
 def presented(endpoint: VCenterAddress, *, reach: float = 15.0) -> bytes:
-    """The DER certificate that the server shows right now, for a person to compare.
+    """The DER certificate that the server shows now, for a person to compare.
 
-    Nothing is sent over the connection and nothing is trusted because of it.
+    Nothing is sent over the connection, and nobody is trusted because of it.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -180,5 +180,5 @@ def presented(endpoint: VCenterAddress, *, reach: float = 15.0) -> bytes:
         raise Unreachable(
             f"no TLS answer ({problem})",
             on=str(endpoint),
-            remedy="check the address, the port and the way there",
+            remedy="check the address, the port and the network in between",
         ) from problem

@@ -1,6 +1,6 @@
-"""Property values as the fast reader gives them: text, nodes, lists and references, no type known beforehand.
+"""Property values as the fast reader gives them: texts, data objects, lists and references, without declared types.
 
-The functions here read pyVmomi's values just as well, so that what a value means is written once.
+The functions here read pyVmomi's values too, so that the meaning of a value is written once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Reference(NamedTuple):
 
 
 class DataObject:
-    """A data object: its class name as far as it was sent, and its parts by name. An absent part reads as None."""
+    """A data object: its class name, empty if none was sent, and its parts by name. An absent part reads as None."""
 
     __slots__ = ("kind", "parts")
 
@@ -32,11 +32,11 @@ class DataObject:
         return self.parts.get(name)
 
     def __repr__(self) -> str:
-        return f"Node({self.kind!r}, {self.parts!r})"
+        return f"DataObject({self.kind!r}, {self.parts!r})"
 
 
 class Unread(DataObject):
-    """Stands where a value was that could not be kept; `kind` says why. It has no parts."""
+    """Takes the place of a value that was not kept; `kind` says why. It has no parts."""
 
     __slots__ = ()
 
@@ -52,7 +52,7 @@ def kind_of(value: object) -> str:
 
 
 def moref(managed: Any) -> str:
-    """The managed object reference of `managed`, e.g. "vm-101"; empty for what is none."""
+    """The managed object reference of `managed`, e.g. "vm-101"; empty for another value."""
     if isinstance(managed, Reference):
         return managed.value
     return str(getattr(managed, "_moId", None) or "")
@@ -64,16 +64,16 @@ def each(value: Any) -> Sequence[Any]:
         return ()
     if not isinstance(value, list):
         return (value,)
-    return [one for one in value if one is not None] if None in value else value
+    return [member for member in value if member is not None] if None in value else value
 
 
 def text(value: Any) -> str:
-    """Empty for what is absent, and for what is no text."""
+    """The value as text; empty when it is absent or no text."""
     return "" if value is None or isinstance(value, DataObject | list | tuple) else str(value)
 
 
 def number(value: Any) -> int:
-    """0 for what is absent or no whole number."""
+    """The value as a number; 0 when it is absent or no whole number."""
     try:
         return int(value or 0)
     except (TypeError, ValueError, OverflowError):
@@ -85,7 +85,7 @@ def true(value: Any, default: bool = False) -> bool:
 
 
 def seconds(value: Any) -> float:
-    """Seconds since the epoch; 0 for what is absent or no time."""
+    """Seconds since the epoch; 0 when the value is absent or no time."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         return float(moment.timestamp()) if isinstance(moment, datetime) else 0.0
@@ -94,5 +94,5 @@ def seconds(value: Any) -> float:
 
 
 def plain(name: str) -> str:
-    """vCenter writes "/", "\\" and "%" in names as %2f, %5c and %25."""
+    """The name unescaped: vCenter writes "/", "\\" and "%" in names as %2f, %5c and %25."""
     return unescaped(name)

@@ -1,4 +1,4 @@
-"""The one place where pyVmomi enters. Its names are `Any`: its types are built at run time, from data."""
+"""pyVmomi is imported here only. Its names are `Any`, because its types are built from data at run time."""
 
 from __future__ import annotations
 

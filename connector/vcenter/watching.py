@@ -1,6 +1,6 @@
-"""An inventory kept current: vCenter tells what changed, and only that is read again.
+"""Keeps an inventory current: vCenter names what changed, and only that is read again.
 
-WaitForUpdatesEx watches few and light properties; a change of any of them means that the machine is read whole.
+WaitForUpdatesEx watches few and small properties. When one of them changes, the machine is read whole.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ WATCHED = (
 )
 MANY = 50  # changed machines beyond which one sweep costs less than reading them one by one
 NOTICE = 30  # seconds for which one call may wait
-MOST_ROUNDS = 10_000  # answers about what has changed by now
+MOST_ROUNDS = 10_000  # answers in a row that say that more changes follow
 BATCH = 1000  # objects per answer
 
 
 @dataclass(frozen=True, slots=True)
 class InventoryChange:
-    """What happened since the last look; machines by moref."""
+    """What changed since the last inventory; machines by moref."""
 
     inventory: Inventory  # as it is now
     changed: tuple[str, ...] = ()  # new ones too
@@ -52,7 +52,7 @@ class InventoryChange:
 
 
 class InventoryWatch:
-    """The inventory, and then what becomes of it. One thread; it ends when `stop` is set, at once after `hush`."""
+    """The inventory, and then each change of it. For one thread; it ends when `stop` is set, at once after `hush`."""
 
     def __init__(self, session: Session, stop: threading.Event) -> None:
         self._session = session
@@ -60,47 +60,51 @@ class InventoryWatch:
         self._news: _News | None = None
 
     def hush(self) -> None:
-        """From another thread: whoever waits for news now gets none. Costs at most a call to vCenter."""
+        """End the wait for news, from another thread. Costs at most one call to vCenter."""
         if (news := self._news) is not None:
             news.hush()
 
     def changes(self, notice: int = NOTICE, lasting: float = math.inf) -> Iterator[InventoryChange]:
-        """First the whole inventory, at once; then a `InventoryChange` whenever something happened.
+        """The whole inventory at once, and then an `InventoryChange` whenever something changes.
 
-        A lost session or notification starts over with a whole sweep, and so does the end of `lasting` seconds, because not
-        everything is watched: nothing that happened meanwhile is missed. Raises what a sweep raises.
+        After a lost session or notification a whole sweep follows, so that no change is missed. A whole sweep follows also
+        after `lasting` seconds, because not every property is watched. Raises what a sweep raises.
         """
         while not self._stop.is_set():
             with suppress(SessionExpired), _notices(self._session) as next_news:
                 self._news, due = next_news, time.monotonic() + lasting
-                news = _gather(next_news, 0)  # what there is; from here on nothing is missed
-                seen = inventory.whole(self._session)
-                yield InventoryChange(seen, tuple(one.moref for one in seen.machines))
-                while not self._stop.is_set() and (left := due - time.monotonic()) > 0:
-                    news = _gather(next_news, max(1, math.ceil(min(notice, left))))
+                news = _gather(next_news, 0)  # the present state; from now on no change is missed
+                current = inventory.whole(self._session)
+                yield InventoryChange(current, tuple(machine.moref for machine in current.machines))
+                while not self._stop.is_set() and (remaining := due - time.monotonic()) > 0:
+                    news = _gather(next_news, max(1, math.ceil(min(notice, remaining))))
                     if news:
-                        change = self._apply(seen, news)
-                        seen = change.inventory
+                        change = self._apply(current, news)
+                        current = change.inventory
                         yield change
 
-    def _apply(self, seen: Inventory, news: dict[str, bool]) -> InventoryChange:
-        """Read again what changed; `news` tells by moref whether a machine is still there."""
-        before = {one.moref for one in seen.machines}
-        if len(news) > MANY or any(present and one not in before for one, present in news.items()):
+    def _apply(self, current: Inventory, news: dict[str, bool]) -> InventoryChange:
+        """Read again what changed; `news` says by moref whether a machine still exists."""
+        before = {machine.moref for machine in current.machines}
+        if len(news) > MANY or any(
+            present and reference not in before for reference, present in news.items()
+        ):
             now = inventory.whole(self._session)  # a new machine may bring new places with it
         else:
-            now = replace(seen, machines=self._reread(seen.machines, news))
-        there = {one.moref for one in now.machines}
-        changed = tuple(sorted(one for one in there if news.get(one) or one not in before))
-        return InventoryChange(now, changed, tuple(sorted(before - there)))
+            now = replace(current, machines=self._reread(current.machines, news))
+        present_now = {machine.moref for machine in now.machines}
+        changed = tuple(
+            sorted(reference for reference in present_now if news.get(reference) or reference not in before)
+        )
+        return InventoryChange(now, changed, tuple(sorted(before - present_now)))
 
     def _reread(self, machines: Sequence[Machine], news: dict[str, bool]) -> tuple[Machine, ...]:
-        kept = [one for one in machines if one.moref not in news]
-        for one, present in news.items():
+        machines_now = [machine for machine in machines if machine.moref not in news]
+        for reference, present in news.items():
             if present:
                 with suppress(NotFound):  # gone meanwhile; the next notice says so too
-                    kept.append(inventory.refresh(self._session, one))
-        return tuple(sorted(kept, key=lambda one: (one.path, one.moref)))
+                    machines_now.append(inventory.refresh(self._session, reference))
+        return tuple(sorted(machines_now, key=lambda machine: (machine.path, machine.moref)))
 
 
 class _News:
@@ -127,24 +131,24 @@ class _News:
         if update is None:
             return {}, False
         self._version = update.version
-        told = {
-            moref(one.obj): str(one.kind) != "leave"
+        present = {
+            moref(entry.obj): str(entry.kind) != "leave"
             for each in update.filterSet or ()
-            for one in each.objectSet or ()
+            for entry in each.objectSet or ()
         }
-        return told, bool(update.truncated)
+        return present, bool(update.truncated)
 
 
 def _gather(news: _News, seconds: int) -> dict[str, bool]:
-    """Everything that is told by now, after waiting for the first word."""
-    told, more = news(seconds)
+    """Every change so far, after waiting for the first one."""
+    present, more = news(seconds)
     rounds = 0
     while more:
         if (rounds := rounds + 1) > MOST_ROUNDS:
-            raise strange(f"it tells of ever more changes, after {rounds} answers")
+            raise strange(f"its changes have no end after {rounds} answers")
         further, more = news(0)
-        told |= further
-    return told
+        present |= further
+    return present
 
 
 @contextmanager

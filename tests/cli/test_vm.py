@@ -139,7 +139,7 @@ class TestAccess:
             (["vm", "list", "--columns", "name,frob"], 2, "there is no column frob; choose from name"),
             (["vm", "list", "--columns", ","], 2, "no column is named"),
             (["vm", "check", "nobody"], 3, "no machine has that name"),
-            (["vm", "check", "power:suspended"], 3, "no machine is meant by it"),
+            (["vm", "check", "power:suspended"], 3, "no machine matches"),
             (["vm", "check", "--html", "/nowhere/at/all.html"], 2, "the report cannot be written"),
         ],
     )

@@ -130,7 +130,7 @@ def test_both_parsers_read_the_same_machines(
 
 def _compare(unopened: Session) -> None:
     with unopened as session:
-        wanted = properties._spoken(session, {vim.VirtualMachine: MACHINE})
+        wanted = properties._supported(session, {vim.VirtualMachine: MACHINE})
         theirs = {row.moref: row for row in properties.sweep(session, wanted)}
         ours = {row.moref: row for row in properties.stream(session, wanted, lambda row: row, page=2)}
     assert ours.keys() == theirs.keys() and len(ours) >= 2

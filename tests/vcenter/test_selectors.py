@@ -92,7 +92,7 @@ REFUSED = {
     "nob*": (NotFound, "no machine has that name"),
     "web-01": (Ambiguous, r"/DC0/vm/prod/shop/web-01 \(vm-1\), /DC0/vm/test/web-01 \(vm-4\)"),
     "db-01 nobody": (NotFound, "^nobody: "),
-    "db-01 power:off": (NotFound, "^db-01 power:off: no machine is meant by it"),
+    "db-01 power:off": (NotFound, "^db-01 power:off: no machine matches"),
 }
 
 

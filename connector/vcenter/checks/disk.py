@@ -23,26 +23,28 @@ def trackable(disk: MachineDisk) -> bool:
 
 
 def _stores(disk: MachineDisk, around: CheckContext) -> tuple[Datastore, ...]:
-    """The disk's datastore, or those that it may be: a name is unique only within its datacenter."""
+    """The disk's datastore, or all with its name: a name is unique only within a datacenter."""
     store = around.stores.get(disk.store)
     return around.datastores.get(disk.datastore, ()) if store is None else (store,)
 
 
 def _shut(disk: MachineDisk, around: CheckContext) -> str:
     stores = _stores(disk, around)
-    return when(stores and not any(one.accessible for one in stores), f"{disk.datastore} is not accessible")
+    return when(
+        stores and not any(store.accessible for store in stores), f"{disk.datastore} is not accessible"
+    )
 
 
 def _resting(disk: MachineDisk, around: CheckContext) -> str:
     stores = _stores(disk, around)
-    resting = stores and all(one.maintenance == "inMaintenance" for one in stores)
+    resting = stores and all(store.maintenance == "inMaintenance" for store in stores)
     return when(resting, f"{disk.datastore} is in maintenance")
 
 
 def _full(disk: MachineDisk, around: CheckContext) -> str:
-    stores = [one for one in _stores(disk, around) if one.capacity]
+    stores = [store for store in _stores(disk, around) if store.capacity]
     needed = max(LEAST_FREE, disk.capacity * CHURN // 100)
-    free = max((one.free for one in stores), default=needed)
+    free = max((store.free for store in stores), default=needed)
     return when(
         free < needed, f"{disk.datastore} has {free >> 20} MiB free, its snapshot may need {needed >> 20}"
     )
@@ -54,7 +56,7 @@ def _crowded(disk: MachineDisk, around: CheckContext) -> str:
 
 
 def _special(disk: MachineDisk, around: CheckContext) -> str:
-    kinds = {one.kind for one in _stores(disk, around)} & _SPECIAL
+    kinds = {store.kind for store in _stores(disk, around)} & _SPECIAL
     return when(kinds, f"{disk.datastore} is of type {', '.join(sorted(kinds))}")
 
 
@@ -74,11 +76,11 @@ def _boots_elsewhere(machine: Machine) -> str:
     if any(word.startswith("disk:") for word in machine.traits.boot_order):
         return ""
     why = uncertain(machine.disks)
-    return f"{why} and states no boot order: {machine.disks[0].label} is taken for the first" if why else ""
+    return f"{why} and states no boot order: {machine.disks[0].label} counts as the first" if why else ""
 
 
 def _untracked(machine: Machine) -> list[str]:
-    """The disks that could be tracked and have no key of their own that says so. Keys of no disk mean nothing."""
+    """The trackable disks without a ctkEnabled key of their own. Keys of places without a disk mean nothing."""
     on = {place for place, tracked in machine.traits.tracking_keys if tracked}
     return [
         f"{disk.label} ({disk.controller}:{disk.unit})"
@@ -98,7 +100,7 @@ MACHINE_RULES: tuple[Rule[Machine], ...] = (
             f"CBT is off for {', '.join(_untracked(m))}",
         ),
         "it is turned on before the first pass while the machine runs without snapshots; "
-        "else such a disk is read in full in each pass: set its ctkEnabled to TRUE while the machine is off",
+        "otherwise each pass reads the disk in full: set its ctkEnabled to TRUE while the machine is off",
     ),
     Rule(
         "D16",

@@ -1,4 +1,4 @@
-"""Checks of a machine's devices, settings and of what VMware Tools report (V19-V29, N4)."""
+"""Checks of a machine's devices and settings, and of what VMware Tools report (V19-V29, N4)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ _PASSTHROUGH = {
     "VirtualSCSIPassthrough": "SCSI device",
 }
 _PORTS = {"VirtualSerialPort", "VirtualParallelPort", "VirtualFloppy"}
-#: File systems that have no room by nature, with or without what mounts them in user space ("fuse.squashfuse").
+#: File systems that are always full, also under the names of programs that mount them in user space ("fuse.squashfuse").
 _READ_ONLY = {
     *("squashfs", "squashfuse", "snapfuse", "erofs", "erofsfuse", "cramfs", "romfs", "zisofs"),
     *("iso9660", "isofs", "cd9660", "cdfs", "cdrom", "udf", "fuseiso"),
     *("tmpfs", "devtmpfs", "overlay", "overlayfs", "ramfs", "rootfs", "efivarfs"),
 }
-#: Where snap mounts its images, which VMware Tools may report without their type.
+#: Folders in which snap mounts its images. VMware Tools may report these mounts without a type.
 _SNAPS = ("/snap/", "/var/lib/snapd/snap/")
-_SYSTEM = {"/": 100 * MIB, "c:": 100 * MIB, "/boot": 50 * MIB}  # what converting a guest needs
+#: Free bytes that a conversion of the guest needs.
+_SYSTEM = {"/": 100 * MIB, "c:": 100 * MIB, "/boot": 50 * MIB}
 _ANY = 10 * MIB
 _TOO_OLD = {"guestToolsTooOld", "guestToolsBlacklisted"}
 _LEGAL = re.compile(r"[A-Za-z][A-Za-z0-9._:-]{1,127}")
@@ -31,22 +32,22 @@ _NOWHERE = {"", "localhost", "localhost.localdomain"}
 
 
 def _passed(machine: Machine) -> str:
-    found = [
-        f"{'vGPU' if one.backing.endswith('Vmiop') else _PASSTHROUGH[one.kind]} ({one.label})"
-        for one in machine.traits.devices
-        if one.kind in _PASSTHROUGH
+    devices = [
+        f"{'vGPU' if device.backing.endswith('Vmiop') else _PASSTHROUGH[device.kind]} ({device.label})"
+        for device in machine.traits.devices
+        if device.kind in _PASSTHROUGH
     ]
-    return when(found, f"a device is passed through to it: {', '.join(found)}")
+    return when(devices, f"a device is passed through to it: {', '.join(devices)}")
 
 
 def _plugged(machine: Machine, kinds: set[str]) -> str:
-    found = [one.label for one in machine.traits.devices if one.kind in kinds and one.connected]
-    return when(found, f"connected: {', '.join(found)}")
+    labels = [device.label for device in machine.traits.devices if device.kind in kinds and device.connected]
+    return when(labels, f"connected: {', '.join(labels)}")
 
 
 def _settings(machine: Machine) -> str:
     traits = machine.traits
-    told = (
+    settings = (
         (traits.cpu_hot_add, "CPU hot-add"),
         (traits.memory_hot_add, "memory hot-add"),
         (traits.affinity, "CPU or NUMA affinity"),
@@ -55,23 +56,23 @@ def _settings(machine: Machine) -> str:
         (traits.reserved_cpu > 0, f"{traits.reserved_cpu} MHz reserved"),
         (traits.reserved_memory > 0, f"{traits.reserved_memory // MIB} MiB reserved"),
     )
-    return ", ".join(word for on, word in told if on)
+    return ", ".join(word for on, word in settings if on)
 
 
 def _cramped(machine: Machine, system: bool) -> str:
-    found = [
-        f"{one.path} has {one.free // MIB} MiB free, {_needed(one) // MIB} are needed"
-        for one in machine.traits.guest.volumes
-        if (_key(one) in _SYSTEM) is system
-        and one.capacity > 0
-        and not _full_by_nature(one)
-        and one.free < _needed(one)
+    messages = [
+        f"{volume.path} has {volume.free // MIB} MiB free, {_needed(volume) // MIB} are needed"
+        for volume in machine.traits.guest.volumes
+        if (_key(volume) in _SYSTEM) is system
+        and volume.capacity > 0
+        and not _full_by_nature(volume)
+        and volume.free < _needed(volume)
     ]
-    return ", ".join(found)
+    return ", ".join(messages)
 
 
 def _full_by_nature(volume: GuestVolume) -> bool:
-    """Whether its free space says nothing: it is made full, and nobody can write there."""
+    """Whether its free space means nothing: the file system is made full, and nobody can write to it."""
     kind = re.sub(r"[^a-z0-9]", "", volume.filesystem.lower().removeprefix("fuse.").removeprefix("fuseblk."))
     return kind in _READ_ONLY or f"{volume.path}/".startswith(_SNAPS)
 
@@ -89,13 +90,13 @@ def _unknown(machine: Machine) -> bool:
 
 
 def _narrow(machine: Machine) -> bool:
-    told = machine.traits.guest.id or machine.guest_id
-    return bool(told) and "64" not in told and not told.startswith(("other", "vmkernel"))
+    guest_id = machine.traits.guest.id or machine.guest_id
+    return bool(guest_id) and "64" not in guest_id and not guest_id.startswith(("other", "vmkernel"))
 
 
 def _differs(machine: Machine) -> bool:
-    said = machine.traits.guest.id
-    return bool(said and machine.guest_id and _system(said) != _system(machine.guest_id))
+    reported = machine.traits.guest.id
+    return bool(reported and machine.guest_id and _system(reported) != _system(machine.guest_id))
 
 
 def _system(guest: str) -> str:
@@ -105,37 +106,37 @@ def _system(guest: str) -> str:
 
 def _incomplete(machine: Machine) -> str:
     guest = machine.traits.guest
-    found = []
+    messages = []
     for nic in guest.nics:
         if "manual" in nic.origins and (lacking := _lacking(nic, guest)):
-            found.append(f"{nic.mac} lacks {lacking}")
-    return ", ".join(found)
+            messages.append(f"{nic.mac} lacks {lacking}")
+    return ", ".join(messages)
 
 
 def _lacking(nic: GuestNic, guest: Guest) -> str:
-    told = (
+    parts = (
         (not all(nic.prefixes), "a prefix"),
         (not (nic.dns or guest.dns), "resolvers"),
         (not guest.gateway, "a gateway"),
     )
-    return ", ".join(word for missing, word in told if missing)
+    return ", ".join(word for missing, word in parts if missing)
 
 
 def _strange_cards(machine: Machine) -> str:
     cards = {nic.mac.lower() for nic in machine.traits.nics}
-    seen = [nic.mac for nic in machine.traits.guest.nics if nic.mac and any(nic.origins)]
-    return ", ".join(mac for mac in seen if mac.lower() not in cards) if cards else ""
+    macs = [nic.mac for nic in machine.traits.guest.nics if nic.mac and any(nic.origins)]
+    return ", ".join(mac for mac in macs if mac.lower() not in cards) if cards else ""
 
 
 def _wide(machine: Machine) -> str:
-    found = []
+    messages = []
     for nic in machine.traits.guest.nics:
-        own = [one for one in nic.addresses if not _local(one)]
+        own = [address for address in nic.addresses if not _local(address)]
         if len(own) > 1:
-            found.append(f"{nic.mac} has {len(own)} addresses")
+            messages.append(f"{nic.mac} has {len(own)} addresses")
         elif own and ":" in own[0]:
-            found.append(f"{nic.mac} has an IPv6 address")
-    return ", ".join(found)
+            messages.append(f"{nic.mac} has an IPv6 address")
+    return ", ".join(messages)
 
 
 def _local(address: str) -> bool:
@@ -147,9 +148,9 @@ def _local(address: str) -> bool:
 
 def _trouble(machine: Machine) -> str:
     traits = machine.traits
-    told = [f"{traits.alarms} alarm(s)"] if traits.alarms else []
-    told += [f"its status is {traits.health}"] if traits.health in ("red", "yellow") else []
-    return "; ".join([*told, *traits.issues[:3]])
+    messages = [f"{traits.alarms} alarm(s)"] if traits.alarms else []
+    messages += [f"its status is {traits.health}"] if traits.health in ("red", "yellow") else []
+    return "; ".join([*messages, *traits.issues[:3]])
 
 
 def _twins(machine: Machine, around: CheckContext) -> str:
@@ -196,7 +197,7 @@ DEVICES: tuple[Rule[Machine], ...] = (
         INFO,
         "config.cpuHotAddEnabled, memoryHotAddEnabled, cpuAffinity, latencySensitivity, nestedHVEnabled, reservations",
         lambda m, _: _settings(m),
-        "the target decides such things by the kind of machine",
+        "the target sets them by its instance type",
     ),
     Rule(
         "V22",
@@ -204,7 +205,7 @@ DEVICES: tuple[Rule[Machine], ...] = (
         WARN,
         "config.uuid",
         _twins,
-        "programs that take it for the machine's identity confuse them; the tool itself uses the moref",
+        "programs that identify machines by it confuse them; the connector uses the moref",
     ),
     Rule(
         "V22",
@@ -212,7 +213,7 @@ DEVICES: tuple[Rule[Machine], ...] = (
         WARN,
         "config.instanceUuid",
         lambda m, _: when(not m.instance_uuid, "it has no instance UUID"),
-        "after it is registered again it counts as another machine",
+        "when it is registered again, it counts as another machine",
     ),
 )
 
@@ -243,7 +244,7 @@ GUEST: tuple[Rule[Machine], ...] = (
         INFO,
         "capability.quiescedSnapshotsSupported",
         lambda m, _: when(not m.traits.quiescing_supported, "its guest cannot be quiesced"),
-        "its snapshots are as after a power cut; quiescing is off unless asked for",
+        "its snapshots are crash-consistent; quiescing is off unless you ask for it",
     ),
     Rule(
         "V25",
@@ -261,7 +262,7 @@ GUEST: tuple[Rule[Machine], ...] = (
         lambda m, _: when(
             _narrow(m), f"its guest system is one of 32 bits ({m.traits.guest.id or m.guest_id})"
         ),
-        "few targets run it; ask before you plan it",
+        "few targets run it: ask the target's operator first",
     ),
     Rule(
         "V25",
@@ -300,8 +301,11 @@ GUEST: tuple[Rule[Machine], ...] = (
         "addresses belong to its cards",
         WARN,
         "guest.net[].macAddress",
-        lambda m, _: when(_strange_cards(m), f"addresses are on no card of it: {_strange_cards(m)}"),
-        "see which interface carries them (bonds, bridges, tunnels)",
+        lambda m, _: when(
+            _strange_cards(m),
+            f"the guest reports addresses on cards that the machine does not have: {_strange_cards(m)}",
+        ),
+        "see which interface has them (bonds, bridges, tunnels)",
     ),
     Rule(
         "V28",
@@ -336,7 +340,7 @@ GUEST: tuple[Rule[Machine], ...] = (
         WARN,
         "guest.net[].ipConfig.ipAddress",
         lambda m, _: _wide(m),
-        "choose the address to keep; give the others to the target by hand",
+        "choose the address to keep; set the others at the target by hand",
     ),
 )
 

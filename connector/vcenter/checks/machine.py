@@ -56,13 +56,13 @@ def _backups(machine: Machine) -> str:
 
 
 def _locked(machine: Machine) -> str:
-    held = [name for name in _SNAPSHOT_CALLS if name in machine.traits.disabled_methods]
-    return when(held, f"vCenter has switched off {', '.join(held)} for it")
+    calls = [name for name in _SNAPSHOT_CALLS if name in machine.traits.disabled_methods]
+    return when(calls, f"vCenter has switched off {', '.join(calls)} for it")
 
 
 def _hidden(machine: Machine) -> str:
-    what = obscured(machine)
-    return when(what, f"vCenter does not show its {what} now: what was known of it is kept")
+    part = obscured(machine)
+    return when(part, f"vCenter does not show its {part} now: the last known state is kept")
 
 
 def _host(machine: Machine, around: CheckContext) -> str:
@@ -90,7 +90,7 @@ _GROWN = "a disk that is extended while the machine runs reports no changes of i
 
 
 class _Fault(NamedTuple):
-    """Versions of ESXi whose change tracking misses writes, from one build to before another."""
+    """Versions of ESXi whose CBT misses writes, from the build `first` to the one before `mended`."""
 
     version: str  # its beginning
     first: int
@@ -109,7 +109,7 @@ _FAULTS = (
 
 
 def _has(host: Host | None, fault: _Fault) -> bool:
-    """Whether a host is known to have the fault. One whose build is not shown is only blamed where no build mends it."""
+    """Whether a host is known to have the fault. A host of unknown build has it only if no build is known to mend it."""
     if host is None or not f"{host.version}.".startswith(fault.version):
         return False
     if not fault.mended:
@@ -125,22 +125,24 @@ def _misses_writes(machine: Machine, around: CheckContext) -> str:
 def _misses_growth(machine: Machine, around: CheckContext) -> str:
     host = around.hosts.get(machine.host)
     large = any(disk.capacity > _TRACKED_AT_ONCE for disk in machine.disks)
-    told = [one.what for one in _FAULTS if _has(host, one) and (large or one.mended)]
-    return _faulty(host, told[0]) if told else ""
+    faults = [fault.what for fault in _FAULTS if _has(host, fault) and (large or fault.mended)]
+    return _faulty(host, faults[0]) if faults else ""
 
 
 def _faulty(host: Host | None, what: str) -> str:
     return f"its host {host.name} has ESXi {host.version} build {host.build}: {what}" if host else ""
 
 
-#: Of these a value that is left out, or means nothing to us, could make the image another machine's.
+#: Properties without which the image could be wrong, when their value was left out or is not understood.
 _NEEDED = ("", "config.hardware.device", "runtime.powerState", "snapshot")
 
 
 def _lost(machine: Machine) -> str:
-    """What stands in the way of a migration: disks, snapshots or power state that are not understood."""
-    grave = [one for one in machine.traits.doubts if one.path in _NEEDED and one.lost]
-    grave += [one for one in machine.traits.doubts if one.path == "runtime.powerState" and not one.lost]
+    """The doubts that block a migration: disks, snapshots or power state are not understood."""
+    grave = [doubt for doubt in machine.traits.doubts if doubt.path in _NEEDED and doubt.lost]
+    grave += [
+        doubt for doubt in machine.traits.doubts if doubt.path == "runtime.powerState" and not doubt.lost
+    ]
     return _doubted(grave)
 
 
@@ -149,9 +151,9 @@ def _strange(machine: Machine) -> str:
 
 
 def _doubted(doubts: Sequence[UnclearData]) -> str:
-    told = [f"{one.path} {one.what}".strip() for one in doubts]
-    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
-    return "; ".join(told[:3]) + more
+    messages = [f"{doubt.path} {doubt.what}".strip() for doubt in doubts]
+    more = f"; and {len(messages) - 3} more" if len(messages) > 3 else ""
+    return "; ".join(messages[:3]) + more
 
 
 STATE: tuple[Rule[Machine], ...] = (
@@ -285,7 +287,7 @@ STATE: tuple[Rule[Machine], ...] = (
         WARN,
         "host.config.product.version, host.config.product.build",
         _misses_growth,
-        "do not extend its disks until it has moved; after an extension reset CBT, or patch the host first",
+        "patch the host, or do not extend its disks until it has moved; after an extension reset CBT",
     ),
     Rule(
         "V9",
@@ -327,7 +329,7 @@ STATE: tuple[Rule[Machine], ...] = (
         BLOCK,
         "config.hardware.device, snapshot, runtime.powerState",
         lambda m, _: _lost(m),
-        "see in vCenter what it is and report it; a newer connector may know it",
+        "see in vCenter what the value is, and report it; a newer connector may know it",
     ),
     Rule(
         "V30",
@@ -335,7 +337,7 @@ STATE: tuple[Rule[Machine], ...] = (
         WARN,
         "every property that is read",
         lambda m, _: _strange(m),
-        "see in vCenter whether the value is right; report it when it is",
+        "see in vCenter whether the value is right; if it is, report this",
     ),
 )
 
@@ -381,7 +383,7 @@ SNAPSHOTS: tuple[Rule[Machine], ...] = (
         WARN,
         "snapshot.rootSnapshotList[].description",
         lambda m, _: when(_ours(m) > 0, f"{_ours(m)} snapshot(s) of ours are on it"),
-        "they belong to a running pass, or are removed by the next clean-up",
+        "they belong to a running pass, or the next clean-up removes them",
         fixable=True,
     ),
     Rule(
@@ -411,7 +413,7 @@ FEATURES: tuple[Rule[Machine], ...] = (
         WARN,
         "config.repConfig",
         lambda m, _: when(m.traits.replicated, "vSphere Replication is configured for it"),
-        "its snapshots and ours may wait for each other; pause the replication meanwhile",
+        "its snapshots and ours may block each other; pause the replication until the machine has moved",
     ),
     Rule(
         "V16",

@@ -1,4 +1,4 @@
-"""What a check is, and what it may look at: one thing, and what is around it."""
+"""A check is a rule about one subject: it may look at the subject and at what is around it, and it does no I/O."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIB, GIB = 1 << 20, 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class CheckContext:
-    """What a rule may ask besides its subject. Everything is optional: a rule says nothing about the unknown."""
+    """What a rule may look at besides its subject. Everything is optional: a rule finds nothing wrong in what is unknown."""
 
     limits: TargetLimits = field(default_factory=TargetLimits)
     hosts: Mapping[str, Host] = field(default_factory=dict)  # by moref
@@ -32,10 +32,10 @@ class CheckContext:
 
     @classmethod
     def of(cls, inventory: Inventory, limits: TargetLimits, now: float = 0.0) -> CheckContext:
-        """Everything that an inventory tells."""
+        """The context that an inventory gives."""
         datastores: dict[str, tuple[Datastore, ...]] = {}
-        for one in inventory.datastores:
-            datastores[one.name] = (*datastores.get(one.name, ()), one)
+        for store in inventory.datastores:
+            datastores[store.name] = (*datastores.get(store.name, ()), store)
         owners: dict[str, tuple[str, ...]] = {}
         for machine in inventory.machines:
             for disk in machine.disks:
@@ -43,22 +43,25 @@ class CheckContext:
                     owners[disk.path] = (*owners.get(disk.path, ()), machine.name)
         return cls(
             limits=limits,
-            hosts={one.moref: one for one in inventory.hosts},
+            hosts={host.moref: host for host in inventory.hosts},
             datastores=datastores,
-            stores={one.moref: one for one in inventory.datastores},
-            twins=Counter(one.bios_uuid for one in inventory.machines if one.bios_uuid),
+            stores={store.moref: store for store in inventory.datastores},
+            twins=Counter(machine.bios_uuid for machine in inventory.machines if machine.bios_uuid),
             owners=owners,
             snapshotted=Counter(
-                name for one in inventory.machines if one.snapshots for name in one.traits.datastores
+                name
+                for machine in inventory.machines
+                if machine.snapshots
+                for name in machine.traits.datastores
             ),
             now=now,
-            segments={one.moref: one.name for one in inventory.networks if one.segment},
+            segments={network.moref: network.name for network in inventory.networks if network.segment},
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Rule(Generic[Subject]):
-    """One check of one kind of thing. `wrong` says what is wrong, or "" when nothing is."""
+    """One check of one kind of subject. `wrong` says what is wrong, or "" when nothing is."""
 
     id: str  # of the documented checks; one id may have several rules, when it has several degrees
     title: str  # with the id, unique
