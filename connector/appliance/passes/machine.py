@@ -7,7 +7,6 @@ the same purpose, else removes it first; in both cases it resumes inside the dis
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -26,6 +25,7 @@ from connector.appliance.passes.order import Order, PassControl
 from connector.appliance.progress import DiskProgress, PassProgress
 from connector.appliance.snapshot_care.governor import obstacle
 from connector.appliance.snapshot_care.guard import Guard
+from connector.cancellation import Cancellation
 from connector.clients.endpoint import InstanceEndpoint
 from connector.errors import (
     ConnectorError,
@@ -191,7 +191,7 @@ class MachinePass:
             raise
 
     def _copy_all(self, snapshot: Snapshot, reading: str, guard: Guard) -> list[dict[str, Any]]:
-        """All disks side by side; the first real error stops the others and is the one that is raised."""
+        """All disks side by side. The first real error stops the others, and it is the one that is raised."""
         wanted = [disk for disk in snapshot.disks if disk.key not in self._order.left_out]
         if not wanted:
             raise Ineligible(
@@ -204,7 +204,7 @@ class MachinePass:
             self._board.add(DiskProgress(disk.key, disk.label, disk.capacity))
         failures: list[ConnectorError] = []
         results: dict[int, dict[str, Any]] = {}
-        halt = _Either(self._stop, guard.given_back)
+        halt = Cancellation(self._stop, guard.given_back)
         endpoint = self._endpoint.until(halt)
         with ThreadPoolExecutor(len(wanted), thread_name_prefix="disk") as pool:
             running = {
@@ -236,27 +236,6 @@ class MachinePass:
             raise HandedBack(f"the snapshot was given back: {why}", on=self._order.name, rest=guard.rest)
         _raise_first(failures)
         return [results[disk.key] for disk in wanted]
-
-
-class _Either(threading.Event):
-    """Set by itself or by an outer event: one disk's failure stops its siblings without looking like a wish."""
-
-    def __init__(self, *outer: threading.Event) -> None:
-        super().__init__()
-        self._outer = outer
-
-    def is_set(self) -> bool:
-        return super().is_set() or any(event.is_set() for event in self._outer)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Looks at the outer events four times a second."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.is_set():
-            left = 0.25 if deadline is None else min(0.25, deadline - time.monotonic())
-            if left <= 0:
-                break
-            super().wait(left)
-        return self.is_set()
 
 
 def _raise_first(failures: Sequence[ConnectorError]) -> None:

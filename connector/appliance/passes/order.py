@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from connector.cancellation import Cancellation
 from connector.clients.heartbeat import replication_from_json
 from connector.errors import ControlFailed
 from connector.model import Credential, InstanceAddress, MachineDisk, Replication
@@ -71,7 +71,7 @@ class PassControl:
     """What is wished of a pass while it is carried out: that it stops, and how it uses the line. Thread-safe."""
 
     def __init__(self, replication: Replication | None = None) -> None:
-        self.stop = threading.Event()
+        self.stop = Cancellation()
         self.replication = replication or Replication()
 
 

@@ -24,6 +24,7 @@ from connector.appliance.snapshot_care.governor import (
     Thresholds,
     judge,
 )
+from connector.cancellation import Cancellation
 from connector.errors import ConnectorError, Unreachable
 from connector.model import Pressure
 from connector.outages import Outages
@@ -68,7 +69,7 @@ class Guard:
         self._wake, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="guard", daemon=True)
         self.verdict = PaceDecision(Pace.GO)  # replaced as a whole, and not any more once `given_back` is set
-        self.given_back = threading.Event()
+        self.given_back = Cancellation()
         self.history: list[dict[str, Any]] = []
 
     @property
