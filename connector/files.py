@@ -1,28 +1,58 @@
-"""One way to write a small file durably: a crash, or a power failure, leaves all of the old one or all of the new one."""
+"""One way to write files durably: a crash, or a power failure, leaves all of the old content or all of the new."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read, in place of what was there. Durable when it returns. Raises OSError."""
     draft = path.with_name(f".{path.name}.new")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with contextlib.closing(os.fdopen(file, "wb")) as out:
+    with _written(draft, os.O_TRUNC) as out:
         out.write(content)
+    move(draft, path)
+
+
+def make_once(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, unless there is one. Of several processes at once one wins. Raises OSError."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with new(draft) as out:
+        out.write(content)
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+    sync(path.parent)
+
+
+def new(path: Path) -> contextlib.AbstractContextManager[io.BufferedWriter]:
+    """A new file that only its owner may read. Its content is durable when the block ends. Raises FileExistsError, OSError."""
+    return _written(path, os.O_EXCL)
+
+
+@contextlib.contextmanager
+def _written(path: Path, flags: int) -> Iterator[io.BufferedWriter]:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+    with open(file, "wb") as out:
+        yield out
         out.flush()
         os.fsync(out.fileno())
-    move(draft, path)
 
 
 def move(source: Path, target: Path) -> None:
     """Rename within a file system. Durable when it returns. Raises OSError."""
     source.replace(target)
-    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or a directory's entries, durable. Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
+        os.fsync(file)
     finally:
-        os.close(directory)
+        os.close(file)

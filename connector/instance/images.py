@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from connector import environment
+from connector import environment, files
 from connector.errors import BadInput, Conflict, ConnectorError, NotFound, ProofFailed, TargetFailed
 from connector.files import replace
 from connector.instance.disk import Disk
@@ -178,7 +178,7 @@ class ImageBuilder:
         for disk in disks:
             table = directory / f"{disk.key}.digests"
             _copy_raw(disk.contents.table.path, table, digest.count(disk.capacity) * digest.SIZE)
-            _sync(table)
+            files.sync(table)
         return ["evidence.json", *(f"{disk.key}.digests" for disk in disks)]
 
     def _make(self, image: ImageBuild, disks: list[Disk]) -> None:
@@ -192,11 +192,11 @@ class ImageBuilder:
                 _check(disk, path, image.format)
                 image.files.append({"disk": disk.key, "file": path.name, "capacity": disk.capacity})
             beside = self._beside(disks, temporary)
-            _sync(temporary)
+            files.sync(temporary)
             final = home / image.name
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)
-            _sync(home)
+            files.sync(home)
             for entry in image.files:
                 entry["path"] = str(final / str(entry["file"]))
             image.beside = [str(final / name) for name in beside]
@@ -270,7 +270,7 @@ def _copy(disk: Disk, directory: Path, kind: str) -> Path:
             )
     else:
         _copy_raw(disk.path, path, disk.capacity)
-    _sync(path)
+    files.sync(path)
     return path
 
 
@@ -305,11 +305,3 @@ def _copy_raw(source: Path, path: Path, capacity: int) -> None:
     finally:
         target.close()
         os.close(reading)
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from connector import files
 from connector.errors import Conflict, TargetFailed
 from connector.files import replace
 from connector.instance.records import CRC, Record, Row, Run, encode, take_records
@@ -95,7 +96,7 @@ class Journal:
             os.ftruncate(self._file, 0)
             _write(self._file, header(key, capacity))
             os.fsync(self._file)
-            _sync_directory(self._path.parent)
+            files.sync(self._path.parent)
             reader(capacity)
             return capacity
         if found.key != key:
@@ -177,11 +178,3 @@ def _write(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

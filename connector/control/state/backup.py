@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from connector import __version__, child
+from connector import __version__, child, files
 from connector.control.state.vault import Vault
 from connector.control.store import Store
 from connector.control.store.database import normal_url
@@ -157,24 +157,15 @@ def _must_be_its_key(state: Path, found: Backup) -> None:
 def _copy(source: Path, target: Path) -> None:
     if not source.exists():
         return
-    with source.open("rb") as content, _new_file(target) as out:
+    with source.open("rb") as content, files.new(target) as out:
         shutil.copyfileobj(content, out, _PIECE)
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[io.BufferedWriter]:
-    """For its owner alone, and durable when this returns."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as out:
-        yield out
-        out.flush()
-        os.fsync(out.fileno())
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:
     """As of one moment, whatever is written meanwhile."""
     if not source.exists():
         return
-    with _new_file(target):
+    with files.new(target):
         pass
     try:
         with closing(sqlite3.connect(source, timeout=30)) as of, closing(sqlite3.connect(target)) as to:
@@ -192,7 +183,7 @@ def _copy_sqlite(source: Path, target: Path) -> None:
 
 
 def _dump(url: str, target: Path) -> None:
-    with _new_file(target):
+    with files.new(target):
         pass
     _run("pg_dump", url, ["--format=custom", f"--file={target}"])
 
@@ -232,7 +223,7 @@ def _run(program: str, url: str, arguments: list[str]) -> None:
         environment.pop("PGPASSWORD", None)
         if parsed.password:
             secret = str(parsed.password).replace("\\", "\\\\").replace(":", "\\:")
-            with _new_file(Path(folder) / "pass") as file:
+            with files.new(Path(folder) / "pass") as file:
                 file.write(f"*:*:*:*:{secret}\n".encode())
             environment["PGPASSFILE"] = str(Path(folder) / "pass")
         words = [path, f"--dbname={plain}", *arguments]
@@ -259,7 +250,7 @@ def _pack(place: Path, made: Backup, target: Path) -> None:
     }
     content = json.dumps(about, indent=1).encode()
     draft = place / ".draft"
-    with _new_file(draft) as out, tarfile.open(fileobj=out, mode="w") as archive:
+    with files.new(draft) as out, tarfile.open(fileobj=out, mode="w") as archive:
         _add(archive, MANIFEST, io.BytesIO(content), len(content))
         for name, facts in made.files.items():
             with (place / name).open("rb") as file:
@@ -327,7 +318,7 @@ def _extract(
         file = None
     if file is None:
         raise _damaged(source, f"{name} is not in it")
-    with _new_file(target) as out:
+    with files.new(target) as out:
         shutil.copyfileobj(file, out, _PIECE)
     if (target.stat().st_size, _digest(target)) != (facts.get("size"), facts.get("sha256")):
         raise _damaged(source, f"{name} is not as it was written")

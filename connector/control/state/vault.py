@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import hmac
 import json
-import os
 from pathlib import Path
 from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken
 
+from connector import files
 from connector.errors import BadInput, ControlFailed
 from connector.transfer.certificates import Authority
 
@@ -69,15 +68,7 @@ class Vault:
 def secret_file(path: Path, fresh: str) -> str:
     """The content of a file that only its owner may read; `fresh` when missing."""
     if not path.exists():
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.unlink(missing_ok=True)
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(fresh + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
+        files.make_once(path, f"{fresh}\n".encode())
     return _whole(path)
 
 
