@@ -226,7 +226,7 @@ def test_a_stop_does_not_wait_long_for_an_order_that_does_not_come() -> None:
     began = time.monotonic()
     with agent(_Patient(), lambda *_: {}):
         pass
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 15.0
 
 
 def test_whoever_wants_to_hears_every_answer() -> None:

@@ -99,7 +99,7 @@ def test_the_end_does_not_wait_for_news(place: World) -> None:
         assert registry.sees(lambda _: len(registry.told) > 1)
         time.sleep(1.5)  # beyond the quiet after a change: now it waits for vCenter, for half a minute
         began = time.monotonic()
-    assert time.monotonic() - began < 10.0
+    assert time.monotonic() - began < 25.0
 
 
 def test_the_survey_goes_by_what_the_target_takes(place: World) -> None:

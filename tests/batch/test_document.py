@@ -67,9 +67,9 @@ def test_bytes_that_are_not_utf8_are_named_by_line_and_column() -> None:
 def test_a_bomb_of_aliases_is_refused_at_once() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
-    began = time.monotonic()
+    began = time.process_time()
     assert "unfold" in str(refused("\n".join(lines).encode()))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_size_and_number_of_values_are_bounded() -> None:

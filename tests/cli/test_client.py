@@ -58,7 +58,7 @@ def test_a_control_plane_that_is_down(connector: Connector) -> None:
     began = time.monotonic()
     said = one_line(connector("source", "list", "--endpoint", "https://127.0.0.1:1", code=12))
     assert "no answer (Connection refused)" in said
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_a_clock_that_is_an_hour_late(cloud: Cloud) -> None:

@@ -205,7 +205,7 @@ def test_nobody_listens(case: Case) -> None:
     said = refused(party, party.kind, party.ask)
     assert "no answer (Connection refused)" in said
     assert "look whether" not in said, "nothing can have been done"
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
 
 
 def test_silence(party: Party) -> None:

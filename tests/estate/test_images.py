@@ -1,10 +1,10 @@
 """Made disks are judged by programs and parsers that did not make them."""
 
 import hashlib
+import resource
 import shutil
 import struct
 import subprocess
-import time
 import zlib
 from pathlib import Path
 
@@ -158,11 +158,17 @@ def test_a_seed_gives_the_same_bytes_and_another_others(room: Path):
     assert not set(digests[:2]) & set(digests[4:])
 
 
+def _processor_seconds() -> float:
+    """Of this process and its children: what else runs on the machine does not count."""
+    spent = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
+
+
 def test_a_big_disk_is_made_quickly(room: Path):
     needed("mke2fs", "e2fsprogs")
-    began = time.monotonic()
+    began = _processor_seconds()
     made = make_bios_disk(room / "big", 2 << 30, 1, 250 * MIB)
-    assert time.monotonic() - began < 15, "5 s when nothing else runs"
+    assert _processor_seconds() - began < 15, "5 s when nothing else runs"
     assert 230 * MIB < made.path.stat().st_blocks * 512 < 330 * MIB
 
 

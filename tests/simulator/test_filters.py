@@ -95,12 +95,12 @@ def test_references_and_arrays_of_them_are_watched(client: Any) -> None:
 def test_a_waiting_call_wakes_at_the_change(server: Server, client: Any, watched: tuple[Any, str]) -> None:
     collector, version = watched
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(wait, collector, version, 20)
+        waiting = pool.submit(wait, collector, version, 600)
         began = time.monotonic()
         server.center.estate.power.off("vm-101")
         update = waiting.result(timeout=PATIENCE)
     assert changes(update)[("vm-101", "runtime.powerState")] == "poweredOff"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PATIENCE
     assert client.CurrentTime() is not None
 
 
@@ -224,7 +224,7 @@ def test_the_server_stops_although_somebody_waits(estate: Estate) -> None:
 
     def waiting(collector: Any, version: str) -> None:
         try:
-            wait(collector, version, 60)
+            wait(collector, version, 600)
         except (OSError, http.client.HTTPException, vmodl.MethodFault) as fault:
             outcome.append(fault)
 
@@ -236,6 +236,6 @@ def test_the_server_stops_although_somebody_waits(estate: Estate) -> None:
         thread.start()
         assert eventually(lambda: any(session.running for session in server.center.sessions.all()))
         began = time.monotonic()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PATIENCE
     thread.join(PATIENCE)
     assert len(outcome) == 1

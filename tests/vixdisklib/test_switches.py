@@ -315,9 +315,9 @@ def test_delays_are_at_least_as_long_as_asked(
 
 
 def test_threads_overlap_their_delays(start: Start) -> None:
-    client = start(read_us=300000, threads=4).opened()
+    client = start(read_us=1_500_000, threads=4).opened()
     began = time.monotonic()
     for _ in range(4):
         client.do("aread", 0, 0, 1, "-")
     client.do("wait", 0)
-    assert 0.3 <= time.monotonic() - began < 0.9
+    assert 1.5 <= time.monotonic() - began < 5.5
