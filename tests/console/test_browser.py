@@ -38,7 +38,7 @@ MISSING = "/console/jobs/j-nothing"
 DISK = {"key": 2000, "label": "Hard disk 1", "capacity": 10 << 30, "wanted": 10 << 30, "rate": 1.2e8}
 
 
-class Desk:
+class Lab:
     """A control plane, its appliance, a browser before it, and everything that the browser complains of."""
 
     def __init__(self, plane: Plane, browser: Browser) -> None:
@@ -100,7 +100,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def dispatcher(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def lab(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("desk")
     (root / "gates").mkdir()
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def dispatcher(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> I
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAKE_GATES", str(root / "gates"))
         plane = Plane(root)
-        made = Desk(plane, chromium)
+        made = Lab(plane, chromium)
         made.appliance.put_sources([machine(f"vm-{n}", f"web-0{n}") for n in range(1, 6)], {})
         yield made
         plane.kill()
@@ -135,8 +135,8 @@ def create(page: Page, source: str, job: str) -> None:
     expect(page.locator("#state .state")).to_have_text("Ready")
 
 
-def test_r4_a_night_with_the_console(dispatcher: Desk) -> None:
-    page = dispatcher.person(Role.OPERATOR)
+def test_r4_a_night_with_the_console(lab: Lab) -> None:
+    page = lab.person(Role.OPERATOR)
     shot(page, "no-jobs")
     page.get_by_role("link", name="Migration sources", exact=True).click()
     search(page, "Migration Source Name", "WEB-01")
@@ -146,16 +146,16 @@ def test_r4_a_night_with_the_console(dispatcher: Desk) -> None:
 
     expect(page.locator("#state .state")).to_have_text("Syncing")
     page.evaluate("window.untouched = true")
-    pass_id = dispatcher.take()
-    dispatcher.report(pass_id, 0.3)
+    pass_id = lab.take()
+    lab.report(pass_id, 0.3)
     expect(page.locator("#progress .big strong")).to_have_text("30.0 %")
     expect(page.locator("#progress tbody")).to_contain_text("network")
     shot(page, "syncing")
     page.get_by_role("button", name="Stop").focus()
-    dispatcher.report(pass_id, 0.8)
+    lab.report(pass_id, 0.8)
     expect(page.locator("#progress .big strong")).to_have_text("80.0 %")
     expect(page.get_by_role("button", name="Stop")).to_be_focused()
-    dispatcher.plane.done(dispatcher.member, dispatcher.order)
+    lab.plane.done(lab.member, lab.order)
     expect(page.locator("#state .state")).to_have_text("Finished")
     expect(page.locator("#state")).to_contain_text("The image move-web-01 exists")
     expect(page.locator("#resources")).to_contain_text("Nothing billable in the cloud now")
@@ -165,17 +165,17 @@ def test_r4_a_night_with_the_console(dispatcher: Desk) -> None:
 
     create(page, "web-02", "move-web-02")
     page.get_by_role("button", name="Start").click()
-    pass_id = dispatcher.take()
+    pass_id = lab.take()
     page.get_by_role("link", name="Migration jobs", exact=True).first.click()
     row = page.locator("tr", has_text="move-web-02")
     expect(row.locator(".state")).to_have_text("Syncing")
-    dispatcher.report(pass_id, 0.5)
+    lab.report(pass_id, 0.5)
     expect(row).to_contain_text("50.0 %")
     shot(page, "jobs")
     row.get_by_role("button", name="Stop").click()
     expect(page.locator(".banner").first).to_contain_text("Stop is asked for")
-    assert dispatcher.appliance.heartbeat([pass_id]).stop == (pass_id,)
-    dispatcher.appliance.finish(pass_id, "stopped", None, {})
+    assert lab.appliance.heartbeat([pass_id]).stop == (pass_id,)
+    lab.appliance.finish(pass_id, "stopped", None, {})
     expect(page.locator("#state .state")).to_have_text("Stopped")
 
     summary = page.locator("summary", has_text="Delete…")
@@ -188,25 +188,25 @@ def test_r4_a_night_with_the_console(dispatcher: Desk) -> None:
     expect(page.locator("#state")).to_contain_text("This job is deleted")
     page.get_by_role("button", name="Log out").click()
     expect(page).to_have_title("Log in · Connector")
-    assert dispatcher.complaints == []
+    assert lab.complaints == []
 
 
 @pytest.fixture(scope="module")
-def everything(dispatcher: Desk) -> tuple[Page, dict[str, str]]:
+def everything(lab: Lab) -> tuple[Page, dict[str, str]]:
     """Somebody who sees one of each thing, and where each is shown."""
-    page = dispatcher.person(color_scheme="light")
-    return page, _every_page(dispatcher, page)
+    page = lab.person(color_scheme="light")
+    return page, _every_page(lab, page)
 
 
 @pytest.mark.parametrize("scheme, rules", [("light", None), ("dark", {"runOnly": ["color-contrast"]})])
 def test_axe_finds_nothing_serious_on_any_page(
-    dispatcher: Desk, everything: tuple[Page, dict[str, str]], scheme: Any, rules: dict[str, Any] | None
+    lab: Lab, everything: tuple[Page, dict[str, str]], scheme: Any, rules: dict[str, Any] | None
 ) -> None:
     """All rules in light; what depends on colours in dark too. Everything that opens is open."""
     page, paths = everything
     page.emulate_media(color_scheme=scheme)
     for name, path in paths.items():
-        page.goto(dispatcher.plane.url + path)
+        page.goto(lab.plane.url + path)
         if scheme == "light" or name in ("jobs", "job", "sources"):
             shot(page, f"{name}-{scheme}")
         page.evaluate(OPEN)
@@ -214,28 +214,28 @@ def test_axe_finds_nothing_serious_on_any_page(
         assert found["passes"], name
         grave = [f for f in found["violations"] if f["impact"] in ("serious", "critical")]
         assert grave == [], (name, [(f["id"], f["nodes"][0]["html"]) for f in grave])
-    assert dispatcher.complaints == []
+    assert lab.complaints == []
 
 
 def test_no_page_is_wider_than_a_narrow_window(
-    dispatcher: Desk, everything: tuple[Page, dict[str, str]]
+    lab: Lab, everything: tuple[Page, dict[str, str]]
 ) -> None:
     page, paths = everything
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 390, "height": 800})
     for name, path in paths.items():
-        page.goto(dispatcher.plane.url + path)
+        page.goto(lab.plane.url + path)
         page.evaluate(OPEN)
         wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(wide) == 0, name
         shot(page, f"{name}-narrow")
 
 
-def _every_page(dispatcher: Desk, page: Page) -> dict[str, str]:
+def _every_page(lab: Lab, page: Page) -> dict[str, str]:
     create(page, "web-03", "move-web-03")
-    job = page.url.removeprefix(dispatcher.plane.url).split("?")[0]
+    job = page.url.removeprefix(lab.plane.url).split("?")[0]
     page.get_by_role("button", name="Start").click()
-    dispatcher.report(dispatcher.take(), 0.4)
+    lab.report(lab.take(), 0.4)
     for where, name in (("Workgroups", "wave-1"), ("Activation codes", "north")):
         page.get_by_role("link", name=where, exact=True).first.click()
         page.get_by_label(re.compile("^Name")).fill(name)
@@ -245,9 +245,9 @@ def _every_page(dispatcher: Desk, page: Page) -> dict[str, str]:
     page.get_by_label("Tick web-04").check()
     page.get_by_role("button", name="Put in").click()
     expect(page.locator("a.name")).to_have_text("web-04")
-    group = page.url.removeprefix(dispatcher.plane.url).split("?")[0]
+    group = page.url.removeprefix(lab.plane.url).split("?")[0]
     page.get_by_role("link", name="web-04", exact=True).click()
-    source = page.url.removeprefix(dispatcher.plane.url)
+    source = page.url.removeprefix(lab.plane.url)
     return {
         "login": "/console/login",
         "jobs": "/console/jobs",
@@ -265,8 +265,8 @@ def _every_page(dispatcher: Desk, page: Page) -> dict[str, str]:
     }
 
 
-def test_light_or_dark_stays_as_chosen(dispatcher: Desk) -> None:
-    page = dispatcher.person(color_scheme="light")
+def test_light_or_dark_stays_as_chosen(lab: Lab) -> None:
+    page = lab.person(color_scheme="light")
     colour = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(colour)
     page.get_by_role("button", name="Dark").click()
@@ -277,33 +277,33 @@ def test_light_or_dark_stays_as_chosen(dispatcher: Desk) -> None:
     assert page.evaluate(colour) != light
     page.get_by_role("button", name="System").click()
     assert page.evaluate(colour) == light
-    assert dispatcher.complaints == []
+    assert lab.complaints == []
 
 
-def test_the_dangerous_moment_reads_at_a_glance(dispatcher: Desk) -> None:
+def test_the_dangerous_moment_reads_at_a_glance(lab: Lab) -> None:
     """A cutover that was stopped after the shutdown: on a desktop and on a phone, with both ways on."""
-    job = dispatcher.plane.jobs.create("web-05", "move-web-05", run_once=False)["id"]
-    dispatcher.plane.jobs.start(job)
-    dispatcher.take()
-    dispatcher.plane.done(dispatcher.member, dispatcher.order)
-    dispatcher.plane.reach(job, "Waiting")
-    page = dispatcher.person(Role.OPERATOR)
+    job = lab.plane.jobs.create("web-05", "move-web-05", run_once=False)["id"]
+    lab.plane.jobs.start(job)
+    lab.take()
+    lab.plane.done(lab.member, lab.order)
+    lab.plane.reach(job, "Waiting")
+    page = lab.person(Role.OPERATOR)
     page.get_by_label("Tick move-web-05").check()
     page.locator("#ticked").get_by_role("button", name="Cut over…").click()
     expect(page.locator("#wanted")).to_contain_text("SOURCE WILL BE SHUT DOWN: web-05")
     fit(page, "bulk-cutover")
-    dispatcher.plane.jobs.cutover(job)
-    pass_id = dispatcher.take()
-    store = Store(dispatcher.cloud.database)
+    lab.plane.jobs.cutover(job)
+    pass_id = lab.take()
+    store = Store(lab.cloud.database)
     store.cutovers.going_down(job, pass_id)
     store.close()
-    page.goto(f"{dispatcher.plane.url}/console/jobs")
+    page.goto(f"{lab.plane.url}/console/jobs")
     page.get_by_role("link", name="move-web-05").first.click()
     expect(page.locator("#state")).to_contain_text("SOURCE IS DOWN since")
     expect(page.locator("#actions summary", has_text="Stop…")).to_be_visible()
     shot(page, "source-down-running")
-    dispatcher.plane.jobs.stop(job)
-    dispatcher.appliance.finish(pass_id, "stopped", None, {})
+    lab.plane.jobs.stop(job)
+    lab.appliance.finish(pass_id, "stopped", None, {})
     expect(page.locator("#state")).to_contain_text("nothing is under way that brings it back")
     expect(page.get_by_role("button", name="Resume the cutover")).to_be_visible()
     expect(page.locator("#actions summary", has_text="Roll back…")).to_be_visible()
@@ -312,7 +312,7 @@ def test_the_dangerous_moment_reads_at_a_glance(dispatcher: Desk) -> None:
         shot(page, f"source-down-job-{name}")
     found = Axe().run(page).response
     assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
-    page.goto(f"{dispatcher.plane.url}/console/jobs")
+    page.goto(f"{lab.plane.url}/console/jobs")
     for name, width in (("desktop", 1280), ("phone", 390)):
         page.set_viewport_size({"width": width, "height": 800})
         expect(page.locator(f"#line-{job}")).to_contain_text("SOURCE IS DOWN")
@@ -321,17 +321,17 @@ def test_the_dangerous_moment_reads_at_a_glance(dispatcher: Desk) -> None:
         shot(page, f"source-down-jobs-{name}")
     found = Axe().run(page).response
     assert [v["id"] for v in found["violations"] if v["impact"] in ("serious", "critical")] == []
-    assert dispatcher.complaints == []
+    assert lab.complaints == []
 
 
-def test_many_jobs_at_once_by_keyboard_alone(dispatcher: Desk) -> None:
+def test_many_jobs_at_once_by_keyboard_alone(lab: Lab) -> None:
     """Ticks stay while lines change; the page that asks and the one that answers are fit for everybody."""
-    job = dispatcher.plane.jobs.create("web-04", "move-web-04")["id"]
-    page = dispatcher.person(Role.OPERATOR, color_scheme="light")
+    job = lab.plane.jobs.create("web-04", "move-web-04")["id"]
+    page = lab.person(Role.OPERATOR, color_scheme="light")
     line = page.locator(f"#line-{job}")
     box = page.get_by_label("Tick move-web-04")
     box.press("Space")
-    dispatcher.plane.jobs.start(job)
+    lab.plane.jobs.start(job)
     expect(line.locator(".state")).to_have_text("Syncing")
     expect(box).to_be_checked()
     expect(box).to_be_focused()
@@ -343,7 +343,7 @@ def test_many_jobs_at_once_by_keyboard_alone(dispatcher: Desk) -> None:
     page.get_by_role("button", name="Stop: 1 job").press("Enter")
     expect(page.locator(".banner.good")).to_contain_text("Stop: 1 of 1 jobs done.")
     fit(page, "bulk-done")
-    assert dispatcher.complaints == []
+    assert lab.complaints == []
 
 
 def fit(page: Page, name: str) -> None:
