@@ -101,7 +101,7 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
             ledger,
             disk_reader,
             configuration.transfer,
-            configuration.line(),
+            configuration.link(),
             evidence_writer,
             configuration.governor,
             configuration.backup_wait,
@@ -122,11 +122,11 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
             vcenter,
             ControlRegister(connect),
             disk_reader,
-            context.claims,
+            context.locks,
         )
         first = partial(mend_all, repair_context)
         unwind.enter_context(
-            Cleaner(vcenter, ledger, connect, context.claims, stop, first=first, outages=outages)
+            Cleaner(vcenter, ledger, connect, context.locks, stop, first=first, outages=outages)
         )
         child.report_ready(
             {"appliance": identity.membership.appliance_id, "machines": seen, "pid": os.getpid()}

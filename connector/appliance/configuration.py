@@ -89,7 +89,7 @@ class ApplianceConfiguration(_Section):
         bandwidth.zone(name)
         return name
 
-    def line(self) -> Throttle | None:
+    def link(self) -> Throttle | None:
         """What all passes of this appliance together may send by the calendar; None without one."""
         if not self.bandwidth:
             return None

@@ -90,10 +90,10 @@ def test_the_calendar_is_read_in_its_time_zone() -> None:
 
 
 def test_without_a_calendar_nothing_is_shared() -> None:
-    assert ApplianceConfiguration.model_validate(BASE).line() is None
-    line = parse(BASE | {"bandwidth": [{"mbit": 1}]}, "test").line()
-    assert line is not None
-    assert line.portion(1 << 20) < 1 << 20
+    assert ApplianceConfiguration.model_validate(BASE).link() is None
+    link = parse(BASE | {"bandwidth": [{"mbit": 1}]}, "test").link()
+    assert link is not None
+    assert link.portion(1 << 20) < 1 << 20
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,8 @@ def test_what_a_pass_works_with_is_left_alone_also_when_it_begins_in_between(war
     ward.memory.busy = {ward.place.vm}
     assert mended(ward.repair_context, finding) == "a pass works on the machine now"
     ward.memory.busy = set()
-    claims: MachineLocks = ward.repair_context.claims
-    with claims.held(ward.place.vm):
+    locks: MachineLocks = ward.repair_context.locks
+    with locks.held(ward.place.vm):
         assert mended(ward.repair_context, finding) == "a pass works on the machine now"
     assert len(ward.place.snapshots()) == 1
 

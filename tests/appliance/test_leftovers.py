@@ -86,10 +86,10 @@ def test_a_leftover_is_reported_when_it_is_gone(
 
 
 def test_a_machine_that_is_being_read_is_left_alone() -> None:
-    plane, vcenter, claims = Plane("snap"), VCenter(machine()), MachineLocks()
+    plane, vcenter, locks = Plane("snap"), VCenter(machine()), MachineLocks()
     vcenter.ledger = ControlLedger(plane)
-    cleaner = Cleaner(vcenter, vcenter.ledger, lambda: plane, claims, threading.Event())
-    with claims.held("vm-1"):
+    cleaner = Cleaner(vcenter, vcenter.ledger, lambda: plane, locks, threading.Event())
+    with locks.held("vm-1"):
         assert cleaner.once() == 0
     assert (vcenter.cleared, plane.left) == ([], ["snap"])
     assert cleaner.once() == 1

@@ -52,7 +52,7 @@ class Cleaner:
         vcenter: SnapshotRemover,
         ledger: ControlLedger,
         connect: Callable[[], Orders],
-        claims: MachineLocks,
+        locks: MachineLocks,
         stop: threading.Event,
         every: float = EVERY,
         first: Callable[[], None] = lambda: None,
@@ -61,7 +61,7 @@ class Cleaner:
         """`first` is done once at the start of the thread, before the first look."""
         self._outages = outages or Outages(log, PEERS)
         self._vcenter, self._ledger, self._connect, self._stop = vcenter, ledger, connect, stop
-        self._claims, self._every, self._first = claims, every, first
+        self._locks, self._every, self._first = locks, every, first
         self._thread = threading.Thread(target=self._loop, name="cleaner")
 
     def once(self) -> int:
@@ -69,7 +69,7 @@ class Cleaner:
         gone = 0
         with closing(self._connect()) as control:
             for order in control.leftovers():
-                with self._claims.tried(str(order["machine"])) as free:
+                with self._locks.tried(str(order["machine"])) as free:
                     gone += free and self._carry_out(order, control)
         return gone
 

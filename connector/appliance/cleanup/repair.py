@@ -90,7 +90,7 @@ class RepairContext:
     vcenter: VCenter
     memory: ResourceRegister
     reader: Reader | None = None
-    claims: MachineLocks = field(default_factory=MachineLocks)
+    locks: MachineLocks = field(default_factory=MachineLocks)
     standing: tuple[Leftover, ...] = ()
     machines: Mapping[str, Machine] = field(default_factory=dict)
     known: tuple[RegisteredResource, ...] = ()
@@ -229,7 +229,7 @@ def mended(repair_context: RepairContext, finding: LeftoverFinding) -> str:
     """Put it right; answers what resisted, or "" when nothing did. A machine that a pass has taken is left alone."""
     if finding.mend is None:
         return "only a person can decide this"
-    with repair_context.claims.tried(finding.machine) as free:
+    with repair_context.locks.tried(finding.machine) as free:
         try:
             if not free or finding.machine in repair_context.memory.reading():
                 return "a pass works on the machine now"

@@ -23,7 +23,7 @@ from connector.vcenter import role
 from connector.vcenter.checks.rule import BLOCK, GIB, MIB, WARN, CheckContext, Rule, when
 from connector.vcenter.facts import Grant
 
-LEAST_STATE: Final = 64 * MIB  # bytes without which keeping a membership, claims and logs fails
+LEAST_STATE: Final = 64 * MIB  # without so many bytes a membership, the ledger and logs cannot be kept
 SPARE_STATE: Final = GIB
 SPARE_TARGET: Final = 0.1  # of its file system
 MOST_SKEW: Final = 60.0  # seconds; signatures tolerate minutes, and logs of both sides shall be comparable

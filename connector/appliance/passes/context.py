@@ -1,4 +1,4 @@
-"""What every pass of an appliance uses."""
+"""All passes of an appliance share one context: vCenter, ledger, settings, machine locks."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class PassContext:
     ledger: ControlLedger
     reader: Reader
     transfer: TransferSettings
-    line: Throttle | None = None  # what all passes of this appliance share
+    link: Throttle | None = None  # the rate limit that all passes of this appliance share
     evidence_writer: EvidenceWriter | None = None  # without one, passes leave no evidence
     governor: Thresholds = field(default_factory=Thresholds)
     backup_wait: float = 3600.0
-    claims: MachineLocks = field(default_factory=MachineLocks)
+    locks: MachineLocks = field(default_factory=MachineLocks)
     target: KnownTarget = field(default_factory=KnownTarget)

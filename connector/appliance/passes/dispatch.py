@@ -46,7 +46,7 @@ def carry(
         )
     patient = replace(context, vcenter=context.vcenter.during(pass_control.stop))
     try:
-        with context.claims.held(order.moref):
+        with context.locks.held(order.moref):
             context.ledger.attach(order.moref, order.pass_id)
             try:
                 return work(patient, order, board, pass_control).run()

@@ -71,7 +71,7 @@ class MachinePass:
         self._flow = Flow(
             lambda: pass_control.replication.compression or context.transfer.compression,
             lambda: pass_control.replication.rate,
-            context.line,
+            context.link,
             lambda: pass_control.replication.checksum,
         )
         self._dropped: list[dict[str, Any]] = []
