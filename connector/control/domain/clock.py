@@ -1,4 +1,4 @@
-"""One clock goes through the whole control plane, so that tests can move it: nobody here looks at the wall."""
+"""The whole control plane uses one clock that it is given, so that tests can move time. No module here reads the system clock."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ class Clock(Protocol):
     def __call__(self) -> float: ...
 
 
-#: Seconds. What was written so far ahead of now was written by another clock, or by this one before it was set back:
-#: no wait that began then is waited for.
+#: Seconds. A time so far ahead of now was written by another clock, or by this clock before it was set back.
+#: A wait that began at such a time counts as over.
 SET_BACK: Final = 120.0

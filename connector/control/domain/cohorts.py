@@ -1,10 +1,10 @@
-"""Machines of one application that are read, cut over, or given back, together: who waits for whom. Pure.
+"""Which members of an application wait for which when they are read, cut over or rolled back together. Pure.
 
-Those that run are read when all are ready, so that their snapshots are taken close together; more is not promised.
+An ordinary run reads its members when all are ready. Their snapshots are then taken close together; nothing more is promised.
 
-At cutover they are shut down in the order of their ranks, none before all are ready, and none is read before all are off: that is
-the point that all images show. None becomes an image before all are proved. Whoever fails before that takes all back;
-they start again in reverse order. `Member.proved` is the one thing that is decided for good.
+A cutover shuts the members down in the order of their ranks, and begins when all are ready. No member is read before all are
+off: that is the common point that all images show. No member becomes an image before all are proved. If one fails before that,
+all are rolled back and start again in reverse order. Only `Member.proved` is decided for good.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ SLACK: Final = 600.0  # seconds beyond the deadlines of its ranks that an applic
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One job's part. `tasks`: those that were offered so far, None for one under way; `ended`: its newest run did.
+    """One job's part in a cohort.
 
-    `down_since` and `deadline` (seconds) are the job's; `trouble` says how it ended, `failed` whether badly, rather than
-    because it was asked to stop; `stopping`: that it was. `proved`: it was decided that everybody here is.
+    `tasks`: the outcome of each task that was offered so far; None while it is under way. `ended`: when the newest run ended.
+    `down_since` and `deadline` (seconds) are the job's. `trouble`: how it ended. `failed`: it ended badly, not because it was
+    asked to stop. `stopping`: it was asked to stop. `proved`: it was decided that all members are proved.
     """
 
     job_id: str
@@ -56,7 +57,7 @@ class Member:
 
 
 def together(members: Sequence[Member]) -> bool:
-    """Whether the point is reached: all are off."""
+    """Whether the common point is reached: all members are off."""
     return all(member.off for member in members)
 
 
@@ -66,7 +67,7 @@ def provable(members: Sequence[Member]) -> bool:
 
 
 def broken(members: Sequence[Member]) -> str:
-    """Why all are taken back, naming who is the reason; empty when they are proved, or still may be."""
+    """Why all members are rolled back, with the name of the one that failed; empty when they are proved or still may be."""
     if any(member.proved for member in members):
         return ""
     where = "before all machines of its application were " + ("proved" if together(members) else "off")
@@ -87,7 +88,7 @@ def _undone(member: Member) -> bool:
 
 
 def overdue(members: Sequence[Member], now: float) -> str:
-    """Why it has lasted too long that some are off and some are not; empty when it has not."""
+    """Why the application has been partly down for too long; empty when it has not."""
     if together(members):
         return ""
     began = min((member.down_since for member in members if member.down_since is not None), default=now)
@@ -99,7 +100,7 @@ def overdue(members: Sequence[Member], now: float) -> str:
 
 
 def obstacle(task: Task, member: Member, members: Sequence[Member]) -> str:
-    """What this member's pass waits for; empty when it may be given out."""
+    """What this member's pass waits for; empty when an appliance may take it."""
     if task is Task.POWER_ON:
         later = [m for m in members if m.rank > member.rank and not m.over]
         waits = [m for m in later if m.tasks.get(Task.POWER_ON) is None]
@@ -117,6 +118,8 @@ def obstacle(task: Task, member: Member, members: Sequence[Member]) -> str:
 
 
 def unproved(member: Member, members: Sequence[Member]) -> str:
-    """Whom a member that is proved waits for; empty when it waits for nobody."""
-    others = [m.name for m in members if m.job_id != member.job_id and not m.read]
-    return f"proved, waits for {others[0]} to be proved" if others and not member.proved else ""
+    """Which member a proved member waits for; empty when it waits for none."""
+    unproved_names = [m.name for m in members if m.job_id != member.job_id and not m.read]
+    return (
+        f"proved, waits for {unproved_names[0]} to be proved" if unproved_names and not member.proved else ""
+    )

@@ -1,4 +1,4 @@
-"""A job's definition, in the public API's names, as what a provider is asked for. Pure."""
+"""A job's definition has the public API's names. Here it becomes what a provider and an appliance are asked for. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from connector.model import Replication
 
 _GIB: Final = 1 << 30
 
-#: Fields of a placement by the parameter that sets them.
+#: The field of a placement that each parameter sets.
 PARAMETERS: Final = {
     "InstanceType": "instance_type",
     "NetMode": "net_mode",
@@ -26,42 +26,44 @@ PARAMETERS: Final = {
 
 
 def placement(definition: Mapping[str, Any], region: str, source: Source) -> Placement:
-    """Where and as what the intermediate instance of a job of `source` is wanted."""
-    given = {
+    """Where the intermediate instance of a job of `source` shall run, and as which instance type."""
+    fields = {
         field: definition[name] for name, field in PARAMETERS.items() if definition.get(name) is not None
     }
-    return Placement(region=region, architecture=architecture(str(source.facts.get("guest_id", ""))), **given)
+    return Placement(
+        region=region, architecture=architecture(str(source.facts.get("guest_id", ""))), **fields
+    )
 
 
 def parameter(field: str) -> str:
-    """The parameter that sets this field of a placement."""
+    """The name of the parameter that sets this field of a placement."""
     if field == "region":  # a column of the job, not of its definition
         return "RegionId"
-    return next((name for name, known in PARAMETERS.items() if known == field), "Request")
+    return next((name for name, placed in PARAMETERS.items() if placed == field), "Request")
 
 
-def disks(definition: Mapping[str, Any], found: Sequence[SourceDisk]) -> tuple[TargetDisk, ...]:
-    """The disks of the instance: one for each of the source, at least as large."""
-    wanted = _sizes(definition)
+def disks(definition: Mapping[str, Any], source_disks: Sequence[SourceDisk]) -> tuple[TargetDisk, ...]:
+    """The disks of the instance: one for each disk of the source, at least as large."""
+    sizes = _sizes(definition)
     return tuple(
-        TargetDisk(disk.key, disk.label, disk.capacity, max(disk.capacity, wanted[n]) if n in wanted else 0)
-        for n, disk in enumerate(found)
+        TargetDisk(disk.key, disk.label, disk.capacity, max(disk.capacity, sizes[n]) if n in sizes else 0)
+        for n, disk in enumerate(source_disks)
     )
 
 
 def _sizes(definition: Mapping[str, Any]) -> dict[int, int]:
-    """Bytes asked for, by the disk's position. Of two ways to say it the newer one counts."""
+    """The bytes that the definition asks for, by the disk's position. If it has both forms, the newer form counts."""
     layout = definition.get("Disks") or {}
-    asked = {0: definition.get("SystemDiskSize")}
-    asked |= {disk["Index"]: disk.get("Size") for disk in definition.get("DataDisk", [])}
+    sizes = {0: definition.get("SystemDiskSize")}
+    sizes |= {disk["Index"]: disk.get("Size") for disk in definition.get("DataDisk", [])}
     newer = {0: layout.get("System", {}).get("Size")}
     newer |= {int(disk["DiskId"]): disk.get("Size") for disk in layout.get("Data", [])}
-    asked |= {position: size for position, size in newer.items() if size}
-    return {position: size * _GIB for position, size in asked.items() if size}
+    sizes |= {position: size for position, size in newer.items() if size}
+    return {position: size * _GIB for position, size in sizes.items() if size}
 
 
 def architecture(guest_id: str) -> str:
-    """What vCenter's guest identifier says of the processor."""
+    """The processor's architecture, from vCenter's guest identifier."""
     name = guest_id.lower()
     if "arm" in name:
         return "arm64"
@@ -73,19 +75,19 @@ CUTOVER = "CutoverBandwidthLimit"
 
 
 def replication_of(definition: Mapping[str, Any], *, final: bool) -> Replication:
-    """How a pass of the job shall use the line; what was not asked for is as the appliance is configured.
+    """How a pass of the job shall use the link. What the job leaves open follows the appliance's configuration.
 
-    `final`: the source is shut down, and every second counts: then the limit is one of its own.
+    `final`: the source is shut down and every second counts, so the limit for cutovers applies.
     """
-    found = json.loads(definition.get(PARAMETER) or "{}")
-    limit = definition.get(CUTOVER, 0) if final else found.get("bandwidth_limit", 0)
+    parameters = json.loads(definition.get(PARAMETER) or "{}")
+    limit = definition.get(CUTOVER, 0) if final else parameters.get("bandwidth_limit", 0)
     return Replication(
         bandwidth_limit=int(limit),
-        compress_level=found.get("compress_level"),
-        checksum=bool(found.get("checksum", 0)),
+        compress_level=parameters.get("compress_level"),
+        checksum=bool(parameters.get("checksum", 0)),
     )
 
 
 def shown(definition: Mapping[str, Any], *, final: bool) -> dict[str, Any]:
-    """The same as appliances read it."""
+    """The same, as JSON for appliances."""
     return asdict(replication_of(definition, final=final))

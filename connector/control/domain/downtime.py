@@ -1,8 +1,8 @@
-"""How long a cutover would keep the source down, from what its passes so far have measured. Pure.
+"""The downtime of a cutover is predicted from what the job's passes have measured so far. Pure.
 
     shutdown + snapshot + what will have changed / rate + proof and the rest of a pass + image
 
-What will have changed follows from what changed between the last two passes, in proportion to the time.
+The bytes that will have changed grow with time as they grew between the last two passes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from connector.control.domain.entities import Job, JobImage, Json, Outcome, Pass
 from connector.control.domain.jobs import ROLLING_BACK, JobStatus
 from connector.kinds import PassKind
 
-SHUTDOWN: Final = 60.0  # seconds that a guest is taken to need until one of its shutdowns was measured
+SHUTDOWN: Final = 60.0  # seconds that a guest's shutdown is assumed to take until one was measured
 
 
 @dataclass(frozen=True, slots=True)
 class Downtime:
-    """Seconds, by what they are spent on. `changed`: bytes that the last pass would read."""
+    """Seconds for each part of a cutover. `changed`: bytes that the last pass would read."""
 
     shutdown: float
     snapshot: float
@@ -39,10 +39,10 @@ class Downtime:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A source that a cutover has shut down; neither the cutover nor a rollback has ended.
+    """A source that a cutover has shut down, while neither the cutover nor a rollback has ended.
 
-    `since`: seconds since the epoch. `back_in`: seconds until the cutover is expected to end, 0 or less when it takes
-    longer than predicted, None when nobody knows. `at_rest`: nothing is under way that ends it.
+    `since`: seconds since the epoch. `back_in`: seconds until the cutover is expected to end; 0 or less when it takes
+    longer than predicted; None when there is no prediction. `at_rest`: nothing is under way that ends the outage.
     """
 
     since: float
@@ -51,7 +51,7 @@ class Outage:
 
 
 def outage(job: Job, now: float) -> Outage | None:
-    """None while the source is up, and when the cutover is done: then the image has taken its place."""
+    """The outage of the job's source; None while the source is up, and after the cutover, when the image has replaced it."""
     if job.down_since is None or job.status in (JobStatus.FINISHED, JobStatus.DELETED):
         return None
     if job.status is not JobStatus.RUNNING:
@@ -62,11 +62,11 @@ def outage(job: Job, now: float) -> Outage | None:
 
 
 def predicted(job: Job, passes: Sequence[Pass], images: Sequence[JobImage], now: float) -> Downtime | None:
-    """For a cutover that begins now; None before the first delta, when nobody knows how much changes."""
-    done = [p for p in passes if p.outcome is Outcome.DONE and p.task.reads and _disks(p)]
-    if len(done) < 2 or any(disk.get("kind") == PassKind.FULL for disk in _disks(done[-1])):
+    """The downtime of a cutover that begins now; None before the first delta, because nothing says yet how much changes."""
+    readings = [p for p in passes if p.outcome is Outcome.DONE and p.task.reads and _disks(p)]
+    if len(readings) < 2 or any(disk.get("kind") == PassKind.FULL for disk in _disks(readings[-1])):
         return None
-    before, last = done[-2], done[-1]
+    before, last = readings[-2], readings[-1]
     changed = _changed(before, last, now)
     reading = max(float(disk.get("seconds") or 0.0) for disk in _disks(last))
     read = _sum(last, "read")
@@ -82,32 +82,32 @@ def predicted(job: Job, passes: Sequence[Pass], images: Sequence[JobImage], now:
 
 
 def _changed(before: Pass, last: Pass, now: float) -> int:
-    """As much in each second since the last snapshot as in each between the last two; no more than there is."""
+    """Bytes changed since the last snapshot, at the rate between the last two snapshots; at most the disks' capacity."""
     span = max(1.0, (last.taken or 0.0) - (before.taken or 0.0))
     since = max(0.0, now - (last.taken or now))
     return min(int(_sum(last, "planned") * since / span), _sum(last, "capacity"))
 
 
-def _shutdown(job: Job, done: Sequence[Pass]) -> float:
-    measured = [(p.result or {}).get("shutdown") for p in done]
-    known = [float(seconds) for seconds in measured if seconds is not None]
-    return known[-1] if known else min(SHUTDOWN, job.shutdown_deadline)
+def _shutdown(job: Job, passes: Sequence[Pass]) -> float:
+    measured = [(p.result or {}).get("shutdown") for p in passes]
+    durations = [float(seconds) for seconds in measured if seconds is not None]
+    return durations[-1] if durations else min(SHUTDOWN, job.shutdown_deadline)
 
 
 def _image(images: Sequence[JobImage]) -> float:
-    took = [image.completed - image.created for image in images if image.completed is not None]
-    return max(0.0, took[-1]) if took else 0.0
+    durations = [image.completed - image.created for image in images if image.completed is not None]
+    return max(0.0, durations[-1]) if durations else 0.0
 
 
-def _disks(found: Pass) -> list[Json]:
-    disks: list[Json] = (found.result or {}).get("disks", [])
+def _disks(attempt: Pass) -> list[Json]:
+    disks: list[Json] = (attempt.result or {}).get("disks", [])
     return disks
 
 
-def _sum(found: Pass, what: str) -> int:
-    return sum(int(disk.get(what) or 0) for disk in _disks(found))
+def _sum(attempt: Pass, figure: str) -> int:
+    return sum(int(disk.get(figure) or 0) for disk in _disks(attempt))
 
 
-def _cost(found: Pass) -> dict[str, Any]:
-    cost: dict[str, Any] = (found.result or {}).get("toll") or {}
+def _cost(attempt: Pass) -> dict[str, Any]:
+    cost: dict[str, Any] = (attempt.result or {}).get("toll") or {}
     return cost

@@ -1,4 +1,4 @@
-"""Rows as the rest of the control plane sees them: frozen, detached, free of secrets but the sealed one."""
+"""Rows of the store as frozen values, detached from the database. The only secrets in them are sealed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from connector.model import InstanceAddress
 
 Json = dict[str, Any]
 
-#: Kinds of things that no cloud bills.
-#: Seconds beyond the deadline, at most as many again, in which a guest may still be on its way down.
+#: Kinds of resources that no cloud bills.
+#: Seconds after the deadline in which a guest may still be shutting down; at most as many as the deadline has.
 _SETTLING: Final = 60.0
 
 _FREE: Final = ("launch", "security-group", "vpc", "vswitch")
 
 
 class PassState(StrEnum):
-    """Where a pass stands: a lost one was given to another attempt, and its appliance is told to stop."""
+    """The state of a pass. A lost pass has a new attempt, and its former appliance is asked to stop."""
 
     OFFERED = "Offered"
     TAKEN = "Taken"
@@ -41,18 +41,18 @@ class Task(StrEnum):
     """What an appliance does in one pass."""
 
     READ = "read"
-    FINAL = "final"  # read, with the machine shut down
-    SHUTDOWN = "shutdown"  # of an application: shut down, to be read when all are
-    POWER_ON = "power-on"  # give the machine back as it was found
+    FINAL = "final"  # shut the machine down and read it
+    SHUTDOWN = "shutdown"  # of an application: shut the machine down; it is read when all are off
+    POWER_ON = "power-on"  # return the machine to the state before the cutover
 
     @property
     def reads(self) -> bool:
-        """Whether disks are read, so that the limits count it."""
+        """Whether the task reads disks; the limits count only such tasks."""
         return self in (Task.READ, Task.FINAL)
 
 
 class ApplianceStatus(StrEnum):
-    """What an appliance may do: nothing but call in until it is approved, nothing at all once it is revoked."""
+    """What an appliance may do. A pending one may only send heartbeats; a revoked one may do nothing."""
 
     WAITING = "waiting"
     APPROVED = "approved"
@@ -61,7 +61,7 @@ class ApplianceStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Appliance:
-    """One appliance of one vCenter, which it names by its instance UUID. `workgroup_id` is its tenant, None: the
+    """One appliance of one vCenter; `vcenter` is the vCenter's instance UUID. `workgroup_id` is its tenant; None: the
     administrator. `rotate`: it shall ask for a new secret and key.
     """
 
@@ -80,7 +80,7 @@ class Appliance:
 
 @dataclass(frozen=True, slots=True)
 class ApplianceKey:
-    """A public key (PEM) of evidence. Once `replaced` it is good for passes that were taken before that."""
+    """A public key (PEM) of evidence. After `replaced` it is valid only for passes that were taken before."""
 
     appliance_id: str
     fingerprint: str
@@ -101,7 +101,7 @@ class SourceDisk:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`name` is unique and people may edit it; `machine` is the machine's name in vCenter."""
+    """One registered machine. `name` is unique and people may edit it; `machine` is the machine's name in vCenter."""
 
     id: str
     vcenter: str
@@ -126,18 +126,18 @@ class Source:
 
 
 def in_order(disks: Sequence[SourceDisk], keys: Sequence[int]) -> tuple[SourceDisk, ...]:
-    """These disks as `keys` order them; those that it does not name follow as they stand."""
+    """These disks in the order of `keys`. Disks that `keys` does not name follow in their present order."""
     places = {key: place for place, key in enumerate(keys)}
     return tuple(sorted(disks, key=lambda disk: places.get(disk.key, len(places))))
 
 
-#: In a job's definition: keys of disks that stay behind. The public API has no word for it.
+#: In a job's definition: keys of disks that are not migrated. The public API has no parameter for it.
 LEFT_OUT: Final = "LeftOutDisks"
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceEntry:
-    """The evidence of one pass, without the manifest: `size` is its bytes, `key` the public key (PEM) it is signed with."""
+    """The evidence of one pass, without the manifest. `size`: the manifest's bytes. `key`: the public key (PEM) that signed it."""
 
     pass_id: str
     job_id: str
@@ -149,14 +149,14 @@ class EvidenceEntry:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job. `authority` is sealed by the vault and useless without its key.
+    """One job. `authority` is sealed by the vault; nobody can use it without the vault's key.
 
-    `definition` is what was asked for, in the public API's names. `frequency` is hours; all times are seconds.
-    `next_run` is set while an incremental job waits; `waiting` says to people what the job waits for. `down_since` is
-    when our cutover first asked the source to shut down, until a rollback; `predicted_downtime` was said before that.
+    `definition` is the request, in the public API's names. `frequency` is hours; all times are seconds.
+    `next_run` is set while an incremental job waits. `waiting` tells people what the job waits for. `down_since` is
+    when our cutover first asked the source to shut down; a rollback clears it. `predicted_downtime` was set before that.
     The sources of an `application` are cut over together, those of the lowest `rank` first. `disk_order`: keys of the
-    source's disks as they were ordered when its first run began; empty before. `compare_reason` is why its next pass
-    shall compare every disk with its target, whatever the target says; empty when it need not.
+    source's disks in their order when the first run began; empty before. `compare_reason`: why the next pass
+    compares every disk with its target, whatever the target says; empty when it need not.
     """
 
     id: str
@@ -212,19 +212,19 @@ class Job:
 
     @property
     def on_demand(self) -> bool:
-        """Its runs begin only when asked for, and all its images are kept."""
+        """Whether its runs begin only when somebody starts them; then all its images are kept."""
         return self.definition.get("OnDemand") is True
 
     @property
     def settles(self) -> float:
-        """When a guest that our cutover asked to shut down will either be off or stay on; 0: none was asked."""
+        """When the shutdown that our cutover asked for has either happened or failed; 0: no shutdown was asked for."""
         if self.down_since is None:
             return 0.0
         return self.down_since + self.shutdown_deadline + min(_SETTLING, self.shutdown_deadline)
 
     @property
     def left_out(self) -> tuple[int, ...]:
-        """Keys of the source's disks that stay behind."""
+        """Keys of the source's disks that are not migrated."""
         return tuple(self.definition.get(LEFT_OUT, ()))
 
 
@@ -232,8 +232,8 @@ class Job:
 class Run:
     """One execution of a job. `plan` has one entry per pass. `kind` is "Manual", "Schedule" or "Rollback".
 
-    `cohort` names what it does together with runs of other jobs, in the order of their ranks; `proved`: it was decided
-    that all of them are, and each may end by itself.
+    `cohort` is shared by runs of several jobs that are carried out together, in the order of their ranks. `proved`: it was
+    decided that all of them are proved; each may then end by itself.
     """
 
     id: str
@@ -253,7 +253,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One attempt at one reading of the source. Nobody takes it before `not_before`, because of `reason`."""
+    """One attempt at a pass. No appliance takes it before `not_before`; `reason` says why."""
 
     id: str
     run_id: str
@@ -278,12 +278,12 @@ class Pass:
     not_before: float = 0.0
     reason: str = ""
     task: Task = Task.READ
-    wanted: tuple[int, ...] = ()  # keys of the disks, when it was taken
+    wanted: tuple[int, ...] = ()  # keys of the disks that it is about, set when it was taken
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedResource:
-    """Something created in vCenter or the cloud; recorded before the call that creates it.
+    """An object that a job created in vCenter or in the cloud. It is recorded before the call that creates it.
 
     `trouble` says why it could not be removed so far.
     """
@@ -300,7 +300,7 @@ class TrackedResource:
 
     @property
     def billable(self) -> bool:
-        """Whether it costs in the target cloud for as long as it exists."""
+        """Whether the target cloud charges for it as long as it exists."""
         return self.place == "cloud" and self.kind not in _FREE
 
 
@@ -328,7 +328,7 @@ class LogEntry:
 
 
 class TagKind(StrEnum):
-    """What can carry tags."""
+    """The kinds of resources that can have tags."""
 
     SOURCE = "sourceserver"
     JOB = "replicationjob"
@@ -344,7 +344,7 @@ class Tag:
 
 
 class GroupStatus(StrEnum):
-    """Follows from the jobs of the group's sources."""
+    """The status of a workgroup. It follows from the jobs of the group's sources."""
 
     NOT_STARTED = "NotStarted"
     IN_PROGRESS = "InProgress"
@@ -354,7 +354,7 @@ class GroupStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Workgroup:
-    """Sources that belong together. `failed`: sources whose last job is InError; `unrelated`: those without a job."""
+    """Sources that belong together. `failed`: sources whose last job is InError. `unrelated`: sources without a job."""
 
     id: str
     name: str
@@ -374,10 +374,10 @@ class TokenStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An activation code, of which only a digest is kept. `registered` of `count` sources came in by it.
+    """An activation code; only its digest is kept. It may bring in `count` sources and has brought in `registered`.
 
-    It is good for one `vcenter` and tenant; what enrols with a code that names no vCenter waits for approval, and so does
-    the first appliance of a vCenter unless the code `joins`.
+    It is valid for one `vcenter` and one tenant. An appliance waits for approval if its code names no vCenter. The first
+    appliance of a vCenter waits for approval too, unless the code `joins`.
     """
 
     id: str
@@ -395,7 +395,7 @@ class AccessToken:
 
 
 class Role(StrEnum):
-    """What the holder of an access key may do: look; run jobs; also manage keys and tokens."""
+    """What the holder of an access key may do: only look; also run jobs; also manage keys and tokens."""
 
     READER = "read-only"
     OPERATOR = "operator"
@@ -404,10 +404,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """`sealed` is the secret as the vault sealed it: signatures cannot be checked with a digest.
+    """An access key. `sealed` is the secret, sealed by the vault: a digest could not check signatures.
 
-    `workgroups`: ids of the only ones that its holder sees; None: everything. It is refused from `until` on.
-    `of_directory`: it is that of the owner of the state directory, and no row.
+    `workgroups`: ids of the only workgroups that its holder sees; None: everything. It is refused from `until` on.
+    `of_directory`: it is the owner's key of the state directory, and has no row.
     """
 
     id: str
@@ -416,7 +416,7 @@ class AccessKey:
     name: str
     created: float
     disabled: bool
-    approved: bool = True  # not since a restore that brought it back
+    approved: bool = True  # False after a restore brought it back, until somebody approves it
     workgroups: tuple[str, ...] | None = None
     until: float | None = None
     of_directory: bool = False
@@ -428,7 +428,7 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class ConsoleSession:
-    """A person in the console. `id` is the digest of the cookie; `origin` the address at login."""
+    """A person's login in the console. `id` is the digest of the cookie; `origin` is the address at login."""
 
     id: str
     key_id: str

@@ -1,6 +1,6 @@
-"""A job changes its state only along `TRANSITIONS`; what is not in the table does not happen.
+"""A job changes its state only along `TRANSITIONS`. The table is complete: no other change happens.
 
-Pure: no clock, no store. The store compares and sets, so two callers cannot both win.
+Pure: no clock, no store. The store compares and sets, so only one of two callers succeeds.
 Statuses and business statuses are those of the public SMC API.
 """
 
@@ -16,7 +16,7 @@ from connector.specification.fields import JobField
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The status of a job in the public API."""
 
     READY = "Ready"
     RUNNING = "Running"
@@ -37,7 +37,7 @@ class BusinessStatus(StrEnum):
     SYNCING = "Syncing"
     PROCESSING = "Processing"
     CLEANING = "Cleaning"
-    ROLLING_BACK = "RollingBack"  # ours: the public API knows no way back
+    ROLLING_BACK = "RollingBack"  # our extension: the public API has no rollback
 
 
 class JobState(NamedTuple):
@@ -51,7 +51,7 @@ class JobState(NamedTuple):
 
 
 class JobEvent(StrEnum):
-    """What can happen to a job: six wishes of people, then the reports of the workflow."""
+    """What can happen to a job: first the six requests of people, then the reports of the workflow."""
 
     START = "start"
     STOP = "stop"
@@ -114,42 +114,49 @@ class Transition:
 
 TRANSITIONS: Final = (
     Transition(JobEvent.START, (READY, STOPPED, IN_ERROR, WAITING), PREPARING, "a run begins or resumes"),
-    Transition(JobEvent.PREPARED, (PREPARING,), SYNCING, "the intermediate instance stands"),
+    Transition(JobEvent.PREPARED, (PREPARING,), SYNCING, "the intermediate instance is ready"),
     Transition(JobEvent.SYNCED, (SYNCING,), PROCESSING, "every pass of the run is done and proved"),
     Transition(JobEvent.PROCESSED, (PROCESSING,), CLEANING, "the image exists"),
-    Transition(JobEvent.FINISHED, (CLEANING,), FINISHED, "run once, or after cutover"),
-    Transition(JobEvent.PAUSED, (CLEANING,), WAITING, "incremental: until the next run"),
-    Transition(JobEvent.STOP, (SYNCING,), SYNCING, "the pass is asked to stop"),
-    Transition(JobEvent.STOP, (WAITING,), STOPPED, "no further runs"),
+    Transition(JobEvent.FINISHED, (CLEANING,), FINISHED, "the job runs once, or its cutover is done"),
+    Transition(JobEvent.PAUSED, (CLEANING,), WAITING, "an incremental job waits for its next run"),
+    Transition(JobEvent.STOP, (SYNCING,), SYNCING, "the running pass is asked to stop"),
+    Transition(JobEvent.STOP, (WAITING,), STOPPED, "no further run begins"),
     Transition(JobEvent.STOPPED, (SYNCING,), STOPPED, "the pass has stopped; its position is kept"),
     Transition(
         JobEvent.FAILED,
         (PREPARING, SYNCING, PROCESSING, CLEANING, ROLLING_BACK),
         IN_ERROR,
-        "the position is kept; start again when the cause is gone",
+        "the position is kept; start the job again when the cause is gone",
     ),
-    Transition(JobEvent.CUTOVER, (WAITING,), PREPARING, "the source is shut down, last pass, last image"),
-    Transition(JobEvent.CLOSE, (WAITING,), CLEANING, "cutover without a last pass"),
+    Transition(
+        JobEvent.CUTOVER,
+        (WAITING,),
+        PREPARING,
+        "the last run begins: shut the source down, read it, make the image",
+    ),
+    Transition(JobEvent.CLOSE, (WAITING,), CLEANING, "a cutover that needs no last pass"),
     Transition(
         JobEvent.ROLLBACK,
         (STOPPED, IN_ERROR, FINISHED, EXPIRED),
         ROLLING_BACK,
-        "after a cutover: the source is powered on again, as it was found",
+        "after a cutover: the source gets its state back and is powered on again",
     ),
-    Transition(JobEvent.ROLLED_BACK, (ROLLING_BACK,), STOPPED, "the source runs again; start syncs it anew"),
+    Transition(
+        JobEvent.ROLLED_BACK, (ROLLING_BACK,), STOPPED, "the source runs again; a new start syncs it again"
+    ),
     Transition(JobEvent.EXPIRED, (READY, STOPPED, IN_ERROR, WAITING), EXPIRED, "the valid time has passed"),
     Transition(
         JobEvent.DELETE,
         (READY, STOPPED, IN_ERROR, WAITING, FINISHED, EXPIRED),
         DELETING,
-        "everything intermediate is released",
+        "the intermediate resources are released",
     ),
-    Transition(JobEvent.DELETED, (DELETING,), DELETED, "released; the source is free"),
+    Transition(JobEvent.DELETED, (DELETING,), DELETED, "the resources are released; the source is free"),
 )
 
 _TARGETS: Final = {(t.event, source): t.target for t in TRANSITIONS for source in t.sources}
 
-#: A source with a job in one of these statuses takes no second job.
+#: A source that has a job in one of these statuses takes no second job.
 UNFINISHED: Final = (
     JobStatus.READY,
     JobStatus.RUNNING,
@@ -159,11 +166,11 @@ UNFINISHED: Final = (
     JobStatus.EXPIRED,
 )
 
-#: What a person may ask for.
+#: The events that a person may ask for.
 OPERATIONS: Final = (JobEvent.START, JobEvent.STOP, JobEvent.CUTOVER, JobEvent.ROLLBACK, JobEvent.DELETE)
 
 
-#: These become Expired when their valid time has passed; a running job first ends its run.
+#: Jobs in these statuses become Expired when their valid time has passed. A running job first ends its run.
 EXPIRING: Final = (JobStatus.READY, JobStatus.STOPPED, JobStatus.IN_ERROR, JobStatus.WAITING)
 
 _REMEDIES: Final = {
@@ -177,21 +184,21 @@ _REMEDIES: Final = {
 
 
 def follow(state: JobState, event: JobEvent, subject: str = "job") -> JobState:
-    """The state after `event`; `StateRefusal` when the table has no such line."""
+    """The state after `event`. Raises `StateRefusal` if the table has no such row."""
     target = _TARGETS.get((event, state))
     if target is None:
-        what = f"{event} is not possible while {state}"
-        raise StateRefusal(RefusalCode.JOB_STATUS, what, on=subject, remedy=_REMEDIES.get(event, ""))
+        refusal = f"{event} is not possible while {state}"
+        raise StateRefusal(RefusalCode.JOB_STATUS, refusal, on=subject, remedy=_REMEDIES.get(event, ""))
     return target
 
 
 def allowed(state: JobState) -> tuple[JobEvent, ...]:
-    """The operations that a person may ask for now."""
+    """The events that a person may ask for in this state."""
     return tuple(event for event in OPERATIONS if (event, state) in _TARGETS)
 
 
 def modifiable(state: JobState, field: JobField) -> bool:
-    """Whether a person may change this field of a job now."""
+    """Whether a person may change this field of a job in this state."""
     return str(state.status) in field.changes or str(state) in field.changes
 
 

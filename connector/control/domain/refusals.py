@@ -1,4 +1,4 @@
-"""Refusals of the public API: a `Conflict` that knows the documented code under which it is reported."""
+"""A refusal of the public API knows the documented code under which it is reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from connector.errors import BadInput, Conflict, NotFound, TargetFailed
 
 
 class RefusalCode(StrEnum):
-    """Codes of the public SMC API; where it documents none, ours in the same style."""
+    """Codes of the public SMC API. Where it documents none, the code is ours in the same style."""
 
     SOURCE_STATE = "SourceServerState.Invalid"
     SOURCE_RUNNING = "SourceServer.WithRunningReplicationJob"
@@ -37,7 +37,7 @@ class RefusalCode(StrEnum):
 
 
 class StateRefusal(Conflict):
-    """The state of things does not allow it. Between our own processes it is a plain `Conflict`."""
+    """The present state does not allow the request. Between our own processes it is a plain `Conflict`."""
 
     def __init__(self, code: RefusalCode, what: str, *, on: str = "", remedy: str = "") -> None:
         super().__init__(what, on=on, remedy=remedy)
@@ -45,7 +45,7 @@ class StateRefusal(Conflict):
 
 
 class UnknownObject(NotFound):
-    """No such thing. Between our own processes it is a plain `NotFound`."""
+    """The object does not exist. Between our own processes it is a plain `NotFound`."""
 
     def __init__(self, code: RefusalCode, what: str, *, on: str = "", remedy: str = "") -> None:
         super().__init__(what, on=on, remedy=remedy)
@@ -53,7 +53,7 @@ class UnknownObject(NotFound):
 
 
 class OutOfRange(BadInput):
-    """A value outside its documented range; `parameter` is its name in the public API."""
+    """A value is outside its documented range. `parameter` is its name in the public API."""
 
     def __init__(self, parameter: str, what: str) -> None:
         super().__init__(what, on=parameter)
@@ -65,7 +65,7 @@ class OutOfRange(BadInput):
 
 
 class _Touched(TargetFailed):
-    """Crosses borders as a TargetFailed; the job shows `code`."""
+    """Somebody else changed the intermediate instance. Other processes see a TargetFailed; the job shows `code`."""
 
     code: ClassVar[str]
 
@@ -78,7 +78,7 @@ class _Touched(TargetFailed):
 
 
 class Released(_Touched):
-    """Somebody removed the intermediate instance, and with it everything that was transferred."""
+    """Somebody removed the intermediate instance, and everything that was transferred with it."""
 
     code = "TransitionInstance.Released"
 
@@ -92,7 +92,7 @@ class Released(_Touched):
 
 
 class Stopped(_Touched):
-    """Somebody stopped the intermediate instance, and it cannot be started again now."""
+    """Somebody stopped the intermediate instance, and it cannot be started now."""
 
     code = "TransitionInstance.Stopped"
 

@@ -1,4 +1,4 @@
-"""A source takes one unfinished job at a time; its state follows `TRANSITIONS` and nothing else. Pure."""
+"""A source has at most one unfinished job, and changes its state only along `TRANSITIONS`. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SourceState(StrEnum):
     UNAVAILABLE = "Unavailable"
     IN_USE = "InUse"
     DELETING = "Deleting"
-    DELETED = "Deleted"  # of ours: such a source is shown nowhere, its machine may be registered anew
+    DELETED = "Deleted"  # our extension: the source is shown nowhere, and its machine may be registered again
 
 
 class SourceEvent(StrEnum):
@@ -40,7 +40,7 @@ TRANSITIONS: Final = {
     (SourceState.UNAVAILABLE, SourceEvent.FREED): SourceState.UNAVAILABLE,
     (SourceState.UNAVAILABLE, SourceEvent.DELETE): SourceState.DELETING,
     (SourceState.IN_USE, SourceEvent.SEEN): SourceState.IN_USE,
-    (SourceState.IN_USE, SourceEvent.LOST): SourceState.IN_USE,  # the job finds out, and says so better
+    (SourceState.IN_USE, SourceEvent.LOST): SourceState.IN_USE,  # the job itself fails with a better message
     (SourceState.IN_USE, SourceEvent.FREED): SourceState.AVAILABLE,
     (SourceState.DELETING, SourceEvent.SEEN): SourceState.DELETING,
     (SourceState.DELETING, SourceEvent.LOST): SourceState.DELETING,
@@ -60,17 +60,17 @@ _REMEDIES: Final = {
 
 
 def follow(state: SourceState, event: SourceEvent, subject: str = "source") -> SourceState:
-    """The state after `event`; `StateRefusal` when the table has no such line."""
+    """The state after `event`. Raises `StateRefusal` if the table has no such row."""
     target = TRANSITIONS.get((state, event))
     if target is None:
         code = RefusalCode.SOURCE_UNFINISHED if state is SourceState.IN_USE else RefusalCode.SOURCE_STATE
-        what = f"{_REFUSED.get(event, f'{event} is not possible')} while it is {state}"
-        raise StateRefusal(code, what, on=subject, remedy=_REMEDIES.get(state, ""))
+        refusal = f"{_REFUSED.get(event, f'{event} is not possible')} while it is {state}"
+        raise StateRefusal(code, refusal, on=subject, remedy=_REMEDIES.get(state, ""))
     return target
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram; what changes nothing is left out."""
+    """The table as a Mermaid state diagram, without transitions that change nothing."""
     lines = ["stateDiagram-v2", f"    [*] --> {SourceState.AVAILABLE}: seen"]
     lines += [
         f"    {state} --> {after}: {event}" for (state, event), after in TRANSITIONS.items() if state != after
