@@ -103,7 +103,7 @@ def migrate(
     """
     if rollback and (incremental or cutover or again):
         raise BadInput(
-            "a cutover is either done or taken back",
+            "a cutover is either done or rolled back",
             on="--rollback",
             remedy="give --rollback without the others",
         )

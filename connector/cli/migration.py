@@ -269,7 +269,7 @@ def _look(client: SmcClient, one: _Watched, request: MigrationRequest, display: 
         return
     one.ended = job
     if request.rollback and job["Status"] == "Stopped":
-        display.say(f"{one.name}: the cutover is taken back, the source is as it was found")
+        display.say(f"{one.name}: the cutover is rolled back, and the source has its state back")
         return
     if job["Status"] not in ("Finished", "Waiting"):
         one.errors.append(_why(one, job))

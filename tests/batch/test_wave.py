@@ -385,7 +385,7 @@ def test_what_cannot_begin_at_once_is_scheduled(estate: Estate) -> None:
     estate.has("web-01")
     text = HEAD + "schedule: {start: now}\nmachines:\n  - name: web-01\n"
     estate.desk.refuse = lambda action, _: (
-        Conflict("as many jobs run as may run: 50") if action == "StartReplicationJob" else None
+        Conflict("the limit of running jobs is reached: 50") if action == "StartReplicationJob" else None
     )
     done = applied(estate, text)
     assert not done.failures

@@ -126,7 +126,7 @@ def test_invariant_7_one_that_fails_before_the_point_takes_all_back_in_reverse_o
     assert _states(house, jobs) == {"Stopped"}
     for job in jobs.values():
         assert _notes(house, job)[-1] == (
-            "job-app failed (it does not obey) before all machines of its application were off: this source is taken back"
+            "job-app failed (it does not obey) before all machines of its application were off: this source is rolled back"
         )
         assert (house.get(job).cutover, house.get(job).down_since) == (False, None)
         assert house.get(job).keep_cbt
@@ -177,7 +177,7 @@ def test_a_rollback_that_fails_is_no_reason_to_keep_others_off_and_is_repeated(h
         house.turn()
     assert [_errand(house, outcome=Outcome.FAILED), _errand(house), _errand(house)] == ["db", "app", "web"]
     assert [house.status(jobs[name]) for name in RANKS] == ["Stopped", "Stopped", "InError"]
-    with pytest.raises(Conflict, match="taken back"):
+    with pytest.raises(Conflict, match="rolled back"):
         house.service.start(jobs["db"])
     house.applications.rollback("shop")
     house.turn()
@@ -236,8 +236,8 @@ def test_invariant_10_one_whose_proof_fails_leaves_no_image_and_takes_all_back(
     culprit = house.get(failed.job_id).name
     for job in jobs.values():
         why = f"{culprit} failed (broken) before all machines of its application were proved"
-        assert _notes(house, job)[-1] == f"{why}: this source is taken back"
-        assert (house.get(job).error or {})["what"] == f"{why}: all are taken back"
+        assert _notes(house, job)[-1] == f"{why}: this source is rolled back"
+        assert (house.get(job).error or {})["what"] == f"{why}: all are rolled back"
 
 
 def test_a_person_who_stops_one_that_is_proved_stops_all(house: House) -> None:
@@ -393,7 +393,7 @@ def test_the_rules_by_themselves() -> None:
     assert broken([replace(a, proved=True), stopped]) == ""
     assert (unproved(b, [b, down]), unproved(a, [a, b])) == ("proved, waits for a to be proved", "")
     stopped = _member("b", 2, tasks={Task.SHUTDOWN: Outcome.STOPPED})
-    assert obstacle(Task.FINAL, down, [down, stopped]) == "waits: its application is taken back"
+    assert obstacle(Task.FINAL, down, [down, stopped]) == "waits: its application is rolled back"
 
 
 def _limited(make_house: Callable[[Quotas], House], limits: Quotas) -> tuple[House, dict[str, str]]:

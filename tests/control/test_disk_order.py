@@ -118,7 +118,7 @@ def test_a_disk_that_became_the_system_disk_is_not_left_out(house: House) -> Non
     house.sources["web"] = _register(house, SCSI, IDE)
     job = house.job("web", definition={"LeftOutDisks": [IDE]})
     _register(house, IDE, SCSI)
-    with pytest.raises(Conflict, match="disk 3000 is the system disk by now"):
+    with pytest.raises(Conflict, match="disk 3000 is the system disk now"):
         house.service.start(job)
     assert house.status(job) == "Ready"
 

@@ -130,7 +130,7 @@ def test_invariant_3_what_resists_stays_in_the_log_and_with_the_job_until_it_is_
     house.finish(found.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
     assert house.status(job) == "Waiting"
-    assert _texts(house, job, "left") == ["snapshot snap still stands in vCenter: a file is locked"]
+    assert _texts(house, job, "left") == ["snapshot snap is still in vCenter: a file is locked"]
     ((_, resource),) = house.service.leftovers(house.appliance)
     assert (resource.token, resource.trouble) == ("snap", "a file is locked")
     house.store.resources.cleaned("snap", house.appliance.vcenter, "the datastore is gone")

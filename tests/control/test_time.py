@@ -455,7 +455,7 @@ def test_x13_quotas_refuse_the_next_one(make_house: Callable[[Quotas], House]) -
     with _refused(RefusalCode.RUNNING_QUOTA):
         house.service.start(first)
     house.later(2)
-    assert house.get(first).waiting == "its scheduled run waits: as many jobs run as may run: 1"
+    assert house.get(first).waiting == "its scheduled run waits: the limit of running jobs is reached: 1"
     assert [str(house.run(job).state) for job in (second, first)] == ["Finished", "Finished"]
 
 

@@ -97,7 +97,7 @@ def test_invariant_10_one_whose_proof_fails_leaves_all_running_and_no_image(shop
         assert power(shop) == set(RANKS)
         for job in found:
             assert job["error"]["what"].startswith("app failed (CBT missed a write"), job["error"]
-            assert job["error"]["what"].endswith("were proved: all are taken back")
+            assert job["error"]["what"].endswith("were proved: all are rolled back")
 
 
 @pytest.mark.slow

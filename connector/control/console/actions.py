@@ -128,7 +128,7 @@ def in_cutover(action: Action, *, down: bool) -> Action:
         return action
     if action.word == "stop":
         return replace(
-            action, warning="The source is down, and stays down until the cutover is resumed or taken back."
+            action, warning="The source is down, and stays down until the cutover is resumed or rolled back."
         )
     if action.word == "delete":
         lost = "The source is down. Without this job nothing here can power it on again. "

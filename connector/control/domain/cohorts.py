@@ -109,7 +109,7 @@ def obstacle(task: Task, member: Member, members: Sequence[Member]) -> str:
         late = [m for m in members if not m.tasks and not m.over]
         return f"waits for {late[0].name} to be ready" if late else ""
     if broken(members):
-        return "waits: its application is taken back"
+        return "waits: its application is rolled back"
     unready = [m for m in members if Task.SHUTDOWN not in m.tasks]
     running = [m for m in members if not m.off and (task is not Task.SHUTDOWN or m.rank < member.rank)]
     if unready:

@@ -137,7 +137,7 @@ LEFT_OUT: Final = "LeftOutDisks"
 
 @dataclass(frozen=True, slots=True)
 class EvidenceEntry:
-    """The evidence of one pass, without the manifest. `size`: the manifest's bytes. `key`: the public key (PEM) that signed it."""
+    """Evidence of one pass, without the manifest. `size`: the manifest's bytes. `key`: the public key (PEM) that signed it."""
 
     pass_id: str
     job_id: str

@@ -67,7 +67,7 @@ class ApplicationService:
         return max(moments) - min(moments) if moments else None
 
     def settled(self, name: str) -> bool:
-        """Whether nothing of it runs, nor is about to be taken back."""
+        """Whether nothing of it runs, and nothing is about to be rolled back."""
         jobs = self.get(name)
         if any(job.status is JobStatus.RUNNING for job in jobs):
             return False
@@ -140,11 +140,11 @@ class CohortMonitor:
             return
         states = {member.job_id: self._store.jobs.get(member.job_id).state for member in members}
         back = {member.job_id: member.rank for member in members if _goes_back(states[member.job_id])}
-        reason = Conflict(f"{why}: all are taken back", remedy=_AGAIN).to_json()
+        reason = Conflict(f"{why}: all are rolled back", remedy=_AGAIN).to_json()
         changes_of: Json = {"keep_cbt": True, "error": reason}
         self._store.jobs.begin_together(JobEvent.ROLLBACK, back, dict.fromkeys(back, changes_of))
         for job_id in states:
-            how = "is taken back" if job_id in back else "is not taken back any more"
+            how = "is rolled back" if job_id in back else "is no longer rolled back"
             self._store.jobs.note(job_id, "application", f"{why}: this source {how}")
 
 

@@ -361,7 +361,7 @@ _SPREAD: Final = _whole(
     "Spread",
     "seconds between the snapshots of the last run that all were read by together; -1: there was none",
 )
-_SETTLED: Final = _flag("Settled", "nothing of it runs, nor is about to be taken back")
+_SETTLED: Final = _flag("Settled", "nothing of it runs, and nothing is about to be rolled back")
 APPLICATION_ANSWER: Final = (_text("Name"), _SETTLED, _SPREAD, _MEMBERS)
 APPLICATIONS_ANSWER: Final = (_list("Applications", "Application", *APPLICATION_ANSWER),)
 

@@ -1,4 +1,4 @@
-"""What the control plane knows: one object per kind of row, all over one database."""
+"""What the control plane knows is in one database. One class for each kind of row reads and writes it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["JobFilter", "NewJob", "Quotas", "ResultPage", "SourceFilter", "Store
 
 
 class Store:
-    """Opened on a URL (`sqlite:///FILE`, `postgresql://...`), migrated to the newest schema. Thread-safe."""
+    """The store, opened on a URL (`sqlite:///FILE`, `postgresql://...`) and migrated to the newest schema. Thread-safe."""
 
     def __init__(self, url: str, clock: Clock = time.time, limits: Quotas | None = None) -> None:
         self.limits = limits = limits or Quotas()
@@ -72,11 +72,11 @@ class Store:
 
     @staticmethod
     def ticks() -> float:
-        """Seconds that really pass, for pacing; unlike `now` it is never moved."""
+        """Seconds of a monotonic clock, for pacing. Unlike `now`, nothing sets it."""
         return time.monotonic()
 
     def become_runner(self) -> bool:
-        """Whether this process alone runs workflows on this database; call again to check."""
+        """Whether this process is the active runner of this database. Call it again to check."""
         return self._database.become_runner()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""Appliances: who may speak on the agents' API, for which vCenter and tenant. Only digests of their secrets are kept.
+"""An appliance may act for one vCenter and one tenant. Only digests of the appliances' secrets are kept.
 
-A vCenter belongs to one tenant: the one of the first appliance of it that was approved.
+A vCenter belongs to one tenant: that of its first approved appliance.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Appliances:
     def enrol(
         self, name: str, vcenter: str, version: str, token: AccessToken | None = None, key: str = ""
     ) -> tuple[Appliance, str]:
-        """A new appliance and its secret, which nobody can ever read again.
+        """Add an appliance; answer it with its secret, which cannot be read again.
 
-        `token`: the code that it came with; None: the built-in one, which is the administrator's own. `key`: with which
-        it signs evidence (PEM). Raises NotPermitted for a vCenter that the code is not good for.
+        `token`: the activation code that it used; None: the built-in one, which is the administrator's. `key`: the public
+        key (PEM) of its evidence. Raises NotPermitted if the code is not valid for the vCenter.
         """
         secret, now, appliance_id = secrets.token_urlsafe(32), self._database.now(), new_id("a")
         with self._database.write() as connection:
@@ -69,7 +69,7 @@ class Appliances:
             return _appliance(_row(connection, appliance_id)), secret
 
     def authenticate(self, appliance_id: str, secret: str) -> Appliance:
-        """The appliance that owns this secret. Once a new secret is used the one before it ends with the next heartbeat."""
+        """The appliance that has this secret. After the first use of a new secret, the next heartbeat ends the old one."""
         with self._database.read() as connection:
             row = _find(connection, appliance_id)
         digest = _digest(secret)
@@ -85,9 +85,13 @@ class Appliances:
             )
         if fresh and row.rotate:
             with self._database.write() as connection:
-                mine = sa.and_(_APPLIANCES.c.id == appliance_id, _APPLIANCES.c.next_secret_hash == digest)
+                new_secret = sa.and_(
+                    _APPLIANCES.c.id == appliance_id, _APPLIANCES.c.next_secret_hash == digest
+                )
                 changes = {"secret_hash": digest, "next_secret_hash": row.secret_hash, "rotate": False}
-                connection.execute(_APPLIANCES.update().where(mine, _APPLIANCES.c.rotate).values(**changes))
+                connection.execute(
+                    _APPLIANCES.update().where(new_secret, _APPLIANCES.c.rotate).values(**changes)
+                )
         return self.get(appliance_id)
 
     def get(self, appliance_id: str) -> Appliance:
@@ -95,14 +99,14 @@ class Appliances:
             return _appliance(_row(connection, appliance_id))
 
     def beat(self, appliance_id: str) -> None:
-        """The appliance is alive. What it still sent with the secret before this one has arrived."""
+        """Record that the appliance is alive. Everything that it sent with its former secret has arrived."""
         after = sa.case((_APPLIANCES.c.rotate, _APPLIANCES.c.next_secret_hash), else_="")
         values = {"heartbeat": self._database.now(), "next_secret_hash": after}
         with self._database.write(counted=False) as connection:
             connection.execute(_APPLIANCES.update().where(_APPLIANCES.c.id == appliance_id).values(**values))
 
     def approve(self, appliance_id: str) -> Appliance:
-        """It may act for its vCenter, which becomes its tenant's if it is nobody's. Repeating it is harmless."""
+        """Let it act for its vCenter. A vCenter without a tenant becomes its tenant's. Repeating it is harmless."""
         with self._database.write() as connection:
             self._database.exclusive(connection, REGISTERING)
             row = _row(connection, appliance_id)
@@ -111,7 +115,7 @@ class Appliances:
                 _claim(connection, row.vcenter, row.workgroup_id, self._database.now())
             elif row.workgroup_id is not None and owner[0] != row.workgroup_id:
                 raise Conflict(
-                    "its vCenter belongs to another tenant by now",
+                    "its vCenter belongs to another tenant now",
                     on=row.name,
                     remedy="revoke this appliance",
                 )
@@ -121,12 +125,12 @@ class Appliances:
             return _appliance(_row(connection, appliance_id))
 
     def revoke(self, appliance_id: str) -> Appliance:
-        """Its secrets are refused from now on. Repeating it is harmless."""
+        """Refuse its secrets from now on. Repeating it is harmless."""
         self._set(appliance_id, state=ApplianceStatus.REVOKED)
         return self.get(appliance_id)
 
     def suspend(self, token_id: str) -> list[Appliance]:
-        """What came in by this code waits for approval again; answers those that this changed."""
+        """Make the appliances that enrolled with this code wait for approval again; answer those that changed."""
         approved = sa.and_(
             _APPLIANCES.c.token_id == token_id, _APPLIANCES.c.state == ApplianceStatus.APPROVED
         )
@@ -136,14 +140,14 @@ class Appliances:
         return [self.get(row.id) for row in rows]
 
     def ask_rotation(self, appliance_id: str) -> Appliance:
-        """It shall fetch a new secret and sign with a new key; until it did, the old ones are good."""
+        """Ask it to fetch a new secret and to sign with a new key. Until then the old ones are valid."""
         self._set(appliance_id, rotate=True)
         return self.get(appliance_id)
 
     def rotate(self, appliance_id: str, key: str) -> str:
-        """A new secret, and `key` (PEM) is the one to sign with. The old secret is good until the new one is used.
+        """A new secret; from now on `key` (PEM) signs. The old secret is valid until the new one is used.
 
-        The old key stays good for passes that were taken before now. An answer that was lost is asked for again.
+        The old key stays valid for passes that were taken before now. If the answer is lost, the appliance asks again.
         """
         secret, now = secrets.token_urlsafe(32), self._database.now()
         with self._database.write() as connection:
@@ -155,32 +159,34 @@ class Appliances:
                     remedy="connector appliance rotate",
                 )
             print_ = fingerprint(from_pem(key.encode()))
-            mine = sa.and_(_KEYS.c.appliance_id == appliance_id, _KEYS.c.replaced.is_(None))
-            connection.execute(_KEYS.update().where(mine, _KEYS.c.fingerprint != print_).values(replaced=now))
-            if not any(known.fingerprint == print_ for known in _keys(connection, appliance_id)):
+            own_key = sa.and_(_KEYS.c.appliance_id == appliance_id, _KEYS.c.replaced.is_(None))
+            connection.execute(
+                _KEYS.update().where(own_key, _KEYS.c.fingerprint != print_).values(replaced=now)
+            )
+            if not any(registered.fingerprint == print_ for registered in _keys(connection, appliance_id)):
                 _add_key(connection, appliance_id, key, now)
             changes = {"next_secret_hash": _digest(secret)}
             connection.execute(_APPLIANCES.update().where(_APPLIANCES.c.id == appliance_id).values(**changes))
         return secret
 
     def register_key(self, appliance_id: str, key: str) -> None:
-        """Of an appliance that has none: it was enrolled before keys were registered. Raises Conflict for another one."""
-        wanted = fingerprint(from_pem(key.encode()))
-        if wanted in [one.fingerprint for one in self.keys(appliance_id) if one.replaced is None]:
+        """Register the key of an appliance that enrolled before keys were registered. Raises Conflict for a second key."""
+        print_ = fingerprint(from_pem(key.encode()))
+        if print_ in [key_row.fingerprint for key_row in self.keys(appliance_id) if key_row.replaced is None]:
             return
         with self._database.write() as connection:
-            known = _keys(connection, appliance_id)
-            if not known:
+            registered = _keys(connection, appliance_id)
+            if not registered:
                 _add_key(connection, appliance_id, key, self._database.now())
-            elif wanted not in [one.fingerprint for one in known if one.replaced is None]:
+            elif print_ not in [key_row.fingerprint for key_row in registered if key_row.replaced is None]:
                 raise Conflict(
-                    f"another evidence key is registered than {wanted}",
+                    f"another evidence key is registered than {print_}",
                     on=_row(connection, appliance_id).name,
                     remedy="put the key back, or enrol the appliance again",
                 )
 
     def keys(self, appliance_id: str) -> list[ApplianceKey]:
-        """The public keys that it signs or signed evidence with, oldest first."""
+        """The public keys with which it signs or signed evidence, oldest first."""
         with self._database.read() as connection:
             return _keys(connection, appliance_id)
 
@@ -191,22 +197,22 @@ class Appliances:
             return [_appliance(row) for row in rows]
 
     def alive(self, grace: float) -> list[Appliance]:
-        """Those that may act and were heard of within `grace` seconds."""
+        """Approved appliances with a heartbeat in the last `grace` seconds."""
         now = self._database.now()
         lately = [a for a in self.all() if now - grace <= a.heartbeat <= now + max(grace, SET_BACK)]
         return [a for a in lately if a.state is ApplianceStatus.APPROVED]
 
     def _set(self, appliance_id: str, **changes: object) -> None:
         with self._database.write() as connection:
-            done = connection.execute(
+            updated = connection.execute(
                 _APPLIANCES.update().where(_APPLIANCES.c.id == appliance_id).values(**changes)
             )
-        if done.rowcount != 1:
+        if updated.rowcount != 1:
             raise _unknown(appliance_id)
 
 
 def _may_serve(token: AccessToken | None, vcenter: str, owner: tuple[str | None] | None) -> None:
-    """The administrator's own code is good for every vCenter, another one for its own and its tenant's."""
+    """Raise NotPermitted unless the code is valid for the vCenter. The administrator's code is valid for every vCenter."""
     if token is None:
         return
     if token.vcenter and token.vcenter != vcenter:
@@ -222,7 +228,7 @@ def _may_serve(token: AccessToken | None, vcenter: str, owner: tuple[str | None]
 def _standing(
     connection: sa.Connection, token: AccessToken | None, vcenter: str, *, known: bool
 ) -> ApplianceStatus:
-    """Whether what comes in by this code waits for an administrator: after a revocation it does in any case."""
+    """Whether an appliance with this code waits for an administrator. After a revocation it always does."""
     revoked = sa.select(_APPLIANCES.c.id).where(
         _APPLIANCES.c.token_id == token.id if token is not None else _APPLIANCES.c.token_id.is_(None),
         _APPLIANCES.c.vcenter == vcenter,
@@ -232,12 +238,14 @@ def _standing(
         return ApplianceStatus.WAITING
     if token is None:
         return ApplianceStatus.APPROVED
-    named = token.vcenter == vcenter
-    return ApplianceStatus.APPROVED if named and (token.joins or known) else ApplianceStatus.WAITING
+    for_this_vcenter = token.vcenter == vcenter
+    return (
+        ApplianceStatus.APPROVED if for_this_vcenter and (token.joins or known) else ApplianceStatus.WAITING
+    )
 
 
 def _tenant(connection: sa.Connection, vcenter: str) -> tuple[str | None] | None:
-    """Whose this vCenter is, in a tuple; None: it is nobody's so far."""
+    """The tenant of this vCenter, in a tuple; None: it has no tenant so far."""
     row = connection.execute(sa.select(_VCENTERS).where(_VCENTERS.c.id == vcenter)).one_or_none()
     return None if row is None else (row.workgroup_id,)
 
@@ -254,8 +262,8 @@ def _add_key(connection: sa.Connection, appliance_id: str, key: str, now: float)
 
 
 def _keys(connection: sa.Connection, appliance_id: str) -> list[ApplianceKey]:
-    mine = _KEYS.c.appliance_id == appliance_id
-    rows = connection.execute(sa.select(_KEYS).where(mine).order_by(_KEYS.c.registered, _KEYS.c.fingerprint))
+    own = _KEYS.c.appliance_id == appliance_id
+    rows = connection.execute(sa.select(_KEYS).where(own).order_by(_KEYS.c.registered, _KEYS.c.fingerprint))
     return [ApplianceKey(**row._mapping) for row in rows]
 
 
@@ -275,7 +283,7 @@ def _unknown(appliance_id: str) -> NotFound:
 
 
 def _digest(secret: str) -> str:
-    # The secret has 256 random bits: a slow hash would protect nothing that a fast one does not.
+    # The secret has 256 random bits: a slow hash would not protect it better than a fast one.
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

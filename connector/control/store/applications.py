@@ -1,4 +1,4 @@
-"""Applications: jobs whose sources are cut over together. A cohort is one such cutover, or one such way back."""
+"""The jobs of an application are cut over together. A cohort is one such cutover, rollback or set of ordinary runs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _JOBS: Final = tables.jobs
 _RUNS: Final = tables.runs
 _PASSES: Final = tables.passes
 
-#: Where a job stands whose part in a cohort is not settled.
+#: Statuses of a job whose part in a cohort is not settled.
 _UNSETTLED: Final = (JobStatus.RUNNING, JobStatus.STOPPED, JobStatus.IN_ERROR, JobStatus.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
 class CohortRun:
-    """A run's place in a cohort. `proved`: it was decided that everybody in it is."""
+    """A run's place in a cohort. `proved`: it was decided that all members are proved."""
 
     cohort: str
     rank: int
@@ -33,13 +33,13 @@ class CohortRun:
 
 
 class ApplicationStore:
-    """Which jobs belong together, and how far what they do together is."""
+    """Which jobs belong together, and how far their common runs are."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def put(self, name: str, ranks: Mapping[str, int]) -> None:
-        """From now on exactly these jobs are the application; none: it is no more. `StateRefusal` while one is cut over."""
+        """Make exactly these jobs the application; no jobs: the application ends. Raises `StateRefusal` during a cutover."""
         with self._database.write() as connection:
             self._database.exclusive(connection, BEGINNING)
             touched = sa.or_(_JOBS.c.application == name, _JOBS.c.id.in_(list(ranks)))
@@ -53,22 +53,24 @@ class ApplicationStore:
                 connection.execute(
                     _JOBS.update().where(_JOBS.c.id == job_id).values(application=name, rank=rank)
                 )
-                self._database.log(connection, job_id, "application", f"of application {name}, rank {rank}")
+                self._database.log(
+                    connection, job_id, "application", f"belongs to application {name}, rank {rank}"
+                )
 
     def together_with(self, job_id: str) -> dict[str, int]:
-        """The ranks of all jobs of this one's application when every one of them waits for its next run; else none."""
-        mine = sa.select(_JOBS.c.application).where(_JOBS.c.id == job_id).scalar_subquery()
+        """The ranks of all jobs of this job's application if each of them waits for its next run; else empty."""
+        application = sa.select(_JOBS.c.application).where(_JOBS.c.id == job_id).scalar_subquery()
         query = sa.select(_JOBS.c.id, _JOBS.c.rank, _JOBS.c.status).where(
-            _JOBS.c.application == mine,
+            _JOBS.c.application == application,
             _JOBS.c.application != "",
             _JOBS.c.status.not_in((JobStatus.DELETING, JobStatus.DELETED)),
         )
         with self._database.read() as connection:
-            found = connection.execute(query).all()
-        return {job.id: job.rank for job in found if all(one.status == JobStatus.WAITING for one in found)}
+            jobs = connection.execute(query).all()
+        return {job.id: job.rank for job in jobs if all(other.status == JobStatus.WAITING for other in jobs)}
 
     def moments(self, job_ids: Sequence[str]) -> list[float]:
-        """When the snapshots of the last common run of all these jobs were taken; empty: their last runs were not common."""
+        """When the snapshots of these jobs' last common run were taken; empty if their last runs were not common."""
         query = (
             sa.select(_PASSES.c.job_id, _RUNS.c.cohort, _PASSES.c.result)
             .join(_RUNS, _RUNS.c.id == _PASSES.c.run_id)
@@ -82,19 +84,21 @@ class ApplicationStore:
         with self._database.read() as connection:
             last = {row.job_id: row for row in connection.execute(query)}
         cohorts = {row.cohort for row in last.values()}
-        taken = [(row.result or {}).get("snapshot_taken") for row in last.values()]
+        snapshots = [(row.result or {}).get("snapshot_taken") for row in last.values()]
         common = len(last) == len(job_ids) and len(cohorts) == 1 and None not in cohorts
         return (
-            [float(moment) for moment in taken if moment is not None] if common and None not in taken else []
+            [float(moment) for moment in snapshots if moment is not None]
+            if common and None not in snapshots
+            else []
         )
 
     def members(self, cohort: str) -> list[Member]:
-        """Everybody in a cohort, by rank."""
+        """The members of a cohort, by rank."""
         with self._database.read() as connection:
             return members(connection, [cohort]).get(cohort, [])
 
     def decide(self, cohort: str) -> str:
-        """If all are proved that is so from now on, and nobody can be stopped; else why all are to be taken back, if so."""
+        """Decide that all members are proved, if they are; none can be stopped then. Else answer why all must be rolled back."""
         with self._database.write() as connection:
             runs.lock_cohort(connection, cohort)
             everybody = members(connection, [cohort]).get(cohort, [])
@@ -104,7 +108,7 @@ class ApplicationStore:
             return broken(everybody)
 
     def word(self, run_id: str) -> Outcome | None:
-        """What becomes of a run whose last pass is done: DONE when it may end, STOPPED, or None: it waits for its cohort."""
+        """The outcome of a run whose last pass is done: DONE or STOPPED; None while it waits for its cohort."""
         with self._database.read() as connection:
             run = runs.one(connection, run_id)
         if run.cohort is None or run.proved:
@@ -112,12 +116,12 @@ class ApplicationStore:
         return Outcome.STOPPED if run.stop else None
 
     def explain(self) -> None:
-        """Write down, for people, whom every member that is proved waits for."""
+        """Write into each proved member's job what it waits for."""
         with self._database.read() as connection:
             query = sa.select(_RUNS.c.cohort).where(_RUNS.c.cohort.is_not(None), _RUNS.c.ended.is_(None))
             under_way = set(connection.execute(query).scalars())
-            found = members(connection, under_way) if under_way else {}
-        for everybody in found.values():
+            cohorts = members(connection, under_way) if under_way else {}
+        for everybody in cohorts.values():
             for member in (member for member in everybody if member.read):
                 self._mark(member.job_id, unproved(member, everybody))
 
@@ -127,7 +131,7 @@ class ApplicationStore:
             connection.execute(_JOBS.update().where(differs).values(waiting=text))
 
     def unsettled(self) -> list[str]:
-        """The cutovers that are the newest thing that a job took part in, where that job has not finished."""
+        """The cohorts of cutovers that are the newest run of a job that has not finished."""
         newest = (
             sa.select(_RUNS.c.job_id, sa.func.max(_RUNS.c.number).label("number"))
             .group_by(_RUNS.c.job_id)
@@ -150,7 +154,7 @@ class ApplicationStore:
 
 
 def members(connection: sa.Connection, cohorts: Iterable[str]) -> dict[str, list[Member]]:
-    """Everybody in these cohorts, by rank; what several runs of a job did in one is its part."""
+    """The members of these cohorts, by rank. Several runs of a job in one cohort are one member."""
     parts = connection.execute(
         sa.select(_RUNS, _JOBS.c.name, _JOBS.c.down_since, _JOBS.c.shutdown_deadline)
         .join(_JOBS, _JOBS.c.id == _RUNS.c.job_id)
@@ -163,10 +167,10 @@ def members(connection: sa.Connection, cohorts: Iterable[str]) -> dict[str, list
     )
     for row in connection.execute(query):
         tasks.setdefault(row.run_id, {})[Task(row.task)] = Outcome(row.outcome) if row.outcome else None
-    found: dict[str, dict[str, Member]] = {}
+    by_job: dict[str, dict[str, Member]] = {}
     for part in parts:
-        before = found.setdefault(part.cohort, {}).get(part.job_id)
-        found[part.cohort][part.job_id] = Member(
+        before = by_job.setdefault(part.cohort, {}).get(part.job_id)
+        by_job[part.cohort][part.job_id] = Member(
             part.job_id,
             part.name,
             part.rank,
@@ -180,34 +184,34 @@ def members(connection: sa.Connection, cohorts: Iterable[str]) -> dict[str, list
             failed=bool(part.error),
             trouble=f"failed ({part.error['what']})" if part.error else "was stopped",
         )
-    return {cohort: list(jobs.values()) for cohort, jobs in found.items()}
+    return {cohort: list(jobs.values()) for cohort, jobs in by_job.items()}
 
 
 def obstacles(connection: sa.Connection, offered: Sequence[Pass]) -> dict[str, str]:
-    """What each offered pass of a member of a cohort waits for; only of those that must wait."""
+    """What each offered pass of a cohort's member waits for; only passes that must wait are in it."""
     query = sa.select(_RUNS.c.id, _RUNS.c.cohort).where(
-        _RUNS.c.id.in_([found.run_id for found in offered]), _RUNS.c.cohort.is_not(None)
+        _RUNS.c.id.in_([attempt.run_id for attempt in offered]), _RUNS.c.cohort.is_not(None)
     )
     cohorts = {row.id: row.cohort for row in connection.execute(query)}
     if not cohorts:
         return {}
-    known = members(connection, set(cohorts.values()))
+    by_cohort = members(connection, set(cohorts.values()))
     why = {}
-    for found in offered:
-        everybody = known.get(cohorts.get(found.run_id, ""), [])
+    for attempt in offered:
+        everybody = by_cohort.get(cohorts.get(attempt.run_id, ""), [])
         for member in everybody:
-            if member.job_id == found.job_id and (text := obstacle(found.task, member, everybody)):
-                why[found.id] = text
+            if member.job_id == attempt.job_id and (text := obstacle(attempt.task, member, everybody)):
+                why[attempt.id] = text
     return why
 
 
 def place(connection: sa.Connection, job: Job, event: JobEvent) -> CohortRun | None:
-    """The part in a cohort that a run of this job alone goes on with. `StateRefusal` for what is done only together."""
+    """The place in a cohort that a new run of this job alone takes over. Raises `StateRefusal` for what members do together."""
     if job.application and event in (JobEvent.CUTOVER, JobEvent.CLOSE, JobEvent.ROLLBACK):
-        what = "taken back" if event is JobEvent.ROLLBACK else "cut over"
+        verb = "rolled back" if event is JobEvent.ROLLBACK else "cut over"
         raise StateRefusal(
             RefusalCode.JOB_STATUS,
-            f"its application {job.application} is {what} as a whole",
+            f"its application {job.application} is {verb} as a whole",
             on=job.name,
             remedy=f"{'roll back' if event is JobEvent.ROLLBACK else 'cut over'} the application, or take the job out of it",
         )
@@ -219,7 +223,7 @@ def place(connection: sa.Connection, job: Job, event: JobEvent) -> CohortRun | N
     if not newest.proved:
         raise StateRefusal(
             RefusalCode.JOB_STATUS,
-            "its application is taken back: not all of its machines were proved",
+            "its application is rolled back: not all of its machines were proved",
             on=job.name,
             remedy="wait until the job is Stopped; if a machine could not be powered on, roll the application back again",
         )
@@ -232,7 +236,7 @@ def _must_be_free(job: Any, name: str) -> None:
             RefusalCode.JOB_STATUS,
             f"it belongs to the application {job.application}",
             on=job.name,
-            remedy="take it out of that one first",
+            remedy="take it out of that application first",
         )
     if job.status == JobStatus.RUNNING and job.cutover:
         raise StateRefusal(

@@ -1,4 +1,4 @@
-"""The audit log: every change that somebody asked for. Appended to, never changed; holds no secrets."""
+"""The audit log has one line for each change that somebody made. Lines are added, never changed, and hold no secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Audit:
         self._database = database
 
     def add(self, who: str, origin: str, action: str, subject: str, details: Json | None = None) -> None:
-        """One change. `who`: an access key's id, an appliance's id, or "system"; "operator" is of 0.1.0."""
+        """Add one change. `who`: the id of an access key or appliance, or "system". Version 0.1.0 wrote "operator"."""
         with self._database.write(counted=False) as connection:
             connection.execute(
                 _AUDIT.insert().values(
@@ -38,15 +38,15 @@ class Audit:
         self, number: int = 1, size: int = 50, *, subject: str | None = None, who: str | None = None
     ) -> ResultPage[AuditEntry]:
         """Newest first."""
-        wanted = [
+        conditions = [
             column == value
             for column, value in ((_AUDIT.c.subject, subject), (_AUDIT.c.who, who))
             if value is not None
         ]
         with self._database.read() as connection:
             total = connection.execute(
-                sa.select(sa.func.count()).select_from(_AUDIT).where(*wanted)
+                sa.select(sa.func.count()).select_from(_AUDIT).where(*conditions)
             ).scalar_one()
-            query = sa.select(_AUDIT).where(*wanted).order_by(_AUDIT.c.id.desc())
+            query = sa.select(_AUDIT).where(*conditions).order_by(_AUDIT.c.id.desc())
             rows = connection.execute(query.limit(size).offset((number - 1) * size))
             return ResultPage(total, [AuditEntry(**row._mapping) for row in rows])

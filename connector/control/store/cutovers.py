@@ -1,4 +1,4 @@
-"""What must be known of a cutover whatever dies in it: since when the source is down, and by whom."""
+"""A cutover records since when the source is down and which pass shut it down, before it shuts it down."""
 
 from __future__ import annotations
 
@@ -12,32 +12,34 @@ _JOBS: Final = tables.jobs
 
 
 class Cutovers:
-    """Power of sources, as far as jobs decide it."""
+    """When jobs shut sources down and powered them on."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def going_down(self, job_id: str, pass_id: str) -> float:
-        """The source is about to be asked to shut down; answers since when it counts as down.
+        """Record that the source will be asked to shut down; answer since when it counts as down.
 
-        Said before the shutdown, and durable when answered. The first moment stays, through crashes and new attempts; but
-        a machine that runs long after it should have been off was powered on again, and its downtime begins anew.
+        It is called before the shutdown, and durable when it answers. The first time stays through crashes and new
+        attempts. A machine that runs long after its shutdown was powered on again: then its downtime begins again.
         """
         with self._database.write() as connection:
             job, now = locked(connection, job_id), self._database.now()
-            known = job.down_since
-            if known is not None and now <= job.settles:
-                return known
+            down_since = job.down_since
+            if down_since is not None and now <= job.settles:
+                return down_since
             connection.execute(_JOBS.update().where(_JOBS.c.id == job_id).values(down_since=now))
             self._database.log(connection, job_id, "shutdown", f"pass {pass_id} shuts the source down")
             return now
 
-    def came_up(self, job_id: str, what: str, *, again: bool) -> None:
-        """The source was given back; how long it was down goes to the log, if it was powered on `again`."""
+    def came_up(self, job_id: str, event: str, *, again: bool) -> None:
+        """Record that the source has its state back. If it was powered on `again`, the log says how long it was down."""
         with self._database.write() as connection:
             job = locked(connection, job_id)
-            known = again and job.down_since is not None
+            was_down = again and job.down_since is not None
             down = (
-                f"; it was down for {self._database.now() - (job.down_since or 0.0):.0f} s" if known else ""
+                f"; it was down for {self._database.now() - (job.down_since or 0.0):.0f} s"
+                if was_down
+                else ""
             )
-            self._database.log(connection, job_id, "rollback", what + down)
+            self._database.log(connection, job_id, "rollback", event + down)

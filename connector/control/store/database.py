@@ -1,9 +1,9 @@
-"""The one way to the database: `read()` and `write()` are transactions.
+"""Every access to the database is a transaction: `read()` or `write()`.
 
 On SQLite a write holds the lock from its start, so what it read stays true until it commits.
 
-On PostgreSQL rows are locked with `with_for_update(key_share=True)`: keys never change, and whoever inserts a row that
-refers to a locked one must not wait for it.
+On PostgreSQL rows are locked with `with_for_update(key_share=True)`: keys never change, and the insertion of a row that
+refers to a locked row need not wait.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from connector.errors import BadInput, ConnectorError, ControlFailed
 _LOG: Final = logging.getLogger(__name__)
 
 _PRAGMAS: Final = ("busy_timeout=15000", "foreign_keys=ON", "journal_mode=WAL", "synchronous=FULL")
-# A machine that vanished says no farewell: both ends of a connection find out within about ten seconds.
+# A machine that vanishes closes no connection. With keepalives both ends notice within about ten seconds.
 _NOTICE_DEATH: Final = {
     "keepalives_idle": 4,
     "keepalives_interval": 2,
@@ -59,16 +59,16 @@ class Database:
         self._engine = _engine(self.url)
         self._session: sa.Connection | None = None  # holds the runner lock
         self._writer = ""  # until `begin_counting`
-        self._counting = threading.Lock()  # from a write's number to its commit
+        self._counting = threading.Lock()  # held from a write's number until its commit
         self._last = 0  # the sequence of this process's last counted write
-        self._latest: WritePosition | None = None  # how far this database was known to be
+        self._latest: WritePosition | None = None  # the furthest position that this process has seen
 
     @contextmanager
     def write(self, *, counted: bool = True) -> Iterator[sa.Connection]:
-        """A transaction that may change rows; committed on leaving, rolled back on any exception.
+        """A transaction that may change rows. It commits at the end and rolls back on any exception.
 
-        `counted`: it has consequences: the epoch's sequence grows with it, and it is refused with `StateRestored` while
-        the state is held, and when this database has gone back under us.
+        `counted`: the write has consequences, so the epoch's sequence grows. It is refused with `StateRestored` while
+        the state is held, and when this database was put back to an older copy.
         """
         if not (counted and self._writer):
             with _translated(), self._engine.connect() as connection, connection.begin():
@@ -83,7 +83,7 @@ class Database:
                 if restored := write_count.current(connection).restored:
                     raise write_count.refusal(restored)
                 yield connection
-                with self._counting:  # until the commit: else another thread would miss this write
+                with self._counting:  # held until the commit, or another thread would miss this write
                     point = write_count.count(connection, self._writer, self._last, self._latest)
                     transaction.commit()
                     self._last, self._latest = point.sequence, point
@@ -92,15 +92,15 @@ class Database:
             raise write_count.refusal(str(lost)) from None
 
     def begin_counting(self) -> None:
-        """From now on, writes of this process are counted. The schema is the newest."""
+        """Count this process's writes from now on. The schema must be the newest."""
         self._writer = secrets.token_hex(8)
 
     def look(self) -> WritePosition:
-        """How far the database is. If it has gone back since this process last looked, it is held from now on."""
-        known = self._latest  # first: what was committed before is seen by what is read after
+        """How far the database is. If it has gone back since this process last looked, its state is held from now on."""
+        known = self._latest  # taken first: the read below sees everything that was committed before
         with (
             self.read() as connection
-        ):  # not under the lock: whoever waits for that may hold the last connection
+        ):  # not under the lock: a thread that waits for it may hold the last connection
             now = write_count.current(connection)
         try:
             write_count.must_go_on(now, known)
@@ -111,43 +111,43 @@ class Database:
             latest = self._latest
             if latest is None or (now.number, now.sequence) >= (latest.number, latest.sequence):
                 if latest is not None and latest.epoch != now.epoch:
-                    self._last = 0  # of before a restore that was confirmed
+                    self._last = 0  # it belongs to the time before a confirmed restore
                 self._latest = now
         return now
 
     def hold(self, why: str, heard: int, lost: str = "", epoch: str = "") -> None:
-        """Nothing that counts is written from now on, by any process, until the restore is confirmed. Repeatable.
+        """Refuse counted writes of all processes until the restore is confirmed. Repeating it is harmless.
 
-        `lost`: an epoch that this database never had. It is known from now on: whoever remembers it holds the state once.
-        `epoch`: the one in which `why` was found. When another has begun since, a person has confirmed, and `why` is over.
+        `lost`: an epoch that this database never had. It is known from now on, so it holds the state only once.
+        `epoch`: the epoch in which `why` was found. If another epoch has begun since, a person has confirmed the restore.
         """
         epochs = tables.epochs
         with self.write(counted=False) as connection:
-            known = connection.execute(
+            epoch_row = connection.execute(
                 sa.select(epochs).where(epochs.c.ended.is_(None)).with_for_update()
             ).one()
-            if epoch and known.id != epoch:
+            if epoch and epoch_row.id != epoch:
                 return
-            values: dict[str, Any] = {"heard": max(known.heard, heard)}
-            if not known.restored:
+            values: dict[str, Any] = {"heard": max(epoch_row.heard, heard)}
+            if not epoch_row.restored:
                 values |= {"restored": why, "restored_at": self.now()}
                 _LOG.critical("%s", write_count.refusal(why))
-            connection.execute(epochs.update().where(epochs.c.id == known.id).values(**values))
+            connection.execute(epochs.update().where(epochs.c.id == epoch_row.id).values(**values))
             if lost:
                 write_count.remember_lost(connection, lost, self.now())
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that only looks; never waits for a writer on SQLite."""
+        """A transaction that only reads. On SQLite it never waits for a writer."""
         with _translated(), self._engine.connect() as connection:
             connection.execution_options(read_only=True)
             with connection.begin():
                 yield connection
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version; harmless when it is there. One process at a time does it.
+        """Bring the schema to the newest version, one process at a time. Repeating it is harmless.
 
-        Raises `BadInput`, and changes nothing, when a newer version of ours has made the database.
+        Raises `BadInput` and changes nothing if a newer version of the control plane has made the database.
         """
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
@@ -166,7 +166,7 @@ class Database:
         return self.clock()
 
     def exclusive(self, connection: sa.Connection, lock: int) -> None:
-        """Until the caller's transaction ends, nobody else on this database passes `lock`.
+        """Take `lock` until the caller's transaction ends.
 
         On SQLite a write transaction is alone anyway.
         """
@@ -178,9 +178,9 @@ class Database:
         connection.execute(tables.events.insert().values(job_id=job_id, at=self.now(), kind=kind, text=text))
 
     def become_runner(self) -> bool:
-        """Whether this process alone may run workflows on this database. Call again to check.
+        """Whether this process is the active runner of this database. Call it again to check.
 
-        On PostgreSQL a lock of the session; on SQLite the lock of the state directory has settled it.
+        On PostgreSQL a lock of the session decides; on SQLite the lock of the state directory.
         """
         if self.url.startswith("sqlite"):
             return True
@@ -206,7 +206,7 @@ class Database:
 
 
 def normal_url(url: str) -> str:
-    """The URL with the driver that we ship; `BadInput` for any other database."""
+    """The URL with the driver that we ship. Raises `BadInput` for any other database."""
     if url.startswith(("sqlite:///", "postgresql+psycopg://")):
         return url
     if url.startswith(("postgresql://", "postgres://")):
@@ -219,7 +219,7 @@ def normal_url(url: str) -> str:
 
 
 def new_id(prefix: str) -> str:
-    """An identifier that nobody can guess or repeat."""
+    """A new random id; it cannot be guessed and is never used again."""
     return f"{prefix}-{secrets.token_hex(10)}"
 
 
@@ -227,8 +227,8 @@ def _engine(url: str) -> sa.Engine:
     if not url.startswith("sqlite"):
         return sa.create_engine(url, pool_pre_ping=True, connect_args=dict(_NOTICE_DEATH))
     file = Path(url.removeprefix("sqlite:///"))
-    if file.parent.is_dir():  # else SQLite says that the database does not answer
-        private.file(file)  # what SQLite makes beside it gets the same mode
+    if file.parent.is_dir():  # otherwise SQLite reports that it cannot open the database
+        private.file(file)  # SQLite gives the files beside it the same mode
     engine = sa.create_engine(url, connect_args={"timeout": 15})
 
     @sa.event.listens_for(engine, "connect")
@@ -247,8 +247,8 @@ def _engine(url: str) -> sa.Engine:
 
 def _must_not_be_newer(connection: sa.Connection, config: Config) -> None:
     scripts = ScriptDirectory.from_config(config)
-    known = {script.revision for script in scripts.walk_revisions()}
-    if unknown := set(MigrationContext.configure(connection).get_current_heads()) - known:
+    revisions = {script.revision for script in scripts.walk_revisions()}
+    if unknown := set(MigrationContext.configure(connection).get_current_heads()) - revisions:
         raise BadInput(
             "a newer version of the control plane has made it"
             f" ({', '.join(sorted(unknown))}, this one knows {scripts.get_current_head()})",
@@ -259,7 +259,7 @@ def _must_not_be_newer(connection: sa.Connection, config: Config) -> None:
 
 @contextmanager
 def _tables_may_be_rebuilt(connection: sa.Connection) -> Iterator[None]:
-    """A rebuilt table is dropped and renamed: SQLite must not follow its foreign keys while that happens."""
+    """Switch SQLite's foreign keys off while a migration drops and renames a rebuilt table."""
     raw: Any = connection.connection.driver_connection
     if connection.dialect.name != "sqlite":
         yield
@@ -281,7 +281,7 @@ PEERS: Final[Mapping[type[ConnectorError], str]] = {DatabaseSilent: "the databas
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Database outages become one line; mistakes of ours (integrity, programming) pass through unchanged."""
+    """Turn outages of the database into one line. Our own mistakes (integrity, programming) pass unchanged."""
     try:
         yield
     except sa.exc.OperationalError as error:

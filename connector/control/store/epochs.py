@@ -1,4 +1,4 @@
-"""Epochs: in which history this database stands, whether it was put back to an older copy, and that a person knows."""
+"""An epoch is one history of this database. After a restore from an older copy a person must confirm the next epoch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from connector.epoch import EpochMark
 
 _EPOCHS: Final = tables.epochs
 
-#: Why the next pass of each job compares after a restore that was confirmed.
+#: Why the next pass of each job compares after a confirmed restore.
 COMPARE: Final = "the control plane's state was restored"
 
 
 class Epochs:
-    """Reads are of the moment; what is held stays held through restarts. Thread-safe."""
+    """The epochs of one database. A held state stays held through restarts. Thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -33,36 +33,36 @@ class Epochs:
             return write_count.current(connection)
 
     def look(self) -> WritePosition:
-        """The current epoch; the state is held from now on if the database has gone back under this process."""
+        """The current epoch. If the database has gone back since this process last looked, the state is held from now on."""
         return self._database.look()
 
     def must_not_be_held(self) -> None:
-        """Raises `StateRestored` while nothing may be begun."""
+        """Raises `StateRestored` while the state is held."""
         if why := self.current().restored:
             raise write_count.refusal(why)
 
     def hear(self, mark: EpochMark, who: str) -> str:
-        """What `who` remembers of this control plane; answers why the state is held, empty when all is well.
+        """Take the epoch mark that `who` keeps of this control plane; answer why the state is held, or "".
 
-        The mark's proof was checked: somebody really was told so.
+        The caller has checked the mark's proof: the mark is ours.
         """
         with self._database.read() as connection:
             now = write_count.current(connection)
             why = _contradiction(connection, now, mark, who)
-            known = _knows(connection, mark.epoch)
+            epoch_known = _knows(connection, mark.epoch)
         if why:
-            self._database.hold(why, mark.number, "" if known else mark.epoch, now.epoch)
+            self._database.hold(why, mark.number, "" if epoch_known else mark.epoch, now.epoch)
         return now.restored or why
 
     def hold(self, why: str, lost: str = "", epoch: str = "") -> None:
-        """The state was restored, as somebody knows for sure: nothing is begun until it is confirmed.
+        """Hold the state, because it is certain that it was restored. Nothing begins until a person confirms it.
 
-        `lost`: the epoch that this database never had, if that is how it is known. `epoch`: see `Database.hold`.
+        `lost`: an epoch that this database never had, if that is the evidence. `epoch`: see `Database.hold`.
         """
         self._database.hold(why, 0, lost, epoch)
 
     def confirm(self, *, keep_credentials: bool = False) -> WritePosition:
-        """A new epoch; work goes on. The next pass of each job compares, and who was let in must be approved again.
+        """Begin a new epoch; work goes on. The next pass of each job compares, and credentials must be approved again.
 
         Raises `Conflict` when nothing was restored.
         """
@@ -70,7 +70,7 @@ class Epochs:
             current = connection.execute(
                 sa.select(_EPOCHS.c.id).where(_EPOCHS.c.ended.is_(None)).with_for_update()
             )
-            here = _EPOCHS.c.id == current.scalar_one()
+            current_row = _EPOCHS.c.id == current.scalar_one()
             before = write_count.current(connection)
             if not before.restored:
                 raise StateRefusal(
@@ -80,7 +80,7 @@ class Epochs:
                     remedy="look at its status",
                 )
             now = self._database.now()
-            connection.execute(_EPOCHS.update().where(here).values(ended=now))
+            connection.execute(_EPOCHS.update().where(current_row).values(ended=now))
             number = max(before.number, before.heard) + 1
             values = {
                 "id": secrets.token_hex(16),
@@ -96,28 +96,28 @@ class Epochs:
             return write_count.count(connection, secrets.token_hex(8), 0, None)
 
     def approve(self, ids: Sequence[str] | None) -> list[str]:
-        """These access keys and access tokens count again; None: all. Answers those that did not count.
+        """Approve these access keys and access tokens again; None: all. Answer those that this changed.
 
-        Raises `UnknownObject` for one that is neither, and changes nothing then.
+        Raises `UnknownObject` for an id that is neither, and then changes nothing.
         """
-        found: list[str] = []
-        known: set[str] = set()
+        approved: list[str] = []
+        known_ids: set[str] = set()
         with self._database.write() as connection:
             for table in (tables.access_keys, tables.access_tokens):
-                wanted = sa.true() if ids is None else table.c.id.in_(ids)
-                rows = connection.execute(sa.select(table.c.id, table.c.approved).where(wanted)).all()
-                known |= {row.id for row in rows}
-                found += [row.id for row in rows if not row.approved]
-                connection.execute(table.update().where(wanted).values(approved=True))
-            for unknown in sorted(set(ids or ()) - known):
+                condition = sa.true() if ids is None else table.c.id.in_(ids)
+                rows = connection.execute(sa.select(table.c.id, table.c.approved).where(condition)).all()
+                known_ids |= {row.id for row in rows}
+                approved += [row.id for row in rows if not row.approved]
+                connection.execute(table.update().where(condition).values(approved=True))
+            for unknown in sorted(set(ids or ()) - known_ids):
                 raise UnknownObject(RefusalCode.KEY_UNKNOWN, "no such access key or access token", on=unknown)
-        return found
+        return approved
 
     def engine_is_at(self, epoch: str, sequence: int) -> None:
-        """The engine's database is at least as far as this."""
-        here = sa.and_(_EPOCHS.c.id == epoch, _EPOCHS.c.ended.is_(None))
+        """Record that the engine's database is at least as far as this."""
+        current_row = sa.and_(_EPOCHS.c.id == epoch, _EPOCHS.c.ended.is_(None))
         with self._database.write(counted=False) as connection:
-            connection.execute(_EPOCHS.update().where(here).values(engine=sequence))
+            connection.execute(_EPOCHS.update().where(current_row).values(engine=sequence))
 
     def knows(self, epoch: str) -> bool:
         """Whether this database is or was in that epoch."""
@@ -127,7 +127,7 @@ class Epochs:
 
 def _contradiction(connection: sa.Connection, now: WritePosition, mark: EpochMark, who: str) -> str:
     if mark.epoch != now.epoch:
-        if _knows(connection, mark.epoch):  # of before a restore that was confirmed
+        if _knows(connection, mark.epoch):  # it belongs to the time before a confirmed restore
             return ""
         return (
             f"{who} knows of an epoch {mark.number} that this database never had; it is in epoch {now.number}"
@@ -143,7 +143,7 @@ def _knows(connection: sa.Connection, epoch: str) -> bool:
 
 
 def _doubt_credentials(connection: sa.Connection) -> None:
-    """What was revoked since the backup is alive in it: everything is assumed revoked until it is approved again."""
+    """Treat all credentials as revoked until they are approved: the backup has those that were revoked after it."""
     for table in (tables.access_keys, tables.access_tokens):
         connection.execute(table.update().values(approved=False))
     appliances = tables.appliances

@@ -1,4 +1,4 @@
-"""Evidence of passes: signed manifests, packed, and not more of them than a job is given room for."""
+"""Evidence of passes is kept as signed, packed manifests. Each job has bounded room for them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ def _of_pass(column: sa.Column[int]) -> sa.ScalarSelect[int]:
     return sa.select(column).where(tables.passes.c.id == _EVIDENCE.c.pass_id).scalar_subquery()
 
 
-#: Ids say nothing of age, and the clock may have been set back.
+#: Ids say nothing about age, and the clock may have been set back.
 _OLDEST_FIRST: Final = (
     sa.select(tables.runs.c.number).where(tables.runs.c.id == _EVIDENCE.c.run_id).scalar_subquery(),
     _of_pass(tables.passes.c.slot),
     _of_pass(tables.passes.c.attempt),
 )
 
-ROOM: Final = 64 << 20  # bytes, packed, for one job: beyond it the oldest go, never the newest
+ROOM: Final = (
+    64 << 20
+)  # packed bytes for one job: beyond it the oldest manifests are dropped, never the newest
 
 
 class EvidenceStore:
@@ -38,51 +40,51 @@ class EvidenceStore:
     def __init__(self, database: Database, room: int = ROOM) -> None:
         self._database, self._room = database, room
 
-    def put(self, found: Pass, manifest: bytes, key: str) -> None:
-        """Keep it, or replace what the same pass left before; what a finished pass left is never replaced (Conflict).
+    def put(self, attempt: Pass, manifest: bytes, key: str) -> None:
+        """Keep the manifest, or replace the one that the same pass left before. Raises Conflict if the pass has finished.
 
-        `key`: PEM of the public key that it was signed with.
+        `key`: the public key (PEM) that signed it.
         """
         packed = zstandard.compress(manifest, 9)
         values: dict[str, Any] = {
-            "job_id": found.job_id,
-            "run_id": found.run_id,
+            "job_id": attempt.job_id,
+            "run_id": attempt.run_id,
             "created": self._database.now(),
             "size": len(manifest),
             "key": key,
             "packed": packed,
         }
         with self._database.write() as connection:
-            if not _taken(connection, found):
-                _must_be_same(connection, found, manifest)
+            if not _taken(connection, attempt):
+                _must_be_same(connection, attempt, manifest)
                 return
-            connection.execute(_EVIDENCE.delete().where(_EVIDENCE.c.pass_id == found.id))
-            connection.execute(_EVIDENCE.insert().values(pass_id=found.id, **values))
-            for old in self._beyond(connection, found.job_id):
+            connection.execute(_EVIDENCE.delete().where(_EVIDENCE.c.pass_id == attempt.id))
+            connection.execute(_EVIDENCE.insert().values(pass_id=attempt.id, **values))
+            for old in self._beyond(connection, attempt.job_id):
                 connection.execute(_EVIDENCE.delete().where(_EVIDENCE.c.pass_id == old))
 
     def of(self, job_id: str) -> list[EvidenceEntry]:
-        """What a job's passes left, oldest first."""
+        """The evidence of a job's passes, oldest first."""
         query = sa.select(*_COLUMNS).where(_EVIDENCE.c.job_id == job_id)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(*_OLDEST_FIRST))
             return [EvidenceEntry(**row._mapping) for row in rows]
 
     def newest(self, job_id: str) -> EvidenceEntry | None:
-        """What a job's last pass left that left anything."""
+        """The newest evidence of a job; None if it has none."""
         entries = self.of(job_id)
         return entries[-1] if entries else None
 
     def manifest(self, pass_id: str) -> bytes:
         """The file, as it was signed. Raises NotFound, EvidenceDamaged."""
-        kept = self.find(pass_id)
-        if kept is None:
+        manifest = self.find(pass_id)
+        if manifest is None:
             raise NotFound(
                 "no evidence of this pass",
                 on=pass_id,
                 remedy="it is kept for a job's newest passes, and beside images",
             )
-        return kept
+        return manifest
 
     def find(self, pass_id: str) -> bytes | None:
         """The file, as it was signed; None when the pass left none. Raises EvidenceDamaged."""
@@ -99,7 +101,7 @@ class EvidenceStore:
             ) from None
 
     def _beyond(self, connection: sa.Connection, job_id: str) -> list[str]:
-        """Passes whose evidence a job has no room for."""
+        """Passes whose evidence exceeds the job's room."""
         size = sa.func.length(_EVIDENCE.c.packed)
         query = sa.select(_EVIDENCE.c.pass_id, size).where(_EVIDENCE.c.job_id == job_id)
         rows = connection.execute(query.order_by(*(column.desc() for column in _OLDEST_FIRST))).all()
@@ -111,20 +113,20 @@ class EvidenceStore:
         return old
 
 
-def _taken(connection: sa.Connection, found: Pass) -> bool:
-    """Whether the pass is still carried by whom it was given to; locks it."""
+def _taken(connection: sa.Connection, attempt: Pass) -> bool:
+    """Whether the appliance that took the pass still has it. Locks the row."""
     query = sa.select(_PASSES.c.id).where(
-        _PASSES.c.id == found.id,
+        _PASSES.c.id == attempt.id,
         _PASSES.c.state == PassState.TAKEN,
-        _PASSES.c.appliance_id == found.appliance_id,
+        _PASSES.c.appliance_id == attempt.appliance_id,
     )
     return connection.execute(query.with_for_update(key_share=True)).first() is not None
 
 
-def _must_be_same(connection: sa.Connection, found: Pass, manifest: bytes) -> None:
-    query = sa.select(_EVIDENCE.c.packed).where(_EVIDENCE.c.pass_id == found.id)
+def _must_be_same(connection: sa.Connection, attempt: Pass, manifest: bytes) -> None:
+    query = sa.select(_EVIDENCE.c.packed).where(_EVIDENCE.c.pass_id == attempt.id)
     packed = connection.execute(query).scalar_one_or_none()
     if packed is None or zstandard.decompress(packed) != manifest:
         raise Conflict(
-            "this pass has ended: its evidence stays as it is", on=found.id, remedy="run another pass"
+            "this pass has ended: its evidence stays as it is", on=attempt.id, remedy="run another pass"
         )

@@ -1,4 +1,4 @@
-"""Workgroups: sources that belong together. A source is in one group at most; a group's status follows from its jobs."""
+"""A source is in at most one workgroup. The status of a workgroup follows from the jobs of its sources."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Workgroups:
         tags_: Mapping[str, str] | None = None,
         client_token: str | None = None,
     ) -> Workgroup:
-        """A new group without sources; the same `client_token` answers the same group again."""
+        """Create a group without sources. The same `client_token` answers the same group again."""
         values: Json = {
             "id": new_id("wg"),
             "name": name,
@@ -46,8 +46,8 @@ class Workgroups:
         with self._database.write() as connection:
             self._database.exclusive(connection, GROUPING)
             again = sa.select(_GROUPS.c.id).where(_GROUPS.c.client_token == client_token)
-            if client_token and (known := connection.execute(again).scalar_one_or_none()):
-                return self._one(connection, known)
+            if client_token and (group_id := connection.execute(again).scalar_one_or_none()):
+                return self._one(connection, group_id)
             _free_name(connection, name)
             if connection.execute(sa.select(sa.func.count()).select_from(_GROUPS)).scalar_one() >= (
                 self._limits.workgroups
@@ -73,7 +73,7 @@ class Workgroups:
         status: str | None = None,
         tags_: Sequence[TagFilter] = (),
     ) -> ResultPage[Workgroup]:
-        """Groups that match exactly, newest first. A `status` is worked out for all of them: there are few."""
+        """Groups that match exactly, newest first. The status is computed for all groups: there are few."""
         query = sa.select(_GROUPS).where(*tagged(TagKind.GROUP, _GROUPS.c.id, tags_))
         if ids:
             query = query.where(_GROUPS.c.id.in_(ids))
@@ -81,18 +81,18 @@ class Workgroups:
             query = query.where(_GROUPS.c.name == name)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(_GROUPS.c.created.desc(), _GROUPS.c.id)).all()
-            here = slice((number - 1) * size, number * size)
+            window = slice((number - 1) * size, number * size)
             if status is None:
-                return ResultPage(len(rows), _groups(connection, rows[here]))
-            found = [group for group in _groups(connection, rows) if group.status == status]
-        return ResultPage(len(found), found[here])
+                return ResultPage(len(rows), _groups(connection, rows[window]))
+            groups = [group for group in _groups(connection, rows) if group.status == status]
+        return ResultPage(len(groups), groups[window])
 
     def modify(self, group_id: str, *, name: str | None = None, description: str | None = None) -> None:
         changes = {k: v for k, v in {"name": name, "description": description}.items() if v is not None}
         with self._database.write() as connection:
             self._database.exclusive(connection, GROUPING)
-            known = self._one(connection, group_id)
-            if name is not None and name != known.name:
+            group = self._one(connection, group_id)
+            if name is not None and name != group.name:
                 _free_name(connection, name)
             if changes:
                 connection.execute(_GROUPS.update().where(_GROUPS.c.id == group_id).values(**changes))
@@ -112,12 +112,12 @@ class Workgroups:
             connection.execute(_GROUPS.delete().where(_GROUPS.c.id == group_id))
 
     def associate(self, group_id: str, source_ids: Iterable[str]) -> None:
-        """Put sources in; harmless for those that are in. All or none."""
-        wanted = set(source_ids)
+        """Put all of these sources into the group, or none. Sources that are in it stay."""
+        ids = set(source_ids)
         with self._database.write() as connection:
             self._database.exclusive(connection, GROUPING)
             inside = set(self._one(connection, group_id).sources)
-            for row in _sources(connection, wanted):
+            for row in _sources(connection, ids):
                 if row.workgroup_id not in (None, group_id):
                     raise StateRefusal(
                         RefusalCode.GROUP_TAKEN,
@@ -125,23 +125,21 @@ class Workgroups:
                         on=row.id,
                         remedy="take it out first",
                     )
-            if len(inside | wanted) > self._limits.workgroup_sources:
+            if len(inside | ids) > self._limits.workgroup_sources:
                 most = self._limits.workgroup_sources
                 raise StateRefusal(
                     RefusalCode.GROUP_SOURCES_QUOTA, f"at most {most} sources in one workgroup", on=group_id
                 )
-            connection.execute(
-                _SOURCES.update().where(_SOURCES.c.id.in_(wanted)).values(workgroup_id=group_id)
-            )
+            connection.execute(_SOURCES.update().where(_SOURCES.c.id.in_(ids)).values(workgroup_id=group_id))
 
     def disassociate(self, group_id: str, source_ids: Iterable[str]) -> None:
-        """Take sources out; harmless for those that are not in."""
-        wanted = set(source_ids)
+        """Take these sources out of the group. Sources that are not in it are ignored."""
+        ids = set(source_ids)
         with self._database.write() as connection:
             self._one(connection, group_id)
-            _sources(connection, wanted)
-            mine = sa.and_(_SOURCES.c.id.in_(wanted), _SOURCES.c.workgroup_id == group_id)
-            connection.execute(_SOURCES.update().where(mine).values(workgroup_id=None))
+            _sources(connection, ids)
+            own = sa.and_(_SOURCES.c.id.in_(ids), _SOURCES.c.workgroup_id == group_id)
+            connection.execute(_SOURCES.update().where(own).values(workgroup_id=None))
 
     def _one(self, connection: sa.Connection, group_id: str) -> Workgroup:
         rows = connection.execute(sa.select(_GROUPS).where(_GROUPS.c.id == group_id)).all()

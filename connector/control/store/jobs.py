@@ -1,4 +1,4 @@
-"""Jobs: a change of state is one transaction with everything that belongs to it."""
+"""Each change of a job's state is one transaction together with everything that belongs to it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ from connector.specification.fields import JOB_FIELDS, JobField
 _JOBS: Final = tables.jobs
 _RUNS: Final = tables.runs
 
-#: Fields by where their value is kept.
+#: The fields of a job, by the column or definition key that keeps them.
 _KEPT_AS: Final = {field.column or field.name: field for field in JOB_FIELDS}
 _AFTER: Final = (machine.PREPARING, machine.SYNCING, machine.PROCESSING, machine.CLEANING)
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What a new job shall do. `last_sync`: the last pass happens with the source shut down.
+    """What a new job shall do. `last_sync`: the source is shut down before the last pass.
 
-    `definition` is the request in the public API's names; `frequency` is hours; times are seconds. `notes` begin its log.
+    `definition` is the request in the public API's names. `frequency` is hours; times are seconds. `notes` are the first
+    lines of its log.
     """
 
     source_id: str
@@ -59,7 +60,7 @@ class NewJob:
     max_images: int | None = None
     scheduled_start: float | None = None
     valid_until: float | None = None  # default: 30 days from now
-    audit: float | None = None  # share of what CBT calls unchanged that each delta looks at
+    audit: float | None = None  # share of what CBT calls unchanged that each delta audits
     accept_removed_disks: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -68,7 +69,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Ids of jobs: past their validity; expired for long enough to be deleted; to be started by the schedule."""
+    """Ids of jobs that must expire, that have been expired long enough to be deleted, and whose scheduled run begins."""
 
     expiring: Sequence[str]
     remnants: Sequence[str]
@@ -76,14 +77,14 @@ class Due:
 
 
 class Jobs:
-    """The wish to migrate one source, and its state."""
+    """The jobs and their states."""
 
     def __init__(self, database: Database, limits: Quotas) -> None:
         self._database = database
         self._limits = limits
 
     def create(self, new_job: NewJob) -> Job:
-        """A job in Ready; the same `client_token` answers the same job again."""
+        """Create a job in Ready. The same `client_token` answers the same job again."""
         if new_job.client_token and (existing := self._by_token(new_job.client_token)):
             return existing
         job_id = new_id("j")
@@ -128,15 +129,15 @@ class Jobs:
             self._database.log(connection, job_id, "warning", note)
 
     def modify(self, job_id: str, changes: Json) -> Job:
-        """Change fields of a job, all or none: by their column, or by their name when they are part of the definition.
+        """Change all of these fields of a job, or none. Keys are columns, or names of fields of the definition.
 
-        `StateRefusal` when its state does not allow it.
+        Raises `StateRefusal` if the state does not allow it.
         """
         try:
             with self._database.write() as connection:
                 job = locked(connection, job_id)
-                for what in changes:
-                    _require_changeable(job, _KEPT_AS[what])
+                for name in changes:
+                    _require_changeable(job, _KEPT_AS[name])
                 values = self._checked(job, changes)
                 connection.execute(_JOBS.update().where(_JOBS.c.id == job_id).values(**values))
                 self._database.log(connection, job_id, "modified", ", ".join(sorted(changes)))
@@ -150,15 +151,15 @@ class Jobs:
         if "valid_until" in changes:
             values["valid_until"] = validity.valid_until(job.created, changes["valid_until"])
         if "scheduled_start" in changes:
-            wanted = changes["scheduled_start"]
-            values["scheduled_start"] = validity.scheduled_start(self._database.now(), wanted)
+            start = changes["scheduled_start"]
+            values["scheduled_start"] = validity.scheduled_start(self._database.now(), start)
         if changes.get("OnDemand", job.on_demand) is not job.on_demand:
             values["next_run"] = self._next_run(job, changes)
-        kept = {name: values.pop(name) for name in changes if not _KEPT_AS[name].column}
-        return values | ({"definition": job.definition | kept} if kept else {})
+        definition = {name: values.pop(name) for name in changes if not _KEPT_AS[name].column}
+        return values | ({"definition": job.definition | definition} if definition else {})
 
     def _next_run(self, job: Job, changes: Json) -> float | None:
-        """Of a job that waits: what was planned is not asked for any more, or the rhythm begins now."""
+        """The next run of a waiting job after its frequency was changed: none, or one interval from now."""
         if changes["OnDemand"] or job.state != machine.WAITING:
             return None
         return validity.next_run(self._database.now(), changes.get("frequency", job.frequency))
@@ -169,7 +170,7 @@ class Jobs:
         return _job(row) if row is not None else None
 
     def get(self, job_id: str) -> Job:
-        """By id, or by the name of a job that is not deleted."""
+        """The job with this id, or with this name if it is not deleted."""
         alive = _JOBS.c.status != JobStatus.DELETED
         with self._database.read() as connection:
             rows = connection.execute(sa.select(_JOBS).where(_JOBS.c.id == job_id)).all()
@@ -182,7 +183,7 @@ class Jobs:
         return _job(rows[0])
 
     def all(self, statuses: Sequence[JobStatus] = ()) -> list[Job]:
-        """Newest first; deleted ones only when asked for."""
+        """Jobs in these statuses, newest first. Without `statuses`: all that are not deleted."""
         query = sa.select(_JOBS).order_by(_JOBS.c.created.desc(), _JOBS.c.id)
         query = query.where(_JOBS.c.status.in_(statuses) if statuses else _JOBS.c.status != JobStatus.DELETED)
         with self._database.read() as connection:
@@ -195,7 +196,7 @@ class Jobs:
             return ResultPage(total, [_job(row) for row in rows])
 
     def begin(self, job_id: str, event: JobEvent, changes: Json | None = None, kind: str = "Manual") -> Run:
-        """START, CUTOVER, CLOSE or ROLLBACK: the new state and the new run in one transaction."""
+        """Begin a run by START, CUTOVER, CLOSE or ROLLBACK: the new state and the run in one transaction."""
         with self._database.write() as connection:
             self._database.exclusive(connection, BEGINNING)
             job = locked(connection, job_id)
@@ -209,9 +210,9 @@ class Jobs:
         changes: Mapping[str, Json],
         kind: str = "Manual",
     ) -> str:
-        """START, CUTOVER or ROLLBACK of these jobs in one transaction, all or none; answers their cohort.
+        """Begin runs of all these jobs by START, CUTOVER or ROLLBACK in one transaction; answer their cohort.
 
-        `changes` to the columns of each, by id. The way back is in reverse order.
+        `changes`: columns of each job, by id. A rollback reverses the ranks.
         """
         cohort = new_id("c")
         with self._database.write() as connection:
@@ -232,16 +233,14 @@ class Jobs:
     ) -> Run:
         now = self._database.now()
         machine.follow(job.state, event, job.id)
-        if (
-            part is None or event is not JobEvent.ROLLBACK
-        ):  # one of several that is offline does not keep the others
+        if part is None or event is not JobEvent.ROLLBACK:  # an offline member does not hold up the others
             self._must_be_possible(connection, job, event)
         if event in (JobEvent.CUTOVER, JobEvent.CLOSE):
             changes = changes | {"cutover": True, "last_sync": event is JobEvent.CUTOVER}
         if event is JobEvent.ROLLBACK:
             kind = runs.ROLLBACK
-        begun: Json = {"started": now, "ended": None, "waiting": "", "error": None}
-        changes = begun | changes
+        columns: Json = {"started": now, "ended": None, "waiting": "", "error": None}
+        changes = columns | changes
         if event is JobEvent.START and not job.disk_order:
             changes |= {"disk_order": _frozen(connection, job)}
         job = move(self._database, connection, job, event, **changes)
@@ -253,9 +252,9 @@ class Jobs:
         return runs.add(connection, job.id, kind, plan, now, **asdict(part))
 
     def _must_be_possible(self, connection: sa.Connection, job: Job, event: JobEvent) -> None:
-        if event is JobEvent.CLOSE:  # reads nothing, ends at once
+        if event is JobEvent.CLOSE:  # it reads nothing and ends at once
             return
-        if event is JobEvent.ROLLBACK:  # the way back is always open, but it needs somebody to go it
+        if event is JobEvent.ROLLBACK:  # a rollback is always allowed, but it needs an appliance
             sources.must_be_online(connection, job.source_id)
             return
         if self._database.now() >= job.valid_until:
@@ -269,18 +268,18 @@ class Jobs:
         if _count(connection, _JOBS.c.status == JobStatus.RUNNING) >= self._limits.running:
             raise StateRefusal(
                 RefusalCode.RUNNING_QUOTA,
-                f"as many jobs run as may run: {self._limits.running}",
+                f"the limit of running jobs is reached: {self._limits.running}",
                 on=job.id,
                 remedy="start it when another has ended",
             )
 
     def apply(self, job_id: str, event: JobEvent) -> Job:
-        """A change of state that needs nothing beside it: STOP while waiting, DELETE, DELETED, EXPIRED."""
+        """Change the state when nothing else changes with it: STOP while waiting, DELETE, DELETED, EXPIRED."""
         with self._database.write() as connection:
             return move(self._database, connection, locked(connection, job_id), event)
 
     def advance(self, run_id: str, event: JobEvent, changes: Json | None = None) -> None:
-        """A report of the workflow; harmless when it was made before. `changes` are columns of the job."""
+        """Take a report of the workflow. Repeating it is harmless. `changes`: columns of the job."""
         with self._database.write() as connection:
             run = runs.locked(connection, run_id)
             job = locked(connection, run.job_id)
@@ -289,9 +288,9 @@ class Jobs:
             move(self._database, connection, job, event, **(changes or {}))
 
     def settle(self, run_id: str, event: JobEvent, outcome: Outcome, error: Json | None = None) -> None:
-        """End a run and move its job, once: a second call finds the run ended and does nothing.
+        """End a run and move its job. A second call finds the run ended and does nothing.
 
-        A pass of it that nobody has taken ends with it; an appliance that holds one is asked to stop.
+        A pass of the run that nobody has taken ends too; an appliance that has one is asked to stop.
         """
         with self._database.write() as connection:
             run = runs.locked(connection, run_id)
@@ -310,18 +309,20 @@ class Jobs:
             if event is JobEvent.PAUSED:
                 after["next_run"] = validity.next_run(now, None if job.on_demand else job.frequency)
             if event is JobEvent.ROLLED_BACK:
-                after.pop("error")  # why it was taken back, if not a person asked for it
+                after.pop("error")  # it says why the cutover was rolled back, unless a person asked for that
                 after |= {"cutover": False, "down_since": None, "predicted_downtime": None}
             move(self._database, connection, job, event, **after)
 
     def due(self) -> Due:
-        """What time asks for now."""
+        """The jobs for which something is due now."""
         c, now = _JOBS.c, self._database.now()
         remnant = now - validity.REMNANT
         with self._database.read() as connection:
 
-            def ids(*which: sa.ColumnElement[bool]) -> list[str]:
-                return list(connection.execute(sa.select(c.id).where(*which).order_by(c.created)).scalars())
+            def ids(*conditions: sa.ColumnElement[bool]) -> list[str]:
+                return list(
+                    connection.execute(sa.select(c.id).where(*conditions).order_by(c.created)).scalars()
+                )
 
             return Due(
                 expiring=ids(c.status.in_(machine.EXPIRING), c.valid_until <= now),
@@ -341,7 +342,7 @@ class Jobs:
             )
 
     def set_authority(self, job_id: str, sealed: str) -> None:
-        """Keep the job's authority; the first one stays."""
+        """Keep the job's certificate authority. A second one is ignored."""
         with self._database.write() as connection:
             connection.execute(
                 _JOBS.update()
@@ -350,29 +351,29 @@ class Jobs:
             )
 
     def mark(self, job_id: str, **values: Any) -> None:
-        """Set columns that no state depends on: `waiting`, `transition_instance`. Writes only a difference."""
+        """Set columns that no state depends on, such as `waiting`. It writes only if a value differs."""
         with self._database.write(counted=False) as connection:
             differs = sa.or_(*(_JOBS.c[name].is_distinct_from(value) for name, value in values.items()))
             connection.execute(_JOBS.update().where(_JOBS.c.id == job_id, differs).values(**values))
 
     def demand_compare(self, reason: str, job_ids: Sequence[str] | None = None) -> None:
-        """The next pass of these jobs (None: of all that are not deleted) compares every disk, because of `reason`.
+        """Make the next pass of these jobs compare every disk, because of `reason`. None: all jobs that are not deleted.
 
-        It is done with when a pass of the job that reads has ended well.
+        The demand ends with the first pass of the job that reads and is done.
         """
-        wanted = _JOBS.c.status != JobStatus.DELETED
+        condition = _JOBS.c.status != JobStatus.DELETED
         if job_ids is not None:
-            wanted = sa.and_(wanted, _JOBS.c.id.in_(job_ids))
+            condition = sa.and_(condition, _JOBS.c.id.in_(job_ids))
         with self._database.write() as connection:
-            demand_compare(self._database, connection, reason, wanted)
+            demand_compare(self._database, connection, reason, condition)
 
     def relocate(self, job_id: str, instance: Json) -> None:
-        """The job's instance is reached at another address from now on."""
+        """Record that the job's instance has another address from now on."""
         with self._database.write() as connection:
             connection.execute(_JOBS.update().where(_JOBS.c.id == job_id).values(instance=instance))
 
     def note(self, job_id: str, kind: str, text: str) -> None:
-        """One line for the job's log."""
+        """Add one line to the job's log."""
         with self._database.write(counted=False) as connection:
             self._database.log(connection, job_id, kind, text)
 
@@ -385,7 +386,7 @@ class Jobs:
 
 
 def move(database: Database, connection: sa.Connection, job: Job, event: JobEvent, **changes: Any) -> Job:
-    """Follow the table for one job, inside the caller's transaction, with what belongs to the new state."""
+    """Move one job along `TRANSITIONS` inside the caller's transaction, with everything that belongs to the new state."""
     target = machine.follow(job.state, event, job.id)
     now = database.now()
     values: Json = {"next_run": None} if job.state == machine.WAITING else {}
@@ -396,12 +397,12 @@ def move(database: Database, connection: sa.Connection, job: Job, event: JobEven
         values["expired"] = now
     if event is JobEvent.ROLLBACK and job.status is JobStatus.FINISHED:
         sources.move(connection, job.source_id, SourceEvent.TAKEN, last_job=job.id)
-    done = connection.execute(
+    updated = connection.execute(
         _JOBS.update()
         .where(_JOBS.c.id == job.id, _JOBS.c.status == job.status, _JOBS.c.business == job.business)
         .values(status=target.status, business=target.business, changed=now, **values | changes)
     )
-    if done.rowcount != 1:
+    if updated.rowcount != 1:
         raise Conflict("another request changed this job first", on=job.id, remedy="look again")
     if event is JobEvent.FINISHED or (event is JobEvent.DELETE and job.status is not JobStatus.FINISHED):
         sources.move(connection, job.source_id, SourceEvent.FREED)
@@ -414,10 +415,10 @@ def move(database: Database, connection: sa.Connection, job: Job, event: JobEven
 
 
 def demand_compare(
-    database: Database, connection: sa.Connection, reason: str, wanted: sa.ColumnElement[bool]
+    database: Database, connection: sa.Connection, reason: str, condition: sa.ColumnElement[bool]
 ) -> None:
-    """The next pass of the jobs that are `wanted` compares, inside the caller's transaction."""
-    query = sa.select(_JOBS.c.id).where(wanted).order_by(_JOBS.c.id).with_for_update(key_share=True)
+    """Make the next pass of the jobs that match `condition` compare, inside the caller's transaction."""
+    query = sa.select(_JOBS.c.id).where(condition).order_by(_JOBS.c.id).with_for_update(key_share=True)
     ids = list(connection.execute(query).scalars())
     connection.execute(_JOBS.update().where(_JOBS.c.id.in_(ids)).values(compare_reason=reason))
     for job_id in ids:
@@ -441,13 +442,13 @@ def jobs_of(connection: sa.Connection, source_id: str) -> list[Job]:
 
 
 def _frozen(connection: sa.Connection, job: Job) -> list[int]:
-    """Keys of the source's disks: their order from now on, whatever becomes of the source's. `StateRefusal` without the first."""
+    """Keys of the source's disks, in the order that the job keeps. Raises `StateRefusal` if the job leaves the first out."""
     (source,) = sources.some(connection, [job.source_id])
     keys = [disk.key for disk in source.disks]
     if keys and keys[0] in job.left_out:
         raise StateRefusal(
             RefusalCode.JOB_STATUS,
-            f"disk {keys[0]} is the system disk by now, and the job leaves it out",
+            f"disk {keys[0]} is the system disk now, and the job leaves it out",
             on=job.id,
             remedy="choose the disks of the job again",
         )
@@ -467,8 +468,8 @@ def _reached(state: JobState, event: JobEvent) -> bool:
     return state in _AFTER and any(t in _AFTER and _AFTER.index(state) >= _AFTER.index(t) for t in targets)
 
 
-def _count(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
-    return connection.execute(sa.select(sa.func.count()).select_from(_JOBS).where(which)).scalar_one()
+def _count(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> int:
+    return connection.execute(sa.select(sa.func.count()).select_from(_JOBS).where(condition)).scalar_one()
 
 
 def _unknown(job_id: str) -> UnknownObject:
@@ -491,7 +492,7 @@ def _job(row: Any) -> Job:
 
 
 def _require_changeable(job: Job, field: JobField) -> None:
-    """Raises `StateRefusal` when the field cannot be changed where the job stands; says where it can."""
+    """Raise `StateRefusal` if the field cannot be changed in the job's state; the remedy names the states where it can."""
     if machine.modifiable(job.state, field):
         return
     where = ", ".join(field.changes)

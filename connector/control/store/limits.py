@@ -1,4 +1,4 @@
-"""How much may exist and run at once. Frozen; every process on one database should be given the same."""
+"""Quotas bound how much exists and how much is read at once. All processes on one database should have the same quotas."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from connector.errors import BadInput
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """Quotas of things that exist, then limits on what is read at the same time across all appliances.
+    """First quotas of objects that exist, then limits on what all appliances read at the same time.
 
-    A disk that is read costs its ESXi host and its vCenter one connection; a machine that is read costs each of its
-    datastores the growth of one snapshot. A machine, or an application, that alone exceeds a limit is read when nothing
+    A disk that is read costs its ESXi host and its vCenter one connection. A machine that is read costs each of its
+    datastores the growth of one snapshot. A machine or application that exceeds a limit alone is read when nothing
     else is.
     """
 
@@ -32,9 +32,9 @@ class Quotas:
 
     @classmethod
     def of(cls, words: Iterable[str]) -> Quotas:
-        """From words such as `host_disks=4`; `BadInput` for a limit that does not exist and for less than 1."""
+        """Quotas from words such as `host_disks=4`. Raises `BadInput` for an unknown limit and for a number below 1."""
         names = [limit.name for limit in fields(cls)]
-        chosen: dict[str, int] = {}
+        limits: dict[str, int] = {}
         for word in words:
             name, _, number = word.partition("=")
             if name not in names or not number.isdecimal() or not 1 <= int(number) < 1 << 31:
@@ -43,23 +43,23 @@ class Quotas:
                     on="--limit",
                     remedy=f"NAME=NUMBER; NAME: {', '.join(names)}",
                 )
-            chosen[name] = int(number)
-        return cls(**chosen)
+            limits[name] = int(number)
+        return cls(**limits)
 
 
 @dataclass(frozen=True, slots=True)
 class PassGroup:
-    """Passes that are given out in one: all of them fit, or none begins. One alone, or an application's."""
+    """Passes that begin together, when there is room for all: one pass, or those of an application."""
 
     passes: Sequence[Pass]
-    #: An application's: its room is kept even when it may begin, until it has.
+    #: It is an application's group: its room is kept even when it may begin, until it has begun.
     together: bool = False
-    #: Its room was kept for it: only what is read counts against it.
+    #: Its room was kept for it, so only running passes count against it.
     admitted: bool = False
 
 
 class _Kind(NamedTuple):
-    """What one limit counts, by its field of `Quotas`; and where: vCenter, then a host or datastore of it."""
+    """What one limit counts: a field of `Quotas`, a vCenter, and a host or datastore of it."""
 
     limit: str
     vcenter: str = ""
@@ -76,31 +76,31 @@ class _Kind(NamedTuple):
 
 
 def reasons(
-    claims: Sequence[PassGroup], running: Sequence[Pass], limits: Quotas, reserved: Sequence[Pass] = ()
+    groups: Sequence[PassGroup], running: Sequence[Pass], limits: Quotas, reserved: Sequence[Pass] = ()
 ) -> dict[str, str]:
-    """Why each pass of the claims must wait while `running` are read; empty for one that need not. Pure.
+    """Why each pass of the groups must wait while `running` are read; empty for a pass that may begin. Pure.
 
-    The oldest comes first, and what it waits for is kept free for it: a machine with many disks waits its turn,
-    not for ever. `reserved` are still to be read, by applications whose machines go down already: they count as read,
-    but not against one another, so nothing waits in a ring.
+    The oldest group comes first, and its room is kept free: so a machine with many disks does not wait for ever.
+    `reserved` passes belong to applications that are already being shut down. They count as read, but not against one
+    another, so no two applications wait for each other.
     """
-    read = _use(running)
-    used = read + _use(reserved)
-    kept = Counter(used)
-    found: dict[str, str] = {}
-    for claim in claims:
-        wanted = _use(claim.passes)
-        why = _obstacle(wanted, read if claim.admitted else used, limits)
-        if not why and not claim.admitted and _obstacle(wanted, kept, limits):
+    reading = _use(running)
+    used = reading + _use(reserved)
+    reserved_use = Counter(used)
+    why_of: dict[str, str] = {}
+    for group in groups:
+        needed = _use(group.passes)
+        why = _obstacle(needed, reading if group.admitted else used, limits)
+        if not why and not group.admitted and _obstacle(needed, reserved_use, limits):
             why = "waits its turn behind an older pass"
-        if not claim.admitted and (why or claim.together):
-            kept += wanted
-        found |= dict.fromkeys((one.id for one in claim.passes), why)
-    return found
+        if not group.admitted and (why or group.together):
+            reserved_use += needed
+        why_of |= dict.fromkeys((attempt.id for attempt in group.passes), why)
+    return why_of
 
 
-def _obstacle(wanted: Counter[_Kind], used: Counter[_Kind], limits: Quotas) -> str:
-    for kind, more in wanted.items():
+def _obstacle(needed: Counter[_Kind], used: Counter[_Kind], limits: Quotas) -> str:
+    for kind, more in needed.items():
         limit = getattr(limits, kind.limit)
         if used[kind] > 0 and used[kind] + more > limit:
             return f"waits: {used[kind]} of {limit} {kind} are being read"
@@ -108,12 +108,12 @@ def _obstacle(wanted: Counter[_Kind], used: Counter[_Kind], limits: Quotas) -> s
 
 
 def _use(passes: Iterable[Pass]) -> Counter[_Kind]:
-    found: Counter[_Kind] = Counter()
-    for one in passes:
-        found[_Kind("passes")] += 1
-        found[_Kind("vcenter_disks", one.vcenter)] += one.disk_count
-        if one.host:
-            found[_Kind("host_disks", one.vcenter, one.host)] += one.disk_count
-        for store in one.datastores:
-            found[_Kind("datastore_machines", one.vcenter, store)] += 1
-    return found
+    used: Counter[_Kind] = Counter()
+    for attempt in passes:
+        used[_Kind("passes")] += 1
+        used[_Kind("vcenter_disks", attempt.vcenter)] += attempt.disk_count
+        if attempt.host:
+            used[_Kind("host_disks", attempt.vcenter, attempt.host)] += attempt.disk_count
+        for store in attempt.datastores:
+            used[_Kind("datastore_machines", attempt.vcenter, store)] += 1
+    return used

@@ -1,4 +1,4 @@
-"""What must be found at the targets of a job: the end of each disk's lineage, as the newest evidence says (invariant 13)."""
+"""A pass continues from a target only if the target shows the head of the lineage in the newest evidence (invariant 13)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from connector.transfer.lineage import Lineage
 
 
 def of(store: Store, job_id: str) -> Lineage:
-    """What is known of a job's disks. Evidence that is missing or damaged has every disk compared."""
+    """The lineage of a job's disks. If evidence is missing or damaged, every disk is compared."""
     newest = store.evidence.newest(job_id)
     demanded = store.jobs.get(job_id).compare_reason
-    passes = [one for one in store.passes.of(job_id) if one.task.reads]
+    passes = [attempt for attempt in store.passes.of(job_id) if attempt.task.reads]
     readings = frozenset(_since(passes, newest))
     if newest is None:
         return Lineage(readings=readings, compare=demanded or _missing(passes, newest))
@@ -31,22 +31,25 @@ def of(store: Store, job_id: str) -> Lineage:
 
 
 def _heads(manifest: bytes, entry: EvidenceEntry) -> dict[str, LineageHead]:
-    read = evidence.read(manifest)
-    if read.sections["pass"].get("id") != entry.pass_id or evidence.pem(read.key) != entry.key:
+    manifest_read = evidence.read(manifest)
+    if (
+        manifest_read.sections["pass"].get("id") != entry.pass_id
+        or evidence.pem(manifest_read.key) != entry.key
+    ):
         raise EvidenceDamaged("it is of another pass, or signed with another key")
-    return evidence.heads(read)
+    return evidence.heads(manifest_read)
 
 
 def _missing(passes: list[Pass], newest: EvidenceEntry | None) -> str:
-    """Why evidence must exist that is not there; empty when none lacks."""
-    done = next((one for one in reversed(passes) if one.outcome is Outcome.DONE), None)
-    if done is None or (newest is not None and done.id not in _since(passes, newest)):
+    """Which evidence is missing that must exist; empty if none is."""
+    last_done = next((attempt for attempt in reversed(passes) if attempt.outcome is Outcome.DONE), None)
+    if last_done is None or (newest is not None and last_done.id not in _since(passes, newest)):
         return ""
-    return f"the control plane has no evidence of pass {done.id}, which was done"
+    return f"the control plane has no evidence of pass {last_done.id}, which was done"
 
 
 def _since(passes: list[Pass], newest: EvidenceEntry | None) -> list[str]:
-    """Ids of the passes that were handed out after the one of the newest evidence."""
-    ids = [one.id for one in passes]
+    """Ids of the passes that were taken after the pass of the newest evidence."""
+    ids = [attempt.id for attempt in passes]
     first = ids.index(newest.pass_id) + 1 if newest is not None and newest.pass_id in ids else 0
     return ids[first:]

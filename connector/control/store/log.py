@@ -1,4 +1,4 @@
-"""The log of each job: what happened to it, in the order of its entries' ids. Appended to by whoever changes a job."""
+"""Each job has a log of what happened to it, in the order of the entries' ids. Every change of a job adds to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EVENTS: Final = tables.events
 
 
 class Log:
-    """Reads; ids grow, but two entries written at the same moment may appear in either order."""
+    """Reads the logs. Ids grow, but two entries that were written at the same moment may appear in either order."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,7 +32,7 @@ class Log:
         return self._read(query.order_by(_EVENTS.c.id.desc()).limit(limit))[::-1]
 
     def after(self, job_id: str, entry_id: int, limit: int) -> Sequence[LogEntry]:
-        """The first `limit` entries behind `entry_id`, oldest first."""
+        """The first `limit` entries after `entry_id`, oldest first."""
         query = sa.select(_EVENTS).where(_EVENTS.c.job_id == job_id, _EVENTS.c.id > entry_id)
         return self._read(query.order_by(_EVENTS.c.id).limit(limit))
 

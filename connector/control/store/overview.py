@@ -1,4 +1,4 @@
-"""What finished passes have shown: how fast the line was, how much a source had to read."""
+"""Figures over many rows at once: measured rates, planned bytes, counts and names."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Measured:
         self._database = database
 
     def rate(self, vcenters: Iterable[str]) -> float | None:
-        """Bytes of plan a second that the newest passes of these vCenters have reached; None without any."""
-        done = sa.and_(_PASSES.c.outcome == Outcome.DONE, _PASSES.c.vcenter.in_(list(vcenters)))
-        query = sa.select(_PASSES.c.result).where(done).order_by(_PASSES.c.ended.desc()).limit(_NEWEST)
+        """Bytes of plan per second in the newest passes of these vCenters; None if there are none."""
+        condition = sa.and_(_PASSES.c.outcome == Outcome.DONE, _PASSES.c.vcenter.in_(list(vcenters)))
+        query = sa.select(_PASSES.c.result).where(condition).order_by(_PASSES.c.ended.desc()).limit(_NEWEST)
         with self._database.read() as connection:
             results = connection.execute(query).scalars().all()
         passes = [disks for result in results if (disks := _disks(result))]
         planned = sum(size for disks in passes for size, _ in disks)
-        seconds = sum(max(took for _, took in disks) for disks in passes)
+        seconds = sum(max(duration for _, duration in disks) for disks in passes)
         return planned / seconds if planned and seconds else None
 
     def planned(self, source_ids: Sequence[str]) -> dict[str, int]:
-        """Bytes that the first pass of the newest job of each of these sources had to read, where it is known."""
+        """Bytes that the first pass of each source's newest job had to read, where they are known."""
         query = (
             sa.select(_JOBS.c.source_id, _PASSES.c.result)
             .join(_JOBS, _JOBS.c.id == _PASSES.c.job_id)
@@ -45,18 +45,18 @@ class Measured:
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        found = {row.source_id: sum(size for size, _ in _disks(row.result)) for row in rows}
-        return {source_id: size for source_id, size in found.items() if size}
+        planned = {row.source_id: sum(size for size, _ in _disks(row.result)) for row in rows}
+        return {source_id: size for source_id, size in planned.items() if size}
 
 
 def _disks(result: Json | None) -> list[tuple[int, float]]:
-    """Planned bytes and seconds of each disk, as far as the appliance reported them in their right types."""
+    """Planned bytes and seconds of each disk for which the appliance reported numbers."""
     disks = (result or {}).get("disks")
     pairs = [(d.get("planned"), d.get("seconds")) for d in disks or [] if isinstance(d, dict)]
     return [(n, float(s)) for n, s in pairs if isinstance(n, int) and isinstance(s, int | float)]
 
 
-#: What has an id and a name; no two of them have an id in common.
+#: Tables of objects that have an id and a name. No two of them share an id.
 _NAMED: Final = (
     tables.jobs,
     tables.sources,
@@ -69,7 +69,7 @@ _NAMED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class JobGlance:
-    """As much of a job as another page says about it."""
+    """The part of a job that other pages show."""
 
     id: str
     name: str
@@ -77,7 +77,7 @@ class JobGlance:
 
 
 class Overview:
-    """What is known of many things at once."""
+    """Counts and names of many objects at once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -105,7 +105,7 @@ class Overview:
         }
 
     def down(self) -> list[JobGlance]:
-        """Jobs whose cutover has shut the source down, while neither it nor a rollback has ended; the longest first."""
+        """Jobs whose cutover has shut the source down, until it or a rollback ends; the longest downtime first."""
         c = tables.jobs.c
         query = sa.select(c.id, c.name, c.status, c.business).order_by(c.down_since)
         over = (JobStatus.FINISHED, JobStatus.DELETED)
@@ -123,7 +123,7 @@ class Overview:
             return {row.id: row.name for row in rows}
 
     def names(self, ids: Collection[str]) -> dict[str, str]:
-        """Names of whatever has one of these ids, of deleted things too as long as their row is there."""
+        """Names of the objects with these ids. Deleted objects are included as long as their row exists."""
         rows = [sa.select(t.c.id, t.c.name).where(t.c.id.in_(ids)) for t in _NAMED]
         with self._database.read() as connection:
             return {row.id: row.name for row in connection.execute(sa.union_all(*rows))}

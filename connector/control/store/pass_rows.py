@@ -1,4 +1,4 @@
-"""Passes as the database has them, inside the caller's transaction."""
+"""Rows of passes, read and changed inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from connector.control.store import tables
 
 _PASSES: Final = tables.passes
 
-#: Ids say nothing of age, and within one run the clock may stand still between two attempts.
+#: Ids say nothing about age, and two attempts of one run may be offered at the same time.
 OLDEST_FIRST: Final = (_PASSES.c.offered, _PASSES.c.run_id, _PASSES.c.slot, _PASSES.c.attempt)
 
-#: The order of one job's passes whatever the clock did: by the number of their run.
+#: The order of one job's passes, whatever the clock did: by the number of their run.
 IN_ORDER: Final = (
     sa.select(tables.runs.c.number).where(tables.runs.c.id == _PASSES.c.run_id).scalar_subquery(),
     _PASSES.c.slot,
@@ -24,17 +24,17 @@ IN_ORDER: Final = (
 
 
 def in_state(connection: sa.Connection, state: PassState, *more: sa.ColumnElement[bool]) -> list[Pass]:
-    """All in this state, oldest first."""
+    """All passes in this state, oldest first."""
     return _found(connection, _PASSES.c.state == state, *more)
 
 
 def of_runs(connection: sa.Connection, run_ids: Sequence[str]) -> list[Pass]:
-    """All of these runs, oldest first."""
+    """All passes of these runs, oldest first."""
     return _found(connection, _PASSES.c.run_id.in_(run_ids))
 
 
 def withdraw(connection: sa.Connection, run_id: str, now: float) -> None:
-    """The passes of this run that nobody has taken end as stopped."""
+    """End the passes of this run that nobody has taken, as stopped."""
     waiting = sa.and_(_PASSES.c.run_id == run_id, _PASSES.c.state == PassState.OFFERED)
     stopped: dict[str, Any] = {"state": PassState.FINISHED, "outcome": Outcome.STOPPED, "result": {}}
     connection.execute(_PASSES.update().where(waiting).values(ended=now, **stopped))
@@ -50,6 +50,6 @@ def pass_of(row: Any) -> Pass:
     return Pass(**values)
 
 
-def _found(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> list[Pass]:
-    rows = connection.execute(sa.select(_PASSES).where(*which).order_by(*OLDEST_FIRST))
+def _found(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Pass]:
+    rows = connection.execute(sa.select(_PASSES).where(*conditions).order_by(*OLDEST_FIRST))
     return [pass_of(row) for row in rows]

@@ -1,6 +1,6 @@
-"""Passes: offered by the workflow, taken by one appliance at a time, finished once.
+"""A pass is offered by the workflow, taken by one appliance, and finished once.
 
-A lost pass gets a new attempt with a new id, so its former appliance can report nothing for it.
+A lost pass gets a new attempt with a new id, so its former appliance can no longer report for it.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ ATTEMPTS: Final = 20
 
 
 class Passes:
-    """Every reading of every source."""
+    """The passes of all jobs."""
 
     def __init__(self, database: Database, limits: Quotas) -> None:
         self._database = database
         self._limits = limits
 
     def offer(self, run_id: str, slot: int) -> Pass:
-        """The open pass of this slot; a new one when there is none. Idempotent."""
+        """The last attempt in this slot; a new one if there is none. Idempotent."""
         with self._database.write() as connection:
             run = connection.execute(
                 sa.select(_RUNS).where(_RUNS.c.id == run_id).with_for_update(key_share=True)
@@ -72,7 +72,7 @@ class Passes:
         now = self._database.now()
         stopped: Json = {"state": PassState.FINISHED, "outcome": Outcome.STOPPED, "ended": now, "result": {}}
         values: Json = {
-            "id": new_id("p"),  # never reused: instances and vCenter know readings by it
+            "id": new_id("p"),  # never used again: instances and vCenter know readings by it
             "run_id": run.id,
             "job_id": run.job_id,
             "slot": slot,
@@ -91,17 +91,17 @@ class Passes:
         return _one(connection, values["id"])
 
     def take(self, appliance: Appliance, errands: bool = False) -> Pass | None:
-        """The oldest pass that this appliance can run within the limits, now its own; None when there is none.
+        """Give this appliance the oldest pass that the limits allow; None if there is none.
 
-        `errands`: not one that reads, but one that powers a machine, for which nobody shall wait.
+        `errands`: give it a power task instead of a pass that reads; no limit holds power tasks up.
         """
         with self._database.read() as connection:
             if self._next(connection, appliance, errands) is None:
                 return None
         with self._database.write() as connection:
             self._database.exclusive(connection, HANDING_OUT)
-            found = self._next(connection, appliance, errands)
-            if found is None:
+            attempt = self._next(connection, appliance, errands)
+            if attempt is None:
                 return None
             now = self._database.now()
             values: Json = {
@@ -109,69 +109,72 @@ class Passes:
                 "appliance_id": appliance.id,
                 "taken": now,
                 "phase": f"begun by the appliance {appliance.name}"[:400],
-                "wanted": _wanted(connection, found.job_id),
+                "wanted": _wanted(connection, attempt.job_id),
             }
-            still = sa.and_(_PASSES.c.id == found.id, _PASSES.c.state == PassState.OFFERED)
+            still = sa.and_(_PASSES.c.id == attempt.id, _PASSES.c.state == PassState.OFFERED)
             if connection.execute(_PASSES.update().where(still).values(**values)).rowcount != 1:
                 return None
-            connection.execute(_JOBS.update().where(_JOBS.c.id == found.job_id).values(waiting=""))
-            text = f"pass {found.id} begun by the appliance {appliance.name}"
-            self._database.log(connection, found.job_id, "taken", text)
-            return _one(connection, found.id)
+            connection.execute(_JOBS.update().where(_JOBS.c.id == attempt.job_id).values(waiting=""))
+            text = f"pass {attempt.id} begun by the appliance {appliance.name}"
+            self._database.log(connection, attempt.job_id, "taken", text)
+            return _one(connection, attempt.id)
 
     def _next(self, connection: sa.Connection, appliance: Appliance, errands: bool) -> Pass | None:
         now = self._database.now()
         ready = sa.or_(_PASSES.c.not_before <= now, _PASSES.c.offered > now + SET_BACK)
         offered = in_state(connection, PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter, ready)
-        wanted = [found for found in offered if found.task.reads is not errands]
-        if not wanted:
+        suitable = [attempt for attempt in offered if attempt.task.reads is not errands]
+        if not suitable:
             return None
         why = waiting(connection, offered, self._limits)
-        return next((found for found in wanted if not why[found.id]), None)
+        return next((attempt for attempt in suitable if not why[attempt.id]), None)
 
     def explain(self, online: Iterable[str]) -> None:
-        """Write down, for people, what every job whose pass nobody has taken waits for."""
+        """Write into each job whose pass nobody has taken what it waits for."""
         now = self._database.now()
         with self._database.read() as connection:
             offered = in_state(connection, PassState.OFFERED)
-            ready = [found for found in offered if not _rests(found, now)]
+            ready = [attempt for attempt in offered if not _rests(attempt, now)]
             by_vcenter = {
-                found.vcenter: [one for one in ready if one.vcenter == found.vcenter] for found in ready
+                attempt.vcenter: [other for other in ready if other.vcenter == attempt.vcenter]
+                for attempt in ready
             }
             readers = _readers(connection)
             why: dict[str, str] = {}
-            for there in by_vcenter.values():
-                why |= waiting(connection, there, self._limits)
-        for resting in (found for found in offered if _rests(found, now)):
+            for passes in by_vcenter.values():
+                why |= waiting(connection, passes, self._limits)
+        for resting in (attempt for attempt in offered if _rests(attempt, now)):
             self._explain(
                 resting, f"rests, and is tried again {_clock(resting.not_before)}: {resting.reason}"
             )
-        for found in ready:
-            names = readers.get(found.vcenter, [])
-            busy = why[found.id] or _busy(names)
-            self._explain(found, busy if found.vcenter in online else _absent(names))
+        for attempt in ready:
+            names = readers.get(attempt.vcenter, [])
+            busy = why[attempt.id] or _busy(names)
+            self._explain(attempt, busy if attempt.vcenter in online else _absent(names))
 
-    def _explain(self, found: Pass, text: str) -> None:
+    def _explain(self, attempt: Pass, text: str) -> None:
         with self._database.read() as connection:
-            query = sa.select(_JOBS.c.waiting).where(_JOBS.c.id == found.job_id)
+            query = sa.select(_JOBS.c.waiting).where(_JOBS.c.id == attempt.job_id)
             if connection.execute(query).scalar_one() == text:
                 return
-        offered = sa.exists().where(_PASSES.c.id == found.id, _PASSES.c.state == PassState.OFFERED)
+        offered = sa.exists().where(_PASSES.c.id == attempt.id, _PASSES.c.state == PassState.OFFERED)
         with self._database.write(counted=False) as connection:
-            connection.execute(_JOBS.update().where(_JOBS.c.id == found.job_id, offered).values(waiting=text))
+            connection.execute(
+                _JOBS.update().where(_JOBS.c.id == attempt.job_id, offered).values(waiting=text)
+            )
 
     def ended(self) -> list[Pass]:
-        """The finished passes of runs that have not ended: their workflows must hear of them."""
+        """The finished passes of runs that have not ended. The workflows of these runs must be told."""
         with self._database.read() as connection:
             open_runs = sa.select(_RUNS.c.id).where(_RUNS.c.ended.is_(None))
             if not (under_way := list(connection.execute(open_runs).scalars())):
                 return []
             query = sa.select(_PASSES).where(_PASSES.c.run_id.in_(under_way))
-            found = [pass_of(row) for row in connection.execute(query)]  # few, beside all that ever finished
-        return [one for one in found if one.state is PassState.FINISHED]
+            passes = [pass_of(row) for row in connection.execute(query)]  # few rows compared with all passes
+        return [attempt for attempt in passes if attempt.state is PassState.FINISHED]
 
     def fail(self, run_id: str, error: Json) -> None:
-        """Whatever is open in this run has failed, whoever holds it."""
+        """End all open passes of this run as failed, even if an appliance has them."""
         live = sa.and_(_PASSES.c.run_id == run_id, _PASSES.c.state.in_((PassState.OFFERED, PassState.TAKEN)))
         with self._database.write() as connection:
             for row in connection.execute(
@@ -180,10 +183,10 @@ class Passes:
                 self._end(connection, row.id, Outcome.FAILED, error, {})
 
     def progress(self, pass_id: str, appliance: Appliance, phase: str, disks: Sequence[Json]) -> None:
-        """The latest figures; a report after the end is dropped."""
+        """Keep the latest progress. A report after the pass's end is dropped."""
         with self._database.write(counted=False) as connection:
-            found = _owned(connection, pass_id, appliance)
-            if found.state is PassState.TAKEN:
+            attempt = _owned(connection, pass_id, appliance)
+            if attempt.state is PassState.TAKEN:
                 connection.execute(
                     _PASSES.update().where(_PASSES.c.id == pass_id).values(phase=phase, disks=list(disks))
                 )
@@ -197,36 +200,40 @@ class Passes:
         result: Json,
         rest: float = 0.0,
     ) -> Pass:
-        """The end of a pass. The same report again is harmless; another one is a `Conflict`.
+        """End a pass. The same report again is harmless; a different one raises `Conflict`.
 
-        Stopped without having been asked for means handed back: the pass is offered again, after `rest` seconds, and
+        A pass that stops without having been asked to was given back: it is offered again after `rest` seconds, and
         `error` says why.
         """
         with self._database.write() as connection:
-            found = _one(connection, pass_id)
-            if outcome is Outcome.STOPPED and _handed_back(found, appliance):
-                return found
-            found = _owned(connection, pass_id, appliance)
-            if found.state is PassState.FINISHED:
-                if found.outcome is not outcome:
+            attempt = _one(connection, pass_id)
+            if outcome is Outcome.STOPPED and _handed_back(attempt, appliance):
+                return attempt
+            attempt = _owned(connection, pass_id, appliance)
+            if attempt.state is PassState.FINISHED:
+                if attempt.outcome is not outcome:
                     raise Conflict(
-                        f"this pass has ended as {found.outcome}",
+                        f"this pass has ended as {attempt.outcome}",
                         on=pass_id,
-                        remedy="ask for the next order: the pass is given out anew when it is needed",
+                        remedy="ask for the next order: the pass is offered again when it is needed",
                     )
-                return found
-            query = sa.select(_RUNS.c.stop).where(_RUNS.c.id == found.run_id).with_for_update(key_share=True)
-            asked = connection.execute(query).scalar_one()
-            if outcome is Outcome.STOPPED and not asked:
+                return attempt
+            query = (
+                sa.select(_RUNS.c.stop).where(_RUNS.c.id == attempt.run_id).with_for_update(key_share=True)
+            )
+            stop_asked = connection.execute(query).scalar_one()
+            if outcome is Outcome.STOPPED and not stop_asked:
                 reason = str((error or {}).get("what", ""))
-                self._log(connection, found, f"handed back{f': {reason}' if reason else ' by its appliance'}")
-                self._renew(connection, found, error, rest, reason)
+                self._log(
+                    connection, attempt, f"handed back{f': {reason}' if reason else ' by its appliance'}"
+                )
+                self._renew(connection, attempt, error, rest, reason)
                 return _one(connection, pass_id)
             was_asked = outcome is Outcome.STOPPED
             return self._end(connection, pass_id, outcome, None if was_asked else error, result)
 
     def stop(self, job_id: str) -> Pass | None:
-        """Ask the running run to stop. A pass that nobody has taken ends here, and is answered."""
+        """Ask the job's open run to stop. A pass that nobody has taken ends at once and is answered."""
         with self._database.write() as connection:
             job = connection.execute(
                 sa.select(tables.jobs).where(tables.jobs.c.id == job_id).with_for_update(key_share=True)
@@ -240,7 +247,7 @@ class Passes:
             if run.proved:
                 raise StateRefusal(
                     RefusalCode.JOB_STATUS,
-                    "all machines of its application are proved: it ends in a moment",
+                    "all machines of its application are proved, and it ends in a moment",
                     on=job.name,
                     remedy="wait until it is Finished; then the application can be rolled back",
                 )
@@ -255,7 +262,7 @@ class Passes:
             return None if waiting is None else self._end(connection, waiting, Outcome.STOPPED, None, {})
 
     def to_stop(self, appliance: Appliance, held: Iterable[str]) -> list[str]:
-        """Of the passes that an appliance holds: those that shall stop or are not its own."""
+        """Which of the passes that the appliance has in hand must stop or are not its own."""
         query = (
             sa.select(_PASSES.c.id)
             .join(_RUNS, _RUNS.c.id == _PASSES.c.run_id)
@@ -270,7 +277,7 @@ class Passes:
         return sorted(set(held) - fine)
 
     def definitions(self, appliance: Appliance, held: Iterable[str]) -> dict[str, tuple[Json, bool]]:
-        """What the jobs of these passes of an appliance are defined as by now, and whether a pass is the final one."""
+        """The present definition of each pass's job, and whether the pass is the final one."""
         query = (
             sa.select(_PASSES.c.id, _PASSES.c.final, _JOBS.c.definition)
             .join(_JOBS, _JOBS.c.id == _PASSES.c.job_id)
@@ -280,13 +287,13 @@ class Passes:
             return {row.id: (row.definition, row.final) for row in connection.execute(query)}
 
     def verdict(self, run_id: str, slot: int) -> Pass | None:
-        """The finished pass of this slot."""
+        """The finished pass of this slot; None while there is none."""
         with self._database.read() as connection:
             last = _last(connection, run_id, slot)
         return last if last is not None and last.state is PassState.FINISHED else None
 
     def lose(self, is_lost: Callable[[Pass], bool], why: str) -> list[Pass]:
-        """Give up every taken pass for which `is_lost`, and offer it again; answers those that ended."""
+        """Give up every taken pass for which `is_lost` is true, and offer it again. Answer those that ended instead."""
         ended: list[Pass] = []
         with self._database.read() as connection:
             if not any(map(is_lost, in_state(connection, PassState.TAKEN))):
@@ -296,56 +303,56 @@ class Passes:
                 sa.select(_PASSES).where(_PASSES.c.state == PassState.TAKEN).with_for_update(key_share=True)
             )
             for row in connection.execute(query).all():
-                if not is_lost(found := pass_of(row)):
+                if not is_lost(attempt := pass_of(row)):
                     continue
-                if (end := self._replace(connection, found, why)) is not None:
+                if (end := self._replace(connection, attempt, why)) is not None:
                     ended.append(end)
         return ended
 
-    def _replace(self, connection: sa.Connection, found: Pass, why: str) -> Pass | None:
+    def _replace(self, connection: sa.Connection, attempt: Pass, why: str) -> Pass | None:
         run = connection.execute(
-            sa.select(_RUNS).where(_RUNS.c.id == found.run_id).with_for_update(key_share=True)
+            sa.select(_RUNS).where(_RUNS.c.id == attempt.run_id).with_for_update(key_share=True)
         ).one()
-        self._log(connection, found, why)
-        if run.stop or self._lost(connection, found) + 1 >= ATTEMPTS:
+        self._log(connection, attempt, why)
+        if run.stop or self._lost(connection, attempt) + 1 >= ATTEMPTS:
             outcome = Outcome.STOPPED if run.stop else Outcome.FAILED
             error = {
                 "error": "ControlFailed",
-                "what": f"{found.attempt} appliances in a row were lost during this pass",
-                "on": found.job_id,
+                "what": f"{attempt.attempt} appliances in a row were lost during this pass",
+                "on": attempt.job_id,
                 "remedy": "read the appliances' logs, then start the job again",
                 "retryable": False,
             }
-            return self._end(connection, found.id, outcome, None if run.stop else error, {})
-        self._renew(connection, found)
+            return self._end(connection, attempt.id, outcome, None if run.stop else error, {})
+        self._renew(connection, attempt)
         return None
 
-    def _lost(self, connection: sa.Connection, found: Pass) -> int:
-        """How many attempts at this pass ended without a word; what was handed back for a reason does not count."""
-        here = sa.and_(_PASSES.c.run_id == found.run_id, _PASSES.c.slot == found.slot)
+    def _lost(self, connection: sa.Connection, attempt: Pass) -> int:
+        """How many attempts at this pass were lost without a report. A pass that was given back does not count."""
+        slot_passes = sa.and_(_PASSES.c.run_id == attempt.run_id, _PASSES.c.slot == attempt.slot)
         silent = sa.and_(_PASSES.c.state == PassState.LOST, _PASSES.c.error.is_(None))
         return connection.execute(
-            sa.select(sa.func.count()).select_from(_PASSES).where(here, silent)
+            sa.select(sa.func.count()).select_from(_PASSES).where(slot_passes, silent)
         ).scalar_one()
 
     def _renew(
         self,
         connection: sa.Connection,
-        found: Pass,
+        attempt: Pass,
         error: Json | None = None,
         rest: float = 0.0,
         reason: str = "",
     ) -> None:
-        """Offer the same pass again, under a new id."""
+        """Offer the same pass again as a new attempt."""
         run = connection.execute(
-            sa.select(_RUNS).where(_RUNS.c.id == found.run_id).with_for_update(key_share=True)
+            sa.select(_RUNS).where(_RUNS.c.id == attempt.run_id).with_for_update(key_share=True)
         ).one()
         lost: Json = {"state": PassState.LOST, "ended": self._database.now(), "error": error}
-        connection.execute(_PASSES.update().where(_PASSES.c.id == found.id).values(**lost))
-        self._insert(connection, run, found.slot, found.attempt + 1, rest, reason)
+        connection.execute(_PASSES.update().where(_PASSES.c.id == attempt.id).values(**lost))
+        self._insert(connection, run, attempt.slot, attempt.attempt + 1, rest, reason)
 
-    def _log(self, connection: sa.Connection, found: Pass, why: str) -> None:
-        self._database.log(connection, found.job_id, "lost", f"pass {found.id}: {why}")
+    def _log(self, connection: sa.Connection, attempt: Pass, why: str) -> None:
+        self._database.log(connection, attempt.job_id, "lost", f"pass {attempt.id}: {why}")
 
     def _end(
         self, connection: sa.Connection, pass_id: str, outcome: Outcome, error: Json | None, result: Json
@@ -354,14 +361,14 @@ class Passes:
         connection.execute(
             _PASSES.update().where(_PASSES.c.id == pass_id).values(state=PassState.FINISHED, **values)
         )
-        found = _one(connection, pass_id)
-        if outcome is Outcome.DONE and found.task.reads:
-            connection.execute(_JOBS.update().where(_JOBS.c.id == found.job_id).values(compare_reason=""))
-        self._database.log(connection, found.job_id, "ended", f"pass {pass_id} {outcome}")
+        attempt = _one(connection, pass_id)
+        if outcome is Outcome.DONE and attempt.task.reads:
+            connection.execute(_JOBS.update().where(_JOBS.c.id == attempt.job_id).values(compare_reason=""))
+        self._database.log(connection, attempt.job_id, "ended", f"pass {pass_id} {outcome}")
         for finding in result.get("findings", ()):
             text = f"{finding.get('subject')}: {finding.get('message')} ({finding.get('check')})"
-            self._database.log(connection, found.job_id, "finding", text)
-        return found
+            self._database.log(connection, attempt.job_id, "finding", text)
+        return attempt
 
     def of(self, job_id: str) -> list[Pass]:
         """A job's passes, oldest first."""
@@ -370,21 +377,24 @@ class Passes:
             return [pass_of(row) for row in connection.execute(query)]
 
     def disk_set(self, job_id: str) -> list[Json]:
-        """The disks of the source as the last pass that was done found them."""
-        done = [one for one in self.of(job_id) if one.outcome is Outcome.DONE and one.result]
-        found = [one.result.get("disk_set") for one in done if one.result]
-        return next((disks for disks in reversed(found) if isinstance(disks, list)), [])
+        """The disk set of the last pass that was done."""
+        finished = [
+            attempt for attempt in self.of(job_id) if attempt.outcome is Outcome.DONE and attempt.result
+        ]
+        disk_sets = [attempt.result.get("disk_set") for attempt in finished if attempt.result]
+        return next((disks for disks in reversed(disk_sets) if isinstance(disks, list)), [])
 
-    def before(self, found: Pass) -> list[Pass]:
+    def before(self, attempt: Pass) -> list[Pass]:
         """The earlier attempts at the same pass, oldest first."""
         return [
-            one
-            for one in self.of(found.job_id)
-            if (one.run_id, one.slot) == (found.run_id, found.slot) and one.attempt < found.attempt
+            other
+            for other in self.of(attempt.job_id)
+            if (other.run_id, other.slot) == (attempt.run_id, attempt.slot)
+            and other.attempt < attempt.attempt
         ]
 
     def newest(self, job_ids: Sequence[str]) -> dict[str, Pass]:
-        """The newest pass of each of these jobs whose newest run has one: an earlier run's says nothing about now."""
+        """The newest pass of each job's newest run. Jobs whose newest run has no pass are left out."""
         newest_first = [column.desc() for column in IN_ORDER]
         rank = sa.func.row_number().over(partition_by=_PASSES.c.job_id, order_by=newest_first)
         current = sa.and_(_JOBS.c.id == _PASSES.c.job_id, _PASSES.c.offered >= _JOBS.c.started)
@@ -399,13 +409,13 @@ class Passes:
             return {row.job_id: pass_of(row) for row in connection.execute(query)}
 
     def owned(self, pass_id: str, appliance: Appliance) -> Pass:
-        """A pass that this appliance holds or has finished; `Conflict` when it is another's by now."""
+        """A pass that this appliance has or has finished. Raises `Conflict` if it is another appliance's now."""
         with self._database.read() as connection:
             return _owned(connection, pass_id, appliance)
 
 
 def _place(connection: sa.Connection, job_id: str) -> Json:
-    """Where the reading happens: vCenter, host, datastores, and how many disks."""
+    """What the limits count for the job's source: vCenter, host, datastores, number of disks."""
     sources, disks = tables.sources, tables.source_disks
     query = sa.select(sources.c.id, sources.c.vcenter, sources.c.facts).join(
         _JOBS, _JOBS.c.source_id == sources.c.id
@@ -421,12 +431,12 @@ def _place(connection: sa.Connection, job_id: str) -> Json:
 
 
 def _readers(connection: sa.Connection) -> dict[str, list[str]]:
-    """Names of the appliances that may read, by vCenter."""
-    c, found = tables.appliances.c, defaultdict[str, list[str]](list)
+    """Names of the approved appliances, by vCenter."""
+    c, readers = tables.appliances.c, defaultdict[str, list[str]](list)
     approved = c.state == ApplianceStatus.APPROVED
     for row in connection.execute(sa.select(c.vcenter, c.name).where(approved).order_by(c.name)):
-        found[row.vcenter].append(row.name)
-    return found
+        readers[row.vcenter].append(row.name)
+    return readers
 
 
 def _busy(names: Sequence[str]) -> str:
@@ -447,7 +457,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _wanted(connection: sa.Connection, job_id: str) -> list[int]:
-    """Keys of the disks that the job brings over, as the source is known now."""
+    """Keys of the disks that the job migrates, as the source is known now."""
     job = connection.execute(
         sa.select(_JOBS.c.source_id, _JOBS.c.definition).where(_JOBS.c.id == job_id)
     ).one()
@@ -458,7 +468,7 @@ def _wanted(connection: sa.Connection, job_id: str) -> list[int]:
 
 
 def stoppable(state: JobState) -> bool:
-    """Whether STOP is a request to a running pass rather than a change of state."""
+    """Whether STOP asks a running pass to stop, instead of changing the state at once."""
     return state == SYNCING
 
 
@@ -481,20 +491,20 @@ def _one(connection: sa.Connection, pass_id: str) -> Pass:
 
 
 def _owned(connection: sa.Connection, pass_id: str, appliance: Appliance) -> Pass:
-    found = _one(connection, pass_id)
-    if found.appliance_id != appliance.id or found.state not in (PassState.TAKEN, PassState.FINISHED):
+    attempt = _one(connection, pass_id)
+    if attempt.appliance_id != appliance.id or attempt.state not in (PassState.TAKEN, PassState.FINISHED):
         raise Conflict("this pass is not yours any more", on=pass_id, remedy="stop it and clean up")
-    return found
+    return attempt
 
 
-def _rests(found: Pass, now: float) -> bool:
-    """A rest that began in the future began before the clock was set back: it is over."""
-    return found.not_before > now and found.offered <= now + SET_BACK
+def _rests(attempt: Pass, now: float) -> bool:
+    """Whether the pass still rests. A rest that began in the future was begun by a clock that was set back: it is over."""
+    return attempt.not_before > now and attempt.offered <= now + SET_BACK
 
 
 def _clock(moment: float) -> str:
     return f"{datetime.datetime.fromtimestamp(moment, datetime.UTC):at %H:%M:%S UTC}"
 
 
-def _handed_back(found: Pass, appliance: Appliance) -> bool:
-    return found.state is PassState.LOST and found.appliance_id == appliance.id
+def _handed_back(attempt: Pass, appliance: Appliance) -> bool:
+    return attempt.state is PassState.LOST and attempt.appliance_id == appliance.id

@@ -1,4 +1,4 @@
-"""The ledger of providers, kept with the things of jobs: what an instance's token owns belongs to its job."""
+"""The ledger of providers is kept among the tracked resources of jobs. The owner in it is the token of a job's instance."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _PREFIX: Final = "instance-"
 
 
 def instance_token(job_id: str) -> str:
-    """The name by which a provider knows this job's instance for ever."""
+    """The token by which a provider always knows this job's instance."""
     return f"{_PREFIX}{job_id}"
 
 
 class StoreLedger:
-    """Thread-safe; shared by all processes on one database."""
+    """The provider's ledger in the store. Thread-safe; all processes on one database share it."""
 
     def __init__(self, resources: TrackedResources) -> None:
         self._resources = resources

@@ -1,6 +1,6 @@
-"""Which of the offered passes may be given out: what their application waits for, then the limits.
+"""An offered pass waits first for its application, then for room within the limits.
 
-An application is one claim: its passes begin when there is room for all of them, and none before.
+An application is one group: its passes begin when there is room for all of them, and none before.
 """
 
 from __future__ import annotations
@@ -22,52 +22,52 @@ _RUNS: Final = tables.runs
 
 @dataclass(frozen=True, slots=True)
 class _Cohort:
-    """What is under way of a cohort that reads: all passes of its `members` runs that have not ended."""
+    """A cohort that is under way and reads: all passes of its open runs; `members` is the number of these runs."""
 
     members: int
     passes: Sequence[Pass]
 
     @property
     def admitted(self) -> bool:
-        """Whether it has begun: then room is kept until each of its machines is read."""
-        return any(found.state is not PassState.OFFERED for found in self.passes)
+        """Whether it has begun. Then its room is kept until each of its machines is read."""
+        return any(attempt.state is not PassState.OFFERED for attempt in self.passes)
 
     @property
     def ready(self) -> bool:
         return len(self.passes) == self.members
 
     def reserved(self) -> Iterable[Pass]:
-        """Of each machine that is still to be read, the pass that comes next or is before it."""
-        newest = {found.run_id: found for found in self.passes}  # oldest first
-        for found in newest.values():
-            begun = found.state in (PassState.TAKEN, PassState.FINISHED)
-            if self.admitted and not (found.task.reads and begun):
-                yield found
+        """The newest pass of each machine that has still to be read."""
+        newest = {attempt.run_id: attempt for attempt in self.passes}  # oldest first
+        for attempt in newest.values():
+            begun = attempt.state in (PassState.TAKEN, PassState.FINISHED)
+            if self.admitted and not (attempt.task.reads and begun):
+                yield attempt
 
 
 def waiting(connection: sa.Connection, offered: Sequence[Pass], limits: Quotas) -> dict[str, str]:
-    """Why each of `offered`, oldest first, must wait; empty for one that need not."""
+    """Why each of the `offered` passes, oldest first, must wait; empty for a pass that may begin."""
     together = obstacles(connection, offered)
     cohorts = _cohorts(connection)
-    running = [found for found in in_state(connection, PassState.TAKEN) if found.task.reads]
-    reserved = [found for cohort in cohorts.values() for found in cohort.reserved()]
+    running = [attempt for attempt in in_state(connection, PassState.TAKEN) if attempt.task.reads]
+    reserved = [attempt for cohort in cohorts.values() for attempt in cohort.reserved()]
     why = reasons(_claims(offered, cohorts), running, limits, reserved)
-    return {found.id: together.get(found.id) or why.get(found.id, "") for found in offered}
+    return {attempt.id: together.get(attempt.id) or why.get(attempt.id, "") for attempt in offered}
 
 
 def _claims(offered: Sequence[Pass], cohorts: dict[str, _Cohort]) -> list[PassGroup]:
-    by_run = {found.run_id: cohort for cohort in cohorts.values() for found in cohort.passes}
-    claims: list[PassGroup] = []
-    claimed: set[str] = set()
-    for found in offered:
-        cohort = by_run.get(found.run_id)
+    by_run = {attempt.run_id: cohort for cohort in cohorts.values() for attempt in cohort.passes}
+    groups: list[PassGroup] = []
+    grouped: set[str] = set()
+    for attempt in offered:
+        cohort = by_run.get(attempt.run_id)
         if cohort is None or cohort.admitted:
-            if found.task.reads:
-                claims.append(PassGroup((found,), admitted=cohort is not None))
-        elif cohort.ready and found.id not in claimed:
-            claims.append(PassGroup(cohort.passes, together=True))
-            claimed |= {member.id for member in cohort.passes}
-    return claims
+            if attempt.task.reads:
+                groups.append(PassGroup((attempt,), admitted=cohort is not None))
+        elif cohort.ready and attempt.id not in grouped:
+            groups.append(PassGroup(cohort.passes, together=True))
+            grouped |= {member.id for member in cohort.passes}
+    return groups
 
 
 def _cohorts(connection: sa.Connection) -> dict[str, _Cohort]:
@@ -80,8 +80,8 @@ def _cohorts(connection: sa.Connection) -> dict[str, _Cohort]:
     cohort_of = {row.id: row.cohort for row in connection.execute(query)}
     if not cohort_of:
         return {}
-    found: dict[str, list[Pass]] = {cohort: [] for cohort in cohort_of.values()}
-    for one in of_runs(connection, list(cohort_of)):
-        found[cohort_of[one.run_id]].append(one)
+    passes_of: dict[str, list[Pass]] = {cohort: [] for cohort in cohort_of.values()}
+    for attempt in of_runs(connection, list(cohort_of)):
+        passes_of[cohort_of[attempt.run_id]].append(attempt)
     counts = list(cohort_of.values())
-    return {cohort: _Cohort(counts.count(cohort), seen) for cohort, seen in found.items()}
+    return {cohort: _Cohort(counts.count(cohort), passes) for cohort, passes in passes_of.items()}

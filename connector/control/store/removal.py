@@ -1,4 +1,4 @@
-"""Removal of sources: asked for in one transaction, done when the last of their jobs is released."""
+"""The removal of a source is asked for in one transaction, and done when the last of its jobs is released."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ _JOBS: Final = tables.jobs
 
 
 class Removal:
-    """How a source goes, with its jobs when that is wished."""
+    """Removes sources, and their jobs if that is asked for."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def source(self, source_id: str, *, force: bool) -> None:
-        """The source is Deleting, and with `force` so are its jobs. `StateRefusal` while one runs, or without `force` exists."""
+        """Set the source to Deleting; with `force` its jobs too.
+
+        Raises `StateRefusal` if the source has a running job, or any job without `force`.
+        """
         with self._database.write() as connection:
             self._database.exclusive(connection, REGISTERING)
             related = jobs.jobs_of(connection, source_id)
@@ -48,18 +51,20 @@ class Removal:
             sources.move(connection, source_id, SourceEvent.DELETE, workgroup_id=None)
 
     def finish(self) -> list[str]:
-        """Sources that are Deleting and have no job left are gone; answers them."""
-        left = sa.exists().where(_JOBS.c.source_id == _SOURCES.c.id, _JOBS.c.status != JobStatus.DELETED)
-        query = sa.select(_SOURCES.c.id).where(_SOURCES.c.state == SourceState.DELETING, ~left)
+        """Remove the sources that are Deleting and have no job left; answer their ids."""
+        remaining_jobs = sa.exists().where(
+            _JOBS.c.source_id == _SOURCES.c.id, _JOBS.c.status != JobStatus.DELETED
+        )
+        query = sa.select(_SOURCES.c.id).where(_SOURCES.c.state == SourceState.DELETING, ~remaining_jobs)
         with self._database.read() as connection:
             ready = list(connection.execute(query).scalars())
         return [source_id for source_id in ready if self._finish(source_id)]
 
     def _finish(self, source_id: str) -> bool:
-        """Whether this call removed it: a request, the watch and other replicas all look."""
-        here = sa.select(_SOURCES.c.state).where(_SOURCES.c.id == source_id).with_for_update(key_share=True)
+        """Whether this call removed it. A request, the monitor and other replicas may all try."""
+        state = sa.select(_SOURCES.c.state).where(_SOURCES.c.id == source_id).with_for_update(key_share=True)
         with self._database.write() as connection:
-            if connection.execute(here).scalar_one() != SourceState.DELETING:
+            if connection.execute(state).scalar_one() != SourceState.DELETING:
                 return False
             sources.move(connection, source_id, SourceEvent.DELETED)
             tags.forget(connection, TagKind.SOURCE, source_id)

@@ -1,4 +1,4 @@
-"""Runs: the executions of jobs."""
+"""A run is one execution of a job. Its id is never used again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from connector.errors import NotFound
 
 _RUNS: Final = tables.runs
 
-ROLLBACK: Final = "Rollback"  # the kind of a run that gives the source back
+ROLLBACK: Final = "Rollback"  # the kind of a run that rolls a cutover back
 
 
 class RunStore:
-    """The executions of jobs."""
+    """The runs of all jobs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,19 +34,19 @@ class RunStore:
             return [_run(row) for row in connection.execute(query)]
 
     def open(self) -> list[Run]:
-        """Every run that has not ended."""
+        """All runs that have not ended."""
         query = sa.select(_RUNS).where(_RUNS.c.ended.is_(None)).order_by(_RUNS.c.started)
         with self._database.read() as connection:
             return [_run(row) for row in connection.execute(query)]
 
     def of_many(self, job_ids: Sequence[str]) -> dict[str, list[Run]]:
         """The runs of each of these jobs, oldest first."""
-        found: dict[str, list[Run]] = {job_id: [] for job_id in job_ids}
+        runs_of: dict[str, list[Run]] = {job_id: [] for job_id in job_ids}
         query = sa.select(_RUNS).where(_RUNS.c.job_id.in_(job_ids)).order_by(_RUNS.c.job_id, _RUNS.c.number)
         with self._database.read() as connection:
             for row in connection.execute(query):
-                found[row.job_id].append(_run(row))
-        return found
+                runs_of[row.job_id].append(_run(row))
+        return runs_of
 
 
 def one(connection: sa.Connection, run_id: str) -> Run:
@@ -58,7 +58,7 @@ def one(connection: sa.Connection, run_id: str) -> Run:
 
 
 def lock_cohort(connection: sa.Connection, cohort: str) -> None:
-    """All runs of a cohort, locked until the caller's transaction ends: none of them is stopped or ends meanwhile."""
+    """Lock all runs of a cohort until the caller's transaction ends, so that none of them stops or ends meanwhile."""
     query = sa.select(_RUNS.c.id).where(_RUNS.c.cohort == cohort).order_by(_RUNS.c.id)
     connection.execute(query.with_for_update(key_share=True)).all()
 
@@ -88,17 +88,17 @@ def add(
     now: float,
     **part: Any,
 ) -> Run:
-    """The next run of a job, inside the caller's transaction; `part`: its columns as a member of a cohort."""
+    """Add the next run of a job, inside the caller's transaction. `part`: its columns as a member of a cohort."""
     count = sa.select(sa.func.count() + 1).select_from(_RUNS).where(_RUNS.c.job_id == job_id)
     number = connection.execute(count).scalar_one()
-    run_id = new_id("r")  # never a number: a restored database would give the same one again
+    run_id = new_id("r")  # no number: a restored database would give the same one again
     values: dict[str, Any] = {"kind": kind, "plan": list(plan), "started": now, "stop": False}
     connection.execute(_RUNS.insert().values(id=run_id, job_id=job_id, number=number, **values | part))
     return one(connection, run_id)
 
 
 def task(entry: object) -> Task:
-    """Runs of earlier versions said only whether a pass is final."""
+    """The task of one entry of a plan. Runs of earlier versions say only whether a pass is final."""
     return Task(entry) if isinstance(entry, str) else Task.FINAL if entry else Task.READ
 
 

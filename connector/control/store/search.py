@@ -1,4 +1,4 @@
-"""What belongs to some workgroups: their sources, the jobs of these, appliances, activation codes."""
+"""Sources and jobs are searched by exact conditions, page by page. `Scope` finds what belongs to some workgroups."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _OWNED: Final = {SOURCE: tables.sources, APPLIANCE: tables.appliances, TOKEN: ta
 
 
 class Scope:
-    """Thread-safe."""
+    """Finds the sources, jobs, appliances and activation codes of workgroups. Thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def ids(self, kind: str, workgroups: Collection[str]) -> set[str]:
-        """Everything of this kind that belongs to these workgroups."""
+        """Ids of this kind that belong to these workgroups."""
         if kind == GROUP:
             return set(workgroups)
         with self._database.read() as connection:
-            return {str(found) for found in connection.execute(_query(kind, workgroups)).scalars()}
+            return {str(row_id) for row_id in connection.execute(_query(kind, workgroups)).scalars()}
 
 
 def _query(kind: str, workgroups: Collection[str]) -> sa.Select[tuple[str]]:
@@ -46,16 +46,16 @@ def _query(kind: str, workgroups: Collection[str]) -> sa.Select[tuple[str]]:
 
 Row = TypeVar("Row")
 
-#: A tag to look for; the value None matches any.
+#: A tag to search for. The value None matches any value.
 TagFilter = tuple[str, str | None]
 
-#: From so many matches on, the newest of them are found quickest by looking at all, newest first.
+#: With so many matches or more, reading all rows newest first finds the newest matches fastest.
 _MANY: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class ResultPage(Generic[Row]):
-    """One page of what was found; `total` counts all of it."""
+    """One page of the matches. `total` counts all matches."""
 
     total: int
     rows: Sequence[Row]
@@ -63,7 +63,7 @@ class ResultPage(Generic[Row]):
 
 @dataclass(frozen=True, slots=True)
 class SourceFilter:
-    """`job_id` is the source's last job; `job_types` are of any of its jobs; `part`: of the name, in whatever case."""
+    """Which sources match. `job_id`: the last job. `job_types`: of any job. `part`: part of the name, in any case."""
 
     ids: Sequence[str] = ()
     name: str | None = None
@@ -79,8 +79,8 @@ class SourceFilter:
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Everything but the tags."""
         c = tables.sources.c
-        found = [c.state != "Deleted", *_among(c.id, self.ids), *_among(c.moref, self.morefs)]
-        found += _equal(
+        conditions = [c.state != "Deleted", *_among(c.id, self.ids), *_among(c.moref, self.morefs)]
+        conditions += _equal(
             (c.name, self.name),
             (c.state, self.state),
             (c.last_job, self.job_id),
@@ -88,22 +88,22 @@ class SourceFilter:
             (c.resource_group, self.resource_group),
         )
         if self.part:
-            found.append(c.name.icontains(self.part, autoescape=True))
+            conditions.append(c.name.icontains(self.part, autoescape=True))
         if self.job_types:
             jobs = tables.jobs.c
-            found.append(
+            conditions.append(
                 sa.exists()
                 .where(jobs.source_id == c.id, jobs.job_type.in_(self.job_types))
                 .correlate(c.id.table)
             )
-        return found
+        return conditions
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Deleted jobs are never found; `status` "Deleting" finds those that are being removed.
+    """Which jobs match. Deleted jobs never do; the status "Deleting" finds jobs that are being removed.
 
-    A job of a cloud with one place, or without a region, is in every one: old SDKs name theirs in every request.
+    A job without a region, or of a cloud with only one, matches every region: old SDKs name theirs in every request.
     """
 
     ids: Sequence[str] = ()
@@ -116,14 +116,14 @@ class JobFilter:
     region: str | None = None
     resource_group: str | None = None
     tags: Sequence[TagFilter] = ()
-    part: str = ""  # of the name, in whatever case
+    part: str = ""  # part of the name, in any case
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Everything but the tags."""
         c = tables.jobs.c
-        found = [c.status != "Deleted", *_among(c.id, self.ids), *_among(c.source_id, self.source_ids)]
-        found += _among(c.target_instance, self.target_instances)
-        found += _equal(
+        conditions = [c.status != "Deleted", *_among(c.id, self.ids), *_among(c.source_id, self.source_ids)]
+        conditions += _among(c.target_instance, self.target_instances)
+        conditions += _equal(
             (c.name, self.name),
             (c.status, self.status),
             (c.business, self.business),
@@ -131,35 +131,35 @@ class JobFilter:
             (c.resource_group, self.resource_group),
         )
         if self.part:
-            found.append(c.name.icontains(self.part, autoescape=True))
+            conditions.append(c.name.icontains(self.part, autoescape=True))
         if self.region is not None:
-            found.append(c.region.in_((self.region, LOCAL_REGION, "")))
-        return found
+            conditions.append(c.region.in_((self.region, LOCAL_REGION, "")))
+        return conditions
 
 
 def page(
     connection: sa.Connection, table: sa.Table, wanted: SourceFilter | JobFilter, number: int, size: int
 ) -> tuple[int, Sequence[Any]]:
-    """How many rows match, and those of page `number` (from 1), newest first.
+    """How many rows match, and the rows of page `number` (from 1), newest first.
 
-    The rows are looked up by the ids of the page, so that a late page reads no row that it skips.
+    First the page's ids are found, then its rows, so that a late page reads no row that it skips.
     """
     kind = TagKind.SOURCE if isinstance(wanted, SourceFilter) else TagKind.JOB
     total = connection.execute(_counting(table, kind, wanted)).scalar_one()
     newest = (table.c.created.desc(), table.c.id.desc())
     carries = tagged(kind, table.c.id, wanted.tags, many=total > _MANY)
     ids = sa.select(table.c.id).where(*wanted.conditions(), *carries).order_by(*newest)
-    found = list(connection.execute(ids.limit(size).offset((number - 1) * size)).scalars())
-    rows = connection.execute(sa.select(table).where(table.c.id.in_(found)).order_by(*newest)).all()
+    page_ids = list(connection.execute(ids.limit(size).offset((number - 1) * size)).scalars())
+    rows = connection.execute(sa.select(table).where(table.c.id.in_(page_ids)).order_by(*newest)).all()
     return total, rows
 
 
 def tagged(
     kind: TagKind, resource: sa.ColumnElement[Any], wanted: Iterable[TagFilter], *, many: bool = False
 ) -> list[sa.ColumnElement[bool]]:
-    """Conditions that a resource carries every one of these tags.
+    """Conditions that a resource has all of these tags.
 
-    When `many` do, looking at each of the newest is quicker than collecting them all.
+    When `many` have them, checking the newest resources one by one is faster than collecting all.
     """
     tags = tables.tags.c
     if many:
@@ -171,7 +171,7 @@ def tagged(
 
 
 def _counting(table: sa.Table, kind: TagKind, wanted: SourceFilter | JobFilter) -> sa.Select[int]:
-    """How many match. What is removed has lost its tags, so for a tag alone the tags are the answer."""
+    """The query that counts the matches. Deleted objects have no tags, so for tags alone it counts the tags."""
     count, conditions = sa.select(sa.func.count()), wanted.conditions()
     if len(wanted.tags) == 1 and len(conditions) == 1:
         return count.select_from(tables.tags).where(*_owned(kind, wanted.tags[0]))

@@ -1,4 +1,4 @@
-"""Sessions of people in the console. Only a digest of the cookie is kept: the database cannot be used to log in."""
+"""A session is a person's login in the console. Only a digest of its cookie is kept, so the database lets nobody log in."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from connector.control.store.database import Database
 
 _SESSIONS: Final = tables.sessions
 
-#: Seconds after which a session ends, whatever happens: one shift.
+#: Seconds after which a session ends in any case: one shift.
 LIFETIME: Final = 12 * 3600.0
-#: Seconds without a request after which it ends. A page that is watched live counts as being used.
+#: Seconds without a request after which it ends. A live page counts as a request.
 IDLE: Final = 2 * 3600.0
-#: Sessions of one access key at once.
+#: How many sessions one access key has at most.
 MOST_OF_KEY: Final = 100
-_NOTE: Final = 60.0  # a use is written down this often at most
+_NOTE: Final = 60.0  # seconds between two writes of its last use
 
 
 class Sessions:
-    """Who is logged in, on whichever replica."""
+    """The sessions of all replicas."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def open(self, key_id: str, origin: str) -> str:
-        """A new session; answers the cookie's value, which is kept nowhere. Sweeps sessions that have ended."""
+        """Open a session and drop those that have ended. Answer the cookie's value, which is kept nowhere."""
         token = secrets.token_urlsafe(32)
         now = self._database.now()
         with self._database.write(counted=False) as connection:
@@ -46,7 +46,7 @@ class Sessions:
         return token
 
     def find(self, token: str) -> ConsoleSession | None:
-        """The session of this cookie, which has been used now; None when there is none or it has ended."""
+        """The session of this cookie, and record its use; None if there is none or it has ended."""
         now = self._database.now()
         query = sa.select(_SESSIONS).where(_SESSIONS.c.id == _digest(token), _alive(now))
         with self._database.read() as connection:
@@ -58,39 +58,39 @@ class Sessions:
         return ConsoleSession(**row._mapping)
 
     def use(self, ids: Collection[str]) -> set[str]:
-        """Those of `ids` that are alive, by session and by key; they have been used now."""
+        """Which of these sessions are alive and have a usable key. Record their use."""
         now = self._database.now()
         keys = tables.access_keys
         usable = sa.exists().where(
             keys.c.id == _SESSIONS.c.key_id, keys.c.disabled.is_(False), keys.c.approved
         )
-        mine = sa.and_(_SESSIONS.c.id.in_(ids), _alive(now), usable)
+        usable_ids = sa.and_(_SESSIONS.c.id.in_(ids), _alive(now), usable)
         with self._database.read() as connection:
-            found = {
+            last_used = {
                 row.id: row.seen
-                for row in connection.execute(sa.select(_SESSIONS.c.id, _SESSIONS.c.seen).where(mine))
+                for row in connection.execute(sa.select(_SESSIONS.c.id, _SESSIONS.c.seen).where(usable_ids))
             }
-        stale = [session for session, seen in found.items() if now - seen > _NOTE]
+        stale = [session for session, used in last_used.items() if now - used > _NOTE]
         if stale:
             with self._database.write(counted=False) as connection:
                 connection.execute(_SESSIONS.update().where(_SESSIONS.c.id.in_(stale)).values(seen=now))
-        return set(found)
+        return set(last_used)
 
     def close(self, token: str) -> None:
-        """Log out; harmless when the session has ended."""
+        """Log out. Harmless if the session has ended."""
         with self._database.write(counted=False) as connection:
             connection.execute(_SESSIONS.delete().where(_SESSIONS.c.id == _digest(token)))
 
 
 def _make_room(connection: sa.Connection, key_id: str) -> None:
-    """The sessions of this key that have not been used for the longest end."""
-    mine = sa.select(_SESSIONS.c.id).where(_SESSIONS.c.key_id == key_id).order_by(_SESSIONS.c.seen.desc())
-    over = list(connection.execute(mine.offset(MOST_OF_KEY - 1)).scalars())
+    """End the key's sessions that were unused for the longest time, until there is room for one more."""
+    own = sa.select(_SESSIONS.c.id).where(_SESSIONS.c.key_id == key_id).order_by(_SESSIONS.c.seen.desc())
+    over = list(connection.execute(own.offset(MOST_OF_KEY - 1)).scalars())
     connection.execute(_SESSIONS.delete().where(_SESSIONS.c.id.in_(over)))
 
 
 def _alive(now: float) -> sa.ColumnElement[bool]:
-    """A session of the future would outlive its time: the clock has been set back, and people log in again."""
+    """The condition that a session is alive. One from the future is not: the clock was set back, and people log in again."""
     return sa.and_(
         _SESSIONS.c.created > now - LIFETIME,
         _SESSIONS.c.created <= now + SET_BACK,
@@ -100,5 +100,5 @@ def _alive(now: float) -> sa.ColumnElement[bool]:
 
 
 def _digest(token: str) -> str:
-    # 256 random bits: a slow hash would protect nothing that a fast one does not.
+    # The cookie has 256 random bits: a slow hash would not protect it better than a fast one.
     return hashlib.sha256(token.encode()).hexdigest()

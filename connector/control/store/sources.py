@@ -1,4 +1,4 @@
-"""Sources: what appliances have seen. One row per machine of one vCenter."""
+"""A source is one machine of one vCenter, as an appliance saw it. A machine that is not seen any more keeps its row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from connector.model import UNREADY, MachinePart
 _SOURCES: Final = tables.sources
 _CODES: Final = tables.access_tokens
 _DISKS: Final = tables.source_disks
-_NAMED: Final = 50  # machines that are gone, in one line of the audit log
+_NAMED: Final = 50  # names of vanished machines in one line of the audit log
 _FEW: Final = 200  # for more sources at once, reading all disks is faster
 
 OFFLINE_CODE: Final = "SourceServer.Offline"
@@ -31,28 +31,28 @@ OFFLINE: Final = "no appliance of its vCenter is online"
 GONE: Final = "no longer in vCenter's inventory"
 REPLACED_CODE: Final = "SourceServer.Replaced"
 REPLACED: Final = (
-    "%s names another machine by now (%s): delete this source, and the next scan registers that one"
+    "%s names another machine now (%s): delete this source, and the next rescan registers that machine"
 )
 PARTIAL_CODE: Final = "SourceServer.Incomplete"
-PARTIAL: Final = "vCenter does not show its %s now; what was known of it is kept"
+PARTIAL: Final = "vCenter does not show its %s now; what was known before is kept"
 
 
 class Sources:
-    """Registered machines and their disks."""
+    """The registered machines and their disks."""
 
     def __init__(self, database: Database, limits: Quotas) -> None:
         self._database = database
         self._limits = limits
 
     def put(self, vcenter: str, machines: Sequence[Json], by: Appliance | None = None) -> dict[str, str]:
-        """Replace what is known of one vCenter; answers moref -> source id. Idempotent.
+        """Replace the inventory of one vCenter; answer the source id of each moref. Idempotent.
 
-        Each machine is `dataclasses.asdict(Machine)` plus `findings`. A missing one becomes Unavailable. A new one
-        beyond the quota, or beyond what the access token of `by` may bring in, is not registered: see its notice.
+        Each machine is `dataclasses.asdict(Machine)` plus `findings`. A missing machine becomes Unavailable. New machines
+        beyond the quota, or beyond the access token of the appliance `by`, are not registered; its notice says so.
         """
         with self._database.write(counted=False) as connection:
             self._database.exclusive(connection, REGISTERING)
-            known = {
+            registered = {
                 row.moref: row
                 for row in connection.execute(
                     sa.select(_SOURCES)
@@ -60,11 +60,11 @@ class Sources:
                     .with_for_update(key_share=True)
                 )
             }
-            new = [m for m in machines if m["moref"] not in known]
+            new = [m for m in machines if m["moref"] not in registered]
             left_out, why = self._left_out(connection, len(new), by)
             ignored = {str(m["moref"]) for m in new[len(new) - left_out :]}
             ids = {
-                str(m["moref"]): self._put_one(connection, vcenter, m, known.get(m["moref"]), by)
+                str(m["moref"]): self._put_one(connection, vcenter, m, registered.get(m["moref"]), by)
                 for m in machines
                 if m["moref"] not in ignored
             }
@@ -75,7 +75,7 @@ class Sources:
                 len(new) - left_out,
                 f"machines not registered: {left_out} ({why})" if left_out else "",
             )
-            lost = [row for moref, row in known.items() if moref not in ids]
+            lost = [row for moref, row in registered.items() if moref not in ids]
             for row in lost:
                 _lose(connection, row)
             self._say_lost(connection, vcenter, [r for r in lost if r.error_code != GONE_CODE], ids, by)
@@ -84,7 +84,7 @@ class Sources:
     def _say_lost(
         self, connection: sa.Connection, vcenter: str, lost: Sequence[Any], ids: Json, by: Appliance | None
     ) -> None:
-        """An inventory never shrinks in silence: the audit log says whose word it was."""
+        """Write into the audit log which appliance reported an inventory that lacks machines."""
         if not lost:
             return
         names = sorted(row.machine for row in lost)
@@ -94,7 +94,7 @@ class Sources:
         connection.execute(tables.audit.insert().values(**about, subject=vcenter, details=details))
 
     def _left_out(self, connection: sa.Connection, new: int, by: Appliance | None) -> tuple[int, str]:
-        """How many of so many new machines cannot come in, and why."""
+        """How many of `new` machines cannot be registered, and why."""
         alive = (
             sa.select(sa.func.count()).select_from(_SOURCES).where(_SOURCES.c.state != SourceState.DELETED)
         )
@@ -144,7 +144,7 @@ class Sources:
         return source_id
 
     def modify(self, source_id: str, *, name: str | None = None, description: str | None = None) -> Source:
-        """Name and description, in any state. A name that a person chose stays when the machine is renamed."""
+        """Change name and description, in any state. A name that a person chose stays when the machine is renamed."""
         changes: Json = {} if description is None else {"description": description}
         with self._database.write() as connection:
             self._database.exclusive(connection, REGISTERING)
@@ -163,24 +163,26 @@ class Sources:
         return self.get(source_id)
 
     def get(self, source_id: str) -> Source:
-        """By id, or by name when one machine alone has it."""
+        """The source with this id, or with this name if only one source has it."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(_SOURCES).where(_SOURCES.c.id == source_id)).all()
             if not rows:
-                named = sa.or_(_SOURCES.c.name == source_id, _SOURCES.c.machine == source_id)
+                by_name = sa.or_(_SOURCES.c.name == source_id, _SOURCES.c.machine == source_id)
                 rows = connection.execute(
-                    sa.select(_SOURCES).where(named, _SOURCES.c.state != SourceState.DELETED)
+                    sa.select(_SOURCES).where(by_name, _SOURCES.c.state != SourceState.DELETED)
                 ).all()
-            found = _with_disks(connection, rows)
-        if not found:
+            sources = _with_disks(connection, rows)
+        if not sources:
             raise _unknown(source_id)
-        if len(found) > 1:
-            ids = ", ".join(source.id for source in found)
-            raise Ambiguous(f"{len(found)} sources have this name", on=source_id, remedy=f"use an id: {ids}")
-        return found[0]
+        if len(sources) > 1:
+            ids = ", ".join(source.id for source in sources)
+            raise Ambiguous(
+                f"{len(sources)} sources have this name", on=source_id, remedy=f"use an id: {ids}"
+            )
+        return sources[0]
 
     def of(self, job: Job) -> Source:
-        """The source of a job, its disks in the job's order; that of a job that goes on is its source's too."""
+        """The source of a job, with its disks in the job's order."""
         source = self.get(job.source_id)
         return replace(source, disks=in_order(source.disks, job.disk_order))
 
@@ -200,16 +202,17 @@ class Sources:
             return ResultPage(total, _with_disks(connection, rows))
 
     def set_online(self, online: set[str]) -> None:
-        """Sources of vCenters without a living appliance go offline, and come back with it.
+        """Take sources of vCenters without a live appliance offline, and the others online.
 
-        One with a job stays InUse and only carries the error code.
+        A source that has a job stays InUse and only gets the error code.
         """
         c, living = _SOURCES.c, (SourceState.AVAILABLE, SourceState.IN_USE)
         kinds = sa.select(c.vcenter, c.error_code, c.state).where(c.state != SourceState.DELETED).distinct()
         with self._database.read() as connection:
-            seen = [(row.vcenter in online, row.error_code, row.state) for row in connection.execute(kinds)]
+            states = [(row.vcenter in online, row.error_code, row.state) for row in connection.execute(kinds)]
         changed = any(
-            code == OFFLINE_CODE if here else code == "" and state in living for here, code, state in seen
+            code == OFFLINE_CODE if online_again else code == "" and state in living
+            for online_again, code, state in states
         )
         if not changed:
             return
@@ -217,13 +220,16 @@ class Sources:
         dark = sa.and_(c.error_code == OFFLINE_CODE, c.state != SourceState.DELETED)
         back = sa.and_(dark, c.vcenter.in_(online))
         with self._database.write(counted=False) as connection:
-            gone, here = {"reason": OFFLINE, "error_code": OFFLINE_CODE}, {"reason": "", "error_code": ""}
-            _move_all(connection, lost, SourceEvent.LOST, **gone)
-            _move_all(connection, back, SourceEvent.SEEN, **here)
+            offline, online_again = (
+                {"reason": OFFLINE, "error_code": OFFLINE_CODE},
+                {"reason": "", "error_code": ""},
+            )
+            _move_all(connection, lost, SourceEvent.LOST, **offline)
+            _move_all(connection, back, SourceEvent.SEEN, **online_again)
 
 
 def move(connection: sa.Connection, source_id: str, event: SourceEvent, **changes: Any) -> None:
-    """Follow the table for one source, inside the caller's transaction."""
+    """Move one source along its `TRANSITIONS`, inside the caller's transaction."""
     row = _locked(connection, source_id)
     subject = f"{row.name} ({row.reason})" if row.reason else str(row.name)
     state = follow(SourceState(row.state), event, subject)
@@ -233,11 +239,11 @@ def move(connection: sa.Connection, source_id: str, event: SourceEvent, **change
 
 
 def _move_all(
-    connection: sa.Connection, which: sa.ColumnElement[bool], event: SourceEvent, **values: str
+    connection: sa.Connection, condition: sa.ColumnElement[bool], event: SourceEvent, **values: str
 ) -> None:
-    """Follow the table for all of these at once."""
+    """Move all of these sources along their `TRANSITIONS` at once."""
     for state in (s for s in SourceState if (s, event) in TRANSITIONS):
-        of_state = sa.and_(which, _SOURCES.c.state == state)
+        of_state = sa.and_(condition, _SOURCES.c.state == state)
         connection.execute(_SOURCES.update().where(of_state).values(state=follow(state, event), **values))
 
 
@@ -248,7 +254,7 @@ def some(connection: sa.Connection, ids: Iterable[str]) -> list[Source]:
 
 
 def must_be_online(connection: sa.Connection, source_id: str) -> None:
-    """`StateRefusal` when nobody can read this source now."""
+    """Raise `StateRefusal` if no appliance can read this source now."""
     row = _locked(connection, source_id)
     if row.error_code:
         raise StateRefusal(
@@ -260,16 +266,16 @@ def must_be_online(connection: sa.Connection, source_id: str) -> None:
 
 
 def _completed(machine: Json, row: Any) -> Json:
-    """The machine with what its appliance could not see now as it was: not known now is no reason to forget it."""
+    """The machine, completed by what was known before of the parts that the appliance could not see now."""
     if machine["instance_uuid"] not in ("", row.instance_uuid):
-        return machine  # the moref names another one by now
-    known: Json = {**row.facts, "instance_uuid": row.instance_uuid, "name": row.machine}
+        return machine  # the moref names another machine now
+    registered: Json = {**row.facts, "instance_uuid": row.instance_uuid, "name": row.machine}
     parts = [MachinePart(name) for name in machine.get("missing", ()) if name in set(MachinePart)]
-    kept = {name: known[name] for part in parts for name in part.fields if known.get(name)}
-    traits, before = dict(machine.get("traits") or {}), known.get("traits") or {}
+    kept_fields = {name: registered[name] for part in parts for name in part.fields if registered.get(name)}
+    traits, before = dict(machine.get("traits") or {}), registered.get("traits") or {}
     if MachinePart.HOST in parts and before.get("cluster"):
         traits["cluster"] = before["cluster"]
-    return machine | kept | ({"traits": traits} if traits else {})
+    return machine | kept_fields | ({"traits": traits} if traits else {})
 
 
 def _locked(connection: sa.Connection, source_id: str) -> Any:
@@ -290,7 +296,7 @@ def _unknown(source_id: str) -> UnknownObject:
 
 
 def _is_another(machine: Json, row: Any) -> bool:
-    """Whether the moref names another machine than the one that was registered; what is not known now is no other one."""
+    """Whether the moref names another machine than the registered one. An unknown identity counts as the same machine."""
     return machine["instance_uuid"] not in ("", row.instance_uuid) and bool(row.instance_uuid)
 
 
@@ -318,14 +324,14 @@ def _free_name(connection: sa.Connection, name: str, source_id: str) -> str:
 
 
 def _note(connection: sa.Connection, by: Appliance | None, now: float, more: int, notice: str) -> None:
-    """It is alive, too: its first heartbeat may come later than the next look for those that are silent."""
+    """Note the inventory at the appliance. It counts as alive: its first heartbeat may come after the next check."""
     if by is None:
         return
     if by.token_id is not None and more:
         tokens.count(connection, by.token_id, more)
     appliances = tables.appliances
-    mine = appliances.c.id == by.id
-    connection.execute(appliances.update().where(mine).values(notice=notice, heartbeat=now))
+    own = appliances.c.id == by.id
+    connection.execute(appliances.update().where(own).values(notice=notice, heartbeat=now))
 
 
 def _put_disks(connection: sa.Connection, source_id: str, disks: Sequence[Mapping[str, Any]]) -> None:
@@ -364,7 +370,7 @@ def _with_disks(connection: sa.Connection, rows: Sequence[Any]) -> list[Source]:
 
 
 def _orders(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Sequence[int]]:
-    """The order of the disks of those among these sources that a job has begun to read and not finished."""
+    """The disk order of each of these sources that a job has begun to read and not finished."""
     jobs = tables.jobs.c
     query = sa.select(jobs.source_id, jobs.disk_order).where(
         jobs.status.in_(UNFINISHED), jobs.disk_order.is_not(None)

@@ -1,4 +1,4 @@
-"""The tables of the control plane; the migrations in `control/migrations` build exactly these."""
+"""The tables of the control plane. The migrations in `control/migrations` build exactly these tables."""
 
 from __future__ import annotations
 
@@ -48,10 +48,12 @@ appliances: Final = Table(
     Column("heartbeat", Float, nullable=False),
     Column("created", Float, nullable=False),
     Column("token_id", _ID, nullable=True),  # the access token it enrolled with; null: the built-in code
-    Column("notice", Text, nullable=False, server_default=""),  # what of its inventory was not registered
-    Column("state", String(20), nullable=False, server_default="approved"),  # Standing
-    Column("workgroup_id", _ID, nullable=True),  # its tenant; null: whoever owns the control plane
-    Column("next_secret_hash", String(64), nullable=False, server_default=""),  # given out, not used so far
+    Column(
+        "notice", Text, nullable=False, server_default=""
+    ),  # which part of its inventory was not registered
+    Column("state", String(20), nullable=False, server_default="approved"),  # ApplianceStatus
+    Column("workgroup_id", _ID, nullable=True),  # its tenant; null: the administrator
+    Column("next_secret_hash", String(64), nullable=False, server_default=""),  # sent, not used so far
     Column(
         "rotate", Boolean, nullable=False, server_default=false()
     ),  # it shall ask for a new secret and key
@@ -64,7 +66,7 @@ appliance_keys: Final = Table(
     Column("fingerprint", String(80), primary_key=True),
     Column("key", Text, nullable=False),  # public, PEM
     Column("registered", Float, nullable=False),
-    Column("replaced", Float, nullable=True),  # good for passes that were taken before
+    Column("replaced", Float, nullable=True),  # when; the key is valid for passes that were taken before
 )
 
 vcenters: Final = Table(
@@ -82,7 +84,9 @@ sources: Final = Table(
     Column("vcenter", String(400), nullable=False),
     Column("moref", String(80), nullable=False),
     Column("instance_uuid", String(80), nullable=False),
-    Column("name", String(400), nullable=False, index=True),  # unique among those alive; people may edit it
+    Column(
+        "name", String(400), nullable=False, index=True
+    ),  # unique among sources that are not deleted; people may edit it
     Column("state", String(20), nullable=False),
     Column("reason", Text, nullable=False),  # why it is unavailable
     Column("facts", JSON, nullable=False),  # the machine as the appliance saw it, without its disks
@@ -98,10 +102,8 @@ sources: Final = Table(
     Column("resource_group", String(80), nullable=False, server_default=""),
     Column("token_id", _ID, nullable=True, index=True),  # the access token that brought it in
 )
-Index("ix_sources_page", sources.c.created, sources.c.id, sources.c.state)  # pages are found in it alone
-Index(
-    "ix_sources_vcenter", sources.c.vcenter, sources.c.error_code, sources.c.state
-)  # looked at all the time
+Index("ix_sources_page", sources.c.created, sources.c.id, sources.c.state)  # pages are read from it alone
+Index("ix_sources_vcenter", sources.c.vcenter, sources.c.error_code, sources.c.state)  # read all the time
 _here: Final = text("state <> 'Deleted'")
 Index(
     "ux_sources_machine",
@@ -141,10 +143,12 @@ jobs: Final = Table(
     Column("image_format", String(20), nullable=False),
     Column("shutdown_deadline", Float, nullable=False),
     Column("allow_power_off", Boolean, nullable=False),
-    Column("cutover", Boolean, nullable=False),  # asked for; stays through failures until finished
+    Column(
+        "cutover", Boolean, nullable=False
+    ),  # a cutover was asked for; it stays through failures until the job is finished
     Column("error", JSON(none_as_null=True), nullable=True),
     Column("instance", JSON(none_as_null=True), nullable=True),  # address of the intermediate instance
-    Column("authority", Text, nullable=True),  # sealed: certificate authority of this job
+    Column("authority", Text, nullable=True),  # the certificate authority of this job, sealed
     Column("client_token", String(64), nullable=True, unique=True),
     Column("created", Float, nullable=False),
     Column("changed", Float, nullable=False),
@@ -153,25 +157,25 @@ jobs: Final = Table(
     Column("region", String(80), nullable=False, server_default=""),
     Column("resource_group", String(80), nullable=False, server_default=""),
     Column("target_instance", String(80), nullable=False, server_default=""),
-    Column("definition", JSON, nullable=False, server_default="{}"),  # as asked for, in the API's names
+    Column("definition", JSON, nullable=False, server_default="{}"),  # the request, in the API's names
     Column("frequency", Integer, nullable=True),  # hours between two runs
     Column("max_images", Integer, nullable=True),
     Column("scheduled_start", Float, nullable=True),
     Column("valid_until", Float, nullable=False, server_default="1e18"),
     Column("expired", Float, nullable=True),  # when it became Expired
-    Column("next_run", Float, nullable=True),  # of an incremental job that waits
-    Column("started", Float, nullable=True),  # of the newest run
+    Column("next_run", Float, nullable=True),  # set while an incremental job waits
+    Column("started", Float, nullable=True),  # when the newest run began
     Column("ended", Float, nullable=True),
     Column("error_code", String(80), nullable=False, server_default=""),
-    Column("waiting", Text, nullable=False, server_default=""),  # what it waits for, for people
+    Column("waiting", Text, nullable=False, server_default=""),  # what it waits for, as people read it
     Column("image_id", _ID, nullable=True),  # the newest image
     Column("transition_instance", String(200), nullable=True),
     Column(
         "audit", Float, nullable=True
     ),  # share of what CBT calls unchanged; null: as the appliance is configured
     Column("accept_removed_disks", Boolean, nullable=False, server_default=false()),
-    Column("down_since", Float, nullable=True),  # our cutover first asked the source to shut down
-    Column("predicted_downtime", Float, nullable=True),  # seconds, as said when the cutover began
+    Column("down_since", Float, nullable=True),  # when our cutover first asked the source to shut down
+    Column("predicted_downtime", Float, nullable=True),  # seconds, predicted when the cutover began
     Column("quiesce", String(20), nullable=False, server_default="off"),
     Column("keep_cbt", Boolean, nullable=False, server_default=false()),  # a rollback leaves CBT on
     Column("application", String(128), nullable=False, server_default="", index=True),
@@ -208,15 +212,15 @@ runs: Final = Table(
     Column("kind", String(20), nullable=False),  # "Manual", "Schedule" or "Rollback"
     Column("plan", JSON, nullable=False),  # one task per pass
     Column("started", Float, nullable=False),
-    Column("stop", Boolean, nullable=False),  # asked for; the workflow finds it
+    Column("stop", Boolean, nullable=False),  # a stop was asked for; the workflow reads it
     Column("ended", Float, nullable=True, index=True),
     Column("outcome", String(20), nullable=True),
     Column("error", JSON(none_as_null=True), nullable=True),
-    Column("cohort", _ID, nullable=True, index=True),  # of runs that do something together
+    Column("cohort", _ID, nullable=True, index=True),  # shared by runs that are carried out together
     Column("rank", Integer, nullable=False, server_default="0"),
     Column(
         "proved", Boolean, nullable=False, server_default=false()
-    ),  # all of the cohort are: nothing takes it back
+    ),  # all of the cohort are proved: nothing rolls it back
     UniqueConstraint("job_id", "number"),
 )
 
@@ -240,13 +244,15 @@ passes: Final = Table(
     Column("outcome", String(20), nullable=True),
     Column("error", JSON(none_as_null=True), nullable=True),
     Column("result", JSON(none_as_null=True), nullable=True),
-    Column("host", String(80), nullable=False, server_default=""),  # of vCenter; the limits count on these
+    Column("host", String(80), nullable=False, server_default=""),  # in vCenter; the limits count these
     Column("datastores", JSON, nullable=False, server_default="[]"),
     Column("disk_count", Integer, nullable=False, server_default="1"),
-    Column("not_before", Float, nullable=False, server_default="0"),  # nobody takes it earlier ...
+    Column("not_before", Float, nullable=False, server_default="0"),  # no appliance takes it earlier ...
     Column("reason", Text, nullable=False, server_default=""),  # ... because of this
     Column("task", String(20), nullable=False, server_default="read"),
-    Column("wanted", JSON, nullable=False, server_default="[]"),  # keys of the disks, when it was taken
+    Column(
+        "wanted", JSON, nullable=False, server_default="[]"
+    ),  # keys of the disks that it is about, set when it was taken
     UniqueConstraint("run_id", "slot", "attempt"),
 )
 
@@ -275,7 +281,9 @@ images: Final = Table(
     Column("ready", Boolean, nullable=False),
     Column("details", JSON, nullable=False),
     Column("created", Float, nullable=False),
-    Column("removed", Boolean, nullable=False, server_default=false()),  # made room for a newer one
+    Column(
+        "removed", Boolean, nullable=False, server_default=false()
+    ),  # removed to make room for a newer one
     Column("completed", Float, nullable=True),  # when it was ready
 )
 
@@ -308,7 +316,7 @@ tags: Final = Table(
     Column("resource_id", _ID, primary_key=True),
     Column("key", String(128), primary_key=True),
     Column("value", String(128), nullable=False),
-    Index("ix_tags_owner", "key", "value", "kind", "resource_id"),  # searches are answered by it alone
+    Index("ix_tags_owner", "key", "value", "kind", "resource_id"),  # searches read it alone
 )
 
 workgroups: Final = Table(
@@ -328,15 +336,15 @@ access_tokens: Final = Table(
     Column("name", String(128), nullable=False),
     Column("description", Text, nullable=False),
     Column("code_hash", String(64), nullable=False, unique=True),
-    Column("count", Integer, nullable=False),  # so many sources it may bring in
+    Column("count", Integer, nullable=False),  # how many sources it may bring in
     Column("registered", Integer, nullable=False),
     Column("days", Integer, nullable=False),
     Column("disabled", Boolean, nullable=False),
     Column("created", Float, nullable=False),
-    Column("approved", Boolean, nullable=False, server_default=true()),  # not since a restore
-    Column("vcenter", String(400), nullable=False, server_default=""),  # the only one that it is good for
-    Column("workgroup_id", _ID, nullable=True),  # the tenant of what comes in by it
-    Column("joins", Boolean, nullable=False, server_default=false()),  # what comes in needs no approval
+    Column("approved", Boolean, nullable=False, server_default=true()),  # false after a restore
+    Column("vcenter", String(400), nullable=False, server_default=""),  # the only one that it is valid for
+    Column("workgroup_id", _ID, nullable=True),  # the tenant of its appliances
+    Column("joins", Boolean, nullable=False, server_default=false()),  # its appliances need no approval
 )
 
 access_keys: Final = Table(
@@ -348,8 +356,10 @@ access_keys: Final = Table(
     Column("name", String(128), nullable=False),
     Column("created", Float, nullable=False),
     Column("disabled", Boolean, nullable=False),
-    Column("approved", Boolean, nullable=False, server_default=true()),  # not since a restore
-    Column("workgroups", JSON(none_as_null=True), nullable=True),  # ids of those it sees; null: everything
+    Column("approved", Boolean, nullable=False, server_default=true()),  # false after a restore
+    Column(
+        "workgroups", JSON(none_as_null=True), nullable=True
+    ),  # ids that its holder sees; null: everything
     Column("until", Float, nullable=True),  # nothing signed with it is accepted from then on
 )
 
@@ -377,7 +387,7 @@ audit: Final = Table(
     Column("id", Integer, primary_key=True),
     Column("at", Float, nullable=False, index=True),
     Column("who", String(200), nullable=False, index=True),
-    Column("origin", String(80), nullable=False),  # address it came from
+    Column("origin", String(80), nullable=False),  # the address at login
     Column("action", String(80), nullable=False),
     Column("subject", String(400), nullable=False, index=True),
     Column("details", JSON, nullable=False),
@@ -389,13 +399,13 @@ epochs: Final = Table(
     Column("id", String(32), primary_key=True),
     Column("number", Integer, nullable=False, unique=True),
     Column("sequence", BigInteger, nullable=False),  # grows with each write that has consequences
-    Column("writer", String(16), nullable=False),  # which process wrote that far
+    Column("writer", String(16), nullable=False),  # which process made the last write
     Column("began", Float, nullable=False),
     Column("ended", Float, nullable=True),  # null: the current one
-    Column("restored", Text, nullable=False, server_default=""),  # why nothing is done until it is confirmed
+    Column("restored", Text, nullable=False, server_default=""),  # why the state is held; empty if it is not
     Column("restored_at", Float, nullable=True),
-    Column("heard", Integer, nullable=False, server_default="0"),  # the highest number that somebody knew
-    Column("engine", BigInteger, nullable=True),  # the sequence that the engine's database has at least
+    Column("heard", Integer, nullable=False, server_default="0"),  # the highest epoch number that a peer knew
+    Column("engine", BigInteger, nullable=True),  # the engine's database has at least this sequence
 )
 
 writers: Final = Table(

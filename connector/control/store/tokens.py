@@ -1,7 +1,7 @@
-"""Access tokens: activation codes for appliances. The code is shown once; only its digest is kept.
+"""An access token is an activation code for appliances. The code is shown once; only its digest is kept.
 
-A code brings in `count` sources at most. Disabled or expired it enrols nobody. When it is disabled or deleted, the
-appliances that it enrolled wait for approval again; their sources stay.
+A code brings in at most `count` sources. A disabled or expired code enrols no appliance. When a code is disabled or
+deleted, the appliances that it enrolled wait for approval again; their sources stay.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Tokens:
         workgroup_id: str | None = None,
         joins: bool = False,
     ) -> tuple[AccessToken, str]:
-        """A new token and its code, which nobody can ever read again. See `AccessToken` for what it is good for."""
+        """Create a token; answer it with its code, which cannot be read again. `AccessToken` says what the fields mean."""
         code = secrets.token_urlsafe(24)
         values: Json = {"name": name, "description": description, "count": count, "days": days}
         values |= {"vcenter": vcenter, "workgroup_id": workgroup_id, "joins": joins}
@@ -62,11 +62,11 @@ class Tokens:
         if name is not None:
             query = query.where(_TOKENS.c.name == name)
         with self._database.read() as connection:
-            found = [self._token(row) for row in connection.execute(query)]
-        return [token for token in found if status in (None, token.status)]
+            tokens = [self._token(row) for row in connection.execute(query)]
+        return [token for token in tokens if status in (None, token.status)]
 
     def disable(self, token_id: str) -> None:
-        """Enrols nobody any more; sources that it brought in stay. Its appliances are suspended by `Service.suspend`."""
+        """Let it enrol no appliance any more. Its sources stay. `JobService.suspend` suspends its appliances."""
         self._row(token_id)
         with self._database.write() as connection:
             connection.execute(_TOKENS.update().where(_TOKENS.c.id == token_id).values(disabled=True))
@@ -77,7 +77,7 @@ class Tokens:
             connection.execute(_TOKENS.delete().where(_TOKENS.c.id == token_id))
 
     def redeem(self, code: str) -> AccessToken:
-        """The token of this code, if an appliance may enrol with it; raises `AuthenticationFailed`."""
+        """The token of this code. Raises `AuthenticationFailed` if no appliance may enrol with it."""
         with self._database.read() as connection:
             row = connection.execute(
                 sa.select(_TOKENS).where(_TOKENS.c.code_hash == _digest(code))
@@ -118,7 +118,7 @@ class Tokens:
 
 
 def room(connection: sa.Connection, token_id: str | None) -> int | None:
-    """How many more sources this token may bring in; None without a bound. Locks its row."""
+    """How many more sources this token may bring in; None: no bound. Locks its row."""
     if token_id is None:
         return None
     row = connection.execute(
@@ -128,7 +128,7 @@ def room(connection: sa.Connection, token_id: str | None) -> int | None:
 
 
 def count(connection: sa.Connection, token_id: str, more: int) -> None:
-    """So many more sources came in."""
+    """Record that the token brought in `more` sources."""
     connection.execute(
         _TOKENS.update().where(_TOKENS.c.id == token_id).values(registered=_TOKENS.c.registered + more)
     )
@@ -141,5 +141,5 @@ def _status(row: Any, now: float) -> TokenStatus:
 
 
 def _digest(code: str) -> str:
-    # 192 random bits: a slow hash would protect nothing that a fast one does not.
+    # The code has 192 random bits: a slow hash would not protect it better than a fast one.
     return hashlib.sha256(code.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Things created in vCenter or the cloud: recorded with a token before the call that creates them."""
+"""A tracked resource is recorded with a token before the call that creates it in vCenter or in the cloud."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IMAGES: Final = tables.images
 
 
 class TrackedResources:
-    """What exists because of a job, and must one day be removed."""
+    """What jobs created and must remove one day: tracked resources and images."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -36,11 +36,11 @@ class TrackedResources:
         trouble: str = "",
         made_again: bool = False,
     ) -> TrackedResource:
-        """Record or complete one thing. Knowledge only grows: nothing is forgotten, no removal undone by a late report.
+        """Record or complete one resource. A late report neither removes facts nor undoes a removal.
 
-        `made_again`: whoever creates it has just done so, under the token of one that was removed before.
+        `made_again`: its creator has just created it again under the token of a removed one.
 
-        `trouble`: why it could not be removed; the job's log has it, and has its end.
+        `trouble`: why it could not be removed. The job's log says when the trouble begins and ends.
         """
         with self._database.write() as connection:
             row = connection.execute(
@@ -67,13 +67,13 @@ class TrackedResources:
 
     def _tell(self, connection: sa.Connection, before: TrackedResource, trouble: str) -> None:
         if trouble and trouble != before.trouble:
-            text = f"{before.kind} {before.token} still stands in vCenter: {trouble}"
+            text = f"{before.kind} {before.token} is still in vCenter: {trouble}"
             self._database.log(connection, before.job_id, "left", text)
         elif before.trouble and not trouble:
             self._database.log(connection, before.job_id, "mended", f"{before.kind} {before.token} is gone")
 
     def of(self, job_id: str, place: str | None = None) -> list[TrackedResource]:
-        """A job's things, oldest first."""
+        """A job's resources, oldest first."""
         query = sa.select(_OBJECTS).where(_OBJECTS.c.job_id == job_id)
         if place is not None:
             query = query.where(_OBJECTS.c.place == place)
@@ -81,9 +81,9 @@ class TrackedResources:
             return [_resource(row) for row in connection.execute(query.order_by(_OBJECTS.c.created))]
 
     def leftovers(self, vcenter: str) -> list[tuple[Source, TrackedResource]]:
-        """What may still stand in this vCenter although its job does not read now, with its machine.
+        """Resources that may still exist in this vCenter although no job reads their machine, each with its machine.
 
-        Not while any job reads the same machine: its passes clear what they find.
+        While a job reads a machine, its passes remove what earlier passes left there.
         """
         over = tables.jobs.c.status != JobStatus.RUNNING
         busy = sa.select(tables.jobs.c.source_id).where(tables.jobs.c.status == JobStatus.RUNNING)
@@ -98,17 +98,17 @@ class TrackedResources:
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-            found = {s.id: s for s in sources.some(connection, {row.source_id for row in rows})}
+            sources_by_id = {s.id: s for s in sources.some(connection, {row.source_id for row in rows})}
         return [
             (
-                found[row.source_id],
+                sources_by_id[row.source_id],
                 TrackedResource(**{k: v for k, v in row._mapping.items() if k != "source_id"}),
             )
             for row in rows
         ]
 
     def remembered(self, vcenter: str) -> list[tuple[Source, TrackedResource, JobStatus]]:
-        """Everything in this vCenter that was not removed, as far as we know, with its machine and its job's status."""
+        """All resources in this vCenter whose removal is not recorded, with their machines and the status of their jobs."""
         query = (
             sa.select(_OBJECTS, tables.jobs.c.source_id, tables.jobs.c.status)
             .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
@@ -119,11 +119,11 @@ class TrackedResources:
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-            found = {s.id: s for s in sources.some(connection, {row.source_id for row in rows})}
+            sources_by_id = {s.id: s for s in sources.some(connection, {row.source_id for row in rows})}
         beside = ("source_id", "status")
         return [
             (
-                found[row.source_id],
+                sources_by_id[row.source_id],
                 TrackedResource(**{k: v for k, v in row._mapping.items() if k not in beside}),
                 JobStatus(row.status),
             )
@@ -131,7 +131,7 @@ class TrackedResources:
         ]
 
     def reading(self, vcenter: str) -> set[str]:
-        """Morefs of this vCenter's machines that a running job reads, or will."""
+        """Morefs of this vCenter's machines that a running job reads or will read."""
         query = (
             sa.select(tables.sources.c.moref)
             .join(tables.jobs, tables.jobs.c.source_id == tables.sources.c.id)
@@ -141,7 +141,7 @@ class TrackedResources:
             return set(connection.execute(query).scalars())
 
     def cleaned(self, token: str, vcenter: str, trouble: str = "") -> None:
-        """An appliance of this vCenter has seen to it that this thing is gone, or says why it is not. Repeatable."""
+        """Record that an appliance removed this resource, or why it could not. Repeating it is harmless."""
         for _, resource, _status in self.remembered(vcenter):
             if resource.token == token:
                 place, kind = resource.place, resource.kind
@@ -150,7 +150,7 @@ class TrackedResources:
                 )
 
     def abandoned(self) -> list[str]:
-        """Jobs that have expired and still have an intermediate instance."""
+        """Ids of expired jobs that still have an intermediate instance."""
         query = (
             sa.select(_OBJECTS.c.job_id)
             .join(tables.jobs, tables.jobs.c.id == _OBJECTS.c.job_id)
@@ -161,7 +161,7 @@ class TrackedResources:
             return list(connection.execute(query).scalars())
 
     def reserve_image(self, job_id: str, run_id: str, names: Sequence[str], form: str) -> JobImage:
-        """The image of this run, not ready yet, under the first of `names` that is free. Idempotent."""
+        """Reserve the image of this run under the first free name of `names`; it is not ready yet. Idempotent."""
         query = sa.select(_IMAGES).where(_IMAGES.c.run_id == run_id)
         given_up = sa.and_(_IMAGES.c.job_id == job_id, _IMAGES.c.run_id != run_id, sa.not_(_IMAGES.c.ready))
         with self._database.write() as connection:  # an earlier run failed before its image: the name is free
@@ -185,7 +185,7 @@ class TrackedResources:
         raise Conflict("images with this name exist", on=names[0], remedy="choose another image name")
 
     def complete_image(self, run_id: str, details: Json, *, name: str = "", image_id: str = "") -> None:
-        """The image of this run exists; the cloud may have given it another `name` and an id of its own."""
+        """Record that the image of this run exists. The cloud may have given it another `name` and its own id."""
         with self._database.write() as connection:
             row = connection.execute(sa.select(_IMAGES).where(_IMAGES.c.run_id == run_id)).one()
             values: Json = {
@@ -204,12 +204,12 @@ class TrackedResources:
 
     def images_of(self, job_ids: Sequence[str]) -> dict[str, list[JobImage]]:
         """The images of each of these jobs, oldest first."""
-        found: dict[str, list[JobImage]] = {job_id: [] for job_id in job_ids}
+        images_by_job: dict[str, list[JobImage]] = {job_id: [] for job_id in job_ids}
         query = sa.select(_IMAGES).where(_IMAGES.c.job_id.in_(job_ids)).order_by(_IMAGES.c.created)
         with self._database.read() as connection:
             for row in connection.execute(query):
-                found[row.job_id].append(JobImage(**row._mapping))
-        return found
+                images_by_job[row.job_id].append(JobImage(**row._mapping))
+        return images_by_job
 
     def images(self, job_id: str) -> list[JobImage]:
         """A job's images, oldest first."""
@@ -218,7 +218,7 @@ class TrackedResources:
             return [JobImage(**row._mapping) for row in connection.execute(query)]
 
     def remove_image(self, image_id: str) -> None:
-        """The image is gone: it made room for a newer one."""
+        """Record that the image was removed to make room for a newer one."""
         with self._database.write() as connection:
             row = connection.execute(sa.select(_IMAGES).where(_IMAGES.c.id == image_id)).one()
             connection.execute(_IMAGES.update().where(_IMAGES.c.id == image_id).values(removed=True))

@@ -1,6 +1,6 @@
-"""The count of writes that have consequences, inside the caller's transaction: who wrote how far, in which epoch.
+"""Each write that has consequences gets a number in its epoch, inside its own transaction.
 
-A writer is a process. Two histories that forked from one backup have writers of their own, so that equal numbers prove nothing.
+A writer is a process. Two histories that forked from one backup can have equal numbers, so the number of each writer counts too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REMEDY: Final = "read `connector control status`, then run `connector control co
 
 @dataclass(frozen=True, slots=True)
 class WritePosition:
-    """How far a database has come. `restored`: why nothing is done until it is confirmed; empty when all is well."""
+    """How far a database is. `restored`: why its state is held; empty if it is not held."""
 
     number: int
     sequence: int
@@ -36,7 +36,7 @@ class WritePosition:
 
 
 class WentBack(Exception):
-    """The database has lost what was committed to it; its text says how that is known, `epoch` in which one that was seen."""
+    """The database has lost committed writes. The text says how that was seen, `epoch` in which epoch."""
 
     def __init__(self, how: str, epoch: str) -> None:
         super().__init__(how)
@@ -44,16 +44,16 @@ class WentBack(Exception):
 
 
 def refusal(restored: str) -> StateRestored:
-    """What everybody is told while the state is held."""
+    """The refusal of everything while the state is held."""
     return StateRestored(
-        f"the state of this control plane was restored ({restored}); nothing is begun until it is confirmed",
+        f"the state of this control plane was restored ({restored}); nothing begins until the restore is confirmed",
         on="control plane",
         remedy=REMEDY,
     )
 
 
 def no_epoch() -> ControlFailed:
-    """Somebody emptied the table of epochs."""
+    """The failure when the table of epochs is empty."""
     return ControlFailed("the database has no epoch", on="database", remedy="restore a backup")
 
 
@@ -66,33 +66,33 @@ def current(connection: sa.Connection) -> WritePosition:
 
 
 def count(connection: sa.Connection, writer: str, last: int, latest: WritePosition | None) -> WritePosition:
-    """One more write of this writer, whose last one was number `last`. Nothing else may be locked after this."""
-    written = (
+    """Count one more write of this writer, whose last one was number `last`. The caller may lock nothing after this."""
+    updated = (
         _EPOCHS.update()
         .where(_CURRENT)
         .values(sequence=_EPOCHS.c.sequence + 1, writer=writer)
         .returning(*_EPOCHS.c)
     )
-    row = connection.execute(written).one_or_none()
+    row = connection.execute(updated).one_or_none()
     if row is None:
         raise no_epoch()
     now = _point(row)
     if now.restored:
         raise refusal(now.restored)
     must_go_on(now, latest, ahead=1)
-    known = last if latest is not None and latest.epoch == now.epoch else 0
-    mine = _WRITERS.c.id == writer
-    moved = _WRITERS.update().where(mine, _WRITERS.c.last >= known).values(last=now.sequence)
+    number = last if latest is not None and latest.epoch == now.epoch else 0
+    own = _WRITERS.c.id == writer
+    moved = _WRITERS.update().where(own, _WRITERS.c.last >= number).values(last=now.sequence)
     if connection.execute(moved).rowcount == 1:
         return now
-    if known:
-        raise WentBack(f"the database has lost what this process wrote as number {known}", now.epoch)
+    if number:
+        raise WentBack(f"the database has lost what this process wrote as number {number}", now.epoch)
     connection.execute(_WRITERS.insert().values(id=writer, last=now.sequence))
     return now
 
 
 def must_go_on(now: WritePosition, latest: WritePosition | None, ahead: int = 0) -> None:
-    """Raises `WentBack` when the database was further than it is now; `ahead`: by so much it must be further."""
+    """Raise `WentBack` if the database was further than now. `ahead`: by how much it must have advanced."""
     if latest is None or now.number > latest.number:
         return
     if now.epoch != latest.epoch:
@@ -117,7 +117,7 @@ def _point(row: Any) -> WritePosition:
 
 
 def remember_lost(connection: sa.Connection, epoch: str, now: float) -> None:
-    """An epoch of which somebody knows, and of which this database lost everything. Its number is below all others."""
+    """Keep an epoch that somebody knows and this database has lost. Its number is below all others."""
     epochs = tables.epochs
     if connection.execute(sa.select(epochs.c.id).where(epochs.c.id == epoch)).first() is not None:
         return
