@@ -73,6 +73,8 @@ def test_the_commands_of_the_user_guide_are_carried_out(
     monkeypatch.setenv(VARIABLE, PASSWORD)
     commands = {command.replace("JOB", "shop") for document in GUIDE for command in shown(document)}
     assert len(commands) >= 5
+    commands.remove("connector job rollback shop")  # there was no cutover: it is refused, and says so
+    assert "rollback works after a cutover" in connector("job", "rollback", "shop", code=11).err
     with world(machines=2) as place:
         monkeypatch.setenv("CONNECTOR_VCENTER_URL", place.server.url)
         monkeypatch.setenv("CONNECTOR_VCENTER_THUMBPRINT", place.server.thumbprint)
