@@ -30,6 +30,8 @@ from simulator.estate.estate import Estate, Policy, Timing
 from simulator.faults import Faults, Rule, parse
 from simulator.guest.workload import Workload
 from simulator.images.ext4 import ProgramMissing
+from simulator.nfc.switches import Switches as NfcSwitches
+from simulator.nfc.switches import with_values
 from simulator.vcenter import DEFAULT_USER, Options, Server, serve
 from simulator.vcenter.failures import fault_named
 from simulator.vixdisklib import CompilerError, install
@@ -112,6 +114,11 @@ def _size(text: str) -> int:
     "--vddk-dir", type=click.Path(path_type=Path), help="Where to put the VDDK. [default: DIRECTORY/vddk]"
 )
 @click.option("--no-vddk", is_flag=True, help="Do not build the stand-in VDDK.")
+@click.option(
+    "--nfc",
+    multiple=True,
+    help="How NFC of the hosts behaves: SWITCH=VALUE, see docs/simulator-nfc.md. Repeatable.",
+)
 @click.option("--exit-with-stdin", is_flag=True, help="Stop when standard input ends.")
 @click.option("-v", "--verbose", is_flag=True, help="Log to standard error.")
 def main(**given: object) -> None:
@@ -158,6 +165,7 @@ def _run(stack: ExitStack, given: dict[str, object]) -> None:
             host=str(given["host"]),
             port=_int(given["port"]),
             options=options,
+            nfc_switches=with_values(NfcSwitches(), _strings(given["nfc"])),
         )
     )
     for denied in _strings(given["deny"]):

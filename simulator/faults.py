@@ -25,6 +25,13 @@ POINTS = {
     "estate.query": "before changed areas are computed; an answer may carry `changeId` to use instead",
     "estate.shutdown": 'when the guest is asked to shut down; an answer {"ignore": true} makes it never end',
     "estate.write": "before a guest's write",
+    "nfc.connect": "as somebody connects to an ESXi host (`object`: its moref); anything but delay hangs up",
+    "nfc.session": "before OPEN_SESSION, SET_SOCK_OPTS or SET_RES_POOL; `object` is the ticket's machine, here and below",
+    "nfc.open": 'before OPEN_FILE; an answer {"error": 5} is an error frame with that number, here and below',
+    "nfc.read": "before the answer to a read; cut drops the connection after `bytes` of it, here and below",
+    "nfc.query": "before QUERY_ALLOCATED",
+    "nfc.metadata": "before DDB_GET",
+    "nfc.close": "before CLOSE_FILE and CLOSE_SESSION",
     "estate.track": 'as a guest writes; an answer {"lose": true} makes change tracking miss it',
 }
 

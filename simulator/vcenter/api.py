@@ -19,6 +19,9 @@ vmodl: Any = getattr(pyVmomi, "vmodl")  # noqa: B009
 support: Any = _support
 
 T = TypeVar("T")
+#: By WSDL name: what the API has beyond pyVmomi's tables. `internal` fills them before anything is served.
+INTERNAL_TYPES: dict[str, Any] = {}
+INTERNAL_METHODS: dict[str, Any] = {}
 NAMESPACE = "urn:vim25"
 OPTIONAL = 4
 
@@ -43,6 +46,8 @@ def type_named(name: str) -> Any:
     """
     if name.endswith("ManagedObjectReference"):
         name = name.removesuffix("Reference")
+    if name in INTERNAL_TYPES:
+        return INTERNAL_TYPES[name]
     for namespace in (NAMESPACE, support.XMLNS_XSD):
         try:
             return support.GetWsdlType(namespace, name)
@@ -63,6 +68,8 @@ def method_named(name: str) -> Any | None:
     """The description of a method by WSDL name (`PowerOnVM_Task`): parameters, result, privilege; else
     None.
     """
+    if name in INTERNAL_METHODS:
+        return INTERNAL_METHODS[name]
     try:
         return support.GetWsdlMethod(NAMESPACE, name).info
     except KeyError:

@@ -23,6 +23,7 @@ from simulator.estate.inventory import (
     ResourcePool,
     VirtualMachine,
 )
+from simulator.nfc import Hosts
 from simulator.vcenter import entity_kinds, files, filters, host_calls, managers
 from simulator.vcenter.api import vmodl
 from simulator.vcenter.authority import Authority
@@ -44,11 +45,17 @@ class Center:
     """One vCenter. Thread-safe; `close` ends waiting calls and the background threads."""
 
     def __init__(
-        self, estate: Estate, accounts: Mapping[str, str], options: Options, thumbprint: str = ""
+        self,
+        estate: Estate,
+        accounts: Mapping[str, str],
+        options: Options,
+        thumbprint: str = "",
+        nfc: Hosts | None = None,
     ) -> None:
         self.estate = estate
         self.options = options
         self.thumbprint = thumbprint
+        self.nfc = nfc
         self.started = datetime.now(UTC)
         self.instance_uuid = "5f2ad0b5-1f2b-4d0b-9f3b-000000000001"
         self.closing = False

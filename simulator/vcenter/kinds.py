@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from simulator.estate.estate import Estate
     from simulator.estate.inventory import VirtualMachine
+    from simulator.nfc import Hosts
     from simulator.vcenter.changes import Changes
     from simulator.vcenter.entities import Index
     from simulator.vcenter.hostile import Variant
@@ -187,6 +188,8 @@ class Center(Protocol):
     def hostile(self) -> dict[str, dict[str, Variant]]: ...
     @property
     def placed(self) -> dict[str, str]: ...
+    @property
+    def nfc(self) -> Hosts | None: ...
 
     def locate(self, reference: Any) -> Target: ...
     def find(self, reference: Any) -> Target | None: ...

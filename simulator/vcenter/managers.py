@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.estate.inventory import Inventory
-from simulator.vcenter import authority, catalogue, files, filters, search, service, views
+from simulator.vcenter import authority, catalogue, files, filters, internal, search, service, views
 from simulator.vcenter.api import vim
 from simulator.vcenter.kinds import Center, Kind, Target
 
@@ -35,6 +35,7 @@ def singletons(center: Center) -> dict[str, Target]:
     """Every such object by its moref."""
     by_type = {kind.type: kind for kind in _KINDS}
     found = {"ServiceInstance": Target(service.INSTANCE, "ServiceInstance", center)}
+    found[internal.MOREF] = internal.target(center)
     for reference in service.MANAGERS.values():
         found[reference._moId] = Target(by_type[type(reference)], reference._moId, center)
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from simulator import certificate
 from simulator.estate.estate import Estate
+from simulator.nfc import Hosts, Switches
 from simulator.vcenter.center import Center
 from simulator.vcenter.dispatch import Dispatcher
 from simulator.vcenter.https import SoapListener
@@ -60,6 +61,7 @@ class Server:
     certificate: Path
     center: Center = field(repr=False)
     front: Front = field(repr=False)
+    nfc: Hosts = field(repr=False)
 
     @property
     def listener(self) -> SoapListener:
@@ -94,6 +96,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     options: Options | None = None,
+    nfc_switches: Switches | None = None,
 ) -> Iterator[Server]:
     """Serve until the block ends. `accounts`: passwords by user name, the first one is `Server.user`.
 
@@ -103,15 +106,17 @@ def serve(
     """
     kept = certificate.load_or_create(estate.directory / "certificate", host)
     estate.export.access(kept.sha1, accounts.items())
-    center = Center(estate, accounts, options or Options(), kept.sha1)
+    nfc = Hosts(estate, kept, host, switches=nfc_switches)
+    center = Center(estate, accounts, options or Options(), kept.sha1, nfc)
     front = Front((host, port), kept, center)
     user, password = next(iter(accounts.items()))
     try:
         yield Server(
-            host, front.port, user, password, kept.sha1, kept.sha256, kept.certificate, center, front
+            host, front.port, user, password, kept.sha1, kept.sha256, kept.certificate, center, front, nfc
         )
     finally:
         front.listener.shutdown()
         center.close()
         center.tasks.drain(_DRAIN_SECONDS)
         front.shut()
+        nfc.close()

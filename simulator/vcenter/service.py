@@ -7,6 +7,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from simulator.vcenter import internal
 from simulator.vcenter.api import make, vim, vmodl
 from simulator.vcenter.kinds import Call, Kind, View
 from simulator.vcenter.sessions import COOKIE
@@ -75,6 +76,7 @@ INSTANCE = Kind(
     },
     {
         "RetrieveServiceContent": _content,
+        "RetrieveInternalContent": internal.content,
         "CurrentTime": lambda call: _clock(call),
         "QueryVMotionCompatibility": lambda _call: [],
     },
