@@ -9,7 +9,7 @@ import logging
 import sys
 from typing import Any, TextIO
 
-_OURS = ("connector", "vddk", "simulator", "root", "__main__")
+_OURS = ("connector", "vddk", "nfc", "simulator", "root", "__main__")
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
