@@ -33,7 +33,7 @@ class ControlConfiguration(BaseModel):
 
     def options(self) -> dict[str, Any]:
         """Defaults for the command's options."""
-        given = {
+        options = {
             "state": self.state,
             "host": self.host,
             "port": self.port,
@@ -44,7 +44,7 @@ class ControlConfiguration(BaseModel):
             "tls": self.tls,
             "limits": [f"{name}={number}" for name, number in self.limits.items()] or None,
         }
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in options.items() if value is not None}
 
 
 def load(path: Path) -> ControlConfiguration:

@@ -88,7 +88,7 @@ def run(
     with ExitStack() as stack:
         child.own_directory(options.state, "another control plane")  # held until the process ends
         listener = stack.enter_context(_listen(options.host, options.port))
-        mine = identity.load(options.state, options.host)
+        own_identity = identity.load(options.state, options.host)
         url = options.database or f"sqlite:///{options.state.resolve() / 'control.sqlite'}"
         store = Store(url, clock, options.limits)
         stack.callback(store.close)
@@ -98,12 +98,12 @@ def run(
         keeper = Keeper(store, vault, EpochMemory(options.state / FILE))
         meet = InstanceContact(store, keeper).meet if options.meets_instances else None
         steps = Steps(store, provider, vault, meet, ask, tell)
-        aside = Background()
-        watch = ApplianceMonitor(store, steps, aside, grace=options.grace, ticks=store.ticks)
+        background = Background()
+        appliance_monitor = ApplianceMonitor(store, steps, background, grace=options.grace, ticks=store.ticks)
         runner = Runner(
             store,
             lambda: _engine(options, store, steps),
-            [watch.look, Scheduler(store, steps, aside).look, CohortMonitor(store).look],
+            [appliance_monitor.look, Scheduler(store, steps, background).look, CohortMonitor(store).look],
             fenced=_fenced,
             held=keeper.look,
             interval=options.interval,
@@ -111,14 +111,14 @@ def run(
         stack.callback(runner.close)
         runner.start()
         service = JobService(store, steps, runner.poke, grace=options.grace)
-        keys = AccessKeys(store.keys, vault, mine.access_key)
-        _serve(_application(service, keys, mine, options, keeper), listener, mine, options)
+        keys = AccessKeys(store.keys, vault, own_identity.access_key)
+        _serve(_application(service, keys, own_identity, options, keeper), listener, own_identity, options)
 
 
 def _application(
-    service: JobService, keys: AccessKeys, mine: ControlIdentity, options: Options, keeper: Keeper
+    service: JobService, keys: AccessKeys, own_identity: ControlIdentity, options: Options, keeper: Keeper
 ) -> Starlette:
-    agents = AgentApi(service, mine.activation_code)
+    agents = AgentApi(service, own_identity.activation_code)
     dispatcher = smc.dispatcher(service)
     return exchange.application(
         [
@@ -179,12 +179,12 @@ def _listen(host: str, port: int) -> Listener:
     return listener
 
 
-def _serve(app: Starlette, listener: Listener, mine: ControlIdentity, options: Options) -> None:
+def _serve(app: Starlette, listener: Listener, own_identity: ControlIdentity, options: Options) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
             http=connections.protocol(listener, options.bounds),
-            ssl_certfile=str(mine.certificate_file),
+            ssl_certfile=str(own_identity.certificate_file),
             ssl_context_factory=lambda _config, default: _least(default(), options.tls),
             log_config=None,
             access_log=False,
@@ -203,9 +203,9 @@ def _serve(app: Starlette, listener: Listener, mine: ControlIdentity, options: O
         {
             "url": url,
             "console": f"{url}{ROOT}",
-            "thumbprint": mine.thumbprint,
-            "access_key_file": str(mine.access_key.file.resolve()),
-            "activation_code_file": str(mine.activation_code_file.resolve()),
+            "thumbprint": own_identity.thumbprint,
+            "access_key_file": str(own_identity.access_key.file.resolve()),
+            "activation_code_file": str(own_identity.activation_code_file.resolve()),
             "state": str(options.state.resolve()),
         }
     )

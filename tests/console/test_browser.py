@@ -217,9 +217,7 @@ def test_axe_finds_nothing_serious_on_any_page(
     assert lab.complaints == []
 
 
-def test_no_page_is_wider_than_a_narrow_window(
-    lab: Lab, everything: tuple[Page, dict[str, str]]
-) -> None:
+def test_no_page_is_wider_than_a_narrow_window(lab: Lab, everything: tuple[Page, dict[str, str]]) -> None:
     page, paths = everything
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 390, "height": 800})

@@ -119,24 +119,24 @@ class AgentApi:
         return {"secret": secret}
 
     def _heartbeat(self, call: ApiRequest) -> Any:
-        held = set(call.message.passes)
-        stop = self._service.heard(call.who, held)
+        pass_ids = set(call.message.passes)
+        stop = self._service.heard(call.who, pass_ids)
         return {
             "state": call.who.state,
             "rotate": call.who.rotate,
             "stop": stop,
-            "replication": self._service.replication(call.who, held - set(stop)),
+            "replication": self._service.replication(call.who, pass_ids - set(stop)),
             "target": asdict(self._service.limits),
         }
 
     def _leftovers(self, call: ApiRequest) -> Any:
         """Orders to clean up, for one appliance of each vCenter."""
-        return {"leftovers": [views.leftover(*found) for found in self._service.leftovers(call.who)]}
+        return {"leftovers": [views.leftover(*row) for row in self._service.leftovers(call.who)]}
 
     def _remembered(self, call: ApiRequest) -> Any:
         resources = self._store.resources.remembered(call.who.vcenter)
         return {
-            "things": [views.remembered(*found) for found in resources],
+            "things": [views.remembered(*row) for row in resources],
             "reading": sorted(self._store.resources.reading(call.who.vcenter)),
         }
 
@@ -171,25 +171,25 @@ class AgentApi:
         while True:
             if (order := await run_in_threadpool(self._order, call.who, call.message.errands)) is not None:
                 return {"pass": order}
-            if (left := deadline - time.monotonic()) <= 0:
+            if (remaining := deadline - time.monotonic()) <= 0:
                 return {"pass": None}
-            await asyncio.sleep(min(_POLL, left))
+            await asyncio.sleep(min(_POLL, remaining))
 
     def _order(self, appliance: Appliance, errands: bool) -> Json | None:
-        taken = self._service.order(appliance, errands)
-        if taken is None:
+        order = self._service.order(appliance, errands)
+        if order is None:
             return None
-        job, found = taken
+        job, attempt = order
         machine = self._store.sources.of(job)
         resources = self._store.resources.of(job.id, "vcenter")
-        attempts = self._store.passes.before(found)
-        credential = self._service.credential(job.id, appliance) if found.task.reads else None
+        attempts = self._store.passes.before(attempt)
+        credential = self._service.credential(job.id, appliance) if attempt.task.reads else None
         disks = self._store.passes.disk_set(job.id)
-        alone = self._store.runs.get(found.run_id).cohort is None
+        alone = self._store.runs.get(attempt.run_id).cohort is None
         now = self._store.now()
-        ends = lineage.of(self._store, job.id).to_json() if found.task.reads else None
+        ends = lineage.of(self._store, job.id).to_json() if attempt.task.reads else None
         return views.order(
-            job, machine, found, credential, resources, attempts, disks, alone=alone, now=now, lineage=ends
+            job, machine, attempt, credential, resources, attempts, disks, alone=alone, now=now, lineage=ends
         )
 
     def _object(self, call: ApiRequest) -> Any:

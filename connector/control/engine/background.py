@@ -1,4 +1,4 @@
-"""Work that a cloud may take minutes for, beside the runner, which must go on looking."""
+"""Calls to a cloud that may take minutes run in threads of their own, so that the runner goes on looking."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class Background:
-    """One thread for each key, never two. What fails is logged: whoever asked will look again, and ask again."""
+    """Runs work in at most one thread for each key. A failure is logged; the caller looks again and asks again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._under_way: set[str] = set()
 
     def once(self, key: str, work: Callable[[], None]) -> None:
-        """Begin `work`, unless what was begun for `key` has not ended yet."""
+        """Begin `work`, unless earlier work for `key` has not ended yet."""
         with self._lock:
             if key in self._under_way:
                 return
@@ -36,14 +36,14 @@ class Background:
 
 
 class Foreground:
-    """The same at once, in the caller's thread."""
+    """Does the work at once, in the caller's thread."""
 
     def once(self, key: str, work: Callable[[], None]) -> None:
         attempt(key, work)
 
 
 def attempt(key: str, work: Callable[[], None]) -> None:
-    """The outermost handler of such a thread."""
+    """Do the work and log its failure: the outermost handler of such a thread."""
     try:
         work()
     except ConnectorError as failed:

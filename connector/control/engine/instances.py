@@ -1,4 +1,4 @@
-"""What the control plane and an instance exchange: its disks, revoked certificates, and how far each knows the other to be."""
+"""The control plane asks an instance for its disks, tells it which certificates are revoked, and exchanges epoch marks."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from connector.model import Credential, InstanceAddress
 from connector.patience import Patience
 
 _LOG: Final = logging.getLogger(__name__)
-#: Seconds that an instance which is being started may need; an appliance may be waiting for the answer.
+#: Seconds that an instance may need while it starts. An appliance may be waiting for the answer.
 _PATIENCE: Final = 5.0
 
-#: Answers every disk as the instance describes it. Raises ConnectorErrors.
+#: Answers all disks as the instance describes them. Raises ConnectorErrors.
 Ask = Callable[[Instance, Credential], list[dict[str, Any]]]
 
 
-#: Tells an instance whose certificates to refuse. Raises ConnectorErrors.
+#: Tells an instance which appliances' certificates to refuse. Raises ConnectorErrors.
 Tell = Callable[[Instance, Credential, Sequence[str]], None]
 
 
 def tell_instance(instance: Instance, credential: Credential, revoked: Sequence[str]) -> None:
-    """The whole list, over mutual TLS."""
+    """Send the whole list of revoked appliances, over mutual TLS."""
     InstanceEndpoint(instance.address, credential, Patience(_PATIENCE)).put_revoked(revoked)
 
 
@@ -39,29 +39,29 @@ def ask_instance(instance: Instance, credential: Credential) -> list[dict[str, A
 
 
 class InstanceContact:
-    """Thread-safe."""
+    """Exchanges epoch marks with instances. Thread-safe."""
 
     def __init__(self, store: Store, keeper: Keeper) -> None:
         self._store = store
         self._keeper = keeper
 
     def meet(self, job: Job, address: InstanceAddress, credential: Credential) -> None:
-        """Raises `StateRestored` when the instance knows more than our database. One that cannot be reached says nothing.
+        """Raise `StateRestored` if the instance knows more than our database. An instance that is out of reach is skipped.
 
-        If the next pass of the job shall compare, every disk of the instance is told so.
+        If the next pass of the job compares, every disk of the instance is told so.
         """
         endpoint = InstanceEndpoint(address, credential, Patience(_PATIENCE, (TransferFailed,)))
         try:
-            known = endpoint.put_epoch(self._keeper.now())
-            if known:
-                self._keeper.hear(known, f"the instance of job {job.name}")
+            peer_mark = endpoint.put_epoch(self._keeper.now())
+            if peer_mark:
+                self._keeper.hear(peer_mark, f"the instance of job {job.name}")
             if why := self._store.epochs.current().restored:
                 raise refusal(why)
             if job.compare_reason:
                 for disk in endpoint.disks():
                     if not disk.get("doubt"):
                         endpoint.doubt(str(disk["key"]), job.compare_reason)
-        except NotFound:  # it is of an earlier release
+        except NotFound:  # an instance of an earlier release
             _LOG.info("the instance of job %s keeps no epoch", job.name)
         except TransferFailed as silent:
             _LOG.warning("the instance of job %s was not asked what it knows: %s", job.name, silent)

@@ -1,4 +1,4 @@
-"""Two monitors of the active runner: appliances that fell silent, and instances that were released, stopped or moved."""
+"""Two monitors of the active runner look for silent appliances, and for instances that were released, stopped or moved."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class InstanceMonitor:
-    """Thread-safe. What takes time is done aside."""
+    """Looks at the instances of running passes. Slow work is done in the background. Thread-safe."""
 
-    def __init__(self, store: Store, steps: Steps, aside: BackgroundWork | None = None) -> None:
+    def __init__(self, store: Store, steps: Steps, background: BackgroundWork | None = None) -> None:
         self._store = store
         self._steps = steps
-        self._aside = aside or Foreground()
+        self._background = background or Foreground()
 
     def look(self) -> None:
-        """At the instance of every run that has a pass under way."""
+        """Look at the instance of every run that has a pass under way."""
         runs = [run for run in self._store.runs.open() if self._is_reading(run)]
         if not runs:
             return
@@ -39,96 +39,96 @@ class InstanceMonitor:
             self._attend(run, instances)
 
     def displaced(self, run_id: str) -> bool:
-        """Whether a pass of this run that could not reach its instance may reach it soon: then it is offered again."""
+        """Whether a pass of this run that could not reach its instance may reach it soon. If so, offer it again."""
         run = self._store.runs.get(run_id)
         if not self._is_reading(run):
             return False
         try:
-            found = self._steps.find(run.job_id)
+            instance = self._steps.find(run.job_id)
         except ConnectorError:
             return False
-        if found is None:
+        if instance is None:
             return False
-        if found.health is not Health.RUNNING:
+        if instance.health is not Health.RUNNING:
             return self._offer_again(run, "its instance is not running")
-        return self._follow(run, found)
+        return self._follow(run, instance)
 
     def _is_reading(self, run: Run) -> bool:
         return bool(run.plan) and self._store.jobs.get(run.job_id).state == SYNCING
 
     def _attend(self, run: Run, instances: Mapping[str, Instance]) -> None:
-        """A list may lag behind: before anything is concluded from it, the instance itself is asked for."""
-        found = instances.get(instance_token(run.job_id)) or self._steps.find(run.job_id)
-        if found is None:
+        """Look at one instance. The provider's list may lag behind, so a missing instance is looked up by itself."""
+        instance = instances.get(instance_token(run.job_id)) or self._steps.find(run.job_id)
+        if instance is None:
             if self._steps.was_created(run.job_id):
                 self._store.passes.fail(run.id, Released(on=run.job_id).to_json())
-        elif found.health is Health.RUNNING:
-            self._follow(run, found)
-            self._outlaw(run, found)
+        elif instance.health is Health.RUNNING:
+            self._follow(run, instance)
+            self._outlaw(run, instance)
         else:
-            self._aside.once(f"instance of {run.job_id}", lambda: self._revive(run))
+            self._background.once(f"instance of {run.job_id}", lambda: self._revive(run))
 
-    def _outlaw(self, run: Run, found: Instance) -> None:
-        """Whom it refuses is told again until it has heard."""
+    def _outlaw(self, run: Run, instance: Instance) -> None:
+        """Tell the instance which appliances are revoked; a failure is repeated at the next look."""
         try:
-            self._steps.outlaw(run.job_id, found)
+            self._steps.outlaw(run.job_id, instance)
         except ConnectorError as failed:
             _LOG.warning("%s", failed)
 
     def _revive(self, run: Run) -> None:
-        """Start it again; when that is impossible the pass fails and says why."""
+        """Start the instance again. If that is impossible, the pass fails and says why."""
         try:
-            found = self._steps.ensure(run.job_id, (SYNCING,))
+            instance = self._steps.ensure(run.job_id, (SYNCING,))
         except TargetFailed as failed:
             if failed.retryable:
                 raise
-            told = failed if isinstance(failed, Released) else Stopped(failed, on=run.job_id)
-            self._store.passes.fail(run.id, told.to_json())
+            shown_error = failed if isinstance(failed, Released) else Stopped(failed, on=run.job_id)
+            self._store.passes.fail(run.id, shown_error.to_json())
             return
-        if found is not None:
+        if instance is not None:
             self._store.jobs.note(run.job_id, Stopped.code, "the intermediate instance was started again")
-            self._follow(run, found)
+            self._follow(run, instance)
 
-    def _follow(self, run: Run, found: Instance) -> bool:
-        """Remember a new address, and give the pass to whoever reads it from there; False when it is the old one."""
-        known = self._store.jobs.get(run.job_id).instance
-        if not found.address.host or found.address == known:
+    def _follow(self, run: Run, instance: Instance) -> bool:
+        """Record a new address and offer the pass again. Answer False if the address is the old one."""
+        address = self._store.jobs.get(run.job_id).instance
+        if not instance.address.host or instance.address == address:
             return False
-        self._store.jobs.relocate(run.job_id, asdict(found.address))
-        text = f"the intermediate instance is now reached at {found.address.host}"
+        self._store.jobs.relocate(run.job_id, asdict(instance.address))
+        text = f"the intermediate instance is now reached at {instance.address.host}"
         self._store.jobs.note(run.job_id, "instance", text)
         return self._offer_again(run, "its instance has another address")
 
     def _offer_again(self, run: Run, why: str) -> bool:
-        self._store.passes.lose(lambda found: found.run_id == run.id, why)
+        self._store.passes.lose(lambda attempt: attempt.run_id == run.id, why)
         return True
 
 
 class ApplianceMonitor:
-    """Only the active runner looks. An appliance that is silent for `grace` seconds has lost its passes.
+    """Takes the passes of an appliance that is silent for `grace` seconds. Only the active runner looks.
 
-    Silence counts from our first look at the earliest: while nobody was here, nobody could be heard.
+    Silence counts from our first look at the earliest: before it, no heartbeat could arrive.
     """
 
     def __init__(
         self,
         store: Store,
         steps: Steps,
-        aside: BackgroundWork | None = None,
+        background: BackgroundWork | None = None,
         *,
         grace: float = SILENCE,
         ticks: Callable[[], float] | None = None,
     ) -> None:
-        """`ticks`: seconds that really pass; with them a clock that was set is noticed."""
+        """`ticks`: seconds of a monotonic clock; they show that the system clock was set."""
         self._store = store
-        self._instance_monitor = InstanceMonitor(store, steps, aside)
+        self._instance_monitor = InstanceMonitor(store, steps, background)
         self._grace = grace
         self._since: float | None = None
         self._ticks = ticks
         self._seen: tuple[float, float] | None = None  # our clock and the ticks at the last look
 
     def _was_set(self, now: float) -> bool:
-        """Whether the clock has jumped since the last look: then nobody was silent, and everybody is heard anew."""
+        """Whether the clock has jumped since the last look. Then silence is counted from now."""
         before, ticks = self._seen, now if self._ticks is None else self._ticks()
         self._seen = (now, ticks)
         if before is None:
@@ -136,11 +136,11 @@ class ApplianceMonitor:
         jumped = (now - before[0]) - (ticks - before[1])
         if abs(jumped) < self._grace / 2 and now >= before[0]:
             return False
-        _LOG.warning("the clock of this machine was set by %.0f s: silence is counted anew", jumped)
+        _LOG.warning("the clock of this machine was set by %.0f s: silence is counted from now", jumped)
         return True
 
     def look(self) -> None:
-        """One look at everything."""
+        """Look at all appliances and instances once."""
         now = self._store.now()
         if self._since is None or self._was_set(now):
             self._since = now

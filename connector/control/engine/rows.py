@@ -1,7 +1,7 @@
-"""The engine's rows are JSON and nothing else: whoever can write that database must not be able to run code here.
+"""The engine's rows are JSON only, so that a writer of that database cannot run code here.
 
-The engine believes the name of a serialisation that a row carries, and one of its names means pickle. That one is taken
-away from the whole process, and what an earlier writer left is dropped before the engine reads it.
+A row names its serialisation, the engine obeys it, and one of the names means pickle. This module disables that name for
+the whole process, and drops rows with another serialisation before the engine reads them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _NOTIFICATIONS: Final = "notifications"
 
 
 class RowRefused(TypeError):
-    """A row of the engine's tables that is no JSON was not read."""
+    """A row of the engine's tables is not JSON and was not read."""
 
 
-#: What reading a row that is not ours raises: refused here, a name that the engine does not know, or broken JSON.
+#: Raised for a foreign row: it is refused here, the engine does not know its serialisation, or its JSON is broken.
 UNREADABLE: Final = (TypeError, ValueError)
 
 
 def refuse_pickles() -> None:
-    """From now on nothing that the engine reads is unpickled in this process, whatever a row says."""
+    """Make the engine unpickle nothing in this process from now on, whatever a row says."""
 
     def refuse(_self: object, _text: str) -> NoReturn:
         raise RowRefused("a row of the engine's tables is pickled; only JSON is read")
@@ -42,10 +42,10 @@ def refuse_pickles() -> None:
 
 
 def drop_foreign(url: str) -> None:
-    """Drop what carries another serialisation. Only while the engine does not run.
+    """Drop the rows with another serialisation. Call it only while the engine does not run.
 
-    A workflow with such a row, its own or that of a step, goes as a whole: it begins again from what our store wants.
-    Of messages, events and streams only the row itself goes.
+    A workflow is dropped as a whole if its row or one of its steps is foreign: it begins again from our store.
+    Of messages, events and streams only the row itself is dropped.
     """
     engine = sa.create_engine(url)
     try:
@@ -58,26 +58,26 @@ def drop_foreign(url: str) -> None:
 
 
 def _must_be_whole(connection: sa.Connection) -> None:
-    """Of a file: nobody else looks after it. Raises ControlFailed."""
+    """Check a SQLite file for damage, because nothing else does. Raises ControlFailed."""
     if connection.dialect.name != "sqlite":
         return
     try:
-        whole = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok"
-    except sa.exc.OperationalError:  # locked, or no file: what comes next says so
+        intact = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok"
+    except sa.exc.OperationalError:  # locked, or no file: the next statement says so
         raise
     except sa.exc.DatabaseError:
-        whole = False
-    if not whole:
+        intact = False
+    if not intact:
         raise ControlFailed(
             "the engine's database is damaged",
             on=str(connection.engine.url.database),
-            remedy="restore it from the backup, or remove it: runs under way begin again, and find what they have made",
+            remedy="restore it from the backup, or remove it: runs under way begin again and find what exists",
             retryable=False,
         )
 
 
 def drop_foreign_messages(url: str) -> None:
-    """The same for messages alone, while the engine runs: one that cannot be read would stand in the way of the next."""
+    """Drop only messages, while the engine runs. An unreadable message would block the next one."""
     engine = sa.create_engine(url)
     try:
         with engine.begin() as connection:
@@ -88,7 +88,7 @@ def drop_foreign_messages(url: str) -> None:
 
 
 def _tables(connection: sa.Connection, only: str = "") -> Iterator[sa.Table]:
-    """The engine's tables whose rows name a serialisation; none before its first start."""
+    """The engine's tables whose rows name a serialisation; none before the engine's first start."""
     schema = None if connection.dialect.name == "sqlite" else _SCHEMA
     for name in sorted(sa.inspect(connection).get_table_names(schema)):
         if only in ("", name):

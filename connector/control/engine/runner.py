@@ -1,6 +1,6 @@
-"""The active runner: of all processes on one database, one moves jobs; the others wait to take its place.
+"""Of all processes on one database only one moves jobs: the active runner. The others wait to take its place.
 
-Nobody calls it. It looks at the store, so that every process may serve requests: what it must do is written there.
+Nothing calls the runner. It looks at the store, where every process writes what has to be done.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
-    """What runs the workflows; exists only while this process is the active runner."""
+    """Runs the workflows. It exists only while this process is the active runner."""
 
     def launch(self) -> None: ...
 
@@ -29,9 +29,9 @@ class Engine(Protocol):
 
 
 class Runner:
-    """A thread that becomes active as soon as it can, then sweeps every `pace` seconds and looks every `interval`.
+    """A thread that becomes active as soon as it can. Then it sweeps every `pace` seconds and looks every `interval`.
 
-    `fenced` is called when another process has become active instead: not one more step may run here.
+    `fenced` is called when another process has become active instead: no further step may run here.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Runner:
         pace: float = 0.5,
         interval: float = 2.0,
     ) -> None:
-        """`held` answers why nothing may be begun; empty when all is well."""
+        """`held` answers why the state is held; empty if it is not."""
         self._store = store
         self._make = engine
         self._monitors = monitors
@@ -66,12 +66,12 @@ class Runner:
         return self._engine is not None
 
     def start(self) -> None:
-        """Become active now when nobody else is, so that a broken engine shows at once; then go on in a thread."""
+        """Become active now if no other process is, so that a broken engine shows at once. Then go on in a thread."""
         self.step()
         self._thread.start()
 
     def poke(self) -> None:
-        """Something was asked for: if this process is the active one, it looks now."""
+        """Look now, if this process is the active runner: a request has written something into the store."""
         self._wake.set()
 
     def step(self) -> None:
@@ -97,7 +97,7 @@ class Runner:
                 self._guarded(look)
 
     def close(self) -> None:
-        """Stop; returns at once, even when a look is under way."""
+        """Stop. It returns at once, even while a look is under way."""
         self._end.set()
         self._wake.set()
         if self._engine is not None:
@@ -112,11 +112,11 @@ class Runner:
             self._guarded(self.step)
 
     def _guarded(self, look: Callable[[], None]) -> None:
-        """The outermost handler of the thread and of each look: one that stumbles keeps no other from looking."""
+        """Look once and log a failure, so that the other monitors still look: the outermost handler of each look."""
         try:
             look()
             self._outages.heard(DatabaseSilent)
         except ConnectorError as failed:
             self._outages.missed("the runner cannot look", failed)
         except Exception:  # noqa: BLE001 - outermost handler of a thread
-            _LOG.exception("the runner stumbled; it goes on")
+            _LOG.exception("a look of the runner failed unexpectedly; it goes on")

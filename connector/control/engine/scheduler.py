@@ -1,7 +1,7 @@
-"""What time asks for: validity, scheduled and repeated runs, the end of what is expired.
+"""Every timer is a column of a job that is compared with the clock at each look.
 
-Every timer is a column of a job, compared with the clock at each look. Nothing is scheduled anywhere else, so
-nothing can be lost, and a changed date counts from the next look on.
+So no timer can be lost, and a changed date counts from the next look on. The timers are for validity, scheduled and
+repeated runs, and the deletion of expired jobs.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """Only the active runner looks. Each change is a compare-and-set: a person may always be faster."""
+    """Begins and ends what is due. Only the active runner looks. Each change is a compare-and-set: a person may be faster."""
 
-    def __init__(self, store: Store, steps: Steps, aside: BackgroundWork | None = None) -> None:
+    def __init__(self, store: Store, steps: Steps, background: BackgroundWork | None = None) -> None:
         self._store = store
         self._steps = steps
-        self._aside = aside or Foreground()
+        self._background = background or Foreground()
 
     def look(self) -> None:
-        """Everything that is due now. What is over ends before anything begins."""
-        due = self._store.jobs.due()
-        self._each(due.expiring, lambda job: self._apply(job, JobEvent.EXPIRED))
-        self._each(due.remnants, lambda job: self._apply(job, JobEvent.DELETE))
+        """Do everything that is due now. Expired jobs end before runs begin."""
+        due_jobs = self._store.jobs.due()
+        self._each(due_jobs.expiring, lambda job: self._apply(job, JobEvent.EXPIRED))
+        self._each(due_jobs.remnants, lambda job: self._apply(job, JobEvent.DELETE))
         self._each(self._store.resources.abandoned(), self._release)
-        self._each(due.starting, self._begin)
+        self._each(due_jobs.starting, self._begin)
         self._store.removal.finish()
         self._store.keys.forget_nonces()
 
     def _begin(self, job_id: str) -> None:
-        if job_id not in self._store.jobs.due().starting:  # expired just now, or a person was faster
+        if job_id not in self._store.jobs.due().starting:  # it has just expired, or a person was faster
             return
         try:
             if together := self._store.applications.together_with(job_id):
@@ -57,12 +57,12 @@ class Scheduler:
         self._store.audit.add("system", "", str(event), job_id)
 
     def _release(self, job_id: str) -> None:
-        """An expired job has no use for its intermediate instance."""
+        """Release the intermediate instance of an expired job."""
 
         def work() -> None:
             self._steps.release(job_id, keep_disks=False, unless_running=True)
 
-        self._aside.once(f"release of {job_id}", work)
+        self._background.once(f"release of {job_id}", work)
 
     @staticmethod
     def _each(jobs: Iterable[str], work: Callable[[str], None]) -> None:

@@ -1,7 +1,7 @@
-"""That the engine's database and ours belong together: each carries how far the other was.
+"""The engine's database and ours belong together: each records how far the other was.
 
-The engine's database says the sequence of ours at its last change; ours says the sequence that the engine's has at least. An
-engine's database that is lost does no harm: every run begins again at its first step, and each step finds what exists.
+The engine's database has the sequence of ours at its last change; ours has the sequence that the engine's reached at least.
+A lost engine's database does no harm: every run begins again at its first step, and each step finds what exists.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NAME: Final = "connector_stamp"
 
 
 class DatabaseStamp:
-    """Used by one thread: that of the active runner."""
+    """Compares and writes the two records. Only the active runner's thread uses it."""
 
     def __init__(self, store: Store, url: str) -> None:
         self._store = store
@@ -33,19 +33,19 @@ class DatabaseStamp:
         self._written: tuple[str, int] | None = None
 
     def check(self) -> None:
-        """Before the engine starts. Raises `StateRestored` when one of the two databases was put back to an older copy.
+        """Check before the engine starts. Raises `StateRestored` if one of the databases was put back to an older copy.
 
-        What the engine remembers of another epoch, or of an unknown one, is dropped.
+        The engine's rows of an earlier or unknown epoch are dropped.
         """
-        now, found = self._store.epochs.current(), self._read()
-        if found is None:
+        now, position = self._store.epochs.current(), self._read()
+        if position is None:
             if now.engine is not None:
                 _LOG.warning(
                     "the engine's database is new: every run under way begins again at its first step"
                 )
                 self._forget()
             return
-        epoch, sequence = found
+        epoch, sequence = position
         if epoch != now.epoch and self._store.epochs.knows(epoch):
             self._forget()
         elif why := _contradiction(now, epoch, sequence):
@@ -53,7 +53,7 @@ class DatabaseStamp:
             raise refusal(why)
 
     def write(self) -> None:
-        """After the engine has heard what ours says. The engine's comes first: it may be ahead of what ours knows of it."""
+        """Record both positions after a sweep. The engine's database is written first: it may be ahead of our record."""
         now = self._store.epochs.current()
         if now.restored or self._written == (now.epoch, now.sequence):
             return
@@ -80,7 +80,7 @@ class DatabaseStamp:
             engine.dispose()
 
     def _forget(self) -> None:
-        """Everything that the engine remembers."""
+        """Drop everything that the engine's database holds."""
         if self._sqlite:
             file = Path(sa.make_url(self._url).database or "")
             for ending in ("", "-wal", "-shm"):
@@ -100,5 +100,5 @@ def _contradiction(now: WritePosition, epoch: str, sequence: int) -> str:
     if sequence > now.sequence:
         return f"the engine's database knows of write number {sequence}; this database ends at {now.sequence}"
     if sequence < (now.engine or 0):
-        return f"the engine's database is as of write number {sequence}, and had reached {now.engine}"
+        return f"the engine's database is at write number {sequence}, but had reached {now.engine}"
     return ""

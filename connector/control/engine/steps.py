@@ -1,7 +1,7 @@
-"""What the steps of a run do. Each may be killed at any point and done again: it looks first at what exists.
+"""A step of a run may be killed at any point and done again: it first looks at what exists.
 
-Instances are started and released under one lock per job, after another look at the job: the watch and the
-workflow both touch them.
+Instances are started and released under one lock per job, after another look at the job, because the monitor and the
+workflow both change them.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ from connector.transfer import evidence
 from connector.transfer.certificates import CertificateRole
 from connector.transfer.evidence import Manifest
 
-#: Meets the instance of a job, at this address, with this identity.
+#: Exchanges epoch marks with the instance of a job, at this address, with this identity.
 Meet = Callable[[Job, InstanceAddress, Credential], None]
 
-#: A pass of a large machine over a slow line takes weeks, and its connections are made anew all the time.
+#: A pass of a large machine over a slow link takes weeks, and makes new connections all the time.
 CREDENTIAL_LIFETIME: Final = datetime.timedelta(days=30)
 
 _LOG: Final = logging.getLogger(__name__)
 
 _LONGEST_IMAGE: Final = 100
 
-#: What of a job stays in the cloud when its instance is released.
+#: Kinds of a job's resources that stay in the cloud when its instance is released.
 OUTLIVING: Final = ("image", "snapshot")
 _NEEDS_INSTANCE: Final = (PREPARING, SYNCING, PROCESSING)
 
@@ -75,15 +75,15 @@ class Steps:
         ask: Ask = ask_instance,
         tell: Tell = tell_instance,
     ) -> None:
-        """`meet` is called whenever an instance is about to be relied upon or removed; `ask`: how an instance is asked
-        what its disks show; `tell`: how it is told whom to refuse.
+        """`meet` is called before an instance is relied upon or removed. `ask` asks an instance what its disks show.
+        `tell` tells it which appliances to refuse.
         """
         self._meet = meet
         self._store = store
         self._provider = provider
         self._vault = vault
         self._ask, self._tell = ask, tell
-        self._told: dict[str, tuple[str, ...]] = {}  # by instance; guarded by `_guard`
+        self._told: dict[str, tuple[str, ...]] = {}  # revoked appliances by instance; guarded by `_guard`
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()  # guards the dictionary of locks
 
@@ -92,25 +92,25 @@ class Steps:
         """What the target takes."""
         return self._provider.limits
 
-    def check(self, asked: Mapping[str, Any], region: str, source: Source) -> None:
-        """Raises `OutOfRange` for fields of a job, by name, that the provider could never carry out."""
+    def check(self, fields: Mapping[str, Any], region: str, source: Source) -> None:
+        """Raise `OutOfRange` for fields of a job that the provider cannot carry out."""
         for field in JOB_FIELDS:
             lacking = field.needs and field.needs not in self._provider.features
-            if lacking and asked.get(field.name, field.default) != field.default:
+            if lacking and fields.get(field.name, field.default) != field.default:
                 raise OutOfRange(
                     field.name, f"this provider has no {field.needs}: leave it at {field.default}"
                 )
         try:
-            self._provider.check(definition.placement(asked, region, source))
+            self._provider.check(definition.placement(fields, region, source))
         except BadInput as refused:
             raise OutOfRange(definition.parameter(refused.on), refused.what) from refused
 
     def plan(self, run_id: str) -> int:
-        """How many passes the run has."""
+        """The number of passes of the run."""
         return len(self._store.runs.get(run_id).plan)
 
     def prepare(self, run_id: str) -> None:
-        """The intermediate instance stands and trusts this job's certificates."""
+        """Make sure that the intermediate instance exists and trusts this job's certificates."""
         run, job = self._look(run_id)
         if _has_its_image(run, job):
             return
@@ -122,21 +122,21 @@ class Steps:
         self._store.jobs.advance(run_id, JobEvent.PREPARED, changes)
 
     def offer(self, run_id: str, slot: int) -> None:
-        """An appliance can take the pass."""
+        """Offer the pass to appliances."""
         self._store.passes.offer(run_id, slot)
 
     def verdict(self, run_id: str, slot: int) -> Json | None:
-        """How the pass ended; None while it has not, and while a last one waits for others to be proved with it."""
-        ended = self._store.passes.verdict(run_id, slot)
-        if ended is None:
+        """The outcome of the pass; None while it runs, or while a final pass waits for its cohort to be proved."""
+        attempt = self._store.passes.verdict(run_id, slot)
+        if attempt is None:
             return None
-        outcome = ended.outcome
-        if outcome is Outcome.DONE and ended.task is Task.FINAL:
+        outcome = attempt.outcome
+        if outcome is Outcome.DONE and attempt.task is Task.FINAL:
             outcome = self._store.applications.word(run_id)
-        return None if outcome is None else {"outcome": outcome, "error": ended.error}
+        return None if outcome is None else {"outcome": outcome, "error": attempt.error}
 
     def image(self, run_id: str) -> None:
-        """The disks of this run have become an image."""
+        """Make an image of the disks of this run."""
         run, job = self._look(run_id)
         if _has_its_image(run, job):
             return
@@ -148,22 +148,24 @@ class Steps:
             image = self._store.resources.reserve_image(job.id, run_id, names, job.image_format)
             token = f"image-{run_id}"
             self._store.resources.record(job.id, token, place="cloud", kind="image")
-            kept = self._provider.make_image(self._image_request(job, run_id, image, proved))
-            details = dict(kept.details) | {
-                "files": list(kept.files),
-                "location": kept.location,
-                "size": kept.size,
+            stored = self._provider.make_image(self._image_request(job, run_id, image, proved))
+            details = dict(stored.details) | {
+                "files": list(stored.files),
+                "location": stored.location,
+                "size": stored.size,
             }
-            self._store.resources.record(job.id, token, place="cloud", kind="image", reference=kept.location)
-            self._store.resources.complete_image(run_id, details, name=kept.name, image_id=kept.id)
+            self._store.resources.record(
+                job.id, token, place="cloud", kind="image", reference=stored.location
+            )
+            self._store.resources.complete_image(run_id, details, name=stored.name, image_id=stored.id)
             self._prune(job)
         self._store.jobs.advance(run_id, JobEvent.PROCESSED)
 
     def _proved(self, run: Run, job: Job) -> Manifest:
-        """The evidence of what the run read last. Without it there is no image."""
+        """The evidence of the run's last reading. Without it there is no image."""
         slot = max(number for number, task in enumerate(run.plan) if task.reads)
-        ended = self._store.passes.verdict(run.id, slot)
-        manifest = None if ended is None else self._store.evidence.find(ended.id)
+        attempt = self._store.passes.verdict(run.id, slot)
+        manifest = None if attempt is None else self._store.evidence.find(attempt.id)
         if manifest is None:
             raise ControlFailed(
                 "there is no evidence of this run's pass, so no image is made of it",
@@ -174,9 +176,9 @@ class Steps:
         return evidence.read(manifest)
 
     def _free_names(self, names: list[str]) -> list[str]:
-        """Without those of images that a database knew before it was put back to an older copy."""
-        taken = {image.name for image in self._provider.list_images()}
-        return [name for name in names if name not in taken] or names
+        """The names that no image has in the cloud. A restored database may not know all images."""
+        used_names = {image.name for image in self._provider.list_images()}
+        return [name for name in names if name not in used_names] or names
 
     def _image_request(self, job: Job, run_id: str, image: JobImage, proved: Manifest) -> ImageRequest:
         source = self._store.sources.of(job)
@@ -196,17 +198,19 @@ class Steps:
         )
 
     def _prune(self, job: Job) -> None:
-        """Beyond the number to keep, the oldest images go; one that the provider says is in use stays."""
-        kept = [i for i in self._store.resources.images(job.id) if i.ready and not i.removed]
+        """Remove the oldest images beyond the number to keep. An image that the provider says is in use stays."""
+        images = [i for i in self._store.resources.images(job.id) if i.ready and not i.removed]
         most = None if job.on_demand else job.max_images
-        excess = len(kept) - most if most is not None else 0
-        for image in kept[:-1]:
+        excess = len(images) - most if most is not None else 0
+        for image in images[:-1]:
             if excess <= 0:
                 return
             try:
                 self._provider.delete_image(image.name)
             except TargetFailed as refused:
-                if refused.retryable:  # not a word on this image: a newer one must not go in its place
+                if (
+                    refused.retryable
+                ):  # the refusal is not about this image: do not remove a newer one instead
                     raise
                 self._store.jobs.note(job.id, "image", f"image {image.name} stays: {refused.what}")
                 continue
@@ -214,12 +218,12 @@ class Steps:
             excess -= 1
 
     def clean(self, run_id: str) -> None:
-        """Release what only this run needed; the disks of an incremental job stay for its next run."""
+        """Release what only this run needed. The disks of an incremental job stay for its next run."""
         _, job = self._look(run_id)
         self.release(job.id, keep_disks=not _is_last(job), unless_running=False)
 
     def settle(self, run_id: str) -> None:
-        """The run has done everything."""
+        """End the run, which has done everything."""
         run, job = self._look(run_id)
         if run.kind != ROLLBACK:
             event = JobEvent.FINISHED if _is_last(job) else JobEvent.PAUSED
@@ -231,16 +235,16 @@ class Steps:
             self._store.jobs.settle(run_id, JobEvent.ROLLED_BACK, Outcome.DONE)
 
     def give_up(self, run_id: str, error: Json | None) -> None:
-        """The run failed, or was stopped when there is no error."""
+        """End the run as failed, or as stopped if there is no error."""
         event, outcome = (JobEvent.FAILED, Outcome.FAILED) if error else (JobEvent.STOPPED, Outcome.STOPPED)
         self._store.jobs.settle(run_id, event, outcome, error)
 
     def park(self, run_id: str) -> None:
-        """After `give_up`: stop the instance, keep its disks, unless the job was started again meanwhile."""
+        """After `give_up`: stop the instance and keep its disks, unless the job was started again meanwhile."""
         self.release(self._store.runs.get(run_id).job_id, keep_disks=True, unless_running=True)
 
     def forget(self, job_id: str) -> None:
-        """The end of a deleted job: nothing intermediate remains."""
+        """Release all intermediate resources of a deleted job."""
         if self._store.jobs.get(job_id).status is not JobStatus.DELETING:
             return
         try:
@@ -248,21 +252,21 @@ class Steps:
         except TargetFailed as failed:
             self._store.jobs.mark(job_id, waiting=f"what it made in the cloud cannot be released: {failed}")
             raise
-        left = [t for t in self._store.resources.of(job_id, "vcenter") if not t.removed and t.reference]
-        for resource in left:
+        remaining = [t for t in self._store.resources.of(job_id, "vcenter") if not t.removed and t.reference]
+        for resource in remaining:
             text = f"{resource.kind} {resource.reference} may still exist in vCenter"
             self._store.jobs.note(job_id, "left", text)
         self._store.jobs.apply(job_id, JobEvent.DELETED)
 
     def release(self, job_id: str, *, keep_disks: bool, unless_running: bool) -> None:
-        """Stop the job's instance, and without `keep_disks` remove it."""
+        """Stop the job's instance; without `keep_disks` remove it."""
         token = instance_token(job_id)
         with self._lock(job_id):
             self._store.epochs.must_not_be_held()
             if unless_running and self._store.jobs.get(job_id).status is JobStatus.RUNNING:
                 return
-            if not keep_disks and (found := self._provider.find(token)) is not None:
-                self._contact(job_id, found)
+            if not keep_disks and (instance := self._provider.find(token)) is not None:
+                self._contact(job_id, instance)
             self._provider.release(token, keep_disks=keep_disks)
             if keep_disks:
                 return
@@ -275,18 +279,18 @@ class Steps:
 
     def instances(self) -> Mapping[str, Instance]:
         """Every instance that the provider lists, by token."""
-        return {found.token: found for found in self._provider.describe()}
+        return {instance.token: instance for instance in self._provider.describe()}
 
     def find(self, job_id: str) -> Instance | None:
         """The job's instance, as the provider sees it now."""
         return self._provider.find(instance_token(job_id))
 
     def shown(self, job_id: str) -> Shown:
-        """What the job's instance says of its disks, now. Raises ControlFailed, which is worth another try."""
+        """What the job's instance shows of its disks now. Raises a retryable ControlFailed."""
         try:
-            if (found := self.find(job_id)) is None:
+            if (instance := self.find(job_id)) is None:
                 raise ControlFailed("the job has no instance", on=job_id, remedy="it is tried again")
-            disks = self._ask(found, self.credential(job_id, CertificateRole.CONTROL))
+            disks = self._ask(instance, self.credential(job_id, CertificateRole.CONTROL))
         except ConnectorError as failed:
             raise ControlFailed(
                 f"the instance cannot be asked what it holds: {failed}", on=job_id, remedy="it is tried again"
@@ -294,21 +298,21 @@ class Steps:
         return {str(disk.get("key")): disk for disk in disks}
 
     def outlaw(self, job_id: str, instance: Instance, *, again: bool = False) -> None:
-        """A running instance knows which appliances are refused. Once is enough, unless `again`.
+        """Tell a running instance which appliances to refuse, once for each list, or also `again`.
 
-        An instance that cannot be told is a ControlFailed, as long as there is anybody to refuse.
+        Raises ControlFailed if the instance cannot be told and there is an appliance to refuse.
         """
         revoked = tuple(
             row.id for row in self._store.appliances.all() if row.state is not ApplianceStatus.APPROVED
         )
         with self._guard:
-            known = self._told.get(instance.handle, ())
-        if known == revoked and not again:
+            told_before = self._told.get(instance.handle, ())
+        if told_before == revoked and not again:
             return
         try:
             self._tell(instance, self.credential(job_id, CertificateRole.CONTROL), revoked)
         except ConnectorError as failed:
-            if not revoked and not known:
+            if not revoked and not told_before:
                 _LOG.info("instance %s was not told whom to refuse: %s", instance.handle, failed)
                 return
             raise ControlFailed(
@@ -320,7 +324,7 @@ class Steps:
             self._told[instance.handle] = revoked
 
     def credential(self, job_id: str, role: CertificateRole, appliance: str = "") -> Credential:
-        """A fresh short-lived identity within this job. `appliance`: whom it is for."""
+        """A new short-lived certificate of this job's authority. `appliance`: the appliance that it is for."""
         sealed = self._store.jobs.get(job_id).authority
         if sealed is None:
             raise ControlFailed(
@@ -329,17 +333,17 @@ class Steps:
         return self._vault.authority(sealed).issue(role, lifetime=CREDENTIAL_LIFETIME, appliance=appliance)
 
     def _need_instance(self, job_id: str) -> Instance:
-        found = self.ensure(job_id, _NEEDS_INSTANCE)
-        if found is None:
+        instance = self.ensure(job_id, _NEEDS_INSTANCE)
+        if instance is None:
             raise ControlFailed(
                 "the job left its state while its instance was being started",
                 on=job_id,
                 remedy="look at the job; start it again when it should run",
             )
-        return found
+        return instance
 
     def ensure(self, job_id: str, states: tuple[JobState, ...]) -> Instance | None:
-        """The running instance of a job that is in one of `states`; recorded before it is created."""
+        """The running instance of a job; None if the job is not in one of `states`. It is recorded before it is created."""
         token = instance_token(job_id)
         with self._lock(job_id):
             job = self._store.jobs.get(job_id)
@@ -363,13 +367,13 @@ class Steps:
             self._store.resources.record(
                 job_id, token, place="cloud", kind="instance", reference=instance.handle, made_again=True
             )
-            for found in instance.resources:
+            for owned in instance.resources:
                 self._store.resources.record(
                     job_id,
-                    _resource_token(token, found),
+                    _resource_token(token, owned),
                     place="cloud",
-                    kind=found.kind,
-                    reference=found.reference,
+                    kind=owned.kind,
+                    reference=owned.reference,
                     made_again=True,
                 )
             self._store.jobs.mark(job_id, transition_instance=instance.handle)
@@ -377,14 +381,14 @@ class Steps:
             return instance
 
     def _contact(self, job_id: str, instance: Instance) -> None:
-        """What the instance knows counts more than what our database remembers. Raises `StateRestored`."""
+        """Exchange epoch marks with a running instance. Raises `StateRestored` if it knows more than our database."""
         job = self._store.jobs.get(job_id)
         if self._meet is None or job.authority is None or instance.health is not Health.RUNNING:
             return
         self._meet(job, instance.address, self.credential(job_id, CertificateRole.CONTROL))
 
     def was_created(self, job_id: str) -> bool:
-        """Whether the job has had an instance that nobody here has released."""
+        """Whether the job has an instance that we created and did not release."""
         token = instance_token(job_id)
         return any(
             resource.token == token and resource.reference and not resource.removed
@@ -400,34 +404,34 @@ class Steps:
             return self._locks.setdefault(job_id, threading.Lock())
 
 
-def _resource_token(token: str, found: CloudResource) -> str:
-    digest = hashlib.sha256(found.reference.encode()).hexdigest()
-    return f"{token}-{found.kind}-{digest[:16]}"
+def _resource_token(token: str, owned: CloudResource) -> str:
+    digest = hashlib.sha256(owned.reference.encode()).hexdigest()
+    return f"{token}-{owned.kind}-{digest[:16]}"
 
 
 def _wanted(job: Job, source: Source) -> tuple[TargetDisk, ...]:
-    """The disks that the job brings over."""
+    """The disks that the job migrates."""
     disks = definition.disks(job.definition, source.disks)
     return tuple(disk for disk in disks if disk.key not in job.left_out)
 
 
-def _proved_disks(wanted: Sequence[TargetDisk], proved: Manifest) -> tuple[TargetDisk, ...]:
-    """Exactly the disks that the evidence names: those that the source had when it was read."""
-    known = {str(disk.key): disk for disk in wanted}
+def _proved_disks(target_disks: Sequence[TargetDisk], proved: Manifest) -> tuple[TargetDisk, ...]:
+    """The disks that the evidence names: those that the source had when it was read."""
+    by_key = {str(disk.key): disk for disk in target_disks}
     return tuple(
-        [disk for key, disk in known.items() if key in proved.disks]
-        + [_read_disk(key, said) for key, said in sorted(proved.disks.items()) if key not in known]
+        [disk for key, disk in by_key.items() if key in proved.disks]
+        + [_read_disk(key, facts) for key, facts in sorted(proved.disks.items()) if key not in by_key]
     )
 
 
-def _read_disk(key: str, said: Mapping[str, Any]) -> TargetDisk:
-    """A disk that the machine has lost since it was read."""
-    return TargetDisk(int(key), str(said.get("label", "")), int(said.get("capacity", 0)))
+def _read_disk(key: str, facts: Mapping[str, Any]) -> TargetDisk:
+    """A disk that the machine has lost since it was read, from its facts in the evidence."""
+    return TargetDisk(int(key), str(facts.get("label", "")), int(facts.get("capacity", 0)))
 
 
 def _given_back(result: Json) -> str:
     """What a rollback did, in one line for the job's log."""
-    words = ["the source was given back"]
+    words = ["the source has its state back"]
     words += ["powered on again"] if result.get("powered_on") else ["its power was left as it was"]
     words += ["CBT off as before"] if result.get("restored_cbt") else []
     words += [f"trouble: {trouble}" for trouble in result.get("troubles", ())]
@@ -435,7 +439,7 @@ def _given_back(result: Json) -> str:
 
 
 def _has_its_image(run: Run, job: Job) -> bool:
-    """A step that is executed again: the process died after the step's work and before the engine's note of it."""
+    """Whether the step's work is done: the process died after the work and before the engine recorded it."""
     return run.ended is not None or job.state == CLEANING
 
 
@@ -444,7 +448,7 @@ def _is_last(job: Job) -> bool:
 
 
 def _image_names(job: Job, run: Run) -> list[str]:
-    """Candidates, best first. An image is also a file: no colon, and room for what is appended."""
+    """Candidates for the image's name, best first. It is also a file's name: no colon, and room for an ending."""
     cycle = "" if _is_last(job) else f"_CYCLE_{run.number}"
     endings = (cycle, f"{cycle}_{job.id}", f"{cycle}_{job.id}_{run.number}")
     plain = job.image_name.replace(":", "-")

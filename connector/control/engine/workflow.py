@@ -1,7 +1,7 @@
-"""A run of a job as a durable workflow: killed anywhere, it resumes at the first step that has not finished.
+"""A run is a durable workflow: if it is killed, it resumes at the first step that has not finished.
 
-The engine is DBOS behind this one module. Steps answer values, never exceptions: an error is a JSON object,
-so a replay takes the same branch. Nothing secret is an argument or an answer: the engine stores both.
+Only this module uses DBOS, the engine. Steps answer values and raise no exceptions: an error is a JSON object, so a
+replay takes the same branch. No argument or answer is secret, because the engine stores both.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from connector.errors import ConnectorError, ControlFailed, StateRestored
 
 _LOG: Final = logging.getLogger(__name__)
 
-#: Pinned for ever: a new one would strand every run that is under way. Changes are guarded with `DBOS.patch`.
+#: Pinned for ever: another version would strand all runs under way. Changes are guarded with `DBOS.patch`.
 APPLICATION_VERSION: Final = "engine-1"
 EXECUTOR: Final = "control"
 
-#: A message wakes the workflow; this only bounds how long a lost message could delay it.
+#: A message wakes the workflow; this only bounds the delay when a message is lost.
 RECHECK: Final = 1800.0
 
-#: Seconds between two looks whether a state that was restored is confirmed.
+#: Seconds between two looks whether a restored state was confirmed.
 HELD: Final = 2.0
 
-#: A pass may take weeks, and each restart of the control plane counts: the engine shall never give up by itself.
+#: A pass may take weeks, and each restart of the control plane counts as an attempt: the engine must never give up.
 _RESTARTS: Final = 10**9
 _ENDED: Final = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 P = ParamSpec("P")
@@ -44,7 +44,7 @@ R = TypeVar("R")
 
 
 def _patient(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A step that only our own database can fail: it is tried until the database is back."""
+    """A step that can fail only because of our own database; it is tried until the database answers."""
     return DBOS.step(
         name=name, retries_allowed=True, interval_seconds=2.0, backoff_rate=1.0, max_attempts=10**6
     )
@@ -54,8 +54,8 @@ def _topic(slot: int) -> str:
     return f"slot-{slot}"
 
 
-def _attempt(what: str, run_id: str, work: Callable[[], None]) -> Json | None:
-    """Do a step's work; None when done, else the error. What may pass is tried again, and a state that is held waited for."""
+def _attempt(step: str, run_id: str, work: Callable[[], None]) -> Json | None:
+    """Do a step's work; answer None or the error. Retryable errors are tried again; a held state is waited for."""
     try:
         while True:
             try:
@@ -63,17 +63,17 @@ def _attempt(what: str, run_id: str, work: Callable[[], None]) -> Json | None:
                     with attempt:
                         work()
             except StateRestored as held:
-                _LOG.warning("%s of %s waits: %s", what, run_id, held)
+                _LOG.warning("%s of %s waits: %s", step, run_id, held)
                 time.sleep(HELD)
             else:
                 break
     except ConnectorError as failed:
-        _LOG.warning("%s of %s failed: %s", what, run_id, failed)
+        _LOG.warning("%s of %s failed: %s", step, run_id, failed)
         return failed.to_json()
     except Exception:  # noqa: BLE001 - outermost handler of a step: the run must end in a state that a person sees
-        _LOG.exception("%s of %s failed unexpectedly", what, run_id)
+        _LOG.exception("%s of %s failed unexpectedly", step, run_id)
         return ControlFailed(
-            f"unexpected failure during {what}",
+            f"unexpected failure during {step}",
             on=run_id,
             remedy="read the control plane's log",
             retryable=False,
@@ -87,7 +87,7 @@ def _passing(error: Exception) -> bool:
 
 @DBOS.dbos_class("Runs")
 class RunWorkflows(DBOSConfiguredInstance):
-    """The workflows and their steps. One instance, named "runs", which the engine finds again on recovery."""
+    """The workflows and their steps. There is one instance, named "runs"; the engine finds it by name when it recovers."""
 
     def __init__(self, steps: Steps) -> None:
         super().__init__("runs")
@@ -114,7 +114,7 @@ class RunWorkflows(DBOSConfiguredInstance):
 
     @DBOS.workflow(name="rollback", max_recovery_attempts=_RESTARTS)
     def rollback(self, run_id: str) -> str:
-        """One pass of an appliance that gives the source back; then the job is Stopped."""
+        """Let an appliance give the source its state back; then the job is Stopped."""
         if error := self._pass(run_id, 0)["error"]:
             self.give_up(run_id, error)
             return "failed"
@@ -130,7 +130,7 @@ class RunWorkflows(DBOSConfiguredInstance):
 
     @staticmethod
     def _rest(run_id: str, slot: int) -> None:
-        """Until a message says that there is something to look at; one that cannot be read says the same."""
+        """Wait until a message says that there is something to look at. An unreadable message says so too."""
         try:
             DBOS.recv(_topic(slot), timeout_seconds=RECHECK)
         except rows.UNREADABLE as refused:
@@ -185,7 +185,7 @@ class RunWorkflows(DBOSConfiguredInstance):
 
 
 class DbosEngine:
-    """DBOS on this database. The caller holds the lock that makes it the only one. Used by one thread."""
+    """DBOS on this database. The caller has the active runner's lock. Only one thread uses it."""
 
     def __init__(
         self, store: Store, steps: Steps, url: str, swept: Callable[[], None] = lambda: None
@@ -212,9 +212,9 @@ class DbosEngine:
         self._runs = RunWorkflows(steps)
 
     def launch(self) -> None:
-        """Resume what was under way, and start what was wanted but had not begun.
+        """Resume the workflows under way, and start those that had not begun.
 
-        What the engine remembers of ended workflows is dropped first. If one of them broke before its run had ended,
+        The engine's rows of ended workflows are dropped first. If one of them broke before its run had ended,
         the run begins again, and each step finds what exists.
         """
         DBOS.launch()
@@ -224,10 +224,10 @@ class DbosEngine:
         self.sweep()
 
     def sweep(self) -> None:
-        """Begin what the store says was wanted, by whichever process, and tell runs which passes have ended."""
+        """Begin the workflows that the store asks for, and tell runs which passes have ended."""
         rows.drop_foreign_messages(self._url)
         open_runs = self._store.runs.open()
-        wanted: dict[str, Callable[[], object]] = {
+        workflows: dict[str, Callable[[], object]] = {
             run.id: partial(
                 DBOS.start_workflow,
                 self._runs.rollback if run.kind == ROLLBACK else self._runs.run,
@@ -236,19 +236,19 @@ class DbosEngine:
             for run in open_runs
         }
         for job in self._store.jobs.all([JobStatus.DELETING]):
-            wanted[f"delete-{job.id}"] = partial(DBOS.start_workflow, self._runs.delete, job.id)
-        self._begun &= set(wanted)
-        for name, begin in wanted.items():
+            workflows[f"delete-{job.id}"] = partial(DBOS.start_workflow, self._runs.delete, job.id)
+        self._begun &= set(workflows)
+        for name, begin in workflows.items():
             if name not in self._begun:
-                with SetWorkflowID(name):  # one id runs once: beginning again is harmless
+                with SetWorkflowID(name):  # a workflow id runs only once: a second begin is harmless
                     begin()
                 self._begun.add(name)
-        ended = self._store.passes.ended()
-        self._told &= {found.id for found in ended}
-        for found in ended:
-            if found.id not in self._told:
-                self._wake(found.run_id, found.slot, f"ended-{found.id}")
-                self._told.add(found.id)
+        passes = self._store.passes.ended()
+        self._told &= {attempt.id for attempt in passes}
+        for attempt in passes:
+            if attempt.id not in self._told:
+                self._wake(attempt.run_id, attempt.slot, f"ended-{attempt.id}")
+                self._told.add(attempt.id)
         decided = {run.id: run for run in open_runs if run.cohort and (run.proved or run.stop)}
         for run in (run for run in decided.values() if run.id not in self._freed):
             self._wake(run.id, len(run.plan) - 1, f"{'proved' if run.proved else 'stopped'}-{run.id}")
@@ -256,12 +256,12 @@ class DbosEngine:
         self._swept()
 
     def _wake(self, run_id: str, slot: int, why: str) -> None:
-        """Let a run look at the pass that it waits for; harmless when repeated or when the run is over."""
+        """Let a run look at the pass that it waits for. It is harmless to repeat it, or to wake a run that is over."""
         try:
             DBOS.send(run_id, why, topic=_topic(slot), idempotency_key=why)
         except engine_errors.DBOSNonExistentWorkflowError:
             _LOG.info("run %s has not begun; it will look by itself", run_id)
 
     def close(self) -> None:
-        """Stop the engine without waiting: what is under way resumes at the next launch."""
+        """Stop the engine without waiting. Workflows under way resume at the next launch."""
         DBOS.destroy(workflow_completion_timeout_sec=0)

@@ -32,7 +32,7 @@ def impossible(row: Job) -> set[jobs.JobEvent]:
 def order(
     row: Job,
     machine: Source,
-    found: Pass,
+    attempt: Pass,
     credential: Credential | None,
     resources: list[TrackedResource],
     attempts: Sequence[Pass] = (),
@@ -49,14 +49,14 @@ def order(
     `lineage`: what the targets must show (see `control.lineage`).
     """
     return {
-        "pass_id": found.id,
+        "pass_id": attempt.id,
         "job_id": row.id,
         "source_id": machine.id,
         "moref": machine.moref,
         "instance_uuid": machine.instance_uuid,
         "name": machine.name,
-        "task": found.task,
-        "final": found.final,
+        "task": attempt.task,
+        "final": attempt.final,
         "instance": asdict(row.instance) if row.instance else None,
         "credential": asdict(credential) if credential else None,
         "objects": [resource(t) for t in resources],
@@ -66,10 +66,10 @@ def order(
         "audit": row.audit,
         "accept_removed_disks": row.accept_removed_disks,
         "left_out": list(row.left_out),
-        "replication": definition.shown(row.definition, final=found.final),
+        "replication": definition.shown(row.definition, final=attempt.final),
         "power_on": row.down_since is not None,
         "settling": max(0.0, row.settles - now),
-        "may_shut_down": alone or found.task is Task.SHUTDOWN,
+        "may_shut_down": alone or attempt.task is Task.SHUTDOWN,
         "keep_cbt": row.keep_cbt,
         "quiesce": row.quiesce,
         "disk_set": disk_set,
@@ -106,8 +106,8 @@ def percent(row: Job, passes: list[Pass]) -> float:
     if row.status is jobs.JobStatus.FINISHED:
         return 100.0
     disks: list[dict[str, Any]] = passes[-1].disks if passes else []
-    wanted = sum(int(disk["wanted"]) for disk in disks)
-    return round(100.0 * sum(int(disk["done"]) for disk in disks) / wanted, 1) if wanted else 0.0
+    planned = sum(int(disk["wanted"]) for disk in disks)
+    return round(100.0 * sum(int(disk["done"]) for disk in disks) / planned, 1) if planned else 0.0
 
 
 def epoch(point: WritePosition) -> Json:

@@ -1,1 +1,1 @@
-"""What people ask for: jobs, applications, forecasts. The public API and the console come through here."""
+"""Everything that people ask for goes through here, from the public API and the console: jobs, applications, forecasts."""

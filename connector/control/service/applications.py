@@ -1,4 +1,4 @@
-"""Applications: what people ask of jobs that are cut over and given back together, and what becomes of a failure."""
+"""The jobs of an application begin, are cut over and are rolled back together: all of them or none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ApplicationService:
         self._store = service.store
 
     def put(self, name: str, ranks: Mapping[str, int]) -> list[Job]:
-        """Exactly these incremental jobs, by id or name, with their ranks; none: the application is no more."""
+        """Make exactly these incremental jobs, by id or name, with their ranks, the application; no jobs: it ends."""
         jobs = [self._store.jobs.get(word) for word in ranks]
         by_id = {job.id: rank for job, rank in zip(jobs, ranks.values(), strict=True)}
         if len(by_id) < len(ranks):
@@ -35,21 +35,21 @@ class ApplicationService:
         return self.all().get(name, [])
 
     def all(self) -> dict[str, list[Job]]:
-        """Jobs of each application, in the order in which they are shut down."""
-        found: dict[str, list[Job]] = {}
+        """The jobs of each application, in the order in which they are shut down."""
+        applications: dict[str, list[Job]] = {}
         for job in sorted(self._store.jobs.all(), key=lambda job: (job.application, job.rank, job.name)):
             if job.application and job.status is not JobStatus.DELETING:
-                found.setdefault(job.application, []).append(job)
-        return found
+                applications.setdefault(job.application, []).append(job)
+        return applications
 
     def get(self, name: str) -> list[Job]:
-        """Raises `NotFound`."""
-        if name not in (known := self.all()):
+        """The jobs of this application. Raises `NotFound`."""
+        if name not in (applications := self.all()):
             raise NotFound("no such application", on=name, remedy="list the applications")
-        return known[name]
+        return applications[name]
 
     def start(self, name: str, changes: Json) -> list[Job]:
-        """All or none: a run of each, whose snapshots are taken close together. `changes`: as of one job."""
+        """Begin a run of each job, or of none; their snapshots are taken close together. `changes`: as for one job."""
         jobs = self.get(name)
         for job in jobs:
             if job.cutover:
@@ -62,7 +62,7 @@ class ApplicationService:
         return self._begin(name, JobEvent.START, jobs, {job.id: changes for job in jobs})
 
     def spread(self, name: str) -> float | None:
-        """Seconds between the snapshots of the last run that all read together while they ran; None: there was none."""
+        """Seconds between the snapshots of the last ordinary run that all jobs had together; None: there was none."""
         moments = self._store.applications.moments([job.id for job in self.get(name)])
         return max(moments) - min(moments) if moments else None
 
@@ -71,24 +71,29 @@ class ApplicationService:
         jobs = self.get(name)
         if any(job.status is JobStatus.RUNNING for job in jobs):
             return False
-        mine = {job.id for job in jobs}
+        job_ids = {job.id for job in jobs}
         cohorts = [
             self._store.applications.members(cohort) for cohort in self._store.applications.unsettled()
         ]
-        return not any(broken(members) for members in cohorts if mine & {member.job_id for member in members})
+        return not any(
+            broken(members) for members in cohorts if job_ids & {member.job_id for member in members}
+        )
 
     def cutover(self, name: str, changes: Json) -> list[Job]:
-        """All or none: shut down rank by rank, read when all are off, images when all are proved. `changes`: as of one job."""
+        """Cut over all jobs, or none: shut down by rank, read when all are off, make images when all are proved.
+
+        `changes`: as for one job.
+        """
         jobs = self.get(name)
         changes_of: dict[str, Json] = {}
         for job in jobs:
             _must_be_incremental(job)
-            told = self._service.downtime(job)
-            changes_of[job.id] = changes | ({"predicted_downtime": told.seconds} if told else {})
+            downtime = self._service.downtime(job)
+            changes_of[job.id] = changes | ({"predicted_downtime": downtime.seconds} if downtime else {})
         return self._begin(name, JobEvent.CUTOVER, jobs, changes_of)
 
     def rollback(self, name: str, *, keep_cbt: bool = False) -> list[Job]:
-        """After a cutover: all of its sources as they were found, powered on in reverse order."""
+        """After a cutover: give all of its sources their state back, and power them on in reverse order."""
         jobs = [job for job in self.get(name) if job.cutover]
         if not jobs:
             raise StateRefusal(
@@ -108,13 +113,13 @@ class ApplicationService:
 
 
 class CohortMonitor:
-    """Looks after cohorts: decides that all are proved, or takes all back. Only the active runner looks."""
+    """Decides that all members of a cohort are proved, or rolls all back. Only the active runner looks."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def look(self) -> None:
-        """At every cutover of an application that is not over."""
+        """Look at every cutover of an application that is not over."""
         for cohort in self._store.applications.unsettled():
             why = self._store.applications.decide(cohort)
             members = self._store.applications.members(cohort)
@@ -129,12 +134,12 @@ class CohortMonitor:
         self._store.applications.explain()
 
     def _take_back(self, members: list[Member], why: str) -> None:
-        """First everybody stops; when all have, all go back in one transaction. CBT stays: another cutover will follow."""
+        """First stop all members; when all have stopped, roll them back in one transaction. CBT stays for the next cutover."""
         under_way = [member for member in members if not member.over]
         for member in under_way:
             try:
                 self._store.passes.stop(member.job_id)
-            except StateRefusal:  # it prepares still: looked at again
+            except StateRefusal:  # it still prepares: the next look tries again
                 continue
         if under_way:
             return

@@ -1,6 +1,6 @@
-"""How long a migration may take: before it, transfer and images, after it. Pure; bytes and seconds.
+"""A forecast of a migration grows with the number of machines and with their data, and never shrinks. Pure.
 
-Grows with the number of machines and with their data, never the other way round.
+It adds the seconds before, for the transfer, for the images and after. All figures are bytes and seconds.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from connector.control.domain.entities import Source
 from connector.control.domain.refusals import OutOfRange
 from connector.control.store import Store
 
-#: Bytes a second at which a target cloud makes an image; each machine has an instance of its own.
+#: Bytes per second at which a target cloud makes an image; each machine has its own instance.
 IMAGE_RATE: Final = 30 << 20
-#: Seconds for each machine: instance and snapshot before, release and a first look at the result after.
+#: Seconds for each machine: instance and snapshot before; release and a first look at the result after.
 BEFORE: Final = 300.0
 AFTER: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Seconds, one after the other."""
+    """Seconds of the parts of a migration, one after the other."""
 
     before: float
     transfer: float
@@ -35,12 +35,12 @@ class Period:
 
 
 def one(data: int, rate: float) -> Period:
-    """One machine alone with so many bytes to move, at `rate` bytes a second."""
+    """One machine alone with `data` bytes to move, at `rate` bytes per second."""
     return Period(BEFORE, data / rate, data / IMAGE_RATE, AFTER)
 
 
 def many(data: Sequence[int], rate: float, at_once: int) -> Period:
-    """Machines that share one line of `rate` bytes a second, `at_once` of them under way at a time."""
+    """Machines that share one link of `rate` bytes per second, `at_once` of them at a time."""
     rounds = -(-len(data) // at_once)
     images = [size / IMAGE_RATE for size in data]
     return Period(
@@ -53,7 +53,7 @@ def many(data: Sequence[int], rate: float, at_once: int) -> Period:
 
 @dataclass(frozen=True, slots=True)
 class SourceForecast:
-    """One source alone: bytes to move, whether a pass has measured them (else its capacity), and its period."""
+    """One source alone: bytes to move, whether a pass measured them (else they are its capacity), and its period."""
 
     source: Source
     data: int
@@ -63,7 +63,7 @@ class SourceForecast:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """All of them together, at `rate` bytes a second, which passes have reached or which was given."""
+    """All sources together, at `rate` bytes per second."""
 
     period: Period
     rate: float
@@ -72,21 +72,21 @@ class Forecast:
 
 
 def forecast(store: Store, sources: Sequence[Source], rate: float | None, at_once: int) -> Forecast:
-    """For these sources, `at_once` at a time, at `rate` bytes a second.
+    """The forecast for these sources, `at_once` at a time, at `rate` bytes per second.
 
-    Without a rate it is what the newest passes of the same vCenters have reached; `OutOfRange` when there was none. The
-    data of a source is what its newest first pass had to read, else the capacity of its disks.
+    Without a rate, the newest passes of the same vCenters give it; `OutOfRange` if there are none. The data of a source
+    is what the first pass of its newest job had to read, else the capacity of its disks.
     """
     reached = rate or store.measured.rate({source.vcenter for source in sources})
     if reached is None:
         raise OutOfRange(
             "BandwidthLimit",
-            "no pass of this vCenter has shown yet how fast the line is: give Mbit/s, or migrate a small machine first",
+            "no pass of this vCenter has measured the link yet: give Mbit/s, or migrate a small machine first",
         )
-    known = store.measured.planned([source.id for source in sources])
-    data = [known.get(s.id, sum(disk.capacity for disk in s.disks)) for s in sources]
+    planned = store.measured.planned([source.id for source in sources])
+    data = [planned.get(s.id, sum(disk.capacity for disk in s.disks)) for s in sources]
     shares = [
-        SourceForecast(source, size, source.id in known, one(size, reached))
+        SourceForecast(source, size, source.id in planned, one(size, reached))
         for source, size in zip(sources, data, strict=True)
     ]
     return Forecast(many(data, reached, at_once), reached, rate is None, tuple(shares))

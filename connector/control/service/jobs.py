@@ -1,4 +1,4 @@
-"""What people can ask for. The public API and the console both come through here."""
+"""Every operation on a job goes through `JobService`, from the public API, the console and the agents' API."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from connector.specification.fields import BY_NAME, JOB_FIELDS
 from connector.transfer import evidence
 from connector.transfer.certificates import CertificateRole
 
-#: Fields with a column of their own that not every provider can have.
+#: Fields with their own column that not every provider supports.
 _COLUMNS_CHECKED: Final = {field.column: field.name for field in JOB_FIELDS if field.needs and field.column}
 
 
 class JobService:
-    """Operations on jobs. Thread-safe; each is durable when it returns."""
+    """Operations on jobs. Each is durable when it returns. Thread-safe."""
 
     def __init__(
         self, store: Store, steps: Steps, poke: Callable[[], None] = lambda: None, *, grace: float = SILENCE
     ) -> None:
-        """`poke` tells the active runner to look at once when it is in this process; otherwise it looks soon.
+        """`poke` makes the active runner look at once if it is in this process; otherwise it looks soon.
 
         `grace`: seconds of silence after which an appliance counts as lost.
         """
@@ -56,24 +56,24 @@ class JobService:
         self.grace = grace
 
     def create(self, new_job: NewJob) -> Job:
-        """A job in Ready. Raises `Ineligible` when a finding blocks the source, `OutOfRange` for what cannot be had."""
+        """Create a job in Ready. Raises `Ineligible` if a finding blocks the source, `OutOfRange` for unsupported fields."""
         source = self.store.sources.get(new_job.source_id)
         for first in blocking(source):
             raise Ineligible(first["message"], on=source.name, remedy=first["remedy"])
-        asked = {name: getattr(new_job, column) for column, name in _COLUMNS_CHECKED.items()}
-        self._steps.check(new_job.definition | asked, new_job.region, source)
+        fields = {name: getattr(new_job, column) for column, name in _COLUMNS_CHECKED.items()}
+        self._steps.check(new_job.definition | fields, new_job.region, source)
         guest = str(source.facts.get("guest_id", ""))
         notes = licences.warnings(guest, str(new_job.definition.get("LicenseType", "")))
         return self.store.jobs.create(replace(new_job, notes=notes))
 
     def start(self, job_id: str, changes: Json | None = None) -> Job:
-        """Begin or resume: from Ready, Stopped, InError, Waiting. `changes` as for `cutover`."""
+        """Begin or resume from Ready, Stopped, InError or Waiting. `changes` as for `cutover`."""
         run = self.store.jobs.begin(self.store.jobs.get(job_id).id, JobEvent.START, changes)
         self.poke()
         return self.store.jobs.get(run.job_id)
 
     def stop(self, job_id: str) -> Job:
-        """Pause: from Waiting at once; while Syncing the appliance stops first. The position is kept."""
+        """Stop: from Waiting at once; while Syncing the appliance stops first. The position is kept."""
         job = self.store.jobs.get(job_id)
         if not stoppable(job.state):
             return self.store.jobs.apply(job.id, JobEvent.STOP)
@@ -82,28 +82,28 @@ class JobService:
         return self.store.jobs.get(job.id)
 
     def cutover(self, job_id: str, *, last_sync: bool | None, changes: Json) -> Job:
-        """From Waiting: shut the source down, last pass, last image; or without a last pass just finish.
+        """From Waiting: shut the source down, read it, make the last image. Without `last_sync` only finish.
 
-        `changes` are columns that are set with it.
+        `changes`: columns that are set with it.
         """
         job = self.store.jobs.get(job_id)
         if job.run_once and job.state == WAITING:
             raise Conflict("this job runs once", on=job.id, remedy="cutover is for incremental jobs")
-        wanted = job.last_sync if last_sync is None else last_sync
-        if wanted and (told := self.downtime(job)) is not None:
-            changes = changes | {"predicted_downtime": told.seconds}
-        self.store.jobs.begin(job.id, JobEvent.CUTOVER if wanted else JobEvent.CLOSE, changes)
+        reads = job.last_sync if last_sync is None else last_sync
+        if reads and (downtime := self.downtime(job)) is not None:
+            changes = changes | {"predicted_downtime": downtime.seconds}
+        self.store.jobs.begin(job.id, JobEvent.CUTOVER if reads else JobEvent.CLOSE, changes)
         self.poke()
         return self.store.jobs.get(job.id)
 
     def downtime(self, job: Job) -> Downtime | None:
-        """The downtime of a cutover that begins now; None when nothing is known of it yet."""
+        """The predicted downtime of a cutover that begins now; None if nothing is known yet."""
         return predicted(
             job, self.store.passes.of(job.id), self.store.resources.images(job.id), self.store.now()
         )
 
     def rollback(self, job_id: str, *, keep_cbt: bool = False) -> Job:
-        """After a cutover: the source is powered on again if that cutover shut it down, as it was found; then Stopped.
+        """After a cutover: give the source its state back, and power it on if that cutover shut it down; then Stopped.
 
         `keep_cbt`: leave CBT on although a pass turned it on, because another cutover will follow.
         """
@@ -120,26 +120,26 @@ class JobService:
         return self.store.jobs.get(job.id)
 
     def delete(self, job_id: str) -> Job:
-        """From any state but Running: releases everything intermediate; images stay."""
+        """From any state but Running: release the intermediate resources. Images stay."""
         job = self.store.jobs.apply(self.store.jobs.get(job_id).id, JobEvent.DELETE)
         self.poke()
         return job
 
     def modify(self, job_id: str, changes: Json) -> Job:
-        """Change fields of a job, as far as its state allows; see `store.Jobs.modify`."""
+        """Change fields of a job, if its state allows it; see `store.Jobs.modify`."""
         job = self.store.jobs.get(job_id)
-        asked = {_COLUMNS_CHECKED.get(name, name): value for name, value in changes.items()}
-        if any(name in PARAMETERS or BY_NAME[name].needs for name in asked if name in BY_NAME):
-            self._steps.check(job.definition | asked, job.region, self.store.sources.of(job))
+        fields = {_COLUMNS_CHECKED.get(name, name): value for name, value in changes.items()}
+        if any(name in PARAMETERS or BY_NAME[name].needs for name in fields if name in BY_NAME):
+            self._steps.check(job.definition | fields, job.region, self.store.sources.of(job))
         return self.store.jobs.modify(job.id, changes)
 
     def replication(self, appliance: Appliance, held: set[str]) -> dict[str, Json]:
-        """How each of these passes of an appliance shall use the line by now."""
+        """How each of these passes of an appliance shall use the link now."""
         passes = self.store.passes.definitions(appliance, held).items()
-        return {one: shown(definition, final=final) for one, (definition, final) in passes}
+        return {pass_id: shown(definition, final=final) for pass_id, (definition, final) in passes}
 
     def delete_source(self, source_id: str, *, force: bool = False) -> None:
-        """The source is Deleting; with `force` so are its jobs. It is gone when they are released."""
+        """Set the source to Deleting; with `force` its jobs too. It is gone when they are released."""
         self.store.removal.source(source_id, force=force)
         self.store.removal.finish()
         self.poke()
@@ -150,20 +150,20 @@ class JobService:
         return self._steps.limits
 
     def heard(self, appliance: Appliance, held: set[str]) -> list[str]:
-        """A heartbeat: the passes that the appliance must stop.
+        """Take a heartbeat with the passes that the appliance has; answer the passes that it must stop.
 
-        A pass that it took and does not hold was lost between us, or in its restart: it is offered again.
+        A pass that it took and does not have was lost on the way or in its restart: it is offered again.
         """
         self.store.appliances.beat(appliance.id)
-        if self.store.epochs.current().restored:  # what it holds is decided when the restore is confirmed
+        if self.store.epochs.current().restored:  # its passes are decided when the restore is confirmed
             return self.store.passes.to_stop(appliance, held)
         now = self.store.now()
 
-        def dropped(found: Pass) -> bool:
-            mine = found.appliance_id == appliance.id and found.id not in held
-            return mine and not -SET_BACK < now - (found.taken or 0.0) <= self.grace / 2
+        def dropped(attempt: Pass) -> bool:
+            not_held = attempt.appliance_id == appliance.id and attempt.id not in held
+            return not_held and not -SET_BACK < now - (attempt.taken or 0.0) <= self.grace / 2
 
-        if self.store.passes.lose(dropped, f"{appliance.name} does not hold it any more"):
+        if self.store.passes.lose(dropped, f"{appliance.name} does not have it any more"):
             self.poke()
         return self.store.passes.to_stop(appliance, held)
 
@@ -176,9 +176,9 @@ class JobService:
         result: Json,
         rest: float = 0.0,
     ) -> Pass:
-        """An appliance's last word on a pass. One that lost its instance on the way is offered again (R55).
+        """Take an appliance's last report on a pass. A pass that lost its instance on the way is offered again (R55).
 
-        `rest`: seconds until a pass that it hands back is offered again. Raises Conflict then: the pass is not the
+        `rest`: seconds until a pass that it gives back is offered again. Raises Conflict if the pass is not the
         caller's any more.
         """
         if outcome is Outcome.FAILED and error is None:
@@ -189,46 +189,47 @@ class JobService:
             TransferFailed.__name__,
             True,
         ):
-            found = self.store.passes.owned(pass_id, appliance)
-            if found.state is PassState.TAKEN:
-                self._instance_monitor.displaced(found.run_id)
-        ended = self.store.passes.finish(pass_id, appliance, outcome, error, result, rest)
+            attempt = self.store.passes.owned(pass_id, appliance)
+            if attempt.state is PassState.TAKEN:
+                self._instance_monitor.displaced(attempt.run_id)
+        finished = self.store.passes.finish(pass_id, appliance, outcome, error, result, rest)
         self.poke()
-        return ended
+        return finished
 
     def keep_evidence(self, pass_id: str, appliance: Appliance, manifest: bytes) -> None:
-        """Only what is signed with the appliance's own key, and is of this pass and machine, is kept."""
-        found = self.store.passes.owned(pass_id, appliance)
-        read = evidence.read(manifest)
-        evidence.heads(read)  # readable, or refused here
-        job = self.store.jobs.get(found.job_id)
+        """Keep evidence only if the appliance's own key signed it and it is about this pass and machine."""
+        attempt = self.store.passes.owned(pass_id, appliance)
+        parsed = evidence.read(manifest)
+        evidence.heads(parsed)  # readable, or refused here
+        job = self.store.jobs.get(attempt.job_id)
         source = self.store.sources.get(job.source_id)
-        readings = {found.id, *(earlier.id for earlier in self.store.passes.before(found))}
+        readings = {attempt.id, *(earlier.id for earlier in self.store.passes.before(attempt))}
         keys = self.store.appliances.keys(appliance.id)
-        wrong = proof.signed_by(read, keys, found.taken or 0.0) or proof.of_this_pass(
-            read, found, source, job, readings, appliance.vcenter
+        wrong = proof.signed_by(parsed, keys, attempt.taken or 0.0) or proof.of_this_pass(
+            parsed, attempt, source, job, readings, appliance.vcenter
         )
         if wrong:
-            self.store.jobs.note(job.id, "refused", f"pass {found.id}, appliance {appliance.name}: {wrong}")
-            raise BadInput(wrong, on=found.id, remedy="nothing of it is kept: run the pass again")
-        self.store.evidence.put(found, manifest, evidence.pem(read.key))
+            self.store.jobs.note(job.id, "refused", f"pass {attempt.id}, appliance {appliance.name}: {wrong}")
+            raise BadInput(wrong, on=attempt.id, remedy="nothing of it is kept: run the pass again")
+        self.store.evidence.put(attempt, manifest, evidence.pem(parsed.key))
 
     def _require_proof(self, pass_id: str, appliance: Appliance) -> None:
-        """A pass that read is done when its evidence is here and its instance confirms it; else it has failed, and the
-        appliance is refused. An instance that cannot be asked is a ControlFailed, and the report is repeated.
+        """Raise ControlFailed unless the evidence of a pass that read is here and the instance confirms it.
+
+        If the evidence is wrong, the pass has failed. If the instance cannot be asked, the appliance repeats the report.
         """
-        found = self.store.passes.owned(pass_id, appliance)
-        if found.state is not PassState.TAKEN or not found.task.reads:
+        attempt = self.store.passes.owned(pass_id, appliance)
+        if attempt.state is not PassState.TAKEN or not attempt.task.reads:
             return
         manifest = self.store.evidence.find(pass_id)
         if manifest is None:
             wrong = "no evidence of this pass was delivered"
         else:
-            read = evidence.read(manifest)
-            job = self.store.jobs.get(found.job_id)
-            wanted = found.wanted or self._wanted(job)
-            wrong = proof.complete(read, wanted, may_lack=job.accept_removed_disks)
-            wrong = wrong or proof.confirmed(read, self._steps.shown(found.job_id))
+            parsed = evidence.read(manifest)
+            job = self.store.jobs.get(attempt.job_id)
+            disk_keys = attempt.wanted or self._wanted(job)
+            wrong = proof.complete(parsed, disk_keys, may_lack=job.accept_removed_disks)
+            wrong = wrong or proof.confirmed(parsed, self._steps.shown(attempt.job_id))
         if not wrong:
             return
         refused = ControlFailed(
@@ -237,76 +238,78 @@ class JobService:
             remedy=f"look at appliance {appliance.name}, then start the job again",
             retryable=False,
         )
-        self.store.jobs.note(found.job_id, "refused", f"pass {pass_id}, appliance {appliance.name}: {wrong}")
+        self.store.jobs.note(
+            attempt.job_id, "refused", f"pass {pass_id}, appliance {appliance.name}: {wrong}"
+        )
         self.store.passes.finish(pass_id, appliance, Outcome.FAILED, refused.to_json(), {})
         self.poke()
         raise refused
 
     def _wanted(self, job: Job) -> list[int]:
-        """Of a pass that was taken before it was written down."""
+        """Keys of the disks of a pass that was taken before passes recorded them."""
         disks = self.store.sources.get(job.source_id).disks
         return [disk.key for disk in disks if disk.key not in job.left_out]
 
     def order(self, appliance: Appliance, errands: bool = False) -> tuple[Job, Pass] | None:
-        """The next pass for this appliance, now its own; with `errands` one that powers a machine instead.
+        """Give this appliance its next pass; with `errands` a power task instead.
 
         None while the state is held.
         """
         if self.store.epochs.current().restored:
             return None
-        found = self.store.passes.take(appliance, errands)
-        return None if found is None else (self.store.jobs.get(found.job_id), found)
+        attempt = self.store.passes.take(appliance, errands)
+        return None if attempt is None else (self.store.jobs.get(attempt.job_id), attempt)
 
     def leftovers(self, appliance: Appliance) -> list[tuple[Source, TrackedResource]]:
-        """What this appliance shall remove from its vCenter, job by job; one living appliance of a vCenter is asked at a time."""
-        found = self.store.resources.leftovers(appliance.vcenter)
-        if not found:
+        """What this appliance shall remove from its vCenter. Only one live appliance of a vCenter gets these orders."""
+        resources = self.store.resources.leftovers(appliance.vcenter)
+        if not resources:
             return []
         alive = [a.id for a in self.store.appliances.alive(self.grace) if a.vcenter == appliance.vcenter]
-        return found if min([*alive, appliance.id]) == appliance.id else []
+        return resources if min([*alive, appliance.id]) == appliance.id else []
 
     def credential(self, job_id: str, appliance: Appliance) -> Credential:
-        """The appliance's side of mutual TLS for one job; it carries its id, by which it can be revoked."""
+        """The appliance's certificate for one job. It names the appliance's id, by which it can be revoked."""
         return self._steps.credential(job_id, CertificateRole.APPLIANCE, appliance.id)
 
     def approve(self, appliance_id: str) -> Appliance:
-        """It may act for its vCenter."""
+        """Let the appliance act for its vCenter."""
         approved = self.store.appliances.approve(appliance_id)
         self._outlaw()
         return approved
 
     def revoke(self, appliance_id: str) -> Appliance:
-        """It is out now: its secret is refused, its passes are offered again, instances refuse its certificates."""
+        """Refuse its secret, offer its passes again, and make instances refuse its certificates."""
         revoked = self.store.appliances.revoke(appliance_id)
         self._shut_out([revoked], "its appliance was revoked")
         return revoked
 
     def suspend(self, token_id: str) -> list[Appliance]:
-        """What enrolled with this code waits for approval again, and is out until then."""
+        """Make the appliances that enrolled with this code wait for approval again; until then they are shut out."""
         waiting = self.store.appliances.suspend(token_id)
         self._shut_out(waiting, "its appliance waits for approval again")
         return waiting
 
-    def _shut_out(self, gone: list[Appliance], why: str) -> None:
-        ids = {row.id for row in gone}
+    def _shut_out(self, appliances: list[Appliance], why: str) -> None:
+        ids = {row.id for row in appliances}
         if ids:
-            self.store.passes.lose(lambda found: found.appliance_id in ids, why)
+            self.store.passes.lose(lambda attempt: attempt.appliance_id in ids, why)
             self._outlaw()
             self.poke()
 
     def _outlaw(self) -> None:
-        """Every running instance hears whom to refuse; one that cannot be told now is told by the watch."""
+        """Tell every running instance which appliances to refuse. The monitor tells those that cannot be told now."""
         for job in self.store.jobs.all([JobStatus.RUNNING]):
             try:
-                found = self._steps.find(job.id)
-                if found is not None and found.health is Health.RUNNING:
-                    self._steps.outlaw(job.id, found)
+                instance = self._steps.find(job.id)
+                if instance is not None and instance.health is Health.RUNNING:
+                    self._steps.outlaw(job.id, instance)
             except ConnectorError as failed:
                 self.store.jobs.note(job.id, "appliance", failed.what)
 
 
 def blocking(source: Source) -> list[Json]:
-    """The findings that no job of this source gets past: some matter only while the machine runs."""
+    """The findings that block every job of this source. Some apply only while the machine runs."""
     grave = {Severity.BLOCK}
     if source.facts.get("power") == PowerState.ON:
         grave.add(Severity.WARM_BLOCK)

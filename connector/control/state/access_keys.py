@@ -36,8 +36,8 @@ class AccessKeys:
         """A new key and its secret, which nobody can ever read again. See `AccessKey` for its limits."""
         key_id = "AK" + "".join(secrets.choice(_LETTERS) for _ in range(22))
         secret = "".join(secrets.choice(_LETTERS) for _ in range(40))
-        made = self._stored.add(key_id, self._vault.seal(secret), role, name, workgroups, until)
-        return made, secret
+        key = self._stored.add(key_id, self._vault.seal(secret), role, name, workgroups, until)
+        return key, secret
 
     def find(self, key_id: str) -> tuple[AccessKey, str] | None:
         """The key, disabled or not, and its secret; None when there is none."""

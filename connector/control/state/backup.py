@@ -69,13 +69,13 @@ def make(state: Path, database: str, target: Path) -> Backup:
                     _copy_sqlite(state / name, place / name)
             else:
                 _dump(url, place / _DUMP)
-            made = _describe(state, url, place)
-            _pack(place, made, target)
+            backup = _describe(state, url, place)
+            _pack(place, backup, target)
     except OSError as failed:
         raise ControlFailed(
             f"cannot be written: {failed.strerror}", on=str(target), remedy="choose a place with enough room"
         ) from failed
-    return made
+    return backup
 
 
 def restore(state: Path, database: str, source: Path) -> Backup:
@@ -83,29 +83,29 @@ def restore(state: Path, database: str, source: Path) -> Backup:
 
     Raises `Conflict` when something is in the way, `BadInput` for a damaged file or another vault key.
     """
-    with _unpacked(source) as (found, place):
-        if found.database == "postgresql" and not database:
+    with _unpacked(source) as (backup, place):
+        if backup.database == "postgresql" and not database:
             raise BadInput(
                 "this is a backup of a PostgreSQL database", on="--database", remedy="name an empty one"
             )
-        if found.database == "sqlite" and database and not database.startswith("sqlite"):
+        if backup.database == "sqlite" and database and not database.startswith("sqlite"):
             raise BadInput("this is a backup of a SQLite database", on="--database", remedy="leave it out")
         lock = child.own_directory(state, "a control plane")
         try:
             _must_be_free(state)
-            _must_be_its_key(state, found)
+            _must_be_its_key(state, backup)
             for name in _IDENTITY:
                 _copy(place / name, state / name)
             url = _url(state, database)
-            if found.database == "postgresql":
+            if backup.database == "postgresql":
                 _load(url, place / _DUMP)
             else:
                 for name in _SQLITE:
                     _copy(place / name, state / name)
-            _hold(url, found)
+            _hold(url, backup)
         finally:
             os.close(lock)
-    return found
+    return backup
 
 
 def _url(state: Path, database: str) -> str:
@@ -120,33 +120,33 @@ def _describe(state: Path, url: str, place: Path) -> Backup:
     return Backup(time.time(), __version__, kind, Vault(state / VAULT_KEY).proof(FORMAT), files)
 
 
-def _hold(url: str, found: Backup) -> None:
+def _hold(url: str, backup: Backup) -> None:
     store = Store(url)
     try:
-        moment = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(found.made))
+        moment = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(backup.made))
         store.epochs.hold(f"a backup of {moment} was put back with `connector control restore`")
     finally:
         store.close()
 
 
 def _must_be_free(state: Path) -> None:
-    there = [name for name in (*_SQLITE, *_IDENTITY) if (state / name).exists()]
-    if there:
+    existing = [name for name in (*_SQLITE, *_IDENTITY) if (state / name).exists()]
+    if existing:
         raise Conflict(
-            f"{there[0]} is there already: a control plane has used this directory",
+            f"{existing[0]} is there already: a control plane has used this directory",
             on=str(state),
             remedy="restore into a new directory that holds the vault key alone",
         )
 
 
-def _must_be_its_key(state: Path, found: Backup) -> None:
+def _must_be_its_key(state: Path, backup: Backup) -> None:
     if not (state / VAULT_KEY).is_file():
         raise BadInput(
             "the vault key is not here, and not in the backup",
             on=str(state / VAULT_KEY),
             remedy="put the key there that belongs to this control plane; docs/control.md says where it is kept",
         )
-    if not Vault(state / VAULT_KEY).proves(FORMAT, found.vault):
+    if not Vault(state / VAULT_KEY).proves(FORMAT, backup.vault):
         raise BadInput(
             "this is another vault key than the one that the backup was made with",
             on=str(state / VAULT_KEY),
@@ -170,9 +170,9 @@ def _copy_sqlite(source: Path, target: Path) -> None:
     try:
         with closing(sqlite3.connect(source, timeout=30)) as of, closing(sqlite3.connect(target)) as to:
             of.backup(to)
-            if (found := to.execute("PRAGMA quick_check").fetchone()) != ("ok",):
+            if (verdict := to.execute("PRAGMA quick_check").fetchone()) != ("ok",):
                 raise ControlFailed(
-                    f"the database is damaged: {found}", on=str(source), remedy="restore a backup"
+                    f"the database is damaged: {verdict}", on=str(source), remedy="restore a backup"
                 )
     except sqlite3.Error as failed:
         raise ControlFailed(
@@ -227,32 +227,32 @@ def _run(program: str, url: str, arguments: list[str]) -> None:
                 file.write(f"*:*:*:*:{secret}\n".encode())
             environment["PGPASSFILE"] = str(Path(folder) / "pass")
         words = [path, f"--dbname={plain}", *arguments]
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it gave no reason"])[0]
+        process = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        reason = (process.stderr.strip().splitlines() or ["it gave no reason"])[0]
         raise ControlFailed(
-            f"{program} failed: {said}",
+            f"{program} failed: {reason}",
             on="--database",
             remedy="check that it is of the server's version, and the rights of the user",
             retryable=False,
         )
 
 
-def _pack(place: Path, made: Backup, target: Path) -> None:
+def _pack(place: Path, backup: Backup, target: Path) -> None:
     about = {
         "format": FORMAT,
         "version": VERSION,
-        "release": made.release,
-        "made": made.made,
-        "database": made.database,
-        "vault": made.vault,
-        "files": made.files,
+        "release": backup.release,
+        "made": backup.made,
+        "database": backup.database,
+        "vault": backup.vault,
+        "files": backup.files,
     }
     content = json.dumps(about, indent=1).encode()
     draft = place / ".draft"
     with files.new(draft) as out, tarfile.open(fileobj=out, mode="w") as archive:
         _add(archive, MANIFEST, io.BytesIO(content), len(content))
-        for name, facts in made.files.items():
+        for name, facts in backup.files.items():
             with (place / name).open("rb") as file:
                 _add(archive, name, file, facts["size"])
     os.link(draft, target)  # refuses a file that has appeared meanwhile
@@ -270,10 +270,10 @@ def _unpacked(source: Path) -> Iterator[tuple[Backup, Path]]:
     try:
         with tempfile.TemporaryDirectory(prefix="connector-") as folder:
             with tarfile.open(source, mode="r:") as archive:
-                found = _manifest(archive, source)
-                for name, facts in found.files.items():
+                backup = _manifest(archive, source)
+                for name, facts in backup.files.items():
                     _extract(archive, name, facts, Path(folder) / name, source)
-            yield found, Path(folder)
+            yield backup, Path(folder)
     except tarfile.TarError:
         raise _damaged(source, "it is no backup, or cut short") from None
     except FileNotFoundError:

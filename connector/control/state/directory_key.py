@@ -59,10 +59,10 @@ def _fresh() -> str:
 
 def _read(file: Path, content: str) -> DirectoryKey:
     try:
-        said: dict[str, Any] = tomllib.loads(content)
+        settings: dict[str, Any] = tomllib.loads(content)
     except tomllib.TOMLDecodeError:
         raise damaged(file) from None
-    key_id, secret = str(said.get("access_key_id")), str(said.get("access_key_secret"))
+    key_id, secret = str(settings.get("access_key_id")), str(settings.get("access_key_secret"))
     if not (_ID.fullmatch(key_id) and _SECRET.fullmatch(secret)):
         raise damaged(file)
     return DirectoryKey(file, key_id, secret, file.stat().st_mtime)

@@ -41,8 +41,8 @@ class Keeper:
 
     def look(self) -> str:
         """Why the state is held; empty when all is well. To be called at the start, and again and again."""
-        if self._point is None and (known := self._memory.mark) is not None:
-            self._heed(known, "the state directory")
+        if self._point is None and (mark := self._memory.mark) is not None:
+            self._heed(mark, "the state directory")
         self._point = point = self._store.epochs.look()
         if not point.restored and point.sequence:
             self._memory.learn(self._mark(point))

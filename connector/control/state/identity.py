@@ -61,8 +61,8 @@ def load(state: Path, host: str) -> ControlIdentity:
 
 def _certificate(content: str, file: Path) -> str:
     """The part of `content` that is no secret. Raises BadInput for what is no key with its certificate."""
-    secret, begin, rest = content.partition("-----BEGIN CERTIFICATE")
-    public = begin + rest
+    secret, begin, remainder = content.partition("-----BEGIN CERTIFICATE")
+    public = begin + remainder
     try:
         serialization.load_pem_private_key(secret.encode(), password=None)
         x509.load_pem_x509_certificate(public.encode())

@@ -31,13 +31,10 @@ def of(store: Store, job_id: str) -> Lineage:
 
 
 def _heads(manifest: bytes, entry: EvidenceEntry) -> dict[str, LineageHead]:
-    manifest_read = evidence.read(manifest)
-    if (
-        manifest_read.sections["pass"].get("id") != entry.pass_id
-        or evidence.pem(manifest_read.key) != entry.key
-    ):
+    parsed = evidence.read(manifest)
+    if parsed.sections["pass"].get("id") != entry.pass_id or evidence.pem(parsed.key) != entry.key:
         raise EvidenceDamaged("it is of another pass, or signed with another key")
-    return evidence.heads(manifest_read)
+    return evidence.heads(parsed)
 
 
 def _missing(passes: list[Pass], newest: EvidenceEntry | None) -> str:
