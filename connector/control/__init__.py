@@ -1,4 +1,1 @@
-"""The control plane: what is wanted, what is known, and who does it next.
-
-Appliances and people meet it over HTTPS only.
-"""
+"""The control plane keeps sources and jobs and moves the jobs. Appliances and people reach it over HTTPS only."""

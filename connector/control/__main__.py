@@ -20,7 +20,7 @@ from connector.errors import BadInput, ConnectorError
 
 
 def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> ControlConfiguration:
-    """What the file says are the defaults of the other options."""
+    """Make the file's values the defaults of the other options."""
     loaded = ControlConfiguration() if path is None else configuration.load(path)
     context.default_map = {**(context.default_map or {}), **loaded.options()}
     return loaded
@@ -39,27 +39,34 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     is_eager=True,
     callback=_from_file,
     type=click.Path(path_type=Path),
-    help="YAML file with any of these and the section of a cloud; options count more.",
+    help="YAML file with these settings and the section of a cloud. An option overrides the file.",
 )
 @click.option("--state", required=True, type=click.Path(path_type=Path), help="Own files.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="0: any free port.")
-@click.option("--database", default="", help="postgresql://USER@ADDRESS/NAME. Default: own file.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port to listen on. 0: any free port.")
+@click.option("--database", default="", help="postgresql://USER@ADDRESS/NAME. Default: a SQLite file.")
 @click.option(
     "--provider", "cloud", type=click.Choice(factory.NAMES), default="local", help="The target cloud."
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Image store of the provider local.")
 @click.option(
-    "--grace", default=SILENCE, type=click.FloatRange(1.0), help="Seconds; then a silent appliance is lost."
+    "--grace",
+    default=SILENCE,
+    type=click.FloatRange(1.0),
+    help="Seconds after which a silent appliance is lost.",
 )
 @click.option(
-    "--limit", "limits", multiple=True, metavar="NAME=NUMBER", help="Such as host_disks=4; repeat it."
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="A limit, such as host_disks=4. Repeatable.",
 )
 @click.option(
     "--tls",
     type=click.Choice(["1.3", "1.2"]),
     default="1.3",
-    help="Least version of TLS; 1.2 for old clients of the public API.",
+    help="Lowest version of TLS; 1.2 for old clients of the public API.",
 )
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
 def command(
@@ -75,10 +82,10 @@ def command(
     tls: str,
     exit_with_stdin: bool,
 ) -> None:
-    """Run the control plane: what is wanted, what is known, and who does it next.
+    """Run the control plane: it keeps sources and jobs, and moves the jobs.
 
-    The line of JSON that says it is ready names the addresses of the public API (url) and of the console for people
-    (console: the same with /console). Log in there with an access key: connector control key create.
+    When it is ready, it prints one line of JSON with the addresses of the public API (url) and of the console
+    (console). Log in to the console with an access key: connector control key create.
 
     \b
     connector control run --state /var/lib/connector/control --images /srv/images --host 0.0.0.0 --port 8443
@@ -106,7 +113,7 @@ def main() -> int:
 
 
 def _tell(failed: ConnectorError, awaited: bool) -> int:
-    """To a person; to the program that awaits our first line as JSON too."""
+    """Report a failure to a person, and as JSON to a program that awaits our first line."""
     if awaited:
         child.report_failure(failed)
     click.echo(f"connector control: {failed}", err=True)
@@ -116,4 +123,4 @@ def _tell(failed: ConnectorError, awaited: bool) -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # a step that is under way resumes at the next start; nobody waits for it
+    os._exit(code)  # a step under way resumes at the next start, so nothing waits for it

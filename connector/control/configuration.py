@@ -1,6 +1,6 @@
-"""What a control plane must be told, as a YAML file: `config/control-plane.yaml` is the commented reference.
+"""A control plane's configuration is a YAML file; `config/control-plane.yaml` is the commented reference.
 
-Every line but the section of a cloud is also an option of the command, which then counts more.
+Every setting except the section of a cloud is also an option of the command. The option overrides the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from connector.errors import BadInput
 
 
 class ControlConfiguration(BaseModel):
-    """`None` leaves it to the command's option, or its default."""
+    """The settings of the file. `None`: the command's option or its default counts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,7 +32,7 @@ class ControlConfiguration(BaseModel):
     alibaba: dict[str, Any] | None = None
 
     def options(self) -> dict[str, Any]:
-        """Defaults for the command's options."""
+        """The defaults for the command's options."""
         options = {
             "state": self.state,
             "host": self.host,
@@ -48,7 +48,7 @@ class ControlConfiguration(BaseModel):
 
 
 def load(path: Path) -> ControlConfiguration:
-    """Raises BadInput that names the file and the field, and repeats no value."""
+    """Read the file. Raises BadInput, which names the file and the field and repeats no value."""
     try:
         return ControlConfiguration.model_validate(yaml.safe_load(readable.text(path)) or {})
     except (OSError, UnicodeDecodeError) as broken:

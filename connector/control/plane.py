@@ -1,4 +1,4 @@
-"""One control plane put together: store, provider, runner, HTTPS."""
+"""`run` puts one control plane together: store, provider, runner, HTTPS."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ from connector.errors import BadInput, Conflict, PortInUse
 
 _LOG: Final = logging.getLogger(__name__)
 
-#: Accepted in one turn at most: of a crowd that comes at once, the first are dropped before the last have cost memory.
+#: Connections accepted in one turn at most: of many that come at once, the first are dropped before the last use memory.
 BACKLOG: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run. `grace`: seconds of silence after which an appliance has lost its passes.
+    """The options of one control plane. `grace`: seconds of silence after which an appliance loses its passes.
 
-    Replicas on one PostgreSQL share `control.pem`, `access-key.toml`, `activation-code` and `vault-key`: copy them
-    into each state directory before the first start.
+    Replicas on one PostgreSQL share `control.pem`, `access-key.toml`, `activation-code` and `vault-key`: copy these
+    files into each state directory before the first start.
     """
 
     state: Path
@@ -70,8 +70,8 @@ class Options:
     interval: float = 2.0
     limits: Quotas = field(default_factory=Quotas)
     bounds: ConnectionLimits = field(default_factory=ConnectionLimits)
-    tls: str = "1.3"  # the least version that a client may speak; "1.2" for clients that know no newer one
-    meets_instances: bool = True  # asks each instance what it remembers of this control plane
+    tls: str = "1.3"  # the lowest version that a client may use; "1.2" for old clients
+    meets_instances: bool = True  # exchange epoch marks with instances
 
 
 def run(
@@ -81,9 +81,9 @@ def run(
     ask: Ask = ask_instance,
     tell: Tell = tell_instance,
 ) -> None:
-    """Serve until SIGTERM, SIGINT or, when asked for, the end of standard input.
+    """Serve until SIGTERM, SIGINT or, if that is asked for, the end of standard input.
 
-    Every process on one database serves; the active runner among them moves the jobs.
+    Every process on one database serves requests; the active runner among them moves the jobs.
     """
     with ExitStack() as stack:
         child.own_directory(options.state, "another control plane")  # held until the process ends
@@ -135,7 +135,7 @@ def _application(
 
 
 def _engine(options: Options, store: Store, steps: Steps) -> DbosEngine:
-    """Raises `StateRestored` when its database and ours do not belong together."""
+    """The engine. Raises `StateRestored` if its database and ours do not belong together."""
     url = _engine_url(options, store)
     stamp = DatabaseStamp(store, url)
     stamp.check()
@@ -143,7 +143,7 @@ def _engine(options: Options, store: Store, steps: Steps) -> DbosEngine:
 
 
 def _engine_url(options: Options, store: Store) -> str:
-    """A file of its own beside ours; on PostgreSQL a schema of its own in the same database."""
+    """The engine's database: a file beside ours, or on PostgreSQL its own schema in the same database."""
     if store.url.startswith("sqlite"):
         file = options.state.resolve() / "engine.sqlite"
         private.file(file)
@@ -153,7 +153,7 @@ def _engine_url(options: Options, store: Store) -> str:
 
 def _listen(host: str, port: int) -> Listener:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio turns off Nagle's algorithm: else each answer waits 40 ms for an acknowledgement.
+    # With a named protocol, asyncio turns off Nagle's algorithm: else each answer waits 40 ms for an acknowledgement.
     listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -164,13 +164,13 @@ def _listen(host: str, port: int) -> Listener:
             raise BadInput(
                 f"this name has no address: {error.strerror}",
                 on=f"--host {host}",
-                remedy="give an address of this machine, or 0.0.0.0 for all of them",
+                remedy="give an address of this machine, or 0.0.0.0 for all its addresses",
             ) from error
         if error.errno == errno.EADDRNOTAVAIL:
             raise BadInput(
                 "this machine has no such address",
                 on=f"--host {host}",
-                remedy="0.0.0.0 listens on all of them",
+                remedy="use 0.0.0.0 to listen on all its addresses",
             ) from error
         raise PortInUse(
             f"cannot listen: {error.strerror}", on=f"{host}:{port}", remedy="choose another --host or --port"
@@ -218,8 +218,8 @@ def _least(context: ssl.SSLContext, version: str) -> ssl.SSLContext:
 
 
 def _fenced() -> None:
-    """Crash-only: another process has taken over, so not one more step may run here."""
-    _LOG.critical("another control plane runs on this database now: this one ends")
+    """End at once: another process has taken over, so no further step may run here."""
+    _LOG.critical("another control plane has become the active runner: this process ends")
     os._exit(Conflict.exit_code)
 
 

@@ -143,15 +143,15 @@ def test_a_damaged_file_touches_nothing(quick_folder: Path) -> None:
 
 def test_it_needs_a_free_place_and_its_own_vault_key(quick_folder: Path) -> None:
     state, file = _made(quick_folder)
-    with pytest.raises(Conflict, match="there already"):
+    with pytest.raises(Conflict, match="exists: a control plane"):
         backup.restore(state, "", file)
     without = quick_folder / "without"
-    with pytest.raises(BadInput, match="not in the backup"):
+    with pytest.raises(BadInput, match="a backup does not contain it"):
         backup.restore(without, "", file)
     other = quick_folder / "other"
     other.mkdir()
     Vault(other / backup.VAULT_KEY)
-    with pytest.raises(BadInput, match="another vault key"):
+    with pytest.raises(BadInput, match="this vault key is not the one"):
         backup.restore(other, "", file)
     with pytest.raises(BadInput, match="exists"):
         backup.make(state, "", file)

@@ -1,1 +1,1 @@
-"""The agents' API: appliances enrol, take passes, and report."""
+"""The agents' API: appliances enrol, take passes and report."""

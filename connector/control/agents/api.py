@@ -1,4 +1,4 @@
-"""The agents' API: appliances enrol once, then call in; nothing calls them. Every call may be repeated."""
+"""Appliances call the agents' API; the control plane never calls an appliance. Every call may be repeated."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from connector.control.store import lineage
 from connector.errors import Conflict
 
 _BIG: Final = 64 << 20
-_POLL: Final = 0.25  # seconds between looks during a long poll
-_WAITING: Final = 8  # long polls of one appliance at once; its loop needs two
+_POLL: Final = 0.25  # seconds between two looks during a long poll
+_WAITING: Final = 8  # long polls of one appliance at once; an appliance needs two
 
 
 class AgentApi:
@@ -47,14 +47,14 @@ class AgentApi:
         self._code = activation_code
         self._waiting: Counter[str] = (
             Counter()
-        )  # long polls of each appliance; touched by the loop's thread only
+        )  # the number of long polls of each appliance; only the loop's thread uses it
 
     def open_endpoints(self) -> Sequence[ApiRoute]:
-        """For those who have only an activation code."""
+        """Routes for callers that have only an activation code."""
         return (ApiRoute("POST", "/agents/v1/enrol", self._enrol, Enrol),)
 
     def waiting_endpoints(self) -> Sequence[ApiRoute]:
-        """For appliances that are known, also while they wait for approval."""
+        """Routes for enrolled appliances, also while they wait for approval."""
         return (
             ApiRoute("POST", "/agents/v1/heartbeat", self._heartbeat, Heartbeat),
             ApiRoute("POST", "/agents/v1/key", self._key, EvidenceKey),
@@ -62,7 +62,7 @@ class AgentApi:
         )
 
     def endpoints(self) -> Sequence[ApiRoute]:
-        """For approved appliances."""
+        """Routes for approved appliances."""
         passes = "/agents/v1/passes"
         return (
             ApiRoute("POST", "/agents/v1/leftovers", self._leftovers),
@@ -79,12 +79,12 @@ class AgentApi:
         )
 
     def known(self, token: str) -> Appliance:
-        """`Authorization: Bearer APPLIANCE_ID.SECRET`."""
+        """The appliance of `Authorization: Bearer APPLIANCE_ID.SECRET`."""
         appliance_id, _, secret = token.partition(".")
         return self._store.appliances.authenticate(appliance_id, secret)
 
     def guard(self, token: str) -> Appliance:
-        """The same, of one that may act for its vCenter."""
+        """The same, if the appliance is approved."""
         appliance = self.known(token)
         if appliance.state is not ApplianceStatus.APPROVED:
             raise Conflict(
@@ -108,12 +108,12 @@ class AgentApi:
         return {"appliance_id": appliance.id, "secret": secret, "state": appliance.state}
 
     def _key(self, call: ApiRequest) -> Any:
-        """The evidence key of an appliance that was enrolled before keys were registered."""
+        """Register the evidence key of an appliance that enrolled before keys were registered."""
         self._store.appliances.register_key(call.who.id, call.message.evidence_key)
         return {}
 
     def _rotate(self, call: ApiRequest) -> Any:
-        """A new secret for a new key, when an administrator has asked for it."""
+        """Give a new secret for a new key, if an administrator has asked for it."""
         secret = self._store.appliances.rotate(call.who.id, call.message.evidence_key)
         self._store.audit.add(call.who.id, call.origin, "rotate", call.who.id, {})
         return {"secret": secret}
@@ -130,7 +130,7 @@ class AgentApi:
         }
 
     def _leftovers(self, call: ApiRequest) -> Any:
-        """Orders to clean up, for one appliance of each vCenter."""
+        """Orders to clean up; only one appliance of each vCenter gets them."""
         return {"leftovers": [views.leftover(*row) for row in self._service.leftovers(call.who)]}
 
     def _remembered(self, call: ApiRequest) -> Any:
@@ -157,7 +157,7 @@ class AgentApi:
 
     @contextmanager
     def _place(self, appliance: str) -> Iterator[bool]:
-        """Whether one more call of this appliance may wait. Belongs to the thread of the loop."""
+        """Whether one more call of this appliance may wait. Only the loop's thread uses it."""
         self._waiting[appliance] += 1
         try:
             yield self._waiting[appliance] <= _WAITING
@@ -230,5 +230,5 @@ class AgentApi:
 
 
 def nobody() -> Authenticate:
-    """Open to everyone; the endpoint itself asks for a code."""
+    """No authentication; the route itself checks the activation code."""
     return lambda _token: None

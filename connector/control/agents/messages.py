@@ -1,4 +1,4 @@
-"""What may come in over HTTP: every field with its type and bounds; a field that is not here is refused."""
+"""A message to the agents' API has exactly these fields, with these types and bounds. Any other field is refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_MACHINES: Final = 20_000
 
 
 def _ed25519(text: str) -> str:
-    """The same key, written as we write it. An empty one is none."""
+    """The same key in our own form. An empty text means no key."""
     return evidence.pem(evidence.from_pem(text.encode())) if text else ""
 
 
@@ -39,7 +39,7 @@ class Enrol(Message):
     name: Line
     vcenter: Line  # its instance UUID
     version: Annotated[str, Field(max_length=80)]
-    evidence_key: PublicKey = ""  # PEM; an appliance of 0.1.0 does not say it
+    evidence_key: PublicKey = ""  # PEM; an appliance of 0.1.0 does not send it
 
 
 class EvidenceKey(Message):
@@ -56,13 +56,13 @@ class SourceList(Message):
     @field_validator("machines")
     @classmethod
     def _machines(cls, machines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Each one is a `Machine` as a dictionary, plus `findings`."""
+        """Each machine is a `Machine` as a dictionary, plus `findings`."""
         return [_machine(machine) for machine in machines]
 
 
 class Take(Message):
     wait: Annotated[float, Field(ge=0, le=60)] = 0.0
-    errands: bool = False  # passes that power a machine, instead of those that read one
+    errands: bool = False  # take a power task instead of a pass that reads
 
 
 class ResourceReport(Message):
@@ -102,7 +102,7 @@ class ProgressReport(Message):
 
 
 class Failure(Message):
-    """`ConnectorError.to_json()`; an error that we do not know keeps its words."""
+    """The form of `ConnectorError.to_json()`. An unknown error keeps its text."""
 
     error: Annotated[str, Field(max_length=80)]
     what: Annotated[str, Field(max_length=2000)]
@@ -121,12 +121,14 @@ class EvidenceReport(Message):
 
 
 class Finish(Message):
-    """An appliance's last word on a pass."""
+    """An appliance's last report on a pass."""
 
     outcome: Literal["done", "failed", "stopped"]
     error: Failure | None = None
-    result: dict[str, Any] = {}  # `findings` are of the form of `Finding`
-    rest: Annotated[float, Field(ge=0, le=86400)] = 0.0  # seconds until what was handed back is offered again
+    result: dict[str, Any] = {}  # `findings` have the form of `Finding`
+    rest: Annotated[float, Field(ge=0, le=86400)] = (
+        0.0  # seconds until a pass that was given back is offered again
+    )
 
     @field_validator("result")
     @classmethod

@@ -1,1 +1,1 @@
-"""The control plane's outer edge: connections, requests, and what is shown in answers."""
+"""The control plane's outer edge: connections, requests, and the views of rows in answers."""

@@ -1,7 +1,7 @@
-"""Connections to the control plane: whoever keeps it waiting is dropped, so that the others are served.
+"""A client that keeps the control plane waiting is dropped, so that others are served.
 
-A client owes a request from when it connects, or begins the next one, until the request is complete. Then it may wait
-for its answer as long as that takes.
+The time for a request runs from the connection, or from the beginning of the next request, until the request is complete.
+After that the client may wait for its answer as long as it takes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _OWING: Final = (h11.IDLE, h11.SEND_BODY)
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How long a client may keep us waiting, and how many may.
+    """How long a client may keep us waiting, and how many clients may do so.
 
-    `patience`: seconds for the handshake, and for a request; each `rate` bytes of a request earn one second more. Who
-    does not read its answer is dropped after three times as long. `waiting`: beyond so many connections without a
-    complete request, the one that has been so the longest is dropped; each costs half a MiB.
+    `patience`: seconds for the handshake, and for a request; each `rate` bytes of a request give one second more. A
+    client that does not read its answer is dropped after three times as long. `waiting`: if more connections than this
+    have no complete request, the oldest of them is dropped; each costs half a MiB.
     """
 
     patience: float = 20.0
@@ -39,7 +39,7 @@ class ConnectionLimits:
 
 
 class Waiting:
-    """The connections from which no complete request is in hand, the oldest first. Belongs to the thread of the loop."""
+    """The connections without a complete request, oldest first. Only the loop's thread uses it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -47,26 +47,26 @@ class Waiting:
         self._found: dict[Any, Any] = {}  # the peer's address to its socket
 
     def enter(self, peer: Any, sock: Any) -> None:
-        """It waits from now; whoever has waited too long for so many is shut down."""
+        """Add a connection that waits from now on. If too many wait, drop the oldest."""
         self._found.pop(peer, None)
         self._found[peer] = sock
         while len(self._found) > self._most:
             oldest = self._found.pop(next(iter(self._found)))
-            with contextlib.suppress(OSError):  # it has closed already
+            with contextlib.suppress(OSError):  # it is already closed
                 oldest.shutdown(socket.SHUT_RDWR)
             self._dropped += 1
             if (
                 self._dropped % self._most == 0
-            ):  # what asyncio kept of each is a cycle: nothing else frees it soon
+            ):  # asyncio's objects of a connection form a cycle: nothing else frees them soon
                 gc.collect()
 
     def leave(self, peer: Any) -> None:
-        """Its request is here, or it is gone."""
+        """Remove a connection: its request is complete, or it is closed."""
         self._found.pop(peer, None)
 
 
 class Listener(socket.socket):
-    """A listening socket that counts whom it accepts, before a handshake."""
+    """A listening socket that counts the connections that it accepts, before the handshake."""
 
     waiting: Waiting
 
@@ -89,7 +89,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 class _Protocol(H11Protocol):
-    """uvicorn's own, with an end to its patience."""
+    """uvicorn's protocol with bounds on how long a client may take."""
 
     bounds: ConnectionLimits
     waiting: Waiting
@@ -129,12 +129,12 @@ class _Protocol(H11Protocol):
         super().resume_writing()
 
     def _expect(self, received: int = 0) -> None:
-        """A whole request, beginning now."""
+        """Expect a complete request, counting from now."""
         self._begun, self._received = self.loop.time(), received
         self._deadline = self.loop.call_later(self.bounds.patience, self._look)
 
     def _look(self) -> None:
-        if self.flow.read_paused:  # it is we who let it wait
+        if self.flow.read_paused:  # the client waits for us
             self._expect()
             return
         until = self._begun + self.bounds.patience + self._received / self.bounds.rate
@@ -160,7 +160,7 @@ class _Protocol(H11Protocol):
 
 
 def protocol(listener: Listener, bounds: ConnectionLimits) -> type[asyncio.Protocol]:
-    """For the configuration of the server that `run` runs."""
+    """The protocol class for the configuration of the server that `run` runs."""
     listener.waiting = Waiting(bounds.waiting)
     return type("Protocol", (_Protocol,), {"bounds": bounds, "waiting": listener.waiting})
 

@@ -1,4 +1,4 @@
-"""Requests of the agents' API, in this order: identity, size, shape. Every failure is one line of JSON."""
+"""A request of the agents' API is checked for identity, then size, then shape. Every failure is one line of JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNEXPECTED: Final = ControlFailed(
 
 
 class Message(BaseModel):
-    """A body. A field that its class does not name is refused."""
+    """The body of a request. A field that its class does not have is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -40,7 +40,7 @@ class Empty(Message):
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One accepted request: who, the path's parameters, the query, the message, its address."""
+    """One accepted request: the caller, the path's parameters, the query, the message, the caller's address."""
 
     who: Any
     path: dict[str, str]
@@ -51,7 +51,7 @@ class ApiRequest:
 
 @dataclass(frozen=True, slots=True)
 class ApiRoute:
-    """One line of an API: `work` answers JSON, from a thread of its own unless it `waits`."""
+    """One route of an API. `work` answers JSON, in its own thread unless it `waits`."""
 
     method: str
     path: str
@@ -67,7 +67,7 @@ Authenticate = Callable[[str], Any]
 
 
 class EpochExchange(Protocol):
-    """Hears what callers remember of us, and says what they shall remember."""
+    """Takes the epoch marks that callers keep, and gives them the mark to keep."""
 
     def hear(self, text: str, who: str) -> None: ...
 
@@ -79,7 +79,7 @@ def application(
     others: Sequence[BaseRoute] = (),
     exchange: EpochExchange | None = None,
 ) -> Starlette:
-    """All routes, each behind its API's authentication; `others` authenticate by themselves."""
+    """The application with all routes, each behind its API's authentication. `others` authenticate by themselves."""
     routes: list[BaseRoute] = [
         Route(route.path, edge(_handler(authenticate, route, exchange), _failure), methods=[route.method])
         for authenticate, api in apis
@@ -89,7 +89,7 @@ def application(
 
 
 def parse(kind: type[BaseModel], body: object) -> BaseModel:
-    """The message, or `BadInput` that names each wrong field and repeats none of the values."""
+    """The message. Raises `BadInput`, which names each wrong field and repeats no value."""
     try:
         return kind.model_validate(body)
     except ValidationError as error:
@@ -150,7 +150,7 @@ async def _message(request: Request, route: ApiRoute) -> BaseModel:
 async def _refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    if request.url.path.startswith("/v1/"):  # of 0.1.0
+    if request.url.path.startswith("/v1/"):  # the API of 0.1.0
         remedy = "use the public API, which is signed, at /: see docs/smc-api.md"
         failed = BadInput("the job API under /v1 is gone", on="request", remedy=remedy)
     else:

@@ -1,4 +1,4 @@
-"""What goes out over HTTP, made from frozen rows. Nothing secret passes here: each view lists its fields."""
+"""An answer shows a row only through a view, and each view lists its fields, so no secret is shown by accident."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from connector.model import Credential
 
 
 def allowed(row: Job) -> list[jobs.JobEvent]:
-    """What a person may ask of this job now."""
+    """The events that a person may ask for now."""
     return [event for event in jobs.allowed(row.state) if event not in impossible(row)]
 
 
 def impossible(row: Job) -> set[jobs.JobEvent]:
-    """What never applies to this job, whatever its state: the members of an application go to and fro together, what runs
-    once has no cutover, and there is no way back for what never cut over.
+    """The events that this job never allows, whatever its state.
+
+    The members of an application are cut over and rolled back together. A job that runs once has no cutover. A job that
+    was never cut over has no rollback.
     """
     never: set[jobs.JobEvent] = set()
     if row.run_once or row.application:
@@ -42,11 +44,11 @@ def order(
     now: float = 0.0,
     lineage: Json | None = None,
 ) -> Json:
-    """What an appliance needs in order to carry out a pass; holds the appliance's key.
+    """The order for an appliance; it contains the appliance's private key.
 
-    `attempts`: those at the same pass before this one; `disk_set`: the disks that the last finished pass found. A pass
-    that reads nothing has no instance and no key. `alone`: it belongs to no cohort, whose machines are shut down first.
-    `lineage`: what the targets must show (see `control.lineage`).
+    `attempts`: earlier attempts at the same pass. `disk_set`: the disk set of the last finished pass. A power task has no
+    instance and no key. `alone`: the pass belongs to no cohort, so its machine may be shut down at once. `lineage`: what
+    the targets must show (see `control.store.lineage`).
     """
     return {
         "pass_id": attempt.id,
@@ -78,7 +80,7 @@ def order(
 
 
 def resource(row: TrackedResource) -> Json:
-    """Something in vCenter, as appliances speak of it."""
+    """A tracked resource in vCenter."""
     return {
         "token": row.token,
         "kind": row.kind,
@@ -89,20 +91,20 @@ def resource(row: TrackedResource) -> Json:
 
 
 def leftover(machine: Source, row: TrackedResource) -> Json:
-    """An order to remove something of a job that does not read now."""
+    """An order to remove a resource of a job that does not read now."""
     where = {"machine": machine.moref, "instance_uuid": machine.instance_uuid, "name": machine.name}
     return resource(row) | where | {"job_id": row.job_id, "pass_id": row.pass_id or ""}
 
 
 def remembered(machine: Source, row: TrackedResource, status: jobs.JobStatus) -> Json:
-    """Something that may still be in vCenter, and whether its job still needs it."""
+    """A resource that may still be in vCenter, and whether its job still needs it."""
     over = (jobs.JobStatus.FINISHED, jobs.JobStatus.EXPIRED, jobs.JobStatus.DELETING, jobs.JobStatus.DELETED)
     where = {"machine": machine.moref, "instance_uuid": machine.instance_uuid, "name": machine.name}
     return resource(row) | where | {"busy": status is jobs.JobStatus.RUNNING, "over": status in over}
 
 
 def percent(row: Job, passes: list[Pass]) -> float:
-    """How much of what the newest pass wants is done, 0 to 100."""
+    """How much of the newest pass is done, from 0 to 100."""
     if row.status is jobs.JobStatus.FINISHED:
         return 100.0
     disks: list[dict[str, Any]] = passes[-1].disks if passes else []
@@ -111,7 +113,7 @@ def percent(row: Job, passes: list[Pass]) -> float:
 
 
 def epoch(point: WritePosition) -> Json:
-    """How far the database is in which epoch; `restored` says why nothing is begun, empty when all is well."""
+    """The epoch and how far the database is in it. `restored`: why the state is held; empty if it is not."""
     return {
         "epoch": point.epoch,
         "number": point.number,

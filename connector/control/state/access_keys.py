@@ -1,4 +1,4 @@
-"""Access keys: an id to name, a secret to sign with, a role. The secret is sealed by the vault and shown once."""
+"""An access key has an id, a secret that signs, and a role. The vault seals the secret, which is shown once."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _RANKS: Final = (Role.READER, Role.OPERATOR, Role.ADMIN)
 
 
 def includes(role: Role, needed: Role) -> bool:
-    """Whether `role` may do what needs `needed`."""
+    """Whether `role` may do everything that the role `needed` may do."""
     return _RANKS.index(role) >= _RANKS.index(needed)
 
 
 class AccessKeys:
-    """Makes and finds keys. Thread-safe. Every replica on one database needs the same vault key."""
+    """Makes and finds keys. All replicas on one database need the same vault key. Thread-safe."""
 
     def __init__(self, stored: keys.AccessKeyStore, vault: Vault, own: DirectoryKey | None = None) -> None:
         """`own`: the key of this process's state directory."""
@@ -33,19 +33,19 @@ class AccessKeys:
     def create(
         self, name: str, role: Role, workgroups: Sequence[str] | None = None, until: float | None = None
     ) -> tuple[AccessKey, str]:
-        """A new key and its secret, which nobody can ever read again. See `AccessKey` for its limits."""
+        """Make a key; answer it with its secret, which cannot be read again. `AccessKey` describes its limits."""
         key_id = "AK" + "".join(secrets.choice(_LETTERS) for _ in range(22))
         secret = "".join(secrets.choice(_LETTERS) for _ in range(40))
         key = self._stored.add(key_id, self._vault.seal(secret), role, name, workgroups, until)
         return key, secret
 
     def find(self, key_id: str) -> tuple[AccessKey, str] | None:
-        """The key, disabled or not, and its secret; None when there is none."""
+        """The key, even if it is disabled, and its secret; None if there is none."""
         if self._own is not None and key_id == self._own.id:
             return self._own.row(), self._own.secret
         key = self._stored.find(key_id)
         return None if key is None else (key, self._vault.unseal(key.sealed))
 
     def claim(self, key_id: str, nonce: str) -> bool:
-        """Whether this nonce is used for the first time, by whichever replica."""
+        """Use this nonce. Answer whether it is the first use, over all replicas."""
         return self._stored.claim(key_id, nonce)

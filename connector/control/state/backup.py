@@ -1,7 +1,6 @@
-"""A copy of everything that a control plane knows, made while it runs, in one file; and a state directory made from it.
+"""A backup is one file with everything that a control plane knows except its vault key. A restored state is held until confirmed.
 
-The vault key is not in the file, and what lets people and appliances in anew is not either: the next start makes a new access key
-of the directory and a new activation code. What was restored is held until it is confirmed.
+The backup is made while the control plane runs. It has no owner's key and no activation code: the next start makes new ones.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _PIECE: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What a backup says of itself. `files`: size and SHA-256 by name. `vault`: a proof of which vault key belongs to it."""
+    """A backup's manifest. `files`: size and SHA-256 by name. `vault`: a proof that tells which vault key belongs to it."""
 
     made: float
     release: str
@@ -53,7 +52,7 @@ class Backup:
 
 
 def make(state: Path, database: str, target: Path) -> Backup:
-    """Write `target`, which only its owner may read. The control plane may run. Raises `BadInput` when the file exists."""
+    """Write a backup to `target`, which only its owner may read. The control plane may run. `BadInput` if the file exists."""
     url = _url(state, database)
     if not (state / VAULT_KEY).is_file():
         raise BadInput("no control plane has run here", on=str(state), remedy="check --state")
@@ -65,7 +64,7 @@ def make(state: Path, database: str, target: Path) -> Backup:
             for name in _IDENTITY:
                 _copy(state / name, place / name)
             if url.startswith("sqlite"):
-                for name in reversed(_SQLITE):  # ours last: it must not be behind the engine's
+                for name in reversed(_SQLITE):  # ours is last: it must not be behind the engine's
                     _copy_sqlite(state / name, place / name)
             else:
                 _dump(url, place / _DUMP)
@@ -79,17 +78,19 @@ def make(state: Path, database: str, target: Path) -> Backup:
 
 
 def restore(state: Path, database: str, source: Path) -> Backup:
-    """Make `state` from a backup, and hold it. Nothing is touched unless everything is sound.
+    """Make the state directory `state` from a backup, and hold it. Nothing is changed unless the whole backup is sound.
 
-    Raises `Conflict` when something is in the way, `BadInput` for a damaged file or another vault key.
+    Raises `Conflict` if the directory or database was used, `BadInput` for a damaged file or another vault key.
     """
     with _unpacked(source) as (backup, place):
         if backup.database == "postgresql" and not database:
             raise BadInput(
-                "this is a backup of a PostgreSQL database", on="--database", remedy="name an empty one"
+                "this is a backup of a PostgreSQL database", on="--database", remedy="name an empty database"
             )
         if backup.database == "sqlite" and database and not database.startswith("sqlite"):
-            raise BadInput("this is a backup of a SQLite database", on="--database", remedy="leave it out")
+            raise BadInput(
+                "this is a backup of a SQLite database", on="--database", remedy="leave the option out"
+            )
         lock = child.own_directory(state, "a control plane")
         try:
             _must_be_free(state)
@@ -133,24 +134,24 @@ def _must_be_free(state: Path) -> None:
     existing = [name for name in (*_SQLITE, *_IDENTITY) if (state / name).exists()]
     if existing:
         raise Conflict(
-            f"{existing[0]} is there already: a control plane has used this directory",
+            f"{existing[0]} exists: a control plane has used this directory",
             on=str(state),
-            remedy="restore into a new directory that holds the vault key alone",
+            remedy="restore into a new directory that holds only the vault key",
         )
 
 
 def _must_be_its_key(state: Path, backup: Backup) -> None:
     if not (state / VAULT_KEY).is_file():
         raise BadInput(
-            "the vault key is not here, and not in the backup",
+            "the vault key is missing; a backup does not contain it",
             on=str(state / VAULT_KEY),
-            remedy="put the key there that belongs to this control plane; docs/control.md says where it is kept",
+            remedy="put this control plane's key there; docs/control.md says where it is kept",
         )
     if not Vault(state / VAULT_KEY).proves(FORMAT, backup.vault):
         raise BadInput(
-            "this is another vault key than the one that the backup was made with",
+            "this vault key is not the one of the backup",
             on=str(state / VAULT_KEY),
-            remedy="put the key there that belongs to this control plane",
+            remedy="put this control plane's key there",
         )
 
 
@@ -162,7 +163,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:
-    """As of one moment, whatever is written meanwhile."""
+    """Copy the state of one moment, even if the database is written meanwhile."""
     if not source.exists():
         return
     with files.new(target):
@@ -196,11 +197,11 @@ def _load(url: str, source: Path) -> None:
                 raise Conflict(
                     "the database is not empty",
                     on="--database",
-                    remedy="make a new one with createdb, and name that",
+                    remedy="make a new database with createdb, and name it",
                 )
     except sa.exc.OperationalError as failed:
         raise ControlFailed(
-            "the database does not answer", on="--database", remedy="check its address, and that it runs"
+            "the database does not answer", on="--database", remedy="check its address and that it runs"
         ) from failed
     finally:
         engine.dispose()
@@ -208,12 +209,12 @@ def _load(url: str, source: Path) -> None:
 
 
 def _run(program: str, url: str, arguments: list[str]) -> None:
-    """A program of PostgreSQL; the password travels in a file that only we may read."""
+    """Run a program of PostgreSQL. It gets the password in a file that only we may read."""
     if (path := shutil.which(program)) is None:
         raise ControlFailed(
             f"{program} is not installed here",
             on="PATH",
-            remedy="install the client programs of PostgreSQL, or make the copy where they are",
+            remedy="install the client programs of PostgreSQL, or run this command where they are installed",
             retryable=False,
         )
     parsed = sa.make_url(url)
@@ -233,7 +234,7 @@ def _run(program: str, url: str, arguments: list[str]) -> None:
         raise ControlFailed(
             f"{program} failed: {reason}",
             on="--database",
-            remedy="check that it is of the server's version, and the rights of the user",
+            remedy="check that its version is the server's, and check the rights of the user",
             retryable=False,
         )
 
@@ -255,7 +256,7 @@ def _pack(place: Path, backup: Backup, target: Path) -> None:
         for name, facts in backup.files.items():
             with (place / name).open("rb") as file:
                 _add(archive, name, file, facts["size"])
-    os.link(draft, target)  # refuses a file that has appeared meanwhile
+    os.link(draft, target)  # it fails if the file has appeared meanwhile
 
 
 def _add(archive: tarfile.TarFile, name: str, content: Any, size: int) -> None:
@@ -266,7 +267,7 @@ def _add(archive: tarfile.TarFile, name: str, content: Any, size: int) -> None:
 
 @contextmanager
 def _unpacked(source: Path) -> Iterator[tuple[Backup, Path]]:
-    """A folder with the files of a backup, each as its manifest says."""
+    """A folder with the files of a backup, checked against its manifest."""
     try:
         with tempfile.TemporaryDirectory(prefix="connector-") as folder:
             with tarfile.open(source, mode="r:") as archive:
@@ -275,7 +276,7 @@ def _unpacked(source: Path) -> Iterator[tuple[Backup, Path]]:
                     _extract(archive, name, facts, Path(folder) / name, source)
             yield backup, Path(folder)
     except tarfile.TarError:
-        raise _damaged(source, "it is no backup, or cut short") from None
+        raise _damaged(source, "it is no backup, or it is truncated") from None
     except FileNotFoundError:
         raise BadInput("no such file", on=str(source)) from None
 
@@ -291,7 +292,7 @@ def _manifest(archive: tarfile.TarFile, source: Path) -> Backup:
             raise ValueError
         if about["version"] != VERSION:
             raise BadInput(
-                f"the backup is of version {about['version']}, this release reads {VERSION}",
+                f"the backup has version {about['version']}; this release reads {VERSION}",
                 on=str(source),
                 remedy="use the release that made it, or a newer one",
             )
@@ -321,7 +322,7 @@ def _extract(
     with files.new(target) as out:
         shutil.copyfileobj(file, out, _PIECE)
     if (target.stat().st_size, _digest(target)) != (facts.get("size"), facts.get("sha256")):
-        raise _damaged(source, f"{name} is not as it was written")
+        raise _damaged(source, f"{name} differs from what was written")
 
 
 def _damaged(source: Path, why: str) -> BadInput:

@@ -1,6 +1,6 @@
-"""The access key of whoever owns the state directory: a file there, and nowhere else.
+"""The owner's key is a file in the state directory and no row of the database.
 
-It is no row of the database: it counts whatever became of that, also while the state is held.
+So it is valid whatever happens to the database, also while the state is held.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LETTERS: Final = string.ascii_letters + string.digits
 
 @dataclass(frozen=True, slots=True)
 class DirectoryKey:
-    """One directory's key. Replicas that share the file share the key."""
+    """The owner's key of one directory. Replicas that share the file share the key."""
 
     file: Path
     id: str
@@ -36,18 +36,18 @@ class DirectoryKey:
     made: float
 
     def row(self) -> AccessKey:
-        """The key as others are kept in the database: an administrator without limits."""
+        """The key in the form of the database's keys: an administrator without limits."""
         return AccessKey(self.id, "", Role.ADMIN, NAME, self.made, disabled=False, of_directory=True)
 
 
 def load(state: Path) -> DirectoryKey:
-    """The key in `state`, made when its file is missing. Raises BadInput when the file is damaged."""
+    """The key in `state`; it is made if its file is missing. Raises BadInput if the file is damaged."""
     file = state / FILE
     return _read(file, secret_file(file, _fresh()))
 
 
 def find(state: Path) -> DirectoryKey | None:
-    """The key in `state`; None where no control plane has made one."""
+    """The key in `state`; None if no control plane has made one."""
     return load(state) if (state / FILE).exists() else None
 
 

@@ -1,4 +1,4 @@
-"""What this control plane says of how far it is, and what it makes of what others remember of that."""
+"""Peers keep this control plane's latest epoch mark. A mark from a peer that the database cannot have made holds the state."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from connector.epoch import EpochMark, EpochMemory
 
 _LOG: Final = logging.getLogger(__name__)
 
-#: The file in the state directory that remembers how far the database was.
+#: The file in the state directory with the latest epoch mark.
 FILE: Final = "epoch"
 
 
 def confirm(store: Store, *, keep_credentials: bool = False) -> WritePosition:
-    """A person, or the command whose own state it is, knows that the state was restored: work goes on.
+    """Confirm a restore, by a person or by the command that owns the state: a new epoch begins and work goes on.
 
-    Passes that the database believes to be read are offered anew: nobody knows what became of them.
+    Taken passes are offered again, because their outcome is unknown.
     """
     point = store.epochs.confirm(keep_credentials=keep_credentials)
     store.passes.lose(lambda _: True, COMPARE)
@@ -31,7 +31,10 @@ def confirm(store: Store, *, keep_credentials: bool = False) -> WritePosition:
 
 
 class Keeper:
-    """Thread-safe. `memory` is the state directory's own: it outlives the database."""
+    """Makes epoch marks and judges those of peers. `memory` is in the state directory: it survives a restored database.
+
+    Thread-safe.
+    """
 
     def __init__(self, store: Store, vault: Vault, memory: EpochMemory) -> None:
         self._store = store
@@ -40,7 +43,7 @@ class Keeper:
         self._point: WritePosition | None = None
 
     def look(self) -> str:
-        """Why the state is held; empty when all is well. To be called at the start, and again and again."""
+        """Why the state is held; empty if it is not. Call it at the start and then regularly."""
         if self._point is None and (mark := self._memory.mark) is not None:
             self._heed(mark, "the state directory")
         self._point = point = self._store.epochs.look()
@@ -49,30 +52,30 @@ class Keeper:
         return point.restored
 
     def hear(self, text: str, who: str) -> None:
-        """What `who` remembers. The state is held from now on if this database cannot have told it."""
+        """Take the mark that `who` keeps. Hold the state if this database cannot have made it."""
         mark = epoch.read(text)
         if mark is not None and not self._is_known(mark):
             self._heed(mark, who)
 
     def say(self) -> str:
-        """What whoever is spoken to shall remember; empty while the state is held."""
+        """The mark that a peer shall keep; empty while the state is held."""
         point = self._point
         return "" if point is None or point.restored or not point.sequence else str(self._mark(point))
 
     def now(self) -> str:
-        """The same, of this very moment. Raises `StateRestored` while the state is held."""
+        """The mark of this moment. Raises `StateRestored` while the state is held."""
         if why := self.look():
             raise refusal(why)
         return self.say()
 
     def _heed(self, mark: EpochMark, who: str) -> None:
         if not self._vault.proves(mark.body, mark.proof):
-            _LOG.warning("%s remembers an epoch that this control plane never told; it is ignored", who)
+            _LOG.warning("%s keeps an epoch mark that this control plane never made; it is ignored", who)
             return
         self._store.epochs.hear(mark, who)
 
     def _is_known(self, mark: EpochMark) -> bool:
-        """Whether it is the last that this process said, as nearly always."""
+        """Whether it is the last mark that this process made, as it nearly always is."""
         point = self._point
         return point is not None and (point.epoch, point.sequence, point.writer) == (
             mark.epoch,

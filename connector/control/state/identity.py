@@ -1,6 +1,6 @@
-"""Who the control plane is, kept in its state directory: certificate, access key, activation code.
+"""The control plane's identity is in its state directory: certificate, owner's key, activation code.
 
-The certificate is self-signed and pinned by its SHA-256 thumbprint, which is printed at every start.
+The certificate is self-signed. Clients pin its SHA-256 thumbprint, which is printed at every start.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LIFETIME: Final = datetime.timedelta(days=3650)
 
 @dataclass(frozen=True, slots=True)
 class ControlIdentity:
-    """Files that others need, and what this process proves itself with."""
+    """The certificate and secrets of this process, and the files that clients need."""
 
     certificate_file: Path
     thumbprint: str
@@ -39,7 +39,7 @@ class ControlIdentity:
 
 
 def load(state: Path, host: str) -> ControlIdentity:
-    """The identity in `state`, created when missing. `host` only names the certificate."""
+    """The identity in `state`; it is created if it is missing. `host` is only the name in the certificate."""
     pem = state / "control.pem"
     content = secret_file(pem, _self_signed(host))
     public = _certificate(content, pem)
@@ -47,7 +47,7 @@ def load(state: Path, host: str) -> ControlIdentity:
     if not certificate.exists() or certificate.read_bytes().strip() != public.encode():
         certificate.unlink(missing_ok=True)
         secret_file(certificate, public)
-    with contextlib.suppress(OSError):  # of 0.1.0: it opens nothing any more
+    with contextlib.suppress(OSError):  # left by 0.1.0: it gives access to nothing any more
         (state / "operator-token").unlink(missing_ok=True)
     code_file = state / "activation-code"
     return ControlIdentity(
@@ -60,7 +60,7 @@ def load(state: Path, host: str) -> ControlIdentity:
 
 
 def _certificate(content: str, file: Path) -> str:
-    """The part of `content` that is no secret. Raises BadInput for what is no key with its certificate."""
+    """The certificate in `content`, without the key. Raises BadInput if it is not a key with its certificate."""
     secret, begin, remainder = content.partition("-----BEGIN CERTIFICATE")
     public = begin + remainder
     try:
@@ -72,7 +72,7 @@ def _certificate(content: str, file: Path) -> str:
 
 
 def thumbprint(certificate: str) -> str:
-    """SHA-256 of a PEM certificate, as people compare it."""
+    """The SHA-256 thumbprint of a PEM certificate."""
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.strip())).digest().hex(":").upper()
 
 

@@ -1,4 +1,4 @@
-"""Secrets that survive a restart are sealed; the key is a file of its own, never in the database."""
+"""The database holds secrets only in sealed form. The vault's key is a file, never in the database."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from connector import files
 from connector.errors import BadInput, ControlFailed
 from connector.transfer.certificates import Authority
 
-#: Longer than any job may live; what it issues is short-lived.
+#: Seconds; longer than any job is valid. The certificates that it issues are short-lived.
 LIFETIME: Final = datetime.timedelta(days=400)
 
 
 class Vault:
-    """Seals authorities of jobs and secrets of access keys. Every replica on one database needs the same file."""
+    """Seals authorities of jobs and secrets of access keys. All replicas on one database need the same file."""
 
     def __init__(self, key_file: Path) -> None:
         self._file = key_file
@@ -31,7 +31,7 @@ class Vault:
         self._proving = hmac.digest(key, b"connector epoch", "sha256")
 
     def new_authority(self, job_id: str) -> str:
-        """A fresh authority for one job, sealed."""
+        """A new authority for one job, sealed."""
         authority = Authority.create(job_id, LIFETIME)
         return self.seal(json.dumps([authority.certificate_pem, authority.key_pem]))
 
@@ -41,24 +41,24 @@ class Vault:
         return Authority.load(certificate, key)
 
     def proof(self, text: str) -> str:
-        """That whoever holds this key has said `text`."""
+        """A proof that `text` was written by an owner of this key."""
         return hmac.digest(self._proving, text.encode(), "sha256").hex()
 
     def proves(self, text: str, proof: str) -> bool:
-        """Whether `proof` was made of `text` with this key."""
+        """Whether `proof` was made for `text` with this key."""
         return hmac.compare_digest(self.proof(text), proof)
 
     def seal(self, secret: str) -> str:
-        """The secret as it may be stored."""
+        """The secret in sealed form."""
         return self._fernet.encrypt(secret.encode()).decode()
 
     def unseal(self, sealed: str) -> str:
-        """What `seal` sealed."""
+        """The secret that `seal` sealed."""
         try:
             return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken as error:
             raise ControlFailed(
-                "this key does not open what is stored",
+                "this key does not open the stored secrets",
                 on=str(self._file),
                 remedy="restore the key file that belongs to this database",
                 retryable=False,
@@ -66,21 +66,21 @@ class Vault:
 
 
 def secret_file(path: Path, fresh: str) -> str:
-    """The content of a file that only its owner may read; `fresh` when missing."""
+    """The content of a file that only its owner may read. If the file is missing, it is made with `fresh`."""
     if not path.exists():
         files.make_once(path, f"{fresh}\n".encode())
     return _whole(path)
 
 
 def damaged(path: Path) -> BadInput:
-    """The refusal of a file of ours: nothing is guessed, and nothing made in its place."""
+    """The refusal of a damaged file of ours. Nothing is guessed, and no new file replaces it."""
     return BadInput(
         "is damaged", on=str(path), remedy="restore it from the backup of this control plane's files"
     )
 
 
 def _whole(path: Path) -> str:
-    """Printable lines. Raises BadInput."""
+    """The printable lines of a file. Raises BadInput."""
     try:
         content = path.read_text().strip()
     except UnicodeDecodeError:
