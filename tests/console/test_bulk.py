@@ -92,7 +92,7 @@ def test_what_has_changed_since_it_was_asked_about_is_not_done(console: Console)
     console.house.turn()
     assert console.house.status(job) == "Running/Syncing"  # where a stop is possible, too
     results = lines(confirm(visitor, asked, "stop").page, "results")
-    assert "it has changed since it was asked about" in results["job-web"]
+    assert "it has changed since the question" in results["job-web"]
     assert "Now it is Syncing" in results["job-web"]
     assert results["job-db"].startswith("done")
     assert console.house.status(job) == "Running/Syncing"

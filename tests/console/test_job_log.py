@@ -69,7 +69,7 @@ def test_a_log_that_cannot_be_read_to_its_end_says_so(console: Console) -> None:
     console.store.jobs.note(job, "note", "is not reached")
     text = written(download(console, f"/console/jobs/{job}/log", at="ALTER TABLE events RENAME TO gone"))
     assert "is not reached" not in text
-    assert text.splitlines()[-1].startswith("# The log is not whole")
+    assert text.splitlines()[-1].startswith("# The log is incomplete")
 
 
 def test_the_page_leads_to_its_log_and_a_file_name_is_fit_for_every_system(console: Console) -> None:

@@ -1,3 +1,1 @@
-"""The console: pages for people, served by the control plane itself. What may be done is decided by the public API's dispatcher,
-never here.
-"""
+"""The console has pages for people. It decides nothing itself: every change goes through the public API's dispatcher."""

@@ -1,4 +1,4 @@
-"""What a person may do to a job in which state: read from the transition table, with the words that the page says. Data."""
+"""The actions on a job follow from the transition table; here they get the words of the page. Data only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from connector.control.domain.jobs import IN_ERROR, READY, STOPPED, SYNCING, WAI
 class Action:
     """One operation of the public API as a button. `word` is its part of the address.
 
-    An action with a `warning` asks once more before it is done. `effect` is what happens to a job, for an action without one.
+    An action with a `warning` must be confirmed. `effect` says what an action without a warning does to a job.
     """
 
     word: str
@@ -25,7 +25,7 @@ class Action:
     labels: Mapping[JobState, str] = field(default_factory=dict)
     warning: str = ""
     effects: Mapping[JobState, str] = field(default_factory=dict)
-    shuts_down: bool = False  # a source that is up
+    shuts_down: bool = False  # it shuts a running source down
     reads: bool = False  # it begins to read the source, so the source must be online
     grave: bool = False
 
@@ -34,7 +34,7 @@ class Action:
         return self.labels.get(state, self.label)
 
     def does(self, state: JobState) -> str:
-        """What happens to a job in `state`, in whole sentences."""
+        """What the action does to a job in `state`, in whole sentences."""
         return self.warning or self.effects.get(state, "")
 
 
@@ -46,7 +46,7 @@ ACTIONS: Final = (
         "Start",
         labels={STOPPED: "Start again", IN_ERROR: "Start again", WAITING: "Run incremental now"},
         effects={
-            READY: "Its first run begins. The source is read, and stays as it is.",
+            READY: "Its first run begins. The source is read and does not change.",
             STOPPED: "It goes on where it stopped.",
             IN_ERROR: "It goes on where it failed.",
             WAITING: "An incremental run begins now.",
@@ -60,8 +60,8 @@ ACTIONS: Final = (
         "Stop",
         labels={WAITING: "Stop the schedule"},
         effects={
-            SYNCING: "Its pass ends, its position is kept.",
-            WAITING: "No run begins by itself any more. What was transferred is kept.",
+            SYNCING: "Its pass ends. Its position is kept.",
+            WAITING: "No further run begins by itself. The transferred data is kept.",
         },
     ),
     Action(
@@ -70,7 +70,7 @@ ACTIONS: Final = (
         "CutOverReplicationJob",
         "Cut over",
         given={"SyncData": "true"},
-        warning="The source is shut down now. What changed since the last run is read, the last image is made, and"
+        warning="The source is shut down now. Its changes since the last run are read, the last image is made, and"
         " the intermediate instance is released.",
         shuts_down=True,
         reads=True,
@@ -89,8 +89,8 @@ ACTIONS: Final = (
         JobEvent.ROLLBACK,
         "RollbackReplicationJob",
         "Roll back",
-        warning="The source is powered on again, as it was found, and the job is stopped. What was written to a machine"
-        " made of the image is not brought back.",
+        warning="The source gets its state back and is powered on, and the job is stopped. Data that was written to a"
+        " machine made of the image is not copied back.",
         grave=True,
     ),
     Action(
@@ -98,8 +98,8 @@ ACTIONS: Final = (
         JobEvent.DELETE,
         "DeleteReplicationJob",
         "Delete",
-        warning="The intermediate instance, its disks and our snapshots are released, and with them what was"
-        " transferred. Images stay.",
+        warning="The intermediate instance, its disks and our snapshots are released, and the transferred data is lost."
+        " Images stay.",
         grave=True,
     ),
 )
@@ -110,13 +110,13 @@ _BY_WORD: Final = {action.word: action for action in ACTIONS}
 
 
 def possible(state: JobState, never: Collection[JobEvent] = ()) -> tuple[Action, ...]:
-    """Those that the transition table allows in `state`, but for what this job can `never` do."""
+    """The actions that the transition table allows in `state`, without those that this job `never` allows."""
     events = [event for event in jobs.events(state) if event not in never]
     return tuple(action for action in ACTIONS if action.event in events)
 
 
 def in_cutover(action: Action, *, down: bool) -> Action:
-    """The same action of a job whose cutover has been asked for. `down`: it has shut the source down already."""
+    """The same action for a job whose cutover was asked for. `down`: it has already shut the source down."""
     if action.word == "start":
         warning = "" if down else "The source is shut down now, and its last changes are read."
         goes_on = "The source is down. The cutover goes on where it stopped."
@@ -137,5 +137,5 @@ def in_cutover(action: Action, *, down: bool) -> Action:
 
 
 def named(word: str) -> Action | None:
-    """The action of this address."""
+    """The action with this word in its address; None if there is none."""
     return _BY_WORD.get(word)

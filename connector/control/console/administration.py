@@ -1,4 +1,4 @@
-"""Pages about who may do what, and who did: activation codes, appliances, the audit log."""
+"""Pages for administrators: activation codes, appliances, and the audit log."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ AUDIT_ITEMS: Final = (
 
 
 class CodePages:
-    """Activation codes: a code is shown by the answer that made it, and by nothing else."""
+    """The pages of activation codes. A code is shown only by the answer that made it."""
 
     def __init__(self, store: Store, dispatcher: OperationDispatcher) -> None:
         self._store = store
         self._dispatcher = dispatcher
 
-    def leaves(self) -> tuple[View, ...]:
+    def views(self) -> tuple[View, ...]:
         return (View("/codes", self.list),)
 
     def forms(self) -> tuple[Form, ...]:
@@ -40,14 +40,14 @@ class CodePages:
 
     def _create(self, request: PageRequest) -> Page:
         names = ("Name", "Description", "Count", "TimeToLiveInDays")
-        given = {name: request.form.get(name, "") for name in names}
+        values = {name: request.form.get(name, "") for name in names}
         bound = {name: request.form[name] for name in ("VCenter", "WorkgroupId") if request.form.get(name)}
         operation = "CreateEnrolmentCode" if bound else "CreateAccessToken"
-        made = self._dispatcher.call(request.caller, operation, given | bound)
-        banner = Banner(f"The activation code {given['Name']} is made. It is shown this once: copy it now.")
+        answer = self._dispatcher.call(request.caller, operation, values | bound)
+        banner = Banner(f"The activation code {values['Name']} is made. It is shown this once: copy it now.")
         return Page(
             "codes.html",
-            {"codes": self._store.tokens.all(), "form": {}, "made": made["AccessTokenCode"]},
+            {"codes": self._store.tokens.all(), "form": {}, "made": answer["AccessTokenCode"]},
             banner,
         )
 
@@ -61,14 +61,14 @@ class CodePages:
 
 
 class AppliancePages:
-    """Who reads for us, and whether it is there."""
+    """The page of appliances, which shows whether they are online."""
 
     def __init__(self, store: Store, dispatcher: OperationDispatcher, grace: float) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._grace = grace
 
-    def leaves(self) -> tuple[View, ...]:
+    def views(self) -> tuple[View, ...]:
         return (View("/appliances", self.list),)
 
     def forms(self) -> tuple[Form, ...]:
@@ -96,7 +96,7 @@ class AppliancePages:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """Who did something, or to what it was done. `name` is empty for what has none, as "system"."""
+    """The actor or the object of a change. `name` is empty if it has none, such as "system"."""
 
     id: str
     name: str
@@ -104,7 +104,7 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
-    """One change in one line."""
+    """One change of the audit log."""
 
     entry: AuditEntry
     who: Party
@@ -112,23 +112,23 @@ class AuditLine:
 
 
 class AuditPages:
-    """Every change that somebody asked for."""
+    """The page of the audit log."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def leaves(self) -> tuple[View, ...]:
+    def views(self) -> tuple[View, ...]:
         return (View("/audit", self.list),)
 
     def list(self, request: PageRequest) -> Page:
         search = Search.of(AUDIT_ITEMS, request.query)
         number, size = wanted_page(request.query)
-        found = self._store.audit.page(number, size, subject=search.given("subject"), who=search.given("who"))
-        paging = Paging(number, size, found.total, ("audit",), request.query)
-        return Page("audit.html", {"search": search, "lines": self._lines(found.rows), "paging": paging})
+        page = self._store.audit.page(number, size, subject=search.given("subject"), who=search.given("who"))
+        paging = Paging(number, size, page.total, ("audit",), request.query)
+        return Page("audit.html", {"search": search, "lines": self._lines(page.rows), "paging": paging})
 
     def _lines(self, entries: Sequence[AuditEntry]) -> Sequence[AuditLine]:
-        """With names beside ids: a fixed number of queries for any number of lines."""
+        """The lines with names beside ids, by a fixed number of queries for any number of lines."""
         ids = {entry.who for entry in entries} | {word for entry in entries for word in entry.subject.split()}
         names = self._store.overview.names(ids)
         return [
@@ -142,6 +142,6 @@ class AuditPages:
 
 
 def _objects(subject: str, names: Mapping[str, str]) -> list[str]:
-    """Several ids stand side by side; what is no list of ids is one thing, whatever blanks it holds."""
+    """The ids in a subject, which are separated by blanks. A subject that is no list of ids is one object."""
     words = subject.split()
     return words if any(word in names for word in words) else [subject] if subject else []

@@ -1,4 +1,4 @@
-"""Many jobs at once: what was ticked in the list is named, confirmed once, and done job by job as a single one would be."""
+"""An action on many jobs names every ticked job, is confirmed once, and is done job by job as if for one job."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from connector.control.smc.dispatcher import OperationDispatcher, permit
 from connector.control.store import Store
 from connector.errors import ConnectorError
 
-#: How the boxes before jobs are called; the job's id follows.
+#: The name of a job's box; the job's id follows.
 BOX: Final = "job-"
 #: As many as a page of the list holds.
 MOST: Final = SIZES[-1]
-_CHANGED: Final = "it has changed since it was asked about, and nothing was done: choose it again"
+_CHANGED: Final = "it has changed since the question, and nothing was done: choose it again"
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What would happen to one job. `refused`: why nothing would; empty when something would."""
+    """What the action would do to one job. `refused`: why it would do nothing; empty if it would do something."""
 
     line: JobLine
     action: Action | None = None
@@ -47,16 +47,16 @@ class Intent:
 
     @property
     def sign(self) -> str:
-        """Follows from everything that a person was asked about this job: what is confirmed is what was shown."""
+        """A digest of everything that was shown of this job: only what was shown can be confirmed."""
         job, down = self.line.job, bool(self.line.outage)
         label = self.action.says(job.state) if self.action else ""
-        shown = (job.id, str(job.state), down, label, self.effect, self.refused)
-        return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
+        content = (job.id, str(job.state), down, label, self.effect, self.refused)
+        return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one job."""
+    """What the action did to one job."""
 
     id: str
     name: str
@@ -82,7 +82,7 @@ class BulkPages:
         )
 
     def _ask(self, request: PageRequest) -> Page:
-        """Names each job and what will happen to it. Nothing is changed yet."""
+        """Name each job and what will happen to it. Nothing is changed yet."""
         action = self._permitted(request)
         ids = list(_ticked(request))
         lines = self._lines.of(ids)
@@ -101,20 +101,20 @@ class BulkPages:
         )
 
     def _do(self, request: PageRequest) -> Page:
-        """One after the other; a job that is refused stops no other."""
+        """Do the action for one job after the other. A refused job does not stop the others."""
         action = self._permitted(request)
         results = [self._done(request, action, job_id, sign) for job_id, sign in _ticked(request).items()]
         good = sum(result.done for result in results)
-        said = f"{action.label}: {good} of {len(results)} jobs done"
-        said += f", {len(results) - good} refused." if good < len(results) else "."
+        summary = f"{action.label}: {good} of {len(results)} jobs done"
+        summary += f", {len(results) - good} refused." if good < len(results) else "."
         return Page(
             "bulk_done.html",
             {"action": action, "results": results, "back": _back(request), "here": _back(request)},
-            Banner(said, bad=good < len(results)),
+            Banner(summary, bad=good < len(results)),
         )
 
     def _done(self, request: PageRequest, action: Action, job_id: str, sign: str) -> Result:
-        """Looked at once more first: whoever confirmed has seen it as it is now."""
+        """Do the action for one job, if the job is still as the person has seen it."""
         name = ""
         try:
             line = self._lines.one(job_id)
@@ -126,8 +126,8 @@ class BulkPages:
                 return Result(job_id, name, False, intent.refused)
             self._dispatcher.call(request.caller, action.operation, {"JobId": job_id, **action.given})
         except (Denied, ConnectorError) as failed:
-            what, remedy = spoken(as_denied(failed))
-            return Result(job_id, name, False, f"{what}; {remedy}" if remedy else what)
+            problem, remedy = spoken(as_denied(failed))
+            return Result(job_id, name, False, f"{problem}; {remedy}" if remedy else problem)
         return Result(job_id, name, True, SAID[action.word])
 
     def _permitted(self, request: PageRequest) -> Action:
@@ -137,32 +137,32 @@ class BulkPages:
         permit(request.key, self._dispatcher.find(action.operation))
         return action
 
-    def _intent(self, line: JobLine, wanted: Action) -> Intent:
-        action = next((found for found in line.actions if found.word == wanted.word), None)
+    def _intent(self, line: JobLine, chosen: Action) -> Intent:
+        action = next((candidate for candidate in line.actions if candidate.word == chosen.word), None)
         if action is None:
-            return Intent(line, refused=_why_not(line.job, wanted.event))
+            return Intent(line, refused=_why_not(line.job, chosen.event))
         if action.reads and (source := self._store.sources.get(line.job.source_id)).error_code:
             return Intent(line, refused=f"its source {source.name} cannot be read: {source.reason}")
         return Intent(line, action)
 
     def _list(self, request: PageRequest) -> Page:
-        """The list that was ticked, as it was narrowed."""
+        """The list that the boxes were in, with its search."""
         back = _back(request)
         return self._pages.list(replace(request, query=dict(parse_qsl(urlsplit(back).query)), here=back))
 
 
 def _ticked(request: PageRequest) -> Mapping[str, str]:
-    """The jobs whose boxes are ticked, each with what its box says."""
-    found = {name.removeprefix(BOX): value for name, value in request.form.items() if name.startswith(BOX)}
-    if not found:
+    """The jobs whose boxes are ticked, each with the value of its box."""
+    boxes = {name.removeprefix(BOX): value for name, value in request.form.items() if name.startswith(BOX)}
+    if not boxes:
         raise Denied("MissingParameter.JobId", "No job is ticked.", "tick the boxes of the jobs")
-    if len(found) > MOST:
-        raise Denied("NumberExceed.JobId", f"{len(found)} jobs are ticked, {MOST} can be.", "tick fewer")
-    return found
+    if len(boxes) > MOST:
+        raise Denied("NumberExceed.JobId", f"{len(boxes)} jobs are ticked, {MOST} can be.", "tick fewer")
+    return boxes
 
 
 def _why_not(job: Job, event: JobEvent) -> str:
-    """Why nobody may ask this of this job now."""
+    """Why this event is not possible for this job now."""
     try:
         machine.follow(job.state, event, job.name)
     except StateRefusal as refused:
@@ -173,6 +173,6 @@ def _why_not(job: Job, event: JobEvent) -> str:
 
 
 def _back(request: PageRequest) -> str:
-    """The list that the boxes were in."""
-    given = request.form.get("back", "")
-    return given if ours(given) and urlsplit(given).path == link("jobs") else link("jobs")
+    """The address of the list that the boxes were in."""
+    address = request.form.get("back", "")
+    return address if ours(address) and urlsplit(address).path == link("jobs") else link("jobs")

@@ -1,4 +1,4 @@
-"""How figures read on a page. Pure; what a template calls a filter is a function here."""
+"""Each filter of the templates is a pure function here that writes one figure for a page."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _NEVER: Final = 1e11
 
 
 def rate(per_second: float) -> str:
-    """Bytes a second; empty when nothing moves."""
+    """Bytes per second; empty if nothing moves."""
     return f"{size(per_second)}/s" if per_second > 0 else ""
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the two largest units that matter; empty for None."""
+    """Seconds in the two largest units; empty for None."""
     if seconds is None:
         return ""
-    left = max(0, int(seconds))
-    if left < 60:
-        return f"{left} s"
-    minutes, hours, days = left // 60, left // 3600, left // 86400
+    remaining = max(0, int(seconds))
+    if remaining < 60:
+        return f"{remaining} s"
+    minutes, hours, days = remaining // 60, remaining // 3600, remaining // 86400
     if minutes < 60:
-        return f"{minutes} min {left % 60:02d} s"
+        return f"{minutes} min {remaining % 60:02d} s"
     return f"{hours} h {minutes % 60:02d} min" if hours < 48 else f"{days} d {hours % 24} h"
 
 
 def moment(seconds: float | None) -> str:
-    """A time to the second, UTC; empty for one that is not set or means never."""
+    """A time to the second, in UTC; empty for a time that is not set or means never."""
     return _when("%Y-%m-%d %H:%M:%S", seconds)
 
 
@@ -46,19 +46,19 @@ def machine_time(seconds: float | None) -> str:
 
 
 def count(number: int) -> str:
-    """A whole number with its thousands apart."""
+    """A whole number with its thousands separated."""
     return f"{number:,}"
 
 
-def plural(number: int, one: str, many: str = "") -> str:
-    """A counted noun."""
-    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+def plural(number: int, singular: str, many: str = "") -> str:
+    """A number with its noun in singular or plural."""
+    return f"{count(number)} {singular if number == 1 else many or singular + 's'}"
 
 
 def percent(value: float) -> str:
-    """0 to 100, to one digit; what is not complete never reads as 100."""
-    shown = min(value, 99.9) if value < 100 else 100.0
-    return f"{shown:.0f} %" if shown in (0.0, 100.0) else f"{shown:.1f} %"
+    """0 to 100 with one digit. An incomplete value never shows 100."""
+    rounded = min(value, 99.9) if value < 100 else 100.0
+    return f"{rounded:.0f} %" if rounded in (0.0, 100.0) else f"{rounded:.1f} %"
 
 
 def _when(form: str, seconds: float | None) -> str:
@@ -77,17 +77,17 @@ FILTERS: Final[dict[str, Any]] = {
     "plural": plural,
     "percent": percent,
     "visible": visible,
-    #: As it is: for what a form sends back. Everything else that a page shows is `visible`.
+    #: The unchanged text, for values that a form sends back. Everything else on a page is `visible`.
     "exact": escape,
 }
 
 
-_PROVED = "proved"  # how appliances call a disk that is read and compared
+_PROVED = "proved"  # an appliance's word for a disk that is read and compared
 
 
 @dataclass(frozen=True, slots=True)
 class DiskFigures:
-    """One disk; bytes, bytes a second, seconds. `eta` is None while nobody can say."""
+    """The figures of one disk: bytes, bytes per second, seconds. `eta` is None while it is unknown."""
 
     label: str
     capacity: int
@@ -114,7 +114,7 @@ class DiskFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A pass, or nothing yet."""
+    """The figures of a pass, or of a job without a pass."""
 
     phase: str = ""
     running: bool = False
@@ -134,26 +134,26 @@ class Figures:
 
     @property
     def eta(self) -> float | None:
-        """When the last disk is done, if each goes on as it does; None while one of them stands."""
+        """When the last disk is done at the present rates; None while one of the disks does not move."""
         if not self.running:
             return None
         waits = [disk.eta for disk in self.disks if disk.left]
-        known = [eta for eta in waits if eta is not None]
-        return max(known) if known and len(known) == len(waits) else None
+        known_etas = [eta for eta in waits if eta is not None]
+        return max(known_etas) if known_etas and len(known_etas) == len(waits) else None
 
     @property
     def bottleneck(self) -> str:
-        """What holds back the disk that has most left."""
+        """What limits the disk that has the most bytes left."""
         busy = [disk for disk in self.disks if disk.left and disk.bottleneck]
         return max(busy, key=lambda disk: disk.left).bottleneck if busy and self.running else ""
 
 
-def figures(found: Pass | None) -> Figures:
+def figures(newest: Pass | None) -> Figures:
     """The figures of a job's newest pass."""
-    if found is None:
+    if newest is None:
         return Figures()
-    running = found.state is PassState.TAKEN
-    return Figures(found.phase, running, tuple(_disk(disk, running=running) for disk in found.disks))
+    running = newest.state is PassState.TAKEN
+    return Figures(newest.phase, running, tuple(_disk(disk, running=running) for disk in newest.disks))
 
 
 def _disk(reported: Mapping[str, Any], *, running: bool) -> DiskFigures:

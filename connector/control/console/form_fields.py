@@ -1,4 +1,4 @@
-"""Fields of a job as boxes of a form, made from the table: those that are ours; the service's have places of their own."""
+"""The boxes of a form are made from the table of job fields. This covers our own fields; the form places the service's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIELDS: Final = tuple(field for field in JOB_FIELDS if field.label and field.our
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One field in a form. With `choices` it is a list to choose from: value and word; else text, or a number."""
+    """One field in a form. With `choices` (value and word) it is a list to choose from; else it is text or a number."""
 
     name: str
     label: str
@@ -30,20 +30,20 @@ class Box:
 
 
 def new_boxes(form: Mapping[str, str]) -> list[Box]:
-    """For a job that is about to be made."""
+    """The boxes for a new job."""
     return [_box(field, form.get(field.name, _written(field.default))) for field in FIELDS]
 
 
 def boxes(job: Job, form: Mapping[str, str]) -> list[Box]:
-    """For a job that exists: what may be changed now, as it is."""
+    """The boxes for an existing job: the fields that may be changed now, with their present values."""
     changeable = [field for field in FIELDS if machine.modifiable(job.state, field)]
     return [_box(field, form.get(field.name, _written(echoed(job, field)))) for field in changeable]
 
 
 def changes(job: Job, form: Mapping[str, str]) -> dict[str, str]:
-    """What a form changes of the job."""
-    given = {field: form[field.name] for field in FIELDS if form.get(field.name, "")}
-    return {field.name: text for field, text in given.items() if text != _written(echoed(job, field))}
+    """The fields that a form changes in the job."""
+    values = {field: form[field.name] for field in FIELDS if form.get(field.name, "")}
+    return {field.name: text for field, text in values.items() if text != _written(echoed(job, field))}
 
 
 def _box(field: JobField, value: str) -> Box:
@@ -59,11 +59,11 @@ def _box(field: JobField, value: str) -> Box:
 
 
 def _written(value: Any) -> str:
-    """As the public API reads it."""
+    """The value as text that the public API reads."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-#: What is in a form, or in an address, and is no field of a job with a label.
+#: Labels of parameters in forms and addresses that are no labelled field of a job.
 _OTHERS: Final = {
     "AccessTokenId": "Activation code",
     "ApplianceId": "Appliance",
@@ -75,7 +75,7 @@ _OTHERS: Final = {
     "ReplicationParameters": "Transfer",
     "RunOnce": "Runs",
     "SourceId": "Source",
-    "TimeToLiveInDays": "Days that it is good for",
+    "TimeToLiveInDays": "Days that it is valid",
     "VCenter": "vCenter",
     "WorkgroupId": "Workgroup",
 }
@@ -88,31 +88,33 @@ _FAMILIES: Final = {"InvalidParameter": "correct it and send it again", "Missing
 
 
 def label(name: str) -> str:
-    """As a person sees it; the name itself, when no form has it."""
+    """The label of a parameter; the name itself if no form has it."""
     disk = _DATA_DISK.fullmatch(name)
     return f"Data disk {disk[1]}, GiB" if disk else LABELS.get(name, name)
 
 
 def field_at_fault(denied: Denied) -> str:
-    """The name of the box that a refusal is about; empty when it is about none."""
+    """The name of the box that a refusal is about; empty if it is about no box."""
     family, _, name = denied.code.partition(".")
     return name if family in (*_FAMILIES, "NumberExceed") else ""
 
 
 def spoken(denied: Denied) -> tuple[str, str]:
-    """What failed and what to do, without the full stops; parameters are called as their boxes are."""
+    """What failed and what to do, without full stops. Parameters have the labels of their boxes."""
     family = denied.code.partition(".")[0]
-    what, remedy = denied.message.strip().rstrip("."), denied.remedy.strip().rstrip(".")
+    problem, remedy = denied.message.strip().rstrip("."), denied.remedy.strip().rstrip(".")
     if remedy == code_of(denied.code).remedy:
         remedy = _FAMILIES.get(family, remedy)
     if name := field_at_fault(denied):
-        what = what.replace(f"The specified parameter {name} is not valid", f"“{label(name)}” is not valid")
-        what = what.replace(f"{name} is mandatory for this action", f"“{label(name)}” is missing")
-    return _labelled(what), _labelled(remedy)
+        problem = problem.replace(
+            f"The specified parameter {name} is not valid", f"“{label(name)}” is not valid"
+        )
+        problem = problem.replace(f"{name} is mandatory for this action", f"“{label(name)}” is missing")
+    return _labelled(problem), _labelled(remedy)
 
 
 def _labelled(text: str) -> str:
-    return _NAMES.sub(lambda found: _quoted(found[0]), text)
+    return _NAMES.sub(lambda match: _quoted(match[0]), text)
 
 
 def _quoted(name: str) -> str:

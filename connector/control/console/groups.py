@@ -1,4 +1,4 @@
-"""Pages of workgroups: sources that belong together."""
+"""The pages of workgroups and of the sources in them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from connector.control.smc.parameters import read
 from connector.control.store import SourceFilter, Store
 from connector.specification import kinds
 
-#: How the boxes before sources are called; the source's id follows.
+#: The name of a source's box; the source's id follows.
 BOX: Final = "source-"
 
 
 class GroupPages:
-    """Workgroups and what is in them."""
+    """The list of workgroups, and one workgroup."""
 
     def __init__(self, store: Store, dispatcher: OperationDispatcher) -> None:
         self._store = store
         self._dispatcher = dispatcher
 
-    def leaves(self) -> tuple[View, ...]:
+    def views(self) -> tuple[View, ...]:
         return (View("/groups", self.list), View("/groups/{id}", self.one))
 
     def forms(self) -> tuple[Form, ...]:
@@ -39,12 +39,12 @@ class GroupPages:
 
     def list(self, request: PageRequest) -> Page:
         number, size = wanted_page(request.query)
-        found = self._store.workgroups.page(number, size)
+        page = self._store.workgroups.page(number, size)
         return Page(
             "groups.html",
             {
-                "groups": found.rows,
-                "paging": Paging(number, size, found.total, ("groups",), request.query),
+                "groups": page.rows,
+                "paging": Paging(number, size, page.total, ("groups",), request.query),
                 "form": request.form or {"ClientToken": secrets.token_hex(16)},
             },
         )
@@ -53,45 +53,45 @@ class GroupPages:
         read(kinds.ID, "WorkgroupId", request.path["id"])
         group = self._store.workgroups.get(request.path["id"])
         number, size = wanted_page(request.query)
-        found = self._store.sources.page(SourceFilter(workgroup_id=group.id), number, size)
-        last = self._store.overview.jobs({row.last_job for row in found.rows if row.last_job})
+        members = self._store.sources.page(SourceFilter(workgroup_id=group.id), number, size)
+        last = self._store.overview.jobs({row.last_job for row in members.rows if row.last_job})
         return Page(
             "group.html",
             {
                 "group": group,
-                "lines": [SourceLine(row, last.get(row.last_job or "")) for row in found.rows],
-                "paging": Paging(number, size, found.total, ("groups", group.id), request.query),
+                "lines": [SourceLine(row, last.get(row.last_job or "")) for row in members.rows],
+                "paging": Paging(number, size, members.total, ("groups", group.id), request.query),
                 "form": request.form,
             },
         )
 
     def _choose(self, request: PageRequest) -> Page:
-        """Where a refused choice of sources is explained."""
+        """The page that explains a refused choice of sources."""
         return Page(
             "put_into_group.html", {"groups": self._store.overview.group_names(), "sources": _boxes(request)}
         )
 
     def _create(self, request: PageRequest) -> Redirect:
-        given = {name: request.form.get(name, "") for name in ("Name", "Description", "ClientToken")}
-        answer = self._dispatcher.call(request.caller, "CreateWorkgroup", given)
+        values = {name: request.form.get(name, "") for name in ("Name", "Description", "ClientToken")}
+        answer = self._dispatcher.call(request.caller, "CreateWorkgroup", values)
         return Redirect(link("groups", answer["WorkgroupId"], said="made"))
 
     def _put(self, request: PageRequest) -> Redirect:
         group = request.form.get("WorkgroupId", "")
-        given = _listed(_boxes(request)) | {"WorkgroupId": group}
-        self._dispatcher.call(request.caller, "AssociateSourceServers", given)
+        values = _listed(_boxes(request)) | {"WorkgroupId": group}
+        self._dispatcher.call(request.caller, "AssociateSourceServers", values)
         return Redirect(link("groups", group, said="put"))
 
     def _take_out(self, request: PageRequest) -> Redirect:
         group = request.path["id"]
-        given = _listed(_boxes(request)) | {"WorkgroupId": group}
-        self._dispatcher.call(request.caller, "DisassociateSourceServers", given)
+        values = _listed(_boxes(request)) | {"WorkgroupId": group}
+        self._dispatcher.call(request.caller, "DisassociateSourceServers", values)
         return Redirect(link("groups", group, said="taken"))
 
     def _modify(self, request: PageRequest) -> Redirect:
         group = self._store.workgroups.get(request.path["id"])
-        given = {name: request.form.get(name, "") for name in ("Name", "Description")}
-        self._dispatcher.call(request.caller, "ModifyWorkgroupAttribute", given | {"WorkgroupId": group.id})
+        values = {name: request.form.get(name, "") for name in ("Name", "Description")}
+        self._dispatcher.call(request.caller, "ModifyWorkgroupAttribute", values | {"WorkgroupId": group.id})
         return Redirect(link("groups", group.id, said="changed"))
 
     def _delete(self, request: PageRequest) -> Redirect:

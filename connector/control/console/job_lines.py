@@ -1,4 +1,4 @@
-"""Jobs as lines of a list: a fixed number of queries for any number of lines."""
+"""The lines of a list of jobs are read by a fixed number of queries, whatever their number."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from connector.specification import kinds, outage
 
 @dataclass(frozen=True, slots=True)
 class JobLine:
-    """What a list says of a job."""
+    """What a list shows of a job."""
 
     job: Job
     source_name: str
     figures: Figures
     percent: float
-    outage: str = ""  # that the source is down; empty while it is up
+    outage: str = ""  # says that the source is down; empty while it is up
 
     @property
     def state(self) -> str:
-        """R85. While a job runs, its business state takes the place of "Running"."""
+        """R85. While a job runs, its business status is shown instead of "Running"."""
         return str(self.job.business or self.job.status)
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """What may be done, called by what it does to this job."""
+        """The actions that are possible, with labels for this job."""
         possible = actions.possible(self.job.state, views.impossible(self.job))
         if not self.job.cutover or self.job.status is JobStatus.WAITING:
             return possible
@@ -44,7 +44,7 @@ class JobLine:
 
     @property
     def shows_progress(self) -> bool:
-        """Whether the figures say something about now."""
+        """Whether the figures are about the present."""
         return bool(self.figures.disks) and self.job.status in (
             JobStatus.RUNNING,
             JobStatus.STOPPED,
@@ -57,7 +57,7 @@ class JobLine:
 
     @property
     def trouble(self) -> str:
-        """One line: what failed, or what it waits for."""
+        """One line that says what failed or what the job waits for."""
         if self.job.error is not None and self.job.status is JobStatus.IN_ERROR:
             return str(self.job.error.get("what", ""))
         return self.job.waiting
@@ -69,20 +69,20 @@ class JobLines:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def page(self, wanted: JobFilter, number: int, size: int) -> ResultPage[JobLine]:
+    def page(self, condition: JobFilter, number: int, size: int) -> ResultPage[JobLine]:
         """Jobs that match exactly, newest first."""
-        found = self._store.jobs.page(wanted, number, size)
-        return ResultPage(found.total, self.lines(found.rows))
+        jobs = self._store.jobs.page(condition, number, size)
+        return ResultPage(jobs.total, self.lines(jobs.rows))
 
     def of(self, ids: Sequence[str]) -> dict[str, JobLine]:
-        """These jobs by id; what is deleted is left out."""
+        """The lines of these jobs by id, without deleted jobs."""
         if not ids:
             return {}
-        found = self._store.jobs.page(JobFilter(ids=list(ids)), 1, len(ids))
-        return {line.job.id: line for line in self.lines(found.rows)}
+        jobs = self._store.jobs.page(JobFilter(ids=list(ids)), 1, len(ids))
+        return {line.job.id: line for line in self.lines(jobs.rows)}
 
     def one(self, job_id: str) -> JobLine:
-        """The job with this id; `Denied` when there is none."""
+        """The line of the job with this id. Raises `Denied` if there is none."""
         read(kinds.ID, "JobId", job_id)
         line = self.of([job_id]).get(job_id)
         if line is None:

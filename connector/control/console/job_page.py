@@ -1,4 +1,4 @@
-"""The log of a job as a file: whole, one line for each entry, read piece by piece while it is sent."""
+"""One job's page: its details, and its log as a file that is read piece by piece while it is sent."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _LOG: Final = logging.getLogger(__name__)
 #: Entries that are in memory at once.
 PIECE: Final = 200
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]+")
-_CUT: Final = "# The log is not whole: the control plane could not read on. Download it again.\n"
+_CUT: Final = "# The log is incomplete: the control plane could not read the rest. Download it again.\n"
 
 
 class JobLogs:
-    """Logs to take along. Who may see a job's page may have its log."""
+    """Logs to download. A person who may see a job's page may download its log."""
 
     def __init__(self, store: Store, lines: JobLines) -> None:
         self._store = store
         self._lines = lines
 
-    def leaves(self) -> tuple[View, ...]:
+    def views(self) -> tuple[View, ...]:
         return (View("/jobs/{id}/log", self.download),)
 
     def download(self, request: PageRequest) -> Download:
-        """What is in the log by now; an entry that is written meanwhile is not in the file."""
+        """The entries that exist now. Entries that are written during the download are not in the file."""
         line = self._lines.one(request.path["id"])
         newest = self._store.overview.newest_entries([line.job.id]).get(line.job.id, 0)
         return Download(file_name(line), self._pieces(line, newest))
@@ -52,17 +52,17 @@ class JobLogs:
                 after = entries[-1].id
                 yield "".join(written(entry) for entry in entries if entry.id <= newest)
         except ConnectorError as failed:
-            _LOG.warning("the log of %s is not sent whole: %s", job.id, failed)
+            _LOG.warning("the log of %s was sent only in part: %s", job.id, failed)
             yield _CUT
 
 
 def written(entry: LogEntry) -> str:
-    """One line, as `connector job logs` prints it; whatever is in a name ends no line and is seen."""
+    """One line, as `connector job logs` prints it. Control characters in names are made visible and end no line."""
     return f"{figures.machine_time(entry.at)}  {visible(entry.kind):<10}  {visible(entry.text)}\n"
 
 
 def file_name(line: JobLine) -> str:
-    """Fit for every file system: the name tells people which job it is, the id makes it the only one."""
+    """A name for every file system. The job's name is for people; its id makes the name unique."""
     name = _UNSAFE.sub("_", line.job.name).strip("_")[:60]
     return f"{name or 'job'}-{_UNSAFE.sub('_', line.job.id)}.log"
 
@@ -73,7 +73,7 @@ LINES: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class JobResource:
-    """Something that the job made. `bill`: it costs money in the cloud for as long as it exists."""
+    """A resource of the job. `bill`: it costs money in the cloud as long as it exists."""
 
     kind: str
     reference: str
@@ -93,7 +93,7 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True)
 class JobDetails:
-    """One job with its history; runs, images and log newest first. `source` may have been deleted meanwhile."""
+    """One job with its history. Runs, images and log are newest first. `source` may have been deleted."""
 
     line: JobLine
     source: Source
@@ -105,23 +105,23 @@ class JobDetails:
 
     @property
     def bill(self) -> list[JobResource]:
-        """R1. What costs money now, apart from images."""
-        return [found for found in self.resources if found.bill and found.exists]
+        """R1. The resources that cost money now, without images."""
+        return [resource for resource in self.resources if resource.bill and resource.exists]
 
     @property
     def offline(self) -> str:
-        """Why nobody can read the source now; empty when somebody can."""
+        """Why no appliance can read the source now; empty if one can."""
         return self.source.reason if self.source.error_code else ""
 
 
 class JobDetailsReader:
-    """Reads sheets."""
+    """Reads the details of jobs."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def of(self, line: JobLine) -> JobDetails:
-        """The rest of what is known of this job."""
+        """The details of this job."""
         job, store = line.job, self._store
         runs, images = store.runs.of(job.id)[::-1], store.resources.images(job.id)[::-1]
         source = store.sources.of(job)
@@ -144,5 +144,5 @@ def _resource(resource: TrackedResource) -> JobResource:
         place=resource.place,
         since=resource.created,
         exists=bool(resource.reference) and not resource.removed,
-        bill=resource.billable and resource.kind != "image",  # that is what was wanted
+        bill=resource.billable and resource.kind != "image",  # an image is the job's result
     )

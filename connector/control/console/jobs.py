@@ -1,4 +1,4 @@
-"""Pages of migration jobs: the list, one job, and what may be done to it."""
+"""The pages of migration jobs: the list, one job, and the forms that change a job."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ ITEMS: Final = (
     SearchItem("id", "Migration Job ID", "j-…"),
     SearchItem("source", "Migration Source ID", "s-…"),
 )
-#: How the boxes before disks are called; the disk's key follows.
+#: The name of a disk's box; the disk's key follows.
 BOX: Final = "disk-"
 _STATUSES: Final = tuple(str(status) for status in JobStatus if status is not JobStatus.DELETED)
 _CHANGES: Final = ("Name", "Description", "Frequency", "MaxNumberOfImageToKeep")
 
 
 class JobPages:
-    """Jobs as people see them."""
+    """The pages of jobs."""
 
     def __init__(
         self, store: Store, dispatcher: OperationDispatcher, lines: JobLines, watching: Watching
@@ -44,7 +44,7 @@ class JobPages:
         self._lines = lines
         self._watching = watching
 
-    def leaves(self) -> tuple[View, ...]:
+    def views(self) -> tuple[View, ...]:
         return (View("/jobs", self.list), View("/jobs/{id}", self.one))
 
     def forms(self) -> tuple[Form, ...]:
@@ -57,7 +57,7 @@ class JobPages:
     def list(self, request: PageRequest) -> Page:
         search = Search.of(ITEMS, request.query)
         status = request.query.get("status", "")
-        wanted = JobFilter(
+        condition = JobFilter(
             name=search.given("name"),
             ids=[word] if (word := search.given("id")) else (),
             source_ids=[word] if (word := search.given("source")) else (),
@@ -65,7 +65,7 @@ class JobPages:
             part=search.part,
         )
         number, size = wanted_page(request.query)
-        found = self._lines.page(wanted, number, size)
+        page = self._lines.page(condition, number, size)
         may = includes(request.key.role, Role.OPERATOR)
         return Page(
             "jobs.html",
@@ -74,9 +74,9 @@ class JobPages:
                 "status": status,
                 "actions": actions.ACTIONS,
                 "counts": self._watching.counts(status),
-                "lines": [(line.job.id, self._watching.line(line, may_operate=may)) for line in found.rows],
-                "paging": Paging(number, size, found.total, ("jobs",), request.query),
-                "live": streams.list_address([line.job.id for line in found.rows], status),
+                "lines": [(line.job.id, self._watching.line(line, may_operate=may)) for line in page.rows],
+                "paging": Paging(number, size, page.total, ("jobs",), request.query),
+                "live": streams.list_address([line.job.id for line in page.rows], status),
             },
         )
 
@@ -115,14 +115,16 @@ class JobPages:
 
     def _modify(self, request: PageRequest) -> Redirect:
         job = self._lines.one(request.path["id"]).job
-        known = {
+        values = {
             "Name": job.name,
             "Description": job.description,
             "Frequency": str(job.frequency),
             "MaxNumberOfImageToKeep": str(job.max_images),
         }
         changed = {
-            name: value for name in _CHANGES if (value := request.form.get(name, "")) and value != known[name]
+            name: value
+            for name in _CHANGES
+            if (value := request.form.get(name, "")) and value != values[name]
         }
         changed |= form_fields.changes(job, request.form)
         if moved := _transfer(job, request.form):
@@ -131,23 +133,23 @@ class JobPages:
         return Redirect(link("jobs", job.id, said="changed"))
 
     def _choose_disks(self, request: PageRequest) -> Redirect:
-        """What is not ticked stays behind."""
+        """Leave out the disks that are not ticked."""
         job = self._lines.one(request.path["id"]).job
         disks = self._store.sources.of(job).disks[1:]
-        left = [str(disk.key) for disk in disks if f"{BOX}{disk.key}" not in request.form]
-        given = {f"DiskKey.{number}": key for number, key in enumerate(left, 1)}
-        self._dispatcher.call(request.caller, "SetReplicationJobDisks", given | {"JobId": job.id})
+        left_out = [str(disk.key) for disk in disks if f"{BOX}{disk.key}" not in request.form]
+        values = {f"DiskKey.{number}": key for number, key in enumerate(left_out, 1)}
+        self._dispatcher.call(request.caller, "SetReplicationJobDisks", values | {"JobId": job.id})
         return Redirect(link("jobs", job.id, said="changed"))
 
 
 def _set(job: Job) -> dict[str, Any]:
-    """How the job's data is to be moved, as far as somebody has said."""
-    found: dict[str, Any] = json.loads(job.definition.get(PARAMETER) or "{}")
-    return found
+    """The replication parameters that the job sets."""
+    values: dict[str, Any] = json.loads(job.definition.get(PARAMETER) or "{}")
+    return values
 
 
 def _transfer(job: Job, form: Mapping[str, str]) -> str:
-    """The whole of it with what the form changes; empty when that is nothing. An emptied field is unset."""
+    """All replication parameters, with the form's changes; empty if none is set. An empty field unsets one."""
     before = {key: str(value) for key, value in _set(job).items()}
     after = before | {key: form[key] for key in TRANSFER if key in form}
     after = {key: value for key, value in after.items() if value}

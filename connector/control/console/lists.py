@@ -1,4 +1,4 @@
-"""What every list has: a search by one item at a time, compared exactly, and pages. Pure."""
+"""Every list has pages, and a search that compares one item exactly. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LAST: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class SearchItem:
-    """Something to search by. `word` is its name in an address."""
+    """An item to search by. `word` is its name in an address."""
 
     word: str
     label: str
@@ -23,31 +23,31 @@ class SearchItem:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The drop-down, and what was typed beside it. An item that does not exist counts as the first."""
+    """The item of the drop-down and the text beside it. An unknown item counts as the first."""
 
     items: Sequence[SearchItem]
     item: SearchItem
     value: str
-    part: str = ""  # of a name: narrows the list, whatever is searched for exactly
+    part: str = ""  # part of a name; it narrows the list besides the exact search
 
     @classmethod
     def of(cls, items: Sequence[SearchItem], query: Mapping[str, str]) -> Search:
-        wanted = query.get("item", "")
-        item = next((found for found in items if found.word == wanted), items[0])
+        word = query.get("item", "")
+        item = next((candidate for candidate in items if candidate.word == word), items[0])
         value = query.get("value", "")
-        # No id and no state begins or ends with a space: a pasted one means the same. A name may.
+        # No id and no state begins or ends with a space, so pasted spaces are dropped. A name may have them.
         return cls(
             items, item, value if item.word == "name" else value.strip(), query.get("part", "").strip()
         )
 
     def given(self, word: str) -> str | None:
-        """What to compare this item with; None when it is not searched by."""
+        """The value to compare this item with; None if the search is by another item."""
         return self.value if self.value and self.item.word == word else None
 
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """One page of `total` things."""
+    """One page of `total` rows."""
 
     number: int
     size: int
@@ -69,14 +69,14 @@ class Paging:
 
     def to(self, number: int, size: int = 0) -> str:
         """The address of another page of the same search."""
-        kept = {
+        parameters = {
             name: value for name, value in self.query.items() if name in ("item", "value", "status", "part")
         }
-        return link(*self.place, **kept, page=number, size=size or self.size)
+        return link(*self.place, **parameters, page=number, size=size or self.size)
 
 
 def wanted_page(query: Mapping[str, str]) -> tuple[int, int]:
-    """Number and size of the page that was asked for; what makes no sense counts as the first, the smallest."""
+    """Number and size of the requested page. An invalid number counts as the first page, an invalid size as the smallest."""
     number, size = query.get("page", ""), query.get("size", "")
     page = int(number) if number.isascii() and number.isdecimal() and len(number) <= 7 else 1
     return min(max(1, page), _LAST), int(size) if size in map(str, SIZES) else SIZES[0]

@@ -1,6 +1,6 @@
-"""Live pages: one watcher looks at the store for everybody and hands out what has changed; streams only pass it on.
+"""One watcher reads the store for all live pages and gives each stream what has changed. A stream only passes it on.
 
-Thread rule: everything here runs on the event loop; `look` and `alive` are called in threads, one at a time.
+Everything here runs on the event loop. `look` and `alive` are called in threads, one at a time.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from connector.errors import ConnectorError
 
 _LOG: Final = logging.getLogger(__name__)
 
-#: Streams at once, in this process: beyond it a page asks again later. Of one session and of one access key: beyond
-#: them the oldest of the same ends, so that nobody takes the places of others.
+#: The numbers of streams at once. If the process has too many, a page asks again later. If one session or access key
+#: has too many, its oldest stream ends, so that nobody takes the places of others.
 MOST: Final = 200
 MOST_OF_ONE: Final = 12
 MOST_OF_KEY: Final = 24
-#: Seconds between two looks, between two signs of life on a stream that has nothing to say.
+#: Seconds between two looks, and between two signs of life on a stream without changes.
 PACE: Final = 1.0
 SIGN: Final = 15.0
 
@@ -36,14 +36,14 @@ class Topic(NamedTuple):
     may_operate: bool
 
 
-#: Parts of pages by their element's id, for every topic; a topic without any has none any more.
+#: The parts of pages by their element's id, for every topic. A topic without parts is gone.
 Look = Callable[[Set[Topic]], Mapping[Topic, Mapping[str, Fragment]]]
-#: Those of these sessions that have not ended.
+#: Answers which of these sessions are alive.
 Alive = Callable[[Collection[str]], Collection[str]]
 
 
 class EventStream:
-    """What one page has yet to be told. It never grows beyond the parts of that page."""
+    """The changes that one page has not received yet. It never grows beyond the parts of that page."""
 
     def __init__(self, session: str, key: str, topics: frozenset[Topic]) -> None:
         self.session = session
@@ -55,10 +55,10 @@ class EventStream:
         self._pending: dict[str, Fragment] = {}
         self._wake = asyncio.Event()
 
-    def offer(self, found: Mapping[Topic, Mapping[str, Fragment]]) -> None:
-        """Keep what this page does not show yet; a newer version replaces an older one that was not sent."""
+    def offer(self, parts_of: Mapping[Topic, Mapping[str, Fragment]]) -> None:
+        """Keep the parts that this page does not show yet. A newer version replaces an older one that was not sent."""
         for topic in self.topics:
-            for name, part in found.get(topic, {}).items():
+            for name, part in parts_of.get(topic, {}).items():
                 if self._known.get(name) != part.version:
                     self._known[name] = part.version
                     self._pending[name] = part
@@ -66,7 +66,7 @@ class EventStream:
             self._wake.set()
 
     def end(self, event: str = "end") -> None:
-        """The session is over, or the stream is `replaced` by a younger one."""
+        """End the stream: the session is over, or a newer stream `replaced` it."""
         self.ended = True
         self._last = f"event: {event}\ndata: {{}}\n\n".encode()
         self._wake.set()
@@ -111,9 +111,9 @@ class Feed:
         self._watcher: asyncio.Task[None] | None = None
 
     async def follow(self, session: str, key: str, topics: frozenset[Topic]) -> AsyncIterator[bytes]:
-        """The events of one page; first everything it watches, then what changes.
+        """The events of one page: first everything that it watches, then changes.
 
-        One too many of its session or of its access key ends the oldest of the same.
+        If its session or access key then has too many streams, the oldest of them ends.
         """
         stream = EventStream(session, key, topics)
         self._streams[stream] = None
@@ -128,13 +128,13 @@ class Feed:
             self._streams.pop(stream, None)
 
     def has_room(self, session: str, key: str) -> bool:
-        """Whether one more stream may begin: there is a place, or it takes that of one of its own."""
-        there = self._open()
+        """Whether one more stream may begin: there is room, or it replaces one of its own session or key."""
+        streams = self._open()
         replaces = (
-            sum(stream.session == session for stream in there) >= self._most_of_one
-            or sum(stream.key == key for stream in there) >= self._most_of_key
+            sum(stream.session == session for stream in streams) >= self._most_of_one
+            or sum(stream.key == key for stream in streams) >= self._most_of_key
         )
-        return replaces or len(there) < self._most
+        return replaces or len(streams) < self._most
 
     def _open(self) -> list[EventStream]:
         return [stream for stream in self._streams if not stream.ended]
@@ -160,10 +160,10 @@ class Feed:
                     if stream.session in sessions and stream.session not in alive:
                         stream.end()
             topics = frozenset(topic for stream in self._open() for topic in stream.topics)
-            found = await run_in_threadpool(self._look, topics)
+            parts_of = await run_in_threadpool(self._look, topics)
             for stream in self._open():
-                stream.offer(found)
+                stream.offer(parts_of)
         except ConnectorError as failed:
             _LOG.warning("the console cannot look: %s", failed)
         except Exception:  # noqa: BLE001 - outermost handler of a task: pages must come to life again
-            _LOG.exception("the console's watcher stumbled; it goes on")
+            _LOG.exception("a look of the console's watcher failed unexpectedly; it goes on")

@@ -1,4 +1,4 @@
-"""The pages of the entrance: log in, log out, light or dark."""
+"""The pages that need no session: log in, log out, light or dark."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _YEAR: Final = 365 * 86400
 
 
 class LoginPages:
-    """What somebody sees who is not, or no longer, logged in."""
+    """The pages for people who are not logged in."""
 
     def __init__(self, templates: Templates, authenticator: SessionAuthenticator) -> None:
         self._templates = templates
         self._authenticator = authenticator
 
     def routes(self) -> list[BaseRoute]:
-        """They guard themselves."""
+        """The routes, which check cookies and forms themselves."""
         return [
             Route(f"{ROOT}/login", guarded(self._show), methods=["GET"]),
             Route(f"{ROOT}/login", guarded(self._enter), methods=["POST"]),
@@ -48,8 +48,8 @@ class LoginPages:
         ]
 
     def _show(self, http: Request, _body: bytes) -> Response:
-        said = SAID.get(http.query_params.get("said", ""))
-        return self._page(http, Banner(said) if said else None)
+        message = SAID.get(http.query_params.get("said", ""))
+        return self._page(http, Banner(message) if message else None)
 
     def _page(self, http: Request, above: Banner | None, status: int = 200, back: str = "") -> Response:
         visitor = http.cookies.get(sessions.VISITOR) or sessions.fresh()
@@ -68,10 +68,10 @@ class LoginPages:
         origin = http.client.host if http.client else ""
         back = ""
         try:
-            given = read_form(http, body, http.cookies.get(sessions.VISITOR, ""))
-            back = given.get("back", "")
+            form = read_form(http, body, http.cookies.get(sessions.VISITOR, ""))
+            back = form.get("back", "")
             token = self._authenticator.enter(
-                pasted.bare(given.get("key", "")), pasted.bare(given.get("secret", "")), origin
+                pasted.bare(form.get("key", "")), pasted.bare(form.get("secret", "")), origin
             )
         except Denied as refused:
             return self._page(http, banner(refused), refused.status)
@@ -96,16 +96,16 @@ class LoginPages:
         return with_headers(response)
 
     def _choose(self, http: Request, body: bytes) -> Response:
-        """Kept in a cookie, so that a page comes in its colours at once and without a script."""
+        """Keep the colours in a cookie, so that a page has them at once and without a script."""
         cookie = http.cookies.get(sessions.COOKIE, "")
         if self._authenticator.guest(cookie) is None:
             return to_login(http)
-        given = read_form(http, body, cookie)
-        back, chosen = given.get("back", ""), given.get("theme", "")
+        form = read_form(http, body, cookie)
+        back, colours = form.get("back", ""), form.get("theme", "")
         response = RedirectResponse(back if ours(back) else link("jobs"), 303)
-        if chosen in THEMES:
+        if colours in THEMES:
             response.set_cookie(
-                THEME, chosen, max_age=_YEAR, path=ROOT, secure=True, httponly=True, samesite="strict"
+                THEME, colours, max_age=_YEAR, path=ROOT, secure=True, httponly=True, samesite="strict"
             )
         else:
             response.delete_cookie(THEME, path=ROOT, secure=True, httponly=True, samesite="strict")
@@ -113,7 +113,5 @@ class LoginPages:
 
 
 def _file(templates: Templates, http: Request, _body: bytes) -> Response:
-    found = templates.file(http.path_params["name"])
-    return (
-        found if found is not None else with_headers(Response("no such file", 404, media_type="text/plain"))
-    )
+    file = templates.file(http.path_params["name"])
+    return file if file is not None else with_headers(Response("no such file", 404, media_type="text/plain"))

@@ -1,4 +1,4 @@
-"""What every request for a page passes through: a session, a form of ours, sound text. Every failure is a page with one line."""
+"""Every request for a page needs a session, a form token of ours and sound text. Every failure is a page with one line."""
 
 from __future__ import annotations
 
@@ -52,24 +52,24 @@ _ASK_AGAIN: Final = """<!doctype html>
 <body><p><a href="">Go on to the console</a></p></body></html>
 """
 
-#: What a page says after something was done; the address carries the word, never the sentence.
+#: What a page says after an action. The address carries the word, never the sentence.
 SAID: Final = {
-    "created": "The job is created. It starts when you say so, or when it is scheduled.",
+    "created": "The job is created. It starts when you start it, or at its scheduled time.",
     "start": "The job starts.",
     "stop": "Stop is asked for. The position is kept.",
     "cutover": "The cutover begins: the source is shut down, then the last pass runs.",
     "close": "The job is being completed.",
-    "delete": "The job is being deleted: what it made is released.",
+    "delete": "The job is being deleted: its intermediate resources are released.",
     "changed": "The change is saved.",
     "removed": "The source is being removed. A rescan registers its machine as a new source.",
     "made": "The workgroup is made.",
     "put": "The sources are in the workgroup.",
     "taken": "The sources are out of the workgroup.",
     "dissolved": "The workgroup is deleted.",
-    "disabled": "The activation code enrols nobody any more. Its appliances wait for approval again.",
+    "disabled": "The activation code enrols no further appliance. Its appliances wait for approval again.",
     "forgotten": "The activation code is deleted. Its appliances wait for approval again.",
     "approved": "The appliance is approved.",
-    "revoked": "The appliance is shut out. What enrols with its code for its vCenter waits for approval.",
+    "revoked": "The appliance is shut out. Appliances that enrol with its code for its vCenter wait for approval.",
     "rotated": "The appliance gets a new secret and key with its next heartbeat.",
     "ended": "Your session has ended. Log in to go on.",
     "left": "You are logged out.",
@@ -86,25 +86,24 @@ class PageDispatcher:
         held: Callable[[], str] = lambda: "",
         down: Callable[[], Fragment] = lambda: Fragment(Markup(""), ""),
     ) -> None:
-        """`held`: why the control plane begins nothing; empty when all is well. `down`: what is said of sources that are down."""
+        """`held`: why the state is held; empty if it is not. `down`: the part of a page about sources that are down."""
         self._held = held
         self._down = down
         self._templates = templates
         self._authenticator = authenticator
 
-    def routes(self, leaves: Iterable[View], forms: Iterable[Form]) -> list[BaseRoute]:
-        """One for each page and each change, in this order."""
-        found: list[BaseRoute] = [
-            Route(ROOT + view.path, guarded(partial(self._see, view.show)), methods=["GET"])
-            for view in leaves
+    def routes(self, views: Iterable[View], forms: Iterable[Form]) -> list[BaseRoute]:
+        """One route for each view, then one for each form."""
+        routes: list[BaseRoute] = [
+            Route(ROOT + view.path, guarded(partial(self._see, view.show)), methods=["GET"]) for view in views
         ]
-        found += [
+        routes += [
             Route(ROOT + form.path, guarded(partial(self._change, form)), methods=["POST"]) for form in forms
         ]
-        return found
+        return routes
 
     def last_route(self) -> BaseRoute:
-        """For every other address under the console's."""
+        """The route for every other address of the console."""
         return Route(ROOT + "/{rest:path}", guarded(partial(self._see, _nowhere)), methods=_METHODS)
 
     def _see(self, show: See, http: Request, _body: bytes) -> Response:
@@ -114,8 +113,8 @@ class PageDispatcher:
         request = _request(http, guest)
         try:
             _sound(request.query, request.path)
-            shown = show(request)
-            return _sent(shown) if isinstance(shown, Download) else self._written(http, request, shown)
+            answer = show(request)
+            return _sent(answer) if isinstance(answer, Download) else self._written(http, request, answer)
         except (Denied, ConnectorError) as refused:
             return self._refused(http, request, as_denied(refused))
 
@@ -125,21 +124,21 @@ class PageDispatcher:
             return to_login(http)
         request = _request(http, guest)
         try:
-            given = read_form(http, body, http.cookies.get(sessions.COOKIE, ""))
+            form_values = read_form(http, body, http.cookies.get(sessions.COOKIE, ""))
             _sound(request.path)
         except Denied as refused:
             return self._refused(http, request, refused)
-        request = _request(http, guest, given)
+        request = _request(http, guest, form_values)
         try:
-            done = form.do(request)
+            redirect = form.do(request)
         except (Denied, ConnectorError) as refused:
             return self._again(http, request, form, as_denied(refused))
-        if isinstance(done, Redirect):
-            return with_headers(RedirectResponse(done.to, 303))
-        return self._written(http, request, done)
+        if isinstance(redirect, Redirect):
+            return with_headers(RedirectResponse(redirect.to, 303))
+        return self._written(http, request, redirect)
 
     def _again(self, http: Request, request: PageRequest, form: Form, denied: Denied) -> Response:
-        """The page that the form was on, with the reason; the reason alone when that page is gone too."""
+        """The page of the form with the reason; only the reason if that page is gone too."""
         try:
             page = form.again(request)
         except (Denied, ConnectorError):
@@ -153,15 +152,15 @@ class PageDispatcher:
     def _written(
         self, http: Request, request: PageRequest, page: Page, above: Banner | None = None, status: int = 200
     ) -> Response:
-        said = SAID.get(request.query.get("said", ""))
-        held = _restored(self._held())
+        message = SAID.get(request.query.get("said", ""))
+        restored = _restored(self._held())
         about = {
             "key": request.key,
             "csrf": sessions.proof(http.cookies.get(sessions.COOKIE, "")),
             "theme": theme(http),
             "here": request.here,
             "down": self._down(),
-            "banner": above or held or page.banner or (Banner(said) if said else None),
+            "banner": above or restored or page.banner or (Banner(message) if message else None),
             "may_operate": includes(request.key.role, Role.OPERATOR),
             "may_admin": includes(request.key.role, Role.ADMIN),
         }
@@ -173,15 +172,15 @@ class PageDispatcher:
 
 
 def _restored(why: str) -> Banner | None:
-    """What every page says until a restore is confirmed."""
+    """The banner of every page until a restore is confirmed."""
     if not why:
         return None
-    remedy = "Nothing is begun until an administrator runs: connector control confirm --state DIR"
+    remedy = "Nothing begins until an administrator runs: connector control confirm --state DIR"
     return Banner(f"The state of this control plane was restored: {why}. {remedy}", bad=True)
 
 
 def guarded(work: Callable[[Request, bytes], Response]) -> Handler:
-    """`work` in a thread of its own. Every failure is answered in words for people."""
+    """A handler that does `work` in its own thread. Every failure is answered in words for people."""
 
     async def handle(http: Request) -> Response:
         return await run_in_threadpool(work, http, await read_body(http, MAX_BODY))
@@ -198,64 +197,64 @@ def _failure(http: Request, failed: Exception) -> Response:
         _LOG.warning("the console cannot answer %.200r: %s", http.scope["path"], failed)
         return _plain(503, "The control plane cannot answer now: wait, then reload the page.")
     _LOG.error("%s %.200r failed unexpectedly", http.method, http.scope["path"], exc_info=failed)
-    return _plain(500, "The page failed because of a defect of ours: the control plane's log says which.")
+    return _plain(500, "The page failed because of a defect of ours: see the control plane's log.")
 
 
 def read_form(http: Request, body: bytes, cookie: str) -> dict[str, str]:
-    """The form's fields; raises `Denied` when it does not come from a page of ours in this session."""
+    """The form's fields. Raises `Denied` if the form is not from a page of ours in this session."""
     if body and media_type(http) != FORM:
         raise Denied("MalformedRequest", f"The body must be {FORM}.")
-    given = pairs(body)
+    values = pairs(body)
     foreign = http.headers.get("origin") not in (None, f"https://{http.headers.get('host', '')}")
-    if foreign or not sessions.proven(cookie, given.pop("csrf", "")):
+    if foreign or not sessions.proven(cookie, values.pop("csrf", "")):
         raise Denied(
             "Forbidden.Unauthorized",
             "This form does not belong to your session; nothing was changed.",
             "reload the page and send it again",
         )
-    _sound(given)
-    return given
+    _sound(values)
+    return values
 
 
 def to_login(http: Request) -> Response:
-    """Log in first; what was asked for by address is shown afterwards.
+    """Send the browser to the login; afterwards it shows the requested page.
 
-    A link on another site brings no cookie along, even where there is a session: our own page asks once more then.
+    A link on another site sends no cookie even if there is a session: then our own page asks once more.
     """
     if http.method == "GET" and http.headers.get("sec-fetch-site") == "cross-site":
         return with_headers(Response(_ASK_AGAIN, media_type="text/html"))
     back = _here(http) if http.method == "GET" else None
-    said = "ended" if http.cookies.get(sessions.COOKIE) else None
-    response = RedirectResponse(link("login", back=back, said=said), 303)
+    reason = "ended" if http.cookies.get(sessions.COOKIE) else None
+    response = RedirectResponse(link("login", back=back, said=reason), 303)
     return with_headers(response)
 
 
 def theme(http: Request) -> str:
-    """The chosen colour scheme; empty for the system's."""
-    chosen = http.cookies.get(THEME, "")
-    return chosen if chosen in THEMES else ""
+    """The chosen colours; empty for those of the system."""
+    name = http.cookies.get(THEME, "")
+    return name if name in THEMES else ""
 
 
 def banner(denied: Denied) -> Banner:
-    """What failed, on what, what to do; in one line."""
-    what, remedy = spoken(denied)
-    return Banner(f"{what}. {remedy[:1].upper()}{remedy[1:]}.", bad=True, field=field_at_fault(denied))
+    """One line: what failed, on which object, what to do."""
+    problem, remedy = spoken(denied)
+    return Banner(f"{problem}. {remedy[:1].upper()}{remedy[1:]}.", bad=True, field=field_at_fault(denied))
 
 
 def as_denied(refused: Denied | ConnectorError) -> Denied:
-    """A refusal under its public code; what fails inside of us is in the log, and no page says it."""
+    """A refusal under its public code. Internal failures are only in the log."""
     if isinstance(refused, Denied):
         return refused
     denied = translated(refused)
-    if denied.status >= 500:  # the page does not say what: the log does
+    if denied.status >= 500:  # the page does not show what failed; the log has it
         _LOG.warning("the console could not do it: %s", refused)
     return denied
 
 
 def _sent(file: Download) -> Response:
-    """As a file, whatever a browser would rather do with text."""
-    kept = {"content-disposition": f'attachment; filename="{file.name}"'}
-    return with_headers(StreamingResponse(file.pieces, media_type="text/plain", headers=kept))
+    """The answer that makes a browser save the file instead of showing it."""
+    headers = {"content-disposition": f'attachment; filename="{file.name}"'}
+    return with_headers(StreamingResponse(file.pieces, media_type="text/plain", headers=headers))
 
 
 def _nowhere(_request: PageRequest) -> Page:
@@ -275,13 +274,13 @@ def _request(http: Request, guest: SessionUser, form: Mapping[str, str] | None =
 
 
 def _here(http: Request) -> str:
-    """Its own address; the Host header may be nonsense and has no part in it."""
+    """The request's own address, without the Host header, which may be wrong."""
     path, query = quote(http.scope["path"]), http.scope["query_string"].decode("latin-1")
     return f"{path}?{query}" if query else path
 
 
-def _sound(*given: Mapping[str, Any]) -> None:
-    for values in given:
+def _sound(*mappings: Mapping[str, Any]) -> None:
+    for values in mappings:
         for name, value in values.items():
             if len(str(value)) > MAX_TEXT or _UNSOUND.search(f"{name}{value}"):
                 raise Denied("MalformedRequest", "A value is too long, or holds control characters.")

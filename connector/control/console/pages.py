@@ -1,4 +1,4 @@
-"""What a page is made of: who looks, what is shown, where to go next. Frozen values between the middleware and the pages."""
+"""Pages and the middleware exchange only frozen values: a request, a page, a download, a redirect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT: Final = "/console"
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """One request of a person who is logged in. `here` is its own address without the origin."""
+    """One request of a person who is logged in. `here`: its own address without the origin."""
 
     key: AccessKey
     session: ConsoleSession
@@ -27,13 +27,13 @@ class PageRequest:
 
     @property
     def caller(self) -> Caller:
-        """The same person as the public API knows callers."""
+        """The same person as a caller of the public API."""
         return Caller(self.key, self.origin)
 
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """One line above the page: what happened, or what failed, on what, what to do. `field` is the input at fault."""
+    """One line above the page that says what happened, or what failed and what to do. `field`: the input at fault."""
 
     text: str
     bad: bool = False
@@ -42,7 +42,7 @@ class Banner:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A template and what it says."""
+    """A template and its values."""
 
     template: str
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A text file to take along, sent piece by piece. `name` is safe: letters, digits, dots, _ and -."""
+    """A text file to download, sent piece by piece. `name` has only letters, digits, dots, _ and -."""
 
     name: str
     pieces: Iterator[str]
@@ -59,7 +59,7 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Done: the browser goes on to `to`, which is one of our own addresses."""
+    """The change is done, and the browser goes on to `to`, one of our own addresses."""
 
     to: str
 
@@ -71,7 +71,7 @@ Do = Callable[[PageRequest], Page | Redirect]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page to look at, or a file to take along."""
+    """A page that shows something, or a download."""
 
     path: str
     show: See
@@ -79,7 +79,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A change. When it is refused, `again` is shown under the reason."""
+    """A page that changes something. If it is refused, `again` is shown below the reason."""
 
     path: str
     do: Do
@@ -87,13 +87,13 @@ class Form:
 
 
 def link(*parts: str, **query: object) -> str:
-    """An address of the console; parameters that are None are left out."""
+    """An address of the console, without parameters that are None."""
     path = "/".join([ROOT, *(quote(part, safe="") for part in parts)])
-    given = {name: str(value) for name, value in query.items() if value is not None}
-    return f"{path}?{urlencode(given)}" if given else path
+    parameters = {name: str(value) for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(parameters)}" if parameters else path
 
 
 def ours(address: str) -> bool:
-    """Whether an address that came from outside leads into the console and nowhere else."""
+    """Whether an address from outside leads only into the console."""
     inside = address == ROOT or address.startswith((f"{ROOT}/", f"{ROOT}?"))
     return inside and address.isascii() and address.isprintable() and "\\" not in address

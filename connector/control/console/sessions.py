@@ -1,4 +1,4 @@
-"""Guessing is slow: after a few wrong secrets from one address each further attempt has to wait, longer every time."""
+"""A person logs in with an access key and gets a session. After a few wrong secrets, each attempt has to wait longer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from connector.control.state.access_keys import AccessKeys
 from connector.control.store import Store
 from connector.errors import AuthenticationFailed
 
-#: Wrong secrets that cost nothing but themselves.
+#: How many wrong secrets cause no wait.
 FREE: Final = 4
 #: Seconds after which an address is forgotten.
 MEMORY: Final = 900.0
-#: Addresses that are remembered; beyond it the one that failed longest ago goes.
+#: How many addresses are remembered. If there are more, the one that failed longest ago is forgotten.
 MOST: Final = 10_000
 
 
@@ -45,7 +45,7 @@ class _Failures:
 class LoginThrottle:
     """Failed logins by address, in this process. Thread-safe.
 
-    By address alone: a key that could be locked would let anybody lock its owner out.
+    Only the address counts: if keys could be locked, anybody could lock a key's owner out.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,44 +56,48 @@ class LoginThrottle:
     def wait(self, address: str) -> float:
         """Seconds until this address may try again; 0 when it may now."""
         with self._lock:
-            found = self._failures.get(_neighbourhood(address))
-        return 0.0 if found is None else max(0.0, found.until - self._clock())
+            failures = self._failures.get(_neighbourhood(address))
+        return 0.0 if failures is None else max(0.0, failures.until - self._clock())
 
     def failed(self, address: str) -> None:
-        """A wrong key or secret came from there."""
+        """Count a wrong key or secret from this address."""
         name, now = _neighbourhood(address), self._clock()
         with self._lock:
-            known = self._failures.pop(name, None)
-            fresh = known is not None and now - known.last < MEMORY
-            self._failures[name] = _Failures(known.count + 1 if known is not None and fresh else 1, now)
+            failures = self._failures.pop(name, None)
+            fresh = failures is not None and now - failures.last < MEMORY
+            self._failures[name] = _Failures(failures.count + 1 if failures is not None and fresh else 1, now)
             while len(self._failures) > MOST:
                 self._failures.pop(next(iter(self._failures)))
 
     def succeeded(self, address: str) -> None:
-        """Somebody there has the right secret."""
+        """Forget the address's failures: a right secret came from it."""
         with self._lock:
             self._failures.pop(_neighbourhood(address), None)
 
 
 def _neighbourhood(address: str) -> str:
-    """One person may have 2**64 addresses of IP version 6."""
+    """The address, or its network of 2**64 addresses if it is IP version 6: one person may have all of them."""
     try:
-        found = ipaddress.ip_address(address)
+        ip_address = ipaddress.ip_address(address)
     except ValueError:
         return address[:80]
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)
+    return (
+        str(ipaddress.ip_network((ip_address, 64), strict=False))
+        if ip_address.version == 6
+        else str(ip_address)
+    )
 
 
-#: The prefix holds the browser to it: secure, this host alone, every path.
+#: The prefix makes the browser keep the rules: secure, only this host, every path.
 COOKIE: Final = "__Host-console"
-#: Before anybody is logged in, this one stands in for the session's.
+#: The cookie before the login, in place of the session's.
 VISITOR: Final = "__Host-console-visitor"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,80}")
 _NOBODY: Final = secrets.token_urlsafe(32)
 
 
 class TooSoon(AuthenticationFailed):
-    """Too many wrong secrets from there."""
+    """Too many wrong secrets came from this address."""
 
     http_status = 429
 
@@ -108,14 +112,14 @@ class TooSoon(AuthenticationFailed):
 
 @dataclass(frozen=True, slots=True)
 class SessionUser:
-    """Who comes with a cookie."""
+    """The person that a session's cookie belongs to."""
 
     key: AccessKey
     session: ConsoleSession
 
 
 class SessionAuthenticator:
-    """Lets people in and out. Thread-safe."""
+    """Logs people in and out, and finds the session of a cookie. Thread-safe."""
 
     def __init__(self, store: Store, keys: AccessKeys, attempts: LoginThrottle) -> None:
         self._store = store
@@ -123,41 +127,41 @@ class SessionAuthenticator:
         self._attempts = attempts
 
     def enter(self, key_id: str, secret: str, origin: str) -> str:
-        """The value of a new session's cookie. Raises `AuthenticationFailed`, or `TooSoon` without having looked."""
+        """Log in; answer the new session's cookie. Raises `AuthenticationFailed`, or `TooSoon` before it checks the key."""
         if (wait := self._attempts.wait(origin)) > 0:
             raise TooSoon(wait)
-        found = self._keys.find(key_id) if _KEY_ID.fullmatch(key_id) else None
+        entry = self._keys.find(key_id) if _KEY_ID.fullmatch(key_id) else None
         right = hmac.compare_digest(
-            (found[1] if found else _NOBODY).encode(), secret.encode("utf-8", "replace")
+            (entry[1] if entry else _NOBODY).encode(), secret.encode("utf-8", "replace")
         )
-        if found is None or not right or not self._good(found[0]):
+        if entry is None or not right or not self._good(entry[0]):
             self._attempts.failed(origin)
-            if found is not None:
-                self._store.audit.add(found[0].id, origin, "ConsoleLogInRefused", found[0].id)
+            if entry is not None:
+                self._store.audit.add(entry[0].id, origin, "ConsoleLogInRefused", entry[0].id)
             raise AuthenticationFailed(
                 "unknown or disabled access key, or wrong secret",
                 on="log in",
                 remedy="check both; an administrator makes keys with: connector control key create",
             )
         self._attempts.succeeded(origin)
-        if found[0].of_directory:
+        if entry[0].of_directory:
             raise AuthenticationFailed(
                 "this access key belongs to the state directory, and the console is for people",
                 on="log in",
-                remedy="make a key of your own: connector control key create",
+                remedy="make a key for yourself: connector control key create",
             )
-        if found[0].workgroups is not None:
+        if entry[0].workgroups is not None:
             raise AuthenticationFailed(
                 "this access key is limited to workgroups, and the console shows everything",
                 on="log in",
                 remedy="use it with the command line or an SDK",
             )
-        token = self._store.sessions.open(found[0].id, origin)
-        self._store.audit.add(found[0].id, origin, "ConsoleLogIn", found[0].id)
+        token = self._store.sessions.open(entry[0].id, origin)
+        self._store.audit.add(entry[0].id, origin, "ConsoleLogIn", entry[0].id)
         return token
 
     def guest(self, token: str) -> SessionUser | None:
-        """Who has this cookie; None when the session has ended or the key is disabled."""
+        """The person with this cookie; None if the session has ended or the key is disabled."""
         session = self._store.sessions.find(token) if token else None
         key = self._store.keys.find(session.key_id) if session is not None else None
         if session is None or key is None or not self._good(key) or key.workgroups is not None:
@@ -165,41 +169,41 @@ class SessionAuthenticator:
         return SessionUser(key, session)
 
     def _good(self, key: AccessKey) -> bool:
-        """Neither disabled, nor brought back by a restore, nor expired."""
+        """Whether the key is neither disabled nor expired, and was not brought back by a restore."""
         return key.usable and (key.until is None or self._store.now() < key.until)
 
     def leave(self, token: str, origin: str) -> None:
-        """The session ends; harmless when it has."""
+        """End the session. Harmless if it has ended."""
         if (guest := self.guest(token)) is not None:
             self._store.audit.add(guest.key.id, origin, "ConsoleLogOut", guest.key.id)
         self._store.sessions.close(token)
 
     def forget(self, token: str) -> None:
-        """The session that this browser had before ends with its next login."""
+        """End the former session of this browser, which logs in again."""
         if token:
             self._store.sessions.close(token)
 
 
 def proof(cookie: str) -> str:
-    """What a form carries to show that it comes from a page of ours: it tells nothing about the cookie."""
+    """The form token, which shows that a form is from a page of ours. It reveals nothing about the cookie."""
     return hashlib.sha256(f"form {cookie}".encode()).hexdigest()
 
 
-def proven(cookie: str, given: str) -> bool:
-    """Whether a form belongs to this cookie."""
-    return bool(cookie) and hmac.compare_digest(proof(cookie).encode(), given.encode("utf-8", "replace"))
+def proven(cookie: str, token: str) -> bool:
+    """Whether a form token belongs to this cookie."""
+    return bool(cookie) and hmac.compare_digest(proof(cookie).encode(), token.encode("utf-8", "replace"))
 
 
 def fresh() -> str:
-    """A value for the visitor's cookie."""
+    """A new value for the cookie before the login."""
     return secrets.token_urlsafe(32)
 
 
 def bake(response: Response, name: str, value: str) -> None:
-    """Give the browser a cookie that no script reads, no other site sends, and that ends with the browser."""
+    """Set a cookie that no script can read, that no other site sends, and that ends with the browser."""
     response.set_cookie(name, value, path="/", secure=True, httponly=True, samesite="strict")
 
 
 def eat(response: Response, name: str) -> None:
-    """Take a cookie away."""
+    """Delete a cookie."""
     response.delete_cookie(name, path="/", secure=True, httponly=True, samesite="strict")

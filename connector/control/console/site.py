@@ -1,4 +1,4 @@
-"""The console put together."""
+"""`routes` puts the console together from its pages."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def routes(
     grace: float,
     templates: Templates | None = None,
 ) -> list[BaseRoute]:
-    """Everything under `/console`, and the way there from `/`: put them before the public API.
+    """The routes under `/console`, and the redirect from `/`. They must come before the public API.
 
-    Changes go through `dispatcher`; `grace` is how long an appliance may be silent; `templates` can be shared.
+    Changes go through `dispatcher`. `grace`: how long an appliance may be silent. `templates` can be shared.
     """
     templates = templates or Templates()
     authenticator = SessionAuthenticator(store, keys, LoginThrottle())
@@ -64,7 +64,7 @@ def routes(
         *LoginPages(templates, authenticator).routes(),
         Streams(authenticator, Feed(watching.look, store.sessions.use)).route(),
         *page_dispatcher.routes(
-            [view for pages in (*changing, *looking) for view in pages.leaves()],
+            [view for pages in (*changing, *looking) for view in pages.views()],
             [form for pages in (*changing, bulk) for form in pages.forms()],
         ),
         page_dispatcher.last_route(),
@@ -72,7 +72,7 @@ def routes(
 
 
 class _RootRoute(Route):
-    """The address that people type. The public API lives there too, and nobody asks it for a page without a query."""
+    """The address `/`, which people type. It is the public API's too, but a request for a page has no query."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         person = any(name == b"accept" and b"text/html" in value for name, value in scope.get("headers", ()))

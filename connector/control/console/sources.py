@@ -1,4 +1,4 @@
-"""Pages of migration sources. R9: virtual machines of VMware and nothing else, so they are one list."""
+"""The pages of migration sources. All sources are virtual machines of VMware, so there is one list (R9)."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ ITEMS: Final = (
     SearchItem("state", "Status", "Available, InUse, Unavailable or Deleting"),
     SearchItem("job", "Last Migration Job ID", "j-…"),
 )
-_JOBS: Final = 20  # of a source's jobs, its page shows the newest
+_JOBS: Final = 20  # a source's page shows so many of its newest jobs
 
 
 @dataclass(frozen=True, slots=True)
 class SourceLine:
-    """What a list says of a source."""
+    """What a list shows of a source."""
 
     source: Source
     last_job: JobGlance | None
@@ -51,18 +51,18 @@ class SourceLine:
 
     @property
     def takes_a_job(self) -> bool:
-        """R67, R75, R76. Only an available source does."""
+        """R67, R75, R76. Only an available source takes a job."""
         return self.source.state is SourceState.AVAILABLE
 
 
 class SourcePages:
-    """Sources as people see them."""
+    """The pages of sources."""
 
     def __init__(self, store: Store, dispatcher: OperationDispatcher) -> None:
         self._store = store
         self._dispatcher = dispatcher
 
-    def leaves(self) -> tuple[View, ...]:
+    def views(self) -> tuple[View, ...]:
         return (View("/sources", self.list), View("/sources/{id}", self.one))
 
     def forms(self) -> tuple[Form, ...]:
@@ -72,9 +72,9 @@ class SourcePages:
         )
 
     def list(self, request: PageRequest) -> Page:
-        """R4: an item from the drop-down, a value, Enter."""
+        """R4. The list, searched by an item from the drop-down and a value."""
         search = Search.of(ITEMS, request.query)
-        wanted = SourceFilter(
+        condition = SourceFilter(
             name=search.given("name"),
             ids=[word] if (word := search.given("id")) else (),
             state=search.given("state"),
@@ -82,16 +82,16 @@ class SourcePages:
             part=search.part,
         )
         number, size = wanted_page(request.query)
-        found = self._store.sources.page(wanted, number, size)
-        last = self._store.overview.jobs({row.last_job for row in found.rows if row.last_job})
+        page = self._store.sources.page(condition, number, size)
+        last = self._store.overview.jobs({row.last_job for row in page.rows if row.last_job})
         return Page(
             "sources.html",
             {
                 "search": search,
-                "lines": [SourceLine(row, last.get(row.last_job or "")) for row in found.rows],
-                "paging": Paging(number, size, found.total, ("sources",), request.query),
+                "lines": [SourceLine(row, last.get(row.last_job or "")) for row in page.rows],
+                "paging": Paging(number, size, page.total, ("sources",), request.query),
                 "groups": self._store.overview.group_names(),
-                "appliances": bool(found.rows) or bool(self._store.appliances.all()),
+                "appliances": bool(page.rows) or bool(self._store.appliances.all()),
             },
         )
 
@@ -114,22 +114,22 @@ class SourcePages:
         )
 
     def _modify(self, request: PageRequest) -> Redirect:
-        given = {name: request.form.get(name, "") for name in ("Name", "Description")}
+        values = {name: request.form.get(name, "") for name in ("Name", "Description")}
         source = source_of(self._store, request.path["id"])
-        if given["Name"] == source.name:  # vCenter's name may break the rule that a new one must follow
-            del given["Name"]
-        self._dispatcher.call(request.caller, "ModifySourceServerAttribute", given | {"SourceId": source.id})
+        if values["Name"] == source.name:  # vCenter's name may break the rule for new names
+            del values["Name"]
+        self._dispatcher.call(request.caller, "ModifySourceServerAttribute", values | {"SourceId": source.id})
         return Redirect(link("sources", source.id, said="changed"))
 
     def _delete(self, request: PageRequest) -> Redirect:
         force = "true" if request.form.get("Force") else "false"
-        given = {"SourceId": request.path["id"], "Force": force}
-        self._dispatcher.call(request.caller, "DeleteSourceServer", given)
+        values = {"SourceId": request.path["id"], "Force": force}
+        self._dispatcher.call(request.caller, "DeleteSourceServer", values)
         return Redirect(link("sources", said="removed"))
 
 
 def source_of(store: Store, source_id: str) -> Source:
-    """The source with this id, names are no ids here; `Denied` when there is none."""
+    """The source with this id; a name is not accepted. Raises `Denied` if there is none."""
     read(kinds.ID, "SourceId", source_id)
     try:
         source = store.sources.get(source_id)

@@ -1,4 +1,4 @@
-"""The address of live pages: who listens, and to what."""
+"""A live page listens at one address. The request says which topics it watches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from connector.control.domain.entities import Role
 from connector.control.state.access_keys import includes
 from connector.errors import ConnectorError
 
-#: Lines on one page at most, and characters of an id.
+#: How many lines a page has at most, and how many characters an id.
 _LINES: Final = 50
 _ID: Final = 80
 
@@ -53,24 +53,24 @@ class Streams:
 
 
 def sheet_address(job_id: str) -> str:
-    """Where the page of this job listens."""
+    """The address where the page of this job listens."""
     return link("live", sheet=job_id)
 
 
 def list_address(job_ids: list[str], status: str) -> str:
-    """Where a list of these jobs listens; `status` is the one it is narrowed to."""
+    """The address where a list of these jobs listens. `status`: the status that the list is narrowed to."""
     return link("live", lines=",".join(job_ids), counts=status)
 
 
 def _topics(http: Request, *, may_operate: bool) -> frozenset[Topic]:
     query = http.query_params
-    found = [Topic(LINE, name, may_operate) for name in query.get("lines", "").split(",") if name][:_LINES]
+    topics = [Topic(LINE, name, may_operate) for name in query.get("lines", "").split(",") if name][:_LINES]
     if "sheet" in query:
-        found.append(Topic(SHEET, query["sheet"], may_operate))
+        topics.append(Topic(SHEET, query["sheet"], may_operate))
     if "counts" in query:
-        found.append(Topic(COUNTS, query["counts"], may_operate))
-    sound = all(len(topic.id) <= _ID and topic.id.isprintable() and topic.id.isascii() for topic in found)
-    return frozenset(found) if sound else frozenset()
+        topics.append(Topic(COUNTS, query["counts"], may_operate))
+    sound = all(len(topic.id) <= _ID and topic.id.isprintable() and topic.id.isascii() for topic in topics)
+    return frozenset(topics) if sound else frozenset()
 
 
 def _no(status: int, text: str) -> Response:

@@ -1,6 +1,6 @@
-"""How pages are written: templates, the files beside them, and the headers that hold a browser to them.
+"""Pages are made from templates, and their headers forbid a browser everything else.
 
-Nothing comes from elsewhere and nothing is inline, so the policy can forbid both.
+A page uses no foreign files and no inline code, so the policy forbids both.
 """
 
 from __future__ import annotations
@@ -49,18 +49,20 @@ _ALWAYS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A piece of a page that is written anew when something changes. `version` follows from its content."""
+    """A part of a page that is sent again when it changes. `version` follows from its content."""
 
     html: Markup
     version: str
 
 
 class Templates:
-    """Writes pages and parts of them. Thread-safe."""
+    """Makes pages and parts of pages. Thread-safe."""
 
     def __init__(self) -> None:
         self._files = {
-            found.name: found.read_bytes() for found in (files(_ROOM) / "static").iterdir() if found.is_file()
+            static_file.name: static_file.read_bytes()
+            for static_file in (files(_ROOM) / "static").iterdir()
+            if static_file.is_file()
         }
         self._environment = Environment(
             loader=PackageLoader(_ROOM),
@@ -78,25 +80,25 @@ class Templates:
         return self._environment.get_template(template).render(values)
 
     def part(self, template: str, values: Mapping[str, Any]) -> Fragment:
-        """A piece of one."""
+        """A part of a page."""
         html = self._environment.get_template(template).render(values)
         return Fragment(Markup(html), _digest(html.encode()))  # noqa: S704 - a template of ours, escaped as all of them are
 
     def file(self, name: str) -> Response | None:
-        """A file beside the templates. Its address changes with its content, so it may be kept for ever."""
+        """A static file. Its address changes with its content, so a browser may keep it for ever."""
         content = self._files.get(name)
         if content is None:
             return None
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        kept = {"cache-control": "public, max-age=31536000, immutable"}
-        return with_headers(Response(content, media_type=kind, headers=kept))
+        headers = {"cache-control": "public, max-age=31536000, immutable"}
+        return with_headers(Response(content, media_type=kind, headers=headers))
 
     def _address(self, name: str) -> str:
         return f"{ROOT}/static/{name}?v={_digest(self._files[name])}"
 
 
 def with_headers(response: Response) -> Response:
-    """With the headers that every answer of the console carries; not kept by anybody unless it says so."""
+    """The answer with the headers of the console. Nobody may cache it unless it says so."""
     for name, value in _ALWAYS.items():
         response.headers[name] = value
     response.headers.setdefault("cache-control", "no-store")

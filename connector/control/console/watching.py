@@ -1,6 +1,6 @@
-"""What live pages watch, read from the store: four queries a look, and the rest only for what has changed since.
+"""One look for all live pages takes four queries, and more only for topics that have changed.
 
-`Watching.look` is called by one watcher, never twice at a time.
+One watcher calls `Watching.look`, never twice at a time.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from connector.control.store.overview import JobGlance
 LINE: Final = "line"
 SHEET: Final = "sheet"
 COUNTS: Final = "counts"
-#: The element of every page that says which sources are down.
+#: The element of every page that shows which sources are down.
 DOWN: Final = "down"
 
-#: The parts of a job's page, in no particular order; each is a template of this name.
+#: The parts of a job's page; each is a template of this name.
 SHEET_PARTS: Final = ("state", "actions", "progress", "runs", "images", "resources", "log")
 
 _ORDER: Final = (
@@ -37,7 +37,7 @@ _ORDER: Final = (
     JobStatus.DELETING,
 )
 
-#: A job's page is read anew after so many looks even when neither job nor log changed: its source may have.
+#: A job's page is read again after so many looks even if neither job nor log changed: its source may have changed.
 _REREAD: Final = 5
 
 Parts = Mapping[str, Fragment]
@@ -46,14 +46,14 @@ Counted = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The parts of a topic, and the sign by which they are known to be current."""
+    """The parts of a topic, and the sign that tells whether they are current."""
 
     sign: Any
     parts: Parts
 
 
 class Watching:
-    """Writes the parts of pages, for pages themselves and for those who watch them."""
+    """Makes the parts of pages, for the pages themselves and for live updates."""
 
     def __init__(self, store: Store, lines: JobLines, sheets: JobDetailsReader, templates: Templates) -> None:
         self._store = store
@@ -71,7 +71,7 @@ class Watching:
         counted = self._counted() if any(topic.kind == COUNTS for topic in topics) else ()
         down = self._store.overview.down()
         self._looked += 1
-        seen: dict[Topic, _Seen] = {}
+        current: dict[Topic, _Seen] = {}
         for topic in topics:
             line = lines.get(topic.id)
             sign = {
@@ -79,13 +79,13 @@ class Watching:
                 LINE: line,
                 SHEET: (line, down, entries.get(topic.id), self._looked // _REREAD),
             }[topic.kind]
-            known = self._seen.get(topic)
-            if known is not None and known.sign == sign:
-                seen[topic] = known
+            previous = self._seen.get(topic)
+            if previous is not None and previous.sign == sign:
+                current[topic] = previous
             else:
-                seen[topic] = _Seen(sign, self._parts(topic, line, counted, down))
-        self._seen = seen
-        return {topic: found.parts for topic, found in seen.items()}
+                current[topic] = _Seen(sign, self._parts(topic, line, counted, down))
+        self._seen = current
+        return {topic: state.parts for topic, state in current.items()}
 
     def _parts(
         self, topic: Topic, line: JobLine | None, counted: Counted, down: Sequence[JobGlance]
@@ -99,7 +99,7 @@ class Watching:
         return {**self.sheet(line, may_operate=topic.may_operate), DOWN: self._down(down)}
 
     def down(self) -> Fragment:
-        """On every page: the jobs whose sources are down."""
+        """The part of every page with the jobs whose sources are down."""
         return self._down(self._store.overview.down())
 
     def _down(self, jobs: Sequence[JobGlance]) -> Fragment:
@@ -110,20 +110,20 @@ class Watching:
         return self._templates.part("job/line.html", {"line": line, "may_operate": may_operate})
 
     def sheet(self, line: JobLine, *, may_operate: bool) -> Parts:
-        """Everything on a job's page that changes by itself."""
+        """The parts of a job's page that change by themselves."""
         values = {"sheet": self._sheets.of(line), "line": line, "may_operate": may_operate}
         return {name: self._templates.part(f"job/{name}.html", values) for name in SHEET_PARTS}
 
-    def counts(self, chosen: str) -> Fragment:
-        """How many jobs there are in each status; `chosen` is the one that is shown."""
-        return self._counts(self._counted(), chosen)
+    def counts(self, status: str) -> Fragment:
+        """The numbers of jobs in each status. `status`: the one that the list shows."""
+        return self._counts(self._counted(), status)
 
-    def _counts(self, counted: Counted, chosen: str) -> Fragment:
-        return self._templates.part("job/counts.html", {"counts": counted, "chosen": chosen})
+    def _counts(self, counted: Counted, status: str) -> Fragment:
+        return self._templates.part("job/counts.html", {"counts": counted, "chosen": status})
 
     def _counted(self) -> Counted:
-        found = self._store.overview.job_counts()
-        return tuple((str(status), found.get(status, 0)) for status in _ORDER)
+        counts = self._store.overview.job_counts()
+        return tuple((str(status), counts.get(status, 0)) for status in _ORDER)
 
     def _gone(self, topic: Topic) -> Parts:
         name = f"line-{topic.id}" if topic.kind == LINE else "state"

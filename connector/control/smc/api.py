@@ -1,4 +1,4 @@
-"""The public API put together: its 24 operations, and extensions of ours, with one dispatcher, authenticator and endpoint."""
+"""The public API has 24 operations of the service and extensions of ours, behind one dispatcher, authenticator and endpoint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def operations(service: JobService) -> tuple[Operation, ...]:
 
 
 def dispatcher(service: JobService) -> OperationDispatcher:
-    """All operations over this service; every change is in its audit log."""
+    """The dispatcher of all operations over this service. Every change is in its audit log."""
 
     def audit(who: str, origin: str, action: str, subject: str, values: Mapping[str, Any]) -> None:
         service.store.audit.add(who, origin, action, subject[:400], dict(values))

@@ -1,4 +1,4 @@
-"""Applications: jobs whose sources are cut over, and given back, as one. Extensions of the public API."""
+"""The operations on applications are extensions. The jobs of an application are cut over and rolled back together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME: Final = Parameter("Name", kinds.APPLICATION_NAME, required=True)
 _RANK: Final = Parameter(
     "Rank",
     Whole(0, 1000),
-    meaning="the lowest is shut down first and started last; equal ones go side by side; default 0",
+    meaning="the lowest rank is shut down first and started last; equal ranks go side by side; default 0",
 )
 _MEMBER: Final = Struct((Parameter("JobId", kinds.ID, required=True), _RANK))
 SET: Final = (
@@ -27,7 +27,7 @@ SET: Final = (
     Parameter(
         "Member",
         ListOf(_MEMBER, 100, "Duplicate.JobId", "JobId"),
-        meaning="all jobs of the application, incremental ones; none: the application is no more",
+        meaning="all jobs of the application; they must be incremental; none: the application ends",
     ),
 )
 DESCRIBE: Final = (Parameter("Name", kinds.WORD, meaning="exact"),)
@@ -35,14 +35,14 @@ ROLLBACK: Final = (_NAME, tables.KEEP_TRACKING)
 
 
 class ApplicationOperations:
-    """Applications and what is asked of them as a whole."""
+    """The operations on whole applications."""
 
     def __init__(self, service: JobService) -> None:
         self._store = service.store
         self._together = ApplicationService(service)
 
     def table(self) -> tuple[Operation, ...]:
-        """One line each."""
+        """The operations with their parameters."""
         return (
             Operation(
                 "DescribeMigrationApplications",
@@ -57,7 +57,7 @@ class ApplicationOperations:
                 SET,
                 Role.OPERATOR,
                 self._set,
-                "say which jobs are an application, and the order in which their sources are shut down",
+                "set which jobs are an application, and the order in which their sources are shut down",
                 "Name",
                 answers=tables.APPLICATION_ANSWER,
             ),
@@ -66,7 +66,7 @@ class ApplicationOperations:
                 (_NAME,),
                 Role.OPERATOR,
                 self._start,
-                "a run of each job, whose snapshots are taken close together; all of them or none begin",
+                "begin a run of each job, or of none; the snapshots are taken close together",
                 "Name",
                 answers=tables.APPLICATION_ANSWER,
             ),
@@ -75,7 +75,7 @@ class ApplicationOperations:
                 (_NAME,),
                 Role.OPERATOR,
                 self._cut_over,
-                "shut the sources down in order, read each when all are off, make images when all are proved; or none",
+                "shut the sources down in order, read them when all are off, make images when all are proved; all or none",
                 "Name",
                 answers=tables.APPLICATION_ANSWER,
             ),
@@ -84,16 +84,18 @@ class ApplicationOperations:
                 ROLLBACK,
                 Role.OPERATOR,
                 self._roll_back,
-                "after a cutover: power the sources on again in reverse order, as they were found",
+                "after a cutover: give the sources their state back and power them on in reverse order",
                 "Name",
                 answers=tables.APPLICATION_ANSWER,
             ),
         )
 
     def _describe(self, _caller: Caller, values: Values) -> Answer:
-        wanted = values.get("Name")
-        found = [self._shown(*entry) for entry in self._together.all().items() if wanted in (None, entry[0])]
-        return wrapped("Applications", "Application", found)
+        name = values.get("Name")
+        applications = [
+            self._shown(*entry) for entry in self._together.all().items() if name in (None, entry[0])
+        ]
+        return wrapped("Applications", "Application", applications)
 
     def _set(self, _caller: Caller, values: Values) -> Answer:
         ranks = {
@@ -114,13 +116,13 @@ class ApplicationOperations:
 
     def _shown(self, name: str, jobs: list[Job]) -> Answer:
         ranks = sorted({job.rank for job in jobs}, reverse=True)
-        shown = [_member(job, ranks.index(job.rank) + 1) for job in jobs]
+        members = [_member(job, ranks.index(job.rank) + 1) for job in jobs]
         spread = self._together.spread(name) if jobs else None
         return {
             "Name": name,
             "Settled": not jobs or self._together.settled(name),
             "Spread": -1 if spread is None else round(spread),
-        } | wrapped("Members", "Member", shown)
+        } | wrapped("Members", "Member", members)
 
 
 def _member(job: Job, start: int) -> Answer:

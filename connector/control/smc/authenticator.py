@@ -1,4 +1,4 @@
-"""Who may come in: a known key, a right signature, a fresh nonce, a clock within 15 minutes."""
+"""A request is admitted if its key is known, its signature is right, its nonce is new and its clock is within 15 minutes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NONCE: Final = re.compile(r"[\x20-\x7e]{1,128}")
 
 
 class Authenticator:
-    """Checks claims. Thread-safe. `clock` is the wall's, also where tests move the clock of jobs."""
+    """Checks signature claims. `clock` is the system's, even where tests move the clock of jobs. Thread-safe."""
 
     def __init__(self, keys: AccessKeys, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
@@ -38,11 +38,11 @@ class Authenticator:
         self._outages = Outages(_LOG, PEERS)
 
     def admit(self, claim: SignatureClaim) -> AccessKey:
-        """The key that signed this, here and now, for the first time in this process."""
-        found = self._keys.find(claim.key_id) if _KEY_ID.fullmatch(claim.key_id) else None
-        if found is None:
+        """The key that signed this request. Raises `Denied` for a wrong, late or repeated request."""
+        entry = self._keys.find(claim.key_id) if _KEY_ID.fullmatch(claim.key_id) else None
+        if entry is None:
             raise Denied("InvalidAccessKeyId.NotFound", "Specified access key is not found.")
-        key, secret = found
+        key, secret = entry
         claim.verify(secret)
         if key.disabled:
             raise Denied("InvalidAccessKeyId.Inactive", "Specified access key is disabled.")
@@ -66,9 +66,9 @@ class Authenticator:
         return key
 
     def once(self, claim: SignatureClaim, key: AccessKey, *, strict: bool = True) -> None:
-        """The nonce is new to every replica and to every process before this one: asked before anything is answered.
+        """Raise `Denied` if any replica or earlier process has seen the nonce. It is called before the answer.
 
-        Not `strict`: when nothing can be written down, this process's own memory is enough, so that reading goes on.
+        Not `strict`: if the database cannot be written, this process's memory is enough, so that reads go on.
         """
         try:
             new = self._keys.claim(key.id, claim.nonce)
@@ -83,7 +83,7 @@ class Authenticator:
 
 
 class Recent:
-    """Nonces that this process has seen, each until its request would be too old anyway. Thread-safe."""
+    """The nonces that this process has seen. Each is kept until its request is too old to be accepted. Thread-safe."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
@@ -91,10 +91,10 @@ class Recent:
         self._lock = threading.Lock()
 
     def first(self, nonce: str, until: float, now: float) -> bool:
-        """Whether `nonce` is new; remembered in any case."""
+        """Whether `nonce` is new. It is remembered in any case."""
         with self._lock:
             if now > self._swept + 60:
-                self._until = {known: end for known, end in self._until.items() if end >= now}
+                self._until = {seen_nonce: end for seen_nonce, end in self._until.items() if end >= now}
                 self._swept = now
             if nonce in self._until:
                 return False

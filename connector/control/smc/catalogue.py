@@ -1,4 +1,4 @@
-"""Every refusal of the public API has a code from `CODES`; its HTTP status comes from there and nowhere else. Pure."""
+"""Every refusal of the public API has a code from `CODES`, and its HTTP status comes only from there. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from connector.errors import (
 
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
-    """One line of the error catalogue. `name` may end in `.*`: the rest is the parameter's name."""
+    """One entry of the error catalogue. If `name` ends in `.*`, the parameter's name follows on the wire."""
 
     name: str
     status: int
     meaning: str
     remedy: str
-    documented: bool = True  # by SMC or its gateway; else chosen here
+    documented: bool = True  # by SMC or its gateway; False: our own code
 
 
 CODES: Final = (
@@ -99,33 +99,33 @@ _FAMILIES: Final = {code.name[:-2]: code for code in CODES if code.name.endswith
 
 
 def code_of(name: str) -> ErrorCode:
-    """The catalogue's line for a code as it appears on the wire; `KeyError` when there is none."""
+    """The entry for a code as it is on the wire. Raises `KeyError` if there is none."""
     return _EXACT.get(name) or _FAMILIES[name.partition(".")[0]]
 
 
 class Denied(Exception):
-    """The answer is an error: `code` as on the wire, and one line that says why."""
+    """The answer is an error with `code` as on the wire and one line that says why."""
 
     def __init__(self, code: str, message: str, remedy: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
-        found = code_of(code)
-        self.status = found.status
-        self.remedy = remedy or found.remedy
+        entry = code_of(code)
+        self.status = entry.status
+        self.remedy = remedy or entry.remedy
 
 
 def missing(name: str) -> Denied:
-    """A required parameter is not there."""
+    """The refusal of a request without a required parameter."""
     return Denied(f"MissingParameter.{name}", f"{name} is mandatory for this action.")
 
 
 def invalid(name: str, rule: str) -> Denied:
-    """A value breaks its rule; the value itself is not repeated."""
+    """The refusal of a value that breaks its rule. It does not repeat the value."""
     return Denied(f"InvalidParameter.{name}", f"The specified parameter {name} is not valid: {rule}.")
 
 
-#: What the rest of the control plane raises, for errors that carry no code of their own.
+#: The codes of errors of the control plane that carry no code of their own.
 _OURS: Final = (
     (NotFound, "InvalidResourceId.NotFound"),
     (NotPermitted, "Forbidden.Unauthorized"),
@@ -138,7 +138,7 @@ _OURS: Final = (
 
 
 def translated(failed: ConnectorError) -> Denied:
-    """One of our errors under its public code. What fails inside of us stays there: it may name files and hosts."""
+    """One of our errors under its public code. Internal failures are not shown: they may name files and hosts."""
     code = getattr(failed, "code", None)
     if code is None:
         code = next((code for kind, code in _OURS if isinstance(failed, kind)), None)

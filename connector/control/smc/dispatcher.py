@@ -1,4 +1,4 @@
-"""Where an operation is carried out for somebody who has been let in: one set of rules for the signed API and the console."""
+"""Every operation goes through the dispatcher, so the signed API and the console have the same rules."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from connector.control.smc.scope import narrowed
 from connector.control.state.access_keys import includes
 from connector.control.store.search import Scope
 
-#: Records who did what, from where: key, address, operation, subject, parameters.
+#: Writes a line of the audit log: key, address, operation, subject, parameters.
 Audit = Callable[[str, str, str, str, Mapping[str, Any]], None]
 
 
 class OperationDispatcher:
-    """All operations by name. Thread-safe. Every method raises `Denied`."""
+    """Finds and carries out operations. Every method raises `Denied`. Thread-safe."""
 
     def __init__(self, operations: Iterable[Operation], audit: Audit, scope: Scope) -> None:
-        """`scope` knows what belongs to the workgroups that a key may be limited to."""
+        """`scope` finds what belongs to the workgroups of a limited key."""
         self._operations = {operation.name: operation for operation in operations}
         self._audit = audit
         self._scope = scope
@@ -35,14 +35,14 @@ class OperationDispatcher:
             )
         return operation
 
-    def call(self, caller: Caller, name: str, given: Mapping[str, str]) -> Answer:
-        """Everything from the role to the line in the audit log; `given` is flat text, as it would be signed."""
+    def call(self, caller: Caller, name: str, parameters: Mapping[str, str]) -> Answer:
+        """Check the role, parse, carry out and audit. `parameters` are flat text, as in a signed request."""
         operation = self.find(name)
         permit(caller.key, operation)
-        return self.carry_out(caller, operation, parse(operation.parameters, given))
+        return self.carry_out(caller, operation, parse(operation.parameters, parameters))
 
     def carry_out(self, caller: Caller, operation: Operation, values: Values) -> Answer:
-        """The work of a call that has been permitted and parsed; a change is audited once it is done."""
+        """Do the work of a permitted and parsed call. A change is audited after it is done."""
         values = narrowed(self._scope, caller.key, operation.name, values)
         answer = operation.work(caller, values)
         if operation.changes:
@@ -52,7 +52,7 @@ class OperationDispatcher:
 
 
 def permit(key: AccessKey, operation: Operation) -> None:
-    """The key's role allows this operation."""
+    """Raise `Denied` unless the key's role allows this operation."""
     if not includes(key.role, operation.role):
         raise Denied(
             "Forbidden.Unauthorized",
@@ -61,5 +61,5 @@ def permit(key: AccessKey, operation: Operation) -> None:
 
 
 def _subject(operation: Operation, values: Values, answer: Answer) -> str:
-    found = values.get(operation.subject, answer.get(operation.subject, ""))
-    return " ".join(found) if isinstance(found, list) else str(found)
+    subject = values.get(operation.subject, answer.get(operation.subject, ""))
+    return " ".join(subject) if isinstance(subject, list) else str(subject)

@@ -1,6 +1,4 @@
-"""The public API's one address: GET and POST on `/`, JSON out, a code for every failure, a line in the audit log for
-every change.
-"""
+"""The public API has one address: GET and POST on `/`, answered in JSON. Every failure has a code."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ class ApiEndpoint:
         self._outages = Outages(_LOG, PEERS)
 
     def route(self) -> Route:
-        """Where the API is mounted: signatures cover the path, so it can be nowhere else."""
+        """The route `/`. Signatures cover the path, so the API can have no other."""
         return Route("/", edge(self._answer, self._failure), methods=["GET", "POST"])
 
     async def _answer(self, http: HttpRequest) -> Response:
@@ -62,7 +60,7 @@ class ApiEndpoint:
             return Denied("MalformedRequest", f"The body is larger than {MAX_BODY} bytes.")
         if isinstance(failed, ConnectorError):
             denied = translated(failed)
-            if denied.status >= 500:  # the caller is not told what: the log is
+            if denied.status >= 500:  # the caller does not see what failed; the log has it
                 self._outages.missed(f"request {request_id} failed", failed)
             return denied
         _LOG.error("request %s failed unexpectedly", request_id, exc_info=failed)
@@ -80,13 +78,13 @@ class ApiEndpoint:
 
 
 def _own(request: Request) -> dict[str, str]:
-    """The operation's own parameters."""
-    given = {**request.query, **request.form}
-    if given.get("Format", "JSON").upper() not in ("JSON", ""):
+    """The parameters of the operation, without those of the signature."""
+    parameters = {**request.query, **request.form}
+    if parameters.get("Format", "JSON").upper() not in ("JSON", ""):
         raise Denied(
             "InvalidParameter.Format", "The specified parameter Format is not valid: JSON is answered."
         )
-    return {name: value for name, value in given.items() if name not in COMMON}
+    return {name: value for name, value in parameters.items() if name not in COMMON}
 
 
 def _request(http: HttpRequest, body: bytes) -> Request:

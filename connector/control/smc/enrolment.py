@@ -1,4 +1,4 @@
-"""The operations on activation codes (access tokens), with which appliances enrol."""
+"""The operations on activation codes (access tokens) and on the authority of appliances that enrolled with them."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ LIST: Final = (
 
 
 class TokenOperations:
-    """Activation codes: shown once, counted, expiring."""
+    """The operations on activation codes."""
 
     def __init__(self, service: JobService) -> None:
         self._service = service
         self._tokens = service.store.tokens
 
     def table(self) -> tuple[Operation, ...]:
-        """One line each."""
-        gone = "appliances that enrolled with it wait for approval again, its sources stay"
+        """The operations with their parameters."""
+        gone = "appliances that enrolled with it wait for approval again; its sources stay"
         return (
             Operation(
                 "CreateAccessToken",
                 CREATE,
                 Role.ADMIN,
                 self._create,
-                "make an activation code; AccessTokenCode is shown this once",
+                "make an activation code; AccessTokenCode is shown only once",
                 "AccessTokenId",
             ),
             Operation("ListAccessTokens", LIST, Role.READER, self._list, "list activation codes"),
@@ -73,11 +73,11 @@ class TokenOperations:
         return {"AccessTokenId": token.id, "AccessTokenCode": code}
 
     def _list(self, _caller: Caller, values: Values) -> Answer:
-        found = self._tokens.all(
+        tokens = self._tokens.all(
             ids=values.get("AccessTokenId", ()), name=values.get("Name"), status=values.get("Status")
         )
-        shown = [shapes.access_token(row) for row in found]
-        return shapes.page("AccessTokens", "AccessToken", shown, len(shown), 1, max(20, len(shown)))
+        answers = [shapes.access_token(row) for row in tokens]
+        return shapes.page("AccessTokens", "AccessToken", answers, len(answers), 1, max(20, len(answers)))
 
     def _disable(self, _caller: Caller, values: Values) -> Answer:
         self._tokens.disable(values["AccessTokenId"])
@@ -99,11 +99,9 @@ _CODE: Final = (
     Parameter("Name", kinds.NAME, required=True),
     Parameter("Description", kinds.LONG_DESCRIPTION),
     Parameter(
-        "VCenter", kinds.WORD, required=True, meaning="the only one it is good for, by its instance UUID"
+        "VCenter", kinds.WORD, required=True, meaning="instance UUID of the only vCenter that it is valid for"
     ),
-    Parameter(
-        "WorkgroupId", kinds.ID, meaning="the tenant whose vCenter it is; default: the administrator's"
-    ),
+    Parameter("WorkgroupId", kinds.ID, meaning="the tenant of the vCenter; default: the administrator"),
     Parameter(
         "JoinsByItself",
         Flag(),
@@ -114,19 +112,19 @@ _CODE: Final = (
 )
 _CODE_ANSWER: Final = (
     Field("AccessTokenId", "string"),
-    Field("AccessTokenCode", "string", "shown this once"),
+    Field("AccessTokenCode", "string", "shown only once"),
 )
 
 
 class AuthorityOperations:
-    """Who may act for which vCenter."""
+    """The operations that decide which appliance may act for which vCenter."""
 
     def __init__(self, service: JobService) -> None:
         self._service = service
         self._store = service.store
 
     def table(self) -> tuple[Operation, ...]:
-        """One line each."""
+        """The operations with their parameters."""
         return (
             Operation(
                 "CreateEnrolmentCode",
@@ -142,7 +140,7 @@ class AuthorityOperations:
                 _APPLIANCE,
                 Role.ADMIN,
                 self._approve,
-                "let an appliance act for its vCenter, which becomes its tenant's if it is nobody's",
+                "let an appliance act for its vCenter; a vCenter without a tenant becomes its tenant's",
                 "ApplianceId",
                 answers=_STATE,
             ),
@@ -160,7 +158,7 @@ class AuthorityOperations:
                 _APPLIANCE,
                 Role.ADMIN,
                 self._rotate,
-                "have an appliance fetch a new secret and sign with a new key; the old ones end when the new are used",
+                "make an appliance fetch a new secret and sign with a new key; the old ones end when the new ones are used",
                 "ApplianceId",
                 answers=_STATE,
             ),
@@ -191,12 +189,15 @@ class AuthorityOperations:
         return _shown(self._store.appliances.ask_rotation(self._known(values)))
 
     def _known(self, values: Values) -> str:
-        wanted = str(values["ApplianceId"])
-        if all(row.id != wanted for row in self._store.appliances.all()):
+        appliance_id = str(values["ApplianceId"])
+        if all(row.id != appliance_id for row in self._store.appliances.all()):
             raise UnknownObject(
-                RefusalCode.APPLIANCE_UNKNOWN, "no such appliance", on=wanted, remedy="list the appliances"
+                RefusalCode.APPLIANCE_UNKNOWN,
+                "no such appliance",
+                on=appliance_id,
+                remedy="list the appliances",
             )
-        return wanted
+        return appliance_id
 
 
 def _shown(row: Appliance) -> Answer:

@@ -1,7 +1,4 @@
-"""Rows as the extensions show them. Pure.
-
-What an appliance reported is taken as it comes and shown with the types that the tables promise.
-"""
+"""The answers of the extensions have exactly the types of the tables, whatever an appliance reported. Pure."""
 
 from __future__ import annotations
 
@@ -53,7 +50,7 @@ def progress(
     appliances: Mapping[str, str],
     now: float,
 ) -> Answer:
-    """Where a job is. `appliances`: names by id."""
+    """How far a job is. `appliances`: names by id."""
     reads = newest is not None and newest.state is PassState.TAKEN
     ordered = in_order(source.disks, row.disk_order) if source else ()
     order = {disk.key: index for index, disk in enumerate(ordered)}
@@ -94,7 +91,7 @@ def log_entry(row: LogEntry) -> Answer:
 
 
 def evidence(row: EvidenceEntry, run: int) -> Answer:
-    """What a pass left as proof, without the manifest."""
+    """The evidence of a pass, without the manifest."""
     return {
         "PassId": row.pass_id,
         "RunNumber": run,
@@ -108,7 +105,7 @@ def evidence(row: EvidenceEntry, run: int) -> Answer:
 def passed(
     row: Pass, run: Run | None, image: JobImage | None, appliances: Mapping[str, str], down: float | None
 ) -> Answer:
-    """One pass with what it did. `image`: of its run, if there is one; `down`: since when the source is shut down."""
+    """One pass with its result. `image`: the run's image, if there is one. `down`: since when the source is shut down."""
     result = row.result or {}
     disks = result.get("disks")
     return {
@@ -132,7 +129,7 @@ def passed(
 
 
 def resource(row: TrackedResource, images: Mapping[str, JobImage]) -> Answer:
-    """One thing that was made because of a job. `images` by run."""
+    """One tracked resource of a job. `images`: by run."""
     image = images.get(row.token.removeprefix("image-")) if row.kind == "image" else None
     return {
         "Kind": row.kind,
@@ -149,7 +146,7 @@ def resource(row: TrackedResource, images: Mapping[str, JobImage]) -> Answer:
 
 
 def findings(row: Source) -> Answer:
-    """One source with what was found about it."""
+    """One source with its findings."""
     return {
         "SourceId": row.id,
         "Name": row.name,
@@ -173,8 +170,8 @@ def findings(row: Source) -> Answer:
     }
 
 
-def estimated(found: Forecast) -> Answer:
-    """How long it may take, together and each alone."""
+def estimated(estimate: Forecast) -> Answer:
+    """The forecast for all sources together and for each alone."""
     shares = [
         {
             "SourceId": share.source.id,
@@ -183,24 +180,24 @@ def estimated(found: Forecast) -> Answer:
             "BytesMeasured": share.measured,
             **_period(share.period),
         }
-        for share in found.shares
+        for share in estimate.shares
     ]
-    about = {"BytesPerSecond": int(found.rate), "RateMeasured": found.measured}
-    return _period(found.period) | about | wrapped("SourceServers", "SourceServer", shares)
+    about = {"BytesPerSecond": int(estimate.rate), "RateMeasured": estimate.measured}
+    return _period(estimate.period) | about | wrapped("SourceServers", "SourceServer", shares)
 
 
-def forecast(told: Downtime | None) -> Answer:
-    """The downtime of a cutover that begins now, by what it is spent on."""
+def forecast(downtime: Downtime | None) -> Answer:
+    """The parts of the predicted downtime of a cutover that begins now."""
     parts = {
-        "": told and told.seconds,
-        "Shutdown": told and told.shutdown,
-        "Snapshot": told and told.snapshot,
-        "Reading": told and told.reading,
-        "Rest": told and told.rest,
-        "Image": told and told.image,
+        "": downtime and downtime.seconds,
+        "Shutdown": downtime and downtime.shutdown,
+        "Snapshot": downtime and downtime.snapshot,
+        "Reading": downtime and downtime.reading,
+        "Rest": downtime and downtime.rest,
+        "Image": downtime and downtime.image,
     }
     seconds = {f"Forecast{part}Seconds": _known(value) for part, value in parts.items()}
-    return seconds | {"ForecastBytes": told.changed if told else UNKNOWN}
+    return seconds | {"ForecastBytes": downtime.changed if downtime else UNKNOWN}
 
 
 def _period(period: Period) -> Answer:
@@ -215,7 +212,7 @@ def _period(period: Period) -> Answer:
 
 
 def appliance(row: Appliance, names: Mapping[str, str], *, online: bool) -> Answer:
-    """`names`: of what has an id in it."""
+    """One appliance. `names`: names of the ids in it."""
     return {
         "ApplianceId": row.id,
         "Name": row.name,
@@ -234,29 +231,29 @@ def appliance(row: Appliance, names: Mapping[str, str], *, online: bool) -> Answ
 
 
 def _licences(row: Source) -> list[dict[str, str]]:
-    """What the guest's licence makes one think of, said as checks say it."""
-    found = licences.warnings(str(row.facts.get("guest_id", "")))
+    """Warnings about the guest's licence, in the form of findings."""
+    warnings = licences.warnings(str(row.facts.get("guest_id", "")))
     about = {"check": licences.CHECK, "severity": str(Severity.WARN), "subject": row.name}
-    return [about | {"message": text, "remedy": licences.REMEDY} for text in found]
+    return [about | {"message": text, "remedy": licences.REMEDY} for text in warnings]
 
 
 def _trait(row: Source, name: str) -> object:
-    """What newer appliances tell beside the machine itself."""
+    """A fact that only newer appliances report."""
     traits = row.facts.get("traits")
     return traits.get(name) if isinstance(traits, dict) else row.facts.get(name)
 
 
-def _listed(found: object) -> list[str]:
-    return [_words(item) for item in found] if isinstance(found, list | tuple) else []
+def _listed(values: object) -> list[str]:
+    return [_words(item) for item in values] if isinstance(values, list | tuple) else []
 
 
 def _allowed(row: Job) -> list[str]:
-    """A job that runs once has no cutover, whatever its state."""
+    """Names of the operations that are allowed now. A job that runs once never has a cutover."""
     return [_OPERATIONS[event] for event in views.allowed(row)]
 
 
 def _disk(disk: Mapping[str, Any], index: int, reads: bool) -> Answer:
-    wanted, done = _whole(disk.get("wanted")), _whole(disk.get("done"))
+    planned, done = _whole(disk.get("wanted")), _whole(disk.get("done"))
     rate = _whole(disk.get("rate")) if reads else 0
     return {
         "Index": index,
@@ -264,31 +261,31 @@ def _disk(disk: Mapping[str, Any], index: int, reads: bool) -> Answer:
         "Label": _words(disk.get("label")),
         "SizeBytes": _whole(disk.get("capacity")),
         "State": _words(disk.get("state")),
-        "WantedBytes": wanted,
+        "WantedBytes": planned,
         "DoneBytes": done,
         "ReadBytes": _whole(disk.get("read")),
         "ZeroBytes": _whole(disk.get("zero")),
         "WireBytes": _whole(disk.get("wire")),
         "BytesPerSecond": rate,
-        "RemainingSeconds": _remaining(wanted - done, rate),
+        "RemainingSeconds": _remaining(planned - done, rate),
         "Bottleneck": _words(disk.get("bottleneck")),
     }
 
 
 def _result(disk: object) -> Answer:
-    found = disk if isinstance(disk, dict) else {}
+    facts = disk if isinstance(disk, dict) else {}
     return {
-        "DiskKey": _key(found),
-        "Label": _words(found.get("label")),
-        "Kind": _words(found.get("kind")),
-        "SizeBytes": _whole(found.get("capacity")),
-        "PlannedBytes": _whole(found.get("planned")),
-        "ReadBytes": _whole(found.get("read")),
-        "ZeroBytes": _whole(found.get("zero")),
-        "WireBytes": _whole(found.get("wire")),
-        "Seconds": _number(found.get("seconds")),
-        "Digest": _words(found.get("digest")),
-        "Note": _words(found.get("note")),
+        "DiskKey": _key(facts),
+        "Label": _words(facts.get("label")),
+        "Kind": _words(facts.get("kind")),
+        "SizeBytes": _whole(facts.get("capacity")),
+        "PlannedBytes": _whole(facts.get("planned")),
+        "ReadBytes": _whole(facts.get("read")),
+        "ZeroBytes": _whole(facts.get("zero")),
+        "WireBytes": _whole(facts.get("wire")),
+        "Seconds": _number(facts.get("seconds")),
+        "Digest": _words(facts.get("digest")),
+        "Note": _words(facts.get("note")),
     }
 
 
@@ -306,20 +303,20 @@ def _run(run: Run | None) -> Answer:
 
 
 def _error(error: Mapping[str, Any] | None) -> Answer:
-    """One of our errors, so that whoever reads it can raise it again."""
-    said = error or {}
+    """One of our errors, in a form from which a client can raise it again."""
+    values = error or {}
     names = {"ErrorKind": "error", "ErrorReason": "what", "ErrorSubject": "on", "ErrorRemedy": "remedy"}
-    return {ours: _words(said.get(theirs)) for ours, theirs in names.items()} | {
-        "ErrorRetryable": said.get("retryable") is True
+    return {ours: _words(values.get(theirs)) for ours, theirs in names.items()} | {
+        "ErrorRetryable": values.get("retryable") is True
     }
 
 
 def _snapshot(cost: object) -> Answer:
-    said = cost if isinstance(cost, dict) else {}
+    seconds = cost if isinstance(cost, dict) else {}
     return {
-        "SnapshotCreateSeconds": _known(said.get("create")),
-        "SnapshotRemoveSeconds": _known(said.get("remove")),
-        "SnapshotLeft": _words(said.get("left")),
+        "SnapshotCreateSeconds": _known(seconds.get("create")),
+        "SnapshotRemoveSeconds": _known(seconds.get("remove")),
+        "SnapshotLeft": _words(seconds.get("left")),
     }
 
 
@@ -352,17 +349,17 @@ def _finding(finding: Mapping[str, Any]) -> Answer:
 
 
 def _downtime(since: float | None, row: Pass, image: JobImage | None) -> float:
-    """Of a pass of the cutover that shut the source down, whichever of its attempts did; others read it as it ran."""
+    """The downtime of a pass of the cutover that shut the source down; other passes read a running source."""
     if since is None or not row.final or (row.ended or since) < since:
         return float(UNKNOWN)
     end = (image.completed or image.created) if image else row.ended
     return max(0.0, (end or since) - since)
 
 
-def _remaining(left: int, rate: int) -> int:
-    if left <= 0:
+def _remaining(remaining: int, rate: int) -> int:
+    if remaining <= 0:
         return 0
-    return math.ceil(left / rate) if rate > 0 else UNKNOWN
+    return math.ceil(remaining / rate) if rate > 0 else UNKNOWN
 
 
 def _reason(error: Mapping[str, Any] | None) -> str:
@@ -377,7 +374,7 @@ def _number(value: object) -> float:
 
 
 def _known(value: object) -> float:
-    """Seconds that may not be known."""
+    """Seconds; -1 if they are not known."""
     return float(UNKNOWN) if value is None else _number(value)
 
 

@@ -1,4 +1,4 @@
-"""The extensions: progress, log, passes, resources, findings, appliances; and which disks of a source stay behind."""
+"""The extensions are operations that the public API does not have: progress, log, passes, resources, findings, appliances."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _AT_ONCE: Final = 2
 
 
 class ExtensionOperations:
-    """What the public API has no operation for."""
+    """Operations that the public API does not have."""
 
     def __init__(self, service: JobService) -> None:
         self._service = service
         self._store = service.store
 
     def table(self) -> tuple[Operation, ...]:
-        """One line each."""
+        """The operations with their parameters."""
         return (
             _looking(
                 "DescribeReplicationJobProgress",
@@ -42,7 +42,7 @@ class ExtensionOperations:
                 "DescribeReplicationJobLog",
                 (tables.LOG, tables.LOG_ANSWER),
                 self._log,
-                "the log of one job; asked again with AfterEntryId it is followed",
+                "the log of one job; ask again with AfterEntryId to follow it",
             ),
             _looking(
                 "DescribeReplicationJobPasses",
@@ -54,7 +54,7 @@ class ExtensionOperations:
                 "DescribeReplicationJobEvidence",
                 (tables.EVIDENCE, tables.EVIDENCE_ANSWER),
                 self._evidence,
-                "what a job's passes left as proof",
+                "the evidence of a job's passes",
             ),
             _looking(
                 "ExportReplicationJobEvidence",
@@ -66,14 +66,14 @@ class ExtensionOperations:
                 "DescribeReplicationJobResources",
                 (tables.RESOURCES, tables.RESOURCES_ANSWER),
                 self._resources,
-                "what was made because of a job, in the cloud and in vCenter: what costs, and what is gone",
+                "what a job created in the cloud and in vCenter, what costs money, and what is gone",
             ),
             Operation(
                 "SetReplicationJobDisks",
                 tables.LEFT_OUT,
                 Role.OPERATOR,
                 self._leave_out,
-                "say which disks stay behind, before the first run; DescribeReplicationJobs shows them as LeftOutDisks",
+                "set which disks are not migrated, before the first run; DescribeReplicationJobs shows them as LeftOutDisks",
                 "JobId",
                 answers=tables.LEFT_OUT_ANSWER,
             ),
@@ -82,7 +82,7 @@ class ExtensionOperations:
                 tables.ROLLBACK,
                 Role.OPERATOR,
                 self._rollback,
-                "after a cutover: power the source on again, as it was found; the job is Stopped then",
+                "after a cutover: give the source its state back and power it on; then the job is Stopped",
                 "JobId",
                 answers=tables.ROLLBACK_ANSWER,
             ),
@@ -90,7 +90,7 @@ class ExtensionOperations:
                 "DescribeSourceServerFindings",
                 (tables.FINDINGS, tables.FINDINGS_ANSWER),
                 self._findings,
-                "what stands in the way of migrating sources",
+                "the findings that block or limit the migration of sources",
             ),
             _looking(
                 "EstimateMigration",
@@ -107,12 +107,12 @@ class ExtensionOperations:
         )
 
     def _progress(self, _caller: Caller, values: Values) -> Answer:
-        wanted, now = list(dict.fromkeys(values["JobId"])), self._store.now()
-        rows = {row.id: row for row in self._store.jobs.page(JobFilter(ids=wanted), 1, len(wanted)).rows}
+        job_ids, now = list(dict.fromkeys(values["JobId"])), self._store.now()
+        rows = {row.id: row for row in self._store.jobs.page(JobFilter(ids=job_ids), 1, len(job_ids)).rows}
         runs = self._store.runs.of_many(list(rows))
         newest = self._store.passes.newest(list(rows))
         sources, names = self._sources({row.source_id for row in rows.values()}), self._names()
-        shown = [
+        answers = [
             show.progress(
                 rows[job],
                 sources.get(rows[job].source_id),
@@ -121,43 +121,45 @@ class ExtensionOperations:
                 names,
                 now,
             )
-            for job in wanted
+            for job in job_ids
             if job in rows
         ]
-        return wrapped("ReplicationJobs", "ReplicationJob", shown)
+        return wrapped("ReplicationJobs", "ReplicationJob", answers)
 
     def _log(self, _caller: Caller, values: Values) -> Answer:
-        job = job_by_id(self._store, values["JobId"])  # its status first: what led to it is then in the log
+        job = job_by_id(
+            self._store, values["JobId"]
+        )  # the status first: then the log has the entries that led to it
         log, limit = self._store.log, values.get("MaxResults", tables.DEFAULT_RESULTS)
         after = values.get("AfterEntryId")
-        found = log.newest(job.id, limit) if after is None else log.after(job.id, after, limit)
+        entries = log.newest(job.id, limit) if after is None else log.after(job.id, after, limit)
         about = {"JobId": job.id, "Status": str(job.status), "TotalCount": log.count(job.id)}
-        return about | wrapped("LogEntries", "LogEntry", [show.log_entry(row) for row in found])
+        return about | wrapped("LogEntries", "LogEntry", [show.log_entry(row) for row in entries])
 
     def _passes(self, _caller: Caller, values: Values) -> Answer:
         job = job_by_id(self._store, values["JobId"])
         runs = {run.id: run for run in self._store.runs.of(job.id)}
         images, names = self._images(job.id), self._names()
         rows = self._store.passes.of(job.id)[::-1]
-        shown = [
+        answers = [
             show.passed(row, runs.get(row.run_id), images.get(row.run_id), names, job.down_since)
             for row in _part(rows, values)
         ]
         forecast_now = show.forecast(self._service.downtime(job))
-        return forecast_now | page("Passes", "Pass", shown, len(rows), *paging(values))
+        return forecast_now | page("Passes", "Pass", answers, len(rows), *paging(values))
 
     def _evidence(self, _caller: Caller, values: Values) -> Answer:
         job = job_by_id(self._store, values["JobId"])
         runs = {run.id: run.number for run in self._store.runs.of(job.id)}
-        shown = [show.evidence(row, runs.get(row.run_id, 0)) for row in self._store.evidence.of(job.id)]
-        return {"JobId": job.id} | wrapped("Evidences", "Evidence", shown)
+        answers = [show.evidence(row, runs.get(row.run_id, 0)) for row in self._store.evidence.of(job.id)]
+        return {"JobId": job.id} | wrapped("Evidences", "Evidence", answers)
 
     def _manifest(self, _caller: Caller, values: Values) -> Answer:
-        job, wanted = job_by_id(self._store, values["JobId"]), values["PassId"]
-        if all(row.pass_id != wanted for row in self._store.evidence.of(job.id)):
+        job, pass_id = job_by_id(self._store, values["JobId"]), values["PassId"]
+        if all(row.pass_id != pass_id for row in self._store.evidence.of(job.id)):
             raise invalid("PassId", "there is no evidence of this pass of this job")
-        manifest = self._store.evidence.manifest(wanted).decode()
-        return {"JobId": job.id, "PassId": wanted, "Manifest": manifest}
+        manifest = self._store.evidence.manifest(pass_id).decode()
+        return {"JobId": job.id, "PassId": pass_id, "Manifest": manifest}
 
     def _resources(self, _caller: Caller, values: Values) -> Answer:
         job = job_by_id(self._store, values["JobId"])
@@ -167,13 +169,17 @@ class ExtensionOperations:
             for row in self._store.resources.of(job.id)
             if values.get("Released", row.removed) is row.removed
         ]
-        shown = [show.resource(row, images) for row in _part(rows, values)]
-        return page("Resources", "Resource", shown, len(rows), *paging(values))
+        answers = [show.resource(row, images) for row in _part(rows, values)]
+        return page("Resources", "Resource", answers, len(rows), *paging(values))
 
     def _rollback(self, _caller: Caller, values: Values) -> Answer:
         job = job_by_id(self._store, values["JobId"])
-        begun = self._service.rollback(job.id, keep_cbt=values.get("KeepChangeTracking", False))
-        return {"JobId": begun.id, "Status": str(begun.status), "BusinessStatus": str(begun.business)}
+        updated = self._service.rollback(job.id, keep_cbt=values.get("KeepChangeTracking", False))
+        return {
+            "JobId": updated.id,
+            "Status": str(updated.status),
+            "BusinessStatus": str(updated.business),
+        }
 
     def _leave_out(self, _caller: Caller, values: Values) -> Answer:
         job = job_by_id(self._store, values["JobId"])
@@ -187,24 +193,24 @@ class ExtensionOperations:
         return {"JobId": job.id, **wrapped("LeftOutDisks", "DiskKey", [str(key) for key in left_out])}
 
     def _findings(self, _caller: Caller, values: Values) -> Answer:
-        wanted = SourceFilter(
+        condition = SourceFilter(
             ids=values.get("SourceId", ()),
             workgroup_id=values.get("WorkgroupId"),
             morefs=values.get("MachineId", ()),
         )
-        found = self._store.sources.page(wanted, *paging(values))
-        shown = [show.findings(row) for row in found.rows]
-        return page("SourceServers", "SourceServer", shown, found.total, *paging(values))
+        sources = self._store.sources.page(condition, *paging(values))
+        answers = [show.findings(row) for row in sources.rows]
+        return page("SourceServers", "SourceServer", answers, sources.total, *paging(values))
 
     def _estimate(self, _caller: Caller, values: Values) -> Answer:
         ids = list(dict.fromkeys(values["SourceId"]))
-        known = self._sources(ids)
-        if unknown := [source for source in ids if source not in known]:
+        sources = self._sources(ids)
+        if unknown := [source for source in ids if source not in sources]:
             raise Denied("SourceServer.NotFound", f"The specified source server {unknown[0]} is not found.")
         limit = values.get("BandwidthLimit")
         rate = None if limit is None else limit * 1e6 / 8
-        wanted = [known[source] for source in ids]
-        return show.estimated(forecast(self._store, wanted, rate, values.get("AtOnce", _AT_ONCE)))
+        chosen = [sources[source] for source in ids]
+        return show.estimated(forecast(self._store, chosen, rate, values.get("AtOnce", _AT_ONCE)))
 
     def _appliances(self, _caller: Caller, values: Values) -> Answer:
         alive = {row.id for row in self._store.appliances.alive(self._service.grace)}
@@ -222,19 +228,20 @@ class ExtensionOperations:
         part = _part(rows, values)
         within = {key for row in part for key in (row.token_id, row.workgroup_id) if key}
         names = self._store.overview.names(within)
-        shown = [show.appliance(row, names, online=row.id in alive) for row in part]
-        return page("Appliances", "Appliance", shown, len(rows), *paging(values))
+        answers = [show.appliance(row, names, online=row.id in alive) for row in part]
+        return page("Appliances", "Appliance", answers, len(rows), *paging(values))
 
     def _sources(self, ids: Iterable[str]) -> dict[str, Source]:
-        wanted = list(ids)
-        if not wanted:
+        source_ids = list(ids)
+        if not source_ids:
             return {}
         return {
-            row.id: row for row in self._store.sources.page(SourceFilter(ids=wanted), 1, len(wanted)).rows
+            row.id: row
+            for row in self._store.sources.page(SourceFilter(ids=source_ids), 1, len(source_ids)).rows
         }
 
     def _images(self, job_id: str) -> dict[str, JobImage]:
-        """By run."""
+        """The images of a job, by run."""
         return {image.run_id: image for image in self._store.resources.images(job_id)}
 
     def _names(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a job may be asked to be: rules between parameters, and between parameters and the source's disks. Pure."""
+"""Rules between the parameters of a job, and between them and the source's disks. A contradiction is refused. Pure."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _JOB_TYPES: Final = {
 _NET_MODES: Final = (0, 2)
 _CONTAINER: Final = ("ContainerNamespace", "ContainerRepository", "ContainerTag")
 
-#: Parameters that have a column of their own; the others are kept as the definition.
+#: Parameters that have their own column; the others are kept in the definition.
 _COLUMNS: Final = frozenset(field.name for field in JOB_FIELDS if field.column) | {"JobId"}
 
 
 def check_new(values: Values, source: Source) -> None:
-    """Raises `Denied` for what no job of this source can be."""
+    """Raise `Denied` if no job of this source can have these values."""
     job_type = values.get("JobType", AGENTLESS)
     if job_type != AGENTLESS:
         raise invalid("JobType", f"3 is offered, agentless migration; {_JOB_TYPES[job_type]}")
@@ -39,7 +39,7 @@ def check_new(values: Values, source: Source) -> None:
 
 
 def check_rhythm(values: Values, *, run_once: bool) -> None:
-    """Raises `Denied` when it is not said when runs begin and how many images stay, or is said of a job that runs once."""
+    """Raise `Denied` if an incremental job lacks its rhythm or number of images, or if a job that runs once has them."""
     on_demand = values.get("OnDemand", False)
     if run_once and on_demand:
         raise invalid("OnDemand", "false for a job that runs once; it is for incremental jobs")
@@ -51,7 +51,7 @@ def check_rhythm(values: Values, *, run_once: bool) -> None:
 
 
 def check(values: Values, source: Source, *, run_once: bool) -> None:
-    """Raises `Denied` for a contradiction in `values`, which may be only a part of a definition."""
+    """Raise `Denied` for a contradiction in `values`, which may be only a part of a definition."""
     _check_target(values, run_once=run_once)
     if values.get("NetMode", 0) not in _NET_MODES:
         raise invalid("NetMode", "0 (internet) or 2 (VPC)")
@@ -62,11 +62,11 @@ def check(values: Values, source: Source, *, run_once: bool) -> None:
 
 
 def kept(values: Values) -> dict[str, Any]:
-    """The part of the request that is kept as it was asked for, in the API's names."""
-    found = {name: value for name, value in values.items() if name not in _COLUMNS}
-    if PARAMETER in found:
-        found[PARAMETER] = json.dumps(found[PARAMETER], separators=(",", ":"))
-    return found
+    """The part of the request that becomes the job's definition, in the API's names."""
+    definition = {name: value for name, value in values.items() if name not in _COLUMNS}
+    if PARAMETER in definition:
+        definition[PARAMETER] = json.dumps(definition[PARAMETER], separators=(",", ":"))
+    return definition
 
 
 def _check_target(values: Values, *, run_once: bool) -> None:
@@ -103,13 +103,13 @@ def _check_disks(values: Values, source: Source) -> None:
                 f"The source has {max(0, len(disks) - 1)} data disks; none has the index {disk['Index']}.",
             )
         capacity = disks[disk["Index"]].capacity
-        which = f"data disk {disk['Index']}"
-        _check_size("DataDisk.Size", disk.get("Size", shapes.gib(capacity)), capacity, which)
+        disk_name = f"data disk {disk['Index']}"
+        _check_size("DataDisk.Size", disk.get("Size", shapes.gib(capacity)), capacity, disk_name)
         _check_parts("DataDisk.Part", disk.get("Part", []), disk.get("Size", shapes.gib(capacity)))
 
 
 def _check_layout(layout: dict[str, Any], source: Source) -> None:
-    """`Disks.System` and `Disks.Data`, the newer way to say the same."""
+    """Check `Disks.System` and `Disks.Data`, the newer form of the disk parameters."""
     for name, disk, index in _layout(layout):
         if index is None or index >= len(source.disks):
             raise Denied(
@@ -118,8 +118,8 @@ def _check_layout(layout: dict[str, Any], source: Source) -> None:
         capacity = source.disks[index].capacity
         if disk.get("LVM"):
             raise invalid(f"{name}.LVM", "blocks are copied as they are; volumes are not rebuilt")
-        which = f"data disk {index}" if index else "the system disk"
-        _check_size(f"{name}.Size", disk.get("Size", shapes.gib(capacity)), capacity, which)
+        disk_name = f"data disk {index}" if index else "the system disk"
+        _check_size(f"{name}.Size", disk.get("Size", shapes.gib(capacity)), capacity, disk_name)
         _check_parts(f"{name}.Part", disk.get("Part", []), disk.get("Size", shapes.gib(capacity)))
 
 
@@ -131,9 +131,9 @@ def _layout(layout: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], int |
         yield "Disks.Data", disk, int(text) if text.isdecimal() and 0 < int(text) < 1000 else None
 
 
-def _check_size(name: str, size: int, capacity: int, which: str) -> None:
+def _check_size(name: str, size: int, capacity: int, disk_name: str) -> None:
     if size * _GIB < capacity:
-        raise invalid(name, f"at least {shapes.gib(capacity)} GiB, the size of {which} at the source")
+        raise invalid(name, f"at least {shapes.gib(capacity)} GiB, the size of {disk_name} at the source")
 
 
 def _check_parts(name: str, parts: list[dict[str, Any]], size: int) -> None:

@@ -1,4 +1,4 @@
-"""The operations on migration jobs."""
+"""The operations on migration jobs translate requests into calls of `JobService`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from connector.errors import Ambiguous, Conflict, NotFound
 from connector.specification.fields import BY_NAME, JOB_FIELDS
 from connector.specification.value import Parameter
 
-#: Of a new job: parameters with a column of their own that the job's wish takes as they are.
+#: Parameters of a new job that have their own column and need no translation.
 _PLAIN: Final = {
     field.name: field.column
     for field in JOB_FIELDS
@@ -34,15 +34,15 @@ _CHANGED: Final = frozenset(field.name for field in JOB_FIELDS if field.column a
 
 
 class JobOperations:
-    """Migration jobs, as people and programs see them."""
+    """The operations on migration jobs."""
 
     def __init__(self, service: JobService) -> None:
         self._service = service
         self._store = service.store
 
     def table(self) -> tuple[Operation, ...]:
-        """One line each."""
-        one = (tables.JOB_ID,)
+        """The operations with their parameters."""
+        job_id = (tables.JOB_ID,)
         return (
             Operation("DescribeReplicationJobs", tables.DESCRIBE, Role.READER, self._describe, "list jobs"),
             _changing("CreateReplicationJob", tables.CREATE, self._create, "make a job for a source"),
@@ -52,15 +52,15 @@ class JobOperations:
                 self._modify,
                 "change a job: its name and description always, most else before its first run",
             ),
-            _changing("StartReplicationJob", one, self._start, "from Ready, Stopped, InError or Waiting"),
-            _changing("StopReplicationJob", one, self._stop, "pause: while Syncing, or from Waiting"),
+            _changing("StartReplicationJob", job_id, self._start, "from Ready, Stopped, InError or Waiting"),
+            _changing("StopReplicationJob", job_id, self._stop, "pause: while Syncing, or from Waiting"),
             _changing(
                 "CutOverReplicationJob",
                 tables.CUT_OVER,
                 self._cut_over,
                 "end an incremental job, from Waiting",
             ),
-            _changing("DeleteReplicationJob", one, self._delete, "from any status but Running"),
+            _changing("DeleteReplicationJob", job_id, self._delete, "from any status but Running"),
             Operation(
                 "CreateCrossZoneMigrationJob",
                 tables.CROSS_ZONE,
@@ -73,10 +73,10 @@ class JobOperations:
     def _create(self, _caller: Caller, values: Values) -> Answer:
         source = self._source(values["SourceId"])
         job_rules.check_new(values, source)
-        made = self._make(_new_job(values, source))
-        if made.source_id != source.id or ("Name" in values and made.name != values["Name"]):
+        job = self._make(_new_job(values, source))
+        if job.source_id != source.id or ("Name" in values and job.name != values["Name"]):
             raise Denied("IdempotentParameterMismatch", "This ClientToken created another job.")
-        return {"JobId": made.id}
+        return {"JobId": job.id}
 
     def _make(self, new_job: NewJob) -> Job:
         try:
@@ -86,11 +86,11 @@ class JobOperations:
                 raise
             return self._service.create(
                 new_job
-            )  # the same request may have won the race: it answers for both
+            )  # the same request may have been faster: its job is the answer to both
 
     def _describe(self, _caller: Caller, values: Values) -> Answer:
         number, size = paging(values)
-        wanted = JobFilter(
+        condition = JobFilter(
             ids=values.get("JobId", ()),
             source_ids=values.get("SourceId", ()),
             target_instances=values.get("InstanceId", ()),
@@ -102,21 +102,21 @@ class JobOperations:
             resource_group=values.get("ResourceGroupId"),
             tags=tag_filters(values),
         )
-        found = self._store.jobs.page(wanted, number, size)
-        shown = self._shown(list(found.rows))
-        return shapes.page("ReplicationJobs", "ReplicationJob", shown, found.total, number, size)
+        page = self._store.jobs.page(condition, number, size)
+        answers = self._shown(list(page.rows))
+        return shapes.page("ReplicationJobs", "ReplicationJob", answers, page.total, number, size)
 
     def _modify(self, _caller: Caller, values: Values) -> Answer:
         job = self._job(values["JobId"])
-        kept = job_rules.kept(values)
-        if kept:
+        definition = job_rules.kept(values)
+        if definition:
             source = self._store.sources.of(job)
             job_rules.check(job.definition | values, source, run_once=job.run_once)
-        if "OnDemand" in values:  # jobs of 0.1.0 have no rhythm and do not say so
+        if "OnDemand" in values:  # jobs of 0.1.0 have neither a frequency nor this flag
             standing = {"Frequency": job.frequency, "MaxNumberOfImageToKeep": job.max_images}
             job_rules.check_rhythm(standing | values, run_once=job.run_once)
         columns = {BY_NAME[name].column: value for name, value in values.items() if name in _CHANGED}
-        if changes := columns | kept:
+        if changes := columns | definition:
             self._service.modify(job.id, changes)
         return {}
 
@@ -145,7 +145,7 @@ class JobOperations:
     def _source(self, source_id: str) -> Source:
         try:
             source = self._store.sources.get(source_id)
-        except (NotFound, Ambiguous):  # as a name; names are not ids here
+        except (NotFound, Ambiguous):  # it may be a name; here only ids count
             source = None
         if source is None or source.id != source_id:
             raise Denied("SourceServer.NotFound", f"The specified source server {source_id} is not found.")
@@ -157,9 +157,9 @@ class JobOperations:
         runs = self._store.runs.of_many(ids)
         images = self._store.resources.images_of(ids)
         newest = self._store.passes.newest(ids)
-        wanted = SourceFilter(ids=list({row.source_id for row in rows}) or ["none"])
+        condition = SourceFilter(ids=list({row.source_id for row in rows}) or ["none"])
         groups = {
-            s.id: s.workgroup_id or "" for s in self._store.sources.page(wanted, 1, len(rows) or 1).rows
+            s.id: s.workgroup_id or "" for s in self._store.sources.page(condition, 1, len(rows) or 1).rows
         }
         names = self._store.overview.names({*groups, *filter(None, groups.values())})
         return [
@@ -182,7 +182,7 @@ def _origin(row: Job, groups: Mapping[str, str], names: Mapping[str, str]) -> sh
 
 
 def job_by_id(store: Store, job_id: str) -> Job:
-    """By its id alone; names are not ids here. Raises `Denied`."""
+    """The job with this id; a name is not accepted. Raises `Denied`."""
     try:
         job = store.jobs.get(job_id)
     except (NotFound, Ambiguous):

@@ -1,4 +1,4 @@
-"""What an operation of the public API is: its parameters, who may call it, what does the work."""
+"""An operation of the public API is a row: its parameters, the role that may call it, and the function that does the work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and from which address."""
+    """The key that calls, and the address that it calls from."""
 
     key: AccessKey
     origin: str
@@ -27,7 +27,7 @@ Work = Callable[[Caller, Values], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One line of an answer. With `item` it is a list, wrapped twice as the SDKs parse lists: `Name.Item[]`."""
+    """One field of an answer. With `item` it is a list, wrapped twice as the SDKs parse lists: `Name.Item[]`."""
 
     name: str
     kind: str  # "string", "integer", "float", "boolean", or "list"
@@ -40,9 +40,8 @@ class Field:
 class Operation:
     """One operation.
 
-    `subject` names the parameter by which the audit log remembers what a changing operation changed; for one that
-    creates, it is a field of the answer. An operation with `answers` is an extension: the service has none of that
-    name and no SDK has a class for it, so what it answers is written down here.
+    `subject` is the parameter that tells the audit log what was changed; for an operation that creates, it is a field of
+    the answer. An operation with `answers` is an extension: no SDK has a class for it, so its answer is described here.
     """
 
     name: str
@@ -55,10 +54,10 @@ class Operation:
 
     @property
     def extension(self) -> bool:
-        """Whether it is ours and not the service's."""
+        """Whether it is our extension."""
         return bool(self.answers)
 
     @property
     def changes(self) -> bool:
-        """Whether it changes anything; then it is audited."""
+        """Whether it changes anything. Then it is audited."""
         return bool(self.subject)

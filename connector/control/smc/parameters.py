@@ -1,7 +1,7 @@
-"""Flat text in, typed values out: one strict parser over tables of parameters. Pure; raises `Denied` and nothing else.
+"""One strict parser turns flat text into typed values, by tables of parameters. A parameter of no table is refused. Pure.
 
-Lists arrive as `Name.1`, `Name.2`, structures as `Name.Field`. An empty value counts as absent, unless its kind allows
-empty text. What no table names is refused.
+Lists come as `Name.1`, `Name.2`, structures as `Name.Field`. An empty value counts as absent, unless its kind allows
+empty text. The parser raises only `Denied`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 from connector.control.smc.catalogue import Denied, invalid, missing
 from connector.specification.value import Kind, ListOf, OneOf, Parameter, Scalar, Struct, Text, WrongValue
 
-#: Typed values by parameter name; a parameter that was not given is not there.
+#: Typed values by parameter name, without parameters that the request does not have.
 Values = dict[str, Any]
 
 #: Accepted on every operation and ignored: legacy account fields, and the region that old SDKs always add.
@@ -24,36 +24,36 @@ TOLERATED: Final = frozenset(
 _INDEX: Final = re.compile(r"[1-9][0-9]{0,3}\Z")
 
 
-def parse(table: Sequence[Parameter], given: Mapping[str, str]) -> Values:
-    """The values of one request; raises `Denied` for the first thing that is wrong."""
-    left = dict(given)
-    values = _fields(table, "", left)
-    if unknown := sorted(left.keys() - TOLERATED):
+def parse(table: Sequence[Parameter], texts: Mapping[str, str]) -> Values:
+    """The values of one request. Raises `Denied` for the first mistake."""
+    remaining = dict(texts)
+    values = _fields(table, "", remaining)
+    if unknown := sorted(remaining.keys() - TOLERATED):
         raise Denied("UnknownParameter", f"The operation has no parameter {_shown(unknown[0])}.")
     return values
 
 
-def _fields(table: Sequence[Parameter], prefix: str, left: dict[str, str]) -> Values:
+def _fields(table: Sequence[Parameter], prefix: str, remaining: dict[str, str]) -> Values:
     values: Values = {}
     for parameter in table:
         name = f"{prefix}{parameter.name}"
-        found = _take(parameter.kind, name, left)
-        if found is None and parameter.required:
+        value = _take(parameter.kind, name, remaining)
+        if value is None and parameter.required:
             raise missing(name)
-        if found is not None:
-            values[parameter.name] = found
+        if value is not None:
+            values[parameter.name] = value
     return values
 
 
-def _take(kind: Kind, name: str, left: dict[str, str]) -> Any:
-    """The value under `name`, removed from `left`; None when it is not there."""
+def _take(kind: Kind, name: str, remaining: dict[str, str]) -> Any:
+    """Take the value of `name` out of `remaining`; None if it is absent."""
     if isinstance(kind, ListOf):
-        return _list(kind, name, left)
+        return _list(kind, name, remaining)
     if isinstance(kind, Struct):
-        if not any(key.startswith(f"{name}.") for key in left):
+        if not any(key.startswith(f"{name}.") for key in remaining):
             return None
-        return _fields(kind.fields, f"{name}.", left)
-    text = left.pop(name, None)
+        return _fields(kind.fields, f"{name}.", remaining)
+    text = remaining.pop(name, None)
     if text is None:
         return None
     if text == "" and not _may_be_empty(kind):
@@ -62,7 +62,7 @@ def _take(kind: Kind, name: str, left: dict[str, str]) -> Any:
 
 
 def read(kind: Scalar, name: str, text: str) -> Any:
-    """One value; raises `Denied` when it breaks the rule of its kind."""
+    """One value. Raises `Denied` if it breaks the rule of its kind."""
     try:
         return kind.read(name, text)
     except WrongValue as wrong:
@@ -71,8 +71,10 @@ def read(kind: Scalar, name: str, text: str) -> Any:
         raise invalid(name, wrong.rule) from None
 
 
-def _list(kind: ListOf, name: str, left: dict[str, str]) -> list[Any] | None:
-    numbers = {key[len(name) + 1 :].partition(".")[0]: None for key in left if key.startswith(f"{name}.")}
+def _list(kind: ListOf, name: str, remaining: dict[str, str]) -> list[Any] | None:
+    numbers = {
+        key[len(name) + 1 :].partition(".")[0]: None for key in remaining if key.startswith(f"{name}.")
+    }
     if not numbers:
         return None
     if any(_INDEX.match(number) is None for number in numbers):
@@ -81,7 +83,7 @@ def _list(kind: ListOf, name: str, left: dict[str, str]) -> list[Any] | None:
         last = name.rpartition(".")[2]
         plural = {"Tag": "Tags", "ResourceId": "ResourceIds"}.get(last, last)
         raise Denied(f"NumberExceed.{plural}", f"{name} may have at most {kind.limit} items.")
-    items = [_take(kind.item, f"{name}.{number}", left) for number in sorted(numbers, key=int)]
+    items = [_take(kind.item, f"{name}.{number}", remaining) for number in sorted(numbers, key=int)]
     if None in items:
         raise invalid(name, "an item of the list is empty")
     if kind.unique:

@@ -1,6 +1,6 @@
-"""Keys that are limited to workgroups: what is outside does not exist for them.
+"""For a key that is limited to workgroups, nothing outside them exists.
 
-`RULES` has one line for each operation. What has none is refused.
+`RULES` has one line for each operation. An operation without a line is refused.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _UNKNOWN: Final = {
     TOKEN: RefusalCode.TOKEN_UNKNOWN,
 }
 _TAGGED: Final = {TagKind.SOURCE: SOURCE, TagKind.JOB: JOB, TagKind.GROUP: GROUP}
-_NOBODY: Final = "-"  # no id looks like this: a list of it alone finds nothing
+_NOBODY: Final = "-"  # no id has this form: a search for it finds nothing
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeRule:
-    """`names`: parameters that must be given, and whose ids must be inside. `lists`: a parameter that narrows what is
-    found, to what is inside. `tags`: `ResourceId` is of the kind that `ResourceType` says.
+    """How one operation is limited. `names`: required parameters whose ids must be inside. `lists`: a parameter that
+    narrows the search; it is set to what is inside. `tags`: `ResourceId` has the kind that `ResourceType` says.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ RULES: Final[Mapping[str, ScopeRule]] = {
     "RotateMigrationAppliance": _ONE_APPLIANCE,
 }
 
-#: Made for everybody, or for machines of several tenants at once: only for keys without limits.
+#: Operations for keys without limits only: they concern everybody, or machines of several tenants at once.
 OUTSIDE: Final = (
     "CreateCrossZoneMigrationJob",
     "CreateAccessToken",
@@ -107,7 +107,7 @@ OUTSIDE: Final = (
 
 
 def narrowed(scope: Scope, key: AccessKey, operation: str, values: Values) -> Values:
-    """What the operation may be asked by this key. Raises `Denied`, and `UnknownObject` for what is outside."""
+    """The values, narrowed to what this key may see. Raises `Denied`, and `UnknownObject` for ids outside."""
     if key.workgroups is None:
         return values
     rule = RULES.get(operation)
@@ -123,8 +123,10 @@ def narrowed(scope: Scope, key: AccessKey, operation: str, values: Values) -> Va
         return values
     parameter, kind = lists
     inside = scope.ids(kind, key.workgroups)
-    wanted = [one for one in values[parameter] if one in inside] if parameter in values else sorted(inside)
-    return {**values, parameter: wanted or [_NOBODY]}
+    allowed_ids = (
+        [item for item in values[parameter] if item in inside] if parameter in values else sorted(inside)
+    )
+    return {**values, parameter: allowed_ids or [_NOBODY]}
 
 
 def _of(rule: ScopeRule, values: Values) -> tuple[Mapping[str, str], tuple[str, str] | None]:
@@ -137,9 +139,9 @@ def _of(rule: ScopeRule, values: Values) -> tuple[Mapping[str, str], tuple[str, 
 def _require(inside: set[str], parameter: str, kind: str, values: Values) -> None:
     if parameter not in values:
         raise missing(parameter)
-    given = values[parameter]
-    for one in given if isinstance(given, list) else [given]:
-        if one not in inside:
+    requested = values[parameter]
+    for item in requested if isinstance(requested, list) else [requested]:
+        if item not in inside:
             raise UnknownObject(
-                _UNKNOWN[kind], f"no such {kind}", on=str(one), remedy="list what this key sees"
+                _UNKNOWN[kind], f"no such {kind}", on=str(item), remedy="list what this key sees"
             )

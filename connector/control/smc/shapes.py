@@ -1,4 +1,4 @@
-"""Rows as the public API shows them: its names, its types, its lists wrapped twice. Pure."""
+"""The answers of the public API have its names, its types and its lists, which are wrapped twice. Pure."""
 
 from __future__ import annotations
 
@@ -34,21 +34,23 @@ _RESOURCE: Final = {
     "sourceserver": "ALIYUN::SMC::SOURCESERVER",
     "replicationjob": "ALIYUN::SMC::REPLICATIONJOB",
 }
-#: What a job repeats of what it was asked to be.
+#: The fields of its request that a job shows again.
 _ECHOED: Final = tuple(field for field in JOB_FIELDS if field.echoed and not field.part_of)
 
 
 def moment(seconds: float | None) -> str:
-    """ISO 8601 in UTC; empty for a time that is not set, or so far away that it means never."""
+    """ISO 8601 in UTC; empty for a time that is not set or means never."""
     if seconds is None or seconds >= 1e11:
         return ""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def precise(seconds: float | None) -> str:
-    """The same with milliseconds, for what is compared with clocks of programs."""
-    whole = moment(seconds)
-    return f"{whole[:-1]}.{int(seconds % 1 * 1000):03d}Z" if whole and seconds is not None else ""
+    """The same with milliseconds, for times that programs compare."""
+    seconds_text = moment(seconds)
+    return (
+        f"{seconds_text[:-1]}.{int(seconds % 1 * 1000):03d}Z" if seconds_text and seconds is not None else ""
+    )
 
 
 def wrapped(plural: str, singular: str, items: Sequence[Any]) -> Answer:
@@ -62,13 +64,13 @@ def page(plural: str, singular: str, items: Sequence[Any], total: int, number: i
     return counted | wrapped(plural, singular, items)
 
 
-def tags(found: Sequence[Tag]) -> Answer:
-    return wrapped("Tags", "Tag", [{"Key": tag.key, "Value": tag.value} for tag in found])
+def tags(rows: Sequence[Tag]) -> Answer:
+    return wrapped("Tags", "Tag", [{"Key": tag.key, "Value": tag.value} for tag in rows])
 
 
 def source(row: Source, found_tags: Sequence[Tag], version: str, names: Mapping[str, str]) -> Answer:
-    """One source. `version`: of the appliance that sees it; `names`: of what has an id in it."""
-    shown = row.state is SourceState.UNAVAILABLE
+    """One source. `version`: the version of its appliance. `names`: names of the ids in it."""
+    is_unavailable = row.state is SourceState.UNAVAILABLE
     about = {"error_code": row.error_code, "error_msg": row.reason}
     disks = row.disks
     return {
@@ -76,8 +78,8 @@ def source(row: Source, found_tags: Sequence[Tag], version: str, names: Mapping[
         "Name": row.name,
         "Description": row.description,
         "State": str(row.state),
-        "StatusInfo": json.dumps(about) if shown else "",
-        "ErrorCode": row.error_code if shown else "",
+        "StatusInfo": json.dumps(about) if is_unavailable else "",
+        "ErrorCode": row.error_code if is_unavailable else "",
         "JobId": row.last_job or "",
         "JobName": names.get(row.last_job or "", ""),
         "CreationTime": moment(row.created),
@@ -104,7 +106,7 @@ def source(row: Source, found_tags: Sequence[Tag], version: str, names: Mapping[
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a job's source is called, and the workgroup that it is in."""
+    """The name of a job's source, and its workgroup."""
 
     source_name: str
     group: str
@@ -121,7 +123,7 @@ def job(
     now: float,
 ) -> Answer:
     """One job with its history."""
-    asked = row.definition
+    definition = row.definition
     by_run = {image.run_id: image.id for image in images if image.ready}
     return {
         "JobId": row.id,
@@ -141,10 +143,12 @@ def job(
         "StartTime": moment(row.started),
         "EndTime": moment(row.ended),
         **wrapped(
-            "SystemDiskParts", "SystemDiskPart", [_asked_part(p) for p in asked.get("SystemDiskPart", [])]
+            "SystemDiskParts",
+            "SystemDiskPart",
+            [_asked_part(p) for p in definition.get("SystemDiskPart", [])],
         ),
-        **wrapped("DataDisks", "DataDisk", [_asked_disk(d) for d in asked.get("DataDisk", [])]),
-        "Disks": _asked_disks(asked.get("Disks", {})),
+        **wrapped("DataDisks", "DataDisk", [_asked_disk(d) for d in definition.get("DataDisk", [])]),
+        "Disks": _asked_disks(definition.get("Disks", {})),
         **wrapped("LeftOutDisks", "DiskKey", [str(key) for key in row.left_out]),
         **wrapped("ReplicationJobRuns", "ReplicationJobRun", [_run(run, by_run) for run in runs]),
         **tags(found_tags),
@@ -152,25 +156,25 @@ def job(
 
 
 def outage(row: Job, now: float) -> Answer:
-    """Whether a cutover of this job keeps its source down, since when, and for how long still."""
+    """Whether a cutover of this job keeps its source down, since when, and how many seconds longer."""
     down = downtime.outage(row, now)
-    left = None if down is None else down.back_in
+    seconds_left = None if down is None else down.back_in
     return {
         "CutOver": row.cutover,
         "SourceDown": down is not None,
         "DownSinceTime": moment(row.down_since),
-        "BackInSeconds": -1 if left is None else max(0, math.ceil(left)),
+        "BackInSeconds": -1 if seconds_left is None else max(0, math.ceil(seconds_left)),
     }
 
 
 def _echo(row: Job) -> Answer:
-    """The fields of a job as they would be asked for again; one that has neither a value nor a default is left out."""
+    """The fields of a job as a request would set them again, without fields that have neither value nor default."""
     values = {field.name: echoed(row, field) for field in _ECHOED}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def echoed(row: Job, field: JobField) -> Any:
-    """One field as it would be asked for again; its default when it was not asked for, None without one."""
+    """One field as a request would set it again: its value or its default; None without both."""
     value = getattr(row, field.column) if field.column else row.definition.get(field.name)
     if value is None:
         return field.default
@@ -194,7 +198,7 @@ def access_token(row: AccessToken) -> Answer:
 
 
 def workgroup(row: Workgroup, found_tags: Sequence[Tag]) -> Answer:
-    """One workgroup with what is wrong in it."""
+    """One workgroup with the numbers of its failed and unrelated sources."""
     warnings = [("InError", row.failed), ("UnRelated", row.unrelated)]
     return {
         "WorkgroupId": row.id,
@@ -245,7 +249,7 @@ def _system_info(row: Source) -> str:
 
 
 def _parts(index: int, disk: SourceDisk) -> list[Answer]:
-    """Blocks are read without a look at partitions: the whole disk is one part."""
+    """The parts of a disk. Blocks are read without regard to partitions, so the whole disk is one part."""
     return [
         {
             "Device": f"{index}_0",

@@ -1,4 +1,4 @@
-"""Who says to have signed a request: the claim in it is parsed, and compared with what the key's secret makes of it. Pure."""
+"""A request claims a key and a signature. The claim is right if the key's secret gives the same signature. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from connector.clients.signature import V1, V3, Request, sign, string_to_sign_v1, string_to_sign_v3
 from connector.control.smc.catalogue import Denied
 
-#: Headers that decide what a V3 request means: each one that is present must be signed.
+#: Headers that decide what a V3 request means. Those that are present must be signed.
 _BINDING: Final = ("host", "x-acs-action", "x-acs-version", "x-acs-security-token")
 #: These must be present and signed, or the request could be replayed for ever or with another body.
 _NEEDED: Final = ("host", "x-acs-content-sha256", "x-acs-date", "x-acs-signature-nonce")
@@ -40,7 +40,7 @@ COMMON: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SignatureClaim:
-    """Who says to have signed, when, and what they must have signed."""
+    """The key that claims to have signed, when, and the string that it must have signed."""
 
     dialect: str
     key_id: str
@@ -63,21 +63,21 @@ class SignatureClaim:
 
 
 def pairs(encoded: bytes) -> dict[str, str]:
-    """A query or a form, decoded; raises `Denied` for anything but UTF-8 and for a name that comes twice."""
-    found: dict[str, str] = {}
+    """The pairs of a query or form. Raises `Denied` if they are not UTF-8 or if a name comes twice."""
+    values: dict[str, str] = {}
     for piece in encoded.split(b"&"):
         if not piece:
             continue
         name, _, value = piece.partition(b"=")
         key = _decoded(name)
-        if key in found:
+        if key in values:
             raise Denied("MalformedRequest", "A parameter is given twice.")
-        found[key] = _decoded(value)
-    return found
+        values[key] = _decoded(value)
+    return values
 
 
 def claim(request: Request) -> SignatureClaim:
-    """What the request says about itself; raises `Denied` when it is not signed completely."""
+    """The claim of a request. Raises `Denied` if the request is not completely signed."""
     if request.headers.get("authorization", "").startswith(V3):
         return _claim_v3(request)
     if "Signature" in request.query or "Signature" in request.form:
@@ -86,10 +86,10 @@ def claim(request: Request) -> SignatureClaim:
 
 
 def _claim_v3(request: Request) -> SignatureClaim:
-    found = _AUTHORIZATION.fullmatch(request.headers["authorization"].strip())
-    if found is None:
+    match = _AUTHORIZATION.fullmatch(request.headers["authorization"].strip())
+    if match is None:
         raise Denied("IncompleteSignature", "The Authorization header has another form.")
-    key_id, names, signature = found.groups()
+    key_id, names, signature = match.groups()
     signed = sorted(set(names.lower().split(";")))
     needed = set(_NEEDED) | {name for name in _BINDING if name in request.headers}
     if absent := sorted(needed - set(signed)):
@@ -111,21 +111,21 @@ def _claim_v3(request: Request) -> SignatureClaim:
 
 
 def _claim_v1(request: Request) -> SignatureClaim:
-    given = {**request.query, **request.form}
+    parameters = {**request.query, **request.form}
     for name in ("AccessKeyId", "Timestamp", "SignatureNonce"):
-        if not given.get(name):
+        if not parameters.get(name):
             raise Denied("IncompleteSignature", f"{name} is missing.")
-    if given.get("SignatureMethod", V1) != V1 or given.get("SignatureVersion", "1.0") != "1.0":
+    if parameters.get("SignatureMethod", V1) != V1 or parameters.get("SignatureVersion", "1.0") != "1.0":
         raise Denied("IncompleteSignature", "SignatureMethod must be HMAC-SHA1 and SignatureVersion 1.0.")
     return SignatureClaim(
         dialect=V1,
-        key_id=given["AccessKeyId"],
-        action=given.get("Action", ""),
-        version=given.get("Version", ""),
-        date=given["Timestamp"],
-        nonce=given["SignatureNonce"],
-        string_to_sign=string_to_sign_v1(request.method, given),
-        signature=given["Signature"],
+        key_id=parameters["AccessKeyId"],
+        action=parameters.get("Action", ""),
+        version=parameters.get("Version", ""),
+        date=parameters["Timestamp"],
+        nonce=parameters["SignatureNonce"],
+        string_to_sign=string_to_sign_v1(request.method, parameters),
+        signature=parameters["Signature"],
     )
 
 

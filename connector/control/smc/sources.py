@@ -1,4 +1,4 @@
-"""The operations on migration sources."""
+"""The operations on migration sources translate requests into calls of the store and of `JobService`."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ DELETE: Final = (
 
 
 class SourceOperations:
-    """Sources, as people and programs see them."""
+    """The operations on migration sources."""
 
     def __init__(self, service: JobService) -> None:
         self._service = service
         self._store = service.store
 
     def table(self) -> tuple[Operation, ...]:
-        """One line each."""
+        """The operations with their parameters."""
         return (
             Operation("DescribeSourceServers", DESCRIBE, Role.READER, self._describe, "list sources"),
             Operation(
@@ -64,14 +64,14 @@ class SourceOperations:
                 DELETE,
                 Role.OPERATOR,
                 self._delete,
-                "forget a source; a rescan registers its machine as a new one",
+                "delete a source; a rescan registers its machine as a new source",
                 "SourceId",
             ),
         )
 
     def _describe(self, _caller: Caller, values: Values) -> Answer:
         number, size = paging(values)
-        wanted = SourceFilter(
+        condition = SourceFilter(
             ids=values.get("SourceId", ()),
             name=values.get("Name"),
             state=values.get("State"),
@@ -81,15 +81,17 @@ class SourceOperations:
             resource_group=values.get("ResourceGroupId"),
             tags=tag_filters(values),
         )
-        found = self._store.sources.page(wanted, number, size)
-        tags = self._store.tags.of(TagKind.SOURCE, [row.id for row in found.rows])
+        page = self._store.sources.page(condition, number, size)
+        tags = self._store.tags.of(TagKind.SOURCE, [row.id for row in page.rows])
         versions = {
             a.vcenter: a.version for a in sorted(self._store.appliances.all(), key=lambda a: a.heartbeat)
         }
-        within = {key for row in found.rows for key in (row.last_job, row.workgroup_id) if key}
+        within = {key for row in page.rows for key in (row.last_job, row.workgroup_id) if key}
         names = self._store.overview.names(within)
-        shown = [shapes.source(row, tags[row.id], versions.get(row.vcenter, ""), names) for row in found.rows]
-        return shapes.page("SourceServers", "SourceServer", shown, found.total, number, size)
+        answers = [
+            shapes.source(row, tags[row.id], versions.get(row.vcenter, ""), names) for row in page.rows
+        ]
+        return shapes.page("SourceServers", "SourceServer", answers, page.total, number, size)
 
     def _modify(self, _caller: Caller, values: Values) -> Answer:
         self._store.sources.modify(
@@ -108,5 +110,5 @@ def paging(values: Values) -> tuple[int, int]:
 
 
 def tag_filters(values: Values) -> list[TagFilter]:
-    """The tags that must be there; without a value, any value will do."""
+    """The tags that a resource must have. A tag without a value matches any value."""
     return [(tag["Key"], tag.get("Value")) for tag in values.get("Tag", [])]

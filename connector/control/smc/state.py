@@ -1,4 +1,4 @@
-"""The operations on the control plane's own state: how far it is, and that a restore of it is known."""
+"""The operations on the control plane's own state show how far it is, and confirm a restore."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ _CONFIRM: Final = (
     Parameter(
         "KeepCredentials",
         Flag(),
-        meaning="nothing was revoked since the backup: nobody need be approved again; default false",
+        meaning="true: nothing was revoked since the backup, so nothing needs approval again; default false",
     ),
 )
 _ANSWER: Final = (
     Field("Version", "string", "of the control plane"),
-    Field("Epoch", "string", "a new one begins with each restore that is confirmed"),
+    Field("Epoch", "string", "a new epoch begins with each confirmed restore"),
     Field("EpochNumber", "integer", "of the epoch, from 1"),
     Field("EpochTime", "string", "when it began"),
-    Field("Writes", "integer", "that had consequences, so far"),
-    Field("Restored", "string", "how the restore was noticed: nothing is begun until it is confirmed; empty: all is well"),
+    Field("Writes", "integer", "number of writes that had consequences"),
+    Field("Restored", "string", "how the restore was noticed; nothing begins until it is confirmed; empty: not restored"),
     Field("RestoredTime", "string", "when it was noticed; empty: it was not"),
 )  # fmt: skip
 
 
 class StateOperations:
-    """What `connector control status` and `connector control confirm` do, for those who are elsewhere."""
+    """What `connector control status` and `connector control confirm` do, for callers on other machines."""
 
     def __init__(self, service: JobService) -> None:
         self._service = service
         self._store = service.store
 
     def table(self) -> tuple[Operation, ...]:
-        """One line each."""
+        """The operations with their parameters."""
         return (
             Operation(
                 "DescribeControlPlane",
@@ -56,7 +56,7 @@ class StateOperations:
                 _CONFIRM,
                 Role.ADMIN,
                 self._confirm,
-                "work goes on after a restore of the control plane's state; only with the key of its state directory",
+                "confirm a restore of the control plane's state, so that work goes on; only with the owner's key",
                 "Epoch",
                 answers=_ANSWER,
             ),
@@ -66,15 +66,17 @@ class StateOperations:
         return _shown(self._store.epochs.current())
 
     def _confirm(self, caller: Caller, values: Values) -> Answer:
-        if not caller.key.of_directory:  # a key that was revoked since the backup is alive in the database
+        if (
+            not caller.key.of_directory
+        ):  # a key that was revoked since the backup is valid in the restored database
             raise Denied(
                 "Forbidden.Unauthorized",
-                f"The access key {caller.key.id} is one of the database that was restored.",
-                "use the key of the control plane's state directory, or: connector control confirm --state DIR",
+                f"The access key {caller.key.id} is from the restored database.",
+                "use the owner's key of the state directory, or: connector control confirm --state DIR",
             )
-        made = confirm(self._store, keep_credentials=values.get("KeepCredentials", False))
+        position = confirm(self._store, keep_credentials=values.get("KeepCredentials", False))
         self._service.poke()
-        return _shown(made)
+        return _shown(position)
 
 
 def _shown(point: WritePosition) -> Answer:

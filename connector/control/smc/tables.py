@@ -1,4 +1,4 @@
-"""The parameters of the operations on migration jobs. Data only."""
+"""Parameters and answers of the operations on jobs and of the extensions. Data only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STATUSES: Final = OneOf(tuple(str(s) for s in JobStatus if s is not JobStatus.D
 _BUSINESS: Final = OneOf(tuple(str(b) for b in BusinessStatus if b))
 _WORD: Final = Text(0, 256)
 
-#: One line each; a field that is part of another has none.
+#: One parameter for each field of a job. A field that is part of another has none.
 _FIELDS: Final = tuple(
     (field, Parameter(field.name, field.kind, field.required, field.help))
     for field in JOB_FIELDS
@@ -71,11 +71,11 @@ PASSES: Final = (JOB_ID, *kinds.PAGE)
 EVIDENCE: Final = (JOB_ID,)
 MANIFEST: Final = (
     JOB_ID,
-    Parameter("PassId", kinds.ID, required=True, meaning="one that DescribeReplicationJobEvidence lists"),
+    Parameter("PassId", kinds.ID, required=True, meaning="a pass that DescribeReplicationJobEvidence lists"),
 )
 RESOURCES: Final = (
     JOB_ID,
-    Parameter("Released", Flag(), meaning="false: only what stands, true: only what is gone"),
+    Parameter("Released", Flag(), meaning="false: only what exists, true: only what is gone"),
     *kinds.PAGE,
 )
 LEFT_OUT: Final = (
@@ -83,7 +83,7 @@ LEFT_OUT: Final = (
     Parameter(
         "DiskKey",
         ListOf(Whole(0), 64, "Duplicate.DiskKey"),
-        meaning="as DescribeSourceServerFindings lists them; all that shall be left out; none: every disk is migrated",
+        meaning="all disks to leave out, as DescribeSourceServerFindings lists them; none: every disk is migrated",
     ),
 )
 KEEP_TRACKING: Final = Parameter(
@@ -103,9 +103,9 @@ ESTIMATE: Final = (
     Parameter(
         "BandwidthLimit",
         Whole(1, 1_000_000, "Mbit/s"),
-        meaning="of the line that all of them share; default: what the newest passes of their vCenters have reached",
+        meaning="rate of the link that all sources share; default: what the newest passes of their vCenters have reached",
     ),
-    Parameter("AtOnce", Whole(1, 1000), meaning="sources under way at a time; default 2"),
+    Parameter("AtOnce", Whole(1, 1000), meaning="sources that are migrated at a time; default 2"),
 )
 APPLIANCES: Final = (
     Parameter("ApplianceId", ListOf(kinds.ID, 50)),
@@ -141,7 +141,7 @@ _PAGE: Final = (_whole("TotalCount"), _whole("PageNumber"), _whole("PageSize"))
 _RATE: Final = _whole("BytesPerSecond", "made durable, over the last seconds; 0 when nothing is read")
 _REMAINING: Final = _whole("RemainingSeconds", "at this rate; -1: not known")
 
-_DISK_KEY: Final = _whole("DiskKey", "vCenter's key; -1: not told")
+_DISK_KEY: Final = _whole("DiskKey", "vCenter's key; -1: not known")
 
 PROGRESS_ANSWER: Final = (
     _list(
@@ -213,7 +213,7 @@ PROGRESS_ANSWER: Final = (
 
 LOG_ANSWER: Final = (
     _text("JobId"),
-    _text("Status", "as it was when the log was read: an entry that led to it is in the log"),
+    _text("Status", "the status when the log was read; the entry that led to it is in the log"),
     _whole("TotalCount", "entries in all"),
     _list(
         "LogEntries",
@@ -229,8 +229,8 @@ LOG_ANSWER: Final = (
 _FORECAST: Final = tuple(
     Field(f"Forecast{part}Seconds", "float", meaning)
     for part, meaning in (
-        ("", "for which a cutover that began now would keep the source down; -1: nothing is known yet"),
-        ("Shutdown", "of it, until the guest is off"),
+        ("", "how long a cutover that begins now would keep the source down; -1: not known yet"),
+        ("Shutdown", "part of it, until the guest is off"),
         ("Snapshot", "taking and removing the snapshot"),
         ("Reading", "what has changed"),
         ("Rest", "proof and the rest of the pass"),
@@ -241,7 +241,7 @@ _FORECAST: Final = tuple(
 PASSES_ANSWER: Final = (
     *_PAGE,
     *_FORECAST,
-    _whole("ForecastBytes", "that would have to be read; -1: nothing is known yet"),
+    _whole("ForecastBytes", "bytes that it would read; -1: not known yet"),
     _list(
         "Passes",
         "Pass",
@@ -254,17 +254,17 @@ PASSES_ANSWER: Final = (
         _text("Outcome", "done, failed or stopped; empty while it lasts"),
         _text("ApplianceName"),
         _time("OfferedTime", "when an appliance could take it"),
-        _time("StartTime", "when one did"),
+        _time("StartTime", "when an appliance took it"),
         _time("EndTime", "when it ended"),
         _text("ErrorMessage"),
         Field("DowntimeSeconds", "float", "from shutting the source down to the image; -1: it was not"),
         Field(
             "SnapshotCreateSeconds",
             "float",
-            "vCenter's task, within which the machine is stunned; -1: not told",
+            "duration of vCenter's task, during which the machine is stunned; -1: not known",
         ),
-        Field("SnapshotRemoveSeconds", "float", "the same of its removal"),
-        _text("SnapshotLeft", "why the snapshot still stands; empty: it does not"),
+        Field("SnapshotRemoveSeconds", "float", "the same for its removal"),
+        _text("SnapshotLeft", "why the snapshot still exists; empty: it is gone"),
         _list(
             "PaceChanges",
             "PaceChange",
@@ -285,9 +285,9 @@ PASSES_ANSWER: Final = (
             _whole("ZeroBytes"),
             _whole("WireBytes"),
             Field("Seconds", "float"),
-            _text("Digest", "on which both ends agreed"),
+            _text("Digest", "the digest that both ends agreed on"),
             _text("Note", "such as why the whole disk was read"),
-            meaning="of a pass that is done",
+            meaning="for a pass that is done",
         ),
         meaning="newest first",
     ),
@@ -311,7 +311,7 @@ EVIDENCE_ANSWER: Final = (
 MANIFEST_ANSWER: Final = (
     _text("JobId"),
     _text("PassId"),
-    _text("Manifest", "byte for byte what was signed; see docs/evidence.md"),
+    _text("Manifest", "exactly the bytes that were signed; see docs/evidence.md"),
 )
 
 RESOURCES_ANSWER: Final = (
@@ -321,15 +321,15 @@ RESOURCES_ANSWER: Final = (
         "Resource",
         _text("Kind", "instance, image, snapshot, ..."),
         _text("Place", "cloud or vcenter"),
-        _text("ResourceId", "the place's own name for it; empty: recorded, and not seen yet"),
+        _text("ResourceId", "the place's own id for it; empty: recorded, not created yet"),
         _text("Name", "of an image"),
         _text("ImageId", "of an image"),
         _text("Format", "of an image: qcow2 or raw"),
         _flag("Ready", "an image that is complete"),
-        _text("Location", "of an image: the provider's own word for where it is"),
-        _text("Details", "of an image: all that the provider says of it, as JSON"),
+        _text("Location", "of an image: where it is, in the provider's own form"),
+        _text("Details", "of an image: everything that the provider reports about it, as JSON"),
         _time("CompletedTime", "of an image"),
-        _flag("Billable", "it stands in the cloud, where things cost"),
+        _flag("Billable", "it is in the cloud and costs money"),
         _flag("Released", "it is gone"),
         _text("Token", "by which the place knows it as ours"),
         _text("PassId", "the pass that needed it"),

@@ -50,7 +50,7 @@ class TagOperations:
         self._tags = store.tags
 
     def table(self) -> tuple[Operation, ...]:
-        """One line each."""
+        """The operations with their parameters."""
         return (
             Operation("TagResources", TAG, Role.OPERATOR, self._tag, "attach tags", "ResourceId"),
             Operation("UntagResources", UNTAG, Role.OPERATOR, self._untag, "take tags off", "ResourceId"),
@@ -58,8 +58,8 @@ class TagOperations:
         )
 
     def _tag(self, _caller: Caller, values: Values) -> Answer:
-        wanted = {tag["Key"]: tag.get("Value", "") for tag in values["Tag"]}
-        self._tags.put(TagKind(values["ResourceType"]), values["ResourceId"], wanted)
+        tags = {tag["Key"]: tag.get("Value", "") for tag in values["Tag"]}
+        self._tags.put(TagKind(values["ResourceType"]), values["ResourceId"], tags)
         return {}
 
     def _untag(self, _caller: Caller, values: Values) -> Answer:
@@ -74,16 +74,16 @@ class TagOperations:
     def _list(self, _caller: Caller, values: Values) -> Answer:
         if any(not tag.get("Key") for tag in values.get("Tag", [])):
             raise Denied("InvalidParameter.TagValue", "A tag value is given without its key.")
-        found = self._tags.search(
+        matches = self._tags.search(
             TagKind(values["ResourceType"]),
             values.get("ResourceId", ()),
             tag_filters(values),
             after=_opened(values["NextToken"]) if "NextToken" in values else None,
             limit=_PAGE + 1,
         )
-        shown = found[:_PAGE]
-        more = _sealed(shown[-1].resource_id, shown[-1].key) if len(found) > _PAGE else ""
-        resources = [shapes.tag_resource(tag) for tag in shown]
+        page = matches[:_PAGE]
+        more = _sealed(page[-1].resource_id, page[-1].key) if len(matches) > _PAGE else ""
+        resources = [shapes.tag_resource(tag) for tag in page]
         return {"NextToken": more, **shapes.wrapped("TagResources", "TagResource", resources)}
 
 

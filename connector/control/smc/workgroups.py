@@ -44,7 +44,7 @@ class WorkgroupOperations:
         self._groups = store.workgroups
 
     def table(self) -> tuple[Operation, ...]:
-        """One line each."""
+        """The operations with their parameters."""
         return (
             Operation("DescribeWorkgroups", DESCRIBE, Role.READER, self._describe, "list workgroups"),
             _changing("CreateWorkgroup", CREATE, self._create, "make a workgroup"),
@@ -57,17 +57,17 @@ class WorkgroupOperations:
         )
 
     def _create(self, _caller: Caller, values: Values) -> Answer:
-        made = self._groups.create(
+        group = self._groups.create(
             values["Name"],
             values.get("Description", ""),
             tags_={tag["Key"]: tag["Value"] for tag in values.get("Tag", [])},
             client_token=values.get("ClientToken"),
         )
-        return {"WorkgroupId": made.id}
+        return {"WorkgroupId": group.id}
 
     def _describe(self, _caller: Caller, values: Values) -> Answer:
         number, size = paging(values)
-        found = self._groups.page(
+        page = self._groups.page(
             number,
             size,
             ids=values.get("WorkgroupId", ()),
@@ -75,9 +75,9 @@ class WorkgroupOperations:
             status=values.get("Status"),
             tags_=tag_filters(values),
         )
-        tags = self._store.tags.of(TagKind.GROUP, [row.id for row in found.rows])
-        shown = [shapes.workgroup(row, tags[row.id]) for row in found.rows]
-        return shapes.page("Workgroups", "Workgroup", shown, found.total, number, size)
+        tags = self._store.tags.of(TagKind.GROUP, [row.id for row in page.rows])
+        answers = [shapes.workgroup(row, tags[row.id]) for row in page.rows]
+        return shapes.page("Workgroups", "Workgroup", answers, page.total, number, size)
 
     def _modify(self, _caller: Caller, values: Values) -> Answer:
         self._groups.modify(
