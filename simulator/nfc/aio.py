@@ -92,7 +92,7 @@ class Session:
         self._handles = 0
         self._random = Random(host.switches.seed)  # noqa: S311 - an order, not a secret
         self._cut: int | None = None
-        self._over = False
+        self._over = self._gone = False  # CLOSE_SESSION was answered; the client has said classic 4
         self._ahead: Frame | None = None
         self._steps: dict[int, tuple[str, Callable[[Frame], None]]] = {
             OPEN_SESSION: ("nfc.session", self._open_session),
@@ -114,6 +114,8 @@ class Session:
             if request is None:
                 return
             self._answer(request)
+            if self._gone:
+                return
         self._wire.receive(classic.SIZE)
 
     def close(self) -> None:
@@ -263,7 +265,7 @@ class Session:
         while len(reads) < self._host.switches.shuffle and self._wire.waiting(_PATIENCE):
             request = self._receive()
             if request is None or request.kind != IO:
-                self._ahead, self._over = request, request is None
+                self._ahead, self._gone = request, request is None
                 return
             try:
                 reads.append(self._read(request))

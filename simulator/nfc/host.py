@@ -192,7 +192,7 @@ class Host:
     def _begin(self, connection: socket.socket) -> None:
         switches = self.switches
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire = Wire(connection, switches.cut_after, switches.bandwidth)
+        wire = Wire(connection, switches.cut_after, switches.bandwidth, switches.rtt_ms / 1000)
         thread = threading.Thread(
             target=self._serve, args=(connection, wire), name=f"nfc {self.moref} connection", daemon=True
         )
@@ -201,6 +201,7 @@ class Host:
             if not full:
                 self._open[thread] = wire
         if full:
+            wire.finish()
             connection.close()
         else:
             thread.start()
@@ -211,7 +212,7 @@ class Host:
         except Ended as error:
             _log.debug("%s: connection ended: %s", self.moref, error)
         finally:
-            wire.close()
+            wire.finish()
             connection.close()
             with self._lock:
                 self._open.pop(threading.current_thread(), None)

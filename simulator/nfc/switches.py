@@ -48,7 +48,11 @@ class Switches:
     seed: int = _switch(1, "seed of that order")
     sector_size: int = _switch(0, "sector size that OPEN_FILE answers; 0 stands for 512")
     capacity_added: int = _switch(0, "bytes that the capacity in OPEN_FILE's answer is wrong by")
-    read_ms: int = _switch(0, "delay of each read, milliseconds")
+    read_ms: int = _switch(0, "delay of each read, milliseconds; reads wait for each other")
+    rtt_ms: int = _switch(
+        0,
+        "how much later everything that the host says arrives, milliseconds; answers do not wait for each other",
+    )
     bandwidth: int = _switch(0, "bytes per second that one connection sends; 0: no cap")
     cut_after: int = _switch(
         -1, "drop a connection after so many bytes sent, before encryption; -1: never; 0: before the banner"

@@ -12,6 +12,8 @@ import ssl
 import threading
 import time
 
+from simulator.nfc.delay import DelayLine
+
 _PIECE = 1 << 16
 _LONGEST_LINE = 1024
 
@@ -23,8 +25,12 @@ class Ended(Exception):
 class Wire:
     """Blocking reads and writes of one thread. `close` may come from any thread."""
 
-    def __init__(self, connection: socket.socket, cut_after: int, bandwidth: int) -> None:
-        """`cut_after`: bytes sent before the connection drops, below 0 for never. `bandwidth`: bytes a second, or 0."""
+    def __init__(
+        self, connection: socket.socket, cut_after: int = -1, bandwidth: int = 0, rtt: float = 0.0
+    ) -> None:
+        """`cut_after`: bytes sent before the connection drops, below 0 for never. `bandwidth`: bytes a second, or 0.
+        `rtt`: seconds that an answer is under way longer than it would be here.
+        """
         self._socket = connection
         self._left = cut_after if cut_after >= 0 else None
         self._bandwidth, self._due = bandwidth, 0.0
@@ -33,6 +39,7 @@ class Wire:
         self._layer: ssl.SSLObject | None = None
         self._until = 0.0
         self._closed = threading.Event()
+        self._delay = DelayLine(connection, rtt) if rtt else None
 
     def deadline(self, seconds: float) -> None:
         """Whatever is received from now on must be there within so many seconds."""
@@ -77,15 +84,13 @@ class Wire:
         if self._left is not None:
             self._left -= len(part)
             if len(part) < len(data) or self._left == 0:
-                self.close()
-                raise Ended("cut")
+                self._drop()
 
     def cut(self, data: bytes | bytearray, length: int) -> None:
         """Send the first `length` bytes and drop the connection."""
         if length:
             self.send(data[:length])
-        self.close()
-        raise Ended("cut")
+        self._drop()
 
     def receive(self, length: int) -> bytes:
         """Exactly so many bytes."""
@@ -110,7 +115,7 @@ class Wire:
 
     def waiting(self, seconds: float = 0.0) -> bool:
         """Whether the client has sent something that was not received yet."""
-        if self._plain:
+        if self._plain or self._incoming.pending:
             return True
         try:
             return bool(select.select([self._socket], [], [], seconds)[0])
@@ -125,8 +130,22 @@ class Wire:
     def close(self) -> None:
         """Drop the connection. Harmless when it is gone."""
         self._closed.set()
+        if self._delay is not None:
+            self._delay.close()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def finish(self) -> None:
+        """Drop the connection once everything that was said is sent. By the connection's own thread."""
+        if self._delay is not None:
+            self._delay.drain()
+        self.close()
+        if self._delay is not None:
+            self._delay.join()
+
+    def _drop(self) -> None:
+        self.finish()
+        raise Ended("cut")
 
     def _fill(self) -> None:
         """More plain bytes."""
@@ -168,6 +187,9 @@ class Wire:
         if not data:
             return
         try:
+            if self._delay is not None:
+                self._delay.put(bytes(data))
+                return
             self._socket.settimeout(None)
             self._socket.sendall(data)
         except OSError as error:

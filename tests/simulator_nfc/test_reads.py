@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from simulator.estate.errors import InvalidState
+from simulator.estate.inventory import Inventory
 from simulator.faults import Rule
 from simulator.nfc.switches import DAMAGES
 from tests.simulator_nfc.conftest import MIB, RUNNING, Site
 from tests.simulator_nfc.raw import Client, Piece, joined
 from tests.waiting import eventually
 
-PLACES = [(0, MIB), (3 * MIB, 512), (3 * MIB, 262144), (64 * MIB - 8192, 8192), (512, 65536 + 512)]
+PLACES = [(0, MIB // 4), (3 * MIB, 512), (3 * MIB, 262144), (64 * MIB - 8192, 8192), (512, 65536 + 512)]
 NONE, ZLIB, FASTLZ, SKIPZ = range(4)
 
 
@@ -35,7 +39,7 @@ def unpacked(piece: Piece) -> bytes:
 
 
 @pytest.mark.parametrize("compression", [NONE, ZLIB, FASTLZ, SKIPZ])
-@pytest.mark.parametrize("size", [0, 4096, MIB])
+@pytest.mark.parametrize("size", [0, 16384, MIB])
 def test_reads_are_equal_to_the_estate(site: Site, size: int, compression: int) -> None:
     with site.client(size=size, count=1) as client:
         handle = client.opened(site.path)
@@ -127,7 +131,7 @@ def test_a_connection_cut_anywhere_leaves_nothing_behind(site: Site) -> None:
         length = _whole(site, client)
     _nothing_is_left(site)
     banner, kept = len(site.hosts.switches.banner) + 2, site.hosts.tickets.outstanding
-    cuts = [0, 1, banner, banner + 10, *range(banner + 30, length, length // 12), length - 1]
+    cuts = [0, 1, banner, banner + 10, *range(banner + 30, length, length // 8), length - 1]
     for cut in cuts:
         site.set(cut_after=cut)
         with Client(site.hosts.issue(RUNNING)) as client, pytest.raises(OSError):
@@ -155,6 +159,57 @@ def test_a_session_without_requests_ends(site: Site) -> None:
     site.set(idle_seconds=0.05)
     with site.client() as client, pytest.raises(ConnectionError):
         client.wire.receive(1)
+    _nothing_is_left(site)
+
+
+def test_a_host_that_goes_into_maintenance_drops_its_readers(site: Site) -> None:
+    host = site.estate.inventory.vm(RUNNING).host
+
+    def maintained(wanted: bool) -> Callable[[Inventory], Inventory]:
+        return lambda inventory: replace(
+            inventory,
+            hosts=inventory.hosts | {host: replace(inventory.hosts[host], in_maintenance=wanted)},
+        )
+
+    with site.client() as client:
+        handle = client.opened(site.path)
+        site.estate.change(maintained(True))
+        try:
+            client.want(handle, 0, 512)
+            with pytest.raises(OSError):
+                client.piece()
+            with pytest.raises(InvalidState, match="does not serve"):
+                site.hosts.issue(RUNNING)
+        finally:
+            site.estate.change(maintained(False))
+
+
+def test_answers_through_a_long_network_do_not_wait_for_each_other(site: Site) -> None:
+    site.set(rtt_ms=1)
+    with site.client(size=4096, count=1) as client:
+        handle = client.opened(site.path)
+        for at in range(16):
+            client.want(handle, at * 65536, 65536)
+        pieces = client.pieces(MIB)
+        assert b"".join(piece.data for piece in pieces) == site.truth(0, MIB)
+        client.want(handle, 0, 32 * MIB)
+    site.set(rtt_ms=3_600_000)
+    with Client(site.hosts.issue(RUNNING)):
+        eventually(lambda: site.hosts.connections == 1, "a connection whose banner is under way")
+        site.hosts.host(site.estate.inventory.vm(RUNNING).host).shut()
+    site.hosts.host(site.estate.inventory.vm(RUNNING).host).open()
+    _nothing_is_left(site)
+
+
+def test_the_end_without_closing_the_session_is_understood(site: Site) -> None:
+    for shuffle in (0, 4):
+        site.set(shuffle=shuffle)
+        with site.client() as client:
+            client.want(client.opened(site.path), 0, 512)
+            client.classic(4)
+            client.piece()
+            with pytest.raises(OSError):
+                client.wire.receive(1)
     _nothing_is_left(site)
 
 
