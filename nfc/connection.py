@@ -287,17 +287,17 @@ class Connection:
             raise SessionCut(self.host, "the host ended the connection")
         self._layer.received.write(self._space[:count])
         self._decrypt(decoder)
-        self.flush()
         return True
 
     def close(self) -> None:
         self.socket.close()
 
     def _decrypt(self, decoder: Decoder) -> None:
+        read = self._layer.tls.read
         try:
             while True:
                 target = decoder.target
-                count = self._layer.tls.read(len(target), target)
+                count = read(len(target), target)
                 if not count:
                     raise SessionCut(self.host, "the host ended the session")
                 decoder.advance(count)  # type: ignore[arg-type]  # with a buffer it is the count

@@ -140,17 +140,19 @@ class Engine:
                     heard = time.monotonic()
                 self._send_orders()
                 self._interest(selector)
-                if not selector.select(self._left(heard)):
+                ready = {key.fileobj for key, _ in selector.select(self._left(heard))}
+                if not ready:
                     self._overdue(heard)
-                    continue
-                self._drain_wakes()
-                self._connection.flush()
-                if self._connection.receive(self._conversation.decoder):
+                if self._woken in ready:
+                    self._drain_wakes()
+                if self._connection.socket in ready and self._connection.receive(self._conversation.decoder):
                     heard = time.monotonic()
                 for ended in self._conversation.take():
                     self._deliver(ended)
 
     def _send_orders(self) -> None:
+        if not self._orders and self._stopping is None:
+            return
         with self._lock:
             orders, stopping = list(self._orders), self._stopping
             self._orders.clear()
@@ -167,8 +169,11 @@ class Engine:
             self._connection.flush()
 
     def _interest(self, selector: selectors.BaseSelector) -> None:
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._connection.sending else 0)
-        selector.modify(self._connection.socket, events)
+        if self._connection.sending:
+            self._connection.flush()
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._connection.sending else 0)
+        if selector.get_key(self._connection.socket).events != wanted:
+            selector.modify(self._connection.socket, wanted)
 
     def _left(self, heard: float) -> float | None:
         if not self._conversation.waiting:

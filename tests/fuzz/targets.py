@@ -31,6 +31,10 @@ from connector.transfer.evidence import Signer
 from connector.transfer.extents import BLOCK
 from connector.transfer.receiver import Hello
 from connector.transfer.wire import Decoder, FrameKind
+from nfc import aio, authd
+from nfc.codec import Compression
+from nfc.conversation import Conversation
+from nfc.errors import MalformedAnswer
 
 FIXTURES: Final = Path(__file__).parents[2] / "fixtures"
 MIB: Final = 1 << 20
@@ -142,6 +146,70 @@ def read_evidence(data: bytes) -> str:
     return " / ".join(seen)
 
 
+NFC_READ: Final = 4096
+NFC_GUARD: Final = b"\xee" * 512
+
+
+def read_nfc(data: bytes) -> str:
+    """Answers of a host to one of each question, in one piece and torn: the same ends, and no byte beside the reads."""
+    ends = []
+    for compression in (Compression.ZLIB, Compression.SKIPZ):
+        whole, torn = _nfc(data, compression, len(data)), _nfc(data, compression, 7)
+        assert whole == torn, "ends depend on how the stream was cut"
+        ends.append(whole)
+    return " / ".join(ends)
+
+
+def _nfc(data: bytes, compression: Compression, step: int) -> str:
+    conversation, memory = (
+        Conversation("[ds] a.vmdk", compression),
+        bytearray(NFC_GUARD + bytes(NFC_READ) + NFC_GUARD),
+    )
+    conversation.read(1, 7, 0, memoryview(memory)[512:-512])
+    for key, question in enumerate(
+        (aio.open_file("a"), aio.get_metadata(7, "b"), aio.query_allocated(7, 0, 9, 65536))
+    ):
+        conversation.ask(key + 2, question)
+    try:
+        for at in range(0, len(data), step or 1):
+            _nfc_piece(conversation, memoryview(data)[at : at + step])
+        refused = ""
+    except MalformedAnswer as error:
+        refused = f"{error.id} {_shape(error)}"
+        conversation.give_up(error)
+    assert memory.startswith(NFC_GUARD) and memory.endswith(NFC_GUARD), "a byte outside of the read"
+    ended = [(end.key, end.error and end.error.id) for end in conversation.take()]
+    return f"{ended} {conversation.waiting} {refused}"
+
+
+def _nfc_piece(conversation: Conversation, piece: memoryview) -> None:
+    while piece:
+        target = conversation.decoder.target
+        count = min(len(target), len(piece))
+        target[:count] = piece[:count]
+        conversation.decoder.advance(count)
+        piece = piece[count:]
+
+
+def read_authd(data: bytes) -> str:
+    """A line of the daemon, and what it means as a reply and as a digest."""
+    line = authd.LineDecoder().feed(data)
+    if line is None:
+        return "no line"
+    reply = authd.reply(line)
+    return f"{reply.code} {len(authd.digest(reply))}"
+
+
+def mend_magic(data: bytes, random: Random) -> bytes:
+    """The first frame begins as it should and answers what was asked."""
+    return (
+        aio.HEADER.pack(
+            aio.MAGIC, random.choice((1, 4, 7, 11, 13)), 44 + random.choice((0, 4)), random.randrange(4)
+        )
+        + data[16:]
+    )
+
+
 def _shape(refused: Exception) -> str:
     return re.sub(r"[0-9]+", "#", str(refused))
 
@@ -207,4 +275,6 @@ TARGETS: Final = (
         mend_evidence,
         60,
     ),
+    Target("nfc", read_nfc, (), (), (MIB, 256), mend_magic, 60),
+    Target("authd", read_authd, (MalformedAnswer,), (), (MIB, 64), as_it_is, 60),
 )

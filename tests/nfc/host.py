@@ -104,6 +104,7 @@ class Script:
     first: str = "host"
     second: str = "data"
     named: str = "data"
+    tls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
     version: int = 11
     switched: int = 52
     cut_at: int | None = None
@@ -195,11 +196,15 @@ class Host:
 
     def _serve(self, connection: socket.socket) -> None:
         self._say(connection.sendall, self.script.greeting)
-        first = Peer(connection, certificate(self.script.first).context)
-        self._log_in(first)
-        second = Peer(connection, certificate(self.script.second).context)
+        self._log_in(self._layer(connection, self.script.first))
+        second = self._layer(connection, self.script.second)
         self._classic(second)
         self._frames(second)
+
+    def _layer(self, connection: socket.socket, name: str) -> Peer:
+        context = certificate(name).context
+        context.maximum_version = self.script.tls
+        return Peer(connection, context)
 
     def _say(self, send: Callable[[bytes], None], data: bytes) -> None:
         number = self.messages

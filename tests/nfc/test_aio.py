@@ -9,7 +9,7 @@ import zlib
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfc import aio
@@ -154,6 +154,7 @@ def test_answers_in_any_order_reach_who_asked(most: int) -> None:
     assert conversation.waiting == 0
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_fragments_may_come_in_any_order_packed_in_any_way(data: st.DataObject) -> None:
     plain = data.draw(st.binary(min_size=1, max_size=300)) + bytes(data.draw(st.integers(0, 500)))
@@ -335,6 +336,7 @@ def test_what_cannot_be_asked_is_refused_here() -> None:
             aio.open_file(path)
 
 
+@settings(max_examples=40)
 @given(st.sets(st.integers(1, 255), max_size=40), st.randoms())
 def test_coverage_takes_each_byte_once(cuts: set[int], dice: random.Random) -> None:
     edges = [0, *sorted(cuts), 256]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfc.allocation import MOST_CHUNKS, Window, bitmap_extents, bitmap_size, extents, windows
@@ -48,6 +48,7 @@ def test_the_tail_cannot_be_asked_for_and_counts_as_allocated() -> None:
     assert list(extents(lambda window: [], 512, 0, 512, CHUNK)) == [Extent(0, 512)]
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 40 * CHUNK), st.data())
 def test_questions_are_whole_chunks_inside_the_disk(sectors: int, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, sectors))

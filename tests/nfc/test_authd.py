@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfc import authd, classic
@@ -73,6 +73,7 @@ def test_a_ticket_cannot_bring_commands_of_its_own(argument: str) -> None:
         assert "PROXY vpxa" not in str(raised.value)
 
 
+@settings(max_examples=40)
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80), st.integers(1, 9))
 def test_lines_may_come_in_pieces(text: str, most: int) -> None:
     raw = text.encode() + b"\r\n"

@@ -7,7 +7,7 @@ import tracemalloc
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfc.codec import Compression, announced, unpack, wanted
@@ -36,6 +36,7 @@ def test_golden_bytes() -> None:
     assert unpacked(Compression.NONE, b"abc", 3) == b"abc"
 
 
+@settings(max_examples=40)
 @given(st.lists(st.one_of(st.binary(min_size=1, max_size=60), st.integers(1, 200)), max_size=8))
 def test_round_trips(parts: list[bytes | int]) -> None:
     plain = b"".join(part if isinstance(part, bytes) else bytes(part) for part in parts) + b"\0"
@@ -48,6 +49,7 @@ def test_round_trips(parts: list[bytes | int]) -> None:
     assert unpacked(Compression.ZLIB, zlib.compress(plain), len(plain)) == plain
 
 
+@settings(max_examples=40)
 @given(st.sampled_from([Compression.ZLIB, Compression.SKIPZ]), st.binary(max_size=120), st.integers(1, 300))
 def test_any_bytes_unpack_or_are_refused(method: Compression, packed: bytes, length: int) -> None:
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -189,6 +190,14 @@ def test_another_certificate_in_the_second_layer_sees_no_message() -> None:
     for part in (certificate("impostor").sha256, certificate("data").sha256, "the second TLS layer"):
         assert part in str(raised.value)
     assert host.lines and host.classic == []
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_either_version_of_tls(version: ssl.TLSVersion) -> None:
+    with serving(Script(tls=version)) as host, open_disk(spec(host)) as disk:
+        memory = bytearray(200 * 1024)
+        disk.read_into(4096, memory)
+        assert memory == content()[4096 : 4096 + len(memory)]
 
 
 def test_a_pin_that_fits_is_said() -> None:
