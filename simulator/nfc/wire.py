@@ -78,9 +78,8 @@ class Wire:
         self._pace(len(part))
         if self._layer is None:
             self._write(part)
-        elif part:
-            self._layer.write(part)
-            self._flush()
+        else:
+            self._encrypt(self._layer, memoryview(part))
         if self._left is not None:
             self._left -= len(part)
             if len(part) < len(data) or self._left == 0:
@@ -179,6 +178,12 @@ class Wire:
         if not data:
             raise Ended("the client hung up")
         return data
+
+    def _encrypt(self, layer: ssl.SSLObject, data: memoryview) -> None:
+        """In pieces: memory that OpenSSL must grow for a whole fragment costs more than encrypting it."""
+        for start in range(0, len(data), _PIECE):
+            layer.write(data[start : start + _PIECE])
+            self._flush()
 
     def _flush(self) -> None:
         self._write(self._outgoing.read())
