@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+from connector.backoff import LOGIN
 from connector.control.console import sessions as attempts
 from connector.control.console import sessions as authenticator
 from connector.control.console.pages import ours
@@ -223,7 +224,7 @@ def test_each_failure_costs_more_until_the_address_is_forgotten() -> None:
         waits.append(counted.wait("192.0.2.1"))
     assert waits[: attempts.FREE] == [0.0] * attempts.FREE
     assert waits[attempts.FREE : attempts.FREE + 4] == [2.0, 4.0, 8.0, 16.0]
-    assert waits[-1] == attempts.LONGEST
+    assert waits[-1] == LOGIN.longest
     assert counted.wait("192.0.2.2") == 0.0
     ticks.now += attempts.MEMORY
     counted.failed("192.0.2.1")

@@ -286,7 +286,7 @@ def test_progress_is_shown_disk_by_disk(console: Console) -> None:
         "bottleneck": "network",
         "state": "full",
     }
-    console.store.passes.progress(found.id, console.house.appliance, "copying", [fast, slow])
+    console.store.pass_ends.progress(found.id, console.house.appliance, "copying", [fast, slow])
     page = console.job_page(job).page
     progress = page.one(id="progress")
     rows = [row.text for row in progress.one("tbody").all("tr")]

@@ -248,7 +248,7 @@ class House:
             inspect.unwrap(RunWorkflows.delete)(Script(self.store, self.steps, crash_after), job.id)  # type: ignore[arg-type]
 
     def take(self, by: Appliance | None = None, errands: bool = False) -> Pass | None:
-        return self.store.passes.take(by or self.appliance, errands)
+        return self.store.pass_queue.take(by or self.appliance, errands)
 
     def carry(
         self, outcome: Outcome = Outcome.DONE, by: Appliance | None = None, errands: bool = False

@@ -105,7 +105,7 @@ def test_what_a_pass_reports_is_shown_at_the_place_that_the_job_gave_it(house: H
     assert found is not None
     _register(house, IDE, SCSI)
     told = {"label": "", "capacity": 8, "wanted": 8, "done": 1, "sent": 1, "wire": 1, "rate": 1.0}
-    house.store.passes.progress(
+    house.store.pass_ends.progress(
         found.id, house.appliance, "reading", [told | {"key": IDE}, told | {"key": SCSI}]
     )
     source = house.store.sources.get(house.sources["web"])

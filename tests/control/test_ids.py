@@ -44,7 +44,7 @@ def test_attempts_of_one_moment_stay_in_their_order(house: House) -> None:
         taken = house.take()
         assert taken is not None
         given.append(taken.id)
-        house.store.passes.lose(lambda found: True, "lost")
+        house.store.pass_ends.lose(lambda found: True, "lost")
     assert [found.id for found in house.store.passes.of(job)][:12] == given
     last = house.store.passes.newest([job])[job]
     assert last.attempt == 13

@@ -229,7 +229,7 @@ def test_what_was_written_just_before_the_kill_is_not_forgotten(plane: Plane) ->
     plane.kill()
     store = Store(f"sqlite:///{plane.root / 'state' / 'control.sqlite'}")
     (appliance,) = store.appliances.all()
-    store.passes.finish(order["pass_id"], appliance, Outcome.DONE, None, {})
+    store.pass_ends.finish(order["pass_id"], appliance, Outcome.DONE, None, {})
     store.jobs.begin(ids["started"], JobEvent.START)
     store.jobs.apply(ids["deleted"], JobEvent.DELETE)
     store.close()

@@ -47,7 +47,7 @@ def manifest(signer: Signer, taken: Pass, name: str | None = None) -> bytes:
 
 def lose(house: House, taken: Pass) -> Pass:
     """Its appliance dies; the next attempt at the same pass."""
-    house.store.passes.lose(lambda one: one.id == taken.id, "it died")
+    house.store.pass_ends.lose(lambda one: one.id == taken.id, "it died")
     again = house.take()
     assert again is not None
     return again

@@ -176,7 +176,7 @@ def test_x19_runs_are_remembered_with_their_kind_and_progress_is_a_share(house: 
     found = house.take()
     assert found is not None
     disks = [{"key": 1, "wanted": 100, "done": 25}, {"key": 2, "wanted": 300, "done": 75}]
-    house.store.passes.progress(found.id, house.appliance, "copying", disks)
+    house.store.pass_ends.progress(found.id, house.appliance, "copying", disks)
     assert views.percent(house.get(job), house.store.passes.of(job)) == 25.0
     house.finish(found.id, house.appliance, Outcome.DONE, None, {})
     house.run(job)

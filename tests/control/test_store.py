@@ -21,7 +21,7 @@ from connector.control.domain.jobs import JobEvent, JobStatus
 from connector.control.store import NewJob, Store, jobs, tables
 from connector.control.store.database import Database
 from connector.control.store.evidence import EvidenceStore
-from connector.control.store.passes import ATTEMPTS
+from connector.control.store.pass_ends import ATTEMPTS
 from connector.errors import Conflict, ControlFailed, NotFound
 from tests.control.conftest import VCENTER, Plane, Robot, machine
 from tests.control.earlier import at_revision
@@ -169,14 +169,14 @@ def test_of_many_appliances_one_takes_the_pass(store: Store) -> None:
     run = _syncing(store)
     store.passes.offer(run, 0)
     members = [store.appliances.enrol(f"a{n}", VCENTER, "1")[0] for n in range(6)]
-    results = _together(6, lambda n: store.passes.take(members[n]))
+    results = _together(6, lambda n: store.pass_queue.take(members[n]))
     assert sum(r is not None for r in results) == 1
 
 
 def test_a_stop_and_an_offer_at_the_same_time_never_strand_the_pass(store: Store) -> None:
     run = _syncing(store)
     job = store.runs.get(run).job_id
-    _together(2, lambda n: store.passes.stop(job) if n else store.passes.offer(run, 0))
+    _together(2, lambda n: store.pass_ends.stop(job) if n else store.passes.offer(run, 0))
     verdict = store.passes.verdict(run, 0)
     assert verdict is not None
     assert verdict.outcome is Outcome.STOPPED
@@ -197,10 +197,10 @@ def test_a_stop_and_the_word_that_all_are_proved_never_both_win(store: Store) ->
         for run in open_runs:
             store.passes.offer(run.id, slot)
         for _ in open_runs:
-            found = store.passes.take(appliance, errands)
+            found = store.pass_queue.take(appliance, errands)
             assert found is not None
-            store.passes.finish(found.id, appliance, Outcome.DONE, None, {})
-    results = _together(2, lambda n: store.passes.stop(ids[0]) if n else store.applications.decide(cohort))
+            store.pass_ends.finish(found.id, appliance, Outcome.DONE, None, {})
+    results = _together(2, lambda n: store.pass_ends.stop(ids[0]) if n else store.applications.decide(cohort))
     stopped = not any(isinstance(result, Conflict) for result in results)
     words = [store.applications.word(run.id) for run in open_runs]
     assert sorted(words, key=str) == ([None, Outcome.STOPPED] if stopped else [Outcome.DONE] * 2)
@@ -255,8 +255,8 @@ def test_a_pass_is_given_up_after_many_lost_appliances(store: Store) -> None:
     member, _ = store.appliances.enrol("a", VCENTER, "1")
     ended = []
     for _ in range(ATTEMPTS):
-        assert store.passes.take(member) is not None
-        ended += store.passes.lose(lambda _p: True, "gone")
+        assert store.pass_queue.take(member) is not None
+        ended += store.pass_ends.lose(lambda _p: True, "gone")
     assert [p.state for p in ended] == [PassState.FINISHED]
     assert ended[0].error is not None
     assert f"{ATTEMPTS} appliances" in ended[0].error["what"]
@@ -300,14 +300,14 @@ def test_evidence_is_kept_packed_and_the_oldest_makes_room(store: Store, url: st
     kept = EvidenceStore(database, room=3000)
     store.passes.offer(run, 0)
     for attempt in range(4):
-        found = store.passes.take(member)
+        found = store.pass_queue.take(member)
         assert found is not None
         for _ in range(2):  # repeating it replaces
             kept.put(
                 found, bytes([attempt]) * 100_000 + random.Random(attempt).randbytes(1200), f"key {attempt}"
             )
         if attempt < 3:
-            store.passes.lose(lambda _p: True, "gone")
+            store.pass_ends.lose(lambda _p: True, "gone")
     entries = kept.of(found.job_id)
     assert [entry.key for entry in entries] == ["key 2", "key 3"]
     assert [entry.size for entry in entries] == [101_200, 101_200]
@@ -316,7 +316,7 @@ def test_evidence_is_kept_packed_and_the_oldest_makes_room(store: Store, url: st
         kept.manifest("p-none")
     EvidenceStore(database, room=1).put(found, b"alone, and larger than its room", "key 4")
     assert [entry.key for entry in kept.of(found.job_id)] == ["key 4"]
-    store.passes.finish(found.id, member, Outcome.DONE, None, {})
+    store.pass_ends.finish(found.id, member, Outcome.DONE, None, {})
     kept.put(found, b"alone, and larger than its room", "key 4")
     with pytest.raises(Conflict, match="this pass has ended"):
         kept.put(found, b"another one, afterwards", "key 4")

@@ -214,7 +214,7 @@ class AgentApi:
     def _progress(self, call: ApiRequest) -> Any:
         report: ProgressReport = call.message
         disks = [disk.model_dump() for disk in report.disks]
-        self._store.passes.progress(call.path["id"], call.who, report.phase, disks)
+        self._store.pass_ends.progress(call.path["id"], call.who, report.phase, disks)
         return {}
 
     def _evidence(self, call: ApiRequest) -> Any:

@@ -61,7 +61,7 @@ class InstanceMonitor:
         instance = instances.get(instance_token(run.job_id)) or self._steps.find(run.job_id)
         if instance is None:
             if self._steps.was_created(run.job_id):
-                self._store.passes.fail(run.id, Released(on=run.job_id).to_json())
+                self._store.pass_ends.fail(run.id, Released(on=run.job_id).to_json())
         elif instance.health is Health.RUNNING:
             self._follow(run, instance)
             self._outlaw(run, instance)
@@ -83,7 +83,7 @@ class InstanceMonitor:
             if failed.retryable:
                 raise
             shown_error = failed if isinstance(failed, Released) else Stopped(failed, on=run.job_id)
-            self._store.passes.fail(run.id, shown_error.to_json())
+            self._store.pass_ends.fail(run.id, shown_error.to_json())
             return
         if instance is not None:
             self._store.jobs.note(run.job_id, Stopped.code, "the intermediate instance was started again")
@@ -100,7 +100,7 @@ class InstanceMonitor:
         return self._offer_again(run, "its instance has another address")
 
     def _offer_again(self, run: Run, why: str) -> bool:
-        self._store.passes.lose(lambda attempt: attempt.run_id == run.id, why)
+        self._store.pass_ends.lose(lambda attempt: attempt.run_id == run.id, why)
         return True
 
 
@@ -148,7 +148,7 @@ class ApplianceMonitor:
         alive = self._store.appliances.alive(float("inf") if young else self._grace)
         ids = {appliance.id for appliance in alive}
         online = {appliance.vcenter for appliance in alive}
-        self._store.passes.lose(lambda p: p.appliance_id not in ids, "its appliance fell silent")
+        self._store.pass_ends.lose(lambda p: p.appliance_id not in ids, "its appliance fell silent")
         self._store.sources.set_online(online)
-        self._store.passes.explain(online)
+        self._store.pass_queue.explain(online)
         self._instance_monitor.look()

@@ -130,7 +130,7 @@ class CohortMonitor:
                     why, remedy="see why the others were not shut down; then cut over again"
                 )
                 for member in (member for member in members if not member.off):
-                    self._store.passes.fail(member.run_id, failed.to_json())
+                    self._store.pass_ends.fail(member.run_id, failed.to_json())
         self._store.applications.explain()
 
     def _take_back(self, members: list[Member], why: str) -> None:
@@ -138,7 +138,7 @@ class CohortMonitor:
         under_way = [member for member in members if not member.over]
         for member in under_way:
             try:
-                self._store.passes.stop(member.job_id)
+                self._store.pass_ends.stop(member.job_id)
             except StateRefusal:  # it still prepares: the next look tries again
                 continue
         if under_way:

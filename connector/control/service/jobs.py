@@ -28,7 +28,7 @@ from connector.control.domain.refusals import RefusalCode, StateRefusal
 from connector.control.engine.monitors import InstanceMonitor
 from connector.control.engine.steps import Steps
 from connector.control.store import NewJob, Store
-from connector.control.store.passes import stoppable
+from connector.control.store.pass_ends import stoppable
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, Ineligible, TransferFailed
 from connector.model import Credential, PowerState, Severity, TargetLimits
 from connector.specification.fields import BY_NAME, JOB_FIELDS
@@ -77,7 +77,7 @@ class JobService:
         job = self.store.jobs.get(job_id)
         if not stoppable(job.state):
             return self.store.jobs.apply(job.id, JobEvent.STOP)
-        self.store.passes.stop(job.id)
+        self.store.pass_ends.stop(job.id)
         self.poke()
         return self.store.jobs.get(job.id)
 
@@ -163,7 +163,7 @@ class JobService:
             not_held = attempt.appliance_id == appliance.id and attempt.id not in held
             return not_held and not -SET_BACK < now - (attempt.taken or 0.0) <= self.grace / 2
 
-        if self.store.passes.lose(dropped, f"{appliance.name} does not have it any more"):
+        if self.store.pass_ends.lose(dropped, f"{appliance.name} does not have it any more"):
             self.poke()
         return self.store.passes.to_stop(appliance, held)
 
@@ -192,7 +192,7 @@ class JobService:
             attempt = self.store.passes.owned(pass_id, appliance)
             if attempt.state is PassState.TAKEN:
                 self._instance_monitor.displaced(attempt.run_id)
-        finished = self.store.passes.finish(pass_id, appliance, outcome, error, result, rest)
+        finished = self.store.pass_ends.finish(pass_id, appliance, outcome, error, result, rest)
         self.poke()
         return finished
 
@@ -241,7 +241,7 @@ class JobService:
         self.store.jobs.note(
             attempt.job_id, "refused", f"pass {pass_id}, appliance {appliance.name}: {wrong}"
         )
-        self.store.passes.finish(pass_id, appliance, Outcome.FAILED, refused.to_json(), {})
+        self.store.pass_ends.finish(pass_id, appliance, Outcome.FAILED, refused.to_json(), {})
         self.poke()
         raise refused
 
@@ -257,7 +257,7 @@ class JobService:
         """
         if self.store.epochs.current().restored:
             return None
-        attempt = self.store.passes.take(appliance, errands)
+        attempt = self.store.pass_queue.take(appliance, errands)
         return None if attempt is None else (self.store.jobs.get(attempt.job_id), attempt)
 
     def leftovers(self, appliance: Appliance) -> list[tuple[Source, TrackedResource]]:
@@ -293,7 +293,7 @@ class JobService:
     def _shut_out(self, appliances: list[Appliance], why: str) -> None:
         ids = {row.id for row in appliances}
         if ids:
-            self.store.passes.lose(lambda attempt: attempt.appliance_id in ids, why)
+            self.store.pass_ends.lose(lambda attempt: attempt.appliance_id in ids, why)
             self._outlaw()
             self.poke()
 

@@ -25,7 +25,7 @@ def confirm(store: Store, *, keep_credentials: bool = False) -> WritePosition:
     Taken passes are offered again, because their outcome is unknown.
     """
     point = store.epochs.confirm(keep_credentials=keep_credentials)
-    store.passes.lose(lambda _: True, COMPARE)
+    store.pass_ends.lose(lambda _: True, COMPARE)
     _LOG.warning("the restore was confirmed: epoch %s begins", point.number)
     return point
 

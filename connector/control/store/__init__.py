@@ -18,6 +18,8 @@ from connector.control.store.keys import AccessKeyStore
 from connector.control.store.limits import Quotas
 from connector.control.store.log import Log
 from connector.control.store.overview import Measured, Overview
+from connector.control.store.pass_ends import PassEnds
+from connector.control.store.pass_queue import PassQueue
 from connector.control.store.passes import Passes
 from connector.control.store.removal import Removal
 from connector.control.store.runs import RunStore
@@ -44,7 +46,9 @@ class Store:
         self.jobs = Jobs(self._database, limits)
         self.log = Log(self._database)
         self.runs = RunStore(self._database)
-        self.passes = Passes(self._database, limits)
+        self.passes = Passes(self._database)
+        self.pass_queue = PassQueue(self._database, limits)
+        self.pass_ends = PassEnds(self._database)
         self.appliances = Appliances(self._database)
         self.measured = Measured(self._database)
         self.resources = TrackedResources(self._database)
