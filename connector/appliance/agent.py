@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from connector.appliance.passes.give_back import HandedBack
+from connector.appliance.passes.give_back import GivenBack
 from connector.appliance.passes.order import Order, PassControl, order_from_json
 from connector.appliance.progress import PassProgress
 from connector.clients.heartbeat import HEARTBEAT, HeartbeatAnswer
@@ -44,8 +44,8 @@ class Control(Protocol):
     def heartbeat(self, passes: Sequence[str]) -> HeartbeatAnswer:
         """Say which passes are under way; answers what is wished of them."""
 
-    def take(self, wait: float, errands: bool = False) -> dict[str, Any] | None:
-        """The next order, or None after `wait` seconds. `errands`: one that powers a machine, not one that reads."""
+    def take(self, wait: float, power_tasks: bool = False) -> dict[str, Any] | None:
+        """The next order, or None after `wait` seconds. `power_tasks`: one that powers a machine, not one that reads."""
 
     def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None: ...
 
@@ -67,7 +67,7 @@ Connect = Callable[[], Control]
 
 Carry = Callable[[Order, PassProgress, PassControl], Mapping[str, Any]]
 """Carry out one order; answers the measured result; raises ConnectorError, Interrupted once a stop is wished,
-HandedBack when it cannot go on now."""
+GivenBack when it cannot go on now."""
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class _Running:
 
 
 class Agent:
-    """Takes at most `limit` orders at a time that read, and beside them some errands, so that no cutover and no way back
+    """Takes at most `limit` orders at a time that read, and beside them some power tasks, so that no cutover and no way back
     waits behind a copy. `run` returns after `stop` is set and everything carried is put down.
     """
 
@@ -115,38 +115,38 @@ class Agent:
         """
         with ThreadPoolExecutor(self._limit + ERRANDS, thread_name_prefix="pass") as pool:
             beat = threading.Thread(target=self._beat, name="heartbeat")
-            errands = threading.Thread(target=self._run_errands, args=(pool,), name="errands")
+            power_tasks = threading.Thread(target=self._run_power_tasks, args=(pool,), name="power tasks")
             beat.start()
-            errands.start()
+            power_tasks.start()
             try:
-                self._take_all(pool, errands=False)
+                self._take_all(pool, power_tasks=False)
             finally:
                 self._stop.set()
-                errands.join()
+                power_tasks.join()
                 self._put_down()
                 beat.join()
 
-    def _run_errands(self, pool: ThreadPoolExecutor) -> None:
+    def _run_power_tasks(self, pool: ThreadPoolExecutor) -> None:
         try:
-            self._take_all(pool, errands=True)
+            self._take_all(pool, power_tasks=True)
         except (
             AuthenticationFailed,
             NotPermitted,
         ) as unknown:  # the main thread hears the same, and ends everything
             log.error("%s", unknown)
 
-    def _take_all(self, pool: ThreadPoolExecutor, *, errands: bool) -> None:
+    def _take_all(self, pool: ThreadPoolExecutor, *, power_tasks: bool) -> None:
         with closing(self._connect()) as control:
             while not self._stop.is_set():
-                self._take_one(control, pool, errands)
+                self._take_one(control, pool, power_tasks)
 
-    def _take_one(self, control: Control, pool: ThreadPoolExecutor, errands: bool) -> None:
-        room = self._room[errands]
+    def _take_one(self, control: Control, pool: ThreadPoolExecutor, power_tasks: bool) -> None:
+        room = self._room[power_tasks]
         if not room.acquire(timeout=0.5):
             return
         order = None
         try:
-            taken = control.take(TAKE_WAIT, errands)
+            taken = control.take(TAKE_WAIT, power_tasks)
             self._outages.heard(ControlFailed)
             order = None if taken is None else order_from_json(taken)
         except (AuthenticationFailed, NotPermitted):
@@ -177,7 +177,7 @@ class Agent:
             try:
                 result = dict(self._carry(order, running.board, running.pass_control))
                 outcome = "done"
-            except HandedBack as later:
+            except GivenBack as later:
                 outcome, error, rest = "stopped", later, later.rest
                 log.warning("handed back for %g s: %s", rest, later)
             except Interrupted as stopped:

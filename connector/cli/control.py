@@ -100,12 +100,12 @@ def status(state: Path, database: str, as_json: bool) -> None:
     connector control status --state /var/lib/connector/control
     """
     from connector.control.http.views import epoch
-    from connector.control.state.epoch import FILE, Keeper
+    from connector.control.state.epoch import FILE, RestoreDetector
     from connector.control.state.vault import Vault
     from connector.epoch import EpochMemory
 
     with _store(state, database) as store:
-        Keeper(store, Vault(state / "vault-key"), EpochMemory(state / FILE)).look()
+        RestoreDetector(store, Vault(state / "vault-key"), EpochMemory(state / FILE)).look()
         found = epoch(store.epochs.current())
     if as_json:
         click.echo(json.dumps(found))

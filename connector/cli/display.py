@@ -22,13 +22,13 @@ from rich.text import Text
 
 from connector import amounts
 from connector.errors import one_line
-from connector.specification import limits
+from connector.specification import limited_by
 
 _WIDEST = 10_000  # columns
 _STACKED = 4  # a table of fewer columns is folded inside its cells
 _BAR, _LEAST_BAR = 28, 8  # columns of a bar, at most and at least
 _LEAST_NAME, _RATE, _SIZE = 8, 10, 20  # columns of a name at least, of a rate, of "DONE of WANTED"
-_LIMIT = len("limited by ") + max(map(len, limits.LIMITS.values()))
+_LIMIT = len("limited by ") + max(map(len, limited_by.LIMITS.values()))
 LINE_EVERY = 5.0  # seconds between two progress lines of one machine where there is no terminal
 
 
@@ -204,7 +204,7 @@ def _shortened(name: str, room: int) -> str:
 
 def limited(disk: Mapping[str, Any]) -> str:
     """What limits the rate, as a clause; empty while nobody knows, and when nothing is left to do."""
-    what = limits.named(str(disk["bottleneck"]))
+    what = limited_by.named(str(disk["bottleneck"]))
     return f"limited by {what}" if what and disk["wanted"] > disk["done"] else ""
 
 

@@ -9,7 +9,7 @@ from connector.cli import outage, tables
 from connector.cli.records import JOB, Noun, items, rows
 from connector.clients.refusal import NotOffered
 from connector.clients.smc import Json, SmcClient
-from connector.specification import limits
+from connector.specification import limited_by
 from connector.specification import outage as outage_words
 
 _PASS: Final = Noun("pass", "DescribeReplicationJobPasses", "Passes", "Pass", "PassId", "p-")
@@ -104,7 +104,7 @@ DISKS: Final[tuple[tables.Column, ...]] = (
     _bytes("wire", "sent"),
     ("rate", lambda disk: amounts.rate(int(disk.get("BytesPerSecond") or 0))),
     ("left", _left),
-    ("limited by", lambda disk: limits.named(str(disk.get("Bottleneck") or ""))),
+    ("limited by", lambda disk: limited_by.named(str(disk.get("Bottleneck") or ""))),
 )
 RUNS: Final[tuple[tables.Column, ...]] = (
     ("started", lambda run: run.get("StartTime")),

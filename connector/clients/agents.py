@@ -168,12 +168,12 @@ class ControlClient:
         answer = self._connection.call("PUT", "/agents/v1/sources", {"machines": body})
         return {str(moref): str(source) for moref, source in answer.items()}
 
-    def take(self, wait: float, errands: bool = False) -> dict[str, Any] | None:
+    def take(self, wait: float, power_tasks: bool = False) -> dict[str, Any] | None:
         """The next order, or None after `wait` seconds (at most 60) without one.
 
-        `errands`: one that powers a machine, instead of one that reads.
+        `power_tasks`: one that powers a machine, instead of one that reads.
         """
-        body = {"wait": wait, "errands": errands}
+        body = {"wait": wait, "errands": power_tasks}
         answer = self._connection.call("POST", "/agents/v1/passes/take", body, wait=wait)
         order: dict[str, Any] | None = answer["pass"]
         return order

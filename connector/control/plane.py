@@ -39,7 +39,7 @@ from connector.control.service.jobs import JobService
 from connector.control.smc import api as smc
 from connector.control.state import identity
 from connector.control.state.access_keys import AccessKeys
-from connector.control.state.epoch import FILE, Keeper
+from connector.control.state.epoch import FILE, RestoreDetector
 from connector.control.state.identity import ControlIdentity
 from connector.control.state.vault import Vault
 from connector.control.store import Quotas, Store
@@ -95,8 +95,8 @@ def run(
         provider = make_provider(StoreLedger(store.resources))
         stack.callback(provider.close)
         vault = Vault(options.state / "vault-key")
-        keeper = Keeper(store, vault, EpochMemory(options.state / FILE))
-        meet = InstanceContact(store, keeper).meet if options.meets_instances else None
+        restore_detector = RestoreDetector(store, vault, EpochMemory(options.state / FILE))
+        meet = InstanceContact(store, restore_detector).meet if options.meets_instances else None
         steps = Steps(store, provider, vault, meet, ask, tell)
         background = Background()
         appliance_monitor = ApplianceMonitor(store, steps, background, grace=options.grace, ticks=store.ticks)
@@ -105,18 +105,27 @@ def run(
             lambda: _engine(options, store, steps),
             [appliance_monitor.look, Scheduler(store, steps, background).look, CohortMonitor(store).look],
             fenced=_fenced,
-            held=keeper.look,
+            held=restore_detector.look,
             interval=options.interval,
         )
         stack.callback(runner.close)
         runner.start()
         service = JobService(store, steps, runner.poke, grace=options.grace)
         keys = AccessKeys(store.keys, vault, own_identity.access_key)
-        _serve(_application(service, keys, own_identity, options, keeper), listener, own_identity, options)
+        _serve(
+            _application(service, keys, own_identity, options, restore_detector),
+            listener,
+            own_identity,
+            options,
+        )
 
 
 def _application(
-    service: JobService, keys: AccessKeys, own_identity: ControlIdentity, options: Options, keeper: Keeper
+    service: JobService,
+    keys: AccessKeys,
+    own_identity: ControlIdentity,
+    options: Options,
+    restore_detector: RestoreDetector,
 ) -> Starlette:
     agents = AgentApi(service, own_identity.activation_code)
     dispatcher = smc.dispatcher(service)
@@ -130,7 +139,7 @@ def _application(
             *site.routes(service.store, dispatcher, keys, options.grace),
             smc.endpoint(dispatcher, keys).route(),
         ],
-        exchange=keeper,
+        exchange=restore_detector,
     )
 
 

@@ -40,7 +40,7 @@ class Plane:
     """Hands out `orders`, remembers what it hears; `deaf` ends of passes are answered with that error first."""
 
     orders: list[dict[str, Any]] = field(default_factory=list)
-    errands: list[dict[str, Any]] = field(default_factory=list)
+    power_tasks: list[dict[str, Any]] = field(default_factory=list)
     deaf: list[ConnectorError] = field(default_factory=list)
     unwanted: list[str] = field(default_factory=list)
     replication_of: dict[str, Replication] = field(default_factory=dict)
@@ -55,13 +55,13 @@ class Plane:
             self.heard.notify_all()
             return HeartbeatAnswer(tuple(self.unwanted), dict(self.replication_of))
 
-    def take(self, wait: float, errands: bool = False) -> dict[str, Any] | None:
+    def take(self, wait: float, power_tasks: bool = False) -> dict[str, Any] | None:
         with self.heard:
             if self.refusal:
                 raise self.refusal
-            if errands and self.errands:
-                return self.errands.pop(0)
-            if self.orders and not errands:
+            if power_tasks and self.power_tasks:
+                return self.power_tasks.pop(0)
+            if self.orders and not power_tasks:
                 return self.orders.pop(0)
             self.heard.wait(0.02)
         return None
@@ -217,7 +217,7 @@ def test_an_order_that_cannot_be_read_takes_no_place(monkeypatch: pytest.MonkeyP
 class _Patient(Plane):
     """Holds a call for as long as it may, as a control plane without orders does."""
 
-    def take(self, wait: float, errands: bool = False) -> dict[str, Any] | None:
+    def take(self, wait: float, power_tasks: bool = False) -> dict[str, Any] | None:
         threading.Event().wait(wait)
         return None
 

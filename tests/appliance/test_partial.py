@@ -11,7 +11,7 @@ from connector.appliance.cleanup.ledger import ControlLedger
 from connector.appliance.cleanup.leftovers import Cleaner
 from connector.appliance.cleanup.machine_lock import MachineLocks
 from connector.appliance.inventory import Rescan
-from connector.appliance.passes.give_back import HandedBack
+from connector.appliance.passes.give_back import GivenBack
 from connector.appliance.passes.machine_identity import identified
 from connector.errors import Conflict, NotFound
 from connector.model import MachinePart
@@ -33,7 +33,7 @@ def shown(desk: Bench) -> Iterator[Bench]:
 @pytest.mark.parametrize("final", [False, True])
 def test_a_pass_is_handed_back_before_anything_is_done(shown: Bench, path: str, final: bool) -> None:
     change_vm(shown.estate, shown.vm, hidden=(path,))
-    with pytest.raises(HandedBack, match="vCenter does not show the machine's") as back:
+    with pytest.raises(GivenBack, match="vCenter does not show the machine's") as back:
         shown.carry(shown.order(1, final=final))
     assert back.value.rest > 0
     assert not shown.world.snapshots() and not shown.record.resources
@@ -42,14 +42,14 @@ def test_a_pass_is_handed_back_before_anything_is_done(shown: Bench, path: str, 
 
 def test_no_snapshot_is_taken_while_nobody_knows_how_full_its_datastores_are(shown: Bench) -> None:
     change_vm(shown.estate, shown.vm, hidden=("datastore",))
-    with pytest.raises(HandedBack, match="no snapshot now: vCenter does not say on which datastores"):
+    with pytest.raises(GivenBack, match="no snapshot now: vCenter does not say on which datastores"):
         shown.carry(shown.order(1))
     assert not shown.world.snapshots()
 
 
 def test_when_it_is_whole_again_the_pass_goes_on(shown: Bench) -> None:
     change_vm(shown.estate, shown.vm, hidden=("config",))
-    with pytest.raises(HandedBack):
+    with pytest.raises(GivenBack):
         shown.carry(shown.order(2))
     change_vm(shown.estate, shown.vm, hidden=())
     shown.carry(shown.order(3))
@@ -60,7 +60,7 @@ def test_an_identity_that_one_side_does_not_know_is_no_match(shown: Bench) -> No
     with pytest.raises(Conflict, match="nobody can tell which machine this is"):
         identified(shown.vcenter, shown.order(4, instance_uuid=""))
     change_vm(shown.estate, shown.vm, hidden=("config.instanceUuid",))
-    with pytest.raises(HandedBack, match="does not say now which machine this is"):
+    with pytest.raises(GivenBack, match="does not say now which machine this is"):
         identified(shown.vcenter, shown.order(5))
     with pytest.raises(NotFound, match="is now another machine"):
         change_vm(shown.estate, shown.vm, hidden=())

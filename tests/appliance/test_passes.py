@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from connector.appliance.passes.give_back import HandedBack
+from connector.appliance.passes.give_back import GivenBack
 from connector.clients.heartbeat import heard_from_json
 from connector.errors import Ineligible, Interrupted
 from connector.model import TargetLimits
@@ -55,12 +55,12 @@ def test_invariant_9_a_datastore_that_fills_gets_its_snapshot_back_and_the_pass_
     desk.governed(every=0.05, rest=7)
     board = Board()
     board.when(copied(0.3), lambda: _full(desk))
-    with pytest.raises(HandedBack, match=r"given back: datastore .* has 3\.\d% free") as back:
+    with pytest.raises(GivenBack, match=r"given back: datastore .* has 3\.\d% free") as back:
         desk.carry(desk.order(1), board)
     assert back.value.rest == 7
     assert not desk.world.snapshots()
     assert any(phase.startswith("giving the snapshot back: datastore") for phase in board.phases)
-    with pytest.raises(HandedBack, match="no snapshot now"):
+    with pytest.raises(GivenBack, match="no snapshot now"):
         desk.carry(desk.order(2))
     assert not desk.world.snapshots()
     _other(desk, 0)
@@ -94,7 +94,7 @@ def test_too_many_snapshots_on_a_datastore_are_waited_for(desk: Bench, crowd: bo
         desk.carry(order)
         return
     desk.estate.change_vm(desk.vm, change_tracking=True)
-    with pytest.raises(HandedBack, match="the limit is 1"):
+    with pytest.raises(GivenBack, match="the limit is 1"):
         desk.carry(order)
     assert desk.world.snapshots() == ["by hand"]
 
@@ -138,7 +138,7 @@ def test_what_the_survey_says_of_host_and_datastore_is_asked_again_before_each_p
         there = {moref: replace(one, **trouble) for moref, one in getattr(before, kind).items()}
         desk.estate.change(lambda old, kind=kind, there=there: replace(old, **{kind: there}))
         for final in (False, True):
-            with pytest.raises(HandedBack, match=f"not now: .* {said}") as back:
+            with pytest.raises(GivenBack, match=f"not now: .* {said}") as back:
                 desk.carry(desk.order(1, final=final))
             assert back.value.rest == desk.workbench.governor.rest
         desk.estate.change(lambda old, kind=kind: replace(old, **{kind: getattr(before, kind)}))

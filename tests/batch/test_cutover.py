@@ -54,7 +54,7 @@ class Cut:
         self.said: list[str] = []
         self.warned: list[str] = []
         self.fail: set[str] = set()
-        self.errands: list[str] = []  # machines whose power was dealt with
+        self.power_tasks: list[str] = []  # machines whose power was dealt with
         self.pace = 1.0  # seconds that pass while the cutover waits
 
     def ready(self) -> None:
@@ -68,8 +68,8 @@ class Cut:
     def work(self, _seconds: float = 0.0) -> None:
         house = self.estate.house
         house.later(self.pace)
-        while (errand := house.take(self.estate.appliance, errands=True)) is not None:
-            self.errands.append(house.store.sources.get(house.get(errand.job_id).source_id).machine)
+        while (errand := house.take(self.estate.appliance, power_tasks=True)) is not None:
+            self.power_tasks.append(house.store.sources.get(house.get(errand.job_id).source_id).machine)
             if errand.task is Task.SHUTDOWN:
                 house.store.cutovers.going_down(errand.job_id, errand.id)
             house.finish(errand.id, self.estate.appliance, Ended.DONE, None, {})
@@ -332,7 +332,7 @@ def test_a_group_with_an_order_goes_down_in_it_and_finishes_as_one(cut: Cut) -> 
     cut.text = ORDERED
     assert cut.run(regardless=True).finished == ("group db", "group web")
     assert set(cut.states().values()) == {"Finished"}
-    assert cut.errands == ["web-02", "web-01"]
+    assert cut.power_tasks == ["web-02", "web-01"]
     assert "group web: cutover asked for, all or none" in cut.said
     assert cut.run(regardless=True).failed == ()
 
@@ -343,7 +343,7 @@ def test_a_group_with_an_order_of_which_one_fails_is_running_again_and_says_who(
     assert cut.states() == {"db-01": "Finished", "web-01": "Stopped", "web-02": "Stopped"}
     assert {machine for machine, _ in done.failed} == {"web-01", "web-02"}
     assert all("web-01 failed (broken)" in why for _, why in done.failed)
-    assert cut.errands == ["web-02", "web-01", "web-01", "web-02"]
+    assert cut.power_tasks == ["web-02", "web-01", "web-01", "web-02"]
     cut.fail = set()
     for job in cut.estate.plane.jobs("w1"):
         if job.status == "Stopped":

@@ -63,7 +63,7 @@ def test_what_is_made_again_after_a_rollback_is_billable_again(console: Console)
     assert "Nothing billable" in console.job_page(job).page.one(id="resources").text
     house.service.rollback(job)
     house.turn()
-    house.carry(errands=True)
+    house.carry(power_tasks=True)
     house.turn()
     assert house.status(job) == "Stopped"
     house.service.start(job)

@@ -197,7 +197,7 @@ class Robot:
         while not self.end.is_set():
             try:
                 client = self.plane.client(self.membership)
-                if order := client.take(0.0, errands=True) or client.take(0.2):
+                if order := client.take(0.0, power_tasks=True) or client.take(0.2):
                     self.orders.append(order)
                     self._carry_out(order)
             except ConnectorError:

@@ -247,14 +247,14 @@ class House:
         for job in self.store.jobs.all([JobStatus.DELETING]):
             inspect.unwrap(RunWorkflows.delete)(Script(self.store, self.steps, crash_after), job.id)  # type: ignore[arg-type]
 
-    def take(self, by: Appliance | None = None, errands: bool = False) -> Pass | None:
-        return self.store.pass_queue.take(by or self.appliance, errands)
+    def take(self, by: Appliance | None = None, power_tasks: bool = False) -> Pass | None:
+        return self.store.pass_queue.take(by or self.appliance, power_tasks)
 
     def carry(
-        self, outcome: Outcome = Outcome.DONE, by: Appliance | None = None, errands: bool = False
+        self, outcome: Outcome = Outcome.DONE, by: Appliance | None = None, power_tasks: bool = False
     ) -> Pass | None:
         """An appliance takes a pass, if there is one, and reports."""
-        found = self.take(by, errands)
+        found = self.take(by, power_tasks)
         if found is not None:
             error = TargetFailed("broken").to_json() if outcome is Outcome.FAILED else None
             self.finish(found.id, by or self.appliance, outcome, error, {})

@@ -42,7 +42,7 @@ def _made(house: House, ranks: Mapping[str, int] = RANKS) -> dict[str, str]:
 
 def _errand(house: House, *, outcome: Outcome = Outcome.DONE, asked: bool = True) -> str:
     """The name of the machine whose power was dealt with next; empty when nobody's may be now."""
-    found = house.take(errands=True)
+    found = house.take(power_tasks=True)
     if found is None:
         return ""
     if found.task is Task.SHUTDOWN and asked:
@@ -91,9 +91,9 @@ def test_machines_of_one_rank_go_down_side_by_side(house: House) -> None:
     jobs = _made(house, {"a": 1, "b": 1, "c": 2})
     house.applications.cutover("shop", {})
     house.turn()
-    taken = [house.take(errands=True), house.take(errands=True)]
+    taken = [house.take(power_tasks=True), house.take(power_tasks=True)]
     assert {_machine(house, found) for found in taken if found} == {"a", "b"}
-    assert house.take(errands=True) is None
+    assert house.take(power_tasks=True) is None
     assert _states(house, jobs) == {"Running/Syncing"}
 
 
@@ -102,9 +102,9 @@ def test_nothing_is_shut_down_before_every_instance_stands(house: House) -> None
     house.applications.cutover("shop", {})
     for run in house.store.runs.open()[:2]:
         house.store.passes.offer(run.id, 0)
-    assert house.take(errands=True) is None
+    assert house.take(power_tasks=True) is None
     house.turn()
-    assert house.take(errands=True) is not None
+    assert house.take(power_tasks=True) is not None
     assert len(jobs) == 3
 
 
@@ -138,7 +138,7 @@ def test_a_person_who_stops_one_before_the_point_stops_all(house: House) -> None
     jobs = _made(house)
     house.applications.cutover("shop", {})
     house.turn()
-    held = house.take(errands=True)
+    held = house.take(power_tasks=True)
     assert held is not None and _machine(house, held) == "web"
     house.service.stop(jobs["db"])
     house.turn()
@@ -349,7 +349,7 @@ def test_an_order_of_a_member_shuts_down_only_when_it_says_so(house: House) -> N
         source = house.store.sources.get(job.source_id)
         return views.order(job, source, found, None, [], alone=False, now=house.clock.now)
 
-    first = house.take(errands=True)
+    first = house.take(power_tasks=True)
     told = order(first)
     assert (told["task"], told["final"], told["may_shut_down"]) == ("shutdown", False, True)
     assert first is not None
@@ -417,7 +417,7 @@ def test_an_application_goes_down_when_there_is_room_for_all_of_it_and_is_not_ov
     house.clock.advance(1)
     house.service.start(new)
     house.turn()
-    assert house.take(errands=True) is None and house.take() is None
+    assert house.take(power_tasks=True) is None and house.take() is None
     assert house.get(jobs["web"]).waiting == "waits: 2 of 7 disks on host host-1 are being read"
     assert house.get(new).waiting == "waits its turn behind an older pass"
     house.finish(held.id, house.appliance, Outcome.DONE, None, {})

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from connector.control.domain.entities import Outcome, Role, TokenStatus
 from connector.control.engine.stamp import DatabaseStamp
 from connector.control.state.access_keys import AccessKeys
-from connector.control.state.epoch import Keeper, confirm
+from connector.control.state.epoch import RestoreDetector, confirm
 from connector.control.state.vault import Vault
 from connector.control.store import Quotas, Store, tables
 from connector.epoch import EpochMemory, read
@@ -30,10 +30,10 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.vault = Vault(self.folder / "key")
-        self.keeper = self.begin()
+        self.restore_detector = self.begin()
 
-    def begin(self) -> Keeper:
-        return Keeper(self.house.store, self.vault, EpochMemory(self.folder / "epoch"))
+    def begin(self) -> RestoreDetector:
+        return RestoreDetector(self.house.store, self.vault, EpochMemory(self.folder / "epoch"))
 
     def backup(self) -> dict[str, list[dict[str, Any]]]:
         with self.house.store._database.read() as connection:
@@ -54,12 +54,12 @@ class Bench:
 
     def restart(self) -> None:
         self.house.crash()
-        self.keeper = self.begin()
+        self.restore_detector = self.begin()
 
     def told(self) -> str:
         """What anybody is told now."""
-        assert self.keeper.look() == ""
-        return self.keeper.say()
+        assert self.restore_detector.look() == ""
+        return self.restore_detector.say()
 
 
 @pytest.fixture
@@ -92,12 +92,12 @@ def test_every_write_with_consequences_counts_and_no_other(context: Bench) -> No
 
 
 def _appliance(context: Bench, mark: str) -> None:
-    context.keeper.hear(mark, "appliance a-1")
+    context.restore_detector.hear(mark, "appliance a-1")
 
 
 def _directory(context: Bench, mark: str) -> None:
     (context.folder / "epoch").write_text(mark)
-    context.keeper = context.begin()
+    context.restore_detector = context.begin()
 
 
 @pytest.mark.parametrize("tell", [_appliance, _directory])
@@ -115,15 +115,15 @@ def test_a_database_that_was_put_back_is_recognised_although_it_has_gone_on(
     context.restart()
     for name in "abcdef":  # the fork has come further than what is remembered
         house.store.tokens.create(name, "", count=1, days=1)
-    assert context.keeper.look() == ""
+    assert context.restore_detector.look() == ""
     tell(context, mark)
-    assert "does not hold" in context.keeper.look()
-    assert context.keeper.say() == ""
+    assert "does not hold" in context.restore_detector.look()
+    assert context.restore_detector.say() == ""
     with pytest.raises(StateRestored) as refused:
         house.service.start(job)
     assert "connector control confirm" in str(refused.value)
     context.restart()
-    assert context.keeper.look()
+    assert context.restore_detector.look()
 
 
 def test_while_it_is_held_nothing_is_begun_given_out_ended_or_let_in(context: Bench) -> None:
@@ -166,7 +166,7 @@ def test_after_the_confirmation_work_goes_on_and_every_job_compares(context: Ben
     house.store.epochs.hold("a test says so")
     context.restart()
     with pytest.raises(StateRestored):
-        context.keeper.now()
+        context.restore_detector.now()
     before = house.store.epochs.current()
     point = confirm(house.store, keep_credentials=True)
     assert (point.number, point.restored) == (before.number + 1, "")
@@ -174,9 +174,9 @@ def test_after_the_confirmation_work_goes_on_and_every_job_compares(context: Ben
     again = house.store.passes.newest([job])[job]
     assert (again.attempt, str(again.state)) == (2, "Offered")
     assert house.store.passes.to_stop(house.appliance, [taken.id]) == [taken.id]
-    assert context.keeper.look() == ""
-    context.keeper.hear(mark, "appliance a-1")  # of before: known
-    assert context.keeper.look() == ""
+    assert context.restore_detector.look() == ""
+    context.restore_detector.hear(mark, "appliance a-1")  # of before: known
+    assert context.restore_detector.look() == ""
     house.run(job)
     assert house.get(job).compare_reason == ""
     with pytest.raises(Conflict, match="nothing was restored"):
@@ -184,11 +184,11 @@ def test_after_the_confirmation_work_goes_on_and_every_job_compares(context: Ben
 
 
 def _heard(context: Bench, mark: str) -> None:
-    context.keeper.hear(mark, "appliance a-1")
+    context.restore_detector.hear(mark, "appliance a-1")
 
 
 def _looked(context: Bench, _mark: str) -> None:
-    context.keeper.look()
+    context.restore_detector.look()
 
 
 def _wrote(context: Bench, _mark: str) -> None:
@@ -235,13 +235,15 @@ def test_a_confirmation_that_was_lost_is_recognised_and_its_number_not_given_aga
     context.put_back(kept)
     context.restart()
     (context.folder / "epoch").unlink(missing_ok=True)
-    context.keeper.hear(mark, "appliance a-1")
-    assert "never had" in context.keeper.look()
+    context.restore_detector.hear(mark, "appliance a-1")
+    assert "never had" in context.restore_detector.look()
     known = read(mark)
     assert known is not None
     assert confirm(house.store).number == known.number + 1
-    context.keeper.hear(mark, "appliance a-1")  # it still remembers that epoch: a person knows of it now
-    assert context.keeper.look() == ""
+    context.restore_detector.hear(
+        mark, "appliance a-1"
+    )  # it still remembers that epoch: a person knows of it now
+    assert context.restore_detector.look() == ""
 
 
 def test_a_failover_that_loses_the_last_writes_is_noticed_by_the_process_that_made_them(
@@ -254,9 +256,9 @@ def test_a_failover_that_loses_the_last_writes_is_noticed_by_the_process_that_ma
     context.put_back(kept)  # under the living process
     with pytest.raises(StateRestored):
         house.service.start(job)
-    assert context.keeper.look()
+    assert context.restore_detector.look()
     confirm(house.store)
-    assert context.keeper.look() == ""
+    assert context.restore_detector.look() == ""
     house.service.start(job)
 
 
@@ -285,15 +287,15 @@ def test_what_this_control_plane_never_said_holds_nothing(context: Bench, tmp_pa
     house = context.house
     house.job()
     (tmp_path / "other").mkdir()
-    foreign = Keeper(
+    foreign = RestoreDetector(
         house.store, Vault(tmp_path / "other" / "key"), EpochMemory(tmp_path / "other" / "epoch")
     )
     foreign.look()
     own = context.told()
     forged = own.replace(own.split(".")[1], str(10**6), 1) if own.split(".")[1] != "1" else own + "0"
     for mark in (foreign.say(), forged, "", "nonsense", own[:-1], "1.2.3"):
-        context.keeper.hear(mark, "a liar")
-        assert context.keeper.look() == ""
+        context.restore_detector.hear(mark, "a liar")
+        assert context.restore_detector.look() == ""
 
 
 @pytest.fixture

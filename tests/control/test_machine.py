@@ -151,9 +151,9 @@ class Life(RuleBasedStateMachine):
     def scan(self) -> None:
         self.house.register(*MACHINES)
 
-    @rule(who=st.integers(0, 1), errands=st.booleans())
-    def take(self, who: int, errands: bool) -> None:
-        found = self.house.take(self.members[who], errands)
+    @rule(who=st.integers(0, 1), power_tasks=st.booleans())
+    def take(self, who: int, power_tasks: bool) -> None:
+        found = self.house.take(self.members[who], power_tasks)
         if found is not None:
             self.held[found.id] = (who, found)
 

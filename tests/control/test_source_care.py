@@ -199,7 +199,7 @@ def test_rollback_gives_the_source_back_and_the_job_can_begin_anew(house: House,
     assert house.store.sources.get(house.get(job).source_id).state == "InUse"
     house.turn()
     assert house.take() is None  # nothing to read
-    errand = house.take(errands=True)
+    errand = house.take(power_tasks=True)
     assert errand is not None and errand.task is Task.POWER_ON
     result: Json = {"powered_on": True, "restored_cbt": True, "troubles": ["the tape is stuck"]}
     house.finish(errand.id, house.appliance, Outcome.DONE, None, result)
@@ -220,7 +220,7 @@ def test_a_source_that_stayed_on_was_not_down(house: House) -> None:
     house.turn()
     house.service.rollback(job)
     house.turn()
-    errand = house.take(errands=True)
+    errand = house.take(power_tasks=True)
     assert errand is not None
     house.finish(errand.id, house.appliance, Outcome.DONE, None, {"powered_on": False})
     house.turn()
@@ -245,13 +245,13 @@ def test_a_rollback_that_fails_can_be_tried_again(house: House) -> None:
     house.turn()
     house.service.rollback(job)
     house.turn()
-    house.carry(Outcome.FAILED, errands=True)
+    house.carry(Outcome.FAILED, power_tasks=True)
     house.turn()
     assert house.status(job) == "InError"
     assert house.get(job).down_since is not None
     house.service.rollback(job)
     house.turn()
-    house.carry(errands=True)
+    house.carry(power_tasks=True)
     house.turn()
     assert house.status(job) == "Stopped"
 

@@ -193,11 +193,11 @@ def test_a_stop_and_the_word_that_all_are_proved_never_both_win(store: Store) ->
     open_runs = store.runs.open()
     for run in open_runs:
         store.jobs.advance(run.id, JobEvent.PREPARED)
-    for slot, errands in enumerate((True, False)):
+    for slot, power_tasks in enumerate((True, False)):
         for run in open_runs:
             store.passes.offer(run.id, slot)
         for _ in open_runs:
-            found = store.pass_queue.take(appliance, errands)
+            found = store.pass_queue.take(appliance, power_tasks)
             assert found is not None
             store.pass_ends.finish(found.id, appliance, Outcome.DONE, None, {})
     results = _together(2, lambda n: store.pass_ends.stop(ids[0]) if n else store.applications.decide(cohort))

@@ -6,7 +6,7 @@ import threading
 import time
 
 from connector.appliance.passes.context import PassContext
-from connector.appliance.passes.give_back import HandedBack
+from connector.appliance.passes.give_back import GivenBack
 from connector.appliance.passes.order import Order
 from connector.appliance.progress import PassProgress
 from connector.errors import Conflict, Ineligible, Interrupted
@@ -17,7 +17,7 @@ LOOK = 2.0  # seconds between two looks at who else is at the machine
 
 
 def refuse(context: PassContext, machine: Machine, *, warm: bool) -> None:
-    """Raises Ineligible for what stands in the way, HandedBack for what passes by itself. `warm`: of a machine that is read
+    """Raises Ineligible for what stands in the way, GivenBack for what passes by itself. `warm`: of a machine that is read
     while it runs.
     """
     grave = {Severity.BLOCK, Severity.WARM_BLOCK} if warm else {Severity.BLOCK}
@@ -26,7 +26,7 @@ def refuse(context: PassContext, machine: Machine, *, warm: bool) -> None:
             continue
         what = f"{finding.message} ({finding.check})"
         if finding.check in PASSING:
-            raise HandedBack(f"not now: {what}", on=finding.subject, rest=context.governor.rest)
+            raise GivenBack(f"not now: {what}", on=finding.subject, rest=context.governor.rest)
         raise Ineligible(what, on=finding.subject, remedy=finding.remedy)
 
 

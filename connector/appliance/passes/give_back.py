@@ -5,7 +5,7 @@ from __future__ import annotations
 from connector.errors import Interrupted
 
 
-class HandedBack(Interrupted):
+class GivenBack(Interrupted):
     """Nothing is lost: what was delivered is kept, and the pass resumes after `rest` seconds."""
 
     def __init__(self, what: str, *, on: str, rest: float) -> None:

@@ -19,8 +19,8 @@ from connector.appliance.passes.cutover import CutoverShutdown
 from connector.appliance.passes.disk import DiskCopy
 from connector.appliance.passes.disk_set import reconcile
 from connector.appliance.passes.evidence import Reading, attest
-from connector.appliance.passes.give_back import HandedBack
-from connector.appliance.passes.machine_identity import clear, identified
+from connector.appliance.passes.give_back import GivenBack
+from connector.appliance.passes.machine_identity import identified, remove_leftovers
 from connector.appliance.passes.order import Order, PassControl
 from connector.appliance.progress import DiskProgress, PassProgress
 from connector.appliance.snapshot_care.governor import obstacle
@@ -87,7 +87,7 @@ class MachinePass:
         shutdown = self._cutover.shut_down(machine) if order.final else None
         reading = self._reading(machine)
         self._board.enter("removing what an earlier attempt left")
-        clear(self._vcenter, order, keep=self._ticket(reading).token)
+        remove_leftovers(self._vcenter, order, keep=self._ticket(reading).token)
         if machine.power is PowerState.ON and not order.final:
             self._may_begin(reading)
             self._board.enter("switching CBT on")
@@ -147,7 +147,7 @@ class MachinePass:
                 raise
             why = unknown.what
         if why:
-            raise HandedBack(f"no snapshot now: {why}", on=self._order.name, rest=thresholds.rest)
+            raise GivenBack(f"no snapshot now: {why}", on=self._order.name, rest=thresholds.rest)
 
     def _guard(self, machine: Machine, snapshot: Snapshot) -> Guard:
         return Guard(
@@ -233,7 +233,7 @@ class MachinePass:
                     failures.append(failed)
         if failures and guard.given_back.is_set() and not self._stop.is_set():
             why = guard.verdict.reason
-            raise HandedBack(f"the snapshot was given back: {why}", on=self._order.name, rest=guard.rest)
+            raise GivenBack(f"the snapshot was given back: {why}", on=self._order.name, rest=guard.rest)
         _raise_first(failures)
         return [results[disk.key] for disk in wanted]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector.appliance.passes.give_back import HandedBack
+from connector.appliance.passes.give_back import GivenBack
 from connector.appliance.passes.order import Order, OrderResource
 from connector.errors import Conflict, NotFound
 from connector.model import Machine
@@ -22,9 +22,9 @@ def identified(vcenter: VCenter, order: Order) -> Machine:
     """
     machine = vcenter.find(order.moref)
     if what := obscured(machine):
-        raise HandedBack(f"vCenter does not show the machine's {what} now", on=order.name, rest=REST)
+        raise GivenBack(f"vCenter does not show the machine's {what} now", on=order.name, rest=REST)
     if order.instance_uuid and not machine.instance_uuid:
-        raise HandedBack("vCenter does not say now which machine this is", on=order.name, rest=REST)
+        raise GivenBack("vCenter does not say now which machine this is", on=order.name, rest=REST)
     if not order.instance_uuid:
         raise Conflict(
             "nobody can tell which machine this is: it has no instance UUID",
@@ -40,7 +40,7 @@ def identified(vcenter: VCenter, order: Order) -> Machine:
     return machine
 
 
-def clear(vcenter: VCenter, order: Order, *, keep: str = "", limit: float = PATIENT) -> None:
+def remove_leftovers(vcenter: VCenter, order: Order, *, keep: str = "", limit: float = PATIENT) -> None:
     """What stands with our token goes, and what the record says that earlier attempts left to consolidate.
 
     The snapshot with the token `keep` stays. Raises what resists.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from connector.appliance.passes.context import PassContext
-from connector.appliance.passes.machine_identity import clear, identified, tracked_by_us
+from connector.appliance.passes.machine_identity import identified, remove_leftovers, tracked_by_us
 from connector.appliance.passes.order import Order, PassControl
 from connector.appliance.progress import PassProgress
 from connector.errors import ConnectorError
@@ -37,11 +37,11 @@ class Rollback:
         """Returns what was done: `powered_on`, `restored_cbt`, `troubles`. Raises when the power cannot be switched on."""
         machine = identified(self._context.vcenter, self._order)
         self._board.enter("removing what an earlier attempt left")
-        cleared = self._tried(lambda: clear(self._context.vcenter, self._order, limit=SHORT))
+        cleared = self._tried(lambda: remove_leftovers(self._context.vcenter, self._order, limit=SHORT))
         restored = not self._order.keep_cbt and self._tried(self._restore)
         powered = self._power_on(machine)
         if not cleared:
-            self._tried(lambda: clear(self._context.vcenter, self._order))
+            self._tried(lambda: remove_leftovers(self._context.vcenter, self._order))
         self._board.enter("rolled back")
         return {
             "powered_on": powered is not None,

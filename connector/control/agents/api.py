@@ -175,8 +175,8 @@ class AgentApi:
                 return {"pass": None}
             await asyncio.sleep(min(_POLL, remaining))
 
-    def _order(self, appliance: Appliance, errands: bool) -> Json | None:
-        order = self._service.order(appliance, errands)
+    def _order(self, appliance: Appliance, power_tasks: bool) -> Json | None:
+        order = self._service.order(appliance, power_tasks)
         if order is None:
             return None
         job, attempt = order

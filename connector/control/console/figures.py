@@ -12,7 +12,7 @@ from markupsafe import escape
 from connector.amounts import size
 from connector.control.domain.entities import Pass, PassState
 from connector.names import visible
-from connector.specification import limits
+from connector.specification import limited_by
 
 _NEVER: Final = 1e11
 
@@ -164,6 +164,6 @@ def _disk(reported: Mapping[str, Any], *, running: bool) -> DiskFigures:
         wanted=int(reported.get("wanted", 0)),
         done=int(reported.get("done", 0)),
         rate=float(reported.get("rate", 0.0)) if running and state != _PROVED else 0.0,
-        bottleneck=limits.named(str(reported.get("bottleneck", ""))) if running else "",
+        bottleneck=limited_by.named(str(reported.get("bottleneck", ""))) if running else "",
         state=state,
     )

@@ -9,7 +9,7 @@ from typing import Any, Final
 from connector.clients.endpoint import InstanceEndpoint
 from connector.cloud.provider import Instance
 from connector.control.domain.entities import Job
-from connector.control.state.epoch import Keeper
+from connector.control.state.epoch import RestoreDetector
 from connector.control.store import Store
 from connector.control.store.write_count import refusal
 from connector.errors import NotFound, TransferFailed
@@ -41,9 +41,9 @@ def ask_instance(instance: Instance, credential: Credential) -> list[dict[str, A
 class InstanceContact:
     """Exchanges epoch marks with instances. Thread-safe."""
 
-    def __init__(self, store: Store, keeper: Keeper) -> None:
+    def __init__(self, store: Store, restore_detector: RestoreDetector) -> None:
         self._store = store
-        self._keeper = keeper
+        self._restore_detector = restore_detector
 
     def meet(self, job: Job, address: InstanceAddress, credential: Credential) -> None:
         """Raise `StateRestored` if the instance knows more than our database. An instance that is out of reach is skipped.
@@ -52,9 +52,9 @@ class InstanceContact:
         """
         endpoint = InstanceEndpoint(address, credential, Patience(_PATIENCE, (TransferFailed,)))
         try:
-            peer_mark = endpoint.put_epoch(self._keeper.now())
+            peer_mark = endpoint.put_epoch(self._restore_detector.now())
             if peer_mark:
-                self._keeper.hear(peer_mark, f"the instance of job {job.name}")
+                self._restore_detector.hear(peer_mark, f"the instance of job {job.name}")
             if why := self._store.epochs.current().restored:
                 raise refusal(why)
             if job.compare_reason:

@@ -23,8 +23,9 @@ from connector.cloud.provider import (
     Provider,
     TargetDisk,
 )
-from connector.control.domain import definition, proof
+from connector.control.domain import definition, evidence_check
 from connector.control.domain.entities import ApplianceStatus, Job, JobImage, Json, Outcome, Run, Source, Task
+from connector.control.domain.evidence_check import Shown
 from connector.control.domain.jobs import (
     CLEANING,
     PREPARING,
@@ -34,7 +35,6 @@ from connector.control.domain.jobs import (
     JobState,
     JobStatus,
 )
-from connector.control.domain.proof import Shown
 from connector.control.domain.refusals import OutOfRange, Released
 from connector.control.engine.instances import Ask, Tell, ask_instance, tell_instance
 from connector.control.state.vault import Vault
@@ -194,7 +194,9 @@ class Steps:
             firmware=str(source.facts.get("firmware", "bios")),
             guest_id=guest,
             architecture=definition.architecture(guest),
-            expect=proof.expected(proved, {} if proof.knows_targets(proved) else self.shown(job.id)),
+            expect=evidence_check.expected(
+                proved, {} if evidence_check.knows_targets(proved) else self.shown(job.id)
+            ),
         )
 
     def _prune(self, job: Job) -> None:

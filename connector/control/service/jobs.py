@@ -9,7 +9,7 @@ from typing import Final
 from connector.clients.heartbeat import SILENCE
 from connector.cloud import licences
 from connector.cloud.provider import Health
-from connector.control.domain import proof
+from connector.control.domain import evidence_check
 from connector.control.domain.clock import SET_BACK
 from connector.control.domain.definition import PARAMETERS, shown
 from connector.control.domain.downtime import Downtime, predicted
@@ -205,7 +205,7 @@ class JobService:
         source = self.store.sources.get(job.source_id)
         readings = {attempt.id, *(earlier.id for earlier in self.store.passes.before(attempt))}
         keys = self.store.appliances.keys(appliance.id)
-        wrong = proof.signed_by(parsed, keys, attempt.taken or 0.0) or proof.of_this_pass(
+        wrong = evidence_check.signed_by(parsed, keys, attempt.taken or 0.0) or evidence_check.of_this_pass(
             parsed, attempt, source, job, readings, appliance.vcenter
         )
         if wrong:
@@ -228,8 +228,8 @@ class JobService:
             parsed = evidence.read(manifest)
             job = self.store.jobs.get(attempt.job_id)
             disk_keys = attempt.wanted or self._wanted(job)
-            wrong = proof.complete(parsed, disk_keys, may_lack=job.accept_removed_disks)
-            wrong = wrong or proof.confirmed(parsed, self._steps.shown(attempt.job_id))
+            wrong = evidence_check.complete(parsed, disk_keys, may_lack=job.accept_removed_disks)
+            wrong = wrong or evidence_check.confirmed(parsed, self._steps.shown(attempt.job_id))
         if not wrong:
             return
         refused = ControlFailed(
@@ -250,14 +250,14 @@ class JobService:
         disks = self.store.sources.get(job.source_id).disks
         return [disk.key for disk in disks if disk.key not in job.left_out]
 
-    def order(self, appliance: Appliance, errands: bool = False) -> tuple[Job, Pass] | None:
-        """Give this appliance its next pass; with `errands` a power task instead.
+    def order(self, appliance: Appliance, power_tasks: bool = False) -> tuple[Job, Pass] | None:
+        """Give this appliance its next pass; with `power_tasks` a power task instead.
 
         None while the state is held.
         """
         if self.store.epochs.current().restored:
             return None
-        attempt = self.store.pass_queue.take(appliance, errands)
+        attempt = self.store.pass_queue.take(appliance, power_tasks)
         return None if attempt is None else (self.store.jobs.get(attempt.job_id), attempt)
 
     def leftovers(self, appliance: Appliance) -> list[tuple[Source, TrackedResource]]:

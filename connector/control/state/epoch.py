@@ -30,7 +30,7 @@ def confirm(store: Store, *, keep_credentials: bool = False) -> WritePosition:
     return point
 
 
-class Keeper:
+class RestoreDetector:
     """Makes epoch marks and judges those of peers. `memory` is in the state directory: it survives a restored database.
 
     Thread-safe.

@@ -41,17 +41,17 @@ class PassQueue:
         self._database = database
         self._limits = limits
 
-    def take(self, appliance: Appliance, errands: bool = False) -> Pass | None:
+    def take(self, appliance: Appliance, power_tasks: bool = False) -> Pass | None:
         """Give this appliance the oldest pass that the limits allow; None if there is none.
 
-        `errands`: give it a power task instead of a pass that reads; no limit holds power tasks up.
+        `power_tasks`: give it a power task instead of a pass that reads; no limit holds power tasks up.
         """
         with self._database.read() as connection:
-            if self._next(connection, appliance, errands) is None:
+            if self._next(connection, appliance, power_tasks) is None:
                 return None
         with self._database.write() as connection:
             self._database.exclusive(connection, HANDING_OUT)
-            attempt = self._next(connection, appliance, errands)
+            attempt = self._next(connection, appliance, power_tasks)
             if attempt is None:
                 return None
             now = self._database.now()
@@ -70,11 +70,11 @@ class PassQueue:
             self._database.log(connection, attempt.job_id, "taken", text)
             return by_id(connection, attempt.id)
 
-    def _next(self, connection: sa.Connection, appliance: Appliance, errands: bool) -> Pass | None:
+    def _next(self, connection: sa.Connection, appliance: Appliance, power_tasks: bool) -> Pass | None:
         now = self._database.now()
         ready = sa.or_(_PASSES.c.not_before <= now, _PASSES.c.offered > now + SET_BACK)
         offered = in_state(connection, PassState.OFFERED, _PASSES.c.vcenter == appliance.vcenter, ready)
-        suitable = [attempt for attempt in offered if attempt.task.reads is not errands]
+        suitable = [attempt for attempt in offered if attempt.task.reads is not power_tasks]
         if not suitable:
             return None
         why = waiting(connection, offered, self._limits)
