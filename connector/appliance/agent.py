@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 TAKE_WAIT = 1.0  # seconds one call waits at the control plane for an order; also how long a stop waits for it
 REPORT_EVERY = 0.5  # seconds between two progress reports of one pass
 BACK_OFF = 2.0  # seconds after a call that failed
-ERRANDS = 8  # orders that power a machine, side by side
+POWER_TASKS = 8  # orders that power a machine, side by side
 
 
 class Control(Protocol):
@@ -107,13 +107,13 @@ class Agent:
         self._rotate, self._hear = rotate, hear
         self._lock = threading.Lock()  # guards _running
         self._running: dict[str, _Running] = {}
-        self._room = {False: threading.Semaphore(limit), True: threading.Semaphore(ERRANDS)}
+        self._room = {False: threading.Semaphore(limit), True: threading.Semaphore(POWER_TASKS)}
 
     def run(self) -> None:
         """Until stopped. Raises AuthenticationFailed when the control plane no longer knows this appliance, NotPermitted
         when it was revoked.
         """
-        with ThreadPoolExecutor(self._limit + ERRANDS, thread_name_prefix="pass") as pool:
+        with ThreadPoolExecutor(self._limit + POWER_TASKS, thread_name_prefix="pass") as pool:
             beat = threading.Thread(target=self._beat, name="heartbeat")
             power_tasks = threading.Thread(target=self._run_power_tasks, args=(pool,), name="power tasks")
             beat.start()
