@@ -95,6 +95,17 @@ def test_the_lab_of_the_readme_comes_to_a_finished_wave(clone: Path) -> None:
         assert "finished: group data, group front" in done.stdout
         images = " ".join(entry.name for entry in (clone / "images" / "images").iterdir())
         assert all(machine in images for machine in MACHINES), images
+        assert "app-01 (vm-" in done.stdout and "as proved" in done.stdout, (
+            "the proof of an image is compared"
+        )
         assert done.stderr == "", done.stderr
     for name in ("simulator", "control", "appliance"):
         assert "Traceback" not in (clone / f"{name}.log").read_text()
+
+
+def test_git_ignores_what_the_lab_makes() -> None:
+    """Keys and passwords are among it."""
+    names = set(re.findall(r"--(?:directory|state|images) (\w+)", "\n".join(blocks())))
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert names == {"lab", "control", "images", "appliance"}
+    assert {f"/{name}/" for name in names} | {"/appliance.yaml"} <= set(ignored)
