@@ -164,9 +164,9 @@ def awaited() -> bool:
     return os.environ.pop(AWAITED, "") == "1"
 
 
-def report_ready(facts: Mapping[str, object]) -> None:
-    """Child side: the service can be used now."""
-    sys.stdout.write(json.dumps(facts) + "\n")
+def report_ready(facts: Mapping[str, object], text: str = "") -> None:
+    """Child side: the service can be used now. A terminal shows `text` instead, if there is one."""
+    sys.stdout.write((text if text and sys.stdout.isatty() else json.dumps(facts)) + "\n")
     sys.stdout.flush()
 
 

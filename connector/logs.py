@@ -10,6 +10,7 @@ import sys
 from typing import Any, TextIO
 
 _OURS = ("connector", "vddk", "nfc", "simulator", "root", "__main__")
+_LIBRARY = "vddk.library"
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -31,6 +32,10 @@ def to_stderr(level: int, form: str = FORMAT) -> None:
     handler.setFormatter(OneLine(form))
     handler.addFilter(ours)
     logging.basicConfig(level=level, handlers=[handler])
+    if (
+        sys.stderr.isatty()
+    ):  # a log file keeps what VMware's library says about each connection; a terminal does not
+        logging.getLogger(_LIBRARY).setLevel(logging.WARNING)
     _hush_engine()
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,8 @@ CONTROL_PATIENCE = 300.0
     help="YAML file; config/appliance.yaml is the commented reference. Default: one line of JSON on standard input.",
 )
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
-def command(file: Path | None, exit_with_stdin: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON on a terminal too.")
+def command(file: Path | None, exit_with_stdin: bool, as_json: bool) -> None:
     """Register the machines of a vCenter and carry out passes until told to stop."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,10 +61,10 @@ def command(file: Path | None, exit_with_stdin: bool) -> None:
     configuration = from_yaml(file) if file else parse(child.read_configuration(), "standard input")
     if exit_with_stdin:
         threading.Thread(target=_leash, args=(stop,), name="leash", daemon=True).start()
-    run(configuration, stop)
+    run(configuration, stop, as_json=as_json)
 
 
-def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
+def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json: bool = False) -> None:
     """Until `stop` is set. Everything that was begun is put down before this returns."""
     with ExitStack() as unwind:
         unwind.callback(os.close, child.own_directory(configuration.state, "another appliance"))
@@ -128,13 +129,23 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event) -> None:
         unwind.enter_context(
             Cleaner(vcenter, ledger, connect, context.locks, stop, first=first, outages=outages)
         )
-        child.report_ready(
-            {"appliance": identity.membership.appliance_id, "machines": seen, "pid": os.getpid()}
-        )
+        ready = {"appliance": identity.membership.appliance_id, "machines": seen, "pid": os.getpid()}
+        child.report_ready(ready, "" if as_json else _ready(configuration, ready))
         work = partial(carry, context)
         Agent(
             connect, work, configuration.passes, stop, rotate=renew, outages=outages, hear=target.hear
         ).run()
+
+
+def _ready(configuration: ApplianceConfiguration, ready: Mapping[str, object]) -> str:
+    """The ready line as a person reads it."""
+    return f"""appliance ready
+  id             {ready["appliance"]}
+  vCenter        {configuration.vcenter.url}
+  machines       {ready["machines"]}
+  control plane  {configuration.control.url}
+
+Stop with Ctrl-C or SIGTERM."""
 
 
 def admitted(connect: Callable[[], ControlClient], stop: threading.Event, target: KnownTarget) -> None:

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 TAKE_WAIT = 1.0  # seconds one call waits at the control plane for an order; also how long a stop waits for it
 REPORT_EVERY = 0.5  # seconds between two progress reports of one pass
 BACK_OFF = 2.0  # seconds after a call that failed
+#: An order's task, in a line of the log.
+_TASKS = {"read": "pass", "final": "cutover pass", "shutdown": "shutdown", "power-on": "rollback"}
 POWER_TASKS = 8  # orders that power a machine, side by side
 
 
@@ -164,6 +166,7 @@ class Agent:
         running = _Running(order, room, PassControl(order.replication))
         with self._lock:
             self._running[order.pass_id] = running
+        log.info("%s: %s begins", order.name, _TASKS.get(order.task, order.task))
         running.future = pool.submit(self._work, running)
 
     def _work(self, running: _Running) -> None:
@@ -177,6 +180,7 @@ class Agent:
             try:
                 result = dict(self._carry(order, running.board, running.pass_control))
                 outcome = "done"
+                log.info("%s: %s is done", order.name, _TASKS.get(order.task, order.task))
             except GivenBack as later:
                 outcome, error, rest = "stopped", later, later.rest
                 log.warning("handed back for %g s: %s", rest, later)

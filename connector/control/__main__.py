@@ -1,4 +1,4 @@
-"""`python -m connector.control`: the control plane as a service. One line of JSON says that it is ready."""
+"""`python -m connector.control`: the control plane as a service. A line of JSON, or a block on a terminal, says when it is ready."""
 
 from __future__ import annotations
 
@@ -69,6 +69,7 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
     help="Lowest version of TLS; 1.2 for old clients of the public API.",
 )
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
+@click.option("--json", "as_json", is_flag=True, help="Print the line of JSON on a terminal too.")
 def command(
     loaded: ControlConfiguration,
     state: Path,
@@ -81,16 +82,20 @@ def command(
     limits: tuple[str, ...],
     tls: str,
     exit_with_stdin: bool,
+    as_json: bool,
 ) -> None:
     """Run the control plane: it keeps sources and jobs, and moves the jobs.
 
-    When it is ready, it prints one line of JSON with the addresses of the public API (url) and of the console
-    (console). Log in to the console with an access key: connector control key create.
+    When it is ready, it prints the addresses of the public API (url) and of the console (console): one line of JSON, or
+    a line for each on a terminal. Log in to the console with an access key: connector control key create.
 
     \b
     connector control run --state /var/lib/connector/control --images /srv/images --host 0.0.0.0 --port 8443
     """
-    options = Options(state, host, port, database, exit_with_stdin, grace, limits=Quotas.of(limits), tls=tls)
+    quotas = Quotas.of(limits)
+    options = Options(
+        state, host, port, database, exit_with_stdin, grace, limits=quotas, tls=tls, as_json=as_json
+    )
     run(options, factory.choose(cloud, images, loaded.alibaba, "--config"))
 
 

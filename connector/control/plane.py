@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shlex
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +74,7 @@ class Options:
     bounds: ConnectionLimits = field(default_factory=ConnectionLimits)
     tls: str = "1.3"  # the lowest version that a client may use; "1.2" for old clients
     meets_instances: bool = True  # exchange epoch marks with instances
+    as_json: bool = False  # the ready line is JSON on a terminal too
 
 
 def run(
@@ -208,17 +211,32 @@ def _serve(app: Starlette, listener: Listener, own_identity: ControlIdentity, op
         threading.Thread(target=_leash, args=[server], name="leash", daemon=True).start()
     host, port = listener.getsockname()[:2]
     url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    child.report_ready(
-        {
-            "url": url,
-            "console": f"{url}{ROOT}",
-            "thumbprint": own_identity.thumbprint,
-            "access_key_file": str(own_identity.access_key.file.resolve()),
-            "activation_code_file": str(own_identity.activation_code_file.resolve()),
-            "state": str(options.state.resolve()),
-        }
-    )
+    ready = {
+        "url": url,
+        "console": f"{url}{ROOT}",
+        "thumbprint": own_identity.thumbprint,
+        "access_key_file": str(own_identity.access_key.file.resolve()),
+        "activation_code_file": str(own_identity.activation_code_file.resolve()),
+        "state": str(options.state.resolve()),
+    }
+    child.report_ready(ready, "" if options.as_json else _ready(ready))
     connections.run(server, listener, options.bounds)
+
+
+def _ready(ready: Mapping[str, str]) -> str:
+    """The ready line as a person reads it, with what to do next."""
+    return f"""control plane ready
+  url              {ready["url"]}
+  console          {ready["console"]}
+  thumbprint       SHA-256
+                   {ready["thumbprint"]}
+  activation code  in {ready["activation_code_file"]}
+  access key       in {ready["access_key_file"]}
+                   (for commands; the console refuses it)
+
+  connector control key create --state {shlex.quote(ready["state"])} --name NAME    # a key for the console
+
+Stop with Ctrl-C or SIGTERM."""
 
 
 def _least(context: ssl.SSLContext, version: str) -> ssl.SSLContext:

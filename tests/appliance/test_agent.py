@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,6 +114,20 @@ def test_what_is_carried_out_is_reported_once() -> None:
     with agent(plane, lambda *_: {"disks": []}):
         plane.until(lambda: len(plane.ends) == 3)
     assert sorted(plane.ends) == [(f"p-{n}", "done", None) for n in (1, 2, 3)]
+
+
+def test_the_log_says_when_a_pass_begins_and_ends(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "connector.appliance.agent")
+    plane = Plane([order(1)], [order(2) | {"task": "power-on"}])
+    with agent(plane, lambda *_: {"disks": []}):
+        plane.until(lambda: len(plane.ends) == 2)
+    lines = sorted(record.getMessage() for record in caplog.records)
+    assert lines == [
+        "web-1: pass begins",
+        "web-1: pass is done",
+        "web-2: rollback begins",
+        "web-2: rollback is done",
+    ]
 
 
 def test_no_more_than_the_limit_at_once() -> None:

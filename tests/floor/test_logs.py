@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import os
 import subprocess
 import sys
 from typing import Any
@@ -79,6 +81,33 @@ def test_what_is_printed_for_each_machine_is_one_line(capsys: pytest.CaptureFixt
 )
 def test_of_libraries_a_service_passes_on_errors_only(name: str, level: int, shown: bool) -> None:
     assert logs.ours(logging.LogRecord(name, level, "", 1, "text", (), None)) is shown
+
+
+_TERMINAL = """
+import logging
+import os
+from connector import child, logs
+logs.to_stderr(logging.INFO)
+logging.getLogger("vddk.library").info("NBD_ClientOpen: attempting to create connection")
+logging.getLogger("connector.appliance.agent").info("web-01: pass begins")
+child.report_ready({"url": "https://a"}, "ready\\n  url  https://a")
+"""
+
+
+def test_a_terminal_gets_a_readable_block_and_nothing_of_what_the_library_says() -> None:
+    reading, terminal = os.openpty()
+    subprocess.run([sys.executable, "-c", _TERMINAL], stdout=terminal, stderr=terminal, check=True)
+    os.close(terminal)
+    shown = os.read(reading, 65536).decode().splitlines()
+    os.close(reading)
+    assert shown[0].endswith("web-01: pass begins")
+    assert shown[1:] == ["ready", "  url  https://a"]
+
+
+def test_a_pipe_gets_json_and_everything() -> None:
+    done = subprocess.run([sys.executable, "-c", _TERMINAL], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {"url": "https://a"}
+    assert len(done.stderr.splitlines()) == 2
 
 
 _SAYS = """
