@@ -1,4 +1,4 @@
-"""`python -m connector.control`: the control plane as a service. A line of JSON, or a block on a terminal, says when it is ready."""
+"""`python -m connector.control`: the control plane as a service. A line of JSON says that it is ready; on a terminal, a block."""
 
 from __future__ import annotations
 
