@@ -1,1 +1,1 @@
-"""The service on the intermediate instance: writes disks, keeps the journal, proves, makes images."""
+"""The service on the intermediate instance: it writes disks, keeps the journal, proves, and makes images."""

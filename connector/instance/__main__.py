@@ -1,6 +1,4 @@
-"""The intermediate instance as a program: one JSON line when ready, one line and an exit code when it cannot
-be.
-"""
+"""The intermediate instance as a program: it prints one JSON line when it is ready, or one error line and exits."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ import click
 
 from connector import child, environment, logs, private, readable
 from connector.errors import BadInput, ConnectorError, PortInUse, TargetFailed
-from connector.instance import user_data as given_data
+from connector.instance import user_data as cloud_data
 from connector.instance.blocks import BlockServer
 from connector.instance.revoked import Revoked
 from connector.instance.server import ControlServer
@@ -39,11 +37,11 @@ from connector.transfer import tls
 @click.option("--block-port", default=8703, show_default=True)
 @click.option("--credential-stdin", is_flag=True, help="read {authority, certificate, key} as one JSON line")
 @click.option("--credential-file", type=click.Path(path_type=Path), help="read the same from a file")
-@click.option("--user-data", metavar="FILE|URL", help="read it from what the cloud gave the instance")
+@click.option("--user-data", metavar="FILE|URL", help="read it from the user data of the cloud instance")
 @click.option(
     "--devices",
     type=click.Path(path_type=Path),
-    help="disks are devices below this directory (/dev), as the control plane assigns them; default: files",
+    help="disks are devices below this directory (/dev), which the control plane assigns; default: files",
 )
 @click.option("--exit-with-stdin", is_flag=True, help="stop when standard input ends")
 def main(
@@ -57,7 +55,7 @@ def main(
     devices: Path | None,
     exit_with_stdin: bool,
 ) -> None:
-    """Serve disks on BLOCK_PORT and their control on CONTROL_PORT until told to stop."""
+    """Serve disks on BLOCK_PORT and their control on CONTROL_PORT until a signal stops the program."""
     environment.hide()
     logs.to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
     try:
@@ -77,7 +75,7 @@ def serve(
     exit_with_stdin: bool,
     devices: Path | None = None,
 ) -> None:
-    """Returns after a graceful stop. Port 0 picks a free one; the ready line tells which."""
+    """Returns after a graceful stop. Port 0 picks a free port; the ready line names it."""
     with ExitStack() as stack:
         stack.callback(os.close, child.own_directory(directory, "another instance"))
         control = stack.enter_context(_listen(host, control_port))
@@ -104,11 +102,11 @@ def serve(
         server.serve_until_stopped()
 
 
-def _credential(from_stdin: bool, file: Path | None, given: str | None) -> Credential:
-    if from_stdin + (file is not None) + (given is not None) != 1:
+def _credential(from_stdin: bool, file: Path | None, user_data: str | None) -> Credential:
+    if from_stdin + (file is not None) + (user_data is not None) != 1:
         raise BadInput("give exactly one of --credential-stdin, --credential-file and --user-data")
-    if given is not None:
-        return given_data.credential(given)
+    if user_data is not None:
+        return cloud_data.credential(user_data)
     try:
         body = json.loads(sys.stdin.readline() if file is None else readable.text(file))
         return Credential(body["authority"], body["certificate"], body["key"])
@@ -144,10 +142,10 @@ def _open(directory: Path, devices: Path | None) -> DiskStore:
 
 
 def _raise_limits() -> None:
-    """Every disk takes three files."""
+    """Allow as many open files as the system does: every disk needs three."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file size limit is an error of the write, not our death
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file size limit fails the write and not the process
 
 
 def _stop_on_request(server: ControlServer, exit_with_stdin: bool) -> None:

@@ -1,6 +1,4 @@
-"""The block port: admits authenticated appliances, bounded in number, and hands each connection to a
-receiver.
-"""
+"""The block port admits a bounded number of authenticated appliances, and gives each connection to a receiver."""
 
 from __future__ import annotations
 
@@ -21,13 +19,13 @@ from connector.transfer.tls import Channel
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 128  # at most, authenticated or not; one that carries blocks may hold about 20 MiB
-HANDSHAKES = 16  # of them not yet authenticated; one more ends the oldest
-OF_ONE = 64  # of them with the same certificate
+CONNECTIONS = 128  # at most, authenticated or not; a connection with blocks may need about 20 MiB of memory
+HANDSHAKES = 16  # of them not yet authenticated; one more aborts the oldest
+PER_CERTIFICATE = 64  # of them with the same certificate
 
 
 class BlockServer:
-    """Listens with threads of its own; `close` ends every connection and returns when all have left."""
+    """Listens with threads of its own; `close` ends every connection and returns when all have ended."""
 
     def __init__(
         self, listener: socket.socket, tls: ssl.SSLContext, store: DiskStore, revoked: Revoked
@@ -66,9 +64,8 @@ class BlockServer:
                     sock.close()
                     continue
                 if len(self._strangers) >= HANDSHAKES:
-                    self._strangers.pop(
-                        0
-                    ).abort()  # an honest handshake takes milliseconds: the oldest is none
+                    # an honest handshake takes milliseconds: the oldest is no honest one
+                    self._strangers.pop(0).abort()
                 channel = Channel(sock, self._tls, server=True)
                 self._channels.add(channel)
                 self._strangers.append(channel)
@@ -82,7 +79,7 @@ class BlockServer:
             certificate, count = self._admit(channel)
             with self._revoked.admitted(channel.peer_certificate, channel.abort, channel.peer):
                 receiver = Receiver(channel, lambda hello: self._open(hello, channel))
-                if count > OF_ONE:
+                if count > PER_CERTIFICATE:
                     receiver.refuse(_crowded(channel))
                     return
                 receiver.run()
@@ -96,7 +93,7 @@ class BlockServer:
             with self._lock:
                 self._channels.discard(channel)
                 self._known[certificate] -= 1
-                self._known += Counter()  # what is zero goes
+                self._known += Counter()  # drops entries of zero
                 self._lock.notify_all()
 
     def _admit(self, channel: Channel) -> tuple[str, int]:
@@ -119,9 +116,9 @@ class BlockServer:
 
 
 def _crowded(channel: Channel) -> PeerRefused:
-    log.warning("block connection refused: %s has %d already", channel.peer, OF_ONE)
+    log.warning("block connection refused: %s has %d already", channel.peer, PER_CERTIFICATE)
     return PeerRefused(
-        f"{OF_ONE} connections with this certificate are open",
+        f"{PER_CERTIFICATE} connections with this certificate are open",
         on=channel.peer,
         remedy="use fewer connections per disk, or wait",
         retryable=True,

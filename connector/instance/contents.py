@@ -1,4 +1,4 @@
-"""What a disk of the instance holds: its target and the digest table, which speaks of the same cells."""
+"""The contents of a disk: its target and the digest table over the same cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TABLE: Final = "digests"
 
 @dataclass(frozen=True, slots=True)
 class Rot:
-    """Cells that a proof found wrong, by what had rotted; `unclear` when the source has changed since."""
+    """Numbers of cells that a proof found wrong, by the side that had rotted; `unclear`: the source changed meanwhile."""
 
     target: int = 0
     table: int = 0
@@ -31,14 +31,14 @@ class Rot:
         return Rot(self.target + other.target, self.table + other.table, self.unclear + other.unclear)
 
 
-def _rot(new: bytes, entry: bytes, found: bytes) -> Rot:
-    if new == entry:  # both, where a whole page was in doubt
-        return Rot() if new == found else Rot(target=1)
-    return Rot(table=1) if new == found else Rot(unclear=1)
+def _rot(new: bytes, entry: bytes, actual: bytes) -> Rot:
+    if new == entry:  # equal when a whole page was in doubt
+        return Rot() if new == actual else Rot(target=1)
+    return Rot(table=1) if new == actual else Rot(unclear=1)
 
 
 class Contents:
-    """Several threads may use it at once on ranges that do not overlap. Raises TargetFailed."""
+    """The target and the table of one disk. Several threads may use disjoint ranges at once. Raises TargetFailed."""
 
     def __init__(self, directory: Path, capacity: int, device: Path | None = None) -> None:
         self._device = device
@@ -52,7 +52,7 @@ class Contents:
         return self.target.blank and self.table.blank
 
     def change(self, change: TableChange) -> None:
-        """Bring the table up to date after a window; see `flush`."""
+        """Write a window's changes to the table; the caller flushes the table."""
         for extent in change.blank():
             self.table.zero(*extent)
         for page, entries in change.pages():
@@ -63,7 +63,7 @@ class Contents:
                 self.table.zero(*where)
 
     def settle(self) -> None:
-        """Everything that was written is where a snapshot of the storage will find it."""
+        """Put everything that was written where a snapshot of the storage will contain it."""
         if isinstance(self.target, DeviceTarget):
             self.target.settle()
         else:
@@ -74,32 +74,32 @@ class Contents:
         return self.table.read(*extent_of(page, self.target.capacity))
 
     def read_back(self, extent: Extent) -> bytes:
-        """The digests of what the target really holds; reads it."""
+        """The digests of the target's bytes, read now."""
         if self.target.reads_as_zero(extent):
             return digest.unmarked(extent.length, digest.MARK * digest.count(extent.length))
         room = memoryview(bytearray(BLOCK))
-        found = []
+        digests = []
         for start, length in ranges.blocks([extent]):
             self.target.read_into(start, room[:length])
-            found.append(digest.cells(room[:length]))
-        return b"".join(found)
+            digests.append(digest.cells(room[:length]))
+        return b"".join(digests)
 
     def blame(self, extent: Extent, digests: bytes) -> Rot:
-        """Of cells that were found wrong and are about to be written with these digests: what had rotted.
+        """What had rotted in cells that a proof found wrong and that are now written with these digests.
 
-        Cells. Where the table has the new digest the target was wrong, where the target has it the table was.
+        Where the table has the new digest, the target was wrong. Where the target has it, the table was wrong.
         """
-        wanted = digest.unmarked(extent.length, digests)
+        sent = digest.unmarked(extent.length, digests)
         listed = digest.unmarked(extent.length, self.table.read(extent.start, extent.length))
         rot = Rot()
-        for new, entry, found in zip(
-            digest.each(wanted), digest.each(listed), digest.each(self.read_back(extent)), strict=True
+        for new, entry, actual in zip(
+            digest.each(sent), digest.each(listed), digest.each(self.read_back(extent)), strict=True
         ):
-            rot += _rot(new, entry, found)
+            rot += _rot(new, entry, actual)
         return rot
 
     def grow(self, capacity: int) -> None:
-        """Enlarge; what is there stays."""
+        """Enlarge the disk; its contents stay."""
         self.close()
         self._fit(capacity)
         self._open(capacity)
@@ -109,7 +109,7 @@ class Contents:
         self.table.close()
 
     def _fit(self, capacity: int) -> None:
-        """What is there gets its right size: it was enlarged, and then the power failed; or it is damaged."""
+        """Give existing files their right size. Power may have failed while they were enlarged, or they are damaged."""
         if self._device is None:
             resize(self.path, capacity)
         resize(self._table_path, digest.count(capacity) * digest.SIZE)
@@ -121,15 +121,15 @@ class Contents:
 
 
 def damage(directory: Path, capacity: int, device: Path | None) -> str:
-    """What of a disk that a pass has touched is not there as it was left; empty when everything is."""
+    """Which file of a disk is missing or has a wrong size, although a pass wrote it; empty when none."""
     expected = [("its digest table", directory / TABLE, digest.count(capacity) * digest.SIZE)]
     if device is None:
         expected.append(("its data file", directory / DATA, capacity))
-    for what, path, size in expected:
+    for name, path, size in expected:
         try:
-            held = path.stat().st_size
+            actual = path.stat().st_size
         except OSError:
-            return f"{what} was missing"
-        if held != size:
-            return f"{what} had {held} bytes, not {size}"
+            return f"{name} was missing"
+        if actual != size:
+            return f"{name} had {actual} bytes, not {size}"
     return ""

@@ -1,7 +1,6 @@
-"""A target that is a device: it is there already, may be larger than the disk, and is never created or resized here.
+"""A device as a target exists already, may be larger than the disk, and is never created or resized here.
 
-Only its first `capacity` bytes are ever touched; a new cloud disk reads as zeros behind them. A regular file may stand
-for the device.
+Only its first `capacity` bytes are used; after them a new cloud disk reads as zeros. A regular file may replace the device.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 class DeviceTarget(RawFileTarget):
-    """A block device, opened for this process alone. Raises TargetFailed (retryable) while it is not plugged."""
+    """A block device, opened for this process alone. Raises a retryable TargetFailed while it is not attached."""
 
     def _opened(self, path: Path, capacity: int) -> int:
         try:
@@ -42,7 +41,7 @@ class DeviceTarget(RawFileTarget):
                 remedy="attach the disk to the instance",
                 retryable=True,
             ) from None
-        exclusive = os.O_EXCL if self._is_block else 0  # refused while anything on it is mounted
+        exclusive = os.O_EXCL if self._is_block else 0  # fails while a file system on it is mounted
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC | exclusive)
         size = os.lseek(file, 0, os.SEEK_END)
         if size < capacity:
@@ -61,8 +60,9 @@ class DeviceTarget(RawFileTarget):
                 overwrite_with_zeros(self._file, offset, length)
 
     def _zeroed(self, offset: int, length: int) -> bool:
-        """Whether the device could do it by itself; unaligned ranges and older devices cannot, and the kernel shall not
-        write in its place: what reads as zeros need not be written.
+        """Whether the device itself zeroed the range. It cannot for unaligned ranges, and older devices cannot at all.
+
+        The kernel must not write zeros instead: bytes that read as zeros need not be written.
         """
         if length == 0 or _fallocate(self._file, KEEP_SIZE | PUNCH_HOLE, offset, length) == 0:
             return True
@@ -72,11 +72,11 @@ class DeviceTarget(RawFileTarget):
         return False
 
     def reads_as_zero(self, extent: Extent) -> bool:
-        """A block device does not tell what it has never stored."""
+        """Never True for a block device: it does not say what it has never stored."""
         return not self._is_block and super().reads_as_zero(extent)
 
     def settle(self) -> None:
-        """Everything is on stable storage, and the cloud has seen a write: of a disk never written it makes no snapshot."""
+        """Flush, and make one write: the cloud makes no snapshot of a disk that was never written."""
         room = memoryview(bytearray(min(_SECTOR, self.capacity)))
         self.read_into(0, room)
         self.write(0, room)

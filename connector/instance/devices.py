@@ -1,6 +1,6 @@
-"""Which device carries which disk: told by the control plane, remembered, and never changed afterwards.
+"""The control plane assigns a device to each disk; the assignment is recorded and never changes.
 
-Devices are known by the serial number that the cloud gave their disk: letters follow the order in which they were found.
+A device is known by the serial number of its cloud disk. Its letter is not reliable: letters follow the order of detection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _VIRTIO: Final = 20  # characters of a serial number that a virtio disk shows
 
 
 class Devices:
-    """Thread-safe. `root` is `/dev`, or a directory that stands for it."""
+    """The devices of all disks. Thread-safe. `root` is `/dev`, or a directory that replaces it."""
 
     def __init__(self, root: Path, record: Path) -> None:
         self._root, self._record = root, record
@@ -30,7 +30,7 @@ class Devices:
         self._serials = _recorded(record)
 
     def assign(self, serials: Mapping[str, str]) -> None:
-        """From now on these disks lie on these devices. Repeating it is harmless, changing one is a Conflict."""
+        """Assign devices to disks. The same assignment may be repeated; another one raises Conflict."""
         for key, serial in serials.items():
             if not isinstance(serial, str) or not SERIAL.fullmatch(serial):
                 raise BadInput(f"the device of disk {key[:80]} is no serial number")
@@ -38,19 +38,19 @@ class Devices:
             for key, serial in serials.items():
                 if self._serials.get(key, serial) != serial:
                     raise Conflict(
-                        f"lies on device {self._serials[key]}, not on {serial}",
+                        f"is on device {self._serials[key]}, not on {serial}",
                         on=f"disk {key}",
                         remedy="delete this job and create a new one",
                     )
             merged = self._serials | dict(serials)
             if len(set(merged.values())) < len(merged):
-                raise Conflict("two disks cannot lie on one device", remedy="give each disk its own")
+                raise Conflict("two disks cannot be on one device", remedy="give each disk its own device")
             if merged != self._serials:
                 replace(self._record, json.dumps(merged, sort_keys=True).encode())
                 self._serials = merged
 
     def path(self, key: str) -> Path:
-        """Where the device of this disk is, or would be. Raises Conflict when it has none."""
+        """The path of this disk's device, attached or not. Raises Conflict when no device is assigned."""
         with self._lock:
             serial = self._serials.get(key)
         if serial is None:
@@ -62,21 +62,21 @@ class Devices:
             )
         folder = self._root / "disk" / "by-id"
         virtio = folder / f"virtio-{serial[:_VIRTIO]}"
-        named = sorted(folder.glob(f"nvme-*{serial}"))
-        return named[0] if named else virtio
+        nvme = sorted(folder.glob(f"nvme-*{serial}"))
+        return nvme[0] if nvme else virtio
 
 
 def _recorded(record: Path) -> dict[str, str]:
-    """What was assigned before; nothing when the record is missing or damaged: the control plane says it again."""
+    """The recorded assignment. It is empty when the record is missing or damaged: the control plane assigns again."""
     try:
-        found = json.loads(record.read_bytes())
+        serials = json.loads(record.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict) and all(
-        isinstance(one, str) and SERIAL.fullmatch(one) for one in found.values()
+        serials = None
+    if isinstance(serials, dict) and all(
+        isinstance(serial, str) and SERIAL.fullmatch(serial) for serial in serials.values()
     ):
-        return found
+        return serials
     log.warning("%s is damaged: devices must be assigned again", record)
     return {}

@@ -1,6 +1,4 @@
-"""The digest table: 32 bytes for each cell, at its position; 32 zero bytes mean "this cell reads as
-zeros".
-"""
+"""The digest table has 32 bytes for each cell, at the cell's position; 32 zero bytes mean that the cell reads as zeros."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ class DigestTable:
 
     @property
     def blank(self) -> bool:
-        """True when every cell is marked as zero for certain."""
+        """True when it is certain that every cell is marked as zero."""
         return self._file.blank
 
     def flush(self) -> None:
@@ -47,7 +45,7 @@ class DigestTable:
 
 
 def resize(path: Path, size: int) -> None:
-    """Make a sparse file `size` bytes long, if it is there; what is there below stays."""
+    """Make an existing sparse file `size` bytes long; its bytes below that stay."""
     try:
         if path.stat().st_size != size:
             os.truncate(path, size)

@@ -1,4 +1,4 @@
-"""One target disk: contents and journal, written by sessions of the running pass and by nobody else."""
+"""One target disk, with contents and journal; only write sessions of the running pass write to it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from connector.instance.records import (
     Discard,
     DoubtRecord,
     Grown,
+    NodeRecord,
     Pages,
     PassBegin,
     PassEnd,
@@ -28,7 +29,6 @@ from connector.instance.records import (
     Spoiled,
     TargetRecord,
 )
-from connector.instance.records import NodeRecord as PageNodes
 from connector.instance.state import ONWARD, DiskState, account
 from connector.instance.table import CheckedTable
 from connector.instance.window import Pending, extent_of
@@ -39,22 +39,20 @@ from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
 from connector.transfer.tiling import Piece
 
-FENCE = 30.0  # seconds that sessions of an older pass get in order to leave
-AREAS = 1 << 18  # in one journal record, at most
+FENCE = 30.0  # seconds within which sessions of an older pass must end
+AREAS = 1 << 18  # of one journal record, at most
 NODES = 1 << 18  # likewise
 JOURNAL, ABOUT = "journal", "disk.json"
 log = logging.getLogger(__name__)
 
 
 class Disk:
-    """Thread-safe. `_changed` guards the state, the journal and the set of sessions; data is written outside
-    of it.
-    """
+    """Thread-safe. `_changed` guards the state, the journal and the set of sessions; data is written without it."""
 
     def __init__(
         self, directory: Path, key: str, capacity: int, label: str = "", device: Path | None = None
     ) -> None:
-        """`capacity` is that of a new disk; the journal of one that is there knows its own."""
+        """`capacity` is for a new disk; the journal of an existing disk knows its own."""
         if not directory.is_dir():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory, self.key, self.label = directory, key, label
@@ -63,9 +61,9 @@ class Disk:
         self._sessions: set[WriteSession] = set()
         self._changed = threading.Condition()
         self._held = 0  # proofs and images that read the settled disk
-        #: A write may have reached the target and not the table, or the reverse: only reading tells.
+        #: A write may have reached the target and not the table, or the reverse: only reading shows it.
         self._torn = self._state.touched and not self._state.settled
-        self._rot = Rot()  # of what was mended since the last proof that failed
+        self._rot = Rot()  # of what was repaired since the last proof that failed
         try:
             if not self._state.target:
                 self._note(TargetRecord(secrets.token_hex(IDENTITY)))
@@ -76,7 +74,7 @@ class Disk:
         self._table = CheckedTable(self.contents, self._nodes)
 
     def _opened(self, device: Path | None) -> Journal:
-        """The journal, read. Damage makes it a new one that says why: then the next pass compares (never a fresh start).
+        """The journal, read. A damaged journal is replaced by a new one that says why: then the next pass compares.
 
         Raises Conflict for the journal of a newer release.
         """
@@ -104,8 +102,8 @@ class Disk:
     def _damage(self, journal: Journal, device: Path | None) -> str:
         state = self._state
         if not journal.version:
-            strangers = any((self.directory / name).exists() for name in (ABOUT, TABLE, DATA))
-            return "its journal was missing" if strangers else ""
+            files = any((self.directory / name).exists() for name in (ABOUT, TABLE, DATA))
+            return "its journal was missing" if files else ""
         if state.settled and state.root and self._nodes.root != state.root:
             return "its journal contradicts itself"
         return damage(self.directory, state.capacity, device) if state.touched else ""
@@ -119,9 +117,7 @@ class Disk:
         return self.contents.path
 
     def grow(self, capacity: int) -> None:
-        """Enlarge; the base is gone then, because change tracking does not survive a resize. Shrinking is a
-        Conflict.
-        """
+        """Enlarge the disk. It has no base then, because CBT does not survive a resize. Shrinking raises Conflict."""
         with self._changed:
             if capacity == self._state.capacity:
                 return
@@ -134,11 +130,11 @@ class Disk:
             self._require_free()
             self._fence("")
             self._note(Grown(capacity))
-            self._torn = self._state.touched  # the last cell may have become longer
+            self._torn = self._state.touched  # the last cell may be longer now
             self.contents.grow(capacity)
 
     def describe(self) -> dict[str, object]:
-        """The disk as GET /disks/{key} answers it."""
+        """The answer to GET /disks/{key}."""
         with self._changed:
             state = self._state
             return {
@@ -160,116 +156,112 @@ class Disk:
             }
 
     def lineage(self) -> dict[str, object]:
-        """Which target it is, which pass it shows, and the roots at its end and before."""
+        """The target's id and generation, and the roots at the end of the base and before it."""
         with self._changed:
             return _lineage(self._state)
 
     def begin(self, begin: PassBegin) -> None:
-        """Start an attempt, or find it running already. Sessions of other passes are ended first. Raises
-        Conflict.
-        """
+        """Start an attempt, unless it runs already. Sessions of other passes are ended first. Raises Conflict."""
         with self._changed:
             if not self._state.check_begin(begin):
                 return
             self._require_free()
-            self._fence(begin.pass_id)
-            if not self._state.check_begin(begin):  # another request began it while this one waited
+            self._fence(begin.reading_id)
+            if not self._state.check_begin(begin):  # another request began it meanwhile
                 return
             self._torn |= self._state.touched and not self._state.settled
             self._note(begin)
 
-    def finish(self, pass_id: str, cover: list[Extent], todo: list[Extent]) -> list[Extent]:
-        """Make the pass the base (invariant 2); returns what is missing, and changes nothing unless that is
-        empty.
+    def finish(self, reading_id: str, cover: list[Extent], todo: list[Extent]) -> list[Extent]:
+        """Make the reading the base (invariant 2). Returns the missing ranges, and changes nothing if there are any.
 
-        `cover` must be named by the attempts together, `todo` by this attempt itself. Repeating it is
-        harmless.
+        The attempts together must have delivered `cover`, and this attempt `todo`. May be repeated.
         """
         with self._changed:
             state = self._state
-            if state.base is not None and state.base.pass_id == pass_id and not state.attempts:
+            if state.base is not None and state.base.reading_id == reading_id and not state.attempts:
                 return []
             plan = ranges.union(cover, todo)
             if ranges.clip(plan, self.capacity) != plan:
                 raise Conflict(
                     "the plan reaches beyond the disk", on=self.key, remedy="read the capacity again"
                 )
-            missing = state.missing(pass_id, cover, todo)
+            missing = state.missing(reading_id, cover, todo)
             if not missing:
                 self._fence("")
-                self._note(self._end(pass_id))
+                self._note(self._end(reading_id))
                 self._torn = False
             return missing
 
     def discard(self) -> None:
-        """Forget interrupted attempts. The base stays: a delta from it names everything that they wrote."""
+        """Forget interrupted attempts. The base stays: a delta from it delivers everything that they wrote."""
         with self._changed:
             if self._state.attempts:
                 self._fence("")
                 self._note(Discard())
 
     def doubt(self, reason: str) -> None:
-        """No delta goes on from this base any more. Repeating it is harmless."""
+        """Let no delta continue from this base. May be repeated."""
         with self._changed:
             if self._state.base is not None and not self._state.doubt:
                 self._note(DoubtRecord(reason[:1000]))
 
     def spoil(self, areas: Sequence[Extent]) -> None:
-        """A proof found that the target differs there from what was sent: no image until it is mended."""
+        """Record that a proof found these areas wrong. The disk makes no image until they are repaired."""
         with self._changed:
             self._rot = Rot()
             for record in _spoiled(areas):
                 self._note(record)
 
     def digests(self, extents: Sequence[Extent], *, look: bool = False) -> bytes:
-        """The marked digests of these ranges of whole cells, one after the other.
+        """The marked digests of these ranges of whole cells, in their order.
 
-        From the table, unless it cannot be trusted there (or `look` wants the target read): then from the target.
+        They come from the table. Where it cannot be trusted, or with `look`, the target is read.
         """
-        found = []
+        digests = []
         for extent in extents:
             listed = None if look or self._unsure(extent) else self._table.listed(extent)
             if listed is None:
                 listed = digest.marked(extent.length, self.contents.read_back(extent))
-            found.append(listed)
-        return b"".join(found)
+            digests.append(listed)
+        return b"".join(digests)
 
     def node(self, page: int) -> bytes:
-        """The node that a page of the digest table must have. The caller holds the disk."""
+        """The node that a page of the digest table must have. The caller has called `hold`."""
         return self._nodes.get(page)
 
     def adopt(self, root: bytes) -> None:
-        """A full proof has read everything, of a disk whose pass left no root: this is its root from now on.
+        """Record the root that a full proof has computed, for a base that has none.
 
-        The caller holds the disk. Repeating it is harmless.
+        The caller has called `hold`. May be repeated.
         """
         with self._changed:
             if self._state.unknown and self._state.base is not None:
-                self._know()
+                self._record_nodes()
                 if self._nodes.root == root:
                     self._note(Root(root))
 
-    def _end(self, pass_id: str) -> PassEnd:
-        """With roots, unless the pass goes on from one of an older release, which had none."""
+    def _end(self, reading_id: str) -> PassEnd:
+        """The end of a reading. It has no roots when it continues from a base of an older release, which had none."""
         state = self._state
         if state.unknown:
-            if state.current(pass_id).begin.kind in ONWARD:
-                return PassEnd(pass_id)
-            self._know()
-        return PassEnd(pass_id, self._nodes.root, state.previous if state.is_mending else state.root)
+            if state.current(reading_id).begin.kind in ONWARD:
+                return PassEnd(reading_id)
+            self._record_nodes()
+        return PassEnd(reading_id, self._nodes.root, state.previous if state.is_mending else state.root)
 
-    def _know(self) -> None:
-        """Pages of which the journal says nothing are as the table has them."""
-        found: list[Pages] = []
+    def _record_nodes(self) -> None:
+        """Record the nodes of pages that the journal does not know, as the table has them."""
+        runs: list[Pages] = []
         for page in range(tree.count(self.capacity)):
             if self._nodes.get(page) == UNKNOWN:
                 node = tree.node(self._table.before(page, list)[0])
-                found.append(Pages(page, 1, b"" if node == tree.BLANK else node))
-        for at in range(0, len(found), NODES):
-            self._note(PageNodes(tuple(found[at : at + NODES])))
+                runs.append(Pages(page, 1, b"" if node == tree.BLANK else node))
+        for at in range(0, len(runs), NODES):
+            self._note(NodeRecord(tuple(runs[at : at + NODES])))
 
     def hold(self) -> PassBegin:
-        """The finished pass that the target shows; no pass begins until `release`. Raises Conflict
+        """The finished reading that the target shows; no pass begins until `release`. Raises Conflict
         (invariant 10).
         """
         with self._changed:
@@ -287,7 +279,7 @@ class Disk:
             return self._state.base
 
     def account(self) -> list[Piece]:
-        """Every byte with the reason why the target holds it, as of the last finished pass."""
+        """Every byte with its reason, as of the last finished reading."""
         with self._changed:
             return account(self._state)
 
@@ -296,21 +288,21 @@ class Disk:
             self._held -= 1
 
     def settle(self) -> None:
-        """Everything that was written is where a snapshot of the storage will find it. The caller holds the disk."""
+        """Put everything where a snapshot of the storage will contain it. The caller has called `hold`."""
         self.contents.settle()
 
-    def open_session(self, pass_id: str, capacity: int, cancel: Callable[[], None]) -> WriteSession:
-        """Admit a writer of the running pass. `cancel` must make it leave soon. Raises Conflict."""
+    def open_session(self, reading_id: str, capacity: int, cancel: Callable[[], None]) -> WriteSession:
+        """Admit a writer of the running pass. `cancel` must end it soon. Raises Conflict."""
         with self._changed:
-            self._state.current(pass_id)
+            self._state.current(reading_id)
             if capacity != self.capacity:
                 raise Conflict(f"has {self.capacity} bytes, not {capacity}", on=self.key, remedy="plan again")
-            session = WriteSession(self, pass_id, cancel)
+            session = WriteSession(self, reading_id, cancel)
             self._sessions.add(session)
             return session
 
     def retire(self) -> None:
-        """Close for good, unless somebody reads the settled disk: Conflict."""
+        """Close for good. Raises Conflict while a proof or an image reads the disk."""
         with self._changed:
             self._require_free()
         self.close()
@@ -324,27 +316,27 @@ class Disk:
             self._journal.close()
 
     def _commit(
-        self, session: WriteSession, found: list[tuple[Extent, RangeState]], pending: Pending
+        self, session: WriteSession, ranges_written: list[tuple[Extent, RangeState]], pending: Pending
     ) -> None:
-        """Target, then journal, then digests: only then may the caller acknowledge (invariant 1).
+        """Make a window durable: target, journal, digest table. Only then may the caller acknowledge (invariant 1).
 
-        The journal has the nodes of the pages before the table has the entries: what is lost in between can be told
-        from the target, and is recognised by its node.
+        The journal gets the nodes of the pages before the table gets the entries. After a crash in between, the target
+        shows the lost entries, and their node confirms them.
         """
         self.contents.target.flush()
         with self._changed:
             if session not in self._sessions:
-                raise Conflict(f"pass {session.pass_id} was superseded", on=self.key, remedy="begin again")
+                raise Conflict(f"pass {session.reading_id} was superseded", on=self.key, remedy="begin again")
             wrong: list[Extent] = []
             change = pending.change(self.capacity, lambda page: self._before(page, pending, wrong))
-            self._note(*_spoiled(wrong), change.record(), Ranges(tuple(found)))
+            self._note(*_spoiled(wrong), change.record(), Ranges(tuple(ranges_written)))
             self.contents.change(change)
         self.contents.table.flush()
 
     def _before(self, page: int, pending: Pending, wrong: list[Extent]) -> bytes:
-        """The entries of a page before a window changes some of them. The caller holds the lock.
+        """The entries of a page before a window changes some of them. The caller has the lock.
 
-        Those of a page that cannot be trusted are `wrong`, all that the window does not bring anew.
+        If the page cannot be trusted, all its cells that the window does not write are added to `wrong`.
         """
         entries, trusted = self._table.before(page, self._state.durable)
         if not trusted:
@@ -354,22 +346,22 @@ class Disk:
         return entries
 
     def _confirm(self, extent: Extent, root: bytes) -> bytes | None:
-        """What is said to be the same is, by the table; or by the target: then its entries are answered."""
+        """Check a range of state "same": None when the table confirms it, the entries when only the target does."""
         listed = None if self._unsure(extent) else self._table.listed(extent)
         if listed is not None and digest.root(digest.unmarked(extent.length, listed)) == root:
             return None
-        held = self.contents.read_back(extent)
-        if digest.root(held) == root:
-            return digest.marked(extent.length, held)
-        self._torn = True  # whoever asks for digests now gets them from the target
+        actual = self.contents.read_back(extent)
+        if digest.root(actual) == root:
+            return digest.marked(extent.length, actual)
+        self._torn = True  # from now on digests are read from the target
         raise TransferFailed(
-            f"the target does not hold what was said to be the same at {extent.start}",
+            f"the target does not hold at {extent.start} what the appliance calls the same",
             on=f"disk {self.key}",
             remedy="it is compared again",
         )
 
     def _blame(self, extent: Extent, digests: bytes) -> None:
-        """What of the range was known to be wrong is about to be mended: find out what had rotted."""
+        """Find out what had rotted in the known wrong parts of a range that is written now."""
         for part in self._wrong(extent.start, extent.length):
             first = (part.start - extent.start) // CELL * digest.SIZE
             last = first + digest.count(part.length) * digest.SIZE
@@ -384,7 +376,7 @@ class Disk:
             self._changed.notify_all()
 
     def _wrong(self, offset: int, length: int) -> list[Extent]:
-        """What of a range is known to be wrong; whole cells."""
+        """The parts of a range that are known to be wrong; whole cells."""
         with self._changed:
             return ranges.within(self._state.spoiled, Extent(offset, length))
 
@@ -392,13 +384,13 @@ class Disk:
         return self._torn or self._state.unknown or bool(self._wrong(extent.start, extent.length))
 
     def _note(self, *records: Record) -> None:
-        """Durable first, then true. The caller holds the lock."""
+        """Append to the journal, and then apply. The caller has the lock."""
         self._journal.append(*records)
         for record in records:
             self._take(record)
 
     def _take(self, record: Record) -> None:
-        if isinstance(record, PageNodes):
+        if isinstance(record, NodeRecord):
             self._nodes.put(record.runs)
         else:
             self._state.apply(record)
@@ -410,11 +402,9 @@ class Disk:
                 "is being proved or imaged", on=f"disk {self.key}", remedy="wait for it", retryable=True
             )
 
-    def _fence(self, pass_id: str) -> None:
-        """Nobody but `pass_id` writes once this returns: late blocks of an older pass must not land on newer
-        ones.
-        """
-        foreign = [session for session in self._sessions if session.pass_id != pass_id]
+    def _fence(self, reading_id: str) -> None:
+        """End the sessions of all other passes: late blocks of an older pass must not overwrite newer blocks."""
+        foreign = [session for session in self._sessions if session.reading_id != reading_id]
         for session in foreign:
             session.cancel()
         if not self._changed.wait_for(lambda: not any(s in self._sessions for s in foreign), FENCE):
@@ -424,10 +414,10 @@ class Disk:
 class WriteSession:
     """The writing end of one connection (the receiver's sink)."""
 
-    def __init__(self, disk: Disk, pass_id: str, cancel: Callable[[], None]) -> None:
-        self._disk, self.pass_id, self.cancel = disk, pass_id, cancel
+    def __init__(self, disk: Disk, reading_id: str, cancel: Callable[[], None]) -> None:
+        self._disk, self.reading_id, self.cancel = disk, reading_id, cancel
         self._loose = False  # something was written that is not yet in the journal
-        self._pending = Pending()  # its digests
+        self._pending = Pending()  # the digests of it
 
     @property
     def capacity(self) -> int:
@@ -453,8 +443,8 @@ class WriteSession:
         if entries is not None:
             self._pending.write(extent, entries)
 
-    def commit(self, found: list[tuple[Extent, RangeState]]) -> None:
-        self._disk._commit(self, found, self._pending)
+    def commit(self, ranges: list[tuple[Extent, RangeState]]) -> None:
+        self._disk._commit(self, ranges, self._pending)
         self._pending.clear()
         self._loose = False
 
@@ -463,7 +453,7 @@ class WriteSession:
 
 
 def _spoiled(areas: Sequence[Extent]) -> list[Spoiled]:
-    """As few records as can hold them."""
+    """The areas in as few records as possible."""
     return [Spoiled(tuple(areas[at : at + AREAS])) for at in range(0, len(areas), AREAS)]
 
 
@@ -479,7 +469,7 @@ def _lineage(state: DiskState) -> dict[str, object]:
 
 def _pass_json(begin: PassBegin) -> dict[str, object]:
     return {
-        "pass_id": begin.pass_id,
+        "pass_id": begin.reading_id,
         "kind": begin.kind,
         "snapshot": begin.snapshot,
         "change_id": begin.change_id,

@@ -1,4 +1,4 @@
-"""Manifests that appliances have signed, kept until the next pass, so that each image carries its own."""
+"""Keeps the manifests that appliances have signed, so that each image contains its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from connector.files import replace
 from connector.transfer import evidence
 
 READING = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-KEPT = 4  # of the newest readings
+KEPT = 4  # manifests, of the newest readings
 
 
 class Evidence:
@@ -21,18 +21,18 @@ class Evidence:
         self._home.mkdir(mode=0o700, exist_ok=True)
 
     def put(self, reading: str, manifest: bytes) -> None:
-        """Keep it; older ones go. Repeating it is harmless. Raises BadInput or TrustFailed for what is no evidence."""
+        """Keep a manifest, and drop old ones. May be repeated. Raises BadInput or EvidenceDamaged when it is no evidence."""
         if not READING.fullmatch(reading):
-            raise BadInput(f"a reading is not called {reading[:140]!r}")
+            raise BadInput(f"{reading[:140]!r} is no reading id")
         if evidence.read(manifest).sections["pass"].get("reading") != reading:
             raise BadInput("the manifest is of another reading", on=f"reading {reading}")
         replace(self._home / f"{reading}.json", manifest)
-        kept = sorted(self._home.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-        for old in kept[:-KEPT]:
+        manifests = sorted(self._home.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        for old in manifests[:-KEPT]:
             old.unlink(missing_ok=True)
 
     def of(self, readings: set[str]) -> bytes | None:
-        """The manifest of the one reading that all disks show."""
+        """The manifest of the reading that all disks show; None when they show several, or it is not here."""
         if len(readings) != 1:
             return None
         path = self._home / f"{readings.pop()}.json"

@@ -1,5 +1,6 @@
-"""Images: copies of settled disks, written under a temporary name and renamed; they never touch the base
-(invariant 10).
+"""Images are copies of settled disks; making them never changes the base (invariant 10).
+
+An image is written under a temporary name and renamed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a disk shows: the pass, the target and how many passes it has seen, and the root of its digest table."""
+    """What a disk shows: the reading, the target and its generation, and the root of its digest table."""
 
     reading: str
     target: str
@@ -51,12 +52,12 @@ class Shown:
             texts = [row[name] for name in ("reading", "target", "root")]
             if all(isinstance(text, str) for text in texts) and type(row["generation"]) is int:
                 return cls(texts[0], texts[1], row["generation"], texts[2])
-        raise BadInput("what is expected of a disk is its reading, target, generation and root")
+        raise BadInput("the expected state of a disk must have reading, target, generation and root")
 
     @classmethod
     def of(cls, disk: Disk, base: PassBegin) -> Shown:
-        """The disk is held by the caller."""
-        return cls.from_json(disk.lineage() | {"reading": base.pass_id})
+        """The present state of a disk. The caller has called `hold`."""
+        return cls.from_json(disk.lineage() | {"reading": base.reading_id})
 
 
 Expected = Mapping[str, Shown]
@@ -64,8 +65,9 @@ Expected = Mapping[str, Shown]
 
 @dataclass(slots=True)
 class ImageBuild:
-    """One hand-over. `state` is "making", "ready" or "failed"; `format` is what was really written. `beside` are the
-    paths of what belongs to it and is no disk: the evidence, and the digest table of each disk.
+    """One image. `state` is "making", "ready" or "failed"; `format` is the format that was really written.
+
+    `beside` are the paths of the files that are no disks: the evidence, and the digest table of each disk.
     """
 
     name: str
@@ -100,24 +102,25 @@ class ImageBuilder:
         self._threads: list[threading.Thread] = []
 
     def start(
-        self, name: str, wanted: str, run: str, same_pass: bool = True, expected: Expected | None = None
+        self, name: str, image_format: str, run: str, same_pass: bool = True, expected: Expected | None = None
     ) -> ImageBuild:
-        """Begin, or find what was begun before with the same `run` (invariant 8). Raises Conflict in the
-        middle of a pass, and when the disks do not show what is `expected`.
+        """Begin an image, or return the one that was begun with the same `run` (invariant 8).
+
+        Raises Conflict in the middle of a pass, and when the disks do not show what is `expected`.
         """
         if not NAME.fullmatch(name):
             raise BadInput(f"image name {name[:120]!r} is not allowed")
-        if wanted not in ("raw", "qcow2"):
-            raise BadInput(f"image format {wanted!r} is not known", remedy="use raw or qcow2")
+        if image_format not in ("raw", "qcow2"):
+            raise BadInput(f"image format {image_format!r} is not known", remedy="use raw or qcow2")
         with self._lock:
-            found = self._images.get(name)
-            if found is not None and found.run == run and found.state != "failed":
-                return found
-            if found is not None and found.state == "making":
+            earlier = self._images.get(name)
+            if earlier is not None and earlier.run == run and earlier.state != "failed":
+                return earlier
+            if earlier is not None and earlier.state == "making":
                 raise Conflict("is being made for another run", on=f"image {name}", remedy="wait for it")
             disks = self._hold(same_pass, expected)
-            image = self._images[name] = ImageBuild(name, run, wanted)
-            if wanted == "qcow2" and shutil.which("qemu-img") is None:
+            image = self._images[name] = ImageBuild(name, run, image_format)
+            if image_format == "qcow2" and shutil.which("qemu-img") is None:
                 image.format, image.note = (
                     "raw",
                     "qemu-img is not installed on the instance: raw instead of qcow2",
@@ -128,7 +131,7 @@ class ImageBuilder:
             return image
 
     def settle(self, expected: Expected | None = None) -> list[dict[str, object]]:
-        """All disks show the end of one pass, on stable storage: a snapshot of them now is an image. Raises Conflict."""
+        """Put all disks on stable storage at the end of one reading: a snapshot of them is then an image. Raises Conflict."""
         disks = self._hold(True, expected)
         try:
             for disk in disks:
@@ -145,12 +148,12 @@ class ImageBuilder:
             return self._images[name]
 
     def close(self) -> None:
-        """Waits for what is being made."""
+        """Wait for the images that are being made."""
         for thread in self._threads:
             thread.join()
 
     def _hold(self, same_pass: bool, expected: Expected | None) -> list[Disk]:
-        """All disks, settled, and kept so until `release`."""
+        """All disks, settled; they stay settled until `release`."""
         disks = self._store.all()
         if not disks:
             raise Conflict("the instance has no disks", remedy="run a pass first")
@@ -161,7 +164,7 @@ class ImageBuilder:
             for disk in disks:
                 base = disk.hold()
                 stack.callback(disk.release)
-                passes.add(base.pass_id)
+                passes.add(base.reading_id)
                 if expected is not None:
                     _require_shown(disk.key, Shown.of(disk, base), expected[disk.key])
             if same_pass and len(passes) > 1:
@@ -170,7 +173,7 @@ class ImageBuilder:
         return disks
 
     def _beside(self, disks: list[Disk], directory: Path) -> list[str]:
-        """Names of what tells later whether the image is still what was proved; none without evidence."""
+        """Write the files by which the image can be verified later; returns their names, none without evidence."""
         manifest = self._evidence.of(_readings(disks))
         if manifest is None:
             return []
@@ -204,9 +207,7 @@ class ImageBuilder:
         except (ConnectorError, OSError) as error:
             log.warning("image %s failed: %s", image.name, error)
             self._fail(image, temporary, error)
-        except (
-            Exception
-        ) as defect:  # The outermost handler of this thread: whoever waits for the image must hear of it
+        except Exception as defect:  # the outermost handler of this thread: the image must show the failure
             log.exception("image %s failed", image.name)
             self._fail(image, temporary, defect)
         finally:
@@ -216,18 +217,18 @@ class ImageBuilder:
     def _fail(self, image: ImageBuild, temporary: Path, error: Exception) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         what = str(error) if isinstance(error, OSError) else f"the instance failed ({type(error).__name__})"
-        told = TargetFailed(what, on=f"image {image.name}", remedy="see the instance's log")
-        image.error = (error if isinstance(error, ConnectorError) else told).to_json()
+        unexpected = TargetFailed(what, on=f"image {image.name}", remedy="see the instance's log")
+        image.error = (error if isinstance(error, ConnectorError) else unexpected).to_json()
         image.state = "failed"
 
 
-def _require_same(held: set[str], expected: set[str]) -> None:
-    if held != expected:
-        lacking, further = sorted(expected - held), sorted(held - expected)
-        what = [f"disk {key} is missing" for key in lacking] + [
+def _require_same(present: set[str], expected: set[str]) -> None:
+    if present != expected:
+        missing, further = sorted(expected - present), sorted(present - expected)
+        messages = [f"disk {key} is missing" for key in missing] + [
             f"disk {key} is not expected" for key in further
         ]
-        raise Conflict(f"the instance holds other disks: {', '.join(what[:5])}", remedy=AGAIN)
+        raise Conflict(f"the instance has other disks: {', '.join(messages[:5])}", remedy=AGAIN)
 
 
 def _require_shown(key: str, shown: Shown, expected: Shown) -> None:
@@ -242,19 +243,19 @@ def _require_shown(key: str, shown: Shown, expected: Shown) -> None:
 
 
 def _readings(disks: list[Disk]) -> set[str]:
-    """The passes that the disks show; they are held by the caller."""
-    found = set()
+    """The readings that the disks show. The caller has called `hold`."""
+    readings = set()
     for disk in disks:
-        found.add(disk.hold().pass_id)
+        readings.add(disk.hold().reading_id)
         disk.release()
-    return found
+    return readings
 
 
 def _copy(disk: Disk, directory: Path, kind: str) -> Path:
     path = directory / f"{disk.key}.{kind}"
     if kind == "qcow2":
         order = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(disk.path), str(path)]
-        done = subprocess.run(
+        result = subprocess.run(
             order,
             capture_output=True,
             text=True,
@@ -262,9 +263,9 @@ def _copy(disk: Disk, directory: Path, kind: str) -> Path:
             stdin=subprocess.DEVNULL,
             env=environment.without_secrets(),
         )
-        if done.returncode:
+        if result.returncode:
             raise TargetFailed(
-                f"qemu-img failed ({done.stderr.strip()[:300]})",
+                f"qemu-img failed ({result.stderr.strip()[:300]})",
                 on=str(path),
                 remedy="check space and storage of the target, then start the job again",
             )
@@ -275,9 +276,9 @@ def _copy(disk: Disk, directory: Path, kind: str) -> Path:
 
 
 def _check(disk: Disk, path: Path, kind: str) -> None:
-    """The bytes of the image are those that were proved, though the storage had time to rot since.
+    """Prove the image's bytes again, because the storage may have rotted since the proof. Raises ProofFailed.
 
-    A raw image is read itself. Of a qcow2 the disk is read, once more after it was converted. Raises ProofFailed.
+    A raw image is read itself. For a qcow2 image the disk is read, after its conversion.
     """
     target = RawFileTarget(path, disk.capacity) if kind == "raw" else None
     try:
@@ -289,7 +290,7 @@ def _check(disk: Disk, path: Path, kind: str) -> None:
         raise ProofFailed(
             f"{proof.mismatched} bytes of the image differ from what was proved, the first at {proof.mismatches[0].start}",
             on=f"disk {disk.key}",
-            remedy="check the storage, then start the job again: the next pass mends the disk",
+            remedy="check the storage, then start the job again: the next pass repairs the disk",
         )
 
 

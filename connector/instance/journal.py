@@ -1,8 +1,7 @@
-"""The append-only record of what is durable on one disk: a reader stops at the first invalid byte and cuts
-there.
+"""The journal is the append-only record of what is durable on one disk; it ends before its first invalid byte.
 
-The format is documented byte by byte in docs/journal-format.md. Appending flushes: when `append` returns,
-the record is on stable storage.
+Opening cuts the file there. When `append` returns, the record is on stable storage. The format is documented byte by byte in
+docs/journal-format.md.
 """
 
 from __future__ import annotations
@@ -25,8 +24,9 @@ HEADER = struct.Struct(">8sHHIQ")  # magic, version, length of the disk key, zer
 
 
 class JournalReader(NamedTuple):
-    """Where a journal's records go; `pages` gets the runs of NODES and `ranges` the entries of RANGES, if they are to go
-    elsewhere.
+    """The receivers of a journal's records. `pages` gets the runs of NODES, and `ranges` the entries of RANGES.
+
+    Without them `take` gets these records too.
     """
 
     take: Callable[[Record], None]
@@ -35,23 +35,24 @@ class JournalReader(NamedTuple):
 
 
 class DamagedJournal(Conflict):
-    """It is not this disk's, or not one that can be read: what the target holds is not known."""
+    """The file is no readable journal of this disk, so nobody knows what the target holds."""
 
 
 class Journal:
-    """One file, one disk. Not for several threads at once: its owner holds a lock."""
+    """The journal of one disk, in one file. Not for several threads at once: its owner has a lock."""
 
     def __init__(
         self, path: Path, key: str, capacity: int, reader: Callable[[int], JournalReader] | None = None
     ) -> None:
-        """Open or create; `records` then holds what was read, unless a `reader` gets the records one by one: it is
-        called with the capacity that the header says. Raises DamagedJournal, or Conflict for a newer journal.
+        """Open or create. `reader` is called with the header's capacity, and its result gets the records one by one.
+
+        Without it the records are in `records`. Raises DamagedJournal, or Conflict for a newer journal.
         """
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.failed = False
         self.records: list[Record] = []
-        #: What the file was when it was opened; 0 for one that had nothing to say.
+        #: The version of the file when it was opened; 0 for a new or empty file.
         self.version = 0
         try:
             self.capacity = self._load(
@@ -63,12 +64,13 @@ class Journal:
 
     @staticmethod
     def renew(path: Path, key: str, capacity: int, *records: Record) -> None:
-        """Put a journal that says only this in place of whatever was there."""
+        """Replace the file by a journal of only these records."""
         replace(path, header(key, capacity) + b"".join(encode(record) for record in records))
 
     def append(self, *records: Record) -> None:
-        """Durable when it returns, in one piece as far as the storage can. After a failure the journal accepts nothing
-        more: reopening cuts the torn tail.
+        """Append records; they are durable when it returns. After a failure the journal accepts nothing more.
+
+        Reopening cuts a torn end.
         """
         if self.failed:
             raise TargetFailed("an earlier write failed", on=str(self._path), remedy="restart the instance")
@@ -91,31 +93,32 @@ class Journal:
 
     def _load(self, key: str, capacity: int, reader: Callable[[int], JournalReader]) -> int:
         data = _content(self._file)
-        found = read_header(data, str(self._path))
-        if found is None:  # new, or torn before the header was durable: nothing was ever acknowledged
+        head = read_header(data, str(self._path))
+        if head is None:  # new, or torn before the header was durable: then nothing was acknowledged
             os.ftruncate(self._file, 0)
             _write(self._file, header(key, capacity))
             os.fsync(self._file)
             files.sync(self._path.parent)
             reader(capacity)
             return capacity
-        if found.key != key:
+        if head.key != key:
             raise DamagedJournal(
-                f"is the journal of disk {found.key!r}", on=str(self._path), remedy="do not move journals"
+                f"is the journal of disk {head.key!r}", on=str(self._path), remedy="do not move journals"
             )
-        self.version = found.version
-        end = take_records(data, found.end, *reader(found.capacity))
-        if found.version < VERSION:
-            self._renew(header(key, found.capacity) + data[found.end : end])
+        self.version = head.version
+        end = take_records(data, head.end, *reader(head.capacity))
+        if head.version < VERSION:
+            self._renew(header(key, head.capacity) + data[head.end : end])
         elif end < len(data):
             os.ftruncate(self._file, end)
             os.fsync(self._file)
         os.lseek(self._file, 0, os.SEEK_END)
-        return found.capacity
+        return head.capacity
 
     def _renew(self, content: bytes) -> None:
-        """An older version becomes the present one before a record is appended that the older release would
-        cut away.
+        """Rewrite a journal of an older version as the present one.
+
+        Otherwise an older release would cut the records that are appended now.
         """
         replace(self._path, content)
         os.close(self._file)
@@ -123,7 +126,7 @@ class Journal:
 
 
 class JournalHeader(NamedTuple):
-    """What a journal's header says; records begin at `end`."""
+    """The fields of a journal's header; records begin at `end`."""
 
     key: str
     capacity: int
@@ -139,11 +142,9 @@ def header(key: str, capacity: int, version: int = VERSION) -> bytes:
 
 
 def read_header(data: bytes, on: str) -> JournalHeader | None:
-    """None when the header is torn. Raises Conflict for what is no journal."""
+    """The header; None when it is torn. Raises Conflict when the file is no journal."""
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
-        raise DamagedJournal(
-            "is not a journal", on=on, remedy="remove what does not belong into the directory"
-        )
+        raise DamagedJournal("is not a journal", on=on, remedy="remove this file: it does not belong there")
     if len(data) < HEADER.size:
         return None
     _, version, length, reserved, capacity = HEADER.unpack_from(data)
@@ -167,7 +168,7 @@ def _damaged(on: str) -> DamagedJournal:
 
 
 def _content(file: int) -> bytes:
-    """Everything; the file stands where it stood."""
+    """The whole content; the file's position does not change."""
     size, content = os.fstat(file).st_size, b""
     while part := os.pread(file, max(1, size - len(content)), len(content)):
         content = content + part if content else part

@@ -1,4 +1,4 @@
-"""The nodes of a disk's digest table, as the journal says them: 32 bytes for each page, in one flat array."""
+"""The nodes of a disk's digest table as the journal has them: 32 bytes for each page, in one flat array."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import mmap
 from collections.abc import Iterable
 from typing import Final
 
-from connector.instance.records import Grown, Record, Run, TargetRecord
-from connector.instance.records import NodeRecord as Noted
+from connector.instance.records import Grown, NodeRecord, Record, Run, TargetRecord
 from connector.instance.state import DiskState
 from connector.transfer import tree
 from connector.transfer.digest import SIZE
 
 SMALL: Final = 1 << 12  # pages, of a disk of 64 GiB
 UNKNOWN: Final = b"\xff" * SIZE
-"""Stands for the node of a page of which the journal says nothing; no digest is that."""
+"""The node of a page that the journal does not mention; no digest has this value."""
 
 
 class NodeArray:
-    """Pages are blank until the journal says otherwise. Not for several threads at once: its owner holds a lock.
+    """A page is blank until the journal says otherwise. Not for several threads at once: its owner has a lock.
 
-    Memory that was never written costs nothing: the array of a disk that is mostly blank is small.
+    Memory that was never written costs nothing, so the array of a mostly blank disk is small.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -28,9 +27,9 @@ class NodeArray:
         self._array = _array(self._count)
 
     def apply(self, record: Record, state: DiskState) -> None:
-        """Take one record into account; `state` already has."""
+        """Apply one record, after `state` has applied it."""
         match record:
-            case Noted():
+            case NodeRecord():
                 self.put(record.runs)
             case Grown():
                 self._resize(record.capacity)
@@ -42,7 +41,7 @@ class NodeArray:
         return bytes(self._array[page * SIZE : (page + 1) * SIZE])
 
     def put(self, runs: Iterable[Run]) -> None:
-        """What lies beyond the disk is left out."""
+        """Set the nodes of runs of pages. Pages beyond the disk are ignored."""
         array, last = self._array, self._count
         for first, count, nodes in runs:
             if first + count <= last and nodes:
@@ -57,17 +56,17 @@ class NodeArray:
         return tree.root(self._capacity, self._array[: self._count * SIZE])
 
     def _resize(self, capacity: int) -> None:
-        """The last page may get more cells, and its last cell more bytes: then it is not known any more."""
-        kept = min(self._count, tree.count(capacity)) * SIZE
+        """Resize. The last page may get more cells, and its last cell more bytes: then its node is unknown."""
+        common = min(self._count, tree.count(capacity)) * SIZE
         wider = _array(tree.count(capacity))
-        wider[:kept] = self._array[:kept]
-        if kept and self._capacity % tree.PAGE and wider[kept - SIZE : kept] != tree.BLANK:
-            wider[kept - SIZE : kept] = UNKNOWN
+        wider[:common] = self._array[:common]
+        if common and self._capacity % tree.PAGE and wider[common - SIZE : common] != tree.BLANK:
+            wider[common - SIZE : common] = UNKNOWN
         self._array, self._capacity, self._count = wider, capacity, tree.count(capacity)
 
 
 def _array(count: int) -> memoryview:
-    """Zeros. A small array is cheaper without a mapping of its own."""
+    """An array of zeros. A small array is cheaper without a mapping of its own."""
     if count <= SMALL:
         return memoryview(bytearray(count * SIZE))
     return memoryview(mmap.mmap(-1, count * SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

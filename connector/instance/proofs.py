@@ -1,9 +1,8 @@
-"""Running proofs: at most one for each disk, joined by whoever asks again, kept until the next pass
-begins.
+"""Each disk has at most one running proof; a second request joins it, and its result is kept until the next pass.
 
-A proof goes on when nobody waits for it any more: whoever reads under the same snapshot again joins it, or takes its
-result. As soon as another reading begins, or the disk is changed otherwise, it is ended: its result would speak of what the
-disk no longer shows. What it had found wrong until then is kept, and the next reading delivers it.
+A proof goes on when nobody waits for it any more: a later attempt at the same reading joins it, or takes its result. When
+another reading begins, or the disk changes otherwise, the proof is ended, because its result would be about a state that the
+disk no longer has. Wrong places that it found until then are kept, and the next reading delivers them.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from connector.instance.records import PassBegin
 from connector.transfer.account import Account, parts_of
 
 log = logging.getLogger(__name__)
-NAMED = 5  # places in a message, at most
-WAY = 20.0  # seconds that a block of a proof may take which is ended
+NAMED = 5  # places of a message, at most
+WAY = 20.0  # seconds that an ended proof may need for its last block
 
 
 @dataclass(slots=True)
 class RunningProof:
-    """One proof of one pass. Its results are there when it is `done`; `account` and `lineage` when nothing differed."""
+    """One proof of one reading. Results are there when `done` is set; `account` and `lineage` only if nothing differed."""
 
     base: PassBegin
     at: float = field(default_factory=time.time)
@@ -38,12 +37,12 @@ class RunningProof:
     error: ConnectorError | None = None
 
     @property
-    def pass_id(self) -> str:
-        return self.base.pass_id
+    def reading_id(self) -> str:
+        return self.base.reading_id
 
 
 class Proofs:
-    """Thread-safe."""
+    """The proofs of all disks. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -51,13 +50,15 @@ class Proofs:
         self._closed = False
 
     def ask(self, disk: Disk, patience: float, fresh: bool) -> RunningProof | None:
-        """The proof of what the disk shows; None when it still runs after `patience` seconds. `fresh` reads
-        again even when there is a result. Raises Conflict in the middle of a pass, ProofFailed when a cell
-        differs."""
+        """The proof of the disk's present state; None when it still runs after `patience` seconds.
+
+        `fresh` reads again even if there is a result. Raises Conflict in the middle of a pass, ProofFailed when a cell
+        differs.
+        """
         base = disk.hold()
         with self._lock:
             run = self._runs.get(disk.key)
-            if run is not None and run.pass_id == base.pass_id and (not run.done.is_set() or not fresh):
+            if run is not None and run.reading_id == base.reading_id and (not run.done.is_set() or not fresh):
                 disk.release()
             else:
                 run = self._runs[disk.key] = RunningProof(base)
@@ -75,12 +76,14 @@ class Proofs:
         return run
 
     def make_way(self, key: str, reading: str = "") -> None:
-        """The disk is about to change: end its proof, unless it is of this reading. Returns when the disk is let go of, or
-        after some seconds: then a block of it cannot be read, and the change is refused.
+        """End the disk's proof before the disk changes, unless the proof is of this reading.
+
+        Returns when the proof has released the disk, or after some seconds. Then a block of it cannot be read, and the
+        change is refused.
         """
         with self._lock:
             run = self._runs.get(key)
-        if run is not None and run.pass_id != reading:
+        if run is not None and run.reading_id != reading:
             run.stop.set()
             run.done.wait(WAY)
 
@@ -101,24 +104,22 @@ class Proofs:
             if proof.mismatched:
                 disk.spoil(proof.mismatches)
                 run.error = _differs(proof, disk.key)
-            elif not proof.root:  # what was not read proves nothing; the caller asks again
-                run.error = TransferFailed("its proof was ended before it was done", on=f"disk {disk.key}")
+            elif not proof.root:  # an incomplete proof proves nothing; the caller asks again
+                run.error = TransferFailed("its proof was ended early", on=f"disk {disk.key}")
             else:
                 disk.adopt(bytes.fromhex(proof.root))
                 run.lineage = disk.lineage()
-                whole = (bytes.fromhex(proof.source_root), bytes.fromhex(proof.root))
+                roots = (bytes.fromhex(proof.source_root), bytes.fromhex(proof.root))
                 ends = (proof.source, proof.target)
-                run.account = Account(disk.capacity, tuple(pieces), tuple(parts), *ends, whole)
+                run.account = Account(disk.capacity, tuple(pieces), tuple(parts), *ends, roots)
         except ConnectorError as error:
             run.error = error
-        except (
-            Exception
-        ) as defect:  # The outermost handler of this thread: whoever waits for the proof must hear of it
+        except Exception as defect:  # the outermost handler of this thread: the proof must show the failure
             log.exception("the proof of disk %s failed", disk.key)
-            what = (
+            message = (
                 str(defect) if isinstance(defect, OSError) else f"the proof failed ({type(defect).__name__})"
             )
-            run.error = TargetFailed(what, on=f"disk {disk.key}", remedy="see the instance's log")
+            run.error = TargetFailed(message, on=f"disk {disk.key}", remedy="see the instance's log")
         finally:
             disk.release()
             run.done.set()

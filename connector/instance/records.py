@@ -1,4 +1,4 @@
-"""What a journal can say, and how each record looks in bytes; see docs/journal-format.md. Pure."""
+"""The records of a journal, and their bytes; see docs/journal-format.md. Pure."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Type(IntEnum):
 
 
 class PageEncoding(IntEnum):
-    """How a run of pages is written."""
+    """The encoding of a run of pages."""
 
     BLANK = 0  # every entry of the pages is a mark
-    LISTED = 1  # a node for each
+    LISTED = 1  # a node for each page
 
 
 @dataclass(frozen=True, slots=True)
 class PassBegin:
-    """An attempt at a pass begins. `identity` names the source disk (path, uuid) as JSON text."""
+    """An attempt begins to deliver a reading. `identity` names the source disk (path, uuid) as JSON text."""
 
-    pass_id: str
+    reading_id: str
     kind: str  # of KINDS
     snapshot: str
     change_id: str
@@ -66,16 +66,16 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class PassEnd:
-    """The pass is complete: its change id becomes the disk's base. Releases before version 3 wrote no roots."""
+    """The reading is complete: it becomes the disk's base. Releases before version 3 wrote no roots."""
 
-    pass_id: str
+    reading_id: str
     root: bytes = b""
-    previous: bytes = b""  # the root of the pass that ended before on this target, if any
+    previous: bytes = b""  # the root of the reading that ended before it on this target, if any
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Forget the interrupted attempts; what they wrote is still on the target."""
+    """The interrupted attempts are forgotten; what they wrote is still on the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,48 +87,48 @@ class Grown:
 
 @dataclass(frozen=True, slots=True)
 class DoubtRecord:
-    """The base's change id must not be used any more, and why: the next pass compares."""
+    """The base's change id must not be used any more; `reason` says why. The next pass compares."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Spoiled:
-    """A proof found that the target does not hold there what was sent."""
+    """Areas in which a proof found the target wrong."""
 
     areas: tuple[Extent, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TargetRecord:
-    """Who the target is. With a `reason` nothing is known of what it holds: the next pass compares."""
+    """The target's id. With a `reason` the target's content is unknown: the next pass compares."""
 
     target_id: str  # 32 hex digits
     reason: str = ""
 
 
 class Pages(NamedTuple):
-    """A run of pages and their nodes; no nodes: the pages are blank."""
+    """A run of pages and their nodes. Without nodes the pages are blank."""
 
     first: int
-    size: int  # how many
+    size: int  # the number of pages
     nodes: bytes = b""
 
 
-Run = tuple[int, int, bytes]  # the same
+Run = tuple[int, int, bytes]  # the fields of `Pages`
 Row = tuple[int, int, int]  # an entry of RANGES: kind, start, length
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """The pages of the digest table that a window touched, as they are from now on; later runs outweigh earlier ones."""
+    """The new nodes of the pages of the digest table that a window changed; later runs replace earlier ones."""
 
     runs: tuple[Pages, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """The root of the base, where its pass left none: a full proof has found target and table equal."""
+    """The root of a base that had none, after a full proof has found target and table equal."""
 
     root: bytes
 
@@ -146,7 +146,7 @@ def encode(record: Record) -> bytes:
 
 
 def read_records(data: bytes, at: int) -> tuple[list[Record], int]:
-    """The valid records from `at`, and where the first invalid byte is."""
+    """The valid records from `at` on, and the offset of the first invalid byte."""
     records: list[Record] = []
     end = take_records(data, at, records.append)
     return records, end
@@ -159,10 +159,10 @@ def take_records(
     pages: Callable[[list[Run]], None] | None = None,
     ranges: Callable[[list[Row]], None] | None = None,
 ) -> int:
-    """Hand on the valid records from `at`, one by one; answers where the first invalid byte is.
+    """Pass the valid records from `at` on to `take`, one by one; returns the offset of the first invalid byte.
 
-    With `pages` the runs of NODES go there, with `ranges` the entries of RANGES, without a record around them: nearly
-    all of a journal is such records.
+    `pages` gets the runs of NODES instead, and `ranges` the entries of RANGES, without a record around them: nearly all
+    records of a journal are of these types.
     """
     read_head, read_crc, crc = RECORD.unpack_from, CRC.unpack_from, zlib.crc32
     head, tail, size = RECORD.size, CRC.size, len(data)
@@ -198,7 +198,7 @@ def _body(record: Record) -> tuple[Type, bytes]:
         case PassBegin():
             return Type.PASS_BEGIN, _texts(
                 (
-                    record.pass_id,
+                    record.reading_id,
                     record.kind,
                     record.snapshot,
                     record.change_id,
@@ -209,7 +209,7 @@ def _body(record: Record) -> tuple[Type, bytes]:
         case Ranges():
             return Type.RANGES, b"".join(RANGE.pack(kind, e.start, e.length) for e, kind in record.ranges)
         case PassEnd():
-            return Type.PASS_END, _texts((record.pass_id,)) + _roots(record)
+            return Type.PASS_END, _texts((record.reading_id,)) + _roots(record)
         case Grown():
             return Type.GROWN, struct.pack(">Q", record.capacity)
         case Discard():
@@ -227,7 +227,7 @@ def _body(record: Record) -> tuple[Type, bytes]:
 
 
 def _decode(kind: int, body: bytes) -> Record | None:
-    """None when the body is not what its type demands: the journal ends there."""
+    """The record; None when the body does not have the form of its type: the journal ends there."""
     reader = _READERS.get(kind)
     try:
         return None if reader is None else reader(body)
@@ -247,7 +247,7 @@ def _read_ranges(body: bytes) -> Ranges | None:
 
 
 def _rows(body: bytes) -> list[Row] | None:
-    """None when the body is not what RANGES demands. One of them for each window of a pass: written to be fast."""
+    """The entries of a RANGES body; None when it has another form. There is one for each window, so this is fast code."""
     if len(body) % RANGE.size:
         return None
     rows: list[Row] = list(RANGE.iter_unpack(body))
@@ -288,20 +288,20 @@ def _read_root(body: bytes) -> Root | None:
 
 
 def _roots(record: PassEnd) -> bytes:
-    """Nothing for a pass of an older release; else its root, and the one before or zeros."""
+    """The bytes of the roots: the root and the previous one or zeros; empty for a reading of an older release."""
     return record.root + (record.previous or bytes(SIZE)) if record.root else b""
 
 
 def _read_end(body: bytes) -> PassEnd:
     (length,) = struct.unpack_from(">H", body)
     end = 2 + length
-    (pass_id,) = _read_texts(body[:end], 1)
+    (reading_id,) = _read_texts(body[:end], 1)
     if len(body) == end:
-        return PassEnd(pass_id)
+        return PassEnd(reading_id)
     root, previous = body[end : end + SIZE], body[end + SIZE :]
     if len(previous) != SIZE:
         raise ValueError("torn roots")
-    return PassEnd(pass_id, root, previous if any(previous) else b"")
+    return PassEnd(reading_id, root, previous if any(previous) else b"")
 
 
 def _pages(first: int, count: int, nodes: bytes) -> bytes:
@@ -309,7 +309,7 @@ def _pages(first: int, count: int, nodes: bytes) -> bytes:
 
 
 def _runs(data: bytes, at: int, end: int) -> list[Run] | None:
-    """None when what is there is not a body that NODES demands. Written to be fast, likewise."""
+    """The runs of a NODES body; None when it has another form. Fast code too."""
     runs: list[Run] = []
     unpack, head = PAGES.unpack_from, PAGES.size
     while at + head <= end:
@@ -341,16 +341,16 @@ def _texts(values: Iterable[str]) -> bytes:
 
 
 def _read_texts(body: bytes, count: int) -> Iterator[str]:
-    found, at = [], 0
+    texts, at = [], 0
     for _ in range(count):
         (length,) = LENGTH.unpack_from(body, at)
         at += 2 + length
         if at > len(body) or length > TEXT_LIMIT:
             raise ValueError("torn or too long a text")
-        found.append(body[at - length : at].decode())
+        texts.append(body[at - length : at].decode())
     if at != len(body):
         raise ValueError("trailing bytes")
-    return iter(found)
+    return iter(texts)
 
 
 _NAMED: Final = tuple(RangeState)

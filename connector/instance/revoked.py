@@ -1,6 +1,6 @@
-"""Appliances that the control plane does not trust any more: their certificates are refused, their connections ended.
+"""The certificate of a revoked appliance is refused, and its open connections are ended.
 
-The control plane says the whole list, and it is kept beside the disks: it holds through a restart.
+The control plane sends the whole list. It is kept beside the disks, so that it is valid after a restart.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from connector.transfer.certificates import CertificateRole
 from connector.transfer.tls import appliance_of, role_of
 
 FILE: Final = "revoked.json"
-_DAMAGED: Final = "the control plane says it again when it next needs the instance"
+_DAMAGED: Final = "the control plane sends it again when it next needs the instance"
 
 log = logging.getLogger(__name__)
 
 
 class Revoked:
-    """Thread-safe."""
+    """The list, and the open connections. Thread-safe."""
 
     def __init__(self, directory: Path) -> None:
-        """With a list that cannot be read every appliance is refused until the control plane has said it again."""
+        """If the list cannot be read, every appliance is refused until the control plane has sent it again."""
         self._file = directory / FILE
         self._lock = threading.Lock()
         self._ids = _read(self._file)  # None: not known
-        self._open: dict[Callable[[], object], str] = {}  # how to end each connection, and whose it is
+        self._open: dict[Callable[[], object], str] = {}  # appliance by the function that ends its connection
 
     def put(self, ids: Collection[str]) -> None:
-        """The whole list from now on, on stable storage; connections of those in it end."""
+        """Store the whole list, and end the connections of the appliances in it."""
         with self._lock:
             if set(ids) != self._ids:
                 replace(self._file, json.dumps(sorted(ids)).encode())
@@ -46,7 +46,7 @@ class Revoked:
 
     @contextlib.contextmanager
     def admitted(self, certificate: object, end: Callable[[], object], on: str) -> Iterator[None]:
-        """While a connection lasts; `end` is called, from any thread, when its appliance is revoked. Raises TrustFailed."""
+        """Register a connection. `end` is called, from any thread, when its appliance is revoked. Raises TrustFailed."""
         self.enter(certificate, end, on)
         try:
             yield
@@ -54,11 +54,11 @@ class Revoked:
             self.leave(end)
 
     def enter(self, certificate: object, end: Callable[[], object], on: str) -> None:
-        """A connection begins. Raises TrustFailed."""
+        """Register a connection that begins. Raises TrustFailed."""
         appliance = appliance_of(certificate)
         with self._lock:
             if self._ids is None and role_of(certificate) is CertificateRole.APPLIANCE:
-                raise TrustFailed("nobody knows which appliances were revoked", on=on, remedy=_DAMAGED)
+                raise TrustFailed("the list of revoked appliances is damaged", on=on, remedy=_DAMAGED)
             if self._ids is not None and appliance in self._ids:
                 raise TrustFailed(
                     f"appliance {appliance} was revoked", on=on, remedy="approve it again, or use another one"
@@ -77,7 +77,7 @@ def _read(file: Path) -> set[str] | None:
         return set()
     except (OSError, ValueError):
         ids = None
-    if isinstance(ids, list) and all(isinstance(one, str) for one in ids):
+    if isinstance(ids, list) and all(isinstance(entry, str) for entry in ids):
         return set(ids)
     log.error("%s: the list of revoked appliances is damaged; %s", file, _DAMAGED)
     return None

@@ -1,6 +1,4 @@
-"""HTTPS for the control port: uvicorn with mutual TLS; a peer without the right role is cut off before it
-may speak.
-"""
+"""The control port is HTTPS with mutual TLS by uvicorn; a peer without the right role is cut off before its first request."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ KEEPALIVE = 15  # seconds
 
 
 class RoleProtocol(H11Protocol):
-    """HTTP/1.1 for peers whose certificate carries an allowed role; requests know it as `state.role`."""
+    """HTTP/1.1 for peers whose certificate has an allowed role; `state.role` of a request is this role."""
 
     revoked: ClassVar[Revoked]
 

@@ -1,6 +1,4 @@
-"""The control port: a small JSON interface over the store; every handler runs on a thread and raises our
-errors.
-"""
+"""The control port is a small JSON interface to the store; every handler runs on a thread and raises our errors."""
 
 from __future__ import annotations
 
@@ -36,8 +34,8 @@ from connector.transfer.target import free_space
 
 log = logging.getLogger(__name__)
 BODY_LIMIT = 64 << 20  # bytes; a plan of a badly fragmented disk is a few MiB
-PATIENCE = 20.0  # seconds that a proof may keep a request waiting, at most
-PAGE = 1 << 16  # cells whose digests one answer holds, at most: 2 MiB
+PATIENCE = 20.0  # seconds that a request may wait for a proof, at most
+PAGE = 1 << 16  # cells whose digests one answer contains, at most: 2 MiB
 T = TypeVar("T")
 
 
@@ -72,8 +70,8 @@ class InstanceService:
             ("GET", "/images/{name}", self.image),
         ]
         routes = [Route(path, _answer(work), methods=[verb]) for verb, path, work in table]
-        mine = Route("/revoked", _answer(self.put_revoked, control_only=True), methods=["PUT"])
-        return Starlette(routes=[*routes, mine])
+        revoked = Route("/revoked", _answer(self.put_revoked, control_only=True), methods=["PUT"])
+        return Starlette(routes=[*routes, revoked])
 
     def close(self) -> None:
         self.proofs.close()
@@ -108,9 +106,11 @@ class InstanceService:
             part for extent in _extents(body, "extents") for part in ranges.blocks([extent], PAGE * CELL)
         ]
         if ranges.align(extents, disk.capacity) != ranges.normalise(extents):
-            raise BadInput("digests are of whole cells within the disk", on=f"disk {disk.key}")
+            raise BadInput("the ranges must be whole cells within the disk", on=f"disk {disk.key}")
         if sum(digest.count(extent.length) for extent in extents) > PAGE:
-            raise BadInput(f"one answer holds the digests of {PAGE} cells at most", remedy="ask for less")
+            raise BadInput(
+                f"one answer has the digests of {PAGE} cells at most", remedy="ask for fewer cells"
+            )
         return 200, zstandard.compress(disk.digests(extents, look=_take(body, "look", bool, False)), 1)
 
     def doubt(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
@@ -129,7 +129,7 @@ class InstanceService:
             json.dumps(identity, sort_keys=True) if identity else "",
         )
         disk = self.store.get(path["key"])
-        self.proofs.make_way(disk.key, begin.pass_id)
+        self.proofs.make_way(disk.key, begin.reading_id)
         disk.begin(begin)
         return 200, disk.describe()
 
@@ -161,15 +161,15 @@ class InstanceService:
         return 200, {"state": "done", **run.proof.to_json()}
 
     def account(self, path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
-        """Every byte with its reason and the digests of both ends, of the proof that was made before or is made now."""
+        """The account of the disk, from its last proof or from one that is made now."""
         run = self.proofs.ask(self.store.get(path["key"]), _patience(body), False)
         if run is None or run.account is None:
             return 202, {"state": "running"}
         base = run.base
         return 200, {
             "state": "done",
-            "pass": base.pass_id,
-            "reading": base.pass_id,
+            "pass": base.reading_id,
+            "reading": base.reading_id,
             "change_id": base.change_id,
             "snapshot": base.snapshot,
             "proved": run.at,
@@ -183,7 +183,7 @@ class InstanceService:
 
     def put_revoked(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         appliances = _take(body, "appliances", list)
-        if not all(isinstance(one, str) for one in appliances):
+        if not all(isinstance(entry, str) for entry in appliances):
             raise BadInput("field 'appliances' must be a list of ids")
         self.revoked.put(appliances)
         return 200, {}
@@ -193,12 +193,12 @@ class InstanceService:
         return 200, {}
 
     def put_epoch(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
-        """Keep the latest that a control plane said of itself; answers what was known before."""
+        """Keep the latest epoch mark of a control plane; answers the mark that was kept before."""
         mark = epoch.read(_take(body, "epoch", str))
         if mark is None:
-            raise BadInput("this is no epoch of a control plane")
-        known = self.memory.learn(mark)
-        return 200, {"epoch": "" if known is None else str(known)}
+            raise BadInput("field 'epoch' is no epoch mark of a control plane")
+        before = self.memory.learn(mark)
+        return 200, {"epoch": "" if before is None else str(before)}
 
     def settle(self, _path: dict[str, str], body: dict[str, Any]) -> tuple[int, object]:
         return 200, {"disks": self.images.settle(_expected(body))}
@@ -218,21 +218,21 @@ class InstanceService:
 
 
 def _take(body: dict[str, Any], name: str, kind: type[T], default: T | None = None) -> T:
-    """A field of a JSON body, of exactly the type that is expected."""
-    found = body.get(name, default)
-    if type(found) is not kind:
+    """A field of a JSON body, of exactly the expected type."""
+    value = body.get(name, default)
+    if type(value) is not kind:
         raise BadInput(f"field {name!r} must be {kind.__name__}")
-    return found
+    return value
 
 
 def _patience(body: dict[str, Any]) -> float:
-    """How long the caller lets the answer wait for a proof, `wait` seconds."""
+    """Seconds that the answer may wait for a proof: `wait` of the request, within bounds."""
     requested = _take(body, "wait", float, PATIENCE)
     return requested if 0.0 <= requested <= PATIENCE else PATIENCE
 
 
 def _expected(body: dict[str, Any]) -> Expected | None:
-    """What each disk must show, where the caller says it."""
+    """The state that each disk must show; None when the caller does not say it."""
     if body.get("expect") is None:
         return None
     return {key: Shown.from_json(row) for key, row in _take(body, "expect", dict).items()}

@@ -1,6 +1,4 @@
-"""What a journal means: folding its records gives a disk's base, its interrupted attempts, and whether it is
-settled.
-"""
+"""The state of a disk follows from its journal's records: its base, its interrupted attempts, and whether it is settled."""
 
 from __future__ import annotations
 
@@ -28,21 +26,20 @@ from connector.model import Extent
 from connector.transfer import extents as ranges
 from connector.transfer.tiling import Piece, Reason, tile
 
-WHOLE: Final = frozenset(
-    kind for kind in PassKind if kind.is_whole
-)  # passes that look at the whole disk, whatever the base is
-ONWARD: Final = frozenset(PassKind) - WHOLE  # passes that go on from the base
+#: Kinds of passes that need no base, because they are about the whole disk.
+WHOLE: Final = frozenset(kind for kind in PassKind if kind.is_whole)
+ONWARD: Final = frozenset(PassKind) - WHOLE  # kinds that continue from the base
 NO_ROOTS: Final = "its journal is of an older release and has no roots"
-LOOSE: Final = 1024  # extents that may wait before they are merged
+LOOSE: Final = 1024  # extents that may be added before they are merged
 
 
 @dataclass(slots=True)
 class DiskAttempt:
-    """One attempt at the pass that is not finished, and what of it is durable, by what was named."""
+    """One attempt at an unfinished reading, and its durable extents by range state."""
 
     begin: PassBegin
     named: tuple[list[tuple[int, int]], ...] = field(default_factory=lambda: tuple([] for _ in RangeState))
-    _room: int = LOOSE  # extents that may come before they are merged
+    _room: int = LOOSE  # extents that may still be added before they are merged
 
     def add(self, rows: Sequence[Row]) -> None:
         named = self.named
@@ -63,17 +60,18 @@ class DiskAttempt:
 
 
 Story = tuple[tuple[RangeState, tuple[Extent, ...]], ...]
-"""What a finished pass named, newest attempt first: of an extent that is named twice the first entry counts."""
+"""The extents of a finished reading by range state, newest attempt first. Of overlapping extents the first counts."""
 
 
 @dataclass(slots=True)
 class DiskState:
-    """`touched`: some pass wrote here once. `settled`: the target shows exactly the end of its last pass
-    (invariant 10). `doubt`: why no delta may go on from the base. `spoiled`: where the target is known to
-    differ from what was sent. `story`: how the last finished pass came about; `mended` of it after proofs.
-    `target`: the id of the target; `generation`: how many readings it has seen end; `root` and `previous`: of the digest
-    table at the end of the last of them and of the one before, while they are known. `unknown`: the table is not what
-    a journal of ours says; a pass must name the whole disk before it can be trusted again.
+    """`touched`: a pass has written to the target. `settled`: the target shows exactly the end of its last reading
+    (invariant 10). `doubt`: why no delta may continue from the base. `spoiled`: where the target is known to be wrong.
+    `story`: what the last finished reading delivered; `mended`: what was repaired after proofs.
+
+    `target`: the id of the target. `generation`: how many readings have ended on it. `root` and `previous`: the roots of
+    the digest table at the end of the last reading and of the one before, if known. `unknown`: the journal has no nodes
+    for the table; a pass must deliver the whole disk before the table can be trusted again.
     """
 
     capacity: int
@@ -93,16 +91,18 @@ class DiskState:
 
     @property
     def base_root(self) -> bytes:
-        """The root of the base; empty without one, and for the base of an older release."""
+        """The root of the base; empty without a base, and for a base of an older release."""
         return self.root if self.base is not None else b""
 
     @property
     def is_mending(self) -> bool:
-        """The running attempt repairs what the base's own reading left wrong: it adds to its story, and makes no generation."""
-        return self.base is not None and any(a.begin.pass_id == self.base.pass_id for a in self.attempts[-1:])
+        """Whether the running attempt repairs the base's own reading: it adds to its story, and makes no new generation."""
+        return self.base is not None and any(
+            a.begin.reading_id == self.base.reading_id for a in self.attempts[-1:]
+        )
 
     def durable(self) -> list[Extent]:
-        """What the unfinished attempts name."""
+        """The durable extents of the unfinished attempts."""
         return ranges.union(*(attempt.durable for attempt in self.attempts))
 
     @classmethod
@@ -113,9 +113,7 @@ class DiskState:
         return state
 
     def apply(self, record: Record) -> None:
-        """Take one record into account; records are never refused here (that happens before they are
-        written).
-        """
+        """Apply one record. It is never refused here, because it was checked before it was written."""
         match record:
             case Ranges():
                 self.name([(kind, start, length) for (start, length), kind in record.ranges])
@@ -136,32 +134,32 @@ class DiskState:
                 self._identify(record)
             case Root():
                 self.root, self.unknown = record.root, False
-            case NodeRecord():  # they are kept apart, in a flat array
+            case NodeRecord():  # nodes are in a `NodeArray`
                 pass
 
-    def current(self, pass_id: str) -> DiskAttempt:
-        """The running attempt. Raises Conflict when `pass_id` is not it."""
-        if not self.attempts or self.attempts[-1].begin.pass_id != pass_id:
-            raise Conflict(f"pass {pass_id} is not the running pass", remedy="begin the pass first")
+    def current(self, reading_id: str) -> DiskAttempt:
+        """The running attempt. Raises Conflict when it is of another reading."""
+        if not self.attempts or self.attempts[-1].begin.reading_id != reading_id:
+            raise Conflict(f"pass {reading_id} is not the running pass", remedy="begin the pass first")
         return self.attempts[-1]
 
-    def missing(self, pass_id: str, cover: Sequence[Extent], todo: Sequence[Extent]) -> list[Extent]:
-        """What the pass must still name before it can be the base (invariant 2). Raises Conflict.
+    def missing(self, reading_id: str, cover: Sequence[Extent], todo: Sequence[Extent]) -> list[Extent]:
+        """The ranges that are missing before the reading can be the base (invariant 2). Raises Conflict.
 
-        A comparing pass must name the whole disk, and so must a full one when it is not known what the disk holds.
-        Nothing may be left that is known to be wrong.
+        A comparing pass must deliver the whole disk, and so must a full pass when the disk's content is unknown. Ranges
+        that are known to be wrong are missing too.
         """
-        attempt = self.current(pass_id)
+        attempt = self.current(reading_id)
         if attempt.begin.kind == PassKind.COMPARE or (self.unknown and attempt.begin.kind in WHOLE):
             cover = ranges.union(cover, ranges.whole(self.capacity))
         together = ranges.union(*(a.durable for a in self.attempts))
-        lacking = ranges.subtract(todo, attempt.durable)
-        return ranges.union(ranges.subtract(cover, together), lacking, self.spoiled)
+        own = ranges.subtract(todo, attempt.durable)
+        return ranges.union(ranges.subtract(cover, together), own, self.spoiled)
 
     def check_begin(self, begin: PassBegin) -> bool:
-        """True when `begin` is new, False when it is the running attempt already. Raises Conflict.
+        """True when `begin` is new, False when it is already the running attempt. Raises Conflict.
 
-        The same reading may begin again as another kind: vCenter may have lost the changes meanwhile.
+        The same reading may begin again as another pass kind: vCenter may have lost the changes meanwhile.
         """
         if begin.kind not in WHOLE | ONWARD:
             raise Conflict(
@@ -169,14 +167,14 @@ class DiskState:
                 remedy="run the same release on appliance and instance",
             )
         for attempt in self.attempts:
-            if (attempt.begin.pass_id, attempt.begin.kind) == (begin.pass_id, begin.kind):
+            if (attempt.begin.reading_id, attempt.begin.kind) == (begin.reading_id, begin.kind):
                 if attempt.begin == begin and attempt is self.attempts[-1]:
                     return False
-                raise Conflict(f"pass {begin.pass_id} was begun differently", remedy="use a new pass id")
+                raise Conflict(f"pass {begin.reading_id} was begun differently", remedy="use a new pass id")
         if begin.kind in ONWARD:
             self._check_base(begin)
-        elif self.base is not None and self.base.pass_id == begin.pass_id:
-            raise Conflict(f"pass {begin.pass_id} is finished", remedy="use a new pass id")
+        elif self.base is not None and self.base.reading_id == begin.reading_id:
+            raise Conflict(f"pass {begin.reading_id} is finished", remedy="use a new pass id")
         if any(a.begin.kind == begin.kind and a.begin.identity != begin.identity for a in self.attempts):
             raise Conflict(
                 "interrupted attempts read another source disk", remedy="discard the attempts first"
@@ -184,10 +182,10 @@ class DiskState:
         return True
 
     def _check_base(self, begin: PassBegin) -> None:
-        if self.base is not None and self.base.pass_id == begin.pass_id:
+        if self.base is not None and self.base.reading_id == begin.reading_id:
             if begin.kind == PassKind.REPAIR and _same_instant(self.base, begin):
                 return
-            raise Conflict(f"pass {begin.pass_id} is finished", remedy="use a new pass id")
+            raise Conflict(f"pass {begin.reading_id} is finished", remedy="use a new pass id")
         base = self.base.change_id if self.base else ""
         if not base or base != begin.base_change_id:
             raise Conflict(
@@ -195,11 +193,13 @@ class DiskState:
                 remedy="run a comparing pass",
             )
         if self.doubt:
-            raise Conflict(f"no {begin.kind} goes on from it: {self.doubt}", remedy="run a comparing pass")
+            raise Conflict(
+                f"no {begin.kind} may continue from the base: {self.doubt}", remedy="run a comparing pass"
+            )
 
     def _begin(self, begin: PassBegin) -> None:
-        mending = self.base is not None and self.base.pass_id == begin.pass_id
-        if begin.kind in WHOLE:  # it is run because the base is missing or not trusted
+        mending = self.base is not None and self.base.reading_id == begin.reading_id
+        if begin.kind in WHOLE:  # the base is missing or not trusted
             self.base = None
         self.attempts = [a for a in self.attempts if a.begin.kind == begin.kind]
         if not mending and not self.attempts:
@@ -208,7 +208,7 @@ class DiskState:
         self.touched, self.settled = True, False
 
     def name(self, rows: Sequence[Row]) -> None:
-        """What RANGES says, without a record around it."""
+        """Apply the entries of a RANGES record."""
         if not self.attempts:
             return
         self.attempts[-1].add(rows)
@@ -223,7 +223,7 @@ class DiskState:
             self._forget(self.capacity)
             self.generation, self.root, self.previous, self.spoiled = 0, b"", b"", []
             self.touched, self.doubt, self.unknown = True, target.reason, True
-        elif self.touched:  # what comes before was written by a release that kept no nodes
+        elif self.touched:  # an older release, which kept no nodes, wrote the records before
             self.unknown = True
             self.doubt = self.doubt or (NO_ROOTS if self.base is not None else "")
 
@@ -237,25 +237,25 @@ class DiskState:
         self.root, self.unknown = end.root, self.unknown and not end.root
         if not self.is_mending:
             self.generation, self.previous = self.generation + 1, end.previous
-            self.base, self.story = self.attempts[-1].begin, _told(self.attempts)
+            self.base, self.story = self.attempts[-1].begin, _story(self.attempts)
         self.attempts, self.doubt, self.settled = [], "", not self.spoiled
 
 
 def account(state: DiskState) -> list[Piece]:
-    """Why the target holds what it holds at the end of its last finished pass: pieces that tile the disk."""
+    """Every byte with its reason at the end of the last finished reading: pieces that tile the disk."""
     onward = state.base is not None and state.base.kind in ONWARD
-    words = {
+    reasons = {
         RangeState.DATA: Reason.CHANGED if onward else Reason.DATA,
         RangeState.ZERO: Reason.ZERO,
         RangeState.HOLE: Reason.UNALLOCATED,
         RangeState.SAME: Reason.EQUAL,
     }
-    claims = [(Reason.REPAIRED, state.mended), *((words[kind], extents) for kind, extents in state.story)]
+    claims = [(Reason.REPAIRED, state.mended), *((reasons[kind], extents) for kind, extents in state.story)]
     return tile(state.capacity, claims, Reason.UNCHANGED if onward else Reason.UNALLOCATED)
 
 
-def _told(attempts: Sequence[DiskAttempt]) -> Story:
-    """Within one attempt nothing is named twice with different words, unless it was replayed: bytes win."""
+def _story(attempts: Sequence[DiskAttempt]) -> Story:
+    """The story of these attempts. An attempt has a range in two states only when it was sent twice: then `data` counts."""
     order = (RangeState.DATA, RangeState.ZERO, RangeState.HOLE, RangeState.SAME)
     return tuple(
         (kind, tuple(ranges.normalise(attempt.named[kind])))
@@ -265,5 +265,5 @@ def _told(attempts: Sequence[DiskAttempt]) -> Story:
     )
 
 
-def _same_instant(one: PassBegin, other: PassBegin) -> bool:
-    return (one.snapshot, one.change_id) == (other.snapshot, other.change_id)
+def _same_instant(first: PassBegin, second: PassBegin) -> bool:
+    return (first.snapshot, first.change_id) == (second.snapshot, second.change_id)

@@ -1,4 +1,4 @@
-"""All disks of one instance: a directory each, opened once, found by key."""
+"""The disks of one instance: each has a directory, is opened once, and is found by its key."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LARGEST = 1 << 50  # bytes; beyond what any disk of vSphere can have
 
 
 class DiskStore:
-    """Thread-safe. Opening the directory reads every journal; the caller sees to it that no other process serves it.
-    With `devices` a disk is the device that they assign to it; else a file.
+    """Thread-safe. Opening the directory reads every journal; the caller makes sure that no other process serves it.
 
-    A disk that cannot be opened does not keep the others from being served: it is tried again whenever it is asked for.
+    With `devices` each disk is on a device; otherwise it is a file. A disk that cannot be opened does not stop the others:
+    it is tried again whenever it is asked for.
     """
 
     def __init__(self, directory: Path, devices: Path | None = None) -> None:
@@ -36,7 +36,7 @@ class DiskStore:
         self._devices = None if devices is None else Devices(devices, directory / "devices.json")
         self._lock = threading.Lock()
         self._disks: dict[str, Disk] = {}
-        self._closed: set[str] = set()  # disks that are there and could not be opened
+        self._closed: set[str] = set()  # disks that exist and could not be opened
         root = directory / "disks"
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         (directory / "images").mkdir(mode=0o700, exist_ok=True)
@@ -58,7 +58,7 @@ class DiskStore:
         return disk
 
     def all(self) -> list[Disk]:
-        """Raises what keeps one of them from being opened."""
+        """All disks. Raises the error of a disk that cannot be opened."""
         with self._lock:
             for key in sorted(self._closed):
                 self._open(key)
@@ -69,7 +69,7 @@ class DiskStore:
             return len(self._disks) + len(self._closed)
 
     def _reopened(self, key: str) -> Disk | None:
-        """The caller holds the lock."""
+        """The disk; opens it if that failed before. The caller has the lock."""
         if key in self._closed:
             self._open(key)
         return self._disks.get(key)
@@ -82,7 +82,7 @@ class DiskStore:
         self._closed.discard(key)
 
     def assign(self, serials: dict[str, str]) -> None:
-        """Say on which devices disks lie. Raises Conflict on an instance whose disks are files."""
+        """Assign devices to disks. Raises Conflict on an instance whose disks are files."""
         if self._devices is None:
             raise Conflict("the disks of this instance are files", remedy="do not assign devices to them")
         self._devices.assign(serials)
@@ -109,11 +109,11 @@ class DiskStore:
         disk.grow(capacity)
         if label and disk.label != label:
             disk.label = label
-            _tell(disk)
+            _write_about(disk)
         return disk
 
     def remove(self, key: str) -> None:
-        """Forget a disk and its bytes; images keep theirs. Repeating it is harmless. Raises Conflict."""
+        """Forget a disk and its bytes; images keep theirs. May be repeated. Raises Conflict."""
         with self._lock:
             disk, home = self._disks.get(key), self.directory / "disks" / key
             if disk is None and key not in self._closed:
@@ -147,20 +147,20 @@ class DiskStore:
     def _create(self, key: str, capacity: int, label: str) -> Disk:
         home = self.directory / "disks" / key
         disk = Disk(home, key, capacity, label, self._device(key))
-        _tell(disk)
+        _write_about(disk)
         return disk
 
 
-def _tell(disk: Disk) -> None:
-    """What people and a lost journal need to know of it."""
+def _write_about(disk: Disk) -> None:
+    """Write the disk's capacity and label, for people and for the case that the journal is lost."""
     about = {"capacity": disk.capacity, "label": disk.label}
     replace(disk.directory / ABOUT, json.dumps(about).encode())
 
 
 def _about(home: Path) -> tuple[int, str]:
-    """Capacity and label as they were written down; the journal's capacity wins where there is one.
+    """Capacity and label from the file; a journal's own capacity counts more.
 
-    Where nothing says it, it is what the files have room for.
+    Without the file the capacity follows from the sizes of the other files.
     """
     try:
         about = json.loads((home / ABOUT).read_bytes())

@@ -1,8 +1,8 @@
-"""What the cloud hands to a booting instance: its side of mutual TLS for one job, as JSON.
+"""The user data of a booting instance: its credential for mutual TLS in one job, as JSON.
 
     {"version": 1, "credential": {"authority": PEM, "certificate": PEM, "key": PEM}}
 
-The metadata service is asked in its hardened mode, with a token of a minute, and never through a proxy.
+The metadata service is asked in its hardened mode, with a token that lives for one minute, and never through a proxy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from connector.model import Credential
 if TYPE_CHECKING:  # only an instance in a cloud asks a metadata service
     import requests
 
-#: Where an ECS instance finds it.
+#: Where an ECS instance finds its user data.
 METADATA: Final = "http://100.100.100.200/latest/user-data"
 LIMIT: Final = 32 << 10  # bytes
 _TIMEOUT: Final = 5.0
@@ -30,16 +30,16 @@ _PATIENCE: Final = 120.0  # seconds: the network of a booting instance comes up 
 
 
 def credential(source: str) -> Credential:
-    """From a file or an http address. Raises BadInput for what is not ours, TargetFailed when nobody answers."""
+    """The credential from a file or an http address. Raises BadInput when it is not ours, TargetFailed without an answer."""
     content = _fetched(source) if source.startswith("http://") else _read(Path(source))
     try:
         body = json.loads(content[: LIMIT + 1])
-        found = body["credential"]
+        fields = body["credential"]
         if body["version"] != 1:
             raise BadInput(
                 f"version {body['version']!r} of the user data is not known", remedy="use a newer image"
             )
-        return Credential(*(_text(found, name) for name in ("authority", "certificate", "key")))
+        return Credential(*(_text(fields, name) for name in ("authority", "certificate", "key")))
     except ConnectorError:
         raise
     except (ValueError, KeyError, TypeError):
@@ -48,8 +48,8 @@ def credential(source: str) -> Credential:
         ) from None
 
 
-def _text(found: dict[str, object], name: str) -> str:
-    value = found[name]
+def _text(fields: dict[str, object], name: str) -> str:
+    value = fields[name]
     if not isinstance(value, str):
         raise TypeError(name)
     return value
@@ -63,7 +63,7 @@ def _read(path: Path) -> bytes:
 
 
 def _fetched(url: str) -> bytes:
-    """Patient: a service that answers with an error, or not yet, is asked again."""
+    """The user data. A service that answers with an error, or not yet, is asked again."""
     import requests
 
     session = requests.Session()
@@ -89,13 +89,13 @@ def _token(session: requests.Session, url: str) -> dict[str, str]:
 
 
 def _answer(session: requests.Session, method: str, url: str, headers: dict[str, str]) -> bytes:
-    """Bounded as a whole: user data has 32 KiB at most, and it comes from the same machine."""
+    """The content of an answer, bounded in size and time: user data has 32 KiB at most."""
     from requests.exceptions import ReadTimeout
 
     until, content = time.monotonic() + _TOTAL, bytearray()
     with session.request(method, url, headers=headers, timeout=_TIMEOUT, stream=True) as answer:
         answer.raise_for_status()
-        for piece in answer.iter_content(1):  # byte by byte: a larger piece is waited for as a whole
+        for piece in answer.iter_content(1):  # byte by byte, because iter_content waits until a piece is full
             content += piece
             if len(content) > _LARGEST or time.monotonic() > until:
                 raise ReadTimeout("the answer does not end")

@@ -1,6 +1,6 @@
-"""What one window changes in the digest table: which pages, what their entries are then, and their nodes. Pure.
+"""The changes of one window to the digest table: pages, their new entries, and their nodes. Pure.
 
-Entries wait here until the window is committed. The pages that it changes in part are read only then.
+Entries wait here until the window is committed. Pages that change in part are read only then.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from connector.transfer.extents import CELL
 from connector.transfer.tree import PAGE
 
 Load = Callable[[int], bytes]
-"""The entries of a page as they were before."""
+"""Returns the entries of a page before the change."""
 
 
 def extent_of(page: int, capacity: int) -> Extent:
-    """Where a page lies on the disk."""
+    """The range of the disk that a page is about."""
     return Extent(page * PAGE, min(PAGE, capacity - page * PAGE))
 
 
 class Pending:
-    """Entries that are not in the table yet, in the order in which they came; used by one thread at a time."""
+    """Entries that are not in the table yet, in their order; for one thread at a time."""
 
     def __init__(self) -> None:
-        self._items: list[tuple[Extent, bytes]] = []  # no entries: marks all over
+        self._items: list[tuple[Extent, bytes]] = []  # without entries: all marks
 
     def write(self, extent: Extent, entries: bytes) -> None:
         self._items.append((extent, entries))
 
     def zero(self, extent: Extent) -> None:
-        """However long it is; one that goes on where the last ended joins it."""
+        """Mark a range of any length; a range that begins at the end of the last one joins it."""
         if self._items and not self._items[-1][1] and self._items[-1][0].end == extent.start:
             start = self._items.pop()[0].start
             extent = Extent(start, extent.end - start)
@@ -45,11 +45,11 @@ class Pending:
         self._items.clear()
 
     def cells(self, within: Extent) -> list[Extent]:
-        """What of a range it changes."""
+        """The parts of a range that change."""
         return ranges.intersect([within], (extent for extent, _ in self._items))
 
     def change(self, capacity: int, load: Load) -> TableChange:
-        """What it does to the table of a disk. Raises what `load` raises."""
+        """The change to the table of a disk. Raises what `load` raises."""
         change = TableChange(capacity, load)
         for extent, entries in self._items:
             if entries:
@@ -65,7 +65,7 @@ class TableChange:
     def __init__(self, capacity: int, load: Load) -> None:
         self._capacity, self._load = capacity, load
         self._pages: dict[int, bytearray] = {}
-        self._blank = _Runs()  # pages without an entry; those of `_pages` outweigh them
+        self._blank = _Runs()  # pages without an entry; `_pages` counts more
 
     def write(self, extent: Extent, entries: bytes) -> None:
         at = 0
@@ -98,7 +98,7 @@ class TableChange:
         return NodeRecord(tuple(runs))
 
     def blank(self) -> Iterator[Extent]:
-        """The ranges of the disk whose pages have no entry any more; to be written before the `pages`."""
+        """The ranges of the disk whose pages have no entry any more. Write them before the `pages`."""
         for first, after in self._blank:
             yield Extent(first * PAGE, min(after * PAGE, self._capacity) - first * PAGE)
 
@@ -113,12 +113,12 @@ class TableChange:
     def _put(self, piece: Extent, entries: bytes) -> None:
         page = piece.start // PAGE
         size = digest.count(extent_of(page, self._capacity).length) * digest.SIZE
-        held = self._pages.get(page)
-        if held is None:
+        page_entries = self._pages.get(page)
+        if page_entries is None:
             fresh = len(entries) == size or page in self._blank
-            held = self._pages[page] = bytearray(size if fresh else self._load(page))
+            page_entries = self._pages[page] = bytearray(size if fresh else self._load(page))
         first = piece.start % PAGE // CELL * digest.SIZE
-        held[first : first + len(entries)] = entries
+        page_entries[first : first + len(entries)] = entries
 
 
 class _Runs:

@@ -1,6 +1,6 @@
-"""The account of one disk: every byte range with its reason and the digests of both ends, in a bounded size.
+"""The account of a disk gives every byte range its reason and the digests of both ends, in a bounded size.
 
-Few ranges are listed one by one. Of a badly fragmented disk the reasons are packed, and the digests are those of equal
+Up to `PLAIN` ranges are listed one by one. An account with more ranges packs the reasons and gives the digests of equal
 segments. The format is documented in docs/evidence.md.
 """
 
@@ -28,12 +28,12 @@ _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class NoAccount(ValueError):
-    """What is no account, and where."""
+    """The text is no account; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`parts` tile the disk; `source` and `target` are their roots, `whole` those of the disk (see `roots`)."""
+    """`parts` tile the disk. `source` and `target` are the parts' roots, `whole` the disk's two roots (see `roots`)."""
 
     capacity: int
     pieces: tuple[Piece, ...]
@@ -49,7 +49,7 @@ class Account:
             "segment": size,
             "root": {"source": self.whole[0].hex(), "target": self.whole[1].hex()},
         }
-        ends = (tuple(one.hex() for one in self.source), tuple(one.hex() for one in self.target))
+        ends = (tuple(root.hex() for root in self.source), tuple(root.hex() for root in self.target))
         if not _few(self.pieces, self.capacity):
             return body | {"packed": {"reasons": _pack(self.pieces), "source": ends[0], "target": ends[1]}}
         reasons = [piece.reason.value for piece in cut(self.pieces, size)]
@@ -57,32 +57,32 @@ class Account:
         return body | {"ranges": [[start, length, *row] for (start, length), *row in rows]}
 
     def reasons(self, extent: Extent) -> list[Reason]:
-        """Those that hold somewhere in a range, in order."""
-        found = [p.reason for p in self.pieces if p.start < extent.end and extent.start < p.end]
-        return [reason for reason, _ in groupby(found)]
+        """The reasons of the pieces in a range, in order, without repetition."""
+        reasons = [p.reason for p in self.pieces if p.start < extent.end and extent.start < p.end]
+        return [reason for reason, _ in groupby(reasons)]
 
 
 def segments(capacity: int) -> list[Extent]:
-    """Equal ones, the last may be short."""
+    """The disk in equal segments; the last may be short."""
     return list(ranges.blocks(ranges.whole(capacity), segment(capacity)))
 
 
 def parts_of(pieces: Sequence[Piece], capacity: int) -> list[Extent]:
-    """What the account of these pieces gives digests of: each piece, cut into segments, or only the segments."""
+    """The parts that get digests in the account of these pieces: the pieces cut into segments, or only the segments."""
     if not _few(pieces, capacity):
         return segments(capacity)
     return [Extent(start, length) for start, length, _ in cut(pieces, segment(capacity))]
 
 
 def _few(pieces: Sequence[Piece], capacity: int) -> bool:
-    """Whether they are listed one by one."""
+    """Whether the pieces are few enough to be listed one by one."""
     return sum(1 for _ in islice(cut(pieces, segment(capacity)), PLAIN + 1)) <= PLAIN
 
 
 def from_json(body: object) -> Account:
     """The reverse of `to_json`, strict. Raises NoAccount."""
     if not isinstance(body, dict):
-        raise NoAccount("the account is no object")
+        raise NoAccount("the account is no JSON object")
     capacity = _size(body, "capacity")
     if _size(body, "segment") != segment(capacity):
         raise NoAccount(f"segments of a disk of {capacity} bytes have {segment(capacity)} bytes")
@@ -123,7 +123,7 @@ def _from_packed(body: object, capacity: int, whole: tuple[bytes, bytes]) -> Acc
         listed = body[end]
         if not isinstance(listed, list) or len(listed) != len(parts):
             raise NoAccount(f"packed has not one {end} digest for each segment")
-        ends.append(tuple(_digest(one, f"segment {n}") for n, one in enumerate(listed)))
+        ends.append(tuple(_digest(text, f"segment {n}") for n, text in enumerate(listed)))
     return Account(capacity, tuple(pieces), tuple(parts), ends[0], ends[1], whole)
 
 
@@ -161,13 +161,13 @@ def _pieces(text: str, capacity: int) -> list[Piece]:
 
 
 def _size(body: dict[str, Any], name: str) -> int:
-    found = body.get(name)
-    if type(found) is not int or not 0 < found < 1 << 62:
+    size = body.get(name)
+    if type(size) is not int or not 0 < size < 1 << 62:
         raise NoAccount(f"{name} must be a number of bytes")
-    return found
+    return size
 
 
 def _digest(text: object, where: str) -> bytes:
     if not isinstance(text, str) or not _HEX.fullmatch(text):
-        raise NoAccount(f"{where} has a digest that is none")
+        raise NoAccount(f"{where} has no valid digest")
     return bytes.fromhex(text)

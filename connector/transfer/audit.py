@@ -1,9 +1,9 @@
-"""The audit of CBT: some of what it calls unchanged is read from the source and compared with what the target holds.
+"""The audit of CBT reads some cells that CBT calls unchanged, and compares them with the target.
 
-The choice is a stratified one: the unchanged cells are cut into as many strata of equal size as cells are to be read, and
-of each one is drawn. So every cell has the same chance, `share`; the number is exact; and the seed repeats it. A set of m
-cells that CBT missed, wherever they lie, is caught with a probability of at least 1 - (1 - share)^m if no two of them are
-in one stratum, and of m / size of the stratum if all are.
+The sample is stratified: the unchanged cells are cut into as many strata of equal size as cells are read, and one cell is
+drawn from each stratum. So every cell has the same chance, `share`. The number of cells is exact, and the seed repeats the
+sample. Let CBT have missed m cells anywhere. The audit catches them with a probability of at least 1 - (1 - share)^m if no
+two of them are in one stratum, and of m / (size of the stratum) if all are in one.
 """
 
 from __future__ import annotations
@@ -22,19 +22,17 @@ from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
 from connector.transfer.source import BlockSource
 
-FEW: Final = 8  # cells that are read at least, however small the share
+FEW: Final = 8  # the least number of cells that are read
 BATCH: Final = 4096  # cells whose digests are asked for together
-DENSE: Final = (
-    8  # a batch that covers more than one of so many cells asks the source what is allocated at all
-)
+DENSE: Final = 8  # a batch that covers more than 1/8 of its span asks the source first what is allocated
 
 Fetch = Callable[[Sequence[Extent], bool], bytes]
-"""The digests of what the target holds; with True it is read, not looked up."""
+"""The digests of the target's cells: from its table, or, with True, of its bytes read again."""
 
 
 @dataclass(slots=True)
 class Audited:
-    """What an audit did. `missed` are cells that differ although CBT calls them unchanged."""
+    """The result of an audit. `missed` are cells that differ although CBT calls them unchanged."""
 
     share: float
     seed: int
@@ -53,7 +51,7 @@ class Audited:
 
 
 def sample(unchanged: Sequence[Extent], capacity: int, share: float, seed: int) -> Iterator[Extent]:
-    """The cells to look at, in ascending order. `unchanged` is made of whole cells, normalised."""
+    """The cells to read, in ascending order. `unchanged` is made of whole cells, normalised."""
     bounds, total = [], 0
     for extent in unchanged:
         bounds.append(total)
@@ -76,32 +74,32 @@ def audit(
     seed: int,
     halt: threading.Event | None = None,
 ) -> Audited:
-    """Read and compare. A cell of which only the target's table is wrong is no fault of CBT, and not listed.
+    """Read and compare. A cell for which only the target's table is wrong is no fault of CBT, and not listed.
 
-    Raises what reading and asking raise; Interrupted after `halt`. Memory does not grow with the disk.
+    Raises what the source and `fetch` raise; Interrupted after `halt`. Memory does not grow with the disk.
     """
-    done = Audited(share, seed)
+    result = Audited(share, seed)
     cells = sample(unchanged, source.capacity, share, seed)
     while batch := list(islice(cells, BATCH)):
-        wrong = _differing(source, fetch, batch, done, halt)
-        done.cells += len(batch)
+        wrong = _differing(source, fetch, batch, result, halt)
+        result.cells += len(batch)
         if wrong:
-            done.missed = ranges.union(done.missed, _confirmed(source, fetch, wrong, halt))
-    return done
+            result.missed = ranges.union(result.missed, _confirmed(source, fetch, wrong, halt))
+    return result
 
 
 def _differing(
-    source: BlockSource, fetch: Fetch, batch: list[Extent], done: Audited, halt: threading.Event | None
+    source: BlockSource, fetch: Fetch, batch: list[Extent], result: Audited, halt: threading.Event | None
 ) -> list[Extent]:
-    listed = fetch(batch, False)
-    held = {cell.start: one for cell, one in zip(batch, digest.each(listed), strict=True)}
+    digests = fetch(batch, False)
+    expected = {cell.start: entry for cell, entry in zip(batch, digest.each(digests), strict=True)}
     wrong = []
-    for cell, found in _read(source, batch, halt):
-        done.read += cell.length
-        if found != held.pop(cell.start):
+    for cell, actual in _read(source, batch, halt):
+        result.read += cell.length
+        if actual != expected.pop(cell.start):
             wrong.append(cell)
-    for cell in batch:  # what is left was not read: the source has nothing there
-        if held.get(cell.start, digest.zeros(cell.length)) != digest.zeros(cell.length):
+    for cell in batch:  # the remaining cells were not read: the source has nothing there
+        if expected.get(cell.start, digest.zeros(cell.length)) != digest.zeros(cell.length):
             wrong.append(cell)
     return wrong
 
@@ -109,24 +107,26 @@ def _differing(
 def _confirmed(
     source: BlockSource, fetch: Fetch, wrong: list[Extent], halt: threading.Event | None
 ) -> list[Extent]:
-    """Of cells whose digest is not the one in the table: those where the target itself differs."""
-    held = dict(zip((cell.start for cell in wrong), digest.each(fetch(wrong, True)), strict=True))
-    return [cell for cell, found in _read(source, wrong, halt, sparse=False) if found != held[cell.start]]
+    """The cells of `wrong` whose bytes on the target differ too; in the others only the table is wrong."""
+    expected = dict(zip((cell.start for cell in wrong), digest.each(fetch(wrong, True)), strict=True))
+    return [
+        cell for cell, actual in _read(source, wrong, halt, sparse=False) if actual != expected[cell.start]
+    ]
 
 
 def _read(
     source: BlockSource, batch: list[Extent], halt: threading.Event | None, *, sparse: bool = True
 ) -> Iterator[tuple[Extent, bytes]]:
-    """Cells and their digests; unallocated ones may be left out when asking for them pays."""
-    wanted = ranges.normalise(batch)
-    span = Extent(wanted[0].start, wanted[-1].end - wanted[0].start)
-    if sparse and ranges.covered(wanted) * DENSE > span.length:
-        wanted = ranges.intersect(wanted, ranges.align(source.allocated(span), source.capacity))
-    for block in source.read(wanted, halt):
+    """Cells and their digests. With `sparse`, unallocated cells may be left out."""
+    extents = ranges.normalise(batch)
+    span = Extent(extents[0].start, extents[-1].end - extents[0].start)
+    if sparse and ranges.covered(extents) * DENSE > span.length:
+        extents = ranges.intersect(extents, ranges.align(source.allocated(span), source.capacity))
+    for block in source.read(extents, halt):
         try:
             digests = digest.cells(block.data)
         finally:
             block.release()
-        for number, found in enumerate(digest.each(digests)):
+        for number, cell in enumerate(digest.each(digests)):
             start = block.offset + number * CELL
-            yield Extent(start, min(CELL, source.capacity - start)), found
+            yield Extent(start, min(CELL, source.capacity - start)), cell

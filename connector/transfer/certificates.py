@@ -1,6 +1,4 @@
-"""One authority per job issues short-lived certificates; a certificate says by SAN URI which role it may
-play.
-"""
+"""Each job has one authority, which issues short-lived certificates; a SAN URI in a certificate names its role."""
 
 from __future__ import annotations
 
@@ -49,7 +47,7 @@ class Authority:
 
     @classmethod
     def load(cls, certificate_pem: str, key_pem: str) -> Authority:
-        """An authority from what `certificate_pem` and `key_pem` gave."""
+        """The authority whose `certificate_pem` and `key_pem` these are."""
         key = serialization.load_pem_private_key(key_pem.encode(), password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ValueError("the authority's key is not an elliptic curve key")
@@ -61,7 +59,7 @@ class Authority:
 
     @property
     def key_pem(self) -> str:
-        """Secret: whoever holds it can issue certificates for this job."""
+        """Secret: it allows to issue certificates for this job."""
         return _key_pem(self._key)
 
     def issue(
@@ -72,8 +70,9 @@ class Authority:
         addresses: Sequence[str] = (),
         appliance: str = "",
     ) -> Credential:
-        """A credential for one side. `addresses` (IP or DNS) are only for foreign tools that insist on
-        names. `appliance`: the id of whom it is for, by which it can be revoked.
+        """A credential for one side. `addresses` (IP or DNS) are only for foreign tools that insist on names.
+
+        `appliance`: the id of the appliance that gets it; the credential can be revoked by this id.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(role.value), self._certificate.subject, key.public_key(), lifetime)

@@ -1,8 +1,7 @@
-"""Compression only when it pays: the level follows from measured rates of the link, of zstd, and of
-everything else.
+"""Blocks are compressed only when it pays: the level follows from measured rates of the link and of zstd.
 
-The sender measures how fast the way takes bytes while it is the bottleneck, and how fast and how well each
-level compresses this disk; the level with the best predicted rate wins, and "none" wins every tie.
+The sender measures how fast the link takes bytes while the link is the bottleneck, and how fast and how well each level
+compresses this disk. The level with the best predicted rate wins, and "none" wins every tie.
 """
 
 from __future__ import annotations
@@ -24,11 +23,13 @@ SPEED = {
     3: 0.28e9,
 }  # first guesses, plain bytes a second on one core
 GAIN = {0: 1.0, -5: 0.70, -1: 0.82, 1: 0.91, 3: 1.0}  # saving relative to level 3, on operating-system blocks
-WORTH = 16  # a block must shrink by 1/16, or it goes plain
-PROBE_EVERY = 64  # blocks between two looks at how well the data compresses while the level is none
-CALM = 4  # intervals without a waiting network after which one level less is tried
-BETTER = 1.15  # how much faster a level must promise to be before it is taken
-SHARE = 0.5  # of a core that compression may count on: reading, digesting and TLS need the rest, here and at the peer
+WORTH = 16  # a block is sent plain unless it shrinks by 1/16
+PROBE_EVERY = 64  # blocks between two samples of how well the data compresses while the level is none
+CALM = 4  # intervals without waiting for the network after which the next lower level is tried
+BETTER = 1.15  # the predicted gain from which a level is chosen
+SHARE = (
+    0.5  # of a core that compression may use: reading, digesting and TLS need the rest, here and at the peer
+)
 
 
 class Choice:
@@ -40,13 +41,13 @@ class Choice:
         self.level = self._fixed or 0
         self._lock = threading.Lock()
         self._speed = dict(SPEED)
-        self._scale = 1.0  # how this machine compares with the first guesses
+        self._scale = 1.0  # this machine's speed relative to the first guesses
         self._saving = 0.5  # fraction that level 3 would save on this data
         self._blocks = 0
         self._calm = 0
 
     def use(self, mode: str) -> None:
-        """From now on; harmless when nothing changes. Raises BadInput."""
+        """Use this mode from now on; the same mode again changes nothing. Raises BadInput."""
         if mode != self._mode:
             self._mode, self._fixed = mode, fixed_level(mode)
             self.level = self._fixed or 0
@@ -67,14 +68,16 @@ class Choice:
         with self._lock:
             saving = min(1.0, max(0.0, (1 - packed / plain) / GAIN[level]))
             self._saving += (saving - self._saving) / 8
-            if saving > 0.1:  # what zstd gives up on says nothing about its speed
+            if saving > 0.1:  # zstd skips data that does not compress, which says nothing about its speed
                 self._scale += (plain / max(seconds, 1e-9) / SPEED[level] - self._scale) / 8
 
     def decide(self, link: float | None, strain: float = 1.0) -> int:
-        """Choose anew after an interval. `link` is the rate in bytes a second at which the network took what
-        was sent, None when the network was not what everybody waited for: then the level slowly goes back to
-        none. `strain` is how many seconds a second of computing took: above 1, somebody else wants the
-        processors, and a peer that seems slow may only be waiting for its turn."""
+        """Choose the level again after an interval.
+
+        `link` is the rate in bytes a second at which the network took the bytes. None means that the network was not the
+        bottleneck: then the level slowly goes back to none. `strain` is how many seconds one second of computing took.
+        Above 1 other programs use the processors, and a peer that seems slow may only wait for a processor.
+        """
         if self._fixed is not None:
             return self.level
         if link is not None:
@@ -111,7 +114,7 @@ class Packer:
 
     def __init__(self, choice: Choice) -> None:
         self._choice = choice
-        self._made: dict[int, zstandard.ZstdCompressor] = {}
+        self._compressors: dict[int, zstandard.ZstdCompressor] = {}
 
     def pack(self, plain: memoryview) -> tuple[Codec, memoryview | bytes]:
         """The block as it goes on the wire; `plain` itself when compression does not pay."""
@@ -126,9 +129,11 @@ class Packer:
         return Codec.ZSTD, packed
 
     def _compress(self, level: int, plain: memoryview) -> bytes:
-        compressor = self._made.get(level)
+        compressor = self._compressors.get(level)
         if compressor is None:
-            compressor = self._made[level] = zstandard.ZstdCompressor(level=level, write_checksum=False)
+            compressor = self._compressors[level] = zstandard.ZstdCompressor(
+                level=level, write_checksum=False
+            )
         began = time.perf_counter()
         packed = compressor.compress(plain)
         self._choice.compressed(level, len(plain), len(packed), time.perf_counter() - began)
@@ -136,7 +141,7 @@ class Packer:
 
 
 class Unpacker:
-    """Decompresses blocks for one thread; never more memory than the frame announced."""
+    """Decompresses blocks for one thread; it never uses more memory than the frame announced."""
 
     def __init__(self) -> None:
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 21)

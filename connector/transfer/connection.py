@@ -1,6 +1,4 @@
-"""One connection to an instance, seen from the appliance: sends frames within its credit and takes
-acknowledgements.
-"""
+"""One connection of an appliance to an instance: it sends frames within its credit and takes acknowledgements."""
 
 from __future__ import annotations
 
@@ -19,12 +17,12 @@ from connector.transfer.receiver import Hello
 from connector.transfer.tls import Channel
 from connector.transfer.wire import Codec, Frame, FrameKind
 
-KEEPALIVE = 10.0  # seconds of silence after which a FLUSH shows that we live
+KEEPALIVE = 10.0  # seconds without a frame after which a FLUSH keeps the connection alive
 
 
 @dataclass(slots=True)
 class OutgoingFrame:
-    """What becomes one frame. `release` gives the plain bytes back to the source, once."""
+    """The contents of one frame. `release` gives the plain bytes back to the source, once."""
 
     kind: FrameKind
     offset: int
@@ -41,9 +39,7 @@ class OutgoingFrame:
 
 
 class Connection:
-    """`send` and `take_acknowledgements` run on one thread each; both return when the instance confirmed the
-    end.
-    """
+    """`send` and `take_acknowledgements` run on one thread each; both return when the instance confirmed END."""
 
     def __init__(
         self,
@@ -58,7 +54,7 @@ class Connection:
         channel.pace = self._pace
         self._decoder = wire.Decoder(wire.FROM_INSTANCE)
         self._changed = threading.Condition()
-        self._unacked: deque[tuple[int, int, int]] = deque()  # (sequence, plain bytes, bytes named the same)
+        self._unacked: deque[tuple[int, int, int]] = deque()  # (sequence, plain bytes, bytes of state "same")
         self._flying = self._sequence = self._acked = 0
         self._ended = self._aborted = False
         self._version = 1  # of the wire format, as the instance speaks it
@@ -66,11 +62,11 @@ class Connection:
         self.same = 0  # bytes that the instance has confirmed to hold
         self.waited = 0.0  # seconds without credit
         self.held = 0.0  # seconds in which the rate was used up
-        self.hunger = 0.0  # share of its time that the instance waited for bytes, between its last two words
-        self._heard, self._starved = time.monotonic(), 0.0
+        self.hunger = 0.0  # share of the time between its last two acknowledgements in which the instance waited for bytes
+        self._acknowledged, self._starved = time.monotonic(), 0.0
 
     def open(self) -> None:
-        """Introduce ourselves. Raises what the instance refused with."""
+        """Send HELLO and wait for READY. Raises the error with which the instance refuses."""
         self.channel.send(_parts(self._hello.frame()))
         while (frame := self._receive()) is None:
             pass
@@ -80,7 +76,7 @@ class Connection:
         self._version = version if isinstance(version, int) else 1
 
     def send(self) -> None:
-        """The sending thread: from the lane to the network, END last."""
+        """The sending thread: from the lane to the network, and END at last."""
         while True:
             item = self._lane.take(KEEPALIVE)
             if item is not None:
@@ -110,7 +106,7 @@ class Connection:
                     return
 
     def abort(self) -> None:
-        """Wake both threads; they leave with an error."""
+        """Wake both threads; they end with an error."""
         with self._changed:
             self._aborted = True
             self._changed.notify_all()
@@ -132,7 +128,7 @@ class Connection:
     def _put(self, frame: Frame, plain: int, same: int = 0) -> None:
         with self._changed:
             if self._aborted:
-                raise TransferFailed("the connection was given up", on=self.channel.peer)
+                raise TransferFailed("the connection was aborted", on=self.channel.peer)
             self._sequence += 1
             frame.sequence = self._sequence
             self._unacked.append((frame.sequence, plain, same))
@@ -155,12 +151,12 @@ class Connection:
             self.same += same
         self._acked = ack.sequence
         now, starved = time.monotonic(), ack.offset / 1e6
-        self.hunger = (starved - self._starved) / max(now - self._heard, 1e-3)
-        self._heard, self._starved = now, starved
+        self.hunger = (starved - self._starved) / max(now - self._acknowledged, 1e-3)
+        self._acknowledged, self._starved = now, starved
         self._changed.notify_all()
 
     def _receive(self) -> Frame | None:
-        """One frame, or None when only a part of it came."""
+        """One frame, or None when only a part of it arrived."""
         count = self.channel.receive_into(self._decoder.buffer())
         if not count:
             raise TransferFailed(

@@ -1,6 +1,4 @@
-"""A queue between two threads that is bounded by bytes, ends cleanly, and lets nobody hang when a side
-fails.
-"""
+"""A queue between threads that is bounded by bytes, and wakes every waiting thread when one side fails."""
 
 from __future__ import annotations
 
@@ -14,15 +12,14 @@ T = TypeVar("T")
 
 
 class Closed(Exception):
-    """The conveyor was aborted: whoever waits at it must leave."""
+    """The conveyor was aborted: every thread that uses it must end."""
 
 
 class Conveyor(Generic[T]):
     """First in, first out, at most `limit` bytes (one item may always enter).
 
-    Items that are still inside when the conveyor is aborted, or that come later, go to `drop`, so that
-    whatever they borrowed returns to its owner. `starved` and `blocked` are the seconds that takers and
-    putters have waited.
+    Items that are inside when the conveyor is aborted, and items that come later, go to `drop`, so that what they
+    borrowed returns to its owner. `starved` and `blocked` are the seconds that `take` and `put` have waited.
     """
 
     def __init__(self, limit: int, drop: Callable[[T], None]) -> None:
@@ -51,13 +48,13 @@ class Conveyor(Generic[T]):
         raise Closed
 
     def finish(self) -> None:
-        """Nothing more will be put; takers get what is left, then the end."""
+        """Nothing more will be put: `take` returns the remaining items, then None."""
         with self._changed:
             self._finished = True
             self._changed.notify_all()
 
     def abort(self) -> None:
-        """Drop everything and wake everybody. Harmless when repeated."""
+        """Drop everything and wake every thread. May be repeated."""
         with self._changed:
             self._aborted = True
             dropped = [item for item, _ in self._items]
@@ -87,7 +84,7 @@ class Conveyor(Generic[T]):
 
     @property
     def ended(self) -> bool:
-        """True once everything was taken and nothing more will come."""
+        """True once all items were taken and none will come."""
         with self._changed:
             return self._finished and not self._items
 

@@ -1,6 +1,4 @@
-"""Cells are digested with BLAKE3: 32 bytes for each 64 KiB of plain bytes; the digest of a zero cell is the
-zero test.
-"""
+"""A cell's digest is 32 bytes of BLAKE3 over 64 KiB; a cell is zero when its digest is that of zeros."""
 
 from __future__ import annotations
 
@@ -13,9 +11,8 @@ from connector.kinds import RangeState
 from connector.transfer.extents import CELL
 
 SIZE = 32
-MARK = bytes(
-    SIZE
-)  # stands for the digest of zeros, in tables and on the way: it compresses, and a hole costs nothing
+#: Replaces the digest of zeros in tables and messages: it compresses well, and a hole needs no space.
+MARK = bytes(SIZE)
 
 
 def cells(data: memoryview) -> bytes:
@@ -31,7 +28,7 @@ def count(length: int) -> int:
 
 
 def count_of(digests: bytes) -> int:
-    """Of how many cells these are the digests."""
+    """The number of cells whose digests these are."""
     return len(digests) // SIZE
 
 
@@ -42,14 +39,14 @@ def zeros(length: int) -> bytes:
 
 
 def marked(length: int, digests: bytes) -> bytes:
-    """The digests of cells that have `length` bytes, with a mark in place of those of zeros."""
+    """The digests of cells of `length` bytes in all, with a mark in place of each digest of zeros."""
     if digests == _all_zeros(length):
         return bytes(len(digests))
     if zeros(CELL) not in digests and (length % CELL == 0 or digests[-SIZE:] != zeros(length % CELL)):
         return digests
     sizes = (min(CELL, length - at * CELL) for at in range(count(length)))
     return b"".join(
-        MARK if one == zeros(size) else one for one, size in zip(each(digests), sizes, strict=True)
+        MARK if entry == zeros(size) else entry for entry, size in zip(each(digests), sizes, strict=True)
     )
 
 
@@ -61,18 +58,18 @@ def unmarked(length: int, entries: bytes) -> bytes:
         return _all_zeros(length)
     sizes = (min(CELL, length - at * CELL) for at in range(count(length)))
     return b"".join(
-        zeros(size) if one == MARK else one for one, size in zip(each(entries), sizes, strict=True)
+        zeros(size) if entry == MARK else entry for entry, size in zip(each(entries), sizes, strict=True)
     )
 
 
 def _all_zeros(length: int) -> bytes:
-    """The digests of cells that have `length` bytes, all zero."""
-    whole, rest = divmod(length, CELL)
-    return zeros(CELL) * whole + (zeros(rest) if rest else b"")
+    """The digests of zero cells of `length` bytes in all."""
+    full, rest = divmod(length, CELL)
+    return zeros(CELL) * full + (zeros(rest) if rest else b"")
 
 
 def each(digests: bytes) -> Iterator[bytes]:
-    """One after the other."""
+    """The digests, one by one."""
     return (digests[at : at + SIZE] for at in range(0, len(digests), SIZE))
 
 
@@ -81,26 +78,26 @@ def root(digests: bytes) -> bytes:
     return bytes(blake3(digests).digest())
 
 
-def runs(length: int, digests: bytes, held: bytes = b"") -> Iterator[tuple[int, int, RangeState]]:
-    """Cut `[0, length)` into `(start, end, kind)` runs of equal kind, by the digests of its cells.
+def runs(length: int, digests: bytes, target: bytes = b"") -> Iterator[tuple[int, int, RangeState]]:
+    """Cut `[0, length)` into runs `(start, end, state)` of one range state, by the digests of the cells.
 
-    `held`: the digests of what the other side holds there; without them nothing is the same.
+    `target`: the digests of the target's cells there; without them no run is `same`.
     """
-    start, kind = 0, None
+    start, state = 0, None
     for index in range(count(length)):
         at = index * CELL
-        found = _kind(digests, held, index, min(CELL, length - at))
-        if kind is None:
-            kind = found
-        elif found != kind:
-            yield start, at, kind
-            start, kind = at, found
-    if kind is not None:
-        yield start, length, kind
+        cell_state = _state(digests, target, index, min(CELL, length - at))
+        if state is None:
+            state = cell_state
+        elif cell_state != state:
+            yield start, at, state
+            start, state = at, cell_state
+    if state is not None:
+        yield start, length, state
 
 
-def _kind(digests: bytes, held: bytes, index: int, size: int) -> RangeState:
+def _state(digests: bytes, target: bytes, index: int, size: int) -> RangeState:
     own = digests[index * SIZE : (index + 1) * SIZE]
-    if held and own == held[index * SIZE : (index + 1) * SIZE]:
+    if target and own == target[index * SIZE : (index + 1) * SIZE]:
         return RangeState.SAME
     return RangeState.ZERO if own == zeros(size) else RangeState.DATA

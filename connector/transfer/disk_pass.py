@@ -1,6 +1,4 @@
-"""One disk of one pass, from "what do you have" to "it is your base now": resumes inside the disk, as often
-as it pays.
-"""
+"""Copies one disk in one pass, from the instance's state to a new base; it resumes inside the disk after a failure."""
 
 from __future__ import annotations
 
@@ -25,15 +23,13 @@ from connector.transfer.sender import SendProgress
 from connector.transfer.source import BlockSource
 from connector.transfer.target_digests import TargetDigests
 
-FRUITLESS = 6  # reconnects in a row that moved nothing, after which the pass gives up
-FINISHES = 4  # times that a pass is finished, at most; each but the last may be told that ranges lack
+FRUITLESS = 6  # connections in a row without a delivered byte, after which the pass fails
+FINISHES = 4  # tries to finish a pass; after each but the last, missing ranges are delivered
 
 
 @dataclass(frozen=True, slots=True)
 class DiskPass:
-    """What is to be done with one disk. `identity` names the source disk: attempts at another one are not
-    continued.
-    """
+    """The order for one disk. `identity` names the source disk: attempts at another disk are not continued."""
 
     key: str
     pass_id: str
@@ -48,8 +44,9 @@ class DiskPass:
 
 @dataclass(frozen=True, slots=True)
 class DiskResult:
-    """Bytes of one disk's pass. `wanted` is what was allocated or had changed, `same` what of it the target had
-    already, `root` the digest of the whole proved disk.
+    """Bytes of one disk's pass. `wanted` was to copy, `same` of it the target held already.
+
+    `root` is the root of the whole disk after the proof.
     """
 
     capacity: int
@@ -77,14 +74,13 @@ def copy_disk(
     stop: threading.Event | None = None,
     prove: bool = False,
 ) -> DiskResult:
-    """Bring one disk of the instance to what `source` shows, and make that its base.
+    """Copy `source` to one disk of the instance, and make the result the disk's base.
 
-    `wanted()` gives what is allocated (full, compare) or changed since the base (delta, repair) under the
-    snapshot that `source` reads; without it, the source itself is asked (full and compare only). What the
-    instance knows to be wrong on its target is delivered besides. `changed_since(change_id)` is
-    asked for interrupted attempts under other snapshots (invariant 9); without it they count as changed
-    everywhere. `flow` bounds rate and compression, by default as `settings` say. Raises the first error; what
-    was acknowledged is kept, and calling again resumes.
+    `wanted()` gives what is allocated (full, compare) or changed since the base (delta, repair) under the snapshot that
+    `source` reads. Without it the source is asked (full and compare only). Ranges that the instance knows to be wrong on
+    its target are delivered too. `changed_since(change_id)` is asked about interrupted attempts under other snapshots
+    (invariant 9); without it such attempts count as changed everywhere. `flow` bounds rate and compression, by default as
+    `settings` say. Raises the first error. What was acknowledged is kept, and calling again resumes.
     """
     settings = settings or TransferSettings()
     flow = flow or Flow(lambda: settings.compression)
@@ -114,10 +110,10 @@ class _DiskCopy:
     ) -> None:
         self._source, self._endpoint, self._order, self._flow = source, endpoint, order, flow
         self._settings, self._progress, self._stop = settings, progress, stop or threading.Event()
-        self._sum = SendProgress()  # of the attempts that broke
-        self._seen = SendProgress()  # of the one that runs
+        self._sum = SendProgress()  # of the connections that broke
+        self._running = SendProgress()  # of the connection that is open
         self._wanted = self._held = (
-            0  # bytes of the plan, and of it what was durable when the running attempt began
+            0  # bytes of the plan; bytes of it that were durable when `_running` began
         )
 
     def run(
@@ -145,12 +141,12 @@ class _DiskCopy:
         )
 
     def _complete(self, want: list[Extent], changes: _Changes, dirty: bool) -> None:
-        """Deliver and finish. What the instance lacks then, it has found to be wrong meanwhile: it is delivered too."""
+        """Deliver and finish. The instance may have found wrong ranges meanwhile: they are delivered too."""
         order = self._order
         for more in reversed(range(FINISHES)):
-            made = self._deliver(want, changes, dirty)
+            done = self._deliver(want, changes, dirty)
             try:
-                self._endpoint.finish_pass(order.key, order.pass_id, made.cover, changes.fresh(made))
+                self._endpoint.finish_pass(order.key, order.pass_id, done.cover, changes.fresh(done))
                 return
             except MissingRanges as short:
                 if not more:
@@ -158,19 +154,19 @@ class _DiskCopy:
                 want = ranges.union(want, short.missing)
 
     def _deliver(self, want: list[Extent], changes: _Changes, dirty: bool) -> Plan:
-        """Send until nothing is left to send; a broken connection asks the journal again and goes on."""
+        """Send until nothing is left to send. After a broken connection the journal is asked again, and sending goes on."""
         fruitless = 0
         while True:
             state = self._endpoint.disk(self._order.key)
-            made = changes.plan(state, want, self._source, dirty)
-            self._wanted = ranges.covered(ranges.subtract(made.cover, made.zero))
-            self._held = self._wanted - ranges.covered(made.read)
+            todo = changes.plan(state, want, self._source, dirty)
+            self._wanted = ranges.covered(ranges.subtract(todo.cover, todo.zero))
+            self._held = self._wanted - ranges.covered(todo.read)
             self._progress(self._total())
-            if not made.todo:
-                return made
+            if not todo.todo:
+                return todo
             before = self._delivered()
             try:
-                self._send(made)
+                self._send(todo)
             except TransferFailed as error:
                 moved = self._delivered() > before
                 fruitless = 1 if moved else fruitless + 1
@@ -180,36 +176,38 @@ class _DiskCopy:
                 self._wait(fruitless)
             else:
                 self._bank()
-                return made
+                return todo
 
-    def _send(self, made: Plan) -> None:
+    def _send(self, todo: Plan) -> None:
         order, connections = self._order, max(1, self._settings.connections)
-        held = None
+        target_digests = None
         if order.kind is PassKind.COMPARE:
-            held = TargetDigests(lambda extents: self._endpoint.digests(order.key, extents), order.capacity)
+            target_digests = TargetDigests(
+                lambda extents: self._endpoint.digests(order.key, extents), order.capacity
+            )
         hello = Hello(order.key, order.pass_id, order.capacity, self._settings.in_flight // 2 // connections)
         sender.send(
             self._source,
             self._endpoint.connect_blocks,
             hello,
-            made.read,
-            made.zero,
-            held=held,
+            todo.read,
+            todo.zero,
+            target_digests=target_digests,
             settings=self._settings,
             flow=self._flow,
             progress=self._report,
             stop=self._stop,
         )
 
-    def _report(self, seen: SendProgress) -> None:
-        self._seen = seen
+    def _report(self, progress: SendProgress) -> None:
+        self._running = progress
         self._progress(self._total())
 
     def _bank(self) -> None:
-        self._sum, self._seen = self._total(), SendProgress()
+        self._sum, self._running = self._total(), SendProgress()
 
     def _total(self) -> SendProgress:
-        a, b = self._sum, self._seen
+        a, b = self._sum, self._running
         return SendProgress(
             a.read + b.read,
             a.zero + b.zero,
@@ -236,7 +234,7 @@ class _DiskCopy:
 
 
 class _Changes:
-    """What changed on the source since each interrupted attempt; asked once for each change id."""
+    """The changes on the source since each interrupted attempt; asked once for each change id."""
 
     def __init__(self, order: DiskPass, changed_since: Callable[[str], Sequence[Extent]] | None) -> None:
         self._order, self._changed_since = order, changed_since
@@ -244,42 +242,42 @@ class _Changes:
 
     def plan(self, state: Mapping[str, Any], want: list[Extent], source: BlockSource, dirty: bool) -> Plan:
         wrong = ranges.from_json(state["spoiled"])
-        attempts = [self._attempt(found, wrong) for found in state["attempts"]]
+        attempts = [self._attempt(attempt, wrong) for attempt in state["attempts"]]
         whole = self._order.kind.is_whole
         allocated = None if whole else self._allocated(want, source)
         return plan(self._order.capacity, want, attempts, allocated=allocated, dirty=dirty and whole)
 
-    def fresh(self, made: Plan) -> list[Extent]:
-        """What only this attempt can have delivered: changed parts of older attempts."""
+    def fresh(self, delivered: Plan) -> list[Extent]:
+        """The ranges that only this attempt can have delivered: older attempts delivered them, and then they changed."""
         stale = [extent for changed in self._known.values() for extent in changed]
-        return ranges.intersect(made.todo, stale)
+        return ranges.intersect(delivered.todo, stale)
 
-    def _attempt(self, found: Mapping[str, Any], wrong: list[Extent]) -> InterruptedAttempt:
-        """What was delivered and found to be wrong since is not durable."""
-        durable = ranges.subtract(ranges.from_json(found["durable"]), wrong)
-        if found["pass_id"] == self._order.pass_id or (
-            found["snapshot"] == self._order.snapshot and self._order.snapshot
+    def _attempt(self, attempt: Mapping[str, Any], wrong: list[Extent]) -> InterruptedAttempt:
+        """An attempt for the plan. What it delivered and was found wrong later does not count as durable."""
+        durable = ranges.subtract(ranges.from_json(attempt["durable"]), wrong)
+        if attempt["pass_id"] == self._order.pass_id or (
+            attempt["snapshot"] == self._order.snapshot and self._order.snapshot
         ):
             return InterruptedAttempt(durable)
-        return InterruptedAttempt(durable, self._changed(str(found["change_id"])))
+        return InterruptedAttempt(durable, self._changed(str(attempt["change_id"])))
 
     def _changed(self, change_id: str) -> list[Extent]:
         if change_id not in self._known:
-            known = self._changed_since is not None and change_id
+            askable = self._changed_since is not None and change_id
             self._known[change_id] = (
                 list(self._changed_since(change_id))
-                if known and self._changed_since
+                if askable and self._changed_since
                 else ranges.whole(self._order.capacity)
             )
         return self._known[change_id]
 
     @staticmethod
     def _allocated(want: list[Extent], source: BlockSource) -> list[Extent]:
-        """What of a delta must be read at all; one question for each wide extent, none for narrow ones."""
-        found = []
+        """The ranges of a delta that must be read. Wide extents are asked for one by one, narrow ones are read anyway."""
+        extents = []
         for extent in ranges.normalise(want):
-            found += source.allocated(extent) if extent.length >= 16 << 20 else [extent]
-        return found
+            extents += source.allocated(extent) if extent.length >= 16 << 20 else [extent]
+        return extents
 
 
 def _begin_body(order: DiskPass) -> dict[str, object]:

@@ -1,8 +1,9 @@
-"""Evidence: what one pass did to every byte, signed. Canonical JSON, so that one flipped bit anywhere is found and located.
+"""Evidence says what one pass did to every byte, and is signed; one flipped bit anywhere is found and located.
 
-A manifest is a list of stages, each signed by whoever did it: the appliance copied, later ones convert or deliver. A stage
-has sections with a digest each, and the signature covers the digests and the stage before. So a damaged section is named,
-and the others can still be read. Version 1 had the first stage only. The format is documented in docs/evidence.md.
+A manifest is canonical JSON with a list of stages. The maker of a stage signs it: the appliance signs the copy, later stages
+convert or deliver. A stage has sections with a digest each, and its signature covers the digests and the stage before. So a
+damaged section is named, and the others can still be read. Version 1 had the first stage only. The format is documented in
+docs/evidence.md.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Signer:
 
     @classmethod
     def load(cls, path: Path) -> Signer:
-        """The key in a file that only its owner may read; made when missing. Raises BadInput."""
+        """The key from a file that only its owner may read; a missing key is made. Raises BadInput."""
         try:
             if not path.exists():
                 _create(path)
@@ -50,7 +51,7 @@ class Signer:
             raise BadInput(
                 f"the key of the evidence cannot be read ({error.strerror})", on=str(path)
             ) from None
-        except ValueError:  # what the library says of it has several lines
+        except ValueError:  # the library's message has several lines
             key = None
         if not isinstance(key, Ed25519PrivateKey):
             raise BadInput("is no Ed25519 key", on=str(path), remedy="remove it: another one is made")
@@ -70,7 +71,7 @@ class Signer:
 
 
 def pem(public: bytes) -> str:
-    """A public key as others read it."""
+    """A public key in PEM."""
     key = Ed25519PublicKey.from_public_bytes(public)
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_bytes(serialization.Encoding.PEM, form).decode()
@@ -85,13 +86,13 @@ def from_pem(text: bytes) -> bytes:
 
 
 def fingerprint(public: bytes) -> str:
-    """How people compare public keys."""
+    """The text by which people compare public keys."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(public).digest()).decode().rstrip("=")
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One thing that was done to the disks, by whoever has `key`. `previous` is the digest of the stage before, or empty."""
+    """One thing that was done to the disks, signed with `key`. `previous` is the digest of the stage before, or empty."""
 
     name: str
     sections: Mapping[str, Any]
@@ -103,8 +104,8 @@ class Stage:
 class LineageHead:
     """The end of a disk's lineage: what its target held when the evidence was signed.
 
-    `generation` counts the finished passes of the target; `root` is that of its digest table. Evidence of version 1
-    knows neither, nor the target: they are empty.
+    `generation` counts the readings that ended on the target; `root` is that of its digest table. Evidence of version 1
+    names neither of them nor the target: they are empty.
     """
 
     reading: str
@@ -125,7 +126,7 @@ class LineageHead:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One that is as it was signed. The first stage says what was copied; stages of unknown names are kept."""
+    """A manifest with valid signatures. The first stage says what was copied; stages of unknown names are kept."""
 
     stages: tuple[Stage, ...]
     version: int
@@ -136,7 +137,7 @@ class Manifest:
 
     @property
     def key(self) -> bytes:
-        """The public key that signed what was copied."""
+        """The public key that signed the first stage."""
         return self.stages[0].key
 
     @property
@@ -146,7 +147,7 @@ class Manifest:
 
 
 def canonical(value: object) -> bytes:
-    """The one way to write a JSON value. Raises ValueError for what JSON cannot say."""
+    """The canonical bytes of a JSON value. Raises ValueError for a value that JSON cannot express."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     ).encode()
@@ -170,12 +171,12 @@ def extend(manifest: bytes, name: str, sections: Mapping[str, Any], signer: Sign
 
 
 def digest(data: bytes) -> str:
-    """How one piece of evidence names another: BLAKE3, in hex."""
+    """The digest by which evidence names other evidence: BLAKE3, in hex."""
     return str(blake3(data).hexdigest())
 
 
 def heads(manifest: Manifest) -> dict[str, LineageHead]:
-    """The end of the lineage of each disk, by its key. Raises EvidenceDamaged for a disk that says none."""
+    """The end of each disk's lineage, by the disk's key. Raises EvidenceDamaged for a disk without one."""
     reading = str(manifest.sections["pass"].get("reading", ""))
     return {key: _head(key, disk, reading) for key, disk in manifest.disks.items()}
 
@@ -195,7 +196,7 @@ def _head(key: str, disk: Mapping[str, Any], reading: str) -> LineageHead:
 
 
 def read(data: bytes) -> Manifest:
-    """Check everything that can be checked without an image. Raises EvidenceDamaged, or BadInput for what is no manifest."""
+    """Check everything that can be checked without an image. Raises EvidenceDamaged, or BadInput when it is no manifest."""
     body = _parse(data)
     if body["version"] == 1:
         stage = {name: body[name] for name in ("digests", "sections", "signature")}
@@ -235,11 +236,11 @@ def _stage(name: str, sections: Mapping[str, Any], signer: Signer, previous: str
 
 def _read_stage(data: bytes, stage: Mapping[str, Any], prefix: list[Any]) -> Stage:
     key, value = _signature(stage["signature"])
-    named, computed = stage["digests"], _digests(stage["sections"])
-    names = sorted(computed.keys() | named.keys())
-    damaged = [_place(data, stage, name) for name in names if computed.get(name) != named.get(name)]
+    signed, computed = stage["digests"], _digests(stage["sections"])
+    names = sorted(computed.keys() | signed.keys())
+    damaged = [_place(data, stage, name) for name in names if computed.get(name) != signed.get(name)]
     try:
-        Ed25519PublicKey.from_public_bytes(key).verify(value, _covered(prefix, named, key))
+        Ed25519PublicKey.from_public_bytes(key).verify(value, _covered(prefix, signed, key))
     except InvalidSignature:
         damaged.append("the signature, or the digests that it covers")
     if damaged:
@@ -267,7 +268,7 @@ def _parse(data: bytes) -> dict[str, Any]:
             f"manifest version {body['version']} is newer than {VERSION}", remedy="use a newer release"
         )
     if not _has_shape(body):
-        raise EvidenceDamaged("has not the shape of a manifest", remedy=_AGAIN)
+        raise EvidenceDamaged("does not have the fields of a manifest", remedy=_AGAIN)
     return body
 
 
@@ -308,7 +309,7 @@ def _is_copied(sections: Mapping[str, Any]) -> bool:
 
 
 def _signature(body: object) -> tuple[bytes, bytes]:
-    """The key and the signature; text that is not written as we write it is none."""
+    """The key and the signature. Text in another spelling than ours is refused."""
     if isinstance(body, dict) and set(body) == {"algorithm", "key", "value"}:
         key, value = _decoded(body["key"]), _decoded(body["value"])
         if body["algorithm"] == "Ed25519" and len(key) == 32 and len(value) == 64:
@@ -318,26 +319,26 @@ def _signature(body: object) -> tuple[bytes, bytes]:
 
 def _decoded(text: object) -> bytes:
     try:
-        found = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+        decoded = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
     except (binascii.Error, ValueError):
         return b""
-    return found if base64.b64encode(found).decode() == text else b""
+    return decoded if base64.b64encode(decoded).decode() == text else b""
 
 
 def _covered(prefix: list[Any], digests: Mapping[str, str], key: bytes) -> bytes:
-    """What a signature covers."""
+    """The bytes that a signature covers."""
     return canonical([*prefix, digests, base64.b64encode(key).decode()])
 
 
 def _digests(sections: Mapping[str, Any]) -> dict[str, str]:
-    """The digest of each section; each disk is one of its own."""
+    """The digest of each section; each disk is a section of its own."""
     parts = {name: section for name, section in sections.items() if name != "disks"}
     parts |= {f"disks/{key}": disk for key, disk in sections.get("disks", {}).items()}
     return {name: digest(canonical(part)) for name, part in parts.items()}
 
 
 def _place(data: bytes, stage: Mapping[str, Any], name: str) -> str:
-    """Where in the file a section lies."""
+    """The place of a section in the file."""
     kind, _, key = name.partition("/")
     sections = stage["sections"]
     part = sections.get("disks", {}).get(key) if key else sections.get(kind)

@@ -1,6 +1,4 @@
-"""Extent arithmetic: every list that leaves this module is sorted, disjoint, and has no two neighbours that
-touch.
-"""
+"""Extent arithmetic: every list that leaves this module is normalised: sorted, disjoint, and no two extents touch."""
 
 from __future__ import annotations
 
@@ -19,8 +17,8 @@ def normalise(extents: Iterable[tuple[int, int]]) -> list[Extent]:
     if not ordered:
         return []
     merged: list[Extent] = []
-    make = tuple.__new__  # half the time of a call of Extent: journals have many thousands
-    first = after = ordered[0][0]  # of what is being merged
+    make = tuple.__new__  # takes half the time of Extent(): journals have many thousands of extents
+    first = after = ordered[0][0]  # of the extent that is being merged
     for start, length in ordered:
         if length <= 0:
             continue
@@ -36,30 +34,30 @@ def normalise(extents: Iterable[tuple[int, int]]) -> list[Extent]:
 
 
 def union(*lists: Iterable[tuple[int, int]]) -> list[Extent]:
-    """What is in any of the lists."""
+    """The bytes of any of the lists."""
     return normalise(extent for extents in lists for extent in extents)
 
 
 def intersect(left: Iterable[Extent], right: Iterable[Extent]) -> list[Extent]:
-    """What is in both lists."""
+    """The bytes of both lists."""
     a, b = normalise(left), normalise(right)
-    found: list[Extent] = []
+    common: list[Extent] = []
     i = j = 0
     while i < len(a) and j < len(b):
         start, end = max(a[i].start, b[j].start), min(a[i].end, b[j].end)
         if start < end:
-            found.append(Extent(start, end - start))
+            common.append(Extent(start, end - start))
         if a[i].end <= b[j].end:
             i += 1
         else:
             j += 1
-    return found
+    return common
 
 
 def subtract(left: Iterable[Extent], right: Iterable[Extent]) -> list[Extent]:
-    """What is in `left` and not in `right`."""
+    """The bytes of `left` that are not in `right`."""
     holes = normalise(right)
-    found: list[Extent] = []
+    remaining: list[Extent] = []
     j = 0
     for extent in normalise(left):
         start = extent.start
@@ -68,29 +66,29 @@ def subtract(left: Iterable[Extent], right: Iterable[Extent]) -> list[Extent]:
         k = j
         while k < len(holes) and holes[k].start < extent.end:
             if start < holes[k].start:
-                found.append(Extent(start, holes[k].start - start))
+                remaining.append(Extent(start, holes[k].start - start))
             start = max(start, holes[k].end)
             k += 1
         if start < extent.end:
-            found.append(Extent(start, extent.end - start))
-    return found
+            remaining.append(Extent(start, extent.end - start))
+    return remaining
 
 
 def clip(extents: Iterable[Extent], capacity: int) -> list[Extent]:
-    """What lies inside `[0, capacity)`."""
+    """The bytes inside `[0, capacity)`."""
     return intersect(extents, whole(capacity))
 
 
 def within(extents: Sequence[Extent], extent: Extent) -> list[Extent]:
-    """What of a normalised list lies inside `extent`, found without looking at the rest of the list."""
+    """The part of a normalised list that lies inside `extent`; only that part of the list is read."""
     at = max(0, bisect_right(extents, extent.start, key=lambda e: e.start) - 1)
-    found = []
+    inside = []
     while at < len(extents) and extents[at].start < extent.end:
         start, end = max(extents[at].start, extent.start), min(extents[at].end, extent.end)
         if start < end:
-            found.append(Extent(start, end - start))
+            inside.append(Extent(start, end - start))
         at += 1
-    return found
+    return inside
 
 
 def whole(capacity: int) -> list[Extent]:
@@ -134,11 +132,11 @@ def from_json(body: object) -> list[Extent]:
     """The reverse of `to_json`, normalised. Raises ValueError on anything else."""
     if not isinstance(body, list):
         raise ValueError("extents must be a list of [start, length]")
-    found = []
+    extents = []
     for pair in body:
         if not (isinstance(pair, list) and len(pair) == 2 and all(type(n) is int for n in pair)):
             raise ValueError("an extent must be [start, length] in bytes")
         if pair[0] < 0 or pair[1] <= 0:
             raise ValueError(f"an extent must not be negative or empty: {pair}")
-        found.append(Extent(pair[0], pair[1]))
-    return normalise(found)
+        extents.append(Extent(pair[0], pair[1]))
+    return normalise(extents)

@@ -1,7 +1,7 @@
-"""How fast a pass may send, how hard it compresses, how it is proved: all of it may change while it runs.
+"""Rate, compression and proof of a pass may change while it runs: they are asked for whenever they matter.
 
-Counted are bytes on the wire, so what zeros and compression save is free. Everybody who sends through one `Throttle`
-shares its rate: connections, disks, passes.
+The rate counts bytes on the wire: what zeros and compression save is free. All senders of one `Throttle` share its rate:
+connections, disks, passes.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
-BURST: Final = 0.1  # seconds of silence that may be made up for
+BURST: Final = 0.1  # seconds of unused rate that may be used later
 LOOK: Final = 0.25  # seconds after which a waiting sender asks for the rate again
-PIECE: Final = 16 << 10  # bytes that are sent at once, at least
+PIECE: Final = 16 << 10  # the least number of bytes that are sent at once
 
 
 class Bucket:
-    """What may be sent, as a debt that time pays back. Pure: the caller brings the clock.
+    """A limit on what may be sent, as a debt that time pays back. Pure: the caller passes the time.
 
-    Without debt anything may be sent, however large; over any longer time the rate is exact.
+    Without debt any number of bytes may be sent; over a longer time the rate is exact.
     """
 
     def __init__(self, now: float) -> None:
@@ -36,12 +36,12 @@ class Bucket:
         return 0.0 if self._room > -1.0 else -self._room / rate
 
     def spend(self, count: int) -> None:
-        """So many bytes are sent now."""
+        """Count bytes that are sent now."""
         self._room -= count
 
 
 class FlowClock(Protocol):
-    """Time for those who wait; thread-safe."""
+    """The clock of waiting senders; thread-safe."""
 
     def now(self) -> float: ...
 
@@ -59,7 +59,7 @@ class RealClock:
 
 
 class Throttle:
-    """One rate for many senders, served in the order in which they came. Thread-safe.
+    """One rate for many senders, served in the order of their requests. Thread-safe.
 
     `rate()` is bytes a second, 0 for no limit; it is asked for each piece, and again while a sender waits.
     """
@@ -71,7 +71,7 @@ class Throttle:
         self._changed = threading.Condition()
 
     def portion(self, count: int) -> int:
-        """How much of `count` bytes to ask for at once, so that a slow line is shared and not taken in turns."""
+        """How many of `count` bytes to request at once, so that all senders use a slow link at the same time."""
         rate = self._rate()
         return min(count, max(PIECE, int(rate * BURST))) if rate > 0 else count
 
@@ -81,8 +81,8 @@ class Throttle:
         with self._changed:
             self._queue.append(ticket)
             try:
-                while not given_up() and (left := self._delay(ticket)) > 0:
-                    self._clock.wait(self._changed, min(left, LOOK))
+                while not given_up() and (seconds := self._delay(ticket)) > 0:
+                    self._clock.wait(self._changed, min(seconds, LOOK))
                 self._bucket.spend(count)
             finally:
                 self._queue.remove(ticket)
@@ -95,10 +95,10 @@ class Throttle:
 
 
 class Flow:
-    """What one pass may use of the line: its own rate, and what it shares with other passes. Thread-safe.
+    """The limits of one pass: its own rate, and the rate that it shares with other passes. Thread-safe.
 
-    `compression` answers as `TransferSettings.compression`, `rate` in bytes a second, `reread` whether the target shall
-    be read again for its proof; each is asked whenever it matters.
+    `compression` returns a value of `TransferSettings.compression`, `rate` bytes a second, `reread` whether the proof must
+    read the target again. Each is called whenever it matters.
     """
 
     def __init__(
@@ -114,16 +114,16 @@ class Flow:
 
     @property
     def compression(self) -> str:
-        """What is wished now."""
+        """The compression to use now."""
         return self._compression()
 
     @property
     def reread(self) -> bool:
-        """Whether a proof that exists already is not enough."""
+        """Whether an earlier proof is not enough."""
         return self._reread()
 
     def take(self, count: int, given_up: Callable[[], bool] = lambda: False) -> int:
-        """Wait for every limit; answers how many of `count` bytes may be sent now."""
+        """Wait for every limit; returns how many of `count` bytes may be sent now."""
         piece = min(throttle.portion(count) for throttle in self._throttles)
         for throttle in self._throttles:
             throttle.take(piece, given_up)

@@ -1,6 +1,6 @@
-"""Disk images as plain bytes: raw files directly, others as far as qemu-img says where their bytes lie.
+"""Reads disk images as plain bytes: raw files directly, others by the map that qemu-img makes of them.
 
-What qemu-img cannot map (compressed or nested images) it converts into a temporary sparse file first.
+Images that qemu-img cannot map (compressed or nested ones) are first converted into a temporary sparse file.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ _INSTALL: Final = "install qemu-img (Debian package qemu-utils)"
 
 
 class DiskImage(Protocol):
-    """Read only. Any number of threads may read at once. Raises BadInput for what cannot be read."""
+    """An image to read. Any number of threads may read at once. Raises BadInput when reading fails."""
 
     form: str
     capacity: int
 
     def read_into(self, offset: int, room: memoryview) -> None:
-        """Fill `room`; inside the capacity."""
+        """Fill `room` from `offset`, inside the capacity."""
 
     def reads_as_zero(self, extent: Extent) -> bool:
-        """True only when that is known without reading."""
+        """True only when it is known without reading."""
 
     def close(self) -> None: ...
 
 
 def open_image(path: Path) -> DiskImage:
-    """By its content, not by its name."""
+    """The image in a file. Its content decides the format, and not its name."""
     try:
         with open(readable.opened(path, devices=True), "rb") as file:
             form = _MAGIC.get(file.read(4), "raw")
@@ -64,7 +64,7 @@ class RawImage:
         except OSError as error:
             raise BadInput(f"cannot be read ({error.strerror})", on=str(path)) from None
         self.capacity = os.lseek(self._file, 0, os.SEEK_END)
-        self._hole = (0, 0)  # the last that was found; some file systems search it page by page, every time
+        self._hole = (0, 0)  # the last known hole: some file systems search page by page, every time
 
     def read_into(self, offset: int, room: memoryview) -> None:
         read_fully(self._file, offset, room, self._path)
@@ -85,7 +85,7 @@ class RawImage:
 
 
 class _Run(NamedTuple):
-    """`at` is where the bytes lie in the file; None where they are zeros."""
+    """`at` is the place of the bytes in the file; None for zeros."""
 
     start: int
     length: int
@@ -93,7 +93,7 @@ class _Run(NamedTuple):
 
 
 class MappedImage:
-    """An image whose clusters lie plainly in its file."""
+    """An image whose clusters are stored plain in its file."""
 
     def __init__(self, path: Path, form: str, runs: list[_Run]) -> None:
         self.form, self._runs, self._path = form, runs, path
@@ -128,7 +128,7 @@ class MappedImage:
 
 
 class ConvertedImage(RawImage):
-    """A temporary raw copy, gone when it is closed; TMPDIR says where."""
+    """A temporary raw copy in TMPDIR, removed by `close`."""
 
     def __init__(self, path: Path, form: str) -> None:
         with ExitStack() as stack:
@@ -143,7 +143,7 @@ class ConvertedImage(RawImage):
 
 
 def _map(path: Path, form: str) -> list[_Run] | None:
-    """Where the bytes lie; None when not all of them lie plainly in this one file."""
+    """The places of the bytes; None when not all of them are stored plain in this file."""
     runs = []
     for entry in json.loads(_qemu("map", "--output=json", "-f", form, str(path.resolve()))):
         if entry["zero"] or not entry["data"]:
@@ -158,7 +158,7 @@ def _map(path: Path, form: str) -> list[_Run] | None:
 
 
 def _qemu(*words: str) -> str:
-    done = subprocess.run(
+    result = subprocess.run(
         ["qemu-img", *words],
         capture_output=True,
         text=True,
@@ -166,9 +166,9 @@ def _qemu(*words: str) -> str:
         stdin=subprocess.DEVNULL,
         env=environment.without_secrets(),
     )
-    if done.returncode:
-        raise BadInput(f"qemu-img failed ({done.stderr.strip()[:300]})", on=words[-1])
-    return done.stdout
+    if result.returncode:
+        raise BadInput(f"qemu-img failed ({result.stderr.strip()[:300]})", on=words[-1])
+    return result.stdout
 
 
 def read_fully(file: int, offset: int, room: memoryview, path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Whether a target may be gone on from: what its instance says must be what the last evidence says (invariant 13). Pure.
+"""A pass continues from a target only if the instance and the newest evidence agree about it (invariant 13). Pure.
 
-The control plane sends with each order what it knows; the instance describes the target. Either may have been put back to
-an older state by somebody who restored a backup. Where they disagree, the disk is compared.
+The control plane sends with each order what its evidence says, and the instance describes the target. Somebody may have
+restored a backup of either of them. Where they disagree, the disk is compared.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from connector.transfer.evidence import LineageHead
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What the control plane knows of a job's disks. `heads`: the end of each disk's lineage by its key, from the newest
-    evidence; `previous` names that evidence. `readings` are the ids of the passes that were handed out since then.
+    """What the control plane knows about a job's disks. `heads`: the end of each disk's lineage, by the disk's key.
+
+    The heads come from the newest evidence, which `previous` names. `readings` are the ids of the passes that were handed
+    out after it.
     `compare`: why the control plane wants every disk compared; empty when it does not.
     """
 
@@ -34,10 +36,10 @@ class Lineage:
         }
 
     def disagreement(self, key: str, state: Mapping[str, Any]) -> str:
-        """Why the target of a disk must not be gone on from; empty when everybody agrees.
+        """Why a pass must not continue from the target of a disk; empty when it may.
 
-        `state` is the target as its instance describes it. A pass that finished at the target and died before its
-        evidence was stored is one step ahead of the head; it is recognised by its id and by the root before it.
+        `state` is the target as its instance describes it. It may be one reading ahead of the head: that reading ended on
+        the target, and its evidence was never stored. It is recognised by its id and by the root before it.
         """
         if self.compare:
             return self.compare
@@ -61,9 +63,9 @@ class Lineage:
 
 
 def from_json(body: Mapping[str, Any]) -> Lineage:
-    """The reverse of `to_json`; what lacks is unknown.
+    """The reverse of `to_json`; missing fields are unknown.
 
-    Raises KeyError, TypeError, ValueError or AttributeError for what it cannot be.
+    Raises KeyError, TypeError, ValueError or AttributeError when it is no lineage.
     """
     previous = body.get("previous")
     return Lineage(

@@ -1,6 +1,4 @@
-"""What a pass still has to deliver: never less than what the target lacks, and never what it already
-holds.
-"""
+"""The plan of a pass names what it must still deliver: all that the target lacks, and nothing that it holds."""
 
 from __future__ import annotations
 
@@ -15,8 +13,8 @@ from connector.transfer import extents as ranges
 class InterruptedAttempt:
     """An interrupted attempt at the same pass, as the plan needs it.
 
-    `durable` is what its journal names; `changed` is what changed on the source between the change id under
-    which the attempt read and now (empty when the attempt read the same snapshot).
+    `durable` is what the journal has of it. `changed` is what changed on the source since the attempt's change id (empty
+    when the attempt read the same snapshot).
     """
 
     durable: Sequence[Extent]
@@ -25,8 +23,7 @@ class InterruptedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`read` is to be read and sent, `zero` reads as zeros without looking, `cover` is what the journal must
-    name at the end.
+    """`read` must be read and sent, `zero` is known to be zeros, `cover` is what the journal must have at the end.
 
     All three are made of whole cells; `read` and `zero` are disjoint.
     """
@@ -37,7 +34,7 @@ class Plan:
 
     @property
     def todo(self) -> list[Extent]:
-        """What this attempt itself must deliver."""
+        """The ranges that this attempt must deliver."""
         return ranges.union(self.read, self.zero)
 
 
@@ -51,10 +48,9 @@ def plan(
 ) -> Plan:
     """Plan a pass (invariant 9). `attempts` are ordered oldest first.
 
-    `wanted` is what is allocated (full pass) or changed (delta) under the snapshot that is read now.
-    `allocated`, when given, tells which of it must be read at all: the rest reads as zeros. `dirty` says
-    that the target may hold bytes of an earlier pass where this full pass has nothing: such cells are named
-    as zeros.
+    `wanted` is what is allocated (full pass) or changed (delta) under the snapshot that is read now. If `allocated` is
+    given, only these parts of it must be read: the rest reads as zeros. `dirty` says that the target may hold bytes of an
+    earlier pass where this full pass has nothing: such cells are delivered as zeros.
     """
     want = ranges.align(wanted, capacity)
     durable, stale = _weigh(capacity, attempts)
@@ -68,14 +64,12 @@ def plan(
 
 
 def _weigh(capacity: int, attempts: Sequence[InterruptedAttempt]) -> tuple[list[Extent], list[Extent]]:
-    """All that is durable, and the part of it that changed since; a later delivery outweighs an earlier
-    one.
-    """
+    """All that is durable, and the part of it that changed since. A later delivery replaces an earlier one."""
     durable: list[Extent] = []
     stale: list[Extent] = []
     for attempt in reversed(attempts):
-        mine = ranges.subtract(attempt.durable, durable)
+        delivered = ranges.subtract(attempt.durable, durable)
         changed = ranges.align(attempt.changed, capacity)
-        stale = ranges.union(stale, ranges.intersect(mine, changed))
+        stale = ranges.union(stale, ranges.intersect(delivered, changed))
         durable = ranges.union(durable, attempt.durable)
     return durable, stale

@@ -1,6 +1,6 @@
-"""Policies are sources that wrap a source: retry, delay, injected errors. Stack them; the reader knows none.
+"""Policies are block sources that wrap a block source: retry, delay, injected errors. The reader knows none of them.
 
-Rates are no policy: what is limited is the wire, see `flow`.
+Rates are no policy, because they limit the wire and not the source: see `flow`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from connector.transfer.source import Block, BlockSource
 
 
 class Wrapper:
-    """Passes everything on."""
+    """Passes every call on to the wrapped source."""
 
     def __init__(self, source: BlockSource) -> None:
         self._source = source
@@ -36,11 +36,10 @@ class Wrapper:
 
 
 class Retrying(Wrapper):
-    """Reads again, after a pause that doubles, what a retryable error left undone; progress restores all
-    tries.
+    """Repeats a read after a retryable error, with growing pauses; each delivered block restores all tries.
 
-    `reopen`, when given, replaces the source before each new try (a dead worker cannot be read again). `failed`
-    hears of every error that is tried again.
+    `reopen` replaces the source before each new try, because a dead worker cannot be read again. `failed` is called with
+    every error that is followed by a new try.
     """
 
     def __init__(
@@ -56,11 +55,11 @@ class Retrying(Wrapper):
         self._failed = failed
 
     def read(self, extents: Iterable[Extent], halt: threading.Event | None = None) -> Iterator[Block]:
-        left, failures = ranges.normalise(extents), 0
-        while left:
+        remaining, failures = ranges.normalise(extents), 0
+        while remaining:
             done: list[Extent] = []
             try:
-                for block in self._source.read(left, halt):
+                for block in self._source.read(remaining, halt):
                     done.append(Extent(block.offset, len(block.data)))
                     yield block
             except ConnectorError as error:
@@ -70,7 +69,7 @@ class Retrying(Wrapper):
                 self._failed(error)
                 _pause(self._backoff.pause(failures), halt)
                 self._renew()
-            left = ranges.subtract(left, done)
+            remaining = ranges.subtract(remaining, done)
 
     def _renew(self) -> None:
         if self._reopen is not None:
@@ -79,7 +78,7 @@ class Retrying(Wrapper):
 
 
 class Delayed(Wrapper):
-    """Every block comes `seconds` late: a slow host, for tests and rehearsals."""
+    """Delivers every block `seconds` late: a slow host, for tests and rehearsals."""
 
     def __init__(self, source: BlockSource, seconds: float) -> None:
         super().__init__(source)
@@ -96,9 +95,7 @@ class Delayed(Wrapper):
 
 
 class Failing(Wrapper):
-    """Raises what `fault(offset)` returns instead of handing out that block: a bad host, for tests and
-    rehearsals.
-    """
+    """Raises what `fault(offset)` returns instead of delivering the block: a bad host, for tests and rehearsals."""
 
     def __init__(self, source: BlockSource, fault: Callable[[int], ConnectorError | None]) -> None:
         super().__init__(source)
@@ -114,7 +111,7 @@ class Failing(Wrapper):
 
 
 def _pause(seconds: float, halt: threading.Event | None) -> None:
-    """Wait, but not longer than until `halt`: then Interrupted."""
+    """Wait; raises Interrupted when `halt` is set meanwhile."""
     if seconds <= 0:
         return
     if (halt or threading.Event()).wait(seconds):

@@ -1,7 +1,6 @@
-"""The receiving end of one connection: verify, write, make durable, journal, and only then acknowledge
-(invariant 1).
+"""The receiving end acknowledges a frame only when its bytes are verified, written, durable and journaled (invariant 1).
 
-One thread receives and decrypts, one verifies and writes; between them at most `QUEUE` bytes.
+One thread receives and decrypts, the other verifies and writes. At most `QUEUE` bytes wait between them.
 """
 
 from __future__ import annotations
@@ -28,15 +27,13 @@ WINDOW = (1 << 20, 64 << 20)  # bytes between two acknowledgements, at least and
 WINDOW_SECONDS = 1.0
 WINDOW_RANGES = 4096
 FAREWELL = 5.0  # seconds in which a refused peer can still read why
-GREETING = 30.0  # seconds in which a peer must say what it wants
+GREETING = 30.0  # seconds within which a peer must send HELLO
 BLOCKS = frozenset({FrameKind.DATA, FrameKind.ZERO, FrameKind.SAME, FrameKind.HOLE})
-IDLE = 900.0  # seconds that a connection may live without a block: a slow source is given up before
+IDLE = 900.0  # seconds that a connection may go without a block; a pass gives a slow source up earlier
 
 
 class Sink(Protocol):
-    """What a connection writes to; used by one thread. `commit` returns once the ranges are durable and
-    journaled.
-    """
+    """The place that a connection writes to; for one thread. `commit` returns once the ranges are durable and journaled."""
 
     @property
     def capacity(self) -> int: ...
@@ -48,15 +45,15 @@ class Sink(Protocol):
     def confirm(self, offset: int, length: int, root: bytes) -> None:
         """Raises TransferFailed unless the range holds cells whose digests have this root."""
 
-    def commit(self, found: list[tuple[Extent, RangeState]]) -> None:
-        """In the order in which they were written."""
+    def commit(self, ranges: list[tuple[Extent, RangeState]]) -> None:
+        """Make these ranges durable; they are in the order of writing."""
 
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What the appliance asks for when it connects."""
+    """The request of an appliance that connects."""
 
     disk: str
     pass_id: str
@@ -83,11 +80,11 @@ class Hello:
 
 
 class _Lender:
-    """Buffers for frames, a fixed number, made when they are first needed: when all are lent, receiving waits."""
+    """A fixed number of buffers for frames, made on demand. When all are lent, receiving waits."""
 
     def __init__(self, count: int) -> None:
         self._free: list[bytearray] = []
-        self._left = count  # that were not made yet
+        self._left = count  # buffers that are not made yet
         self._changed = threading.Condition()
 
     def lend(self, size: int) -> memoryview:
@@ -100,12 +97,12 @@ class _Lender:
 
     def back(self, frame: Frame) -> None:
         if frame.owner is not None:
-            whole = frame.owner.obj
+            buffer = frame.owner.obj
             frame.owner, frame.payload = None, b""
-            if not isinstance(whole, bytearray):
+            if not isinstance(buffer, bytearray):
                 raise AssertionError("the frame's memory was not lent here")
             with self._changed:
-                self._free.append(whole)
+                self._free.append(buffer)
                 self._changed.notify()
 
 
@@ -122,22 +119,22 @@ class Receiver:
     ) -> None:
         """`greeting` and `idle` are seconds: until the first frame, and between two blocks."""
         self._channel, self._open_sink = channel, open_sink
-        self._patience, self._idle, self._heard = greeting, idle, time.monotonic()
+        self._patience, self._idle, self._last_block = greeting, idle, time.monotonic()
         self._greeted = False
         self._lender = _Lender(QUEUE // BLOCK + 3)
         self._decoder = wire.Decoder(wire.FROM_APPLIANCE, self._room)
         self._lane: Conveyor[Frame] = Conveyor(QUEUE, self._lender.back)
         self._failure: ConnectorError | None = None
-        self._told = False
+        self._reported = False
 
     def run(self) -> None:
-        """Returns after a complete stream; raises what went wrong, after telling the peer."""
+        """Returns after a complete stream. A failure is sent to the peer and then raised."""
         try:
             hello = Hello.parse(self._expect(FrameKind.HELLO))
-            self._greeted, self._patience, self._heard = True, self._idle, time.monotonic()
+            self._greeted, self._patience, self._last_block = True, self._idle, time.monotonic()
             sink = self._open_sink(hello)
         except ConnectorError as error:
-            self._say(FrameKind.REFUSE, error)
+            self._report(FrameKind.REFUSE, error)
             self._farewell()
             raise
         try:
@@ -154,12 +151,12 @@ class Receiver:
             sink.close()
 
     def refuse(self, error: ConnectorError) -> None:
-        """Tell a peer that is not let in, whatever it wants."""
-        self._say(FrameKind.REFUSE, error)
+        """Refuse a peer before it sends anything."""
+        self._report(FrameKind.REFUSE, error)
         self._farewell(1.0)
 
     def _room(self, size: int) -> memoryview:
-        """What a peer says first is small, and is not handed on."""
+        """Memory for a frame. The first frame of a peer gets none of the shared buffers."""
         return self._lender.lend(size) if self._greeted else memoryview(bytearray(size))
 
     def _stream(self, writer: _Writer) -> None:
@@ -178,8 +175,8 @@ class Receiver:
             self._lane.finish()
             thread.join()
         if self._failure is not None:
-            if not self._told:
-                self._say(FrameKind.ERROR, self._failure)
+            if not self._reported:
+                self._report(FrameKind.ERROR, self._failure)
             self._farewell()
             raise self._failure
 
@@ -199,10 +196,10 @@ class Receiver:
             frame = self._decoder.advance(count)
             now = time.monotonic()
             if frame is not None and frame.kind in BLOCKS:
-                self._heard = now
-            if now - self._heard > self._patience:
+                self._last_block = now
+            if now - self._last_block > self._patience:
                 raise TransferFailed(
-                    f"carried no block for {self._patience:.0f} s",
+                    f"no block came for {self._patience:.0f} s",
                     on=self._channel.peer,
                     remedy="connect again",
                 )
@@ -233,29 +230,27 @@ class Receiver:
             pass
         except ConnectorError as error:
             self._fail(error)
-        except Exception as error:  # noqa: BLE001 - worker loop: the peer must hear of a defect, too
+        except Exception as error:  # noqa: BLE001 - worker loop: the peer must get a defect too
             self._fail(TargetFailed(f"the instance failed ({type(error).__name__}: {error})"))
         finally:
             self._lane.abort()
 
     def _fail(self, error: ConnectorError) -> None:
-        """Tell at once: the other thread may be waiting for an appliance that waits for an
-        acknowledgement.
-        """
+        """Send the error at once: the other thread may wait for an appliance that waits for an acknowledgement."""
         if self._failure is None:
-            self._failure, self._told = error, True
-            self._say(FrameKind.ERROR, error)
+            self._failure, self._reported = error, True
+            self._report(FrameKind.ERROR, error)
 
     def _acknowledge(self, sequence: int, durable: int) -> None:
         ack = Frame(FrameKind.ACK, sequence=sequence, offset=int(self._channel.starved * 1e6), length=durable)
         self._channel.send(_parts(ack))
 
-    def _say(self, kind: FrameKind, error: ConnectorError) -> None:
+    def _report(self, kind: FrameKind, error: ConnectorError) -> None:
         with contextlib.suppress(ConnectorError):
             self._channel.send(_parts(wire.text(kind, error.to_json())))
 
     def _farewell(self, seconds: float = FAREWELL) -> None:
-        """Read on for a moment: closing with unread bytes would destroy the last message on its way."""
+        """Read for a moment more: closing with unread bytes would destroy the last message on its way."""
         self._channel.goodbye()
         room, deadline = memoryview(bytearray(BLOCK)), time.monotonic() + seconds
         try:
@@ -271,10 +266,10 @@ class _Writer:
     def __init__(self, sink: Sink, window: int, acknowledge: Callable[[int, int], None]) -> None:
         self._sink, self._window, self._acknowledge = sink, window, acknowledge
         self._unpacker = Unpacker()
-        self._found: list[tuple[Extent, RangeState]] = []
+        self._ranges: list[tuple[Extent, RangeState]] = []
         self._bytes = self._durable = self._sequence = 0
         self._since: float | None = None  # when the oldest frame that is not yet acknowledged came
-        self._asked = False
+        self._flush_asked = False
 
     @property
     def patience(self) -> float | None:
@@ -297,25 +292,25 @@ class _Writer:
         elif frame.kind == FrameKind.HELLO:
             raise WireViolation("HELLO came twice")
         else:
-            self._asked = True
+            self._flush_asked = True
         self._sequence = frame.sequence
         if self._since is None:
             self._since = time.monotonic()
 
     def commit_when_due(self) -> None:
-        full = self._bytes >= self._window or len(self._found) >= WINDOW_RANGES
-        if full or self._asked or self.patience == 0.0:
+        full = self._bytes >= self._window or len(self._ranges) >= WINDOW_RANGES
+        if full or self._flush_asked or self.patience == 0.0:
             self.commit()
 
     def commit(self) -> None:
         """Make durable what was applied, then acknowledge it."""
         if self._since is None:
             return
-        if self._found:
-            self._sink.commit(self._found)
+        if self._ranges:
+            self._sink.commit(self._ranges)
         self._durable += self._bytes
         self._acknowledge(self._sequence, self._durable)
-        self._found, self._bytes, self._since, self._asked = [], 0, None, False
+        self._ranges, self._bytes, self._since, self._flush_asked = [], 0, None, False
 
     def _data(self, frame: Frame) -> None:
         self._whole_cells(frame)
@@ -334,13 +329,13 @@ class _Writer:
         if end % CELL and end != self._sink.capacity:
             raise WireViolation(f"{frame.length} bytes at {frame.offset} are not whole cells")
 
-    def _note(self, frame: Frame, named: RangeState) -> None:
+    def _note(self, frame: Frame, state: RangeState) -> None:
         extent = Extent(frame.offset, frame.length)
-        if self._found and self._found[-1][1] == named and self._found[-1][0].end == extent.start:
-            last = self._found[-1][0]
-            self._found[-1] = (Extent(last.start, last.length + extent.length), named)
+        if self._ranges and self._ranges[-1][1] == state and self._ranges[-1][0].end == extent.start:
+            last = self._ranges[-1][0]
+            self._ranges[-1] = (Extent(last.start, last.length + extent.length), state)
         else:
-            self._found.append((extent, named))
+            self._ranges.append((extent, state))
 
 
 def _parts(frame: Frame) -> list[bytes | memoryview]:

@@ -1,4 +1,4 @@
-"""The instance as a pass meets it: what it is asked for, and how it says that ranges lack."""
+"""The instance as a pass sees it: the calls that a pass makes, and the error about missing ranges."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from connector.transfer.tls import Channel
 
 
 class MissingRanges(Conflict):
-    """The plan is not complete in the journal; `missing` says what lacks."""
+    """The journal lacks ranges of the plan; `missing` names them."""
 
     retryable = True
     missing: list[Extent]
 
 
 class ReceivingInstance(Protocol):
-    """What a pass asks of the instance that it delivers to. Thread-safe; every call may be repeated."""
+    """The instance that a pass delivers to. Thread-safe; every call may be repeated."""
 
     def put_disk(self, key: str, capacity: int, label: str = "", estimate: int = 0) -> dict[str, Any]: ...
 
@@ -30,7 +30,7 @@ class ReceivingInstance(Protocol):
     def finish_pass(
         self, key: str, pass_id: str, cover: Sequence[Extent], todo: Sequence[Extent] = ()
     ) -> dict[str, Any]:
-        """Raises MissingRanges when something of the plan is not in the journal."""
+        """Raises MissingRanges when the journal lacks ranges of the plan."""
 
     def digests(self, key: str, extents: Sequence[Extent]) -> bytes: ...
 

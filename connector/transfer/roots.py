@@ -1,4 +1,4 @@
-"""One digest for each piece of a disk, from the digests of its cells as they come along in order."""
+"""Computes one root for each piece of a disk, from the digests of its cells in their order."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from connector.transfer.tree import Tree
 
 
 class Roots:
-    """Fed with the digests of consecutive cells from the start of the disk; not for several threads at once.
+    """Gets the digests of consecutive cells from the start of the disk; not for several threads at once.
 
-    The root of a piece is BLAKE3 over the digests of its cells. The root of a disk is that of its tree (see `tree`);
-    evidence of version 1 has the flat one instead: BLAKE3 over the capacity (8 bytes, big-endian) and the digests of
+    The root of a piece is BLAKE3 over the digests of its cells. The root of a disk is that of its tree (see `tree`).
+    Evidence of version 1 has a flat root instead: BLAKE3 over the capacity (8 bytes, big-endian) and the digests of
     all cells.
     """
 
     def __init__(self, capacity: int, pieces: Iterable[Extent]) -> None:
-        """`pieces` tile the disk in whole cells; they are asked for one at a time."""
+        """`pieces` tile the disk in whole cells; they are taken one at a time."""
         self._pieces: Iterator[Extent] = iter(pieces)
         self._capacity, self._at = capacity, 0
         self._flat, self._tree = blake3(capacity.to_bytes(8, "big")), Tree(capacity)
         self._left = 0  # bytes of digests that the open piece still gets
         self._open = blake3()
-        self.found: list[bytes] = []
+        self.piece_roots: list[bytes] = []
 
     def feed(self, digests: bytes, entries: bytes | None = None) -> None:
-        """The digests of the next cells. `entries`: the same, marked, where the caller has them."""
+        """Add the digests of the next cells. `entries`: the same digests marked, if the caller has them."""
         if not digests:
             return
         length = min(digest.count_of(digests) * CELL, self._capacity - self._at)
@@ -51,14 +51,14 @@ class Roots:
             self._left -= len(part)
             view = view[len(part) :]
             if not self._left:
-                self.found.append(bytes(self._open.digest()))
+                self.piece_roots.append(bytes(self._open.digest()))
 
     @property
     def whole(self) -> bytes:
-        """The root of the disk, once everything was fed."""
+        """The root of the disk, once all digests were added."""
         return self._tree.root
 
     @property
     def flat(self) -> bytes:
-        """The root of the disk in evidence of version 1, once everything was fed."""
+        """The root of the disk in evidence of version 1, once all digests were added."""
         return bytes(self._flat.digest())

@@ -1,10 +1,9 @@
-"""The sending end of a pass: read, digest, leave zeros out, compress when it pays, send, and count what is
-acknowledged.
+"""The sending end of a pass returns when every byte is durable at the instance, or raises the first error.
 
-Threads: a few coders draw blocks from the source and fill one bounded lane; each connection has a thread
-that sends from that lane and one that takes acknowledgements. The caller's thread supervises: it reports
-progress, adapts the compression, and ends everything on `stop` or at the first error. `sequential` is the
-readable specification of this.
+Coders read blocks from the source, digest them, leave zeros out, compress when it pays, and fill one bounded lane. Each
+connection has a thread that sends from that lane and a thread that takes acknowledgements. The caller's thread supervises:
+it reports progress, adapts the compression, and ends everything on `stop` or at the first error. `sequential` is the
+readable specification of all this.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from connector.transfer.source import Block, BlockSource
 from connector.transfer.tls import Channel
 from connector.transfer.wire import FrameKind
 
-LANE = (
-    12 << 20
-)  # bytes that are coded and wait for a connection: some 10 ms of a fast link, a turn of the scheduler
-BUSY = 0.6  # share of the time from which a side counts as waited for
+#: Bytes that are coded and wait for a connection: about 10 ms of a fast link, one turn of the scheduler.
+LANE = 12 << 20
+BUSY = 0.6  # share of the time from which a side counts as the bottleneck
 TICK = 0.25  # seconds between two reports
 
 
 @dataclass(frozen=True, slots=True)
 class SendProgress:
-    """Bytes so far. `sent` is plain bytes of data frames, `wire` what they cost including TLS, `acked` is
-    durable, `same` was found on the target as it is on the source.
+    """Bytes so far. `sent` are plain bytes of data frames, `wire` bytes on the wire including TLS.
+
+    `acked` is durable, `same` is equal on source and target.
     """
 
     read: int = 0
@@ -56,7 +55,7 @@ class SendProgress:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What one `send` delivered; everything in it is durable and in the journal."""
+    """The bytes that one `send` delivered; all of them are durable and in the journal."""
 
     read: int
     zero: int
@@ -66,8 +65,8 @@ class Sent:
     same: int = 0
 
 
-Held = Callable[[Extent], bytes]
-"""The digests of what the target holds in a block. Called by several threads; raises ConnectorErrors."""
+DigestLookup = Callable[[Extent], bytes]
+"""The digests of the target's cells in a block. Called by several threads; raises ConnectorErrors."""
 
 
 class _Lease:
@@ -98,7 +97,7 @@ class _Tally:
 
 @dataclass(slots=True)
 class _Interval:
-    """What the supervisor saw last, so that it can look at differences."""
+    """The counters at the supervisor's last look; it compares them with the present ones."""
 
     at: float = 0.0
     reading: float = 0.0
@@ -117,7 +116,7 @@ def send(
     read: Sequence[Extent],
     zero: Sequence[Extent] = (),
     *,
-    held: Held | None = None,
+    target_digests: DigestLookup | None = None,
     settings: TransferSettings | None = None,
     flow: Flow | None = None,
     progress: Callable[[SendProgress], None] = lambda _: None,
@@ -125,7 +124,7 @@ def send(
 ) -> Sent:
     """Deliver `read` (from the source) and `zero` (unallocated there) to one disk of an instance.
 
-    With `held`, cells that the target already has are not sent, only named. `flow` bounds rate and compression,
+    With `target_digests`, cells that the target holds already are named and not sent. `flow` bounds rate and compression,
     by default as `settings` say. Returns when everything is durable and journaled. `progress` is called on the
     caller's thread. Raises the first error: ReaderFailed, TransferFailed (retryable: what was acknowledged is
     not lost), PeerRefused, TargetFailed, or Interrupted after `stop`. No thread is left behind in any case.
@@ -133,9 +132,9 @@ def send(
     began = time.monotonic()
     settings = settings or TransferSettings()
     flow = flow or Flow(lambda: settings.compression)
-    pipeline = _Pipeline(source, hello, settings, flow, stop or threading.Event(), held)
-    seen = pipeline.run(connect, read, zero, progress)
-    return Sent(seen.read, seen.zero, seen.sent, seen.wire, time.monotonic() - began, seen.same)
+    pipeline = _Pipeline(source, hello, settings, flow, stop or threading.Event(), target_digests)
+    total = pipeline.run(connect, read, zero, progress)
+    return Sent(total.read, total.zero, total.sent, total.wire, time.monotonic() - began, total.same)
 
 
 class _Pipeline:
@@ -146,9 +145,9 @@ class _Pipeline:
         settings: TransferSettings,
         flow: Flow,
         stop: threading.Event,
-        held: Held | None,
+        target_digests: DigestLookup | None,
     ) -> None:
-        self._held = held
+        self._target_digests = target_digests
         self._source, self._hello, self._settings, self._stop = source, hello, settings, stop
         self._flow = flow
         self._lane: Conveyor[OutgoingFrame] = Conveyor(LANE, OutgoingFrame.release)
@@ -181,15 +180,15 @@ class _Pipeline:
                 connection.open()
             self._start(blocks, zero)
             self._supervise(progress)
-        except BaseException as error:  # noqa: BLE001 - outermost handler of a pass: everything must be unwound
+        except BaseException as error:  # noqa: BLE001 - outermost handler of a pass: every thread must end
             self._fail(error)
         finally:
             self._end(blocks)
         if self._failure is not None:
             raise self._failure
-        seen = self._look()
-        progress(seen)
-        return seen
+        total = self._look()
+        progress(total)
+        return total
 
     def _start(self, blocks: Iterator[Block], zero: Sequence[Extent]) -> None:
         coders = min(4, max(1, (os.cpu_count() or 2) // 2))
@@ -259,7 +258,7 @@ class _Pipeline:
             self._tally.zero += zero
             self._tally.sent += sent
         closed = False
-        for item in items:  # after Closed the rest must still give the block back
+        for item in items:  # after Closed the remaining items must still give the block back
             try:
                 self._lane.put(item, len(item.payload))
             except Closed:
@@ -269,13 +268,13 @@ class _Pipeline:
 
     def _items(self, block: Block, digests: bytes, packer: Packer) -> list[OutgoingFrame]:
         items = []
-        held = self._held(Extent(block.offset, len(block.data))) if self._held else b""
-        for start, end, run in digest.runs(len(block.data), digests, held):
+        target = self._target_digests(Extent(block.offset, len(block.data))) if self._target_digests else b""
+        for start, end, state in digest.runs(len(block.data), digests, target):
             own = digests[digest.count(start) * digest.SIZE : digest.count(end) * digest.SIZE]
             at, length = block.offset + start, end - start
-            if run is RangeState.ZERO:
+            if state is RangeState.ZERO:
                 items.append(OutgoingFrame(FrameKind.ZERO, at, length))
-            elif run is RangeState.SAME:
+            elif state is RangeState.SAME:
                 items.append(OutgoingFrame(FrameKind.SAME, at, length, digests=digest.root(own)))
             else:
                 codec, payload = packer.pack(block.data[start:end])
@@ -303,8 +302,8 @@ class _Pipeline:
         last, now = self._last, time.monotonic()
         span = max(now - last.at, 1e-6)
         wire_bytes = sum(c.channel.sent for c in self._connections)
-        held = sum(c.held for c in self._connections)
-        blocked = held + sum(c.channel.blocked + c.waited for c in self._connections)
+        limited_for = sum(c.held for c in self._connections)
+        blocked = limited_for + sum(c.channel.blocked + c.waited for c in self._connections)
         tally = self._counted()
         reading = (tally.reading - last.reading) / span
         waiting = (blocked - last.blocked) / span / len(self._connections)
@@ -312,9 +311,11 @@ class _Pipeline:
         link = None
         bottleneck = "cpu"
         if waiting > BUSY:
-            limited = held - last.held > (blocked - last.blocked) / 2
+            limited = limited_for - last.held > (blocked - last.blocked) / 2
             bottleneck = "limit" if limited else "network" if hungry > BUSY else "writing"
-            if bottleneck == last.bottleneck != "writing":  # twice in a row: no hiccup of the scheduler
+            if (
+                bottleneck == last.bottleneck != "writing"
+            ):  # twice in a row, so it is no accident of the scheduler
                 link = (wire_bytes - last.wire) / span / waiting
         elif reading > 0.5:
             bottleneck = "reading"
@@ -323,7 +324,7 @@ class _Pipeline:
         self._choice.use(self._flow.compression)
         self._choice.decide(link, strain)
         self._last = _Interval(
-            now, tally.reading, tally.working, tally.computing, blocked, held, wire_bytes, bottleneck
+            now, tally.reading, tally.working, tally.computing, blocked, limited_for, wire_bytes, bottleneck
         )
 
     def _look(self) -> SendProgress:
@@ -345,7 +346,7 @@ class _Pipeline:
             return replace(self._tally)
 
     def _fail(self, error: BaseException) -> None:
-        """The first error wins; everybody is told to leave."""
+        """Keep the first error, and end every thread."""
         with self._lock:
             if self._failure is None:
                 self._failure = error

@@ -1,4 +1,4 @@
-"""The sending end on one page, one block at a time: the readable specification of `sender`."""
+"""The sending end without threads, one block at a time: the readable specification of `sender`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Where bytes come from: a source lends blocks in the order in which they are ready, from a fixed set of
-buffers.
-"""
+"""A block source lends blocks in the order in which they are ready, from a fixed set of buffers."""
 
 from __future__ import annotations
 
@@ -23,35 +21,33 @@ PATIENCE = 0.25  # seconds between two looks at `halt`
 
 
 class Home(Protocol):
-    """Whoever lends buffers."""
+    """The lender of buffers."""
 
     def give(self, buffer: memoryview) -> None:
         """Take a buffer back; from any thread."""
 
 
 class Block:
-    """Plain bytes of one disk at `offset`, borrowed: `data` is valid until `release()`, which any thread may
-    call once.
-    """
+    """Borrowed plain bytes of one disk at `offset`: `data` is valid until `release()`, which any thread may call once."""
 
-    __slots__ = ("_home", "_whole", "data", "offset")
+    __slots__ = ("_buffer", "_home", "data", "offset")
 
     def __init__(
-        self, offset: int, data: memoryview, home: Home | None = None, whole: memoryview | None = None
+        self, offset: int, data: memoryview, home: Home | None = None, buffer: memoryview | None = None
     ) -> None:
-        self.offset, self.data, self._home, self._whole = offset, data, home, whole
+        self.offset, self.data, self._home, self._buffer = offset, data, home, buffer
 
     def release(self) -> None:
-        home, whole = self._home, self._whole
-        self._home = self._whole = None
-        if home is not None and whole is not None:
-            home.give(whole)
+        home, buffer = self._home, self._buffer
+        self._home = self._buffer = None
+        if home is not None and buffer is not None:
+            home.give(buffer)
 
 
 class BlockSource(Protocol):
-    """A disk to read. One thread reads at a time; `release` of blocks may happen on other threads.
+    """A disk to read. One thread reads at a time; any thread may release blocks.
 
-    Every method raises ReaderFailed; nothing is retried inside (see policies).
+    Every method raises ReaderFailed. Nothing is repeated inside (see `policies`).
     """
 
     @property
@@ -59,18 +55,17 @@ class BlockSource(Protocol):
         """Bytes."""
 
     def allocated(self, extent: Extent) -> list[Extent]:
-        """What of `extent` may hold anything but zeros. Never too little; may be too much."""
+        """The parts of `extent` that may hold anything but zeros. Never too little; it may be too much."""
 
     def read(self, extents: Iterable[Extent], halt: threading.Event | None = None) -> Iterator[Block]:
-        """The bytes of `extents` in blocks that never cross a 1 MiB boundary, in any order, each exactly
-        once.
+        """The bytes of `extents` in blocks that never cross a 1 MiB boundary, in any order, each exactly once.
 
-        Memory is bounded: when all buffers are lent, reading waits for a `release`. Setting `halt` ends it
-        soon with Interrupted; closing the iterator ends the reads that are under way.
+        Memory is bounded: when all buffers are lent, reading waits for a `release`. Setting `halt` ends reading soon with
+        Interrupted. Closing the iterator ends the reads that are under way.
         """
 
     def close(self) -> None:
-        """Give everything back. Harmless when repeated."""
+        """Release all resources. May be repeated."""
 
 
 class Pool:
@@ -127,13 +122,13 @@ class FileSource:
 
     def read(self, extents: Iterable[Extent], halt: threading.Event | None = None) -> Iterator[Block]:
         for offset, length in ranges.blocks(ranges.normalise(extents)):
-            whole = self._pool.wait(halt)
+            buffer = self._pool.wait(halt)
             try:
-                self._fill(whole[:length], offset)
+                self._fill(buffer[:length], offset)
             except BaseException:
-                self._pool.give(whole)
+                self._pool.give(buffer)
                 raise
-            yield Block(offset, whole[:length], self._pool, whole)
+            yield Block(offset, buffer[:length], self._pool, buffer)
 
     def close(self) -> None:
         if self._file >= 0:
@@ -141,10 +136,10 @@ class FileSource:
             self._file = -1
 
     def _fill(self, room: memoryview, offset: int) -> None:
-        done = 0
-        while done < len(room):
+        filled = 0
+        while filled < len(room):
             try:
-                count = os.preadv(self._file, [room[done:]], offset + done)
+                count = os.preadv(self._file, [room[filled:]], offset + filled)
             except OSError as error:
                 raise ReaderFailed(
                     f"reading at {offset} failed ({error.strerror})",
@@ -153,15 +148,15 @@ class FileSource:
                 ) from error
             if not count:
                 raise ReaderFailed(
-                    f"ends at {offset + done}, before its capacity",
+                    f"ends at {offset + filled}, before its capacity",
                     on=str(self._path),
                     remedy="check the file: it is shorter than it was",
                 )
-            done += count
+            filled += count
 
 
 def data_ranges(file: int, extent: Extent) -> Iterator[Extent]:
-    """What of `extent` a regular file stores, by SEEK_DATA and SEEK_HOLE."""
+    """The parts of `extent` that a regular file stores, by SEEK_DATA and SEEK_HOLE."""
     at = extent.start
     while at < extent.end:
         start = first_data(file, at)
@@ -177,9 +172,9 @@ def data_ranges(file: int, extent: Extent) -> Iterator[Extent]:
 
 
 def first_data(file: int, at: int) -> int | None:
-    """Where the first byte that is stored lies, from `at` on; None when there is only a hole up to the end.
+    """The offset of the first stored byte from `at` on; None when the rest of the file is a hole.
 
-    What knows no holes, such as a device, stores everything.
+    A file without holes, such as a device, stores everything.
     """
     try:
         return os.lseek(file, at, os.SEEK_DATA)

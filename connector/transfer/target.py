@@ -1,4 +1,4 @@
-"""Where bytes go: positional, sparse, and durable only after `flush` returns."""
+"""A target is written at positions, is sparse, and is durable only after `flush` returns."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ _ZEROS = bytes(BLOCK)
 
 
 class Target(Protocol):
-    """A disk to write. All methods may be called from several threads at once; ranges in flight must not
-    overlap.
+    """A disk to write. Several threads may call all methods at once, for ranges that do not overlap.
 
-    Raises TargetFull when there is no room and TargetFailed for everything else.
+    Raises TargetFull when there is no space, and TargetFailed for every other failure.
     """
 
     @property
@@ -35,26 +34,26 @@ class Target(Protocol):
         """Bytes."""
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Replaying it is harmless (invariant 8)."""
+        """Write bytes; repeating it is harmless (invariant 8)."""
 
     def zero(self, offset: int, length: int) -> None:
-        """The range reads as zeros afterwards, and costs no space where the storage can do that."""
+        """Make the range read as zeros; it needs no space where the storage can punch holes."""
 
     def read_into(self, offset: int, room: memoryview) -> None:
         """Fill `room` completely."""
 
     def flush(self) -> None:
-        """Everything that was written before is on stable storage when this returns (invariant 1)."""
+        """Put everything that was written before on stable storage (invariant 1)."""
 
     def reads_as_zero(self, extent: Extent) -> bool:
         """True only when it is known without reading that the whole range is zeros."""
 
     def close(self) -> None:
-        """Harmless when repeated."""
+        """May be repeated."""
 
 
 class RawFileTarget:
-    """A sparse raw file of exactly `capacity` bytes. Growing keeps what is there; shrinking is refused."""
+    """A sparse raw file of exactly `capacity` bytes. Growing keeps the contents; shrinking is refused."""
 
     def __init__(self, path: Path, capacity: int) -> None:
         self._path, self.capacity = path, capacity
@@ -119,14 +118,12 @@ class RawFileTarget:
             raise TargetFailed(
                 f"{length} bytes at {offset} lie outside of {self.capacity}",
                 on=str(self._path),
-                remedy="run the same release on both sides; report it when it is",
+                remedy="run the same release on both sides; if it is the same, report this",
             )
 
 
 class MemoryTarget:
-    """A disk in memory that forgets on `crash()` whatever was not flushed; the witness in tests of
-    durability.
-    """
+    """A disk in memory whose `crash()` drops everything that was not flushed, for tests of durability."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -163,7 +160,7 @@ class MemoryTarget:
         if offset < 0 or offset + length > self.capacity:
             raise TargetFailed(
                 f"{length} bytes at {offset} lie outside of {self.capacity}",
-                remedy="run the same release on both sides; report it when it is",
+                remedy="run the same release on both sides; if it is the same, report this",
             )
 
 
@@ -176,7 +173,7 @@ def write_all(file: int, data: memoryview | bytes, offset: int) -> None:
 
 
 def zero_range(file: int, offset: int, length: int) -> None:
-    """Punch a hole; where that cannot be done, read, and write zeros over what is none. Raises OSError."""
+    """Punch a hole; where that is not possible, overwrite with zeros what is not zero. Raises OSError."""
     if length == 0:
         return
     if _fallocate(file, KEEP_SIZE | PUNCH_HOLE, offset, length) == 0:
@@ -188,7 +185,7 @@ def zero_range(file: int, offset: int, length: int) -> None:
 
 
 def overwrite_with_zeros(file: int, offset: int, length: int) -> None:
-    """What already reads as zeros is proved so by reading, and left alone. Raises OSError."""
+    """Read, and write zeros only over blocks that are not zero. Raises OSError."""
     for start, size in list(data_ranges(file, Extent(offset, length))):
         for at in range(start, start + size, BLOCK):
             count = min(BLOCK, start + size - at)
@@ -198,7 +195,7 @@ def overwrite_with_zeros(file: int, offset: int, length: int) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what the operating system says into our words."""
+    """Turn errors of the operating system into ours."""
     try:
         yield
     except OSError as error:
@@ -215,5 +212,5 @@ def explained(path: Path) -> Iterator[None]:
 
 def free_space(directory: Path) -> int:
     """Bytes that an unprivileged writer may still use."""
-    found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize
+    system = os.statvfs(directory)
+    return system.f_bavail * system.f_frsize

@@ -1,4 +1,4 @@
-"""What a target holds, as its instance says: digests in pages, fetched when they are first asked for."""
+"""The digests of a target's cells, fetched from its instance in pages when they are first needed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from connector.model import Extent
 from connector.transfer import digest
 from connector.transfer.extents import CELL
 
-PAGE: Final = 256 << 20  # bytes of the disk whose digests come together: 128 KiB
+PAGE: Final = 256 << 20  # bytes of the disk whose digests are fetched together: 128 KiB of digests
 KEPT: Final = 8  # pages; blocks arrive nearly in order
 
 Fetch = Callable[[Sequence[Extent]], bytes]
 
 
 class TargetDigests:
-    """Callable as `sender.Held`. Thread-safe; at most `KEPT` pages are in memory.
+    """A `sender.DigestLookup`. Thread-safe; at most `KEPT` pages are in memory.
 
-    Make a new one for each connection: what was sent meanwhile is not in the pages.
+    Make a new object for each connection: the pages do not show what was sent meanwhile.
     """
 
     def __init__(self, fetch: Fetch, capacity: int) -> None:

@@ -10,19 +10,19 @@ from connector.model import Extent
 from connector.transfer import extents as ranges
 from connector.transfer.extents import BLOCK, CELL
 
-SEGMENTS: Final = 2048  # pieces that a disk is cut into at most, besides where the reason changes
+SEGMENTS: Final = 2048  # the largest number of segments of a disk; a change of the reason cuts too
 
 
 class Reason(StrEnum):
-    """Why the target holds what it holds there. The letters stand in packed manifests."""
+    """Why the target holds the bytes of a range. Packed manifests use the letters."""
 
     DATA = "data"  # read from the source, and sent
-    CHANGED = "changed"  # CBT said that it changed: read and sent
-    ZERO = "zero"  # read, and it was zeros
+    CHANGED = "changed"  # changed as CBT says: read and sent
+    ZERO = "zero"  # read, and all zeros
     UNALLOCATED = "unallocated"  # not read: the source has nothing there, it reads as zeros
     EQUAL = "equal"  # read, and equal to what the target held
-    UNCHANGED = "unchanged"  # not read: CBT said that it did not change since the base
-    REPAIRED = "repaired"  # the proof found it wrong: read and sent again
+    UNCHANGED = "unchanged"  # not read: unchanged since the base, as CBT says
+    REPAIRED = "repaired"  # wrong as the proof says: read and sent again
 
     @property
     def letter(self) -> str:
@@ -57,17 +57,17 @@ Claim = tuple[Reason, Sequence[Extent]]
 
 
 def tile(capacity: int, claims: Iterable[Claim], rest: Reason) -> list[Piece]:
-    """What several claims say together: of two that overlap the earlier counts, and `rest` is what nobody claims.
+    """The pieces of a disk by several claims. Where claims overlap, the earlier counts; `rest` is the reason of unclaimed bytes.
 
     Neighbours have different reasons.
     """
-    taken: list[Extent] = []
+    claimed: list[Extent] = []
     pieces: list[Piece] = []
     for reason, extents in claims:
-        mine = ranges.subtract(ranges.clip(extents, capacity), taken)
-        pieces += [Piece(start, length, reason) for start, length in mine]
-        taken = ranges.union(taken, mine)
-    free = ranges.subtract(ranges.whole(capacity), taken)
+        own = ranges.subtract(ranges.clip(extents, capacity), claimed)
+        pieces += [Piece(start, length, reason) for start, length in own]
+        claimed = ranges.union(claimed, own)
+    free = ranges.subtract(ranges.whole(capacity), claimed)
     pieces += [Piece(start, length, rest) for start, length in free]
     return list(_merged(sorted(pieces)))
 
@@ -94,14 +94,14 @@ def segment(capacity: int) -> int:
 
 
 def cut(pieces: Iterable[Piece], size: int) -> Iterator[Piece]:
-    """The same, cut where a multiple of `size` is crossed."""
+    """The same pieces, cut at every multiple of `size`."""
     for start, length, reason in pieces:
         for at, part in ranges.blocks([Extent(start, length)], size):
             yield Piece(at, part, reason)
 
 
 def tiles(pieces: Iterable[tuple[int, int]], capacity: int) -> bool:
-    """Whether ranges `(start, length)` cover `[0, capacity)` one after the other, in whole cells."""
+    """Whether ranges `(start, length)` cover `[0, capacity)` in order, without gap, in whole cells."""
     at = 0
     for start, length in pieces:
         if start != at or length <= 0 or start % CELL:

@@ -1,8 +1,7 @@
-"""TLS 1.3 with both sides authenticated, moved in large socket calls instead of one system call per 16 KiB
-record.
+"""TLS 1.3 with both sides authenticated: a peer is trusted by the job's authority and the role in its certificate.
 
-The peer is known by the job's authority and the role in its certificate, not by its host name: addresses
-change.
+Host names are not checked, because addresses change. Bytes move in large socket calls instead of one system call for each
+record of 16 KiB.
 """
 
 from __future__ import annotations
@@ -20,30 +19,28 @@ from connector.model import Credential
 from connector.transfer.certificates import APPLIANCE_PREFIX, ROLE_PREFIX, CertificateRole
 
 PROTOCOL = "agentless-blocks/1"
-BATCH = (
-    1 << 19
-)  # plain bytes encrypted per socket call: large enough to forget the call, small enough for the cache
+#: Plain bytes that are encrypted for one socket call: large enough that the call costs little, small enough for the cache.
+BATCH = 1 << 19
 DEAD_AFTER = 30  # seconds without a TCP answer after which the peer counts as dead
 HANDSHAKE = 10.0  # seconds
 
 
 def context(credential: Credential, *, server: bool, protocol: str | None = PROTOCOL) -> ssl.SSLContext:
-    """A context that trusts the job's authority alone. The key passes through an anonymous file in memory,
-    never a path.
+    """A context that trusts only the job's authority. The key goes through an anonymous file in memory, never a path.
 
     Raises BadInput when the credential is not usable.
     """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
-    made.minimum_version = ssl.TLSVersion.TLSv1_3
-    made.check_hostname = False
-    made.verify_mode = ssl.CERT_REQUIRED
+    result = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    result.minimum_version = ssl.TLSVersion.TLSv1_3
+    result.check_hostname = False
+    result.verify_mode = ssl.CERT_REQUIRED
     if protocol:
-        made.set_alpn_protocols([protocol])
+        result.set_alpn_protocols([protocol])
     pem = os.memfd_create("credential", os.MFD_CLOEXEC)
     try:
         os.write(pem, f"{credential.certificate}\n{credential.key}\n".encode())
-        made.load_cert_chain(f"/proc/self/fd/{pem}")
-        made.load_verify_locations(cadata=credential.authority)
+        result.load_cert_chain(f"/proc/self/fd/{pem}")
+        result.load_verify_locations(cadata=credential.authority)
     except (ssl.SSLError, ValueError) as error:
         raise BadInput(
             f"the credential is not usable ({type(error).__name__})", remedy="issue a new one"
@@ -51,39 +48,39 @@ def context(credential: Credential, *, server: bool, protocol: str | None = PROT
     finally:
         os.close(pem)
     if server:
-        made.num_tickets = 0  # nothing is resumed: a revoked job must not live on in tickets
-    return made
+        result.num_tickets = 0  # no session is resumed: a revoked job must not go on with a ticket
+    return result
 
 
 def role_of(certificate: object) -> CertificateRole:
-    """The role in the SAN URI of what `getpeercert()` returned. Raises TrustFailed when there is none."""
+    """The role in the SAN URI of a certificate of `getpeercert()`. Raises TrustFailed when there is none."""
     names = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()
-    found = [
+    roles = [
         value.removeprefix(ROLE_PREFIX)
         for kind, value in names
         if kind == "URI" and value.startswith(ROLE_PREFIX)
     ]
-    if len(found) != 1 or found[0] not in list(CertificateRole):
+    if len(roles) != 1 or roles[0] not in list(CertificateRole):
         raise TrustFailed(
             "the peer's certificate names no role", remedy="use credentials that this job issued"
         )
-    return CertificateRole(found[0])
+    return CertificateRole(roles[0])
 
 
 def appliance_of(certificate: object) -> str:
-    """The id of the appliance that the certificate was issued to; empty for one of another side."""
+    """The id of the appliance that the certificate was issued to; empty when it was issued to another side."""
     names = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()
     uris = (value for kind, value in names if kind == "URI")
     return next((uri.removeprefix(APPLIANCE_PREFIX) for uri in uris if uri.startswith(APPLIANCE_PREFIX)), "")
 
 
 def require_role(certificate: object, roles: Iterable[CertificateRole], on: str) -> CertificateRole:
-    """Refuse a peer whose certificate is of this job but for another purpose."""
+    """The peer's role. Refuses a peer whose certificate is of this job but for another purpose."""
     role = role_of(certificate)
-    wanted = list(roles)
-    if role not in wanted:
+    expected = list(roles)
+    if role not in expected:
         raise TrustFailed(
-            f"the peer is {role.value}, expected {' or '.join(wanted)}",
+            f"the peer is {role.value}, expected {' or '.join(expected)}",
             on=on,
             remedy="use the credential that was made for this side",
         )
@@ -93,7 +90,7 @@ def require_role(certificate: object, roles: Iterable[CertificateRole], on: str)
 class Channel:
     """One connection. One thread may send while another receives; `abort` from any thread wakes both.
 
-    Every method raises TransferFailed when the way broke and TrustFailed when the handshake was refused.
+    Every method raises TransferFailed when the connection broke, and TrustFailed when the handshake was refused.
     """
 
     def __init__(
@@ -111,9 +108,8 @@ class Channel:
         self.sent = 0
         self.blocked = 0.0  # seconds in socket calls that send
         self.starved = 0.0  # seconds in socket calls that receive
-        self.pace: Callable[[int], int] = lambda count: (
-            count
-        )  # asked before bytes are sent; how many now? may wait
+        #: Called before bytes are sent: it returns how many of them may be sent now, and may wait.
+        self.pace: Callable[[int], int] = lambda count: count
 
     def handshake(self, roles: Iterable[CertificateRole], timeout: float = HANDSHAKE) -> CertificateRole:
         """Complete the handshake within `timeout` seconds in all and check the peer's role."""
@@ -130,13 +126,11 @@ class Channel:
 
     @property
     def certificate(self) -> str:
-        """Which certificate the peer has shown, once the handshake is complete."""
+        """The serial number of the peer's certificate, once the handshake is complete."""
         return str((self._tls.getpeercert() or {}).get("serialNumber", ""))
 
     def send(self, parts: Iterable[bytes | memoryview]) -> None:
-        """Send everything; one thread at a time. Blocks while the peer does not take it (TransferFailed on
-        timeout).
-        """
+        """Send everything; one thread at a time. Waits for a slow peer, and raises TransferFailed after the timeout."""
         for part in parts:
             view = memoryview(part)
             for at in range(0, len(view), BATCH):
@@ -148,14 +142,14 @@ class Channel:
         self._flush()
 
     def receive_into(self, room: memoryview) -> int:
-        """Fill `room` with what is there, at least one byte; 0 at a clean end. One thread at a time."""
+        """Fill `room` with the bytes that are there, at least one; returns 0 at a clean end. One thread at a time."""
         while True:
             with self._state:
                 filled = self._read(room)
             if filled >= 0:
                 return filled
             if not self._pull():
-                raise TransferFailed("the connection ended without a goodbye", on=self.peer)
+                raise TransferFailed("the connection ended without notice", on=self.peer)
 
     def goodbye(self) -> None:
         """Tell the peer that nothing more comes; never fails."""
@@ -167,7 +161,7 @@ class Channel:
         self._flush_alert()
 
     def abort(self) -> None:
-        """Break the connection now; whoever sends or receives gets TransferFailed."""
+        """Break the connection now; `send` and `receive_into` raise TransferFailed."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
@@ -272,7 +266,7 @@ def broken(error: OSError, peer: str) -> TransferFailed:
 
 
 def refused(error: ssl.SSLError, peer: str) -> ConnectorError:
-    """A TLS failure in one line: refused certificates are a matter of trust, all else is a broken way."""
+    """A TLS failure in one line: a refused certificate is TrustFailed, everything else TransferFailed."""
     reason = (error.reason or type(error).__name__).replace("_", " ").lower()
     if isinstance(error, ssl.SSLCertVerificationError) or "certificate" in reason or "unknown ca" in reason:
         detail = getattr(error, "verify_message", "") or reason
@@ -286,7 +280,7 @@ def _name(sock: socket.socket) -> str:
     try:
         host, port = sock.getpeername()[:2]
     except OSError:
-        return "a peer that left"
+        return "a closed connection"
     return f"{host}:{port}"
 
 

@@ -1,8 +1,8 @@
-"""The tree over a disk's digest table: a node for each page of cells, and one root. Pure.
+"""The tree over a disk's digest table has a node for each page of cells, and one root. Pure.
 
 An entry of the table is the digest of a cell, or 32 zero bytes where the cell reads as zeros (`digest.marked`). The node
 of a page is BLAKE3 over its entries, or 32 zero bytes when all of them are zero bytes. The root is BLAKE3 over the
-capacity (8 bytes, big-endian) and all nodes, so that it can be computed from the bytes of an image alone.
+capacity (8 bytes, big-endian) and all nodes. So it can be computed from the bytes of an image alone.
 """
 
 from __future__ import annotations
@@ -41,30 +41,30 @@ def nodes(entries: bytes) -> bytes:
 
 def root(capacity: int, listed: bytes | memoryview) -> bytes:
     """The root of a disk. `listed`: the nodes of all its pages, in order."""
-    whole = blake3(capacity.to_bytes(8, "big"))
-    whole.update(listed)
-    return bytes(whole.digest())
+    hasher = blake3(capacity.to_bytes(8, "big"))
+    hasher.update(listed)
+    return bytes(hasher.digest())
 
 
 class Tree:
-    """Fed with the entries of consecutive cells from the start of the disk; not for several threads at once."""
+    """Gets the entries of consecutive cells from the start of the disk; not for several threads at once."""
 
     def __init__(self, capacity: int) -> None:
-        self._whole = blake3(capacity.to_bytes(8, "big"))
+        self._hasher = blake3(capacity.to_bytes(8, "big"))
         self._open = bytearray()  # entries of a page that is not complete
 
     def feed(self, entries: bytes) -> None:
-        """The entries of the next cells, marks included."""
+        """Add the entries of the next cells, marks included."""
         self._open += entries
         ready = len(self._open) // ENTRIES * ENTRIES
         if ready:
-            self._whole.update(nodes(bytes(self._open[:ready])))
+            self._hasher.update(nodes(bytes(self._open[:ready])))
             del self._open[:ready]
 
     @property
     def root(self) -> bytes:
-        """The root of the disk, once everything was fed."""
-        whole = self._whole.copy()
+        """The root of the disk, once all entries were added."""
+        hasher = self._hasher.copy()
         if self._open:
-            whole.update(node(bytes(self._open)))
-        return bytes(whole.digest())
+            hasher.update(node(bytes(self._open)))
+        return bytes(hasher.digest())

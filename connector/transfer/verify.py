@@ -1,4 +1,4 @@
-"""An image against its evidence, offline: which byte ranges are not what was proved when the image was made."""
+"""Compares an image with its evidence, offline: names the byte ranges that are not as they were proved."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STRIDE: Final = 16 << 20  # bytes of one work item
 
 @dataclass(slots=True)
 class VerificationResult:
-    """`differences` are byte ranges; `exact` tells that they are cells (64 KiB), found with an intact digest table."""
+    """`differences` are byte ranges. `exact`: they are single cells (64 KiB), located with an intact digest table."""
 
     root: str = ""
     differences: list[Extent] = field(default_factory=list)
@@ -44,7 +44,7 @@ def check(
     workers: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> VerificationResult:
-    """Read the whole image, several threads at a time; memory does not grow with it. `progress` gets bytes done.
+    """Read the whole image with several threads; memory does not grow with it. `progress` gets the bytes read so far.
 
     `table`: the digest table beside the image; with it, differences are located to the cell. Raises BadInput.
     """
@@ -57,10 +57,10 @@ def check(
     verdict = VerificationResult(_root(roots, account).hex())
     wrong = [
         part
-        for part, found, source, target in zip(
-            account.parts, roots.found, account.source, account.target, strict=True
+        for part, actual, source, target in zip(
+            account.parts, roots.piece_roots, account.source, account.target, strict=True
         )
-        if not found == source == target
+        if not actual == source == target
     ]
     verdict.table_damaged = [] if table is None else _damaged(account, table)
     verdict.exact = table is not None and not ranges.intersect(wrong, verdict.table_damaged)
@@ -70,12 +70,12 @@ def check(
 
 
 def _root(roots: Roots, account: Account) -> bytes:
-    """The image's root in the form of the evidence: version 1 has a flat one."""
+    """The image's root in the form of the evidence: version 1 has a flat root."""
     return roots.flat if roots.flat in account.whole else roots.whole
 
 
 class _Reader:
-    """An image that may be shorter or longer than the disk: what lacks is a difference, and so is what is too much."""
+    """An image that may be shorter or longer than the disk: missing bytes are differences, and so are extra bytes."""
 
     def __init__(self, image: DiskImage) -> None:
         self._image = image
@@ -83,16 +83,16 @@ class _Reader:
         self._capacity = 0
 
     def digests(self, extent: Extent) -> bytes:
-        """Of the cells of an extent; those that the image does not have are marked, which no digest is."""
+        """The digests of an extent's cells. A cell that the image does not have gets the mark, which is no digest."""
         self._capacity = max(self._capacity, extent.end)
         inside = ranges.clip([extent], self._image.capacity)
         if inside == [extent] and self._image.reads_as_zero(extent):
             return digest.unmarked(extent.length, digest.MARK * digest.count(extent.length))
-        found = [self._piece(piece) for piece in ranges.blocks([extent])]
-        return b"".join(found)
+        pieces = [self._piece(piece) for piece in ranges.blocks([extent])]
+        return b"".join(pieces)
 
     def excess(self) -> list[Extent]:
-        """What the image has beyond the disk, unless it is zeros: a volume may be rounded up."""
+        """The bytes of the image beyond the disk, unless all are zeros: a volume may be rounded up."""
         extra = Extent(self._capacity, self._image.capacity - self._capacity)
         if extra.length <= 0 or self._image.reads_as_zero(extra):
             return []
@@ -119,20 +119,20 @@ class _Reader:
 
 
 def _in_order(work: Callable[[Extent], bytes], capacity: int, workers: int) -> Iterator[tuple[Extent, bytes]]:
-    """Results in the order of the disk, with a few under way."""
+    """Results in the order of the disk; a few are computed ahead."""
     with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
         waiting: deque[tuple[Extent, Future[bytes]]] = deque()
         for extent in ranges.blocks(ranges.whole(capacity), STRIDE):
             waiting.append((extent, pool.submit(work, extent)))
             if len(waiting) > 2 * workers:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
+                extent_done, future = waiting.popleft()
+                yield extent_done, future.result()
+        for extent_done, future in waiting:
+            yield extent_done, future.result()
 
 
 def _damaged(account: Account, table: Path) -> list[Extent]:
-    """The parts of the disk for which the digest table is not what was proved."""
+    """The parts of the disk whose digest table is not as it was proved."""
     entries = RawImage(table)
     try:
         if entries.capacity != digest.count(account.capacity) * digest.SIZE:
@@ -144,8 +144,8 @@ def _damaged(account: Account, table: Path) -> list[Extent]:
         entries.close()
     return [
         part
-        for part, found, wanted in zip(account.parts, roots.found, account.source, strict=True)
-        if found != wanted
+        for part, actual, expected in zip(account.parts, roots.piece_roots, account.source, strict=True)
+        if actual != expected
     ]
 
 
@@ -157,7 +157,7 @@ def _entries(table: RawImage, extent: Extent) -> bytes:
 
 def _cells(wrong: list[Extent], reader: _Reader, table: Path) -> list[Extent]:
     entries = RawImage(table)
-    found = []
+    cells = []
     try:
         for extent in ranges.blocks(wrong, STRIDE):
             pairs = zip(
@@ -166,7 +166,7 @@ def _cells(wrong: list[Extent], reader: _Reader, table: Path) -> list[Extent]:
             for number, (have, want) in enumerate(pairs):
                 if have != want:
                     start = extent.start + number * CELL
-                    found.append(Extent(start, min(CELL, extent.end - start)))
+                    cells.append(Extent(start, min(CELL, extent.end - start)))
     finally:
         entries.close()
-    return ranges.normalise(found)
+    return ranges.normalise(cells)

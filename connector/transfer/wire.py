@@ -1,8 +1,7 @@
-"""Frames of the block port, sans I/O: strict, bounded, and the same under any chunking. See
-docs/wire-format.md.
+"""The frames of the block port, without I/O: decoding is strict, bounded, and independent of how bytes arrive.
 
-The decoder says where the next bytes belong (`buffer`), so that a socket can decrypt straight into a frame's
-payload; nothing is copied and no more than one frame is held.
+The format is documented in docs/wire-format.md. The decoder says where the next bytes belong (`buffer`), so that a socket
+can decrypt into a frame's payload. Nothing is copied, and at most one frame is in memory.
 """
 
 from __future__ import annotations
@@ -43,7 +42,10 @@ class Codec(IntEnum):
     ZSTD = 1
 
 
-SINCE = {FrameKind.SAME: 2, FrameKind.HOLE: 2}  # version of the format; of every other kind it is 1
+SINCE = {
+    FrameKind.SAME: 2,
+    FrameKind.HOLE: 2,
+}  # the format's version that began with a kind; 1 for the others
 FROM_APPLIANCE = frozenset(
     {
         FrameKind.HELLO,
@@ -92,8 +94,9 @@ class Frame:
 
 
 def encode(frame: Frame) -> bytes:
-    """Header and digests; the caller sends `frame.payload` behind it, uncopied. A frame carries the version
-    in which its kind came to be, so an older peer understands what it can.
+    """Header and digests; the caller sends `frame.payload` after them, uncopied.
+
+    A frame carries the version that began with its kind, so that an older peer understands the older kinds.
     """
     head = HEADER.pack(
         MAGIC,
@@ -187,8 +190,7 @@ def _check_data(frame: Frame, digests: int, payload: int) -> None:
 class Decoder:
     """Bytes in, frames out. After a WireViolation the decoder is dead: the connection must be closed.
 
-    `allocate(n)` lends a writable buffer of exactly `n` bytes for a DATA frame; it is handed on as
-    `Frame.owner`.
+    `allocate(n)` lends a writable buffer of exactly `n` bytes for a frame's body; `Frame.owner` is that buffer.
     """
 
     def __init__(
@@ -210,11 +212,11 @@ class Decoder:
         return self._pending is None and self._filled == 0
 
     def buffer(self) -> memoryview:
-        """Where the next bytes of the stream belong; never empty."""
+        """The memory for the next bytes of the stream; never empty."""
         return self._target[self._filled :]
 
     def advance(self, count: int) -> Frame | None:
-        """`count` bytes were put into `buffer()`; returns a frame when that completed one."""
+        """`count` bytes were put into `buffer()`; returns the frame that they complete, if any."""
         self._filled += count
         if self._filled < len(self._target):
             return None
@@ -246,7 +248,7 @@ class Decoder:
                 yield frame
 
     def _check_sequence(self, frame: Frame) -> None:
-        """Counted frames are numbered 1, 2, 3, ...; acknowledgements never go back."""
+        """Check that counted frames are numbered 1, 2, 3, ..., and that acknowledgements never go back."""
         if frame.kind in COUNTED:
             if frame.sequence != self._sequence + 1:
                 raise WireViolation(f"frame {frame.sequence} follows frame {self._sequence}")

@@ -240,13 +240,13 @@ def run_pass(
     attempts = [
         InterruptedAttempt(
             ranges.from_json(a["durable"]),
-            () if a["pass_id"] == begin.pass_id else extents(changed[str(a["change_id"])]),
+            () if a["pass_id"] == begin.reading_id else extents(changed[str(a["change_id"])]),
         )
         for a in state["attempts"]  # type: ignore[attr-defined]
     ]
     made = plan(CAPACITY, extents(allocated), attempts, dirty=True)
     held = TargetDigests(lambda asked: disk_digests(disk, asked), CAPACITY)
-    session = disk.open_session(begin.pass_id, CAPACITY, lambda: None)
+    session = disk.open_session(begin.reading_id, CAPACITY, lambda: None)
     loose: dict[int, tuple[bytes, bytes]] = {}
     found: list[tuple[Extent, RangeState]] = []
     for number in sorted(n for e in made.todo for n in range(e.start // CELL, -(-e.end // CELL))):
@@ -284,7 +284,7 @@ def run_pass(
     if found:
         session.commit(found)
     session.close()
-    end(disk, source, begin.pass_id, made.cover)
+    end(disk, source, begin.reading_id, made.cover)
 
 
 def end(disk: Disk, source: dict[int, int], pass_id: str, cover: list[Extent]) -> None:

@@ -59,9 +59,9 @@ def test_after_a_restart_the_disks_lie_where_they_lay(start: Start, disk: Path, 
     first.kill()
     second = start(words=words)
     assert second.endpoint.settle() == ["2000"]
-    with pytest.raises(Conflict, match=r"lies on device bp1d6tsvznfghy7yyyyy, not on another-one"):
+    with pytest.raises(Conflict, match=r"is on device bp1d6tsvznfghy7yyyyy, not on another-one"):
         second.endpoint.assign_devices({"2000": "another-one"})
-    with pytest.raises(Conflict, match="two disks cannot lie on one device"):
+    with pytest.raises(Conflict, match="two disks cannot be on one device"):
         second.endpoint.assign_devices({"2001": SERIAL})
 
 

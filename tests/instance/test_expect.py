@@ -61,7 +61,7 @@ def test_an_image_is_made_only_of_what_is_expected(instance: Instance, disk: Pat
         with pytest.raises(Conflict, match=what):
             endpoint.make_image("web", "raw", "run", expect=expect)
     for nonsense in ({"2000": {}}, {"2000": right | {"generation": "1"}}):
-        with pytest.raises(BadInput, match="expected of a disk"):
+        with pytest.raises(BadInput, match="expected state of a disk"):
             endpoint.make_image("web", "raw", "run", expect=nonsense)  # type: ignore[arg-type]
     assert endpoint.settle({"2000": right}) == ["2000"]
     assert endpoint.make_image("web", "raw", "run", expect={"2000": right})["state"] == "ready"

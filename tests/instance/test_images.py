@@ -78,7 +78,7 @@ def settled(store: DiskStore) -> Disk:
 def test_a_proof_that_is_stopped_proves_nothing(settled: Disk) -> None:
     proofs = Proofs()
     proofs.close()
-    with pytest.raises(TransferFailed, match="its proof was ended before it was done") as stopped:
+    with pytest.raises(TransferFailed, match="its proof was ended early") as stopped:
         proofs.ask(settled, 20.0, fresh=False)
     assert stopped.value.retryable
 

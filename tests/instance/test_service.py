@@ -223,7 +223,7 @@ def test_a_connection_that_carries_no_block_ends_though_it_shows_that_it_lives(
         time.sleep(0.05)
     thread.join(PATIENCE)
     client.close()
-    assert ended == ["carried no block for 0 s"]
+    assert ended == ["no block came for 0 s"]
 
 
 class Nowhere:

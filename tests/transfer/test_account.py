@@ -199,5 +199,7 @@ def test_roots_do_not_depend_on_how_the_digests_come(lengths: list[int], cuts: l
     for size in [*cuts, at]:
         roots.feed(digests[position * 32 : (position + size) * 32])
         position += size
-    assert roots.found == [digest.root(digests[p.start // CELL * 32 : p.end // CELL * 32]) for p in parts]
+    assert roots.piece_roots == [
+        digest.root(digests[p.start // CELL * 32 : p.end // CELL * 32]) for p in parts
+    ]
     assert roots.flat == digest.root((at * CELL).to_bytes(8, "big") + digests)

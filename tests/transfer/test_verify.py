@@ -34,7 +34,7 @@ def account_of(content: bytes, pieces: list[Piece]) -> Account:
     parts = parts_of(pieces, len(content))
     roots = Roots(len(content), parts)
     roots.feed(digest.cells(memoryview(content)))
-    found = tuple(roots.found)
+    found = tuple(roots.piece_roots)
     return Account(len(content), tuple(pieces), tuple(parts), found, found, (roots.whole, roots.whole))
 
 
