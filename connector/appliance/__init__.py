@@ -1,1 +1,1 @@
-"""The appliance: owns everything on the VMware side, opens no inbound port, takes passes from the control plane."""
+"""The appliance owns everything on the VMware side; it opens no inbound port and takes orders from the control plane."""

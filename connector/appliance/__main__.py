@@ -1,4 +1,4 @@
-"""`python -m connector.appliance`: an appliance as a service. One line of JSON says that it is ready."""
+"""`python -m connector.appliance`: an appliance as a service; it prints one line of JSON when it is ready."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from connector.vcenter.client import VCenter
 
 log = logging.getLogger(__name__)
 
-EVIDENCE_PATIENCE = 120.0  # seconds that a finished pass waits for a control plane that is away
-APPROVAL_LOOK = 5.0  # seconds between two heartbeats of an appliance that waits for approval
-#: Seconds that a control plane may need to come up again while a snapshot waits for being written down.
+EVIDENCE_PATIENCE = 120.0  # seconds that a finished pass waits for an unreachable control plane
+APPROVAL_LOOK = 5.0  # seconds between two heartbeats while the appliance waits for approval
+#: Seconds that a snapshot's record waits for a control plane that restarts.
 CONTROL_PATIENCE = 300.0
 
 
@@ -54,7 +54,7 @@ CONTROL_PATIENCE = 300.0
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line as JSON on a terminal too.")
 def command(file: Path | None, exit_with_stdin: bool, as_json: bool) -> None:
-    """Register the machines of a vCenter and carry out passes until told to stop."""
+    """Register the machines of a vCenter, and carry out passes until a signal stops the program."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -65,11 +65,11 @@ def command(file: Path | None, exit_with_stdin: bool, as_json: bool) -> None:
 
 
 def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json: bool = False) -> None:
-    """Until `stop` is set. Everything that was begun is put down before this returns."""
+    """Run until `stop` is set. Every running pass is ended before this returns."""
     with ExitStack() as unwind:
         unwind.callback(os.close, child.own_directory(configuration.state, "another appliance"))
         excludes.refuse(configuration.state)
-        recorder = _Late()
+        recorder = _LateRecorder()
         ledger = ControlLedger(recorder, Patience(CONTROL_PATIENCE, (ControlFailed,), stop))
         owner = owner_of(configuration.control.thumbprint)
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
@@ -117,7 +117,7 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json
             outages=outages,
             target=target,
         )
-        seen = rescan.once()
+        machines = rescan.once()
         unwind.enter_context(rescan)
         repair_context = RepairContext(
             vcenter,
@@ -129,7 +129,7 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json
         unwind.enter_context(
             Cleaner(vcenter, ledger, connect, context.locks, stop, first=first, outages=outages)
         )
-        ready = {"appliance": identity.membership.appliance_id, "machines": seen, "pid": os.getpid()}
+        ready = {"appliance": identity.membership.appliance_id, "machines": machines, "pid": os.getpid()}
         child.report_ready(ready, "" if as_json else _ready(configuration, ready))
         work = partial(carry, context)
         Agent(
@@ -149,27 +149,27 @@ Stop with Ctrl-C or SIGTERM."""
 
 
 def admitted(connect: Callable[[], ControlClient], stop: threading.Event, target: KnownTarget) -> None:
-    """Returns when an administrator has approved this appliance, and `target` is known; or `stop` is set."""
-    told, outages = False, Outages(log, PEERS)
+    """Wait until an administrator has approved this appliance and `target` is known, or `stop` is set."""
+    logged, outages = False, Outages(log, PEERS)
     with closing(connect()) as control:
         while not stop.is_set():
             try:
-                heard = control.heartbeat(())
-                target.hear(heard)
-                if not heard.waiting:
+                answer = control.heartbeat(())
+                target.hear(answer)
+                if not answer.waiting:
                     outages.heard(ControlFailed)
                     return
-                if not told:
+                if not logged:
                     log.warning("waits for approval: an administrator runs connector appliance approve")
-                told = True
+                logged = True
                 outages.heard(ControlFailed)
             except ControlFailed as failed:
                 outages.missed("heartbeat", failed)
             stop.wait(APPROVAL_LOOK)
 
 
-class _Late:
-    """The ledger is needed to log in at vCenter, the membership needs vCenter's identity: this closes the circle."""
+class _LateRecorder:
+    """A recorder whose client is set later: vCenter's login needs the ledger, and the client needs vCenter's identity."""
 
     client: ControlClient
 
@@ -202,8 +202,8 @@ def main() -> int:
     try:
         command(standalone_mode=False)
     except click.ClickException as refused:
-        what = refused.format_message().rstrip(".")
-        click.echo(f"connector appliance: {what}; see connector appliance run --help", err=True)
+        message = refused.format_message().rstrip(".")
+        click.echo(f"connector appliance: {message}; see connector appliance run --help", err=True)
         return refused.exit_code
     except ConnectorError as failed:
         if awaited:

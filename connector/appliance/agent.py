@@ -1,8 +1,8 @@
-"""The loop of an appliance: hear, take, carry out, report. It calls out only; nothing ever calls it.
+"""The appliance's loop sends heartbeats, takes orders, carries them out and reports; nothing ever calls the appliance.
 
-A pass that the control plane no longer wants is stopped within a heartbeat, and its snapshot removed; one that shall
-use the line otherwise does so as soon. When the
-appliance itself is asked to stop it does the same for everything it carries, reports, and only then ends.
+A pass that the control plane wants no longer is stopped within a heartbeat, and its snapshot is removed. A new rate or
+compression reaches a pass within a heartbeat too. When the appliance itself must stop, it stops every pass, reports, and then
+ends.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from connector.outages import Outages
 
 log = logging.getLogger(__name__)
 
-TAKE_WAIT = 1.0  # seconds one call waits at the control plane for an order; also how long a stop waits for it
+TAKE_WAIT = 1.0  # seconds that one call waits for an order; a stop may wait as long
 REPORT_EVERY = 0.5  # seconds between two progress reports of one pass
 BACK_OFF = 2.0  # seconds after a call that failed
 #: An order's task, in a line of the log.
 _TASKS = {"read": "pass", "final": "cutover pass", "shutdown": "shutdown", "power-on": "rollback"}
-POWER_TASKS = 8  # orders that power a machine, side by side
+POWER_TASKS = 8  # power tasks at a time
 
 
 class Control(Protocol):
-    """The control plane, as one thread of an appliance speaks to it. Raises ConnectorError; every call may be repeated."""
+    """The control plane as one thread of an appliance calls it. Raises ConnectorError; every call may be repeated."""
 
     def heartbeat(self, passes: Sequence[str]) -> HeartbeatAnswer:
-        """Say which passes are under way; answers what is wished of them."""
+        """Name the running passes; answers what the control plane asks of them."""
 
     def take(self, wait: float, power_tasks: bool = False) -> dict[str, Any] | None:
-        """The next order, or None after `wait` seconds. `power_tasks`: one that powers a machine, not one that reads."""
+        """The next order, or None after `wait` seconds. With `power_tasks` it is a power task, otherwise a pass that reads."""
 
     def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None: ...
 
@@ -64,12 +64,12 @@ class Control(Protocol):
 
 
 Connect = Callable[[], Control]
-"""A connection of the calling thread's own; the caller closes it."""
+"""Returns a connection for the calling thread; the caller closes it."""
 
 
 Carry = Callable[[Order, PassProgress, PassControl], Mapping[str, Any]]
-"""Carry out one order; answers the measured result; raises ConnectorError, Interrupted once a stop is wished,
-GivenBack when it cannot go on now."""
+"""Carries out one order and returns its measured result. Raises ConnectorError, Interrupted after a stop, and GivenBack when
+the pass cannot go on now."""
 
 
 @dataclass(slots=True)
@@ -82,8 +82,9 @@ class _Running:
 
 
 class Agent:
-    """Takes at most `limit` orders at a time that read, and beside them some power tasks, so that no cutover and no way back
-    waits behind a copy. `run` returns after `stop` is set and everything carried is put down.
+    """Takes at most `limit` orders that read at a time, and besides them some power tasks: no cutover waits for a copy.
+
+    `run` returns after `stop` is set and every running pass has ended.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Agent:
         outages: Outages | None = None,
         hear: Callable[[HeartbeatAnswer], None] = lambda _: None,
     ) -> None:
-        """`rotate` fetches a new secret and key; it is called when a heartbeat wishes so. `hear` gets every answer."""
+        """`rotate` fetches a new secret and key; it is called when a heartbeat asks for it. `hear` gets every answer."""
         self._outages = outages or Outages(log, {ControlFailed: "the control plane"})
         self._connect, self._carry, self._limit, self._stop, self._heartbeat = (
             connect,
@@ -112,7 +113,7 @@ class Agent:
         self._room = {False: threading.Semaphore(limit), True: threading.Semaphore(POWER_TASKS)}
 
     def run(self) -> None:
-        """Until stopped. Raises AuthenticationFailed when the control plane no longer knows this appliance, NotPermitted
+        """Run until stopped. Raises AuthenticationFailed when the control plane knows this appliance no longer, NotPermitted
         when it was revoked.
         """
         with ThreadPoolExecutor(self._limit + POWER_TASKS, thread_name_prefix="pass") as pool:
@@ -125,7 +126,7 @@ class Agent:
             finally:
                 self._stop.set()
                 power_tasks.join()
-                self._put_down()
+                self._end_passes()
                 beat.join()
 
     def _run_power_tasks(self, pool: ThreadPoolExecutor) -> None:
@@ -134,7 +135,7 @@ class Agent:
         except (
             AuthenticationFailed,
             NotPermitted,
-        ) as unknown:  # the main thread hears the same, and ends everything
+        ) as unknown:  # the main thread gets the same error, and ends
             log.error("%s", unknown)
 
     def _take_all(self, pool: ThreadPoolExecutor, *, power_tasks: bool) -> None:
@@ -148,9 +149,9 @@ class Agent:
             return
         order = None
         try:
-            taken = control.take(TAKE_WAIT, power_tasks)
+            body = control.take(TAKE_WAIT, power_tasks)
             self._outages.heard(ControlFailed)
-            order = None if taken is None else order_from_json(taken)
+            order = None if body is None else order_from_json(body)
         except (AuthenticationFailed, NotPermitted):
             raise
         except ConnectorError as failed:
@@ -170,7 +171,7 @@ class Agent:
         running.future = pool.submit(self._work, running)
 
     def _work(self, running: _Running) -> None:
-        """The worker loop's outermost handler: whatever happens is reported as the pass's outcome."""
+        """The outermost handler of a pass: every error is reported as the pass's outcome."""
         order = running.order
         outcome = "failed"
         error: ConnectorError | None = None
@@ -183,7 +184,7 @@ class Agent:
                 log.info("%s: %s is done", order.name, _TASKS.get(order.task, order.task))
             except GivenBack as later:
                 outcome, error, rest = "stopped", later, later.rest
-                log.warning("handed back for %g s: %s", rest, later)
+                log.warning("given back for %g s: %s", rest, later)
             except Interrupted as stopped:
                 outcome = "stopped"
                 log.info("%s: %s", order.name, stopped)
@@ -193,7 +194,7 @@ class Agent:
             except Exception as unforeseen:
                 log.exception("%s: unforeseen", order.name)
                 error = ConnectorError(
-                    f"unforeseen {type(unforeseen).__name__}",  # its text is nobody's, and may hold anything
+                    f"unforeseen {type(unforeseen).__name__}",  # its text may contain anything, so it is left out
                     on=order.name,
                     remedy="see the appliance's log",
                 )
@@ -212,7 +213,7 @@ class Agent:
         result: Mapping[str, Any],
         rest: float,
     ) -> None:
-        """Tell the end of a pass until it is heard; when stopping, three times must do (the next start resumes)."""
+        """Report the end of a pass until it is accepted; after a stop at most three times (the next start resumes)."""
         attempts = 0
         while True:
             try:
@@ -222,7 +223,7 @@ class Agent:
                 return
             except ConnectorError as failed:
                 attempts += 1
-                self._outages.missed(f"the end of pass {pass_id} was not heard", failed)
+                self._outages.missed(f"the end of pass {pass_id} was not reported", failed)
                 if not failed.retryable or (self._stop.is_set() and attempts >= 3):
                     return
                 self._stop.wait(BACK_OFF)
@@ -236,19 +237,19 @@ class Agent:
         with self._lock:
             carried = list(self._running)
         try:
-            heard = control.heartbeat(carried)
+            answer = control.heartbeat(carried)
         except ConnectorError as failed:
             self._outages.missed("heartbeat", failed)
             return
         self._outages.heard(ControlFailed)
-        self._hear(heard)
-        if heard.rotate:
+        self._hear(answer)
+        if answer.rotate:
             self._renew()
         with self._lock:
-            for pass_id in set(heard.stop) & set(self._running):
+            for pass_id in set(answer.stop) & set(self._running):
                 self._running[pass_id].pass_control.stop.set()
-            for pass_id in set(heard.replication) & set(self._running):
-                self._running[pass_id].pass_control.replication = heard.replication[pass_id]
+            for pass_id in set(answer.replication) & set(self._running):
+                self._running[pass_id].pass_control.replication = answer.replication[pass_id]
 
     def _renew(self) -> None:
         try:
@@ -256,7 +257,7 @@ class Agent:
         except ConnectorError as failed:
             log.warning("no new secret and key: %s", failed)
 
-    def _put_down(self) -> None:
+    def _end_passes(self) -> None:
         with self._lock:
             carried = list(self._running.values())
         for running in carried:

@@ -1,6 +1,6 @@
-"""A calendar of how much of the line an appliance may use. Pure but for the clock that it is given.
+"""A calendar says how much of the link an appliance may use now. Pure except for the clock that is passed in.
 
-Where windows overlap the smallest counts; outside of all windows there is no limit. A window whose end is not after its
+Where windows overlap, the smallest rate counts; outside of all windows there is no limit. A window whose end is not after its
 start lasts into the next day, and belongs to the day on which it starts.
 """
 
@@ -20,7 +20,7 @@ _MIDNIGHT: Final = 24 * 60
 
 
 def _minutes(text: Any) -> Any:
-    """Minutes since midnight. Of 18:30 without quotes YAML itself makes such a number, never below 60."""
+    """Minutes since midnight. YAML reads 18:30 without quotes as such a number, which is never below 60."""
     if isinstance(text, int) and text >= 60:
         return text
     try:
@@ -36,7 +36,7 @@ TimeOfDay = Annotated[int, BeforeValidator(_minutes), Field(ge=0, le=_MIDNIGHT)]
 
 
 class BandwidthWindow(BaseModel):
-    """On these days, between these times, at most so many Mbit/s for all passes of the appliance together."""
+    """On these days, between these times, all passes of the appliance together may send `mbit` Mbit/s."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +46,7 @@ class BandwidthWindow(BaseModel):
     mbit: float = Field(gt=0, allow_inf_nan=False)
 
     def holds(self, moment: datetime) -> bool:
-        """Whether `moment`, in the calendar's time zone, lies inside."""
+        """Whether `moment`, in the calendar's time zone, is inside the window."""
         minute = moment.hour * 60 + moment.minute
         today, yesterday = DAYS[moment.weekday()], DAYS[(moment - timedelta(days=1)).weekday()]
         if self.start < self.end:
@@ -55,7 +55,7 @@ class BandwidthWindow(BaseModel):
 
 
 class Calendar:
-    """Thread-safe. `clock` answers seconds since the epoch."""
+    """The windows of one appliance. Thread-safe. `clock` returns seconds since the epoch."""
 
     def __init__(
         self, windows: Sequence[BandwidthWindow], zone: tzinfo, clock: Callable[[], float] = time.time
@@ -69,10 +69,10 @@ class Calendar:
 
 
 def zone(name: str) -> tzinfo:
-    """The time zone of that name in the IANA database; ValueError when this machine does not know it."""
+    """The time zone with this name in the IANA database. Raises ValueError when this machine does not know it."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            "this machine knows no such time zone; name one as in Europe/Berlin, or install tzdata"
+            "this machine does not know the time zone; use a name like Europe/Berlin, or install tzdata"
         ) from None

@@ -1,7 +1,7 @@
-"""What an appliance must be told: where vCenter and the control plane are, whom to trust, where VDDK is.
+"""The settings of an appliance: addresses of vCenter and control plane, whom to trust, the place of VDDK.
 
-A YAML file for a service (`config/appliance.yaml` is the commented reference), one JSON line on stdin when embedded.
-Passwords stay in files of their own; only the embedded parent passes one directly.
+A service reads a YAML file (`config/appliance.yaml` is the commented reference); an embedded appliance reads one JSON line on
+stdin. Passwords are in files of their own; only the parent of an embedded appliance passes one directly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Section(BaseModel):
 
 
 class VCenterSection(_Section):
-    """Exactly one of `thumbprint` and `authority` says whom to trust."""
+    """vCenter and its user. Exactly one of `thumbprint` and `authority` must be set."""
 
     url: str
     user: str = "administrator@vsphere.local"
@@ -56,7 +56,7 @@ class VCenterSection(_Section):
 
 
 class ControlSection(_Section):
-    """The control plane. The activation code is needed once; the credential it bought is kept in `state`."""
+    """The control plane. The activation code is needed once; the credential that it gives is kept in `state`."""
 
     url: str
     thumbprint: str
@@ -64,9 +64,9 @@ class ControlSection(_Section):
 
 
 class ApplianceConfiguration(_Section):
-    """Everything. `passes` machines are copied side by side; `transports` are VDDK's, tried left to right.
+    """All settings. `passes` machines are copied at a time; `transports` are VDDK's, tried from left to right.
 
-    `bandwidth` is a calendar in the `timezone`; where its windows overlap the smallest counts.
+    `bandwidth` is a calendar in the `timezone`; where its windows overlap, the smallest rate counts.
     """
 
     name: str = "appliance"
@@ -90,7 +90,7 @@ class ApplianceConfiguration(_Section):
         return name
 
     def link(self) -> Throttle | None:
-        """What all passes of this appliance together may send by the calendar; None without one."""
+        """The rate of all passes of this appliance together, by the calendar; None without a calendar."""
         if not self.bandwidth:
             return None
         return Throttle(bandwidth.Calendar(self.bandwidth, bandwidth.zone(self.timezone)).rate)
@@ -99,7 +99,7 @@ class ApplianceConfiguration(_Section):
 
 
 def from_yaml(path: Path) -> ApplianceConfiguration:
-    """Load the file of a service. Raises BadInput that names the file and the field."""
+    """The settings in a service's file. Raises BadInput that names the file and the field."""
     try:
         return parse(yaml.safe_load(readable.text(path)), str(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as broken:
@@ -107,7 +107,7 @@ def from_yaml(path: Path) -> ApplianceConfiguration:
 
 
 def parse(document: Any, name: str) -> ApplianceConfiguration:
-    """Validate a document. Raises BadInput with every field that is wrong, and no value."""
+    """Validate a document. Raises BadInput with every wrong field, without its value."""
     try:
         return ApplianceConfiguration.model_validate(document)
     except ValidationError as broken:

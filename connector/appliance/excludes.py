@@ -1,7 +1,7 @@
-"""Exclude lists belong to migrations that copy files; here blocks are copied, and a list that nobody reads must not lie there.
+"""An exclude list stops the appliance: it belongs to migrations that copy files, and blocks cannot be left out.
 
-A file-copying client keeps its lists in a directory of this name beside its configuration: whoever moves over from one
-finds out at the first start, not after the migration.
+A client that copies files keeps its lists in a directory of this name beside its configuration. An operator who changes from
+it learns this at the first start, and not after the migration.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DIRECTORY: Final = "Excludes"
 
 
 def refuse(beside: Path) -> None:
-    """Raises BadInput when a list in `beside`'s directory of excludes names anything; a missing or empty one is fine."""
+    """Raises BadInput when an exclude list in this directory names anything; missing and empty lists are allowed."""
     for file in sorted((beside / DIRECTORY).glob("*.txt")):
         try:
             lines = file.read_text(errors="replace").splitlines()
@@ -25,5 +25,5 @@ def refuse(beside: Path) -> None:
             raise BadInput(
                 "this list excludes files, but blocks are copied: nothing can be left out",
                 on=str(file),
-                remedy="remove the list; delete what shall not move in the guest, or on the target afterwards",
+                remedy="remove the list; delete the files in the guest before, or on the target afterwards",
             )

@@ -1,7 +1,7 @@
-"""What an appliance proves itself with: its membership at the control plane, and its key for evidence. Both can be renewed.
+"""An appliance proves its identity by its membership at the control plane and its evidence key; both can be renewed.
 
 evidence-key.pem       the key that evidence is signed with; evidence-key.pub beside it
-evidence-key.next.pem  the one that a rotation has made, until the control plane's answer is kept
+evidence-key.next.pem  the next key during a rotation, until the control plane's answer is stored
 membership.json        see `membership`
 """
 
@@ -25,35 +25,35 @@ from connector.transfer.evidence import Signer
 
 log = logging.getLogger(__name__)
 
-START_PATIENCE = 30.0  # seconds that a control plane may need which is started at the same time
+START_PATIENCE = 30.0  # seconds that a control plane may need when both start at the same time
 KEY: Final = "evidence-key.pem"
 NEXT: Final = "evidence-key.next.pem"
 PUBLIC: Final = "evidence-key.pub"
 
 
 class ApplianceIdentity:
-    """Of one appliance at one control plane. Thread-safe: what changes is replaced at once, by the thread that renews."""
+    """The identity of one appliance at one control plane. Thread-safe: the renewing thread replaces each part at once."""
 
     def __init__(
         self, configuration: ApplianceConfiguration, vcenter: str, memory: EpochMemory | None = None
     ) -> None:
-        """What an earlier start kept, if the control plane still accepts it; else what the activation code buys.
+        """Use the stored membership if the control plane still accepts it; otherwise enrol with the activation code.
 
         `vcenter`: the instance UUID. Raises BadInput without a code, NotPermitted when this appliance was revoked.
         """
         self._state, self._control, self._vcenter = configuration.state, configuration.control, vcenter
         self._memory = memory
-        known = kept_membership(self._state)
-        mine = known is not None and known.is_of(self._control.thumbprint) and known.vcenter == vcenter
+        kept = kept_membership(self._state)
+        matches = kept is not None and kept.is_of(self._control.thumbprint) and kept.vcenter == vcenter
         self.signer = Signer.load(self._state / KEY)
-        if known is not None and mine and self._accepted(known.membership):
-            self.membership = known.membership
+        if kept is not None and matches and self._accepted(kept.membership):
+            self.membership = kept.membership
         else:
             self.membership = self._enrol(configuration.name)
         self._publish()
 
     def renew(self, client: Callable[[], ControlClient], signs: Callable[[Signer], None]) -> None:
-        """A new secret and a new key. Broken off anywhere, both ends still know each other, and it is done again."""
+        """Get a new secret and a new key. After a failure at any point both ends still know each other, and it is repeated."""
         fresh = Signer.load(self._state / NEXT)
         with closing(client()) as control:
             secret = control.rotate(fresh.public_pem)
@@ -64,18 +64,18 @@ class ApplianceIdentity:
         self.membership = member
 
     def _accepted(self, member: Membership) -> bool:
-        """Whether the control plane knows this appliance with one of its keys. With a code it can enrol again.
+        """Whether the control plane knows this appliance by one of its keys. With a code it can enrol again.
 
-        One that was revoked never enrols by itself.
+        A revoked appliance never enrols by itself.
         """
         try:
             if (self._state / NEXT).exists() and self._knows(
                 member, fresh := Signer.load(self._state / NEXT)
             ):
-                self._adopt(fresh)  # a rotation was broken off after the control plane had heard of it
+                self._adopt(fresh)  # an earlier rotation ended after the control plane got the new key
                 return True
             self._register(member, self.signer)
-        except StateRestored:  # nobody enrols until that is confirmed
+        except StateRestored:  # no appliance enrols until the restore is confirmed
             raise
         except (AuthenticationFailed, Conflict) as unknown:
             code = self._control.activation_code_file
@@ -106,7 +106,7 @@ class ApplianceIdentity:
         self._publish()
 
     def _publish(self) -> None:
-        """The public half lies beside the key."""
+        """Write the public half beside the key."""
         replace(self._state / PUBLIC, self.signer.public_pem.encode())
 
     def _enrol(self, name: str) -> Membership:
@@ -138,5 +138,5 @@ def _code(file: Path) -> str:
         raise BadInput(
             f"cannot read the activation code: {broken!r}",
             on=str(file),
-            remedy="the control plane's state directory has it",
+            remedy="copy it from the control plane's state directory",
         ) from None

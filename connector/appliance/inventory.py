@@ -1,4 +1,4 @@
-"""The control plane knows every machine that this vCenter shows, with what stands in its way, as it is now."""
+"""Rescans keep the control plane's sources current: every machine that vCenter shows, and its findings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from connector.vcenter.watching import InventoryWatch
 
 log = logging.getLogger(__name__)
 
-#: Who an appliance calls, by the error that silence is.
+#: The peers of an appliance, by the error of each when it does not answer.
 PEERS: Final = {ControlFailed: "the control plane", Unreachable: "vCenter"}
-AGAIN = 30.0  # seconds after which a vCenter that did not answer is followed again
-QUIET = 1.0  # seconds between two changes that are passed on: what comes together goes together
-LOOK = 0.5  # seconds between two calls that end the waiting for news
+AGAIN = 30.0  # seconds after which a silent vCenter is watched again
+QUIET = 1.0  # seconds between two changes that are passed on; changes within them are passed on together
+LOOK = 0.5  # seconds between two calls that end the wait for news
 
 
 class Registry(Protocol):
@@ -38,19 +38,19 @@ class Registry(Protocol):
 
 @dataclass(slots=True)
 class KnownTarget:
-    """What the control plane's target takes, as the newest heartbeat said. Replaced as a whole, read by any thread."""
+    """The limits of the target, as in the newest heartbeat. They are replaced as a whole; any thread may read them."""
 
     limits: TargetLimits = field(default_factory=TargetLimits)
 
-    def hear(self, heard: HeartbeatAnswer) -> None:
-        self.limits = heard.limits or self.limits
+    def hear(self, answer: HeartbeatAnswer) -> None:
+        self.limits = answer.limits or self.limits
 
 
 class Rescan:
-    """A context manager around a thread that keeps the control plane's picture of this vCenter current.
+    """A context manager around a thread that keeps the control plane's sources of this vCenter current.
 
-    With `watch` vCenter tells what changes, and it is passed on within seconds; a whole sweep every `every` seconds finds
-    what is not watched, such as the room on datastores.
+    With `watch` vCenter reports changes, which are passed on within seconds. A whole sweep every `every` seconds finds what
+    is not watched, such as the free space of datastores.
     """
 
     def __init__(
@@ -64,19 +64,19 @@ class Rescan:
         outages: Outages | None = None,
         target: KnownTarget | None = None,
     ) -> None:
-        """`target`: what the checks go by."""
+        """`target`: the limits for the checks."""
         self._target = target or KnownTarget()
         self._outages = outages or Outages(log, PEERS)
         self._vcenter, self._connect, self._every, self._stop = vcenter, connect, every, stop
-        self._known: dict[str, Machine] = {}  # as they were last seen, by moref
+        self._known: dict[str, Machine] = {}  # as the last sweep showed them, by moref
         self._watch = vcenter.watch(stop) if watch else None
         self._thread = threading.Thread(target=self._loop, name="rescan")
 
     def once(self) -> int:
-        """Sweep and register; answers how many machines there are."""
-        seen = self._vcenter.inventory()
-        self._register(seen)
-        return len(seen.machines)
+        """Sweep and register; returns the number of machines."""
+        inventory = self._vcenter.inventory()
+        self._register(inventory)
+        return len(inventory.machines)
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -102,23 +102,28 @@ class Rescan:
                     return
 
     def _follow(self, watch: InventoryWatch) -> None:
-        """Until the end: every change, but no more often than leaves nine tenths of the time to others."""
+        """Pass on every change until the end. At most a tenth of the time is spent with it."""
         for change in watch.changes(lasting=self._every):
             began = time.monotonic()
             self._register(change.inventory)
             self._stop.wait(max(QUIET, 9 * (time.monotonic() - began)))
 
-    def _register(self, seen: Inventory) -> None:
-        """What a sweep does not show of a machine is as the sweep before showed it."""
-        machines = tuple(remembered(self._known.get(one.moref), one) for one in seen.machines)
-        seen, self._known = replace(seen, machines=machines), {one.moref: one for one in machines}
-        findings = survey(seen, self._target.limits, now=self._vcenter.now())
-        bare = [replace(machine, traits=_told(machine.traits)) for machine in seen.machines]
+    def _register(self, inventory: Inventory) -> None:
+        """Register the machines. Parts that a sweep does not show are taken from the sweep before."""
+        machines = tuple(
+            remembered(self._known.get(machine.moref), machine) for machine in inventory.machines
+        )
+        inventory, self._known = (
+            replace(inventory, machines=machines),
+            {machine.moref: machine for machine in machines},
+        )
+        findings = survey(inventory, self._target.limits, now=self._vcenter.now())
+        bare = [replace(machine, traits=_selectable(machine.traits)) for machine in inventory.machines]
         with closing(self._connect()) as registry:
             registry.put_sources(bare, findings)
         self._outages.heard(ControlFailed, Unreachable)
 
 
-def _told(traits: Traits) -> Traits:
-    """What selectors of a wave ask for; the rest only the checks need, and they ran here."""
+def _selectable(traits: Traits) -> Traits:
+    """The traits that selectors of a wave need. Only the checks need the others, and they ran here."""
     return Traits(cluster=traits.cluster, tags=traits.tags)

@@ -1,4 +1,4 @@
-"""What an appliance is known by: at its control plane by what it keeps in its state directory, in vCenter as an owner."""
+"""The membership of an appliance at its control plane, stored in its state directory, and its owner name in vCenter."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Kept:
     membership: Membership = field(repr=False)
 
     def is_of(self, control: str) -> bool:
-        """However the two thumbprints are written."""
+        """Whether it is of this control plane; the spelling of thumbprints does not matter."""
         return self.control == control or _digits(self.control) == _digits(control)
 
 
 def keep_membership(state: Path, control: str, vcenter: str, membership: Membership) -> None:
-    """Durable before it is used; a crash leaves the old one or the new one."""
+    """Store the membership before it is used; a crash leaves the old one or the new one."""
     document = {
         "control": control,
         "vcenter": vcenter,
@@ -40,17 +40,19 @@ def keep_membership(state: Path, control: str, vcenter: str, membership: Members
 
 
 def owner_of(control: str) -> str:
-    """Whose snapshots are ours: those of every appliance of the control plane with this thumbprint."""
+    """The owner of our snapshots: all appliances of the control plane with this thumbprint share it."""
     return "c" + _digits(control)[:16]
 
 
 def kept_membership(state: Path) -> Kept | None:
-    """What an earlier start kept; None when there was none. Raises BadInput when it cannot be read."""
+    """The stored membership; None when there is none. Raises BadInput when it cannot be read."""
     file = state / MEMBERSHIP
     try:
-        known = json.loads(file.read_text())
+        document = json.loads(file.read_text())
         return Kept(
-            str(known["control"]), str(known["vcenter"]), Membership(known["appliance_id"], known["secret"])
+            str(document["control"]),
+            str(document["vcenter"]),
+            Membership(document["appliance_id"], document["secret"]),
         )
     except FileNotFoundError:
         return None

@@ -1,4 +1,4 @@
-"""What a pass has done so far, written by many disk threads, read by the one that reports.
+"""The progress of a pass: its disk threads write it, and the reporting thread reads it.
 
 Thread rule: every method may be called from any thread.
 """
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 @dataclass(frozen=True, slots=True)
 class DiskProgress:
-    """Bytes of one disk. `wanted` is the pass's plan, `done` what is durable of it, `wire` what crossed the network."""
+    """Bytes of one disk. `wanted` is the pass's plan, `done` the durable part of it, `wire` the bytes on the wire."""
 
     key: int
     label: str
@@ -29,14 +29,14 @@ class DiskProgress:
 
 @dataclass(slots=True)
 class _Meter:
-    """Rate over a sliding window, so that a pause shows within seconds and a burst does not fool anybody."""
+    """The rate over a sliding window: a pause shows within seconds, and a burst does not count too much."""
 
     window: float = 5.0
     samples: list[tuple[float, int]] = field(default_factory=list)
 
     def add(self, now: float, done: int) -> float:
         if self.samples and done < self.samples[-1][1]:
-            self.samples.clear()  # its target lost what was not durable: what comes is counted from here on
+            self.samples.clear()  # the target lost bytes that were not durable: counting begins again
         self.samples.append((now, done))
         while len(self.samples) > 2 and now - self.samples[0][0] > self.window:
             self.samples.pop(0)
@@ -45,7 +45,7 @@ class _Meter:
 
 
 class PassProgress:
-    """The board that a pass writes on and the reporter reads from."""
+    """The figures of one pass."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,7 +54,7 @@ class PassProgress:
         self._phase = "starting"
 
     def enter(self, phase: str) -> None:
-        """Name what the pass does now, in words that a person reads."""
+        """Name what the pass does now, for people."""
         with self._lock:
             self._phase = phase
 

@@ -1,1 +1,1 @@
-"""Block sources behind one factory: how disks of a snapshot are read. Nobody outside knows a reader by name."""
+"""Readers open disks of snapshots as block sources; one factory chooses the reader, and only it knows their names."""

@@ -1,4 +1,4 @@
-"""Which reader a configuration chooses. A new way to read is a module beside this one and a line in `READERS`."""
+"""Chooses the reader by configuration. A new reader is a module beside this one and a line in `READERS`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from connector.sources.vddk import VddkReader
 
 @dataclass(frozen=True, slots=True)
 class ReaderSettings:
-    """What readers may need to know. `vddk` is the unpacked library; `transports` are tried from left to right."""
+    """Settings of readers. `vddk` is the unpacked library; `transports` are tried from left to right."""
 
     vddk: Path
     transports: str = "nbdssl"

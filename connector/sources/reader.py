@@ -1,4 +1,4 @@
-"""A reader opens disks of snapshots as block sources. Whoever reads depends on this protocol and on nothing below it."""
+"""A reader opens disks of snapshots as block sources; other rooms depend on this protocol and on nothing below it."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from connector.model import DiskAccess
 from connector.transfer.source import BlockSource
 
 Pace = Callable[[int], int]
-"""How many reads may be in flight now, of so many at most; 0 pauses. Asked before each read, from the reading thread."""
+"""Returns how many reads, of at most that many, may be in flight now; 0 pauses. Called before each read, by its thread."""
 
 
 def full_pace(depth: int) -> int:
-    """As many reads as there may be at most."""
+    """The pace without a limit."""
     return depth
 
 
 class Reader(Protocol):
-    """One way to read disks. Thread-safe. Raises ReaderFailed and what its host answers, as our errors."""
+    """One way to read disks. Thread-safe. Raises ReaderFailed and the host's errors as ours."""
 
     @property
     def name(self) -> str:
-        """As evidence records it."""
+        """The reader's name in evidence."""
 
     def check(self, vsphere: str) -> str:
-        """Its version, once it is known to work with this version of vSphere. Raises ReaderFailed or BadInput."""
+        """The reader's version, if it works with this version of vSphere. Raises ReaderFailed or BadInput."""
 
     def open(self, access: DiskAccess, depth: int, pace: Pace = full_pace) -> BlockSource:
         """One disk of one snapshot, with at most `depth` reads in flight."""
 
     def release(self, access: DiskAccess) -> int:
-        """Undo what a killed reader of this disk left on its machine; answers how many leftovers of anybody remain.
+        """Undo what a killed reader of this disk left on its machine; returns how many leftovers of anybody remain.
 
         The disk must not be open anywhere meanwhile.
         """
 
 
 class _OfReader(ReaderFailed):
-    """Crosses borders as a ReaderFailed."""
+    """In messages to other processes it is a ReaderFailed."""
 
     @property
     def id(self) -> str:
@@ -47,18 +47,18 @@ class _OfReader(ReaderFailed):
 
 
 class HostOverloaded(_OfReader):
-    """The host had no memory left for a read: asking for less helps more than asking again."""
+    """The host had no memory for a read: fewer reads in flight help more than another try."""
 
 
 class HostUnavailable(_OfReader):
-    """The machine's host lets go of it (maintenance, disconnected): it will run elsewhere, or there again."""
+    """The machine's host does not serve it now (maintenance, disconnected): it will run elsewhere, or there again."""
 
 
 def is_overloaded(error: ConnectorError) -> bool:
-    """Whether a read failed for want of the host's memory, and may pass with fewer in flight."""
+    """Whether a read failed because the host's memory was full; it may succeed with fewer reads in flight."""
     return error.retryable and isinstance(error, HostOverloaded)
 
 
 def is_unplaced(error: ConnectorError) -> bool:
-    """Whether the machine has no host that serves its disks at the moment."""
+    """Whether no host serves the machine's disks now."""
     return isinstance(error, HostUnavailable)

@@ -1,6 +1,4 @@
-"""A VDDK disk as a source: several reads in flight in a worker process; every VDDK failure becomes one of
-our errors here.
-"""
+"""A VDDK disk as a block source: a worker process has several reads in flight; every VDDK failure becomes our error."""
 
 from __future__ import annotations
 
@@ -21,8 +19,8 @@ from connector.transfer.source import PATIENCE, Block
 from vddk.spec import ConnectionSpec, Disk, DiskSpec, Installation, SessionCookie, UserPassword
 from vddk.worker import open_in_worker
 
-SPARE = 16  # buffers beyond the reads in flight: what coding and sending hold meanwhile
-SILENCE = 180.0  # seconds that one call into the library may take before its process is given up
+SPARE = 16  # buffers besides the reads in flight: coding and sending use them
+SILENCE = 180.0  # seconds that one call into the library may take before its process is killed
 
 MEANING: dict[type[vddk.errors.VddkError], type[ConnectorError]] = {
     vddk.errors.BadSetting: errors.BadInput,
@@ -39,7 +37,7 @@ MEANING: dict[type[vddk.errors.VddkError], type[ConnectorError]] = {
 
 
 class VddkSource:
-    """See `source.Source`. Owns the disk and closes it."""
+    """See `BlockSource`. Owns the disk and closes it."""
 
     def __init__(self, disk: Disk, path: str, depth: int, pace: Pace = full_pace) -> None:
         self._disk, self._path, self._depth, self._pace = disk, path, depth, pace
@@ -52,7 +50,7 @@ class VddkSource:
         inside = ranges.clip([extent], self.capacity)
         with _explained(self._path):
             return ranges.clip(
-                (Extent(*found) for start, length in inside for found in self._disk.allocated(start, length)),
+                (Extent(*area) for start, length in inside for area in self._disk.allocated(start, length)),
                 self.capacity,
             )
 
@@ -82,7 +80,7 @@ class VddkSource:
             self._disk.close()
 
     def give(self, buffer: memoryview) -> None:
-        """A block was released; from any thread."""
+        """Take the buffer of a released block back; from any thread."""
         with self._changed:
             self._free.append(buffer)
             self._changed.notify()
@@ -104,10 +102,10 @@ class VddkSource:
         if not flying:
             return
         with _explained(self._path):
-            found = self._disk.completions(PATIENCE)
+            completions = self._disk.completions(PATIENCE)
         blocks = []
         failed: vddk.errors.VddkError | None = None
-        for token, error in found:
+        for token, error in completions:
             offset, length, buffer = flying.pop(token)
             failed = failed or error
             blocks.append(Block(offset, buffer[:length], self, buffer))
@@ -123,20 +121,20 @@ class VddkSource:
                 block.release()
 
     def _drain(self, flying: dict[int, tuple[int, int, memoryview]]) -> None:
-        """Reads that are under way still write into their buffers: wait for them, or the worker is gone."""
+        """Wait for the reads in flight, because they still write into their buffers, unless the worker is gone."""
         try:
             while flying:
-                done = self._disk.completions(SILENCE)
-                if not done:
+                completions = self._disk.completions(SILENCE)
+                if not completions:
                     break
-                for token, _ in done:
+                for token, _ in completions:
                     self.give(flying.pop(token)[2])
         except vddk.errors.VddkError:
             flying.clear()
 
 
 class VddkReader:
-    """See `reader.Reader`. Each disk is opened in a worker process of its own, which alone loads the library."""
+    """See `Reader`. Each disk is opened in a worker process of its own; only workers load the library."""
 
     name = "vddk"
 
@@ -146,7 +144,7 @@ class VddkReader:
         self._installation, self._transports, self._silence = Installation(installation), transports, silence
 
     def check(self, vsphere: str) -> str:
-        """The version of the library, loaded in a process of its own and fit for that vSphere version.
+        """The version of the library, if a process of its own can load it and it fits the vSphere version.
 
         Raises ReaderFailed or BadInput that names the missing library or symbol, or the versions that do not fit.
         """
@@ -156,7 +154,7 @@ class VddkReader:
         return library.version
 
     def open(self, access: DiskAccess, depth: int = 8, pace: Pace = full_pace) -> VddkSource:
-        """Raises ReaderFailed and what `MEANING` lists."""
+        """Open a disk. Raises ReaderFailed and the errors of `MEANING`."""
         with _explained(access.path):
             spec = DiskSpec(_connection(access, self._transports), access.path)
             disk = open_in_worker(self._installation, spec, depth, self._silence)
@@ -167,7 +165,7 @@ class VddkReader:
                 raise
 
     def release(self, access: DiskAccess) -> int:
-        """Raises what `MEANING` lists, ReaderFailed for everything else."""
+        """See `Reader.release`. Raises the errors of `MEANING`, and ReaderFailed for everything else."""
         with _explained(access.path):
             spec = DiskSpec(_connection(access, self._transports), access.path)
             return vddk.worker.release_in_worker(self._installation, spec)
@@ -190,8 +188,9 @@ def _connection(access: DiskAccess, transports: str) -> ConnectionSpec:
 
 
 def explain(error: vddk.errors.VddkError, path: str) -> ConnectorError:
-    """Our error for one of VDDK's, by `MEANING`; ReaderFailed for everything else. Keeps whether a retry can
-    help; an expired session can be logged in again, which VDDK itself cannot do.
+    """Our error for an error of VDDK, by `MEANING`; ReaderFailed for everything else.
+
+    Whether a retry can help is kept. An expired session can be logged in again, which VDDK itself cannot do.
     """
     kind = next((MEANING[c] for c in type(error).__mro__ if c in MEANING), ReaderFailed)
     return kind(str(error), on=path, retryable=error.retryable or kind.retryable)

@@ -75,7 +75,7 @@ CASES: Final[dict[str, tuple[Fact, Fact]]] = {
         PortFact(FactKind.INSTANCE, "in:8703", "", CLOSED),
         PortFact(FactKind.INSTANCE, "in:8703"),
     ),
-    "vCenter shows the certificate whose thumbprint was given": (
+    "vCenter shows the certificate with the configured thumbprint": (
         CertificateFact(FactKind.VCENTER, "vc:443", "AA:BB", "AA:CC"),
         CertificateFact(FactKind.VCENTER, "vc:443", "AA:BB", "AA:BB"),
     ),

@@ -142,7 +142,7 @@ def test_invariant_4_what_a_removal_left_to_consolidate_is_consolidated_if_it_wa
     ward.remember()
     mine, foreign = ward.found()
     assert (mine.check, foreign.check) == ("consolidation", "consolidation")
-    assert foreign.mend is None and "nothing is known" in foreign.what
+    assert foreign.mend is None and "not because of us" in foreign.what
     mend_all(ward.repair_context)
     assert not estate.inventory.vm(ward.place.vm).consolidation_needed
     assert estate.inventory.vm(ward.place.other()).consolidation_needed
@@ -169,7 +169,7 @@ def test_the_lock_of_a_reader_that_died_is_undone_and_anothers_stays(ward: Ward,
     assert vcenter.locked() == ()
     foreign = ward.place.estate.export.root / "prepared" / f"{ward.place.vm}@{b'a backup'.hex()}"
     foreign.write_text(f"{os.getpid()}\n")
-    assert mended(ward.repair_context, ward.only()) == "what remains of the lock is not ours"
+    assert mended(ward.repair_context, ward.only()) == "the rest of the lock is not ours"
     ward.repair_context.reader = None
     assert ward.only().mend is None
 

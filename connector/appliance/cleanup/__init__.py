@@ -1,1 +1,1 @@
-"""What passes leave in vCenter: recorded before it is made, removed afterwards, repaired on request."""
+"""Cleans up what passes leave in vCenter: it is recorded before, removed afterwards, and repaired on request."""

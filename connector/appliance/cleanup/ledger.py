@@ -1,6 +1,6 @@
-"""Snapshots are written down at the control plane before they are taken, so that a crash leaves a name to look for.
+"""A snapshot is recorded at the control plane before it is taken, so that it can be found after a crash.
 
-Without the control plane nothing is created in vCenter: an intent that cannot be recorded ends the pass.
+Without the control plane nothing is created in vCenter: when the record fails, the pass ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Recorder(Protocol):
 
 
 class ControlLedger:
-    """The `vcenter.Ledger` of an appliance. Thread-safe; calls go through one connection, one at a time."""
+    """The `SnapshotLedger` of an appliance. Thread-safe; calls go through one connection, one at a time."""
 
     def __init__(self, recorder: Recorder, patience: Patience | None = None) -> None:
         self._recorder = recorder
@@ -38,7 +38,7 @@ class ControlLedger:
         self._passes: dict[str, str] = {}  # machine -> the pass that works on it
 
     def attach(self, machine: str, pass_id: str) -> None:
-        """From now on, what happens on `machine` belongs to `pass_id`."""
+        """Record what happens on `machine` under `pass_id` from now on."""
         with self._lock:
             self._passes[machine] = pass_id
 
@@ -49,7 +49,7 @@ class ControlLedger:
         self._record(machine, token, snapshot)
 
     def going_down(self, machine: str) -> None:
-        """The machine is about to be shut down by its pass. Durable when this returns. Raises what the control plane answers."""
+        """Record that the pass will shut the machine down; durable when this returns. Raises the control plane's refusal."""
 
         def tell() -> None:
             with self._lock:
@@ -58,14 +58,14 @@ class ControlLedger:
         self._patience.outlast(tell)
 
     def removed(self, machine: str, token: str, kind: str = SNAPSHOT) -> None:
-        """A removal is a fact whether or not the pass is still ours; a record that is refused changes nothing about it."""
+        """Record a removal. A refused record is ignored: the snapshot is gone even if the pass is no longer ours."""
         try:
             self._record(machine, token, None, kind=kind, removed=True)
-        except (KeyError, NotFound, Conflict):  # a repair has no pass, and tells its own memory
+        except (KeyError, NotFound, Conflict):  # a repair has no pass, and uses its own register
             return
 
     def left(self, machine: str, token: str, why: str) -> None:
-        """As with a removal: that it resists is a fact, whoever has the pass now."""
+        """Record a failed removal. A refused record is ignored here too."""
         try:
             self._record(machine, token, None, trouble=why)
         except (KeyError, NotFound, Conflict):

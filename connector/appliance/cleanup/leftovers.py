@@ -1,6 +1,6 @@
-"""A job that does not read may have left a snapshot in vCenter: the control plane remembers it and orders its removal.
+"""The cleaner removes snapshots that jobs without a running pass have left in vCenter, as the control plane orders.
 
-What resists is told there and ordered again, until it is gone.
+A removal that fails is reported and ordered again, until the snapshot is gone.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from connector.vcenter.partial import nameless
 
 log = logging.getLogger(__name__)
 
-EVERY: Final = 30.0  # seconds between two looks
+EVERY: Final = 30.0  # seconds between two rounds
 
 
 class Orders(Protocol):
-    """The part of the control plane that knows what was left."""
+    """The part of the control plane that knows the leftovers."""
 
     def leftovers(self) -> list[dict[str, Any]]: ...
 
@@ -39,13 +39,13 @@ class Orders(Protocol):
 class SnapshotRemover(Protocol):
     """The part of vCenter that removes snapshots of ours."""
 
-    def find(self, wanted: str) -> Machine: ...
+    def find(self, phrase: str) -> Machine: ...
 
     def dismiss(self, machine: str, token: str) -> None: ...
 
 
 class Cleaner:
-    """A context manager around a thread that removes what it is ordered to remove."""
+    """A context manager around a thread that removes the ordered snapshots."""
 
     def __init__(
         self,
@@ -58,14 +58,14 @@ class Cleaner:
         first: Callable[[], None] = lambda: None,
         outages: Outages | None = None,
     ) -> None:
-        """`first` is done once at the start of the thread, before the first look."""
+        """The thread calls `first` once, before its first round."""
         self._outages = outages or Outages(log, PEERS)
         self._vcenter, self._ledger, self._connect, self._stop = vcenter, ledger, connect, stop
         self._locks, self._every, self._first = locks, every, first
         self._thread = threading.Thread(target=self._loop, name="cleaner")
 
     def once(self) -> int:
-        """Carry out what is ordered now; answers how many things are gone. The others are ordered again."""
+        """Carry out the present orders; returns how many snapshots are gone. The others are ordered again."""
         gone = 0
         with closing(self._connect()) as control:
             for order in control.leftovers():
@@ -78,7 +78,7 @@ class Cleaner:
         try:
             self._remove(token, order)
         except ConnectorError as failed:
-            self._outages.missed(f"{token} stays in vCenter for now", failed)
+            self._outages.missed(f"{token} was not removed from vCenter", failed)
             control.resists(token, failed.what)
             return False
         self._outages.heard(Unreachable)
@@ -86,18 +86,18 @@ class Cleaner:
         return True
 
     def _remove(self, token: str, order: dict[str, Any]) -> None:
-        """No machine, no snapshot: one that is gone, or whose name another machine has by now, left nothing."""
+        """Remove the snapshot. When the machine is gone, or its moref names another machine now, there is none."""
         machine = str(order["machine"])
         try:
-            found = self._vcenter.find(machine)
-            if what := nameless(found):  # it may be ours: nothing is forgotten
+            machine_now = self._vcenter.find(machine)
+            if part := nameless(machine_now):  # the snapshot may still exist, so the order stays
                 raise VCenterFault(
-                    f"vCenter does not show the machine's {what} now",
-                    on=found.name,
+                    f"vCenter does not show the machine's {part} now",
+                    on=machine_now.name,
                     remedy="it is tried again",
                     retryable=True,
                 )
-            if found.instance_uuid != order["instance_uuid"]:
+            if machine_now.instance_uuid != order["instance_uuid"]:
                 return
             self._ledger.attach(machine, str(order["pass_id"]))
             self._vcenter.dismiss(machine, token)
@@ -115,7 +115,7 @@ class Cleaner:
         try:
             self._first()
         except ConnectorError as failed:
-            self._outages.missed("what earlier lives left was not looked for", failed)
+            self._outages.missed("leftovers of earlier runs were not looked for", failed)
         while not self._stop.wait(self._every):
             try:
                 self.once()

@@ -1,4 +1,4 @@
-"""One at a time on one machine: a pass, or the clean-up of what passes left, never both."""
+"""A machine lock lets one pass or one clean-up work on a machine at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class MachineLocks:
-    """The machines on which somebody in this process works. Thread-safe."""
+    """The machines on which this process works now. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -16,7 +16,7 @@ class MachineLocks:
 
     @contextmanager
     def held(self, machine: str) -> Iterator[None]:
-        """Waits until nobody else has the machine."""
+        """Wait for the machine's lock, and have it inside the block."""
         with self._changed:
             self._changed.wait_for(lambda: machine not in self._held)
             self._held.add(machine)
@@ -27,7 +27,7 @@ class MachineLocks:
 
     @contextmanager
     def tried(self, machine: str) -> Iterator[bool]:
-        """Whether the machine was free, and is ours inside the block."""
+        """Try to get the machine's lock without waiting; True if we have it inside the block."""
         with self._changed:
             free = machine not in self._held
             if free:

@@ -1,4 +1,4 @@
-"""The control plane's memory of one vCenter, as an appliance asks for it."""
+"""Reads the control plane's register of tracked resources in one vCenter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RegisterClient(Protocol):
 
 
 class ControlRegister:
-    """See `repair.Memory`. Makes a connection for each call."""
+    """See `repair.ResourceRegister`. It makes a connection for each call."""
 
     def __init__(self, connect: Callable[[], RegisterClient]) -> None:
         self._connect = connect
@@ -44,7 +44,7 @@ class ControlRegister:
 
 
 def read(answer: Mapping[str, Any]) -> tuple[RegisteredResource, ...]:
-    """Off the wire. Raises ControlFailed when a field is missing."""
+    """The resources in an answer. Raises ControlFailed when a field is missing."""
     try:
         return tuple(
             RegisteredResource(
@@ -60,7 +60,7 @@ def read(answer: Mapping[str, Any]) -> tuple[RegisteredResource, ...]:
         )
     except (KeyError, TypeError) as broken:
         raise ControlFailed(
-            f"its memory cannot be read: {broken!r}",
+            f"its list of tracked resources cannot be read: {broken!r}",
             on="control plane",
             remedy="use an appliance and a control plane of the same version",
         ) from None

@@ -1,7 +1,6 @@
-"""What of ours was left in vCenter and nobody works with any more: found by a table of checks, mended on request.
+"""A table of checks finds our leftovers in vCenter, and repairs them on request; nothing of others is touched.
 
-Nobody else's is touched: a snapshot is ours by its token alone, a lock by our own identity, CBT by what was remembered
-when it was turned on.
+A snapshot is ours by its token alone, a lock by our own identity, and CBT by the record that was made when it was turned on.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RegisteredResource:
-    """Something in vCenter that the control plane knows of and that was not removed.
+    """A tracked resource in vCenter that was not removed.
 
-    `busy`: its job runs, so a pass works with it or will. `over`: its job will never read again as it stands.
+    `busy`: its job runs, so a pass uses it or will use it. `over`: its job will not read again.
     """
 
     token: str
@@ -38,12 +37,12 @@ class RegisteredResource:
 
 
 class ResourceRegister(Protocol):
-    """What the control plane remembers of this vCenter. Each call may be repeated."""
+    """The tracked resources of this vCenter at the control plane. Each call may be repeated."""
 
     def remembered(self) -> Sequence[RegisteredResource]: ...
 
     def reading(self) -> frozenset[str]:
-        """Morefs of the machines on which a pass works, or will."""
+        """Morefs of the machines on which a pass works or will work."""
 
     def removed(self, token: str) -> None: ...
 
@@ -52,9 +51,9 @@ class ResourceRegister(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LeftoverFinding:
-    """One thing that is not as it should be. `mend` puts it right; without it only a person can.
+    """One leftover. `mend` repairs it and raises what fails; without it only a person can repair it.
 
-    `mending` says what `mend` would do; it raises what resists.
+    `mending` says what `mend` would do.
     """
 
     check: str
@@ -62,13 +61,13 @@ class LeftoverFinding:
     what: str
     mending: str = ""
     machine: str = ""  # moref
-    token: str = ""  # under which the memory knows it
+    token: str = ""  # its key in the register
     mend: Callable[[], None] | None = None
-    voluntary: bool = False  # nothing is wrong; done only when asked for by name
+    voluntary: bool = False  # nothing is wrong: it is repaired only when an operator names it
 
 
 class RepairLedger:
-    """The `vcenter.Ledger` of a repair: nothing is made, and what is removed is told to the memory by `mended`."""
+    """The `SnapshotLedger` of a repair: a repair creates nothing, and `mended` tells the register what is gone."""
 
     def planned(self, machine: str, token: str, kind: str = SNAPSHOT) -> None:
         raise NotFound(f"a repair makes no {kind} {token}", on=machine)
@@ -85,7 +84,7 @@ class RepairLedger:
 
 @dataclass(slots=True)
 class RepairContext:
-    """What the checks look at. `known` is read after the snapshots were listed: what appears later is remembered."""
+    """What the checks look at. `known` is read after the snapshots, so that a snapshot of a new pass is known too."""
 
     vcenter: VCenter
     memory: ResourceRegister
@@ -113,7 +112,7 @@ Look = Callable[[RepairContext], Iterable[LeftoverFinding]]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the table; `finds` says for people what it looks for."""
+    """One row of the table; `finds` says for people what it looks for."""
 
     id: str
     finds: str
@@ -121,61 +120,69 @@ class Check:
 
 
 def _orphans(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
-    """Snapshots that carry our token and that no pass works with."""
-    for found in repair_context.standing:
-        if found.machine in repair_context.reading:
+    """Snapshots with our token that no pass uses."""
+    for leftover in repair_context.standing:
+        if leftover.machine in repair_context.reading:
             continue
-        token = found.node.description.strip()
+        token = leftover.node.description.strip()
 
-        def remove(machine: str = found.machine, token: str = token) -> None:
+        def remove(machine: str = leftover.machine, token: str = token) -> None:
             repair_context.vcenter.dismiss(machine, token)
 
-        what = f"snapshot {found.node.name} of ours ({found.node.moref}), which no pass works with"
-        on = repair_context.name(found.machine)
-        yield LeftoverFinding("snapshot", on, what, "remove it and consolidate", found.machine, token, remove)
+        message = f"snapshot {leftover.node.name} of ours ({leftover.node.moref}), which no pass uses"
+        on = repair_context.name(leftover.machine)
+        yield LeftoverFinding(
+            "snapshot", on, message, "remove it and consolidate", leftover.machine, token, remove
+        )
 
 
 def _consolidations(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
-    """Machines whose disks a removal of ours left to consolidate, and records of what is gone."""
-    standing = {found.node.description.strip() for found in repair_context.standing}
-    for known in repair_context.known:
-        if known.kind != SNAPSHOT or known.machine in repair_context.reading or known.token in standing:
+    """Machines whose disks need consolidation after a removal of ours, and records of machines that are gone."""
+    standing = {leftover.node.description.strip() for leftover in repair_context.standing}
+    for resource in repair_context.known:
+        if (
+            resource.kind != SNAPSHOT
+            or resource.machine in repair_context.reading
+            or resource.token in standing
+        ):
             continue
-        machine = repair_context.machines.get(known.machine)
+        machine = repair_context.machines.get(resource.machine)
         if machine is not None and nameless(machine):
-            continue  # whether it is that machine is not known now
-        if machine is None or machine.instance_uuid != known.instance_uuid:
-            what = f"{known.token} is remembered, but its machine is gone"
-            yield LeftoverFinding("record", known.name, what, "forget it", "", known.token, _nothing)
+            continue  # it is not known now whether it is that machine
+        if machine is None or machine.instance_uuid != resource.instance_uuid:
+            message = f"{resource.token} is recorded, but its machine is gone"
+            yield LeftoverFinding("record", resource.name, message, "forget it", "", resource.token, _nothing)
         elif machine.consolidation_needed:
 
-            def fold(moref: str = known.machine, token: str = known.token) -> None:
+            def fold(moref: str = resource.machine, token: str = resource.token) -> None:
                 repair_context.vcenter.dismiss(moref, token)
 
-            what = f"its disks need consolidation since {known.token} was removed"
+            message = f"its disks need consolidation since {resource.token} was removed"
             yield LeftoverFinding(
-                "consolidation", machine.name, what, "consolidate", known.machine, known.token, fold
+                "consolidation", machine.name, message, "consolidate", resource.machine, resource.token, fold
             )
 
 
 def _foreign_consolidations(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
-    """Disks that need consolidation through no fault of ours: told, not touched."""
-    ours = {known.machine for known in repair_context.known if known.kind == SNAPSHOT}
+    """Disks that need consolidation for another reason than ours: they are reported and not touched."""
+    machines = {resource.machine for resource in repair_context.known if resource.kind == SNAPSHOT}
     for machine in repair_context.machines.values():
-        if machine.consolidation_needed and machine.moref not in ours:
-            what = "its disks need consolidation, and nothing is known that we left: consolidate in vCenter"
-            yield LeftoverFinding("consolidation", machine.name, what)
+        if machine.consolidation_needed and machine.moref not in machines:
+            message = "its disks need consolidation, and not because of us: consolidate them in vCenter"
+            yield LeftoverFinding("consolidation", machine.name, message)
 
 
 def _locks(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
-    """Machines that may not be moved although none of ours reads them."""
+    """Machines that vCenter may not move although no pass of ours reads them."""
     for moref in repair_context.vcenter.locked():
         if moref in repair_context.reading or moref not in repair_context.machines:
             continue
         on = repair_context.name(moref)
-        what = "it is locked against being moved, as while its disks are read"
+        message = "it is locked: vCenter may not move it, as while its disks are read"
         if repair_context.reader is None:
-            yield LeftoverFinding("lock", on, f"{what}; with --vddk, what of it is ours can be undone")
+            yield LeftoverFinding(
+                "lock", on, f"{message}; with --vddk the part of the lock that is ours can be undone"
+            )
             continue
 
         def release(
@@ -183,50 +190,52 @@ def _locks(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
         ) -> None:
             unlock(repair_context.vcenter, machine, reader)
             if repair_context.vcenter.locked(machine.moref):
-                raise NotFound("what remains of the lock is not ours", on=machine.name)
+                raise NotFound("the rest of the lock is not ours", on=machine.name)
 
         yield LeftoverFinding(
-            "lock", on, what, "undo what of it is ours (EndAccess, Cleanup)", moref, "", release
+            "lock", on, message, "undo our part of it (EndAccess, Cleanup)", moref, "", release
         )
 
 
 def _tracking(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
     """CBT that was off before us, on machines whose jobs are over."""
-    for known in repair_context.known:
-        machine = repair_context.machines.get(known.machine)
-        if known.kind != TRACKING or not known.over or machine is None:
+    for resource in repair_context.known:
+        machine = repair_context.machines.get(resource.machine)
+        if resource.kind != TRACKING or not resource.over or machine is None:
             continue
-        if nameless(machine) or machine.instance_uuid != known.instance_uuid:
+        if nameless(machine) or machine.instance_uuid != resource.instance_uuid:
             continue
 
-        def restore(moref: str = known.machine) -> None:
+        def restore(moref: str = resource.machine) -> None:
             repair_context.vcenter.restore_tracking(Tracking(moref, False, True))
 
-        what, mending = "CBT was off before it was migrated", "turn it off again"
-        yield LeftoverFinding("cbt", machine.name, what, mending, machine.moref, known.token, restore, True)
+        message, mending = "CBT was off before it was migrated", "turn it off again"
+        yield LeftoverFinding(
+            "cbt", machine.name, message, mending, machine.moref, resource.token, restore, True
+        )
 
 
 def _nothing() -> None:
-    """What is gone needs no mending, only forgetting."""
+    """Nothing to repair: the resource is gone, and only its record is removed."""
 
 
 CHECKS: Final = (
-    Check("snapshot", "snapshots of ours that no pass works with", _orphans),
-    Check("consolidation", "disks that a removal of ours left to consolidate", _consolidations),
-    Check("consolidation", "disks that need consolidation through others", _foreign_consolidations),
-    Check("lock", "machines locked against being moved by a reader that died", _locks),
-    Check("cbt", "CBT that can be put back as it was found", _tracking),
+    Check("snapshot", "snapshots of ours that no pass uses", _orphans),
+    Check("consolidation", "disks that need consolidation after a removal of ours", _consolidations),
+    Check("consolidation", "disks that need consolidation for other reasons", _foreign_consolidations),
+    Check("lock", "machines that a dead reader left locked, so that vCenter may not move them", _locks),
+    Check("cbt", "CBT that was off before us and can be turned off again", _tracking),
 )
 
 
 def examine(repair_context: RepairContext, checks: Sequence[Check] = CHECKS) -> tuple[LeftoverFinding, ...]:
-    """Everything that is not as it should be, in the order of the table. Changes nothing."""
+    """All findings, in the order of the table. Changes nothing."""
     repair_context.look()
     return tuple(finding for check in checks for finding in check.look(repair_context))
 
 
 def mended(repair_context: RepairContext, finding: LeftoverFinding) -> str:
-    """Put it right; answers what resisted, or "" when nothing did. A machine that a pass has taken is left alone."""
+    """Repair a finding; returns why it failed, or "". A machine on which a pass works is not touched."""
     if finding.mend is None:
         return "only a person can decide this"
     with repair_context.locks.tried(finding.machine) as free:
@@ -244,16 +253,16 @@ def mended(repair_context: RepairContext, finding: LeftoverFinding) -> str:
 
 
 def mend_all(repair_context: RepairContext) -> None:
-    """What an appliance does when it starts: whatever is wrong through us and can be mended; the log tells."""
+    """Repair at the appliance's start everything that is ours and can be repaired; the log says what."""
     for finding in examine(repair_context):
         if finding.mend is None or finding.voluntary:
             continue
         log.warning("%s: %s", finding.on, finding.what)
         if why := mended(repair_context, finding):
-            log.warning("%s: stays for now: %s", finding.on, why)
+            log.warning("%s: not repaired: %s", finding.on, why)
 
 
 def unlock(vcenter: VCenter, machine: Machine, reader: Reader) -> None:
-    """Undo what killed workers of ours left: for each disk under the names that it had when it was read."""
+    """Undo what killed workers of ours left behind, for each disk of the machine."""
     for disk in machine.disks:
         reader.release(vcenter.disk_access(machine.moref, None, disk))

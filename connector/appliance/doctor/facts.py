@@ -1,4 +1,4 @@
-"""What was seen around an appliance, before anybody judges it. `trouble` says why something could not be seen."""
+"""A fact is what a probe found around an appliance, not yet judged; `trouble` says why the probe failed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from connector.vcenter.facts import Grant
 
 
 class FactKind(StrEnum):
-    """Whom a fact is about."""
+    """The subject of a fact."""
 
     VCENTER = "vCenter"
     HOST = "ESXi host"
@@ -23,7 +23,7 @@ class FactKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NameFact:
-    """A name that must lead to an address."""
+    """A name that must resolve to an address."""
 
     kind: FactKind
     on: str
@@ -33,7 +33,7 @@ class NameFact:
 
 @dataclass(frozen=True, slots=True)
 class PortFact:
-    """A port that was tried; `greeting` is what it said by itself."""
+    """A port that was tried; `greeting` is what the server sent first."""
 
     kind: FactKind
     on: str
@@ -43,7 +43,7 @@ class PortFact:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFact:
-    """The thumbprint that a server shows, beside the one that was given for it."""
+    """The thumbprint that a server shows (`seen`), and the configured one (`given`)."""
 
     kind: FactKind
     on: str
@@ -53,7 +53,7 @@ class CertificateFact:
 
 @dataclass(frozen=True, slots=True)
 class LoginFact:
-    """Whether a partner accepts who we are."""
+    """Whether a peer accepts our credential."""
 
     kind: FactKind
     on: str
@@ -62,7 +62,7 @@ class LoginFact:
 
 @dataclass(frozen=True, slots=True)
 class ClockFact:
-    """Seconds by which our clock is ahead of vCenter's, and how far that measurement may be off."""
+    """Seconds by which our clock is ahead of vCenter's; `latency` says how far `skew` may be off."""
 
     on: str
     skew: float
@@ -71,7 +71,7 @@ class ClockFact:
 
 @dataclass(frozen=True, slots=True)
 class LibraryFact:
-    """A VDDK installation; its trouble is that it is missing, does not load, or does not fit `vsphere`."""
+    """A VDDK installation. It has trouble when it is missing, does not load, or does not fit the version `vsphere`."""
 
     on: str
     vsphere: str
@@ -81,7 +81,7 @@ class LibraryFact:
 
 @dataclass(frozen=True, slots=True)
 class SpaceFact:
-    """Bytes of a file system."""
+    """Free and total bytes of a file system."""
 
     kind: FactKind
     on: str

@@ -1,6 +1,6 @@
-"""Looking around an appliance: names, ports, certificates, clock, VDDK, disk space, partners. Changes nothing.
+"""Probes look around an appliance: names, ports, certificates, clock, VDDK, disk space, peers. They change nothing.
 
-Everything is tried, whatever else fails; what cannot be seen is a fact too.
+Every probe runs, whatever fails before. A failure is a fact too.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from connector.vcenter.trust import presented, thumbprint
 
 REACH: Final = 5.0  # seconds that a connection may take, and a greeting
 SHOWN: Final = 5  # names of machines in one finding
-ABREAST: Final = 32  # hosts tried side by side
+ABREAST: Final = 32  # hosts that are probed at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where services listen; an estate behind a forwarder has others."""
+    """The ports of services; they differ behind a forwarder."""
 
     nfc: int = 902
     host: int = 443
@@ -50,24 +50,24 @@ class Ports:
 
 
 def before_login(settings: VCenterSettings) -> Iterator[Fact]:
-    """What can be said of a vCenter without telling it who we are."""
+    """Facts about a vCenter without a login."""
     endpoint = VCenterAddress.parse(settings.url)
     yield resolved(FactKind.VCENTER, endpoint.host)
     on = f"{endpoint.host}:{endpoint.port}"
     try:
-        shown = presented(endpoint, reach=REACH)
+        certificate = presented(endpoint, reach=REACH)
     except Unreachable as silent:
         yield PortFact(FactKind.VCENTER, on, trouble=_what(silent))
         return
     yield PortFact(FactKind.VCENTER, on)
-    yield _beside(FactKind.VCENTER, on, settings.thumbprint, shown)
+    yield _beside(FactKind.VCENTER, on, settings.thumbprint, certificate)
 
 
-def after_login(on: str, seen: VCenterFacts, ports: Ports = Ports()) -> Iterator[Fact]:
+def after_login(on: str, facts: VCenterFacts, ports: Ports = Ports()) -> Iterator[Fact]:
     """Clock, every host, and the privileges."""
-    yield ClockFact(on, seen.skew, seen.latency)
-    yield from _abreast([lambda one=one: list(_host(one, ports)) for one in seen.hosts])  # type: ignore[misc]
-    yield from seen.grants
+    yield ClockFact(on, facts.skew, facts.latency)
+    yield from _abreast([lambda host=host: list(_host(host, ports)) for host in facts.hosts])  # type: ignore[misc]
+    yield from facts.grants
 
 
 def instance(address: str, ports: Ports = Ports()) -> Iterator[Fact]:
@@ -81,7 +81,7 @@ def instance(address: str, ports: Ports = Ports()) -> Iterator[Fact]:
 
 
 def installation(path: Path, versions: Sequence[str]) -> Iterator[Fact]:
-    """A VDDK beside each vSphere version that it must serve; vCenter's first."""
+    """Whether a VDDK fits each vSphere version that it must serve; vCenter's version comes first."""
     for vsphere in dict.fromkeys(version for version in versions if version):
         try:
             yield LibraryFact(str(path), vsphere, version=reader(ReaderSettings(path)).check(vsphere))
@@ -91,13 +91,15 @@ def installation(path: Path, versions: Sequence[str]) -> Iterator[Fact]:
 
 
 def room(kind: FactKind, path: Path) -> SpaceFact:
-    """The file system of a directory, or of the nearest one above it that exists."""
-    there = next((one for one in (path, *path.absolute().parents) if one.exists()), Path("/"))
+    """The file system of a directory, or of its nearest parent that exists."""
+    existing = next(
+        (candidate for candidate in (path, *path.absolute().parents) if candidate.exists()), Path("/")
+    )
     try:
-        usage = shutil.disk_usage(there)
+        usage = shutil.disk_usage(existing)
     except OSError as failed:
         return SpaceFact(kind, str(path), trouble=failed.strerror or type(failed).__name__)
-    denied = "" if os.access(there, os.W_OK | os.X_OK) else f"{there} may not be written by this user"
+    denied = "" if os.access(existing, os.W_OK | os.X_OK) else f"this user may not write to {existing}"
     return SpaceFact(kind, str(path), usage.free, usage.total, denied)
 
 
@@ -111,18 +113,18 @@ def welcome(kind: FactKind, on: str, call: Callable[[], object]) -> LoginFact:
 
 
 def resolved(kind: FactKind, host: str) -> NameFact:
-    """What a name leads to, as this machine is told."""
+    """The addresses of a name, as this machine resolves it."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as unknown:
         return NameFact(
             kind, host, trouble=f"does not resolve ({getattr(unknown, 'strerror', None) or unknown})"
         )
-    return NameFact(kind, host, tuple(dict.fromkeys(str(one[4][0]) for one in found)))
+    return NameFact(kind, host, tuple(dict.fromkeys(str(address[4][0]) for address in addresses)))
 
 
 def knocked(kind: FactKind, host: str, port: int, *, listen: bool = False) -> PortFact:
-    """Whether a port accepts a connection, and with `listen` what it says by itself."""
+    """Whether a port accepts a connection, and, with `listen`, what the server sends first."""
     on = f"{host}:{port}"
     greeting = b""
     try:
@@ -135,37 +137,37 @@ def knocked(kind: FactKind, host: str, port: int, *, listen: bool = False) -> Po
     return PortFact(kind, on, greeting.decode("ascii", "replace"))
 
 
-def _host(one: HostPort, ports: Ports) -> Iterator[Fact]:
-    kind = FactKind.HOST if one.machines else FactKind.IDLE_HOST
-    name = resolved(kind, one.name)
+def _host(host: HostPort, ports: Ports) -> Iterator[Fact]:
+    kind = FactKind.HOST if host.machines else FactKind.IDLE_HOST
+    name = resolved(kind, host.name)
     if name.trouble:
-        yield replace(name, trouble=f"{name.trouble}; {_held(one.machines)}")
+        yield replace(name, trouble=f"{name.trouble}; {_affected(host.machines)}")
         return
     yield name
-    yield knocked(kind, one.name, ports.nfc, listen=True)
-    on = f"{one.name}:{ports.host}"
+    yield knocked(kind, host.name, ports.nfc, listen=True)
+    on = f"{host.name}:{ports.host}"
     try:
-        shown = presented(VCenterAddress(one.name, ports.host), reach=REACH)
+        certificate = presented(VCenterAddress(host.name, ports.host), reach=REACH)
     except Unreachable as silent:
         yield PortFact(FactKind.HOST_TLS, on, trouble=_what(silent))
     else:
-        yield _beside(kind, on, one.thumbprint, shown)
+        yield _beside(kind, on, host.thumbprint, certificate)
 
 
-def _held(machines: Sequence[str]) -> str:
-    """Which machines cannot be read when their host is out of reach."""
+def _affected(machines: Sequence[str]) -> str:
+    """The machines that cannot be read when this host is unreachable, in words."""
     if not machines:
         return "no machine that is to be migrated runs there"
     more = f" and {len(machines) - SHOWN} more" if len(machines) > SHOWN else ""
     return f"it runs {', '.join(machines[:SHOWN])}{more}"
 
 
-def _beside(kind: FactKind, on: str, given: str, shown: bytes) -> CertificateFact:
-    """Both thumbprints in one spelling: that of the digest which was given."""
+def _beside(kind: FactKind, on: str, given: str, certificate: bytes) -> CertificateFact:
+    """Both thumbprints in one spelling, by the digest of the configured one."""
     bare = pasted.thumbprint(given).upper()
     digest = "sha256" if len(bare) == 64 else "sha1"
     pairs = ":".join(bare[at : at + 2] for at in range(0, len(bare), 2))
-    return CertificateFact(kind, on, pairs, thumbprint(shown, digest))
+    return CertificateFact(kind, on, pairs, thumbprint(certificate, digest))
 
 
 def _abreast(works: Sequence[Callable[[], list[Fact]]]) -> Iterator[Fact]:

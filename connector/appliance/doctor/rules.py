@@ -1,4 +1,4 @@
-"""What must be true around an appliance before a migration: rules over facts, in the shape of the pre-flight checks. Pure."""
+"""Rules over facts say what must be true around an appliance before a migration; they look like pre-flight checks. Pure."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from connector.vcenter import role
 from connector.vcenter.checks.rule import BLOCK, GIB, MIB, WARN, CheckContext, Rule, when
 from connector.vcenter.facts import Grant
 
-LEAST_STATE: Final = 64 * MIB  # without so many bytes a membership, the ledger and logs cannot be kept
+LEAST_STATE: Final = 64 * MIB  # bytes without which the membership and logs cannot be stored
 SPARE_STATE: Final = GIB
 SPARE_TARGET: Final = 0.1  # of its file system
-MOST_SKEW: Final = 60.0  # seconds; signatures tolerate minutes, and logs of both sides shall be comparable
-_HELLO: Final = "220"  # what the NFC port of an ESXi host says first
+MOST_SKEW: Final = 60.0  # seconds; signatures tolerate minutes, but logs of both sides must be comparable
+_HELLO: Final = "220"  # the first bytes from the NFC port of an ESXi host
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def _skewed(clock: ClockFact) -> str:
 
 
 def _scarce(room: SpaceFact, least: float, below: float) -> str:
-    """`below`: nothing to say when there is so little that the graver rule speaks."""
+    """Why less than `least` bytes are free. Empty below `below` bytes, where a graver rule applies."""
     return when(
         not room.trouble and below <= room.free < least,
         f"{amounts.size(room.free)} free of {amounts.size(room.size)}",
@@ -128,7 +128,7 @@ PORTS: Final[tuple[Rule[Any], ...]] = (
         BLOCK,
         "its port, 443",
         _OfKind(FactKind.VCENTER, _trouble),
-        "open the way from the appliance to vCenter, and check the address",
+        "open the port from the appliance to vCenter, and check the address",
     ),
     Rule(
         "A6",
@@ -152,7 +152,7 @@ PORTS: Final[tuple[Rule[Any], ...]] = (
         WARN,
         "the first line of port 902",
         _OfKind(FactKind.HOST, _unheard),
-        "see what stands between: a proxy that accepts everything hides a closed port",
+        "see what is in between: a proxy that accepts everything hides a closed port",
     ),
     Rule(
         "A7",
@@ -175,7 +175,7 @@ PORTS: Final[tuple[Rule[Any], ...]] = (
 CERTIFICATES: Final[tuple[Rule[Any], ...]] = (
     Rule(
         "A3",
-        "vCenter shows the certificate whose thumbprint was given",
+        "vCenter shows the certificate with the configured thumbprint",
         BLOCK,
         "TLS",
         _OfKind(FactKind.VCENTER, _unlike),
@@ -206,7 +206,7 @@ WELCOMES: Final[tuple[Rule[Any], ...]] = (
         BLOCK,
         "Login, the inventory",
         _OfKind(FactKind.VCENTER, _trouble),
-        "check what is named, user and password, then run this again: what needs a session was not checked",
+        "check the named cause, user and password, then run this again: checks that need a session did not run",
     ),
     Rule(
         "A11",
@@ -214,7 +214,7 @@ WELCOMES: Final[tuple[Rule[Any], ...]] = (
         BLOCK,
         "the control plane's API, with our credential",
         _OfKind(FactKind.CONTROL, _trouble),
-        "check that it runs and the way there; a forgotten appliance is enrolled again with a new activation code",
+        "check that it runs, and the network in between; enrol an unknown appliance again with a new activation code",
     ),
 )
 
@@ -244,7 +244,7 @@ GRANTS: Final[tuple[Rule[Any], ...]] = (
         WARN,
         "`HasPrivilegeOnEntities`, on each machine and datastore",
         _any(_lacks(False)),
-        "config/vcenter-role.yaml says what is lost without; `connector doctor --role` prints the commands",
+        "config/vcenter-role.yaml says what is lost without them; `connector doctor --role` prints the commands",
     ),
 )
 
@@ -307,17 +307,17 @@ RULES: Final[dict[type, tuple[Rule[Any], ...]]] = {
 
 
 def judge(facts: Iterable[Fact]) -> Iterator[DoctorFinding]:
-    """Every rule that some fact breaks, in the order of the facts."""
+    """Every rule that a fact breaks, in the order of the facts."""
     around = CheckContext()
     for fact in facts:
         on = fact.name if isinstance(fact, Grant) else fact.on
         for rule in RULES[type(fact)]:
-            if what := rule.wrong(fact, around):
-                yield DoctorFinding(rule.id, rule.title, rule.severity, on, what, rule.remedy)
+            if message := rule.wrong(fact, around):
+                yield DoctorFinding(rule.id, rule.title, rule.severity, on, message, rule.remedy)
 
 
 def passed(facts: Iterable[Fact]) -> Iterator[tuple[str, str, str]]:
-    """What is in order: check, title and object of every rule that some fact was held against, and keeps."""
+    """Check, title and object of every rule that was applied to a fact and holds."""
     around = CheckContext()
     for fact in facts:
         for rule in RULES[type(fact)]:
@@ -326,7 +326,7 @@ def passed(facts: Iterable[Fact]) -> Iterator[tuple[str, str, str]]:
 
 
 def _compared(rule: Rule[Any], fact: Fact) -> bool:
-    """Whether a rule says something of a fact: of its kind, seen, and with something to compare it with."""
+    """Whether a rule applies to a fact: it is of the rule's kind, its probe succeeded, and it has what the rule compares."""
     if isinstance(rule.wrong, _OfKind) and rule.wrong.kind is not getattr(fact, "kind", None):
         return False
     if isinstance(fact, CertificateFact):
@@ -337,10 +337,10 @@ def _compared(rule: Rule[Any], fact: Fact) -> bool:
 def document() -> str:
     """The table of docs/doctor.md."""
     rules = sorted(
-        (one for some in RULES.values() for one in some), key=lambda one: (int(one.id[1:]), one.severity)
+        (rule for some in RULES.values() for rule in some), key=lambda rule: (int(rule.id[1:]), rule.severity)
     )
     head = "| check | in order when | else | looks at | what to do |\n| --- | --- | --- | --- | --- |\n"
     return head + "".join(
-        f"| {one.id} | {one.title} | {'blocks' if one.severity is BLOCK else 'warning'} | {one.reads} | {one.remedy} |\n"
-        for one in rules
+        f"| {rule.id} | {rule.title} | {'blocks' if rule.severity is BLOCK else 'warning'} | {rule.reads} | {rule.remedy} |\n"
+        for rule in rules
     )

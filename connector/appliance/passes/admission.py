@@ -1,4 +1,4 @@
-"""What must be so before anything is done to a machine: nothing forbids it, and nobody else is at work on it."""
+"""A machine is admitted to a pass when no finding forbids it and nobody else works on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from connector.errors import Conflict, Ineligible, Interrupted
 from connector.model import Machine, Severity
 from connector.vcenter.eligibility import GOVERNED, PASSING
 
-LOOK = 2.0  # seconds between two looks at who else is at the machine
+LOOK = 2.0  # seconds between two looks for other work on the machine
 
 
 def refuse(context: PassContext, machine: Machine, *, warm: bool) -> None:
@@ -24,14 +24,14 @@ def refuse(context: PassContext, machine: Machine, *, warm: bool) -> None:
     for finding in context.vcenter.check(machine, context.target.limits):
         if finding.severity not in grave or finding.check in GOVERNED:
             continue
-        what = f"{finding.message} ({finding.check})"
+        message = f"{finding.message} ({finding.check})"
         if finding.check in PASSING:
-            raise GivenBack(f"not now: {what}", on=finding.subject, rest=context.governor.rest)
-        raise Ineligible(what, on=finding.subject, remedy=finding.remedy)
+            raise GivenBack(f"not now: {message}", on=finding.subject, rest=context.governor.rest)
+        raise Ineligible(message, on=finding.subject, remedy=finding.remedy)
 
 
 def wait_for_others(context: PassContext, order: Order, board: PassProgress, stop: threading.Event) -> None:
-    """S10: a backup at work is waited for; before anything is done, above all before the machine is shut down."""
+    """S10: wait for a running backup before anything is done, above all before the machine is shut down."""
     deadline = time.monotonic() + context.backup_wait
     while why := context.vcenter.occupied(order.moref):
         if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
-"""At cutover the machine is off: said before it is asked, confirmed before the snapshot, by it, and after the copy.
+"""At cutover the machine must be off: it is checked before the snapshot, by the snapshot, and after the copy.
 
-Its last state would be lost if it ran again meanwhile, so a machine that does is refused, never read on. Machines of one
-application are shut down by orders of their own, and read when all of them are off.
+If the machine ran again meanwhile, its last writes would be lost. So the pass refuses a machine that runs. Machines of one
+application are shut down by orders of their own, and are read when all of them are off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from connector.vcenter.client import Snapshot
 
 
 class CutoverShutdown:
-    """The power side of one order; a pass that is not final passes through."""
+    """The shutdown of one order's machine; a pass that is not final needs none."""
 
     def __init__(
         self, context: PassContext, order: Order, board: PassProgress, stop: threading.Event
@@ -31,14 +31,14 @@ class CutoverShutdown:
     def shut_down(self, machine: Machine) -> float | None:
         """Seconds that the shutdown took; None when the machine was off already.
 
-        Raises Conflict when the guest does not obey within the deadline and the plug may not be pulled.
+        Raises Conflict when the guest does not shut down within the deadline and a hard power-off is not allowed.
         """
         if machine.power is PowerState.OFF:
             return None
         order = self._order
         if not order.may_shut_down:
             raise Conflict(
-                "it was powered on again after its application was shut down: there is no common point any more",
+                "it was powered on again after its application was shut down, so there is no common point any more",
                 on=order.name,
                 remedy="roll the application back, and cut it over again",
             )
@@ -63,7 +63,7 @@ class CutoverShutdown:
 
 
 class Shutdown:
-    """Carries out one order once: a machine of an application is shut down, and not yet read."""
+    """Carries out one order of the task `shutdown`: a machine of an application is shut down, and not yet read."""
 
     def __init__(
         self, context: PassContext, order: Order, board: PassProgress, pass_control: PassControl
@@ -72,7 +72,7 @@ class Shutdown:
         self._cutover = CutoverShutdown(context, order, board, pass_control.stop)
 
     def run(self) -> dict[str, Any]:
-        """Returns `shutdown`, the seconds that it took; None when it was off. Raises what stands in the way first."""
+        """Returns `shutdown`, the seconds that it took; None when it was off. Raises what forbids it before."""
         identified(self._context.vcenter, self._order)
         wait_for_others(self._context, self._order, self._board, self._stop)
         machine = identified(self._context.vcenter, self._order)

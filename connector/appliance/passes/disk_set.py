@@ -1,6 +1,4 @@
-"""Which disks a run is about: those that are wanted of the snapshot. A target whose source is gone leaves the run only by
-consent.
-"""
+"""The disk set of a run: the snapshot's disks without those left out. A target without a source disk needs consent to go."""
 
 from __future__ import annotations
 
@@ -14,13 +12,13 @@ from connector.model import MachineDisk
 
 
 def reconcile(endpoint: InstanceEndpoint, order: Order, disks: Sequence[MachineDisk]) -> list[dict[str, Any]]:
-    """Remove the targets of all but these disks, and tell which; images made before keep theirs.
+    """Remove the targets of all other disks, and return them; earlier images keep theirs.
 
-    Raises Conflict for a disk that the machine has no more, when the order does not accept that: an image of this run
-    would show another machine. What stays behind by order needs no more consent.
+    Raises Conflict for a disk that the machine no longer has, unless the order accepts that: an image of this run would
+    show another machine. Disks that the order leaves out need no consent.
     """
     keys = {str(disk.key) for disk in disks}
-    gone = [found for found in endpoint.disks() if found["key"] not in keys]
+    gone = [disk for disk in endpoint.disks() if disk["key"] not in keys]
     left_out = {str(key) for key in order.left_out}
     missing = [disk for disk in gone if disk["key"] not in left_out]
     if missing and not order.accept_removed_disks:

@@ -1,4 +1,4 @@
-"""Which work an order means; one attempt at a machine at a time, and its lock gone afterwards."""
+"""Carries out an order by its task, under the machine lock; afterwards vCenter may move the machine again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class _Work(Protocol):
-    """What carries out one order once. Returns the measured figures."""
+    """Carries out one order and returns the measured figures."""
 
     def run(self) -> dict[str, Any]: ...
 
@@ -36,7 +36,7 @@ _WORK: Final[dict[str, Callable[[PassContext, Order, PassProgress, PassControl],
 def carry(
     context: PassContext, order: Order, board: PassProgress, pass_control: PassControl
 ) -> Mapping[str, Any]:
-    """Carry out one order; see `agent.Carry`. Errors name the machine as people do, not by its moref."""
+    """Carry out one order; see `agent.Carry`. Errors give the machine's name instead of its moref."""
     work = _WORK.get(order.task)
     if work is None:
         raise ControlFailed(
@@ -58,9 +58,9 @@ def carry(
 
 
 def _unlock(context: PassContext, order: Order) -> None:
-    """Its disks are closed; if it still may not be moved, a worker that was killed may have left its lock."""
+    """Undo the lock of a killed worker: the disks are closed, so vCenter must be able to move the machine."""
     try:
         if context.vcenter.locked(order.moref):
             unlock(context.vcenter, context.vcenter.find(order.moref), context.reader)
     except ConnectorError as failed:
-        log.warning("%s: it may be left locked against being moved: %s", order.name, failed)
+        log.warning("%s: it may still be locked, so that vCenter may not move it: %s", order.name, failed)

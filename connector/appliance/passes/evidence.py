@@ -1,4 +1,4 @@
-"""The evidence of a pass: what the instance says of every byte, who was read when, signed with the appliance's key."""
+"""Makes the evidence of a pass: the instance's account of every byte, and what was read when, signed by the appliance."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from connector.transfer.evidence import Signer
 from connector.vcenter.client import About, Snapshot
 
 Deliver = Callable[[str, bytes], None]
-"""Give the manifest of a pass to the control plane. May be repeated. Raises ConnectorErrors."""
+"""Gives the manifest of a pass to the control plane. May be repeated. Raises ConnectorErrors."""
 
 
 @dataclass(slots=True)
 class EvidenceWriter:
-    """Signs for one appliance. Thread-safe. The signer is another one after a rotation."""
+    """Signs for one appliance. Thread-safe. A rotation replaces the signer."""
 
     signer: Signer
-    reader: str  # its name, as `versions` of the evidence has it
+    reader: str  # its name in the section `versions`
     reader_version: str
     deliver: Deliver
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a finished pass has read. Times are seconds since the epoch; `rows` are the figures of the disks."""
+    """A finished reading. Times are seconds since the epoch; `rows` are the figures of the disks."""
 
     order: Order
     machine: Machine
@@ -48,47 +48,48 @@ class Reading:
 def attest(
     evidence_writer: EvidenceWriter,
     about: About,
-    done: Reading,
+    reading: Reading,
     endpoint: InstanceEndpoint,
     stop: threading.Event,
 ) -> dict[str, Any]:
-    """Seal the evidence, leave it with the instance and the control plane; answers what identifies it."""
+    """Sign the evidence and give it to the instance and the control plane; returns its size and the key's fingerprint."""
     sections = {
-        "pass": _pass(done),
-        "machine": _machine(done.machine, about),
+        "pass": _pass(reading),
+        "machine": _machine(reading.machine, about),
         "versions": {
             "connector": __version__,
             "vcenter": f"{about.version} {about.build}",
             evidence_writer.reader: evidence_writer.reader_version,
         },
         "disks": {
-            str(row["key"]): _disk(done, row, endpoint.account(str(row["key"]), stop)) for row in done.rows
+            str(row["key"]): _disk(reading, row, endpoint.account(str(row["key"]), stop))
+            for row in reading.rows
         },
     }
     signer = evidence_writer.signer
     manifest = evidence.seal(sections, signer)
-    endpoint.put_evidence(done.reading, manifest)
-    evidence_writer.deliver(done.order.pass_id, manifest)
+    endpoint.put_evidence(reading.reading, manifest)
+    evidence_writer.deliver(reading.order.pass_id, manifest)
     return {"size": len(manifest), "key": evidence.fingerprint(signer.public)}
 
 
-def _pass(done: Reading) -> dict[str, Any]:
-    taken = (node.created for node in done.machine.snapshots if node.moref == done.snapshot.moref)
+def _pass(reading: Reading) -> dict[str, Any]:
+    created = (node.created for node in reading.machine.snapshots if node.moref == reading.snapshot.moref)
     return {
-        "id": done.order.pass_id,
-        "job": done.order.job_id,
-        "reading": done.reading,
-        "final": done.order.final,
-        "began": utc(done.began),
-        "ended": utc(done.ended),
+        "id": reading.order.pass_id,
+        "job": reading.order.job_id,
+        "reading": reading.reading,
+        "final": reading.order.final,
+        "began": utc(reading.began),
+        "ended": utc(reading.ended),
         "snapshot": {
-            "moref": done.snapshot.moref,
-            "token": done.snapshot.token,
-            "created": utc(next(taken, done.began)),
-            "adopted": done.snapshot.adopted,
+            "moref": reading.snapshot.moref,
+            "token": reading.snapshot.token,
+            "created": utc(next(created, reading.began)),
+            "adopted": reading.snapshot.adopted,
         },
-        "dropped": [dict(disk) for disk in done.dropped],
-        "previous": None if (previous := done.order.lineage.previous) is None else dict(previous),
+        "dropped": [dict(disk) for disk in reading.dropped],
+        "previous": None if (previous := reading.order.lineage.previous) is None else dict(previous),
     }
 
 
@@ -102,16 +103,16 @@ def _machine(machine: Machine, about: About) -> dict[str, Any]:
     }
 
 
-def _disk(done: Reading, row: Mapping[str, Any], proved: Mapping[str, Any]) -> dict[str, Any]:
-    _require_this_reading(done, row, proved)
-    kept = ("label", "path", "uuid", "kind", "note", "change_id", "base_change_id")
+def _disk(reading: Reading, row: Mapping[str, Any], proved: Mapping[str, Any]) -> dict[str, Any]:
+    _require_this_reading(reading, row, proved)
+    copied = ("label", "path", "uuid", "kind", "note", "change_id", "base_change_id")
     counted = ("planned", "read", "zero", "sent", "same", "wire")
     audited = row["audit"] and {
         **row["audit"],
         "share": f"{row['audit']['share']:g}",
-    }  # numbers here are whole ones
+    }  # numbers in evidence are whole
     return {
-        **{name: row[name] for name in kept},
+        **{name: row[name] for name in copied},
         "audit": audited,
         "bytes": {name: int(row[name]) for name in counted},
         "milliseconds": int(row["seconds"] * 1000),
@@ -123,25 +124,25 @@ def _disk(done: Reading, row: Mapping[str, Any], proved: Mapping[str, Any]) -> d
     }
 
 
-def _require_this_reading(done: Reading, row: Mapping[str, Any], proved: Mapping[str, Any]) -> None:
-    """A change id is signed only for the bytes that were read under it (invariant 14). Raises Conflict."""
-    wanted = {"reading": done.reading, "change_id": row["change_id"], "snapshot": done.snapshot.token}
-    for name, value in wanted.items():
+def _require_this_reading(reading: Reading, row: Mapping[str, Any], proved: Mapping[str, Any]) -> None:
+    """Raises Conflict unless the proof is of this reading: a change id is signed only for its own bytes (invariant 14)."""
+    expected = {"reading": reading.reading, "change_id": row["change_id"], "snapshot": reading.snapshot.token}
+    for name, value in expected.items():
         if proved[name] != value:
             raise Conflict(
                 f"the instance proved {name.replace('_', ' ')} {proved[name]}, not {value}: it is not signed",
-                on=f"{done.order.name} {row['label']}",
+                on=f"{reading.order.name} {row['label']}",
                 remedy="start the job again: the next pass compares this disk",
             )
     if proved["account"]["root"]["target"] != proved["root"]:
         raise Conflict(
             "the instance proved another root than its journal names: it is not signed",
-            on=f"{done.order.name} {row['label']}",
+            on=f"{reading.order.name} {row['label']}",
             remedy="start the job again; if it happens again, replace the instance",
         )
 
 
 def utc(seconds: float) -> str:
-    """A time as people and programs read it, to the millisecond."""
+    """A time in ISO 8601, in UTC, to the millisecond."""
     at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

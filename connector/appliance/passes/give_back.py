@@ -1,4 +1,4 @@
-"""A pass that cannot go on now is put down and handed back; the control plane offers it again after a rest."""
+"""A pass that cannot go on now is given back; the control plane offers it again after a rest."""
 
 from __future__ import annotations
 

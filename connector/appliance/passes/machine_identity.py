@@ -1,4 +1,4 @@
-"""The machine of an order and no other: who it is, and what earlier attempts left on it."""
+"""A pass works on a machine only if moref and instance UUID are those of its order."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from connector.model import Machine
 from connector.vcenter.client import SNAPSHOT, TRACKING, Ticket, VCenter
 from connector.vcenter.partial import obscured
 
-PATIENT = 6 * 3600.0  # seconds that the removal of what was left may take
+PATIENT = 6 * 3600.0  # seconds that the removal of leftovers may take
 
 
-REST = 30.0  # seconds after which a machine of which vCenter shows too little is looked at again
+REST = 30.0  # seconds until the next try when vCenter does not show the machine whole
 
 
 def identified(vcenter: VCenter, order: Order) -> Machine:
-    """The machine as it is now. Raises `NotFound` when it is gone, or when its moref names another one by now.
+    """The machine as it is now. Raises `NotFound` when it is gone, or when its moref now names another machine.
 
-    Which machine it is must be known on both sides: without its configuration the pass is handed back, and looks again.
+    Both sides must know which machine it is. While vCenter does not show its configuration, the pass is given back.
     """
     machine = vcenter.find(order.moref)
     if what := obscured(machine):
@@ -43,15 +43,15 @@ def identified(vcenter: VCenter, order: Order) -> Machine:
 def remove_leftovers(vcenter: VCenter, order: Order, *, keep: str = "", limit: float = PATIENT) -> None:
     """What stands with our token goes, and what the record says that earlier attempts left to consolidate.
 
-    The snapshot with the token `keep` stays. Raises what resists.
+    The snapshot with the token `keep` stays. Raises what fails.
     """
     vcenter.clear_leftovers(keep={keep}, machine=order.moref, limit=limit)
-    for known in order.objects:
-        ours = (ticket := Ticket.of(known.token)) is not None and ticket.owner == vcenter.owner
-        if known.kind == SNAPSHOT and not known.removed and known.token != keep and ours:
-            vcenter.dismiss(order.moref, known.token, limit)
+    for resource in order.objects:
+        is_ours = (ticket := Ticket.of(resource.token)) is not None and ticket.owner == vcenter.owner
+        if resource.kind == SNAPSHOT and not resource.removed and resource.token != keep and is_ours:
+            vcenter.dismiss(order.moref, resource.token, limit)
 
 
 def tracked_by_us(order: Order) -> tuple[OrderResource, ...]:
-    """What the record says of CBT that was off before this job."""
-    return tuple(known for known in order.objects if known.kind == TRACKING and not known.removed)
+    """The records that CBT was off before this job."""
+    return tuple(resource for resource in order.objects if resource.kind == TRACKING and not resource.removed)

@@ -1,6 +1,6 @@
-"""A disk is opened wherever its machine runs now: what passes by itself is tried again, a host that lets go is waited for.
+"""A disk is opened on the host where its machine runs now; passing failures are repeated, and a new host is waited for.
 
-Each opening asks vCenter for a session that is alive, and starts a worker of its own; the snapshot stays the same.
+Each opening gets a live session from vCenter and starts a worker of its own; the snapshot stays the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from connector.vcenter.client import Snapshot
 log = logging.getLogger(__name__)
 
 HOST: Final = 1800.0  # seconds that a machine may take to find another host
-TRIES: Final = 4  # at anything else that may pass
+TRIES: Final = 4  # after any other failure that may pass
 
 
 class Opening:
@@ -44,7 +44,7 @@ class Opening:
         self._board, self._guard, self._stop = board, guard, stop
 
     def __call__(self) -> BlockSource:
-        """Raises what does not pass, or not in time; Interrupted after a stop."""
+        """Open the disk. Raises a failure that does not pass in time, and Interrupted after a stop."""
         failures, homeless = 0, None
         while True:
             try:

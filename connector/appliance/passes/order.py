@@ -1,4 +1,4 @@
-"""An order is one machine's pass, as the control plane hands it out: frozen, complete, and safe to carry out twice."""
+"""An order is one attempt at one machine's pass; it is frozen and complete, and may be carried out twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DISK: Final = TypeAdapter(MachineDisk)
 
 @dataclass(frozen=True, slots=True)
 class OrderResource:
-    """Something that an earlier attempt may have created in vCenter; `token` was recorded before the call."""
+    """A tracked resource that an earlier attempt may have created in vCenter; `token` was recorded before the call."""
 
     token: str
     kind: str
@@ -30,15 +30,16 @@ class OrderResource:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One machine's pass. `final` means: shut it down first, this is the cutover.
+    """One attempt at one machine's pass. `final`: this is the cutover, so the machine is shut down first.
 
-    `replication` is as wished when the order was given; heartbeats say what is wished since (see `PassControl`).
-    `attempts` are the ids of earlier attempts at this very pass: only their snapshots may be continued. What reads
-    nothing has no instance. `power_on`: a cutover of this job shut the machine down, so a rollback powers it on; for
-    `settling` seconds a guest that was asked may still be on its way down. Without `may_shut_down` it was shut down by an
-    earlier order, together with other machines, and must not run.
-    `disk_set`: its disks as the last finished pass found them. `lineage`: what the targets must show before any of them is
-    gone on from.
+    `replication` are the settings at the time of the order; heartbeats bring later ones (see `PassControl`). `attempts`
+    are the ids of earlier attempts at the same pass: only their snapshots may be continued. A power task has no instance.
+    `power_on`: a cutover of this job shut the machine down, so a rollback powers it on. For `settling` seconds the guest
+    may still be shutting down. Without `may_shut_down` an earlier order shut the machine down, together with other
+    machines, and it must not run.
+
+    `disk_set`: the machine's disks at the last finished pass. `lineage`: what the targets must show before a pass
+    continues from them.
     """
 
     pass_id: str
@@ -52,7 +53,7 @@ class Order:
     objects: tuple[OrderResource, ...]
     shutdown_deadline: float
     allow_power_off: bool
-    audit: float | None = None  # share of what CBT calls unchanged; None: as the appliance is configured
+    audit: float | None = None  # share of the bytes that CBT calls unchanged; None: the appliance's setting
     accept_removed_disks: bool = False
     attempts: tuple[str, ...] = ()
     left_out: frozenset[int] = frozenset()  # keys of disks that stay behind
@@ -68,7 +69,7 @@ class Order:
 
 
 class PassControl:
-    """What is wished of a pass while it is carried out: that it stops, and how it uses the line. Thread-safe."""
+    """What is asked of a running pass: to stop, and how to use the link. Thread-safe."""
 
     def __init__(self, replication: Replication | None = None) -> None:
         self.stop = Cancellation()
@@ -76,7 +77,7 @@ class PassControl:
 
 
 def order_from_json(body: dict[str, Any]) -> Order:
-    """Read an order off the wire. Raises ControlFailed when a field is missing or of the wrong type."""
+    """An order from an answer of the control plane. Raises ControlFailed when a field is missing or of a wrong type."""
     try:
         instance, credential = body["instance"], body["credential"]
         return Order(

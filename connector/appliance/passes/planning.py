@@ -1,5 +1,6 @@
-"""How to bring one disk up to date: go on from the base, compare, or copy. Where anything is in doubt the whole disk is
-read and compared: never "no changes". Pure, but for the questions it asks vCenter.
+"""Decides the pass kind of a disk: delta, repair, compare or full. In doubt it is compare, and never "no changes".
+
+Pure except for the questions to vCenter.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from connector.kinds import PassKind
 from connector.model import Extent, MachineDisk
 
 Changed = Callable[[MachineDisk], tuple[Extent, ...]]
-"""What changed on the disk since it was as given. Raises ChangesUnknown."""
+"""The changes on the disk since an earlier state of it. Raises ChangesUnknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`changes` None means: everything that is allocated. `note` says why it is no delta."""
+    """The pass kind. `changes` None means everything that is allocated. `note` says why it is no delta."""
 
     kind: PassKind
     base_change_id: str = ""
@@ -34,8 +35,10 @@ def decide(
     changed: Changed,
     disagreement: str = "",
 ) -> Decision:
-    """`state` is the target as its instance describes it, `snapshot` the token of the one that is read, `standing()`
-    the tokens of all that are there. `disagreement`: why the target must not be gone on from (see `lineage`).
+    """The pass kind for a disk. `state` is the target as its instance describes it.
+
+    `snapshot` is the token of the snapshot that is read, `standing()` the tokens of all snapshots of the machine.
+    `disagreement`: why the pass must not continue from the target (see `lineage`).
     """
     if state is None or not state["touched"]:
         return Decision(PassKind.FULL, note=f"copied in full: {disagreement}" if disagreement else "")
@@ -56,27 +59,27 @@ def _onward(state: Mapping[str, Any], disk: MachineDisk, changed: Changed) -> De
     if state["doubt"]:
         raise ChangesUnknown(state["doubt"])
     identity = base["identity"] or {}
-    was = replace(
+    base_disk = replace(
         disk,
         capacity=int(state["capacity"]),
         change_id=base["change_id"] or None,
         uuid=identity.get("uuid") or None,
         path=identity.get("path") or disk.path,
     )
-    changes = changed(was)
+    changes = changed(base_disk)
     if not state["spoiled"]:
         return Decision(PassKind.DELTA, str(base["change_id"]), changes)
     wrong = sum(length for _, length in state["spoiled"])
-    note = f"repaired: {wrong} bytes of the target were not what was sent, they were read again"
+    note = f"repaired: {wrong} bytes of the target were wrong, and were read again"
     return Decision(PassKind.REPAIR, str(base["change_id"]), changes, note)
 
 
 def _resumed(state: Mapping[str, Any], disk: MachineDisk, snapshot: str, changed: Changed) -> Decision:
-    """No base: a first pass that was interrupted goes on as long as CBT can tell what changed since."""
+    """Without a base, an interrupted first pass continues if CBT knows what changed since each of its attempts."""
     attempts = state["attempts"]
     if not attempts or any(attempt["kind"] != "full" for attempt in attempts):
         raise ChangesUnknown(
-            state["doubt"] or "the target holds no finished pass that a delta could go on from"
+            state["doubt"] or "the target holds no finished pass from which a delta could continue"
         )
     for attempt in attempts:
         if attempt["snapshot"] != snapshot:

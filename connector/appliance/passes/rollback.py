@@ -1,6 +1,6 @@
-"""The source is given back as it was found: no snapshot of ours, CBT as it was, powered on if our cutover shut it down.
+"""A rollback gives the source its state back: no snapshot of ours, CBT as before, power on if our cutover shut it down.
 
-The machine's owner waits for the power: whatever else resists is told and mended later, and never keeps it off.
+The machine's owner waits for the power. So another failure is reported and repaired later, and never delays the power-on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHORT: Final = 60.0  # seconds that snapshots may take to go before the power is
 
 
 class Rollback:
-    """Carries out one order once; doing it again changes nothing."""
+    """Carries out one order of the task `power-on`; doing it again changes nothing."""
 
     def __init__(
         self, context: PassContext, order: Order, board: PassProgress, pass_control: PassControl
@@ -60,11 +60,11 @@ class Rollback:
         return True
 
     def _restore(self) -> None:
-        """CBT off again where a pass of this job turned it on; before the power-on, which drops its files."""
-        for known in tracked_by_us(self._order):
-            self._board.enter("putting CBT back as it was found")
+        """Turn CBT off where a pass of this job turned it on. The power-on that follows drops its files."""
+        for resource in tracked_by_us(self._order):
+            self._board.enter("turning CBT off again")
             self._context.vcenter.restore_tracking(Tracking(self._order.moref, False, True))
-            self._context.ledger.removed(self._order.moref, known.token, TRACKING)
+            self._context.ledger.removed(self._order.moref, resource.token, TRACKING)
 
     def _power_on(self, machine: Machine) -> float | None:
         if not self._order.power_on or not self._is_off(machine):
@@ -75,7 +75,7 @@ class Rollback:
         return time.monotonic() - began
 
     def _is_off(self, machine: Machine) -> bool:
-        """A guest that was asked to shut down may obey later than its cutover waited: then it must not stay off."""
+        """Whether the machine is off. A guest may shut down later than its cutover waited, and must not stay off then."""
         if machine.power is PowerState.OFF:
             return True
         until = time.monotonic() + self._order.settling

@@ -1,1 +1,1 @@
-"""Limits on what an open snapshot may cost the source: how hard it is read, when it is given back."""
+"""Limits what an open snapshot may cost the source: how hard the source is read, and when the snapshot is given back."""

@@ -1,7 +1,7 @@
-"""How hard a source may be read while its snapshot is open: values in, a decision and its reason out. Pure.
+"""The governor decides how hard a source may be read while its snapshot is open, and says why. Pure.
 
-Each signal has a ladder of three steps; the worst signal decides. Reading slower makes a delta live longer, so a datastore
-that fills is answered by giving the snapshot back, while a host that is short of NFC memory is answered by asking for less.
+Each signal has a ladder of three steps; the worst signal decides. Slower reading makes a snapshot live longer. So a full
+datastore leads to giving the snapshot back, while a host without NFC memory leads to fewer reads in flight.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from connector.model import DatastoreLoad, Pressure
 
 WINDOW: Final = 60.0  # seconds over which errors are counted
 TREND: Final = 300.0  # seconds over which growth is measured
-STEADY: Final = 60.0  # seconds that a growth must have been seen before it is believed
+STEADY: Final = 60.0  # seconds that growth must last before it counts
 
 
 class Pace(IntEnum):
@@ -27,11 +27,11 @@ class Pace(IntEnum):
     GO = 0
     SLOW = 1  # half the reads in flight, or less
     PAUSE = 2  # none, the snapshot stays
-    GIVE_BACK = 3  # the snapshot goes before harm is done; the pass resumes later
+    GIVE_BACK = 3  # the snapshot is removed before it does harm; the pass resumes later
 
 
 class Ladder(BaseModel):
-    """At which value of a signal each step is taken; null: never."""
+    """The value of a signal at which each step is taken; null: never."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,7 +41,7 @@ class Ladder(BaseModel):
 
 
 class Thresholds(BaseModel):
-    """The ladders, and what must hold before a snapshot is taken. Shares are of 1, times are seconds."""
+    """The ladders, and the conditions for a new snapshot. Shares are fractions of 1, times are seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -74,14 +74,14 @@ class Thresholds(BaseModel):
 
 
 class PaceDecision(NamedTuple):
-    """`halvings`: how often a slow pace halves the reads in flight; one is always left."""
+    """`halvings`: how often a slow pace halves the reads in flight; at least one read stays."""
 
     pace: Pace
     reason: str = ""
     halvings: int = 0
 
     def depth(self, most: int) -> int:
-        """How many reads may be in flight, of `most`."""
+        """How many reads of at most `most` may be in flight."""
         if self.pace is Pace.GO:
             return most
         return max(1, most >> self.halvings) if self.pace is Pace.SLOW else 0
@@ -89,9 +89,9 @@ class PaceDecision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look. `at` and `age` are seconds, `disks` the bytes of the machine's disks, `nfc` its errors in the window.
+    """The signals at one moment. `at` and `age` are seconds, `disks` bytes of the machine's disks, `nfc` errors in the window.
 
-    A machine that does not run grows no delta: its snapshot harms no datastore, and giving it back would only cost time.
+    The delta of a machine that is off does not grow: its snapshot harms no datastore, and giving it back only costs time.
     """
 
     at: float
@@ -100,35 +100,35 @@ class Sample:
     running: bool = True
     disks: int = 0
     nfc: int = 0
-    paused: float = 0.0  # seconds since the pause began that lasts now
+    paused: float = 0.0  # seconds since the present pause began
 
 
 class _Reading(NamedTuple):
-    """The worst value of one signal, and in words what it is."""
+    """One value of a signal, and its meaning in words."""
 
     value: float
     words: str
 
 
 def judge(thresholds: Thresholds, samples: Sequence[Sample]) -> PaceDecision:
-    """What the newest of `samples` (oldest first) asks for; the growth between them counts."""
-    found = PaceDecision(Pace.GO)
+    """The decision for the newest of `samples` (oldest first); the growth between them counts too."""
+    decision = PaceDecision(Pace.GO)
     running, paused = samples[-1].running, samples[-1].paused
     for signal in _SIGNALS if running else (_NFC,):
         ladder: Ladder = getattr(thresholds, signal.name)
         for reading in signal.read(samples, thresholds):
             pace = _step(ladder, reading.value, signal.falling)
-            if pace > found.pace:
-                found = PaceDecision(pace, reading.words, _halvings(pace, signal, ladder, samples[-1]))
+            if pace > decision.pace:
+                decision = PaceDecision(pace, reading.words, _halvings(pace, signal, ladder, samples[-1]))
     if not running:
-        return PaceDecision(min(found.pace, Pace.PAUSE), found.reason)
-    if found.pace is Pace.PAUSE and paused >= thresholds.paused:
-        return PaceDecision(Pace.GIVE_BACK, f"{found.reason}, for {span(paused)}")
-    return found
+        return PaceDecision(min(decision.pace, Pace.PAUSE), decision.reason)
+    if decision.pace is Pace.PAUSE and paused >= thresholds.paused:
+        return PaceDecision(Pace.GIVE_BACK, f"{decision.reason}, for {span(paused)}")
+    return decision
 
 
 def obstacle(thresholds: Thresholds, pressure: Pressure) -> str:
-    """Why no snapshot may be taken now; empty when one may."""
+    """Why no snapshot may be taken now; empty when it may be taken."""
     for store in pressure.stores:
         if _share(store) < thresholds.begin_free:
             return f"{_space(store)}, a snapshot needs {thresholds.begin_free:.0%}"
@@ -138,7 +138,7 @@ def obstacle(thresholds: Thresholds, pressure: Pressure) -> str:
 
 
 def _halvings(pace: Pace, signal: _Signal, ladder: Ladder, sample: Sample) -> int:
-    """Each further refusal by the host halves again, until what is asked for fits."""
+    """Each further refusal by the host halves the reads again, until they fit."""
     if pace is not Pace.SLOW:
         return 0
     return max(1, min(8, int(sample.nfc / max(1.0, ladder.slow or 1.0)))) if signal is _NFC else 1
@@ -160,22 +160,24 @@ def _free(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
 
 
 def _fills_in(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
-    """Each datastore's free space over the rate at which it, or our delta on it, has been growing."""
+    """Each datastore's free space divided by the rate at which it, or our delta on it, grows."""
     last = samples[-1]
     first = next((sample for sample in samples if last.at - sample.at <= TREND), last)
     lasted = last.at - first.at
     if lasted < STEADY:
         return []
     before = {store.name: store.free for store in first.pressure.stores}
-    ours = (last.pressure.delta - first.pressure.delta) / lasted
-    found = []
+    delta_rate = (last.pressure.delta - first.pressure.delta) / lasted
+    readings = []
     for store in last.pressure.stores:
-        rate = max(ours, (before.get(store.name, store.free) - store.free) / lasted)
+        rate = max(delta_rate, (before.get(store.name, store.free) - store.free) / lasted)
         if rate > 0:
-            left = store.free / rate
-            words = f"datastore {store.name} is full in {span(left)} at the present rate ({size(rate)}/s)"
-            found.append(_Reading(left, words))
-    return found
+            remaining = store.free / rate
+            words = (
+                f"datastore {store.name} is full in {span(remaining)} at the present rate ({size(rate)}/s)"
+            )
+            readings.append(_Reading(remaining, words))
+    return readings
 
 
 def _delta(samples: Sequence[Sample], thresholds: Thresholds) -> list[_Reading]:

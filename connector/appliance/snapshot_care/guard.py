@@ -1,4 +1,4 @@
-"""Whoever holds a snapshot is watched: a thread looks at vCenter and at the host's refusals, and sets the pace of all readers.
+"""The guard watches an open snapshot: its thread looks at vCenter and the host's refusals, and sets the pace of all reads.
 
 Thread rule: `pace`, `failed` and `hearing` may be called from any thread while the guard is entered.
 """
@@ -43,7 +43,7 @@ _PHASES: Final = {
 class Guard:
     """A context manager while a snapshot is open. `given_back` is set once, when the snapshot must go.
 
-    `history` tells every change of pace: seconds since the epoch, what, why.
+    `history` has every change of pace: seconds since the epoch, the pace, the reason.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Guard:
         self._lock = threading.Lock()  # guards _errors; the rest is written by the thread of `_loop` alone
         self._wake, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="guard", daemon=True)
-        self.verdict = PaceDecision(Pace.GO)  # replaced as a whole, and not any more once `given_back` is set
+        self.verdict = PaceDecision(Pace.GO)  # replaced as a whole, and never again once `given_back` is set
         self.given_back = Cancellation()
         self.history: list[dict[str, Any]] = []
 
@@ -77,11 +77,11 @@ class Guard:
         return self._thresholds.rest
 
     def pace(self, depth: int) -> int:
-        """How many reads may be in flight, of `depth`."""
+        """How many reads of at most `depth` may be in flight."""
         return self.verdict.depth(depth)
 
     def failed(self, error: ConnectorError) -> None:
-        """A read or an opening failed; when it was for want of the host's memory, the pace is set anew at once."""
+        """Count a failed read or opening. If the host's memory was full, the pace is set again at once."""
         if is_overloaded(error):
             with self._lock:
                 self._errors.append(time.monotonic())
@@ -89,7 +89,7 @@ class Guard:
 
     @contextmanager
     def hearing(self) -> Iterator[None]:
-        """Whatever fails inside is heard, and passes on."""
+        """Count a failure inside the block, and raise it again."""
         try:
             yield
         except ConnectorError as error:
@@ -97,7 +97,7 @@ class Guard:
             raise
 
     def once(self) -> None:
-        """Look and judge. A vCenter that does not answer leaves the pace as it was."""
+        """Look and judge. When vCenter does not answer, the pace stays as it was."""
         try:
             pressure = self._look()
         except ConnectorError as failed:
@@ -126,13 +126,13 @@ class Guard:
                 due = time.monotonic() + self._thresholds.every
             elif self._samples:
                 self._judge(self._samples[-1].pressure)
-            # errors age out of their window between two looks, so the pace is set anew more often than vCenter is asked
+            # errors leave their window between two looks, so the pace is set more often than vCenter is asked
             self._wake.wait(min(max(0.05, due - time.monotonic()), 5.0))
             self._wake.clear()
 
     def _judge(self, pressure: Pressure) -> None:
         now = time.monotonic()
-        if not pressure.measured and self._samples:  # it has grown to what it was, at least
+        if not pressure.measured and self._samples:  # the delta is not smaller than before
             pressure = replace(pressure, delta=self._samples[-1].pressure.delta)
         with self._lock:
             self._errors = [at for at in self._errors if now - at < WINDOW]
@@ -162,7 +162,7 @@ class Guard:
         phase = _PHASES[verdict.pace]
         log.warning("%s%s", phase, f": {verdict.reason}" if verdict.reason else "")
         self._board.enter(f"{phase}: {verdict.reason}" if verdict.reason else phase)
-        what = verdict.pace.name.lower().replace("_", " ")
-        self.history.append({"at": time.time(), "pace": what, "reason": verdict.reason})
+        pace = verdict.pace.name.lower().replace("_", " ")
+        self.history.append({"at": time.time(), "pace": pace, "reason": verdict.reason})
         if verdict.pace is Pace.GIVE_BACK:
             self.given_back.set()
