@@ -1,3 +1,3 @@
-"""Moves running virtual machines out of vCenter without installing anything in a guest, and proves it."""
+"""Moves running virtual machines out of vCenter, installs nothing in a guest, and proves every byte."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Bytes, rates, lines and spans of time as people read them: KiB, MiB, GiB; MiB/s of data; Mbit/s of a line; min, h. Pure."""
+"""Writes sizes, rates and times for people: KiB, MiB, GiB; MiB/s for data; Mbit/s for a link; min, h. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def size(count: float) -> str:
-    """Bytes in the largest binary unit that leaves something before the point."""
+    """Bytes in the largest binary unit of which there is at least one."""
     value, unit = float(count), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
@@ -17,20 +17,20 @@ def size(count: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Bytes a second; nothing moves backwards."""
+    """Bytes a second; a negative rate counts as 0."""
     return f"{size(max(0.0, per_second))}/s"
 
 
 def line(bytes_per_second: float) -> str:
-    """What a line carries, as lines are sold: 1,000,000 bits a second are 1 Mbit/s."""
+    """The rate of a link in Mbit/s: 1 Mbit/s is 1,000,000 bits a second."""
     return f"{bytes_per_second * 8 / 1e6:.0f} Mbit/s"
 
 
 def span(seconds: float) -> str:
-    """Seconds as people say them: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
-    whole = round(seconds)
-    if whole < 90:
-        return f"{whole} s"
+    """Seconds in words: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
+    rounded = round(seconds)
+    if rounded < 90:
+        return f"{rounded} s"
     minutes = round(seconds / 60)
     if minutes < 90:
         return f"{minutes} min"

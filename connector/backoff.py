@@ -1,6 +1,6 @@
-"""How long to wait before trying again: one formula, and the policies of every loop of ours by name.
+"""One formula says how long to wait before the next try; each loop has a named policy.
 
-Loops that a stop must end at once wait on its event and take their pauses from here. Others retry with stamina (`retrying`).
+A loop that a stop must end at once waits on the stop's event, with pauses from here. Other loops use stamina (`retrying`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Seconds before the first new attempt, and at most; each pause doubles the one before.
+    """The first and the longest pause, in seconds; each pause is twice the one before.
 
-    `spread`: pauses are shortened at random, by half at most, so that many callers do not come back at once.
+    `spread`: pauses are shortened at random, by half at most, so that many callers do not return at the same time.
     """
 
     first: float
@@ -26,12 +26,12 @@ class Backoff:
     spread: bool = True
 
     def pause(self, failures: int) -> float:
-        """Seconds after so many failures in a row, 1 or more."""
+        """Seconds to wait after this number of failures in a row, 1 or more."""
         pause = min(self.longest, self.first * 2.0 ** min(32, max(0, failures - 1)))
         return pause * random.uniform(0.5, 1.0) if self.spread else pause  # noqa: S311 - guards nothing
 
 
-#: A process of ours that is being started again.
+#: Calls to a process of ours that restarts.
 PEER = Backoff(0.2, 5.0)
 #: Reads of a source, and new connections to an instance.
 TRANSFER = Backoff(0.5, 30.0)
@@ -39,7 +39,7 @@ TRANSFER = Backoff(0.5, 30.0)
 OPENING = Backoff(1.0, 5.0, spread=False)
 #: Calls to vCenter.
 VCENTER = Backoff(2.0, 60.0, spread=False)
-#: Attempts to log in from one address, after those that are free.
+#: Logins from one address, after the free attempts.
 LOGIN = Backoff(2.0, 60.0, spread=False)
 #: Calls to a cloud's API.
 CLOUD = Backoff(0.5, 10.0)

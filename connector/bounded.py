@@ -1,7 +1,7 @@
-"""Answers end: a TLS socket on which what follows a request is bounded, in bytes and in seconds altogether.
+"""A TLS socket on which every answer is bounded, in bytes and in seconds.
 
-The time limit of a socket starts anew with every byte, so that a peer that sends one byte a minute is never late. Here
-the clock and the count start with what we send, and no byte starts them again.
+A socket's own time limit starts again with every byte, so a peer that sends one byte a minute is never late. Here
+the clock and the count start with our request, and no received byte starts them again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class TooLarge(OSError):
 
 
 class BoundedSocket(ssl.SSLSocket):
-    """For clients: one request is on its way at a time. Reading raises Unending and TooLarge beyond the bounds."""
+    """For clients that send one request at a time. Reading raises Unending and TooLarge beyond the bounds."""
 
     longest = LONGEST
     largest = LARGEST
@@ -39,20 +39,20 @@ class BoundedSocket(ssl.SSLSocket):
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         if self._until is None:
             return super().recv_into(buffer, nbytes, flags)
-        left = self._until - time.monotonic()
-        if left <= 0:
+        remaining = self._until - time.monotonic()
+        if remaining <= 0:
             raise Unending(errno.ETIMEDOUT, self._endless())
-        given = self.gettimeout()
-        if given is not None and given <= left:
+        timeout = self.gettimeout()
+        if timeout is not None and timeout <= remaining:
             count = super().recv_into(buffer, nbytes, flags)
         else:
-            self.settimeout(left)
+            self.settimeout(remaining)
             try:
                 count = super().recv_into(buffer, nbytes, flags)
             except TimeoutError:
                 raise Unending(errno.ETIMEDOUT, self._endless()) from None
             finally:
-                self.settimeout(given)
+                self.settimeout(timeout)
         self._left -= count
         if self._left < 0:
             raise TooLarge(errno.EFBIG, f"the answer is larger than {self.largest} bytes")
@@ -63,7 +63,7 @@ class BoundedSocket(ssl.SSLSocket):
 
 
 def bound(context: ssl.SSLContext, longest: float = LONGEST, largest: int = LARGEST) -> ssl.SSLContext:
-    """Every connection made with this context is bounded. Answers the context."""
+    """Bound every connection of this context. Returns the context."""
     kind = type("BoundedSocket", (BoundedSocket,), {"longest": longest, "largest": largest})
     context.sslsocket_class = kind
     return context

@@ -1,6 +1,6 @@
-"""One request to end, for everything that must hear it: a stop, a snapshot that is given back, a sibling that failed.
+"""A cancellation is one request to end: a stop, a snapshot that is given back, a failed sibling.
 
-It is a `threading.Event`, so whatever waits on events can wait on it; setting it sets everything that is linked to it.
+It is a `threading.Event`, so code that waits on events can wait on it. Setting it sets every linked cancellation.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import weakref
 
 
 class Cancellation(threading.Event):
-    """Set by itself or by any of its `parents`. Thread-safe; whoever waits is woken at once."""
+    """It is set by `set` or by any of its `parents`. Thread-safe; waiting threads wake at once."""
 
     def __init__(self, *parents: Cancellation) -> None:
         super().__init__()

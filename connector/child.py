@@ -1,8 +1,8 @@
-"""A service of ours as a child process: configuration on its stdin, one ready line on its stdout, end of stdin means stop.
+"""Runs a service of ours as a child process: configuration on its stdin, one ready line on its stdout; end of stdin stops it.
 
-The pipe is the leash: when the parent dies, by whatever signal, the kernel closes it and the child stops by itself.
-Secrets travel in the configuration, so that they are in no argument vector and no environment;
-what is secret in our own environment is not inherited.
+When the parent dies, by any signal, the kernel closes the pipe and the child stops by itself.
+Secrets are in the configuration, so that they are in no argument vector and no environment.
+The child does not inherit the secrets of our own environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import BinaryIO
 from connector import environment, private
 from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, from_json
 
-#: In the environment of a child whose starter reads its first line, whatever that says.
+#: This variable tells a child that its starter reads its first line.
 AWAITED = "CONNECTOR_STARTER_READS_JSON"
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
@@ -49,7 +49,7 @@ class Child:
         return self._process.poll()
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> int:
-        """Close the leash and wait; kill after `timeout` seconds. Harmless when already stopped."""
+        """Close the pipe and wait; kill after `timeout` seconds. A stopped service stays stopped."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -77,7 +77,7 @@ def start(
     log: Path | None = None,
     timeout: float = READY_TIMEOUT,
 ) -> Child:
-    """Run `python -m module`, hand over `configuration` as one JSON line, and wait for the ready line.
+    """Run `python -m module`, send `configuration` as one JSON line, and wait for the ready line.
 
     The child's stderr goes to `log` (appended) or is inherited. It gets a process group of its own, so that an
     interrupt on the terminal reaches only the parent, which then decides in which order to stop.
@@ -116,7 +116,7 @@ def _hand_over(process: subprocess.Popen[bytes], configuration: Mapping[str, obj
         process.stdin.write(json.dumps(configuration).encode() + b"\n")
         process.stdin.flush()
     except BrokenPipeError:
-        return  # it died before reading; the ready line, or its absence, says why
+        return  # it died before reading; the ready line, or the lack of it, says why
 
 
 def _ready_line(
@@ -160,7 +160,7 @@ def _why_not_ready(process: subprocess.Popen[bytes], timeout: float) -> str:
 
 
 def awaited() -> bool:
-    """Child side: whether a program waits for our first line. Asked once: our own children are not awaited by it."""
+    """Child side: whether a program waits for our first line. Removes the variable, so that our own children do not get it."""
     return os.environ.pop(AWAITED, "") == "1"
 
 
@@ -171,12 +171,12 @@ def report_ready(facts: Mapping[str, object], text: str = "") -> None:
 
 
 def report_failure(failed: ConnectorError) -> None:
-    """Child side: the service cannot start, and why."""
+    """Child side: say why the service cannot start."""
     report_ready(failed.to_json())
 
 
 def read_configuration() -> dict[str, object]:
-    """Child side: the one JSON line that the parent wrote. Raises ControlFailed when there is none."""
+    """Child side: the parent's JSON line. Raises ControlFailed when there is none."""
     try:
         configuration = json.loads(sys.stdin.readline())
     except ValueError:
@@ -190,15 +190,15 @@ def read_configuration() -> dict[str, object]:
 
 
 def wait_for_release() -> None:
-    """Child side: return when the parent lets go of the leash (end of standard input)."""
+    """Child side: wait until the parent closes the pipe (end of standard input)."""
     while sys.stdin.buffer.read(4096):
         pass
 
 
 def own_directory(path: Path, who: str) -> int:
-    """Make `path` for this user alone and hold it for this process; the lock ends with the process.
+    """Make `path` for this user alone, and lock it for this process; the lock ends with the process.
 
-    Raises BadInput when it cannot be used or is not ours alone, Conflict when another process holds it. `who` names
+    Raises BadInput when it cannot be used or is not ours alone, Conflict when another process has it. `who` names
     that other process.
     """
     private.directory(path)
@@ -211,6 +211,8 @@ def own_directory(path: Path, who: str) -> int:
     except OSError:
         os.close(handle)
         raise Conflict(
-            f"{who} works in this directory", on=str(path), remedy="wait for it, or use another one"
+            f"{who} works in this directory",
+            on=str(path),
+            remedy="wait for its end, or use another directory",
         ) from None
     return handle

@@ -1,4 +1,4 @@
-"""What of a process's environment is secret: no child inherits it, and nobody else can look it up in /proc."""
+"""Secrets in a process's environment are inherited by no child, and nobody can read them in /proc."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-#: Words in the name of a variable whose value is a secret. The name of a file with one is none.
+#: Words in the names of variables with secret values. The name of a file with a secret is no secret.
 _NAMES: Final = re.compile(
     r"PASS(WORD|WD|PHRASE)|PGPASS$|SECRET|TOKEN|CREDENTIALS?$|(ACCESS|API|PRIVATE|SIGNING|ENCRYPTION)_?KEY|APIKEY"
     r"|_AUTH$|COOKIE",
@@ -22,23 +22,25 @@ _IN_URL: Final = re.compile(r"://[^/@\s:]*:[^/@\s]+@|[?&](sslpassword|password)=
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a variable is kept from children: by its name, or by a URL with a password."""
-    named = _NAMES.search(name) is not None and _HARMLESS.search(name) is None
-    return named or _IN_URL.search(value) is not None
+    """Whether a variable's value is secret: by its name, or by a URL with a password."""
+    by_name = _NAMES.search(name) is not None and _HARMLESS.search(name) is None
+    return by_name or _IN_URL.search(value) is not None
 
 
 def without_secrets(
     environment: Mapping[str, str] | None = None, also: Collection[str] = ()
 ) -> dict[str, str]:
-    """The environment for a child. `also`: names that are secret whatever they look like."""
-    given = os.environ if environment is None else environment
-    return {name: value for name, value in given.items() if name not in also and not is_secret(name, value)}
+    """The environment for a child. `also`: further names of secret variables."""
+    variables = os.environ if environment is None else environment
+    return {
+        name: value for name, value in variables.items() if name not in also and not is_secret(name, value)
+    }
 
 
 def hide() -> None:
     """Overwrite the secrets in the block that /proc/PID/environ shows; `os.environ` still has them.
 
-    First thing in a program, before anything is started. A child that inherits without asking gets no secret either.
+    Call it first in a program. A child that inherits this block gets no secret either.
     """
     library = ctypes.CDLL(None)
     library.getenv.restype = ctypes.c_void_p

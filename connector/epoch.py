@@ -1,7 +1,7 @@
-"""How far a control plane has come in which history, as those remember it whom it has told.
+"""An epoch mark says how far a control plane is, and in which history of its database; its peers keep the latest mark.
 
-A *mark* names the epoch (number and random id), the sequence within it, and the process that wrote that far. The proof is the
-control plane's own: nobody else can make a mark. Each control plane, appliance and instance keeps the latest that it was told.
+A mark names the epoch (number and random id), the sequence within it, and the process that wrote it. Only the control plane
+can make the proof in it. Each control plane, appliance and instance keeps the latest mark that it received.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from connector.files import replace
 
 _FORM: Final = re.compile(r"(\d{1,9})\.(\d{1,18})\.([0-9a-f]{32})\.([0-9a-f]{16})\.([0-9a-f]{64})")
 
-#: Under this name a mark travels beside requests and answers of the agents' API.
+#: The header with a mark in requests and answers of the agents' API.
 HEADER: Final = "X-Connector-Epoch"
 
 
@@ -33,19 +33,19 @@ class EpochMark:
 
     @property
     def body(self) -> str:
-        """What the proof is of."""
+        """The text that the proof covers."""
         return f"{self.number}.{self.sequence}.{self.epoch}.{self.writer}"
 
     def __str__(self) -> str:
         return f"{self.body}.{self.proof}"
 
     def is_after(self, other: EpochMark | None) -> bool:
-        """Whether it is worth more to remember."""
+        """Whether it is later than the other mark."""
         return other is None or (self.number, self.sequence) > (other.number, other.sequence)
 
 
 def read(text: str) -> EpochMark | None:
-    """The mark; None for anything that is not of its form."""
+    """The mark in a text; None for another text."""
     parts = _FORM.fullmatch(text.strip())
     if parts is None:
         return None
@@ -68,7 +68,7 @@ class EpochMemory:
         return self._mark
 
     def learn(self, mark: EpochMark) -> EpochMark | None:
-        """Keep it if it is the later one; answers what was known before, which its control plane must hear."""
+        """Keep the mark if it is later; returns the mark that was kept before, which the control plane must get."""
         with self._lock:
             before = self._mark
             if mark.is_after(before):

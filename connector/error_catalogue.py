@@ -1,6 +1,6 @@
-"""What is behind each error, for people: usual causes, what it is seen from besides tables of other rooms, what to do. Data.
+"""The catalogue says for each error its usual causes, the conditions that become it, and what to do. Data only.
 
-A message carries the remedy of its own case; this is what is true of the whole kind. docs/errors.md is made from it.
+A message has the remedy of its own case; the catalogue is about the whole kind. docs/errors.md is made from it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ENTRIES: Final[dict[str, CatalogueEntry]] = {
         "any exception that is not foreseen, at the outermost handler of a process",
     ),
     "BadInput": CatalogueEntry(
-        "a wrong option, file, field or manifest; two wishes that exclude each other",
+        "a wrong option, file, field or manifest; two options that exclude each other",
         "change what the message names; `--help` and docs show the rule",
         "the parsers of options, files and requests; HTTP 400",
     ),
@@ -41,11 +41,11 @@ ENTRIES: Final[dict[str, CatalogueEntry]] = {
     ),
     "TrustFailed": CatalogueEntry(
         "a certificate was renewed; a proxy opens TLS; a wrong address; a wrong thumbprint",
-        "compare the thumbprint with the server's certificate on a trusted way, then set it",
+        "compare the thumbprint with the certificate on the server itself, then set it",
         "TLS: certificate verification, another certificate than the pinned one, an alert of the peer",
     ),
     "EvidenceDamaged": CatalogueEntry(
-        "a manifest was changed, cut or mixed up on its way; it was signed by another appliance",
+        "a manifest was changed, cut or exchanged; another appliance signed it",
         "get the manifest again from the control plane; check whose key was given",
         "the signature, the digests of its sections, its form",
     ),

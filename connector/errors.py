@@ -1,4 +1,4 @@
-"""Every error a user can meet is one line: what failed, on which object, what to do next.
+"""Every error for users is one line: what failed, on which object, what to do next.
 
     ConnectorError
     ├── BadInput              2   the request itself is wrong
@@ -14,20 +14,20 @@
     │   ├── ChangesUnknown        CBT cannot be trusted for this disk
     │   └── Unreachable
     ├── ReaderFailed          7   VDDK: missing, out of range, or a read failed
-    ├── TransferFailed        8   the way to the intermediate instance broke
+    ├── TransferFailed        8   the connection to the intermediate instance broke
     │   ├── WireViolation         a peer sent bytes that the format does not allow
     │   └── PeerRefused           the peer declined, and said why
     ├── TargetFailed          9   the target side cannot store what was sent
     │   ├── TargetFull
     │   └── PortInUse
     ├── ProofFailed          10   bytes differ
-    │   └── ChangesMissed         CBT calls unchanged what is not
+    │   └── ChangesMissed         CBT missed changed bytes
     ├── Conflict             11   the state of a job or source does not allow the operation
-    │   └── StateRestored         the control plane's own state is older than what others know
+    │   └── StateRestored         the control plane's own state is older than its peers know
     ├── ControlFailed        12   the control plane is unreachable or failed
     └── Interrupted         130   stopped on request
 
-The number is the exit code of the command line. `retryable` tells whether the same call may succeed later without
+The number is the exit code of the command line. `retryable` says whether the same call may succeed later without
 anybody changing anything.
 """
 
@@ -46,7 +46,7 @@ EXIT_CODES: dict[int, str] = {
     5: "a machine or disk cannot be migrated as it is",
     6: "vCenter failed a call",
     7: "VDDK is missing, unfit, or failed to read",
-    8: "the way to the instance broke",
+    8: "the connection to the instance broke",
     9: "the target cannot store it: full, or its port is taken",
     10: "bytes differ",
     11: "the state does not allow it",
@@ -56,7 +56,7 @@ EXIT_CODES: dict[int, str] = {
 
 
 def one_line(text: str) -> str:
-    """`text` for people: whatever a name in it holds, it ends no line and commands no terminal."""
+    """`text` for people: no character in it ends the line or controls the terminal."""
     return visible(text)
 
 
@@ -77,7 +77,7 @@ class ConnectorError(Exception):
 
     @property
     def id(self) -> str:
-        """The stable name under which the error catalogue lists this error, also when a room has a kind of its own below it."""
+        """The error's stable name in the catalogue, also for a subclass that a room defines."""
         return next(kind.__name__ for kind in type(self).__mro__ if kind.__module__ == __name__)
 
     def __str__(self) -> str:
@@ -131,7 +131,7 @@ class EvidenceDamaged(TrustFailed):
 
 
 class AuthenticationFailed(ConnectorError):
-    """User, password, cookie or token refused. Never retried blindly: accounts lock."""
+    """User, password, cookie or token refused. Nothing is tried again by itself, because accounts lock."""
 
     exit_code = 4
     http_status = 401
@@ -165,7 +165,7 @@ class SessionExpired(VCenterFault):
 
 
 class ChangesUnknown(VCenterFault):
-    """CBT cannot be trusted for this disk: never means "no changes"."""
+    """CBT cannot be trusted for this disk. It never means "no changes"."""
 
 
 class Unreachable(VCenterFault):
@@ -182,7 +182,7 @@ class ReaderFailed(ConnectorError):
 
 
 class TransferFailed(ConnectorError):
-    """The way to the intermediate instance broke; resuming continues inside the disk."""
+    """The connection to the intermediate instance broke; resuming continues inside the disk."""
 
     exit_code = 8
     http_status = 502
@@ -215,7 +215,7 @@ class TargetFull(TargetFailed):
 
 
 class PortInUse(TargetFailed):
-    """Another program listens where the instance must."""
+    """Another program listens on a port of the instance."""
 
 
 class ProofFailed(ConnectorError):
@@ -237,7 +237,7 @@ class Conflict(ConnectorError):
 
 
 class StateRestored(Conflict):
-    """The control plane's own state was put back to an older copy; nothing is begun until an administrator confirms."""
+    """The control plane's state was restored from an older copy; it begins nothing until an administrator confirms."""
 
 
 class ControlFailed(ConnectorError):
@@ -257,15 +257,15 @@ class Interrupted(ConnectorError):
 
 
 def catalogue() -> dict[str, type[ConnectorError]]:
-    """Every error class of this module by its id; what a room derives for itself crosses no process border."""
-    found: dict[str, type[ConnectorError]] = {}
+    """Every error class of this module by its id. Subclasses of rooms are not sent to other processes."""
+    classes: dict[str, type[ConnectorError]] = {}
     pending: list[type[ConnectorError]] = [ConnectorError]
     while pending:
         kind = pending.pop()
         if kind.__module__ == __name__:
-            found[kind.__name__] = kind
+            classes[kind.__name__] = kind
         pending.extend(kind.__subclasses__())
-    return found
+    return classes
 
 
 def from_json(body: object, fallback: type[ConnectorError] = ControlFailed) -> ConnectorError:

@@ -1,4 +1,4 @@
-"""One way to write files durably: a crash, or a power failure, leaves all of the old content or all of the new."""
+"""Files are written durably in one way: a crash or a power failure leaves all of the old content or all of the new."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, in place of what was there. Durable when it returns. Raises OSError."""
+    """Write a file that only its owner may read; replaces an old file. Durable when it returns. Raises OSError."""
     draft = path.with_name(f".{path.name}.new")
     with _written(draft, os.O_TRUNC) as out:
         out.write(content)

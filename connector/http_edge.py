@@ -1,6 +1,6 @@
-"""The outer edge of every HTTP server of ours: bodies are bounded, and every failure becomes an answer.
+"""The outer edge of our HTTP servers: it bounds bodies, and turns every failure into an answer.
 
-A server says in its own words what its callers may know of a failure. Nobody outside ever sees a stack trace.
+Each server decides what its callers may know about a failure. No caller ever sees a stack trace.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from starlette.responses import Response
 
 from connector.errors import BadInput
 
-#: What a form of a browser or an SDK is sent as.
+#: The media type of forms of browsers and SDKs.
 FORM = "application/x-www-form-urlencoded"
 
 #: Answers a request. May raise anything.
 Handler = Callable[[Request], Awaitable[Response]]
-#: The answer to a request that failed. Must not raise. What it does not know, it logs.
+#: Makes the answer to a request that failed. It must not raise. It logs unknown failures.
 FailureAnswer = Callable[[Request, Exception], Response]
 
 
 class BodyTooLarge(BadInput):
-    """The body of a request is larger than it may be. Crosses borders as a BadInput."""
+    """The body of a request is too large. In messages to other processes it is a BadInput."""
 
     @property
     def id(self) -> str:
@@ -30,7 +30,7 @@ class BodyTooLarge(BadInput):
 
 
 def edge(handler: Handler, failure_answer: FailureAnswer) -> Handler:
-    """`handler`, whose failures are answered. A caller that has gone away gets nothing."""
+    """`handler` with an answer for every failure. A caller that has left gets no error."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -44,7 +44,7 @@ def edge(handler: Handler, failure_answer: FailureAnswer) -> Handler:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body. Raises BodyTooLarge beyond `limit` bytes, before more than that is kept."""
+    """The whole body. Raises BodyTooLarge beyond `limit` bytes; never more of them are in memory."""
     content = bytearray()
     async for piece in request.stream():
         content += piece
@@ -54,5 +54,5 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def media_type(request: Request) -> str:
-    """The type of the body without its parameters, in lower case; empty when it is not said."""
+    """The media type of the body without its parameters, in lower case; empty when the request has none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()

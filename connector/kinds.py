@@ -1,4 +1,4 @@
-"""The enumerations that several rooms share: how a pass looks at a disk, and what a range of bytes is."""
+"""The enumerations that several rooms share: pass kinds and range states."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from enum import IntEnum, StrEnum
 
 
 class PassKind(StrEnum):
-    """How one pass brings one disk up to date. The words stand in journals, evidence and reports."""
+    """How one pass brings one disk up to date. Journals, evidence and reports have these words."""
 
     FULL = "full"  # everything that is allocated is read and sent
-    DELTA = "delta"  # what CBT says has changed since the base is read and sent
+    DELTA = "delta"  # what changed since the base, as CBT says, is read and sent
     COMPARE = "compare"  # everything is read; what the target does not hold is sent
-    REPAIR = "repair"  # what the proof found wrong is read and sent again
+    REPAIR = "repair"  # a delta that also sends again what a proof found wrong
 
     @property
     def is_whole(self) -> bool:
-        """Whether the pass looks at the whole disk, whatever the base is."""
+        """Whether the pass is about the whole disk and needs no base."""
         return self in (PassKind.FULL, PassKind.COMPARE)
 
 
 class RangeState(IntEnum):
-    """What a range is, for the sender, on the wire and in the journal. The numbers stand in journals."""
+    """What was delivered for a range, for the sender, on the wire and in the journal. Journals have these numbers."""
 
     DATA = 0  # read, and sent
-    ZERO = 1  # read, and it was zeros
+    ZERO = 1  # read, and all zeros
     SAME = 2  # read, and equal to what the target holds
     HOLE = 3  # not read: the source has nothing there, it reads as zeros

@@ -1,6 +1,6 @@
-"""A line of the log is one line: whatever a peer, a name or a file put into a message, it begins no other.
+"""A log message is one line, whatever a peer, a name or a file puts into it.
 
-What a person reads is ours. Libraries tell of retries and of their own affairs: only their errors are passed on.
+People read our messages. Of the messages of libraries only errors are passed on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class OneLine(logging.Formatter):
-    """Control characters are shown escaped; lines of a traceback are indented, so that none looks like a line of its own."""
+    """Escapes control characters, and indents lines of a traceback, so that none of them looks like a message."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = "".join(map(_shown, record.message))
@@ -27,7 +27,7 @@ class OneLine(logging.Formatter):
 
 
 def to_stderr(level: int, form: str = FORMAT) -> None:
-    """The log of a service."""
+    """Set up the log of a service."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine(form))
     handler.addFilter(ours)
@@ -40,7 +40,7 @@ def to_stderr(level: int, form: str = FORMAT) -> None:
 
 
 def for_a_person() -> None:
-    """The log of a command: warnings of ours, without time and place. Repeatable."""
+    """Set up the log of a command: our warnings, without time and logger. May be repeated."""
     root = logging.getLogger()
     if not any(isinstance(handler, _Plain) for handler in root.handlers):
         root.addHandler(_Plain())
@@ -48,17 +48,17 @@ def for_a_person() -> None:
 
 
 def _hush_engine() -> None:
-    """Without a handler of its own it would add one that writes to standard error."""
+    """Give the workflow engine's logger a handler; otherwise it adds one that writes to standard error."""
     logging.getLogger("dbos").addHandler(logging.NullHandler())
 
 
 def ours(record: logging.LogRecord) -> bool:
-    """Whether a record is for whoever reads standard error."""
+    """Whether a record is for the readers of standard error."""
     return record.name.partition(".")[0] in _OURS or record.levelno >= logging.ERROR
 
 
 class _Plain(logging.StreamHandler[TextIO]):
-    """Writes to what standard error is at that moment."""
+    """Writes to the present standard error, which tests may replace."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)

@@ -1,4 +1,4 @@
-"""Frozen values that cross rooms. Sizes and offsets are bytes, times are seconds since the epoch (UTC)."""
+"""Frozen values that rooms exchange. Sizes and offsets are bytes, times are seconds since 1970 (UTC)."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class GuestNic:
-    """What VMware Tools report of one network card."""
+    """One network card as VMware Tools report it."""
 
     mac: str
     addresses: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ class GuestVolume:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What VMware Tools say about the system inside; empty while they do not run."""
+    """The guest as VMware Tools report it; empty while they do not run."""
 
     id: str = ""
     name: str = ""
@@ -150,7 +150,7 @@ class UnclearData:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What only pre-flight checks and selectors ask of a machine; the control plane never needs it."""
+    """The properties of a machine that only checks and selectors need, and the control plane does not."""
 
     host: str = ""  # name
     cluster: str = ""  # name; empty for a host of its own
@@ -158,7 +158,7 @@ class Traits:
     attributes: tuple[tuple[str, str], ...] = ()  # custom attributes, name and value
     tags: tuple[str, ...] = ()
     managed_by: str = ""  # key of the extension that owns the machine
-    question: str = ""  # what vCenter waits to be answered
+    question: str = ""  # the question that vCenter asks and that blocks the machine
     disabled_methods: tuple[str, ...] = ()
     snapshots_supported: bool = True
     snapshots_disabled: bool = False
@@ -231,7 +231,7 @@ class Network:
 
 
 class MachinePart(StrEnum):
-    """What vCenter may not show of a machine for a moment; `fields`: those of `Machine` that say nothing then."""
+    """A part of a machine that vCenter may not show for a moment; `fields` of `Machine` are empty then."""
 
     CONFIGURATION = "configuration"
     HARDWARE = "hardware"
@@ -276,7 +276,7 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     MachinePart.NETWORKS: ("networks",),
 }
 
-#: Without one of these a machine is not to be worked on.
+#: Parts without which nothing may be done with a machine.
 UNREADY: Final = frozenset({MachinePart.CONFIGURATION, MachinePart.HARDWARE, MachinePart.POWER})
 
 
@@ -297,7 +297,7 @@ class Machine:
     hardware: str  # e.g. "vmx-19"
     host: str  # moref
     path: str  # inventory path, e.g. "/DC0/vm/web-01"
-    disks: tuple[MachineDisk, ...]  # in the one order of everybody: the first is the system disk
+    disks: tuple[MachineDisk, ...]  # in the order of `disk_order`: the first is the system disk
     snapshots: tuple[SnapshotNode, ...] = ()
     template: bool = False
     cbt_supported: bool = True
@@ -315,7 +315,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Everything that one sweep saw; machines in the order of their inventory paths."""
+    """The result of one sweep; machines are in the order of their inventory paths."""
 
     machines: tuple[Machine, ...]
     hosts: tuple[Host, ...] = ()
@@ -327,7 +327,7 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class DatastoreLoad:
-    """One datastore: bytes, and how many of its machines have a snapshot now, whoever took it."""
+    """One datastore: bytes, and the number of its machines with a snapshot, ours or others'."""
 
     name: str
     capacity: int
@@ -337,11 +337,11 @@ class DatastoreLoad:
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """What a machine's snapshot does to its datastores. `delta`: bytes of the files that grew since it was taken."""
+    """What a machine's snapshot costs its datastores. `delta`: bytes of the files that grew since it was taken."""
 
     stores: tuple[DatastoreLoad, ...]
     delta: int = 0
-    measured: bool = True  # False: vCenter does not show the files now, and `delta` says nothing
+    measured: bool = True  # False: vCenter does not show the files now, and `delta` means nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,13 +363,13 @@ class Finding:
     subject: str
     message: str
     remedy: str = ""
-    reads: str = ""  # the property that told it
+    reads: str = ""  # the property that the check reads
     fixable: bool = False  # the tool can do what the remedy says
 
 
 @dataclass(frozen=True, slots=True)
 class DiskAccess:
-    """What a reader needs in order to open one disk of one snapshot. `repr` hides the secret."""
+    """What a reader needs to open one disk of one snapshot. `repr` hides the secret."""
 
     server: str
     port: int
@@ -388,11 +388,11 @@ COMPRESS_LEVELS: Final = ("none", "-5", "-3", "-1", "1", "2", "3", "adaptive", "
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """How a job's passes use line and processors, in the public API's words."""
+    """How a job's passes use link and processors, in the public API's words."""
 
     bandwidth_limit: int = 0  # Mbit/s for all disks of a pass together, 0: no limit
-    compress_level: int | None = None  # 0 to 10; None: as the appliance is configured
-    checksum: bool = False  # the target is read again after each pass, whatever was proved before
+    compress_level: int | None = None  # 0 to 10; None: the appliance's setting
+    checksum: bool = False  # the target is read again after each pass, even after an earlier proof
 
     @property
     def rate(self) -> float:
@@ -401,13 +401,13 @@ class Replication:
 
     @property
     def compression(self) -> str | None:
-        """As `TransferSettings.compression`; None leaves it to the appliance."""
+        """A value of `TransferSettings.compression`; None means the appliance's setting."""
         return None if self.compress_level is None else COMPRESS_LEVELS[self.compress_level]
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceAddress:
-    """Where an intermediate instance listens."""
+    """The address and ports of an intermediate instance."""
 
     host: str
     control_port: int = 8080
@@ -416,7 +416,7 @@ class InstanceAddress:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One side's identity in mutual TLS: everything PEM, only the key is secret."""
+    """One side's identity in mutual TLS, in PEM; only the key is secret."""
 
     authority: str
     certificate: str

@@ -1,4 +1,4 @@
-"""A peer that is away is said once when that begins, and once when it ends, however many calls fail meanwhile."""
+"""An outage of a peer is logged once when it begins and once when it ends, however many calls fail meanwhile."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Final
 from connector.amounts import span
 from connector.errors import ConnectorError, ControlFailed
 
-BORNE: Final = 60.0  # seconds of silence after which a control plane counts as gone
+BORNE: Final = 60.0  # seconds without an answer after which a control plane counts as gone
 
 
 class Outages:
-    """Thread-safe; shared by all who call the same peers.
+    """The outages of some peers. Thread-safe; all callers of the same peers share it.
 
-    `peers`: what each is called, by the kind of error that its silence is. Only a failure that may pass by itself is an
+    `peers`: the name of each peer, by the error that means its outage. Only a failure that may pass by itself is an
     outage; any other is logged each time.
     """
 
@@ -33,7 +33,7 @@ class Outages:
         self._failed: dict[str, int] = {}
 
     def missed(self, what: str, failed: ConnectorError) -> None:
-        """`what` was tried, and failed."""
+        """Record a failed call; `what` names it for the log."""
         peer = next((name for kind, name in self._peers.items() if isinstance(failed, kind)), "")
         if not peer or not failed.retryable:
             self._log.warning("%s: %s", what, failed)
@@ -43,10 +43,10 @@ class Outages:
             if peer in self._since:
                 return
             self._since[peer] = self._clock()
-        self._log.warning("%s: %s; it is tried again, and said when %s answers", what, failed, peer)
+        self._log.warning("%s: %s; it is tried again, and logged when %s answers", what, failed, peer)
 
     def heard(self, *kinds: type[ConnectorError]) -> None:
-        """These peers have answered."""
+        """Record that these peers have answered."""
         for kind in kinds:
             peer = self._peers[kind]
             if peer not in self._since:
@@ -59,9 +59,9 @@ class Outages:
 
 
 class Silence:
-    """Who watches through the control plane bears its silence for `limit` seconds: a replica may be taking over.
+    """A command that watches accepts a silent control plane for `limit` seconds: a replica may be taking over.
 
-    `say` gets a line when it begins and one when it ends.
+    `say` gets a line when the silence begins and a line when it ends.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Silence:
         self.since: float | None = None
 
     def bear(self, failed: ControlFailed) -> None:
-        """Raises it when nothing is to be waited for, or it has lasted too long."""
+        """Record a failure. Raises it when it does not pass by itself, or the silence lasts too long."""
         if not failed.retryable:
             raise failed
         now = self._clock()

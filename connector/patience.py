@@ -1,4 +1,4 @@
-"""Outlasting a peer that is being started again: the same call, until it is answered, refused, or nobody waits any more."""
+"""Repeats a call to a peer that restarts, until it is answered, refused, or the time is over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """`seconds`, from the first one on, that a retryable failure of one of `kinds` is outlasted; setting `halt` ends that.
+    """How long retryable failures of `kinds` are outlasted: `seconds` from the first failure; setting `halt` ends it.
     Thread-safe.
     """
 
@@ -26,18 +26,17 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
 
     def outlast(self, call: Callable[[], T]) -> T:
-        """The answer of `call`, which must be harmless to repeat. Raises its last error."""
+        """The result of `call`, which may be repeated without harm. Raises its last error."""
         end, failures = None, 0
         while True:
             try:
                 return call()
             except self.kinds as failed:
-                end = (
-                    self.clock() + self.seconds if end is None else end
-                )  # a call that took long has not used it up
-                left = end - self.clock()
-                if not failed.retryable or isinstance(failed, Interrupted) or left <= 0:
+                # the time starts with the first failure, so a long call does not use it up
+                end = self.clock() + self.seconds if end is None else end
+                remaining = end - self.clock()
+                if not failed.retryable or isinstance(failed, Interrupted) or remaining <= 0:
                     raise
                 failures += 1
-                if self.halt.wait(min(left, PEER.pause(failures))):
+                if self.halt.wait(min(remaining, PEER.pause(failures))):
                     raise

@@ -1,7 +1,7 @@
-"""Directories and files of our state: for the user alone that runs us.
+"""Directories and files of our state are private to the user who runs us.
 
-What others could only read is closed, and said. What others could change, or what is somebody else's, is refused:
-nobody knows what was changed there.
+A file that others could only read is closed, with a warning. A file that others could change or own is refused, because
+nobody knows what they changed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def directory(path: Path) -> None:
-    """Make `path`, or make sure of it and of the files in it. Raises BadInput when it is not, or not only, ours."""
+    """Make a private directory, or check an existing one and its files. Raises BadInput when it is not ours alone."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         facts = path.stat()
@@ -30,7 +30,7 @@ def directory(path: Path) -> None:
         raise BadInput(
             f"this directory belongs to the user with the id {facts.st_uid}",
             on=str(path),
-            remedy=f"run as that user, or give it to ours ({os.geteuid()}) when nobody else has written there",
+            remedy=f"run as that user, or change its owner to ours ({os.geteuid()}) if nobody else has written there",
         )
     if facts.st_mode & _OTHERS_WRITE:
         raise BadInput(
@@ -45,7 +45,7 @@ def directory(path: Path) -> None:
 
 
 def file(path: Path) -> None:
-    """Make an empty file for us alone, unless it is there; one that others can read is closed. Raises BadInput."""
+    """Make an empty private file, unless it exists; a file that others can read is closed. Raises BadInput."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     except OSError as failed:
@@ -53,7 +53,7 @@ def file(path: Path) -> None:
     try:
         facts = os.fstat(handle)
         if not stat.S_ISREG(facts.st_mode):
-            raise BadInput("it is no regular file", on=str(path), remedy="name another one")
+            raise BadInput("it is no regular file", on=str(path), remedy="name another file")
         if facts.st_mode & _OTHERS and facts.st_uid == os.geteuid():
             os.fchmod(handle, 0o600)
     finally:

@@ -1,6 +1,6 @@
-"""Files that a user or a peer names are opened only when reading them ends: regular files and, where asked for, devices.
+"""Opens files that a user or a peer names only if reading them must end: regular files and, on request, devices.
 
-A pipe without a writer would be waited for, for ever. What the caller has opened for us (/dev/fd/N, /dev/stdin) is read
+A pipe without a writer would never end. A file that the caller has opened for us (/dev/fd/N, /dev/stdin) is read
 as it is: a shell's `<(...)` is such a pipe.
 """
 
@@ -13,13 +13,13 @@ import stat
 from pathlib import Path
 from typing import Final
 
-#: Bytes of a configuration, a key, a manifest: more is none of them.
+#: Bytes of a configuration, a key or a manifest, at most.
 LIMIT: Final = 64 << 20
 _HANDED: Final = ("/dev/fd/", "/proc/self/fd/")
 
 
 def opened(path: Path, *, devices: bool = False) -> int:
-    """A descriptor for reading. `devices`: a block device is fine too. Raises OSError, as for a file that is not there."""
+    """A descriptor for reading. `devices`: a block device is allowed too. Raises OSError, also for other kinds of files."""
     if str(path) == "/dev/stdin" or str(path).startswith(_HANDED):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -35,10 +35,10 @@ def opened(path: Path, *, devices: bool = False) -> int:
 def content(path: Path, limit: int = LIMIT) -> bytes:
     """All of a file. Raises OSError, also when it is longer than `limit`."""
     with open(opened(path), "rb") as file:
-        found = file.read(limit + 1)
-    if len(found) > limit:
+        data = file.read(limit + 1)
+    if len(data) > limit:
         raise OSError(errno.EFBIG, f"it is larger than {limit} bytes", str(path))
-    return found
+    return data
 
 
 def text(path: Path, limit: int = LIMIT) -> str:
@@ -47,5 +47,5 @@ def text(path: Path, limit: int = LIMIT) -> str:
 
 
 def require(path: Path) -> None:
-    """For files that a library opens by name. Raises OSError."""
+    """Check a file that a library opens by name. Raises OSError."""
     os.close(opened(path))

@@ -1,7 +1,7 @@
-"""The selector grammar, once for the command line, manifests and pages: names side by side, conditions that narrow them. Pure.
+"""The grammar of selectors, for command line, manifests and pages: names add machines, conditions narrow them. Pure.
 
     web-01 db-*                          machines with one of these names
-    folder:/DC0/vm/prod power:on         what is in or below the folder and runs
+    folder:/DC0/vm/prod power:on         machines in or below the folder that run
     web-* !tag:keep network:"VM Network"
 
 `!` negates a condition. Letter case does not matter; `*`, `?` and `[abc]` match as in file names.
@@ -24,7 +24,7 @@ _WORD: Final = re.compile(r'(!?)(?:([A-Za-z]*):)?("[^"]*"|[^\s"!][^\s"]*)?(?:\s+
 
 
 class Selectable(Protocol):
-    """A machine as selectors look at it. An empty value is not known, and meets no pattern but `*`."""
+    """A machine as selectors see it. An empty value is unknown, and matches no pattern except `*`."""
 
     @property
     def name(self) -> str: ...
@@ -42,7 +42,7 @@ class Selectable(Protocol):
     def networks(self) -> Sequence[str]: ...
     @property
     def guests(self) -> Sequence[str]:
-        """The guest system, by every name that is known of it."""
+        """Every known name of the guest system."""
 
     @property
     def tags(self) -> Mapping[str, str]: ...
@@ -64,7 +64,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def named_like(name: str, pattern: str) -> bool:
-    """The same for a machine's name, which a person may write as vCenter does: `%2f` for a slash."""
+    """Whether a machine's name matches; a person may write it as vCenter does, with `%2f` for a slash."""
     return like(name, pattern) or like(name, unescaped(pattern))
 
 
@@ -73,7 +73,7 @@ def _any(values: Iterable[str], pattern: str) -> bool:
 
 
 def _below(machine: Selectable, folder: str) -> bool:
-    """In the folder or anywhere below it; a folder without "/" is meant by its own name."""
+    """Whether the machine is in the folder or below it; a folder without "/" is a name."""
     parts = machine.folder.split("/")
     if not folder.startswith("/"):
         return _any(parts[1:], folder)
@@ -93,7 +93,7 @@ def _attribute(machine: Selectable, pattern: str) -> bool:
     return _any(values, value if separator else "?*")
 
 
-#: By key: what it means to people, and whether a machine meets a pattern.
+#: By key: its meaning for people, and the function that says whether a machine matches a pattern.
 CONDITIONS: Final[Mapping[str, tuple[str, Callable[[Selectable, str], bool]]]] = {
     "name": ("name", lambda m, p: named_like(m.name, p)),
     "moref": ("managed object reference", lambda m, p: like(m.moref, p)),
@@ -123,14 +123,14 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """What a person wrote: one of the names, if there are any, and every condition. Empty means every machine."""
+    """A selector means machines that match one of its names, if it has any, and all conditions. Empty means all machines."""
 
     names: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
     @classmethod
     def parse(cls, text: str, keys: Collection[str] = CONDITIONS.keys()) -> Self:
-        """From one text; quotes hold words together. Raises BadInput for what means nothing, and for keys beside `keys`."""
+        """From one text; quotes hold words together. Raises BadInput when it cannot be read, and for keys not in `keys`."""
         names, conditions, position = [], [], len(text) - len(text.lstrip())
         while position < len(text):
             word = _WORD.match(text, position)
@@ -151,22 +151,22 @@ class Selector:
         """From words that a shell has split. Raises BadInput, see `parse`."""
         names, conditions = [], []
         for word in words:
-            negated, rest = ("!", word[1:]) if word.startswith("!") else ("", word)
-            key, separator, pattern = rest.partition(":")
+            negated, term = ("!", word[1:]) if word.startswith("!") else ("", word)
+            key, separator, pattern = term.partition(":")
             if word.startswith("/") or not (separator or negated):
                 names.append(word)
             else:
                 conditions.append(
-                    condition(negated, key if separator else None, pattern if separator else rest, keys)
+                    condition(negated, key if separator else None, pattern if separator else term, keys)
                 )
         return cls(tuple(dict.fromkeys(names)), tuple(conditions))
 
     def matches(self, machine: Selectable) -> bool:
-        """Whether this machine is meant. Names match as patterns; a moref is written as it is."""
-        named = not self.names or any(
+        """Whether the selector means this machine. Names are patterns; a moref is written as it is."""
+        named_here = not self.names or any(
             named_like(machine.name, name) or name == machine.moref for name in self.names
         )
-        return named and self.narrows(machine)
+        return named_here and self.narrows(machine)
 
     def narrows(self, machine: Selectable) -> bool:
         """Whether the machine meets every condition."""

@@ -1,4 +1,4 @@
-"""Configuration comes from flags, environment (`CONNECTOR_...`) or files; secrets are never in argv and never printed."""
+"""Settings come from flags, environment (`CONNECTOR_...`) or files; secrets are never in argv and never printed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TransferSettings(BaseSettings):
 
 
 class VCenterSettings(BaseSettings):
-    """How to reach vCenter. Exactly one of `thumbprint` and `authority` must say whom to trust."""
+    """How to reach vCenter. Exactly one of `thumbprint` and `authority` must be set."""
 
     model_config = SettingsConfigDict(env_prefix="CONNECTOR_VCENTER_", extra="forbid", frozen=True)
 
@@ -41,7 +41,7 @@ CREDENTIAL = "vcenter-password"
 
 
 def credential_file() -> Path | None:
-    """The vCenter password that systemd handed to this service (`LoadCredential=vcenter-password:FILE`), if it did."""
+    """The file with vCenter's password from systemd (`LoadCredential=vcenter-password:FILE`); None without one."""
     place = os.environ.get("CREDENTIALS_DIRECTORY")
     file = Path(place, CREDENTIAL) if place else None
     return file if file is not None and file.is_file() else None

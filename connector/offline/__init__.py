@@ -1,1 +1,1 @@
-"""A look into disks at rest: structures that guests wrote, read with bounds and believed in nothing. No I/O of its own."""
+"""Reads what a guest wrote to its disks; every read is bounded and nothing is trusted. No I/O of its own."""

@@ -1,4 +1,4 @@
-"""What a Linux guest needs in order to start elsewhere: fstab, the boot loader's words, and what is in its initramfs."""
+"""Reads what a Linux guest needs to start elsewhere: devices named in configuration files, modules in its initramfs."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ import zstandard
 
 from connector.offline.window import UnreadableStructure
 
-MOST: Final = 96 << 20  # bytes of an initramfs, as it lies on the disk
-_UNPACKED: Final = 512 << 20  # bytes of it at most, of which names alone are kept
+MOST: Final = 96 << 20  # bytes of an initramfs on the disk
+_UNPACKED: Final = 512 << 20  # bytes of an unpacked initramfs, at most; only names are kept
 _STEP: Final = 1 << 20
 _LONGEST_NAME: Final = 4096
 _ARCHIVES: Final = 16
-_FILES: Final = 100_000  # in one of them
+_FILES: Final = 100_000  # of one archive
 _ZEROS: Final = re.compile(rb"\0+")
 _CPIO: Final = re.compile(rb"07070[12][0-9a-fA-F]{104}")
 
-#: Devices by a place or a serial number that another machine does not have. Of by-id, names of LVM and of RAID stay.
+#: Devices by a place or a serial number that another machine does not have. Names of LVM and RAID in by-id are valid anywhere.
 _PLACE: Final = re.compile(
     r"/dev/(?:(?:s|h|v|xv)d[a-z]+[0-9]*|nvme\d+n\d+(?:p\d+)?|mmcblk\d+(?:p\d+)?|dasd[a-z]+\d*"
     r"|(?:cciss|ida|rd)/c\d+d\d+(?:p\d+)?|block/\d+:\d+"
     r"|disk/by-(?:path|diskseq)/[^\s\"'\\,;]+|disk/by-id/(?!dm-|md-|lvm-)[^\s\"'\\,;]+)"
 )
-#: One within a line: what is before and after it ends a word of a configuration or of a kernel's command line.
+#: Such a device within a line: it is a whole word of a configuration or of a kernel's command line.
 _WITHIN: Final = re.compile(rf"(?:^|[\s\"'=,:;({{|])({_PLACE.pattern})(?=$|[\s\"'\\,:;)}}|])")
-#: A kernel's root by the number of its device, as LILO wrote it: root=802, root=8:2.
+#: A kernel's root by the number of its device, as LILO writes it: root=802, root=8:2.
 _NUMBERED: Final = re.compile(r"\broot=(?:0x)?([0-9a-fA-F]{3,4}|\d+:\d+)(?=$|[\s\"'])")
 _TITLE: Final = re.compile(r"\s*(?:menuentry|submenu|title|menu\s+label)\s", re.IGNORECASE)
-#: What a target shows its disks and network cards as; one of each is enough.
+#: Drivers for the disks and network cards of a target; one of each is enough.
 DRIVERS: Final = {"disk": ("virtio_blk", "virtio_scsi", "nvme"), "network": ("virtio_net",)}
 
 
 def places(text: str) -> list[str]:
-    """Devices that a configuration file or a kernel's command line names by where they are, in order, each once.
+    """Devices that a configuration file or a kernel's command line names by place, in order, each once.
 
-    Comments and the titles of a menu are not looked at.
+    Comments and the titles of a menu are ignored.
     """
     devices: dict[str, None] = {}
     for line in text.splitlines():
@@ -54,17 +54,17 @@ def places(text: str) -> list[str]:
 
 
 def modules(image: bytes) -> set[str]:
-    """The kernel modules in an initramfs, with _ for -; raises Unreadable when it is of an unknown kind."""
-    found = set()
+    """The kernel modules in an initramfs, with _ for -. Raises UnreadableStructure when its format is unknown."""
+    names = set()
     for name in _names(image):
         leaf = name.rpartition("/")[2]
         if ".ko" in leaf:
-            found.add(leaf.partition(".ko")[0].replace("-", "_"))
-    return found
+            names.add(leaf.partition(".ko")[0].replace("-", "_"))
+    return names
 
 
 def _names(image: bytes) -> Iterator[str]:
-    """Of every archive in it: first those of microcode, which lie there as they are, then a packed one."""
+    """The names in every archive: first plain archives with microcode, then a packed archive."""
     plain, at = io.BytesIO(image), 0
     for _ in range(_ARCHIVES):
         padding = _ZEROS.match(image, at)
@@ -78,13 +78,13 @@ def _names(image: bytes) -> Iterator[str]:
         reader = _Reader(plain)
         yield from _archive(reader)
         at += reader.at
-    raise UnreadableStructure("the initramfs has more archives than is looked at")
+    raise UnreadableStructure(f"the initramfs has more than {_ARCHIVES} archives")
 
 
 def _packed(data: bytes) -> Iterator[str]:
     stream = _unpacked(data)
     if stream is None:
-        raise UnreadableStructure("the initramfs is packed in a way that is not known here")
+        raise UnreadableStructure("the initramfs has an unknown compression")
     try:
         yield from _archive(_Reader(stream))
     except (zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError, EOFError) as broken:
@@ -104,36 +104,36 @@ def _unpacked(data: bytes) -> Any:
 
 
 class _Lzma(io.RawIOBase):
-    """Unpacks as it is read, a step at a time, with a bound of memory that `lzma.LZMAFile` has not."""
+    """Unpacks step by step while it is read, with a limit of memory that `lzma.LZMAFile` does not have."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._packer, self._ready = data, lzma.LZMADecompressor(memlimit=256 << 20), b""
 
     def read(self, size: int = -1) -> bytes:
         while len(self._ready) < size and not self._packer.eof:
-            given, self._data = (self._data, b"") if self._packer.needs_input else (b"", self._data)
-            piece = self._packer.decompress(given, _STEP)
+            packed, self._data = (self._data, b"") if self._packer.needs_input else (b"", self._data)
+            piece = self._packer.decompress(packed, _STEP)
             if not piece and self._packer.needs_input and not self._data:
                 break
             self._ready += piece
-        found, self._ready = self._ready[:size], self._ready[size:]
-        return found
+        unpacked, self._ready = self._ready[:size], self._ready[size:]
+        return unpacked
 
 
 class _Reader:
-    """Counts what was read, and ends at the bound."""
+    """Counts the bytes read, and raises UnreadableStructure beyond the limit."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self.at = stream, 0
 
     def take(self, length: int) -> bytes:
         if self.at + length > _UNPACKED:
-            raise UnreadableStructure("the initramfs unpacks to more than is looked at")
-        found: bytes = self._stream.read(length)
-        self.at += len(found)
-        if len(found) < length:
+            raise UnreadableStructure(f"the initramfs unpacks to more than {_UNPACKED >> 20} MiB")
+        data: bytes = self._stream.read(length)
+        self.at += len(data)
+        if len(data) < length:
             raise UnreadableStructure("the initramfs ends too early")
-        return found
+        return data
 
     def skip(self, length: int) -> None:
         while length > 0:
@@ -141,18 +141,18 @@ class _Reader:
 
 
 def _archive(reader: _Reader) -> Iterator[str]:
-    """Names of one cpio archive (newc), up to its trailer."""
+    """The names in one cpio archive (newc), up to its trailer."""
     for _ in range(_FILES):
         head = reader.take(110)
         if not _CPIO.fullmatch(head):
             raise UnreadableStructure("the initramfs is no cpio archive")
         size, length = int(head[54:62], 16), int(head[94:102], 16)
         if length > _LONGEST_NAME:
-            raise UnreadableStructure("the initramfs has a name without end")
+            raise UnreadableStructure("the initramfs has a name that is too long")
         name = reader.take(length).rstrip(b"\0").decode("utf-8", "replace")
         reader.skip(-(110 + length) % 4)
         if name == "TRAILER!!!":
             return
         reader.skip(size + -size % 4)
         yield name
-    raise UnreadableStructure("the initramfs has more files than is looked at")
+    raise UnreadableStructure(f"the initramfs has more than {_FILES} files")

@@ -1,6 +1,6 @@
 """Reads files of an ext2, ext3 or ext4 at rest. Layout: the kernel's Documentation/filesystems/ext4.
 
-The journal is not replayed: of a guest that runs, the newest metadata may be missing. Every count is bounded.
+The journal is not replayed, so the newest metadata of a running guest may be missing. Every count is bounded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from connector.offline.window import Bytes, Missing, UnreadableStructure
 
 ROOT: Final = 2
 _COMPRESSED_FEATURE, _OTHER_JOURNAL, _META_BG = 0x1, 0x8, 0x10
-#: Features that this reader has to know, and does. Read-only features change nothing for one who only reads.
+#: Features that this reader must know, and knows. Features of "read-only compatible" do not concern a reader.
 _UNDERSTOOD: Final = {
     0x2: "filetype",
     0x4: "recover",
@@ -32,13 +32,13 @@ _UNDERSTOOD: Final = {
     0x20000: "casefold",
 }
 _NAMES: Final = {_COMPRESSED_FEATURE: "compression", _OTHER_JOURNAL: "journal_dev", 0x1000: "dirdata"}
-_SPARSE, _SPARSE2 = 0x1, 0x200  # which groups have copies: of read-only features, of compatible ones
+_SPARSE, _SPARSE2 = 0x1, 0x200  # which groups have copies: a read-only feature, a compatible feature
 _EXTENTS: Final = 0x80000  # inode flags
 _INLINE: Final = 0x10000000
 _ENCRYPTED: Final = 0x800
 _FOLDED: Final = 0x40000000
 _ATTRIBUTES: Final = 0xEA020000
-_SYSTEM_DATA: Final = (7, b"data")  # where the rest of what is kept within an inode is
+_SYSTEM_DATA: Final = (7, b"data")  # the extended attribute with the rest of inline data
 _DEPTH: Final = 5
 _LINKS: Final = 8
 _MOST_ENTRIES: Final = 20_000
@@ -49,13 +49,13 @@ _DIRECTORY, _FILE, _LINK = 0x4000, 0x8000, 0xA000
 
 @dataclass(frozen=True, slots=True)
 class Inode:
-    """What of an inode is used here. `flags` are those of chattr."""
+    """The used fields of an inode. `flags` are those of chattr."""
 
     mode: int
     size: int
     flags: int
     block: bytes  # 60 bytes: extents, block numbers, a short link's target, or the content's beginning
-    more: bytes = b""  # of content that is kept within the inode: what follows
+    more: bytes = b""  # of inline data: the bytes after those in `block`
 
     @property
     def kind(self) -> int:
@@ -63,7 +63,7 @@ class Inode:
 
 
 class Ext4:
-    """One file system. Every method raises Unreadable for what is not as it must be, Missing for what is not there."""
+    """One file system. Every method raises UnreadableStructure for damage, and Missing for what does not exist."""
 
     def __init__(self, volume: Bytes) -> None:
         self._volume = volume
@@ -106,17 +106,17 @@ class Ext4:
         return self._content(inode, most)
 
     def names(self, path: str) -> list[str]:
-        """What is in a directory."""
+        """The names in a directory."""
         inode = self.find(path)
         if inode.kind != _DIRECTORY:
             raise Missing(f"there is no directory {path}")
         return [name for name, _ in self._entries(inode) if name not in (".", "..")]
 
     def find(self, path: str, links: int = _LINKS) -> Inode:
-        """Follows links, within this file system."""
+        """The inode of a path. Links are followed within this file system."""
         words = [word for word in path.split("/") if word not in ("", ".")]
         if len(words) > _DEEPEST:
-            raise UnreadableStructure("a path is deeper than is looked at")
+            raise UnreadableStructure(f"a path has more than {_DEEPEST} parts")
         inode = self.inode(ROOT)
         for place, word in enumerate(words):
             number = self._looked_up(inode, word)
@@ -132,7 +132,7 @@ class Ext4:
         return inode
 
     def _looked_up(self, directory: Inode, word: str) -> int:
-        """The number of what has this name in a directory; 0 when nothing has."""
+        """The inode number of a name in a directory; 0 when there is none."""
         if directory.kind != _DIRECTORY:
             return 0
         folded = 0
@@ -164,7 +164,7 @@ class Ext4:
         return raw.decode("utf-8", "replace").partition("\0")[0]
 
     def _entries(self, inode: Inode) -> Iterator[tuple[str, int]]:
-        """Names and inode numbers; an indexed directory reads as a plain one. Unreadable when there may be more."""
+        """Names and inode numbers; an indexed directory reads like a plain one. Raises UnreadableStructure at a bound."""
         if inode.kind != _DIRECTORY:
             raise UnreadableStructure("a path leads through something that is no directory")
         most = _MOST_ENTRIES * 300
@@ -176,7 +176,7 @@ class Ext4:
                 length = _record(length, len(block))
                 count += 1
                 if count > _MOST_ENTRIES:
-                    raise UnreadableStructure("a directory has more entries than are looked at")
+                    raise UnreadableStructure(f"a directory has more than {_MOST_ENTRIES} entries")
                 if length < 8:
                     damaged = damaged or any(block[at:])
                     break
@@ -186,10 +186,10 @@ class Ext4:
         if damaged:
             raise UnreadableStructure("a directory is damaged")
         if inode.size > most:
-            raise UnreadableStructure("a directory is larger than is looked at")
+            raise UnreadableStructure(f"a directory has more than {most} bytes")
 
     def _listings(self, inode: Inode, length: int) -> Iterator[bytes]:
-        """The runs of entries in a directory. Within an inode there are two, after the parent's number."""
+        """The runs of entries in a directory. Inline data has two of them, after the parent's number."""
         if not inode.flags & _INLINE:
             yield from self._blocks(inode, length)
             return
@@ -198,11 +198,11 @@ class Ext4:
         yield inode.more
 
     def _content(self, inode: Inode, most: int) -> bytes:
-        wanted = min(inode.size, most)
+        length = min(inode.size, most)
         content = bytearray()
-        for block in self._blocks(inode, wanted):
+        for block in self._blocks(inode, length):
             content += block
-        return bytes(content[:wanted])
+        return bytes(content[:length])
 
     def _blocks(self, inode: Inode, length: int) -> Iterator[bytes]:
         """The first `length` bytes by blocks; what is not mapped reads as zeros."""
@@ -220,19 +220,19 @@ class Ext4:
 
     def _mapped(self, inode: Inode, count: int) -> dict[int, int]:
         if inode.flags & _EXTENTS:
-            found: dict[int, int] = {}
-            self._extents(inode.block, (0, count), found, _DEPTH)
-            return found
+            places: dict[int, int] = {}
+            self._extents(inode.block, (0, count), places, _DEPTH)
+            return places
         return self._listed(inode, count)
 
-    def _extents(self, node: bytes, within: tuple[int, int], found: dict[int, int], depth: int) -> None:
-        """The extents of one node, which lie within its parent's entry, one after the other: so every tree has an end."""
+    def _extents(self, node: bytes, within: tuple[int, int], places: dict[int, int], depth: int) -> None:
+        """Add the extents of one node. They must be in order and within the parent's entry, so every tree has an end."""
         magic, entries, _, level = struct.unpack_from("<HHHH", node)
         if magic != 0xF30A or depth < level or 12 * entries + 12 > len(node):
             raise UnreadableStructure("a tree of extents is damaged")
         firsts = [struct.unpack_from("<I", node, 12 + 12 * number)[0] for number in range(entries)]
         least, end = within
-        if any(one >= other for one, other in pairwise(firsts)) or (firsts and firsts[0] < least):
+        if any(first >= second for first, second in pairwise(firsts)) or (firsts and firsts[0] < least):
             raise UnreadableStructure("a tree of extents is tangled")
         for number, first in enumerate(firsts):
             if first >= end:
@@ -241,43 +241,43 @@ class Ext4:
             if level:
                 low, high = struct.unpack_from("<IH", node, 16 + 12 * number)
                 child = self._volume.read((low | high << 32) * self.block, self.block)
-                self._extents(child, (first, upto), found, level - 1)
+                self._extents(child, (first, upto), places, level - 1)
                 continue
             length, high, low = struct.unpack_from("<HHI", node, 16 + 12 * number)
             if length > 0x8000:  # preallocated, reads as zeros
                 continue
             for offset in range(min(length, upto - first)):
-                found[first + offset] = (low | high << 32) + offset
+                places[first + offset] = (low | high << 32) + offset
 
     def _listed(self, inode: Inode, count: int) -> dict[int, int]:
         """The block numbers of ext2 and ext3: twelve, then a block of them, then a block of such blocks."""
         numbers = list(struct.unpack("<15I", inode.block))
-        per, found = self.block // 4, numbers[:12]
+        per, places = self.block // 4, numbers[:12]
         if count > 12:
-            found += self._numbers(numbers[12])
+            places += self._numbers(numbers[12])
         if count > 12 + per:
             for place in self._numbers(numbers[13])[: -(-(count - 12 - per) // per)]:
-                found += self._numbers(place)
-        if count > len(found) and numbers[14]:
-            raise UnreadableStructure("the file is too long to be looked into")
-        return {logical: place for logical, place in enumerate(found[:count]) if place}
+                places += self._numbers(place)
+        if count > len(places) and numbers[14]:
+            raise UnreadableStructure("the file is too long to be read")
+        return {logical: place for logical, place in enumerate(places[:count]) if place}
 
     def _numbers(self, place: int) -> list[int]:
-        """A block of block numbers; a missing one stands for as many holes."""
+        """The numbers in a block of block numbers; a missing block means holes."""
         raw = self._volume.read(place * self.block, self.block) if place else bytes(self.block)
         return list(struct.unpack(f"<{self.block // 4}I", raw))
 
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """Where the descriptors of block groups are: one table behind the superblock, or spread over the groups (meta_bg)."""
+    """The places of block group descriptors: in one table after the superblock, or spread over the groups (meta_bg)."""
 
     block: int
     each: int  # bytes of a descriptor
     first_data: int
     per_group: int  # blocks
     spread_from: int | None  # the first block of descriptors that is not in the table
-    copies: frozenset[int] | None  # sparse_super2: groups with a copy of the superblock, beside the first
+    copies: frozenset[int] | None  # sparse_super2: groups with a copy of the superblock, besides the first
     sparse: bool
 
     @classmethod
@@ -305,7 +305,7 @@ class _Groups:
             return (behind + number) * self.block + place * self.each
         if not number:
             return behind * self.block + place * self.each
-        first = number * per_block  # the group that keeps the descriptors of its neighbours
+        first = number * per_block  # the group with the descriptors of its neighbours
         at = self.first_data + first * self.per_group + self._has_copy(first)
         return at * self.block + place * self.each
 
@@ -322,7 +322,7 @@ def _power(number: int, base: int) -> bool:
 
 
 def _understand(features: int) -> None:
-    """Raises Unreadable for a feature that may change where things are, and is not known here."""
+    """Raises UnreadableStructure for an unknown feature that may change the layout."""
     strange = [1 << bit for bit in range(32) if features >> bit & 1 and 1 << bit not in _UNDERSTOOD]
     if strange:
         names = ", ".join(_NAMES.get(bit, f"{bit:#x}") for bit in strange)
@@ -335,14 +335,14 @@ def _refuse_encrypted(inode: Inode) -> None:
 
 
 def _record(length: int, block: int) -> int:
-    """The length of a directory's entry: in a block of 64 KiB, 65536 does not fit into its field."""
+    """The length of a directory's entry. In a block of 64 KiB it is encoded, because 65536 does not fit into the field."""
     if block < 65536:
         return length
     return 65536 if length in (0, 65535) else length & 0xFFFC | (length & 3) << 16
 
 
 def _kept(raw: bytes) -> bytes:
-    """What of a content is kept behind an inode, as the extended attribute system.data."""
+    """The bytes of inline data in the extended attribute system.data."""
     if len(raw) <= 132:
         return b""
     start = 128 + struct.unpack_from("<H", raw, 128)[0]

@@ -1,6 +1,6 @@
 """Reads files of a FAT12, FAT16 or FAT32 at rest, long names too. Layout: Microsoft's FAT specification of 2000.
 
-Every count is bounded, and a chain that meets itself ends.
+Every count is bounded, so a circular chain of clusters ends too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Entry(NamedTuple):
 
 
 class Fat:
-    """One file system. Every method raises Unreadable; names are compared without case."""
+    """One file system. Every method raises UnreadableStructure; letter case of names does not matter."""
 
     def __init__(self, volume: Bytes) -> None:
         self._volume = volume
@@ -57,11 +57,11 @@ class Fat:
         return self._content(entry.cluster, min(entry.size, most)) if entry.size else b""
 
     def names(self, path: str) -> list[str]:
-        """What is in a directory."""
+        """The names in a directory."""
         entry = self._find(path)
         if not entry.directory:
             raise Missing(f"there is no directory {path}")
-        return [one.name for one in self._listed(entry) if one.name not in (".", "..")]
+        return [entry.name for entry in self._listed(entry) if entry.name not in (".", "..")]
 
     def _find(self, path: str) -> _Entry:
         entry = _Entry("", "", True, self._root, 0)
@@ -70,9 +70,13 @@ class Fat:
                 continue
             if not entry.directory:
                 raise Missing(f"there is no {path}")
-            wanted = word.casefold()
+            folded = word.casefold()
             entry = next(
-                (one for one in self._listed(entry) if wanted in (one.name.casefold(), one.short.casefold())),
+                (
+                    listed
+                    for listed in self._listed(entry)
+                    if folded in (listed.name.casefold(), listed.short.casefold())
+                ),
                 _NONE,
             )
             if entry is _NONE:
@@ -80,7 +84,7 @@ class Fat:
         return entry
 
     def _listed(self, directory: _Entry) -> Iterator[_Entry]:
-        """Entries with their long names, which are in pieces before the short one, the last piece first."""
+        """Entries with their long names. The pieces of a long name come before the short name, the last piece first."""
         pieces: list[bytes] = []
         for raw in self._raw(directory):
             if raw[0] == _DELETED:

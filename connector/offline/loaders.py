@@ -1,4 +1,4 @@
-"""Where boot loaders and a Linux root keep the names of devices, in any file system that is read here."""
+"""Finds the files in which boot loaders and Linux roots name devices, in any file system that is read here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from connector.offline.window import Files, Missing, UnreadableStructure
 
 _MOST: Final = 64  # files of one folder
 
-#: Below /boot, or the root of a boot partition: a folder, and the files of it, by name or by how their names end.
+#: Below /boot, or the root of a boot partition: a folder, and its files by name or by the end of the name.
 _CONFIGURATIONS: Final = (
     ("/grub", ("grub.cfg", "grubenv", "menu.lst", "grub.conf", "custom.cfg", "user.cfg")),
     ("/grub2", ("grub.cfg", "grubenv", "custom.cfg", "user.cfg")),
@@ -20,7 +20,7 @@ _CONFIGURATIONS: Final = (
 )
 _OF_VENDORS: Final = ("grub.cfg", "grubenv", "elilo.conf", "refind_linux.conf")  # in each folder of /EFI
 
-#: In the root of a Linux: what names devices at start, and what the configurations above are made from.
+#: In a Linux root: files that name devices at start, and sources of the configurations above.
 _SETTINGS: Final = (
     ("/etc", ("fstab", "crypttab", "lilo.conf", "zipl.conf", "elilo.conf")),
     ("/etc/default", ("grub",)),
@@ -34,7 +34,7 @@ _SETTINGS: Final = (
 
 
 class UnreadableFolder(NamedTuple):
-    """A folder that is there and cannot be read."""
+    """A folder that exists and cannot be read."""
 
     path: str
     why: str
@@ -42,8 +42,8 @@ class UnreadableFolder(NamedTuple):
 
 def configurations(files: Files, folder: str) -> Iterator[str | UnreadableFolder]:
     """The boot loader's files. `folder`: "/boot" in a root, "" in a boot partition or an EFI system partition."""
-    for below, wanted in _CONFIGURATIONS:
-        yield from _listed(files, folder + below, wanted)
+    for below, names in _CONFIGURATIONS:
+        yield from _listed(files, folder + below, names)
     for efi in (f"{folder}/EFI", f"{folder}/efi/EFI"):
         for vendor in _listed(files, efi, ("",)):
             yield from (
@@ -52,13 +52,13 @@ def configurations(files: Files, folder: str) -> Iterator[str | UnreadableFolder
 
 
 def settings(files: Files) -> Iterator[str | UnreadableFolder]:
-    """The files of a root."""
-    for folder, wanted in _SETTINGS:
-        yield from _listed(files, folder, wanted)
+    """The files of a Linux root."""
+    for folder, names in _SETTINGS:
+        yield from _listed(files, folder, names)
 
 
 def starts(files: Files) -> bool:
-    """Whether UEFI has something to start here: a loader below /EFI. Raises Unreadable."""
+    """Whether there is a loader for UEFI below /EFI. Raises UnreadableStructure."""
     for vendor in _names(files, "/EFI"):
         try:
             if any(name.lower().endswith(".efi") for name in _names(files, f"/EFI/{vendor}")):
@@ -68,17 +68,19 @@ def starts(files: Files) -> bool:
     return False
 
 
-def _listed(files: Files, folder: str, wanted: tuple[str, ...]) -> Sequence[str | UnreadableFolder]:
-    """The files of a folder with one of these names, or whose names end like that when it begins with a dot."""
+def _listed(files: Files, folder: str, patterns: tuple[str, ...]) -> Sequence[str | UnreadableFolder]:
+    """The files of a folder with one of these names; a name that begins with a dot means the end of a name."""
     try:
         names = _names(files, folder or "/")
     except UnreadableStructure as why:
         return [UnreadableFolder(folder, str(why))]
-    return [f"{folder}/{name}" for name in sorted(names) if any(_is(name, one) for one in wanted)][:_MOST]
+    return [f"{folder}/{name}" for name in sorted(names) if any(_is(name, pattern) for pattern in patterns)][
+        :_MOST
+    ]
 
 
-def _is(name: str, wanted: str) -> bool:
-    return name == wanted or (wanted[:1] in ("", ".") and name.endswith(wanted))
+def _is(name: str, pattern: str) -> bool:
+    return name == pattern or (pattern[:1] in ("", ".") and name.endswith(pattern))
 
 
 def _names(files: Files, folder: str) -> list[str]:

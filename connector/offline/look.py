@@ -1,4 +1,4 @@
-"""What a machine's disks tell of the guest in them: frozen values, for rules to judge. Nothing that is unreadable ends a look."""
+"""Gathers facts about a guest from its disks, for rules to judge; an unreadable structure never ends the look."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from connector.offline.partitions import Partition, Table
 from connector.offline.volumes import Volume
 from connector.offline.window import Bytes, DiskReader, DiskSlice, Files, Missing, UnreadableStructure
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 _KERNEL: Final = re.compile(r"(?:initrd\.img|initramfs|initrd)-(?P<version>[^/]*?)(?:\.img)?")
 _NOT: Final = ("rescue", "kdump")
@@ -25,7 +25,7 @@ _IMMUTABLE: Final = 0x10  # flag of an inode
 
 @dataclass(frozen=True, slots=True)
 class VolumeLocation:
-    """One volume of one disk. `partition` None: it fills the disk."""
+    """The place of one volume. Without a `partition` it fills the disk."""
 
     disk: str  # its label
     partition: Partition | None
@@ -39,7 +39,7 @@ class VolumeLocation:
 
 @dataclass(frozen=True, slots=True)
 class DiskFacts:
-    """One disk. `fetched`: bytes that were read of it. `system`: the machine's first."""
+    """One disk. `system`: it is the machine's first."""
 
     label: str
     size: int
@@ -50,7 +50,7 @@ class DiskFacts:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """The newest kernel's initramfs. `missing`: what it has no driver for, with the drivers that would do."""
+    """The newest kernel's initramfs. `missing`: the devices without a driver, with the drivers that would suffice."""
 
     place: str
     name: str
@@ -70,7 +70,7 @@ class Linux:
 
 @dataclass(frozen=True, slots=True)
 class DeviceNames:
-    """A file that names devices by where they are: another machine may not have them, or have others there."""
+    """A file that names devices by place: another machine may not have them, or may have other devices there."""
 
     place: str
     file: str
@@ -79,7 +79,7 @@ class DeviceNames:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """An NTFS. `asleep` and `dirty` as `Ntfs` has them; `system`: Windows is installed there."""
+    """An NTFS. `asleep` and `dirty`: see `Ntfs`; `system`: Windows is installed there."""
 
     place: str
     system: bool
@@ -98,7 +98,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class GuestFacts:
-    """Everything that was seen in one machine. `closed`: what could not be looked into, and why."""
+    """The facts about one machine. `closed`: what could not be read, and why."""
 
     machine: str
     firmware: str = "bios"
@@ -131,15 +131,15 @@ class Look:
     def disk(self, label: str, window: DiskReader) -> None:
         """Look into one disk; the first is the system disk."""
         table = self._tried(label, lambda: partitions.read(window), Table())
-        found = list(self._places(label, window, table))
-        places = tuple(place for place, _ in found)
+        volumes_found = list(self._places(label, window, table))
+        places = tuple(place for place, _ in volumes_found)
         self._disks.append(DiskFacts(label, window.size, table, places, not self._disks))
-        for place, part in found:
+        for place, part in volumes_found:
             self._tried(str(place), lambda place=place, part=part: self._inside(place, part), None)  # type: ignore[misc]
         self._fetched += window.fetched
 
     def facts(self) -> GuestFacts:
-        """What was seen so far."""
+        """The facts so far."""
         return GuestFacts(
             self._machine,
             self._firmware,
@@ -154,16 +154,16 @@ class Look:
             self._fetched,
         )
 
-    def _tried(self, what: str, look: Callable[[], Found], otherwise: Found) -> Found:
+    def _tried(self, subject: str, look: Callable[[], Result], otherwise: Result) -> Result:
         try:
             return look()
         except UnreadableStructure as why:
-            self._closed.append((what, str(why)))
+            self._closed.append((subject, str(why)))
             return otherwise
 
     def _places(self, label: str, window: DiskReader, table: Table) -> Iterator[tuple[VolumeLocation, Bytes]]:
         parts: list[tuple[Partition | None, Bytes]] = [
-            (one, DiskSlice(window, one.start, one.length)) for one in table.partitions
+            (entry, DiskSlice(window, entry.start, entry.length)) for entry in table.partitions
         ]
         for partition, part in parts or [(None, window)]:
             where = label if partition is None else f"{label} partition {partition.number}"
@@ -177,10 +177,10 @@ class Look:
     ) -> Iterator[tuple[VolumeLocation, Bytes]]:
         where = str(VolumeLocation(label, partition, Volume("lvm")))
         none: tuple[lvm.LogicalVolume, ...] = ()
-        for found in self._tried(where, lambda: lvm.logical_volumes(part), none)[:_MOST_LOGICAL]:
-            place = VolumeLocation(label, partition, Volume(), found.name)
-            if (inside := found.area) is None:
-                self._closed.append((str(place), "it does not lie in plain runs of this disk alone"))
+        for logical_volume in self._tried(where, lambda: lvm.logical_volumes(part), none)[:_MOST_LOGICAL]:
+            place = VolumeLocation(label, partition, Volume(), logical_volume.name)
+            if (inside := logical_volume.area) is None:
+                self._closed.append((str(place), "it is not stored in plain runs on this disk alone"))
                 continue
             volume = self._tried(str(place), lambda inside=inside: volumes.recognise(inside), Volume())  # type: ignore[misc]
             yield replace(place, volume=volume), inside
@@ -193,7 +193,7 @@ class Look:
         elif place.volume.kind == "vfat":
             self._fat(place, Fat(part))
         elif place.volume.kind in ("xfs", "btrfs", "raid"):
-            self._closed.append((str(place), f"{place.volume.kind} is not looked into"))
+            self._closed.append((str(place), f"{place.volume.kind} is not read"))
 
     def _ntfs(self, place: VolumeLocation, files: Ntfs) -> None:
         names = files.names()
@@ -226,7 +226,7 @@ class Look:
     def _names_devices(
         self, place: VolumeLocation, files: Files, paths: Iterable[str | loaders.UnreadableFolder]
     ) -> None:
-        """See which of these files name devices by where they are."""
+        """Record which of these files name devices by place."""
         for path in paths:
             if isinstance(path, loaders.UnreadableFolder):
                 self._closed.append((f"{place} {path.path}", path.why))
@@ -244,23 +244,29 @@ class Look:
         version = match["version"] if (match := _KERNEL.fullmatch(name)) else ""
         config = self._text(place, files, f"{folder}config-{version}")
         try:
-            there = boot.modules(files.read(folder + name, boot.MOST)) | _builtin(config)
+            present = boot.modules(files.read(folder + name, boot.MOST)) | _builtin(config)
         except UnreadableStructure as why:
             return Kernel(str(place), name, trouble=str(why))
-        missing = {what: some for what, some in boot.DRIVERS.items() if not there.intersection(some)}
-        if missing and not config:  # what it lacks may be built in: no claim
-            lacks = ", ".join(some[0] for some in missing.values())
+        missing = {
+            device: drivers for device, drivers in boot.DRIVERS.items() if not present.intersection(drivers)
+        }
+        if missing and not config:  # a missing driver may be built in
+            lacks = ", ".join(drivers[0] for drivers in missing.values())
             return Kernel(
-                str(place), name, trouble=f"without {lacks}; nothing tells what its kernel has built in"
+                str(place),
+                name,
+                trouble=f"without {lacks}, and the drivers built into its kernel are unknown",
             )
         return Kernel(str(place), name, missing)
 
     def _text(self, place: VolumeLocation, files: Files, path: str) -> str:
-        """A file's text, "" when it is not there."""
+        """A file's text, "" when it does not exist."""
         return self._sought(place, path, lambda: files.read(path).decode("utf-8", "replace"), "")
 
-    def _sought(self, place: VolumeLocation, path: str, look: Callable[[], Found], otherwise: Found) -> Found:
-        """What may be missing. A file that is there and cannot be read is told: it is no missing one."""
+    def _sought(
+        self, place: VolumeLocation, path: str, look: Callable[[], Result], otherwise: Result
+    ) -> Result:
+        """A file that may be missing. If it exists and cannot be read, that is recorded in `closed`."""
         try:
             return look()
         except Missing:
@@ -276,7 +282,7 @@ class Look:
 
 
 def _builtin(config: str) -> set[str]:
-    """Drivers that a kernel has without a module, by its configuration."""
+    """Drivers that are built into a kernel, by its configuration."""
     return {match[1].lower() for match in re.finditer(r"^CONFIG_(\w+)=y$", config, re.MULTILINE)} | (
         {"nvme"} if "CONFIG_BLK_DEV_NVME=y" in config else set()
     )

@@ -1,4 +1,4 @@
-"""LVM2: the logical volumes that lie on one physical volume in plain runs. Others are named, not read."""
+"""Reads logical volumes of LVM2 that are stored in plain runs on one physical volume; others are only named."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ _LARGEST: Final = 4 << 20  # bytes of metadata
 _DEPTH: Final = 8
 _TOKEN = re.compile(r'#[^\n]*|"(?:[^"\\]|\\.){0,1000}"|[\[\]{}=,]|[^\s\[\]{}=,"#]+')
 _SECTOR: Final = 512
-_CHECKSUM: Final = 0xF597A6CF ^ 0xFFFFFFFF  # LVM's CRC-32 begins with the first, and zlib's inverts it
+_CHECKSUM: Final = (
+    0xF597A6CF ^ 0xFFFFFFFF
+)  # LVM's CRC-32 begins with the first number, and zlib inverts the value
 
 
 class LogicalVolume(NamedTuple):
-    """`area` is None when it cannot be read from this disk alone."""
+    """A logical volume. `area` is None when this disk alone does not have all of it."""
 
     name: str
     area: Bytes | None
@@ -32,34 +34,34 @@ class _Run(NamedTuple):
 
 
 class _Runs:
-    """Runs of a physical volume as one area; bytes."""
+    """Runs of a physical volume as one range of bytes."""
 
-    def __init__(self, whole: Bytes, runs: tuple[_Run, ...]) -> None:
-        self._whole, self._runs = whole, runs
+    def __init__(self, area: Bytes, runs: tuple[_Run, ...]) -> None:
+        self._area, self._runs = area, runs
         self.size = sum(run.size for run in runs)
 
     def read(self, offset: int, length: int) -> bytes:
         if offset < 0 or offset + length > self.size:
-            raise UnreadableStructure("beyond a logical volume")
+            raise UnreadableStructure("it points beyond the end of its logical volume")
         parts = []
         for run in self._runs:
             low, high = max(offset, run.start), min(offset + length, run.start + run.size)
             if low < high:
-                parts.append(self._whole.read(run.place + low - run.start, high - low))
+                parts.append(self._area.read(run.place + low - run.start, high - low))
         return b"".join(parts)
 
 
 def logical_volumes(area: Bytes) -> tuple[LogicalVolume, ...]:
-    """Those of the physical volume's group, by name. Raises `UnreadableStructure`."""
+    """The logical volumes of the physical volume's group. Raises UnreadableStructure."""
     identity, metadata = _label(area)
     groups = _parsed(_metadata(area, metadata))
-    found = []
+    volumes = []
     for name, group in groups.items():
         if isinstance(group, dict) and isinstance(group.get("logical_volumes"), dict):
             own = _own(group, identity)
-            for volume, told in group["logical_volumes"].items():
-                found.append(LogicalVolume(f"{name}/{volume}", _area(area, group, told, own)))
-    return tuple(found)
+            for volume, described in group["logical_volumes"].items():
+                volumes.append(LogicalVolume(f"{name}/{volume}", _area(area, group, described, own)))
+    return tuple(volumes)
 
 
 def _label(area: Bytes) -> tuple[str, tuple[int, int]]:
@@ -68,16 +70,16 @@ def _label(area: Bytes) -> tuple[str, tuple[int, int]]:
     if not labels:
         raise UnreadableStructure("no physical volume")
     at = max(labels, key=lambda n: _sound(head, n)) * _SECTOR
-    here = at + _unpack("<I", head, at + 20)[0]
-    identity = head[here : here + 32].decode("ascii", "replace")
-    areas = list(_pairs(head, here + 40))
+    place = at + _unpack("<I", head, at + 20)[0]
+    identity = head[place : place + 32].decode("ascii", "replace")
+    areas = list(_pairs(head, place + 40))
     if not areas:
         raise UnreadableStructure("a physical volume without metadata")
     return identity, areas[0]
 
 
 def _sound(head: bytes, place: int) -> tuple[bool, bool]:
-    """How far a label is to be believed: its checksum, and that it names its own sector. An older one may be near it."""
+    """How much a label can be trusted: its checksum is right, and it names its own sector. An old label may be near."""
     at = place * _SECTOR
     sector, checksum = _unpack("<QI", head, at + 8)
     right = zlib.crc32(head[at + 20 : at + _SECTOR], _CHECKSUM) ^ 0xFFFFFFFF == checksum
@@ -85,7 +87,7 @@ def _sound(head: bytes, place: int) -> tuple[bool, bool]:
 
 
 def _pairs(head: bytes, at: int) -> Iterator[tuple[int, int]]:
-    """The second list of (offset, size): that of metadata areas."""
+    """The second list of (offset, size), which is about metadata areas."""
     lists = 0
     while lists < 2:
         offset, size = _unpack("<QQ", head, at)
@@ -103,7 +105,7 @@ def _metadata(area: Bytes, where: tuple[int, int]) -> str:
         raise UnreadableStructure("damaged LVM metadata")
     ring, offset, size = _unpack("<QQQ", head, 32)
     if size > _LARGEST or offset > ring:
-        raise UnreadableStructure("absurd LVM metadata")
+        raise UnreadableStructure("the LVM metadata have an impossible size")
     first = min(size, ring - offset)
     data = area.read(base + offset, first) + area.read(base + _SECTOR, size - first)
     return data.decode("utf-8", "replace")
@@ -112,8 +114,8 @@ def _metadata(area: Bytes, where: tuple[int, int]) -> str:
 def _parsed(text: str) -> dict[str, Any]:
     root: dict[str, Any] = {}
     stack, name, words = [root], "", _TOKEN.finditer(text)
-    for found in words:
-        word = found.group().strip("\x00")
+    for match in words:
+        word = match.group().strip("\x00")
         if word == "{":
             inner: dict[str, Any] = {}
             stack[-1][name] = inner
@@ -136,25 +138,25 @@ def _value(words: Iterator[re.Match[str]]) -> Any:
     if first != "[":
         return first
     values = []
-    for found in words:
-        if found.group() == "]":
+    for match in words:
+        if match.group() == "]":
             break
-        if found.group() != ",":
-            values.append(_scalar(found))
+        if match.group() != ",":
+            values.append(_scalar(match))
     return values
 
 
-def _scalar(found: re.Match[str] | None) -> Any:
-    text = found.group() if found else ""
+def _scalar(match: re.Match[str] | None) -> Any:
+    text = match.group() if match else ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text.strip('"')
 
 
 def _own(group: dict[str, Any], identity: str) -> tuple[str, int] | None:
-    """What the group calls this physical volume, and where its extents begin in bytes."""
+    """The group's name for this physical volume, and where its extents begin, in bytes."""
     volumes = group.get("physical_volumes")
-    for name, told in volumes.items() if isinstance(volumes, dict) else ():
-        if isinstance(told, dict) and str(told.get("id")).replace("-", "") == identity:
-            return name, _number(told.get("pe_start")) * _SECTOR
+    for name, described in volumes.items() if isinstance(volumes, dict) else ():
+        if isinstance(described, dict) and str(described.get("id")).replace("-", "") == identity:
+            return name, _number(described.get("pe_start")) * _SECTOR
     return None
 
 
@@ -163,12 +165,12 @@ def _area(area: Bytes, group: dict[str, Any], volume: Any, own: tuple[str, int] 
     if own is None or not isinstance(volume, dict) or not extent:
         return None
     runs = []
-    for name, told in volume.items():
-        if not name.startswith("segment") or not isinstance(told, dict):
+    for name, segment in volume.items():
+        if not name.startswith("segment") or not isinstance(segment, dict):
             continue
-        stripes = told.get("stripes")
+        stripes = segment.get("stripes")
         if (
-            told.get("type") != "striped"
+            segment.get("type") != "striped"
             or not isinstance(stripes, list)
             or len(stripes) != 2
             or stripes[0] != own[0]
@@ -177,11 +179,13 @@ def _area(area: Bytes, group: dict[str, Any], volume: Any, own: tuple[str, int] 
         place = own[1] + _number(stripes[1]) * extent
         runs.append(
             _Run(
-                _number(told.get("start_extent")) * extent, _number(told.get("extent_count")) * extent, place
+                _number(segment.get("start_extent")) * extent,
+                _number(segment.get("extent_count")) * extent,
+                place,
             )
         )
     runs.sort()
-    joined = all(run.start == sum(one.size for one in runs[:n]) for n, run in enumerate(runs[:64]))
+    joined = all(run.start == sum(earlier.size for earlier in runs[:n]) for n, run in enumerate(runs[:64]))
     if not runs or len(runs) > 64 or not joined or any(run.place < 0 for run in runs):
         return None
     return DiskSlice(area, runs[0].place, runs[0].size) if len(runs) == 1 else _Runs(area, tuple(runs))

@@ -1,6 +1,6 @@
-"""Looks into an NTFS at rest: was it left in order, does Windows sleep in it. Layout: the linux-ntfs project's documentation.
+"""Reads from an NTFS at rest whether it is dirty and whether Windows hibernates. Layout: the linux-ntfs documentation.
 
-Windows that hibernated, or shut down by fast startup, has its newest state in hiberfil.sys and not in the file system.
+After hibernation or a shutdown with fast startup the newest state of Windows is in hiberfil.sys, not in the file system.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _INFORMATION, _DATA, _INDEX_ROOT, _INDEX_BLOCKS = 0x70, 0x80, 0x90, 0xA0
 _END: Final = 0xFFFFFFFF
 _MOST_RUNS: Final = 10_000
 _MOST_INDEX: Final = 8 << 20
-#: Magic numbers of a hiberfil.sys that Windows will resume from; zeros or "RSTR" after it has.
+#: Magic numbers of a hiberfil.sys from which Windows will resume; zeros or "RSTR" follow after it has resumed.
 _ASLEEP: Final = (b"hibr", b"HIBR", b"wake", b"WAKE")
 
 
 @dataclass(frozen=True, slots=True)
 class _Attribute:
-    content: bytes = b""  # of a resident one
+    content: bytes = b""  # of a resident attribute
     runs: tuple[tuple[int, int], ...] = ()  # (first cluster, clusters); cluster -1: a hole
     size: int = 0
 
 
 class Ntfs:
-    """One file system. Every method raises Unreadable."""
+    """One file system. Every method raises UnreadableStructure."""
 
     def __init__(self, volume: Bytes) -> None:
         self._volume = volume
@@ -48,31 +48,31 @@ class Ntfs:
         self._table = self._attribute(first, _DATA).runs
 
     def dirty(self) -> bool:
-        """It was not unmounted, or waits for chkdsk."""
+        """Whether it was not unmounted, or waits for chkdsk."""
         content = self._attribute(self._entry(_VOLUME), _INFORMATION).content
         if len(content) < 12:
             raise UnreadableStructure("the NTFS volume record is damaged")
         return bool(struct.unpack_from("<H", content, 10)[0] & 1)
 
     def names(self) -> dict[str, int]:
-        """What is in the root directory, in lower case, with the number of its record."""
-        found: dict[str, int] = {}
+        """The names in the root directory, in lower case, with the numbers of their records."""
+        names: dict[str, int] = {}
         record = self._entry(_ROOT)
         root = self._attribute(record, _INDEX_ROOT).content
         if len(root) < 32:
             raise UnreadableStructure("the NTFS root directory is damaged")
-        found.update(_index(root[16:]))
+        names.update(_index(root[16:]))
         (block,) = struct.unpack_from("<I", root, 8)
         blocks = self._find(record, _INDEX_BLOCKS)
         if blocks is not None and 512 <= block <= 65536:
             raw = self._content(blocks, _MOST_INDEX)
             for at in range(0, len(raw) - block + 1, block):
                 if raw[at : at + 4] == b"INDX":
-                    found.update(_index(_fixed(raw[at : at + block], b"INDX")[24:]))
-        return found
+                    names.update(_index(_fixed(raw[at : at + block], b"INDX")[24:]))
+        return names
 
     def asleep(self) -> bool:
-        """Windows will resume from a hiberfil.sys here."""
+        """Whether Windows will resume from a hiberfil.sys here."""
         number = self.names().get("hiberfil.sys")
         if number is None:
             return False
@@ -84,18 +84,18 @@ class Ntfs:
         return _fixed(raw, b"FILE")
 
     def _attribute(self, record: bytes, kind: int) -> _Attribute:
-        found = self._find(record, kind)
-        if found is None:
-            raise UnreadableStructure("an NTFS record lacks what belongs to it")
-        return found
+        attribute = self._find(record, kind)
+        if attribute is None:
+            raise UnreadableStructure("an NTFS record lacks an attribute")
+        return attribute
 
     def _find(self, record: bytes, kind: int) -> _Attribute | None:
         (at,) = struct.unpack_from("<H", record, 20)
         while at + 24 <= len(record):
-            found, length, elsewhere = struct.unpack_from("<IIB", record, at)
-            if found == _END or length < 24 or at + length > len(record):
+            kind_here, length, elsewhere = struct.unpack_from("<IIB", record, at)
+            if kind_here == _END or length < 24 or at + length > len(record):
                 return None
-            if found == kind:
+            if kind_here == kind:
                 return self._parsed(record[at : at + length], bool(elsewhere))
             at += length
         return None
@@ -111,27 +111,27 @@ class Ntfs:
         return _Attribute(runs=tuple(_runs(raw[start:])), size=size)
 
     def _content(self, attribute: _Attribute, most: int, offset: int = 0) -> bytes:
-        """At most so many bytes from `offset` on."""
+        """At most `most` bytes from `offset` on."""
         if not attribute.runs:
             return attribute.content[offset : offset + most]
-        wanted = max(0, min(most, attribute.size - offset))
-        found, at = bytearray(), 0
+        length_wanted = max(0, min(most, attribute.size - offset))
+        content, at = bytearray(), 0
         for cluster, count in attribute.runs:
             length = count * self._cluster
-            inside = offset + len(found) - at
-            if 0 <= inside < length and len(found) < wanted:
-                take = min(length - inside, wanted - len(found))
-                found += (
+            inside = offset + len(content) - at
+            if 0 <= inside < length and len(content) < length_wanted:
+                take = min(length - inside, length_wanted - len(content))
+                content += (
                     bytes(take) if cluster < 0 else self._volume.read(cluster * self._cluster + inside, take)
                 )
             at += length
-        if len(found) < wanted:
+        if len(content) < length_wanted:
             raise UnreadableStructure("an NTFS file ends too early")
-        return bytes(found)
+        return bytes(content)
 
 
 def _fixed(raw: bytes, magic: bytes) -> bytes:
-    """A record with the last two bytes of each of its sectors put back."""
+    """A record with the original last two bytes of each of its sectors."""
     if raw[:4] != magic:
         raise UnreadableStructure("an NTFS record is damaged")
     start, count = struct.unpack_from("<HH", raw, 4)

@@ -1,4 +1,4 @@
-"""Partition tables: MBR with its chain of logical partitions, and GPT with its backup. UEFI specification 2.10, chapter 5."""
+"""Reads partition tables: MBR with its chain of logical partitions, GPT with its backup (UEFI 2.10, chapter 5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from connector.offline.volumes import fat_sector, recognise
 from connector.offline.window import Bytes, DiskSlice, UnreadableStructure
 
 SECTOR: Final = 512
-#: Bytes of a sector, as tables may count: 512 is what nearly every disk has, 4096 is a native 4K disk.
+#: Bytes of a sector that tables may use: nearly every disk has 512, a native 4K disk has 4096.
 _SECTORS: Final = (512, 4096, 2048, 1024)
 _MOST: Final = 256  # entries of a GPT, logical partitions of a chain
 _LARGEST_ENTRY: Final = 4096
@@ -42,17 +42,17 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What a disk says of itself. `scheme` is "mbr", "gpt" or ""; `damage` what is wrong with it, "" when nothing is."""
+    """A disk's partition table. `scheme` is "mbr", "gpt" or ""; `damage` says what is wrong, and is "" otherwise."""
 
     scheme: str = ""
     partitions: tuple[Partition, ...] = ()
     damage: str = ""
-    code: bool = False  # there is something to boot in the first sector
-    sector: int = SECTOR  # bytes of the sectors that the table counts in
+    code: bool = False  # the first sector has boot code
+    sector: int = SECTOR  # bytes of the table's sectors
 
 
 def read(disk: Bytes) -> Table:
-    """The disk's partition table; one without any, or with nonsense in it, is an answer too."""
+    """The disk's partition table. A disk without a table, or with a damaged one, gives a result too."""
     if disk.size < SECTOR:
         return Table()
     first = disk.read(0, SECTOR)
@@ -82,12 +82,12 @@ class _Line(NamedTuple):
 
 
 def _is_boot_sector(first: bytes) -> bool:
-    """A file system that begins at the first byte of the disk, without partitions."""
+    """Whether a file system begins at the first byte of the disk, without partitions."""
     return first[3:11] in (b"NTFS    ", b"-FVE-FS-", b"EXFAT   ") or bool(fat_sector(first))
 
 
 def _counted_in(disk: Bytes, entries: Sequence[_Line]) -> int:
-    """Bytes of an MBR's sectors. It does not say: they are those with which a known volume is where it says."""
+    """Bytes of an MBR's sectors. The MBR does not say it: the right size leads to a volume of a known kind."""
     for sector in _SECTORS[:2]:
         for part in _primary(entries, sector):
             if part.start < disk.size and recognise(DiskSlice(disk, part.start, part.length)).kind:
@@ -97,9 +97,11 @@ def _counted_in(disk: Bytes, entries: Sequence[_Line]) -> int:
 
 def _primary(entries: Sequence[_Line], sector: int) -> list[Partition]:
     return [
-        Partition(n, one.start * sector, one.sectors * sector, f"{one.kind:02x}", active=one.flag == 0x80)
-        for n, one in enumerate(entries, 1)
-        if one.kind and one.sectors
+        Partition(
+            n, entry.start * sector, entry.sectors * sector, f"{entry.kind:02x}", active=entry.flag == 0x80
+        )
+        for n, entry in enumerate(entries, 1)
+        if entry.kind and entry.sectors
     ]
 
 
@@ -118,10 +120,12 @@ def _logical(disk: Bytes, base: int, sector: int) -> list[Partition]:
         raw = disk.read(at * sector, SECTOR)
         if raw[510:512] != b"\x55\xaa":
             raise UnreadableStructure("the chain of logical partitions is broken")
-        here, following = (_Line(*_ENTRY.unpack_from(raw, place)) for place in (446, 462))
-        if here.kind and here.sectors:
-            start, length = (at + here.start) * sector, here.sectors * sector
-            partitions.append(Partition(number, start, length, f"{here.kind:02x}", active=here.flag == 0x80))
+        entry, following = (_Line(*_ENTRY.unpack_from(raw, place)) for place in (446, 462))
+        if entry.kind and entry.sectors:
+            start, length = (at + entry.start) * sector, entry.sectors * sector
+            partitions.append(
+                Partition(number, start, length, f"{entry.kind:02x}", active=entry.flag == 0x80)
+            )
         if following.kind not in _EXTENDED or not following.start:
             return partitions
         at = base + following.start
@@ -129,7 +133,7 @@ def _logical(disk: Bytes, base: int, sector: int) -> list[Partition]:
 
 
 def _header(disk: Bytes, place: int, sector: int) -> tuple[int, ...] | None:
-    """The numbers of a GPT header whose checksum is right: first entry's sector, count, size, checksum of the entries."""
+    """The fields of a GPT header with a right checksum: first entry's sector, count, size, checksum of the entries."""
     if place < 1 or (place + 1) * sector > disk.size:
         return None
     raw = disk.read(place * sector, SECTOR)
@@ -144,7 +148,7 @@ def _header(disk: Bytes, place: int, sector: int) -> tuple[int, ...] | None:
 
 
 def _read_gpt(disk: Bytes, code: bool) -> Table:
-    """Read in sectors of each size: the table with the least damage counts, 512 bytes first."""
+    """Read the table with each sector size; the one with the least damage counts, 512 bytes first."""
     tables = [_gpt(disk, code, sector) for sector in _SECTORS]
     readable = [table for table in tables if table.partitions]
     return min(readable or tables, key=lambda table: len(table.damage))
@@ -154,23 +158,23 @@ def _gpt(disk: Bytes, code: bool, sector: int) -> Table:
     last = disk.size // sector - 1
     damage = []
     partitions: list[Partition] | None = None
-    for place, what in ((1, "the GPT header"), (last, "the backup GPT at the end of the disk")):
+    for place, name in ((1, "the GPT header"), (last, "the backup GPT at the end of the disk")):
         try:
             header = _header(disk, place, sector)
             if header is None:
-                raise UnreadableStructure(f"{what} is not there, or damaged")
-            entries = _entries(disk, header, what, sector)
+                raise UnreadableStructure(f"{name} is not there, or damaged")
+            entries = _entries(disk, header, name, sector)
             partitions = entries if partitions is None else partitions
         except UnreadableStructure as wrong:
             damage.append(str(wrong))
     return Table("gpt", tuple(partitions or ()), "; ".join(damage), code, sector)
 
 
-def _entries(disk: Bytes, header: tuple[int, ...], what: str, sector: int) -> list[Partition]:
+def _entries(disk: Bytes, header: tuple[int, ...], table_name: str, sector: int) -> list[Partition]:
     place, count, each, checksum = header
     raw = disk.read(place * sector, count * each)
     if zlib.crc32(raw) != checksum:
-        raise UnreadableStructure(f"{what} has damaged entries")
+        raise UnreadableStructure(f"{table_name} has damaged entries")
     partitions = []
     for number in range(count):
         entry = raw[number * each : number * each + 128]

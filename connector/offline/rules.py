@@ -1,4 +1,4 @@
-"""The checks that look inside disks, as data: facts in, findings out. Ids are those of the documented checks."""
+"""The deep checks as a table of rules: facts in, findings out. Ids are those of docs/deep-checks.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from connector.offline.volumes import ENCRYPTED
 
 BLOCK, WARN, INFO = Severity.BLOCK, Severity.WARN, Severity.INFO
 
-#: What is wrong: (object, message) each.
+#: What is wrong: pairs of object and message.
 Wrong = Iterator[tuple[str, str]]
 
 _GIB: Final = 1 << 30
@@ -22,7 +22,7 @@ _FEW_INODES: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class DeepRule:
-    """One check. `reads` says which structures on disk tell it."""
+    """One check. `reads` names the structures on disk that it needs."""
 
     id: str
     title: str  # with the id, unique
@@ -35,12 +35,12 @@ class DeepRule:
 def judge(facts: GuestFacts) -> tuple[Finding, ...]:
     """Every finding, the gravest first."""
     order = (BLOCK, WARN, INFO)
-    found = [
+    findings = [
         Finding(rule.id, rule.severity, f"{facts.machine} {on}", message, rule.remedy, rule.reads)
         for rule in RULES
         for on, message in rule.wrong(facts)
     ]
-    return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
 def _dynamic(system: bool) -> Callable[[GuestFacts], Wrong]:
@@ -62,33 +62,35 @@ def _encrypted(facts: GuestFacts) -> Wrong:
 
 
 def _asleep(facts: GuestFacts) -> Wrong:
-    for one in facts.windows:
-        if one.asleep:
-            yield one.place, "Windows is hibernated, or was shut down by fast startup"
+    for windows in facts.windows:
+        if windows.asleep:
+            yield windows.place, "Windows is hibernated, or was shut down by fast startup"
 
 
 def _dirty(facts: GuestFacts) -> Wrong:
-    for one in facts.windows:
-        if one.dirty:
-            yield one.place, "the NTFS is marked dirty"
+    for windows in facts.windows:
+        if windows.dirty:
+            yield windows.place, "the NTFS is marked dirty"
 
 
 def _several(facts: GuestFacts) -> Wrong:
-    roots = [one.place for one in facts.linux] + [one.place for one in facts.windows if one.system]
+    roots = [system.place for system in facts.linux] + [
+        system.place for system in facts.windows if system.system
+    ]
     if len(roots) > 1:
         yield roots[0], f"{len(roots)} operating systems: {', '.join(roots)}"
 
 
 def _placed(facts: GuestFacts) -> Wrong:
-    for one in facts.named:
-        more = ", ..." if len(one.devices) > 4 else ""
-        yield one.place, f"{one.file} names {', '.join(one.devices[:4])}{more} by place"
+    for file in facts.named:
+        more = ", ..." if len(file.devices) > 4 else ""
+        yield file.place, f"{file.file} names {', '.join(file.devices[:4])}{more} by place"
 
 
-def _undriven(what: str) -> Callable[[GuestFacts], Wrong]:
+def _undriven(device: str) -> Callable[[GuestFacts], Wrong]:
     def wrong(facts: GuestFacts) -> Wrong:
         for kernel in facts.kernels:
-            if drivers := kernel.missing.get(what):
+            if drivers := kernel.missing.get(device):
                 yield kernel.place, f"{kernel.name} has none of {', '.join(drivers)}"
 
     return wrong
@@ -101,15 +103,15 @@ def _unseen(facts: GuestFacts) -> Wrong:
 
 
 def _inodes(facts: GuestFacts) -> Wrong:
-    for one in facts.linux:
-        if one.free_inodes < _FEW_INODES:
-            yield one.place, f"{one.free_inodes:.1%} of its inodes are free"
+    for linux in facts.linux:
+        if linux.free_inodes < _FEW_INODES:
+            yield linux.place, f"{linux.free_inodes:.1%} of its inodes are free"
 
 
 def _immutable(facts: GuestFacts) -> Wrong:
-    for one in facts.linux:
-        if one.immutable:
-            yield one.place, "/etc/resolv.conf cannot be changed (chattr +i)"
+    for linux in facts.linux:
+        if linux.immutable:
+            yield linux.place, "/etc/resolv.conf cannot be changed (chattr +i)"
 
 
 def _old_xfs(facts: GuestFacts) -> Wrong:
@@ -120,12 +122,12 @@ def _old_xfs(facts: GuestFacts) -> Wrong:
 
 
 def _typed(disk: DiskFacts) -> bool:
-    """Whether one of its partitions says that it is an EFI system partition."""
-    return any(one.kind in (ESP, "ef") for one in disk.table.partitions)
+    """Whether one of its partitions has the type of an EFI system partition."""
+    return any(partition.kind in (ESP, "ef") for partition in disk.table.partitions)
 
 
 def _loaders(facts: GuestFacts, disk: DiskFacts) -> list[VolumeLocation]:
-    """The FAT file systems of a disk with something for UEFI to start, whatever type their partitions have."""
+    """The FAT file systems of a disk with a loader for UEFI, whatever type their partitions have."""
     return [place for place in disk.places if str(place) in facts.loaders]
 
 
@@ -134,8 +136,8 @@ def _fats(disk: DiskFacts) -> list[VolumeLocation]:
 
 
 def _no_esp(facts: GuestFacts) -> Wrong:
-    there = any(_typed(disk) or _fats(disk) for disk in facts.disks)
-    if facts.firmware == "efi" and facts.disks and not there:
+    exists = any(_typed(disk) or _fats(disk) for disk in facts.disks)
+    if facts.firmware == "efi" and facts.disks and not exists:
         yield facts.disks[0].label, "the firmware is UEFI, but no disk has an EFI system partition"
 
 
@@ -145,7 +147,7 @@ def _mistyped_esp(facts: GuestFacts) -> Wrong:
     sure = [place for disk in facts.disks for place in _loaders(facts, disk)]
     for place in sure or [place for disk in facts.disks for place in _fats(disk)]:
         kind = place.partition.kind if place.partition else "none"
-        by = "files" if sure else "file system (FAT, without a loader that is seen)"
+        by = "files" if sure else "file system (FAT, without a loader)"
         yield str(place), f"an EFI system partition by its {by}, but not by its type ({kind})"
 
 
@@ -158,12 +160,12 @@ def _large_sectors(facts: GuestFacts) -> Wrong:
 def _no_code(facts: GuestFacts) -> Wrong:
     system = next((disk for disk in facts.disks if disk.system), None)
     if facts.firmware != "efi" and system is not None and system.table.scheme and not system.table.code:
-        yield system.label, "the firmware is BIOS, but the first sector has nothing to boot"
+        yield system.label, "the firmware is BIOS, but the first sector has no boot code"
 
 
 def _can_start(facts: GuestFacts, disk: DiskFacts) -> bool | None:
-    """Whether the firmware finds something to start on this disk; None where that cannot be told."""
-    if any(what == disk.label for what, _ in facts.closed):
+    """Whether the firmware finds something to start on this disk; None when it is not known."""
+    if any(subject == disk.label for subject, _ in facts.closed):
         return None
     if facts.firmware == "efi":
         return bool(_typed(disk) or _loaders(facts, disk)) or (None if _fats(disk) else False)
@@ -178,7 +180,7 @@ def _another_starts(facts: GuestFacts) -> Wrong:
         return
     able = [disk.label for disk in facts.disks if _can_start(facts, disk)]
     if able:
-        yield first.label, f"it is the first disk and has nothing to start from, {', '.join(able)} has"
+        yield first.label, f"it is the first disk and has nothing to start; {', '.join(able)} has"
 
 
 def _damaged(facts: GuestFacts) -> Wrong:
@@ -194,8 +196,8 @@ def _blank(facts: GuestFacts) -> Wrong:
 
 
 def _usage(facts: GuestFacts) -> Wrong:
-    for one in facts.usage:
-        yield one.place, f"{one.used / _GIB:.1f} of {one.size / _GIB:.1f} GiB are in use"
+    for volume in facts.usage:
+        yield volume.place, f"{volume.used / _GIB:.1f} of {volume.size / _GIB:.1f} GiB are in use"
 
 
 def _closed(facts: GuestFacts) -> Wrong:
@@ -225,7 +227,7 @@ RULES: Final = (
         WARN,
         "first sector of each volume",
         _encrypted,
-        "have the recovery key at hand: a new TPM or platform asks for it",
+        "have the recovery key ready: a new TPM or platform asks for it",
     ),
     DeepRule(
         "O3",
@@ -241,7 +243,7 @@ RULES: Final = (
         INFO,
         "$Volume",
         _dirty,
-        "normal while it runs; of a machine that is off: run chkdsk",
+        "normal while the machine runs; if it is off, run chkdsk",
     ),
     DeepRule(
         "O4",
@@ -249,7 +251,7 @@ RULES: Final = (
         WARN,
         "roots of file systems",
         _several,
-        "see that the right one is started",
+        "make sure that the right one starts",
     ),
     DeepRule(
         "O5",
@@ -281,7 +283,7 @@ RULES: Final = (
         INFO,
         "initramfs",
         _unseen,
-        "see for yourself that it has virtio drivers",
+        "check in the guest that it has virtio drivers",
     ),
     DeepRule(
         "O7",
@@ -305,7 +307,7 @@ RULES: Final = (
         INFO,
         "superblock",
         _old_xfs,
-        "make a new one before the guest's next upgrade",
+        "make a new file system before the guest's next upgrade",
     ),
     DeepRule(
         "O10",
@@ -353,7 +355,7 @@ RULES: Final = (
         WARN,
         "MBR, GPT and its backup",
         _damaged,
-        "mend it in the guest: sgdisk --verify, sgdisk -e",
+        "repair it in the guest: sgdisk --verify, sgdisk -e",
     ),
     DeepRule(
         "O10", "the system disk is blank", BLOCK, "first 68 KiB", _blank, "check which disk is the first"
@@ -364,7 +366,7 @@ RULES: Final = (
         INFO,
         "superblock",
         _usage,
-        "a full pass skips what vSphere never allocated; trim the guest to make it less",
+        "a full pass skips what vSphere never allocated; trim the guest to copy less",
     ),
     DeepRule("O12", "what could not be looked into", INFO, "each volume", _closed, "check it in the guest"),
 )

@@ -1,4 +1,4 @@
-"""What a volume is, by the signature that it begins with. Nothing is read beyond its first 68 KiB."""
+"""Recognises a volume by the signature in its first 68 KiB; nothing else of it is read."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _SIGNATURES: Final = (
     (0, b"RVRZ", "vmfs"),
 )
 
-#: Whatever holds data that nobody reads without a key.
+#: Volumes that cannot be read without a key.
 ENCRYPTED: Final = {"bitlocker": "BitLocker", "luks": "LUKS"}
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """`kind` is "" for what is not known; `blank` has nothing but zeros at its beginning."""
+    """The kind of a volume; "" when it is unknown. `blank`: it begins with zeros only."""
 
     kind: str = ""
     detail: str = ""
@@ -45,7 +45,7 @@ class Volume:
 
 
 def recognise(volume: Bytes) -> Volume:
-    """By its first bytes."""
+    """The kind of a volume by its first bytes."""
     head = volume.read(0, min(_HEAD, volume.size))
     for offset, signature, kind in _SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
@@ -54,7 +54,7 @@ def recognise(volume: Bytes) -> Volume:
 
 
 def fat_sector(head: bytes) -> int:
-    """Bytes of a sector of a FAT that begins here, by the numbers in its boot sector; 0 when it is none."""
+    """The sector size of a FAT that begins here, by its boot sector; 0 when there is no FAT."""
     if len(head) < 512 or head[510:512] != b"\x55\xaa" or head[0] not in (0xEB, 0xE9):
         return 0
     sector, cluster, reserved, copies = struct.unpack_from("<HBHB", head, 11)

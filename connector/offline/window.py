@@ -1,6 +1,6 @@
-"""A disk through a small window: whatever is asked for is read once, in whole pieces, and never more than the budget.
+"""Reads a disk in whole pieces, each at most once while it is cached, and never more bytes than the budget.
 
-What a guest wrote may be hostile: every length is checked by whoever asks, and the budget ends what was overlooked.
+A guest's data may be hostile. Every caller checks its lengths, and the budget ends what a caller overlooks.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 PIECE: Final = 1 << 16  # bytes that are read at once
-BUDGET: Final = 192 << 20  # bytes that a look at one disk may read
-_KEPT: Final = 256  # pieces that are remembered
+BUDGET: Final = 192 << 20  # bytes of one disk that may be read
+_KEPT: Final = 256  # pieces in the cache
 
 
 class UnreadableStructure(Exception):
-    """These bytes are no such structure, or there is no end to them. `args[0]` says which."""
+    """These bytes are not the expected structure, or the structure has no end. `args[0]` says which."""
 
 
 class Missing(UnreadableStructure):
-    """There is no such file: everything on the way to it was understood, and it is not there."""
+    """There is no such file. Every directory on its path was understood."""
 
 
 class Bytes(Protocol):
@@ -27,21 +27,21 @@ class Bytes(Protocol):
     size: int
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes. Raises Unreadable beyond the end."""
+        """Exactly these bytes. Raises UnreadableStructure beyond the end."""
 
 
 class Files(Protocol):
-    """A file system that is read here. `Missing` says that a file is not there; `UnreadableStructure` leaves that open."""
+    """A file system that is read here. `Missing`: a file does not exist. `UnreadableStructure`: nobody knows."""
 
     def read(self, path: str, most: int = 1 << 20) -> bytes:
         """The first `most` bytes of a file."""
 
     def names(self, path: str) -> list[str]:
-        """What is in a directory."""
+        """The names in a directory."""
 
 
 class DiskReader:
-    """A whole disk. `read` bytes were fetched so far. One thread."""
+    """A whole disk. `fetched` bytes were read so far. For one thread."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, budget: int = BUDGET) -> None:
         """`fetch(offset, length)` reads within the disk; its errors pass through."""
@@ -53,17 +53,17 @@ class DiskReader:
         """See `Bytes`."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise UnreadableStructure("it points beyond the end of the disk")
-        found = bytearray()
-        while len(found) < length:
-            at = offset + len(found)
+        data = bytearray()
+        while len(data) < length:
+            at = offset + len(data)
             piece = self._piece(at // PIECE)
             start = at % PIECE
-            found += piece[start : start + length - len(found)]
-        return bytes(found)
+            data += piece[start : start + length - len(data)]
+        return bytes(data)
 
     def _piece(self, number: int) -> bytes:
-        if (known := self._pieces.get(number)) is not None:
-            return known
+        if (cached := self._pieces.get(number)) is not None:
+            return cached
         start = number * PIECE
         length = min(PIECE, self.size - start)
         if self.fetched + length > self._budget:
@@ -76,10 +76,10 @@ class DiskReader:
 
 
 class DiskSlice:
-    """A partition of a disk, or whatever else lies in it in one run."""
+    """A partition of a disk, or another single range of it."""
 
     def __init__(self, inside: Bytes, start: int, size: int) -> None:
-        """Cut where the disk ends."""
+        """The slice ends where the disk ends, at the latest."""
         self._inside, self._start = inside, start
         self.size = max(0, min(size, inside.size - start))
 

@@ -40,7 +40,7 @@ def test_an_outage_is_said_at_its_beginning_and_at_its_end(
     outages.heard(ControlFailed)
     first, last = lines
     assert first.startswith("call 0: https://control: no answer; start it")
-    assert "it is tried again, and said when the control plane answers" in first
+    assert "it is tried again, and logged when the control plane answers" in first
     assert last == "the control plane answers again after 2 min; calls that failed: 107"
 
 

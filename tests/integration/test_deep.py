@@ -63,7 +63,7 @@ def test_what_is_in_the_disks_is_found_and_nothing_is_left(house: House, run: Ru
         ("O6", "initrd.img-5.10.0 has none of virtio_net"),
         (
             "O10",
-            "the firmware is BIOS, but the first sector has nothing to boot",
+            "the firmware is BIOS, but the first sector has no boot code",
         ),  # of the first disk, and only of it
     }
     (said,) = [line for line in done.stderr.splitlines() if line.endswith("iB read")]

@@ -155,9 +155,7 @@ def test_a_first_disk_without_an_esp_and_a_second_with_one_of_another_type(tmp_p
     esp = fat(tmp_path / "esp", LOADER, 16, size=16 * MIB).read_bytes()
     second = patched(gpt_of_sectors(512, 32 * MIB, {(MIB, len(esp)): DATA}), MIB, esp)
     findings = grave(facts("efi", window(bytes(8 * MIB)), window(second)))
-    assert any(
-        "it is the first disk and has nothing to start from, disk 2 has" in one.message for one in findings
-    )
+    assert any("it is the first disk and has nothing to start; disk 2 has" in one.message for one in findings)
 
 
 def test_a_root_by_device_name_wherever_it_is_written() -> None:

@@ -115,7 +115,7 @@ CASES: dict[str, tuple[GuestFacts, GuestFacts]] = {
         with_disk(DiskFacts("disk 1", GIB, Table(), (VolumeLocation("disk 1", None, Volume("ext")),), True)),
     ),
     "O12 how full a file system is": (replace(SOUND, usage=(Usage("p", GIB, 2 * GIB),)), SOUND),
-    "O12 what could not be looked into": (replace(SOUND, closed=(("p", "lvm is not looked into"),)), SOUND),
+    "O12 what could not be looked into": (replace(SOUND, closed=(("p", "lvm is not read"),)), SOUND),
 }
 
 
