@@ -1,1 +1,1 @@
-"""An imaginary vCenter with real disks; stands beside the product and imports nothing of it."""
+"""A simulated vCenter with real disks; it imports nothing of the product."""

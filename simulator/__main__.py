@@ -1,8 +1,7 @@
-"""`python -m simulator`: a vCenter with disks and a VDDK on this machine, until it is told to stop.
+"""`python -m simulator`: a vCenter with disks and a VDDK on this machine, until a signal stops it.
 
-One JSON line on standard output says that it is ready and where everything is; what is for people goes to
-standard
-error. SIGTERM, SIGINT, or (with --exit-with-stdin) the end of standard input stop it cleanly.
+One JSON line on standard output says that it is ready and where everything is; messages for people go to standard error.
+SIGTERM, SIGINT, or (with --exit-with-stdin) the end of standard input stop it cleanly.
 """
 
 from __future__ import annotations
@@ -134,46 +133,46 @@ def main(**given: object) -> None:
         raise click.ClickException(str(error)) from None
 
 
-def _run(stack: ExitStack, given: dict[str, object]) -> None:
-    stop = _stop_event(bool(given["exit_with_stdin"]))
+def _run(stack: ExitStack, arguments: dict[str, object]) -> None:
+    stop = _stop_event(bool(arguments["exit_with_stdin"]))
     _raise_file_limit()
-    directory = _directory(stack, given["directory"])
-    password, password_file = _password(directory, given["password_file"])
-    faults = _faults(given["faults_file"])
+    directory = _directory(stack, arguments["directory"])
+    password, password_file = _password(directory, arguments["password_file"])
+    faults = _faults(arguments["faults_file"])
     estate = build_estate(
         directory,
-        _layout(given),
-        _int(given["seed"]),
-        timing=Timing(guest_shutdown=_float(given["shutdown_seconds"])),
+        _layout(arguments),
+        _int(arguments["seed"]),
+        timing=Timing(guest_shutdown=_float(arguments["shutdown_seconds"])),
         policy=Policy(
-            tracking_with_snapshots="refuse" if given["tracking_with_snapshots"] == "refuse" else "silent"
+            tracking_with_snapshots="refuse" if arguments["tracking_with_snapshots"] == "refuse" else "silent"
         ),
         faults=faults,
     )
     stack.callback(estate.close)
     options = Options(
-        session_timeout=_float(given["session_timeout"]),
-        page=_int(given["page"]),
-        cbt_page=_int(given["cbt_page"]),
-        cbt_gaps=bool(given["cbt_gaps"]),
-        task_seconds=_float(given["task_seconds"]),
+        session_timeout=_float(arguments["session_timeout"]),
+        page=_int(arguments["page"]),
+        cbt_page=_int(arguments["cbt_page"]),
+        cbt_gaps=bool(arguments["cbt_gaps"]),
+        task_seconds=_float(arguments["task_seconds"]),
     )
     server = stack.enter_context(
         serve(
             estate,
-            accounts={str(given["user"]): password},
-            host=str(given["host"]),
-            port=_int(given["port"]),
+            accounts={str(arguments["user"]): password},
+            host=str(arguments["host"]),
+            port=_int(arguments["port"]),
             options=options,
             nfc_switches=with_values(NfcSwitches(), _strings(given["nfc"])),
         )
     )
-    for denied in _strings(given["deny"]):
+    for denied in _strings(arguments["deny"]):
         privilege, _, entity = denied.partition("@")
         server.center.authority.deny(privilege, entity or "*")
-    vddk = _vddk(estate, given)
-    if not given["no_guest"]:
-        _start_guests(stack, estate, _int(given["guest_rate"]), _int(given["seed"]))
+    vddk = _vddk(estate, arguments)
+    if not arguments["no_guest"]:
+        _start_guests(stack, estate, _int(arguments["guest_rate"]), _int(arguments["seed"]))
     _announce(server, password_file, vddk, directory)
     stop.wait()
 
@@ -224,34 +223,34 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _directory(stack: ExitStack, given: object) -> Path:
-    if given is None:
+def _directory(stack: ExitStack, path: object) -> Path:
+    if path is None:
         temporary = tempfile.TemporaryDirectory(prefix="simulator-", ignore_cleanup_errors=True)
         return Path(stack.enter_context(temporary))
-    directory = _of(Path, given)
+    directory = _of(Path, path)
     directory.mkdir(parents=True, exist_ok=True)
     return directory.absolute()
 
 
-def _password(directory: Path, given: object) -> tuple[str, Path]:
+def _password(directory: Path, password_file: object) -> tuple[str, Path]:
     """The password and a file that holds it; a kept estate keeps its password."""
-    if isinstance(given, Path):
-        return given.read_text().rstrip("\r\n"), given.absolute()
-    kept = directory / "password"
+    if isinstance(password_file, Path):
+        return password_file.read_text().rstrip("\r\n"), password_file.absolute()
+    stored = directory / "password"
     password = os.environ.get("SIMULATOR_PASSWORD") or (
-        kept.read_text() if kept.exists() else secrets.token_urlsafe(18)
+        stored.read_text() if stored.exists() else secrets.token_urlsafe(18)
     )
-    fd = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fd = os.open(stored, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(fd, "w") as file:
         file.write(password)
-    return password, kept
+    return password, stored
 
 
-def _faults(given: object) -> Faults:
+def _faults(file: object) -> Faults:
     """The rules of a file. Raises ValueError, also for a fault that the API does not have."""
-    if not isinstance(given, Path):
+    if not isinstance(file, Path):
         return Faults()
-    rules = parse(given.read_text())
+    rules = parse(file.read_text())
     for rule in rules:
         if rule.action == "fault":
             _check_fault(rule)
@@ -267,33 +266,33 @@ def _check_fault(rule: Rule) -> None:
         ) from None
 
 
-def _layout(given: dict[str, object]) -> Layout:
+def _layout(arguments: dict[str, object]) -> Layout:
     images: dict[str, tuple[Path, ...]] = {}
-    for path in _strings(given["disks"]):
+    for path in _strings(arguments["disks"]):
         name = Path(path).name.partition(".")[0] or "image"
         while name in images:
             name += "-2"
         images[name] = (Path(path),)
     return Layout(
-        vms=_int(given["vms"]),
-        hosts=_int(given["hosts"]),
-        datastores=_int(given["datastores"]),
-        fillers=_int(given["fillers"]),
+        vms=_int(arguments["vms"]),
+        hosts=_int(arguments["hosts"]),
+        datastores=_int(arguments["datastores"]),
+        fillers=_int(arguments["fillers"]),
         sizes=Sizes(
-            system=_int(given["system_size"]) // _ALIGNED * _ALIGNED,
-            system_content=_int(given["system_content"]),
-            data=_int(given["data_size"]) // _ALIGNED * _ALIGNED,
-            data_content=_int(given["data_content"]),
+            system=_int(arguments["system_size"]) // _ALIGNED * _ALIGNED,
+            system_content=_int(arguments["system_content"]),
+            data=_int(arguments["data_size"]) // _ALIGNED * _ALIGNED,
+            data_content=_int(arguments["data_content"]),
         ),
         images=images,
-        power_on=not given["power_off"],
+        power_on=not arguments["power_off"],
     )
 
 
-def _vddk(estate: Estate, given: dict[str, object]) -> Path | None:
-    if given["no_vddk"]:
+def _vddk(estate: Estate, arguments: dict[str, object]) -> Path | None:
+    if arguments["no_vddk"]:
         return None
-    chosen = given["vddk_dir"]
+    chosen = arguments["vddk_dir"]
     directory = chosen if isinstance(chosen, Path) else estate.directory / "vddk"
     return install(directory.absolute(), estate.export.root)
 
@@ -346,16 +345,16 @@ Stop with Ctrl-C or SIGTERM.""",
 
 
 def _environment(server: Server, password_file: Path, vddk: Path | None) -> str:
-    """What the connector reads from its environment, as a shell takes it. It names the password's file, not the password."""
-    given = {
+    """The connector's environment variables as shell commands. They name the password's file, not the password."""
+    variables = {
         "CONNECTOR_VCENTER_URL": server.url.removesuffix("/sdk"),
         "CONNECTOR_VCENTER_USER": server.user,
         "CONNECTOR_VCENTER_PASSWORD_FILE": str(password_file),
         "CONNECTOR_VCENTER_THUMBPRINT": server.thumbprint_sha256,
     }
     if vddk is not None:
-        given["CONNECTOR_VDDK"] = str(vddk)
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in given.items())
+        variables["CONNECTOR_VDDK"] = str(vddk)
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
 def _indented(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""The server's certificate: self-signed, made once and kept, so that a pinned thumbprint stays right."""
+"""The server's certificate is self-signed, made once and stored, so that a pinned thumbprint stays valid."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Certificate:
 def load_or_create(
     directory: Path, host: str = "127.0.0.1", name: str = "vcenter.simulated.test"
 ) -> Certificate:
-    """The certificate kept in `directory`, made for `name`, localhost, 127.0.0.1 and `host` when there is none."""
+    """The certificate stored in `directory`; a missing one is made for `name`, localhost, 127.0.0.1 and `host`."""
     directory.mkdir(parents=True, exist_ok=True)
     certificate, key = directory / "certificate.pem", directory / "key.pem"
     if not (certificate.exists() and key.exists()):

@@ -1,8 +1,8 @@
-"""Misbehaviour as data: which call, on which object, after how many, how often, and what happens instead.
+"""Fault rules are data: which call misbehaves, on which object, after how many calls, how often, and how.
 
 Rules are JSON: [{"call": "CreateSnapshot_Task", "object": "vm-1*", "skip": 1, "times": 2, "action": "fault",
 "fault": "TaskInProgress", "message": "..."}]. `call` and `object` are shell patterns. The SOAP server
-consults by method name (action "cut" and "answer" are its to carry out), the estate by the names in POINTS.
+consults them by method name (and carries out the actions "cut" and "answer"), the estate by the names in POINTS.
 """
 
 import json
@@ -37,7 +37,7 @@ POINTS = {
 
 
 class InjectedFault(EstateFault):
-    """A fault that a rule asked for; `name` is the one the rule gave."""
+    """The fault of a rule; `name` is the rule's."""
 
     def __init__(self, name: str, message: str, details: dict[str, Any]) -> None:
         super().__init__(message, **details)
@@ -50,7 +50,7 @@ class Rule:
     action.
 
     action "fault": `fault` (a vim type name), `message`, `details` (its properties). "delay": `seconds` only.
-    "cut": drop the connection after `bytes` of the answer. "answer": `answer` is handed to whoever consulted.
+    "cut": drop the connection after `bytes` of the answer. "answer": the caller of `consult` gets `answer`.
     """
 
     call: str
@@ -108,11 +108,11 @@ class Faults:
     def consult(self, call: str, target: str = "") -> Rule | None:
         """The rule that fires for this call now, counted; None most of the time. Does not wait or raise."""
         with self._lock:
-            for rule, seen in self._rules:
+            for rule, count in self._rules:
                 if (
                     fnmatchcase(call, rule.call)
                     and fnmatchcase(target, rule.object)
-                    and self._fires(rule, seen)
+                    and self._fires(rule, count)
                 ):
                     return rule
         return None
@@ -130,8 +130,8 @@ class Faults:
             raise InjectedFault(rule.fault, rule.message, rule.details)
         return rule.answer
 
-    def _fires(self, rule: Rule, seen: list[int]) -> bool:
+    def _fires(self, rule: Rule, count: list[int]) -> bool:
         if rule.chance < 1 and self._random.random() >= rule.chance:
             return False
-        seen[0] += 1
-        return seen[0] > rule.skip and (rule.times is None or seen[0] <= rule.skip + rule.times)
+        count[0] += 1
+        return count[0] > rule.skip and (rule.times is None or count[0] <= rule.skip + rule.times)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over TLS for every simulated service: one thread per connection, bounded requests, cut answers."""
+"""HTTP/1.1 over TLS for every simulated service, with one thread for each connection, bounded requests, cut answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = logging.getLogger("simulator.https")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to send back; `cut_after`: drop the connection after so many bytes of it."""
+    """An answer; `cut_after`: drop the connection after this number of its bytes."""
 
     status: int
     body: bytes
@@ -83,7 +83,7 @@ class TlsServer(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What every service's handler needs: whole bodies in, answers out."""
+    """The base of every service's handler: it reads whole bodies and sends answers."""
 
     protocol_version = "HTTP/1.1"
     sys_version = ""

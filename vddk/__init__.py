@@ -1,4 +1,4 @@
-"""Reading virtual disks with VMware's VDDK. Standard library only; knows nothing of the rest of the house.
+"""Reads virtual disks with VMware's VDDK. It uses the standard library only, and imports no other room.
 
-`vddk.spec` has the words and the interface, `vddk.worker` opens disks, `vddk.errors` says what can fail.
+`vddk.spec` has the values and the interface, `vddk.worker` opens disks, `vddk.errors` lists the failures.
 """

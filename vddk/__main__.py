@@ -1,4 +1,4 @@
-"""``python -m vddk DIRECTORY``: what a VDDK installation offers, or one line about why it cannot be used."""
+"""``python -m vddk DIRECTORY`` prints what a VDDK installation offers, or one line that says why it cannot be used."""
 
 import logging
 import sys
@@ -10,15 +10,15 @@ from vddk.loading import Probe
 from vddk.worker import probe
 
 
-def report(found: Probe) -> Iterator[str]:
+def report(offered: Probe) -> Iterator[str]:
     """The lines to print."""
-    yield f"library     {found.path}"
-    yield f"version     {found.version or 'unknown'}"
-    yield f"transports  {' '.join(found.transports) or 'none'}"
-    yield f"functions   {len(found.found)} found"
-    for symbol in found.missing:
+    yield f"library     {offered.path}"
+    yield f"version     {offered.version or 'unknown'}"
+    yield f"transports  {' '.join(offered.transports) or 'none'}"
+    yield f"functions   {len(offered.found)} found"
+    for symbol in offered.missing:
         yield f"missing     {symbol} (optional)"
-    for line in found.warnings:
+    for line in offered.warnings:
         yield f"warning     {line}"
 
 

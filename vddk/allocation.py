@@ -1,7 +1,7 @@
-"""Which chunk queries answer a question about allocation, and how their answers become extents. Pure.
+"""Splits a question about allocation into chunk queries, and turns the answers into extents. Pure.
 
 Rules of the library: start and count are whole chunks, at most 524288 chunks per query, nothing past the
-capacity. What remains of a disk after its last whole chunk cannot be asked for and counts as allocated.
+capacity. The rest of a disk after its last whole chunk cannot be queried, and counts as allocated.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ from vddk.spec import Extent
 
 
 class Window(NamedTuple):
-    """Whole chunks to ask for, in bytes, and whether asking is possible at all."""
+    """Whole chunks to query, in bytes, and whether they can be queried."""
 
     start: int
     length: int
@@ -34,7 +34,7 @@ def windows(capacity: int, start: int, length: int, chunk: int) -> Iterator[Wind
 
 
 def sound(blocks: Iterable[Extent], window: Window) -> bool:
-    """Whether an answer is one: ascending, not overlapping, not empty, inside the window."""
+    """Whether an answer is valid: ascending, not overlapping, not empty, inside the window."""
     position = window.start
     for block in blocks:
         if block.start < position or block.length <= 0:

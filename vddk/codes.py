@@ -1,5 +1,4 @@
-"""What is known about each VixError code: name, family, likely cause, remedy, whether trying again can help.
-Data only.
+"""The table of VixError codes: name, family, likely cause, remedy, and whether another try can help. Data only.
 
 The family is the name of the exception class in `vddk.errors` that carries the code.
 """
@@ -170,9 +169,7 @@ UNKNOWN: Final = Code(
 
 
 class Hint(NamedTuple):
-    """A log line that says more than the code does: when ``text`` is in a line of the failing call, believe
-    it.
-    """
+    """A log line that says more than the code: when ``text`` is in a line of the failing call, the hint counts."""
 
     text: str
     family: str

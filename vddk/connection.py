@@ -1,5 +1,4 @@
-"""One connection to one machine at one snapshot. Strings given to the library stay alive until it has freed
-the block.
+"""One connection to one machine at one snapshot; our strings stay alive until the library has freed the block.
 
 Order: AllocateConnectParams, PrepareForAccess, ConnectEx; back: Disconnect, EndAccess, FreeConnectParams.
 """
@@ -32,7 +31,7 @@ class Parameters:
         self._fill(spec)
 
     def free(self) -> None:
-        """Gives the block back, without our strings in it, whoever the library thinks they belong to."""
+        """Gives the block back without our strings in it, so that the library cannot free them."""
         block = self._block
         block.vmx_spec = block.server = block.thumbprint = None
         block.credentials = abi.Credentials()
@@ -41,12 +40,12 @@ class Parameters:
 
     @contextmanager
     def without_machine(self) -> Iterator[None]:
-        """Cleanup wants the server only."""
-        kept, self._block.vmx_spec = self._block.vmx_spec, None
+        """Removes the machine for a moment: Cleanup needs only the server."""
+        vmx_spec, self._block.vmx_spec = self._block.vmx_spec, None
         try:
             yield
         finally:
-            self._block.vmx_spec = kept
+            self._block.vmx_spec = vmx_spec
 
     def _fill(self, spec: ConnectionSpec) -> None:
         block = self._block
@@ -55,16 +54,16 @@ class Parameters:
         block.thumbprint = self._kept(spec.thumbprint)
         block.port, block.nfc_port = spec.port, spec.nfc_port
         block.spec_type = abi.SPEC_VM
-        given = spec.credentials
-        if isinstance(given, UserPassword):
+        credentials = spec.credentials
+        if isinstance(credentials, UserPassword):
             block.credential_type = abi.CREDENTIALS_USER
-            block.credentials.user.user = self._kept(given.user)
-            block.credentials.user.password = self._kept(given.password)
+            block.credentials.user.user = self._kept(credentials.user)
+            block.credentials.user.password = self._kept(credentials.password)
             return
         block.credential_type = abi.CREDENTIALS_SESSION
-        block.credentials.session.cookie = self._kept(given.cookie)
-        block.credentials.session.user = self._kept(given.user)
-        block.credentials.session.key = self._kept(given.key)
+        block.credentials.session.cookie = self._kept(credentials.cookie)
+        block.credentials.session.user = self._kept(credentials.user)
+        block.credentials.session.key = self._kept(credentials.key)
 
     def _kept(self, text: str) -> bytes | None:
         if not text:
@@ -101,7 +100,7 @@ class Connection:
         self._unwind.close()
 
     def _tried(self, name: str, *arguments: Any) -> bool:
-        """These calls protect others; that they fail must not stop the reading or hide an error."""
+        """Calls a function that protects others. Its failure must not stop the reading or hide an error."""
         try:
             self._library.call(name, *arguments, target=self.target)
         except VixError as error:
@@ -115,7 +114,7 @@ def _text(value: str | None) -> bytes | None:
 
 
 def release(library: Library, spec: DiskSpec) -> int:
-    """Undoes what a killed reader of this disk left: the machine's lock against migration, HotAdd disks.
+    """Undoes what a killed reader of this disk left behind: the machine's lock against migration, HotAdd disks.
 
     Returns how many leftovers remain. The disk must not be open anywhere meanwhile.
     """

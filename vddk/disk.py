@@ -61,14 +61,14 @@ class _Reads:
             self._complete(key, answer or abi.VIX_ASYNC)
 
     def ended(self, timeout: float | None) -> list[Ended]:
-        found: list[Ended] = []
+        ended: list[Ended] = []
         with suppress(queue.Empty):
             item = self._arrived.get(block=timeout != 0.0, timeout=timeout)
             while True:
                 if self._pins.pop(item[0], None) is not None:
-                    found.append(Ended(item[0], self._error(item[1])))
+                    ended.append(Ended(item[0], self._error(item[1])))
                 item = self._arrived.get_nowait()
-        return found
+        return ended
 
     def abandoned(self) -> list[Any]:
         """Everything that a late completion would still touch."""
@@ -151,7 +151,7 @@ class LibraryDisk:
         return allocation.extents(self.query, self._info.capacity, start, length, self._spec.chunk)
 
     def query(self, window: allocation.Window) -> list[Extent]:
-        """The answer to one chunk query; the whole window where the storage cannot tell or tells nonsense."""
+        """The answer to one chunk query; the whole window when the storage does not know or answers nonsense."""
         self._mine("allocated")
         everything = [Extent(window.start, window.length)]
         if not self._tells_allocation:
@@ -266,8 +266,8 @@ def _blocks(address: int, most: int) -> list[Extent] | None:
     count = abi.BlockList.from_address(address).count
     if count > most:
         return None
-    found = (abi.Block * count).from_address(address + abi.BlockList.blocks.offset)
-    return [Extent(block.offset * abi.SECTOR, block.length * abi.SECTOR) for block in found]
+    blocks = (abi.Block * count).from_address(address + abi.BlockList.blocks.offset)
+    return [Extent(block.offset * abi.SECTOR, block.length * abi.SECTOR) for block in blocks]
 
 
 def _info(owner: Library, handle: Any, path: str) -> DiskInfo:

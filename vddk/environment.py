@@ -1,4 +1,4 @@
-"""The environment of a worker: what its owner has, without what looks like a secret. VMware's library needs none of it."""
+"""The environment of a worker: its owner's, without variables that look like secrets, which VMware's library does not need."""
 
 import os
 import re
@@ -13,12 +13,12 @@ _IN_URL: Final = re.compile(r"://[^/@\s:]*:[^/@\s]+@|[?&](sslpassword|password)=
 
 
 def of_worker(libraries: str) -> dict[str, str]:
-    """With ``libraries`` before whatever search path there is."""
-    given = {
+    """The environment, with ``libraries`` first in the search path."""
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not _SECRET.search(name) and not _IN_URL.search(value)
     }
-    inherited = given.get("LD_LIBRARY_PATH")
-    given["LD_LIBRARY_PATH"] = f"{libraries}:{inherited}" if inherited else libraries
-    return given | {"PYTHONUTF8": "1"}
+    inherited = variables.get("LD_LIBRARY_PATH")
+    variables["LD_LIBRARY_PATH"] = f"{libraries}:{inherited}" if inherited else libraries
+    return variables | {"PYTHONUTF8": "1"}

@@ -1,4 +1,4 @@
-"""Everything that can go wrong here, as one tree; each error is one line: what failed, on what, what to do
+"""The errors of this room in one tree; each error is one line: what failed, on what, what to do
 next.
 
     VddkError
@@ -237,12 +237,12 @@ class VixError(VddkError):
 
     @property
     def retryable(self) -> bool:
-        told = (hint.retryable for hint in HINTS if self.hint and hint.text in self.hint)
-        return next(told, self.row.retryable)
+        answers = (hint.retryable for hint in HINTS if self.hint and hint.text in self.hint)
+        return next(answers, self.row.retryable)
 
 
 class UnexplainedFailure(VixError):
-    """Code 1 and its like: the library shrugs, its log lines know."""
+    """Code 1 and similar codes: the library does not say why, but its log lines may."""
 
 
 class InvalidRequest(VixError):
@@ -254,7 +254,7 @@ class PastTheEnd(InvalidRequest):
 
 
 class NotFound(VixError):
-    """A file, machine, object or key is not there."""
+    """A file, machine, object or key does not exist."""
 
 
 class AccessDenied(VixError):
@@ -262,7 +262,7 @@ class AccessDenied(VixError):
 
 
 class AuthenticationFailed(VixError):
-    """User, password or cookie are wrong. Never repeat blindly: accounts get locked."""
+    """User, password or cookie are wrong. Do not repeat the call by itself: accounts get locked."""
 
 
 class SessionExpired(AuthenticationFailed):
@@ -282,15 +282,15 @@ class EncryptedDisk(VixError):
 
 
 class Unsupported(VixError):
-    """This storage, disk or connection cannot do it; go without."""
+    """This storage, disk or connection does not support it."""
 
 
 class Busy(VixError):
-    """Somebody else holds the object."""
+    """The object is in use elsewhere."""
 
 
 class OutOfResources(VixError):
-    """Memory, handles, sessions or space ran out: back off, ask for less."""
+    """Memory, handles, sessions or space ran out: wait, and request less."""
 
 
 class NetworkFailure(VixError):
@@ -346,8 +346,8 @@ def from_value(
 ) -> VixError:
     """The typed error for a non-zero answer. ``log`` are the lines that the library wrote during the call."""
     code = CODES.get(value & 0xFFFF, UNKNOWN)
-    told = next(((hint, line) for hint in HINTS for line in reversed(log) if hint.text in line), None)
-    family, line = (told[0].family, told[1]) if told else (code.family, "")
+    match = next(((hint, line) for hint in HINTS for line in reversed(log) if hint.text in line), None)
+    family, line = (match[0].family, match[1]) if match else (code.family, "")
     return VIX_CLASSES[family](value, call, target, text, line)
 
 

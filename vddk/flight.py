@@ -72,8 +72,8 @@ class Flight:
                 break
         if self._tokens and self._kept:
             self._take(0.0)
-        kept, self._kept = self._kept, []
-        return kept
+        completions, self._kept = self._kept, []
+        return completions
 
     def read_into(self, offset: int, buffer: Memory) -> None:
         memory = self._valid(offset, buffer)

@@ -1,5 +1,4 @@
-"""What the library says, turned into `logging`: formatted, redacted, known noise lowered, silent trouble
-raised.
+"""Turns the library's messages into `logging`: formatted, redacted, known noise at a lower level, hidden trouble higher.
 
 Callbacks arrive on threads of the library; they only format and log, and never call the library.
 """
@@ -35,7 +34,7 @@ _SPOKEN_SECRETS: Final = re.compile(
 
 
 class Redactor:
-    """Blots secrets out of text: the known ones wherever they stand, others by the word in front of them."""
+    """Removes secrets from text: known secrets anywhere, others by the word in front of them."""
 
     def __init__(self) -> None:
         self._known: tuple[str, ...] = ()
@@ -54,7 +53,7 @@ class Redactor:
 
 
 def level_of(line: str, level: int) -> int:
-    """The level a line deserves, given the one it came with."""
+    """The level for a line, from its text and its own level."""
     if any(noise in line for noise in DEMOTED):
         return logging.DEBUG
     if any(trouble in line for trouble in PROMOTED):

@@ -1,4 +1,4 @@
-"""A child process for the library: own environment, a socket for requests, a pipe for what it says.
+"""A child process for the library, with its own environment, a socket for requests and a pipe for its output.
 
 Secrets go through the socket only. Each side notices the death of the other by the end of the socket, at once, in
 whatever call is waiting. (A parent-death signal would strike when the *thread* that opened the disk ends.)
@@ -75,7 +75,7 @@ class Worker:
         self._process.kill()
 
     def died(self) -> WorkerDied:
-        """To be raised when the socket has ended: how the child went, and its last words. Cleans up."""
+        """The error for a socket that has ended: how the child ended, and its last log lines. Cleans up."""
         if self._verdict is None:
             self._end(1.0)
             kind = LibraryPanicked if self._process.returncode == PANIC_EXIT else WorkerDied
@@ -84,7 +84,7 @@ class Worker:
         return type(again)(again.path, again.status, again.lines)
 
     def overdue(self, call: str, seconds: float) -> WorkerTimedOut:
-        """To be raised when the child is not worth waiting for; it is killed first. Cleans up."""
+        """The error for a child that does not answer in time; the child is killed first. Cleans up."""
         self.kill()
         self.died()
         return WorkerTimedOut(self._title, call, seconds)

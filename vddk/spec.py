@@ -1,5 +1,4 @@
-"""The words of this room: what to open, what a disk tells about itself, and the interface every opened disk
-has.
+"""The values of this room: what to open, the facts about a disk, and the interface of every open disk.
 
 Offsets and lengths are bytes. Secrets never appear in a ``repr``.
 """
@@ -62,7 +61,7 @@ class UserPassword:
 
 @dataclass(frozen=True)
 class SessionCookie:
-    """A live vCenter session: the value of ``vmware_soap_session``. Whoever logged in keeps it alive."""
+    """A live vCenter session: the value of ``vmware_soap_session``. The program that logged in keeps it alive."""
 
     cookie: str = field(repr=False)
     user: str
@@ -99,7 +98,7 @@ class ConnectionSpec:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never reach a log."""
+        """The secrets, which must never be logged."""
         if isinstance(self.credentials, UserPassword):
             return (self.credentials.password,)
         return (self.credentials.cookie, self.credentials.key)

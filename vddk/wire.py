@@ -52,8 +52,8 @@ class Packet(NamedTuple):
         return [Extent(start, length) for start, length in struct.iter_unpack("<QQ", self.body)]
 
     def json(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.body)
-        return found
+        content: dict[str, Any] = json.loads(self.body)
+        return content
 
 
 class Channel:

@@ -86,8 +86,8 @@ class Remote:
                 self._sort(self._receive("read", left))
             while self._waiting:
                 self._sort(self._receive("read", 0.0))
-        found, self._found = self._found, []
-        return found
+        ended, self._found = self._found, []
+        return ended
 
     def ask(self, request: dict[str, Any], deadline: float | None = None) -> tuple[Any, list[Extent]]:
         """Sends a request and waits for its answer; extents that came before it are returned beside it."""

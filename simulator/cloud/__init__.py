@@ -1,4 +1,4 @@
-"""An imaginary ECS region: `serve(Region(...), [AccessKey(...)])` inside a program, `python -m simulator.cloud` beside one."""
+"""A simulated ECS region: `serve(Region(...), [AccessKey(...)])` in a program, or `python -m simulator.cloud`."""
 
 from simulator.cloud.authenticator import AccessKey
 from simulator.cloud.machines import Boot

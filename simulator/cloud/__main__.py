@@ -1,7 +1,7 @@
-"""`python -m simulator.cloud`: an ECS region on this machine, until it is told to stop.
+"""`python -m simulator.cloud`: an ECS region on this machine, until a signal stops it.
 
 One JSON line on standard output says that it is ready and where everything is. SIGTERM, SIGINT, or (with
---exit-with-stdin) the end of standard input stop it, and with it every instance that runs.
+--exit-with-stdin) the end of standard input stop it and every running instance.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def main(
         try:
             home = _directory(stack, directory)
             rules = parse(faults_file.read_text()) if faults_file else []
-            key, kept = _key(home, access_key_id, secret_file, deny)
+            key, secret_path = _key(home, access_key_id, secret_file, deny)
             region = Region(
                 home,
                 Stock(zones or (f"{name}-h", f"{name}-i"), sold_out=sold_out),
@@ -103,7 +103,7 @@ def main(
             server = stack.enter_context(serve(region, [key], host=host, port=port))
         except (OSError, ValueError) as error:
             raise click.ClickException(str(error)) from None
-        _announce(server, key, kept)
+        _announce(server, key, secret_path)
         stop.wait()
 
 
@@ -122,28 +122,28 @@ def _stop_event(with_stdin: bool) -> threading.Event:
     return stop
 
 
-def _directory(stack: ExitStack, given: Path | None) -> Path:
-    if given is None:
-        made = tempfile.TemporaryDirectory(prefix="simulator-cloud-", ignore_cleanup_errors=True)
-        return Path(stack.enter_context(made))
-    given.mkdir(parents=True, exist_ok=True)
-    if (given / "files").exists():
-        raise ValueError(f"{given}: an earlier region lies here; a region does not outlive its process")
-    return given.absolute()
+def _directory(stack: ExitStack, directory: Path | None) -> Path:
+    if directory is None:
+        temporary = tempfile.TemporaryDirectory(prefix="simulator-cloud-", ignore_cleanup_errors=True)
+        return Path(stack.enter_context(temporary))
+    directory.mkdir(parents=True, exist_ok=True)
+    if (directory / "files").exists():
+        raise ValueError(f"{directory}: an earlier region lies here; a region does not outlive its process")
+    return directory.absolute()
 
 
 def _key(home: Path, key_id: str, secret_file: Path | None, deny: tuple[str, ...]) -> tuple[AccessKey, Path]:
     """The key, and a file with its secret."""
     if secret_file is not None:
-        secret, kept = secret_file.read_text().strip(), secret_file.absolute()
+        secret, path = secret_file.read_text().strip(), secret_file.absolute()
     else:
-        secret, kept = (
+        secret, path = (
             os.environ.get("SIMULATOR_ACCESS_KEY_SECRET") or secrets.token_urlsafe(30),
             home / "secret",
         )
-        with open(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(secret + "\n")
-    return AccessKey(key_id or f"LTAI{secrets.token_hex(10)}", secret, denied=deny), kept
+    return AccessKey(key_id or f"LTAI{secrets.token_hex(10)}", secret, denied=deny), path
 
 
 def _timing(speed: float, lag: float) -> Timing:
@@ -159,17 +159,17 @@ def _timing(speed: float, lag: float) -> Timing:
     )
 
 
-def _images(given: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for text in given:
+def _images(options: tuple[str, ...]) -> dict[str, str]:
+    images = {}
+    for text in options:
         image_id, _, architecture = text.partition("=")
         if architecture not in ("", "x86_64", "arm64"):
             raise ValueError(f"--image {text}: the architecture is x86_64 or arm64")
-        found[image_id] = architecture or "x86_64"
-    return found
+        images[image_id] = architecture or "x86_64"
+    return images
 
 
-def _announce(server: Server, key: AccessKey, kept: Path) -> None:
+def _announce(server: Server, key: AccessKey, secret_path: Path) -> None:
     region = server.region
     ready = {
         "endpoint": server.endpoint,
@@ -178,7 +178,7 @@ def _announce(server: Server, key: AccessKey, kept: Path) -> None:
         "zones": list(region.stock.zones),
         "images": {image.id: image.architecture for image in region.images},
         "access_key_id": key.id,
-        "secret_file": str(kept),
+        "secret_file": str(secret_path),
         "directory": str(region.directory),
         "pid": os.getpid(),
     }

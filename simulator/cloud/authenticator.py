@@ -1,4 +1,4 @@
-"""Who may come in: access keys and session tokens, signatures, clocks, nonces, and what each key may do."""
+"""The authenticator checks access keys and session tokens, signatures, clocks, nonces, and the rights of each key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every refusal has a code from `CODES`; its HTTP status and its words come from there."""
+"""Every refusal has a code from `CODES`, which gives its HTTP status and message."""
 
 from __future__ import annotations
 

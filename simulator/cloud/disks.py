@@ -1,4 +1,4 @@
-"""Disks: made, plugged, unplugged, deleted, listed."""
+"""Operations on disks: create, attach, detach, resize, delete, list."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def make(
 
 
 def destroy(region: Region, disk: Disk) -> None:
-    """The disk and its content are gone."""
+    """Remove the disk and its content."""
     region.disks.drop(disk.id)
     storage.remove(disk.path)
     if disk.root is not None:
@@ -77,12 +77,14 @@ def of_instance(region: Region, instance: Instance) -> list[Disk]:
 
 
 def join(region: Region, disk: Disk, instance: Instance, device: str = "") -> None:
-    """The disk belongs to the instance from now on, under `device` or the first free one."""
-    taken = {other.device for other in of_instance(region, instance)}
-    if device in taken:
+    """Attach the disk to the instance, as `device` or as the first free device."""
+    used_devices = {other.device for other in of_instance(region, instance)}
+    if device in used_devices:
         raise Refused("InvalidDevice.InUse")
-    free = next((found for letter in LETTERS if (found := f"/dev/xvd{letter}") not in taken), "")
-    if not (device or free) or len(taken) > region.quotas.data_disks:
+    free = next(
+        (candidate for letter in LETTERS if (candidate := f"/dev/xvd{letter}") not in used_devices), ""
+    )
+    if not (device or free) or len(used_devices) > region.quotas.data_disks:
         raise Refused("InstanceDiskLimitExceeded")
     disk.instance, disk.device, disk.attached, disk.ever_attached = (
         instance.id,
@@ -92,13 +94,13 @@ def join(region: Region, disk: Disk, instance: Instance, device: str = "") -> No
     )
 
 
-def create_disk(region: Region, given: Parameters) -> Answer:
-    zone, category = given.need("ZoneId"), given.text("DiskCategory", "cloud_efficiency")
+def create_disk(region: Region, parameters: Parameters) -> Answer:
+    zone, category = parameters.need("ZoneId"), parameters.text("DiskCategory", "cloud_efficiency")
     if zone not in region.stock.zones:
         raise Refused("InvalidZoneId.NotFound")
-    snapshot = given.text("SnapshotId")
+    snapshot = parameters.text("SnapshotId")
     least = ready(region, snapshot).size if snapshot else 0
-    size = given.whole("Size", least)
+    size = parameters.whole("Size", least)
     region.stock.check_disk(category, zone, size, "InvalidDiskSize.NotSupported")
     if size < least:
         raise Refused("InvalidDiskSize.NotSupported", "The disk is smaller than its snapshot.")
@@ -108,28 +110,32 @@ def create_disk(region: Region, given: Parameters) -> Answer:
         category=category,
         size=size,
         snapshot=snapshot,
-        level=given.text("PerformanceLevel"),
+        level=parameters.text("PerformanceLevel"),
     )
-    disk.name, disk.description, disk.tags = given.text("DiskName"), given.text("Description"), given.tags()
+    disk.name, disk.description, disk.tags = (
+        parameters.text("DiskName"),
+        parameters.text("Description"),
+        parameters.tags(),
+    )
     return {"DiskId": disk.id}
 
 
-def attach_disk(region: Region, given: Parameters) -> Answer:
-    disk = region.disks.get(given.need("DiskId"))
-    instance = region.instances.get(given.need("InstanceId"))
+def attach_disk(region: Region, parameters: Parameters) -> Answer:
+    disk = region.disks.get(parameters.need("DiskId"))
+    instance = region.instances.get(parameters.need("InstanceId"))
     if status(region, disk) != "Available" or in_progress(region, disk.id):
         raise Refused("IncorrectDiskStatus")
     if disk.zone != instance.zone:
         raise Refused("InvalidParameter", "The disk and the instance are in different zones.")
-    join(region, disk, instance, given.text("Device"))
-    disk.delete_with_instance = given.flag("DeleteWithInstance")
+    join(region, disk, instance, parameters.text("Device"))
+    disk.delete_with_instance = parameters.flag("DeleteWithInstance")
     region.boot.plug(instance, disk)
     return {}
 
 
-def detach_disk(region: Region, given: Parameters) -> Answer:
-    disk = region.disks.get(given.need("DiskId"))
-    instance = region.instances.get(given.need("InstanceId"))
+def detach_disk(region: Region, parameters: Parameters) -> Answer:
+    disk = region.disks.get(parameters.need("DiskId"))
+    instance = region.instances.get(parameters.need("InstanceId"))
     if disk.instance != instance.id or disk.system or status(region, disk) != "In_use":
         raise Refused("IncorrectDiskStatus")
     if in_progress(region, disk.id):
@@ -139,10 +145,10 @@ def detach_disk(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def resize_disk(region: Region, given: Parameters) -> Answer:
+def resize_disk(region: Region, parameters: Parameters) -> Answer:
     """Larger only; a running guest sees it at once with the type "online"."""
-    disk = region.disks.get(given.need("DiskId"))
-    size = given.whole("NewSize")
+    disk = region.disks.get(parameters.need("DiskId"))
+    size = parameters.whole("NewSize")
     if size < disk.size:
         raise Refused("InvalidDiskSize.NotSupported", "A disk never shrinks.")
     region.stock.check_disk(disk.category, disk.zone, size, "InvalidDiskSize.NotSupported")
@@ -153,8 +159,8 @@ def resize_disk(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def delete_disk(region: Region, given: Parameters) -> Answer:
-    disk = region.disks.get(given.need("DiskId"))
+def delete_disk(region: Region, parameters: Parameters) -> Answer:
+    disk = region.disks.get(parameters.need("DiskId"))
     if status(region, disk) != "Available":
         raise Refused("IncorrectDiskStatus")
     if in_progress(region, disk.id):
@@ -163,22 +169,22 @@ def delete_disk(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def describe_disks(region: Region, given: Parameters) -> Answer:
-    wanted = given.listed("DiskIds")
-    kind = given.text("DiskType", "all")
-    found = [
+def describe_disks(region: Region, parameters: Parameters) -> Answer:
+    wanted = parameters.listed("DiskIds")
+    kind = parameters.text("DiskType", "all")
+    disks = [
         disk
-        for disk in tagged(region.disks.seen(), given.tags())
+        for disk in tagged(region.disks.seen(), parameters.tags())
         if (wanted is None or disk.id in wanted)
-        and given.text("InstanceId") in ("", disk.instance)
-        and given.text("ZoneId") in ("", disk.zone)
-        and given.text("DiskName") in ("", disk.name)
-        and given.text("Status", "All") in ("All", status(region, disk))
+        and parameters.text("InstanceId") in ("", disk.instance)
+        and parameters.text("ZoneId") in ("", disk.zone)
+        and parameters.text("DiskName") in ("", disk.name)
+        and parameters.text("Status", "All") in ("All", status(region, disk))
         and kind in ("all", "system" if disk.system else "data")
     ]
-    page = given.page()
-    shown, token = page.of(found)
-    return page.heading(len(found), token) | {"Disks": {"Disk": [_row(region, disk) for disk in shown]}}
+    page = parameters.page()
+    on_page, token = page.of(disks)
+    return page.heading(len(disks), token) | {"Disks": {"Disk": [_row(region, disk) for disk in on_page]}}
 
 
 def _row(region: Region, disk: Disk) -> Answer:

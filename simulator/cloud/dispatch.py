@@ -1,4 +1,4 @@
-"""One signed call to one answer: admit, find the operation, consult the fault rules, carry out, cut if a rule says so."""
+"""Answers one signed call: it admits it, finds the operation, applies the fault rules and carries the call out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Work = Callable[[Region, Parameters], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`regional`: RegionId must be given. `once`: a ClientToken makes repeating it harmless."""
+    """`regional`: it needs RegionId. `once`: with a ClientToken it may be repeated."""
 
     work: Work
     regional: bool = False
@@ -109,9 +109,9 @@ class Dispatcher:
             claimed = claim(request)
             self._authenticator.admit(claimed)
             own = {name: value for name, value in request.parameters.items() if name not in AROUND}
-            given = Parameters(own)
-            rule = self._region.faults.consult(claimed.action, given.target())
-            done = self._carry(claimed.action, claimed.version, given, rule)
+            parameters = Parameters(own)
+            rule = self._region.faults.consult(claimed.action, parameters.target())
+            done = self._carry(claimed.action, claimed.version, parameters, rule)
             status, body = 200, {"RequestId": request_id} | done
         except Refused as refused:
             host = request.headers.get("host", "")
@@ -123,7 +123,7 @@ class Dispatcher:
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         return Answer(status, content, "application/json;charset=utf-8", cut_after=cut)
 
-    def _carry(self, action: str, version: str, given: Parameters, rule: Rule | None) -> dict[str, Any]:
+    def _carry(self, action: str, version: str, parameters: Parameters, rule: Rule | None) -> dict[str, Any]:
         if version not in OPERATIONS:
             raise Refused("InvalidVersion")
         operation = OPERATIONS[version].get(action)
@@ -133,26 +133,26 @@ class Dispatcher:
             if rule.seconds:
                 time.sleep(rule.seconds)
             if rule.action == "fault":
-                raise _told(rule)
+                raise _fault_of(rule)
             if rule.action == "answer":
                 return dict(rule.answer)
         region = self._region
-        if given.text("RegionId", "" if operation.regional else region.name) != region.name:
-            raise Refused("InvalidRegionId.NotFound") if given.text("RegionId") else missing("RegionId")
+        if parameters.text("RegionId", "" if operation.regional else region.name) != region.name:
+            raise Refused("InvalidRegionId.NotFound") if parameters.text("RegionId") else missing("RegionId")
         with region.lock:
             if not operation.once:
-                return operation.work(region, given)
+                return operation.work(region, parameters)
             return region.once(
                 action,
-                given.text("ClientToken"),
-                given.fingerprint(),
+                parameters.text("ClientToken"),
+                parameters.fingerprint(),
                 _MISMATCH[version],
-                lambda: operation.work(region, given),
+                lambda: operation.work(region, parameters),
             )
 
 
-def _told(rule: Rule) -> Refused:
-    """What a fault rule wants to be answered: its `fault` is the code."""
+def _fault_of(rule: Rule) -> Refused:
+    """The answer of a fault rule: its `fault` is the code."""
     status = rule.details.get("status")
     message = "" if rule.message == "injected" else rule.message
     return Refused(rule.fault, message, None if status is None else int(status))

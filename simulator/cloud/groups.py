@@ -1,4 +1,4 @@
-"""Security groups: nothing comes in that no rule lets in."""
+"""Security groups: a connection needs a rule that allows it."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ Answer = dict[str, Any]
 _PORTS: Final = re.compile(r"(-?[0-9]{1,5})/(-?[0-9]{1,5})")
 
 
-def create_security_group(region: Region, given: Parameters) -> Answer:
-    vpc = region.vpcs.get(given.need("VpcId"))
+def create_security_group(region: Region, parameters: Parameters) -> Answer:
+    vpc = region.vpcs.get(parameters.need("VpcId"))
     group = Group(
         id=region.groups.new_id(),
         created=region.clock(),
-        name=given.text("SecurityGroupName"),
-        description=given.text("Description"),
-        tags=given.tags(),
+        name=parameters.text("SecurityGroupName"),
+        description=parameters.text("Description"),
+        tags=parameters.tags(),
         vpc=vpc.id,
     )
     region.groups.add(group)
     return {"SecurityGroupId": group.id}
 
 
-def authorize_security_group(region: Region, given: Parameters) -> Answer:
+def authorize_security_group(region: Region, parameters: Parameters) -> Answer:
     """A rule that is there already is no error, and is not there twice."""
-    group = region.groups.get(given.need("SecurityGroupId"))
-    for rule in _rules(given):
+    group = region.groups.get(parameters.need("SecurityGroupId"))
+    for rule in _rules(parameters):
         if not any(_same(rule, other) for other in group.rules):
             group.rules.append(rule)
     return {}
 
 
-def revoke_security_group(region: Region, given: Parameters) -> Answer:
-    group = region.groups.get(given.need("SecurityGroupId"))
-    for rule in _rules(given):
+def revoke_security_group(region: Region, parameters: Parameters) -> Answer:
+    group = region.groups.get(parameters.need("SecurityGroupId"))
+    for rule in _rules(parameters):
         group.rules = [other for other in group.rules if not _same(rule, other)]
     return {}
 
 
-def describe_security_groups(region: Region, given: Parameters) -> Answer:
-    wanted = given.listed("SecurityGroupIds")
-    found = [
+def describe_security_groups(region: Region, parameters: Parameters) -> Answer:
+    wanted = parameters.listed("SecurityGroupIds")
+    groups = [
         group
-        for group in tagged(region.groups.seen(), given.tags())
+        for group in tagged(region.groups.seen(), parameters.tags())
         if (wanted is None or group.id in wanted)
-        and given.text("SecurityGroupId") in ("", group.id)
-        and given.text("VpcId") in ("", group.vpc)
-        and given.text("SecurityGroupName") in ("", group.name)
+        and parameters.text("SecurityGroupId") in ("", group.id)
+        and parameters.text("VpcId") in ("", group.vpc)
+        and parameters.text("SecurityGroupName") in ("", group.name)
     ]
-    page = given.page()
-    shown, token = page.of(found)
+    page = parameters.page()
+    on_page, token = page.of(groups)
     rows = [
         {
             "SecurityGroupId": group.id,
@@ -69,17 +69,17 @@ def describe_security_groups(region: Region, given: Parameters) -> Answer:
             "EcsCount": sum(group.id in instance.groups for instance in region.instances),
             "Tags": {"Tag": [{"TagKey": key, "TagValue": value} for key, value in group.tags.items()]},
         }
-        for group in shown
+        for group in on_page
     ]
-    return page.heading(len(found), token) | {
+    return page.heading(len(groups), token) | {
         "RegionId": region.name,
         "SecurityGroups": {"SecurityGroup": rows},
     }
 
 
-def describe_security_group_attribute(region: Region, given: Parameters) -> Answer:
-    group = region.groups.get(given.need("SecurityGroupId"))
-    rules = [] if given.text("Direction") == "egress" else group.rules
+def describe_security_group_attribute(region: Region, parameters: Parameters) -> Answer:
+    group = region.groups.get(parameters.need("SecurityGroupId"))
+    rules = [] if parameters.text("Direction") == "egress" else group.rules
     return {
         "RegionId": region.name,
         "SecurityGroupId": group.id,
@@ -105,8 +105,8 @@ def describe_security_group_attribute(region: Region, given: Parameters) -> Answ
     }
 
 
-def delete_security_group(region: Region, given: Parameters) -> Answer:
-    group = region.groups.get(given.need("SecurityGroupId"))
+def delete_security_group(region: Region, parameters: Parameters) -> Answer:
+    group = region.groups.get(parameters.need("SecurityGroupId"))
     if any(group.id in instance.groups for instance in region.instances):
         raise Refused("DependencyViolation")
     region.groups.drop(group.id)
@@ -114,7 +114,7 @@ def delete_security_group(region: Region, given: Parameters) -> Answer:
 
 
 def lets_in(region: Region, instance: Instance, source: str, port: int) -> bool:
-    """What the instance's groups say about a connection from `source`."""
+    """Whether the instance's groups allow a connection from `source`."""
     address = ipaddress.ip_address(source)
     rules = [
         rule
@@ -129,35 +129,35 @@ def lets_in(region: Region, instance: Instance, source: str, port: int) -> bool:
     return first is not None and first.policy == "Accept"
 
 
-def _rules(given: Parameters) -> list[Rule]:
-    return [_rule(each) for each in given.items("Permissions") or [given]]
+def _rules(parameters: Parameters) -> list[Rule]:
+    return [_rule(each) for each in parameters.items("Permissions") or [parameters]]
 
 
-def _rule(given: Parameters) -> Rule:
-    protocol = given.need("IpProtocol").lower()
-    ports = _PORTS.fullmatch(given.need("PortRange"))
+def _rule(parameters: Parameters) -> Rule:
+    protocol = parameters.need("IpProtocol").lower()
+    ports = _PORTS.fullmatch(parameters.need("PortRange"))
     if protocol not in ("tcp", "udp", "icmp", "gre", "all"):
         raise invalid("IpProtocol", "tcp, udp, icmp, gre or all")
     if ports is None:
         raise invalid("PortRange", "FIRST/LAST")
     try:
-        source = str(ipaddress.ip_network(given.need("SourceCidrIp")))
+        source = str(ipaddress.ip_network(parameters.need("SourceCidrIp")))
     except ValueError:
         raise invalid("SourceCidrIp", "a CIDR block") from None
-    policy = given.text("Policy", "accept").capitalize()
+    policy = parameters.text("Policy", "accept").capitalize()
     return Rule(
         protocol,
         int(ports[1]),
         int(ports[2]),
         source,
         policy,
-        given.whole("Priority", 1, 1, 100),
-        given.text("Description"),
+        parameters.whole("Priority", 1, 1, 100),
+        parameters.text("Description"),
     )
 
 
-def _same(one: Rule, other: Rule) -> bool:
+def _same(first: Rule, second: Rule) -> bool:
     def of(rule: Rule) -> tuple[object, ...]:
         return rule.protocol, rule.first, rule.last, rule.source, rule.policy
 
-    return of(one) == of(other)
+    return of(first) == of(second)

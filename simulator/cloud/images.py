@@ -1,4 +1,4 @@
-"""Images: made from snapshots or from an instance; a list shows only what is available unless it is asked otherwise."""
+"""Operations on images: made from snapshots or from an instance; lists show available images unless asked otherwise."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ def in_use(region: Region, image: Image) -> bool:
     return any(instance.image == image.id for instance in region.instances)
 
 
-def create_image(region: Region, given: Parameters) -> Answer:
-    name = given.text("ImageName")
+def create_image(region: Region, parameters: Parameters) -> Answer:
+    name = parameters.text("ImageName")
     if not _NAME.fullmatch(name) or name.lower().startswith(("http://", "https://", "aliyun", "acs:")):
         raise Refused("InvalidImageName.Malformed")
     if any(image.name == name for image in region.images):
         raise Refused("InvalidImageName.Duplicated")
     if sum(image.owner == "self" for image in region.images) >= region.quotas.images:
         raise Refused("QuotaExceed.Image")
-    architecture = _word(given, "Architecture", ("i386", "x86_64", "arm64"), "x86_64")
-    boot = _word(given, "BootMode", ("BIOS", "UEFI", "UEFI-Preferred"), "BIOS")
-    parts = _disks(region, given)
+    architecture = _word(parameters, "Architecture", ("i386", "x86_64", "arm64"), "x86_64")
+    boot = _word(parameters, "BootMode", ("BIOS", "UEFI", "UEFI-Preferred"), "BIOS")
+    parts = _disks(region, parameters)
     rule = region.faults.consult("image.make", name)
     image = Image(
         id=region.images.new_id(),
         created=region.clock(),
         name=name,
-        description=given.text("Description"),
-        tags=given.tags(),
+        description=parameters.text("Description"),
+        tags=parameters.tags(),
         owner="self",
         architecture=architecture,
-        platform=given.text("Platform", "Others Linux"),
+        platform=parameters.text("Platform", "Others Linux"),
         boot_mode=boot,
         disks=tuple(sorted(parts, key=lambda part: part.device)),
         broken=rule is not None,
@@ -71,68 +71,68 @@ def create_image(region: Region, given: Parameters) -> Answer:
     return {"ImageId": image.id}
 
 
-def _disks(region: Region, given: Parameters) -> list[Mapping]:
-    if given.text("InstanceId"):
-        return _of_instance(region, given.text("InstanceId"))
-    if given.text("SnapshotId"):
-        snapshot = snapshots.ready(region, given.text("SnapshotId"))
+def _disks(region: Region, parameters: Parameters) -> list[Mapping]:
+    if parameters.text("InstanceId"):
+        return _of_instance(region, parameters.text("InstanceId"))
+    if parameters.text("SnapshotId"):
+        snapshot = snapshots.ready(region, parameters.text("SnapshotId"))
         return [Mapping(SYSTEM, True, snapshot.size, snapshot.id)]
-    items = given.items("DiskDeviceMapping")
+    items = parameters.items("DiskDeviceMapping")
     if not items:
         raise missing("DiskDeviceMapping")
-    found = [_mapped(region, item) for item in items]
-    devices = [disk.device for disk in found]
+    mappings = [_mapped(region, item) for item in items]
+    devices = [disk.device for disk in mappings]
     if len(set(devices)) < len(devices):
         raise Refused("InvalidDevice.InUse")
-    if [disk.device for disk in found if disk.system] != [SYSTEM]:
+    if [disk.device for disk in mappings if disk.system] != [SYSTEM]:
         raise Refused("InvalidDevice.Malformed", f"One disk is the system disk, and it is {SYSTEM}.")
-    return found
+    return mappings
 
 
-def _mapped(region: Region, given: Parameters) -> Mapping:
-    snapshot = snapshots.ready(region, given.need("SnapshotId"))
-    device = given.text("Device", SYSTEM if snapshot.system else "/dev/xvdb")
+def _mapped(region: Region, parameters: Parameters) -> Mapping:
+    snapshot = snapshots.ready(region, parameters.need("SnapshotId"))
+    device = parameters.text("Device", SYSTEM if snapshot.system else "/dev/xvdb")
     if not _DEVICE.fullmatch(device):
         raise Refused("InvalidDevice.Malformed")
-    kind = _word(given, "DiskType", ("system", "data"), "system" if snapshot.system else "data")
-    size = given.whole("Size", snapshot.size)
+    kind = _word(parameters, "DiskType", ("system", "data"), "system" if snapshot.system else "data")
+    size = parameters.whole("Size", snapshot.size)
     if not snapshot.size <= size <= 65536:
         raise Refused("InvalidSize.ValueNotSupported")
     return Mapping(device, kind == "system", size, snapshot.id)
 
 
 def _of_instance(region: Region, instance_id: str) -> list[Mapping]:
-    found = []
+    mappings = []
     for disk in disks.of_instance(region, region.instances.get(instance_id)):
         snapshot = snapshots.take(region, disk)
-        found.append(Mapping(disk.device, disk.system, disk.size, snapshot.id))
-    return found
+        mappings.append(Mapping(disk.device, disk.system, disk.size, snapshot.id))
+    return mappings
 
 
-def describe_images(region: Region, given: Parameters) -> Answer:
-    states = set(given.text("Status", "Available").split(","))
-    ids = set(filter(None, given.text("ImageId").split(",")))
-    found = [
+def describe_images(region: Region, parameters: Parameters) -> Answer:
+    states = set(parameters.text("Status", "Available").split(","))
+    ids = set(filter(None, parameters.text("ImageId").split(",")))
+    images = [
         image
-        for image in tagged(region.images.seen(), given.tags())
+        for image in tagged(region.images.seen(), parameters.tags())
         if (not ids or image.id in ids)
-        and given.text("ImageName") in ("", image.name)
-        and given.text("ImageOwnerAlias") in ("", image.owner)
-        and given.text("Architecture") in ("", image.architecture)
-        and given.text("Usage") in ("", _usage(region, image))
+        and parameters.text("ImageName") in ("", image.name)
+        and parameters.text("ImageOwnerAlias") in ("", image.owner)
+        and parameters.text("Architecture") in ("", image.architecture)
+        and parameters.text("Usage") in ("", _usage(region, image))
         and status(region, image) in states
     ]
-    page = given.page()
-    shown, token = page.of(found)
-    rows = [_row(region, image) for image in shown]
-    return page.heading(len(found), token) | {"RegionId": region.name, "Images": {"Image": rows}}
+    page = parameters.page()
+    on_page, token = page.of(images)
+    rows = [_row(region, image) for image in on_page]
+    return page.heading(len(images), token) | {"RegionId": region.name, "Images": {"Image": rows}}
 
 
-def delete_image(region: Region, given: Parameters) -> Answer:
-    image = region.images.get(given.need("ImageId"))
+def delete_image(region: Region, parameters: Parameters) -> Answer:
+    image = region.images.get(parameters.need("ImageId"))
     if image.owner != "self":
         raise Refused("InvalidImageId.NotFound")
-    if not given.flag("Force"):
+    if not parameters.flag("Force"):
         if in_use(region, image):
             raise Refused("ImageUsingByInstance")
         if status(region, image) == "Creating":
@@ -141,11 +141,11 @@ def delete_image(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def _word(given: Parameters, name: str, words: tuple[str, ...], default: str) -> str:
-    found = given.text(name, default)
-    if found not in words:
+def _word(parameters: Parameters, name: str, words: tuple[str, ...], default: str) -> str:
+    word = parameters.text(name, default)
+    if word not in words:
         raise invalid(name, f"one of {', '.join(words)}")
-    return found
+    return word
 
 
 def _usage(region: Region, image: Image) -> str:

@@ -1,4 +1,4 @@
-"""Instances once they exist: their states, addresses, and end."""
+"""Operations on existing instances: their states, addresses, and deletion."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def status(region: Region, instance: Instance) -> str:
     return "Starting" if age < pending + timing.starting else "Running"
 
 
-def user_data(given: Parameters) -> bytes:
+def user_data(parameters: Parameters) -> bytes:
     """Decoded. Raises Refused when it is no base64, or too long."""
     try:
-        found = base64.b64decode(given.text("UserData"), validate=True)
+        content = base64.b64decode(parameters.text("UserData"), validate=True)
     except binascii.Error:
         raise invalid("UserData", "base64") from None
-    if len(found) > _USER_DATA:
+    if len(content) > _USER_DATA:
         raise Refused("InvalidUserData.SizeExceeded")
-    return found
+    return content
 
 
 def eip_of(region: Region, instance: Instance) -> Eip | None:
@@ -46,7 +46,7 @@ def eip_of(region: Region, instance: Instance) -> Eip | None:
 
 
 def power_on(region: Region, instance: Instance) -> None:
-    """The guest boots, and what comes for its addresses goes to it."""
+    """Boot the guest, and forward connections to its addresses."""
     instance.goal, instance.since = "Running", region.clock()
     region.boot.start(instance, disks.of_instance(region, instance))
     eip = eip_of(region, instance)
@@ -58,8 +58,8 @@ def lead(region: Region, instance: Instance, address: str) -> None:
     region.network.open(address, instance.nic, partial(groups.lets_in, region, instance))
 
 
-def start_instance(region: Region, given: Parameters) -> Answer:
-    instance = region.instances.get(given.need("InstanceId"))
+def start_instance(region: Region, parameters: Parameters) -> Answer:
+    instance = region.instances.get(parameters.need("InstanceId"))
     if status(region, instance) != "Stopped":
         raise Refused("IncorrectInstanceStatus")
     if instance.stopped_mode == "StopCharging":
@@ -71,15 +71,15 @@ def start_instance(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def stop_instance(region: Region, given: Parameters) -> Answer:
-    instance = region.instances.get(given.need("InstanceId"))
+def stop_instance(region: Region, parameters: Parameters) -> Answer:
+    instance = region.instances.get(parameters.need("InstanceId"))
     if status(region, instance) != "Running":
         raise Refused("IncorrectInstanceStatus")
-    mode = given.text("StoppedMode", "KeepCharging")
+    mode = parameters.text("StoppedMode", "KeepCharging")
     if mode not in ("KeepCharging", "StopCharging"):
         raise invalid("StoppedMode", "KeepCharging or StopCharging")
     instance.goal, instance.since, instance.stopped_mode = "Stopped", region.clock(), mode
-    region.boot.stop(instance, region.timing.stop_limit, force=given.flag("ForceStop"))
+    region.boot.stop(instance, region.timing.stop_limit, force=parameters.flag("ForceStop"))
     _close(region, instance)
     if mode == "StopCharging":
         instance.public = ""
@@ -92,14 +92,14 @@ def _close(region: Region, instance: Instance) -> None:
         region.network.shut(address)
 
 
-def delete_instance(region: Region, given: Parameters) -> Answer:
-    instance = region.instances.get(given.need("InstanceId"))
+def delete_instance(region: Region, parameters: Parameters) -> Answer:
+    instance = region.instances.get(parameters.need("InstanceId"))
     if instance.protected:
         raise Refused("InvalidOperation.DeletionProtection")
     now = status(region, instance)
     if now in ("Pending", "Starting"):
         raise Refused("IncorrectInstanceStatus.Initializing")
-    if now != "Stopped" and not given.flag("Force"):
+    if now != "Stopped" and not parameters.flag("Force"):
         raise Refused("IncorrectInstanceStatus")
     own = disks.of_instance(region, instance)
     if any(snapshots.in_progress(region, disk.id) for disk in own):
@@ -117,21 +117,21 @@ def delete_instance(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def modify_instance_attribute(region: Region, given: Parameters) -> Answer:
-    instance = region.instances.get(given.need("InstanceId"))
-    if given.text("UserData"):
+def modify_instance_attribute(region: Region, parameters: Parameters) -> Answer:
+    instance = region.instances.get(parameters.need("InstanceId"))
+    if parameters.text("UserData"):
         if status(region, instance) != "Stopped":
             raise Refused("IncorrectInstanceStatus")
-        instance.user_data = user_data(given)
-    instance.name = given.text("InstanceName", instance.name)
-    instance.description = given.text("Description", instance.description)
-    instance.protected = given.flag("DeletionProtection", instance.protected)
+        instance.user_data = user_data(parameters)
+    instance.name = parameters.text("InstanceName", instance.name)
+    instance.description = parameters.text("Description", instance.description)
+    instance.protected = parameters.flag("DeletionProtection", instance.protected)
     return {}
 
 
-def associate_eip(region: Region, given: Parameters) -> Answer:
-    eip = region.eips.get(given.need("AllocationId"))
-    instance = region.instances.get(given.need("InstanceId"))
+def associate_eip(region: Region, parameters: Parameters) -> Answer:
+    eip = region.eips.get(parameters.need("AllocationId"))
+    instance = region.instances.get(parameters.need("InstanceId"))
     if eip.instance:
         raise Refused("IncorrectEipStatus")
     if instance.public or eip_of(region, instance) or status(region, instance) not in ("Running", "Stopped"):
@@ -144,8 +144,8 @@ def associate_eip(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def unassociate_eip(region: Region, given: Parameters) -> Answer:
-    eip = region.eips.get(given.need("AllocationId"))
+def unassociate_eip(region: Region, parameters: Parameters) -> Answer:
+    eip = region.eips.get(parameters.need("AllocationId"))
     if not eip.instance:
         raise Refused("IncorrectEipStatus")
     eip.instance = ""
@@ -153,9 +153,9 @@ def unassociate_eip(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def convert_public_ip(region: Region, given: Parameters) -> Answer:
+def convert_public_ip(region: Region, parameters: Parameters) -> Answer:
     """The static public address becomes an EIP, bound to the same instance."""
-    instance = region.instances.get(given.need("InstanceId"))
+    instance = region.instances.get(parameters.need("InstanceId"))
     if not instance.public:
         raise Refused("IncorrectInstanceStatus", "The instance has no public address.")
     eip = Eip(id=region.eips.new_id(), created=region.clock(), address=instance.public, instance=instance.id)
@@ -165,23 +165,23 @@ def convert_public_ip(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def describe_instances(region: Region, given: Parameters) -> Answer:
-    wanted = given.listed("InstanceIds")
-    state, name = given.text("Status"), given.text("InstanceName", "*")
-    found = [
+def describe_instances(region: Region, parameters: Parameters) -> Answer:
+    wanted = parameters.listed("InstanceIds")
+    state, name = parameters.text("Status"), parameters.text("InstanceName", "*")
+    instances = [
         instance
-        for instance in tagged(region.instances.seen(), given.tags())
+        for instance in tagged(region.instances.seen(), parameters.tags())
         if (wanted is None or instance.id in wanted)
         and fnmatchcase(instance.name, name)
         and state in ("", status(region, instance))
-        and given.text("ZoneId") in ("", instance.zone)
-        and given.text("VpcId") in ("", instance.vpc)
-        and given.text("VSwitchId") in ("", instance.vswitch)
+        and parameters.text("ZoneId") in ("", instance.zone)
+        and parameters.text("VpcId") in ("", instance.vpc)
+        and parameters.text("VSwitchId") in ("", instance.vswitch)
     ]
-    page = given.page()
-    shown, token = page.of(found)
-    rows = [_row(region, instance) for instance in shown]
-    return page.heading(len(found), token) | {"Instances": {"Instance": rows}}
+    page = parameters.page()
+    on_page, token = page.of(instances)
+    rows = [_row(region, instance) for instance in on_page]
+    return page.heading(len(instances), token) | {"Instances": {"Instance": rows}}
 
 
 def _row(region: Region, instance: Instance) -> Answer:

@@ -1,4 +1,4 @@
-"""Tags of things that exist already."""
+"""Operations on tags of existing resources."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from simulator.cloud.resources import CloudObject
 Answer = dict[str, Any]
 
 
-def tag_resources(region: Region, given: Parameters) -> Answer:
-    tags = given.tags()
+def tag_resources(region: Region, parameters: Parameters) -> Answer:
+    tags = parameters.tags()
     if not tags:
         raise missing("Tag")
-    for resource in _resources(region, given):
+    for resource in _resources(region, parameters):
         if len(resource.tags | tags) > 20:
             raise Refused("TagLimitExceeded")
         resource.tags |= tags
     return {}
 
 
-def untag_resources(region: Region, given: Parameters) -> Answer:
-    keys = set(given.texts("TagKey"))
-    for resource in _resources(region, given):
-        gone = set(resource.tags) if given.flag("All") and not keys else keys
+def untag_resources(region: Region, parameters: Parameters) -> Answer:
+    keys = set(parameters.texts("TagKey"))
+    for resource in _resources(region, parameters):
+        gone = set(resource.tags) if parameters.flag("All") and not keys else keys
         resource.tags = {key: value for key, value in resource.tags.items() if key not in gone}
     return {}
 
 
-def list_tag_resources(region: Region, given: Parameters) -> Answer:
-    kind = given.need("ResourceType")
-    ids, wanted = set(given.texts("ResourceId")), given.tags()
+def list_tag_resources(region: Region, parameters: Parameters) -> Answer:
+    kind = parameters.need("ResourceType")
+    ids, wanted = set(parameters.texts("ResourceId")), parameters.tags()
     rows = [
         {"ResourceType": kind, "ResourceId": resource.id, "TagKey": key, "TagValue": value}
         for resource in tagged(_shelf(region, kind).seen(), wanted)
@@ -45,15 +45,15 @@ def list_tag_resources(region: Region, given: Parameters) -> Answer:
     return {"NextToken": "", "TagResources": {"TagResource": rows}}
 
 
-def _resources(region: Region, given: Parameters) -> list[CloudObject]:
-    shelf = _shelf(region, given.need("ResourceType"))
-    ids = given.texts("ResourceId")
+def _resources(region: Region, parameters: Parameters) -> list[CloudObject]:
+    shelf = _shelf(region, parameters.need("ResourceType"))
+    ids = parameters.texts("ResourceId")
     if not ids:
         raise missing("ResourceId")
-    found = {resource.id: resource for resource in shelf.seen()}
-    if not set(ids) <= set(found):
+    by_id = {resource.id: resource for resource in shelf.seen()}
+    if not set(ids) <= set(by_id):
         raise Refused("InvalidResourceId.NotFound")
-    return [found[resource_id] for resource_id in ids]
+    return [by_id[resource_id] for resource_id in ids]
 
 
 def _shelf(region: Region, kind: str) -> Shelf[Any]:

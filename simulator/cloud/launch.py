@@ -45,33 +45,33 @@ class _Order:
     bandwidth: int
 
 
-def run_instances(region: Region, given: Parameters) -> Answer:
-    amount = given.whole("Amount", 1, 1, 100)
-    order = _checked(region, given)
-    if given.flag("DryRun"):
+def run_instances(region: Region, parameters: Parameters) -> Answer:
+    amount = parameters.whole("Amount", 1, 1, 100)
+    order = _checked(region, parameters)
+    if parameters.flag("DryRun"):
         raise Refused("DryRunOperation", "Request validation has been passed with DryRun flag set.")
-    made = [_launch(region, given, order).id for _ in range(amount)]
-    return {"InstanceIdSets": {"InstanceIdSet": made}, "OrderId": "", "TradePrice": 0.0}
+    instance_ids = [_launch(region, parameters, order).id for _ in range(amount)]
+    return {"InstanceIdSets": {"InstanceIdSet": instance_ids}, "OrderId": "", "TradePrice": 0.0}
 
 
-def _checked(region: Region, given: Parameters) -> _Order:
-    kind = region.stock.type(given.need("InstanceType"))
-    image = images.available(region, given.need("ImageId"))
-    vswitch = region.vswitches.get(given.need("VSwitchId"))
-    zone = given.text("ZoneId", vswitch.zone)
+def _checked(region: Region, parameters: Parameters) -> _Order:
+    kind = region.stock.type(parameters.need("InstanceType"))
+    image = images.available(region, parameters.need("ImageId"))
+    vswitch = region.vswitches.get(parameters.need("VSwitchId"))
+    zone = parameters.text("ZoneId", vswitch.zone)
     if zone != vswitch.zone:
         raise invalid("ZoneId", "the zone of the vSwitch")
-    groups = tuple(map(region.groups.get, _group_ids(given)))
+    groups = tuple(map(region.groups.get, _group_ids(parameters)))
     if any(group.vpc != vswitch.vpc for group in groups):
         raise Refused("InvalidSecurityGroupId.VPCMismatch")
     if image.architecture != kind.architecture:
         raise Refused("ImageNotSupportInstanceType")
     region.stock.check_type(kind, zone)
-    system = _system(given, image)
+    system = _system(parameters, image)
     region.stock.check_disk(
         system.category, zone, system.size, "InvalidSystemDiskSize.ValueNotSupported", kind
     )
-    data = tuple(_data(region, given, image))
+    data = tuple(_data(region, parameters, image))
     for disk in data:
         region.stock.check_disk(disk.category, zone, disk.size, "InvalidDataDiskSize.ValueNotSupported", kind)
     if len(data) > region.quotas.data_disks:
@@ -83,46 +83,46 @@ def _checked(region: Region, given: Parameters) -> _Order:
         groups,
         system,
         data,
-        instances.user_data(given),
-        given.whole("InternetMaxBandwidthOut", 0, 0, 100),
+        instances.user_data(parameters),
+        parameters.whole("InternetMaxBandwidthOut", 0, 0, 100),
     )
 
 
-def _group_ids(given: Parameters) -> list[str]:
-    return given.texts("SecurityGroupIds") or [given.need("SecurityGroupId")]
+def _group_ids(parameters: Parameters) -> list[str]:
+    return parameters.texts("SecurityGroupIds") or [parameters.need("SecurityGroupId")]
 
 
-def _system(given: Parameters, image: Image) -> _Disk:
+def _system(parameters: Parameters, image: Image) -> _Disk:
     least = max((disk.size for disk in image.disks if disk.system), default=20)
-    size = given.whole("SystemDisk.Size", max(40, least))
+    size = parameters.whole("SystemDisk.Size", max(40, least))
     if size < least:
         raise Refused("InvalidSystemDiskSize.ValueNotSupported", f"The image needs {least} GiB.")
     return _Disk(
-        given.text("SystemDisk.Category", "cloud_efficiency"),
-        given.text("SystemDisk.PerformanceLevel"),
+        parameters.text("SystemDisk.Category", "cloud_efficiency"),
+        parameters.text("SystemDisk.PerformanceLevel"),
         size,
         next((disk.snapshot for disk in image.disks if disk.system), ""),
-        name=given.text("SystemDisk.DiskName"),
+        name=parameters.text("SystemDisk.DiskName"),
     )
 
 
-def _data(region: Region, given: Parameters, image: Image) -> list[_Disk]:
-    items = given.items("DataDisk")
+def _data(region: Region, parameters: Parameters, image: Image) -> list[_Disk]:
+    items = parameters.items("DataDisk")
     if not items:
-        category = given.text("SystemDisk.Category", "cloud_efficiency")
+        category = parameters.text("SystemDisk.Category", "cloud_efficiency")
         least, _ = SIZES.get(category, (0, 0))
         return [
             _Disk(category, "", max(disk.size, least), disk.snapshot, disk.device)
             for disk in image.disks
             if not disk.system
         ]
-    found = []
+    disks = []
     for item in items:
         snapshot, device = item.text("SnapshotId"), item.text("Device")
         if device and not _DEVICE.fullmatch(device):
             raise Refused("InvalidDevice.Malformed")
         least = ready(region, snapshot).size if snapshot else 0
-        found.append(
+        disks.append(
             _Disk(
                 item.text("Category", "cloud_efficiency"),
                 item.text("PerformanceLevel"),
@@ -133,16 +133,16 @@ def _data(region: Region, given: Parameters, image: Image) -> list[_Disk]:
                 not item.flag("DeleteWithInstance", True),
             )
         )
-    return found
+    return disks
 
 
-def _launch(region: Region, given: Parameters, order: _Order) -> Instance:
-    tags = given.tags()
+def _launch(region: Region, parameters: Parameters, order: _Order) -> Instance:
+    tags = parameters.tags()
     instance = Instance(
         id=region.instances.new_id(),
         created=region.clock(),
-        name=given.text("InstanceName"),
-        description=given.text("Description"),
+        name=parameters.text("InstanceName"),
+        description=parameters.text("Description"),
         tags=tags,
         type=order.kind.name,
         zone=order.vswitch.zone,
@@ -151,12 +151,12 @@ def _launch(region: Region, given: Parameters, order: _Order) -> Instance:
         vswitch=order.vswitch.id,
         groups=[group.id for group in order.groups],
         user_data=order.user_data,
-        role=given.text("RamRoleName"),
+        role=parameters.text("RamRoleName"),
         nic=region.network.new_address(),
         private=region.network.new_address(),
         public=region.network.new_address() if order.bandwidth else "",
         bandwidth=order.bandwidth,
-        protected=given.flag("DeletionProtection"),
+        protected=parameters.flag("DeletionProtection"),
     )
     for requested in (order.system, *order.data):
         disk = disks.make(

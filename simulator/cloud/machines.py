@@ -1,14 +1,14 @@
-"""An instance that runs is a process: what its system disk would boot, started by a command of the operator's.
+"""A running instance is a process that replaces its guest; the operator gives the command that starts it.
 
-The command may name what belongs to the instance:
+The command may use these placeholders:
 
-    {id} {address}   its id, and the address where its programs shall listen
-    {directory}      stands for the file system on its system disk: it stays when the instance stops, goes with the disk
-    {devices}        stands for /dev: vda, vdb and so on, and disk/by-id/virtio-SERIAL; links to the disks' files
-    {user_data}      a file with the UserData that the instance was given
+    {id} {address}   the instance's id, and the address where its programs must listen
+    {directory}      a directory in place of the system disk's file system; it is removed with the disk, and not by a stop
+    {devices}        a directory in place of /dev: vda, vdb and so on, and disk/by-id/virtio-SERIAL, links to the disks' files
+    {user_data}      a file with the instance's UserData
     {machine}        a JSON file with all of this
 
-Its standard input ends with the simulator; what it prints is in DIRECTORY/instances/ID/console.log.
+Its standard input ends with the simulator; its output is in DIRECTORY/instances/ID/console.log.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ class Boot:
             link.unlink(missing_ok=True)
 
     def forget(self, instance: Instance) -> None:
-        """The instance is gone."""
+        """Forget a deleted instance."""
         self.kill(instance)
         shutil.rmtree(self._home(instance), ignore_errors=True)
 
     def console(self, instance_id: str) -> str:
-        """What the instance has printed."""
+        """The output of the instance."""
         path = self._directory / instance_id / "console.log"
         return path.read_text(errors="replace") if path.exists() else ""
 

@@ -1,6 +1,6 @@
-"""The way to an instance: each of its addresses is a forwarder on loopback that asks the security groups, then forwards.
+"""Each address of an instance is a forwarder on loopback that asks the security groups, and then forwards.
 
-An address that is taken away from an instance breaks what is connected through it.
+When an instance loses an address, the connections through it break.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Network:
 
     @staticmethod
     def new_address() -> str:
-        """An address that nobody else has, as far as anybody can know."""
+        """A loopback address that no other process uses, as far as this process can know."""
         return f"127.{128 + secrets.randbelow(127)}.{secrets.randbelow(256)}.{1 + secrets.randbelow(254)}"
 
     def open(self, address: str, nic: str, allowed: Allowed) -> None:
@@ -47,7 +47,7 @@ class Network:
             self._run(self._open(address, nic, allowed))
 
     def shut(self, address: str) -> None:
-        """Nothing is there any more. Harmless when it never was."""
+        """Close an address, if it is open."""
         if address in self._forwarders:
             self._run(self._shut(self._forwarders.pop(address)))
 

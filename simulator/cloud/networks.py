@@ -30,30 +30,30 @@ def tagged(resources: Iterable[T], wanted: dict[str, str]) -> list[T]:
     ]
 
 
-def create_vpc(region: Region, given: Parameters) -> Answer:
+def create_vpc(region: Region, parameters: Parameters) -> Answer:
     if len(region.vpcs) >= region.quotas.vpcs:
         raise Refused("QuotaExceeded.Vpc")
     vpc = Vpc(
         id=region.vpcs.new_id(),
         created=region.clock(),
-        name=given.text("VpcName"),
-        tags=given.tags(),
-        cidr=_cidr(given.text("CidrBlock", "172.16.0.0/12")),
+        name=parameters.text("VpcName"),
+        tags=parameters.tags(),
+        cidr=_cidr(parameters.text("CidrBlock", "172.16.0.0/12")),
     )
     region.vpcs.add(vpc)
     return {"VpcId": vpc.id, "VRouterId": f"vrt-{vpc.id[4:]}", "RouteTableId": f"vtb-{vpc.id[4:]}"}
 
 
-def describe_vpcs(region: Region, given: Parameters) -> Answer:
-    wanted = set(filter(None, given.text("VpcId").split(",")))
-    found = [vpc for vpc in tagged(region.vpcs.seen(), given.tags()) if not wanted or vpc.id in wanted]
-    page = given.page(50)
-    shown, token = page.of(found)
-    return page.heading(len(found), token) | {"Vpcs": {"Vpc": [_vpc(region, vpc) for vpc in shown]}}
+def describe_vpcs(region: Region, parameters: Parameters) -> Answer:
+    wanted = set(filter(None, parameters.text("VpcId").split(",")))
+    vpcs = [vpc for vpc in tagged(region.vpcs.seen(), parameters.tags()) if not wanted or vpc.id in wanted]
+    page = parameters.page(50)
+    on_page, token = page.of(vpcs)
+    return page.heading(len(vpcs), token) | {"Vpcs": {"Vpc": [_vpc(region, vpc) for vpc in on_page]}}
 
 
-def delete_vpc(region: Region, given: Parameters) -> Answer:
-    vpc = region.vpcs.get(given.need("VpcId"))
+def delete_vpc(region: Region, parameters: Parameters) -> Answer:
+    vpc = region.vpcs.get(parameters.need("VpcId"))
     if any(group.vpc == vpc.id for group in region.groups):
         raise Refused("DependencyViolation.SecurityGroup")
     if any(vswitch.vpc == vpc.id for vswitch in region.vswitches):
@@ -62,14 +62,14 @@ def delete_vpc(region: Region, given: Parameters) -> Answer:
     return {}
 
 
-def create_vswitch(region: Region, given: Parameters) -> Answer:
-    vpc = region.vpcs.get(given.need("VpcId"))
-    zone = given.need("ZoneId")
+def create_vswitch(region: Region, parameters: Parameters) -> Answer:
+    vpc = region.vpcs.get(parameters.need("VpcId"))
+    zone = parameters.need("ZoneId")
     if zone not in region.stock.zones:
         raise Refused("InvalidZoneId.NotFound")
     if _pending(region, vpc):
         raise Refused("IncorrectVpcStatus")
-    cidr = _cidr(given.need("CidrBlock"))
+    cidr = _cidr(parameters.need("CidrBlock"))
     block = ipaddress.ip_network(cidr)
     if not _within(block, vpc.cidr):
         raise Refused("InvalidCidrBlock.Malformed", "The block is not a part of the VPC's.")
@@ -79,8 +79,8 @@ def create_vswitch(region: Region, given: Parameters) -> Answer:
     vswitch = VSwitch(
         id=region.vswitches.new_id(),
         created=region.clock(),
-        name=given.text("VSwitchName"),
-        tags=given.tags(),
+        name=parameters.text("VSwitchName"),
+        tags=parameters.tags(),
         vpc=vpc.id,
         zone=zone,
         cidr=cidr,
@@ -89,48 +89,49 @@ def create_vswitch(region: Region, given: Parameters) -> Answer:
     return {"VSwitchId": vswitch.id}
 
 
-def describe_vswitches(region: Region, given: Parameters) -> Answer:
-    found = [
+def describe_vswitches(region: Region, parameters: Parameters) -> Answer:
+    vswitches = [
         vswitch
-        for vswitch in tagged(region.vswitches.seen(), given.tags())
-        if given.text("VSwitchId") in ("", vswitch.id)
-        and given.text("VpcId") in ("", vswitch.vpc)
-        and given.text("ZoneId") in ("", vswitch.zone)
+        for vswitch in tagged(region.vswitches.seen(), parameters.tags())
+        if parameters.text("VSwitchId") in ("", vswitch.id)
+        and parameters.text("VpcId") in ("", vswitch.vpc)
+        and parameters.text("ZoneId") in ("", vswitch.zone)
     ]
-    page = given.page(50)
-    shown, token = page.of(found)
-    rows = [_vswitch(region, vswitch) for vswitch in shown]
-    return page.heading(len(found), token) | {"VSwitches": {"VSwitch": rows}}
+    page = parameters.page(50)
+    on_page, token = page.of(vswitches)
+    rows = [_vswitch(region, vswitch) for vswitch in on_page]
+    return page.heading(len(vswitches), token) | {"VSwitches": {"VSwitch": rows}}
 
 
-def delete_vswitch(region: Region, given: Parameters) -> Answer:
-    vswitch = region.vswitches.get(given.need("VSwitchId"))
+def delete_vswitch(region: Region, parameters: Parameters) -> Answer:
+    vswitch = region.vswitches.get(parameters.need("VSwitchId"))
     if any(instance.vswitch == vswitch.id for instance in region.instances):
         raise Refused("DependencyViolation")
     region.vswitches.drop(vswitch.id)
     return {}
 
 
-def allocate_eip(region: Region, given: Parameters) -> Answer:
+def allocate_eip(region: Region, parameters: Parameters) -> Answer:
     eip = Eip(
         id=region.eips.new_id(),
         created=region.clock(),
-        name=given.text("Name"),
-        tags=given.tags(),
+        name=parameters.text("Name"),
+        tags=parameters.tags(),
         address=region.network.new_address(),
     )
     region.eips.add(eip)
     return {"AllocationId": eip.id, "EipAddress": eip.address}
 
 
-def describe_eips(region: Region, given: Parameters) -> Answer:
-    found = [
+def describe_eips(region: Region, parameters: Parameters) -> Answer:
+    eips = [
         eip
-        for eip in tagged(region.eips.seen(), given.tags())
-        if given.text("AllocationId") in ("", eip.id) and given.text("EipAddress") in ("", eip.address)
+        for eip in tagged(region.eips.seen(), parameters.tags())
+        if parameters.text("AllocationId") in ("", eip.id)
+        and parameters.text("EipAddress") in ("", eip.address)
     ]
-    page = given.page()
-    shown, token = page.of(found)
+    page = parameters.page()
+    on_page, token = page.of(eips)
     rows = [
         {
             "AllocationId": eip.id,
@@ -141,13 +142,13 @@ def describe_eips(region: Region, given: Parameters) -> Answer:
             "RegionId": region.name,
             "Name": eip.name,
         }
-        for eip in shown
+        for eip in on_page
     ]
-    return page.heading(len(found), token) | {"EipAddresses": {"EipAddress": rows}}
+    return page.heading(len(eips), token) | {"EipAddresses": {"EipAddress": rows}}
 
 
-def release_eip(region: Region, given: Parameters) -> Answer:
-    eip = region.eips.get(given.need("AllocationId"))
+def release_eip(region: Region, parameters: Parameters) -> Answer:
+    eip = region.eips.get(parameters.need("AllocationId"))
     if eip.instance:
         raise Refused("IncorrectEipStatus")
     region.eips.drop(eip.id)
@@ -160,12 +161,12 @@ def _pending(region: Region, resource: CloudObject) -> bool:
 
 def _cidr(text: str) -> str:
     try:
-        found = ipaddress.ip_network(text)
+        network = ipaddress.ip_network(text)
     except ValueError:
         raise Refused("InvalidCidrBlock.Malformed") from None
-    if found.version != 4:
+    if network.version != 4:
         raise invalid("CidrBlock", "an IPv4 block")
-    return str(found)
+    return str(network)
 
 
 def _within(block: ipaddress.IPv4Network | ipaddress.IPv6Network, outer: str) -> bool:
@@ -190,7 +191,7 @@ def _vpc(region: Region, vpc: Vpc) -> Answer:
         "Status": "Pending" if _pending(region, vpc) else "Available",
         "CreationTime": utc(vpc.created),
         "IsDefault": False,
-        "VSwitchIds": {"VSwitchId": [found.id for found in region.vswitches if found.vpc == vpc.id]},
+        "VSwitchIds": {"VSwitchId": [vswitch.id for vswitch in region.vswitches if vswitch.vpc == vpc.id]},
     } | _tags(vpc)
 
 

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list was asked for: by number, or from a token on."""
+    """The requested part of a list: a page number, or a token from which on to list."""
 
     number: int
     size: int
@@ -34,15 +34,15 @@ class Page:
         return resources[start : start + self.size], str(self.number + 1) if more else ""
 
     def heading(self, total: int, token: str) -> dict[str, Any]:
-        """What an answer says about the list as a whole."""
+        """The fields of an answer about the whole list."""
         return {"TotalCount": total, "PageNumber": self.number, "PageSize": self.size, "NextToken": token}
 
 
 class Parameters:
-    """What a caller gave, below `prefix`. An empty value counts as not given."""
+    """A call's parameters below `prefix`. An empty value counts as missing."""
 
-    def __init__(self, given: Mapping[str, str], prefix: str = "") -> None:
-        self._given = given
+    def __init__(self, parameters: Mapping[str, str], prefix: str = "") -> None:
+        self._given = parameters
         self._prefix = prefix
 
     def text(self, name: str, default: str = "") -> str:
@@ -50,31 +50,31 @@ class Parameters:
 
     def need(self, name: str) -> str:
         """Raises Refused when it is missing."""
-        found = self.text(name)
-        if not found:
+        text = self.text(name)
+        if not text:
             raise missing(self._prefix + name)
-        return found
+        return text
 
     def whole(self, name: str, default: int = 0, low: int = 0, high: int = 1 << 40) -> int:
-        found = self.text(name)
-        if not found:
+        text = self.text(name)
+        if not text:
             return default
-        if not found.isdecimal() or not low <= int(found) <= high:
+        if not text.isdecimal() or not low <= int(text) <= high:
             raise invalid(self._prefix + name, f"a number from {low} to {high}")
-        return int(found)
+        return int(text)
 
     def number(self, name: str) -> float | None:
-        found = self.text(name)
+        text = self.text(name)
         try:
-            return float(found) if found else None
+            return float(text) if text else None
         except ValueError:
             raise invalid(self._prefix + name, "a number") from None
 
     def flag(self, name: str, default: bool = False) -> bool:
-        found = self.text(name).lower()
-        if found not in ("", "true", "false"):
+        text = self.text(name).lower()
+        if text not in ("", "true", "false"):
             raise invalid(self._prefix + name, "true or false")
-        return found == "true" if found else default
+        return text == "true" if text else default
 
     def items(self, name: str) -> list[Parameters]:
         """The structures `Name.1`, `Name.2` and so on."""
@@ -86,18 +86,18 @@ class Parameters:
 
     def _numbers(self, name: str) -> list[int]:
         start = f"{self._prefix}{name}."
-        found = {key[len(start) :].partition(".")[0] for key in self._given if key.startswith(start)}
-        if not all(_INDEX.fullmatch(number) for number in found):
+        numbers = {key[len(start) :].partition(".")[0] for key in self._given if key.startswith(start)}
+        if not all(_INDEX.fullmatch(number) for number in numbers):
             raise invalid(start, "numbered from 1")
-        return sorted(map(int, found))
+        return sorted(map(int, numbers))
 
     def listed(self, name: str) -> list[str] | None:
         """A JSON array of texts, at most 100; None when it was not given."""
-        found = self.text(name)
-        if not found:
+        text = self.text(name)
+        if not text:
             return None
         try:
-            items = json.loads(found)
+            items = json.loads(text)
         except ValueError:
             items = None
         if (
@@ -110,15 +110,15 @@ class Parameters:
 
     def tags(self) -> dict[str, str]:
         """`Tag.N.Key` and `Tag.N.Value`, or `Tag.N.value` as some operations spell it."""
-        found: dict[str, str] = {}
+        tags: dict[str, str] = {}
         for tag in self.items("Tag"):
             key = tag.text("Key") or tag.text("key")
             if not key or len(key) > 128 or key.lower().startswith(("aliyun", "acs:")):
                 raise invalid("Tag.N.Key", "1 to 128 characters, not beginning with aliyun or acs:")
-            found[key] = tag.text("Value") or tag.text("value")
-        if len(found) > 20:
+            tags[key] = tag.text("Value") or tag.text("value")
+        if len(tags) > 20:
             raise Refused("TagLimitExceeded")
-        return found
+        return tags
 
     def page(self, most: int = 100) -> Page:
         """Raises Refused for a page that cannot be."""
@@ -130,12 +130,12 @@ class Parameters:
         return Page(self.whole("PageNumber", 1, 1), self.whole("PageSize", 10, 1, most))
 
     def fingerprint(self) -> str:
-        """Equal for two attempts at the same call."""
-        kept = sorted((name, value) for name, value in self._given.items() if name not in _AROUND)
-        return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+        """A digest that is equal for two attempts at the same call."""
+        relevant = sorted((name, value) for name, value in self._given.items() if name not in _AROUND)
+        return hashlib.sha256(json.dumps(relevant).encode()).hexdigest()
 
     def target(self) -> str:
-        """What a fault rule may name: the object that is meant, or the type and zone of a new instance."""
+        """The object of a call for fault rules: an id, or the type and zone of a new instance."""
         if kind := self.text("InstanceType"):
             return f"{kind}@{self.text('ZoneId')}"
         names = (
@@ -148,4 +148,4 @@ class Parameters:
             "VpcId",
             "ImageName",
         )
-        return next((found for name in names if (found := self.text(name))), "")
+        return next((target for name in names if (target := self.text(name))), "")

@@ -1,6 +1,6 @@
 """One region of one account: everything that exists there, its clock, and its lock.
 
-Nothing waits: what takes time is a moment in the past, and every question compares it with the clock.
+Nothing waits: work that takes time has the time of its start, and every query compares it with the clock.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ T = TypeVar("T", bound=CloudObject)
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds that things take. `lag`: until what was made can be seen and addressed.
+    """Seconds that operations take. `lag`: until a new resource can be seen and addressed.
 
-    `lag_lists`: and until so many lists have been made without it.
+    `lag_lists`: the number of lists that do not show it yet.
     """
 
     pending: float = 0.3
@@ -78,27 +78,27 @@ class Shelf(Generic[T]):
         return f"{self._prefix}-sim" + "".join(secrets.choice(_LETTERS) for _ in range(17))
 
     def add(self, resource: T, *, known: bool = False) -> T:
-        """`known`: it has been there for long."""
+        """Add a resource. `known`: it is visible at once."""
         self._resources[resource.id] = resource
         self._lists[resource.id] = self._region.timing.lag_lists if known else 0
         return resource
 
     def get(self, resource_id: str) -> T:
-        """Raises Refused for what is not there, or cannot be seen yet."""
-        found = self._resources.get(resource_id)
-        if found is None or not self._visible(found):
+        """The resource. Raises Refused when it does not exist or is not visible yet."""
+        resource = self._resources.get(resource_id)
+        if resource is None or not self._visible(resource):
             raise Refused(self.unknown)
-        return found
+        return resource
 
     def peek(self, resource_id: str) -> T | None:
-        """What really is there."""
+        """The resource, visible or not; None when it does not exist."""
         return self._resources.get(resource_id)
 
     def seen(self) -> list[T]:
-        """What a list shows, newest first."""
-        shown = [resource for resource in reversed(self._resources.values()) if self._visible(resource)]
+        """The visible resources, newest first."""
+        visible = [resource for resource in reversed(self._resources.values()) if self._visible(resource)]
         self._lists.update(self._resources.keys())
-        return shown
+        return visible
 
     def drop(self, resource_id: str) -> None:
         self._resources.pop(resource_id, None)
@@ -118,7 +118,7 @@ class Shelf(Generic[T]):
 
 @dataclass(slots=True)
 class _Answered:
-    """What a client token has bought."""
+    """The answer that belongs to a client token."""
 
     fingerprint: str
     answer: dict[str, Any]
@@ -161,13 +161,13 @@ class Region:
         return self.clock() - moment
 
     def new_path(self, resource_id: str) -> Path:
-        """Where the content of a disk or a snapshot lies."""
+        """A path for the content of a new disk or snapshot."""
         return self.directory / "files" / f"{resource_id}.raw"
 
     def once(
         self, action: str, token: str, fingerprint: str, mismatch: str, work: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """The answer that this token has bought already, or that of `work`, kept for it. A refusal buys nothing."""
+        """The stored answer of this token; without one, the answer of `work` is stored. A refusal is not stored."""
         if not token:
             return work()
         if len(token) > 64 or not token.isascii():

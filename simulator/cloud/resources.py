@@ -1,4 +1,4 @@
-"""What an account can have in a region. Changed only under the region's lock; sizes of disks are GiB."""
+"""The resources of an account in a region. They change only under the region's lock; sizes of disks are GiB."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Eip(CloudObject):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Lets in what comes from `source` (a CIDR block) to the ports `first` to `last`."""
+    """Allows connections from `source` (a CIDR block) to the ports `first` to `last`."""
 
     protocol: str
     first: int
@@ -56,7 +56,7 @@ class Rule:
 
 @dataclass(slots=True, kw_only=True)
 class Group(CloudObject):
-    """A security group: what is not in `rules` stays outside."""
+    """A security group: a connection that is not in `rules` is refused."""
 
     vpc: str
     rules: list[Rule] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Group(CloudObject):
 
 @dataclass(slots=True, kw_only=True)
 class Disk(CloudObject):
-    """A sparse file. `root`: a directory that stands for the file system on a system disk."""
+    """A disk is a sparse file. `root`: a directory in place of the file system on a system disk."""
 
     zone: str
     category: str
@@ -82,7 +82,7 @@ class Disk(CloudObject):
 
     @property
     def serial(self) -> str:
-        """What the guest sees as the disk's serial number."""
+        """The serial number of the disk that the guest sees."""
         return self.id.partition("-")[2]
 
 

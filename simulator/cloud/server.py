@@ -24,7 +24,7 @@ _DRAIN_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running region: where it is, whom its certificate trusts, and what is behind it."""
+    """A running region: its address, its certificate, and the region behind it."""
 
     host: str
     port: int
@@ -40,9 +40,9 @@ class Server:
 class RegionListener(TlsServer):
     """Serves one dispatcher."""
 
-    def __init__(self, address: tuple[str, int], kept: Certificate, dispatcher: Dispatcher) -> None:
+    def __init__(self, address: tuple[str, int], certificate: Certificate, dispatcher: Dispatcher) -> None:
         self.dispatcher = dispatcher
-        super().__init__(address, kept, _Handler)
+        super().__init__(address, certificate, _Handler)
 
 
 class _Handler(Handler):
@@ -65,12 +65,12 @@ class _Handler(Handler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         form = body if headers.get("content-type", "").startswith(_FORM) else b""
         try:
-            asked = decode(query)
-            parameters = asked | decode(form)
+            query_parameters = decode(query)
+            parameters = query_parameters | decode(form)
         except Refused:
             self.refuse(400)
             return
-        request = Request(self.command, parameters, asked, headers, body)
+        request = Request(self.command, parameters, query_parameters, headers, body)
         self.send(cast(RegionListener, self.server).dispatcher.answer(request))
 
 
@@ -84,14 +84,16 @@ def serve(
     certificates: Path | None = None,
 ) -> Iterator[Server]:
     """Serve until the block ends; then every instance is switched off. `certificates`: a directory that keeps ours."""
-    kept = certificate.load_or_create(
+    own_certificate = certificate.load_or_create(
         certificates or region.directory / "certificate", host, "ecs.simulated.test"
     )
-    listener = RegionListener((host, port), kept, Dispatcher(region, Authenticator(keys, region.clock)))
+    listener = RegionListener(
+        (host, port), own_certificate, Dispatcher(region, Authenticator(keys, region.clock))
+    )
     thread = threading.Thread(target=listener.serve_forever, args=(0.1,), name="cloud https", daemon=True)
     thread.start()
     try:
-        yield Server(host, int(listener.server_address[1]), kept.certificate, region)
+        yield Server(host, int(listener.server_address[1]), own_certificate.certificate, region)
     finally:
         listener.shutdown()
         listener.hang_up()

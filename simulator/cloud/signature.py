@@ -1,6 +1,7 @@
 """Signatures of the API gateway, both kinds: ACS3-HMAC-SHA256 in a header and HMAC-SHA1 among the parameters.
 
-Clients encode differently and sign alike: everything is decoded and encoded again strictly before it is compared.
+Clients differ in their encoding and not in their signatures. So everything is decoded, and encoded again strictly, before
+it is compared.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ AROUND: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What came in: decoded parameters of query and form, header names in lower case."""
+    """A request: decoded parameters of query and form, header names in lower case."""
 
     method: str
     parameters: Mapping[str, str]
@@ -42,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who says to have signed what, when."""
+    """A claimed signature: the key, the signed text and the time."""
 
     key: str
     token: str
@@ -69,18 +70,18 @@ class Claim:
 def decode(encoded: str | bytes) -> dict[str, str]:
     """A query or a form."""
     raw = encoded.encode() if isinstance(encoded, str) else encoded
-    found: dict[str, str] = {}
+    decoded: dict[str, str] = {}
     for piece in filter(None, raw.split(b"&")):
         name, _, value = piece.partition(b"=")
         try:
-            found[_plain(name)] = _plain(value)
+            decoded[_plain(name)] = _plain(value)
         except UnicodeDecodeError:
             raise Refused("InvalidParameter", "A parameter is not UTF-8.") from None
-    return found
+    return decoded
 
 
 def claim(request: Request) -> Claim:
-    """What the request says about itself. Raises Refused when it is not signed."""
+    """The claim of a request. Raises Refused when it is not signed."""
     if header := request.headers.get("authorization", ""):
         return _newer(request, header)
     if "Signature" in request.parameters:
@@ -89,10 +90,10 @@ def claim(request: Request) -> Claim:
 
 
 def _newer(request: Request, header: str) -> Claim:
-    found = _HEADER.fullmatch(header.strip())
-    if found is None:
+    match = _HEADER.fullmatch(header.strip())
+    if match is None:
         raise Refused("IncompleteSignature", "The Authorization header has another form.")
-    key, names, signature = found.groups()
+    key, names, signature = match.groups()
     signed = sorted(set(names.lower().split(";")))
     headers = request.headers
     needed = {
@@ -131,20 +132,20 @@ def _newer(request: Request, header: str) -> Claim:
 
 
 def _older(request: Request) -> Claim:
-    given = request.parameters
+    parameters = request.parameters
     for name in ("AccessKeyId", "Timestamp", "SignatureNonce", "Action", "Version"):
-        if not given.get(name):
+        if not parameters.get(name):
             raise Refused("IncompleteSignature", f"{name} is missing.")
-    signed = {name: value for name, value in given.items() if name != "Signature"}
+    signed = {name: value for name, value in parameters.items() if name != "Signature"}
     return Claim(
-        key=given["AccessKeyId"],
-        token=given.get("SecurityToken", ""),
-        action=given["Action"],
-        version=given["Version"],
-        date=given["Timestamp"],
-        nonce=given["SignatureNonce"],
+        key=parameters["AccessKeyId"],
+        token=parameters.get("SecurityToken", ""),
+        action=parameters["Action"],
+        version=parameters["Version"],
+        date=parameters["Timestamp"],
+        nonce=parameters["SignatureNonce"],
         to_sign=f"{request.method}&%2F&{_strict(_joined(signed))}",
-        signature=given["Signature"],
+        signature=parameters["Signature"],
         newer=False,
     )
 

@@ -1,4 +1,4 @@
-"""Snapshots: the disk as it is at the call; usable when they are accomplished."""
+"""Operations on snapshots: a snapshot is the disk at the time of the call, usable when it is accomplished."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def progress(region: Region, snapshot: Snapshot) -> int:
 
 def in_progress(region: Region, disk_id: str) -> bool:
     """Whether a snapshot of this disk is being made."""
-    return any(found.disk == disk_id and progress(region, found) < 100 for found in region.snapshots)
+    return any(snapshot.disk == disk_id and progress(region, snapshot) < 100 for snapshot in region.snapshots)
 
 
 def ready(region: Region, snapshot_id: str) -> Snapshot:
     """Raises Refused when it is not there, or not accomplished."""
-    found = region.snapshots.get(snapshot_id)
-    if progress(region, found) < 100:
+    snapshot = region.snapshots.get(snapshot_id)
+    if progress(region, snapshot) < 100:
         raise Refused("InvalidSnapshotId.NotReady")
-    return found
+    return snapshot
 
 
 def used_by_image(region: Region, snapshot_id: str) -> bool:
@@ -60,32 +60,32 @@ def take(region: Region, disk: Disk) -> Snapshot:
     )
 
 
-def create_snapshot(region: Region, given: Parameters) -> Answer:
-    snapshot = take(region, region.disks.get(given.need("DiskId")))
-    snapshot.name, snapshot.description = given.text("SnapshotName"), given.text("Description")
-    snapshot.tags = given.tags()
+def create_snapshot(region: Region, parameters: Parameters) -> Answer:
+    snapshot = take(region, region.disks.get(parameters.need("DiskId")))
+    snapshot.name, snapshot.description = parameters.text("SnapshotName"), parameters.text("Description")
+    snapshot.tags = parameters.tags()
     return {"SnapshotId": snapshot.id}
 
 
-def describe_snapshots(region: Region, given: Parameters) -> Answer:
-    wanted = given.listed("SnapshotIds")
-    state = given.text("Status", "all")
-    found = [
+def describe_snapshots(region: Region, parameters: Parameters) -> Answer:
+    wanted = parameters.listed("SnapshotIds")
+    state = parameters.text("Status", "all")
+    snapshots = [
         snapshot
-        for snapshot in tagged(region.snapshots.seen(), given.tags())
+        for snapshot in tagged(region.snapshots.seen(), parameters.tags())
         if (wanted is None or snapshot.id in wanted)
-        and given.text("DiskId") in ("", snapshot.disk)
-        and given.text("SnapshotName") in ("", snapshot.name)
+        and parameters.text("DiskId") in ("", snapshot.disk)
+        and parameters.text("SnapshotName") in ("", snapshot.name)
         and state in ("all", _status(region, snapshot))
     ]
-    page = given.page()
-    shown, token = page.of(found)
-    rows = [_row(region, snapshot) for snapshot in shown]
-    return page.heading(len(found), token) | {"Snapshots": {"Snapshot": rows}}
+    page = parameters.page()
+    on_page, token = page.of(snapshots)
+    rows = [_row(region, snapshot) for snapshot in on_page]
+    return page.heading(len(snapshots), token) | {"Snapshots": {"Snapshot": rows}}
 
 
-def delete_snapshot(region: Region, given: Parameters) -> Answer:
-    snapshot = region.snapshots.get(given.need("SnapshotId"))
+def delete_snapshot(region: Region, parameters: Parameters) -> Answer:
+    snapshot = region.snapshots.get(parameters.need("SnapshotId"))
     if used_by_image(region, snapshot.id):
         raise Refused("SnapshotCreatedImage")
     if progress(region, snapshot) < 100:
@@ -101,7 +101,7 @@ def _status(region: Region, snapshot: Snapshot) -> str:
 
 def _row(region: Region, snapshot: Snapshot) -> Answer:
     image = used_by_image(region, snapshot.id)
-    disk = any(found.snapshot == snapshot.id for found in region.disks)
+    disk = any(disk_row.snapshot == snapshot.id for disk_row in region.disks)
     usage = {
         (False, False): "none",
         (True, False): "image",

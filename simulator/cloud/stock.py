@@ -1,4 +1,4 @@
-"""What can be bought: zones, instance types, disk categories, and what is sold out where."""
+"""The stock: zones, instance types, disk categories, and what is sold out in which zone."""
 
 from __future__ import annotations
 

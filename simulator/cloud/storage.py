@@ -24,7 +24,7 @@ def used(path: Path) -> bool:
 
 
 def copy(source: Path, target: Path, size: int) -> None:
-    """What `source` holds now, as a file of `size` bytes, at least as large."""
+    """Copy the present content of `source` to a file of `size` bytes, at least as large."""
     with source.open("rb") as reading, target.open("xb") as writing:
         try:
             fcntl.ioctl(writing, _FICLONE, reading.fileno())
@@ -48,5 +48,5 @@ def _copy_data(reading: int, writing: int) -> None:
 
 
 def remove(path: Path) -> None:
-    """Harmless when gone."""
+    """Remove a file, if it exists."""
     path.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""The imaginary datacenter: inventory, disks with contents, and the exact history of what changed on them."""
+"""The simulated datacenter: inventory, disks with contents, and the exact history of their changes."""

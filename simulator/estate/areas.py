@@ -1,4 +1,4 @@
-"""Byte ranges: half-open, ascending, never overlapping, never touching once normalised."""
+"""Byte ranges are half-open; normalised lists are ascending, and no two ranges overlap or touch."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -17,18 +17,18 @@ class Area(NamedTuple):
 
 def merge(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Coalesce (start, stop) pairs that are already sorted by start; empty pairs vanish."""
-    held: tuple[int, int] | None = None
+    current: tuple[int, int] | None = None
     for start, stop in ranges:
         if stop <= start:
             continue
-        if held is not None and start <= held[1]:
-            held = (held[0], max(held[1], stop))
+        if current is not None and start <= current[1]:
+            current = (current[0], max(current[1], stop))
             continue
-        if held is not None:
-            yield held
-        held = (start, stop)
-    if held is not None:
-        yield held
+        if current is not None:
+            yield current
+        current = (start, stop)
+    if current is not None:
+        yield current
 
 
 def rounded(ranges: Iterable[tuple[int, int]], unit: int, limit: int) -> list[Area]:
@@ -43,7 +43,7 @@ def union(*lists: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def subtract(wanted: Iterable[tuple[int, int]], present: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What of `wanted` is not in `present`; both sorted (start, stop) pairs without overlap."""
+    """The parts of `wanted` that are not in `present`; both are sorted (start, stop) pairs without overlap."""
     rest: list[tuple[int, int]] = []
     holes = list(present)
     for lo, hi in wanted:

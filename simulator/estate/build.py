@@ -112,8 +112,8 @@ def _populate(estate: Estate, layout: Layout, seed: int) -> None:
     for index in range(layout.vms):
         name = NAMES[index] if index < len(NAMES) else f"node-{index + 1:03d}"
         moref = _add_machine(estate, layout, name, index, firmware="efi" if index == 1 else "bios")
-        for made in _contents(workshop, layout.sizes, index, seed, name):
-            _attach(estate, moref, made)
+        for made_disk in _contents(workshop, layout.sizes, index, seed, name):
+            _attach(estate, moref, made_disk)
     for index, (name, sources) in enumerate(layout.images.items(), start=layout.vms):
         moref = _add_machine(estate, layout, name, index, firmware="bios")
         for number, source in enumerate(sources):
@@ -139,10 +139,12 @@ def _contents(workshop: Path, sizes: Sizes, index: int, seed: int, host: str) ->
     return [make_bios_disk(path, sizes.small, seed, sizes.small_content, host)]
 
 
-def _attach(estate: Estate, moref: str, made: MadeDisk) -> None:
+def _attach(estate: Estate, moref: str, made_disk: MadeDisk) -> None:
     unit = len(estate.inventory.vm(moref).disks)
     unit += unit >= 7  # the controller itself sits at 7
-    estate.hardware.add_disk(moref, SCSI, unit, made.capacity, base=made.path, scratch=made.scratch)
+    estate.hardware.add_disk(
+        moref, SCSI, unit, made_disk.capacity, base=made_disk.path, scratch=made_disk.scratch
+    )
 
 
 def _add_machine(estate: Estate, layout: Layout, name: str, index: int, firmware: str) -> str:

@@ -1,7 +1,7 @@
-"""One virtual disk: a tree of layers, the snapshots that point into it, and the one layer that is written.
+"""A virtual disk is a tree of layers, snapshots that point to layers, and one layer that is written.
 
-A layer some snapshot points to, or that has children, never changes again, except that the data of its only
-child may be folded into it once no snapshot points to it: every view keeps reading the same bytes throughout.
+A layer with children, or to which a snapshot points, never changes again. There is one exception: when no snapshot points to
+it, the data of its only child may be merged into it. Every view reads the same bytes before, during and after that.
 """
 
 import threading
@@ -29,9 +29,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Shape:
-    """What `chain.json` holds. `points` maps snapshot morefs to the layer that was on top when they were
-    taken.
-    """
+    """The content of `chain.json`. `points` maps snapshot morefs to the layer that was on top when they were taken."""
 
     capacity: int
     stem: str
@@ -108,7 +106,7 @@ class DiskChain:
                 self._touch(first, last)
 
     def freeze(self, point: str) -> None:
-        """Snapshot: what is on top now belongs to `point`; later writes go to a new layer."""
+        """Take a snapshot: the top layer now belongs to `point`, and later writes go to a new layer."""
         with self._lock:
             if point in self._shape.points:
                 raise InvalidState(f"{self._shape.stem}: already part of {point}")
@@ -116,7 +114,7 @@ class DiskChain:
             self._push(self._shape.top, points)
 
     def forget(self, point: str) -> None:
-        """The snapshot is gone; its layer stays until `consolidate`. Forgetting twice is harmless."""
+        """Remove a snapshot's point; its layer stays until `consolidate`. May be repeated."""
         with self._lock:
             points = {name: number for name, number in self._shape.points.items() if name != point}
             self._reshape(replace(self._shape, points=points))
@@ -132,7 +130,7 @@ class DiskChain:
         stun: Callable[[], AbstractContextManager[None]] = nullcontext,
         switched: Callable[[], None] = lambda: None,
     ) -> None:
-        """Fold away every layer that no snapshot needs. Writes go on meanwhile.
+        """Merge every layer that no snapshot needs. Writes go on meanwhile.
 
         `stun` holds the guest for each switch; `switched` runs within it, before the folded file is deleted.
         """
@@ -279,9 +277,9 @@ class DiskChain:
         self._layers[number] = layer
 
     def _free_name(self) -> str:
-        taken = {node.name for node in self._shape.nodes.values()}
-        numbers = range(1, len(taken) + 2)
-        return next(name for n in numbers if (name := f"{self._shape.stem}-{n:06d}.vmdk") not in taken)
+        used_names = {node.name for node in self._shape.nodes.values()}
+        numbers = range(1, len(used_names) + 2)
+        return next(name for n in numbers if (name := f"{self._shape.stem}-{n:06d}.vmdk") not in used_names)
 
     # --- folding
 
@@ -315,7 +313,7 @@ class DiskChain:
         return None
 
     def _fold(self, parent: int, child: int) -> None:
-        """Copy the child's grains down, noting what is written meanwhile; repeatable after a kill."""
+        """Copy the child's grains down, and record what is written meanwhile. May be repeated after a kill."""
         below, above = self._layers[parent], self._layers[child]
         with self._lock:
             self._touched = []

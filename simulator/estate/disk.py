@@ -1,4 +1,4 @@
-"""A disk as the host sees it: contents, change tracking and the true log of every write, kept in step.
+"""A disk as the host sees it: contents, change tracking and the log of every write, which always agree.
 
 A write is logged, then tracked, then stored; snapshots fall between two writes, never into one.
 """

@@ -2,7 +2,7 @@
 change it.
 
 An operation changes bytes first and the inventory last, in one step that is saved, exported and announced;
-whoever waits for a change and then looks sees a consistent datacenter. Operations live in `power`,
+a reader that waits for a change and then looks sees a consistent datacenter. Operations are in `power`,
 `snapshots`, `hardware`.
 """
 
@@ -131,7 +131,7 @@ class Estate:
         return self.change(step).vms[moref]
 
     def next_number(self, kind: str) -> int:
-        """The next number of a kind ("vm", "snapshot", ...); none is ever given twice."""
+        """The next number of a kind ("vm", "snapshot", ...); no number is used twice."""
 
         def step(inventory: Inventory) -> Inventory:
             number = inventory.counters.get(kind, 0) + 1
@@ -144,9 +144,7 @@ class Estate:
 
     @contextmanager
     def operation(self, moref: str) -> Iterator[VirtualMachine]:
-        """One operation at a time on a machine, which is handed out as it is now. Raises TaskInProgress,
-        NotFound.
-        """
+        """Lock a machine for one operation; yields the machine as it is now. Raises TaskInProgress, NotFound."""
         machine = self._inventory.vm(moref)
         with self._changed:
             if moref in self._busy:
@@ -198,12 +196,12 @@ class Estate:
 
 def _on(inventory: Inventory, datastore: str) -> list[VirtualDisk]:
     """Each disk with contents on a datastore once, removed ones that snapshots still hold included."""
-    found: dict[str, VirtualDisk] = {}
+    by_storage: dict[str, VirtualDisk] = {}
     for vm in inventory.vms.values():
         for disk in (*vm.disks, *(disk for snapshot in vm.snapshots for disk in snapshot.disks)):
             if disk.datastore == datastore and disk.storage:
-                found.setdefault(disk.storage, disk)
-    return list(found.values())
+                by_storage.setdefault(disk.storage, disk)
+    return list(by_storage.values())
 
 
 def _locked(directory: Path) -> int:
@@ -228,7 +226,7 @@ def _load(directory: Path) -> Inventory:
 
 
 def _save(directory: Path, before: Inventory, after: Inventory) -> list[str]:
-    """Write what differs; the morefs of the machines that do."""
+    """Write the changed parts; returns the morefs of the changed machines."""
     same = all(
         getattr(before, f.name) is getattr(after, f.name) for f in fields(Inventory) if f.name != "vms"
     )

@@ -1,7 +1,6 @@
-"""The estate as files, for the VDDK stand-in: one index of layers per view, live sessions, credentials,
-hosts.
+"""The estate as files for the VDDK stand-in: an index of layers for each view, live sessions, credentials, hosts.
 
-Every file is replaced by rename; the reader opens them anew for each connection.
+Every file is replaced by rename; the reader opens the files again for each connection.
 """
 
 import shutil
@@ -53,7 +52,7 @@ class Export:
             (self.root / "power" / moref).unlink(missing_ok=True)
 
     def access(self, thumbprint: str, users: Iterable[tuple[str, str]]) -> None:
-        """Who may connect: the SHA-1 thumbprint of the server's certificate, and (user, password) pairs."""
+        """Export the SHA-1 thumbprint of the server's certificate, and the (user, password) pairs that may connect."""
         lines = [f"thumbprint={thumbprint}"]
         lines += [f"user={user}\npassword={password}" for user, password in users]
         replace_file(self.root / "access", "\n".join(lines) + "\n", mode=0o600)

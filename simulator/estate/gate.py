@@ -1,6 +1,4 @@
-"""The stun: guest writes pass a gate; whoever closes it waits for the writes under way and holds back new
-ones.
-"""
+"""The stun is a gate for guest writes: closing it waits for the writes under way and holds new writes back."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Reconfiguration: CBT with its stun rule, disks that come, grow and go."""
+"""Reconfiguration of machines: CBT, which acts from the next stun on, and disks that are added, grown and removed."""
 
 import itertools
 import re
@@ -45,7 +45,7 @@ class Hardware:
             self._estate.change_vm(moref, change_tracking=wanted, tracking_pending=True)
 
     def settle_tracking(self, moref: str) -> None:
-        """A stun happens: make every disk's tracking what the configuration says. Called inside the stun."""
+        """Make every disk's tracking as configured. Called inside a stun."""
         vm = self._estate.inventory.vm(moref)
         extra = dict(vm.extra)
         for disk in filter(lambda disk: disk.storage and disk.snapshots_allowed, vm.disks):
@@ -223,11 +223,11 @@ def _free_key(vm: VirtualMachine, controller: int, unit: int) -> int:
     PVSCSI controller that came later (16 and above).
     """
     known = next(entry for entry in vm.controllers if entry.key == controller)
-    taken = {disk.key for disk in vm.disks}
+    used_keys = {disk.key for disk in vm.disks}
     first, units = _KEYS.get(known.kind, (2000, 16))
     if known.kind not in _KEYS and unit >= units:
         first, units = 131072, 64
-    return next(key for key in itertools.count(first + units * known.bus + unit) if key not in taken)
+    return next(key for key in itertools.count(first + units * known.bus + unit) if key not in used_keys)
 
 
 def _stems(vm: VirtualMachine) -> set[str]:
@@ -237,9 +237,9 @@ def _stems(vm: VirtualMachine) -> set[str]:
 
 
 def _free_stem(vm: VirtualMachine) -> str:
-    taken = _stems(vm)
-    stems = [vm.directory, *(f"{vm.directory}_{n}" for n in range(1, len(taken) + 1))]
-    return next(stem for stem in stems if stem not in taken)
+    used_stems = _stems(vm)
+    stems = [vm.directory, *(f"{vm.directory}_{n}" for n in range(1, len(used_stems) + 1))]
+    return next(stem for stem in stems if stem not in used_stems)
 
 
 def _vmdk_uuid() -> str:

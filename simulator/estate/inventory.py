@@ -1,7 +1,7 @@
 """The datacenter as frozen values: an operation replaces the whole tree, so a reader never needs a lock.
 
 Field names follow vSphere's; sizes are bytes, times ISO 8601 in UTC, references managed object ids
-("vm-101"). Disks here are descriptions; their bytes live in `simulator.estate.disk`.
+("vm-101"). Disks here are descriptions; their bytes are in `simulator.estate.disk`.
 """
 
 from collections.abc import Iterator
@@ -108,9 +108,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Datastore:
-    """`capacity` is what it can hold, `other` what things outside this estate occupy; free space is
-    computed.
-    """
+    """`capacity` is its size, `other` the space that objects outside this estate use; free space is computed."""
 
     moref: str
     name: str
@@ -211,7 +209,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Guest:
-    """What the tools report, when they run."""
+    """The guest as the tools report it while they run."""
 
     host_name: str = ""
     full_name: str = ""
@@ -271,17 +269,17 @@ class VirtualMachine:
 
     def snapshot(self, moref: str) -> Snapshot:
         """Raises NotFound."""
-        found = next((snapshot for snapshot in self.snapshots if snapshot.moref == moref), None)
-        if found is None:
+        match = next((snapshot for snapshot in self.snapshots if snapshot.moref == moref), None)
+        if match is None:
             raise NotFound(f"{self.name}: no snapshot {moref}", obj=moref)
-        return found
+        return match
 
     def disk(self, key: int) -> VirtualDisk:
         """Raises NotFound."""
-        found = next((disk for disk in self.disks if disk.key == key), None)
-        if found is None:
+        match = next((disk for disk in self.disks if disk.key == key), None)
+        if match is None:
             raise NotFound(f"{self.name}: no disk with device key {key}", obj=key)
-        return found
+        return match
 
     def children(self, moref: str | None) -> tuple[Snapshot, ...]:
         """Snapshots directly below one; the roots below None."""

@@ -1,6 +1,6 @@
-"""One level of a virtual disk: a sparse raw file, and for all but the base a bitmap of the grains it holds.
+"""A layer of a virtual disk is a sparse raw file; every layer except the base has a bitmap of its grains.
 
-Data is written before its map bit, so whoever sees a bit finds the data, in this process or another.
+Data is written before its bit, so a reader that sees the bit finds the data, in this process or another.
 """
 
 import ctypes
@@ -41,7 +41,7 @@ class Layer:
             yield max(first * GRAIN, start), min(last * GRAIN, stop)
 
     def fill(self, out: memoryview, origin: int, wanted: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Read what this layer decides of `wanted` into `out` (byte `origin` first); return what is left."""
+        """Read the parts of `wanted` that this layer has into `out` (byte `origin` first); return the other parts."""
         left: list[tuple[int, int]] = []
         for lo, hi in wanted:
             here = list(self.present(lo, hi))

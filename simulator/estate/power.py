@@ -1,6 +1,4 @@
-"""Power operations and the guest's side of them: nothing is written once a machine is off, not even by a
-write in flight.
-"""
+"""Power operations, and the guest's side of them: no write reaches a disk after its machine is off."""
 
 import threading
 from dataclasses import replace
@@ -126,7 +124,7 @@ class Power:
             estate.change_vm(moref, question=None)
 
     def _shut_down(self, moref: str, seconds: float) -> None:
-        """The guest's own way down: whatever else is going on, it ends with the power off."""
+        """The guest's shutdown: it ends with the power off, whatever else happens."""
         while not self._estate.closing.wait(seconds):
             try:
                 self.off(moref)

@@ -1,6 +1,6 @@
-"""Snapshots of whole machines and the question what changed between them.
+"""Snapshots of whole machines, and the query of the changes between them.
 
-All disks of a machine are frozen in one stun. A snapshot leaves the tree before its layers are folded, so a
+All disks of a machine are frozen in one stun. A snapshot leaves the tree before its layers are merged, so a
 kill in between leaves a machine that needs consolidation, never a snapshot with half its bytes.
 """
 
@@ -68,7 +68,7 @@ class Snapshots:
             return point
 
     def remove(self, moref: str, snapshot: str, *, children: bool = False, consolidate: bool = True) -> None:
-        """Remove a snapshot, with all below it or alone, and fold its layers away unless told not to.
+        """Remove a snapshot, with its children or alone, and merge its layers unless `consolidate` is False.
 
         Raises NotFound, TaskInProgress. When folding fails the snapshot is gone and the machine needs
         consolidation.
@@ -156,10 +156,10 @@ class Snapshots:
         ancestor.
         """
         estate, parents = self._estate, {shot.moref: shot.parent for shot in gone}
-        kept = tuple(shot for shot in vm.snapshots if shot.moref not in parents)
+        remaining = tuple(shot for shot in vm.snapshots if shot.moref not in parents)
         with estate.stun(vm.moref, estate.timing.snapshot_stun):
             estate.hardware.settle_tracking(vm.moref)
-            left = tuple(replace(shot, parent=_climb(shot.parent, parents)) for shot in kept)
+            left = tuple(replace(shot, parent=_climb(shot.parent, parents)) for shot in remaining)
             estate.change_vm(vm.moref, snapshots=left, current_snapshot=_climb(vm.current_snapshot, parents))
             for storage in _storages(vm):
                 for moref in parents:
@@ -249,10 +249,10 @@ def _climb(moref: str | None, parents: dict[str, str | None]) -> str | None:
 
 
 def _device(disks: Iterable[VirtualDisk], key: int) -> VirtualDisk:
-    found = next((disk for disk in disks if disk.key == key and disk.storage), None)
-    if found is None or not found.snapshots_allowed:
+    match = next((disk for disk in disks if disk.key == key and disk.storage), None)
+    if match is None or not match.snapshots_allowed:
         raise InvalidArgument("deviceKey")
-    return found
+    return match
 
 
 def _from(area: Area, start: int) -> Area:

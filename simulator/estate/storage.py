@@ -1,4 +1,4 @@
-"""The bytes of all disks by storage name: opened on first use, kept open, one object each."""
+"""The bytes of all disks by storage name; each disk has one object, which is opened on first use and stays open."""
 
 import shutil
 import threading
@@ -36,7 +36,7 @@ class Storage:
         DiskChain.create(self.directory / name, stem, capacity, base).close()
 
     def delete(self, name: str) -> None:
-        """Remove contents and history. Harmless when there are none."""
+        """Remove contents and history, if there are any."""
         with self._lock:
             disk = self._disks.pop(name, None)
         if disk is not None:

@@ -1,7 +1,6 @@
-"""State as JSON files replaced by rename: a reader or a restart sees the old state or the new, never half of
-one.
+"""State is in JSON files that are replaced by rename: a reader or a restart sees the old state or the new one.
 
-A killed process is survived; a lost machine is not (nothing is synced: this is a simulator).
+The state survives a killed process. It may not survive a power failure, because nothing is synced: this is a simulator.
 """
 
 import dataclasses

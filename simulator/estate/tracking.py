@@ -87,7 +87,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class History:
-    """What `tracking.json` holds."""
+    """The content of `tracking.json`."""
 
     granularity: int
     capacity: int
@@ -191,7 +191,7 @@ class Tracking:
         self.mark(old, capacity)
 
     def forget_history(self) -> None:
-        """Expire every id handed out so far, as a damaged tracking file does."""
+        """Expire every id so far, as a damaged tracking file does."""
         with self._lock:
             if self._history.active is not None:
                 now = self._current()

@@ -1,1 +1,1 @@
-"""What runs inside the imaginary machines: writers that change the disks while somebody copies them."""
+"""Guests of the simulated machines: writers that change the disks while they are copied."""

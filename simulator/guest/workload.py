@@ -23,7 +23,7 @@ _RETRY = 0.05  # seconds between two tries while the datastore is full or the di
 
 
 class Kind(StrEnum):
-    """What a guest does to a disk, in one step."""
+    """One step of a guest: a write or a trim."""
 
     APPEND = "append"
     SCATTER = "scatter"
@@ -73,12 +73,12 @@ class Region:
 
 def regions(disks: tuple[VirtualDisk, ...], *, aggressive: bool = False) -> list[Region]:
     """The regions of a machine's disks, clipped to whole sectors; aggressive: whole disks."""
-    found = []
+    result = []
     for disk in disks:
         place = (0, disk.capacity) if aggressive else disk.scratch
         if disk.storage and place is not None and place[1] >= PAGE:
-            found.append(Region(disk.key, place[0], place[1] // SECTOR * SECTOR))
-    return found
+            result.append(Region(disk.key, place[0], place[1] // SECTOR * SECTOR))
+    return result
 
 
 def plan(places: list[Region], mix: Mix, random: Random) -> Iterator[tuple[Kind, Region, int, int]]:
@@ -148,7 +148,7 @@ class Workload:
             self._thread.join()
 
     def steps(self) -> list[Step]:
-        """What has been written so far, in order."""
+        """The writes so far, in order."""
         with self._lock:
             return list(self._steps)
 

@@ -16,7 +16,7 @@ _DIRECTORY, _ARCHIVE = 0x10, 0x20
 
 
 class Fat32:
-    """Collects files, then `blocks()` says what to write where, relative to the partition."""
+    """Collects files; then `blocks()` gives the bytes and their offsets in the partition."""
 
     def __init__(self, size: int, serial: int) -> None:
         """`size` in bytes, at least 34 MiB."""

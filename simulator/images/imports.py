@@ -1,6 +1,6 @@
-"""Other people's disks: raw, qcow2 or VMDK files become sparse raw images of whole sectors.
+"""Imports disks: raw, qcow2 or VMDK files become sparse raw images of whole sectors.
 
-The format is told by the first bytes, never by the name; only raw needs no qemu-img.
+The first bytes decide the format, never the name; only raw files need no qemu-img.
 """
 
 import os
@@ -92,12 +92,12 @@ def _put_nonzero(fd: int, block: bytes, at: int) -> None:
 
 
 def _data(fd: int, size: int) -> list[tuple[int, int]]:
-    found, at = [], 0
+    areas, at = [], 0
     while at < size:
         try:
             start = os.lseek(fd, at, os.SEEK_DATA)
         except OSError:
             break  # nothing but a hole up to the end
         at = os.lseek(fd, start, os.SEEK_HOLE)
-        found.append((start, at))
-    return found
+        areas.append((start, at))
+    return areas

@@ -52,9 +52,7 @@ def _mbr_entry(part: Partition, *, active: bool) -> bytes:
 
 
 def gpt(partitions: list[Partition], disk: UUID, capacity: int) -> list[tuple[int, bytes]]:
-    """What to write where: protective MBR and primary table at the start, backup table and header at the
-    end.
-    """
+    """The bytes of a GPT and their offsets: protective MBR and primary table at the start, backup and its header at the end."""
     table = b"".join(_gpt_entry(part) for part in partitions).ljust(_ENTRIES * _ENTRY, b"\0")
     last = capacity // SECTOR - 1
     protective = mbr([Partition(SECTOR, capacity // SECTOR * SECTOR - SECTOR, PROTECTIVE)], 0)
@@ -95,10 +93,10 @@ def read(image: Path) -> list[Partition]:
             return []
         entries = [_MBR_ENTRY.unpack_from(first, 446 + 16 * n) for n in range(4)]
         if all(entry[2] != PROTECTIVE for entry in entries):
-            found = [
+            parts = [
                 Partition(e[4] * SECTOR, e[5] * SECTOR, e[2]) for e in entries if e[2] and e[0] in (0, 0x80)
             ]
-            return sorted(found, key=lambda part: part.start)
+            return sorted(parts, key=lambda part: part.start)
         header = file.read(SECTOR)
         if header[:8] != b"EFI PART":
             return []

@@ -1,6 +1,4 @@
-"""An imaginary vCenter Server 8.0: HTTPS and SOAP over the estate, close enough for clients that were not
-written for it.
-"""
+"""A simulated vCenter Server 8.0: HTTPS and SOAP over the estate, close enough for clients that do not know it."""
 
 from simulator.vcenter.center import Center
 from simulator.vcenter.options import Options

@@ -58,7 +58,7 @@ def type_named(name: str) -> Any:
 
 @remembered
 def name_of(kind: Any) -> str:
-    """The WSDL name of a type: what stands in `xsi:type` and in `type="..."`."""
+    """The WSDL name of a type, as in `xsi:type` and `type="..."`."""
     name = str(support.GetWsdlName(kind))
     return "ArrayOfManagedObjectReference" if name == "ArrayOfManagedObject" else name
 
@@ -102,8 +102,8 @@ def make(kind: Any, **values: Any) -> Any:
     name.
     """
     plain, lists = _blank(kind)
-    made = kind.__new__(kind)
-    content: dict[str, Any] = made.__dict__
+    instance = kind.__new__(kind)
+    content: dict[str, Any] = instance.__dict__
     content.update(plain)
     for name, array in lists:
         content[name] = array()
@@ -113,7 +113,7 @@ def make(kind: Any, **values: Any) -> Any:
         if isinstance(value, list) and not isinstance(value, support.Array):
             value = fields_of(kind)[name].type(value)
         content[name] = value
-    return made
+    return instance
 
 
 def reference(kind: Any, moref: str) -> Any:

@@ -1,5 +1,4 @@
-"""Who may do what: roles, permissions on entities that propagate downwards, and privileges taken away for a
-test.
+"""Roles and permissions decide what a user may do; permissions propagate downwards, and tests may remove privileges.
 
 The nearest permission above an entity decides, as in vCenter; without any, nothing is allowed.
 """
@@ -63,15 +62,15 @@ _CHECKED_INSIDE = (
 @lru_cache(maxsize=1)
 def known_privileges() -> frozenset[str]:
     """Every privilege that some method of the API names, and those checked inside methods."""
-    found = set(_CHECKED_INSIDE)
+    privileges = set(_CHECKED_INSIDE)
     for name in support.ListManagedTypes():
         if not name.startswith("vim."):
             continue
         definition = support._managedDefMap[name]
         for method in definition[5] or ():
             if method[5]:
-                found.add(str(method[5]))
-    return frozenset(found)
+                privileges.add(str(method[5]))
+    return frozenset(privileges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +215,10 @@ class Authority:
 
     def revoke(self, entity: str, principal: str) -> None:
         """Raises NotFound."""
-        kept = [e for e in self._permissions if (e.entity, e.principal) != (entity, principal.lower())]
-        if len(kept) == len(self._permissions):
+        remaining = [e for e in self._permissions if (e.entity, e.principal) != (entity, principal.lower())]
+        if len(remaining) == len(self._permissions):
             raise vim.fault.NotFound(msg=f"no permission of {principal} on {entity}")
-        self._permissions = kept
+        self._permissions = remaining
         self._center.changes.touch()
 
 
@@ -299,22 +298,24 @@ def _fetch(call: Call) -> Any:
     answers = []
     for reference in call["entities"]:
         call.center.locate(reference)
-        held = [
+        privileges = [
             name
             for name in sorted(known_privileges())
             if call.center.authority.has(call["userName"], reference._moId, name)
         ]
-        answers.append(make(vim.AuthorizationManager.UserPrivilegeResult, entity=reference, privileges=held))
+        answers.append(
+            make(vim.AuthorizationManager.UserPrivilegeResult, entity=reference, privileges=privileges)
+        )
     return answers
 
 
 def _entity_permissions(call: Call) -> Any:
     center, entity = call.center, call.center.locate(call["entity"]).moref
-    found = center.authority.permissions(entity)
+    entries = center.authority.permissions(entity)
     if call["inherited"]:
         for ancestor in list(center.index.ancestors(entity))[1:]:
-            found += [entry for entry in center.authority.permissions(ancestor.moref) if entry.propagate]
-    return [describe(entry, center) for entry in found]
+            entries += [entry for entry in center.authority.permissions(ancestor.moref) if entry.propagate]
+    return [describe(entry, center) for entry in entries]
 
 
 def _all_permissions(call: Call) -> Any:
@@ -322,17 +323,21 @@ def _all_permissions(call: Call) -> Any:
 
 
 def _role_permissions(call: Call) -> Any:
-    found = call.center.authority.permissions()
-    return [describe(entry, call.center) for entry in found if entry.role == call["roleId"]]
+    entries = call.center.authority.permissions()
+    return [describe(entry, call.center) for entry in entries if entry.role == call["roleId"]]
 
 
 def _set_permissions(call: Call) -> None:
     entity = call.center.locate(call["entity"])
     call.center.authority.demand(call.session, entity, "Authorization.ModifyPermissions")
-    for given in call["permission"]:
+    for permission in call["permission"]:
         call.center.authority.permit(
             Permission(
-                entity.moref, given.principal.lower(), given.roleId, bool(given.propagate), bool(given.group)
+                entity.moref,
+                permission.principal.lower(),
+                permission.roleId,
+                bool(permission.propagate),
+                bool(permission.group),
             )
         )
 

@@ -206,17 +206,17 @@ def _extensions(view: View | Call) -> dict[str, Any]:
 
 
 def _register(call: Call) -> None:
-    given = call["extension"]
-    if given.key in _extensions(call):
+    extension = call["extension"]
+    if extension.key in _extensions(call):
         raise vmodl.fault.InvalidArgument(invalidProperty="extension.key", msg="already registered")
-    call.center.extensions[given.key] = given
+    call.center.extensions[extension.key] = extension
 
 
 def _update(call: Call) -> None:
-    given = call["extension"]
-    if given.key not in _extensions(call):
-        raise vim.fault.NotFound(msg=f"no extension {given.key}")
-    call.center.extensions[given.key] = given
+    extension = call["extension"]
+    if extension.key not in _extensions(call):
+        raise vim.fault.NotFound(msg=f"no extension {extension.key}")
+    call.center.extensions[extension.key] = extension
 
 
 def _unregister(call: Call) -> None:
@@ -243,11 +243,11 @@ def _add_field(call: Call) -> Any:
         raise vim.fault.DuplicateName(name=call["name"], msg=f"The name {call['name']} already exists.")
     key = max(fields, default=100) + 1
     kind = vim.VirtualMachine if call["moType"] is None else call["moType"]
-    made = make(
+    definition = make(
         vim.CustomFieldsManager.FieldDef, key=key, name=call["name"], managedObjectType=kind, type=str
     )
-    fields[key] = made
-    return made
+    fields[key] = definition
+    return definition
 
 
 def _remove_field(call: Call) -> None:
@@ -285,10 +285,10 @@ def _extend_disk(call: Call) -> Any:
     """VirtualDiskManager.ExtendVirtualDisk_Task by file name."""
     center, name, capacity = call.center, call["name"], call["newCapacityKb"] << 10
     machines = center.estate.inventory.vms.values()
-    found = next(((vm.moref, disk.key) for vm in machines for disk in vm.disks if disk.path == name), None)
-    if found is None:
+    place = next(((vm.moref, disk.key) for vm in machines for disk in vm.disks if disk.path == name), None)
+    if place is None:
         raise vim.fault.FileNotFound(file=name, msg=f"File {name} was not found")
-    moref, key = found
+    moref, key = place
     return center.tasks.start(
         call,
         lambda _running: center.estate.hardware.extend_disk(moref, key, capacity),

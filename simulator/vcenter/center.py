@@ -1,5 +1,4 @@
-"""The vCenter over one estate: finds managed objects by reference and reads their properties; everything
-else hangs on it.
+"""The vCenter over one estate finds managed objects by reference, reads their properties, and connects all other parts.
 
 A property is computed from the frozen inventory value it belongs to and kept until that value is replaced.
 """
@@ -102,22 +101,24 @@ class Center:
 
     def locate(self, reference: Any) -> Target:
         """The object behind a reference. Raises ManagedObjectNotFound."""
-        found = self.find(reference)
-        if found is None:
+        target = self.find(reference)
+        if target is None:
             raise vmodl.fault.ManagedObjectNotFound(
                 obj=reference,
                 msg=f"The object '{type(reference).__name__}:{reference._moId}' has already been deleted"
                 " or has not been completely created",
             )
-        return found
+        return target
 
     def find(self, reference: Any) -> Target | None:
-        """The object behind a reference, None when there is none of this type by this name."""
-        found = self._find(reference._moId)
-        if found is None:
+        """The object behind a reference; None when there is no object of this type with this moref."""
+        target = self._find(reference._moId)
+        if target is None:
             return None
         wanted = type(reference)
-        return found if issubclass(found.kind.type, wanted) or issubclass(wanted, found.kind.type) else None
+        return (
+            target if issubclass(target.kind.type, wanted) or issubclass(wanted, target.kind.type) else None
+        )
 
     def _find(self, moref: str) -> Target | None:
         singleton = self._singletons.get(moref)

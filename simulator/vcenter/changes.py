@@ -1,4 +1,4 @@
-"""When did which object change: a generation counter that waiting property collectors sleep on.
+"""A generation counter says when which object changed; waiting property collectors sleep on it.
 
 A reader notes `generation` first, reads, and later asks only for objects whose mark is newer: nothing is
 missed.

@@ -20,7 +20,7 @@ _COLLECTOR = vmodl.query.PropertyCollector
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one sweep saw of one object: values by path, and faults by path for what could not be read."""
+    """One object of a sweep: values by path, and faults by path for properties that could not be read."""
 
     target: Target
     values: dict[str, Typed | Raw]
@@ -40,7 +40,7 @@ def wanted_paths(property_sets: Iterable[Any], target: Target) -> list[str]:
 
 
 def read_object(center: Center, session: Session | None, target: Target, wanted: Iterable[str]) -> Reading:
-    """Read these paths. Raises InvalidProperty; what may not or cannot be read goes to `missing`."""
+    """Read these paths. Raises InvalidProperty; properties that may not or cannot be read go to `missing`."""
     values: dict[str, Typed | Raw] = {}
     missing: dict[str, Any] = {}
     odd = center.hostile.get(target.moref, {})
@@ -57,14 +57,14 @@ def read_object(center: Center, session: Session | None, target: Target, wanted:
                 values[path] = sent
             continue
         try:
-            found = paths.resolve(target.kind.type, path, lambda name: center.read(target, name, session))
+            value = paths.resolve(target.kind.type, path, lambda name: center.read(target, name, session))
         except vmodl.query.InvalidProperty:
             raise
         except vmodl.MethodFault as fault:
             missing[path] = fault
             continue
-        if found is not None:
-            values[path] = found
+        if value is not None:
+            values[path] = value
     return Reading(target, values, missing)
 
 

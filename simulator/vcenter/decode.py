@@ -141,16 +141,16 @@ def request(document: bytes) -> Request:
 
 def _arguments(call: Node, info: Any) -> dict[str, Any]:
     parameters = {parameter.name: parameter for parameter in info.params}
-    given: dict[str, list[Node]] = {}
+    nodes_by_name: dict[str, list[Node]] = {}
     for child in call.children:
         if child.name == "_this":
             continue
         if child.name not in parameters:
             raise Malformed(f"{call.name} has no parameter {child.name}")
-        given.setdefault(child.name, []).append(child)
+        nodes_by_name.setdefault(child.name, []).append(child)
     arguments: dict[str, Any] = {}
     for name, parameter in parameters.items():
-        nodes = given.get(name, [])
+        nodes = nodes_by_name.get(name, [])
         is_list = issubclass(parameter.type, list)
         if not nodes and not parameter.flags & 4 and not is_list:
             raise Malformed(f"{call.name} needs the parameter {name}")
@@ -164,7 +164,7 @@ def _arguments(call: Node, info: Any) -> dict[str, Any]:
 
 
 def value(node: Node, declared: Any) -> Any:
-    """The value of an element whose field is declared with this type (`object` stands for anyType)."""
+    """The value of an element whose field is declared with this type (`object` means anyType)."""
     kind = _actual(node, declared)
     if issubclass(kind, list):
         return kind([value(child, kind.Item) for child in node.children])
@@ -182,20 +182,20 @@ def value(node: Node, declared: Any) -> Any:
 
 
 def _actual(node: Node, declared: Any) -> Any:
-    given = node.attributes.get("xsi:type")
-    if given is None or declared in (type, support.ManagedMethod, support.PropertyPath):
+    type_name = node.attributes.get("xsi:type")
+    if type_name is None or declared in (type, support.ManagedMethod, support.PropertyPath):
         return str if declared is object else declared
     try:
-        actual = type_named(given.rpartition(":")[2])
+        actual = type_named(type_name.rpartition(":")[2])
     except KeyError:
-        raise Malformed(f"unknown type {given} in {node.name}") from None
+        raise Malformed(f"unknown type {type_name} in {node.name}") from None
     if declared is object or issubclass(actual, declared) or issubclass(actual, ManagedObject):
         return actual
     if issubclass(declared, list) and issubclass(actual, list):
         return actual
     if not issubclass(declared, DataObject) and not issubclass(actual, DataObject | list):
         return declared
-    raise Malformed(f"{node.name} cannot hold a {given}")
+    raise Malformed(f"{node.name} cannot hold a {type_name}")
 
 
 def _type(node: Node) -> Any:
@@ -226,21 +226,21 @@ def _localized(node: Node) -> Any:
 
 def _data_object(node: Node, kind: Any) -> Any:
     fields = fields_of(kind)
-    made = kind()
+    instance = kind()
     for child in node.children:
         known = fields.get(child.name)
         if known is None:
             raise Malformed(f"{kind._wsdlName} has no field {child.name}")
         if issubclass(known.type, list):
-            getattr(made, child.name).append(value(child, known.type.Item))
+            getattr(instance, child.name).append(value(child, known.type.Item))
         else:
-            _assign(made, child.name, value(child, known.type))
-    return made
+            _assign(instance, child.name, value(child, known.type))
+    return instance
 
 
-def _assign(made: Any, name: str, content: Any) -> None:
+def _assign(instance: Any, name: str, content: Any) -> None:
     try:
-        setattr(made, name, content)
+        setattr(instance, name, content)
     except TypeError as error:
         raise Malformed(str(error)) from None
 

@@ -163,11 +163,11 @@ def hash_of(text: str) -> int:
 
 def _backing(disk: VirtualDisk, files: list[str]) -> Any:
     build = _BACKINGS.get(disk.backing, _flat)
-    made = None
+    backing = None
     for index, name in reversed(list(enumerate(files))):
         change_id = disk.change_id if index == 0 else None
-        made = build(disk, name, change_id, made)
-    return made
+        backing = build(disk, name, change_id, backing)
+    return backing
 
 
 def _flat(disk: VirtualDisk, name: str, change_id: str | None, parent: Any) -> Any:

@@ -43,7 +43,7 @@ _CHECKED_BY_METHOD = frozenset({"RetrieveProperties", "RetrievePropertiesEx", "C
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent the request: cookie, address, user agent and the SOAPAction header."""
+    """The sender of a request: cookie, address, user agent and the SOAPAction header."""
 
     cookie: str | None = None
     address: str = ""
@@ -68,7 +68,7 @@ class Dispatcher:
         self._center = center
 
     def answer(self, document: bytes, caller: Caller) -> Answer:
-        """The answer to one POST. Never raises: whatever fails becomes a fault."""
+        """The answer to one POST. It never raises: every failure becomes a fault."""
         encoder = encoder_for(caller.action)
         rule: Rule | None = None
         try:
@@ -175,7 +175,7 @@ def _fault(encoder: Encoder, fault: Any, cut: int | None) -> Answer:
 
 
 def versions_document() -> bytes:
-    """`vimServiceVersions.xml`: what this server speaks, newest first."""
+    """`vimServiceVersions.xml`: the API versions of this server, newest first."""
     own = support.versionIdMap[service.VERSION]
     older = [
         known.partition("/")[2]

@@ -1,4 +1,4 @@
-"""Changes of the inventory that are no operation of a machine: names, and the end of a machine."""
+"""Changes of the inventory besides operations of machines: renaming, and destroying a machine."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def rename_snapshot(
 def destroy_machine(center: Center, moref: str) -> None:
     """Delete a machine and its disks."""
     with center.estate.operation(moref) as vm:
-        held = {disk.storage for disk in vm.disks} | {
+        storages = {disk.storage for disk in vm.disks} | {
             disk.storage for snapshot in vm.snapshots for disk in snapshot.disks
         }
 
         def step(inventory: Inventory) -> Inventory:
-            kept = {name: known for name, known in inventory.vms.items() if name != moref}
-            return replace(inventory, vms=kept)
+            remaining = {name: known for name, known in inventory.vms.items() if name != moref}
+            return replace(inventory, vms=remaining)
 
         center.estate.change(step)
-        for storage in held - {""}:
+        for storage in storages - {""}:
             center.estate.storage.delete(storage)

@@ -60,7 +60,7 @@ def attribute(text: str) -> str:
 
 
 def octets(text: str) -> bytes:
-    """What is sent: a lone surrogate is a question mark, unless it stands for a byte of a hostile answer."""
+    """The bytes to send. A lone surrogate becomes a question mark, unless it encodes a byte of a hostile answer."""
     return _LONE.sub("?", text).encode(errors="surrogateescape")
 
 
@@ -87,19 +87,19 @@ class Encoder:
         """The element inside a SOAP fault's detail: `<InvalidPowerStateFault
         xsi:type="InvalidPowerState">`.
         """
-        shown = self._visible(type(fault))
-        name = name_of(shown)
+        visible = self._visible(type(fault))
+        name = name_of(visible)
         out: list[str] = []
         out.append(f'<{name}Fault xmlns="urn:vim25" xsi:type="{name}">')
-        self._write_fields(out, fault, shown, skip=_FAULT_FIELDS)
+        self._write_fields(out, fault, visible, skip=_FAULT_FIELDS)
         out.append(f"</{name}Fault>")
         return "".join(out)
 
     def _visible(self, kind: Any) -> Any:
-        shown = self._shown.get(kind)
-        if shown is None:
-            shown = self._shown[kind] = support.GetCompatibleType(kind, self._version)
-        return shown
+        visible = self._shown.get(kind)
+        if visible is None:
+            visible = self._shown[kind] = support.GetCompatibleType(kind, self._version)
+        return visible
 
     def _plan(self, kind: Any) -> tuple[tuple[str, Any], ...]:
         plan = self._plans.get(kind)
@@ -112,9 +112,9 @@ class Encoder:
             self._plans[kind] = plan
         return plan
 
-    def _write_fields(self, out: list[str], value: Any, shown: Any, skip: Sequence[str] = ()) -> None:
+    def _write_fields(self, out: list[str], value: Any, visible: Any, skip: Sequence[str] = ()) -> None:
         content = value.fields if isinstance(value, Light) else value.__dict__
-        for name, declared in self._plan(shown):
+        for name, declared in self._plan(visible):
             inner = content.get(name)
             if inner is not None and name not in skip:
                 self._write(out, name, inner, declared)
@@ -149,17 +149,17 @@ class Encoder:
             out.append(f"<{name}>{_text(value)}</{name}>")
 
     def _write_object(self, out: list[str], name: str, value: Any, declared: Any) -> None:
-        shown = self._visible(value.type if isinstance(value, Light) else type(value))
-        kind = "" if shown is declared else f' xsi:type="{name_of(shown)}"'
+        visible = self._visible(value.type if isinstance(value, Light) else type(value))
+        kind = "" if visible is declared else f' xsi:type="{name_of(visible)}"'
         out.append(f"<{name}{kind}>")
-        self._write_fields(out, value, shown)
+        self._write_fields(out, value, visible)
         out.append(f"</{name}>")
 
     def _write_fault(self, out: list[str], name: str, fault: Any, declared: Any) -> None:
         kind = ' xsi:type="LocalizedMethodFault"' if declared is object else ""
-        shown = self._visible(type(fault))
-        out.append(f'<{name}{kind}><fault xsi:type="{name_of(shown)}">')
-        self._write_fields(out, fault, shown, skip=_FAULT_FIELDS)
+        visible = self._visible(type(fault))
+        out.append(f'<{name}{kind}><fault xsi:type="{name_of(visible)}">')
+        self._write_fields(out, fault, visible, skip=_FAULT_FIELDS)
         out.append(f"</fault><localizedMessage>{escape(fault.msg or '')}</localizedMessage></{name}>")
 
     def _write_any(self, out: list[str], name: str, value: Any, declared: Any) -> None:

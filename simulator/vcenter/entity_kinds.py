@@ -19,8 +19,8 @@ def _parent(view: View) -> Any:
 
 
 def _permissions(view: View) -> list[Any]:
-    found = view.center.authority.permissions(view.target.moref)
-    return [describe(entry, view.center) for entry in found]
+    entries = view.center.authority.permissions(view.target.moref)
+    return [describe(entry, view.center) for entry in entries]
 
 
 def _roles(view: View) -> list[int]:
@@ -69,7 +69,7 @@ def _kind(
     *,
     fresh: bool = True,
 ) -> Kind:
-    """`fresh`: the properties depend on other objects too, so none is kept."""
+    """`fresh`: the properties depend on other objects too, so they are not cached."""
     table = _ENTITY | properties
     unknown = table.keys() - fields_of(kind).keys()
     if unknown:

@@ -31,7 +31,7 @@ def fault_named(name: str, message: str = "", **details: Any) -> Any:
 
 
 def as_fault(error: BaseException) -> Any:
-    """The fault to send for what a handler raised."""
+    """The fault to send for a handler's exception."""
     if isinstance(error, MethodFault):
         return error
     if isinstance(error, EstateFault):

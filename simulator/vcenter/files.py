@@ -1,4 +1,4 @@
-"""What lies on a datastore, and the logs of vCenter and its hosts: DatastoreBrowser and DiagnosticManager. Nothing is changed."""
+"""DatastoreBrowser and DiagnosticManager: files on datastores, and logs of vCenter and its hosts. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -57,10 +57,12 @@ def _asked(call: Call) -> tuple[str, str]:
     """The datastore and the folder within it that a path such as "[store] web-01" names. Raises InvalidDatastore."""
     name, _, folder = call["datastorePath"].removeprefix("[").partition("]")
     stores = call.center.estate.inventory.datastores
-    found = next((one for one in _stores(call.center, call.target.subject) if stores[one].name == name), None)
-    if found is None:
+    store_moref = next(
+        (moref for moref in _stores(call.center, call.target.subject) if stores[moref].name == name), None
+    )
+    if store_moref is None:
         raise vim.fault.InvalidDatastorePath(datastorePath=call["datastorePath"], msg="no such datastore")
-    return found, folder.strip().strip("/")
+    return store_moref, folder.strip().strip("/")
 
 
 def _search(call: Call) -> Any:
@@ -74,7 +76,7 @@ def _search_below(call: Call) -> Any:
     def work(_running: Any) -> Any:
         files = _files(call.center, store)
         below = {place for path in files for place in _folders(path) if _within(place, folder)} | {folder}
-        return _B.SearchResults.Array([_listing(call, store, one) for one in sorted(below)])
+        return _B.SearchResults.Array([_listing(call, store, folder_path) for folder_path in sorted(below)])
 
     return call.center.tasks.start(call, work)
 
@@ -89,7 +91,7 @@ def _within(place: str, folder: str) -> bool:
 
 
 def _listing(call: Call, store: str, folder: str) -> Any:
-    """What is in one folder. Raises FileNotFound."""
+    """The content of one folder. Raises FileNotFound."""
     inside: dict[str, int | None] = {}
     prefix = f"{folder}/" if folder else ""
     for path, size in _files(call.center, store).items():
@@ -100,12 +102,14 @@ def _listing(call: Call, store: str, folder: str) -> Any:
     if folder and not inside:
         raise vim.fault.FileNotFound(file=f"[{name}] {folder}", msg=f"File [{name}] {folder} was not found")
     spec = call["searchSpec"]
-    wanted = {one: inside[one] for one in sorted(inside) if _matches(one, spec)}
+    wanted = {entry: inside[entry] for entry in sorted(inside) if _matches(entry, spec)}
     return make(
         _B.SearchResults,
         datastore=vim.Datastore(store),
         folderPath=f"[{name}] {prefix}".rstrip() if not folder else f"[{name}] {prefix}",
-        file=[_file(one, size, spec.details if spec is not None else None) for one, size in wanted.items()],
+        file=[
+            _file(entry, size, spec.details if spec is not None else None) for entry, size in wanted.items()
+        ],
     )
 
 
@@ -117,18 +121,18 @@ def _matches(name: str, spec: Any) -> bool:
 
 
 def _file(name: str, size: int | None, details: Any) -> Any:
-    """One file, a folder where `size` is None; what is told of it is what was asked."""
+    """One file, or a folder when `size` is None, with the requested details."""
     kind = _B.FileInfo
     if details is not None and details.fileType:
         ending = name.rpartition(".")[2]
         kinds = {"vmdk": _B.VmDiskInfo, "vmx": _B.VmConfigInfo, "log": _B.VmLogInfo, "nvram": _B.VmNvramInfo}
         kind = _B.FolderInfo if size is None else kinds.get(ending, _B.FileInfo)
-    told: dict[str, Any] = {"path": name}
+    fields: dict[str, Any] = {"path": name}
     if details is not None:
-        told |= {"fileSize": size or 0} if details.fileSize else {}
-        told |= {"modification": _WRITTEN} if details.modification else {}
-        told |= {"owner": "root"} if details.fileOwner else {}
-    return make(kind, **told)
+        fields |= {"fileSize": size or 0} if details.fileSize else {}
+        fields |= {"modification": _WRITTEN} if details.modification else {}
+        fields |= {"owner": "root"} if details.fileOwner else {}
+    return make(kind, **fields)
 
 
 BROWSER = Kind(
@@ -162,7 +166,7 @@ def _descriptions(call: Call) -> list[Any]:
 
 
 def _log(call: Call) -> Any:
-    """The tasks so far, a line each: what vpxd writes that a client may look for."""
+    """The log of vpxd: the tasks so far, one line each."""
     if call["key"] not in _log_names(call):
         raise vmodl.fault.InvalidArgument(invalidProperty="key", msg=f"no log {call['key']}")
     tasks = call.center.tasks.all() if call["key"] == "vpxd" else []
@@ -170,10 +174,10 @@ def _log(call: Call) -> Any:
         f"{task.queued.isoformat()} info vpxd [{task.moref}] {task.method} {task.state}" for task in tasks
     ]
     start = max(1, call["start"] or 1)
-    shown = lines[start - 1 :][: call["lines"] if call["lines"] is not None else None]
+    selected = lines[start - 1 :][: call["lines"] if call["lines"] is not None else None]
     return make(
-        vim.DiagnosticManager.LogHeader, lineStart=start, lineEnd=start + len(shown) - 1 if shown else len(lines),
-        lineText=shown,
+        vim.DiagnosticManager.LogHeader, lineStart=start, lineEnd=start + len(selected) - 1 if selected else len(lines),
+        lineText=selected,
     )  # fmt: skip
 
 

@@ -44,9 +44,9 @@ class Filter:
         self.seen = 0
 
     def updates(self, center: Center, session: Session | None) -> list[Light]:
-        """What changed since the last call, as ObjectUpdates; the state is told from now on."""
+        """The changes since the last call, as ObjectUpdates. The next call reports later changes only."""
         generation = center.changes.generation
-        found: list[Light] = []
+        updates: list[Light] = []
         present: set[str] = set()
         for target in selected(center, session, self.spec):
             wanted = wanted_paths(self.spec.propSet, target)
@@ -55,15 +55,15 @@ class Filter:
                 continue
             update = self._compare(read_object(center, session, target, wanted))
             if update is not None:
-                found.append(update)
+                updates.append(update)
         for moref in [known for known in self.told if known not in present]:
             reference, _ = self.told.pop(moref)
-            found.append(Light(_PC.ObjectUpdate, {"kind": "leave", "obj": reference}))
+            updates.append(Light(_PC.ObjectUpdate, {"kind": "leave", "obj": reference}))
         self.seen = generation
-        return found
+        return updates
 
     def _is_known(self, center: Center, target: Target) -> bool:
-        """An object whose every change is announced, and none was since it was told."""
+        """Whether all changes of the object are announced, and none was since its last report."""
         announced = target.kind.announced and target.moref in self.told
         return announced and center.changes.mark(target.moref) <= self.seen
 
@@ -144,7 +144,7 @@ class Collectors:
         self._center.changes.touch()
 
     def end_session(self, key: str) -> None:
-        """Destroy what the session made; its waiting calls end."""
+        """Destroy the collectors and filters of a session; its waiting calls end."""
         with self._lock:
             owned = [collector for collector in self._collectors.values() if collector.owner == key]
         for collector in owned:
@@ -160,15 +160,15 @@ def _collector(call: Call) -> Collector:
 
 def create_filter(call: Call) -> Any:
     collector = _collector(call)
-    made = Filter(
+    new_filter = Filter(
         f"session[{collector.owner}]{secrets.token_hex(8)}", call["spec"], bool(call["partialUpdates"])
     )
-    for _ in sweep(call.center, call.session, [made.spec]):
+    for _ in sweep(call.center, call.session, [new_filter.spec]):
         break
     with collector.lock:
-        collector.filters[made.moref] = made
+        collector.filters[new_filter.moref] = new_filter
     call.center.changes.touch()
-    return FILTER.type(made.moref)
+    return FILTER.type(new_filter.moref)
 
 
 def create_collector(call: Call) -> Any:

@@ -1,4 +1,4 @@
-"""Folder: new folders, and machines or folders moved between them."""
+"""Methods of Folder: make folders, and move machines or folders between them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def _create(call: Call) -> Any:
     if not name.strip() or len(name) > 80:
         raise vim.fault.InvalidName(name=name, msg=f"The name '{name}' is not valid.")
     siblings = center.index.children.get(parent.moref, ())
-    taken = next((child for child in siblings if same(center.index.entities[child].name, name)), None)
-    if taken is not None:
+    existing = next((child for child in siblings if same(center.index.entities[child].name, name)), None)
+    if existing is not None:
         raise vim.fault.DuplicateName(
-            name=name, object=center.reference(taken), msg=f"The name '{name}' already exists."
+            name=name, object=center.reference(existing), msg=f"The name '{name}' already exists."
         )
     number = 1000 + center.estate.next_number("folder")
-    made = Folder(f"group-{_LETTERS.get(parent.kind, 'v')}{number}", name, parent.kind, parent.moref)
-    center.estate.change(lambda old: replace(old, folders=old.folders | {made.moref: made}))
-    return vim.Folder(made.moref)
+    folder = Folder(f"group-{_LETTERS.get(parent.kind, 'v')}{number}", name, parent.kind, parent.moref)
+    center.estate.change(lambda old: replace(old, folders=old.folders | {folder.moref: folder}))
+    return vim.Folder(folder.moref)
 
 
 def _move(call: Call) -> Any:

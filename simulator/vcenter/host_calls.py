@@ -1,4 +1,4 @@
-"""HostSystem: maintenance and connection. What a host's state means for reading disks goes into the export."""
+"""Methods of HostSystem: maintenance and connection. The export says from which hosts disks can be read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simulator.vcenter.tasks import Running
 
 
 def export_states(center: Center) -> None:
-    """Tell the stand-in VDDK which machines' hosts cannot be read from."""
+    """Export for the stand-in VDDK which machines are on hosts that cannot be read from."""
     inventory = center.estate.inventory
     states = {moref: _state(inventory.hosts[vm.host]) for moref, vm in inventory.vms.items()}
     center.estate.export.hosts({moref: state for moref, state in states.items() if state != "ok"})
@@ -30,7 +30,7 @@ def _state(host: Host) -> str:
 
 
 def change(center: Center, moref: str, **values: Any) -> None:
-    """Replace fields of a host, and let readers meet what follows."""
+    """Replace fields of a host, and export the consequences for readers."""
 
     def step(inventory: Inventory) -> Inventory:
         changed = replace(inventory.hosts[moref], **values)

@@ -1,7 +1,7 @@
-"""Hostile answers: what stands in place of a property's value, for one machine among many.
+"""Hostile answers replace the value of a property, for one machine among many.
 
-The estate stays as it is; only what is sent changes. Which properties there are comes from the API's tables, which of
-them are answered so says whoever starts the simulator.
+The estate stays as it is; only the sent bytes change. The API's tables name the properties, and the starter of the simulator
+chooses those with hostile answers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MANY: Final = 3000  # members of a list
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A value as it is sent: the attributes of its element, and what is in it. Bytes need not be sound."""
+    """A value as it is sent: the attributes of its element, and its content, which may be invalid bytes."""
 
     attributes: str = ""
     body: bytes = b""
@@ -33,17 +33,17 @@ class Raw:
         return f"<{name}{self.attributes}>{self.body.decode(errors='surrogateescape')}</{name}>"
 
 
-#: What is sent instead of a value; None leaves the property out.
+#: The replacement of a value; None leaves the property out.
 Variant = Raw | None
 
 
 def variants(kind: Any, path: str, long: int = LONG) -> dict[str, Variant]:
-    """Every hostile answer for a property of a managed type, by a name that says what it is."""
+    """Every hostile answer for a property of a managed type, by a name that describes it."""
     declared = kind
     for name in path.split("."):
         declared = fields_of(declared)[name].type
     typed = f' xsi:type="{_sent(declared)}"'
-    found: dict[str, Variant] = {
+    answers: dict[str, Variant] = {
         "absent": None,
         "empty": Raw(),
         "nil": Raw(f'{typed} xsi:nil="true"'),
@@ -57,8 +57,8 @@ def variants(kind: Any, path: str, long: int = LONG) -> dict[str, Variant]:
         "too deep": Raw(typed, b"<a>" * _DEEP + b"</a>" * _DEEP),
         "reference": Raw(' type="HostSystem" xsi:type="ManagedObjectReference"', b"host-999999"),
     }
-    found |= {f"parts: {what}": Raw(typed, body) for what, body in _bodies(declared)}
-    return found
+    answers |= {f"parts: {what}": Raw(typed, body) for what, body in _bodies(declared)}
+    return answers
 
 
 def _bodies(declared: Any) -> Iterator[tuple[str, bytes]]:

@@ -1,4 +1,4 @@
-"""HostSystem: what pre-flight checks and clients read of an ESXi host."""
+"""HostSystem: the properties of an ESXi host that checks and clients read."""
 
 from __future__ import annotations
 

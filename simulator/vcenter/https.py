@@ -1,4 +1,4 @@
-"""HTTPS: which path is a SOAP call, and which a document that clients look at."""
+"""The HTTPS side: one path takes SOAP calls, others are documents that clients read."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""A managed object is table data: its API type, its properties, its methods. One file per kind fills the
-tables.
+"""A managed object is a row of tables: its API type, its properties, its methods. One file for each kind fills them.
 
-A property that the API has and the table has not is unset; a method that the API has and the table has not
-answers NotSupported; what the API has not is an InvalidProperty or MethodNotFound fault.
+A property that only the API has is unset. A method that only the API has answers NotSupported. A property or method that the
+API does not have is an InvalidProperty or MethodNotFound fault.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """From where a property is read: some properties depend on who asks (the current session)."""
+    """The context of reading a property: some properties depend on the session."""
 
     center: Center
     session: Session | None
@@ -89,7 +88,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One managed object: its kind, its moref and what stands behind it (an entity, a view, a task)."""
+    """One managed object: its kind, its moref and its subject (an entity, a view, a task)."""
 
     kind: Kind
     moref: str
@@ -111,7 +110,7 @@ class Tasks(Protocol):
 
 
 class Authority(Protocol):
-    """Who may do what; see `authority`."""
+    """The rights of users; see `authority`."""
 
     def has(self, user: str, entity: str, privilege: str) -> bool: ...
     def role_of(self, user: str, entity: str) -> int: ...

@@ -1,4 +1,4 @@
-"""VirtualMachine: what can be read of it. What can be done with it is in `machine_calls`."""
+"""The properties of VirtualMachine. Its methods are in `machine_calls`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""VirtualMachine and VirtualMachineSnapshot: what can be done. Each call is checked at once and carried out
-by a task.
-"""
+"""Methods of VirtualMachine and VirtualMachineSnapshot: each call is checked at once, and a task carries it out."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ def start_on_machine(call: Call, work: Work) -> Any:
 
 
 def _demand(call: Call, *states: PowerState) -> None:
-    """vCenter refuses a wrong power state when the task is asked for, not in the task."""
+    """Refuse a wrong power state at the call and not in the task, as vCenter does."""
     vm = _vm(call)
     if vm.power_state not in states:
         raise vim.fault.InvalidPowerState(
@@ -86,7 +84,7 @@ def _create_snapshot(call: Call, moref: str) -> Any:
 
 
 def _check_quiesce(vm: VirtualMachine) -> None:
-    """extraConfig `simulator.quiesce=fail` stands for a guest whose file systems cannot be frozen."""
+    """Fail for a guest that cannot be quiesced: extraConfig `simulator.quiesce=fail` says so."""
     if vm.extra.get("simulator.quiesce") == "fail":
         raise vim.fault.ApplicationQuiesceFault(
             msg="An error occurred while quiescing the virtual machine. See the virtual machine's event log."
@@ -158,10 +156,10 @@ def query_changed_disk_areas(call: Call) -> Any:
     if disk is None:
         raise invalid_argument("deviceKey")
     areas = center.estate.snapshots.query_changed(vm.moref, snapshot, key, start, call["changeId"])
-    shown, stop = _window(areas, start, disk.capacity, center.options.cbt_page, center.options.cbt_gaps)
+    pairs, stop = _window(areas, start, disk.capacity, center.options.cbt_page, center.options.cbt_gaps)
     extents = [
         make(vim.VirtualMachine.DiskChangeInfo.DiskChangeExtent, start=area[0], length=area[1])
-        for area in shown
+        for area in pairs
     ]
     return make(
         vim.VirtualMachine.DiskChangeInfo, startOffset=start, length=stop - start, changedArea=extents
@@ -187,8 +185,8 @@ def _window(
     if len(pairs) <= page:
         last = pairs[-1][0] + pairs[-1][1] if pairs else start
         return pairs, (last if gaps and pairs and last < capacity else capacity)
-    shown = pairs[:page]
-    return shown, shown[-1][0] + shown[-1][1]
+    on_page = pairs[:page]
+    return on_page, on_page[-1][0] + on_page[-1][1]
 
 
 def _reset_guest_information(_call: Call) -> None:

@@ -41,7 +41,7 @@ def vmx_path(vm: VirtualMachine, inventory: Inventory) -> str:
 
 
 def change_version(vm: VirtualMachine) -> str:
-    """Another text whenever the configuration is another; what the running machine does is no part of it."""
+    """A text that changes with the configuration, and not with what the running machine does."""
     disks = [replace(disk, change_id=None, scratch=None) for disk in vm.disks]
     hardware = (vm.version, vm.cpus, vm.memory, vm.firmware, vm.secure_boot, vm.controllers, disks, vm.nics)
     words = (
@@ -200,7 +200,7 @@ def _bootable(word: str) -> Any:
 
 
 def boot_order(options: Any) -> tuple[str, ...]:
-    """The words for what the API's boot options state."""
+    """The boot order in words, from the API's boot options."""
     words = []
     for device in options.bootOrder or ():
         name = (
@@ -222,7 +222,7 @@ def resource_config(vm: VirtualMachine) -> Any:
 
 
 def capability(vm: VirtualMachine) -> Any:
-    """VirtualMachineCapability: what may be done with this machine."""
+    """VirtualMachineCapability: the operations that this machine supports."""
     yes = (
         "snapshotOperationsSupported multipleSnapshotsSupported snapshotConfigSupported"
         " poweredOffSnapshotsSupported memorySnapshotsSupported revertToSnapshotSupported"
@@ -242,13 +242,13 @@ def layout(vm: VirtualMachine, inventory: Inventory, sizes: dict[str, int]) -> A
     home = vmx_path(vm, inventory).rpartition("/")[0]
     live = [_disk_layout(files, vm, disk.key, None) for disk in vm.disks]
     snapshots = []
-    for taken in vm.snapshots:
-        data = files.add(f"{home}/{vm.name}-Snapshot{taken.id}.vmsn", "snapshotData", 32768)
-        disks = [_disk_layout(files, vm, disk.key, taken.moref) for disk in taken.disks]
+    for snapshot in vm.snapshots:
+        data = files.add(f"{home}/{vm.name}-Snapshot{snapshot.id}.vmsn", "snapshotData", 32768)
+        disks = [_disk_layout(files, vm, disk.key, snapshot.moref) for disk in snapshot.disks]
         snapshots.append(
             make(
                 vim.vm.FileLayoutEx.SnapshotLayout,
-                key=vim.vm.Snapshot(taken.moref),
+                key=vim.vm.Snapshot(snapshot.moref),
                 dataKey=data,
                 memoryKey=-1,
                 disk=disks,

@@ -34,15 +34,15 @@ _KINDS: tuple[Kind, ...] = (
 def singletons(center: Center) -> dict[str, Target]:
     """Every such object by its moref."""
     by_type = {kind.type: kind for kind in _KINDS}
-    found = {"ServiceInstance": Target(service.INSTANCE, "ServiceInstance", center)}
-    found[internal.MOREF] = internal.target(center)
+    targets = {"ServiceInstance": Target(service.INSTANCE, "ServiceInstance", center)}
+    targets[internal.MOREF] = internal.target(center)
     for reference in service.MANAGERS.values():
-        found[reference._moId] = Target(by_type[type(reference)], reference._moId, center)
-    return found
+        targets[reference._moId] = Target(by_type[type(reference)], reference._moId, center)
+    return targets
 
 
 def settings(session_timeout: float, inventory: Inventory) -> dict[str, Any]:
-    """What OptionManager shows at first."""
+    """The initial settings of OptionManager."""
     return {
         service.IDLE_SETTING: f"{session_timeout:g}s",
         "VirtualCenter.FQDN": "vcenter.simulated.test",

@@ -1,4 +1,4 @@
-"""Answers of the property collector that are handed out page by page."""
+"""Answers of the property collector in pages."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Pages:
         return Light(_COLLECTOR.RetrieveResult, fields)
 
     def take(self, owner: str, token: str) -> tuple[list[Light], int]:
-        """Remove and return what a token stands for. Raises InvalidArgument for an unknown one."""
+        """Remove and return the page of a token. Raises InvalidArgument for an unknown token."""
         with self._lock:
-            found = self._rest.pop((owner, token), None)
-        if found is None:
+            page = self._rest.pop((owner, token), None)
+        if page is None:
             raise vmodl.fault.InvalidArgument(invalidProperty="token", msg=f"unknown token {token}")
-        return found
+        return page

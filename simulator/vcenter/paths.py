@@ -23,18 +23,18 @@ def invalid(path: str) -> Any:
 @lru_cache(maxsize=4096)
 def steps(path: str) -> tuple[tuple[str, str | None], ...]:
     """(name, array key or None) for each part of a path. Raises InvalidProperty."""
-    found: list[tuple[str, str | None]] = []
+    parts: list[tuple[str, str | None]] = []
     position = 0
     while position < len(path):
         match = _STEP.match(path, position)
         if match is None or (position == 0) != (match.group(0)[0] != "."):
             raise invalid(path)
         key = match["quoted"] if match["quoted"] is not None else match["bare"]
-        found.append((match["name"], key))
+        parts.append((match["name"], key))
         position = match.end()
-    if not found:
+    if not parts:
         raise invalid(path)
-    return tuple(found)
+    return tuple(parts)
 
 
 def resolve(kind: Any, path: str, read: Callable[[str], Any]) -> Typed | None:

@@ -64,8 +64,8 @@ def _hosts(view: View) -> list[Host]:
 
 
 def _of_hosts(view: View, name: str) -> list[Any]:
-    found = dict.fromkeys(moref for host in _hosts(view) for moref in getattr(host, name))
-    return [view.center.reference(moref) for moref in found]
+    morefs = dict.fromkeys(moref for host in _hosts(view) for moref in getattr(host, name))
+    return [view.center.reference(moref) for moref in morefs]
 
 
 def _cluster_summary(view: View) -> Any:

@@ -100,10 +100,10 @@ def _add_disk(call: Call, moref: str, change: Any) -> None:
     device = change.device
     capacity = device.capacityInBytes or (device.capacityInKB << 10)
     vm = call.center.estate.inventory.vm(moref)
-    taken = {disk.unit for disk in vm.disks if disk.controller == device.controllerKey} | {7}
+    used_units = {disk.unit for disk in vm.disks if disk.controller == device.controllerKey} | {7}
     unit = device.unitNumber
     if unit is None or unit < 0:
-        unit = next(number for number in range(64) if number not in taken)
+        unit = next(number for number in range(64) if number not in used_units)
     values: dict[str, Any] = {}
     mode = getattr(device.backing, "diskMode", None)
     if mode:
@@ -122,10 +122,10 @@ def _remove_disk(call: Call, moref: str, change: Any) -> None:
 
 def _disk(call: Call, moref: str, key: int) -> VirtualDisk:
     vm = call.center.estate.inventory.vm(moref)
-    found = next((disk for disk in vm.disks if disk.key == key), None)
-    if found is None:
+    match = next((disk for disk in vm.disks if disk.key == key), None)
+    if match is None:
         raise invalid_argument("deviceChange.device.key")
-    return found
+    return match
 
 
 _DISK_CHANGES: dict[str, Apply] = {"edit": _edit_disk, "add": _add_disk, "remove": _remove_disk}

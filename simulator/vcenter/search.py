@@ -76,8 +76,8 @@ def _named_children(call: Call, moref: str) -> list[tuple[str, str]]:
 
 def _child(call: Call) -> Any:
     target = call.center.locate(call["entity"])
-    found = (moref for moref, name in _named_children(call, target.moref) if same(name, call["name"]))
-    return _one(found, call)
+    children = (moref for moref, name in _named_children(call, target.moref) if same(name, call["name"]))
+    return _one(children, call)
 
 
 def _by_datastore_path(call: Call) -> Any:

@@ -20,15 +20,15 @@ _TRAVERSAL = vmodl.query.PropertyCollector.TraversalSpec
 
 def named(specs: Iterable[Any]) -> dict[str, Any]:
     """Every traversal spec of a filter by its name, however deep it is written."""
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     waiting = deque(specs)
     while waiting:
         spec = waiting.popleft()
         if isinstance(spec, _TRAVERSAL):
             if spec.name:
-                found[spec.name] = spec
+                by_name[spec.name] = spec
             waiting.extend(spec.selectSet)
-    return found
+    return by_name
 
 
 def selected(center: Center, session: Session | None, filter_spec: Any) -> Iterator[Target]:
@@ -55,8 +55,8 @@ def selected(center: Center, session: Session | None, filter_spec: Any) -> Itera
                 if (target.moref, id(spec)) in followed:
                     continue
                 followed.add((target.moref, id(spec)))
-                for found in _follow(center, session, target, spec):
-                    queue.append((found, bool(spec.skip), spec.selectSet))
+                for reference in _follow(center, session, target, spec):
+                    queue.append((reference, bool(spec.skip), spec.selectSet))
 
 
 def _traversals(specs: Iterable[Any], names: dict[str, Any]) -> Iterator[Any]:
@@ -74,10 +74,10 @@ def _traversals(specs: Iterable[Any], names: dict[str, Any]) -> Iterator[Any]:
 def _follow(center: Center, session: Session | None, target: Target, spec: Any) -> Iterator[Target]:
     if not issubclass(target.kind.type, spec.type):
         return
-    found = paths.resolve(target.kind.type, str(spec.path), lambda name: center.read(target, name, session))
-    if found is None:
+    value = paths.resolve(target.kind.type, str(spec.path), lambda name: center.read(target, name, session))
+    if value is None:
         return
-    for reference in found.value if isinstance(found.value, list | tuple) else [found.value]:
+    for reference in value.value if isinstance(value.value, list | tuple) else [value.value]:
         if isinstance(reference, ManagedObject):
             reached = center.find(reference)
             if reached is not None:

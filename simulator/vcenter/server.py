@@ -21,10 +21,10 @@ _DRAIN_SECONDS = 5.0
 
 
 class Front:
-    """Whoever answers at one address: a listener that can be closed and opened again."""
+    """The listener at one address; it can be closed and opened again."""
 
-    def __init__(self, address: tuple[str, int], kept: certificate.Certificate, center: Center) -> None:
-        self._address, self._kept, self._center = address, kept, center
+    def __init__(self, address: tuple[str, int], files: certificate.Certificate, center: Center) -> None:
+        self._address, self._kept, self._center = address, files, center
         self.open()
 
     def open(self) -> None:
@@ -37,7 +37,7 @@ class Front:
         self._thread.start()
 
     def shut(self) -> None:
-        """Whoever connects is refused, who is connected loses the connection."""
+        """Refuse new connections, and break the existing ones."""
         self.listener.shutdown()
         self.listener.server_close()
         self.listener.hang_up()
@@ -50,7 +50,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running vCenter: where it is, who may come in, and the Center behind it (for tests to reach into)."""
+    """A running vCenter: its address, a user who may log in, and the Center behind it (for tests)."""
 
     host: str
     port: int
@@ -69,9 +69,9 @@ class Server:
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """vCenter is being restarted inside the block: nobody answers, and it forgets sessions, collectors and tasks.
+        """Restart vCenter: inside the block nothing answers, and it forgets sessions, collectors and tasks.
 
-        What hosts are doing goes on meanwhile, as it does in reality.
+        The work of hosts goes on meanwhile, as in reality.
         """
         self.front.shut()
         for session in self.center.sessions.all():
@@ -104,15 +104,15 @@ def serve(
     cancelled,
     running tasks get five seconds, sessions end.
     """
-    kept = certificate.load_or_create(estate.directory / "certificate", host)
-    estate.export.access(kept.sha1, accounts.items())
-    nfc = Hosts(estate, kept, host, switches=nfc_switches)
-    center = Center(estate, accounts, options or Options(), kept.sha1, nfc)
-    front = Front((host, port), kept, center)
+    files = certificate.load_or_create(estate.directory / "certificate", host)
+    estate.export.access(files.sha1, accounts.items())
+    nfc = Hosts(estate, files, host, switches=nfc_switches)
+    center = Center(estate, accounts, options or Options(), files.sha1, nfc)
+    front = Front((host, port), files, center)
     user, password = next(iter(accounts.items()))
     try:
         yield Server(
-            host, front.port, user, password, kept.sha1, kept.sha256, kept.certificate, center, front, nfc
+            host, front.port, user, password, files.sha1, files.sha256, files.certificate, center, front, nfc
         )
     finally:
         front.listener.shutdown()

@@ -1,6 +1,4 @@
-"""ServiceInstance, SessionManager and OptionManager: how a client comes in, who is here, and the server's
-settings.
-"""
+"""ServiceInstance, SessionManager and OptionManager: logins, sessions, and the server's settings."""
 
 from __future__ import annotations
 
@@ -157,14 +155,14 @@ def _query_options(call: Call) -> Any:
     name = call["name"]
     settings = call.center.settings
     if not name:
-        found = settings
+        matching = settings
     elif name.endswith("."):
-        found = {key: value for key, value in settings.items() if key.startswith(name)}
+        matching = {key: value for key, value in settings.items() if key.startswith(name)}
     else:
-        found = {key: value for key, value in settings.items() if key == name}
-    if not found:
+        matching = {key: value for key, value in settings.items() if key == name}
+    if not matching:
         raise vim.fault.InvalidName(name=name or "", msg=f"No setting is named {name}.")
-    return [make(vim.option.OptionValue, key=key, value=value) for key, value in found.items()]
+    return [make(vim.option.OptionValue, key=key, value=value) for key, value in matching.items()]
 
 
 def _update_options(call: Call) -> None:

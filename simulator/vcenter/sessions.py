@@ -127,7 +127,7 @@ class Sessions:
             session.idle_since = time.monotonic()
 
     def end(self, session: Session) -> None:
-        """Log out, expire or terminate; harmless when already ended."""
+        """End a session by logout, expiry or termination, unless it has ended."""
         with self._lock:
             if self._by_cookie.pop(session.cookie, None) is None:
                 return

@@ -44,7 +44,7 @@ class Task:
 
 
 class Running:
-    """What the work of a task may do: report progress and learn that it was cancelled."""
+    """A running task as its work sees it: it reports progress and learns that it was cancelled."""
 
     def __init__(self, task: Task, center: Center) -> None:
         self._task = task
@@ -121,7 +121,7 @@ class Tasks:
             return self._idle.wait_for(lambda: self._running == 0, seconds)
 
     def forget(self) -> None:
-        """As after a restart: nobody knows any task any more; what they do goes on."""
+        """Forget all tasks, as after a restart; their work goes on."""
         with self._lock:
             self._by_moref.clear()
             self._recent.clear()

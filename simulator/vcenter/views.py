@@ -26,7 +26,7 @@ class Container:
 
 @dataclass(slots=True)
 class Listed:
-    """A list or inventory view: what the client put in."""
+    """A list or inventory view: the objects that the client added."""
 
     owner: str
     references: list[Any] = field(default_factory=list)
@@ -87,12 +87,12 @@ _CONTAINERS = (vim.Folder, vim.Datacenter, vim.ComputeResource, vim.ResourcePool
 def _contained(reading: Reading) -> list[Any]:
     view: Container = reading.target.subject
     center = reading.center
-    found = []
+    references = []
     for moref in _members(center, view):
         reference = center.reference(moref)
         if not view.types or isinstance(reference, view.types):
-            found.append(reference)
-    return found
+            references.append(reference)
+    return references
 
 
 def _members(center: Center, view: Container) -> list[str]:
@@ -121,10 +121,10 @@ def _modify_list(call: Call) -> list[Any]:
     view: Listed = call.target.subject
     gone = {reference._moId for reference in call["remove"] or ()}
     unresolved = [reference for reference in call["add"] or () if call.center.find(reference) is None]
-    kept = [reference for reference in view.references if reference._moId not in gone]
-    known = {reference._moId for reference in kept}
+    remaining = [reference for reference in view.references if reference._moId not in gone]
+    known = {reference._moId for reference in remaining}
     added = [r for r in call["add"] or () if r not in unresolved and r._moId not in known]
-    view.references = kept + added
+    view.references = remaining + added
     call.center.changes.touch(call.target.moref)
     return unresolved
 

@@ -63,9 +63,9 @@ def _compile(sources: list[Path], flags: list[str], target: Path) -> None:
             f"VixDiskLib stand-in: no C compiler ({_compiler()}) on PATH; install gcc or clang"
         )
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        made = Path(scratch) / target.name
+        library = Path(scratch) / target.name
         outcome = subprocess.run(
-            [compiler, *flags, "-o", str(made), *map(str, sources)],
+            [compiler, *flags, "-o", str(library), *map(str, sources)],
             capture_output=True,
             text=True,
             check=False,
@@ -73,4 +73,4 @@ def _compile(sources: list[Path], flags: list[str], target: Path) -> None:
         if outcome.returncode:
             first = next((line for line in outcome.stderr.splitlines() if "error" in line), "no message")
             raise CompilerError(f"VixDiskLib stand-in: {compiler} failed: {first}")
-        made.replace(target)
+        library.replace(target)

@@ -27,12 +27,12 @@ class Switch:
 def switches() -> dict[str, Switch]:
     """All switches by key, in the order of the table."""
     table = Path(__file__).with_name("switches.h").read_text()
-    found = (match for line in table.splitlines() if (match := _LINE.match(line)))
+    matches = (match for line in table.splitlines() if (match := _LINE.match(line)))
     return {
         match["key"]: Switch(
             match["key"], match["kind"] == "NUMBER", match["initial"].strip('"'), match["meaning"]
         )
-        for match in found
+        for match in matches
     }
 
 
