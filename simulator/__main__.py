@@ -164,7 +164,7 @@ def _run(stack: ExitStack, arguments: dict[str, object]) -> None:
             host=str(arguments["host"]),
             port=_int(arguments["port"]),
             options=options,
-            nfc_switches=with_values(NfcSwitches(), _strings(given["nfc"])),
+            nfc_switches=with_values(NfcSwitches(), _strings(arguments["nfc"])),
         )
     )
     for denied in _strings(arguments["deny"]):

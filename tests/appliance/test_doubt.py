@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from connector.appliance.progress import PassProgress
+from connector.cancellation import Cancellation
 from connector.errors import Interrupted
 from connector.settings import TransferSettings
 from simulator.estate.inventory import PowerState
@@ -183,7 +183,7 @@ class Halfway(PassProgress):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stop = threading.Event()
+        self.stop = Cancellation()
 
     def update(self, key: int, **changes: Any) -> None:
         super().update(key, **changes)
