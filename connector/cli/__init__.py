@@ -1,1 +1,1 @@
-"""The command line: one file per noun. A composition root: it may import everything below, nobody imports it."""
+"""The command line has one file for each noun. It puts everything together, and nothing imports it."""

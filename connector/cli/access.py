@@ -1,6 +1,4 @@
-"""Which control plane, as whom, and whom to trust: flags, then environment, then a settings file; the secret from none of
-the flags.
-"""
+"""Address, key and trust come from options, then the environment, then a settings file; the secret never from an option."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from connector.cli.typed import as_given, as_typed
 from connector.clients.smc import Access, SmcClient
 from connector.errors import BadInput
 
-#: Read when nothing else names a settings file.
+#: The settings file that is read if nothing else names one.
 DEFAULT_SETTINGS: Final = Path("connector") / "control.toml"
 
 _OPTIONS: Final = (
@@ -31,34 +29,38 @@ _OPTIONS: Final = (
         help="The control plane: https://HOST[:PORT].",
     ),
     click.option(
-        "--access-key-id", "key_id", envvar="CONNECTOR_ACCESS_KEY_ID", metavar="ID", help="Who we are."
+        "--access-key-id",
+        "key_id",
+        envvar="CONNECTOR_ACCESS_KEY_ID",
+        metavar="ID",
+        help="Id of the access key that signs.",
     ),
     click.option(
         "--access-key-secret-file",
         "secret_file",
         type=click.Path(dir_okay=False, path_type=Path),
         envvar="CONNECTOR_ACCESS_KEY_SECRET_FILE",
-        help="File with the secret, mode 0600; else $CONNECTOR_ACCESS_KEY_SECRET, else a prompt.",
+        help="File with the key's secret, mode 0600; else $CONNECTOR_ACCESS_KEY_SECRET, else a prompt.",
     ),
     click.option(
         "--thumbprint",
         envvar="CONNECTOR_CONTROL_THUMBPRINT",
         metavar="AA:BB:..",
-        help="SHA-256 of the control plane's certificate; trust this one and no other.",
+        help="SHA-256 of the control plane's certificate; only this certificate is trusted.",
     ),
     click.option(
         "--ca",
         "authority",
         type=click.Path(dir_okay=False, path_type=Path),
         envvar="CONNECTOR_CONTROL_CA",
-        help="PEM file with the authority to trust. Default: the public ones.",
+        help="PEM file with the authority to trust. Default: the public authorities.",
     ),
     click.option(
         "--settings",
         "settings",
         type=click.Path(dir_okay=False, path_type=Path),
         envvar="CONNECTOR_CONTROL_SETTINGS",
-        help="TOML file with these. Default: ~/.config/connector/control.toml, if it is there.",
+        help="TOML file with these settings. Default: ~/.config/connector/control.toml, if it exists.",
     ),
 )
 
@@ -74,7 +76,7 @@ _VARIABLES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a settings file may say."""
+    """The settings of a settings file."""
 
     url: str = ""
     access_key_id: str = ""
@@ -85,7 +87,7 @@ class Settings:
 
 
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options, and gives `command` a client as its first argument; refusals name what was typed."""
+    """Add the options, and give `command` a client as its first argument. Refusals name the options that were typed."""
 
     @functools.wraps(command)
     def run(
@@ -109,15 +111,15 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def of_directory(url: str, thumbprint: str, file: Path) -> Access:
-    """As the owner of a control plane's state directory, whose access key is in `file`. Raises BadInput."""
-    found = _settings(file)
-    return Access.of(url, found.access_key_id, found.access_key_secret, thumbprint, None)
+    """Access with the owner's key of a state directory, which is in `file`. Raises BadInput."""
+    settings = _settings(file)
+    return Access.of(url, settings.access_key_id, settings.access_key_secret, thumbprint, None)
 
 
 def configured() -> Access | None:
-    """Access to the control plane that the environment or the settings file names; None when none is named.
+    """Access to the control plane that the environment or the settings file names; None if none is named.
 
-    Raises BadInput when it is named and something else is missing.
+    Raises BadInput if it is named and another setting is missing.
     """
     words = {name: os.environ.get(f"CONNECTOR_{name}") for name in _VARIABLES}
     file = words["CONTROL_SETTINGS"]
@@ -163,7 +165,7 @@ def _access(
 
 
 def _settings(file: Path | None) -> Settings:
-    """What the file says; nothing when it was not named and is not there."""
+    """The settings of the file; none if it was not named and does not exist."""
     if file is None:
         home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
         if not (file := home / DEFAULT_SETTINGS).is_file():

@@ -1,4 +1,4 @@
-"""One operation on several jobs: each is tried, the first failure decides the exit code."""
+"""One operation on several jobs tries each job. The first failure decides the exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from connector.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """An operation, and the word for having asked for it."""
+    """An operation, and the words that say that it was asked for."""
 
     action: str
     done: str
@@ -37,14 +37,14 @@ DELETE = Act("DeleteReplicationJob", "being deleted")
 
 
 class Failures:
-    """What went wrong with one thing lets the others go on; what would go wrong with all of them ends it at once."""
+    """A failure of one object lets the others go on. A failure that would meet all of them ends the command at once."""
 
     def __init__(self) -> None:
         self._first: ConnectorError | None = None
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
-        """Keeps the first failure inside, and tells the others."""
+        """Keep the first failure of the block, and print the others."""
         try:
             with as_typed():
                 yield
@@ -57,19 +57,19 @@ class Failures:
             self._first = self._first or failed
 
     def done(self) -> None:
-        """Raises the first failure, if there was one."""
+        """Raise the first failure, if there was one."""
         if self._first is not None:
             raise self._first
 
 
-def act(client: SmcClient, what: Act, jobs: Iterable[Json], as_json: bool, **parameters: Any) -> None:
-    """Ask for it for each job, and say so; raises the first failure after all were tried."""
+def act(client: SmcClient, action: Act, jobs: Iterable[Json], as_json: bool, **parameters: Any) -> None:
+    """Ask for the operation for each job and print the answer. Raises the first failure after all jobs were tried."""
     failures = Failures()
     for job in jobs:
         name, key = str(job.get("Name") or job["JobId"]), job["JobId"]
         with failures.of(name):
-            answer = client.call(what.action, JobId=key, **parameters)
-            fields = {"JobId": key, "Name": name, "Operation": what.action}
-            done = "the cutover is resumed" if what is START and job.get("CutOver") else what.done
-            tables.told(name, done, fields | {"RequestId": answer.get("RequestId")}, as_json)
+            answer = client.call(action.action, JobId=key, **parameters)
+            fields = {"JobId": key, "Name": name, "Operation": action.action}
+            outcome = "the cutover is resumed" if action is START and job.get("CutOver") else action.done
+            tables.told(name, outcome, fields | {"RequestId": answer.get("RequestId")}, as_json)
     failures.done()

@@ -1,4 +1,4 @@
-"""`connector appliance`: who reads for this control plane, and who has fallen silent."""
+"""`connector appliance` lists appliances, and approves, revokes and rotates them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _APPLIANCE = click.argument("word", metavar="APPLIANCE")
 
 @click.group()
 def appliance() -> None:
-    """Appliances that have enrolled. APPLIANCE is an id, or a name that one alone has.
+    """Appliances that have enrolled. APPLIANCE is an id, or a name that only one appliance has.
 
     Approving, revoking and rotating need the role admin.
     """
@@ -44,20 +44,22 @@ def appliance() -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(arguments: tuple[str, ...]) -> None:
-    """Run an appliance in the foreground, as its file says; see `connector appliance run --help`.
+    """Run an appliance in the foreground with its configuration file; see `connector appliance run --help`.
 
     \b
     connector appliance run --config /etc/connector/appliance.yaml
     """
     sys.stdout.flush()
-    # It takes this process over: its signals and its end are its own.
+    # The appliance takes this process over, with its signals and its end.
     os.execv(sys.executable, [sys.executable, "-m", "connector.appliance", *arguments])  # noqa: S606
 
 
 @appliance.command("list")
-@click.option("--name", help="This name, exactly.")
-@click.option("--vcenter", "of_vcenter", metavar="UUID", help="Of this vCenter (its instance UUID), exactly.")
-@click.option("--online/--offline", default=None, help="Heard of lately, or not.")
+@click.option("--name", help="Only the appliance with exactly this name.")
+@click.option(
+    "--vcenter", "of_vcenter", metavar="UUID", help="Only appliances of the vCenter with this instance UUID."
+)
+@click.option("--online/--offline", default=None, help="Only appliances that are online, or are not.")
 @with_client
 @JSON
 def list_(
@@ -68,8 +70,8 @@ def list_(
     \b
     connector appliance list --offline
     """
-    found = rows(client, APPLIANCE, Name=name, VCenter=of_vcenter, Online=online)
-    tables.listed(found, COLUMNS, as_json, "no appliance")
+    appliances = rows(client, APPLIANCE, Name=name, VCenter=of_vcenter, Online=online)
+    tables.listed(appliances, COLUMNS, as_json, "no appliance")
 
 
 @appliance.command()
@@ -94,7 +96,7 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
 @with_client
 @JSON
 def approve(client: SmcClient, word: str, as_json: bool) -> None:
-    """Let an appliance that waits act for its vCenter.
+    """Let a waiting appliance act for its vCenter.
 
     \b
     connector appliance approve site-a
@@ -107,9 +109,9 @@ def approve(client: SmcClient, word: str, as_json: bool) -> None:
 @with_client
 @JSON
 def revoke(client: SmcClient, word: str, as_json: bool) -> None:
-    """Shut an appliance out, now: its secret and its certificates are refused, its passes are offered again.
+    """Shut an appliance out at once: its secret and certificates are refused, and its passes are offered again.
 
-    What enrols with the same code for the same vCenter afterwards waits for approval.
+    An appliance that enrols later with the same code for the same vCenter waits for approval.
 
     \b
     connector appliance revoke site-a
@@ -124,7 +126,7 @@ def revoke(client: SmcClient, word: str, as_json: bool) -> None:
 def rotate(client: SmcClient, word: str, as_json: bool) -> None:
     """Give an appliance a new secret and a new key for evidence, at its next heartbeat.
 
-    The old secret ends when the new one is used; the old key is good for passes that were taken before.
+    The old secret ends when the new one is used. The old key stays valid for passes that were taken before.
 
     \b
     connector appliance rotate site-a
@@ -132,7 +134,7 @@ def rotate(client: SmcClient, word: str, as_json: bool) -> None:
     _decide(client, "RotateMigrationAppliance", word, "gets a new secret and key", as_json)
 
 
-def _decide(client: SmcClient, operation: str, word: str, said: str, as_json: bool) -> None:
+def _decide(client: SmcClient, operation: str, word: str, outcome: str, as_json: bool) -> None:
     key = identity(client, APPLIANCE, word)
     answer = client.call(operation, ApplianceId=key)
-    tables.told(word, said, {"ApplianceId": key, "State": str(answer["State"])}, as_json)
+    tables.told(word, outcome, {"ApplianceId": key, "State": str(answer["State"])}, as_json)

@@ -1,4 +1,4 @@
-"""`connector application`: machines that belong together go down, are read and come back together."""
+"""`connector application` cuts machines that belong together over, and rolls them back, as one."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ MEMBERS: Final[tuple[tables.Column, ...]] = (
 )
 
 _NAME = click.argument("name", metavar="APPLICATION")
-_WATCH = click.option("--watch", "then_watch", is_flag=True, help="Then watch until its jobs rest.")
+_WATCH = click.option("--watch", "then_watch", is_flag=True, help="Then watch its jobs until they rest.")
 
 
 @click.group()
 def application() -> None:
     """Applications: incremental jobs whose sources are cut over as one.
 
-    Their machines are shut down in order, each when those before it are off, and none is read before all are off: the
-    images show one common point. If one fails before all are proved, no image is made and all are powered on again in
-    reverse order.
+    The machines are shut down in order, and each waits until those before it are off. None is read before all are off,
+    so the images show one common point. If one fails before all are proved, no image is made, and all are powered on
+    again in reverse order.
     """
 
 
@@ -65,14 +65,14 @@ def show(client: SmcClient, name: str, as_json: bool) -> None:
     \b
     connector application show shop
     """
-    found = _find(client, name)
+    row = _find(client, name)
     if as_json:
-        tables.document(found)
+        tables.document(row)
     else:
         tables.section(
-            f"{tables.plain(name)}, shut down from the top, started from the bottom", _members(found), MEMBERS
+            f"{tables.plain(name)}, shut down from the top, started from the bottom", _members(row), MEMBERS
         )
-        if (spread := int(found.get("Spread", -1))) >= 0:
+        if (spread := int(row.get("Spread", -1))) >= 0:
             click.echo(f"snapshots of the last common run: {spread} s apart")
 
 
@@ -82,10 +82,10 @@ def show(client: SmcClient, name: str, as_json: bool) -> None:
 @with_client
 @JSON
 def set_(client: SmcClient, name: str, words: tuple[str, ...], as_json: bool) -> None:
-    """Say which jobs are the application, in the order of their shutdown; start goes the other way round.
+    """Set the jobs of the application, in the order of their shutdown. They are started in reverse order.
 
-    Jobs with the same RANK go side by side; without ranks each waits for the one before it. Said again, it replaces
-    what was said before.
+    Jobs with the same RANK are shut down side by side; without ranks each waits for the one before it. The command
+    replaces the former jobs of the application.
 
     \b
     connector application set shop web-01 app-01 db-01
@@ -102,9 +102,9 @@ def set_(client: SmcClient, name: str, words: tuple[str, ...], as_json: bool) ->
 @with_client
 @JSON
 def start(client: SmcClient, name: str, then_watch: bool, as_json: bool) -> None:
-    """Start a run of each job; their machines are read when all are ready, at nearly the same time. All or none begin.
+    """Start a run of each job, or of none. The machines are read at nearly the same time, when all are ready.
 
-    `show` says how many seconds lay between their snapshots.
+    `show` says how many seconds were between their snapshots.
 
     \b
     connector application start shop --watch
@@ -118,7 +118,7 @@ def start(client: SmcClient, name: str, then_watch: bool, as_json: bool) -> None
 @with_client
 @JSON
 def cutover(client: SmcClient, name: str, then_watch: bool, as_json: bool) -> None:
-    """Shut the sources down in order, read what changed when all are off, make images when all are proved.
+    """Shut the sources down in order, read their changes when all are off, and make images when all are proved.
 
     \b
     connector application cutover shop --watch
@@ -133,7 +133,7 @@ def cutover(client: SmcClient, name: str, then_watch: bool, as_json: bool) -> No
 @with_client
 @JSON
 def rollback(client: SmcClient, name: str, keep_cbt: bool, then_watch: bool, as_json: bool) -> None:
-    """After a cutover: power the sources on again in reverse order, as they were found. The jobs are Stopped then.
+    """After a cutover: give the sources their state back and power them on in reverse order. Then the jobs are Stopped.
 
     \b
     connector application rollback shop --watch
@@ -154,7 +154,7 @@ def rollback(client: SmcClient, name: str, keep_cbt: bool, then_watch: bool, as_
 @with_client
 @JSON
 def delete(client: SmcClient, name: str, as_json: bool) -> None:
-    """Let its jobs go their own ways again. The jobs stay.
+    """End an application. Its jobs stay, and each is cut over by itself again.
 
     \b
     connector application delete shop
@@ -181,8 +181,8 @@ def _members(row: Json) -> list[Json]:
 
 def _ranked(client: SmcClient, words: tuple[str, ...]) -> list[Json]:
     split = [word.rpartition("=") for word in words]
-    told = [bool(separator) for _, separator, _ in split]
-    if any(told) and not all(told):
+    has_rank = [bool(separator) for _, separator, _ in split]
+    if any(has_rank) and not all(has_rank):
         raise BadInput("some jobs have a rank and some have none", remedy="give each job its rank, or none")
     members = []
     for place, (name, separator, rank) in enumerate(split, 1):
@@ -194,17 +194,23 @@ def _ranked(client: SmcClient, words: tuple[str, ...]) -> list[Json]:
 
 
 def _act(
-    client: SmcClient, action: str, done: str, name: str, then_watch: bool, as_json: bool, **parameters: Any
+    client: SmcClient,
+    action: str,
+    outcome: str,
+    name: str,
+    then_watch: bool,
+    as_json: bool,
+    **parameters: Any,
 ) -> None:
     answer = client.call(action, Name=name, **parameters)
-    _tell(name, done, action, answer, as_json)
+    _tell(name, outcome, action, answer, as_json)
     if then_watch:
         jobs = some(client, JOB, [str(member["JobId"]) for member in _members(answer)])
         _watch(client, name, jobs, as_json)
 
 
 def _watch(client: SmcClient, name: str, jobs: list[Json], as_json: bool) -> None:
-    """Until they rest and none is about to be taken back. Raises the first failure, or why all were taken back."""
+    """Watch until the jobs rest and none is about to be rolled back. Raises the first failure, or why all were rolled back."""
     failure: ConnectorError | None = None
     try:
         watching.watch(client, jobs, as_json)
@@ -212,15 +218,15 @@ def _watch(client: SmcClient, name: str, jobs: list[Json], as_json: bool) -> Non
         raise
     except ConnectorError as failed:
         failure = failed
-    while not (found := _find(client, name)).get("Settled", True):
+    while not (row := _find(client, name)).get("Settled", True):
         time.sleep(watching.PACE)
     if failure:
         raise failure
-    if wrong := next((text for m in _members(found) if (text := str(m.get("ErrorMessage") or ""))), ""):
+    if wrong := next((text for m in _members(row) if (text := str(m.get("ErrorMessage") or ""))), ""):
         raise Conflict(wrong, on=name, remedy=f"see connector application show {name}")
 
 
-def _tell(name: str, done: str, action: str, answer: Json, as_json: bool) -> None:
+def _tell(name: str, outcome: str, action: str, answer: Json, as_json: bool) -> None:
     tables.told(
-        name, done, {"Name": name, "Operation": action, "RequestId": answer.get("RequestId")}, as_json
+        name, outcome, {"Name": name, "Operation": action, "RequestId": answer.get("RequestId")}, as_json
     )

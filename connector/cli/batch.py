@@ -1,4 +1,4 @@
-"""`connector batch`: a wave of machines by one manifest, from its check to its report."""
+"""`connector batch` migrates a wave of machines by one manifest, from the check to the report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from connector.errors import BadInput, Conflict, ControlFailed, NotFound
 from connector.outages import Silence
 
 REFUSED: Final = 2  # exit code when a manifest has problems
-FAILED: Final = 12  # a call was refused or lost, a hook failed, a machine's job failed
+FAILED: Final = 12  # exit code when a call was refused or lost, a hook failed, or a machine's job failed
 _LATEST: Final = 3600.0  # seconds; a pause between two looks is never longer
 
 _FILE = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
@@ -54,10 +54,10 @@ def batch() -> None:
 
     \b
     connector batch import vinfo.csv --wave w1 --region cn-hangzhou --out w1.yaml
-    connector batch validate w1.yaml        what is wrong with it, line by line
-    connector batch plan     w1.yaml        what would change
-    connector batch apply    w1.yaml        change it
-    connector batch start    w1.yaml        begin what begins by hand
+    connector batch validate w1.yaml        check the manifest
+    connector batch plan     w1.yaml        show what apply would change
+    connector batch apply    w1.yaml        make the control plane equal to the manifest
+    connector batch start    w1.yaml        start the jobs that do not start by themselves
     connector batch status   w1.yaml --watch
     connector batch cutover  w1.yaml        inside its window, group by group
     connector batch report   w1.yaml --html w1.html
@@ -68,7 +68,7 @@ def batch() -> None:
 @_FILE
 @JSON
 def validate(file: Path, as_json: bool) -> None:
-    """Check a manifest without a control plane. Every problem is one line: FILE:LINE:COLUMN: what; remedy.
+    """Check a manifest without a control plane. Each problem is one line: FILE:LINE:COLUMN: what; remedy.
 
     \b
     connector batch validate wave.yaml
@@ -90,7 +90,7 @@ def validate(file: Path, as_json: bool) -> None:
 @with_client
 @JSON
 def plan_(client: SmcClient, file: Path, verbose: bool, as_json: bool) -> None:
-    """Show what apply would create, change, leave and not touch, with bytes, snapshots, time and cost. Changes nothing.
+    """Show what apply would create, change and leave, with bytes, snapshots, time and cost. It changes nothing.
 
     \b
     connector batch plan wave.yaml
@@ -101,9 +101,9 @@ def plan_(client: SmcClient, file: Path, verbose: bool, as_json: bool) -> None:
         wave = _wave(file)
         check_time(wave, time.time())
         with _plane(client) as plane:
-            found = _planned(wave, plane)
-    view.print_plan(found, verbose=verbose, as_json=as_json)
-    if found.problems:
+            plan = _planned(wave, plane)
+    view.print_plan(plan, verbose=verbose, as_json=as_json)
+    if plan.problems:
         raise click.exceptions.Exit(REFUSED)
 
 
@@ -112,7 +112,7 @@ def plan_(client: SmcClient, file: Path, verbose: bool, as_json: bool) -> None:
 @with_client
 @JSON
 def apply(client: SmcClient, file: Path, as_json: bool) -> None:
-    """Make the control plane equal to the manifest: all of it, or nothing. Applying again changes nothing.
+    """Make the control plane equal to the manifest, completely or not at all. A second apply changes nothing.
 
     \b
     connector batch apply wave.yaml
@@ -123,12 +123,12 @@ def apply(client: SmcClient, file: Path, as_json: bool) -> None:
         around = HookRunner(wave, _warn)
         around.check()
         with _plane(client) as plane:
-            found = _planned(wave, plane)
-            if found.problems:
-                raise ManifestRefused(wave.file, found.problems)
-            done = _apply(plane, found, around, as_json)
-    view.print_applied(found, done, as_json)
-    if done.failures:
+            plan = _planned(wave, plane)
+            if plan.problems:
+                raise ManifestRefused(wave.file, plan.problems)
+            applied = _apply(plane, plan, around, as_json)
+    view.print_applied(plan, applied, as_json)
+    if applied.failures:
         raise click.exceptions.Exit(FAILED)
 
 
@@ -139,7 +139,7 @@ def apply(client: SmcClient, file: Path, as_json: bool) -> None:
 @with_client
 @JSON
 def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: bool) -> None:
-    """Show where each machine of the wave stands. Exit code 12 when one has failed.
+    """Show how far each machine of the wave is. The exit code is 12 if one has failed.
 
     \b
     connector batch status wave.yaml
@@ -149,10 +149,10 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
         wave = _wave(file)
         with _plane(client) as plane:
             sources = plane.sources()
-            shown: WaveStatus | None = None
+            last: WaveStatus | None = None
             silence = Silence(lambda line: click.echo(plain(line), err=True))
-            while shown is None or (watch and not shown.settled):
-                if shown is not None:
+            while last is None or (watch and not last.settled):
+                if last is not None:
                     _pause(every)
                 placements = resolve(wave, sources).placements
                 try:
@@ -160,15 +160,15 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
                     elsewhere = finished_elsewhere(plane, placements, jobs)
                     silence.heard()
                 except ControlFailed as silent:
-                    if shown is None:
+                    if last is None:
                         raise
                     silence.bear(silent)
                     continue
                 now = status(wave.name, jobs, sources, placements, elsewhere)
-                if now != shown:
-                    view.print_status(now, as_json, again=shown is not None)
-                shown = now
-    if shown.failed:
+                if now != last:
+                    view.print_status(now, as_json, again=last is not None)
+                last = now
+    if last.failed:
         raise click.exceptions.Exit(FAILED)
 
 
@@ -177,9 +177,9 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
 @with_client
 @JSON
 def start(client: SmcClient, file: Path, as_json: bool) -> None:
-    """Begin the jobs that begin by hand, and resume those that were stopped. It is not the cutover: no source is shut down.
+    """Start the jobs that do not start by themselves, and resume stopped jobs. No source is shut down.
 
-    A cutover that was stopped is not resumed by this: `connector batch cutover` does it.
+    It does not resume a stopped cutover: use `connector batch cutover`.
 
     \b
     connector batch start wave.yaml
@@ -187,23 +187,23 @@ def start(client: SmcClient, file: Path, as_json: bool) -> None:
     with _told(as_json):
         wave = _wave(file)
         with _plane(client) as plane:
-            told = _quiet if as_json else (lambda machine, what: click.echo(plain(f"{machine}: {what}")))
-            begun = begin(plane, wave.name, told)
-    view.said(f"{wave.name}: {len(begun.started)} jobs started", asdict(begun), as_json)
-    if begun.failed:
+            say = _quiet if as_json else (lambda machine, what: click.echo(plain(f"{machine}: {what}")))
+            started = begin(plane, wave.name, say)
+    view.said(f"{wave.name}: {len(started.started)} jobs started", asdict(started), as_json)
+    if started.failed:
         raise click.exceptions.Exit(FAILED)
 
 
 @batch.command()
 @_FILE
-@click.option("--now", "regardless", is_flag=True, help="Outside of the window too.")
+@click.option("--now", "regardless", is_flag=True, help="Do not wait for the window.")
 @click.option("--every", type=click.FloatRange(0.1, _LATEST), default=2.0, show_default=True, help="Seconds.")
 @with_client
 @JSON
 def cutover(client: SmcClient, file: Path, regardless: bool, every: float, as_json: bool) -> None:
-    """Shut sources down, copy the last changes, make the last images: group after group, inside the window.
+    """Shut sources down, copy the last changes and make the last images: group after group, inside the window.
 
-    Interrupted, it leaves what is under way alone; running it again goes on.
+    If it is interrupted, running jobs go on. Run it again to continue.
 
     \b
     connector batch cutover wave.yaml
@@ -214,10 +214,10 @@ def cutover(client: SmcClient, file: Path, regardless: bool, every: float, as_js
         around = HookRunner(wave, _warn)
         around.check()
         with _plane(client) as plane:
-            told = _quiet if as_json else (lambda line: click.echo(plain(line)))
-            done = CutOver(plane, wave, around, told, pause=_pause).run(regardless=regardless, poll=every)
-    view.print_cutover(done, as_json)
-    if code := cutover_code(done):
+            say = _quiet if as_json else (lambda line: click.echo(plain(line)))
+            result = CutOver(plane, wave, around, say, pause=_pause).run(regardless=regardless, poll=every)
+    view.print_cutover(result, as_json)
+    if code := cutover_code(result):
         raise click.exceptions.Exit(code)
 
 
@@ -232,7 +232,7 @@ def cutover(client: SmcClient, file: Path, regardless: bool, every: float, as_js
 @with_client
 @JSON
 def report_(client: SmcClient, file: Path, html: Path | None, table: Path | None, as_json: bool) -> None:
-    """Say what the wave did, per machine and in all: times, bytes, downtime, images, digests.
+    """Report what the wave did, per machine and in total: times, bytes, downtime, images, digests.
 
     \b
     connector batch report wave.yaml --html wave.html --csv wave.csv
@@ -247,21 +247,23 @@ def report_(client: SmcClient, file: Path, html: Path | None, table: Path | None
             )
         if not jobs:
             raise NotFound("the wave has no jobs", on=wave.name, remedy="apply it first")
-        found = report(wave.name, jobs, sources, passes, time.time())
-        _write(html, found.to_html)
-        _write(table, found.to_csv)
-    view.print_report(found, as_json)
+        wave_report = report(wave.name, jobs, sources, passes, time.time())
+        _write(html, wave_report.to_html)
+        _write(table, wave_report.to_csv)
+    view.print_report(wave_report, as_json)
 
 
 @batch.command(name="import")
 @click.argument("sheet", type=click.Path(path_type=Path), metavar="CSV")
 @click.option(
-    "--disks", type=click.Path(path_type=Path), help="RVTools' vDisk sheet as CSV: what stands in the way."
+    "--disks",
+    type=click.Path(path_type=Path),
+    help="RVTools' vDisk sheet as CSV, to find disks that block a migration.",
 )
 @click.option("--wave", required=True, help="Name of the wave.")
 @click.option("--region", required=True, help="Region of the images.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write; else standard output."
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write. Default: standard output."
 )
 @JSON
 def import_(sheet: Path, disks: Path | None, wave: str, region: str, out: Path | None, as_json: bool) -> None:
@@ -273,18 +275,24 @@ def import_(sheet: Path, disks: Path | None, wave: str, region: str, out: Path |
     connector batch import RVTools_tabvInfo.csv --disks RVTools_tabvDisk.csv --wave w1 --region cn-hangzhou --out w1.yaml
     """
     with _told(as_json):
-        read = sheets.read(_content(sheet, sheets.MAX_BYTES), str(sheet))
+        rows = sheets.read(_content(sheet, sheets.MAX_BYTES), str(sheet))
         below = sheets.read(_content(disks, sheets.MAX_BYTES), str(disks)) if disks else None
-        made = sheets.manifest(read, wave, region, below)
-        parse(made.text.encode(), str(out or "the manifest made of it"))
-        _write(out, lambda: made.text)
+        import_result = sheets.manifest(rows, wave, region, below)
+        parse(import_result.text.encode(), str(out or "the manifest made of it"))
+        _write(out, lambda: import_result.text)
     if as_json:
-        record = {"machines": made.machines, "notes": list(made.notes), "manifest": made.text}
+        record = {
+            "machines": import_result.machines,
+            "notes": list(import_result.notes),
+            "manifest": import_result.text,
+        }
         click.echo(json.dumps(record))
         return
-    for note in made.notes:
+    for note in import_result.notes:
         click.echo(note, err=True)
-    click.echo(f"{made.machines} machines in {out}" if out else made.text, nl=out is not None)
+    click.echo(
+        f"{import_result.machines} machines in {out}" if out else import_result.text, nl=out is not None
+    )
 
 
 @batch.command()
@@ -297,27 +305,27 @@ def schema() -> None:
     click.echo(schema_text(), nl=False)
 
 
-def cutover_code(done: CutoverResult) -> int:
-    """The exit code: what failed counts more than what was not ready to begin."""
-    if done.failed:
+def cutover_code(result: CutoverResult) -> int:
+    """The exit code. A failure counts more than a machine that was not ready to begin."""
+    if result.failed:
         return FAILED
-    return Conflict.exit_code if done.not_begun else 0
+    return Conflict.exit_code if result.not_begun else 0
 
 
-def _apply(plane: Plane, found: WavePlan, around: HookRunner, as_json: bool) -> Applied:
-    """Hooks run when there is something to do: applying again does nothing, and so do they."""
-    if found.empty:
+def _apply(plane: Plane, plan: WavePlan, around: HookRunner, as_json: bool) -> Applied:
+    """Apply the plan, with its hooks if there is something to do."""
+    if plan.empty:
         return Applied()
-    machines = [step.machine for step in found.pending]
+    machines = [step.machine for step in plan.pending]
     around.run(Phase.BEFORE_APPLY, machines=machines)
-    told = _quiet if as_json else (lambda machine, what: click.echo(plain(f"{machine}: {what}")))
-    done = Apply(plane, found, told).run()
-    if done.failures:
-        around.notify(Happening.FAILED, machines=machines, detail=done.failures[0].what)
-        return done
+    say = _quiet if as_json else (lambda machine, what: click.echo(plain(f"{machine}: {what}")))
+    applied = Apply(plane, plan, say).run()
+    if applied.failures:
+        around.notify(Happening.FAILED, machines=machines, detail=applied.failures[0].what)
+        return applied
     around.run(Phase.AFTER_APPLY, machines=machines)
     around.notify(Happening.APPLIED, machines=machines)
-    return done
+    return applied
 
 
 def _planned(wave: Wave, plane: Plane) -> WavePlan:
@@ -334,7 +342,7 @@ def _wave(file: Path) -> Wave:
 
 
 def _content(file: Path, most: int) -> bytes:
-    """One byte more than allowed at most: whoever reads it says that it is too large."""
+    """The file's content, at most one byte more than allowed, so that the reader can refuse it as too large."""
     try:
         with open(readable.opened(file), "rb") as opened:
             return opened.read(most + 1)
@@ -342,11 +350,11 @@ def _content(file: Path, most: int) -> bytes:
         raise BadInput(f"cannot read it: {failed.strerror}", on=str(file), remedy="check the path") from None
 
 
-def _write(file: Path | None, made: view.Made) -> None:
+def _write(file: Path | None, text: view.Made) -> None:
     if file is None:
         return
     try:
-        file.write_text(made(), encoding="utf-8")
+        file.write_text(text(), encoding="utf-8")
     except OSError as failed:
         raise BadInput(f"cannot write it: {failed.strerror}", on=str(file), remedy="check the path") from None
 
@@ -359,7 +367,7 @@ def _plane(client: SmcClient) -> Iterator[Plane]:
 
 @contextmanager
 def _told(as_json: bool) -> Iterator[None]:
-    """All problems of a manifest, a line each; any other error goes on to the outermost handler."""
+    """Print all problems of a manifest, one line each. Other errors go to the outermost handler."""
     try:
         yield
     except ManifestRefused as refused:

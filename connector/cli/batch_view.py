@@ -1,4 +1,4 @@
-"""How plans, status and reports of waves look: text for people, JSON for programs."""
+"""Plans, status and reports of waves are printed as text for people or as JSON for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from connector.batch.status import WaveStatus
 from connector.cli.display import print_table
 from connector.cli.tables import plain
 
-#: Makes the text of a file only when it is wanted.
+#: Makes the text of a file only when it is needed.
 Made = Callable[[], str]
 
 _SIGNS = {JobChange.CREATE: "+", JobChange.CHANGE: "~", JobChange.LEFT: " ", JobChange.UNTOUCHED: "?"}
@@ -38,7 +38,7 @@ def said(text: str, record: dict[str, Any], as_json: bool) -> None:
 
 
 def print_plan(plan: WavePlan, *, verbose: bool, as_json: bool) -> None:
-    """Machines that change first; those that do not are only counted unless `verbose`."""
+    """Print the machines that change. The others are only counted, unless `verbose`."""
     if as_json:
         click.echo(json.dumps(_plan_record(plan, verbose=verbose)))
         return
@@ -61,30 +61,32 @@ def print_plan(plan: WavePlan, *, verbose: bool, as_json: bool) -> None:
     _print_problems(plan.wave.file, plan.problems)
 
 
-def print_applied(plan: WavePlan, done: Applied, as_json: bool) -> None:
-    """What was done in one line, then what was not."""
+def print_applied(plan: WavePlan, applied: Applied, as_json: bool) -> None:
+    """Print what was done in one line, then what was not done."""
     if as_json:
-        record = {name: list(getattr(done, name)) for name in ("created", "changed", "started")}
+        record = {name: list(getattr(applied, name)) for name in ("created", "changed", "started")}
         trouble = {
-            name: [problem.to_json(plan.wave.file) for problem in getattr(done, name)]
+            name: [problem.to_json(plan.wave.file) for problem in getattr(applied, name)]
             for name in ("failures", "warnings")
         }
-        click.echo(json.dumps({"wave": plan.wave.name} | record | {"undone": done.undone} | trouble))
+        click.echo(json.dumps({"wave": plan.wave.name} | record | {"undone": applied.undone} | trouble))
         return
-    _print_problems(plan.wave.file, [*plan.warnings, *done.warnings], "warning: ")
-    _print_problems(plan.wave.file, done.failures)
+    _print_problems(plan.wave.file, [*plan.warnings, *applied.warnings], "warning: ")
+    _print_problems(plan.wave.file, applied.failures)
     if plan.empty:
         click.echo(f"{plan.wave.name}: no change")
-    elif done.failures and not done.created and not done.changed:
-        rest = f"{len(done.left)} could not be" if done.left else "nothing is left of it"
-        click.echo(f"{plan.wave.name}: not applied, {done.undone} steps undone: {rest}", err=True)
+    elif applied.failures and not applied.created and not applied.changed:
+        remainder = f"{len(applied.left)} could not be" if applied.left else "nothing is left of it"
+        click.echo(f"{plan.wave.name}: not applied, {applied.undone} steps undone: {remainder}", err=True)
     else:
-        figures = f"{len(done.created)} created, {len(done.changed)} changed, {len(done.started)} started"
+        figures = (
+            f"{len(applied.created)} created, {len(applied.changed)} changed, {len(applied.started)} started"
+        )
         click.echo(f"{plan.wave.name}: {figures}")
 
 
 def print_status(status: WaveStatus, as_json: bool, *, again: bool) -> None:
-    """One table, or one JSON object per look."""
+    """Print one table, or one JSON object for each look."""
     if as_json:
         click.echo(json.dumps(status.to_json()))
         return
@@ -100,16 +102,16 @@ def print_status(status: WaveStatus, as_json: bool, *, again: bool) -> None:
     click.echo(f"{status.wave}: {counts}")
 
 
-def print_cutover(done: CutoverResult, as_json: bool) -> None:
+def print_cutover(result: CutoverResult, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(asdict(done)))
+        click.echo(json.dumps(asdict(result)))
         return
-    for machine, why in done.failed:
+    for machine, why in result.failed:
         remedy = "see `connector job logs`, put it right, run cutover again"
         click.echo(plain(f"{machine}: {why}; {remedy}"), err=True)
-    if done.not_begun:
-        click.echo(plain(f"not begun: {', '.join(done.not_begun)}; run cutover again"), err=True)
-    click.echo(plain(f"finished: {', '.join(done.finished) or 'nothing'}"))
+    if result.not_begun:
+        click.echo(plain(f"not begun: {', '.join(result.not_begun)}; run cutover again"), err=True)
+    click.echo(plain(f"finished: {', '.join(result.finished) or 'nothing'}"))
 
 
 def print_report(report: Report, as_json: bool) -> None:
@@ -138,8 +140,8 @@ def print_report(report: Report, as_json: bool) -> None:
 
 def _words(step: Step) -> str:
     if step.change is JobChange.CREATE and step.specification is not None:
-        asked, place = step.specification.asked, step.specification.placement
-        rhythm = f"every {asked['Frequency']} h" if "Frequency" in asked else "once"
+        fields, place = step.specification.asked, step.specification.placement
+        rhythm = f"every {fields['Frequency']} h" if "Frequency" in fields else "once"
         begins = (
             "at once"
             if step.starts
@@ -149,8 +151,8 @@ def _words(step: Step) -> str:
         )
         disks = f"{len(place.disks)} disks, {amounts.size(place.size)}"
         return plain(f"create {step.specification.name}: {disks}, {rhythm}, begins {begins}")
-    told = "; ".join(map(str, step.differences))
-    return plain(told or f"{step.change}: {step.note}")
+    changes = "; ".join(map(str, step.differences))
+    return plain(changes or f"{step.change}: {step.note}")
 
 
 def _print_estimate(plan: WavePlan) -> None:

@@ -1,4 +1,4 @@
-"""An appliance's configuration as a file with a comment for every key; `config/appliance.yaml` is it, with examples."""
+"""An appliance's configuration is written with a comment for every key. `config/appliance.yaml` is the same with examples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What only its owner knows; everything else has a default. Exactly one of `thumbprint` and `authority` is given."""
+    """The settings without a default. Exactly one of `thumbprint` and `authority` is set."""
 
     name: str = "appliance-1"
     vcenter: str = "https://vcenter.example.com"
@@ -26,7 +26,7 @@ class Answers:
 
 
 def filled(answers: Answers) -> str:
-    """The file's text; whatever the answers contain, it is YAML and means them."""
+    """The file's text. It is valid YAML with exactly these answers, whatever they contain."""
     templates = Environment(  # noqa: S701 - YAML, quoted by `word`
         loader=PackageLoader("connector.cli"),
         undefined=StrictUndefined,
@@ -38,7 +38,7 @@ def filled(answers: Answers) -> str:
 
 
 def _word(text: str) -> str:
-    """As it is where YAML reads it so, else in quotes."""
+    """The text as it is if YAML reads it so, else in quotes."""
     try:
         plain = yaml.safe_load(f"key: {text}") == {"key": text}
     except yaml.YAMLError:

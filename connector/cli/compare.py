@@ -1,4 +1,4 @@
-"""The last word on a migration: both disks read again, byte for byte, with nothing taken from the transfer's own records."""
+"""A comparison reads both disks again, byte for byte, and uses no record of the transfer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Reader = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`first_difference` is None when every byte is equal; the digest is BLAKE3 over the source's bytes."""
+    """The result for one disk. `first_difference` is None if every byte is equal. `digest`: BLAKE3 of the source's bytes."""
 
     capacity: int
     digest: str
@@ -40,7 +40,7 @@ def compare(source: Reader, target: Reader, capacity: int) -> Comparison:
 
 
 def _first_difference(ours: bytes, theirs: bytes) -> int:
-    for index, (one, other) in enumerate(zip(ours, theirs, strict=False)):
-        if one != other:
+    for index, (ours_byte, theirs_byte) in enumerate(zip(ours, theirs, strict=False)):
+        if ours_byte != theirs_byte:
             return index
     return min(len(ours), len(theirs))

@@ -1,4 +1,4 @@
-"""`connector completion`: what a shell needs to complete commands and flags."""
+"""`connector completion` prints what a shell needs to complete commands and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`connector control`: the control plane as a service, and the access keys of those who call it."""
+"""`connector control` runs the control plane, and manages its state and its access keys."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from connector.cli.options import JSON
 from connector.cli.secret import new_secret_file
 from connector.errors import BadInput
 
-if TYPE_CHECKING:  # the store brings a database library along, which no other command needs
+if TYPE_CHECKING:  # the store imports a database library, which no other command needs
     from connector.control.domain.entities import AccessKey
     from connector.control.store import Store
 
-PORT = 8443  # of `connector control run` when nothing is said
+PORT = 8443  # the port of `connector control run` if none is given
 ROLES = ("read-only", "operator", "admin")
 
 _STATE = click.option(
@@ -31,19 +31,19 @@ _STATE = click.option(
     required=True,
     envvar="CONNECTOR_CONTROL_STATE",
     type=click.Path(path_type=Path),
-    help="The control plane's own files.",
+    help="The control plane's state directory.",
 )
 _DATABASE = click.option(
     "--database",
     default="",
     envvar="CONNECTOR_CONTROL_DATABASE",
-    help="postgresql://USER@ADDRESS/NAME. Default: the file in the state directory.",
+    help="postgresql://USER@ADDRESS/NAME. Default: the SQLite file in the state directory.",
 )
 
 
 @click.group()
 def control() -> None:
-    """The control plane: run it, and decide who may call it."""
+    """The control plane: run it, and manage its state and access keys."""
 
 
 @control.command(
@@ -51,26 +51,30 @@ def control() -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(arguments: tuple[str, ...]) -> None:
-    """Run the control plane in the foreground; see `connector control run --help`. It listens on port 8443 unless told.
+    """Run the control plane in the foreground, by default on port 8443; see `connector control run --help`.
 
     \b
     connector control run --state /var/lib/connector/control --images /srv/images
     """
     sys.stdout.flush()
-    told = any(word.partition("=")[0] in ("--port", "--config") for word in arguments)
-    if not told and not os.environ.get("CONNECTOR_CONTROL_CONFIG"):
+    has_port = any(word.partition("=")[0] in ("--port", "--config") for word in arguments)
+    if not has_port and not os.environ.get("CONNECTOR_CONTROL_CONFIG"):
         os.environ.setdefault("CONNECTOR_CONTROL_PORT", str(PORT))
-    # It takes this process over: its signals and its end are its own.
+    # The control plane takes this process over, with its signals and its end.
     os.execv(sys.executable, [sys.executable, "-m", "connector.control", *arguments])  # noqa: S606
 
 
 @control.command()
 @_STATE
 @click.option(
-    "--endpoint", "url", default=f"https://127.0.0.1:{PORT}", show_default=True, help="Where it listens."
+    "--endpoint",
+    "url",
+    default=f"https://127.0.0.1:{PORT}",
+    show_default=True,
+    help="The control plane's address.",
 )
 def environment(state: Path, url: str) -> None:
-    """Print what a shell must export so that commands call this control plane as the owner of its state directory.
+    """Print the variables that make commands call this control plane with the owner's key.
 
     \b
     eval "$(connector control environment --state /var/lib/connector/control)"
@@ -80,12 +84,12 @@ def environment(state: Path, url: str) -> None:
     certificate = state / "control.crt"
     if directory_key.find(state) is None or not certificate.is_file():
         raise BadInput("no control plane has been started here yet", on=str(state), remedy="start it first")
-    given = {
+    variables = {
         "CONNECTOR_CONTROL_URL": url,
         "CONNECTOR_CONTROL_THUMBPRINT": identity.thumbprint(certificate.read_text()),
         "CONNECTOR_CONTROL_SETTINGS": str((state / directory_key.FILE).resolve()),
     }
-    for name, value in given.items():
+    for name, value in variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
@@ -94,7 +98,7 @@ def environment(state: Path, url: str) -> None:
 @_DATABASE
 @JSON
 def status(state: Path, database: str, as_json: bool) -> None:
-    """How far the database is, and whether its state was restored and waits for a confirmation.
+    """Show the epoch and the number of writes, and whether a restore waits for confirmation.
 
     \b
     connector control status --state /var/lib/connector/control
@@ -106,17 +110,19 @@ def status(state: Path, database: str, as_json: bool) -> None:
 
     with _store(state, database) as store:
         RestoreDetector(store, Vault(state / "vault-key"), EpochMemory(state / FILE)).look()
-        found = epoch(store.epochs.current())
+        position = epoch(store.epochs.current())
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps(position))
         return
-    click.echo(f"Epoch     {found['number']}, since {_time(found['began'])}\nWrites    {found['sequence']}")
-    if not found["restored"]:
+    click.echo(
+        f"Epoch     {position['number']}, since {_time(position['began'])}\nWrites    {position['sequence']}"
+    )
+    if not position["restored"]:
         click.echo("State     in order")
         return
-    click.echo(f"State     RESTORED, noticed {_time(found['restored_at'])}: {found['restored']}")
+    click.echo(f"State     RESTORED, noticed {_time(position['restored_at'])}: {position['restored']}")
     click.echo(
-        "Nothing is started, shut down, deleted or enrolled until: connector control confirm --state DIR"
+        "Nothing is started, shut down, deleted or enrolled until you run: connector control confirm --state DIR"
     )
 
 
@@ -124,11 +130,11 @@ def status(state: Path, database: str, as_json: bool) -> None:
 @_STATE
 @_DATABASE
 @click.option(
-    "--keep-credentials", is_flag=True, help="Nothing was revoked since the backup: approve all at once."
+    "--keep-credentials", is_flag=True, help="Approve all credentials: nothing was revoked since the backup."
 )
 @JSON
 def confirm(state: Path, database: str, keep_credentials: bool, as_json: bool) -> None:
-    """Work goes on after a restore. What instances hold counts; the next pass of each job compares every disk.
+    """Confirm a restore, so that work goes on. The next pass of each job compares every disk with its target.
 
     Access keys, activation codes and appliances must be approved again.
 
@@ -139,16 +145,14 @@ def confirm(state: Path, database: str, keep_credentials: bool, as_json: bool) -
     from connector.control.state.epoch import confirm as begin_epoch
 
     with _store(state, database) as store:
-        made = begin_epoch(store, keep_credentials=keep_credentials)
-        _audit(store, "ConfirmRestore", made.epoch, {"keep_credentials": keep_credentials})
+        position = begin_epoch(store, keep_credentials=keep_credentials)
+        _audit(store, "ConfirmRestore", position.epoch, {"keep_credentials": keep_credentials})
     if as_json:
-        click.echo(json.dumps(epoch(made)))
+        click.echo(json.dumps(epoch(position)))
         return
-    click.echo(f"Epoch {made.number} begins. The next pass of each job compares every disk.")
+    click.echo(f"Epoch {position.number} begins. The next pass of each job compares every disk.")
     if not keep_credentials:
-        click.echo(
-            "Approve who may come in again: connector control approve --state DIR ID, connector appliance"
-        )
+        click.echo("Approve credentials again: connector control approve --state DIR ID, connector appliance")
 
 
 @control.command()
@@ -158,7 +162,7 @@ def confirm(state: Path, database: str, keep_credentials: bool, as_json: bool) -
 @click.option("--all", "everything", is_flag=True, help="All access keys and activation codes.")
 @JSON
 def approve(state: Path, database: str, ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
-    """Access keys and activation codes count again that a restore has brought back.
+    """Approve access keys and activation codes that a restore has brought back.
 
     \b
     connector control approve AK0123456789 --state /var/lib/connector/control
@@ -167,8 +171,8 @@ def approve(state: Path, database: str, ids: tuple[str, ...], everything: bool, 
         raise BadInput("name access keys or activation codes, or --all", on="ID")
     with _store(state, database) as store:
         approved = store.epochs.approve(None if everything else ids)
-        for found in approved:
-            _audit(store, "Approve", found, {})
+        for key_id in approved:
+            _audit(store, "Approve", key_id, {})
     click.echo(
         json.dumps({"approved": approved}) if as_json else "\n".join(f"{i} is approved" for i in approved)
     )
@@ -178,25 +182,29 @@ def approve(state: Path, database: str, ids: tuple[str, ...], everything: bool, 
 @_STATE
 @_DATABASE
 @click.option(
-    "--to", "target", required=True, type=click.Path(path_type=Path), help="The file to write; a new one."
+    "--to",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write; it must not exist.",
 )
 @JSON
 def backup(state: Path, database: str, target: Path, as_json: bool) -> None:
-    """Copy everything that the control plane knows into one file, mode 0600. It may run meanwhile.
+    """Copy everything that the control plane knows into one file, mode 0600. The control plane may run meanwhile.
 
-    The vault key is not in it: keep a copy of DIR/vault-key in another place.
+    The vault key is not in the file: keep a copy of DIR/vault-key in another place.
 
     \b
     connector control backup --state /var/lib/connector/control --to /backup/control-2026-11-28.tar
     """
     from connector.control.state import backup as backups
 
-    made = backups.make(state, database, target)
+    written = backups.make(state, database, target)
     if as_json:
-        click.echo(json.dumps({"file": str(target), "database": made.database, "made": made.made}))
+        click.echo(json.dumps({"file": str(target), "database": written.database, "made": written.made}))
         return
     click.echo(
-        f"{target}: {made.database}, {', '.join(made.files)}\nThe vault key is not in it: {state / 'vault-key'}"
+        f"{target}: {written.database}, {', '.join(written.files)}\nThe vault key is not in it: {state / 'vault-key'}"
     )
 
 
@@ -208,50 +216,50 @@ def backup(state: Path, database: str, target: Path, as_json: bool) -> None:
     "source",
     required=True,
     type=click.Path(path_type=Path),
-    help="What `connector control backup` wrote.",
+    help="The file that `connector control backup` wrote.",
 )
 @JSON
 def restore(state: Path, database: str, source: Path, as_json: bool) -> None:
-    """Make a state directory from a backup: DIR holds the vault key alone. Then nothing is begun until it is confirmed.
+    """Make a state directory from a backup. DIR must hold only the vault key. Nothing begins until you confirm the restore.
 
     \b
     connector control restore --state /var/lib/connector/control --from /backup/control-2026-11-28.tar
     """
     from connector.control.state import backup as backups
 
-    found = backups.restore(state, database, source)
+    restored = backups.restore(state, database, source)
     if as_json:
-        click.echo(json.dumps({"state": str(state), "database": found.database, "made": found.made}))
+        click.echo(json.dumps({"state": str(state), "database": restored.database, "made": restored.made}))
         return
     click.echo(
-        f"{state}: as of {_time(found.made)}. Start the control plane, then: connector control confirm --state DIR"
+        f"{state}: as of {_time(restored.made)}. Start the control plane, then: connector control confirm --state DIR"
     )
 
 
 @control.group()
 def key() -> None:
-    """Access keys: who may call the public API, and as what."""
+    """Access keys, which sign calls of the public API."""
 
 
 @key.command()
 @_STATE
 @_DATABASE
-@click.option("--name", required=True, help="Whose key it is.")
+@click.option("--name", required=True, help="Name of the person or program that uses the key.")
 @click.option(
     "--role",
     type=click.Choice(ROLES),
     default="operator",
     show_default=True,
-    help="read-only: look; operator: run migrations; admin: activation codes too.",
+    help="read-only: look. operator: also run migrations. admin: also manage activation codes.",
 )
 @click.option(
     "--workgroup",
     "workgroups",
     metavar="ID",
     multiple=True,
-    help="The only workgroup that it sees; may be given several times. Default: everything.",
+    help="A workgroup that the key sees. Repeatable. Default: it sees everything.",
 )
-@click.option("--days", type=click.IntRange(1, 3650), help="So long it is good for. Default: for ever.")
+@click.option("--days", type=click.IntRange(1, 3650), help="Days that the key is valid. Default: for ever.")
 @click.option(
     "--secret-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -268,7 +276,7 @@ def create(
     secret_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Make a key. Its secret is shown this once, or written to a file of its own.
+    """Make a key. Its secret is shown only once, or written to a file.
 
     \b
     connector control key create --state DIR --name "night shift" --secret-file key.secret
@@ -284,16 +292,18 @@ def create(
             store.workgroups.get(group)
         until = None if days is None else store.now() + days * 86400.0
         keys = AccessKeys(store.keys, Vault(state / "vault-key"))
-        made, secret = keys.create(name, Role(role), list(workgroups) or None, until)
+        access_key, secret = keys.create(name, Role(role), list(workgroups) or None, until)
         keep(secret)
         about: dict[str, object] = {"name": name, "role": role, "workgroups": list(workgroups), "days": days}
-        _audit(store, "CreateAccessKey", made.id, about)
+        _audit(store, "CreateAccessKey", access_key.id, about)
     if as_json:
-        click.echo(json.dumps(_shown(made) | ({} if secret_file else {"access_key_secret": secret})))
+        click.echo(json.dumps(_shown(access_key) | ({} if secret_file else {"access_key_secret": secret})))
         return
-    shown = secret if secret_file is None else f"in {secret_file}"
-    click.echo(f"AccessKey ID      {made.id}\nAccessKey secret  {shown}\nRole              {made.role}")
-    click.echo(_usage(state, made.id, secret_file))
+    shown_secret = secret if secret_file is None else f"in {secret_file}"
+    click.echo(
+        f"AccessKey ID      {access_key.id}\nAccessKey secret  {shown_secret}\nRole              {access_key.role}"
+    )
+    click.echo(_usage(state, access_key.id, secret_file))
     if secret_file is None:
         click.echo("The secret is not shown again.", err=True)
 
@@ -303,7 +313,7 @@ def create(
 @_DATABASE
 @JSON
 def list_(state: Path, database: str, as_json: bool) -> None:
-    """All keys, without their secrets: that of the state directory, then the others, oldest first.
+    """List all keys without their secrets: first the owner's key, then the others, oldest first.
 
     \b
     connector control key list --state /var/lib/connector/control
@@ -311,15 +321,15 @@ def list_(state: Path, database: str, as_json: bool) -> None:
     from connector.control.state import directory_key
 
     with _store(state, database) as store:
-        found = store.keys.all()
-    if (own := directory_key.find(state)) is not None:
-        found.insert(0, own.row())
-    for row in found:
+        keys = store.keys.all()
+    if (owners_key := directory_key.find(state)) is not None:
+        keys.insert(0, owners_key.row())
+    for row in keys:
         if as_json:
             click.echo(json.dumps(_shown(row)))
             continue
-        made = time.strftime("%Y-%m-%d %H:%MZ", time.gmtime(row.created))
-        click.echo(f"{row.id}  {row.role:<9}  {made}  {_key_state(row):<10}  {row.name}")
+        created = time.strftime("%Y-%m-%d %H:%MZ", time.gmtime(row.created))
+        click.echo(f"{row.id}  {row.role:<9}  {created}  {_key_state(row):<10}  {row.name}")
 
 
 @key.command()
@@ -335,11 +345,11 @@ def disable(state: Path, database: str, key_id: str, as_json: bool) -> None:
     """
     from connector.control.state import directory_key
 
-    if (own := directory_key.find(state)) is not None and own.id == key_id:
+    if (owners_key := directory_key.find(state)) is not None and owners_key.id == key_id:
         raise BadInput(
-            "this key counts as long as its file is there",
+            "this key is valid as long as its file exists",
             on=key_id,
-            remedy=f"remove {own.file} and start the control plane again: it makes another",
+            remedy=f"remove {owners_key.file} and start the control plane again: it makes another",
         )
     with _store(state, database) as store:
         store.keys.disable(key_id)
@@ -360,11 +370,11 @@ def _time(moment: object) -> str:
 
 
 def _usage(state: Path, key_id: str, secret_file: Path | None) -> str:
-    """Lines for a shell, without the secret."""
+    """The lines for a shell, without the secret."""
     file = secret_file.resolve() if secret_file else "FILE"
     why = "" if secret_file else "    # with the secret in it, mode 0600"
     lines = [
-        "export CONNECTOR_CONTROL_URL=https://HOST:PORT    # as it printed at its start",
+        "export CONNECTOR_CONTROL_URL=https://HOST:PORT    # the address that it printed at its start",
         f"export CONNECTOR_ACCESS_KEY_ID={key_id}",
         f"export CONNECTOR_ACCESS_KEY_SECRET_FILE={shlex.quote(str(file))}{why}",
     ]
@@ -378,7 +388,7 @@ def _usage(state: Path, key_id: str, secret_file: Path | None) -> str:
 
 @contextmanager
 def _store(state: Path, database: str) -> Iterator[Store]:
-    """What one control plane knows; it may be running."""
+    """The store of a control plane, which may be running."""
     if not state.is_dir():
         raise BadInput(
             "no such state directory", on=str(state), remedy="run the control plane once, or check the path"

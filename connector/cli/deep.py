@@ -1,6 +1,6 @@
-"""`vm check --deep`: into the disks of machines through a snapshot of ours, which is gone when the look is over.
+"""`vm check --deep` reads the disks of each machine through a snapshot of ours, and removes the snapshot afterwards.
 
-A snapshot that a killed look left is removed by the next look of the same user on the same host: it carries its name (`looks`).
+If a deep check is killed, its snapshot is removed by the next deep check of the same user on the same host.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from connector.vcenter.disk_order import as_in
 log = logging.getLogger(__name__)
 
 DEPTH: Final = 2  # reads in flight
-NOT_SEEN: Final = "O0"  # the id of what says that a look was not possible
+NOT_SEEN: Final = "O0"  # the id of the finding that a deep check was not possible
 
 
 def agree(machines: Sequence[Machine], yes: bool) -> None:
-    """Ask before anything is done to a machine. Raises BadInput where nobody can be asked."""
+    """Ask before anything is done to a machine. Raises BadInput if there is no terminal."""
     if yes or not machines:
         return
     if not sys.stdin.isatty():
-        raise BadInput("a look into disks takes a snapshot of each machine", on="--deep", remedy="give --yes")
+        raise BadInput("a deep check takes a snapshot of each machine", on="--deep", remedy="give --yes")
     names = ", ".join(machine.name for machine in machines[:5]) + (", ..." if len(machines) > 5 else "")
     click.confirm(
         f"Take a snapshot of {names}, one after the other, and remove it again?", abort=True, err=True
@@ -54,37 +54,41 @@ def findings(
     transports: str,
     forbidden: Sequence[str],
 ) -> dict[str, tuple[Finding, ...]]:
-    """What is found inside of each machine, by moref. One that cannot be looked into says why, and the others go on.
+    """The findings inside each machine, by moref. A machine that cannot be checked has a finding that says why.
 
-    `forbidden`: morefs of machines that something blocks; they are left alone.
+    `forbidden`: morefs of blocked machines; they are not checked.
     """
-    found: dict[str, tuple[Finding, ...]] = {}
+    findings_of: dict[str, tuple[Finding, ...]] = {}
     with VCenter(access, owner=owner(), ledger=FileLedger()) as vcenter:
         disk_reader = reader(ReaderSettings(vddk, transports))
         disk_reader.check(vcenter.about.version)
         for machine in machines:
             if machine.moref in forbidden:
-                found[machine.moref] = (_unseen(machine, "something blocks it: see the other findings"),)
+                findings_of[machine.moref] = (
+                    _unseen(machine, "something blocks it: see the other findings"),
+                )
                 continue
             try:
-                found[machine.moref] = rules.judge(_look(vcenter, machine, disk_reader))
+                findings_of[machine.moref] = rules.judge(_look(vcenter, machine, disk_reader))
             except ConnectorError as failed:
-                found[machine.moref] = (_unseen(machine, str(failed)),)
-    return found
+                findings_of[machine.moref] = (_unseen(machine, str(failed)),)
+    return findings_of
 
 
 def _unseen(machine: Machine, why: str) -> Finding:
-    return Finding(NOT_SEEN, Severity.WARN, machine.name, f"not looked into: {why}", "run it again", "VDDK")
+    return Finding(
+        NOT_SEEN, Severity.WARN, machine.name, f"not checked inside: {why}", "run it again", "VDDK"
+    )
 
 
 def _look(vcenter: VCenter, machine: Machine, disk_reader: Reader) -> GuestFacts:
     vcenter.clear_leftovers(keep=working(vcenter.owner), machine=machine.moref)
     if why := vcenter.occupied(machine.moref):
-        raise Conflict(why, on=machine.name, remedy="let it end")
+        raise Conflict(why, on=machine.name, remedy="wait until it has ended")
     look = Look(machine.name, machine.firmware)
     stop = Event()
     with alive() as name, vcenter.snapshot(machine.moref, name, stop=stop) as snapshot:
-        for disk in as_in(snapshot.disks, machine.disks):  # the first is the system's
+        for disk in as_in(snapshot.disks, machine.disks):  # the first is the system disk
             access = vcenter.disk_access(machine.moref, snapshot, disk)
             with closing(disk_reader.open(access, DEPTH)) as source:
                 look.disk(disk.label, DiskReader(_fetch(source), source.capacity))
@@ -95,11 +99,11 @@ def _look(vcenter: VCenter, machine: Machine, disk_reader: Reader) -> GuestFacts
 
 def _fetch(source: BlockSource) -> Callable[[int, int], bytes]:
     def fetch(offset: int, length: int) -> bytes:
-        found = bytearray(length)
+        buffer = bytearray(length)
         for block in source.read([Extent(offset, length)]):
             at = block.offset - offset
-            found[at : at + len(block.data)] = block.data
+            buffer[at : at + len(block.data)] = block.data
             block.release()
-        return bytes(found)
+        return bytes(buffer)
 
     return fetch

@@ -1,7 +1,7 @@
-"""A look into disks writes its snapshot down before it is taken: a file of this user, locked while the look is alive.
+"""A deep check records its snapshot before it takes it: in a file of this user that is locked while the check is alive.
 
-What carries this user's token and is not locked was left by a look that was killed: the next look gives it back, and so
-does `connector doctor --repair`.
+A snapshot with this user's token and no lock was left by a killed check. The next deep check removes it, and so does
+`connector doctor --repair`.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ _LOOK: Final = "look-"
 
 
 def owner() -> str:
-    """Whose snapshots of looks these are: this user's on this host."""
+    """The owner in the names of these snapshots: this user on this host."""
     return f"check-{hashlib.sha256(f'{os.uname().nodename} {os.getuid()}'.encode()).hexdigest()[:12]}"
 
 
 def directory() -> Path:
-    """Where this user's looks are written down."""
+    """The directory with the records of this user's deep checks."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "connector" / "looks"
 
 
 class FileLedger:
-    """The ledger of looks: what is made is on this user's disk first, and people are told."""
+    """The ledger of deep checks. A snapshot is recorded on disk before it is taken, and printed."""
 
     def planned(self, machine: str, token: str, kind: str = "snapshot") -> None:
-        """The record of `alive` gets its content."""
+        """Write the machine and the token into the record of `alive`."""
         with _file(token).open("r+", encoding="utf-8") as out:
             out.write(f"{machine} {kind} {token}\n")
             out.flush()
@@ -60,7 +60,7 @@ class FileLedger:
 
 
 class NoMemory:
-    """Of looks no control plane knows: `repair.Memory` of nothing."""
+    """A `ResourceRegister` without entries: no control plane knows about deep checks."""
 
     def remembered(self) -> Sequence[RegisteredResource]:
         return ()
@@ -77,40 +77,40 @@ class NoMemory:
 
 @contextmanager
 def alive() -> Iterator[str]:
-    """The id of a new look, which nobody takes for a dead one until the block ends. Raises BadInput without a place."""
+    """The id of a new deep check; its record is locked until the block ends. Raises BadInput if it cannot be recorded."""
     pass_id = _LOOK + secrets.token_hex(6)
     file = directory() / pass_id
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        held = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as refused:
         raise BadInput(
-            f"a snapshot cannot be written down there ({refused.strerror}), so none is taken",
+            f"the snapshot cannot be recorded there ({refused.strerror}), so none is taken",
             on=str(file.parent),
-            remedy="set XDG_STATE_HOME to a directory of yours",
+            remedy="set XDG_STATE_HOME to a directory that you may write",
         ) from refused
     try:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield pass_id
     finally:
-        if not os.fstat(held).st_size:
+        if not os.fstat(descriptor).st_size:
             file.unlink(missing_ok=True)
-        os.close(held)
+        os.close(descriptor)
 
 
 def working(owner_: str) -> frozenset[str]:
-    """Tokens of the looks of this user that are alive."""
+    """Tokens of this user's deep checks that are alive."""
     return frozenset(
         Ticket(owner_, file.name).token for file in directory().glob(f"{_LOOK}*") if _locked(file)
     )
 
 
 def findings(vcenter: VCenter, vddk: Path | None) -> tuple[LeftoverFinding, ...]:
-    """What looks of this vCenter's owner left when they were killed, and how it is mended."""
+    """Findings about snapshots that killed deep checks of this user left, with their repair."""
     standing = vcenter.leftovers()
-    busy = working(vcenter.owner)  # read after the snapshots: a look is locked before its snapshot stands
-    found = ((one.machine, one.node.description.strip()) for one in standing)
-    return tuple(_finding(vcenter, vddk, machine, token) for machine, token in found if token not in busy)
+    busy = working(vcenter.owner)  # read after the snapshots: a record is locked before its snapshot exists
+    snapshots = ((snapshot.machine, snapshot.node.description.strip()) for snapshot in standing)
+    return tuple(_finding(vcenter, vddk, machine, token) for machine, token in snapshots if token not in busy)
 
 
 def _finding(vcenter: VCenter, vddk: Path | None, machine: str, token: str) -> LeftoverFinding:
@@ -119,8 +119,10 @@ def _finding(vcenter: VCenter, vddk: Path | None, machine: str, token: str) -> L
         if vddk is not None and vcenter.locked(machine):
             unlock(vcenter, vcenter.find(machine), reader(ReaderSettings(vddk)))
 
-    what = f"snapshot {token} of a look that was killed"
-    return LeftoverFinding("snapshot", machine, what, "remove it and consolidate", machine, token, mend)
+    description = f"snapshot {token} of a deep check that was killed"
+    return LeftoverFinding(
+        "snapshot", machine, description, "remove it and consolidate", machine, token, mend
+    )
 
 
 def _file(token: str) -> Path:
@@ -134,5 +136,5 @@ def _locked(file: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        return False  # it went meanwhile, and its snapshot before it
+        return False  # the record is gone, and its snapshot was removed before it
     return False

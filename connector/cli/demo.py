@@ -1,6 +1,6 @@
-"""`connector demo`: the whole house against an imaginary vCenter whose machines write all the time; then every byte is compared.
+"""`connector demo` migrates machines of a simulated vCenter while they write, and then compares every byte.
 
-Nothing is special about it: the migration runs as against a real vCenter, and the comparison reads both disks again.
+The migration runs as against a real vCenter, and the comparison reads both disks again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Equal:
     "disks",
     multiple=True,
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    help="Use this image (raw, qcow2, vmdk) instead of made-up disks. Repeatable.",
+    help="Use this image (raw, qcow2, vmdk) instead of generated disks. Repeatable.",
 )
 @click.option("--vms", default=2, show_default=True, type=click.IntRange(1, 50), help="Made-up machines.")
 @click.option(
@@ -61,7 +61,7 @@ class Equal:
     help="Keep everything here. [default: temporary]",
 )
 @click.option("--guest-rate", default="2M", show_default=True, help="Bytes/s that each guest writes.")
-@click.option("--seed", default=0, show_default=True, help="Same seed, same disks.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same disks.")
 @click.option(
     "--format",
     "image_format",
@@ -86,10 +86,10 @@ def demo(
     connector demo
     connector demo --disk debian-12.qcow2
     """
-    made = [f"--disk={disk.resolve()}" for disk in disks] or [f"--vms={vms}"]
+    options = [f"--disk={disk.resolve()}" for disk in disks] or [f"--vms={vms}"]
     if disks:
-        made.append("--vms=0")
-    arguments = [*made, f"--guest-rate={guest_rate}", f"--seed={seed}"]
+        options.append("--vms=0")
+    arguments = [*options, f"--guest-rate={guest_rate}", f"--seed={seed}"]
     with ExitStack() as unwind:
         home = directory or Path(unwind.enter_context(tempfile.TemporaryDirectory(prefix="connector-demo-")))
         home.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def demo(
 
 
 def _migrate_all(home: Path, arguments: list[str], image_format: str, display: Display) -> list[JobReport]:
-    """Full pass, delta pass, cutover of every machine; answers what is told of the jobs."""
+    """Do a full pass, a delta pass and a cutover of every machine; answer the reports of the jobs."""
     display.say("starting a simulated vCenter")
     with _vcenter(home, arguments) as (access, vddk), look(access) as vcenter:
         machines = vcenter.machines()
@@ -143,9 +143,11 @@ def _simulator(home: Path, arguments: Sequence[str]) -> child.Child:
     words = ["--directory", str(home / "vcenter"), "--exit-with-stdin", *arguments]
     try:
         return child.start("simulator", words, name="simulator", log=log, timeout=300.0)
-    except ControlFailed as failed:  # it says why in its log, which may be as temporary as `home`
-        said = [line for line in log.read_text().splitlines() if line.startswith("Error: ")]
-        raise BadInput(said[-1].removeprefix("Error: ") if said else failed.what, on="simulator") from None
+    except ControlFailed as failed:  # its log says why, but the log may be deleted with `home`
+        messages = [line for line in log.read_text().splitlines() if line.startswith("Error: ")]
+        raise BadInput(
+            messages[-1].removeprefix("Error: ") if messages else failed.what, on="simulator"
+        ) from None
 
 
 def _portrait(machine: Machine) -> str:
@@ -154,11 +156,11 @@ def _portrait(machine: Machine) -> str:
 
 
 def _nothing_left(vcenter: VCenter) -> None:
-    """Raises ProofFailed when a snapshot stays behind."""
+    """Raise ProofFailed if a snapshot was left."""
     for machine in vcenter.machines():
         if machine.snapshots:
             raise ProofFailed(
-                f"snapshot {machine.snapshots[0].name} was left behind",
+                f"snapshot {machine.snapshots[0].name} was left",
                 on=machine.name,
                 remedy="report it: the demonstration should leave nothing",
             )
@@ -203,32 +205,36 @@ def _as_raw(image: Path, room: Path) -> Path:
 
 
 def _conclude(equals: Sequence[Equal], as_json: bool) -> None:
-    """Say what the comparison found. Raises ProofFailed for the first difference."""
-    for one in equals:
-        first = one.compared.first_difference
+    """Print the results of the comparison. Raises ProofFailed for the first difference."""
+    for result in equals:
+        first = result.compared.first_difference
         if as_json:
             fields = {
                 "event": "compared",
-                "machine": one.machine,
-                "disk": one.disk,
-                "capacity": one.compared.capacity,
+                "machine": result.machine,
+                "disk": result.disk,
+                "capacity": result.compared.capacity,
             }
             click.echo(
                 json.dumps(
                     fields
-                    | {"equal": one.compared.equal, "digest": one.compared.digest, "first_difference": first}
+                    | {
+                        "equal": result.compared.equal,
+                        "digest": result.compared.digest,
+                        "first_difference": first,
+                    }
                 )
             )
-        elif one.compared.equal:
+        elif result.compared.equal:
             click.echo(
-                f"{one.machine} {one.disk}: {one.compared.capacity} bytes equal, BLAKE3 {one.compared.digest}"
+                f"{result.machine} {result.disk}: {result.compared.capacity} bytes equal, BLAKE3 {result.compared.digest}"
             )
-    for one in equals:
-        if not one.compared.equal:
+    for result in equals:
+        if not result.compared.equal:
             raise ProofFailed(
-                f"differs from its source at byte {one.compared.first_difference}",
-                on=f"{one.machine} {one.disk}",
-                remedy=f"the image is {one.image}",
+                f"differs from its source at byte {result.compared.first_difference}",
+                on=f"{result.machine} {result.disk}",
+                remedy=f"the image is {result.image}",
             )
     if not as_json:
         click.echo("every image equals its powered-off source, byte for byte; no snapshot is left")

@@ -1,6 +1,6 @@
-"""What a person or a program sees while machines migrate: bars on a terminal, lines in a log, JSON objects for programs.
+"""Progress is shown as bars on a terminal, as lines in a log, or as JSON objects for programs.
 
-All three are fed by the same calls; none of them decides anything.
+All three displays get the same calls, and none of them decides anything.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LINE_EVERY = 5.0  # seconds between two progress lines of one machine where ther
 
 
 class Display(Protocol):
-    """Thread rule: one thread feeds it."""
+    """Shows the progress of a command. Only one thread may call it."""
 
     def __enter__(self) -> Display: ...
 
@@ -45,10 +45,10 @@ class Display(Protocol):
         """One sentence about the whole command."""
 
     def phase(self, machine: str, phase: str) -> None:
-        """A machine entered a phase."""
+        """A machine is in a new phase."""
 
     def disk(self, machine: str, disk: Mapping[str, Any]) -> None:
-        """`disk` has the fields of `appliance.progress.DiskProgress`."""
+        """New figures of a disk. `disk` has the fields of `appliance.progress.DiskProgress`."""
 
 
 class _Quiet:
@@ -84,7 +84,7 @@ class JsonDisplay(_Quiet):
 
 
 class LineDisplay(_Quiet):
-    """For logs and pipes: a line per phase, and one now and then per disk."""
+    """For logs and pipes: a line for each phase, and regularly a line for each disk."""
 
     def __init__(self) -> None:
         self._next: dict[tuple[str, int], float] = {}
@@ -147,7 +147,7 @@ class BarDisplay:
 
 
 class _Line(ProgressColumn):
-    """A disk in one line of the terminal: what there is no room for is left out, what matters least first."""
+    """One line of the terminal for one disk. If there is too little room, the least important figures are left out."""
 
     max_refresh = 0.0  # its width may change at any time
 
@@ -157,14 +157,14 @@ class _Line(ProgressColumn):
         self.names = 0  # columns of the longest name
 
     def render(self, task: Task) -> Text:
-        shown, width = task.fields["shown"], self._console.width
-        return bar_line(task.description, shown, width, self.names)
+        line, width = task.fields["shown"], self._console.width
+        return bar_line(task.description, line, width, self.names)
 
 
 def bar_line(name: str, disk: Mapping[str, Any], width: int, name_width: int = 0) -> Text:
-    """At most `width` columns. Percent and time left stay; then rate, a bar, what limits the rate, and bytes.
+    """A line of at most `width` columns: percent and time left always, then rate, bar, limit and bytes if there is room.
 
-    `name_width`: of the longest name, so that bars stand below each other.
+    `name_width`: columns of the longest name, so that the bars are aligned.
     """
     share = min(1.0, disk["done"] / disk["wanted"]) if disk["wanted"] else float(_over(disk))
     parts = [f"{100 * share:>3.0f} %", f"{eta(disk):<13}"]
@@ -195,7 +195,7 @@ def bar_line(name: str, disk: Mapping[str, Any], width: int, name_width: int = 0
 
 
 def _shortened(name: str, room: int) -> str:
-    """Its beginning and its end, which tells disks apart."""
+    """The name's beginning and its end; the end tells disks apart."""
     if cell_len(name) <= room:
         return name
     tail = chop_cells(name[::-1], room // 2)[0][::-1]
@@ -203,44 +203,44 @@ def _shortened(name: str, room: int) -> str:
 
 
 def limited(disk: Mapping[str, Any]) -> str:
-    """What limits the rate, as a clause; empty while nobody knows, and when nothing is left to do."""
-    what = limited_by.named(str(disk["bottleneck"]))
-    return f"limited by {what}" if what and disk["wanted"] > disk["done"] else ""
+    """What limits the rate, as a clause; empty if it is unknown or nothing is left to do."""
+    limit = limited_by.named(str(disk["bottleneck"]))
+    return f"limited by {limit}" if limit and disk["wanted"] > disk["done"] else ""
 
 
 def eta(disk: Mapping[str, Any]) -> str:
-    """Time left at the present rate, or dashes when nothing moves or nobody knows yet how much there is."""
-    left = disk["wanted"] - disk["done"]
-    if left <= 0:
+    """Time left at the present rate; dashes if nothing moves or the amount is not known yet."""
+    remaining = disk["wanted"] - disk["done"]
+    if remaining <= 0:
         return "done" if _over(disk) else "--:--"
     if disk["rate"] <= 0:
         return "--:--"
-    seconds = int(left / disk["rate"]) + 1
+    seconds = int(remaining / disk["rate"]) + 1
     return f"{seconds // 3600}:{seconds % 3600 // 60:02}:{seconds % 60:02} left"
 
 
 def _over(disk: Mapping[str, Any]) -> bool:
-    """Whether a disk of which nothing is left to do has had anything to do, or was found to be as it must be."""
+    """Whether a disk with nothing left to do is done: it had something to do, or it was already as it must be."""
     return bool(disk["wanted"]) or disk.get("state") == "proved"
 
 
 def choose(as_json: bool) -> Display:
-    """JSON when asked for; bars on a terminal; lines otherwise."""
+    """The display: JSON if it was asked for, bars on a terminal, lines otherwise."""
     if as_json:
         return JsonDisplay()
     return BarDisplay() if Console(stderr=True).is_terminal else LineDisplay()
 
 
 def wide_console() -> Console:
-    """Stdout; where it is no terminal, nobody is helped by folding a table at 80 columns."""
+    """A console on stdout. If stdout is no terminal, tables are not folded at 80 columns."""
     console = Console()
     return console if console.is_terminal else Console(width=200)
 
 
 def print_table(table: Table, console: Console | None = None) -> None:
-    """A table as wide as it is; one that a terminal has no room for is stacked: a block of lines for each row.
+    """Print a table. If it is wider than the terminal, each row becomes a block of lines.
 
-    Nothing is cut. Where there is no terminal, a row is one line however long it is.
+    Nothing is cut. Without a terminal, a row is one line, however long it is.
     """
     console = console or Console()
     natural = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
@@ -254,7 +254,7 @@ def print_table(table: Table, console: Console | None = None) -> None:
 
 
 def _stacked(table: Table) -> Iterator[Text]:
-    """Each row as its first cell, and below it a line for each other cell that says something."""
+    """Each row as its first cell, and below it a line for each other cell that is not empty."""
     titles = [str(column.header) for column in table.columns]
     room = max(map(len, titles[1:]))
     for row in zip(*(list(column.cells) for column in table.columns), strict=True):

@@ -1,4 +1,4 @@
-"""`connector doctor`: the appliance itself, and what was left in vCenter, with --repair its mending. Looking changes nothing."""
+"""`connector doctor` checks the appliance and what was left in vCenter. It changes nothing without --repair."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from connector.sources.factory import ReaderSettings, reader
 from connector.sources.reader import Reader
 from connector.vcenter.client import VCenter
 
-if TYPE_CHECKING:  # the store brings a database library along, which a look by --config does not need
+if TYPE_CHECKING:  # the store imports a database library, which --config does not need
     from connector.control.store import Store
 
 UNMENDED = Conflict.exit_code
@@ -46,7 +46,7 @@ UNMENDED = Conflict.exit_code
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """Whose left-overs are looked for: where vCenter is, who remembers, and by which VDDK locks are undone."""
+    """The installation whose leftovers are looked for: its vCenter, its register, and the VDDK that releases locks."""
 
     vcenter: VCenterSettings
     kept: Kept
@@ -61,44 +61,46 @@ class House:
     "--to",
     "target",
     type=click.Path(file_okay=False, exists=True, path_type=Path),
-    help="The directory of `connector migrate`: its room and its left-overs.",
+    help="The directory of `connector migrate`: check its free space and its leftovers.",
 )
 @click.option(
     "--config",
     "file",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    help="The configuration of an appliance that runs as a service: the left-overs of its control plane.",
+    help="The configuration of an appliance that runs as a service: check the leftovers of its control plane.",
 )
 @click.option(
     "--vddk",
     type=click.Path(file_okay=False, path_type=Path),
     envvar="CONNECTOR_VDDK",
-    help="The unpacked VDDK, by which locks of readers that died are undone.",
+    help="The unpacked VDDK. It releases locks of readers that died.",
 )
 @click.option(
     "--only",
     type=click.Choice(["appliance", "left", "looks"]),
-    help="The appliance alone, left-overs alone, or those of `vm check --deep` alone. Default: all.",
+    help="Only the appliance, only leftovers, or only leftovers of `vm check --deep`. Default: all.",
 )
 @click.option(
     "--instance",
     "instances",
     metavar="HOST[:PORT]",
     multiple=True,
-    help="Try the ports 8080 and 8703 of this instance too; repeatable.",
+    help="Also try the ports 8080 and 8703 of this instance. Repeatable.",
 )
 @click.option(
     "--machine",
     "machines",
     metavar="VM",
     multiple=True,
-    help="Only this machine is to be migrated: other hosts do not matter; repeatable. Default: every machine.",
+    help="Only this machine will be migrated, so other hosts do not matter. Repeatable. Default: every machine.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Failures and warnings only, not what passed.")
+@click.option("--quiet", "-q", is_flag=True, help="Show only failures and warnings.")
+@click.option("--role", "as_role", is_flag=True, help="Show only missing privileges and how to grant them.")
 @click.option(
-    "--role", "as_role", is_flag=True, help="Show missing privileges and how to grant them; nothing else."
+    "--repair",
+    is_flag=True,
+    help="Carry out the repairs that are shown. Foreign snapshots are never touched.",
 )
-@click.option("--repair", is_flag=True, help="Do what is shown. Nobody else's snapshot is touched.")
 @click.option("--restore-cbt", is_flag=True, help="With --repair: turn CBT off where it was off before us.")
 @JSON
 def doctor(
@@ -119,10 +121,10 @@ def doctor(
     restore_cbt: bool,
     as_json: bool,
 ) -> None:
-    """Check the appliance (names, ports, certificates, clock, privileges, VDDK, room), and find what of ours was left
-    in vCenter: snapshots, disks to consolidate, locks, CBT.
+    """Check the appliance (names, ports, certificates, clock, privileges, VDDK, free space), and find what it left in
+    vCenter: snapshots, disks to consolidate, locks, CBT.
 
-    Exit code 0 when nothing blocks and nothing is left, or everything was mended; 11 otherwise.
+    Exit code 0 if nothing blocks and nothing is left, or if everything was repaired; 11 otherwise.
 
     \b
     connector doctor --vcenter https://vc.example.com --thumbprint AA:BB:.. --vddk /opt/vddk
@@ -132,13 +134,15 @@ def doctor(
     connector doctor --vcenter https://vc.example.com --thumbprint AA:BB:.. --machine web-01 --quiet
     """
     if target is not None and file is not None:
-        raise BadInput("say whose left-overs with one of --to and --config, not both")
+        raise BadInput(
+            "--to and --config exclude each other", remedy="give the one whose leftovers you look for"
+        )
     if only == "left" and target is None and file is None:
         raise BadInput("say whose left-overs with exactly one of --to and --config")
     if restore_cbt and not repair:
-        raise BadInput("--restore-cbt changes something", remedy="give it with --repair")
+        raise BadInput("--restore-cbt changes machines", remedy="give it with --repair")
     if file is None and not url:
-        raise BadInput("which vCenter?", on="--vcenter", remedy="give --vcenter URL, or --config FILE")
+        raise BadInput("no vCenter given", on="--vcenter", remedy="give --vcenter URL, or --config FILE")
     config = None if file is None else appliance.from_yaml(file)
     access = (
         estate.settings(url, user, password_file, thumbprint, authority)
@@ -153,9 +157,11 @@ def doctor(
         library = vddk or (config.vddk if config else None)
         site = Site(access, config, target, library, instances, machines)
         with ExitStack() as unwind:
-            seen = list(site.facts(unwind))
-        bad = view.verdicts(list(judge(seen)), () if quiet else list(passed(seen)), as_json)
-        if any(isinstance(one, LoginFact) and one.kind is FactKind.VCENTER and one.trouble for one in seen):
+            facts = list(site.facts(unwind))
+        bad = view.verdicts(list(judge(facts)), () if quiet else list(passed(facts)), as_json)
+        if any(
+            isinstance(fact, LoginFact) and fact.kind is FactKind.VCENTER and fact.trouble for fact in facts
+        ):
             raise click.exceptions.Exit(UNMENDED)
     if only not in ("appliance", "looks") and (target is not None or config is not None):
         house = _service(config, str(file), vddk) if config is not None else None
@@ -176,7 +182,7 @@ def _left(
     restore_cbt: bool,
     as_json: bool,
 ) -> bool:
-    """Look for what was left, and mend it where that is asked for; whether something is still wrong."""
+    """Look for leftovers, and repair them if that is asked for. Answer whether something is still wrong."""
     with ExitStack() as unwind:
         if house is None:
             if target is None:
@@ -189,8 +195,8 @@ def _left(
         memory = house.memory(vcenter.about.instance_uuid)
         repair_context = RepairContext(vcenter, memory, _reader(house.vddk, house.transports))
         rows = [
-            view.LeftoverRow(found, *_treated(repair_context, found, repair, restore_cbt))
-            for found in examine(repair_context, CHECKS)
+            view.LeftoverRow(finding, *_treated(repair_context, finding, repair, restore_cbt))
+            for finding in examine(repair_context, CHECKS)
         ]
     view.left(rows, as_json, repair)
     return any(row.bad for row in rows)
@@ -201,34 +207,37 @@ def _reader(vddk: Path | None, transports: str = "nbdssl") -> Reader | None:
 
 
 def _looks(access: VCenterSettings, vddk: Path | None, repair: bool, as_json: bool) -> bool:
-    """Left-overs of this user's own looks into disks, of which no control plane knows."""
+    """Leftovers of this user's deep checks, which no control plane knows."""
     with VCenter(access, owner=deep_snapshots.owner(), ledger=deep_snapshots.FileLedger()) as vcenter:
         repair_context = RepairContext(vcenter, deep_snapshots.NoMemory(), _reader(vddk))
-        found = deep_snapshots.findings(vcenter, vddk)
-        rows = [view.LeftoverRow(one, *_treated(repair_context, one, repair, False)) for one in found]
+        findings = deep_snapshots.findings(vcenter, vddk)
+        rows = [
+            view.LeftoverRow(finding, *_treated(repair_context, finding, repair, False))
+            for finding in findings
+        ]
     if rows:
         view.left(rows, as_json, repair)
     return any(row.bad for row in rows)
 
 
 def _treated(
-    repair_context: RepairContext, found: LeftoverFinding, repair: bool, restore_cbt: bool
+    repair_context: RepairContext, finding: LeftoverFinding, repair: bool, restore_cbt: bool
 ) -> tuple[str, bool]:
-    """What became of it, and whether it is still wrong."""
-    if found.voluntary and not restore_cbt:
-        return f"with --repair --restore-cbt: {found.mending}", False
-    if found.mend is None:
+    """What was done with a leftover, and whether it is still wrong."""
+    if finding.voluntary and not restore_cbt:
+        return f"with --repair --restore-cbt: {finding.mending}", False
+    if finding.mend is None:
         return "not ours to mend", True
     if not repair:
-        return f"with --repair: {found.mending}", True
-    why = mended(repair_context, found)
+        return f"with --repair: {finding.mending}", True
+    why = mended(repair_context, finding)
     return (f"stays: {why}", True) if why else ("mended", False)
 
 
 def _service(settings: appliance.ApplianceConfiguration, file: str, vddk: Path | None) -> House:
     control = settings.control
-    kept = kept_membership(settings.state)
-    if kept is None or kept.control != control.thumbprint:
+    membership = kept_membership(settings.state)
+    if membership is None or membership.control != control.thumbprint:
         raise BadInput(
             "this appliance was never enrolled at its control plane",
             on=file,
@@ -236,29 +245,29 @@ def _service(settings: appliance.ApplianceConfiguration, file: str, vddk: Path |
         )
 
     def connect() -> ControlClient:
-        return ControlClient(control.url, control.thumbprint, kept.membership)
+        return ControlClient(control.url, control.thumbprint, membership.membership)
 
     memory = ControlRegister(connect)
     return House(
-        settings.vcenter.settings(), kept, lambda _: memory, vddk or settings.vddk, settings.transports
+        settings.vcenter.settings(), membership, lambda _: memory, vddk or settings.vddk, settings.transports
     )
 
 
 @contextmanager
 def _embedded(target: Path, access: VCenterSettings, vddk: Path | None) -> Iterator[House]:
-    """The house of `connector migrate`, whether it runs now or not."""
+    """The installation of `connector migrate`, whether it runs now or not."""
     state = target / ".connector"
-    kept = kept_membership(state / "appliance")
-    if kept is None:
+    membership = kept_membership(state / "appliance")
+    if membership is None:
         raise BadInput("`connector migrate` never ran here", on=str(target), remedy="check --to")
     with ExitStack() as unwind:
         memory = unwind.enter_context(_store(state / "control"))
-        yield House(access, kept, memory, vddk)
+        yield House(access, membership, memory, vddk)
 
 
 @contextmanager
 def _store(control: Path) -> Iterator[Callable[[str], ResourceRegister]]:
-    """While this runs no migration begins in the directory; one that runs already goes on."""
+    """The register in the directory's store. No migration begins in the directory meanwhile; a running one goes on."""
     from connector.control.store import Store
 
     with ExitStack() as unwind:
@@ -272,7 +281,7 @@ def _store(control: Path) -> Iterator[Callable[[str], ResourceRegister]]:
 
 
 class StoreMemory:
-    """What an embedded control plane wrote down. While none runs, no pass works on anything: what stands was left."""
+    """The register of an embedded control plane. If it does not run, no pass works, so every resource was left."""
 
     def __init__(self, store: Store, vcenter: str, runs: bool) -> None:
         self._store, self._vcenter, self._runs = store, vcenter, runs
@@ -280,8 +289,8 @@ class StoreMemory:
     def remembered(self) -> Sequence[RegisteredResource]:
         from connector.control.http import views
 
-        found = self._store.resources.remembered(self._vcenter)
-        return read({"things": [views.remembered(*one) for one in found]})
+        resources = self._store.resources.remembered(self._vcenter)
+        return read({"things": [views.remembered(*resource) for resource in resources]})
 
     def reading(self) -> frozenset[str]:
         return frozenset(self._store.resources.reading(self._vcenter)) if self._runs else frozenset()

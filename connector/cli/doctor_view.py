@@ -1,4 +1,4 @@
-"""What `connector doctor` shows: verdicts on the appliance, left-overs, and the role."""
+"""`connector doctor` shows findings about the appliance, leftovers, and the role."""
 
 from __future__ import annotations
 
@@ -18,49 +18,57 @@ from connector.errors import Conflict
 from connector.vcenter import role as needed
 from connector.vcenter.facts import VCenterFacts
 
-SHOWN = 3  # objects named of many with the same finding
+SHOWN = 3  # how many of the objects with the same finding are named
 
 
 @dataclass(frozen=True, slots=True)
 class LeftoverRow:
-    """A left-over, what became of it, and whether it is still wrong."""
+    """A leftover, what was done with it, and whether it is still wrong."""
 
     finding: LeftoverFinding
     outcome: str
     bad: bool
 
 
-def verdicts(found: Sequence[DoctorFinding], passed: Sequence[tuple[str, str, str]], as_json: bool) -> bool:
-    """Show what passed and, last, what did not; whether one blocks. Programs get what did not pass."""
+def verdicts(
+    findings: Sequence[DoctorFinding], passed: Sequence[tuple[str, str, str]], as_json: bool
+) -> bool:
+    """Show what passed and then the findings; answer whether one blocks. Programs get only the findings."""
     if as_json:
-        for one in found:
-            click.echo(json.dumps(asdict(one) | {"severity": one.severity.value, "bad": one.bad}))
-        return any(one.bad for one in found)
-    broken = {one.title for one in found}
-    if passed := [one for one in passed if one[1] not in broken]:
+        for finding in findings:
+            click.echo(json.dumps(asdict(finding) | {"severity": finding.severity.value, "bad": finding.bad}))
+        return any(finding.bad for finding in findings)
+    broken = {finding.title for finding in findings}
+    if passed := [finding for finding in passed if finding[1] not in broken]:
         table = Table("check", "", "passed", "on", box=None)
         for check, title, names in _together(passed):
             table.add_row(Text(check), Text("ok", style="green"), Text(title), Text(plain(names)))
         print_table(table)
-    if found:
+    if findings:
         click.echo("")
         table = Table("check", "", "on", "finding", "what to do", box=None)
-        for one, names in _alike(found):
-            cells = (one.check, "blocks" if one.bad else "warning", names, one.what, one.remedy)
+        for finding, names in _alike(findings):
+            cells = (
+                finding.check,
+                "blocks" if finding.bad else "warning",
+                names,
+                finding.what,
+                finding.remedy,
+            )
             table.add_row(*(Text(plain(cell)) for cell in cells))
         print_table(table)
-    blocks = sum(one.bad for one in found)
-    said = f"{len(found)} findings, {blocks} of them block a migration" if found else "nothing wrong"
-    wide_console().print(f"appliance: {said}", highlight=False)
-    return any(one.bad for one in found)
+    blocks = sum(finding.bad for finding in findings)
+    summary = f"{len(findings)} findings, {blocks} of them block a migration" if findings else "nothing wrong"
+    wide_console().print(f"appliance: {summary}", highlight=False)
+    return any(finding.bad for finding in findings)
 
 
 def left(rows: Sequence[LeftoverRow], as_json: bool, repair: bool) -> None:
-    """Show what was left, and what became of it."""
+    """Show what was left, and what was done with it."""
     if as_json:
         for row in rows:
-            found = row.finding
-            line = {"check": found.check, "on": found.on, "what": found.what}
+            finding = row.finding
+            line = {"check": finding.check, "on": finding.on, "what": finding.what}
             click.echo(json.dumps(line | {"outcome": row.outcome, "bad": row.bad}))
         return
     console = wide_console()
@@ -74,27 +82,28 @@ def left(rows: Sequence[LeftoverRow], as_json: bool, repair: bool) -> None:
     print_table(table, console)
 
 
-def role(seen: VCenterFacts, user: str, as_json: bool) -> int:
-    """Show what is missing where, and the commands that grant it; the exit code."""
-    lacking = [one for one in seen.grants if one.missing]
-    commands = needed.commands(needed.OWN_USER if seen.administers else user)
+def role(facts: VCenterFacts, user: str, as_json: bool) -> int:
+    """Show which privileges are missing where, and the commands that grant them. Answer the exit code."""
+    lacking = [grant for grant in facts.grants if grant.missing]
+    commands = needed.commands(needed.OWN_USER if facts.administers else user)
     if as_json:
         missing = [
-            {"on": one.on, "moref": one.moref, "name": one.name, "missing": one.missing} for one in lacking
+            {"on": grant.on, "moref": grant.moref, "name": grant.name, "missing": grant.missing}
+            for grant in lacking
         ]
         click.echo(json.dumps({"missing": missing, "commands": commands}))
     else:
-        for one in lacking:
-            click.echo(f"{one.on} {plain(one.name)} ({one.moref}): {', '.join(one.missing)}")
+        for grant in lacking:
+            click.echo(f"{grant.on} {plain(grant.name)} ({grant.moref}): {', '.join(grant.missing)}")
         click.echo("nothing is missing; the role is made by" if not lacking else "\nthe role is made by")
         for command in commands:
             click.echo(f"  {command}")
-        if seen.administers:
+        if facts.administers:
             click.echo(
-                f"{plain(user)} administers this vCenter: give the role to a user of its own, such as {needed.OWN_USER};"
+                f"{plain(user)} administers this vCenter: give the role to a separate user, such as {needed.OWN_USER};"
             )
-            click.echo("it replaces whatever its user may there")
-    essential = any(needed.needed(name) for one in lacking for name in one.missing)
+            click.echo("it replaces all rights that the user has there")
+    essential = any(needed.needed(name) for grant in lacking for name in grant.missing)
     return Conflict.exit_code if essential else 0
 
 
@@ -103,7 +112,7 @@ def _together(passed: Sequence[tuple[str, str, str]]) -> Iterable[tuple[str, str
     groups: dict[tuple[str, str], list[str]] = {}
     for check, title, on in passed:
         groups.setdefault((check, title), []).append(on)
-    for (check, title), names in sorted(groups.items(), key=lambda one: int(one[0][0][1:])):
+    for (check, title), names in sorted(groups.items(), key=lambda item: int(item[0][0][1:])):
         yield check, title, _some(list(dict.fromkeys(names)))
 
 
@@ -112,10 +121,10 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _alike(found: Sequence[DoctorFinding]) -> Iterable[tuple[DoctorFinding, str]]:
+def _alike(findings: Sequence[DoctorFinding]) -> Iterable[tuple[DoctorFinding, str]]:
     """One line for all objects with the same finding."""
     groups: dict[tuple[str, str, str], list[DoctorFinding]] = {}
-    for one in found:
-        groups.setdefault((one.check, one.title, one.what), []).append(one)
+    for finding in findings:
+        groups.setdefault((finding.check, finding.title, finding.what), []).append(finding)
     for same in groups.values():
-        yield same[0], _some([one.on for one in same])
+        yield same[0], _some([finding.on for finding in same])

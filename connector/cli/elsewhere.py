@@ -1,7 +1,7 @@
-"""Whether somebody else migrates a machine that `connector migrate --cutover` is about to shut down.
+"""`connector migrate --cutover` shuts a machine down only if nothing shows that another connector migrates it.
 
-A control plane that is configured is asked for unfinished jobs: a job that waits leaves nothing in vCenter to see. Else only
-snapshots that another connector has taken are seen. What runs elsewhere and has no snapshot now is not seen.
+A configured control plane is asked for unfinished jobs, because a waiting job leaves no trace in vCenter. Besides that,
+snapshots of other connectors are seen. A migration elsewhere that has no snapshot now is not seen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _UNFINISHED: Final = ("Ready", "Running", "Stopped", "InError", "Waiting")
 
 
 def refuse_others(machines: Sequence[Machine], control: str) -> None:
-    """Raises Conflict for the first machine that somebody else works on. `control`: thumbprint of our own control plane."""
+    """Raise Conflict for the first machine that another connector works on. `control`: our own control plane's thumbprint."""
     for machine in machines:
         _refuse_snapshots(machine, owner_of(control))
     access = configured()
@@ -36,7 +36,7 @@ def refuse_others(machines: Sequence[Machine], control: str) -> None:
     except Conflict:
         raise
     except ConnectorError as failed:
-        failed.remedy = f"{failed.remedy}; or give {OPTION}, and nobody is asked".removeprefix("; ")
+        failed.remedy = f"{failed.remedy}; or give {OPTION} to skip this check".removeprefix("; ")
         raise
 
 

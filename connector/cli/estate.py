@@ -1,4 +1,4 @@
-"""Looking at vCenter from the command line without touching it: nothing is created, so nothing needs a ledger."""
+"""Commands that only look at vCenter create nothing, so they need no ledger."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from connector.cli.secret import vcenter_password
 from connector.errors import BadInput
 
-if TYPE_CHECKING:  # vCenter's library is loaded by who looks, not by who asks for help
+if TYPE_CHECKING:  # vCenter's library is loaded only by commands that use it, not by --help
     from connector.settings import VCenterSettings
     from connector.vcenter.client import VCenter
 
 
 class NoLedger:
-    """Refuses to remember, and so forbids to create."""
+    """A ledger that refuses every entry, so nothing can be created."""
 
     def planned(self, machine: str, token: str, kind: str = "snapshot") -> None:
         raise BadInput(f"this command only looks, it cannot make the {kind} {token}", on=machine)
@@ -33,12 +33,12 @@ class NoLedger:
 def settings(
     url: str, user: str, password_file: Path | None, thumbprint: str, authority: Path | None
 ) -> VCenterSettings:
-    """Everything that is needed to log in. Raises BadInput when nothing says whom to trust."""
+    """The settings for a login. Raises BadInput if they do not say whom to trust."""
     if bool(thumbprint) == bool(authority):
         raise BadInput(
-            "say whom to trust with exactly one of --thumbprint and --ca",
+            "exactly one of --thumbprint and --ca must be given",
             on=url,
-            remedy="vCenter's administrator knows both",
+            remedy="ask vCenter's administrator for the thumbprint or the authority",
         )
     from pydantic import SecretStr
 
@@ -54,12 +54,12 @@ def settings(
 
 
 def look(access: VCenterSettings) -> VCenter:
-    """A vCenter to look at."""
+    """A vCenter session that only looks."""
     from connector.vcenter.client import VCenter
 
     return VCenter(access, owner="viewer", ledger=NoLedger())
 
 
 def named(words: Sequence[str]) -> list[str]:
-    """Machine names without repetition, in the order given."""
+    """The machine names in their order, without repetition."""
     return list(dict.fromkeys(words))

@@ -1,4 +1,4 @@
-"""What pre-flight found, as one HTML page that needs nothing else."""
+"""The findings of pre-flight as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORDS = {
 def page(
     machines: Sequence[Machine], findings: Mapping[str, Sequence[Finding]], vcenter: str, now: datetime
 ) -> str:
-    """`findings` by moref. Everything that vCenter said is escaped."""
+    """The page. `findings`: by moref. All text from vCenter is escaped."""
     templates = Environment(
         loader=PackageLoader("connector.cli"),
         autoescape=select_autoescape(["j2"]),
@@ -33,8 +33,8 @@ def page(
         finalize=on_page,
     )
     templates.filters["size"] = amounts.size
-    counts = Counter(one.severity for found in findings.values() for one in found)
-    ready = sum(1 for one in machines if not _grave(findings.get(one.moref, ())))
+    counts = Counter(item.severity for machine_findings in findings.values() for item in machine_findings)
+    ready = sum(1 for item in machines if not _grave(findings.get(item.moref, ())))
     return templates.get_template("check.html.j2").render(
         machines=machines,
         findings=findings,
@@ -50,7 +50,7 @@ def page(
 def write(
     file: Path, machines: Sequence[Machine], findings: Mapping[str, Sequence[Finding]], vcenter: str
 ) -> None:
-    """The page as a file. Raises `BadInput` when it cannot be written."""
+    """Write the page to a file. Raises `BadInput` if it cannot be written."""
     try:
         file.write_text(page(machines, findings, vcenter, datetime.now(UTC)), encoding="utf-8")
     except OSError as problem:
@@ -61,5 +61,5 @@ def write(
         ) from problem
 
 
-def _grave(found: Sequence[Finding]) -> bool:
-    return any(one.severity in (Severity.BLOCK, Severity.WARM_BLOCK) for one in found)
+def _grave(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity in (Severity.BLOCK, Severity.WARM_BLOCK) for finding in findings)

@@ -1,4 +1,4 @@
-"""The evidence of a job's passes, as the control plane keeps it, and as a file that `connector verify` reads."""
+"""The evidence of a job's passes is listed from the control plane, or written to a file for `connector verify`."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
 
 
 def entries(client: SmcClient, job: str, pass_id: str | None) -> list[Json]:
-    """What there is, oldest first; of one pass only when it is named. Raises NotFound when it left nothing."""
-    found = items(client.call("DescribeReplicationJobEvidence", JobId=job), "Evidences", "Evidence")
+    """The evidence of a job, oldest first, or of one pass. Raises NotFound if that pass has none."""
+    rows = items(client.call("DescribeReplicationJobEvidence", JobId=job), "Evidences", "Evidence")
     if pass_id is None:
-        return found
-    found = [row for row in found if row["PassId"] == pass_id]
-    if not found:
+        return rows
+    rows = [row for row in rows if row["PassId"] == pass_id]
+    if not rows:
         raise NotFound("no evidence of this pass", on=pass_id, remedy="list the evidence of the job")
-    return found
+    return rows
 
 
-def write(client: SmcClient, job: str, left: Sequence[Json], path: Path) -> None:
-    """The newest manifest of `left`, checked before it is written. Raises NotFound, EvidenceDamaged, BadInput."""
+def write(client: SmcClient, job: str, entries: Sequence[Json], path: Path) -> None:
+    """Write the newest manifest of `entries`, after a check. Raises NotFound, EvidenceDamaged, BadInput."""
     from connector.transfer import evidence
 
-    if not left:
+    if not entries:
         raise NotFound("no evidence yet", on=job, remedy="let a pass finish first")
-    answer = client.call("ExportReplicationJobEvidence", JobId=job, PassId=left[-1]["PassId"])
+    answer = client.call("ExportReplicationJobEvidence", JobId=job, PassId=entries[-1]["PassId"])
     manifest = str(answer["Manifest"]).encode()
     key = evidence.read(manifest).key
     try:

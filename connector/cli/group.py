@@ -1,4 +1,4 @@
-"""`connector group`: workgroups, sources that belong together; what is asked of one is asked of the jobs of its sources."""
+"""`connector group` manages workgroups. An action on a workgroup is an action on the jobs of its sources."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MEMBERS: Final[tuple[tables.Column, ...]] = (
 
 _GROUP = click.argument("word", metavar="GROUP")
 _SOURCES = click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-_WATCH = click.option("--watch", "then_watch", is_flag=True, help="Then watch until they rest.")
+_WATCH = click.option("--watch", "then_watch", is_flag=True, help="Then watch the jobs until they rest.")
 
 
 def _warned(row: Json, kind: str) -> int:
@@ -50,14 +50,16 @@ def _warned(row: Json, kind: str) -> int:
 def group() -> None:
     """Workgroups: sources that belong together.
 
-    GROUP is an id or a name. start, stop, cutover and watch are for those jobs of its sources that are in a
-    state for it; the others are named and left alone.
+    GROUP is an id or a name. start, stop, cutover and watch act on the jobs of its sources whose state allows it.
+    Other jobs are named and left as they are.
     """
 
 
 @group.command("list")
-@click.option("--status", type=click.Choice(STATUSES), help="In this status.")
-@click.option("--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", help="With this tag; repeat it.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only workgroups in this status.")
+@click.option(
+    "--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", help="Only workgroups with this tag. Repeatable."
+)
 @with_client
 @JSON
 def list_(client: SmcClient, status: str | None, tagged: tuple[str, ...], as_json: bool) -> None:
@@ -66,8 +68,8 @@ def list_(client: SmcClient, status: str | None, tagged: tuple[str, ...], as_jso
     \b
     connector group list --status InProgress
     """
-    found = rows(client, GROUP, Status=status, Tag=tag_words(tagged))
-    tables.listed(found, COLUMNS, as_json, "no workgroup")
+    groups = rows(client, GROUP, Status=status, Tag=tag_words(tagged))
+    tables.listed(groups, COLUMNS, as_json, "no workgroup")
 
 
 @group.command()
@@ -77,7 +79,7 @@ def list_(client: SmcClient, status: str | None, tagged: tuple[str, ...], as_jso
 def show(client: SmcClient, word: str, as_json: bool) -> None:
     """Show one workgroup with its sources and their last jobs.
 
-    With --json one document: the workgroup, and `SourceServers` with a `Job` in each.
+    --json prints one document: the workgroup, and `SourceServers` with a `Job` in each.
 
     \b
     connector group show shop
@@ -156,7 +158,7 @@ def delete(client: SmcClient, word: str, as_json: bool) -> None:
 @with_client
 @JSON
 def associate(client: SmcClient, word: str, sources: tuple[str, ...], as_json: bool) -> None:
-    """Put sources into a workgroup. A source is in one at most.
+    """Put sources into a workgroup. A source is in at most one workgroup.
 
     \b
     connector group associate shop web-01 db-01
@@ -198,7 +200,7 @@ def start(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None
 @with_client
 @JSON
 def stop(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None:
-    """Pause the workgroup's jobs.
+    """Stop the workgroup's jobs. Their positions are kept.
 
     \b
     connector group stop shop
@@ -213,14 +215,14 @@ def stop(client: SmcClient, word: str, then_watch: bool, as_json: bool) -> None:
 @with_client
 @JSON
 def cutover(client: SmcClient, word: str, sync: bool | None, then_watch: bool, as_json: bool) -> None:
-    """End the workgroup's incremental jobs that wait.
+    """Cut over the workgroup's waiting incremental jobs.
 
     \b
     connector group cutover shop --sync --watch
     """
     if sync is None:
         raise BadInput(
-            "whether sources are shut down and their last changes are brought must be said",
+            "a cutover must say whether the sources are shut down and their last changes read",
             on=word,
             remedy="give --sync or --no-sync",
         )
@@ -248,19 +250,19 @@ def _members(client: SmcClient, key: str) -> list[Json]:
 
 
 def _jobs(client: SmcClient, word: str) -> list[Json]:
-    found = [member["Job"] for member in _members(client, identity(client, GROUP, word)) if member["Job"]]
-    if not found:
+    jobs = [member["Job"] for member in _members(client, identity(client, GROUP, word)) if member["Job"]]
+    if not jobs:
         raise Conflict(
             "no source of the workgroup has a job", on=word, remedy="create jobs: connector job create"
         )
-    return found
+    return jobs
 
 
 def _act(
     client: SmcClient,
     word: str,
     event: JobEvent,
-    what: acting.Act,
+    action: acting.Act,
     then_watch: bool,
     as_json: bool,
     **parameters: Any,
@@ -269,14 +271,14 @@ def _act(
     ready = [job for job in jobs if _possible(job, event)]
     for job in jobs:
         if job not in ready:
-            click.echo(f"{tables.plain(job.get('Name'))}: left alone, it is {job_view.state(job)}", err=True)
+            click.echo(f"{tables.plain(job.get('Name'))}: left as it is, {job_view.state(job)}", err=True)
     if not ready:
         raise Conflict(
             f"no job of the workgroup is in a state for {event}",
             on=word,
             remedy="look at the jobs with `connector job list`",
         )
-    acting.act(client, what, ready, as_json, **parameters)
+    acting.act(client, action, ready, as_json, **parameters)
     if then_watch:
         watching.watch(client, ready, as_json)
 
@@ -286,15 +288,15 @@ def _possible(job: Json, event: JobEvent) -> bool:
         return False
     status, business = str(job.get("Status")), str(job.get("BusinessStatus") or "")
     if status not in list(JobStatus) or business not in list(BusinessStatus):
-        return True  # a word that we do not know: the control plane decides
+        return True  # an unknown status: the control plane decides
     return event in allowed(JobState(JobStatus(status), BusinessStatus(business)))
 
 
 def _put(
-    client: SmcClient, action: str, done: str, word: str, sources: tuple[str, ...], as_json: bool
+    client: SmcClient, action: str, outcome: str, word: str, sources: tuple[str, ...], as_json: bool
 ) -> None:
     key = identity(client, GROUP, word)
     ids = [identity(client, SOURCE, source) for source in sources]
     client.call(action, WorkgroupId=key, SourceId=ids)
     for source, source_id in zip(sources, ids, strict=True):
-        tables.told(source, done, {"WorkgroupId": key, "SourceId": source_id}, as_json)
+        tables.told(source, outcome, {"WorkgroupId": key, "SourceId": source_id}, as_json)

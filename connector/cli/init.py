@@ -1,4 +1,4 @@
-"""`connector init`: an appliance's configuration by asking. Nothing secret is asked, nothing that exists is overwritten."""
+"""`connector init` asks for an appliance's configuration. It asks for no secret and overwrites no file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLANK: Final = Answers()
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default=FILE)
-@click.option("--name", help="How the control plane and people call this appliance.")
+@click.option("--name", help="Name of this appliance.")
 @click.option(
     "--vcenter", "vcenter", metavar="URL", envvar="CONNECTOR_VCENTER_URL", help="https://HOST[:PORT]"
 )
@@ -34,39 +34,41 @@ _BLANK: Final = Answers()
     envvar="CONNECTOR_VCENTER_PASSWORD_FILE",
     help='Where its password is, or will be; "" for the systemd credential vcenter-password.',
 )
-@click.option("--thumbprint", envvar="CONNECTOR_VCENTER_THUMBPRINT", help="Of vCenter's certificate.")
+@click.option(
+    "--thumbprint", envvar="CONNECTOR_VCENTER_THUMBPRINT", help="SHA-1 or SHA-256 of vCenter's certificate."
+)
 @click.option("--ca", "authority", envvar="CONNECTOR_VCENTER_CA", help="PEM file with vCenter's authority.")
 @click.option("--control", metavar="URL", envvar="CONNECTOR_CONTROL_URL", help="The control plane.")
 @click.option(
     "--control-thumbprint", envvar="CONNECTOR_CONTROL_THUMBPRINT", help="SHA-256 of its certificate."
 )
-@click.option("--activation-code-file", help="Where its activation code is, or will be.")
+@click.option("--activation-code-file", help="File with the activation code, now or later.")
 @click.option("--vddk", envvar="CONNECTOR_VDDK", help="The unpacked VDDK.")
-@click.option("--state", help="Where the appliance keeps its identity.")
-@click.option("--offline", is_flag=True, help="Ask nobody but you: certificates and the login are not tried.")
+@click.option("--state", help="Directory for the appliance's identity.")
+@click.option("--offline", is_flag=True, help="Ask no server: certificates and the login are not tried.")
 @JSON
-def init(file: Path, offline: bool, as_json: bool, **given: str | None) -> None:
-    """Write an appliance's configuration, with a comment for every key, by asking for what is not given.
+def init(file: Path, offline: bool, as_json: bool, **options: str | None) -> None:
+    """Write an appliance's configuration with a comment for every key. It asks for values that are not given as options.
 
-    It shows the certificates that vCenter and the control plane present, for you to compare, as ssh does, and tries the login
-    when the password is there already. Passwords are never asked for and never in the file. FILE is appliance.yaml
-    by default; one that exists is left alone.
+    Like ssh, it shows the certificates of vCenter and the control plane for you to compare. If the password file
+    exists, it tries the login. Passwords are never asked for and never in the file. FILE is appliance.yaml by default;
+    an existing file is never overwritten.
 
     \b
     connector init
     connector init /etc/connector/appliance.yaml --vcenter https://vc.example.com --control https://control.example.com:8443
     """
     if file.exists():
-        raise Conflict("exists already", on=str(file), remedy="remove it, or name another file")
-    answers = _asked(given, _Line(offline))
+        raise Conflict("the file exists", on=str(file), remedy="remove it, or name another file")
+    answers = _asked(options, _Line(offline))
     _check(answers, file)
-    seen = None if offline else _try(answers)
+    machines_seen = None if offline else _try(answers)
     _write(file, filled(answers))
-    _tell(file, answers, seen, as_json)
+    _tell(file, answers, machines_seen, as_json)
 
 
 class _Line:
-    """Where answers come from: a terminal, else nowhere. Online, what a server presents is shown to be compared."""
+    """Asks questions on a terminal. Unless it is offline, it shows servers' certificates for comparison."""
 
     def __init__(self, offline: bool) -> None:
         self._offline = offline
@@ -81,25 +83,29 @@ class _Line:
         if self._offline:
             return self.ask(option, f"SHA-256 thumbprint of the {whose}'s certificate", "")
         self._must_answer(option)
-        found = thumbprint(presented(VCenterAddress.parse(url)), "sha256")
-        click.echo(f"The {whose} presents a certificate with the SHA-256 thumbprint\n  {found}", err=True)
+        print_ = thumbprint(presented(VCenterAddress.parse(url)), "sha256")
+        click.echo(f"The {whose} presents a certificate with the SHA-256 thumbprint\n  {print_}", err=True)
         if not click.confirm(f"Is this what the {whose} itself shows?", default=False, err=True):
-            raise TrustFailed("its certificate was not accepted", on=url, remedy="find out who answers there")
-        return found
+            raise TrustFailed(
+                "its certificate was not accepted", on=url, remedy="find out which server answers there"
+            )
+        return print_
 
     def _must_answer(self, option: str) -> None:
         if not self._terminal:
-            raise BadInput("there is nobody to ask", on=option, remedy="give it, or run this on a terminal")
+            raise BadInput(
+                "there is no terminal to ask on", on=option, remedy="give the option, or use a terminal"
+            )
 
 
-def _asked(given: dict[str, str | None], line: _Line) -> Answers:
+def _asked(options: dict[str, str | None], line: _Line) -> Answers:
     def say(key: str, question: str, example: str = "") -> str:
-        told = given.get(key)
-        return line.ask(f"--{key.replace('_', '-')}", question, example) if told is None else told
+        answer = options.get(key)
+        return line.ask(f"--{key.replace('_', '-')}", question, example) if answer is None else answer
 
     answers = replace(_BLANK, thumbprint="", name=say("name", "Name of this appliance", os.uname().nodename))
     vcenter = str(VCenterAddress.parse(say("vcenter", "vCenter, as https://HOST")))
-    authority, pin = given.get("authority") or "", given.get("thumbprint") or ""
+    authority, pin = options.get("authority") or "", options.get("thumbprint") or ""
     if not authority and not pin:
         pin = line.compare("--thumbprint", vcenter, "vCenter")
     VCenterTrust.of(pin, Path(authority) if authority else None)
@@ -115,7 +121,7 @@ def _asked(given: dict[str, str | None], line: _Line) -> Answers:
     )
     control = say("control", "Control plane, as https://HOST:PORT")
     VCenterAddress.parse(control)
-    pin = given.get("control_thumbprint") or line.compare("--control-thumbprint", control, "control plane")
+    pin = options.get("control_thumbprint") or line.compare("--control-thumbprint", control, "control plane")
     return replace(
         answers,
         control=control,
@@ -135,7 +141,7 @@ def _check(answers: Answers, file: Path) -> None:
 
 
 def _try(answers: Answers) -> int | None:
-    """How many machines the user sees; None when the password is not there yet."""
+    """How many machines the user sees; None if the password file does not exist yet."""
     password = Path(answers.password_file) if answers.password_file else None
     if password is None or not password.exists():
         return None
@@ -150,21 +156,23 @@ def _write(file: Path, text: str) -> None:
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as out:
             out.write(text)
     except FileExistsError:
-        raise Conflict("exists already", on=str(file), remedy="remove it, or name another file") from None
+        raise Conflict("the file exists", on=str(file), remedy="remove it, or name another file") from None
     except OSError as failed:
         raise BadInput(f"cannot be written: {failed.strerror}", on=str(file)) from None
 
 
-def _tell(file: Path, answers: Answers, seen: int | None, as_json: bool) -> None:
+def _tell(file: Path, answers: Answers, machines: int | None, as_json: bool) -> None:
     missing = [
-        what
-        for what in (answers.password_file, answers.activation_code_file, answers.vddk)
-        if what and not Path(what).exists()
+        path
+        for path in (answers.password_file, answers.activation_code_file, answers.vddk)
+        if path and not Path(path).exists()
     ]
     if as_json:
-        tables.document({"file": str(file), "machines": seen, "missing": missing})
+        tables.document({"file": str(file), "machines": machines, "missing": missing})
         return
-    click.echo(f"{file} is written" + ("" if seen is None else f"; {answers.user} sees {seen} machines"))
-    for what in missing:
-        click.echo(f"still missing: {what}")
+    click.echo(
+        f"{file} is written" + ("" if machines is None else f"; {answers.user} sees {machines} machines")
+    )
+    for path in missing:
+        click.echo(f"still missing: {path}")
     click.echo(f"next: connector doctor --config {file}; then connector appliance run --config {file}")

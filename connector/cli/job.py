@@ -1,4 +1,4 @@
-"""`connector job`: the wish to migrate one source, from its creation to its last image."""
+"""`connector job` manages migration jobs, from creation to the last image."""
 
 from __future__ import annotations
 
@@ -24,24 +24,26 @@ from connector.specification.kinds import LOCAL_REGION
 STATUSES: Final = ("Ready", "Running", "Stopped", "InError", "Waiting", "Finished", "Expired", "Deleting")
 
 _JOBS = click.argument("words", nargs=-1, required=True, metavar="JOB...")
-_WATCH = click.option("--watch", "then_watch", is_flag=True, help="Then watch until it rests.")
+_WATCH = click.option("--watch", "then_watch", is_flag=True, help="Then watch the job until it rests.")
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
-_TAG = click.option("--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", help="Of the job; repeat it.")
+_TAG = click.option(
+    "--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", help="Tag of the job. Repeatable."
+)
 
 
 @click.group()
 def job() -> None:
     """Migration jobs: create, start, watch, cut over.
 
-    JOB is an id, a name that one job alone has, or the name of a source: then its last job is meant. Several are
-    worked through in turn; the first failure decides the exit code.
+    JOB is an id, a name that only one job has, or the name of a source, which means its last job. Several jobs are
+    done one after the other; the first failure decides the exit code.
     """
 
 
 @job.command("list")
-@click.option("--name", help="This name, exactly.")
-@click.option("--status", type=click.Choice(STATUSES), help="In this status.")
-@click.option("--source", help="Of this source (id or name).")
+@click.option("--name", help="Only the job with exactly this name.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only jobs in this status.")
+@click.option("--source", help="Only jobs of this source (id or name).")
 @_TAG
 @with_client
 @JSON
@@ -60,9 +62,9 @@ def list_(
     connector job list --source web-01 --json
     """
     of = [identity(client, SOURCE, source)] if source else None
-    found = list(rows(client, JOB, Name=name, Status=status, SourceId=of, Tag=tag_words(tagged)))
-    tables.listed(found, job_view.COLUMNS, as_json, "no job")
-    outage.say(found)
+    jobs = list(rows(client, JOB, Name=name, Status=status, SourceId=of, Tag=tag_words(tagged)))
+    tables.listed(jobs, job_view.COLUMNS, as_json, "no job")
+    outage.say(jobs)
 
 
 @job.command()
@@ -70,19 +72,19 @@ def list_(
 @with_client
 @JSON
 def show(client: SmcClient, word: str, as_json: bool) -> None:
-    """Show one job: its disks, runs and passes, and what was made because of it.
+    """Show one job: its disks, runs and passes, and the resources that it created.
 
-    With --json one document: the job as DescribeReplicationJobs answers it, and `Details`, `Passes` and `Resources`
-    as the extensions of the API do.
+    --json prints one document: the job as DescribeReplicationJobs answers it, with `Details`, `Passes` and `Resources`
+    of the API's extensions.
 
     \b
     connector job show web-01
     """
-    found = job_view.complete(client, find_job(client, word))
+    row = job_view.complete(client, find_job(client, word))
     if as_json:
-        tables.document(found)
+        tables.document(row)
     else:
-        job_view.print_job(found)
+        job_view.print_job(row)
 
 
 @job.command()
@@ -106,26 +108,28 @@ def create(
     as_json: bool,
     **fields: Any,
 ) -> None:
-    """Make a job for each source. Without --every and --on-demand it runs once; else it waits after each run for the next one.
+    """Make a job for each source. It runs once; with --every or --on-demand it waits for its next run after each run.
 
     \b
     connector job create web-01 --start --watch
     connector job create web-01 db-01 --every 12 --keep 3
     connector job create web-01 --name web --start-at 2026-12-05T22:00:00Z
     """
-    asked = definition(fields)
-    if "Name" in asked and len(sources) > 1:
-        raise BadInput("several jobs cannot have one name", on=asked["Name"], remedy="create them one by one")
-    wanted = {
+    parameters = definition(fields)
+    if "Name" in parameters and len(sources) > 1:
+        raise BadInput(
+            "several jobs cannot have the same name", on=parameters["Name"], remedy="create them one by one"
+        )
+    shared = {
         "RegionId": region,
         "JobType": 3,
         "Tag": tag_words(tagged),
-        "RunOnce": not ("Frequency" in asked or asked.get("OnDemand")),
-    } | asked
+        "RunOnce": not ("Frequency" in parameters or parameters.get("OnDemand")),
+    } | parameters
     failures, jobs = acting.Failures(), []
     for source in [find(client, SOURCE, word) for word in sources]:
         with failures.of(str(source["Name"])):
-            jobs.append(_create(client, source, wanted, as_json))
+            jobs.append(_create(client, source, shared, as_json))
             if then_start:
                 acting.act(client, acting.START, jobs[-1:], as_json)
     failures.done()
@@ -139,7 +143,9 @@ def create(
 @with_client
 @JSON
 def modify(client: SmcClient, word: str, as_json: bool, **fields: Any) -> None:
-    """Change a job. Name and description change always, most else before its first run: see docs/job-fields.md.
+    """Change a job. Name and description can always be changed, most fields only before the first run.
+
+    docs/job-fields.md says when each field can be changed.
 
     \b
     connector job modify web-01 --every 1
@@ -160,9 +166,9 @@ def modify(client: SmcClient, word: str, as_json: bool, **fields: Any) -> None:
 @with_client
 @JSON
 def start(client: SmcClient, words: tuple[str, ...], then_watch: bool, as_json: bool) -> None:
-    """Begin or resume: from Ready, Stopped, InError, and from Waiting for a run before its time.
+    """Begin or resume a job in Ready, Stopped or InError. In Waiting, begin its next run now.
 
-    A cutover that was stopped or failed is resumed.
+    A cutover that was stopped or has failed is resumed.
 
     \b
     connector job start web-01 db-01 --watch
@@ -177,17 +183,17 @@ def start(client: SmcClient, words: tuple[str, ...], then_watch: bool, as_json: 
 @with_client
 @JSON
 def stop(client: SmcClient, words: tuple[str, ...], yes: bool, then_watch: bool, as_json: bool) -> None:
-    """Pause: while data flows, or from Waiting. The position inside the disks is kept; start resumes there.
+    """Stop a job that reads or waits. The position inside the disks is kept, and start resumes there.
 
-    A cutover that has shut its source down is stopped only after a question: the source stays down.
+    A cutover that has shut its source down is stopped only after a question, because the source stays down.
 
     \b
     connector job stop web-01
     """
-    found = _found(client, words)
-    outage.agree(found, "stop the cutover of {names}? The source stays down until you go on", yes)
-    _act(client, acting.STOP, found, then_watch, as_json)
-    for row in found if not as_json else ():
+    jobs = _found(client, words)
+    outage.agree(jobs, "stop the cutover of {names}? The source stays down until you resume it", yes)
+    _act(client, acting.STOP, jobs, then_watch, as_json)
+    for row in jobs if not as_json else ():
         if outage_words.of_row(row):
             click.echo(f"{row['Name']}: {outage.ways_on(row['Name'])}", err=True)
 
@@ -197,7 +203,7 @@ def stop(client: SmcClient, words: tuple[str, ...], yes: bool, then_watch: bool,
 @click.option(
     "--sync/--no-sync",
     default=None,
-    help="Shut the source down and bring its last changes first, or end with the images that there are.",
+    help="Shut the source down and read its last changes first, or end with the existing images.",
 )
 @_WATCH
 @with_client
@@ -205,17 +211,17 @@ def stop(client: SmcClient, words: tuple[str, ...], yes: bool, then_watch: bool,
 def cutover(
     client: SmcClient, words: tuple[str, ...], sync: bool | None, then_watch: bool, as_json: bool
 ) -> None:
-    """End incremental jobs that wait.
+    """Cut over waiting incremental jobs.
 
-    --sync shuts the source down, reads what changed, proves it and makes the last image. --no-sync only releases what
-    is intermediate. One of them must be said.
+    --sync shuts the source down, reads its changes, proves them and makes the last image. --no-sync only releases the
+    intermediate resources. One of the two must be given.
 
     \b
     connector job cutover web-01 --sync --watch
     """
     if sync is None:
         raise BadInput(
-            "whether the source is shut down and its last changes are brought must be said",
+            "a cutover must say whether the source is shut down and its last changes read",
             on=words[0],
             remedy="give --sync or --no-sync",
         )
@@ -233,9 +239,9 @@ def cutover(
 def rollback(
     client: SmcClient, words: tuple[str, ...], keep_cbt: bool, then_watch: bool, as_json: bool
 ) -> None:
-    """After a cutover: power the source on again, as it was found. The job is Stopped then; start syncs it anew.
+    """After a cutover: give the source its state back and power it on. Then the job is Stopped; start syncs it again.
 
-    Works from Finished, InError, Stopped and Expired. What was written to the new machine is not brought back.
+    Works from Finished, InError, Stopped and Expired. Data that was written to the new machine is not copied back.
 
     \b
     connector job rollback web-01 --watch
@@ -249,20 +255,20 @@ def rollback(
 @with_client
 @JSON
 def delete(client: SmcClient, words: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """Delete jobs that do not run, and release everything intermediate. Images stay.
+    """Delete jobs that do not run, and release their intermediate resources. Images stay.
 
-    On a terminal it asks first. A job whose source is down is deleted only after a question, or with --yes: its
-    rollback goes with it.
+    On a terminal it asks first. A job whose source is down is deleted only after a question, or with --yes, because
+    it cannot be rolled back afterwards.
 
     \b
     connector job delete web-01
     """
-    found = _found(client, words)
-    outage.agree(found, "delete {names}? Afterwards only you can power the source on again", yes)
-    if not yes and sys.stdin.isatty() and not any(row.get("SourceDown") for row in found):
-        names = ", ".join(str(row["Name"]) for row in found)
-        click.confirm(f"delete {names} and what was transferred for it? Images stay", abort=True, err=True)
-    _act(client, acting.DELETE, found, False, as_json)
+    jobs = _found(client, words)
+    outage.agree(jobs, "delete {names}? Afterwards only you can power the source on again", yes)
+    if not yes and sys.stdin.isatty() and not any(row.get("SourceDown") for row in jobs):
+        names = ", ".join(str(row["Name"]) for row in jobs)
+        click.confirm(f"delete {names} and the transferred data? Images stay", abort=True, err=True)
+    _act(client, acting.DELETE, jobs, False, as_json)
 
 
 @job.command()
@@ -270,10 +276,10 @@ def delete(client: SmcClient, words: tuple[str, ...], yes: bool, as_json: bool) 
 @with_client
 @JSON
 def watch(client: SmcClient, words: tuple[str, ...], as_json: bool) -> None:
-    """Watch until the jobs rest: Finished, Waiting, Stopped, Ready. InError and Expired are failures.
+    """Watch jobs until they rest in Finished, Waiting, Stopped or Ready. InError and Expired are failures.
 
-    On a terminal a bar per disk with rate, time left and what limits the rate. With --json one event per line: `phase`,
-    `disk`, and at the end a `result` per job.
+    A terminal shows a bar for each disk with rate, time left and what limits the rate. --json prints one event per
+    line: `phase`, `disk`, and at the end a `result` for each job.
 
     \b
     connector job watch web-01 db-01
@@ -283,8 +289,10 @@ def watch(client: SmcClient, words: tuple[str, ...], as_json: bool) -> None:
 
 @job.command()
 @click.argument("word", metavar="JOB")
-@click.option("--lines", type=click.IntRange(1), default=100, show_default=True, help="The newest so many.")
-@click.option("--follow", is_flag=True, help="Go on with what comes, until the job rests.")
+@click.option(
+    "--lines", type=click.IntRange(1), default=100, show_default=True, help="Number of newest entries."
+)
+@click.option("--follow", is_flag=True, help="Print new entries until the job rests.")
 @with_client
 @JSON
 def logs(client: SmcClient, word: str, lines: int, follow: bool, as_json: bool) -> None:
@@ -302,51 +310,56 @@ def logs(client: SmcClient, word: str, lines: int, follow: bool, as_json: bool) 
 
 @job.command()
 @click.argument("word", metavar="JOB")
-@click.option("--pass", "pass_id", metavar="PASS", help="Of this pass. Default: the newest.")
+@click.option("--pass", "pass_id", metavar="PASS", help="Only evidence of this pass. Default: the newest.")
 @click.option(
     "--to",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the signed manifest here, and the key beside it as FILE.pub.",
+    help="Write the signed manifest to this file, and the public key to FILE.pub.",
 )
 @with_client
 @JSON
 def evidence(client: SmcClient, word: str, pass_id: str | None, to: Path | None, as_json: bool) -> None:
-    """List what a job's passes left as proof, or write one manifest into a file for `connector verify`.
+    """List the evidence of a job's passes, or write one manifest to a file for `connector verify`.
 
     \b
     connector job evidence web-01
     connector job evidence web-01 --to evidence.json
     """
     key = str(find_job(client, word)[JOB.key])
-    left = evidence_file.entries(client, key, pass_id)
+    entries = evidence_file.entries(client, key, pass_id)
     if to is None:
-        tables.listed(left, evidence_file.COLUMNS, as_json, "no evidence yet")
+        tables.listed(entries, evidence_file.COLUMNS, as_json, "no evidence yet")
     else:
-        evidence_file.write(client, key, left, to)
-        tables.told(word, f"evidence of {left[-1]['PassId']} is in {to}", left[-1], as_json)
+        evidence_file.write(client, key, entries, to)
+        tables.told(word, f"evidence of {entries[-1]['PassId']} is in {to}", entries[-1], as_json)
 
 
 for command in tag_commands(JOB, "replicationjob"):
     job.add_command(command)
 
 
-def _create(client: SmcClient, source: Json, wanted: Json, as_json: bool) -> Json:
+def _create(client: SmcClient, source: Json, parameters: Json, as_json: bool) -> Json:
     token = uuid.uuid4().hex
-    answer = client.call("CreateReplicationJob", SourceId=source["SourceId"], ClientToken=token, **wanted)
+    answer = client.call("CreateReplicationJob", SourceId=source["SourceId"], ClientToken=token, **parameters)
     key, name = answer["JobId"], str(source["Name"])
     tables.told(name, f"job {key} created", {"JobId": key, "SourceId": source["SourceId"]}, as_json)
-    return {"JobId": key, "Name": wanted.get("Name") or name}
+    return {"JobId": key, "Name": parameters.get("Name") or name}
 
 
 def _found(client: SmcClient, words: Sequence[str]) -> list[Json]:
-    """All of them before anything is done to the first; each once."""
-    found = [find_job(client, word) for word in words]
-    return list({row["JobId"]: row for row in found}.values())
+    """All jobs that these words name, each once. They are looked up before anything is done to the first."""
+    jobs = [find_job(client, word) for word in words]
+    return list({row["JobId"]: row for row in jobs}.values())
 
 
 def _act(
-    client: SmcClient, what: acting.Act, jobs: list[Json], then_watch: bool, as_json: bool, **parameters: Any
+    client: SmcClient,
+    action: acting.Act,
+    jobs: list[Json],
+    then_watch: bool,
+    as_json: bool,
+    **parameters: Any,
 ) -> None:
-    acting.act(client, what, jobs, as_json, **parameters)
+    acting.act(client, action, jobs, as_json, **parameters)
     if then_watch:
         watching.watch(client, jobs, as_json)

@@ -1,4 +1,4 @@
-"""What a person says about a new or a changed job, in the parameters of the API: one option for each field that has one."""
+"""Each field of a job that has an option becomes a parameter of the API."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from connector.errors import BadInput
 from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField
 from connector.specification.value import Flag, Fraction, ListOf, OneOf, Struct, Whole, WrongValue
 
-#: Options that the commands say themselves, because they are more than a value.
+#: Fields whose options the commands define themselves, because they are more than a value.
 _OWN: Final = ("RegionId", "Tag")
 _OTHERS: Final = click.option(
     "--set",
     "others",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Any other parameter of the API, by its own name; repeat it.",
+    help="Any other parameter of the API, by its name there. Repeatable.",
 )
 
 
 class FieldType(click.ParamType[str]):
-    """Text that the kind of a field accepts; it is sent as it was written."""
+    """Text that the kind of a field accepts. It is sent as it was typed."""
 
     def __init__(self, field: JobField) -> None:
         self.name = field.metavar.lower() or "text"
@@ -42,7 +42,7 @@ class FieldType(click.ParamType[str]):
 
 
 def field_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options of fields: for a `new` job all, for one that exists those that can change."""
+    """The options of the fields: all for a `new` job, those that can change for an existing one."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         command = _OTHERS(command)
@@ -54,9 +54,9 @@ def field_options(*, new: bool) -> Callable[[Callable[..., Any]], Callable[..., 
     return add
 
 
-#: `--incremental` and `--cutover` of a migration say it.
+#: Fields that `--incremental` and `--cutover` of `connector migrate` set.
 _IMPLIED: Final = ("OnDemand",)
-#: What `connector migrate` can say too: fields of ours that may be said anew before each run.
+#: Our own fields that may change before each run: `connector migrate` has options for them.
 OF_MIGRATIONS: Final = tuple(
     field
     for field in JOB_FIELDS
@@ -71,9 +71,9 @@ def migration_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def as_echoed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given, as the API echoes it, so that it can be compared with what stands."""
-    return {name: _echo(BY_NAME[name], value) for name, value in given.items() if value is not None}
+def as_echoed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as the API echoes them, for the comparison with an existing job."""
+    return {name: _echo(BY_NAME[name], value) for name, value in values.items() if value is not None}
 
 
 def _echo(field: JobField, value: Any) -> Any:
@@ -84,33 +84,35 @@ def _echo(field: JobField, value: Any) -> Any:
     return value
 
 
-def definition(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of what was given, by the names of fields and `others`; what was not given is not there."""
-    asked = {
-        name: value for name, value in given.items() if name != "others" and value is not None and value != ()
+def definition(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters for `fields` and `others`, without fields that have no value."""
+    parameters = {
+        name: value
+        for name, value in fields.items()
+        if name != "others" and value is not None and value != ()
     }
     parts: dict[str, dict[str, int]] = {}
-    for name in [name for name in asked if BY_NAME[name].part_of]:
-        parts.setdefault(BY_NAME[name].part_of, {})[name] = int(asked.pop(name))
-    asked |= {name: json.dumps(values, separators=(",", ":")) for name, values in parts.items()}
-    if "DataDisk" in asked:
-        pairs = [_pair("--data-disk", word) for word in asked["DataDisk"]]
-        asked["DataDisk"] = [{"Index": index, "Size": size} for index, size in pairs]
-    if asked.get("VSwitchId"):
-        asked["NetMode"] = 2
-    return asked | dict(_pair("--set", word) for word in given.get("others", ()))
+    for name in [name for name in parameters if BY_NAME[name].part_of]:
+        parts.setdefault(BY_NAME[name].part_of, {})[name] = int(parameters.pop(name))
+    parameters |= {name: json.dumps(values, separators=(",", ":")) for name, values in parts.items()}
+    if "DataDisk" in parameters:
+        pairs = [_pair("--data-disk", word) for word in parameters["DataDisk"]]
+        parameters["DataDisk"] = [{"Index": index, "Size": size} for index, size in pairs]
+    if parameters.get("VSwitchId"):
+        parameters["NetMode"] = 2
+    return parameters | dict(_pair("--set", word) for word in fields.get("others", ()))
 
 
 def with_other_parts(
-    changes: Mapping[str, Any], given: Mapping[str, Any], stands: Mapping[str, Any]
+    changes: Mapping[str, Any], values: Mapping[str, Any], present: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The changes, where a parameter of which a part was given keeps the parts that the job has already."""
+    """The changes. A parameter of which only a part is in `values` keeps the job's other parts."""
     merged = dict(changes)
     for name in {
-        BY_NAME[part].part_of for part, value in given.items() if part != "others" and value is not None
+        BY_NAME[part].part_of for part, value in values.items() if part != "others" and value is not None
     }:
         if name:
-            parts = json.loads(stands.get(name) or "{}") | json.loads(changes[name])
+            parts = json.loads(present.get(name) or "{}") | json.loads(changes[name])
             merged[name] = json.dumps(parts, separators=(",", ":"))
     return merged
 

@@ -1,4 +1,4 @@
-"""How one job, and many, are shown. Data, and the fetching of what only the extensions tell."""
+"""Columns of a job and of lists of jobs. The extensions' answers are fetched where they are needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from connector.specification import limited_by
 from connector.specification import outage as outage_words
 
 _PASS: Final = Noun("pass", "DescribeReplicationJobPasses", "Passes", "Pass", "PassId", "p-")
-#: States of the API that say nothing to people.
+#: States of the API in words for people.
 PASS_STATES: Final = {"offered": "waits for an appliance", "taken": "under way"}
 _RESOURCE: Final = Noun(
     "resource", "DescribeReplicationJobResources", "Resources", "Resource", "Token", "instance-"
@@ -21,13 +21,13 @@ _RESOURCE: Final = Noun(
 
 
 def state(row: Json) -> str:
-    """The business status while it runs, else the status; and that the source is down."""
+    """The business status while the job runs, else the status, and whether the source is down."""
     word = str(row.get("BusinessStatus") or row.get("Status"))
     return f"{word}, {outage_words.TITLE}" if row.get("SourceDown") else word
 
 
 def _progress(row: Json) -> str:
-    """Nothing where no pass has read anything in this run."""
+    """The progress; empty if no pass of this run has read anything."""
     percent = float(row.get("Progress") or 0)
     return "" if not percent and row.get("Status") != "Running" else f"{percent:.0f} %"
 
@@ -46,7 +46,7 @@ def _left(disk: Json) -> str:
 
 
 def _outcome(row: Json) -> str:
-    """How a pass ended, or where it is."""
+    """The outcome of a pass, or its state."""
     state = str(row.get("State") or "")
     return str(row.get("Outcome") or PASS_STATES.get(state, state))
 
@@ -138,7 +138,7 @@ RESOURCES: Final[tuple[tables.Column, ...]] = (
 
 
 def complete(client: SmcClient, row: Json) -> Json:
-    """The job with `Details`, `Passes` and `Resources`; they are empty where the control plane has no extensions."""
+    """The job with `Details`, `Passes` and `Resources`; they are empty if the control plane has no extensions."""
     key = row[JOB.key]
     details: list[Json] = []
     try:
@@ -156,12 +156,14 @@ def complete(client: SmcClient, row: Json) -> Json:
 
 
 def print_job(row: Json) -> None:
-    """The answer of `complete`, for people."""
+    """Print the answer of `complete` for people."""
     tables.shown(row, FIELDS)
     tables.section("disks", items(row["Details"], "Disks", "Disk"), DISKS)
     tables.section("runs", items(row, "ReplicationJobRuns", "ReplicationJobRun"), RUNS)
-    tables.section("passes", [line for one in row["Passes"]["Pass"] for line in _per_disk(one)], PASSES)
-    tables.section("made because of this job", row["Resources"]["Resource"], RESOURCES)
+    tables.section(
+        "passes", [line for pass_row in row["Passes"]["Pass"] for line in _per_disk(pass_row)], PASSES
+    )
+    tables.section("created for this job", row["Resources"]["Resource"], RESOURCES)
 
 
 def _per_disk(row: Json) -> list[Json]:

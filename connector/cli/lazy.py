@@ -1,4 +1,4 @@
-"""A group whose commands are imported when they run: its own help, and the completion of their names, come from a table."""
+"""A group imports a command only when it runs. The group's help and the completion of names come from a table."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from click.shell_completion import CompletionItem
 class LazyGroup(click.Group):
     """Each command of `below` (name: first sentence of its help) is in the module of its name in `package`.
 
-    The sentence stands in the command's docstring too; a test compares.
+    The command's docstring has the same sentence; a test compares them.
     """
 
-    def __init__(self, *given: Any, package: str, below: Mapping[str, str], **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, *arguments: Any, package: str, below: Mapping[str, str], **named: Any) -> None:
+        super().__init__(*arguments, **named)
         self._package = package
         self.summaries = {name: click.Command(name, help=text) for name, text in below.items()}
-        self.commands = dict(self.summaries)  # from which click makes its "Did you mean"
+        self.commands = dict(self.summaries)  # click uses it for "Did you mean"
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(self.summaries)

@@ -1,4 +1,4 @@
-"""The log of a job: its newest entries, and what comes after them while it runs."""
+"""The log of a job is printed from its newest entries, and followed while the job runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from connector.errors import ControlFailed, Interrupted
 from connector.outages import Silence
 
 AT_ONCE: Final = 500
-#: Entries written at the same moment may appear in either order: so many are read again.
+#: Entries of the same moment may appear in either order, so this many are read again.
 _OVERLAP: Final = 10
 
 
@@ -29,8 +29,8 @@ def print_log(client: SmcClient, key: str, lines: int, as_json: bool) -> None:
         return
     tail = _Tail(client, key)
     newest: deque[Json] = deque(maxlen=lines)
-    while found := tail.more():
-        newest.extend(found)
+    while entries := tail.more():
+        newest.extend(entries)
     _print(newest, as_json)
 
 
@@ -43,38 +43,38 @@ def follow(client: SmcClient, key: str, lines: int, as_json: bool) -> None:
     try:
         while True:
             try:
-                found = tail.more()
+                entries = tail.more()
                 silence.heard()
             except ControlFailed as failed:
                 silence.bear(failed)
-                found = []
-            _print(found, as_json)
-            if not found and silence.since is None and tail.status not in MOVING:
+                entries = []
+            _print(entries, as_json)
+            if not entries and silence.since is None and tail.status not in MOVING:
                 return
-            if not found:
+            if not entries:
                 time.sleep(PACE)
     except KeyboardInterrupt:
         raise Interrupted("stopped reading the log; the job goes on") from None
 
 
 class _Tail:
-    """What comes behind the entries that were read; each comes once."""
+    """Reads the entries after those that were read. Each entry comes once."""
 
-    def __init__(self, client: SmcClient, key: str, known: Iterable[Json] = ()) -> None:
+    def __init__(self, client: SmcClient, key: str, seen_entries: Iterable[Json] = ()) -> None:
         self._client, self._key = client, key
-        self._recent: deque[int] = deque((int(entry["EntryId"]) for entry in known), maxlen=_OVERLAP)
+        self._recent: deque[int] = deque((int(entry["EntryId"]) for entry in seen_entries), maxlen=_OVERLAP)
         self.status = ""
 
     def more(self) -> list[Json]:
-        """The next entries, at most 500; none when there are none now. Sets `status` to the job's."""
+        """The next entries, at most 500; empty if there are none now. It sets `status` to the job's."""
         after = min(self._recent) - 1 if self._recent else 0
         answer = self._client.call(
             "DescribeReplicationJobLog", JobId=self._key, AfterEntryId=after, MaxResults=AT_ONCE
         )
-        found = [entry for entry in _entries(answer) if int(entry["EntryId"]) not in self._recent]
-        self._recent.extend(int(entry["EntryId"]) for entry in found)
+        entries = [entry for entry in _entries(answer) if int(entry["EntryId"]) not in self._recent]
+        self._recent.extend(int(entry["EntryId"]) for entry in entries)
         self.status = str(answer.get("Status"))
-        return found
+        return entries
 
 
 def _entries(answer: Json) -> list[Json]:

@@ -1,4 +1,4 @@
-"""The outermost handler: commands in, exit codes out; every failure is one line on stderr."""
+"""`main` runs one command and answers its exit code. Every failure is one line on stderr."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from connector.errors import EXIT_CODES, BadInput, ConnectorError, Interrupted
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 
-#: Each in the module of its name, with the first sentence of its help: to show it, nothing is imported.
+#: Each command is in the module of its name. Its sentence is here, so that help imports nothing.
 COMMANDS: Final = {
     "appliance": "Appliances that have enrolled.",
     "application": "Applications: incremental jobs whose sources are cut over as one.",
     "batch": "Waves: many machines by one manifest.",
     "completion": "Print the completion script for a shell.",
-    "control": "The control plane: run it, and decide who may call it.",
+    "control": "The control plane: run it, and manage its state and access keys.",
     "demo": "Migrate simulated machines while they write, cut over, and compare every byte.",
-    "doctor": "Check the appliance (names, ports, certificates, clock, privileges, VDDK, room), and find what of ours was left "
-    "in vCenter: snapshots, disks to consolidate, locks, CBT.",
+    "doctor": "Check the appliance (names, ports, certificates, clock, privileges, VDDK, free space), and find what it left in "
+    "vCenter: snapshots, disks to consolidate, locks, CBT.",
     "group": "Workgroups: sources that belong together.",
-    "init": "Write an appliance's configuration, with a comment for every key, by asking for what is not given.",
+    "init": "Write an appliance's configuration with a comment for every key.",
     "job": "Migration jobs: create, start, watch, cut over.",
     "migrate": "Migrate machines while they run.",
     "record": "Write down what vCenter answers, without names, addresses and secrets, into DIR.",
@@ -55,20 +55,20 @@ def connector() -> None:
     """Move running virtual machines out of vCenter without installing anything in a guest, and prove it.
 
     \b
-    connector demo                          two simulated machines, migrated while they write
-    connector vm list  --vcenter URL ...    what is there
-    connector vm check --vcenter URL ...    what stands in the way
-    connector record DIR --vcenter URL ...  what vCenter says, scrubbed, for a bug report
-    connector doctor --to DIR --vcenter ..  what of ours was left in vCenter; --repair mends it
+    connector demo                          migrate two simulated machines while they write
+    connector vm list  --vcenter URL ...    list machines
+    connector vm check --vcenter URL ...    find what blocks a migration
+    connector record DIR --vcenter URL ...  record vCenter's answers without names, for a bug report
+    connector doctor --to DIR --vcenter ..  find leftovers in vCenter; --repair removes them
     connector migrate web-01 --vcenter URL --thumbprint AA:BB:.. --vddk DIR --to DIR
-    connector verify images/web-01/evidence.json    is the image still what was proved?
-    connector job create web-01 --start --watch     the same through a control plane
-    connector batch apply wave.yaml                 many machines by one manifest
+    connector verify images/web-01/evidence.json    check that the image is what was proved
+    connector job create web-01 --start --watch     migrate through a control plane
+    connector batch apply wave.yaml                 migrate many machines by one manifest
     """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the value is the process's exit code."""
+    """Run one command; answer the process's exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     environment.hide()
     logs.for_a_person()
@@ -89,27 +89,27 @@ def _run(words: list[str]) -> int:
     except ConnectorError as failed:
         return _tell(failed, words)
     except Exception as unforeseen:  # noqa: BLE001 - the outermost handler
-        what = f"unforeseen {type(unforeseen).__name__}: {unforeseen}"
-        return _tell(ConnectorError(what, remedy="this is a defect, please report it"), words)
+        message = f"unforeseen {type(unforeseen).__name__}: {unforeseen}"
+        return _tell(ConnectorError(message, remedy="this is a defect, please report it"), words)
     return answer if isinstance(answer, int) else 0  # click answers the code of an Exit
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and a closed terminal end a command in the order in which Ctrl-C does; asking twice changes nothing."""
+    """Make SIGTERM and a closed terminal end a command as Ctrl-C does. A second signal changes nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = [
+    handlers = [
         number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN
     ]
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        for number in asked:
+        for number in handlers:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in asked}
+    before = {number: signal.signal(number, stop) for number in handlers}
     try:
         yield
     finally:
@@ -118,7 +118,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _let_go() -> None:
-    """What a reader that went away did not take must not become the exit code: at its end Python flushes, and fails with 120."""
+    """Drop output that a closed pipe did not take. Otherwise Python flushes it at the end and exits with 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -128,7 +128,7 @@ def _let_go() -> None:
 
 
 def _tell(failed: ConnectorError, words: list[str]) -> int:
-    with suppress(OSError):  # nobody listens any more
+    with suppress(OSError):  # stderr may be closed
         if "--json" in words:
             click.echo(json.dumps(failed.to_json()))
         click.echo(f"connector: {failed}", err=True)
@@ -136,7 +136,7 @@ def _tell(failed: ConnectorError, words: list[str]) -> int:
 
 
 def _as_ours(refused: click.ClickException) -> BadInput:
-    """What the option parser refused, in one line like everything else."""
+    """The refusal of the option parser as one of our errors, in one line."""
     context = refused.ctx if isinstance(refused, click.UsageError) else None
     command = context.command_path if context else "connector"
     return BadInput(refused.format_message().rstrip("."), remedy=f"see {command} --help")

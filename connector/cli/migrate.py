@@ -1,4 +1,4 @@
-"""`connector migrate`: the whole house for one command, on this machine, against a vCenter and a VDDK."""
+"""`connector migrate` runs control plane, appliance and instances on this machine for one command."""
 
 from __future__ import annotations
 
@@ -39,10 +39,14 @@ FORMATS = ("auto", "raw", "qcow2")
     help="The unpacked VDDK: the directory above lib64.",
 )
 @click.option(
-    "--to", "target", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where images go."
+    "--to",
+    "target",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory for images and state.",
 )
 @click.option(
-    "--incremental", is_flag=True, help="Keep the job open: the same command again sends what changed since."
+    "--incremental", is_flag=True, help="Keep the job open: the same command again sends the changes since."
 )
 @click.option(
     "--cutover", is_flag=True, help="Shut the machine down, send the last delta, make the final image."
@@ -50,9 +54,9 @@ FORMATS = ("auto", "raw", "qcow2")
 @click.option(
     "--rollback",
     is_flag=True,
-    help="Take a cutover back: power the machine on again, as it was found. Alone, without --incremental and --cutover.",
+    help="Roll a cutover back: give the machine its state back and power it on. Not with --incremental or --cutover.",
 )
-@click.option("--again", is_flag=True, help="Copy a machine anew whose migration is finished.")
+@click.option("--again", is_flag=True, help="Copy a machine again whose migration is finished.")
 @click.option(
     elsewhere.OPTION,
     "despite_others",
@@ -69,7 +73,7 @@ FORMATS = ("auto", "raw", "qcow2")
 )
 @migration_options
 @click.option(
-    "--transports", default="nbdssl", show_default=True, help="VDDK transports, tried left to right."
+    "--transports", default="nbdssl", show_default=True, help="VDDK transports, tried from left to right."
 )
 @JSON
 def migrate(
@@ -93,8 +97,8 @@ def migrate(
 ) -> None:
     """Migrate machines while they run. VM is a name, an inventory path, a moref or an instance UUID.
 
-    Images appear in DIR/images. An interrupted run resumes inside the disk when the same command is given again. A
-    migration that is finished is not done again, unless --again is given.
+    Images appear in DIR/images. The same command again resumes an interrupted run inside the disk. A finished
+    migration is not repeated, unless --again is given.
 
     \b
     connector migrate web-01 db-01 --vcenter https://vc.example.com --thumbprint AA:BB:.. \\
@@ -109,8 +113,8 @@ def migrate(
         )
     access = estate.settings(url, user, password_file, thumbprint, authority)
     with estate.look(access) as vcenter:
-        found = [vcenter.find(name) for name in estate.named(names)]
-        machines = list({machine.moref: machine for machine in found}.values())
+        chosen = [vcenter.find(name) for name in estate.named(names)]
+        machines = list({machine.moref: machine for machine in chosen}.values())
         if not rollback:
             refuse_blocked(vcenter, machines)
         version = vcenter.about.version
@@ -127,12 +131,12 @@ def migrate(
 
 
 def warn(message: str) -> None:
-    """On standard error whatever the output is: people must see it."""
+    """Print a warning on standard error, whatever the output is: people must see it."""
     click.echo(message, err=True)
 
 
 def refuse_blocked(vcenter: VCenter, machines: Sequence[Machine]) -> None:
-    """Known obstacles are told before anything is begun. Raises Ineligible for the first one."""
+    """Print known obstacles before anything begins. Raises Ineligible for the first one."""
     from connector.cloud import factory
 
     for machine in machines:
@@ -144,15 +148,15 @@ def refuse_blocked(vcenter: VCenter, machines: Sequence[Machine]) -> None:
                 )
 
 
-def chosen_format(wanted: str) -> str:
-    """`auto` is qcow2 where qemu-img is at hand, else raw."""
-    if wanted != "auto":
-        return wanted
+def chosen_format(image_format: str) -> str:
+    """The format of images. `auto` is qcow2 if qemu-img is installed, else raw."""
+    if image_format != "auto":
+        return image_format
     return "qcow2" if shutil.which("qemu-img") else "raw"
 
 
 def tell(jobs: Sequence[JobReport], as_json: bool, *, images: bool = True) -> None:
-    """The table per disk, and where the images are (`images` False: they are about to vanish)."""
+    """Print the table of disks, and where the images are, unless `images` is False because they will be deleted."""
     if as_json:
         for job in jobs:
             click.echo(json.dumps({"event": "result"} | job.to_json()))

@@ -1,6 +1,6 @@
-"""What one `connector migrate` does with each machine: find its job or make one, start it, watch it to the end.
+"""`connector migrate` finds or makes the job of each machine, starts it, and watches it to its end.
 
-A machine has at most one unfinished job. Running again continues it: resumes what was interrupted, else the next delta.
+A machine has at most one unfinished job. The same command again resumes an interrupted run, or else does the next delta.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from connector.model import Machine
 from connector.specification import outage as outage_words
 from connector.specification.kinds import LOCAL_REGION
 
-DEADLINE = 300  # seconds for a guest to shut down when nothing is said: somebody waits for this command
+DEADLINE = (
+    300  # default seconds for a guest to shut down; it is short because somebody waits for this command
+)
 POLL = 0.3  # seconds between two looks at the jobs
 
 STOPPING = 60.0  # seconds for jobs to stop
@@ -35,16 +37,16 @@ STOPPING = 60.0  # seconds for jobs to stop
 WAYS_ON = outage_words.ways_on(
     "the same command again", "the same command with --rollback in place of --cutover"
 )
-LONGEST_NAME = 60  # of 101 that an image may have: its cycle and its job are appended
+LONGEST_NAME = 60  # an image's name may have 101 characters; its cycle and its job are appended
 UNFINISHED = ("Ready", "Running", "Stopped", "InError", "Waiting")
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationRequest:
-    """What is wanted for each machine. `cutover` implies that the job stays open for deltas until it.
+    """What to do with each machine. With `cutover` the job stays open for deltas until the cutover.
 
-    `rollback`: take a cutover back, and nothing else. `again`: copy anew what is finished.
-    `fields`: of the job, by name, as they were given; None: not given.
+    `rollback`: only roll a cutover back. `again`: copy finished machines again.
+    `fields`: fields of the job by name; None: not given.
     """
 
     incremental: bool = False
@@ -55,15 +57,15 @@ class MigrationRequest:
     again: bool = False
 
     def parameters(self) -> dict[str, Any]:
-        """What may be said anew with every start of a job, as the public API takes it; what was not given is the default."""
-        wanted = {known.name: known.default for known in OF_MIGRATIONS} | {"ShutdownDeadline": DEADLINE}
-        wanted |= as_echoed(self.fields)
-        return {name: value for name, value in wanted.items() if value != ""}
+        """The fields that every start of a job sets, as parameters of the public API; without a value, their defaults."""
+        parameters = {field.name: field.default for field in OF_MIGRATIONS} | {"ShutdownDeadline": DEADLINE}
+        parameters |= as_echoed(self.fields)
+        return {name: value for name, value in parameters.items() if value != ""}
 
 
 @dataclass(slots=True)
 class _Watched:
-    """One machine under way. `cut` tells that the cutover itself has been asked for."""
+    """One machine under way. `cut`: the cutover itself was asked for."""
 
     name: str
     job: str
@@ -77,45 +79,45 @@ class _Watched:
 def migrate(
     stack: Stack, machines: Sequence[Machine], request: MigrationRequest, display: Display
 ) -> list[JobReport]:
-    """Bring every machine as far as `request` says; answers what is told of the jobs that have ended.
+    """Bring every machine as far as `request` says; answer the reports of the jobs that have ended.
 
-    A machine that fails does not stop the others; the first failure is raised after all have ended. On an interrupt every
-    job is asked to stop first, so that no snapshot stays.
+    A machine that fails does not stop the others. The first failure is raised after all have ended. After an interrupt
+    every job is asked to stop first, so that no snapshot is left.
     """
     begin = _roll_back if request.rollback else _begin
     watched = [stack.patiently(partial(begin, stack, machine, request, display)) for machine in machines]
     try:
-        while any(one.ended is None for one in watched):
+        while any(entry.ended is None for entry in watched):
             stack.check()
-            for one in watched:
-                if one.ended is None:
-                    stack.patiently(partial(_look, stack.client, one, request, display))
+            for entry in watched:
+                if entry.ended is None:
+                    stack.patiently(partial(_look, stack.client, entry, request, display))
             time.sleep(POLL)
     except KeyboardInterrupt:
-        with suppress(OSError):  # the terminal may be what has gone
+        with suppress(OSError):  # the terminal may be closed
             display.say("stopping; snapshots are being removed")
         _stop_all(stack, watched)
         raise _interrupted(watched, request) from None
-    for one in watched:
-        if one.errors:
-            raise one.errors[0]
-    return [report(stack.client, one.ended) for one in watched if one.ended is not None]
+    for entry in watched:
+        if entry.errors:
+            raise entry.errors[0]
+    return [report(stack.client, entry.ended) for entry in watched if entry.ended is not None]
 
 
 def to_cut_over(stack: Stack, machines: Sequence[Machine]) -> list[Machine]:
-    """Those whose cutover would begin: one that has begun is resumed whoever else is there, for its source may be down."""
-    wanted = []
+    """The machines whose cutover would begin now. A begun cutover is resumed in any case: its source may be down."""
+    to_begin = []
     for machine in machines:
         newest = next(
             records.rows(stack.client, records.JOB, SourceId=[_source(stack.client, machine)]), None
         )
         if newest is None or not newest["CutOver"]:
-            wanted.append(machine)
-    return wanted
+            to_begin.append(machine)
+    return to_begin
 
 
 def _interrupted(watched: Sequence[_Watched], request: MigrationRequest) -> Interrupted:
-    down = [f"{one.name}: {text}" for one in watched if (text := outage_words.of_row(one.row))]
+    down = [f"{entry.name}: {text}" for entry in watched if (text := outage_words.of_row(entry.row))]
     remedy = f"run the same command again to resume{'; ' + WAYS_ON if down and not request.rollback else ''}"
     return Interrupted("; ".join(["stopped", *down]), remedy=remedy)
 
@@ -123,12 +125,17 @@ def _interrupted(watched: Sequence[_Watched], request: MigrationRequest) -> Inte
 def _begin(stack: Stack, machine: Machine, request: MigrationRequest, display: Display) -> _Watched:
     client = stack.client
     source = _source(client, machine)
-    mine = list(records.rows(client, records.JOB, SourceId=[source]))  # newest first
-    job = next((job for job in mine if job["Status"] in UNFINISHED), None)
-    if job is None and mine and _resumed(stack, mine[0]["JobId"]):
-        job = mine[0]
-    if job is None and mine and not request.again and (done := _finished(stack, machine, mine[0], display)):
-        return done
+    jobs = list(records.rows(client, records.JOB, SourceId=[source]))  # newest first
+    job = next((job for job in jobs if job["Status"] in UNFINISHED), None)
+    if job is None and jobs and _resumed(stack, jobs[0]["JobId"]):
+        job = jobs[0]
+    if (
+        job is None
+        and jobs
+        and not request.again
+        and (finished := _finished(stack, machine, jobs[0], display))
+    ):
+        return finished
     job = job or _create(stack, machine, source, request)
     if job["RunOnce"] and (request.incremental or request.cutover):
         raise Conflict(
@@ -136,17 +143,17 @@ def _begin(stack: Stack, machine: Machine, request: MigrationRequest, display: D
             on=machine.name,
             remedy="finish it with the command that began it, or use another --to",
         )
-    one = _Watched(machine.name, job["JobId"])
+    watched = _Watched(machine.name, job["JobId"])
     if job["Status"] == "Waiting" and request.cutover:
-        _cut(client, one, request)
-    elif job["Status"] != "Running" and not _resumed(stack, one.job):
-        _start(client, one, request)
-        one.cut = _progress(client, one.job)["CutOver"]
-    return one
+        _cut(client, watched, request)
+    elif job["Status"] != "Running" and not _resumed(stack, watched.job):
+        _start(client, watched, request)
+        watched.cut = _progress(client, watched.job)["CutOver"]
+    return watched
 
 
 def _finished(stack: Stack, machine: Machine, job: Json, display: Display) -> _Watched | None:
-    """The machine's migration when it is finished and its image still stands."""
+    """The machine's migration if it is finished and its image still exists."""
     if job["Status"] != "Finished":
         return None
     row = _progress(stack.client, job["JobId"])
@@ -160,42 +167,42 @@ def _finished(stack: Stack, machine: Machine, job: Json, display: Display) -> _W
 
 
 def _roll_back(stack: Stack, machine: Machine, _request: MigrationRequest, _display: Display) -> _Watched:
-    """Begin to take the newest job's cutover back; one that runs is stopped first."""
+    """Begin to roll the newest job's cutover back. A running job is stopped first."""
     client = stack.client
     source = _source(client, machine)
     for job in records.rows(client, records.JOB, SourceId=[source]):
-        one = _Watched(machine.name, job["JobId"], cut=True)
-        row = _progress(client, one.job)
+        watched = _Watched(machine.name, job["JobId"], cut=True)
+        row = _progress(client, watched.job)
         if row["Status"] == "Running" and row["CutOver"] and row["BusinessStatus"] != "RollingBack":
-            _stop_all(stack, [one])
-            row = _at_rest(client, one)
+            _stop_all(stack, [watched])
+            row = _at_rest(client, watched)
         allowed: list[Any] = records.items(row, "AllowedOperations", "AllowedOperation")
         if "RollbackReplicationJob" in allowed:
-            client.call("RollbackReplicationJob", JobId=one.job, KeepChangeTracking=False)
-            return one
+            client.call("RollbackReplicationJob", JobId=watched.job, KeepChangeTracking=False)
+            return watched
         if row["BusinessStatus"] == "RollingBack":
-            return one
+            return watched
         break
-    raise Conflict("there is no cutover to take back", on=machine.name, remedy="nothing was shut down here")
+    raise Conflict("there is no cutover to roll back", on=machine.name, remedy="nothing was shut down here")
 
 
-def _at_rest(client: SmcClient, one: _Watched) -> Json:
-    """The job when its stop has come through."""
+def _at_rest(client: SmcClient, watched: _Watched) -> Json:
+    """The job after it has stopped."""
     deadline = time.monotonic() + STOPPING
-    while (row := _progress(client, one.job))["Status"] == "Running" and time.monotonic() < deadline:
+    while (row := _progress(client, watched.job))["Status"] == "Running" and time.monotonic() < deadline:
         time.sleep(POLL)
     return row
 
 
 def _source(client: SmcClient, machine: Machine) -> str:
-    """The id of the machine's source: the appliance has registered it when it started."""
+    """The id of the machine's source, which the appliance registered at its start."""
     for row in records.rows(client, records.MACHINE, MachineId=[machine.moref]):
         return str(row["SourceId"])
     raise NotFound("the appliance has not registered this machine", on=machine.name, remedy="read its log")
 
 
 def _job(client: SmcClient, job: str) -> Json:
-    """The job with what it was asked to be."""
+    """The job with its definition."""
     return records.find(client, records.JOB, job)
 
 
@@ -208,19 +215,19 @@ def _progress(client: SmcClient, job: str) -> Json:
 
 
 def _resumed(stack: Stack, job: str) -> bool:
-    """Whether this very start took up the job's interrupted run and has brought it to its good end already."""
+    """Whether this start of the stack resumed the job's interrupted run and has already finished it."""
     run = _progress(stack.client, job)
     if run["RunOutcome"] != "done":
         return False
-    begun, ended = (datetime.fromisoformat(run[name]).timestamp() for name in ("RunStartTime", "RunEndTime"))
-    return begun < stack.began <= ended
+    began, ended = (datetime.fromisoformat(run[name]).timestamp() for name in ("RunStartTime", "RunEndTime"))
+    return began < stack.began <= ended
 
 
 def _create(stack: Stack, machine: Machine, source: str, request: MigrationRequest) -> Json:
     client = stack.client
     name = free_name(plain_name(machine.name), _JobNames(client), stack.images())
     once = not (request.incremental or request.cutover)
-    made = client.call(
+    answer = client.call(
         "CreateReplicationJob",
         RegionId=LOCAL_REGION,
         SourceId=source,
@@ -231,11 +238,11 @@ def _create(stack: Stack, machine: Machine, source: str, request: MigrationReque
         ImageFormat=request.image_format,
         **request.parameters(),
     )
-    return _job(client, made["JobId"])
+    return _job(client, answer["JobId"])
 
 
 class _JobNames(Container[str]):
-    """Names that jobs have."""
+    """The names of all jobs."""
 
     def __init__(self, client: SmcClient) -> None:
         self._client = client
@@ -244,57 +251,57 @@ class _JobNames(Container[str]):
         return any(True for _ in records.rows(self._client, records.JOB, Name=name))
 
 
-def _look(client: SmcClient, one: _Watched, request: MigrationRequest, display: Display) -> None:
-    job = _progress(client, one.job)
-    if bool(job["SourceDown"]) != bool(one.row.get("SourceDown")):
+def _look(client: SmcClient, watched: _Watched, request: MigrationRequest, display: Display) -> None:
+    job = _progress(client, watched.job)
+    if bool(job["SourceDown"]) != bool(watched.row.get("SourceDown")):
         display.say(
-            f"{one.name}: {outage_words.of_row(job) or 'the source is up, or its image has taken its place'}"
+            f"{watched.name}: {outage_words.of_row(job) or 'the source is up, or its image has taken its place'}"
         )
-    one.row = job
+    watched.row = job
     syncing = job["BusinessStatus"] == "Syncing"
     phase = job["Phase"] if syncing and job["Phase"] else job["BusinessStatus"] or job["Status"]
-    if phase != one.phase:
-        one.phase = phase
-        display.phase(one.name, phase)
+    if phase != watched.phase:
+        watched.phase = phase
+        display.phase(watched.name, phase)
     if syncing:
         for disk in records.items(job, "Disks", "Disk"):
-            display.disk(one.name, as_displayed(disk, "DiskKey"))
+            display.disk(watched.name, as_displayed(disk, "DiskKey"))
     if job["Status"] == "Running":
         return
-    if job["Status"] == "Waiting" and request.cutover and not one.cut:
-        _cut(client, one, request)
+    if job["Status"] == "Waiting" and request.cutover and not watched.cut:
+        _cut(client, watched, request)
         return
     if job["ErrorKind"] == StateRestored.__name__:
-        _start(client, one, request)  # its run met a state that was not confirmed yet
+        _start(client, watched, request)  # its run met a restored state that was not confirmed yet
         return
-    one.ended = job
+    watched.ended = job
     if request.rollback and job["Status"] == "Stopped":
-        display.say(f"{one.name}: the cutover is rolled back, and the source has its state back")
+        display.say(f"{watched.name}: the cutover is rolled back, and the source has its state back")
         return
     if job["Status"] not in ("Finished", "Waiting"):
-        one.errors.append(_why(one, job))
+        watched.errors.append(_why(watched, job))
 
 
-def _say(client: SmcClient, one: _Watched, request: MigrationRequest) -> None:
-    """What this command says counts more than what the job was created with."""
-    job = _job(client, one.job)
+def _say(client: SmcClient, watched: _Watched, request: MigrationRequest) -> None:
+    """Set the fields of this command, which override those of the job's creation."""
+    job = _job(client, watched.job)
     changes = {name: value for name, value in request.parameters().items() if job.get(name) != value}
     if changes:
-        client.call("ModifyReplicationJobAttribute", JobId=one.job, **changes)
+        client.call("ModifyReplicationJobAttribute", JobId=watched.job, **changes)
 
 
-def _start(client: SmcClient, one: _Watched, request: MigrationRequest) -> None:
-    _say(client, one, request)
-    client.call("StartReplicationJob", JobId=one.job)
+def _start(client: SmcClient, watched: _Watched, request: MigrationRequest) -> None:
+    _say(client, watched, request)
+    client.call("StartReplicationJob", JobId=watched.job)
 
 
-def _cut(client: SmcClient, one: _Watched, request: MigrationRequest) -> None:
-    _say(client, one, request)
-    client.call("CutOverReplicationJob", JobId=one.job, SyncData=True)
-    one.cut = True
+def _cut(client: SmcClient, watched: _Watched, request: MigrationRequest) -> None:
+    _say(client, watched, request)
+    client.call("CutOverReplicationJob", JobId=watched.job, SyncData=True)
+    watched.cut = True
 
 
-def _why(one: _Watched, job: Json) -> ConnectorError:
+def _why(watched: _Watched, job: Json) -> ConnectorError:
     if job["ErrorKind"]:
         failed = from_json(
             {
@@ -305,33 +312,33 @@ def _why(one: _Watched, job: Json) -> ConnectorError:
                 "retryable": job["ErrorRetryable"],
             }
         )
-        failed.on = failed.on or one.name
-        return outage.added(failed, job, one.name, WAYS_ON)
+        failed.on = failed.on or watched.name
+        return outage.added(failed, job, watched.name, WAYS_ON)
     stopped = Interrupted(
-        f"the job is {job['Status']}", on=one.name, remedy="run the same command again to resume"
+        f"the job is {job['Status']}", on=watched.name, remedy="run the same command again to resume"
     )
-    return outage.added(stopped, job, one.name, WAYS_ON)
+    return outage.added(stopped, job, watched.name, WAYS_ON)
 
 
 def _stop_all(stack: Stack, watched: Sequence[_Watched]) -> None:
-    """Ask every running job to stop and wait until none is; stopping the appliance afterwards catches the rest."""
-    for one in watched:
-        if one.ended is None:
+    """Ask every running job to stop, and wait for it. The end of the appliance stops the remaining jobs."""
+    for entry in watched:
+        if entry.ended is None:
             try:
-                stack.client.call("StopReplicationJob", JobId=one.job)
+                stack.client.call("StopReplicationJob", JobId=entry.job)
             except ConnectorError:
-                continue  # not in a state that can be stopped; leaving the house stops it too
+                continue  # its state cannot be stopped; the end of the stack stops it too
     deadline = time.monotonic() + STOPPING
     while time.monotonic() < deadline:
-        for one in watched:
-            one.row = _progress(stack.client, one.job)
-        if all(one.row["BusinessStatus"] != "Syncing" for one in watched):
+        for entry in watched:
+            entry.row = _progress(stack.client, entry.job)
+        if all(entry.row["BusinessStatus"] != "Syncing" for entry in watched):
             return
         time.sleep(POLL)
 
 
 def free_name(name: str, jobs: Container[str], images: Collection[str]) -> str:
-    """`name`, else `name-2` and so on: of no job, and of no image, those of single runs included."""
+    """`name`, else `name-2` and so on: a name that no job and no image has, images of single runs included."""
 
     def free(candidate: str) -> bool:
         run = f"{candidate}_CYCLE_"
@@ -341,7 +348,7 @@ def free_name(name: str, jobs: Container[str], images: Collection[str]) -> str:
 
 
 def plain_name(name: str) -> str:
-    """A machine's name as jobs and images may be called, with room for what they append.
+    """A machine's name in the form of names of jobs and images, with room for their endings.
 
     A letter first, then letters, digits, "_" or "-".
     """

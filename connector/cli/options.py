@@ -1,4 +1,4 @@
-"""Options that several commands share, written once."""
+"""Options that several commands share are defined once, here."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _VCENTER = (
         default="",
         envvar="CONNECTOR_VCENTER_THUMBPRINT",
         metavar="AA:BB:..",
-        help="SHA-1 or SHA-256 of vCenter's certificate; trust this one and no other.",
+        help="SHA-1 or SHA-256 of vCenter's certificate; only this certificate is trusted.",
     ),
     click.option(
         "--ca",
@@ -47,12 +47,12 @@ _VCENTER = (
 
 
 def vcenter_options(command: F) -> F:
-    """Where vCenter is, who we are, whom we trust."""
+    """The options for vCenter's address, our user, and trust."""
     return _login(click.option("--vcenter", "url", required=True, **_URL), command)
 
 
 def optional_vcenter_options(command: F) -> F:
-    """The same for a command that may learn it otherwise; `url` is then empty."""
+    """The same, but vCenter's address is optional; without it `url` is empty."""
     return _login(click.option("--vcenter", "url", default="", **_URL), command)
 
 

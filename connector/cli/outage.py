@@ -1,4 +1,4 @@
-"""A source that a cutover has shut down, as the command line says it: from the API's rows, with the commands that lead on."""
+"""Every command that shows a source that a cutover has shut down also shows the two commands that end the outage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from connector.specification import outage
 
 
 def ways_on(name: str) -> str:
-    """The two ways on for a job of a control plane."""
+    """The two commands that end the outage of a job of a control plane."""
     return outage.ways_on(f"connector job start {name} --watch", f"connector job rollback {name} --watch")
 
 
@@ -23,13 +23,13 @@ def lines(rows: Iterable[Json]) -> list[str]:
 
 
 def say(rows: Iterable[Json]) -> None:
-    """The same on standard error, whatever the output is: people must see it."""
+    """Print these lines on standard error, whatever the output is: people must see them."""
     for line in lines(rows):
         click.echo(line, err=True)
 
 
 def added(failed: ConnectorError, row: Json, name: str, ways: str = "") -> ConnectorError:
-    """The error with what it means for the source. `ways`: how to go on, if not by commands on the job."""
+    """The error with its meaning for the source. `ways`: how to end the outage, if not by commands on the job."""
     if text := outage.of_row(row):
         failed.what = f"{text}; {failed.what}"
         failed.remedy = (
@@ -39,9 +39,9 @@ def added(failed: ConnectorError, row: Json, name: str, ways: str = "") -> Conne
 
 
 def agree(rows: Sequence[Json], question: str, yes: bool) -> None:
-    """Ask before something is done to jobs whose sources are down.
+    """Ask before anything is done to jobs whose sources are down.
 
-    Raises BadInput where nobody can be asked. `question` holds `{names}`.
+    Raises BadInput if there is no terminal. `question` contains `{names}`.
     """
     down = [row for row in rows if row.get("SourceDown")]
     if yes or not down:

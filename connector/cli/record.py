@@ -1,4 +1,4 @@
-"""`connector record`: a conversation with this vCenter for the people who develop the connector."""
+"""`connector record` records vCenter's answers for a bug report, without names, addresses and secrets."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def record(
 ) -> None:
     """Write down what vCenter answers, without names, addresses and secrets, into DIR.
 
-    Nothing is changed in vCenter. Names, addresses, paths, UUIDs and notes become pseudonyms; equal ones stay equal.
-    The key that made them is never stored. Look through the file before you give it away.
+    Nothing is changed in vCenter. Names, addresses, paths, UUIDs and notes become pseudonyms; equal texts stay equal.
+    The key of the pseudonyms is never stored. Read the file before you give it away.
 
     \b
     connector record for-support --vcenter https://vc.example.com --thumbprint AA:BB:.. --machine web-01
@@ -37,10 +37,12 @@ def record(
     from connector.vcenter.record import record as write_down
 
     access = estate.settings(url, user, password_file, thumbprint, authority)
-    done = write_down(access, directory, machine)
+    written = write_down(access, directory, machine)
     if as_json:
-        click.echo(json.dumps({"file": str(done.file), "calls": done.calls, "machines": done.machines}))
+        click.echo(
+            json.dumps({"file": str(written.file), "calls": written.calls, "machines": written.machines})
+        )
     else:
         click.echo(
-            f"{done.file}: {done.calls} calls, {done.machines} machine(s). Look through it, then send it."
+            f"{written.file}: {written.calls} calls, {written.machines} machine(s). Look through it, then send it."
         )

@@ -1,4 +1,4 @@
-"""What the API lists: pages put together, and one record by its id or by a name that only it has."""
+"""A record of the API is found by its id or by a name that only it has. Lists are read page by page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST_ID: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """One kind of record: how it is called, listed and named. `prefix`: how ids begin."""
+    """One kind of record: its word, and the operation, fields and filters that list it. `prefix`: how its ids begin."""
 
     word: str
     action: str
@@ -43,33 +43,33 @@ MACHINE: Final = Noun(
 
 
 def items(answer: Json, plural: str, singular: str) -> list[Json]:
-    """A list as the API wraps it; an empty one may come without its inner part."""
+    """The items of a list that the API wraps. An empty list may lack its inner part."""
     return list((answer.get(plural) or {}).get(singular) or ())
 
 
 def rows(client: SmcClient, noun: Noun, **filters: Any) -> Iterator[Json]:
-    """Every record that matches, page by page; one that moves to the next page meanwhile comes once."""
-    seen: set[str] = set()
+    """Every record that matches, page by page. A record that moves to the next page meanwhile comes once."""
+    keys: set[str] = set()
     number, total = 1, 1
     while (number - 1) * _PAGE < total:
         page = {"PageNumber": number, "PageSize": _PAGE} if noun.paged else {}
         answer = client.call(noun.action, **filters, **page)
-        found = items(answer, noun.plural, noun.singular)
-        for row in found:
-            if row[noun.key] not in seen:
-                seen.add(row[noun.key])
+        records = items(answer, noun.plural, noun.singular)
+        for row in records:
+            if row[noun.key] not in keys:
+                keys.add(row[noun.key])
                 yield row
-        total = int(answer.get("TotalCount") or 0) if noun.paged and found else 0
+        total = int(answer.get("TotalCount") or 0) if noun.paged and records else 0
         number += 1
 
 
 def some(client: SmcClient, noun: Noun, ids: Sequence[str]) -> list[Json]:
-    """The records with these ids, in this order; those that are gone are left out."""
-    found: dict[str, Json] = {}
+    """The records with these ids, in this order, without deleted ones."""
+    records: dict[str, Json] = {}
     for start in range(0, len(ids), _PAGE):
         part = list(ids[start : start + _PAGE])
-        found |= {row[noun.key]: row for row in rows(client, noun, **{noun.key: part})}
-    return [found[key] for key in dict.fromkeys(ids) if key in found]
+        records |= {row[noun.key]: row for row in rows(client, noun, **{noun.key: part})}
+    return [records[key] for key in dict.fromkeys(ids) if key in records]
 
 
 def find(client: SmcClient, noun: Noun, word: str) -> Json:
@@ -80,12 +80,14 @@ def find(client: SmcClient, noun: Noun, word: str) -> Json:
     by_name: dict[str, Any] = {"Name": word}
     looks = [by_id, by_name] if word.startswith(noun.prefix) else [by_name, by_id]
     for look in looks if len(word) <= _LONGEST_ID else [by_name]:
-        found = _living(list(rows(client, noun, **look)))
-        if len(found) > 1:
-            ids = ", ".join(str(row[noun.key]) for row in found[:5])
-            raise Ambiguous(f"{len(found)} {noun.word}s have this name", on=word, remedy=f"use an id: {ids}")
-        if found:
-            return found[0]
+        records = _living(list(rows(client, noun, **look)))
+        if len(records) > 1:
+            ids = ", ".join(str(row[noun.key]) for row in records[:5])
+            raise Ambiguous(
+                f"{len(records)} {noun.word}s have this name", on=word, remedy=f"use an id: {ids}"
+            )
+        if records:
+            return records[0]
     raise NotFound(f"no such {noun.word}", on=word, remedy=f"see connector {noun.word} list")
 
 
@@ -103,9 +105,9 @@ def find_job(client: SmcClient, word: str) -> Json:
         return find(client, JOB, str(last))
 
 
-def _living(found: list[Json]) -> list[Json]:
-    """What is being removed gives its name free, unless nothing else has it."""
-    return [row for row in found if "Deleting" not in (row.get("Status"), row.get("State"))] or found
+def _living(records: list[Json]) -> list[Json]:
+    """The records without those that are being removed, unless only those have the name."""
+    return [row for row in records if "Deleting" not in (row.get("Status"), row.get("State"))] or records
 
 
 def identity(client: SmcClient, noun: Noun, word: str) -> str:
@@ -114,11 +116,11 @@ def identity(client: SmcClient, noun: Noun, word: str) -> str:
 
 
 def tag_words(words: Sequence[str], on: str = "--tag") -> list[Json]:
-    """`KEY=VALUE` or `KEY` as the API takes tags; `on`: what was typed."""
-    found = []
+    """`KEY=VALUE` or `KEY` as tags of the API. `on`: the option or argument that was typed."""
+    tags = []
     for word in words:
         key, separator, value = word.partition("=")
         if not key:
             raise BadInput(f"{word[:80]!r} is no tag", on=on, remedy="KEY=VALUE or KEY")
-        found.append({"Key": key, "Value": value} if separator else {"Key": key})
-    return found
+        tags.append({"Key": key, "Value": value} if separator else {"Key": key})
+    return tags

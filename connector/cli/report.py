@@ -1,4 +1,4 @@
-"""The table at the end: per disk and pass, what was there, what was read, what crossed the wire, and how it was proved."""
+"""The final table has a row for each disk and pass: bytes planned, read and sent, and the digest that proves them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class DiskReport:
-    """One disk in one pass. Bytes and seconds; `planned` is what was allocated or had changed."""
+    """One disk in one pass, in bytes and seconds. `planned`: bytes that were allocated or had changed."""
 
     machine: str
     disk: str
@@ -51,7 +51,7 @@ class DiskReport:
 
     @property
     def ratio(self) -> float | None:
-        """Plain bytes read for one byte on the wire."""
+        """Bytes read for each byte sent."""
         return self.read / self.wire if self.wire and self.read else None
 
     @property
@@ -64,7 +64,7 @@ class DiskReport:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """One job that has come to rest. `snapshots`: what each cost; `downtime`: see `forecasts`."""
+    """One job that rests. `snapshots`: the cost of each snapshot. `downtime`: see `forecasts`."""
 
     machine: str
     status: str
@@ -78,7 +78,7 @@ class JobReport:
 
 
 def report(client: SmcClient, job: Json) -> JobReport:
-    """Everything that is told of a job at its end; `job` as DescribeReplicationJobProgress shows it."""
+    """The report of a job at its end. `job`: the answer of DescribeReplicationJobProgress."""
     passes = list(records.rows(client, records.PASS, JobId=job["JobId"]))[::-1]
     resources = records.rows(client, records.RESOURCE, JobId=job["JobId"])
     return JobReport(
@@ -92,44 +92,44 @@ def report(client: SmcClient, job: Json) -> JobReport:
 
 
 def disk_reports(job: Json, passes: Sequence[Json]) -> list[DiskReport]:
-    """Every disk of every pass that is done, oldest first."""
+    """All disks of all passes that are done, oldest first."""
     return [
-        _row(job["SourceName"], disk, downtime(done))
-        for done in passes
-        for disk in records.items(done, "Disks", "Disk")
+        _row(job["SourceName"], disk, downtime(row))
+        for row in passes
+        for disk in records.items(row, "Disks", "Disk")
     ]
 
 
-def downtime(done: Json) -> float | None:
-    """Seconds from first asking a machine to shut down until its image existed, through whatever happened in between.
+def downtime(row: Json) -> float | None:
+    """Seconds from the first request to shut the machine down until its image existed, including all interruptions.
 
     None for a pass that needed no shutdown.
     """
-    return _known(done["DowntimeSeconds"])
+    return _known(row["DowntimeSeconds"])
 
 
 def snapshot_costs(job: Json, passes: Sequence[Json]) -> list[dict[str, Any]]:
-    """What the snapshots of a job's passes cost its machine, oldest first: seconds, and what still stands."""
+    """The cost of the snapshots of a job's passes, oldest first: seconds, and whether a snapshot still exists."""
     rows = [
         {
             "machine": job["SourceName"],
-            "pass": done["PassId"],
-            "create": _known(done["SnapshotCreateSeconds"]),
-            "remove": _known(done["SnapshotRemoveSeconds"]),
-            "left": done["SnapshotLeft"],
+            "pass": pass_row["PassId"],
+            "create": _known(pass_row["SnapshotCreateSeconds"]),
+            "remove": _known(pass_row["SnapshotRemoveSeconds"]),
+            "left": pass_row["SnapshotLeft"],
             "governor": [
                 {"at": _seconds(change["Time"]), "pace": change["Pace"], "reason": change["Reason"]}
-                for change in records.items(done, "PaceChanges", "PaceChange")
+                for change in records.items(pass_row, "PaceChanges", "PaceChange")
             ],
         }
-        for done in passes
+        for pass_row in passes
     ]
     return [row for row in rows if (row["create"], row["remove"], row["left"]) != (None, None, "")]
 
 
 def forecasts(job: Json, passes: Sequence[Json]) -> dict[str, float | None]:
-    """The downtime of a cutover in seconds: as it was predicted when it began, and as it was."""
-    finals = [done for done in passes if done["Final"] and done["Outcome"] == "done"]
+    """The downtime of a cutover in seconds: the prediction at its beginning, and the measured one."""
+    finals = [row for row in passes if row["Final"] and row["Outcome"] == "done"]
     return {
         "predicted": _known(job["PredictedDowntimeSeconds"]),
         "measured": downtime(finals[-1]) if finals else None,
@@ -137,24 +137,26 @@ def forecasts(job: Json, passes: Sequence[Json]) -> dict[str, float | None]:
 
 
 def show_snapshot_costs(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Per snapshot: its tasks' times, within which the machine was stunned, what slowed its reading, why it resisted."""
+    """Print for each snapshot the times of its tasks, which include the stun, what slowed the reading, and why it was left."""
     for row in rows:
-        took = (f"{what} in {row[key]:.2f} s" for key, what in _SNAPSHOT_COST if row.get(key) is not None)
-        if line := ", ".join(took):
+        durations = (
+            f"{what} in {row[key]:.2f} s" for key, what in _SNAPSHOT_COST if row.get(key) is not None
+        )
+        if line := ", ".join(durations):
             console.print(f"{row['machine']}: snapshot {line} (the stun is a part of it)", highlight=False)
         for change in row.get("governor", ()):
             why = f": {change['reason']}" if change["reason"] else ""
             console.print(f"{row['machine']}: {change['pace']}{why}", highlight=False)
         if row.get("left"):
-            console.print(f"{row['machine']}: its snapshot still stands: {row['left']}", highlight=False)
+            console.print(f"{row['machine']}: its snapshot still exists: {row['left']}", highlight=False)
 
 
 def show_forecast(machine: str, seconds: Mapping[str, float | None], console: Console) -> None:
-    """One line after a cutover."""
+    """Print the measured and the predicted downtime after a cutover."""
     if seconds["measured"] is None:
         return
-    said = f", predicted {seconds['predicted']:.0f} s" if seconds["predicted"] is not None else ""
-    console.print(f"{machine}: down for {seconds['measured']:.0f} s{said}", highlight=False)
+    predicted = f", predicted {seconds['predicted']:.0f} s" if seconds["predicted"] is not None else ""
+    console.print(f"{machine}: down for {seconds['measured']:.0f} s{predicted}", highlight=False)
 
 
 _SNAPSHOT_COST = (("create", "taken"), ("remove", "removed"))
@@ -202,7 +204,7 @@ def _row(machine: str, disk: Json, down: float | None) -> DiskReport:
 
 
 def show(reports: Sequence[DiskReport], console: Console) -> None:
-    """Print the table, and below it every note (why a disk was read in full, what could not be tracked)."""
+    """Print the table and the notes below it, such as why a disk was read in full."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, side in COLUMNS:
         table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)

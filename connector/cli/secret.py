@@ -1,4 +1,4 @@
-"""Passwords and secrets come from a prompt, an environment variable, a file, systemd or a keyring, never from an argument."""
+"""A password or secret comes from a prompt, the environment, a file, systemd or a keyring, never from an argument."""
 
 from __future__ import annotations
 
@@ -22,22 +22,21 @@ SECRET_VARIABLE = "CONNECTOR_ACCESS_KEY_SECRET"  # noqa: S105 - the name of a va
 
 
 def vcenter_password(file: Path | None, user: str, url: str = "") -> str:
-    """The password from `file`, else from the environment, a systemd credential, the keyring, else asked for on the
-    terminal.
+    """The password from `file`, else from the environment, a systemd credential, the keyring, or a prompt.
 
-    The end of its line and a byte order mark are not part of the password; characters that nobody sees are refused before
-    they are sent. A file that others may read is refused.
+    The line's end and a byte order mark are not part of the password. Invisible characters are refused before they are
+    sent. A file that others may read is refused.
     """
     if file is not None:
         return pasted.password(_from_file(file, "password"), "password", str(file))
-    if (given := os.environ.get(VARIABLE)) is not None:
-        return pasted.password(given, "password", f"${VARIABLE}")
+    if (from_environment := os.environ.get(VARIABLE)) is not None:
+        return pasted.password(from_environment, "password", f"${VARIABLE}")
     from connector.settings import credential_file
 
     if (credential := credential_file()) is not None:
         return pasted.password(_content(credential, "credential"), "password", str(credential))
-    if (kept := _from_keyring(url, user)) is not None:
-        return kept
+    if (from_keyring := _from_keyring(url, user)) is not None:
+        return from_keyring
     if sys.stdin.isatty():
         typed = str(click.prompt(f"Password of {user}", hide_input=True, err=True))
         return pasted.password(typed, "password", user)
@@ -47,11 +46,11 @@ def vcenter_password(file: Path | None, user: str, url: str = "") -> str:
 
 
 def access_key_secret(key_id: str, file: Path | None, settled: str, settled_file: Path | None) -> str:
-    """The secret of an access key from `file`, else from the environment, else as a settings file says, else asked for."""
+    """The secret of an access key from `file`, else from the environment, the settings file, or a prompt."""
     if file is not None:
         return pasted.token(_from_file(file, "secret"), "secret", str(file))
-    if given := os.environ.get(SECRET_VARIABLE):
-        return pasted.token(given, "secret", f"${SECRET_VARIABLE}")
+    if from_environment := os.environ.get(SECRET_VARIABLE):
+        return pasted.token(from_environment, "secret", f"${SECRET_VARIABLE}")
     if settled:
         return pasted.token(settled, "secret", key_id)
     if settled_file is not None:
@@ -69,10 +68,10 @@ def access_key_secret(key_id: str, file: Path | None, settled: str, settled_file
 
 @contextmanager
 def new_secret_file(file: Path | None) -> Iterator[Callable[[str], None]]:
-    """A new file that only its owner may read, made before the secret is, so that a secret is never made in vain.
+    """A new file that only its owner may read. It is made before the secret, so that no secret is made in vain.
 
-    Gives what writes the secret into it; without a file, nothing is written. A failure leaves no file. Raises BadInput
-    when the file exists or cannot be made.
+    It gives the function that writes the secret; without a file, that writes nothing. A failure leaves no file. Raises
+    BadInput if the file exists or cannot be made.
     """
     if file is None:
         yield lambda _secret: None
@@ -89,22 +88,22 @@ def new_secret_file(file: Path | None) -> Iterator[Callable[[str], None]]:
         raise
 
 
-def _from_file(file: Path, what: str) -> bytes:
-    content = _content(file, what)
+def _from_file(file: Path, kind: str) -> bytes:
+    content = _content(file, kind)
     if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) and file.is_file():
-        raise BadInput(f"others can read the {what} file", on=str(file), remedy=f"chmod 600 {file}")
+        raise BadInput(f"others can read the {kind} file", on=str(file), remedy=f"chmod 600 {file}")
     return content
 
 
-def _content(file: Path, what: str) -> bytes:
+def _content(file: Path, kind: str) -> bytes:
     try:
         return readable.content(file)
     except OSError as failed:
-        raise BadInput(f"cannot read the {what} file: {failed}", on=str(file)) from None
+        raise BadInput(f"cannot read the {kind} file: {failed}", on=str(file)) from None
 
 
 def _from_keyring(url: str, user: str) -> str | None:
-    """What the desktop's or the system's keyring holds for this vCenter, where the `keyring` extra is installed."""
+    """The password from the desktop's or the system's keyring; None without an entry or without the `keyring` extra."""
     if not url:
         return None
     from connector.vcenter.endpoint import VCenterAddress
@@ -114,6 +113,6 @@ def _from_keyring(url: str, user: str) -> str | None:
         from keyring.errors import KeyringError
     except ImportError:
         return None
-    with suppress(KeyringError):  # none there, or locked: then it is asked for
+    with suppress(KeyringError):  # no keyring, or a locked one: the prompt follows
         return keyring.get_password(f"{KEYRING} {VCenterAddress.parse(url).host}", user)
     return None

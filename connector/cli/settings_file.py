@@ -1,4 +1,4 @@
-"""The settings file of commands that speak to a control plane: TOML, read strictly; its text never reaches a message."""
+"""The settings file of commands that call a control plane is strict TOML. No message shows its text."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class _Written(BaseModel):
 
 
 def read(file: Path) -> dict[str, Any]:
-    """Its values by name, paths resolved. Raises BadInput for what cannot be read, and when others can read a secret in it."""
+    """The file's values by name, with resolved paths. Raises BadInput for a bad file, or if others can read a secret in it."""
     try:
         mode = file.stat().st_mode
-        found = _Written.model_validate(tomllib.loads(readable.text(file)))
+        written = _Written.model_validate(tomllib.loads(readable.text(file)))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as failed:
         raise BadInput(f"cannot read the settings: {_why(failed)}", on=str(file)) from None
     except ValidationError as failed:
@@ -39,10 +39,10 @@ def read(file: Path) -> dict[str, Any]:
         raise BadInput(
             f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", on=str(file), remedy=f"it may set {names}"
         ) from None
-    secret = found.access_key_secret.get_secret_value()
+    secret = written.access_key_secret.get_secret_value()
     if secret and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise BadInput("others can read the secret in it", on=str(file), remedy=f"chmod 600 {file}")
-    values = found.model_dump() | {"access_key_secret": secret}
+    values = written.model_dump() | {"access_key_secret": secret}
     return {
         name: file.parent / value.expanduser() if isinstance(value, Path) else value
         for name, value in values.items()
@@ -50,7 +50,7 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def _why(failed: Exception) -> str:
-    """Without the file's text: a line of it may be the secret."""
+    """Why the file cannot be read, without its text: a line of it may be the secret."""
     if isinstance(failed, OSError):
         return failed.strerror or type(failed).__name__
     return "it is not TOML" if isinstance(failed, tomllib.TOMLDecodeError) else "it is not UTF-8"

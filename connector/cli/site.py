@@ -1,4 +1,4 @@
-"""Where an appliance stands or shall stand, gathered from a configuration file or options, and looked at."""
+"""The doctor looks at the place of an appliance: its configuration file or options say where that is."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from connector.errors import Ambiguous, AuthenticationFailed, ConnectorError, No
 from connector.settings import VCenterSettings
 from connector.vcenter.client import VCenter
 
-NOBODY: Final = "c0000000000000000"  # an owner that has no snapshots: this looks, and makes nothing
+NOBODY: Final = "c0000000000000000"  # an owner without snapshots: this only looks
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """`target` is the directory of `connector migrate`, `config` that of a service; what is None is not looked at.
+    """The place of an appliance. `target`: the directory of `connector migrate`. `config`: the configuration of a service.
 
-    `machines`: the only ones that are to be migrated; empty: all may be.
+    A part that is None is not looked at. `machines`: the only ones that will be migrated; empty: all may be.
     """
 
     vcenter: VCenterSettings
@@ -38,23 +38,23 @@ class Site:
     ports: probes.Ports = probes.Ports()  # noqa: RUF009 - frozen
 
     def facts(self, unwind: ExitStack) -> Iterator[Fact]:
-        """Everything, one after the other, as far as it can be seen. The session ends with `unwind`."""
+        """All facts, one after the other. The session in vCenter ends with `unwind`."""
         yield from probes.before_login(self.vcenter)
         who = f"{self.vcenter.user} at {self.vcenter.url}"
         versions: tuple[str, ...] = ()
         try:
             vcenter = unwind.enter_context(VCenter(self.vcenter, owner=NOBODY, ledger=RepairLedger()))
             versions = (vcenter.about.version,)
-            chosen = [vcenter.find(word).moref for word in self.machines]
-            seen = vcenter.standing(chosen)
+            morefs = [vcenter.find(word).moref for word in self.machines]
+            vcenter_facts = vcenter.standing(morefs)
         except (NotFound, Ambiguous):
-            raise  # a machine that was named
+            raise  # a named machine does not exist
         except ConnectorError as refused:
             yield LoginFact(FactKind.VCENTER, who, str(refused))
         else:
             yield LoginFact(FactKind.VCENTER, who)
-            yield from probes.after_login(self.vcenter.url, seen, self.ports)
-            versions = (vcenter.about.version, *(host.version for host in seen.hosts))
+            yield from probes.after_login(self.vcenter.url, vcenter_facts, self.ports)
+            versions = (vcenter.about.version, *(host.version for host in vcenter_facts.hosts))
         if self.vddk is not None:
             yield from probes.installation(self.vddk, versions)
         yield from self._rooms()
@@ -77,10 +77,10 @@ def _control(section: ControlSection, state: Path) -> Iterator[Fact]:
 
 
 def _speak(section: ControlSection, state: Path) -> None:
-    """A harmless call with our credential; without one yet, a call that must be refused for the want of it."""
-    kept = kept_membership(state)
-    if kept is not None and kept.is_of(section.thumbprint):
-        with closing(ControlClient(section.url, section.thumbprint, kept.membership)) as client:
+    """Make a harmless call with our credential. Without one, make a call that must be refused for that reason."""
+    membership = kept_membership(state)
+    if membership is not None and membership.is_of(section.thumbprint):
+        with closing(ControlClient(section.url, section.thumbprint, membership.membership)) as client:
             client.remembered()
         return
     with closing(ControlConnection(section.url, section.thumbprint)) as connection:

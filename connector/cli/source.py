@@ -1,4 +1,4 @@
-"""`connector source`: the machines that appliances have registered, and what stands in their way."""
+"""`connector source` shows the machines that appliances have registered, and what blocks their migration."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _lasting(part: str) -> Callable[[Json], str]:
 
 
 def _duration(seconds: float) -> str:
-    """Hours and minutes, rounded up: an estimate has no seconds."""
+    """Hours and minutes, rounded up: a forecast has no seconds."""
     hours, minutes = divmod(math.ceil(seconds / 60), 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
@@ -109,16 +109,18 @@ SHARES: Final[tuple[tables.Column, ...]] = (
 def source() -> None:
     """Migration sources: machines that appliances have registered.
 
-    SOURCE is an id, or a name that one source alone has.
+    SOURCE is an id, or a name that only one source has.
     """
 
 
 @source.command("list")
-@click.option("--name", help="This name, exactly.")
-@click.option("--state", type=click.Choice(STATES), help="In this state.")
-@click.option("--job", help="Whose last job is this one (id or name).")
-@click.option("--group", help="In this workgroup (id or name).")
-@click.option("--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", help="With this tag; repeat it.")
+@click.option("--name", help="Only sources with exactly this name.")
+@click.option("--state", type=click.Choice(STATES), help="Only sources in this state.")
+@click.option("--job", help="Only the source whose last job is this job (id or name).")
+@click.option("--group", help="Only sources in this workgroup (id or name).")
+@click.option(
+    "--tag", "tagged", multiple=True, metavar="KEY[=VALUE]", help="Only sources with this tag. Repeatable."
+)
 @with_client
 @JSON
 def list_(
@@ -136,7 +138,7 @@ def list_(
     connector source list --state Available
     connector source list --group shop --tag owner=shop --json
     """
-    found = rows(
+    sources = rows(
         client,
         SOURCE,
         Name=name,
@@ -145,7 +147,7 @@ def list_(
         WorkgroupId=identity(client, GROUP, group) if group else None,
         Tag=tag_words(tagged),
     )
-    tables.listed(found, COLUMNS, as_json, "no source")
+    tables.listed(sources, COLUMNS, as_json, "no source")
 
 
 @source.command()
@@ -153,10 +155,10 @@ def list_(
 @with_client
 @JSON
 def show(client: SmcClient, word: str, as_json: bool) -> None:
-    """Show one source: its disks, and what stands in the way of migrating it.
+    """Show one source: its disks, and the findings that block or limit its migration.
 
-    With --json one document: the source as DescribeSourceServers answers it, and `Details` as
-    DescribeSourceServerFindings does.
+    --json prints one document: the source as DescribeSourceServers answers it, with `Details` of
+    DescribeSourceServerFindings.
 
     \b
     connector source show web-01
@@ -176,28 +178,32 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
 @click.option(
     "--mbit",
     type=click.IntRange(1, 1_000_000),
-    help="Mbit/s of the line that all of them share. Default: what passes of their vCenter have reached.",
+    help="Mbit/s of the link that all sources share. Default: what passes of their vCenter have reached.",
 )
 @click.option(
-    "--at-once", type=click.IntRange(1, 1000), default=2, show_default=True, help="Under way at a time."
+    "--at-once",
+    type=click.IntRange(1, 1000),
+    default=2,
+    show_default=True,
+    help="Sources that are migrated at a time.",
 )
 @with_client
 @JSON
 def estimate(
     client: SmcClient, words: tuple[str, ...], mbit: int | None, at_once: int, as_json: bool
 ) -> None:
-    """Say how long the migration of sources may take: all of them together, and each alone.
+    """Forecast how long the migration of sources takes: all of them together, and each alone.
 
     \b
     connector source estimate web-01 db-01 --mbit 200
     """
     keys = [identity(client, SOURCE, word) for word in words]
-    found = client.call("EstimateMigration", SourceId=keys, BandwidthLimit=mbit, AtOnce=at_once)
+    answer = client.call("EstimateMigration", SourceId=keys, BandwidthLimit=mbit, AtOnce=at_once)
     if as_json:
-        tables.document(found)
+        tables.document(answer)
         return
-    tables.shown(found, ESTIMATE)
-    tables.section("each alone", items(found, SOURCE.plural, SOURCE.singular), SHARES)
+    tables.shown(answer, ESTIMATE)
+    tables.section("each alone", items(answer, SOURCE.plural, SOURCE.singular), SHARES)
 
 
 @source.command()
@@ -221,11 +227,13 @@ def modify(client: SmcClient, word: str, name: str | None, description: str | No
 
 @source.command()
 @click.argument("word", metavar="SOURCE")
-@click.option("--force", is_flag=True, help="Delete its job too, and release what is intermediate.")
+@click.option(
+    "--force", is_flag=True, help="Delete its job too, and release the job's intermediate resources."
+)
 @with_client
 @JSON
 def delete(client: SmcClient, word: str, force: bool, as_json: bool) -> None:
-    """Forget a source. The machine itself is not touched; a rescan registers it anew.
+    """Delete a source. The machine itself is not changed; a rescan registers it again.
 
     \b
     connector source delete web-01
@@ -240,11 +248,11 @@ for command in tag_commands(SOURCE, "sourceserver"):
 
 
 def _details(client: SmcClient, key: str) -> dict[str, Any]:
-    """What only an extension tells; empty where the control plane has none."""
+    """The findings, which only an extension has; empty if the control plane has no extensions."""
     try:
-        found = items(
+        rows = items(
             client.call("DescribeSourceServerFindings", SourceId=[key]), SOURCE.plural, SOURCE.singular
         )
     except NotOffered:
         return {}
-    return found[0] if found else {}
+    return rows[0] if rows else {}

@@ -1,6 +1,6 @@
-"""The embedded house: a control plane and an appliance as children of this command, gone when it is gone.
+"""A stack is a control plane and an appliance as child processes of one command; they end with the command.
 
-Everything it keeps lies in `DIR/.connector`; running again in the same directory goes on where it was.
+Its state is in `DIR/.connector`. The same command in the same directory continues from there.
 """
 
 from __future__ import annotations
@@ -26,16 +26,14 @@ T = TypeVar("T")
 
 GRACE = (
     5.0 * HEARTBEAT
-)  # seconds after which a silent appliance has lost its passes; both live on this machine
-CONFIRMED = (
-    10  # times that one command confirms a restore; somebody who says so for ever is not believed for ever
-)
+)  # seconds after which a silent appliance loses its passes; both processes are on this machine
+CONFIRMED = 10  # how many restores one command confirms before it gives up
 LEAST_ROOM = 1 << 20  # bytes; with less, databases and journals fail
 
 
 @dataclass(frozen=True, slots=True)
 class StackLocation:
-    """Where an embedded house stands and what it works with."""
+    """The directory of a stack and what it works with."""
 
     vcenter: VCenterSettings
     vddk: Path
@@ -55,7 +53,7 @@ class Stack:
     """
 
     def __init__(self, place: StackLocation, say: Callable[[str], None] = lambda _: None) -> None:
-        """`say` tells people that the state here was restored."""
+        """`say` prints that the state here was restored."""
         self._say = say
         self._place = place
         self._unwind = ExitStack()
@@ -63,7 +61,7 @@ class Stack:
         self.client: SmcClient
         self.thumbprint = ""  # of the control plane's certificate
         self.began = time.time()
-        self._confirmed = 0  # restores that this command has confirmed
+        self._confirmed = 0  # the number of restores that this command has confirmed
 
     def __enter__(self) -> Self:
         try:
@@ -79,9 +77,9 @@ class Stack:
         self._unwind.close()
 
     def check(self) -> None:
-        """Raises ControlFailed when one of the children has died, TargetFull when they cannot write any more.
+        """Raise ControlFailed if one of the children has died, TargetFull if they cannot write any more.
 
-        A state that was restored is confirmed: this command is its own administrator.
+        A restored state is confirmed, because this command is its own administrator.
         """
         self._check_room()
         for process in self._children:
@@ -95,7 +93,7 @@ class Stack:
         self.confirm()
 
     def confirm(self) -> bool:
-        """Go on although the state was restored, and say so; False when it was not. Raises StateRestored when it never ends."""
+        """Confirm a restored state and say so; False if it was not restored. Raises StateRestored if it is held too often."""
         if not (why := self.client.call("DescribeControlPlane")["Restored"]):
             return False
         self._say(
@@ -106,17 +104,17 @@ class Stack:
             raise StateRestored(
                 f"the state was confirmed {CONFIRMED} times and is held again: {why}",
                 on=str(self._place.state),
-                remedy="somebody remembers a later state than the one here: stop other connectors that use it, run the"
+                remedy="a peer knows a later state than this one: stop other connectors that use it, run the"
                 " command again, and report it with the logs there if it comes back",
             )
         self._confirmed += 1
-        # refused: it was held anew while it was confirmed, or somebody else has confirmed it
+        # refused: the state was held again meanwhile, or another process has confirmed it
         with suppress(StateRestored, Conflict):
             self.client.call("ConfirmRestore", KeepCredentials=True)
         return True
 
     def patiently(self, work: Callable[[], T]) -> T:
-        """Do `work`, again if the state turns out to be restored: then nothing of it was done."""
+        """Do `work`. If the state turns out to be restored, nothing of it was done, so confirm and do it again."""
         while True:
             try:
                 return work()
@@ -125,12 +123,12 @@ class Stack:
                     raise
 
     def images(self) -> set[str]:
-        """Names of the images that stand in the target, whoever made them."""
+        """Names of all images in the target."""
         folder = self._place.target / "images"
         return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
     def _check_room(self) -> None:
-        """With a full disk the control plane cannot even write down that a pass failed for want of space."""
+        """Raise TargetFull if the disk is full: the control plane could not even record that a pass failed."""
         target = self._place.target
         free = shutil.disk_usage(target).free
         if free < LEAST_ROOM:
@@ -206,7 +204,7 @@ class Stack:
             },
             "vddk": str(place.vddk.resolve()),
             "state": str(place.state.resolve() / "appliance"),
-            "watch": False,  # a sweep at its start is enough for one command
+            "watch": False,  # one sweep at the start is enough for one command
             "passes": place.passes,
             "transports": place.transports,
         }

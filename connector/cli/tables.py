@@ -1,6 +1,6 @@
-"""Records as people read them: one line each in a list, one field each when a single one is shown.
+"""Records are printed as lines of a table, or as one record with a line for each field.
 
-What a server or a vCenter named is text, never markup, and never a control character for the terminal.
+Names from a server or a vCenter are plain text: never markup, and never control characters for the terminal.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from connector.cli.display import print_table, wide_console
 from connector.clients.smc import Json
 from connector.names import visible
 
-#: A column: its title, and how a record's cell is made.
+#: A column: its title, and the function that makes a record's cell.
 Column = tuple[str, Callable[[Json], object]]
 
 
 def plain(value: object) -> str:
-    """One printable line, names that look alike told apart; a dash for what is not there."""
+    """One printable line; names that look alike are made distinct. A dash stands for a missing value."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):
@@ -31,20 +31,20 @@ def plain(value: object) -> str:
 
 
 def listed(records: Iterable[Json], columns: Sequence[Column], as_json: bool, nothing: str) -> None:
-    """A table, or one JSON object per line as the API gave it. `nothing`: what to say when there is none."""
+    """Print a table, or one JSON object per line as the API gave it. `nothing`: the text for an empty list."""
     if as_json:
         for record in records:
             click.echo(json.dumps(record))
         return
-    found = list(records)
-    if not found:
+    rows = list(records)
+    if not rows:
         click.echo(nothing, err=True)
         return
-    print_table(_table(found, columns))
+    print_table(_table(rows, columns))
 
 
 def shown(record: Json, fields: Sequence[Column]) -> None:
-    """One record, a line per field; fields without a value are left out."""
+    """Print one record with a line for each field that has a value."""
     grid = Table(box=None, show_header=False, pad_edge=False)
     for title, cell in fields:
         text = plain(cell(record))
@@ -54,24 +54,24 @@ def shown(record: Json, fields: Sequence[Column]) -> None:
 
 
 def section(title: str, records: Sequence[Json], columns: Sequence[Column]) -> None:
-    """A titled table below a record; nothing when it would be empty."""
+    """Print a titled table below a record, unless it is empty."""
     if records:
         click.echo(f"\n{title}")
         print_table(_table(records, columns))
 
 
 def document(record: Mapping[str, Any]) -> None:
-    """One JSON document."""
+    """Print one JSON document."""
     click.echo(json.dumps(record, indent=2))
 
 
-def told(name: str, what: str, fields: Json, as_json: bool) -> None:
-    """What was done to one thing: a sentence, or one JSON object on one line."""
-    click.echo(json.dumps(fields) if as_json else f"{plain(name)}: {what}")
+def told(name: str, outcome: str, fields: Json, as_json: bool) -> None:
+    """Print what was done to one object: a sentence, or one JSON object on one line."""
+    click.echo(json.dumps(fields) if as_json else f"{plain(name)}: {outcome}")
 
 
 def named(name: str, key: str) -> Callable[[Json], str]:
-    """A cell with the name of what another record is meant by; its id where the control plane tells no name."""
+    """A cell with the name of a related record; its id if the control plane gives no name."""
     return lambda row: str(row.get(name) or row.get(key) or "")
 
 
@@ -81,14 +81,14 @@ def both(name: str, key: str) -> Callable[[Json], str]:
 
 
 def gib(size: object) -> str:
-    """Whole GiB as the API counts disks."""
+    """A size in whole GiB, as the API counts disks."""
     return f"{size} GiB"
 
 
 def tags(record: Json) -> str:
-    """`k=v, k=v`."""
-    found = ((record.get("Tags") or {}).get("Tag")) or []
-    return ", ".join(f"{tag.get('Key')}={tag.get('Value') or ''}" for tag in found)
+    """The tags as `k=v, k=v`."""
+    pairs = ((record.get("Tags") or {}).get("Tag")) or []
+    return ", ".join(f"{tag.get('Key')}={tag.get('Value') or ''}" for tag in pairs)
 
 
 def _table(records: Sequence[Json], columns: Sequence[Column]) -> Table:

@@ -1,4 +1,4 @@
-"""The verbs `tag` and `untag`, the same for every noun that carries tags."""
+"""Every noun that has tags gets the same two commands, `tag` and `untag`."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def tag_commands(noun: Noun, resource: str) -> tuple[click.Command, click.Comman
         return str(find_job(client, word)[noun.key]) if noun is JOB else identity(client, noun, word)
 
     @click.command(
-        help=f"""Attach tags to a {noun.word}; one that is there gets the new value.
+        help=f"""Set tags of a {noun.word}. An existing tag gets the new value.
 
         \b
         connector {noun.word} tag web-01 owner=shop floor=2
         """
     )
     @click.argument("word", metavar=metavar)
-    @click.argument("given", nargs=-1, required=True, metavar="KEY=VALUE...")
+    @click.argument("pairs", nargs=-1, required=True, metavar="KEY=VALUE...")
     @with_client
     @JSON
-    def tag(client: SmcClient, word: str, given: tuple[str, ...], as_json: bool) -> None:
+    def tag(client: SmcClient, word: str, pairs: tuple[str, ...], as_json: bool) -> None:
         key = named(client, word)
         client.call(
-            "TagResources", ResourceType=resource, ResourceId=[key], Tag=tag_words(given, "KEY=VALUE")
+            "TagResources", ResourceType=resource, ResourceId=[key], Tag=tag_words(pairs, "KEY=VALUE")
         )
         tables.told(word, "tagged", {noun.key: key}, as_json)
 
     @click.command(
-        help=f"""Take tags off a {noun.word}.
+        help=f"""Remove tags from a {noun.word}.
 
         \b
         connector {noun.word} untag web-01 floor
@@ -47,12 +47,12 @@ def tag_commands(noun: Noun, resource: str) -> tuple[click.Command, click.Comman
     )
     @click.argument("word", metavar=metavar)
     @click.argument("keys", nargs=-1, metavar="[KEY]...")
-    @click.option("--all", "everything", is_flag=True, help="Every tag that it has.")
+    @click.option("--all", "everything", is_flag=True, help="Remove every tag.")
     @with_client
     @JSON
     def untag(client: SmcClient, word: str, keys: tuple[str, ...], everything: bool, as_json: bool) -> None:
         if bool(keys) == everything:
-            raise BadInput("either keys or --all say which tags", on=word)
+            raise BadInput("give either keys or --all", on=word)
         key = named(client, word)
         client.call(
             "UntagResources", ResourceType=resource, ResourceId=[key], TagKey=keys, All=everything or None

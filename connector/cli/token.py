@@ -1,4 +1,4 @@
-"""`connector token`: activation codes, with which appliances enrol. A code is shown once, or written to a file of its own."""
+"""`connector token` manages activation codes. A code is shown only once, or written to a file."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _TOKEN = click.argument("word", metavar="TOKEN")
 def token() -> None:
     """Activation codes (access tokens), with which appliances enrol.
 
-    TOKEN is an id, or a name that one token alone has. Creating, disabling and deleting need the role admin.
+    TOKEN is an id, or a name that only one token has. Creating, disabling and deleting need the role admin.
     """
 
 
 @token.command("list")
-@click.option("--name", help="This name, exactly.")
-@click.option("--status", type=click.Choice(STATUSES), help="In this status.")
+@click.option("--name", help="Only the token with exactly this name.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only tokens in this status.")
 @with_client
 @JSON
 def list_(client: SmcClient, name: str | None, status: str | None, as_json: bool) -> None:
@@ -77,14 +77,16 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
     "--vcenter",
     "of_vcenter",
     metavar="UUID",
-    help="Good for the appliances of this vCenter only (its instance UUID). Without it what enrols waits for approval.",
+    help="Instance UUID of the only vCenter that it is valid for. Without it appliances wait for approval.",
 )
 @click.option(
-    "--workgroup", metavar="GROUP", help="The workgroup whose vCenter it is (id or name). Needs --vcenter."
+    "--workgroup",
+    metavar="GROUP",
+    help="The tenant of the vCenter (id or name of a workgroup). Needs --vcenter.",
 )
 @click.option("--joins", is_flag=True, help="The first appliance needs no approval either. Needs --vcenter.")
-@click.option("--count", type=int, help="So many sources it may bring in, 1 to 1000. Default: 100.")
-@click.option("--days", type=int, help="So long it can be used, 1 to 90. Default: 30.")
+@click.option("--count", type=int, help="Sources that it may bring in, 1 to 1000. Default: 100.")
+@click.option("--days", type=int, help="Days that it is valid, 1 to 90. Default: 30.")
 @click.option(
     "--code-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -104,28 +106,28 @@ def create(
     code_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Make an activation code. It is shown this once; name its file in the appliance's configuration.
+    """Make an activation code. It is shown only once. Name its file in the appliance's configuration.
 
     \b
     connector token create site-a --vcenter 4a6b2f0e-... --count 200 --days 7 --code-file site-a.code
     """
     if of_vcenter is None and (joins or workgroup is not None):
-        raise BadInput("--workgroup and --joins are for one vCenter", remedy="give --vcenter as well")
+        raise BadInput("--workgroup and --joins need a vCenter", remedy="give --vcenter as well")
     with new_secret_file(code_file) as keep:
-        given = {"Name": name, "Description": description, "Count": count, "TimeToLiveInDays": days}
+        parameters = {"Name": name, "Description": description, "Count": count, "TimeToLiveInDays": days}
         if of_vcenter is None:
-            answer = client.call("CreateAccessToken", **given)
+            answer = client.call("CreateAccessToken", **parameters)
         else:
             tenant = identity(client, GROUP, workgroup) if workgroup else None
-            given |= {"VCenter": of_vcenter, "WorkgroupId": tenant, "JoinsByItself": joins}
-            answer = client.call("CreateEnrolmentCode", **given)
+            parameters |= {"VCenter": of_vcenter, "WorkgroupId": tenant, "JoinsByItself": joins}
+            answer = client.call("CreateEnrolmentCode", **parameters)
         key, code = str(answer["AccessTokenId"]), str(answer["AccessTokenCode"])
         keep(code)
-    made = {"AccessTokenId": key, "Name": name}
+    fields = {"AccessTokenId": key, "Name": name}
     if code_file is not None:
-        tables.told(name, f"token {key} created, its code is in {code_file}", made, as_json)
+        tables.told(name, f"token {key} created, its code is in {code_file}", fields, as_json)
     elif as_json:
-        click.echo(json.dumps(made | {"AccessTokenCode": code}))
+        click.echo(json.dumps(fields | {"AccessTokenCode": code}))
     else:
         click.echo(f"AccessToken ID   {key}\nActivation code  {code}")
         click.echo("The code is not shown again.", err=True)
@@ -136,7 +138,7 @@ def create(
 @with_client
 @JSON
 def disable(client: SmcClient, word: str, as_json: bool) -> None:
-    """Let nobody enrol with it any more. Appliances that enrolled with it wait for approval again; their sources stay.
+    """Disable an activation code. Appliances that enrolled with it wait for approval again; their sources stay.
 
     \b
     connector token disable site-a

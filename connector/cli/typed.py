@@ -1,6 +1,6 @@
-"""What the public API refuses, in the words that were typed: `--mbit`, not `BandwidthLimit`.
+"""A refusal of the public API names what was typed: `--mbit`, not `BandwidthLimit`.
 
-Every option and argument whose value goes to the API is in `SENT`, or is called like the job field that it sets.
+Every option and argument whose value goes to the API is in `SENT`, or has the name of the job field that it sets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from connector.errors import ConnectorError
 from connector.specification.fields import BY_NAME
 
-#: Parameters of the API by the name of the option or argument; a job field's option is named as the field.
+#: Parameters of the API by the name of the option or argument. The option of a job field has the field's name.
 SENT: Final[Mapping[str, tuple[str, ...]]] = {
     "at_once": ("AtOnce",),
     "count": ("Count",),
@@ -24,7 +24,6 @@ SENT: Final[Mapping[str, tuple[str, ...]]] = {
     "description": ("Description",),
     "everything": ("All",),
     "force": ("Force",),
-    "given": ("Tag",),
     "group": ("WorkgroupId",),
     "image_format": ("ImageFormat",),
     "job": ("JobId",),
@@ -36,6 +35,7 @@ SENT: Final[Mapping[str, tuple[str, ...]]] = {
     "name": ("Name",),
     "of_vcenter": ("VCenter",),
     "online": ("Online",),
+    "pairs": ("Tag",),
     "pass_id": ("PassId",),
     "region": ("RegionId",),
     "source": ("SourceId",),
@@ -60,7 +60,7 @@ _PHRASES: Final = (
     (r"The specified parameter (NAME) is not valid: ", r"\1: "),
     (r"(NAME) is mandatory for this action", r"\1 is missing"),
     (r"(NAME) may have at most (\d+) items", r"\1 may be given at most \2 times"),
-    (r"(NAME) holds an item twice", r"\1 says the same twice"),
+    (r"(NAME) holds an item twice", r"\1 has the same value twice"),
 )
 _CODE: Final = re.compile(r" \((?:InvalidParameter|MissingParameter|NumberExceed)\.[\w.]+\)")
 _BEFORE: Final = re.compile(r"(?:parameter|specified|use|give|without|with) \Z", re.IGNORECASE)
@@ -68,7 +68,7 @@ _BEFORE: Final = re.compile(r"(?:parameter|specified|use|give|without|with) \Z",
 
 @contextmanager
 def as_typed() -> Iterator[None]:
-    """What is refused inside names the options and arguments of the command that runs."""
+    """Make refusals inside name the options and arguments of the command that runs."""
     try:
         yield
     except ConnectorError as failed:
@@ -79,7 +79,7 @@ def as_typed() -> Iterator[None]:
 
 @contextmanager
 def as_given() -> Iterator[None]:
-    """An option that is refused inside is named as it was given: as itself, or as the variable that said its value."""
+    """Make refusals inside name an option as it was given: as an option or as an environment variable."""
     try:
         yield
     except ConnectorError as failed:
@@ -91,37 +91,37 @@ def as_given() -> Iterator[None]:
         raise
 
 
-def words(command: click.Command, given: Mapping[str, Any] | None = None) -> dict[str, str]:
+def words(command: click.Command, typed: Mapping[str, Any] | None = None) -> dict[str, str]:
     """What a person types for each parameter of the API that `command` sends. `given`: what was typed."""
-    known: dict[str, str] = {}
+    names: dict[str, str] = {}
     for parameter in command.params:
         word = _word(parameter)
         for name in sent(parameter):
-            known.setdefault(name, word)
+            names.setdefault(name, word)
         field = BY_NAME.get(str(parameter.name))
         if field and field.part_of:
-            known[field.part_of] = ", ".join(filter(None, (known.get(field.part_of), word)))
-    for pair in (given or {}).get("others") or ():
+            names[field.part_of] = ", ".join(filter(None, (names.get(field.part_of), word)))
+    for pair in (typed or {}).get("others") or ():
         name = pair.partition("=")[0]
-        known[name] = f"--set {name}"
-    return known
+        names[name] = f"--set {name}"
+    return names
 
 
 def sent(parameter: click.Parameter) -> tuple[str, ...]:
-    """The parameters of the API that an option or an argument sets; none: it stays here."""
+    """The parameters of the API that an option or argument sets; empty if it is not sent."""
     name = str(parameter.name)
-    if isinstance(parameter, click.Argument) and (found := NAMED.get(_word(parameter))):
-        return found
+    if isinstance(parameter, click.Argument) and (parameters := NAMED.get(_word(parameter))):
+        return parameters
     return SENT.get(name, (name,) if name in BY_NAME else ())
 
 
-def respell(failed: ConnectorError, known: Mapping[str, str]) -> None:
+def respell(failed: ConnectorError, words: Mapping[str, str]) -> None:
     """Replace the names of the API in an error."""
-    if not known:
+    if not words:
         return
-    failed.on = _exactly(failed.on, known)
+    failed.on = _exactly(failed.on, words)
     before = failed.what
-    failed.what, failed.remedy = _respelled(before, known), _respelled(failed.remedy, known)
+    failed.what, failed.remedy = _respelled(before, words), _respelled(failed.remedy, words)
     if failed.what != before:
         failed.what = _CODE.sub("", failed.what)
 
@@ -135,28 +135,28 @@ def _word(parameter: click.Parameter) -> str:
 _NOTHING: Final = click.Command("")
 
 
-def _exactly(on: str, known: Mapping[str, str]) -> str:
+def _exactly(on: str, words: Mapping[str, str]) -> str:
     name = re.sub(rf"{_PATH}\Z", "", on) if "." in on else on
-    return known.get(name, on)
+    return words.get(name, on)
 
 
-def _respelled(text: str, known: Mapping[str, str]) -> str:
-    names = "|".join(sorted(map(re.escape, known), key=len, reverse=True))
-    for phrase, said in _PHRASES:
-        whole = phrase.replace("(NAME)", rf"(?P<name>{names}){_PATH}", 1)
-        text = re.sub(whole, lambda m, said=said: _filled(said, m, known), text)  # type: ignore[misc]
-    return re.sub(rf"(?<![\w.-])(?<!--set )({names}){_PATH}(?![\w-])", lambda m: _alone(m, known), text)
+def _respelled(text: str, words: Mapping[str, str]) -> str:
+    names = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+    for phrase, wording in _PHRASES:
+        pattern = phrase.replace("(NAME)", rf"(?P<name>{names}){_PATH}", 1)
+        text = re.sub(pattern, lambda m, wording=wording: _filled(wording, m, words), text)  # type: ignore[misc]
+    return re.sub(rf"(?<![\w.-])(?<!--set )({names}){_PATH}(?![\w-])", lambda m: _alone(m, words), text)
 
 
-def _filled(said: str, match: re.Match[str], known: Mapping[str, str]) -> str:
+def _filled(wording: str, match: re.Match[str], words: Mapping[str, str]) -> str:
     count = match[2] if match.re.groups > 1 else ""
-    return said.replace(r"\1", known[match["name"]]).replace(r"\2", count)
+    return wording.replace(r"\1", words[match["name"]]).replace(r"\2", count)
 
 
-def _alone(match: re.Match[str], known: Mapping[str, str]) -> str:
-    """A name that is also a plain word is replaced only where it can be nothing else."""
+def _alone(match: re.Match[str], words: Mapping[str, str]) -> str:
+    """The name as typed, or unchanged: a name that is also a plain word is replaced only where it must be the name."""
     name = match[1]
     plain = re.fullmatch(r"[A-Z][a-z]+", name) and not BY_NAME.get(name)
     if plain and not _BEFORE.search(match.string[: match.start()]):
         return match[0]
-    return known[name]
+    return words[name]

@@ -1,7 +1,7 @@
-"""`connector verify`: is this image still what the migration proved? Offline: a manifest and files, nothing else.
+"""`connector verify` checks offline that an image is still what the migration proved. It needs only a manifest and files.
 
-Exit codes: 0 every byte is as proved; 10 bytes differ; 4 the manifest is damaged, or of another key; 3 a disk has no
-image; 2 something cannot be read.
+Exit codes: 0 every byte is as proved; 10 bytes differ; 4 the manifest is damaged, or signed with another key; 3 a disk
+has no image; 2 a file cannot be read.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from connector.transfer.evidence import Manifest
 from connector.transfer.image import open_image
 from connector.transfer.verify import VerificationResult, check
 
-SHOWN: Final = 20  # differences of one disk that are listed for people
+SHOWN: Final = 20  # how many differences of one disk are listed for people
 ENDINGS: Final = (".raw", ".qcow2", ".vmdk", ".img")
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One disk against its image."""
+    """One disk compared with its image."""
 
     key: str
     label: str
@@ -74,7 +74,7 @@ class Checked:
         return [str(reason) for reason in self.account.reasons(extent)]
 
     def lines(self) -> Iterator[str]:
-        """What differs, for people."""
+        """The differences, for people."""
         for extent in self.verdict.differences[:SHOWN]:
             words = ", ".join(self._reasons(extent)) or "beyond the disk"
             yield f"{self.path}: differs in [{extent.start}, {extent.end}) ({words})"
@@ -105,25 +105,25 @@ def verify(manifest: Path, images: tuple[str, ...], key: str | None, as_json: bo
 
     \b
     Exit codes: 0 every byte is as proved; 10 bytes differ; 4 the manifest is damaged, or signed with
-    another key; 3 a disk has no image; 2 something cannot be read.
+    another key; 3 a disk has no image; 2 a file cannot be read.
     """
-    found = read_manifest(manifest)
-    checked_key = None if key is None else require_key(found, key, manifest)
-    chosen = choose(found.disks, images or (str(manifest.parent),), complete=not images)
-    checked = [_check(found, name, path) for name, path in sorted(chosen.items())]
-    tell(found, checked, checked_key is not None, as_json)
-    wrong = [one for one in checked if not one.verdict.equal]
-    if wrong:
-        total = sum(ranges.covered(one.verdict.differences) for one in wrong)
+    evidence_manifest = read_manifest(manifest)
+    checked_key = None if key is None else require_key(evidence_manifest, key, manifest)
+    files = choose(evidence_manifest.disks, images or (str(manifest.parent),), complete=not images)
+    checked = [_check(evidence_manifest, name, path) for name, path in sorted(files.items())]
+    tell(evidence_manifest, checked, checked_key is not None, as_json)
+    differing = [disk for disk in checked if not disk.verdict.equal]
+    if differing:
+        total = sum(ranges.covered(disk.verdict.differences) for disk in differing)
         raise ProofFailed(
             f"{total} bytes are not what was proved" if total else "a digest table is damaged",
-            on=", ".join(str(one.path) for one in wrong),
+            on=", ".join(str(disk.path) for disk in differing),
             remedy="copy the image again from where it is intact, or run another pass",
         )
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Raises BadInput, EvidenceDamaged."""
+    """Read and check the manifest. Raises BadInput, EvidenceDamaged."""
     try:
         with open(readable.opened(path), "rb") as file:
             return evidence.read(file.read(evidence.LIMIT + 1))
@@ -134,41 +134,41 @@ def read_manifest(path: Path) -> Manifest:
         raise
 
 
-def require_key(manifest: Manifest, wanted: str, path: Path) -> bytes:
-    """Raises TrustFailed when another key has signed it, BadInput for what is no key."""
+def require_key(manifest: Manifest, key: str, path: Path) -> bytes:
+    """Raise TrustFailed if another key has signed the manifest, BadInput if `key` is no key."""
     signed_by = evidence.fingerprint(manifest.key)
-    if not wanted.startswith("SHA256:"):
+    if not key.startswith("SHA256:"):
         try:
-            wanted = evidence.fingerprint(evidence.from_pem(readable.content(Path(wanted))))
+            key = evidence.fingerprint(evidence.from_pem(readable.content(Path(key))))
         except (OSError, ValueError) as error:
-            raise BadInput(f"is no public key: {error}", on=wanted) from None
-    if wanted != signed_by:
+            raise BadInput(f"is no public key: {error}", on=key) from None
+    if key != signed_by:
         raise TrustFailed(
-            f"is signed with the key {signed_by}, not with {wanted}", on=str(path), remedy="ask who signed it"
+            f"is signed with the key {signed_by}, not with {key}", on=str(path), remedy="ask who signed it"
         )
     return manifest.key
 
 
 def choose(disks: Mapping[str, Any], images: Sequence[str], *, complete: bool) -> dict[str, Path]:
-    """Which file is which disk. `complete`: every disk must have one. Raises NotFound, BadInput."""
-    chosen: dict[str, Path] = {}
+    """The file of each disk. `complete`: every disk must have a file. Raises NotFound, BadInput."""
+    files: dict[str, Path] = {}
     for word in images:
         key, separator, name = word.partition("=")
         if separator and key in disks:
-            chosen[key] = Path(name)
+            files[key] = Path(name)
         elif Path(word).is_dir():
-            chosen |= _in_directory(disks, Path(word))
+            files |= _in_directory(disks, Path(word))
         elif Path(word).stem in disks:
-            chosen[Path(word).stem] = Path(word)
+            files[Path(word).stem] = Path(word)
         elif len(disks) == len(images) == 1:
-            chosen[next(iter(disks))] = Path(word)
+            files[next(iter(disks))] = Path(word)
         else:
             keys = ", ".join(sorted(disks))
             raise BadInput("which disk is it?", on=word, remedy=f"say KEY={word}; the manifest has {keys}")
-    lacking = sorted(set(disks) - set(chosen))
-    if not chosen or (complete and lacking):
+    lacking = sorted(set(disks) - set(files))
+    if not files or (complete and lacking):
         raise NotFound(f"no image of disk {', '.join(lacking)}", on=", ".join(images), remedy="say KEY=FILE")
-    return chosen
+    return files
 
 
 def _in_directory(disks: Mapping[str, Any], directory: Path) -> dict[str, Path]:
@@ -196,37 +196,37 @@ def _table(path: Path, key: str) -> Path:
 
 
 def tell(manifest: Manifest, checked: Sequence[Checked], key_checked: bool, as_json: bool) -> None:
-    """The whole finding."""
-    machine, made = manifest.sections["machine"], manifest.sections["pass"]
-    unchecked = sorted(set(manifest.disks) - {one.key for one in checked})
+    """Print the whole result."""
+    machine, pass_section = manifest.sections["machine"], manifest.sections["pass"]
+    not_checked = sorted(set(manifest.disks) - {disk.key for disk in checked})
     fingerprint = evidence.fingerprint(manifest.key)
     if as_json:
-        found = {
+        record = {
             "event": "verified",
-            "equal": all(one.verdict.equal for one in checked),
+            "equal": all(disk.verdict.equal for disk in checked),
             "signed_by": fingerprint,
             "key_checked": key_checked,
             "machine": machine,
-            "pass": made,
-            "disks": [one.to_json() for one in checked],
-            "unchecked": unchecked,
+            "pass": pass_section,
+            "disks": [disk.to_json() for disk in checked],
+            "unchecked": not_checked,
         }
-        click.echo(json.dumps(found))
+        click.echo(json.dumps(record))
         return
     console = Console(width=None if Console().is_terminal else 200)
-    about = f"{machine.get('name')} ({machine.get('moref')}), snapshot of {_created(made)}, signed by {fingerprint}"
-    known = "" if key_checked else " (not compared with a key of yours: say --key)"
-    console.print(Text(one_line(about + known)))
+    about = f"{machine.get('name')} ({machine.get('moref')}), snapshot of {_created(pass_section)}, signed by {fingerprint}"
+    note = "" if key_checked else " (not compared with a key of yours: say --key)"
+    console.print(Text(one_line(about + note)))
     console.print(_rows(checked))
-    for one in checked:
-        for line in one.lines():
+    for disk in checked:
+        for line in disk.lines():
             console.print(Text(one_line(line)))
-    for key in unchecked:
+    for key in not_checked:
         console.print(Text(one_line(f"disk {key} was not checked")))
 
 
-def _created(made: Mapping[str, Any]) -> str:
-    snapshot = made.get("snapshot")
+def _created(pass_section: Mapping[str, Any]) -> str:
+    snapshot = pass_section.get("snapshot")
     return str(snapshot.get("created")) if isinstance(snapshot, dict) else "?"
 
 
@@ -234,15 +234,15 @@ def _rows(checked: Sequence[Checked]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("disk", "image", "format", "capacity", "result", "root"):
         table.add_column(title, no_wrap=True)
-    for one in checked:
-        result = "as proved" if one.verdict.equal else "DIFFERS"
-        size = amounts.size(one.account.capacity)
+    for disk in checked:
+        result = "as proved" if disk.verdict.equal else "DIFFERS"
+        size = amounts.size(disk.account.capacity)
         table.add_row(
-            Text(one_line(one.key)),
-            Text(one_line(str(one.path))),
-            one.form,
+            Text(one_line(disk.key)),
+            Text(one_line(str(disk.path))),
+            disk.form,
             size,
             result,
-            one.verdict.root[:16],
+            disk.verdict.root[:16],
         )
     return table

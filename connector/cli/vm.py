@@ -1,4 +1,4 @@
-"""`connector vm`: what vCenter shows, and what stands in the way of migrating it."""
+"""`connector vm` lists the machines of a vCenter and checks whether they can be migrated."""
 
 from __future__ import annotations
 
@@ -59,22 +59,22 @@ COLUMNS: Mapping[str, Callable[[Machine], object]] = {
     "attributes": lambda m: " ".join(f"{name}={value}" for name, value in m.traits.attributes),
 }
 USUAL = ("name", "moref", "power", "firmware", "guest", "disks", "capacity", "CBT", "snapshots")
-#: The last of them, so that reading takes away only what was put before it.
+#: The apostrophe is last: reading removes only the one that was put in front.
 _GUARDED = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 _BYTES = {"capacity", "memory"}
 
 
 def _columns(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
-    known = {name.lower(): name for name in COLUMNS}
-    wanted = [word.strip().lower() for word in value.split(",") if word.strip()]
-    unknown = [word for word in wanted if word not in known]
-    if unknown or not wanted:
+    names = {name.lower(): name for name in COLUMNS}
+    words = [word.strip().lower() for word in value.split(",") if word.strip()]
+    unknown = [word for word in words if word not in names]
+    if unknown or not words:
         raise BadInput(
             f"there is no column {unknown[0]}" if unknown else "no column is named",
             on="--columns",
             remedy=f"choose from {', '.join(COLUMNS)}",
         )
-    return tuple(known[word] for word in wanted)
+    return tuple(names[word] for word in words)
 
 
 @click.group(no_args_is_help=False)
@@ -107,7 +107,7 @@ def list_machines(
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """List machines, all of them or those that are selected.
+    """List all machines, or those that are selected.
 
     \b
     connector vm list --vcenter https://vc.example.com --thumbprint AA:BB:.. --password-file vc.password
@@ -140,7 +140,10 @@ def list_machines(
     help="Write a report that needs no other file, to send to the machines' owners.",
 )
 @click.option(
-    "--deep", "inside", is_flag=True, help="Look into the disks too, through a snapshot of ours. Asks first."
+    "--deep",
+    "inside",
+    is_flag=True,
+    help="Also check inside the disks, through a snapshot of ours. Asks first.",
 )
 @click.option("--yes", is_flag=True, help="With --deep: do not ask.")
 @click.option(
@@ -150,7 +153,10 @@ def list_machines(
     help="With --deep: the unpacked VDDK.",
 )
 @click.option(
-    "--transports", default="nbdssl", show_default=True, help="With --deep: of VDDK, left to right."
+    "--transports",
+    default="nbdssl",
+    show_default=True,
+    help="With --deep: VDDK transports, tried from left to right.",
 )
 @JSON
 def check_machines(
@@ -168,10 +174,10 @@ def check_machines(
     transports: str,
     as_json: bool,
 ) -> None:
-    """Say what stands in the way of migrating machines, all of them or those that are selected.
+    """Find what blocks or limits the migration of all machines, or of those that are selected.
 
-    Exit code 5 when something blocks. docs/checks.md lists the checks. With --deep each machine gets a snapshot for some
-    seconds, and a few MiB of its disks are read: partitions, encryption, hibernation, fstab, drivers in the initramfs.
+    The exit code is 5 if something blocks. docs/checks.md lists the checks. With --deep each machine gets a snapshot for
+    some seconds, and a few MiB of its disks are read: partitions, encryption, hibernation, fstab, drivers in the initramfs.
 
     \b
     connector vm check web-01 db-01 --vcenter https://vc.example.com --thumbprint AA:BB:..
@@ -186,23 +192,25 @@ def check_machines(
     selector = Selector.of(words)
     access = estate.settings(url, user, password_file, thumbprint, authority)
     with estate.look(access) as vcenter:
-        seen, now = vcenter.inventory(), vcenter.now()
-    machines = choose(selector, seen.machines)
-    found = survey(seen, factory.limits(target), now)
+        inventory, now = vcenter.inventory(), vcenter.now()
+    machines = choose(selector, inventory.machines)
+    by_moref = survey(inventory, factory.limits(target), now)
     if inside and vddk is not None:
         from connector.cli import deep
 
         deep.agree(machines, yes)
         blocked = [
-            one.moref for one in machines if any(f.severity is Severity.BLOCK for f in found[one.moref])
+            machine.moref
+            for machine in machines
+            if any(f.severity is Severity.BLOCK for f in by_moref[machine.moref])
         ]
         for moref, more in deep.findings(access, machines, vddk, transports, blocked).items():
-            found[moref] += more
-    findings = [(machine, finding) for machine in machines for finding in found[machine.moref]]
+            by_moref[moref] += more
+    findings = [(machine, finding) for machine in machines for finding in by_moref[machine.moref]]
     if html is not None:
         from connector.cli import estate_report
 
-        estate_report.write(html, machines, found, url)
+        estate_report.write(html, machines, by_moref, url)
     if as_json:
         for machine, finding in findings:
             click.echo(json.dumps({"machine": machine.name, "moref": machine.moref} | asdict(finding)))
@@ -220,7 +228,7 @@ def _write_csv(machines: Sequence[Machine], columns: Sequence[str]) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """A spreadsheet takes text that begins like this for a formula; what a guest calls itself must not be one."""
+    """A cell that no spreadsheet takes for a formula, even if a guest's name begins like one."""
     return f"'{value}" if isinstance(value, str) and value[:1] in _GUARDED else value
 
 
@@ -240,7 +248,7 @@ def _show_findings(findings: list[tuple[str, Finding]], machines: int) -> None:
     table = Table("machine", "check", "severity", "object", "finding", "remedy", box=None)
     for name, finding in findings:
         remedy = f"{finding.remedy} (the tool can do it)" if finding.fixable else finding.remedy
-        told = (finding.subject, finding.message, remedy)
-        cells = (Text(plain(cell)) for cell in told)
+        texts = (finding.subject, finding.message, remedy)
+        cells = (Text(plain(cell)) for cell in texts)
         table.add_row(Text(plain(name)), finding.check, MARK[finding.severity], *cells)
     print_table(table, console)

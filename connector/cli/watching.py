@@ -1,7 +1,4 @@
-"""Looking at jobs until they rest: bars on a terminal, lines in a log, JSON for programs.
-
-A control plane that is silent for a while is waited for: a replica may be taking over.
-"""
+"""`watch` shows jobs until they rest. If the control plane is silent for a while, it waits: a replica may be taking over."""
 
 from __future__ import annotations
 
@@ -37,37 +34,37 @@ class _Watched:
 
 
 def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
-    """Until every job rests. Raises the first failure of one that rests in InError, Expired, or is gone."""
+    """Watch until every job rests. Raises the first failure: a job in InError or Expired, or a deleted job."""
     watched = {job["JobId"]: _Watched(str(job.get("Name") or job["JobId"])) for job in jobs}
     with choose(as_json) as display:
         try:
             _until_rest(client, watched, display)
         except KeyboardInterrupt:
-            down = outage.lines(one.last for one in watched.values())
+            down = outage.lines(entry.last for entry in watched.values())
             raise Interrupted(
                 "; ".join(["stopped watching; the jobs go on", *down]),
                 remedy="watch again, or `connector job stop`",
             ) from None
     if as_json:
-        for key, one in watched.items():
-            click.echo(json.dumps(_result(key, one)))
-    for one in watched.values():
-        if failed := _failure(one):
-            raise outage.added(failed, one.ended or {}, one.name)
-    for one in watched.values():
-        if text := outage_words.of_row(one.ended or {}):
-            click.echo(f"{one.name}: {text}; {outage.ways_on(one.name)}", err=True)
+        for key, entry in watched.items():
+            click.echo(json.dumps(_result(key, entry)))
+    for entry in watched.values():
+        if failed := _failure(entry):
+            raise outage.added(failed, entry.ended or {}, entry.name)
+    for entry in watched.values():
+        if text := outage_words.of_row(entry.ended or {}):
+            click.echo(f"{entry.name}: {text}; {outage.ways_on(entry.name)}", err=True)
 
 
 def _until_rest(client: SmcClient, watched: dict[str, _Watched], display: Display) -> None:
     silence = Silence(display.say)
-    while open_ := [key for key, one in watched.items() if one.ended is None]:
+    while open_ := [key for key, entry in watched.items() if entry.ended is None]:
         try:
             _look(client, open_, watched, display)
             silence.heard()
         except ControlFailed as failed:
             silence.bear(failed)
-        if any(one.ended is None for one in watched.values()):
+        if any(entry.ended is None for entry in watched.values()):
             time.sleep(PACE)
 
 
@@ -75,32 +72,32 @@ def _look(client: SmcClient, keys: Sequence[str], watched: dict[str, _Watched], 
     for start in range(0, len(keys), _AT_ONCE):
         part = list(keys[start : start + _AT_ONCE])
         answer = client.call("DescribeReplicationJobProgress", JobId=part)
-        found = {row["JobId"]: row for row in items(answer, JOB.plural, JOB.singular)}
+        rows = {row["JobId"]: row for row in items(answer, JOB.plural, JOB.singular)}
         for key in part:
-            _show(watched[key], found.get(key, {"Status": "Deleted"}), display)
+            _show(watched[key], rows.get(key, {"Status": "Deleted"}), display)
 
 
-def _show(one: _Watched, row: Json, display: Display) -> None:
-    one.last = row
+def _show(watched: _Watched, row: Json, display: Display) -> None:
+    watched.last = row
     status = str(row["Status"])
-    if bool(row.get("SourceDown")) != one.down:
-        one.down = not one.down
-        display.say(f"{one.name}: {outage_words.of_row(row) or 'the cutover has ended'}")
+    if bool(row.get("SourceDown")) != watched.down:
+        watched.down = not watched.down
+        display.say(f"{watched.name}: {outage_words.of_row(row) or 'the cutover has ended'}")
     phase = str(row.get("BusinessStatus") or status)
     if phase == "Syncing":
         phase = str(row.get("WaitingFor") or row.get("Phase") or phase)
-    if phase != one.phase:
-        one.phase = phase
-        display.phase(one.name, phase)
+    if phase != watched.phase:
+        watched.phase = phase
+        display.phase(watched.name, phase)
     if row.get("BusinessStatus") == "Syncing":
         for disk in items(row, "Disks", "Disk"):
-            display.disk(one.name, as_displayed(disk, "Index"))
+            display.disk(watched.name, as_displayed(disk, "Index"))
     if status not in MOVING:
-        one.ended = row
+        watched.ended = row
 
 
 def as_displayed(disk: Json, key: str) -> dict[str, Any]:
-    """A disk under way with the names of `appliance.progress.DiskProgress`; `key`: the field that names it."""
+    """The figures of a disk, with the names of `appliance.progress.DiskProgress`. `key`: the field with its name."""
     return {
         "key": disk[key],
         "label": disk["Label"],
@@ -116,11 +113,11 @@ def as_displayed(disk: Json, key: str) -> dict[str, Any]:
     }
 
 
-def _result(key: str, one: _Watched) -> Json:
-    row = one.ended or {}
+def _result(key: str, watched: _Watched) -> Json:
+    row = watched.ended or {}
     return {
         "event": "result",
-        "machine": one.name,
+        "machine": watched.name,
         "job": key,
         "status": row.get("Status", ""),
         "run": row.get("RunNumber", 0),
@@ -128,15 +125,15 @@ def _result(key: str, one: _Watched) -> Json:
     }
 
 
-def _failure(one: _Watched) -> ConnectorError | None:
-    row = one.ended or {}
+def _failure(watched: _Watched) -> ConnectorError | None:
+    row = watched.ended or {}
     if row.get("Status") == "Deleted":
-        return NotFound("the job is gone", on=one.name, remedy="somebody deleted it")
+        return NotFound("the job is gone", on=watched.name, remedy="somebody deleted it")
     if row.get("Status") == "Expired":
-        return Conflict("its valid time has passed", on=one.name, remedy="delete it and create a new job")
+        return Conflict("its valid time has passed", on=watched.name, remedy="delete it and create a new job")
     if row.get("Status") != "InError":
         return None
     reason = {"error": row.get("ErrorCode"), "what": row.get("ErrorMessage") or "it failed"}
     failed = from_json(reason, ControlFailed)
-    failed.on, failed.remedy = one.name, f"see connector job logs {one.name}"
+    failed.on, failed.remedy = watched.name, f"see connector job logs {watched.name}"
     return failed

@@ -82,7 +82,7 @@ def test_no_administrator_is_told_to_lose_what_they_may(home: World, run: Connec
     home.server.center.authority.deny(SNAPSHOT, home.vm)
     for told in (run("doctor", "--role", code=11).out, run("doctor", "--role", "--json", code=11).out):
         assert f"-principal {USER}" not in told.replace("'", "") and f"-principal {OTHER}" in told
-    assert OTHER in run("doctor", "--role", code=11).out.partition("a user of its own")[2]
+    assert OTHER in run("doctor", "--role", code=11).out.partition("a separate user")[2]
     home.server.center.authority.deny(MODIFY)
     assert f"-principal {USER}" in run("doctor", "--role", code=11).out.replace("'", "")
 

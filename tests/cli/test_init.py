@@ -112,7 +112,7 @@ def test_without_a_terminal_everything_is_told_or_what_is_missing_is_named(
         "--control",
         "https://control.example.com:8443",
     ]
-    assert "--control-thumbprint: there is nobody to ask" in run(*words, code=2).err
+    assert "--control-thumbprint: there is no terminal to ask on" in run(*words, code=2).err
     words += [
         "--control-thumbprint",
         "bb" * 32,

@@ -101,7 +101,7 @@ def test_it_alone_confirms_a_restore_and_is_not_doubted_then(make_plane: Callabl
     assert shown["RestoredTime"] and shown["Version"]
     with pytest.raises(StateRestored, match="connector control confirm"):
         call(plane, "CreateWorkgroup", Name="refused")
-    with pytest.raises(NotPermitted, match="database that was restored"):
+    with pytest.raises(NotPermitted, match="from the restored database"):
         call(plane, "ConfirmRestore", admin)
     made = call(plane, "ConfirmRestore")
     assert (made["EpochNumber"], made["Restored"]) == (shown["EpochNumber"] + 1, "")

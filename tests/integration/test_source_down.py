@@ -80,7 +80,7 @@ def test_a_cutover_that_fails_after_the_shutdown_says_so_and_is_resumed_by_the_s
 ) -> None:
     assert run(_words(tiny, "--incremental")).code == 0
     nothing = run(_words(tiny, "--rollback"))
-    assert nothing.code == 11 and "there is no cutover to take back" in nothing.complaint
+    assert nothing.code == 11 and "there is no cutover to roll back" in nothing.complaint
     refused = run(_words(tiny, "--cutover"), **ELSEWHERE)  # nobody can say whether it is migrated elsewhere
     assert refused.code == 12 and "--despite-other-jobs" in refused.complaint
     assert not is_off(tiny.machine())
