@@ -1,1 +1,1 @@
-"""Waves: many machines by one manifest: parse, plan (a diff), apply, cut over, report. Meets the control plane by its API."""
+"""A wave migrates many machines by one manifest: parse, plan, apply, cut over, report. It uses only the public API."""

@@ -1,8 +1,7 @@
-"""Make the control plane equal to a plan: all of it, or nothing that was not there before.
+"""`Apply` makes the control plane equal to a plan, completely or not at all.
 
-Everything that can be refused is asked for before anything begins to run: jobs are created and changed first, and when
-one call fails, what this very run created is deleted and what it changed is put back. Killed in between, applying again
-goes on: the same wave and machine ask with the same ClientToken, and get the same job.
+Every call that can be refused comes before any job starts. If a call fails, the jobs that this run created are deleted and
+its changes are undone. After a kill, apply again: the same wave and machine have the same ClientToken and get the same job.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from connector.batch.problems import FilePosition, ManifestRefused, Problem
 from connector.batch.smc_plane import PARALLEL
 from connector.errors import Conflict, ConnectorError
 
-ATTEMPTS: Final = 100  # jobs of one wave and machine that were deleted again
-RELEASE: Final = 30.0  # seconds within which a job that never ran is gone
-LATER: Final = 120.0  # seconds until what could not be started at once begins by itself
+ATTEMPTS: Final = 100  # how many deleted jobs of one wave and machine are skipped
+RELEASE: Final = 30.0  # seconds until a deleted job that never ran is gone
+LATER: Final = 120.0  # seconds until a job that could not be started at once starts by itself
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What was done, and what was not: each with its line and what to do."""
+    """What was done, and what was not, each with its line and what to do."""
 
     created: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -44,7 +43,7 @@ class Applied:
 
 
 class Apply:
-    """Carries out one plan once. `told` is called with each machine's name and what was done."""
+    """Carries out one plan once. `told` gets each machine's name and what was done."""
 
     def __init__(
         self,
@@ -60,7 +59,7 @@ class Apply:
         self._changed: list[Step] = []
 
     def run(self) -> Applied:
-        """Raises `ManifestRefused` when the plan has problems; then nothing was done."""
+        """Carry out the plan. Raises `ManifestRefused` if the plan has problems; then nothing was done."""
         if self._plan.problems:
             raise ManifestRefused(self._plan.wave.file, self._plan.problems)
         try:
@@ -81,7 +80,7 @@ class Apply:
         )
 
     def _create(self) -> list[Problem]:
-        """Jobs for all new machines. A token whose job was deleted since answers that job: the next one is tried."""
+        """Create jobs for all new machines. If the job of a token was deleted, the next token is tried."""
         pending = [step for step in self._plan.pending if step.change is JobChange.CREATE]
         for attempt in range(ATTEMPTS):
             failures = self._each(pending, partial(self._create_one, attempt=attempt))
@@ -95,9 +94,9 @@ class Apply:
 
     def _create_one(self, step: Step, attempt: int) -> None:
         if step.specification is None:
-            raise AssertionError(f"no job is wished for {step.machine}")
-        asked = creation(step.specification, self._plan.wave.name, self._clock(), attempt)
-        job = self._plane.create(asked)
+            raise AssertionError(f"the step for {step.machine} creates no job")
+        parameters = creation(step.specification, self._plan.wave.name, self._clock(), attempt)
+        job = self._plane.create(parameters)
         self._created[job] = step
         if step.specification.placement.left_out:
             self._plane.leave_out(job, step.specification.placement.left_out)
@@ -113,17 +112,17 @@ class Apply:
         self._told(step.machine, "changed")
 
     def _do(self, call: PlannedCall) -> None:
-        given = dict(call.parameters)
+        parameters = dict(call.parameters)
         if call.action == "ModifyReplicationJobAttribute":
-            self._plane.modify(str(given.pop("JobId")), given)
+            self._plane.modify(str(parameters.pop("JobId")), parameters)
         elif call.action == "SetReplicationJobDisks":
-            self._plane.leave_out(str(given["JobId"]), given["DiskKey"])
+            self._plane.leave_out(str(parameters["JobId"]), parameters["DiskKey"])
         elif call.action == "TagResources":
-            tags = {tag["Key"]: tag["Value"] for tag in given["Tag"]}
-            self._plane.tag(str(given["ResourceId"][0]), tags)
+            tags = {tag["Key"]: tag["Value"] for tag in parameters["Tag"]}
+            self._plane.tag(str(parameters["ResourceId"][0]), tags)
 
     def _start(self) -> tuple[list[str], list[Problem], list[Problem]]:
-        """Begin what shall begin at once. What the control plane cannot begin now, it begins by itself as soon as it can."""
+        """Start the jobs that start at once. A job that cannot start now is scheduled."""
         jobs = {job: step for job, step in self._created.items() if step.starts}
         jobs |= {step.job.id: step for step in self._changed if step.starts and step.job}
         warnings: list[Problem] = []
@@ -134,8 +133,8 @@ class Apply:
             except Conflict as refused:
                 soon = quantities.written(self._clock() + LATER)
                 self._plane.modify(job, {"ScheduledStartTime": soon})
-                what = f"{jobs[job].machine} begins later: {refused.what}"
-                warnings.append(Problem(what, jobs[job].mark, "nothing: it is scheduled"))
+                text = f"{jobs[job].machine} begins later: {refused.what}"
+                warnings.append(Problem(text, jobs[job].mark, "nothing: it is scheduled"))
             self._told(jobs[job].machine, "started")
 
         failed = dict(_side_by_side(list(jobs), start, whatever=True))
@@ -150,7 +149,7 @@ class Apply:
         ]
 
     def _undo(self) -> tuple[int, list[Problem]]:
-        """Delete what this run created, put back what it changed; answers how much, and what could not be undone."""
+        """Delete created jobs and undo changes; answer how many steps, and what could not be undone."""
         created, changed = list(self._created), self._changed[:]
         trouble = [
             (self._created[job], why)
@@ -162,8 +161,8 @@ class Apply:
             if created := [job.id for job in self._plane.jobs_by_id(created) if job.status == "Deleting"]:
                 self._pause(0.2)
         remedy = "apply again to go on from there, or delete the job: `connector job list --tag wave`"
-        left = [_problem(step, f"could not be undone: {_said(why)}", remedy) for step, why in trouble]
-        return len(self._created) + len(changed) - len(trouble), left
+        remaining = [_problem(step, f"could not be undone: {_said(why)}", remedy) for step, why in trouble]
+        return len(self._created) + len(changed) - len(trouble), remaining
 
     def _put_back(self, step: Step) -> None:
         for call in step.undo:
@@ -173,16 +172,16 @@ class Apply:
 def _side_by_side(
     items: Sequence[T], work: Callable[[T], None], *, whatever: bool = False
 ) -> list[tuple[T, ConnectorError]]:
-    """Every item, a few at a time; after the first failure no new one is begun unless `whatever`. Answers what failed."""
+    """Do the work for every item, a few at a time; answer the failures. After a failure none begins, unless `whatever`."""
     failed: list[tuple[T, ConnectorError]] = []
 
-    def one(item: T) -> None:
+    def one(entry: T) -> None:
         if failed and not whatever:
             return
         try:
-            work(item)
+            work(entry)
         except ConnectorError as why:
-            failed.append((item, why))
+            failed.append((entry, why))
 
     with ThreadPoolExecutor(PARALLEL, thread_name_prefix="apply") as pool:
         _drain(pool.map(one, items))
@@ -198,8 +197,8 @@ def _said(why: ConnectorError) -> str:
     return f"{why.on}: {why.what}" if why.on else why.what
 
 
-def _problem(step: Step, what: str, remedy: str) -> Problem:
+def _problem(step: Step, text: str, remedy: str) -> Problem:
     path = f"machines[{step.specification.placement.entry}]" if step.specification else ""
     mark = step.mark if step.specification else FilePosition()
-    subject = "" if what.startswith(step.machine) else f"{step.machine}: "
-    return Problem(f"{subject}{in_keys(what)}", mark, in_keys(remedy), path)
+    subject = "" if text.startswith(step.machine) else f"{step.machine}: "
+    return Problem(f"{subject}{in_keys(text)}", mark, in_keys(remedy), path)

@@ -1,4 +1,4 @@
-"""The start of a wave's runs by hand. It never resumes a cutover: that would shut a source down."""
+"""`begin` starts a wave's jobs by hand. It never resumes a cutover, which would shut a source down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BY_HAND: Final = ("Ready", "Stopped")
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Names of machines. `left`: their cutover was stopped; `failed`: with the reason."""
+    """Names of machines. `left`: their cutover was stopped. `failed`: each with the reason."""
 
     started: tuple[str, ...]
     left: tuple[str, ...]
@@ -23,29 +23,29 @@ class Begun:
 
 
 def begin(plane: Plane, wave: str, told: Callable[[str, str], None] = lambda _name, _what: None) -> Begun:
-    """Start what is Ready, resume what is Stopped; a machine that is refused stops no other.
+    """Start Ready jobs and resume Stopped jobs. A refused job does not stop the others.
 
-    `told` gets one line for each machine. Raises NotFound when the wave has no jobs.
+    `told` gets one line for each machine. Raises NotFound if the wave has no jobs.
     """
     jobs = list(counting(plane.jobs(wave)).values())
     if not jobs:
         raise NotFound("the wave has no jobs", on=wave, remedy="apply it first")
     names = {source.id: source.name for source in plane.sources()}
-    started, left, failed = [], [], []
+    started, left_out, failed = [], [], []
     for job in jobs:
         name = names.get(job.source, job.name)
         if job.status not in _BY_HAND:
             continue
         if job.cut_over:
             told(name, "left: its cutover was stopped, and `connector batch cutover` resumes it")
-            left.append(name)
+            left_out.append(name)
         elif refusal := _refusal(plane, job):
             told(name, f"not started: {refusal}")
             failed.append((name, refusal))
         else:
             told(name, "started")
             started.append(name)
-    return Begun(tuple(started), tuple(left), tuple(failed))
+    return Begun(tuple(started), tuple(left_out), tuple(failed))
 
 
 def _refusal(plane: Plane, job: JobView) -> str:

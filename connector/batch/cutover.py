@@ -1,6 +1,6 @@
-"""The cutover of a wave: groups in their order, each begun only inside its window and only when all of it can be.
+"""A wave is cut over group by group. A group begins only inside its window, and only if all of its machines can be cut over.
 
-Nothing is kept here: run again after a crash it finds finished groups finished, and follows what is under way.
+No state is kept here: after a crash, the next run finds finished groups finished and follows the jobs under way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from connector.errors import Conflict, ControlFailed, NotFound
 from connector.outages import Silence
 
 POLL: Final = 2.0
-#: From these states nothing leads to a cutover by itself.
+#: A job in one of these states reaches no cutover by itself. The remedy says what to do.
 _STUCK: Final = {
     "Ready": "start it: `connector job start {job}`, and wait for its first run",
     "Stopped": "start it again: `connector job start {job}`",
@@ -34,7 +34,7 @@ _BACK: Final = "its cutover was rolled back, and its source runs"
 
 @dataclass(frozen=True, slots=True)
 class CutoverResult:
-    """Groups in the order in which they were done; `failed` are machines with their reason."""
+    """The groups in the order in which they were done. `failed`: machines with their reasons."""
 
     finished: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
@@ -42,7 +42,7 @@ class CutoverResult:
 
 
 class CutOver:
-    """Carries out one cutover. `told` gets one line for each thing that happens; `pause` waits that many seconds."""
+    """Carries out one cutover. `told` gets one line for each event. `pause` waits that many seconds."""
 
     def __init__(
         self,
@@ -59,34 +59,34 @@ class CutOver:
         self._orders = {group.name: group.shutdownOrder for group in wave.manifest.groups}
 
     def run(self, *, regardless: bool = False, poll: float = POLL) -> CutoverResult:
-        """`regardless`: of the windows. Raises `Conflict` when nothing may begin now; then nothing has begun."""
+        """Cut the groups over. `regardless`: ignore the windows. Raises `Conflict` if no group may begin now."""
         self._names = {source.id: source.name for source in self._plane.sources()}
         levels = self._levels()
         finished: list[str] = []
         did = False  # whether this very run cut a group over
         for number, level in enumerate(levels):
             jobs = self._grouped()
-            due = [name for name in level if not _done(jobs.get(name, ()))]
+            waiting = [name for name in level if not _done(jobs.get(name, ()))]
             later = [_label(name) for below in levels[number + 1 :] for name in below if jobs.get(name)]
-            if trouble := self._trouble(due, jobs, regardless):
+            if trouble := self._trouble(waiting, jobs, regardless):
                 if not did:
                     raise trouble
                 self._told(str(trouble))
-                return CutoverResult(tuple(finished), (), (*map(_label, due), *later))
-            for name in due:
+                return CutoverResult(tuple(finished), (), (*map(_label, waiting), *later))
+            for name in waiting:
                 self._begin(name, jobs[name])
-            if failed := self._follow(due, poll):
+            if failed := self._follow(waiting, poll):
                 self._around.notify(Happening.FAILED, "", [name for name, _ in failed], failed[0][1])
                 return CutoverResult(tuple(finished), tuple(failed), tuple(later))
-            for name in due:
+            for name in waiting:
                 self._end(name, jobs[name])
-            did = did or bool(due)
+            did = did or bool(waiting)
             finished += [_label(name) for name in level if jobs.get(name)]
         self._around.notify(Happening.WAVE_FINISHED)
         return CutoverResult(tuple(finished))
 
     def _levels(self) -> list[list[str]]:
-        """Group names; "" are the machines without a group, which are among the first."""
+        """The names of the groups by level. "" stands for the machines without a group, which are in the first level."""
         levels = order({group.name: group.after for group in self._wave.manifest.groups})
         if not counting(self._plane.jobs(self._wave.name)):
             raise NotFound("the wave has no jobs", on=self._wave.name, remedy="apply it first")
@@ -94,16 +94,16 @@ class CutOver:
 
     def _grouped(self) -> dict[str, list[JobView]]:
         """The wave's jobs as they are now, by group; "" for those without one."""
-        known = {group.name for group in self._wave.manifest.groups}
-        found: dict[str, list[JobView]] = {}
+        names = {group.name for group in self._wave.manifest.groups}
+        jobs_of: dict[str, list[JobView]] = {}
         for job in counting(self._plane.jobs(self._wave.name)).values():
-            found.setdefault(job.group if job.group in known else "", []).append(job)
-        return found
+            jobs_of.setdefault(job.group if job.group in names else "", []).append(job)
+        return jobs_of
 
     def _trouble(
         self, groups: Sequence[str], jobs: dict[str, list[JobView]], regardless: bool
     ) -> Conflict | None:
-        """Why the groups of this level cannot begin: their windows, or machines from which no cutover is possible."""
+        """Why the groups of this level cannot begin: their windows, or machines whose cutover is not possible."""
         for name in groups:
             if not regardless and (closed := self._closed(name)):
                 return closed
@@ -111,23 +111,23 @@ class CutOver:
                 if job.status in _STUCK:
                     return self._stuck(job)
             if self._orders.get(name) and (missing := self._unordered(name, jobs[name])):
-                what = f"shutdownOrder of group {name} does not say when it is shut down"
-                return Conflict(what, on=missing, remedy="add it, or a glob that its name matches")
+                text = f"shutdownOrder of group {name} does not say when it is shut down"
+                return Conflict(text, on=missing, remedy="add it, or a glob that its name matches")
         return None
 
     def _stuck(self, job: JobView) -> Conflict:
-        """Why no cutover of a job can begin, and the command that helps."""
+        """Why no cutover of a job can begin, with the command that helps."""
         if job.rolled_back:
-            what = _BACK
+            text = _BACK
             remedy = (
                 f"sync it anew with `connector batch start {self._wave.file}`, then run the cutover again"
             )
-            return Conflict(what, on=self._machine(job), remedy=remedy)
-        what = f"it is {job.state}{': ' if job.error else ''}{job.error}"
-        return Conflict(what, on=self._machine(job), remedy=_STUCK[job.status].format(job=job.name))
+            return Conflict(text, on=self._machine(job), remedy=remedy)
+        text = f"it is {job.state}{': ' if job.error else ''}{job.error}"
+        return Conflict(text, on=self._machine(job), remedy=_STUCK[job.status].format(job=job.name))
 
     def _ranks(self, group: str, jobs: Sequence[JobView]) -> dict[str, int]:
-        """By machine."""
+        """The ranks by machine."""
         return ranks(self._orders[group], [self._machine(job) for job in jobs])
 
     def _unordered(self, group: str, jobs: Sequence[JobView]) -> str:
@@ -141,8 +141,8 @@ class CutOver:
             return Conflict("the manifest sets no cutover window", on=subject, remedy=remedy)
         start, end = (quantities.written(moment) for moment in window)
         if now < window[0]:
-            what = f"the cutover window opens in {amounts.span(window[0] - now)}, at {start}"
-            return Conflict(what, on=subject, remedy="wait for it, or use --now")
+            text = f"the cutover window opens in {amounts.span(window[0] - now)}, at {start}"
+            return Conflict(text, on=subject, remedy="wait for it, or use --now")
         if now >= window[1]:
             return Conflict(f"the cutover window closed at {end}", on=subject, remedy="move it, or use --now")
         return None
@@ -151,8 +151,8 @@ class CutOver:
         machines = [self._machine(job) for job in jobs]
         if self._orders.get(group):
             places = self._ranks(group, jobs)
-            left = {job.id: places[self._machine(job)] for job in jobs if job.status != "Finished"}
-            self._plane.unite(self._application(group), left)
+            unfinished = {job.id: places[self._machine(job)] for job in jobs if job.status != "Finished"}
+            self._plane.unite(self._application(group), unfinished)
         self._around.run(Phase.BEFORE_CUTOVER, group, machines)
         self._around.notify(Happening.CUTOVER_BEGUN, group, machines)
         self._told(f"{_label(group)}: cutover of {len(machines)} machines begins")
@@ -162,7 +162,7 @@ class CutOver:
         return f"{self._wave.name}.{group}"
 
     def _ask(self, group: str, jobs: Sequence[JobView]) -> None:
-        """Ask for the cutover of what waits. A delta that begins in this very moment is followed, and asked again."""
+        """Ask for the cutover of waiting jobs. If a delta begins at this moment, wait for it and ask again."""
         if self._orders.get(group):
             self._ask_all(group, jobs)
             return
@@ -177,7 +177,7 @@ class CutOver:
                 self._told(f"{self._machine(job)}: not yet: {refused.what}")
 
     def _ask_all(self, group: str, jobs: Sequence[JobView]) -> None:
-        """Ask for the cutover of an application, as soon as all of it waits."""
+        """Ask for the cutover of an application as soon as all of its jobs wait."""
         if {job.status for job in jobs} - {"Finished"} != {"Waiting"}:
             return
         try:
@@ -187,19 +187,19 @@ class CutOver:
             self._told(f"{_label(group)}: not yet: {refused.what}")
 
     def _settled(self, group: str) -> bool:
-        """Whether an application, if it is one, will not be taken back any more."""
+        """Whether the group, if it is an application, can no longer be rolled back."""
         return not self._orders.get(group) or self._plane.settled(self._application(group))
 
     def _follow(self, groups: Sequence[str], poll: float) -> list[tuple[str, str]]:
-        """Until every machine of the groups is finished or has failed; answers those that failed.
+        """Wait until every machine of the groups is finished or has failed; answer those that failed.
 
-        A control plane that is silent for a while is waited for: sources may be down.
+        If the control plane is silent for a while, go on waiting: sources may be down.
         """
-        said: set[str] = set()
+        told_jobs: set[str] = set()
         silence = Silence(self._told, self._clock)
         while groups:
             try:
-                failed = self._look(groups, said)
+                failed = self._look(groups, told_jobs)
                 silence.heard()
                 if failed is not None:
                     return failed
@@ -208,13 +208,13 @@ class CutOver:
             self._pause(poll)
         return []
 
-    def _look(self, groups: Sequence[str], said: set[str]) -> list[tuple[str, str]] | None:
-        """What failed when all is over, else None. What waits is asked; `said`: jobs whose end was told."""
+    def _look(self, groups: Sequence[str], told_jobs: set[str]) -> list[tuple[str, str]] | None:
+        """The failures when all jobs are over, else None. Waiting jobs are asked. `told_jobs`: jobs whose end was printed."""
         grouped = self._grouped()
         jobs = [job for name in groups for job in grouped.get(name, ())]
         for job in jobs:
-            if job.status == "Finished" and job.id not in said:
-                said.add(job.id)
+            if job.status == "Finished" and job.id not in told_jobs:
+                told_jobs.add(job.id)
                 self._told(f"{self._machine(job)}: finished, image {job.image}")
         rests = all(job.status == "Finished" or job.status in _STUCK for job in jobs)
         if rests and all(map(self._settled, groups)):

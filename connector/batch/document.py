@@ -1,7 +1,7 @@
-"""YAML to plain values, each with its place in the file. Bounded: size, depth, and what aliases unfold to. Pure.
+"""A YAML file becomes plain values that know their places in the file. Size, depth and aliases are bounded. Pure.
 
-Scalars are read as YAML 1.2 reads them: `on`, `22:00` and dates are text. Aliases are followed within the bounds; tags,
-merge keys, keys that come twice and second documents are refused.
+Scalars are those of YAML 1.2: `on`, `22:00` and dates are text. Aliases are followed within the bounds. Tags, merge keys,
+duplicate keys and second documents are refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(slots=True)
 class YamlNode:
-    """One value as it was written. `items` is set for lists, `entries` for mappings (key -> its place and value)."""
+    """One value of the file. `items` is set for lists, `entries` for mappings (key -> its place and value)."""
 
     mark: FilePosition
     scalar: Any = None
@@ -49,7 +49,7 @@ class YamlNode:
 
 
 class Wrong(Exception):
-    """The text cannot be read; carries the one problem."""
+    """The text cannot be read. The exception has the problem's text, place and remedy."""
 
     def __init__(self, what: str, mark: FilePosition, remedy: str = "") -> None:
         super().__init__(what)
@@ -65,21 +65,21 @@ class Document:
     value: Any
 
     def mark(self, path: Path) -> FilePosition:
-        """The place of a value, or of the nearest thing around it that exists."""
+        """The place of a value, or of the nearest existing value around it."""
         return self._walk(path)[0]
 
     def key_mark(self, path: Path) -> FilePosition:
-        """The place of the key under which a value stands."""
+        """The place of a value's key."""
         return self._walk(path)[1]
 
     def known(self, path: Path) -> Path:
-        """The part of `path` that exists in this file, in order; what does not exist is left out."""
-        node, found = self.root, []
+        """The part of `path` that exists in this file."""
+        node, existing = self.root, []
         for step in path:
             if (below := _below(node, step)) is not None:
                 node = below[1]
-                found.append(step)
-        return tuple(found)
+                existing.append(step)
+        return tuple(existing)
 
     def _walk(self, path: Path) -> tuple[FilePosition, FilePosition]:
         node, key = self.root, self.root.mark
@@ -90,7 +90,7 @@ class Document:
 
 
 def read(content: bytes, file: str) -> Document:
-    """Raises `ManifestRefused` for anything but one YAML document within the bounds."""
+    """Read one YAML document within the bounds. Raises `ManifestRefused` for anything else."""
     try:
         root = _Composer(_decoded(content)).compose()
         return Document(file, root, _Unfolding().value(root, 0))
@@ -111,11 +111,11 @@ def _decoded(content: bytes) -> str:
         line = content.count(b"\n", 0, broken.start) + 1
         column = broken.start - content.rfind(b"\n", 0, broken.start)
         raise Wrong("this is not UTF-8", FilePosition(line, column), "save the file as UTF-8") from None
-    if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
-        line = text.count("\n", 0, found.start()) + 1
-        column = found.start() - text.rfind("\n", 0, found.start())
+    if match := yaml.reader.Reader.NON_PRINTABLE.search(text):
+        line = text.count("\n", 0, match.start()) + 1
+        column = match.start() - text.rfind("\n", 0, match.start())
         raise Wrong(
-            f"the character #x{ord(found.group()):04x} is not allowed",
+            f"the character #x{ord(match.group()):04x} is not allowed",
             FilePosition(line, column),
             "remove it",
         )
@@ -124,7 +124,7 @@ def _decoded(content: bytes) -> str:
 
 @dataclass(slots=True)
 class _Composer:
-    """Builds nodes from parser events, without recursion, so that no depth of input can exhaust the stack."""
+    """Builds nodes from parser events, without recursion, so that deep input cannot exhaust the stack."""
 
     text: str
     anchors: dict[str, YamlNode] = field(default_factory=dict)
@@ -161,10 +161,10 @@ class _Composer:
         try:
             yield from yaml.parse(self.text, Loader=_LOADER)
         except yaml.MarkedYAMLError as broken:
-            what = broken.problem or broken.context or "this is not YAML"
+            problem = broken.problem or broken.context or "this is not YAML"
             remedy = "check indentation, quotes and brackets around this place"
             raise Wrong(
-                f"not YAML: {what}", _mark(broken.problem_mark or broken.context_mark), remedy
+                f"not YAML: {problem}", _mark(broken.problem_mark or broken.context_mark), remedy
             ) from None
         except yaml.YAMLError as broken:
             raise Wrong(f"not YAML: {' '.join(str(broken).split())[:200]}", FilePosition()) from None
@@ -193,7 +193,7 @@ class _Composer:
     def _put(
         self, parent: YamlNode, keys: list[tuple[str, FilePosition] | None], node: YamlNode, event: Any
     ) -> bool:
-        """Into its list or under its key; False when `node` was itself the key."""
+        """Put a node into its list or under its key; False if `node` is itself the key."""
         if parent.items is not None:
             parent.items.append(node)
             return True
@@ -218,7 +218,7 @@ class _Composer:
 
 @dataclass(slots=True)
 class _Unfolding:
-    """Nodes to values. Aliases make a small file large: what comes out is counted, not what was written."""
+    """Turns nodes into values. Aliases can make a small file large, so the values are counted."""
 
     count: int = 0
 

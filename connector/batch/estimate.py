@@ -1,4 +1,4 @@
-"""What a wave will take: bytes, snapshots, hours, money. Every figure rests on assumptions that are said with it. Pure."""
+"""An estimate of a wave's bytes, snapshots, hours and cost names every assumption that its figures rest on. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIXED: Final = 120.0  # seconds for the instance, the snapshot and the image of
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Of the machines whose first run is still ahead. Bytes and seconds."""
+    """The figures of the machines whose first run is still ahead, in bytes and seconds."""
 
     machines: int = 0
     disks: int = 0
@@ -44,30 +44,34 @@ class Estimate:
 
 
 def estimate(wave: Wave, placements: Sequence[ResolvedMachine], now: float) -> Estimate:
-    """Until the end of the cutover's window when there is one, else of the first runs alone."""
-    told = wave.manifest.assumptions
+    """The estimate until the end of the cutover's window; without a window, of the first runs only."""
+    assumptions = wave.manifest.assumptions
     if not placements:
-        return Estimate(currency=told.currency)
-    link = quantities.megabits(told.link) * _MBIT
-    single = min(quantities.megabits(told.perMachine) * _MBIT, link)
-    all_rates = min(link, min(told.parallel, len(placements)) * single)
+        return Estimate(currency=assumptions.currency)
+    link = quantities.megabits(assumptions.link) * _MBIT
+    single = min(quantities.megabits(assumptions.perMachine) * _MBIT, link)
+    all_rates = min(link, min(assumptions.parallel, len(placements)) * single)
     until = _until(wave)
     first = deltas = delta_bytes = images = cutover_bytes = 0
     longest = 0.0
     for place in placements:
-        data = round(place.size * told.used)
+        data = round(place.size * assumptions.used)
         rate = min(single, _limit(place) or single)
         longest = max(longest, data / rate + _FIXED)
         first += data
-        between, changed = _rhythm(place, data, told.dailyChange, until - now)
+        between, changed = _rhythm(place, data, assumptions.dailyChange, until - now)
         deltas += between
         delta_bytes += between * changed
         cutover_bytes += changed if place.choices.incremental else 0
         images += min(between + 2, place.choices.incremental.keep) if place.choices.incremental else 1
-    rounds = math.ceil(len(placements) / told.parallel)
+    rounds = math.ceil(len(placements) / assumptions.parallel)
     span = max(first / all_rates + rounds * _FIXED, longest)
     incremental = sum(place.choices.incremental is not None for place in placements)
-    last = cutover_bytes / all_rates + math.ceil(incremental / told.parallel) * _FIXED if incremental else 0.0
+    last = (
+        cutover_bytes / all_rates + math.ceil(incremental / assumptions.parallel) * _FIXED
+        if incremental
+        else 0.0
+    )
     capacity = sum(place.size for place in placements)
     stands = max(span, until - now)
     cost = _cost(wave, len(placements), capacity, images * capacity / len(placements), stands)
@@ -84,8 +88,8 @@ def estimate(wave: Wave, placements: Sequence[ResolvedMachine], now: float) -> E
         longest=longest,
         cutover=last,
         cost=cost,
-        currency=told.currency,
-        assumptions=tuple(_assumptions(told, placements, until > now)),
+        currency=assumptions.currency,
+        assumptions=tuple(_assumptions(assumptions, placements, until > now)),
     )
 
 
@@ -99,35 +103,37 @@ def _limit(place: ResolvedMachine) -> float:
     return quantities.megabits(place.choices.bandwidth) * _MBIT if place.choices.bandwidth else 0.0
 
 
-def _rhythm(place: ResolvedMachine, data: int, daily: float, left: float) -> tuple[int, int]:
+def _rhythm(place: ResolvedMachine, data: int, daily: float, remaining: float) -> tuple[int, int]:
     """Deltas before the cutover, and the bytes of each."""
     if place.choices.incremental is None:
         return 0, 0
     every = quantities.seconds(place.choices.incremental.every)
-    return max(0, int(left / every)), round(data * min(1.0, daily * every / _DAY))
+    return max(0, int(remaining / every)), round(data * min(1.0, daily * every / _DAY))
 
 
 def _cost(wave: Wave, machines: int, capacity: int, kept: float, stands: float) -> float:
-    told = wave.manifest.assumptions
-    instances = machines * stands / _HOUR * told.instanceHour
-    disks = capacity / _GIB * stands / _MONTH * told.diskGibMonth
-    images = kept / _GIB * stands / _MONTH * told.imageGibMonth
+    assumptions = wave.manifest.assumptions
+    instances = machines * stands / _HOUR * assumptions.instanceHour
+    disks = capacity / _GIB * stands / _MONTH * assumptions.diskGibMonth
+    images = kept / _GIB * stands / _MONTH * assumptions.imageGibMonth
     return round(instances + disks + images, 2)
 
 
-def _assumptions(told: Assumptions, placements: Sequence[ResolvedMachine], has_end: bool) -> Iterator[str]:
-    """Those that these figures rest on, as they were used; none that did not count."""
-    yield f"{told.used:.0%} of each disk is read in the first run"
+def _assumptions(
+    assumptions: Assumptions, placements: Sequence[ResolvedMachine], has_end: bool
+) -> Iterator[str]:
+    """The assumptions that these figures rest on."""
+    yield f"{assumptions.used:.0%} of each disk is read in the first run"
     if any(place.choices.incremental for place in placements):
-        yield f"{told.dailyChange:.1%} of that changes in a day"
-    together = min(told.parallel, len(placements))
-    each = min(told.perMachine, told.link, key=quantities.megabits)
-    yield f"{each} for one machine, {told.link} for all, {together} at a time"
-    if slower := sum(_limit(p) > 0 and _limit(p) < quantities.megabits(each) * _MBIT for p in placements):
+        yield f"{assumptions.dailyChange:.1%} of that changes in a day"
+    together = min(assumptions.parallel, len(placements))
+    rate = min(assumptions.perMachine, assumptions.link, key=quantities.megabits)
+    yield f"{rate} for one machine, {assumptions.link} for all, {together} at a time"
+    if slower := sum(_limit(p) > 0 and _limit(p) < quantities.megabits(rate) * _MBIT for p in placements):
         yield f"{slower} of {len(placements)} by their own bandwidth limit"
     yield f"{_FIXED:.0f} s of each run are not copying: instance, snapshot, image"
-    if not (told.instanceHour or told.diskGibMonth or told.imageGibMonth):
+    if not (assumptions.instanceHour or assumptions.diskGibMonth or assumptions.imageGibMonth):
         yield "no prices are given, so no cost"
         return
     yield f"everything stands {'until the last window ends' if has_end else 'as long as the first runs take'}"
-    yield f"prices of the manifest, in {told.currency}"
+    yield f"prices of the manifest, in {assumptions.currency}"

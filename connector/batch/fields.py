@@ -1,4 +1,4 @@
-"""Fields of a job that a manifest says with one key of their own: `JOB_FIELDS` makes the keys and what they may hold. Pure."""
+"""`JOB_FIELDS` makes the manifest's keys for job fields that have their own key, with types and bounds. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from connector.batch import quantities
 from connector.specification.fields import BY_NAME, JOB_FIELDS, JobField
 from connector.specification.value import Flag, Fraction, OneOf, Whole, WrongValue
 
-#: What the service has no word for is a key; the fields of the service stand in the manifest's own sections.
+#: Our own fields are keys. The fields of the service are in the manifest's sections.
 KEYED: Final = tuple(field for field in JOB_FIELDS if field.ours and field.parameter and field.key)
 
-#: How a whole number of this unit is written in a manifest, and what reads it.
+#: The form of a whole number of each unit in a manifest, and the function that reads it.
 _WRITTEN: Final = {
     "seconds": (quantities.seconds, r"^[0-9]{1,9} ?[smhd]$"),
     "Mbit/s": (quantities.megabits, r"^[0-9]{1,9} ?(Mbit/s|Gbit/s)$"),
@@ -22,24 +22,24 @@ _WRITTEN: Final = {
 
 
 def keys() -> dict[str, Any]:
-    """For each key its annotation and its default, as pydantic's `create_model` takes them."""
+    """The annotation and the default of each key, for pydantic's `create_model`."""
     return {field.key: (_annotation(field) | None, _absent(field)) for field in KEYED}
 
 
 def asked(choices: Any) -> dict[str, Any]:
-    """The parameters of the API. A field without a key is as its default, where the table has one."""
-    wanted: dict[str, Any] = {}
+    """The parameters of the API. A field without a key has its default, if the table has one."""
+    parameters: dict[str, Any] = {}
     for field in KEYED:
         value = getattr(choices, field.key)
         if value is not None:
-            wanted[field.name] = _parameter(field, value)
+            parameters[field.name] = _parameter(field, value)
         elif field.default != "":
-            wanted[field.name] = field.default
-    return wanted
+            parameters[field.name] = field.default
+    return parameters
 
 
 def in_keys(text: str) -> str:
-    """A sentence of the API about fields, with the manifest's keys for them."""
+    """A sentence of the API about fields, with the manifest's keys instead."""
     return _NAMES.sub(lambda match: BY_NAME[match[0]].key, text)
 
 
@@ -79,7 +79,7 @@ def _checked(field: JobField) -> Any:
 
 
 def _parameter(field: JobField, value: Any) -> Any:
-    """The value as the API takes and echoes it. Raises `WrongValue`, and `ValueError` for a quantity that is none."""
+    """The value as the API takes and echoes it. Raises `WrongValue`, and `ValueError` for a bad quantity."""
     kind = field.kind
     if isinstance(kind, Whole) and kind.unit in _WRITTEN:
         value = _WRITTEN[kind.unit][0](value)

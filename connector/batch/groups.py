@@ -1,4 +1,4 @@
-"""Order groups: which group waits for which, and the order within one that is an application. Pure."""
+"""Groups are ordered by the groups that they wait for. A group that is an application orders its machines too. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 
 def cycle(after: Mapping[str, Sequence[str]]) -> list[str]:
-    """The groups of one cycle in order, the first one again at the end; empty when there is none. Unknown names are no groups."""
+    """The groups of one cycle in order, with the first again at the end; empty if there is none. Unknown names are ignored."""
     try:
         _sorter(after).prepare()
     except CycleError as error:
@@ -17,7 +17,7 @@ def cycle(after: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def order(after: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Levels: every group comes after all that it waits for; within a level in the order given. Raises ValueError on a cycle."""
+    """The groups by level: each comes after all that it waits for. Within a level the order is kept. ValueError for a cycle."""
     sorter, place = _sorter(after), {name: n for n, name in enumerate(after)}
     sorter.prepare()
     levels: list[list[str]] = []
@@ -34,11 +34,11 @@ def _sorter(after: Mapping[str, Sequence[str]]) -> TopologicalSorter[str]:
 
 
 def ranks(patterns: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """The place of each name's first matching pattern, from 1; names that match none are left out. Case does not count."""
-    found: dict[str, int] = {}
+    """The place of each name's first matching pattern, from 1, without names that match none. Case does not count."""
+    places: dict[str, int] = {}
     for name in names:
         for place, pattern in enumerate(patterns, 1):
             if fnmatchcase(name.lower(), pattern.lower()):
-                found[name] = place
+                places[name] = place
                 break
-    return found
+    return places

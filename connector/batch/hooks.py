@@ -1,6 +1,6 @@
-"""What is done around phases, and who is told. The command that carries a phase out runs its hooks; the control plane never does.
+"""The command that carries a phase out runs the phase's hooks and notifications; the control plane never does.
 
-A hook gets the event as JSON: on standard input, or as the body. Nothing of it is repeated in messages but its name.
+A hook gets the event as JSON, on standard input or as the body. Messages show only the hook's name.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from connector.batch.parse import Wave
 from connector.batch.problems import ManifestRefused, Problem
 from connector.errors import BadInput, ConnectorError, ControlFailed
 
-TOLD: Final = 300  # characters of a program's last words
+TOLD: Final = 300  # how many characters of a program's last output a message shows
 _GRACE: Final = 5.0  # seconds between asking a program to end and ending it
 _NOTICE: Final = 10.0  # seconds for a notification
 
 
 class HookFailed(ControlFailed):
-    """A hook failed whose failure stops what it stands around."""
+    """A hook has failed, and its failure stops the phase."""
 
     retryable = False
 
 
 @dataclass(frozen=True, slots=True)
 class HookEvent:
-    """What a hook is told."""
+    """The event that a hook gets."""
 
     wave: str
-    what: str  # a phase, or something that happened
+    what: str  # a phase or an event
     group: str = ""
     machines: tuple[str, ...] = ()
     detail: str = ""
 
 
 class HookRunner:
-    """The hooks and notifications of one wave. `warned` gets one line for each failure that stops nothing."""
+    """Runs the hooks and notifications of one wave. `warned` gets one line for each failure that stops nothing."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class HookRunner:
         self._environment = os.environ if environment is None else environment
 
     def check(self) -> None:
-        """Raises `ManifestRefused` when a variable that a hook names is not set: known now, not in a cutover."""
+        """Raise `ManifestRefused` if a variable that a hook names is not set, before a phase begins."""
         problems = [
             Problem(
                 f"the variable {variable} is not set", self._wave.document.mark(path), f"export {variable}"
@@ -71,7 +71,7 @@ class HookRunner:
             raise ManifestRefused(self._wave.file, problems)
 
     def _variables(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Where in the manifest a variable is named, and its name."""
+        """The variables that the manifest names, each with its place."""
         manifest = self._wave.manifest
         for n, hook in enumerate(manifest.hooks):
             for m, variable in enumerate(hook.environment):
@@ -83,7 +83,7 @@ class HookRunner:
                 yield ("notifications", n, "webhook", "headersFromEnvironment", header), variable
 
     def run(self, phase: Phase, group: str = "", machines: Sequence[str] = ()) -> None:
-        """Every hook of the phase, in the manifest's order. Raises `HookFailed` for one that must not fail."""
+        """Run every hook of the phase, in the manifest's order. Raises `HookFailed` for a hook that must not fail."""
         event = HookEvent(self._wave.name, phase.value, group, tuple(machines))
         for hook in self._wave.manifest.hooks:
             if hook.phase is not phase or (hook.groups and group not in hook.groups):
@@ -97,12 +97,12 @@ class HookRunner:
                 self._warned(f"hook {hook.name}: {failed.what}")
 
     def notify(
-        self, what: Happening, group: str = "", machines: Sequence[str] = (), detail: str = ""
+        self, happening: Happening, group: str = "", machines: Sequence[str] = (), detail: str = ""
     ) -> None:
-        """Tell everybody who wants to know. Never raises."""
-        event = HookEvent(self._wave.name, what.value, group, tuple(machines), detail)
+        """Send the notifications of an event. It never raises."""
+        event = HookEvent(self._wave.name, happening.value, group, tuple(machines), detail)
         for notification in self._wave.manifest.notifications:
-            if what in notification.events:
+            if happening in notification.events:
                 self._tell(notification, event)
 
     def _tell(self, notification: Notification, event: HookEvent) -> None:
@@ -119,22 +119,22 @@ class HookRunner:
             _program(hook.command, event, limit, self._of_program(hook))
 
     def _of_program(self, hook: Hook) -> dict[str, str]:
-        """No secret but those that the hook names."""
-        named = {variable for _, variable in self._variables()}
-        given = environment.without_secrets(self._environment, named)
-        return given | {
+        """The environment of a hook's program: without secrets, except those that the hook names."""
+        named_variables = {variable for _, variable in self._variables()}
+        variables = environment.without_secrets(self._environment, named_variables)
+        return variables | {
             name: self._environment[name] for name in hook.environment if name in self._environment
         }
 
     def _request(self, call: HttpCall, event: HookEvent, limit: float) -> None:
-        import requests  # most waves have no webhook, and every command that reads a wave would wait for it
+        import requests  # imported late: most waves have no webhook
 
         headers = {
             name: self._environment.get(variable, "")
             for name, variable in call.headersFromEnvironment.items()
         }
         body: Any = None if call.method == "GET" else asdict(event)
-        told: SimpleQueue[int | str] = SimpleQueue()
+        answers: SimpleQueue[int | str] = SimpleQueue()
 
         def ask() -> None:
             try:
@@ -147,14 +147,14 @@ class HookRunner:
                     allow_redirects=False,
                     stream=True,
                 ) as answer:
-                    told.put(answer.status_code)
+                    answers.put(answer.status_code)
             except (requests.exceptions.RequestException, ValueError) as failed:
-                told.put(type(failed).__name__)
+                answers.put(type(failed).__name__)
 
-        # A thread of its own: the library's limit begins anew with every byte that comes.
+        # In its own thread, because the library's limit begins again with every byte that arrives.
         threading.Thread(target=ask, name="hook", daemon=True).start()
         try:
-            status = told.get(timeout=limit)
+            status = answers.get(timeout=limit)
         except Empty:
             raise ControlFailed(f"no answer within {amounts.span(limit)}") from None
         if isinstance(status, str):
@@ -164,7 +164,7 @@ class HookRunner:
 
 
 def _program(command: Sequence[str], event: HookEvent, limit: float, variables: Mapping[str, str]) -> None:
-    """Run to its end in a group of its own, so that what it started ends with it."""
+    """Run a program to its end, in its own process group, so that its children end with it."""
     try:
         process = subprocess.Popen(
             list(command),
@@ -177,7 +177,7 @@ def _program(command: Sequence[str], event: HookEvent, limit: float, variables: 
     except (OSError, ValueError) as failed:
         raise BadInput(f"cannot be started: {getattr(failed, 'strerror', None) or failed}") from None
     try:
-        _, said = process.communicate(json.dumps(asdict(event)).encode(), timeout=limit)
+        _, output = process.communicate(json.dumps(asdict(event)).encode(), timeout=limit)
     except subprocess.TimeoutExpired:
         _end(process)
         raise ControlFailed(f"did not end within {amounts.span(limit)}") from None
@@ -185,7 +185,7 @@ def _program(command: Sequence[str], event: HookEvent, limit: float, variables: 
         _end(process)
         raise
     if process.returncode:
-        words = " ".join(said.decode("utf-8", "replace").split())[-TOLD:]
+        words = " ".join(output.decode("utf-8", "replace").split())[-TOLD:]
         raise ControlFailed(f"ended with {process.returncode}{': ' if words else ''}{words}")
 
 

@@ -1,4 +1,4 @@
-"""What a machine's job shall be, in the parameters of the public API. Pure; the clock is given."""
+"""The job specification is the job that a manifest asks for, for one machine, in parameters of the public API. Pure."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ AGENTLESS: Final = 3
 LEAST_DISK: Final = 20  # GiB, by the API
 _GIB: Final = 1 << 30
 _NAME: Final = 128
-_LONGEST: Final = 100  # of a name: an image's gets its run and its job appended
+_LONGEST: Final = 100  # characters of a name; run and job are appended to an image's name
 
 
 @dataclass(frozen=True, slots=True)
 class JobSpecification:
-    """One job. `asked` holds every parameter that is compared with what stands; None: whatever the control plane chose."""
+    """One job. `asked`: the parameters that are compared with an existing job; None: the control plane's choice."""
 
     placement: ResolvedMachine
     asked: dict[str, Any]
     tags: dict[str, str]
     name: str
-    start: float | None  # None: by hand, 0: at once, else the moment
+    start: float | None  # None: by hand, 0: at once, else the time
     valid_for: int | None
     problems: tuple[Problem, ...] = field(default=())
 
     def token(self, wave: str, attempt: int) -> str:
-        """The ClientToken: the same wave and machine ask for the same job. `attempt` counts the ones deleted since."""
+        """The ClientToken: the same wave and machine get the same job. `attempt`: the number of jobs deleted since."""
         identity = f"{wave}\0{self.placement.source.id}"
         return f"wave-{hashlib.sha256(identity.encode()).hexdigest()[:40]}-{attempt}"
 
 
 def specification(wave: Wave, placement: ResolvedMachine, names: Collection[str]) -> JobSpecification:
-    """`names` are taken by other jobs of the wave."""
+    """The specification of one machine's job. `names`: names of other jobs of the wave."""
     choices, source = placement.choices, placement.source
     words = {
         "wave": wave.name,
@@ -52,7 +52,7 @@ def specification(wave: Wave, placement: ResolvedMachine, names: Collection[str]
         "moref": source.moref or source.id,
     }
     problems: list[Problem] = []
-    asked: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "RegionId": choices.target.region,
         "Description": _description(wave, placement),
         "ImageName": _filled(choices.target.imageName or "{machine}", words),
@@ -68,85 +68,85 @@ def specification(wave: Wave, placement: ResolvedMachine, names: Collection[str]
         **fields.asked(choices),
     }
     if choices.incremental is not None:
-        asked["Frequency"] = quantities.seconds(choices.incremental.every) // 3600
-        asked["MaxNumberOfImageToKeep"] = choices.incremental.keep
+        parameters["Frequency"] = quantities.seconds(choices.incremental.every) // 3600
+        parameters["MaxNumberOfImageToKeep"] = choices.incremental.keep
     tags = {WAVE: wave.name, **wave.manifest.metadata.labels, **choices.labels}
     if placement.group:
         tags[GROUP] = placement.group
     valid = quantities.seconds(choices.validFor) if choices.validFor else None
     name = _free(_filled("{wave}-{machine}", words), words["moref"], names)
-    return JobSpecification(placement, asked, tags, name, wave.start(), valid, tuple(problems))
+    return JobSpecification(placement, parameters, tags, name, wave.start(), valid, tuple(problems))
 
 
-def creation(wanted: JobSpecification, wave: str, now: float, attempt: int = 0) -> dict[str, Any]:
+def creation(job_specification: JobSpecification, wave: str, now: float, attempt: int = 0) -> dict[str, Any]:
     """The parameters of CreateReplicationJob."""
-    found = {
-        "SourceId": wanted.placement.source.id,
+    parameters = {
+        "SourceId": job_specification.placement.source.id,
         "JobType": AGENTLESS,
-        "ClientToken": wanted.token(wave, attempt),
-        "Name": wanted.name,
+        "ClientToken": job_specification.token(wave, attempt),
+        "Name": job_specification.name,
         **{
             name: value
-            for name, value in wanted.asked.items()
+            for name, value in job_specification.asked.items()
             if value not in (None, "", []) and name != LEFT_OUT and not _is_default(name, value)
         },
-        "Tag": [{"Key": key, "Value": value} for key, value in sorted(wanted.tags.items())],
+        "Tag": [{"Key": key, "Value": value} for key, value in sorted(job_specification.tags.items())],
     }
-    if wanted.valid_for is not None:
-        found["ValidTime"] = quantities.written(now + wanted.valid_for)
-    if wanted.start is not None and wanted.start > now:
-        found["ScheduledStartTime"] = quantities.written(wanted.start)
-    if found.get("ReplicationParameters") == "{}":
-        del found["ReplicationParameters"]
-    return found
+    if job_specification.valid_for is not None:
+        parameters["ValidTime"] = quantities.written(now + job_specification.valid_for)
+    if job_specification.start is not None and job_specification.start > now:
+        parameters["ScheduledStartTime"] = quantities.written(job_specification.start)
+    if parameters.get("ReplicationParameters") == "{}":
+        del parameters["ReplicationParameters"]
+    return parameters
 
 
 def _is_default(name: str, value: Any) -> bool:
-    """A control plane of an earlier version does not know the field; what it does is what the default says."""
+    """Whether the value is the field's default. An earlier control plane does not know the field and does what it says."""
     field = BY_NAME[name]
     return field.ours and value == field.default
 
 
 def _replication(placement: ResolvedMachine) -> str:
     choices = placement.choices
-    found: dict[str, int] = {}
+    values: dict[str, int] = {}
     if choices.bandwidth:
-        found["bandwidth_limit"] = quantities.megabits(choices.bandwidth)
+        values["bandwidth_limit"] = quantities.megabits(choices.bandwidth)
     if choices.replication.compression is not None:
-        found["compress_level"] = choices.replication.compression
+        values["compress_level"] = choices.replication.compression
     if choices.replication.checksum is not None:
-        found["checksum"] = int(choices.replication.checksum)
-    return json.dumps(found, separators=(",", ":"), sort_keys=True)
+        values["checksum"] = int(choices.replication.checksum)
+    return json.dumps(values, separators=(",", ":"), sort_keys=True)
 
 
 def _network(wave: Wave, placement: ResolvedMachine, problems: list[Problem]) -> dict[str, Any]:
-    chosen = placement.choices.target.network
-    if chosen is not None and chosen.mode == "internet":
+    section = placement.choices.target.network
+    if section is not None and section.mode == "internet":
         return {"NetMode": 0, "VpcId": "", "VSwitchId": ""}
-    if chosen is not None and chosen.vswitch:
-        return {"NetMode": 2, "VpcId": chosen.vpc or "", "VSwitchId": chosen.vswitch}
+    if section is not None and section.vswitch:
+        return {"NetMode": 2, "VpcId": section.vpc or "", "VSwitchId": section.vswitch}
     for network in placement.source.networks:
         for mapping in wave.manifest.networks:
             if fnmatchcase(network.lower(), mapping.source.lower()):
                 return {"NetMode": 2, "VpcId": mapping.vpc or "", "VSwitchId": mapping.vswitch}
-    if chosen is not None:
-        known = ", ".join(placement.source.networks) or "not known"
-        what = f"{placement.source.name} has no vswitch, and none of its networks is mapped ({known})"
+    if section is not None:
+        networks = ", ".join(placement.source.networks) or "not known"
+        text = f"{placement.source.name} has no vswitch, and none of its networks is mapped ({networks})"
         remedy = "set target.network.vswitch, or map the network under networks"
-        problems.append(Problem(what, placement.mark, remedy, f"machines[{placement.entry}]"))
+        problems.append(Problem(text, placement.mark, remedy, f"machines[{placement.entry}]"))
     return {"NetMode": 0, "VpcId": "", "VSwitchId": ""}
 
 
 def _sizes(placement: ResolvedMachine) -> dict[str, Any]:
-    """Every disk that shall be larger than it is; GiB."""
+    """The sizes, in GiB, of disks that become larger."""
     sizes = {index: -(-size // _GIB) for index, size in placement.sizes}
-    found: dict[str, Any] = {"SystemDiskSize": None, "DataDisk": []}
+    parameters: dict[str, Any] = {"SystemDiskSize": None, "DataDisk": []}
     for index, size in sizes.items():
         if index == 0:
-            found["SystemDiskSize"] = max(size, LEAST_DISK)
+            parameters["SystemDiskSize"] = max(size, LEAST_DISK)
         else:
-            found["DataDisk"].append({"Index": index, "Size": max(size, LEAST_DISK)})
-    return found
+            parameters["DataDisk"].append({"Index": index, "Size": max(size, LEAST_DISK)})
+    return parameters
 
 
 def _description(wave: Wave, placement: ResolvedMachine) -> str:
@@ -156,7 +156,7 @@ def _description(wave: Wave, placement: ResolvedMachine) -> str:
 
 
 def _filled(pattern: str, words: dict[str, str]) -> str:
-    """A name as the API takes it: a letter first, then letters, digits, colons, _ and -."""
+    """A name in the API's form: a letter first, then letters, digits, colons, _ and -."""
     text = pattern
     for word, value in words.items():
         text = text.replace(f"{{{word}}}", value)

@@ -1,4 +1,4 @@
-"""A file's bytes to a wave whose every value knows its line. Pure: the clock is given."""
+"""A manifest's bytes become a wave whose values know their lines. Every problem in it is found at once. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from connector.batch.groups import cycle
 from connector.batch.manifest import Choices, CutoverWindow, MachineEntry, MigrationWave, merged
 from connector.batch.problems import FilePosition, ManifestRefused, Problem
 
-#: What pydantic says in its own words, and what we say.
+#: Our words for pydantic's kinds of errors.
 _WORDS: Final = {
     "missing": ("{name} is missing", "add it"),
     "dict_type": ("a mapping is expected", "write KEY: VALUE below it"),
@@ -30,7 +30,7 @@ _LONGEST_AHEAD: Final = 30 * _DAY
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """A manifest that is right in itself; whether its machines exist is another question."""
+    """A manifest that is right in itself. Whether its machines exist is checked later."""
 
     document: Document
     manifest: MigrationWave
@@ -51,49 +51,49 @@ class Wave:
         return self.document.mark(path)
 
     def choices(self, index: int) -> Choices:
-        """What entry `index` chooses, over the defaults."""
+        """The choices of entry `index`, over the defaults."""
         entry = self.manifest.machines[index]
         values = {name: getattr(entry, name) for name in Choices.model_fields}
-        own = Choices.model_construct(
+        chosen = Choices.model_construct(
             _fields_set=entry.model_fields_set & set(Choices.model_fields), **values
         )
-        found: Choices = merged(self.manifest.defaults, own)
-        return found
+        merged_choices: Choices = merged(self.manifest.defaults, chosen)
+        return merged_choices
 
     def start(self) -> float | None:
-        """When first runs begin: None when by hand, 0 for at once."""
+        """When first runs begin; None: by hand, 0: at once."""
         start = self.manifest.schedule.start
         if start == "manual":
             return None
         return 0.0 if start == "now" else quantities.moment(start, self.zone)
 
     def window(self, group: str) -> tuple[float, float] | None:
-        """When the cutover of a group may begin; None when only with `--now`."""
-        own = next((g.window for g in self.manifest.groups if g.name == group), None)
-        window = own or (self.manifest.cutover.window if self.manifest.cutover else None)
+        """When the cutover of a group may begin; None: only with `--now`."""
+        group_window = next((g.window for g in self.manifest.groups if g.name == group), None)
+        window = group_window or (self.manifest.cutover.window if self.manifest.cutover else None)
         if window is None:
             return None
         return quantities.moment(window.start, self.zone), quantities.moment(window.end, self.zone)
 
 
 def parse(content: bytes, file: str) -> Wave:
-    """Raises `ManifestRefused` with every problem that can be seen without a clock and without the control plane."""
-    found = document.read(content, file)
-    if not isinstance(found.value, dict):
+    """Read a manifest. Raises `ManifestRefused` with every problem that is visible without clock and control plane."""
+    parsed = document.read(content, file)
+    if not isinstance(parsed.value, dict):
         raise ManifestRefused(
             file, [Problem("this is not a manifest", FilePosition(), "see config/manifest.yaml")]
         )
     try:
-        wave = Wave(found, MigrationWave.model_validate(found.value))
+        wave = Wave(parsed, MigrationWave.model_validate(parsed.value))
     except ValidationError as invalid:
-        raise ManifestRefused(file, _translated(invalid, found)) from None
+        raise ManifestRefused(file, _translated(invalid, parsed)) from None
     if problems := [*_entries(wave), *_groups(wave), *_hooks(wave), *_moments(wave), *_rules(wave)]:
         raise ManifestRefused(file, problems)
     return wave
 
 
 def check_time(wave: Wave, now: float) -> None:
-    """Raises `ManifestRefused` when what the manifest asks for lies in the past, or too far ahead."""
+    """Raise `ManifestRefused` if a time in the manifest is in the past or too far ahead."""
     problems = [
         Problem(
             "the cutover window is over",
@@ -128,21 +128,21 @@ def _windows(wave: Wave) -> Iterator[tuple[Path, CutoverWindow]]:
 
 
 def _entries(wave: Wave) -> Iterator[Problem]:
-    seen: dict[tuple[str, ...], int] = {}
+    first_entry: dict[tuple[str, ...], int] = {}
     for number, entry in enumerate(wave.manifest.machines):
         path: Path = ("machines", number)
-        given = [name for name in ("name", "moref", "selector") if getattr(entry, name) is not None]
-        if len(given) != 1 and given != ["name", "moref"]:
-            what = f"{' and '.join(given)} are given" if given else "no machine is chosen"
-            yield _at(wave, path, what, "give name, moref, both, or a selector")
+        selecting = [name for name in ("name", "moref", "selector") if getattr(entry, name) is not None]
+        if len(selecting) != 1 and selecting != ["name", "moref"]:
+            text = f"{' and '.join(selecting)} are given" if selecting else "no machine is chosen"
+            yield _at(wave, path, text, "give name, moref, both, or a selector")
             continue
-        identity = (given[-1], str(getattr(entry, given[-1])).lower(), (entry.vcenter or "").lower())
-        if identity in seen:
-            first = wave.mark("machines", seen[identity]).line
+        identity = (selecting[-1], str(getattr(entry, selecting[-1])).lower(), (entry.vcenter or "").lower())
+        if identity in first_entry:
+            first = wave.mark("machines", first_entry[identity]).line
             yield _at(
-                wave, (*path, given[-1]), f"this machine is in line {first} already", "keep one of them"
+                wave, (*path, selecting[-1]), f"this machine is in line {first} already", "keep one of them"
             )
-        seen.setdefault(identity, number)
+        first_entry.setdefault(identity, number)
 
 
 def _groups(wave: Wave) -> Iterator[Problem]:
@@ -152,8 +152,8 @@ def _groups(wave: Wave) -> Iterator[Problem]:
         if group.name in names[:number]:
             yield _at(wave, ("groups", number, "name"), "this group is defined twice", "rename one of them")
         if group.shutdownOrder and wave.manifest.cutover and not wave.manifest.cutover.finalSync:
-            what = "machines are shut down only with cutover.finalSync"
-            yield _at(wave, ("groups", number, "shutdownOrder"), what, "leave one of them out")
+            text = "machines are shut down only with cutover.finalSync"
+            yield _at(wave, ("groups", number, "shutdownOrder"), text, "leave one of them out")
         for place, other in enumerate(group.after):
             if other not in names:
                 yield _at(
@@ -162,12 +162,12 @@ def _groups(wave: Wave) -> Iterator[Problem]:
                     f"no group is called {other}",
                     _near(other, names),
                 )
-    if found := cycle({group.name: group.after for group in groups}):
-        number = names.index(found[0])
+    if ring := cycle({group.name: group.after for group in groups}):
+        number = names.index(ring[0])
         yield _at(
             wave,
             ("groups", number, "after"),
-            f"the groups wait for each other: {' -> '.join(found)}",
+            f"the groups wait for each other: {' -> '.join(ring)}",
             "take one of these dependencies out",
         )
     for path, name in _group_uses(wave):
@@ -226,8 +226,8 @@ def _rules(wave: Wave) -> Iterator[Problem]:
     parts += [(("machines", number), entry) for number, entry in enumerate(wave.manifest.machines)]
     for path, part in parts:
         if part.incremental:
-            hours, rest = divmod(quantities.seconds(part.incremental.every), 3600)
-            if rest or not 1 <= hours <= 168:
+            hours, remainder = divmod(quantities.seconds(part.incremental.every), 3600)
+            if remainder or not 1 <= hours <= 168:
                 every = (*path, "incremental", "every")
                 yield _at(wave, every, "the interval is whole hours from 1h to 168h", "e.g. 6h")
         if part.validFor and not 7 * _DAY <= quantities.seconds(part.validFor) <= 90 * _DAY:
@@ -243,8 +243,8 @@ def _rules(wave: Wave) -> Iterator[Problem]:
             yield _at(wave, (*path, "target", "imageName"), f"nothing is known as {unknown}", f"use {words}")
     for number in range(len(wave.manifest.machines)):
         if wave.choices(number).target.region is None:
-            what, remedy = "target.region is missing", "set it here, or once under defaults"
-            yield _at(wave, ("machines", number), what, remedy)
+            text, remedy = "target.region is missing", "set it here, or once under defaults"
+            yield _at(wave, ("machines", number), text, remedy)
 
 
 def _unknown_word(pattern: str) -> str:
@@ -255,8 +255,8 @@ def _unknown_word(pattern: str) -> str:
     return text[opened : opened + 20] if opened >= 0 else ""
 
 
-def _at(wave: Wave, path: Path, what: str, remedy: str) -> Problem:
-    return Problem(what, wave.document.mark(path), remedy, _spelled(path))
+def _at(wave: Wave, path: Path, text: str, remedy: str) -> Problem:
+    return Problem(text, wave.document.mark(path), remedy, _spelled(path))
 
 
 def _near(name: str, names: Sequence[str]) -> str:
@@ -266,37 +266,37 @@ def _near(name: str, names: Sequence[str]) -> str:
     return f"groups are {', '.join(names[:8])}" if names else "define it under groups"
 
 
-def _translated(invalid: ValidationError, found: Document) -> list[Problem]:
+def _translated(invalid: ValidationError, content: Document) -> list[Problem]:
     problems: dict[tuple[FilePosition, str, str], Problem] = {}
     for error in invalid.errors(include_url=False, include_input=False):
-        problem = _problem(error, found)
+        problem = _problem(error, content)
         problems.setdefault((problem.mark, problem.path, problem.what), problem)
     return list(problems.values())
 
 
-def _problem(error: Any, found: Document) -> Problem:
-    path = found.known(error["loc"])
+def _problem(error: Any, content: Document) -> Problem:
+    path = content.known(error["loc"])
     name, kind = str(error["loc"][-1]), error["type"]
     if kind == "extra_forbidden":
         close = get_close_matches(name, _fields_at(path[:-1]), 1)
         remedy = (
             f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(_fields_at(path[:-1])))}"
         )
-        return Problem(f"unknown key {name[:80]!r}", found.key_mark(path), remedy, _spelled(path[:-1]))
+        return Problem(f"unknown key {name[:80]!r}", content.key_mark(path), remedy, _spelled(path[:-1]))
     if kind in _WORDS:
-        what, remedy = _WORDS[kind]
-        return Problem(what.format(name=name), found.mark(path), remedy, _spelled(path))
-    what = str(error["msg"]).removeprefix("Value error, ")
-    return Problem(what[:1].lower() + what[1:], found.mark(path), "see docs/manifest.md", _spelled(path))
+        text, remedy = _WORDS[kind]
+        return Problem(text.format(name=name), content.mark(path), remedy, _spelled(path))
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return Problem(text[:1].lower() + text[1:], content.mark(path), "see docs/manifest.md", _spelled(path))
 
 
 def _fields_at(path: Path) -> list[str]:
-    """The keys that are known at a place of a manifest."""
+    """The keys that a place of a manifest may have."""
     schema = MigrationWave.model_json_schema()
-    here: list[Any] = [schema]
+    parts: list[Any] = [schema]
     for step in path:
-        here = [below for part in here for below in _steps(part, step, schema["$defs"])]
-    return sorted({name for part in here for name in _resolved(part, schema["$defs"]).get("properties", {})})
+        parts = [below for part in parts for below in _steps(part, step, schema["$defs"])]
+    return sorted({name for part in parts for name in _resolved(part, schema["$defs"]).get("properties", {})})
 
 
 def _steps(part: Any, step: str | int, definitions: Any) -> Iterator[Any]:

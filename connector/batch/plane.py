@@ -1,6 +1,6 @@
-"""The control plane as waves need it: what it knows, and the few things that are asked of it.
+"""`Plane` has the few operations of the control plane that waves need.
 
-Parameters are in the public API's names: what a plan prints is what is called.
+Parameters have the public API's names, so a plan prints exactly what is called.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ Parameters = Mapping[str, Any]
 WAVE: Final = "wave"
 GROUP: Final = "wave-group"
 
-#: What a job leaves behind: a parameter of an operation of its own.
+#: The disks that a job leaves out; they are set by a separate operation.
 LEFT_OUT: Final = "LeftOutDisks"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceDiskView:
-    """One disk of a source; `index` 0 is the system disk. `size` is bytes; `key` is 0 where it is not known."""
+    """One disk of a source. `index` 0 is the system disk. `size`: bytes. `key`: 0 if it is not known."""
 
     index: int
     label: str
@@ -31,7 +31,7 @@ class SourceDiskView:
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """A registered machine. Empty facts are not known. `name` is the machine's in vCenter, `registered` the source's."""
+    """A registered machine. Empty facts are not known. `name`: the machine's in vCenter. `registered`: the source's."""
 
     id: str
     name: str
@@ -48,7 +48,7 @@ class SourceView:
     networks: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     disks: tuple[SourceDiskView, ...] = ()
-    blocking: tuple[str, ...] = ()  # findings that no job gets past
+    blocking: tuple[str, ...] = ()  # findings that block every job
     last_job: str = ""
 
     @property
@@ -56,13 +56,13 @@ class SourceView:
         return sum(disk.size for disk in self.disks)
 
 
-#: Kind of a run that gives the source back.
+#: The kind of a run that rolls a cutover back.
 ROLLBACK: Final = "Rollback"
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """One run of a job; times are ISO 8601 in UTC, empty for not yet."""
+    """One run of a job. Times are ISO 8601 in UTC; empty: not yet."""
 
     start: str
     end: str
@@ -72,7 +72,7 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as the control plane shows it; `asked` in the names of CreateReplicationJob."""
+    """A job as the control plane shows it. `asked`: its definition, in the names of CreateReplicationJob."""
 
     id: str
     name: str
@@ -88,8 +88,8 @@ class JobView:
     image: str = ""
     error: str = ""
     waiting: str = ""
-    down: str = ""  # that a cutover keeps its source down, in words; empty while it is up
-    cut_over: bool = False  # its cutover has been asked for: to start it is to resume that
+    down: str = ""  # a sentence if a cutover keeps its source down; empty while it is up
+    cut_over: bool = False  # its cutover was asked for, so a start resumes the cutover
     runs: tuple[RunView, ...] = ()
 
     @property
@@ -98,7 +98,7 @@ class JobView:
 
     @property
     def rolled_back(self) -> bool:
-        """Its cutover was taken back: the source runs again, and the next start syncs it anew."""
+        """Whether its cutover was rolled back. The source runs again, and the next start syncs it again."""
         return self.status == "Stopped" and bool(self.runs) and self.runs[-1].kind == ROLLBACK
 
     @property
@@ -108,7 +108,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What one reading of a machine moved; bytes and seconds."""
+    """What one pass of a machine moved, in bytes and seconds."""
 
     planned: int
     read: int
@@ -118,11 +118,11 @@ class Passed:
 
 
 class Plane(Protocol):
-    """All of it may be called from several threads at once. Errors are `ConnectorError`s of the control plane.
+    """The control plane. Several threads may call it at once. Errors are `ConnectorError`s of the control plane.
 
-    What changes something is durable when it returns; `create` with the same ClientToken answers the same job. `unite` makes
-    these jobs one application, by their ranks; `cut_over_all` begins the cutover of all of them, or of none; `settled`: that
-    nothing of it runs, nor is about to be taken back.
+    A change is durable when the call returns. `create` with the same ClientToken answers the same job. `unite` makes
+    jobs one application, by their ranks. `cut_over_all` begins the cutover of all of them, or of none. `settled`: nothing
+    of the application runs, and nothing is about to be rolled back.
     """
 
     def sources(self) -> Sequence[SourceView]: ...

@@ -1,4 +1,4 @@
-"""What is wrong with a manifest, and where: every message carries file, line and column. Pure."""
+"""Every problem of a manifest names file, line and column. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from connector.errors import BadInput, one_line
 
-#: A file can be wrong in thousands of places; nobody reads more.
+#: How many problems of one file are shown at most.
 MOST = 50
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class FilePosition:
-    """A place in a file; both numbers count from 1."""
+    """A place in a file. Line and column count from 1."""
 
     line: int = 1
     column: int = 1
@@ -21,7 +21,7 @@ class FilePosition:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: what, where, and what to do."""
+    """One problem: what is wrong, where, and what to do."""
 
     what: str
     mark: FilePosition
@@ -46,7 +46,7 @@ class Problem:
 
 
 class ManifestRefused(BadInput):
-    """A manifest cannot be used. `str()` is its first problem; `problems` holds all, in the file's order."""
+    """A manifest cannot be used. `str()` is its first problem. `problems`: all, in the file's order."""
 
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
         ordered = sorted(problems, key=lambda problem: problem.mark)

@@ -1,4 +1,4 @@
-"""Durations, sizes, rates and moments as people write them. Pure; each raises ValueError with the rule that was broken."""
+"""Durations, sizes, rates and times are read as people write them. A ValueError names the rule. Pure."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def moment(text: str, zone: ZoneInfo | None) -> float:
     """Seconds since the epoch of an ISO 8601 moment; without an offset of its own it is in `zone`."""
     if _MOMENT.match(text) is None:
         raise ValueError("a moment is written 2026-12-05T22:00, with +01:00 or Z unless a time zone is given")
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
         if zone is None:
             raise ValueError("this moment has no time zone: add Z or an offset, or set timeZone")
-        local = found.replace(tzinfo=zone)
-        # Clocks that go forward skip an hour: such a time comes back as another one.
-        if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != found:
+        local = instant.replace(tzinfo=zone)
+        # A clock that goes forward skips an hour: a time in that hour converts to another time.
+        if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != instant:
             raise ValueError(f"this time does not exist in {zone.key}: the clocks skip it")
-        found = local
-    return found.timestamp()
+        instant = local
+    return instant.timestamp()
 
 
 def written(instant: float) -> str:
@@ -65,7 +65,7 @@ def read(text: str) -> float | None:
 
 
 def _scaled(form: re.Pattern[str], units: dict[str, int], text: str, rule: str) -> int:
-    found = form.match(text)
-    if found is None:
+    match = form.match(text)
+    if match is None:
         raise ValueError(f"write {rule}")
-    return int(found[1]) * units[found[2]]
+    return int(match[1]) * units[match[2]]

@@ -1,4 +1,4 @@
-"""What a wave did, per machine and in all: figures of the control plane beside what was expected. Pure but for the template.
+"""A report shows what a wave did, per machine and in total, beside what was expected. Pure except for the template.
 
 JSON for programs, CSV for spreadsheets, one self-contained HTML page for people.
 """
@@ -26,7 +26,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One machine. Bytes, seconds, ISO 8601 in UTC; None: not known, or not yet."""
+    """One machine, in bytes, seconds and ISO 8601 in UTC. None: not known, or not yet."""
 
     machine: str
     moref: str
@@ -58,7 +58,7 @@ class Report:
 
     @property
     def totals(self) -> dict[str, Any]:
-        """Over all machines; the span is from the first start to the last end."""
+        """The totals over all machines. The span is from the first start to the last end."""
         starts = [line.started for line in self.lines if line.started]
         ends = [line.ended for line in self.lines if line.ended]
         down = [line.downtime for line in self.lines if line.downtime is not None]
@@ -83,7 +83,7 @@ class Report:
         }
 
     def to_csv(self) -> str:
-        """With a heading. What is not known is empty; what a spreadsheet would take for a formula is quoted."""
+        """The table with headings. An unknown value is empty; a text that a spreadsheet takes for a formula is quoted."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(Line.__dataclass_fields__)
@@ -92,7 +92,7 @@ class Report:
         return out.getvalue()
 
     def to_html(self) -> str:
-        """One page without a script and without anything from elsewhere."""
+        """One page without scripts and foreign files."""
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=on_page)
         environment.filters |= {"bytes": size, "span": _span}
         page = files("connector.batch").joinpath("report.html.j2").read_text()
@@ -106,9 +106,9 @@ def report(
     passes: Mapping[str, Sequence[Passed]],
     now: float,
 ) -> Report:
-    """`passes` by job, newest first."""
-    known = {source.id: source for source in sources}
-    lines = [_line(job, known.get(job.source), passes.get(job.id, ())) for job in counting(jobs).values()]
+    """The report. `passes`: by job, newest first."""
+    by_id = {source.id: source for source in sources}
+    lines = [_line(job, by_id.get(job.source), passes.get(job.id, ())) for job in counting(jobs).values()]
     ordered = sorted(lines, key=lambda line: (line.group, line.machine, line.job))
     return Report(wave, quantities.written(now), tuple(ordered))
 

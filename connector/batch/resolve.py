@@ -1,4 +1,4 @@
-"""Which machine each entry of a manifest means. Pure; what cannot be told is a problem with its line, never a guess."""
+"""Each entry of a manifest is resolved to machines. An ambiguous entry is a problem with its line, never a guess. Pure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from connector.batch.selectors import SelectableSource, selector
 from connector.batch.servers import server_url
 from connector.names import unescaped, visible
 
-#: Facts of sources that the public API alone does not tell; a selector over one that nobody told would match nothing.
+#: Facts that only the extensions give. A selector over an unknown fact would match nothing.
 _OPTIONAL: Final = ("folder", "cluster", "power", "tag", "network")
 
-#: What vCenter calls a hard disk, in the languages that it speaks. A label is in the language of whoever asked for it.
+#: vCenter's words for a hard disk. A label is in the language of the session that created the disk.
 _HARD_DISK: Final = re.compile(
     r"(?:hard disk|festplatte|disque dur|disco duro|disco rigido|disco rígido|harde schijf|жесткий диск|жёсткий диск"
     r"|硬盘|硬碟|ハード ?ディスク|하드 ?디스크)\s*(?=[\d*?\[])"
@@ -31,7 +31,7 @@ _HARD_DISK: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ResolvedMachine:
-    """One machine of the wave with everything that was chosen for it."""
+    """One machine of the wave with its choices."""
 
     entry: int
     source: SourceView
@@ -56,7 +56,7 @@ class ResolvedMachine:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The machines of a wave, and what stands in the way."""
+    """The machines of a wave, and the problems."""
 
     placements: tuple[ResolvedMachine, ...]
     problems: tuple[Problem, ...]
@@ -64,45 +64,49 @@ class Resolved:
 
 
 def resolve(wave: Wave, sources: Sequence[SourceView]) -> Resolved:
-    """Explicit entries take their machines first; selectors share out the rest, and never the same machine twice."""
+    """Resolve all entries. Explicit entries take their machines first; selectors get the others, each machine only once."""
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    taken: dict[str, int] = {}
-    chosen: list[tuple[int, SourceView]] = []
+    entry_of: dict[str, int] = {}
+    pairs: list[tuple[int, SourceView]] = []
     entries = list(enumerate(wave.manifest.machines))
     explicit = [(number, entry) for number, entry in entries if entry.selector is None]
     for number, entry in explicit + [pair for pair in entries if pair[1].selector is not None]:
-        found = _found(wave, number, entry, sources, problems)
-        warnings += _other_names(wave, number, entry, found)
-        fresh = [source for source in found if source.id not in taken]
-        for source in found:
-            other = taken.get(source.id)
-            if other is not None and (
-                entry.selector is None or wave.manifest.machines[other].selector is not None
+        matches = _found(wave, number, entry, sources, problems)
+        warnings += _other_names(wave, number, entry, matches)
+        fresh = [source for source in matches if source.id not in entry_of]
+        for source in matches:
+            other_entry = entry_of.get(source.id)
+            if other_entry is not None and (
+                entry.selector is None or wave.manifest.machines[other_entry].selector is not None
             ):
-                problems.append(_twice(wave, number, other, source))
-        taken.update({source.id: number for source in fresh})
-        chosen += [(number, source) for source in fresh]
+                problems.append(_twice(wave, number, other_entry, source))
+        entry_of.update({source.id: number for source in fresh})
+        pairs += [(number, source) for source in fresh]
     placements = [
-        _placed(wave, number, source, problems) for number, source in sorted(chosen, key=lambda p: p[0])
+        _placed(wave, number, source, problems) for number, source in sorted(pairs, key=lambda p: p[0])
     ]
     problems += _matched_by_none(wave, placements)
     return Resolved(tuple(placements), tuple(problems), tuple(warnings))
 
 
 def _matched_by_none(wave: Wave, placements: Sequence[ResolvedMachine]) -> Iterator[Problem]:
-    """What is said about disks for all machines at once, and fits the disk of none: most likely it is misspelt."""
+    """Problems of disk patterns under `defaults` that match no disk of any machine: most likely they are misspelt."""
     disks = wave.manifest.defaults.disks
     for key in ("include", "exclude", "sizes"):
-        concerned = [one for one in placements if _root(wave, one.entry, key) == ("defaults",)]
+        concerned = [
+            placement for placement in placements if _root(wave, placement.entry, key) == ("defaults",)
+        ]
         for place, choice in enumerate(getattr(disks, key) or ()):
             word = choice.disk if key == "sizes" else choice
-            if concerned and not any(any(_matching(one.source, word)) for one in concerned):
-                labels = dict.fromkeys(disk.label for one in concerned for disk in one.source.disks)
+            if concerned and not any(any(_matching(placement.source, word)) for placement in concerned):
+                labels = dict.fromkeys(
+                    disk.label for placement in concerned for disk in placement.source.disks
+                )
                 mark = wave.mark("defaults", "disks", key, place)
-                what = f"no machine of the wave has a disk {word!r}"
+                text = f"no machine of the wave has a disk {word!r}"
                 remedy = f"their disks are {', '.join(list(labels)[:8]) or 'none'}"
-                yield Problem(what, mark, remedy, "defaults.disks")
+                yield Problem(text, mark, remedy, "defaults.disks")
 
 
 def _found(
@@ -114,26 +118,24 @@ def _found(
         mark = wave.mark("machines", number, "selector")
         return _selected(entry.selector, near, mark, path, problems)
     kind = "moref" if entry.moref is not None else "name"
-    wanted = entry.moref if entry.moref is not None else entry.name
+    word = entry.moref if entry.moref is not None else entry.name
     mark = wave.mark("machines", number, kind)
-    found = [s for s in near if (s.name if kind == "name" else s.moref) == wanted]
+    matches = [s for s in near if (s.name if kind == "name" else s.moref) == word]
     if kind == "name":
-        found = found or [s for s in near if s.registered == wanted]
-        found = found or [s for s in near if s.name == unescaped(str(wanted))]
-    found = [s for s in found if not s.missing] or found[:1]
-    if len(found) > 1 and kind == "moref" and entry.name is not None:
-        found = [s for s in found if _is_called(s, entry.name)] or found
-    if not found:
+        matches = matches or [s for s in near if s.registered == word]
+        matches = matches or [s for s in near if s.name == unescaped(str(word))]
+    matches = [s for s in matches if not s.missing] or matches[:1]
+    if len(matches) > 1 and kind == "moref" and entry.name is not None:
+        matches = [s for s in matches if _is_called(s, entry.name)] or matches
+    if not matches:
         names = [s.name if kind == "name" else s.moref for s in near]
-        problems.append(
-            Problem(f"no machine is called {wanted!r}", mark, _suggestion(str(wanted), names), path)
-        )
-    if len(found) > 1:
-        which = ", ".join(f"{s.moref or s.id} in {s.folder or s.vcenter or 'vCenter'}" for s in found[:6])
-        what = f"{len(found)} machines are called {wanted!r}: {which}"
-        problems.append(Problem(what, mark, "name one by moref, and vcenter if there are several", path))
+        problems.append(Problem(f"no machine is called {word!r}", mark, _suggestion(str(word), names), path))
+    if len(matches) > 1:
+        places = ", ".join(f"{s.moref or s.id} in {s.folder or s.vcenter or 'vCenter'}" for s in matches[:6])
+        text = f"{len(matches)} machines are called {word!r}: {places}"
+        problems.append(Problem(text, mark, "name one by moref, and vcenter if there are several", path))
         return []
-    return found
+    return matches
 
 
 def _is_called(source: SourceView, name: str) -> bool:
@@ -143,31 +145,31 @@ def _is_called(source: SourceView, name: str) -> bool:
 def _other_names(
     wave: Wave, number: int, entry: MachineEntry, sources: Sequence[SourceView]
 ) -> Iterator[Problem]:
-    """The moref decides; a name beside it that is another one is said."""
+    """A warning if the entry's name is not the machine's. The moref decides."""
     if entry.moref is None or entry.name is None:
         return
     for source in sources:
         if not _is_called(source, entry.name):
             mark = wave.mark("machines", number, "moref")
-            what = (
+            text = (
                 f"{source.moref} is called {visible(source.name)!r} in vCenter, not {visible(entry.name)!r}"
             )
             remedy = "the moref decides; if it is wrong, take it out"
-            yield Problem(what, mark, remedy, f"machines[{number}]")
+            yield Problem(text, mark, remedy, f"machines[{number}]")
 
 
 def _selected(
     text: str, sources: Sequence[SourceView], mark: FilePosition, path: str, problems: list[Problem]
 ) -> list[SourceView]:
-    wanted = selector(text)
-    found = [s for s in sources if wanted.matches(SelectableSource(s)) and not s.missing]
-    if found:
-        return sorted(found, key=lambda s: (s.name, s.moref, s.id))
+    conditions = selector(text)
+    matches = [s for s in sources if conditions.matches(SelectableSource(s)) and not s.missing]
+    if matches:
+        return sorted(matches, key=lambda s: (s.name, s.moref, s.id))
     remedy = "`connector vm list` shows what is there; a source appears when an appliance has seen it"
-    for condition in wanted.conditions:
-        what = {"tag": "tags", "network": "networks"}.get(condition.key, condition.key)
-        if condition.key in _OPTIONAL and not any(getattr(s, what) for s in sources):
-            remedy = f"this control plane tells no {what} of its sources: select by name"
+    for condition in conditions.conditions:
+        facts = {"tag": "tags", "network": "networks"}.get(condition.key, condition.key)
+        if condition.key in _OPTIONAL and not any(getattr(s, facts) for s in sources):
+            remedy = f"this control plane tells no {facts} of its sources: select by name"
     problems.append(Problem(f"the selector {text!r} matches no machine", mark, remedy, path))
     return []
 
@@ -184,11 +186,11 @@ def _placed(wave: Wave, number: int, source: SourceView, problems: list[Problem]
         if not disks and root[0] == "machines":
             problems.append(_no_disk(source, choice.disk, where))
         for disk in disks:
-            wanted = quantities.size(choice.size)
-            if wanted < disk.size:
-                what = f"{source.name}: {disk.label} has {disk.size >> 30} GiB, more than {choice.size}"
-                problems.append(Problem(what, where, "a disk cannot become smaller", f"machines[{number}]"))
-            sizes[disk.index] = wanted
+            bytes_wanted = quantities.size(choice.size)
+            if bytes_wanted < disk.size:
+                text = f"{source.name}: {disk.label} has {disk.size >> 30} GiB, more than {choice.size}"
+                problems.append(Problem(text, where, "a disk cannot become smaller", f"machines[{number}]"))
+            sizes[disk.index] = bytes_wanted
     left_out = _left_out(wave, number, source, choices, problems)
     return ResolvedMachine(number, source, choices, mark, tuple(sorted(sizes.items())), left_out)
 
@@ -196,35 +198,35 @@ def _placed(wave: Wave, number: int, source: SourceView, problems: list[Problem]
 def _left_out(
     wave: Wave, number: int, source: SourceView, choices: Choices, problems: list[Problem]
 ) -> tuple[int, ...]:
-    """Keys of the disks that stay behind: excluded, or not among those that are included."""
-    chosen = choices.disks
+    """Keys of the disks that are left out: excluded, or not among the included ones."""
+    disk_choices = choices.disks
     out: dict[int, SourceDiskView] = {}
     for key in ("include", "exclude"):
-        words: Sequence[str | int] | None = getattr(chosen, key)
+        words: Sequence[str | int] | None = getattr(disk_choices, key)
         if words is None:
             continue
         root = _root(wave, number, key)
-        found = [disk for word in words for disk in _matching(source, word)]
+        disks = [disk for word in words for disk in _matching(source, word)]
         for place, word in enumerate(words):
             if root[0] == "machines" and not any(_matching(source, word)):
                 problems.append(_no_disk(source, word, wave.mark(*root, "disks", key, place)))
-        out |= {d.index: d for d in source.disks if (d in found) is (key == "exclude")}
+        out |= {d.index: d for d in source.disks if (d in disks) is (key == "exclude")}
     mark, path = wave.mark(*_root(wave, number, "exclude"), "disks"), f"machines[{number}].disks"
     if 0 in out:
-        what = f"{source.name}: the system disk ({out[0].label}) cannot be left behind"
-        problems.append(Problem(what, mark, "include it", path))
+        text = f"{source.name}: the system disk ({out[0].label}) cannot be left behind"
+        problems.append(Problem(text, mark, "include it", path))
     if any(not disk.key for disk in out.values()):
-        what = (
+        text = (
             f"{source.name}: this control plane does not tell the keys of disks, so none can be left behind"
         )
-        problems.append(Problem(what, mark, "take include and exclude out", path))
+        problems.append(Problem(text, mark, "take include and exclude out", path))
     return tuple(sorted(disk.key for disk in out.values()))
 
 
 def _root(wave: Wave, number: int, key: str) -> tuple[str | int, ...]:
-    """Where a choice about disks was written: at the machine, or under defaults."""
-    own = wave.manifest.machines[number]
-    return ("machines", number) if key in own.disks.model_fields_set else ("defaults",)
+    """Where a choice about disks is: in the machine's entry, or under defaults."""
+    entry = wave.manifest.machines[number]
+    return ("machines", number) if key in entry.disks.model_fields_set else ("defaults",)
 
 
 def _source_problems(source: SourceView, mark: FilePosition) -> Iterator[Problem]:
@@ -238,33 +240,33 @@ def _source_problems(source: SourceView, mark: FilePosition) -> Iterator[Problem
 
 
 def _matching(source: SourceView, disk: str | int) -> Iterator[SourceDiskView]:
-    for found in source.disks:
-        if found.key == disk if isinstance(disk, int) else labelled(found.label, disk):
-            yield found
+    for candidate in source.disks:
+        if candidate.key == disk if isinstance(disk, int) else labelled(candidate.label, disk):
+            yield candidate
 
 
 def labelled(label: str, pattern: str) -> bool:
-    """Whether a pattern fits a label, whichever languages the two are in."""
-    own, wanted = (normalize("NFKC", text).lower() for text in (label, pattern))
-    return fnmatchcase(own, wanted) or fnmatchcase(
-        *(_HARD_DISK.sub("hard disk ", text, 1) for text in (own, wanted))
+    """Whether a pattern matches a label, even if the two are in different languages."""
+    label_text, pattern_text = (normalize("NFKC", text).lower() for text in (label, pattern))
+    return fnmatchcase(label_text, pattern_text) or fnmatchcase(
+        *(_HARD_DISK.sub("hard disk ", text, 1) for text in (label_text, pattern_text))
     )
 
 
 def _no_disk(source: SourceView, disk: str | int, mark: FilePosition) -> Problem:
-    labels = ", ".join(found.label for found in source.disks[:8]) or "none"
+    labels = ", ".join(candidate.label for candidate in source.disks[:8]) or "none"
     return Problem(f"{source.name} has no disk {disk!r}", mark, f"its disks are {labels}")
 
 
 def _twice(wave: Wave, number: int, other: int, source: SourceView) -> Problem:
     line = wave.mark("machines", other).line
-    what = f"{source.name} is chosen here and in line {line}"
+    text = f"{source.name} is chosen here and in line {line}"
     remedy = "let one of the two leave it out, e.g. with !name:" + source.name
-    return Problem(what, wave.mark("machines", number), remedy, f"machines[{number}]")
+    return Problem(text, wave.mark("machines", number), remedy, f"machines[{number}]")
 
 
-def _suggestion(wanted: str, names: Sequence[str]) -> str:
-    close = get_close_matches(wanted, [name for name in names if name], 1)
+def _suggestion(word: str, names: Sequence[str]) -> str:
+    close = get_close_matches(word, [name for name in names if name], 1)
     if close:
         return f"did you mean {visible(close[0])}? letter case matters"
     return "`connector vm list` shows what is there; a source appears when an appliance has seen it"

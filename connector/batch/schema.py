@@ -1,4 +1,4 @@
-"""The manifest's JSON Schema, from the classes that read it. Pure."""
+"""The manifest's JSON Schema is made from the classes that read manifests. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from connector.batch.manifest import MigrationWave
 
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) for editors."""
-    found: dict[str, Any] = MigrationWave.model_json_schema()
+    json_schema: dict[str, Any] = MigrationWave.model_json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:agentless-connector:migration-wave:v1",
-    } | found
+    } | json_schema
 
 
 def schema_text() -> str:

@@ -1,4 +1,4 @@
-"""Selectors of manifests: the one grammar, over what the control plane knows of its sources. Pure."""
+"""Selectors of manifests use the common grammar, over the facts that the control plane has of its sources. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from connector.batch.plane import SourceView
 from connector.errors import BadInput
 from connector.selectors import Selector
 
-#: Conditions on what a control plane knows. It does not know hosts, datastores and custom attributes.
+#: The conditions that work here. A control plane does not know hosts, datastores and custom attributes.
 KEYS: Final = ("name", "moref", "folder", "cluster", "tag", "power", "guest", "network")
 _POWER: Final = {"poweredOn": "on", "poweredOff": "off", "suspended": "suspended"}
 
 
 @dataclass(frozen=True, slots=True)
 class SelectableSource:
-    """A source as selectors look at it."""
+    """A source in the form that selectors need."""
 
     source: SourceView
 
@@ -72,7 +72,7 @@ def selector(text: str) -> Selector:
 
 
 def checked(text: str) -> None:
-    """Raises ValueError, as the classes of the manifest want it."""
+    """Check a selector. Raises ValueError, as the manifest's classes need it."""
     try:
         selector(text)
     except BadInput as wrong:

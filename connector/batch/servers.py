@@ -1,4 +1,4 @@
-"""The address of a vCenter in one spelling, however a sheet, a manifest or an appliance writes it. Pure."""
+"""The address of a vCenter is brought into one spelling, because sheets, manifests and appliances write it differently. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 def server_url(text: str) -> str:
     """`https://HOST[:PORT]`, the host in lower case, IPv6 in brackets, without the usual port and the API's path.
 
-    What is no address is answered as it is.
+    A text that is no address is answered unchanged.
     """
     bare = text.strip()
     try:

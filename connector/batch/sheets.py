@@ -1,7 +1,7 @@
-"""A spreadsheet's rows, or RVTools' vInfo and vDisk sheets, to a manifest. Pure: text in, text out.
+"""The rows of a spreadsheet, or of RVTools' vInfo and vDisk sheets, become a manifest. Pure: text in, text out.
 
-Columns are found by their headings, in any order and letter case; what a row cannot say is left to the defaults. A sheet
-with RVTools' own columns has only those: what else is called like one of our headings is a custom attribute.
+Columns are found by their headings, in any order and letter case. A missing column leaves the choice to the defaults. In
+a sheet of RVTools only its own columns count: any other column with one of our headings is a custom attribute.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from connector.names import skeleton, unescaped
 
 __all__ = ["MAX_BYTES", "Imported", "Sheet", "manifest", "read"]
 
-#: Headings of a spreadsheet of one's own, and of RVTools (its names differ between versions).
+#: Headings of our spreadsheets and of RVTools, whose names differ between versions.
 _NAME: Final = ("vm", "vm name", "name", "machine")
 _MOREF: Final = ("vm id", "vmid", "moref")
 _GROUP: Final = ("group", "order group", "migration group")
@@ -62,7 +62,7 @@ _NOT_SHARED: Final = ("none", "nosharing", "sharingnone")
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A manifest as text, and what a person should look at before using it."""
+    """A manifest as text, with notes for the person who checks it."""
 
     text: str
     machines: int
@@ -71,7 +71,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """Whom a row means. `id` and `server` may be empty."""
+    """The machine of a row. `id` and `server` may be empty."""
 
     line: int
     row: Mapping[str, str] = field(repr=False)
@@ -91,7 +91,7 @@ def read(content: bytes, file: str) -> Sheet:
 
 
 def manifest(sheet: Sheet, wave: str, region: str, disks: Sheet | None = None) -> Imported:
-    """A manifest with one entry a row. `disks` is RVTools' vDisk sheet. Raises `ManifestRefused`."""
+    """A manifest with one entry for each row. `disks`: RVTools' vDisk sheet. Raises `ManifestRefused`."""
     if not sheet.has(_NAME) and not sheet.has(_MOREF):
         shown = plain(", ".join(sheet.headings[:8])) or "none"
         remedy = "give a column VM (or name), or VM ID (or moref)"
@@ -133,7 +133,7 @@ def _read_of(sheet: Sheet, names: frozenset[str]) -> frozenset[str]:
 
 
 def _attributes(sheet: Sheet) -> Iterator[str]:
-    """One note for the columns that are custom attributes here, whatever they are called."""
+    """One note for the columns with our headings that are custom attributes here."""
     columns = [name for name in dict.fromkeys(sheet.headings) if name in _OURS]
     if columns and _is_rvtools(sheet):
         are = "is a custom attribute" if len(columns) == 1 else "are custom attributes"
@@ -142,83 +142,83 @@ def _attributes(sheet: Sheet) -> Iterator[str]:
 
 
 def _machines(sheet: Sheet, notes: list[str]) -> Iterator[_Machine]:
-    """The rows that are machines; each of the others is noted."""
+    """The rows that are machines. Each other row gets a note."""
     ids: dict[tuple[str, str], _Machine] = {}
     alike: dict[str, _Machine] = {}
     readable = [_machine(sheet, line, row) for line, row in sheet.rows]
-    names = Counter(one.name.lower() for one in readable)
-    for one in readable:
-        where = f"{plain(sheet.file)}:{one.line}: {plain(one.name or one.id or 'a row')}"
-        if why := _left_out(one, names):
+    names = Counter(machine.name.lower() for machine in readable)
+    for machine in readable:
+        where = f"{plain(sheet.file)}:{machine.line}: {plain(machine.name or machine.id or 'a row')}"
+        if why := _left_out(machine, names):
             notes.append(f"{where} {why}, left out")
             continue
-        first = ids.setdefault(one.identity, one) if one.id else one
-        if first is not one:
-            other = f" there, {plain(first.name)}" if first.name != one.name else ""
-            notes.append(f"{where} has the VM ID of line {first.line}{other}: the ID counts, left out")
+        first = ids.setdefault(machine.identity, machine) if machine.id else machine
+        if first is not machine:
+            note = f" there, {plain(first.name)}" if first.name != machine.name else ""
+            notes.append(f"{where} has the VM ID of line {first.line}{note}: the ID counts, left out")
             continue
-        near = alike.setdefault(skeleton(one.name), one) if one.name else one
-        if near.name != one.name and near.name.lower() != one.name.lower():
+        near = alike.setdefault(skeleton(machine.name), machine) if machine.name else machine
+        if near.name != machine.name and near.name.lower() != machine.name.lower():
             notes.append(f"{where} looks like line {near.line}, {plain(near.name)}, and is another name")
-        yield one
+        yield machine
 
 
 def _machine(sheet: Sheet, line: int, row: Mapping[str, str]) -> _Machine:
     names, ids = (("vm",), ("vm id",)) if _is_rvtools(sheet) else (_NAME, _MOREF)
-    given = next((row[name] for name in names if row.get(name, "").strip()), "")
+    text = next((row[name] for name in names if row.get(name, "").strip()), "")
     if _is_export(sheet):
-        name = given[1:] if given[:1] == "'" and given[1:].startswith(_GUARDED) else given
+        name = text[1:] if text[:1] == "'" and text[1:].startswith(_GUARDED) else text
     else:
-        name = unescaped(given.strip(" \t\r\n"))
+        name = unescaped(text.strip(" \t\r\n"))
     return _Machine(line, row, name, _cell(row, ids), _server(row), ours=not _is_rvtools(sheet))
 
 
 def _is_export(sheet: Sheet) -> bool:
-    """What `connector vm list --csv` wrote: names as they are, guarded where a spreadsheet would take them for a formula."""
+    """Whether `connector vm list --csv` wrote the sheet: then names that look like formulas have a guard."""
     return {"name", "moref"} <= set(sheet.headings) and "vm" not in sheet.headings
 
 
-def _left_out(one: _Machine, names: Mapping[str, int]) -> str:
-    """Why a row becomes no entry; empty for one that does."""
-    if not one.name.strip() and not one.id:
+def _left_out(machine: _Machine, names: Mapping[str, int]) -> str:
+    """Why a row becomes no entry; empty if it becomes one."""
+    if not machine.name.strip() and not machine.id:
         return "names no machine"
     for columns in (_TEMPLATE, _SRM):
-        word = _cell(one.row, columns)
+        word = _cell(machine.row, columns)
         answer = truth(word)
         if answer is None:
             return f"says {plain(word)!r} in the column {columns[0]}, which is no known word for yes or no"
         if answer:
             return "is a template or a placeholder"
-    if names[one.name.lower()] > 1 and not one.id:
+    if names[machine.name.lower()] > 1 and not machine.id:
         return "comes twice and has no VM ID"
     return ""
 
 
 def _entries(machines: Sequence[_Machine]) -> list[dict[str, Any]]:
-    names = Counter(one.name.lower() for one in machines)
-    several = len({one.server for one in machines if one.server}) > 1
-    return [_entry(one, with_server=several or names[one.name.lower()] > 1) for one in machines]
+    names = Counter(machine.name.lower() for machine in machines)
+    several = len({machine.server for machine in machines if machine.server}) > 1
+    return [_entry(machine, with_server=several or names[machine.name.lower()] > 1) for machine in machines]
 
 
-def _entry(one: _Machine, *, with_server: bool) -> dict[str, Any]:
-    """By name and id: the id counts, and the name is compared."""
+def _entry(machine: _Machine, *, with_server: bool) -> dict[str, Any]:
+    """The entry, with name and id: the id counts, and the name is compared."""
     entry: dict[str, Any] = {}
-    if one.name and (not one.id or re.fullmatch(r"[^\x00-\x1f\x7f]{1,400}", one.name)):
-        entry["name"] = one.name
-    if one.id:
-        entry["moref"] = one.id
-    if one.id and one.server and (with_server or "name" not in entry):
-        entry["vcenter"] = one.server
-    return entry | _choices(one)
+    if machine.name and (not machine.id or re.fullmatch(r"[^\x00-\x1f\x7f]{1,400}", machine.name)):
+        entry["name"] = machine.name
+    if machine.id:
+        entry["moref"] = machine.id
+    if machine.id and machine.server and (with_server or "name" not in entry):
+        entry["vcenter"] = machine.server
+    return entry | _choices(machine)
 
 
-def _choices(one: _Machine) -> dict[str, Any]:
-    """What columns of ours say."""
-    row, chosen = one.row, dict[str, Any]()
-    if not one.ours:
-        return chosen
+def _choices(machine: _Machine) -> dict[str, Any]:
+    """The choices in our own columns."""
+    row, choices = machine.row, dict[str, Any]()
+    if not machine.ours:
+        return choices
     if group := _cell(row, _GROUP):
-        chosen["group"] = group
+        choices["group"] = group
     target: dict[str, Any] = {}
     if region := _cell(row, _REGION):
         target["region"] = region
@@ -227,27 +227,27 @@ def _choices(one: _Machine) -> dict[str, Any]:
     if vswitch := _cell(row, _VSWITCH):
         target["network"] = {"mode": "vpc", "vswitch": vswitch}
     if target:
-        chosen["target"] = target
+        choices["target"] = target
     if bandwidth := _cell(row, _BANDWIDTH):
-        chosen["bandwidth"] = bandwidth
-    return chosen
+        choices["bandwidth"] = bandwidth
+    return choices
 
 
 def _disk_notes(disks: Sheet, machines: Sequence[_Machine]) -> Iterator[str]:
-    """Disks that snapshots do not contain, or that several machines write to: they decide whether a machine can go."""
+    """Notes about disks that snapshots do not contain or that several machines write to: they can block a migration."""
     if (not disks.has(_NAME) and not disks.has(_MOREF)) or not disks.has(_DISK):
         raise refused(disks.file, 1, "this is no vDisk sheet", "it has columns VM and Disk")
     conflicts: set[str] = set()
     for line, row in disks.rows:
         disk = _machine(disks, line, row)
-        meant = [one for one in machines if _is_of(disk, one)]
-        if not meant:
+        owners = [machine for machine in machines if _is_of(disk, machine)]
+        if not owners:
             continue
-        where = f"{plain(disks.file)}:{line}: {plain(meant[0].name or disk.id)}: {plain(_cell(row, _DISK))}"
+        where = f"{plain(disks.file)}:{line}: {plain(owners[0].name or disk.id)}: {plain(_cell(row, _DISK))}"
         if (
             disk.id
             and disk.name
-            and disk.name not in {one.name for one in meant}
+            and disk.name not in {machine.name for machine in owners}
             and disk.id not in conflicts
         ):
             conflicts.add(disk.id)
@@ -255,10 +255,10 @@ def _disk_notes(disks: Sheet, machines: Sequence[_Machine]) -> Iterator[str]:
         yield from (f"{where} {fact}" for fact in _facts(row))
 
 
-def _is_of(disk: _Machine, one: _Machine) -> bool:
-    if disk.server and one.server and disk.server != one.server:
+def _is_of(disk: _Machine, machine: _Machine) -> bool:
+    if disk.server and machine.server and disk.server != machine.server:
         return False
-    return disk.id == one.id if disk.id and one.id else bool(disk.name) and disk.name == one.name
+    return disk.id == machine.id if disk.id and machine.id else bool(disk.name) and disk.name == machine.name
 
 
 def _facts(row: Mapping[str, str]) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""The control plane through its public API, many calls side by side and page by page.
+"""`SmcPlane` calls the control plane by its public API, several calls side by side and page by page.
 
-Needs nothing but a signed caller; where a control plane lacks the extensions, machines have fewer known facts.
+Without the extensions of our control plane, machines have fewer known facts.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from connector.specification import outage
 from connector.specification.fields import JOB_FIELDS
 
 PAGE: Final = 50
-PARALLEL: Final = 8  # calls at a time: one control plane answers from one database
+PARALLEL: Final = 8  # calls at a time; more would only wait for the control plane's database
 
 Json = dict[str, Any]
 
 
 class RequestSender(Protocol):
-    """Signs and sends one request. Used by one thread at a time."""
+    """Signs and sends one request. Only one thread uses it at a time."""
 
     def call(self, action: str, /, **parameters: Any) -> Json: ...
     def close(self) -> None: ...
 
 
 class SmcPlane:
-    """`Plane` over the public API. A context manager: leaving it closes every connection."""
+    """`Plane` over the public API. It is a context manager that closes every connection at the end."""
 
     def __init__(self, callers: Callable[[], RequestSender]) -> None:
         self._callers = callers
@@ -60,15 +60,15 @@ class SmcPlane:
         rows = self._all("DescribeSourceServers", "SourceServers", "SourceServer", {})
         more: dict[str, Json] = {}
         with suppress(BadInput):  # a control plane without this extension refuses its name
-            told = self._all("DescribeSourceServerFindings", "SourceServers", "SourceServer", {})
-            more = {str(row["SourceId"]): row for row in told}
+            findings = self._all("DescribeSourceServerFindings", "SourceServers", "SourceServer", {})
+            more = {str(row["SourceId"]): row for row in findings}
         return [_source(row, more.get(str(row["SourceId"]), {})) for row in rows]
 
     def jobs(self, wave: str) -> Sequence[JobView]:
-        wanted = {"Tag": [{"Key": WAVE, "Value": wave}]}
+        filters = {"Tag": [{"Key": WAVE, "Value": wave}]}
         return [
             _job(row)
-            for row in self._all("DescribeReplicationJobs", "ReplicationJobs", "ReplicationJob", wanted)
+            for row in self._all("DescribeReplicationJobs", "ReplicationJobs", "ReplicationJob", filters)
         ]
 
     def jobs_by_id(self, ids: Sequence[str]) -> Sequence[JobView]:
@@ -112,10 +112,10 @@ class SmcPlane:
         self._call("CutOverMigrationApplication", Name=application)
 
     def settled(self, application: str) -> bool:
-        found = _rows(
+        applications = _rows(
             self._call("DescribeMigrationApplications", Name=application), "Applications", "Application"
         )
-        return all(row["Settled"] for row in found)
+        return all(row["Settled"] for row in applications)
 
     def delete(self, job: str) -> None:
         self._call("DeleteReplicationJob", JobId=job)
@@ -127,68 +127,68 @@ class SmcPlane:
             self._made.append(caller)
         return caller.call(action, **parameters)
 
-    def _all(self, action: str, plural: str, singular: str, wanted: Json) -> list[Json]:
-        """Every page; a row that moves between two pages while they are read comes once."""
-        first = self._call(action, PageNumber=1, PageSize=PAGE, **wanted)
+    def _all(self, action: str, plural: str, singular: str, filters: Json) -> list[Json]:
+        """The rows of all pages. A row that moves to another page meanwhile comes once."""
+        first = self._call(action, PageNumber=1, PageSize=PAGE, **filters)
         numbers = range(2, -(-int(first["TotalCount"]) // PAGE) + 1)
         pages = self._pool.map(
-            lambda number: self._call(action, PageNumber=number, PageSize=PAGE, **wanted), numbers
+            lambda number: self._call(action, PageNumber=number, PageSize=PAGE, **filters), numbers
         )
         name = "JobId" if singular == "ReplicationJob" else "SourceId"
-        found: dict[str, Json] = {}
+        rows: dict[str, Json] = {}
         for page in (first, *pages):
             for row in _rows(page, plural, singular):
-                found.setdefault(str(row[name]), row)
-        return list(found.values())
+                rows.setdefault(str(row[name]), row)
+        return list(rows.values())
 
 
 def _rows(page: Json, plural: str, singular: str) -> list[Any]:
     return list((page.get(plural) or {}).get(singular) or [])
 
 
-def _source(row: Json, told: Json) -> SourceView:
+def _source(row: Json, details: Json) -> SourceView:
     about = _parsed(row.get("SystemInfo"))
-    path = str(told.get("InventoryPath") or "")
+    path = str(details.get("InventoryPath") or "")
     wrong = _parsed(row.get("StatusInfo"))
     return SourceView(
         id=str(row["SourceId"]),
-        name=str(told.get("MachineName") or about.get("hostname") or row["Name"]),
+        name=str(details.get("MachineName") or about.get("hostname") or row["Name"]),
         registered=str(row["Name"]),
         state=str(row["State"]),
         trouble=str(wrong.get("error_msg", "")),
         missing=row.get("ErrorCode") == "SourceServer.Missing",
-        moref=str(told.get("MachineId") or ""),
-        vcenter=str(told.get("VCenter") or ""),
-        power=str(told.get("PowerState") or ""),
+        moref=str(details.get("MachineId") or ""),
+        vcenter=str(details.get("VCenter") or ""),
+        power=str(details.get("PowerState") or ""),
         folder=path.rpartition("/")[0],
-        cluster=str(told.get("ClusterName") or ""),
-        guest=str(told.get("GuestName") or row.get("Platform") or ""),
-        networks=tuple(map(str, _rows(told, "Networks", "Network"))),
-        tags=_tags(row, told),
-        disks=tuple(_disks(row, told)),
-        blocking=() if told.get("Eligible", True) else tuple(_blocking(told)),
+        cluster=str(details.get("ClusterName") or ""),
+        guest=str(details.get("GuestName") or row.get("Platform") or ""),
+        networks=tuple(map(str, _rows(details, "Networks", "Network"))),
+        tags=_tags(row, details),
+        disks=tuple(_disks(row, details)),
+        blocking=() if details.get("Eligible", True) else tuple(_blocking(details)),
         last_job=str(row.get("JobId") or ""),
     )
 
 
-def _tags(row: Json, told: Json) -> dict[str, str]:
-    """Tags of the source in the control plane, and those of its machine in vCenter: these have no value."""
-    own = {str(tag["Key"]): str(tag["Value"]) for tag in _rows(row, "Tags", "Tag")}
-    return {str(name): "" for name in _rows(told, "MachineTags", "MachineTag")} | own
+def _tags(row: Json, details: Json) -> dict[str, str]:
+    """Tags of the source in the control plane, and of its machine in vCenter; the latter have no values."""
+    tags = {str(tag["Key"]): str(tag["Value"]) for tag in _rows(row, "Tags", "Tag")}
+    return {str(name): "" for name in _rows(details, "MachineTags", "MachineTag")} | tags
 
 
-def _blocking(told: Json) -> Iterator[str]:
+def _blocking(details: Json) -> Iterator[str]:
     grave = ("block", "warm-block")
-    for finding in _rows(told, "Findings", "Finding"):
+    for finding in _rows(details, "Findings", "Finding"):
         if finding.get("Severity") in grave:
             yield f"{finding.get('Message')} ({finding.get('Check')})"
 
 
-def _disks(row: Json, told: Json) -> Iterator[SourceDiskView]:
-    keys = [int(key) for key in _rows(told, "DiskKeys", "DiskKey") if str(key).isdecimal()]
-    shown: Json = row.get("Disks") or {}
-    parts: list[Json] = [shown["System"]] if shown.get("System") else []
-    parts += _rows(shown, "Data", "Data")
+def _disks(row: Json, details: Json) -> Iterator[SourceDiskView]:
+    keys = [int(key) for key in _rows(details, "DiskKeys", "DiskKey") if str(key).isdecimal()]
+    layout: Json = row.get("Disks") or {}
+    parts: list[Json] = [layout["System"]] if layout.get("System") else []
+    parts += _rows(layout, "Data", "Data")
     for index, disk in enumerate(parts):
         first: Json = next(iter(_rows(disk, "Parts", "Part")), {})
         size = int(first.get("SizeBytes", 0)) or int(disk.get("Size", 0)) << 30
@@ -200,7 +200,7 @@ def _disks(row: Json, told: Json) -> Iterator[SourceDiskView]:
 def _job(row: Json) -> JobView:
     data = [{"Index": d["Index"], "Size": d.get("Size")} for d in _rows(row, "DataDisks", "DataDisk")]
     left_out = [int(key) for key in _rows(row, "LeftOutDisks", "DiskKey")]
-    asked = {name: row.get(name) for name in _ASKED} | {"DataDisk": data, LEFT_OUT: left_out}
+    definition = {name: row.get(name) for name in _ASKED} | {"DataDisk": data, LEFT_OUT: left_out}
     wrong = _parsed(row.get("StatusInfo"))
     status = str(row["Status"])
     return JobView(
@@ -210,7 +210,7 @@ def _job(row: Json) -> JobView:
         status=status,
         business=str(row.get("BusinessStatus") or ""),
         progress=float(row.get("Progress") or 0.0),
-        asked=asked,
+        asked=definition,
         tags={str(tag["Key"]): str(tag["Value"]) for tag in _rows(row, "Tags", "Tag")},
         created=str(row.get("CreationTime") or ""),
         started=str(row.get("StartTime") or ""),
@@ -243,15 +243,15 @@ def _passed(row: Json) -> Passed:
 
 
 def _downtime(seconds: object) -> float | None:
-    """The public API says -1 for a source that was not shut down."""
-    given = float(seconds) if isinstance(seconds, int | float) else -1.0
-    return given if given >= 0 else None
+    """Seconds; None for -1, which means that the source was not shut down."""
+    value = float(seconds) if isinstance(seconds, int | float) else -1.0
+    return value if value >= 0 else None
 
 
 def _parsed(text: object) -> Json:
-    """JSON inside JSON; anything else counts as nothing."""
+    """The value of JSON inside JSON; empty for any other text."""
     try:
-        found = json.loads(str(text or "{}"))
+        value = json.loads(str(text or "{}"))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

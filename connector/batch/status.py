@@ -1,4 +1,4 @@
-"""Where a wave stands: one row for each machine of the manifest's jobs. Pure over what the control plane answered."""
+"""The status of a wave has one row for each machine of its jobs. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from connector.batch.plane import JobView, SourceView
 from connector.batch.resolve import ResolvedMachine
 
 MISSING = "missing"  # there is no job
-#: Nothing happens to these until somebody asks for it, or their interval comes.
+#: A job in one of these states does nothing until somebody asks for it, or its next run is due.
 SETTLED = ("Finished", "Waiting", "InError", "Stopped", "Expired", MISSING)
 FAILED = ("InError", "Expired")
 UNFINISHED = ("Ready", "Running", "Waiting", "Stopped", "InError")
@@ -37,7 +37,7 @@ class MachineStatus:
 
 @dataclass(frozen=True, slots=True)
 class WaveStatus:
-    """The whole wave."""
+    """The status of the whole wave."""
 
     wave: str
     rows: tuple[MachineStatus, ...]
@@ -48,7 +48,7 @@ class WaveStatus:
 
     @property
     def settled(self) -> bool:
-        """Nothing is under way or about to begin by itself. What only a person starts does not count."""
+        """Whether nothing is under way or about to begin by itself. Jobs that only a person starts do not count."""
         return all(row.status in SETTLED or (row.status == "Ready" and not row.starts) for row in self.rows)
 
     @property
@@ -70,13 +70,13 @@ def status(
     placements: Sequence[ResolvedMachine] = (),
     elsewhere: Mapping[str, JobView] = MappingProxyType({}),
 ) -> WaveStatus:
-    """In the order of groups and names; of several jobs of one machine the one that counts.
+    """The status, in the order of groups and names. Of several jobs of one machine, `counting` decides which one counts.
 
-    `placements`: the machines that the manifest names; those without a job are shown as missing.
+    `placements`: the machines of the manifest; those without a job are shown as missing.
     `elsewhere`: see `earlier.finished_elsewhere`.
     """
     names = {source.id: source.name for source in sources}
-    known = counting(jobs)
+    job_of = counting(jobs)
     rows = [
         MachineStatus(
             names.get(job.source, job.source),
@@ -90,12 +90,12 @@ def status(
             _starts(job),
             job.name,
         )
-        for job in known.values()
+        for job in job_of.values()
     ]
     rows += [
         _missing(placement, elsewhere.get(placement.source.id))
         for placement in placements
-        if placement.source.id not in known
+        if placement.source.id not in job_of
     ]
     return WaveStatus(wave, tuple(sorted(rows, key=lambda row: (row.group, row.machine, row.job))))
 
@@ -103,8 +103,8 @@ def status(
 def _note(job: JobView) -> str:
     back = "rolled back, its source runs: `connector batch start` syncs it anew" if job.rolled_back else ""
     starts = _starts(job)
-    said = "; ".join(filter(None, (job.down, back, job.error or job.waiting)))
-    return said or (f"begins at {starts}" if starts else "")
+    note = "; ".join(filter(None, (job.down, back, job.error or job.waiting)))
+    return note or (f"begins at {starts}" if starts else "")
 
 
 def _missing(placement: ResolvedMachine, finished: JobView | None) -> MachineStatus:
@@ -119,12 +119,12 @@ def _starts(job: JobView) -> str:
 
 
 def counting(jobs: Sequence[JobView]) -> dict[str, JobView]:
-    """By source, the job that counts: the unfinished one, else the newest. `jobs` are newest first."""
-    found: dict[str, JobView] = {}
+    """The job that counts for each source: the unfinished one, else the newest. `jobs`: newest first."""
+    job_of: dict[str, JobView] = {}
     for job in jobs:
         if job.status == "Deleting":
             continue
-        known = found.get(job.source)
-        if known is None or (known.status == "Finished" and job.status in UNFINISHED):
-            found[job.source] = job
-    return found
+        present = job_of.get(job.source)
+        if present is None or (present.status == "Finished" and job.status in UNFINISHED):
+            job_of[job.source] = job
+    return job_of

@@ -1,7 +1,4 @@
-"""A CSV file of any tool and country to rows by heading. Pure: bytes in, rows out.
-
-What had to be guessed is noted; what cannot be told apart is refused.
-"""
+"""A CSV file of any tool and country becomes rows by heading. A guess is noted, an ambiguity is refused. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ _MARKS: Final = (
 
 @dataclass(slots=True)
 class Sheet:
-    """Rows by heading in lower case, each with the line on which it begins."""
+    """Rows by headings in lower case, each with the line on which it begins."""
 
     file: str
     headings: tuple[str, ...]
@@ -45,19 +42,19 @@ class Sheet:
         return any(name in self.headings for name in names)
 
     def require_single(self, names: Collection[str]) -> None:
-        """Raises `ManifestRefused` when two columns have one of these headings and do not say the same."""
+        """Raise `ManifestRefused` if two columns have the same of these headings but different cells."""
         for heading, line in self.differing.items():
             if heading in names:
                 places = [str(n) for n, known in enumerate(self.headings, start=1) if known == heading]
-                what = f"the columns {' and '.join(places)} are both called {heading!r}, and differ"
+                text = f"the columns {' and '.join(places)} are both called {heading!r}, and differ"
                 remedy = "take away or rename the one that is a custom attribute"
-                raise refused(self.file, line, what, remedy)
+                raise refused(self.file, line, text, remedy)
 
 
 def read(content: bytes, file: str, known: Collection[str] = ()) -> Sheet:
-    """Any usual separator, or the one that the first line declares; UTF-8, UTF-16, else a guess that is noted.
+    """Read a sheet in UTF-8 or UTF-16, or in a guessed encoding, which is noted. Raises `ManifestRefused`.
 
-    The separator is the one that shows most of the `known` headings. Raises `ManifestRefused`.
+    The separator is the one that the first line declares, else the one that gives most of the `known` headings.
     """
     if len(content) > MAX_BYTES:
         raise refused(file, 1, f"the file is larger than {MAX_BYTES >> 20} MiB", "split it")
@@ -91,7 +88,7 @@ def refused(file: str, line: int, what: str, remedy: str) -> ManifestRefused:
 
 
 def _records(text: str, separator: str, file: str, above: int) -> Iterator[tuple[int, list[str]]]:
-    """Each record that is not empty, with its first line."""
+    """The records that are not empty, each with its first line."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     line = above + 1
     try:
@@ -110,8 +107,8 @@ def _add(sheet: Sheet, line: int, cells: Sequence[str]) -> None:
         if row.setdefault(heading, value).strip() != value.strip():
             sheet.differing.setdefault(heading, line)
     if any(cell.strip() for cell in cells[len(sheet.headings) :]):
-        what = f"has {len(cells)} cells below {len(sheet.headings)} headings: a cell may hold the separator"
-        sheet.notes.append(f"{plain(sheet.file)}:{line}: the row {what}")
+        text = f"has {len(cells)} cells below {len(sheet.headings)} headings: a cell may hold the separator"
+        sheet.notes.append(f"{plain(sheet.file)}:{line}: the row {text}")
     sheet.rows.append((line, row))
 
 
@@ -120,11 +117,11 @@ def _heading(cell: str) -> str:
 
 
 def _separator(text: str, known: Collection[str]) -> str:
-    return max(_SEPARATORS, key=lambda one: _score(text, one, known))
+    return max(_SEPARATORS, key=lambda separator: _score(text, separator, known))
 
 
 def _score(text: str, separator: str, known: Collection[str]) -> tuple[int, int]:
-    """How many known headings it shows, and how many cells."""
+    """How many known headings this separator gives, and how many cells."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         cells = next((cells for cells in reader if any(cell.strip() for cell in cells)), [])
@@ -134,7 +131,7 @@ def _score(text: str, separator: str, known: Collection[str]) -> tuple[int, int]
 
 
 def _decoded(content: bytes) -> tuple[str, str]:
-    """The text, and what was guessed about it."""
+    """The text, and a note about a guessed encoding."""
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             text = content.decode(encoding, "replace").removeprefix("\ufeff")

@@ -1,4 +1,4 @@
-"""Words for yes and no in sheets: those of Excel and RVTools in the languages of their users. Pure."""
+"""A cell means yes or no only if it is a known word of Excel or RVTools in one of their languages. Pure."""
 
 # ruff: noqa: RUF001 - letters of other alphabets are meant
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NO: Final = """
 
 
 def _fold(word: str) -> str:
-    """Letter case, accents and the dot of the i do not matter."""
+    """The word without letter case, accents and the dot of the i."""
     parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", word).casefold())
     return "".join(c for c in parts if not unicodedata.combining(c)).replace("ı", "i").strip()
 
@@ -29,7 +29,7 @@ NO: Final = frozenset(map(_fold, _NO.split()))
 
 
 def truth(cell: str) -> bool | None:
-    """An empty cell is no; None for a word that is not known: it is never guessed."""
+    """Whether the cell means yes. An empty cell means no; None for an unknown word, which is never guessed."""
     word = _fold(cell)
     if not word or word in NO:
         return False

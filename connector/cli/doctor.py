@@ -135,10 +135,13 @@ def doctor(
     """
     if target is not None and file is not None:
         raise BadInput(
-            "--to and --config exclude each other", remedy="give the one whose leftovers you look for"
+            "--to and --config exclude each other", remedy="give the one of the installation to check"
         )
     if only == "left" and target is None and file is None:
-        raise BadInput("say whose left-overs with exactly one of --to and --config")
+        raise BadInput(
+            "no installation given",
+            remedy="give exactly one of --to and --config",
+        )
     if restore_cbt and not repair:
         raise BadInput("--restore-cbt changes machines", remedy="give it with --repair")
     if file is None and not url:
@@ -186,7 +189,10 @@ def _left(
     with ExitStack() as unwind:
         if house is None:
             if target is None:
-                raise BadInput("say whose left-overs with exactly one of --to and --config")
+                raise BadInput(
+                    "no installation given",
+                    remedy="give exactly one of --to and --config",
+                )
             if only is None and kept_membership(target / ".connector" / "appliance") is None:
                 return False  # nothing ever ran here, so nothing was left
             house = unwind.enter_context(_embedded(target, access, vddk))

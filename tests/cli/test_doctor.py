@@ -177,4 +177,4 @@ def test_the_credential_is_tried_and_one_that_was_forgotten_is_found(
 
 def test_which_left_overs_must_be_said(run: Connector) -> None:
     assert "--vcenter" in run("doctor", code=2).err
-    assert "whose left-overs" in run("doctor", "--only", "left", "--vcenter", "https://vc", code=2).err
+    assert "no installation given" in run("doctor", "--only", "left", "--vcenter", "https://vc", code=2).err
