@@ -1,1 +1,1 @@
-"""Programs for whoever works on the product; nothing here is shipped."""
+"""Programs for the development of the product. Nothing here is shipped."""

@@ -271,7 +271,7 @@ def _act(
     ready = [job for job in jobs if _possible(job, event)]
     for job in jobs:
         if job not in ready:
-            click.echo(f"{tables.plain(job.get('Name'))}: left as it is, {job_view.state(job)}", err=True)
+            click.echo(f"{tables.plain(job.get('Name'))}: not changed, it is {job_view.state(job)}", err=True)
     if not ready:
         raise Conflict(
             f"no job of the workgroup is in a state for {event}",

@@ -215,8 +215,8 @@ class ControlClient:
 
         Stopped without having been asked to is handed back: offered again after `rest` seconds.
         """
-        told = error.to_json() if error else None
-        body = {"outcome": outcome, "error": told, "result": dict(result), "rest": rest}
+        error_json = error.to_json() if error else None
+        body = {"outcome": outcome, "error": error_json, "result": dict(result), "rest": rest}
         self._post(pass_id, "finish", body)
 
     def evidence(self, pass_id: str, manifest: bytes) -> None:
@@ -247,5 +247,5 @@ class ControlClient:
     def close(self) -> None:
         self._connection.close()
 
-    def _post(self, pass_id: str, what: str, body: Mapping[str, Any]) -> None:
-        self._connection.call("POST", f"/agents/v1/passes/{pass_id}/{what}", body)
+    def _post(self, pass_id: str, action: str, body: Mapping[str, Any]) -> None:
+        self._connection.call("POST", f"/agents/v1/passes/{pass_id}/{action}", body)

@@ -123,12 +123,12 @@ class InstanceEndpoint:
         sizes = [extent.length for extent in extents]
         size = sum(digest.count(length) for length in sizes) * digest.SIZE
         marked = Unpacker().unpack(Codec.ZSTD, content, size) if size else memoryview(b"")
-        found, at = [], 0
+        pieces, at = [], 0
         for length in sizes:
             end = at + digest.count(length) * digest.SIZE
-            found.append(digest.unmarked(length, bytes(marked[at:end])))
+            pieces.append(digest.unmarked(length, bytes(marked[at:end])))
             at = end
-        return b"".join(found)
+        return b"".join(pieces)
 
     def put_epoch(self, mark: str) -> str:
         """Tell how far the control plane is; answers the latest that the instance knew before, empty when none."""
@@ -205,13 +205,13 @@ class InstanceEndpoint:
         disk, or the set of disks, is not what is expected.
         """
         body = {"name": name, "format": kind, "run": run, "require_same_pass": same_pass}
-        found = self.call("POST", "/images", _expecting(body, expect))
-        while wait and found["state"] == "making":
+        answer = self.call("POST", "/images", _expecting(body, expect))
+        while wait and answer["state"] == "making":
             time.sleep(0.2)
-            found = self.image(name)
-        if found["state"] == "failed":
-            raise from_json(found["error"])
-        return found
+            answer = self.image(name)
+        if answer["state"] == "failed":
+            raise from_json(answer["error"])
+        return answer
 
     def image(self, name: str) -> dict[str, object]:
         return self.call("GET", f"/images/{quote(name, safe='')}")
@@ -222,10 +222,10 @@ class InstanceEndpoint:
 
     def call(self, verb: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
         """One request of the control port, repeated as long as there is patience."""
-        found = self._exchange(verb, path, body).json()
-        if not isinstance(found, dict):
+        answer = self._exchange(verb, path, body).json()
+        if not isinstance(answer, dict):
             raise _other_release("something else than an object", self._name)
-        return found
+        return answer
 
     def _exchange(self, verb: str, path: str, body: Mapping[str, object] | None) -> Answer:
         data = b"" if body is None else json.dumps(body).encode()
@@ -256,19 +256,19 @@ def objects(answer: Mapping[str, object], name: str, on: str) -> list[dict[str, 
     return rows
 
 
-def _other_release(what: str, on: str) -> ControlFailed:
+def _other_release(content: str, on: str) -> ControlFailed:
     remedy = "run the same release on both sides"
-    return ControlFailed(f"the instance answered {what}", on=on, remedy=remedy)
+    return ControlFailed(f"the instance answered {content}", on=on, remedy=remedy)
 
 
 def _expecting(body: dict[str, object], expect: Expect | None) -> dict[str, object]:
     return body if expect is None else body | {"expect": {key: dict(row) for key, row in expect.items()}}
 
 
-def _error(found: object) -> ConnectorError:
-    error = from_json(found)
-    if isinstance(found, dict) and "missing" in found:
+def _error(body: object) -> ConnectorError:
+    error = from_json(body)
+    if isinstance(body, dict) and "missing" in body:
         short = MissingRanges(error.what, on=error.on, remedy=error.remedy)
-        short.missing = ranges.from_json(found["missing"])
+        short.missing = ranges.from_json(body["missing"])
         return short
     return error

@@ -52,9 +52,9 @@ def failed(error: Exception, peer: Peer, on: str, at: RequestStage, doubt: str =
         )
     if isinstance(error, ssl.SSLError) and (distrust := _distrust(error, peer, on)) is not None:
         return distrust
-    what, remedy = _silence(error, at.limit)
+    problem, remedy = _silence(error, at.limit)
     remedy = remedy or peer.check
-    return peer.kind(what, on=on, remedy=f"{remedy}; {doubt}" if doubt and at.sent else remedy)
+    return peer.kind(problem, on=on, remedy=f"{remedy}; {doubt}" if doubt and at.sent else remedy)
 
 
 def foreign(status: int, content_type: str, peer: Peer, on: str) -> ControlFailed:
@@ -75,8 +75,8 @@ def _distrust(error: ssl.SSLError, peer: Peer, on: str) -> TrustFailed | None:
         if "expired" in why or "not yet valid" in why:
             remedy = "renew it, or set the clock of this machine"
             return TrustFailed(f"the certificate of {peer.noun} is out of date ({why})", on=on, remedy=remedy)
-        what = f"the certificate of {peer.noun} is not the trusted one ({why})"
-        return TrustFailed(what, on=on, remedy=peer.trust)
+        problem = f"the certificate of {peer.noun} is not the trusted one ({why})"
+        return TrustFailed(problem, on=on, remedy=peer.trust)
     if "alert" in reason and ("certificate" in reason or "unknown ca" in reason):
         return TrustFailed(f"{peer.noun} refuses our certificate ({reason})", on=on, remedy=peer.trust)
     return None

@@ -32,7 +32,7 @@ def heard_from_json(body: dict[str, Any]) -> HeartbeatAnswer:
         requested = body.get("replication", {})
         return HeartbeatAnswer(
             tuple(str(pass_id) for pass_id in body["stop"]),
-            {str(pass_id): replication_from_json(found) for pass_id, found in requested.items()},
+            {str(pass_id): replication_from_json(replication) for pass_id, replication in requested.items()},
             waiting=body.get("state", "approved") != "approved",
             rotate=bool(body.get("rotate", False)),
             limits=_limits_from_json(body["target"]) if "target" in body else None,

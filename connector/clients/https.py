@@ -113,27 +113,27 @@ class Https:
         self._line.close()
 
     def _exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        named = {"User-Agent": f"connector/{__version__}", **headers}
-        if not all(_sendable(value) for value in named.values()):
+        all_headers = {"User-Agent": f"connector/{__version__}", **headers}
+        if not all(_sendable(value) for value in all_headers.values()):
             raise BadInput("the credential cannot be sent", on=self.on, remedy="check the file that it is in")
         with suppress(
             ConnectionError, ssl.SSLEOFError
         ):  # it reads no more because it has said why: that is read
-            self._line.request(method, path, body, named)
+            self._line.request(method, path, body, all_headers)
         with self._line.getresponse() as response:
             content = _content(response)
-        found = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, found, content)
+        answer_headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, answer_headers, content)
 
 
 def _content(response: http.client.HTTPResponse) -> bytes:
     """Piece by piece: memory is taken for what has come, not for what a header promises."""
-    found = bytearray()
+    content = bytearray()
     while piece := response.read(_PIECE):
-        found += piece
+        content += piece
     if response.length:
         raise http.client.IncompleteRead(b"")
-    return bytes(found)
+    return bytes(content)
 
 
 class _Line(http.client.HTTPSConnection):
@@ -168,15 +168,15 @@ def _parts(url: str, peer: Peer) -> tuple[str, int, str]:
     """Host, port and the path before all paths. What is no URL is not repeated: people have written passwords into URLs."""
     form = "https://HOST[:PORT]"
     try:
-        found = urlsplit(url)
-        port = found.port or 443
+        address = urlsplit(url)
+        port = address.port or 443
     except ValueError:
         raise BadInput(f"this is no URL of {peer.noun}", remedy=form) from None
-    if found.scheme != "https" or not found.hostname:
+    if address.scheme != "https" or not address.hostname:
         raise BadInput(f"{peer.noun} speaks HTTPS only", on=_shown(url), remedy=form)
-    if "@" in found.netloc:
-        raise BadInput(f"a user stands in the URL of {peer.noun}", on=found.hostname, remedy=form)
-    return found.hostname, port, found.path.rstrip("/")
+    if "@" in address.netloc:
+        raise BadInput(f"a user stands in the URL of {peer.noun}", on=address.hostname, remedy=form)
+    return address.hostname, port, address.path.rstrip("/")
 
 
 def _shown(url: str) -> str:

@@ -102,14 +102,14 @@ def refused(action: str, status: int, body: Mapping[str, Any], date: str, *, on:
     code = _line(body.get("Code"))[:80]
     kind = kind_of(code, status)
     if code in _WORDS:
-        what, remedy = (text.format(action=action, apart=_apart(date)) for text in _WORDS[code])
-        return kind(f"{what} ({code})", on=on, remedy=remedy)
-    what, remedy = _line(body.get("Message")) or "it gave no reason", _line(body.get("Recommend"))
+        problem, remedy = (text.format(action=action, apart=_apart(date)) for text in _WORDS[code])
+        return kind(f"{problem} ({code})", on=on, remedy=remedy)
+    problem, remedy = _line(body.get("Message")) or "it gave no reason", _line(body.get("Recommend"))
     if status >= 500:
         request = f"request {_line(body.get('RequestId'))[:80]}"
-        return kind(f"{what} ({code})", on=on, remedy=f"{remedy}; {request}" if remedy else request,
+        return kind(f"{problem} ({code})", on=on, remedy=f"{remedy}; {request}" if remedy else request,
                     retryable=status == 503)  # fmt: skip
-    return kind(f"{what.rstrip('.')} ({code})", remedy=remedy)
+    return kind(f"{problem.rstrip('.')} ({code})", remedy=remedy)
 
 
 def _apart(date: str) -> str:

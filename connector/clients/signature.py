@@ -46,8 +46,8 @@ def sign(dialect: str, secret: str, string_to_sign: str) -> str:
 def authorization(request: Request, key_id: str, secret: str) -> str:
     """The header with which a client signs all of `request` in the V3 dialect."""
     signed = sorted(request.headers)
-    made = sign(V3, secret, string_to_sign_v3(request, signed))
-    return f"{V3} Credential={key_id},SignedHeaders={';'.join(signed)},Signature={made}"
+    signature = sign(V3, secret, string_to_sign_v3(request, signed))
+    return f"{V3} Credential={key_id},SignedHeaders={';'.join(signed)},Signature={signature}"
 
 
 def canonical_request(request: Request, signed: list[str]) -> str:

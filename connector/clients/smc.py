@@ -84,9 +84,9 @@ class SmcClient:
 
         Repeated after an outage when that is harmless: it only looks, or it carries a ClientToken.
         """
-        given = dict(_flat(parameters))
-        harmless = action.startswith(_SAFE) or "ClientToken" in given
-        return self._https.repeated(lambda: self._once(action, given), harmless=harmless)
+        flat = dict(_flat(parameters))
+        harmless = action.startswith(_SAFE) or "ClientToken" in flat
+        return self._https.repeated(lambda: self._once(action, flat), harmless=harmless)
 
     def another(self) -> SmcClient:
         """A client of the same access, for another thread."""
@@ -95,16 +95,14 @@ class SmcClient:
     def close(self) -> None:
         self._https.close()
 
-    def _once(self, action: str, given: Mapping[str, str]) -> Json:
-        query = "&".join(
-            f"{signature.encode(name)}={signature.encode(given[name])}" for name in sorted(given)
-        )
+    def _once(self, action: str, flat: Mapping[str, str]) -> Json:
+        query = "&".join(f"{signature.encode(name)}={signature.encode(flat[name])}" for name in sorted(flat))
         doubt = "" if action.startswith(_SAFE) else f"look whether {action} was done before repeating it"
         return self._read(
-            action, self._https.ask("POST", f"/?{query}", self._signed(action, given), doubt=doubt)
+            action, self._https.ask("POST", f"/?{query}", self._signed(action, flat), doubt=doubt)
         )
 
-    def _signed(self, action: str, given: Mapping[str, str]) -> dict[str, str]:
+    def _signed(self, action: str, flat: Mapping[str, str]) -> dict[str, str]:
         headers = {
             "accept": "application/json",
             "host": self._access.host,
@@ -116,7 +114,7 @@ class SmcClient:
         }
         return headers | {
             "authorization": signature.authorization(
-                signature.Request("POST", "/", given, {}, headers), self._access.key_id, self._access.secret
+                signature.Request("POST", "/", flat, {}, headers), self._access.key_id, self._access.secret
             )
         }
 
@@ -154,16 +152,16 @@ def _host(url: str) -> str:
     """The URL is not repeated: people have written passwords into URLs."""
     form = "https://HOST[:PORT]"
     try:
-        found = urlsplit(url if "://" in url else f"https://{url}")
-        port = found.port
+        address = urlsplit(url if "://" in url else f"https://{url}")
+        port = address.port
     except ValueError:
         raise BadInput("this is no URL", on="--endpoint", remedy=form) from None
-    if found.scheme != "https" or not found.hostname or "@" in found.netloc:
+    if address.scheme != "https" or not address.hostname or "@" in address.netloc:
         raise BadInput("the control plane speaks HTTPS only", on="--endpoint", remedy=form)
-    if found.path not in ("", "/") or found.query or found.fragment:
+    if address.path not in ("", "/") or address.query or address.fragment:
         raise BadInput("signatures cover the path, so the API is at the root", on="--endpoint", remedy=form)
     try:
-        host = found.hostname.encode("idna").decode()  # as it goes over the wire, and is signed
+        host = address.hostname.encode("idna").decode()  # as it goes over the wire, and is signed
     except UnicodeError:
         raise BadInput("this is no name of a host", on="--endpoint", remedy=form) from None
     name = f"[{host}]" if ":" in host else host

@@ -23,11 +23,11 @@ def candidates(token: str) -> Iterator[str]:
         yield f"127.{64 + digest[0] % 64}.{digest[1]}.{1 + digest[2] % 254}"
 
 
-def choose(token: str, taken: Collection[str]) -> str:
+def choose(token: str, used: Collection[str]) -> str:
     """The first address for this token on which both ports are free. Raises `PortInUse`."""
     busy: set[int] = set()
     for host in candidates(token):
-        if host in taken:
+        if host in used:
             continue
         ports = busy_ports(host)
         if not ports:

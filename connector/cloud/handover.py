@@ -42,23 +42,23 @@ def order_image(address: InstanceAddress, request: ImageRequest) -> Made:
     """
     endpoint = InstanceEndpoint(address, request.control, Patience(PATIENCE, (TransferFailed,)))
     order = (request.name, request.format, request.run)
-    made = endpoint.make_image(*order, wait=False, expect=request.expect or None)
-    while made["state"] == "making":
+    answer = endpoint.make_image(*order, wait=False, expect=request.expect or None)
+    while answer["state"] == "making":
         time.sleep(_PACE)
         try:
-            made = endpoint.image(request.name)
+            answer = endpoint.image(request.name)
         except NotFound:
-            made = endpoint.make_image(*order, wait=False, expect=request.expect or None)
-    if made["state"] != "ready":
-        raise from_json(made["error"], TargetFailed)
-    files = objects(made, "files", request.name)
+            answer = endpoint.make_image(*order, wait=False, expect=request.expect or None)
+    if answer["state"] != "ready":
+        raise from_json(answer["error"], TargetFailed)
+    files = objects(answer, "files", request.name)
     places = {str(disk.key): place for place, disk in enumerate(request.disks)}
     files = sorted(files, key=lambda file: places.get(str(file["disk"]), len(places)))
     disks = [
         {"disk": f["disk"], "file": f["file"], "capacity": f["capacity"], "type": _type(n)}
         for n, f in enumerate(files)
     ]
-    details = {"disks": disks, "format": made["format"], "note": made["note"]}
-    beside = made.get("beside") or []
+    details = {"disks": disks, "format": answer["format"], "note": answer["note"]}
+    beside = answer.get("beside") or []
     names = map(str, beside) if isinstance(beside, list) else ()
     return Made((*(str(f["path"]) for f in files), *names), details)

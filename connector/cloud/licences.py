@@ -39,8 +39,8 @@ NO_MOBILITY: Final = (
 def windows(guest_id: str) -> str:
     """The version of Windows that vCenter's guest identifier names; empty for everything else."""
     name = guest_id.lower()
-    known = [prefix for prefix in _WINDOWS if name.startswith(prefix)]
-    return _WINDOWS[max(known, key=len)] if known else ""
+    versions = [prefix for prefix in _WINDOWS if name.startswith(prefix)]
+    return _WINDOWS[max(versions, key=len)] if versions else ""
 
 
 def warnings(guest_id: str, licence: str = "") -> tuple[str, ...]:
@@ -48,14 +48,14 @@ def warnings(guest_id: str, licence: str = "") -> tuple[str, ...]:
     version = windows(guest_id)
     if not version:
         return ()
-    found = [NO_MOBILITY] if licence == "BYOL" else []
+    notes = [NO_MOBILITY] if licence == "BYOL" else []
     if version in _RETIRED:
-        found.append(
+        notes.append(
             f"{version} is not supported by Microsoft any more, and the target cloud has no licence for it"
         )
     elif version not in LICENSED:
-        found.append(
+        notes.append(
             f"the target cloud has no licence for {version}: it has for {', '.join(LICENSED)}; "
             "others need licence mobility"
         )
-    return tuple(found)
+    return tuple(notes)

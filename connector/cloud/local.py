@@ -94,10 +94,10 @@ class LocalProvider:
                 else:
                     self._start_first(request, directory)
             _note_disks(directory / "instance.json", request)
-        found = self.find(request.token)
-        if found is None:
+        instance = self.find(request.token)
+        if instance is None:
             raise _gone(directory)
-        return found
+        return instance
 
     def _start_again(self, request: InstanceRequest, directory: Path) -> None:
         """Where it was before: appliances under way know that address."""
@@ -112,10 +112,8 @@ class LocalProvider:
         """At the first free address; if another program is faster there, at the next."""
         for attempts_left in reversed(range(_ATTEMPTS)):
             with self._guard:
-                taken = {
-                    str(r["host"]) for r in map(_read, self._root.glob("instances/*/instance.json")) if r
-                }
-                host = addresses.choose(request.token, taken)
+                used = {str(r["host"]) for r in map(_read, self._root.glob("instances/*/instance.json")) if r}
+                host = addresses.choose(request.token, used)
                 facts: dict[str, object] = {
                     "token": request.token,
                     "job": request.job_id,
@@ -183,31 +181,31 @@ class LocalProvider:
 
     def make_image(self, request: ImageRequest) -> StoredImage:
         """The instance writes files, which then become ours; what is ours already is not written again."""
-        found = self.find(request.token)
-        if found is None:
+        instance = self.find(request.token)
+        if instance is None:
             raise TargetFailed("there is no such instance", on=request.token, remedy="start the job again")
-        made = self._order(found.address, request)
-        target = self._take_over(request.token, request.name, made.files)
-        return _image(target, made.details)
+        order = self._order(instance.address, request)
+        target = self._take_over(request.token, request.name, order.files)
+        return _image(target, order.details)
 
     def _take_over(self, token: str, name: str, files: Sequence[str]) -> Path:
         target = self._root / "images" / _plain(name)
         with self._exclusively(token), _translated(target):
             _claim(target, token)
             sources = [self._handed_over(token, file) for file in files]
-            whole = {source.name for source in sources}
+            names = {source.name for source in sources}
             draft = _draft(target)
-            begun = draft.exists() or any(source.exists() for source in sources)
-            if not begun and target.is_dir() and whole <= _names(target):
+            has_files = draft.exists() or any(source.exists() for source in sources)
+            if not has_files and target.is_dir() and names <= _names(target):
                 _remove(_former(target))
                 return target
             draft.mkdir(exist_ok=True)
-            for stale in _names(draft) - whole:
+            for stale in _names(draft) - names:
                 (draft / stale).unlink()
             for source in sources:
                 if source.exists():
                     move(source, draft / source.name)
-            if missing := sorted(whole - _names(draft)):
+            if missing := sorted(names - _names(draft)):
                 raise TargetFailed(
                     f"the image lacks {', '.join(missing)}",
                     on=name,
@@ -233,8 +231,8 @@ class LocalProvider:
     def delete_image(self, name: str) -> None:
         target = self._root / "images" / _plain(name)
         with _translated(target):
-            for ours in (target, _draft(target), _former(target)):
-                _remove(ours)
+            for own_files in (target, _draft(target), _former(target)):
+                _remove(own_files)
             _owner(target).unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -245,12 +243,12 @@ class LocalProvider:
 
     def _running(self, token: str) -> Child | None:
         with self._guard:
-            found = self._children.get(token)
-            if found is not None and found.exit_code() is not None:
-                found.stop()  # it has ended: this only reaps it and closes its pipes
+            instance = self._children.get(token)
+            if instance is not None and instance.exit_code() is not None:
+                instance.stop()  # it has ended: this only reaps it and closes its pipes
                 del self._children[token]
                 return None
-            return found
+            return instance
 
     def _directory(self, token: str) -> Path:
         return self._root / "instances" / _plain(token)
@@ -287,14 +285,14 @@ def _read(record: Path) -> dict[str, object] | None:
 
 def _disks(record: dict[str, object]) -> list[str]:
     """Keys of the disks that were asked for."""
-    found = record.get("disks", [])
-    return [str(key) for key in found] if isinstance(found, list) else []
+    instance = record.get("disks", [])
+    return [str(key) for key in instance] if isinstance(instance, list) else []
 
 
 def _note_disks(record: Path, request: InstanceRequest) -> None:
-    known, wanted = _read(record) or {}, [str(disk.key) for disk in request.disks]
-    if _disks(known) != wanted:
-        _write(record, known | {"disks": wanted})
+    record_known, wanted = _read(record) or {}, [str(disk.key) for disk in request.disks]
+    if _disks(record_known) != wanted:
+        _write(record, record_known | {"disks": wanted})
 
 
 def _write(record: Path, content: dict[str, object]) -> None:
@@ -340,7 +338,7 @@ def _former(target: Path) -> Path:
 
 
 def _names(directory: Path) -> set[str]:
-    return {found.name for found in directory.iterdir()}
+    return {instance.name for instance in directory.iterdir()}
 
 
 def _is_image(path: Path) -> bool:

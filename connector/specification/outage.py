@@ -32,8 +32,10 @@ def of_row(row: Mapping[str, Any]) -> str:
     if not row.get("SourceDown"):
         return ""
     since = str(row.get("DownSinceTime") or "").replace("T", " ").replace("Z", " UTC")
-    left = int(row.get("BackInSeconds", -1))
-    return notice(since, None if left < 0 else float(left), at_rest=row.get("Status") != "Running")
+    seconds_left = int(row.get("BackInSeconds", -1))
+    return notice(
+        since, None if seconds_left < 0 else float(seconds_left), at_rest=row.get("Status") != "Running"
+    )
 
 
 def ways_on(resume: str, roll_back: str) -> str:

@@ -161,18 +161,18 @@ class JsonText:
 
     def read(self, name: str, text: str) -> dict[str, int]:
         try:
-            found = json.loads(text) if len(text) <= self.most else None
+            values = json.loads(text) if len(text) <= self.most else None
         except (ValueError, RecursionError):
-            found = None
+            values = None
         ranges = {key: (low, high) for key, low, high in self.keys}
-        if not isinstance(found, dict) or not set(found) <= set(ranges):
+        if not isinstance(values, dict) or not set(values) <= set(ranges):
             raise WrongValue(name, self.says)
-        for key, value in found.items():
+        for key, value in values.items():
             number = _number(value)
             if number is None or not ranges[key][0] <= number <= ranges[key][1]:
                 raise WrongValue(name, self.says)
-            found[key] = number
-        return found
+            values[key] = number
+        return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def test_what_is_answered_on_a_terminal_is_a_configuration(
     assert "still missing" in shown and str(tmp_path / "code") in shown
     assert PASSWORD not in shown and PASSWORD not in file.read_text()
     code, shown = on_a_terminal(["init", str(file)], [])
-    assert code == 11 and "exists already" in shown
+    assert code == 11 and "the file exists" in shown
 
 
 def test_a_certificate_that_is_not_accepted_writes_nothing(

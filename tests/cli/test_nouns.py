@@ -187,7 +187,7 @@ def test_a_wave_starts_pauses_and_ends_as_one(cloud: Cloud, connector: Connector
         assert connector("group", "list", "--tag", "night", "--json").json["Status"] == "InProgress"
         connector("job", "stop", names[0])
         left = connector("group", "stop", group)
-        assert f"{names[0]}: left alone, it is Stopped" in left.err
+        assert f"{names[0]}: not changed, it is Stopped" in left.err
         assert left.out == f"{names[1]}: asked to stop\n"
         connector("group", "start", group, "--watch", "--json")
         connector("group", "cutover", group, "--no-sync", "--watch")
@@ -196,7 +196,7 @@ def test_a_wave_starts_pauses_and_ends_as_one(cloud: Cloud, connector: Connector
     assert jobs[names[0]]["Status"] == "Finished"
     assert jobs[names[2]] == {}
     assert names[2] in connector("group", "show", group).out
-    assert connector("group", "cutover", group, "--sync", code=11).err.count("left alone") == 2
+    assert connector("group", "cutover", group, "--sync", code=11).err.count("not changed") == 2
     assert "Workgroup.NotEmpty" in connector("group", "delete", group, code=11).err
     connector("group", "disassociate", group, *names)
     connector("group", "modify", group, "--name", f"{group}-x")

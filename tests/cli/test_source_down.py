@@ -84,7 +84,7 @@ def test_on_a_terminal_a_deletion_is_asked_first(
     )
     os.close(ours)
     os.close(theirs)
-    assert "delete web and what was transferred for it?" in done.stderr
+    assert "delete web and the transferred data?" in done.stderr
     assert ("DeleteReplicationJob" in asked(speaker)) is deleted, done.stderr
 
 

@@ -1,4 +1,4 @@
-"""docs/checks.md, made from the rules themselves and from the table of what is checked elsewhere. Pure."""
+"""docs/checks.md is made from the rules, and from a table of the checks that are made elsewhere. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from connector.vcenter.eligibility import DISK_RULES, GOVERNED, NIC_RULES, PASSI
 
 
 class Elsewhere(NamedTuple):
-    """A documented check that no rule over inventory values can answer, and who answers it."""
+    """A documented check that needs more than inventory values, and the place where it is made."""
 
     id: str
     what: str
@@ -24,7 +24,9 @@ ELSEWHERE: Final = (
         "login, API version, product",
         "at login: the newest common API version from 5.5 on, or an error",
     ),
-    Elsewhere("S2", "licence allows the calls", "the first snapshot: RestrictedVersion is told as such"),
+    Elsewhere(
+        "S2", "licence allows the calls", "the first snapshot: a RestrictedVersion fault is reported as such"
+    ),
     Elsewhere("S3", "thumbprints", "every connection, before a byte is sent; `connector doctor`"),
     Elsewhere("S4", "privileges on machines and datastores", "`connector doctor`"),
     Elsewhere("S5", "names and ports of the hosts", "`connector doctor`"),
@@ -64,9 +66,9 @@ SAYS: Final = {
 
 _INTRODUCTION: Final = """# Pre-flight checks
 
-`connector vm check` reads the inventory and applies these rules; with `--deep` also [those that look into the
-disks](deep-checks.md). Nothing is changed. What *blocks* makes the exit code 5; what *blocks while running* goes away when the
-machine is powered off. This page is generated from the rules (`connector/vcenter/checks`); a test fails when it is out of date.
+`connector vm check` reads the inventory and applies these rules; `--deep` also applies [the checks inside
+disks](deep-checks.md). Nothing is changed. A finding that *blocks* gives the exit code 5. A finding that *blocks while running*
+disappears when the machine is powered off. This page is generated from `connector/vcenter/checks`; a test compares them.
 """
 
 _REPEATED: Final = """What was true on Tuesday may be different on Saturday night: everything that blocks is asked again.
@@ -93,7 +95,7 @@ def _parts() -> Iterator[str]:
         yield f"## {title}\n"
         yield _table(("check", "in order when", "else", "reads", "what to do", "by the tool"), _rows(rules))
     yield "## Checked elsewhere\n"
-    yield "Inventory values do not tell these; they are checked where the answer is.\n"
+    yield "Inventory values do not answer these checks. They are made where the answer is known.\n"
     yield _table(("check", "what", "where"), ELSEWHERE)
     yield "## Repeated before every pass\n"
     yield _REPEATED.format(

@@ -1,6 +1,6 @@
-"""What docs/cli.md lists, made from the commands themselves. Pure.
+"""The lists of commands in docs/cli.md are made from the commands. Pure.
 
-The page keeps its prose; between `<!-- commands: NOUN -->` and `<!-- end -->` stands what this module writes.
+The page keeps its prose. This module writes what is between `<!-- commands: NOUN -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CONNECTION: Final = "connection"
 
 
 def filled(page: str, root: click.Group) -> str:
-    """The page with every list as the commands are now; `KeyError` for a noun that does not exist."""
+    """The page with all lists renewed. Raises `KeyError` for a noun that does not exist."""
     return _PLACE.sub(lambda found: found[1] + _section(root, found[2]) + found[3], page)
 
 

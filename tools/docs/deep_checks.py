@@ -1,4 +1,4 @@
-"""docs/deep-checks.md, made from the rules. Pure."""
+"""docs/deep-checks.md is made from the rules. Pure."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ NOT_SEEN: Final = (
     (
         "O5-O7",
         "inside XFS, Btrfs, RAID, and LVM that is not linear on one disk",
-        "told as O12: what could not be looked into",
+        "reported as O12: not checked inside",
     ),
 )
 _SAYS: Final = {Severity.BLOCK: "blocks", Severity.WARN: "warning", Severity.INFO: "note"}
 _INTRODUCTION: Final = """# Checks inside the disks
 
 `connector vm check --deep` takes a snapshot of each machine, one after the other, reads a few MB of its disks through
-VDDK, and removes the snapshot. It asks first (`--yes` does not). Nothing is written into a disk. Machines that something
-else blocks are left alone. A snapshot that a killed look left is removed by the next look of the same user on the same
-host, and found by `connector doctor` (`--only looks`, `--repair`); looks that are alive leave each other alone.
-The first disk is the machine's own first, by boot order and controllers ([order of disks](vcenter.md#the-order-of-disks)).
-Of a guest that runs, the newest changes may be missing: journals are not replayed. This page is generated from the
+VDDK, and removes the snapshot. It asks first, unless `--yes` is given. Nothing is written to a disk. A machine that another
+finding blocks is not checked. If a deep check is killed, the next deep check of the same user on the same host removes its
+snapshot; `connector doctor` (`--only looks`, `--repair`) finds it too. Deep checks that are alive do not disturb each other.
+The first disk is the first by boot order and controllers ([order of disks](vcenter.md#the-order-of-disks)).
+The newest changes of a running guest may be missing, because journals are not replayed. This page is generated from the
 rules (`connector/offline/rules.py`).
 """
 
@@ -39,7 +39,7 @@ def document() -> str:
         _INTRODUCTION,
         *_table(("check", "when", "it", "read from", "what to do"), rows),
         "",
-        "## Not looked at",
+        "## Not checked",
         "",
         *_table(("check", "what", "why"), NOT_SEEN),
     ]

@@ -1,4 +1,4 @@
-"""docs/job-fields.md, made from the table of job fields. Pure."""
+"""docs/job-fields.md is made from the table of job fields. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _INTRODUCTION: Final = """# The fields of a job
 
 This page is generated from `connector/specification/fields.py`; a test compares them.
 
-A job is what a person wants of one source. Its fields have the same meaning wherever they are said: as a parameter of
+A job is the migration of one source. Its fields have the same meaning everywhere: as a parameter of
 `CreateReplicationJob` and `ModifyReplicationJobAttribute` ([smc-api.md](smc-api.md)), as an option of `connector job create`
 and `connector job modify` ([cli.md](cli.md)), as a key of a manifest below `defaults` or a machine ([manifest.md](manifest.md)),
-and in the console's forms. A field marked *ours* is not known to the service: official clients do not send it, and the default
-holds.
+and in the console's forms. The service does not know a field marked *ours*: official clients do not send it, so its default
+counts.
 
-*May be changed* names where the job may stand. A change while a pass is under way holds from the next pass on; only
-`ReplicationParameters` reaches a pass that is under way. A refused change says where it is possible.
+*May be changed* names the states in which a field can be changed. A change during a pass counts from the next pass on; only
+`ReplicationParameters` reaches a running pass. A refusal names the states in which the change is possible.
 """
 
 

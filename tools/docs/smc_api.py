@@ -1,4 +1,4 @@
-"""docs/smc-api.md, made from the tables that the API itself runs on. Pure."""
+"""docs/smc-api.md is made from the tables that the API itself uses. Pure."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ such as `REQUESTS_CA_BUNDLE` do not reach this SDK. The older SDK takes the file
 
 - GET and POST; parameters in the query, or in a form. Lists are numbered from 1: `JobId.1`, `DataDisk.1.Part.1.Device`.
 - Signatures: `ACS3-HMAC-SHA256` in the header, or RPC V1 with `HMAC-SHA1` in the query. Clocks may differ by 15 minutes; a
-  nonce is taken once. The path is signed too: a proxy may not add one, nor change the Host header.
+  nonce is accepted once. The path is signed too: a proxy may neither add a path nor change the Host header.
 - An empty parameter counts as absent, except where empty text is a value. Times are ISO 8601 in UTC.
 - A success is HTTP 200 with `RequestId`; a failure is HTTP 4xx or 5xx with `RequestId`, `HostId`, `Code`, `Message` and
   `Recommend`, which says what to do next.
-- A parameter that an operation does not know is refused. These are accepted everywhere and ignored where an operation has
-  no use for them: TOLERATED.
-- Ids are compared exactly; a name is never taken for an id. Filters match exactly, and all of them must match.
+- An unknown parameter is refused. These parameters are accepted by every operation, and ignored if it does not use
+  them: TOLERATED.
+- Ids are compared exactly; a name is never accepted as an id. Filters match exactly, and all of them must match.
 - Every change is in the audit log: which key, from which address, what, when.
 
 ## Where this differs from the service
 
-- Agentless migration of virtual machines is what there is: `JobType` 3, the default. 0, 1 and 2 are refused, and so are
+- Only agentless migration of virtual machines is offered: `JobType` 3, the default. 0, 1 and 2 are refused, and so are
   `ContainerImage` and `CreateCrossZoneMigrationJob`; the messages say why.
 - `TargetInstance` is refused: providers make images. An incremental job makes images in any case.
 - Start is allowed from Waiting and begins a manual incremental run; Stop is allowed from Waiting and ends the schedule.

@@ -39,22 +39,26 @@ class Api:
         self._lock = threading.Lock()
         self._clients: dict[str, tuple[CloudAccessKey, Any]] = {}
 
-    def ecs(self, operation: str, given: Mapping[str, Any], *, patience: float = 0.0, on: str = "") -> Json:
+    def ecs(
+        self, operation: str, parameters: Mapping[str, Any], *, patience: float = 0.0, on: str = ""
+    ) -> Json:
         """One call. With `patience`, what only has to be waited for is tried again for so many seconds."""
-        return self._patient(self._sdk.ecs, "ecs", operation, given, patience, on)
+        return self._patient(self._sdk.ecs, "ecs", operation, parameters, patience, on)
 
-    def vpc(self, operation: str, given: Mapping[str, Any], *, patience: float = 0.0, on: str = "") -> Json:
+    def vpc(
+        self, operation: str, parameters: Mapping[str, Any], *, patience: float = 0.0, on: str = ""
+    ) -> Json:
         """The same for networks."""
-        return self._patient(self._sdk.vpc, "vpc", operation, given, patience, on)
+        return self._patient(self._sdk.vpc, "vpc", operation, parameters, patience, on)
 
     def rows(
-        self, service: str, operation: str, where: tuple[str, str], given: Mapping[str, Any]
+        self, service: str, operation: str, where: tuple[str, str], parameters: Mapping[str, Any]
     ) -> Iterator[Json]:
         """Every row of a list, page by page; `where` names the two levels that lists are wrapped in."""
         call = self.ecs if service == "ecs" else self.vpc
         last: list[Json] = []
         for number in range(1, _PAGES + 1):
-            page = call(operation, {**given, "PageNumber": number, "PageSize": _PAGE})
+            page = call(operation, {**parameters, "PageNumber": number, "PageSize": _PAGE})
             found = (page.get(where[0]) or {}).get(where[1]) or []
             yield from found
             if len(found) < _PAGE:
@@ -69,19 +73,19 @@ class Api:
             retryable=False,
         )
 
-    def until(self, look: Callable[[], T | None], what: str, *, on: str, patience: float | None = None) -> T:
+    def until(self, look: Callable[[], T | None], state: str, *, on: str, patience: float | None = None) -> T:
         """The first answer of `look` that is not None. Raises TargetFailed after `patience` seconds."""
         limit = self.settings.patience if patience is None else patience
         deadline = time.monotonic() + limit
-        while (found := look()) is None:
+        while (result := look()) is None:
             if time.monotonic() > deadline:
                 raise TargetFailed(
-                    f"did not become {what} within {limit:.0f} s",
+                    f"did not become {state} within {limit:.0f} s",
                     on=on,
                     remedy="look at it in the console, then start the job again",
                 )
             self.pause()
-        return found
+        return result
 
     def pause(self) -> None:
         """Between two looks."""
@@ -92,33 +96,33 @@ class Api:
         service: SdkService,
         name: str,
         operation: str,
-        given: Mapping[str, Any],
+        parameters: Mapping[str, Any],
         patience: float,
         on: str,
     ) -> Json:
         deadline = time.monotonic() + patience
         while True:
             try:
-                return self._repeated(service, name, operation, given, on)
+                return self._repeated(service, name, operation, parameters, on)
             except Refusal as refused:
                 if refused.verdict is not RefusalEffect.WAIT or time.monotonic() >= deadline:
                     raise
             self.pause()
 
     def _repeated(
-        self, service: SdkService, name: str, operation: str, given: Mapping[str, Any], on: str
+        self, service: SdkService, name: str, operation: str, parameters: Mapping[str, Any], on: str
     ) -> Json:
         for attempt in retrying(CLOUD, _again, attempts=self.settings.attempts):
             with attempt:
-                return self._once(service, name, operation, given, on)
+                return self._once(service, name, operation, parameters, on)
         raise AssertionError("unreachable: the last attempt raises")
 
     def _once(
-        self, service: SdkService, name: str, operation: str, given: Mapping[str, Any], on: str
+        self, service: SdkService, name: str, operation: str, parameters: Mapping[str, Any], on: str
     ) -> Json:
         client = self._client(service, name)
         request = service.request(
-            operation, {key: value for key, value in given.items() if value not in (None, [])}
+            operation, {key: value for key, value in parameters.items() if value not in (None, [])}
         )
         options = self._sdk.options(connect_timeout=_CONNECT, read_timeout=_READ)
         try:
@@ -137,9 +141,9 @@ class Api:
         return body
 
     def _translated(self, error: Exception, operation: str, on: str) -> TargetFailed:
-        told = self._sdk.failure(error)
-        if told is not None:
-            return Refusal(operation, *told, on=on)
+        refusal = self._sdk.failure(error)
+        if refusal is not None:
+            return Refusal(operation, *refusal, on=on)
         why, passes = _reason(error)
         return TargetFailed(
             f"Alibaba Cloud did not answer {operation} ({why})",
@@ -152,14 +156,14 @@ class Api:
         """One for each service and key: a renewed key gets a new one."""
         key = self._credentials.current()
         with self._lock:
-            known = self._clients.get(name)
-            if known is None or known[0] != key:
-                known = self._clients[name] = (key, service.client(self._config(name, key)))
-            return known[1]
+            client = self._clients.get(name)
+            if client is None or client[0] != key:
+                client = self._clients[name] = (key, service.client(self._config(name, key)))
+            return client[1]
 
     def _config(self, name: str, key: CloudAccessKey) -> Any:
         settings = self.settings
-        given: Json = {
+        parameters: Json = {
             "access_key_id": key.id,
             "access_key_secret": key.secret,
             "region_id": settings.region,
@@ -167,10 +171,10 @@ class Api:
             "endpoint": settings.endpoint if name == "ecs" else settings.vpc_endpoint,
         }
         if key.token:
-            given |= {"security_token": key.token, "type": "sts"}
+            parameters |= {"security_token": key.token, "type": "sts"}
         if settings.authority is not None:
-            given["ca"] = str(settings.authority)
-        return self._sdk.config(**given)
+            parameters["ca"] = str(settings.authority)
+        return self._sdk.config(**parameters)
 
 
 def client_token(token: str) -> str:

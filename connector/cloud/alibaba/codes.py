@@ -144,9 +144,9 @@ def judge(name: str, status: int) -> EcsCode:
 
     One that nobody has met stops the job, unless it was the server's fault or says itself that it passes.
     """
-    known = _EXACT.get(name) or _FAMILIES.get(name.partition(".")[0])
-    if known is not None:
-        return known
+    effect = _EXACT.get(name) or _FAMILIES.get(name.partition(".")[0])
+    if effect is not None:
+        return effect
     if status >= 500 or status in _PASSING_STATUS or _PASSING.search(name):
         return EcsCode(name, RefusalEffect.AGAIN)
     return EcsCode(name, RefusalEffect.STOP, "read the code's meaning")

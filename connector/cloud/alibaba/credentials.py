@@ -51,9 +51,9 @@ class Credentials:
             return self._from_environment()
         with self._lock:
             try:
-                found = self._file.stat()
-                if self._read is None or self._read[0] != found.st_mtime_ns:
-                    self._read = (found.st_mtime_ns, _from_file(self._file, found.st_mode))
+                status = self._file.stat()
+                if self._read is None or self._read[0] != status.st_mtime_ns:
+                    self._read = (status.st_mtime_ns, _from_file(self._file, status.st_mode))
             except OSError as error:
                 raise BadInput(
                     f"the access key cannot be read ({error.strerror})", on=str(self._file)

@@ -31,65 +31,65 @@ class CloudDisks:
         """All its disks, the system disk too."""
         return list(self._rows({"InstanceId": instance}))
 
-    def of_owner(self, own: dict[str, str]) -> list[Json]:
+    def of_owner(self, owner_tags: dict[str, str]) -> list[Json]:
         """Every disk that carries these tags."""
-        return list(self._rows({"Tag": tags.written(own)}))
+        return list(self._rows({"Tag": tags.written(owner_tags)}))
 
     def complete(
-        self, instance: Json, disks: Sequence[TargetDisk], book: OwnerLedger, own: dict[str, str]
+        self, instance: Json, disks: Sequence[TargetDisk], book: OwnerLedger, owner_tags: dict[str, str]
     ) -> dict[str, Json]:
         """The disk for each source disk, by key: one that is missing is made and attached, one that is small is enlarged."""
         instance_id = str(instance["InstanceId"])
-        found = self._api.until(
+        rows = self._api.until(
             lambda: self._launched(instance_id, book), "visible with its disks", on=instance_id
         )
-        if len(found.keys() | {str(disk.key) for disk in disks}) > DISK_LIMIT:
+        if len(rows.keys() | {str(disk.key) for disk in disks}) > DISK_LIMIT:
             raise TargetFailed(
                 f"an instance has {DISK_LIMIT} data disks at most",
                 on=instance_id,
                 remedy="migrate fewer disks at once",
             )
         for disk in disks:
-            if str(disk.key) not in found:
-                self._attach(self._create(instance, disk, book, own), instance_id)
-        found = self._by_key(instance_id)
+            if str(disk.key) not in rows:
+                self._attach(self._create(instance, disk, book, owner_tags), instance_id)
+        rows = self._by_key(instance_id)
         for disk in disks:
-            self._enlarge(found[str(disk.key)], disk)
-        return {str(disk.key): found[str(disk.key)] for disk in disks}
+            self._enlarge(rows[str(disk.key)], disk)
+        return {str(disk.key): rows[str(disk.key)] for disk in disks}
 
     def _launched(self, instance: str, book: OwnerLedger) -> dict[str, Json] | None:
         """All its data disks by key; None while one that it was launched with cannot be seen."""
-        found = self._by_key(instance)
+        by_key = self._by_key(instance)
         names = (page.name.removeprefix("launch-disk/") for page in book.standing("launch-disk"))
-        return found if all(key in found for key in names) else None
+        return by_key if all(key in by_key for key in names) else None
 
     def _by_key(self, instance: str) -> dict[str, Json]:
         rows = ((disk_key(str(row.get("DiskName") or "")), row) for row in self.of_instance(instance))
         return {key: row for key, row in rows if key is not None}
 
-    def _create(self, instance: Json, disk: TargetDisk, book: OwnerLedger, own: dict[str, str]) -> str:
+    def _create(self, instance: Json, disk: TargetDisk, book: OwnerLedger, owner_tags: dict[str, str]) -> str:
         """A disk that is not attached yet; the same one each time."""
-        mine = own | {tags.DISK: str(disk.key)}
+        disk_tags = owner_tags | {tags.DISK: str(disk.key)}
 
         def look() -> Json | None:
-            return next(self._rows({"Tag": tags.written(mine)}), None)
+            return next(self._rows({"Tag": tags.written(disk_tags)}), None)
 
         page = book.open("disk", f"disk/{disk.key}")
         row = look()
         if row is None:
-            given = self._order(instance, disk) | {
-                "Tag": tags.written(mine | self._settings.tags),
+            parameters = self._order(instance, disk) | {
+                "Tag": tags.written(disk_tags | self._settings.tags),
                 "ClientToken": client_token(page.token),
             }
             try:
-                made = str(self._api.ecs("CreateDisk", given, on=book.owner)["DiskId"])
+                disk_id = str(self._api.ecs("CreateDisk", parameters, on=book.owner)["DiskId"])
             except Refusal as refused:
                 if refused.verdict is not RefusalEffect.EXISTS:
                     raise
-                made = str(self._api.until(look, "visible", on=page.token)["DiskId"])
+                disk_id = str(self._api.until(look, "visible", on=page.token)["DiskId"])
         else:
-            made = str(row["DiskId"])
-        return made
+            disk_id = str(row["DiskId"])
+        return disk_id
 
     def _order(self, instance: Json, disk: TargetDisk) -> dict[str, Any]:
         offer = Offer(str(instance["ZoneId"]), str(instance["InstanceType"]))
@@ -119,8 +119,8 @@ class CloudDisks:
             return row if row is not None and row.get("Status") in ("Available", "In_use") else None
 
         if self._api.until(usable, "usable", on=disk).get("Status") == "Available":
-            given = {"InstanceId": instance, "DiskId": disk, "DeleteWithInstance": True}
-            self._api.ecs("AttachDisk", given, patience=self._settings.patience, on=disk)
+            parameters = {"InstanceId": instance, "DiskId": disk, "DeleteWithInstance": True}
+            self._api.ecs("AttachDisk", parameters, patience=self._settings.patience, on=disk)
 
         def attached() -> Json | None:
             row = next(self._rows({"DiskIds": ids}), None)
@@ -131,17 +131,19 @@ class CloudDisks:
     def _enlarge(self, row: Json, disk: TargetDisk) -> None:
         size = -(-wanted(disk) // GIB)
         if int(row["Size"]) < size:
-            given = {"DiskId": row["DiskId"], "NewSize": size, "Type": "online"}
-            self._api.ecs("ResizeDisk", given, patience=self._settings.patience, on=str(row["DiskId"]))
+            parameters = {"DiskId": row["DiskId"], "NewSize": size, "Type": "online"}
+            self._api.ecs("ResizeDisk", parameters, patience=self._settings.patience, on=str(row["DiskId"]))
 
-    def remove(self, own: dict[str, str]) -> None:
+    def remove(self, owner_tags: dict[str, str]) -> None:
         """Disks that are left when the instance is gone."""
-        for row in self.of_owner(own):
+        for row in self.of_owner(owner_tags):
             try:
                 self._api.ecs("DeleteDisk", {"DiskId": row["DiskId"]}, patience=self._settings.patience)
             except Refusal as refused:
                 if not refused.gone:
                     raise
 
-    def _rows(self, given: dict[str, Any]) -> Any:
-        return self._api.rows("ecs", "DescribeDisks", _DISKS, {"RegionId": self._settings.region, **given})
+    def _rows(self, parameters: dict[str, Any]) -> Any:
+        return self._api.rows(
+            "ecs", "DescribeDisks", _DISKS, {"RegionId": self._settings.region, **parameters}
+        )

@@ -35,7 +35,7 @@ PLATFORMS: Final = (
 def platform(guest_id: str) -> str:
     """What the image is said to hold; an unknown guest is some Linux."""
     name = guest_id.lower()
-    return next((known for start, known in PLATFORMS if name.startswith(start)), "Others Linux")
+    return next((platform for start, platform in PLATFORMS if name.startswith(start)), "Others Linux")
 
 
 def boot_mode(firmware: str) -> str:

@@ -34,15 +34,15 @@ class CloudImages:
         self._settings = api.settings
 
     def make(
-        self, request: ImageRequest, disks: dict[str, Json], book: OwnerLedger, own: dict[str, str]
+        self, request: ImageRequest, disks: dict[str, Json], book: OwnerLedger, owner_tags: dict[str, str]
     ) -> StoredImage:
         """The image of this run; found when it was made before. `disks`: the cloud's, by the source disk's key."""
-        mine = own | {tags.RUN: request.run}
+        run_tags = owner_tags | {tags.RUN: request.run}
         for _ in range(2):
-            row = self._begun(mine)
+            row = self._begun(run_tags)
             if row is None:
-                snapshots = self._snapshots(request, disks, book, mine)
-                row = self._create(request, snapshots, book, mine)
+                snapshots = self._snapshots(request, disks, book, run_tags)
+                row = self._create(request, snapshots, book, run_tags)
             row = self._finished(str(row["ImageId"]))
             if row["Status"] == "Available":
                 self._name_snapshots(row)
@@ -55,8 +55,8 @@ class CloudImages:
             remedy="look at the images and snapshots in the console, then start the job again",
         )
 
-    def _begun(self, mine: dict[str, str]) -> Json | None:
-        return next(self._rows(Status=_ANY, Tag=tags.written(mine)), None)
+    def _begun(self, run_tags: dict[str, str]) -> Json | None:
+        return next(self._rows(Status=_ANY, Tag=tags.written(run_tags)), None)
 
     def _finished(self, image: str) -> Json:
         def look() -> Json | None:
@@ -66,39 +66,41 @@ class CloudImages:
         return self._api.until(look, "available", on=image, patience=float("inf"))
 
     def _snapshots(
-        self, request: ImageRequest, disks: dict[str, Json], book: OwnerLedger, mine: dict[str, str]
+        self, request: ImageRequest, disks: dict[str, Json], book: OwnerLedger, run_tags: dict[str, str]
     ) -> list[tuple[str, int]]:
         """Id and size of the snapshot of each disk, in the order of the request, when all are accomplished."""
-        begun = [self._snapshot(str(disk.key), disks[str(disk.key)], book, mine) for disk in request.disks]
-        done = []
-        for page, snapshot in begun:
+        snapshots = [
+            self._snapshot(str(disk.key), disks[str(disk.key)], book, run_tags) for disk in request.disks
+        ]
+        snapshot_ids = []
+        for page, snapshot in snapshots:
             size = self._accomplished(snapshot)
             book.made(page, snapshot)
-            done.append((snapshot, size))
-        return done
+            snapshot_ids.append((snapshot, size))
+        return snapshot_ids
 
     def _snapshot(
-        self, key: str, disk: Json, book: OwnerLedger, mine: dict[str, str]
+        self, key: str, disk: Json, book: OwnerLedger, run_tags: dict[str, str]
     ) -> tuple[ObjectAttempts, str]:
-        own = mine | {tags.DISK: key}
+        owner_tags = run_tags | {tags.DISK: key}
 
         def look() -> Json | None:
-            rows = self._snapshot_rows(Tag=tags.written(own))
+            rows = self._snapshot_rows(Tag=tags.written(owner_tags))
             return next((row for row in rows if row.get("Status") != "failed"), None)
 
-        page = book.open("snapshot", f"snapshot/{mine[tags.RUN]}/{key}")
+        page = book.open("snapshot", f"snapshot/{run_tags[tags.RUN]}/{key}")
         row = look()
         if row is None:
-            given = {
+            parameters = {
                 "DiskId": disk["DiskId"],
-                "SnapshotName": f"connector-{key}-{mine[tags.RUN]}"[:_LONGEST],
-                "Tag": tags.written(own | self._settings.tags),
+                "SnapshotName": f"connector-{key}-{run_tags[tags.RUN]}"[:_LONGEST],
+                "Tag": tags.written(owner_tags | self._settings.tags),
                 "ClientToken": client_token(page.token),
                 "ResourceGroupId": self._settings.resource_group,
             }
             try:
                 row = self._api.ecs(
-                    "CreateSnapshot", given, patience=self._settings.patience, on=str(disk["DiskId"])
+                    "CreateSnapshot", parameters, patience=self._settings.patience, on=str(disk["DiskId"])
                 )
             except Refusal as refused:
                 if refused.verdict is not RefusalEffect.EXISTS:
@@ -123,27 +125,27 @@ class CloudImages:
         request: ImageRequest,
         snapshots: Sequence[tuple[str, int]],
         book: OwnerLedger,
-        mine: dict[str, str],
+        run_tags: dict[str, str],
     ) -> Json:
         """Under the name that was asked for; when it is taken, with the job's id appended (X3)."""
         page = book.open("image", f"image/{request.run}")
         for number, name in enumerate(_names(request), 1):
-            given = self._given(
+            parameters = self._given(
                 ImageName=name,
                 Description=f"job {request.job_id}",
                 Architecture=request.architecture,
                 Platform=guest.platform(request.guest_id),
                 BootMode=guest.boot_mode(request.firmware),
                 DiskDeviceMapping=_mapping(snapshots),
-                Tag=tags.written(mine | self._settings.tags),
+                Tag=tags.written(run_tags | self._settings.tags),
                 ClientToken=client_token(f"{page.token}/{number}"),
                 ResourceGroupId=self._settings.resource_group,
             )
             try:
-                return self._api.ecs("CreateImage", given, patience=self._settings.patience, on=name)
+                return self._api.ecs("CreateImage", parameters, patience=self._settings.patience, on=name)
             except Refusal as refused:
                 if refused.verdict is RefusalEffect.EXISTS:
-                    return self._api.until(lambda: self._begun(mine), "visible", on=page.token)
+                    return self._api.until(lambda: self._begun(run_tags), "visible", on=page.token)
                 if refused.verdict is not RefusalEffect.RENAME:
                     raise
         raise TargetFailed(
@@ -152,12 +154,12 @@ class CloudImages:
 
     def _name_snapshots(self, image: Json) -> None:
         """So that they are found when their image is deleted and the process dies before they are."""
-        given = self._given(
+        parameters = self._given(
             ResourceType="snapshot",
             ResourceId=_snapshot_ids(image),
             Tag=tags.written({tags.IMAGE: str(image["ImageName"])}),
         )
-        self._api.ecs("TagResources", given)
+        self._api.ecs("TagResources", parameters)
 
     def all(self) -> list[StoredImage]:
         """The images that we have made, newest first."""
@@ -183,24 +185,26 @@ class CloudImages:
         """Whether an image of that name is somebody else's."""
         return next(self._rows(ImageName=name, Status=_ANY), None) is not None
 
-    def remove_unused(self, own: dict[str, str]) -> None:
+    def remove_unused(self, owner_tags: dict[str, str]) -> None:
         """Snapshots of this owner that no image is made of, and images that never became one."""
-        images = list(self._rows(Status=_ANY, Tag=tags.written(own)))
+        images = list(self._rows(Status=_ANY, Tag=tags.written(owner_tags)))
         for row in images:
             if row.get("Status") not in ("Available", "Creating", "Waiting"):
                 self._tolerant("DeleteImage", self._given(ImageId=row["ImageId"], Force=True))
-        kept = {found for row in images for found in _snapshot_ids(row) if row.get("Status") == "Available"}
-        for row in list(self._snapshot_rows(Tag=tags.written(own))):
-            if row["SnapshotId"] not in kept:
+        used_snapshots = {
+            snapshot for row in images for snapshot in _snapshot_ids(row) if row.get("Status") == "Available"
+        }
+        for row in list(self._snapshot_rows(Tag=tags.written(owner_tags))):
+            if row["SnapshotId"] not in used_snapshots:
                 self._tolerant("DeleteSnapshot", {"SnapshotId": row["SnapshotId"]})
 
-    def snapshots(self, own: dict[str, str]) -> list[str]:
+    def snapshots(self, owner_tags: dict[str, str]) -> list[str]:
         """Ids of all snapshots of this owner."""
-        return [str(row["SnapshotId"]) for row in self._snapshot_rows(Tag=tags.written(own))]
+        return [str(row["SnapshotId"]) for row in self._snapshot_rows(Tag=tags.written(owner_tags))]
 
-    def _tolerant(self, operation: str, given: dict[str, Any]) -> None:
+    def _tolerant(self, operation: str, parameters: dict[str, Any]) -> None:
         try:
-            self._api.ecs(operation, given, patience=self._settings.patience)
+            self._api.ecs(operation, parameters, patience=self._settings.patience)
         except Refusal as refused:
             if not refused.gone:
                 raise
@@ -208,12 +212,12 @@ class CloudImages:
     def _given(self, **more: Any) -> dict[str, Any]:
         return {"RegionId": self._settings.region, **more}
 
-    def _rows(self, **given: Any) -> Iterator[Json]:
-        return self._api.rows("ecs", "DescribeImages", ("Images", "Image"), self._given(**given))
+    def _rows(self, **parameters: Any) -> Iterator[Json]:
+        return self._api.rows("ecs", "DescribeImages", ("Images", "Image"), self._given(**parameters))
 
-    def _snapshot_rows(self, **given: Any) -> Iterator[Json]:
+    def _snapshot_rows(self, **parameters: Any) -> Iterator[Json]:
         where = ("Snapshots", "Snapshot")
-        return self._api.rows("ecs", "DescribeSnapshots", where, self._given(**given))
+        return self._api.rows("ecs", "DescribeSnapshots", where, self._given(**parameters))
 
 
 def _mapping(snapshots: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ class Launcher:
         self,
         request: InstanceRequest,
         book: OwnerLedger,
-        own: dict[str, str],
+        owner_tags: dict[str, str],
         look: Callable[[], Json | None],
     ) -> str:
         """The id of the instance. Raises NoStock, or what stops the job."""
@@ -84,16 +84,16 @@ class Launcher:
             )
         switches = {switch.zone: switch for switch in self._networks.switches(request.placement)}
         launch = LaunchRequest(
-            request, book, own, look, self._image(request.placement.architecture), switches
+            request, book, owner_tags, look, self._image(request.placement.architecture), switches
         )
         return self._unsettled(launch) or self._in_order(launch)
 
     def _unsettled(self, launch: LaunchRequest) -> str | None:
         """What a crash may have made: attempts whose outcome nobody knows are made again."""
         for page in launch.book.standing("launch"):
-            made = self._try(launch, LaunchAttempt.of(page))
-            if isinstance(made, str):
-                return made
+            instance = self._try(launch, LaunchAttempt.of(page))
+            if isinstance(instance, str):
+                return instance
         return None
 
     def _in_order(self, launch: LaunchRequest) -> str:
@@ -102,10 +102,10 @@ class Launcher:
             placement.architecture, placement.instance_type, lambda wanted: self._market.offers(wanted, zones)
         ):
             for category in self._sold(launch, offer):
-                made = self._try(launch, LaunchAttempt(offer, category.name))
-                if isinstance(made, str):
-                    return made
-                if made.verdict is RefusalEffect.NEXT_TYPE:
+                instance = self._try(launch, LaunchAttempt(offer, category.name))
+                if isinstance(instance, str):
+                    return instance
+                if instance.verdict is RefusalEffect.NEXT_TYPE:
                     break
         raise _nothing(launch)
 
@@ -134,19 +134,19 @@ class Launcher:
         zone = attempt.offer.zone
         switch = self._networks.connected(launch.book, launch.switches.get(zone) or Switch(zone), launch.own)
         group = self._networks.group(launch.book, switch, launch.own)
-        given = self._order(launch, attempt, switch, group)
+        parameters = self._order(launch, attempt, switch, group)
         page = launch.book.open("launch", attempt.name)
         note_disks(launch.book, [disk.key for disk in launch.request.disks])
         reached = tags.VPC if launch.request.placement.net_mode == 2 else tags.INTERNET
-        own = launch.own | {tags.NET: reached} | self._settings.tags
-        given |= {"Tag": tags.written(own), "ClientToken": client_token(page.token)}
+        owner_tags = launch.own | {tags.NET: reached} | self._settings.tags
+        parameters |= {"Tag": tags.written(owner_tags), "ClientToken": client_token(page.token)}
         try:
-            told = self._api.ecs("RunInstances", given, on=launch.request.job_id)
+            answer = self._api.ecs("RunInstances", parameters, on=launch.request.job_id)
         except Refusal as refused:
             if refused.verdict is not RefusalEffect.EXISTS:
                 raise
             return str(self._api.until(launch.look, "visible", on=launch.request.token)["InstanceId"])
-        return str(told["InstanceIdSets"]["InstanceIdSet"][0])
+        return str(answer["InstanceIdSets"]["InstanceIdSet"][0])
 
     def _order(
         self, launch: LaunchRequest, attempt: LaunchAttempt, switch: Switch, group: str
@@ -186,8 +186,8 @@ class Launcher:
         return {"Category": name, "Size": str(size), **self._level(name)}
 
     def _data_disks(self, launch: LaunchRequest, attempt: LaunchAttempt) -> list[dict[str, Any]]:
-        known = {category.name: category for category in self._sold(launch, attempt.offer)}
-        category = known.get(attempt.category, Category(attempt.category, 0, 0))
+        by_category = {category.name: category for category in self._sold(launch, attempt.offer)}
+        category = by_category.get(attempt.category, Category(attempt.category, 0, 0))
         return [
             {
                 "DiskName": disk_name(disk.key),
@@ -265,8 +265,8 @@ def wanted(disk: TargetDisk) -> int:
 
 
 def _nothing(launch: LaunchRequest) -> TargetFailed:
-    named, reasons = launch.request.placement.instance_type, launch.reasons
-    what = f"instance type {named} cannot be had" if named else "no instance type can be had"
+    type_name, reasons = launch.request.placement.instance_type, launch.reasons
+    refusal = f"instance type {type_name} cannot be had" if type_name else "no instance type can be had"
     tried = f" (tried {'; '.join(reasons[:6])}{' and more' if len(reasons) > 6 else ''})" if reasons else ""
-    remedy = "name another InstanceType, or none" if named else "try another region or zone, or later"
-    return NoStock(what + tried, on=launch.request.job_id, remedy=f"{remedy}; then start the job again")
+    remedy = "name another InstanceType, or none" if type_name else "try another region or zone, or later"
+    return NoStock(refusal + tried, on=launch.request.job_id, remedy=f"{remedy}; then start the job again")

@@ -21,10 +21,10 @@ class Category:
     least: int
     most: int
 
-    def size(self, wanted: int) -> int | None:
+    def size(self, capacity: int) -> int | None:
         """GiB of a disk for so many bytes: whole ones, rounded up (R50). None when it cannot be so large."""
-        found = max(-(-wanted // GIB), self.least)
-        return None if self.most and found > self.most else found
+        gib = max(-(-capacity // GIB), self.least)
+        return None if self.most and gib > self.most else gib
 
 
 class Market:
@@ -35,13 +35,13 @@ class Market:
 
     def offers(self, wanted: Wanted, zones: Sequence[str]) -> list[Offer]:
         """Types with stock, in the order of `zones`."""
-        given: dict[str, Any] = {"DestinationResource": "InstanceType", **self._common()}
+        parameters: dict[str, Any] = {"DestinationResource": "InstanceType", **self._common()}
         if wanted.cores is not None:
-            given |= {"Cores": wanted.cores, "Memory": wanted.memory}
+            parameters |= {"Cores": wanted.cores, "Memory": wanted.memory}
         if wanted.type:
-            given["InstanceType"] = wanted.type
-        found = self._values(given)
-        return [Offer(zone, row["Value"]) for zone in zones for row in found.get(zone, [])]
+            parameters["InstanceType"] = wanted.type
+        by_zone = self._values(parameters)
+        return [Offer(zone, row["Value"]) for zone in zones for row in by_zone.get(zone, [])]
 
     def categories(self, offer: Offer, resource: str) -> list[Category]:
         """For `resource` "SystemDisk" or "DataDisk" of this type in this zone, in the order of the settings."""
@@ -69,14 +69,14 @@ class Market:
 
     def _values(self, given: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """Rows with stock, by zone."""
-        told = self._api.ecs("DescribeAvailableResource", given)
-        found: dict[str, list[dict[str, Any]]] = {}
-        for zone in (told.get("AvailableZones") or {}).get("AvailableZone") or []:
+        answer = self._api.ecs("DescribeAvailableResource", given)
+        values: dict[str, list[dict[str, Any]]] = {}
+        for zone in (answer.get("AvailableZones") or {}).get("AvailableZone") or []:
             for kind in (zone.get("AvailableResources") or {}).get("AvailableResource") or []:
                 rows = (kind.get("SupportedResources") or {}).get("SupportedResource") or []
-                kept = [row for row in rows if _in_stock(row)]
-                found.setdefault(str(zone["ZoneId"]), []).extend(kept)
-        return found
+                in_stock = [row for row in rows if _in_stock(row)]
+                values.setdefault(str(zone["ZoneId"]), []).extend(in_stock)
+        return values
 
 
 def _in_stock(row: dict[str, Any]) -> bool:

@@ -44,10 +44,10 @@ class Networks:
         """Where the instance may stand, best first. Raises BadInput when the job's own words contradict each other."""
         wanted = [placement.vswitch] if placement.vswitch else list(self._settings.vswitches)
         if wanted:
-            found = [self._switch(vswitch) for vswitch in wanted]
-            if placement.vpc and any(switch.vpc != placement.vpc for switch in found):
+            vswitches = [self._switch(vswitch) for vswitch in wanted]
+            if placement.vpc and any(switch.vpc != placement.vpc for switch in vswitches):
                 raise BadInput(f"the vSwitch is not in VPC {placement.vpc}", on="vpc")
-            return found
+            return vswitches
         if placement.vpc:
             raise BadInput("a VPC is only used with one of its vSwitches", on="vpc")
         return [Switch(zone) for zone in self._settings.zones or self._zones()]
@@ -61,58 +61,60 @@ class Networks:
         return Switch(str(row["ZoneId"]), vswitch, str(row["VpcId"]))
 
     def _zones(self) -> list[str]:
-        told = self._api.ecs("DescribeZones", {"RegionId": self._settings.region})
-        return [str(row["ZoneId"]) for row in (told.get("Zones") or {}).get("Zone") or []]
+        answer = self._api.ecs("DescribeZones", {"RegionId": self._settings.region})
+        return [str(row["ZoneId"]) for row in (answer.get("Zones") or {}).get("Zone") or []]
 
-    def connected(self, book: OwnerLedger, switch: Switch, own: dict[str, str]) -> Switch:
+    def connected(self, book: OwnerLedger, switch: Switch, owner_tags: dict[str, str]) -> Switch:
         """The same place, with a vSwitch that exists. `own`: the tags of what is made."""
         if switch.id:
             return switch
         vpc = self._made(
             book.open("vpc", "vpc"),
             book,
-            lambda: next(self._rows("DescribeVpcs", _VPCS, own), None),
-            lambda token: self._create_vpc(token, own),
+            lambda: next(self._rows("DescribeVpcs", _VPCS, owner_tags), None),
+            lambda token: self._create_vpc(token, owner_tags),
             "VpcId",
-            lambda found: self._available(self._rows("DescribeVpcs", _VPCS, own, VpcId=found)),
+            lambda vswitches: self._available(self._rows("DescribeVpcs", _VPCS, owner_tags, VpcId=vswitches)),
         )
-        made = self._made(
+        object_id = self._made(
             book.open("vswitch", f"vswitch/{switch.zone}"),
             book,
             lambda: next(self._vswitches({"VpcId": vpc, "ZoneId": switch.zone}), None),
-            lambda token: self._create_vswitch(token, own, vpc, switch.zone),
+            lambda token: self._create_vswitch(token, owner_tags, vpc, switch.zone),
             "VSwitchId",
-            lambda found: self._available(self._vswitches({"VSwitchId": found})),
+            lambda vswitches: self._available(self._vswitches({"VSwitchId": vswitches})),
         )
-        return Switch(switch.zone, made, vpc)
+        return Switch(switch.zone, object_id, vpc)
 
-    def group(self, book: OwnerLedger, switch: Switch, own: dict[str, str]) -> str:
+    def group(self, book: OwnerLedger, switch: Switch, owner_tags: dict[str, str]) -> str:
         """The security group for an instance on this vSwitch, with its rules."""
         if self._settings.security_group is not None:
             return self._settings.security_group
         group = self._made(
             book.open("security-group", f"security-group/{switch.vpc}"),
             book,
-            lambda: next(self._groups(own, VpcId=switch.vpc), None),
-            lambda token: self._create_group(token, own, switch.vpc),
+            lambda: next(self._groups(owner_tags, VpcId=switch.vpc), None),
+            lambda token: self._create_group(token, owner_tags, switch.vpc),
             "SecurityGroupId",
-            lambda found: next(self._groups(own, SecurityGroupId=found), None),
+            lambda vswitches: next(self._groups(owner_tags, SecurityGroupId=vswitches), None),
         )
         self._let_in(group)
         return group
 
-    def keep_open(self, own: dict[str, str]) -> None:
+    def keep_open(self, owner_tags: dict[str, str]) -> None:
         """The rules of a group of ours must stay: what somebody removed is added again."""
-        for row in list(self._groups(own)):
+        for row in list(self._groups(owner_tags)):
             self._let_in(str(row["SecurityGroupId"]))
 
     def _let_in(self, group: str) -> None:
         """Exactly our rules when it is new; later only what is missing is added."""
-        given = {"RegionId": self._settings.region, "SecurityGroupId": group}
-        told = self._api.ecs("DescribeSecurityGroupAttribute", {**given, "Direction": "ingress"}, on=group)
-        there = {
+        parameters = {"RegionId": self._settings.region, "SecurityGroupId": group}
+        answer = self._api.ecs(
+            "DescribeSecurityGroupAttribute", {**parameters, "Direction": "ingress"}, on=group
+        )
+        present = {
             (str(row.get("PortRange")), str(row.get("SourceCidrIp")))
-            for row in (told.get("Permissions") or {}).get("Permission") or []
+            for row in (answer.get("Permissions") or {}).get("Permission") or []
             if str(row.get("IpProtocol")).lower() == "tcp" and str(row.get("Policy", "Accept")) == "Accept"
         }
         missing = [
@@ -126,37 +128,37 @@ class Networks:
             }
             for source in self._settings.reachable_from
             for port in PORTS
-            if (f"{port}/{port}", source) not in there
+            if (f"{port}/{port}", source) not in present
         ]
         if missing:
-            self._api.ecs("AuthorizeSecurityGroup", {**given, "Permissions": missing}, on=group)
+            self._api.ecs("AuthorizeSecurityGroup", {**parameters, "Permissions": missing}, on=group)
 
-    def remove(self, own: dict[str, str]) -> None:
+    def remove(self, owner_tags: dict[str, str]) -> None:
         """What we made for one owner, from the inside out. What still depends on something is waited for."""
-        for row in list(self._groups(own)):
+        for row in list(self._groups(owner_tags)):
             self._removed(self._api.ecs, "DeleteSecurityGroup", "SecurityGroupId", row)
-        for row in list(self._rows("DescribeVSwitches", _VSWITCHES, own)):
+        for row in list(self._rows("DescribeVSwitches", _VSWITCHES, owner_tags)):
             self._removed(self._api.vpc, "DeleteVSwitch", "VSwitchId", row)
-        for row in list(self._rows("DescribeVpcs", _VPCS, own)):
+        for row in list(self._rows("DescribeVpcs", _VPCS, owner_tags)):
             self._removed(self._api.vpc, "DeleteVpc", "VpcId", row)
 
     def _removed(self, call: Callable[..., Json], operation: str, key: str, row: Json) -> None:
         """Harmless when it is gone."""
-        given = {"RegionId": self._settings.region, key: row[key]}
+        parameters = {"RegionId": self._settings.region, key: row[key]}
         try:
-            call(operation, given, patience=self._settings.patience, on=str(row[key]))
+            call(operation, parameters, patience=self._settings.patience, on=str(row[key]))
         except Refusal as refused:
             if not refused.gone:
                 raise
 
-    def kinds(self, own: dict[str, str]) -> set[str]:
+    def kinds(self, owner_tags: dict[str, str]) -> set[str]:
         """What of an owner can be seen now."""
-        found = {
-            "security-group": self._groups(own),
-            "vswitch": self._rows("DescribeVSwitches", _VSWITCHES, own),
-            "vpc": self._rows("DescribeVpcs", _VPCS, own),
+        vswitches = {
+            "security-group": self._groups(owner_tags),
+            "vswitch": self._rows("DescribeVSwitches", _VSWITCHES, owner_tags),
+            "vpc": self._rows("DescribeVpcs", _VPCS, owner_tags),
         }
-        return {kind for kind, rows in found.items() if next(rows, None) is not None}
+        return {kind for kind, rows in vswitches.items() if next(rows, None) is not None}
 
     def _made(
         self,
@@ -176,33 +178,33 @@ class Networks:
                 if refused.verdict is not RefusalEffect.EXISTS:
                     raise
                 row = self._api.until(look, "visible", on=page.token)
-        made = str(row[key])
-        self._api.until(lambda: ready(made), "usable", on=made)
-        book.made(page, made)
-        return made
+        object_id = str(row[key])
+        self._api.until(lambda: ready(object_id), "usable", on=object_id)
+        book.made(page, object_id)
+        return object_id
 
-    def _create_vpc(self, token: str, own: dict[str, str]) -> Json:
-        given: dict[str, Any] = {
+    def _create_vpc(self, token: str, owner_tags: dict[str, str]) -> Json:
+        parameters: dict[str, Any] = {
             "RegionId": self._settings.region,
             "CidrBlock": self._settings.network,
             "VpcName": "connector-transition",
-            "Tag": tags.written(own),
+            "Tag": tags.written(owner_tags),
             "ClientToken": token,
             "ResourceGroupId": self._settings.resource_group,
         }
-        return self._api.vpc("CreateVpc", given)
+        return self._api.vpc("CreateVpc", parameters)
 
-    def _create_vswitch(self, token: str, own: dict[str, str], vpc: str, zone: str) -> Json:
-        given: dict[str, Any] = {
+    def _create_vswitch(self, token: str, owner_tags: dict[str, str], vpc: str, zone: str) -> Json:
+        parameters: dict[str, Any] = {
             "RegionId": self._settings.region,
             "VpcId": vpc,
             "ZoneId": zone,
             "CidrBlock": self._block(zone),
             "VSwitchName": "connector-transition",
-            "Tag": tags.written(own),
+            "Tag": tags.written(owner_tags),
             "ClientToken": token,
         }
-        return self._api.vpc("CreateVSwitch", given, patience=self._settings.patience, on=vpc)
+        return self._api.vpc("CreateVSwitch", parameters, patience=self._settings.patience, on=vpc)
 
     def _block(self, zone: str) -> str:
         """A part of the network for each zone, always the same one."""
@@ -210,30 +212,30 @@ class Networks:
         parts = ipaddress.IPv4Network(self._settings.network).subnets(new_prefix=_BITS)
         return str(next(part for n, part in enumerate(parts) if n == zones.index(zone)))
 
-    def _create_group(self, token: str, own: dict[str, str], vpc: str) -> Json:
-        given: dict[str, Any] = {
+    def _create_group(self, token: str, owner_tags: dict[str, str], vpc: str) -> Json:
+        parameters: dict[str, Any] = {
             "RegionId": self._settings.region,
             "VpcId": vpc,
             "SecurityGroupName": "connector-transition",
             "Description": "ports of an intermediate instance",
-            "Tag": tags.written(own),
+            "Tag": tags.written(owner_tags),
             "ClientToken": token,
             "ResourceGroupId": self._settings.resource_group,
         }
-        return self._api.ecs("CreateSecurityGroup", given, on=vpc)
+        return self._api.ecs("CreateSecurityGroup", parameters, on=vpc)
 
-    def _rows(self, operation: str, where: tuple[str, str], own: dict[str, str], **more: Any) -> Any:
-        given = {"RegionId": self._settings.region, "Tag": tags.written(own), **more}
-        return self._api.rows("vpc", operation, where, given)
+    def _rows(self, operation: str, where: tuple[str, str], owner_tags: dict[str, str], **more: Any) -> Any:
+        parameters = {"RegionId": self._settings.region, "Tag": tags.written(owner_tags), **more}
+        return self._api.rows("vpc", operation, where, parameters)
 
-    def _vswitches(self, given: dict[str, Any]) -> Any:
+    def _vswitches(self, parameters: dict[str, Any]) -> Any:
         return self._api.rows(
-            "vpc", "DescribeVSwitches", _VSWITCHES, {"RegionId": self._settings.region, **given}
+            "vpc", "DescribeVSwitches", _VSWITCHES, {"RegionId": self._settings.region, **parameters}
         )
 
-    def _groups(self, own: dict[str, str], **more: Any) -> Any:
-        given = {"RegionId": self._settings.region, "Tag": tags.written(own), **more}
-        return self._api.rows("ecs", "DescribeSecurityGroups", _GROUPS, given)
+    def _groups(self, owner_tags: dict[str, str], **more: Any) -> Any:
+        parameters = {"RegionId": self._settings.region, "Tag": tags.written(owner_tags), **more}
+        return self._api.rows("ecs", "DescribeSecurityGroups", _GROUPS, parameters)
 
     @staticmethod
     def _available(rows: Any) -> Json | None:

@@ -99,16 +99,16 @@ class AlibabaProvider:
 
     def create_instance(self, request: InstanceRequest) -> Instance:
         with self._exclusively(request.token):
-            book, own = OwnerLedger(self._ledger, request.token), _own(request.token, request.job_id)
+            book, owner_tags = OwnerLedger(self._ledger, request.token), _own(request.token, request.job_id)
             row = self._row(request.token)
             if row is None:
-                self._launcher.launch(request, book, own, lambda: self._row(request.token))
+                self._launcher.launch(request, book, owner_tags, lambda: self._row(request.token))
             else:
-                self._networks.keep_open(own)
+                self._networks.keep_open(owner_tags)
             row = self._running(request)
             book.own(str(row["InstanceId"]))  # not before it can be seen: else it would count as released
-            found = self._disks.complete(row, request.disks, book, own)
-            serials = {key: str(disk["SerialNumber"]) for key, disk in found.items()}
+            visible = self._disks.complete(row, request.disks, book, owner_tags)
+            serials = {key: str(disk["SerialNumber"]) for key, disk in visible.items()}
             self._introduce(request, serials)
             return self._instance(self._row(request.token) or row)
 
@@ -121,8 +121,8 @@ class AlibabaProvider:
 
         row = self._api.until(settled, "visible", on=request.token)
         if row["Status"] == "Stopped":
-            given = {"InstanceId": row["InstanceId"], "UserData": user_data(request.credential)}
-            self._api.ecs("ModifyInstanceAttribute", given, on=request.job_id)
+            parameters = {"InstanceId": row["InstanceId"], "UserData": user_data(request.credential)}
+            self._api.ecs("ModifyInstanceAttribute", parameters, on=request.job_id)
             self._api.ecs("StartInstance", {"InstanceId": row["InstanceId"]}, on=request.job_id)
 
         def addressed() -> Json | None:
@@ -178,53 +178,55 @@ class AlibabaProvider:
             if row is None or row["Status"] == "Stopped":
                 return row or {}
             if row["Status"] == "Running":
-                given = {"InstanceId": row["InstanceId"], "StoppedMode": self._settings.stopped_mode}
-                self._api.ecs("StopInstance", given, patience=self._settings.patience, on=token)
+                parameters = {"InstanceId": row["InstanceId"], "StoppedMode": self._settings.stopped_mode}
+                self._api.ecs("StopInstance", parameters, patience=self._settings.patience, on=token)
             return None
 
         self._api.until(stopped, "stopped", on=token)
 
     def _remove(self, token: str) -> None:
         """Instances, then disks, then snapshots without an image, then networks: everything that carries the token."""
-        book, own = OwnerLedger(self._ledger, token), {tags.OWNER: token}
-        self._let_appear(book, own)
+        book, owner_tags = OwnerLedger(self._ledger, token), {tags.OWNER: token}
+        self._let_appear(book, owner_tags)
         patience = self._settings.patience
         for row in self._all(token):
-            given = {"InstanceId": row["InstanceId"], "Force": True}
+            parameters = {"InstanceId": row["InstanceId"], "Force": True}
             try:
-                self._api.ecs("DeleteInstance", given, patience=patience, on=token)
+                self._api.ecs("DeleteInstance", parameters, patience=patience, on=token)
             except Refusal as refused:
                 if not refused.gone:
                     raise
         self._api.until(lambda: True if not self._all(token) else None, "released", on=token)
-        self._disks.remove(own)
-        self._images.remove_unused(own)
-        self._networks.remove(own)
-        left = set(self._images.snapshots(own))
+        self._disks.remove(owner_tags)
+        self._images.remove_unused(owner_tags)
+        self._networks.remove(owner_tags)
+        remaining = set(self._images.snapshots(owner_tags))
         for page in book.standing():
-            if page.reference not in left:
+            if page.reference not in remaining:
                 book.gone(page)
 
-    def _let_appear(self, book: OwnerLedger, own: dict[str, str]) -> None:
+    def _let_appear(self, book: OwnerLedger, owner_tags: dict[str, str]) -> None:
         """What was begun a moment ago may not be visible yet: then it would be left behind."""
         young = self._settings.consistency - max(0.0, time.time() - book.youngest())
         deadline = (
             time.monotonic() + young
         )  # the book's clock may be another one: no wait is longer than this
         while time.monotonic() < deadline:
-            missing = {page.kind for page in book.standing() if page.reference is None} - self._kinds(own)
+            missing = {page.kind for page in book.standing() if page.reference is None} - self._kinds(
+                owner_tags
+            )
             if not missing:
                 return
             self._api.pause()
 
-    def _kinds(self, own: dict[str, str]) -> set[str]:
+    def _kinds(self, owner_tags: dict[str, str]) -> set[str]:
         """Kinds of pages of which something can be seen, or nothing has to be."""
-        found = self._networks.kinds(own) | {"image", "launch-disk"}
-        if self._all(own[tags.OWNER]):
-            found |= {"launch"}
-        if any(tags.DISK in tags.read(disk) for disk in self._disks.of_owner(own)):
-            found |= {"disk"}
-        return found | ({"snapshot"} if self._images.snapshots(own) else set())
+        visible = self._networks.kinds(owner_tags) | {"image", "launch-disk"}
+        if self._all(owner_tags[tags.OWNER]):
+            visible |= {"launch"}
+        if any(tags.DISK in tags.read(disk) for disk in self._disks.of_owner(owner_tags)):
+            visible |= {"disk"}
+        return visible | ({"snapshot"} if self._images.snapshots(owner_tags) else set())
 
     def make_image(self, request: ImageRequest) -> StoredImage:
         with self._exclusively(request.token):
@@ -234,9 +236,9 @@ class AlibabaProvider:
                     "there is no such instance", on=request.token, remedy="start the job again"
                 )
             self._settle(request, row)
-            book, own = OwnerLedger(self._ledger, request.token), _own(request.token, request.job_id)
-            disks = self._disks.complete(row, request.disks, book, own)
-            return self._images.make(request, disks, book, own)
+            book, owner_tags = OwnerLedger(self._ledger, request.token), _own(request.token, request.job_id)
+            disks = self._disks.complete(row, request.disks, book, owner_tags)
+            return self._images.make(request, disks, book, owner_tags)
 
     def _settle(self, request: ImageRequest, row: Json) -> None:
         """Every disk shows the end of one pass, and nothing waits to be written (invariant 10)."""
@@ -267,21 +269,21 @@ class AlibabaProvider:
 
     def _row(self, token: str) -> Json | None:
         """The instance of this token: by its id as far as it is known, else by its tag; the oldest if there were two."""
-        known = OwnerLedger(self._ledger, token).instance()
-        rows = self._all(token) if known is None else list(self._rows(InstanceIds=f'["{known}"]'))
+        instance_id = OwnerLedger(self._ledger, token).instance()
+        rows = self._all(token) if instance_id is None else list(self._rows(InstanceIds=f'["{instance_id}"]'))
         return min(rows, key=lambda row: str(row.get("CreationTime")), default=None)
 
     def _all(self, token: str) -> list[Json]:
         """By tag, and by the id that the ledger knows."""
         rows = list(self._rows(Tag=tags.written({tags.OWNER: token})))
-        known = OwnerLedger(self._ledger, token).instance()
-        if known is not None and all(row["InstanceId"] != known for row in rows):
-            rows += list(self._rows(InstanceIds=f'["{known}"]'))
+        instance_id = OwnerLedger(self._ledger, token).instance()
+        if instance_id is not None and all(row["InstanceId"] != instance_id for row in rows):
+            rows += list(self._rows(InstanceIds=f'["{instance_id}"]'))
         return rows
 
-    def _rows(self, **given: Any) -> Iterator[Json]:
+    def _rows(self, **parameters: Any) -> Iterator[Json]:
         region = {"RegionId": self._settings.region}
-        return self._api.rows("ecs", "DescribeInstances", _INSTANCES, region | given)
+        return self._api.rows("ecs", "DescribeInstances", _INSTANCES, region | parameters)
 
     @contextmanager
     def _exclusively(self, token: str) -> Iterator[None]:
@@ -302,7 +304,7 @@ def _shown(row: Json, disks: Sequence[Json]) -> Instance:
         name=str(row.get("InstanceName") or ""),
         address=InstanceAddress(_address(row), *PORTS),
         health=Health.RUNNING if row.get("Status") == "Running" else Health.STOPPED,
-        resources=tuple(sorted(resources, key=lambda found: found.reference)),
+        resources=tuple(sorted(resources, key=lambda visible: visible.reference)),
         token=tags.read(row).get(tags.OWNER, ""),
     )
 

@@ -16,12 +16,12 @@ class SdkService:
     models: Any
     client: Any
 
-    def request(self, operation: str, given: dict[str, Any]) -> Any:
+    def request(self, operation: str, parameters: dict[str, Any]) -> Any:
         """The typed request of an operation, from the API's own names. A name that it does not have is a defect of ours."""
-        made = getattr(self.models, f"{operation}Request")().from_map(given)
-        if not _kept(given, made.to_map()):
-            raise AssertionError(f"{operation} does not have all of the parameters {sorted(given)}")
-        return made
+        typed = getattr(self.models, f"{operation}Request")().from_map(parameters)
+        if not _kept(parameters, typed.to_map()):
+            raise AssertionError(f"{operation} does not have all of the parameters {sorted(parameters)}")
+        return typed
 
     @staticmethod
     def method(operation: str) -> str:
@@ -30,13 +30,15 @@ class SdkService:
         return re.sub(r"(?<!^)(?=[A-Z])", "_", plain).lower() + "_with_options"
 
 
-def _kept(given: Any, made: Any) -> bool:
+def _kept(parameters: Any, typed: Any) -> bool:
     """Whether everything that was given arrived; the SDK drops what it does not know in silence."""
-    if isinstance(given, dict):
-        return all(name in made and _kept(value, made[name]) for name, value in given.items())
-    if isinstance(given, list):
-        return len(given) == len(made) and all(_kept(*pair) for pair in zip(given, made, strict=True))
-    return bool(given == made)
+    if isinstance(parameters, dict):
+        return all(name in typed and _kept(value, typed[name]) for name, value in parameters.items())
+    if isinstance(parameters, list):
+        return len(parameters) == len(typed) and all(
+            _kept(*pair) for pair in zip(parameters, typed, strict=True)
+        )
+    return bool(parameters == typed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,10 +68,10 @@ class AlibabaSettings(_Section):
     @field_validator("network")
     @classmethod
     def _network(cls, network: str) -> str:
-        found = _block(network)
-        if not 8 <= found.prefixlen <= 20:
+        block = _block(network)
+        if not 8 <= block.prefixlen <= 20:
             raise ValueError("a network of 8 to 20 bits has room for a vSwitch in each zone")
-        return str(found)
+        return str(block)
 
     @field_validator("tags")
     @classmethod

@@ -62,25 +62,27 @@ _SIZES: Final = ("nano", "tiny", "small", "medium", "large", "xlarge")
 _FAMILIES: Final = ("t6", "t5", "n4", "e", "u1", "c", "g", "mn4", "r")
 
 
-def candidates(architecture: str, wanted: str, ask: Ask) -> Iterator[Offer]:
+def candidates(architecture: str, type_name: str, ask: Ask) -> Iterator[Offer]:
     """What to try, best first, each once; a type that was asked for by name is the only one."""
     arm = architecture == "arm64"
-    if wanted:
-        yield from ask(Wanted(type=wanted))
+    if type_name:
+        yield from ask(Wanted(type=type_name))
         return
-    seen: set[Offer] = set()
+    tried: set[Offer] = set()
     for step in (*(ARM64 if arm else X86), Wanted()):
         for offer in _offers(step, ask, arm=arm):
-            if offer not in seen:
-                seen.add(offer)
+            if offer not in tried:
+                tried.add(offer)
                 yield offer
 
 
 def _offers(step: Wanted, ask: Ask, *, arm: bool) -> list[Offer]:
     if step.type:
         return list(ask(step))
-    asked = Wanted() if step.family else step
-    fit = [offer for offer in ask(asked) if _is_arm(offer.type) is arm and _rank(offer.type) is not None]
+    wanted_type = Wanted() if step.family else step
+    fit = [
+        offer for offer in ask(wanted_type) if _is_arm(offer.type) is arm and _rank(offer.type) is not None
+    ]
     if step.family:
         return [offer for offer in fit if _family(offer.type) == step.family.removeprefix("ecs.")]
     if step == Wanted():
@@ -93,20 +95,20 @@ def _is_arm(name: str) -> bool:
 
 
 def _family(name: str) -> str:
-    found = _NAME.match(name)
-    return found["family"] if found else ""
+    match = _NAME.match(name)
+    return match["family"] if match else ""
 
 
 def _rank(name: str) -> tuple[int, int] | None:
     """How dear a type is: by its size, then by its family. None for what is never cheap, or not understood."""
-    found = _NAME.match(name)
-    if found is None or _DEAR.match(found["family"]):
+    match = _NAME.match(name)
+    if match is None or _DEAR.match(match["family"]):
         return None
-    number, _, size = re.sub(r"([0-9]*)(.*)", r"\1 \2", found["size"], count=1).partition(" ")
+    number, _, size = re.sub(r"([0-9]*)(.*)", r"\1 \2", match["size"], count=1).partition(" ")
     if size not in _SIZES:
         return None
-    plain = re.sub(r"[0-9].*", "", found["family"])
+    plain = re.sub(r"[0-9].*", "", match["family"])
     family = next(
-        (n for n, known in enumerate(_FAMILIES) if known in (found["family"], plain)), len(_FAMILIES)
+        (n for n, known in enumerate(_FAMILIES) if known in (match["family"], plain)), len(_FAMILIES)
     )
     return _SIZES.index(size) + int(number or 0), family
