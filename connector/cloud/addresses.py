@@ -1,4 +1,4 @@
-"""Each local instance has a loopback address of its own, so that all can use the real ports 8080 and 8703."""
+"""Each local instance has its own loopback address, so that all of them can use the real ports 8080 and 8703."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CANDIDATES: Final = 24
 
 
 def candidates(token: str) -> Iterator[str]:
-    """Addresses in 127.64.0.0/10 for this token, always the same ones in the same order."""
+    """Addresses in 127.64.0.0/10 for this token, always the same in the same order."""
     for n in range(_CANDIDATES):
         digest = hashlib.sha256(f"{token}/{n}".encode()).digest()
         yield f"127.{64 + digest[0] % 64}.{digest[1]}.{1 + digest[2] % 254}"
@@ -55,7 +55,7 @@ def wait_free(host: str, seconds: float) -> None:
 
 
 def busy_ports(host: str) -> list[int]:
-    """Which of the instance's ports nobody can bind on `host`."""
+    """Which of the instance's ports are in use on `host`."""
     return [port for port in (CONTROL_PORT, BLOCK_PORT) if not _is_free(host, port)]
 
 

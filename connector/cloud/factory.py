@@ -1,4 +1,4 @@
-"""Which target cloud a control plane works with."""
+"""`choose` makes the provider of the configured target cloud. A new cloud is one more line here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from connector.cloud.provider import Provider, ProviderLedger
 from connector.errors import BadInput
 from connector.model import TargetLimits
 
-#: The target cloud, which writes down in this ledger what it makes.
+#: Makes the provider, which records in this ledger what it creates.
 ProviderMaker = Callable[[ProviderLedger], Provider]
 
 
@@ -33,7 +33,7 @@ def limits(name: str | None) -> TargetLimits:
 
 
 def choose(name: str, images: Path | None, section: Mapping[str, Any] | None, source: str) -> ProviderMaker:
-    """Raises BadInput when what the cloud needs to know is not there; `source` names where it should stand."""
+    """The maker of the provider. Raises BadInput if a setting is missing; `source` names the place where it belongs."""
     if name == "local":
         if images is None:
             raise BadInput("the local provider needs a place for images", on="--images")

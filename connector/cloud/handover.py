@@ -1,4 +1,4 @@
-"""The hand-over: the instance's control port turns its settled disks into image files."""
+"""An image is ordered at the instance's control port, which makes image files of the settled disks."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from connector.errors import NotFound, TargetFailed, TransferFailed, from_json
 from connector.model import InstanceAddress
 from connector.patience import Patience
 
-#: Seconds that an instance which is being started may need. One that died is started again by whoever ordered, once told.
+#: Seconds that an instance may need while it starts. The caller starts a dead instance again after the failure.
 PATIENCE: Final = 5.0
 _PACE: Final = 0.3  # seconds between looks
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What an instance made: `files` are paths below its directory, `details` go into the image's description."""
+    """The result of an order. `files`: paths below the instance's directory. `details`: for the image's description."""
 
     files: tuple[str, ...]
     details: Mapping[str, object]
 
 
-#: Asks an instance for the files of an image.
+#: Orders the files of an image at an instance.
 Order = Callable[[InstanceAddress, ImageRequest], Made]
 
 
 def _type(place: int) -> str:
-    """The cloud's word for a disk of an image; the first starts the machine."""
+    """The cloud's word for a disk of an image. The machine boots from the first."""
     return "data" if place else "system"
 
 
 def order_image(address: InstanceAddress, request: ImageRequest) -> Made:
     """Order the image and wait for it. Idempotent: the same name and run answer the same image.
 
-    An instance that was started again has forgotten the order; it gets the order again.
+    An instance that was started again has forgotten the order and gets it again.
     """
     endpoint = InstanceEndpoint(address, request.control, Patience(PATIENCE, (TransferFailed,)))
     order = (request.name, request.format, request.run)

@@ -1,10 +1,10 @@
-"""What a guest's licence means for where it may run: warnings, never refusals; nobody here can judge a contract. Pure."""
+"""Warnings about a guest's licence at the target. They never refuse a job, because only people can judge a contract. Pure."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Prefixes of vSphere's guest identifiers; the longer one counts.
+#: Prefixes of vSphere's guest identifiers. The longest match counts.
 _WINDOWS: Final = {
     "win2000": "Windows 2000",
     "winnet": "Windows Server 2003",
@@ -17,7 +17,7 @@ _WINDOWS: Final = {
     "windows2022srvnext": "Windows Server 2025",
     "win": "Windows",
 }
-#: The target clouds bring a licence for these.
+#: The target clouds include a licence for these.
 LICENSED: Final = (
     "Windows Server 2012",
     "Windows Server 2016",
@@ -37,14 +37,14 @@ NO_MOBILITY: Final = (
 
 
 def windows(guest_id: str) -> str:
-    """The version of Windows that vCenter's guest identifier names; empty for everything else."""
+    """The version of Windows that vCenter's guest identifier names; empty for any other guest."""
     name = guest_id.lower()
     versions = [prefix for prefix in _WINDOWS if name.startswith(prefix)]
     return _WINDOWS[max(versions, key=len)] if versions else ""
 
 
 def warnings(guest_id: str, licence: str = "") -> tuple[str, ...]:
-    """What to think of before this guest runs elsewhere. `licence` is the job's `LicenseType`."""
+    """The warnings for this guest. `licence`: the job's `LicenseType`."""
     version = windows(guest_id)
     if not version:
         return ()

@@ -1,15 +1,15 @@
 """The embedded target cloud: an instance is a directory and a child process, an image is files.
 
-A child lives as long as this process: its leash is a pipe, so nothing outlives a killed control plane. What a
-killed one leaves behind is the directory, and `create_instance` starts the same instance on it again.
+A child lives as long as this process: it ends when a pipe closes, so nothing outlives a killed control plane. Only the
+directory is left then, and `create_instance` starts the same instance on it again.
 
     ROOT/instances/TOKEN/instance.json   token, job, address
     ROOT/instances/TOKEN/process.log     what the child wrote on stderr
     ROOT/instances/TOKEN/data/           disks and journal; owned by the child
     ROOT/images/NAME/                    finished images
     ROOT/images/.NAME.json               the token of the instance that made it
-    ROOT/images/.NAME.making/            a hand-over that is not complete
-    ROOT/images/.NAME.former/            an earlier image of that name, on its way out
+    ROOT/images/.NAME.making/            an incomplete image
+    ROOT/images/.NAME.former/            an earlier image of that name, being removed
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from connector.errors import BadInput, Conflict, ConnectorError, ControlFailed, 
 from connector.files import move, replace
 from connector.model import InstanceAddress, TargetLimits
 
-#: A child of a killed control plane needs this long at most to notice that its leash is gone.
+#: Seconds in which a child of a killed control plane notices that its pipe is closed.
 ORPHAN_PATIENCE: Final = 25.0
 _ATTEMPTS: Final = 3
 
@@ -50,9 +50,9 @@ LIMITS: Final = TargetLimits(largest_disk=1 << 50, most_disks=256)
 
 
 class LocalProvider:
-    """Instances under `root`. One process at a time owns a root.
+    """The provider `local`: instances under `root`. Only one process at a time owns a root.
 
-    `module` is the program of an instance, `order` asks it for the files of an image.
+    `module`: the program of an instance. `order`: orders the files of an image at an instance.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class LocalProvider:
         return LIMITS
 
     def check(self, placement: Placement) -> None:
-        """A directory has no type and no network: whatever is asked for is fine, and changes nothing."""
+        """Accept every placement: a directory has no type and no network."""
 
     def create_instance(self, request: InstanceRequest) -> Instance:
         directory = self._directory(request.token)
@@ -100,7 +100,7 @@ class LocalProvider:
         return instance
 
     def _start_again(self, request: InstanceRequest, directory: Path) -> None:
-        """Where it was before: appliances under way know that address."""
+        """Start an instance at its former address, which running appliances know."""
         record = _read(directory / "instance.json")
         if record is None:
             raise _gone(directory)
@@ -109,7 +109,7 @@ class LocalProvider:
         self._start(request, directory, host)
 
     def _start_first(self, request: InstanceRequest, directory: Path) -> None:
-        """At the first free address; if another program is faster there, at the next."""
+        """Start an instance at the first free address; if another program takes it, at the next."""
         for attempts_left in reversed(range(_ATTEMPTS)):
             with self._guard:
                 used = {str(r["host"]) for r in map(_read, self._root.glob("instances/*/instance.json")) if r}
@@ -180,7 +180,7 @@ class LocalProvider:
             shutil.rmtree(directory)
 
     def make_image(self, request: ImageRequest) -> StoredImage:
-        """The instance writes files, which then become ours; what is ours already is not written again."""
+        """Make the image. The instance writes files, which are then moved; existing files are not written again."""
         instance = self.find(request.token)
         if instance is None:
             raise TargetFailed("there is no such instance", on=request.token, remedy="start the job again")
@@ -284,7 +284,7 @@ def _read(record: Path) -> dict[str, object] | None:
 
 
 def _disks(record: dict[str, object]) -> list[str]:
-    """Keys of the disks that were asked for."""
+    """Keys of the requested disks."""
     instance = record.get("disks", [])
     return [str(key) for key in instance] if isinstance(instance, list) else []
 
@@ -296,14 +296,14 @@ def _note_disks(record: Path, request: InstanceRequest) -> None:
 
 
 def _write(record: Path, content: dict[str, object]) -> None:
-    """All or nothing, also when the power fails."""
+    """Write a record completely or not at all, even if the power fails."""
     replace(record, json.dumps(content).encode())
 
 
 def _put(draft: Path, target: Path) -> None:
-    """Under the wanted name is all of the earlier image, or nothing, or all of the new one."""
+    """Move an image into place. The name has the whole earlier image, or nothing, or the whole new one."""
     former = _former(target)
-    if target.exists():  # of an earlier order under this name
+    if target.exists():  # an earlier order had this name
         _remove(former)
         move(target, former)
     move(draft, target)
@@ -316,7 +316,7 @@ def _remove(directory: Path) -> None:
 
 
 def _claim(target: Path, token: str) -> None:
-    """Only what this instance made may be replaced by it. Raises Conflict for anybody else's image."""
+    """Raise Conflict if the name belongs to an image of another instance."""
     record = _owner(target)
     if target.exists() and (_read(record) or {}).get("token") != token:
         raise Conflict(

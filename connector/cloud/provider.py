@@ -1,6 +1,6 @@
-"""Every call of a provider is idempotent by its token: after a crash the caller simply calls again.
+"""Every call of a provider is idempotent by its token, so after a crash the caller calls again.
 
-The caller records the token before `create_instance`, so that nothing in the cloud is ever unknown.
+The caller records the token before `create_instance`, so that no object in the cloud is unknown.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Final, Protocol
 
 from connector.model import Credential, InstanceAddress, TargetLimits
 
-#: The name that an operator of the target cloud sees, and must not delete.
+#: The instance's name in the target cloud, which tells operators not to delete it.
 INSTANCE_NAME: Final = "No_Delete_SMC_Transition_Instance"
 
 
 @dataclass(frozen=True, slots=True)
 class TargetDisk:
-    """One disk that the instance must offer; `capacity` in bytes.
+    """One disk that the instance must have. `capacity`: bytes.
 
-    `size`: so many bytes were asked for at the target, never fewer than `capacity`; 0: the provider rounds up.
+    `size`: bytes that were asked for at the target, at least `capacity`; 0: the provider rounds up.
     """
 
     key: int
@@ -31,10 +31,10 @@ class TargetDisk:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where and as what the instance was asked for; what is empty the provider chooses.
+    """Where the instance shall run, and as which type. The provider chooses empty fields.
 
-    An `instance_type` that cannot be had is a failure, never a reason for another one. `net_mode` is the public
-    API's: 0 reaches the instance over the internet, 2 at its private address in `vswitch`.
+    An unavailable `instance_type` is a failure; no other type is tried. `net_mode` is the public API's: 0 reaches the
+    instance over the internet, 2 at its private address in `vswitch`.
     """
 
     region: str = ""
@@ -50,9 +50,9 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class InstanceRequest:
-    """What to create. `token` names the instance for ever.
+    """The instance to create. `token` names it for ever.
 
-    Of mutual TLS with it, `credential` is its side and `control` the control plane's.
+    `credential` is the instance's certificate for mutual TLS, `control` the control plane's.
     """
 
     token: str
@@ -64,7 +64,7 @@ class InstanceRequest:
 
 
 class Health(StrEnum):
-    """What a provider knows of an instance."""
+    """The health of an instance, as the provider sees it."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -72,7 +72,7 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CloudResource:
-    """Something that exists beside an instance because of it, and may be billed: `kind` is "disk", "snapshot" and so on."""
+    """An object that belongs to an instance and may be billed. `kind`: "disk", "snapshot" and so on."""
 
     kind: str
     reference: str
@@ -82,7 +82,7 @@ class CloudResource:
 class Instance:
     """One intermediate instance. `handle` is the provider's own name for it.
 
-    `resources` go when it is released without its disks.
+    `resources` are removed when it is released without its disks.
     """
 
     handle: str
@@ -95,11 +95,11 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """What to make of an instance's disks, in this order: the first one is the system disk.
+    """An image of an instance's disks, in this order: the first is the system disk.
 
-    The same `token` and `run` are the same image for ever. `expect` is what the disks must show, by key: reading, target,
-    generation, root, as the evidence of the run says; other disks are no part of the image. `firmware`, `guest_id` and
-    `architecture` are vCenter's words for the machine that shall boot from it.
+    The same `token` and `run` mean the same image for ever. `expect`: what the disks must show, by key: reading, target,
+    generation and root in the evidence of the run. Other disks are no part of the image. `firmware`, `guest_id` and
+    `architecture`: vCenter's words for the machine that shall boot from it.
     """
 
     token: str
@@ -117,9 +117,9 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """One image as the provider lists it; `size` in bytes on the provider's side.
+    """One image in the provider's list. `size`: bytes at the provider.
 
-    `id` is the cloud's name for it where it has one. `details` is for people: disks, format, notes.
+    `id`: the cloud's id, if it has one. `details`: disks, format and notes for people.
     """
 
     name: str
@@ -133,7 +133,7 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One line of a ledger: what was intended at `created`, what it became, and whether it is gone."""
+    """One entry of a ledger: the object that was intended at `created`, its reference, and whether it is gone."""
 
     token: str
     kind: str
@@ -143,25 +143,25 @@ class LedgerEntry:
 
 
 class ProviderLedger(Protocol):
-    """Where a provider writes what it is about to create, before the call that does. `owner` is an instance's token.
+    """Where a provider records an object before the call that creates it. `owner`: an instance's token.
 
-    It outlives this process and is shared by all that may act for the same owner. Tokens begin with their owner's.
+    It outlives this process, and all processes that may act for an owner share it. Tokens begin with their owner's token.
     """
 
     def intend(self, owner: str, kind: str, token: str) -> None:
-        """This is going to be created. Harmless when repeated."""
+        """Record that this object will be created. Repeating it is harmless."""
         ...
 
     def made(self, owner: str, kind: str, token: str, reference: str) -> None:
-        """It exists, and this is the cloud's name for it."""
+        """Record that it exists, with the cloud's name for it."""
         ...
 
     def gone(self, owner: str, kind: str, token: str) -> None:
-        """It does not exist, and never will under this token."""
+        """Record that it does not exist and will never exist under this token."""
         ...
 
     def entries(self, owner: str) -> Sequence[LedgerEntry]:
-        """Everything that was ever intended for this owner, oldest first."""
+        """All entries of this owner, oldest first."""
         ...
 
 
@@ -170,7 +170,7 @@ class Provider(Protocol):
 
     @property
     def features(self) -> Collection[str]:
-        """What it can do that others cannot, in the words of `JobField.needs`."""
+        """Abilities that not every provider has, in the words of `JobField.needs`."""
         ...
 
     @property
@@ -179,19 +179,19 @@ class Provider(Protocol):
         ...
 
     def check(self, placement: Placement) -> None:
-        """Refuse what cannot be had, before a job is made of it: `BadInput`, whose `on` is the placement's field."""
+        """Raise `BadInput` for a placement that is not available, before a job is made. `on` is the placement's field."""
         ...
 
     def create_instance(self, request: InstanceRequest) -> Instance:
-        """A running instance for this token, the same one each time, with the disks it had before.
+        """The running instance of this token, always the same, with its former disks.
 
-        Returns when it can be used. An instance that stopped is started again on the same disks, at the same
-        address whenever possible.
+        It returns when the instance can be used. A stopped instance is started again on the same disks, if possible
+        at the same address.
         """
         ...
 
     def find(self, token: str) -> Instance | None:
-        """The instance of this token, running or not; None when there is none."""
+        """The instance of this token, running or not; None if there is none."""
         ...
 
     def describe(self) -> Sequence[Instance]:
@@ -199,13 +199,13 @@ class Provider(Protocol):
         ...
 
     def release(self, token: str, *, keep_disks: bool) -> None:
-        """Stop the instance; without `keep_disks` only its images remain. Harmless when gone."""
+        """Stop the instance; without `keep_disks` only its images remain. Harmless if it is gone."""
         ...
 
     def make_image(self, request: ImageRequest) -> StoredImage:
-        """An image of the instance's disks as its last pass left them; it outlives the instance.
+        """Make an image of the instance's disks at the end of the last pass. The image outlives the instance.
 
-        Returns when the image can be used. Its name may differ from the one that was asked for. Raises Conflict when a
+        It returns when the image can be used. The image's name may differ from the requested one. Raises Conflict if a
         disk is in the middle of a pass (invariant 10).
         """
         ...
@@ -215,9 +215,9 @@ class Provider(Protocol):
         ...
 
     def delete_image(self, name: str) -> None:
-        """Remove one image. Harmless when gone."""
+        """Remove one image. Harmless if it is gone."""
         ...
 
     def close(self) -> None:
-        """Let go: instances that live in this process's hands stop and keep their disks, others run on."""
+        """Close the provider. Instances that are children of this process stop and keep their disks; others go on."""
         ...

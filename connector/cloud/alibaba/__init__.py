@@ -1,1 +1,1 @@
-"""Alibaba Cloud ECS as the target cloud. Nothing outside of this room knows its SDK or its words."""
+"""Alibaba Cloud ECS as the target cloud. No other room knows its SDK or its words."""

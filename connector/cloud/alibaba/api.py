@@ -1,6 +1,6 @@
-"""Calls to the cloud, by the API's own names. Every one goes through one bracket: signed, bounded, repeated, judged.
+"""Every call to the cloud is signed, bounded, repeated and judged in one place. Calls have the API's own names.
 
-Repeating is always harmless: what creates carries a client token, what changes a state is asked for by id.
+A repetition is always harmless: a call that creates has a client token, and a call that changes a state names an id.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ T = TypeVar("T")
 
 
 class Api:
-    """Thread-safe. Raises `Refusal` for what the cloud refuses, a retryable TargetFailed when it does not answer."""
+    """Calls the cloud. Raises `Refusal` if it refuses, a retryable TargetFailed if it does not answer. Thread-safe."""
 
     def __init__(self, settings: AlibabaSettings, credentials: Credentials) -> None:
         self.settings = settings
         self._credentials = credentials
-        credentials.current()  # without a key nothing is begun
+        credentials.current()  # without a key nothing begins
         self._sdk: Sdk = load()
         self._lock = threading.Lock()
         self._clients: dict[str, tuple[CloudAccessKey, Any]] = {}
@@ -42,7 +42,7 @@ class Api:
     def ecs(
         self, operation: str, parameters: Mapping[str, Any], *, patience: float = 0.0, on: str = ""
     ) -> Json:
-        """One call. With `patience`, what only has to be waited for is tried again for so many seconds."""
+        """One call of ECS. `patience`: seconds for which a refusal that passes by itself is tried again."""
         return self._patient(self._sdk.ecs, "ecs", operation, parameters, patience, on)
 
     def vpc(
@@ -54,7 +54,7 @@ class Api:
     def rows(
         self, service: str, operation: str, where: tuple[str, str], parameters: Mapping[str, Any]
     ) -> Iterator[Json]:
-        """Every row of a list, page by page; `where` names the two levels that lists are wrapped in."""
+        """All rows of a list, page by page. `where`: the two levels that the list is wrapped in."""
         call = self.ecs if service == "ecs" else self.vpc
         last: list[Json] = []
         for number in range(1, _PAGES + 1):
@@ -88,7 +88,7 @@ class Api:
         return result
 
     def pause(self) -> None:
-        """Between two looks."""
+        """Wait between two looks."""
         time.sleep(self.settings.poll)
 
     def _patient(
@@ -153,7 +153,7 @@ class Api:
         )
 
     def _client(self, service: SdkService, name: str) -> Any:
-        """One for each service and key: a renewed key gets a new one."""
+        """The client of a service. A renewed key gets a new client."""
         key = self._credentials.current()
         with self._lock:
             client = self._clients.get(name)
@@ -178,7 +178,7 @@ class Api:
 
 
 def client_token(token: str) -> str:
-    """What makes repeating a call harmless: 64 ASCII characters that follow from our own token."""
+    """The client token of a call: 64 ASCII characters that follow from our own token, so that a repetition is harmless."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -188,7 +188,7 @@ def _again(error: Exception) -> bool:
     return isinstance(error, TargetFailed) and error.retryable
 
 
-#: What the words of a transport's error mean. The words themselves are never repeated: they hold the whole request.
+#: Our words for errors of the transport. Its own words contain the whole request and are never repeated.
 _REASONS: Final = (
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted", False),
     ("timed out", "it timed out", True),
@@ -198,7 +198,7 @@ _REASONS: Final = (
 
 
 def _reason(error: Exception) -> tuple[str, bool]:
-    """In our own words, and whether it may pass."""
+    """The reason in our own words, and whether it may pass."""
     text = str(getattr(error, "inner_exception", None) or error)
     for words, reason, passes in _REASONS:
         if words.lower() in text.lower():

@@ -1,4 +1,4 @@
-"""Every code that ECS may answer, and what follows from it. Data; `docs/alibaba.md` lists this table."""
+"""The table of the codes of ECS and what follows from each. Data only; `docs/alibaba.md` lists it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RefusalEffect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EcsCode:
-    """One line of the table. A name may end in `.*`: the rest does not matter."""
+    """One row of the table. A name that ends in `.*` matches any ending."""
 
     name: str
     verdict: RefusalEffect
@@ -131,7 +131,7 @@ _EXACT: Final = {code.name: code for code in CODES if not code.name.endswith(".*
 _FAMILIES: Final = {code.name[:-2]: code for code in CODES if code.name.endswith(".*")}
 
 
-#: Words of codes that are not in the table and pass by themselves, whatever status comes with them.
+#: Words in codes that pass by themselves, although the codes are not in the table.
 _PASSING: Final = re.compile(
     r"Throttl|TokenProcessing|IdempotentProcessing|FlowControl|TooManyRequests|TooFrequent|Busy$|Time(d)?out$"
     r"|ServiceUnavailable|Temporar(y|ily)"
@@ -142,7 +142,7 @@ _PASSING_STATUS: Final = (408, 425, 429)
 def judge(name: str, status: int) -> EcsCode:
     """What follows from this code.
 
-    One that nobody has met stops the job, unless it was the server's fault or says itself that it passes.
+    An unknown code stops the job, unless it is the server's fault or its name says that it passes.
     """
     effect = _EXACT.get(name) or _FAMILIES.get(name.partition(".")[0])
     if effect is not None:
@@ -153,7 +153,7 @@ def judge(name: str, status: int) -> EcsCode:
 
 
 class Refusal(TargetFailed):
-    """The cloud said no, and why. The job shows `code`."""
+    """The cloud has refused a call. The job shows `code`."""
 
     def __init__(
         self, operation: str, code: str, status: int, message: str, request: str, *, on: str = ""
@@ -173,7 +173,7 @@ class Refusal(TargetFailed):
 
     @property
     def gone(self) -> bool:
-        """The object of the call is not there."""
+        """Whether the object of the call does not exist."""
         return self.status == 404 and self.code.endswith("NotFound")
 
     def to_json(self) -> dict[str, object]:
@@ -181,7 +181,7 @@ class Refusal(TargetFailed):
 
 
 class NoStock(TargetFailed):
-    """Nothing of what is allowed can be had anywhere; the job shows the cloud's own code for that."""
+    """No allowed instance type is available. The job shows the cloud's own code for that."""
 
     code: Final = "OperationDenied.NoStock"
 

@@ -1,6 +1,6 @@
-"""The access key: from a file that only its owner may read, or from the environment; never printed, never logged.
+"""The cloud's access key comes from a file that only its owner may read, or from the environment. It is never printed or logged.
 
-A file is read again when it has changed: whoever renews a temporary key replaces the file.
+A changed file is read again: a temporary key is renewed by replacing the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 from connector import pasted, readable
 from connector.errors import BadInput
 
-#: The names under which Alibaba Cloud's own tools look for it.
+#: The variables of Alibaba Cloud's own tools.
 VARIABLES: Final = (
     "ALIBABA_CLOUD_ACCESS_KEY_ID",
     "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
@@ -29,7 +29,7 @@ _FIELDS: Final = ("access_key_id", "access_key_secret", "security_token")
 
 @dataclass(frozen=True, slots=True)
 class CloudAccessKey:
-    """With a `token` it is a temporary one."""
+    """An access key; with a `token` it is temporary."""
 
     id: str
     secret: str = field(repr=False)
@@ -37,7 +37,7 @@ class CloudAccessKey:
 
 
 class Credentials:
-    """Thread-safe."""
+    """Finds the access key. Thread-safe."""
 
     def __init__(self, file: Path | None, environment: Mapping[str, str] = os.environ) -> None:
         self._file = file
@@ -46,7 +46,7 @@ class Credentials:
         self._read: tuple[int, CloudAccessKey] | None = None
 
     def current(self) -> CloudAccessKey:
-        """The key to sign with now. Raises BadInput when there is none."""
+        """The key that signs now. Raises BadInput if there is none."""
         if self._file is None:
             return self._from_environment()
         with self._lock:
@@ -91,7 +91,7 @@ def _from_file(path: Path, mode: int) -> CloudAccessKey:
 
 
 def _key(key: str, secret: str, token: str, on: str) -> CloudAccessKey:
-    """Without what was copied along with them. Raises BadInput."""
+    """The key without blanks that were pasted with it. Raises BadInput."""
     return CloudAccessKey(
         pasted.token(key, "access key's id", on),
         pasted.token(secret, "access key's secret", on),

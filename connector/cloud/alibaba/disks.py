@@ -1,4 +1,4 @@
-"""The data disks of an instance: which one is for which source disk, and those that were asked for later."""
+"""Each data disk of an instance is tagged with its source disk's key. Missing disks are made, small ones enlarged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DISKS: Final = ("Disks", "Disk")
 
 
 class CloudDisks:
-    """Thread-safe; one thread at a time acts for one owner."""
+    """Finds, makes and removes data disks. Thread-safe; only one thread at a time acts for one owner."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -28,20 +28,20 @@ class CloudDisks:
         self._market = Market(api)
 
     def of_instance(self, instance: str) -> list[Json]:
-        """All its disks, the system disk too."""
+        """All disks of an instance, with the system disk."""
         return list(self._rows({"InstanceId": instance}))
 
     def of_owner(self, owner_tags: dict[str, str]) -> list[Json]:
-        """Every disk that carries these tags."""
+        """All disks with these tags."""
         return list(self._rows({"Tag": tags.written(owner_tags)}))
 
     def complete(
-        self, instance: Json, disks: Sequence[TargetDisk], book: OwnerLedger, owner_tags: dict[str, str]
+        self, instance: Json, disks: Sequence[TargetDisk], ledger: OwnerLedger, owner_tags: dict[str, str]
     ) -> dict[str, Json]:
-        """The disk for each source disk, by key: one that is missing is made and attached, one that is small is enlarged."""
+        """The disk for each source disk, by key. A missing disk is made and attached; a small disk is enlarged."""
         instance_id = str(instance["InstanceId"])
         rows = self._api.until(
-            lambda: self._launched(instance_id, book), "visible with its disks", on=instance_id
+            lambda: self._launched(instance_id, ledger), "visible with its disks", on=instance_id
         )
         if len(rows.keys() | {str(disk.key) for disk in disks}) > DISK_LIMIT:
             raise TargetFailed(
@@ -51,30 +51,32 @@ class CloudDisks:
             )
         for disk in disks:
             if str(disk.key) not in rows:
-                self._attach(self._create(instance, disk, book, owner_tags), instance_id)
+                self._attach(self._create(instance, disk, ledger, owner_tags), instance_id)
         rows = self._by_key(instance_id)
         for disk in disks:
             self._enlarge(rows[str(disk.key)], disk)
         return {str(disk.key): rows[str(disk.key)] for disk in disks}
 
-    def _launched(self, instance: str, book: OwnerLedger) -> dict[str, Json] | None:
-        """All its data disks by key; None while one that it was launched with cannot be seen."""
+    def _launched(self, instance: str, ledger: OwnerLedger) -> dict[str, Json] | None:
+        """All its data disks by key; None while a disk of the launch is not visible."""
         by_key = self._by_key(instance)
-        names = (page.name.removeprefix("launch-disk/") for page in book.standing("launch-disk"))
+        names = (page.name.removeprefix("launch-disk/") for page in ledger.standing("launch-disk"))
         return by_key if all(key in by_key for key in names) else None
 
     def _by_key(self, instance: str) -> dict[str, Json]:
         rows = ((disk_key(str(row.get("DiskName") or "")), row) for row in self.of_instance(instance))
         return {key: row for key, row in rows if key is not None}
 
-    def _create(self, instance: Json, disk: TargetDisk, book: OwnerLedger, owner_tags: dict[str, str]) -> str:
-        """A disk that is not attached yet; the same one each time."""
+    def _create(
+        self, instance: Json, disk: TargetDisk, ledger: OwnerLedger, owner_tags: dict[str, str]
+    ) -> str:
+        """The id of the disk, which may not be attached yet. A repetition answers the same disk."""
         disk_tags = owner_tags | {tags.DISK: str(disk.key)}
 
         def look() -> Json | None:
             return next(self._rows({"Tag": tags.written(disk_tags)}), None)
 
-        page = book.open("disk", f"disk/{disk.key}")
+        page = ledger.open("disk", f"disk/{disk.key}")
         row = look()
         if row is None:
             parameters = self._order(instance, disk) | {
@@ -82,7 +84,7 @@ class CloudDisks:
                 "ClientToken": client_token(page.token),
             }
             try:
-                disk_id = str(self._api.ecs("CreateDisk", parameters, on=book.owner)["DiskId"])
+                disk_id = str(self._api.ecs("CreateDisk", parameters, on=ledger.owner)["DiskId"])
             except Refusal as refused:
                 if refused.verdict is not RefusalEffect.EXISTS:
                     raise
@@ -135,7 +137,7 @@ class CloudDisks:
             self._api.ecs("ResizeDisk", parameters, patience=self._settings.patience, on=str(row["DiskId"]))
 
     def remove(self, owner_tags: dict[str, str]) -> None:
-        """Disks that are left when the instance is gone."""
+        """Remove the disks that are left when the instance is gone."""
         for row in self.of_owner(owner_tags):
             try:
                 self._api.ecs("DeleteDisk", {"DiskId": row["DiskId"]}, patience=self._settings.patience)

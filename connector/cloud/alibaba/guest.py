@@ -1,10 +1,10 @@
-"""vCenter's words for a machine as an image's: platform and boot mode. Pure."""
+"""vCenter's guest identifier and firmware become an image's platform and boot mode. Pure."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: The beginning of vCenter's guest identifier, longest first, and the platform that the cloud calls it.
+#: Beginnings of vCenter's guest identifiers, longest first, with the cloud's platforms.
 PLATFORMS: Final = (
     ("windows2022srvnext", "Windows Server 2022"),
     ("windows2022", "Windows Server 2022"),
@@ -33,7 +33,7 @@ PLATFORMS: Final = (
 
 
 def platform(guest_id: str) -> str:
-    """What the image is said to hold; an unknown guest is some Linux."""
+    """The platform of the image. An unknown guest counts as Linux."""
     name = guest_id.lower()
     return next((platform for start, platform in PLATFORMS if name.startswith(start)), "Others Linux")
 

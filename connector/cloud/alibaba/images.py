@@ -1,7 +1,7 @@
-"""An image from the settled disks of an instance: a snapshot of each, then the image of them all.
+"""An image is made from a snapshot of each settled disk of an instance.
 
-Snapshots show the disks at the call, so the instance may write again as soon as all of them are begun. They stay as long
-as their image does; what no image uses goes when the instance is released.
+A snapshot shows a disk at the time of the call, so the instance may write again when all snapshots have begun. A snapshot
+stays as long as its image; unused snapshots are removed when the instance is released.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
 class CloudImages:
-    """Thread-safe; one thread at a time acts for one owner."""
+    """Makes, lists and removes images. Thread-safe; only one thread at a time acts for one owner."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._settings = api.settings
 
     def make(
-        self, request: ImageRequest, disks: dict[str, Json], book: OwnerLedger, owner_tags: dict[str, str]
+        self, request: ImageRequest, disks: dict[str, Json], ledger: OwnerLedger, owner_tags: dict[str, str]
     ) -> StoredImage:
-        """The image of this run; found when it was made before. `disks`: the cloud's, by the source disk's key."""
+        """The image of this run, made if it does not exist. `disks`: the cloud's disks by the source disk's key."""
         run_tags = owner_tags | {tags.RUN: request.run}
         for _ in range(2):
             row = self._begun(run_tags)
             if row is None:
-                snapshots = self._snapshots(request, disks, book, run_tags)
-                row = self._create(request, snapshots, book, run_tags)
+                snapshots = self._snapshots(request, disks, ledger, run_tags)
+                row = self._create(request, snapshots, ledger, run_tags)
             row = self._finished(str(row["ImageId"]))
             if row["Status"] == "Available":
                 self._name_snapshots(row)
                 return _stored(row, request)
             self._api.ecs("DeleteImage", self._given(ImageId=row["ImageId"], Force=True))
-            book.gone(book.open("image", f"image/{request.run}"))
+            ledger.gone(ledger.open("image", f"image/{request.run}"))
         raise TargetFailed(
             "the cloud could not make the image, twice",
             on=request.name,
@@ -66,21 +66,21 @@ class CloudImages:
         return self._api.until(look, "available", on=image, patience=float("inf"))
 
     def _snapshots(
-        self, request: ImageRequest, disks: dict[str, Json], book: OwnerLedger, run_tags: dict[str, str]
+        self, request: ImageRequest, disks: dict[str, Json], ledger: OwnerLedger, run_tags: dict[str, str]
     ) -> list[tuple[str, int]]:
-        """Id and size of the snapshot of each disk, in the order of the request, when all are accomplished."""
+        """Id and size of each disk's snapshot, in the order of the request, after all are accomplished."""
         snapshots = [
-            self._snapshot(str(disk.key), disks[str(disk.key)], book, run_tags) for disk in request.disks
+            self._snapshot(str(disk.key), disks[str(disk.key)], ledger, run_tags) for disk in request.disks
         ]
         snapshot_ids = []
         for page, snapshot in snapshots:
             size = self._accomplished(snapshot)
-            book.made(page, snapshot)
+            ledger.made(page, snapshot)
             snapshot_ids.append((snapshot, size))
         return snapshot_ids
 
     def _snapshot(
-        self, key: str, disk: Json, book: OwnerLedger, run_tags: dict[str, str]
+        self, key: str, disk: Json, ledger: OwnerLedger, run_tags: dict[str, str]
     ) -> tuple[ObjectAttempts, str]:
         owner_tags = run_tags | {tags.DISK: key}
 
@@ -88,7 +88,7 @@ class CloudImages:
             rows = self._snapshot_rows(Tag=tags.written(owner_tags))
             return next((row for row in rows if row.get("Status") != "failed"), None)
 
-        page = book.open("snapshot", f"snapshot/{run_tags[tags.RUN]}/{key}")
+        page = ledger.open("snapshot", f"snapshot/{run_tags[tags.RUN]}/{key}")
         row = look()
         if row is None:
             parameters = {
@@ -109,7 +109,7 @@ class CloudImages:
         return page, str(row["SnapshotId"])
 
     def _accomplished(self, snapshot: str) -> int:
-        """GiB. A snapshot takes as long as it takes; its progress is in the console."""
+        """The snapshot's size in GiB, after it is accomplished. There is no time limit; the console shows its progress."""
 
         def look() -> Json | None:
             row = next(self._snapshot_rows(SnapshotIds=f'["{snapshot}"]'), None)
@@ -124,11 +124,11 @@ class CloudImages:
         self,
         request: ImageRequest,
         snapshots: Sequence[tuple[str, int]],
-        book: OwnerLedger,
+        ledger: OwnerLedger,
         run_tags: dict[str, str],
     ) -> Json:
-        """Under the name that was asked for; when it is taken, with the job's id appended (X3)."""
-        page = book.open("image", f"image/{request.run}")
+        """Make the image with the requested name; if the name is in use, with the job's id appended (X3)."""
+        page = ledger.open("image", f"image/{request.run}")
         for number, name in enumerate(_names(request), 1):
             parameters = self._given(
                 ImageName=name,
@@ -153,7 +153,7 @@ class CloudImages:
         )
 
     def _name_snapshots(self, image: Json) -> None:
-        """So that they are found when their image is deleted and the process dies before they are."""
+        """Tag the snapshots with their image, so that they are found if the process dies while the image is deleted."""
         parameters = self._given(
             ResourceType="snapshot",
             ResourceId=_snapshot_ids(image),
@@ -162,12 +162,12 @@ class CloudImages:
         self._api.ecs("TagResources", parameters)
 
     def all(self) -> list[StoredImage]:
-        """The images that we have made, newest first."""
+        """Our images, newest first."""
         rows = self._rows(ImageOwnerAlias="self", Tag=tags.written({tags.OWNER: ""}))
         return [_stored(row) for row in rows if tags.OWNER in tags.read(row)]
 
     def delete(self, name: str) -> list[Json]:
-        """The image and its snapshots, which are answered. Raises TargetFailed when instances were made from it."""
+        """Delete an image with its snapshots, and answer these. Raises TargetFailed if instances were made from it."""
         rows = [row for row in self._rows(ImageName=name, Status=_ANY) if tags.OWNER in tags.read(row)]
         for row in rows:
             if row.get("Usage") not in (None, "", "none"):
@@ -182,11 +182,11 @@ class CloudImages:
         return snapshots
 
     def _others(self, name: str) -> bool:
-        """Whether an image of that name is somebody else's."""
+        """Whether an image of that name exists that is not ours."""
         return next(self._rows(ImageName=name, Status=_ANY), None) is not None
 
     def remove_unused(self, owner_tags: dict[str, str]) -> None:
-        """Snapshots of this owner that no image is made of, and images that never became one."""
+        """Remove this owner's unused snapshots and unfinished images."""
         images = list(self._rows(Status=_ANY, Tag=tags.written(owner_tags)))
         for row in images:
             if row.get("Status") not in ("Available", "Creating", "Waiting"):
@@ -221,7 +221,7 @@ class CloudImages:
 
 
 def _mapping(snapshots: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
-    """The first disk is the system disk, whatever it was on the intermediate instance."""
+    """The device mapping of the image. The first disk is the system disk, whatever it was on the intermediate instance."""
     return [
         {
             "SnapshotId": snapshot,
@@ -234,7 +234,7 @@ def _mapping(snapshots: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
 
 
 def _names(request: ImageRequest) -> list[str]:
-    """Best first. The cloud wants a letter, then letters, digits, colons, underscores and hyphens."""
+    """Names for the image, best first: a letter, then letters, digits, colons, underscores and hyphens."""
     plain = _ODD.sub("-", request.name)
     plain = plain if plain[:1].isalpha() else f"m-{plain}"
     endings = ("", f"_{request.job_id}", f"_{request.job_id}_{request.run}")

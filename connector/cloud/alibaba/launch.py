@@ -1,7 +1,7 @@
-"""One running instance for a token: the type, zone and disk category are tried in order, and each attempt is written down.
+"""A token has at most one instance. Types, zones and disk categories are tried in order, and each attempt is recorded first.
 
-A crash may have lost the answer to an attempt. The same attempt is then made again with the same client token: either it had
-its effect, or it is refused again, and only then the next one is made. So there is never a second instance.
+If a crash loses the answer to an attempt, the same attempt is made again with the same client token. Either it had its
+effect, or it is refused again, and only then the next attempt is made.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DIGESTS: Final = 2048  # bytes of a disk for each byte of its digest table, whi
 
 @dataclass(frozen=True, slots=True)
 class LaunchAttempt:
-    """One way to launch."""
+    """One attempt to launch: a type in a zone, and a disk category."""
 
     offer: Offer
     category: str
@@ -47,7 +47,7 @@ class LaunchAttempt:
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """Everything that the attempts of one launch share. `look` finds the instance by its tags."""
+    """What all attempts of one launch share. `look` finds the instance by its tags."""
 
     request: InstanceRequest
     book: OwnerLedger
@@ -60,7 +60,7 @@ class LaunchRequest:
 
 
 class Launcher:
-    """Thread-safe; one thread at a time acts for one token."""
+    """Launches instances. Thread-safe; only one thread at a time acts for one token."""
 
     def __init__(self, api: Api, networks: Networks) -> None:
         self._api = api
@@ -71,11 +71,11 @@ class Launcher:
     def launch(
         self,
         request: InstanceRequest,
-        book: OwnerLedger,
+        ledger: OwnerLedger,
         owner_tags: dict[str, str],
         look: Callable[[], Json | None],
     ) -> str:
-        """The id of the instance. Raises NoStock, or what stops the job."""
+        """The id of the instance. Raises NoStock, or the refusal that stops the job."""
         if len(request.disks) > DISK_LIMIT:
             raise TargetFailed(
                 f"an instance has {DISK_LIMIT} data disks at most, the machine has {len(request.disks)}",
@@ -84,12 +84,12 @@ class Launcher:
             )
         switches = {switch.zone: switch for switch in self._networks.switches(request.placement)}
         launch = LaunchRequest(
-            request, book, owner_tags, look, self._image(request.placement.architecture), switches
+            request, ledger, owner_tags, look, self._image(request.placement.architecture), switches
         )
         return self._unsettled(launch) or self._in_order(launch)
 
     def _unsettled(self, launch: LaunchRequest) -> str | None:
-        """What a crash may have made: attempts whose outcome nobody knows are made again."""
+        """Repeat the attempts with unknown outcome; the id of the instance if one had its effect."""
         for page in launch.book.standing("launch"):
             instance = self._try(launch, LaunchAttempt.of(page))
             if isinstance(instance, str):
@@ -110,7 +110,7 @@ class Launcher:
         raise _nothing(launch)
 
     def _sold(self, launch: LaunchRequest, offer: Offer) -> list[Category]:
-        """Categories in which every disk of the machine can be had for this type."""
+        """The categories in which every disk of the machine is available for this type."""
         if offer not in launch.sold:
             launch.sold[offer] = [
                 category
@@ -120,7 +120,7 @@ class Launcher:
         return launch.sold[offer]
 
     def _try(self, launch: LaunchRequest, attempt: LaunchAttempt) -> str | Refusal:
-        """The id of the instance, or why the next attempt is due. Raises what stops the job."""
+        """The id of the instance, or the refusal that leads to the next attempt. Raises a refusal that stops the job."""
         try:
             return self._run(launch, attempt)
         except Refusal as refused:
@@ -178,7 +178,7 @@ class Launcher:
         }
 
     def _system_disk(self, launch: LaunchRequest, attempt: LaunchAttempt) -> dict[str, Any]:
-        """Room for the image, and for the journals and digests of all disks."""
+        """The system disk, with room for the image and for the journals and digests of all disks."""
         digests = -(-sum(disk.capacity for disk in launch.request.disks) // _DIGESTS // GIB)
         size = max(int(launch.image.get("Size") or 0), 20) + digests + 1
         names = [category.name for category in self._market.categories(attempt.offer, "SystemDisk")]
@@ -226,18 +226,18 @@ class Launcher:
         return dict(row)
 
 
-def note_disks(book: OwnerLedger, keys: Sequence[int]) -> None:
-    """Which disks come with the instance: they may be seen later than it, and must not be made a second time."""
+def note_disks(ledger: OwnerLedger, keys: Sequence[int]) -> None:
+    """Record which disks come with the instance: they may become visible later and must not be made twice."""
     names = {f"launch-disk/{key}" for key in keys}
-    for page in book.standing("launch-disk"):
+    for page in ledger.standing("launch-disk"):
         if page.name not in names:
-            book.gone(page)
+            ledger.gone(page)
     for name in sorted(names):
-        book.open("launch-disk", name)
+        ledger.open("launch-disk", name)
 
 
 def disk_name(key: int) -> str:
-    """How a data disk says which source disk it is for."""
+    """The name of a data disk, which contains the key of its source disk."""
     return f"connector-{key}"
 
 
@@ -248,7 +248,7 @@ def disk_key(name: str) -> str | None:
 
 
 def user_data(credential: Credential) -> str:
-    """What the instance boots with: its side of mutual TLS for this job, which expires by itself, and nothing else."""
+    """The instance's user data: only its certificate and key for this job, which expire by themselves."""
     content = json.dumps({"version": 1, "credential": asdict(credential)}, separators=(",", ":")).encode()
     if len(content) > USER_DATA_LIMIT:
         raise TargetFailed(

@@ -1,4 +1,4 @@
-"""What the cloud says it can sell, where: types of instances, and categories of disks with their sizes."""
+"""The cloud says which instance types and disk categories are in stock in which zone."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _HAS_STOCK: Final = ("WithStock", "ClosedWithStock")
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A category of disks; sizes in GiB, 0: not told."""
+    """A category of disks. Sizes are in GiB; 0: not known."""
 
     name: str
     least: int
     most: int
 
     def size(self, capacity: int) -> int | None:
-        """GiB of a disk for so many bytes: whole ones, rounded up (R50). None when it cannot be so large."""
+        """Whole GiB of a disk for so many bytes, rounded up (R50). None if the category has no disk so large."""
         gib = max(-(-capacity // GIB), self.least)
         return None if self.most and gib > self.most else gib
 
 
 class Market:
-    """Asks each time: stock changes while we look."""
+    """Asks for stock, each time anew, because stock changes."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
 
     def offers(self, wanted: Wanted, zones: Sequence[str]) -> list[Offer]:
-        """Types with stock, in the order of `zones`."""
+        """The types in stock, in the order of `zones`."""
         parameters: dict[str, Any] = {"DestinationResource": "InstanceType", **self._common()}
         if wanted.cores is not None:
             parameters |= {"Cores": wanted.cores, "Memory": wanted.memory}
@@ -44,7 +44,7 @@ class Market:
         return [Offer(zone, row["Value"]) for zone in zones for row in by_zone.get(zone, [])]
 
     def categories(self, offer: Offer, resource: str) -> list[Category]:
-        """For `resource` "SystemDisk" or "DataDisk" of this type in this zone, in the order of the settings."""
+        """The categories of `resource` ("SystemDisk" or "DataDisk") for this offer, in the order of the settings."""
         given = {
             "DestinationResource": resource,
             "InstanceType": offer.type,

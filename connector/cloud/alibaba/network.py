@@ -1,6 +1,6 @@
-"""Where an instance is connected: a vSwitch of the operator's or one of its own, and who may reach it.
+"""An instance is on a vSwitch of the operator, or on one that we make. Its security group admits only configured addresses.
 
-The security group of an instance lets in its two ports from the configured addresses, and nothing else (R58).
+They reach its two ports and nothing else (R58).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _GROUPS: Final = ("SecurityGroups", "SecurityGroup")
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A vSwitch; without an id it has to be made when its zone is chosen."""
+    """A vSwitch. Without an id it is made when its zone is chosen."""
 
     zone: str
     id: str = ""
@@ -34,14 +34,14 @@ class Switch:
 
 
 class Networks:
-    """Makes what is missing, once: found by tag, or made with a token that was written down."""
+    """Finds networks by tag, or makes them with a recorded token."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._settings = api.settings
 
     def switches(self, placement: Placement) -> list[Switch]:
-        """Where the instance may stand, best first. Raises BadInput when the job's own words contradict each other."""
+        """The possible vSwitches of an instance, best first. Raises BadInput if the job's parameters contradict each other."""
         wanted = [placement.vswitch] if placement.vswitch else list(self._settings.vswitches)
         if wanted:
             vswitches = [self._switch(vswitch) for vswitch in wanted]
@@ -64,21 +64,21 @@ class Networks:
         answer = self._api.ecs("DescribeZones", {"RegionId": self._settings.region})
         return [str(row["ZoneId"]) for row in (answer.get("Zones") or {}).get("Zone") or []]
 
-    def connected(self, book: OwnerLedger, switch: Switch, owner_tags: dict[str, str]) -> Switch:
+    def connected(self, ledger: OwnerLedger, switch: Switch, owner_tags: dict[str, str]) -> Switch:
         """The same place, with a vSwitch that exists. `own`: the tags of what is made."""
         if switch.id:
             return switch
         vpc = self._made(
-            book.open("vpc", "vpc"),
-            book,
+            ledger.open("vpc", "vpc"),
+            ledger,
             lambda: next(self._rows("DescribeVpcs", _VPCS, owner_tags), None),
             lambda token: self._create_vpc(token, owner_tags),
             "VpcId",
             lambda vswitches: self._available(self._rows("DescribeVpcs", _VPCS, owner_tags, VpcId=vswitches)),
         )
         object_id = self._made(
-            book.open("vswitch", f"vswitch/{switch.zone}"),
-            book,
+            ledger.open("vswitch", f"vswitch/{switch.zone}"),
+            ledger,
             lambda: next(self._vswitches({"VpcId": vpc, "ZoneId": switch.zone}), None),
             lambda token: self._create_vswitch(token, owner_tags, vpc, switch.zone),
             "VSwitchId",
@@ -86,13 +86,13 @@ class Networks:
         )
         return Switch(switch.zone, object_id, vpc)
 
-    def group(self, book: OwnerLedger, switch: Switch, owner_tags: dict[str, str]) -> str:
+    def group(self, ledger: OwnerLedger, switch: Switch, owner_tags: dict[str, str]) -> str:
         """The security group for an instance on this vSwitch, with its rules."""
         if self._settings.security_group is not None:
             return self._settings.security_group
         group = self._made(
-            book.open("security-group", f"security-group/{switch.vpc}"),
-            book,
+            ledger.open("security-group", f"security-group/{switch.vpc}"),
+            ledger,
             lambda: next(self._groups(owner_tags, VpcId=switch.vpc), None),
             lambda token: self._create_group(token, owner_tags, switch.vpc),
             "SecurityGroupId",
@@ -102,12 +102,12 @@ class Networks:
         return group
 
     def keep_open(self, owner_tags: dict[str, str]) -> None:
-        """The rules of a group of ours must stay: what somebody removed is added again."""
+        """Add rules that somebody removed from our security group again."""
         for row in list(self._groups(owner_tags)):
             self._let_in(str(row["SecurityGroupId"]))
 
     def _let_in(self, group: str) -> None:
-        """Exactly our rules when it is new; later only what is missing is added."""
+        """Add the missing rules to a group."""
         parameters = {"RegionId": self._settings.region, "SecurityGroupId": group}
         answer = self._api.ecs(
             "DescribeSecurityGroupAttribute", {**parameters, "Direction": "ingress"}, on=group
@@ -134,7 +134,7 @@ class Networks:
             self._api.ecs("AuthorizeSecurityGroup", {**parameters, "Permissions": missing}, on=group)
 
     def remove(self, owner_tags: dict[str, str]) -> None:
-        """What we made for one owner, from the inside out. What still depends on something is waited for."""
+        """Remove the networks of one owner, from the inside out, after the objects that depend on them are gone."""
         for row in list(self._groups(owner_tags)):
             self._removed(self._api.ecs, "DeleteSecurityGroup", "SecurityGroupId", row)
         for row in list(self._rows("DescribeVSwitches", _VSWITCHES, owner_tags)):
@@ -143,7 +143,7 @@ class Networks:
             self._removed(self._api.vpc, "DeleteVpc", "VpcId", row)
 
     def _removed(self, call: Callable[..., Json], operation: str, key: str, row: Json) -> None:
-        """Harmless when it is gone."""
+        """Remove one object. Harmless if it is gone."""
         parameters = {"RegionId": self._settings.region, key: row[key]}
         try:
             call(operation, parameters, patience=self._settings.patience, on=str(row[key]))
@@ -152,7 +152,7 @@ class Networks:
                 raise
 
     def kinds(self, owner_tags: dict[str, str]) -> set[str]:
-        """What of an owner can be seen now."""
+        """The kinds of an owner's networks that are visible now."""
         vswitches = {
             "security-group": self._groups(owner_tags),
             "vswitch": self._rows("DescribeVSwitches", _VSWITCHES, owner_tags),
@@ -163,13 +163,13 @@ class Networks:
     def _made(
         self,
         page: ObjectAttempts,
-        book: OwnerLedger,
+        ledger: OwnerLedger,
         look: Callable[[], Json | None],
         create: Callable[[str], Json],
         key: str,
         ready: Callable[[str], Json | None],
     ) -> str:
-        """The id of what `look` finds or `create` makes, when it can be used."""
+        """The id of the object that `look` finds or `create` makes, after it is ready."""
         row = look()
         if row is None:
             try:
@@ -180,7 +180,7 @@ class Networks:
                 row = self._api.until(look, "visible", on=page.token)
         object_id = str(row[key])
         self._api.until(lambda: ready(object_id), "usable", on=object_id)
-        book.made(page, object_id)
+        ledger.made(page, object_id)
         return object_id
 
     def _create_vpc(self, token: str, owner_tags: dict[str, str]) -> Json:
@@ -207,7 +207,7 @@ class Networks:
         return self._api.vpc("CreateVSwitch", parameters, patience=self._settings.patience, on=vpc)
 
     def _block(self, zone: str) -> str:
-        """A part of the network for each zone, always the same one."""
+        """The zone's part of the network; it is always the same."""
         zones = sorted(self._settings.zones or self._zones())
         parts = ipaddress.IPv4Network(self._settings.network).subnets(new_prefix=_BITS)
         return str(next(part for n, part in enumerate(parts) if n == zones.index(zone)))

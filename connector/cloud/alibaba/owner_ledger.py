@@ -1,7 +1,7 @@
-"""The ledger as one instance's owner uses it: which attempt at which object is under way, and what came of it.
+"""The ledger of one instance's owner records which attempt at which object is under way, and its outcome.
 
-A token is `OWNER/NAME/NUMBER`. The number rises when an earlier attempt is known to be gone, so that a client token is
-never used for a second object. The reference is written when the object has been seen: what has none may still appear.
+A token is `OWNER/NAME/NUMBER`. The number grows when an earlier attempt is known to be gone, so that a client token is
+never used for a second object. The reference is recorded when the object was seen; an entry without one may still appear.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from connector.cloud.provider import LedgerEntry, ProviderLedger
 
 @dataclass(frozen=True, slots=True)
 class ObjectAttempts:
-    """One attempt."""
+    """One attempt at an object."""
 
     kind: str
     name: str
@@ -22,14 +22,14 @@ class ObjectAttempts:
 
 
 class OwnerLedger:
-    """Not for several threads at once: whoever acts for an owner holds its lock."""
+    """The attempts of one owner. The caller holds the owner's lock, so only one thread uses it."""
 
     def __init__(self, ledger: ProviderLedger, owner: str) -> None:
         self._ledger = ledger
         self.owner = owner
 
     def open(self, kind: str, name: str) -> ObjectAttempts:
-        """The attempt that is under way or done; a new one, written down, when there is none."""
+        """The attempt that is under way or done; a new recorded one if there is none."""
         pages = sorted((e for e in self._entries() if self._name(e) == name), key=_number)
         if pages and not pages[-1].gone:
             return self._page(pages[-1])
@@ -44,17 +44,17 @@ class OwnerLedger:
         self._ledger.gone(self.owner, page.kind, page.token)
 
     def own(self, reference: str) -> None:
-        """The instance itself has been seen."""
+        """Record that the instance itself was seen."""
         self._ledger.made(self.owner, "instance", self.owner, reference)
         for page in self.standing("launch"):
             self.made(page, reference)
 
     def instance(self) -> str | None:
-        """The cloud's id of the instance, as far as it is known."""
+        """The cloud's id of the instance, if it is known."""
         return next((entry.reference for entry in self._entries() if entry.token == self.owner), None)
 
     def standing(self, kind: str = "") -> list[ObjectAttempts]:
-        """Every attempt that is not known to be gone, oldest first."""
+        """All attempts that are not known to be gone, oldest first."""
         return [
             self._page(entry)
             for entry in self._entries()
@@ -62,7 +62,7 @@ class OwnerLedger:
         ]
 
     def youngest(self) -> float:
-        """When the last attempt was written down; 0 when none is standing."""
+        """When the last attempt was recorded; 0 if all are gone."""
         return max((e.created for e in self._entries() if not e.gone), default=0.0)
 
     def _entries(self) -> list[LedgerEntry]:

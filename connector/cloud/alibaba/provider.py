@@ -1,6 +1,6 @@
-"""Instances, disks and images in one region of Alibaba Cloud; the cloud, the ledger and tags say what exists.
+"""The provider of one region of Alibaba Cloud. The cloud, the ledger and tags together show what exists.
 
-Only one process at a time acts for a token: the active runner of the control plane.
+Only one process at a time acts for a token: the active runner.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ _INSTANCES: Final = ("Instances", "Instance")
 
 
 class Talk(Protocol):
-    """What is said to a running instance. Raises TransferFailed while it does not answer."""
+    """The calls to a running instance. They raise TransferFailed while it does not answer."""
 
     def assign_devices(self, serials: Mapping[str, str]) -> None:
-        """On which devices its disks lie, by serial number."""
+        """Say which device carries which disk, by serial number."""
         ...
 
     def settle(self, expect: Mapping[str, Mapping[str, object]] | None = None) -> list[str]:
-        """The disks that show the end of one pass on stable storage, and what is expected of each."""
+        """The keys of the disks that show the end of one pass on stable storage. `expect`: what each must show."""
         ...
 
 
-#: Over its control port, which also proves that it is ours.
+#: Makes the calls over the control port, which also proves that the instance is ours.
 Reach = Callable[[InstanceAddress, Credential], Talk]
 
 
 class AlibabaProvider:
-    """Instances of the account. Thread-safe."""
+    """The provider `alibaba`. Thread-safe."""
 
     def __init__(
         self, settings: AlibabaSettings, ledger: ProviderLedger, *, reach: Reach = InstanceEndpoint
@@ -83,7 +83,7 @@ class AlibabaProvider:
         return LIMITS
 
     def check(self, placement: Placement) -> None:
-        """Refuses what this region cannot offer now (X4), and networks that do not fit together."""
+        """Refuse types that this region does not offer now (X4), and networks that do not fit together."""
         if placement.region not in ("", self._settings.region):
             raise BadInput(f"this control plane serves {self._settings.region} only", on="region")
         try:
@@ -99,21 +99,21 @@ class AlibabaProvider:
 
     def create_instance(self, request: InstanceRequest) -> Instance:
         with self._exclusively(request.token):
-            book, owner_tags = OwnerLedger(self._ledger, request.token), _own(request.token, request.job_id)
+            ledger, owner_tags = OwnerLedger(self._ledger, request.token), _own(request.token, request.job_id)
             row = self._row(request.token)
             if row is None:
-                self._launcher.launch(request, book, owner_tags, lambda: self._row(request.token))
+                self._launcher.launch(request, ledger, owner_tags, lambda: self._row(request.token))
             else:
                 self._networks.keep_open(owner_tags)
             row = self._running(request)
-            book.own(str(row["InstanceId"]))  # not before it can be seen: else it would count as released
-            visible = self._disks.complete(row, request.disks, book, owner_tags)
+            ledger.own(str(row["InstanceId"]))  # not before it can be seen: else it would count as released
+            visible = self._disks.complete(row, request.disks, ledger, owner_tags)
             serials = {key: str(disk["SerialNumber"]) for key, disk in visible.items()}
             self._introduce(request, serials)
             return self._instance(self._row(request.token) or row)
 
     def _running(self, request: InstanceRequest) -> Json:
-        """The instance, running and with an address. One that was stopped gets a credential that is valid now."""
+        """The instance, running and with an address. A stopped instance gets a valid credential before its start."""
 
         def settled() -> Json | None:
             row = self._row(request.token)
@@ -132,7 +132,7 @@ class AlibabaProvider:
         return self._api.until(addressed, "running, with an address", on=str(row["InstanceId"]))
 
     def _introduce(self, request: InstanceRequest, serials: dict[str, str]) -> None:
-        """The address is read anew each time: it may change while the instance boots."""
+        """Tell the instance its devices. The address is read each time, because it may change while the instance boots."""
         deadline = time.monotonic() + self._settings.boot_patience
         while True:
             row = self._row(request.token)
@@ -185,9 +185,9 @@ class AlibabaProvider:
         self._api.until(stopped, "stopped", on=token)
 
     def _remove(self, token: str) -> None:
-        """Instances, then disks, then snapshots without an image, then networks: everything that carries the token."""
-        book, owner_tags = OwnerLedger(self._ledger, token), {tags.OWNER: token}
-        self._let_appear(book, owner_tags)
+        """Remove everything with the token: instances, then disks, then unused snapshots, then networks."""
+        ledger, owner_tags = OwnerLedger(self._ledger, token), {tags.OWNER: token}
+        self._let_appear(ledger, owner_tags)
         patience = self._settings.patience
         for row in self._all(token):
             parameters = {"InstanceId": row["InstanceId"], "Force": True}
@@ -201,18 +201,18 @@ class AlibabaProvider:
         self._images.remove_unused(owner_tags)
         self._networks.remove(owner_tags)
         remaining = set(self._images.snapshots(owner_tags))
-        for page in book.standing():
+        for page in ledger.standing():
             if page.reference not in remaining:
-                book.gone(page)
+                ledger.gone(page)
 
-    def _let_appear(self, book: OwnerLedger, owner_tags: dict[str, str]) -> None:
-        """What was begun a moment ago may not be visible yet: then it would be left behind."""
-        young = self._settings.consistency - max(0.0, time.time() - book.youngest())
+    def _let_appear(self, ledger: OwnerLedger, owner_tags: dict[str, str]) -> None:
+        """Wait until recent attempts are visible, because an invisible object would be left behind."""
+        young = self._settings.consistency - max(0.0, time.time() - ledger.youngest())
         deadline = (
             time.monotonic() + young
         )  # the book's clock may be another one: no wait is longer than this
         while time.monotonic() < deadline:
-            missing = {page.kind for page in book.standing() if page.reference is None} - self._kinds(
+            missing = {page.kind for page in ledger.standing() if page.reference is None} - self._kinds(
                 owner_tags
             )
             if not missing:
@@ -220,7 +220,7 @@ class AlibabaProvider:
             self._api.pause()
 
     def _kinds(self, owner_tags: dict[str, str]) -> set[str]:
-        """Kinds of pages of which something can be seen, or nothing has to be."""
+        """Kinds of attempts whose objects are visible, or that need no visible object."""
         visible = self._networks.kinds(owner_tags) | {"image", "launch-disk"}
         if self._all(owner_tags[tags.OWNER]):
             visible |= {"launch"}
@@ -236,12 +236,12 @@ class AlibabaProvider:
                     "there is no such instance", on=request.token, remedy="start the job again"
                 )
             self._settle(request, row)
-            book, owner_tags = OwnerLedger(self._ledger, request.token), _own(request.token, request.job_id)
-            disks = self._disks.complete(row, request.disks, book, owner_tags)
-            return self._images.make(request, disks, book, owner_tags)
+            ledger, owner_tags = OwnerLedger(self._ledger, request.token), _own(request.token, request.job_id)
+            disks = self._disks.complete(row, request.disks, ledger, owner_tags)
+            return self._images.make(request, disks, ledger, owner_tags)
 
     def _settle(self, request: ImageRequest, row: Json) -> None:
-        """Every disk shows the end of one pass, and nothing waits to be written (invariant 10)."""
+        """Make sure that every disk shows the end of one pass, and that nothing waits to be written (invariant 10)."""
         address = InstanceAddress(_address(row), *PORTS)
         settled = self._reach(address, request.control).settle(request.expect or None)
         if missing := {str(disk.key) for disk in request.disks} - set(settled):
@@ -256,25 +256,25 @@ class AlibabaProvider:
 
     def delete_image(self, name: str) -> None:
         for snapshot in self._images.delete(name):
-            book = OwnerLedger(self._ledger, tags.read(snapshot).get(tags.OWNER, ""))
-            for page in book.standing("snapshot"):
+            ledger = OwnerLedger(self._ledger, tags.read(snapshot).get(tags.OWNER, ""))
+            for page in ledger.standing("snapshot"):
                 if page.reference == snapshot["SnapshotId"]:
-                    book.gone(page)
+                    ledger.gone(page)
 
     def close(self) -> None:
-        """Instances run on: they belong to the account, not to this process."""
+        """Close the provider. Instances go on: they belong to the account, not to this process."""
 
     def _instance(self, row: Json) -> Instance:
         return _shown(row, self._disks.of_instance(str(row["InstanceId"])))
 
     def _row(self, token: str) -> Json | None:
-        """The instance of this token: by its id as far as it is known, else by its tag; the oldest if there were two."""
+        """The instance of this token, by its id if it is known, else by its tag; the oldest if there are two."""
         instance_id = OwnerLedger(self._ledger, token).instance()
         rows = self._all(token) if instance_id is None else list(self._rows(InstanceIds=f'["{instance_id}"]'))
         return min(rows, key=lambda row: str(row.get("CreationTime")), default=None)
 
     def _all(self, token: str) -> list[Json]:
-        """By tag, and by the id that the ledger knows."""
+        """The instances of this token, by tag and by the id in the ledger."""
         rows = list(self._rows(Tag=tags.written({tags.OWNER: token})))
         instance_id = OwnerLedger(self._ledger, token).instance()
         if instance_id is not None and all(row["InstanceId"] != instance_id for row in rows):
@@ -310,7 +310,7 @@ def _shown(row: Json, disks: Sequence[Json]) -> Instance:
 
 
 def _address(row: Json) -> str:
-    """Where to reach it, "" while it has no address. In a VPC its private one (R53), else a bound EIP or a public one (R55)."""
+    """The address, "" while there is none: in a VPC the private address (R53), else a bound EIP or a public address (R55)."""
     private = ((row.get("VpcAttributes") or {}).get("PrivateIpAddress") or {}).get("IpAddress") or []
     if tags.read(row).get(tags.NET) == tags.VPC:
         return str(next(iter(private), ""))

@@ -1,4 +1,4 @@
-"""The official SDKs, imported when the first provider is made: nobody else needs them."""
+"""The official SDKs are imported only when the first provider is made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SdkService:
     client: Any
 
     def request(self, operation: str, parameters: dict[str, Any]) -> Any:
-        """The typed request of an operation, from the API's own names. A name that it does not have is a defect of ours."""
+        """The typed request of an operation, from the API's own names. An unknown name is a defect of ours."""
         typed = getattr(self.models, f"{operation}Request")().from_map(parameters)
         if not _kept(parameters, typed.to_map()):
             raise AssertionError(f"{operation} does not have all of the parameters {sorted(parameters)}")
@@ -25,7 +25,7 @@ class SdkService:
 
     @staticmethod
     def method(operation: str) -> str:
-        """As the SDK spells it: DescribeVSwitches is describe_vswitches."""
+        """The SDK's name of an operation: DescribeVSwitches is describe_vswitches."""
         plain = operation.replace("VSwitch", "Vswitch")
         return re.sub(r"(?<!^)(?=[A-Z])", "_", plain).lower() + "_with_options"
 
@@ -43,7 +43,7 @@ def _kept(parameters: Any, typed: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Sdk:
-    """Everything of it that is used."""
+    """The parts of the SDKs that are used."""
 
     ecs: SdkService
     vpc: SdkService
@@ -52,7 +52,7 @@ class Sdk:
     refused: Any  # the exception that carries a code
 
     def failure(self, error: Exception) -> tuple[str, int, str, str] | None:
-        """Code, status, message and request of what the server refused; None when it did not answer."""
+        """Code, status, message and request of a refusal; None if the server did not answer."""
         if not isinstance(error, self.refused) or not getattr(error, "status_code", None):
             return None
         data = getattr(error, "data", None) or {}
@@ -61,7 +61,7 @@ class Sdk:
 
 
 def load() -> Sdk:
-    """Raises BadInput when the SDKs are not installed."""
+    """Import the SDKs. Raises BadInput if they are not installed."""
     try:
         from alibabacloud_ecs20140526 import models as ecs_models
         from alibabacloud_ecs20140526.client import Client as EcsClient

@@ -1,4 +1,4 @@
-"""What an operator decides about the target account: where instances stand, what they are made from, who may reach them."""
+"""The operator's settings for the target account: networks, images, disks and reachability of instances."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class ImageSettings(_Section):
     arm64: _Id | None = None
 
     def of(self, architecture: str) -> str | None:
-        """A 32-bit machine is copied by a 64-bit instance."""
+        """The image for an architecture. A 64-bit instance copies 32-bit machines."""
         return self.arm64 if architecture == "arm64" else self.x86_64
 
 
 class AlibabaSettings(_Section):
-    """Names are those of `config/control-plane.yaml`, where each is explained. Sizes are GiB, times seconds."""
+    """The settings. `config/control-plane.yaml` explains each of them. Sizes are GiB, times seconds."""
 
     region: _Id
     images: ImageSettings
@@ -62,7 +62,7 @@ class AlibabaSettings(_Section):
     @field_validator("reachable_from")
     @classmethod
     def _blocks(cls, blocks: tuple[str, ...]) -> tuple[str, ...]:
-        """CIDR blocks of IPv4; everything is allowed only when it is spelled out as 0.0.0.0/0."""
+        """CIDR blocks of IPv4. Only 0.0.0.0/0, written out, allows everything."""
         return tuple(str(_block(block)) for block in dict.fromkeys(blocks))
 
     @field_validator("network")
@@ -89,7 +89,7 @@ def _block(text: str) -> ipaddress.IPv4Network:
 
 
 def parse(document: Any, name: str) -> AlibabaSettings:
-    """Validate a section of a file. Raises BadInput with every field that is wrong, and no value."""
+    """Validate a section of a file. Raises BadInput, which names every wrong field and shows no value."""
     try:
         return AlibabaSettings.model_validate(document)
     except ValidationError as broken:

@@ -1,6 +1,6 @@
-"""In which order instance types are tried. Pure: what can be had is asked through a function.
+"""Instance types are tried in the service's own order (R61, R62). Pure: a function answers what is in stock.
 
-The order is the service's own (R61, R62): small first for x86, a list of types for ARM, then anything that is cheap.
+For x86 small types come first, for ARM a list of types, then anything that is cheap.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One type that can be had in one zone."""
+    """One type that is in stock in one zone."""
 
     zone: str
     type: str
@@ -21,7 +21,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A step of the order: so many cores and GiB, or a family, or one type. All empty: anything."""
+    """A step of the order: cores and GiB, or a family, or one type. All empty: any type."""
 
     cores: int | None = None
     memory: float | None = None
@@ -34,7 +34,7 @@ class Wanted:
         return self.type or (f"family {self.family}" if self.family else "any other")
 
 
-#: What can be had of this; asked for cores, memory or type, never for a family.
+#: Answers the offers for cores and memory, or for a type; it is never asked for a family.
 Ask = Callable[[Wanted], Sequence[Offer]]
 
 X86: Final = (
@@ -63,7 +63,7 @@ _FAMILIES: Final = ("t6", "t5", "n4", "e", "u1", "c", "g", "mn4", "r")
 
 
 def candidates(architecture: str, type_name: str, ask: Ask) -> Iterator[Offer]:
-    """What to try, best first, each once; a type that was asked for by name is the only one."""
+    """The offers to try, best first, each once. If a type was asked for by name, only that type."""
     arm = architecture == "arm64"
     if type_name:
         yield from ask(Wanted(type=type_name))
@@ -100,7 +100,7 @@ def _family(name: str) -> str:
 
 
 def _rank(name: str) -> tuple[int, int] | None:
-    """How dear a type is: by its size, then by its family. None for what is never cheap, or not understood."""
+    """How expensive a type is: by its size, then by its family. None for an unknown type or one that is never cheap."""
     match = _NAME.match(name)
     if match is None or _DEAR.match(match["family"]):
         return None

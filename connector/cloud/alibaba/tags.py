@@ -1,4 +1,4 @@
-"""Tags say whose a thing is: nothing is ever changed or removed in the account that does not carry our token."""
+"""A tag names the owner of an object. Only objects with our token are ever changed or removed in the account."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ INTERNET: Final = "internet"
 
 
 def written(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """As calls want them."""
+    """Tags in the form of a request."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def read(row: Mapping[str, Any]) -> dict[str, str]:
-    """As ECS and VPC answer them."""
+    """Tags from an answer of ECS or VPC."""
     rows = (row.get("Tags") or {}).get("Tag") or []
     return {
         str(tag.get("TagKey") or tag.get("Key") or ""): str(tag.get("TagValue") or tag.get("Value") or "")
