@@ -1,1 +1,1 @@
-"""How our processes speak HTTPS to each other, once: the control plane's APIs and the control port of an instance."""
+"""All HTTPS between our own processes goes through this room: to the control plane's APIs and to an instance's control port."""

@@ -1,4 +1,4 @@
-"""How an appliance speaks to the control plane: HTTPS outbound only, the certificate pinned by thumbprint.
+"""An appliance calls the control plane over outbound HTTPS and pins its certificate by thumbprint.
 
 Every call may be repeated after a failure. Errors of the control plane arrive as the same typed errors.
 """
@@ -37,7 +37,7 @@ class ControlConnection:
         memory: EpochMemory | None = None,
         limits: RequestLimits = LIMITS,
     ) -> None:
-        """`memory` keeps how far the control plane said that it is, and is told to it with each call."""
+        """`memory` keeps the control plane's epoch mark; each call sends it."""
         self._memory = memory
         digest = thumbprint_of(thumbprint)
         self._https = Https(url, Pinned(digest), PEER, limits)
@@ -49,9 +49,9 @@ class ControlConnection:
     def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, wait: float = 0.0
     ) -> Any:
-        """The answer's JSON. Raises what the control plane reported, or `ControlFailed` when silent.
+        """The answer's JSON. Raises the error that the control plane reported, or `ControlFailed` if it is silent.
 
-        `wait`: seconds that the server may deliberately hold the answer back.
+        `wait`: seconds for which the server may deliberately delay the answer.
         """
         headers = {"Content-Type": "application/json", **self._headers(), **self._remembered()}
         content = b"" if body is None else json.dumps(body).encode()
@@ -85,7 +85,7 @@ class ControlConnection:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What an appliance keeps after it enrolled."""
+    """What an appliance keeps after its enrolment."""
 
     appliance_id: str
     secret: str = field(repr=False)
@@ -102,9 +102,9 @@ def enrol(
     memory: EpochMemory | None = None,
     evidence_key: str = "",
 ) -> Membership:
-    """Become a member. `vcenter`: its instance UUID; `evidence_key`: the public one, PEM.
+    """Enrol. `vcenter`: its instance UUID. `evidence_key`: the public key, PEM.
 
-    Raises `AuthenticationFailed` when the code is wrong, `NotPermitted` when it is not for this vCenter.
+    Raises `AuthenticationFailed` if the code is wrong, `NotPermitted` if it is not for this vCenter.
     """
     connection = ControlConnection(url, thumbprint, memory=memory)
     try:
@@ -134,7 +134,7 @@ class ControlClient:
         membership: Membership | Callable[[], Membership],
         memory: EpochMemory | None = None,
     ) -> None:
-        """`membership`: asked before every call when it may change."""
+        """`membership`: a function is called before every call, because the membership may change."""
 
         def token() -> str:
             now = membership if isinstance(membership, Membership) else membership()
@@ -143,24 +143,24 @@ class ControlClient:
         self._connection = ControlConnection(url, thumbprint, token, memory)
 
     def heartbeat(self, passes: Iterable[str]) -> HeartbeatAnswer:
-        """Tell which passes this appliance holds; answers what is wished of them. Every `HEARTBEAT` seconds."""
+        """Report the passes that this appliance has; answer what is asked of them. Every `HEARTBEAT` seconds."""
         return heard_from_json(
             self._connection.call("POST", "/agents/v1/heartbeat", {"passes": list(passes)})
         )
 
     def rotate(self, evidence_key: str) -> str:
-        """A new secret, for a new public key (PEM). The one before is good until the new one is used."""
+        """A new secret for a new public key (PEM). The old secret is valid until the new one is used."""
         answer = self._connection.call("POST", "/agents/v1/rotate", {"evidence_key": evidence_key})
         return str(answer["secret"])
 
     def register_key(self, evidence_key: str) -> None:
-        """Say the public key (PEM) that evidence is signed with. Raises Conflict when another one is registered."""
+        """Register the public key (PEM) of our evidence. Raises Conflict if another key is registered."""
         self._connection.call("POST", "/agents/v1/key", {"evidence_key": evidence_key})
 
     def put_sources(
         self, machines: Iterable[Machine], findings: Mapping[str, Sequence[Finding]]
     ) -> dict[str, str]:
-        """The whole inventory; `findings` by moref. Answers moref -> source id. What is missing is gone."""
+        """Report the whole inventory; `findings` by moref. Answers the source id of each moref. Missing machines are gone."""
         body = [
             asdict(machine) | {"findings": [asdict(finding) for finding in findings.get(machine.moref, ())]}
             for machine in machines
@@ -171,7 +171,7 @@ class ControlClient:
     def take(self, wait: float, power_tasks: bool = False) -> dict[str, Any] | None:
         """The next order, or None after `wait` seconds (at most 60) without one.
 
-        `power_tasks`: one that powers a machine, instead of one that reads.
+        `power_tasks`: a power task instead of a pass that reads.
         """
         body = {"wait": wait, "errands": power_tasks}
         answer = self._connection.call("POST", "/agents/v1/passes/take", body, wait=wait)
@@ -188,7 +188,7 @@ class ControlClient:
         removed: bool = False,
         trouble: str = "",
     ) -> None:
-        """Something in vCenter: call before it is created, when its moref is known, when it is removed.
+        """Record an object in vCenter: before it is created, when its moref is known, and when it is removed.
 
         `trouble`: why it could not be removed.
         """
@@ -196,11 +196,11 @@ class ControlClient:
         self._post(pass_id, "objects", body)
 
     def shutting_down(self, pass_id: str) -> None:
-        """The machine of this pass is about to be shut down: call before it is asked."""
+        """Report that the machine of this pass will be shut down. Call it before the shutdown."""
         self._post(pass_id, "down", {})
 
     def progress(self, pass_id: str, phase: str, disks: Sequence[Mapping[str, Any]]) -> None:
-        """The figures: key, label, capacity, wanted, done, read, zero, wire, rate, bottleneck, state."""
+        """Report progress: key, label, capacity, wanted, done, read, zero, wire, rate, bottleneck, state."""
         self._post(pass_id, "progress", {"phase": phase, "disks": [dict(disk) for disk in disks]})
 
     def finish(
@@ -211,36 +211,36 @@ class ControlClient:
         result: Mapping[str, Any],
         rest: float = 0.0,
     ) -> None:
-        """The last word: `done`, `failed` or `stopped`. Repeat until it is answered.
+        """Send the last report: `done`, `failed` or `stopped`. Repeat it until it is answered.
 
-        Stopped without having been asked to is handed back: offered again after `rest` seconds.
+        A pass that stopped without having been asked to is given back: it is offered again after `rest` seconds.
         """
         error_json = error.to_json() if error else None
         body = {"outcome": outcome, "error": error_json, "result": dict(result), "rest": rest}
         self._post(pass_id, "finish", body)
 
     def evidence(self, pass_id: str, manifest: bytes) -> None:
-        """The signed account of a pass; repeating it is harmless."""
+        """Send the signed evidence of a pass. Repeating it is harmless."""
         path = f"/agents/v1/passes/{pass_id}/evidence"
         self._connection.call("PUT", path, {"manifest": manifest.decode()})
 
     def leftovers(self) -> list[dict[str, Any]]:
-        """What jobs that do not read now left in vCenter: token, machine, instance_uuid, pass_id."""
+        """Orders to remove leftovers of jobs that do not read now: token, machine, instance_uuid, pass_id."""
         answer = self._connection.call("POST", "/agents/v1/leftovers", {})
         return [dict(entry) for entry in answer["leftovers"]]
 
     def removed(self, token: str) -> None:
-        """A leftover is gone."""
+        """Report that a leftover is gone."""
         self._connection.call("POST", "/agents/v1/leftovers/removed", {"token": token})
 
     def resists(self, token: str, trouble: str) -> None:
-        """A leftover could not be removed, for this reason; it is ordered again."""
+        """Report why a leftover could not be removed. It is ordered again."""
         body = {"token": token, "trouble": trouble}
         self._connection.call("POST", "/agents/v1/leftovers/resists", body)
 
     def remembered(self) -> dict[str, Any]:
-        """What the control plane knows of this vCenter: `things` that were not removed, and `reading`, the machines (by
-        moref) that a pass works on or will."""
+        """The register of this vCenter: `things` whose removal is not recorded, and `reading`, the morefs of machines that
+        a pass works on or will work on."""
         answer: dict[str, Any] = self._connection.call("POST", "/agents/v1/remembered", {})
         return answer
 

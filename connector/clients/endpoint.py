@@ -1,6 +1,6 @@
-"""An instance as its callers see it: the control port over mutual TLS, and connections to the block port.
+"""An instance is recognised by the job's authority and the role in its certificate, never by its host name.
 
-The instance is known by the job's authority and the role in its certificate, never by its host name.
+Callers use its control port over mutual TLS, and make connections to its block port.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from connector.transfer.wire import Codec
 
 LIMITS: Final = RequestLimits(
     connect=60.0, silence=60.0, whole=600.0
-)  # an instance that proves or flushes is slow to greet
+)  # an instance that proves or flushes answers the handshake slowly
 PEER: Final = Peer(
     "the instance",
     TransferFailed,
     trust="use credentials that this job issued",
     check="check the network and the instance",
 )
-LOOK: Final = 1.0  # seconds between two looks at `stop` while a proof is waited for
+LOOK: Final = 1.0  # seconds between two looks at `stop` during a proof
 Expect = Mapping[str, Mapping[str, object]]
 """What each disk must show, by its key: `reading`, `target`, `generation` and `root`."""
 
 
 class Mutual:
-    """One job's authority signed both sides, and the peer's certificate names this role. Over TLS 1.3 alone."""
+    """Trust within one job: its authority signed both certificates, and the peer's names this role. Only TLS 1.3."""
 
     def __init__(self, credential: Credential, role: CertificateRole) -> None:
         self._credential, self.role = credential, role
 
     def context(self) -> ssl.SSLContext:
-        """The same for every connection: to read the key and the certificates costs as much as a handshake."""
+        """One context for all connections: reading the key and the certificates costs as much as a handshake."""
         return self._made
 
     @cached_property
@@ -78,7 +78,7 @@ class InstanceEndpoint:
         self._trust = Mutual(credential, CertificateRole.INSTANCE)
 
     def until(self, halt: threading.Event) -> InstanceEndpoint:
-        """The same, whose patience ends when `halt` is set."""
+        """The same endpoint, but its patience ends when `halt` is set."""
         return InstanceEndpoint(
             self.address, self._credential, replace(self._patience, halt=halt), self._limits
         )
@@ -100,23 +100,23 @@ class InstanceEndpoint:
     def finish_pass(
         self, key: str, pass_id: str, cover: Sequence[Extent], todo: Sequence[Extent] = ()
     ) -> dict[str, object]:
-        """Raises MissingRanges when something of the plan is not in the journal."""
+        """Finish the reading. Raises MissingRanges if a part of the plan is not in the journal."""
         body = {"extents": ranges.to_json(cover), "todo": ranges.to_json(todo)}
         return self.call(
             "POST", f"/disks/{quote(key, safe='')}/passes/{quote(pass_id, safe='')}/finish", body
         )
 
     def remove_disk(self, key: str) -> None:
-        """The disk and its bytes are gone; images stay. Repeating it is harmless."""
+        """Remove the disk and its bytes. Images stay. Repeating it is harmless."""
         self.call("DELETE", f"/disks/{quote(key, safe='')}")
 
     def disks(self) -> list[dict[str, object]]:
         return objects(self.call("GET", "/disks"), "disks", self._name)
 
     def digests(self, key: str, extents: Sequence[Extent], *, look: bool = False) -> bytes:
-        """The digests of what the target holds in these ranges of whole cells, one after the other.
+        """The target digests of these ranges of whole cells, one after the other.
 
-        At most 65536 cells; `look` has the target read instead of its table. Raises WireViolation for nonsense.
+        At most 65536 cells. `look`: read the target instead of its table. Raises WireViolation for a malformed answer.
         """
         body = {"extents": ranges.to_json(extents), "look": look}
         content = self._exchange("POST", f"/disks/{quote(key, safe='')}/digests", body).content
@@ -131,11 +131,11 @@ class InstanceEndpoint:
         return b"".join(pieces)
 
     def put_epoch(self, mark: str) -> str:
-        """Tell how far the control plane is; answers the latest that the instance knew before, empty when none."""
+        """Send the control plane's epoch mark; answer the mark that the instance kept before, or ""."""
         return str(self.call("PUT", "/epoch", {"epoch": mark}).get("epoch", ""))
 
     def doubt(self, key: str, reason: str) -> dict[str, object]:
-        """No delta goes on from the disk's base any more: the next pass compares."""
+        """Doubt the base of the disk, so that the next pass compares."""
         return self.call("POST", f"/disks/{quote(key, safe='')}/doubt", {"reason": reason})
 
     def discard_attempts(self, key: str) -> dict[str, object]:
@@ -144,23 +144,23 @@ class InstanceEndpoint:
     def prove(
         self, key: str, *, fresh: bool = False, stop: threading.Event | None = None
     ) -> dict[str, object]:
-        """Waits for the proof. Raises ProofFailed, Conflict in the middle of a pass, and Interrupted soon after `stop` is
-        set; the instance goes on proving then, and who asks again about the same reading joins it.
+        """Wait for the proof. Raises ProofFailed, Conflict in the middle of a pass, and Interrupted soon after `stop` is
+        set. The instance then goes on proving, and the next call for the same reading joins that proof.
         """
         path, first = f"/disks/{quote(key, safe='')}/proof", {"fresh": fresh}
         return self._proved("POST", path, first, stop)
 
     def account(self, key: str, stop: threading.Event | None = None) -> dict[str, Any]:
-        """What the proof says of every byte: `account` (see transfer.account), and `proved` (seconds); of the pass that was
-        proved `reading`, `snapshot`, `change_id`, and of the target `target`, `generation`, `root`, `previous_root`.
-        A proof that must be made again is waited for, until `stop` is set.
+        """The account of every byte (see transfer.account) with `proved` (seconds), `reading`, `snapshot` and `change_id`
+        of the pass, and `target`, `generation`, `root` and `previous_root` of the target. If the proof must be made
+        again, wait for it until `stop` is set.
         """
         return self._proved("GET", f"/disks/{quote(key, safe='')}/account", {}, stop)
 
     def _proved(
         self, verb: str, path: str, first: Mapping[str, object], stop: threading.Event | None
     ) -> dict[str, Any]:
-        """Asks until the answer is there. The instance holds no answer back for longer than `LOOK`."""
+        """Ask until the answer is ready. The instance delays no answer for longer than `LOOK`."""
         body = dict(first)
         while True:
             answer = self.call(verb, path, body | {"wait": LOOK})
@@ -173,7 +173,7 @@ class InstanceEndpoint:
             body = {}
 
     def put_evidence(self, reading: str, manifest: bytes) -> None:
-        """Images of this reading carry the manifest from now on. Repeating it is harmless."""
+        """Give images of this reading the manifest from now on. Repeating it is harmless."""
         self.call("PUT", f"/evidence/{quote(reading, safe='')}", {"manifest": manifest.decode()})
 
     def assign_devices(self, serials: Mapping[str, str]) -> None:
@@ -181,12 +181,12 @@ class InstanceEndpoint:
         self.call("PUT", "/devices", {"serials": dict(serials)})
 
     def put_revoked(self, appliances: Sequence[str]) -> None:
-        """All appliances whose certificates are refused from now on. For the control plane; repeating it is harmless."""
+        """Set the appliances whose certificates are refused from now on. Only the control plane calls it. Repeatable."""
         self.call("PUT", "/revoked", {"appliances": list(appliances)})
 
     def settle(self, expect: Expect | None = None) -> list[str]:
-        """The disks' keys, when all show the end of one pass on stable storage. Raises Conflict in the middle of one, and
-        when a disk, or the set of disks, is not what is expected.
+        """The disks' keys, if all show the end of one pass on stable storage. Raises Conflict in the middle of a pass, and
+        if a disk or the disk set differs from what is expected.
         """
         disks = objects(self.call("POST", "/settle", _expecting({}, expect)), "disks", self._name)
         return [str(disk.get("disk", "")) for disk in disks]
@@ -201,8 +201,8 @@ class InstanceEndpoint:
         wait: bool = True,
         expect: Expect | None = None,
     ) -> dict[str, object]:
-        """Order an image and, unless told otherwise, wait for it. Raises what making it failed with, and Conflict when a
-        disk, or the set of disks, is not what is expected.
+        """Order an image and, unless `wait` is False, wait for it. Raises the error of a failed image, and Conflict if a
+        disk or the disk set differs from what is expected.
         """
         body = {"name": name, "format": kind, "run": run, "require_same_pass": same_pass}
         answer = self.call("POST", "/images", _expecting(body, expect))
@@ -221,7 +221,7 @@ class InstanceEndpoint:
         return tls.connect(self.address.host, self.address.block_port, self._credential)
 
     def call(self, verb: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
-        """One request of the control port, repeated as long as there is patience."""
+        """One request to the control port, repeated within the patience."""
         answer = self._exchange(verb, path, body).json()
         if not isinstance(answer, dict):
             raise _other_release("something else than an object", self._name)
@@ -249,7 +249,7 @@ def _once(https: Https, verb: str, path: str, data: bytes) -> Answer:
 
 
 def objects(answer: Mapping[str, object], name: str, on: str) -> list[dict[str, object]]:
-    """The list of objects of this name. Raises ControlFailed when there is none."""
+    """The list of objects of this name in an answer. Raises ControlFailed if there is none."""
     rows = answer.get(name)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise _other_release(f"no list of objects as {name!r}", on)

@@ -1,6 +1,6 @@
-"""What can go wrong on the way to a peer, as one of our errors: silence, a refused certificate, an answer of somebody else.
+"""Every failure on the way to a peer becomes one of our errors here, so that all clients report the same failure alike.
 
-One table for all clients, so that each says the same of the same failure.
+A failure is silence, a refused certificate, or an answer of another server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from connector import bounded
 from connector.clients.trust import OtherCertificate
 from connector.errors import ConnectorError, ControlFailed, TrustFailed
 
-#: Statuses of something that stands before a server and does not reach it now.
+#: Statuses of a proxy that does not reach its server now.
 PASSING: Final = frozenset({502, 503, 504})
 
 _ADDRESS: Final = "check host and port: something else answers there"
@@ -23,8 +23,8 @@ _ADDRESS: Final = "check host and port: something else answers there"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other side as messages speak of it. `kind` is what its silence is, `trust` and `check` what helps when its
-    certificate is refused and when it is silent. `insist`: every foreign answer may be repeated; else those that pass.
+    """The words for the other side. `kind`: the error for its silence. `trust`: the remedy for a refused certificate.
+    `check`: the remedy for silence. `insist`: repeat after every foreign answer, not only after those that pass.
     """
 
     noun: str
@@ -36,14 +36,14 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class RequestStage:
-    """How far a request had come: the limit that ran, and whether anything of it may have been carried out."""
+    """How far a request was: the limit that was running, and whether it may have been carried out."""
 
     limit: float
     sent: bool
 
 
 def failed(error: Exception, peer: Peer, on: str, at: RequestStage, doubt: str = "") -> ConnectorError:
-    """What a socket, TLS or HTTP reported. `doubt`: what to do besides when nobody knows whether it was carried out."""
+    """The error for a failure of socket, TLS or HTTP. `doubt`: a remedy if the request may have been carried out."""
     if isinstance(error, OtherCertificate):
         return TrustFailed(
             f"{peer.noun} shows another certificate than the pinned one (SHA-256 {error.thumbprint})",
@@ -58,7 +58,7 @@ def failed(error: Exception, peer: Peer, on: str, at: RequestStage, doubt: str =
 
 
 def foreign(status: int, content_type: str, peer: Peer, on: str) -> ControlFailed:
-    """The answer is not one of the API's: a proxy, a balancer or another server gave it. Nothing of it is repeated."""
+    """The error for an answer that is not the API's, but a proxy's or another server's. It is not repeated."""
     kind = content_type.partition(";")[0].strip() or "nothing"
     return ControlFailed(
         f"it answered {status} with {kind[:40]} instead of the API's JSON",
@@ -83,7 +83,7 @@ def _distrust(error: ssl.SSLError, peer: Peer, on: str) -> TrustFailed | None:
 
 
 def _silence(error: Exception, limit: float) -> tuple[str, str]:
-    """What failed, and the remedy where it is not the peer's own."""
+    """What failed, and the remedy if it differs from the peer's."""
     if isinstance(error, ssl.SSLError):
         return _broken_tls(error)
     if isinstance(error, bounded.Unending | bounded.TooLarge):

@@ -1,4 +1,4 @@
-"""How often an appliance is heard of, and what it is answered: which passes shall stop, and how the others use the line."""
+"""The heartbeat has one interval and one answer: which passes shall stop, and how the others shall use the link."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any, Final
 from connector.errors import ControlFailed
 from connector.model import COMPRESS_LEVELS, Replication, TargetLimits
 
-#: Seconds between two heartbeats of an appliance; also how long a stop may take to be heard.
+#: Seconds between two heartbeats of an appliance; a stop reaches it within this time.
 HEARTBEAT: Final = 2
-#: Seconds without a heartbeat after which an appliance counts as silent, unless the control plane is told otherwise.
+#: Seconds without a heartbeat after which an appliance counts as silent, by default.
 SILENCE: Final = 30.0 * HEARTBEAT
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatAnswer:
-    """What a heartbeat answered: the passes to stop, and how each of the others shall use the line by now."""
+    """The answer to a heartbeat: the passes to stop, and how each of the others shall use the link."""
 
     stop: tuple[str, ...] = ()
     replication: Mapping[str, Replication] = field(default_factory=dict)
-    waiting: bool = False  # for approval: nothing is given out until then
-    rotate: bool = False  # a new secret and key are wished
+    waiting: bool = False  # it waits for approval and gets no orders until then
+    rotate: bool = False  # it shall ask for a new secret and key
     limits: TargetLimits | None = None  # of the target; None: a control plane before they were told
 
 
 def heard_from_json(body: dict[str, Any]) -> HeartbeatAnswer:
-    """Read a heartbeat's answer off the wire. Raises ControlFailed."""
+    """Parse the answer to a heartbeat. Raises ControlFailed."""
     try:
         requested = body.get("replication", {})
         return HeartbeatAnswer(
@@ -57,7 +57,7 @@ def _limits_from_json(body: Mapping[str, Any]) -> TargetLimits:
 
 
 def replication_from_json(body: Any) -> Replication:
-    """Read it off the wire. Raises KeyError, TypeError, ValueError or AttributeError for what it cannot be."""
+    """Parse replication parameters. Raises KeyError, TypeError, ValueError or AttributeError for a malformed body."""
     limit, level = int(body.get("bandwidth_limit", 0)), body.get("compress_level")
     if limit < 0 or (level is not None and int(level) not in range(len(COMPRESS_LEVELS))):
         raise ValueError("replication is out of its range")

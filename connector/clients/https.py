@@ -1,7 +1,6 @@
-"""One request and its answer over HTTPS, as all clients speak it: bounded, trusted before the first byte, never redirected, no
-proxy, no .netrc.
+"""One request over HTTPS is bounded, and trusted before its first byte. It follows no redirect and uses no proxy and no .netrc.
 
-What fails arrives as one of our errors. A call that is harmless to repeat is repeated here, and no other.
+Failures are our errors. Only a call that is harmless to repeat is repeated here.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """Seconds for a connection with its handshake, of silence in an answer, and for all of it; bytes of an answer."""
+    """Seconds for a connection with its handshake, for silence in an answer, and for the whole; bytes of an answer."""
 
     connect: float = 10.0
     silence: float = 60.0
@@ -42,14 +41,14 @@ _PIECE: Final = 1 << 20  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`headers` by their names in lower case."""
+    """An answer. `headers`: by their names in lower case."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
 
     def json(self) -> Any:
-        """What the content says; None when it is not JSON."""
+        """The content as JSON; None if it is not JSON."""
         try:
             return json.loads(self.content)
         except (ValueError, RecursionError):
@@ -57,7 +56,7 @@ class Answer:
 
 
 class Https:
-    """Requests to one server, one at a time, over a connection that is kept. One per thread."""
+    """Requests to one server, one at a time, over a kept connection. Each thread has its own."""
 
     def __init__(
         self,
@@ -67,7 +66,7 @@ class Https:
         limits: RequestLimits = LIMITS,
         patience: Patience | None = None,
     ) -> None:
-        """`patience`: how long a passing failure of a harmless call is outlasted. Raises BadInput for an unfit URL."""
+        """`patience`: how long a passing failure of a harmless call is outlasted. Raises BadInput for a bad URL."""
         host, port, self._root = _parts(url, peer)
         context = bounded.bound(trust.context(), limits.whole, limits.largest)
         self.on, self._peer, self._limits = url.rstrip("/"), peer, limits
@@ -75,7 +74,7 @@ class Https:
         self._line = _Line(host, port, context, trust, self.on, limits.connect)
 
     def repeated(self, call: Callable[[], T], *, harmless: bool) -> T:
-        """The answer of `call`, asked again after a passing failure if that is harmless."""
+        """The answer of `call`, repeated after a passing failure if that is harmless."""
         return self._patience.outlast(call) if harmless else call()
 
     def ask(
@@ -88,9 +87,9 @@ class Https:
         wait: float = 0.0,
         doubt: str = "",
     ) -> Answer:
-        """Whatever is answered, also a refusal. Raises ConnectorErrors, with `doubt` when it may have been carried out.
+        """The answer, which may be a refusal. Raises ConnectorErrors, with `doubt` if the request may have been carried out.
 
-        `wait`: seconds that the server may deliberately hold the answer back.
+        `wait`: seconds for which the server may deliberately delay the answer.
         """
         at = RequestStage(self._limits.connect, sent=False)
         try:
@@ -106,7 +105,7 @@ class Https:
             raise
 
     def foreign(self, answer: Answer) -> ControlFailed:
-        """The error for an answer that is none of the API's."""
+        """The error for an answer that is not the API's."""
         return failures.foreign(answer.status, answer.headers.get("content-type", ""), self._peer, self.on)
 
     def close(self) -> None:
@@ -118,7 +117,7 @@ class Https:
             raise BadInput("the credential cannot be sent", on=self.on, remedy="check the file that it is in")
         with suppress(
             ConnectionError, ssl.SSLEOFError
-        ):  # it reads no more because it has said why: that is read
+        ):  # the server stopped reading because it has answered: read the answer
             self._line.request(method, path, body, all_headers)
         with self._line.getresponse() as response:
             content = _content(response)
@@ -127,7 +126,7 @@ class Https:
 
 
 def _content(response: http.client.HTTPResponse) -> bytes:
-    """Piece by piece: memory is taken for what has come, not for what a header promises."""
+    """The content, read piece by piece: memory is used for received bytes, not for what a header promises."""
     content = bytearray()
     while piece := response.read(_PIECE):
         content += piece
@@ -137,7 +136,7 @@ def _content(response: http.client.HTTPResponse) -> bytes:
 
 
 class _Line(http.client.HTTPSConnection):
-    """A connection that is made when it is needed, and anew when the other side has closed it meanwhile."""
+    """A connection that is made when it is needed, and made again if the other side has closed it."""
 
     def __init__(
         self, host: str, port: int, context: ssl.SSLContext, trust: Trust, on: str, limit: float
@@ -146,7 +145,7 @@ class _Line(http.client.HTTPSConnection):
         self._trust, self._on = trust, on
 
     def ready(self) -> ssl.SSLSocket:
-        if self.sock is not None and _readable(self.sock):  # nothing was asked: it can only be the end
+        if self.sock is not None and _readable(self.sock):  # no request is open: readable means closed
             self.close()
         if self.sock is None:
             self.connect()
@@ -165,7 +164,7 @@ class _Line(http.client.HTTPSConnection):
 
 
 def _parts(url: str, peer: Peer) -> tuple[str, int, str]:
-    """Host, port and the path before all paths. What is no URL is not repeated: people have written passwords into URLs."""
+    """Host, port and the base path. A bad URL is not shown in errors: people have written passwords into URLs."""
     form = "https://HOST[:PORT]"
     try:
         address = urlsplit(url)
@@ -175,7 +174,7 @@ def _parts(url: str, peer: Peer) -> tuple[str, int, str]:
     if address.scheme != "https" or not address.hostname:
         raise BadInput(f"{peer.noun} speaks HTTPS only", on=_shown(url), remedy=form)
     if "@" in address.netloc:
-        raise BadInput(f"a user stands in the URL of {peer.noun}", on=address.hostname, remedy=form)
+        raise BadInput(f"the URL of {peer.noun} contains a user", on=address.hostname, remedy=form)
     return address.hostname, port, address.path.rstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""What the API refused, as one of our errors: the kind by its code, from one table, and with it the exit code."""
+"""A refusal of the API becomes one of our errors by its code, from one table; the error decides the exit code."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from connector.errors import (
 
 
 class NotOffered(BadInput):
-    """This control plane has no such operation."""
+    """The control plane does not have this operation."""
 
 
-#: Codes with the kind of error that they are; the first pattern that matches decides.
+#: The error for each code. The first pattern that matches decides.
 KINDS: Final[tuple[tuple[str, type[ConnectorError]], ...]] = (
     ("InvalidAction.NotFound", NotOffered),
     ("InvalidApi.NotFound", NotOffered),
@@ -68,7 +68,7 @@ KINDS: Final[tuple[tuple[str, type[ConnectorError]], ...]] = (
 
 _BY_STATUS: Final = {401: AuthenticationFailed, 403: NotPermitted, 404: NotFound, 409: Conflict}
 
-#: Where we know better than the server's sentence what happened here. {action} and {apart} are filled in.
+#: Sentences that are clearer than the server's. {action} and {apart} are filled in.
 _WORDS: Final = {
     "InvalidAction.NotFound": (
         "this control plane does not offer {action}",
@@ -90,7 +90,7 @@ _WORDS: Final = {
 
 
 def kind_of(code: str, status: int) -> type[ConnectorError]:
-    """The kind of error for a code of the API, or of a gateway before it that we do not know."""
+    """The error for a code of the API, or of an unknown gateway before it."""
     for pattern, kind in KINDS:
         if fnmatchcase(code, pattern):
             return kind
@@ -98,7 +98,7 @@ def kind_of(code: str, status: int) -> type[ConnectorError]:
 
 
 def refused(action: str, status: int, body: Mapping[str, Any], date: str, *, on: str) -> ConnectorError:
-    """The error in an answer; `date` is the answer's Date header, `on` the control plane."""
+    """The error of an answer. `date`: the answer's Date header. `on`: the control plane."""
     code = _line(body.get("Code"))[:80]
     kind = kind_of(code, status)
     if code in _WORDS:
@@ -121,6 +121,6 @@ def _apart(date: str) -> str:
 
 
 def _line(value: object) -> str:
-    """One printable line: what a server says goes to a terminal."""
+    """One printable line, because a server's text goes to a terminal."""
     text = "" if value is None else str(value)
     return " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())

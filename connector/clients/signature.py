@@ -1,7 +1,7 @@
-"""The two ways to sign a request, ACS3-HMAC-SHA256 and RPC V1 (HMAC-SHA1): what is signed, and the signature. Pure.
+"""A request is signed by ACS3-HMAC-SHA256 or RPC V1 (HMAC-SHA1). Client and control plane build the same text to sign. Pure.
 
-Both ends use it: a client signs, the control plane builds the same text and compares. Values are encoded again
-strictly (RFC 3986), because clients differ in how they encode and agree in what they sign. Empty values are part of it.
+Values are encoded again strictly (RFC 3986): clients encode requests differently but sign the same text. Empty values
+are part of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ V1: Final = "HMAC-SHA1"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is signed: `query` and `form` decoded, header names in lower case, the raw body."""
+    """The signed parts of a request: decoded `query` and `form`, header names in lower case, the raw body."""
 
     method: str
     path: str
@@ -31,12 +31,12 @@ class Request:
 
 
 def encode(text: str) -> str:
-    """Percent-encoded, everything but `A-Z a-z 0-9 - _ . ~`."""
+    """The text, percent-encoded except `A-Z a-z 0-9 - _ . ~`."""
     return quote(text, safe="-_.~")
 
 
 def sign(dialect: str, secret: str, string_to_sign: str) -> str:
-    """The signature as it goes over the wire."""
+    """The signature as it is sent."""
     if dialect == V3:
         return hmac.new(secret.encode(), string_to_sign.encode(), hashlib.sha256).hexdigest()
     digest = hmac.new(f"{secret}&".encode(), string_to_sign.encode(), hashlib.sha1).digest()
@@ -66,7 +66,7 @@ def canonical_request(request: Request, signed: list[str]) -> str:
 
 
 def string_to_sign_v3(request: Request, signed: list[str]) -> str:
-    """The text that a V3 signature covers: `signed` are the names of its headers, sorted."""
+    """The text that a V3 signature covers. `signed`: the sorted names of the signed headers."""
     canonical = canonical_request(request, signed).encode("latin-1", "replace")
     return f"{V3}\n{hashlib.sha256(canonical).hexdigest()}"
 

@@ -1,6 +1,6 @@
-"""The public API as a client sees it: every request signed (ACS3-HMAC-SHA256) and its server's certificate checked.
+"""The client of the public API signs every request (ACS3-HMAC-SHA256) and checks the server's certificate.
 
-Works against any control plane that speaks the API of 2019-06-01.
+It works with any control plane that has the API of 2019-06-01.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from connector.errors import BadInput, ControlFailed
 from connector.patience import Patience
 
 VERSION: Final = "2019-06-01"
-OUTAGE: Final = 2.0  # seconds: a replica that restarts is back by then, or it takes longer
+OUTAGE: Final = 2.0  # seconds in which a replica usually restarts
 _SAFE: Final = ("Describe", "List")
 PEER: Final = Peer(
     "the control plane",
@@ -38,7 +38,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where to call, as whom, and whom to trust: a pinned certificate, an authority, or the public authorities."""
+    """Address, access key and trust: a pinned certificate, an authority, or the public authorities."""
 
     host: str  # with its port, as it is signed
     key_id: str
@@ -48,7 +48,7 @@ class Access:
 
     @classmethod
     def of(cls, url: str, key_id: str, secret: str, thumbprint: str, authority: Path | None) -> Self:
-        """Checks what people wrote. Raises BadInput."""
+        """Check what people typed. Raises BadInput."""
         host = _host(url)
         if thumbprint and authority:
             raise BadInput("a thumbprint and an authority are given", on=host, remedy="give one of them")
@@ -70,7 +70,7 @@ class Access:
 
 
 class SmcClient:
-    """Calls operations. Errors of the API arrive as our own. One per thread."""
+    """Calls operations. Errors of the API arrive as our own. Each thread has its own client."""
 
     def __init__(
         self, access: Access, clock: Callable[[], float] = time.time, limits: RequestLimits = LIMITS
@@ -80,9 +80,9 @@ class SmcClient:
         self._https = Https(self.on, access.trust, PEER, limits, Patience(OUTAGE))
 
     def call(self, action: str, /, **parameters: Any) -> Json:
-        """One operation; lists and dictionaries are flattened, None is left out.
+        """Call one operation. Lists and dictionaries are flattened, None is left out.
 
-        Repeated after an outage when that is harmless: it only looks, or it carries a ClientToken.
+        After an outage it is repeated if that is harmless: it only reads, or it has a ClientToken.
         """
         flat = dict(_flat(parameters))
         harmless = action.startswith(_SAFE) or "ClientToken" in flat
@@ -144,12 +144,12 @@ def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _encodable(text: str) -> bool:
-    """An argument or a variable that is not UTF-8 arrives as text that cannot be encoded."""
+    """Whether the text can be encoded. An argument or variable that is not UTF-8 arrives as text that cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _host(url: str) -> str:
-    """The URL is not repeated: people have written passwords into URLs."""
+    """The host of a URL. A bad URL is not shown in errors: people have written passwords into URLs."""
     form = "https://HOST[:PORT]"
     try:
         address = urlsplit(url if "://" in url else f"https://{url}")

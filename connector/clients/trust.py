@@ -1,4 +1,4 @@
-"""Whom a client believes, decided in the handshake, before the first byte of a request: a pinned certificate, or authorities."""
+"""A client decides in the handshake, before the first byte of a request, whether it trusts the server's certificate."""
 
 from __future__ import annotations
 

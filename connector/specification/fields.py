@@ -1,4 +1,4 @@
-"""Every field of a migration job, once: its names, its kind, its default, when it may be changed. Data only.
+"""Every field of a migration job is defined once: its names, kind, default, and when it may be changed. Data only.
 
 The parameters of the public API, their checks and their echo, the options of the command line, the keys of manifests, the
 console's form and `docs/job-fields.md` are made from `JOB_FIELDS`.
@@ -12,7 +12,7 @@ from typing import Any, Final
 from connector.specification import kinds
 from connector.specification.value import Flag, Fraction, Kind, Moment, OneOf, Text, Whole
 
-#: Where a job may stand when a field is changed: words of the public API, a status or a status and a business status.
+#: The states in which a field may be changed, in the public API's words: a status, or a status and a business status.
 NEVER: Final = ()
 BEFORE: Final = ("Ready",)
 AT_REST: Final = ("Ready", "Stopped", "InError", "Waiting")
@@ -29,13 +29,13 @@ class JobField:
     """One field of a job.
 
     `name`: in the public API. `option`: on the command line. `key`: in a manifest, below `defaults` and each machine, with a
-    dot for each level. `label`: in the console's form. An empty one means that the field is not there.
+    dot for each level. `label`: in the console's form. An empty name means that the field does not exist there.
     `column`: where the store keeps its value; empty: in the job's definition, under `name`.
-    `default`: what is echoed for a field that was not given; None: nothing.
-    `changes`: where a job may stand when the field is changed. `part_of`: the parameter of which this is a part.
-    `parameter`: CreateReplicationJob takes it; else an operation of its own sets it. `echoed`: DescribeReplicationJobs shows it
-    under its own name; lists have shapes of their own there. `metavar`: what the option's value is called in `--help`.
-    `needs`: what a provider must be able to do, when not every provider is. `ours`: the service has no such parameter.
+    `default`: what is echoed for a field without a value; None: nothing.
+    `changes`: the states in which the field may be changed. `part_of`: the parameter that contains this field.
+    `parameter`: CreateReplicationJob takes it; else a separate operation sets it. `echoed`: DescribeReplicationJobs shows it
+    under its name; lists have their own shapes there. `metavar`: the name of the option's value in `--help`.
+    `needs`: an ability that not every provider has. `ours`: the service has no such parameter.
     """
 
     name: str

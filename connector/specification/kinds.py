@@ -1,4 +1,4 @@
-"""The kinds of value that several operations share: names, ids, tags, pages, disks. Data only."""
+"""The kinds of value that several operations share are defined once: names, ids, tags, pages, disks. Data only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME: Final = Text(
 GROUP_NAME: Final = Text(
     2, 64, r"[A-Za-z][A-Za-z0-9:._\-]*", "a letter first, then letters, digits, colons, dots, _ and -", _URL
 )
-#: A wave's name, a dot, a group's.
+#: A wave's name, a dot, and a group's name.
 APPLICATION_NAME: Final = Text(
     2, 128, r"[A-Za-z][A-Za-z0-9:._\-]*", "a letter first, then letters, digits, colons, dots, _ and -", _URL
 )
@@ -33,18 +33,18 @@ DESCRIPTION: Final = Text(2, 128, r"[^\W\d_].*", "a letter first, no http:// or 
 LONG_DESCRIPTION: Final = Text(0, 256, "", "no http:// or https:// at the start", _URL)
 GROUP_DESCRIPTION: Final = Text(2, 256, "", "no http:// or https:// at the start", _URL)
 ID: Final = Text(1, 80)
-#: The region of a cloud that has only one place. Its jobs are in every region that a client asks for.
+#: The region of a cloud that has only one. Its jobs are in every region that a client asks for.
 LOCAL_REGION: Final = "local"
-#: What a filter compares with: any text, compared exactly.
+#: The value of a filter: any text, compared exactly.
 WORD: Final = Text(1, 400)
 TOKEN: Final = Text(1, 64, r"[\x21-\x7e]+", "ASCII")
 
-#: Keys of tags start with none of these.
+#: No key of a tag starts with one of these.
 RESERVED: Final = ("aliyun", "acs:", "http://", "https://")
 
 
 def tags(key: int = 128, *, required: bool = False, value_may_be_empty: bool = True) -> ListOf:
-    """`Tag.N.Key` and `Tag.N.Value`, up to 20, each key once."""
+    """`Tag.N.Key` and `Tag.N.Value`, at most 20, each key once."""
     reserved = "not starting with aliyun, acs:, http:// or https://"
     values = Text(0 if value_may_be_empty else 1, key, "", "no http:// or https:// at the start", _URL)
     return ListOf(

@@ -1,11 +1,11 @@
-"""What limits the rate of a pass: the words of the public API, and what each is called where people read it."""
+"""The limit of a pass's rate has one word in the public API and one for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-#: Words of the API that have another one for people. A word that is not here is shown as it is.
+#: The words for people. A word of the API that is not here is shown unchanged.
 LIMITS: Final[Mapping[str, str]] = {
     "reading": "reading the source",
     "network": "the network",
@@ -16,5 +16,5 @@ LIMITS: Final[Mapping[str, str]] = {
 
 
 def named(word: str) -> str:
-    """What limits the rate, for people; empty while nobody knows."""
+    """What limits the rate, for people; empty while it is unknown."""
     return LIMITS.get(word, word)

@@ -1,7 +1,4 @@
-"""What people are told about a source that a cutover has shut down, until the cutover or a rollback has ended.
-
-The same words stand in lists, on pages, in the terminal and in errors.
-"""
+"""Lists, pages, the terminal and errors use the same words for a source that a cutover has shut down."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ _HOUR: Final = 3600
 
 
 def notice(since: str, back_in: float | None, *, at_rest: bool = False) -> str:
-    """One clause. `since`: a time as it is shown; `back_in`: seconds, None when nobody knows.
+    """One clause. `since`: a time as it is shown. `back_in`: seconds; None if it is unknown.
 
-    `at_rest`: nothing is under way that would bring the machine back.
+    `at_rest`: nothing is under way that ends the outage.
     """
     if at_rest:
         return f"{TITLE} since {since}, and nothing is under way that brings it back"
@@ -28,7 +25,7 @@ def notice(since: str, back_in: float | None, *, at_rest: bool = False) -> str:
 
 
 def of_row(row: Mapping[str, Any]) -> str:
-    """What is to be said of a job as the API shows it; empty while its source is up, or where the API does not tell."""
+    """The clause for a job of the API; empty while its source is up, or if the API does not say."""
     if not row.get("SourceDown"):
         return ""
     since = str(row.get("DownSinceTime") or "").replace("T", " ").replace("Z", " UTC")
@@ -39,7 +36,7 @@ def of_row(row: Mapping[str, Any]) -> str:
 
 
 def ways_on(resume: str, roll_back: str) -> str:
-    """The two ways on, each with the command or the button for it."""
+    """The two ways to end the outage, each with its command or button."""
     return f"resume the cutover: {resume}; or power the source on again: {roll_back}"
 
 

@@ -1,7 +1,4 @@
-"""The kinds of value that a parameter or a field of a job can have, and how each is read from text. Pure.
-
-What does not follow a kind's rule raises `WrongValue`. Whoever reads says it in the words of its own callers.
-"""
+"""Each kind of value of a parameter or job field reads text and raises `WrongValue` if the text breaks its rule. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 class WrongValue(Exception):
-    """A value that breaks the rule of its kind; the value itself is not repeated. `code`: the public API's, if it has one."""
+    """A value breaks the rule of its kind. The value itself is not shown. `code`: the public API's, if it has one."""
 
     def __init__(self, name: str, rule: str, code: str = "") -> None:
         super().__init__(f"{name}: {rule}")
@@ -75,7 +72,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Fraction:
-    """A part of a whole, as `0.1%`, `100%` or a number from 0 to 1; answers the number."""
+    """A part of a whole, as `0.1%`, `100%` or a number from 0 to 1. It answers the number."""
 
     says: str = "a share: 0.1%, 100%, or a number from 0 to 1"
 
@@ -88,7 +85,7 @@ class Fraction:
         return share
 
     def shown(self, value: float) -> str:
-        """As people write it, and as it is read."""
+        """The text form of a value, which `read` accepts."""
         digits = f"{value * 100:.9f}".rstrip("0").rstrip(".")
         return f"{digits}%"
 
@@ -107,7 +104,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of a few words; answers it as the table spells it."""
+    """One of a few words, in the table's spelling."""
 
     words: tuple[str, ...]
     any_case: bool = False
@@ -130,7 +127,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """ISO 8601 in UTC; answers seconds since the epoch."""
+    """A time in ISO 8601 and UTC. It answers seconds since the epoch."""
 
     says: str = "yyyy-MM-ddTHH:mm:ssZ, in UTC"
 
@@ -143,13 +140,13 @@ class Moment:
         raise WrongValue(name, self.says)
 
     def shown(self, value: float) -> str:
-        """The same form; empty for a moment so far away that it means never."""
+        """The text form; empty for a time that means never."""
         return "" if value >= _NEVER else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))
 
 
 @dataclass(frozen=True, slots=True)
 class JsonText:
-    """A JSON object with known keys, each an integer within its range; answers the object."""
+    """A JSON object with known keys, each an integer within its range. It answers the object."""
 
     most: int
     keys: tuple[tuple[str, int, int], ...]
@@ -181,7 +178,7 @@ class ListOf:
 
     item: Kind
     limit: int = 50
-    unique: str = ""  # the code for an item that comes twice; its key is `by` when items are structures
+    unique: str = ""  # the code for a duplicate item; structures are compared by the field `by`
     by: str = ""
 
 
