@@ -272,5 +272,5 @@ def _suggestion(word: str, names: Sequence[str]) -> str:
     return "`connector vm list` shows what is there; a source appears when an appliance has seen it"
 
 
-def _same_url(one: str, other: str) -> bool:
-    return server_url(one) == server_url(other)
+def _same_url(left: str, right: str) -> bool:
+    return server_url(left) == server_url(right)

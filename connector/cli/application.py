@@ -169,10 +169,10 @@ def _applications(client: SmcClient, **filters: Any) -> list[Json]:
 
 
 def _find(client: SmcClient, name: str) -> Json:
-    found = _applications(client, Name=name)
-    if not found:
+    matches = _applications(client, Name=name)
+    if not matches:
         raise NotFound("no such application", on=name, remedy="see connector application list")
-    return found[0]
+    return matches[0]
 
 
 def _members(row: Json) -> list[Json]:

@@ -37,11 +37,11 @@ class Pinned:
     thumbprint: str  # 64 hex digits in lower case
 
     def context(self) -> ssl.SSLContext:
-        made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        made.minimum_version = ssl.TLSVersion.TLSv1_2
-        made.check_hostname = False  # the thumbprint decides
-        made.verify_mode = ssl.CERT_NONE
-        return made
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = False  # the thumbprint decides
+        context.verify_mode = ssl.CERT_NONE
+        return context
 
     def accept(self, sock: ssl.SSLSocket, on: str) -> None:  # noqa: ARG002 - one shape for all
         shown = hashlib.sha256(sock.getpeercert(binary_form=True) or b"")

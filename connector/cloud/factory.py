@@ -25,10 +25,10 @@ def limits(name: str | None) -> TargetLimits:
     """What the target of that name takes; of no name: what every target takes."""
     chosen = LIMITS.values() if name is None else (LIMITS[name],)
     return TargetLimits(
-        min(one.largest_disk for one in chosen),
-        min(one.most_disks for one in chosen),
-        all(one.secure_boot for one in chosen),
-        all(one.sector_4k for one in chosen),
+        min(target.largest_disk for target in chosen),
+        min(target.most_disks for target in chosen),
+        all(target.secure_boot for target in chosen),
+        all(target.sector_4k for target in chosen),
     )
 
 

@@ -119,10 +119,10 @@ class OneOf:
         spelled = {word: word for word in self.words} | dict(self.aliases)
         if self.any_case:
             spelled = {key.lower(): word for key, word in spelled.items()}
-        found = spelled.get(text.lower() if self.any_case else text)
-        if found is None:
+        spelling = spelled.get(text.lower() if self.any_case else text)
+        if spelling is None:
             raise WrongValue(name, self.says, self.code)
-        return found
+        return spelling
 
 
 @dataclass(frozen=True, slots=True)

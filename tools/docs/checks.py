@@ -112,7 +112,7 @@ def _blocking() -> frozenset[str]:
 
 
 def _listed(ids: Iterable[str]) -> str:
-    return ", ".join(sorted(ids, key=lambda one: ("SVDN".index(one[0]), int(one[1:]))))
+    return ", ".join(sorted(ids, key=lambda check: ("SVDN".index(check[0]), int(check[1:]))))
 
 
 def _rows(rules: Iterable[Rule[Any]]) -> Iterator[Sequence[str]]:

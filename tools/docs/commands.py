@@ -17,7 +17,7 @@ _CONNECTION: Final = "connection"
 
 def filled(page: str, root: click.Group) -> str:
     """The page with all lists renewed. Raises `KeyError` for a noun that does not exist."""
-    return _PLACE.sub(lambda found: found[1] + _section(root, found[2]) + found[3], page)
+    return _PLACE.sub(lambda match: match[1] + _section(root, match[2]) + match[3], page)
 
 
 def nouns(page: str) -> list[str]:

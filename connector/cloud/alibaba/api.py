@@ -59,13 +59,13 @@ class Api:
         last: list[Json] = []
         for number in range(1, _PAGES + 1):
             page = call(operation, {**parameters, "PageNumber": number, "PageSize": _PAGE})
-            found = (page.get(where[0]) or {}).get(where[1]) or []
-            yield from found
-            if len(found) < _PAGE:
+            items = (page.get(where[0]) or {}).get(where[1]) or []
+            yield from items
+            if len(items) < _PAGE:
                 return
-            if found == last:
+            if items == last:
                 break
-            last = found
+            last = items
         raise TargetFailed(
             f"the list of {operation} does not end ({number} full pages)",
             on=self.settings.region,

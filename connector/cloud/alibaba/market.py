@@ -45,13 +45,13 @@ class Market:
 
     def categories(self, offer: Offer, resource: str) -> list[Category]:
         """The categories of `resource` ("SystemDisk" or "DataDisk") for this offer, in the order of the settings."""
-        given = {
+        query = {
             "DestinationResource": resource,
             "InstanceType": offer.type,
             "ZoneId": offer.zone,
             **self._common(),
         }
-        rows = {row["Value"]: row for row in self._values(given).get(offer.zone, [])}
+        rows = {row["Value"]: row for row in self._values(query).get(offer.zone, [])}
         return [
             Category(name, int(rows[name].get("Min") or 0), int(rows[name].get("Max") or 0))
             for name in self._api.settings.disk_categories
@@ -67,9 +67,9 @@ class Market:
             "ResourceType": "instance",
         }
 
-    def _values(self, given: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    def _values(self, query: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """Rows with stock, by zone."""
-        answer = self._api.ecs("DescribeAvailableResource", given)
+        answer = self._api.ecs("DescribeAvailableResource", query)
         values: dict[str, list[dict[str, Any]]] = {}
         for zone in (answer.get("AvailableZones") or {}).get("AvailableZone") or []:
             for kind in (zone.get("AvailableResources") or {}).get("AvailableResource") or []:

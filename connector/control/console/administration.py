@@ -80,10 +80,10 @@ class AppliancePages:
             Form("/appliances/{id}/rotate", self._decide("RotateMigrationAppliance", "rotated"), self.list),
         )
 
-    def _decide(self, operation: str, said: str) -> Callable[[PageRequest], Redirect]:
+    def _decide(self, operation: str, outcome: str) -> Callable[[PageRequest], Redirect]:
         def decide(request: PageRequest) -> Redirect:
             self._dispatcher.call(request.caller, operation, {"ApplianceId": request.path["id"]})
-            return Redirect(link("appliances", said=said))
+            return Redirect(link("appliances", said=outcome))
 
         return decide
 

@@ -15,7 +15,7 @@ from connector.transfer.evidence import LineageHead, Manifest, fingerprint, head
 Shown = Mapping[str, Mapping[str, Any]]
 
 
-def signed_by(manifest: Manifest, keys: Collection[ApplianceKey], taken: float) -> str:
+def signed_by(manifest: Manifest, keys: Collection[ApplianceKey], taken_at: float) -> str:
     """Check that the key belongs to the appliance, and did so when the pass was taken."""
     print_ = fingerprint(manifest.key)
     if not keys:
@@ -23,7 +23,7 @@ def signed_by(manifest: Manifest, keys: Collection[ApplianceKey], taken: float) 
     own_keys = [key for key in keys if key.fingerprint == print_]
     if not own_keys:
         return f"the evidence is signed with {print_}, which is no key of this appliance"
-    if all(key.replaced is not None and key.replaced < taken for key in own_keys):
+    if all(key.replaced is not None and key.replaced < taken_at for key in own_keys):
         return f"the evidence is signed with {print_}, which was replaced before this pass was taken"
     return ""
 

@@ -76,12 +76,12 @@ class Runner:
 
     def step(self) -> None:
         """One turn of the loop."""
-        held = self._held()
+        reason = self._held()
         if not self._store.become_runner():
             if self._engine is not None:
                 self._fenced()
             return
-        if held:
+        if reason:
             return
         if self._engine is None:
             try:

@@ -133,9 +133,9 @@ class JobService:
             self._steps.check(job.definition | fields, job.region, self.store.sources.of(job))
         return self.store.jobs.modify(job.id, changes)
 
-    def replication(self, appliance: Appliance, held: set[str]) -> dict[str, Json]:
+    def replication(self, appliance: Appliance, pass_ids: set[str]) -> dict[str, Json]:
         """How each of these passes of an appliance shall use the link now."""
-        passes = self.store.passes.definitions(appliance, held).items()
+        passes = self.store.passes.definitions(appliance, pass_ids).items()
         return {pass_id: shown(definition, final=final) for pass_id, (definition, final) in passes}
 
     def delete_source(self, source_id: str, *, force: bool = False) -> None:
@@ -149,23 +149,23 @@ class JobService:
         """What the target takes of a machine."""
         return self._steps.limits
 
-    def heard(self, appliance: Appliance, held: set[str]) -> list[str]:
+    def heard(self, appliance: Appliance, pass_ids: set[str]) -> list[str]:
         """Take a heartbeat with the passes that the appliance has; answer the passes that it must stop.
 
         A pass that it took and does not have was lost on the way or in its restart: it is offered again.
         """
         self.store.appliances.beat(appliance.id)
         if self.store.epochs.current().restored:  # its passes are decided when the restore is confirmed
-            return self.store.passes.to_stop(appliance, held)
+            return self.store.passes.to_stop(appliance, pass_ids)
         now = self.store.now()
 
         def dropped(attempt: Pass) -> bool:
-            not_held = attempt.appliance_id == appliance.id and attempt.id not in held
+            not_held = attempt.appliance_id == appliance.id and attempt.id not in pass_ids
             return not_held and not -SET_BACK < now - (attempt.taken or 0.0) <= self.grace / 2
 
         if self.store.pass_ends.lose(dropped, f"{appliance.name} does not have it any more"):
             self.poke()
-        return self.store.passes.to_stop(appliance, held)
+        return self.store.passes.to_stop(appliance, pass_ids)
 
     def finish(
         self,
