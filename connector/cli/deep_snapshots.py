@@ -17,7 +17,7 @@ from typing import Final
 
 import click
 
-from connector.appliance.cleanup.repair import LeftoverFinding, RegisteredResource, unlock
+from connector.appliance.cleanup.repair import InterruptedCutover, LeftoverFinding, RegisteredResource, unlock
 from connector.errors import BadInput, one_line
 from connector.sources.factory import ReaderSettings, reader
 from connector.vcenter.client import VCenter
@@ -67,6 +67,9 @@ class NoMemory:
 
     def reading(self) -> frozenset[str]:
         return frozenset()
+
+    def interrupted(self) -> Sequence[InterruptedCutover]:
+        return ()
 
     def removed(self, token: str) -> None:
         """`FileLedger` knows."""

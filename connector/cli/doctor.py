@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,10 @@ import click
 
 from connector import child
 from connector.appliance import configuration as appliance
-from connector.appliance.cleanup.register import ControlRegister, read
+from connector.appliance.cleanup.register import ControlRegister, read, read_interrupted
 from connector.appliance.cleanup.repair import (
     CHECKS,
+    InterruptedCutover,
     LeftoverFinding,
     RegisteredResource,
     RepairContext,
@@ -233,7 +235,7 @@ def _treated(
     if finding.voluntary and not restore_cbt:
         return f"with --repair --restore-cbt: {finding.mending}", False
     if finding.mend is None:
-        return "not ours to mend", True
+        return finding.mending or "not ours to mend", True
     if not repair:
         return f"with --repair: {finding.mending}", True
     why = mended(repair_context, finding)
@@ -267,12 +269,12 @@ def _embedded(target: Path, access: VCenterSettings, vddk: Path | None) -> Itera
     if membership is None:
         raise BadInput("`connector migrate` never ran here", on=str(target), remedy="check --to")
     with ExitStack() as unwind:
-        memory = unwind.enter_context(_store(state / "control"))
+        memory = unwind.enter_context(_store(state / "control", target))
         yield House(access, membership, memory, vddk)
 
 
 @contextmanager
-def _store(control: Path) -> Iterator[Callable[[str], ResourceRegister]]:
+def _store(control: Path, target: Path) -> Iterator[Callable[[str], ResourceRegister]]:
     """The register in the directory's store. No migration begins in the directory meanwhile; a running one goes on."""
     from connector.control.store import Store
 
@@ -283,14 +285,15 @@ def _store(control: Path) -> Iterator[Callable[[str], ResourceRegister]]:
         except Conflict:
             runs = True
         store = unwind.enter_context(closing(Store(f"sqlite:///{control.resolve() / 'control.sqlite'}")))
-        yield lambda vcenter: StoreMemory(store, vcenter, runs)
+        yield lambda vcenter: StoreMemory(store, vcenter, runs, target)
 
 
 class StoreMemory:
     """The register of an embedded control plane. If it does not run, no pass works, so every resource was left."""
 
-    def __init__(self, store: Store, vcenter: str, runs: bool) -> None:
-        self._store, self._vcenter, self._runs = store, vcenter, runs
+    def __init__(self, store: Store, vcenter: str, runs: bool, target: Path) -> None:
+        """`target`: the directory of `connector migrate`."""
+        self._store, self._vcenter, self._runs, self._target = store, vcenter, runs, target
 
     def remembered(self) -> Sequence[RegisteredResource]:
         from connector.control.http import views
@@ -300,6 +303,19 @@ class StoreMemory:
 
     def reading(self) -> frozenset[str]:
         return frozenset(self._store.resources.reading(self._vcenter)) if self._runs else frozenset()
+
+    def interrupted(self) -> Sequence[InterruptedCutover]:
+        """If the control plane does not run, nothing carries a cutover on whose job is Running."""
+        from connector.control.http import views
+
+        cutovers = [views.open_cutover(*cutover) for cutover in self._store.jobs.open_cutovers(self._vcenter)]
+        idle = [cutover | {"busy": cutover["busy"] and self._runs} for cutover in cutovers]
+        return [self._with_commands(cutover) for cutover in read_interrupted({"down": idle})]
+
+    def _with_commands(self, cutover: InterruptedCutover) -> InterruptedCutover:
+        """With the commands of `connector migrate` in place of those of a control plane."""
+        command = shlex.join(["connector", "migrate", cutover.name, "--to", str(self._target)])
+        return replace(cutover, resume=f"{command} --cutover", take_back=f"{command} --rollback")
 
     def removed(self, token: str) -> None:
         self._store.resources.cleaned(token, self._vcenter)

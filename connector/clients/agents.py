@@ -239,8 +239,8 @@ class ControlClient:
         self._connection.call("POST", "/agents/v1/leftovers/resists", body)
 
     def remembered(self) -> dict[str, Any]:
-        """The register of this vCenter: `things` whose removal is not recorded, and `reading`, the morefs of machines that
-        a pass works on or will work on."""
+        """The register of this vCenter: `things` whose removal is not recorded, `reading`, the morefs of machines that a pass
+        works on or will work on, and `down`, cutovers that have shut a machine down and have not ended."""
         answer: dict[str, Any] = self._connection.call("POST", "/agents/v1/remembered", {})
         return answer
 

@@ -13,6 +13,7 @@ import pytest
 from connector.appliance.cleanup.machine_lock import MachineLocks
 from connector.appliance.cleanup.repair import (
     CHECKS,
+    InterruptedCutover,
     LeftoverFinding,
     RegisteredResource,
     RepairContext,
@@ -23,6 +24,7 @@ from connector.appliance.cleanup.repair import (
 )
 from connector.sources.vddk import VddkReader
 from connector.vcenter.client import VCenter
+from simulator.estate.inventory import PowerState
 from simulator.faults import Rule
 from simulator.vixdisklib import install
 from tests.appliance.desk import OWNER
@@ -36,6 +38,7 @@ TOKEN = f"connector:{OWNER}:p-1"
 class Memory:
     known: list[RegisteredResource] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
+    cutovers: list[InterruptedCutover] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     troubles: dict[str, str] = field(default_factory=dict)
 
@@ -44,6 +47,9 @@ class Memory:
 
     def reading(self) -> frozenset[str]:
         return frozenset(self.busy)
+
+    def interrupted(self) -> list[InterruptedCutover]:
+        return self.cutovers
 
     def removed(self, token: str) -> None:
         self.gone.append(token)
@@ -191,6 +197,33 @@ def test_cbt_is_put_back_only_on_request_and_only_when_the_job_is_over(ward: War
     assert mended(ward.repair_context, finding) == ""
     assert not ward.place.estate.inventory.vm(ward.place.vm).change_tracking
     assert ward.found() == []
+
+
+@pytest.mark.parametrize(
+    ("off", "uuid", "resume", "ways"),
+    [
+        (True, "", "R", ["resume: R; take back: B"]),
+        (True, "", "", ["take back: B"]),
+        (True, "of another machine", "R", []),
+        (False, "", "R", []),
+    ],
+)
+def test_a_machine_that_an_interrupted_cutover_left_off_is_named_with_the_ways_on(
+    ward: Ward, off: bool, uuid: str, resume: str, ways: list[str]
+) -> None:
+    vm = ward.place.estate.inventory.vm(ward.place.vm)
+    if off:
+        ward.place.estate.power.off(vm.moref)
+    ward.memory.cutovers = [
+        InterruptedCutover(vm.moref, uuid or vm.instance_uuid, vm.name, 1_790_000_000.0, resume, "B")
+    ]
+    seen = ward.found()
+    assert [finding.mending for finding in seen] == ways
+    for finding in seen:
+        assert (finding.check, finding.on, finding.mend) == ("down", vm.name, None)
+        assert finding.what == "it is down since 2026-09-21 14:13:20 UTC, by an interrupted cutover"
+    mend_all(ward.repair_context)
+    assert (ward.place.estate.inventory.vm(vm.moref).power_state is PowerState.OFF) is off
 
 
 def test_the_table_says_what_each_check_finds() -> None:

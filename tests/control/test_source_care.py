@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from connector.appliance.cleanup.register import read_interrupted
 from connector.cli.report import downtime
 from connector.control.domain.downtime import SHUTDOWN, predicted
 from connector.control.domain.entities import Job, Json, Outcome, Pass, Task
@@ -15,6 +16,7 @@ from connector.control.http import views
 from connector.control.smc import extension_shapes as show
 from connector.control.store import NewJob, passes
 from connector.errors import Conflict
+from tests.control.conftest import VCENTER
 from tests.control.house import DAY, GRACE, House, MovableClock
 
 
@@ -162,6 +164,29 @@ def test_the_first_moment_of_the_shutdown_stays_through_crashes_and_new_attempts
     assert house.get(job).down_since == began
     house.clock.advance(3600.0)  # it runs although it should long be off: somebody powered it on
     assert house.store.cutovers.going_down(job, found.id) == house.clock.now
+
+
+def _interrupted(house: House) -> list[tuple[float, str, str]]:
+    """The interrupted cutovers as an appliance reads them: since when, and the two ways on."""
+    answer = {"down": [views.open_cutover(*row) for row in house.store.jobs.open_cutovers(VCENTER)]}
+    return [(cutover.since, cutover.resume, cutover.take_back) for cutover in read_interrupted(answer)]
+
+
+def test_an_appliance_hears_of_cutovers_that_were_interrupted_while_the_source_is_down(house: House) -> None:
+    job, found = _cut_over(house, 40.0)
+    name, began = house.get(job).name, house.clock.now - 40.0
+    assert house.store.jobs.open_cutovers("another vCenter") == []
+    assert _interrupted(house) == []  # it is under way
+    house.finish(found.id, house.appliance, Outcome.FAILED, {"error": "x", "what": "broken"}, {})
+    house.turn()
+    ways = (f"connector job start {name} --watch", f"connector job rollback {name} --watch")
+    assert _interrupted(house) == [(began, *ways)]
+    house.service.rollback(job)
+    house.turn()
+    house.carry(power_tasks=True)
+    house.turn()
+    assert (house.status(job), _interrupted(house)) == ("Stopped", [])
+    assert read_interrupted({}) == ()  # a control plane that does not know of it
 
 
 def test_the_downtime_of_a_resumed_cutover_lasts_from_the_first_shutdown_to_the_image(house: House) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
-from connector.appliance.cleanup.repair import RegisteredResource
+from connector.appliance.cleanup.repair import InterruptedCutover, RegisteredResource
 from connector.errors import ControlFailed
 
 
@@ -34,6 +34,10 @@ class ControlRegister:
         with closing(self._connect()) as control:
             return frozenset(str(moref) for moref in control.remembered()["reading"])
 
+    def interrupted(self) -> Sequence[InterruptedCutover]:
+        with closing(self._connect()) as control:
+            return read_interrupted(control.remembered())
+
     def removed(self, token: str) -> None:
         with closing(self._connect()) as control:
             control.removed(token)
@@ -59,8 +63,31 @@ def read(answer: Mapping[str, Any]) -> tuple[RegisteredResource, ...]:
             for resource in answer["things"]
         )
     except (KeyError, TypeError) as broken:
-        raise ControlFailed(
-            f"its list of tracked resources cannot be read: {broken!r}",
-            on="control plane",
-            remedy="use an appliance and a control plane of the same version",
-        ) from None
+        raise _unreadable(broken) from None
+
+
+def read_interrupted(answer: Mapping[str, Any]) -> tuple[InterruptedCutover, ...]:
+    """The same for cutovers that nothing carries on; an older control plane does not tell them."""
+    try:
+        return tuple(
+            InterruptedCutover(
+                str(cutover["machine"]),
+                str(cutover["instance_uuid"]),
+                str(cutover["name"]),
+                float(cutover["since"]),
+                f"connector job start {cutover['job']} --watch" if cutover["resumable"] else "",
+                f"connector job rollback {cutover['job']} --watch",
+            )
+            for cutover in answer.get("down", ())
+            if not cutover["busy"]
+        )
+    except (KeyError, TypeError, ValueError) as broken:
+        raise _unreadable(broken) from None
+
+
+def _unreadable(broken: Exception) -> ControlFailed:
+    return ControlFailed(
+        f"its list of tracked resources cannot be read: {broken!r}",
+        on="control plane",
+        remedy="use an appliance and a control plane of the same version",
+    )

@@ -6,13 +6,14 @@ A snapshot is ours by its token alone, a lock by our own identity, and CBT by th
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from connector.appliance.cleanup.machine_lock import MachineLocks
 from connector.errors import ConnectorError, NotFound
-from connector.model import Machine
+from connector.model import Machine, PowerState
 from connector.sources.reader import Reader
 from connector.vcenter.client import SNAPSHOT, TRACKING, Leftover, Tracking, VCenter
 from connector.vcenter.partial import nameless
@@ -36,6 +37,21 @@ class RegisteredResource:
     over: bool
 
 
+@dataclass(frozen=True, slots=True)
+class InterruptedCutover:
+    """A cutover that has shut its machine down, and that nothing carries on. `since`: seconds since the epoch.
+
+    `resume` and `take_back` are commands; `resume` is empty where the job's state does not allow it.
+    """
+
+    machine: str  # moref
+    instance_uuid: str
+    name: str
+    since: float
+    resume: str
+    take_back: str
+
+
 class ResourceRegister(Protocol):
     """The tracked resources of this vCenter at the control plane. Each call may be repeated."""
 
@@ -43,6 +59,9 @@ class ResourceRegister(Protocol):
 
     def reading(self) -> frozenset[str]:
         """Morefs of the machines on which a pass works or will work."""
+
+    def interrupted(self) -> Sequence[InterruptedCutover]:
+        """Cutovers that have shut a machine down, and that nothing carries on."""
 
     def removed(self, token: str) -> None: ...
 
@@ -53,7 +72,7 @@ class ResourceRegister(Protocol):
 class LeftoverFinding:
     """One leftover. `mend` repairs it and raises what fails; without it only a person can repair it.
 
-    `mending` says what `mend` would do.
+    `mending` says what `mend` would do, or without it what a person can do.
     """
 
     check: str
@@ -163,6 +182,25 @@ def _consolidations(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
             )
 
 
+def _machines_down(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
+    """Machines that are off because a cutover of ours was interrupted: only a person decides how to go on."""
+    for cutover in repair_context.memory.interrupted():
+        machine = repair_context.machines.get(cutover.machine)
+        if machine is None or machine.instance_uuid != cutover.instance_uuid:
+            continue
+        if machine.power is PowerState.ON:
+            continue  # somebody has powered it on again
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(cutover.since))
+        resume = f"resume: {cutover.resume}; " if cutover.resume else ""
+        yield LeftoverFinding(
+            "down",
+            machine.name,
+            f"it is down since {since}, by an interrupted cutover",
+            f"{resume}take back: {cutover.take_back}",
+            machine.moref,
+        )
+
+
 def _foreign_consolidations(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
     """Disks that need consolidation for another reason than ours: they are reported and not touched."""
     machines = {resource.machine for resource in repair_context.known if resource.kind == SNAPSHOT}
@@ -220,6 +258,7 @@ def _nothing() -> None:
 
 
 CHECKS: Final = (
+    Check("down", "machines that an interrupted cutover of ours has shut down", _machines_down),
     Check("snapshot", "snapshots of ours that no pass uses", _orphans),
     Check("consolidation", "disks that need consolidation after a removal of ours", _consolidations),
     Check("consolidation", "disks that need consolidation for other reasons", _foreign_consolidations),

@@ -138,6 +138,7 @@ class AgentApi:
         return {
             "things": [views.remembered(*row) for row in resources],
             "reading": sorted(self._store.resources.reading(call.who.vcenter)),
+            "down": [views.open_cutover(*row) for row in self._store.jobs.open_cutovers(call.who.vcenter)],
         }
 
     def _removed(self, call: ApiRequest) -> Any:

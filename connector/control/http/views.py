@@ -103,6 +103,17 @@ def remembered(machine: Source, row: TrackedResource, status: jobs.JobStatus) ->
     return resource(row) | where | {"busy": status is jobs.JobStatus.RUNNING, "over": status in over}
 
 
+def open_cutover(machine: Source, row: Job) -> Json:
+    """A cutover that has shut its machine down and has not ended. `busy`: it is under way. `resumable`: a start is allowed."""
+    where = {"machine": machine.moref, "instance_uuid": machine.instance_uuid, "name": machine.name}
+    return where | {
+        "job": row.name,
+        "since": row.down_since,
+        "busy": row.status is jobs.JobStatus.RUNNING,
+        "resumable": jobs.JobEvent.START in allowed(row),
+    }
+
+
 def percent(row: Job, passes: list[Pass]) -> float:
     """How much of the newest pass is done, from 0 to 100."""
     if row.status is jobs.JobStatus.FINISHED:

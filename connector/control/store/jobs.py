@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from connector.control.domain import jobs as machine
 from connector.control.domain import validity
 from connector.control.domain.clock import SET_BACK
-from connector.control.domain.entities import Job, Json, LogEntry, Outcome, Run, TagKind, Task
+from connector.control.domain.entities import Job, Json, LogEntry, Outcome, Run, Source, TagKind, Task
 from connector.control.domain.jobs import BusinessStatus, JobEvent, JobState, JobStatus
 from connector.control.domain.refusals import RefusalCode, StateRefusal, UnknownObject
 from connector.control.domain.sources import SourceEvent
@@ -188,6 +188,19 @@ class Jobs:
         query = query.where(_JOBS.c.status.in_(statuses) if statuses else _JOBS.c.status != JobStatus.DELETED)
         with self._database.read() as connection:
             return [_job(row) for row in connection.execute(query)]
+
+    def open_cutovers(self, vcenter: str) -> list[tuple[Source, Job]]:
+        """Jobs that have shut a machine of this vCenter down, until an image or a rollback ends that; with the machine."""
+        query = (
+            sa.select(_JOBS)
+            .join(tables.sources, tables.sources.c.id == _JOBS.c.source_id)
+            .where(_JOBS.c.down_since.is_not(None), tables.sources.c.vcenter == vcenter)
+            .where(_JOBS.c.status.not_in((JobStatus.FINISHED, JobStatus.DELETED)))
+        )
+        with self._database.read() as connection:
+            open_jobs = [_job(row) for row in connection.execute(query)]
+            machines = {s.id: s for s in sources.some(connection, {job.source_id for job in open_jobs})}
+        return [(machines[job.source_id], job) for job in open_jobs]
 
     def page(self, wanted: JobFilter, number: int = 1, size: int = 10) -> ResultPage[Job]:
         """Jobs that match exactly, newest first."""
