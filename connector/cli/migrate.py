@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from connector.cli import elsewhere, estate
 from connector.cli.display import choose, wide_console
 from connector.cli.elsewhere import refuse_others
 from connector.cli.job_parameters import migration_options
-from connector.cli.migration import MigrationRequest, to_cut_over
+from connector.cli.migration import MigrationRequest, refuse_open_cutovers, to_cut_over
 from connector.cli.migration import migrate as bring
 from connector.cli.options import JSON, vcenter_options
 from connector.cli.report import JobReport, show, show_forecast, show_snapshot_costs
@@ -123,11 +124,13 @@ def migrate(
         incremental, cutover, chosen_format(image_format), fields, rollback=rollback, again=again
     )
     house = StackLocation(access, vddk, target, transports)
-    with as_typed(), choose(as_json) as display, Stack(house, warn) as stack:
+    first = partial(refuse_open_cutovers, machines=() if cutover or rollback else machines)
+    with as_typed(), choose(as_json) as display, Stack(house, warn, first) as stack:
         if cutover and not despite_others:
             refuse_others(to_cut_over(stack, machines), stack.thumbprint)
         finished = bring(stack, machines, request, display)
-    tell(finished, as_json)
+    if as_json or not rollback:
+        tell(finished, as_json)
 
 
 def warn(message: str) -> None:

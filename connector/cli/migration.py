@@ -65,11 +65,12 @@ class MigrationRequest:
 
 @dataclass(slots=True)
 class _Watched:
-    """One machine under way. `cut`: the cutover itself was asked for."""
+    """One machine under way. `cut`: the cutover itself was asked for. `shut_down`: a cutover has shut the source down."""
 
     name: str
     job: str
     cut: bool = False
+    shut_down: bool = False
     phase: str = ""
     row: Json = field(default_factory=dict)
     ended: Json | None = None
@@ -104,6 +105,23 @@ def migrate(
     return [report(stack.client, entry.ended) for entry in watched if entry.ended is not None]
 
 
+def refuse_open_cutovers(client: SmcClient, machines: Sequence[Machine]) -> None:
+    """Only a cutover resumes a cutover. Raises Conflict for the first of these machines with an open one."""
+    for machine in machines:
+        sources = [
+            row["SourceId"] for row in records.rows(client, records.MACHINE, MachineId=[machine.moref])
+        ]
+        for job in records.rows(client, records.JOB, SourceId=sources) if sources else ():
+            if job["CutOver"] and job["Status"] != "Finished":
+                since = outage_words.since(job)
+                down = f", its source is down since {since}" if job["SourceDown"] else ""
+                raise Conflict(
+                    f"an interrupted cutover is open{down}",
+                    on=machine.name,
+                    remedy="--cutover resumes it, --rollback takes it back",
+                )
+
+
 def to_cut_over(stack: Stack, machines: Sequence[Machine]) -> list[Machine]:
     """The machines whose cutover would begin now. A begun cutover is resumed in any case: its source may be down."""
     to_begin = []
@@ -118,7 +136,7 @@ def to_cut_over(stack: Stack, machines: Sequence[Machine]) -> list[Machine]:
 
 def _interrupted(watched: Sequence[_Watched], request: MigrationRequest) -> Interrupted:
     down = [f"{entry.name}: {text}" for entry in watched if (text := outage_words.of_row(entry.row))]
-    remedy = f"run the same command again to resume{'; ' + WAYS_ON if down and not request.rollback else ''}"
+    remedy = WAYS_ON if down and not request.rollback else "run the same command again to resume"
     return Interrupted("; ".join(["stopped", *down]), remedy=remedy)
 
 
@@ -173,6 +191,7 @@ def _roll_back(stack: Stack, machine: Machine, _request: MigrationRequest, _disp
     for job in records.rows(client, records.JOB, SourceId=[source]):
         watched = _Watched(machine.name, job["JobId"], cut=True)
         row = _progress(client, watched.job)
+        watched.shut_down = bool(row["DownSinceTime"])
         if row["Status"] == "Running" and row["CutOver"] and row["BusinessStatus"] != "RollingBack":
             _stop_all(stack, [watched])
             row = _at_rest(client, watched)
@@ -254,9 +273,7 @@ class _JobNames(Container[str]):
 def _look(client: SmcClient, watched: _Watched, request: MigrationRequest, display: Display) -> None:
     job = _progress(client, watched.job)
     if bool(job["SourceDown"]) != bool(watched.row.get("SourceDown")):
-        display.say(
-            f"{watched.name}: {outage_words.of_row(job) or 'the source is up, or its image has taken its place'}"
-        )
+        display.say(f"{watched.name}: {outage_words.of_row(job) or outage.ended(job)}")
     watched.row = job
     syncing = job["BusinessStatus"] == "Syncing"
     phase = job["Phase"] if syncing and job["Phase"] else job["BusinessStatus"] or job["Status"]
@@ -277,6 +294,8 @@ def _look(client: SmcClient, watched: _Watched, request: MigrationRequest, displ
     watched.ended = job
     if request.rollback and job["Status"] == "Stopped":
         display.say(f"{watched.name}: the cutover is rolled back, and the source has its state back")
+        if watched.shut_down:
+            display.say(f"{watched.name} is powered on")
         return
     if job["Status"] not in ("Finished", "Waiting"):
         watched.errors.append(_why(watched, job))
@@ -314,9 +333,8 @@ def _why(watched: _Watched, job: Json) -> ConnectorError:
         )
         failed.on = failed.on or watched.name
         return outage.added(failed, job, watched.name, WAYS_ON)
-    stopped = Interrupted(
-        f"the job is {job['Status']}", on=watched.name, remedy="run the same command again to resume"
-    )
+    remedy = "" if job["SourceDown"] else "run the same command again to resume"
+    stopped = Interrupted(f"the job is {job['Status']}", on=watched.name, remedy=remedy)
     return outage.added(stopped, job, watched.name, WAYS_ON)
 
 

@@ -22,6 +22,13 @@ def lines(rows: Iterable[Json]) -> list[str]:
     return [f"{row.get('Name') or row['JobId']}: {text}" for row in rows if (text := outage.of_row(row))]
 
 
+def ended(row: Json) -> str:
+    """How the outage of this job's source has ended."""
+    if row.get("Status") == "Finished":
+        return "the cutover is done: the image has taken the source's place"
+    return "the source is up" if not row.get("CutOver") else "the cutover has ended"
+
+
 def say(rows: Iterable[Json]) -> None:
     """Print these lines on standard error, whatever the output is: people must see them."""
     for line in lines(rows):

@@ -52,9 +52,14 @@ class Stack:
     `began`: seconds since the epoch; runs that were under way before have been resumed by this start.
     """
 
-    def __init__(self, place: StackLocation, say: Callable[[str], None] = lambda _: None) -> None:
-        """`say` prints that the state here was restored."""
-        self._say = say
+    def __init__(
+        self,
+        place: StackLocation,
+        say: Callable[[str], None] = lambda _: None,
+        before_appliance: Callable[[SmcClient], None] = lambda _: None,
+    ) -> None:
+        """`say` prints that the state here was restored. `before_appliance` may raise before any run is resumed."""
+        self._say, self._before_appliance = say, before_appliance
         self._place = place
         self._unwind = ExitStack()
         self._children: list[Child] = []
@@ -165,6 +170,7 @@ class Stack:
         self.client = SmcClient(access)
         self._unwind.callback(self.client.close)
         self.confirm()
+        self._before_appliance(self.client)
         self.patiently(
             lambda: self._child(
                 "connector.appliance",

@@ -31,11 +31,21 @@ class _Watched:
     ended: Json | None = None
     last: Json = field(default_factory=dict)
     down: bool = False
+    shut_down: bool = False  # a cutover had shut the source down when the watching began
+
+    @property
+    def powered_on(self) -> bool:
+        """A rollback has ended here: it powers on whatever the cutover has shut down."""
+        row = self.ended or {}
+        return self.shut_down and row.get("Status") == "Stopped" and row.get("CutOver") is False
 
 
 def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
     """Watch until every job rests. Raises the first failure: a job in InError or Expired, or a deleted job."""
-    watched = {job["JobId"]: _Watched(str(job.get("Name") or job["JobId"])) for job in jobs}
+    watched = {
+        job["JobId"]: _Watched(str(job.get("Name") or job["JobId"]), shut_down=bool(job.get("DownSinceTime")))
+        for job in jobs
+    }
     with choose(as_json) as display:
         try:
             _until_rest(client, watched, display)
@@ -54,6 +64,8 @@ def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
     for entry in watched.values():
         if text := outage_words.of_row(entry.ended or {}):
             click.echo(f"{entry.name}: {text}; {outage.ways_on(entry.name)}", err=True)
+        elif entry.powered_on and not as_json:
+            click.echo(f"{entry.name} is powered on")
 
 
 def _until_rest(client: SmcClient, watched: dict[str, _Watched], display: Display) -> None:
@@ -82,7 +94,7 @@ def _show(watched: _Watched, row: Json, display: Display) -> None:
     status = str(row["Status"])
     if bool(row.get("SourceDown")) != watched.down:
         watched.down = not watched.down
-        display.say(f"{watched.name}: {outage_words.of_row(row) or 'the cutover has ended'}")
+        display.say(f"{watched.name}: {outage_words.of_row(row) or outage.ended(row)}")
     phase = str(row.get("BusinessStatus") or status)
     if phase == "Syncing":
         phase = str(row.get("WaitingFor") or row.get("Phase") or phase)

@@ -28,11 +28,15 @@ def of_row(row: Mapping[str, Any]) -> str:
     """The clause for a job of the API; empty while its source is up, or if the API does not say."""
     if not row.get("SourceDown"):
         return ""
-    since = str(row.get("DownSinceTime") or "").replace("T", " ").replace("Z", " UTC")
     seconds_left = int(row.get("BackInSeconds", -1))
     return notice(
-        since, None if seconds_left < 0 else float(seconds_left), at_rest=row.get("Status") != "Running"
+        since(row), None if seconds_left < 0 else float(seconds_left), at_rest=row.get("Status") != "Running"
     )
+
+
+def since(row: Mapping[str, Any]) -> str:
+    """Since when the source of a job is down, as it is shown."""
+    return str(row.get("DownSinceTime") or "").replace("T", " ").replace("Z", " UTC")
 
 
 def ways_on(resume: str, roll_back: str) -> str:

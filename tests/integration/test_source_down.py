@@ -51,12 +51,25 @@ def test_a_cutover_that_is_interrupted_says_that_the_source_is_down_and_goes_bot
     assert stopped.code == 130, stopped.stderr
     assert "web-01: SOURCE IS DOWN since " in stopped.complaint
     assert "resume the cutover: the same command again" in stopped.complaint
+    assert stopped.complaint.count("the same command again") == 1
     assert "--rollback" in stopped.complaint
     assert is_off(tiny.machine())
     tiny.reader()
 
+    refused = run(_words(tiny, "--incremental"))
+    assert refused.code == 11, refused.stderr
+    assert "web-01: an interrupted cutover is open, its source is down since " in refused.complaint
+    assert refused.complaint.endswith("; --cutover resumes it, --rollback takes it back")
+    doctor = run(["doctor", "--only", "left", "--to", str(tiny.out), *tiny.access(), "--json"])
+    assert doctor.code == 11
+    (left,) = doctor.events
+    assert (left["check"], left["on"]) == ("down", "web-01")
+    assert f"resume: connector migrate web-01 --to {tiny.out} --cutover; take back: " in left["outcome"]
+    assert is_off(tiny.machine())
+
     back = run(_words(tiny, "--rollback"))
     assert back.code == 0, back.stderr
+    assert [e["message"] for e in back.events if e["event"] == "message"][-1] == "web-01 is powered on"
     assert not is_off(tiny.machine())
     assert not tiny.snapshots()
     nothing = run(_words(tiny, "--rollback", "--again"))
