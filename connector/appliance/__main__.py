@@ -34,6 +34,7 @@ from connector.errors import ConnectorError, ControlFailed
 from connector.outages import Outages
 from connector.patience import Patience
 from connector.sources.factory import ReaderSettings, reader
+from connector.sources.reader import Reader
 from connector.vcenter.client import VCenter
 
 log = logging.getLogger(__name__)
@@ -97,34 +98,12 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json
         def renew() -> None:
             identity.renew(connect, partial(setattr, evidence_writer, "signer"))
 
-        context = PassContext(
-            vcenter,
-            ledger,
-            disk_reader,
-            configuration.transfer,
-            configuration.link(),
-            evidence_writer,
-            configuration.governor,
-            configuration.backup_wait,
-            target=target,
-        )
-        rescan = Rescan(
-            vcenter,
-            connect,
-            configuration.rescan,
-            stop,
-            watch=configuration.watch,
-            outages=outages,
-            target=target,
-        )
+        context = _pass_context(configuration, vcenter, ledger, disk_reader, evidence_writer, target)
+        every, watch = configuration.rescan, configuration.watch
+        rescan = Rescan(vcenter, connect, every, stop, watch=watch, outages=outages, target=target)
         machines = rescan.once()
         unwind.enter_context(rescan)
-        repair_context = RepairContext(
-            vcenter,
-            ControlRegister(connect),
-            disk_reader,
-            context.locks,
-        )
+        repair_context = RepairContext(vcenter, ControlRegister(connect), disk_reader, context.locks)
         first = partial(mend_all, repair_context)
         unwind.enter_context(
             Cleaner(vcenter, ledger, connect, context.locks, stop, first=first, outages=outages)
@@ -135,6 +114,27 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json
         Agent(
             connect, work, configuration.passes, stop, rotate=renew, outages=outages, hear=target.hear
         ).run()
+
+
+def _pass_context(
+    configuration: ApplianceConfiguration,
+    vcenter: VCenter,
+    ledger: ControlLedger,
+    disk_reader: Reader,
+    evidence_writer: EvidenceWriter,
+    target: KnownTarget,
+) -> PassContext:
+    return PassContext(
+        vcenter,
+        ledger,
+        disk_reader,
+        configuration.transfer,
+        configuration.link(),
+        evidence_writer,
+        configuration.governor,
+        configuration.backup_wait,
+        target=target,
+    )
 
 
 def _ready(configuration: ApplianceConfiguration, ready: Mapping[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""Each job has one authority, which issues short-lived certificates; a SAN URI in a certificate names its role."""
+"""Each job has one authority, which issues certificates for 30 days at most; a SAN URI in a certificate names its role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A snapshot is ours if and only if its description is our token. Its name is for people and proves nothing."""
+"""A snapshot is ours if and only if its description is our token. Its name is for people and proves nothing.
+
+The owner in the token follows from the control plane's certificate. With another certificate, earlier snapshots belong to another
+connector.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A refusal of the public API knows the documented code under which it is reported."""
+"""Refusals of the public API, and failures of jobs by what others did to an instance, each with its documented code."""
 
 from __future__ import annotations
 
