@@ -1,4 +1,4 @@
-"""Writes sizes, rates and times for people: KiB, MiB, GiB; MiB/s for data; Mbit/s for a link; min, h. Pure."""
+"""Bytes, rates, lines, counts and spans of time as people read them: KiB; MiB/s of data; Mbit/s of a line; 1 disk; min. Pure."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def rate(per_second: float) -> str:
 def line(bytes_per_second: float) -> str:
     """The rate of a link in Mbit/s: 1 Mbit/s is 1,000,000 bits a second."""
     return f"{bytes_per_second * 8 / 1e6:.0f} Mbit/s"
+
+
+def plural(number: int, singular: str, many: str = "") -> str:
+    """A number with its noun in singular or plural: `1 disk`, `2 disks`, `1,000 entries`."""
+    return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
 def span(seconds: float) -> str:

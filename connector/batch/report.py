@@ -9,7 +9,8 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
+from importlib import resources
+from types import MappingProxyType
 from typing import Any, Final
 
 import jinja2
@@ -17,7 +18,8 @@ import jinja2
 from connector.amounts import size, span
 from connector.batch import quantities
 from connector.batch.plane import JobView, Passed, SourceView
-from connector.batch.status import counting
+from connector.batch.resolve import ResolvedMachine
+from connector.batch.status import MISSING, counting
 from connector.names import on_page
 
 #: A cell that begins with one of these is a formula to a spreadsheet.
@@ -66,6 +68,7 @@ class Report:
             "machines": len(self.lines),
             "finished": sum(line.state == "Finished" for line in self.lines),
             "failed": sum(bool(line.error) for line in self.lines),
+            "without_job": sum(not line.job for line in self.lines),
             "capacity": sum(line.capacity for line in self.lines),
             "read": sum(line.read for line in self.lines),
             "wire": sum(line.wire for line in self.lines),
@@ -95,7 +98,7 @@ class Report:
         """One page without scripts and foreign files."""
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=on_page)
         environment.filters |= {"bytes": size, "span": _span}
-        page = files("connector.batch").joinpath("report.html.j2").read_text()
+        page = resources.files("connector.batch").joinpath("report.html.j2").read_text()
         return environment.from_string(page).render(report=self, totals=self.totals)
 
 
@@ -105,15 +108,23 @@ def report(
     sources: Sequence[SourceView],
     passes: Mapping[str, Sequence[Passed]],
     now: float,
+    placements: Sequence[ResolvedMachine] = (),
+    files: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
-    """The report. `passes`: by job, newest first."""
+    """The report. `passes`: by job, newest first. `placements`: the machines of the manifest; those without a job are
+    lines too. `files`: where images are, by id, if they are files.
+    """
     by_id = {source.id: source for source in sources}
-    lines = [_line(job, by_id.get(job.source), passes.get(job.id, ())) for job in counting(jobs).values()]
+    by_source = counting(jobs)
+    lines = [_line(job, by_id.get(job.source), passes.get(job.id, ()), files) for job in by_source.values()]
+    lines += [_without_job(placement) for placement in placements if placement.source.id not in by_source]
     ordered = sorted(lines, key=lambda line: (line.group, line.machine, line.job))
     return Report(wave, quantities.written(now), tuple(ordered))
 
 
-def _line(job: JobView, source: SourceView | None, passes: Sequence[Passed]) -> Line:
+def _line(
+    job: JobView, source: SourceView | None, passes: Sequence[Passed], files: Mapping[str, str]
+) -> Line:
     started = min((run.start for run in job.runs if run.start), default=job.started)
     begun, over = quantities.read(started), quantities.read(job.ended)
     return Line(
@@ -132,9 +143,34 @@ def _line(job: JobView, source: SourceView | None, passes: Sequence[Passed]) -> 
         read=sum(passed.read for passed in passes),
         wire=sum(passed.wire for passed in passes),
         downtime=max((p.downtime for p in passes if p.downtime is not None), default=None),
-        image=job.image,
+        image=files.get(job.image, job.image),
         digests=" ".join(passes[0].digests) if passes else "",
         error=job.error,
+    )
+
+
+def _without_job(placement: ResolvedMachine) -> Line:
+    """A machine of the manifest that no job of the wave migrates."""
+    source = placement.source
+    return Line(
+        machine=source.name,
+        moref=source.moref,
+        group=placement.group,
+        job="",
+        state=MISSING,
+        disks=len(source.disks),
+        capacity=source.size,
+        runs=0,
+        started="",
+        ended="",
+        seconds=None,
+        planned=0,
+        read=0,
+        wire=0,
+        downtime=None,
+        image="",
+        digests="",
+        error="",
     )
 
 

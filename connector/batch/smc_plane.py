@@ -85,6 +85,16 @@ class SmcPlane:
             return []
         return [_passed(row) for row in _rows(page, "Passes", "Pass") if row.get("Outcome") == "done"]
 
+    def image_files(self, job: str) -> Mapping[str, str]:
+        """The directories of a job's images, by id. A cloud's images are in none."""
+        try:
+            page = self._call("DescribeReplicationJobResources", JobId=job, PageSize=PAGE)
+        except BadInput:  # no such extension
+            return {}
+        rows = [row for row in _rows(page, "Resources", "Resource") if row.get("ImageId")]
+        locations = {str(row["ImageId"]): str(row.get("Location") or "") for row in rows}
+        return {image: location for image, location in locations.items() if location.startswith("/")}
+
     def create(self, parameters: Parameters) -> str:
         return str(self._call("CreateReplicationJob", **parameters)["JobId"])
 

@@ -93,7 +93,8 @@ def set_(client: SmcClient, name: str, words: tuple[str, ...], as_json: bool) ->
     """
     members = _ranked(client, words)
     answer = client.call("SetMigrationApplication", Name=name, Member=members)
-    _tell(name, f"{len(members)} jobs are cut over together", "SetMigrationApplication", answer, as_json)
+    together = "1 job is" if len(members) == 1 else f"{len(members)} jobs are"
+    _tell(name, f"{together} cut over together", "SetMigrationApplication", answer, as_json)
 
 
 @application.command()

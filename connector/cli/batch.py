@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from collections import ChainMap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Final
 
 import click
 
-from connector import readable
+from connector import amounts, readable
 from connector.batch import sheets
 from connector.batch.apply import Applied, Apply
 from connector.batch.begin import begin
@@ -78,7 +79,7 @@ def validate(file: Path, as_json: bool) -> None:
         check_time(wave, time.time())
     entries = len(wave.manifest.machines)
     view.said(
-        f"{file}: wave {wave.name}, {entries} entries, nothing wrong",
+        f"{file}: wave {wave.name}, {amounts.plural(entries, 'entry', 'entries')}, nothing wrong",
         {"wave": wave.name, "problems": []},
         as_json,
     )
@@ -166,7 +167,7 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
                     continue
                 now = status(wave.name, jobs, sources, placements, elsewhere)
                 if now != last:
-                    view.print_status(now, as_json, again=last is not None)
+                    view.print_status(now, as_json, last)
                 last = now
     if last.failed:
         raise click.exceptions.Exit(FAILED)
@@ -189,7 +190,7 @@ def start(client: SmcClient, file: Path, as_json: bool) -> None:
         with _plane(client) as plane:
             say = _quiet if as_json else (lambda machine, what: click.echo(plain(f"{machine}: {what}")))
             started = begin(plane, wave.name, say)
-    view.said(f"{wave.name}: {len(started.started)} jobs started", asdict(started), as_json)
+    view.said(f"{wave.name}: {amounts.plural(len(started.started), 'job')} started", asdict(started), as_json)
     if started.failed:
         raise click.exceptions.Exit(FAILED)
 
@@ -242,12 +243,14 @@ def report_(client: SmcClient, file: Path, html: Path | None, table: Path | None
         wave = _wave(file)
         with _plane(client) as plane, ThreadPoolExecutor(PARALLEL) as pool:
             jobs, sources = plane.jobs(wave.name), plane.sources()
-            passes = dict(
-                zip([job.id for job in jobs], pool.map(plane.passes, [j.id for j in jobs]), strict=True)
-            )
+            ids = [job.id for job in jobs]
+            passes = dict(zip(ids, pool.map(plane.passes, ids), strict=True))
+            files = ChainMap(*map(dict, pool.map(plane.image_files, ids)))
         if not jobs:
             raise NotFound("the wave has no jobs", on=wave.name, remedy="apply it first")
-        wave_report = report(wave.name, jobs, sources, passes, time.time())
+        wave_report = report(
+            wave.name, jobs, sources, passes, time.time(), resolve(wave, sources).placements, files
+        )
         _write(html, wave_report.to_html)
         _write(table, wave_report.to_csv)
     view.print_report(wave_report, as_json)
@@ -291,7 +294,8 @@ def import_(sheet: Path, disks: Path | None, wave: str, region: str, out: Path |
     for note in import_result.notes:
         click.echo(note, err=True)
     click.echo(
-        f"{import_result.machines} machines in {out}" if out else import_result.text, nl=out is not None
+        f"{amounts.plural(import_result.machines, 'machine')} in {out}" if out else import_result.text,
+        nl=out is not None,
     )
 
 

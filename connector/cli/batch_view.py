@@ -17,7 +17,7 @@ from connector.batch.cutover import CutoverResult
 from connector.batch.plan import JobChange, Step, WavePlan
 from connector.batch.problems import Problem
 from connector.batch.report import Report
-from connector.batch.status import WaveStatus
+from connector.batch.status import MachineStatus, WaveStatus
 from connector.cli.display import print_table
 from connector.cli.tables import plain
 
@@ -51,7 +51,7 @@ def print_plan(plan: WavePlan, *, verbose: bool, as_json: bool) -> None:
             for call in step.calls:
                 table.add_row("", "", "", Text(str(call), style="dim"))
     if table.row_count:
-        print_table(table)
+        print_table(table, lead=("", "machine"))
     counts = ", ".join(
         f"{plan.count(change)} to {change}" for change in (JobChange.CREATE, JobChange.CHANGE, JobChange.LEFT)
     )
@@ -77,7 +77,10 @@ def print_applied(plan: WavePlan, applied: Applied, as_json: bool) -> None:
         click.echo(f"{plan.wave.name}: no change")
     elif applied.failures and not applied.created and not applied.changed:
         remainder = f"{len(applied.left)} could not be" if applied.left else "nothing is left of it"
-        click.echo(f"{plan.wave.name}: not applied, {applied.undone} steps undone: {remainder}", err=True)
+        click.echo(
+            f"{plan.wave.name}: not applied, {amounts.plural(applied.undone, 'step')} undone: {remainder}",
+            err=True,
+        )
     else:
         figures = (
             f"{len(applied.created)} created, {len(applied.changed)} changed, {len(applied.started)} started"
@@ -85,21 +88,30 @@ def print_applied(plan: WavePlan, applied: Applied, as_json: bool) -> None:
         click.echo(f"{plan.wave.name}: {figures}")
 
 
-def print_status(status: WaveStatus, as_json: bool, *, again: bool) -> None:
-    """Print one table, or one JSON object for each look."""
+def print_status(status: WaveStatus, as_json: bool, last: WaveStatus | None = None) -> None:
+    """Print one JSON object for each look; or a table at first and at the end, and a line for each change after `last`."""
     if as_json:
         click.echo(json.dumps(status.to_json()))
         return
-    counts = (
-        ", ".join(f"{count} {name}" for name, count in status.counts.items()) or "no jobs: apply it first"
-    )
-    if not again or status.settled:
-        table = Table("machine", "group", "job", "state", "progress", "image", "note", box=None)
-        for row in status.rows:
-            cells = (row.machine, row.group, row.name, row.state, f"{row.progress:.0f}%", row.image, row.note)
-            table.add_row(*(Text(plain(cell)) for cell in cells))
-        print_table(table)
-    click.echo(f"{status.wave}: {counts}")
+    if last is not None and not status.settled:
+        known = set(map(_status_line, last.rows))
+        for line in filter(lambda line: line not in known, map(_status_line, status.rows)):
+            click.echo(line)
+        return
+    table = Table("machine", "group", "job", "state", "progress", "image", "note", box=None)
+    for row in status.rows:
+        cells = (row.machine, row.group, row.name, row.state, f"{row.progress:.0f} %", row.image, row.note)
+        table.add_row(*(Text(plain(cell)) for cell in cells))
+    print_table(table)
+    counts = ", ".join(f"{count} {name}" for name, count in status.counts.items())
+    click.echo(f"{status.wave}: {counts or 'no jobs: apply it first'}")
+
+
+def _status_line(row: MachineStatus) -> str:
+    """What a person who watches is told of one machine: `app-01: Syncing 43 %`."""
+    phase = row.state.rpartition("/")[2]
+    progress = f" {row.progress:.0f} %" if row.status == "Running" else ""
+    return plain(f"{row.machine}: {phase}{progress}" + (f", {row.note}" if row.note else ""))
 
 
 def print_cutover(result: CutoverResult, as_json: bool) -> None:
@@ -132,8 +144,10 @@ def print_report(report: Report, as_json: bool) -> None:
         table.add_row(*(Text(plain(cell)) for cell in (*cells, down, line.image)))
     print_table(table)
     totals = report.totals
+    lacking = totals["without_job"]
+    missing = f", {lacking} {'has' if lacking == 1 else 'have'} no job" if lacking else ""
     click.echo(
-        f"{report.wave}: {totals['finished']} of {totals['machines']} finished, {totals['failed']} failed, "
+        f"{report.wave}: {totals['finished']} of {totals['machines']} finished, {totals['failed']} failed{missing}, "
         f"{amounts.size(totals['read'])} read, {amounts.size(totals['wire'])} sent"
     )
 
@@ -149,7 +163,7 @@ def _words(step: Step) -> str:
             if step.specification.start
             else "by hand (batch start)"
         )
-        disks = f"{len(place.disks)} disks, {amounts.size(place.size)}"
+        disks = f"{amounts.plural(len(place.disks), 'disk')}, {amounts.size(place.size)}"
         return plain(f"create {step.specification.name}: {disks}, {rhythm}, begins {begins}")
     changes = "; ".join(map(str, step.differences))
     return plain(changes or f"{step.change}: {step.note}")
@@ -160,7 +174,7 @@ def _print_estimate(plan: WavePlan) -> None:
     if not figures.machines:
         return
     click.echo(
-        f"first runs: {figures.machines} machines, {amounts.size(figures.first_run)}, about "
+        f"first runs: {amounts.plural(figures.machines, 'machine')}, {amounts.size(figures.first_run)}, about "
         f"{amounts.span(figures.seconds)} in all, {amounts.span(figures.longest)} for the slowest"
     )
     if figures.delta_bytes:

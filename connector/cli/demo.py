@@ -152,7 +152,7 @@ def _simulator(home: Path, arguments: Sequence[str]) -> child.Child:
 
 def _portrait(machine: Machine) -> str:
     sizes = ", ".join(amounts.size(disk.capacity) for disk in machine.disks)
-    return f"{machine.name}: {machine.firmware}, {len(machine.disks)} disk(s) ({sizes}), {machine.power}"
+    return f"{machine.name}: {machine.firmware}, {amounts.plural(len(machine.disks), 'disk')} ({sizes}), {machine.power}"
 
 
 def _nothing_left(vcenter: VCenter) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Protocol
@@ -237,10 +237,11 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(width=200)
 
 
-def print_table(table: Table, console: Console | None = None) -> None:
+def print_table(table: Table, console: Console | None = None, lead: Sequence[str] = ()) -> None:
     """Print a table. If it is wider than the terminal, each row becomes a block of lines.
 
-    Nothing is cut. Without a terminal, a row is one line, however long it is.
+    Nothing is cut. Without a terminal, a row is one line, however long it is. `lead`: the titles of the columns that head a
+    block, because together they name its row. Default: the first column.
     """
     console = console or Console()
     natural = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
@@ -249,17 +250,24 @@ def print_table(table: Table, console: Console | None = None) -> None:
     elif natural <= console.width or len(table.columns) < _STACKED:
         console.print(table)
     else:
-        for line in _stacked(table):
+        for line in _stacked(table, lead):
             console.print(line, soft_wrap=False)
 
 
-def _stacked(table: Table) -> Iterator[Text]:
-    """Each row as its first cell, and below it a line for each other cell that is not empty."""
+def _stacked(table: Table, lead: Sequence[str]) -> Iterator[Text]:
+    """Each row as its heading, and below it a line for each other cell that is not empty."""
     titles = [str(column.header) for column in table.columns]
-    room = max(map(len, titles[1:]))
+    heads = set(lead or titles[:1])
+    room = max(len(title) for title in titles if title not in heads)
     for row in zip(*(list(column.cells) for column in table.columns), strict=True):
-        yield Text(str(row[0]), style="bold")
-        for title, cell in zip(titles[1:], row[1:], strict=True):
-            text = cell if isinstance(cell, Text) else Text.from_markup(str(cell))
-            if text.plain not in ("", "-"):
+        cells = [(title, _text(cell)) for title, cell in zip(titles, row, strict=True)]
+        cells = [(title, text) for title, text in cells if text.plain not in ("", "-")]
+        if heading := [text for title, text in cells if title in heads]:
+            yield Text("  ", style="bold").join(heading)
+        for title, text in cells:
+            if title not in heads:
                 yield Text(f"  {title:<{room}}  ") + text
+
+
+def _text(cell: object) -> Text:
+    return cell if isinstance(cell, Text) else Text.from_markup(str(cell))

@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from connector import amounts
 from connector.appliance.cleanup.repair import LeftoverFinding
 from connector.appliance.doctor.rules import DoctorFinding
 from connector.cli.display import print_table, wide_console
@@ -43,7 +44,7 @@ def verdicts(
         table = Table("check", "", "passed", "on", box=None)
         for check, title, names in _together(passed):
             table.add_row(Text(check), Text("ok", style="green"), Text(title), Text(plain(names)))
-        print_table(table)
+        print_table(table, lead=("check", "", "passed"))
     if findings:
         click.echo("")
         table = Table("check", "", "on", "finding", "what to do", box=None)
@@ -56,9 +57,11 @@ def verdicts(
                 finding.remedy,
             )
             table.add_row(*(Text(plain(cell)) for cell in cells))
-        print_table(table)
+        print_table(table, lead=("check", "", "finding"))
     blocks = sum(finding.bad for finding in findings)
-    summary = f"{len(findings)} findings, {blocks} of them block a migration" if findings else "nothing wrong"
+    verb = "blocks" if blocks == 1 else "block"
+    counts = f"{amounts.plural(len(findings), 'finding')}, {blocks} of them {verb} a migration"
+    summary = counts if findings else "nothing wrong"
     wide_console().print(f"appliance: {summary}", highlight=False)
     return any(finding.bad for finding in findings)
 
@@ -79,7 +82,7 @@ def left(rows: Sequence[LeftoverRow], as_json: bool, repair: bool) -> None:
     for row in rows:
         cells = (row.finding.check, row.finding.on, row.finding.what, row.outcome)
         table.add_row(*(Text(plain(cell)) for cell in cells))
-    print_table(table, console)
+    print_table(table, console, lead=("check", "machine"))
 
 
 def role(facts: VCenterFacts, user: str, as_json: bool) -> int:

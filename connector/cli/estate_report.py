@@ -32,7 +32,7 @@ def page(
         undefined=StrictUndefined,
         finalize=on_page,
     )
-    templates.filters["size"] = amounts.size
+    templates.filters |= {"size": amounts.size, "plural": amounts.plural}
     counts = Counter(item.severity for machine_findings in findings.values() for item in machine_findings)
     ready = sum(1 for item in machines if not _grave(findings.get(item.moref, ())))
     return templates.get_template("check.html.j2").render(

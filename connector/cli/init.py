@@ -11,7 +11,8 @@ from typing import Final
 import click
 import yaml
 
-from connector.cli import estate, tables
+from connector import amounts
+from connector.cli import asking, estate, tables
 from connector.cli.blank import Answers, filled
 from connector.cli.options import JSON
 from connector.errors import BadInput, Conflict, TrustFailed
@@ -85,7 +86,7 @@ class _Line:
         self._must_answer(option)
         print_ = thumbprint(presented(VCenterAddress.parse(url)), "sha256")
         click.echo(f"The {whose} presents a certificate with the SHA-256 thumbprint\n  {print_}", err=True)
-        if not click.confirm(f"Is this what the {whose} itself shows?", default=False, err=True):
+        if not asking.agreed(f"Is this what the {whose} itself shows?"):
             raise TrustFailed(
                 "its certificate was not accepted", on=url, remedy="find out which server answers there"
             )
@@ -171,7 +172,8 @@ def _tell(file: Path, answers: Answers, machines: int | None, as_json: bool) -> 
         tables.document({"file": str(file), "machines": machines, "missing": missing})
         return
     click.echo(
-        f"{file} is written" + ("" if machines is None else f"; {answers.user} sees {machines} machines")
+        f"{file} is written"
+        + ("" if machines is None else f"; {answers.user} sees {amounts.plural(machines, 'machine')}")
     )
     for path in missing:
         click.echo(f"still missing: {path}")

@@ -35,7 +35,8 @@ def _progress(row: Json) -> str:
 def _rhythm(row: Json) -> str:
     if row.get("RunOnce", True):
         return "once"
-    return f"every {row.get('Frequency')} h, {row.get('MaxNumberOfImageToKeep')} images kept"
+    kept = amounts.plural(int(str(row.get("MaxNumberOfImageToKeep") or 0)), "image")
+    return f"every {row.get('Frequency')} h, {kept} kept"
 
 
 def _left(disk: Json) -> str:
@@ -113,7 +114,7 @@ RUNS: Final[tuple[tables.Column, ...]] = (
     ("image", lambda run: run.get("ImageId")),
 )
 PASSES: Final[tuple[tables.Column, ...]] = (
-    ("run", lambda row: row.get("RunNumber")),
+    ("pass", lambda row: f"run {row.get('RunNumber')}, attempt {row.get('Attempt')}"),
     ("started", lambda row: row.get("StartTime")),
     ("ended", lambda row: row.get("EndTime")),
     ("outcome", _outcome),
@@ -158,12 +159,15 @@ def complete(client: SmcClient, row: Json) -> Json:
 def print_job(row: Json) -> None:
     """Print the answer of `complete` for people."""
     tables.shown(row, FIELDS)
-    tables.section("disks", items(row["Details"], "Disks", "Disk"), DISKS)
+    tables.section("disks", items(row["Details"], "Disks", "Disk"), DISKS, lead=("index", "disk"))
     tables.section("runs", items(row, "ReplicationJobRuns", "ReplicationJobRun"), RUNS)
     tables.section(
-        "passes", [line for pass_row in row["Passes"]["Pass"] for line in _per_disk(pass_row)], PASSES
+        "passes",
+        [line for pass_row in row["Passes"]["Pass"] for line in _per_disk(pass_row)],
+        PASSES,
+        lead=("pass", "disk"),
     )
-    tables.section("created for this job", row["Resources"]["Resource"], RESOURCES)
+    tables.section("created for this job", row["Resources"]["Resource"], RESOURCES, lead=("kind", "name"))
 
 
 def _per_disk(row: Json) -> list[Json]:

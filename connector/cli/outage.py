@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from connector.cli import asking
 from connector.clients.smc import Json
 from connector.errors import BadInput, ConnectorError
 from connector.specification import outage
@@ -59,4 +60,5 @@ def agree(rows: Sequence[Json], question: str, yes: bool) -> None:
         raise BadInput(
             f"{outage.TITLE}: {question.format(names=names)}", on=names, remedy="give --yes to do it"
         )
-    click.confirm(question.format(names=names), abort=True, err=True)
+    if not asking.agreed(question.format(names=names)):
+        raise click.Abort

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from connector import amounts
 from connector.cli import estate
 from connector.cli.options import JSON, vcenter_options
 
@@ -44,5 +45,6 @@ def record(
         )
     else:
         click.echo(
-            f"{written.file}: {written.calls} calls, {written.machines} machine(s). Look through it, then send it."
+            f"{written.file}: {amounts.plural(written.calls, 'call')}, {amounts.plural(written.machines, 'machine')}. "
+            "Look through it, then send it."
         )

@@ -210,7 +210,7 @@ def show(reports: Sequence[DiskReport], console: Console) -> None:
         table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
     for row in reports:
         table.add_row(*_cells(row))
-    print_table(table, console)
+    print_table(table, console, lead=("machine", "disk", "kind"))
     for line in _notes(reports):
         console.print(line, highlight=False)
 

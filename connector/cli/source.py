@@ -170,7 +170,12 @@ def show(client: SmcClient, word: str, as_json: bool) -> None:
         return
     tables.shown(row, FIELDS)
     tables.section("disks", _disks(row), DISKS)
-    tables.section("findings", items(row["Details"], "Findings", "Finding"), FINDINGS)
+    tables.section(
+        "findings",
+        items(row["Details"], "Findings", "Finding"),
+        FINDINGS,
+        lead=("check", "severity", "object"),
+    )
 
 
 @source.command()

@@ -53,11 +53,11 @@ def shown(record: Json, fields: Sequence[Column]) -> None:
     wide_console().print(grid)
 
 
-def section(title: str, records: Sequence[Json], columns: Sequence[Column]) -> None:
-    """Print a titled table below a record, unless it is empty."""
+def section(title: str, records: Sequence[Json], columns: Sequence[Column], lead: Sequence[str] = ()) -> None:
+    """Print a titled table below a record, unless it is empty. `lead`: see `print_table`."""
     if records:
         click.echo(f"\n{title}")
-        print_table(_table(records, columns))
+        print_table(_table(records, columns), lead=lead)
 
 
 def document(record: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector import amounts, readable
+from connector.cli.display import print_table
 from connector.cli.options import JSON
 from connector.errors import (
     BadInput,
@@ -217,7 +218,7 @@ def tell(manifest: Manifest, checked: Sequence[Checked], key_checked: bool, as_j
     about = f"{machine.get('name')} ({machine.get('moref')}), snapshot of {_created(pass_section)}, signed by {fingerprint}"
     note = "" if key_checked else " (not compared with a key of yours: say --key)"
     console.print(Text(one_line(about + note)))
-    console.print(_rows(checked))
+    print_table(_rows(checked), console, lead=("disk", "image"))
     for disk in checked:
         for line in disk.lines():
             console.print(Text(one_line(line)))

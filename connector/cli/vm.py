@@ -243,7 +243,7 @@ def _machine_table(machines: Sequence[Machine], columns: Sequence[str]) -> Table
 def _show_findings(findings: list[tuple[str, Finding]], machines: int) -> None:
     console = wide_console()
     if not findings:
-        console.print(f"{machines} machine(s) checked, nothing stands in the way")
+        console.print(f"{amounts.plural(machines, 'machine')} checked, nothing stands in the way")
         return
     table = Table("machine", "check", "severity", "object", "finding", "remedy", box=None)
     for name, finding in findings:
@@ -251,4 +251,4 @@ def _show_findings(findings: list[tuple[str, Finding]], machines: int) -> None:
         texts = (finding.subject, finding.message, remedy)
         cells = (Text(plain(cell)) for cell in texts)
         table.add_row(Text(plain(name)), finding.check, MARK[finding.severity], *cells)
-    print_table(table, console)
+    print_table(table, console, lead=("machine", "check", "severity"))

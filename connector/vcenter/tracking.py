@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
+from connector.amounts import plural
 from connector.errors import ChangesUnknown, Conflict, ConnectorError, Ineligible, VCenterFault
 from connector.model import Extent, MachineDisk
 from connector.vcenter import snapshots, tasks
@@ -122,7 +123,7 @@ def _hindrance(row: PropertyRow) -> ConnectorError | None:
         )
     if nodes:
         return Ineligible(
-            f"CBT cannot be turned on while it has {len(nodes)} snapshot(s)",
+            f"CBT cannot be turned on while it has {plural(len(nodes), 'snapshot')}",
             on=_name(row),
             remedy="delete its snapshots, or migrate it powered off",
         )

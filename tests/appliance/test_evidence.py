@@ -142,15 +142,20 @@ def images(web: Bench, name: str) -> Path:
     return Path(made["beside"][0]).parent  # type: ignore[index]
 
 
-def test_an_image_is_verified_offline(web: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_image_is_verified_offline(
+    web: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     web.house.write(count=1)
     web.run()
     home = images(web, "good")
     public = tmp_path / "key.pub"
     assert web.work.evidence_writer is not None
     public.write_text(web.work.evidence_writer.signer.public_pem)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
     assert verify(str(home / "evidence.json"), "--key", str(public)) == 0
-    assert "as proved" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "result    as proved" in out and "\u2026" not in out, "nothing is cut on a narrow terminal"
     print_ = evidence.fingerprint(manifest(web).key)
     assert verify(str(home / "evidence.json"), str(home), "--key", print_, "--json") == 0
     body = json.loads(capsys.readouterr().out)

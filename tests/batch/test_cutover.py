@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from connector.batch.manifest import Happening, Phase
 from connector.batch.plane import JobView
 from connector.batch.problems import FilePosition, ManifestRefused, Problem
 from connector.batch.report import report
-from connector.batch.status import counting, status
+from connector.batch.resolve import resolve
+from connector.batch.smc_plane import SmcPlane
+from connector.batch.status import MachineStatus, WaveStatus, counting, status
 from connector.cli.batch import cutover_code
-from connector.cli.batch_view import print_cutover
+from connector.cli.batch_view import print_cutover, print_report, print_status
 from connector.control.domain.entities import Outcome as Ended
 from connector.control.domain.entities import Task
 from connector.errors import Conflict, ControlFailed, NotFound
@@ -321,6 +324,61 @@ def test_a_report_is_safe_for_browsers_and_spreadsheets(estate: Estate) -> None:
     assert {(row["seconds"], row["downtime"]) for row in rows} == {("", "")}  # not yet
     assert made.totals["longest_downtime"] is None
     assert sys.getsizeof(made.to_html()) < 20_000
+
+
+def test_a_report_says_which_machines_of_the_manifest_have_no_job(
+    estate: Estate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    estate.has("web-01", "web-02")
+    applied = estate.plan(wave(HEAD + "machines:\n  - name: web-01\n"))
+    Apply(estate.plane, applied, clock=estate.house.clock).run()
+    jobs, sources = estate.plane.jobs("w1"), estate.plane.sources()
+    mine = [source for source in sources if source.vcenter == estate.vcenter]
+    placements = resolve(wave(HEAD + "machines:\n  - name: web-01\n  - name: web-02\n"), mine).placements
+    made = report("w1", jobs, sources, {}, estate.house.clock(), placements)
+    assert [(line.machine, line.state) for line in made.lines if not line.job] == [("web-02", "missing")]
+    assert made.totals["machines"] == 2
+    assert "Without a job" in made.to_html()
+    print_report(made, as_json=False)
+    assert "w1: 0 of 2 finished, 0 failed, 1 has no job, " in capsys.readouterr().out
+
+
+class Resources:
+    """A control plane that has two images of a job: one is files, the other is in a cloud."""
+
+    def call(self, action: str, /, **_: Any) -> dict[str, Any]:
+        assert action == "DescribeReplicationJobResources"
+        images = {"m-1": "/srv/images/web-01", "m-2": "m-2"}
+        rows = [{"ImageId": key, "Location": place} for key, place in images.items()]
+        return {"Resources": {"Resource": [*rows, {"ImageId": "", "Location": ""}]}}
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_report_names_the_directory_of_an_image_that_is_files() -> None:
+    with SmcPlane(Resources) as plane:
+        files = plane.image_files("j-1")
+    assert files == {"m-1": "/srv/images/web-01"}
+    made = report("w1", [replace(_job("j-1", "Finished"), image="m-1")], [], {}, 0.0, files=files)
+    assert [line.image for line in made.lines] == ["/srv/images/web-01"]
+
+
+def _row(machine: str, state: str, progress: float = 0.0) -> MachineStatus:
+    return MachineStatus(machine, "", f"j-{machine}", state.partition("/")[0], state, progress, "", "")
+
+
+def test_who_watches_a_wave_reads_what_changed_and_no_line_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    first = WaveStatus("w1", (_row("app-01", "Running/Syncing", 43.2), _row("db-01", "Running/Preparing")))
+    print_status(first, as_json=False)
+    assert "app-01" in capsys.readouterr().out
+    for rows, lines in (
+        ((_row("app-01", "Running/Syncing", 43.4), first.rows[1]), []),
+        ((_row("app-01", "Running/Syncing", 44.0), first.rows[1]), ["app-01: Syncing 44 %"]),
+        ((first.rows[0], _row("db-01", "Finished")), ["db-01: Finished"]),
+    ):
+        print_status(WaveStatus("w1", rows), as_json=False, last=first)
+        assert capsys.readouterr().out.splitlines() == lines
 
 
 ORDERED = WAVE.replace(

@@ -98,7 +98,7 @@ class TestAccess:
             "it is a template",
             "convert it to a virtual machine",
             "config.template",
-            "3 machine(s)",
+            "3 machines",
         ):
             assert part in text
         assert "it is a template" in capsys.readouterr().out

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from connector.cli import job_view
+from connector.cli import doctor_view, job_view
 from connector.cli.display import BarDisplay, bar_line, print_table
 
 TITLES = ("name", "id", "source", "state", "progress", "image")
@@ -38,6 +39,50 @@ def test_a_narrow_terminal_stacks_the_columns_and_cuts_nothing(width: int) -> No
     for title, value in zip(TITLES[1:], ROW[1:], strict=True):
         assert (f"{title} {value}" in text) == (value != "-"), text
     assert "…" not in text and "..." not in text
+
+
+def test_a_block_is_headed_by_what_names_its_row() -> None:
+    table = Table("check", "", "on", "finding", box=None)
+    table.add_row("A1", Text("blocks"), "esx-01", "the name does not resolve on this appliance, nor anywhere")
+    file = io.StringIO()
+    console = Console(file=file, width=70, force_terminal=True, color_system=None)
+    print_table(table, console, lead=("check", "", "finding"))
+    assert file.getvalue().splitlines() == [
+        "A1  blocks  the name does not resolve on this appliance, nor anywhere",
+        "  on  esx-01",
+    ]
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
+    """Standard output is a terminal of 80 columns; the answer is what it shows, without colours."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    return lambda: re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+
+
+def test_each_check_that_passed_is_headed_by_its_sentence(narrow: Callable[[], list[str]]) -> None:
+    passed = [("A5", "vCenter accepts the login, and answers", "https://vcenter.example.com and another one")]
+    assert not doctor_view.verdicts([], passed, as_json=False)
+    assert narrow()[0] == "A5  ok  vCenter accepts the login, and answers"
+
+
+def test_each_pass_of_a_job_is_headed_by_its_attempt_and_its_disk(narrow: Callable[[], list[str]]) -> None:
+    passes = [
+        {
+            "RunNumber": 2,
+            "Attempt": attempt,
+            "StartTime": "2026-11-29T17:00:00Z",
+            "Label": "Hard disk 1",
+            "Kind": "full",
+        }
+        | {"ErrorMessage": "x" * 60, "ApplianceName": "lab"}
+        for attempt in (1, 2)
+    ]
+    row = {"Details": {}, "Passes": {"Pass": passes}, "Resources": {"Resource": []}}
+    job_view.print_job(row)
+    headings = [line for line in narrow() if line.startswith("run ")]
+    assert headings == ["run 2, attempt 1  Hard disk 1", "run 2, attempt 2  Hard disk 1"]
 
 
 def test_a_pipe_gets_one_line_for_each_row_however_long() -> None:

@@ -23,6 +23,12 @@ def test_sizes_are_binary(count: int, shown: str) -> None:
     assert amounts.size(count) == shown
 
 
+def test_one_is_singular() -> None:
+    assert amounts.plural(1, "disk") == "1 disk"
+    assert amounts.plural(0, "disk") == "0 disks"
+    assert amounts.plural(1200, "entry", "entries") == "1,200 entries"
+
+
 def test_rates_are_binary_and_lines_are_decimal() -> None:
     assert amounts.rate(100 << 20) == "100 MiB/s"
     assert amounts.line(25_000_000) == "200 Mbit/s"

@@ -183,7 +183,7 @@ def test_the_command(
     monkeypatch.setenv("CONNECTOR_VCENTER_THUMBPRINT", place.server.thumbprint)
     monkeypatch.setenv(VARIABLE, PASSWORD)
     assert main(["record", str(tmp_path / "one"), "--machine", "vm-101"]) == 0
-    assert "3 machine(s)" in capsys.readouterr().out
+    assert "3 machines" in capsys.readouterr().out
     assert main(["record", str(tmp_path / "one")]) == 2
     assert "choose a new directory" in capsys.readouterr().err
     assert main(["record", str(tmp_path / "two"), "--machine", "nobody"]) == NotFound.exit_code

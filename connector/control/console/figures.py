@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from markupsafe import escape
 
+from connector import amounts
 from connector.amounts import size
 from connector.control.domain.entities import Pass, PassState
 from connector.names import visible
@@ -50,11 +51,6 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def plural(number: int, singular: str, many: str = "") -> str:
-    """A number with its noun in singular or plural."""
-    return f"{count(number)} {singular if number == 1 else many or singular + 's'}"
-
-
 def percent(value: float) -> str:
     """0 to 100 with one digit. An incomplete value never shows 100."""
     rounded = min(value, 99.9) if value < 100 else 100.0
@@ -74,7 +70,7 @@ FILTERS: Final[dict[str, Any]] = {
     "moment": moment,
     "machine_time": machine_time,
     "thousands": count,
-    "plural": plural,
+    "plural": amounts.plural,
     "percent": percent,
     "visible": visible,
     #: The unchanged text, for values that a form sends back. Everything else on a page is `visible`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
+from connector.amounts import plural
 from connector.model import Guest, GuestNic, GuestVolume, Machine, PowerState
 from connector.vcenter.checks.rule import BLOCK, INFO, MIB, WARN, CheckContext, Rule, when
 
@@ -148,7 +149,7 @@ def _local(address: str) -> bool:
 
 def _trouble(machine: Machine) -> str:
     traits = machine.traits
-    messages = [f"{traits.alarms} alarm(s)"] if traits.alarms else []
+    messages = [plural(traits.alarms, "alarm")] if traits.alarms else []
     messages += [f"its status is {traits.health}"] if traits.health in ("red", "yellow") else []
     return "; ".join([*messages, *traits.issues[:3]])
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from connector.amounts import plural
 from connector.model import Host, Machine, PowerState, SnapshotNode, UnclearData
 from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, CheckContext, Rule, when
 from connector.vcenter.naming import Ticket
@@ -349,7 +350,7 @@ SNAPSHOTS: tuple[Rule[Machine], ...] = (
         "snapshot.rootSnapshotList, config.changeTrackingEnabled",
         lambda m, _: when(
             not m.cbt_enabled and bool(foreign(m)),
-            f"CBT cannot be turned on while it has {len(foreign(m))} snapshot(s)",
+            f"CBT cannot be turned on while it has {plural(len(foreign(m)), 'snapshot')}",
         ),
         "delete its snapshots first, or migrate it powered off",
     ),
@@ -382,7 +383,7 @@ SNAPSHOTS: tuple[Rule[Machine], ...] = (
         "no snapshot of ours",
         WARN,
         "snapshot.rootSnapshotList[].description",
-        lambda m, _: when(_ours(m) > 0, f"{_ours(m)} snapshot(s) of ours are on it"),
+        lambda m, _: when(_ours(m) > 0, f"{plural(_ours(m), 'snapshot')} of ours on it"),
         "they belong to a running pass, or the next clean-up removes them",
         fixable=True,
     ),
