@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,7 @@ from connector.batch.manifest import Happening, Phase
 from connector.batch.parse import Wave
 from connector.batch.plane import JobView, Plane
 from connector.batch.status import counting
-from connector.errors import Conflict, ControlFailed, NotFound
+from connector.errors import Conflict, ConnectorError, ControlFailed, Interrupted, NotFound
 from connector.outages import Silence
 
 POLL: Final = 2.0
@@ -56,10 +57,20 @@ class CutOver:
         self._plane, self._wave, self._around, self._told = plane, wave, around, told
         self._clock, self._pause = clock, pause
         self._names: dict[str, str] = {}
+        self._jobs: list[JobView] = []  # as they were seen last
         self._orders = {group.name: group.shutdownOrder for group in wave.manifest.groups}
 
     def run(self, *, regardless: bool = False, poll: float = POLL) -> CutoverResult:
-        """Cut the groups over. `regardless`: ignore the windows. Raises `Conflict` if no group may begin now."""
+        """Cut the groups over. `regardless`: ignore the windows. Raises `Conflict` if no group may begin now.
+
+        After an interrupt it raises `Interrupted`, which names what goes on without it.
+        """
+        try:
+            return self._run(regardless, poll)
+        except KeyboardInterrupt:
+            raise self._interrupted() from None
+
+    def _run(self, regardless: bool, poll: float) -> CutoverResult:
         self._names = {source.id: source.name for source in self._plane.sources()}
         levels = self._levels()
         finished: list[str] = []
@@ -85,6 +96,33 @@ class CutOver:
         self._around.notify(Happening.WAVE_FINISHED)
         return CutoverResult(tuple(finished))
 
+    def _interrupted(self) -> Interrupted:
+        """The control plane goes on with every cutover that it was asked for."""
+        with suppress(ConnectorError):  # else what was known last
+            self._grouped()
+        running = [job for job in self._jobs if job.cut_over and job.status == "Running"]
+        if not running:
+            return Interrupted(
+                "stopped; no cutover of the wave is under way",
+                remedy="the same command goes on where it was",
+            )
+        names = ", ".join(self._machine(job) for job in running)
+        down = [f"{self._machine(job)}: {job.down}" for job in running if job.down]
+        return Interrupted(
+            "; ".join([f"no longer watching; the cutover of {names} goes on in the control plane", *down]),
+            remedy=f"watch: connector batch status {self._wave.file} --watch; take back: {self._way_back(running)}",
+        )
+
+    def _way_back(self, running: Sequence[JobView]) -> str:
+        """The commands that take these cutovers back. A running job is stopped first; an application goes back as one."""
+        united = [name for name in dict.fromkeys(job.group for job in running) if self._orders.get(name)]
+        alone = [job.name for job in running if not self._orders.get(job.group)]
+        commands = [f"connector application rollback {self._application(name)}" for name in united]
+        if alone:
+            commands.append(f"connector job rollback {' '.join(alone)}")
+        names = " ".join(job.name for job in running)
+        return f"connector job stop {names}, then {', '.join(commands)}"
+
     def _levels(self) -> list[list[str]]:
         """The names of the groups by level. "" stands for the machines without a group, which are in the first level."""
         levels = order({group.name: group.after for group in self._wave.manifest.groups})
@@ -96,7 +134,8 @@ class CutOver:
         """The wave's jobs as they are now, by group; "" for those without one."""
         names = {group.name for group in self._wave.manifest.groups}
         jobs_of: dict[str, list[JobView]] = {}
-        for job in counting(self._plane.jobs(self._wave.name)).values():
+        self._jobs = list(counting(self._plane.jobs(self._wave.name)).values())
+        for job in self._jobs:
             jobs_of.setdefault(job.group if job.group in names else "", []).append(job)
         return jobs_of
 

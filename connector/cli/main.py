@@ -84,14 +84,25 @@ def _run(words: list[str]) -> int:
             answer = connector.main(args=words or ["--help"], prog_name="connector", standalone_mode=False)
     except click.ClickException as refused:
         return _tell(_as_ours(refused), words)
-    except (click.Abort, KeyboardInterrupt):
-        return _tell(Interrupted("stopped", remedy="running the same command again resumes"), words)
+    except click.Abort as aborted:
+        return _tell(_at_a_question() if aborted.__cause__ is None else _stopped(), words)
+    except KeyboardInterrupt:
+        return _tell(_stopped(), words)
     except ConnectorError as failed:
         return _tell(failed, words)
     except Exception as unforeseen:  # noqa: BLE001 - the outermost handler
         message = f"unforeseen {type(unforeseen).__name__}: {unforeseen}"
         return _tell(ConnectorError(message, remedy="this is a defect, please report it"), words)
     return answer if isinstance(answer, int) else 0  # click answers the code of an Exit
+
+
+def _stopped() -> Interrupted:
+    return Interrupted("stopped", remedy="running the same command again resumes")
+
+
+def _at_a_question() -> Interrupted:
+    """click aborts a question without a cause, and everything else because of the interrupt. Commands ask before they act."""
+    return Interrupted("stopped at the question; nothing was begun")
 
 
 @contextmanager
