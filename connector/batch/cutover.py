@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,7 +56,6 @@ class CutOver:
         self._plane, self._wave, self._around, self._told = plane, wave, around, told
         self._clock, self._pause = clock, pause
         self._names: dict[str, str] = {}
-        self._jobs: list[JobView] = []  # as they were seen last
         self._orders = {group.name: group.shutdownOrder for group in wave.manifest.groups}
 
     def run(self, *, regardless: bool = False, poll: float = POLL) -> CutoverResult:
@@ -98,9 +96,13 @@ class CutOver:
 
     def _interrupted(self) -> Interrupted:
         """The control plane goes on with every cutover that it was asked for."""
-        with suppress(ConnectorError):  # else what was known last
-            self._grouped()
-        running = [job for job in self._jobs if job.cut_over and job.status == "Running"]
+        watch = f"watch: connector batch status {self._wave.file} --watch"
+        try:
+            jobs = [job for group in self._grouped().values() for job in group]
+        except ConnectorError as silent:
+            text = "no longer watching; what was asked for goes on in the control plane, which does not say how far it is"
+            return Interrupted(f"{text}: {silent.what}", remedy=watch)
+        running = [job for job in jobs if job.cut_over and job.status == "Running"]
         if not running:
             return Interrupted(
                 "stopped; no cutover of the wave is under way",
@@ -110,7 +112,7 @@ class CutOver:
         down = [f"{self._machine(job)}: {job.down}" for job in running if job.down]
         return Interrupted(
             "; ".join([f"no longer watching; the cutover of {names} goes on in the control plane", *down]),
-            remedy=f"watch: connector batch status {self._wave.file} --watch; take back: {self._way_back(running)}",
+            remedy=f"{watch}; take back: {self._way_back(running)}",
         )
 
     def _way_back(self, running: Sequence[JobView]) -> str:
@@ -134,8 +136,7 @@ class CutOver:
         """The wave's jobs as they are now, by group; "" for those without one."""
         names = {group.name for group in self._wave.manifest.groups}
         jobs_of: dict[str, list[JobView]] = {}
-        self._jobs = list(counting(self._plane.jobs(self._wave.name)).values())
-        for job in self._jobs:
+        for job in counting(self._plane.jobs(self._wave.name)).values():
             jobs_of.setdefault(job.group if job.group in names else "", []).append(job)
         return jobs_of
 

@@ -219,8 +219,9 @@ def _watch(client: SmcClient, name: str, jobs: list[Json], as_json: bool) -> Non
         raise
     except ConnectorError as failed:
         failure = failed
-    while not (row := _find(client, name)).get("Settled", True):
-        time.sleep(watching.PACE)
+    with watching.left_alone(f"application {name}"):
+        while not (row := _find(client, name)).get("Settled", True):
+            time.sleep(watching.PACE)
     if failure:
         raise failure
     if wrong := next((text for m in _members(row) if (text := str(m.get("ErrorMessage") or ""))), ""):

@@ -35,6 +35,7 @@ from connector.batch.schema import schema_text
 from connector.batch.smc_plane import PARALLEL, SmcPlane
 from connector.batch.status import WaveStatus, status
 from connector.cli import batch_view as view
+from connector.cli import watching
 from connector.cli.access import with_client
 from connector.cli.options import JSON
 from connector.cli.tables import plain
@@ -146,7 +147,7 @@ def status_(client: SmcClient, file: Path, watch: bool, every: float, as_json: b
     connector batch status wave.yaml
     connector batch status wave.yaml --watch --json
     """
-    with _told(as_json):
+    with _told(as_json), watching.left_alone("the wave"):
         wave = _wave(file)
         with _plane(client) as plane:
             sources = plane.sources()

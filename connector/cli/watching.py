@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -66,6 +67,15 @@ def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
             click.echo(f"{entry.name}: {text}; {outage.ways_on(entry.name)}", err=True)
         elif entry.powered_on and not as_json:
             click.echo(f"{entry.name} is powered on")
+
+
+@contextmanager
+def left_alone(watched: str) -> Iterator[None]:
+    """An interrupt ends only the watching. `watched`: what goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped watching; {watched} goes on", remedy="watch again") from None
 
 
 def _until_rest(client: SmcClient, watched: dict[str, _Watched], display: Display) -> None:

@@ -31,7 +31,7 @@ from connector.cli.batch import cutover_code
 from connector.cli.batch_view import print_cutover, print_report, print_status
 from connector.control.domain.entities import Outcome as Ended
 from connector.control.domain.entities import Task
-from connector.errors import Conflict, ControlFailed, NotFound
+from connector.errors import Conflict, ControlFailed, Interrupted, NotFound
 from tests.batch.conftest import HEAD, Estate, wave
 
 WAVE = (
@@ -168,6 +168,49 @@ def test_a_failure_stops_what_waits_for_it_and_can_be_repeated(cut: Cut) -> None
     cut.estate.plane.start(job)
     assert cut.run(regardless=True).failed == ()
     assert set(cut.states().values()) == {"Finished"}
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_an_interrupt_says_what_goes_on_in_the_control_plane_and_how_to_take_it_back(
+    cut: Cut, silent: bool
+) -> None:
+    house = cut.estate.house
+
+    def interrupt(_seconds: float) -> None:
+        house.turn()
+        final = house.take(cut.estate.appliance)
+        assert final is not None and final.final
+        house.store.cutovers.going_down(final.job_id, final.id)
+        if silent:
+            cut.estate.desk.refuse = lambda _action, _given: ControlFailed("it does not answer")
+        raise KeyboardInterrupt
+
+    wave_of_it = wave(cut.text)
+    hooks = HookRunner(wave_of_it, cut.warned.append)
+    with pytest.raises(Interrupted) as stopped:
+        CutOver(cut.estate.plane, wave_of_it, hooks, pause=interrupt).run(regardless=True)
+    (name,) = [job.name for job in house.store.jobs.all() if job.cutover]
+    watch = "watch: connector batch status wave.yaml --watch"
+    if silent:
+        assert "no longer watching; what was asked for goes on" in stopped.value.what
+        assert stopped.value.remedy == watch
+        return
+    assert stopped.value.what.startswith(
+        "no longer watching; the cutover of db-01 goes on in the control plane; db-01: SOURCE IS DOWN since "
+    )
+    way_back = f"connector job stop {name}, then connector job rollback {name}"
+    assert stopped.value.remedy == f"{watch}; take back: {way_back}"
+
+
+def test_an_interrupt_before_a_cutover_was_asked_for_says_that_none_is_under_way(cut: Cut) -> None:
+    def interrupt(_line: str) -> None:
+        raise KeyboardInterrupt
+
+    wave_of_it = wave(cut.text)
+    hooks = HookRunner(wave_of_it, cut.warned.append)
+    with pytest.raises(Interrupted, match="no cutover of the wave is under way"):
+        CutOver(cut.estate.plane, wave_of_it, hooks, interrupt).run(regardless=True)
+    assert set(cut.states().values()) == {"Waiting"}
 
 
 def test_a_wave_that_was_not_applied_has_nothing_to_cut_over(estate: Estate) -> None:

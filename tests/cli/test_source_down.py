@@ -70,7 +70,7 @@ def test_without_a_terminal_a_job_whose_source_is_up_is_deleted_as_ever(
     assert "DeleteReplicationJob" in asked(speaker)
 
 
-@pytest.mark.parametrize(("answer", "deleted"), [(b"n\n", False), (b"y\n", True)])
+@pytest.mark.parametrize(("answer", "deleted"), [(b"n\n", False), (b"y\n", True), (b"\x04", False)])
 def test_on_a_terminal_a_deletion_is_asked_first(
     speaker: Speaker, run: Connector, answer: bytes, deleted: bool
 ) -> None:
@@ -86,6 +86,8 @@ def test_on_a_terminal_a_deletion_is_asked_first(
     os.close(theirs)
     assert "delete web and the transferred data?" in done.stderr
     assert ("DeleteReplicationJob" in asked(speaker)) is deleted, done.stderr
+    assert done.returncode == (0 if deleted else 130)
+    assert ("stopped at the question; nothing was begun" in done.stderr) is not deleted
 
 
 @pytest.mark.parametrize(
