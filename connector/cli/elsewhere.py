@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Final
+from typing import Any, Final
 
 from connector.appliance.membership import owner_of
 from connector.cli import records
 from connector.cli.access import configured
-from connector.clients.smc import SmcClient
+from connector.cli.acting import CUT_OVER, DELETE, START
+from connector.clients.smc import Json, SmcClient
 from connector.errors import Conflict, ConnectorError
 from connector.model import Machine
 from connector.vcenter.naming import Ticket
@@ -62,5 +63,22 @@ def _refuse_jobs(client: SmcClient, machine: Machine, host: str) -> None:
             raise Conflict(
                 f"the control plane at {host} has an unfinished job for it: {job['Name']} ({job['Status']})",
                 on=machine.name,
-                remedy=f"connector job cutover {job['Name']} --sync; or delete that job, or give {OPTION}",
+                remedy=f"{_ways(client, job)}, or give {OPTION}",
             )
+
+
+def _ways(client: SmcClient, job: Json) -> str:
+    """What can be done with this job in its state: only operations that are allowed now."""
+    answer = client.call("DescribeReplicationJobProgress", JobId=[job["JobId"]])
+    jobs = records.items(answer, records.JOB.plural, records.JOB.singular)
+    allowed: list[Any] = []
+    for row in jobs:
+        allowed += records.items(row, "AllowedOperations", "AllowedOperation")
+    name = job["Name"]
+    if CUT_OVER.action in allowed:
+        first = f"connector job cutover {name} --sync"
+    elif START.action in allowed:
+        first = f"connector job start {name} --watch"
+    else:
+        first = f"wait for it: connector job watch {name}"
+    return f"{first}; or delete that job" if DELETE.action in allowed else first

@@ -74,7 +74,10 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
 )
 FIELDS: Final[tuple[tables.Column, ...]] = (
     ("attention", lambda row: outage_words.of_row(row)),
-    ("ways on", lambda row: outage.ways_on(str(row.get("Name"))) if outage_words.of_row(row) else ""),
+    (
+        "ways on",
+        lambda row: outage.ways_on(str(row.get("Name")), row["Details"]) if outage_words.of_row(row) else "",
+    ),
     ("name", lambda row: row.get("Name")),
     ("id", lambda row: row.get("JobId")),
     ("description", lambda row: row.get("Description")),

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import click
 
-from connector.cli import asking
+from connector.cli import asking, records
+from connector.cli.acting import ROLL_BACK, START, STOP
 from connector.clients.smc import Json
 from connector.errors import BadInput, ConnectorError
 from connector.specification import outage
 
 
-def ways_on(name: str) -> str:
-    """The two commands that end the outage of a job of a control plane."""
-    return outage.ways_on(f"connector job start {name} --watch", f"connector job rollback {name} --watch")
+def ways_on(name: str, progress: Json | None = None) -> str:
+    """The commands that end the outage of a job of a control plane, as far as its state allows them.
+
+    `progress`: the answer of DescribeReplicationJobProgress; without it the job is at rest.
+    """
+    start, roll_back = f"connector job start {name} --watch", f"connector job rollback {name} --watch"
+    allowed: list[Any] = records.items(progress or {}, "AllowedOperations", "AllowedOperation")
+    if not allowed or {START.action, ROLL_BACK.action} <= set(allowed):
+        return outage.ways_on(start, roll_back)
+    if ROLL_BACK.action in allowed:
+        return f"power the source on again: {roll_back}"
+    if STOP.action in allowed:
+        return f"it is under way; to take it back: connector job stop {name}, then {roll_back}"
+    return ""
 
 
 def lines(rows: Iterable[Json]) -> list[str]:
@@ -40,9 +53,8 @@ def added(failed: ConnectorError, row: Json, name: str, ways: str = "") -> Conne
     """The error with its meaning for the source. `ways`: how to end the outage, if not by commands on the job."""
     if text := outage.of_row(row):
         failed.what = f"{text}; {failed.what}"
-        failed.remedy = (
-            f"{failed.remedy}; {ways or ways_on(name)}" if failed.remedy else ways or ways_on(name)
-        )
+        ways = ways or ways_on(name, row)
+        failed.remedy = "; ".join(filter(None, (failed.remedy, ways)))
     return failed
 
 

@@ -64,7 +64,7 @@ def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
             raise outage.added(failed, entry.ended or {}, entry.name)
     for entry in watched.values():
         if text := outage_words.of_row(entry.ended or {}):
-            click.echo(f"{entry.name}: {text}; {outage.ways_on(entry.name)}", err=True)
+            click.echo(f"{entry.name}: {text}; {outage.ways_on(entry.name, entry.ended)}", err=True)
         elif entry.powered_on and not as_json:
             click.echo(f"{entry.name} is powered on")
 

@@ -15,6 +15,8 @@ from connector.vcenter.naming import Ticket
 from tests.cli.conftest import Connector
 from tests.control.conftest import machine
 from tests.smc.conftest import Cloud, fresh
+from tests.smc.test_extensions import Reader
+from tests.waiting import eventually
 
 OURS = "AB:" * 31 + "AB"
 
@@ -38,10 +40,29 @@ def test_an_unfinished_job_of_the_configured_control_plane_is_refused(
     connector("job", "create", name, "--name", name)
     with pytest.raises(Conflict, match=f"an unfinished job for it: {name} .Ready.") as refused:
         refuse_others([ours], OURS)
-    assert refused.value.on == name and OPTION in refused.value.remedy
+    assert refused.value.on == name
+    assert refused.value.remedy == f"connector job start {name} --watch; or delete that job, or give {OPTION}"
     refuse_others([other], OURS)  # the same id in another vCenter
     connector("job", "delete", name)
     refuse_others([ours], OURS)
+
+
+def test_only_what_the_state_of_that_job_allows_is_offered(cloud: Cloud, connector: Connector) -> None:
+    reader = Reader(cloud, run_once=False)
+    ours = machine("vm-1", reader.name, 2)
+
+    def offered() -> str:
+        with pytest.raises(Conflict) as refused:
+            refuse_others([ours], OURS)
+        return refused.value.remedy
+
+    reader.take()
+    assert offered() == f"wait for it: connector job watch {reader.name}, or give {OPTION}"
+    reader.done()
+    eventually(lambda: reader.progress()["Status"] == "Waiting", "the job waits")
+    assert offered().startswith(f"connector job cutover {reader.name} --sync; or delete that job")
+    connector("job", "stop", reader.name)
+    assert offered().startswith(f"connector job start {reader.name} --watch; or delete that job")
 
 
 def test_a_control_plane_that_does_not_answer_is_no_permission(
