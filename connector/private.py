@@ -60,6 +60,12 @@ def file(path: Path) -> None:
         os.close(handle)
 
 
+def refuse_open(path: Path, what: str) -> None:
+    """Refuse a file with a secret that others can read. Raises BadInput. Pipes and other non-files pass."""
+    if path.is_file() and path.stat().st_mode & _OTHERS:
+        raise BadInput(f"others can read the {what} file", on=str(path), remedy=f"chmod 600 {path}")
+
+
 def _close_files(folder: Path) -> None:
     closed = []
     with os.scandir(folder) as entries:

@@ -1,8 +1,9 @@
 """A calendar says how much of the link an appliance may use now. Pure except for the clock that is passed in.
 
 Where windows overlap, the smallest rate counts; outside of all windows there is no limit. A window whose end is not after its
-start lasts into the next day, and belongs to the day on which it starts. `Flow` (`connector/transfer/flow.py`) makes a pass wait for this
-rate and for the limit of its job.
+start lasts into the next day, and belongs to the day on which it starts.
+
+`Flow` (`connector/transfer/flow.py`) makes a pass wait for this rate and for the limit of its job.
 """
 
 from __future__ import annotations

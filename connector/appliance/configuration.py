@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from connector import pasted, readable
+from connector import pasted, private, readable
 from connector.appliance import bandwidth
 from connector.appliance.bandwidth import BandwidthWindow
 from connector.appliance.snapshot_care.governor import Thresholds
@@ -38,6 +38,8 @@ class VCenterSection(_Section):
     def settings(self) -> VCenterSettings:
         """Read the password; raises BadInput when there is none."""
         secret, file = self.password, self.password_file or credential_file()
+        if self.password is None and self.password_file is not None:  # a credential is guarded by systemd
+            private.refuse_open(self.password_file, "password")
         if secret is None and file is not None:
             secret = SecretStr(_password(file))
         if secret is None:

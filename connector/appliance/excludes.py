@@ -1,7 +1,7 @@
 """An exclude list stops the appliance: it belongs to migrations that copy files, and blocks cannot be left out.
 
-A client that copies files keeps its lists in a directory of this name beside its configuration. An operator who changes from
-it learns this at the first start, and not after the migration.
+A client that copies files keeps its lists in a directory of this name. The appliance looks at `Excludes/*.txt` in its own state
+directory. An operator who changes from such a client learns this at the first start, and not after the migration.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from connector.errors import BadInput
 DIRECTORY: Final = "Excludes"
 
 
-def refuse(beside: Path) -> None:
-    """Raises BadInput when an exclude list in this directory names anything; missing and empty lists are allowed."""
-    for file in sorted((beside / DIRECTORY).glob("*.txt")):
+def refuse(state: Path) -> None:
+    """Raises BadInput when an exclude list in this state directory names anything; missing and empty lists are allowed."""
+    for file in sorted((state / DIRECTORY).glob("*.txt")):
         try:
             lines = file.read_text(errors="replace").splitlines()
         except OSError as broken:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from connector import pasted, readable
+from connector import pasted, private, readable
 from connector.errors import BadInput
 
 KEYRING = (
@@ -90,8 +89,7 @@ def new_secret_file(file: Path | None) -> Iterator[Callable[[str], None]]:
 
 def _from_file(file: Path, kind: str) -> bytes:
     content = _content(file, kind)
-    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) and file.is_file():
-        raise BadInput(f"others can read the {kind} file", on=str(file), remedy=f"chmod 600 {file}")
+    private.refuse_open(file, kind)
     return content
 
 

@@ -1,4 +1,4 @@
-"""An answer counts by the length that it covers, whether it names areas or not: the windows add up to the disk.
+"""Pages through changed areas, refuses answers with gaps, and says why two snapshots allow no delta.
 
 The paging core is pure: `covered` takes any function that answers for a window.
 """
@@ -72,7 +72,7 @@ def merged(areas: Iterable[Extent]) -> tuple[Extent, ...]:
     return tuple(extents)
 
 
-def comparable(base: MachineDisk, now: MachineDisk) -> str | None:
+def why_no_delta(base: MachineDisk, now: MachineDisk) -> str | None:
     """Why the changes of `now` since `base` cannot be queried; None when they can.
 
     Both are disks of snapshots: `base` of the last finished reading, `now` of the snapshot that is read.

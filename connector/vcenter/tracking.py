@@ -1,4 +1,4 @@
-"""CBT is on when vSphere says so for the machine and for the disk; a disk without a change id is read in full.
+"""Switches CBT on and off, and asks what changed between two snapshots. A disk without a change id is read in full.
 
 CBT may be turned on only while the machine has no snapshots. Otherwise vSphere gives wrong answers, without an error.
 """
@@ -14,7 +14,7 @@ from connector.amounts import plural
 from connector.errors import ChangesUnknown, Conflict, ConnectorError, Ineligible, VCenterFault
 from connector.model import Extent, MachineDisk
 from connector.vcenter import snapshots, tasks
-from connector.vcenter.changes import EVERYTHING, ChangedAreas, comparable, covered, doubted, unknown
+from connector.vcenter.changes import EVERYTHING, ChangedAreas, covered, doubted, unknown, why_no_delta
 from connector.vcenter.devices import disks
 from connector.vcenter.eligibility import hardware_level, trackable
 from connector.vcenter.faults import translated
@@ -185,7 +185,7 @@ def changed(
 
     Raises `ChangesUnknown` with the reason when the answer could be incomplete; it never answers "nothing" then.
     """
-    why = comparable(base, disk)
+    why = why_no_delta(base, disk)
     if why is not None or base.change_id is None:
         raise unknown(why or "the base has no change id", disk.label)
     return _areas(session, machine, snapshot, disk, base.change_id)

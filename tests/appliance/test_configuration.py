@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from connector.appliance.configuration import from_yaml, parse
+from connector.appliance.configuration import VCenterSection, from_yaml, parse
 from connector.appliance.identity import ApplianceIdentity
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.errors import BadInput
@@ -37,6 +37,17 @@ def test_a_wrong_value_is_named_but_not_repeated() -> None:
     with pytest.raises(BadInput, match=r"vcenter\.password") as refused:
         parse(document, "appliance.yaml")
     assert "s3cret" not in str(refused.value)
+
+
+def test_a_password_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("s3cret")
+    file.chmod(0o640)
+    section = VCenterSection(url="https://vc.example", user="me", password_file=file, thumbprint="A" * 40)
+    with pytest.raises(BadInput, match=f"others can read the password file; chmod 600 {file}"):
+        section.settings()
+    file.chmod(0o600)
+    assert section.settings().password.get_secret_value() == "s3cret"
 
 
 def test_a_missing_password_file_is_one_line(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A table of checks finds our leftovers in vCenter. Each start of an appliance repairs them, and so does a person on request.
 
-Nothing of others is touched: a snapshot is ours by its token alone, a lock by our own identity, and CBT by the record that was made when it was turned on.
+Nothing of others is touched: a snapshot is ours by its token alone, a lock by our own identity, and CBT by the record that was
+made when it was turned on.
 """
 
 from __future__ import annotations
