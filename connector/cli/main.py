@@ -14,9 +14,9 @@ from typing import Final
 
 import click
 
-from connector import __version__, environment, logs
+from connector import __version__, environment, logs, usage
 from connector.cli.lazy import LazyGroup
-from connector.errors import EXIT_CODES, BadInput, ConnectorError, Interrupted
+from connector.errors import EXIT_CODES, ConnectorError, Interrupted
 
 EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
@@ -83,7 +83,7 @@ def _run(words: list[str]) -> int:
         with _interruptible():
             answer = connector.main(args=words or ["--help"], prog_name="connector", standalone_mode=False)
     except click.ClickException as refused:
-        return _tell(_as_ours(refused), words)
+        return _tell(usage.refusal(refused), words)
     except click.Abort as aborted:
         return _tell(_at_a_question() if aborted.__cause__ is None else _stopped(), words)
     except KeyboardInterrupt:
@@ -144,13 +144,6 @@ def _tell(failed: ConnectorError, words: list[str]) -> int:
             click.echo(json.dumps(failed.to_json()))
         click.echo(f"connector: {failed}", err=True)
     return failed.exit_code
-
-
-def _as_ours(refused: click.ClickException) -> BadInput:
-    """The refusal of the option parser as one of our errors, in one line."""
-    context = refused.ctx if isinstance(refused, click.UsageError) else None
-    command = context.command_path if context else "connector"
-    return BadInput(refused.format_message().rstrip("."), remedy=f"see {command} --help")
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 
-from connector import child, environment, logs
+from connector import child, environment, logs, usage
 from connector.clients.heartbeat import SILENCE
 from connector.cloud import factory
 from connector.control import configuration
 from connector.control.configuration import ControlConfiguration
 from connector.control.plane import Options, run
 from connector.control.store import Quotas
-from connector.errors import BadInput, ConnectorError
+from connector.errors import ConnectorError
 
 
 def _from_file(context: click.Context, _: click.Parameter, path: Path | None) -> ControlConfiguration:
@@ -36,6 +36,7 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
 @click.option(
     "--config",
     "loaded",
+    envvar="CONNECTOR_CONTROL_CONFIG",
     is_eager=True,
     callback=_from_file,
     type=click.Path(path_type=Path),
@@ -46,7 +47,12 @@ def _from_file(context: click.Context, _: click.Parameter, path: Path | None) ->
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port to listen on. 0: any free port.")
 @click.option("--database", default="", help="postgresql://USER@ADDRESS/NAME. Default: a SQLite file.")
 @click.option(
-    "--provider", "cloud", type=click.Choice(factory.NAMES), default="local", help="The target cloud."
+    "--provider",
+    "cloud",
+    envvar="CONNECTOR_CONTROL_PROVIDER",
+    type=click.Choice(factory.NAMES),
+    default="local",
+    help="The target cloud.",
 )
 @click.option("--images", type=click.Path(path_type=Path), help="Image store of the provider local.")
 @click.option(
@@ -99,6 +105,9 @@ def command(
     run(options, factory.choose(cloud, images, loaded.alibaba, "--config"))
 
 
+usage.show_variables(command, prefixed=True)
+
+
 def main() -> int:
     """The process's exit code."""
     environment.hide()
@@ -107,9 +116,7 @@ def main() -> int:
     try:
         command(standalone_mode=False)
     except click.ClickException as refused:
-        return _tell(
-            BadInput(refused.format_message().rstrip("."), remedy="see connector control run --help"), awaited
-        )
+        return _tell(usage.refusal(refused, "connector control run"), awaited)
     except click.Abort:
         return 130
     except ConnectorError as failed:

@@ -48,6 +48,36 @@ def test_words_that_make_no_command(
     assert said.out == "" or json.loads(said.out)["error"] == "BadInput"
 
 
+def test_an_option_that_is_missing_names_the_variable_that_gives_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CONNECTOR_VCENTER_URL", raising=False)
+    assert main(["vm", "list"]) == 2
+    assert (
+        "--vcenter'; give it, or set CONNECTOR_VCENTER_URL; see connector vm list" in capsys.readouterr().err
+    )
+
+
+def _commands(command: click.Command, path: str, parent: click.Context | None) -> Iterator[click.Context]:
+    context = click.Context(command, parent, info_name=path)
+    yield context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            if below := command.get_command(context, name):
+                yield from _commands(below, name, context)
+
+
+def test_help_names_the_variable_of_every_option_that_one_can_give() -> None:
+    named = 0
+    for context in _commands(connector, "connector", None):
+        text = " ".join(context.command.get_help(context).split())
+        for option in context.command.params:
+            if option.envvar:
+                named += 1
+                assert f"[env var: {option.envvar}" in text, (context.command_path, option.name)
+    assert named > 50
+
+
 @pytest.mark.parametrize(
     "words", [[], ["--help"], ["-h"], ["vm", "--help"], ["migrate", "-h"], ["--version"]]
 )

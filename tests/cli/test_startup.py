@@ -71,6 +71,7 @@ LIGHT = {"__main__", "click", "connector.cli", "connector.cli.lazy", "connector.
     "connector.errors",
     "connector.logs",
     "connector.names",
+    "connector.usage",
 }
 
 
