@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from connector.specification import images
+
 Parameters = Mapping[str, Any]
 
 #: Tags by which the jobs of a wave are found.
@@ -56,10 +58,6 @@ class SourceView:
         return sum(disk.size for disk in self.disks)
 
 
-#: The kind of a run that rolls a cutover back.
-ROLLBACK: Final = "Rollback"
-
-
 @dataclass(frozen=True, slots=True)
 class RunView:
     """One run of a job. Times are ISO 8601 in UTC; empty: not yet."""
@@ -99,7 +97,12 @@ class JobView:
     @property
     def rolled_back(self) -> bool:
         """Whether its cutover was rolled back. The source runs again, and the next start syncs it again."""
-        return self.status == "Stopped" and bool(self.runs) and self.runs[-1].kind == ROLLBACK
+        return self.status == "Stopped" and bool(self.runs) and self.runs[-1].kind == images.ROLLBACK
+
+    @property
+    def rolled_back_images(self) -> frozenset[str]:
+        """Ids of the images of cutovers that were rolled back."""
+        return images.rolled_back([(run.kind, run.image) for run in self.runs], cut_over=self.cut_over)
 
     @property
     def group(self) -> str:

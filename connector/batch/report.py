@@ -48,6 +48,7 @@ class Line:
     image: str
     digests: str
     error: str
+    rolled_back: str = ""  # images of cutovers that were rolled back
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ def _line(
 ) -> Line:
     started = min((run.start for run in job.runs if run.start), default=job.started)
     begun, over = quantities.read(started), quantities.read(job.ended)
+    stale = job.rolled_back_images
     return Line(
         machine=source.name if source else job.source,
         moref=source.moref if source else "",
@@ -143,9 +145,10 @@ def _line(
         read=sum(passed.read for passed in passes),
         wire=sum(passed.wire for passed in passes),
         downtime=max((p.downtime for p in passes if p.downtime is not None), default=None),
-        image=files.get(job.image, job.image),
+        image="" if job.image in stale else files.get(job.image, job.image),
         digests=" ".join(passes[0].digests) if passes else "",
         error=job.error,
+        rolled_back=" ".join(sorted(files.get(image, image) for image in stale)),
     )
 
 

@@ -20,6 +20,7 @@ from connector.batch.report import Report
 from connector.batch.status import MachineStatus, WaveStatus
 from connector.cli.display import print_table
 from connector.cli.tables import plain
+from connector.specification import images
 
 #: Makes the text of a file only when it is needed.
 Made = Callable[[], str]
@@ -143,6 +144,10 @@ def print_report(report: Report, as_json: bool) -> None:
         )
         table.add_row(*(Text(plain(cell)) for cell in (*cells, down, line.image)))
     print_table(table)
+    for line in report.lines:
+        if line.rolled_back:
+            use = f"{images.USE_THIS}: {line.image}; " if line.image else ""
+            click.echo(plain(f"{line.machine}: {use}{images.NOT_THIS}: {line.rolled_back}"))
     totals = report.totals
     lacking = totals["without_job"]
     missing = f", {lacking} {'has' if lacking == 1 else 'have'} no job" if lacking else ""

@@ -7,9 +7,10 @@ from typing import Final
 from connector import amounts
 from connector.cli import outage, tables
 from connector.cli.records import JOB, Noun, items, rows
+from connector.cli.report import stale_images
 from connector.clients.refusal import NotOffered
 from connector.clients.smc import Json, SmcClient
-from connector.specification import limited_by
+from connector.specification import images, limited_by
 from connector.specification import outage as outage_words
 
 _PASS: Final = Noun("pass", "DescribeReplicationJobPasses", "Passes", "Pass", "PassId", "p-")
@@ -134,6 +135,7 @@ RESOURCES: Final[tuple[tables.Column, ...]] = (
     ("kind", lambda row: row.get("Kind")),
     ("name", lambda row: row.get("Name")),
     ("id", lambda row: row.get("ResourceId")),
+    ("note", lambda row: row.get("Note")),
     ("place", lambda row: row.get("Place")),
     ("costs", lambda row: bool(row.get("Billable")) and not row.get("Released")),
     ("released", lambda row: row.get("Released")),
@@ -159,6 +161,18 @@ def complete(client: SmcClient, row: Json) -> Json:
     }
 
 
+def resources(row: Json) -> list[Json]:
+    """The resources, each image with a note which one to use if a cutover was rolled back."""
+    stale = stale_images(row)
+    notes = dict.fromkeys(stale, images.NOT_THIS)
+    if stale and row.get("Status") == "Finished" and row.get("ImageId") not in stale:
+        notes[str(row.get("ImageId"))] = images.USE_THIS
+    return [
+        resource | {"Note": notes.get(str(resource.get("ImageId")), "")}
+        for resource in row["Resources"]["Resource"]
+    ]
+
+
 def print_job(row: Json) -> None:
     """Print the answer of `complete` for people."""
     tables.shown(row, FIELDS)
@@ -170,7 +184,7 @@ def print_job(row: Json) -> None:
         PASSES,
         lead=("pass", "disk"),
     )
-    tables.section("created for this job", row["Resources"]["Resource"], RESOURCES, lead=("kind", "name"))
+    tables.section("created for this job", resources(row), RESOURCES, lead=("kind", "name"))
 
 
 def _per_disk(row: Json) -> list[Json]:

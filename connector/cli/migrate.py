@@ -24,6 +24,7 @@ from connector.cli.typed import as_typed
 from connector.errors import BadInput, Ineligible
 from connector.model import Machine, PowerState, Severity
 from connector.sources.factory import ReaderSettings, reader
+from connector.specification import images as stale
 from connector.vcenter.client import VCenter
 
 FORMATS = ("auto", "raw", "qcow2")
@@ -170,8 +171,17 @@ def tell(jobs: Sequence[JobReport], as_json: bool, *, images: bool = True) -> No
     for job in jobs:
         show_forecast(job.machine, job.downtime, console)
     for job in jobs if images else ():
-        for image in job.images:
-            console.print(
-                f"{job.machine}: image {image['details'].get('location', image['name'])}",
-                highlight=False,
-            )
+        for line in image_lines(job):
+            console.print(line, highlight=False)
+
+
+def image_lines(job: JobReport) -> list[str]:
+    """Where the images are. If a cutover was rolled back, which one to use: the plain name may be of the earlier one."""
+    plain = "image"
+    if any(image["rolled_back"] for image in job.images):
+        plain = f"{stale.USE_THIS}:" if job.status == "Finished" else plain
+    return [
+        f"{job.machine}: {f'image {stale.NOT_THIS}:' if image['rolled_back'] else plain} "
+        f"{image['details'].get('location', image['name'])}"
+        for image in job.images
+    ]

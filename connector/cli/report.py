@@ -15,6 +15,7 @@ from connector import amounts
 from connector.cli import records
 from connector.cli.display import print_table
 from connector.clients.smc import Json, SmcClient
+from connector.specification import images
 
 COLUMNS = (
     ("machine", "left"),
@@ -81,14 +82,26 @@ def report(client: SmcClient, job: Json) -> JobReport:
     """The report of a job at its end. `job`: the answer of DescribeReplicationJobProgress."""
     passes = list(records.rows(client, records.PASS, JobId=job["JobId"]))[::-1]
     resources = records.rows(client, records.RESOURCE, JobId=job["JobId"])
+    stale = stale_images(records.find(client, records.JOB, job["JobId"]))
     return JobReport(
         machine=job["SourceName"],
         status=job["Status"],
         disks=disk_reports(job, passes),
-        images=[_image(job["JobId"], row) for row in resources if row["ImageId"]],
+        images=[
+            _image(job["JobId"], row) | {"rolled_back": row["ImageId"] in stale}
+            for row in resources
+            if row["ImageId"]
+        ],
         snapshots=snapshot_costs(job, passes),
         downtime=forecasts(job, passes),
     )
+
+
+def stale_images(job: Json) -> frozenset[str]:
+    """Ids of the images of cutovers that were rolled back. `job`: the answer of DescribeReplicationJobs."""
+    runs = records.items(job, "ReplicationJobRuns", "ReplicationJobRun")
+    kinds = [(str(run.get("Type") or ""), str(run.get("ImageId") or "")) for run in runs]
+    return images.rolled_back(kinds, cut_over=bool(job.get("CutOver")))
 
 
 def disk_reports(job: Json, passes: Sequence[Json]) -> list[DiskReport]:

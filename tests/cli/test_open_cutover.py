@@ -8,11 +8,18 @@ from typing import cast
 
 import pytest
 
+from connector.batch.report import report as wave_report
+from connector.batch.smc_plane import SmcPlane
+from connector.cli import records
+from connector.cli.job_view import complete, resources
+from connector.cli.migrate import image_lines
 from connector.cli.migration import refuse_open_cutovers
+from connector.cli.report import report
 from connector.clients.smc import SmcClient
 from connector.control.domain.entities import Outcome, Task
 from connector.errors import Conflict
 from connector.model import Machine
+from connector.specification.images import rolled_back
 from tests.batch.conftest import Desk
 from tests.control import fresh
 from tests.control.conftest import machine, quick_folder
@@ -75,3 +82,59 @@ def test_a_cutover_that_is_done_is_not_open(house: House) -> None:
     house.service.cutover(job, last_sync=True, changes={})
     assert str(house.run(job).status) == "Finished"
     refuse(house, J)
+
+
+@pytest.mark.parametrize(
+    ("runs", "cut_over", "stale"),
+    [
+        ("Manual m-1, Manual m-2", True, ""),
+        ("Manual m-1, Manual m-2, Rollback", False, "m-2"),
+        ("Manual m-1, Manual m-2, Rollback, Manual, Manual m-3", True, "m-2"),
+        ("Manual m-1, Manual, Rollback", False, ""),  # the cutover was stopped before it made an image
+        (
+            "Manual m-1, Manual m-2, Rollback, Rollback",
+            True,
+            "",
+        ),  # the rollback fails: the cutover still holds
+        ("Manual m-1, Manual m-2, Rollback, Rollback", False, "m-2"),
+    ],
+)
+def test_the_image_of_a_cutover_is_stale_when_a_rollback_has_ended(
+    runs: str, cut_over: bool, stale: str
+) -> None:
+    pairs = [(kind, image) for kind, _, image in (run.partition(" ") for run in runs.split(", "))]
+    assert rolled_back(pairs, cut_over=cut_over) == set(stale.split())
+
+
+def test_after_a_second_cutover_it_is_said_which_image_to_use(house: House) -> None:
+    client = cast("SmcClient", Desk(house))
+    job = waiting(house)
+    for again in (False, True):
+        house.service.cutover(job, last_sync=True, changes={})
+        assert str(house.run(job).status) == "Finished"
+        if not again:
+            house.service.rollback(job)
+            house.turn()
+            house.carry(power_tasks=True)
+            house.turn()
+            house.service.start(job)
+            assert str(house.run(job).status) == "Waiting"
+    (row,) = Desk(house).call("DescribeReplicationJobProgress", JobId=[job])["ReplicationJobs"][
+        "ReplicationJob"
+    ]
+    made = report(client, row)
+    places = {image["rolled_back"]: image["details"]["location"] for image in made.images}
+    lines = [line for line in image_lines(made) if "CYCLE" not in line]
+    assert lines == [
+        f"j: image of a cutover that was rolled back: {places[True]}",
+        f"j: use this image: {places[False]}",
+    ]
+    shown = resources(complete(client, records.find(client, records.JOB, job)))
+    assert [one["Note"] for one in shown if one["Note"]] == [
+        "of a cutover that was rolled back",
+        "use this image",
+    ]
+    (view,) = SmcPlane(lambda: Desk(house)).jobs_by_id([job])
+    (line,) = wave_report("w1", [view], [], {}, 0.0).lines
+    assert (line.image, {line.rolled_back}) == (view.image, view.rolled_back_images)
+    assert line.image not in view.rolled_back_images
