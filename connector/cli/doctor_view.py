@@ -83,6 +83,8 @@ def left(rows: Sequence[LeftoverRow], as_json: bool, repair: bool) -> None:
         cells = (row.finding.check, row.finding.on, row.finding.what, row.outcome)
         table.add_row(*(Text(plain(cell)) for cell in cells))
     print_table(table, console, lead=("check", "machine"))
+    wrong = sum(row.bad for row in rows)
+    console.print(f"{amounts.plural(len(rows), 'leftover')}, {wrong} of them still wrong", highlight=False)
 
 
 def role(facts: VCenterFacts, user: str, as_json: bool) -> int:

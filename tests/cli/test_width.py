@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from connector.appliance.cleanup.repair import LeftoverFinding
 from connector.cli import doctor_view, job_view
 from connector.cli.display import BarDisplay, bar_line, print_table
 
@@ -65,6 +66,14 @@ def test_each_check_that_passed_is_headed_by_its_sentence(narrow: Callable[[], l
     passed = [("A5", "vCenter accepts the login, and answers", "https://vcenter.example.com and another one")]
     assert not doctor_view.verdicts([], passed, as_json=False)
     assert narrow()[0] == "A5  ok  vCenter accepts the login, and answers"
+
+
+def test_leftovers_end_with_a_sentence_also_if_there_are_none(narrow: Callable[[], list[str]]) -> None:
+    doctor_view.left([], as_json=False, repair=False)
+    assert narrow() == ["nothing of ours was left in vCenter"]
+    found = LeftoverFinding("L1", "web-01", "a snapshot of a pass that ended", "it is removed")
+    doctor_view.left([doctor_view.LeftoverRow(found, "mended", False)], as_json=False, repair=True)
+    assert narrow()[-1] == "1 leftover, 0 of them still wrong"
 
 
 def test_each_pass_of_a_job_is_headed_by_its_attempt_and_its_disk(narrow: Callable[[], list[str]]) -> None:

@@ -339,7 +339,7 @@ def test_many_jobs_at_once_by_keyboard_alone(lab: Lab) -> None:
     expect(page.locator("#wanted")).to_contain_text("move-web-04")
     fit(page, "bulk")
     page.get_by_role("button", name="Stop: 1 job").press("Enter")
-    expect(page.locator(".banner.good")).to_contain_text("Stop: 1 of 1 jobs done.")
+    expect(page.locator(".banner.good")).to_contain_text("Stop: 1 of 1 job done.")
     fit(page, "bulk-done")
     assert lab.complaints == []
 

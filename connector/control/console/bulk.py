@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
+from connector.amounts import plural
 from connector.control.console import actions
 from connector.control.console.actions import Action
 from connector.control.console.form_fields import spoken
@@ -105,7 +106,7 @@ class BulkPages:
         action = self._permitted(request)
         results = [self._done(request, action, job_id, sign) for job_id, sign in _ticked(request).items()]
         good = sum(result.done for result in results)
-        summary = f"{action.label}: {good} of {len(results)} jobs done"
+        summary = f"{action.label}: {good} of {plural(len(results), 'job')} done"
         summary += f", {len(results) - good} refused." if good < len(results) else "."
         return Page(
             "bulk_done.html",

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from connector.amounts import plural
 from connector.control.domain.entities import AccessToken, Json, TokenStatus
 from connector.control.domain.refusals import RefusalCode, UnknownObject
 from connector.control.domain.validity import DAY
@@ -99,7 +100,7 @@ class Tokens:
             )
         if token.registered >= token.count:
             raise AuthenticationFailed(
-                f"this activation code has brought in {token.count} sources and can bring in no more",
+                f"this activation code has brought in {plural(token.count, 'source')} and can bring in no more",
                 on=token.id,
                 remedy="create a new access token",
             )
