@@ -90,6 +90,18 @@ def test_on_a_terminal_a_deletion_is_asked_first(
     assert ("stopped at the question; nothing was begun" in done.stderr) is not deleted
 
 
+@pytest.mark.parametrize("since", ["2026-01-01T00:00:00Z", ""])
+def test_a_rollback_that_is_watched_ends_with_the_power_where_the_cutover_had_shut_down(
+    speaker: Speaker, run: Connector, since: str
+) -> None:
+    before = DOWN | {"Status": "InError", "DownSinceTime": since, "SourceDown": bool(since)}
+    after = DOWN | {"Status": "Stopped", "BusinessStatus": "", "CutOver": False, "SourceDown": False}
+    for row in (before, before, after | {"DownSinceTime": ""}):
+        speaker.say(200, listed(row))
+    done = run("job", "rollback", "web", "--watch")
+    assert (done.out.splitlines()[-1] == "web is powered on") is bool(since)
+
+
 @pytest.mark.parametrize(
     ("cut_over", "said"), [(True, "web: the cutover is resumed"), (False, "web: started")]
 )
