@@ -5,7 +5,6 @@ The vCenter is simulated in this process, so a test reaches the true bytes; ever
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from connector.appliance.passes.dispatch import carry
 from connector.appliance.passes.evidence import EvidenceWriter
 from connector.appliance.passes.order import Order, OrderResource, PassControl
 from connector.appliance.progress import PassProgress
+from connector.cancellation import Cancellation
 from connector.settings import TransferSettings, VCenterSettings
 from connector.sources.vddk import VddkReader
 from connector.transfer import evidence
@@ -96,7 +96,7 @@ class Bench:
     def run(
         self,
         order: Order | None = None,
-        stop: threading.Event | None = None,
+        stop: Cancellation | None = None,
         board: PassProgress | None = None,
     ) -> dict[int, dict[str, Any]]:
         """Carry out a pass; the rows of its disks by key."""

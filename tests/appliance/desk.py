@@ -17,6 +17,7 @@ from connector.appliance.passes.evidence import EvidenceWriter
 from connector.appliance.passes.order import Order, OrderResource, PassControl
 from connector.appliance.progress import PassProgress
 from connector.appliance.snapshot_care.governor import Thresholds
+from connector.cancellation import Cancellation
 from connector.settings import TransferSettings
 from connector.sources.vddk import VddkReader
 from connector.transfer.evidence import Signer
@@ -155,7 +156,7 @@ class Bench:
         return made
 
     def carry(
-        self, order: Order, board: Board | None = None, stop: threading.Event | None = None
+        self, order: Order, board: Board | None = None, stop: Cancellation | None = None
     ) -> dict[str, Any]:
         pass_control = PassControl(order.replication)
         pass_control.stop = stop or pass_control.stop

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from connector.cancellation import Cancellation
 from connector.errors import Conflict, ControlFailed, Interrupted
 from simulator.estate.inventory import PowerState
 from simulator.faults import Rule
@@ -92,7 +93,7 @@ def test_a_shutdown_whose_answer_is_lost_and_a_power_off_that_fails_after_its_wo
 
 
 def test_a_stop_while_the_guest_shuts_down_reads_nothing(desk: Bench) -> None:
-    stop, board = threading.Event(), Board()
+    stop, board = Cancellation(), Board()
     desk.estate.faults.add(Rule("estate.shutdown", "answer", answer={"ignore": True}))
     board.when(lambda phase, _: phase.startswith("shutting"), lambda: threading.Timer(0.3, stop.set).start())
     with pytest.raises(Interrupted):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from connector.appliance.passes.give_back import GivenBack
+from connector.cancellation import Cancellation
 from connector.clients.heartbeat import heard_from_json
 from connector.errors import Ineligible, Interrupted
 from connector.model import TargetLimits
@@ -104,7 +104,7 @@ def test_a_stop_is_heard_while_the_instance_proves(
     start: Callable[..., Instance], job: Job, tmp_path: Path, why: str
 ) -> None:
     """The snapshot goes at once; the proof goes on, and makes way for the next reading."""
-    hold, stop = tmp_path / "hold", threading.Event()
+    hold, stop = tmp_path / "hold", Cancellation()
     with context(tmp_path, start(module="tests.transfer.gated_instance"), job) as desk:
         desk.governed(every=0.05, rest=7)
         hold.touch()
