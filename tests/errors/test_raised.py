@@ -40,6 +40,10 @@ ALLOWED: Final = {
     ("Closed", "transfer/"): "a conveyor that was given up; its threads leave by it",
     ("AssertionError", ""): "cannot happen; would be a defect",
     ("KeyboardInterrupt", "cli/main.py"): "a signal as Ctrl-C, told as Interrupted by the same handler",
+    (
+        "Abort",
+        "cli/outage.py",
+    ): "click's word for Ctrl-C and the end of input; the command's outermost handler ends with 130",
     ("Exit", "cli/"): "click's way to end with a code, after everything is told",
     ("TooLarge", "bounded.py"): "a socket's error: the clients' table of failures makes ours of it",
     ("Unending", "bounded.py"): "the same",
