@@ -121,6 +121,7 @@ def test_a_refused_login_is_a_finding_and_no_password_is_shown(
 def appliance(home: World, folder: Path, **control: str) -> str:
     """The configuration of one that was never started."""
     (folder / "password").write_text(PASSWORD)
+    (folder / "password").chmod(0o600)
     document = {
         "vcenter": {
             "url": home.server.url,
