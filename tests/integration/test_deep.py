@@ -105,7 +105,7 @@ def test_a_machine_that_cannot_be_read_is_told_and_its_snapshot_goes(house: Hous
     house.witness.add(Rule("CreateSnapshot_Task", "fault", fault="TooManySnapshotLevels", times=None))
     done = run(check(house, "--deep", "--yes"))
     told = [row for row in map(json.loads, done.stdout.splitlines()) if row["check"] == deep.NOT_SEEN]
-    assert done.code == 0 and "not looked into" in told[0]["message"]
+    assert done.code == 0 and "not checked inside" in told[0]["message"]
     assert not house.snapshots()
 
 
