@@ -16,7 +16,7 @@ class TransferSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CONNECTOR_TRANSFER_", extra="forbid", frozen=True)
 
     depth: int = 8  # reads in flight per disk
-    block: int = 1 << 20  # bytes per read
+    block: int = 1 << 20  # not used: blocks have one size; configurations of 0.1.0 name it
     in_flight: int = 64 << 20  # bytes per disk between reading and acknowledgement
     connections: int = 1
     compression: str = "adaptive"  # "none", "adaptive" or a zstd level

@@ -195,7 +195,7 @@ class CutOver:
             self._plane.unite(self._application(group), unfinished)
         self._around.run(Phase.BEFORE_CUTOVER, group, machines)
         self._around.notify(Happening.CUTOVER_BEGUN, group, machines)
-        self._told(f"{_label(group)}: cutover of {len(machines)} machines begins")
+        self._told(f"{_label(group)}: cutover of {amounts.plural(len(machines), 'machine')} begins")
         self._ask(group, jobs)
 
     def _application(self, group: str) -> str:

@@ -292,7 +292,7 @@ def _look(client: SmcClient, watched: _Watched, request: MigrationRequest, displ
         _start(client, watched, request)  # its run met a restored state that was not confirmed yet
         return
     watched.ended = job
-    if request.rollback and job["Status"] == "Stopped":
+    if request.rollback and job["Status"] == "Stopped" and not job["SourceDown"]:
         display.say(f"{watched.name}: the cutover is rolled back, and the source has its state back")
         if watched.shut_down:
             display.say(f"{watched.name} is powered on")

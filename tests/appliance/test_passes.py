@@ -152,3 +152,5 @@ def test_what_the_target_takes_is_heard_of_and_asked_for_before_each_pass(desk: 
     with pytest.raises(Ineligible, match=r"has 2 disks, the target takes 1 \(D16\)"):
         desk.carry(desk.order(1))
     assert not desk.world.snapshots()
+    staying = replace(desk.order(1), left_out=frozenset({int(KEYS[1])}))
+    assert [str(disk["key"]) for disk in desk.carry(staying)["disks"]] == [str(KEYS[0])]

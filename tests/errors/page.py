@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from connector.control.domain.refusals import InstanceChangedByOthers
 from connector.control.smc.catalogue import code_of, translated
+from connector.control.store import sources
 from connector.error_catalogue import ENTRIES
 from connector.errors import EXIT_CODES, ConnectorError, ReaderFailed, catalogue
 from connector.sources.vddk import MEANING
@@ -16,7 +18,24 @@ from vddk.errors import CLASSES
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([_INTRODUCTION, *_kinds(), *_faults(), *_codes(), ""])
+    return "\n".join([_INTRODUCTION, *_kinds(), *_faults(), *_codes(), *_states(), ""])
+
+
+def _states() -> Iterator[str]:
+    yield _STATES
+    yield "| code | shown by | meaning |\n|---|---|---|"
+    for failure in InstanceChangedByOthers.__subclasses__():
+        yield f"| `{failure.code}` | job | {' '.join((failure.__doc__ or '').split())} |"
+    for code, meaning in (
+        (sources.OFFLINE_CODE, sources.OFFLINE),
+        (sources.GONE_CODE, sources.GONE),
+        (
+            sources.REPLACED_CODE,
+            "its id names another machine now; delete the source, and the next rescan registers it",
+        ),
+        (sources.PARTIAL_CODE, "vCenter does not show all of it now; what was known before is kept"),
+    ):
+        yield f"| `{code}` | source | {meaning} |"
 
 
 def kind_of_code(family: str) -> type[ConnectorError]:
@@ -84,6 +103,10 @@ _FAULTS: Final = """
 ## vCenter's faults
 
 A fault that is not listed has the row of the nearest class above it; without any it is a VCenterFault that keeps its name."""
+_STATES: Final = """
+## Codes of jobs and sources
+
+A job in InError shows the kind of its error; two kinds have a code of their own. A source that is not available shows why."""
 _CODES: Final = """
 ## VDDK's codes
 

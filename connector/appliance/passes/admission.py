@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 from connector.appliance.passes.context import PassContext
 from connector.appliance.passes.give_back import GivenBack
@@ -16,12 +17,13 @@ from connector.vcenter.eligibility import GOVERNED, PASSING
 LOOK = 2.0  # seconds between two looks for other work on the machine
 
 
-def refuse(context: PassContext, machine: Machine, *, warm: bool) -> None:
-    """Raises Ineligible for what stands in the way, GivenBack for what passes by itself. `warm`: of a machine that is read
-    while it runs.
+def refuse(context: PassContext, order: Order, machine: Machine, *, warm: bool) -> None:
+    """Raises Ineligible for what prevents the pass, GivenBack for what passes by itself. `warm`: the machine is read while it
+    runs. Disks that stay behind do not count.
     """
+    read = replace(machine, disks=tuple(disk for disk in machine.disks if disk.key not in order.left_out))
     grave = {Severity.BLOCK, Severity.WARM_BLOCK} if warm else {Severity.BLOCK}
-    for finding in context.vcenter.check(machine, context.target.limits):
+    for finding in context.vcenter.check(read, context.target.limits):
         if finding.severity not in grave or finding.check in GOVERNED:
             continue
         message = f"{finding.message} ({finding.check})"

@@ -76,7 +76,7 @@ class Shutdown:
         identified(self._context.vcenter, self._order)
         wait_for_others(self._context, self._order, self._board, self._stop)
         machine = identified(self._context.vcenter, self._order)
-        refuse(self._context, machine, warm=False)
+        refuse(self._context, self._order, machine, warm=False)
         took = self._cutover.shut_down(machine)
         self._board.enter("off, waits for its application")
         return {"shutdown": took}

@@ -83,7 +83,7 @@ class MachinePass:
         wait_for_others(self._context, order, self._board, self._stop)
         began = time.time()
         machine = identified(self._vcenter, order)
-        refuse(self._context, machine, warm=machine.power is PowerState.ON and not order.final)
+        refuse(self._context, order, machine, warm=machine.power is PowerState.ON and not order.final)
         shutdown = self._cutover.shut_down(machine) if order.final else None
         reading = self._reading(machine)
         self._board.enter("removing what an earlier attempt left")

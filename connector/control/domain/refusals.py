@@ -64,7 +64,7 @@ class OutOfRange(BadInput):
         return f"InvalidParameter.{self.parameter}"
 
 
-class _InstanceChangedByOthers(TargetFailed):
+class InstanceChangedByOthers(TargetFailed):
     """Somebody else changed the intermediate instance. Other processes see a TargetFailed; the job shows `code`."""
 
     code: ClassVar[str]
@@ -77,7 +77,7 @@ class _InstanceChangedByOthers(TargetFailed):
         return super().to_json() | {"code": self.code}
 
 
-class Released(_InstanceChangedByOthers):
+class Released(InstanceChangedByOthers):
     """Somebody removed the intermediate instance, and everything that was transferred with it."""
 
     code = "TransitionInstance.Released"
@@ -91,7 +91,7 @@ class Released(_InstanceChangedByOthers):
         )
 
 
-class Stopped(_InstanceChangedByOthers):
+class Stopped(InstanceChangedByOthers):
     """Somebody stopped the intermediate instance, and it cannot be started now."""
 
     code = "TransitionInstance.Stopped"
