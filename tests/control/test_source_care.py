@@ -14,7 +14,7 @@ from connector.control.domain.jobs import JobEvent
 from connector.control.engine.monitors import ApplianceMonitor
 from connector.control.http import views
 from connector.control.smc import extension_shapes as show
-from connector.control.store import NewJob, passes
+from connector.control.store import NewJob, pass_ends
 from connector.errors import Conflict
 from tests.control.conftest import VCENTER
 from tests.control.house import DAY, GRACE, House, MovableClock
@@ -27,7 +27,7 @@ def _texts(house: House, job: str, kind: str) -> list[str]:
 def test_a_pass_that_is_handed_back_rests_and_its_job_says_why(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passes, "ATTEMPTS", 2)
+    monkeypatch.setattr(pass_ends, "ATTEMPTS", 2)
     job = house.job()
     house.service.start(job)
     house.turn()
@@ -231,7 +231,7 @@ def test_rollback_gives_the_source_back_and_the_job_can_begin_anew(house: House,
     house.turn()
     back = house.get(job)
     assert (str(back.state), back.cutover, back.down_since) == ("Stopped", False, None)
-    (told,) = [text for text in _texts(house, job, "rollback") if "given back" in text]
+    (told,) = [text for text in _texts(house, job, "rollback") if "has its state back" in text]
     assert "powered on again, CBT off as before, trouble: the tape is stuck; it was down for 30 s" in told
     house.service.start(job)
     assert str(house.run(job).state) == "Waiting"
@@ -249,7 +249,7 @@ def test_a_source_that_stayed_on_was_not_down(house: House) -> None:
     assert errand is not None
     house.finish(errand.id, house.appliance, Outcome.DONE, None, {"powered_on": False})
     house.turn()
-    (told,) = [text for text in _texts(house, job, "rollback") if "given back" in text]
+    (told,) = [text for text in _texts(house, job, "rollback") if "has its state back" in text]
     assert "its power was left as it was" in told and "down for" not in told
 
 
