@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 
 class Extent(NamedTuple):
@@ -368,6 +368,24 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class NfcTicket:
+    """Entry to the NFC service of one host, for one connection. `service` is the name that the ticket has for it."""
+
+    host: str
+    port: int
+    thumbprint: str  # SHA-1 of the host's certificate
+    service: str
+    session_id: str = field(repr=False)
+
+
+class DiskRoutes(Protocol):
+    """Ways to one disk that vCenter opens on request. Thread-safe; each call asks vCenter anew, and raises its errors."""
+
+    def nfc_ticket(self) -> NfcTicket:
+        """A ticket for one connection to the host on which the machine runs now."""
+
+
+@dataclass(frozen=True, slots=True)
 class DiskAccess:
     """What a reader needs to open one disk of one snapshot. `repr` hides the secret."""
 
@@ -380,6 +398,8 @@ class DiskAccess:
     vm: str  # moref
     snapshot: str | None  # moref; None reads a powered-off machine
     path: str
+    capacity: int = 0  # bytes by vCenter; 0: unknown
+    routes: DiskRoutes | None = field(default=None, repr=False, compare=False)
 
 
 #: What each `compress_level` of the public API means here: "adaptive", or a level of zstd.

@@ -15,7 +15,7 @@ from nfc import aio, allocation, codec
 from nfc.connection import HostIdentity, connect
 from nfc.conversation import Conversation
 from nfc.engine import Engine
-from nfc.errors import BufferRefused, ConnectionFailed, DiskClosed, HostError, NfcError
+from nfc.errors import BufferRefused, ConnectionFailed, DiskClosed, HostError, NfcError, OutOfMemory
 from nfc.flight import Flight
 from nfc.spec import Completion, DiskInfo, DiskSpec, Extent, Memory
 
@@ -161,7 +161,12 @@ class NfcDisk:
                 LOGGER.warning("trying smaller buffers: %s", error)
             else:
                 return size
-        self._engine.ask(aio.open_session(*sizes[-1]))
+        try:
+            self._engine.ask(aio.open_session(*sizes[-1]))
+        except (
+            BufferRefused
+        ) as error:  # even what the host itself prefers: other sessions have taken its memory
+            raise OutOfMemory(error.code, error.call, error.target, error.words) from error
         return sizes[-1]
 
     def _query(self, window: allocation.Window) -> list[Extent]:

@@ -34,6 +34,8 @@ CALLS: dict[str, Care] = {
     "DestroyPropertyCollector": Care.BOUND,
     "HasPrivilegeOnEntities": Care.READ,
     "QueryChangedDiskAreas": Care.READ,
+    "RetrieveInternalContent": Care.READ,
+    "NfcGetVmFiles": Care.READ,
     "RefreshDatastore": Care.READ,
     "RefreshStorageInfo": Care.READ,
     "ReconfigVM_Task": Care.ACT,

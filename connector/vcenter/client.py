@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from threading import Event
 from types import TracebackType
 from typing import Self, TypeVar
@@ -17,6 +18,7 @@ from connector.model import (
     Inventory,
     Machine,
     MachineDisk,
+    NfcTicket,
     PowerState,
     Pressure,
     TargetLimits,
@@ -37,6 +39,7 @@ from connector.vcenter.eligibility import CheckContext, disk_set_changes
 from connector.vcenter.facts import VCenterFacts, standing
 from connector.vcenter.ledger import SNAPSHOT, TRACKING, SnapshotLedger
 from connector.vcenter.naming import Ticket
+from connector.vcenter.nfc_tickets import NfcTickets
 from connector.vcenter.removal import Leftover
 from connector.vcenter.session import KEEP_ALIVE, About, Session
 from connector.vcenter.snapshots import Quiesce, Snapshot, SnapshotCost, SnapshotTimeouts
@@ -78,6 +81,7 @@ class VCenter:
         self._ledger = ledger
         self._stop: Event | None = None
         self._session = Session(settings, keep_alive=keep_alive)
+        self._nfc_tickets = NfcTickets(self._session)
 
     def __enter__(self) -> Self:
         self._session.__enter__()
@@ -259,7 +263,24 @@ class VCenter:
             vm=machine,
             snapshot=snapshot.moref if snapshot else None,
             path=disk.path,
+            capacity=disk.capacity,
+            routes=_Routes(self, machine),
         )
+
+    def nfc_ticket(self, machine: str) -> NfcTicket:
+        """A ticket for one NFC connection to the host on which the machine runs now; see `nfc_tickets`."""
+        return self._steady(lambda: self._nfc_tickets.ticket(machine), machine)
 
     def _ticket(self, pass_id: str) -> Ticket:
         return Ticket(self.owner, pass_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Routes:
+    """See `DiskRoutes`."""
+
+    vcenter: VCenter
+    machine: str
+
+    def nfc_ticket(self) -> NfcTicket:
+        return self.vcenter.nfc_ticket(self.machine)

@@ -29,8 +29,8 @@ PARTS: Final = (
     ("pyvmomi", "pyVmomi.SoapAdapter", "SoapResponseDeserializer", "StartElementHandler EndElementHandler Deserialize",
      "connector/vcenter/reading.py reads answers"),
     ("pyvmomi", "pyVmomi.VmomiSupport", "", "GetWsdlType GetVmodlType GetServiceVersions IsChildVersion ListDataTypes "
-     "ListManagedTypes ListEnumTypes Array DataObject ManagedObject Enum",
-     "connector/vcenter/{reading,sound,scrub,properties,session}.py ask the API's tables"),
+     "ListManagedTypes ListEnumTypes Array DataObject ManagedObject Enum CreateManagedType CreateDataType",
+     "connector/vcenter/{reading,sound,scrub,properties,session}.py ask the API's tables; nfc_tickets.py adds to them"),
     ("pyvmomi", "pyVmomi.VmomiSupport", "DataObject", "_GetPropertyInfo _GetPropertyList",
      "connector/vcenter/{reading,sound,scrub,properties}.py ask which properties a type has"),
     ("dbos", "dbos._serialization", "DefaultSerializer", "deserialize",

@@ -390,7 +390,7 @@ def test_smaller_buffers_after_a_refusal() -> None:
             memory = bytearray(4096)
             disk.read_into(0, memory)
             assert memory == content()[:4096]
-    assert refused(Script(errors={2: struct.pack("<I", 0x1D)})).id == "BufferRefused"
+    assert refused(Script(errors={2: struct.pack("<I", 0x1D)})).id == "OutOfMemory"
 
 
 def test_settings_are_checked_before_anything_is_sent() -> None:

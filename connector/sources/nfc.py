@@ -1,0 +1,130 @@
+"""Disks straight from the ESXi hosts over NFC, without VMware's library. Each open asks vCenter for a ticket of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import nfc.disk
+import nfc.errors
+from connector import __version__, errors
+from connector.errors import (
+    BadInput,
+    Conflict,
+    ConnectorError,
+    ReaderFailed,
+    SessionExpired,
+    Unreachable,
+    VCenterFault,
+)
+from connector.model import DiskAccess, NfcTicket
+from connector.sources.disk_source import SILENCE, DiskSource, ErrorTable
+from connector.sources.reader import HostOverloaded, HostUnavailable, Pace, full_pace
+from nfc.spec import DiskSpec, Patience, Ticket
+
+log = logging.getLogger(__name__)
+
+MEANING: Final[Mapping[type[Exception], type[ConnectorError]]] = {
+    nfc.errors.BadSetting: errors.BadInput,
+    nfc.errors.UntrustedHost: errors.TrustFailed,
+    nfc.errors.BufferRefused: HostOverloaded,
+    nfc.errors.OutOfMemory: HostOverloaded,
+}
+ERRORS: Final = ErrorTable(nfc.errors.NfcError, MEANING)
+
+
+@dataclass(frozen=True, slots=True)
+class NfcSettings:
+    """How disks are read over NFC.
+
+    `pins`: SHA-256 of the certificates of hosts, by the host's name as tickets have it. `buffer` x `buffers` is the memory that a
+    connection takes on the host, in bytes. `compression` is what the host is asked for: none, zlib or skipz. `silence`: seconds
+    that a host may be silent while reads are in flight.
+    """
+
+    pins: Mapping[str, str] = field(default_factory=dict)
+    compression: str = "none"
+    buffer: int = 1 << 20
+    buffers: int = 4
+    silence: float = SILENCE
+
+    def pin(self, host: str) -> str | None:
+        """The pin of a host. Host names are compared without regard to capitals."""
+        wanted = host.lower()
+        return next((pin for name, pin in self.pins.items() if name.lower() == wanted), None)
+
+
+class NfcReader:
+    """See `Reader`. One connection per open disk, with a thread of its own; no foreign code runs."""
+
+    name = "nfc"
+
+    def __init__(self, settings: NfcSettings | None = None) -> None:
+        self._settings = settings or NfcSettings()
+
+    def check(self, vsphere: str) -> str:  # noqa: ARG002 - what a host speaks is known when a disk is opened
+        """The version of this connector, whose code reads."""
+        return __version__
+
+    def open(self, access: DiskAccess, depth: int = 8, pace: Pace = full_pace) -> DiskSource:
+        """Open a disk with a new ticket.
+
+        Raises ReaderFailed, the errors of `MEANING`, and what vCenter answers to the question for a ticket.
+        """
+        ticket = _ticket(access)
+        with ERRORS.translated(access.path):
+            disk = nfc.disk.open_disk(self._spec(ticket, access.path, depth))
+            try:
+                _same_capacity(disk, access)
+                if not disk.identity.pinned:
+                    log.info("%s: only the ticket's SHA-1 vouches for the host %s", access.path, ticket.host)
+                return DiskSource(disk, access.path, ERRORS, depth, pace)
+            except BaseException:
+                disk.close()
+                raise
+
+    def release(self, access: DiskAccess) -> int:  # noqa: ARG002 - nothing is ever left
+        """Nothing: a reader that dies leaves a connection, which the host closes, and no lock on the machine."""
+        return 0
+
+    def _spec(self, ticket: NfcTicket, path: str, depth: int) -> DiskSpec:
+        settings = self._settings
+        return DiskSpec(
+            Ticket(ticket.host, ticket.thumbprint, ticket.session_id, ticket.port, ticket.service),
+            path,
+            pin=settings.pin(ticket.host),
+            compression=settings.compression,
+            buffer=settings.buffer,
+            buffers=settings.buffers,
+            depth=depth,
+            patience=Patience(silence=settings.silence),
+        )
+
+
+def _ticket(access: DiskAccess) -> NfcTicket:
+    """A new ticket. A machine whose host serves no tickets now will get another host, or this one back."""
+    if access.routes is None:
+        raise BadInput("its vCenter gives no tickets for NFC", on=access.path, remedy="use the reader vddk")
+    try:
+        return access.routes.nfc_ticket()
+    except (SessionExpired, Unreachable):
+        raise
+    except (Conflict, VCenterFault) as refused:
+        if isinstance(refused, Conflict) or refused.retryable:
+            raise HostUnavailable(
+                refused.what, on=access.path, remedy=refused.remedy, retryable=True
+            ) from refused
+        raise
+
+
+def _same_capacity(disk: nfc.disk.NfcDisk, access: DiskAccess) -> None:
+    """Raises ReaderFailed when the host opened a disk of another size than vCenter has for this path."""
+    capacity = disk.info.capacity
+    if access.capacity and capacity != access.capacity:
+        raise ReaderFailed(
+            f"the host says that it has {capacity} bytes, vCenter says {access.capacity}",
+            on=access.path,
+            remedy="refresh the machine in vCenter; if they still differ, read it with the reader vddk",
+        )
