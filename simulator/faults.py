@@ -32,6 +32,7 @@ POINTS = {
     "nfc.query": "before QUERY_ALLOCATED",
     "nfc.metadata": "before DDB_GET",
     "nfc.close": "before CLOSE_FILE and CLOSE_SESSION",
+    "folder.read": "before a file of a datastore is sent over HTTPS; `object` is its path, see docs/simulator.md",
     "estate.track": 'as a guest writes; an answer {"lose": true} makes change tracking miss it',
 }
 

@@ -144,7 +144,11 @@ class Handler(BaseHTTPRequestHandler):
         if part:
             self.end_headers()
             self.wfile.write(part)
-            self.wfile.flush()
+        self.drop()
+
+    def drop(self) -> None:
+        """Send what was written so far, and drop the connection."""
+        self.wfile.flush()
         self.close_connection = True
         self._headers_buffer: list[bytes] = []
         self.connection.shutdown(socket.SHUT_RDWR)

@@ -183,6 +183,33 @@ class DiskChain:
         with self._lock:
             return [self._shape.nodes[str(number)].name for number in self._ancestors(self._at(point))]
 
+    def parent(self, name: str) -> str | None:
+        """The vmdk file name of the layer below the one of this name; None for a base. Raises NotFound."""
+        with self._lock:
+            below = self._shape.nodes[str(self._named(name))].parent
+            return None if below is None else self._shape.nodes[str(below)].name
+
+    def is_written(self, name: str) -> bool:
+        """Whether writes go to the layer of this name now. Raises NotFound."""
+        with self._lock:
+            return self._named(name) == self._shape.top
+
+    def file_of(self, name: str) -> Path:
+        """The raw file of the layer of this name. Raises NotFound."""
+        with self._lock:
+            return self._layers[self._named(name)].path
+
+    def stored(self, name: str) -> list[tuple[int, int]]:
+        """Byte ranges (start, stop) that the layer of this name stores itself. Raises NotFound."""
+        with self._lock:
+            return list(self._layers[self._named(name)].stored())
+
+    def read_layer(self, name: str, offset: int, length: int) -> bytes:
+        """Bytes of one layer by itself, whatever is above or below it; holes read as zeros. Raises NotFound."""
+        self._inside(offset, length, 1)
+        with self._lock:
+            return self._layers[self._named(name)].raw(offset, length)
+
     def used(self, *, thin: bool = True) -> int:
         """Bytes of storage behind all layers; the base of a thick disk counts in full."""
         with self._lock:
@@ -255,6 +282,12 @@ class DiskChain:
         if point not in self._shape.points:
             raise NotFound(f"{self._shape.stem}.vmdk: has no snapshot {point}")
         return self._shape.points[point]
+
+    def _named(self, name: str) -> int:
+        number = next((n for n, node in self._shape.nodes.items() if node.name == name), None)
+        if number is None:
+            raise NotFound(f"{self._shape.stem}.vmdk: has no file {name}")
+        return int(number)
 
     def _lineage(self, point: str | None) -> list[Layer]:
         return [self._layers[number] for number in self._ancestors(self._at(point))]

@@ -50,6 +50,12 @@ class Layer:
             left += subtract([(lo, hi)], here)
         return left
 
+    def raw(self, offset: int, length: int) -> bytes:
+        """Bytes of the file itself."""
+        out = bytearray(length)
+        self._read(memoryview(out), offset)
+        return bytes(out)
+
     def _read(self, out: memoryview, offset: int) -> None:
         while out:
             got = os.preadv(self._fd, [out], offset)

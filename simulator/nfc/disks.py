@@ -83,7 +83,7 @@ def open_disk(estate: Estate, ticket: Ticket, path: str, *, lock_live: bool) -> 
         raise Refused(NOT_FOUND, f"Failed to open '{path}': not a disk of the machine of this ticket")
     if point is None and lock_live and vm.power_state == PowerState.ON:
         raise Refused(LOCKED, f"Failed to open '{path}': Failed to lock the file")
-    return OpenDisk(vm.moref, estate.storage.disk(disk.storage).chain, point, _keys(vm, disk))
+    return OpenDisk(vm.moref, estate.storage.disk(disk.storage).chain, point, data_base(vm, disk))
 
 
 def _named(estate: Estate, vm: VirtualMachine, path: str) -> tuple[VirtualDisk | None, str | None]:
@@ -98,7 +98,7 @@ def _named(estate: Estate, vm: VirtualMachine, path: str) -> tuple[VirtualDisk |
     return live, None
 
 
-def _keys(vm: VirtualMachine, disk: VirtualDisk) -> dict[str, str]:
+def data_base(vm: VirtualMachine, disk: VirtualDisk) -> dict[str, str]:
     """The disk's data base, without the `ddb.` of its descriptor."""
     kinds = {controller.key: controller.kind for controller in vm.controllers}
     kind = kinds.get(disk.controller, "lsilogic")

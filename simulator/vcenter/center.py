@@ -32,6 +32,7 @@ from simulator.vcenter.hostile import Variant
 from simulator.vcenter.kinds import Kind, Target, View
 from simulator.vcenter.options import Options
 from simulator.vcenter.pages import Pages
+from simulator.vcenter.service_tickets import ServiceTickets
 from simulator.vcenter.sessions import Session, Sessions
 from simulator.vcenter.tasks import Tasks
 from simulator.vcenter.views import Views
@@ -64,6 +65,7 @@ class Center:
         self.naming = threading.Lock()
         self.pages = Pages()
         self.sessions: Sessions = Sessions(accounts, options.session_timeout, estate.export.open_session)
+        self.service_tickets: ServiceTickets = ServiceTickets()
         self.authority: Authority = Authority(self, accounts)
         self.tasks: Tasks = Tasks(self, options.task_seconds)
         self.views: Views = Views(self)

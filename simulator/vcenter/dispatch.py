@@ -65,7 +65,7 @@ class Dispatcher:
     """Answers requests for one Center. Thread-safe."""
 
     def __init__(self, center: Center) -> None:
-        self._center = center
+        self.center = center
 
     def answer(self, document: bytes, caller: Caller) -> Answer:
         """The answer to one POST. It never raises: every failure becomes a fault."""
@@ -83,7 +83,7 @@ class Dispatcher:
             return _fault(encoder, as_fault(error), _cut(rule))
 
     def _consult(self, request: decode.Request) -> Rule | None:
-        rule = self._center.estate.faults.consult(request.method, request.moref)
+        rule = self.center.estate.faults.consult(request.method, request.moref)
         if rule is not None and rule.seconds:
             time.sleep(rule.seconds)
         if rule is not None and rule.action == "fault":
@@ -91,7 +91,7 @@ class Dispatcher:
         return rule
 
     def _call(self, request: decode.Request, caller: Caller, encoder: Encoder, cut: int | None) -> Answer:
-        center = self._center
+        center = self.center
         session = center.sessions.find(caller.cookie)
         if session is not None:
             center.sessions.begin_call(session)
@@ -119,7 +119,7 @@ class Dispatcher:
             raise vim.fault.NotAuthenticated(
                 object=reference, privilegeId="System.View", msg="The session is not authenticated."
             )
-        return self._center.locate(reference)
+        return self.center.locate(reference)
 
     def _invoke(self, call: Call, encoder: Encoder) -> str:
         if call.method == "Fetch":
@@ -135,7 +135,7 @@ class Dispatcher:
         if handler is None:
             raise vmodl.fault.NotSupported(msg=f"The simulator does not support {call.method}.")
         if info.privId and call.session is not None and info.privId not in _NEVER_CHECKED:
-            self._center.authority.demand(call.session, call.target, info.privId)
+            self.center.authority.demand(call.session, call.target, info.privId)
         return encoder.element("returnval", handler(call), info.result)
 
     def _fetch(self, call: Call, encoder: Encoder) -> str:
@@ -143,8 +143,8 @@ class Dispatcher:
         declared = fields_of(call.target.kind.type).get(name)
         if declared is None:
             raise invalid(name)
-        self._center.authority.demand(call.session, call.target, "System.Read")
-        value = self._center.read(call.target, name, call.session)
+        self.center.authority.demand(call.session, call.target, "System.Read")
+        value = self.center.read(call.target, name, call.session)
         return encoder.element("returnval", Typed(value, declared.type), object)
 
 

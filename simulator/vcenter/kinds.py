@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from simulator.vcenter.hostile import Variant
     from simulator.vcenter.options import Options
     from simulator.vcenter.pages import Pages
+    from simulator.vcenter.service_tickets import ServiceTickets
     from simulator.vcenter.sessions import Session, Sessions
 
 
@@ -165,6 +166,8 @@ class Center(Protocol):
     def pages(self) -> Pages: ...
     @property
     def sessions(self) -> Sessions: ...
+    @property
+    def service_tickets(self) -> ServiceTickets: ...
     @property
     def authority(self) -> Authority: ...
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from simulator.vcenter import internal
 from simulator.vcenter.api import make, vim, vmodl
@@ -110,6 +111,21 @@ def _acquire_ticket(call: Call) -> str:
     return call.center.sessions.ticket(call.opened)
 
 
+def _service_ticket(call: Call) -> Any:
+    """A ticket for the HTTP request that the spec describes."""
+    spec = call["spec"]
+    if not isinstance(spec, vim.SessionManager.HttpServiceRequestSpec):
+        raise vmodl.fault.NotSupported(msg="Only tickets for HTTP requests are given.")
+    method = (spec.method or "").removeprefix("http").upper()
+    ticket = call.center.service_tickets.issue(call.opened.user, method, spec.url)
+    return make(
+        vim.SessionManager.GenericServiceTicket,
+        id=ticket.id,
+        hostName=urlsplit(spec.url).hostname,
+        sslThumbprint=call.center.thumbprint,
+    )
+
+
 def _terminate(call: Call) -> None:
     for key in call["sessionId"]:
         if call.session is not None and key == call.session.key:
@@ -142,6 +158,7 @@ SESSIONS = Kind(
         "SessionIsActive": _is_active,
         "TerminateSession": _terminate,
         "AcquireCloneTicket": _acquire_ticket,
+        "AcquireGenericServiceTicket": _service_ticket,
         "CloneSession": lambda call: _give(
             call, call.center.sessions.clone(call["cloneTicket"], call.address, call.agent)
         ),
