@@ -33,7 +33,7 @@ from simulator.nfc.switches import Switches as NfcSwitches
 from simulator.nfc.switches import with_values
 from simulator.vcenter import DEFAULT_USER, Options, Server, serve
 from simulator.vcenter.failures import fault_named
-from simulator.vixdisklib import CompilerError, install
+from simulator.vixdisklib import CompilerError, has_compiler, install
 
 _ALIGNED = 1 << 20
 T = TypeVar("T")
@@ -110,7 +110,9 @@ def _size(text: str) -> int:
 @click.option("--no-guest", is_flag=True, help="Nothing writes in the machines.")
 @click.option("--power-off", is_flag=True, help="Leave new machines powered off.")
 @click.option(
-    "--vddk-dir", type=click.Path(path_type=Path), help="Where to put the VDDK. [default: DIRECTORY/vddk]"
+    "--vddk-dir",
+    type=click.Path(path_type=Path),
+    help="Where to put the VDDK. [default: DIRECTORY/vddk, if there is a C compiler]",
 )
 @click.option("--no-vddk", is_flag=True, help="Do not build the stand-in VDDK.")
 @click.option(
@@ -293,8 +295,12 @@ def _vddk(estate: Estate, arguments: dict[str, object]) -> Path | None:
     if arguments["no_vddk"]:
         return None
     chosen = arguments["vddk_dir"]
-    directory = chosen if isinstance(chosen, Path) else estate.directory / "vddk"
-    return install(directory.absolute(), estate.export.root)
+    if isinstance(chosen, Path):
+        return install(chosen.absolute(), estate.export.root)
+    if not has_compiler():
+        click.echo("No C compiler, so there is no stand-in VDDK. Disks can be read over NFC.", err=True)
+        return None
+    return install((estate.directory / "vddk").absolute(), estate.export.root)
 
 
 def _start_guests(stack: ExitStack, estate: Estate, rate: int, seed: int) -> None:

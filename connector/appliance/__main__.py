@@ -33,8 +33,7 @@ from connector.epoch import EpochMemory
 from connector.errors import ConnectorError, ControlFailed
 from connector.outages import Outages
 from connector.patience import Patience
-from connector.sources.factory import ReaderSettings, reader
-from connector.sources.reader import Reader
+from connector.sources.factory import Readers
 from connector.vcenter.client import VCenter
 
 log = logging.getLogger(__name__)
@@ -74,8 +73,8 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json
         ledger = ControlLedger(recorder, Patience(CONTROL_PATIENCE, (ControlFailed,), stop))
         owner = owner_of(configuration.control.thumbprint)
         vcenter = unwind.enter_context(VCenter(configuration.vcenter.settings(), owner=owner, ledger=ledger))
-        disk_reader = reader(ReaderSettings(configuration.vddk, configuration.transports))
-        version = disk_reader.check(vcenter.about.version)
+        readers = configuration.readers()
+        versions = readers.check(vcenter.about.version)
         outages = Outages(log, PEERS)
         memory = EpochMemory(configuration.state / "epoch")
         identity = ApplianceIdentity(configuration, vcenter.about.instance_uuid, memory)
@@ -93,17 +92,17 @@ def run(configuration: ApplianceConfiguration, stop: threading.Event, *, as_json
             with closing(connect()) as control:
                 Patience(EVIDENCE_PATIENCE, halt=stop).outlast(lambda: control.evidence(pass_id, manifest))
 
-        evidence_writer = EvidenceWriter(identity.signer, disk_reader.name, version, deliver)
+        evidence_writer = EvidenceWriter(identity.signer, versions, deliver)
 
         def renew() -> None:
             identity.renew(connect, partial(setattr, evidence_writer, "signer"))
 
-        context = _pass_context(configuration, vcenter, ledger, disk_reader, evidence_writer, target)
+        context = _pass_context(configuration, vcenter, ledger, readers, evidence_writer, target)
         every, watch = configuration.rescan, configuration.watch
         rescan = Rescan(vcenter, connect, every, stop, watch=watch, outages=outages, target=target)
         machines = rescan.once()
         unwind.enter_context(rescan)
-        repair_context = RepairContext(vcenter, ControlRegister(connect), disk_reader, context.locks)
+        repair_context = RepairContext(vcenter, ControlRegister(connect), readers.unlocking, context.locks)
         first = partial(mend_all, repair_context)
         unwind.enter_context(
             Cleaner(vcenter, ledger, connect, context.locks, stop, first=first, outages=outages)
@@ -120,14 +119,14 @@ def _pass_context(
     configuration: ApplianceConfiguration,
     vcenter: VCenter,
     ledger: ControlLedger,
-    disk_reader: Reader,
+    readers: Readers,
     evidence_writer: EvidenceWriter,
     target: KnownTarget,
 ) -> PassContext:
     return PassContext(
         vcenter,
         ledger,
-        disk_reader,
+        readers,
         configuration.transfer,
         configuration.link(),
         evidence_writer,

@@ -1,4 +1,4 @@
-"""The settings of an appliance: addresses of vCenter and control plane, whom to trust, the place of VDDK.
+"""The settings of an appliance: addresses of vCenter and control plane, whom to trust, how disks are read.
 
 A service reads a YAML file (`config/appliance.yaml` is the commented reference); an embedded appliance reads one JSON line on
 stdin. Passwords are in files of their own; only the parent of an embedded appliance passes one directly.
@@ -6,8 +6,9 @@ stdin. Passwords are in files of their own; only the parent of an embedded appli
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -18,7 +19,11 @@ from connector.appliance.bandwidth import BandwidthWindow
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.errors import BadInput
 from connector.settings import CREDENTIAL, TransferSettings, VCenterSettings, credential_file
+from connector.sources.factory import Readers, ReaderSettings, readers
+from connector.sources.nfc import NfcSettings
 from connector.transfer.flow import Throttle
+
+_SHA256: Final = re.compile("[0-9A-Fa-f]{64}")
 
 
 class _Section(BaseModel):
@@ -65,8 +70,27 @@ class ControlSection(_Section):
     activation_code_file: Path | None = None
 
 
+class NfcSection(_Section):
+    """Reading over NFC. See `NfcSettings`."""
+
+    pins: dict[str, str] = {}
+    compression: Literal["none", "zlib", "skipz"] = "none"
+    buffer: Annotated[int, Field(ge=0)] = 1 << 20
+    buffers: Annotated[int, Field(ge=0)] = 4
+
+    @field_validator("pins")
+    @classmethod
+    def _digests(cls, pins: dict[str, str]) -> dict[str, str]:
+        for host, pin in pins.items():
+            if not _SHA256.fullmatch(pin.replace(":", "")):
+                raise ValueError(f"the pin of {host} is not a SHA-256: 64 hexadecimal digits")
+        return pins
+
+
 class ApplianceConfiguration(_Section):
     """All settings. `passes` machines are copied at a time; `transports` are VDDK's, tried from left to right.
+
+    `reader`: what jobs get that do not choose. Without `vddk`, disks are read without VMware's library.
 
     `bandwidth` is a calendar in the `timezone`; where its windows overlap, the smallest rate counts.
     """
@@ -74,7 +98,9 @@ class ApplianceConfiguration(_Section):
     name: str = "appliance"
     vcenter: VCenterSection
     control: ControlSection
-    vddk: Path
+    vddk: Path | None = None
+    reader: Literal["auto", "vddk", "nfc"] = "auto"
+    nfc: NfcSection = NfcSection()
     state: Path
     passes: int = Field(2, ge=1, le=64)
     transports: str = "nbdssl"
@@ -90,6 +116,11 @@ class ApplianceConfiguration(_Section):
     def _known(cls, name: str) -> str:
         bandwidth.zone(name)
         return name
+
+    def readers(self) -> Readers:
+        """The readers that these settings allow. Raises BadInput when the chosen one is not among them."""
+        nfc = NfcSettings(**self.nfc.model_dump())
+        return readers(ReaderSettings(self.vddk, self.transports, nfc, self.reader))
 
     def link(self) -> Throttle | None:
         """The rate of all passes of this appliance together, by the calendar; None without a calendar."""

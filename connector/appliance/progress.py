@@ -25,6 +25,7 @@ class DiskProgress:
     wire: int = 0
     rate: float = 0.0  # plan bytes made durable per second, over the last few seconds
     bottleneck: str = ""
+    reader: str = ""  # the reader that reads it now
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ class Answers:
     control: str = "https://control.example.com:8443"
     control_thumbprint: str = "00" * 32
     activation_code_file: str = "/etc/connector/activation.code"
-    vddk: str = "/opt/vmware-vix-disklib-distrib"
+    vddk: str = ""  # none: disks are read over NFC
     state: str = "/var/lib/connector/appliance"
 
 

@@ -23,7 +23,7 @@ from connector.offline import rules
 from connector.offline.look import GuestFacts, Look
 from connector.offline.window import DiskReader
 from connector.settings import VCenterSettings
-from connector.sources.factory import ReaderSettings, reader
+from connector.sources.factory import ReaderSettings, readers
 from connector.sources.reader import Reader
 from connector.transfer.source import BlockSource
 from connector.vcenter.client import VCenter
@@ -50,7 +50,7 @@ def agree(machines: Sequence[Machine], yes: bool) -> None:
 def findings(
     access: VCenterSettings,
     machines: Sequence[Machine],
-    vddk: Path,
+    vddk: Path | None,
     transports: str,
     forbidden: Sequence[str],
 ) -> dict[str, tuple[Finding, ...]]:
@@ -60,7 +60,7 @@ def findings(
     """
     findings_of: dict[str, tuple[Finding, ...]] = {}
     with VCenter(access, owner=owner(), ledger=FileLedger()) as vcenter:
-        disk_reader = reader(ReaderSettings(vddk, transports))
+        disk_reader = readers(ReaderSettings(vddk, transports)).chosen()[0]
         disk_reader.check(vcenter.about.version)
         for machine in machines:
             if machine.moref in forbidden:
@@ -77,7 +77,7 @@ def findings(
 
 def _unseen(machine: Machine, why: str) -> Finding:
     return Finding(
-        NOT_SEEN, Severity.WARN, machine.name, f"not checked inside: {why}", "run it again", "VDDK"
+        NOT_SEEN, Severity.WARN, machine.name, f"not checked inside: {why}", "run it again", "its disks"
     )
 
 

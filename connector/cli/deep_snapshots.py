@@ -19,7 +19,7 @@ import click
 
 from connector.appliance.cleanup.repair import InterruptedCutover, LeftoverFinding, RegisteredResource, unlock
 from connector.errors import BadInput, one_line
-from connector.sources.factory import ReaderSettings, reader
+from connector.sources.factory import ReaderSettings, readers
 from connector.vcenter.client import VCenter
 from connector.vcenter.naming import Ticket
 
@@ -119,8 +119,9 @@ def findings(vcenter: VCenter, vddk: Path | None) -> tuple[LeftoverFinding, ...]
 def _finding(vcenter: VCenter, vddk: Path | None, machine: str, token: str) -> LeftoverFinding:
     def mend() -> None:
         vcenter.dismiss(machine, token)
-        if vddk is not None and vcenter.locked(machine):
-            unlock(vcenter, vcenter.find(machine), reader(ReaderSettings(vddk)))
+        unlocking = readers(ReaderSettings(vddk)).unlocking
+        if unlocking is not None and vcenter.locked(machine):
+            unlock(vcenter, vcenter.find(machine), unlocking)
 
     description = f"snapshot {token} of a deep check that was killed"
     return LeftoverFinding(

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -29,6 +29,7 @@ from connector.cli.stack import Stack, StackLocation
 from connector.errors import BadInput, ControlFailed, ProofFailed
 from connector.model import Machine
 from connector.settings import VCenterSettings
+from connector.sources.factory import AUTO, ORDER, VDDK
 from connector.vcenter.client import VCenter
 from simulator.estate.estate import Estate
 from simulator.estate.inventory import VirtualDisk
@@ -70,6 +71,13 @@ class Equal:
     show_default=True,
     help="Image format.",
 )
+@click.option(
+    "--reader",
+    type=click.Choice([AUTO, *ORDER]),
+    default=AUTO,
+    show_default=True,
+    help="What reads the disks. auto: the stand-in of VDDK where a C compiler can build it, else NFC.",
+)
 @JSON
 def demo(
     disks: tuple[Path, ...],
@@ -78,30 +86,40 @@ def demo(
     guest_rate: str,
     seed: int,
     image_format: str,
+    reader: str,
     as_json: bool,
 ) -> None:
     """Migrate simulated machines while they write, cut over, and compare every byte.
 
     \b
     connector demo
+    connector demo --reader nfc
     connector demo --disk debian-12.qcow2
     """
     options = [f"--disk={disk.resolve()}" for disk in disks] or [f"--vms={vms}"]
     if disks:
         options.append("--vms=0")
+    fields = {} if reader == AUTO else {"Reader": reader}
     arguments = [*options, f"--guest-rate={guest_rate}", f"--seed={seed}"]
     with ExitStack() as unwind:
         home = directory or Path(unwind.enter_context(tempfile.TemporaryDirectory(prefix="connector-demo-")))
         home.mkdir(parents=True, exist_ok=True)
+        if reader == VDDK:
+            arguments.append(f"--vddk-dir={home / 'vcenter' / 'vddk'}")
+        elif reader != AUTO:
+            arguments.append("--no-vddk")
+        request = MigrationRequest(True, image_format=chosen_format(image_format), fields=fields)
         with choose(as_json) as display:
-            jobs = _migrate_all(home, arguments, chosen_format(image_format), display)
+            jobs = _migrate_all(home, arguments, request, display)
             display.say("reading both sides again, byte for byte")
             equals = list(_compare_all(home, jobs))
         tell(jobs, as_json, images=directory is not None)
         _conclude(equals, as_json)
 
 
-def _migrate_all(home: Path, arguments: list[str], image_format: str, display: Display) -> list[JobReport]:
+def _migrate_all(
+    home: Path, arguments: list[str], request: MigrationRequest, display: Display
+) -> list[JobReport]:
     """Do a full pass, a delta pass and a cutover of every machine; answer the reports of the jobs."""
     display.say("starting a simulated vCenter")
     with _vcenter(home, arguments) as (access, vddk), look(access) as vcenter:
@@ -110,22 +128,21 @@ def _migrate_all(home: Path, arguments: list[str], image_format: str, display: D
             display.say(_portrait(machine))
         with Stack(StackLocation(access, vddk, home / "target")) as stack:
             display.say("full pass")
-            migrate(stack, machines, MigrationRequest(incremental=True, image_format=image_format), display)
+            migrate(stack, machines, request, display)
             display.say(f"the guests go on writing for {PAUSE:.0f} s, then a delta pass")
             time.sleep(PAUSE)
-            migrate(stack, machines, MigrationRequest(incremental=True, image_format=image_format), display)
+            migrate(stack, machines, request, display)
             display.say("cutover: shut down, last delta, image")
-            finished = migrate(
-                stack, machines, MigrationRequest(cutover=True, image_format=image_format), display
-            )
+            finished = migrate(stack, machines, replace(request, incremental=False, cutover=True), display)
         _nothing_left(vcenter)
     return finished
 
 
 @contextmanager
-def _vcenter(home: Path, arguments: Sequence[str]) -> Iterator[tuple[VCenterSettings, Path]]:
+def _vcenter(home: Path, arguments: Sequence[str]) -> Iterator[tuple[VCenterSettings, Path | None]]:
     with _simulator(home, arguments) as simulator:
         facts = {key: str(value) for key, value in simulator.ready.items()}
+        vddk = simulator.ready["vddk"]
         password = Path(facts["password_file"]).read_text().rstrip("\n")
         yield (
             VCenterSettings(
@@ -134,7 +151,7 @@ def _vcenter(home: Path, arguments: Sequence[str]) -> Iterator[tuple[VCenterSett
                 password=SecretStr(password),
                 thumbprint=facts["thumbprint"],
             ),
-            Path(facts["vddk"]),
+            None if vddk is None else Path(str(vddk)),
         )
 
 

@@ -36,7 +36,7 @@ from connector.cli.site import NOBODY, Site
 from connector.clients.agents import ControlClient
 from connector.errors import BadInput, Conflict
 from connector.settings import VCenterSettings
-from connector.sources.factory import ReaderSettings, reader
+from connector.sources.factory import ReaderSettings, readers
 from connector.sources.reader import Reader
 from connector.vcenter.client import VCenter
 
@@ -211,7 +211,7 @@ def _left(
 
 
 def _reader(vddk: Path | None, transports: str = "nbdssl") -> Reader | None:
-    return None if vddk is None else reader(ReaderSettings(vddk, transports))
+    return readers(ReaderSettings(vddk, transports)).unlocking
 
 
 def _looks(access: VCenterSettings, vddk: Path | None, repair: bool, as_json: bool) -> bool:

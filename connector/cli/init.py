@@ -44,7 +44,7 @@ _BLANK: Final = Answers()
     "--control-thumbprint", envvar="CONNECTOR_CONTROL_THUMBPRINT", help="SHA-256 of its certificate."
 )
 @click.option("--activation-code-file", help="File with the activation code, now or later.")
-@click.option("--vddk", envvar="CONNECTOR_VDDK", help="The unpacked VDDK.")
+@click.option("--vddk", envvar="CONNECTOR_VDDK", help="The unpacked VDDK. Without it, disks are read over NFC.")
 @click.option("--state", help="Directory for the appliance's identity.")
 @click.option("--offline", is_flag=True, help="Ask no server: certificates and the login are not tried.")
 @JSON
@@ -130,7 +130,7 @@ def _asked(options: dict[str, str | None], line: _Line) -> Answers:
         activation_code_file=say(
             "activation_code_file", "File with the activation code", _BLANK.activation_code_file
         ),
-        vddk=say("vddk", "Unpacked VDDK", _BLANK.vddk),
+        vddk=options.get("vddk") or "",
         state=say("state", "Directory for the appliance's identity", _BLANK.state),
     )
 

@@ -110,6 +110,7 @@ DISKS: Final[tuple[tables.Column, ...]] = (
     ("rate", lambda disk: amounts.rate(int(disk.get("BytesPerSecond") or 0))),
     ("left", _left),
     ("limited by", lambda disk: limited_by.named(str(disk.get("Bottleneck") or ""))),
+    ("read by", lambda disk: disk.get("Readers")),
 )
 RUNS: Final[tuple[tables.Column, ...]] = (
     ("started", lambda run: run.get("StartTime")),
@@ -128,6 +129,7 @@ PASSES: Final[tuple[tables.Column, ...]] = (
     _bytes("planned", "to copy"),
     _bytes("read"),
     _bytes("wire", "sent"),
+    ("read by", lambda row: row.get("Readers")),
     ("digest", lambda row: str(row.get("Digest") or "")[:16]),
     ("error", lambda row: row.get("ErrorMessage")),
 )

@@ -23,7 +23,7 @@ from connector.cli.stack import Stack, StackLocation
 from connector.cli.typed import as_typed
 from connector.errors import BadInput, Ineligible
 from connector.model import Machine, PowerState, Severity
-from connector.sources.factory import ReaderSettings, reader
+from connector.sources.factory import AUTO, ReaderSettings, readers
 from connector.specification import images as stale
 from connector.vcenter.client import VCenter
 
@@ -35,10 +35,9 @@ FORMATS = ("auto", "raw", "qcow2")
 @vcenter_options
 @click.option(
     "--vddk",
-    required=True,
     type=click.Path(file_okay=False, path_type=Path),
     envvar="CONNECTOR_VDDK",
-    help="The unpacked VDDK: the directory above lib64.",
+    help="The unpacked VDDK: the directory above lib64. Without it, disks are read over NFC.",
 )
 @click.option(
     "--to",
@@ -85,7 +84,7 @@ def migrate(
     password_file: Path | None,
     thumbprint: str,
     authority: Path | None,
-    vddk: Path,
+    vddk: Path | None,
     target: Path,
     incremental: bool,
     cutover: bool,
@@ -104,7 +103,7 @@ def migrate(
 
     \b
     connector migrate web-01 db-01 --vcenter https://vc.example.com --thumbprint AA:BB:.. \\
-        --vddk /opt/vmware-vix-disklib-distrib --to /srv/images --incremental
+        --to /srv/images --incremental
     connector migrate web-01 db-01 ... --cutover
     """
     if rollback and (incremental or cutover or again):
@@ -120,7 +119,9 @@ def migrate(
         if not rollback:
             refuse_blocked(vcenter, machines)
         version = vcenter.about.version
-    reader(ReaderSettings(vddk)).check(version)
+    configured = readers(ReaderSettings(vddk, transports))
+    for reader in configured.chosen(fields.get("Reader") or AUTO):
+        reader.check(version)
     request = MigrationRequest(
         incremental, cutover, chosen_format(image_format), fields, rollback=rollback, again=again
     )

@@ -49,6 +49,7 @@ class DiskReport:
     digest: str
     note: str = ""
     downtime: float | None = None
+    readers: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -213,6 +214,7 @@ def _row(machine: str, disk: Json, down: float | None) -> DiskReport:
         digest=disk["Digest"],
         note=disk["Note"],
         downtime=down,
+        readers=disk["Readers"],
     )
 
 
@@ -243,3 +245,8 @@ def _notes(reports: Sequence[DiskReport]) -> Iterable[str]:
     for row in reports:
         if row.note:
             yield f"{row.machine} {row.disk}: {row.note}"
+    readers = {row.readers for row in reports if row.readers}
+    if len(readers) == 1:
+        yield f"read by {min(readers)}"
+    elif readers:
+        yield from (f"{row.machine} {row.disk}, {row.kind}: read by {row.readers}" for row in reports)

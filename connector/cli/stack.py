@@ -36,7 +36,7 @@ class StackLocation:
     """The directory of a stack and what it works with."""
 
     vcenter: VCenterSettings
-    vddk: Path
+    vddk: Path | None  # None: disks are read without VMware's library
     target: Path  # images appear below it
     transports: str = "nbdssl"
     passes: int = 2
@@ -208,7 +208,7 @@ class Stack:
                 "thumbprint": control["thumbprint"],
                 "activation_code_file": control["activation_code_file"],
             },
-            "vddk": str(place.vddk.resolve()),
+            "vddk": None if place.vddk is None else str(place.vddk.resolve()),
             "state": str(place.state.resolve() / "appliance"),
             "watch": False,  # one sweep at the start is enough for one command
             "passes": place.passes,

@@ -150,7 +150,7 @@ def list_machines(
     "--vddk",
     type=click.Path(file_okay=False, path_type=Path),
     envvar="CONNECTOR_VDDK",
-    help="With --deep: the unpacked VDDK.",
+    help="With --deep: the unpacked VDDK. Without it, disks are read over NFC.",
 )
 @click.option(
     "--transports",
@@ -182,20 +182,18 @@ def check_machines(
     \b
     connector vm check web-01 db-01 --vcenter https://vc.example.com --thumbprint AA:BB:..
     connector vm check cluster:prod power:on --html report.html
-    connector vm check 'web-*' --deep --vddk /opt/vmware-vix-disklib-distrib
+    connector vm check 'web-*' --deep
     """
     from connector.cloud import factory
     from connector.vcenter.eligibility import survey
 
-    if inside and vddk is None:
-        raise BadInput("--deep reads disks through VDDK", on="--vddk", remedy="say where it is unpacked")
     selector = Selector.of(words)
     access = estate.settings(url, user, password_file, thumbprint, authority)
     with estate.look(access) as vcenter:
         inventory, now = vcenter.inventory(), vcenter.now()
     machines = choose(selector, inventory.machines)
     by_moref = survey(inventory, factory.limits(target), now)
-    if inside and vddk is not None:
+    if inside:
         from connector.cli import deep
 
         deep.agree(machines, yes)

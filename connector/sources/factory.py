@@ -1,30 +1,88 @@
-"""Chooses the reader by configuration. A new reader is a module beside this one and a line in `READERS`."""
+"""Chooses readers by configuration. A new reader is a module beside this one, a line in `ORDER` and one in `_MAKERS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from connector.errors import BadInput, ReaderFailed
+from connector.sources.nfc import NfcReader, NfcSettings
 from connector.sources.reader import Reader
 from connector.sources.vddk import VddkReader
+
+AUTO: Final = "auto"
+VDDK: Final = "vddk"
+ORDER: Final = (VDDK, "nfc")
+"""The readers, the preferred one first: `auto` takes them from left to right."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderSettings:
-    """Settings of readers. `vddk` is the unpacked library; `transports` are tried from left to right."""
+    """Settings of readers. `vddk` is the unpacked library, None where there is none; `transports` are tried from left to right.
 
-    vddk: Path
+    `preferred`: what a job gets that does not choose a reader itself.
+    """
+
+    vddk: Path | None = None
     transports: str = "nbdssl"
-    kind: str = "vddk"
+    nfc: NfcSettings = field(default_factory=NfcSettings)
+    preferred: str = AUTO
 
 
-READERS: Final[Mapping[str, Callable[[ReaderSettings], Reader]]] = {
-    "vddk": lambda settings: VddkReader(settings.vddk, settings.transports),
+_MAKERS: Final[Mapping[str, Callable[[ReaderSettings], Reader | None]]] = {
+    VDDK: lambda settings: VddkReader(settings.vddk, settings.transports) if settings.vddk else None,
+    "nfc": lambda settings: NfcReader(settings.nfc),
 }
 
 
-def reader(settings: ReaderSettings) -> Reader:
-    """The reader of this kind."""
-    return READERS[settings.kind](settings)
+class Readers:
+    """The readers that an appliance has. Thread-safe."""
+
+    def __init__(self, by_name: Mapping[str, Reader], preferred: str = AUTO) -> None:
+        """`by_name`: the readers by their names, in the order in which `auto` takes them."""
+        self._by_name, self._preferred = dict(by_name), preferred
+
+    def chosen(self, choice: str = AUTO) -> tuple[Reader, ...]:
+        """The readers that may serve a job with this choice, the first one to be tried first.
+
+        Raises BadInput for a reader that is not configured here.
+        """
+        name = self._preferred if choice == AUTO else choice
+        if name == AUTO:
+            return tuple(self._by_name.values())
+        if name not in self._by_name:
+            raise BadInput(
+                f"this appliance has no reader {name}; it has {', '.join(self._by_name)}",
+                remedy="choose another reader for the job, or configure this one (config/appliance.yaml)",
+            )
+        return (self._by_name[name],)
+
+    def check(self, vsphere: str) -> dict[str, str]:
+        """The versions of the readers that work with this version of vSphere, by name.
+
+        Raises ReaderFailed or BadInput when one that the preferred choice may use does not.
+        """
+        versions = {reader.name: reader.check(vsphere) for reader in self.chosen()}
+        for name, reader in self._by_name.items():
+            if name not in versions:
+                with suppress(ReaderFailed, BadInput):  # a job that chooses it is told then
+                    versions[name] = reader.check(vsphere)
+        return versions
+
+    @property
+    def unlocking(self) -> Reader | None:
+        """The reader that can undo what a killed VDDK reader left on a machine; None where VDDK is not configured."""
+        return self._by_name.get(VDDK)
+
+
+def readers(settings: ReaderSettings) -> Readers:
+    """Every reader that these settings allow. Raises BadInput when the preferred one is not among them."""
+    made = {name: _MAKERS[name](settings) for name in ORDER}
+    configured = Readers(
+        {name: reader for name, reader in made.items() if reader is not None}, settings.preferred
+    )
+    configured.chosen()
+    return configured

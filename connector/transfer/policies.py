@@ -39,7 +39,8 @@ class Retrying(Wrapper):
     """Repeats a read after a retryable error, with growing pauses; each delivered block restores all tries.
 
     `reopen` replaces the source before each new try, because a dead worker cannot be read again. `failed` is called with
-    every error that is followed by a new try.
+    every error that is followed by a new try. After an error that no try helps against, `instead` says whether `reopen` will give
+    another kind of source, which then has all tries again.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class Retrying(Wrapper):
         backoff: Backoff = TRANSFER,
         reopen: Callable[[], BlockSource] | None = None,
         failed: Callable[[ConnectorError], None] = lambda _: None,
+        instead: Callable[[ConnectorError], bool] = lambda _: False,
     ) -> None:
         super().__init__(source)
         self._tries, self._backoff, self._reopen = tries, backoff, reopen
-        self._failed = failed
+        self._failed, self._instead = failed, instead
 
     def read(self, extents: Iterable[Extent], halt: threading.Event | None = None) -> Iterator[Block]:
         remaining, failures = ranges.normalise(extents), 0
@@ -64,8 +66,12 @@ class Retrying(Wrapper):
                     yield block
             except ConnectorError as error:
                 failures = 1 if done else failures + 1
-                if not error.retryable or isinstance(error, Interrupted) or failures >= self._tries:
+                if isinstance(error, Interrupted):
                     raise
+                if not error.retryable or failures >= self._tries:
+                    if not self._instead(error):
+                        raise
+                    failures = 0
                 self._failed(error)
                 _pause(self._backoff.pause(failures), halt)
                 self._renew()

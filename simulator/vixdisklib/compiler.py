@@ -24,6 +24,11 @@ class CompilerError(Exception):
     """The stand-in could not be compiled; the message is one line."""
 
 
+def has_compiler() -> bool:
+    """Whether there is a C compiler."""
+    return shutil.which(_compiler()) is not None
+
+
 def build(*, sanitize: Sanitizer | None = None, abi: int = 67) -> Path:
     """The compiled library, from the cache when its sources have not changed.
 

@@ -21,7 +21,7 @@ from connector.appliance.passes.order import Order, OrderResource, PassControl
 from connector.appliance.progress import PassProgress
 from connector.cancellation import Cancellation
 from connector.settings import TransferSettings, VCenterSettings
-from connector.sources.vddk import VddkReader
+from connector.sources.factory import ReaderSettings, readers
 from connector.transfer import evidence
 from connector.transfer.evidence import Signer
 from connector.transfer.lineage import Lineage
@@ -167,9 +167,14 @@ def context(
         instance = Instance(home / "instance", job)
         stack.callback(instance.stop)
         kept: dict[str, bytes] = {}
-        evidence_writer = EvidenceWriter(Signer.load(home / "key.pem"), "vddk", "8.0.3", kept.__setitem__)
+        evidence_writer = EvidenceWriter(Signer.load(home / "key.pem"), {"vddk": "8.0.3"}, kept.__setitem__)
         work = PassContext(
-            vcenter, ledger, VddkReader(made.vddk), transfer or TransferSettings(), None, evidence_writer
+            vcenter,
+            ledger,
+            readers(ReaderSettings(made.vddk)),
+            transfer or TransferSettings(),
+            None,
+            evidence_writer,
         )
         yield Bench(made, instance, job, work, recorder, kept)
 

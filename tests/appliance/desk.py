@@ -19,7 +19,7 @@ from connector.appliance.progress import PassProgress
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.cancellation import Cancellation
 from connector.settings import TransferSettings
-from connector.sources.vddk import VddkReader
+from connector.sources.factory import ReaderSettings, readers
 from connector.transfer.evidence import Signer
 from connector.vcenter.client import VCenter
 from simulator.estate.estate import Estate
@@ -201,6 +201,10 @@ def context(root: Path, instance: Instance, job: Job, **place: Any) -> Iterator[
         with VCenter(made.settings(), owner=OWNER, ledger=ledger) as vcenter:
             settings = TransferSettings(depth=4, in_flight=2 * MIB, compression="none")
             kept: dict[str, bytes] = {}
-            evidence_writer = EvidenceWriter(Signer.load(root / "key.pem"), "vddk", "8.0.3", kept.__setitem__)
-            workbench = PassContext(vcenter, ledger, VddkReader(vddk), settings, None, evidence_writer)
+            evidence_writer = EvidenceWriter(
+                Signer.load(root / "key.pem"), {"vddk": "8.0.3"}, kept.__setitem__
+            )
+            workbench = PassContext(
+                vcenter, ledger, readers(ReaderSettings(vddk)), settings, None, evidence_writer
+            )
             yield Bench(made, instance, job, vddk, vcenter, record, workbench, kept)

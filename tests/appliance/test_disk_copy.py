@@ -16,6 +16,7 @@ from connector.appliance.snapshot_care.guard import Guard
 from connector.errors import ReaderFailed
 from connector.model import MachineDisk
 from connector.settings import TransferSettings
+from connector.sources.factory import ReaderSettings, readers
 from connector.transfer.disk_pass import copy_disk
 from connector.transfer.flow import Flow
 from connector.transfer.source import FileSource
@@ -30,6 +31,7 @@ class Nothing:
     """A workbench whose vCenter cannot be read from any more."""
 
     transfer = TransferSettings()
+    readers = readers(ReaderSettings())
 
     @property
     def vcenter(self) -> Nothing:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +14,22 @@ import pytest
 
 from connector.appliance.passes import opening
 from connector.appliance.passes.opening import TRIES, Opening
-from connector.appliance.progress import PassProgress
+from connector.appliance.progress import DiskProgress, PassProgress
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.appliance.snapshot_care.guard import Guard
 from connector.backoff import Backoff
-from connector.errors import AuthenticationFailed, Interrupted, SessionExpired
+from connector.errors import (
+    AuthenticationFailed,
+    ConnectorError,
+    Interrupted,
+    ReaderFailed,
+    SessionExpired,
+    TrustFailed,
+)
 from connector.model import DiskAccess, Extent, Pressure
 from connector.settings import TransferSettings
+from connector.sources.factory import Readers
+from connector.sources.reader import HostOverloaded, HostUnavailable
 from connector.sources.vddk import VddkReader
 from tests.transfer.conftest import MIB, make_disk
 from tests.transfer.test_sources import disk_access, vddk_installation
@@ -28,19 +39,36 @@ STALE = replace(GOOD, secret="52-session-that-ended", secret_is_cookie=True)
 WRONG = replace(GOOD, secret="changed-meanwhile")
 
 
+class Other(VddkReader):
+    """Another reader for these tests: it reads as VDDK does."""
+
+    name = "nfc"
+
+
 class Desk:
     """Answers with these accesses in turn, the last one again and again."""
 
-    def __init__(self, home: Path, *accesses: DiskAccess) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *accesses: DiskAccess,
+        broken: Path | None = None,
+        choice: str = "auto",
+        read_by: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """`broken`: a library that a first reader tries to load, before the one that reads."""
         self._accesses, self.asked, self.stop = list(accesses), 0, threading.Event()
         vddk = vddk_installation(home, make_disk(home / "disk.raw", 4 * MIB))
-        context: Any = SimpleNamespace(vcenter=self, reader=VddkReader(vddk), transfer=TransferSettings())
-        order: Any = SimpleNamespace(moref="vm-1", name="web-01")
+        first = {} if broken is None else {"vddk": VddkReader(broken)}
+        readers = Readers(first | {"nfc": Other(vddk)})
+        context: Any = SimpleNamespace(vcenter=self, readers=readers, transfer=TransferSettings())
+        order: Any = SimpleNamespace(moref="vm-1", name="web-01", reader=choice, read_by=read_by or {})
         snapshot: Any = None
-        disk: Any = SimpleNamespace(key=2000)
-        board = PassProgress()
-        guard = Guard(lambda: Pressure(()), Thresholds(), board, running=True, disks=4 * MIB)
-        self.open = Opening(context, order, snapshot, disk, board, guard, self.stop)
+        disk: Any = SimpleNamespace(key=2000, label="Hard disk 1")
+        self.board = PassProgress()
+        self.board.add(DiskProgress(2000, "Hard disk 1", 4 * MIB))
+        guard = Guard(lambda: Pressure(()), Thresholds(), self.board, running=True, disks=4 * MIB)
+        self.open = Opening(context, order, snapshot, disk, self.board, guard, self.stop)
 
     def disk_access(self, *_: object) -> DiskAccess:
         self.asked += 1
@@ -82,3 +110,54 @@ def test_a_stop_ends_the_pause_before_the_next_opening(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         desk.open()
     assert desk.asked == 1
+
+
+def test_another_reader_goes_on_where_one_cannot_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(tmp_path, GOOD, broken=tmp_path / "nothing")
+    with closing(desk.open()) as source:
+        assert source.allocated(Extent(0, MIB))
+    assert desk.open.read_by == ["nfc"]
+    assert desk.board.read()[1][0]["reader"] == "nfc"
+    assert "the reader vddk cannot go on, nfc is tried" in caplog.text
+    with closing(desk.open()):  # and it stays
+        assert desk.open.read_by == ["nfc"]
+
+
+def test_a_reader_that_the_job_names_is_not_replaced(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, GOOD, broken=tmp_path / "nothing", choice="vddk")
+    with pytest.raises(ConnectorError, match="nothing"):
+        desk.open()
+
+
+def test_a_reader_that_fails_while_it_reads_is_replaced_for_good(tmp_path: Path) -> None:
+    """The last one is not replaced."""
+    failed = ReaderFailed("the host's answer is malformed")
+    desk = Desk(tmp_path, GOOD, broken=tmp_path / "nothing")
+    assert desk.open.instead(failed)
+    assert not desk.open.instead(failed)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TrustFailed("another certificate"),
+        AuthenticationFailed("refused"),
+        HostOverloaded("no memory", retryable=True),
+        HostUnavailable("maintenance", retryable=True),
+        Interrupted("stopped"),
+    ],
+    ids=repr,
+)
+def test_no_reader_is_replaced_after_what_another_one_would_meet_too(
+    tmp_path: Path, error: ConnectorError
+) -> None:
+    assert not Desk(tmp_path, GOOD, broken=tmp_path / "nothing").open.instead(error)
+
+
+def test_readers_of_earlier_attempts_are_kept(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, GOOD, read_by={"2000": ("vddk",), "2001": ("https",)})
+    with closing(desk.open()):
+        assert desk.open.read_by == ["vddk", "nfc"]
+    assert desk.board.read()[1][0]["reader"] == "vddk, nfc"

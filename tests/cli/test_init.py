@@ -57,7 +57,7 @@ def typed(place: World, cloud: Cloud, tmp_path: Path, *, same: str = "y") -> lis
     state = str(tmp_path / "a state: 'new'")
     return [
         *("edge-1", place.server.url, same, USER, str(password)),
-        *(cloud.plane.url, "y", str(tmp_path / "code"), "", state),
+        *(cloud.plane.url, "y", str(tmp_path / "code"), state),
     ]
 
 

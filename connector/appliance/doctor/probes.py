@@ -30,7 +30,7 @@ from connector.appliance.doctor.facts import (
 )
 from connector.errors import ConnectorError, Unreachable
 from connector.settings import VCenterSettings
-from connector.sources.factory import ReaderSettings, reader
+from connector.sources.factory import VDDK, ReaderSettings, readers
 from connector.vcenter.endpoint import VCenterAddress
 from connector.vcenter.facts import HostPort, VCenterFacts
 from connector.vcenter.trust import presented, thumbprint
@@ -82,9 +82,10 @@ def instance(address: str, ports: Ports = Ports()) -> Iterator[Fact]:
 
 def installation(path: Path, versions: Sequence[str]) -> Iterator[Fact]:
     """Whether a VDDK fits each vSphere version that it must serve; vCenter's version comes first."""
+    library = readers(ReaderSettings(path, preferred=VDDK))
     for vsphere in dict.fromkeys(version for version in versions if version):
         try:
-            yield LibraryFact(str(path), vsphere, version=reader(ReaderSettings(path)).check(vsphere))
+            yield LibraryFact(str(path), vsphere, version=library.check(vsphere)[VDDK])
         except ConnectorError as unfit:
             yield LibraryFact(str(path), vsphere, trouble=_what(unfit))
             return

@@ -10,7 +10,7 @@ from connector.appliance.inventory import KnownTarget
 from connector.appliance.passes.evidence import EvidenceWriter
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.settings import TransferSettings
-from connector.sources.reader import Reader
+from connector.sources.factory import Readers
 from connector.transfer.flow import Throttle
 from connector.vcenter.client import VCenter
 
@@ -21,7 +21,7 @@ class PassContext:
 
     vcenter: VCenter
     ledger: ControlLedger
-    reader: Reader
+    readers: Readers
     transfer: TransferSettings
     link: Throttle | None = None  # the rate limit that all passes of this appliance share
     evidence_writer: EvidenceWriter | None = None  # without one, passes leave no evidence

@@ -203,7 +203,10 @@ class DiskCopy:
     def _copy(self, decision: Decision, first: Callable[[BlockSource], None] = lambda _: None) -> DiskResult:
         context, disk = self._context, self._disk
         guard = self._guard
-        with closing(Retrying(self._open(), reopen=self._open, failed=guard.failed)) as source:
+        opening = self._open
+        with closing(
+            Retrying(opening(), reopen=opening, failed=guard.failed, instead=opening.instead)
+        ) as source:
             first(source)
             changes = decision.changes
             return copy_disk(
@@ -258,6 +261,7 @@ class DiskCopy:
             "digest": result.root,
             "change_id": self._disk.change_id or "",
             "base_change_id": decision.base_change_id,
+            "readers": self._open.read_by,
             "audit": None if self._audited is None else self._audited.to_json(),
         }
 

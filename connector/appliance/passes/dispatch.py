@@ -58,9 +58,10 @@ def carry(
 
 
 def _unlock(context: PassContext, order: Order) -> None:
-    """Undo the lock of a killed worker: the disks are closed, so vCenter must be able to move the machine."""
+    """Undo the lock of a killed VDDK worker: the disks are closed, so vCenter must be able to move the machine."""
+    reader = context.readers.unlocking
     try:
-        if context.vcenter.locked(order.moref):
-            unlock(context.vcenter, context.vcenter.find(order.moref), context.reader)
+        if reader is not None and context.vcenter.locked(order.moref):
+            unlock(context.vcenter, context.vcenter.find(order.moref), reader)
     except ConnectorError as failed:
         log.warning("%s: it may still be locked, so that vCenter may not move it: %s", order.name, failed)

@@ -26,8 +26,7 @@ class EvidenceWriter:
     """Signs for one appliance. Thread-safe. A rotation replaces the signer."""
 
     signer: Signer
-    reader: str  # its name in the section `versions`
-    reader_version: str
+    reader_versions: Mapping[str, str]  # by the readers' names, for the section `versions`
     deliver: Deliver
 
 
@@ -59,7 +58,7 @@ def attest(
         "versions": {
             "connector": __version__,
             "vcenter": f"{about.version} {about.build}",
-            evidence_writer.reader: evidence_writer.reader_version,
+            **_versions(evidence_writer, reading.rows),
         },
         "disks": {
             str(row["key"]): _disk(reading, row, endpoint.account(str(row["key"]), stop))
@@ -71,6 +70,12 @@ def attest(
     endpoint.put_evidence(reading.reading, manifest)
     evidence_writer.deliver(reading.order.pass_id, manifest)
     return {"size": len(manifest), "key": evidence.fingerprint(signer.public)}
+
+
+def _versions(evidence_writer: EvidenceWriter, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The versions of the readers that read these disks. Of a reader of an earlier attempt, elsewhere, only the name is known."""
+    names = dict.fromkeys(name for row in rows for name in row["readers"])
+    return {name: evidence_writer.reader_versions.get(name, "unknown") for name in names}
 
 
 def _pass(reading: Reading) -> dict[str, Any]:
@@ -114,6 +119,7 @@ def _disk(reading: Reading, row: Mapping[str, Any], proved: Mapping[str, Any]) -
     return {
         **{name: row[name] for name in copied},
         "audit": audited,
+        "readers": list(row["readers"]),
         "bytes": {name: int(row[name]) for name in counted},
         "milliseconds": int(row["seconds"] * 1000),
         "proved": utc(float(proved["proved"])),

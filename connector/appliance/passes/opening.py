@@ -1,6 +1,7 @@
 """A disk is opened on the host where its machine runs now; passing failures are repeated, and a new host is waited for.
 
-Each opening gets a live session from vCenter and starts a worker of its own; the snapshot stays the same.
+Each opening gets a live session from vCenter; the snapshot stays the same. Where the job leaves the reader open, another reader
+goes on when one cannot.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from connector.appliance.passes.order import Order
 from connector.appliance.progress import PassProgress
 from connector.appliance.snapshot_care.guard import Guard
 from connector.backoff import OPENING
-from connector.errors import ConnectorError, Interrupted
+from connector.errors import ConnectorError, Ineligible, Interrupted, NotPermitted, ReaderFailed
 from connector.model import MachineDisk
-from connector.sources.reader import is_unplaced
+from connector.sources.reader import is_overloaded, is_unplaced
 from connector.transfer.source import BlockSource
 from connector.vcenter.client import Snapshot
 
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 HOST: Final = 1800.0  # seconds that a machine may take to find another host
 TRIES: Final = 4  # after any other failure that may pass
+
+#: After these, another reader may succeed. After a certificate that is not trusted, none is tried: somebody may stand between.
+_OF_THE_READER: Final = (ReaderFailed, Ineligible, NotPermitted)
 
 
 class Opening:
@@ -42,6 +46,13 @@ class Opening:
     ) -> None:
         self._context, self._order, self._snapshot, self._disk = context, order, snapshot, disk
         self._board, self._guard, self._stop = board, guard, stop
+        self._readers = context.readers.chosen(order.reader)
+        self._used = dict.fromkeys(order.read_by.get(str(disk.key), ()))
+
+    @property
+    def read_by(self) -> list[str]:
+        """The readers that opened this disk for its pass, in earlier attempts too."""
+        return list(self._used)
 
     def __call__(self) -> BlockSource:
         """Open the disk. Raises a failure that does not pass in time, and Interrupted after a stop."""
@@ -59,12 +70,36 @@ class Opening:
                     failures += 1
                     over = failures >= TRIES
                 if over or not failed.retryable or isinstance(failed, Interrupted):
-                    raise
+                    if not self.instead(failed):
+                        raise
+                    failures, homeless = 0, None
+                    continue
                 log.warning("%s: opened again soon: %s", self._order.name, failed)
             if self._stop.wait(OPENING.pause(failures)):
                 raise Interrupted("stopped on request", on=self._order.name)
 
+    def instead(self, failed: ConnectorError) -> bool:
+        """Whether the next opening uses another reader because this one failed for good."""
+        host_will_serve = is_overloaded(failed) or is_unplaced(failed)
+        if len(self._readers) == 1 or host_will_serve or not isinstance(failed, _OF_THE_READER):
+            return False
+        log.warning(
+            "%s %s: the reader %s cannot go on, %s is tried: %s",
+            self._order.name,
+            self._disk.label,
+            self._readers[0].name,
+            self._readers[1].name,
+            failed,
+        )
+        self._readers = self._readers[1:]
+        return True
+
     def _once(self) -> BlockSource:
-        context = self._context
+        context, reader = self._context, self._readers[0]
         access = context.vcenter.disk_access(self._order.moref, self._snapshot, self._disk)
-        return context.reader.open(access, context.transfer.depth, self._guard.pace)
+        source = reader.open(access, context.transfer.depth, self._guard.pace)
+        if reader.name not in self._used:
+            log.info("%s %s: read by %s", self._order.name, self._disk.label, reader.name)
+        self._used[reader.name] = None
+        self._board.update(self._disk.key, reader=", ".join(self._used))
+        return source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from connector.cancellation import Cancellation
 from connector.clients.heartbeat import replication_from_json
 from connector.errors import ControlFailed
 from connector.model import Credential, InstanceAddress, MachineDisk, Replication
+from connector.sources.factory import AUTO
 from connector.transfer import lineage
 from connector.transfer.lineage import Lineage
 from connector.vcenter.client import Quiesce
@@ -39,7 +41,8 @@ class Order:
     machines, and it must not run.
 
     `disk_set`: the machine's disks at the last finished pass. `lineage`: what the targets must show before a pass
-    continues from them.
+    continues from them. `reader`: which reader reads, or `auto`. `read_by`: the readers of earlier attempts, by the key of the
+    disk.
     """
 
     pass_id: str
@@ -66,6 +69,8 @@ class Order:
     settling: float = 0.0
     may_shut_down: bool = True
     lineage: Lineage = field(default_factory=Lineage)
+    reader: str = AUTO
+    read_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class PassControl:
@@ -105,6 +110,11 @@ def order_from_json(body: dict[str, Any]) -> Order:
             settling=float(body.get("settling", 0.0)),
             may_shut_down=bool(body.get("may_shut_down", True)),
             lineage=lineage.from_json(body.get("lineage") or {}),
+            reader=str(body.get("reader") or AUTO),
+            read_by={
+                str(key): tuple(str(name) for name in names)
+                for key, names in (body.get("read_by") or {}).items()
+            },
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as broken:
         raise ControlFailed(

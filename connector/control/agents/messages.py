@@ -93,6 +93,7 @@ class DiskProgressReport(Message):
     wire: Bytes = 0
     rate: Annotated[float, Field(ge=0)] = 0.0
     bottleneck: Annotated[str, Field(max_length=80)] = ""
+    reader: Annotated[str, Field(max_length=80)] = ""
     state: Annotated[str, Field(max_length=80)] = ""
 
 

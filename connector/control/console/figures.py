@@ -92,6 +92,7 @@ class DiskFigures:
     rate: float
     bottleneck: str
     state: str
+    readers: str = ""
 
     @property
     def left(self) -> int:
@@ -162,4 +163,5 @@ def _disk(reported: Mapping[str, Any], *, running: bool) -> DiskFigures:
         rate=float(reported.get("rate", 0.0)) if running and state != _PROVED else 0.0,
         bottleneck=limited_by.named(str(reported.get("bottleneck", ""))) if running else "",
         state=state,
+        readers=str(reported.get("reader") or ""),
     )

@@ -88,6 +88,14 @@ def replication_of(definition: Mapping[str, Any], *, final: bool) -> Replication
     )
 
 
+READER = "Reader"
+
+
+def reader(definition: Mapping[str, Any]) -> str:
+    """The reader that the job's passes shall use; `auto` leaves it to the appliance."""
+    return str(definition.get(READER) or "auto")
+
+
 def shown(definition: Mapping[str, Any], *, final: bool) -> dict[str, Any]:
     """The same, as JSON for appliances."""
     return asdict(replication_of(definition, final=final))

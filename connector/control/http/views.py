@@ -74,9 +74,22 @@ def order(
         "may_shut_down": alone or attempt.task is Task.SHUTDOWN,
         "keep_cbt": row.keep_cbt,
         "quiesce": row.quiesce,
+        "reader": definition.reader(row.definition),
+        "read_by": read_by(attempts),
         "disk_set": disk_set,
         "lineage": lineage or {},
     }
+
+
+def read_by(attempts: Sequence[Pass]) -> dict[str, list[str]]:
+    """The readers that these attempts reported, by the key of the disk, in their order and without repetition."""
+    names: dict[str, dict[str, None]] = {}
+    for attempt in attempts:
+        for disk in attempt.disks:
+            for name in str(disk.get("reader") or "").split(", "):
+                if name:
+                    names.setdefault(str(disk["key"]), {})[name] = None
+    return {key: list(known) for key, known in names.items()}
 
 
 def resource(row: TrackedResource) -> Json:

@@ -269,6 +269,7 @@ def _disk(disk: Mapping[str, Any], index: int, reads: bool) -> Answer:
         "BytesPerSecond": rate,
         "RemainingSeconds": _remaining(planned - done, rate),
         "Bottleneck": _words(disk.get("bottleneck")),
+        "Readers": _words(disk.get("reader")),
     }
 
 
@@ -286,6 +287,7 @@ def _result(disk: object) -> Answer:
         "Seconds": _number(facts.get("seconds")),
         "Digest": _words(facts.get("digest")),
         "Note": _words(facts.get("note")),
+        "Readers": ", ".join(_listed(facts.get("readers"))),
     }
 
 

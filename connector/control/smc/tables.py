@@ -138,6 +138,7 @@ def _list(name: str, item: str, *fields: Field, meaning: str = "") -> Field:
 
 _PAGE: Final = (_whole("TotalCount"), _whole("PageNumber"), _whole("PageSize"))
 
+_READERS: Final = _text("Readers", "what read the disk for this pass, in this order: vddk, nfc")
 _RATE: Final = _whole("BytesPerSecond", "made durable, over the last seconds; 0 when nothing is read")
 _REMAINING: Final = _whole("RemainingSeconds", "at this rate; -1: not known")
 
@@ -206,6 +207,7 @@ PROGRESS_ANSWER: Final = (
                 "Bottleneck",
                 "what limits the rate: reading (the source), network, limit (the bandwidth limit), cpu, writing (the target)",
             ),
+            _READERS,
         ),
         meaning="in the order asked for; unknown ids are left out",
     ),
@@ -287,6 +289,7 @@ PASSES_ANSWER: Final = (
             Field("Seconds", "float"),
             _text("Digest", "the digest that both ends agreed on"),
             _text("Note", "such as why the whole disk was read"),
+            _READERS,
             meaning="for a pass that is done",
         ),
         meaning="newest first",
