@@ -44,7 +44,9 @@ _BLANK: Final = Answers()
     "--control-thumbprint", envvar="CONNECTOR_CONTROL_THUMBPRINT", help="SHA-256 of its certificate."
 )
 @click.option("--activation-code-file", help="File with the activation code, now or later.")
-@click.option("--vddk", envvar="CONNECTOR_VDDK", help="The unpacked VDDK. Without it, disks are read over NFC.")
+@click.option(
+    "--vddk", envvar="CONNECTOR_VDDK", help="The unpacked VDDK. Without it, disks are read over NFC."
+)
 @click.option("--state", help="Directory for the appliance's identity.")
 @click.option("--offline", is_flag=True, help="Ask no server: certificates and the login are not tried.")
 @JSON
