@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 
@@ -378,11 +379,48 @@ class NfcTicket:
     session_id: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class FileRoute:
+    """The way to one file of a datastore over HTTPS. Exactly one of `pin` and `authority` is set: it says whom to believe."""
+
+    host: str
+    port: int
+    target: str  # path and query of the URL
+    pin: str  # SHA-1 or SHA-256 of the server's certificate
+    authority: Path | None
+    cookie: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskBacking:
+    """The files under one disk of one snapshot, as vCenter shows them at one moment.
+
+    As long as two looks give equal values, nobody has rewritten or moved the snapshot's files between them.
+    """
+
+    kind: str  # of the disk's backing, e.g. "FlatVer2"
+    files: tuple[str, ...]  # the snapshot's file and those below it; empty: there is no such snapshot or disk
+    live: tuple[str, ...]  # the file that the machine uses now and those below it; empty: it has no such disk
+    store: str  # kind of its datastore, e.g. "VMFS"
+    snapshots: tuple[tuple[str, str], ...]  # every snapshot of the machine and its parent, by moref
+    work: str = ""  # a task that may rewrite or move files now
+    encrypted: bool = False
+
+
 class DiskRoutes(Protocol):
     """Ways to one disk that vCenter opens on request. Thread-safe; each call asks vCenter anew, and raises its errors."""
 
     def nfc_ticket(self) -> NfcTicket:
         """A ticket for one connection to the host on which the machine runs now."""
+
+    def file(self, path: str) -> FileRoute:
+        """The way to a file on the disk's datastore. Its cookie lives as long as the session: ask again when it is refused."""
+
+    def backing(self) -> DiskBacking:
+        """The files under the disk now."""
+
+    def in_use(self) -> tuple[Extent, ...]:
+        """The areas in use by CBT; the whole disk where CBT does not know them."""
 
 
 @dataclass(frozen=True, slots=True)

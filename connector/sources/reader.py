@@ -54,9 +54,21 @@ class HostUnavailable(_OfReader):
     """The machine's host does not serve it now (maintenance, disconnected): it will run elsewhere, or there again."""
 
 
+class SourceChanged(_OfReader):
+    """The files under a disk may have changed while they were read: what was read counts for nothing.
+
+    Reading on helps as little as opening again. The next attempt compares the disk.
+    """
+
+
 def is_overloaded(error: ConnectorError) -> bool:
     """Whether a read failed because the host's memory was full; it may succeed with fewer reads in flight."""
     return error.retryable and isinstance(error, HostOverloaded)
+
+
+def is_distrusted(error: ConnectorError) -> bool:
+    """Whether what was read from the disk, by this and earlier openings of its snapshot, must not be trusted."""
+    return isinstance(error, SourceChanged)
 
 
 def is_unplaced(error: ConnectorError) -> bool:

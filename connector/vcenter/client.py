@@ -13,7 +13,9 @@ from typing import Self, TypeVar
 from connector.errors import NotPermitted
 from connector.model import (
     DiskAccess,
+    DiskBacking,
     Extent,
+    FileRoute,
     Finding,
     Inventory,
     Machine,
@@ -26,6 +28,7 @@ from connector.model import (
 from connector.settings import VCenterSettings
 from connector.vcenter import (
     eligibility,
+    files,
     inventory,
     occupancy,
     power,
@@ -224,8 +227,20 @@ class VCenter:
         """
         view = snapshot.moref if snapshot else None
         if base is None:
-            return self._steady(lambda: tracking.in_use(self._session, machine, view, disk), machine)
+            return self.in_use(machine, view, disk)
         return self._steady(lambda: tracking.changed(self._session, machine, view, disk, base), machine)
+
+    def in_use(self, machine: str, snapshot: str | None, disk: MachineDisk) -> tuple[Extent, ...]:
+        """The areas of a disk that are in use by CBT, all of it where CBT does not know. `snapshot` is a moref."""
+        return self._steady(lambda: tracking.in_use(self._session, machine, snapshot, disk), machine)
+
+    def file_route(self, path: str, disk: MachineDisk) -> FileRoute:
+        """The way to a file beside the disk's own, over HTTPS; see `files`."""
+        return self._steady(lambda: files.route(self._session, path, disk.store), path)
+
+    def backing(self, machine: str, snapshot: str | None, disk: MachineDisk) -> DiskBacking:
+        """The files under a disk of a snapshot (moref), as vCenter shows them now."""
+        return self._steady(lambda: files.backing(self._session, machine, snapshot, disk), machine)
 
     def pressure(self, machine: str, snapshot: Snapshot | None) -> Pressure:
         """How full the machine's datastores are now, and how large the files are that grow because of `snapshot`."""
@@ -264,7 +279,7 @@ class VCenter:
             snapshot=snapshot.moref if snapshot else None,
             path=disk.path,
             capacity=disk.capacity,
-            routes=_Routes(self, machine),
+            routes=_Routes(self, machine, snapshot.moref if snapshot else None, disk),
         )
 
     def nfc_ticket(self, machine: str) -> NfcTicket:
@@ -281,6 +296,17 @@ class _Routes:
 
     vcenter: VCenter
     machine: str
+    snapshot: str | None
+    disk: MachineDisk
 
     def nfc_ticket(self) -> NfcTicket:
         return self.vcenter.nfc_ticket(self.machine)
+
+    def file(self, path: str) -> FileRoute:
+        return self.vcenter.file_route(path, self.disk)
+
+    def backing(self) -> DiskBacking:
+        return self.vcenter.backing(self.machine, self.snapshot, self.disk)
+
+    def in_use(self) -> tuple[Extent, ...]:
+        return self.vcenter.in_use(self.machine, self.snapshot, self.disk)

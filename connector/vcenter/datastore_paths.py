@@ -25,6 +25,13 @@ def datastore(path: str, known: Iterable[str] = ()) -> str:
     return max(fitting, key=len) if fitting else plain(_bracketed(inside))
 
 
+def within(path: str, store: str) -> str:
+    """The part of a path after the datastore of this (unescaped) name, as it is written; empty when it is on no such one."""
+    inside = path.removeprefix("[")
+    ends = (at for at in range(len(inside)) if inside.startswith(_END, at))
+    return next((inside[at + len(_END) :] for at in ends if plain(inside[:at]) == store), "")
+
+
 def _bracketed(text: str) -> str:
     """The text up to the bracket that closes the first one, with nested pairs; else up to the first closing bracket."""
     depth = 1

@@ -48,7 +48,7 @@ PRIVILEGES: Final = (
     Privilege("VirtualMachine.Interact.PowerOn", On.MACHINE, "the way back after a cutover", False),
     Privilege("Cryptographer.Access", On.ENCRYPTED, "reading encrypted disks"),
     Privilege("System.Read", On.DATASTORE, "seeing how full the datastore is while a snapshot grows"),
-    Privilege("Datastore.Browse", On.DATASTORE, "finding the files of a disk", False),
+    Privilege("Datastore.Browse", On.DATASTORE, "reading the files of a disk over HTTPS", False),
     Privilege("Datastore.FileManagement", On.DATASTORE, "opening disks by their file", False),
 )
 

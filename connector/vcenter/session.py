@@ -136,6 +136,11 @@ class Session:
         return trust.thumbprint(self._certificate) if self._certificate else ""
 
     @property
+    def trust(self) -> trust.VCenterTrust:
+        """Whom this session believes. Other connections to the same server believe the same."""
+        return self._trust
+
+    @property
     def generation(self) -> int:
         """How many logins there were; each object of the property collector belongs to one of them."""
         return self._generation

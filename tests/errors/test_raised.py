@@ -59,6 +59,7 @@ ALLOWED: Final = {
     ("HTTPException", "vcenter/"): "inside of `translated`: VCenterFault",
     ("TimeoutError", "vcenter/"): "inside of `translated`: Unreachable",
     ("NotAuthenticated", "vcenter/"): "inside of `translated`: SessionExpired",
+    ("ReadFailed", "sources/ranged_file.py"): "carries an error of ours; `https.ERRORS` takes it out",
     ("fault", "vcenter/stub.py"): "inside of `translated`",
 }
 #: A user can do something about these, and what depends on the case: the message says it.

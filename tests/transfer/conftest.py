@@ -21,6 +21,7 @@ from tests.waiting import PATIENCE
 
 MIB = 1 << 20
 CELL = 1 << 16
+SIZE = 24 * MIB + 5 * 512  # of the disk that most tests read
 
 
 @dataclass(frozen=True)
@@ -151,4 +152,4 @@ def make_disk(path: Path, capacity: int, seed: int = 1) -> Path:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    return make_disk(tmp_path / "source.raw", 24 * MIB + 5 * 512)
+    return make_disk(tmp_path / "source.raw", SIZE)

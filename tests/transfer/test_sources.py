@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,17 @@ import pytest
 from connector.backoff import Backoff
 from connector.errors import Interrupted, ReaderFailed
 from connector.model import DiskAccess, Extent
+from connector.sources.https import HttpsReader
+from connector.sources.nfc import NfcReader
+from connector.sources.reader import Reader
 from connector.sources.vddk import VddkReader
 from connector.transfer import extents as ranges
 from connector.transfer.policies import Delayed, Failing, Retrying
 from connector.transfer.source import BlockSource, FileSource
-from tests.transfer.conftest import CELL, MIB, make_disk
+from connector.vcenter.client import VCenter
+from tests.transfer.conftest import CELL, MIB, SIZE, make_disk
+from tests.vcenter.imaginary import world
+from tests.vcenter.ledger import Memory
 
 THUMBPRINT = ":".join(["AB"] * 20)
 VMDK = "[datastore1] web/web.vmdk"
@@ -47,9 +54,33 @@ MAKERS: dict[str, Callable[[Path, Path], BlockSource]] = {
 }
 
 
-@pytest.fixture(params=MAKERS)
+#: Readers that need a vCenter: they read the same disk there.
+READERS: dict[str, Callable[[], Reader]] = {"nfc": NfcReader, "https": HttpsReader}
+
+
+@pytest.fixture(scope="module")
+def open_snapshot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Reader], BlockSource]]:
+    """Opens a disk with the content of `disk` under a snapshot, with CBT on."""
+    path = make_disk(tmp_path_factory.mktemp("disk") / "source.raw", SIZE)
+    with world(machines=1) as place, VCenter(place.settings(), owner="site-a", ledger=Memory()) as vcenter:
+        place.estate.hardware.add_disk(place.vm, 1000, 2, SIZE)
+        storage = place.estate.storage.disk(place.estate.inventory.vm(place.vm).disks[2].storage)
+        with closing(FileSource(path)) as content:
+            for start, length in content.allocated(Extent(0, SIZE)):
+                storage.write(start, path.read_bytes()[start : start + length])
+        vcenter.ensure_tracking(place.vm, "cbt")
+        with vcenter.snapshot(place.vm, "p1") as snapshot:
+            storage.write(0, b"\xee" * MIB)  # after the snapshot
+            frozen = snapshot.disks[2]
+            yield lambda reader: reader.open(vcenter.disk_access(place.vm, snapshot, frozen), 4)
+
+
+@pytest.fixture(params=[*MAKERS, *READERS])
 def source(request: pytest.FixtureRequest, disk: Path, tmp_path: Path) -> Iterator[BlockSource]:
-    made = MAKERS[request.param](disk, tmp_path)
+    if request.param in READERS:
+        made = request.getfixturevalue("open_snapshot")(READERS[request.param]())
+    else:
+        made = MAKERS[request.param](disk, tmp_path)
     yield made
     made.close()
     made.close()
