@@ -72,8 +72,13 @@ class Watch:
         self._looked = time.monotonic()
 
     def look(self) -> None:
-        """Raises SourceChanged after any change."""
-        now = self._routes.backing()
+        """Raises SourceChanged after any change, and when vCenter does not show the files any more."""
+        try:
+            now = self._routes.backing()
+        except ConnectorError as hidden:
+            if hidden.retryable:
+                raise
+            raise changed(f"vCenter does not show its files now ({hidden.what})", self._path) from hidden
         self._looked = time.monotonic()
         if now != self.first:
             raise changed(_difference(self.first, now), self._path)

@@ -29,7 +29,7 @@ from connector.errors import (
 from connector.model import DiskAccess, Extent, Pressure
 from connector.settings import TransferSettings
 from connector.sources.factory import Readers
-from connector.sources.reader import HostOverloaded, HostUnavailable
+from connector.sources.reader import HostOverloaded, HostUnavailable, SourceChanged
 from connector.sources.vddk import VddkReader
 from tests.transfer.conftest import MIB, make_disk
 from tests.transfer.test_sources import disk_access, vddk_installation
@@ -146,6 +146,7 @@ def test_a_reader_that_fails_while_it_reads_is_replaced_for_good(tmp_path: Path)
         AuthenticationFailed("refused"),
         HostOverloaded("no memory", retryable=True),
         HostUnavailable("maintenance", retryable=True),
+        SourceChanged("the machine's snapshots changed"),
         Interrupted("stopped"),
     ],
     ids=repr,

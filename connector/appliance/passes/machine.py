@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -32,6 +33,7 @@ from connector.errors import (
     ControlFailed,
     Ineligible,
     Interrupted,
+    NotFound,
     ReaderFailed,
     SessionExpired,
     TransferFailed,
@@ -40,6 +42,7 @@ from connector.errors import (
 )
 from connector.model import Finding, Machine, PowerState, Severity
 from connector.patience import Patience
+from connector.sources.reader import is_distrusted
 from connector.transfer.flow import Flow
 from connector.vcenter.client import Quiesce, Snapshot, Ticket, disk_set_changes
 from connector.vcenter.disk_order import as_in
@@ -186,9 +189,22 @@ class MachinePass:
     def _copied(self, snapshot: Snapshot, reading: str, guard: Guard) -> list[dict[str, Any]]:
         try:
             return self._copy_all(snapshot, reading, guard)
-        except ReaderFailed:
+        except ReaderFailed as failed:
             identified(self._vcenter, self._order)  # a machine that is gone explains it better
+            if is_distrusted(failed):
+                self._distrust(snapshot, reading, failed.what)
+                raise GivenBack(failed.what, on=failed.on, rest=self._context.governor.rest) from failed
             raise
+
+    def _distrust(self, snapshot: Snapshot, reading: str, why: str) -> None:
+        """Nothing counts that was read of the machine's unfinished disks: the next attempt compares them."""
+        for disk in snapshot.disks:
+            key = str(disk.key)
+            with suppress(NotFound):  # it has no target yet
+                base: Any = self._endpoint.disk(key)["base"]
+                self._endpoint.discard_attempts(key)
+                if base and base["pass_id"] != reading:
+                    self._endpoint.doubt(key, why)
 
     def _copy_all(self, snapshot: Snapshot, reading: str, guard: Guard) -> list[dict[str, Any]]:
         """All disks side by side. The first real error stops the others, and it is the one that is raised."""

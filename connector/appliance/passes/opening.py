@@ -18,7 +18,7 @@ from connector.appliance.snapshot_care.guard import Guard
 from connector.backoff import OPENING
 from connector.errors import ConnectorError, Ineligible, Interrupted, NotPermitted, ReaderFailed
 from connector.model import MachineDisk
-from connector.sources.reader import is_overloaded, is_unplaced
+from connector.sources.reader import is_distrusted, is_overloaded, is_unplaced
 from connector.transfer.source import BlockSource
 from connector.vcenter.client import Snapshot
 
@@ -81,7 +81,8 @@ class Opening:
     def instead(self, failed: ConnectorError) -> bool:
         """Whether the next opening uses another reader because this one failed for good."""
         host_will_serve = is_overloaded(failed) or is_unplaced(failed)
-        if len(self._readers) == 1 or host_will_serve or not isinstance(failed, _OF_THE_READER):
+        no_help = host_will_serve or is_distrusted(failed)
+        if len(self._readers) == 1 or no_help or not isinstance(failed, _OF_THE_READER):
             return False
         log.warning(
             "%s %s: the reader %s cannot go on, %s is tried: %s",

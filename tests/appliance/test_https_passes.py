@@ -1,0 +1,76 @@
+"""Passes that read files over HTTPS, and what happens when somebody rewrites the files meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from connector.appliance.passes.give_back import GivenBack
+from connector.sources.factory import Readers
+from connector.sources.https import HttpsReader, HttpsSettings
+from simulator.faults import Rule
+from tests.appliance.desk import KEYS, Bench, Board, copied
+from tests.vcenter.imaginary import MIB
+
+
+@pytest.fixture
+def files(desk: Bench) -> Bench:
+    """The appliance has no other reader."""
+    desk.workbench = replace(
+        desk.workbench, readers=Readers({"https": HttpsReader(HttpsSettings(every=0.2))})
+    )
+    desk.governed(rest=7)
+    return desk
+
+
+def slow(desk: Bench) -> None:
+    desk.estate.faults.replace(
+        [Rule("folder.read", "answer", "*-flat.vmdk", times=None, answer={"rate": 6 * MIB})]
+    )
+
+
+def distrusted(desk: Bench, number: int, share: float) -> None:
+    """A pass in the middle of which another product removes all snapshots."""
+    slow(desk)
+    board = Board()
+    board.when(copied(share), lambda: desk.estate.snapshots.remove_all(desk.vm))
+    with pytest.raises(GivenBack, match="cannot be trusted") as back:
+        desk.carry(desk.order(number), board)
+    assert back.value.rest == 7
+    desk.estate.faults.replace([])
+    assert not any(desk.instance.endpoint.disk(str(key))["attempts"] for key in KEYS)
+
+
+def test_full_and_delta(files: Bench) -> None:
+    first = files.carry(files.order(1))
+    assert files.equal() and not files.world.snapshots()
+    assert [disk["kind"] for disk in first["disks"]] == ["full", "full"]
+    assert [disk["readers"] for disk in first["disks"]] == [["https"], ["https"]]
+    files.write()
+    second = files.carry(files.order(2))
+    assert files.equal()
+    assert all(disk["kind"] == "delta" and disk["read"] < 2 * MIB for disk in second["disks"])
+
+
+def test_a_first_pass_whose_files_change_is_compared_next_time(files: Bench) -> None:
+    distrusted(files, 1, 0.3)
+    files.write()
+    again = files.carry(files.order(2))
+    assert files.equal()
+    small, large = (disk["kind"] for disk in again["disks"])
+    assert large == "compare"
+    assert small in ("compare", "delta")  # it may have been finished before
+
+
+def test_a_base_is_doubted_when_the_files_of_a_later_pass_change(files: Bench) -> None:
+    files.carry(files.order(1))
+    files.write(40)
+    distrusted(files, 2, 0.02)
+    large = str(KEYS[1])  # the small one may have been finished before
+    assert "cannot be trusted" in str(files.instance.endpoint.disk(large)["doubt"])
+    files.write()
+    again = files.carry(files.order(3))
+    assert files.equal()
+    assert again["disks"][1]["kind"] == "compare"
+    assert "cannot be trusted" in again["disks"][1]["note"]
