@@ -413,8 +413,11 @@ class DiskRoutes(Protocol):
     def nfc_ticket(self) -> NfcTicket:
         """A ticket for one connection to the host on which the machine runs now."""
 
-    def file(self, path: str) -> FileRoute:
-        """The way to a file on the disk's datastore. Its cookie lives as long as the session: ask again when it is refused."""
+    def file(self, path: str, host_port: int = 0) -> FileRoute:
+        """The way to a file on the disk's datastore: through vCenter, or straight from the machine's host at this port.
+
+        Its cookie does not live for ever: ask again when it is refused.
+        """
 
     def backing(self) -> DiskBacking:
         """The files under the disk now."""

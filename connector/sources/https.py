@@ -13,16 +13,17 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
 from typing import Final
 
-from connector import __version__
+from connector import __version__, pasted
 from connector.errors import BadInput, ConnectorError, ReaderFailed
-from connector.model import DiskAccess, DiskBacking, DiskRoutes, Extent
+from connector.model import DiskAccess, DiskBacking, DiskRoutes, Extent, FileRoute
 from connector.sources.descriptor import LONGEST, SECTOR, FlatFile, flat_file, refused, unknown
 from connector.sources.disk_source import DiskSource, ErrorTable
-from connector.sources.ranged_file import FileConnection, RangedFile, ReadFailed, Way, changed, whole_text
+from connector.sources.file_connection import FileConnection, Way, whole_text
+from connector.sources.ranged_file import RangedFile, ReadFailed, changed
 from connector.sources.reader import Pace, full_pace
 from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
@@ -53,14 +54,28 @@ ERRORS: Final = _Carried(ReadFailed, {})
 
 @dataclass(frozen=True, slots=True)
 class HttpsSettings:
-    """How files are read. `connections`: requests at once for each disk. `silence`: seconds that a server may be silent.
+    """How files are read.
 
-    `every`: seconds between two looks at the snapshots and files while they are read.
+    `connections`: requests at once for each disk. `silence`: seconds that a server may be silent. `every`: seconds between two
+    looks at snapshots and files while they are read. `host_port`: where hosts serve their files, 443 as a rule; 0 reads through
+    vCenter, which is slower. `pins`: SHA-256 of the certificates of hosts, by the host's name as tickets have it.
     """
 
     connections: int = 4
     silence: float = 60.0
     every: float = 30.0
+    host_port: int = 0
+    pins: Mapping[str, str] = field(default_factory=dict)
+
+    def route(self, routes: DiskRoutes, path: str) -> FileRoute:
+        """The way to a file by these settings."""
+        route = routes.file(path, self.host_port)
+        pins = {name.lower(): pin for name, pin in self.pins.items()} if self.host_port else {}
+        if (pin := pins.get(route.host.lower())) is None:
+            return route
+        if not (digest := pasted.thumbprint(pin)):
+            raise BadInput("its pin is no thumbprint", on=route.host, remedy="write 64 hex digits (SHA-256)")
+        return replace(route, pin=digest)
 
 
 class Watch:
@@ -136,9 +151,9 @@ class HttpsReader:
 
     def _flat(self, routes: DiskRoutes, access: DiskAccess) -> FlatFile:
         """The flat file that the disk's descriptor names."""
-        connection = FileConnection(
-            Way(lambda: routes.file(access.path)), access.path, self._settings.silence
-        )
+        settings = self._settings
+        way = Way(lambda: settings.route(routes, access.path))
+        connection = FileConnection(way, access.path, settings.silence)
         try:
             flat = flat_file(whole_text(connection, LONGEST, access.path), access.path)
         finally:
@@ -157,13 +172,14 @@ class HttpsReader:
             return believed(routes.in_use(), flat.length, file.fill, access.path)
 
         file = RangedFile(
-            lambda: routes.file(path),
+            lambda: settings.route(routes, path),
             path,
             flat.length,
             connections=min(depth, settings.connections),
             silence=settings.silence,
             in_use=in_use,
             look=watch.look_when_due,
+            shared=not settings.host_port,
         )
         return file
 

@@ -36,6 +36,7 @@ CALLS: dict[str, Care] = {
     "QueryChangedDiskAreas": Care.READ,
     "RetrieveInternalContent": Care.READ,
     "NfcGetVmFiles": Care.READ,
+    "AcquireGenericServiceTicket": Care.READ,
     "RefreshDatastore": Care.READ,
     "RefreshStorageInfo": Care.READ,
     "ReconfigVM_Task": Care.ACT,

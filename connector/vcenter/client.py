@@ -235,8 +235,12 @@ class VCenter:
         return self._steady(lambda: tracking.in_use(self._session, machine, snapshot, disk), machine)
 
     def file_route(self, path: str, disk: MachineDisk) -> FileRoute:
-        """The way to a file beside the disk's own, over HTTPS; see `files`."""
+        """The way to a file beside the disk's own, over HTTPS through vCenter; see `files`."""
         return self._steady(lambda: files.route(self._session, path, disk.store), path)
+
+    def host_file_route(self, machine: str, path: str, disk: MachineDisk, port: int) -> FileRoute:
+        """The same, straight from the host on which the machine runs now, with a ticket."""
+        return self._steady(lambda: files.host_route(self._session, machine, path, disk.store, port), path)
 
     def backing(self, machine: str, snapshot: str | None, disk: MachineDisk) -> DiskBacking:
         """The files under a disk of a snapshot (moref), as vCenter shows them now."""
@@ -302,7 +306,9 @@ class _Routes:
     def nfc_ticket(self) -> NfcTicket:
         return self.vcenter.nfc_ticket(self.machine)
 
-    def file(self, path: str) -> FileRoute:
+    def file(self, path: str, host_port: int = 0) -> FileRoute:
+        if host_port:
+            return self.vcenter.host_file_route(self.machine, path, self.disk, host_port)
         return self.vcenter.file_route(path, self.disk)
 
     def backing(self) -> DiskBacking:

@@ -9,47 +9,91 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from connector import pasted
 from connector.errors import Ineligible, NotFound, VCenterFault
 from connector.model import DiskBacking, FileRoute, MachineDisk
 from connector.vcenter import tasks
 from connector.vcenter.datastore_paths import within
 from connector.vcenter.devices import backing_kind, disks
+from connector.vcenter.endpoint import VCenterAddress
+from connector.vcenter.faults import translated
 from connector.vcenter.partial import demand
-from connector.vcenter.properties import read
+from connector.vcenter.properties import PropertyRow, read
 from connector.vcenter.session import Session
 from connector.vcenter.values import kind_of, number, plain, text
 from connector.vcenter.vmomi import moref, vim
 
-PRIVILEGE: Final = "Datastore.Browse"
 #: In the names of tasks that rewrite or move files of a machine.
 WORDS: Final = ("snapshot", "consolidate", "relocate", "revert")
 _DEVICES: Final = "config.hardware.device"
 _MACHINE: Final = ("snapshot", _DEVICES)
+_OF_HOSTS: Final = "ha-datacenter"  # how hosts call the place of their datastores
 _OTHER_READER: Final = "read it with another reader (reader: vddk or nfc)"
 _DEEPEST: Final = 64  # folders above a datastore
 
 
 def route(session: Session, path: str, store: str) -> FileRoute:
-    """The way to the file at `path`, for example "[store] web/web.vmdk"; `store` is the moref of its datastore."""
-    if not store:
-        raise Ineligible("vCenter does not say on which datastore it is", on=path, remedy=_OTHER_READER)
-    row = read(session, session.managed(vim.Datastore, store), ("name", "parent"), on=path)
-    name = text(row.get("name"))
-    file = within(path, plain(name))
-    if not file:
-        raise VCenterFault(f"it is not on its datastore {plain(name)}", on=path, remedy=_OTHER_READER)
-    query = urlencode(
-        {"dcPath": _datacenter(session, row.get("parent"), path), "dsName": name}, quote_via=quote
-    )
+    """The way to the file at `path`, for example "[store] web/web.vmdk", through vCenter; `store` is its datastore's moref."""
+    file, row = _located(session, path, store)
+    datacenter = _datacenter(session, row.get("parent"), path)
     session.touch()
     return FileRoute(
         session.endpoint.host,
         session.endpoint.port,
-        f"/folder/{quote(file)}?{query}",
+        _target(file, datacenter, text(row.get("name"))),
         session.trust.pin,
         session.trust.authority,
         f'vmware_soap_session="{session.cookie}"',
     )
+
+
+def host_route(session: Session, machine: str, path: str, store: str, port: int) -> FileRoute:
+    """The way to the same file straight from the machine's host, with a ticket for it that vCenter gives.
+
+    The ticket names the host's certificate, and it came over vCenter's own verified connection.
+    """
+    file, row = _located(session, path, store)
+    target = _target(file, _OF_HOSTS, text(row.get("name")))
+    host = _host_of(session, machine)
+    url = f"{VCenterAddress(host, port)}{target}"
+    with translated(path):
+        spec = vim.SessionManager.HttpServiceRequestSpec(method="httpGet", url=url)
+        ticket = session.content.sessionManager.AcquireGenericServiceTicket(spec)
+    pin, cookie = _pin(ticket), getattr(ticket, "id", None)
+    if not pin or not cookie:
+        missing = "id" if pin else "thumbprint"
+        raise VCenterFault(f"the ticket for its file has no {missing}", on=path, remedy=_OTHER_READER)
+    return FileRoute(text(ticket.hostName) or host, port, target, pin, None, f"vmware_cgi_ticket={cookie}")
+
+
+def _pin(ticket: Any) -> str:
+    """The digest of the host's certificate in a ticket: SHA-256 where vCenter gives it, else SHA-1."""
+    listed = getattr(ticket, "certThumbprintList", None) or ()
+    strong = (entry.thumbprint for entry in listed if "256" in text(entry.hashAlgorithm))
+    return pasted.thumbprint(next(strong, None) or getattr(ticket, "sslThumbprint", None) or "")
+
+
+def _host_of(session: Session, machine: str) -> str:
+    """The name of the host on which the machine runs now."""
+    host = read(session, session.managed(vim.VirtualMachine, machine), ("runtime.host",), on=machine)
+    demand(host, "runtime.host", machine)
+    return text(read(session, host.get("runtime.host"), ("name",), on=machine).get("name"))
+
+
+def _located(session: Session, path: str, store: str) -> tuple[str, PropertyRow]:
+    """The part of a path within its datastore, and the datastore's name and parent."""
+    if not store:
+        raise Ineligible("vCenter does not say on which datastore it is", on=path, remedy=_OTHER_READER)
+    row = read(session, session.managed(vim.Datastore, store), ("name", "parent"), on=path)
+    name = plain(text(row.get("name")))
+    file = within(path, name)
+    if not file:
+        raise VCenterFault(f"it is not on its datastore {name}", on=path, remedy=_OTHER_READER)
+    return file, row
+
+
+def _target(file: str, datacenter: str, store: str) -> str:
+    return f"/folder/{quote(file)}?{urlencode({'dcPath': datacenter, 'dsName': store}, quote_via=quote)}"
 
 
 def _datacenter(session: Session, above: Any, on: str) -> str:

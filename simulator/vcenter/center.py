@@ -29,7 +29,7 @@ from simulator.vcenter.authority import Authority
 from simulator.vcenter.changes import Changes
 from simulator.vcenter.entities import Index, SnapshotOf, changed_morefs
 from simulator.vcenter.hostile import Variant
-from simulator.vcenter.kinds import Kind, Target, View
+from simulator.vcenter.kinds import HostFolders, Kind, Target, View
 from simulator.vcenter.options import Options
 from simulator.vcenter.pages import Pages
 from simulator.vcenter.service_tickets import ServiceTickets
@@ -66,6 +66,7 @@ class Center:
         self.pages = Pages()
         self.sessions: Sessions = Sessions(accounts, options.session_timeout, estate.export.open_session)
         self.service_tickets: ServiceTickets = ServiceTickets()
+        self.host_folders: HostFolders | None = None  # set by who opens the listeners
         self.authority: Authority = Authority(self, accounts)
         self.tasks: Tasks = Tasks(self, options.task_seconds)
         self.views: Views = Views(self)

@@ -1,7 +1,8 @@
 """`/folder/PATH?dcPath=DATACENTER&dsName=DATASTORE`: files of datastores over HTTPS, whole or by Range.
 
-A request carries the cookie of a session or a ticket of AcquireGenericServiceTicket. The user needs the privilege
-Datastore.Browse on the datastore. `[?]` marks what no source that we have says; there the answer is only plausible.
+vCenter serves every datastore, a host those that it has mounted, in the datacenter `ha-datacenter`. A request carries the
+cookie of a session (not at a host) or a ticket of AcquireGenericServiceTicket. The user needs Datastore.Browse on the datastore.
+`[?]` marks what no source that we have says; there the answer is only plausible.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from simulator.vcenter.naming import same
 from simulator.vcenter.sessions import cookie_in
 
 ROOT: Final = "/folder/"
+OF_HOSTS: Final = "ha-datacenter"
 PRIVILEGE: Final = "Datastore.Browse"
 POINT: Final = "folder.read"
 _STEP: Final = 256 << 10  # bytes that are read and sent at a time
@@ -52,11 +54,14 @@ class _Refused(Exception):
         self.answer = answer
 
 
-def answer(center: Center, method: str, target: str, cookie: str, wanted: str) -> FileAnswer:
-    """The answer to GET or HEAD of `target`; `cookie` and `wanted` are the headers Cookie and Range."""
+def answer(center: Center, method: str, target: str, cookie: str, wanted: str, host: str = "") -> FileAnswer:
+    """The answer to GET or HEAD of `target`; `cookie` and `wanted` are the headers Cookie and Range.
+
+    `host`: the moref of the host that is asked; empty: vCenter itself is.
+    """
     try:
-        user = _user(center, method, target, cookie)
-        store, path = _named(center, target)
+        user = _user(center, method, target, cookie, host)
+        store, path = _named(center, target, host)
         if not center.authority.has(user, store.moref, PRIVILEGE):
             raise _Refused(_short(403, f"missing privilege {PRIVILEGE}".encode()))
         rule = center.estate.faults.consult(POINT, path)
@@ -67,30 +72,36 @@ def answer(center: Center, method: str, target: str, cookie: str, wanted: str) -
         return refused.answer
 
 
-def _user(center: Center, method: str, target: str, cookie: str) -> str:
-    session = center.sessions.find(cookie_in(cookie))
+def _user(center: Center, method: str, target: str, cookie: str, host: str) -> str:
+    session = None if host else center.sessions.find(cookie_in(cookie))
     if session is not None:
         center.sessions.begin_call(session)
         center.sessions.end_call(session)
         return session.user
     ticket = _TICKET.search(cookie)
-    user = center.service_tickets.redeem(ticket[1], method, target) if ticket else None
+    user = center.service_tickets.redeem(ticket[1], method, target, host) if ticket else None
     if user is None:
         headers = {"WWW-Authenticate": 'Basic realm="VMware HTTP server"'}
         raise _Refused(_short(401, b"not authenticated", headers))
     return user
 
 
-def _named(center: Center, target: str) -> tuple[Datastore, str]:
-    """The datastore and the path within it. A datacenter that does not hold the datastore is refused."""
+def _named(center: Center, target: str, host: str) -> tuple[Datastore, str]:
+    """The datastore and the path within it. A datacenter or host that does not have the datastore is refused."""
     parts = urlsplit(target)
     query = parse_qs(parts.query)
     name, place = query.get("dsName", [""])[0], query.get("dcPath", [""])[0]
     for store in center.estate.inventory.datastores.values():
-        home = center.index.datacenter_of(store.moref)
-        if same(store.name, name) and home and same(center.index.path(home), place.strip("/")):
+        if same(store.name, name) and _in_place(center, store, place.strip("/"), host):
             return store, unquote(parts.path.removeprefix(ROOT))
     raise _Refused(_short(404, b"no such datacenter or datastore"))
+
+
+def _in_place(center: Center, store: Datastore, place: str, host: str) -> bool:
+    if host:
+        return place == OF_HOSTS and store.moref in center.estate.inventory.hosts[host].datastores
+    home = center.index.datacenter_of(store.moref)
+    return home is not None and same(center.index.path(home), place)
 
 
 def _opened(center: Center, store: Datastore, path: str) -> DatastoreFile:

@@ -125,6 +125,14 @@ class Authority(Protocol):
     def revoke(self, entity: str, principal: str) -> None: ...
 
 
+class HostFolders(Protocol):
+    """The hosts as servers of files; see `host_folders`."""
+
+    @property
+    def address(self) -> str: ...
+    def port(self, host: str) -> int: ...
+
+
 class Views(Protocol):
     """Views of the inventory; see `views`."""
 
@@ -168,6 +176,8 @@ class Center(Protocol):
     def sessions(self) -> Sessions: ...
     @property
     def service_tickets(self) -> ServiceTickets: ...
+    @property
+    def host_folders(self) -> HostFolders | None: ...
     @property
     def authority(self) -> Authority: ...
     @property

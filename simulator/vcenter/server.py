@@ -13,6 +13,7 @@ from simulator.estate.estate import Estate
 from simulator.nfc import Hosts, Switches
 from simulator.vcenter.center import Center
 from simulator.vcenter.dispatch import Dispatcher
+from simulator.vcenter.host_folders import HostFolders
 from simulator.vcenter.https import SoapListener
 from simulator.vcenter.options import Options
 
@@ -108,6 +109,7 @@ def serve(
     estate.export.access(files.sha1, accounts.items())
     nfc = Hosts(estate, files, host, switches=nfc_switches)
     center = Center(estate, accounts, options or Options(), files.sha1, nfc)
+    center.host_folders = host_folders = HostFolders(center, files, host)
     front = Front((host, port), files, center)
     user, password = next(iter(accounts.items()))
     try:
@@ -119,4 +121,5 @@ def serve(
         center.close()
         center.tasks.drain(_DRAIN_SECONDS)
         front.shut()
+        host_folders.close()
         nfc.close()

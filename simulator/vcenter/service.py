@@ -117,11 +117,17 @@ def _service_ticket(call: Call) -> Any:
     if not isinstance(spec, vim.SessionManager.HttpServiceRequestSpec):
         raise vmodl.fault.NotSupported(msg="Only tickets for HTTP requests are given.")
     method = (spec.method or "").removeprefix("http").upper()
-    ticket = call.center.service_tickets.issue(call.opened.user, method, spec.url)
+    named = urlsplit(spec.url).hostname
+    hosts = call.center.estate.inventory.hosts.values()
+    host = next((host.moref for host in hosts if host.name.lower() == named), "")
+    ticket = call.center.service_tickets.issue(call.opened.user, method, spec.url, host)
+    if host and call.center.host_folders is not None:
+        call.center.host_folders.port(host)
+        named = call.center.host_folders.address  # the name that is in the inventory leads nowhere here
     return make(
         vim.SessionManager.GenericServiceTicket,
         id=ticket.id,
-        hostName=urlsplit(spec.url).hostname,
+        hostName=named,
         sslThumbprint=call.center.thumbprint,
     )
 

@@ -35,10 +35,10 @@ class Client:
     place: World
     cookie: str = field(default="", repr=False)
 
-    def connection(self) -> http.client.HTTPSConnection:
+    def connection(self, port: int = 0) -> http.client.HTTPSConnection:
         server = self.place.server
         trusted = ssl.create_default_context(cafile=str(server.certificate))
-        return http.client.HTTPSConnection(server.host, server.port, context=trusted, timeout=30)
+        return http.client.HTTPSConnection(server.host, port or server.port, context=trusted, timeout=30)
 
     def target(self, path: str | None = None, **query: str) -> str:
         disk = self.place.estate.inventory.vm(self.place.vm).disks[1]
@@ -236,6 +236,25 @@ def test_a_ticket_by_soap(frozen: Client) -> None:
     assert f"<sslThumbprint>{frozen.place.server.thumbprint}</sslThumbprint>" in answer
     reply = frozen.ask(flat, wanted="bytes=0-511", cookie=f"vmware_cgi_ticket={ticket[1]}")
     assert reply.body == CONTENT[:512]
+
+
+def test_a_host_serves_its_own_datastores_by_ticket(frozen: Client) -> None:
+    center = frozen.place.server.center
+    home = frozen.place.estate.inventory.vm(frozen.place.vm).host
+    assert center.host_folders is not None
+    port = center.host_folders.port(home)
+    flat = frozen.target(f"{frozen.stem}-flat.vmdk", dcPath="ha-datacenter")
+    ticket = center.service_tickets.issue(USER, "GET", f"https://host{flat}", home)
+    for target, cookie, status in (
+        (flat, f"vmware_cgi_ticket={ticket.id}", 206),
+        (flat, frozen.cookie, 401),
+        (frozen.target(f"{frozen.stem}.vmdk"), f"vmware_cgi_ticket={ticket.id}", 401),
+    ):
+        with closing(frozen.connection(port)) as connection:
+            connection.request("GET", target, headers={"Cookie": cookie, "Range": "bytes=0-511"})
+            answer = connection.getresponse()
+            assert (answer.status, answer.read() == CONTENT[:512]) == (status, status == 206)
+    assert frozen.ask(flat, cookie=f"vmware_cgi_ticket={ticket.id}").status == 401  # it is for the host
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -122,9 +123,9 @@ class Answers:
     def nfc_ticket(self) -> NfcTicket:
         return self._routes.nfc_ticket()
 
-    def file(self, path: str) -> FileRoute:
+    def file(self, path: str, host_port: int = 0) -> FileRoute:
         self.asked += 1
-        route = self._routes.file(path)
+        route = self._routes.file(path, host_port)
         cookie = self._answers["cookies"].pop(0) if self._answers.get("cookies") else ""
         return replace(route, cookie=cookie or route.cookie, **self._answers.get("file", {}))
 
@@ -318,6 +319,50 @@ def test_a_disk_moved_to_another_name_is_noticed(lab: Lab) -> None:
                 whole(source)
         finally:
             change_vm(lab.place.estate, vm.moref, disks=vm.disks)
+
+
+def at_host(lab: Lab, **changes: Any) -> HttpsSettings:
+    """Settings to read straight from the host, which listens at a port of its own in the simulator."""
+    folders = lab.place.server.center.host_folders
+    assert folders is not None
+    return HttpsSettings(host_port=folders.port(lab.place.estate.inventory.vm(lab.place.vm).host), **changes)
+
+
+@pytest.mark.parametrize("uses", [1, 2, 1 << 30])
+def test_straight_from_the_host_with_tickets(lab: Lab, uses: int) -> None:
+    tickets = lab.place.server.center.service_tickets
+    tickets.uses, before = uses, tickets.issued
+    try:
+        with closing(lab.open(at_host(lab, connections=2))) as source:
+            assert whole(source) == CONTENT
+    finally:
+        tickets.uses = 1 << 30
+    if uses > 2:
+        assert tickets.issued - before <= 3  # one for the descriptor, one for each connection
+
+
+def test_a_ticket_that_expires_is_renewed(lab: Lab) -> None:
+    tickets = lab.place.server.center.service_tickets
+    tickets.seconds = 0.05
+    try:
+        with closing(lab.open(at_host(lab, connections=1))) as source:
+            reading = source.read([Extent(0, source.capacity)])
+            next(reading).release()
+            time.sleep(0.1)
+            for block in reading:
+                block.release()
+    finally:
+        tickets.seconds = 60.0
+
+
+def test_the_users_own_pin_of_a_host_counts(lab: Lab) -> None:
+    server = lab.place.server
+    with pytest.raises(TrustFailed, match="SHA256 thumbprint"):
+        lab.open(at_host(lab, pins={server.host: "ab" * 32}))
+    with pytest.raises(BadInput, match="no thumbprint"):
+        lab.open(at_host(lab, pins={server.host: "abc"}))
+    with closing(lab.open(at_host(lab, pins={server.host: server.thumbprint_sha256}))) as source:
+        assert source.capacity == len(CONTENT)
 
 
 def test_cells_that_are_read_to_believe_cbt() -> None:

@@ -12,8 +12,9 @@ from connector.errors import ReaderFailed
 from connector.model import Extent, MachineDisk
 from connector.sources.descriptor import LONGEST, flat_file
 from connector.sources.disk_source import DiskSource
+from connector.sources.file_connection import FileConnection, Way, whole_text
 from connector.sources.https import ERRORS, beside
-from connector.sources.ranged_file import FileConnection, RangedFile, Way, whole_text
+from connector.sources.ranged_file import RangedFile
 from connector.sources.reader import SourceChanged
 from connector.vcenter.client import VCenter
 from connector.vcenter.trust import PinnedConnection, VCenterTrust

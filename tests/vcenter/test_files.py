@@ -15,7 +15,7 @@ from connector.vcenter.datastore_paths import within
 from connector.vcenter.trust import PinnedConnection, VCenterTrust
 from connector.vcenter.vmomi import vim
 from simulator.faults import Rule
-from tests.vcenter.imaginary import World, world
+from tests.vcenter.imaginary import World, change_vm, world
 from tests.vcenter.ledger import Memory
 
 
@@ -71,6 +71,25 @@ def test_names_that_an_address_must_escape(place: World, vcenter: VCenter, name:
         assert fetched(vcenter.file_route(disk.path, disk)).startswith(b"# Disk DescriptorFile")
     finally:
         rename(place, "datacenters", moref, before)
+
+
+def test_the_way_to_a_host_follows_the_machine(place: World, vcenter: VCenter) -> None:
+    disk, hosts = disk_of(vcenter, place.vm), place.estate.inventory.hosts
+    folders = place.server.center.host_folders
+    assert folders is not None
+    home = place.estate.inventory.vm(place.vm).host
+    route = vcenter.host_file_route(place.vm, disk.path, disk, folders.port(home))
+    assert fetched(route).startswith(b"# Disk DescriptorFile")
+    assert (route.host, route.authority) == (place.server.host, None)
+    assert route.pin == place.server.thumbprint.replace(":", "").lower()
+    assert route.cookie.partition("=")[2] not in repr(route)
+    other = next(moref for moref in hosts if moref != home)
+    change_vm(place.estate, place.vm, host=other)
+    try:
+        moved = vcenter.host_file_route(place.vm, disk.path, disk, folders.port(other))
+        assert fetched(moved).startswith(b"# Disk DescriptorFile")
+    finally:
+        change_vm(place.estate, place.vm, host=home)
 
 
 def test_a_path_on_another_datastore(place: World, vcenter: VCenter) -> None:
