@@ -177,10 +177,10 @@ def test_queueing_never_waits_for_a_stopped_worker(
 
 
 def test_a_deadline_does_not_strike_an_idle_disk(installation: Installation, estate: Estate) -> None:
-    with opened(installation, estate, deadline=1) as disk:
+    with opened(installation, estate, deadline=4) as disk:
         memory = disk.buffers(1, MIB)[0]
         disk.submit(0, memory, 1)
-        threading.Event().wait(1.1)
+        threading.Event().wait(4.1)
         assert [completion.token for completion in disk.completions()] == [1]
         disk.read_into(0, memory)
         assert disk.completions(timeout=0) == []
