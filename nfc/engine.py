@@ -151,16 +151,14 @@ class Engine:
                     self._deliver(ended)
 
     def _send_orders(self) -> None:
-        if not self._orders and self._stopping is None:
-            return
-        with self._lock:
-            orders, stopping = list(self._orders), self._stopping
-            self._orders.clear()
-        for order in orders:
-            self._connection.send(order.frame(self._conversation))
-        if stopping is not None:
+        """An order leaves the queue when the conversation knows it, so whoever waits for it hears of a failure at any time."""
+        while self._orders:
+            frame = self._orders[0].frame(self._conversation)
+            self._orders.popleft()
+            self._connection.send(frame)
+        if self._stopping is not None:
             self._send_last()
-            raise stopping
+            raise self._stopping
 
     def _send_last(self) -> None:
         """A host that takes nothing any more is left without a farewell."""

@@ -29,6 +29,7 @@ FIELDS = {
     "accept_removed_disks": "AcceptRemovedDisks",
     "client_token": "ClientToken",
     "run_once": "RunOnce",
+    "reader": "Reader",
     "region": "RegionId",
 }
 ALLOWED = {

@@ -11,6 +11,7 @@ from typing import Final
 class Part(StrEnum):
     APPLIANCE = "appliance"
     WORKER = "VDDK worker"
+    HOST = "ESXi host (NFC)"
     INSTANCE = "instance"
     CONTROL = "control plane"
     VCENTER = "vCenter"
@@ -66,6 +67,13 @@ _LINES: Final = (
     (Part.WORKER, Fault.WRONG, (Moment.PREPARING, *COPYING), Outcome.CLEAN),
     (Part.WORKER, Fault.SLOW, (Moment.PREPARING, *COPYING), Outcome.RETRIED),
     (Part.WORKER, Fault.EXPIRED, (Moment.PREPARING,), Outcome.RETRIED),
+    (Part.HOST, Fault.KILL, (Moment.PREPARING, *COPYING), Outcome.RETRIED),
+    (Part.HOST, Fault.HANG, COPYING, Outcome.RETRIED),
+    (Part.HOST, Fault.CUT, (Moment.PREPARING, *COPYING), Outcome.RETRIED),
+    (Part.HOST, Fault.FULL, (Moment.PREPARING,), Outcome.RETRIED),
+    (Part.HOST, Fault.WRONG, (Moment.PREPARING, *COPYING), Outcome.CLEAN),
+    (Part.HOST, Fault.SLOW, (Moment.PREPARING, *COPYING), Outcome.RETRIED),
+    (Part.HOST, Fault.EXPIRED, (Moment.PREPARING,), Outcome.RETRIED),
     (Part.INSTANCE, Fault.KILL, ALL, Outcome.RESUMED),
     (Part.INSTANCE, Fault.HANG, ALL, Outcome.RETRIED),
     (Part.INSTANCE, Fault.SLOW, ALL, Outcome.RETRIED),
@@ -103,6 +111,10 @@ WHY_NOT: Final = {
         Part.WORKER,
         Fault.FLIP,
     ): "what VDDK reports as read is the only truth there is; the audit compares it with the target",
+    (
+        Part.HOST,
+        Fault.FLIP,
+    ): "TLS finds what is flipped on the way; what the host reads is the only truth there is, and the audit compares it",
     (Part.INSTANCE, Fault.CUT): "see network, and the journal under disk",
     (Part.INSTANCE, Fault.FULL): "see disk",
     (Part.INSTANCE, Fault.WRONG): "see network",
@@ -179,6 +191,7 @@ _INTRODUCTION: Final = """# Fault matrix
 | resumed | a process is started again, or the pass is given out again; it goes on inside the disk |
 | failed clean | the job may end in `InError`; starting it again goes on inside the disk |
 
+In the lines of the ESXi host the job reads over NFC; "full disk" is its memory for NFC, and "expired session" its tickets.
 A cell says how far it may go at most. Generated from `tests/faults/matrix.py`; a test compares.
 """
 _WHY: Final = "Empty cells of a line: nothing of that kind is there to be hit at that moment. Lines that are not there:\n"

@@ -7,14 +7,15 @@ import random
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from connector.instance.records import Ranges, encode
 from connector.kinds import RangeState
 from connector.model import Extent
 from simulator.faults import Rule
+from simulator.nfc import Switches
 from tests.faults.matrix import Cell, Fault, Moment, Part
 from tests.faults.works import Works, filled
 from tests.integration.house import MIB
@@ -27,6 +28,18 @@ ROLE: Final = {
     Part.CONTROL: "control",
 }
 BUSY: Final = {"status": 503, "body": "<html>vpxd is starting</html>"}
+#: What a host does to one request; its call and its place are filled in.
+_ON_REQUEST: Final = {
+    Fault.HANG: Rule("nfc.read", "delay", seconds=HANG),
+    Fault.CUT: Rule("nfc.read", "cut", bytes=20),
+    Fault.WRONG: Rule("nfc.read", "answer", answer={"error": 1}),
+    Fault.SLOW: Rule("nfc.read", "delay", seconds=0.3, times=4),
+}
+#: How all hosts are for a while.
+_WHILE: Final[dict[Fault, dict[str, Any]]] = {
+    Fault.FULL: {"memory": 0},
+    Fault.EXPIRED: {"ticket_seconds": 0.0},
+}
 READS: Final = {Moment.FIRST: 1, Moment.MIDDLE: 8, Moment.LAST: 16}
 
 
@@ -45,6 +58,9 @@ class Strike:
         part, fault = self.cell.part, self.cell.fault
         if part is Part.WORKER and fault not in (Fault.KILL, Fault.HANG):
             self._reader()
+            return
+        if part is Part.HOST and fault is not Fault.KILL:
+            self._host()
             return
         self._when(self._act())
 
@@ -78,6 +94,8 @@ class Strike:
             return self._network
         if part is Part.DISK:
             return self._disk
+        if part is Part.HOST:
+            return self._host_down
         role = ROLE[part]
         actions: dict[Fault, Callable[[], None]] = {
             Fault.KILL: lambda: works.kill(role),
@@ -165,6 +183,36 @@ class Strike:
         house.reader(faults=rules[self.cell.fault], high_bits=1)
         self.undo.callback(house.reader)
         self.undo.callback(self._note, latch)
+
+    def _host_down(self) -> None:
+        """The host drops its connections, and its port is closed for a while."""
+        house = self.works.house
+        down = ExitStack()
+        down.enter_context(house.nfc.host(house.machine().host).down())
+        _later(1.0, down.close)
+
+    def _host(self) -> None:
+        """The host's own misbehaviour: rules that count what it serves, or its tickets and its memory for a while."""
+        house, moment, fault = self.works.house, self.cell.moment, self.cell.fault
+        if fault in _WHILE:
+            house.nfc.switches = replace(house.nfc.switches, **_WHILE[fault])
+            self.done = True
+            _later(HANG, self._heal)
+        else:
+            point, skip = ("nfc.read", READS[moment] - 1) if moment in READS else ("nfc.open", 0)
+            house.witness.add(replace(_ON_REQUEST[fault], call=point, skip=skip))
+            self.undo.callback(self._served, point, skip + house.witness.count(point))
+        self.undo.callback(self._heal)
+
+    def _heal(self) -> None:
+        house = self.works.house
+        house.nfc.switches = Switches()
+
+    def _served(self, point: str, before: int) -> None:
+        """`before`: so many requests are served before the one that is hit."""
+        witness = self.works.house.witness
+        self.done = witness.count(point) > before
+        witness.replace(())
 
     def _note(self, latch: Path) -> None:
         self.done = latch.exists()

@@ -35,6 +35,7 @@ DISKS = ((20 * MIB, 16 * MIB), (2 * MIB + 512, MIB))
 MACHINE, BYSTANDER = "web-01", "db-01"
 ROLES = {"instance": "connector.instance", "worker": "vddk.worker_child"}
 DONE = ("Finished", "Waiting")
+READER = os.environ.get("FAULTS_READER", "auto")
 RESTING = (*DONE, "InError", "Stopped")
 
 
@@ -162,10 +163,12 @@ class Works:
 
     # ------------------------------------------------------------------ jobs
 
-    def begin(self, name: str, *, run_once: bool = True) -> str:
+    def begin(self, name: str, *, run_once: bool = True, reader: str = READER) -> str:
         """A job for the machine, in Ready."""
         source = next(found for found in self.jobs.sources() if found["name"] == MACHINE)
-        made = self.jobs.create(source["id"], name, run_once=run_once, image_name=name, image_format="raw")
+        made = self.jobs.create(
+            source["id"], name, run_once=run_once, image_name=name, image_format="raw", reader=reader
+        )
         return str(made["id"])
 
     def again(self, job: str) -> dict[str, Any]:

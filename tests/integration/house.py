@@ -13,6 +13,7 @@ from pathlib import Path
 from simulator.estate.build import SCSI, Layout, build_estate
 from simulator.estate.estate import Estate, Timing
 from simulator.estate.inventory import PowerState, VirtualMachine
+from simulator.nfc import Hosts
 from simulator.vcenter import Options, Server, serve
 from simulator.vixdisklib import install
 from tests.integration.witness import OURS, Witness, digest
@@ -67,6 +68,13 @@ class House:
     def reader(self, **switches: object) -> None:
         """Replace the VDDK's configuration; worker processes that start from now on follow it."""
         install(self.vddk, self.estate.export.root, **switches)
+
+    @property
+    def nfc(self) -> Hosts:
+        """The hosts that serve NFC."""
+        hosts = self.server.center.nfc
+        assert hosts is not None
+        return hosts
 
     def snapshots(self) -> list[str]:
         """Descriptions of our snapshots on all machines."""
