@@ -96,13 +96,16 @@ class _Timed(io.RawIOBase):
         remaining = self._until - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("the answer did not end in time")
-        self._sock.settimeout(remaining if self._each is None else min(remaining, self._each))
+        hurried = self._each is None or remaining < self._each
+        if hurried:
+            self._sock.settimeout(remaining)
         try:
             count: int | None = self._raw.readinto(buffer)
             return count
         finally:
-            with suppress(OSError):  # closed by the other side
-                self._sock.settimeout(self._each)
+            if hurried:
+                with suppress(OSError):  # closed by the other side
+                    self._sock.settimeout(self._each)
 
     def close(self) -> None:
         if not self.closed:

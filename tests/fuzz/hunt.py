@@ -13,7 +13,13 @@ from typing import Any
 
 import atheris
 
-READERS = ("connector.transfer", "connector.instance", "connector.batch", "nfc")
+READERS = (
+    "connector.transfer",
+    "connector.instance",
+    "connector.batch",
+    "connector.sources.descriptor",
+    "nfc",
+)
 
 with atheris.instrument_imports(include=list(READERS), enable_loader_override=False):
     from tests.fuzz.edits import LONGEST, WORDS

@@ -19,11 +19,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from connector.batch.parse import parse
 from connector.batch.problems import ManifestRefused
-from connector.errors import BadInput, Conflict, EvidenceDamaged, WireViolation
+from connector.errors import BadInput, Conflict, EvidenceDamaged, Ineligible, ReaderFailed, WireViolation
 from connector.instance import journal
 from connector.instance.journal import Journal
 from connector.instance.records import RECORD, Ranges, encode
 from connector.instance.state import DiskState
+from connector.sources.descriptor import SECTOR, flat_file
+from connector.sources.https import beside
 from connector.transfer import evidence, wire
 from connector.transfer.account import NoAccount, from_json
 from connector.transfer.codec import Unpacker
@@ -200,6 +202,14 @@ def read_authd(data: bytes) -> str:
     return f"{reply.code} {len(authd.digest(reply))}"
 
 
+def read_descriptor(data: bytes) -> str:
+    """The flat file that a descriptor names is beside it, and has whole sectors."""
+    flat = flat_file(data, "disk")
+    assert flat.length > 0 and flat.length % SECTOR == 0
+    assert beside("[ds] web/web.vmdk", flat.name) == f"[ds] web/{flat.name}" and "/" not in flat.name
+    return f"{flat.length.bit_length()}"
+
+
 def mend_magic(data: bytes, random: Random) -> bytes:
     """The first frame begins as it should and answers what was asked."""
     return (
@@ -276,5 +286,6 @@ TARGETS: Final = (
         60,
     ),
     Target("nfc", read_nfc, (), (), (MIB, 256), mend_magic, 60),
+    Target("descriptor", read_descriptor, (Ineligible, ReaderFailed), (), (MIB, 256), as_it_is, 100),
     Target("authd", read_authd, (MalformedAnswer,), (), (MIB, 64), as_it_is, 60),
 )
