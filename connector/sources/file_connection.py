@@ -19,6 +19,7 @@ from connector.vcenter.trust import PinnedConnection, VCenterTrust
 
 Answer = HTTPResponse
 PRIVILEGE: Final = "Datastore.Browse"
+WHOLE: Final = 2  # times the longest silence: how long one answer may take
 _SMALL: Final = 64 << 10  # bytes of an answer that is read only to keep the connection
 _OTHER_READER: Final = "read the disk with another reader (reader: vddk or nfc)"
 _NETWORK: Final = "check the server and the network in between"
@@ -125,7 +126,9 @@ class FileConnection:
         route = self._route = self._route or self._way.route()
         if self._connection is None:
             trust = VCenterTrust(route.pin, route.authority)
-            self._connection = PinnedConnection(route.host, route.port, trust=trust, patience=self._silence)
+            self._connection = PinnedConnection(
+                route.host, route.port, trust=trust, patience=self._silence, whole=WHOLE * self._silence
+            )
         fixed = {"Cookie": route.cookie, "Accept-Encoding": "identity", "User-Agent": "connector"}
         self._connection.request("GET", route.target, headers={**fixed, **headers})
         answer = self._connection.getresponse()

@@ -56,9 +56,10 @@ ERRORS: Final = _Carried(ReadFailed, {})
 class HttpsSettings:
     """How files are read.
 
-    `connections`: requests at once for each disk. `silence`: seconds that a server may be silent. `every`: seconds between two
-    looks at snapshots and files while they are read. `host_port`: where hosts serve their files, 443 as a rule; 0 reads through
-    vCenter, which is slower. `pins`: SHA-256 of the certificates of hosts, by the host's name as tickets have it.
+    `connections`: requests at once for each disk. `silence`: seconds that a server may be silent; an answer may take twice as
+    long. `every`: seconds between two looks at snapshots and files while they are read. `host_port`: where hosts serve their
+    files, 443 as a rule; 0 reads through vCenter, which is slower. `pins`: SHA-256 of the certificates of hosts, by their names
+    in tickets.
     """
 
     connections: int = 4

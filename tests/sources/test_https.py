@@ -191,6 +191,15 @@ def test_a_slow_server_is_waited_for_until_it_is_silent(lab: Lab) -> None:
     assert failed.value.retryable
 
 
+def test_an_answer_that_comes_in_drops_ends_too(lab: Lab) -> None:
+    lab.rules(Rule("folder.read", "answer", object="*-flat.vmdk", skip=1, answer={"rate": 700 << 10}))
+    with (
+        closing(lab.open(HttpsSettings(connections=1, silence=0.5))) as source,
+        pytest.raises(ReaderFailed, match="no answer in time"),
+    ):
+        whole(source)
+
+
 def test_a_session_that_was_renewed_goes_on(lab: Lab) -> None:
     stale = ["vmware_soap_session=old", "", "vmware_soap_session=old", ""]
     routes = Answers(lab, cookies=stale)
