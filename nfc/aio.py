@@ -19,6 +19,7 @@
 An answer has the type of its request [?] or is an error, and carries the id of its request [P].
 """
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ _IO: Final = struct.Struct("<QIIQQIII")
 _FRAGMENT: Final = struct.Struct("<QIIQIIIII")
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
+_WORDS: Final = re.compile(rb"[\x20-\x7e]{6,}")
 
 
 class Kind(IntEnum):
@@ -177,11 +179,11 @@ def parse_fragment(payload: bytes) -> Fragment:
 
 
 def parse_error(payload: bytes) -> tuple[int, str]:
-    """The number of an error and the words behind it."""
+    """The number of an error, and whatever words are behind it: in which form hosts send them is not known [?]."""
     if len(payload) < _U32.size:
         raise SizeOutOfBounds(f"an error of {len(payload)} bytes")
-    words = payload[_U32.size :].strip(b"\0")
-    return _U32.unpack_from(payload)[0], readable(words) if words.isascii() and words[:1].isalpha() else ""
+    words = b" ".join(_WORDS.findall(payload, _U32.size))
+    return _U32.unpack_from(payload)[0], readable(words)
 
 
 def _value_length(payload: bytes) -> int:
