@@ -20,6 +20,7 @@ from connector.appliance.snapshot_care.governor import Thresholds
 from connector.errors import BadInput
 from connector.settings import CREDENTIAL, TransferSettings, VCenterSettings, credential_file
 from connector.sources.factory import Readers, ReaderSettings, readers
+from connector.sources.https import HttpsSettings
 from connector.sources.nfc import NfcSettings
 from connector.transfer.flow import Throttle
 
@@ -70,13 +71,8 @@ class ControlSection(_Section):
     activation_code_file: Path | None = None
 
 
-class NfcSection(_Section):
-    """Reading over NFC. See `NfcSettings`."""
-
+class _HostSection(_Section):
     pins: dict[str, str] = {}
-    compression: Literal["none", "zlib", "skipz"] = "none"
-    buffer: Annotated[int, Field(ge=0)] = 1 << 20
-    buffers: Annotated[int, Field(ge=0)] = 4
 
     @field_validator("pins")
     @classmethod
@@ -85,6 +81,23 @@ class NfcSection(_Section):
             if not _SHA256.fullmatch(pin.replace(":", "")):
                 raise ValueError(f"the pin of {host} is not a SHA-256: 64 hexadecimal digits")
         return pins
+
+
+class NfcSection(_HostSection):
+    """Reading over NFC. See `NfcSettings`."""
+
+    compression: Literal["none", "zlib", "skipz"] = "none"
+    buffer: Annotated[int, Field(ge=0)] = 1 << 20
+    buffers: Annotated[int, Field(ge=0)] = 4
+
+
+class HttpsSection(_HostSection):
+    """Reading files over HTTPS. See `HttpsSettings`."""
+
+    connections: Annotated[int, Field(ge=1, le=64)] = 4
+    silence: Annotated[float, Field(gt=0)] = 60.0
+    every: Annotated[float, Field(gt=0)] = 30.0
+    host_port: Annotated[int, Field(ge=0, le=65535)] = 0
 
 
 class ApplianceConfiguration(_Section):
@@ -99,8 +112,9 @@ class ApplianceConfiguration(_Section):
     vcenter: VCenterSection
     control: ControlSection
     vddk: Path | None = None
-    reader: Literal["auto", "vddk", "nfc"] = "auto"
+    reader: Literal["auto", "vddk", "nfc", "https"] = "auto"
     nfc: NfcSection = NfcSection()
+    https: HttpsSection = HttpsSection()
     state: Path
     passes: int = Field(2, ge=1, le=64)
     transports: str = "nbdssl"
@@ -120,7 +134,8 @@ class ApplianceConfiguration(_Section):
     def readers(self) -> Readers:
         """The readers that these settings allow. Raises BadInput when the chosen one is not among them."""
         nfc = NfcSettings(**self.nfc.model_dump())
-        return readers(ReaderSettings(self.vddk, self.transports, nfc, self.reader))
+        https = HttpsSettings(**self.https.model_dump())
+        return readers(ReaderSettings(self.vddk, self.transports, nfc, https, self.reader))
 
     def link(self) -> Throttle | None:
         """The rate of all passes of this appliance together, by the calendar; None without a calendar."""

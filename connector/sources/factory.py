@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from connector.errors import BadInput, ReaderFailed
+from connector.sources.https import HttpsReader, HttpsSettings
 from connector.sources.nfc import NfcReader, NfcSettings
 from connector.sources.reader import Reader
 from connector.sources.vddk import VddkReader
 
 AUTO: Final = "auto"
 VDDK: Final = "vddk"
-ORDER: Final = (VDDK, "nfc")
+ORDER: Final = (VDDK, "nfc", "https")
 """The readers, the preferred one first: `auto` takes them from left to right."""
 
 
@@ -29,12 +30,14 @@ class ReaderSettings:
     vddk: Path | None = None
     transports: str = "nbdssl"
     nfc: NfcSettings = field(default_factory=NfcSettings)
+    https: HttpsSettings = field(default_factory=HttpsSettings)
     preferred: str = AUTO
 
 
 _MAKERS: Final[Mapping[str, Callable[[ReaderSettings], Reader | None]]] = {
     VDDK: lambda settings: VddkReader(settings.vddk, settings.transports) if settings.vddk else None,
     "nfc": lambda settings: NfcReader(settings.nfc),
+    "https": lambda settings: HttpsReader(settings.https),
 }
 
 

@@ -138,7 +138,7 @@ def _list(name: str, item: str, *fields: Field, meaning: str = "") -> Field:
 
 _PAGE: Final = (_whole("TotalCount"), _whole("PageNumber"), _whole("PageSize"))
 
-_READERS: Final = _text("Readers", "what read the disk for this pass, in this order: vddk, nfc")
+_READERS: Final = _text("Readers", "what read the disk for this pass, in this order: vddk, nfc, https")
 _RATE: Final = _whole("BytesPerSecond", "made durable, over the last seconds; 0 when nothing is read")
 _REMAINING: Final = _whole("RemainingSeconds", "at this rate; -1: not known")
 
