@@ -16,6 +16,7 @@ ALLOWED: Final = {
     ("UnreadableStructure", "offline/"): "a structure that is none: the look notes it and goes on",
     ("Missing", "offline/"): "a file that is not there: the look notes nothing and goes on",
     ("ValueError", "appliance/bandwidth.py"): "a validator: the configuration's reader tells BadInput",
+    ("ValueError", "appliance/configuration.py"): "a validator: the configuration's reader tells BadInput",
     ("ValueError", "clients/heartbeat.py"): "its callers in the same module make ControlFailed of it",
     ("ValueError", "cloud/alibaba/settings.py"): "a validator: BadInput in the same module",
     (

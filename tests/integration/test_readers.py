@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tests.integration.conftest import Run, Start
@@ -98,8 +100,26 @@ def test_a_killed_pass_of_one_reader_is_finished_by_another(
     assert evidence(house)["versions"]["vddk"] == "unknown"
 
 
-def test_the_demo_needs_no_compiler(image, run: Run) -> None:  # type: ignore[no-untyped-def]  # a fixture of another module
+def test_the_demo_needs_no_compiler(image: Path, run: Run) -> None:
     done = run(demo(image, "--format", "raw", "--reader", "nfc"), CC="/no/compiler")
+    assert done.code == 0, done.stderr
+    (compared,) = (event for event in done.events if event["event"] == "compared")
+    assert compared["equal"] and compared["digest"] == digest(image.read_bytes())
+
+
+def test_files_over_https_are_the_last_resort(web: House, run: Run) -> None:
+    """The hosts' ports are closed to NFC, and there is no VDDK."""
+    hosts = web.nfc
+    hosts.switches = replace(hosts.switches, banner="HTTP/1.1 400 Bad Request")
+    done = run(without_vddk(web.migration("web-01")))
+    assert done.code == 0, done.stderr
+    equal(web, "web-01", "web-01")
+    assert {row["readers"] for row in done.disks()} == {"https"}
+    assert not web.snapshots()
+
+
+def test_the_demo_over_https(image: Path, run: Run) -> None:
+    done = run(demo(image, "--format", "raw", "--reader", "https"), CC="/no/compiler")
     assert done.code == 0, done.stderr
     (compared,) = (event for event in done.events if event["event"] == "compared")
     assert compared["equal"] and compared["digest"] == digest(image.read_bytes())
