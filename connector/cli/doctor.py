@@ -32,6 +32,7 @@ from connector.appliance.membership import Kept, kept_membership, owner_of
 from connector.cli import deep_snapshots, estate
 from connector.cli import doctor_view as view
 from connector.cli.options import JSON, optional_vcenter_options
+from connector.cli.read_test import read_tests
 from connector.cli.site import NOBODY, Site
 from connector.clients.agents import ControlClient
 from connector.errors import BadInput, Conflict
@@ -96,6 +97,13 @@ class House:
     multiple=True,
     help="Only this machine will be migrated, so other hosts do not matter. Repeatable. Default: every machine.",
 )
+@click.option(
+    "--read",
+    "read",
+    metavar="VM",
+    help="Read a little of this machine's first disk with each reader, through a snapshot of ours. Asks first.",
+)
+@click.option("--yes", is_flag=True, help="With --read: do not ask.")
 @click.option("--quiet", "-q", is_flag=True, help="Show only failures and warnings.")
 @click.option("--role", "as_role", is_flag=True, help="Show only missing privileges and how to grant them.")
 @click.option(
@@ -117,6 +125,8 @@ def doctor(
     only: str | None,
     instances: tuple[str, ...],
     machines: tuple[str, ...],
+    read: str | None,
+    yes: bool,
     quiet: bool,
     as_role: bool,
     repair: bool,
@@ -133,6 +143,7 @@ def doctor(
     connector doctor --vcenter https://vc.example.com --thumbprint AA:BB:.. --role
     connector doctor --to /srv/images --vcenter https://vc.example.com --thumbprint AA:BB:..
     connector doctor --config /etc/connector/appliance.yaml --repair
+    connector doctor --config /etc/connector/appliance.yaml --read web-01
     connector doctor --vcenter https://vc.example.com --thumbprint AA:BB:.. --machine web-01 --quiet
     """
     if target is not None and file is not None:
@@ -168,6 +179,9 @@ def doctor(
             isinstance(fact, LoginFact) and fact.kind is FactKind.VCENTER and fact.trouble for fact in facts
         ):
             raise click.exceptions.Exit(UNMENDED)
+    if read is not None:
+        configured = config.readers() if config else readers(ReaderSettings(vddk))
+        bad |= view.reads(read_tests(access, read, configured, yes), as_json)
     if only not in ("appliance", "looks") and (target is not None or config is not None):
         house = _service(config, str(file), vddk) if config is not None else None
         bad |= _left(house, target, access, vddk, only, repair, restore_cbt, as_json)

@@ -14,6 +14,7 @@ from connector import amounts
 from connector.appliance.cleanup.repair import LeftoverFinding
 from connector.appliance.doctor.rules import DoctorFinding
 from connector.cli.display import print_table, wide_console
+from connector.cli.read_test import ReadTest
 from connector.cli.tables import plain
 from connector.errors import Conflict
 from connector.vcenter import role as needed
@@ -85,6 +86,25 @@ def left(rows: Sequence[LeftoverRow], as_json: bool, repair: bool) -> None:
     print_table(table, console, lead=("check", "machine"))
     wrong = sum(row.bad for row in rows)
     console.print(f"{amounts.plural(len(rows), 'leftover')}, {wrong} of them still wrong", highlight=False)
+
+
+def reads(tests: Sequence[ReadTest], as_json: bool) -> bool:
+    """Show what each reader did with a real disk; answer whether none of them could read it."""
+    if as_json:
+        for test in tests:
+            click.echo(json.dumps(test.to_json()))
+    else:
+        table = Table("reader", "", "disk", "opened in", "read", "rate", box=None)
+        for test in tests:
+            good = (f"{test.opened:.1f} s", amounts.size(test.read), amounts.rate(test.rate))
+            cells = ("", "", "") if test.trouble else good
+            state = Text("fails", style="red") if test.trouble else Text("ok", style="green")
+            table.add_row(Text(test.reader), state, Text(plain(test.disk)), *map(Text, cells))
+        print_table(table, lead=("reader", "", "disk"))
+        for test in tests:
+            if test.trouble:
+                wide_console().print(Text(f"{test.reader}: {plain(test.trouble)}"))
+    return all(test.trouble for test in tests)
 
 
 def role(facts: VCenterFacts, user: str, as_json: bool) -> int:

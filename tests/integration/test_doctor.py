@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -69,3 +70,27 @@ def test_cbt_is_put_back_on_request_and_who_never_migrated_has_nothing_to_repair
     assert (cbt.code, [event["check"] for event in cbt.events]) == (0, ["cbt"])
     assert not house.machine().change_tracking
     assert run(doctor).events == ()
+
+
+def test_each_reader_is_tried_on_a_real_disk_and_nothing_is_left(
+    make_house: Callable[..., House], run: Run
+) -> None:
+    house = make_house(Shape("web-01", DISKS))
+    doctor = ["doctor", "--only", "looks", "--read", "web-01", *house.access(), "--vddk", str(house.vddk)]
+    refused = run([*doctor, "--json"])
+    assert refused.code == 2 and "give --yes" in refused.complaint
+    done = run([*doctor, "--yes", "--json"])
+    assert done.code == 0, done.stderr
+    assert [(event["reader"], event["trouble"]) for event in done.events] == [
+        ("vddk", ""),
+        ("nfc", ""),
+        ("https", ""),
+    ]
+    assert all(event["read"] >= 6 * MIB and event["rate"] > 0 for event in done.events)
+    assert not house.snapshots() and not house.machine().change_tracking
+    assert not house.estate.export.prepared(house.machine().moref)
+    house.nfc.switches = replace(house.nfc.switches, second_certificate="other", digest_of="first")
+    shown = run([*doctor[:-2], "--yes"])
+    assert shown.code == 0, shown.stderr
+    assert "the second TLS layer" in shown.stdout and "vddk" not in shown.stdout
+    assert not house.snapshots()
