@@ -7,12 +7,18 @@ from pathlib import Path
 
 from vddk.errors import VddkError
 from vddk.loading import Probe
+from vddk.maker import maker_of
 from vddk.worker import probe
 
 
 def report(offered: Probe) -> Iterator[str]:
     """The lines to print."""
+    maker = maker_of(Path(offered.path))
     yield f"library     {offered.path}"
+    yield f"maker       {maker.name or 'the file names neither VMware nor Broadcom: ask whoever gave it to you'}"
+    if maker.notice:
+        yield f"notice      {maker.notice}"
+    yield f"SHA-256     {maker.sha256}"
     yield f"version     {offered.version or 'unknown'}"
     yield f"transports  {' '.join(offered.transports) or 'none'}"
     yield f"functions   {len(offered.found)} found"

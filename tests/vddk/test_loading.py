@@ -1,5 +1,6 @@
 """Which library is taken, how it is probed, and the rules that hold once per process."""
 
+import hashlib
 import logging
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from vddk.__main__ import main
 from vddk.errors import BadSetting, LibraryNotFound, SymbolMissing
 from vddk.loading import candidates, find, version_of
 from vddk.logs import Redactor, level_of
+from vddk.maker import maker_of
 from vddk.spec import ConnectionSpec, DiskSpec, Installation, SessionCookie, UserPassword
 from vddk.worker import WorkerDisk, probe
 
@@ -88,6 +90,29 @@ def test_the_program_prints_what_is_there(
     assert main([str(installation.directory)]) == 0
     said = capsys.readouterr().out
     assert "8.0.3" in said and "nbdssl" in said and "libvixDiskLib.so.8" in said
+    assert "the file names neither VMware nor Broadcom" in said
+    file = next(line.split()[1] for line in said.splitlines() if line.startswith("library"))
+    assert f"SHA-256     {hashlib.sha256(Path(file).read_bytes()).hexdigest()}" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "notice"),
+    [
+        (b"", "", ""),
+        (b"\x7fELF\0zlib Copyright 1995-2022 Mark Adler\0", "", "zlib Copyright 1995-2022 Mark Adler"),
+        (
+            b"\0Copyright 1995 Mark Adler\0" + bytes(9 << 20) + b"\0Copyright (c) 1998-2023 VMware, Inc.\0",
+            "VMware, Inc.",
+            "Copyright (c) 1998-2023 VMware, Inc.",
+        ),
+        (b"x" * ((4 << 20) - 5) + b"Broadcom\0", "Broadcom", ""),
+    ],
+    ids=["empty", "of another", "of VMware", "across two pieces"],
+)
+def test_whom_a_library_names_as_its_maker(content: bytes, name: str, notice: str, tmp_path: Path) -> None:
+    file = tmp_path / "libvixDiskLib.so"
+    file.write_bytes(content)
+    assert maker_of(file) == (name, notice, hashlib.sha256(content).hexdigest())
 
 
 def test_the_program_says_in_one_line_why_not(
