@@ -25,10 +25,10 @@ test: $(READY) ## the test suite
 test-slow: $(READY) ## the variants that the default set leaves out
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(TESTS)
 
-faults: $(READY) ## every cell of the fault matrix and of the restore matrix; TESTS= for one of them, FAULTS_SHARE=N for one cell in N, FAULTS_SEED=
+faults: $(READY) ## every cell of the fault matrix and of the restore matrix; TESTS= for one of them, FAULTS_SHARE=N for one cell in N, FAULTS_SEED=, FAULTS_READER=nfc or https
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m faults $(or $(TESTS),tests/faults)
 
-soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SECONDS=, SOAK_SHARE= (of passes with a fault)
+soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SECONDS=, SOAK_SHARE= (of passes with a fault), FAULTS_READER=
 	$(BIN)/python -m pytest tests/soak -m soak
 
 fuzz: $(READY) ## hostile bytes for every reader: FUZZ_SECONDS= for each, FUZZ_SEED=

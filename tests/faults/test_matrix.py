@@ -16,6 +16,7 @@ from tests.faults.strikes import Strike
 from tests.faults.works import READER, WINDOW, Works, can_fill
 from tests.integration.house import MIB
 
+READERS = {Part.HOST: "nfc", Part.WORKER: "vddk"}
 PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
 
 
@@ -39,7 +40,7 @@ def _run(works: Works, total: int, cell: Cell) -> None:
     foreign, truth, restarts = works.foreign(), house.digests(), works.restarts
     works.relay.reset()
     name = f"cell-{abs(hash(cell.id)) % 10**6}"
-    job = works.begin(name, reader="nfc" if cell.part is Part.HOST else READER)
+    job = works.begin(name, reader=READERS.get(cell.part, READER))
     with ExitStack() as undo:
         strike = Strike(works, cell, total, undo)
         strike.arm()

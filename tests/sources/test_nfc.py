@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from connector.backoff import Backoff
 from connector.errors import BadInput, ConnectorError, ReaderFailed, TrustFailed
 from connector.model import DiskAccess, Extent
 from connector.sources.nfc import NfcReader, NfcSettings
 from connector.sources.reader import HostOverloaded, HostUnavailable, is_overloaded, is_unplaced
+from connector.transfer.policies import Retrying
 from connector.transfer.source import BlockSource
 from connector.vcenter.client import Snapshot, VCenter
 from simulator.nfc import Switches
@@ -180,3 +182,32 @@ def test_the_disk_that_the_machine_writes_to_is_refused(lab: Lab) -> None:
 def test_without_a_vcenter_that_gives_tickets(lab: Lab) -> None:
     with pytest.raises(BadInput, match="no tickets"):
         lab.open(routes=None)
+
+
+#: Bytes that the host sends before each of its messages while a disk is opened, and into its answers to reads.
+OPENING = (0, 1, 100, 200, 300, 420, 500, 700, 900, 1200, 1300, 1340, 1400, 1500, 1600)
+READING = (2_000, 70_000, 1_500_000, 5_000_001)
+
+
+@pytest.mark.parametrize("cut_after", [*OPENING, *READING])
+def test_a_connection_that_is_cut_anywhere_is_followed_by_another_one(lab: Lab, cut_after: int) -> None:
+    """Each failure can be retried, the next connection gets a ticket of its own, and no byte is wrong."""
+    lab.switch(cut_after=cut_after)
+    cuts: list[ConnectorError] = []
+
+    def healed(error: ConnectorError) -> None:
+        cuts.append(error)
+        lab.switch()
+
+    def opened() -> BlockSource:
+        try:
+            return lab.open()
+        except ReaderFailed as cut:
+            assert cut.retryable, cut
+            healed(cut)
+            return lab.open()
+
+    with closing(Retrying(opened(), backoff=Backoff(0.001, 0.001), reopen=opened, failed=healed)) as source:
+        assert lab.whole(source) == lab.content
+    assert len(cuts) == 1
+    hosts_are_idle(lab)
