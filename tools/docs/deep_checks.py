@@ -22,8 +22,8 @@ NOT_SEEN: Final = (
 _SAYS: Final = {Severity.BLOCK: "blocks", Severity.WARN: "warning", Severity.INFO: "note"}
 _INTRODUCTION: Final = """# Checks inside the disks
 
-`connector vm check --deep` takes a snapshot of each machine, one after the other, reads a few MB of its disks through
-VDDK, and removes the snapshot. It asks first, unless `--yes` is given. Nothing is written to a disk. A machine that another
+`connector vm check --deep` takes a snapshot of each machine, one after the other, reads a few MB of its disks (through
+VDDK if it is named, else over NFC), and removes the snapshot. It asks first, unless `--yes` is given. Nothing is written to a disk. A machine that another
 finding blocks is not checked. If a deep check is killed, the next deep check of the same user on the same host removes its
 snapshot; `connector doctor` (`--only looks`, `--repair`) finds it too. Deep checks that are alive do not disturb each other.
 The first disk is the first by boot order and controllers ([order of disks](vcenter.md#the-order-of-disks)).

@@ -151,7 +151,7 @@ TRANSITIONS: Final = (
         DELETING,
         "the intermediate resources are released",
     ),
-    Transition(JobEvent.DELETED, (DELETING,), DELETED, "the resources are released; the source is free"),
+    Transition(JobEvent.DELETED, (DELETING,), DELETED, "the resources are released"),
 )
 
 _TARGETS: Final = {(t.event, source): t.target for t in TRANSITIONS for source in t.sources}
