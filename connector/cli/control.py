@@ -362,7 +362,9 @@ def disable(state: Path, database: str, key_id: str, as_json: bool) -> None:
 def _key_state(row: AccessKey) -> str:
     if row.disabled:
         return "disabled"
-    return "active" if row.approved else "unapproved"
+    if not row.approved:
+        return "unapproved"
+    return "expired" if row.until is not None and time.time() >= row.until else "active"
 
 
 def _time(moment: object) -> str:

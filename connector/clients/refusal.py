@@ -114,10 +114,12 @@ def refused(action: str, status: int, body: Mapping[str, Any], date: str, *, on:
 
 def _apart(date: str) -> str:
     try:
-        seconds = time.time() - parsedate_to_datetime(date).timestamp()
+        now, its = time.time(), parsedate_to_datetime(date).timestamp()
+        shown, its_shown = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) for moment in (now, its))
     except (ValueError, TypeError, OverflowError):
         return ""
-    return f": ours is {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
+    direction = "ahead" if now > its else "behind"
+    return f": ours shows {shown}, its clock {its_shown}; ours is {abs(now - its):.0f} s {direction}"
 
 
 def _line(value: object) -> str:

@@ -77,6 +77,7 @@ def test_a_clock_that_is_ahead_is_told_by_how_much(speaker: Speaker, run: Connec
     ahead = re.search(r"ours is (\d+) s ahead", said)
     assert ahead is not None
     assert 1990 < int(ahead[1]) < 2100
+    assert re.search(r"ours shows 20\S+Z, its clock 20\S+Z; ", said)
 
 
 def test_a_page_instead_of_the_api(speaker: Speaker, run: Connector) -> None:

@@ -133,3 +133,13 @@ def test_it_is_listed_and_is_ended_by_its_file(tmp_path: Path) -> None:
     assert own.secret not in listed
     refused = run.invoke(control, ["key", "disable", own.id, *words])
     assert "remove" in str(refused.exception)
+
+
+def test_an_expired_key_is_listed_as_such(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'control.sqlite'}")
+    store.keys.add("AKold", "sealed", Role.READER, "old", until=1.0)
+    store.keys.add("AKnew", "sealed", Role.READER, "new")
+    store.close()
+    shown = CliRunner().invoke(control, ["key", "list", "--state", str(tmp_path)]).output
+    states = {line.split()[0]: line.split()[-2] for line in shown.splitlines()}
+    assert (states["AKold"], states["AKnew"]) == ("expired", "active")

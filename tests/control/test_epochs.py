@@ -271,7 +271,7 @@ def test_what_a_restore_brings_back_must_be_approved_again(context: Bench) -> No
     confirm(house.store)
     found = house.store.keys.find(key.id)
     assert found is not None
-    assert not found.usable
+    assert not found.approved
     assert house.store.tokens.get(token.id).status is TokenStatus.DISABLED
     with pytest.raises(AuthenticationFailed, match="brought back by a restore"):
         house.store.tokens.redeem(code)
@@ -279,7 +279,7 @@ def test_what_a_restore_brings_back_must_be_approved_again(context: Bench) -> No
     assert house.store.epochs.approve(None) == [token.id]
     found = house.store.keys.find(key.id)
     assert found is not None
-    assert found.usable
+    assert found.approved
     assert house.store.tokens.redeem(code).id == token.id
 
 

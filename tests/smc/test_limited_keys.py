@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from connector.control.smc.operations import Caller
 from connector.control.smc.scope import OUTSIDE, RULES
 from connector.control.smc.signature_claim import SignatureClaim
 from connector.control.state.access_keys import AccessKeys
+from connector.control.state.epoch import confirm
 from connector.control.state.vault import Vault
 from connector.control.store import NewJob
 from connector.errors import AuthenticationFailed
@@ -96,7 +98,7 @@ def test_what_is_named_must_be_inside(world: World) -> None:
     for operation, rule in RULES.items():
         for wrong in rule.names:
             given = {name: world.mine.ids(name) for name in rule.names} | {wrong: world.other.ids(wrong)}
-            with pytest.raises(UnknownObject):
+            with pytest.raises(UnknownObject, match="use a key that covers the workgroup"):
                 world.call(operation, **given)
             del given[wrong]
             with pytest.raises(Denied, match="mandatory"):
@@ -128,8 +130,9 @@ def test_lists_show_what_is_inside_and_count_nothing_else(world: World) -> None:
 
 def test_what_is_for_everybody_is_refused(world: World) -> None:
     for operation in OUTSIDE:
-        with pytest.raises(Denied, match="limited to workgroups"):
+        with pytest.raises(Denied, match="limited to workgroups") as refused:
             world.call(operation)
+        assert refused.value.remedy.startswith("use a key that is not limited to workgroups")
 
 
 def test_a_key_ends_by_the_clock(house: House) -> None:
@@ -147,14 +150,96 @@ def test_a_key_ends_by_the_clock(house: House) -> None:
 
     entrance = SessionAuthenticator(house.store, keys, LoginThrottle())
     cookie = entrance.enter(key.id, secret, "192.0.2.1")
-    assert entrance.guest(cookie) is not None
+    assert entrance.session_user(cookie) is not None
     assert come() == key
     house.clock.advance(DAY)
     with pytest.raises(Denied, match="expired"):
         come()
-    assert entrance.guest(cookie) is None
+    assert entrance.session_user(cookie) is None
     with pytest.raises(AuthenticationFailed):
         entrance.enter(key.id, secret, "192.0.2.1")
+
+
+def _disable(house: House, key: AccessKey) -> None:
+    house.store.keys.disable(key.id)
+
+
+def _let_expire(house: House, _key: AccessKey) -> None:
+    house.clock.advance(DAY)
+
+
+def _restore(house: House, _key: AccessKey) -> None:
+    house.store.epochs.hold("a test says so")
+    confirm(house.store)
+
+
+@pytest.mark.parametrize(
+    ("end", "why", "remedy"),
+    [
+        (_disable, "is disabled", "an administrator makes one: connector control key create"),
+        (_let_expire, "has expired at 20", "connector control key create --state DIR --days N"),
+        (
+            _restore,
+            "brought back by a restore and is not approved",
+            "connector control approve {id} --state DIR",
+        ),
+    ],
+)
+def test_a_refused_key_says_why_to_whoever_has_its_secret_and_to_nobody_else(
+    house: House, end: Callable[[House, AccessKey], None], why: str, remedy: str
+) -> None:
+    keys = AccessKeys(house.store.keys, Vault(house.folder / "key"))
+    key, secret = keys.create("short", Role.READER, until=house.clock() + DAY)
+    end(house, key)
+    remedy = remedy.format(id=key.id)
+
+    def call(key_secret: str) -> Denied:
+        date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(house.clock()))
+        signed = signature.sign(signature.V1, key_secret, "text")
+        claim = SignatureClaim(signature.V1, key.id, "x", "2019-06-01", date, "n", "text", signed)
+        with pytest.raises(Denied) as refused:
+            Authenticator(keys, house.clock).admit(claim)
+        return refused.value
+
+    def log_in(key_id: str, key_secret: str) -> str:
+        with pytest.raises(AuthenticationFailed) as refused:
+            SessionAuthenticator(house.store, keys, LoginThrottle()).enter(key_id, key_secret, "192.0.2.1")
+        return str(refused.value)
+
+    assert why in call(secret).message and remedy in call(secret).remedy
+    assert why in log_in(key.id, secret) and remedy in log_in(key.id, secret)
+    assert call("guessed").code == "SignatureDoesNotMatch"
+    assert log_in(key.id, "guessed") == log_in("AKnobody", "guessed")
+
+
+def test_a_live_page_ends_with_its_key(house: House) -> None:
+    keys = AccessKeys(house.store.keys, Vault(house.folder / "key"))
+    key, secret = keys.create("short", Role.READER, until=house.clock() + 60)
+    cookie = SessionAuthenticator(house.store, keys, LoginThrottle()).enter(key.id, secret, "192.0.2.1")
+    session = house.store.sessions.find(cookie)
+    assert session is not None
+    assert house.store.sessions.use([session.id]) == {session.id}
+    house.clock.advance(60)
+    assert house.store.sessions.use([session.id]) == set()
+
+
+def test_a_late_signature_names_both_times(house: House) -> None:
+    keys = AccessKeys(house.store.keys, Vault(house.folder / "key"))
+    key, secret = keys.create("late", Role.READER)
+    signed = signature.sign(signature.V1, secret, "text")
+    now = calendar.timegm((2026, 1, 2, 3, 4, 5))
+    claim = SignatureClaim(
+        signature.V1, key.id, "x", "2019-06-01", "2026-01-02T02:04:05Z", "n", "text", signed
+    )
+    with pytest.raises(Denied) as refused:
+        Authenticator(keys, lambda: now).admit(claim)
+    for words in (
+        "signed at 2026-01-02T02:04:05Z",
+        "clock shows 2026-01-02T03:04:05Z",
+        "3600 s behind",
+        "900 s",
+    ):
+        assert words in refused.value.message
 
 
 def test_the_console_is_not_for_a_limited_key(house: House) -> None:

@@ -98,7 +98,7 @@ class LoginPages:
     def _choose(self, http: Request, body: bytes) -> Response:
         """Keep the colours in a cookie, so that a page has them at once and without a script."""
         cookie = http.cookies.get(sessions.COOKIE, "")
-        if self._authenticator.guest(cookie) is None:
+        if self._authenticator.session_user(cookie) is None:
             return to_login(http)
         form = read_form(http, body, cookie)
         back, colours = form.get("back", ""), form.get("theme", "")

@@ -107,10 +107,10 @@ class PageDispatcher:
         return Route(ROOT + "/{rest:path}", guarded(partial(self._see, _nowhere)), methods=_METHODS)
 
     def _see(self, show: See, http: Request, _body: bytes) -> Response:
-        guest = self._guest(http)
-        if guest is None:
+        user = self._session_user(http)
+        if user is None:
             return to_login(http)
-        request = _request(http, guest)
+        request = _request(http, user)
         try:
             _sound(request.query, request.path)
             answer = show(request)
@@ -119,16 +119,16 @@ class PageDispatcher:
             return self._refused(http, request, as_denied(refused))
 
     def _change(self, form: Form, http: Request, body: bytes) -> Response:
-        guest = self._guest(http)
-        if guest is None:
+        user = self._session_user(http)
+        if user is None:
             return to_login(http)
-        request = _request(http, guest)
+        request = _request(http, user)
         try:
             form_values = read_form(http, body, http.cookies.get(sessions.COOKIE, ""))
             _sound(request.path)
         except Denied as refused:
             return self._refused(http, request, refused)
-        request = _request(http, guest, form_values)
+        request = _request(http, user, form_values)
         try:
             redirect = form.do(request)
         except (Denied, ConnectorError) as refused:
@@ -167,8 +167,8 @@ class PageDispatcher:
         html = self._templates.write(page.template, about | dict(page.values))
         return with_headers(Response(html, status, media_type="text/html"))
 
-    def _guest(self, http: Request) -> SessionUser | None:
-        return self._authenticator.guest(http.cookies.get(sessions.COOKIE, ""))
+    def _session_user(self, http: Request) -> SessionUser | None:
+        return self._authenticator.session_user(http.cookies.get(sessions.COOKIE, ""))
 
 
 def _restored(why: str) -> Banner | None:
@@ -261,10 +261,10 @@ def _nowhere(_request: PageRequest) -> Page:
     raise Denied("InvalidAction.NotFound", "There is no such page.", "use the links above")
 
 
-def _request(http: Request, guest: SessionUser, form: Mapping[str, str] | None = None) -> PageRequest:
+def _request(http: Request, user: SessionUser, form: Mapping[str, str] | None = None) -> PageRequest:
     return PageRequest(
-        key=guest.key,
-        session=guest.session,
+        key=user.key,
+        session=user.session,
         origin=http.client.host if http.client else "",
         here=_here(http),
         path=dict(http.path_params),

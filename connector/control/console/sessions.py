@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from connector.backoff import LOGIN
 from connector.control.domain.entities import AccessKey, ConsoleSession
+from connector.control.domain.key_use import KeyRefusal, refusal
 from connector.control.state.access_keys import AccessKeys
 from connector.control.store import Store
 from connector.errors import AuthenticationFailed
@@ -94,6 +95,11 @@ COOKIE: Final = "__Host-console"
 VISITOR: Final = "__Host-console-visitor"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,80}")
 _NOBODY: Final = secrets.token_urlsafe(32)
+#: For everybody who has not shown the right secret: it does not tell whether the key exists.
+_UNPROVED: Final = KeyRefusal(
+    "unknown access key, or wrong secret",
+    "check both; an administrator makes keys with: connector control key create",
+)
 
 
 class TooSoon(AuthenticationFailed):
@@ -134,15 +140,10 @@ class SessionAuthenticator:
         right = hmac.compare_digest(
             (entry[1] if entry else _NOBODY).encode(), secret.encode("utf-8", "replace")
         )
-        if entry is None or not right or not self._good(entry[0]):
-            self._attempts.failed(origin)
-            if entry is not None:
-                self._store.audit.add(entry[0].id, origin, "ConsoleLogInRefused", entry[0].id)
-            raise AuthenticationFailed(
-                "unknown or disabled access key, or wrong secret",
-                on="log in",
-                remedy="check both; an administrator makes keys with: connector control key create",
-            )
+        if entry is None or not right:
+            raise self._refused(entry[0] if entry else None, _UNPROVED, origin)
+        if (why := refusal(entry[0], self._store.now())) is not None:
+            raise self._refused(entry[0], why, origin)
         self._attempts.succeeded(origin)
         if entry[0].of_directory:
             raise AuthenticationFailed(
@@ -154,28 +155,30 @@ class SessionAuthenticator:
             raise AuthenticationFailed(
                 "this access key is limited to workgroups, and the console shows everything",
                 on="log in",
-                remedy="use it with the command line or an SDK",
+                remedy="use it with the command line or an SDK; log in with a key without limits",
             )
         token = self._store.sessions.open(entry[0].id, origin)
         self._store.audit.add(entry[0].id, origin, "ConsoleLogIn", entry[0].id)
         return token
 
-    def guest(self, token: str) -> SessionUser | None:
-        """The person with this cookie; None if the session has ended or the key is disabled."""
+    def _refused(self, key: AccessKey | None, why: KeyRefusal, origin: str) -> AuthenticationFailed:
+        self._attempts.failed(origin)
+        if key is not None:
+            self._store.audit.add(key.id, origin, "ConsoleLogInRefused", key.id)
+        return AuthenticationFailed(why.why, on="log in", remedy=why.remedy)
+
+    def session_user(self, token: str) -> SessionUser | None:
+        """The person with this cookie; None if the session has ended or the key is refused."""
         session = self._store.sessions.find(token) if token else None
         key = self._store.keys.find(session.key_id) if session is not None else None
-        if session is None or key is None or not self._good(key) or key.workgroups is not None:
+        if session is None or key is None or key.workgroups is not None:
             return None
-        return SessionUser(key, session)
-
-    def _good(self, key: AccessKey) -> bool:
-        """Whether the key is neither disabled nor expired, and was not brought back by a restore."""
-        return key.usable and (key.until is None or self._store.now() < key.until)
+        return None if refusal(key, self._store.now()) else SessionUser(key, session)
 
     def leave(self, token: str, origin: str) -> None:
         """End the session. Harmless if it has ended."""
-        if (guest := self.guest(token)) is not None:
-            self._store.audit.add(guest.key.id, origin, "ConsoleLogOut", guest.key.id)
+        if (user := self.session_user(token)) is not None:
+            self._store.audit.add(user.key.id, origin, "ConsoleLogOut", user.key.id)
         self._store.sessions.close(token)
 
     def forget(self, token: str) -> None:

@@ -36,17 +36,19 @@ class Streams:
 
     async def _listen(self, http: Request) -> Response:
         try:
-            guest = await run_in_threadpool(self._authenticator.guest, http.cookies.get(sessions.COOKIE, ""))
+            user = await run_in_threadpool(
+                self._authenticator.session_user, http.cookies.get(sessions.COOKIE, "")
+            )
         except ConnectorError:
             return _no(503, "the control plane cannot answer now")
-        if guest is None:
+        if user is None:
             return _no(401, "log in first")
-        topics = _topics(http, may_operate=includes(guest.key.role, Role.OPERATOR))
+        topics = _topics(http, may_operate=includes(user.key.role, Role.OPERATOR))
         if not topics:
             return _no(400, "nothing to listen to")
-        if not self._feed.has_room(guest.session.id, guest.key.id):
+        if not self._feed.has_room(user.session.id, user.key.id):
             return _no(503, "too many pages are open")
-        events = self._feed.follow(guest.session.id, guest.key.id, topics)
+        events = self._feed.follow(user.session.id, user.key.id, topics)
         return with_headers(
             StreamingResponse(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
         )

@@ -421,10 +421,6 @@ class AccessKey:
     until: float | None = None
     of_directory: bool = False
 
-    @property
-    def usable(self) -> bool:
-        return self.approved and not self.disabled
-
 
 @dataclass(frozen=True, slots=True)
 class ConsoleSession:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from connector.control.domain.entities import AccessKey
+from connector.control.domain.key_use import refusal
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.signature_claim import SignatureClaim
 from connector.control.state.access_keys import AccessKeys
@@ -44,19 +45,12 @@ class Authenticator:
             raise Denied("InvalidAccessKeyId.NotFound", "Specified access key is not found.")
         key, secret = entry
         claim.verify(secret)
-        if key.disabled:
-            raise Denied("InvalidAccessKeyId.Inactive", "Specified access key is disabled.")
-        if not key.approved:
-            raise Denied(
-                "InvalidAccessKeyId.Inactive",
-                "Specified access key was brought back by a restore and is not approved again.",
-            )
-        if key.until is not None and self._clock() >= key.until:
-            raise Denied("InvalidAccessKeyId.Inactive", "Specified access key has expired.")
-        signed = _moment(claim.date)
         now = self._clock()
+        if (why := refusal(key, now)) is not None:
+            raise Denied("InvalidAccessKeyId.Inactive", f"{why.why[0].upper()}{why.why[1:]}.", why.remedy)
+        signed = _moment(claim.date)
         if abs(now - signed) > SKEW:
-            raise Denied("InvalidTimeStamp.Expired", "Specified time stamp or date value is expired.")
+            raise _late(claim.date, signed, now)
         if _NONCE.fullmatch(claim.nonce) is None:
             raise Denied("IncompleteSignature", "The signature nonce must be 1 to 128 ASCII characters.")
         if not self._recent.first(f"{key.id} {claim.nonce}", signed + SKEW, now):
@@ -104,6 +98,17 @@ class Recent:
 
 def _used() -> Denied:
     return Denied("SignatureNonceUsed", "Specified signature nonce was used already.")
+
+
+def _late(date: str, signed: float, now: float) -> Denied:
+    direction = "behind" if signed < now else "ahead"
+    return Denied(
+        "InvalidTimeStamp.Expired",
+        f"Specified time stamp or date value is expired: the request is signed at {date}, and the control plane's"
+        f" clock shows {time.strftime(_FORM, time.gmtime(now))}; the signer is {abs(now - signed):.0f} s {direction},"
+        f" and {SKEW:.0f} s are allowed.",
+        "set the clock of the machine that signs, or the control plane's",
+    )
 
 
 def _moment(text: str) -> float:

@@ -33,7 +33,11 @@ CODES: Final = (
     ErrorCode("InvalidVersion", 404, "this API has one version", "use version 2019-06-01"),
     ErrorCode("InvalidAccessKeyId.NotFound", 404, "no such access key", "create one: connector control key create"),
     ErrorCode(
-        "InvalidAccessKeyId.Inactive", 403, "the access key is disabled", "use another one", documented=False
+        "InvalidAccessKeyId.Inactive",
+        403,
+        "the access key is disabled, expired or not approved again",
+        "see the message",
+        documented=False,
     ),
     ErrorCode("SignatureDoesNotMatch", 400, "the secret or the signing is wrong", "compare the string to sign"),
     ErrorCode("IncompleteSignature", 400, "a part of the signature is missing", "sign as the official SDKs do"),

@@ -115,6 +115,7 @@ def narrowed(scope: Scope, key: AccessKey, operation: str, values: Values) -> Va
         raise Denied(
             "Forbidden.Unauthorized",
             f"The access key {key.id} is limited to workgroups; {operation} is for keys without limits.",
+            "use a key that is not limited to workgroups, or ask an administrator to do it",
         )
     names, lists = _of(rule, values)
     for parameter, kind in names.items():
@@ -143,5 +144,8 @@ def _require(inside: set[str], parameter: str, kind: str, values: Values) -> Non
     for item in requested if isinstance(requested, list) else [requested]:
         if item not in inside:
             raise UnknownObject(
-                _UNKNOWN[kind], f"no such {kind}", on=str(item), remedy="list what this key sees"
+                _UNKNOWN[kind],
+                f"no such {kind} in the workgroups of this access key",
+                on=str(item),
+                remedy=f"list what this key sees, or use a key that covers the workgroup of this {kind}",
             )

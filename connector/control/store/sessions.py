@@ -62,7 +62,10 @@ class Sessions:
         now = self._database.now()
         keys = tables.access_keys
         usable = sa.exists().where(
-            keys.c.id == _SESSIONS.c.key_id, keys.c.disabled.is_(False), keys.c.approved
+            keys.c.id == _SESSIONS.c.key_id,
+            keys.c.disabled.is_(False),
+            keys.c.approved,
+            sa.or_(keys.c.until.is_(None), keys.c.until > now),
         )
         usable_ids = sa.and_(_SESSIONS.c.id.in_(ids), _alive(now), usable)
         with self._database.read() as connection:
