@@ -23,9 +23,10 @@ _SAYS: Final = {Severity.BLOCK: "blocks", Severity.WARN: "warning", Severity.INF
 _INTRODUCTION: Final = """# Checks inside the disks
 
 `connector vm check --deep` takes a snapshot of each machine, one after the other, reads a few MB of its disks (through
-VDDK if it is named, else over NFC), and removes the snapshot. It asks first, unless `--yes` is given. Nothing is written to a disk. A machine that another
-finding blocks is not checked. If a deep check is killed, the next deep check of the same user on the same host removes its
-snapshot; `connector doctor` (`--only looks`, `--repair`) finds it too. Deep checks that are alive do not disturb each other.
+VDDK if it is named, else over NFC), and removes the snapshot. It asks first, unless `--yes` is given. Nothing is
+written to a disk. A machine that another finding blocks is not checked. If a deep check is killed, the next deep check
+of the same user on the same host removes its snapshot; `connector doctor` (`--only looks`, `--repair`) finds it too.
+Deep checks that are alive do not disturb each other.
 The first disk is the first by boot order and controllers ([order of disks](vcenter.md#the-order-of-disks)).
 The newest changes of a running guest may be missing, because journals are not replayed. This page is generated from the
 rules (`connector/offline/rules.py`).
