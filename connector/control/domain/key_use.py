@@ -5,8 +5,8 @@ The reason is for people who have proved that they know the secret. Nobody else 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from connector.control.domain.entities import AccessKey
@@ -33,7 +33,7 @@ def refusal(key: AccessKey, now: float) -> KeyRefusal | None:
             f"an administrator approves it: connector control approve {key.id} --state DIR",
         )
     if key.until is not None and now >= key.until:
-        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(key.until))
+        end = f"{datetime.fromtimestamp(key.until, UTC):%Y-%m-%dT%H:%M:%SZ}"
         return KeyRefusal(
             f"{name} has expired at {end}", f"an administrator makes a new one: {_MAKE} --days N"
         )
