@@ -18,10 +18,10 @@ from connector.control.console.lists import SIZES
 from connector.control.console.middleware import SAID, as_denied
 from connector.control.console.pages import Banner, Form, Page, PageRequest, link, ours
 from connector.control.domain import jobs as machine
+from connector.control.domain.allowed_events import impossible
 from connector.control.domain.entities import Job
 from connector.control.domain.jobs import JobEvent
 from connector.control.domain.refusals import StateRefusal
-from connector.control.http import views
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.dispatcher import OperationDispatcher, permit
 from connector.control.store import Store
@@ -168,7 +168,7 @@ def _why_not(job: Job, event: JobEvent) -> str:
         machine.follow(job.state, event, job.name)
     except StateRefusal as refused:
         return f"{refused.what}; {refused.remedy}" if refused.remedy else refused.what
-    if event in views.impossible(job) and job.application:
+    if event in impossible(job) and job.application:
         return f"its application {job.application} is cut over and rolled back as a whole"
     return "this job never shut its source down" if event is JobEvent.ROLLBACK else "this job runs once"
 

@@ -10,6 +10,7 @@ from connector.control.console import figures as words
 from connector.control.console.actions import Action
 from connector.control.console.figures import Figures, figures
 from connector.control.domain import downtime
+from connector.control.domain.allowed_events import impossible
 from connector.control.domain.entities import Job
 from connector.control.domain.jobs import BusinessStatus, JobStatus
 from connector.control.http import views
@@ -37,7 +38,7 @@ class JobLine:
     @property
     def actions(self) -> tuple[Action, ...]:
         """The actions that are possible, with labels for this job."""
-        possible = actions.possible(self.job.state, views.impossible(self.job))
+        possible = actions.possible(self.job.state, impossible(self.job))
         if not self.job.cutover or self.job.status is JobStatus.WAITING:
             return possible
         return tuple(actions.in_cutover(action, down=bool(self.outage)) for action in possible)

@@ -7,28 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from connector.control.domain import definition, jobs
+from connector.control.domain.allowed_events import allowed, must_power_on, read_by
 from connector.control.domain.entities import Job, Json, Pass, Source, Task, TrackedResource
 from connector.control.store.write_count import WritePosition
 from connector.model import Credential
-
-
-def allowed(row: Job) -> list[jobs.JobEvent]:
-    """The events that a person may ask for now."""
-    return [event for event in jobs.allowed(row.state) if event not in impossible(row)]
-
-
-def impossible(row: Job) -> set[jobs.JobEvent]:
-    """The events that this job never allows, whatever its state.
-
-    The members of an application are cut over and rolled back together. A job that runs once has no cutover. A job that
-    was never cut over has no rollback.
-    """
-    never: set[jobs.JobEvent] = set()
-    if row.run_once or row.application:
-        never |= {jobs.JobEvent.CUTOVER, jobs.JobEvent.CLOSE}
-    if row.application or not (row.cutover or row.last_sync):
-        never.add(jobs.JobEvent.ROLLBACK)
-    return never
 
 
 def order(
@@ -69,7 +51,7 @@ def order(
         "accept_removed_disks": row.accept_removed_disks,
         "left_out": list(row.left_out),
         "replication": definition.shown(row.definition, final=attempt.final),
-        "power_on": row.down_since is not None,
+        "power_on": must_power_on(row),
         "settling": max(0.0, row.settles - now),
         "may_shut_down": alone or attempt.task is Task.SHUTDOWN,
         "keep_cbt": row.keep_cbt,
@@ -79,17 +61,6 @@ def order(
         "disk_set": disk_set,
         "lineage": lineage or {},
     }
-
-
-def read_by(attempts: Sequence[Pass]) -> dict[str, list[str]]:
-    """The readers that these attempts reported, by the key of the disk, in their order and without repetition."""
-    names: dict[str, dict[str, None]] = {}
-    for attempt in attempts:
-        for disk in attempt.disks:
-            for name in str(disk.get("reader") or "").split(", "):
-                if name:
-                    names.setdefault(str(disk["key"]), {})[name] = None
-    return {key: list(known) for key, known in names.items()}
 
 
 def resource(row: TrackedResource) -> Json:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from connector.cloud import licences
+from connector.control.domain.allowed_events import allowed
 from connector.control.domain.downtime import Downtime
 from connector.control.domain.entities import (
     Appliance,
@@ -249,7 +250,7 @@ def _listed(values: object) -> list[str]:
 
 def _allowed(row: Job) -> list[str]:
     """Names of the operations that are allowed now. A job that runs once never has a cutover."""
-    return [_OPERATIONS[event] for event in views.allowed(row)]
+    return [_OPERATIONS[event] for event in allowed(row)]
 
 
 def _disk(disk: Mapping[str, Any], index: int, reads: bool) -> Answer:
