@@ -210,7 +210,7 @@ JOB_FIELDS: Final = (
         "Reader", OneOf(("auto", "vddk", "nfc", "https")),
         "What reads the disks: vddk is VMware's library, nfc reads from the hosts without it, https reads files through vCenter."
         " auto: the first of them that the appliance has; another one may finish what it cannot. Default: auto.",
-        default="auto", option="--reader", key="reader", label="Reader of the disks", changes=AT_REST, ours=True,
+        default="auto", option="--reader", key="reader", label="What reads the disks", changes=AT_REST, ours=True,
     ),
     JobField("Tag", kinds.tags(), "Tags of the job.", option="--tag", metavar="KEY[=VALUE]", key="labels", column="tags",
              changes=NEVER, echoed=False),

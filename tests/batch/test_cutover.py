@@ -240,10 +240,10 @@ def test_a_program_gets_no_secret_but_those_it_names(tmp_path: Path) -> None:
         "PATH": os.environ["PATH"],
         "PLAIN": "kept",
         "CHAT_PASSWORD": "meant for it",
-        "CONNECTOR_VCENTER_PASSWORD": "s1",
-        "CONNECTOR_ACCESS_KEY_SECRET": "s2",
-        "HTTPS_PROXY": "http://me:s3@proxy:3128",
-        "HEADER": "s4",
+        "CONNECTOR_VCENTER_PASSWORD": "hidden-1-of-4",
+        "CONNECTOR_ACCESS_KEY_SECRET": "hidden-2-of-4",
+        "HTTPS_PROXY": "http://me:hidden-3-of-4@proxy:3128",
+        "HEADER": "hidden-4-of-4",
     }
     with pytest.raises(ManifestRefused, match="the variable CHAT_PASSWORD is not set; export CHAT_PASSWORD"):
         HookRunner(wave(text), print, {"HEADER": "x"}).check()
@@ -252,7 +252,7 @@ def test_a_program_gets_no_secret_but_those_it_names(tmp_path: Path) -> None:
     around.run(Phase.BEFORE_CUTOVER, "db", ["db-01"])
     lines = set(seen.read_text().splitlines())
     assert {"PLAIN=kept", "CHAT_PASSWORD=meant for it"} <= lines
-    assert not any(secret in line for line in lines for secret in ("s1", "s2", "s3", "s4"))
+    assert not any("-of-4" in line for line in lines)
 
 
 def test_a_hook_gets_the_event_and_ends_with_all_it_started(tmp_path: Path) -> None:
