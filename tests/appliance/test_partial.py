@@ -31,7 +31,7 @@ def shown(desk: Bench) -> Iterator[Bench]:
 
 @pytest.mark.parametrize("path", ["config", "config.hardware", "runtime.powerState"])
 @pytest.mark.parametrize("final", [False, True])
-def test_a_pass_is_handed_back_before_anything_is_done(shown: Bench, path: str, final: bool) -> None:
+def test_a_pass_is_given_back_before_anything_is_done(shown: Bench, path: str, final: bool) -> None:
     change_vm(shown.estate, shown.vm, hidden=(path,))
     with pytest.raises(GivenBack, match="vCenter does not show the machine's") as back:
         shown.carry(shown.order(1, final=final))

@@ -244,7 +244,7 @@ def test_a_pass_belongs_to_its_appliance(plane: Plane) -> None:
         plane.client(mine).finish(order["pass_id"], "done", None, {})
 
 
-def test_a_pass_that_is_handed_back_is_offered_again(plane: Plane) -> None:
+def test_a_pass_that_is_given_back_is_offered_again(plane: Plane) -> None:
     member = plane.enrol("back", "https://back")
     Robot(plane, member).register(machine("vm-1", "back"))
     plane.jobs.create("back", "back")

@@ -418,8 +418,11 @@ def test_an_application_goes_down_when_there_is_room_for_all_of_it_and_is_not_ov
     house.service.start(new)
     house.turn()
     assert house.take(power_tasks=True) is None and house.take() is None
-    assert house.get(jobs["web"]).waiting == "waits: 2 of 7 disks on host host-1 are being read"
-    assert house.get(new).waiting == "waits its turn behind an older pass"
+    assert (
+        house.get(jobs["web"]).waiting
+        == "waits: 2 of 7 disks on host host-1 are being read (limit host_disks)"
+    )
+    assert house.get(new).waiting.startswith("waits its turn behind the older pass of job ")
     house.finish(held.id, house.appliance, Outcome.DONE, None, {})
     house.turn()
     for name in RANKS:
@@ -449,7 +452,7 @@ def test_room_is_kept_for_an_application_whose_machines_go_down(
     house.service.start(other)
     house.turn()
     assert house.take() is None
-    assert house.get(other).waiting == "waits: 3 of 3 machines in all are being read"
+    assert house.get(other).waiting == "waits: 3 of 3 machines in all are being read (limit passes)"
 
 
 def test_an_application_larger_than_a_limit_is_read_in_turns_when_nothing_else_is(

@@ -25,7 +25,7 @@ def _texts(house: House, job: str, kind: str) -> list[str]:
     return [entry.text for entry in house.store.jobs.history(job) if entry.kind == kind]
 
 
-def test_a_pass_that_is_handed_back_rests_and_its_job_says_why(
+def test_a_pass_that_is_given_back_rests_and_its_job_says_why(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pass_ends, "ATTEMPTS", 2)
@@ -43,10 +43,35 @@ def test_a_pass_that_is_handed_back_rests_and_its_job_says_why(
         assert waiting.startswith("rests, and is tried again at ")
         assert waiting.endswith(" UTC: datastore ds has 3.0% free")
         house.later(301.0)
-    assert _texts(house, job, "lost")[-1].endswith("handed back: datastore ds has 3.0% free")
+    assert _texts(house, job, "lost")[-1].endswith(
+        "given back by the appliance a1: datastore ds has 3.0% free"
+    )
     house.carry()
     house.turn()
     assert house.status(job) == "Finished"
+
+
+def test_a_pass_that_is_given_back_without_a_reason_does_not_count_as_lost(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pass_ends, "ATTEMPTS", 2)
+    job = house.job()
+    house.service.start(job)
+    house.turn()
+    for _ in range(2):
+        attempt = house.take()
+        assert attempt is not None
+        house.finish(attempt.id, house.appliance, Outcome.STOPPED, None, {})
+    attempt = house.take()
+    assert attempt is not None
+    house.store.pass_ends.lose(lambda taken: taken.id == attempt.id, "it died")
+    assert house.take() is not None
+    texts = [text.partition(": ")[0::2] for text in _texts(house, job, "lost")]
+    assert texts[0][1] == "given back by the appliance a1"
+    assert texts[-1] == (
+        f"pass {attempt.id}",
+        "ended without a report at the appliance a1: it died; it is offered again",
+    )
 
 
 def test_a_rest_does_not_grow_with_a_clock_that_is_set_back(house: House) -> None:

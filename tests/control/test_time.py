@@ -561,12 +561,14 @@ def test_a_pass_waits_for_its_limit_and_its_job_says_why(make_house: Callable[[Q
     for job in (first, second):
         house.service.start(job)
         house.later(1)  # the older one is taken first
-    assert house.get(first).waiting == "waits for room at the appliance a1"
+    assert house.get(first).waiting == (
+        "waits for room at the appliance a1, which reads as many machines at a time as its setting `passes` says"
+    )
     assert house.take() is not None
     assert house.take(house.enrol("a2")) is None
     house.turn()
     assert house.get(first).waiting == ""
-    assert house.get(second).waiting == "waits: 2 of 2 disks on host host-1 are being read"
+    assert house.get(second).waiting == "waits: 2 of 2 disks on host host-1 are being read (limit host_disks)"
     house.clock.advance(GRACE + 1)
     house.watch.look()
     assert house.get(second).waiting == "waits: none of the appliances a1, a2 is online"
@@ -574,23 +576,32 @@ def test_a_pass_waits_for_its_limit_and_its_job_says_why(make_house: Callable[[Q
 
 def _pass(number: int, host: str, disks: int, stores: tuple[str, ...] = ("ds",)) -> Pass:
     nothing: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Pass))
-    known = {"id": str(number), "vcenter": "v", "host": host, "disk_count": disks, "datastores": list(stores)}
+    known = {
+        "id": str(number),
+        "vcenter": "v",
+        "host": host,
+        "disk_count": disks,
+        "job_id": f"j{number}",
+        "datastores": list(stores),
+    }
     known["task"] = Task.READ
     return Pass(**nothing | known)
 
 
 @pytest.mark.parametrize(
-    ("limits", "why"),
+    ("limits", "name", "why"),
     [
-        (Quotas(passes=1), "1 of 1 machines in all"),
-        (Quotas(vcenter_disks=3), "3 of 3 disks of its vCenter"),
-        (Quotas(host_disks=4), "3 of 4 disks on host h"),
-        (Quotas(datastore_machines=1), "1 of 1 machines on datastore ds"),
+        (Quotas(passes=1), "passes", "1 of 1 machines in all"),
+        (Quotas(vcenter_disks=3), "vcenter_disks", "3 of 3 disks of its vCenter"),
+        (Quotas(host_disks=4), "host_disks", "3 of 4 disks on host h"),
+        (Quotas(datastore_machines=1), "datastore_machines", "1 of 1 machines on datastore ds"),
     ],
 )
-def test_each_limit_holds_a_pass_back_and_is_named(limits: Quotas, why: str) -> None:
+def test_each_limit_holds_a_pass_back_and_is_named(limits: Quotas, name: str, why: str) -> None:
     running, wanted = [_pass(1, "h", 3)], _pass(2, "h", 2)
-    assert reasons([PassGroup((wanted,))], running, limits)["2"] == f"waits: {why} are being read"
+    assert (
+        reasons([PassGroup((wanted,))], running, limits)["2"] == f"waits: {why} are being read (limit {name})"
+    )
     assert reasons([PassGroup((wanted,))], running, Quotas())["2"] == ""
 
 
@@ -598,10 +609,12 @@ def test_a_machine_larger_than_the_limit_runs_alone_and_is_not_overtaken() -> No
     big, small, far = _pass(2, "h", 12), _pass(3, "h", 1), _pass(4, "other", 1)
     limits = Quotas(host_disks=8)
     assert reasons([PassGroup((big,))], [], limits)["2"] == ""
-    why = reasons([PassGroup((one,)) for one in (big, small, far)], [_pass(1, "h", 1)], limits)
+    why = reasons(
+        [PassGroup((one,)) for one in (big, small, far)], [_pass(1, "h", 1)], limits, names={"j2": "big"}
+    )
     assert why == {
-        "2": "waits: 1 of 8 disks on host h are being read",
-        "3": "waits its turn behind an older pass",
+        "2": "waits: 1 of 8 disks on host h are being read (limit host_disks)",
+        "3": "waits its turn behind the older pass of job big",
         "4": "",
     }
 

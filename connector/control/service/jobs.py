@@ -163,7 +163,7 @@ class JobService:
             not_held = attempt.appliance_id == appliance.id and attempt.id not in pass_ids
             return not_held and not -SET_BACK < now - (attempt.taken or 0.0) <= self.grace / 2
 
-        if self.store.pass_ends.lose(dropped, f"{appliance.name} does not have it any more"):
+        if self.store.pass_ends.lose(dropped, "its appliance does not have it any more"):
             self.poke()
         return self.store.passes.to_stop(appliance, pass_ids)
 

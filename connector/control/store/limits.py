@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -76,9 +76,15 @@ class _Kind(NamedTuple):
 
 
 def reasons(
-    groups: Sequence[PassGroup], running: Sequence[Pass], limits: Quotas, reserved: Sequence[Pass] = ()
+    groups: Sequence[PassGroup],
+    running: Sequence[Pass],
+    limits: Quotas,
+    reserved: Sequence[Pass] = (),
+    names: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Why each pass of the groups must wait while `running` are read; empty for a pass that may begin. Pure.
+
+    `names` of jobs by their ids are for the text only.
 
     The oldest group comes first, and its room is kept free: so a machine with many disks does not wait for ever.
     `reserved` passes belong to applications that are already being shut down. They count as read, but not against one
@@ -86,24 +92,37 @@ def reasons(
     """
     reading = _use(running)
     used = reading + _use(reserved)
-    reserved_use = Counter(used)
+    older: list[PassGroup] = []
     why_of: dict[str, str] = {}
     for group in groups:
         needed = _use(group.passes)
         why = _obstacle(needed, reading if group.admitted else used, limits)
-        if not why and not group.admitted and _obstacle(needed, reserved_use, limits):
-            why = "waits its turn behind an older pass"
+        if not why and not group.admitted and (first := _ahead(needed, used, older, limits)):
+            job_id = first.passes[0].job_id
+            why = f"waits its turn behind the older pass of job {(names or {}).get(job_id, job_id)}"
         if not group.admitted and (why or group.together):
-            reserved_use += needed
+            older.append(group)
         why_of |= dict.fromkeys((attempt.id for attempt in group.passes), why)
     return why_of
+
+
+def _ahead(
+    needed: Counter[_Kind], used: Counter[_Kind], older: Sequence[PassGroup], limits: Quotas
+) -> PassGroup | None:
+    """The first of the older groups for whose room this one must wait."""
+    reserved_use = Counter(used)
+    for group in older:
+        reserved_use += _use(group.passes)
+        if _obstacle(needed, reserved_use, limits):
+            return group
+    return None
 
 
 def _obstacle(needed: Counter[_Kind], used: Counter[_Kind], limits: Quotas) -> str:
     for kind, more in needed.items():
         limit = getattr(limits, kind.limit)
         if used[kind] > 0 and used[kind] + more > limit:
-            return f"waits: {used[kind]} of {limit} {kind} are being read"
+            return f"waits: {used[kind]} of {limit} {kind} are being read (limit {kind.limit})"
     return ""
 
 

@@ -34,7 +34,7 @@ _PASSES: Final = tables.passes
 _RUNS: Final = tables.runs
 _JOBS: Final = tables.jobs
 
-#: After so many lost appliances a pass is given up.
+#: A pass is given up after so many attempts that ended without a report. Those that were given back do not count.
 ATTEMPTS: Final = 20
 
 
@@ -69,7 +69,7 @@ class PassEnds:
         """
         with self._database.write() as connection:
             attempt = by_id(connection, pass_id)
-            if outcome is Outcome.STOPPED and _handed_back(attempt, appliance):
+            if outcome is Outcome.STOPPED and _was_given_back(attempt, appliance):
                 return attempt
             attempt = owned_by(connection, pass_id, appliance)
             if attempt.state is PassState.FINISHED:
@@ -86,10 +86,9 @@ class PassEnds:
             stop_asked = connection.execute(query).scalar_one()
             if outcome is Outcome.STOPPED and not stop_asked:
                 reason = str((error or {}).get("what", ""))
-                self._log(
-                    connection, attempt, f"handed back{f': {reason}' if reason else ' by its appliance'}"
-                )
-                renew(self._database, connection, attempt, error, rest, reason)
+                by = f"given back by the appliance {appliance.name}"
+                self._log(connection, attempt, f"{by}: {reason}" if reason else by)
+                renew(self._database, connection, attempt, error or _given_back(attempt), rest, reason)
                 return by_id(connection, pass_id)
             was_asked = outcome is Outcome.STOPPED
             return end(self._database, connection, pass_id, outcome, None if was_asked else error, result)
@@ -157,22 +156,25 @@ class PassEnds:
         run = connection.execute(
             sa.select(_RUNS).where(_RUNS.c.id == attempt.run_id).with_for_update(key_share=True)
         ).one()
-        self._log(connection, attempt, why)
-        if run.stop or self._lost(connection, attempt) + 1 >= ATTEMPTS:
-            outcome = Outcome.STOPPED if run.stop else Outcome.FAILED
-            error = {
-                "error": "ControlFailed",
-                "what": f"{attempt.attempt} appliances in a row were lost during this pass",
-                "on": attempt.job_id,
-                "remedy": "read the appliances' logs, then start the job again",
-                "retryable": False,
-            }
-            return end(self._database, connection, attempt.id, outcome, None if run.stop else error, {})
-        renew(self._database, connection, attempt)
-        return None
+        where = f"at the appliance {_name(connection, attempt.appliance_id)}"
+        lost = self._lost(connection, attempt) + 1
+        if not run.stop and lost < ATTEMPTS:
+            self._log(connection, attempt, f"ended without a report {where}: {why}; it is offered again")
+            renew(self._database, connection, attempt)
+            return None
+        self._log(connection, attempt, f"ended without a report {where}: {why}")
+        outcome = Outcome.STOPPED if run.stop else Outcome.FAILED
+        error = {
+            "error": "ControlFailed",
+            "what": f"{lost} attempts at this pass ended without a report, the last one {where}: {why}",
+            "on": attempt.job_id,
+            "remedy": "read the job's log and the appliances' logs, then start the job again",
+            "retryable": False,
+        }
+        return end(self._database, connection, attempt.id, outcome, None if run.stop else error, {})
 
     def _lost(self, connection: sa.Connection, attempt: Pass) -> int:
-        """How many attempts at this pass were lost without a report. A pass that was given back does not count."""
+        """How many attempts at this pass ended without a report. Those that were given back do not count: they have an error."""
         slot_passes = sa.and_(_PASSES.c.run_id == attempt.run_id, _PASSES.c.slot == attempt.slot)
         silent = sa.and_(_PASSES.c.state == PassState.LOST, _PASSES.c.error.is_(None))
         return connection.execute(
@@ -188,5 +190,16 @@ def stoppable(state: JobState) -> bool:
     return state == SYNCING
 
 
-def _handed_back(attempt: Pass, appliance: Appliance) -> bool:
+def _was_given_back(attempt: Pass, appliance: Appliance) -> bool:
     return attempt.state is PassState.LOST and attempt.appliance_id == appliance.id
+
+
+def _given_back(attempt: Pass) -> Json:
+    """The error of a pass that was given back without a reason. Without it the pass would count as lost."""
+    what = "given back by its appliance"
+    return {"error": "Interrupted", "what": what, "on": attempt.job_id, "remedy": "", "retryable": True}
+
+
+def _name(connection: sa.Connection, appliance_id: str | None) -> str:
+    query = sa.select(tables.appliances.c.name).where(tables.appliances.c.id == appliance_id)
+    return str(connection.execute(query).scalar_one_or_none() or appliance_id)

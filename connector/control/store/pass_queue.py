@@ -91,17 +91,18 @@ class PassQueue:
                 for attempt in ready
             }
             readers = _readers(connection)
+            names = _job_names(connection, offered)
             why: dict[str, str] = {}
             for passes in by_vcenter.values():
-                why |= waiting(connection, passes, self._limits)
+                why |= waiting(connection, passes, self._limits, names)
         for resting in (attempt for attempt in offered if _rests(attempt, now)):
             self._explain(
                 resting, f"rests, and is tried again {_clock(resting.not_before)}: {resting.reason}"
             )
         for attempt in ready:
-            names = readers.get(attempt.vcenter, [])
-            busy = why[attempt.id] or _busy(names)
-            self._explain(attempt, busy if attempt.vcenter in online else _absent(names))
+            appliances = readers.get(attempt.vcenter, [])
+            busy = why[attempt.id] or _busy(appliances, attempt.task.reads)
+            self._explain(attempt, busy if attempt.vcenter in online else _absent(appliances))
 
     def _explain(self, attempt: Pass, text: str) -> None:
         with self._database.read() as connection:
@@ -124,10 +125,19 @@ def _readers(connection: sa.Connection) -> dict[str, list[str]]:
     return readers
 
 
-def _busy(names: Sequence[str]) -> str:
+def _job_names(connection: sa.Connection, passes: Sequence[Pass]) -> dict[str, str]:
+    query = sa.select(_JOBS.c.id, _JOBS.c.name).where(_JOBS.c.id.in_([attempt.job_id for attempt in passes]))
+    return {row.id: row.name for row in connection.execute(query)}
+
+
+def _busy(names: Sequence[str], reads: bool) -> str:
     if len(names) == 1:
-        return f"waits for room at the appliance {names[0]}"
-    return f"waits for room at {f'one of the appliances {_some(names)}' if names else 'an appliance'}"
+        place = f"the appliance {names[0]}"
+    else:
+        place = f"one of the appliances {_some(names)}" if names else "an appliance"
+    if not reads:  # `passes` does not bound power tasks
+        return f"waits for room at {place}"
+    return f"waits for room at {place}, which reads as many machines at a time as its setting `passes` says"
 
 
 def _absent(names: Sequence[str]) -> str:

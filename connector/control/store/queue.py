@@ -5,7 +5,7 @@ An application is one group: its passes begin when there is room for all of them
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,13 +45,15 @@ class _Cohort:
                 yield attempt
 
 
-def waiting(connection: sa.Connection, offered: Sequence[Pass], limits: Quotas) -> dict[str, str]:
-    """Why each of the `offered` passes, oldest first, must wait; empty for a pass that may begin."""
+def waiting(
+    connection: sa.Connection, offered: Sequence[Pass], limits: Quotas, names: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Why each of the `offered` passes, oldest first, must wait; empty for a pass that may begin. `names`: of jobs, by id."""
     together = obstacles(connection, offered)
     cohorts = _cohorts(connection)
     running = [attempt for attempt in in_state(connection, PassState.TAKEN) if attempt.task.reads]
     reserved = [attempt for cohort in cohorts.values() for attempt in cohort.reserved()]
-    why = reasons(_claims(offered, cohorts), running, limits, reserved)
+    why = reasons(_claims(offered, cohorts), running, limits, reserved, names)
     return {attempt.id: together.get(attempt.id) or why.get(attempt.id, "") for attempt in offered}
 
 
