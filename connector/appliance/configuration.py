@@ -90,6 +90,10 @@ class NfcSection(_HostSection):
     buffer: Annotated[int, Field(ge=0)] = 1 << 20
     buffers: Annotated[int, Field(ge=0)] = 4
 
+    def settings(self) -> NfcSettings:
+        """The same, for the reader."""
+        return NfcSettings(**self.model_dump())
+
 
 class HttpsSection(_HostSection):
     """Reading files over HTTPS. See `HttpsSettings`."""
@@ -133,7 +137,7 @@ class ApplianceConfiguration(_Section):
 
     def readers(self) -> Readers:
         """The readers that these settings allow. Raises BadInput when the chosen one is not among them."""
-        nfc = NfcSettings(**self.nfc.model_dump())
+        nfc = self.nfc.settings()
         https = HttpsSettings(**self.https.model_dump())
         return readers(ReaderSettings(self.vddk, self.transports, nfc, https, self.reader))
 

@@ -17,6 +17,7 @@ from connector.appliance.membership import kept_membership
 from connector.clients.agents import ControlClient, ControlConnection
 from connector.errors import Ambiguous, AuthenticationFailed, ConnectorError, NotFound, NotPermitted
 from connector.settings import VCenterSettings
+from connector.sources.nfc import NfcSettings
 from connector.vcenter.client import VCenter
 
 NOBODY: Final = "c0000000000000000"  # an owner without snapshots: this only looks
@@ -53,7 +54,7 @@ class Site:
             yield LoginFact(FactKind.VCENTER, who, str(refused))
         else:
             yield LoginFact(FactKind.VCENTER, who)
-            yield from probes.after_login(self.vcenter.url, vcenter_facts, self.ports)
+            yield from probes.after_login(self.vcenter.url, vcenter_facts, self.ports, self._pins())
             versions = (vcenter.about.version, *(host.version for host in vcenter_facts.hosts))
         if self.vddk is not None:
             yield from probes.installation(self.vddk, versions)
@@ -62,6 +63,12 @@ class Site:
             yield from probes.instance(address, self.ports)
         if self.config is not None:
             yield from _control(self.config.control, self.config.state)
+
+    def _pins(self) -> NfcSettings | None:
+        """What knows the pins of hosts, if the appliance may read over NFC."""
+        if self.config is None or not any(reader.name == "nfc" for reader in self.config.readers().chosen()):
+            return None
+        return self.config.nfc.settings()
 
     def _rooms(self) -> Iterator[Fact]:
         if self.config is not None:

@@ -17,6 +17,7 @@ from connector.appliance.doctor.facts import (
     LibraryFact,
     LoginFact,
     NameFact,
+    PinFact,
     PortFact,
     SpaceFact,
 )
@@ -86,6 +87,14 @@ CASES: Final[dict[str, tuple[Fact, Fact]]] = {
     "the other hosts show the certificates that vCenter knows": (
         CertificateFact(FactKind.IDLE_HOST, "esx:443", "AA:BB", "AA:CC"),
         CertificateFact(FactKind.IDLE_HOST, "esx:443", "AA:BB", "AA:BB"),
+    ),
+    "each host shows the certificate that its pin names": (
+        PinFact(FactKind.IDLE_HOST, "esx:443", "ab" * 32, "cd" * 32),
+        PinFact(FactKind.IDLE_HOST, "esx:443", "ab" * 32, "ab" * 32),
+    ),
+    "each host that runs machines has a pin for the reader nfc": (
+        PinFact(FactKind.HOST, "esx:443", "", "cd" * 32),
+        PinFact(FactKind.HOST, "esx:443", "cd" * 32, "cd" * 32),
     ),
     "vCenter accepts the login, and answers": (
         LoginFact(FactKind.VCENTER, "vc", "refused"),

@@ -52,6 +52,16 @@ class CertificateFact:
 
 
 @dataclass(frozen=True, slots=True)
+class PinFact:
+    """The SHA-256 of the certificate that a host shows, and the pin that the reader `nfc` has for it; empty: none."""
+
+    kind: FactKind
+    on: str
+    pin: str
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoginFact:
     """Whether a peer accepts our credential."""
 
@@ -90,4 +100,6 @@ class SpaceFact:
     trouble: str = ""
 
 
-Fact = NameFact | PortFact | CertificateFact | LoginFact | ClockFact | LibraryFact | SpaceFact | Grant
+Fact = (
+    NameFact | PortFact | CertificateFact | PinFact | LoginFact | ClockFact | LibraryFact | SpaceFact | Grant
+)

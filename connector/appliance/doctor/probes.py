@@ -25,12 +25,14 @@ from connector.appliance.doctor.facts import (
     LibraryFact,
     LoginFact,
     NameFact,
+    PinFact,
     PortFact,
     SpaceFact,
 )
 from connector.errors import ConnectorError, Unreachable
 from connector.settings import VCenterSettings
 from connector.sources.factory import VDDK, ReaderSettings, readers
+from connector.sources.nfc import NfcSettings
 from connector.vcenter.endpoint import VCenterAddress
 from connector.vcenter.facts import HostPort, VCenterFacts
 from connector.vcenter.trust import presented, thumbprint
@@ -63,10 +65,12 @@ def before_login(settings: VCenterSettings) -> Iterator[Fact]:
     yield _beside(FactKind.VCENTER, on, settings.thumbprint, certificate)
 
 
-def after_login(on: str, facts: VCenterFacts, ports: Ports = Ports()) -> Iterator[Fact]:
-    """Clock, every host, and the privileges."""
+def after_login(
+    on: str, facts: VCenterFacts, ports: Ports = Ports(), pins: NfcSettings | None = None
+) -> Iterator[Fact]:
+    """Clock, every host, and the privileges. `pins`: what knows the hosts' pins; None: no reader needs them."""
     yield ClockFact(on, facts.skew, facts.latency)
-    yield from _abreast([lambda host=host: list(_host(host, ports)) for host in facts.hosts])  # type: ignore[misc]
+    yield from _abreast([lambda host=host: list(_host(host, ports, pins)) for host in facts.hosts])  # type: ignore[misc]
     yield from facts.grants
 
 
@@ -138,7 +142,7 @@ def knocked(kind: FactKind, host: str, port: int, *, listen: bool = False) -> Po
     return PortFact(kind, on, greeting.decode("ascii", "replace"))
 
 
-def _host(host: HostPort, ports: Ports) -> Iterator[Fact]:
+def _host(host: HostPort, ports: Ports, pins: NfcSettings | None) -> Iterator[Fact]:
     kind = FactKind.HOST if host.machines else FactKind.IDLE_HOST
     name = resolved(kind, host.name)
     if name.trouble:
@@ -153,6 +157,9 @@ def _host(host: HostPort, ports: Ports) -> Iterator[Fact]:
         yield PortFact(FactKind.HOST_TLS, on, trouble=_what(silent))
     else:
         yield _beside(kind, on, host.thumbprint, certificate)
+        if pins is not None:
+            pin = pasted.thumbprint(pins.pin(host.name) or "")
+            yield PinFact(kind, on, pin.lower(), pasted.thumbprint(thumbprint(certificate, "sha256")).lower())
 
 
 def _affected(machines: Sequence[str]) -> str:

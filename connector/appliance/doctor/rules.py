@@ -15,6 +15,7 @@ from connector.appliance.doctor.facts import (
     LibraryFact,
     LoginFact,
     NameFact,
+    PinFact,
     PortFact,
     SpaceFact,
 )
@@ -67,6 +68,16 @@ def _trouble(fact: Any) -> str:
 
 def _unlike(fact: CertificateFact) -> str:
     return when(fact.given and fact.given != fact.seen, f"shows {fact.seen}, not {fact.given}")
+
+
+def _unpinned(fact: PinFact) -> str:
+    return when(
+        not fact.pin, f"only a SHA-1 vouches for it, in vCenter's tickets; it shows SHA-256 {fact.seen}"
+    )
+
+
+def _mispinned(fact: PinFact) -> str:
+    return when(fact.pin and fact.pin != fact.seen, f"shows SHA-256 {fact.seen}, not its pin {fact.pin}")
 
 
 def _unheard(port: PortFact) -> str:
@@ -199,6 +210,25 @@ CERTIFICATES: Final[tuple[Rule[Any], ...]] = (
     ),
 )
 
+PINS: Final[tuple[Rule[Any], ...]] = (
+    Rule(
+        "A13",
+        "each host shows the certificate that its pin names",
+        BLOCK,
+        "TLS of the host, `nfc.pins`",
+        _any(_mispinned),
+        "compare with the certificate on the host itself; after a renewal, set the new pin",
+    ),
+    Rule(
+        "A13",
+        "each host that runs machines has a pin for the reader nfc",
+        WARN,
+        "`nfc.pins`",
+        _OfKind(FactKind.HOST, _unpinned),
+        "compare this SHA-256 with the certificate on the host itself, and write it into nfc.pins (config/appliance.yaml)",
+    ),
+)
+
 WELCOMES: Final[tuple[Rule[Any], ...]] = (
     Rule(
         "A4",
@@ -298,6 +328,7 @@ RULES: Final[dict[type, tuple[Rule[Any], ...]]] = {
     NameFact: NAMES,
     PortFact: PORTS,
     CertificateFact: CERTIFICATES,
+    PinFact: PINS,
     LoginFact: WELCOMES,
     ClockFact: CLOCKS,
     Grant: GRANTS,
