@@ -85,8 +85,8 @@ ENTRIES: Final[dict[str, CatalogueEntry]] = {
         "OS: connection refused, reset or timed out, no route, name not resolved; TLS that does not begin",
     ),
     "ReaderFailed": CatalogueEntry(
-        "VDDK is missing or of a version that does not fit; port 902 to the host is closed; the host failed a read",
-        "follow the remedy of the VDDK code in docs/vddk.md; open ports 443 and 902 to the ESXi hosts",
+        "VDDK is missing or unfit, and `vddk` is a reader; port 902 to the host is closed; the host failed a read",
+        "follow the message, for a VDDK code docs/vddk.md; open ports 443 and 902 to the ESXi hosts",
         "OS: a local disk that cannot be read; the death of a VDDK worker",
     ),
     "TransferFailed": CatalogueEntry(

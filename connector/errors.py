@@ -13,7 +13,7 @@
     │   ├── SessionExpired
     │   ├── ChangesUnknown        CBT cannot be trusted for this disk
     │   └── Unreachable
-    ├── ReaderFailed          7   VDDK: missing, out of range, or a read failed
+    ├── ReaderFailed          7   a reader (VDDK, NFC, HTTPS): missing, unfit, or a read failed
     ├── TransferFailed        8   the connection to the intermediate instance broke
     │   ├── WireViolation         a peer sent bytes that the format does not allow
     │   └── PeerRefused           the peer declined, and said why
@@ -45,7 +45,7 @@ EXIT_CODES: dict[int, str] = {
     4: "certificate, password or privilege",
     5: "a machine or disk cannot be migrated as it is",
     6: "vCenter failed a call",
-    7: "VDDK is missing, unfit, or failed to read",
+    7: "a reader is missing, unfit, or failed to read",
     8: "the connection to the instance broke",
     9: "the target cannot store it: full, or its port is taken",
     10: "bytes differ",
@@ -175,7 +175,7 @@ class Unreachable(VCenterFault):
 
 
 class ReaderFailed(ConnectorError):
-    """VDDK is missing, out of its version range, or a read failed."""
+    """A reader (VDDK, NFC, HTTPS) is missing or unfit, or a read failed."""
 
     exit_code = 7
     http_status = 502

@@ -381,7 +381,10 @@ class NfcTicket:
 
 @dataclass(frozen=True, slots=True)
 class FileRoute:
-    """The way to one file of a datastore over HTTPS. Exactly one of `pin` and `authority` is set: it says whom to believe."""
+    """The way to one file of a datastore over HTTPS. Exactly one of `pin` and `authority` is set: it says whom to believe.
+
+    `setting` says what to change if another certificate than the pinned one is right.
+    """
 
     host: str
     port: int
@@ -389,6 +392,7 @@ class FileRoute:
     pin: str  # SHA-1 or SHA-256 of the server's certificate
     authority: Path | None
     cookie: str = field(repr=False)
+    setting: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,10 +113,9 @@ def refuse_open_cutovers(client: SmcClient, machines: Sequence[Machine]) -> None
         ]
         for job in records.rows(client, records.JOB, SourceId=sources) if sources else ():
             if job["CutOver"] and job["Status"] != "Finished":
-                since = outage_words.since(job)
-                down = f", its source is down since {since}" if job["SourceDown"] else ""
+                down = outage_words.of_row(job)
                 raise Conflict(
-                    f"an interrupted cutover is open{down}",
+                    f"{down}; an interrupted cutover is open" if down else "an interrupted cutover is open",
                     on=machine.name,
                     remedy="--cutover resumes it, --rollback takes it back",
                 )

@@ -22,7 +22,8 @@ from connector.model import Finding, Machine
 PEER: Final = Peer(
     "the control plane",
     ControlFailed,
-    trust="compare the thumbprint with the one that it prints at start",
+    trust="compare the thumbprint with the one that it prints at start; if it is right, change `control.thumbprint` in the"
+    " appliance's configuration",
 )
 
 

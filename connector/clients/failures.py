@@ -46,7 +46,7 @@ def failed(error: Exception, peer: Peer, on: str, at: RequestStage, doubt: str =
     """The error for a failure of socket, TLS or HTTP. `doubt`: a remedy if the request may have been carried out."""
     if isinstance(error, OtherCertificate):
         return TrustFailed(
-            f"{peer.noun} shows another certificate than the pinned one (SHA-256 {error.thumbprint})",
+            f"{peer.noun} shows another certificate (SHA-256 {error.thumbprint}) than the pinned one ({error.pinned})",
             on=on,
             remedy=peer.trust,
         )

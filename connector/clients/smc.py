@@ -29,7 +29,8 @@ _SAFE: Final = ("Describe", "List")
 PEER: Final = Peer(
     "the control plane",
     ControlFailed,
-    trust="give its SHA-256 thumbprint with --thumbprint, or its authority with --ca",
+    trust="compare the thumbprint with the one that it prints at start; give the right one with --thumbprint,"
+    " CONNECTOR_CONTROL_THUMBPRINT or `thumbprint` in the settings file, or its authority with --ca",
     insist=False,  # a person waits
 )
 

@@ -13,11 +13,11 @@ from connector.errors import BadInput
 
 
 class OtherCertificate(Exception):
-    """The peer shows another certificate than the pinned one; `thumbprint` is that of its own."""
+    """The peer shows another certificate than the pinned one: `thumbprint` is that of its own, `pinned` the expected one."""
 
-    def __init__(self, thumbprint: str) -> None:
+    def __init__(self, thumbprint: str, pinned: str) -> None:
         super().__init__(thumbprint)
-        self.thumbprint = thumbprint
+        self.thumbprint, self.pinned = thumbprint, pinned
 
 
 class Trust(Protocol):
@@ -46,7 +46,9 @@ class Pinned:
     def accept(self, sock: ssl.SSLSocket, on: str) -> None:  # noqa: ARG002 - one shape for all
         shown = hashlib.sha256(sock.getpeercert(binary_form=True) or b"")
         if shown.hexdigest() != self.thumbprint:
-            raise OtherCertificate(shown.digest().hex(":").upper())
+            raise OtherCertificate(
+                shown.digest().hex(":").upper(), bytes.fromhex(self.thumbprint).hex(":").upper()
+            )
 
 
 @dataclass(frozen=True, slots=True)

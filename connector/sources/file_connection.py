@@ -125,7 +125,7 @@ class FileConnection:
             raise closed(self._on)
         route = self._route = self._route or self._way.route()
         if self._connection is None:
-            trust = VCenterTrust(route.pin, route.authority)
+            trust = VCenterTrust(route.pin, route.authority, route.setting)
             self._connection = PinnedConnection(
                 route.host, route.port, trust=trust, patience=self._silence, whole=WHOLE * self._silence
             )

@@ -76,7 +76,8 @@ class HttpsSettings:
             return route
         if not (digest := pasted.thumbprint(pin)):
             raise BadInput("its pin is no thumbprint", on=route.host, remedy="write 64 hex digits (SHA-256)")
-        return replace(route, pin=digest)
+        setting = f"change the line of {route.host} under `https.pins` in the appliance's configuration"
+        return replace(route, pin=digest, setting=setting)
 
 
 class Watch:

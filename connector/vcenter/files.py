@@ -28,6 +28,9 @@ WORDS: Final = ("snapshot", "consolidate", "relocate", "revert")
 _DEVICES: Final = "config.hardware.device"
 _MACHINE: Final = ("snapshot", _DEVICES)
 _OF_HOSTS: Final = "ha-datacenter"  # how hosts call the place of their datastores
+_OF_TICKET: Final = (
+    "disconnect the host in vCenter and connect it again: vCenter named the expected certificate"
+)
 _OTHER_READER: Final = "read it with another reader (reader: vddk or nfc)"
 _DEEPEST: Final = 64  # folders above a datastore
 
@@ -44,6 +47,7 @@ def route(session: Session, path: str, store: str) -> FileRoute:
         session.trust.pin,
         session.trust.authority,
         f'vmware_soap_session="{session.cookie}"',
+        session.trust.setting,
     )
 
 
@@ -63,7 +67,8 @@ def host_route(session: Session, machine: str, path: str, store: str, port: int)
     if not pin or not cookie:
         missing = "id" if pin else "thumbprint"
         raise VCenterFault(f"the ticket for its file has no {missing}", on=path, remedy=_OTHER_READER)
-    return FileRoute(text(ticket.hostName) or host, port, target, pin, None, f"vmware_cgi_ticket={cookie}")
+    name = text(ticket.hostName) or host
+    return FileRoute(name, port, target, pin, None, f"vmware_cgi_ticket={cookie}", _OF_TICKET)
 
 
 def _pin(ticket: Any) -> str:

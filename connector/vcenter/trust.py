@@ -20,7 +20,8 @@ from connector.vcenter.endpoint import VCenterAddress
 
 _LENGTHS = {40: "sha1", 64: "sha256"}  # hex digits -> digest
 WHOLE = 900.0  # seconds within which a whole answer must arrive
-_COMPARE = "compare it with the certificate shown by vCenter itself, then set the thumbprint"
+#: Where people write vCenter's thumbprint.
+SETTING = "--thumbprint, or `thumbprint` in the section `vcenter` of the appliance's configuration"
 
 
 def thumbprint(certificate: bytes, digest: str = "sha1") -> str:
@@ -30,10 +31,14 @@ def thumbprint(certificate: bytes, digest: str = "sha1") -> str:
 
 @dataclass(frozen=True, slots=True)
 class VCenterTrust:
-    """Exactly one of a pinned thumbprint (SHA-1 or SHA-256) and a file of authorities."""
+    """Exactly one of a pinned thumbprint (SHA-1 or SHA-256) and a file of authorities.
+
+    `setting` says what to change if another certificate is the right one.
+    """
 
     pin: str = ""
     authority: Path | None = None
+    setting: str = f"change {SETTING}"
 
     @classmethod
     def of(cls, pin: str, authority: Path | None) -> VCenterTrust:
@@ -75,10 +80,11 @@ class VCenterTrust:
         digest = _LENGTHS[len(self.pin)]
         actual = thumbprint(certificate, digest)
         if actual.replace(":", "").lower() != self.pin:
+            pinned = bytes.fromhex(self.pin).hex(":").upper()
             raise TrustFailed(
-                f"the certificate's {digest.upper()} thumbprint is {actual}, not the pinned one",
+                f"the certificate's {digest.upper()} thumbprint is {actual}, and {pinned} is pinned",
                 on=on,
-                remedy=_COMPARE,
+                remedy=f"compare it with the certificate that the server itself shows; if it is right, {self.setting}",
             )
 
 

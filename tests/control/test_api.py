@@ -80,7 +80,7 @@ def test_a_wrong_activation_code_enrols_nobody(plane: Plane) -> None:
 
 
 def test_another_certificate_than_the_pinned_one_is_refused_before_a_byte_is_sent(plane: Plane) -> None:
-    with pytest.raises(TrustFailed, match="another certificate"):
+    with pytest.raises(TrustFailed, match=r"another certificate .* than the pinned one \(00:00:"):
         People(replace(access(plane.ready), thumbprint="00" * 32)).jobs()
 
 

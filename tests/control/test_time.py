@@ -237,7 +237,9 @@ def test_x11_beyond_the_number_to_keep_the_oldest_unused_image_goes(house: House
     images = house.store.resources.images(job)
     assert [image.name for image in images if not image.removed] == house.cloud.images
     assert house.get(job).image_id == images[-1].id
-    assert any("CYCLE_2 stays" in entry.text for entry in house.store.jobs.history(job))
+    texts = [entry.text for entry in house.store.jobs.history(job)]
+    assert any("CYCLE_2 stays" in text for text in texts)
+    assert "image job-j_CYCLE_1 removed: the job keeps 2, and there is a newer one" in texts
 
 
 def test_on_demand_nothing_begins_by_itself_and_every_image_stays(house: House) -> None:

@@ -58,7 +58,8 @@ def test_a_cutover_that_is_interrupted_says_that_the_source_is_down_and_goes_bot
 
     refused = run(_words(tiny, "--incremental"))
     assert refused.code == 11, refused.stderr
-    assert "web-01: an interrupted cutover is open, its source is down since " in refused.complaint
+    assert "web-01: SOURCE IS DOWN since " in refused.complaint
+    assert "; an interrupted cutover is open; " in refused.complaint
     assert refused.complaint.endswith("; --cutover resumes it, --rollback takes it back")
     doctor = run(["doctor", "--only", "left", "--to", str(tiny.out), *tiny.access(), "--json"])
     assert doctor.code == 11

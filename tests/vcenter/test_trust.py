@@ -158,7 +158,9 @@ def test_a_wrong_certificate_is_shown_and_hears_nothing(impostor: Impostor) -> N
     with pytest.raises(TrustFailed) as refused, Session(_settings(impostor.url)):
         pass
     assert actual in str(refused.value)
+    assert ", and AB:AB:" in refused.value.what
     assert "compare" in refused.value.remedy
+    assert "change --thumbprint, or `thumbprint` in the section `vcenter`" in refused.value.remedy
     impostor.close()
     assert impostor.heard == b""
 

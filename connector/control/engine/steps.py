@@ -216,7 +216,7 @@ class Steps:
                     raise
                 self._store.jobs.note(job.id, "image", f"image {image.name} stays: {refused.what}")
                 continue
-            self._store.resources.remove_image(image.id)
+            self._store.resources.remove_image(image.id, f"the job keeps {most}, and there is a newer one")
             excess -= 1
 
     def clean(self, run_id: str) -> None:

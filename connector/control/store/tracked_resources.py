@@ -217,15 +217,15 @@ class TrackedResources:
         with self._database.read() as connection:
             return [JobImage(**row._mapping) for row in connection.execute(query)]
 
-    def remove_image(self, image_id: str) -> None:
-        """Record that the image was removed to make room for a newer one."""
+    def remove_image(self, image_id: str, why: str) -> None:
+        """Record that the image was removed, and why. Repeating it is harmless."""
         with self._database.write() as connection:
             row = connection.execute(sa.select(_IMAGES).where(_IMAGES.c.id == image_id)).one()
             connection.execute(_IMAGES.update().where(_IMAGES.c.id == image_id).values(removed=True))
             token = f"image-{row.run_id}"
             connection.execute(_OBJECTS.update().where(_OBJECTS.c.token == token).values(removed=True))
             if not row.removed:
-                self._database.log(connection, row.job_id, "image", f"image {row.name} removed")
+                self._database.log(connection, row.job_id, "image", f"image {row.name} removed: {why}")
 
 
 def _resource(row: Any) -> TrackedResource:
