@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from connector.cli import elsewhere, estate
+from connector.cli.abandon import abandon, agree, unfinished
 from connector.cli.display import choose, wide_console
 from connector.cli.elsewhere import refuse_others
 from connector.cli.job_parameters import migration_options
@@ -57,6 +58,13 @@ FORMATS = ("auto", "raw", "qcow2")
     is_flag=True,
     help="Roll a cutover back: give the machine its state back and power it on. Not with --incremental or --cutover.",
 )
+@click.option(
+    "--abandon",
+    "give_up",
+    is_flag=True,
+    help="Give an unfinished migration up: its images stay, its copied disks are deleted. Asks first.",
+)
+@click.option("--yes", is_flag=True, help="With --abandon: do not ask.")
 @click.option("--again", is_flag=True, help="Copy a machine again whose migration is finished.")
 @click.option(
     elsewhere.OPTION,
@@ -89,6 +97,8 @@ def migrate(
     incremental: bool,
     cutover: bool,
     rollback: bool,
+    give_up: bool,
+    yes: bool,
     again: bool,
     despite_others: bool,
     image_format: str,
@@ -112,11 +122,17 @@ def migrate(
             on="--rollback",
             remedy="give --rollback without the others",
         )
+    if give_up and (incremental or cutover or rollback or again):
+        raise BadInput(
+            "a migration is either given up or goes on",
+            on="--abandon",
+            remedy="give --abandon without the others",
+        )
     access = estate.settings(url, user, password_file, thumbprint, authority)
     with estate.look(access) as vcenter:
         chosen = [vcenter.find(name) for name in estate.named(names)]
         machines = list({machine.moref: machine for machine in chosen}.values())
-        if not rollback:
+        if not rollback and not give_up:
             refuse_blocked(vcenter, machines)
         version = vcenter.about.version
     configured = readers(ReaderSettings(vddk, transports))
@@ -127,6 +143,12 @@ def migrate(
     )
     house = StackLocation(access, vddk, target, transports)
     first = partial(refuse_open_cutovers, machines=() if cutover or rollback else machines)
+    if give_up:
+        with as_typed(), choose(as_json) as display, Stack(house, warn) as stack:
+            jobs = unfinished(stack.client, machines)
+            agree(jobs, yes)
+            abandon(stack.client, jobs, display, target)
+        return
     with as_typed(), choose(as_json) as display, Stack(house, warn, first) as stack:
         if cutover and not despite_others:
             refuse_others(to_cut_over(stack, machines), stack.thumbprint)

@@ -158,7 +158,7 @@ def _begin(stack: Stack, machine: Machine, request: MigrationRequest, display: D
         raise Conflict(
             "an unfinished migration was begun without --incremental and --cutover",
             on=machine.name,
-            remedy="finish it with the command that began it, or use another --to",
+            remedy="finish it with the command that began it, give it up with --abandon, or use another --to",
         )
     watched = _Watched(machine.name, job["JobId"])
     if job["Status"] == "Waiting" and request.cutover:
