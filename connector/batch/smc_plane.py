@@ -23,7 +23,7 @@ from connector.batch.plane import (
     SourceView,
 )
 from connector.errors import BadInput
-from connector.specification import outage
+from connector.specification import source_down
 from connector.specification.fields import JOB_FIELDS
 
 PAGE: Final = 50
@@ -227,7 +227,7 @@ def _job(row: Json) -> JobView:
         ended=str(row.get("EndTime") or ""),
         image=str(row.get("ImageId") or ""),
         error=str(wrong.get("error_msg", "")) if status in ("InError", "Stopped") else "",
-        down=outage.of_row(row),
+        down=source_down.of_row(row),
         cut_over=bool(row.get("CutOver")),
         waiting="" if wrong else str(row.get("StatusInfo") or ""),
         runs=tuple(map(_run, _rows(row, "ReplicationJobRuns", "ReplicationJobRun"))),

@@ -65,7 +65,7 @@ class NoMemory:
     def remembered(self) -> Sequence[RegisteredResource]:
         return ()
 
-    def reading(self) -> frozenset[str]:
+    def running_machines(self) -> frozenset[str]:
         return frozenset()
 
     def interrupted(self) -> Sequence[InterruptedCutover]:

@@ -315,8 +315,8 @@ class StoreMemory:
         resources = self._store.resources.remembered(self._vcenter)
         return read({"things": [views.remembered(*resource) for resource in resources]})
 
-    def reading(self) -> frozenset[str]:
-        return frozenset(self._store.resources.reading(self._vcenter)) if self._runs else frozenset()
+    def running_machines(self) -> frozenset[str]:
+        return frozenset(self._store.resources.running_machines(self._vcenter)) if self._runs else frozenset()
 
     def interrupted(self) -> Sequence[InterruptedCutover]:
         """If the control plane does not run, nothing carries a cutover on whose job is Running."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from connector.cli import acting, evidence_file, job_view, log_view, outage, tables, watching
+from connector.cli import acting, evidence_file, job_view, log_view, source_down, tables, watching
 from connector.cli.access import with_client
 from connector.cli.job_parameters import definition, field_options, with_other_parts
 from connector.cli.options import JSON
@@ -18,7 +18,7 @@ from connector.cli.records import JOB, SOURCE, find, find_job, identity, rows, t
 from connector.cli.tagging import tag_commands
 from connector.clients.smc import Json, SmcClient
 from connector.errors import BadInput
-from connector.specification import outage as outage_words
+from connector.specification import source_down as down_words
 from connector.specification.kinds import LOCAL_REGION
 
 STATUSES: Final = ("Ready", "Running", "Stopped", "InError", "Waiting", "Finished", "Expired", "Deleting")
@@ -64,7 +64,7 @@ def list_(
     of = [identity(client, SOURCE, source)] if source else None
     jobs = list(rows(client, JOB, Name=name, Status=status, SourceId=of, Tag=tag_words(tagged)))
     tables.listed(jobs, job_view.COLUMNS, as_json, "no job")
-    outage.say(jobs)
+    source_down.say(jobs)
 
 
 @job.command()
@@ -191,11 +191,11 @@ def stop(client: SmcClient, words: tuple[str, ...], yes: bool, then_watch: bool,
     connector job stop web-01
     """
     jobs = _found(client, words)
-    outage.agree(jobs, "stop the cutover of {names}? The source stays down until you resume it", yes)
+    source_down.agree(jobs, "stop the cutover of {names}? The source stays down until you resume it", yes)
     _act(client, acting.STOP, jobs, then_watch, as_json)
     for row in jobs if not as_json else ():
-        if outage_words.of_row(row):
-            click.echo(f"{row['Name']}: {outage.ways_on(row['Name'])}", err=True)
+        if down_words.of_row(row):
+            click.echo(f"{row['Name']}: {source_down.ways_on(row['Name'])}", err=True)
 
 
 @job.command()
@@ -264,7 +264,7 @@ def delete(client: SmcClient, words: tuple[str, ...], yes: bool, as_json: bool) 
     connector job delete web-01
     """
     jobs = _found(client, words)
-    outage.agree(jobs, "delete {names}? Afterwards only you can power the source on again", yes)
+    source_down.agree(jobs, "delete {names}? Afterwards only you can power the source on again", yes)
     if not yes and sys.stdin.isatty() and not any(row.get("SourceDown") for row in jobs):
         names = ", ".join(str(row["Name"]) for row in jobs)
         click.confirm(f"delete {names} and the transferred data? Images stay", abort=True, err=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from connector import amounts
-from connector.cli import outage, tables
+from connector.cli import source_down, tables
 from connector.cli.records import JOB, Noun, items, rows
 from connector.cli.report import stale_images
 from connector.clients.refusal import NotOffered
 from connector.clients.smc import Json, SmcClient
 from connector.specification import images, limited_by
-from connector.specification import outage as outage_words
+from connector.specification import source_down as down_words
 
 _PASS: Final = Noun("pass", "DescribeReplicationJobPasses", "Passes", "Pass", "PassId", "p-")
 #: States of the API in words for people.
@@ -24,7 +24,7 @@ _RESOURCE: Final = Noun(
 def state(row: Json) -> str:
     """The business status while the job runs, else the status, and whether the source is down."""
     word = str(row.get("BusinessStatus") or row.get("Status"))
-    return f"{word}, {outage_words.TITLE}" if row.get("SourceDown") else word
+    return f"{word}, {down_words.TITLE}" if row.get("SourceDown") else word
 
 
 def _progress(row: Json) -> str:
@@ -74,10 +74,12 @@ COLUMNS: Final[tuple[tables.Column, ...]] = (
     ("error", lambda row: row.get("ErrorCode")),
 )
 FIELDS: Final[tuple[tables.Column, ...]] = (
-    ("attention", lambda row: outage_words.of_row(row)),
+    ("attention", lambda row: down_words.of_row(row)),
     (
         "ways on",
-        lambda row: outage.ways_on(str(row.get("Name")), row["Details"]) if outage_words.of_row(row) else "",
+        lambda row: (
+            source_down.ways_on(str(row.get("Name")), row["Details"]) if down_words.of_row(row) else ""
+        ),
     ),
     ("name", lambda row: row.get("Name")),
     ("id", lambda row: row.get("JobId")),

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain, count
 from typing import Any
 
-from connector.cli import outage, records
+from connector.cli import records, source_down
 from connector.cli.display import Display
 from connector.cli.job_parameters import OF_MIGRATIONS, as_echoed
 from connector.cli.report import JobReport, report
@@ -24,7 +24,7 @@ from connector.cli.watching import as_displayed
 from connector.clients.smc import Json, SmcClient
 from connector.errors import Conflict, ConnectorError, Interrupted, NotFound, StateRestored, from_json
 from connector.model import Machine
-from connector.specification import outage as outage_words
+from connector.specification import source_down as down_words
 from connector.specification.kinds import LOCAL_REGION
 
 DEADLINE = (
@@ -34,7 +34,7 @@ POLL = 0.3  # seconds between two looks at the jobs
 
 STOPPING = 60.0  # seconds for jobs to stop
 
-WAYS_ON = outage_words.ways_on(
+WAYS_ON = down_words.ways_on(
     "the same command again", "the same command with --rollback in place of --cutover"
 )
 LONGEST_NAME = 60  # an image's name may have 101 characters; its cycle and its job are appended
@@ -113,7 +113,7 @@ def refuse_open_cutovers(client: SmcClient, machines: Sequence[Machine]) -> None
         ]
         for job in records.rows(client, records.JOB, SourceId=sources) if sources else ():
             if job["CutOver"] and job["Status"] != "Finished":
-                down = outage_words.of_row(job)
+                down = down_words.of_row(job)
                 raise Conflict(
                     f"{down}; an interrupted cutover is open" if down else "an interrupted cutover is open",
                     on=machine.name,
@@ -134,7 +134,7 @@ def to_cut_over(stack: Stack, machines: Sequence[Machine]) -> list[Machine]:
 
 
 def _interrupted(watched: Sequence[_Watched], request: MigrationRequest) -> Interrupted:
-    down = [f"{entry.name}: {text}" for entry in watched if (text := outage_words.of_row(entry.row))]
+    down = [f"{entry.name}: {text}" for entry in watched if (text := down_words.of_row(entry.row))]
     remedy = WAYS_ON if down and not request.rollback else "run the same command again to resume"
     return Interrupted("; ".join(["stopped", *down]), remedy=remedy)
 
@@ -272,7 +272,7 @@ class _JobNames(Container[str]):
 def _look(client: SmcClient, watched: _Watched, request: MigrationRequest, display: Display) -> None:
     job = _progress(client, watched.job)
     if bool(job["SourceDown"]) != bool(watched.row.get("SourceDown")):
-        display.say(f"{watched.name}: {outage_words.of_row(job) or outage.ended(job)}")
+        display.say(f"{watched.name}: {down_words.of_row(job) or source_down.ended(job)}")
     watched.row = job
     syncing = job["BusinessStatus"] == "Syncing"
     phase = job["Phase"] if syncing and job["Phase"] else job["BusinessStatus"] or job["Status"]
@@ -331,10 +331,10 @@ def _why(watched: _Watched, job: Json) -> ConnectorError:
             }
         )
         failed.on = failed.on or watched.name
-        return outage.added(failed, job, watched.name, WAYS_ON)
+        return source_down.added(failed, job, watched.name, WAYS_ON)
     remedy = "" if job["SourceDown"] else "run the same command again to resume"
     stopped = Interrupted(f"the job is {job['Status']}", on=watched.name, remedy=remedy)
-    return outage.added(stopped, job, watched.name, WAYS_ON)
+    return source_down.added(stopped, job, watched.name, WAYS_ON)
 
 
 def _stop_all(stack: Stack, watched: Sequence[_Watched]) -> None:

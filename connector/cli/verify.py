@@ -2,6 +2,9 @@
 
 Exit codes: 0 every byte is as proved; 10 bytes differ; 4 the manifest is damaged, or signed with another key; 3 a disk
 has no image; 2 a file cannot be read.
+
+What is checked is decided elsewhere: the manifest's shape and signatures in `connector/transfer/evidence.py`, the fields of a
+disk's account in `connector/transfer/account.py`, the bytes of an image in `connector/transfer/verify.py`.
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import click
 
-from connector.cli import outage
+from connector.cli import source_down
 from connector.cli.display import Display, choose
 from connector.cli.records import JOB, items
 from connector.clients.smc import Json, SmcClient
 from connector.errors import Conflict, ConnectorError, ControlFailed, Interrupted, NotFound, from_json
 from connector.outages import Silence
-from connector.specification import outage as outage_words
+from connector.specification import source_down as down_words
 
 PACE: Final = 0.5  # seconds between two looks
 #: A job in any other status rests.
@@ -51,7 +51,7 @@ def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
         try:
             _until_rest(client, watched, display)
         except KeyboardInterrupt:
-            down = outage.lines(entry.last for entry in watched.values())
+            down = source_down.lines(entry.last for entry in watched.values())
             raise Interrupted(
                 "; ".join(["stopped watching; the jobs go on", *down]),
                 remedy="watch again, or `connector job stop`",
@@ -61,10 +61,10 @@ def watch(client: SmcClient, jobs: Sequence[Json], as_json: bool) -> None:
             click.echo(json.dumps(_result(key, entry)))
     for entry in watched.values():
         if failed := _failure(entry):
-            raise outage.added(failed, entry.ended or {}, entry.name)
+            raise source_down.added(failed, entry.ended or {}, entry.name)
     for entry in watched.values():
-        if text := outage_words.of_row(entry.ended or {}):
-            click.echo(f"{entry.name}: {text}; {outage.ways_on(entry.name, entry.ended)}", err=True)
+        if text := down_words.of_row(entry.ended or {}):
+            click.echo(f"{entry.name}: {text}; {source_down.ways_on(entry.name, entry.ended)}", err=True)
         elif entry.powered_on and not as_json:
             click.echo(f"{entry.name} is powered on")
 
@@ -104,7 +104,7 @@ def _show(watched: _Watched, row: Json, display: Display) -> None:
     status = str(row["Status"])
     if bool(row.get("SourceDown")) != watched.down:
         watched.down = not watched.down
-        display.say(f"{watched.name}: {outage_words.of_row(row) or outage.ended(row)}")
+        display.say(f"{watched.name}: {down_words.of_row(row) or source_down.ended(row)}")
     phase = str(row.get("BusinessStatus") or status)
     if phase == "Syncing":
         phase = str(row.get("WaitingFor") or row.get("Phase") or phase)

@@ -1,4 +1,7 @@
-"""The limit of a pass's rate has one word in the public API and one for people."""
+"""The limit of a pass's rate has one word in the public API and one for people.
+
+Which limit it is decides `_Pipeline._weigh` in `connector/transfer/sender.py`, anew for each interval.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,9 @@ The sample is stratified: the unchanged cells are cut into as many strata of equ
 drawn from each stratum. So every cell has the same chance, `share`. The number of cells is exact, and the seed repeats the
 sample. Let CBT have missed m cells anywhere. The audit catches them with a probability of at least 1 - (1 - share)^m if no
 two of them are in one stratum, and of m / (size of the stratum) if all are in one.
+
+The share is the field `Audit` of the job, or else `audit` of `TransferSettings`. What follows from a missed cell is decided by
+`DiskCopy._audit` in `connector/appliance/passes/disk.py`.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Memory:
     def remembered(self) -> list[RegisteredResource]:
         return [one for one in self.known if one.token not in self.gone]
 
-    def reading(self) -> frozenset[str]:
+    def running_machines(self) -> frozenset[str]:
         return frozenset(self.busy)
 
     def interrupted(self) -> list[InterruptedCutover]:

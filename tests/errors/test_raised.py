@@ -43,7 +43,7 @@ ALLOWED: Final = {
     ("KeyboardInterrupt", "cli/main.py"): "a signal as Ctrl-C, told as Interrupted by the same handler",
     (
         "Abort",
-        "cli/outage.py",
+        "cli/source_down.py",
     ): "click's word for Ctrl-C and the end of input; the command's outermost handler ends with 130",
     ("Exit", "cli/"): "click's way to end with a code, after everything is told",
     ("TooLarge", "bounded.py"): "a socket's error: the clients' table of failures makes ours of it",

@@ -30,7 +30,7 @@ class ControlRegister:
         with closing(self._connect()) as control:
             return read(control.remembered())
 
-    def reading(self) -> frozenset[str]:
+    def running_machines(self) -> frozenset[str]:
         with closing(self._connect()) as control:
             return frozenset(str(moref) for moref in control.remembered()["reading"])
 

@@ -58,8 +58,8 @@ class ResourceRegister(Protocol):
 
     def remembered(self) -> Sequence[RegisteredResource]: ...
 
-    def reading(self) -> frozenset[str]:
-        """Morefs of the machines on which a pass works or will work."""
+    def running_machines(self) -> frozenset[str]:
+        """Morefs of the machines of running jobs: a pass works on them or will."""
 
     def interrupted(self) -> Sequence[InterruptedCutover]:
         """Cutovers that have shut a machine down, and that nothing carries on."""
@@ -113,14 +113,14 @@ class RepairContext:
     standing: tuple[Leftover, ...] = ()
     machines: Mapping[str, Machine] = field(default_factory=dict)
     known: tuple[RegisteredResource, ...] = ()
-    reading: frozenset[str] = frozenset()
+    running_machines: frozenset[str] = frozenset()
 
     def look(self) -> None:
         """Read everything once."""
         self.machines = {machine.moref: machine for machine in self.vcenter.machines()}
         self.standing = self.vcenter.leftovers()
         self.known = tuple(self.memory.remembered())
-        self.reading = self.memory.reading()
+        self.running_machines = self.memory.running_machines()
 
     def name(self, moref: str) -> str:
         machine = self.machines.get(moref)
@@ -142,7 +142,7 @@ class Check:
 def _orphans(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
     """Snapshots with our token that no pass uses."""
     for leftover in repair_context.standing:
-        if leftover.machine in repair_context.reading:
+        if leftover.machine in repair_context.running_machines:
             continue
         token = leftover.node.description.strip()
 
@@ -162,7 +162,7 @@ def _consolidations(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
     for resource in repair_context.known:
         if (
             resource.kind != SNAPSHOT
-            or resource.machine in repair_context.reading
+            or resource.machine in repair_context.running_machines
             or resource.token in standing
         ):
             continue
@@ -214,7 +214,7 @@ def _foreign_consolidations(repair_context: RepairContext) -> Iterator[LeftoverF
 def _locks(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
     """Machines that vCenter may not move although no pass of ours reads them."""
     for moref in repair_context.vcenter.locked():
-        if moref in repair_context.reading or moref not in repair_context.machines:
+        if moref in repair_context.running_machines or moref not in repair_context.machines:
             continue
         on = repair_context.name(moref)
         message = "it is locked: vCenter may not move it, as while its disks are read"
@@ -280,7 +280,7 @@ def mended(repair_context: RepairContext, finding: LeftoverFinding) -> str:
         return "only a person can decide this"
     with repair_context.locks.tried(finding.machine) as free:
         try:
-            if not free or finding.machine in repair_context.memory.reading():
+            if not free or finding.machine in repair_context.memory.running_machines():
                 return "a pass works on the machine now"
             finding.mend()
             if finding.token:

@@ -137,7 +137,7 @@ class AgentApi:
         resources = self._store.resources.remembered(call.who.vcenter)
         return {
             "things": [views.remembered(*row) for row in resources],
-            "reading": sorted(self._store.resources.reading(call.who.vcenter)),
+            "reading": sorted(self._store.resources.running_machines(call.who.vcenter)),
             "down": [views.open_cutover(*row) for row in self._store.jobs.open_cutovers(call.who.vcenter)],
         }
 

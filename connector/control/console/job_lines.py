@@ -17,7 +17,7 @@ from connector.control.http import views
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.parameters import read
 from connector.control.store import JobFilter, ResultPage, Store
-from connector.specification import kinds, outage
+from connector.specification import kinds, source_down
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +111,4 @@ def _outage(job: Job, now: float) -> str:
     down = downtime.outage(job, now)
     if down is None:
         return ""
-    return outage.notice(f"{words.moment(down.since)} UTC", down.back_in, at_rest=down.at_rest)
+    return source_down.notice(f"{words.moment(down.since)} UTC", down.back_in, at_rest=down.at_rest)

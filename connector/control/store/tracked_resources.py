@@ -130,8 +130,8 @@ class TrackedResources:
             for row in rows
         ]
 
-    def reading(self, vcenter: str) -> set[str]:
-        """Morefs of this vCenter's machines that a running job reads or will read."""
+    def running_machines(self, vcenter: str) -> set[str]:
+        """Morefs of this vCenter's machines that have a running job: it reads or will read them."""
         query = (
             sa.select(tables.sources.c.moref)
             .join(tables.jobs, tables.jobs.c.source_id == tables.sources.c.id)

@@ -12,7 +12,7 @@ from connector.cli import asking, records
 from connector.cli.acting import ROLL_BACK, START, STOP
 from connector.clients.smc import Json
 from connector.errors import BadInput, ConnectorError
-from connector.specification import outage
+from connector.specification import source_down
 
 
 def ways_on(name: str, progress: Json | None = None) -> str:
@@ -23,7 +23,7 @@ def ways_on(name: str, progress: Json | None = None) -> str:
     start, roll_back = f"connector job start {name} --watch", f"connector job rollback {name} --watch"
     allowed: list[Any] = records.items(progress or {}, "AllowedOperations", "AllowedOperation")
     if not allowed or {START.action, ROLL_BACK.action} <= set(allowed):
-        return outage.ways_on(start, roll_back)
+        return source_down.ways_on(start, roll_back)
     if ROLL_BACK.action in allowed:
         return f"power the source on again: {roll_back}"
     if STOP.action in allowed:
@@ -33,7 +33,7 @@ def ways_on(name: str, progress: Json | None = None) -> str:
 
 def lines(rows: Iterable[Json]) -> list[str]:
     """One line for each job whose source is down."""
-    return [f"{row.get('Name') or row['JobId']}: {text}" for row in rows if (text := outage.of_row(row))]
+    return [f"{row.get('Name') or row['JobId']}: {text}" for row in rows if (text := source_down.of_row(row))]
 
 
 def ended(row: Json) -> str:
@@ -51,7 +51,7 @@ def say(rows: Iterable[Json]) -> None:
 
 def added(failed: ConnectorError, row: Json, name: str, ways: str = "") -> ConnectorError:
     """The error with its meaning for the source. `ways`: how to end the outage, if not by commands on the job."""
-    if text := outage.of_row(row):
+    if text := source_down.of_row(row):
         failed.what = f"{text}; {failed.what}"
         ways = ways or ways_on(name, row)
         failed.remedy = "; ".join(filter(None, (failed.remedy, ways)))
@@ -70,7 +70,7 @@ def agree(rows: Sequence[Json], question: str, yes: bool) -> None:
     names = ", ".join(str(row.get("Name") or row["JobId"]) for row in down)
     if not sys.stdin.isatty():
         raise BadInput(
-            f"{outage.TITLE}: {question.format(names=names)}", on=names, remedy="give --yes to do it"
+            f"{source_down.TITLE}: {question.format(names=names)}", on=names, remedy="give --yes to do it"
         )
     if not asking.agreed(question.format(names=names)):
         raise click.Abort

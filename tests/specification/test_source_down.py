@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connector.specification import outage
+from connector.specification import source_down
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from connector.specification import outage
      (7261, "2 h 02 min")],
 )  # fmt: skip
 def test_durations_are_rounded_up(seconds: float, said: str) -> None:
-    assert outage.about(seconds) == said
+    assert source_down.about(seconds) == said
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_durations_are_rounded_up(seconds: float, said: str) -> None:
     ],
 )  # fmt: skip
 def test_a_job_as_the_api_shows_it(row: dict[str, object], said: str) -> None:
-    assert outage.of_row(row) == said
+    assert source_down.of_row(row) == said
