@@ -23,6 +23,8 @@ from connector.errors import AuthenticationFailed
 
 _TOKENS: Final = tables.access_tokens
 
+_MAKE: Final = "make a new one: connector token create NAME"
+
 
 class Tokens:
     """Activation codes that people made."""
@@ -84,25 +86,21 @@ class Tokens:
                 sa.select(_TOKENS).where(_TOKENS.c.code_hash == _digest(code))
             ).one_or_none()
         if row is None:
-            raise AuthenticationFailed(
-                "wrong activation code", remedy="create an access token and use its code"
-            )
+            raise AuthenticationFailed("wrong activation code", remedy=f"check its file, or {_MAKE}")
         token = self._token(row)
         if not token.approved:
             raise AuthenticationFailed(
                 "this activation code was brought back by a restore",
                 on=token.id,
-                remedy="approve it with `connector control approve`, or create a new access token",
+                remedy=f"approve it: connector control approve {token.id} --state DIR; or {_MAKE}",
             )
         if token.status is not TokenStatus.ACTIVE:
-            raise AuthenticationFailed(
-                f"this activation code is {token.status}", on=token.id, remedy="create a new access token"
-            )
+            raise AuthenticationFailed(f"this activation code is {token.status}", on=token.id, remedy=_MAKE)
         if token.registered >= token.count:
             raise AuthenticationFailed(
                 f"this activation code has brought in {plural(token.count, 'source')} and can bring in no more",
                 on=token.id,
-                remedy="create a new access token",
+                remedy=_MAKE,
             )
         return token
 
