@@ -155,10 +155,13 @@ def _obstacles(placement: ResolvedMachine) -> Iterator[Problem]:
     elif source.state == "InUse":
         text = f"{source.name} has an unfinished job that is not of this wave ({source.last_job})"
         yield Problem(text, placement.mark, "finish or delete that job, or take the machine out", path)
-    if source.blocking:
-        text = f"{source.name} cannot be migrated as it is: {source.blocking[0]}"
-        remedy = f"`connector vm check {source.name}` lists everything and what to do"
-        yield Problem(text, placement.mark, remedy, path)
+    left_out = [disk.label for disk in source.disks if disk.key in placement.left_out]
+    for finding in source.blocking:
+        if not any(finding.concerns(label) for label in left_out):
+            text = f"{source.name} cannot be migrated as it is: {finding.text}"
+            remedy = f"`connector vm check {source.name}` lists everything and what to do"
+            yield Problem(text, placement.mark, remedy, path)
+            return
 
 
 def _repeated(placement: ResolvedMachine, elsewhere: Mapping[str, JobView]) -> Iterator[Problem]:

@@ -32,6 +32,18 @@ class SourceDiskView:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockingFinding:
+    """A finding that blocks a job. `subject`: the machine, or the machine and the label of a disk."""
+
+    subject: str
+    text: str
+
+    def concerns(self, label: str) -> bool:
+        """Whether it is about the disk with this label."""
+        return self.subject.endswith(f" {label}")
+
+
+@dataclass(frozen=True, slots=True)
 class SourceView:
     """A registered machine. Empty facts are not known. `name`: the machine's in vCenter. `registered`: the source's."""
 
@@ -50,7 +62,7 @@ class SourceView:
     networks: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     disks: tuple[SourceDiskView, ...] = ()
-    blocking: tuple[str, ...] = ()  # findings that block every job
+    blocking: tuple[BlockingFinding, ...] = ()
     last_job: str = ""
 
     @property

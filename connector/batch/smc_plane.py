@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, Self
 from connector.batch.plane import (
     LEFT_OUT,
     WAVE,
+    BlockingFinding,
     JobView,
     Parameters,
     Passed,
@@ -176,7 +177,7 @@ def _source(row: Json, details: Json) -> SourceView:
         networks=tuple(map(str, _rows(details, "Networks", "Network"))),
         tags=_tags(row, details),
         disks=tuple(_disks(row, details)),
-        blocking=() if details.get("Eligible", True) else tuple(_blocking(details)),
+        blocking=tuple(_blocking(details)),
         last_job=str(row.get("JobId") or ""),
     )
 
@@ -187,11 +188,13 @@ def _tags(row: Json, details: Json) -> dict[str, str]:
     return {str(name): "" for name in _rows(details, "MachineTags", "MachineTag")} | tags
 
 
-def _blocking(details: Json) -> Iterator[str]:
-    grave = ("block", "warm-block")
+def _blocking(details: Json) -> Iterator[BlockingFinding]:
+    """What blocks a job now. Some findings apply only while the machine runs."""
+    grave = ("block", "warm-block") if details.get("PowerState") == "poweredOn" else ("block",)
     for finding in _rows(details, "Findings", "Finding"):
         if finding.get("Severity") in grave:
-            yield f"{finding.get('Message')} ({finding.get('Check')})"
+            text = f"{finding.get('Message')} ({finding.get('Check')})"
+            yield BlockingFinding(str(finding.get("Subject") or ""), text)
 
 
 def _disks(row: Json, details: Json) -> Iterator[SourceDiskView]:

@@ -17,7 +17,7 @@ from connector.control.domain.entities import Source
 from connector.control.domain.refusals import OutOfRange
 from connector.control.domain.validity import DEFAULT_VALIDITY
 from connector.control.service.forecast import Forecast, forecast
-from connector.control.service.jobs import blocking
+from connector.control.service.jobs import blocking, forbidding
 from connector.control.smc import shapes
 from connector.control.smc.catalogue import Denied, invalid
 from connector.control.smc.dispatcher import OperationDispatcher, permit
@@ -67,6 +67,7 @@ class NewJobPages:
                 "line": SourceLine(source, None),
                 "disks": _disks(source),
                 "blocking": blocking(source),
+                "forbidden": bool(forbidding(source)),
                 "advice": licences.warnings(str(source.facts.get("guest_id", ""))),
                 "no_mobility": licences.NO_MOBILITY
                 if licences.windows(str(source.facts.get("guest_id", "")))

@@ -10,7 +10,7 @@ from connector.control.console.lists import Paging, Search, SearchItem, wanted_p
 from connector.control.console.pages import Form, Page, PageRequest, Redirect, View, link
 from connector.control.domain.entities import Source, TagKind
 from connector.control.domain.sources import SourceState
-from connector.control.service.jobs import blocking
+from connector.control.service.jobs import blocking, forbidding
 from connector.control.smc.catalogue import Denied
 from connector.control.smc.dispatcher import OperationDispatcher
 from connector.control.smc.parameters import read
@@ -44,6 +44,11 @@ class SourceLine:
     @property
     def blocking(self) -> int:
         return len(blocking(self.source))
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether no job can be created, whatever it leaves out."""
+        return bool(forbidding(self.source))
 
     @property
     def warnings(self) -> int:

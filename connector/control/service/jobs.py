@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -56,10 +56,12 @@ class JobService:
         self.grace = grace
 
     def create(self, new_job: NewJob) -> Job:
-        """Create a job in Ready. Raises `Ineligible` if a finding blocks the source, `OutOfRange` for unsupported fields."""
+        """Create a job in Ready. Raises `Ineligible` if a finding blocks the source, `OutOfRange` for unsupported fields.
+
+        A finding about a disk that can be left out blocks the first start instead.
+        """
         source = self.store.sources.get(new_job.source_id)
-        for first in blocking(source):
-            raise Ineligible(first["message"], on=source.name, remedy=first["remedy"])
+        _refuse(source, removable(source))
         fields = {name: getattr(new_job, column) for column, name in _COLUMNS_CHECKED.items()}
         self._steps.check(new_job.definition | fields, new_job.region, source)
         guest = str(source.facts.get("guest_id", ""))
@@ -67,7 +69,13 @@ class JobService:
         return self.store.jobs.create(replace(new_job, notes=notes))
 
     def start(self, job_id: str, changes: Json | None = None) -> Job:
-        """Begin or resume from Ready, Stopped, InError or Waiting. `changes` as for `cutover`."""
+        """Begin or resume from Ready, Stopped, InError or Waiting. `changes` as for `cutover`.
+
+        Raises `Ineligible` for the first run while a finding blocks the source or one of the disks that it reads.
+        """
+        job = self.store.jobs.get(job_id)
+        if job.status is JobStatus.READY:
+            _refuse(self.store.sources.get(job.source_id), job.left_out)
         run = self.store.jobs.begin(self.store.jobs.get(job_id).id, JobEvent.START, changes)
         self.poke()
         return self.store.jobs.get(run.job_id)
@@ -308,9 +316,42 @@ class JobService:
                 self.store.jobs.note(job.id, "appliance", failed.what)
 
 
-def blocking(source: Source) -> list[Json]:
-    """The findings that block every job of this source. Some apply only while the machine runs."""
+#: How a disk is left out of a job.
+_LEAVE_OUT: Final = "leave the disk out (on the job's page, in a manifest, or by SetReplicationJobDisks)"
+
+
+def _refuse(source: Source, left_out: Collection[int]) -> None:
+    """Raise Ineligible for the first finding that blocks a job which leaves these disks out."""
+    for first in blocking(source, left_out):
+        remedy = str(first["remedy"])
+        if _is_about(first, [disk.label for disk in source.disks[1:]]):
+            remedy = f"{_LEAVE_OUT}, or {remedy}"
+        raise Ineligible(first["message"], on=str(first["subject"]) or source.name, remedy=remedy)
+
+
+def blocking(source: Source, left_out: Collection[int] = ()) -> list[Json]:
+    """The findings that block a job of this source which leaves these disks out. Some apply only while the machine runs."""
     grave = {Severity.BLOCK}
     if source.facts.get("power") == PowerState.ON:
         grave.add(Severity.WARM_BLOCK)
-    return [finding for finding in source.findings if finding["severity"] in grave]
+    labels = [disk.label for disk in source.disks if disk.key in left_out]
+    return [
+        finding
+        for finding in source.findings
+        if finding["severity"] in grave and not _is_about(finding, labels)
+    ]
+
+
+def _is_about(finding: Json, labels: Iterable[str]) -> bool:
+    """Whether the finding is about a disk with one of these labels: its subject is the machine and the disk."""
+    return any(str(finding["subject"]).endswith(f" {label}") for label in labels)
+
+
+def removable(source: Source) -> tuple[int, ...]:
+    """Keys of the disks that a job may leave out: all but the system disk."""
+    return tuple(disk.key for disk in source.disks[1:])
+
+
+def forbidding(source: Source) -> list[Json]:
+    """The findings that block every job of this source, whatever it leaves out."""
+    return blocking(source, removable(source))

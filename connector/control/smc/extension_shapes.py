@@ -26,7 +26,7 @@ from connector.control.domain.entities import (
 from connector.control.domain.jobs import JobEvent
 from connector.control.http import views
 from connector.control.service.forecast import Forecast, Period
-from connector.control.service.jobs import blocking
+from connector.control.service.jobs import forbidding
 from connector.control.smc.operations import Answer
 from connector.control.smc.shapes import moment, outage, precise, wrapped
 from connector.model import Severity
@@ -166,7 +166,7 @@ def findings(row: Source) -> Answer:
         "Firmware": str(row.facts.get("firmware", "")),
         "CbtEnabled": bool(row.facts.get("cbt_enabled", False)),
         "LastSeenTime": moment(row.seen),
-        "Eligible": not blocking(row),
+        "Eligible": not forbidding(row),
         **wrapped("Findings", "Finding", [_finding(f) for f in [*row.findings, *_licences(row)]]),
     }
 

@@ -394,7 +394,7 @@ FINDINGS_ANSWER: Final = (
         ),
         _flag("CbtEnabled"),
         _time("LastSeenTime", "when an appliance saw it last"),
-        _flag("Eligible", "no finding stands in the way of a job"),
+        _flag("Eligible", "a job can be created: what blocks concerns at most disks that it can leave out"),
         _list(
             "Findings",
             "Finding",
