@@ -177,7 +177,7 @@ def test_what_a_retry_cannot_help_ends_the_pass_and_can_be_resumed(
 ) -> None:
     house = make_house(Shape("web-01", SMALL))
     house.reader(faults=f"error on=read at=3 times=1 code=13 latch={tmp_path / 'latch'}")
-    done = run(house.migration("web-01"))
+    done = run(house.migration("web-01", "--reader", "vddk"))
     assert done.code == 4, done.stderr
     assert house.machine().disks[0].path in done.complaint
     assert "DiskRandomRead" in done.complaint
@@ -189,7 +189,7 @@ def test_what_a_retry_cannot_help_ends_the_pass_and_can_be_resumed(
 def test_a_read_that_always_fails_is_told_with_its_disk(make_house: Callable[..., House], run: Run) -> None:
     house = make_house(Shape("web-01", SMALL))
     house.reader(faults="error on=read at=1 times=1000 code=1")
-    done = run(house.migration("web-01"))
+    done = run(house.migration("web-01", "--reader", "vddk"))
     assert done.code == 7, done.stderr
     assert (
         house.machine().disks[0].path.split("]")[1].strip().split(".")[0].split("-0000")[0] in done.complaint

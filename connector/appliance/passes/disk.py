@@ -249,7 +249,7 @@ class DiskCopy:
             "path": self._disk.path,
             "uuid": self._disk.uuid or "",
             "kind": "final" if self._order.final and decision.kind in PLAIN else decision.kind,
-            "note": "; ".join(note for note in (decision.note, *self._notes) if note),
+            "note": "; ".join(note for note in (decision.note, *self._notes, *self._open.notes) if note),
             "capacity": result.capacity,
             "planned": result.wanted,
             "read": result.read,

@@ -48,6 +48,7 @@ class Opening:
         self._board, self._guard, self._stop = board, guard, stop
         self._readers = context.readers.chosen(order.reader)
         self._used = dict.fromkeys(order.read_by.get(str(disk.key), ()))
+        self.notes: list[str] = []  # why a reader was followed by another one, for the report of the pass
 
     @property
     def read_by(self) -> list[str]:
@@ -91,6 +92,9 @@ class Opening:
             self._readers[0].name,
             self._readers[1].name,
             failed,
+        )
+        self.notes.append(
+            f"{self._readers[0].name} could not go on ({failed.what}), {self._readers[1].name} did"
         )
         self._readers = self._readers[1:]
         return True
