@@ -18,6 +18,7 @@ from nfc import authd, classic
 from nfc.aio import Decoder
 from nfc.authd import LineDecoder
 from nfc.errors import (
+    PIN,
     FirstLayerUntrusted,
     SecondLayerUntrusted,
     SessionCut,
@@ -208,7 +209,7 @@ def _check_first(host: str, certificate: bytes, ticket: Ticket, pin: str | None)
     if sha1 != expected:
         raise FirstLayerUntrusted(host, "SHA-1", sha1, expected, "the ticket")
     if pin is not None and sha256 != (pinned := digits_of("pin", pin, 64)):
-        raise FirstLayerUntrusted(host, "SHA-256", sha256, pinned, "the pin")
+        raise FirstLayerUntrusted(host, "SHA-256", sha256, pinned, PIN)
 
 
 def _log_in(host: str, layer: TlsLayer, ticket: Ticket) -> str:

@@ -23,6 +23,8 @@ from typing import ClassVar, Final, NamedTuple
 
 _REOPEN: Final = "open the disk again with a new ticket"
 _COMPATIBLE: Final = "use VDDK or HTTPS for this host, and report its version and this line"
+PIN: Final = "the pin"
+"""The source of a digest that the caller gave."""
 LONGEST: Final = 160
 """Characters that a host's own words may take of an error."""
 

@@ -32,7 +32,21 @@ MEANING: Final[Mapping[type[Exception], type[ConnectorError]]] = {
     nfc.errors.BufferRefused: HostOverloaded,
     nfc.errors.OutOfMemory: HostOverloaded,
 }
-ERRORS: Final = ErrorTable(nfc.errors.NfcError, MEANING)
+
+
+class _NfcErrors(ErrorTable):
+    """A pin is a line of our configuration, which the room `nfc` does not know."""
+
+    def explain(self, error: Exception, path: str) -> ConnectorError:
+        explained = super().explain(error, path)
+        if isinstance(error, nfc.errors.UntrustedHost) and error.source == nfc.errors.PIN:
+            explained.remedy = (
+                f"then correct nfc.pins[{error.host.rpartition(':')[0]}] in the appliance's configuration"
+            )
+        return explained
+
+
+ERRORS: Final = _NfcErrors(nfc.errors.NfcError, MEANING)
 
 
 @dataclass(frozen=True, slots=True)
