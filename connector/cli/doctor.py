@@ -146,6 +146,36 @@ def doctor(
     connector doctor --config /etc/connector/appliance.yaml --read web-01
     connector doctor --vcenter https://vc.example.com --thumbprint AA:BB:.. --machine web-01 --quiet
     """
+    _refuse_contradictions(url, target, file, only, repair, restore_cbt)
+    config = None if file is None else appliance.from_yaml(file)
+    access = (
+        estate.settings(url, user, password_file, thumbprint, authority)
+        if config is None
+        else config.vcenter.settings()
+    )
+    if as_role:
+        with VCenter(access, owner=NOBODY, ledger=RepairLedger()) as vcenter:
+            raise click.exceptions.Exit(view.role(vcenter.standing(), access.user, as_json))
+    bad = False
+    if only not in ("left", "looks"):
+        site = Site(access, config, target, vddk or (config.vddk if config else None), instances, machines)
+        bad = _checked(site, quiet, as_json)
+    if read is not None:
+        configured = config.readers() if config else readers(ReaderSettings(vddk))
+        bad |= view.reads(read_tests(access, read, configured, yes), as_json)
+    if only not in ("appliance", "looks") and (target is not None or config is not None):
+        house = _service(config, str(file), vddk) if config is not None else None
+        bad |= _left(house, target, access, vddk, only, repair, restore_cbt, as_json)
+    if only != "appliance":
+        bad |= _looks(access, vddk, repair, as_json)
+    if bad:
+        raise click.exceptions.Exit(UNMENDED)
+
+
+def _refuse_contradictions(
+    url: str, target: Path | None, file: Path | None, only: str | None, repair: bool, restore_cbt: bool
+) -> None:
+    """Raise BadInput for options that exclude each other or need another one."""
     if target is not None and file is not None:
         raise BadInput(
             "--to and --config exclude each other", remedy="give the one of the installation to check"
@@ -159,36 +189,16 @@ def doctor(
         raise BadInput("--restore-cbt changes machines", remedy="give it with --repair")
     if file is None and not url:
         raise BadInput("no vCenter given", on="--vcenter", remedy="give --vcenter URL, or --config FILE")
-    config = None if file is None else appliance.from_yaml(file)
-    access = (
-        estate.settings(url, user, password_file, thumbprint, authority)
-        if config is None
-        else config.vcenter.settings()
-    )
-    if as_role:
-        with VCenter(access, owner=NOBODY, ledger=RepairLedger()) as vcenter:
-            raise click.exceptions.Exit(view.role(vcenter.standing(), access.user, as_json))
-    bad = False
-    if only not in ("left", "looks"):
-        library = vddk or (config.vddk if config else None)
-        site = Site(access, config, target, library, instances, machines)
-        with ExitStack() as unwind:
-            facts = list(site.facts(unwind))
-        bad = view.verdicts(list(judge(facts)), () if quiet else list(passed(facts)), as_json)
-        if any(
-            isinstance(fact, LoginFact) and fact.kind is FactKind.VCENTER and fact.trouble for fact in facts
-        ):
-            raise click.exceptions.Exit(UNMENDED)
-    if read is not None:
-        configured = config.readers() if config else readers(ReaderSettings(vddk))
-        bad |= view.reads(read_tests(access, read, configured, yes), as_json)
-    if only not in ("appliance", "looks") and (target is not None or config is not None):
-        house = _service(config, str(file), vddk) if config is not None else None
-        bad |= _left(house, target, access, vddk, only, repair, restore_cbt, as_json)
-    if only != "appliance":
-        bad |= _looks(access, vddk, repair, as_json)
-    if bad:
+
+
+def _checked(site: Site, quiet: bool, as_json: bool) -> bool:
+    """Check the appliance, and answer whether something blocks. Exit when vCenter refuses the login: nothing else can be seen."""
+    with ExitStack() as unwind:
+        facts = list(site.facts(unwind))
+    bad = view.verdicts(list(judge(facts)), () if quiet else list(passed(facts)), as_json)
+    if any(isinstance(fact, LoginFact) and fact.kind is FactKind.VCENTER and fact.trouble for fact in facts):
         raise click.exceptions.Exit(UNMENDED)
+    return bad
 
 
 def _left(

@@ -84,7 +84,7 @@ def copy_disk(
     """
     settings = settings or TransferSettings()
     flow = flow or Flow(lambda: settings.compression)
-    copy = _DiskCopy(source, endpoint, order, settings, flow, progress, stop)
+    copy = _Delivery(source, endpoint, order, settings, flow, progress, stop)
     result = copy.run(wanted, changed_since)
     if not prove:
         return result
@@ -97,7 +97,7 @@ def copy_disk(
     )
 
 
-class _DiskCopy:
+class _Delivery:
     def __init__(
         self,
         source: BlockSource,
