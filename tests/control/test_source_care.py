@@ -348,3 +348,36 @@ def test_a_cutover_is_predicted_from_the_last_delta_in_proportion_to_the_time(ho
     assert late is not None and late.changed == 10**9
     known = predicted(job, [full, delta, _measured(3, 2000.0, "final", 0, shutdown=7.0)], [], 2000.0)
     assert known is not None and known.shutdown == 7.0
+
+
+def test_a_cutover_whose_source_is_down_does_not_expire_and_can_be_resumed_or_rolled_back(
+    house: House,
+) -> None:
+    """Expired, it would lose its instance, and after a week the only row that says that the source is down."""
+    job, found = _cut_over(house, 10.0)
+    house.finish(found.id, house.appliance, Outcome.FAILED, {"error": "x", "what": "broken"}, {})
+    house.turn()
+    assert house.status(job) == "InError"
+    for days in (31, 45):
+        house.later(days * DAY)
+        house.turn()
+        row = house.get(job)
+        assert (str(row.state), row.down_since is not None) == ("InError", True)
+    assert {JobEvent.START, JobEvent.ROLLBACK} <= set(allowed(row))
+    house.service.start(job)
+    assert house.status(job).startswith("Running")
+
+
+def test_a_source_that_is_up_again_lets_its_job_expire(house: House) -> None:
+    job, found = _cut_over(house, 10.0)
+    house.finish(found.id, house.appliance, Outcome.FAILED, {"error": "x", "what": "broken"}, {})
+    house.turn()
+    house.service.rollback(job)
+    house.turn()
+    errand = house.take(power_tasks=True)
+    assert errand is not None
+    house.finish(errand.id, house.appliance, Outcome.DONE, None, {"powered_on": True})
+    house.turn()
+    house.later(31 * DAY)
+    house.turn()
+    assert house.status(job) == "Expired"

@@ -270,7 +270,9 @@ class Jobs:
         if event is JobEvent.ROLLBACK:  # a rollback is always allowed, but it needs an appliance
             sources.must_be_online(connection, job.source_id)
             return
-        if self._database.now() >= job.valid_until:
+        if (
+            self._database.now() >= job.valid_until and job.down_since is None
+        ):  # a cutover can be resumed at any time
             raise StateRefusal(
                 RefusalCode.JOB_STATUS,
                 "the valid time of this job has passed",
@@ -329,6 +331,9 @@ class Jobs:
     def due(self) -> Due:
         """The jobs for which something is due now."""
         c, now = _JOBS.c, self._database.now()
+        source_is_up = c.down_since.is_(
+            None
+        )  # else a person must resume the cutover or roll it back: nothing ends by itself
         remnant = now - validity.REMNANT
         with self._database.read() as connection:
 
@@ -338,8 +343,8 @@ class Jobs:
                 )
 
             return Due(
-                expiring=ids(c.status.in_(machine.EXPIRING), c.valid_until <= now),
-                remnants=ids(c.status == JobStatus.EXPIRED, c.expired <= remnant),
+                expiring=ids(c.status.in_(machine.EXPIRING), c.valid_until <= now, source_is_up),
+                remnants=ids(c.status == JobStatus.EXPIRED, c.expired <= remnant, source_is_up),
                 starting=ids(
                     sa.or_(
                         sa.and_(c.status == JobStatus.READY, c.scheduled_start <= now),
