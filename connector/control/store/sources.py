@@ -35,6 +35,14 @@ REPLACED: Final = (
 )
 PARTIAL_CODE: Final = "SourceServer.Incomplete"
 PARTIAL: Final = "vCenter does not show its %s now; what was known before is kept"
+_START: Final = "start an appliance for its vCenter, or rescan"
+#: What helps a source with this error code.
+_REMEDIES: Final = {
+    OFFLINE_CODE: _START,
+    GONE_CODE: "bring the machine back into the inventory, or delete the source",
+    REPLACED_CODE: "delete its jobs and the source; the next rescan registers the new machine",
+    PARTIAL_CODE: "wait until its host is connected to vCenter again",
+}
 
 
 class Sources:
@@ -261,7 +269,7 @@ def must_be_online(connection: sa.Connection, source_id: str) -> None:
             RefusalCode.SOURCE_STATE,
             f"the source is not available: {row.reason}",
             on=source_id,
-            remedy="start an appliance for its vCenter, or rescan",
+            remedy=_REMEDIES.get(row.error_code, _START),
         )
 
 
