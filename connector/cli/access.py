@@ -151,7 +151,7 @@ def _access(
     if not key_id:
         raise BadInput(
             "no access key given",
-            remedy="set CONNECTOR_ACCESS_KEY_ID; `connector control key create` makes a key",
+            remedy="set CONNECTOR_ACCESS_KEY_ID; `connector control key create --state DIR` makes a key",
         )
     if not (thumbprint or authority):
         thumbprint, authority = settings.thumbprint, settings.ca

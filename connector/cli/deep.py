@@ -35,16 +35,15 @@ DEPTH: Final = 2  # reads in flight
 NOT_SEEN: Final = "O0"  # the id of the finding that a deep check was not possible
 
 
-def agree(machines: Sequence[Machine], yes: bool) -> None:
-    """Ask before anything is done to a machine. Raises BadInput if there is no terminal."""
+def agree(machines: Sequence[Machine], yes: bool, option: str = "--deep") -> None:
+    """Ask before a snapshot of these machines is taken for `option`. Raises BadInput if there is no terminal."""
     if yes or not machines:
         return
     if not sys.stdin.isatty():
-        raise BadInput("a deep check takes a snapshot of each machine", on="--deep", remedy="give --yes")
+        raise BadInput("it takes a snapshot of each machine", on=option, remedy="give --yes")
     names = ", ".join(machine.name for machine in machines[:5]) + (", ..." if len(machines) > 5 else "")
-    click.confirm(
-        f"Take a snapshot of {names}, one after the other, and remove it again?", abort=True, err=True
-    )
+    order = ", one after the other," if len(machines) > 1 else ""
+    click.confirm(f"Take a snapshot of {names}{order} and remove it again?", abort=True, err=True)
 
 
 def findings(

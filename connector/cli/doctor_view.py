@@ -85,7 +85,8 @@ def left(rows: Sequence[LeftoverRow], as_json: bool, repair: bool) -> None:
         table.add_row(*(Text(plain(cell)) for cell in cells))
     print_table(table, console, lead=("check", "machine"))
     wrong = sum(row.bad for row in rows)
-    console.print(f"{amounts.plural(len(rows), 'leftover')}, {wrong} of them still wrong", highlight=False)
+    rest = f"{wrong} of them still wrong" if wrong else "nothing must be done"
+    console.print(f"{amounts.plural(len(rows), 'leftover')}, {rest}", highlight=False)
 
 
 def reads(tests: Sequence[ReadTest], as_json: bool) -> bool:

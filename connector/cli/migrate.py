@@ -144,10 +144,11 @@ def migrate(
     house = StackLocation(access, vddk, target, transports)
     first = partial(refuse_open_cutovers, machines=() if cutover or rollback else machines)
     if give_up:
-        with as_typed(), choose(as_json) as display, Stack(house, warn) as stack:
+        with as_typed(), Stack(house, warn) as stack:
             jobs = unfinished(stack.client, machines)
-            agree(jobs, yes)
-            abandon(stack.client, jobs, display, target)
+            agree(jobs, yes)  # before the display: it would write over the question
+            with choose(as_json) as display:
+                abandon(stack.client, jobs, display, target)
         return
     with as_typed(), choose(as_json) as display, Stack(house, warn, first) as stack:
         if cutover and not despite_others:

@@ -51,7 +51,7 @@ def read_tests(access: VCenterSettings, name: str, readers: Readers, yes: bool) 
     """
     with VCenter(access, owner=owner(), ledger=FileLedger()) as vcenter:
         machine = vcenter.find(name)
-        agree([machine], yes)
+        agree([machine], yes, "--read")
         vcenter.clear_leftovers(keep=working(vcenter.owner), machine=machine.moref)
         if why := vcenter.occupied(machine.moref):
             raise Conflict(why, on=machine.name, remedy="wait until it has ended")

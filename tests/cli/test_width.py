@@ -73,7 +73,7 @@ def test_leftovers_end_with_a_sentence_also_if_there_are_none(narrow: Callable[[
     assert narrow() == ["nothing of ours was left in vCenter"]
     found = LeftoverFinding("L1", "web-01", "a snapshot of a pass that ended", "it is removed")
     doctor_view.left([doctor_view.LeftoverRow(found, "mended", False)], as_json=False, repair=True)
-    assert narrow()[-1] == "1 leftover, 0 of them still wrong"
+    assert narrow()[-1] == "1 leftover, nothing must be done"
 
 
 def test_each_pass_of_a_job_is_headed_by_its_attempt_and_its_disk(narrow: Callable[[], list[str]]) -> None:

@@ -46,7 +46,7 @@ def looked_at(access: VCenterSettings, name: str, yes: bool) -> Iterator[Site]:
     """The machine with a snapshot of ours, which is removed at the end."""
     with VCenter(access, owner=owner(), ledger=FileLedger()) as vcenter:
         machine = vcenter.find(name)
-        agree([machine], yes)
+        agree([machine], yes, "--machine")
         vcenter.clear_leftovers(keep=working(vcenter.owner), machine=machine.moref)
         if why := vcenter.occupied(machine.moref):
             raise Conflict(why, on=machine.name, remedy="wait until it has ended")

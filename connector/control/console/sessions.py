@@ -98,7 +98,7 @@ _NOBODY: Final = secrets.token_urlsafe(32)
 #: For everybody who has not shown the right secret: it does not tell whether the key exists.
 _UNPROVED: Final = KeyRefusal(
     "unknown access key, or wrong secret",
-    "check both; an administrator makes keys with: connector control key create",
+    "check both; an administrator makes keys with: connector control key create --state DIR",
 )
 
 
@@ -149,7 +149,7 @@ class SessionAuthenticator:
             raise AuthenticationFailed(
                 "this access key belongs to the state directory, and the console is for people",
                 on="log in",
-                remedy="make a key for yourself: connector control key create",
+                remedy="make a key for yourself: connector control key create --state DIR",
             )
         if entry[0].workgroups is not None:
             raise AuthenticationFailed(

@@ -31,7 +31,7 @@ class ErrorCode:
 CODES: Final = (
     ErrorCode("InvalidAction.NotFound", 404, "no such operation", "see the list of operations"),
     ErrorCode("InvalidVersion", 404, "this API has one version", "use version 2019-06-01"),
-    ErrorCode("InvalidAccessKeyId.NotFound", 404, "no such access key", "create one: connector control key create"),
+    ErrorCode("InvalidAccessKeyId.NotFound", 404, "no such access key", "create one: connector control key create --state DIR"),
     ErrorCode(
         "InvalidAccessKeyId.Inactive",
         403,
