@@ -56,6 +56,9 @@ class CutOver:
         self._plane, self._wave, self._around, self._told = plane, wave, around, told
         self._clock, self._pause = clock, pause
         self._names: dict[str, str] = {}
+        self._shown: dict[
+            str, tuple[str, bool]
+        ] = {}  # of each job: the state that was said last, and whether its source was down
         self._orders = {group.name: group.shutdownOrder for group in wave.manifest.groups}
 
     def run(self, *, regardless: bool = False, poll: float = POLL) -> CutoverResult:
@@ -256,6 +259,7 @@ class CutOver:
             if job.status == "Finished" and job.id not in told_jobs:
                 told_jobs.add(job.id)
                 self._told(f"{self._machine(job)}: finished, image {job.image}")
+            self._tell_state(job)
         rests = all(job.status == "Finished" or job.status in _STUCK for job in jobs)
         if rests and all(map(self._settled, groups)):
             jobs = [job for name in groups for job in self._grouped().get(name, ())]
@@ -263,6 +267,13 @@ class CutOver:
         for name in groups:
             self._ask(name, grouped.get(name, ()))
         return None
+
+    def _tell_state(self, job: JobView) -> None:
+        """One line when a cutover under way reaches another state, or when its source goes down."""
+        now = (job.business, bool(job.down))
+        if job.cut_over and job.business and self._shown.get(job.id) != now:
+            self._shown[job.id] = now
+            self._told(f"{self._machine(job)}: {'; '.join(filter(None, (job.business, job.down)))}")
 
     def _end(self, group: str, jobs: Sequence[JobView]) -> None:
         machines = [self._machine(job) for job in jobs]

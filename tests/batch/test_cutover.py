@@ -129,6 +129,7 @@ def test_groups_are_cut_over_in_their_order(cut: Cut) -> None:
     finished = [line.partition(":")[0] for line in cut.said if "finished, image" in line]
     assert finished[0] == "db-01"
     assert sorted(finished[1:]) == ["web-01", "web-02"]
+    assert cut.said.count("db-01: Preparing") == 1  # a state is said when it is reached
     assert cut.run(regardless=True).failed == ()  # again: nothing is left to do
 
 
