@@ -16,6 +16,7 @@ from simulator.nfc.delay import DelayLine
 
 _PIECE = 1 << 16
 _LONGEST_LINE = 1024
+_CREDIT = 0.05  # seconds by which a connection may be late and catch up: what encryption and the network took
 
 
 class Ended(Exception):
@@ -203,5 +204,5 @@ class Wire:
     def _pace(self, length: int) -> None:
         if self._bandwidth:
             now = time.monotonic()
-            self._due = max(self._due, now) + length / self._bandwidth
-            self.pause(self._due - now)
+            self._due = max(self._due, now - _CREDIT) + length / self._bandwidth
+            self.pause(max(0.0, self._due - now))
