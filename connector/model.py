@@ -423,6 +423,9 @@ class DiskRoutes(Protocol):
         Its cookie does not live for ever: ask again when it is refused.
         """
 
+    def snapshot_file(self) -> str:
+        """The disk's file as the snapshot has it now; empty when the snapshot, or its disk, is gone."""
+
     def backing(self) -> DiskBacking:
         """The files under the disk now."""
 

@@ -157,7 +157,7 @@ def _obstacles(placement: ResolvedMachine) -> Iterator[Problem]:
         yield Problem(text, placement.mark, "finish or delete that job, or take the machine out", path)
     left_out = [disk.label for disk in source.disks if disk.key in placement.left_out]
     for finding in source.blocking:
-        if not any(finding.concerns(label) for label in left_out):
+        if not any(finding.concerns(source.name, label) for label in left_out):
             text = f"{source.name} cannot be migrated as it is: {finding.text}"
             remedy = f"`connector vm check {source.name}` lists everything and what to do"
             yield Problem(text, placement.mark, remedy, path)

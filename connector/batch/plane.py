@@ -38,9 +38,9 @@ class BlockingFinding:
     subject: str
     text: str
 
-    def concerns(self, label: str) -> bool:
-        """Whether it is about the disk with this label."""
-        return self.subject.endswith(f" {label}")
+    def concerns(self, machine: str, label: str) -> bool:
+        """Whether it is about the disk with this label of the machine with this name."""
+        return self.subject == f"{machine} {label}"
 
 
 @dataclass(frozen=True, slots=True)

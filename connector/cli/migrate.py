@@ -116,18 +116,7 @@ def migrate(
         --to /srv/images --incremental
     connector migrate web-01 db-01 ... --cutover
     """
-    if rollback and (incremental or cutover or again):
-        raise BadInput(
-            "a cutover is either done or rolled back",
-            on="--rollback",
-            remedy="give --rollback without the others",
-        )
-    if give_up and (incremental or cutover or rollback or again):
-        raise BadInput(
-            "a migration is either given up or goes on",
-            on="--abandon",
-            remedy="give --abandon without the others",
-        )
+    _refuse_contradictions(rollback, give_up, goes_on=incremental or cutover or again)
     access = estate.settings(url, user, password_file, thumbprint, authority)
     with estate.look(access) as vcenter:
         chosen = [vcenter.find(name) for name in estate.named(names)]
@@ -144,11 +133,7 @@ def migrate(
     house = StackLocation(access, vddk, target, transports)
     first = partial(refuse_open_cutovers, machines=() if cutover or rollback else machines)
     if give_up:
-        with as_typed(), Stack(house, warn) as stack:
-            jobs = unfinished(stack.client, machines)
-            agree(jobs, yes)  # before the display: it would write over the question
-            with choose(as_json) as display:
-                abandon(stack.client, jobs, display, target)
+        _give_up(house, machines, yes, as_json)
         return
     with as_typed(), choose(as_json) as display, Stack(house, warn, first) as stack:
         if cutover and not despite_others:
@@ -156,6 +141,30 @@ def migrate(
         finished = bring(stack, machines, request, display)
     if as_json or not rollback:
         tell(finished, as_json)
+
+
+def _refuse_contradictions(rollback: bool, give_up: bool, *, goes_on: bool) -> None:
+    """Raise BadInput for options that exclude each other."""
+    if rollback and (goes_on or give_up):
+        raise BadInput(
+            "a cutover is either done or rolled back",
+            on="--rollback",
+            remedy="give --rollback without the others",
+        )
+    if give_up and goes_on:
+        raise BadInput(
+            "a migration is either given up or goes on",
+            on="--abandon",
+            remedy="give --abandon without the others",
+        )
+
+
+def _give_up(house: StackLocation, machines: Sequence[Machine], yes: bool, as_json: bool) -> None:
+    with as_typed(), Stack(house, warn) as stack:
+        jobs = unfinished(stack.client, machines)
+        agree(jobs, yes)  # before the display: it would write over the question
+        with choose(as_json) as display:
+            abandon(stack.client, jobs, display, house.target)
 
 
 def warn(message: str) -> None:

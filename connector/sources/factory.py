@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from connector.errors import BadInput, ReaderFailed
+from connector.errors import BadInput, ConnectorError, ReaderFailed
 from connector.sources.https import HttpsReader, HttpsSettings
 from connector.sources.nfc import NfcReader, NfcSettings
 from connector.sources.reader import Reader
@@ -47,20 +46,25 @@ class Readers:
     def __init__(self, by_name: Mapping[str, Reader], preferred: str = AUTO) -> None:
         """`by_name`: the readers by their names, in the order in which `auto` takes them."""
         self._by_name, self._preferred = dict(by_name), preferred
+        self._unfit: dict[str, ConnectorError] = {}  # readers that `check` found not to work here
 
-    def chosen(self, choice: str = AUTO) -> tuple[Reader, ...]:
-        """The readers that may serve a job with this choice, the first one to be tried first.
+    def chosen(self, choice: str = AUTO, on: str = "") -> tuple[Reader, ...]:
+        """The readers that may serve a job with this choice, the first one to be tried first. `on`: whom an error names.
 
-        Raises BadInput for a reader that is not configured here.
+        Raises BadInput for a reader that is not configured here, or that does not work here.
         """
         name = self._preferred if choice == AUTO else choice
         if name == AUTO:
-            return tuple(self._by_name.values())
+            return tuple(reader for known, reader in self._by_name.items() if known not in self._unfit)
         if name not in self._by_name:
             raise BadInput(
                 f"this appliance has no reader {name}; it has {', '.join(self._by_name)}",
+                on=on,
                 remedy="choose another reader for the job, or configure this one (config/appliance.yaml)",
             )
+        if (unfit := self._unfit.get(name)) is not None:
+            what = f"the reader {name} does not work at this appliance: {unfit.what}"
+            raise BadInput(what, on=on, remedy=unfit.remedy)
         return (self._by_name[name],)
 
     def check(self, vsphere: str) -> dict[str, str]:
@@ -71,8 +75,10 @@ class Readers:
         versions = {reader.name: reader.check(vsphere) for reader in self.chosen()}
         for name, reader in self._by_name.items():
             if name not in versions:
-                with suppress(ReaderFailed, BadInput):  # a job that chooses it is told then
+                try:
                     versions[name] = reader.check(vsphere)
+                except (ReaderFailed, BadInput) as unfit:  # a job that chooses it is refused with this reason
+                    self._unfit[name] = unfit
         return versions
 
     @property

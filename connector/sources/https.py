@@ -23,8 +23,8 @@ from connector.model import DiskAccess, DiskBacking, DiskRoutes, Extent, FileRou
 from connector.sources.descriptor import LONGEST, SECTOR, FlatFile, flat_file, refused, unknown
 from connector.sources.disk_source import DiskSource, ErrorTable
 from connector.sources.file_connection import FileConnection, Way, whole_text
-from connector.sources.ranged_file import RangedFile, ReadFailed, changed
-from connector.sources.reader import Pace, full_pace
+from connector.sources.ranged_file import RangedFile, ReadFailed
+from connector.sources.reader import Pace, changed, full_pace
 from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
 from connector.transfer.source import Block

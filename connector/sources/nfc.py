@@ -1,9 +1,14 @@
-"""Disks straight from the ESXi hosts over NFC, without VMware's library. Each open asks vCenter for a ticket of its own."""
+"""Disks straight from the ESXi hosts over NFC, without VMware's library. Each open asks vCenter for a ticket of its own.
+
+Neither ticket nor connection names a snapshot: a host opens the file that has the path now. So vCenter is asked, after opening
+and when reading has ended, whether the snapshot still has this file. If not, nothing counts that was read.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,9 +24,10 @@ from connector.errors import (
     Unreachable,
     VCenterFault,
 )
-from connector.model import DiskAccess, NfcTicket
+from connector.model import DiskAccess, Extent, NfcTicket
 from connector.sources.disk_source import SILENCE, DiskSource, ErrorTable
-from connector.sources.reader import HostOverloaded, HostUnavailable, Pace, full_pace
+from connector.sources.reader import HostOverloaded, HostUnavailable, Pace, changed, full_pace
+from connector.transfer.source import Block
 from nfc.spec import DiskSpec, Patience, Ticket
 
 log = logging.getLogger(__name__)
@@ -70,6 +76,18 @@ class NfcSettings:
         return next((pin for name, pin in self.pins.items() if name.lower() == wanted), None)
 
 
+class SnapshotFileSource(DiskSource):
+    """See `BlockSource`. Reading ends with the question whether the snapshot still has the file: only then its bytes count."""
+
+    def __init__(self, disk: nfc.disk.NfcDisk, access: DiskAccess, depth: int, pace: Pace) -> None:
+        super().__init__(disk, access.path, ERRORS, depth, pace)
+        self._access = access
+
+    def read(self, extents: Iterable[Extent], halt: threading.Event | None = None) -> Iterator[Block]:
+        yield from super().read(extents, halt)
+        _require_snapshot(self._access)
+
+
 class NfcReader:
     """See `Reader`. One connection per open disk, with a thread of its own; no foreign code runs."""
 
@@ -82,19 +100,20 @@ class NfcReader:
         """The version of this connector, whose code reads."""
         return __version__
 
-    def open(self, access: DiskAccess, depth: int = 8, pace: Pace = full_pace) -> DiskSource:
+    def open(self, access: DiskAccess, depth: int = 8, pace: Pace = full_pace) -> SnapshotFileSource:
         """Open a disk with a new ticket.
 
-        Raises ReaderFailed, the errors of `MEANING`, and what vCenter answers to the question for a ticket.
+        Raises ReaderFailed, the errors of `MEANING`, SourceChanged when the snapshot is gone, and what vCenter answers.
         """
         ticket = _ticket(access)
         with ERRORS.translated(access.path):
             disk = nfc.disk.open_disk(self._spec(ticket, access.path, depth))
             try:
                 _same_capacity(disk, access)
+                _require_snapshot(access)  # after the host has opened the file, and keeps it
                 if not disk.identity.pinned:
                     log.info("%s: only the ticket's SHA-1 vouches for the host %s", access.path, ticket.host)
-                return DiskSource(disk, access.path, ERRORS, depth, pace)
+                return SnapshotFileSource(disk, access, depth, pace)
             except BaseException:
                 disk.close()
                 raise
@@ -131,6 +150,14 @@ def _ticket(access: DiskAccess) -> NfcTicket:
                 refused.what, on=access.path, remedy=refused.remedy, retryable=True
             ) from refused
         raise
+
+
+def _require_snapshot(access: DiskAccess) -> None:
+    """Raises SourceChanged unless the snapshot still has the file. A machine that is off is read without a snapshot."""
+    if access.snapshot is None or access.routes is None:
+        return
+    if access.routes.snapshot_file() != access.path:
+        raise changed("the snapshot is gone, or its disk is in another file", access.path)
 
 
 def _same_capacity(disk: nfc.disk.NfcDisk, access: DiskAccess) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 from connector.errors import ConnectorError
 from connector.model import FileRoute
 from connector.sources.file_connection import Answer, FileConnection, Way, closed, receive, strange
-from connector.sources.reader import SourceChanged
+from connector.sources.reader import changed
 
 _RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 #: By these headers a file that was replaced or written to is known.
@@ -171,15 +171,6 @@ class RangedFile:
                 before = self._marks.setdefault(name, value) if value else value
             if before != value:
                 raise changed(f"the file is not as it was ({name} was {before}, is {value})", self._path)
-
-
-def changed(what: str, on: str) -> SourceChanged:
-    """The error after which nothing that was read counts."""
-    return SourceChanged(
-        f"{what}: what was read cannot be trusted",
-        on=on,
-        remedy="the next attempt compares the disk; look for who removes snapshots of this machine or moves it",
-    )
 
 
 def _outcome(done: Future[None], on: str) -> Exception | None:

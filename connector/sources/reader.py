@@ -61,6 +61,15 @@ class SourceChanged(_OfReader):
     """
 
 
+def changed(what: str, on: str) -> SourceChanged:
+    """The error after which nothing that was read counts."""
+    return SourceChanged(
+        f"{what}: what was read cannot be trusted",
+        on=on,
+        remedy="the next attempt compares the disk; look for who removes snapshots of this machine or moves it",
+    )
+
+
 def is_overloaded(error: ConnectorError) -> bool:
     """Whether a read failed because the host's memory was full; it may succeed with fewer reads in flight."""
     return error.retryable and isinstance(error, HostOverloaded)

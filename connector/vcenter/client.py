@@ -246,6 +246,10 @@ class VCenter:
         """The files under a disk of a snapshot (moref), as vCenter shows them now."""
         return self._steady(lambda: files.backing(self._session, machine, snapshot, disk), machine)
 
+    def snapshot_file(self, machine: str, snapshot: str, disk: MachineDisk) -> str:
+        """The disk's file as the snapshot (moref) has it now; empty when the snapshot is gone."""
+        return self._steady(lambda: files.snapshot_file(self._session, snapshot, disk.key), machine)
+
     def pressure(self, machine: str, snapshot: Snapshot | None) -> Pressure:
         """How full the machine's datastores are now, and how large the files are that grow because of `snapshot`."""
         return pressure.pressure(self._session, machine, snapshot.moref if snapshot else None)
@@ -310,6 +314,9 @@ class _Routes:
         if host_port:
             return self.vcenter.host_file_route(self.machine, path, self.disk, host_port)
         return self.vcenter.file_route(path, self.disk)
+
+    def snapshot_file(self) -> str:
+        return self.vcenter.snapshot_file(self.machine, self.snapshot, self.disk) if self.snapshot else ""
 
     def backing(self) -> DiskBacking:
         return self.vcenter.backing(self.machine, self.snapshot, self.disk)

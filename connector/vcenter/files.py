@@ -138,6 +138,11 @@ def backing(session: Session, machine: str, snapshot: str | None, disk: MachineD
     )
 
 
+def snapshot_file(session: Session, snapshot: str, key: int) -> str:
+    """The file of a disk (device key) as a snapshot (moref) has it now; empty when there is no such snapshot or disk."""
+    return next(_chain(_frozen(session, snapshot, key)), "")
+
+
 def _frozen(session: Session, snapshot: str, key: int) -> Any:
     """The disk in the snapshot's own configuration; None when the snapshot is gone."""
     try:

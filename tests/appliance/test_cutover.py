@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from connector.cancellation import Cancellation
-from connector.errors import Conflict, ControlFailed, Interrupted
+from connector.errors import BadInput, Conflict, ControlFailed, Interrupted
+from connector.sources.factory import ReaderSettings, readers
 from simulator.estate.inventory import PowerState
 from simulator.faults import Rule
 from tests.appliance.desk import OWNER, Bench, Board, copied
@@ -147,3 +149,13 @@ def test_a_power_on_that_fails_is_the_error(desk: Bench) -> None:
     with pytest.raises(Exception, match="not enough resources"):
         desk.carry(_rollback(desk))
     assert _power(desk) is PowerState.OFF
+
+
+@pytest.mark.parametrize("task", ["final", "shutdown"])
+def test_a_reader_that_the_appliance_lacks_is_refused_before_anything_is_done(desk: Bench, task: str) -> None:
+    """Above all before the machine is shut down: nobody could read it then."""
+    desk.workbench = replace(desk.workbench, readers=readers(ReaderSettings()))
+    with pytest.raises(BadInput, match="this appliance has no reader vddk"):
+        desk.carry(desk.order(1, final=True, task=task, reader="vddk"))
+    assert _power(desk) is PowerState.ON
+    assert not desk.record.shutdowns and not desk.world.snapshots()

@@ -146,3 +146,14 @@ def test_a_removal_is_a_fact_even_when_the_pass_is_not_ours_any_more(refusal: Ex
     ledger = ControlLedger(_Recorder(refusal))
     ledger.attach("vm-1", "p-1")
     ledger.removed("vm-1", "t")
+
+
+def test_readers_of_earlier_attempts_are_known_names_or_unknown() -> None:
+    """They come from whatever another appliance reported, and we sign them."""
+    body = order(1) | {"reader": "nfc", "read_by": {"2000": ["vddk", "nfc\nforged: true", "https"]}}
+    read = order_from_json(body)
+    assert (read.reader, read.read_by) == ("nfc", {"2000": ("vddk", "unknown", "https")})
+    plain = order_from_json(order(1))
+    assert (plain.reader, plain.read_by) == ("auto", {})
+    with pytest.raises(ControlFailed):
+        order_from_json(order(1) | {"read_by": ["vddk"]})

@@ -17,6 +17,7 @@ from connector.appliance.doctor.facts import CertificateFact, FactKind, LibraryF
 from connector.appliance.doctor.probes import Ports
 from connector.appliance.doctor.rules import DoctorFinding, judge
 from connector.cli.site import Site
+from connector.sources.nfc import NfcSettings
 from connector.vcenter.client import VCenter
 from connector.vcenter.facts import VCenterFacts
 from connector.vcenter.role import On, wanted
@@ -113,6 +114,22 @@ def test_a_host_with_another_certificate_than_vcenter_knows(home: World) -> None
     with listener(b"220 hello\r\n") as nfc:
         found = list(judge(probes.after_login("vc", strange, Ports(nfc, port_of(home)))))
     assert {(one.check, one.bad) for one in found} == {("A7", True)}
+
+
+def test_a_host_that_is_known_by_sha1_alone_is_a_finding_with_the_pin_to_write_down(home: World) -> None:
+    seen, shown = replace(standing(home), grants=()), home.server.thumbprint_sha256.replace(":", "").lower()
+
+    def judged(pins: NfcSettings | None) -> list[DoctorFinding]:
+        return list(judge(probes.after_login("vc", seen, Ports(nfc, port_of(home)), pins)))
+
+    with listener(b"220 VMware Authentication Daemon Version 1.10: SSL Required\r\n") as nfc:
+        assert judged(None) == []
+        finding = judged(NfcSettings())[0]
+        assert (finding.check, finding.bad) == ("A13", False)
+        assert shown in finding.what and "nfc.pins" in finding.remedy
+        assert judged(NfcSettings(pins={HERE: home.server.thumbprint_sha256})) == []
+        (wrong, *_) = judged(NfcSettings(pins={HERE: "AB" * 32}))
+        assert (wrong.check, wrong.bad) == ("A13", True)
 
 
 def test_a_name_that_leads_nowhere(home: World) -> None:

@@ -278,7 +278,7 @@ def test_progress_is_shown_disk_by_disk(console: Console) -> None:
     found = console.house.take()
     assert found is not None
     disk = {"label": "Hard disk 1", "key": 1, "capacity": 20 << 30, "wanted": 10 << 30, "done": 5 << 30}
-    fast = disk | {"rate": float(100 << 20), "bottleneck": "reading", "state": "full"}
+    fast = disk | {"rate": float(100 << 20), "bottleneck": "reading", "state": "full", "reader": "nfc"}
     slow = disk | {
         "label": "Hard disk 2",
         "done": 1 << 30,
@@ -294,6 +294,7 @@ def test_progress_is_shown_disk_by_disk(console: Console) -> None:
     assert "100 MiB/s" in rows[0]
     assert "51 s" in rows[0]
     assert "reading" in rows[0]
+    assert "read by nfc" in rows[0] and "read by" not in rows[1]
     assert "15 min 21 s" in rows[1]
     assert "network" in rows[1]
     summary = progress.one("dl").text

@@ -40,7 +40,9 @@ def test_a_job_that_leaves_the_disk_out_is_possible(house: House) -> None:
     assert str(house.get(job).state).startswith("Running")
 
 
-@pytest.mark.parametrize("subject", ["web-07", "web-07 Hard disk 1", "web-07 Network adapter 2"])
+@pytest.mark.parametrize(
+    "subject", ["web-07", "web-07 Hard disk 1", "web-07 Network adapter 2", "clone of Hard disk 2"]
+)
 def test_what_no_job_can_leave_out_blocks_every_job(house: House, subject: str) -> None:
     source = _found(house, subject)
     assert forbidding(house.store.sources.get(source))

@@ -13,7 +13,7 @@ from nfc.codec import Compression
 from nfc.conversation import Conversation
 from nfc.engine import Engine
 from nfc.errors import SessionCut
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 
 class Breaking:
@@ -60,8 +60,7 @@ def test_orders_that_wait_together_all_end_when_the_first_of_them_cannot_be_sent
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    while len(engine._orders) < 4:
-        threading.Event().wait(0.001)
+    eventually(lambda: len(engine._orders) == 4, "four orders that wait")
     connection.allowed.set()
     ended: dict[int, Any] = {}
     while len(ended) < 4:

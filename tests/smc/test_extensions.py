@@ -34,6 +34,7 @@ READING = {
     "wire": GIB // 2,
     "rate": 1e8,
     "bottleneck": "network",
+    "reader": "vddk, nfc",
     "state": "reading",
 }
 
@@ -106,6 +107,7 @@ def test_progress_from_ready_through_reading_to_the_end(cloud: Cloud) -> None:
     (disk,) = row["Disks"]["Disk"]
     assert (disk["Index"], disk["Label"], disk["SizeBytes"]) == (1, "Hard disk 2", 10 * GIB)
     assert (disk["BytesPerSecond"], disk["Bottleneck"]) == (10**8, "network")
+    assert disk["Readers"] == "vddk, nfc"
     assert disk["RemainingSeconds"] == row["RemainingSeconds"] == 33  # 3 GiB at 100 MB/s
     assert row["AllowedOperations"]["AllowedOperation"] == ["StopReplicationJob"]
     assert (disk["DiskKey"], row["RunEndTime"], row["RunOutcome"], row["ErrorKind"]) == (2001, "", "", "")

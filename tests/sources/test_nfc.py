@@ -14,7 +14,13 @@ from connector.backoff import Backoff
 from connector.errors import BadInput, ConnectorError, ReaderFailed, TrustFailed
 from connector.model import DiskAccess, Extent
 from connector.sources.nfc import NfcReader, NfcSettings
-from connector.sources.reader import HostOverloaded, HostUnavailable, is_overloaded, is_unplaced
+from connector.sources.reader import (
+    HostOverloaded,
+    HostUnavailable,
+    SourceChanged,
+    is_overloaded,
+    is_unplaced,
+)
 from connector.transfer.policies import Retrying
 from connector.transfer.source import BlockSource
 from connector.vcenter.client import Snapshot, VCenter
@@ -211,3 +217,34 @@ def test_a_connection_that_is_cut_anywhere_is_followed_by_another_one(lab: Lab, 
         assert lab.whole(source) == lab.content
     assert len(cuts) == 1
     hosts_are_idle(lab)
+
+
+def test_bytes_of_a_snapshot_that_is_gone_count_for_nothing(lab: Lab) -> None:
+    """Another product removes all snapshots, and takes one of its own: the file has its name again, and other bytes."""
+    place, vcenter = lab.place, lab.vcenter
+    estate, other = place.estate, place.other()
+    storage = estate.storage.disk(estate.inventory.vm(other).disks[1].storage)
+    with vcenter.snapshot(other, "p9") as snapshot:
+        access = vcenter.disk_access(other, snapshot, snapshot.disks[1])
+        reader = NfcReader()
+        reader.open(access, 4).close()
+        storage.write(0, b"\xcc" * MIB)
+        estate.snapshots.remove(other, snapshot.moref)
+        foreign = estate.snapshots.create(other, "nightly backup")
+        assert access.path in {disk.path for disk in estate.inventory.vm(other).snapshot(foreign).disks}
+        with pytest.raises(SourceChanged, match="cannot be trusted"):
+            reader.open(access, 4)
+        estate.snapshots.remove(other, foreign)
+
+
+def test_a_snapshot_that_goes_while_its_last_bytes_are_read_is_noticed(lab: Lab) -> None:
+    place, vcenter = lab.place, lab.vcenter
+    other = place.other()
+    with vcenter.snapshot(other, "p10") as snapshot:
+        access = vcenter.disk_access(other, snapshot, snapshot.disks[1])
+        with closing(NfcReader().open(access, 4)) as source:
+            reading = source.read([Extent(0, MIB)])
+            next(reading).release()
+            place.estate.snapshots.remove(other, snapshot.moref)
+            with pytest.raises(SourceChanged):
+                list(reading)

@@ -18,9 +18,10 @@ LOOK = 2.0  # seconds between two looks for other work on the machine
 
 
 def refuse(context: PassContext, order: Order, machine: Machine, *, warm: bool) -> None:
-    """Raises Ineligible for what prevents the pass, GivenBack for what passes by itself. `warm`: the machine is read while it
-    runs. Disks that stay behind do not count.
+    """Raises Ineligible or BadInput for what prevents the pass, GivenBack for what passes by itself. `warm`: the machine is read
+    while it runs. Disks that stay behind do not count.
     """
+    context.readers.chosen(order.reader, order.name)
     read = replace(machine, disks=tuple(disk for disk in machine.disks if disk.key not in order.left_out))
     grave = {Severity.BLOCK, Severity.WARM_BLOCK} if warm else {Severity.BLOCK}
     for finding in context.vcenter.check(read, context.target.limits):

@@ -13,11 +13,13 @@ from connector.clients.heartbeat import replication_from_json
 from connector.errors import ControlFailed
 from connector.model import Credential, InstanceAddress, MachineDisk, Replication
 from connector.sources.factory import AUTO
+from connector.sources.factory import ORDER as READERS
 from connector.transfer import lineage
 from connector.transfer.lineage import Lineage
 from connector.vcenter.client import Quiesce
 
 _DISK: Final = TypeAdapter(MachineDisk)
+UNKNOWN: Final = "unknown"  # a reader of an earlier attempt, by a name that this release does not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def order_from_json(body: dict[str, Any]) -> Order:
             lineage=lineage.from_json(body.get("lineage") or {}),
             reader=str(body.get("reader") or AUTO),
             read_by={
-                str(key): tuple(str(name) for name in names)
+                str(key): tuple(str(name) if name in READERS else UNKNOWN for name in names)
                 for key, names in (body.get("read_by") or {}).items()
             },
         )

@@ -21,6 +21,7 @@ from connector.control.domain.entities import (
     Pass,
     PassState,
     Source,
+    SourceDisk,
     TrackedResource,
 )
 from connector.control.domain.jobs import WAITING, JobEvent, JobStatus
@@ -324,7 +325,7 @@ def _refuse(source: Source, left_out: Collection[int]) -> None:
     """Raise Ineligible for the first finding that blocks a job which leaves these disks out."""
     for first in blocking(source, left_out):
         remedy = str(first["remedy"])
-        if _is_about(first, [disk.label for disk in source.disks[1:]]):
+        if _is_about(first, source, source.disks[1:]):
             remedy = f"{_LEAVE_OUT}, or {remedy}"
         raise Ineligible(first["message"], on=str(first["subject"]) or source.name, remedy=remedy)
 
@@ -334,17 +335,17 @@ def blocking(source: Source, left_out: Collection[int] = ()) -> list[Json]:
     grave = {Severity.BLOCK}
     if source.facts.get("power") == PowerState.ON:
         grave.add(Severity.WARM_BLOCK)
-    labels = [disk.label for disk in source.disks if disk.key in left_out]
+    disks = [disk for disk in source.disks if disk.key in left_out]
     return [
         finding
         for finding in source.findings
-        if finding["severity"] in grave and not _is_about(finding, labels)
+        if finding["severity"] in grave and not _is_about(finding, source, disks)
     ]
 
 
-def _is_about(finding: Json, labels: Iterable[str]) -> bool:
-    """Whether the finding is about a disk with one of these labels: its subject is the machine and the disk."""
-    return any(str(finding["subject"]).endswith(f" {label}") for label in labels)
+def _is_about(finding: Json, source: Source, disks: Iterable[SourceDisk]) -> bool:
+    """Whether the finding is about one of these disks: then its subject is the machine's name in vCenter and the disk's label."""
+    return finding["subject"] in {f"{source.machine} {disk.label}" for disk in disks}
 
 
 def removable(source: Source) -> tuple[int, ...]:
