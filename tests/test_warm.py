@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,28 @@ def test_a_signal_ends_it_and_is_seen_to_have_ended_it(stub: Path, number: signa
         assert process.wait(PATIENCE) == -number
         assert process.stdout is not None
         assert process.stdout.read() == b""  # nobody holds its end of the pipe any more
+
+
+@pytest.mark.parametrize("first", [b"10", b"", b"{", None], ids=["signal", "nothing", "nonsense", "silence"])
+def test_who_gives_no_order_hinders_nobody(stub: Path, first: bytes | None) -> None:
+    """Such as a stand-in that was signalled or stopped before its order was out."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as way:
+        way.connect(str(stub.parent / "socket"))
+        if first:
+            way.send(first)
+        if first is not None:
+            way.shutdown(socket.SHUT_WR)
+            assert way.recv(16) == b""
+        said = [stub, "-m", "connector.cli.main", "--version"]
+        assert subprocess.run(said, capture_output=True, timeout=PATIENCE, check=True).stdout
+
+
+def test_without_a_parent_the_real_interpreter_runs_it(stub: Path, tmp_path: Path) -> None:
+    orphan = tmp_path / "python"
+    orphan.write_text(stub.read_text().replace(str(stub.parent / "socket"), str(tmp_path / "socket")))
+    orphan.chmod(0o700)
+    said = [orphan, "-m", "connector.cli.main", "--version"]
+    assert subprocess.run(said, capture_output=True, timeout=PATIENCE, check=True).stdout
 
 
 def test_what_is_not_ours_is_run_by_the_real_interpreter(stub: Path) -> None:

@@ -45,16 +45,23 @@ _STUB: Final = """#!{python} -ISs
 import array, json, os, signal, socket, sys
 if len(sys.argv) < 3 or sys.argv[1] != "-m" or sys.argv[2] not in {modules}:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 mask = os.umask(0)
 os.umask(mask)
 order = dict(words=sys.argv[2:], mask=mask, where=os.getcwd(), environment=dict(os.environ), group=os.getpgrp() == os.getpid())
 line = json.dumps(order).encode()
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as way:
     way.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    way.connect({address!r})
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+    try:
+        way.connect({address!r})
+    except OSError:  # its parent is gone: slower, but the same
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+    for number in SIGNALS:
         signal.signal(number, lambda number, _: way.send(b"%d" % number))
     way.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a signal is passed on after the order, never before it
     for stream in (0, 1):
         os.close(stream)
     code = int(way.recv(16) or b"70")
@@ -125,8 +132,14 @@ class _Parent:
 
     def _accept(self, _listener: object) -> None:
         way, _ = self._listener.accept()
-        line, control, _, _ = way.recvmsg(1 << 20, socket.CMSG_SPACE(3 * 4))
-        if not line:  # its stub was killed before it said anything
+        self._selector.register(way, selectors.EVENT_READ, self._ordered)
+
+    def _ordered(self, way: socket.socket) -> None:
+        self._selector.unregister(way)
+        line, control = b"", []
+        with contextlib.suppress(OSError):
+            line, control, _, _ = way.recvmsg(1 << 20, socket.CMSG_SPACE(3 * 4))
+        if not line or not control:  # its stub was killed before it said anything, or it is no stub
             way.close()
             return
         streams = array.array("i", control[0][2])
@@ -152,7 +165,10 @@ class _Parent:
 
     def _signalled(self, way: socket.socket) -> None:
         """Its stub passes a signal on, or was killed."""
-        number = int(way.recv(16) or b"%d" % signal.SIGKILL)
+        said = b""
+        with contextlib.suppress(OSError):
+            said = way.recv(16)
+        number = int(said or b"%d" % signal.SIGKILL)
         for handle, (pid, its) in list(self._pids.items()):
             if its is way:
                 os.kill(pid, number)
