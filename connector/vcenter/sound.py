@@ -20,7 +20,7 @@ from connector.vcenter.vmomi import support, vim, vmodl
 LONGEST: Final = 64 << 10  # characters of a text of a machine; extraConfig and notes stay far below
 LONGEST_NAME: Final = 512  # characters; vCenter itself allows 80
 DEEPEST: Final = 100  # parts within parts; chains of disks and trees of snapshots stay below
-MOST: Final = 20  # doubts about one object
+MOST: Final = 20  # doubts about one property
 
 _NAMES: Final = frozenset({"name"})
 _RANGES: Final = {"byte": 8, "short": 16, "int": 32, "long": 64}
@@ -45,29 +45,43 @@ def sound(row: PropertyRow) -> PropertyRow:
             judgement.say(f"is longer than {LONGEST_NAME} characters")
         if checked is not value:
             changed[path] = checked
-        if judgement.remarks:
-            doubts += [UnclearData(path, what, lost) for what, lost in judgement.remarks]
-            judgement.remarks.clear()
+        if judgement.lost or judgement.strange:
+            doubts += judgement.doubts(path)
     if not doubts and not changed:
         return row
     values = {path: checked for path, checked in {**row.values, **changed}.items() if checked is not None}
-    return replace(row, values=values, doubts=tuple(doubts[:MOST]))
+    return replace(row, values=values, doubts=tuple(doubts))
 
 
 @dataclass(slots=True)
 class _Judgement:
-    """The remarks about one property; `where` is the path of the part that is checked now."""
+    """The remarks about one property; `where` is the path of the part that is checked now.
+
+    What was lost has a list of its own, because it may block the machine: nothing harmless takes its room.
+    """
 
     replaced: bool
     where: list[str] = field(default_factory=list)
-    remarks: list[tuple[str, bool]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
 
-    def say(self, what: str, lost: bool = False) -> None:
-        if len(self.remarks) <= MOST:
-            self.remarks.append((f"{'.'.join(self.where)} {what}".strip(), lost))
+    def say(self, what: str) -> None:
+        self._add(self.strange, what)
 
     def lose(self, what: str) -> None:
-        self.say(what, True)
+        self._add(self.lost, what)
+
+    def _add(self, remarks: list[str], what: str) -> None:
+        if len(remarks) < MOST:
+            remarks.append(f"{'.'.join(self.where)} {what}".strip())
+
+    def doubts(self, path: str) -> list[UnclearData]:
+        """The doubts about the property that was checked, what was lost first; the next one begins without any."""
+        doubts = [UnclearData(path, what, True) for what in self.lost]
+        doubts += [UnclearData(path, what, False) for what in self.strange]
+        self.lost.clear()
+        self.strange.clear()
+        return doubts[:MOST]
 
 
 def _shown(value: object) -> str:
@@ -259,7 +273,8 @@ def _object(kind: Any) -> Judge:
     def first(value: DataObject, judgement: _Judgement) -> Any:
         actual = _named(value.kind) if value.kind else kind
         if actual is None:
-            judgement.say(f"is of a kind that is not known here: {_shown(value.kind)}", _matters(kind, value))
+            tell = judgement.lose if _matters(kind, value) else judgement.say
+            tell(f"is of a kind that is not known here: {_shown(value.kind)}")
             return _parts(_below(kind), value, judgement)
         if not issubclass(actual, kind):
             judgement.lose(f"is no {kind._wsdlName} but {_shown(value.kind)}")

@@ -243,6 +243,25 @@ def test_a_disk_that_cannot_be_understood_blocks_its_machine(
     assert (odd.doubts == ()) is (kind == "VirtualDisk" and "Quantum" not in backing and not blocks)
 
 
+MANY = MOST + 5
+HARMLESS = DISK % ("VirtualDisk", "VirtualDiskQuantumBackingInfo", "4096")
+UNKNOWN_DISK = DISK % ("VirtualQuantumDisk", "", "4096")
+NOTES = prop("disabledMethod", f'<val xsi:type="ArrayOfString">{"<string>no&#0;</string>" * MANY}</val>')
+LOST_NOTES = prop("disabledMethod", f'<val xsi:type="ArrayOfString">{"<string><a/></string>" * MANY}</val>')
+
+
+@pytest.mark.parametrize(
+    ("before", "devices"),
+    [("", HARMLESS * MANY), (NOTES, ""), (LOST_NOTES, ""), (NOTES + LOST_NOTES, HARMLESS * MANY)],
+    ids=["devices of unknown backing", "odd characters elsewhere", "lost values elsewhere", "all of them"],
+)
+def test_no_number_of_other_doubts_hides_a_disk_that_cannot_be_understood(before: str, devices: str) -> None:
+    devices = f'<val xsi:type="ArrayOfVirtualDevice">{devices}{UNKNOWN_DISK}</val>'
+    odd, _ = seen(before, prop("config.hardware.device", devices))
+    (finding,) = (one for one in check(machine(odd, Context())) if one.check == "V30")
+    assert finding.severity == "block" and "VirtualQuantumDisk" in finding.message
+
+
 def test_pyvmomi_reads_on_where_its_own_reader_gives_up() -> None:
     row = by_pyvmomi(
         prop("config.hardware.numCPU", '<val xsi:type="xsd:int">many</val>'),
