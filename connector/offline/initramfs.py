@@ -1,4 +1,4 @@
-"""Reads what a Linux guest needs to start elsewhere: devices named in configuration files, modules in its initramfs."""
+"""Knows the drivers that a Linux guest needs on a target, and finds those in its initramfs and in its kernel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import zstandard
@@ -23,34 +23,15 @@ _FILES: Final = 100_000  # of one archive
 _ZEROS: Final = re.compile(rb"\0+")
 _CPIO: Final = re.compile(rb"07070[12][0-9a-fA-F]{104}")
 
-#: Devices by a place or a serial number that another machine does not have. Names of LVM and RAID in by-id are valid anywhere.
-_PLACE: Final = re.compile(
-    r"/dev/(?:(?:s|h|v|xv)d[a-z]+[0-9]*|nvme\d+n\d+(?:p\d+)?|mmcblk\d+(?:p\d+)?|dasd[a-z]+\d*"
-    r"|(?:cciss|ida|rd)/c\d+d\d+(?:p\d+)?|block/\d+:\d+"
-    r"|disk/by-(?:path|diskseq)/[^\s\"'\\,;]+|disk/by-id/(?!dm-|md-|lvm-)[^\s\"'\\,;]+)"
-)
-#: Such a device within a line: it is a whole word of a configuration or of a kernel's command line.
-_WITHIN: Final = re.compile(rf"(?:^|[\s\"'=,:;({{|])({_PLACE.pattern})(?=$|[\s\"'\\,:;)}}|])")
-#: A kernel's root by the number of its device, as LILO writes it: root=802, root=8:2.
-_NUMBERED: Final = re.compile(r"\broot=(?:0x)?([0-9a-fA-F]{3,4}|\d+:\d+)(?=$|[\s\"'])")
-_TITLE: Final = re.compile(r"\s*(?:menuentry|submenu|title|menu\s+label)\s", re.IGNORECASE)
-#: Drivers for the disks and network cards of a target; one of each is enough.
-DRIVERS: Final = {"disk": ("virtio_blk", "virtio_scsi", "nvme"), "network": ("virtio_net",)}
-
-
-def places(text: str) -> list[str]:
-    """Devices that a configuration file or a kernel's command line names by place, in order, each once.
-
-    Comments and the titles of a menu are ignored.
-    """
-    devices: dict[str, None] = {}
-    for line in text.splitlines():
-        if _TITLE.match(line):
-            continue
-        words = re.split(r"(?:^|\s)#", line, maxsplit=1)[0]
-        devices |= dict.fromkeys(match[1] for match in _WITHIN.finditer(words))
-        devices |= dict.fromkeys(f"root={match[1]}" for match in _NUMBERED.finditer(words))
-    return list(devices)
+#: Drivers for the disks and network cards of a target, and how a kernel's configuration calls each. One of each is enough.
+DRIVERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "disk": {
+        "virtio_blk": "CONFIG_VIRTIO_BLK",
+        "virtio_scsi": "CONFIG_SCSI_VIRTIO",
+        "nvme": "CONFIG_BLK_DEV_NVME",
+    },
+    "network": {"virtio_net": "CONFIG_VIRTIO_NET"},
+}
 
 
 def modules(image: bytes) -> set[str]:
@@ -61,6 +42,14 @@ def modules(image: bytes) -> set[str]:
         if ".ko" in leaf:
             names.add(leaf.partition(".ko")[0].replace("-", "_"))
     return names
+
+
+def built_in(config: str) -> set[str]:
+    """The drivers of a target that a kernel has without its initramfs, by the kernel's configuration."""
+    lines = {line.rstrip() for line in config.splitlines()}
+    return {
+        driver for drivers in DRIVERS.values() for driver, option in drivers.items() if f"{option}=y" in lines
+    }
 
 
 def _names(image: bytes) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""Finds the files in which boot loaders and Linux roots name devices, in any file system that is read here."""
+"""Finds the files in which boot loaders and Linux roots name devices, in any file system, and the devices named by place."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -32,9 +33,21 @@ _SETTINGS: Final = (
     ("/etc/systemd/system", (".mount", ".swap")),
 )
 
+#: Devices by a place or a serial number that another machine does not have. Names of LVM and RAID in by-id are valid anywhere.
+_PLACE: Final = re.compile(
+    r"/dev/(?:(?:s|h|v|xv)d[a-z]+[0-9]*|nvme\d+n\d+(?:p\d+)?|mmcblk\d+(?:p\d+)?|dasd[a-z]+\d*"
+    r"|(?:cciss|ida|rd)/c\d+d\d+(?:p\d+)?|block/\d+:\d+"
+    r"|disk/by-(?:path|diskseq)/[^\s\"'\\,;]+|disk/by-id/(?!dm-|md-|lvm-)[^\s\"'\\,;]+)"
+)
+#: Such a device within a line: it is a whole word of a configuration or of a kernel's command line.
+_WITHIN: Final = re.compile(rf"(?:^|[\s\"'=,:;({{|])({_PLACE.pattern})(?=$|[\s\"'\\,:;)}}|])")
+#: A kernel's root by the number of its device, as LILO writes it: root=802, root=8:2.
+_NUMBERED: Final = re.compile(r"\broot=(?:0x)?([0-9a-fA-F]{3,4}|\d+:\d+)(?=$|[\s\"'])")
+_TITLE: Final = re.compile(r"\s*(?:menuentry|submenu|title|menu\s+label)\s", re.IGNORECASE)
+
 
 class UnreadableFolder(NamedTuple):
-    """A folder that exists and cannot be read."""
+    """A folder that exists and cannot be read, or not in full."""
 
     path: str
     why: str
@@ -68,15 +81,32 @@ def starts(files: Files) -> bool:
     return False
 
 
+def places(text: str) -> list[str]:
+    """Devices that a configuration file or a kernel's command line names by place, in order, each once.
+
+    Comments and the titles of a menu are ignored.
+    """
+    devices: dict[str, None] = {}
+    for line in text.splitlines():
+        if _TITLE.match(line):
+            continue
+        words = re.split(r"(?:^|\s)#", line, maxsplit=1)[0]
+        devices |= dict.fromkeys(match[1] for match in _WITHIN.finditer(words))
+        devices |= dict.fromkeys(f"root={match[1]}" for match in _NUMBERED.finditer(words))
+    return list(devices)
+
+
 def _listed(files: Files, folder: str, patterns: tuple[str, ...]) -> Sequence[str | UnreadableFolder]:
     """The files of a folder with one of these names; a name that begins with a dot means the end of a name."""
     try:
         names = _names(files, folder or "/")
     except UnreadableStructure as why:
         return [UnreadableFolder(folder, str(why))]
-    return [f"{folder}/{name}" for name in sorted(names) if any(_is(name, pattern) for pattern in patterns)][
-        :_MOST
-    ]
+    paths = [f"{folder}/{name}" for name in sorted(names) if any(_is(name, pattern) for pattern in patterns)]
+    if len(paths) <= _MOST:
+        return paths
+    left = f"it has {len(paths)} such files, and only the first {_MOST} were read"
+    return [*paths[:_MOST], UnreadableFolder(folder, left)]
 
 
 def _is(name: str, pattern: str) -> bool:

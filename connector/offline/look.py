@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from connector.offline import boot, loaders, lvm, partitions, volumes
+from connector.offline import initramfs, loaders, lvm, partitions, volumes
 from connector.offline.ext4 import Ext4
 from connector.offline.fat import Fat
 from connector.offline.ntfs import Ntfs
@@ -20,6 +20,7 @@ Result = TypeVar("Result")
 _KERNEL: Final = re.compile(r"(?:initrd\.img|initramfs|initrd)-(?P<version>[^/]*?)(?:\.img)?")
 _NOT: Final = ("rescue", "kdump")
 _MOST_LOGICAL: Final = 64  # volumes of one group
+_LONGEST_TEXT: Final = 1 << 20  # bytes
 _IMMUTABLE: Final = 0x10  # flag of an inode
 
 
@@ -177,7 +178,11 @@ class Look:
     ) -> Iterator[tuple[VolumeLocation, Bytes]]:
         where = str(VolumeLocation(label, partition, Volume("lvm")))
         none: tuple[lvm.LogicalVolume, ...] = ()
-        for logical_volume in self._tried(where, lambda: lvm.logical_volumes(part), none)[:_MOST_LOGICAL]:
+        logical_volumes = self._tried(where, lambda: lvm.logical_volumes(part), none)
+        if (count := len(logical_volumes)) > _MOST_LOGICAL:
+            why = f"it has {count} logical volumes, and only the first {_MOST_LOGICAL} were looked into"
+            self._closed.append((where, why))
+        for logical_volume in logical_volumes[:_MOST_LOGICAL]:
             place = VolumeLocation(label, partition, Volume(), logical_volume.name)
             if (inside := logical_volume.area) is None:
                 self._closed.append((str(place), "it is not stored in plain runs on this disk alone"))
@@ -230,7 +235,7 @@ class Look:
         for path in paths:
             if isinstance(path, loaders.UnreadableFolder):
                 self._closed.append((f"{place} {path.path}", path.why))
-            elif devices := boot.places(self._text(place, files, path)):
+            elif devices := loaders.places(self._text(place, files, path)):
                 self._named.append(DeviceNames(str(place), path, tuple(devices)))
 
     def _kernels_in(self, place: VolumeLocation, files: Ext4, folder: str) -> None:
@@ -244,11 +249,15 @@ class Look:
         version = match["version"] if (match := _KERNEL.fullmatch(name)) else ""
         config = self._text(place, files, f"{folder}config-{version}")
         try:
-            present = boot.modules(files.read(folder + name, boot.MOST)) | _builtin(config)
+            present = initramfs.modules(files.read(folder + name, initramfs.MOST)) | initramfs.built_in(
+                config
+            )
         except UnreadableStructure as why:
             return Kernel(str(place), name, trouble=str(why))
         missing = {
-            device: drivers for device, drivers in boot.DRIVERS.items() if not present.intersection(drivers)
+            device: tuple(drivers)
+            for device, drivers in initramfs.DRIVERS.items()
+            if not present.intersection(drivers)
         }
         if missing and not config:  # a missing driver may be built in
             lacks = ", ".join(drivers[0] for drivers in missing.values())
@@ -260,8 +269,12 @@ class Look:
         return Kernel(str(place), name, missing)
 
     def _text(self, place: VolumeLocation, files: Files, path: str) -> str:
-        """A file's text, "" when it does not exist."""
-        return self._sought(place, path, lambda: files.read(path).decode("utf-8", "replace"), "")
+        """The beginning of a file's text, "" when it does not exist."""
+        data = self._sought(place, path, lambda: files.read(path, _LONGEST_TEXT + 1), b"")
+        if len(data) > _LONGEST_TEXT:
+            why = f"it is larger than {_LONGEST_TEXT >> 20} MiB, and only its beginning was read"
+            self._closed.append((f"{place} {path}", why))
+        return data[:_LONGEST_TEXT].decode("utf-8", "replace")
 
     def _sought(
         self, place: VolumeLocation, path: str, look: Callable[[], Result], otherwise: Result
@@ -279,13 +292,6 @@ class Look:
         text = self._text(place, files, "/etc/os-release")
         match = re.search(r'^PRETTY_NAME="?([^"\n]*)', text, re.MULTILINE)
         return match[1][:80] if match else "Linux"
-
-
-def _builtin(config: str) -> set[str]:
-    """Drivers that are built into a kernel, by its configuration."""
-    return {match[1].lower() for match in re.finditer(r"^CONFIG_(\w+)=y$", config, re.MULTILINE)} | (
-        {"nvme"} if "CONFIG_BLK_DEV_NVME=y" in config else set()
-    )
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

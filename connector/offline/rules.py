@@ -267,7 +267,7 @@ RULES: Final = (
         BLOCK,
         "initramfs, kernel's configuration",
         _undriven("disk"),
-        "add virtio_blk and virtio_scsi: dracut --add-drivers, or /etc/initramfs-tools/modules",
+        "add one of virtio_blk, virtio_scsi, nvme that the target has: dracut --add-drivers, or /etc/initramfs-tools/modules",
     ),
     DeepRule(
         "O6",

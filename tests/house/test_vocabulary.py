@@ -29,7 +29,7 @@ BANNED: Final = frozenset(
 )
 #: Where such a word is what it names in plain English.
 ALLOWED: Final = {
-    ("leaf", "connector/offline/boot.py"): "a node of a tree",
+    ("leaf", "connector/offline/initramfs.py"): "a node of a tree",
     ("errands", "connector/control/agents/messages.py"): "the field's name on the wire",
     ("errands", "connector/control/agents/api.py"): "the same",
 }

@@ -7,7 +7,7 @@ import struct
 import subprocess
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -185,11 +185,15 @@ def cpio(files: Mapping[str, bytes]) -> bytes:
     return bytes(out)
 
 
-def lvm(content: bytes, start: int = MIB, label: int = 1) -> bytes:
+def lvm(content: bytes, start: int = MIB, label: int = 1, more: Iterable[str] = ()) -> bytes:
     """A physical volume with one logical volume that holds `content` in two runs, the second one first on disk.
 
-    `label`: the sector that its label is in, 0 to 3.
+    `label`: the sector that its label is in, 0 to 3. `more`: names of logical volumes that hold nothing of their own.
     """
+    others = "\n".join(
+        f"""{name} {{ segment1 {{ start_extent = 0 extent_count = 1 type = "striped" stripes = ["pv0", 0] }} }}"""
+        for name in more
+    )
     identity = "0123456789abcdefABCDEF0123456789"
     dashed = "-".join(
         (identity[:6], identity[6:10], identity[10:14], identity[14:18], identity[18:22], identity[22:26])
@@ -203,7 +207,8 @@ physical_volumes {{ pv0 {{ id = "{dashed}" pe_start = {start // 512} }} }}
 logical_volumes {{ root {{ id = "y" status = ["READ", "WRITE"] segment_count = 2
 segment1 {{ start_extent = 0 extent_count = {half} type = "striped" stripe_count = 1 stripes = ["pv0", {extents - half}] }}
 segment2 {{ start_extent = {half} extent_count = {extents - half} type = "striped" stripe_count = 1 stripes = ["pv0", 0] }} }}
-mirror {{ segment1 {{ start_extent = 0 extent_count = 1 type = "raid1" }} }} }} }}
+mirror {{ segment1 {{ start_extent = 0 extent_count = 1 type = "raid1" }} }}
+{others} }} }}
 """.encode()
     volume = bytearray(start)
     inside = struct.pack("<I8s", 32, b"LVM2 001") + identity.encode()

@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.offline import boot, partitions, volumes
+from connector.offline import initramfs, loaders, partitions, volumes
 from connector.offline.ext4 import Ext4
 from connector.offline.look import Look
 from connector.offline.ntfs import Ntfs
@@ -154,7 +154,7 @@ def test_the_modules_of_an_initramfs(pack: Callable[[bytes], bytes], early: bool
     ]
     packed = pack(cpio(dict.fromkeys(names, b"code" * 1000)))
     microcode = cpio({"kernel/x86/microcode/GenuineIntel.bin": b"\1" * 999}) + bytes(512) if early else b""
-    assert boot.modules(microcode + packed) == {"virtio_blk", "virtio_net"}
+    assert initramfs.modules(microcode + packed) == {"virtio_blk", "virtio_net"}
 
 
 def test_an_initramfs_that_is_none_or_has_no_end() -> None:
@@ -164,10 +164,10 @@ def test_an_initramfs_that_is_none_or_has_no_end() -> None:
         gzip.compress(cpio({"a": b""}))[:-30],
     ):
         with pytest.raises(UnreadableStructure):
-            boot.modules(wrong)
+            initramfs.modules(wrong)
     with pytest.raises(UnreadableStructure, match="unpacks to more than 512 MiB"):
-        boot.modules(_endless())
-    assert boot.modules(b"") == set()
+        initramfs.modules(_endless())
+    assert initramfs.modules(b"") == set()
 
 
 def _endless() -> bytes:
@@ -219,7 +219,7 @@ def _endless() -> bytes:
     ],
 )
 def test_devices_that_are_named_by_place(line: str, found: list[str]) -> None:
-    assert boot.places(line) == found
+    assert loaders.places(line) == found
 
 
 @pytest.mark.parametrize(
@@ -277,6 +277,9 @@ def test_signatures_without_a_tool() -> None:
         ("CONFIG_EXT4_FS=y\n", {"disk", "network"}, False),
         ("CONFIG_VIRTIO_BLK=y\nCONFIG_VIRTIO_NET=m\n", {"network"}, False),
         ("CONFIG_BLK_DEV_NVME=y\nCONFIG_VIRTIO_NET=y\n", set(), False),
+        ("CONFIG_SCSI_VIRTIO=y\nCONFIG_VIRTIO_NET=y\n", set(), False),
+        ("CONFIG_VIRTIO_BLK=m\nCONFIG_SCSI_VIRTIO=m\nCONFIG_BLK_DEV_NVME=m\n", {"disk", "network"}, False),
+        ("# CONFIG_VIRTIO_BLK=y\nCONFIG_VIRTIO_NET=y\n", {"disk"}, False),
     ],
 )
 def test_a_driver_that_is_built_in_is_not_missed(
@@ -337,6 +340,26 @@ def test_a_root_in_a_logical_volume_is_looked_into_and_what_is_not_plain_is_told
     assert facts.closed == (
         ("Hard disk 1 partition 1 vg/mirror", "it is not stored in plain runs on this disk alone"),
     )
+
+
+def test_what_is_left_out_because_there_is_so_much_is_told(tmp_path: Path) -> None:
+    """Logical volumes of a group, and files of a folder."""
+    root = tmp_path / "tree"
+    mounts = root / "etc" / "systemd" / "system"
+    mounts.mkdir(parents=True)
+    for number in range(70):
+        (mounts / f"m{number:02}.mount").write_text("[Mount]\nWhat=/dev/sdb1\n")
+    (root / "etc" / "fstab").write_text("UUID=1 / ext4\n" + "#" * MIB + "\n/dev/sdc1 /srv ext4\n")
+    content = lvm(ext4(tmp_path / "root", root, 9 * MIB).read_bytes(), more=[f"data{n}" for n in range(64)])
+    look = Look("vm", "bios")
+    look.disk("disk", window(content))
+    facts = look.facts()
+    assert len(facts.named) == 64
+    assert {place: why for place, why in facts.closed if "only" in why} == {
+        "disk": "it has 66 logical volumes, and only the first 64 were looked into",
+        "disk vg/root /etc/systemd/system": "it has 70 such files, and only the first 64 were read",
+        "disk vg/root /etc/fstab": "it is larger than 1 MiB, and only its beginning was read",
+    }
 
 
 def test_of_two_labels_the_sound_one_counts() -> None:
@@ -436,7 +459,7 @@ def test_a_tree_of_extents_that_meets_itself_ends() -> None:
 )
 def test_an_initramfs_of_very_many_small_things_ends(piece: bytes) -> None:
     try:
-        assert len(boot.modules(piece * (32 * MIB // len(piece)))) < 100
+        assert len(initramfs.modules(piece * (32 * MIB // len(piece)))) < 100
     except UnreadableStructure as refused:
         assert "more than" in str(refused)
 
