@@ -14,8 +14,9 @@ import click
 from connector.cli import source_down
 from connector.cli.display import Display, choose
 from connector.cli.records import JOB, items
+from connector.clients.refusal import failure_of
 from connector.clients.smc import Json, SmcClient
-from connector.errors import Conflict, ConnectorError, ControlFailed, Interrupted, NotFound, from_json
+from connector.errors import Conflict, ConnectorError, ControlFailed, Interrupted, NotFound
 from connector.outages import Silence
 from connector.specification import source_down as down_words
 
@@ -155,7 +156,10 @@ def _failure(watched: _Watched) -> ConnectorError | None:
         return Conflict("its valid time has passed", on=watched.name, remedy="delete it and create a new job")
     if row.get("Status") != "InError":
         return None
-    reason = {"error": row.get("ErrorCode"), "what": row.get("ErrorMessage") or "it failed"}
-    failed = from_json(reason, ControlFailed)
-    failed.on, failed.remedy = watched.name, f"see connector job logs {watched.name}"
-    return failed
+    kind = failure_of(str(row.get("ErrorCode") or ""))
+    return kind(
+        str(row.get("ErrorMessage") or "it failed"),
+        on=watched.name,
+        remedy=f"see connector job logs {watched.name}",
+        retryable=False,
+    )

@@ -1,4 +1,4 @@
-"""A refusal of the API becomes one of our errors by its code, from one table; the error decides the exit code."""
+"""A refusal of the API, or a job's failure, becomes one of our errors by its code, from one table; it decides the exit code."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from connector.errors import (
     NotFound,
     NotPermitted,
     StateRestored,
+    TargetFailed,
+    catalogue,
 )
 
 
@@ -60,6 +62,7 @@ KINDS: Final[tuple[tuple[str, type[ConnectorError]], ...]] = (
     ("Duplicate.*", BadInput),
     ("DataDisk.DuplicateIndex", BadInput),
     ("ReplicationJobDataDiskIndex.Invalid", BadInput),
+    ("TransitionInstance.*", TargetFailed),
     ("UnsupportedOperation*", BadInput),
     ("Throttling*", ControlFailed),
     ("ServiceUnavailable", ControlFailed),
@@ -95,6 +98,11 @@ def kind_of(code: str, status: int) -> type[ConnectorError]:
         if fnmatchcase(code, pattern):
             return kind
     return _BY_STATUS.get(status, ControlFailed if status >= 500 else BadInput)
+
+
+def failure_of(code: str) -> type[ConnectorError]:
+    """The error for the ErrorCode of a failed job: the id of an error, or a code that is documented for the job."""
+    return catalogue().get(code) or kind_of(code, 500)
 
 
 def refused(action: str, status: int, body: Mapping[str, Any], date: str, *, on: str) -> ConnectorError:

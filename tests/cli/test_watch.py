@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from connector.errors import ControlFailed, ReaderFailed
+from connector.control.domain.refusals import InstanceChangedByOthers
+from connector.errors import ControlFailed, ReaderFailed, catalogue
 from connector.outages import Silence
 from tests.cli.conftest import Connector, Speaker, process
 from tests.smc.conftest import Cloud
@@ -71,6 +72,19 @@ def test_a_program_gets_events_and_a_result(cloud: Cloud, connector: Connector) 
     assert (error["error"], watch.returncode) == ("ReaderFailed", ReaderFailed.exit_code)
     said = connector("job", "watch", reader.job, code=ReaderFailed.exit_code).err
     assert f"see connector job logs {reader.name}" in said.splitlines()[-1]
+
+
+CODES = {name: kind.exit_code for name, kind in catalogue().items()}
+CODES |= {kind.code: kind.exit_code for kind in InstanceChangedByOthers.__subclasses__()}
+
+
+@pytest.mark.parametrize("shown", CODES)
+def test_a_failed_job_ends_the_watching_with_the_exit_code_of_its_failure(
+    speaker: Speaker, run: Connector, shown: str
+) -> None:
+    speaker.say(200, JOBS)
+    speaker.say(200, progress("InError", ErrorCode=shown, ErrorMessage="it broke"))
+    assert "web: it broke" in run("job", "watch", "j-1", code=CODES[shown]).err
 
 
 def test_an_interrupt_ends_the_watching_and_not_the_job(cloud: Cloud) -> None:
