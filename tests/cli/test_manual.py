@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -25,6 +27,32 @@ def test_the_page_is_current() -> None:
 
 def test_every_command_is_on_the_page() -> None:
     assert sorted(nouns(PAGE.read_text())) == sorted(COMMANDS)
+
+
+def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from commands(child, f"{path} {name}".strip())
+    else:
+        yield path, command
+
+
+def test_every_option_is_on_the_page() -> None:
+    """Beside its command, or with its variable among the options that all commands on the public API have."""
+    lines = filled(PAGE.read_text(), root).splitlines()  # type: ignore[arg-type]
+    context = click.Context(root)
+    missing = []
+    for noun in COMMANDS:
+        for path, command in commands(root.get_command(context, noun), noun):  # type: ignore[arg-type]
+            (row,) = (line for line in lines if re.match(rf"\| `connector {path}[` ]", line))
+            for option in command.params:
+                if not isinstance(option, click.Option) or option.hidden or option.name == "as_json":
+                    continue
+                shared = [line for line in lines if line.startswith(f"| `{option.opts[-1]} ")]
+                own = re.search(rf"`{option.opts[-1]}[ `/]", row)
+                if not own and not any(f"`{option.envvar}`" in line for line in shared):
+                    missing.append(f"{path} {option.opts[-1]}")
+    assert missing == []
 
 
 def test_a_noun_that_does_not_exist_is_noticed() -> None:

@@ -13,6 +13,8 @@ import click
 
 _PLACE: Final = re.compile(r"(<!-- commands: (\S+) -->\n)(?:.*?)(<!-- end -->)", re.DOTALL)
 _CONNECTION: Final = "connection"
+_CONTROL: Final = "CONNECTOR_CONTROL_"  # how the variables of these options begin
+_KEY: Final = "CONNECTOR_ACCESS_"
 
 
 def filled(page: str, root: click.Group) -> str:
@@ -70,15 +72,11 @@ def _child(command: click.Command, context: click.Context, name: str) -> click.C
 
 
 def _connection(command: click.Command) -> list[click.Option]:
-    """The options that every command on the public API has."""
+    """The options that every command on the public API has. Such a command signs, so it has those of an access key."""
     options = [option for option in command.params if isinstance(option, click.Option)]
-    if not any(option.envvar == "CONNECTOR_CONTROL_URL" for option in options):
+    if not any(str(option.envvar).startswith(_KEY) for option in options):
         return []
-    return [
-        option
-        for option in options
-        if str(option.envvar).startswith(("CONNECTOR_CONTROL_", "CONNECTOR_ACCESS_"))
-    ]
+    return [option for option in options if str(option.envvar).startswith((_CONTROL, _KEY))]
 
 
 def _flag(option: click.Option) -> str:
