@@ -38,6 +38,11 @@ class Severity(StrEnum):
     WARN = "warn"
     INFO = "info"
 
+    @staticmethod
+    def blocking(*, running: bool) -> frozenset[Severity]:
+        """The severities that forbid to migrate a machine. `running`: it is read while it runs."""
+        return frozenset({Severity.BLOCK, Severity.WARM_BLOCK} if running else {Severity.BLOCK})
+
 
 @dataclass(frozen=True, slots=True)
 class MachineDisk:

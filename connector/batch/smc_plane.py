@@ -24,6 +24,7 @@ from connector.batch.plane import (
     SourceView,
 )
 from connector.errors import BadInput
+from connector.model import PowerState, Severity
 from connector.specification import source_down
 from connector.specification.fields import JOB_FIELDS
 
@@ -190,7 +191,7 @@ def _tags(row: Json, details: Json) -> dict[str, str]:
 
 def _blocking(details: Json) -> Iterator[BlockingFinding]:
     """What blocks a job now. Some findings apply only while the machine runs."""
-    grave = ("block", "warm-block") if details.get("PowerState") == "poweredOn" else ("block",)
+    grave = Severity.blocking(running=details.get("PowerState") == PowerState.ON)
     for finding in _rows(details, "Findings", "Finding"):
         if finding.get("Severity") in grave:
             text = f"{finding.get('Message')} ({finding.get('Check')})"

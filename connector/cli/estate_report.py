@@ -62,4 +62,4 @@ def write(
 
 
 def _grave(findings: Sequence[Finding]) -> bool:
-    return any(finding.severity in (Severity.BLOCK, Severity.WARM_BLOCK) for finding in findings)
+    return any(finding.severity in Severity.blocking(running=True) for finding in findings)

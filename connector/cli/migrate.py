@@ -177,7 +177,7 @@ def refuse_blocked(vcenter: VCenter, machines: Sequence[Machine]) -> None:
     from connector.cloud import factory
 
     for machine in machines:
-        grave = {Severity.BLOCK} | ({Severity.WARM_BLOCK} if machine.power is PowerState.ON else set())
+        grave = Severity.blocking(running=machine.power is PowerState.ON)
         for finding in vcenter.check(machine, factory.limits("local")):
             if finding.severity in grave:
                 raise Ineligible(

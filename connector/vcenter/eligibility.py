@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from connector.model import Finding, Inventory, Machine, MachineDisk, Nic, PowerState, TargetLimits
+from connector.model import Finding, Inventory, Machine, MachineDisk, Nic, TargetLimits
 from connector.vcenter.changes import history, root_file
 from connector.vcenter.checks import disk, guest, machine, network
 from connector.vcenter.checks.disk import trackable
 from connector.vcenter.checks.machine import foreign, hardware_level
-from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, CheckContext, Rule
+from connector.vcenter.checks.rule import BLOCK, BLOCK_RUNNING, INFO, WARN, CheckContext, Rule
 from connector.vcenter.partial import obscured
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "disk_set_changes",
     "foreign",
     "hardware_level",
-    "obstacles",
     "survey",
     "trackable",
 ]
@@ -42,7 +41,7 @@ GOVERNED: frozenset[str] = frozenset({"D13", "D14"})
 #: Before a pass the appliance waits for the end of these: work on a host or on a datastore.
 PASSING: frozenset[str] = frozenset({"S6", "D12"})
 
-_REACH = (BLOCK, WARM, WARN, INFO)
+_REACH = (BLOCK, BLOCK_RUNNING, WARN, INFO)
 
 
 def check(
@@ -87,12 +86,6 @@ def _about(rules: Iterable[Rule[Any]], name: str, subject: object, around: Check
     for rule in rules:
         if message := rule.wrong(subject, around):
             yield Finding(rule.id, rule.severity, name, message, rule.remedy, rule.reads, rule.fixable)
-
-
-def obstacles(findings: Iterable[Finding], power: PowerState) -> tuple[Finding, ...]:
-    """The findings that forbid the migration of a machine in that power state."""
-    grave = {BLOCK} if power is PowerState.OFF else {BLOCK, WARM}
-    return tuple(finding for finding in findings if finding.severity in grave)
 
 
 def disk_set_changes(

@@ -37,7 +37,6 @@ from connector.vcenter.eligibility import (
     check,
     disk_set_changes,
     hardware_level,
-    obstacles,
     survey,
     trackable,
 )
@@ -458,9 +457,11 @@ def test_the_gravest_comes_first() -> None:
 
 
 def test_a_warm_block_does_not_stop_a_machine_that_is_off() -> None:
-    found = check(replace(SOUND, hardware="vmx-04"))
-    assert obstacles(found, PowerState.ON)
-    assert not obstacles(found, PowerState.OFF)
+    (found,) = (one for one in check(replace(SOUND, hardware="vmx-04")) if one.severity is W)
+    assert found.severity in Severity.blocking(running=True)
+    assert found.severity not in Severity.blocking(running=False)
+    for running in (True, False):
+        assert B in Severity.blocking(running=running) and N not in Severity.blocking(running=running)
 
 
 def test_limits_belong_to_the_target() -> None:

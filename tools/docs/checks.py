@@ -107,7 +107,7 @@ def _parts() -> Iterator[str]:
 
 def _blocking() -> frozenset[str]:
     """The checks that forbid a migration, or that of a running machine."""
-    grave = (Severity.BLOCK, Severity.WARM_BLOCK)
+    grave = Severity.blocking(running=True)
     return frozenset(rule.id for _, rules in _TITLES for rule in rules if rule.severity in grave)
 
 

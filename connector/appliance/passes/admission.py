@@ -23,7 +23,7 @@ def refuse(context: PassContext, order: Order, machine: Machine, *, warm: bool) 
     """
     context.readers.chosen(order.reader, order.name)
     read = replace(machine, disks=tuple(disk for disk in machine.disks if disk.key not in order.left_out))
-    grave = {Severity.BLOCK, Severity.WARM_BLOCK} if warm else {Severity.BLOCK}
+    grave = Severity.blocking(running=warm)
     for finding in context.vcenter.check(read, context.target.limits):
         if finding.severity not in grave or finding.check in GOVERNED:
             continue

@@ -332,9 +332,7 @@ def _refuse(source: Source, left_out: Collection[int]) -> None:
 
 def blocking(source: Source, left_out: Collection[int] = ()) -> list[Json]:
     """The findings that block a job of this source which leaves these disks out. Some apply only while the machine runs."""
-    grave = {Severity.BLOCK}
-    if source.facts.get("power") == PowerState.ON:
-        grave.add(Severity.WARM_BLOCK)
+    grave = Severity.blocking(running=source.facts.get("power") == PowerState.ON)
     disks = [disk for disk in source.disks if disk.key in left_out]
     return [
         finding

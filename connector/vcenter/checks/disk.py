@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connector.model import Datastore, Machine, MachineDisk
-from connector.vcenter.checks.rule import BLOCK, GIB, INFO, WARM, WARN, CheckContext, Rule, when
+from connector.vcenter.checks.rule import BLOCK, BLOCK_RUNNING, GIB, INFO, WARN, CheckContext, Rule, when
 from connector.vcenter.disk_order import uncertain
 
 UNTRACKABLE = {"FlatVer1", "SparseVer1", "RawDiskVer2", "PartitionedRawDiskVer2"}
@@ -167,7 +167,7 @@ RULES: tuple[Rule[MachineDisk], ...] = (
     Rule(
         "D3",
         "one writer",
-        WARM,
+        BLOCK_RUNNING,
         "backing.sharing",
         _shared,
         "migrate it with all its owners powered off",
@@ -185,7 +185,7 @@ RULES: tuple[Rule[MachineDisk], ...] = (
     Rule(
         "D5",
         "trackable format",
-        WARM,
+        BLOCK_RUNNING,
         "backing class",
         lambda d, _: when(d.backing in UNTRACKABLE, f"CBT cannot track its format ({d.backing})"),
         "move the disk to a current format with Storage vMotion, or migrate powered off",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from connector.amounts import plural
 from connector.model import Host, Machine, PowerState, SnapshotNode, UnclearData
-from connector.vcenter.checks.rule import BLOCK, INFO, WARM, WARN, CheckContext, Rule, when
+from connector.vcenter.checks.rule import BLOCK, BLOCK_RUNNING, INFO, WARN, CheckContext, Rule, when
 from connector.vcenter.naming import Ticket
 from connector.vcenter.partial import obscured
 
@@ -139,7 +139,7 @@ _NEEDED = ("", "config.hardware.device", "runtime.powerState", "snapshot")
 
 
 def _lost(machine: Machine) -> str:
-    """The doubts that block a migration: disks, snapshots or power state are not understood."""
+    """The doubts that block a migration: disks, snapshots or power state are not understood. `lost` is set by sound.py."""
     grave = [doubt for doubt in machine.traits.doubts if doubt.path in _NEEDED and doubt.lost]
     grave += [
         doubt for doubt in machine.traits.doubts if doubt.path == "runtime.powerState" and not doubt.lost
@@ -259,7 +259,7 @@ STATE: tuple[Rule[Machine], ...] = (
     Rule(
         "V7",
         "hardware version",
-        WARM,
+        BLOCK_RUNNING,
         "config.version",
         lambda m, _: when(
             hardware_level(m.hardware) < 7, f"hardware version {m.hardware or 'unknown'} has no CBT"
@@ -269,7 +269,7 @@ STATE: tuple[Rule[Machine], ...] = (
     Rule(
         "V8",
         "CBT supported",
-        WARM,
+        BLOCK_RUNNING,
         "capability.changeTrackingSupported",
         lambda m, _: when(not m.cbt_supported, "its host does not support CBT for it"),
         "migrate it powered off",
@@ -277,7 +277,7 @@ STATE: tuple[Rule[Machine], ...] = (
     Rule(
         "V8",
         "CBT tells every write",
-        WARM,
+        BLOCK_RUNNING,
         "host.config.product.version, host.config.product.build",
         _misses_writes,
         "patch the host (ESXi600-201511001), reset CBT and start anew; or migrate it powered off",
@@ -346,7 +346,7 @@ SNAPSHOTS: tuple[Rule[Machine], ...] = (
     Rule(
         "V10",
         "no snapshots while CBT is off",
-        WARM,
+        BLOCK_RUNNING,
         "snapshot.rootSnapshotList, config.changeTrackingEnabled",
         lambda m, _: when(
             not m.cbt_enabled and bool(foreign(m)),
@@ -401,7 +401,7 @@ FEATURES: tuple[Rule[Machine], ...] = (
     Rule(
         "V14",
         "no Fault Tolerance",
-        WARM,
+        BLOCK_RUNNING,
         "runtime.faultToleranceState",
         lambda m, _: when(
             m.traits.fault_tolerance != "notConfigured", f"Fault Tolerance is {m.traits.fault_tolerance}"
@@ -419,7 +419,7 @@ FEATURES: tuple[Rule[Machine], ...] = (
     Rule(
         "V16",
         "not encrypted",
-        WARM,
+        BLOCK_RUNNING,
         "config.keyId, runtime.cryptoState",
         lambda m, _: when(m.traits.encrypted, "the machine is encrypted"),
         "grant Cryptographer.Access and read over nbdssl or hotadd, or decrypt it first",

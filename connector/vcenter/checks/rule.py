@@ -11,7 +11,7 @@ from connector.model import Datastore, Host, Inventory, Machine, Severity, Targe
 
 Subject = TypeVar("Subject")
 
-BLOCK, WARM, WARN, INFO = Severity.BLOCK, Severity.WARM_BLOCK, Severity.WARN, Severity.INFO
+BLOCK, BLOCK_RUNNING, WARN, INFO = Severity.BLOCK, Severity.WARM_BLOCK, Severity.WARN, Severity.INFO
 
 MIB, GIB = 1 << 20, 1 << 30
 
