@@ -1,5 +1,6 @@
 """A wave is cut over group by group. A group begins only inside its window, and only if all of its machines can be cut over.
 
+Each group is judged alone: one that cannot begin stops only those that wait for it. If a machine fails, no other group begins.
 No state is kept here: after a crash, the next run finds finished groups finished and follows the jobs under way.
 """
 
@@ -34,7 +35,7 @@ _BACK: Final = "its cutover was rolled back, and its source runs"
 
 @dataclass(frozen=True, slots=True)
 class CutoverResult:
-    """The groups in the order in which they were done. `failed`: machines with their reasons."""
+    """The groups in their order. `failed`: machines with their reasons."""
 
     finished: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
@@ -60,6 +61,7 @@ class CutOver:
             str, tuple[str, bool]
         ] = {}  # of each job: the state that was said last, and whether its source was down
         self._orders = {group.name: group.shutdownOrder for group in wave.manifest.groups}
+        self._after = {group.name: group.after for group in wave.manifest.groups}
 
     def run(self, *, regardless: bool = False, poll: float = POLL) -> CutoverResult:
         """Cut the groups over. `regardless`: ignore the windows. Raises `Conflict` if no group may begin now.
@@ -73,29 +75,53 @@ class CutOver:
 
     def _run(self, regardless: bool, poll: float) -> CutoverResult:
         self._names = {source.id: source.name for source in self._plane.sources()}
-        levels = self._levels()
-        finished: list[str] = []
+        names = self._in_order()
         did = False  # whether this very run cut a group over
-        for number, level in enumerate(levels):
+        while True:
             jobs = self._grouped()
-            waiting = [name for name in level if not _done(jobs.get(name, ()))]
-            later = [_label(name) for below in levels[number + 1 :] for name in below if jobs.get(name)]
-            if trouble := self._trouble(waiting, jobs, regardless):
-                if not did:
-                    raise trouble
-                self._told(str(trouble))
-                return CutoverResult(tuple(finished), (), (*map(_label, waiting), *later))
-            for name in waiting:
-                self._begin(name, jobs[name])
-            if failed := self._follow(waiting, poll):
+            unfinished = [name for name in names if not _done(jobs.get(name, ()))]
+            self._demand_orders(unfinished, jobs)
+            free = [name for name in unfinished if not self._waits(name, unfinished)]
+            troubles = {name: why for name in free if (why := self._trouble(name, jobs[name], regardless))}
+            begun = [name for name in free if name not in troubles]
+            if not begun:
+                return self._rest(names, unfinished, list(troubles.values()), did)
+            if failed := self._cut(begun, jobs, poll):
                 self._around.notify(Happening.FAILED, "", [name for name, _ in failed], failed[0][1])
-                return CutoverResult(tuple(finished), tuple(failed), tuple(later))
-            for name in waiting:
+                left = [name for name in unfinished if name not in begun]
+                return CutoverResult(self._finished(names), tuple(failed), tuple(map(_label, left)))
+            did = True
+
+    def _rest(
+        self, names: Sequence[str], unfinished: Sequence[str], troubles: Sequence[Conflict], did: bool
+    ) -> CutoverResult:
+        """Nothing more can begin. Raises the first trouble if nothing began at all."""
+        if troubles and not did:
+            for trouble in troubles[1:]:
+                self._told(str(trouble))
+            raise troubles[0]
+        for trouble in troubles:
+            self._told(str(trouble))
+        if not unfinished:
+            self._around.notify(Happening.WAVE_FINISHED)
+        return CutoverResult(self._finished(names), (), tuple(map(_label, unfinished)))
+
+    def _cut(
+        self, groups: Sequence[str], jobs: dict[str, list[JobView]], poll: float
+    ) -> list[tuple[str, str]]:
+        """Cut these groups over side by side; answer the machines that failed, with their reasons."""
+        for name in groups:
+            self._begin(name, jobs[name])
+        failed = self._follow(groups, poll)
+        now = self._grouped()
+        for name in groups:
+            if _done(now.get(name, ())):
                 self._end(name, jobs[name])
-            did = did or bool(waiting)
-            finished += [_label(name) for name in level if jobs.get(name)]
-        self._around.notify(Happening.WAVE_FINISHED)
-        return CutoverResult(tuple(finished))
+        return failed
+
+    def _finished(self, names: Sequence[str]) -> tuple[str, ...]:
+        jobs = self._grouped()
+        return tuple(_label(name) for name in names if jobs.get(name) and _done(jobs[name]))
 
     def _interrupted(self) -> Interrupted:
         """The control plane goes on with every cutover that it was asked for."""
@@ -128,12 +154,17 @@ class CutOver:
         names = " ".join(job.name for job in running)
         return f"connector job stop {names}, then {', '.join(commands)}"
 
-    def _levels(self) -> list[list[str]]:
-        """The names of the groups by level. "" stands for the machines without a group, which are in the first level."""
-        levels = order({group.name: group.after for group in self._wave.manifest.groups})
+    def _in_order(self) -> list[str]:
+        """The names of the groups, each after all that it waits for. "" is first: the machines without a group."""
         if not counting(self._plane.jobs(self._wave.name)):
             raise NotFound("the wave has no jobs", on=self._wave.name, remedy="apply it first")
-        return [["", *levels[0]], *levels[1:]] if levels else [[""]]
+        return ["", *(name for level in order(self._after) for name in level)]
+
+    def _waits(self, group: str, unfinished: Sequence[str]) -> bool:
+        """Whether a group waits for one of these, directly or through other groups."""
+        return any(
+            other in unfinished or self._waits(other, unfinished) for other in self._after.get(group, ())
+        )
 
     def _grouped(self) -> dict[str, list[JobView]]:
         """The wave's jobs as they are now, by group; "" for those without one."""
@@ -143,20 +174,18 @@ class CutOver:
             jobs_of.setdefault(job.group if job.group in names else "", []).append(job)
         return jobs_of
 
-    def _trouble(
-        self, groups: Sequence[str], jobs: dict[str, list[JobView]], regardless: bool
-    ) -> Conflict | None:
-        """Why the groups of this level cannot begin: their windows, or machines whose cutover is not possible."""
+    def _demand_orders(self, groups: Sequence[str], jobs: dict[str, list[JobView]]) -> None:
+        """Raises Conflict for a machine that its group's shutdownOrder forgets: then nothing begins."""
         for name in groups:
-            if not regardless and (closed := self._closed(name)):
-                return closed
-            for job in jobs[name]:
-                if job.status in _STUCK:
-                    return self._stuck(job)
             if self._orders.get(name) and (missing := self._unordered(name, jobs[name])):
                 text = f"shutdownOrder of group {name} does not say when it is shut down"
-                return Conflict(text, on=missing, remedy="add it, or a glob that its name matches")
-        return None
+                raise Conflict(text, on=missing, remedy="add it, or a glob that its name matches")
+
+    def _trouble(self, group: str, jobs: Sequence[JobView], regardless: bool) -> Conflict | None:
+        """Why this group cannot begin: its window, or a machine whose cutover is not possible."""
+        if not regardless and (closed := self._closed(group)):
+            return closed
+        return next((self._stuck(job) for job in jobs if job.status in _STUCK), None)
 
     def _stuck(self, job: JobView) -> Conflict:
         """Why no cutover of a job can begin, with the command that helps."""

@@ -93,8 +93,9 @@ def parse(content: bytes, file: str) -> Wave:
 
 
 def check_time(wave: Wave, now: float) -> None:
-    """Raise `ManifestRefused` if a time in the manifest is in the past or too far ahead."""
-    problems = [
+    """Raise `ManifestRefused` if a time in the manifest is in the past, too far ahead, or before what it waits for."""
+    problems = list(_sequence(wave))
+    problems += [
         Problem(
             "the cutover window is over",
             wave.document.mark((*path, "end")),
@@ -219,6 +220,16 @@ def _moments(wave: Wave) -> Iterator[Problem]:
             yield _at(
                 wave, (*path, "end"), "the window ends before it starts", "swap start and end, or move end"
             )
+
+
+def _sequence(wave: Wave) -> Iterator[Problem]:
+    """Groups whose window closes before a group that they wait for may begin."""
+    for number, group in enumerate(wave.manifest.groups):
+        for place, other in enumerate(group.after):
+            own, first = wave.window(group.name), wave.window(other)
+            if own and first and own[1] <= first[0]:
+                text = f"the window of {group.name} closes before that of {other} opens"
+                yield _at(wave, ("groups", number, "after", place), text, "move one of the windows")
 
 
 def _rules(wave: Wave) -> Iterator[Problem]:

@@ -155,6 +155,60 @@ def test_a_group_does_not_begin_after_the_window(cut: Cut) -> None:
     assert cut.run(regardless=True).finished == ("group db", "group web")
 
 
+def beside(estate: Estate, begin: float) -> str:
+    """`web` and `db` wait for nobody; `late` waits for `db`, whose own window opens `begin` seconds from now."""
+    now = estate.house.clock()
+    window = f"start: {quantities.written(now + begin)}, end: {quantities.written(now + begin + 7200)}"
+    return (
+        windowed(estate, -10, 7200)
+        .replace("{name: web, after: [db]}", "{name: web}")
+        .replace("{name: db}", f"{{name: db, window: {{{window}}}}}\n  - {{name: late, after: [db]}}")
+        .replace("web-02, group: web", "web-02, group: late")
+    )
+
+
+def test_a_group_whose_window_is_closed_stops_only_those_that_wait_for_it(estate: Estate) -> None:
+    cut = Cut(estate, beside(estate, 86400))
+    cut.ready()
+    done = cut.run()
+    assert done == CutoverResult(("group web",), (), ("group db", "group late"))
+    assert cutover_code(done) == 11
+    assert cut.states() == {"db-01": "Waiting", "web-01": "Finished", "web-02": "Waiting"}
+    assert "group db: the cutover window opens in" in cut.said[-1]
+    with pytest.raises(Conflict, match="opens in"):
+        cut.run()
+    assert cut.run(regardless=True).finished == ("group web", "group db", "group late")
+
+
+def test_a_group_whose_window_opens_while_another_is_cut_over_begins_then(estate: Estate) -> None:
+    cut = Cut(estate, beside(estate, 900))
+    cut.ready()
+    cut.pace = 1000.0
+    assert cut.run() == CutoverResult(("group web", "group db", "group late"))
+    assert set(cut.states().values()) == {"Finished"}
+
+
+def test_a_machine_that_is_not_ready_stops_its_group_and_those_that_wait_for_it(estate: Estate) -> None:
+    cut = Cut(estate, beside(estate, 86400))
+    cut.ready()
+    names = {source.id: source.name for source in estate.plane.sources()}
+    (late,) = [job.id for job in estate.plane.jobs("w1") if names[job.source] == "db-01"]
+    estate.house.service.stop(late)
+    done = cut.run(regardless=True)
+    assert done == CutoverResult(("group web",), (), ("group db", "group late"))
+    assert cut.said[-1].startswith("db-01: it is Stopped")
+
+
+def test_a_group_that_is_finished_ends_although_its_neighbour_fails(estate: Estate, tmp_path: Path) -> None:
+    cut = Cut(estate, beside(estate, -10) + hook("after-cutover", ["touch", str(tmp_path / "ended")]))
+    cut.ready()
+    cut.fail = {"db-01"}
+    done = cut.run()
+    assert (done.finished, [machine for machine, _ in done.failed]) == (("group web",), ["db-01"])
+    assert done.not_begun == ("group late",)
+    assert "group web: finished" in cut.said and (tmp_path / "ended").exists()
+
+
 def test_a_failure_stops_what_waits_for_it_and_can_be_repeated(cut: Cut) -> None:
     cut.fail = {"db-01"}
     done = cut.run(regardless=True)

@@ -122,6 +122,16 @@ def test_a_window_that_is_over_is_refused_with_its_line() -> None:
         check_time(found, 1_990_000_000.0)
 
 
+def test_a_window_before_that_of_the_group_it_waits_for_is_refused_with_its_line() -> None:
+    window = "window: {start: 2030-12-05T10:00, end: 2030-12-05T22:00}"
+    text = GOOD.replace("    after: [db]\n", f"    after: [db]\n    {window}\n")
+    words = r"groups\[\d\].after\[0\]: the window of web closes before that of db opens; move"
+    with pytest.raises(ManifestRefused, match=words):
+        check_time(parse(text.encode(), "wave.yaml"), 1_790_000_000.0)
+    later = text.replace("end: 2030-12-05T22:00", "end: 2030-12-05T22:01")
+    check_time(parse(later.encode(), "wave.yaml"), 1_790_000_000.0)
+
+
 def test_a_machine_chooses_over_the_defaults_field_by_field() -> None:
     text = GOOD.replace(
         "  - name: db-01\n", "  - name: db-01\n    incremental: null\n    target: {instanceType: ecs.g6}\n"
