@@ -26,12 +26,13 @@ import click
 from simulator.estate.build import Layout, Sizes, build_estate
 from simulator.estate.errors import EstateFault
 from simulator.estate.estate import Estate, Policy, Timing
-from simulator.faults import Faults, Rule, parse
+from simulator.faults import POINTS, Faults, Rule, demand_known, parse
 from simulator.guest.workload import Workload
 from simulator.images.ext4 import ProgramMissing
 from simulator.nfc.switches import Switches as NfcSwitches
 from simulator.nfc.switches import with_values
 from simulator.vcenter import DEFAULT_USER, Options, Server, serve
+from simulator.vcenter.api import method_names
 from simulator.vcenter.failures import fault_named
 from simulator.vixdisklib import CompilerError, has_compiler, install
 
@@ -249,14 +250,22 @@ def _password(directory: Path, password_file: object) -> tuple[str, Path]:
 
 
 def _faults(file: object) -> Faults:
-    """The rules of a file. Raises ValueError, also for a fault that the API does not have."""
+    """The rules of a file. Raises ValueError, also for a call or a fault that the API does not have."""
     if not isinstance(file, Path):
         return Faults()
     rules = parse(file.read_text())
+    demand_known(rules, _calls())
     for rule in rules:
         if rule.action == "fault":
             _check_fault(rule)
     return Faults(rules)
+
+
+def _calls() -> frozenset[str]:
+    """What a rule may be for: methods, their tasks, and the places within operations."""
+    methods = method_names()
+    tasks = {f"{when}:{name}" for name in methods if name.endswith("_Task") for when in ("task", "done")}
+    return methods | tasks | POINTS.keys()
 
 
 def _check_fault(rule: Rule) -> None:

@@ -2,14 +2,16 @@
 
 Rules are JSON: [{"call": "CreateSnapshot_Task", "object": "vm-1*", "skip": 1, "times": 2, "action": "fault",
 "fault": "TaskInProgress", "message": "..."}]. `call` and `object` are shell patterns. The SOAP server
-consults them by method name (and carries out the actions "cut" and "answer"), the estate by the names in POINTS.
+consults them by method name (and carries out the actions "cut" and "answer"), everything else by the names in POINTS.
+A file with a call that nothing consults is refused.
 """
 
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from random import Random
 from typing import Any
@@ -86,6 +88,15 @@ def parse(text: str) -> list[Rule]:
             raise ValueError(f"fault rule {number}: unknown keys {unknown}, or no call or action")
         rules.append(Rule(**item))
     return rules
+
+
+def demand_known(rules: Iterable[Rule], calls: Collection[str]) -> None:
+    """Raises ValueError for a rule that never acts, because its `call` matches none of these names."""
+    for rule in rules:
+        if not any(fnmatchcase(call, rule.call) for call in calls):
+            near = get_close_matches(rule.call, calls)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"fault rule for {rule.call}: there is no such call{hint}")
 
 
 class Faults:

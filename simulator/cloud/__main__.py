@@ -21,7 +21,9 @@ from typing import Final
 import click
 
 from simulator.cloud import AccessKey, Boot, Region, Server, Stock, Timing, serve
-from simulator.faults import Faults, parse
+from simulator.cloud.dispatch import OPERATIONS
+from simulator.cloud.images import POINT
+from simulator.faults import Faults, demand_known, parse
 
 #: Images that exist from the beginning, one for each architecture.
 PUBLIC_IMAGES: Final = {"m-sim-x86": "x86_64", "m-sim-arm": "arm64"}
@@ -89,6 +91,7 @@ def main(
         try:
             home = _directory(stack, directory)
             rules = parse(faults_file.read_text()) if faults_file else []
+            demand_known(rules, {POINT}.union(*OPERATIONS.values()))
             key, secret_path = _key(home, access_key_id, secret_file, deny)
             region = Region(
                 home,

@@ -16,6 +16,7 @@ Answer = dict[str, Any]
 _NAME: Final = re.compile(r"[A-Za-z\u4e00-\u9fff][\w:\-]{1,127}")
 _DEVICE: Final = re.compile(r"/dev/xvd[a-z]")
 SYSTEM: Final = "/dev/xvda"
+POINT: Final = "image.make"  # consulted as an image is made; `object` is its name
 
 
 def progress(region: Region, image: Image) -> int:
@@ -53,7 +54,7 @@ def create_image(region: Region, parameters: Parameters) -> Answer:
     architecture = _word(parameters, "Architecture", ("i386", "x86_64", "arm64"), "x86_64")
     boot = _word(parameters, "BootMode", ("BIOS", "UEFI", "UEFI-Preferred"), "BIOS")
     parts = _disks(region, parameters)
-    rule = region.faults.consult("image.make", name)
+    rule = region.faults.consult(POINT, name)
     image = Image(
         id=region.images.new_id(),
         created=region.clock(),

@@ -76,6 +76,16 @@ def method_named(name: str) -> Any | None:
         return None
 
 
+def method_names() -> frozenset[str]:
+    """The WSDL names of all methods. It takes a second."""
+    kinds = map(support.GetVmodlType, support.ListManagedTypes())
+    return frozenset(INTERNAL_METHODS).union(*(_methods_of(kind) for kind in kinds))
+
+
+def _methods_of(kind: Any) -> set[str]:
+    return {info.wsdlName for info in kind._GetMethodList()}
+
+
 @remembered
 def fields_of(kind: Any) -> dict[str, Any]:
     """Field name -> field description (type, flags, version) of a data or managed type, in wire order."""

@@ -74,16 +74,20 @@ def test_ready_line_then_a_region_then_an_end(tmp_path: Path, end: str) -> None:
     [
         (["--image", "m=sparc"], "architecture"),
         (["--faults", "FILE"], "action"),
+        (["--faults", "MISSPELT"], "did you mean RunInstances"),
     ],
 )
 def test_what_it_cannot_do_is_one_line(tmp_path: Path, words: list[str], says: str) -> None:
     rules = tmp_path / "rules.json"
     rules.write_text('[{"call": "*", "action": "explode"}]')
+    misspelt = tmp_path / "misspelt.json"
+    misspelt.write_text('[{"call": "RunInstance", "action": "cut"}]')
+    files = {"FILE": str(rules), "MISSPELT": str(misspelt)}
     command = [
         sys.executable,
         "-m",
         "simulator.cloud",
-        *(str(rules) if word == "FILE" else word for word in words),
+        *(files.get(word, word) for word in words),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     assert done.returncode == 1

@@ -1,11 +1,13 @@
 """Fault rules: matched, skipped, counted, exhausted; bad ones are refused by name."""
 
 import json
+import re
 import time
+from pathlib import Path
 
 import pytest
 
-from simulator.faults import Faults, InjectedFault, Rule, parse
+from simulator.faults import POINTS, Faults, InjectedFault, Rule, parse
 
 
 def test_rules_from_json():
@@ -62,3 +64,16 @@ def test_chance_follows_the_seed():
 
     assert run(1) == run(1) != run(2)
     assert 10 < sum(run(1)) < 54
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_point_is_consulted_and_documented():
+    """And every point that is consulted is known, so that a rule for it is not refused."""
+    code = "".join(
+        file.read_text() for file in (ROOT / "simulator").rglob("*.py") if file.name != "faults.py"
+    )
+    assert set(re.findall(r'"((?:estate|nfc|folder)\.[a-z]+)"', code)) == set(POINTS)
+    pages = "".join(file.read_text() for file in (ROOT / "docs").glob("simulator*.md"))
+    assert [point for point in POINTS if f"`{point}`" not in pages] == []

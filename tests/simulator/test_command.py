@@ -104,9 +104,19 @@ def test_password_faults_and_denials_come_from_outside(tmp_path: Path) -> None:
         assert len(names(ready)) == 2
 
 
-def test_mistakes_are_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ('"call": "Login", "action": "explode"', "fault rule for Login: action 'explode'"),
+        ('"call": "CreateSnapshot", "action": "delay"', "there is no such call; did you mean "),
+        ('"call": "task:RemoveSnapshot", "action": "fault"', "task:RemoveSnapshot_Task"),
+        ('"call": "estate.trak", "action": "answer"', "did you mean estate.track"),
+        ('"call": "estat.*", "action": "delay"', "fault rule for estat.*: there is no such call"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, rule: str, said: str) -> None:
     rules = tmp_path / "rules.json"
-    rules.write_text('[{"call": "Login", "action": "explode"}]')
+    rules.write_text(f"[{{{rule}}}]")
     done = subprocess.run(
         [sys.executable, "-m", "simulator", *SMALL, "--faults", str(rules)],
         capture_output=True,
@@ -115,5 +125,5 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: fault rule for Login: action 'explode'")
+    assert done.stderr.startswith("Error: fault rule for ") and said in done.stderr
     assert "Traceback" not in done.stderr
