@@ -69,7 +69,9 @@ class Options:
     database: str = ""  # default: a SQLite file in the state directory
     exit_with_stdin: bool = False
     grace: float = SILENCE
-    interval: float = 2.0
+    interval: float = (
+        2.0  # seconds between two looks of the runner at appliances, instances, applications and what is due
+    )
     limits: Quotas = field(default_factory=Quotas)
     bounds: ConnectionLimits = field(default_factory=ConnectionLimits)
     tls: str = "1.3"  # the lowest version that a client may use; "1.2" for old clients

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import socket
 import ssl
 import time
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from connector.control.http.connections import Waiting
 from tests.control.conftest import Plane
 from tests.waiting import eventually
 
@@ -129,6 +131,21 @@ def test_a_crowd_that_says_nothing_keeps_nobody_out(
     assert not client.heartbeat([]).stop
     assert all(_is_dropped(sock) for sock in [busy, *crowd[:40]])
     assert _hear(crowd[-1], 0.1) is None
+
+
+def test_who_is_dropped_to_make_room_is_logged_and_who_was_gone_is_not(
+    caplog: pytest.LogCaptureFixture, stack: ExitStack
+) -> None:
+    ours, theirs = (stack.enter_context(sock) for sock in socket.socketpair())
+    gone = socket.socket()
+    gone.close()
+    waiting = Waiting(1)
+    with caplog.at_level(logging.INFO):
+        for peer, sock in (("gone", gone), ("silent", ours), ("newest", theirs)):
+            waiting.enter(peer, sock)
+    assert [record.getMessage() for record in caplog.records] == [
+        "silent is dropped: more than 1 connections have no complete request, and it has waited longest"
+    ]
 
 
 def test_a_crowd_between_two_requests_keeps_nobody_out(

@@ -607,6 +607,18 @@ def test_each_limit_holds_a_pass_back_and_is_named(limits: Quotas, name: str, wh
     assert reasons([PassGroup((wanted,))], running, Quotas())["2"] == ""
 
 
+QUOTAS_OF_OBJECTS = {"sources", "jobs", "running", "workgroups", "workgroup_sources"}
+
+
+@pytest.mark.parametrize(
+    "name", [limit.name for limit in dataclasses.fields(Quotas) if limit.name not in QUOTAS_OF_OBJECTS]
+)
+def test_no_limit_on_what_is_read_is_without_effect(name: str) -> None:
+    limits = Quotas(**{name: 1})
+    why = reasons([PassGroup((_pass(2, "h", 2),))], [_pass(1, "h", 2)], limits)["2"]
+    assert why.endswith(f"are being read (limit {name})")
+
+
 def test_a_machine_larger_than_the_limit_runs_alone_and_is_not_overtaken() -> None:
     big, small, far = _pass(2, "h", 12), _pass(3, "h", 1), _pass(4, "other", 1)
     limits = Quotas(host_disks=8)

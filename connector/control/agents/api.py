@@ -96,14 +96,14 @@ class AgentApi:
         return appliance
 
     def _enrol(self, call: ApiRequest) -> Any:
-        new_job: Enrol = call.message
-        built_in = hmac.compare_digest(new_job.activation_code.encode(), self._code.encode())
-        token = None if built_in else self._store.tokens.redeem(new_job.activation_code)
+        enrolment: Enrol = call.message
+        built_in = hmac.compare_digest(enrolment.activation_code.encode(), self._code.encode())
+        token = None if built_in else self._store.tokens.redeem(enrolment.activation_code)
         appliance, secret = self._store.appliances.enrol(
-            new_job.name, new_job.vcenter, new_job.version, token, new_job.evidence_key
+            enrolment.name, enrolment.vcenter, enrolment.version, token, enrolment.evidence_key
         )
         by = token.id if token is not None else "activation code"
-        about = {"name": new_job.name, "vcenter": new_job.vcenter, "state": str(appliance.state)}
+        about = {"name": enrolment.name, "vcenter": enrolment.vcenter, "state": str(appliance.state)}
         self._store.audit.add(by, call.origin, "enrol", appliance.id, about)
         return {"appliance_id": appliance.id, "secret": secret, "state": appliance.state}
 

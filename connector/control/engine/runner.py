@@ -42,8 +42,8 @@ class Runner:
         *,
         fenced: Callable[[], None],
         held: Callable[[], str] = lambda: "",
+        interval: float,
         pace: float = 0.5,
-        interval: float = 2.0,
     ) -> None:
         """`held` answers why the state is held; empty if it is not."""
         self._store = store

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _LOG: Final = logging.getLogger(__name__)
 
+_DROPPED: Final = "%s is dropped: %s"
 _OWING: Final = (h11.IDLE, h11.SEND_BODY)
 
 
@@ -51,14 +52,18 @@ class Waiting:
         self._found.pop(peer, None)
         self._found[peer] = sock
         while len(self._found) > self._most:
-            oldest = self._found.pop(next(iter(self._found)))
-            with contextlib.suppress(OSError):  # it is already closed
-                oldest.shutdown(socket.SHUT_RDWR)
-            self._dropped += 1
-            if (
-                self._dropped % self._most == 0
-            ):  # asyncio's objects of a connection form a cycle: nothing else frees them soon
+            self._drop_oldest()
+            # asyncio's objects of a connection form a cycle: nothing else frees them soon
+            if self._dropped % self._most == 0:
                 gc.collect()
+
+    def _drop_oldest(self) -> None:
+        peer = next(iter(self._found))
+        self._dropped += 1
+        with contextlib.suppress(OSError):  # it is already closed
+            self._found.pop(peer).shutdown(socket.SHUT_RDWR)
+            why = f"more than {self._most} connections have no complete request, and it has waited longest"
+            _LOG.info(_DROPPED, peer, why)
 
     def leave(self, peer: Any) -> None:
         """Remove a connection: its request is complete, or it is closed."""
@@ -155,7 +160,7 @@ class _Protocol(H11Protocol):
             self._unread = None
 
     def _drop(self, why: str) -> None:
-        _LOG.info("%s is dropped: it %s", self._peer, why)
+        _LOG.info(_DROPPED, self._peer, f"it {why}")
         self.transport.abort()
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from connector.control.domain.entities import Pass
 from connector.errors import BadInput
@@ -66,13 +66,34 @@ class _Kind(NamedTuple):
     place: str = ""
 
     def __str__(self) -> str:
-        words = {
-            "passes": "machines in all",
-            "vcenter_disks": "disks of its vCenter",
-            "host_disks": f"disks on host {self.place}",
-            "datastore_machines": f"machines on datastore {self.place}",
-        }
-        return words[self.limit]
+        return _READING[self.limit].words.format(place=self.place)
+
+
+class _ReadingLimit(NamedTuple):
+    """A limit on what is read. `words`: what it counts, for people; `places`: where a pass uses it; `amount`: how much."""
+
+    words: str
+    places: Callable[[Pass], Iterable[tuple[str, str]]]  # vCenter, and a host or datastore of it
+    amount: Callable[[Pass], int]
+
+
+#: By the fields of `Quotas`; the other fields are quotas of objects that exist.
+_READING: Final[Mapping[str, _ReadingLimit]] = {
+    "passes": _ReadingLimit("machines in all", lambda _: [("", "")], lambda _: 1),
+    "vcenter_disks": _ReadingLimit(
+        "disks of its vCenter", lambda attempt: [(attempt.vcenter, "")], lambda attempt: attempt.disk_count
+    ),
+    "host_disks": _ReadingLimit(
+        "disks on host {place}",
+        lambda attempt: [(attempt.vcenter, attempt.host)] if attempt.host else [],
+        lambda attempt: attempt.disk_count,
+    ),
+    "datastore_machines": _ReadingLimit(
+        "machines on datastore {place}",
+        lambda attempt: [(attempt.vcenter, store) for store in attempt.datastores],
+        lambda _: 1,
+    ),
+}
 
 
 def reasons(
@@ -129,10 +150,7 @@ def _obstacle(needed: Counter[_Kind], used: Counter[_Kind], limits: Quotas) -> s
 def _use(passes: Iterable[Pass]) -> Counter[_Kind]:
     used: Counter[_Kind] = Counter()
     for attempt in passes:
-        used[_Kind("passes")] += 1
-        used[_Kind("vcenter_disks", attempt.vcenter)] += attempt.disk_count
-        if attempt.host:
-            used[_Kind("host_disks", attempt.vcenter, attempt.host)] += attempt.disk_count
-        for store in attempt.datastores:
-            used[_Kind("datastore_machines", attempt.vcenter, store)] += 1
+        for name, limit in _READING.items():
+            for vcenter, place in limit.places(attempt):
+                used[_Kind(name, vcenter, place)] += limit.amount(attempt)
     return used
