@@ -21,7 +21,7 @@ Progress = Callable[[int], None]
 Result = TypeVar("Result")
 
 NOTICE = 1  # seconds that one call for changes may wait; a stop is noticed within them
-TRIES = 8  # for a failure that may pass by itself, such as a locked file: about four minutes
+TRIES = 8  # for a failure that may pass by itself, such as a locked file: about three minutes
 OUTAGE = 900.0  # seconds without vCenter that a wait survives; a restart takes about ten minutes
 _DONE = ("success", "error")
 

@@ -23,7 +23,7 @@ from connector.errors import EXIT_CODES, ConnectorError, catalogue, from_json
 from connector.sources.vddk import explain
 from connector.vcenter.faults import RULES, translate
 from connector.vcenter.vmomi import support, vmodl
-from tests.errors.page import kind_of_code, page, smc_code
+from tools.docs.errors import kind_of_code, page, smc_code
 from vddk.codes import CODES
 from vddk.errors import from_value
 

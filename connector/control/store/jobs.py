@@ -159,7 +159,7 @@ class Jobs:
         return values | ({"definition": job.definition | definition} if definition else {})
 
     def _next_run(self, job: Job, changes: Json) -> float | None:
-        """The next run of a waiting job after its frequency was changed: none, or one interval from now."""
+        """The next run of a waiting job after OnDemand was changed: none, or one interval from now."""
         if changes["OnDemand"] or job.state != machine.WAITING:
             return None
         return validity.next_run(self._database.now(), changes.get("frequency", job.frequency))

@@ -43,6 +43,11 @@ def kind_of_code(family: str) -> type[ConnectorError]:
     return next((MEANING[kind] for kind in CLASSES[family].__mro__ if kind in MEANING), ReaderFailed)
 
 
+def _id(kind: type[ConnectorError]) -> str:
+    """Its id on this page; a room's own class has that of the class above it."""
+    return kind("x").id
+
+
 def smc_code(kind: type[ConnectorError]) -> str:
     """The code under which the public API answers it."""
     return translated(kind("x")).code
@@ -65,8 +70,8 @@ def _kinds() -> Iterator[str]:
 
 
 def _seen(kind: type[ConnectorError]) -> Iterator[str]:
-    faults = [name for name, rule in RULES.items() if rule.error is kind]
-    codes = [str(row.number) for row in CODES.values() if kind_of_code(row.family) is kind]
+    faults = [name for name, rule in RULES.items() if _id(rule.error) == _id(kind)]
+    codes = [str(row.number) for row in CODES.values() if _id(kind_of_code(row.family)) == _id(kind)]
     if faults:
         yield f"vCenter faults: {', '.join(faults)}"
     if codes:
@@ -78,7 +83,7 @@ def _faults() -> Iterator[str]:
     yield "| fault | error | what is said | what to do | again |\n|---|---|---|---|---|"
     for name, rule in RULES.items():
         again = "yes" if rule.retryable else "no"
-        yield f"| {name} | {rule.error.__name__} | {rule.what} | {rule.remedy} | {again} |"
+        yield f"| {name} | {_id(rule.error)} | {rule.what} | {rule.remedy} | {again} |"
 
 
 def _codes() -> Iterator[str]:
@@ -87,7 +92,7 @@ def _codes() -> Iterator[str]:
     for row in CODES.values():
         kind = kind_of_code(row.family)
         again = "yes" if row.retryable or kind.retryable else "no"
-        yield f"| {row.number} | {row.name} | {kind.__name__} | {again} |"
+        yield f"| {row.number} | {row.name} | {_id(kind)} | {again} |"
 
 
 _INTRODUCTION: Final = """# Errors
