@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol
 
-from nfc.allocation import bitmap_size
+from nfc.allocation import MOST_CHUNKS, bitmap_size
 from nfc.codec import Compression
 from nfc.errors import BadSetting, SizeOutOfBounds, UnexpectedAnswer, WrongMagic, readable
 
@@ -81,6 +81,15 @@ class HostFile(NamedTuple):
     flags: int
     capacity: int
     sector: int
+
+
+class ReadRequest(NamedTuple):
+    """What a frame of type IO asks for."""
+
+    handle: int
+    compression: int
+    offset: int
+    length: int
 
 
 class Fragment(NamedTuple):
@@ -159,6 +168,52 @@ def read(operation: int, handle: int, offset: int, length: int, compression: Com
     return frame(Kind.IO, operation, payload)
 
 
+def parse_read(payload: bytes) -> ReadRequest:
+    """What a client's frame asks to read."""
+    _sized(payload, _IO.size, "IO", "a request of")
+    handle, _, compression, offset, length, *_ = _IO.unpack(payload)
+    return ReadRequest(handle, compression, offset, length)
+
+
+def question_extra(kind: int, payload: bytes) -> int:
+    """How many extra bytes follow the payload of a client's frame: a path or a key."""
+    if kind not in (Kind.OPEN_FILE, Kind.DDB_GET):
+        return 0
+    at, size = (0, _OPEN_FILE.size) if kind == Kind.OPEN_FILE else (8, _DDB_GET.size)
+    _sized(payload, size, Kind(kind).name, "a request of")
+    length = int(_U32.unpack_from(payload, at)[0])
+    if length > LONGEST_TEXT:
+        raise SizeOutOfBounds(f"a path or a key of {length} bytes")
+    return length
+
+
+def parse_question(kind: int, payload: bytes, extra: bytes) -> Question:
+    """The question behind a client's frame, if it is one that is put here. The way back from `Question` to its functions."""
+    try:
+        return _QUESTIONS[Kind(kind)](payload, extra.decode())
+    except (KeyError, ValueError, struct.error) as error:
+        raise UnexpectedAnswer(f"a request of type {kind} that nobody here makes") from error
+
+
+def _parse_allocated(payload: bytes, _: str) -> Question:
+    handle, __, chunk, start, count, __ = _ALLOCATED.unpack(payload)
+    if count > MOST_CHUNKS:
+        raise SizeOutOfBounds(f"a question for {count} chunks")
+    return query_allocated(handle, start, count, chunk)
+
+
+_QUESTIONS: Final[dict[Kind, Callable[[bytes, str], Question]]] = {
+    Kind.OPEN_SESSION: lambda payload, _: open_session(*_OPEN_SESSION.unpack(payload)[1:3]),
+    Kind.SET_SOCK_OPTS: lambda _, __: set_socket_options(),
+    Kind.SET_RES_POOL: lambda _, __: set_resource_pool(),
+    Kind.OPEN_FILE: lambda _, path: open_file(path),
+    Kind.DDB_GET: lambda payload, key: get_metadata(_DDB_GET.unpack(payload)[0], key),
+    Kind.QUERY_ALLOCATED: _parse_allocated,
+    Kind.CLOSE_FILE: lambda payload, _: close_file(_U64.unpack(payload)[0]),
+    Kind.CLOSE_SESSION: lambda _, __: close_session(),
+}
+
+
 def parse_file(payload: bytes) -> HostFile:
     _sized(payload, _FILE.size, "OPEN_FILE")
     file = HostFile(*_FILE.unpack(payload))
@@ -194,9 +249,9 @@ def _value_length(payload: bytes) -> int:
     return length
 
 
-def _sized(payload: bytes, size: int, name: str) -> None:
+def _sized(payload: bytes, size: int, name: str, what: str = "an answer to") -> None:
     if len(payload) != size:
-        raise SizeOutOfBounds(f"an answer to {name} has {len(payload)} bytes instead of {size}")
+        raise SizeOutOfBounds(f"{what} {name} has {len(payload)} bytes instead of {size}")
 
 
 def _text(name: str, text: str) -> bytes:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from nfc import authd, classic
 from nfc.aio import Decoder
@@ -47,6 +47,44 @@ class HostIdentity:
     first_sha256: str
     second_sha256: str
     pinned: bool
+
+
+class Observer(Protocol):
+    """Hears one connection above TLS and below the codec. Called by whichever thread serves the connection; must not raise."""
+
+    def sent(self, data: bytes) -> None:
+        """Bytes that the client said, in the clear or inside of a TLS layer."""
+        ...
+
+    def received(self, data: bytes) -> None:
+        """Bytes that the host said, before anybody has judged them."""
+        ...
+
+    def secured(self, certificate: bytes) -> None:
+        """A handshake is over; the host showed this certificate (DER). What follows is inside of this layer."""
+        ...
+
+
+class _ObservedTls:
+    """A TLS layer after its handshake whose bytes are heard."""
+
+    def __init__(self, tls: ssl.SSLObject, observer: Observer) -> None:
+        self._tls, self._observer = tls, observer
+
+    def read(self, most: int, buffer: memoryview | None = None) -> bytes:
+        """As `SSLObject.read`: with a buffer it is the count."""
+        if buffer is None:
+            data = self._tls.read(most)
+            self._observer.received(data)
+            return data
+        count = self._tls.read(most, buffer)
+        self._observer.received(bytes(buffer[:count]))  # type: ignore[index]
+        return count
+
+    def write(self, data: bytes) -> int:
+        count = self._tls.write(data)
+        self._observer.sent(data[:count])
+        return count
 
 
 class Stream:
@@ -113,21 +151,23 @@ def _context() -> ssl.SSLContext:
 
 
 class TlsLayer:
-    """TLS over a `Stream`. `feed` brings the next received bytes of this layer."""
+    """TLS over a `Stream`. `feed` brings the next received bytes of this layer. `certificate` is as it is signed (DER)."""
 
-    def __init__(self, stream: Stream, name: str, feed: Callable[[str], bytes]) -> None:
+    def __init__(
+        self, stream: Stream, name: str, feed: Callable[[str], bytes], observer: Observer | None = None
+    ) -> None:
         self._stream, self._name, self._feed = stream, name, feed
         self.received, self.sent = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = _context().wrap_bio(self.received, self.sent)
-        self._pump(self.tls.do_handshake, f"the handshake of {name}")
-
-    @property
-    def certificate(self) -> bytes:
-        """As it is signed (DER)."""
-        certificate = self.tls.getpeercert(binary_form=True)
+        tls = _context().wrap_bio(self.received, self.sent)
+        self._pump(tls.do_handshake, f"the handshake of {name}")
+        certificate = tls.getpeercert(binary_form=True)
         if not certificate:
-            raise TlsFailed(self._stream.host, f"{self._name}: the host shows no certificate")
-        return certificate
+            raise TlsFailed(stream.host, f"{name}: the host shows no certificate")
+        self.certificate = certificate
+        self.tls: ssl.SSLObject | _ObservedTls = tls
+        if observer is not None:
+            observer.secured(certificate)
+            self.tls = _ObservedTls(tls, observer)
 
     def send(self, data: bytes, what: str) -> None:
         self._pump(lambda: self.tls.write(data), what)
@@ -167,17 +207,21 @@ class TlsLayer:
             self._stream.send(self.sent.read(), what)
 
 
-def connect(ticket: Ticket, pin: str | None, patience: Patience) -> "Connection":
+def connect(
+    ticket: Ticket, pin: str | None, patience: Patience, observer: Observer | None = None
+) -> "Connection":
     """A connection that speaks frames. Uses the ticket up, whether it succeeds or not."""
     with ExitStack() as unless_open:
         stream = Stream(ticket, patience)
         unless_open.callback(stream.socket.close)
-        _greeting(stream)
-        first = TlsLayer(stream, "the first TLS layer", stream.record)
+        _greeting(stream, observer)
+        first = TlsLayer(stream, "the first TLS layer", stream.record, observer)
         certificate = first.certificate
         _check_first(stream.host, certificate, ticket, pin)
         named = _log_in(stream.host, first, ticket)
-        second = TlsLayer(stream, "the second TLS layer", lambda what: stream.receive(RECEIVE, what))
+        second = TlsLayer(
+            stream, "the second TLS layer", lambda what: stream.receive(RECEIVE, what), observer
+        )
         seen = _sha256(second.certificate)
         if seen != named:
             raise SecondLayerUntrusted(stream.host, "SHA-256", seen, named, "its authentication daemon")
@@ -188,10 +232,13 @@ def connect(ticket: Ticket, pin: str | None, patience: Patience) -> "Connection"
     return connection
 
 
-def _greeting(stream: Stream) -> None:
+def _greeting(stream: Stream, observer: Observer | None) -> None:
     decoder, line = LineDecoder(), None
     while line is None:
-        line = decoder.feed(stream.receive(authd.LONGEST_LINE, "the greeting"))
+        data = stream.receive(authd.LONGEST_LINE, "the greeting")
+        if observer is not None:
+            observer.received(data)
+        line = decoder.feed(data)
     authd.check_greeting(line, stream.host)
 
 

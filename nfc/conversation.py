@@ -183,10 +183,13 @@ class Conversation:
         operation = self._register(_Asked(key, question))
         return aio.frame(question.kind, operation, question.payload, question.extra)
 
-    def read(self, key: int, handle: int, offset: int, memory: memoryview) -> bytes:
-        """The bytes to send. `memory` is written to until the read has ended."""
-        operation = self._register(_Read(key, offset, memory, self._compression))
-        return aio.read(operation, handle, offset, len(memory), self._compression)
+    def read(
+        self, key: int, handle: int, offset: int, memory: memoryview, compression: Compression | None = None
+    ) -> bytes:
+        """The bytes to send. `memory` is written to until the read has ended. A read may have a `compression` of its own."""
+        wanted = self._compression if compression is None else compression
+        operation = self._register(_Read(key, offset, memory, wanted))
+        return aio.read(operation, handle, offset, len(memory), wanted)
 
     def take(self) -> list[Ended]:
         """What has ended since the last call."""

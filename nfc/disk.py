@@ -12,36 +12,24 @@ from types import TracebackType
 from typing import Final, Self
 
 from nfc import aio, allocation, codec
-from nfc.connection import HostIdentity, connect
+from nfc.connection import HostIdentity, Observer, connect
 from nfc.conversation import Conversation
 from nfc.engine import Engine
 from nfc.errors import BufferRefused, ConnectionFailed, DiskClosed, HostError, NfcError, OutOfMemory
 from nfc.flight import Flight
-from nfc.spec import Completion, DiskInfo, DiskSpec, Extent, Memory
+from nfc.spec import METADATA, Completion, DiskInfo, DiskSpec, Extent, Memory
 
 LOGGER: Final = logging.getLogger("nfc.disk")
-METADATA: Final = (
-    "adapterType",
-    "uuid",
-    "geometry.cylinders",
-    "geometry.heads",
-    "geometry.sectors",
-    "virtualHWVersion",
-    "longContentID",
-    "thinProvisioned",
-    "toolsVersion",
-)
-"""Keys that disks of ESXi have. A host answers for each whether this disk has it."""
 
 
 class NfcDisk:
     """One disk on one connection; made by `open_disk`."""
 
-    def __init__(self, spec: DiskSpec) -> None:
+    def __init__(self, spec: DiskSpec, observer: Observer | None = None) -> None:
         self._spec = spec
         self._closed = False
         self._turn = threading.Lock()
-        connection = connect(spec.ticket, spec.pin, spec.patience)
+        connection = connect(spec.ticket, spec.pin, spec.patience, observer)
         self._identity, self._version = connection.identity, connection.version
         conversation = Conversation(spec.path, codec.wanted(spec.compression))
         self._engine = Engine(connection, conversation, spec.patience.silence)
@@ -203,6 +191,9 @@ class NfcDisk:
         return True
 
 
-def open_disk(spec: DiskSpec) -> NfcDisk:
-    """Opens one disk with one ticket. Raises what `nfc.errors` lists; at any time later `ConnectionFailed` and its like."""
-    return NfcDisk(spec)
+def open_disk(spec: DiskSpec, observer: Observer | None = None) -> NfcDisk:
+    """Opens one disk with one ticket. Raises what `nfc.errors` lists; at any time later `ConnectionFailed` and its like.
+
+    `observer` hears all that is said, from the greeting to the end.
+    """
+    return NfcDisk(spec, observer)

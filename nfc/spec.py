@@ -20,6 +20,18 @@ CHUNK: Final = 1 << 16
 """The finest granularity in which allocation is asked for."""
 SESSION_MEMORY: Final = 16 << 20
 """Bytes of buffers that one session may take on a host; above this the host refuses [P]."""
+METADATA: Final = (
+    "adapterType",
+    "uuid",
+    "geometry.cylinders",
+    "geometry.heads",
+    "geometry.sectors",
+    "virtualHWVersion",
+    "longContentID",
+    "thinProvisioned",
+    "toolsVersion",
+)
+"""Keys that disks of ESXi have. A host answers for each whether this disk has it."""
 
 Memory = memoryview | bytearray
 

@@ -10,14 +10,13 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from threading import Event
 from typing import Final
 
 import click
 
 from connector import amounts
-from connector.cli.deep_snapshots import FileLedger, alive, owner, working
-from connector.errors import BadInput, Conflict, ConnectorError, one_line
+from connector.cli.deep_snapshots import FileLedger, held, owner
+from connector.errors import BadInput, ConnectorError, one_line
 from connector.model import Extent, Finding, Machine, Severity
 from connector.offline import rules
 from connector.offline.look import GuestFacts, Look
@@ -81,12 +80,8 @@ def _unseen(machine: Machine, why: str) -> Finding:
 
 
 def _look(vcenter: VCenter, machine: Machine, disk_reader: Reader) -> GuestFacts:
-    vcenter.clear_leftovers(keep=working(vcenter.owner), machine=machine.moref)
-    if why := vcenter.occupied(machine.moref):
-        raise Conflict(why, on=machine.name, remedy="wait until it has ended")
     look = Look(machine.name, machine.firmware)
-    stop = Event()
-    with alive() as name, vcenter.snapshot(machine.moref, name, stop=stop) as snapshot:
+    with held(vcenter, machine) as snapshot:
         for disk in as_in(snapshot.disks, machine.disks):  # the first is the system disk
             access = vcenter.disk_access(machine.moref, snapshot, disk)
             with closing(disk_reader.open(access, DEPTH)) as source:

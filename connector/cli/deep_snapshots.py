@@ -1,4 +1,5 @@
 """A deep check records its snapshot before it takes it: in a file of this user that is locked while the check is alive.
+So does each command that reads a machine's disk once (`doctor --read`, `record --nfc`).
 
 A snapshot with this user's token and no lock was left by a killed check. The next deep check removes it, and so does
 `connector doctor --repair`.
@@ -13,14 +14,16 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 import click
 
 from connector.appliance.cleanup.repair import InterruptedCutover, LeftoverFinding, RegisteredResource, unlock
-from connector.errors import BadInput, one_line
+from connector.errors import BadInput, Conflict, one_line
+from connector.model import Machine, MachineDisk
 from connector.sources.factory import ReaderSettings, readers
-from connector.vcenter.client import VCenter
+from connector.vcenter.client import Snapshot, VCenter
 from connector.vcenter.naming import Ticket
 
 _LOOK: Final = "look-"
@@ -99,6 +102,23 @@ def alive() -> Iterator[str]:
         if not os.fstat(descriptor).st_size:
             file.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+@contextmanager
+def held(vcenter: VCenter, machine: Machine) -> Iterator[Snapshot]:
+    """A snapshot of ours, until the block ends. Raises Conflict while somebody else works on the machine."""
+    vcenter.clear_leftovers(keep=working(vcenter.owner), machine=machine.moref)
+    if why := vcenter.occupied(machine.moref):
+        raise Conflict(why, on=machine.name, remedy="wait until it has ended")
+    with alive() as pass_id, vcenter.snapshot(machine.moref, pass_id, stop=Event()) as snapshot:
+        yield snapshot
+
+
+def first_disk(snapshot: Snapshot, machine: Machine) -> MachineDisk:
+    """The first disk that a snapshot holds. Raises Conflict when there is none."""
+    if not snapshot.disks:
+        raise Conflict("its snapshot holds no disk", on=machine.name, remedy="name another machine")
+    return snapshot.disks[0]
 
 
 def working(owner_: str) -> frozenset[str]:

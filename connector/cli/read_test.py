@@ -6,15 +6,14 @@ It is the only proof that a reader works at a site: tickets, ports, certificates
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
-from threading import Event
 
 from connector.cli.deep import agree
-from connector.cli.deep_snapshots import FileLedger, alive, owner, working
-from connector.errors import Conflict, ConnectorError, one_line
+from connector.cli.deep_snapshots import FileLedger, first_disk, held, owner
+from connector.errors import ConnectorError, one_line
 from connector.model import DiskAccess, Extent, Machine, MachineDisk
 from connector.settings import VCenterSettings
 from connector.sources.factory import Readers
@@ -52,19 +51,10 @@ def read_tests(access: VCenterSettings, name: str, readers: Readers, yes: bool) 
     with VCenter(access, owner=owner(), ledger=FileLedger()) as vcenter:
         machine = vcenter.find(name)
         agree([machine], yes, "--read")
-        vcenter.clear_leftovers(keep=working(vcenter.owner), machine=machine.moref)
-        if why := vcenter.occupied(machine.moref):
-            raise Conflict(why, on=machine.name, remedy="wait until it has ended")
-        with alive() as pass_id, vcenter.snapshot(machine.moref, pass_id, stop=Event()) as snapshot:
-            disk = _first(snapshot.disks, machine)
+        with held(vcenter, machine) as snapshot:
+            disk = first_disk(snapshot, machine)
             version = vcenter.about.version
             return [_tested(reader, version, vcenter, machine, snapshot, disk) for reader in readers.chosen()]
-
-
-def _first(held: Sequence[MachineDisk], machine: Machine) -> MachineDisk:
-    if not held:
-        raise Conflict("its snapshot holds no disk", on=machine.name, remedy="name another machine")
-    return held[0]
 
 
 def _tested(

@@ -24,7 +24,7 @@ from connector.errors import (
     Unreachable,
     VCenterFault,
 )
-from connector.model import DiskAccess, Extent, NfcTicket
+from connector.model import DiskAccess, Extent
 from connector.sources.disk_source import SILENCE, DiskSource, ErrorTable
 from connector.sources.reader import HostOverloaded, HostUnavailable, Pace, changed, full_pace
 from connector.transfer.source import Block
@@ -105,7 +105,7 @@ class NfcReader:
 
         Raises ReaderFailed, the errors of `MEANING`, SourceChanged when the snapshot is gone, and what vCenter answers.
         """
-        ticket = _ticket(access)
+        ticket = new_ticket(access)
         with ERRORS.translated(access.path):
             disk = nfc.disk.open_disk(self._spec(ticket, access.path, depth))
             try:
@@ -122,10 +122,10 @@ class NfcReader:
         """Nothing: a reader that dies leaves a connection, which the host closes, and no lock on the machine."""
         return 0
 
-    def _spec(self, ticket: NfcTicket, path: str, depth: int) -> DiskSpec:
+    def _spec(self, ticket: Ticket, path: str, depth: int) -> DiskSpec:
         settings = self._settings
         return DiskSpec(
-            Ticket(ticket.host, ticket.thumbprint, ticket.session_id, ticket.port, ticket.service),
+            ticket,
             path,
             pin=settings.pin(ticket.host),
             compression=settings.compression,
@@ -136,12 +136,12 @@ class NfcReader:
         )
 
 
-def _ticket(access: DiskAccess) -> NfcTicket:
+def new_ticket(access: DiskAccess) -> Ticket:
     """A new ticket. A machine whose host serves no tickets now will get another host, or this one back."""
     if access.routes is None:
         raise BadInput("its vCenter gives no tickets for NFC", on=access.path, remedy="use the reader vddk")
     try:
-        return access.routes.nfc_ticket()
+        given = access.routes.nfc_ticket()
     except (SessionExpired, Unreachable):
         raise
     except (Conflict, VCenterFault) as refused:
@@ -150,6 +150,8 @@ def _ticket(access: DiskAccess) -> NfcTicket:
                 refused.what, on=access.path, remedy=refused.remedy, retryable=True
             ) from refused
         raise
+    with ERRORS.translated(access.path):
+        return Ticket(given.host, given.thumbprint, given.session_id, given.port, given.service)
 
 
 def _require_snapshot(access: DiskAccess) -> None:

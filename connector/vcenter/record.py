@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import secrets
 import threading
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from connector import files
 from connector.errors import BadInput, ConnectorError
 from connector.model import Machine
 from connector.settings import VCenterSettings
@@ -34,6 +34,7 @@ class Tape:
 
     scrubber: Scrubber
     interactions: list[dict[str, Any]] = field(default_factory=list)
+    machines: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, method: str, path: str, body: bytes, answer: RecordedAnswer) -> None:
@@ -53,22 +54,10 @@ class Tape:
         with self.lock:
             self.interactions.append(interaction)
 
-    def write(self, directory: Path) -> Path:
-        """Write the file that vcrpy reads. Raises `BadInput` when it exists or cannot be written."""
-        file = directory / FILE
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            with open(
-                os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-            ) as out:
-                yaml.safe_dump({"interactions": self.interactions, "version": 1}, out, allow_unicode=True)
-        except OSError as problem:
-            raise BadInput(
-                f"the recording cannot be written ({problem.strerror})",
-                on=str(file),
-                remedy="choose a new directory",
-            ) from problem
-        return file
+    @property
+    def text(self) -> str:
+        """The file that vcrpy reads."""
+        return yaml.safe_dump({"interactions": self.interactions, "version": 1}, allow_unicode=True)
 
 
 class RecordedAnswer(io.BytesIO):
@@ -125,18 +114,48 @@ class Recording:
 
 
 def record(settings: VCenterSettings, directory: Path, wanted: str = "") -> Recording:
-    """Log in, read the inventory, and of one machine (`wanted`) what a pass reads without changing anything.
+    """Record a conversation into a new file. Raises `BadInput` before the login when `directory` already has a recording."""
+    require_new(directory, FILE)
+    tape = converse(settings, new_scrubber(), wanted)
+    write(directory, {FILE: tape.text})
+    return Recording(directory / FILE, len(tape.interactions), tape.machines)
 
-    Raises `BadInput` before the login when `directory` already has a recording.
-    """
-    if (directory / FILE).exists():
-        raise BadInput("there is a recording already", on=str(directory), remedy="choose a new directory")
-    tape = Tape(Scrubber(secrets.token_bytes(32), vocabulary()))
+
+def new_scrubber() -> Scrubber:
+    """The pseudonyms of one recording. Takes some seconds."""
+    return Scrubber(secrets.token_bytes(32), vocabulary())
+
+
+def converse(settings: VCenterSettings, scrubber: Scrubber, wanted: str = "") -> Tape:
+    """Log in, read the inventory, and of one machine (`wanted`) what a pass reads without changing anything."""
+    tape = Tape(scrubber)
     with Session(settings, connection=partial(_RecordingConnection, tape=tape)) as session:
-        sweep = inventory.whole(session)
+        tape.machines = len(inventory.whole(session).machines)
         if wanted:
             _look_closely(session, inventory.find(session, wanted))
-    return Recording(tape.write(directory), len(tape.interactions), len(sweep.machines))
+    return tape
+
+
+def require_new(directory: Path, *names: str) -> None:
+    """Raises `BadInput` when the directory has one of these files."""
+    if any((directory / name).exists() for name in names):
+        raise BadInput("there is a recording already", on=str(directory), remedy="choose a new directory")
+
+
+def write(directory: Path, texts: Mapping[str, str]) -> None:
+    """Write new files, which only their owner may read. Raises `BadInput` when one exists or cannot be written."""
+    for name, text in texts.items():
+        file = directory / name
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            with files.new(file) as out:
+                out.write(text.encode())
+        except OSError as problem:
+            raise BadInput(
+                f"the recording cannot be written ({problem.strerror})",
+                on=str(file),
+                remedy="choose a new directory",
+            ) from problem
 
 
 def _look_closely(session: Session, machine: Machine) -> None:

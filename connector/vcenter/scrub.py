@@ -1,4 +1,4 @@
-"""Takes names, addresses and secrets out of a recorded conversation; equal words stay equal.
+"""Takes names, addresses and secrets out of recorded conversations; equal words stay equal.
 
 Every word that is not part of the API's own vocabulary becomes a pseudonym. The key of the pseudonyms is thrown away, so nobody
 can turn them back. A test that replays the conversation asks with the pseudonyms of its answers.
@@ -69,8 +69,8 @@ class Scrubber:
         self._known = known
         self._kinds: dict[str, Callable[[str], str]] = {
             "entity": lambda text: text,
-            "uuid": self._hexadecimal,
-            "octets": self._hexadecimal,
+            "uuid": self.digits,
+            "octets": self.digits,
             "ipv4": self._ipv4,
             "ipv6": lambda text: text if text.strip(":") == "" else f"fd00::{self._digest(text.lower())[:4]}",
             "word": self._word,
@@ -91,6 +91,31 @@ class Scrubber:
             return text
         return _TOKENS.sub(lambda match: self._kinds[str(match.lastgroup)](match[0]), text)
 
+    def fitted(self, text: str) -> str:
+        """As `text`, for a place whose length is fixed: each pseudonym is cut, or continued, to the bytes of its word in UTF-8.
+
+        Of the pseudonyms that `text` and this have for one word, the shorter one begins the longer one.
+        """
+        return text if _WHOLE.fullmatch(text) else _TOKENS.sub(self._fitted, text)
+
+    def digits(self, text: str) -> str:
+        """The same layout with other hexadecimal digits. They depend neither on the case of letters nor on separators."""
+        digits = iter(self._digest(re.sub(r"\W", "", text.lower())) * (len(text) // 64 + 1))
+        return "".join(next(digits) if letter.isalnum() else letter for letter in text)
+
+    def _fitted(self, match: re.Match[str]) -> str:
+        word = match[0]
+        if match.lastgroup == "entity":  # this is no XML
+            return re.sub(r"\w+", lambda inner: self._fit(inner[0], self._word(inner[0])), word)
+        return self._fit(word, self._kinds[str(match.lastgroup)](word))
+
+    def _fit(self, word: str, pseudonym: str) -> str:
+        size = len(word.encode())
+        if pseudonym == word or len(pseudonym) == size:
+            return pseudonym
+        fitted = (pseudonym + self._digest(word) * (size // 64 + 1))[:size]
+        return fitted if fitted != word else f"x{fitted[1:]}"
+
     def _word(self, word: str) -> str:
         numbered = _NUMBERED.fullmatch(word)
         if word in self._known or (numbered and numbered[1] in self._known):
@@ -98,11 +123,6 @@ class Scrubber:
         if word.isdigit():  # numbers are kept as values, so they are kept in names too
             return word
         return f"n{self._digest(word)[:8]}"
-
-    def _hexadecimal(self, text: str) -> str:
-        """The same layout with other digits. The result does not depend on letter case."""
-        digits = iter(self._digest(re.sub(r"\W", "", text.lower())) * (len(text) // 64 + 1))
-        return "".join(next(digits) if letter.isalnum() else letter for letter in text)
 
     def _ipv4(self, text: str) -> str:
         if any(int(part) > 255 for part in text.split(".")) or text in ("0.0.0.0", "255.255.255.255"):  # noqa: S104

@@ -5,9 +5,6 @@ The file was written with the simulated hosts, from the description of the proto
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NamedTuple
-
 from nfc import aio, allocation, authd, classic
 from nfc.aio import Question
 from nfc.authd import LineDecoder
@@ -15,10 +12,10 @@ from nfc.codec import Compression
 from nfc.conversation import Conversation, Ended
 from nfc.errors import HostError
 from nfc.spec import Extent
+from tests.nfc.replay import FOLDER, Script, conversations
 
-FILE = Path(__file__).parents[2] / "fixtures" / "nfc" / "read-a-disk.txt"
+FILE = FOLDER / "read-a-disk.txt"
 SESSION = "52c0ffee-00000000-00000000-00000014"
-DIGEST = "{SHA-256 of the second certificate}"
 PATH = "[datastore-1] idle-00003/idle-00003_1.vmdk"
 HOST = "esx-1:902"
 CONTENT = b"".join(bytes([number]) * 512 for number in range(128)).ljust(1 << 20, b"\0")
@@ -28,41 +25,6 @@ READS = (
     (0xFE00, 1024, Compression.SKIPZ),
     (512, 512, Compression.SKIPZ),
 )
-
-
-class Line(NamedTuple):
-    speaker: str
-    data: bytes
-
-
-class Script:
-    """The file, read from its beginning: what one side says until the other one speaks."""
-
-    def __init__(self) -> None:
-        lines = (line.partition(" ") for line in FILE.read_text().splitlines() if line[:2] in ("C ", "S "))
-        self._lines = [Line(speaker, _bytes(text)) for speaker, _, text in lines]
-
-    def next(self, speaker: str) -> bytes:
-        line = self._lines.pop(0)
-        assert line.speaker == speaker, line
-        return line.data
-
-    def answers(self) -> list[bytes]:
-        """All that the host says now."""
-        said = []
-        while self._lines and self._lines[0].speaker == "S":
-            said.append(self.next("S"))
-        return said
-
-    @property
-    def over(self) -> bool:
-        return not self._lines
-
-
-def _bytes(text: str) -> bytes:
-    if text.startswith('"'):
-        return text.strip('"').replace(DIGEST, "AB:" * 31 + "AB").encode() + b"\r\n"
-    return bytes.fromhex(text)
 
 
 def _line(data: bytes) -> str:
@@ -102,9 +64,10 @@ class Session:
         return self._answered()
 
     def read(self, offset: int, length: int, compression: Compression) -> tuple[Ended, bytes]:
-        self._conversation._compression = compression  # a disk has one; the file shows several
+        """A disk has one compression; the file shows several."""
         memory = bytearray(length)
-        assert self._script.next("C") == self._conversation.read(1, 1, offset, memoryview(memory))
+        asked = self._conversation.read(1, 1, offset, memoryview(memory), compression)
+        assert self._script.next("C") == asked
         return self._answered(), bytes(memory)
 
     def _answered(self) -> Ended:
@@ -120,7 +83,7 @@ class Session:
 
 
 def test_the_client_says_and_understands_the_kept_conversation() -> None:
-    script = Script()
+    (script,) = conversations(FILE.read_text())
     _authd(script)
     _classic(script)
     session = Session(script)

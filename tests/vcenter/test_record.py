@@ -133,6 +133,27 @@ def test_equal_things_stay_equal(name: str, folder: str) -> None:
     assert name.isdigit() or name == "vmdk" or alone != name
 
 
+@given(name=st.text(min_size=1, max_size=40))
+def test_a_fitted_pseudonym_takes_the_bytes_of_its_text(name: str) -> None:
+    """Of the two pseudonyms of one word, the shorter one begins the longer one."""
+    scrubber = Scrubber(b"key" * 10, frozenset({"vmdk"}))
+    assert len(scrubber.fitted(name).encode()) == len(name.encode())
+    words = re.findall(r"[^\W\d_]{3,}", name)
+    assert not [word for word in words if word in scrubber.fitted(name) and word not in ("vmdk", "fd")]
+    for word in words:
+        one, other = scrubber.fitted(word), scrubber.text(word)
+        assert one.startswith(other) or other.startswith(one)
+
+
+def test_digits_are_the_same_in_any_layout(known: frozenset[str]) -> None:
+    scrubber = Scrubber(b"key", known)
+    uuid = "6000C29a-1b2c-3d4e-5f60-718293a4b5c6"
+    other = "60 00 C2 9a 1b 2c 3d 4e-5f 60 71 82 93 a4 b5 c6"
+    assert scrubber.digits(other).replace(" ", "").replace("-", "") == scrubber.text(uuid).replace("-", "")
+    assert re.fullmatch("([0-9a-f]{2}:){19}[0-9a-f]{2}", scrubber.digits("AB:" * 19 + "CD"))
+    assert scrubber.fitted("&kunde;") != "&kunde;", "no XML"
+
+
 @pytest.mark.parametrize(
     "kept",
     [
