@@ -5,21 +5,29 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read; replaces an old file. Durable when it returns. Raises OSError."""
-    draft = path.with_name(f".{path.name}.new")
-    with _written(draft, os.O_TRUNC) as out:
-        out.write(content)
-    move(draft, path)
+    """Write a file that only its owner may read; replaces an old file. Durable when it returns. Raises OSError.
+
+    Of several threads or processes at once the last one wins; the file is never a mixture.
+    """
+    draft = _draft(path)
+    try:
+        with _written(draft, os.O_TRUNC) as out:
+            out.write(content)
+        move(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def make_once(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read, unless there is one. Of several processes at once one wins. Raises OSError."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = _draft(path)
     draft.unlink(missing_ok=True)
     with new(draft) as out:
         out.write(content)
@@ -27,6 +35,11 @@ def make_once(path: Path, content: bytes) -> None:
         os.link(draft, path)
     draft.unlink()
     sync(path.parent)
+
+
+def _draft(path: Path) -> Path:
+    """Where this thread writes what will be `path`: nobody else writes there."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}")
 
 
 def new(path: Path) -> contextlib.AbstractContextManager[io.BufferedWriter]:

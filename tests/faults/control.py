@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from connector import child
+from connector import child, files
 from connector.cloud.local import LocalProvider
 from connector.cloud.provider import Instance
 from connector.control.plane import Options, run
@@ -26,9 +26,7 @@ class Translated(LocalProvider):
         found = super().find(token)
         if found is None:
             return None
-        draft = self._target.with_suffix(f".{os.getpid()}")
-        draft.write_text(found.address.host)
-        draft.replace(self._target)
+        files.replace(self._target, found.address.host.encode())
         return replace(found, address=replace(found.address, host=self._relay))
 
 
