@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTS ?=
+# Tests wait for other processes half of their time: twice as many at once as there are cores.
+WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 
 .PHONY: help demo test test-slow faults soak fuzz check lint types layers lock clean
 
@@ -20,13 +22,13 @@ demo: $(READY) ## migrate two simulated, writing machines and prove every byte
 	$(BIN)/connector demo
 
 test: $(READY) ## the test suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 test-slow: $(READY) ## the variants that the default set leaves out
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow $(TESTS)
 
 faults: $(READY) ## every cell of the fault matrix and of the restore matrix; TESTS= for one of them, FAULTS_SHARE=N for one cell in N, FAULTS_SEED=, FAULTS_READER=nfc or https
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m faults $(or $(TESTS),tests/faults)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m faults $(or $(TESTS),tests/faults)
 
 soak: $(READY) ## deltas under random faults: SOAK_SEED=, SOAK_PASSES=, SOAK_SECONDS=, SOAK_SHARE= (of passes with a fault), FAULTS_READER=
 	$(BIN)/python -m pytest tests/soak -m soak
