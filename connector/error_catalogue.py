@@ -1,6 +1,7 @@
 """The catalogue says for each error its usual causes, the conditions that become it, and what to do. Data only.
 
-A message has the remedy of its own case; the catalogue is about the whole kind. docs/errors.md is made from it.
+A message has the remedy of its own case; the catalogue is about the whole kind. A single fault of vCenter: vcenter/faults.py; a
+code of VDDK: vddk/codes.py. docs/errors.md is made from it.
 """
 
 from __future__ import annotations

@@ -128,6 +128,7 @@ class ApplianceConfiguration(_Section):
     governor: Thresholds = Thresholds()
     bandwidth: tuple[BandwidthWindow, ...] = ()
     timezone: str = "UTC"
+    backup_wait: float = Field(3600.0, ge=0, description="seconds that a pass waits for a backup at work")
 
     @field_validator("timezone")
     @classmethod
@@ -146,8 +147,6 @@ class ApplianceConfiguration(_Section):
         if not self.bandwidth:
             return None
         return Throttle(bandwidth.Calendar(self.bandwidth, bandwidth.zone(self.timezone)).rate)
-
-    backup_wait: float = Field(3600.0, ge=0, description="seconds that a pass waits for a backup at work")
 
 
 def from_yaml(path: Path) -> ApplianceConfiguration:

@@ -110,11 +110,11 @@ def plan(
     """The plan. `jobs`: jobs with the wave's tag, newest first. `elsewhere`: see `earlier.finished_elsewhere`."""
     _require_members(wave, jobs)
     problems, warnings = list(resolved.problems), list(resolved.warnings)
-    standing = counting(jobs)
+    current = counting(jobs)
     names = {job.name for job in jobs if job.status != "Finished"}
     steps = []
     for placement in resolved.placements:
-        job = standing.get(placement.source.id)
+        job = current.get(placement.source.id)
         job_specification = specification(wave, placement, names)
         names.add(job_specification.name)
         problems += job_specification.problems

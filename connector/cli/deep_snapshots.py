@@ -130,9 +130,9 @@ def working(owner_: str) -> frozenset[str]:
 
 def findings(vcenter: VCenter, vddk: Path | None) -> tuple[LeftoverFinding, ...]:
     """Findings about snapshots that killed deep checks of this user left, with their repair."""
-    standing = vcenter.leftovers()
+    left = vcenter.leftovers()
     busy = working(vcenter.owner)  # read after the snapshots: a record is locked before its snapshot exists
-    snapshots = ((snapshot.machine, snapshot.node.description.strip()) for snapshot in standing)
+    snapshots = ((snapshot.machine, snapshot.node.description.strip()) for snapshot in left)
     return tuple(_finding(vcenter, vddk, machine, token) for machine, token in snapshots if token not in busy)
 
 

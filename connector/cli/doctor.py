@@ -155,7 +155,7 @@ def doctor(
     )
     if as_role:
         with VCenter(access, owner=NOBODY, ledger=RepairLedger()) as vcenter:
-            raise click.exceptions.Exit(view.role(vcenter.standing(), access.user, as_json))
+            raise click.exceptions.Exit(view.role(vcenter.facts(), access.user, as_json))
     bad = False
     if only not in ("left", "looks"):
         site = Site(access, config, target, vddk or (config.vddk if config else None), instances, machines)

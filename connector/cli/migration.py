@@ -174,12 +174,12 @@ def _finished(stack: Stack, machine: Machine, job: Json, display: Display) -> _W
     if job["Status"] != "Finished":
         return None
     row = _progress(stack.client, job["JobId"])
-    standing = [
+    existing = [
         image["name"] for image in report(stack.client, row).images if image["name"] in stack.images()
     ]
-    if not standing:
+    if not existing:
         return None
-    display.say(f"{machine.name}: already finished, image {standing[-1]}; --again makes another")
+    display.say(f"{machine.name}: already finished, image {existing[-1]}; --again makes another")
     return _Watched(machine.name, job["JobId"], ended=row)
 
 

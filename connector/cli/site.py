@@ -47,7 +47,7 @@ class Site:
             vcenter = unwind.enter_context(VCenter(self.vcenter, owner=NOBODY, ledger=RepairLedger()))
             versions = (vcenter.about.version,)
             morefs = [vcenter.find(word).moref for word in self.machines]
-            vcenter_facts = vcenter.standing(morefs)
+            vcenter_facts = vcenter.facts(morefs)
         except (NotFound, Ambiguous):
             raise  # a named machine does not exist
         except ConnectorError as refused:

@@ -75,7 +75,7 @@ def is_overloaded(error: ConnectorError) -> bool:
     return error.retryable and isinstance(error, HostOverloaded)
 
 
-def is_distrusted(error: ConnectorError) -> bool:
+def is_source_changed(error: ConnectorError) -> bool:
     """Whether what was read from the disk, by this and earlier openings of its snapshot, must not be trusted."""
     return isinstance(error, SourceChanged)
 

@@ -39,7 +39,7 @@ from connector.vcenter import (
     tracking,
 )
 from connector.vcenter.eligibility import CheckContext, disk_set_changes
-from connector.vcenter.facts import VCenterFacts, standing
+from connector.vcenter.facts import VCenterFacts, facts
 from connector.vcenter.ledger import SNAPSHOT, TRACKING, SnapshotLedger
 from connector.vcenter.naming import Ticket
 from connector.vcenter.nfc_tickets import NfcTickets
@@ -105,8 +105,8 @@ class VCenter:
         """Do work that may be repeated: once only, or, with `during`, through an outage."""
         if self._stop is None:
             return work()
-        patience = WaitLimit(tasks.OUTAGE, self._stop)
-        return tasks.persist(work, on=on, patience=patience, what="vCenter", tries=1)
+        wait = WaitLimit(tasks.OUTAGE, self._stop)
+        return tasks.persist(work, on=on, wait=wait, what="vCenter", tries=1)
 
     @property
     def about(self) -> About:
@@ -124,12 +124,12 @@ class VCenter:
         """Seconds since the epoch by vCenter's own clock. Its time stamps are compared with this clock, never with ours."""
         return self._steady(self._session.now, "the clock of vCenter")
 
-    def standing(self, chosen: Collection[str] = ()) -> VCenterFacts:
+    def facts(self, chosen: Collection[str] = ()) -> VCenterFacts:
         """The clock, the hosts' certificates and the user's missing privileges, for the doctor.
 
         `chosen`: the only machines that are to be migrated, by moref; none: all may be.
         """
-        return standing(self._session, chosen)
+        return facts(self._session, chosen)
 
     def watch(self, stop: Event) -> InventoryWatch:
         """The inventory, and then each change of it, until `stop`."""
@@ -182,7 +182,7 @@ class VCenter:
             raise NotPermitted(
                 "this snapshot is not ours", on=f"{machine} {token}", remedy="let its owner remove it"
             )
-        removal.dismiss(self._session, machine, ticket, self._ledger, patience=WaitLimit(limit))
+        removal.dismiss(self._session, machine, ticket, self._ledger, wait=WaitLimit(limit))
 
     def ensure_tracking(self, machine: str, pass_id: str, *, stop: Event | None = None) -> Tracking:
         """Turn CBT on where it is off."""

@@ -59,7 +59,7 @@ class VCenterFacts:
     administers: bool = False
 
 
-def standing(session: Session, chosen: Collection[str] = ()) -> VCenterFacts:
+def facts(session: Session, chosen: Collection[str] = ()) -> VCenterFacts:
     """All facts. `chosen`: the only machines that are to be migrated, by moref; none: all may be."""
     inventory_now = inventory.whole(session)
     skew, latency = _clock(session)

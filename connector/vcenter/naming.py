@@ -1,5 +1,7 @@
 """A snapshot is ours if and only if its description is our token. Its name is for people and proves nothing.
 
+A backup's snapshot is known by its name only, because backups leave no such token.
+
 The owner in the token follows from the control plane's certificate. With another certificate, earlier snapshots belong to another
 connector.
 """
@@ -13,6 +15,10 @@ from connector.errors import BadInput
 from connector.model import SnapshotNode
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_BACKUP = re.compile(
+    r"veeam|commvault|galaxy_|netbackup|nbu_|rubrik|cohesity|avamar|networker|consolidate helper|_backup_",
+    re.I,
+)
 _TOKEN = re.compile(rf"connector:({_PART.pattern}):({_PART.pattern})")
 
 
@@ -54,3 +60,8 @@ class Ticket:
 def owned(nodes: tuple[SnapshotNode, ...], owner: str) -> tuple[SnapshotNode, ...]:
     """The snapshots of one owner in a machine's tree."""
     return tuple(node for node in nodes if (ticket := Ticket.of(node.description)) and ticket.owner == owner)
+
+
+def is_backup(node: SnapshotNode) -> bool:
+    """Whether a snapshot is named as a known backup product names its own."""
+    return bool(_BACKUP.search(f"{node.name} {node.description}"))

@@ -12,9 +12,8 @@ from typing import Any, Final
 from connector.errors import ConnectorError
 from connector.model import SnapshotNode
 from connector.vcenter import tasks
-from connector.vcenter.checks.machine import is_backup
 from connector.vcenter.inventory import snapshot_nodes
-from connector.vcenter.naming import Ticket
+from connector.vcenter.naming import Ticket, is_backup
 from connector.vcenter.properties import PropertyRow, read, sweep
 from connector.vcenter.session import Session
 from connector.vcenter.vmomi import vim

@@ -48,32 +48,32 @@ def power_on(session: Session, machine: str, *, stop: Event | None = None) -> Po
     return _confirmed(session, machine, PowerState.ON)
 
 
-def _gracefully(session: Session, vm: Any, patience: WaitLimit, force: bool) -> bool:
+def _gracefully(session: Session, vm: Any, wait: WaitLimit, force: bool) -> bool:
     """Whether the guest shut down. Without `force` the reason why it did not is raised."""
     on = vm._moId
     try:
-        tasks.persist(lambda: _ask(vm), on=on, patience=patience, what="the guest's shutdown")
+        tasks.persist(lambda: _ask(vm), on=on, wait=wait, what="the guest's shutdown")
         tasks.watch(
             session,
             vm,
             _POWER,
             lambda row: row.get("runtime.powerState") == PowerState.OFF,
             on=on,
-            patience=patience,
+            wait=wait,
             what="the guest's shutdown",
         )
     except ConnectorError as failed:
-        if patience.stop.is_set() or (state(session, on) is not PowerState.OFF and not force):
-            raise _explained(failed, on, patience) from failed
+        if wait.stop.is_set() or (state(session, on) is not PowerState.OFF and not force):
+            raise _explained(failed, on, wait) from failed
         return state(session, on) is PowerState.OFF
     return True
 
 
-def _explained(failed: ConnectorError, on: str, patience: WaitLimit) -> ConnectorError:
-    if patience.left > 0 or patience.stop.is_set():
+def _explained(failed: ConnectorError, on: str, wait: WaitLimit) -> ConnectorError:
+    if wait.left > 0 or wait.stop.is_set():
         return failed
     return Conflict(
-        f"the guest did not shut down within {patience.limit:g} s",
+        f"the guest did not shut down within {wait.limit:g} s",
         on=on,
         remedy="look at its console, or allow a hard power-off",
     )
@@ -91,17 +91,17 @@ def _ask(vm: Any) -> None:
 
 def _task(session: Session, vm: Any, start: Any, what: str, wanted: PowerState, stop: Event | None) -> None:
     """Run a power task. When the machine has the wanted state, the task's own failure does not count."""
-    on, patience = vm._moId, WaitLimit(_TASK, stop or Event())
+    on, wait = vm._moId, WaitLimit(_TASK, stop or Event())
 
     def once() -> None:
         try:
             with translated(on):
-                tasks.run(session, start, on=on, patience=patience, what=what)
+                tasks.run(session, start, on=on, wait=wait, what=what)
         except ConnectorError:
-            if patience.stop.is_set() or state(session, on) is not wanted:
+            if wait.stop.is_set() or state(session, on) is not wanted:
                 raise
 
-    tasks.persist(once, on=on, patience=patience, what=what)
+    tasks.persist(once, on=on, wait=wait, what=what)
 
 
 def _confirmed(session: Session, machine: str, wanted: PowerState) -> PowerState:

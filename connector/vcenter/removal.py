@@ -46,7 +46,7 @@ def dismiss(
     ticket: Ticket,
     ledger: SnapshotLedger,
     known: str | None = None,
-    patience: WaitLimit | None = None,
+    wait: WaitLimit | None = None,
 ) -> float | None:
     """Remove the snapshot of this ticket, wait for consolidation, and write it to the ledger; seconds of the removal.
 
@@ -55,7 +55,7 @@ def dismiss(
     vm = session.managed(vim.VirtualMachine, machine)
     seconds: float | None = None
     try:
-        seconds = _remove(session, vm, ticket, known, patience or WaitLimit(PATIENCE))
+        seconds = _remove(session, vm, ticket, known, wait or WaitLimit(PATIENCE))
     except NotFound:
         log.info("%s is gone, and its snapshot %s with it", machine, ticket.name)
     except ConnectorError as failed:
@@ -128,19 +128,17 @@ def find(row: PropertyRow, ticket: Ticket) -> SnapshotNode | None:
     return next((node for node in ours if Ticket.of(node.description) == ticket), None)
 
 
-def _remove(
-    session: Session, vm: Any, ticket: Ticket, known: str | None, patience: WaitLimit
-) -> float | None:
+def _remove(session: Session, vm: Any, ticket: Ticket, known: str | None, wait: WaitLimit) -> float | None:
     took: list[float | None] = [None]
 
     def once() -> None:
-        target = known or _moref_of(session, vm, ticket, patience)
-        tasks.settle(session, vm, moref(vm), WORDS, patience)
+        target = known or _moref_of(session, vm, ticket, wait)
+        tasks.settle(session, vm, moref(vm), WORDS, wait)
         if target is not None and _exists(tree(session, vm), target):
-            took[0] = _remove_one(session, vm, target, patience)
-        _merge(session, vm, target, patience)
+            took[0] = _remove_one(session, vm, target, wait)
+        _merge(session, vm, target, wait)
 
-    tasks.persist(once, on=moref(vm), patience=patience, what="the snapshot's removal")
+    tasks.persist(once, on=moref(vm), wait=wait, what="the snapshot's removal")
     return took[0]
 
 
@@ -148,18 +146,18 @@ def _exists(row: PropertyRow, target: str) -> bool:
     return any(node.moref == target for node in snapshot_nodes(row.get("snapshot")))
 
 
-def _moref_of(session: Session, vm: Any, ticket: Ticket, patience: WaitLimit) -> str | None:
+def _moref_of(session: Session, vm: Any, ticket: Ticket, wait: WaitLimit) -> str | None:
     """The moref of this ticket's snapshot, whose create call had no answer. vCenter may need a moment to show its task."""
     for _ in range(2):
-        tasks.settle(session, vm, moref(vm), WORDS, patience)
+        tasks.settle(session, vm, moref(vm), WORDS, wait)
         node = find(tree(session, vm), ticket)
         if node is not None:
             return node.moref
-        patience.pause(0.5)
+        wait.pause(0.5)
     return None
 
 
-def _remove_one(session: Session, vm: Any, target: str, patience: WaitLimit) -> float | None:
+def _remove_one(session: Session, vm: Any, target: str, wait: WaitLimit) -> float | None:
     """Seconds of the removal; None when somebody else removed it first, or the task failed after its work was done."""
     on = moref(vm)
     doomed = session.managed(vim.vm.Snapshot, target)
@@ -169,7 +167,7 @@ def _remove_one(session: Session, vm: Any, target: str, patience: WaitLimit) -> 
                 session,
                 lambda: doomed.RemoveSnapshot_Task(removeChildren=False, consolidate=True),
                 on=on,
-                patience=patience,
+                wait=wait,
                 what="the snapshot's removal",
             ).seconds
     except NotFound:
@@ -185,24 +183,24 @@ def _whole(row: PropertyRow) -> bool:
     return row.get("snapshot") is not None or bool(row.get(MARKER))
 
 
-def _merge(session: Session, vm: Any, target: str | None, patience: WaitLimit) -> None:
+def _merge(session: Session, vm: Any, target: str | None, wait: WaitLimit) -> None:
     """Wait until the snapshot is not in the tree, and consolidate what the removal left open."""
     on = moref(vm)
 
     def gone(row: PropertyRow) -> bool:
         return target is None or (_whole(row) and not _exists(row, target))
 
-    row = tasks.watch(session, vm, _TREE, gone, on=on, patience=patience, what="the snapshot's removal")
+    row = tasks.watch(session, vm, _TREE, gone, on=on, wait=wait, what="the snapshot's removal")
     if row.get("runtime.consolidationNeeded"):
-        consolidate(session, vm, patience)
+        consolidate(session, vm, wait)
 
 
-def consolidate(session: Session, vm: Any, patience: WaitLimit) -> None:
+def consolidate(session: Session, vm: Any, wait: WaitLimit) -> None:
     """Consolidate open deltas, and wait until vCenter says that none is left."""
     on = moref(vm)
     try:
         with translated(on):
-            tasks.run(session, vm.ConsolidateVMDisks_Task, on=on, patience=patience, what="the consolidation")
+            tasks.run(session, vm.ConsolidateVMDisks_Task, on=on, wait=wait, what="the consolidation")
     except ConnectorError as failed:
         failed.remedy = failed.remedy or "consolidate the disks in vCenter"
         raise
@@ -212,6 +210,6 @@ def consolidate(session: Session, vm: Any, patience: WaitLimit) -> None:
         _TREE,
         lambda now: _whole(now) and not now.get("runtime.consolidationNeeded"),
         on=on,
-        patience=patience,
+        wait=wait,
         what="the consolidation",
     )

@@ -104,14 +104,14 @@ def held(
     A removal that fails is no error of the block: `Snapshot.cost.left`, the ledger and a note on the block's own error
     say it. `stop` ends the wait for the creation, never the removal.
     """
-    patience = WaitLimit(limits.create, stop or Event())
+    wait = WaitLimit(limits.create, stop or Event())
     vm = session.managed(vim.VirtualMachine, machine)
-    existing = _find(session, vm, ticket, patience)
+    existing = _find(session, vm, ticket, wait)
     ledger.planned(machine, ticket.token)
     target = existing.moref if existing else None
     cost = SnapshotCost()
     try:
-        creation = _Creation(existing) if existing else _create(session, vm, ticket, quiesce, patience)
+        creation = _Creation(existing) if existing else _create(session, vm, ticket, quiesce, wait)
         target, cost.create = creation.node.moref, creation.seconds
         ledger.created(machine, ticket.token, target)
         yield Snapshot(
@@ -121,7 +121,7 @@ def held(
             tasks.persist(
                 lambda: snapshot_disks(session, creation.node.moref),
                 on=machine,
-                patience=patience,
+                wait=wait,
                 what="its disks",
             ),
             creation.quiesced,
@@ -130,11 +130,11 @@ def held(
             cost=cost,
         )
     except BaseException as first:
-        _remove(session, machine, ticket, ledger, target, cost, limits, patience.stop.is_set())
+        _remove(session, machine, ticket, ledger, target, cost, limits, wait.stop.is_set())
         if cost.left:
             first.add_note(f"the snapshot {ticket.name} was left behind: {cost.left}")
         raise
-    _remove(session, machine, ticket, ledger, target, cost, limits, patience.stop.is_set())
+    _remove(session, machine, ticket, ledger, target, cost, limits, wait.stop.is_set())
 
 
 def _remove(
@@ -148,29 +148,29 @@ def _remove(
     stopped: bool,
 ) -> None:
     # after a stop the task is waited for, but an outage of vCenter only for a moment: the next start cleans up
-    patience = WaitLimit(limits.remove, outage=HURRY if stopped else None)
+    wait = WaitLimit(limits.remove, outage=HURRY if stopped else None)
     try:
-        cost.remove = removal.dismiss(session, machine, ticket, ledger, target, patience)
+        cost.remove = removal.dismiss(session, machine, ticket, ledger, target, wait)
     except ConnectorError as failed:
         cost.left = str(failed)
 
 
-def _find(session: Session, vm: Any, ticket: Ticket, patience: WaitLimit) -> SnapshotNode | None:
+def _find(session: Session, vm: Any, ticket: Ticket, wait: WaitLimit) -> SnapshotNode | None:
     """The snapshot of this ticket, looked for when no task works on the machine's snapshots any more."""
 
     def look() -> SnapshotNode | None:
-        tasks.settle(session, vm, moref(vm), removal.WORDS, patience)
+        tasks.settle(session, vm, moref(vm), removal.WORDS, wait)
         return removal.find(removal.tree(session, vm), ticket)
 
-    return tasks.persist(look, on=moref(vm), patience=patience, what="the machine's snapshots")
+    return tasks.persist(look, on=moref(vm), wait=wait, what="the machine's snapshots")
 
 
-def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, patience: WaitLimit) -> _Creation:
+def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, wait: WaitLimit) -> _Creation:
     def attempt(quietly: bool) -> _Creation:
         return tasks.persist(
-            lambda: _create_once(session, vm, ticket, quietly, patience),
+            lambda: _create_once(session, vm, ticket, quietly, wait),
             on=moref(vm),
-            patience=patience,
+            wait=wait,
             what="the snapshot's creation",
             tries=_TRIES,
         )
@@ -185,9 +185,9 @@ def _create(session: Session, vm: Any, ticket: Ticket, quiesce: Quiesce, patienc
     return attempt(False)
 
 
-def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, patience: WaitLimit) -> _Creation:
+def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, wait: WaitLimit) -> _Creation:
     """Create it, unless it exists: an answer may get lost, and a task may fail or be forgotten after its work."""
-    if (existing := _find(session, vm, ticket, patience)) is not None:
+    if (existing := _find(session, vm, ticket, wait)) is not None:
         return _Creation(existing, existing.quiesced)
     try:
         with translated(moref(vm)):
@@ -195,17 +195,17 @@ def _create_once(session: Session, vm: Any, ticket: Ticket, quietly: bool, patie
                 session,
                 lambda: vm.CreateSnapshot_Task(ticket.name, ticket.token, False, quietly),
                 on=moref(vm),
-                patience=patience,
+                wait=wait,
                 what="the snapshot's creation",
             ).seconds
     except ConnectorError as failed:
-        if patience.stop.is_set() or patience.left <= 0:
+        if wait.stop.is_set() or wait.left <= 0:
             raise
         log.warning("%s: is the snapshot there all the same? %s", moref(vm), failed)
-        if (existing := _find(session, vm, ticket, patience)) is None:
+        if (existing := _find(session, vm, ticket, wait)) is None:
             raise
         return _Creation(existing, existing.quiesced)
-    if (existing := _find(session, vm, ticket, patience)) is None:
+    if (existing := _find(session, vm, ticket, wait)) is None:
         raise VCenterFault(
             "somebody removed our snapshot right after its creation",
             on=moref(vm),

@@ -76,9 +76,7 @@ class Done(NamedTuple):
     seconds: float | None
 
 
-def persist(
-    work: Callable[[], Result], *, on: str, patience: WaitLimit, what: str, tries: int = TRIES
-) -> Result:
+def persist(work: Callable[[], Result], *, on: str, wait: WaitLimit, what: str, tries: int = TRIES) -> Result:
     """Do `work`, which may be repeated, until it succeeds or fails for a reason that does not pass by itself.
 
     An outage of vCenter is waited out. Any other failure that may pass is tried `tries` times, with growing pauses.
@@ -92,14 +90,14 @@ def persist(
         except ConnectorError as failed:
             if isinstance(failed, Unreachable | SessionExpired):
                 lost = lost or time.monotonic()
-                over = time.monotonic() - lost > patience.outlasts
+                over = time.monotonic() - lost > wait.outlasts
             else:
                 failures, lost = failures + 1, None
                 over = failures >= tries
-            if over or not failed.retryable or patience.left <= 0:
+            if over or not failed.retryable or wait.left <= 0:
                 raise
-            patience.check(on, what)
-            patience.pause(VCENTER.pause(failures))
+            wait.check(on, what)
+            wait.pause(VCENTER.pause(failures))
 
 
 def run(
@@ -107,17 +105,17 @@ def run(
     start: Callable[[], Any],
     *,
     on: str,
-    patience: WaitLimit,
+    wait: WaitLimit,
     what: str,
     progress: Progress | None = None,
 ) -> Done:
     """Start a task and wait for its end. When another task is in the way, wait for its end and start again."""
     while True:
         try:
-            return finish(session, start(), on=on, patience=patience, what=what, progress=progress)
+            return finish(session, start(), on=on, wait=wait, what=what, progress=progress)
         except vim.fault.TaskInProgress as busy:
-            patience.check(on, f"the task that runs before {what}")
-            _let_pass(session, busy.task, on, patience)
+            wait.check(on, f"the task that runs before {what}")
+            _let_pass(session, busy.task, on, wait)
         except vmodl.MethodFault as fault:
             raise translate(fault, on) from fault
 
@@ -127,7 +125,7 @@ def finish(
     task: Any,
     *,
     on: str,
-    patience: WaitLimit,
+    wait: WaitLimit,
     what: str,
     progress: Progress | None = None,
 ) -> Done:
@@ -144,7 +142,7 @@ def finish(
         return str(info.state) in _DONE
 
     try:
-        info = watch(session, task, ("info",), over, on=on, patience=patience, what=what).get("info")
+        info = watch(session, task, ("info",), over, on=on, wait=wait, what=what).get("info")
     except NotFound as gone:
         raise Forgotten(f"vCenter has forgotten the task of {what}", on=on) from gone
     if str(info.state) == "error":
@@ -159,13 +157,13 @@ def _seconds(info: Any) -> float | None:
     return max(0.0, float((info.completeTime - info.startTime).total_seconds()))
 
 
-def _let_pass(session: Session, running: Any, on: str, patience: WaitLimit) -> None:
+def _let_pass(session: Session, running: Any, on: str, wait: WaitLimit) -> None:
     if running is None:
-        patience.pause(VCENTER.first)
+        wait.pause(VCENTER.first)
         return
     with suppress(vmodl.MethodFault, Forgotten):  # the result of the other task does not matter
-        finish(session, running, on=on, patience=patience, what="the running task")
-    patience.pause(0.05)
+        finish(session, running, on=on, wait=wait, what="the running task")
+    wait.pause(0.05)
 
 
 def watch(
@@ -175,7 +173,7 @@ def watch(
     until: Callable[[PropertyRow], bool],
     *,
     on: str,
-    patience: WaitLimit,
+    wait: WaitLimit,
     what: str,
 ) -> PropertyRow:
     """Read the properties after every change until they satisfy `until`; survives renewals and short outages.
@@ -187,20 +185,20 @@ def watch(
         try:
             with translated(on), _notices(session, managed, paths) as notice:
                 while True:
-                    notice(max(1, min(NOTICE, int(patience.left))))
+                    notice(max(1, min(NOTICE, int(wait.left))))
                     row = read(session, managed, paths, on)
                     lost = None
                     if until(row):
                         return row
-                    patience.check(on, what)
+                    wait.check(on, what)
         except SessionExpired:
-            patience.check(on, what)
+            wait.check(on, what)
         except Unreachable:
             lost = lost or time.monotonic()
-            patience.check(on, what)
-            if time.monotonic() - lost > patience.outlasts:
+            wait.check(on, what)
+            if time.monotonic() - lost > wait.outlasts:
                 raise
-            patience.pause(1.0)
+            wait.pause(1.0)
 
 
 @contextmanager
@@ -250,8 +248,8 @@ def _info(session: Session, task: Any, on: str) -> Any:
     return None
 
 
-def settle(session: Session, machine: Any, on: str, words: Sequence[str], patience: WaitLimit) -> None:
+def settle(session: Session, machine: Any, on: str, words: Sequence[str], wait: WaitLimit) -> None:
     """Wait until no task with such a name runs on the machine, whoever started it."""
     while busy := running(session, machine, on, words):
-        patience.check(on, "another task on the machine")
-        _let_pass(session, busy[0], on, patience)
+        wait.check(on, "another task on the machine")
+        _let_pass(session, busy[0], on, wait)

@@ -169,13 +169,13 @@ def _reconfigure(
     keys = [vim.option.OptionValue(key=_key(disk), value="TRUE") for disk in mark if disk.controller]
     spec = vim.vm.ConfigSpec(changeTrackingEnabled=enabled, extraConfig=keys)
     on, what = str(vm._moId), "the change of CBT"
-    patience = WaitLimit(_RECONFIGURE, stop or Event())
+    wait = WaitLimit(_RECONFIGURE, stop or Event())
 
     def once() -> None:
         with translated(on):
-            tasks.run(session, lambda: vm.ReconfigVM_Task(spec), on=on, patience=patience, what=what)
+            tasks.run(session, lambda: vm.ReconfigVM_Task(spec), on=on, wait=wait, what=what)
 
-    tasks.persist(once, on=on, patience=patience, what=what)
+    tasks.persist(once, on=on, wait=wait, what=what)
 
 
 def changed(

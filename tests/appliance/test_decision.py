@@ -33,7 +33,7 @@ def attempt(kind: str = "full", snapshot: str = "token-1") -> dict[str, Any]:
 
 def decided(
     state: dict[str, Any] | None,
-    standing: Collection[str] = (),
+    existing: Collection[str] = (),
     known: bool = True,
     disagreement: str = "",
 ) -> tuple[Decision, list[MachineDisk]]:
@@ -45,7 +45,7 @@ def decided(
             raise ChangesUnknown("tracking was restarted")
         return CHANGES
 
-    return decide(state, DISK, "token-2", lambda: standing, changed, disagreement), asked
+    return decide(state, DISK, "token-2", lambda: existing, changed, disagreement), asked
 
 
 def test_invariant_13_a_disagreement_means_comparing_and_cbt_is_not_even_asked() -> None:
@@ -78,7 +78,7 @@ def test_a_target_that_nobody_wrote_is_copied_in_full(state: dict[str, Any] | No
 
 
 @pytest.mark.parametrize(
-    ("changes", "standing", "known", "why"),
+    ("changes", "existing", "known", "why"),
     [
         ({"doubt": "CBT missed a write"}, set(), True, "CBT missed a write"),
         ({}, {"token-1"}, True, "was still there"),
@@ -89,9 +89,9 @@ def test_a_target_that_nobody_wrote_is_copied_in_full(state: dict[str, Any] | No
     ],
 )
 def test_invariant_6_every_doubt_means_comparing(
-    changes: dict[str, Any], standing: set[str], known: bool, why: str
+    changes: dict[str, Any], existing: set[str], known: bool, why: str
 ) -> None:
-    decision, _ = decided(STATE | changes, standing, known)
+    decision, _ = decided(STATE | changes, existing, known)
     assert (decision.kind, decision.changes) == ("compare", None) and why in decision.note
 
 

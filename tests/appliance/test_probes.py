@@ -77,13 +77,13 @@ def closed() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def standing(home: World) -> VCenterFacts:
+def facts_of(home: World) -> VCenterFacts:
     with VCenter(home.settings(), owner="c0", ledger=Memory()) as vcenter:
-        return vcenter.standing()
+        return vcenter.facts()
 
 
 def hosts(home: World, ports: Ports) -> list[DoctorFinding]:
-    seen = replace(standing(home), grants=())
+    seen = replace(facts_of(home), grants=())
     return list(judge(probes.after_login(home.server.url, seen, ports)))
 
 
@@ -109,7 +109,7 @@ def test_a_proxy_that_accepts_everything_is_noticed(home: World) -> None:
 
 
 def test_a_host_with_another_certificate_than_vcenter_knows(home: World) -> None:
-    seen = replace(standing(home), grants=())
+    seen = replace(facts_of(home), grants=())
     strange = replace(seen, hosts=tuple(replace(one, thumbprint="AA" * 20) for one in seen.hosts))
     with listener(b"220 hello\r\n") as nfc:
         found = list(judge(probes.after_login("vc", strange, Ports(nfc, port_of(home)))))
@@ -117,7 +117,7 @@ def test_a_host_with_another_certificate_than_vcenter_knows(home: World) -> None
 
 
 def test_a_host_that_is_known_by_sha1_alone_is_a_finding_with_the_pin_to_write_down(home: World) -> None:
-    seen, shown = replace(standing(home), grants=()), home.server.thumbprint_sha256.replace(":", "").lower()
+    seen, shown = replace(facts_of(home), grants=()), home.server.thumbprint_sha256.replace(":", "").lower()
 
     def judged(pins: NfcSettings | None) -> list[DoctorFinding]:
         return list(judge(probes.after_login("vc", seen, Ports(nfc, port_of(home)), pins)))
@@ -163,11 +163,11 @@ def test_a_login_that_is_refused_is_a_finding_and_the_rest_is_looked_at(home: Wo
 
 
 def test_what_the_user_may_not_do_is_told_per_object(home: World) -> None:
-    assert not any(one.missing for one in standing(home).grants)
-    kinds = {one.on for one in standing(home).grants}
+    assert not any(one.missing for one in facts_of(home).grants)
+    kinds = {one.on for one in facts_of(home).grants}
     assert kinds == {On.ROOT, On.MACHINE, On.DATASTORE}
     home.server.center.authority.deny("VirtualMachine.State.CreateSnapshot", home.vm)
-    lacking = [one for one in standing(home).grants if one.missing]
+    lacking = [one for one in facts_of(home).grants if one.missing]
     assert [(one.moref, one.missing) for one in lacking] == [
         (home.vm, ("VirtualMachine.State.CreateSnapshot",))
     ]
@@ -179,7 +179,7 @@ def test_an_encrypted_machine_needs_the_right_to_its_keys() -> None:
 
 
 def test_the_clock_is_compared_by_vcenters_own(home: World) -> None:
-    assert abs(standing(home).skew) < 5
+    assert abs(facts_of(home).skew) < 5
 
 
 def test_a_vddk_is_loaded_and_held_against_every_version(home: World, tmp_path: Path) -> None:

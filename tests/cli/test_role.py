@@ -64,7 +64,7 @@ def test_the_role_that_the_doctor_prints_suffices(home: World, tmp_path: Path) -
     for line in role.commands(OURS):
         administrator(home, tmp_path, line)
     with ours(home) as vcenter:
-        assert not [one for one in vcenter.standing().grants if one.missing]
+        assert not [one for one in vcenter.facts().grants if one.missing]
         machine = vcenter.find(home.vm)
         before = vcenter.ensure_tracking(home.vm, "p-1")
         with vcenter.snapshot(home.vm, "p-2") as snapshot:
@@ -84,6 +84,6 @@ def test_each_needed_privilege_is_missed_when_the_role_lacks_it(home: World, tmp
             continue
         home.server.center.authority.deny(one.id)
         with ours(home) as vcenter:
-            lacking = [grant for grant in vcenter.standing().grants if grant.missing]
+            lacking = [grant for grant in vcenter.facts().grants if grant.missing]
         home.server.center.authority.allow(one.id)
         assert lacking and all(grant.missing == (one.id,) and grant.on is one.on for grant in lacking)

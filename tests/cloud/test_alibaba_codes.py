@@ -282,7 +282,7 @@ def test_an_instance_that_somebody_protects_is_told(ready: Cloud, code: str) -> 
 
 
 def test_every_documented_code_is_in_the_table_and_leads_where_it_should() -> None:
-    for codes, verdict in (
+    for codes, effect in (
         (NEXT_TYPE, RefusalEffect.NEXT_TYPE),
         (NEXT_DISK, RefusalEffect.NEXT_DISK),
         (STOP | STOP_IMAGE, RefusalEffect.STOP),
@@ -290,13 +290,13 @@ def test_every_documented_code_is_in_the_table_and_leads_where_it_should() -> No
         (AGAIN | AGAIN_TOO, RefusalEffect.AGAIN),
     ):
         for code, status in codes.items():
-            assert judge(code, status).verdict is verdict, code
+            assert judge(code, status).effect is effect, code
     assert len({code.name for code in CODES}) == len(CODES)
 
 
 def test_who_is_told_to_act_is_told_how() -> None:
-    assert not [code.name for code in CODES if code.verdict is RefusalEffect.STOP and not code.remedy]
-    assert judge("Never.Heard", 418).verdict is RefusalEffect.STOP
+    assert not [code.name for code in CODES if code.effect is RefusalEffect.STOP and not code.remedy]
+    assert judge("Never.Heard", 418).effect is RefusalEffect.STOP
 
 
 def test_the_simulated_cloud_knows_the_status_of_each() -> None:
@@ -310,4 +310,4 @@ def test_the_simulated_cloud_knows_the_status_of_each() -> None:
 def test_the_operators_page_lists_this_table() -> None:
     page = (Path(__file__).parents[2] / "docs" / "alibaba.md").read_text()
     for code in CODES:
-        assert f"| `{code.name}` | {code.verdict} | {code.remedy or '-'} |" in page
+        assert f"| `{code.name}` | {code.effect} | {code.remedy or '-'} |" in page

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.cloud.alibaba.instance_types import ARM64, X86, Offer, Wanted, candidates
 from connector.cloud.alibaba.market import GIB, Category
-from connector.cloud.alibaba.specification import ARM64, X86, Offer, Wanted, candidates
 from simulator.cloud.stock import TYPES, Stock
 
 STOCK = {kind.name: kind for kind in TYPES}

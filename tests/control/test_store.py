@@ -104,7 +104,7 @@ def test_runs_from_before_there_were_applications_belong_to_none(empty_url: str)
     assert (job.application, job.rank, job.down_since, job.keep_cbt) == ("", 0, 1500.0, True)
     assert (run.cohort, run.rank, run.proved, run.started) == (None, 0, False, 1400.0)
     assert [found.phase for found in store.passes.of("j-1")] == ["reading"]
-    assert store.applications.word("r-1") is Outcome.DONE
+    assert store.applications.final_outcome("r-1") is Outcome.DONE
     store.close()
 
 
@@ -202,7 +202,7 @@ def test_a_stop_and_the_word_that_all_are_proved_never_both_win(store: Store) ->
             store.pass_ends.finish(found.id, appliance, Outcome.DONE, None, {})
     results = _together(2, lambda n: store.pass_ends.stop(ids[0]) if n else store.applications.decide(cohort))
     stopped = not any(isinstance(result, Conflict) for result in results)
-    words = [store.applications.word(run.id) for run in open_runs]
+    words = [store.applications.final_outcome(run.id) for run in open_runs]
     assert sorted(words, key=str) == ([None, Outcome.STOPPED] if stopped else [Outcome.DONE] * 2)
 
 

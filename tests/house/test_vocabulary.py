@@ -23,7 +23,7 @@ BANNED: Final = frozenset(
     word
     for line in (
         "bench complaint deed deeds desk door doors doorstep dressed entrance errand errands leaf leaves notary practice roster",
-        "thing things toll tolls wish wished wishes workbench",
+        "standing thing things toll tolls wish wished wishes workbench",
     )
     for word in line.split()
 )

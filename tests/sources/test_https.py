@@ -22,7 +22,7 @@ from connector.errors import (
 )
 from connector.model import DiskAccess, DiskBacking, Extent, FileRoute, NfcTicket
 from connector.sources.https import DatastoreFileSource, HttpsReader, HttpsSettings, unused_cells
-from connector.sources.reader import HostOverloaded, SourceChanged, is_distrusted, is_overloaded
+from connector.sources.reader import HostOverloaded, SourceChanged, is_overloaded, is_source_changed
 from connector.transfer.policies import Retrying
 from connector.transfer.source import BlockSource
 from connector.vcenter.client import Snapshot, VCenter
@@ -169,7 +169,7 @@ def test_an_answer_that_is_not_what_was_asked_for(
             whole(source)
         assert lab.flat in failed.value.on
         assert is_overloaded(failed.value) == (kind is HostOverloaded)
-        assert is_distrusted(failed.value) == (kind is SourceChanged)
+        assert is_source_changed(failed.value) == (kind is SourceChanged)
         if kind is not SourceChanged:
             assert whole(source) == CONTENT
 
@@ -280,7 +280,7 @@ def test_when_the_snapshots_change_nothing_that_was_read_counts(delivered: int) 
             with pytest.raises(SourceChanged, match="snapshots changed") as failed:
                 for block in reading:
                     block.release()
-        assert is_distrusted(failed.value) and not failed.value.retryable
+        assert is_source_changed(failed.value) and not failed.value.retryable
         assert failed.value.id == "ReaderFailed"
         with pytest.raises(
             SourceChanged, match="gone"
@@ -303,7 +303,7 @@ def test_a_file_that_is_rewritten_is_noticed_before_vcenter_says_so(lab: Lab) ->
 def test_a_task_on_the_snapshots_is_waited_for(lab: Lab) -> None:
     with pytest.raises(ReaderFailed, match="task") as busy:
         lab.open(routes=Answers(lab, backing={"work": "a task of vCenter works on it"}))
-    assert busy.value.retryable and not is_distrusted(busy.value)
+    assert busy.value.retryable and not is_source_changed(busy.value)
 
 
 def test_closing_ends_requests_that_are_under_way(lab: Lab) -> None:

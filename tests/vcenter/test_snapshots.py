@@ -150,7 +150,7 @@ def test_another_task_is_waited_for(place: World, open_session: Session, ledger:
     with held(open_session, place.vm, TICKET, ledger):
         assert place.snapshots() == ["backup", "connector-pass-1"]
     assert place.snapshots() == ["backup"]
-    assert tasks.finish(open_session, foreign, on="x", patience=WaitLimit(5), what="it") is not None
+    assert tasks.finish(open_session, foreign, on="x", wait=WaitLimit(5), what="it") is not None
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class RepairContext:
     memory: ResourceRegister
     reader: Reader | None = None
     locks: MachineLocks = field(default_factory=MachineLocks)
-    standing: tuple[Leftover, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
     machines: Mapping[str, Machine] = field(default_factory=dict)
     known: tuple[RegisteredResource, ...] = ()
     running_machines: frozenset[str] = frozenset()
@@ -118,7 +118,7 @@ class RepairContext:
     def look(self) -> None:
         """Read everything once."""
         self.machines = {machine.moref: machine for machine in self.vcenter.machines()}
-        self.standing = self.vcenter.leftovers()
+        self.leftovers = self.vcenter.leftovers()
         self.known = tuple(self.memory.remembered())
         self.running_machines = self.memory.running_machines()
 
@@ -141,7 +141,7 @@ class Check:
 
 def _orphans(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
     """Snapshots with our token that no pass uses."""
-    for leftover in repair_context.standing:
+    for leftover in repair_context.leftovers:
         if leftover.machine in repair_context.running_machines:
             continue
         token = leftover.node.description.strip()
@@ -158,12 +158,12 @@ def _orphans(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
 
 def _consolidations(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
     """Machines whose disks need consolidation after a removal of ours, and records of machines that are gone."""
-    standing = {leftover.node.description.strip() for leftover in repair_context.standing}
+    existing = {leftover.node.description.strip() for leftover in repair_context.leftovers}
     for resource in repair_context.known:
         if (
             resource.kind != SNAPSHOT
             or resource.machine in repair_context.running_machines
-            or resource.token in standing
+            or resource.token in existing
         ):
             continue
         machine = repair_context.machines.get(resource.machine)

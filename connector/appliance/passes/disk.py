@@ -160,9 +160,9 @@ class DiskCopy:
         self._doubt = str(state["doubt"]) if state else ""
         lineage = self._order.lineage
         disagreement = "" if self._replaced else lineage.disagreement(self._key, state or _NO_TARGET)
-        return decide(state, self._disk, self._snapshot.token, self._standing, self._changed, disagreement)
+        return decide(state, self._disk, self._snapshot.token, self._existing, self._changed, disagreement)
 
-    def _standing(self) -> set[str]:
+    def _existing(self) -> set[str]:
         machine = self._context.vcenter.find(self._order.moref)
         return {node.description.strip() for node in machine.snapshots} - {self._snapshot.token}
 

@@ -21,7 +21,8 @@ from connector.appliance.passes.disk import DiskCopy
 from connector.appliance.passes.disk_set import reconcile
 from connector.appliance.passes.evidence import Reading, attest
 from connector.appliance.passes.give_back import GivenBack
-from connector.appliance.passes.machine_identity import identified, remove_leftovers
+from connector.appliance.passes.leftovers import remove_leftovers
+from connector.appliance.passes.machine_identity import identified
 from connector.appliance.passes.order import Order, PassControl
 from connector.appliance.progress import DiskProgress, PassProgress
 from connector.appliance.snapshot_care.governor import obstacle
@@ -42,7 +43,7 @@ from connector.errors import (
 )
 from connector.model import Finding, Machine, PowerState, Severity
 from connector.patience import Patience
-from connector.sources.reader import is_distrusted
+from connector.sources.reader import is_source_changed
 from connector.transfer.flow import Flow
 from connector.vcenter.client import Quiesce, Snapshot, Ticket, disk_set_changes
 from connector.vcenter.disk_order import as_in
@@ -168,17 +169,17 @@ class MachinePass:
         return self._vcenter.now() - taken if taken else 0.0
 
     def _reading(self, machine: Machine) -> str:
-        """The id of the reading to continue: the newest of this pass whose snapshot still stands, else a new one.
+        """The id of the reading to continue: the newest of this pass whose snapshot still exists, else a new one.
 
         The record alone is no proof: somebody may have removed the snapshot, or its removal was never heard of. Nor is
-        a standing snapshot: one of an earlier run, which resisted its removal, shows an earlier instant. A cutover never
+        an existing snapshot: one of an earlier run, which resisted its removal, shows an earlier instant. A cutover never
         continues: the snapshot may have been taken while the machine still ran.
         """
         if self._order.final:
             return self._order.pass_id
-        standing = {node.description.strip() for node in machine.snapshots}
+        existing = {node.description.strip() for node in machine.snapshots}
         for known in reversed(self._order.objects):
-            ticket = Ticket.of(known.token) if known.token in standing else None
+            ticket = Ticket.of(known.token) if known.token in existing else None
             if ticket and ticket.owner == self._vcenter.owner and ticket.pass_id in self._order.attempts:
                 return ticket.pass_id
         return self._order.pass_id
@@ -191,7 +192,7 @@ class MachinePass:
             return self._copy_all(snapshot, reading, guard)
         except ReaderFailed as failed:
             identified(self._vcenter, self._order)  # a machine that is gone explains it better
-            if is_distrusted(failed):
+            if is_source_changed(failed):
                 self._distrust(snapshot, reading, failed.what)
                 raise GivenBack(failed.what, on=failed.on, rest=self._context.governor.rest) from failed
             raise

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from connector.appliance.passes.give_back import GivenBack
-from connector.appliance.passes.order import Order, OrderResource
+from connector.appliance.passes.order import Order
 from connector.errors import Conflict, NotFound
 from connector.model import Machine
-from connector.vcenter.client import SNAPSHOT, TRACKING, Ticket, VCenter
+from connector.vcenter.client import VCenter
 from connector.vcenter.partial import obscured
-
-PATIENT = 6 * 3600.0  # seconds that the removal of leftovers may take
-
 
 REST = 30.0  # seconds until the next try when vCenter does not show the machine whole
 
@@ -38,20 +35,3 @@ def identified(vcenter: VCenter, order: Order) -> Machine:
             remedy="refresh the sources and create a new job",
         )
     return machine
-
-
-def remove_leftovers(vcenter: VCenter, order: Order, *, keep: str = "", limit: float = PATIENT) -> None:
-    """What stands with our token goes, and what the record says that earlier attempts left to consolidate.
-
-    The snapshot with the token `keep` stays. Raises what fails.
-    """
-    vcenter.clear_leftovers(keep={keep}, machine=order.moref, limit=limit)
-    for resource in order.objects:
-        is_ours = (ticket := Ticket.of(resource.token)) is not None and ticket.owner == vcenter.owner
-        if resource.kind == SNAPSHOT and not resource.removed and resource.token != keep and is_ours:
-            vcenter.dismiss(order.moref, resource.token, limit)
-
-
-def tracked_by_us(order: Order) -> tuple[OrderResource, ...]:
-    """The records that CBT was off before this job."""
-    return tuple(resource for resource in order.objects if resource.kind == TRACKING and not resource.removed)

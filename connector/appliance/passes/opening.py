@@ -18,7 +18,7 @@ from connector.appliance.snapshot_care.guard import Guard
 from connector.backoff import OPENING
 from connector.errors import ConnectorError, Ineligible, Interrupted, NotPermitted, ReaderFailed
 from connector.model import MachineDisk
-from connector.sources.reader import is_distrusted, is_overloaded, is_unplaced
+from connector.sources.reader import is_overloaded, is_source_changed, is_unplaced
 from connector.transfer.source import BlockSource
 from connector.vcenter.client import Snapshot
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 HOST: Final = 1800.0  # seconds that a machine may take to find another host
 TRIES: Final = 4  # after any other failure that may pass
 
-#: After these, another reader may succeed. After a certificate that is not trusted, none is tried: somebody may stand between.
+#: After these, another reader may succeed. TrustFailed is not among them: somebody may stand between us and the host.
 _OF_THE_READER: Final = (ReaderFailed, Ineligible, NotPermitted)
 
 
@@ -82,7 +82,7 @@ class Opening:
     def instead(self, failed: ConnectorError) -> bool:
         """Whether the next opening uses another reader because this one failed for good."""
         host_will_serve = is_overloaded(failed) or is_unplaced(failed)
-        no_help = host_will_serve or is_distrusted(failed)
+        no_help = host_will_serve or is_source_changed(failed)
         if len(self._readers) == 1 or no_help or not isinstance(failed, _OF_THE_READER):
             return False
         log.warning(

@@ -1,6 +1,6 @@
 """Decides the pass kind of a disk: delta, repair, compare or full. In doubt it is compare, and never "no changes".
 
-Pure except for the questions to vCenter.
+Pure except for the questions to vCenter. When its answer about changes is not believed: `connector/vcenter/changes.py`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def decide(
     state: Mapping[str, Any] | None,
     disk: MachineDisk,
     snapshot: str,
-    standing: Callable[[], Collection[str]],
+    existing: Callable[[], Collection[str]],
     changed: Changed,
     disagreement: str = "",
 ) -> Decision:
     """The pass kind for a disk. `state` is the target as its instance describes it.
 
-    `snapshot` is the token of the snapshot that is read, `standing()` the tokens of all snapshots of the machine.
+    `snapshot` is the token of the snapshot that is read, `existing()` the tokens of all snapshots of the machine.
     `disagreement`: why the pass must not continue from the target (see `lineage`).
     """
     if state is None or not state["touched"]:
@@ -46,7 +46,7 @@ def decide(
         if disagreement:
             raise ChangesUnknown(state["doubt"] or disagreement)
         if state["base"]:
-            if state["base"]["snapshot"] in standing():
+            if state["base"]["snapshot"] in existing():
                 raise ChangesUnknown("the snapshot of the base was still there when the next one was taken")
             return _onward(state, disk, changed)
         return _resumed(state, disk, snapshot, changed)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from connector.appliance.passes.context import PassContext
-from connector.appliance.passes.machine_identity import identified, remove_leftovers, tracked_by_us
+from connector.appliance.passes.leftovers import remove_leftovers, tracked_by_us
+from connector.appliance.passes.machine_identity import identified
 from connector.appliance.passes.order import Order, PassControl
 from connector.appliance.progress import PassProgress
 from connector.errors import ConnectorError

@@ -105,7 +105,7 @@ class Api:
             try:
                 return self._repeated(service, name, operation, parameters, on)
             except Refusal as refused:
-                if refused.verdict is not RefusalEffect.WAIT or time.monotonic() >= deadline:
+                if refused.effect is not RefusalEffect.WAIT or time.monotonic() >= deadline:
                     raise
             self.pause()
 
@@ -184,7 +184,7 @@ def client_token(token: str) -> str:
 
 def _again(error: Exception) -> bool:
     if isinstance(error, Refusal):
-        return error.verdict is RefusalEffect.AGAIN
+        return error.effect is RefusalEffect.AGAIN
     return isinstance(error, TargetFailed) and error.retryable
 
 

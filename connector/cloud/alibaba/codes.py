@@ -27,7 +27,7 @@ class EcsCode:
     """One row of the table. A name that ends in `.*` matches any ending."""
 
     name: str
-    verdict: RefusalEffect
+    effect: RefusalEffect
     remedy: str = ""
 
 
@@ -159,12 +159,12 @@ class Refusal(TargetFailed):
         self, operation: str, code: str, status: int, message: str, request: str, *, on: str = ""
     ) -> None:
         self.code, self.status = code, status
-        self.verdict = judge(code, status).verdict
+        self.effect = judge(code, status).effect
         super().__init__(
             f"{operation} was refused: {code} ({message.strip().rstrip('.')}; request {request})",
             on=on,
             remedy=judge(code, status).remedy,
-            retryable=self.verdict in (RefusalEffect.WAIT, RefusalEffect.AGAIN),
+            retryable=self.effect in (RefusalEffect.WAIT, RefusalEffect.AGAIN),
         )
 
     @property

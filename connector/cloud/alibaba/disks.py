@@ -8,11 +8,11 @@ from typing import Any, Final
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json, client_token
 from connector.cloud.alibaba.codes import NoStock, Refusal, RefusalEffect
+from connector.cloud.alibaba.instance_types import Offer
 from connector.cloud.alibaba.launch import disk_key, disk_name, wanted
 from connector.cloud.alibaba.limits import DISK_LIMIT
 from connector.cloud.alibaba.market import GIB, Market
 from connector.cloud.alibaba.owner_ledger import OwnerLedger
-from connector.cloud.alibaba.specification import Offer
 from connector.cloud.provider import TargetDisk
 from connector.errors import TargetFailed
 
@@ -60,7 +60,7 @@ class CloudDisks:
     def _launched(self, instance: str, ledger: OwnerLedger) -> dict[str, Json] | None:
         """All its data disks by key; None while a disk of the launch is not visible."""
         by_key = self._by_key(instance)
-        names = (page.name.removeprefix("launch-disk/") for page in ledger.standing("launch-disk"))
+        names = (attempt.name.removeprefix("launch-disk/") for attempt in ledger.remaining("launch-disk"))
         return by_key if all(key in by_key for key in names) else None
 
     def _by_key(self, instance: str) -> dict[str, Json]:
@@ -76,19 +76,19 @@ class CloudDisks:
         def look() -> Json | None:
             return next(self._rows({"Tag": tags.written(disk_tags)}), None)
 
-        page = ledger.open("disk", f"disk/{disk.key}")
+        attempt = ledger.open("disk", f"disk/{disk.key}")
         row = look()
         if row is None:
             parameters = self._order(instance, disk) | {
                 "Tag": tags.written(disk_tags | self._settings.tags),
-                "ClientToken": client_token(page.token),
+                "ClientToken": client_token(attempt.token),
             }
             try:
                 disk_id = str(self._api.ecs("CreateDisk", parameters, on=ledger.owner)["DiskId"])
             except Refusal as refused:
-                if refused.verdict is not RefusalEffect.EXISTS:
+                if refused.effect is not RefusalEffect.EXISTS:
                     raise
-                disk_id = str(self._api.until(look, "visible", on=page.token)["DiskId"])
+                disk_id = str(self._api.until(look, "visible", on=attempt.token)["DiskId"])
         else:
             disk_id = str(row["DiskId"])
         return disk_id

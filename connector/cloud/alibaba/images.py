@@ -16,7 +16,7 @@ from connector.cloud.alibaba import guest, tags
 from connector.cloud.alibaba.api import Api, Json, client_token
 from connector.cloud.alibaba.codes import Refusal, RefusalEffect
 from connector.cloud.alibaba.market import GIB
-from connector.cloud.alibaba.owner_ledger import ObjectAttempts, OwnerLedger
+from connector.cloud.alibaba.owner_ledger import ObjectAttempt, OwnerLedger
 from connector.cloud.provider import ImageRequest, StoredImage
 from connector.errors import TargetFailed
 
@@ -73,29 +73,29 @@ class CloudImages:
             self._snapshot(str(disk.key), disks[str(disk.key)], ledger, run_tags) for disk in request.disks
         ]
         snapshot_ids = []
-        for page, snapshot in snapshots:
+        for attempt, snapshot in snapshots:
             size = self._accomplished(snapshot)
-            ledger.made(page, snapshot)
+            ledger.made(attempt, snapshot)
             snapshot_ids.append((snapshot, size))
         return snapshot_ids
 
     def _snapshot(
         self, key: str, disk: Json, ledger: OwnerLedger, run_tags: dict[str, str]
-    ) -> tuple[ObjectAttempts, str]:
+    ) -> tuple[ObjectAttempt, str]:
         owner_tags = run_tags | {tags.DISK: key}
 
         def look() -> Json | None:
             rows = self._snapshot_rows(Tag=tags.written(owner_tags))
             return next((row for row in rows if row.get("Status") != "failed"), None)
 
-        page = ledger.open("snapshot", f"snapshot/{run_tags[tags.RUN]}/{key}")
+        attempt = ledger.open("snapshot", f"snapshot/{run_tags[tags.RUN]}/{key}")
         row = look()
         if row is None:
             parameters = {
                 "DiskId": disk["DiskId"],
                 "SnapshotName": f"connector-{key}-{run_tags[tags.RUN]}"[:_LONGEST],
                 "Tag": tags.written(owner_tags | self._settings.tags),
-                "ClientToken": client_token(page.token),
+                "ClientToken": client_token(attempt.token),
                 "ResourceGroupId": self._settings.resource_group,
             }
             try:
@@ -103,10 +103,10 @@ class CloudImages:
                     "CreateSnapshot", parameters, patience=self._settings.patience, on=str(disk["DiskId"])
                 )
             except Refusal as refused:
-                if refused.verdict is not RefusalEffect.EXISTS:
+                if refused.effect is not RefusalEffect.EXISTS:
                     raise
-                row = self._api.until(look, "visible", on=page.token)
-        return page, str(row["SnapshotId"])
+                row = self._api.until(look, "visible", on=attempt.token)
+        return attempt, str(row["SnapshotId"])
 
     def _accomplished(self, snapshot: str) -> int:
         """The snapshot's size in GiB, after it is accomplished. There is no time limit; the console shows its progress."""
@@ -128,7 +128,7 @@ class CloudImages:
         run_tags: dict[str, str],
     ) -> Json:
         """Make the image with the requested name; if the name is in use, with the job's id appended (X3)."""
-        page = ledger.open("image", f"image/{request.run}")
+        attempt = ledger.open("image", f"image/{request.run}")
         for number, name in enumerate(_names(request), 1):
             parameters = self._given(
                 ImageName=name,
@@ -138,15 +138,15 @@ class CloudImages:
                 BootMode=guest.boot_mode(request.firmware),
                 DiskDeviceMapping=_mapping(snapshots),
                 Tag=tags.written(run_tags | self._settings.tags),
-                ClientToken=client_token(f"{page.token}/{number}"),
+                ClientToken=client_token(f"{attempt.token}/{number}"),
                 ResourceGroupId=self._settings.resource_group,
             )
             try:
                 return self._api.ecs("CreateImage", parameters, patience=self._settings.patience, on=name)
             except Refusal as refused:
-                if refused.verdict is RefusalEffect.EXISTS:
-                    return self._api.until(lambda: self._begun(run_tags), "visible", on=page.token)
-                if refused.verdict is not RefusalEffect.RENAME:
+                if refused.effect is RefusalEffect.EXISTS:
+                    return self._api.until(lambda: self._begun(run_tags), "visible", on=attempt.token)
+                if refused.effect is not RefusalEffect.RENAME:
                     raise
         raise TargetFailed(
             "every name for the image is taken", on=request.name, remedy="choose another image name"

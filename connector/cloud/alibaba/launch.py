@@ -15,11 +15,11 @@ from typing import Any, Final
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json, client_token
 from connector.cloud.alibaba.codes import NoStock, Refusal, RefusalEffect
+from connector.cloud.alibaba.instance_types import Offer, candidates
 from connector.cloud.alibaba.limits import DISK_LIMIT
 from connector.cloud.alibaba.market import GIB, Category, Market
 from connector.cloud.alibaba.network import Networks, Switch
-from connector.cloud.alibaba.owner_ledger import ObjectAttempts, OwnerLedger
-from connector.cloud.alibaba.specification import Offer, candidates
+from connector.cloud.alibaba.owner_ledger import ObjectAttempt, OwnerLedger
 from connector.cloud.provider import INSTANCE_NAME, InstanceRequest, TargetDisk
 from connector.errors import TargetFailed
 from connector.model import Credential
@@ -40,8 +40,8 @@ class LaunchAttempt:
         return f"launch/{self.offer.zone}/{self.offer.type}/{self.category}"
 
     @classmethod
-    def of(cls, page: ObjectAttempts) -> LaunchAttempt:
-        _, zone, kind, category = page.name.split("/")
+    def of(cls, recorded: ObjectAttempt) -> LaunchAttempt:
+        _, zone, kind, category = recorded.name.split("/")
         return cls(Offer(zone, kind), category)
 
 
@@ -50,7 +50,7 @@ class LaunchRequest:
     """What all attempts of one launch share. `look` finds the instance by its tags."""
 
     request: InstanceRequest
-    book: OwnerLedger
+    ledger: OwnerLedger
     own: dict[str, str]
     look: Callable[[], Json | None]
     image: Json
@@ -90,8 +90,8 @@ class Launcher:
 
     def _unsettled(self, launch: LaunchRequest) -> str | None:
         """Repeat the attempts with unknown outcome; the id of the instance if one had its effect."""
-        for page in launch.book.standing("launch"):
-            instance = self._try(launch, LaunchAttempt.of(page))
+        for recorded in launch.ledger.remaining("launch"):
+            instance = self._try(launch, LaunchAttempt.of(recorded))
             if isinstance(instance, str):
                 return instance
         return None
@@ -105,7 +105,7 @@ class Launcher:
                 instance = self._try(launch, LaunchAttempt(offer, category.name))
                 if isinstance(instance, str):
                     return instance
-                if instance.verdict is RefusalEffect.NEXT_TYPE:
+                if instance.effect is RefusalEffect.NEXT_TYPE:
                     break
         raise _nothing(launch)
 
@@ -124,26 +124,28 @@ class Launcher:
         try:
             return self._run(launch, attempt)
         except Refusal as refused:
-            if refused.verdict not in (RefusalEffect.NEXT_TYPE, RefusalEffect.NEXT_DISK):
+            if refused.effect not in (RefusalEffect.NEXT_TYPE, RefusalEffect.NEXT_DISK):
                 raise
-            launch.book.gone(launch.book.open("launch", attempt.name))
+            launch.ledger.gone(launch.ledger.open("launch", attempt.name))
             launch.reasons.append(f"{attempt.offer.type} in {attempt.offer.zone}: {refused.code}")
             return refused
 
     def _run(self, launch: LaunchRequest, attempt: LaunchAttempt) -> str:
         zone = attempt.offer.zone
-        switch = self._networks.connected(launch.book, launch.switches.get(zone) or Switch(zone), launch.own)
-        group = self._networks.group(launch.book, switch, launch.own)
+        switch = self._networks.connected(
+            launch.ledger, launch.switches.get(zone) or Switch(zone), launch.own
+        )
+        group = self._networks.group(launch.ledger, switch, launch.own)
         parameters = self._order(launch, attempt, switch, group)
-        page = launch.book.open("launch", attempt.name)
-        note_disks(launch.book, [disk.key for disk in launch.request.disks])
+        recorded = launch.ledger.open("launch", attempt.name)
+        note_disks(launch.ledger, [disk.key for disk in launch.request.disks])
         reached = tags.VPC if launch.request.placement.net_mode == 2 else tags.INTERNET
         owner_tags = launch.own | {tags.NET: reached} | self._settings.tags
-        parameters |= {"Tag": tags.written(owner_tags), "ClientToken": client_token(page.token)}
+        parameters |= {"Tag": tags.written(owner_tags), "ClientToken": client_token(recorded.token)}
         try:
             answer = self._api.ecs("RunInstances", parameters, on=launch.request.job_id)
         except Refusal as refused:
-            if refused.verdict is not RefusalEffect.EXISTS:
+            if refused.effect is not RefusalEffect.EXISTS:
                 raise
             return str(self._api.until(launch.look, "visible", on=launch.request.token)["InstanceId"])
         return str(answer["InstanceIdSets"]["InstanceIdSet"][0])
@@ -229,9 +231,9 @@ class Launcher:
 def note_disks(ledger: OwnerLedger, keys: Sequence[int]) -> None:
     """Record which disks come with the instance: they may become visible later and must not be made twice."""
     names = {f"launch-disk/{key}" for key in keys}
-    for page in ledger.standing("launch-disk"):
-        if page.name not in names:
-            ledger.gone(page)
+    for recorded in ledger.remaining("launch-disk"):
+        if recorded.name not in names:
+            ledger.gone(recorded)
     for name in sorted(names):
         ledger.open("launch-disk", name)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connector.cloud.alibaba.api import Api
-from connector.cloud.alibaba.specification import Offer, Wanted
+from connector.cloud.alibaba.instance_types import Offer, Wanted
 
 GIB: Final = 1 << 30
 _HAS_STOCK: Final = ("WithStock", "ClosedWithStock")

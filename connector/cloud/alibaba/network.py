@@ -13,7 +13,7 @@ from typing import Any, Final
 from connector.cloud.alibaba import tags
 from connector.cloud.alibaba.api import Api, Json, client_token
 from connector.cloud.alibaba.codes import Refusal, RefusalEffect
-from connector.cloud.alibaba.owner_ledger import ObjectAttempts, OwnerLedger
+from connector.cloud.alibaba.owner_ledger import ObjectAttempt, OwnerLedger
 from connector.cloud.provider import Placement
 from connector.errors import BadInput
 
@@ -162,7 +162,7 @@ class Networks:
 
     def _made(
         self,
-        page: ObjectAttempts,
+        attempt: ObjectAttempt,
         ledger: OwnerLedger,
         look: Callable[[], Json | None],
         create: Callable[[str], Json],
@@ -173,14 +173,14 @@ class Networks:
         row = look()
         if row is None:
             try:
-                row = create(client_token(page.token))
+                row = create(client_token(attempt.token))
             except Refusal as refused:
-                if refused.verdict is not RefusalEffect.EXISTS:
+                if refused.effect is not RefusalEffect.EXISTS:
                     raise
-                row = self._api.until(look, "visible", on=page.token)
+                row = self._api.until(look, "visible", on=attempt.token)
         object_id = str(row[key])
         self._api.until(lambda: ready(object_id), "usable", on=object_id)
-        ledger.made(page, object_id)
+        ledger.made(attempt, object_id)
         return object_id
 
     def _create_vpc(self, token: str, owner_tags: dict[str, str]) -> Json:

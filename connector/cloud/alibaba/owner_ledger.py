@@ -12,7 +12,7 @@ from connector.cloud.provider import LedgerEntry, ProviderLedger
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectAttempts:
+class ObjectAttempt:
     """One attempt at an object."""
 
     kind: str
@@ -28,35 +28,35 @@ class OwnerLedger:
         self._ledger = ledger
         self.owner = owner
 
-    def open(self, kind: str, name: str) -> ObjectAttempts:
+    def open(self, kind: str, name: str) -> ObjectAttempt:
         """The attempt that is under way or done; a new recorded one if there is none."""
-        pages = sorted((e for e in self._entries() if self._name(e) == name), key=_number)
-        if pages and not pages[-1].gone:
-            return self._page(pages[-1])
-        token = f"{self.owner}/{name}/{len(pages) + 1}"
+        attempts = sorted((e for e in self._entries() if self._name(e) == name), key=_number)
+        if attempts and not attempts[-1].gone:
+            return self._attempt(attempts[-1])
+        token = f"{self.owner}/{name}/{len(attempts) + 1}"
         self._ledger.intend(self.owner, kind, token)
-        return ObjectAttempts(kind, name, token, None)
+        return ObjectAttempt(kind, name, token, None)
 
-    def made(self, page: ObjectAttempts, reference: str) -> None:
-        self._ledger.made(self.owner, page.kind, page.token, reference)
+    def made(self, attempt: ObjectAttempt, reference: str) -> None:
+        self._ledger.made(self.owner, attempt.kind, attempt.token, reference)
 
-    def gone(self, page: ObjectAttempts) -> None:
-        self._ledger.gone(self.owner, page.kind, page.token)
+    def gone(self, attempt: ObjectAttempt) -> None:
+        self._ledger.gone(self.owner, attempt.kind, attempt.token)
 
     def own(self, reference: str) -> None:
         """Record that the instance itself was seen."""
         self._ledger.made(self.owner, "instance", self.owner, reference)
-        for page in self.standing("launch"):
-            self.made(page, reference)
+        for attempt in self.remaining("launch"):
+            self.made(attempt, reference)
 
     def instance(self) -> str | None:
         """The cloud's id of the instance, if it is known."""
         return next((entry.reference for entry in self._entries() if entry.token == self.owner), None)
 
-    def standing(self, kind: str = "") -> list[ObjectAttempts]:
+    def remaining(self, kind: str = "") -> list[ObjectAttempt]:
         """All attempts that are not known to be gone, oldest first."""
         return [
-            self._page(entry)
+            self._attempt(entry)
             for entry in self._entries()
             if not entry.gone and entry.token != self.owner and kind in ("", entry.kind) and self._name(entry)
         ]
@@ -75,8 +75,8 @@ class OwnerLedger:
     def _name(self, entry: LedgerEntry) -> str:
         return entry.token.removeprefix(f"{self.owner}/").rpartition("/")[0]
 
-    def _page(self, entry: LedgerEntry) -> ObjectAttempts:
-        return ObjectAttempts(entry.kind, self._name(entry), entry.token, entry.reference)
+    def _attempt(self, entry: LedgerEntry) -> ObjectAttempt:
+        return ObjectAttempt(entry.kind, self._name(entry), entry.token, entry.reference)
 
 
 def _number(entry: LedgerEntry) -> int:

@@ -18,13 +18,13 @@ from connector.cloud.alibaba.codes import Refusal
 from connector.cloud.alibaba.credentials import Credentials
 from connector.cloud.alibaba.disks import CloudDisks
 from connector.cloud.alibaba.images import CloudImages
+from connector.cloud.alibaba.instance_types import Wanted
 from connector.cloud.alibaba.launch import Launcher, user_data
 from connector.cloud.alibaba.limits import LIMITS
 from connector.cloud.alibaba.market import Market
 from connector.cloud.alibaba.network import PORTS, Networks
 from connector.cloud.alibaba.owner_ledger import OwnerLedger
 from connector.cloud.alibaba.settings import AlibabaSettings
-from connector.cloud.alibaba.specification import Wanted
 from connector.cloud.provider import (
     CloudResource,
     Health,
@@ -201,20 +201,20 @@ class AlibabaProvider:
         self._images.remove_unused(owner_tags)
         self._networks.remove(owner_tags)
         remaining = set(self._images.snapshots(owner_tags))
-        for page in ledger.standing():
-            if page.reference not in remaining:
-                ledger.gone(page)
+        for attempt in ledger.remaining():
+            if attempt.reference not in remaining:
+                ledger.gone(attempt)
 
     def _let_appear(self, ledger: OwnerLedger, owner_tags: dict[str, str]) -> None:
         """Wait until recent attempts are visible, because an invisible object would be left behind."""
         young = self._settings.consistency - max(0.0, time.time() - ledger.youngest())
         deadline = (
             time.monotonic() + young
-        )  # the book's clock may be another one: no wait is longer than this
+        )  # the ledger's clock may be another one: no wait is longer than this
         while time.monotonic() < deadline:
-            missing = {page.kind for page in ledger.standing() if page.reference is None} - self._kinds(
-                owner_tags
-            )
+            missing = {
+                attempt.kind for attempt in ledger.remaining() if attempt.reference is None
+            } - self._kinds(owner_tags)
             if not missing:
                 return
             self._api.pause()
@@ -257,9 +257,9 @@ class AlibabaProvider:
     def delete_image(self, name: str) -> None:
         for snapshot in self._images.delete(name):
             ledger = OwnerLedger(self._ledger, tags.read(snapshot).get(tags.OWNER, ""))
-            for page in ledger.standing("snapshot"):
-                if page.reference == snapshot["SnapshotId"]:
-                    ledger.gone(page)
+            for attempt in ledger.remaining("snapshot"):
+                if attempt.reference == snapshot["SnapshotId"]:
+                    ledger.gone(attempt)
 
     def close(self) -> None:
         """Close the provider. Instances go on: they belong to the account, not to this process."""

@@ -5,6 +5,8 @@ An ordinary run reads its members when all are ready. Their snapshots are then t
 A cutover shuts the members down in the order of their ranks, and begins when all are ready. No member is read before all are
 off: that is the common point that all images show. No member becomes an image before all are proved. If one fails before that,
 all are rolled back and start again in reverse order. Only `Member.proved` is decided for good.
+
+`ApplicationStore.decide` records what is decided here; `CohortMonitor` in `service/applications.py` carries it out.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What moves jobs: durable workflows, their steps, the scheduler and the monitors of the active runner."""
+"""What moves jobs: durable workflows, their steps, the scheduler, and monitors of the active runner."""

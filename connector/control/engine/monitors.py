@@ -1,4 +1,7 @@
-"""Two monitors of the active runner look for silent appliances, and for instances that were released, stopped or moved."""
+"""Monitors of the active runner look for silent appliances, and for instances that were released, stopped or moved.
+
+The monitor of cohorts is in `service/applications.py`, because it uses operations on jobs.
+"""
 
 from __future__ import annotations
 
@@ -64,14 +67,14 @@ class InstanceMonitor:
                 self._store.pass_ends.fail(run.id, Released(on=run.job_id).to_json())
         elif instance.health is Health.RUNNING:
             self._follow(run, instance)
-            self._outlaw(run, instance)
+            self._tell_revoked(run, instance)
         else:
             self._background.once(f"instance of {run.job_id}", lambda: self._revive(run))
 
-    def _outlaw(self, run: Run, instance: Instance) -> None:
+    def _tell_revoked(self, run: Run, instance: Instance) -> None:
         """Tell the instance which appliances are revoked; a failure is repeated at the next look."""
         try:
-            self._steps.outlaw(run.job_id, instance)
+            self._steps.tell_revoked(run.job_id, instance)
         except ConnectorError as failed:
             _LOG.warning("%s", failed)
 

@@ -32,7 +32,7 @@ class Scheduler:
         due_jobs = self._store.jobs.due()
         self._each(due_jobs.expiring, lambda job: self._apply(job, JobEvent.EXPIRED))
         self._each(due_jobs.remnants, lambda job: self._apply(job, JobEvent.DELETE))
-        self._each(self._store.resources.abandoned(), self._release)
+        self._each(self._store.resources.of_expired_jobs(), self._release)
         self._each(due_jobs.starting, self._begin)
         self._store.removal.finish()
         self._store.keys.forget_nonces()

@@ -132,7 +132,7 @@ class Steps:
             return None
         outcome = attempt.outcome
         if outcome is Outcome.DONE and attempt.task is Task.FINAL:
-            outcome = self._store.applications.word(run_id)
+            outcome = self._store.applications.final_outcome(run_id)
         return None if outcome is None else {"outcome": outcome, "error": attempt.error}
 
     def image(self, run_id: str) -> None:
@@ -231,9 +231,9 @@ class Steps:
             event = JobEvent.FINISHED if _is_last(job) else JobEvent.PAUSED
             self._store.jobs.settle(run_id, event, Outcome.DONE)
         elif run.ended is None:
-            given_back = self._store.passes.verdict(run_id, 0)
-            result = (given_back.result if given_back else None) or {}
-            self._store.cutovers.came_up(job.id, _given_back(result), again=bool(result.get("powered_on")))
+            rolled_back = self._store.passes.verdict(run_id, 0)
+            result = (rolled_back.result if rolled_back else None) or {}
+            self._store.cutovers.came_up(job.id, _rolled_back(result), again=bool(result.get("powered_on")))
             self._store.jobs.settle(run_id, JobEvent.ROLLED_BACK, Outcome.DONE)
 
     def give_up(self, run_id: str, error: Json | None) -> None:
@@ -299,7 +299,7 @@ class Steps:
             ) from failed
         return {str(disk.get("key")): disk for disk in disks}
 
-    def outlaw(self, job_id: str, instance: Instance, *, again: bool = False) -> None:
+    def tell_revoked(self, job_id: str, instance: Instance, *, again: bool = False) -> None:
         """Tell a running instance which appliances to refuse, once for each list, or also `again`.
 
         Raises ControlFailed if the instance cannot be told and there is an appliance to refuse.
@@ -379,7 +379,7 @@ class Steps:
                     made_again=True,
                 )
             self._store.jobs.mark(job_id, transition_instance=instance.handle)
-            self.outlaw(job_id, instance, again=True)
+            self.tell_revoked(job_id, instance, again=True)
             return instance
 
     def _contact(self, job_id: str, instance: Instance) -> None:
@@ -431,7 +431,7 @@ def _read_disk(key: str, facts: Mapping[str, Any]) -> TargetDisk:
     return TargetDisk(int(key), str(facts.get("label", "")), int(facts.get("capacity", 0)))
 
 
-def _given_back(result: Json) -> str:
+def _rolled_back(result: Json) -> str:
     """What a rollback did, in one line for the job's log."""
     words = ["the source has its state back"]
     words += ["powered on again"] if result.get("powered_on") else ["its power was left as it was"]

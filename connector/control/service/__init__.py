@@ -1,1 +1,1 @@
-"""Everything that people ask for goes through here, from the public API and the console: jobs, applications, forecasts."""
+"""Everything that people and appliances ask for goes through here: jobs, applications, forecasts. And the monitor of cohorts."""

@@ -284,7 +284,7 @@ class JobService:
     def approve(self, appliance_id: str) -> Appliance:
         """Let the appliance act for its vCenter."""
         approved = self.store.appliances.approve(appliance_id)
-        self._outlaw()
+        self._tell_revoked()
         return approved
 
     def revoke(self, appliance_id: str) -> Appliance:
@@ -303,16 +303,16 @@ class JobService:
         ids = {row.id for row in appliances}
         if ids:
             self.store.pass_ends.lose(lambda attempt: attempt.appliance_id in ids, why)
-            self._outlaw()
+            self._tell_revoked()
             self.poke()
 
-    def _outlaw(self) -> None:
+    def _tell_revoked(self) -> None:
         """Tell every running instance which appliances to refuse. The monitor tells those that cannot be told now."""
         for job in self.store.jobs.all([JobStatus.RUNNING]):
             try:
                 instance = self._steps.find(job.id)
                 if instance is not None and instance.health is Health.RUNNING:
-                    self._steps.outlaw(job.id, instance)
+                    self._steps.tell_revoked(job.id, instance)
             except ConnectorError as failed:
                 self.store.jobs.note(job.id, "appliance", failed.what)
 

@@ -8,6 +8,7 @@ from typing import Any
 from connector.control.service.jobs import JobService
 from connector.control.smc.applications import ApplicationOperations
 from connector.control.smc.authenticator import Authenticator
+from connector.control.smc.control_plane import ControlPlaneOperations
 from connector.control.smc.dispatcher import OperationDispatcher
 from connector.control.smc.endpoint import ApiEndpoint
 from connector.control.smc.enrolment import AuthorityOperations, TokenOperations
@@ -15,7 +16,6 @@ from connector.control.smc.extensions import ExtensionOperations
 from connector.control.smc.jobs import JobOperations
 from connector.control.smc.operations import Operation
 from connector.control.smc.sources import SourceOperations
-from connector.control.smc.state import StateOperations
 from connector.control.smc.tags import TagOperations
 from connector.control.smc.workgroups import WorkgroupOperations
 from connector.control.state.access_keys import AccessKeys
@@ -32,7 +32,7 @@ def operations(service: JobService) -> tuple[Operation, ...]:
         *ExtensionOperations(service).table(),
         *ApplicationOperations(service).table(),
         *AuthorityOperations(service).table(),
-        *StateOperations(service).table(),
+        *ControlPlaneOperations(service).table(),
     )
 
 

@@ -113,8 +113,8 @@ class JobOperations:
             source = self._store.sources.of(job)
             job_rules.check(job.definition | values, source, run_once=job.run_once)
         if "OnDemand" in values:  # jobs of 0.1.0 have neither a frequency nor this flag
-            standing = {"Frequency": job.frequency, "MaxNumberOfImageToKeep": job.max_images}
-            job_rules.check_rhythm(standing | values, run_once=job.run_once)
+            present = {"Frequency": job.frequency, "MaxNumberOfImageToKeep": job.max_images}
+            job_rules.check_rhythm(present | values, run_once=job.run_once)
         columns = {BY_NAME[name].column: value for name, value in values.items() if name in _CHANGED}
         if changes := columns | definition:
             self._service.modify(job.id, changes)

@@ -47,8 +47,8 @@ class Appliances:
                 token.workgroup_id if token is not None and owner is None else owner[0] if owner else None
             )
             _may_serve(token, vcenter, owner)
-            standing = _standing(connection, token, vcenter, known=owner is not None)
-            if standing is ApplianceStatus.APPROVED and owner is None:
+            status = _status_when_enrolled(connection, token, vcenter, known=owner is not None)
+            if status is ApplianceStatus.APPROVED and owner is None:
                 _claim(connection, vcenter, tenant, now)
             connection.execute(
                 _APPLIANCES.insert().values(
@@ -60,7 +60,7 @@ class Appliances:
                     heartbeat=now,
                     created=now,
                     token_id=token.id if token is not None else None,
-                    state=standing,
+                    state=status,
                     workgroup_id=tenant,
                 )
             )
@@ -225,7 +225,7 @@ def _may_serve(token: AccessToken | None, vcenter: str, owner: tuple[str | None]
         )
 
 
-def _standing(
+def _status_when_enrolled(
     connection: sa.Connection, token: AccessToken | None, vcenter: str, *, known: bool
 ) -> ApplianceStatus:
     """Whether an appliance with this code waits for an administrator. After a revocation it always does."""

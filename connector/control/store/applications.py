@@ -107,7 +107,7 @@ class ApplicationStore:
                 return ""
             return broken(everybody)
 
-    def word(self, run_id: str) -> Outcome | None:
+    def final_outcome(self, run_id: str) -> Outcome | None:
         """The outcome of a run whose last pass is done: DONE or STOPPED; None while it waits for its cohort."""
         with self._database.read() as connection:
             run = runs.one(connection, run_id)

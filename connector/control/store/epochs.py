@@ -92,7 +92,7 @@ class Epochs:
             alive = tables.jobs.c.status != JobStatus.DELETED
             jobs.demand_compare(self._database, connection, COMPARE, alive)
             if not keep_credentials:
-                _doubt_credentials(connection)
+                _withdraw_approvals(connection)
             return write_count.count(connection, secrets.token_hex(8), 0, None)
 
     def approve(self, ids: Sequence[str] | None) -> list[str]:
@@ -142,7 +142,7 @@ def _knows(connection: sa.Connection, epoch: str) -> bool:
     return connection.execute(sa.select(_EPOCHS.c.id).where(_EPOCHS.c.id == epoch)).first() is not None
 
 
-def _doubt_credentials(connection: sa.Connection) -> None:
+def _withdraw_approvals(connection: sa.Connection) -> None:
     """Treat all credentials as revoked until they are approved: the backup has those that were revoked after it."""
     for table in (tables.access_keys, tables.access_tokens):
         connection.execute(table.update().values(approved=False))

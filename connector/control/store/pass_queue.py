@@ -21,11 +21,11 @@ from connector.control.domain.entities import (
 from connector.control.store import tables
 from connector.control.store.database import HANDING_OUT, Database
 from connector.control.store.limits import Quotas
+from connector.control.store.pass_room import waiting
 from connector.control.store.pass_rows import (
     by_id,
     in_state,
 )
-from connector.control.store.queue import waiting
 
 _PASSES: Final = tables.passes
 _RUNS: Final = tables.runs

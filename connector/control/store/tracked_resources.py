@@ -149,7 +149,7 @@ class TrackedResources:
                     resource.job_id, token, place=place, kind=kind, removed=not trouble, trouble=trouble
                 )
 
-    def abandoned(self) -> list[str]:
+    def of_expired_jobs(self) -> list[str]:
         """Ids of expired jobs that still have an intermediate instance."""
         query = (
             sa.select(_OBJECTS.c.job_id)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from connector.amounts import plural
 from connector.model import Host, Machine, PowerState, SnapshotNode, UnclearData
 from connector.vcenter.checks.rule import BLOCK, BLOCK_RUNNING, INFO, WARN, CheckContext, Rule, when
-from connector.vcenter.naming import Ticket
+from connector.vcenter.naming import Ticket, is_backup
 from connector.vcenter.partial import obscured
 
 DEEP, TOO_DEEP = 2, 28  # levels of a snapshot chain: slow, and close to vSphere's limit of 32
 OLD = 30 * 86400.0  # seconds
-_BACKUP = re.compile(
-    r"veeam|commvault|galaxy_|netbackup|nbu_|rubrik|cohesity|avamar|networker|consolidate helper|_backup_",
-    re.I,
-)
 _SNAPSHOT_CALLS = ("CreateSnapshot_Task", "CreateSnapshotEx_Task", "RemoveSnapshot_Task")
 
 
@@ -45,11 +40,6 @@ def _days(machine: Machine, around: CheckContext) -> int:
     created = [node.created for node in foreign(machine) if node.created]
     age = around.now - min(created, default=around.now)
     return int(age / 86400) if age >= OLD else 0
-
-
-def is_backup(node: SnapshotNode) -> bool:
-    """Whether a snapshot is named as a known backup product names its own."""
-    return bool(_BACKUP.search(f"{node.name} {node.description}"))
 
 
 def _backups(machine: Machine) -> str:

@@ -33,7 +33,7 @@ _ANSWER: Final = (
 )  # fmt: skip
 
 
-class StateOperations:
+class ControlPlaneOperations:
     """What `connector control status` and `connector control confirm` do, for callers on other machines."""
 
     def __init__(self, service: JobService) -> None:
