@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -178,6 +178,27 @@ def test_the_lock_of_a_reader_that_died_is_undone_and_anothers_stays(ward: Ward,
     assert mended(ward.repair_context, ward.only()) == "the rest of the lock is not ours"
     ward.repair_context.reader = None
     assert ward.only().mend is None
+
+
+def test_the_lock_of_a_reader_that_died_with_its_snapshot_is_undone_after_the_snapshot(
+    ward: Ward, tmp_path: Path
+) -> None:
+    """While the snapshot is there, the machine's disk has the path of a delta; the lock has that of the base.
+
+    The library's own Cleanup does not find the lock: it was taken on another machine.
+    """
+    vcenter = ward.repair_context.vcenter
+    base = vcenter.disk_access(ward.place.vm, None, vcenter.find(ward.place.vm).disks[0])
+    source = VddkReader(tmp_path / "vddk").open(replace(base, snapshot=ward.orphan()))
+    os.kill(source._disk._worker.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    source.close()
+    (mark,) = (ward.place.estate.export.root / "prepared").iterdir()
+    mark.write_text(f"{os.getpid()}\n")
+    ward.remember()
+    assert vcenter.find(ward.place.vm).disks[0].path != base.path
+    assert [finding.check for finding in ward.found()] == ["snapshot", "lock"]
+    mend_all(ward.repair_context)
+    assert ward.place.snapshots() == [] and vcenter.locked() == ()
 
 
 def test_cbt_is_put_back_only_on_request_and_only_when_the_job_is_over(ward: Ward) -> None:

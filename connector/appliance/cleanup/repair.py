@@ -224,11 +224,11 @@ def _locks(repair_context: RepairContext) -> Iterator[LeftoverFinding]:
             )
             continue
 
-        def release(
-            machine: Machine = repair_context.machines[moref], reader: Reader = repair_context.reader
-        ) -> None:
+        def release(moref: str = moref, reader: Reader = repair_context.reader) -> None:
+            # a snapshot that was removed since the look gave the disks other paths, and a lock belongs to a path
+            machine = repair_context.vcenter.find(moref)
             unlock(repair_context.vcenter, machine, reader)
-            if repair_context.vcenter.locked(machine.moref):
+            if repair_context.vcenter.locked(moref):
                 raise NotFound("the rest of the lock is not ours", on=machine.name)
 
         yield LeftoverFinding(
