@@ -138,9 +138,12 @@ class ApplianceConfiguration(_Section):
 
     def readers(self) -> Readers:
         """The readers that these settings allow. Raises BadInput when the chosen one is not among them."""
-        nfc = self.nfc.settings()
+        return readers(self.reader_settings())
+
+    def reader_settings(self) -> ReaderSettings:
+        """The settings of readers by themselves."""
         https = HttpsSettings(**self.https.model_dump())
-        return readers(ReaderSettings(self.vddk, self.transports, nfc, https, self.reader))
+        return ReaderSettings(self.vddk, self.transports, self.nfc.settings(), https, self.reader)
 
     def link(self) -> Throttle | None:
         """The rate of all passes of this appliance together, by the calendar; None without a calendar."""

@@ -17,6 +17,7 @@ from connector.appliance.membership import kept_membership
 from connector.clients.agents import ControlClient, ControlConnection
 from connector.errors import Ambiguous, AuthenticationFailed, ConnectorError, NotFound, NotPermitted
 from connector.settings import VCenterSettings
+from connector.sources.factory import HostUse, ReaderSettings
 from connector.sources.nfc import NfcSettings
 from connector.vcenter.client import VCenter
 
@@ -54,7 +55,9 @@ class Site:
             yield LoginFact(FactKind.VCENTER, who, str(refused))
         else:
             yield LoginFact(FactKind.VCENTER, who)
-            yield from probes.after_login(self.vcenter.url, vcenter_facts, self.ports, self._pins())
+            yield from probes.after_login(
+                self.vcenter.url, vcenter_facts, self.ports, self._pins(), self._host_use()
+            )
             versions = (vcenter.about.version, *(host.version for host in vcenter_facts.hosts))
         if self.vddk is not None:
             yield from probes.installation(self.vddk, versions)
@@ -63,6 +66,9 @@ class Site:
             yield from probes.instance(address, self.ports)
         if self.config is not None:
             yield from _control(self.config.control, self.config.state)
+
+    def _host_use(self) -> HostUse:
+        return HostUse.of(self.config.reader_settings() if self.config else ReaderSettings(self.vddk))
 
     def _pins(self) -> NfcSettings | None:
         """What knows the pins of hosts, if the appliance may read over NFC."""

@@ -33,6 +33,32 @@ class ReaderSettings:
     preferred: str = AUTO
 
 
+@dataclass(frozen=True, slots=True)
+class HostUse:
+    """What the chosen readers need of ESXi hosts: `host`, to reach them by name at all, and `port`, their port 902.
+
+    `without_host` and `without_port`: the reader that goes on where one of these is missing; empty: none.
+    """
+
+    host: bool = True
+    port: bool = True
+    without_host: str = ""
+    without_port: str = ""
+
+    @classmethod
+    def of(cls, settings: ReaderSettings) -> HostUse:
+        """Of the readers that serve a job which does not choose."""
+        chosen = [reader.name for reader in readers(settings).chosen()]
+        over_network = {"nbd", "nbdssl"} & set(settings.transports.split(":"))
+        port = {"nfc", VDDK} if over_network else {"nfc"}
+        host = port | ({"https"} if settings.https.host_port else set())
+
+        def without(needy: set[str]) -> str:
+            return next((name for name in chosen if name not in needy), "")
+
+        return cls(not host.isdisjoint(chosen), not port.isdisjoint(chosen), without(host), without(port))
+
+
 _MAKERS: Final[Mapping[str, Callable[[ReaderSettings], Reader | None]]] = {
     VDDK: lambda settings: VddkReader(settings.vddk, settings.transports) if settings.vddk else None,
     "nfc": lambda settings: NfcReader(settings.nfc),

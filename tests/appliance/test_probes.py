@@ -17,6 +17,8 @@ from connector.appliance.doctor.facts import CertificateFact, FactKind, LibraryF
 from connector.appliance.doctor.probes import Ports
 from connector.appliance.doctor.rules import DoctorFinding, judge
 from connector.cli.site import Site
+from connector.sources.factory import HostUse, ReaderSettings
+from connector.sources.https import HttpsSettings
 from connector.sources.nfc import NfcSettings
 from connector.vcenter.client import VCenter
 from connector.vcenter.facts import VCenterFacts
@@ -100,6 +102,28 @@ def test_closed_doors_of_a_host_are_found(home: World) -> None:
     with closed() as port:
         found = {(one.check, one.bad) for one in hosts(home, Ports(port, port))}
     assert found == {("A6", True), ("A7", False)}
+
+
+#: What a job reads with that does not choose -> whether a host's port 902 that is closed is a finding.
+READERS = {
+    "nfc alone": (ReaderSettings(preferred="nfc"), True),
+    "vddk alone": (ReaderSettings(Path("/opt/vddk"), preferred="vddk"), True),
+    "vddk over SAN": (ReaderSettings(Path("/opt/vddk"), "san:hotadd", preferred="vddk"), False),
+    "https through vCenter": (ReaderSettings(preferred="https"), False),
+    "https from hosts": (ReaderSettings(https=HttpsSettings(host_port=443), preferred="https"), False),
+    "any": (ReaderSettings(), True),
+}
+
+
+@pytest.mark.parametrize("readers", READERS)
+def test_port_902_is_needed_by_readers_that_use_it(home: World, readers: str) -> None:
+    settings, needed = READERS[readers]
+    seen = replace(facts_of(home), grants=())
+    with closed() as port:
+        ports = Ports(port, port_of(home))
+        found = list(judge(probes.after_login("vc", seen, ports, use=HostUse.of(settings))))
+    assert {(one.check, one.bad) for one in found} == ({("A6", True)} if needed else set())
+    assert all(("only the reader https is left" in one.what) is (readers == "any") for one in found)
 
 
 def test_a_proxy_that_accepts_everything_is_noticed(home: World) -> None:

@@ -31,7 +31,7 @@ from connector.appliance.doctor.facts import (
 )
 from connector.errors import ConnectorError, Unreachable
 from connector.settings import VCenterSettings
-from connector.sources.factory import VDDK, ReaderSettings, readers
+from connector.sources.factory import VDDK, HostUse, ReaderSettings, readers
 from connector.sources.nfc import NfcSettings
 from connector.vcenter.endpoint import VCenterAddress
 from connector.vcenter.facts import HostPort, VCenterFacts
@@ -66,11 +66,18 @@ def before_login(settings: VCenterSettings) -> Iterator[Fact]:
 
 
 def after_login(
-    on: str, facts: VCenterFacts, ports: Ports = Ports(), pins: NfcSettings | None = None
+    on: str,
+    facts: VCenterFacts,
+    ports: Ports = Ports(),
+    pins: NfcSettings | None = None,
+    use: HostUse = HostUse(),  # noqa: B008 - frozen
 ) -> Iterator[Fact]:
-    """Clock, every host, and the privileges. `pins`: what knows the hosts' pins; None: no reader needs them."""
+    """Clock, every host as far as readers use it, and the privileges. `pins`: what knows the hosts' pins; None: no reader
+    needs them.
+    """
     yield ClockFact(on, facts.skew, facts.latency)
-    yield from _abreast([lambda host=host: list(_host(host, ports, pins)) for host in facts.hosts])  # type: ignore[misc]
+    if use.host:
+        yield from _abreast([lambda host=host: list(_host(host, ports, pins, use)) for host in facts.hosts])  # type: ignore[misc]
     yield from facts.grants
 
 
@@ -142,14 +149,17 @@ def knocked(kind: FactKind, host: str, port: int, *, listen: bool = False) -> Po
     return PortFact(kind, on, greeting.decode("ascii", "replace"))
 
 
-def _host(host: HostPort, ports: Ports, pins: NfcSettings | None) -> Iterator[Fact]:
+def _host(host: HostPort, ports: Ports, pins: NfcSettings | None, use: HostUse) -> Iterator[Fact]:
     kind = FactKind.HOST if host.machines else FactKind.IDLE_HOST
     name = resolved(kind, host.name)
     if name.trouble:
-        yield replace(name, trouble=f"{name.trouble}; {_affected(host.machines)}")
+        told = f"{name.trouble}{_goes_on(use.without_host)}; {_affected(host.machines)}"
+        yield replace(name, trouble=told)
         return
     yield name
-    yield knocked(kind, host.name, ports.nfc, listen=True)
+    if use.port:
+        port = knocked(kind, host.name, ports.nfc, listen=True)
+        yield replace(port, trouble=port.trouble and port.trouble + _goes_on(use.without_port))
     on = f"{host.name}:{ports.host}"
     try:
         certificate = presented(VCenterAddress(host.name, ports.host), reach=REACH)
@@ -160,6 +170,11 @@ def _host(host: HostPort, ports: Ports, pins: NfcSettings | None) -> Iterator[Fa
         if pins is not None:
             pin = pasted.thumbprint(pins.pin(host.name) or "")
             yield PinFact(kind, on, pin.lower(), pasted.thumbprint(thumbprint(certificate, "sha256")).lower())
+
+
+def _goes_on(reader: str) -> str:
+    """What remains for disks of a host that others than this reader need."""
+    return f"; only the reader {reader} is left, for fewer kinds of disks and slower" if reader else ""
 
 
 def _affected(machines: Sequence[str]) -> str:

@@ -147,7 +147,7 @@ PORTS: Final[tuple[Rule[Any], ...]] = (
         BLOCK,
         "port 902",
         _OfKind(FactKind.HOST, _trouble),
-        "open TCP 902 from the appliance to the host; VDDK reads disks there",
+        "open TCP 902 from the appliance to the host: its disks are read there, by VDDK or over NFC",
     ),
     Rule(
         "A6",
