@@ -14,7 +14,7 @@ from typing import Final
 
 from connector.errors import NotPermitted, ReaderFailed, SessionExpired
 from connector.model import FileRoute
-from connector.sources.reader import HostOverloaded
+from connector.sources.reader import ServerBusy
 from connector.vcenter.trust import PinnedConnection, VCenterTrust
 
 Answer = HTTPResponse
@@ -186,7 +186,7 @@ def _accept(answer: Answer, on: str) -> None:
     if status in (404, 410, 416):
         raise strange(f"there is no such file or range (HTTP {status})", on)
     if status in (429, 503):
-        raise HostOverloaded(f"the server is busy (HTTP {status})", on=on, retryable=True)
+        raise ServerBusy(f"the server is busy (HTTP {status})", on=on, retryable=True)
     if 300 <= status < 400:
         raise strange(f"the server refers to another address (HTTP {status}), which is not followed", on)
     raise ReaderFailed(f"the server answers HTTP {status}", on=on, remedy=_NETWORK, retryable=status >= 500)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from connector.errors import ConnectorError, ReaderFailed
 from connector.model import DiskAccess
@@ -49,6 +49,14 @@ class _OfReader(ReaderFailed):
 class HostOverloaded(_OfReader):
     """The host had no memory for a read: fewer reads in flight help more than another try."""
 
+    by: ClassVar[str] = "the host, which had no NFC memory or connections left"
+
+
+class ServerBusy(HostOverloaded):
+    """The server of a datastore's files is busy. It is vCenter or a host."""
+
+    by = "the server of its files, which was busy"
+
 
 class HostUnavailable(_OfReader):
     """The machine's host does not serve it now (maintenance, disconnected): it will run elsewhere, or there again."""
@@ -71,8 +79,13 @@ def changed(what: str, on: str) -> SourceChanged:
 
 
 def is_overloaded(error: ConnectorError) -> bool:
-    """Whether a read failed because the host's memory was full; it may succeed with fewer reads in flight."""
-    return error.retryable and isinstance(error, HostOverloaded)
+    """Whether a read failed because whoever serves it had too much to do; it may succeed with fewer reads in flight."""
+    return refused_by(error) != ""
+
+
+def refused_by(error: ConnectorError) -> str:
+    """Who had too much to do for a read, and why, in words; empty when a read failed for another reason."""
+    return error.by if error.retryable and isinstance(error, HostOverloaded) else ""
 
 
 def is_source_changed(error: ConnectorError) -> bool:

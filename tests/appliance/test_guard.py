@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
 import vddk.errors
 from connector.appliance.progress import PassProgress
 from connector.appliance.snapshot_care.governor import Thresholds
 from connector.appliance.snapshot_care.guard import Guard
 from connector.errors import ConnectorError, Unreachable
 from connector.model import DatastoreLoad, Pressure
+from connector.sources.reader import ServerBusy
 from connector.sources.vddk import explain
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 ROOM = Pressure((DatastoreLoad("ds", 100, 50),))
 FULL = Pressure((DatastoreLoad("ds", 100, 1),))
@@ -74,6 +77,24 @@ def test_a_refusal_of_the_host_slows_at_once_and_other_errors_do_not() -> None:
                 break
             threading.Event().wait(0.01)
         assert watched.pace(8) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "by"),
+    [
+        (refusal(), "the host, which had no NFC memory or connections left"),
+        (
+            ServerBusy("the server is busy (HTTP 503)", retryable=True),
+            "the server of its files, which was busy",
+        ),
+    ],
+)
+def test_the_reason_says_who_refused_and_why(error: ConnectorError, by: str) -> None:
+    watched, _ = guard(lambda: ROOM)
+    with watched:
+        watched.failed(error)
+        reason = eventually(lambda: watched.verdict.reason, "a reason")
+    assert reason == f"1 read was refused within a minute by {by}"
 
 
 def test_a_delta_that_vcenter_does_not_show_now_is_as_large_as_it_was() -> None:

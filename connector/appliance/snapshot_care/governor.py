@@ -1,7 +1,7 @@
 """The governor decides how hard a source may be read while its snapshot is open, and says why. Pure.
 
 Each signal has a ladder of three steps; the worst signal decides. Slower reading makes a snapshot live longer. So a full
-datastore leads to giving the snapshot back, while a host without NFC memory leads to fewer reads in flight.
+datastore leads to giving the snapshot back, while refused reads lead to fewer reads in flight.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from connector.amounts import size, span
+from connector.amounts import plural, size, span
 from connector.model import DatastoreLoad, Pressure
 
 WINDOW: Final = 60.0  # seconds over which errors are counted
@@ -89,7 +89,7 @@ class PaceDecision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The signals at one moment. `at` and `age` are seconds, `disks` bytes of the machine's disks, `nfc` errors in the window.
+    """The signals at one moment. `at` and `age` are seconds, `disks` bytes of the machine's disks, `nfc` refused reads.
 
     The delta of a machine that is off does not grow: its snapshot harms no datastore, and giving it back only costs time.
     """
@@ -100,6 +100,7 @@ class Sample:
     running: bool = True
     disks: int = 0
     nfc: int = 0
+    refused_by: str = "the host"  # the newest of these errors
     paused: float = 0.0  # seconds since the present pause began
 
 
@@ -193,9 +194,9 @@ def _delta(samples: Sequence[Sample], thresholds: Thresholds) -> list[_Reading]:
 
 
 def _nfc(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:
-    return [
-        _Reading(samples[-1].nfc, f"the host refused {samples[-1].nfc} reads within a minute: NFC memory")
-    ]
+    count, by = samples[-1].nfc, samples[-1].refused_by
+    were = "was" if count == 1 else "were"
+    return [_Reading(count, f"{plural(count, 'read')} {were} refused within a minute by {by}")]
 
 
 def _snapshots(samples: Sequence[Sample], _: Thresholds) -> list[_Reading]:

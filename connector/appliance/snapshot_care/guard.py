@@ -28,7 +28,7 @@ from connector.cancellation import Cancellation
 from connector.errors import ConnectorError, Unreachable
 from connector.model import Pressure
 from connector.outages import Outages
-from connector.sources.reader import is_overloaded
+from connector.sources.reader import refused_by
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +63,9 @@ class Guard:
         self._outages = Outages(log, {Unreachable: "vCenter"})
         self._began = time.monotonic()
         self._samples: list[Sample] = []
-        self._errors: list[float] = []
+        self._refusals: list[tuple[float, str]] = []  # when, and by whom
         self._paused: float | None = None
-        self._lock = threading.Lock()  # guards _errors; the rest is written by the thread of `_loop` alone
+        self._lock = threading.Lock()  # guards _refusals; the rest is written by the thread of `_loop` alone
         self._wake, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="guard", daemon=True)
         self.verdict = PaceDecision(Pace.GO)  # replaced as a whole, and never again once `given_back` is set
@@ -81,10 +81,10 @@ class Guard:
         return self.verdict.depth(depth)
 
     def failed(self, error: ConnectorError) -> None:
-        """Count a failed read or opening. If the host's memory was full, the pace is set again at once."""
-        if is_overloaded(error):
+        """Count a failed read or opening. If it was refused for want of memory or time, the pace is set again at once."""
+        if by := refused_by(error):
             with self._lock:
-                self._errors.append(time.monotonic())
+                self._refusals.append((time.monotonic(), by))
             self._wake.set()
 
     @contextmanager
@@ -135,15 +135,16 @@ class Guard:
         if not pressure.measured and self._samples:  # the delta is not smaller than before
             pressure = replace(pressure, delta=self._samples[-1].pressure.delta)
         with self._lock:
-            self._errors = [at for at in self._errors if now - at < WINDOW]
-            count = len(self._errors)
+            self._refusals = [refusal for refusal in self._refusals if now - refusal[0] < WINDOW]
+            refused = [by for _, by in self._refusals]
         sample = Sample(
             at=now,
             age=self._age + now - self._began,
             pressure=pressure,
             running=self._running,
             disks=self._disks,
-            nfc=count,
+            nfc=len(refused),
+            refused_by=refused[-1] if refused else "",
             paused=now - self._paused if self._paused is not None else 0.0,
         )
         self._samples = [*(s for s in self._samples if now - s.at <= TREND), sample]
