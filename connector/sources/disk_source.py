@@ -13,7 +13,7 @@ from typing import Protocol
 
 from connector.errors import ConnectorError, Interrupted, ReaderFailed
 from connector.model import Extent
-from connector.sources.reader import Pace, full_pace
+from connector.sources.reader import DepthLimit, full_pace
 from connector.transfer import extents as ranges
 from connector.transfer.extents import BLOCK
 from connector.transfer.source import PATIENCE, Block
@@ -79,7 +79,7 @@ class DiskSource:
     """See `BlockSource`. Owns the disk and closes it."""
 
     def __init__(
-        self, disk: OpenDisk, path: str, errors: ErrorTable, depth: int, pace: Pace = full_pace
+        self, disk: OpenDisk, path: str, errors: ErrorTable, depth: int, pace: DepthLimit = full_pace
     ) -> None:
         self._disk, self._path, self._errors, self._depth, self._pace = disk, path, errors, depth, pace
         self.capacity = disk.info.capacity

@@ -24,7 +24,7 @@ from connector.sources.descriptor import LONGEST, SECTOR, FlatFile, flat_file, r
 from connector.sources.disk_source import DiskSource, ErrorTable
 from connector.sources.file_connection import FileConnection, Way, whole_text
 from connector.sources.ranged_file import RangedFile, ReadFailed
-from connector.sources.reader import Pace, changed, full_pace
+from connector.sources.reader import DepthLimit, changed, full_pace
 from connector.transfer import extents as ranges
 from connector.transfer.extents import CELL
 from connector.transfer.source import Block
@@ -108,7 +108,7 @@ class Watch:
 class DatastoreFileSource(DiskSource):
     """See `BlockSource`. Reading ends with a last look at the files: only then its bytes count."""
 
-    def __init__(self, file: RangedFile, watch: Watch, path: str, depth: int, pace: Pace) -> None:
+    def __init__(self, file: RangedFile, watch: Watch, path: str, depth: int, pace: DepthLimit) -> None:
         super().__init__(file, path, ERRORS, depth, pace)
         self._watch = watch
 
@@ -129,7 +129,7 @@ class HttpsReader:
         """The version of this connector, whose code reads."""
         return __version__
 
-    def open(self, access: DiskAccess, depth: int = 8, pace: Pace = full_pace) -> DatastoreFileSource:
+    def open(self, access: DiskAccess, depth: int = 8, pace: DepthLimit = full_pace) -> DatastoreFileSource:
         """Open a disk.
 
         Raises Ineligible with the reason for a disk whose bytes are in no flat file, SourceChanged when its snapshot is gone or

@@ -26,7 +26,7 @@ from connector.errors import (
 )
 from connector.model import DiskAccess, Extent
 from connector.sources.disk_source import SILENCE, DiskSource, ErrorTable
-from connector.sources.reader import HostOverloaded, HostUnavailable, Pace, changed, full_pace
+from connector.sources.reader import DepthLimit, HostOverloaded, HostUnavailable, changed, full_pace
 from connector.transfer.source import Block
 from nfc.spec import DiskSpec, Patience, Ticket
 
@@ -79,7 +79,7 @@ class NfcSettings:
 class SnapshotFileSource(DiskSource):
     """See `BlockSource`. Reading ends with the question whether the snapshot still has the file: only then its bytes count."""
 
-    def __init__(self, disk: nfc.disk.NfcDisk, access: DiskAccess, depth: int, pace: Pace) -> None:
+    def __init__(self, disk: nfc.disk.NfcDisk, access: DiskAccess, depth: int, pace: DepthLimit) -> None:
         super().__init__(disk, access.path, ERRORS, depth, pace)
         self._access = access
 
@@ -100,7 +100,7 @@ class NfcReader:
         """The version of this connector, whose code reads."""
         return __version__
 
-    def open(self, access: DiskAccess, depth: int = 8, pace: Pace = full_pace) -> SnapshotFileSource:
+    def open(self, access: DiskAccess, depth: int = 8, pace: DepthLimit = full_pace) -> SnapshotFileSource:
         """Open a disk with a new ticket.
 
         Raises ReaderFailed, the errors of `MEANING`, SourceChanged when the snapshot is gone, and what vCenter answers.

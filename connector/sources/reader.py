@@ -9,7 +9,7 @@ from connector.errors import ConnectorError, ReaderFailed
 from connector.model import DiskAccess
 from connector.transfer.source import BlockSource
 
-Pace = Callable[[int], int]
+DepthLimit = Callable[[int], int]
 """Returns how many reads, of at most that many, may be in flight now; 0 pauses. Called before each read, by its thread."""
 
 
@@ -28,7 +28,7 @@ class Reader(Protocol):
     def check(self, vsphere: str) -> str:
         """The reader's version, if it works with this version of vSphere. Raises ReaderFailed or BadInput."""
 
-    def open(self, access: DiskAccess, depth: int, pace: Pace = full_pace) -> BlockSource:
+    def open(self, access: DiskAccess, depth: int, pace: DepthLimit = full_pace) -> BlockSource:
         """One disk of one snapshot, with at most `depth` reads in flight."""
 
     def release(self, access: DiskAccess) -> int:

@@ -12,7 +12,7 @@ from connector import errors
 from connector.errors import ConnectorError
 from connector.model import DiskAccess
 from connector.sources.disk_source import DiskSource, ErrorTable
-from connector.sources.reader import HostOverloaded, HostUnavailable, Pace, full_pace
+from connector.sources.reader import DepthLimit, HostOverloaded, HostUnavailable, full_pace
 from vddk.spec import ConnectionSpec, DiskSpec, Installation, SessionCookie, UserPassword
 from vddk.worker import open_in_worker
 
@@ -54,7 +54,7 @@ class VddkReader:
             vddk.errors.check_versions(library.version, vsphere)
         return library.version
 
-    def open(self, access: DiskAccess, depth: int = 8, pace: Pace = full_pace) -> DiskSource:
+    def open(self, access: DiskAccess, depth: int = 8, pace: DepthLimit = full_pace) -> DiskSource:
         """Open a disk. Raises ReaderFailed and the errors of `MEANING`."""
         with ERRORS.translated(access.path):
             spec = DiskSpec(_connection(access, self._transports), access.path)

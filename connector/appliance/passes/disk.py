@@ -83,7 +83,7 @@ class DiskCopy:
             decision = Decision(PassKind.DELTA, note="delivered before an interruption")
             result = DiskResult(self._disk.capacity, 0, 0, 0, 0, 0, 0.0)
             if state and state["spoiled"]:
-                self._mend()
+                self._repair()
         else:
             self._forget_others(state)
             decision = self._decide(state)
@@ -137,10 +137,10 @@ class DiskCopy:
             return self._endpoint.prove(self._key, fresh=self._flow.reread, stop=self._stop)
         except ProofFailed:
             self._check_stop()
-            self._mend()
+            self._repair()
         return self._endpoint.prove(self._key, stop=self._stop)
 
-    def _mend(self) -> None:
+    def _repair(self) -> None:
         """Read again what the target is known to hold wrongly, from the snapshot that it shall show."""
         self._board.update(self._disk.key, state="repair")
         wrong = self._copy(Decision(PassKind.REPAIR, self._disk.change_id or "", ())).wanted
